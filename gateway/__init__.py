@@ -1,5 +1,5 @@
-"""The gateway: takes queries and documents in, and answers by the deadline.
+"""The gateway: takes queries and documents, and answers by the deadline.
 
-Imports `common`, never `shard_worker`. Open `gateway` first, which joins the parts: `search/` is a
-query's walk, `writes/` a document's, as far as the shards' logs.
+Imports `common`, never `shard_worker`. Open `gateway` first, which connects the parts: `search/` is
+the walk of a query, `writes/` that of a document, up to the shards' logs.
 """

@@ -1,10 +1,10 @@
-"""Whether a gateway is ready: the health check of its container.
+"""The health check of a gateway's container: checks whether the gateway is ready.
 
     python -m gateway.health
 
-Exit 0 when `GET /readyz` on this machine answers 200, else 1 with the reason on stderr. The port
-and whether the gateway speaks HTTPS are those of its settings. The certificate is not checked: it
-is rarely for the address of a loopback interface.
+Exits with 0 if `GET /readyz` on this machine answers 200, else with 1 and the reason on stderr. The
+port, and whether to use HTTPS, come from the settings. The certificate is not checked, since it is
+rarely for the address of a loopback interface.
 """
 
 import http.client
@@ -21,7 +21,7 @@ _ANY_IPV6: Final = "::"
 
 
 def unready_because(settings: GatewaySettings) -> str | None:
-    """Ask the gateway that has these settings; None when it is ready, else what is wrong."""
+    """Ask the gateway with these settings; returns the reason why it is not ready, else None."""
     host = _reached_at(settings.host)
     if settings.tls_cert is None:
         connection = http.client.HTTPConnection(host, settings.port, timeout=_TIMEOUT_S)
@@ -42,7 +42,7 @@ def unready_because(settings: GatewaySettings) -> str | None:
 
 
 def _reached_at(bound: str) -> str:
-    """An address of this machine at which a gateway answers that binds `bound`."""
+    """Return an address of this machine that reaches a gateway bound to `bound`."""
     if bound in _ANY_IPV4:
         return "127.0.0.1"
     return "::1" if bound == _ANY_IPV6 else bound

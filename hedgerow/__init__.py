@@ -1,10 +1,10 @@
 """Hedgerow: scatter-gather serving. Answers from sharded workers, by the deadline.
 
-`Client` and `AsyncClient` ask a gateway over HTTP, `Gateway` is one inside this process. Each is
-imported when it is first used, so that a client loads no server.
+`Client` and `AsyncClient` ask a gateway over HTTP; `Gateway` runs one inside this process. Each is
+imported when it is first used, so that a client does not load the server.
 
-In the repository `gateway/`, `shard_worker/` and `common/` lie beside this folder, which holds
-links to them; what is installed is this one package, with the three inside it.
+In the repository, `gateway/`, `shard_worker/` and `common/` are beside this folder, which contains
+links to them. Installed, they are inside this package.
 """
 
 from typing import TYPE_CHECKING, Any, Final
@@ -25,10 +25,10 @@ _HOMES: Final = {
 
 
 def __getattr__(name: str) -> Any:
-    """What `__all__` names, imported at its first use (PEP 562)."""
+    """Import a name of `__all__` when it is first used (PEP 562)."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module  # noqa: PLC0415 - a client's start must not pay for it
+    from importlib import import_module  # noqa: PLC0415 - so that clients start faster
 
     found = getattr(import_module(_HOMES[name]), name)
     globals()[name] = found

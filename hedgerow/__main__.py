@@ -1,4 +1,4 @@
-"""The command `hedgerow`: those of `gateway`, and `hedgerow worker`, which is `shard-worker`."""
+"""The command `hedgerow`: the commands of `gateway`, and `hedgerow worker` for `shard-worker`."""
 
 from typing import ClassVar, Final
 

@@ -39,7 +39,7 @@ from hedgerow.gateway.client import AsyncClient
 from hedgerow.gateway.http.protocol.response_head import CLOSE, STATUS_LINES
 from hedgerow.gateway.http.search.search_exchange import SearchExchange
 from hedgerow.gateway.local.cluster import GATEWAY, ClusterOptions, LocalCluster
-from hedgerow.gateway.transport.wake_up_coalescing import LullSelector
+from hedgerow.gateway.transport.wake_up_coalescing import CoalescingSelector
 
 _CACHE = Path(__file__).parents[2] / ".bench-search"  # git-ignored; with that of bench.search
 _IN_FLIGHT = (1, 32)
@@ -53,7 +53,7 @@ def nothing() -> None:
 
 def coalesced_wakeups() -> None:
     """Handle what arrives at once, however many queries are in flight."""
-    LullSelector.select = selectors.DefaultSelector.select  # type: ignore[method-assign]
+    CoalescingSelector.select = selectors.DefaultSelector.select  # type: ignore[method-assign]
 
 
 def joined_answers() -> None:

@@ -1,4 +1,4 @@
-"""Who may use the gateway, and how much.
+"""Decides who may use the gateway, and how much.
 
 Open `control.py` first: it decides on one request. The parts of that decision are pure: `hosts`
 (which Host names are answered), `origins` (which web pages may write), `key` and `key_ring` (which

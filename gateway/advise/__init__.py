@@ -1,5 +1,5 @@
-"""`gateway advise`: measures a user's function, and judges which lane it belongs in.
+"""`gateway advise`: measures a user's function, and decides which lane it belongs in.
 
-Imports `common` and `gateway.local.processes`. Open `judgement` first, which decides by figures;
-`experiments` takes them, in a process of its own (`runner`).
+Imports `common` and `gateway.local.processes`. Open `judgement` first, which decides from figures;
+`experiments` measures them, in a separate process (`runner`).
 """

@@ -1,4 +1,4 @@
-"""The four questions, answered in words from the figures and what they come to; pure."""
+"""Answers the four questions in words, from the figures and the verdict. Pure."""
 
 from dataclasses import dataclass
 
@@ -15,7 +15,7 @@ class Answer:
     Attributes:
         question: one of the four.
         short: the answer in a few words.
-        figures: what it rests on, a sentence each.
+        figures: the figures behind it, a sentence each.
     """
 
     question: str
@@ -43,15 +43,15 @@ Words = tuple[str, list[str]]
 def _io_or_cpu(figures: Figures, verdict: Verdict) -> Words:
     alone = figures.alone
     if alone is None or verdict.work is None:
-        return "not known", ["No call lived to be timed."]
-    lines = [f"Of a call's time it wants a core for {alone.cpu_share:.0%}."]
+        return "not known", ["No call lived long enough to be timed."]
+    lines = [f"It uses, or waits for, a core for {alone.cpu_share:.0%} of a call's time."]
     if figures.gil_held is not None and verdict.holds_lock is not None:
         lines.append(
-            f"For {figures.gil_held:.0%} it keeps other threads of Python from running "
-            "(the interpreter lock)."
+            f"For {figures.gil_held:.0%} of it, other Python threads cannot run "
+            "(it holds the interpreter lock)."
         )
     if alone.has_native_threads:
-        limited = ", which were held to one for all else" if alone.is_limited else ""
+        limited = ", limited to one for all other figures" if alone.is_limited else ""
         lines.append(
             f"{alone.native_share:.0%} of the CPU time is in native threads of its own{limited}."
         )
@@ -69,10 +69,10 @@ def _async_or_blocking(figures: Figures, verdict: Verdict) -> Words:
         ]
     lag = duration(loop.lag_s)
     if not figures.subject.is_async:
-        return "blocking", [f"Called on an event loop, it stops everything else there for {lag}."]
-    lines = [f"It holds the loop for {loop.held_share:.0%} of its time, up to {lag} at a stretch."]
+        return "blocking", [f"On an event loop, it blocks everything else for {lag}."]
+    lines = [f"It blocks the loop for {loop.held_share:.0%} of its time, up to {lag} at once."]
     if loop.at_once is not None:
-        lines.append(f"8 at once on one loop do {loop.at_once:.1f} times the work of one.")
+        lines.append(f"8 calls at once on one loop do {loop.at_once:.1f} times the work of one.")
     return "async in name only" if verdict.holds_loop else "async", lines
 
 
@@ -96,7 +96,7 @@ def _throughputs(figures: Figures) -> str:
         (figures.two_processes, "two processes"),
     ]
     found = [f"{name} {ratio:.1f}" for ratio, name in several if ratio is not None]
-    return f"Times the work of one: {', '.join(found)}." if found else ""
+    return f"Compared with the work of one: {', '.join(found)}." if found else ""
 
 
 def _crossing(figures: Figures) -> list[str]:
@@ -105,10 +105,13 @@ def _crossing(figures: Figures) -> list[str]:
         return []
     if figures.subject.kind is not Kind.FUNCTION:
         place = "process" if figures.subject.kind is Kind.SECOND_PHASE else "thread"
-        return [f"As a hook it runs in a {place} that reads the documents itself: nothing crosses."]
+        return [f"As a hook it runs in a {place} that reads the documents itself: no hand-over."]
     hop = f"To a thread and back: {duration(crossing.thread_hop_s)}"
     if crossing.process_hop_s is None:
-        return [f"{hop}.", *(f"Cannot cross to a process: {one}." for one in crossing.unpicklable)]
+        return [
+            f"{hop}.",
+            *(f"Cannot be handed to a process: {part}." for part in crossing.unpicklable),
+        ]
     sizes = f"{size(crossing.argument_bytes)} there, {size(crossing.result_bytes)} back"
     return [f"{hop}; to a process: {duration(crossing.process_hop_s)} (pickled {sizes})."]
 
@@ -126,8 +129,8 @@ def _workers(figures: Figures, verdict: Verdict, machine: Machine) -> str:
 
 
 def _failure(figures: Figures, verdict: Verdict, machine: Machine) -> Words:
-    failures = [f"{one.where}: {one.what}." for one in figures.failures[:3]]
-    hows = {one.how for one in figures.failures}
+    failures = [f"{failure.where}: {failure.what}." for failure in figures.failures[:3]]
+    hows = {failure.how for failure in figures.failures}
     if "died" in hows:
         return "it kills its process", failures
     if "hung" in hows:
@@ -146,43 +149,43 @@ def _stopping(figures: Figures, verdict: Verdict, machine: Machine) -> Words:
     overrun = duration(expiry.overrun_s) if expiry else ""
     after = f" after {duration(expiry.after_s)}" if expiry else ""
     if verdict.stop is Stop.STOPS:
-        return "it stops in time", [f"When it was {how}{after}, it was over {overrun} later."]
+        return "it stops in time", [f"When it was {how}{after}, it ended {overrun} later."]
     if verdict.stop is Stop.IGNORES:
-        lines = [f"When it was {how}{after}, it ran on for {overrun}, to its end."]
+        lines = [f"When it was {how}{after}, it ran on to its end, for {overrun}."]
         return "it does not stop", [*lines, _consequence(figures, verdict, machine)]
     if verdict.stop is Stop.TOO_SHORT:
-        return "it is over first", ["A call is too short for anybody to stop it on the way."]
+        return "it ends first", ["A call is too short to be stopped."]
     if verdict.stop is Stop.UNKNOWN:
-        return "not known", ["What becomes of it when its budget expires could not be measured."]
-    return "nobody can stop it", [
-        "It takes no budget, so that it runs to its end whoever has left.",
+        return "not known", ["What happens when its budget expires could not be measured."]
+    return "it cannot be stopped", [
+        "It takes no budget, so it runs to its end even if the caller has left.",
         _consequence(figures, verdict, machine),
     ]
 
 
 def _consequence(figures: Figures, verdict: Verdict, machine: Machine) -> str:
-    """What the lane does with a call that runs on."""
+    """Say what the lane does with a call that runs on."""
     is_hook = figures.subject.kind is not Kind.FUNCTION
     if verdict.lane is Lane.LOOP:
         return ""
     if verdict.lane is Lane.THREAD:
-        until = "is taken until it returns"
+        until = "is occupied until it returns"
         if is_hook:
             until = f"counts as lost after {duration(machine.thread_timeout_s)}, until it returns"
-        cure = ": what it waits for needs a timeout of its own" if verdict.work is Work.IO else ""
+        cure = ": its I/O needs its own timeout" if verdict.work is Work.IO else ""
         return f"Its thread {until}{cure}."
     if not is_hook:
-        return "Its process is taken until it returns; ProcessPoolExecutor does not kill it."
+        return "Its process is occupied until it returns; ProcessPoolExecutor does not kill it."
     grace = duration(machine.kill_grace_s)
     killed = f"A scorer that runs on is killed {grace} after the query's deadline"
     deadline = duration(machine.deadline_s)
     if figures.alone is None or figures.alone.call_s <= machine.deadline_s:
         return f"{killed}."
-    return f"{killed}, and one call takes longer than the deadline of {deadline} already."
+    return f"{killed}, and one call already takes longer than the deadline of {deadline}."
 
 
 def duration(seconds: float) -> str:
-    """Write a duration with three digits at most, and its unit."""
+    """Write a duration with at most three digits, and its unit."""
     for unit, scale in (("s", 1.0), ("ms", 1e3), ("µs", 1e6)):
         if seconds * scale >= 0.9995:
             return f"{_digits(seconds * scale)} {unit}"
@@ -198,7 +201,7 @@ def size(count: int) -> str:
 
 
 def rate(per_second: float) -> str:
-    """Write a rate to two digits: it is an estimate."""
+    """Write a rate to two digits, since it is an estimate."""
     if per_second >= 10:
         return f"{float(f'{per_second:.2g}'):,.0f}"
     return f"{per_second:.2g}"

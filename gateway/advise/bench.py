@@ -1,4 +1,4 @@
-"""Keeps a runner at hand for a function's experiments, whatever becomes of the last one."""
+"""Keeps a runner ready for a function's experiments, and replaces one that is lost."""
 
 import math
 import time
@@ -9,18 +9,18 @@ from typing import Any, Final, Self
 
 from hedgerow.common.errors import BadRequestError
 from hedgerow.gateway.advise.figures import Failure, Kind, Subject
+from hedgerow.gateway.advise.runner_process import Runner, RunnerLostError
 from hedgerow.gateway.advise.samples import OPTION
 from hedgerow.gateway.advise.target import FUNCTION
-from hedgerow.gateway.advise.trial import Runner, RunnerLostError
 
 _BLOCK_S: Final = 0.05
 _MAX_CALLS: Final = 20_000  # in a block
-_MAX_COPIES: Final = 50_000  # of documents, which a hook's block keeps in memory
+_MAX_COPIES: Final = 50_000  # copies of documents that a hook's block keeps in memory
 _MAX_ROUNDS: Final = 5
-_NUM_SHARES: Final = 8  # of the time: about as many experiments there are
-_START_LIMIT_S: Final = 60.0  # what a module that loads a model may take to import
+_NUM_SHARES: Final = 8  # shares of the time, since there are about as many experiments
+_START_LIMIT_S: Final = 60.0  # a module that loads a model may take this long to import
 _MAX_DEATHS: Final = 3
-_PATIENCE: Final = 10.0  # times as long as was expected is late, even on a busy machine
+_PATIENCE: Final = 10.0  # times the expected time is too late, even on a busy machine
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +30,13 @@ class Plan:
     Attributes:
         reference: `module:function`.
         samples: the sample file.
-        import_path: folders in which the user's modules are looked for first.
-        kind: how the function is called; None to go by the names of its parameters.
-        query: what a second phase is given; None for others.
+        import_path: folders that are searched first for the user's modules.
+        kind: how to call the function; None to infer it from the names of its parameters.
+        query: the query for a second phase; None for others.
         num_documents: documents in a call of a hook; None for the default.
-        budget_s: how long the budgets last that the function gets, in s.
+        budget_s: length of the function's budgets, in s.
         time_s: roughly how long to measure, in s.
-        limit_s: a call that takes longer hangs, in s.
+        limit_s: time after which a call counts as hanging, in s.
     """
 
     reference: str
@@ -51,14 +51,14 @@ class Plan:
 
 
 class Bench:
-    """One function's runners; a context, at whose end they are gone.
+    """One function's runners; a context manager that ends them.
 
     Attributes:
         subject: what is known of the function.
-        failures: how it has failed so far.
-        call_s: how long a call takes, in s, as far as is known; sets the sizes of experiments.
+        failures: its failures so far.
+        call_s: estimated time of a call, in s, which determines the sizes of experiments.
         slowest_s: the slowest first call on a sample, in s.
-        slowest: which sample that was.
+        slowest: the sample of that call.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -81,16 +81,16 @@ class Bench:
         self.renew(self._environment)
 
     def renew(self, environment: Mapping[str, str]) -> None:
-        """End the runner; the next one has these variables beside ours."""
+        """End the runner; the next one gets these variables in addition to ours."""
         if self._runner is not None:
             self._runner.close()
         self._runner, self._environment = None, environment
 
     def look(self) -> bool:
-        """Call once for each sample; whether any call went well.
+        """Call once for each sample; returns whether any call succeeded.
 
         Raises:
-            BadRequestError: the function or a sample cannot be used, or every sample raises.
+            BadRequestError: the function or a sample is invalid, or every sample raises.
         """
         for _ in range(_MAX_DEATHS):
             sample = None
@@ -123,13 +123,13 @@ class Bench:
         return bool(self._usual)
 
     def do(self, experiment: str, where: str, cost: float = 1, **order: Any) -> dict[str, Any]:
-        """Do one experiment; an empty answer when the function's process was lost in it.
+        """Do one experiment; returns an empty answer if the function's process was lost.
 
         Args:
             experiment: its name.
-            where: says so in the failure.
-            cost: how many calls in a row one call in the order stands for.
-            order: its arguments; how many rounds and calls follows, if it does not say.
+            where: describes it in a failure.
+            cost: number of successive calls per call in the order.
+            order: its arguments; numbers of rounds and calls are computed if not given.
         """
         order = {**self.sizes(cost), "budget_s": self._plan.budget_s, **order}
         expected_s = order["rounds"] * order.get("calls", 1) * cost * self.call_s
@@ -140,16 +140,18 @@ class Bench:
             return {}
 
     def note_loss(self, lost: RunnerLostError, where: str) -> None:
-        """Take it for a failure; the next experiment gets a new runner."""
+        """Record a lost runner as a failure; the next experiment gets a new one."""
         self.renew(self._environment)
         self.failures.append(Failure(lost.how, where, lost.what, is_first_look=False))
 
     def note_raised(self, errors: Sequence[str], where: str) -> None:
-        """Take what later calls raised for a failure."""
-        self.failures += [Failure("raised", where, one, is_first_look=False) for one in errors[:1]]
+        """Record the errors of later calls as a failure."""
+        self.failures += [
+            Failure("raised", where, error, is_first_look=False) for error in errors[:1]
+        ]
 
     def sizes(self, cost: float) -> dict[str, int]:
-        """How many rounds of how many calls fit into an experiment's share of the time."""
+        """Return the rounds and calls that fit into an experiment's share of the time."""
         max_calls = min(_MAX_CALLS, _MAX_COPIES // max(self.subject.num_documents, 1) + 1)
         calls = math.ceil(_BLOCK_S / max(self.call_s, _BLOCK_S / max_calls))
         round_s = cost * max(self.call_s, _BLOCK_S)
@@ -157,17 +159,17 @@ class Bench:
         return {"rounds": min(max(rounds, 1), _MAX_ROUNDS), "calls": calls}
 
     def limit_s(self, expected_s: float) -> float:
-        """How long to wait, in s, for what should take so long."""
+        """Return how long to wait, in s, for something that should take `expected_s`."""
         return self._plan.limit_s + _PATIENCE * expected_s
 
     def runner(self) -> Runner:
-        """A runner that is ready."""
+        """Return a runner that is ready."""
         if self._runner is None:
             self._runner = self.another()
         return self._runner
 
     def another(self) -> Runner:
-        """One more runner, the caller's to close: loaded, and past its first cold calls."""
+        """Make another runner, which the caller closes: loaded, and past its first slow calls."""
         runner = Runner(self._plan.import_path, self._environment)
         try:
             self._load(runner)
@@ -179,11 +181,11 @@ class Bench:
         return runner
 
     def run_block(self, runner: Runner, calls: int, starts_at: float) -> None:
-        """Have a block run, from an instant of the monotonic clock on; the answer is to come."""
+        """Start a block at an instant of the monotonic clock, without waiting for the answer."""
         runner.give("block", calls=calls, budget_s=self._plan.budget_s, starts_at=starts_at)
 
     def _load(self, runner: Runner) -> bool:
-        """Load function and samples; whether any of these are left."""
+        """Load the function and samples; returns whether any samples are left."""
         plan = self._plan
         told = runner.ask(
             "load",

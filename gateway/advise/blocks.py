@@ -1,4 +1,4 @@
-"""Blocks of calls, timed: what every experiment is made of. Runs beside the user's function."""
+"""Timed blocks of calls, of which experiments consist. Runs in the user function's process."""
 
 import asyncio
 import contextlib
@@ -19,16 +19,16 @@ from hedgerow.gateway.advise.target import Target
 
 @dataclass(slots=True)
 class Block:
-    """Some calls, one after the other.
+    """Some calls, one after another.
 
     Attributes:
-        began: instant of the monotonic clock, in s.
-        ended: the same at their end.
-        cpu_s: CPU time of the whole process meanwhile, in s.
-        own_cpu_s: that of the thread that made the calls, in s.
-        queued_s: how long threads of the process were ready to run and had no core, in s; 0 where
-            the system does not tell.
-        errors: the last line of what calls raised.
+        began: when they began, by the monotonic clock, in s.
+        ended: when they ended.
+        cpu_s: CPU time of the whole process in this time, in s.
+        own_cpu_s: CPU time of the thread that made the calls, in s.
+        queued_s: how long threads of the process were ready to run but had no core, in s; 0 if the
+            system does not tell.
+        errors: the last line of each error that a call raised.
     """
 
     began: float = 0.0
@@ -40,12 +40,12 @@ class Block:
 
     @property
     def wall_s(self) -> float:
-        """How long they took, in s."""
+        """The time of all calls, in s."""
         return self.ended - self.began
 
 
 def run_block(target: Target, num_calls: int, budget_s: float = math.inf) -> Block:
-    """Call the function so often, over the samples in turn; an async one on a loop of its own."""
+    """Call the function `num_calls` times, with the samples in turn; an async one on a new loop."""
     inputs = inputs_of(target, num_calls)
     block = Block()
     if target.subject.is_async:
@@ -58,7 +58,7 @@ def run_block(target: Target, num_calls: int, budget_s: float = math.inf) -> Blo
 
 
 def call(target: Target, given: Any, block: Block, budget_s: float) -> Any:
-    """Call once; what it raises is noted, since the next call may go well."""
+    """Call once; records an error, since the next call may succeed."""
     try:
         return target.invoke(given, budget_s)
     except (Exception, SystemExit) as error:  # noqa: BLE001 - it is the user's code
@@ -67,7 +67,7 @@ def call(target: Target, given: Any, block: Block, budget_s: float) -> Any:
 
 
 async def run_async_block(target: Target, inputs: list[Any], block: Block, budget_s: float) -> None:
-    """Await one call after the other on the running loop."""
+    """Await the calls one after another on the running loop."""
     with timed(block):
         for given in inputs:
             await call_async(target, given, block, budget_s)
@@ -83,20 +83,20 @@ async def call_async(target: Target, given: Any, block: Block, budget_s: float) 
 
 
 def result_of(target: Target, given: Any, budget_s: float) -> Any:
-    """Call once, and return what the function does; None when it raises."""
+    """Call once, and return the function's result; None if it raises."""
     if target.subject.is_async:
         return asyncio.run(call_async(target, given, Block(), budget_s))
     return call(target, given, Block(), budget_s)
 
 
 def inputs_of(target: Target, num_calls: int) -> list[Any]:
-    """Arguments for so many calls, over the samples in turn, made before the clock starts."""
+    """Make the arguments of `num_calls` calls, with the samples in turn, before timing starts."""
     return [target.calls[at % len(target.calls)].fresh() for at in range(num_calls)]
 
 
 @contextlib.contextmanager
 def timed(block: Block) -> Iterator[None]:
-    """Take the times of what is done in the context."""
+    """Measure the times of the context's body."""
     queued, own, cpu = queued_s(), time.thread_time(), time.process_time()
     block.began = time.monotonic()
     try:
@@ -109,25 +109,25 @@ def timed(block: Block) -> Iterator[None]:
 
 
 def queued_s(task: str = "*") -> float:
-    """How long threads of this process have waited for a core, in s; 0 where Linux is not.
+    """Return how long threads of this process have waited for a core, in s; 0 except on Linux.
 
-    See sched-stats in the kernel's documentation: /proc/…/schedstat has the time on a core, the
-    time in its queue, both in ns, and how often it was given one.
+    See sched-stats in the kernel's documentation: /proc/…/schedstat has the time on a core and the
+    time in its queue, both in ns, and the number of time slices.
 
     Args:
-        task: the number of one thread; all that there are if left out.
+        task: the number of one thread; all threads by default.
     """
     total_ns = 0
-    for one in Path("/proc/self/task").glob(f"{task}/schedstat"):
+    for path in Path("/proc/self/task").glob(f"{task}/schedstat"):
         with contextlib.suppress(OSError, ValueError, IndexError):  # it has just ended
-            total_ns += int(one.read_text().split()[1])
+            total_ns += int(path.read_text().split()[1])
     return total_ns / 1e9
 
 
 def run_threads(
     target: Target, width: int, num_calls: int, budget_s: float
 ) -> tuple[float, list[str]]:
-    """Run a block in each of `width` threads at once; calls a second, and what was raised."""
+    """Run a block in each of `width` threads at once; returns calls per second, and the errors."""
     barrier = threading.Barrier(width)
 
     def one() -> Block:
@@ -136,13 +136,13 @@ def run_threads(
 
     with ThreadPoolExecutor(width) as pool:
         blocks = [future.result() for future in [pool.submit(one) for _ in range(width)]]
-    wall_s = max(one.ended for one in blocks) - min(one.began for one in blocks)
-    errors = [error for one in blocks for error in one.errors]
+    wall_s = max(block.ended for block in blocks) - min(block.began for block in blocks)
+    errors = [error for block in blocks for error in block.errors]
     return width * num_calls / max(wall_s, 1e-9), errors
 
 
 def spin(lasts_s: float) -> float:
-    """Count for so long, in s, holding the interpreter lock; the share of a core that it got."""
+    """Count for `lasts_s`, holding the interpreter lock; returns the share of a core it got."""
     cpu = time.thread_time()
     began = time.monotonic()
     while time.monotonic() - began < lasts_s:
@@ -151,7 +151,7 @@ def spin(lasts_s: float) -> float:
 
 
 def hash_on(lasts_s: float) -> None:
-    """Burn CPU for so long, in s, without the interpreter lock, which hashlib lets go of."""
+    """Use CPU for `lasts_s` without the interpreter lock, which hashlib releases."""
     buffer = bytes(1 << 20)
     began = time.monotonic()
     while time.monotonic() - began < lasts_s:
@@ -159,10 +159,10 @@ def hash_on(lasts_s: float) -> None:
 
 
 class WatchedSelector(selectors.DefaultSelector):
-    """What an event loop waits in; whenever it does not wait, somebody holds the loop.
+    """An event loop's selector that measures how long the loop is blocked between two waits.
 
     Attributes:
-        stretches_s: how long that was each time, in s.
+        stretches_s: each of these times, in s.
     """
 
     def __init__(self) -> None:
@@ -170,18 +170,18 @@ class WatchedSelector(selectors.DefaultSelector):
         self.clear()
 
     def clear(self) -> None:
-        """Begin anew, with a loop that is held."""
+        """Start again, while the loop is blocked."""
         self.stretches_s: list[float] = []
         self._back_at = time.monotonic()
 
     def look(self) -> None:
-        """Count the stretch that is under way."""
+        """Record the current stretch."""
         now = time.monotonic()
         self.stretches_s.append(now - self._back_at)
         self._back_at = now
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        """Wait, as every selector does."""
+        """Wait, as a selector does."""
         self.look()
         try:
             return super().select(timeout)

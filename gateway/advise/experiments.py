@@ -1,7 +1,7 @@
-"""The experiments, each a few rounds of short blocks; they run beside the user's function.
+"""The experiments, each a few rounds of short blocks; they run in the user function's process.
 
-What is compared is measured in turn within a round, so that a neighbour who takes the machine for a
-while takes it from both. Results are plain JSON values.
+Cases to compare are measured in turn within a round, so that another program's load on the machine
+affects both. Results are plain JSON values.
 """
 
 import asyncio
@@ -36,48 +36,48 @@ Result = dict[str, Any]
 _SPIN_S: Final = 0.03
 _SWITCH_INTERVAL_S: Final = 0.05
 _PROBE_PAUSE_S: Final = 0.002
-_WATCHED_S: Final = 0.15  # some waits of a switch interval
+_WATCHED_S: Final = 0.15  # several switch intervals
 _AT_ONCE: Final = 8
 _MIN_EXPIRY_S: Final = 0.001
 
 
 def alone(target: Target, rounds: int, calls: int, budget_s: float) -> Result:
-    """Time calls one after the other, and what a counting loop gets of a core."""
+    """Time calls one after another, and measure the share of a core that a counting loop gets."""
     blocks, free_shares = [], []
     for _ in range(rounds):
         free_shares.append(spin(_SPIN_S))
         blocks.append(run_block(target, calls, budget_s))
     free_share = statistics.median(free_shares)
-    cpu_s = sum(one.cpu_s for one in blocks)
-    own_cpu_s = sum(one.own_cpu_s for one in blocks)
+    cpu_s = sum(block.cpu_s for block in blocks)
+    own_cpu_s = sum(block.own_cpu_s for block in blocks)
     return {
-        "call_s": [one.wall_s / calls for one in blocks],
-        "cpu_share": statistics.median(_wanted_share(one, free_share) for one in blocks),
+        "call_s": [block.wall_s / calls for block in blocks],
+        "cpu_share": statistics.median(_wanted_share(block, free_share) for block in blocks),
         "native_share": max(0.0, 1 - own_cpu_s / cpu_s) if cpu_s else 0.0,
         "free_share": free_share,
-        "errors": [error for one in blocks for error in one.errors][:3],
+        "errors": [error for block in blocks for error in block.errors][:3],
     }
 
 
 def _wanted_share(block: Block, free_share: float) -> float:
-    """Of a block's time, how much it had a core or waited for one."""
+    """Return the share of a block's time in which it had a core or waited for one."""
     wall_s = max(block.wall_s, 1e-9)
     if block.queued_s or not block.cpu_s:
         return (block.cpu_s + block.queued_s) / wall_s
-    # Of what a loop that only counts could have got; but that is no sign of a second core.
+    # Relative to what a counting loop could get; but that does not show a second core.
     share = block.cpu_s / wall_s
     return max(share, min(1.0, share / max(free_share, 0.01)))
 
 
 def lock_held(target: Target, rounds: int, calls: int, budget_s: float) -> Result:
-    """Time how long another thread waits to run: beside the calls, and beside two known cases.
+    """Measure how long another thread waits to run: during the calls, and in two known cases.
 
-    A thread that waits for the lock is given it after the switch interval at the latest. That is
-    made long beside what the scheduler of a busy machine makes a waking thread wait, so that the
-    two cannot be mixed up.
+    A thread that waits for the lock gets it at the latest after the switch interval. That is set
+    much longer than a busy machine's scheduler delays a waking thread, so that the two can be told
+    apart.
 
     Returns:
-        `held`, None where the two known cases cannot be told apart.
+        `held`; None if the two known cases cannot be told apart.
     """
     interval_s = sys.getswitchinterval()
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
@@ -106,14 +106,14 @@ def _run_on(target: Target, calls: int, budget_s: float) -> None:
 
 
 class _Waits:
-    """How long a thread that wants to run now and then has waited for it."""
+    """The waits of a thread that wants to run now and then."""
 
     def __init__(self) -> None:
         self._total_s = 0.0
         self._count = 0
 
     def watch(self, work: Callable[[], object]) -> None:
-        """Let it want to run while `work` does."""
+        """Measure while `work` runs."""
         is_over = threading.Event()
         is_ready = threading.Event()
 
@@ -123,7 +123,7 @@ class _Waits:
             while not is_over.is_set():
                 began, queued = time.monotonic(), queued_s(task)
                 time.sleep(_PROBE_PAUSE_S)
-                # A core that others have is not the lock.
+                # Exclude the wait for a core, which is not the lock.
                 waited_s = time.monotonic() - began - _PROBE_PAUSE_S - (queued_s(task) - queued)
                 self._total_s += max(0.0, waited_s)
                 self._count += 1
@@ -138,18 +138,18 @@ class _Waits:
             thread.join()
 
     def share_beyond(self, other: "_Waits") -> float:
-        """Of its time, how much it has waited beyond what it waited in the other case."""
+        """Return the share of its time that it waited longer than in the other case."""
         beyond_s = max(0.0, self.mean_s - other.mean_s)
         return beyond_s / (beyond_s + _PROBE_PAUSE_S)
 
     @property
     def mean_s(self) -> float:
-        """How long it has waited at a time, in s."""
+        """Return the mean wait, in s."""
         return self._total_s / max(self._count, 1)
 
 
 def threads(target: Target, rounds: int, calls: int, budget_s: float, widths: list[int]) -> Result:
-    """Compare the throughput of so many threads with that of one."""
+    """Compare the throughput of `widths` threads with that of one."""
     ratios: dict[int, list[float]] = {width: [] for width in widths}
     errors: list[str] = []
     for _ in range(rounds):
@@ -165,14 +165,14 @@ def threads(target: Target, rounds: int, calls: int, budget_s: float, widths: li
 
 
 def block(target: Target, calls: int, budget_s: float, starts_at: float) -> Result:
-    """Run one block from an instant of the monotonic clock on, which all processes share."""
+    """Run one block from an instant of the monotonic clock, which all processes share."""
     time.sleep(max(0.0, starts_at - time.monotonic()))
     done = run_block(target, calls, budget_s)
     return {"began": done.began, "ended": done.ended}
 
 
 def on_loop(target: Target, rounds: int, calls: int, budget_s: float) -> Result:
-    """Call the function on an event loop, and watch whether the loop still turns."""
+    """Call the function on an event loop, and measure how long the loop is blocked."""
     lags, held, at_once = [], [], []
     for _ in range(rounds):
         selector = WatchedSelector()
@@ -208,10 +208,10 @@ async def _watch(
     if not target.subject.is_async:
         for given in inputs:
             call(target, given, one_by_one, budget_s)
-            await asyncio.sleep(0)  # as who is served between two calls would
-        if one_by_one.errors:  # it may run a loop of its own, which it cannot on one
+            await asyncio.sleep(0)  # lets other tasks run between two calls
+        if one_by_one.errors:  # it may start its own loop, which fails on a running loop
             return None
-        # Each call was a stretch of its own; the longest is one in which others had the core.
+        # Each call was one stretch. In the longest, other processes had the core.
         lag_s = statistics.median(selector.stretches_s)
         return lag_s, sum(selector.stretches_s) / (time.monotonic() - began), 1.0
     await run_async_block(target, inputs, one_by_one, budget_s)
@@ -220,7 +220,9 @@ async def _watch(
     lag_s = max(selector.stretches_s)
     batches = [inputs_of(target, calls) for _ in range(_AT_ONCE)]
     began = time.monotonic()
-    await asyncio.gather(*(run_async_block(target, one, Block(), budget_s) for one in batches))
+    await asyncio.gather(
+        *(run_async_block(target, inputs, Block(), budget_s) for inputs in batches)
+    )
     took_s = time.monotonic() - began
     return lag_s, share, _AT_ONCE * one_by_one.wall_s / max(took_s, 1e-9)
 
@@ -228,12 +230,12 @@ async def _watch(
 def expiry(
     target: Target,
     rounds: int,
-    calls: int,  # noqa: ARG001 - one a round
+    calls: int,  # noqa: ARG001 - one per round
     budget_s: float,
 ) -> Result:
-    """Let the budget expire half-way, or cancel an async call there; how long does it run on?
+    """Let the budget expire half-way, or cancel an async call; measure how long it runs on.
 
-    Each round makes a whole call first, since on a busy machine the time of a call changes.
+    Each round first makes a whole call, since on a busy machine the time of a call varies.
     """
     is_cancelled = target.subject.is_async and not target.subject.takes_budget
     afters, overruns, shares = [], [], []
@@ -259,7 +261,7 @@ def expiry(
 
 
 def _done_share(cut: Block, whole: Block) -> float:
-    """How much of a whole call was done: by CPU time where it burns, whatever others burn."""
+    """Return the share of a whole call that was done, by CPU time if it is CPU work."""
     if whole.cpu_s + whole.queued_s >= whole.wall_s / 2:
         return cut.cpu_s / max(whole.cpu_s, 1e-9)
     return cut.wall_s / max(whole.wall_s, 1e-9)

@@ -1,4 +1,4 @@
-"""What is measured of a function, and what it is judged by; plain values, units in the names."""
+"""The measured figures of a function; plain values, with units in the names."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -22,14 +22,14 @@ class Lane(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What is known of a function before it runs.
+    """A function, before it runs.
 
     Attributes:
         reference: `module:function`.
         kind: how it is called.
         is_async: whether it is an `async def`.
-        takes_budget: whether it is given a budget.
-        num_samples: calls that the sample file has.
+        takes_budget: whether it takes a budget.
+        num_samples: samples in the sample file.
         num_documents: documents in one call of a hook, 0 for a function.
     """
 
@@ -47,10 +47,10 @@ class Failure:
 
     Attributes:
         how: "raised", "died" (its process ended) or "hung" (no return within the limit).
-        where: which sample, or during what.
-        what: the last line of the traceback, how the process ended, or for how long it ran.
-        is_first_look: whether a single call on one sample did it; else it took several, or several
-            at once.
+        where: the sample, or the experiment.
+        what: the last line of the traceback, how the process ended, or how long it ran.
+        is_first_look: whether a single call on one sample failed; else it took several calls, or
+            concurrent ones.
     """
 
     how: str
@@ -61,22 +61,21 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Alone:
-    """Calls one after the other.
+    """Calls one after another.
 
     Attributes:
         call_s: median over the rounds of the mean time of a call, in s.
-        low_s: that of the fastest round.
-        high_s: that of the slowest round.
-        cpu_share: of the time of a call, how much it has a core or waits for one that others have;
-            above 1 when it has several.
-        native_share: of its CPU time, how much is in native threads of its own, when nobody limits
-            them.
-        free_share: of a core, how much a counting loop could get; below 1 on a busy machine.
-        num_rounds: rounds that were measured.
-        slowest_s: the slowest of the first calls on each sample, in s; 0 when there was only one.
-        slowest: which sample that was.
+        low_s: mean time of a call in the fastest round, in s.
+        high_s: mean time of a call in the slowest round, in s.
+        cpu_share: share of a call's time in which it has a core or waits for one; above 1 if it
+            has several.
+        native_share: share of its CPU time in its own native threads, if these are not limited.
+        free_share: share of a core that a counting loop could get; below 1 on a busy machine.
+        num_rounds: measured rounds.
+        slowest_s: the slowest of the first calls on each sample, in s; 0 if there was only one.
+        slowest: the sample of that call.
         is_limited: whether all but `native_share` was measured with one native thread (by
-            OMP_NUM_THREADS and its like).
+            OMP_NUM_THREADS and the like).
     """
 
     call_s: float
@@ -92,21 +91,21 @@ class Alone:
 
     @property
     def has_native_threads(self) -> bool:
-        """Whether so much of its CPU work is in native threads that it matters."""
+        """Whether a relevant share of its CPU work is in native threads."""
         return self.cpu_share >= 0.5 and self.native_share >= 0.25
 
 
 @dataclass(frozen=True, slots=True)
 class Crossing:
-    """What it costs to hand a call to somebody else.
+    """The cost of handing a call over.
 
     Attributes:
         thread_hop_s: from the loop to an idle thread and back, in s.
         process_hop_s: arguments to another process and the result back, in s; None if they cannot
-            cross.
-        argument_bytes: the pickled arguments.
-        result_bytes: the pickled result.
-        unpicklable: what cannot cross, and why.
+            be pickled.
+        argument_bytes: size of the pickled arguments.
+        result_bytes: size of the pickled result.
+        unpicklable: what cannot be pickled, and why.
     """
 
     thread_hop_s: float
@@ -121,11 +120,11 @@ class OnLoop:
     """Calls on an event loop.
 
     Attributes:
-        lag_s: how long the loop could not turn at a stretch, median over the rounds, in s: during
-            an async call at most, during one that blocks by the median.
-        held_share: of the time of the calls, how much the loop could not turn.
-        at_once: how many times the work of one call after the other is done by 8 at once; None for
-            a function that is not async.
+        lag_s: how long the loop was blocked at once, median over the rounds, in s: the maximum
+            for an async function, the median for a blocking one.
+        held_share: share of the calls' time in which the loop was blocked.
+        at_once: throughput of 8 concurrent calls, divided by that of successive ones; None if the
+            function is not async.
     """
 
     lag_s: float
@@ -135,13 +134,13 @@ class OnLoop:
 
 @dataclass(frozen=True, slots=True)
 class Expiry:
-    """Calls whose budget expires, or that are cancelled, half-way.
+    """Calls whose budget expires half-way, or that are cancelled there.
 
     Attributes:
         after_s: when that was, from the start of the call, in s.
         overrun_s: how long they ran on, median, in s.
-        done_share: of a whole call, how much was done, median: one half when it stops at once.
-        is_cancelled: whether by cancelling a task.
+        done_share: share of a whole call that was done, median: one half if it stops at once.
+        is_cancelled: whether a task was cancelled.
     """
 
     after_s: float
@@ -152,15 +151,15 @@ class Expiry:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """All that was measured; None where it could not be.
+    """All figures; None if one could not be measured.
 
     Attributes:
-        gil_held: of the time of the calls, how much another thread waits for the interpreter lock;
-            between what a call that releases it costs (0) and one that never does (1).
-        two_threads: how many times the work of one thread two do, by throughput.
-        eight_threads: the same of eight; asked of what waits.
-        two_processes: the same of two processes.
-        thread_error: what it raised in threads alone.
+        gil_held: how much another thread waits for the interpreter lock during the calls; 0 as for
+            a call that releases it, 1 as for one that never does.
+        two_threads: throughput of two threads, divided by that of one.
+        eight_threads: the same for eight; only if it waits.
+        two_processes: the same for two processes.
+        thread_error: an error that it raised only in threads.
     """
 
     subject: Subject
@@ -178,13 +177,13 @@ class Figures:
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """What the advice is for.
+    """The machine and the settings that the advice is for.
 
     Attributes:
         cores: cores that this process may use.
-        deadline_s: of a query, in s.
-        kill_grace_s: how long after it a scorer is killed, in s.
-        thread_timeout_s: after how long a thread counts as lost, in s.
+        deadline_s: deadline of a query, in s.
+        kill_grace_s: time after the deadline until a scorer is killed, in s.
+        thread_timeout_s: time after which a thread counts as lost, in s.
     """
 
     cores: int

@@ -1,4 +1,4 @@
-"""What it costs to hand a call to a thread or to another process, and what cannot go there."""
+"""Measures the cost of handing a call to a thread or process, and finds what cannot be pickled."""
 
 import asyncio
 import pickle
@@ -23,7 +23,7 @@ def crossing(
     calls: int,  # noqa: ARG001 - one of each kind
     budget_s: float,
 ) -> dict[str, Any]:
-    """Time what it costs to hand a call over: to a thread, and to another process."""
+    """Measure the cost of handing a call to a thread, and to another process."""
     first = target.calls[0]
     given = first.fresh()
     result = result_of(target, given, budget_s)
@@ -89,7 +89,7 @@ def _process_hop(given: Any, result: Any, rounds: int) -> dict[str, Any]:
 
 
 def _answer(connection: Connection) -> None:
-    """Answer each message with the first one, until nobody asks any more."""
+    """Answer each message with the first one, until the connection is closed."""
     try:
         result = connection.recv()
     except Exception as error:  # noqa: BLE001 - reading a pickle runs the user's code

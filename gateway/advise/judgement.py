@@ -1,4 +1,4 @@
-"""Which lane a function belongs in, judged by its figures: pure, and by ratios of times alone."""
+"""Decides which lane a function belongs in, only by ratios of times. Pure."""
 
 import math
 from dataclasses import dataclass
@@ -7,32 +7,32 @@ from typing import Final
 
 from hedgerow.gateway.advise.figures import Alone, Figures, Kind, Lane, Machine
 
-_CPU_SHARE: Final = 0.5  # a call that has a core for half of its time or more is CPU work
+_CPU_SHARE: Final = 0.5  # a call that has a core for at least half of its time is CPU work
 _CPU_DOUBT: Final = (0.3, 0.7)
-_GIL_SHARE: Final = 0.5  # of the CPU time: holds the interpreter lock
+_GIL_SHARE: Final = 0.5  # of the CPU time: above it, the call holds the interpreter lock
 _GIL_DOUBT: Final = (0.3, 0.7)
-_HELD_SHARE: Final = 0.5  # of its time an async call holds the loop: async in name only
+_HELD_SHARE: Final = 0.5  # if an async call blocks the loop for this share: async in name only
 _HELD_DOUBT: Final = (0.25, 0.75)
-_DONE_SHARE: Final = 0.75  # of a call that was told to stop half-way: more is no stop
-_BUSY: Final = 0.7  # of a core for a counting loop: below, throughputs say little
-_SCALES: Final = 1.4  # of two at most: two at once gain something
+_DONE_SHARE: Final = 0.75  # a call told to stop half-way that does more has not stopped
+_BUSY: Final = 0.7  # if a counting loop gets less of a core, throughputs say little
+_SCALES: Final = 1.4  # of at most two: from here, two at once are a gain
 _FEW_ROUNDS: Final = 3
-_MAX_THREADS: Final = 32  # as many as ThreadPoolExecutor starts at most by itself
+_MAX_THREADS: Final = 32  # the default maximum of ThreadPoolExecutor
 _BUSY_TEXT: Final = (
-    "The machine was busy: a loop that only counts got {:.0%} of a core. Shares are corrected for "
-    "that; times and throughputs are not."
+    "The machine was busy: a counting loop got {:.0%} of a core. Shares are corrected for this; "
+    "times and throughputs are not."
 )
 
 
 class Work(StrEnum):
-    """What a function does with its time."""
+    """What a function spends its time on."""
 
     IO = "I/O"
     CPU = "CPU"
 
 
 class Stop(StrEnum):
-    """What becomes of a call that nobody waits for any more."""
+    """What a call does when its result is no longer needed."""
 
     STOPS = "stops"
     IGNORES = "ignores"
@@ -43,18 +43,18 @@ class Stop(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What the figures come to; None where they do not say.
+    """The conclusions from the figures; None if they do not tell.
 
     Attributes:
         lane: where the function belongs.
         reason: why, as a clause that follows "because".
         work: I/O or CPU.
         holds_lock: whether its CPU work holds the interpreter lock.
-        holds_loop: whether it would hold an event loop that it ran on.
+        holds_loop: whether it would block an event loop.
         stop: what happens when its budget expires.
-        workers: threads or processes that this machine can make use of, 1 for the loop.
-        per_second: calls a second that so many can do at most, from the time of one; None on the
-            loop of an async function, which has no number of workers.
+        workers: useful number of threads or processes on this machine, 1 for the loop.
+        per_second: most calls a second that these can do, from the time of one; None for an async
+            function on the loop, which has no number of workers.
         doubts: what the figures leave open, a sentence each.
     """
 
@@ -70,7 +70,7 @@ class Verdict:
 
 
 def judge(figures: Figures, machine: Machine) -> Verdict:
-    """Judge a function by what was measured of it."""
+    """Judge a function by its figures."""
     alone = figures.alone
     work = None if alone is None else Work.CPU if alone.cpu_share >= _CPU_SHARE else Work.IO
     holds_lock = _holds_lock(figures)
@@ -109,8 +109,8 @@ def _holds_loop(figures: Figures) -> bool | None:
 def _lane(
     figures: Figures, work: Work | None, holds_lock: bool | None, holds_loop: bool | None
 ) -> tuple[Lane, str]:
-    """The first rule that holds."""
-    hows = {one.how for one in figures.failures}
+    """Return the lane and the reason of the first rule that applies."""
+    hows = {failure.how for failure in figures.failures}
     is_plain = figures.subject.kind is Kind.FUNCTION
     is_second_phase = figures.subject.kind is Kind.SECOND_PHASE
     can_cross = _can_cross(figures)
@@ -123,22 +123,22 @@ def _lane(
         (
             "hung" in hows,
             Lane.PROCESS,
-            "it hangs, and of the three only a process can be ended from outside",
+            "it hangs, and of the three lanes, only a process can be killed from outside",
         ),
         (
             work is None,
             Lane.PROCESS,
-            "nothing could be measured, and a process contains what it does",
+            "nothing could be measured, and a process contains its failures",
         ),
         (
             figures.subject.is_async and not holds_loop,
             Lane.LOOP,
-            "it is async and lets the loop turn, so that a task is all it needs",
+            "it is async and does not block the loop, so a task is all it needs",
         ),
         (
             is_plain and work is Work.CPU and _is_tiny(figures),
             Lane.LOOP,
-            "it is over before a thread could have taken it: just call it",
+            "it ends before a thread could start it: just call it",
         ),
         (
             figures.thread_error is not None and can_cross,
@@ -153,25 +153,25 @@ def _lane(
         (
             holds_lock is False and not is_second_phase,
             Lane.THREAD,
-            "its CPU work lets go of the interpreter lock, so that threads use every core",
+            "its CPU work releases the interpreter lock, so that threads use every core",
         ),
         (
             not can_cross,
             Lane.THREAD,
-            "it belongs in a process, but cannot cross to one: make there what cannot",
+            "it belongs in a process, but cannot be pickled: create there what cannot be pickled",
         ),
         (
             not _is_worth_crossing(figures),
             Lane.THREAD,
-            "to hand it to a process costs more than the call: better keep its data there",
+            "handing it to a process costs more than the call: keep its data there",
         ),
         (
             holds_lock is False,
             Lane.PROCESS,
-            "it burns CPU, and a second phase crosses to its process for nothing",
+            "it uses CPU, and handing a second phase to its process costs nothing",
         ),
     )
-    otherwise = (Lane.PROCESS, "it burns CPU and holds the interpreter lock")
+    otherwise = (Lane.PROCESS, "it uses CPU and holds the interpreter lock")
     return next(((lane, reason) for holds, lane, reason in rules if holds), otherwise)
 
 
@@ -201,11 +201,11 @@ def _workers(
         return 1
     if lane is Lane.THREAD and work is Work.IO:
         if figures.eight_threads is not None and figures.eight_threads < _SCALES:
-            return 1  # a lock or a connection of its own lets one in at a time
+            return 1  # it has a lock or a connection that one call uses at a time
         # Goetz et al., Java Concurrency in Practice (2006), 8.2: cores x (1 + wait / compute).
         return min(_MAX_THREADS, math.ceil(machine.cores / max(alone.cpu_share, 1e-6)))
     if lane is Lane.THREAD and holds_lock is not False:
-        return 1  # more would take turns
+        return 1  # several would take turns
     return max(1, math.floor(machine.cores / max(alone.cpu_share, 1.0) + 0.1))
 
 
@@ -231,40 +231,40 @@ def _stop(figures: Figures) -> Stop:
 
 
 def _lost_on_expiry(figures: Figures) -> bool:
-    return any("budget" in one.where for one in figures.failures)
+    return any("budget" in failure.where for failure in figures.failures)
 
 
 def _doubts(figures: Figures, lane: Lane, work: Work | None) -> tuple[str, ...]:
     alone = figures.alone
     if alone is None:
-        return ("Nothing was measured but its failure.",)
+        return ("Only its failure was measured.",)
     share = min(alone.cpu_share, 1.0)
     burns = share >= _CPU_DOUBT[0]
     held, loop = figures.gil_held, figures.on_loop
     possible = (
         (
             _is_within(share, _CPU_DOUBT),
-            "It both waits and burns CPU: split it, and each half gets its own lane.",
+            "It both waits and uses CPU: if you split it, each half gets its own lane.",
         ),
         (
             burns and held is not None and _is_within(held / share, _GIL_DOUBT),
-            "It holds the interpreter lock for a part of its work only.",
+            "It holds the interpreter lock only for a part of its work.",
         ),
         (
             burns and held is None,
-            "How long it holds the interpreter lock could not be told.",
+            "How long it holds the interpreter lock could not be measured.",
         ),
         (
             figures.subject.is_async and loop and _is_within(loop.held_share, _HELD_DOUBT),
-            "It holds the loop for a good part of its time.",
+            "It blocks the loop for a good part of its time.",
         ),
         (
             work is Work.CPU and _is_crossing_close(figures, alone),
-            "To hand it to a process and back costs about as much as the call itself.",
+            "Handing it to a process and back costs about as much as the call itself.",
         ),
         (
             alone.is_limited and alone.cpu_share > 1.25,
-            "OMP_NUM_THREADS and its like do not limit its native threads.",
+            "OMP_NUM_THREADS and the like do not limit its native threads.",
         ),
         (
             alone.free_share < _BUSY,
@@ -272,11 +272,11 @@ def _doubts(figures: Figures, lane: Lane, work: Work | None) -> tuple[str, ...]:
         ),
         (
             alone.num_rounds < _FEW_ROUNDS,
-            "A call takes so long that few were made; --time gives it more.",
+            "A call takes long, so few were made; --time allows more.",
         ),
         (
             lane is Lane.PROCESS and (figures.two_processes or 2) < _SCALES,
-            "Two processes did hardly more than one: there was no second core to be had.",
+            "Two processes did hardly more than one: no second core was available.",
         ),
     )
     return tuple(text for holds, text in possible if holds)

@@ -1,7 +1,7 @@
-"""Measures a function: the experiments in their order, and what figures their answers make.
+"""Measures a function: runs the experiments in order, and makes figures from their results.
 
-A call that hangs or kills its process is a figure too: the experiment that it ends is left out, and
-the next one gets a new runner.
+A call that hangs or kills its process is a result too: that experiment is left out, and the next
+one gets a new runner.
 """
 
 import statistics
@@ -12,27 +12,27 @@ from typing import Any, Final
 
 from hedgerow.gateway.advise.bench import Bench, Plan
 from hedgerow.gateway.advise.figures import Alone, Crossing, Expiry, Figures, OnLoop
-from hedgerow.gateway.advise.trial import Runner, RunnerLostError
+from hedgerow.gateway.advise.runner_process import Runner, RunnerLostError
 
-# One thread each, or two threads of ours would compete with theirs for the same cores.
+# One native thread each, or our two threads would compete with native ones for the cores.
 ONE_NATIVE_THREAD: Final = {
     f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "MKL", "BLIS", "RAYON")
 } | {"NUMEXPR_MAX_THREADS": "1", "VECLIB_MAXIMUM_THREADS": "1", "POLARS_MAX_THREADS": "1"}
 
-_WAITS_BELOW: Final = 0.5  # of a core: more threads than cores are tried
-_MIN_EXPIRY_CALL_S: Final = 0.005  # a shorter call is over before anybody could stop it
+_WAITS_BELOW: Final = 0.5  # of a core: below it, more threads than cores are measured
+_MIN_EXPIRY_CALL_S: Final = 0.005  # a shorter call ends before it could be stopped
 _HEAD_START_S: Final = 0.02  # so that two runners have read their orders when both begin
 
 
 def measure(plan: Plan, say: Callable[[str], None]) -> Figures:
-    """Measure a function, in processes that are gone when this returns.
+    """Measure a function, in processes that have ended when this returns.
 
     Args:
         plan: what to measure.
-        say: is told what goes on.
+        say: called with a description of each step.
 
     Raises:
-        BadRequestError: the function or a sample cannot be used, or every sample raises.
+        BadRequestError: the function or a sample is invalid, or every sample raises.
     """
     with Bench(plan) as bench:
         say("calling it once for each sample")
@@ -47,7 +47,7 @@ def measure(plan: Plan, say: Callable[[str], None]) -> Figures:
 
 
 def _compared(bench: Bench, figures: Figures, alone: Alone, say: Callable[[str], None]) -> Figures:
-    """Go on from what a call alone costs: in each lane, across their borders, and stopped."""
+    """Measure calls in each lane, handing over, and stopping."""
     is_async = bench.subject.is_async
     say("beside a thread that wants to run")
     held = bench.do("lock_held", "beside another thread", cost=6)
@@ -81,7 +81,7 @@ def _crossing_of(found: dict[str, Any]) -> Crossing | None:
 
 
 def _alone(bench: Bench) -> Alone | None:
-    """Time it alone; if it has native threads of its own, again with one."""
+    """Time it alone; if it has native threads, again with one native thread."""
     alone = _alone_now(bench)
     if alone is None or not alone.has_native_threads:
         return alone
@@ -91,7 +91,7 @@ def _alone(bench: Bench) -> Alone | None:
 
 
 def _alone_now(bench: Bench) -> Alone | None:
-    # The first look was a cold one, and does not tell how long a call takes.
+    # The first calls were cold, and do not tell how long a call takes.
     bench.call_s = 0.0
     first = bench.do("alone", "alone", rounds=1, calls=1)
     if not first:
@@ -119,7 +119,7 @@ def _alone_now(bench: Bench) -> Alone | None:
 def _in_threads(bench: Bench, figures: Figures, alone: Alone) -> Figures:
     waits = alone.cpu_share < _WAITS_BELOW and not bench.subject.is_async
     widths = [2, 8] if waits else [2]
-    had_raised = any(one.how == "raised" for one in bench.failures)
+    had_raised = any(failure.how == "raised" for failure in bench.failures)
     found = bench.do("threads", "in threads", cost=1 + len(widths), widths=widths)
     if not found:
         return replace(figures, thread_error=bench.failures[-1].what)
@@ -129,7 +129,7 @@ def _in_threads(bench: Bench, figures: Figures, alone: Alone) -> Figures:
         figures,
         two_threads=ratios["2"],
         eight_threads=ratios.get("8"),
-        # What raises alone too says nothing about threads.
+        # If it raises alone too, the error says nothing about threads.
         thread_error=errors[0] if errors and not had_raised else None,
     )
 
@@ -152,11 +152,13 @@ def _in_two_processes(bench: Bench) -> float | None:
 
 
 def _wall_s(bench: Bench, runners: Sequence[Runner], calls: int) -> float:
-    """Let each run so many calls at once; from the first start to the last end, in s."""
+    """Let all runners make `calls` calls; returns the time from first start to last end, in s."""
     starts_at = time.monotonic() + _HEAD_START_S
     for runner in runners:
         bench.run_block(runner, calls, starts_at)
     limit_s = bench.limit_s(len(runners) * calls * bench.call_s)
     blocks = [runner.answer(limit_s) for runner in runners]
-    wall_s: float = max(one["ended"] for one in blocks) - min(one["began"] for one in blocks)
+    wall_s: float = max(block["ended"] for block in blocks) - min(
+        block["began"] for block in blocks
+    )
     return max(1e-9, wall_s)

@@ -1,8 +1,8 @@
-"""The process in which the user's function runs: takes orders, does experiments, may die of it.
+"""The process in which the user's function runs: takes orders, does experiments, and may die.
 
-Orders and answers are JSON, a line each, on two descriptors of their own: what the function
-prints is nobody's business. An answer holds `result`, or `refused` with what is wrong with the
-input. While the first look goes on, lines with `sample` say which one is under way.
+Orders and answers are JSON, a line each, on two separate descriptors, so the function may print. An
+answer has `result`, or `refused` with the fault of the input. During the first look, lines with
+`sample` name the current sample.
 """
 
 import json
@@ -22,11 +22,11 @@ from hedgerow.gateway.advise.blocks import run_block
 from hedgerow.gateway.advise.figures import Kind
 from hedgerow.gateway.advise.target import FUNCTION, Call, Target, load_target
 
-_LOOK_S: Final = 1.0  # samples that are not looked at within this time stay out
+_LOOK_S: Final = 1.0  # samples not reached within this time are left out
 _NUM_USUAL: Final = 4  # samples that the experiments run, those nearest to the median time
 _EXPERIMENTS: Final[dict[str, Callable[..., dict[str, Any]]]] = {
-    one.__name__: one
-    for one in (
+    experiment.__name__: experiment
+    for experiment in (
         experiments.alone,
         experiments.lock_held,
         experiments.threads,
@@ -39,16 +39,18 @@ _EXPERIMENTS: Final[dict[str, Callable[..., dict[str, Any]]]] = {
 
 
 def main() -> None:
-    """Obey until the other end hangs up."""
+    """Carry out orders until the other end closes."""
     orders_fd, answers_fd = int(sys.argv[1]), int(sys.argv[2])
     for descriptor in (orders_fd, answers_fd):
-        os.set_inheritable(descriptor, False)  # what the function starts must not hold them
+        os.set_inheritable(
+            descriptor, False
+        )  # processes that the function starts must not have them
     with (
         open(orders_fd, encoding="utf-8") as orders,
         open(answers_fd, "w", encoding="utf-8") as out,
     ):
         _obey(orders, out)
-    # The function may have left threads behind that never end.
+    # The function may have started threads that never end.
     os._exit(0)
 
 
@@ -74,7 +76,7 @@ def _obey(orders: TextIO, answers: TextIO) -> None:
                 )
         except BadRequestError as error:
             say(refused={"field": error.field, "reason": error.reason})
-        except BaseException as error:  # noqa: BLE001 - SystemExit in the user's module included
+        except BaseException as error:  # noqa: BLE001 - even SystemExit in the user's module
             reason = f"{type(error).__name__}: {error}"
             say(refused={"field": FUNCTION, "reason": reason})
         else:
@@ -90,35 +92,35 @@ def _load(order: dict[str, Any]) -> Target:
         order["query"],
         order["num_documents"],
     )
-    usual = order["usual"] or [one.where for one in target.calls]
+    usual = order["usual"] or [call.where for call in target.calls]
     wanted = set(usual) - set(order["skipped"])
-    target.calls = [one for one in target.calls if one.where in wanted]
+    target.calls = [call for call in target.calls if call.where in wanted]
     return target
 
 
 def _look(target: Target, say: Callable[..., None], budget_s: float) -> dict[str, Any]:
-    """Call once for each sample, and keep those that cost as much as most do."""
+    """Call once for each sample, and keep those with typical times."""
     failed: list[list[str]] = []
     well: list[tuple[float, Call]] = []
     began = time.monotonic()
-    for one in target.calls:
+    for call in target.calls:
         if well and time.monotonic() - began > _LOOK_S:
             break
-        say(sample=one.where)
-        target.calls = [one]
+        say(sample=call.where)
+        target.calls = [call]
         block = run_block(target, 1, budget_s)
         if block.errors:
-            failed.append([one.where, block.errors[0]])
+            failed.append([call.where, block.errors[0]])
         else:
-            well.append((block.wall_s, one))
-    # The first call may be the one that loads a model: it is not the slowest for its sample.
+            well.append((block.wall_s, call))
+    # The first call may load a model, so it does not count as slow because of its sample.
     slowest_s, slowest = max(well[1:], key=itemgetter(0), default=(0.0, None))
     median_s = statistics.median(took_s for took_s, _ in well) if well else 0.0
     usual = sorted(well, key=lambda timed: abs(timed[0] - median_s))[:_NUM_USUAL]
-    target.calls = [one for _, one in usual]
+    target.calls = [call for _, call in usual]
     return {
         "failed": failed,
-        "usual": [one.where for one in target.calls],
+        "usual": [call.where for call in target.calls],
         "slowest_s": slowest_s,
         "slowest": slowest.where if slowest else "",
     }

@@ -1,9 +1,9 @@
-"""The sample file: what the function is called with.
+"""Reads the sample file, which contains the arguments of calls.
 
-NDJSON, one call a line: a list holds the positional arguments, an object the keyword arguments.
-For a hook each line is a document, an object. What JSON cannot say is made by Python: a file that
-ends in `.py` defines `samples`, the same lists (or tuples) and dicts as an iterable, or a function
-without arguments that returns one.
+It is NDJSON, one call per line: a list has the positional arguments, an object the keyword
+arguments. For a hook, each line is a document, an object. For values that JSON cannot represent, a
+file that ends in `.py` defines `samples`: an iterable of the same lists (or tuples) and dicts, or a
+function without arguments that returns one.
 """
 
 import json
@@ -30,7 +30,7 @@ class Sample:
     """One call's arguments, or one document.
 
     Attributes:
-        where: names it to whoever wrote the file.
+        where: its place in the file, for messages.
         value: a list of positional or a dict of keyword arguments; a dict for a document.
     """
 
@@ -42,7 +42,7 @@ def read_samples(path: Path) -> list[Sample]:
     """Read a sample file; one that ends in `.py` is run.
 
     Raises:
-        BadRequestError: it cannot be read, or holds something else; names the line.
+        BadRequestError: it cannot be read, or is invalid; names the line.
     """
     found = _from_python(path) if path.suffix == ".py" else _from_lines(path)
     if not found:
@@ -57,7 +57,7 @@ def _from_lines(path: Path) -> list[Sample]:
         raise BadRequestError(OPTION, f"{path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise BadRequestError(OPTION, f"{path} is not UTF-8: {error}") from error
-    # Not splitlines(): JSON strings may hold what it takes for the end of a line.
+    # Not splitlines(), which splits at characters that JSON strings may contain.
     lines = enumerate(text.split("\n"), 1)
     return [_from_line(f"line {number}", line) for number, line in lines if line.strip()]
 
@@ -86,7 +86,7 @@ def _from_python(path: Path) -> list[Sample]:
     except BadRequestError:
         raise
     except Exception as error:
-        # It is the user's code, which can raise anything.
+        # The user's code can raise anything.
         raise BadRequestError(OPTION, f"{path} raised {last_line(error)}") from error
     samples = []
     for number, value in enumerate(values, 1):

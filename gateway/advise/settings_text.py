@@ -1,15 +1,15 @@
-"""What to paste: settings for a hook, a few lines of asyncio for a function; pure."""
+"""Writes text to paste: settings for a hook, some lines of asyncio for a function. Pure."""
 
 import json
 
 from hedgerow.gateway.advise.figures import Figures, Kind, Lane, Machine
 from hedgerow.gateway.advise.judgement import Verdict
 
-_ONE_WORKER = "of one worker: share them out if this machine has several"
+_ONE_WORKER = "for one worker: divide them if this machine has several"
 
 
 def language(figures: Figures) -> str:
-    """What the text is written in: toml or python."""
+    """Return the language of the text: toml or python."""
     return "python" if figures.subject.kind is Kind.FUNCTION else "toml"
 
 
@@ -39,18 +39,18 @@ def _toml(figures: Figures, verdict: Verdict, machine: Machine) -> str:
 
 
 def _elsewhere(figures: Figures) -> str:
-    """What to do with a hook that cannot be one as it is."""
+    """Say what to do with a function that cannot be a hook as it is."""
     if figures.subject.is_async:
-        return "# No hook is async: declare it `def`, and let it block in its thread or process."
+        return "# Hooks are not async: declare it `def`, and let it block in its thread or process."
     if figures.subject.kind is Kind.SECOND_PHASE:
         return (
-            "# A second phase runs in a scorer process, which would stand still while it waits.\n"
-            "# What it looks up for the winners alone belongs in a function for `enrich`; what it\n"
-            "# needs of every candidate belongs in the documents."
+            "# A second phase runs in a scorer process, which would be idle while it waits.\n"
+            "# Move look-ups for the winners to a function for `enrich`, and data that it needs\n"
+            "# for every candidate into the documents."
         )
     return (
-        "# `enrich` runs in a thread beside everything else that its worker does. What it\n"
-        "# computes belongs in a function for `second_phase`, or in the documents."
+        "# `enrich` runs in a thread beside all other work of its worker. Move what it\n"
+        "# computes to a function for `second_phase`, or into the documents."
     )
 
 
@@ -67,7 +67,7 @@ def _python(figures: Figures, verdict: Verdict, machine: Machine) -> str:
     else:
         imports, pool = _pool(verdict)
         called = function
-        if subject.is_async:  # in name only: it gets a loop that it may hold
+        if subject.is_async:  # in name only: it gets its own loop, which it may block
             called = "blocking"
             pool += ["", "", f"def {called}(*arguments):"]
             pool += [f"    return asyncio.run({function}(*arguments))"]

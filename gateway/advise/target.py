@@ -1,4 +1,4 @@
-"""The user's function with what it is called with: runs where the function may do any harm."""
+"""The user's function and its arguments; runs in the process that the function may harm."""
 
 import inspect
 import itertools
@@ -21,11 +21,11 @@ _HOOKS: Final = {
     ("query", "documents", _BUDGET): Kind.SECOND_PHASE,
     ("documents",): Kind.ENRICH,
 }
-_TOP_SCORE: Final = 10.0  # about what BM25 gives the best of a few thousand documents
+_TOP_SCORE: Final = 10.0  # about the BM25 score of the best of a few thousand documents
 
 
 class Budget:
-    """What a second phase may ask, as in the process lane, without a lane behind it."""
+    """The budget of a second phase, as in the process lane, but without a lane."""
 
     __slots__ = ("_expires_at",)
 
@@ -34,23 +34,23 @@ class Budget:
         self._expires_at = time.monotonic() + lasts_s
 
     def expired(self) -> bool:
-        """Whether nobody waits for the result any more."""
+        """Whether the time is up."""
         return time.monotonic() >= self._expires_at
 
     def remaining_s(self) -> float:
-        """Seconds until nobody does."""
+        """The remaining time, in s."""
         return max(0.0, self._expires_at - time.monotonic())
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """What one call is given, before the budget.
+    """The arguments of one call, without the budget.
 
     Attributes:
         where: names the sample.
-        arguments: positional ones.
-        keywords: the others.
-        is_copied: whether each call gets the documents in its last argument anew.
+        arguments: positional arguments.
+        keywords: keyword arguments.
+        is_copied: whether each call gets a new copy of the documents in its last argument.
     """
 
     where: str
@@ -59,19 +59,19 @@ class Call:
     is_copied: bool = False
 
     def fresh(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """Arguments for one call; a hook may change its documents, so it gets copies."""
+        """Return arguments for one call; a hook may change its documents, so it gets copies."""
         if not self.is_copied:
             return self.arguments, self.keywords
         *before, documents = self.arguments
-        return (*before, [dict(one) for one in documents]), self.keywords
+        return (*before, [dict(document) for document in documents]), self.keywords
 
 
 class Target:
     """The function, ready to be called.
 
     Attributes:
-        subject: what is known of it.
-        calls: one a sample; of a hook one for each so many documents.
+        subject: the description of the function.
+        calls: one per sample; for a hook, one per group of documents.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class Target:
     def invoke(
         self, given: tuple[tuple[Any, ...], dict[str, Any]], budget_s: float = math.inf
     ) -> Any:
-        """Call it; of an async function this returns the coroutine."""
+        """Call it; for an async function this returns the coroutine."""
         arguments, keywords = given
         if not self.subject.takes_budget:
             return self.function(*arguments, **keywords)
@@ -101,7 +101,7 @@ class Target:
         return self.function(*arguments, budget, **keywords)
 
     def named_arguments(self, call: Call) -> dict[str, Any]:
-        """Name → value of each argument, with its number where the function does not tell."""
+        """Name → value of each argument; its number if the function has no signature."""
         try:
             bound = inspect.signature(self.function).bind_partial(*call.arguments, **call.keywords)
         except (TypeError, ValueError):
@@ -114,17 +114,17 @@ class Target:
 def load_target(
     reference: str, samples: Path, kind: Kind | None, query: str | None, num_documents: int | None
 ) -> Target:
-    """Import a function, and read what it is called with.
+    """Import a function, and read its samples.
 
     Args:
         reference: `module:function`.
         samples: the sample file.
-        kind: how it is called; None to go by the names of its parameters.
-        query: what a second phase is given; only others do without.
+        kind: how to call it; None to infer it from the names of its parameters.
+        query: the query for a second phase, which needs one.
         num_documents: documents in a call of a hook; None for 100 candidates or 10 winners.
 
     Raises:
-        BadRequestError: the function or a sample cannot be used; names the line and the reason.
+        BadRequestError: the function or a sample is invalid; names the line and the reason.
     """
     try:
         function = find_function(reference)
@@ -132,14 +132,15 @@ def load_target(
         raise BadRequestError(FUNCTION, f"{reference} {error}") from error
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
         raise BadRequestError(
-            FUNCTION, f"{reference} is a generator, which runs when it is read: name what reads it"
+            FUNCTION,
+            f"{reference} is a generator, which runs when it is read: name its reader",
         )
     signature = _signature(function)
     kind = kind or _kind_of(signature)
     found = read_samples(samples)
     if kind is Kind.FUNCTION:
         num_documents = 0
-        calls = [_call(one) for one in found]
+        calls = [_call(sample) for sample in found]
         takes_budget = by_name = signature is not None and _wants_budget(signature, calls)
     else:
         num_documents = num_documents or (100 if kind is Kind.SECOND_PHASE else 10)
@@ -164,7 +165,7 @@ def load_target(
 def _signature(function: Callable[..., Any]) -> inspect.Signature | None:
     try:
         return inspect.signature(function)
-    except (TypeError, ValueError):  # some functions written in C do not tell
+    except (TypeError, ValueError):  # some functions written in C have no signature
         return None
 
 
@@ -176,13 +177,13 @@ def _kind_of(signature: inspect.Signature | None) -> Kind:
 
 
 def _wants_budget(signature: inspect.Signature, calls: Sequence[Call]) -> bool:
-    """Whether there is a parameter for it, and no sample that fills it."""
+    """Return whether there is a parameter for it that no sample fills."""
     if _BUDGET not in signature.parameters:
         return False
     for call in calls:
         try:
             filled = signature.bind_partial(*call.arguments, **call.keywords).arguments
-        except TypeError:  # told with its line later on
+        except TypeError:  # reported with its line later
             continue
         if _BUDGET in filled:
             return False
@@ -206,9 +207,9 @@ def _call(sample: Sample) -> Call:
 
 
 def _hook_calls(samples: Sequence[Sample], kind: Kind, query: str | None, count: int) -> list[Call]:
-    """As many calls as make use of every document; a short file is repeated."""
+    """Make enough calls to use every document; a short file is repeated."""
     if kind is Kind.SECOND_PHASE and query is None:
-        raise BadRequestError("--query", "a second phase is called with one")
+        raise BadRequestError("--query", "a second phase needs one")
     documents = []
     for place, sample in enumerate(samples):
         if not isinstance(sample.value, dict):
@@ -222,7 +223,7 @@ def _hook_calls(samples: Sequence[Sample], kind: Kind, query: str | None, count:
         if kind is Kind.ENRICH:
             calls.append(Call(where, (chosen,), {}, is_copied=True))
             continue
-        # The best first, as the first phase hands them over.
+        # The best first, as from the first phase.
         scored = [
             {"_score": _TOP_SCORE * (count - place) / count, **one}
             for place, one in enumerate(chosen)

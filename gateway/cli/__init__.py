@@ -1,4 +1,4 @@
-"""The command line: `gateway COMMAND`, a module a command, imported when that command runs.
+"""The command line: `gateway COMMAND`. Each command is a module, imported when the command runs.
 
 May import everything but `shard_worker`. Open `main` first.
 """

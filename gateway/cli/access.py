@@ -11,7 +11,7 @@ from hedgerow.gateway.cli.render import folded, plain, table_of
 
 
 def access_parts(access: Mapping[str, Any] | None) -> list[RenderableType]:
-    """Lay out the keys; nothing of a gateway without, or of an earlier version."""
+    """Lay out the keys; empty if the gateway has none, or if its version does not report them."""
     if access is None:
         return []
     parts: list[RenderableType] = []
@@ -25,7 +25,7 @@ def access_parts(access: Mapping[str, Any] | None) -> list[RenderableType]:
 
 
 def requests_line(requests: Mapping[str, Any] | None) -> list[RenderableType]:
-    """Say how many requests other than searches and loads are in progress, and may be."""
+    """Say how many requests other than searches and loads are in progress, and the limit."""
     if requests is None:
         return []
     line = Text(f"other requests: {requests['in_flight']:,} of at most {requests['limit']:,}")
@@ -36,12 +36,12 @@ def requests_line(requests: Mapping[str, Any] | None) -> list[RenderableType]:
 
 
 def addresses_parts(addresses: Mapping[str, Any] | None) -> list[RenderableType]:
-    """Lay out which addresses have used up their share; nothing if none has."""
+    """Lay out the addresses that have used up their share; empty if there are none."""
     if addresses is None or not addresses["refused"]:
         return []
     table = table_of("address", "over share", right=("over share",))
-    for one in addresses["most_refused"]:
-        table.add_row(plain(one["address"] or "(further addresses)"), f"{one['refused']:,}")
+    for entry in addresses["most_refused"]:
+        table.add_row(plain(entry["address"] or "(further addresses)"), f"{entry['refused']:,}")
     table.add_row("all addresses", f"{addresses['refused']:,}")
     return [Text(), table]
 
@@ -49,16 +49,16 @@ def addresses_parts(addresses: Mapping[str, Any] | None) -> list[RenderableType]
 def _keys(keys: list[Mapping[str, Any]]) -> Table:
     numbers = ("requests", "in flight", "over rate", "over share")
     table = table_of("key", "rights", *numbers, right=numbers)
-    for one in keys:
-        name = plain(one["name"])
-        if one["is_expired"]:
+    for key in keys:
+        name = plain(key["name"])
+        if key["is_expired"]:
             name.append(" (expired)", style="yellow")
         table.add_row(
             name,
-            folded(", ".join(one["rights"])),
-            f"{one['requests']:,}",
-            f"{one['in_flight']:,}",
-            f"{one['refused']['rate']:,}",
-            f"{one['refused']['share']:,}",
+            folded(", ".join(key["rights"])),
+            f"{key['requests']:,}",
+            f"{key['in_flight']:,}",
+            f"{key['refused']['rate']:,}",
+            f"{key['refused']['share']:,}",
         )
     return table

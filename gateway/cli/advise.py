@@ -1,4 +1,4 @@
-"""`gateway advise`: the four questions, asked of a function and answered by measuring it."""
+"""`gateway advise`: measures a function, and answers four questions about it."""
 
 import json
 import sys
@@ -34,22 +34,22 @@ def advise(
     function: Annotated[
         str,
         typer.Argument(
-            metavar="MODULE:FUNCTION", help="The function, as rank profiles name theirs."
+            metavar="MODULE:FUNCTION", help="The function, written as in a rank profile."
         ),
     ],
     sample: Annotated[
         Path,
         typer.Option(
             metavar="FILE",
-            help="What it is called with: NDJSON, a call's arguments a line (a document of a "
-            "hook), or a .py file that defines `samples`.",
+            help="Sample arguments: NDJSON with the arguments of one call per line (for a hook, "
+            "one document), or a .py file that defines `samples`.",
         ),
     ],
     lane: Annotated[
         Literal["loop", "thread", "process"] | None,
         typer.Option(
             metavar="loop|thread|process",
-            help="The lane that you have in mind; exit code 4 when it is another.",
+            help="The lane that you have in mind; the exit code is 4 if another is advised.",
         ),
     ] = None,
     kind: Annotated[
@@ -57,20 +57,20 @@ def advise(
         typer.Option(
             "--as",
             metavar="function|second_phase|enrich",
-            help="How it is called.",
-            show_default="as a rank profile names it, else by its parameters' names",
+            help="How the function is called.",
+            show_default="as in a rank profile that names it, else by its parameters' names",
         ),
     ] = None,
     query: Annotated[
         str | None,
-        typer.Option(metavar="TEXT", help="The query that a second phase is given; it needs one."),
+        typer.Option(metavar="TEXT", help="The query for a second phase, which needs one."),
     ] = None,
     documents: Annotated[
         int | None,
         typer.Option(
             min=1,
             metavar="N",
-            help="Documents in a call of a hook.",
+            help="Documents in each call of a hook.",
             show_default="the profile's candidates, or 100; 10 for enrich",
         ),
     ] = None,
@@ -78,7 +78,7 @@ def advise(
         str | None,
         typer.Option(
             metavar="DURATION",
-            help="Deadline of a query, and so the budget of a call: 300ms, 2s.",
+            help="Deadline of a query, which is the budget of a call: 300ms, 2s.",
             show_default="gateway.default_deadline_ms",
         ),
     ] = None,
@@ -87,16 +87,16 @@ def advise(
         typer.Option("--time", metavar="DURATION", help="Roughly how long to measure."),
     ] = "8s",
     limit: Annotated[
-        str, typer.Option(metavar="DURATION", help="A call that takes longer hangs.")
+        str, typer.Option(metavar="DURATION", help="A call that takes longer counts as hanging.")
     ] = "10s",
     as_json: Annotated[
         bool, typer.Option("--json", help="Print figures and advice as JSON, for machines.")
     ] = False,
 ) -> None:
-    """Measure a function of yours, and say which lane it belongs in."""
+    """Measure your function, and say which lane it belongs in."""
     settings = load_settings()
     if not all(function.partition(":")):
-        raise BadRequestError("MODULE:FUNCTION", f"{function!r} is not written module:function")
+        raise BadRequestError("MODULE:FUNCTION", f"{function!r} is not of the form module:function")
     profile_kind, candidates = _in_profiles(settings, function)
     machine = _machine(settings, deadline)
     plan = Plan(
@@ -124,7 +124,7 @@ def advise(
         console = Console()
         console.print(report(figures, verdict, answers))
         console.print()
-        # Without rich's wrapping: it is there to be pasted.
+        # Not through rich, which would wrap the lines: this text is meant to be pasted.
         sys.stdout.write(paste + "\n")
         stderr.print(plain(f"measured for {took_s:.1f} s"), style="dim")
     if lane is not None and lane != verdict.lane:
@@ -133,7 +133,7 @@ def advise(
 
 
 def _in_profiles(settings: Settings, function: str) -> tuple[Kind | None, int | None]:
-    """How a rank profile names the function, and with how many candidates."""
+    """Return the kind under which a rank profile names the function, and its candidates."""
     for profile in settings.rank_profiles.values():
         if profile.second_phase == function:
             return Kind.SECOND_PHASE, profile.candidates
@@ -157,7 +157,7 @@ def _as_json(
 ) -> dict[str, Any]:
     return {
         "advice": asdict(verdict),
-        "answers": [asdict(one) for one in answers],
+        "answers": [asdict(entry) for entry in answers],
         "figures": asdict(figures),
         "machine": asdict(machine),
         "settings": paste,
@@ -170,9 +170,9 @@ def report(figures: Figures, verdict: Verdict, answers: Sequence[Answer]) -> Ren
     table = Table.grid(padding=(0, 2, 0, 0))
     table.add_column(no_wrap=True)
     table.add_column(ratio=1)
-    for one in answers:
-        table.add_row(plain(one.question), _styled(one.short, "bold"))
-        for line in one.figures:
+    for entry in answers:
+        table.add_row(plain(entry.question), _styled(entry.short, "bold"))
+        for line in entry.figures:
             table.add_row("", _styled(line, "dim"))
     table.add_row()
     advice = folded(f"{verdict.lane}, because {verdict.reason}")

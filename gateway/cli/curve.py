@@ -1,8 +1,8 @@
-"""A collection's curve of coverage against deadline, drawn as a bar for each of some deadlines.
+"""Draws a collection's curve of coverage against deadline, as one bar per deadline.
 
-The deadlines go up by the same factor from line to line, since replies spread over decades; those
-that the last line speaks of are among them. Where the terminal has no block characters, the bars
-are ASCII.
+The deadlines grow by a constant factor from line to line, since reply times span orders of
+magnitude; those that the closing sentence mentions are among them. If the terminal has no block
+characters, the bars are ASCII.
 """
 
 import math
@@ -19,14 +19,14 @@ NUM_LINES: Final = 16
 
 _MIN_BAR_WIDTH: Final = 10
 _COVERAGE_WIDTH: Final = len("100.0 %")
-# Nearer than this to a deadline that must be shown, another line says the same.
+# A line nearer than this factor to a deadline that must be shown would add nothing.
 _SAME: Final = 1.02
 
 Point = tuple[float, float]
 
 
 def coverage_at(points: Sequence[Point], deadline_ms: float) -> float:
-    """The coverage by a deadline, straight from point to point; the last one's from there on."""
+    """Return the coverage by a deadline, interpolated linearly; constant after the last point."""
     for before, after in pairwise([(0.0, 0.0), *points]):
         if after[0] >= deadline_ms:
             span = (deadline_ms - before[0]) / (after[0] - before[0])
@@ -35,7 +35,7 @@ def coverage_at(points: Sequence[Point], deadline_ms: float) -> float:
 
 
 def deadlines_to_show(points: Sequence[Point], marked_ms: Sequence[float]) -> list[float]:
-    """The deadlines that have a line, ascending, in ms.
+    """Choose the deadlines that get a line, ascending, in ms.
 
     From where the coverage begins to grow to where the curve ends, or the last of `marked_ms`.
     """
@@ -46,24 +46,25 @@ def deadlines_to_show(points: Sequence[Point], marked_ms: Sequence[float]) -> li
     kept = [
         at
         for at in steps
-        if at <= last * _SAME and all(max(at / one, one / at) >= _SAME for one in marked_ms)
+        if at <= last * _SAME
+        and all(max(at / marked, marked / at) >= _SAME for marked in marked_ms)
     ]
     return sorted([*kept, *marked_ms])
 
 
 def sentence(curve: Mapping[str, Any]) -> str:
-    """Say in one line what more time would have given."""
+    """Say in one line how much coverage more time would have given."""
     gain = curve["gain"]
     deadline = f"{curve['deadline_ms']:g} ms"
     if curve["coverage"] is None:
-        return "no query has been learnt from yet"
+        return "no query has been measured yet"
     if gain is None:
         return f"more time than {deadline} would have given nothing, as far as is known"
     return f"+{math.ceil(gain['extra_ms'])} ms would have given {_short(gain['coverage'])}"
 
 
 class CurvePicture:
-    """A line for each of some deadlines, and what more time would have given."""
+    """A bar for each of some deadlines, and how much more time would have given."""
 
     def __init__(self, curve: Mapping[str, Any]) -> None:
         """Draw `curve`, the body of GET /v1/collections/NAME/coverage-curve."""
@@ -75,7 +76,7 @@ class CurvePicture:
             self._notes[curve["deadline_ms"] + extra_ms] = f"+{extra_ms} ms"
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """Draw within the width that there is."""
+        """Draw within the available width."""
         if self._points:
             shown = deadlines_to_show(self._points, list(self._notes))
             labels = [_duration(at_ms) for at_ms in shown]
@@ -92,7 +93,7 @@ class CurvePicture:
         coverage = round(coverage_at(self._points, at_ms), 6)
         note = self._notes.get(at_ms, "")
         bound = "|" if is_ascii else "│"
-        # Rounded down, so that only a whole one fills the bar.
+        # Rounded down, so that only full coverage fills the bar.
         bar = ("#" if is_ascii else "█") * math.floor(coverage * width)
         line = _line(label).append(bound, style="dim")
         line.append(f"{bar:<{width}}", style="yellow" if note else "green")

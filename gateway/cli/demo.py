@@ -1,6 +1,6 @@
-"""`gateway demo`: a cluster at work, and what it does when a worker is killed.
+"""`gateway demo`: shows a cluster at work, and how it copes when a worker is killed.
 
-It is a test too: what a step claims is checked, and the exit code says whether all of it was seen.
+It is a test too: it checks what each step claims, and the exit code says whether all steps passed.
 """
 
 import asyncio
@@ -33,15 +33,15 @@ from hedgerow.gateway.local.processes.template import Template
 from hedgerow.gateway.local.programs import MODULES
 
 _PREFERRED_PORT = 8080
-# Long enough for five answers at their deadline, so that the breaker is seen to open first.
+# Long enough for five answers at their deadline, so that the breaker opens before the restart.
 _RESTART = RestartPolicy(initial_s=5.0, max_s=10.0, jitter=0.0)
-# Nobody tells the gateway of the death, as when a machine goes; its breakers have to find out.
+# As when a whole machine fails, no message tells the gateway of the death: its breakers find out.
 _SILENT_DEATHS = {"HEDGEROW_WORKER__HEARTBEAT_EXPIRY_S": "60"}
 
 
 def demo(
     keep: Annotated[
-        bool, typer.Option("--keep", help="Leave the cluster up until Ctrl-C.")
+        bool, typer.Option("--keep", help="Keep the cluster running until Ctrl-C.")
     ] = False,
     port: Annotated[
         int | None,
@@ -49,11 +49,11 @@ def demo(
             min=0,
             max=65535,
             help="Port that the gateway binds.",
-            show_default="8080 if it is free, else any",
+            show_default="8080 if it is free, else any free port",
         ),
     ] = None,
 ) -> None:
-    """Show a cluster at work on this machine, and what it does when a worker is killed."""
+    """Show a cluster at work on this machine, and how it copes when a worker is killed."""
     settings = load_settings()
     data = Path(tempfile.mkdtemp(prefix="hedgerow-demo-"))
     options = ClusterOptions(
@@ -71,7 +71,7 @@ def demo(
             console = Console(highlight=False, emoji=False)
             is_done = asyncio.run(_demo(options, settings, console, template, keep=keep))
     except HedgerowError as error:
-        raise HedgerowError(f"{error} (what is left of it is in {data})") from error
+        raise HedgerowError(f"{error} (its files remain in {data})") from error
     shutil.rmtree(data)
     if not is_done:
         raise typer.Exit(128 + signal.SIGINT)
@@ -92,7 +92,7 @@ async def _demo(
     *,
     keep: bool,
 ) -> bool:
-    """Run the demo; whether it went to its end."""
+    """Run the demo; returns whether it ran to its end."""
     started_at = time.monotonic()
     stopped = threading.Event()
     story = Story(console, least="error")
@@ -112,13 +112,13 @@ async def _demo(
                 await cluster.start()
             show_ready(console, cluster)
             story.is_live = True
-            # The certificate is for the names that clients use, and this cluster is our own.
+            # Unverified: the certificate is for the names that clients use, not for this address.
             with Client(cluster.url, cluster.token, verify=False) as client:
                 tale = DemoStory(console, client, stopped)
                 try:
                     await asyncio.to_thread(tale.tell, _victim(cluster))
                     console.print(
-                        f"\n[bold green]All of it was seen[/], "
+                        f"\n[bold green]Every step did what it says[/], "
                         f"in {time.monotonic() - started_at:.0f} s."
                     )
                     is_done = True
@@ -132,7 +132,7 @@ async def _demo(
 
 @contextlib.asynccontextmanager
 async def _stopping(cluster: LocalCluster, console: Console, pids: set[int]) -> AsyncIterator[None]:
-    """Stop the cluster at the end of the block, and see for ourselves that nothing is left."""
+    """Stop the cluster at the end of the block, and check that no process is left."""
     try:
         yield
     finally:
@@ -151,7 +151,7 @@ def _victim(cluster: LocalCluster) -> Victim:
     def kill() -> int:
         child = cluster.supervisor.child(name)
         if child is None:
-            raise HedgerowError(f"{name} is down before it was killed")
+            raise HedgerowError(f"{name} died before it was to be killed")
         os.kill(child.pid, signal.SIGKILL)
         return child.pid
 

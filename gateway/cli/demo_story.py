@@ -1,4 +1,4 @@
-"""What `gateway demo` shows, step by step, and what each step must have shown."""
+"""The steps of `gateway demo`, and the checks that each must pass."""
 
 import threading
 import time
@@ -23,8 +23,8 @@ QUESTIONS: Final = (
     "run a function in a pool of processes",
 )
 DEADLINE_MS: Final = 300.0
-# What an answer may take beyond its deadline, and how many may take more, on a machine that does
-# other things too; in ms.
+# How late an answer may be, in ms, and how many may be later, since the machine may be busy with
+# other work.
 _LATENESS_MS: Final = 50.0
 _MOST_LATE: Final = 3
 _PATIENCE_S: Final = 20.0
@@ -32,11 +32,11 @@ _PAUSE_S: Final = 0.5
 
 
 class Interrupted(Exception):  # noqa: N818 - not an error: the user has seen enough
-    """The user does not want to see the rest."""
+    """The user has stopped the demo."""
 
 
 class Victim(NamedTuple):
-    """The worker that is killed; `kill` does it and returns the process id."""
+    """The worker to kill; `kill` does so and returns the process id."""
 
     name: str
     shards: list[int]
@@ -44,12 +44,12 @@ class Victim(NamedTuple):
 
 
 class DemoStory:
-    """Tells the story in a terminal; runs in a thread of its own, since the client blocks.
+    """Runs the steps and prints them; needs a thread of its own, since the client blocks.
 
     Args:
-        console: where it is told.
-        client: of the cluster's gateway.
-        stopped: set when the user does not want to see the rest.
+        console: takes the output.
+        client: asks the cluster's gateway.
+        stopped: set when the user stops the demo.
         now: a clock, in s.
     """
 
@@ -67,11 +67,11 @@ class DemoStory:
         self._num_late = 0
 
     def tell(self, victim: Victim) -> None:
-        """Tell all of it.
+        """Run all steps.
 
         Raises:
-            HedgerowError: a step did not show what it claims; says which.
-            Interrupted: the user has seen enough.
+            HedgerowError: a step did not do what it claims; says which.
+            Interrupted: the user has stopped the demo.
         """
         self._index()
         self._ask_three_questions()
@@ -118,7 +118,7 @@ class DemoStory:
                 raise HedgerowError(f"nothing was found for {question!r}")
 
     def _until_full(self, question: str) -> SearchAnswer:
-        """Ask until every shard was in time: the first answer has files to read from the disk."""
+        """Ask until every shard is in time: for the first answer, files are read from the disk."""
         give_up_at = self._now() + _PATIENCE_S
         while True:
             result = self._ask(question)
@@ -126,12 +126,12 @@ class DemoStory:
                 return result
             if self._now() > give_up_at:
                 raise HedgerowError(
-                    f"for {_PATIENCE_S:.0f} s no answer was whole: {result.coverage.degraded}"
+                    f"for {_PATIENCE_S:.0f} s no answer was complete: {result.coverage.degraded}"
                 )
 
     def _kill(self, victim: Victim) -> None:
         shards = " and ".join(map(str, victim.shards))
-        self._head(f"4. {victim.name}, which has shards {shards}, is killed; nobody is told")
+        self._head(f"4. {victim.name}, which serves shards {shards}, is killed without notice")
         pid = victim.kill()
         self._say(f"kill -9 {pid}")
         question = QUESTIONS[-1]
@@ -142,10 +142,10 @@ class DemoStory:
             raise HedgerowError("a worker was killed, and the coverage is 1")
         if not result.hits:
             raise HedgerowError("one worker of four was killed, and nothing was found")
-        self._say("The answer came by its deadline, and says what it lacks and why.")
+        self._say("The answer came by its deadline, and says what is missing and why.")
 
     def _until_breakers_open(self, victim: Victim) -> None:
-        self._head("5. Who goes on asking pays the deadline five times; then the breakers open")
+        self._head("5. Five more queries wait until their deadline; then the breakers open")
         give_up_at = self._now() + _PATIENCE_S
         while True:
             result = self._ask(QUESTIONS[-1])
@@ -157,10 +157,10 @@ class DemoStory:
         if result.took_ms >= DEADLINE_MS:
             raise HedgerowError(f"the breakers are open, and it took {result.took_ms:.0f} ms")
         self._console.print(Timeline(result))
-        self._say("A dead shard costs nothing now: it is refused in microseconds, without Redis.")
+        self._say("A dead shard costs no time now: the gateway skips it, without asking Redis.")
 
     def _until_whole_again(self, victim: Victim) -> None:
-        self._head("6. The worker is started again, a probe finds it, the breakers close")
+        self._head("6. The worker is restarted, a probe reaches it, and the breakers close")
         give_up_at = self._now() + 2 * _PATIENCE_S
         was = ""
         while True:
@@ -176,22 +176,22 @@ class DemoStory:
                 raise HedgerowError(f"the answer stays partial: {result.coverage.degraded}")
             self._pause(_PAUSE_S)
         self._console.print(Timeline(result))
-        self._say("Coverage is 100 % again. Nobody restarted the gateway, and nothing was lost.")
+        self._say("Coverage is 100 % again. The gateway was not restarted, and nothing was lost.")
 
     def _breakers(self, victim: Victim) -> list[str]:
         shards = self._client.status().shards
-        return [one.breaker for one in shards if one.shard in victim.shards]
+        return [shard.breaker for shard in shards if shard.shard in victim.shards]
 
     def _ask(self, question: str) -> SearchAnswer:
-        """Ask until an answer is on time, which the first is unless this machine is very busy."""
+        """Ask until an answer is on time; the first is, unless this machine is very busy."""
         while True:
             self._check_interrupted()
             try:
                 answer = self._client.search(
                     COLLECTION, question, k=3, deadline_ms=DEADLINE_MS, explain=True
                 )
-            except InsufficientCoverageError as error:  # nobody answered
-                if error.retry_after_s is not None:  # and nobody could be asked
+            except InsufficientCoverageError as error:  # no shard answered
+                if error.retry_after_s is not None:  # and none could be asked
                     raise
                 answer = error.result
             late_ms = answer.took_ms - DEADLINE_MS

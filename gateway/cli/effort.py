@@ -1,4 +1,4 @@
-"""What the gateway lets in and asks for twice, and what the workers have worked for: pure views."""
+"""Shows admission, hedges, and how much of the workers' work was used. Pure."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
@@ -16,7 +16,7 @@ _HEDGE_COLUMNS: Final = {
     "lost_while_running": "lost running",
     "refused": "over budget",
 }
-# In a worker's ledger: the replies that somebody took. The rest was done in vain.
+# In a worker's work accounting, the replies that a caller took. All other work was wasted.
 _TAKEN: Final = "answered"
 _TIMES: Final = ("work_us", "cpu_us")
 _ENDS: Final = {
@@ -31,7 +31,7 @@ _ENDS: Final = {
 
 
 def admission_line(admission: Mapping[str, Any]) -> Text:
-    """Say how many queries are in flight and may be, what was refused, and how queues stand."""
+    """Say how many queries are in flight, the limit, the refusals, and the longest queue."""
     line = Text("admission: ")
     if not admission["enabled"]:
         line.append("off", style="yellow").append(", ")
@@ -50,7 +50,7 @@ def admission_line(admission: Mapping[str, Any]) -> Text:
 
 
 def hedges_table(hedges: Mapping[str, Mapping[str, int]]) -> Table:
-    """Lay out what became of the second copies of searches and of fetches."""
+    """Lay out how the second copies of searches and fetches ended."""
     table = table_of("second copies", *_HEDGE_COLUMNS.values(), right=_HEDGE_COLUMNS.values())
     for kind, counts in hedges.items():
         table.add_row(plain(kind), *(f"{counts.get(name, 0):,}" for name in _HEDGE_COLUMNS))
@@ -58,7 +58,7 @@ def hedges_table(hedges: Mapping[str, Mapping[str, int]]) -> Table:
 
 
 def work_table(workers: Sequence[Mapping[str, Any]]) -> RenderableType | None:
-    """Lay out what the workers' time was for since they started; None before any work."""
+    """Lay out how the workers have spent their time since they started; None before any work."""
     total = _added_up(workers)
     numbers = ("requests", "time in lanes", "share", "CPU", "share")
     table = table_of("work of all workers", *numbers, right=numbers)
@@ -77,7 +77,7 @@ def _added_up(workers: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, int]]
     total: dict[str, dict[str, int]] = {}
     for worker in workers:
         for end, sums in worker.get("ledger", {}).items():
-            if end in _ENDS:  # a worker of a later version may know more
+            if end in _ENDS:  # a worker of a later version may report more
                 row = total.setdefault(end, dict.fromkeys(sums, 0))
                 for name, value in sums.items():
                     row[name] = row.get(name, 0) + value
@@ -85,7 +85,7 @@ def _added_up(workers: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, int]]
 
 
 def _counted(counts: Mapping[str, int]) -> str:
-    """Write the sum; and of which, where it is not all of the first kind."""
+    """Write the sum, and its parts unless all are of the first kind."""
     total = sum(counts.values())
     first = next(iter(counts.values()), 0)
     if total == first:

@@ -1,4 +1,4 @@
-"""`gateway eval`: the quality of a ranking, against judged queries."""
+"""`gateway eval`: measures the quality of a ranking against judged queries."""
 
 import importlib.util
 import json
@@ -20,15 +20,16 @@ from hedgerow.gateway.cli.judgements import Ranking, read_judgements, read_queri
 from hedgerow.gateway.cli.options import DEFAULT_URL, CaFile, Token, Url
 from hedgerow.gateway.client import Client, SearchAnswer, SearchOptions
 
-IN_FLIGHT: Final = 4  # enough to keep the shards busy, too few to keep each other waiting
+IN_FLIGHT: Final = 4  # enough to keep the shards busy, too few to delay each other
 
 
 def evaluate(
-    collection: Annotated[str, typer.Option(metavar="NAME", help="Which collection to ask.")],
+    collection: Annotated[str, typer.Option(metavar="NAME", help="The collection to ask.")],
     queries: Annotated[
         Path,
         typer.Option(
-            metavar="FILE", help='Queries: {"_id", "text"} a line (BEIR), or id<TAB>text (TREC).'
+            metavar="FILE",
+            help='Queries, one per line: {"_id", "text"} (BEIR), or id<TAB>text (TREC).',
         ),
     ],
     qrels: Annotated[
@@ -36,11 +37,11 @@ def evaluate(
         typer.Option(
             metavar="FILE",
             help="Judgements: query, document, grade (BEIR), or with TREC's second column. "
-            "The grades are the gains.",
+            "A grade is the gain.",
         ),
     ],
     k: Annotated[
-        int, typer.Option("-k", "--k", min=10, help="Hits asked for, and the recall's depth.")
+        int, typer.Option("-k", "--k", min=10, help="Hits to ask for, and the depth of recall.")
     ] = 1000,
     deadline: Annotated[
         str, typer.Option(metavar="DURATION", help="Deadline of each query: 300ms, 0.3s, 2s.")
@@ -71,7 +72,7 @@ def evaluate(
     }
     with options.connect(url, token, verify=ca_file or True) as client:
         rankings = list(_with_progress(ask_all(client, collection, asked, search), len(asked)))
-    relevant = [one for one in judgements if one.query_id in asked]
+    relevant = [judgement for judgement in judgements if judgement.query_id in asked]
     figures = {
         "collection": collection,
         "queries": len(asked),
@@ -89,7 +90,7 @@ def evaluate(
 
 
 def _measures() -> ModuleType:
-    """The module that computes them; said before a long run if what it needs is not there."""
+    """Import the module that computes them; fails before the long run if a package is missing."""
     if importlib.util.find_spec("ir_measures") is None:
         raise ConfigurationError(
             "gateway eval needs ir-measures, in the extra `eval` (`make setup` installs it)"
@@ -100,17 +101,17 @@ def _measures() -> ModuleType:
 def ask_all(
     client: Client, collection: str, queries: Mapping[str, str], options: SearchOptions
 ) -> Iterator[Ranking]:
-    """Ask every query, a few at a time.
+    """Run every query, a few at a time.
 
     Args:
         client: of the gateway.
-        collection: which is asked.
+        collection: the collection to ask.
         queries: query id → text.
-        options: that all searches share.
+        options: the options of all searches.
     """
 
     def ask(query: tuple[str, str]) -> Ranking:
-        answer = _whatever_there_is(client, collection, query[1], options)
+        answer = _search_or_partial(client, collection, query[1], options)
         ids = [hit.id for hit in answer.hits]
         return Ranking(query[0], ids, answer.coverage.is_full)
 
@@ -118,12 +119,12 @@ def ask_all(
         yield from threads.map(ask, queries.items())
 
 
-def _whatever_there_is(
+def _search_or_partial(
     client: Client, collection: str, query: str, options: SearchOptions
 ) -> SearchAnswer:
     try:
         return client.search(collection, query, **options)
-    except InsufficientCoverageError as error:  # nobody answered: it counts as a partial answer
+    except InsufficientCoverageError as error:  # no shard answered: this counts as a partial answer
         found: SearchAnswer = error.result
         return found
 
@@ -132,7 +133,7 @@ def show(figures: Mapping[str, Any], *, as_json: bool) -> None:
     """Print the figures.
 
     Raises:
-        InsufficientCoverageError: some answers were partial, so they are not the collection's.
+        InsufficientCoverageError: some answers were partial, so the figures are incomplete.
     """
     if as_json:
         sys.stdout.write(json.dumps(figures, indent=2) + "\n")
@@ -142,7 +143,7 @@ def show(figures: Mapping[str, Any], *, as_json: bool) -> None:
         for name, value in figures["measures"].items():
             sys.stdout.write(f"{name:<12} {value:.4f}\n")
     for member, what in (
-        ("queries_not_judged", "queries have no judgement and were not asked"),
+        ("queries_not_judged", "queries have no judgement and were not run"),
         ("judged_not_asked", "judged queries are not among the queries"),
     ):
         if figures[member]:
@@ -150,7 +151,7 @@ def show(figures: Mapping[str, Any], *, as_json: bool) -> None:
     if figures["partial"]:
         raise InsufficientCoverageError(
             f"{figures['partial']} of {figures['queries']} answers were partial: "
-            "the figures are not those of the whole collection",
+            "the figures do not hold for the whole collection",
             None,
         )
 

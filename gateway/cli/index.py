@@ -1,4 +1,4 @@
-"""`gateway index`: load documents."""
+"""`gateway index`: loads documents."""
 
 import json
 import sys
@@ -40,7 +40,7 @@ def index(
     ] = None,
     collection: Annotated[
         str,
-        typer.Option(metavar="NAME", help="Which collection; created when there is none."),
+        typer.Option(metavar="NAME", help="The collection; created if it does not exist."),
     ] = ...,  # type: ignore[assignment] # typer's sign for an option that must be given
     id_field: Annotated[
         str, typer.Option(metavar="FIELD", help="Field that holds the documents' ids.")
@@ -49,7 +49,7 @@ def index(
         bool,
         typer.Option(
             "--python-docs",
-            help="Instead of SOURCE: the docstrings of this Python and its packages.",
+            help="Instead of SOURCE: load the docstrings of this Python and its packages.",
         ),
     ] = False,
     fields: Annotated[
@@ -57,7 +57,7 @@ def index(
         typer.Option(
             metavar="NAME=TYPE,…",
             help="The fields of a new collection: text, keyword, integer, float, boolean, date; "
-            "text^3 is a text of weight 3.",
+            "text^3 is text of weight 3.",
             show_default="inferred",
         ),
     ] = None,
@@ -75,13 +75,13 @@ def index(
     ] = None,
     wait: Annotated[
         Literal["logged", "applied"],
-        typer.Option(help="Whether to wait until documents are safe, or until they are found."),
+        typer.Option(help="Whether to wait until documents are safe, or until searches find them."),
     ] = "applied",
     rejects: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Where rejected lines go, with the reasons, as NDJSON.",
+            help="Write rejected lines there, with the reasons, as NDJSON.",
             show_default=False,
         ),
     ] = None,
@@ -97,7 +97,7 @@ def index(
         typer.Option(
             min=1,
             envvar="HEDGEROW_LIMITS__MAX_DOCUMENT_BYTES",
-            help="Longest line, row or file that is sent; the gateway has its own limit.",
+            help="Longest line, row or file to send; the gateway has its own limit.",
         ),
     ] = DEFAULT_MAX_BYTES,
     parquet_memory_mb: Annotated[
@@ -128,13 +128,13 @@ def index(
             follow_links=follow_links,
         )
         documents = opened.enter_context(_open(source, reading))
-        if found is not None and definition:  # the gateway says how it differs
+        if found is not None and definition:  # the gateway reports any difference
             client.put_collection(collection, **definition)
         lines = documents.lines
         if found is None:
             inherent = _inherent_fields() if python_docs else {}
             make = partial(client.put_collection, collection, **{**inherent, **definition})
-            lines = _once_there_is_one(lines, make)
+            lines = _create_before_first(lines, make)
         rejected = _Rejects(opened.enter_context(rejects.open("w")) if rejects else None)
         console = Console(stderr=True)
         progress = opened.enter_context(_progress(console))
@@ -191,10 +191,10 @@ def _describe(client: Client, name: str) -> CollectionAnswer | None:
         return None
 
 
-def _once_there_is_one(lines: Iterable[Line], make: Callable[[], object]) -> Iterator[Line]:
-    """Make the collection before the first document, or for a source that is just empty.
+def _create_before_first(lines: Iterable[Line], make: Callable[[], object]) -> Iterator[Line]:
+    """Make the collection before the first good document, or at the end of an empty source.
 
-    A wrong --id-field, or a file of another form, makes none.
+    With a wrong --id-field, or a file of another format, no collection is made.
     """
     is_made = has_rejected = False
     for line in lines:
@@ -216,7 +216,7 @@ def _inherent_fields() -> dict[str, Any]:
 def _open(source: str | None, reading: Reading) -> Iterator[Source]:
     if source is None:
         corpus = import_module("hedgerow.gateway.cli.loading.python_docs").Corpus()
-        # By files, since nobody knows how many documents are in them.
+        # Progress counts files, since the number of documents in them is unknown.
         lines = document_source(corpus).lines
         yield Source(lines, lambda: corpus.num_read, corpus.num_files, "files")
         return
@@ -237,7 +237,7 @@ def _progress(console: Console) -> Progress:
 
 
 class _Bar:
-    """How far the reading of the source has got, and how many documents went in."""
+    """Shows how far the source has been read, and how many documents were accepted."""
 
     def __init__(self, progress: Progress, source: Source) -> None:
         self._progress = progress
@@ -245,7 +245,7 @@ class _Bar:
         self._task: TaskID = progress.add_task("indexing", total=source.total, documents=0, rate=0)
 
     def watch(self, lines: Iterable[Line]) -> Iterator[Line]:
-        """Move the bar as lines are read, since the first piece's answer takes a while."""
+        """Move the bar as lines are read, since the answer to the first piece takes a while."""
         for count, line in enumerate(lines):
             if count % 100 == 0:
                 self._progress.update(self._task, completed=self._source.position())
@@ -262,7 +262,7 @@ class _Bar:
 
 
 class _NoRoom:
-    """Says once that the load waits, and why."""
+    """Prints once that the load is waiting, and why."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -298,9 +298,9 @@ class _Rejects:
 
 
 def _as_json(document: bytes) -> object:
-    """Return the document, or what stands in its place, so that it can be mended and sent again."""
+    """Return the document, or the text in its place, so that it can be corrected and sent again."""
     try:
-        return from_json(document)  # unlike json, it refuses what is nested too deep
+        return from_json(document)  # unlike json, it refuses deeply nested values
     except ValueError:
         return document.decode(errors="replace")
 
@@ -311,9 +311,9 @@ def _summarise(collection: str, loaded: Progressed, rejected: _Rejects) -> None:
         f"{collection}: {loaded.accepted:,} documents accepted in {loaded.took_s:.1f} s "
         f"({rate:,.0f}/s), {rejected.total:,} rejected\n"
     )
-    for one in rejected.first:
-        reason = printable(" ".join(one.reason.split()))
-        sys.stderr.write(f"gateway: {plain(one.name)}: {reason}\n")
+    for line in rejected.first:
+        reason = printable(" ".join(line.reason.split()))
+        sys.stderr.write(f"gateway: {plain(line.name)}: {reason}\n")
     if rejected.total > len(rejected.first):
         more = rejected.total - len(rejected.first)
-        sys.stderr.write(f"gateway: and {more:,} more; --rejects FILE keeps them all\n")
+        sys.stderr.write(f"gateway: and {more:,} more; --rejects FILE writes all of them\n")

@@ -1,4 +1,4 @@
-"""Judged queries, as BEIR (https://github.com/beir-cellar/beir) and TREC keep them.
+"""Reads judged queries in the formats of BEIR (https://github.com/beir-cellar/beir) and TREC.
 
 Queries: BEIR's `{"_id": "1", "text": "…"}` a line (`id` will do), or TREC topics `1<TAB>text`.
 Judgements: BEIR's query, document, grade, with a header or without, or TREC's query, iteration,
@@ -26,7 +26,7 @@ class Judgement(NamedTuple):
 
 
 class Ranking(NamedTuple):
-    """What one query was answered."""
+    """The answer to one query."""
 
     query_id: str
     document_ids: list[str]
@@ -92,7 +92,7 @@ def _lines(path: Path, what: str) -> Iterator[tuple[int, str]]:
         with (gzip.open if path.suffix == ".gz" else open)(
             path, "rt", encoding="utf-8-sig"
         ) as file:
-            # Never a whole line before its length is known: a compressed one may be of any length.
+            # Reads are bounded, since a line of a compressed file may be of any length.
             for number, line in enumerate(iter(lambda: file.readline(MAX_LINE_CHARS), ""), 1):
                 if len(line) == MAX_LINE_CHARS:
                     _at_fault(path, number, what, f"is longer than {MAX_LINE_CHARS} characters")

@@ -1,4 +1,4 @@
-"""`gateway key create|list|revoke`: named keys with rights, stored as hashes in a file.
+"""`gateway key create|list|revoke`: manages named keys with rights, stored as hashes in a file.
 
 The commands change the file; a running gateway rereads it within about a second.
 """
@@ -34,7 +34,7 @@ Data = Annotated[
     Path | None,
     typer.Option(
         metavar="DIR",
-        help="Data folder of the cluster, where keys.json is.",
+        help="Data folder of the cluster, which contains keys.json.",
         show_default="hedgerow-data, or gateway.keys_file",
     ),
 ]
@@ -179,10 +179,10 @@ def _split(text: str) -> list[str]:
 
 
 def _checked(key: Key) -> Key:
-    """Hold a new key to what the file may have.
+    """Check that the file may hold a new key.
 
     Raises:
-        BadRequestError: names what cannot be.
+        BadRequestError: names the option that is invalid.
     """
     try:
         return msgspec.convert(msgspec.to_builtins(key), Key)

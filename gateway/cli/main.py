@@ -1,8 +1,8 @@
-"""The command `gateway`: one module a command, loaded when that command runs.
+"""The command `gateway`; each of its commands is a module, loaded when the command runs.
 
-Exit codes: 0 done, 1 anything else, 2 usage (an answer of HTTP 400 included), 3 below the
-minimum coverage, 4 advised against. What went wrong is one line on standard error;
-HEDGEROW_LOG_LEVEL=debug shows the traceback of an error that nobody foresaw.
+Exit codes: 0 success, 1 any other failure, 2 wrong usage (HTTP 400 included), 3 below the
+minimum coverage, 4 advised against. An error is one line on standard error;
+HEDGEROW_LOG_LEVEL=debug shows the traceback of an unexpected one.
 """
 
 import os
@@ -22,8 +22,8 @@ OTHER_FAILURE: Final = 1
 USAGE: Final = 2
 BELOW_MINIMUM_COVERAGE: Final = 3
 
-# Name → (module:function, the line shown by `gateway --help`). The line stands here too so that
-# the listing loads no command; a test holds it equal to the function's docstring.
+# Name → (module:function, the line shown by `gateway --help`). The line is repeated here so that
+# listing the commands loads none of them; a test compares it with the function's docstring.
 Commands = Mapping[str, tuple[str, str]]
 COMMANDS: Final[Commands] = {
     "up": (
@@ -38,11 +38,11 @@ COMMANDS: Final[Commands] = {
     ),
     "status": (
         "hedgerow.gateway.cli.status:status",
-        "Show shards, workers, documents, breakers, admission, hedges and work done in vain.",
+        "Show shards, workers, documents, breakers, admission, hedges and wasted work.",
     ),
     "snapshot create": (
         "hedgerow.gateway.cli.snapshot:create",
-        "Have a snapshot of every shard made now, and wait until each is complete.",
+        "Make a snapshot of every shard now, and wait until all are complete.",
     ),
     "snapshot list": (
         "hedgerow.gateway.cli.snapshot:list_",
@@ -50,11 +50,11 @@ COMMANDS: Final[Commands] = {
     ),
     "snapshot restore": (
         "hedgerow.gateway.cli.snapshot:restore_",
-        "Fetch shards from snapshots into a data folder that no worker uses, or verify them.",
+        "Restore shards from snapshots into a data folder that no worker uses, or verify them.",
     ),
     "optimise": (
         "hedgerow.gateway.cli.optimise:optimise",
-        "Join the segments of a collection's text indexes, so that searches cost less.",
+        "Merge the segments of a collection's text indexes, so that searches cost less.",
     ),
     "quarantine list": (
         "hedgerow.gateway.cli.quarantine:list_",
@@ -62,7 +62,7 @@ COMMANDS: Final[Commands] = {
     ),
     "quarantine lift": (
         "hedgerow.gateway.cli.quarantine:lift",
-        "Let a query run again that is in quarantine.",
+        "Take a query out of quarantine, so that it may run again.",
     ),
     "key create": (
         "hedgerow.gateway.cli.key:create",
@@ -79,7 +79,7 @@ COMMANDS: Final[Commands] = {
     ),
     "advise": (
         "hedgerow.gateway.cli.advise:advise",
-        "Measure a function of yours, and say which lane it belongs in.",
+        "Measure your function, and say which lane it belongs in.",
     ),
     "simulate": (
         "hedgerow.gateway.cli.simulate:simulate_scenario",
@@ -87,7 +87,7 @@ COMMANDS: Final[Commands] = {
     ),
     "demo": (
         "hedgerow.gateway.cli.demo:demo",
-        "Show a cluster at work on this machine, and what it does when a worker is killed.",
+        "Show a cluster at work on this machine, and how it copes when a worker is killed.",
     ),
 }
 
@@ -98,11 +98,11 @@ class LazyCommands(TyperGroup):
     table: ClassVar[Commands] = COMMANDS
 
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002 - the framework's signature
-        """Return the names in the order in which a newcomer meets them."""
+        """Return the names in the order in which a newcomer needs them."""
         return list(dict.fromkeys(name.partition(" ")[0] for name in self.table))
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002 - as above
-        """Import one command, or all of a group; None when there is no such command."""
+        """Import a command, or all of a group; None if there is no such command."""
         alone = typer.Typer(add_completion=False, no_args_is_help=True)
         if cmd_name in self.table:
             alone.command(cmd_name)(self._function(cmd_name))
@@ -129,12 +129,12 @@ class LazyCommands(TyperGroup):
         return getattr(import_module(module), function)
 
 
-# What typer raises for a misused command line is public only as this one's parent.
+# The exception that typer raises for a misused command line is public only as the base of this.
 _UsageError: Any = typer.BadParameter.__base__
 
 
 def command_line(name: str, commands: type[LazyCommands]) -> typer.Typer:
-    """A program of that name with these commands."""
+    """Make a program of that name with these commands."""
     made = typer.Typer(
         name=name,
         cls=commands,
@@ -148,7 +148,7 @@ def command_line(name: str, commands: type[LazyCommands]) -> typer.Typer:
         context: typer.Context,
         version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
     ) -> None:
-        """Answers from sharded Python workers, by the deadline, with honest coverage."""
+        """Answer queries from sharded Python workers, by the deadline, with honest coverage."""
         if version:
             sys.stdout.write(f"{name} {__version__}\n")
             raise typer.Exit
@@ -177,11 +177,11 @@ def run() -> None:
 
 
 def run_call(call: Callable[[], object], program: str = "gateway") -> NoReturn:
-    """Call a command's function, and end with what it returns or raises as any command does.
+    """Call a command's function, and exit with the code for what it returns or raises.
 
     Args:
-        call: takes no argument; an integer that it returns is the exit code.
-        program: the name that stands before a message on standard error.
+        call: takes no argument; if it returns an integer, that is the exit code.
+        program: the name that precedes a message on standard error.
     """
     code, message = _run(call)
     if message:
@@ -190,7 +190,7 @@ def run_call(call: Callable[[], object], program: str = "gateway") -> NoReturn:
 
 
 def _run(call: Callable[[], object]) -> tuple[int, str]:
-    """The exit code, and what went wrong; "" when nothing did."""
+    """Return the exit code and the error message; "" if there was no error."""
     try:
         code = call()
     except typer.Abort:

@@ -1,4 +1,4 @@
-"""The measures of `gateway eval`, by ir-measures, which the extra `eval` installs."""
+"""Computes the measures of `gateway eval`, with ir-measures (the extra `eval`)."""
 
 from collections.abc import Iterable
 
@@ -14,12 +14,12 @@ def measure(
     """Compute the measures over all judged queries.
 
     Args:
-        rankings: documents by falling score.
-        judgements: of these queries.
-        k: how many documents were asked for.
+        rankings: the documents of each query, by descending score.
+        judgements: those of these queries.
+        k: how many hits were asked for.
     """
     names = {"nDCG@10": nDCG @ 10, "MAP": AP, "P@10": P @ 10, f"recall@{k}": R @ k}
-    # By rank and not by score: trec_eval breaks ties its own way, and a hit has its place already.
+    # By rank, not by score: trec_eval breaks ties differently, and the hits are in order already.
     run = [
         ir_measures.ScoredDoc(ranking.query_id, document_id, -rank)
         for ranking in rankings

@@ -1,4 +1,4 @@
-"""`gateway optimise`: fewer segments in a collection's text indexes."""
+"""`gateway optimise`: merges the segments of a collection's text indexes."""
 
 import time
 from typing import Annotated, Final
@@ -17,13 +17,13 @@ POLL_S: Final = 0.25
 
 
 def optimise(
-    collection: Annotated[str, typer.Argument(metavar="NAME", help="Whose indexes.")],
+    collection: Annotated[str, typer.Argument(metavar="NAME", help="The collection.")],
     timeout: Timeout = "600s",
     url: Url = DEFAULT_URL,
     token: Token = None,
     ca_file: CaFile = None,
 ) -> None:
-    """Join the segments of a collection's text indexes, so that searches cost less."""
+    """Merge the segments of a collection's text indexes, so that searches cost less."""
     started = time.monotonic()
     give_up_at = started + options.parse_duration_ms(timeout) / 1000
     with options.connect(url, token, verify=ca_file or True) as client, _progress() as progress:
@@ -35,7 +35,7 @@ def optimise(
             if time.monotonic() >= give_up_at:
                 raise UnavailableError(
                     f"after {timeout} {now.waiting or 0} replicas have yet to optimise their "
-                    "index; they go on trying"
+                    "index; they continue to try"
                 )
             time.sleep(POLL_S)
     took_s = time.monotonic() - started
@@ -48,9 +48,9 @@ def optimise(
 
 
 def _index(client: Client, name: str) -> IndexStatus:
-    for one in client.status().collections:
-        if one.name == name:
-            return one.index
+    for collection in client.status().collections:
+        if collection.name == name:
+            return collection.index
     raise NotFoundError(f"there is no collection {name!r}")
 
 

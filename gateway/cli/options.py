@@ -13,15 +13,13 @@ DEFAULT_URL: Final = link.DEFAULT_URL
 
 _DURATION: Final = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(ms|s)")
 
-Url = Annotated[
-    str, typer.Option(envvar="HEDGEROW_URL", metavar="URL", help="Where the gateway answers.")
-]
+Url = Annotated[str, typer.Option(envvar="HEDGEROW_URL", metavar="URL", help="URL of the gateway.")]
 Token = Annotated[
     str | None,
     typer.Option(
         envvar="HEDGEROW_GATEWAY__TOKEN",
         metavar="TOKEN",
-        help="Bearer token, when the gateway wants one.",
+        help="Bearer token, if the gateway requires one.",
     ),
 ]
 
@@ -30,7 +28,7 @@ CaFile = Annotated[
     typer.Option(
         envvar="HEDGEROW_CA_FILE",
         metavar="FILE",
-        help="PEM file of the authorities to trust for an https URL.",
+        help="PEM file of the certificate authorities to trust for an https URL.",
         show_default="the system's",
     ),
 ]
@@ -42,21 +40,21 @@ def parse_duration_ms(text: str) -> float:
     """Read a duration such as 300ms, 0.3s or 2s, in ms."""
     found = _DURATION.fullmatch(text.strip())
     if found is None:
-        raise typer.BadParameter(f"{text!r} is no duration such as 300ms, 0.3s or 2s")
+        raise typer.BadParameter(f"{text!r} is not a duration such as 300ms, 0.3s or 2s")
     return float(found[1]) * (1000 if found[2] == "s" else 1)
 
 
 def parse_fields(text: str) -> bool | list[str]:
-    """Read which fields are wanted: `all`, `none`, or names with commas between them."""
+    """Read a choice of fields: `all`, `none`, or names with commas between them."""
     if text in {"all", "none"}:
         return text == "all"
     return [name.strip() for name in text.split(",") if name.strip()]
 
 
-# Commands take how to connect as a module's name, so that tests put a fake network in its place.
+# Commands look this up in the module, so that tests can replace it with a fake network.
 connect: Callable[..., Client] = Client
 
 
 def given(**members: Any) -> dict[str, Any]:
-    """Return the members that are not None: the rest is the gateway's to decide."""
+    """Return the members that are not None; for the others, the gateway has defaults."""
     return {name: value for name, value in members.items() if value is not None}

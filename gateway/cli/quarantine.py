@@ -1,4 +1,4 @@
-"""`gateway quarantine list|lift`: the queries that are refused since they have killed scorers."""
+"""`gateway quarantine list|lift`: queries that are refused because they have killed scorers."""
 
 import sys
 from collections.abc import Iterable, Mapping
@@ -35,19 +35,19 @@ def list_(
 
 def lift(
     fingerprint: Annotated[
-        str, typer.Argument(metavar="FINGERPRINT", help="Which query, as the list shows it.")
+        str, typer.Argument(metavar="FINGERPRINT", help="The query's fingerprint, as in the list.")
     ],
     url: Url = DEFAULT_URL,
     token: Token = None,
     ca_file: CaFile = None,
 ) -> None:
-    """Let a query run again that is in quarantine."""
+    """Take a query out of quarantine, so that it may run again."""
     with options.connect(url, token, verify=ca_file or True) as client:
         client.lift_quarantine(fingerprint)
 
 
 def quarantine_table(entries: Iterable[Mapping[str, Any]]) -> Table:
-    """Lay out entries as GET /v1/quarantine has them."""
+    """Lay out the entries of GET /v1/quarantine."""
     table = table_of(
         "quarantined query",
         "kills",

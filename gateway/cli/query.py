@@ -1,4 +1,4 @@
-"""`gateway query`: ask a collection."""
+"""`gateway query`: asks a collection."""
 
 import sys
 from typing import Annotated, Literal
@@ -17,16 +17,18 @@ from hedgerow.gateway.client import SearchAnswer, SearchOptions, calls
 
 def query(
     text: Annotated[str, typer.Argument(metavar="TEXT", help="The query.")],
-    collection: Annotated[str, typer.Option(metavar="NAME", help="Which collection to ask.")],
+    collection: Annotated[str, typer.Option(metavar="NAME", help="The collection to ask.")],
     k: Annotated[
         int | None,
-        typer.Option("-k", "--k", min=1, help="Most hits wanted.", show_default="the gateway's"),
+        typer.Option(
+            "-k", "--k", min=1, help="Maximum number of hits.", show_default="the gateway's"
+        ),
     ] = None,
     deadline: Annotated[
         str | None,
         typer.Option(
             metavar="DURATION",
-            help="The answer leaves the gateway within so long: 300ms, 0.3s, 2s.",
+            help="Time within which the answer leaves the gateway: 300ms, 0.3s, 2s.",
             show_default="the gateway's",
         ),
     ] = None,
@@ -39,20 +41,20 @@ def query(
         typer.Option(
             "--filter",
             metavar="QUERY",
-            help="What hits must match too, without a say in their score.",
+            help="Query that hits must match too, without effect on their score.",
         ),
     ] = "",
     fields: Annotated[
-        str, typer.Option(metavar="NAMES", help="Fields wanted: a,b,c, or all, or none.")
+        str, typer.Option(metavar="NAMES", help="Fields to return: a,b,c, or all, or none.")
     ] = "all",
     syntax: Annotated[
         Literal["lenient", "strict"],
-        typer.Option(help="Whether an error in the query is repaired, or refused."),
+        typer.Option(help="Whether to repair an error in the query, or to refuse it."),
     ] = "lenient",
     minimum_coverage: Annotated[
         float,
         typer.Option(
-            min=0, max=1, help="Least share of the documents that the answer must reflect."
+            min=0, max=1, help="Smallest share of the documents that the answer must reflect."
         ),
     ] = 0.0,
     wait_for: Annotated[
@@ -60,19 +62,19 @@ def query(
         typer.Option(
             min=0,
             max=1,
-            help="Share of the documents that is enough: once it is covered, the rest is waited "
-            "for only a part of the time left.",
+            help="Share of the documents that suffices: once it is covered, the gateway waits for "
+            "the rest only during a part of the remaining time.",
         ),
     ] = 1.0,
     priority: Annotated[
         Literal["interactive", "batch"],
-        typer.Option(help="Under overload, batch is refused first."),
+        typer.Option(help="Under overload, batch queries are refused first."),
     ] = "interactive",
     explain: Annotated[
-        bool, typer.Option("--explain", help="Draw each shard's part to scale.")
+        bool, typer.Option("--explain", help="Draw each shard's times to scale.")
     ] = False,
     as_json: Annotated[
-        bool, typer.Option("--json", help="Print the answer's body as it is.")
+        bool, typer.Option("--json", help="Print the answer as JSON, unchanged.")
     ] = False,
     url: Url = DEFAULT_URL,
     token: Token = None,
@@ -102,7 +104,7 @@ def query(
         answer, failure = error.result, error
     if as_json:
         body = reply.body.decode()
-        # The same JSON, but a terminal shows it.
+        # The same JSON, made safe for a terminal.
         sys.stdout.write((printable_json(body) if sys.stdout.isatty() else body) + "\n")
     else:
         show(answer, Console(), explain=explain)
@@ -119,11 +121,11 @@ def show(answer: SearchAnswer, console: Console, *, explain: bool) -> None:
 
 
 def warn(answer: SearchAnswer, failure: InsufficientCoverageError | None) -> None:
-    """Say on standard error what keeps the answer from being whole.
+    """Say on standard error why the answer is not complete.
 
     Raises:
         InsufficientCoverageError: it is below the minimum coverage.
-        UnavailableError: nobody could answer.
+        UnavailableError: no shard could answer.
     """
     for warning in answer.warnings:
         sys.stderr.write(f"gateway: the query was repaired: {printable(warning)}\n")
@@ -132,11 +134,11 @@ def warn(answer: SearchAnswer, failure: InsufficientCoverageError | None) -> Non
             reason = printable(problem.reason)
             sys.stderr.write(f"gateway: fields of shard {problem.shard}: {reason}\n")
     if failure is not None:
-        if failure.retry_after_s is not None:  # nobody could even be asked
+        if failure.retry_after_s is not None:  # no shard could be asked
             raise UnavailableError(str(failure), failure.retry_after_s)
         raise InsufficientCoverageError(f"below the minimum coverage: {failure}", answer)
     if not answer.coverage.is_full:
         sys.stderr.write(
-            f"gateway: a partial answer: {percent(answer.coverage.fraction)} of the documents "
+            f"gateway: partial answer: {percent(answer.coverage.fraction)} of the documents "
             f"were searched ({degraded(answer)})\n"
         )

@@ -1,4 +1,4 @@
-"""Results as they look in a terminal: pure, from typed results to what rich can print."""
+"""Lays out typed results for a terminal, with rich. Pure."""
 
 from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
@@ -28,26 +28,26 @@ _STYLES: Final = {
 
 
 def plain(text: object) -> Text:
-    """One line that does to the terminal nothing but show: no markup, no control characters."""
+    """Make one line that is safe for the terminal: no markup, no control characters."""
     return Text(printable(str(text)), no_wrap=True, overflow="ellipsis")
 
 
 def folded(text: object) -> Text:
-    """As `plain`, over several lines where one is too short for all of it."""
+    """As `plain`, but folded over several lines if one is too short."""
     shown = plain(text)
     shown.no_wrap, shown.overflow = False, "fold"
     return shown
 
 
 def styled(word: str) -> Text:
-    """Colour an outcome or a breaker's state; the word itself says it too."""
+    """Colour an outcome or a breaker's state, which is readable without colour too."""
     text = plain(word)
     text.stylize(_STYLES.get(word, "red"))
     return text
 
 
 def table_of(*columns: str, right: Collection[str] = ()) -> Table:
-    """Make a table without lines, whose columns of these names are set to the right."""
+    """Make a table without lines; the columns named in `right` are right-aligned."""
     made = Table(
         box=None, pad_edge=False, show_edge=False, padding=(0, 2, 0, 0), header_style="dim"
     )
@@ -62,7 +62,7 @@ def local_time(instant_ms: int, form: str) -> str:
 
 
 def hits_table(result: SearchAnswer) -> RenderableType:
-    """Lay out the hits: rank, score, id, and what the document says of itself."""
+    """Lay out the hits: rank, score, id, and the document's title, text and other fields."""
     if not result.hits:
         return Text("no hits", style="dim")
     table = Table(box=None, pad_edge=False, show_edge=False, padding=(0, 2, 0, 0))
@@ -94,7 +94,7 @@ def _document(hit: Hit) -> RenderableType:
 
 
 def _first(words: Mapping[str, str], preferred: tuple[str, ...]) -> str | None:
-    """Return the first of the preferred names that is there, else any."""
+    """Return the first of the preferred names that is present, else any."""
     for name in preferred:
         if name in words:
             return name
@@ -115,7 +115,7 @@ def coverage_line(result: SearchAnswer) -> Text:
 
 
 def percent(fraction: float) -> str:
-    """Write a share so that only a whole one reads 100 %."""
+    """Write a share so that only 1 reads 100 %."""
     shown = min(fraction * 100, 99.9) if fraction < 1 else 100.0
     return f"{shown:.1f} %"
 

@@ -1,4 +1,4 @@
-"""`gateway serve`: the HTTP gateway alone."""
+"""`gateway serve`: runs the HTTP gateway alone."""
 
 import asyncio
 import contextlib
@@ -28,23 +28,25 @@ from hedgerow.gateway.http.protocol.connection_policy import connections_within
 from hedgerow.gateway.http.server.certificate import Certificate
 from hedgerow.gateway.http.server.connection_table import ConnectionTable
 from hedgerow.gateway.http.server.server import BACKLOG, HttpServer
-from hedgerow.gateway.transport.wake_up_coalescing import LullSelector
+from hedgerow.gateway.transport.wake_up_coalescing import CoalescingSelector
 
 log = structlog.get_logger()
 
 
 def serve(
-    host: Annotated[str | None, typer.Option(help="Address to bind; the setting if unset.")] = None,
+    host: Annotated[
+        str | None, typer.Option(help="Address to bind; the setting if not given.")
+    ] = None,
     port: Annotated[
         int | None,
-        typer.Option(min=0, max=65535, help="Port to bind, 0 for any; the setting if unset."),
+        typer.Option(min=0, max=65535, help="Port to bind, 0 for any; the setting if not given."),
     ] = None,
     redis: Annotated[
-        str | None, typer.Option(metavar="URL", help="Redis server; the setting if unset.")
+        str | None, typer.Option(metavar="URL", help="Redis server; the setting if not given.")
     ] = None,
     num_shards: Annotated[
         int | None,
-        typer.Option(min=1, help="Shards of the cluster; read from Redis if unset."),
+        typer.Option(min=1, help="Shards of the cluster; read from Redis if not given."),
     ] = None,
     parent_pipe: Annotated[
         int | None,
@@ -55,18 +57,18 @@ def serve(
     settings = _settings(host, port, redis)
     keep_output_steady(settings.log_format)
     configure_logging(settings.log_level, settings.log_format)
-    selector = LullSelector()
+    selector = CoalescingSelector()
     with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(selector)) as runner:
         runner.run(_serve(settings, num_shards, parent_pipe, selector))
 
 
 def run_with(host: str, port: int, redis: str, parent_pipe: int) -> NoReturn:
-    """Run the command, and end as it does, without a command line: what a forked process does."""
+    """Run the command without a command line, in a forked process; exits as the command does."""
     run_call(partial(serve, host=host, port=port, redis=redis, parent_pipe=parent_pipe))
 
 
 def _settings(host: str | None, port: int | None, redis: str | None) -> Settings:
-    """Read the settings, the command's options over them."""
+    """Read the settings; the command's options override them."""
     settings = load_settings()
     http = {"host": host, "port": port}
     gateway = settings.gateway.model_copy(
@@ -77,7 +79,10 @@ def _settings(host: str | None, port: int | None, redis: str | None) -> Settings
 
 
 async def _serve(
-    settings: Settings, num_shards: int | None, parent_pipe: int | None, selector: LullSelector
+    settings: Settings,
+    num_shards: int | None,
+    parent_pipe: int | None,
+    selector: CoalescingSelector,
 ) -> None:
     stopped = asyncio.Event()
     http = settings.gateway
@@ -91,7 +96,7 @@ async def _serve(
     with (
         stop_on_signals(stopped.set),
         stop_with_parent(parent_pipe, stopped.set),
-        # Bound first: a port that is taken is found before anything else is set in motion.
+        # Bound first, so that a port in use is found before anything else starts.
         contextlib.closing(listen(http.host, http.port)) as listener,
     ):
         async with (
@@ -99,13 +104,13 @@ async def _serve(
             keys.running(on_change=gateway.keep_keys),
             certificate.running() if certificate else contextlib.nullcontext(),
         ):
-            selector.lull_s = gateway.lull_s
+            selector.sleep_s = gateway.lull_s
             asyncio.get_running_loop().set_exception_handler(gateway.shortages.on_loop_error)
             app = create_app(gateway, http, access)
             table = ConnectionTable(_within_descriptors(http), gateway.counters)
             calm_collector()
             await run_server(app, listener, http.drain_timeout_s, stopped, table, certificate)
-        # Here the gateway is closed, after the last answer: queries in flight needed it.
+        # The gateway is closed here, after the last answer, since queries in flight need it.
     log.info("stopped")
 
 
@@ -135,7 +140,7 @@ def listen(host: str, port: int) -> socket.socket:
         listener = socket.create_server((host, port), family=family, backlog=BACKLOG)
     except OSError as error:
         raise ConfigurationError(f"cannot bind {host} port {port}: {error.strerror}") from error
-    # Accepted connections inherit it. asyncio sets it by itself only where the socket names TCP as
+    # Accepted connections inherit it. asyncio sets it by itself only if the socket names TCP as
     # its protocol, which create_server does not: each answer would wait 40 ms for a delayed ACK.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listener
@@ -155,9 +160,9 @@ async def run_server(
         app: an ASGI application.
         listener: a bound socket, which is closed when the drain begins.
         drain_timeout_s: longest wait for requests in flight, in s.
-        stopped: set by a signal, or by the parent's end.
-        table: bounds the connections.
-        certificate: shown to clients, which speak HTTPS then.
+        stopped: set by a signal, or when the parent ends.
+        table: limits the connections.
+        certificate: shown to clients; None to serve plain HTTP.
     """
     server = HttpServer(app, table, certificate)
     await server.start(listener)

@@ -1,4 +1,4 @@
-"""`gateway simulate`: the tail of a cluster that one does not have, in virtual time."""
+"""`gateway simulate`: the tail latency of a cluster that you do not have, in virtual time."""
 
 import json
 import math
@@ -23,22 +23,26 @@ from hedgerow.gateway.simulate.scenario import load, shipped
 def simulate_scenario(
     scenario: Annotated[
         str | None,
-        typer.Argument(metavar="SCENARIO", help="A shipped scenario's name, or a TOML file."),
+        typer.Argument(metavar="SCENARIO", help="Name of a built-in scenario, or a TOML file."),
     ] = None,
     seed: Annotated[
         int | None,
-        typer.Option(metavar="N", help="Seed of all chance.", show_default="the scenario's"),
+        typer.Option(
+            metavar="N", help="Seed of the random numbers.", show_default="the scenario's"
+        ),
     ] = None,
     json_file: Annotated[
         Path | None,
-        typer.Option("--json", metavar="FILE", help="Write the figures there; - prints them."),
+        typer.Option(
+            "--json", metavar="FILE", help="Write the figures to FILE as JSON; - prints them."
+        ),
     ] = None,
     plot: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Draw them as SVG (needs the extra `plots`)."),
+        typer.Option(metavar="FILE", help="Draw the figures as SVG (needs the extra `plots`)."),
     ] = None,
     list_them: Annotated[
-        bool, typer.Option("--list", help="List the shipped scenarios, and run none.")
+        bool, typer.Option("--list", help="List the built-in scenarios, and run none.")
     ] = False,
 ) -> None:
     """Run the gateway's policies over scripted shards in virtual time."""
@@ -56,7 +60,7 @@ def simulate_scenario(
         check_can_draw()
     for option, path in (("--json", json_file), ("--plot", plot)):
         if path is not None and str(path) != "-":
-            _check_can_write(option, path)  # before minutes of work, not after
+            _check_can_write(option, path)  # fail before minutes of work, not after
     calm_collector()
     stderr = Console(stderr=True)
     started = time.monotonic()
@@ -91,7 +95,7 @@ def _check_can_write(option: str, path: Path) -> None:
 
 
 def summary(report: Report) -> RenderableType:
-    """Lay out a report for people: one line a run, and published figures beside ours."""
+    """Lay out a report for people: one line per run, and published figures beside ours."""
     runs = report["runs"]
     columns: dict[str, list[str]] = {
         "shards": [str(run["shards"]) for run in runs],
@@ -154,6 +158,6 @@ def _number(value: float | None) -> str:
 def _percent(share: float | None) -> str:
     if share is None:
         return "-"
-    if 0.99 < share < 1:  # rounded down: what is not all must not look so
+    if 0.99 < share < 1:  # rounded down, so that only 1 reads 100%
         return f"{math.floor(share * 1e5) / 1e3:g}%"
     return f"{100 * share:.3g}%"

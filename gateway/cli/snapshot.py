@@ -1,4 +1,4 @@
-"""`gateway snapshot create|list|restore`: copies of whole shards, and how they come back."""
+"""`gateway snapshot create|list|restore`: makes, lists and restores copies of whole shards."""
 
 import contextlib
 import os
@@ -38,21 +38,21 @@ Source = Annotated[
     typer.Option(
         "--from",
         metavar="URL",
-        help="Folder or fsspec URL where the snapshots are.",
+        help="Folder or fsspec URL of the snapshots.",
         show_default="the setting snapshots.url",
     ),
 ]
 Prefix = Annotated[
     str | None,
     typer.Option(
-        metavar="TEXT", help="Whose snapshots.", show_default="the setting redis.key_prefix"
+        metavar="TEXT",
+        help="Key prefix of the snapshots' cluster.",
+        show_default="the setting redis.key_prefix",
     ),
 ]
 Shards = Annotated[
     str | None,
-    typer.Option(
-        metavar="N[,N…]", help="Shards, as in 0,1 or 0-3.", show_default="all that there are"
-    ),
+    typer.Option(metavar="N[,N…]", help="Shards, as in 0,1 or 0-3.", show_default="all"),
 ]
 
 
@@ -62,28 +62,30 @@ def create(
     token: Token = None,
     ca_file: CaFile = None,
 ) -> None:
-    """Have a snapshot of every shard made now, and wait until each is complete."""
+    """Make a snapshot of every shard now, and wait until all are complete."""
     give_up_at = time.monotonic() + options.parse_duration_ms(timeout) / 1000
     with options.connect(url, token, verify=ca_file or True) as client, _progress() as progress:
         asked = client.create_snapshots()
         task = progress.add_task("snapshots", total=asked.shards)
         while True:
             found = client.status().snapshots
-            made = [one for one in found if (one.made_at_ms or 0) >= asked.wanted_at_ms]
+            made = [
+                snapshot for snapshot in found if (snapshot.made_at_ms or 0) >= asked.wanted_at_ms
+            ]
             progress.update(task, completed=len(made))
             if len(made) == asked.shards:
                 break
-            for one in found:
-                if one not in made and (one.failed_at_ms or 0) >= asked.wanted_at_ms:
-                    raise HedgerowError(f"shard {one.shard}: no snapshot: {one.error}")
+            for snapshot in found:
+                if snapshot not in made and (snapshot.failed_at_ms or 0) >= asked.wanted_at_ms:
+                    raise HedgerowError(f"shard {snapshot.shard}: no snapshot: {snapshot.error}")
             if time.monotonic() >= give_up_at:
-                missing = sorted({*range(asked.shards)} - {one.shard for one in made})
+                missing = sorted({*range(asked.shards)} - {snapshot.shard for snapshot in made})
                 raise UnavailableError(
                     f"after {timeout} there is no snapshot of shards "
-                    f"{', '.join(map(str, missing))}; they are still wanted"
+                    f"{', '.join(map(str, missing))}; they are still requested"
                 )
             time.sleep(POLL_S)
-    _print_table((one.shard, structs.asdict(one)) for one in made)
+    _print_table((snapshot.shard, structs.asdict(snapshot)) for snapshot in made)
 
 
 def list_(
@@ -94,11 +96,13 @@ def list_(
 ) -> None:
     """List the complete snapshots of each shard, newest first."""
     store = _store(source, prefix)
-    found = [one for shard in _shards(store, shards) for one in store.manifests(shard)]
+    found = [manifest for shard in _shards(store, shards) for manifest in store.manifests(shard)]
     if as_json:
-        sys.stdout.write(to_json([_facts(one) for one in found], indent=2).decode() + "\n")
+        sys.stdout.write(
+            to_json([_facts(manifest) for manifest in found], indent=2).decode() + "\n"
+        )
     elif found:
-        _print_table((one.shard, _facts(one)) for one in found)
+        _print_table((manifest.shard, _facts(manifest)) for manifest in found)
     else:
         sys.stdout.write(f"there are no snapshots in {store.place}\n")
 
@@ -107,7 +111,7 @@ def restore_(
     data: Annotated[
         Path | None,
         typer.Option(
-            metavar="DIR", help="Data folder to restore into; the shards must not be in it yet."
+            metavar="DIR", help="Data folder to restore into; it must not contain the shards yet."
         ),
     ] = None,
     shards: Shards = None,
@@ -121,12 +125,12 @@ def restore_(
         ),
     ] = None,
     verify: Annotated[
-        bool, typer.Option("--verify", help="Restore nothing; read and compare every file.")
+        bool, typer.Option("--verify", help="Restore nothing; read and check every file.")
     ] = False,
     source: Source = None,
     prefix: Prefix = None,
 ) -> None:
-    """Fetch shards from snapshots into a data folder that no worker uses, or verify them."""
+    """Restore shards from snapshots into a data folder that no worker uses, or verify them."""
     if (data is None) is not verify:
         raise typer.BadParameter("give either --data or --verify")
     store = _store(source, prefix)
@@ -135,21 +139,21 @@ def restore_(
         raise NotFoundError(f"there are no snapshots in {store.place}")
     with contextlib.ExitStack() as opened:
         if data is not None:
-            _claim(data, chosen, opened)
+            _lock(data, chosen, opened)
         progress = opened.enter_context(_progress())
-        for one in progress.track(chosen, description="verifying" if verify else "restoring"):
+        for manifest in progress.track(chosen, description="verifying" if verify else "restoring"):
             if data is None:
-                store.verify(one)
+                store.verify(manifest)
             else:
-                restore(store, one, data, lock_wait_s=0.0)
-    _print_table((one.shard, _facts(one)) for one in chosen)
+                restore(store, manifest, data, lock_wait_s=0.0)
+    _print_table((manifest.shard, _facts(manifest)) for manifest in chosen)
 
 
 def _store(source: str | None, prefix: str | None) -> SnapshotStore:
     settings = load_settings()
     url = source or settings.snapshots.url
     if not url:
-        raise ConfigurationError("snapshots.url is not set; set it, or name the place with --from")
+        raise ConfigurationError("snapshots.url is not set; set it, or give the place with --from")
     return SnapshotStore(url, prefix or settings.redis.key_prefix, settings.snapshots)
 
 
@@ -158,38 +162,38 @@ def _shards(store: SnapshotStore, text: str | None) -> Iterable[int]:
 
 
 def _choose(store: SnapshotStore, shard: int, at: str | None) -> Manifest:
-    """The newest snapshot of a shard that fits."""
-    for one in store.manifests(shard):
-        if at is None or one.id <= at or one.id.startswith(at):
-            return one
+    """Return the newest snapshot of a shard that matches `at`."""
+    for manifest in store.manifests(shard):
+        if at is None or manifest.id <= at or manifest.id.startswith(at):
+            return manifest
     when = f" up to {at}" if at else ""
     raise NotFoundError(f"there is no complete snapshot of shard {shard}{when} in {store.place}")
 
 
-def _claim(data: Path, chosen: Iterable[Manifest], opened: contextlib.ExitStack) -> None:
-    """Make sure that nothing is overwritten, and that no `gateway up` has the folder."""
-    for one in chosen:
-        if has_store(data, one.shard):
+def _lock(data: Path, chosen: Iterable[Manifest], opened: contextlib.ExitStack) -> None:
+    """Lock the folder against `gateway up`, and check that nothing will be overwritten."""
+    for manifest in chosen:
+        if has_store(data, manifest.shard):
             raise ConfigurationError(
-                f"--data {data}: shard {one.shard} is there already; "
-                f"move {data / 'shards' / str(one.shard)} away first"
+                f"--data {data}: shard {manifest.shard} is there already; "
+                f"move {data / 'shards' / str(manifest.shard)} away first"
             )
     write_privately()
     make_private(data)
     opened.callback(os.close, lock_folder(data))
 
 
-def _facts(one: Manifest) -> dict[str, Any]:
+def _facts(manifest: Manifest) -> dict[str, Any]:
     return {
-        "shard": one.shard,
-        "id": one.id,
-        "made_at_ms": one.made_at_ms,
-        "position": one.position,
-        "documents": one.documents,
-        "bytes": one.num_bytes,
-        "num_shards": one.num_shards,
-        "version": one.version,
-        "collections": {item.name or item.uid: item.documents for item in one.collections},
+        "shard": manifest.shard,
+        "id": manifest.id,
+        "made_at_ms": manifest.made_at_ms,
+        "position": manifest.position,
+        "documents": manifest.documents,
+        "bytes": manifest.num_bytes,
+        "num_shards": manifest.num_shards,
+        "version": manifest.version,
+        "collections": {item.name or item.uid: item.documents for item in manifest.collections},
     }
 
 
@@ -203,14 +207,14 @@ def _print_table(rows: Iterable[tuple[int, Mapping[str, Any]]]) -> None:
         "id",
         right=("shard", "documents", "bytes"),
     )
-    for shard, one in sorted(rows, key=lambda row: row[0]):
+    for shard, row in sorted(rows, key=lambda row: row[0]):
         table.add_row(
             str(shard),
-            local_time(one["made_at_ms"], "%Y-%m-%d %H:%M:%S"),
-            f"{one['documents']:,}",
-            f"{one['bytes']:,}",
-            plain(one["position"]),
-            folded(one["id"]),
+            local_time(row["made_at_ms"], "%Y-%m-%d %H:%M:%S"),
+            f"{row['documents']:,}",
+            f"{row['bytes']:,}",
+            plain(row["position"]),
+            folded(row["id"]),
         )
     Console().print(table)
 

@@ -1,4 +1,4 @@
-"""`gateway status`: the state of the cluster."""
+"""`gateway status`: shows the state of the cluster."""
 
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -29,14 +29,14 @@ def status(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="Draw what coverage a longer or shorter deadline would give in this collection.",
+            help="Draw how the coverage of this collection depends on the deadline.",
         ),
     ] = None,
     url: Url = DEFAULT_URL,
     token: Token = None,
     ca_file: CaFile = None,
 ) -> None:
-    """Show shards, workers, documents, breakers, admission, hedges and work done in vain."""
+    """Show shards, workers, documents, breakers, admission, hedges and wasted work."""
     with options.connect(url, token, verify=ca_file or True) as client:
         call = calls.status() if curve is None else calls.coverage_curve(curve)
         found = client.exchange(call).json()
@@ -49,8 +49,8 @@ def status(
 def status_view(found: Mapping[str, Any]) -> RenderableType:
     """Lay out the body of GET /v1/status.
 
-    As it came, and not as a `StatusAnswer`: workers and gateways of other versions tell less or
-    more, and while a cluster is brought to a new version is when people look at its state.
+    Takes the JSON, not a `StatusAnswer`: workers and gateways of other versions report less or
+    more, and people look at the state while a cluster is being upgraded.
     """
     parts: list[RenderableType] = [_head(found)]
     if shortages := found.get("shortages"):
@@ -73,7 +73,7 @@ def status_view(found: Mapping[str, Any]) -> RenderableType:
         parts += addresses_parts(gateway.get("addresses"))
     if (work := work_table(found["workers"])) is not None:
         parts += [Text(), work]
-    if any(one["id"] or one["error"] for one in found.get("snapshots", ())):
+    if any(snapshot["id"] or snapshot["error"] for snapshot in found.get("snapshots", ())):
         parts += [Text(), _snapshots(found["snapshots"])]
     if found.get("quarantine"):
         parts += [Text(), quarantine_table(found["quarantine"])]
@@ -101,26 +101,26 @@ def _head(found: Mapping[str, Any]) -> Text:
 
 def _shortages(shortages: Iterable[Mapping[str, Any]]) -> Table:
     table = table_of("runs out", "where", "state", "since", "")
-    for one in shortages:
-        state = plain(one["state"].replace("_", "-"))
-        state.stylize("yellow" if one["state"] == "low" else "red")
+    for shortage in shortages:
+        state = plain(shortage["state"].replace("_", "-"))
+        state.stylize("yellow" if shortage["state"] == "low" else "red")
         table.add_row(
-            plain(one["resource"]),
-            folded(one["where"]),
+            plain(shortage["resource"]),
+            folded(shortage["where"]),
             state,
-            local_time(one["since_ms"], "%H:%M:%S"),
-            folded(one["detail"]),
+            local_time(shortage["since_ms"], "%H:%M:%S"),
+            folded(shortage["detail"]),
         )
     return table
 
 
 def _replicas(shard: Mapping[str, Any]) -> int:
-    """How many live replicas serve a shard; a gateway of an earlier version tells the workers."""
+    """Return how many live replicas serve a shard; an older gateway lists only the workers."""
     return int(shard.get("replicas", len(shard["workers"])))
 
 
 def _most_replicas(shards: Iterable[Mapping[str, Any]]) -> int:
-    """How many live replicas the best-served shard has: as many as each should."""
+    """Return how many live replicas the best-served shard has: as many as each should."""
     return max(map(_replicas, shards), default=0)
 
 
@@ -167,7 +167,7 @@ def _workers(workers: Iterable[Mapping[str, Any]]) -> Table:
 
 
 def _has_set_aside(worker: Mapping[str, Any]) -> bool:
-    """Whether a worker has documents that could not be indexed; one of before does not tell."""
+    """Return whether a worker has documents that it could not index; older workers do not say."""
     return any((worker.get("set_aside") or {}).values())
 
 
@@ -214,18 +214,18 @@ def _lane(name: str, load: Any) -> str:
 def _collections(collections: Iterable[Mapping[str, Any]]) -> Table:
     numbers = ("documents", "segments")
     table = table_of("collection", *numbers, "term statistics", right=numbers)
-    for one in collections:
+    for collection in collections:
         table.add_row(
-            folded(one["name"]),
-            f"{one['documents']:,}",
-            _segments(one.get("index")),
-            folded(_standing(one["statistics"])),
+            folded(collection["name"]),
+            f"{collection['documents']:,}",
+            _segments(collection.get("index")),
+            folded(_statistics_state(collection["statistics"])),
         )
     return table
 
 
 def _segments(index: Mapping[str, Any] | None) -> str:
-    """Of the text index with the most; a gateway of an earlier version does not tell."""
+    """Show the segments of the text index with the most; an older gateway does not report them."""
     if index is None:
         return "?"
     waiting = f" ({index['waiting']} to optimise)" if index["waiting"] else ""
@@ -233,18 +233,18 @@ def _segments(index: Mapping[str, Any] | None) -> str:
 
 
 def _curves(collections: Iterable[Mapping[str, Any]]) -> list[RenderableType]:
-    """A line for each collection of which a deadline's coverage is known."""
+    """Make a line for each collection whose coverage by a deadline is known."""
     return [
         folded(
-            f"{one['name']}: {percent(curve['coverage'])} by {curve['deadline_ms']:g} ms; "
+            f"{collection['name']}: {percent(curve['coverage'])} by {curve['deadline_ms']:g} ms; "
             f"{sentence(curve)}"
         )
-        for one in collections
-        if (curve := one.get("coverage_curve")) and curve["coverage"] is not None
+        for collection in collections
+        if (curve := collection.get("coverage_curve")) and curve["coverage"] is not None
     ]
 
 
-def _standing(statistics: Mapping[str, Any]) -> str:
+def _statistics_state(statistics: Mapping[str, Any]) -> str:
     num_shards = statistics["shards"]
     if num_shards is None:
         return "?"
@@ -262,16 +262,16 @@ def _snapshots(snapshots: Iterable[Mapping[str, Any]]) -> Table:
     table = table_of(
         "shard", "snapshot", "documents", "bytes", "log kept", "last failure", right=numbers
     )
-    for one in snapshots:
-        has_any = one["made_at_ms"] is not None
-        failure = folded(one["error"])
+    for snapshot in snapshots:
+        has_any = snapshot["made_at_ms"] is not None
+        failure = folded(snapshot["error"])
         failure.stylize("red")
         table.add_row(
-            str(one["shard"]),
-            plain(local_time(one["made_at_ms"], "%Y-%m-%d %H:%M:%S") if has_any else "none"),
-            f"{one['documents']:,}" if has_any else "",
-            f"{one['bytes']:,}" if has_any else "",
-            f"{one['log_kept']:,}",
+            str(snapshot["shard"]),
+            plain(local_time(snapshot["made_at_ms"], "%Y-%m-%d %H:%M:%S") if has_any else "none"),
+            f"{snapshot['documents']:,}" if has_any else "",
+            f"{snapshot['bytes']:,}" if has_any else "",
+            f"{snapshot['log_kept']:,}",
             failure,
         )
     return table

@@ -1,7 +1,7 @@
-"""Each shard's part of a query drawn to scale: queue, lane, work, reply.
+"""Draws each shard's part of a query to scale: queue, lane, work, reply.
 
-Each segment has a sign of its own, so that the picture needs no colour, and where the terminal
-has no block characters, no more than ASCII.
+Each kind of segment has its own character, so that the picture needs no colour. If the terminal
+has no block characters, it is drawn in ASCII.
 """
 
 import math
@@ -39,10 +39,10 @@ _MIN_BAR_WIDTH: Final = 10
 
 
 def segments(detail: ShardDetail) -> list[tuple[Kind, int]]:
-    """Split the time that a shard took into what it was spent on, in µs and in that order.
+    """Split the time that a shard took into segments, in order, in µs.
 
-    What remains after the worker's own times is the way there and back and the gateway's handling;
-    without a reply nobody knows what the time was spent on.
+    What the worker's own times leave over is the way there and back, and the gateway's handling.
+    Without a reply, all of the time is one segment.
     """
     known = detail.queue_us + detail.lane_us + detail.work_us
     if not known:
@@ -58,10 +58,10 @@ def segments(detail: ShardDetail) -> list[tuple[Kind, int]]:
 
 
 def scale_us(details: Sequence[ShardDetail], deadline_us: float) -> float:
-    """Choose what the bar's whole width stands for, in µs.
+    """Choose the time that the bar's whole width stands for, in µs.
 
-    The deadline; or where all were done in less than a quarter of it, which would leave nothing to
-    see, the next of 1, 2, 5, 10, … that holds the slowest.
+    It is the deadline; or, if every shard took less than a quarter of it, the next of 1, 2, 5, 10,
+    … above the slowest, so that the bars remain visible.
     """
     slowest = max((_drawn_us(detail) for detail in details), default=0)
     if slowest * 4 >= deadline_us or slowest <= 0:
@@ -71,9 +71,9 @@ def scale_us(details: Sequence[ShardDetail], deadline_us: float) -> float:
 
 
 def cells(parts: Sequence[tuple[Kind, int]], scale: float, width: int) -> list[tuple[Kind, int]]:
-    """Give each segment its whole cells; their sum is the rounded sum, and never above `width`.
+    """Give each segment a whole number of cells; in sum the rounded sum, at most `width`.
 
-    Something that took any time has at least one cell in all, so that it is seen.
+    A shard that took any time gets at least one cell, so that it is visible.
     """
     ends, total = [0], 0
     for _, time_us in parts:
@@ -89,16 +89,16 @@ def cells(parts: Sequence[tuple[Kind, int]], scale: float, width: int) -> list[t
 
 
 class Timeline:
-    """The shards that a result details, a line each, and a second one for what went wrong."""
+    """One line for each shard that a result details, and a second line if something went wrong."""
 
     def __init__(self, result: SearchAnswer) -> None:
-        """Draw `result`, which `explain` made detail every shard."""
+        """Draw `result`, which details every shard because the query asked to `explain`."""
         self._details = sorted(result.shards.detail, key=lambda detail: detail.shard)
         self._deadline_us = result.deadline_ms * 1000
         self._scale = scale_us(self._details, self._deadline_us)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """Draw within the width that there is."""
+        """Draw within the available width."""
         is_ascii = options.ascii_only
         shard_width = max([5, *(len(str(detail.shard)) for detail in self._details)])
         taken = shard_width + _OUTCOME_WIDTH + _TOOK_WIDTH + _BREAKER_WIDTH + 6
@@ -137,7 +137,7 @@ class Timeline:
         return line.append_text(styled(detail.breaker))
 
     def _about(self, detail: ShardDetail) -> Text | None:
-        """Say what bars cannot: why a shard is not ok, or its times in numbers."""
+        """Say what bars cannot show: why a shard is not ok, or its times in numbers."""
         if detail.outcome is not Outcome.OK:
             where = f" ({detail.worker})" if detail.worker else ""
             return plain(f"{detail.reason or detail.outcome.value}{where}{_hedge(detail)}")

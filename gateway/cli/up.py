@@ -1,4 +1,4 @@
-"""`gateway up`: a whole cluster on this machine, in the foreground."""
+"""`gateway up`: runs a whole cluster on this machine, in the foreground."""
 
 import asyncio
 import contextlib
@@ -29,7 +29,7 @@ def up(
     shards: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Shards of a new cluster.", show_default="what the folder has, or by cores"
+            min=1, help="Shards of a new cluster.", show_default="as in the folder, or by cores"
         ),
     ] = None,
     workers: Annotated[
@@ -39,14 +39,14 @@ def up(
         int | None,
         typer.Option(
             min=1,
-            help="Workers that serve each shard, each with a copy of its own.",
-            show_default="what the folder has, or 1",
+            help="Replicas of each shard, each served by a different worker.",
+            show_default="as in the folder, or 1",
         ),
     ] = None,
     data: Annotated[
         Path | None,
         typer.Option(
-            metavar="DIR", help="Folder of everything that is stored.", show_default="hedgerow-data"
+            metavar="DIR", help="Folder for all stored data.", show_default="hedgerow-data"
         ),
     ] = None,
     host: Annotated[
@@ -89,12 +89,12 @@ async def _up(
     cluster = LocalCluster(options, settings, story.tell, template)
 
     def stop() -> None:
-        # Whoever asks twice will not wait for what is in flight.
+        # A second signal means that the user will not wait for requests in flight.
         if stopped.is_set():
             cluster.supervisor.kill_all()
         stopped.set()
 
-    # A terminal that is closed sends SIGHUP.
+    # Closing a terminal sends SIGHUP.
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, stop)
     with stop_on_signals(stop):
         try:
@@ -118,7 +118,7 @@ async def _up(
 
 
 async def _unless(stopped: asyncio.Event, cluster: LocalCluster) -> bool:
-    """Start the cluster, unless it is to be stopped before that is done; whether it runs."""
+    """Start the cluster, unless `stopped` is set before; returns whether it runs."""
     start = asyncio.create_task(cluster.start())
     told = asyncio.create_task(stopped.wait())
     try:
@@ -134,19 +134,19 @@ async def _unless(stopped: asyncio.Event, cluster: LocalCluster) -> bool:
 
 
 def starting(console: Console, text: str) -> contextlib.AbstractContextManager[object]:
-    """Show on a terminal that something takes a while; what draws it is not loaded elsewhere."""
+    """Show on a terminal that something takes a while; elsewhere, do not load the code for it."""
     return console.status(text) if console.is_terminal else contextlib.nullcontext()
 
 
 def say(console: Console, text: str) -> None:
-    """Say something, even to a terminal that is gone: the drain must not end with it."""
-    # SystemExit is what rich makes of a broken pipe.
+    """Print a line; ignores that the terminal is gone, so that the drain continues."""
+    # rich raises SystemExit for a broken pipe.
     with contextlib.suppress(OSError, SystemExit):
         console.print(text, soft_wrap=True)
 
 
 def show_ready(console: Console, cluster: LocalCluster) -> None:
-    """Show the processes, and where the gateway is."""
+    """Show the processes, and the gateway's URL."""
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("process")
     table.add_column("pid", justify="right")
@@ -158,25 +158,25 @@ def show_ready(console: Console, cluster: LocalCluster) -> None:
 
 
 class Story:
-    """Tells what happens to the processes, one line each.
+    """Prints the events of the processes, one line each.
 
     Args:
-        console: where it is told.
-        least: least severe level of what processes log that is told too: warning or error.
+        console: takes the output.
+        least: least severe level of the processes' log lines that are printed: warning or error.
 
     Attributes:
-        is_live: whether the cluster runs; its start and its end tell their own story.
+        is_live: whether the cluster runs; while it starts or stops, events are not printed.
     """
 
     def __init__(self, console: Console, least: Literal["warning", "error"] = "warning") -> None:
         self.is_live = False
         self._console = console
         self._least = least
-        # When Redis goes, every link of every process says so; once is enough here.
+        # When Redis goes away, every connection of every process logs it; once is enough here.
         self._throttle = Throttle(_SAME_EVENT_S)
 
     def tell(self, event: Event) -> None:
-        """Tell one event, if it is worth a line."""
+        """Print an event, if it is worth a line."""
         match event:
             case Died(name, pid, how, restart_in_s) if self.is_live:
                 who = f"{name} (pid {pid})" if pid else name

@@ -1,12 +1,12 @@
-"""The Python client of a gateway: `Client` for code that blocks, `AsyncClient` on an event loop.
+"""The Python client of a gateway: `Client` for blocking code, `AsyncClient` for asyncio.
 
     with Client("http://127.0.0.1:8080") as client:
         answer = client.search("shop", "desk lamp", deadline_ms=300)
         print(answer.coverage.fraction, [hit.id for hit in answer.hits])
 
-Answers are typed and frozen, by the names of the JSON (docs/http.md); errors are those of
-common.errors. docs/client.md has more. It imports no server: msgspec, and httptools for HTTP.
-Open `blocking` first, then `calls`, which both clients share.
+Answers are typed and frozen, with the names of the JSON (docs/http.md); errors are those of
+common.errors. docs/client.md describes it. It imports no server code: msgspec, and httptools for
+HTTP. Open `blocking` first, then `calls`, which both clients share.
 """
 
 from hedgerow.gateway.client.asynchronous import AsyncClient

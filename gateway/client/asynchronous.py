@@ -1,4 +1,4 @@
-"""The client for code on an event loop: each method as that of `Client`, which describes it."""
+"""The client for asyncio; `Client` describes the methods."""
 
 from collections.abc import AsyncIterable, AsyncIterator, Iterable
 from contextlib import aclosing, suppress
@@ -32,9 +32,9 @@ T = TypeVar("T")
 
 
 class AsyncClient:
-    """Talks to one gateway over connections that it keeps; belongs to one event loop.
+    """Talks to one gateway over persistent connections; belongs to one event loop.
 
-    A query whose task is cancelled ends in every shard too. Errors are those of `Client`.
+    Cancelling the task of a query ends the query in every shard too. Errors are those of `Client`.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class AsyncClient:
         self._way = AsyncNetwork(link) if transport is None else _way_of(link, transport)
 
     async def __aenter__(self) -> Self:
-        """Return the client, which the end of the block closes."""
+        """Return the client, which is closed at the end of the block."""
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -116,7 +116,7 @@ class AsyncClient:
         wait: Wait = "applied",
         timeout_s: float = calls.WRITE_TIMEOUT_S,
     ) -> LoadAnswer:
-        """As `Client.index`; drawing from an iterable that blocks would block the loop."""
+        """As `Client.index`; an iterable that blocks would block the loop."""
         call = calls.index(collection, wait, timeout_s)
         async with aclosing(chunks_of(documents)) as content:
             return call.read(await self.exchange(call, content))

@@ -1,4 +1,4 @@
-"""The client for code that blocks."""
+"""The client for blocking code."""
 
 from collections.abc import Iterable
 from contextlib import suppress
@@ -32,15 +32,15 @@ T = TypeVar("T")
 
 
 class Client:
-    """Talks to one gateway over connections that it keeps; usable from several threads.
+    """Talks to one gateway over persistent connections; usable from several threads.
 
-    Every method raises an error of common.errors that says what the gateway's problem said:
+    Every method raises an error of common.errors with the gateway's message:
 
-        BadRequestError: the request cannot be used; names the field and the reason.
+        BadRequestError: the request is invalid; names the field and the reason.
         UnauthorizedError: the token is missing or wrong.
         NotFoundError: there is no such collection or document.
         OverloadedError: more is asked than can be answered in time; says when to try again.
-        UnavailableError: nobody can answer now, or no gateway is at the URL.
+        UnavailableError: the cluster cannot answer now, or there is no gateway at the URL.
     """
 
     def __init__(
@@ -53,27 +53,27 @@ class Client:
         verify: Verify = True,
         transport: "httpx.BaseTransport | None" = None,
     ) -> None:
-        """Prepare to talk to a gateway; nothing is sent yet.
+        """Prepare to talk to a gateway; sends nothing yet.
 
         Args:
-            url: where the gateway answers.
-            token: bearer token, when the gateway wants one.
-            margin_s: how much longer than a query's deadline its answer is waited for, in s.
+            url: the gateway's URL.
+            token: bearer token, if the gateway requires one.
+            margin_s: how much longer than a query's deadline to wait for its answer, in s.
             connect_timeout_s: longest wait for a connection, in s.
             verify: how the certificate of an https URL is checked: against the authorities that
                 the system trusts (True), those in a PEM file (its path), not at all (False), or as
                 an ssl.SSLContext says.
-            transport: a transport of httpx to use instead of the network, in tests.
+            transport: an httpx transport to use instead of the network, in tests.
 
         Raises:
-            UnavailableError: what is named is no URL.
+            UnavailableError: `url` is not a URL.
             BadRequestError: the token cannot be sent.
         """
         link = Link(url.rstrip("/"), token, margin_s, connect_timeout_s, verify)
         self._way = BlockingNetwork(link) if transport is None else _way_of(link, transport)
 
     def __enter__(self) -> Self:
-        """Return the client, which the end of the block closes."""
+        """Return the client, which is closed at the end of the block."""
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -88,13 +88,13 @@ class Client:
         """Search a collection; a partial answer is an answer, and its `coverage` says so.
 
         Args:
-            collection: its name.
+            collection: the collection's name.
             query: the query, in tantivy's query language.
             options: `k`, `deadline_ms`, `filter` and the others of `SearchOptions`.
 
         Raises:
             InsufficientCoverageError: fewer documents were searched than `minimum_coverage`
-                demands, or nobody answered; its `result` is the SearchAnswer that there is.
+                demands, or no shard answered; its `result` is the partial SearchAnswer.
             OverloadedError: no shard was asked; `retry_after_s` says when to try again.
         """
         return self._ask(calls.search(collection, query, options))
@@ -130,16 +130,16 @@ class Client:
         return_errors: bool = False,
         **options: Unpack[SearchOptions],
     ) -> Answers:
-        """Search a collection for many queries at once; the answers are in the queries' order.
+        """Search a collection for many queries; the answers are in the queries' order.
 
         Args:
-            collection: its name.
+            collection: the collection's name.
             queries: the queries, each with its own deadline from when it is sent.
-            concurrency: most of them in flight at once.
-            return_errors: whether a query that fails has its error in its place, and the others go
-                on. If not, the first error ends it all: no other query is sent from then on, those
-                in flight are waited for (`AsyncClient` cancels them), and the error is raised.
-            options: as those of `search`, for all of the queries.
+            concurrency: maximum number in flight at once.
+            return_errors: whether to return the error of a failed query in its place, and continue.
+                If not, no further query is sent after the first error, those in flight are awaited
+                (`AsyncClient` cancels them), and the error is raised.
+            options: as for `search`, for all queries.
 
         Raises:
             HedgerowError: a query has failed, as in `search`, and `return_errors` is False.
@@ -159,18 +159,18 @@ class Client:
         wait: Wait = "applied",
         timeout_s: float = calls.WRITE_TIMEOUT_S,
     ) -> LoadAnswer:
-        """Load documents, as many as there are: they are sent as they are drawn.
+        """Load any number of documents: they are sent as they are taken from the iterable.
 
         Args:
-            collection: its name; there must be one.
-            documents: mappings with an `id`, or lines of JSON as text or bytes. The gateway slows
-                the drawing down when the shards fall behind.
+            collection: the collection's name; it must exist.
+            documents: mappings with an `id`, or lines of JSON as text or bytes. If the shards fall
+                behind, the gateway slows the load down.
             wait: "applied" returns when the documents can be found, "logged" when they are safe.
-            timeout_s: longest wait at one go, in s; the gateway's `write_timeout_s` at least.
+            timeout_s: longest single wait, in s; at least the gateway's `write_timeout_s`.
 
         Raises:
-            LoadInterruptedError: it could not go on; its `report` says what is safe.
-            BadRequestError: a document cannot be written as JSON. What was sent before it is in.
+            LoadInterruptedError: it could not continue; its `report` says what is safe.
+            BadRequestError: a document cannot be encoded as JSON. Those before it are loaded.
         """
         call = calls.index(collection, wait, timeout_s)
         return call.read(self.exchange(call, chunks(documents)))
@@ -181,7 +181,7 @@ class Client:
         """Return a document as it was loaded.
 
         Raises:
-            NotFoundError: there is no such document, or no such collection.
+            NotFoundError: the document or the collection does not exist.
         """
         return self._ask(calls.get_document(collection, document_id, deadline_ms))
 
@@ -203,18 +203,18 @@ class Client:
         return self._ask(calls.put_document(collection, document_id, document, wait))
 
     def delete_document(self, collection: str, document_id: str, *, wait: Wait = "applied") -> None:
-        """Remove a document; it is no error when there is none."""
+        """Remove a document; it is not an error if it does not exist."""
         self._ask(calls.delete_document(collection, document_id, wait))
 
     def put_collection(self, name: str, **definition: Unpack[Definition]) -> CollectionAnswer:
-        """Create a collection; again with the same definition, it changes nothing.
+        """Create a collection; no effect if it exists with the same definition.
 
         Args:
-            name: of the collection.
-            definition: `fields`, `rank_profile` and `language`, as `Definition` has them.
+            name: the collection's name.
+            definition: `fields`, `rank_profile` and `language`, see `Definition`.
 
         Raises:
-            ConflictError: there is one with another definition.
+            ConflictError: it exists with another definition.
         """
         return self._ask(calls.put_collection(name, definition))
 
@@ -222,7 +222,7 @@ class Client:
         """Describe a collection.
 
         Raises:
-            NotFoundError: there is none of that name.
+            NotFoundError: there is no collection of that name.
         """
         return self._ask(calls.get_collection(name))
 
@@ -234,32 +234,32 @@ class Client:
         """Remove a collection with its documents.
 
         Raises:
-            NotFoundError: there is none of that name.
+            NotFoundError: there is no collection of that name.
         """
         self._ask(calls.delete_collection(name))
 
     def coverage_curve(self, collection: str, *, deadline_ms: float | None = None) -> CurveAnswer:
-        """Tell what coverage a longer or shorter deadline would give."""
+        """Return the coverage that longer or shorter deadlines would give."""
         return self._ask(calls.coverage_curve(collection, deadline_ms))
 
     def status(self) -> StatusAnswer:
-        """Tell the state of the cluster as this gateway sees it."""
+        """Return the state of the cluster as this gateway sees it."""
         return self._ask(calls.status())
 
     def is_alive(self) -> bool:
-        """Tell whether there is a gateway that answers."""
+        """Return whether the gateway answers."""
         with suppress(UnavailableError):
             return self._ask(calls.is_alive())
         return False
 
     def is_ready(self) -> bool:
-        """Tell whether there is a gateway, its Redis answers, and a shard has a live worker."""
+        """Return whether the gateway and its Redis answer, and a shard has a live worker."""
         with suppress(UnavailableError):
             return self._ask(calls.is_ready())
         return False
 
     def set_breaker(self, shard: int, state: ByHand) -> None:
-        """Set a shard's breaker by hand, in this gateway; "closed" gives it back to itself."""
+        """Set a shard's breaker by hand, in this gateway; "closed" ends that."""
         self._ask(calls.set_breaker(shard, state))
 
     def optimise(self, collection: str) -> OptimiseAnswer:
@@ -267,7 +267,7 @@ class Client:
         return self._ask(calls.optimise(collection))
 
     def create_snapshots(self) -> SnapshotAnswer:
-        """Ask the workers for a snapshot of every shard; the status says when each is there."""
+        """Ask the workers for a snapshot of every shard; the status says when each is made."""
         return self._ask(calls.create_snapshots())
 
     def list_quarantine(self) -> list[QuarantinedQuery]:
@@ -275,22 +275,22 @@ class Client:
         return self._ask(calls.list_quarantine())
 
     def lift_quarantine(self, fingerprint: str) -> None:
-        """Let a query run again that is in quarantine.
+        """Take a query out of quarantine, so that it may run again.
 
         Raises:
-            NotFoundError: there is no such query in quarantine.
+            NotFoundError: the query is not in quarantine.
         """
         self._ask(calls.lift_quarantine(fingerprint))
 
     def exchange(self, call: Call[Any], content: Iterable[bytes] | None = None) -> Reply:
-        """Send a call, and return its reply as it came; `call.read` makes the answer of it.
+        """Send a call, and return its raw reply, from which `call.read` makes the answer.
 
         Args:
-            call: of gateway.client.calls.
-            content: the body, when it is drawn while it is sent.
+            call: a call from gateway.client.calls.
+            content: the body, if it is produced while it is sent.
 
         Raises:
-            UnavailableError: no gateway answers, or not in time.
+            UnavailableError: no gateway answers in time.
         """
         return self._way.send(call, content)
 

@@ -1,7 +1,7 @@
-"""Every request to a gateway as a value: what is sent, and how its reply is read. No I/O.
+"""Every request to a gateway as a value: its content, and how to read its reply. No I/O.
 
-Both clients send these, so what a request looks like and what its answer means is written once.
-A caller that wants a reply as it came, before it is read, sends one by `Client.exchange`.
+Both clients send these, so each request and the meaning of its answer is defined once. To get a raw
+reply, send a call with `Client.exchange`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -31,30 +31,30 @@ from hedgerow.gateway.shapes.operations import (
 )
 from hedgerow.gateway.shapes.status import StatusAnswer
 
-# How long a gateway may take by its default settings, where the request does not say it.
+# How long a gateway may take by its default settings, unless the request says.
 MAX_DEADLINE_S: Final = 60.0
 WRITE_TIMEOUT_S: Final = 60.0
-_ANY_LENGTH: Final = 1 << 31  # in bytes; how long an id may be is a setting of the gateway
+_ANY_LENGTH: Final = 1 << 31  # in bytes; the limit is a setting of the gateway
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
 
 class SearchOptions(TypedDict, total=False):
-    """What a search may say beside the query; the gateway decides what is left out, or None.
+    """The options of a search; the gateway has defaults for those left out, or None.
 
     Attributes:
-        k: most hits wanted.
-        deadline_ms: the answer leaves the gateway within so long, in ms.
+        k: maximum number of hits.
+        deadline_ms: time within which the answer leaves the gateway, in ms.
         rank_profile: name of a configured rank profile.
-        filter: query that hits must match too, without a say in their score.
-        fields: fields wanted in each hit: names, True (all), False (none).
-        minimum_coverage: least share of the documents that the answer must reflect, 0 to 1.
-        wait_for: share of the documents that is enough: once it is covered, the rest is waited for
-            only a part of the time left.
-        explain: whether every shard is detailed, or only those not ok.
-        syntax: whether an error in the query is repaired, or refused.
-        priority: batch is refused first when there is too much to do.
+        filter: query that hits must match too, without effect on their score.
+        fields: fields to return for each hit: names, True (all), False (none).
+        minimum_coverage: smallest share of the documents that the answer must reflect, 0 to 1.
+        wait_for: share of the documents that suffices: once it is covered, the gateway waits for
+            the rest only during a part of the remaining time.
+        explain: whether to detail every shard, or only those not ok.
+        syntax: whether to repair an error in the query, or to refuse it.
+        priority: under overload, batch queries are refused first.
     """
 
     k: int | None
@@ -70,13 +70,13 @@ class SearchOptions(TypedDict, total=False):
 
 
 class Definition(TypedDict, total=False):
-    """What a new collection is; the gateway decides what is left out, or None.
+    """The definition of a new collection; the gateway has defaults for what is left out, or None.
 
     Attributes:
-        fields: field → type (text, keyword, integer, float, boolean, date), or for a text
+        fields: field → type (text, keyword, integer, float, boolean, date), or for a text field
             {"type": "text", "weight": 3}; inferred from the first documents if left out.
-        rank_profile: that of a search which names none.
-        language: of the text, or "none".
+        rank_profile: the profile of searches that name none.
+        language: the language of the text, or "none".
     """
 
     fields: Mapping[str, str | Mapping[str, Any]] | None
@@ -89,9 +89,9 @@ class Call(Generic[T_co]):
     """One request.
 
     Attributes:
-        read: makes the answer of its reply, or raises what its problem stands for.
-        takes_s: how long the gateway may take, in s; a client waits for its margin more.
-        body: JSON, or NDJSON that each client makes of its documents; None for no body.
+        read: makes the answer from the reply, or raises the problem's error.
+        takes_s: how long the gateway may take, in s; a client waits longer by its margin.
+        body: JSON; None if there is no body, or if the client adds it.
     """
 
     method: str
@@ -116,7 +116,7 @@ def search(collection: str, query: str, options: SearchOptions) -> Call[SearchAn
 
 
 def index(collection: str, wait: Wait, takes_s: float) -> Call[LoadAnswer]:
-    """Load documents, which are the body that the client adds."""
+    """Load documents; the client adds the body."""
     return Call(
         "POST",
         f"{_collection(collection)}/documents",
@@ -166,7 +166,7 @@ def delete_document(collection: str, document_id: str, wait: Wait) -> Call[None]
 
 
 def put_collection(name: str, definition: Definition) -> Call[CollectionAnswer]:
-    """Create a collection, or make sure that it is so defined."""
+    """Create a collection; no effect if it exists with the same definition."""
     return Call(
         "PUT",
         _collection(name),
@@ -191,7 +191,7 @@ def delete_collection(name: str) -> Call[None]:
 
 
 def coverage_curve(collection: str, deadline_ms: float | None = None) -> Call[CurveAnswer]:
-    """Tell what coverage queries reach by which deadline."""
+    """Return the coverage that queries reach by each deadline."""
     return Call(
         "GET",
         f"{_collection(collection)}/coverage-curve",
@@ -201,17 +201,17 @@ def coverage_curve(collection: str, deadline_ms: float | None = None) -> Call[Cu
 
 
 def status() -> Call[StatusAnswer]:
-    """Tell the state of the cluster."""
+    """Return the state of the cluster."""
     return Call("GET", "/v1/status", _answer(StatusAnswer))
 
 
 def is_alive() -> Call[bool]:
-    """Tell whether the process lives."""
+    """Return whether the process lives."""
     return Call("GET", "/healthz", _yes_or_no)
 
 
 def is_ready() -> Call[bool]:
-    """Tell whether Redis answers and a shard is live."""
+    """Return whether Redis answers and a shard is live."""
     return Call("GET", "/readyz", _yes_or_no)
 
 
@@ -231,7 +231,7 @@ def create_snapshots() -> Call[SnapshotAnswer]:
 
 
 def optimise(collection: str) -> Call[OptimiseAnswer]:
-    """Ask for the optimising of a collection's text indexes."""
+    """Ask the workers to optimise a collection's text indexes."""
     return Call("POST", f"{_collection(collection)}/optimise", _answer(OptimiseAnswer))
 
 
@@ -241,7 +241,7 @@ def list_quarantine() -> Call[list[QuarantinedQuery]]:
 
 
 def lift_quarantine(fingerprint: str) -> Call[None]:
-    """Let a query run again."""
+    """Take a query out of quarantine."""
     return Call("DELETE", f"/v1/quarantine/{_segment(fingerprint)}", Reply.nothing)
 
 
@@ -272,16 +272,16 @@ def _collection(name: str) -> str:
 
 
 def _document(collection: str, document_id: str) -> str:
-    """The path of a document.
+    """Return the path of a document.
 
     Raises:
-        BadRequestError: no document can have that id. It is not sent, since ".." might be resolved
-            on the way, and the path of a document be that of its collection.
+        BadRequestError: the id is not valid. It must not be sent: if a proxy resolved "..", the
+            path of a document would be that of its collection.
     """
     check_address_id(document_id, _ANY_LENGTH)
     return f"{_collection(collection)}/documents/{_segment(document_id)}"
 
 
 def _segment(name: str) -> str:
-    """Escape a name; as it is, one of dots alone would be the folder above, and ask for that."""
+    """Escape a name; one of only dots would otherwise mean a parent folder."""
     return quote(name, safe="") if name.strip(".") else name.replace(".", "%2E")

@@ -1,6 +1,6 @@
-"""Another way than the network: a transport of httpx, such as its MockTransport, for tests.
+"""Sends through an httpx transport, such as its MockTransport, instead of the network, for tests.
 
-Only what is given one imports this module, and httpx, which the client does not need otherwise.
+Imported, with httpx, only if a client is given a transport.
 """
 
 from collections.abc import AsyncIterator, Iterable, Iterator
@@ -16,15 +16,15 @@ from hedgerow.gateway.client.reply import Reply
 
 
 class HttpxTransport:
-    """Sends what `Client` sends by a transport of httpx."""
+    """Sends `Client`'s requests through an httpx transport."""
 
     def __init__(self, link: Link, transport: httpx.BaseTransport) -> None:
-        """Send by `transport`."""
+        """Send through `transport`."""
         self._link = link
         self._http = httpx.Client(transport=transport, **_settings(link))
 
     def send(self, call: Call[Any], content: Iterable[bytes] | None = None) -> Reply:
-        """Send a call, with `content` as its body if it has one, and return what comes back."""
+        """Send a call, with `content` as its body if given, and return the reply."""
         with _failures(self._link.url):
             response = self._http.request(**_request(self._link, call, content))
             return Reply(self._link.url, response.status_code, response.headers, response.content)
@@ -35,15 +35,15 @@ class HttpxTransport:
 
 
 class AsyncHttpxTransport:
-    """Sends what `AsyncClient` sends by a transport of httpx."""
+    """Sends `AsyncClient`'s requests through an httpx transport."""
 
     def __init__(self, link: Link, transport: httpx.AsyncBaseTransport) -> None:
-        """Send by `transport`."""
+        """Send through `transport`."""
         self._link = link
         self._http = httpx.AsyncClient(transport=transport, **_settings(link))
 
     async def send(self, call: Call[Any], content: AsyncIterator[bytes] | None = None) -> Reply:
-        """Send a call, with `content` as its body if it has one, and return what comes back."""
+        """Send a call, with `content` as its body if given, and return the reply."""
         with _failures(self._link.url):
             response = await self._http.request(**_request(self._link, call, content))
             return Reply(self._link.url, response.status_code, response.headers, response.content)

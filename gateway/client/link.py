@@ -1,4 +1,4 @@
-"""How a gateway is reached, which both clients share."""
+"""How to reach a gateway; both clients share this."""
 
 import ssl
 from dataclasses import dataclass, field
@@ -15,24 +15,23 @@ MARGIN_S: Final = 10.0
 
 Verify = ssl.SSLContext | bool | str | Path
 
-# Below the 5 s after which the gateway closes what is idle, so that no request meets that close.
+# The gateway closes idle connections after 5 s; below that, no request meets the close.
 KEEPALIVE_S: Final = 4.0
 
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """How a gateway is reached.
+    """How to reach a gateway.
 
     Attributes:
-        url: where it answers.
-        token: bearer token, when it wants one.
-        margin_s: how much longer than the gateway may take an answer is waited for, in s: what
-            the network may take, and a gateway that is late is still heard.
+        url: its URL.
+        token: bearer token, if it requires one.
+        margin_s: how much longer than the gateway may take to wait for an answer, in s: time for
+            the network, and for a late gateway.
         connect_timeout_s: longest wait for a connection, in s.
-        verify: how its certificate is checked, with an https URL: against the system's
-            authorities (True), those in a PEM file (its path), not at all (False), or as a context
-            says.
-        address: what the URL says.
+        verify: how to check its certificate if the URL is https: against the system's authorities
+            (True), those in a PEM file (its path), not at all (False), or by an SSLContext.
+        address: the parts of the URL.
     """
 
     url: str
@@ -43,10 +42,10 @@ class Link:
     address: Address = field(init=False)
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be used.
+        """Check the URL and the token.
 
         Raises:
-            UnavailableError: the URL is none, so there is no gateway.
+            UnavailableError: the URL is invalid, so there is no gateway.
             BadRequestError: the token cannot be sent.
         """
         try:
@@ -57,14 +56,14 @@ class Link:
             raise BadRequestError("token", "may have printable ASCII characters only")
 
     def timeout_s(self, call: Call[Any]) -> float:
-        """Return how long the answer to a call is waited for, in s."""
+        """Return how long to wait for the answer to a call, in s."""
         return call.takes_s + self.margin_s
 
     def ssl_context(self) -> ssl.SSLContext | None:
-        """Return how connections are encrypted; None for a URL that is not an https one.
+        """Return the TLS context of connections; None if the URL is not https.
 
         Raises:
-            ConfigurationError: there are no authorities in the file that `verify` names.
+            ConfigurationError: the file that `verify` names contains no authorities.
         """
         if not self.address.is_tls:
             return None

@@ -1,4 +1,4 @@
-"""Many queries, of which a bounded number is in flight; their answers in the queries' order."""
+"""Runs many queries, a bounded number at once, and returns the answers in order."""
 
 import asyncio
 from collections import deque
@@ -21,11 +21,11 @@ def ask_many(
     *,
     return_errors: bool,
 ) -> Answers:
-    """Ask from as many threads as `concurrency` says.
+    """Ask from `concurrency` threads.
 
     Raises:
-        HedgerowError: a query has failed, and `return_errors` is False. No other is asked from
-            then on, and those in flight are waited for.
+        HedgerowError: a query has failed, and `return_errors` is False. No further query is sent,
+            and those in flight are awaited.
     """
     run = _Run(queries, concurrency, return_errors=return_errors)
 
@@ -34,7 +34,7 @@ def ask_many(
             place, query = taken
             try:
                 run.answers[place] = ask(query)
-            except BaseException as error:  # noqa: BLE001 - it is raised again unless it is kept
+            except BaseException as error:  # noqa: BLE001 - raised again unless it is kept
                 run.fail(place, error)
 
     with ThreadPoolExecutor(concurrency, "hedgerow-search") as threads:
@@ -42,7 +42,7 @@ def ask_many(
         try:
             wait(workers)
         finally:
-            run.stop()  # where this thread is interrupted
+            run.stop()  # if this thread is interrupted
     for worker in workers:
         worker.result()
     return run.in_order()
@@ -55,11 +55,11 @@ async def ask_many_async(
     *,
     return_errors: bool,
 ) -> Answers:
-    """Ask from as many tasks as `concurrency` says.
+    """Ask from `concurrency` tasks.
 
     Raises:
-        HedgerowError: a query has failed, and `return_errors` is False. No other is asked from
-            then on, and those in flight are cancelled.
+        HedgerowError: a query has failed, and `return_errors` is False. No further query is sent,
+            and those in flight are cancelled.
     """
     run = _Run(queries, concurrency, return_errors=return_errors)
 
@@ -68,7 +68,7 @@ async def ask_many_async(
             place, query = taken
             try:
                 run.answers[place] = await ask(query)
-            except BaseException as error:  # noqa: BLE001 - it is raised again unless it is kept
+            except BaseException as error:  # noqa: BLE001 - raised again unless it is kept
                 run.fail(place, error)
 
     try:
@@ -81,7 +81,7 @@ async def ask_many_async(
 
 
 class _Run:
-    """Queries that wait, and answers by the places of theirs; workers share one.
+    """Waiting queries, and answers by position; shared by the workers.
 
     A deque's single operations are safe between threads.
     """
@@ -95,21 +95,21 @@ class _Run:
         self.num_workers = min(concurrency, len(self._waiting))
 
     def take(self) -> tuple[int, str] | None:
-        """Remove the next query, and return it with its place; None when none waits."""
+        """Remove and return the next query with its position; None if there is none."""
         try:
             return self._waiting.popleft()
         except IndexError:
             return None
 
     def fail(self, place: int, error: BaseException) -> None:
-        """Keep an error in its place, or stop and raise it."""
+        """Keep an error at its position, or stop and raise it."""
         if not (self._return_errors and isinstance(error, HedgerowError)):
             self.stop()
             raise error
         self.answers[place] = error
 
     def stop(self) -> None:
-        """Let no query be asked that waits."""
+        """Drop the waiting queries."""
         self._waiting.clear()
 
     def in_order(self) -> list[SearchAnswer | HedgerowError]:

@@ -1,4 +1,4 @@
-"""Documents as the body of a load: one JSON object a line, in chunks that are worth a write."""
+"""Encodes documents as the body of a load: one JSON object per line, in chunks for a write."""
 
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Iterator, Mapping
 from typing import Any, Final
@@ -13,10 +13,10 @@ Document = Mapping[str, Any] | msgspec.Struct | bytes | str
 
 
 def chunks(documents: Iterable[Document]) -> Iterator[bytes]:
-    """Write documents as NDJSON.
+    """Encode documents as NDJSON.
 
     Raises:
-        BadRequestError: one cannot be written as JSON; says which, counted from 1.
+        BadRequestError: a document cannot be encoded as JSON; says which, counted from 1.
     """
     chunk = _Chunk()
     for document in documents:
@@ -38,7 +38,7 @@ def document_body(document: Document) -> bytes:
 async def chunks_of(
     documents: AsyncIterable[Document] | Iterable[Document],
 ) -> AsyncGenerator[bytes, None]:
-    """As `chunks`, of documents that may have to be waited for."""
+    """As `chunks`, for an asynchronous iterable too."""
     if not isinstance(documents, AsyncIterable):
         for written in chunks(documents):
             yield written
@@ -52,7 +52,7 @@ async def chunks_of(
 
 
 class _Chunk:
-    """Lines until they are worth a write."""
+    """Collects lines until they are worth a write."""
 
     def __init__(self) -> None:
         self._encoder = msgspec.json.Encoder()

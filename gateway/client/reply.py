@@ -1,4 +1,4 @@
-"""A gateway's reply, and what becomes of it: a typed answer, or an error of the one tree."""
+"""Turns a gateway's reply into a typed answer, or an error of common.errors."""
 
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple, TypeVar
@@ -31,18 +31,18 @@ _SIMPLE: Final[Mapping[int, type[HedgerowError]]] = {
     404: NotFoundError,
     409: ConflictError,
 }
-# What stands before a gateway says so when it does not reach it, or is asked too much itself.
-_NOBODY_BEHIND: Final = frozenset({429, 502, 503, 504})
+# Statuses of a proxy that cannot reach the gateway, or is overloaded itself.
+_FROM_PROXY: Final = frozenset({429, 502, 503, 504})
 
 
 class Reply(NamedTuple):
-    """What came back.
+    """A reply.
 
     Attributes:
-        url: of the gateway that was asked.
-        status: of HTTP.
-        headers: by names in lower case.
-        body: as it came.
+        url: the URL of the gateway.
+        status: the HTTP status.
+        headers: the headers, with names in lower case.
+        body: the raw body.
     """
 
     url: str
@@ -52,14 +52,14 @@ class Reply(NamedTuple):
 
     @property
     def is_success(self) -> bool:
-        """Whether it is an answer, and not a problem."""
+        """Whether it is an answer, not a problem."""
         return 200 <= self.status < 300
 
     def json(self) -> dict[str, Any]:
-        """Return the answer's JSON as it is.
+        """Return the answer's JSON.
 
         Raises:
-            HedgerowError: it is a problem; the error of the tree that it stands for.
+            HedgerowError: it is a problem; raises the corresponding error.
         """
         found: dict[str, Any] = self.typed(dict)
         return found
@@ -68,13 +68,13 @@ class Reply(NamedTuple):
         """Return the answer as a `kind`.
 
         Raises:
-            HedgerowError: as `json`, or it is no answer of a gateway.
+            HedgerowError: as `json`, or it is not an answer of a gateway.
         """
         self.nothing()
         return self.read_as(kind)
 
     def nothing(self) -> None:
-        """Make sure that it is a success.
+        """Check that it is a success.
 
         Raises:
             HedgerowError: as `json`.
@@ -83,10 +83,10 @@ class Reply(NamedTuple):
             raise error_of(self)
 
     def read_as(self, kind: type[T]) -> T:
-        """Return the body as a `kind`, of a problem too.
+        """Return the body as a `kind`, even if it is a problem.
 
         Raises:
-            HedgerowError: it is something else.
+            HedgerowError: it is not of this kind.
         """
         try:
             return msgspec.json.decode(self.body, type=kind)
@@ -94,7 +94,7 @@ class Reply(NamedTuple):
             raise HedgerowError(f"what answers at {self.url} is not a gateway: {error}") from error
 
     def problem(self) -> dict[str, Any]:
-        """Return the members of a problem; none if the body is something else."""
+        """Return the members of a problem; empty if the body is not one."""
         try:
             found = msgspec.json.decode(self.body)
         except msgspec.DecodeError:
@@ -103,7 +103,7 @@ class Reply(NamedTuple):
 
 
 def error_of(reply: Reply) -> HedgerowError:
-    """Return the error of the tree that a problem stands for."""
+    """Return the error of common.errors for a problem."""
     found, status = reply.problem(), reply.status
     if "detail" not in found:
         return _not_of_a_gateway(reply)
@@ -117,13 +117,17 @@ def error_of(reply: Reply) -> HedgerowError:
         return _unavailable(reply, found, detail)
     if status == 507:
         report = reply.read_as(LoadAnswer) if "accepted" in found else None
-        shortages = [dict(one) for one in found.get("shortages") or () if isinstance(one, dict)]
+        shortages = [
+            dict(shortage)
+            for shortage in found.get("shortages") or ()
+            if isinstance(shortage, dict)
+        ]
         return InsufficientStorageError(detail, shortages, report, _retry_after_s(reply, found))
     return _SIMPLE.get(status, HedgerowError)(detail)
 
 
 def _not_of_a_gateway(reply: Reply) -> HedgerowError:
-    if reply.status in _NOBODY_BEHIND:
+    if reply.status in _FROM_PROXY:
         return UnavailableError(
             f"no gateway answers at {reply.url}: HTTP {reply.status}", _retry_after_s(reply, {})
         )
@@ -138,7 +142,7 @@ def _at_fault(found: Mapping[str, Any], detail: str, *, is_limit: bool) -> BadRe
     field, reason = str(found.get("field", "request")), str(found.get("reason", detail))
     if is_limit:
         return TooLargeError(field, reason, found.get("position"))
-    several = [(one["field"], one["reason"]) for one in found.get("errors") or ()]
+    several = [(fault["field"], fault["reason"]) for fault in found.get("errors") or ()]
     if len(several) > 1:
         return BadBodyError(several)
     return BadRequestError(field, reason, found.get("position"))
@@ -154,7 +158,7 @@ def _unavailable(reply: Reply, found: Mapping[str, Any], detail: str) -> Unavail
 
 
 def _retry_after_s(reply: Reply, found: Mapping[str, Any]) -> float:
-    """Return the body's figure, which is exact, else the header's, which is in whole seconds."""
+    """Return the body's exact value, else the header's, which is in whole seconds."""
     exact, header = found.get("retry_after_s"), reply.headers.get("retry-after", "")
     if isinstance(exact, int | float):
         return float(exact)

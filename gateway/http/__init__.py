@@ -1,5 +1,5 @@
-"""The HTTP interface; docs/http.md describes it for its users.
+"""The HTTP interface; docs/http.md describes it for users.
 
-`server/` has the sockets, `protocol/` HTTP/1.1, `search/` and `routes/` what is asked, `schema/`
-its shapes. Imports `gateway.gateway` by the interface in `ports` alone. Open `app` first.
+`server/` has the sockets, `protocol/` HTTP/1.1, `search/` and `routes/` the requests. Imports
+`gateway.gateway` only through the interface in `ports`. Open `app` first.
 """

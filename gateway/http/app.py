@@ -24,13 +24,13 @@ from hedgerow.gateway.search.search_body import search_body
 def create_app(
     gateway: GatewayPort, settings: GatewaySettings, access: AccessControl | None = None
 ) -> ASGIApp:
-    """Make the application over a connected gateway, which outlives it.
+    """Make the application for a connected gateway, which outlives it.
 
     Args:
-        gateway: answers; opened and closed by the caller, so that a gateway that cannot start is
-            an error of the caller's and not of the HTTP server's.
+        gateway: answers; the caller opens and closes it, so that a gateway that cannot start is
+            the caller's error, not the HTTP server's.
         settings: limits and defaults.
-        access: who may ask; by default as the settings say, without keys.
+        access: access control; by default as the settings say, without keys.
     """
     access = access or AccessControl(settings)
     body = search_body(settings)
@@ -44,13 +44,13 @@ def create_framework_app(
     access: AccessControl | None = None,
     body: type[msgspec.Struct] | None = None,
 ) -> FastAPI:
-    """Make what answers all but searches, and describes them all (`openapi`).
+    """Make the application for everything but searches, which describes them too (`openapi`).
 
     Args:
         gateway: answers.
         settings: limits and defaults.
-        access: who may ask; by default as the settings say, without keys.
-        body: that of a search; by default made by the settings.
+        access: access control; by default as the settings say, without keys.
+        body: the body of a search; by default made from the settings.
     """
     access = access or AccessControl(settings)
     body = body or search_body(settings)

@@ -1,4 +1,4 @@
-"""What `/openapi.json` and `/docs` say: the routes as the framework knows them, and the shapes."""
+"""Makes `/openapi.json` and `/docs`: the routes as the framework knows them, and the shapes."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import EnumType
@@ -24,7 +24,7 @@ from hedgerow.gateway.shapes.problem import Problem
 from hedgerow.gateway.shapes.status import StatusAnswer
 
 _REF: Final = "#/components/schemas/"
-# What every route but health checks may answer, before it is asked anything.
+# Statuses that the guard may answer on every route but health checks.
 BY_GUARD: Final = (401, 403, 429)
 _REASONS: Final = {
     400: "The request cannot be used; names the field and the reason",
@@ -32,11 +32,11 @@ _REASONS: Final = {
     403: "The key lacks a right or a collection, or the Host or Origin is not allowed",
     404: "No such collection, document or shard",
     409: "The collection exists with another definition, or there are too many",
-    413: "A limit was passed",
+    413: "The request exceeds a limit",
     429: "Too many queries or requests are in progress, or the key sends too much; Retry-After "
     "says when to try again",
-    503: "Nobody can answer now; Retry-After says when to try again",
-    504: "Coverage is below minimum_coverage; carries the hits that there are",
+    503: "The cluster cannot answer now; Retry-After says when to try again",
+    504: "Coverage is below minimum_coverage; carries the hits that were found",
     507: "A disk or memory runs out; shortages says which, Retry-After when to try again",
 }
 _SHAPES: Final[tuple[type[msgspec.Struct], ...]] = (
@@ -56,24 +56,26 @@ _SHAPES: Final[tuple[type[msgspec.Struct], ...]] = (
 
 
 def answers(status: int, shape: type[Any] | None, *problems: int) -> dict[int | str, Any]:
-    """Describe a route's answer and the problems that it may answer with instead."""
+    """Describe a route's answer and its possible problems."""
     content = {"application/json": {"schema": {"$ref": _REF + shape.__name__}}} if shape else {}
     return {status: {"description": "Done", "content": content}, **_problems(problems)}
 
 
 def _problems(statuses: Iterable[int | str]) -> dict[int | str, Any]:
     content = {MEDIA_TYPE: {"schema": {"$ref": _REF + "Problem"}}}
-    return {one: {"description": _REASONS[int(one)], "content": content} for one in statuses}
+    return {
+        status: {"description": _REASONS[int(status)], "content": content} for status in statuses
+    }
 
 
 def json_body(shape: type[Any], *, is_required: bool = True) -> dict[str, Any]:
-    """Describe a body that the route reads and checks by itself."""
+    """Describe a body that the route itself reads and checks."""
     content = {"application/json": {"schema": {"$ref": _REF + shape.__name__}}}
     return {"requestBody": {"required": is_required, "content": content}}
 
 
 def add_openapi(app: FastAPI, search_body: type[Any]) -> None:
-    """Make `app` describe itself, with the body of a search as it reads it."""
+    """Make `app` describe itself, with `search_body` as the body of a search."""
 
     def describe() -> dict[str, Any]:
         if app.openapi_schema is None:
@@ -98,30 +100,30 @@ def add_openapi(app: FastAPI, search_body: type[Any]) -> None:
 
 
 def describe_shapes(shapes: Sequence[type[Any]]) -> dict[str, Any]:
-    """Describe shapes, and those within them, by their names.
+    """Describe shapes, and the shapes within them, by name.
 
-    Of answers, msgspec says what a client takes, from gateways of any version. This gateway is held
-    to more: it sends what it describes, all of it and nothing else.
+    For answers, msgspec describes what a client accepts, from gateways of any version. This
+    gateway promises more: it sends exactly the members that it describes.
     """
     _, found = msgspec.json.schema_components(shapes, ref_template=_REF + "{name}")
     parts = list(_types_in(shapes))
     for shape in filter(_is_struct, parts):
         part, config = found[shape.__name__], shape.__struct_config__
-        if config.forbid_unknown_fields or shape is Problem:  # to which RFC 9457 lets all be added
+        if config.forbid_unknown_fields or shape is Problem:  # RFC 9457 allows further members
             continue
         part["additionalProperties"] = False
         if not config.omit_defaults:
             part["required"] = list(part["properties"])
             for member in part["properties"].values():
                 member.pop("default", None)
-    choices = [get_args(one) for one in parts if get_origin(one) is Literal]
-    choices += [tuple(one) for one in parts if isinstance(one, EnumType)]
+    choices = [get_args(choice) for choice in parts if get_origin(choice) is Literal]
+    choices += [tuple(choice) for choice in parts if isinstance(choice, EnumType)]
     _describe_choices(found, {frozenset(choice): choice for choice in choices})
     return found
 
 
 def _types_in(kinds: Iterable[Any]) -> Iterator[Any]:
-    """Every type that there is in types, themselves included."""
+    """Yield the types, and every type within them."""
     for kind in kinds:
         yield kind
         if _is_struct(kind):
@@ -137,8 +139,8 @@ def _is_struct(kind: Any) -> bool:
 def _describe_choices(part: Any, orders: Mapping[frozenset[str], Sequence[str]]) -> None:
     """List values in the order of their definition, and say that they are strings."""
     inner = part.values() if isinstance(part, dict) else part if isinstance(part, list) else ()
-    for one in inner:
-        _describe_choices(one, orders)
+    for value in inner:
+        _describe_choices(value, orders)
     if isinstance(part, dict) and isinstance(part.get("enum"), list):
         part["enum"] = list(orders[frozenset(part["enum"])])
         part["type"] = "string"

@@ -1,4 +1,4 @@
-"""What the HTTP face needs of the gateway: `gateway.gateway.Gateway`, or a fake in tests."""
+"""What the HTTP interface needs of a gateway: `gateway.gateway.Gateway`, or a fake in tests."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Protocol
@@ -12,17 +12,17 @@ from hedgerow.gateway.writes.collection_list import ListedCollection
 
 
 class Report(Protocol):
-    """What became of a bulk load."""
+    """The report of a bulk load."""
 
     def answer(self) -> LoadAnswer:
-        """The report as HTTP answers it."""
+        """The report as an HTTP answer."""
 
 
 class CollectionsPort(Protocol):
     """Definitions of collections."""
 
     async def put(self, name: str, body: dict[str, Any]) -> object:
-        """Create a collection, or do nothing where the same one exists."""
+        """Create a collection; does nothing if an identical one exists."""
 
     async def drop(self, name: str) -> None:
         """Remove a collection with its documents."""
@@ -31,7 +31,7 @@ class CollectionsPort(Protocol):
         """One collection with its number of documents, as JSON."""
 
     async def list(self) -> Sequence[ListedCollection]:
-        """Every collection, as `describe` gives it; encoded."""
+        """Every collection, as by `describe`; encoded."""
 
 
 class DocumentsPort(Protocol):
@@ -40,7 +40,7 @@ class DocumentsPort(Protocol):
     async def load(
         self, collection: str, lines: AsyncIterator[bytes], wait: Wait, *, party: str
     ) -> Report:
-        """Take NDJSON in, cut anywhere; a line that cannot be used does not stop the others."""
+        """Load NDJSON, cut anywhere; an invalid line does not stop the others."""
 
     async def put(
         self,
@@ -70,7 +70,7 @@ class SnapshotsPort(Protocol):
     """Snapshots of the shards."""
 
     async def create(self) -> dict[str, Any]:
-        """Ask for one of every shard."""
+        """Ask for a snapshot of every shard."""
 
 
 class OptimiserPort(Protocol):
@@ -87,7 +87,7 @@ class QuarantinePort(Protocol):
         """All of them, as JSON."""
 
     async def lift(self, fingerprint: str) -> None:
-        """Let one run again."""
+        """Take a query out of quarantine."""
 
 
 class GatewayPort(Protocol):
@@ -125,7 +125,7 @@ class GatewayPort(Protocol):
         """Refuse a query for which there is no room, or return None."""
 
     async def search_held(self, query: SearchQuery) -> SearchResult:
-        """Answer by the deadline; the documents count as held until the lease is dropped."""
+        """Answer by the deadline; the documents are accounted for until the lease is dropped."""
 
     async def status(self) -> dict[str, Any]:
         """The state of the whole cluster, as JSON."""
@@ -135,10 +135,10 @@ class GatewayPort(Protocol):
         """Admits requests that are neither searches nor bulk loads."""
 
     def callers(self) -> Mapping[str, Mapping[str, int]]:
-        """Name of each key that was used → `in_flight`, and `refused` for its share."""
+        """Name of each key that was used → `in_flight`, and `refused` over its share."""
 
     def coverage_curve(self, collection: str, deadline_ms: float) -> dict[str, Any]:
-        """What coverage has been reached by which deadline."""
+        """Return the coverage reached by each deadline."""
 
     def set_breaker(self, shard: int, state: str) -> None:
-        """Put a shard's breaker by hand into `forced_open`, `disabled` or `closed`."""
+        """Set a shard's breaker by hand to `forced_open`, `disabled` or `closed`."""

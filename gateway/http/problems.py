@@ -37,21 +37,21 @@ from hedgerow.gateway.views.json_bytes import encode, encode_shape, to_builtins
 
 log = structlog.get_logger()
 
-CLIENT_CLOSED_REQUEST: Final = 499  # for logs alone: nobody is there to read it
+CLIENT_CLOSED_REQUEST: Final = 499  # only for logs: the client has gone
 MEDIA_TYPE: Final = "application/problem+json"
 TYPE_PREFIX: Final = "urn:problem-type:hedgerow:"
 
 # Last part of the problem's type → its title.
 TITLES: Final = {
     "bad-request": "The request cannot be used",
-    "too-large": "The request passes a limit",
+    "too-large": "The request exceeds a limit",
     "unauthorized": "The bearer token or key is missing or wrong",
     "forbidden": "The caller is not allowed to do this",
-    "not-found": "There is no such thing",
+    "not-found": "The resource does not exist",
     "method-not-allowed": "The path does not take this method",
     "conflict": "The collection exists with another definition, or there are too many",
     "insufficient-coverage": "Fewer documents were searched than asked for",
-    "unavailable": "Nobody can answer now",
+    "unavailable": "The cluster cannot answer now",
     "timed-out": "The request took too long to arrive",
     "insufficient-storage": "There is no room for writes",
     "overloaded": "More is asked than can be answered in time",
@@ -69,7 +69,7 @@ _SLUG_OF_STATUS: Final = {
     507: "insufficient-storage",
 }
 _METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
-# Errors of which there is nothing to say beside the detail: slug, status and headers.
+# Errors without further members: slug, status and headers.
 _SIMPLE: Final[Mapping[type[Exception], tuple[str, int, dict[str, str] | None]]] = {
     UnauthorizedError: ("unauthorized", 401, {"WWW-Authenticate": "Bearer"}),  # RFC 6750, 3
     ForbiddenError: ("forbidden", 403, None),
@@ -82,7 +82,7 @@ _OVERLOAD_HEAD: Final = (
 
 
 def json_response(body: Any, status: int = 200) -> Response:
-    """Answer with JSON: a shape, or what dicts, lists and so on are made of."""
+    """Answer with JSON: a shape, or plain dicts, lists and so on."""
     content = encode_shape(body) if isinstance(body, msgspec.Struct) else encode(body)
     return Response(content, status, media_type="application/json")
 
@@ -99,8 +99,8 @@ def problem(
     Args:
         slug: a key of `TITLES`; the last part of the problem's `type`.
         status: the HTTP status.
-        detail: what went wrong this time.
-        members: further members of the problem, beside those of the RFC.
+        detail: what went wrong.
+        members: members of the problem in addition to those of the RFC.
         headers: further headers of the response.
     """
     body = _problem(slug, status, detail, members or {})
@@ -112,7 +112,7 @@ def _problem(slug: str, status: int, detail: str, members: Mapping[str, Any]) ->
 
 
 def coverage_status(result: SearchResult) -> int:
-    """Return 503 when no shard could even be asked, else 504."""
+    """Return 503 if no shard could be asked, else 504."""
     was_asked = any(
         count for outcome, count in result.outcomes.items() if outcome not in _NOT_ASKED
     )
@@ -120,8 +120,8 @@ def coverage_status(result: SearchResult) -> int:
 
 
 def problem_of(error: Exception) -> Response:
-    """Describe an error of the error tree, or one that nobody foresaw."""
-    if (own := _with_its_own_form(error)) is not None:
+    """Describe an error of the error tree, or an unexpected one."""
+    if (own := _special_response(error)) is not None:
         return own
     slug, status, members, headers = "internal", 500, None, None
     detail = str(error)
@@ -129,7 +129,7 @@ def problem_of(error: Exception) -> Response:
         case BadRequestError():
             is_limit = isinstance(error, TooLargeError)
             slug, status = ("too-large", 413) if is_limit else ("bad-request", 400)
-            members = _what_is_at_fault(error)
+            members = _fault_members(error)
         case UnauthorizedError() | ForbiddenError() | NotFoundError() | ConflictError():
             slug, status, headers = _SIMPLE[type(error)]
         case LoadInterruptedError(report=report, retry_after_s=retry_after_s):
@@ -143,12 +143,12 @@ def problem_of(error: Exception) -> Response:
         case _:
             log.error("request_failed", error=type(error).__name__, exc_info=error)
             if not isinstance(error, HedgerowError):
-                detail = "something that nobody foresaw; the gateway's log has it"
+                detail = "unexpected error; the gateway's log has the details"
     return problem(slug, status, detail, members, headers)
 
 
 def overload_bytes(error: OverloadedError) -> tuple[int, bytes, bytes]:
-    """Status, header lines and body of what `problem_of` says, in a third of the time."""
+    """Return the status, header lines and body of `problem_of`, in a third of the time."""
     status = _overload_status(error)
     body = encode_shape(_problem("overloaded", status, str(error), _overload_members(error)))
     wait_s = whole_seconds(error.retry_after_s)
@@ -156,7 +156,7 @@ def overload_bytes(error: OverloadedError) -> tuple[int, bytes, bytes]:
 
 
 def _overload_status(error: OverloadedError) -> int:
-    # The shards are behind, for whomever, or the callers of this gateway send too much.
+    # 503 if the shards are behind for any reason, 429 if this gateway's callers send too much.
     return 503 if error.cause == "backlog" else 429
 
 
@@ -164,9 +164,9 @@ def _overload_members(error: OverloadedError) -> dict[str, Any]:
     return {"cause": error.cause, "retry_after_s": round(error.retry_after_s, 3)}
 
 
-def _with_its_own_form(error: Exception) -> Response | None:
+def _special_response(error: Exception) -> Response | None:
     match error:
-        case ClientDisconnect():  # amid the body of its request
+        case ClientDisconnect():  # while its body was read
             return Response(status_code=CLIENT_CLOSED_REQUEST)
         case InsufficientCoverageError():
             return insufficient_coverage(error, coverage_status(error.result))
@@ -185,13 +185,13 @@ def _no_room(error: InsufficientStorageError | WriteRefusedError) -> Response:
 
 
 def insufficient_coverage(error: InsufficientCoverageError, status: int) -> Response:
-    """Answer with what there is: the members of an answer beside those of a problem."""
+    """Answer with the partial result: the members of an answer and those of a problem."""
     headers = retry_after(1.0) if status == 503 else None
     members = msgspec.structs.asdict(error.result.answer())
     return problem("insufficient-coverage", status, str(error), members, headers)
 
 
-def _what_is_at_fault(error: BadRequestError) -> dict[str, Any]:
+def _fault_members(error: BadRequestError) -> dict[str, Any]:
     several = error.errors if isinstance(error, BadBodyError) else [(error.field, error.reason)]
     return {
         "field": error.field,
@@ -207,19 +207,19 @@ def retry_after(wait_s: float) -> dict[str, str]:
 
 
 def whole_seconds(wait_s: float) -> int:
-    """A wait as `Retry-After` has it, in whole seconds (RFC 9110, 10.2.3)."""
+    """Round a wait up to whole seconds, as `Retry-After` has them (RFC 9110, 10.2.3)."""
     return max(1, math.ceil(wait_s))
 
 
 def add_handlers(app: FastAPI) -> None:
-    """Make every failure of `app` a problem, the framework's own included."""
+    """Turn every failure of `app` into a problem, including the framework's own."""
 
     async def on_error(_request: Request, error: Any) -> Response:
         return problem_of(error)
 
     async def on_parameters(_request: Request, error: Any) -> Response:
-        # The framework's places start with what kind of parameter it was.
-        found = {one["loc"][1]: one["msg"].removeprefix("Input ") for one in error.errors()}
+        # A location of the framework's starts with the kind of parameter.
+        found = {fault["loc"][1]: fault["msg"].removeprefix("Input ") for fault in error.errors()}
         return problem_of(BadBodyError(list(found.items())))
 
     async def on_framework(request: Request, error: Any) -> Response:
@@ -236,7 +236,7 @@ def add_handlers(app: FastAPI) -> None:
 
 
 def methods_of(app: FastAPI, scope: Scope) -> list[str]:
-    """Return all methods that the path of a request takes; the framework names those of a route."""
+    """Return all methods of a request's path; the framework names only those of one route."""
     return [
         method
         for method in _METHODS
@@ -245,10 +245,10 @@ def methods_of(app: FastAPI, scope: Scope) -> list[str]:
 
 
 class LastResort:
-    """Turns an error that nobody foresaw into a problem and a logged traceback.
+    """Turns an unexpected error into a problem and a logged traceback.
 
-    Starlette's own last resort answers too but raises on into the server, which would log the
-    traceback past the structured log.
+    Starlette's own last resort answers too, but re-raises into the server, which would write the
+    traceback outside the structured log.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -265,7 +265,7 @@ class LastResort:
 
         try:
             await self._app(scope, receive, watched)
-        except Exception as error:  # noqa: BLE001 - the last resort is for whatever there is
+        except Exception as error:  # noqa: BLE001 - the last resort takes any error
             response = problem_of(error)
             if scope["type"] == "http" and not is_started:
                 await response(scope, receive, send)

@@ -1,4 +1,4 @@
-"""A whole cluster on this machine: `gateway up`, `gateway demo` and the embedded one.
+"""Runs a whole cluster on this machine, for `gateway up`, `gateway demo` and embedding.
 
 `processes/` keeps child processes alive, `redis/` runs the embedded Valkey. Open `cluster` first.
 """

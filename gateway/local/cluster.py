@@ -1,4 +1,4 @@
-"""A whole cluster on this machine: the server, the workers and the HTTP gateway, as processes."""
+"""A whole cluster on this machine: Redis, the workers and the HTTP gateway, as processes."""
 
 import asyncio
 import hashlib
@@ -29,7 +29,7 @@ from hedgerow.gateway.access import key_file
 from hedgerow.gateway.access.control import token_of
 from hedgerow.gateway.client import AsyncClient, calls
 from hedgerow.gateway.http.server.certificate import Certificate
-from hedgerow.gateway.local import replica_folders as copies
+from hedgerow.gateway.local import replica_folders
 from hedgerow.gateway.local.cluster_size import size_cluster
 from hedgerow.gateway.local.locks import check_port, lock_folder, url_of
 from hedgerow.gateway.local.placement import place
@@ -58,19 +58,18 @@ class ClusterOptions:
     """What to run.
 
     Attributes:
-        data: folder of everything that is stored.
-        num_shards: None for what the folder's cluster has, or what fits the machine for a new one.
-        num_workers: None for what fits the machine, or one for each copy of a shard where there are
-            fewer.
-        num_replicas: copies of each shard, each at a worker of its own; None for as many as the
+        data: the folder for all stored data.
+        num_shards: None for as many as the folder's cluster has; for a new one, by the cores.
+        num_workers: None for as many as fit the machine, but no more than there are replicas.
+        num_replicas: replicas of each shard, each on a different worker; None for as many as the
             folder has, or 1 for a new one.
         host: address that the gateway binds.
         port: port that the gateway binds; 0 for any free one.
         redis_url: the server to use; None for an embedded one.
-        restart: the pauses before what died is started again.
-        announces_deaths: whether a worker's death is told to the gateway at once. Without it the
-            gateway finds out by itself, as when a whole machine goes.
-        environment: variables for the children, beside those that this process has.
+        restart: the pauses before a process that died is restarted.
+        announces_deaths: whether the gateway hears of a worker's death at once. If not, it finds
+            out by itself, as when a whole machine fails.
+        environment: variables for the children, in addition to those of this process.
     """
 
     data: Path
@@ -86,12 +85,12 @@ class ClusterOptions:
 
     @property
     def asked(self) -> Asked:
-        """The numbers that were asked for."""
+        """The numbers that the options ask for."""
         return Asked(self.num_shards, self.num_workers, self.num_replicas)
 
 
 class ProcessLine(NamedTuple):
-    """One process of the cluster, for people; `pid` is None while it is down."""
+    """A process of the cluster, as shown to people; `pid` is None while it is down."""
 
     name: str
     pid: int | None
@@ -99,19 +98,19 @@ class ProcessLine(NamedTuple):
 
 
 class LocalCluster:
-    """The processes, from the first to the last.
+    """Starts, watches and stops the processes of a cluster.
 
     Args:
         options: what to run.
-        settings: the settings of this process, which the children read for themselves too.
-        on_event: told of what happens to the children, on the loop.
+        settings: the settings of this process; the children read the same ones.
+        on_event: called on the loop for each event of a child.
         template: forks the workers and the gateway; None to start them by exec.
 
     Attributes:
-        url: where the gateway answers; known once started.
-        redis_url: where the server is; known once started.
-        token: with which this process asks the gateway; None while anyone may.
-        sizing: what runs on this machine, and why; known once started.
+        url: the gateway's URL; set once started.
+        redis_url: the Redis server's URL; set once started.
+        token: with which this process authenticates to the gateway; None if it needs none.
+        sizing: what runs on this machine, and why; set once started.
     """
 
     def __init__(
@@ -144,15 +143,15 @@ class LocalCluster:
         )
 
     async def start(self) -> None:
-        """Start everything; returns when every worker is live and the gateway is ready.
+        """Start everything; returns once every worker is live and the gateway is ready.
 
         Raises:
-            ConfigurationError: the port or the folder is taken, or the options do not fit what the
-                folder holds. Nothing was started, or `stop` ends what was.
-            UnavailableError: a process died at its start, or it took too long; says which.
+            ConfigurationError: the port or the folder is in use, or the options do not fit the
+                folder's contents. Call `stop` to end what was started before.
+            UnavailableError: a process died while starting, or took too long; says which.
         """
         certificate = Certificate.of(self._settings.gateway)  # which the gateway process reads too
-        port = self._claim()
+        port = self._lock_folder_and_port()
         scheme = "http" if certificate is None else "https"
         self.url = url_of(self._options.host, port, scheme)
         await self._start_redis()
@@ -161,17 +160,17 @@ class LocalCluster:
         await self._forget(*self._shards)
         await self._or_death(self.supervisor.start(*self._worker_programs(size.num_shards)))
         if size.num_replicas > 1:
-            # Who loads before every replica is known to the logs makes a gap in those that come
-            # later: what the others have applied is gone by then.
+            # Until the logs know every replica, they drop entries that the known ones have
+            # applied: a document loaded before would be missing in a replica that comes later.
             await self._or_death(self._wait_until_there(partial(self._silent, control)))
         await self._or_death(self.supervisor.start(self._gateway_program(port)))
         await self._or_death(self._wait_until_ready())
 
     async def stop(self) -> None:
-        """Drain in order, and return when no process is left."""
-        # The gateway first, so that no query is asked of workers that leave. Then the workers,
-        # which need Redis until they have answered and recorded how far they have got. Redis last:
-        # nobody writes any more, so that its file is complete when it ends.
+        """Drain in order; returns when no process is left."""
+        # The gateway stops first, so that no query is sent to stopping workers. Then the workers,
+        # which need Redis until they have answered and recorded their position. Redis stops last,
+        # when there are no more writes, so that its file is complete.
         for tier in ([GATEWAY], list(self._shards)):
             await self.supervisor.stop(tier)
         for task in filter(None, (self._keeper, self._sync)):
@@ -208,7 +207,7 @@ class LocalCluster:
 
     @property
     def is_open(self) -> bool:
-        """Whether anyone may ask: at the start there was neither a token nor a file of keys."""
+        """Whether the gateway needs no authentication: there is neither a token nor a key file."""
         return self.token is None
 
     @property
@@ -219,15 +218,15 @@ class LocalCluster:
     # Starting
 
     def _token(self) -> str | None:
-        """The token of the settings; with keys alone, one that these two processes know."""
+        """The token of the settings; if there are only keys, one for these two processes."""
         token = token_of(self._settings.gateway)
         if token is None and self._keys_file.exists():
             return secrets.token_urlsafe()
         return token
 
-    def _claim(self) -> int:
-        """Make the folder and the port ours; one that is taken leaves no new folder behind."""
-        if self._data.is_dir():  # who has it says more than who has the port
+    def _lock_folder_and_port(self) -> int:
+        """Lock the folder and check the port; if the port is in use, no new folder is left."""
+        if self._data.is_dir():  # report its holder rather than the port's
             self._lock = lock_folder(self._data)
         port = check_port(self._options.host, self._options.port)
         make_private(self._data)
@@ -259,29 +258,31 @@ class LocalCluster:
         return self._control
 
     async def _size(self, control: RedisClient) -> Sizing:
-        """Decide who serves what, and see that each worker's data folder has its shards."""
+        """Decide which worker serves which shards, and move these into the workers' folders."""
         keys = Keys(self._settings.redis.key_prefix)
         self._registry = Registry(control, keys)
-        found = await asyncio.to_thread(copies.find_copies, self._data)
+        found = await asyncio.to_thread(replica_folders.find_replicas, self._data)
         size = await size_cluster(self._options.asked, self._settings, found, self._registry)
         await self._place(size, found, ShardLog(control, keys))
         return size
 
-    async def _place(self, size: Sizing, found: list[copies.Copy], shard_log: ShardLog) -> None:
+    async def _place(
+        self, size: Sizing, found: list[replica_folders.ReplicaFolder], shard_log: ShardLog
+    ) -> None:
         homes: dict[int, list[Path]] = {shard: [] for shard in range(size.num_shards)}
         served = place(size.num_shards, size.num_workers, size.num_replicas)
         for number, shards in enumerate(served):
             name = self._worker_name(number)
-            home = copies.home_of(self._data, number, size.num_replicas)
+            home = replica_folders.home_of(self._data, number, size.num_replicas)
             self._shards[name], self._homes[name] = shards, home
             for shard in shards:
                 homes[shard].append(home)
-        await copies.settle(found, homes, self._data, shard_log, self._drain_s)
+        await replica_folders.settle(found, homes, self._data, shard_log, self._drain_s)
 
     def _worker_name(self, number: int) -> str:
         if self._options.redis_url is None:
             return f"worker-{number}"
-        # A server that others share needs names that no other machine has, nor another folder here.
+        # On a shared server, names must differ between machines, and between folders of one.
         folder = hashlib.blake2s(os.fsencode(self._data), digest_size=3).hexdigest()
         return f"{socket.gethostname()}-{folder}-worker-{number}"
 
@@ -314,16 +315,16 @@ class LocalCluster:
             "HEDGEROW_GATEWAY__KEYS_FILE": str(self._keys_file),
         }
         if self.token is not None:
-            # Not as an argument, which other users see.
+            # Not as an argument, which other users could see.
             environment["HEDGEROW_GATEWAY__TOKEN"] = self.token
         return gateway_program(
             GATEWAY, self._options.host, port, self.redis_url, drain_s, environment
         )
 
     async def _wait_until_there(self, missing: Callable[[], Awaitable[str]]) -> None:
-        """Ask what is missing, in words, until it is nothing."""
+        """Wait until `missing` returns ""; otherwise it says in words what is missing."""
         what = "the workers"
-        snapshots = self._settings.snapshots  # empty workers restore theirs before they are live
+        snapshots = self._settings.snapshots  # empty workers restore them before they are live
         timeout_s = _START_TIMEOUT_S + (snapshots.timeout_s if snapshots.url else 0.0)
         try:
             async with asyncio.timeout(timeout_s):
@@ -337,25 +338,27 @@ class LocalCluster:
             ) from None
 
     async def _wait_until_ready(self) -> None:
-        # The certificate is for the names that clients use, and this is a process of our own.
+        # Unverified: the certificate is for the names that clients use, not for this address.
         async with AsyncClient(self.url, self.token, verify=False) as client:
             await self._wait_until_there(partial(self._missing, client))
 
     async def _missing(self, client: AsyncClient) -> str:
         try:
-            # As it came: on a shared server it tells of other hosts' workers, of any version.
+            # Not a StatusAnswer: on a shared server, other hosts' workers may be of any version.
             status = (await client.exchange(calls.status())).json()
             is_ready = await client.is_ready()
         except HedgerowError:
             return "the gateway"
-        late = self._late({one["pid"] for one in status["workers"]})
+        late = self._late({worker["pid"] for worker in status["workers"]})
         return late or ("" if is_ready else "the gateway")
 
     async def _silent(self, control: RedisClient) -> str:
-        """The workers that no heartbeat tells of."""
+        """Name the workers without a heartbeat."""
         registry = Registry(control, Keys(self._settings.redis.key_prefix))
-        beats = await registry.heartbeats()  # other hosts' too, whose pids mean nothing here
-        return self._late({one.pid for name, one in beats.items() if name in self._shards})
+        beats = (
+            await registry.heartbeats()
+        )  # those of other hosts too, whose pids mean nothing here
+        return self._late({beat.pid for name, beat in beats.items() if name in self._shards})
 
     def _late(self, live: Collection[int | None]) -> str:
         return ", ".join(name for name in self._shards if self._pid(name) not in live)
@@ -373,8 +376,8 @@ class LocalCluster:
                 died = self._died.result()
                 said = " ".join(self.supervisor.log_tail(died.name, 1)) or "nothing"
                 raise UnavailableError(
-                    f"{died.name} {died.how} at its start; it said last: {said} "
-                    f"(the rest is in {self._data / 'logs' / died.name}.log)"
+                    f"{died.name} {died.how} while starting; its last log line: {said} "
+                    f"(its log is {self._data / 'logs' / died.name}.log)"
                 )
             await task
         finally:
@@ -393,12 +396,12 @@ class LocalCluster:
             await self._forget(name)
 
     async def _forget(self, *workers: str) -> None:
-        """Take dead workers' heartbeats away, so that their shards are unavailable at once."""
+        """Delete dead workers' heartbeats, so that the gateway stops asking them at once."""
         if self._registry is None:
             return
         for name in workers:
             try:
                 await self._registry.forget_worker(name)
             except (RedisUnavailableError, ConfigurationError) as error:
-                # The heartbeat expires by itself, a little later.
+                # The heartbeat will expire by itself, a little later.
                 log.warning("forget_worker_failed", worker=name, reason=str(error))

@@ -1,4 +1,4 @@
-"""What a cluster claims for itself before anything of it starts: a folder and a port."""
+"""Locks that a cluster takes before any process starts: its folder, and a check of its port."""
 
 import contextlib
 import os
@@ -11,10 +11,10 @@ from hedgerow.gateway.local.processes.child import read_pid, try_lock
 
 
 def lock_folder(data: Path) -> int:
-    """Make the folder ours for as long as this process lives.
+    """Create and lock the folder for as long as this process lives; returns the descriptor.
 
     Raises:
-        ConfigurationError: another supervisor has it, or it cannot be written.
+        ConfigurationError: another supervisor has locked it, or it cannot be written.
     """
     try:
         descriptor = os.open(data / "lock", os.O_RDWR | os.O_CREAT, FILE_MODE)
@@ -32,10 +32,10 @@ def lock_folder(data: Path) -> int:
 
 
 def check_port(host: str, port: int) -> int:
-    """Bind and let go again, so that a port in use is told before anything starts.
+    """Bind and release the port, so that a port in use is reported before anything starts.
 
     Returns:
-        The port; a free one for 0, so that a gateway that is restarted keeps it.
+        The port; for 0 a free one, which the gateway keeps when it is restarted.
 
     Raises:
         ConfigurationError: it cannot be bound.
@@ -50,8 +50,8 @@ def check_port(host: str, port: int) -> int:
 
 
 def url_of(host: str, port: int, scheme: str = "http") -> str:
-    """URL at which this machine reaches what is bound to `host` and `port`."""
-    # What is bound to every address is reached by this machine's own.
+    """Return the URL at which this machine reaches a server bound to `host` and `port`."""
+    # A server bound to all addresses is reached through the loopback address.
     reachable = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)  # noqa: S104
     name = f"[{reachable}]" if ":" in reachable else reachable
     return f"{scheme}://{name}:{port}"

@@ -1,4 +1,4 @@
-"""How many workers serve how many replicas, and which worker serves which shards. Pure."""
+"""Decides how many workers and replicas there are, and which worker serves which shards. Pure."""
 
 from hedgerow.common.errors import ConfigurationError
 
@@ -6,21 +6,21 @@ from hedgerow.common.errors import ConfigurationError
 def choose_numbers(
     num_shards: int, workers: int | None, replicas: int | None, *, had: int, fitting: int
 ) -> tuple[int, int]:
-    """Make numbers out of what was asked for.
+    """Choose the numbers of workers and replicas.
 
     Args:
         num_shards: shards of the cluster.
-        workers: how many were asked for; None for as many as fit the machine, or as the replicas
-            need, or fewer where that is all there is to do.
-        replicas: how many of each shard were asked for; None for as many as there were.
-        had: how many of each shard there were when the cluster last ran; 1 for a new one.
+        workers: how many were asked for; None for as many as fit the machine, more if the
+            replicas need them, fewer if there are not enough replicas to serve.
+        replicas: replicas of each shard that were asked for; None for as many as there were.
+        had: replicas of each shard when the cluster last ran; 1 for a new one.
         fitting: how many workers fit the machine.
 
     Returns:
-        The number of workers, and that of replicas of each shard.
+        The number of workers, and of replicas of each shard.
 
     Raises:
-        ConfigurationError: they do not fit each other; names the option.
+        ConfigurationError: the numbers contradict each other; names the option.
     """
     num_replicas = had if replicas is None else replicas
     num_copies = num_shards * num_replicas
@@ -47,16 +47,16 @@ def choose_numbers(
 
 
 def place(num_shards: int, num_workers: int, num_replicas: int = 1) -> list[list[int]]:
-    """Deal the replicas of all shards out to the workers.
+    """Distribute the replicas of all shards over the workers.
 
-    The shards are cut into runs of (nearly) the same length, one a worker; each run's further
+    The shards are cut into runs of (nearly) the same length, one per worker; each run's further
     replicas are on the workers that follow, in a ring. So a shard's replicas are on different
-    workers, no worker has more than one shard more than another, and the load of one that dies
+    workers, the workers' numbers of shards differ by at most one, and when a worker dies its load
     falls to the workers on both sides of it (Hsiao and DeWitt, "Chained Declustering", 1990).
 
     Args:
         num_shards: shards of the cluster.
-        num_workers: at most `num_shards * num_replicas`, so that each has something to do.
+        num_workers: at most `num_shards * num_replicas`, so that each serves a shard.
         num_replicas: replicas of each shard; at most `num_workers`.
 
     Returns:

@@ -1,4 +1,4 @@
-"""A cluster's processes, as children of the one that supervises them."""
+"""The programs of a cluster's child processes."""
 
 import sys
 from collections.abc import Mapping, Sequence
@@ -8,25 +8,25 @@ from types import MappingProxyType
 from hedgerow.gateway.local.processes.child import Call, Program
 from hedgerow.gateway.local.processes.template_process import PARENT_PIPE
 
-# What a template process imports for the processes below, and for those that a worker forks.
+# Modules that a template process imports for the programs below, and for a worker's forks.
 MODULES = (
     "hedgerow.gateway.cli.serve",
     "hedgerow.shard_worker.main",
     "hedgerow.shard_worker.scoring.scorer",
     "hedgerow.shard_worker.indexing.indexer",
-    # FastAPI imports it for its first route, up to Python 3.13.
+    # Up to Python 3.13, FastAPI imports it for its first route.
     *(("pydantic.v1",) if sys.version_info < (3, 14) else ()),
-    "encodings.idna",  # the first look-up of a host imports it
+    "encodings.idna",  # imported by the first look-up of a host
 )
 
-# glibc gives each thread an arena of its own, and hardly ever gives memory of one back. The threads
-# of an indexer's writers leave some 200 MB behind in theirs; with two arenas for all, nearly none,
-# for the same CPU.
+# glibc gives each thread an arena, and hardly ever returns an arena's memory to the system. The
+# writer threads of an indexer leave some 200 MB in theirs; if all threads share two arenas, hardly
+# any is left, for the same CPU.
 _WORKER_DEFAULTS = MappingProxyType({"MALLOC_ARENA_MAX": "2"})
-# glibc keeps freed blocks of up to twice the largest that was freed so far. The lines of loads that
-# break off have a megabyte each; blocks over this many bytes go back to the system at once. It is
-# just above the 256 KiB that asyncio allocates for each read from a socket: to map and unmap those
-# takes 5 of the 20 µs of a read.
+# glibc keeps freed blocks of up to twice the size of the largest freed so far. An unfinished line
+# of a load that breaks off has up to a megabyte; blocks over this many bytes are returned to the
+# system at once. It is just above the 256 KiB that asyncio allocates for each read from a socket:
+# mapping and unmapping those would take 5 of the 20 µs of a read.
 _GATEWAY_DEFAULTS = MappingProxyType({"MALLOC_MMAP_THRESHOLD_": "270336"})
 
 
@@ -39,16 +39,16 @@ def worker_program(
     drain_s: float,
     environment: Mapping[str, str],
 ) -> Program:
-    """A shard worker.
+    """Return the program of a shard worker.
 
     Args:
         name: its id in the cluster.
-        shards: those that it serves.
-        num_shards: of the cluster.
+        shards: the shards that it serves.
+        num_shards: shards of the cluster.
         home: its data folder.
-        redis_url: the server.
+        redis_url: the Redis server.
         drain_s: how long it may take to end.
-        environment: variables beside those that this process has.
+        environment: variables in addition to those of this process.
     """
     served = ",".join(map(str, shards))
     command = (
@@ -83,7 +83,7 @@ def gateway_program(
     drain_s: float,
     environment: Mapping[str, str],
 ) -> Program:
-    """The HTTP gateway, on this address; the rest as of a worker."""
+    """Return the program of the HTTP gateway on this address; the rest is as for a worker."""
     command = (
         "hedgerow.gateway.cli.main",
         "serve",
@@ -108,7 +108,7 @@ def _python_program(
 ) -> Program:
     return Program(
         name=name,
-        # -P: a folder `common` where the user happens to be must not be taken for ours.
+        # -P: a folder `common` in the current directory must not be imported instead of ours.
         arguments=(sys.executable, "-P", "-m", *command, "--parent-pipe", PARENT_PIPE),
         drain_s=drain_s,
         environment={**environment, "HEDGEROW_LOG_FORMAT": "json", "PYTHONUNBUFFERED": "1"},

@@ -1,11 +1,11 @@
-"""Where the copies of the shards lie on this machine's disk, and how they get to their workers.
+"""Where the shards' replicas are on this machine's disk, and how they get to their workers.
 
-    DATA/shards/SHARD                      the only copy of a shard
-    DATA/workers/worker-N/shards/SHARD     the copy that worker N has, of several
-    DATA/unused/SHARD/REPLICA              a copy too many, left from when there were more
+    DATA/shards/SHARD                      the only replica of a shard
+    DATA/workers/worker-N/shards/SHARD     worker N's replica, if there are several
+    DATA/unused/SHARD/REPLICA              a surplus replica, from when there were more
 
-A copy is moved as a whole, by renaming its folder, before any worker starts. So the number of
-workers and that of replicas may differ from one start to the next. Nothing is ever deleted.
+A replica is moved as a whole, by renaming its folder, before any worker starts. So the numbers of
+workers and of replicas may change from one start to the next. Nothing is ever deleted.
 """
 
 import asyncio
@@ -23,14 +23,14 @@ from hedgerow.common.machine.store_file import Stamp, read_stamp
 from hedgerow.common.shard_log.log import START, ShardLog, position
 from hedgerow.gateway.local.processes.child import try_lock
 
-_LOCK_FILE = "lock"  # of whoever writes to a shard's folder
+_LOCK_FILE = "lock"  # held by the process that writes to a shard's folder
 _POLL_S = 0.05
 
 _log = structlog.get_logger()
 
 
-class Copy(NamedTuple):
-    """One copy of a shard: its folder, and whether a worker had it when the cluster last ran."""
+class ReplicaFolder(NamedTuple):
+    """A replica of a shard; `is_used`: a worker had it when the cluster last ran."""
 
     shard: int
     folder: Path
@@ -38,27 +38,29 @@ class Copy(NamedTuple):
 
 
 class Move(NamedTuple):
-    """A copy that is to lie elsewhere; one that is retired is followed by no worker any more."""
+    """A replica that is to be moved; if it is retired, no worker serves it any more."""
 
-    copy: Copy
+    replica: ReplicaFolder
     target: Path
     is_retired: bool
 
 
 def home_of(data: Path, worker: int, num_replicas: int) -> Path:
-    """The data folder of a worker."""
+    """Return the data folder of a worker."""
     return data if num_replicas == 1 else data / "workers" / f"worker-{worker}"
 
 
-def find_copies(data: Path) -> list[Copy]:
-    """Every copy in a cluster's folder, those in use first. Blocks."""
+def find_replicas(data: Path) -> list[ReplicaFolder]:
+    """List the replicas in a cluster's folder, those in use first. Blocks."""
     used = [data / "shards", *sorted((data / "workers").glob("*/shards"))]
     found = [
-        Copy(int(folder.name), folder, is_used=True) for home in used for folder in _numbered(home)
+        ReplicaFolder(int(folder.name), folder, is_used=True)
+        for home in used
+        for folder in _numbered(home)
     ]
     for home in _numbered(data / "unused"):
         found += [
-            Copy(int(home.name), folder, is_used=False)
+            ReplicaFolder(int(home.name), folder, is_used=False)
             for folder in sorted(home.iterdir())
             if folder.is_dir()
         ]
@@ -68,129 +70,133 @@ def find_copies(data: Path) -> list[Copy]:
 def _numbered(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
-    return sorted(one for one in folder.iterdir() if one.name.isdecimal() and one.is_dir())
+    return sorted(path for path in folder.iterdir() if path.name.isdecimal() and path.is_dir())
 
 
-def num_replicas_of(copies: Iterable[Copy]) -> int:
-    """How many replicas each shard had when the cluster last ran; at least 1."""
+def num_replicas_of(replicas: Iterable[ReplicaFolder]) -> int:
+    """Return how many replicas each shard had when the cluster last ran; at least 1."""
     counts: dict[int, int] = {}
-    for copy in copies:
-        if copy.is_used:
-            counts[copy.shard] = counts.get(copy.shard, 0) + 1
+    for replica in replicas:
+        if replica.is_used:
+            counts[replica.shard] = counts.get(replica.shard, 0) + 1
     return max(counts.values(), default=1)
 
 
-def num_shards_of(copies: Iterable[Copy]) -> int:
-    """How many shards the cluster had that made these copies; 0 if there are none."""
-    return max((copy.shard + 1 for copy in copies), default=0)
+def num_shards_of(replicas: Iterable[ReplicaFolder]) -> int:
+    """Return how many shards the cluster had that made these replicas; 0 if there are none."""
+    return max((replica.shard + 1 for replica in replicas), default=0)
 
 
 async def settle(
-    found: Sequence[Copy],
+    found: Sequence[ReplicaFolder],
     homes: Mapping[int, Sequence[Path]],
     data: Path,
     shard_log: ShardLog,
     wait_s: float,
 ) -> None:
-    """Bring each copy to a worker that serves its shard, before any worker starts.
+    """Move each replica to a worker that serves its shard, before any worker starts.
 
-    Where there are more copies than there shall be, those stay that have missed nothing and have
-    got furthest; the log no longer waits for the others.
+    If there are more replicas than wanted, those without gaps that have applied most stay; the
+    log no longer waits for the others.
 
     Args:
-        found: every copy in the folder.
+        found: every replica in the folder.
         homes: shard → the data folders of the workers that serve it.
         data: the cluster's folder.
         shard_log: knows which replicas have gaps.
         wait_s: how long to wait for a worker of an earlier run that still drains, in s.
 
     Raises:
-        ConfigurationError: a copy is still in use, or cannot be moved.
-        RedisUnavailableError: there is no answer.
+        ConfigurationError: a replica is still in use, or cannot be moved.
+        RedisUnavailableError: Redis does not answer.
     """
     missed = await shard_log.missed(list(homes))
     stamps = await asyncio.to_thread(_read_stamps, found)
 
-    def worth(copy: Copy) -> tuple[object, ...]:
-        stamp = stamps.get(copy.folder)
+    def worth(replica: ReplicaFolder) -> tuple[object, ...]:
+        stamp = stamps.get(replica.folder)
         if stamp is None:
             return (False, position(START))
-        return (stamp.replica_id not in missed[copy.shard], position(stamp.position))
+        return (stamp.replica_id not in missed[replica.shard], position(stamp.position))
 
     moves = plan_moves(found, homes, data / "unused", worth)
     for move in moves:
-        _log.info("copy_moved", source=str(move.copy.folder), target=str(move.target))
+        _log.info("copy_moved", source=str(move.replica.folder), target=str(move.target))
     await asyncio.to_thread(carry_out, moves, wait_s)
-    # After the move, since a worker that still drained would have named itself again; and each
-    # time, should the last start have ended between the two.
-    given_up = {move.copy for move in moves if move.is_retired}
-    given_up |= {one for one in found if not one.is_used} - {move.copy for move in moves}
-    for one in given_up:
-        if stamp := stamps.get(one.folder):
-            await shard_log.forget_replica(one.shard, stamp.replica_id)
+    # After the move, since a worker that was still draining would have registered again. At every
+    # start, in case the last one ended between the two steps.
+    given_up = {move.replica for move in moves if move.is_retired}
+    given_up |= {replica for replica in found if not replica.is_used} - {
+        move.replica for move in moves
+    }
+    for replica in given_up:
+        if stamp := stamps.get(replica.folder):
+            await shard_log.forget_replica(replica.shard, stamp.replica_id)
 
 
-def _read_stamps(copies: Iterable[Copy]) -> dict[Path, Stamp]:
-    stamps = {one.folder: read_stamp(one.folder) for one in copies}
+def _read_stamps(replicas: Iterable[ReplicaFolder]) -> dict[Path, Stamp]:
+    stamps = {replica.folder: read_stamp(replica.folder) for replica in replicas}
     return {folder: stamp for folder, stamp in stamps.items() if stamp is not None}
 
 
 def plan_moves(
-    copies: Iterable[Copy],
+    replicas: Iterable[ReplicaFolder],
     homes: Mapping[int, Sequence[Path]],
     unused: Path,
-    worth: Callable[[Copy], tuple[object, ...]],
+    worth: Callable[[ReplicaFolder], tuple[object, ...]],
 ) -> list[Move]:
-    """What must be moved so that each worker finds its copies; in an order that can be followed.
+    """Plan the moves after which each worker finds its replicas, in an order that works.
 
     Args:
-        copies: what there is.
+        replicas: the existing replicas.
         homes: shard → the data folders of the workers that serve it.
-        unused: the folder for copies too many.
-        worth: how good a copy is to have, as something that sorts; equal ones stay where they are.
+        unused: the folder for surplus replicas.
+        worth: a sort key, higher for a better replica; equal ones stay where they are.
 
     Returns:
-        The moves. A home that is given no copy gets a new, empty one from its worker.
+        The moves. If a home gets no replica, its worker creates an empty one.
     """
     retired, moved = [], []
     for shard, folders in homes.items():
         targets = [folder / "shards" / str(shard) for folder in folders]
 
-        def rank(copy: Copy, targets: list[Path] = targets) -> tuple[object, ...]:
-            return (copy.is_used, *worth(copy), copy.folder in targets)
+        def rank(replica: ReplicaFolder, targets: list[Path] = targets) -> tuple[object, ...]:
+            return (replica.is_used, *worth(replica), replica.folder in targets)
 
-        ranked = sorted((one for one in copies if one.shard == shard), key=rank, reverse=True)
+        ranked = sorted(
+            (replica for replica in replicas if replica.shard == shard), key=rank, reverse=True
+        )
         kept, rest = ranked[: len(targets)], ranked[len(targets) :]
         retired += [
-            Move(one, unused / str(shard) / str(number), is_retired=True)
-            for number, one in enumerate(rest)
-            if one.is_used
+            Move(replica, unused / str(shard) / str(number), is_retired=True)
+            for number, replica in enumerate(rest)
+            if replica.is_used
         ]
-        settled = {one.folder for one in kept}
+        settled = {replica.folder for replica in kept}
         free = [target for target in targets if target not in settled]
         moved += [
-            Move(one, target, is_retired=False)
-            for one, target in zip(
-                (one for one in kept if one.folder not in targets), free, strict=False
+            Move(replica, target, is_retired=False)
+            for replica, target in zip(
+                (replica for replica in kept if replica.folder not in targets), free, strict=False
             )
         ]
     return retired + moved
 
 
 def carry_out(moves: Iterable[Move], wait_s: float) -> None:
-    """Move copies; blocks.
+    """Move replicas; blocks.
 
     Args:
-        moves: in their order.
+        moves: the moves, in order.
         wait_s: how long to wait for a worker of an earlier run that still drains, in s.
 
     Raises:
-        ConfigurationError: one still has a copy, or the folder cannot be written. What is moved
-            by then is where a later start looks for it.
+        ConfigurationError: a worker still uses a replica, or the folder cannot be written. A
+            later start finds the replicas that were moved before.
     """
     give_up_at = time.monotonic() + wait_s
     for move in moves:
-        source = move.copy.folder
+        source = move.replica.folder
         try:
             make_folders(move.target.parent)
             lock = os.open(source / _LOCK_FILE, os.O_RDWR | os.O_CREAT, FILE_MODE)

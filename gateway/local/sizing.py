@@ -1,7 +1,7 @@
-"""How many shards and workers fit a machine, and the line that says so; pure.
+"""Decides how many shards and workers fit a machine, and describes them in a line. Pure.
 
-A search costs CPU for every shard that it asks and for every process that it wakes, so a machine of
-few cores gets few of both. docs/operations.md has the measurements that these numbers come from.
+A search costs CPU for every shard that it asks and for every process that it wakes, so a machine
+with few cores gets few of both. The numbers come from the measurements in docs/operations.md.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ SHARDS_A_WORKER = 2
 
 
 class Source(Enum):
-    """Who decided on the number of shards."""
+    """What decided the number of shards."""
 
     CORES = "cores"
     OPTION = "option"
@@ -23,7 +23,7 @@ class Source(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a new cluster on a machine starts with unless other numbers are asked for."""
+    """The default numbers for a new cluster on a machine."""
 
     num_shards: int
     num_workers: int
@@ -31,7 +31,7 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """The numbers that were asked for; None for what is there, or fits."""
+    """The numbers that were asked for; None for the existing number, or the one that fits."""
 
     num_shards: int | None = None
     num_workers: int | None = None
@@ -52,12 +52,12 @@ class Sizing:
     """What runs on a machine, and why.
 
     Attributes:
-        cores: of the machine, as far as this process may use them.
-        num_replicas: of each shard.
+        cores: the machine's cores that this process may use.
+        num_replicas: replicas of each shard.
         num_scorers: scorer processes of each worker, without the spare ones.
-        num_spare: spare ones of each worker.
-        shards_from: who decided on the number of shards.
-        named: options and settings that decided on a number, such as `--workers`.
+        num_spare: spare scorers of each worker.
+        shards_from: what decided the number of shards.
+        named: options and settings that decided a number, such as `--workers`.
     """
 
     cores: int
@@ -70,7 +70,7 @@ class Sizing:
     named: tuple[str, ...]
 
     def __str__(self) -> str:
-        """One line: the numbers, who decided on them, and the options that change them."""
+        """Write one line: the numbers, what decided them, and the options that change them."""
         scorers = counted(self.num_scorers, "scorer")
         if self.num_spare:
             scorers += f" and {self.num_spare} spare"
@@ -97,13 +97,13 @@ class Sizing:
 
 
 def plan_for(cores: int) -> Plan:
-    """The numbers of shards and workers that fit a machine with `cores` cores."""
+    """Return the numbers of shards and workers that fit a machine with `cores` cores."""
     num_workers = min(MAX_WORKERS, -(-cores // CORES_A_WORKER))
     return Plan(num_shards=SHARDS_A_WORKER * num_workers, num_workers=num_workers)
 
 
 def counted(number: int, noun: str) -> str:
-    """A number with its noun, such as `1 worker` and `2 workers`."""
+    """Write a number with its noun, such as `1 worker` and `2 workers`."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 

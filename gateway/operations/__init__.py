@@ -1,4 +1,4 @@
-"""What operators ask of a gateway: status, snapshots, optimising, quarantine.
+"""The requests of operators: status, snapshots, optimising, quarantine.
 
 Imports `gateway.members`, `gateway.writes`, `gateway.policies` and `common`. Open `status` first.
 """

@@ -1,4 +1,4 @@
-"""Optimising text indexes as a gateway sees it: it asks for it, and the workers do it."""
+"""The gateway's part of optimising text indexes: it asks the workers, which do it."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -9,7 +9,7 @@ from hedgerow.gateway.writes.collections import Collections
 
 
 class Optimiser:
-    """Asks for the optimising of collections, and says how it stands."""
+    """Asks the workers to optimise collections, and reports the progress."""
 
     def __init__(
         self,
@@ -17,7 +17,7 @@ class Optimiser:
         collections: Collections,
         check_room: Callable[[], None] = lambda: None,
     ) -> None:
-        """Ask by `board`, unless `check_room` raises: rewriting an index takes room."""
+        """Ask through `board`, unless `check_room` raises: rewriting an index takes disk space."""
         self._board = board
         self._collections = collections
         self._check_room = check_room
@@ -26,8 +26,9 @@ class Optimiser:
         """Ask every replica to optimise its index of a collection; returns at once.
 
         Returns:
-            `wanted_at_ms`, an instant on the Redis server's clock: it is done once the status shows
-            the collection's `index.wanted_at_ms` to be that, or later, and no replica waiting.
+            `wanted_at_ms`, an instant by the Redis server's clock: optimising is done once the
+            status shows an `index.wanted_at_ms` of the collection that is not earlier, and no
+            waiting replica.
 
         Raises:
             NotFoundError: there is no collection of that name.
@@ -39,7 +40,7 @@ class Optimiser:
         return {"wanted_at_ms": await self._board.want(collection.uid)}
 
     async def standing(self, uids: Iterable[str]) -> dict[str, Optimising]:
-        """How it stands, by collection.
+        """Return the progress, by collection.
 
         Raises:
             RedisUnavailableError: Redis does not answer.
@@ -48,14 +49,14 @@ class Optimiser:
 
 
 def index_json(uid: str, membership: Membership, standing: Optimising | None) -> dict[str, Any]:
-    """How a collection's text indexes are, as the status says it.
+    """Describe a collection's text indexes, for the status.
 
     Args:
-        uid: the collection's.
+        uid: the collection's uid.
         membership: the view of the workers.
-        standing: how its optimising stands; None when Redis does not answer.
+        standing: the progress of its optimising; None if Redis does not answer.
     """
-    # Those that have no documents too, since a heartbeat may be older than what was just applied.
+    # Include shards without documents, since a heartbeat may be older than the last applied entry.
     served = [(worker, shard) for worker in membership.workers.values() for shard in worker.shards]
     segments = [worker.segments.get(shard, {}).get(uid, 0) for worker, shard in served]
     waiting = None

@@ -1,8 +1,8 @@
-"""What a gateway itself runs out of: descriptors, without which it accepts no connections.
+"""A gateway's own shortage: of descriptors, without which it cannot accept connections.
 
-A gateway keeps descriptors free for other uses than connections (`connection_policy`). They may run
-out all the same: because the limit is lower than that, because it was lowered while the gateway
-runs, or because the whole machine has none left.
+A gateway reserves descriptors for uses other than connections (`connection_policy`). They may run
+out all the same: if the limit is lower than the reserve, if it was lowered while the gateway runs,
+or if the whole machine has none left.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from hedgerow.common.runtime.ticks import sleep_to_tick
 
 
 class OwnShortages:
-    """Records failures for lack of descriptors; the shortage ends some time after the last one."""
+    """Records failures for lack of descriptors; the shortage ends some time after the last."""
 
     def __init__(
         self,
@@ -25,13 +25,13 @@ class OwnShortages:
         now_ms: Callable[[], int],
         probe: Callable[[], OSError | None] = probe_descriptors,
     ) -> None:
-        """Know of no shortage yet.
+        """Start without a shortage.
 
         Args:
-            poll_s: how often to look, in s.
-            now: an instant, in s.
-            now_ms: the time in which the status speaks.
-            probe: opens a file; returns why that failed, None when it did not.
+            poll_s: time between two checks, in s.
+            now: returns the time, in s.
+            now_ms: the clock of times in the status, in ms.
+            probe: opens a file; returns the error, or None.
         """
         self._poll_s = poll_s
         self._now = now
@@ -39,25 +39,25 @@ class OwnShortages:
         self._book = ShortageBook(now_ms)
 
     def list(self) -> list[Shortage]:
-        """What runs out."""
+        """List the shortages."""
         return self._book.list()
 
     def look(self) -> None:
-        """Look once whether files can be opened, and end a shortage that has passed."""
+        """Check whether files can be opened, and end a shortage that has passed."""
         self._note(self._probe(), "a file could not be opened")
         self._book.forget_old(self._now())
 
     async def run(self) -> None:
-        """Look until cancelled."""
+        """Check at intervals until cancelled."""
         while True:
             self.look()
             await sleep_to_tick(self._poll_s)
 
     def on_loop_error(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """Handle what the event loop has nowhere to raise, in place of its default handler.
+        """Handle the event loop's unhandled errors, in place of its default handler.
 
-        When a connection cannot be accepted, asyncio stops to accept for a second and reports it up
-        to eight times; that is recorded as one shortage, and logged when it begins and ends.
+        If a connection cannot be accepted, asyncio stops accepting for a second and reports it up
+        to eight times; this is recorded as one shortage, and logged when it begins and ends.
         """
         if not self._note(context.get("exception"), "a connection could not be accepted"):
             loop.default_exception_handler(context)

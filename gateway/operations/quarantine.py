@@ -1,4 +1,4 @@
-"""The cluster's quarantine, as operators see it."""
+"""The cluster's quarantine, for operators."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,9 +12,9 @@ from hedgerow.common.state.quarantine_store import QuarantineStore
 
 
 class QuarantineAdmin:
-    """Lists the queries that have killed scorers, and lets them run again.
+    """Lists the queries that have killed scorers, and takes them out of quarantine.
 
-    Every method raises RedisUnavailableError when there is no answer in time.
+    Every method raises RedisUnavailableError if Redis does not answer in time.
     """
 
     def __init__(
@@ -24,12 +24,12 @@ class QuarantineAdmin:
         settings: WorkerSettings,
         server_ms: Callable[[], int],
     ) -> None:
-        """Read what the workers share.
+        """Use the quarantine that the workers share.
 
         Args:
-            control: the way to Redis.
-            keys: names in Redis.
-            settings: the workers'; `quarantine_after` and `quarantine_expiry_s` count.
+            control: the Redis client.
+            keys: the names of keys in Redis.
+            settings: the workers' settings; `quarantine_after` and `quarantine_expiry_s` count.
             server_ms: the Redis server's clock.
         """
         self._settings = settings
@@ -37,17 +37,17 @@ class QuarantineAdmin:
         self._server_ms = server_ms
 
     async def lift(self, fingerprint: str) -> None:
-        """Let a query run again in every worker; its kills until now count no more.
+        """Let a query run again in every worker; its earlier kills no longer count.
 
         Args:
             fingerprint: as `list` shows it.
 
         Raises:
-            NotFoundError: it is not in quarantine, nor under suspicion.
+            NotFoundError: it is neither in quarantine nor suspected.
         """
         for entry in await self._entries():
             if entry.fingerprint.hex() == fingerprint:
-                # No sooner than the kills that it forgives, however the workers' clocks differ.
+                # Not earlier than the kills that it clears, since workers' clocks may differ.
                 at_ms = max(self._server_ms(), entry.last_kill_at_ms)
                 await self._board.add([Record(at_ms, entry.fingerprint, What.LIFTED, "")])
                 return
@@ -62,7 +62,7 @@ class QuarantineAdmin:
         return Quarantine(self._settings.quarantine_after, self._settings.quarantine_expiry_s)
 
     async def list(self) -> list[dict[str, Any]]:
-        """What has killed scorers, latest kill last; docs/http.md describes an entry."""
+        """List the queries, latest kill last; docs/http.md describes an entry."""
         return [_as_json(entry) for entry in await self._entries()]
 
 

@@ -1,4 +1,4 @@
-"""Shortages of the Redis server: memory by its own figures, disk as its keeper reports it."""
+"""Shortages of the Redis server: memory by its own figures, disk by its keeper's reports."""
 
 import asyncio
 from collections.abc import Callable
@@ -24,7 +24,7 @@ class ServerWatch:
         gate: StorageGate,
         now_ms: Callable[[], int],
     ) -> None:
-        """Watch the server that `control` talks to; `now_ms` is its clock."""
+        """Watch the server that `control` connects to; `now_ms` is its clock."""
         self._control = control
         self._keys = keys
         self._settings = settings
@@ -33,26 +33,26 @@ class ServerWatch:
         self._book = ShortageBook(now_ms)
 
     async def run(self) -> None:
-        """Look until cancelled."""
+        """Check at intervals until cancelled."""
         await keep_fresh("storage", self.refresh, asyncio.Event(), self._settings.poll_s)
 
     async def refresh(self) -> None:
-        """Look once.
+        """Check once.
 
         Raises:
-            RedisUnavailableError: there was no answer.
-            ConfigurationError: this user may not ask.
+            RedisUnavailableError: Redis did not answer.
+            ConfigurationError: this Redis user lacks the right.
         """
         info, told = await self._control.pipeline(
             [("INFO", "memory", "persistence"), ("GET", self._keys.storage)]
         )
         self._book.put(MEMORY, self._memory.judge(info, self._book.since_ms(MEMORY)))
-        disk = next((one for one in read_told(told) if one.resource == DISK), None)
+        disk = next((shortage for shortage in read_told(told) if shortage.resource == DISK), None)
         self._book.put(DISK, disk or self._own_disk(info))
         self._gate.server = self._book.list()
 
     def _own_disk(self, info: dict[str, Any]) -> Shortage | None:
-        """The file errors of a server that `gateway up` does not run."""
+        """Return the file errors of a server that `gateway up` does not run."""
         if info.get("aof_enabled") and info.get("aof_last_write_status") == "err":
             detail = "the server cannot write its append-only file"
             return Shortage(DISK, "full", detail, self._book.since_ms(DISK))

@@ -1,4 +1,4 @@
-"""Snapshots as a gateway sees them: it asks for them, and the workers make them."""
+"""The gateway's part of snapshots: it asks the workers, which make them."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -9,7 +9,7 @@ from hedgerow.common.snapshots.status import SnapshotRecords, SnapshotStanding
 
 
 class Snapshots:
-    """Asks for snapshots of every shard, and says how they stand."""
+    """Asks for snapshots of every shard, and reports their state."""
 
     def __init__(
         self,
@@ -18,7 +18,7 @@ class Snapshots:
         settings: SnapshotSettings,
         check_room: Callable[[], None] = lambda: None,
     ) -> None:
-        """Ask by `board`, unless `check_room` raises: a copy of the store takes room first."""
+        """Ask through `board`, unless `check_room` raises: the copy of a store takes disk space."""
         self._check_room = check_room
         self._board = board
         self._num_shards = num_shards
@@ -28,8 +28,8 @@ class Snapshots:
         """Ask for a snapshot of every shard; returns at once.
 
         Returns:
-            `wanted_at_ms`, an instant on the Redis server's clock: a shard has its snapshot once
-            the `made_at_ms` of its newest one is not before that; and `shards`, how many there are.
+            `wanted_at_ms`, an instant by the Redis server's clock: a shard has its snapshot once
+            the `made_at_ms` of its newest one is not earlier; and `shards`, the number of shards.
 
         Raises:
             BadRequestError: snapshots are off.
@@ -37,13 +37,13 @@ class Snapshots:
             RedisUnavailableError: Redis does not answer.
         """
         if not self._is_on:
-            raise BadRequestError("snapshots.url", "is not set, so that no snapshots are made")
+            raise BadRequestError("snapshots.url", "is not set, so no snapshots are made")
         self._check_room()
         wanted_at_ms = await self._board.want(range(self._num_shards))
         return {"wanted_at_ms": wanted_at_ms, "shards": self._num_shards}
 
     async def standing(self) -> dict[int, SnapshotStanding]:
-        """How they stand, by shard.
+        """Return the state, by shard.
 
         Raises:
             RedisUnavailableError: Redis does not answer.
@@ -52,19 +52,19 @@ class Snapshots:
 
 
 def snapshots_json(standing: Mapping[int, SnapshotStanding]) -> list[dict[str, Any]]:
-    """How snapshots stand, as the status says it."""
+    """Describe the snapshots, for the status."""
     return [
         {
             "shard": shard,
-            "id": one.newest.id if one.newest else None,
-            "position": one.newest.position if one.newest else None,
-            "made_at_ms": one.newest.made_at_ms if one.newest else None,
-            "documents": one.newest.documents if one.newest else None,
-            "bytes": one.newest.num_bytes if one.newest else None,
-            "log_kept": one.num_kept,
-            "is_running": one.is_running,
-            "failed_at_ms": one.failed_at_ms or None,
-            "error": one.error,
+            "id": state.newest.id if state.newest else None,
+            "position": state.newest.position if state.newest else None,
+            "made_at_ms": state.newest.made_at_ms if state.newest else None,
+            "documents": state.newest.documents if state.newest else None,
+            "bytes": state.newest.num_bytes if state.newest else None,
+            "log_kept": state.num_kept,
+            "is_running": state.is_running,
+            "failed_at_ms": state.failed_at_ms or None,
+            "error": state.error,
         }
-        for shard, one in sorted(standing.items())
+        for shard, state in sorted(standing.items())
     ]

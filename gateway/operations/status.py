@@ -1,4 +1,4 @@
-"""The state of the cluster as JSON; docs/http.md describes it."""
+"""Makes the state of the cluster as JSON; docs/http.md describes it."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -38,26 +38,25 @@ def cluster_status(
     shortages: Sequence[Mapping[str, Any]],
     profile_breakers: Sequence[Mapping[str, str]] = (),
 ) -> dict[str, Any]:
-    """Put together what `gateway status --json` prints.
+    """Make the JSON that `gateway status --json` prints.
 
     Args:
-        server: None when Redis does not answer.
-        backlog: shard → search requests that wait.
-        standing: collection uid → how its term statistics stand; empty when Redis is away.
-        quarantine: the queries that have killed scorers; empty when Redis is away.
+        server: the Redis server; None if it does not answer.
+        backlog: shard → waiting search requests.
+        standing: collection uid → state of its term statistics; empty if Redis is unavailable.
+        quarantine: the queries that have killed scorers; empty if Redis is unavailable.
         membership: the view of the workers.
-        probation: worker id → what is said of it, of those on probation.
+        probation: worker on probation → the decision about it.
         breakers: one per shard.
-        now: the event loop's time, in s.
+        now: the time, in s.
         now_ms: the Redis server's clock.
         names: collection uid → name.
-        curves: collection uid → what its curve says of the default deadline.
-        gateway: what this gateway says of itself.
-        snapshots: shard → how its snapshots stand; empty when Redis is away.
-        optimising: collection uid → how that of its indexes stands; empty when Redis is away.
-        shortages: what runs out at workers and at the server.
-        profile_breakers: for each shard, profile → state of a breaker of its own that is not
-            closed.
+        curves: collection uid → its curve at the default deadline.
+        gateway: the state of this gateway.
+        snapshots: shard → state of its snapshots; empty if Redis is unavailable.
+        optimising: collection uid → progress of its optimising; empty if Redis is unavailable.
+        shortages: the shortages of workers and of the server.
+        profile_breakers: for each shard, profile → state of its own breaker, if not closed.
     """
     workers = sorted(membership.workers.values(), key=lambda worker: worker.id)
     return {
@@ -87,7 +86,7 @@ def cluster_status(
             }
             for uid, name in sorted(names.items(), key=lambda item: item[1])
         ],
-        "shortages": [dict(one) for one in shortages],
+        "shortages": [dict(shortage) for shortage in shortages],
         "quarantine": list(quarantine),
         "snapshots": snapshots_json(snapshots),
         "redis": {
@@ -129,16 +128,16 @@ def _collection_json(
 
 
 def _changes_behind(uid: str, membership: Membership, standing: Standing) -> int:
-    """How many changes live shards have applied that their statistics do not count."""
+    """Return how many changes live shards have applied that their statistics do not include."""
     behind: dict[int, int] = {}
     for worker in membership.workers.values():
         for shard, changes in worker.changes.items():
             label = standing.labels.get(shard)
             if label is None and not worker.documents.get(shard, {}).get(uid):
-                continue  # nothing is collected of a shard that is empty
+                continue  # an empty shard has no statistics
             counted = changes_of(label, worker.replicas.get(shard, ""))
             lag = max(changes.get(uid, 0) - (counted or 0), 0)
-            # Of replicas, one is asked for the shard's statistics; the others say nothing of them.
+            # Only one replica is asked for the shard's statistics.
             behind[shard] = min(lag, behind.get(shard, lag))
     return sum(behind.values())
 

@@ -1,4 +1,4 @@
-"""Who may use a gateway, in the status."""
+"""Access to a gateway, in the status."""
 
 from typing import Annotated, Literal
 
@@ -8,11 +8,12 @@ from hedgerow.gateway.shapes.doc import doc
 
 
 class KeyRefusals(msgspec.Struct, frozen=True):
-    """Requests of a key that were refused because there were too many."""
+    """Requests of a key that were refused because it sent too many."""
 
     rate: Annotated[int, doc("Requests refused because of its `rate_per_s`.")]
     share: Annotated[
-        int, doc("Searches and requests refused because of its share of those in progress.")
+        int,
+        doc("Searches and requests refused because its share of those in progress was used up."),
     ]
 
 
@@ -31,10 +32,12 @@ class KeyStatus(msgspec.Struct, frozen=True):
 
 
 class AccessStatus(msgspec.Struct, frozen=True):
-    """Who may use this gateway."""
+    """Access to this gateway."""
 
-    open: Annotated[bool, doc("Whether anyone may, because there is neither a token nor a key.")]
+    open: Annotated[
+        bool, doc("Whether anyone may use it, because there is neither a token nor a key.")
+    ]
     keys: list[KeyStatus]
     keys_error: Annotated[
-        str, doc("Why the file of keys could not be read; the last good keys stay in force.")
+        str, doc("Why the key file could not be read; the last good keys remain valid.")
     ]

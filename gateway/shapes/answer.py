@@ -9,12 +9,12 @@ from hedgerow.gateway.shapes.doc import doc
 
 
 class Hit(msgspec.Struct, frozen=True, gc=False):
-    """One document found."""
+    """A document that was found."""
 
     id: str
     score: float
     shard: int
-    fields: Annotated[dict[str, Any] | None, doc("null: not asked for, or not fetched.")]
+    fields: Annotated[dict[str, Any] | None, doc("null: not requested, or not fetched.")]
 
 
 class TotalHits(msgspec.Struct, frozen=True, gc=False):
@@ -27,15 +27,17 @@ class TotalHits(msgspec.Struct, frozen=True, gc=False):
 class Coverage(msgspec.Struct, frozen=True, gc=False):
     """The share of the documents that the answer reflects."""
 
-    fraction: Annotated[float, doc("Documents searched of documents there are, from 0 to 1.")]
+    fraction: Annotated[
+        float, doc("Share of the collection's documents that was searched, from 0 to 1.")
+    ]
     documents: Annotated[int, doc("Documents searched.")]
     documents_total: Annotated[int, doc("Documents in the collection.")]
     is_full: Annotated[bool, doc("Whether every shard is ok; if not, the answer is partial.")]
-    degraded: Annotated[dict[str, int], doc("Outcome to number of shards that ended so.")]
+    degraded: Annotated[dict[str, int], doc("Outcome to number of shards.")]
 
 
 class ShardDetail(msgspec.Struct, frozen=True, gc=False):
-    """How one shard's part went; times in µs, 0 where the reply did not come."""
+    """How one shard's part ended; times in µs, 0 if no reply arrived."""
 
     shard: int
     outcome: Outcome
@@ -45,14 +47,14 @@ class ShardDetail(msgspec.Struct, frozen=True, gc=False):
     queue_us: Annotated[int, doc("Time in the shard's queue in Redis.")] = 0
     lane_us: Annotated[int, doc("Wait for a free place in the worker's lane.")] = 0
     work_us: Annotated[int, doc("Retrieval and scoring.")] = 0
-    took_us: Annotated[int, doc("From sending to the reply, as the gateway saw it.")] = 0
+    took_us: Annotated[int, doc("From sending to the reply, measured by the gateway.")] = 0
     breaker: str = ""
-    hedged_us: Annotated[int, doc("From sending to the second copy; 0 when none was sent.")] = 0
-    is_hedge: Annotated[bool, doc("Whether the second copy was the one that answered.")] = False
+    hedged_us: Annotated[int, doc("From sending to the second copy; 0 if none was sent.")] = 0
+    is_hedge: Annotated[bool, doc("Whether the second copy answered.")] = False
 
 
 class Shards(msgspec.Struct, frozen=True, gc=False):
-    """How many shards ended how; the counts sum to `total`."""
+    """Number of shards by outcome; the counts sum to `total`."""
 
     total: int
     ok: int
@@ -62,11 +64,11 @@ class Shards(msgspec.Struct, frozen=True, gc=False):
     breaker_open: int
     shed: int
     cancelled: int
-    detail: Annotated[list[ShardDetail], doc("Those that are not ok; with `explain`, all of them.")]
+    detail: Annotated[list[ShardDetail], doc("Shards that are not ok; with `explain`, all shards.")]
 
 
 class FetchProblem(msgspec.Struct, frozen=True, gc=False):
-    """Why a part of the hits lacks fields, or is not enriched."""
+    """Why some hits lack fields, or are not enriched."""
 
     shard: int
     reason: str
@@ -78,19 +80,19 @@ class Fetch(msgspec.Struct, frozen=True, gc=False):
     fetched: Annotated[int, doc("Hits whose fields were read.")]
     missing: Annotated[int, doc("Hits whose fields are null although they were requested.")]
     left_out: Annotated[
-        int, doc("Those of them that were left out because a limit on bytes was reached.")
+        int, doc("Hits among `missing` that were left out because a limit on bytes was reached.")
     ] = 0
     problems: list[FetchProblem] = []
 
 
 class SearchAnswer(msgspec.Struct, frozen=True, gc=False):
-    """The answer to a search, whole or partial; `coverage` says which."""
+    """The answer to a search, complete or partial; `coverage` says which."""
 
     hits: list[Hit]
     total_hits: TotalHits
     coverage: Coverage
     shards: Shards
-    fetch: Annotated[Fetch | None, doc("null when no fields were asked for.")]
-    warnings: Annotated[list[str], doc("What the lenient parser repaired in the query.")]
+    fetch: Annotated[Fetch | None, doc("null if no fields were requested.")]
+    warnings: Annotated[list[str], doc("Errors in the query that the lenient parser repaired.")]
     took_ms: Annotated[float, doc("Time in the gateway, in ms.")]
-    deadline_ms: Annotated[float, doc("That of the query, in ms.")]
+    deadline_ms: Annotated[float, doc("The query's deadline, in ms.")]

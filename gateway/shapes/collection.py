@@ -12,21 +12,21 @@ Wait = Literal["logged", "applied"]
 
 
 class RejectedLine(msgspec.Struct, frozen=True):
-    """A line of a bulk load that did not go in."""
+    """A line of a bulk load that was not loaded."""
 
     line: Annotated[int, doc("Counted from 1.")]
     reason: str
 
 
 class LoadAnswer(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What became of a bulk load."""
+    """The report of a bulk load."""
 
-    accepted: Annotated[int, doc("Documents logged; a later line of the same id counts too.")]
-    rejected: Annotated[list[RejectedLine], doc("The first 1000 of them.")]
+    accepted: Annotated[int, doc("Documents logged; several lines with the same id all count.")]
+    rejected: Annotated[list[RejectedLine], doc("The first 1000 rejected lines.")]
     rejected_total: int
     applied: Annotated[bool, doc("Whether they can be found.")]
     inferred_fields: Annotated[
-        dict[str, str] | None, doc("The fields that the first documents gave the collection.")
+        dict[str, str] | None, doc("The collection's fields, if inferred from these documents.")
     ] = None
 
 
@@ -43,7 +43,7 @@ class WeightedField(msgspec.Struct, frozen=True, omit_defaults=True):
     type: Literal["text"]
     weight: Annotated[
         int,
-        Meta(ge=0, le=10, description="How often its words count where a query names no field."),
+        Meta(ge=0, le=10, description="How often its words count if a query names no field."),
     ] = 1
 
 
@@ -54,8 +54,8 @@ class CollectionAnswer(msgspec.Struct, frozen=True):
     fields: Annotated[
         dict[str, FieldType | WeightedField] | None, doc("null until inferred from documents.")
     ]
-    rank_profile: Annotated[str, doc("That of a search which names none.")]
-    rank_profiles: Annotated[list[str], doc("Those that a search may name.")]
+    rank_profile: Annotated[str, doc("Profile of searches that name none.")]
+    rank_profiles: Annotated[list[str], doc("Profiles that a search may name.")]
     language: str
     documents: int
     shards: list[ShardDocuments]
@@ -82,13 +82,13 @@ class CollectionBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class OptimiseAnswer(msgspec.Struct, frozen=True):
-    """When the optimising of a collection's text indexes was asked for."""
+    """When optimising a collection's text indexes was requested."""
 
     wanted_at_ms: Annotated[
         int,
         doc(
-            "It is done once `collections[].index` in the status shows this time, or a later "
-            "one, and no replica waiting."
+            "It is done once `collections[].index` in the status shows this time or a later one, "
+            "and no waiting replica."
         ),
     ]
 
@@ -97,40 +97,40 @@ class CoveragePoint(msgspec.Struct, frozen=True):
     """One point of a curve."""
 
     deadline_ms: float
-    coverage: Annotated[float, doc("Share of the documents that is reached, from 0 to 1.")]
+    coverage: Annotated[float, doc("Share of the documents that is covered, from 0 to 1.")]
 
 
 class CoverageGain(msgspec.Struct, frozen=True):
-    """What more time would have given."""
+    """The coverage that more time would have given."""
 
-    extra_ms: Annotated[float, doc("The least that would have given it, in ms.")]
-    coverage: Annotated[float, doc("What would have been reached, from 0 to 1.")]
+    extra_ms: Annotated[float, doc("Smallest additional time that would have sufficed, in ms.")]
+    coverage: Annotated[float, doc("The coverage with it, from 0 to 1.")]
 
 
 class CoverageReport(msgspec.Struct, frozen=True):
-    """What coverage queries reach on average by which deadline, late replies included."""
+    """The mean coverage of queries by each deadline, including late replies."""
 
-    deadline_ms: Annotated[float, doc("The deadline that `coverage` and `gain` speak of.")]
+    deadline_ms: Annotated[float, doc("The deadline of `coverage` and `gain`.")]
     coverage: Annotated[
         float | None,
         doc(
-            "Share of the documents that is reached by it, from 0 to 1; null before the first "
+            "Share of the documents that is covered by it, from 0 to 1; null before the first "
             "query."
         ),
     ]
     gain: Annotated[
         CoverageGain | None,
         doc(
-            "The most that up to half of the deadline more would have given; null where nothing, "
-            "as far as is known."
+            "The gain from up to half of the deadline in addition; null if there is none, as far "
+            "as is known."
         ),
     ]
     points: Annotated[
-        list[CoveragePoint], doc("The curve, ascending; from the last on nothing more is known.")
+        list[CoveragePoint], doc("The curve, ascending; unknown beyond the last point.")
     ]
 
 
 class CurveAnswer(CoverageReport, frozen=True):
-    """The whole curve of a collection, by the queries of the gateway that answers."""
+    """The whole curve of a collection, from this gateway's queries."""
 
     name: str

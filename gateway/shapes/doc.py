@@ -1,4 +1,4 @@
-"""What a member of a shape means."""
+"""Descriptions of the members of shapes."""
 
 from msgspec import Meta
 

@@ -1,4 +1,4 @@
-"""What is wrong with a request: every member that is at fault, with the reason."""
+"""Finds every invalid member of a request, with the reason."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -20,7 +20,7 @@ _WRONG_TYPE: Final[Mapping[Any, str]] = {
     bool: "should be a valid boolean",
     bool | tuple[str, ...]: "should be true, false or a list of names",
 }
-# Limit → whether a value is beyond it, and what it should be instead.
+# Limit → whether a value exceeds it, and what it should be instead.
 _LIMITS: Final[Mapping[str, tuple[Callable[[Any, Any], bool], str]]] = {
     "ge": (lambda value, limit: value < limit, "be greater than or equal to {}"),
     "gt": (lambda value, limit: value <= limit, "be greater than {}"),
@@ -30,14 +30,14 @@ _LIMITS: Final[Mapping[str, tuple[Callable[[Any, Any], bool], str]]] = {
 
 
 def checked(kind: type[T], given: Mapping[str, Any]) -> T:
-    """Make a request of its members.
+    """Make a request from its members.
 
     Args:
         kind: its shape.
         given: name of a member → its value.
 
     Raises:
-        BadBodyError: names every member that is at fault, with the reason.
+        BadBodyError: names every invalid member, with the reason.
     """
     try:
         return msgspec.convert(given, kind)
@@ -72,17 +72,17 @@ class _Member(NamedTuple):
 def _members(kind: type[msgspec.Struct]) -> list[_Member]:
     return [
         _Member(
-            name=one.name,
-            kind=one.type,
-            is_required=one.default is NODEFAULT,
-            alone=msgspec.defstruct(one.name, [(one.name, one.type)]),
+            name=member.name,
+            kind=member.type,
+            is_required=member.default is NODEFAULT,
+            alone=msgspec.defstruct(member.name, [(member.name, member.type)]),
         )
-        for one in msgspec.structs.fields(kind)
+        for member in msgspec.structs.fields(kind)
     ]
 
 
 def _reason(kind: Any, value: Any) -> str:
-    """Say why a value is not of a kind."""
+    """Say why a value is not valid for a type."""
     limits: list[Meta] = []
     if get_origin(kind) is Annotated:
         kind, *limits = get_args(kind)

@@ -1,4 +1,4 @@
-"""What operators ask for and see: breakers by hand, snapshots, the quarantine, what runs out."""
+"""Shapes for operators: breakers set by hand, snapshots, the quarantine, shortages."""
 
 from typing import Annotated, Literal
 
@@ -10,13 +10,13 @@ ByHand = Literal["forced_open", "disabled", "closed"]
 
 
 class BreakerBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a breaker is set to by hand."""
+    """The state to set a breaker to."""
 
     state: ByHand
 
 
 class SnapshotAnswer(msgspec.Struct, frozen=True):
-    """When snapshots were asked for."""
+    """When snapshots were requested."""
 
     wanted_at_ms: Annotated[
         int,
@@ -29,29 +29,29 @@ class SnapshotAnswer(msgspec.Struct, frozen=True):
 
 
 class ShortageStatus(msgspec.Struct, frozen=True):
-    """Something that runs out at a worker, at the server or at the gateway that answers."""
+    """A shortage at a worker, at the server or at this gateway."""
 
     where: Annotated[str, doc("The worker's id, redis, or gateway.")]
-    shards: Annotated[list[int], doc("The shards that the worker stores.")]
+    shards: Annotated[list[int], doc("The shards of the worker.")]
     resource: Annotated[
         Literal["disk", "memory", "descriptors", "processes"],
-        doc("While disk or memory runs out, writes are refused."),
+        doc("During a shortage of disk or memory, writes are refused."),
     ]
     state: Literal["low", "full", "read_only"]
-    detail: Annotated[str, doc("How much is left, in words.")]
+    detail: Annotated[str, doc("The shortage, in words.")]
     since_ms: Annotated[int, doc("Since when, in ms since 1970.")]
-    free_bytes: Annotated[int | None, doc("What is left; null if unknown.")]
+    free_bytes: Annotated[int | None, doc("Free bytes; null if unknown.")]
 
 
 class QuarantinedQuery(msgspec.Struct, frozen=True):
     """A query that has killed scorers."""
 
-    fingerprint: Annotated[str, doc("What counts as the same query.")]
+    fingerprint: Annotated[str, doc("The same for queries that count as the same.")]
     query: Annotated[str, doc("Its beginning.")]
-    kills: Annotated[int, doc("Scorers that died under it, in all workers.")]
-    refused: Annotated[bool, doc("Whether it has killed enough to be refused.")]
-    until_ms: Annotated[int, doc("When it is forgotten, in ms since 1970 by Redis's clock.")]
-    workers: Annotated[list[str], doc("Whose scorers died.")]
+    kills: Annotated[int, doc("Scorers that died while running it, in all workers.")]
+    refused: Annotated[bool, doc("Whether it has killed enough scorers to be refused.")]
+    until_ms: Annotated[int, doc("When it will be forgotten, in ms since 1970 by Redis's clock.")]
+    workers: Annotated[list[str], doc("The workers whose scorers died.")]
 
 
 class QuarantineAnswer(msgspec.Struct, frozen=True):

@@ -1,4 +1,4 @@
-"""A failure as it is answered."""
+"""The answer to a failed request."""
 
 from typing import Annotated, Literal
 
@@ -16,33 +16,35 @@ Cause = Literal[
 
 
 class FieldError(msgspec.Struct, frozen=True, gc=False):
-    """One thing at fault in a request."""
+    """One fault in a request."""
 
     field: str
     reason: str
 
 
 class Problem(msgspec.Struct, frozen=True, gc=False):
-    """A failure, as RFC 9457 has it, with the members that its type adds."""
+    """A problem, as in RFC 9457, with the members that its type adds."""
 
     type: str
     title: str
     status: int
     detail: str
-    field: Annotated[str | UnsetType, doc("bad-request: what is at fault.")] = UNSET
-    reason: Annotated[str | UnsetType, doc("bad-request: why.")] = UNSET
-    position: Annotated[int | UnsetType | None, doc("bad-request: where in the field's value.")] = (
-        UNSET
-    )
-    errors: Annotated[list[FieldError] | UnsetType, doc("bad-request: all that is at fault.")] = (
-        UNSET
-    )
-    hits: Annotated[list[Hit] | UnsetType, doc("insufficient-coverage: what there is.")] = UNSET
+    field: Annotated[str | UnsetType, doc("bad-request: the invalid field.")] = UNSET
+    reason: Annotated[str | UnsetType, doc("bad-request: the reason.")] = UNSET
+    position: Annotated[
+        int | UnsetType | None, doc("bad-request: the position in the field's value.")
+    ] = UNSET
+    errors: Annotated[list[FieldError] | UnsetType, doc("bad-request: all faults.")] = UNSET
+    hits: Annotated[
+        list[Hit] | UnsetType, doc("insufficient-coverage: the hits that were found.")
+    ] = UNSET
     total_hits: Annotated[TotalHits | UnsetType, doc("insufficient-coverage: as in an answer.")] = (
         UNSET
     )
-    coverage: Annotated[Coverage | UnsetType, doc("insufficient-coverage: how far it got.")] = UNSET
-    shards: Annotated[Shards | UnsetType, doc("insufficient-coverage: who did what.")] = UNSET
+    coverage: Annotated[Coverage | UnsetType, doc("insufficient-coverage: as in an answer.")] = (
+        UNSET
+    )
+    shards: Annotated[Shards | UnsetType, doc("insufficient-coverage: as in an answer.")] = UNSET
     fetch: Annotated[Fetch | UnsetType | None, doc("insufficient-coverage: as in an answer.")] = (
         UNSET
     )
@@ -53,18 +55,18 @@ class Problem(msgspec.Struct, frozen=True, gc=False):
     deadline_ms: Annotated[float | UnsetType, doc("insufficient-coverage: as in an answer.")] = (
         UNSET
     )
-    cause: Annotated[Cause | UnsetType, doc("overloaded: what there is too much of.")] = UNSET
+    cause: Annotated[Cause | UnsetType, doc("overloaded: why the request was refused.")] = UNSET
     retry_after_s: Annotated[
         float | UnsetType,
-        doc("overloaded: Retry-After, which is in whole seconds, more exactly."),
+        doc("overloaded: exact value of Retry-After, which is in whole seconds."),
     ] = UNSET
     shortages: Annotated[
-        list[ShortageStatus] | UnsetType, doc("insufficient-storage: what runs out, and where.")
+        list[ShortageStatus] | UnsetType, doc("insufficient-storage: the shortages.")
     ] = UNSET
     accepted: Annotated[
         int | UnsetType, doc("unavailable and insufficient-storage, of a load: documents logged.")
     ] = UNSET
-    rejected: Annotated[list[RejectedLine] | UnsetType, doc("Beside `accepted`.")] = UNSET
-    rejected_total: Annotated[int | UnsetType, doc("Beside `accepted`.")] = UNSET
-    applied: Annotated[bool | UnsetType, doc("Beside `accepted`.")] = UNSET
-    inferred_fields: Annotated[dict[str, str] | UnsetType, doc("Beside `accepted`.")] = UNSET
+    rejected: Annotated[list[RejectedLine] | UnsetType, doc("Accompanies `accepted`.")] = UNSET
+    rejected_total: Annotated[int | UnsetType, doc("Accompanies `accepted`.")] = UNSET
+    applied: Annotated[bool | UnsetType, doc("Accompanies `accepted`.")] = UNSET
+    inferred_fields: Annotated[dict[str, str] | UnsetType, doc("Accompanies `accepted`.")] = UNSET

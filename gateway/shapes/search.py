@@ -1,4 +1,4 @@
-"""A search as it is asked."""
+"""The body of a search."""
 
 from typing import Annotated, Literal
 
@@ -9,30 +9,30 @@ from hedgerow.gateway.shapes.doc import doc
 
 
 class Search(msgspec.Struct, frozen=True, gc=False):
-    """A search of a collection, with the limits and defaults that hold for every gateway."""
+    """A search of a collection, with the limits and defaults that are the same in every gateway."""
 
     collection: str
     query: Annotated[str, doc("The query: words, phrases, fields, ranges; see docs/ranking.md.")]
-    k: Annotated[int, Meta(ge=1, description="Most hits wanted.")] = 10
+    k: Annotated[int, Meta(ge=1, description="Maximum number of hits.")] = 10
     deadline_ms: Annotated[
-        float, Meta(gt=0, description="The answer leaves within so long, in ms.")
+        float, Meta(gt=0, description="Time within which the answer leaves the gateway, in ms.")
     ] = 300.0
     rank_profile: Annotated[
         str | None, doc("Name of a configured rank profile; the collection's own if null.")
     ] = None
-    filter: Annotated[str, doc("Query that hits must match too, without a say in their score.")] = (
-        ""
-    )
+    filter: Annotated[
+        str, doc("Query that hits must match too, without effect on their score.")
+    ] = ""
     fields: Annotated[
         bool | tuple[str, ...],
-        doc("Fields wanted in each hit: a list of names, true (all), false (none)."),
+        doc("Fields to return for each hit: a list of names, true (all), false (none)."),
     ] = True
     minimum_coverage: Annotated[
         float,
         Meta(
             ge=0,
             le=1,
-            description="Least share of the documents that the answer must reflect, 0 to 1.",
+            description="Smallest share of the documents that the answer must reflect, 0 to 1.",
         ),
     ] = 0.0
     wait_for: Annotated[
@@ -40,15 +40,16 @@ class Search(msgspec.Struct, frozen=True, gc=False):
         Meta(
             gt=0,
             le=1,
-            description="Share of the documents that is enough: once it is covered, the rest is "
-            "waited for only a part of the time left.",
+            description="Share of the documents that suffices: once it is covered, the gateway "
+            "waits for the rest only during a part of the remaining time.",
         ),
     ] = 1.0
-    explain: Annotated[bool, doc("Whether every shard is detailed, or only those not ok.")] = False
+    explain: Annotated[bool, doc("Whether to detail every shard, or only those not ok.")] = False
     syntax: Annotated[
-        Literal["lenient", "strict"], doc("Whether an error in the query is repaired, or refused.")
+        Literal["lenient", "strict"],
+        doc("Whether to repair an error in the query, or to refuse it."),
     ] = "lenient"
     priority: Annotated[
         Literal["interactive", "batch"],
-        doc("batch is refused first when there is too much to do."),
+        doc("Under overload, batch queries are refused first."),
     ] = "interactive"

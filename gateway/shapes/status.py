@@ -23,14 +23,14 @@ class BreakerTransition(msgspec.Struct, frozen=True):
 
 
 class BreakerDetail(msgspec.Struct, frozen=True):
-    """What a breaker knows of its shard."""
+    """The window of a breaker, and its transitions."""
 
     consecutive_failures: int
     calls: Annotated[int, doc("Calls in the sliding window.")]
     failure_rate: Annotated[float | None, doc("Failures among them, in percent.")]
     slow_call_rate: Annotated[float | None, doc("Slow ones among them, in percent.")]
     retry_in_s: Annotated[
-        float | None, doc("Time until a call may be let through; null while forced open.")
+        float | None, doc("Time until a call may be allowed; null while forced open.")
     ]
     transitions: Annotated[list[BreakerTransition], doc("The last 32, oldest first.")]
 
@@ -40,7 +40,7 @@ class ShardStatus(msgspec.Struct, frozen=True, kw_only=True):
 
     shard: int
     workers: Annotated[list[str], doc("Live workers that serve it.")]
-    replicas: Annotated[int, doc("Live replicas of it that they serve.")]
+    replicas: Annotated[int, doc("Live replicas of the shard.")]
     breaker: Annotated[State, doc("State of this gateway's breaker.")]
     breaker_detail: BreakerDetail
     profile_breakers: Annotated[
@@ -50,43 +50,43 @@ class ShardStatus(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = {}
     backlog: Annotated[
-        int | None, doc("Search requests that wait in its queue; null when Redis does not answer.")
+        int | None, doc("Search requests waiting in its queue; null if Redis does not answer.")
     ]
-    documents: Annotated[dict[str, int], doc("Collection to documents that it holds.")]
+    documents: Annotated[dict[str, int], doc("Collection to number of documents.")]
 
 
 class StatisticsStatus(msgspec.Struct, frozen=True):
-    """How a collection's term statistics stand."""
+    """The state of a collection's term statistics."""
 
     shards: Annotated[
-        int | None, doc("Shards that have told theirs; null when Redis does not answer.")
+        int | None, doc("Shards that have reported theirs; null if Redis does not answer.")
     ]
     changes_behind: Annotated[
         int | None,
         doc(
-            "Documents put in, replaced or deleted that they do not count yet; null when Redis "
+            "Documents added, replaced or deleted that they do not include yet; null if Redis "
             "does not answer."
         ),
     ]
-    is_current: Annotated[bool, doc("Whether their sum counts every change.")]
+    is_current: Annotated[bool, doc("Whether their sum includes every change.")]
     is_spread: Annotated[bool, doc("Whether every worker with documents ranks by that sum.")]
 
 
 class IndexStatus(msgspec.Struct, frozen=True):
-    """How a collection's text indexes are, and how their optimising stands."""
+    """The state of a collection's text indexes, and of their optimising."""
 
     segments: Annotated[
-        int, doc("Of the index that has the most; a search of a shard looks into all of its.")
+        int, doc("Segments of the index with the most; a search of a shard reads all segments.")
     ]
     wanted_at_ms: Annotated[
         int | None,
-        doc("When optimising was last asked for, in ms since 1970 by Redis; null if never."),
+        doc("When optimising was last requested, in ms since 1970 by Redis; null if never."),
     ]
     waiting: Annotated[
         int | None,
         doc(
-            "Replicas that have yet to do so, of those that are live; a shard without any counts "
-            "as one. Null when Redis does not answer."
+            "Live replicas that have yet to optimise; a shard without a live replica counts as "
+            "one. Null if Redis does not answer."
         ),
     ]
 
@@ -100,27 +100,27 @@ class CollectionStatus(msgspec.Struct, frozen=True):
     index: IndexStatus
     coverage_curve: Annotated[
         CoverageReport,
-        doc("At the default deadline, with a handful of points, by this gateway's queries."),
+        doc("At the default deadline, with a few points, from this gateway's queries."),
     ]
 
 
 class SnapshotStatus(msgspec.Struct, frozen=True):
-    """The newest snapshot of one shard; null where there is none."""
+    """The newest snapshot of one shard; members are null if there is none."""
 
     shard: int
     id: Annotated[str | None, doc("Its name on the target.")]
-    position: Annotated[str | None, doc("The last log entry that is in it.")]
-    made_at_ms: Annotated[int | None, doc("When it was begun, in ms since 1970 by Redis.")]
+    position: Annotated[str | None, doc("The last log entry in it.")]
+    made_at_ms: Annotated[int | None, doc("When it was started, in ms since 1970 by Redis.")]
     documents: int | None
     bytes: int | None
-    log_kept: Annotated[int, doc("Applied log entries that are kept for the next one.")]
-    is_running: Annotated[bool, doc("Whether one is being made.")]
+    log_kept: Annotated[int, doc("Applied log entries that are kept for the next snapshot.")]
+    is_running: Annotated[bool, doc("Whether a snapshot is being made.")]
     failed_at_ms: Annotated[int | None, doc("When the last attempt failed, if it did.")]
     error: Annotated[str, doc("Why.")]
 
 
 class RedisStatus(msgspec.Struct, frozen=True):
-    """The server; all but `connected` is null when it does not answer."""
+    """The server; all members but `connected` are null if it does not answer."""
 
     connected: bool
     name: str | None
@@ -129,17 +129,17 @@ class RedisStatus(msgspec.Struct, frozen=True):
 
 
 class HedgeCounts(msgspec.Struct, frozen=True):
-    """What became of second copies."""
+    """How second copies ended."""
 
     sent: int
     won: Annotated[int, doc("The second copy answered first.")]
-    lost_before_start: Annotated[int, doc("Taken off the queue again.")]
-    lost_while_running: Annotated[int, doc("A worker had it when the first copy answered.")]
-    refused: Annotated[int, doc("Not sent, since max_extra_load was used up.")]
+    lost_before_start: Annotated[int, doc("Removed from the queue.")]
+    lost_while_running: Annotated[int, doc("A worker had started it when the first copy answered.")]
+    refused: Annotated[int, doc("Not sent because max_extra_load was used up.")]
 
 
 class Hedges(msgspec.Struct, frozen=True):
-    """Second copies of what one worker had started and not answered in time."""
+    """Second copies of requests that a worker had started but not answered in time."""
 
     search: HedgeCounts
     fetch: HedgeCounts
@@ -154,11 +154,11 @@ class ProfileAdmission(msgspec.Struct, frozen=True):
 
 
 class AdmissionStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """What admission control of this gateway lets in and refuses."""
+    """The admission control of this gateway."""
 
     enabled: bool
     limit: Annotated[int, doc("Queries that may be in flight, as learnt.")]
-    in_flight: Annotated[dict[str, int], doc("Priority to queries that were let in.")]
+    in_flight: Annotated[dict[str, int], doc("Priority to queries in flight.")]
     refused: Annotated[
         dict[str, dict[str, int]], doc("Cause to priority to queries refused since the start.")
     ]
@@ -171,14 +171,14 @@ class AdmissionStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RequestsRefused(msgspec.Struct, frozen=True):
-    """Requests refused since the start, that are neither searches nor bulk loads."""
+    """Refusals since the start of requests other than searches and bulk loads."""
 
     requests: Annotated[int, doc("Because max_requests were in progress.")]
-    share: Annotated[int, doc("Because the key or address had used up its share of them.")]
+    share: Annotated[int, doc("Because the key or address had used up its share.")]
 
 
 class RequestsStatus(msgspec.Struct, frozen=True):
-    """The requests that are neither searches nor bulk loads."""
+    """The requests other than searches and bulk loads."""
 
     limit: Annotated[int, doc("Requests that may be in progress (max_requests).")]
     in_flight: Annotated[int, doc("Requests in progress.")]
@@ -189,35 +189,35 @@ class RefusedAddress(msgspec.Struct, frozen=True):
     """An address that sends no key."""
 
     address: Annotated[
-        str, doc("IPv4 address, or IPv6 network; empty for all that are too many to tell apart.")
+        str, doc("IPv4 address, or IPv6 network; empty for further addresses together.")
     ]
-    refused: Annotated[int, doc("What was refused to it, while it has been remembered.")]
+    refused: Annotated[int, doc("Refusals to it, since it has been remembered.")]
 
 
 class AddressesStatus(msgspec.Struct, frozen=True):
-    """Searches and requests refused because of the share of an address that sends no key."""
+    """Searches and requests refused because an address without a key used up its share."""
 
     refused: Annotated[int, doc("Since the start, for all addresses.")]
     most_refused: Annotated[
         list[RefusedAddress],
-        doc("Of the addresses that are remembered, the eight with most, the first first."),
+        doc("The eight remembered addresses with most refusals, most first."),
     ]
 
 
 class AnswersStatus(msgspec.Struct, frozen=True):
     """The documents of answers that this gateway holds until their clients have read them."""
 
-    held_bytes: Annotated[int, doc("Bytes that are held, except in replies of up to 64 KiB.")]
+    held_bytes: Annotated[int, doc("Bytes held, except in replies of up to 64 KiB.")]
     refused: Annotated[int, doc("Replies dropped since the start because of max_held_bytes.")]
 
 
 class GatewayStatus(msgspec.Struct, frozen=True, kw_only=True):
     """The gateway that answers."""
 
-    id: Annotated[str, doc("Another one at each start.")]
+    id: Annotated[str, doc("Changes at each start.")]
     version: str
-    in_flight: Annotated[int, doc("Searches under way.")]
-    counters: Annotated[dict[str, int], doc("Event to how often it happened since the start.")]
+    in_flight: Annotated[int, doc("Searches in flight.")]
+    counters: Annotated[dict[str, int], doc("Event to number of occurrences since the start.")]
     answers: AnswersStatus = AnswersStatus(held_bytes=0, refused=0)
     loop: LoopLoad
     hedges: Hedges
@@ -231,7 +231,7 @@ class GatewayStatus(msgspec.Struct, frozen=True, kw_only=True):
     access: AccessStatus = msgspec.field(
         default_factory=lambda: AccessStatus(open=False, keys=[], keys_error="")
     )
-    clock_error_us: Annotated[float, doc("How well it knows the time of Redis's clock.")]
+    clock_error_us: Annotated[float, doc("Largest error of its estimate of Redis's clock.")]
 
 
 class StatusAnswer(msgspec.Struct, frozen=True, kw_only=True):
@@ -240,8 +240,8 @@ class StatusAnswer(msgspec.Struct, frozen=True, kw_only=True):
     shards: list[ShardStatus]
     workers: list[WorkerStatus]
     collections: list[CollectionStatus]
-    shortages: Annotated[list[ShortageStatus], doc("What runs out, and where.")] = []
-    quarantine: Annotated[list[QuarantinedQuery], doc("Empty when Redis does not answer.")]
-    snapshots: Annotated[list[SnapshotStatus], doc("Empty when Redis does not answer.")]
+    shortages: Annotated[list[ShortageStatus], doc("The shortages.")] = []
+    quarantine: Annotated[list[QuarantinedQuery], doc("Empty if Redis does not answer.")]
+    snapshots: Annotated[list[SnapshotStatus], doc("Empty if Redis does not answer.")]
     redis: RedisStatus
     gateway: GatewayStatus

@@ -8,48 +8,50 @@ from hedgerow.gateway.shapes.doc import doc
 
 
 class ProfileLoad(msgspec.Struct, frozen=True):
-    """What one rank profile's functions hold of a lane."""
+    """The places of a lane that one rank profile's functions occupy."""
 
-    most: Annotated[int, doc("Threads or processes that it may hold.")]
-    held: Annotated[int, doc("Those that it holds.")]
-    refused: Annotated[int, doc("Calls refused since the start, because it held all of them.")]
+    most: Annotated[int, doc("Threads or processes that it may occupy.")]
+    held: Annotated[int, doc("Threads or processes that it occupies.")]
+    refused: Annotated[
+        int, doc("Calls refused since the start because it occupied as many as it may.")
+    ]
 
 
 class ScorerLane(msgspec.Struct, frozen=True, kw_only=True):
     """A lane of processes."""
 
-    capacity: Annotated[int, doc("Processes that there should be.")]
+    capacity: Annotated[int, doc("Configured number of processes.")]
     alive: Annotated[int, doc("Processes that can take work.")]
-    busy: Annotated[int, doc("Processes that have work.")]
-    waiting: Annotated[int, doc("Works that wait for a process.")]
-    in_flight: Annotated[int, doc("Works that processes have been given.")]
+    busy: Annotated[int, doc("Processes that are working.")]
+    waiting: Annotated[int, doc("Tasks that wait for a process.")]
+    in_flight: Annotated[int, doc("Tasks that are given to processes.")]
     restarts: Annotated[int, doc("Processes that ended and were replaced.")]
-    crashes: Annotated[int, doc("Processes that died under work.")]
-    killed: Annotated[int, doc("Processes killed since they ignored their budget.")]
+    crashes: Annotated[int, doc("Processes that died during a task.")]
+    killed: Annotated[int, doc("Processes killed because they exceeded their budget.")]
     recycled: Annotated[
-        int, doc("Processes replaced since they had grown beyond scorer_max_memory_mb.")
+        int, doc("Processes replaced because they had exceeded scorer_max_memory_mb.")
     ]
-    service_us: Annotated[float, doc("Moving average of the time of one work, in µs.")]
+    service_us: Annotated[float, doc("Moving average of the time of a task, in µs.")]
     quarantined: Annotated[int, doc("Queries that are refused.")]
-    profiles: Annotated[dict[str, ProfileLoad], doc("Rank profile to what it holds.")] = {}
-    pids: Annotated[list[int], doc("The processes; 0 for one that is down.")]
+    profiles: Annotated[dict[str, ProfileLoad], doc("Rank profile to what it occupies.")] = {}
+    pids: Annotated[list[int], doc("The process ids; 0 for a process that is down.")]
 
 
 class ThreadLane(msgspec.Struct, frozen=True, kw_only=True):
     """The threads of blocking calls."""
 
-    capacity: Annotated[int, doc("Threads that there are.")]
-    busy: Annotated[int, doc("Threads in a call, lost ones included.")]
-    lost: Annotated[int, doc("Threads whose call has not come back in time.")]
+    capacity: Annotated[int, doc("Number of threads.")]
+    busy: Annotated[int, doc("Threads in a call, including lost ones.")]
+    lost: Annotated[int, doc("Threads whose call has not returned in time.")]
     waiting: Annotated[int, doc("Calls that wait for a thread.")]
-    late: Annotated[int, doc("Calls, ever, that were no longer waited for.")]
-    profiles: Annotated[dict[str, ProfileLoad], doc("Rank profile to what it holds.")] = {}
+    late: Annotated[int, doc("Calls since the start that did not return in time.")]
+    profiles: Annotated[dict[str, ProfileLoad], doc("Rank profile to what it occupies.")] = {}
 
 
 class LoopLoad(msgspec.Struct, frozen=True):
     """How late an event loop has been."""
 
-    lags: Annotated[int, doc("How often the loop lagged over the threshold.")]
+    lags: Annotated[int, doc("How often the lag exceeded the threshold.")]
     max_lag_ms: Annotated[float, doc("The worst lag since the start.")]
 
 
@@ -74,28 +76,28 @@ class WorkDone(msgspec.Struct, frozen=True):
 
 
 class Ledger(msgspec.Struct, frozen=True):
-    """What a worker's work since its start was for."""
+    """How a worker's requests since its start ended."""
 
     answered: Annotated[WorkDone, doc("A reply was sent.")]
-    dropped: Annotated[WorkDone, doc("Never started: expired or cancelled before.")]
-    stopped: Annotated[WorkDone, doc("Stopped when nobody waited any more.")]
-    killed: Annotated[WorkDone, doc("Ran on regardless, and was killed with its scorer.")]
+    dropped: Annotated[WorkDone, doc("Expired or cancelled before it was started.")]
+    stopped: Annotated[WorkDone, doc("Stopped because the result was no longer needed.")]
+    killed: Annotated[WorkDone, doc("Did not stop, and was killed with its scorer.")]
     late: Annotated[
         WorkDone, doc("A reply was sent after its deadline, for the gateway to learn from.")
     ]
-    unused: Annotated[WorkDone, doc("Ran to its end, too late for anybody.")]
-    unstoppable: Annotated[WorkDone, doc("Blocking calls that ran on with nobody waiting.")]
+    unused: Annotated[WorkDone, doc("Ran to its end too late to be used.")]
+    unstoppable: Annotated[
+        WorkDone, doc("Blocking calls that ran on although the result was no longer needed.")
+    ]
 
 
 class ProbationStatus(msgspec.Struct, frozen=True):
     """Why a worker is on probation."""
 
-    gateway: Annotated[str, doc("Id of the gateway that says so, and that tries it.")]
-    reason: Annotated[str, doc("In what it differs from its replicas.")]
+    gateway: Annotated[str, doc("Id of the gateway that decided it and sends shadow requests.")]
+    reason: Annotated[str, doc("How it differs from other replicas.")]
     since_ms: Annotated[int, doc("When it began, a Unix time in ms.")]
-    until_ms: Annotated[
-        int, doc("When that word ends if its gateway no longer renews it, a Unix time in ms.")
-    ]
+    until_ms: Annotated[int, doc("When it ends unless that gateway renews it, a Unix time in ms.")]
 
 
 class SetAsideStatus(msgspec.Struct, frozen=True):
@@ -103,7 +105,7 @@ class SetAsideStatus(msgspec.Struct, frozen=True):
 
     bytes: Annotated[int, doc("Their size on disk.")] = 0
     dropped: Annotated[
-        int, doc("Documents removed since the start, the oldest first, for want of room.")
+        int, doc("Documents removed since the start to make room, oldest first.")
     ] = 0
 
 
@@ -114,9 +116,11 @@ class WorkerStatus(msgspec.Struct, frozen=True, kw_only=True):
     pid: int
     host: str
     shards: Annotated[list[int], doc("Shards that it serves.")]
-    gaps: Annotated[list[int], doc("Shards it does not serve, having missed logged writes.")]
+    gaps: Annotated[
+        list[int], doc("Shards it does not serve, because it has missed logged writes.")
+    ]
     behind: Annotated[
-        list[int], doc("Shards it does not serve yet, since other replicas have applied more.")
+        list[int], doc("Shards it does not serve yet, because other replicas have applied more.")
     ]
     on_probation: Annotated[
         bool, doc("Whether it is on probation: it leaves live requests to other replicas.")
@@ -124,18 +128,20 @@ class WorkerStatus(msgspec.Struct, frozen=True, kw_only=True):
     probation: Annotated[ProbationStatus | None, doc("Why, and until when; null if it is not.")]
     leaves: Annotated[
         list[int],
-        doc("Shards whose live requests it leaves to others now; not those that have none."),
+        doc(
+            "Shards whose live requests it leaves to others now; not those without another replica."
+        ),
     ]
     version: str
     age_ms: Annotated[int, doc("Time since its last heartbeat.")]
     uptime_ms: Annotated[int, doc("From its start to that heartbeat.")]
     lanes: Lanes
-    counters: Annotated[dict[str, int], doc("Event to how often it happened since the start.")]
+    counters: Annotated[dict[str, int], doc("Event to number of occurrences since the start.")]
     ledger: Ledger
     log_backlog: Annotated[
-        dict[str, int], doc("Shard to log entries that some replica has yet to apply.")
+        dict[str, int], doc("Shard to number of log entries that some replica has yet to apply.")
     ]
     documents: Annotated[
-        dict[str, dict[str, int]], doc("Shard to collection to documents that it holds.")
+        dict[str, dict[str, int]], doc("Shard to collection to number of documents.")
     ]
     set_aside: SetAsideStatus = SetAsideStatus()

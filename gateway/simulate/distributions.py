@@ -1,7 +1,7 @@
-"""Distributions of durations: as they stand in a scenario, and as a function that draws from them.
+"""Distributions of durations, as in a scenario, and functions that draw from them.
 
-Each is a frozen model that validates itself, and `sampler(rng)` makes a function without arguments
-that draws, in s. Drawing costs 0.2 to 0.6 µs.
+Each is a frozen model that validates itself; `sampler(rng)` makes a function without arguments
+that draws a duration, in s. Drawing costs 0.2 to 0.6 µs.
 """
 
 import math
@@ -19,26 +19,26 @@ PositiveMilliseconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class Part(BaseModel):
-    """A part of a scenario: frozen, and no member that it does not know."""
+    """A part of a scenario: frozen, and refuses unknown members."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Constant(Part):
-    """Always the same."""
+    """Always the same duration."""
 
     kind: Literal["constant"]
     ms: Milliseconds
 
     def sampler(self, rng: random.Random) -> Sampler:
-        """Draw in s."""
+        """Make a function that draws, in s."""
         del rng
         value_s = self.ms / 1000
         return lambda: value_s
 
 
 class Uniform(Part):
-    """Anything between two bounds, alike."""
+    """Uniform between two bounds."""
 
     kind: Literal["uniform"]
     low_ms: Milliseconds
@@ -51,7 +51,7 @@ class Uniform(Part):
         return self
 
     def sampler(self, rng: random.Random) -> Sampler:
-        """Draw in s."""
+        """Make a function that draws, in s."""
         low_s, width_s, draw = self.low_ms / 1000, (self.high_ms - self.low_ms) / 1000, rng.random
         return lambda: low_s + width_s * draw()
 
@@ -64,7 +64,7 @@ class Exponential(Part):
     offset_ms: Milliseconds = 0.0
 
     def sampler(self, rng: random.Random) -> Sampler:
-        """Draw in s."""
+        """Make a function that draws, in s."""
         offset_s, mean_s, draw, log = (
             self.offset_ms / 1000,
             self.mean_ms / 1000,
@@ -82,17 +82,17 @@ class LogNormal(Part):
     sigma: Annotated[float, Field(gt=0, le=10)]
 
     def sampler(self, rng: random.Random) -> Sampler:
-        """Draw in s."""
+        """Make a function that draws, in s."""
         draw, mu, sigma = rng.lognormvariate, math.log(self.median_ms / 1000), self.sigma
         return lambda: draw(mu, sigma)
 
 
 class Quantiles(Part):
-    """What was measured: value at percentile, and between them a straight line of log to log.
+    """Measured percentiles, interpolated linearly on logarithmic axes.
 
-    The logarithm of the value goes linearly with that of the share of larger ones, so between two
-    points lies a Pareto law: what is known of a tail is mostly a few of its percentiles. Above the
-    last point the last line goes on; below the first (which may be at 0) values are as the first.
+    Between two points, the logarithm of the value is linear in that of the share of larger values,
+    which is a Pareto law: often a few percentiles are all that is known of a tail. Above the last
+    point, the last line continues; below the first (which may be at 0), the value is the first's.
     """
 
     kind: Literal["quantiles"]
@@ -106,9 +106,9 @@ class Quantiles(Part):
             try:
                 percents.append(float(percent))
             except ValueError:
-                raise ValueError(f"{percent!r} is no percentile") from None
+                raise ValueError(f"{percent!r} is not a percentile") from None
         if len(value) < 2:
-            raise ValueError("needs two percentiles at least")
+            raise ValueError("needs at least two percentiles")
         if not all(0 <= percent < 100 for percent in percents):
             raise ValueError("percentiles are from 0 to below 100")
         if sorted(percents) != percents or len(set(percents)) < len(percents):
@@ -118,7 +118,7 @@ class Quantiles(Part):
         return value
 
     def sampler(self, rng: random.Random) -> Sampler:
-        """Draw in s."""
+        """Make a function that draws, in s."""
         # With u uniform, e = -log(1-u) is at a percentile p when it is -log(1 - p/100).
         depths = [-math.log(1 - float(percent) / 100) for percent in self.ms]
         logs = [math.log(value / 1000) for value in self.ms.values()]
@@ -140,20 +140,20 @@ class Quantiles(Part):
 
 
 class Component(Part):
-    """One of a mixture's distributions, and how often it is drawn from."""
+    """One of a mixture's distributions, and its weight."""
 
     weight: Annotated[float, Field(gt=0, allow_inf_nan=False)]
     of: "Distribution"
 
 
 class Mixture(Part):
-    """Now this, now that: each draw is from one of several, by weight."""
+    """Draws each time from one of several distributions, chosen by weight."""
 
     kind: Literal["mixture"]
     parts: Annotated[tuple[Component, ...], Field(min_length=1)]
 
     def sampler(self, rng: random.Random) -> Sampler:
-        """Draw in s."""
+        """Make a function that draws, in s."""
         total = sum(part.weight for part in self.parts)
         bounds = [*accumulate(part.weight / total for part in self.parts)][:-1]
         samplers = [part.of.sampler(rng) for part in self.parts]
@@ -166,26 +166,26 @@ class Mixture(Part):
 
 
 class Sum(Part):
-    """Several durations, one after the other."""
+    """The sum of several durations."""
 
     kind: Literal["sum"]
     parts: Annotated[tuple["Distribution", ...], Field(min_length=1)]
 
     def sampler(self, rng: random.Random) -> Sampler:
-        """Draw in s."""
+        """Make a function that draws, in s."""
         samplers = [part.sampler(rng) for part in self.parts]
         return lambda: sum(draw() for draw in samplers)
 
 
 class Capped(Part):
-    """As another one, and never more than `most_ms`."""
+    """Another distribution, cut off at `most_ms`."""
 
     kind: Literal["capped"]
     of: "Distribution"
     most_ms: PositiveMilliseconds
 
     def sampler(self, rng: random.Random) -> Sampler:
-        """Draw in s."""
+        """Make a function that draws, in s."""
         draw, most_s = self.of.sampler(rng), self.most_ms / 1000
         return lambda: min(draw(), most_s)
 

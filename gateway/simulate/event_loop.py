@@ -1,4 +1,4 @@
-"""An event loop in virtual time: when nothing is ready, its clock jumps to what is due next."""
+"""An event loop in virtual time: when nothing is ready, its clock jumps to the next due time."""
 
 import asyncio
 import itertools
@@ -9,26 +9,26 @@ from heapq import heappop, heappush
 from types import SimpleNamespace
 from typing import Any
 
-_RESOLUTION_S = 1e-9  # timers that are no further apart run together
+_RESOLUTION_S = 1e-9  # timers within this distance run together
 
 
 class VirtualLoop(asyncio.BaseEventLoop):
-    """An asyncio event loop without a selector, whose time passes by jumps.
+    """An asyncio event loop without a selector, whose time jumps.
 
-    Coroutines, futures and timers are asyncio's own. Beside them it keeps an agenda of bare calls
-    (`at`) for what happens a million times: a tuple on a heap in place of a timer handle, which
-    asyncio compares, runs in a context and guards at about 5 µs each; this costs about 1 µs. A call
-    of the agenda runs with `time()` exactly at its instant, one at a time, and whatever it makes
-    ready runs before the next.
+    Coroutines, futures and timers are asyncio's own. For events that occur a million times it also
+    has an agenda of plain calls (`at`): a tuple on a heap costs about 1 µs, while asyncio compares,
+    guards and runs a timer handle in a context for about 5 µs. A call of the agenda runs with
+    `time()` exactly at its instant, one at a time, and everything that it makes ready runs before
+    the next.
 
-    There is no I/O and there are no threads: nothing from outside can wake it.
+    There is no I/O and there are no threads, so nothing outside can wake it.
 
-    Timers of a real loop run late, since the system wakes it late or something else runs. So do
-    those of this one if `late` says by how much, in s; calls of the agenda, which stand for what
-    happens elsewhere, are on time.
+    Timers of a real loop run late, because the system wakes it late or other work is running. So
+    do the timers of this loop, by what `late` returns, in s. Calls of the agenda stand for events
+    in other processes and are on time.
     """
 
-    # CPython's own, of which its subclasses make use (selector_events.py, proactor_events.py).
+    # CPython's own, used by its subclasses (selector_events.py, proactor_events.py).
     _ready: deque[asyncio.Handle]
     _scheduled: list[asyncio.TimerHandle]
 
@@ -53,18 +53,18 @@ class VirtualLoop(asyncio.BaseEventLoop):
         await woken
 
     def at(self, when: float, call: Callable[[Any], object], subject: Any) -> None:
-        """Call `call(subject)` at `when`, in s; what is due at the same time runs in this order.
+        """Call `call(subject)` at `when`, in s; calls due at the same time run in the order added.
 
-        It cannot be taken back: who may change their mind looks again when called. What it raises
-        ends the run.
+        It cannot be cancelled: let `call` check whether it is still wanted. An exception ends the
+        run.
         """
         heappush(self._agenda, (when, next(self._order), call, subject))
 
     def _advance(self, timeout: float | None) -> list[Any]:
-        """Let time pass until something is ready; stands for the selector's `select`."""
+        """Advance the time until something is ready; takes the place of the selector's `select`."""
         ready, agenda, timers = self._ready, self._agenda, self._scheduled
         if timeout is None and not agenda and not ready:
-            raise RuntimeError("every task waits, and nothing is due: the simulation hangs")
+            raise RuntimeError("every task waits and nothing is due: the simulation hangs")
         while not ready:
             timer_due = timers[0].when() if timers else math.inf
             if self._late is not None and timers:
@@ -74,7 +74,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
             if not agenda or agenda[0][0] > timer_due:
                 if timers:
                     self._now = max(self._now, timer_due)
-                    # asyncio runs what is due before now + this, which must be more than now.
+                    # asyncio runs timers due before now + this, which must be greater than now.
                     self._clock_resolution = max(_RESOLUTION_S, 2 * math.ulp(self._now))
                 break
             when, _, call, subject = heappop(agenda)
@@ -83,7 +83,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         return []
 
     def _process_events(self, event_list: list[Any]) -> None:
-        """No I/O has happened."""
+        """There is no I/O."""
 
     def _write_to_self(self) -> None:
-        """Nobody sleeps that would have to be woken."""
+        """There is no sleeping selector to wake."""

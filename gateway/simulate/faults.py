@@ -1,4 +1,4 @@
-"""What goes wrong in a run: slow-downs, pauses and crashes, by the scenario's script."""
+"""The faults of a run: slow-downs, pauses and crashes, by the scenario's script."""
 
 import math
 import random
@@ -11,16 +11,16 @@ from hedgerow.gateway.simulate.shards import Shard, worker_name
 
 
 class ScriptedView:
-    """What the gateway knows of the cluster: a shard that is down is live until it is missed.
+    """The gateway's view of the cluster: a shard that is down counts as live until it is missed.
 
     Attributes:
-        live: for each shard, whether a worker serves it, as far as one knows.
-        num_live: for each shard, how many do.
-        died_at: for each shard, when one of them was missed last, in s; -inf for never.
+        live: for each shard, whether a worker serves it, as far as is known.
+        num_live: for each shard, how many workers do.
+        died_at: for each shard, when a worker was last missed, in s; -inf for never.
     """
 
     def __init__(self, run: Run) -> None:
-        """All shards are live."""
+        """Start with all shards live."""
         self.live = [True] * run.shards.count
         self.num_live = [run.shards.replicas] * run.shards.count
         self.died_at = [-math.inf] * run.shards.count
@@ -28,15 +28,15 @@ class ScriptedView:
 
     @property
     def most_live(self) -> int:
-        """The most workers that any shard has."""
+        """The largest number of workers of a shard."""
         return max(self.num_live)
 
     def workers_of(self, shard: int) -> list[str]:
-        """As many names as are live: who of them takes a copy is the shard's business."""
+        """Return as many names as are live: the shard decides which of them takes a copy."""
         return [worker_name(shard, replica) for replica in range(self.num_live[shard])]
 
     def lose(self, shard: int, now: float) -> None:
-        """A worker is missed."""
+        """A worker was missed."""
         self.died_at[shard] = now
         self.num_live[shard] -= 1
         self.live[shard] = self.num_live[shard] > 0
@@ -47,13 +47,13 @@ class ScriptedView:
         self.live[shard] = True
 
     def counts_of(self, uid: str) -> Sequence[int | None]:
-        """The documents of each shard; there is one collection."""
+        """Return the documents of each shard; there is only one collection."""
         del uid
         return self._counts
 
 
 class _Slowing:
-    """One slow-down after another, each on shards chosen anew."""
+    """One slow-down after another, each on newly chosen shards."""
 
     def __init__(
         self, script: Slowdown, shards: Sequence[Shard], loop: VirtualLoop, rng: random.Random
@@ -73,7 +73,7 @@ class _Slowing:
 
     def _end(self, slowed: list[Shard]) -> None:
         for shard in slowed:
-            shard.slow_no_more(self._script.factor)
+            shard.end_slowdown(self._script.factor)
         if self._script.every_s is not None:
             gap_s = self._rng.expovariate(1 / self._script.every_s)
             self._loop.at(self._loop.time() + gap_s, self._begin, None)
@@ -136,7 +136,7 @@ class _Crashing:
 
     def _restart(self, _: None) -> None:
         self._server.restart()
-        self._view.died_at[self._server.shard.number] = self._loop.time()  # a new process is there
+        self._view.died_at[self._server.shard.number] = self._loop.time()  # it is a new process
         if self._is_missed:
             self._is_missed = False
             self._view.regain(self._server.shard.number)
@@ -152,14 +152,14 @@ def script_faults(
     loop: VirtualLoop,
     rng: Callable[[str], random.Random],
 ) -> None:
-    """Put on the loop's agenda whatever goes wrong, for as long as the loop runs.
+    """Put the faults on the loop's agenda, for as long as the loop runs.
 
     Args:
         run: the script.
-        shards: to which it happens.
-        view: told of shards that are down.
-        loop: whose agenda.
-        rng: makes the random numbers of one purpose.
+        shards: the shards that they affect.
+        view: notified of shards that are down.
+        loop: the event loop.
+        rng: makes the random generator for a purpose.
     """
     for at, slowdown in enumerate(run.slowdowns):
         _Slowing(slowdown, shards, loop, rng(f"slowdowns/{at}"))

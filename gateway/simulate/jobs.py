@@ -1,4 +1,4 @@
-"""One request to one shard, where it is, and the sum of what became of all."""
+"""One request to one shard, its stage, and the totals of all requests."""
 
 import math
 from collections.abc import Callable
@@ -14,13 +14,13 @@ class Stage(IntEnum):
     """Where a request is."""
 
     QUEUED = 0
-    HELD = 1  # by a server that stands still
+    HELD = 1  # by a server that is paused
     RUNNING = 2
     ANSWERED = 3
     DROPPED = 4  # expired, cancelled or lost
 
 
-# An enum's member is looked up through a descriptor in Python 3.11: five times a global's price.
+# In Python 3.11, looking up a member of an enum costs five times as much as a global.
 _QUEUED: Final = Stage.QUEUED
 
 
@@ -28,15 +28,15 @@ class Job:
     """One copy of a request to one shard.
 
     Attributes:
-        sent_at: when the gateway sent it; `queued_at`: when it lay in its queue.
-        size_s: how long the work takes at normal speed; None: the server that starts it draws.
-        cost: the query's factor on that.
-        twin: the other copy, of a hedged or tied request.
-        subject: what the maker of the request wants to know it by.
+        sent_at: when the gateway sent it; `queued_at`: when it reached its queue.
+        size_s: how long the work takes at normal speed; None: the server that starts it draws it.
+        cost: the query's factor on `size_s`.
+        twin: the other copy of a hedged or tied request.
+        subject: identifies it to the code that made it.
         is_hedge: whether the gateway sent it as a second copy.
         is_cut: whether the work ends before it is done.
         is_delivered: whether its reply was the first.
-        worked_s: time that a server spent on it.
+        worked_s: time that a server has spent on it.
     """
 
     __slots__ = (
@@ -90,25 +90,25 @@ class Job:
         self.worked_s = 0.0
 
     def spent_share(self, now: float) -> float:
-        """Of its time from sending to expiry, how much it has spent; over 1 when it has expired."""
+        """Share of its time from sending to expiry that has passed; over 1 once it has expired."""
         total_s = self.expires_at - self.sent_at
         return (now - self.sent_at) / total_s if total_s > 0 else math.inf
 
 
 @dataclass(slots=True)
 class Totals:
-    """What all shards did; times in server-seconds.
+    """The work of all shards; times in server-seconds.
 
     Attributes:
         requests: first copies.
         copies: second copies, hedged or tied.
-        copies_started: of these, how many a server has worked on.
-        expired_unstarted: dropped when pulled, since nobody waited any more.
-        stopped: ended at their deadline, or on being cancelled, while running.
+        copies_started: copies that a server has worked on.
+        expired_unstarted: dropped when pulled, since they had expired.
+        stopped: ended while running, at their deadline or when cancelled.
         cancelled_unstarted: taken back from a queue.
         lost: started by a server that crashed.
         busy_s: all work.
-        abandoned_s: work on answers that nobody took.
+        abandoned_s: work on answers that were not used.
     """
 
     requests: int = 0
@@ -123,7 +123,7 @@ class Totals:
 
 
 class Holder(Protocol):
-    """The server that holds a request, as the request knows it."""
+    """The server that holds a request, as used by the request."""
 
     name: str
 
@@ -135,11 +135,11 @@ class Holder(Protocol):
 
 
 class Home(Protocol):
-    """The shard that a request goes to, as requests and servers know it."""
+    """The shard that a request goes to, as used by requests and servers."""
 
     number: int
     loop: VirtualLoop
-    ledger: Totals
+    totals: Totals
     factor: float
     service: Sampler
     on_answer: Callable[[Job], None]
@@ -148,10 +148,10 @@ class Home(Protocol):
         """Drop a request, unless a server has it already."""
 
     def cancel(self, job: Job, stop_s: float) -> None:
-        """Drop a request that waits, or stop one that runs after `stop_s`, in s."""
+        """Drop a waiting request, or stop a running one after `stop_s`, in s."""
 
-    def on_start_of_one(self, job: Job, twin: Job) -> None:
+    def on_copy_started(self, job: Job, twin: Job) -> None:
         """One of two copies has been started."""
 
     def pass_on(self, copy: Job, holder: Holder) -> None:
-        """Hand a copy to another server than its holder."""
+        """Give a copy to a server other than its holder."""

@@ -1,6 +1,6 @@
-"""A report as a picture: how the slow answers of each run are spread, as SVG.
+"""Draws a report as SVG: the distribution of the slow answers of each run.
 
-The one module that needs matplotlib, which is an extra: everything else simulates without it.
+Only this module needs matplotlib, an optional extra.
 """
 
 import io
@@ -15,7 +15,7 @@ _SIZE_IN = (8.0, 4.8)
 
 
 def check_can_draw() -> None:
-    """Say so before a long run if there is nothing to draw with.
+    """Check before a long run that drawing is possible.
 
     Raises:
         ConfigurationError: matplotlib is not installed.
@@ -24,14 +24,14 @@ def check_can_draw() -> None:
         import matplotlib.figure  # noqa: F401, PLC0415 - an optional extra, and slow to load
     except ImportError as error:
         raise ConfigurationError(
-            "drawing needs matplotlib, of the extra `plots` (`make setup` installs it)"
+            "drawing needs matplotlib, in the extra `plots` (`make setup` installs it)"
         ) from error
 
 
 def draw(report: Report) -> str:
-    """Draw the share of answers that took longer, over the time: both axes logarithmic.
+    """Draw the share of answers that took longer than a time, both axes logarithmic.
 
-    Where a line crosses 0.1 % is the 99.9th percentile. The same report gives the same text.
+    A line crosses 0.1 % at the 99.9th percentile. The same report gives the same text.
 
     Returns:
         An SVG document.
@@ -64,14 +64,14 @@ def render(
     salt: str = "hedgerow",
     creator: str = "gateway simulate",
 ) -> str:
-    """Draw what `paint` paints. The same painting gives the same text.
+    """Draw what `paint` paints; the same painting gives the same text.
 
     Args:
-        paint: given matplotlib's axes; with more than one column, an array of them.
-        columns: pictures beside each other.
+        paint: called with matplotlib's axes; with more than one column, an array of them.
+        columns: number of pictures beside each other.
         size_in: width and height of the whole, in inches of 72 pt.
-        salt: of the ids in it; pictures on one page need one each.
-        creator: named in the picture's metadata.
+        salt: salt of the ids; pictures on one page need different ones.
+        creator: the creator in the picture's metadata.
 
     Returns:
         An SVG document.
@@ -83,7 +83,7 @@ def render(
     import matplotlib as mpl  # noqa: PLC0415 - as above
     from matplotlib.figure import Figure  # noqa: PLC0415 - as above
 
-    # Text as text, to be searched and read; ids from the salt, where there would be chance.
+    # Text remains text, which can be searched and read; ids are made from the salt, not at random.
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": salt}):
         figure = Figure(figsize=size_in, layout="constrained")
         paint(figure.subplots(ncols=columns))

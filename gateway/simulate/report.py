@@ -1,4 +1,4 @@
-"""The figures of a simulated scenario, as they stand in its JSON; docs/tail.md explains each."""
+"""The figures of a simulated scenario, as in its JSON; docs/tail.md explains each."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -10,7 +10,7 @@ from hedgerow.gateway.simulate.scenario import Published, Run, Scenario
 
 _PERCENTS: Final = {"p50": 50.0, "p90": 90.0, "p95": 95.0, "p99": 99.0, "p999": 99.9}
 _CURVE_POINTS: Final = 120
-_MOST_SORTED: Final = 500_000  # replies of which the percentiles are taken; more are thinned out
+_MOST_SORTED: Final = 500_000  # replies that percentiles are taken of; more are thinned out
 
 Report = dict[str, Any]
 
@@ -22,11 +22,11 @@ def simulate(
 
     Args:
         scenario: the script.
-        seed: of all chance; None for the scenario's own.
-        on_run: told each run's name before it begins.
+        seed: seed of the random numbers; None for the scenario's own.
+        on_run: called with each run's name before it begins.
 
     Returns:
-        What JSON can hold; the same scenario and seed give the same.
+        A JSON value; the same for the same scenario and seed.
     """
     chosen = scenario.seed if seed is None else seed
     runs = []
@@ -40,32 +40,32 @@ def simulate(
         "source": scenario.source,
         "seed": chosen,
         "runs": runs,
-        "published": [_beside(one, runs) for one in scenario.published],
+        "published": [_beside(figures, runs) for figures in scenario.published],
     }
 
 
 def percentile(ordered: Sequence[float], percent: float) -> float | None:
-    """The least value that at least so many percent of all do not exceed (nearest rank).
+    """Return the smallest value that at least `percent` of all do not exceed (nearest rank).
 
     Args:
         ordered: ascending.
         percent: above 0, at most 100.
 
     Returns:
-        None of nothing.
+        None if there are no values.
     """
     if not ordered:
         return None
-    # Rounded, since 99.9 / 100 * 1000 is a little more than 999.
+    # Rounded, since in floats 99.9 / 100 * 1000 is slightly more than 999.
     return ordered[max(math.ceil(round(percent / 100 * len(ordered), 6)), 1) - 1]
 
 
 def figure(run: Mapping[str, Any], path: str) -> float | None:
-    """One figure of a run's part of the report, by where it stands, as in `took_ms.p99`."""
+    """Return a figure of a run's part of the report, by its path, such as `took_ms.p99`."""
     found: Any = run
     parts = path.split(".")
     while parts and isinstance(found, Mapping):
-        # A key may hold a dot itself, as a mark does.
+        # A key may itself contain a dot, as a mark does.
         for length in range(len(parts), 0, -1):
             key = ".".join(parts[:length])
             if key in found:
@@ -80,7 +80,7 @@ def _figures(run: Run, observed: Observed) -> dict[str, Any]:
     took = sorted(observed.took_ms)
     num_answered, num_refused = len(took), len(observed.refused_ms)
     fractions = sorted(observed.fractions)
-    ledger = observed.ledger
+    totals = observed.totals
     num_full = sum(1 for fraction in fractions if fraction >= 1)
     total = max(num_answered + num_refused + observed.num_left, 1)
     return {
@@ -92,15 +92,15 @@ def _figures(run: Run, observed: Observed) -> dict[str, Any]:
         "answers_per_s": _rounded(num_answered / observed.duration_s),
         "took_ms": _spread(took),
         "over_ms": {
-            f"{limit:g}": _rounded(sum(1 for one in took if one > limit) / total)
+            f"{limit:g}": _rounded(sum(1 for time_ms in took if time_ms > limit) / total)
             for limit in run.over_ms
         },
         "marks_ms": {
-            f"{mark:g}": _spread(sorted(one * 1000 for one in times))
+            f"{mark:g}": _spread(sorted(time_s * 1000 for time_s in times))
             for mark, times in zip(run.marks, observed.marks_s, strict=True)
         },
         "reply_ms": _spread(
-            sorted(one * 1000 for one in observed.reply_s[:: _stride(observed.reply_s)])
+            sorted(time_s * 1000 for time_s in observed.reply_s[:: _stride(observed.reply_s)])
         ),
         "coverage": {
             "mean": _rounded(_mean(fractions)),
@@ -118,25 +118,25 @@ def _figures(run: Run, observed: Observed) -> dict[str, Any]:
         "callers_left": observed.num_left,
         "breakers_opened": observed.opened,
         "requests": {
-            "first": ledger.requests,
-            "copies": ledger.copies,
-            "copies_started": ledger.copies_started,
-            "copies_share": _rounded(ledger.copies / max(ledger.requests, 1)),
-            "expired_unstarted": ledger.expired_unstarted,
-            "cancelled_unstarted": ledger.cancelled_unstarted,
-            "stopped": ledger.stopped,
-            "lost": ledger.lost,
+            "first": totals.requests,
+            "copies": totals.copies,
+            "copies_started": totals.copies_started,
+            "copies_share": _rounded(totals.copies / max(totals.requests, 1)),
+            "expired_unstarted": totals.expired_unstarted,
+            "cancelled_unstarted": totals.cancelled_unstarted,
+            "stopped": totals.stopped,
+            "lost": totals.lost,
             "late": observed.num_late,
         },
         "work": {
-            "busy_s": _rounded(ledger.busy_s),
-            "busy_ms_per_query": _rounded(1000 * ledger.busy_s / total),
+            "busy_s": _rounded(totals.busy_s),
+            "busy_ms_per_query": _rounded(1000 * totals.busy_s / total),
             "utilisation": _rounded(
-                ledger.busy_s
+                totals.busy_s
                 / (observed.duration_s * run.shards.count * run.shards.replicas)
                 / run.shards.concurrency
             ),
-            "abandoned_share": _rounded(ledger.abandoned_s / ledger.busy_s if ledger.busy_s else 0),
+            "abandoned_share": _rounded(totals.abandoned_s / totals.busy_s if totals.busy_s else 0),
         },
         "curve": _curve(took),
     }
@@ -151,7 +151,7 @@ def _spread(ordered: Sequence[float]) -> dict[str, float | None]:
 
 
 def _curve(ordered: Sequence[float]) -> list[list[float]]:
-    """Time in ms and the share of answers that took as long or longer, spaced by its logarithm."""
+    """List times in ms and the share of answers that took as long or longer, spaced by its log."""
     if not ordered:
         return []
     deepest = math.log(len(ordered))
@@ -165,7 +165,7 @@ def _curve(ordered: Sequence[float]) -> list[list[float]]:
 
 
 def _beside(published: Published, runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    run = next(one for one in runs if one["name"] == published.run)
+    run = next(found for found in runs if found["name"] == published.run)
     ours = figure(run, published.figure)
     allowed = published.tolerance
     return {
@@ -192,5 +192,5 @@ def _rounded(value: float | None) -> float | None:
 
 
 def _round_float(value: float) -> float:
-    """Six significant digits: what the last bits say is no result."""
+    """Round to six significant digits, since the last bits are noise."""
     return float(f"{value:.6g}")

@@ -1,4 +1,4 @@
-"""Runs a scenario: the real `Searcher` with its policies, asked in virtual time."""
+"""Runs a scenario: the real `Searcher` with its policies, in virtual time."""
 
 import asyncio
 import math
@@ -39,18 +39,18 @@ _PROFILES = {"noop": RankProfile(first_phase="noop", lane="loop")}
 
 @dataclass(slots=True)
 class Observed:
-    """What was seen of one run.
+    """What was observed in one run.
 
     Attributes:
-        took_ms: of each counted query that was answered, also partly, in order of its answer.
-        fractions: its coverage.
-        refused_ms: how long each query that was refused took.
-        refusals: cause → queries that were refused for it.
-        outcomes: outcome → shards' parts that ended so.
+        took_ms: of each counted query with an answer, even a partial one, in the order of answers.
+        fractions: the coverage of each of these answers.
+        refused_ms: how long each refused query took.
+        refusals: cause → number of refused queries.
+        outcomes: outcome → number of shards' parts.
         num_left: queries whose caller left before the answer.
         opened: how often a breaker opened.
-        hedges: what became of second copies of searches, as `status` counts them.
-        duration_s: virtual time of the whole run, warm-up included.
+        hedges: the ends of second copies of searches, as `status` counts them.
+        duration_s: virtual time of the whole run, including the warm-up.
     """
 
     took_ms: "array[float]" = field(default_factory=lambda: array("d"))
@@ -61,7 +61,7 @@ class Observed:
     opened: int = 0
     num_left: int = 0
     duration_s: float = 0.0
-    ledger: Totals = field(default_factory=Totals)
+    totals: Totals = field(default_factory=Totals)
     reply_s: "array[float]" = field(default_factory=lambda: array("d"))
     marks_s: "list[array[float]]" = field(default_factory=list)
     num_late: int = 0
@@ -69,11 +69,12 @@ class Observed:
 
 
 class _Asker:
-    """Asks a run's queries, and keeps what was seen."""
+    """Asks a run's queries, and records the observations."""
 
     def __init__(self, run: Run, seed: int, timing_seed: int, loop: VirtualLoop) -> None:
         def rng(purpose: str) -> random.Random:
-            # A stream for each purpose: runs that differ in one thing share the rest's chances.
+            # A stream for each purpose, so that runs that differ in one thing share the other
+            # draws.
             is_timing = purpose.startswith("network/")
             return random.Random(f"{timing_seed if is_timing else seed}/{purpose}")
 
@@ -91,10 +92,10 @@ class _Asker:
             wait_for=run.query.wait_for,
             priority=run.query.priority,
         )
-        ledger = self.observed.ledger
+        totals = self.observed.totals
         admission = Admission(run.shards.count, run.admission)
-        self._transport = ScriptedTransport(run, loop, ledger, rng, admission.on_backlog)
-        self._transport.shards = make_shards(run, loop, ledger, self._transport, rng)
+        self._transport = ScriptedTransport(run, loop, totals, rng, admission.on_backlog)
+        self._transport.shards = make_shards(run, loop, totals, self._transport, rng)
         view = ScriptedView(run)
         script_faults(run, self._transport.shards, view, loop, rng)
         breakers = Breakers(
@@ -125,7 +126,7 @@ class _Asker:
                 coverage=run.coverage,
             ),
             Learning(
-                # Work that runs on after its deadline, to learn from, is no part of a scenario.
+                # Scenarios exclude work that continues after its deadline, to learn from.
                 CoverageCurves(run.coverage.model_copy(update={"max_late_load": 0.0}), tuple),
                 rng=rng("searcher").random,
             ),
@@ -135,7 +136,7 @@ class _Asker:
         self._leaves_after_s = run.query.hang_up_after.sampler(self._leaving)
 
     async def ask_all(self) -> Observed:
-        """Ask every query, and wait for every answer."""
+        """Ask all queries, and wait for all answers."""
         arrivals = self._run.arrivals
         async with asyncio.TaskGroup() as group:
             if isinstance(arrivals, Closed):
@@ -204,12 +205,12 @@ def observe(run: Run, seed: int, timing_seed: int | None = None) -> Observed:
 
     Args:
         run: the script.
-        seed: of all chance.
-        timing_seed: of the network and of late timers; None for `seed`. With another one the same
-            queries meet the same work and the same faults.
+        seed: seed of the random numbers.
+        timing_seed: seed for the network and late timers; None for `seed`. With a different one,
+            the same queries meet the same work and the same faults.
 
     Returns:
-        What was seen; the same run and seeds give the same.
+        The observations; the same for the same run and seeds.
     """
     timing = seed if timing_seed is None else timing_seed
     is_late = run.late != Constant(kind="constant", ms=0)
@@ -225,15 +226,15 @@ def observe(run: Run, seed: int, timing_seed: int | None = None) -> Observed:
 def make_shards(
     run: Run,
     loop: VirtualLoop,
-    ledger: Totals,
+    totals: Totals,
     transport: ScriptedTransport,
     rng: Callable[[str], random.Random],
 ) -> list[Shard]:
-    """The shards of a run, each with its servers; `transport` is told of what they answer."""
+    """Make the shards of a run with their servers, which report their answers to `transport`."""
     shards: list[Shard] = []
     for number in range(run.shards.count):
         own = rng(f"shards/{number}")
-        parts = (number, run.shards, loop, ledger)
+        parts = (number, run.shards, loop, totals)
         service = run.shards.service.sampler(own)
         again = run.shards.service.sampler(rng(f"again/{number}"))
         if run.shards.queue == "shared":
@@ -247,14 +248,14 @@ def make_shards(
 
 
 def _make_different(run: Run, shard: Shard, rng: random.Random) -> None:
-    for one in run.different:
-        if one.shards is not None and shard.number not in one.shards:
+    for different in run.different:
+        if different.shards is not None and shard.number not in different.shards:
             continue
         for replica, server in enumerate(shard.servers):
-            if one.replica is not None and one.replica != replica:
+            if different.replica is not None and different.replica != replica:
                 continue
-            if one.service is not None:
-                server.service = one.service.sampler(rng)
+            if different.service is not None:
+                server.service = different.service.sampler(rng)
                 shard.draws_early = False
-            if one.is_stoppable is not None:
-                server.is_stoppable = one.is_stoppable
+            if different.is_stoppable is not None:
+                server.is_stoppable = different.is_stoppable

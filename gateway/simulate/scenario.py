@@ -1,7 +1,7 @@
-"""A scenario: what is simulated, read from TOML; docs/tail.md explains every member.
+"""Reads a scenario, the script of a simulation, from TOML; docs/tail.md explains every member.
 
-A scenario is one run, or several that differ in some members: the tables of `[[runs]]` are laid
-over the rest, table by table.
+A scenario is one run, or several that differ in some members: the tables of `[[runs]]` override the
+others, table by table.
 """
 
 import tomllib
@@ -28,14 +28,14 @@ _NO_TIME = Constant(kind="constant", ms=0)
 
 
 class Open(Part):
-    """Queries come whether or not earlier ones are answered."""
+    """Queries arrive whether or not earlier ones are answered."""
 
     kind: Literal["poisson", "constant"]
     rate_per_s: Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class Closed(Part):
-    """So many callers, of which each asks again when it is answered, after `think`."""
+    """A number of callers, of which each asks again, after `think`, when it has an answer."""
 
     kind: Literal["closed"]
     callers: PositiveInt
@@ -43,19 +43,19 @@ class Closed(Part):
 
 
 class Shards(Part):
-    """The shards, and how one answers.
+    """The shards, and how each answers.
 
     Attributes:
         replicas: servers of each shard.
-        concurrency: requests that one server works on at once, each at full speed.
-        queue: "shared": one first-in-first-out queue a shard, as over Redis; "separate": one a
-            server, and each request goes to a random one; "tied": in two of those, where the second
-            copy follows after `tie_delay_ms`, and each is taken back `tie_cancel_ms` after the
+        concurrency: requests that a server works on at once, each at full speed.
+        queue: "shared": one first-in-first-out queue per shard, as over Redis; "separate": one per
+            server, and each request goes to a random one; "tied": a request goes to two of those,
+            the second copy after `tie_delay_ms`, and each is taken back `tie_cancel_ms` after the
             other has started.
-        service: time that one request's work takes.
-        is_stoppable: whether work ends at the deadline, as it does where it sees its budget.
-        documents: that each shard holds.
-        hits: that each shard finds.
+        service: time that the work of a request takes.
+        is_stoppable: whether work ends at the deadline, as it does if it checks its budget.
+        documents: documents in each shard.
+        hits: hits that each shard finds.
     """
 
     count: PositiveInt
@@ -72,12 +72,12 @@ class Shards(Part):
     @model_validator(mode="after")
     def _can_be_tied(self) -> Self:
         if self.queue == "tied" and self.replicas < 2:
-            raise ValueError("tied requests need replicas = 2 at least")
+            raise ValueError("tied requests need at least replicas = 2")
         return self
 
 
 class Different(Part):
-    """Servers that answer otherwise than the rest: of some shards, all replicas or one."""
+    """Servers that answer differently from the others: all replicas or one, of some shards."""
 
     shards: tuple[Annotated[int, Field(ge=0)], ...] | None = None
     replica: Annotated[int, Field(ge=0)] | None = None
@@ -86,19 +86,19 @@ class Different(Part):
 
 
 class Network(Part):
-    """Way of a scatter to the queues (one write: the same for all shards), and of each reply."""
+    """Latency of a scatter (one write: the same for all shards), and of each reply."""
 
     request: Distribution = _NO_TIME
     reply: Distribution = _NO_TIME
 
 
 class Query(Part):
-    """What each query asks, and what all of its shards have in common.
+    """The parameters of each query, and what its shards have in common.
 
     Attributes:
-        hang_up: so many of the callers leave, each `hang_up_after` it has asked.
-        fields: whether the winners' documents are fetched, each part in `Run.fetch`.
-        delay: time that is added to every reply of a query, drawn once a query.
+        hang_up: share of the callers that leave, each `hang_up_after` it has asked.
+        fields: whether the winners' documents are fetched; each part takes `Run.fetch`.
+        delay: time that is added to every reply of a query, drawn once per query.
         cost_sigma: a query's cost multiplies the work of all its shards: lognormal, median 1.
     """
 
@@ -115,7 +115,7 @@ class Query(Part):
 
 
 class Whose(Part):
-    """Which servers something happens to; shards None for a new random `share` each time."""
+    """The servers that a fault affects; shards None for a new random `share` each time."""
 
     shards: tuple[Annotated[int, Field(ge=0)], ...] | None = None
     share: Share = 1.0
@@ -123,11 +123,11 @@ class Whose(Part):
 
 
 class Slowdown(Whose):
-    """Work that is started meanwhile takes `factor` times as long, on all these shards at once.
+    """Work that starts during it takes `factor` times as long, on all these shards at once.
 
     Attributes:
-        at_s: when the first one begins; None: after a random gap as between two of them.
-        every_s: mean of the exponential gap from the end of one to the next; None for once.
+        at_s: when the first one begins; None: after a random gap as between two.
+        every_s: mean of the exponential gap from the end of one to the next; None for only one.
     """
 
     at_s: Seconds | None = None
@@ -137,7 +137,7 @@ class Slowdown(Whose):
 
 
 class Pause(Whose):
-    """Background work: each of these servers stands still now and then, on its own.
+    """Background work: each of these servers pauses now and then, independently.
 
     Attributes:
         every_s: mean of the exponential gap from the end of one to the next.
@@ -148,11 +148,11 @@ class Pause(Whose):
 
 
 class Crash(Whose):
-    """These servers lose what they have started, and are back after `lasts`.
+    """These servers lose the requests that they have started, and return after `lasts`.
 
     Attributes:
-        at_s: when; None: at random, each on its own.
-        every_s: mean of the exponential gap from one restart to the next crash; None for once.
+        at_s: when; None: at a random time, independently.
+        every_s: mean of the exponential gap from a restart to the next crash; None for only one.
     """
 
     at_s: Seconds | None = None
@@ -161,17 +161,17 @@ class Crash(Whose):
 
 
 class Run(Part):
-    """One simulated cluster and what is asked of it.
+    """One simulated cluster and its queries.
 
     Attributes:
-        queries: how many are counted.
-        warmup: how many come before those and are not.
-        late: how late a timer of the gateway's event loop runs, its deadlines among them; callers
-            are on time.
+        queries: how many queries are counted.
+        warmup: how many queries precede these and are not counted.
+        late: how late timers of the gateway's event loop run, including its deadlines; callers are
+            on time.
         breakers: "off" disables them all, as an operator can.
         over_ms: report the share of answers that took longer.
-        marks: shares of the shards; report when so many of a query's had replied.
-        heartbeat_expiry_s: a shard whose servers are all down is known to be, after so long.
+        marks: shares of a query's shards; report when that share had replied.
+        heartbeat_expiry_s: after this time, the gateway knows that all servers of a shard are down.
     """
 
     name: str = "run"
@@ -198,34 +198,34 @@ class Run(Part):
     heartbeat_expiry_s: Seconds = 2.0
 
     @model_validator(mode="after")
-    def _names_what_there_is(self) -> Self:
+    def _check_numbers(self) -> Self:
         whose: tuple[Different | Whose, ...] = (
             *self.different,
             *self.slowdowns,
             *self.pauses,
             *self.crashes,
         )
-        for one in whose:
-            for shard in one.shards or ():
+        for fault in whose:
+            for shard in fault.shards or ():
                 if shard >= self.shards.count:
                     raise ValueError(
-                        f"shard {shard} is named, and shards.count is {self.shards.count}"
+                        f"names shard {shard}, but shards.count is {self.shards.count}"
                     )
-            if one.replica is not None and one.replica >= self.shards.replicas:
+            if fault.replica is not None and fault.replica >= self.shards.replicas:
                 raise ValueError(
-                    f"replica {one.replica} is named, and shards.replicas is {self.shards.replicas}"
+                    f"names replica {fault.replica}, but shards.replicas is {self.shards.replicas}"
                 )
         return self
 
 
 class Published(Part):
-    """A figure that others have published, shown beside ours.
+    """A published figure, shown beside ours.
 
     Attributes:
         run: the run's name.
-        figure: where it stands in the run's part of the report, as in "took_ms.p99".
-        value: in the figure's unit.
-        tolerance: how far ours may be from it, of `value`; None: no agreement is claimed.
+        figure: its path in the run's part of the report, such as "took_ms.p99".
+        value: the published value, in the figure's unit.
+        tolerance: how far ours may be from it, as a share of `value`; None: no agreement claimed.
     """
 
     run: str
@@ -235,7 +235,7 @@ class Published(Part):
 
 
 class Scenario(Part):
-    """Runs to compare, and where they come from."""
+    """Runs to compare, and their source."""
 
     name: str
     title: str
@@ -246,33 +246,35 @@ class Scenario(Part):
 
     @field_validator("runs")
     @classmethod
-    def _have_names_of_their_own(cls, value: tuple[Run, ...]) -> tuple[Run, ...]:
+    def _check_unique_names(cls, value: tuple[Run, ...]) -> tuple[Run, ...]:
         names = [run.name for run in value]
         if len(set(names)) < len(names):
-            raise ValueError("each run needs a name of its own")
+            raise ValueError("each run needs a different name")
         return value
 
     @model_validator(mode="after")
-    def _publishes_of_its_runs(self) -> Self:
+    def _check_published_runs(self) -> Self:
         names = {run.name for run in self.runs}
-        for one in self.published:
-            if one.run not in names:
-                raise ValueError(f"published: there is no run {one.run!r}")
+        for figure in self.published:
+            if figure.run not in names:
+                raise ValueError(f"published: there is no run {figure.run!r}")
         return self
 
 
 def shipped() -> list[str]:
-    """The names of the scenarios that come with Hedgerow, in the order of docs/tail.md."""
+    """Return the names of the built-in scenarios, in the order of docs/tail.md."""
     return sorted(
-        one.name.removesuffix(".toml") for one in _SHIPPED.iterdir() if one.name.endswith(".toml")
+        path.name.removesuffix(".toml")
+        for path in _SHIPPED.iterdir()
+        if path.name.endswith(".toml")
     )
 
 
 def load(name_or_path: str) -> Scenario:
-    """Read a shipped scenario by its name, or a file.
+    """Read a built-in scenario by its name, or a file.
 
     Raises:
-        BadRequestError: there is none, or a member cannot be used; names the member and the reason.
+        BadRequestError: it does not exist, or is invalid; names the member and the reason.
     """
     if name_or_path in shipped():
         return parse(name_or_path, (_SHIPPED / f"{name_or_path}.toml").read_text("utf-8"))
@@ -281,7 +283,7 @@ def load(name_or_path: str) -> Scenario:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
         raise BadRequestError(
-            "scenario", f"{name_or_path}: {reason} (shipped ones: {', '.join(shipped())})"
+            "scenario", f"{name_or_path}: {reason} (built-in ones: {', '.join(shipped())})"
         ) from error
     return parse(Path(name_or_path).stem, text)
 
@@ -290,7 +292,7 @@ def parse(name: str, text: str) -> Scenario:
     """Read a scenario's text.
 
     Raises:
-        BadRequestError: it is not TOML, or a member cannot be used; names the member and why.
+        BadRequestError: it is not TOML, or is invalid; names the member and the reason.
     """
     try:
         document = tomllib.loads(text)
@@ -300,22 +302,22 @@ def parse(name: str, text: str) -> Scenario:
     has_runs = "runs" in document
     runs = document.pop("runs", [{}])
     if not isinstance(runs, list) or not all(isinstance(run, dict) for run in runs):
-        raise BadRequestError("runs", "is an array of tables: [[runs]]")
+        raise BadRequestError("runs", "should be an array of tables: [[runs]]")
     common.pop("name", None)
     try:
         return Scenario.model_validate(
             {"name": name, **document, "runs": [_laid_over(common, run) for run in runs]}
         )
     except ValidationError as error:
-        # A member that is not known first: it is often why another one is missing.
-        details = sorted(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
+        # Unknown members first: a misspelt one is often why another is missing.
+        details = sorted(error.errors(), key=lambda detail: detail["type"] != "extra_forbidden")
         field, reason = _describe(details[0])
         more = f" (and {len(details) - 1} more)" if len(details) > 1 else ""
         raise BadRequestError(field if has_runs else _without_run(field), reason + more) from error
 
 
 def _laid_over(common: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
-    """`own` over `common`, table by table; a distribution is replaced as a whole."""
+    """Override `common` with `own`, table by table; a distribution is replaced as a whole."""
     merged = dict(common)
     for key, value in own.items():
         under = merged.get(key)
@@ -327,12 +329,12 @@ def _laid_over(common: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, A
 
 
 def _without_run(field: str) -> str:
-    """A member's name where the text has no `[[runs]]`."""
+    """Return a member's name for a text without `[[runs]]`."""
     return field.removeprefix("runs.0.").replace("runs.0", "scenario")
 
 
 def _describe(error: ErrorDetails) -> tuple[str, str]:
     where = ".".join(str(part) for part in error["loc"]) or "scenario"
     if error["type"] == "extra_forbidden":
-        return where, "there is no such member"
+        return where, "is not a known member"
     return where, error["msg"].removeprefix("Value error, ")

@@ -1,10 +1,9 @@
 """Servers of scripted shards, which pull from queues in virtual time as shard workers do.
 
-They pull when they are free, in the order in which they became so: the oldest first, and the newest
-first under overload, as the workers' own `PullOrder` has it. They drop what has expired without
-working on it, and stop work at its deadline. One that stands still (a pause) may yet be handed one
-request, since Redis serves a blocked pop whether or not the process behind it runs. One that
-crashes loses what it has started.
+Free servers pull in the order in which they became free: the oldest request first, or the newest
+under overload, by the workers' own `PullOrder`. They drop expired requests, and stop work at its
+deadline. A paused server may still receive one request, since Redis serves a blocked pop whether or
+not the process behind it runs. A server that crashes loses the requests that it has started.
 """
 
 from collections import deque
@@ -14,7 +13,7 @@ from hedgerow.common.wire.pull_order import PullOrder
 from hedgerow.gateway.simulate.distributions import Sampler
 from hedgerow.gateway.simulate.jobs import Home, Job, Stage
 
-# An enum's member is looked up through a descriptor in Python 3.11: five times a global's price.
+# In Python 3.11, looking up a member of an enum costs five times as much as a global.
 _HELD: Final = Stage.HELD
 _RUNNING: Final = Stage.RUNNING
 _ANSWERED: Final = Stage.ANSWERED
@@ -22,7 +21,7 @@ _DROPPED: Final = Stage.DROPPED
 
 
 class Queue:
-    """A list in Redis, and the servers whose pop waits for it."""
+    """A list in Redis, and the servers with a blocked pop on it."""
 
     __slots__ = ("idle", "jobs")
 
@@ -31,7 +30,7 @@ class Queue:
         self.idle: deque[Server] = deque()
 
     def push(self, job: Job) -> int:
-        """Add at the end; returns the length, this one included, also when a server takes it."""
+        """Add at the end; returns the length with this job, even if a server takes it at once."""
         if self.idle:
             self.idle.popleft().take(job)
             return 1
@@ -39,7 +38,7 @@ class Queue:
         return len(self.jobs)
 
     def push_first(self, job: Job) -> None:
-        """Add at the head: the next free server takes it."""
+        """Add at the head, so that the next free server takes it."""
         if self.idle:
             self.idle.popleft().take(job)
         else:
@@ -50,8 +49,8 @@ class Server:
     """One replica: works on up to `concurrency` requests at once, each at full speed.
 
     Attributes:
-        service: draws how long a request takes here; None: requests know.
-        is_up: whether it runs; one that has crashed does nothing until `restart`.
+        service: draws how long a request takes here; None: the request says.
+        is_up: whether it runs; after a crash, it does nothing until `restart`.
     """
 
     __slots__ = (
@@ -81,7 +80,7 @@ class Server:
         is_stoppable: bool,
         order: PullOrder | None = None,
     ) -> None:
-        """Serve `shard` from `queue`, in this order; None for always the oldest first."""
+        """Serve `shard` from `queue` in the given order; None for always the oldest first."""
         self.shard = shard
         self.name = name
         self.is_stoppable = is_stoppable
@@ -98,10 +97,10 @@ class Server:
         queue.idle.append(self)
 
     def take(self, job: Job) -> None:
-        """A request has been popped for this server, which has room."""
+        """A request was popped for this server, which has room."""
         self._is_idle = False
         if self.shard.loop.time() < self._paused_until:
-            # The pop was under way when the pause began. There will be no other before its end.
+            # The pop was blocked when the pause began. There will be no other before its end.
             self._free -= 1
             job.stage = _HELD
             job.server = self
@@ -112,7 +111,7 @@ class Server:
         self._pull()
 
     def pause(self, duration_s: float) -> None:
-        """Stand still for so long; what is running ends so much later."""
+        """Pause for `duration_s`; running work ends that much later."""
         loop = self.shard.loop
         now = loop.time()
         begins = max(now, self._paused_until)
@@ -134,8 +133,8 @@ class Server:
         self._pull()
 
     def crash(self) -> None:
-        """Lose what has been started."""
-        ledger = self.shard.ledger
+        """Lose the started requests."""
+        totals = self.shard.totals
         now = self.shard.loop.time()
         self.is_up = False
         if self._is_idle:
@@ -144,10 +143,10 @@ class Server:
         for job in (*self._running, *self._held):
             if job.stage is _RUNNING:
                 worked_s = now - job.started_at
-                ledger.busy_s += worked_s
-                ledger.abandoned_s += worked_s
+                totals.busy_s += worked_s
+                totals.abandoned_s += worked_s
             job.stage = _DROPPED
-            ledger.lost += 1
+            totals.lost += 1
         self._running.clear()
         self._held.clear()
         self._free = 0
@@ -160,14 +159,14 @@ class Server:
         self._pull()
 
     def look(self) -> None:
-        """Something lies in `own`: take it if there is room."""
+        """Take a request from `own` if there is room."""
         if self._is_idle and self.shard.loop.time() >= self._paused_until:
             self._queue.idle.remove(self)
             self._is_idle = False
             self._pull()
 
     def stop(self, job: Job, after_s: float) -> None:
-        """Tell running work that nobody waits for it."""
+        """Cancel running work, which ends after `after_s`."""
         if self.is_stoppable and not job.is_cut:
             loop = self.shard.loop
             job.is_cut = True
@@ -175,7 +174,7 @@ class Server:
             loop.at(job.ends_at, _finish, job)
 
     def finish(self, job: Job) -> None:
-        """The time has come at which this work was to end; a pause may have put it off."""
+        """This work was to end now; a pause may have postponed its end."""
         if job.stage is not _RUNNING:
             return
         shard = self.shard
@@ -185,13 +184,13 @@ class Server:
             return
         self._running.remove(job)
         self._free += 1
-        ledger = shard.ledger
+        totals = shard.totals
         job.worked_s = worked_s = now - job.started_at
-        ledger.busy_s += worked_s
+        totals.busy_s += worked_s
         if job.is_cut or now > job.expires_at:
             job.stage = _DROPPED
-            ledger.stopped += job.is_cut
-            ledger.abandoned_s += worked_s
+            totals.stopped += job.is_cut
+            totals.abandoned_s += worked_s
         else:
             job.stage = _ANSWERED
             shard.on_answer(job)
@@ -202,11 +201,11 @@ class Server:
         now = shard.loop.time()
         if now >= job.expires_at:
             job.stage = _DROPPED
-            shard.ledger.expired_unstarted += 1
+            shard.totals.expired_unstarted += 1
             return
         twin = job.twin
         if twin is not None:
-            shard.on_start_of_one(job, twin)
+            shard.on_copy_started(job, twin)
         size_s = job.size_s
         if size_s is None:
             size_s = (self.service or shard.service)()
@@ -223,7 +222,7 @@ class Server:
         shard.loop.at(ends_at, _finish, job)
 
     def _pull(self) -> None:
-        """Pop while there is room; wait when there is nothing."""
+        """Pop while there is room; wait if the queue is empty."""
         jobs = self._queue.jobs
         while self._free and self.is_up:
             if self.own:
@@ -241,7 +240,7 @@ class Server:
                 return
 
     def _pop(self, jobs: deque[Job]) -> list[Job]:
-        """One pull, of at most what there is room for; as `shard_worker`'s consumer makes it."""
+        """Pull at most as many requests as there is room for, as `shard_worker`'s consumer does."""
         order, room = self._order, self._free
         if order is not None and order.is_newest_first:
             newest = [jobs.pop() for _ in range(min(room, len(jobs)))]
@@ -252,7 +251,7 @@ class Server:
         return oldest
 
     def _drop_oldest(self, order: PullOrder, jobs: deque[Job]) -> None:
-        """Newest first, the oldest would lie there for ever: look at some, drop the expired."""
+        """Drop expired requests, which would stay for ever while the newest are pulled first."""
         now = self.shard.loop.time()
         oldest = [jobs.popleft() for _ in range(min(order.num_drops, len(jobs)))]
         if not oldest:
@@ -263,16 +262,16 @@ class Server:
             if now >= job.expires_at:
                 job.stage = _DROPPED
         num_expired = len(oldest) - len(alive)
-        self.shard.ledger.expired_unstarted += num_expired
+        self.shard.totals.expired_unstarted += num_expired
         order.on_oldest(oldest[0].spent_share(now), len(oldest), num_expired, now)
         jobs.extendleft(reversed(alive))
 
     def _tell(self, oldest: Job, room: int, num_popped: int = 1) -> None:
-        """A pull with so much room has brought these; `oldest` was the first in its queue."""
+        """Tell the order about a pull with this much room; `oldest` was the first in its queue."""
         order = self._order
         if order is None:
             return
-        if order.is_newest_first:  # a server that waited: nothing is left behind it
+        if order.is_newest_first:  # a server was waiting, so the queue is empty
             order.on_short()
             return
         now = self.shard.loop.time()

@@ -1,4 +1,4 @@
-"""Scripted shards: one queue that its replicas share, as over Redis, or one for each of them."""
+"""Scripted shards: the replicas share one queue, as over Redis, or have one each."""
 
 import math
 import random
@@ -13,22 +13,22 @@ from hedgerow.gateway.simulate.servers import Queue, Server
 
 
 def worker_name(shard: int, replica: int) -> str:
-    """What the worker of one replica is called."""
+    """Return the name of a replica's worker."""
     return f"worker-{shard}-{replica}"
 
 
 class Shard:
     """One shard, whose replicas share a queue.
 
-    `service` draws the work of first copies and `again` that of second ones, so that the first are
-    the same with a policy and without.
+    `service` draws the work of first copies and `again` that of second ones, so that first copies
+    are the same with and without a policy.
 
     Attributes:
-        number: which one.
-        factor: on the time of work that starts now.
-        draws_early: whether a request brings its work along, the same whoever does it; where the
-            servers differ, the one that starts it draws.
-        on_answer: told of each request that was answered, before the reply's way back.
+        number: the shard's number.
+        factor: multiplies the time of work that starts now.
+        draws_early: whether a request's work is drawn when it is sent, the same for all servers;
+            if the servers differ, the one that starts it draws.
+        on_answer: called for each answered request, before the reply is sent back.
     """
 
     def __init__(
@@ -36,14 +36,14 @@ class Shard:
         number: int,
         script: Shards,
         loop: VirtualLoop,
-        ledger: Totals,
+        totals: Totals,
         service: Sampler,
         again: Sampler,
         on_answer: Callable[[Job], None],
     ) -> None:
         self.number = number
         self.loop = loop
-        self.ledger = ledger
+        self.totals = totals
         self.service = service
         self._again = again
         self.on_answer = on_answer
@@ -68,28 +68,28 @@ class Shard:
         return 1
 
     def _order(self) -> PullOrder | None:
-        """Which end one of its servers pulls from."""
+        """Make the order in which a server pulls."""
         return PullOrder()
 
     def slow(self, factor: float) -> None:
-        """What starts from now on takes so many times as long, on top of other slow-downs."""
+        """Work that starts from now on takes `factor` times as long, on top of other slow-downs."""
         self._factors.append(factor)
         self.factor = math.prod(self._factors)
 
-    def slow_no_more(self, factor: float) -> None:
+    def end_slowdown(self, factor: float) -> None:
         """A slow-down is over."""
         self._factors.remove(factor)
         self.factor = math.prod(self._factors)
 
     def push(self, job: Job) -> int:
         """Queue a first copy; returns the queue's length."""
-        self.ledger.requests += 1
+        self.totals.requests += 1
         if self.draws_early:
             job.size_s = self.service()
         return self.queues[0].push(job)
 
     def push_copy(self, job: Job) -> Job:
-        """Hedge a request that has been started: another replica takes the copy next."""
+        """Hedge a started request: another replica takes the copy next."""
         copy = self._copy(job)
         copy.is_hedge = True
         if self.draws_early:
@@ -98,7 +98,7 @@ class Shard:
         return copy
 
     def pass_on(self, copy: Job, holder: Holder) -> None:
-        """A server has popped the copy of what it works on itself: another replica gets it."""
+        """Give a copy to another replica, since its holder already works on the first copy."""
         for server in self.servers:
             if server is not holder and server.is_up:
                 server.own.append(copy)
@@ -107,12 +107,12 @@ class Shard:
         copy.stage = Stage.DROPPED
 
     def cancel(self, job: Job, stop_s: float) -> None:
-        """Nobody waits for this copy any more: it is taken back, or stopped after `stop_s`."""
+        """Take back a copy that is no longer wanted, or stop it after `stop_s`."""
         if job.stage is Stage.QUEUED:
             self.take_back(job)
         elif job.stage is Stage.HELD:
             job.stage = Stage.DROPPED
-            self.ledger.cancelled_unstarted += 1
+            self.totals.cancelled_unstarted += 1
         elif job.stage is Stage.RUNNING and job.server is not None:
             job.server.stop(job, stop_s)
 
@@ -120,16 +120,19 @@ class Shard:
         """Drop a copy, unless a server has it already."""
         if job.stage is not Stage.QUEUED:
             return
-        for jobs in (*(queue.jobs for queue in self.queues), *(one.own for one in self.servers)):
+        for jobs in (
+            *(queue.jobs for queue in self.queues),
+            *(server.own for server in self.servers),
+        ):
             if job in jobs:
                 jobs.remove(job)
         job.stage = Stage.DROPPED
-        self.ledger.cancelled_unstarted += 1
+        self.totals.cancelled_unstarted += 1
 
-    def on_start_of_one(self, job: Job, twin: Job) -> None:
-        """Of two copies, `job` is about to be worked on."""
+    def on_copy_started(self, job: Job, twin: Job) -> None:
+        """Of two copies, `job` is about to start."""
         del twin
-        self.ledger.copies_started += job.is_copy
+        self.totals.copies_started += job.is_copy
 
     def _copy(self, job: Job) -> Job:
         copy = Job(
@@ -137,7 +140,7 @@ class Shard:
         )
         copy.is_copy = True
         copy.twin, job.twin = job, copy
-        self.ledger.copies += 1
+        self.totals.copies += 1
         return copy
 
 
@@ -149,25 +152,25 @@ class SeparateShard(Shard):
         number: int,
         script: Shards,
         loop: VirtualLoop,
-        ledger: Totals,
+        totals: Totals,
         service: Sampler,
         again: Sampler,
         on_answer: Callable[[Job], None],
         rng: random.Random,
     ) -> None:
-        super().__init__(number, script, loop, ledger, service, again, on_answer)
+        super().__init__(number, script, loop, totals, service, again, on_answer)
         self._rng = rng
 
     def _num_queues(self, script: Shards) -> int:
         return script.replicas
 
     def _order(self) -> PullOrder | None:
-        # What others do, to compare with: they serve the oldest first.
+        # For comparison with other systems, which serve the oldest first.
         return None
 
     def push(self, job: Job) -> int:
         """Queue a first copy; returns the queue's length."""
-        self.ledger.requests += 1
+        self.totals.requests += 1
         if self.draws_early:
             job.size_s = self.service()
         return self._rng.choice(self.queues).push(job)
@@ -185,10 +188,10 @@ class SeparateShard(Shard):
 
 
 class TiedShard(SeparateShard):
-    """Two of the queues get a copy each, and the one that starts takes the other back.
+    """Puts a copy in two of the queues; the one that starts first takes the other back.
 
     Dean and Barroso, "The Tail at Scale" (CACM 56(2), 2013): the second copy follows after a short
-    delay, lest both start at once on idle servers; each knows of the other.
+    delay, so that both do not start at once on idle servers; each knows of the other.
     """
 
     def __init__(
@@ -196,19 +199,19 @@ class TiedShard(SeparateShard):
         number: int,
         script: Shards,
         loop: VirtualLoop,
-        ledger: Totals,
+        totals: Totals,
         service: Sampler,
         again: Sampler,
         on_answer: Callable[[Job], None],
         rng: random.Random,
     ) -> None:
-        super().__init__(number, script, loop, ledger, service, again, on_answer, rng)
+        super().__init__(number, script, loop, totals, service, again, on_answer, rng)
         self._delay_s = script.tie_delay_ms / 1000
         self._cancel_s = script.tie_cancel_ms / 1000
 
     def push(self, job: Job) -> int:
-        """Queue the first copy; the other follows if that is not started by then."""
-        self.ledger.requests += 1
+        """Queue the first copy; the other follows if the first has not started by then."""
+        self.totals.requests += 1
         if self.draws_early:
             job.size_s = self.service()
         first = self._rng.choice(self.queues)
@@ -219,12 +222,12 @@ class TiedShard(SeparateShard):
             self.loop.at(self.loop.time() + self._delay_s, self._tie, (job, second))
         return backlog
 
-    def on_start_of_one(self, job: Job, twin: Job) -> None:
-        """Of two copies, `job` is about to be worked on; the other is taken back after a while."""
-        super().on_start_of_one(job, twin)
+    def on_copy_started(self, job: Job, twin: Job) -> None:
+        """Of two copies, `job` is about to start; the other is taken back after a while."""
+        super().on_copy_started(job, twin)
         if twin.stage is Stage.RUNNING:
-            # What one machine needs for a read says little about another. And were it the same,
-            # two servers that have once begun together would go on in step.
+            # The time that one machine needs says little about another's. And if it were the same,
+            # two servers that have once started together would stay in step.
             job.size_s = self._again()
         elif self._cancel_s:
             self.loop.at(self.loop.time() + self._cancel_s, self.take_back, twin)

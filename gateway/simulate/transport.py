@@ -31,15 +31,15 @@ _PROCESS: Final = Lane.PROCESS.value
 _THREAD: Final = Lane.THREAD.value
 _ANSWERED: Final = Stage.ANSWERED
 
-STOP_S = 0.025  # in which running work sees that it was cancelled: half of the bound, 50 ms
-_KEPT_S = 1.0  # a released query is remembered for so long, to be cancelled
+STOP_S = 0.025  # time in which running work notices a cancellation: half of the bound, 50 ms
+_KEPT_S = 1.0  # a released query is remembered for this time, so that it can be cancelled
 
 
 class Scatter:
-    """What was sent for one query: who waits for the replies, and what its requests share.
+    """The requests of one query, the receiver of their replies, and what they share.
 
     Attributes:
-        sink: None once nobody waits.
+        sink: takes the replies; None once they are not awaited.
         jobs: shard → its first copy.
         cancelled: shards whose part was cancelled before it was queued.
     """
@@ -73,7 +73,7 @@ class Scatter:
 
 
 class Sent(NamedTuple):
-    """One call of `scatter`, under way to the queues."""
+    """One call of `scatter`, on its way to the queues."""
 
     scatter: Scatter
     shards: tuple[int, ...]
@@ -85,17 +85,17 @@ class ScriptedTransport:
     """Carries requests to scripted shards, and their replies back.
 
     Attributes:
-        shards: set once by who makes them, since they report to `answered`.
-        reply_s: of each search request whose reply somebody waited for, from scatter to reply.
-        marks_s: for each mark of the run, for each query, until so many shards had replied.
-        num_late: replies that nobody waited for any more.
+        shards: set by the code that makes them, since they report to `answered`.
+        reply_s: time from scatter to reply, of each search request with an awaited reply.
+        marks_s: for each mark of the run, each query's time until that share had replied.
+        num_late: replies that were no longer awaited.
     """
 
     def __init__(
         self,
         run: Run,
         loop: VirtualLoop,
-        ledger: Totals,
+        totals: Totals,
         rng: Callable[[str], random.Random],
         on_backlog: Callable[[int, int, float], None] | None = None,
     ) -> None:
@@ -103,10 +103,10 @@ class ScriptedTransport:
 
         Args:
             run: the script.
-            loop: whose time it is.
-            ledger: told of work that was for nobody.
-            rng: makes the random numbers of one purpose.
-            on_backlog: told of each search that is queued: the shard, the queue's length, the time.
+            loop: the event loop.
+            totals: counts abandoned work.
+            rng: makes the random generator for a purpose.
+            on_backlog: called for each queued search with the shard, the queue's length, the time.
         """
         self._on_backlog = on_backlog
         self.shards: list[Shard] = []
@@ -114,11 +114,11 @@ class ScriptedTransport:
         self.marks_s = [array("d") for _ in run.marks]
         self.num_late = 0
         self._loop = loop
-        self._ledger = ledger
+        self._totals = totals
         self._clock = ServerClock()
         self._scatters: dict[int, Scatter] = {}
         self._request_s = run.network.request.sampler(rng("network/request"))
-        # A stream of its own: with hedges and without, first copies are under way alike.
+        # A separate stream, so that first copies take the same times with and without hedges.
         self._control_s = run.network.request.sampler(rng("network/control"))
         self._reply_s = run.network.reply.sampler(rng("network/reply"))
         self._delay_s = run.query.delay.sampler(rng("query/delay"))
@@ -182,7 +182,7 @@ class ScriptedTransport:
     def withdraw(
         self, kind: Kind, shard: int, message: bytes, on_answer: Callable[[bool], None]
     ) -> None:
-        """Take a second copy off the queue again; see `Transport.withdraw`."""
+        """Remove a second copy from the queue; see `Transport.withdraw`."""
 
         def take_back(_: None) -> None:
             job = self._job(message, shard)
@@ -196,25 +196,25 @@ class ScriptedTransport:
         self._tell(take_back)
 
     def cancel(self, query_id: int, shards: Iterable[int], expires_at_ms: int) -> None:
-        """Nobody waits for these parts any more; see `Transport.cancel`."""
-        del expires_at_ms  # what was queued says it too
+        """Cancel these parts; see `Transport.cancel`."""
+        del expires_at_ms  # the queued requests have it too
         scatter = self._scatters.get(query_id)
         if scatter is not None:
             unwanted = tuple(shards)
             self._tell(lambda _: self._cancel(scatter, unwanted))
 
     def release(self, query_id: int) -> None:
-        """Nobody waits any more; see `Transport.release`."""
+        """Stop waiting for replies; see `Transport.release`."""
         scatter = self._scatters.get(query_id)
         if scatter is not None:
             scatter.sink = None
             if scatter.num_replies == scatter.num_asked and not scatter.is_hedged:
                 del self._scatters[query_id]
-            else:  # what is under way may yet be withdrawn or cancelled
+            else:  # requests on their way may yet be withdrawn or cancelled
                 self._loop.at(self._loop.time() + _KEPT_S, self._forget, query_id)
 
     def answered(self, job: Job) -> None:
-        """A server has done its work; the reply sets out."""
+        """A server has done its work; send the reply."""
         scatter: Scatter = job.subject
         delay_s = self._reply_s() + scatter.delay_s
         if delay_s:
@@ -223,7 +223,7 @@ class ScriptedTransport:
             self._deliver(job)
 
     def _tell(self, act: Callable[[None], None]) -> None:
-        """Act when a message that is sent now has reached Redis or the workers."""
+        """Call `act` when a message sent now has reached Redis or the workers."""
         self._loop.at(self._loop.time() + self._control_s(), act, None)
 
     def _answer(self, on_answer: Callable[[bool], None], *, is_so: bool) -> None:
@@ -268,11 +268,11 @@ class ScriptedTransport:
         sink = scatter.sink
         if sink is None:
             self.num_late += 1
-            self._ledger.abandoned_s += job.worked_s
+            self._totals.abandoned_s += job.worked_s
             return
         twin = job.twin
         if twin is not None and twin.stage is _ANSWERED and twin.is_delivered:
-            self._ledger.abandoned_s += job.worked_s
+            self._totals.abandoned_s += job.worked_s
         else:
             job.is_delivered = True
             self._count(scatter)
@@ -307,7 +307,7 @@ class ScriptedTransport:
         now = self._loop.time()
         query_id = sent.scatter.query_id
         ids = unpack_fetch_payload(unpack_request(sent.message).payload).ids
-        body = pack_body(FetchBody([to_json({"id": one}) for one in ids], ""))
+        body = pack_body(FetchBody([to_json({"id": document_id}) for document_id in ids], ""))
         for shard in sent.shards:
             sent.backlogs[shard] = 1
             work_s = self._fetch_s()
@@ -325,7 +325,7 @@ class ScriptedTransport:
 
 
 def _body(shard: int, documents: int, hits: int) -> bytes:
-    """One shard's part, the same for every query: what is simulated is time, not ranking."""
+    """Make one shard's part, the same for every query, since only time is simulated."""
     ids = [f"{shard}-{rank}" for rank in range(hits)]
     return pack_body(
         SearchBody(documents, hits, True, ids, [1 / (1 + rank) for rank in range(hits)])

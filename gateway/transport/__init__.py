@@ -1,4 +1,4 @@
-"""How requests reach shards and replies come back.
+"""Carries requests to shards, and replies back.
 
-Open `protocol` first: what a search needs of a network. `redis` carries it. Imports `common` alone.
+Open `protocol` first, the interface that a search needs; `redis` implements it. Imports `common`.
 """

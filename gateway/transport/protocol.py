@@ -1,4 +1,4 @@
-"""What the gather core needs of the network, so that the same core runs over Redis and in tests."""
+"""The interface to the network, so that the same gather code runs over Redis and in tests."""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
@@ -7,13 +7,13 @@ from hedgerow.common.wire.messages import Kind, Reply
 
 
 class ReplySink(Protocol):
-    """Who a transport reports to, about one scatter; always called on the event loop."""
+    """Takes the reports about one scatter; called on the event loop."""
 
     def on_reply(self, reply: Reply, worker: str) -> None:
-        """A shard's reply has arrived; it may be a duplicate, or from a shard never asked."""
+        """A reply has arrived; it may be a duplicate, or from a shard that was not asked."""
 
     def on_unsent(self, shard: int, reason: str) -> None:
-        """The network did not take the request to `shard`, as far as one can know."""
+        """The request to `shard` was not sent, as far as is known."""
 
     def on_lost(self, reason: str) -> None:
         """No reply to this scatter can arrive any more."""
@@ -34,54 +34,54 @@ class Transport(Protocol):
         """Send a packed request to each shard, without waiting.
 
         Args:
-            kind: what is asked for; says which queue of a shard.
-            query_id: unique in this gateway; replies that bear it go to `sink`. What several
-                calls send for the same query has the same sink.
-            shards: those that are asked.
+            kind: the kind of request, which determines the queue.
+            query_id: unique in this gateway; replies with this id go to `sink`. Several calls for
+                the same query have the same sink.
+            shards: the shards to ask.
             message: the packed `Request`.
-            sink: told of replies and of what could not be sent, until `release`.
-            goes_ahead: whether it goes ahead of all that waits in the shards' queues.
+            sink: takes replies, and notices of requests that were not sent, until `release`.
+            goes_ahead: whether it goes to the head of the shards' queues.
 
         Returns:
-            Shard → how many requests lay in its queue once this one did, itself and those ahead of
-            it. A shard is in it as soon as that is known.
+            Shard → length of its queue right after the request was added, including it. A shard is
+            added to the mapping as soon as that is known.
         """
 
     def ask_queue(
         self, kind: Kind, shard: int, message: bytes, on_answer: Callable[[bool], None]
     ) -> None:
-        """Ask whether a request that was sent to a shard still waits in its queue.
+        """Ask whether a request is still in a shard's queue.
 
         Args:
-            kind: what was asked for; says which queue of the shard.
-            shard: which shard.
+            kind: the kind of request, which determines the queue.
+            shard: the shard's number.
             message: the packed request.
-            on_answer: given the answer; never called when none can be had.
+            on_answer: called with the answer; never called if there is none.
         """
 
     def hedge(self, kind: Kind, shard: int, message: bytes) -> None:
-        """Send a second copy, ahead of all that waits in the shard's queue."""
+        """Send a second copy, at the head of the shard's queue."""
 
     def withdraw(
         self, kind: Kind, shard: int, message: bytes, on_answer: Callable[[bool], None]
     ) -> None:
-        """Take a second copy off the queue again.
+        """Remove a second copy from the queue.
 
         Args:
-            kind: what was asked for; says which queue of the shard.
-            shard: which shard.
+            kind: the kind of request, which determines the queue.
+            shard: the shard's number.
             message: the packed copy.
-            on_answer: told whether it was still there; never called when that cannot be known.
+            on_answer: called with whether it was still there; never called if that is unknown.
         """
 
     def cancel(self, query_id: int, shards: Iterable[int], expires_at_ms: int) -> None:
-        """Nobody waits for these shards' parts any more: what is queued or runs need not.
+        """Cancel the requests to these shards, queued or running; their replies are not needed.
 
         Args:
-            query_id: the query's.
-            shards: those that were asked and have not answered.
-            expires_at_ms: the requests' deadline, on the Redis server's clock.
+            query_id: the query's id.
+            shards: shards that were asked and have not answered.
+            expires_at_ms: the requests' deadline, by the Redis server's clock.
         """
 
     def release(self, query_id: int) -> None:
-        """Nobody waits for this query any more; what still arrives is late."""
+        """Stop waiting for this query; replies that arrive afterwards are late."""

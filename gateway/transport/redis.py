@@ -33,20 +33,20 @@ from hedgerow.gateway.transport.protocol import ReplySink
 
 log = structlog.get_logger()
 
-# Queries in one write. With all of a turn in one, gateway and workers take turns in idling: at 32
-# in flight, 16 a write bring half as many answers again.
+# Queries in one write. With all queries of a turn in one write, gateway and workers idle in turns:
+# at 32 in flight, writes of 16 give half as many answers again.
 MAX_COALESCED = 16
 
 
-# Entries of a queue that are compared, at 10 ns or so each, to see whether a request is among them.
+# Entries of a queue that are compared, at about 10 ns each, to find a request.
 MOST_LOOKED_AT = 256
 
 
 class _Queue(NamedTuple):
-    """A queue's key, and the command that lets it live on.
+    """A queue's key, and the command that renews its expiry.
 
     The queue of a dead shard must vanish, and a list that was emptied has lost its expiry, so each
-    push renews it.
+    push sets it again.
     """
 
     key: str
@@ -54,7 +54,7 @@ class _Queue(NamedTuple):
 
 
 class _Batch(NamedTuple):
-    """Requests of one turn of the loop to the same shards, and to the same end of their queues."""
+    """Requests of one turn of the loop to the same shards, and the same end of their queues."""
 
     messages: list[bytes]
     query_ids: list[int]
@@ -62,11 +62,11 @@ class _Batch(NamedTuple):
 
 
 class RedisTransport:
-    """Carries requests to shards and replies back, over two links.
+    """Carries requests to shards and replies back, over two connections.
 
-    Requests that are scattered in the same turn of the loop leave in one write, up to so many, with
-    one variadic RPUSH a shard. A push is never repeated: after a stall nobody knows whether it was
-    done.
+    Requests that are scattered in the same turn of the loop leave in one write, up to a maximum,
+    with one variadic RPUSH per shard. A push is never repeated, since after a stall it is unknown
+    whether it was executed.
     """
 
     def __init__(
@@ -78,16 +78,16 @@ class RedisTransport:
         on_backlog: Callable[[int, int, float], None] | None = None,
         on_late: Callable[[Reply], None] | None = None,
     ) -> None:
-        """Describe the links; `start` makes them.
+        """Describe the connections; `start` opens them.
 
         Args:
-            redis: where the server is.
-            limits: max_message_bytes counts.
-            keys: the names under which everything lies.
+            redis: the server's address.
+            limits: its max_message_bytes counts.
+            keys: the names of keys in Redis.
             gateway_id: part of the reply channel's name.
-            on_backlog: told, after each write of searches, the shard, the length of its queue, and
-                the event loop's time.
-            on_late: told of each reply that nobody waits for.
+            on_backlog: called after each write of searches with the shard, the length of its queue,
+                and the time.
+            on_late: called for each reply that is no longer awaited.
         """
         self._on_backlog = on_backlog
         self._on_late = on_late
@@ -126,19 +126,19 @@ class RedisTransport:
 
     @property
     def is_connected(self) -> bool:
-        """Whether a query scattered now could be answered."""
+        """Whether both connections are open, so that a query could be answered."""
         return self._push.is_connected and self._replies.is_connected
 
     @property
     def num_in_flight(self) -> int:
-        """Scatters that somebody still waits for."""
+        """The number of queries whose replies are awaited."""
         return len(self._sinks)
 
     async def start(self, timeout_s: float | None = None) -> None:
-        """Connect both links.
+        """Open both connections.
 
         Raises:
-            RedisUnavailableError: not connected within `timeout_s`; the links keep trying.
+            RedisUnavailableError: not connected within `timeout_s`; the connections keep trying.
         """
         self._clock_task = self._loop.create_task(
             keep_clock(self._push, self.clock), name="server clock"
@@ -146,7 +146,7 @@ class RedisTransport:
         await asyncio.gather(self._push.start(timeout_s), self._replies.start(timeout_s))
 
     async def close(self) -> None:
-        """Close both links; whoever still waits is told that no reply will come."""
+        """Close both connections; tells waiting queries that no reply will arrive."""
         if self._clock_task is not None:
             self._clock_task.cancel()
             await asyncio.gather(self._clock_task, return_exceptions=True)
@@ -170,7 +170,7 @@ class RedisTransport:
         waiting = self._waiting
         if not waiting:
             self._loop.call_soon(self._push_waiting)
-        # Most queries ask the same shards, so that what is alike for all of them is done once.
+        # Most queries ask the same shards, so work that is the same for all is done once.
         batch = waiting.get((kind, shards, goes_ahead))
         if batch is None:
             batch = waiting[kind, shards, goes_ahead] = _Batch([], [], {})
@@ -186,7 +186,7 @@ class RedisTransport:
     ) -> None:
         """Look for a request in its queue; see `Transport.ask_queue`.
 
-        A queue that is longer than a look should cost counts as backed up, without a look.
+        A queue that would be too long to search counts as backed up, without a search.
         """
         key = self._queue(kind, shard).key
         is_long = False
@@ -212,7 +212,7 @@ class RedisTransport:
     def send_to(
         self, kind: Kind, worker: str, query_id: int, message: bytes, sink: ReplySink
     ) -> None:
-        """Send a request to one worker alone; see `sick_replicas.Line.send_to`."""
+        """Send a request to one worker only; see `outlier_ejection.Line.send_to`."""
         if not self.is_connected:
             sink.on_lost("there is no connection to Redis")
             return
@@ -241,7 +241,7 @@ class RedisTransport:
         self._push.send(pack("LREM", key, 1, message), on_removed)
 
     def cancel(self, query_id: int, shards: Iterable[int], expires_at_ms: int) -> None:
-        """Tell the shards' workers; see `Transport.cancel`."""
+        """Notify the shards' workers; see `Transport.cancel`."""
         if not self._cancelled:
             self._loop.call_soon(self._publish_cancelled)
         for shard in shards:
@@ -260,7 +260,7 @@ class RedisTransport:
         on_replies: list[OnReply] = []
         for (kind, shards, goes_ahead), batch in waiting.items():
             queues = [self._queue(kind, shard) for shard in shards]
-            # What LPUSH names last lies first.
+            # LPUSH puts its last value first.
             name, messages = (
                 ("LPUSH", batch.messages[::-1]) if goes_ahead else ("RPUSH", batch.messages)
             )
@@ -272,7 +272,7 @@ class RedisTransport:
 
     def _publish_cancelled(self) -> None:
         cancelled, self._cancelled = self._cancelled, {}
-        self._push_waiting()  # what is cancelled must not come after
+        self._push_waiting()  # so that requests precede their cancellation
         self._push.send_now(
             [
                 unanswered(
@@ -314,7 +314,7 @@ class RedisTransport:
 
     def _on_message(self, message: Any) -> None:
         if not isinstance(message, list):
-            # Nothing else is answered with an error on this link than the wish to listen.
+            # On this connection, only the subscription can be answered with an error.
             if isinstance(message, Exception) and self._throttle.allows(
                 "refused", time.monotonic()
             ):
@@ -344,7 +344,7 @@ class RedisTransport:
             log.warning("reply_malformed", error=str(error))
 
     def _lose_all(self) -> None:
-        # What was asked may still be answered by workers, but not to us: Pub/Sub stores nothing.
+        # Workers may still answer, but the replies are lost: Pub/Sub stores nothing.
         for sink in list(self._sinks.values()):
             sink.on_lost("the connection to Redis was lost")
 

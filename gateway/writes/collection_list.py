@@ -1,9 +1,8 @@
-"""The list of all collections as JSON, whose bytes all callers share.
+"""Encodes the list of all collections as JSON, whose bytes all callers share.
 
-The list may have some megabytes: 256 collections of 256 fields with long names have seven. A client
-may take its time to read it, and there may be many clients. Each definition is therefore encoded
-once, for as long as it does not change, and so is what the shards hold of a collection. An answer
-consists of references to these bytes.
+The list may have several megabytes: 256 collections of 256 fields with long names have seven.
+Clients may read it slowly, and there may be many. Each definition is therefore encoded only when it
+changes, and so are the counts of a collection. An answer consists of references to these bytes.
 """
 
 import asyncio
@@ -13,7 +12,7 @@ from typing import Any, Final, NamedTuple
 from hedgerow.common.collection import Collection
 from hedgerow.gateway.views.json_bytes import encode
 
-_ENCODED_AT_ONCE: Final = 16  # definitions, of up to 0.1 ms each, between two turns of the loop
+_ENCODED_AT_ONCE: Final = 16  # definitions, of up to 0.1 ms each, in one turn of the loop
 
 
 class ListedCollection(NamedTuple):
@@ -22,7 +21,7 @@ class ListedCollection(NamedTuple):
     Attributes:
         name: its name.
         definition: the beginning of the JSON, up to the counts.
-        counts: the rest: how many documents there are, in all and in each shard.
+        counts: the rest of it: the numbers of documents, in total and in each shard.
     """
 
     name: str
@@ -38,10 +37,10 @@ class _Encoded(NamedTuple):
 
 
 class CollectionList:
-    """Encodes the list, and keeps what it has encoded for the next time."""
+    """Encodes the list, and caches the encoded parts."""
 
     def __init__(self, profiles: Sequence[str], num_shards: int) -> None:
-        """Describe collections of a cluster of `num_shards`, which search by `profiles`."""
+        """Describe the collections of a cluster of `num_shards` with rank profiles `profiles`."""
         self._profiles = profiles
         self._num_shards = num_shards
         self._encoded: dict[str, _Encoded] = {}  # by uid
@@ -61,7 +60,7 @@ class CollectionList:
         for collection in collections:
             uid = collection.uid
             known = before.get(uid)
-            # Definitions are read once for each version, so another version is another object.
+            # A definition is read once per version, so another version is another object.
             if known is None or known.collection is not collection:
                 definition = encode(definition_json(collection, self._profiles))[:-1] + b","
                 num_new += 1
@@ -78,13 +77,13 @@ class CollectionList:
                 await asyncio.sleep(0)
         self._encoded = encoded
         return tuple(
-            ListedCollection(one.collection.name, one.definition, one.counts)
-            for one in encoded.values()
+            ListedCollection(entry.collection.name, entry.definition, entry.counts)
+            for entry in encoded.values()
         )
 
 
 def definition_json(collection: Collection, profiles: Sequence[str]) -> dict[str, Any]:
-    """What a collection is, as JSON; `profiles` are those by which it can be searched."""
+    """Return a definition as JSON; `profiles` are those that a search may use."""
     return {
         "name": collection.name,
         "fields": collection.defined_fields,
@@ -95,7 +94,7 @@ def definition_json(collection: Collection, profiles: Sequence[str]) -> dict[str
 
 
 def counts_json(per_shard: Mapping[int, int], num_shards: int) -> dict[str, Any]:
-    """How many documents a collection has, as JSON; a shard without an entry has none."""
+    """Return the numbers of documents as JSON; a shard without an entry has none."""
     return {
         "documents": sum(per_shard.values()),
         "shards": [

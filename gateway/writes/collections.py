@@ -1,4 +1,4 @@
-"""The collections that there are: defined, described and dropped through any gateway."""
+"""Defines, describes and drops collections, which every gateway can do."""
 
 import asyncio
 import json
@@ -20,10 +20,10 @@ from hedgerow.gateway.writes.storage_gate import StorageGate
 
 
 class Collections:
-    """Definitions, written through to Redis; a copy of them is kept for the hot path.
+    """Definitions, written through to Redis, with a copy of them for the hot path.
 
-    `run` keeps the copy fresh: at each `wake` (somebody has announced a change), and by polling in
-    case that an announcement was lost.
+    `run` keeps the copy fresh: at each `wake` (when a change is announced), and by polling in case
+    an announcement was lost.
     """
 
     def __init__(
@@ -38,12 +38,12 @@ class Collections:
         """Describe the view; nothing is known before `refresh`.
 
         Args:
-            registry: where the definitions lie.
+            registry: stores the definitions.
             num_shards: shards in the cluster; each change is logged to all of them.
             profiles: names of the configured rank profiles.
-            poll_s: how often to look without having been woken, in s.
-            max_collections: how many there may be; 0 for no limit.
-            gate: says when there is no room for changes; None lets all through.
+            poll_s: time between two refreshes without `wake`, in s.
+            max_collections: the largest number of collections; 0 for no limit.
+            gate: refuses changes when there is no room; None allows all.
         """
         self._registry = registry
         self._num_shards = num_shards
@@ -52,17 +52,17 @@ class Collections:
         self._max_collections = max_collections
         self._gate = gate
         self._known: Mapping[str, Collection] = {}
-        self._newer: list[dict[str, Collection | None]] = []  # one for each refresh under way
+        self._newer: list[dict[str, Collection | None]] = []  # one for each running refresh
         self._changed = asyncio.Event()
         self._encoder = CollectionList(self._profiles, num_shards)
-        # A list reads all definitions from Redis, which callers at the same time share.
+        # A list reads all definitions from Redis, so concurrent callers share one read.
         self._list = SharedRun(self._read_list)
 
     def get(self, name: str) -> Collection:
-        """The definition that this gateway knows, without waiting.
+        """Return the definition that this gateway knows, without waiting.
 
         Raises:
-            NotFoundError: it knows none of that name.
+            NotFoundError: it knows no collection of that name.
         """
         collection = self._known.get(name)
         if collection is None:
@@ -81,15 +81,15 @@ class Collections:
         """Read all definitions.
 
         Raises:
-            RedisUnavailableError: there was no answer in time.
+            RedisUnavailableError: Redis did not answer in time.
         """
-        # What is put or removed while they are read is newer than what is read.
+        # Changes during the read are newer than its result.
         newer: dict[str, Collection | None] = {}
         self._newer.append(newer)
         try:
             known = await self._registry.collections()
         finally:
-            # By identity: of two refreshes that have heard the same, each has its own.
+            # By identity, since two concurrent refreshes may have equal ones.
             self._newer = [other for other in self._newer if other is not newer]
         for name, collection in newer.items():
             if collection is None:
@@ -99,25 +99,25 @@ class Collections:
         self._known = known
 
     def wake(self) -> None:
-        """A change was announced: look at once."""
+        """A change was announced: refresh at once."""
         self._changed.set()
 
     async def run(self) -> None:
-        """Keep the copy fresh until cancelled; while Redis is away the last copy stands."""
+        """Keep the copy fresh until cancelled; while Redis is unavailable, the last copy stays."""
         await keep_fresh("collections", self.refresh, self._changed, self._poll_s)
 
     async def put(self, name: str, body: Mapping[str, Any]) -> Collection:
-        """Create a collection, or do nothing where the same one exists.
+        """Create a collection; does nothing if an identical one exists.
 
-        Without `fields` the definition is the same as one whose fields have been inferred.
+        Without `fields`, the definition equals one whose fields have been inferred.
 
         Args:
             name: the collection's name.
             body: `fields`, `rank_profile` and `language`, each optional.
 
         Raises:
-            BadRequestError: names the offending part of the definition and the reason.
-            ConflictError: the collection exists with another definition, or would be one too many.
+            BadRequestError: names the invalid part of the definition and the reason.
+            ConflictError: it exists with another definition, or there are too many collections.
             InsufficientStorageError: a disk or memory runs out.
         """
         if self._gate is not None:
@@ -141,10 +141,10 @@ class Collections:
         return stored
 
     async def current(self, name: str) -> Collection:
-        """The definition as stored now.
+        """Return the definition as stored now.
 
         Raises:
-            NotFoundError: there is none of that name.
+            NotFoundError: there is no collection of that name.
         """
         collection = await self._registry.collection(name)
         if collection is None:
@@ -156,24 +156,24 @@ class Collections:
     async def give_fields(
         self, collection: Collection, fields: Mapping[str, FieldType]
     ) -> Collection:
-        """Give a collection without fields those that its first documents have.
+        """Give a collection without fields those inferred from its first documents.
 
         Returns:
-            The collection with fields; another gateway's guess, when that came first.
+            The collection with fields; those that another gateway inferred, if it was first.
 
         Raises:
-            NotFoundError: the collection was dropped meanwhile.
+            NotFoundError: the collection was dropped in the meantime.
         """
         stored = await self._registry.compare_and_set_fields(collection, fields, self._num_shards)
         self._keep(stored)
         return stored
 
     async def drop(self, name: str) -> None:
-        """Remove a collection with all its documents; the shards clean up as they come to it.
+        """Remove a collection with all its documents; the shards delete them in time.
 
         Raises:
-            NotFoundError: there is none of that name.
-            InsufficientStorageError: the disk that it would free takes no writes at all.
+            NotFoundError: there is no collection of that name.
+            InsufficientStorageError: the disk takes no writes at all, not even this one.
         """
         if self._gate is not None:
             self._gate.check(is_removal=True)
@@ -181,10 +181,10 @@ class Collections:
         self._forget(name)
 
     async def describe(self, name: str) -> dict[str, Any]:
-        """One collection with its number of documents, as JSON.
+        """Return a collection with its number of documents, as JSON.
 
         Raises:
-            NotFoundError: there is none of that name.
+            NotFoundError: there is no collection of that name.
         """
         collection = await self.current(name)
         counts = await self._registry.document_counts(collection.uid)
@@ -194,7 +194,7 @@ class Collections:
         }
 
     async def list(self) -> tuple[ListedCollection, ...]:
-        """Every collection by name, as `describe` gives it; encoded, and shared by all callers."""
+        """Return every collection by name, as by `describe`; encoded, and shared by all callers."""
         return await self._list.result()
 
     async def _read_list(self) -> tuple[ListedCollection, ...]:
@@ -215,7 +215,7 @@ class Collections:
 
 
 def _difference(stored: Collection, wanted: Collection) -> str:
-    """How the collection that is there differs, as a clause with values as JSON has them."""
+    """Say how the stored collection differs, as a clause with JSON values."""
     fields, others = stored.defined_fields, wanted.defined_fields
     if fields != others:
         there = "yet to be inferred" if fields is None else _json(fields)

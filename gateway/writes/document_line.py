@@ -19,7 +19,7 @@ from hedgerow.common.settings.settings import LimitSettings
 
 MAX_DEPTH = 100
 
-# How MessagePack has the two infinities; seldom enough, other bytes look so too.
+# The two infinities in MessagePack; other data rarely contains these bytes.
 _INFINITIES = (b"\xcb\x7f\xf0\0\0\0\0\0\0", b"\xcb\xff\xf0\0\0\0\0\0\0")
 _CONTAINERS = (dict, list)
 
@@ -35,13 +35,13 @@ class Parsed(NamedTuple):
 def parse_document(line: bytes, limits: LimitSettings) -> Parsed:
     """Read one document; an id that is a whole number becomes the text of its digits.
 
-    What JSON can say and MessagePack, UTF-8 or a JSON response cannot is refused here, so that
-    whatever is accepted can be fetched again: NaN and infinities, integers over 64 bits, halves of
-    surrogate pairs, nesting over `MAX_DEPTH`.
+    Values that MessagePack, UTF-8 or a JSON response cannot represent are refused here, so that
+    every accepted document can be fetched again: NaN and infinities, integers over 64 bits, halves
+    of surrogate pairs, nesting over `MAX_DEPTH`.
 
     Raises:
         BadRequestError: names the field (or the line) and the reason.
-        TooLargeError: the document, its id or the number of its values is over its limit.
+        TooLargeError: the document, its id or the number of its values exceeds its limit.
     """
     steps = parse_steps(line, limits)
     while True:
@@ -95,26 +95,26 @@ def parse_steps(
 
 
 def _seems_over(line: bytes, limit: int) -> bool:
-    """Whether a document may have more than `limit` values, by a look at its bytes.
+    """Return whether a document may have more than `limit` values, judged by its bytes.
 
     Every value but the first follows a comma or an opening bracket; those in strings count too.
     """
-    # Half of the bytes at most are brackets or commas between values.
+    # At most half of the bytes are brackets or commas between values.
     return len(line) > limit and line.count(b",") + line.count(b"[") + line.count(b"{") > limit
 
 
 def _check_values(line: bytes, limit: int) -> None:
     """Refuse a document that has more than `limit` values, without decoding it.
 
-    It takes some milliseconds for a megabyte, so only a line that `_seems_over` the limit is worth
-    it: one with much JSON or CSV in its strings.
+    It takes some milliseconds per megabyte, so it is only called for a line that `_seems_over` the
+    limit, such as one with much JSON or CSV in its strings.
 
     Raises:
-        TooLargeError: it has more.
+        TooLargeError: it has more values.
     """
     bare = line.replace(b"\\\\", b"").replace(b'\\"', b"")
     num_quotes = bare.count(b'"')
-    # A string is a value or a key, and there are no more keys than values.
+    # A string is a value or a key, and there are at most as many keys as values.
     if num_quotes <= 4 * limit:
         bare = b"".join(bare.split(b'"')[::2])
     if num_quotes > 4 * limit or _seems_over(bare, limit):
@@ -122,7 +122,7 @@ def _check_values(line: bytes, limit: int) -> None:
 
 
 def _decode(line: bytes) -> dict[str, Any] | None:
-    """Decode a document; None if it probably has to be refused."""
+    """Decode a document; returns None if it probably has to be refused."""
     try:
         document = from_json(line, allow_inf_nan=False)
     except ValueError:
@@ -131,7 +131,7 @@ def _decode(line: bytes) -> dict[str, Any] | None:
 
 
 def _has_overflow(document: dict[str, Any]) -> bool:
-    """Whether a number has more than 64 bits, or does not fit in a float."""
+    """Return whether a number has more than 64 bits, or does not fit in a float."""
     try:
         packed = _pack(document)
     except OverflowError:
@@ -140,7 +140,7 @@ def _has_overflow(document: dict[str, Any]) -> bool:
 
 
 def _decode_with_reasons(line: bytes) -> dict[str, Any]:
-    """Decode with the standard library, which is several times slower and says what is wrong."""
+    """Decode with the standard library, which is several times slower but reports the error."""
     try:
         text = line.decode()
     except UnicodeDecodeError as error:
@@ -178,7 +178,7 @@ def _refuse_constant(name: str) -> float:
 
 
 def _finite(text: str) -> float:
-    # The standard library's own way from text to float takes much longer for some numbers.
+    # The standard library takes much longer to convert some numbers to floats.
     value: float = from_json(text)
     if not math.isfinite(value):
         raise ValueError(f"the number {text[:40]}, which does not fit in a float")
@@ -186,7 +186,7 @@ def _finite(text: str) -> float:
 
 
 def _within_64_bits(text: str) -> int:
-    # Twenty characters hold every integer of 64 bits; int() itself refuses what is very long.
+    # Every integer of 64 bits has at most twenty characters; int() refuses very long ones.
     value = int(text) if len(text) <= 20 else 2**64
     if not -(2**63) <= value < 2**64:
         raise ValueError(f"the integer {text[:40]}, which has more than 64 bits")

@@ -1,10 +1,10 @@
-"""The write path's beginning: NDJSON to the shards' logs, in bounded memory.
+"""The beginning of the write path: NDJSON to the shards' logs, in bounded memory.
 
 Lines go into a batch per shard; the batches go to the logs in one round trip as soon as one is
 full, or the stream ends or pauses. A load waits while the replicas are far behind. Parsing runs in
-slices on the loop: it costs some 10 µs a document, and a slice holds a query up for no longer than
-a thread's hold on the interpreter lock would. What one line may cost is bounded by
-`gateway.writes.document_line`, how many loads there may be by `gateway.writes.load_slots`.
+slices on the loop: it costs some 10 µs per document, and a slice delays a query no longer than a
+thread that holds the interpreter lock would. `gateway.writes.document_line` bounds the cost of a
+line, and `gateway.writes.load_slots` the number of loads.
 """
 
 import asyncio
@@ -47,9 +47,9 @@ from hedgerow.gateway.writes.ranked_loads import RankedLoads
 from hedgerow.gateway.writes.storage_gate import StorageGate
 
 SLICE_S = 0.002
-POLL_S = 0.05  # of a wait for the replicas, at its start
-MAX_POLL_S = 0.5  # and in the end, since many may wait; events tell of progress sooner
-MAX_APPENDS = 4  # of all loads at once: each holds its batches packed, and again in a buffer
+POLL_S = 0.05  # first interval of polling for the replicas
+MAX_POLL_S = 0.5  # longest interval, since many loads may poll; events tell of progress sooner
+MAX_APPENDS = 4  # of all loads at once: each has its batches in memory twice, packed and buffered
 
 _log = structlog.get_logger()
 
@@ -71,20 +71,21 @@ class Documents:
         gate: StorageGate | None = None,
         ranked: RankedLoads | None = None,
     ) -> None:
-        """Write to `log` what belongs to `collections`.
+        """Write documents of `collections` to `log`.
 
         Args:
             log: the logs of all shards.
-            collections: the definitions that documents are held to.
+            collections: the definitions by which documents are checked.
             num_shards: shards in the cluster.
-            limits: of a document, its id, and the entries of a log that are not applied.
+            limits: limits of a document, its id, and the unapplied entries of a log.
             write_timeout_s: longest wait for room in a log, and for `wait="applied"`, in s.
-            slots: the places of the loads that may be under way at once; any number without it.
-            outage_timeout_s: how long a load outlives a Redis that does not answer, in s.
+            slots: the slots for concurrent loads; without it, there is no limit.
+            outage_timeout_s: how long a load keeps trying while Redis does not answer, in s.
             live_replicas: shard → ids of the replicas that live workers serve now; without it, or
-                where it gives none, every replica that has ever recorded a position counts.
-            gate: says when there is no room for documents; None lets all through.
-            ranked: holds a load with `wait="applied"` back until it counts in the ranking.
+                if it returns none, every replica that has ever recorded a position counts.
+            gate: refuses documents when there is no room; None allows all.
+            ranked: delays the answer to a load with `wait="applied"` until it counts in the
+                ranking.
         """
         self._log = log
         self._ranked = ranked
@@ -97,7 +98,9 @@ class Documents:
         self._live_replicas = live_replicas
         self._gate = gate
         self._backlog = Backlog(limits.max_log_entries, BATCH_BYTES)
-        self._slices = asyncio.Lock()  # of all loads, one slice of parsing in a turn of the loop
+        self._slices = (
+            asyncio.Lock()
+        )  # in each turn of the loop, one slice of parsing for all loads
         self._appends = asyncio.Semaphore(MAX_APPENDS)
         self._waiting: dict[asyncio.Event, Collection[int]] = {}
 
@@ -109,23 +112,23 @@ class Documents:
         on_progress: Callable[[LoadReport], None] | None = None,
         party: str = "",
     ) -> LoadReport:
-        """Take in NDJSON; a line that cannot be used does not stop the others.
+        """Load NDJSON; an invalid line does not stop the others.
 
         Args:
             collection: the collection's name.
             lines: the bytes of the stream, cut anywhere.
             wait: return when the documents are safe ("logged"), or when they can be found and,
-                unless they are few beside what was there, count in the ranking ("applied"); a load
-                of nothing waits for what was logged before it.
-            on_progress: told of the report each time that documents were logged.
-            party: whose load it is, as `Caller.party` names it: parties share the places.
+                unless they are few compared to those there were, count in the ranking ("applied");
+                an empty load waits for everything that was logged before it.
+            on_progress: called with the report each time that documents were logged.
+            party: the owner of the load, by `Caller.party`: parties share the slots.
 
         Raises:
             NotFoundError: there is no such collection.
-            OverloadedError: as many loads are under way as may be.
+            OverloadedError: too many loads are running.
             LoadInterruptedError: the replicas or Redis did not keep up, or the client sent no
-                document of use while another load waited for a place; carries the report.
-            InsufficientStorageError: a disk or memory runs out; carries the report.
+                acceptable document while another load waited for a slot; carries the report.
+            InsufficientStorageError: a disk or memory is nearly full; carries the report.
         """
         loop = asyncio.get_running_loop()
         slot = self._slots.take(loop.time(), party)
@@ -134,14 +137,14 @@ class Documents:
         try:
             definition = await self._collections.current(collection)
             intake = Intake(definition, self._num_shards, self._limits)
-            self._check_room(intake.report)  # before a body is read in vain
+            self._check_room(intake.report)  # before reading a body that could not be stored
             flush = partial(self._flush, intake, last_ids, on_progress)
             async with aclosing(with_pauses(lines)) as chunks:
                 async for chunk in chunks:
                     if slot.has_lost:
                         raise _gave_way(intake.report)
-                    # Bytes that end no line are no work, nor are empty lines: they may come one by
-                    # one for ever.
+                    # Bytes that do not end a line, and empty lines, do not count as work: a client
+                    # could send them one by one for ever.
                     if (not intake.is_empty) if chunk is None else has_line(chunk):
                         slot.work()
                     if chunk is None:
@@ -156,7 +159,7 @@ class Documents:
             self._slots.give_back(slot)
             splitter.forget()
         if wait == "applied":
-            # A load of nothing waits for what others, or earlier loads, have logged.
+            # An empty load waits for what others, or earlier loads, have logged.
             ends = last_ids or await self._log.last_ids(range(self._num_shards))
             await self._wait_applied(ends, intake.report)
             if self._ranked is not None:
@@ -170,7 +173,7 @@ class Documents:
         last_ids: dict[int, str],
         on_progress: Callable[[LoadReport], None] | None,
     ) -> None:
-        """Log what a load has taken in; a load without fields has them by that, however little."""
+        """Log the batches of a load; infers the collection's fields first, if it has none."""
         if intake.has_first:
             collection = await self._collections.give_fields(
                 intake.definition, intake.inferred_fields()
@@ -220,13 +223,13 @@ class Documents:
         return report
 
     async def delete(self, collection: str, document_id: str, wait: Wait = "applied") -> None:
-        """Remove one document; it is no error when there is none of that id.
+        """Remove a document; it is not an error if it does not exist.
 
         Raises:
-            BadRequestError: no document can have that id.
+            BadRequestError: the id is not valid.
             NotFoundError: there is no such collection.
             LoadInterruptedError: Redis or the replicas did not keep up.
-            InsufficientStorageError: nothing can be written at all.
+            InsufficientStorageError: the disk takes no writes at all.
         """
         check_address_id(document_id, self._limits.max_id_bytes)
         definition = await self._collections.current(collection)
@@ -239,7 +242,7 @@ class Documents:
             await self._wait_applied(last_ids, report)
 
     def wake(self, shard: int) -> None:
-        """A replica of `shard` was heard to have applied more (event `applied:<shard>`)."""
+        """A replica of `shard` has announced that it applied more (event `applied:<shard>`)."""
         for event, shards in self._waiting.items():
             if shard in shards:
                 event.set()
@@ -265,13 +268,13 @@ class Documents:
     async def _append(
         self, ops: Sequence[tuple[int, bytes]], report: LoadReport, *, is_removal: bool = False
     ) -> dict[int, str]:
-        """Log operations; a Redis that is away for a moment is tried again.
+        """Log operations; retries while Redis is briefly unavailable.
 
-        What was sent may then be in a log twice, which changes nothing: these operations replace
-        or remove by id, and nobody has been told yet that they are done.
+        Operations may then be in a log twice, which does no harm: they replace or remove by id, and
+        are not acknowledged yet.
 
         Returns:
-            Shard → id of the last entry that it was given.
+            Shard → id of the last entry that was appended.
         """
         loop = asyncio.get_running_loop()
         give_up_at = loop.time() + self._outage_timeout_s
@@ -282,7 +285,7 @@ class Documents:
                 appended = await self._log.append_many(ops)
                 break
             except WriteRefusedError as error:
-                # A replica that is read-only may be about to be the master, as ever in a failover.
+                # During a failover, a read-only replica may be about to become the master.
                 if error.cause != "read_only" or loop.time() >= give_up_at:
                     raise self._refused(error, report) from error
                 failures += 1
@@ -348,7 +351,7 @@ class Documents:
         report.is_applied = True
 
     async def _until(self, is_true: Callable[[], Awaitable[bool]], shards: Collection[int]) -> bool:
-        """Ask at each `wake` of the shards, and ever less often without; False if never so."""
+        """Check at each `wake` of the shards, else at growing intervals; False if never true."""
         loop = asyncio.get_running_loop()
         give_up_at = loop.time() + self._write_timeout_s
         woken = asyncio.Event()
@@ -376,7 +379,7 @@ class Documents:
 
 @contextmanager
 def _with_report(report: LoadReport) -> Iterator[None]:
-    """Have a refusal say what had become of the load until then."""
+    """Add the report of the load so far to an error."""
     try:
         yield
     except InsufficientStorageError as error:

@@ -1,7 +1,7 @@
-"""Guesses the fields of a collection from its first documents, one document at a time.
+"""Infers the fields of a collection from its first documents, one document at a time.
 
-The memory for each field is bounded, and so is the time for each document: only the first
-`MAX_NAMES` members count, and a list of strings takes a few passes in C.
+The memory per field is bounded, and so is the time per document: only the first `MAX_NAMES` members
+count, and a list of strings takes a few passes in C.
 """
 
 from collections.abc import Mapping
@@ -11,17 +11,17 @@ from typing import Any
 from hedgerow.common.collection import FIELD_NAME, MAX_FIELDS, FieldType, mismatch
 from hedgerow.common.document_ids import ID_FIELD
 
-MAX_NAMES = 512  # twice the fields that a collection can have, since some hold no one type
+MAX_NAMES = 512  # twice the most fields of a collection, since some have no single type
 
 _SCALARS = (FieldType.BOOLEAN, FieldType.INTEGER, FieldType.FLOAT, FieldType.DATE)
-# JSON's type → the scalars that it can be; a test of the others would be in vain.
+# JSON's type → the scalar types that are possible for it, so that only these are tested.
 _POSSIBLE: dict[type, tuple[FieldType, ...]] = {
     bool: (FieldType.BOOLEAN,),
     int: (FieldType.INTEGER, FieldType.FLOAT),
     float: (FieldType.FLOAT,),
     str: (FieldType.DATE,),
 }
-_LEAST_TO_RECUR = 10  # strings; with fewer it is chance that they recur
+_LEAST_TO_RECUR = 10  # strings; among fewer, repetitions may be chance
 
 
 class FieldInference:
@@ -38,7 +38,7 @@ class FieldInference:
         self._fields: dict[str, _Candidate] = {}
 
     def add(self, document: Mapping[str, Any]) -> None:
-        """Take account of a document."""
+        """Add a document."""
         fields = self._fields
         for name, value in islice(document.items(), MAX_NAMES):
             if value is None or name == ID_FIELD:
@@ -51,14 +51,14 @@ class FieldInference:
             candidate.add(value)
 
     def result(self) -> dict[str, FieldType]:
-        """The fields that have a type, in the order in which they came; at most `MAX_FIELDS`."""
+        """Return the fields that have a type, in order of appearance; at most `MAX_FIELDS`."""
         typed = ((name, candidate.kind()) for name, candidate in self._fields.items())
         known = ((name, kind) for name, kind in typed if kind is not None)
         return dict(islice(known, MAX_FIELDS))
 
 
 class _Candidate:
-    """What one field's values have in common so far."""
+    """The properties that a field's values have in common so far."""
 
     __slots__ = ("_distinct", "_has_space", "_is_text", "_num_strings", "_scalars")
 
@@ -101,5 +101,5 @@ class _Candidate:
 
 
 def _has_space(text: str) -> bool:
-    # A tenth of what a regular expression takes, whatever the text.
+    # For any text, this takes a tenth of the time of a regular expression.
     return bool(text) and text.split(None, 1) != [text]

@@ -1,4 +1,4 @@
-"""What becomes of the lines of one bulk load, up to the batches that go to the logs. No I/O."""
+"""Turns the lines of a bulk load into batches for the shards' logs. No I/O."""
 
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
@@ -17,25 +17,25 @@ from hedgerow.gateway.writes.ndjson import Line
 MAX_REJECTIONS_KEPT = 1000
 BATCH_BYTES = MAX_ENTRY_BYTES
 BATCH_DOCUMENTS = 500
-OPEN_BYTES = 1024 * 1024  # of a load's batches together; one more document may go over it
+OPEN_BYTES = 1024 * 1024  # of all batches of a load; the last document may exceed it
 INFER_FROM_LINES = 1000
 INFER_FROM_BYTES = 1024 * 1024
 _OVERHEAD_BYTES = 16  # of MessagePack, for each document
-_LOOK_EVERY = 8  # lines between two looks at the clock
-_LONG_BYTES = 16 * 1024  # a line that is read in steps, with a look at the clock after each
-_HUGE_BYTES = 64 * 1024  # a line of which a slice takes one step, of up to 4 ms
+_LOOK_EVERY = 8  # lines between two checks of the clock
+_LONG_BYTES = 16 * 1024  # a line that is parsed in steps, with a check of the clock after each
+_HUGE_BYTES = 64 * 1024  # a line of which one slice does only one step, of up to 4 ms
 
 
 @dataclass
 class LoadReport:
-    """What has become of a load so far.
+    """The result of a load so far.
 
     Attributes:
-        accepted: how many documents are logged; a later line of the same id counts too.
+        accepted: documents that are logged; several lines with the same id all count.
         rejected: the first rejected lines; at most `MAX_REJECTIONS_KEPT`.
-        rejected_total: how many lines were rejected.
-        is_applied: whether every live replica has applied them.
-        inferred: the fields that this load's first documents gave the collection.
+        rejected_total: lines that were rejected.
+        is_applied: whether every live replica has applied the documents.
+        inferred: the collection's fields, if inferred from this load's first documents.
     """
 
     accepted: int = 0
@@ -45,13 +45,13 @@ class LoadReport:
     inferred: Mapping[str, FieldType] | None = None
 
     def reject(self, line: int, reason: str) -> None:
-        """Count a line that was not taken, and keep it while there is room."""
+        """Count a rejected line, and keep it while there is room."""
         self.rejected_total += 1
         if len(self.rejected) < MAX_REJECTIONS_KEPT:
             self.rejected.append(RejectedLine(line, reason))
 
     def answer(self) -> LoadAnswer:
-        """The report as HTTP answers it."""
+        """Return the report as an HTTP answer."""
         return LoadAnswer(
             accepted=self.accepted,
             rejected=self.rejected,
@@ -62,12 +62,12 @@ class LoadReport:
 
 
 class Batch:
-    """Documents of one shard that will be one entry of its log; of one id, the last one stays.
+    """Documents of one shard that become one entry of its log; the last one of each id counts.
 
     Attributes:
-        shard: whose log.
-        num_lines: how many lines went in.
-        num_bytes: about how large the entry will be.
+        shard: the shard's number.
+        num_lines: how many lines were added.
+        num_bytes: approximate size of the entry.
     """
 
     def __init__(self, shard: int) -> None:
@@ -77,31 +77,31 @@ class Batch:
         self._documents: dict[str, bytes] = {}
 
     def has_room_for(self, body: bytes) -> bool:
-        """Whether a document goes in without making the entry too large."""
+        """Return whether a document fits without making the entry too large."""
         return self.num_lines == 0 or (
             self.num_lines < BATCH_DOCUMENTS and self.num_bytes + len(body) <= BATCH_BYTES
         )
 
     def add(self, document_id: str, body: bytes) -> None:
-        """Put a document in."""
+        """Add a document."""
         self._documents[document_id] = body
         self.num_lines += 1
         self.num_bytes += len(document_id) + len(body) + _OVERHEAD_BYTES
 
     def pack(self, uid: str) -> bytes:
-        """The batch as an operation of the log."""
+        """Encode the batch as an operation of the log."""
         return pack_op(Upsert(uid, list(self._documents.items())))
 
 
 class Intake:
-    """Reads lines, rejects the bad ones and spreads the good ones over the shards' batches.
+    """Reads lines, rejects invalid ones and adds the others to the shards' batches.
 
-    The first lines of a collection without fields wait here until `define` is called. They wait as
-    bytes and are read a second time then: what they hold takes many times that memory.
+    If the collection has no fields, its first lines wait here until `define` is called. They wait
+    as bytes and are parsed again then, since parsed documents take many times the memory.
 
     Attributes:
-        report: what has become of the lines.
-        definition: the collection's.
+        report: the result so far.
+        definition: the collection's definition.
     """
 
     def __init__(self, definition: Collection, num_shards: int, limits: LimitSettings) -> None:
@@ -114,25 +114,25 @@ class Intake:
         self._open_bytes = 0
         self._full: list[Batch] = []
         self._inference = FieldInference()
-        self._reading: tuple[int, bytes, Iterator[None]] | None = None  # the line that is long
+        self._reading: tuple[int, bytes, Iterator[None]] | None = None  # the long line being parsed
         self._first: deque[tuple[int, bytes]] = deque()
         self._first_bytes = 0
 
     @property
     def has_first(self) -> bool:
-        """Whether documents wait for the collection to be given fields."""
+        """Whether documents wait for the collection to get fields."""
         return self.definition.fields is None and bool(self._first)
 
     @property
     def needs_fields(self) -> bool:
-        """Whether as many of them wait as may."""
+        """Whether the most documents that may wait do so."""
         return self.has_first and (
             len(self._first) >= INFER_FROM_LINES or self._first_bytes >= INFER_FROM_BYTES
         )
 
     @property
     def progress(self) -> int:
-        """A count that grows when a document is accepted into a batch, and when it is logged."""
+        """A count that grows when a document is added to a batch, and when it is logged."""
         return self._num_batched + self.report.accepted
 
     @property
@@ -142,17 +142,17 @@ class Intake:
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing waits to be logged."""
+        """Whether there is nothing to log."""
         return not (self._first or self._open or self._full)
 
     def inferred_fields(self) -> dict[str, FieldType]:
-        """The fields that the documents which wait give the collection."""
+        """Return the fields inferred from the waiting documents."""
         return self._inference.result()
 
     def take(self, lines: Iterator[Line], is_time_up: Callable[[], bool]) -> bool:
-        """Take lines in, until time is up, a batch is full or fields are needed.
+        """Take lines until time is up, a batch is full or fields are needed.
 
-        Lines that have waited for fields, and have them now, come first.
+        Lines that have waited for fields come first once there are fields.
 
         Returns:
             Whether all lines were taken.
@@ -171,12 +171,12 @@ class Intake:
                 return False
 
     def define(self, definition: Collection) -> None:
-        """Go on with the collection's fields, beginning with the lines that waited."""
+        """Continue with the collection's fields, beginning with the lines that waited."""
         self.definition = definition
         self._inference = FieldInference()
 
     def batches(self) -> list[Batch]:
-        """Hand over every batch, those of one shard in the order of their lines."""
+        """Remove and return all batches; those of one shard are in the order of their lines."""
         batches = [*self._full, *self._open.values()]
         self._full, self._open, self._open_bytes = [], {}, 0
         return batches
@@ -206,7 +206,7 @@ class Intake:
                 self._place(number, line, parsed)
 
     def _go_on(self, number: int, line: bytes, steps: Iterator[None]) -> bool:
-        """Take the next step of reading a long line; returns whether that is enough for a slice."""
+        """Take the next step of parsing a long line; returns whether that ends the slice."""
         try:
             next(steps)
         except StopIteration as end:

@@ -1,12 +1,12 @@
-"""Limits the bulk loads at once, and chooses the one that makes room for another. Pure.
+"""Limits the number of concurrent bulk loads, and chooses which one makes room. Pure.
 
-Each load holds up to several megabytes: the line that is being received, documents that wait for
-fields, and batches. Their number is therefore limited. A client that keeps a load open and sends
-nothing of use must not keep other clients out: if all places are taken, the load that has waited
-longest for its client to send a document is ended. Only a document counts that was accepted: lines
-that are rejected cost a client nothing, and could keep a place for ever. Nor must a client that has
-taken many places keep others out: if a party (a key, or an address) has at least two more than the
-caller, its load that waits for its client is ended.
+Each load takes up to several megabytes: the line that is being received, documents that wait for
+fields, and batches. Their number is therefore limited. A client that keeps a load open without
+sending acceptable documents must not keep other clients out: if all slots are taken, the load that
+has waited longest for its client to send a document is ended. Only accepted documents count:
+rejected lines cost a client nothing, and could keep a slot for ever. Nor must a client with many
+loads keep others out: if a party (a key, or an address) has at least two slots more than the
+caller, its load that has waited longest for its client is ended.
 """
 
 import math
@@ -16,11 +16,11 @@ from hedgerow.common.errors import OverloadedError
 
 
 class LoadSlot:
-    """One load's place.
+    """The slot of one load.
 
     Attributes:
-        party: whose load it is.
-        has_lost: whether another load has taken the place; this one must end.
+        party: the owner of the load.
+        has_lost: whether another load has taken the slot; this one must end.
     """
 
     __slots__ = ("_progress", "_progress_at", "has_lost", "party", "waits_since")
@@ -33,17 +33,17 @@ class LoadSlot:
         self._progress_at = now
 
     def work(self) -> None:
-        """The load has lines to see to, so that it does not wait for its client."""
+        """The load has lines to process, so it does not wait for its client."""
         self.waits_since = None
 
     def wait(self, now: float, progress: int) -> None:
         """The load has nothing to do until its client completes a line.
 
-        It has waited since its last progress: nothing that it worked on after that was of use.
+        It counts as waiting since its last progress, since its work after that was of no use.
 
         Args:
-            now: the event loop's time, in s.
-            progress: grows with each document that is accepted, and with each that is logged.
+            now: the time, in s.
+            progress: grows with each document that is accepted, and each that is logged.
         """
         if progress > self._progress:
             self._progress = progress
@@ -52,13 +52,13 @@ class LoadSlot:
 
 
 class LoadSlots:
-    """The places of a gateway's loads."""
+    """The slots for a gateway's loads."""
 
     def __init__(self, max_loads: float = math.inf, idle_s: float = math.inf) -> None:
         """Allow `max_loads` at once.
 
-        A load may lose its place if it waits for its client, and none of its documents was accepted
-        for `idle_s`.
+        A load may lose its slot if it waits for its client, and no document of it was accepted for
+        `idle_s`.
         """
         self._max_loads = max_loads
         self._idle_s = idle_s
@@ -68,14 +68,14 @@ class LoadSlots:
         return len(self._taken)
 
     def take(self, now: float, party: str = "") -> LoadSlot:
-        """Give a place to a load that begins.
+        """Give a slot to a new load.
 
         Args:
-            now: the event loop's time, in s.
-            party: whose load it is, as `Caller.party` names it.
+            now: the time, in s.
+            party: the owner of the load, by `Caller.party`.
 
         Raises:
-            OverloadedError: every place is taken, and no load gives way.
+            OverloadedError: every slot is taken, and no load gives way.
         """
         if len(self._taken) >= self._max_loads:
             loser = self._idle(now) or self._of_the_largest(party)
@@ -92,12 +92,12 @@ class LoadSlots:
         return slot
 
     def _idle(self, now: float) -> LoadSlot | None:
-        """The load that has waited longest for its client, if that is too long."""
+        """Return the load that has waited longest for its client, if that is too long."""
         longest = min(self._taken, key=lambda slot: _since(slot, now))
         return longest if now - _since(longest, now) >= self._idle_s else None
 
     def _of_the_largest(self, party: str) -> LoadSlot | None:
-        """Of the party with most places, the load that has waited longest, if it has too many."""
+        """Return the longest waiting load of the party with most slots, if it has too many."""
         counts = Counter(slot.party for slot in self._taken)
         largest, count = counts.most_common(1)[0]
         if count < counts[party] + 2:
@@ -108,7 +108,7 @@ class LoadSlots:
         return min(waiting, key=lambda slot: slot.waits_since or 0.0, default=None)
 
     def give_back(self, slot: LoadSlot) -> None:
-        """A load has ended; if it has lost its place, there is nothing to give back."""
+        """A load has ended; no effect if it has lost its slot."""
         self._taken.discard(slot)
 
 

@@ -1,6 +1,6 @@
-"""NDJSON: chunks of bytes to lines.
+"""Splits NDJSON from chunks of bytes into lines.
 
-Source: https://github.com/ndjson/ndjson-spec (a JSON text per line; empty lines are passed over).
+Source: https://github.com/ndjson/ndjson-spec (a JSON text per line; empty lines are skipped).
 """
 
 from collections.abc import Iterator
@@ -11,24 +11,24 @@ Line = tuple[int, bytes | None]
 
 
 class LineSplitter:
-    """Cuts a stream of bytes into lines, in memory for one line and one chunk."""
+    """Cuts a stream of bytes into lines; keeps one line and one chunk in memory."""
 
     def __init__(self, max_line_bytes: int) -> None:
-        """Lines over `max_line_bytes` are told apart, and not kept."""
+        """Mark lines of more than `max_line_bytes`, and do not keep them."""
         self._max_bytes = max_line_bytes
         self._line = 0
-        self._rest = bytearray()  # which grows in place, however small the chunks are
-        self._is_overlong = False  # the line that is under way has passed the limit
+        self._rest = bytearray()  # grows in place, which is fast for small chunks
+        self._is_overlong = False  # whether the current line exceeds the limit
 
     @property
     def has_part(self) -> bool:
-        """Whether a line is under way."""
+        """Whether part of a line has arrived."""
         return bool(self._rest) or self._is_overlong
 
     def feed(self, chunk: bytes) -> Iterator[Line]:
-        """Take in a chunk, when the one before has been iterated to its end.
+        """Take a chunk; the iterator of the previous one must be exhausted.
 
-        A chunk may hold as many lines as bytes, so they are cut off as they are asked for.
+        A chunk may contain as many lines as bytes, so they are cut one by one.
 
         Yields:
             The lines that it completes, numbered from 1; None for one over the limit.
@@ -45,12 +45,12 @@ class LineSplitter:
         self._extend(chunk[start:])
 
     def end(self) -> Iterator[Line]:
-        """The stream has ended; a last line without a newline is a line too."""
+        """The stream has ended; a last line without a newline counts too."""
         if self.has_part:
             yield self._end()
 
     def forget(self) -> None:
-        """Let go of the line that is under way: the stream has broken off."""
+        """Drop the current line, since the stream has broken off."""
         self._rest, self._is_overlong = bytearray(), False
 
     def _extend(self, part: bytes) -> None:

@@ -1,7 +1,7 @@
-"""Holds a load back until searches rank by term statistics that count what it has brought.
+"""Delays the end of a load until searches rank by term statistics that include its documents.
 
-The load pays for that, once, rather than each search. How the workers go about it is in
-`shard_worker.indexing.load_statistics`.
+So the load waits once, and no search does. `shard_worker.indexing.load_statistics` has the workers'
+part.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from hedgerow.common.shard_log.events import Loaded, Ranked
 from hedgerow.common.state.registry import Registry
 from hedgerow.common.state.statistics import BULK_SHARE, StatisticsStore
 
-_LOOK_S: Final = 0.25  # at most between two looks at which replicas are live
+_LOOK_S: Final = 0.25  # longest time between two checks which replicas are live
 
 log = structlog.get_logger()
 
@@ -42,10 +42,10 @@ class RankedLoads:
         """Wait for the workers' answers.
 
         Args:
-            board: where term statistics lie; tells the workers.
-            registry: knows how many documents a collection has.
+            board: stores term statistics, and notifies the workers.
+            registry: knows the number of a collection's documents.
             live_replicas: shard → ids of the replicas that live workers serve now.
-            timeout_s: longest wait, in s; 0 to wait for no load.
+            timeout_s: longest wait, in s; 0 for none.
         """
         self._board = board
         self._registry = registry
@@ -54,7 +54,7 @@ class RankedLoads:
         self._waiting: dict[str, _Waiting] = {}
 
     def take(self, event: bytes) -> None:
-        """Hear what is announced, of which workers' answers count."""
+        """Take an announced event; the workers' answers count."""
         if (ranked := Ranked.unpack(event)) and (waiting := self._waiting.get(ranked.token)):
             waiting.answered.update(ranked.replicas)
             waiting.woken.set()
@@ -62,13 +62,13 @@ class RankedLoads:
     async def wait(self, uid: str, ends: Mapping[int, str], num_documents: int | None) -> None:
         """Return when a load counts in the ranking, or after the longest wait.
 
-        A load of few documents, compared to those that there are, is not waited for: their
-        statistics change little by it, and are collected at intervals.
+        If the load is small compared to the collection, it returns at once: the statistics change
+        little, and are collected at intervals.
 
         Args:
-            uid: the collection's.
+            uid: the collection's uid.
             ends: shard → id of the last log entry of the load, all of them applied.
-            num_documents: how many documents the load has brought; None when that is not known.
+            num_documents: the number of documents of the load; None if unknown.
         """
         try:
             if self._timeout_s and await self._is_bulk(uid, num_documents):
@@ -89,11 +89,13 @@ class RankedLoads:
         token = secrets.token_hex(8)
         waiting = self._waiting[token] = _Waiting()
         try:
-            # No worker can count a shard that none of them serves.
+            # A shard that no worker serves cannot be counted.
             served = {shard: end for shard, end in ends.items() if self._live_replicas(shard)}
             if served:
                 await self._board.announce(Loaded(token, uid, served).pack())
-            while not all(waiting.answered.issuperset(self._live_replicas(one)) for one in served):
+            while not all(
+                waiting.answered.issuperset(self._live_replicas(shard)) for shard in served
+            ):
                 waiting.woken.clear()
                 await _set_or_after(waiting.woken, _LOOK_S)
         finally:

@@ -1,4 +1,4 @@
-"""Whether writes are accepted now, given the shortages of the workers and the server."""
+"""Decides whether writes are accepted, by the shortages of the workers and the server."""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
@@ -11,14 +11,14 @@ from hedgerow.common.wire.heartbeat import Heartbeat
 
 SERVER: Final = "redis"
 GATEWAY: Final = "gateway"
-_RECOVERY: Final = 0.95  # of the share of memory from which documents are refused
+_RECOVERY: Final = 0.95  # share of the refusal threshold below which documents are accepted again
 
 
 class ServerMemory:
-    """Whether the server runs out of memory: a pure policy, with hysteresis."""
+    """Decides whether the server runs out of memory, with hysteresis. Pure."""
 
     def __init__(self, share: float) -> None:
-        """Writes are refused from `share` of maxmemory on."""
+        """Refuse writes from `share` of maxmemory on."""
         self._share = share
         self._is_short = False
 
@@ -51,12 +51,12 @@ class StorageGate:
         now_ms: Callable[[], int],
         own: Callable[[], Iterable[Shortage]] = tuple,
     ) -> None:
-        """Judge by the heartbeats of `workers`, and by `server`.
+        """Decide by the heartbeats of `workers`, and by the server's state.
 
         Args:
-            workers: the live ones.
-            now: an instant, in s.
-            now_ms: the server's clock.
+            workers: the live workers.
+            now: returns the time, in s.
+            now_ms: the Redis server's clock, in ms.
             own: the shortages of this gateway, for the list.
         """
         self.server: list[Shortage] = []
@@ -67,45 +67,57 @@ class StorageGate:
         self._refused: tuple[float, Shortage] | None = None
 
     def list(self) -> list[dict[str, Any]]:
-        """What runs out, and where, as in the status."""
-        found = [{"where": SERVER, "shards": [], **one.to_json()} for one in self._of_server()]
-        found += [{"where": GATEWAY, "shards": [], **one.to_json()} for one in self._own()]
-        for worker in sorted(self._workers(), key=lambda one: one.id):
+        """List the shortages, as in the status."""
+        found = [
+            {"where": SERVER, "shards": [], **shortage.to_json()} for shortage in self._of_server()
+        ]
+        found += [
+            {"where": GATEWAY, "shards": [], **shortage.to_json()} for shortage in self._own()
+        ]
+        for worker in sorted(self._workers(), key=lambda worker: worker.id):
             shards = sorted(worker.replicas) or worker.shards
             known = filter(None, map(Shortage.from_json, worker.shortages))
-            found += [{"where": worker.id, "shards": shards, **one.to_json()} for one in known]
+            found += [
+                {"where": worker.id, "shards": shards, **shortage.to_json()} for shortage in known
+            ]
         return found
 
     def check(self, *, is_removal: bool = False) -> None:
-        """Let a write through.
+        """Allow a write, or refuse it.
 
         Args:
-            is_removal: whether it takes away more than it adds, so that it may use what is kept
-                free: it is refused only where nothing can be written at all.
+            is_removal: whether it frees more than it takes, so that it may use the space that is
+                kept free: it is refused only if nothing can be written at all.
 
         Raises:
-            InsufficientStorageError: it is refused; says what runs out where.
+            InsufficientStorageError: it is refused; names each shortage and its place.
         """
         blocking = [
-            one
-            for one in self.list()
-            if one["resource"] in BLOCKS_WRITES and not (is_removal and one["state"] == LOW)
+            shortage
+            for shortage in self.list()
+            if shortage["resource"] in BLOCKS_WRITES
+            and not (is_removal and shortage["state"] == LOW)
         ]
         if blocking:
             raise refusal(blocking)
 
     def check_applying(self) -> None:
-        """Make sure that what was accepted can be applied.
+        """Check that accepted documents can be applied.
 
         Raises:
-            InsufficientStorageError: it will be when there is room; says what runs out where.
+            InsufficientStorageError: they will be once there is room; names each shortage and its
+                place.
         """
-        stuck = [one for one in self.list() if one["resource"] == DISK and one["state"] != LOW]
+        stuck = [
+            shortage
+            for shortage in self.list()
+            if shortage["resource"] == DISK and shortage["state"] != LOW
+        ]
         if stuck:
             raise refusal(stuck)
 
     def refused(self, error: WriteRefusedError) -> InsufficientStorageError:
-        """The server itself has refused a write; returns the error for the caller."""
+        """Return the caller's error for a write that the server itself has refused."""
         resource = MEMORY if error.cause == MEMORY else DISK
         state = "read_only" if error.cause == "read_only" else "full"
         shortage = Shortage(resource, state, str(error), self._now_ms())
@@ -113,7 +125,7 @@ class StorageGate:
         return refusal([{"where": SERVER, "shards": [], **shortage.to_json()}])
 
     def _of_server(self) -> Iterable[Shortage]:
-        known = {one.resource for one in self.server}
+        known = {shortage.resource for shortage in self.server}
         if self._refused is not None and self._now() - self._refused[0] < EXPIRY_S / 4:
             shortage = self._refused[1]
             return [*self.server, *([shortage] if shortage.resource not in known else [])]
@@ -121,6 +133,6 @@ class StorageGate:
 
 
 def refusal(shortages: list[dict[str, Any]]) -> InsufficientStorageError:
-    """The error that names what runs out."""
-    what = "; ".join(f"{one['where']}: {one['detail']}" for one in shortages)
+    """Make an error that names the shortages."""
+    what = "; ".join(f"{shortage['where']}: {shortage['detail']}" for shortage in shortages)
     return InsufficientStorageError(f"writes are refused for now: {what}", shortages)

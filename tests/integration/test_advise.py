@@ -130,7 +130,7 @@ def test_a_sleep_belongs_in_a_thread(desk: Desk) -> None:
     assert ended.code == 0
     assert ended.lane == "thread"
     assert ended.shorts[:2] == ["I/O", "blocking"]
-    assert ended.shorts[3] == "nobody can stop it"
+    assert ended.shorts[3] == "it cannot be stopped"
     assert ended.json["figures"]["eight_threads"] > 2
 
 
@@ -199,7 +199,7 @@ def test_what_cannot_be_pickled_is_named(
     assert ended.lane == "thread"
     assert ended.shorts[0] == "CPU, holding the lock"
     assert ended.json["advice"]["workers"] == 1
-    assert f"Cannot cross to a process: {culprit}" in ended.text
+    assert f"Cannot be handed to a process: {culprit}" in ended.text
 
 
 def test_a_function_that_crashes_belongs_in_a_process(desk: Desk) -> None:

@@ -73,7 +73,7 @@ async def running(tmp_path: Path) -> AsyncIterator[Running]:
 
 
 async def test_the_supervised_process_is_the_server_itself(running: Running) -> None:
-    """The tether leaves no process between us and the server: one id, one exit status."""
+    """The guard leaves no process between us and the server: one id, one exit status."""
     control = await running.connect()
     assert control.server.name == "valkey"
     assert control.server.pid == running.pid
@@ -207,7 +207,7 @@ async def test_a_socket_without_a_server_says_so(tmp_path: Path) -> None:
         await one.wait_until_ready(0.1)
 
 
-@pytest.mark.parametrize("guardian", [False, True], ids=["platform's tether", "guardian"])
+@pytest.mark.parametrize("guardian", [False, True], ids=["platform's guard", "guardian"])
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 async def test_the_server_dies_with_its_parent(
     tmp_path: Path, guardian: bool, number: signal.Signals

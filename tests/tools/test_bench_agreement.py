@@ -29,14 +29,14 @@ def test_real_workers_draw_the_work_that_the_simulator_draws(has_overhead: bool)
     run, seed, inside_ms = run_of("overload"), 3, 1.5
     overhead = Overhead([0.5, 0.7], [inside_ms] * 3, [0.4, 0.6], [0.1, 0.2])
     simulated = overhead.over(run) if has_overhead else run
-    loop, ledger = VirtualLoop(), Totals()
+    loop, totals = VirtualLoop(), Totals()
     try:
 
         def rng(purpose: str) -> random.Random:
             return random.Random(f"{seed}/{purpose}")
 
-        transport = ScriptedTransport(simulated, loop, ledger, rng)
-        shards = make_shards(simulated, loop, ledger, transport, rng)
+        transport = ScriptedTransport(simulated, loop, totals, rng)
+        shards = make_shards(simulated, loop, totals, transport, rng)
     finally:
         loop.close()
     more_s = inside_ms / 1000 if has_overhead else 0.0
@@ -104,7 +104,7 @@ def test_another_timing_changes_nothing_but_timing() -> None:
     assert bare[0].took_ms == bare[1].took_ms  # where nothing is late, nothing differs
     late = [observe(overhead.over(run), 2, timing) for timing in (2, 9)]
     assert late[0].took_ms != late[1].took_ms
-    assert late[0].ledger.requests == late[1].ledger.requests == 8 * 48
+    assert late[0].totals.requests == late[1].totals.requests == 8 * 48
     coverage = [sum(one.fractions) / len(one.fractions) for one in (*late, *bare)]
     assert max(coverage) - min(coverage) < 0.05  # the same queries: other seeds differ by 0.04
 

@@ -11,7 +11,7 @@ from enum import Enum, auto
 from typing import Final, TextIO
 
 _SKIPPED_CHARS: Final = 65_536
-# What matters in text outside of quotes, when the end of the line is known: a cell that opens one.
+# In text outside quotes, given where the line ends, only the start of a quoted cell matters.
 _OPENS: Final = re.compile(',"')
 
 
@@ -20,7 +20,7 @@ class RecordTooLongError(Exception):
 
 
 class _State(Enum):
-    """The position in a record, as far as it has been read."""
+    """Where in a record the reading stands."""
 
     CELL_START = auto()
     PLAIN = auto()
@@ -42,7 +42,7 @@ class RecordFeed:
         self.num_chars = 0
         self._text = text
         self._max_chars = max_chars
-        self._num_lines = 0  # of the present record
+        self._num_lines = 0  # of the current record
         self._cut = ""
         self._ends_with_return = False
 
@@ -50,14 +50,14 @@ class RecordFeed:
         return self
 
     def begin(self) -> None:
-        """Count from here: what is read next begins a record."""
+        """Count from here: the next line begins a record."""
         self.num_chars = self._num_lines = 0
 
     def __next__(self) -> str:
         """Return the next line.
 
         Raises:
-            RecordTooLongError: the record passes the bound; `skip` goes on behind it.
+            RecordTooLongError: the record exceeds the limit; `skip` moves past it.
         """
         room = self._max_chars - self.num_chars
         line = self._text.readline(room + 1)
@@ -72,8 +72,8 @@ class RecordFeed:
         return line
 
     def skip(self) -> bool:
-        """Read to the end of the record that is too long; whether its last quote was closed."""
-        # The parser asks for another line of a record only within quotes.
+        """Read to the end of an overlong record; returns whether its last quote was closed."""
+        # The parser asks for a further line of a record only within quotes.
         state = _State.QUOTED if self._num_lines else _State.CELL_START
         piece, self._cut = self._cut, ""
         while piece:
@@ -85,7 +85,7 @@ class RecordFeed:
         return state is not _State.QUOTED
 
     def _count(self, piece: str) -> None:
-        """Count a line; a carriage return and a line feed that two pieces part are one end."""
+        """Count a line; a carriage return and a line feed in two pieces are one line end."""
         is_second_half = piece == "\n" and self._ends_with_return
         self._ends_with_return = piece.endswith("\r")
         if piece.endswith(("\n", "\r")) and not is_second_half:

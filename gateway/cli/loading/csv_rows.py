@@ -1,4 +1,4 @@
-"""Rows of CSV (RFC 4180) as objects, whose values are given types since CSV has none."""
+"""Reads rows of CSV (RFC 4180) as objects, and infers types, since CSV has none."""
 
 import contextlib
 import csv
@@ -21,10 +21,10 @@ _BOOLEANS: Final = {"true": True, "false": False}
 
 
 class Row(NamedTuple):
-    """One row: its object, or what it says and why it is none.
+    """One row: its object, or its text and why it is not a document.
 
     Attributes:
-        number: the last line of the file that the row takes up, from 1.
+        number: the last line of the file that the row occupies, from 1.
         document: column → value, empty cells left out.
         reason: why it is not a document, or "".
     """
@@ -48,28 +48,28 @@ def csv_rows(
 ) -> Iterator[Row]:
     """Read rows as objects.
 
-    A column whose type `fields` does not say has the type that all its values fit among the first
-    1000 rows, or as many of them as 2 MiB hold: boolean, integer, float, else text. A value that
-    does not fit its column's type stays text, for the gateway to reject.
+    If `fields` does not give a column's type, it is inferred from the first 1000 rows, or as many
+    as 2 MiB hold: boolean, integer or float if all its values are of that type, else text. A value
+    that does not fit its column's type stays text, and the gateway rejects it.
 
     Args:
         stream: the file, UTF-8.
         id_field: the column of the ids, which stay text.
         fields: column → type, as far as known.
-        max_chars: the longest row; a longer one is no document, and is not held.
+        max_chars: the longest row; a longer one is not a document, and is not kept in memory.
 
     Raises:
         BadRequestError: the header or a row is not CSV; names the line.
     """
-    # A cell is no longer than its row; the parser's own limit, one for the whole process, is lower.
+    # A cell is no longer than its row. The parser's own limit holds for the process, and is lower.
     csv.field_size_limit(max(csv.field_size_limit(), max_chars))
-    # Escaped rather than refused, so that one bad byte costs one row and not the rest.
+    # Bad bytes are escaped rather than refused, so that one costs its row and not the rest.
     text = io.TextIOWrapper(stream, "utf-8-sig", errors="surrogateescape", newline="")
     try:
         yield from _documents(RecordFeed(text, max_chars), max_chars, id_field, fields)
     finally:
         with contextlib.suppress(ValueError):  # the caller has closed it already
-            text.detach()  # else its end would close the stream, which is the caller's
+            text.detach()  # else closing it would close the caller's stream
 
 
 def _documents(
@@ -81,17 +81,17 @@ def _documents(
         return
     columns = header.cells
     if header.reason:
-        raise BadRequestError("SOURCE", f"line 1, which names the columns, {header.reason}")
+        raise BadRequestError("SOURCE", f"the header in line 1 {header.reason}")
     if "" in columns or len(set(columns)) < len(columns):
-        raise BadRequestError("SOURCE", "line 1 must name each column, each differently")
+        raise BadRequestError("SOURCE", "line 1 must give each column a name of its own")
     first = _first(records)
-    types = {**_guess(columns, [one.cells for one in first]), **fields, id_field: "text"}
+    types = {**_guess(columns, [record.cells for record in first]), **fields, id_field: "text"}
     for record in itertools.chain(first, records):
         yield _row(record, columns, types)
 
 
 def _first(records: Iterator[_Record]) -> list[_Record]:
-    """The records that the types are guessed from."""
+    """Return the records from which the types are inferred."""
     first: list[_Record] = []
     num_chars = 0
     while len(first) < ROWS_TO_GUESS_FROM and num_chars < CHARS_TO_GUESS_FROM:

@@ -1,4 +1,4 @@
-"""Finds the files under a folder, and no files outside of it.
+"""Finds the files under a folder, and none outside of it.
 
 If other users can write to the folder, it may contain links to files that only this user can read,
 and files that block or have an effect when they are opened. Each entry is therefore checked before
@@ -13,10 +13,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, NamedTuple, Self
 
-# The path is the document's id, which the gateway wants shorter than this.
+# The path becomes the document's id, and the gateway's limit for ids is shorter than this.
 MAX_DEPTH: Final = 256
 _FOLDER_FLAGS: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-# Without O_NONBLOCK, a FIFO that took the place of a file would keep us waiting for a writer.
+# Without O_NONBLOCK, opening a FIFO that has replaced a file would wait for a writer.
 _FILE_FLAGS: Final = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
 _NOT_REGULAR: Final = "is not a regular file"
 
@@ -43,8 +43,8 @@ class FolderFiles:
 
         Args:
             folder: exists.
-            follow_links: whether links that lead out of the folder are followed, and links to
-                folders; each folder is then read once.
+            follow_links: whether to follow links to folders, and links that lead out of the
+                folder; each folder is then read once.
 
         Raises:
             OSError: it cannot be opened.
@@ -60,7 +60,7 @@ class FolderFiles:
         os.close(self._root)
 
     def entries(self) -> Iterator[Entry]:
-        """Every entry that is no folder, a folder's own before those of the folders in it."""
+        """Yield every entry that is not a folder; a folder's own come before its subfolders'."""
         seen: set[tuple[int, int]] = set()
         waiting = [""]
         while waiting:
@@ -114,15 +114,15 @@ class FolderFiles:
                     return listed
                 seen.add((found.st_dev, found.st_ino))
             with os.scandir(descriptor) as scanned:
-                for one in scanned:
-                    if not one.name.startswith("."):
-                        listed.add(one)
+                for entry in scanned:
+                    if not entry.name.startswith("."):
+                        listed.add(entry)
             return listed
         finally:
             os.close(descriptor)
 
     def _link(self, path: str) -> tuple[Entry | None, bool]:
-        """Judge a link: the entry to tell of, if any, and whether to go on into a folder."""
+        """Resolve a link: returns its entry, if any, and whether to go on into a folder."""
         try:
             target = os.path.realpath(os.path.join(self._real, path), strict=True)  # noqa: PTH118
             mode = os.stat(target).st_mode  # noqa: PTH116 - a str, as all paths here
@@ -134,14 +134,14 @@ class FolderFiles:
             reason = "is a link that leads out of the folder; use --follow-links to follow it"
             return Entry(path, path, reason), False
         if stat.S_ISDIR(mode):
-            # What is in a folder of this folder is found there.
+            # The target is a folder inside this one, and is read there.
             return None, self._follow_links
         if not stat.S_ISREG(mode):
             return Entry(path, path, _NOT_REGULAR), False
         return Entry(path, target.removeprefix(inside) if is_inside else path), False
 
     def _open(self, path: str, flags: int) -> int:
-        """Open folder by folder; a link on the way is an error unless links are followed."""
+        """Open folder by folder; a link on the path is an error unless links are followed."""
         no_links = 0 if self._follow_links else os.O_NOFOLLOW
         *folders, name = path.split("/")
         parent = self._root

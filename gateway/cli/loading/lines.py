@@ -26,7 +26,7 @@ class Line(NamedTuple):
 
     @property
     def name(self) -> str:
-        """What people find it by."""
+        """Name the document for people."""
         return self.place or f"line {self.number}"
 
 
@@ -35,7 +35,7 @@ def with_id(line: Line, document: Any, id_field: str) -> Line:
 
     Args:
         line: the line that the document is from.
-        document: what the line says.
+        document: the parsed line.
         id_field: the member that holds the id.
     """
     if not isinstance(document, dict):
@@ -52,12 +52,12 @@ def with_id(line: Line, document: Any, id_field: str) -> Line:
 
 
 def bounded(line: Line, max_bytes: int) -> Line:
-    """Return the line, or its beginning and a reason where the document is too large to send."""
+    """Return the line, or its beginning with a reason if the document is too large to send."""
     if len(line.document) <= max_bytes:
         return line
     return line._replace(document=line.document[:_QUOTED_BYTES], reason=too_long(max_bytes))
 
 
 def too_long(max_bytes: int) -> str:
-    """The reason why a document of more than `max_bytes` is refused."""
+    """Say that a document of more than `max_bytes` is refused."""
     return f"is longer than {max_bytes} bytes, the most that --max-document-bytes allows"

@@ -1,4 +1,4 @@
-"""A bulk load in pieces of bounded size: a failure costs one of them, and says where it was."""
+"""Loads documents in pieces of bounded size; a failure names the piece in which it happened."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -13,12 +13,12 @@ PIECE_BYTES: Final = 4 * 1024 * 1024
 PIECE_LINES: Final = 4_000
 ANSWER_TIMEOUT_S: Final = 120.0  # above the gateway's own longest wait for its replicas
 GIVE_UP_AFTER_S: Final = 60.0
-APPLIED_WITHIN_S: Final = 900.0  # the replicas may be as far behind as backpressure lets them
+APPLIED_WITHIN_S: Final = 900.0  # backpressure lets replicas be this far behind
 LONGEST_PAUSE_S: Final = 5.0
 
 
 class Rejected(NamedTuple):
-    """A line that did not go in, as `Line` has it."""
+    """A line that was not loaded; attributes as in `Line`."""
 
     line: int
     reason: str
@@ -27,7 +27,7 @@ class Rejected(NamedTuple):
 
     @property
     def name(self) -> str:
-        """What people find it by."""
+        """Name the document for people."""
         return self.place or f"line {self.line}"
 
 
@@ -37,7 +37,7 @@ class Progressed(NamedTuple):
     Attributes:
         accepted: documents that are safe.
         took_s: time since the start, in s.
-        is_sent: whether what remains is to wait until they can be found.
+        is_sent: whether all is sent, and only waiting until it can be found remains.
     """
 
     accepted: int
@@ -51,7 +51,7 @@ class _Sent(NamedTuple):
 
 
 class Loader:
-    """Loads documents; a piece that fails for now is sent again, since upserts change nothing."""
+    """Loads documents; retries a piece after a temporary failure, since upserts are idempotent."""
 
     def __init__(
         self,
@@ -67,14 +67,14 @@ class Loader:
 
         Args:
             client: of the gateway.
-            collection: which exists.
-            wait: what is waited for in the end; a piece is always followed by the next as soon as
-                it is safe.
-            on_rejected: told of each line that did not go in.
-            on_progress: told after each piece.
-            pause: sleeps so many seconds before a piece is sent again.
-            on_no_room: told, each time, that the gateway takes no writes; the piece is sent again
-                after a pause.
+            collection: the collection, which exists.
+            wait: what to wait for at the end; until then, each piece is sent as soon as the one
+                before is safe.
+            on_rejected: called for each line that was not loaded.
+            on_progress: called after each piece.
+            pause: sleeps for the given time, in s, before a piece is sent again.
+            on_no_room: called each time that the gateway has no room for writes; the piece is sent
+                again after a pause.
         """
         self._client = client
         self._collection = collection
@@ -88,19 +88,19 @@ class Loader:
         self._started = time.monotonic()
 
     def load(self, lines: Iterable[Line]) -> Progressed:
-        """Load all lines, reading the next piece while one is under way.
+        """Load all lines; reads the next piece while one is being sent.
 
         Raises:
             HedgerowError: it stopped; says where.
         """
         sent: Future[_Sent] | None = None
-        with ThreadPoolExecutor(1) as thread:  # one: a later line of the same id must win
+        with ThreadPoolExecutor(1) as thread:  # one thread: a later line of the same id must win
             for piece in pieces(self._only_good(lines)):
                 self._take(sent)
                 sent = thread.submit(self._send, piece)
             self._take(sent)
         if self._wait == "applied" and (sent is not None or not self._has_rejected):
-            # A load of nothing waits for all that was logged before it.
+            # An empty load waits for everything that was logged before it.
             self._on_progress(self._progressed()._replace(is_sent=True))
             self._patiently([], "applied", APPLIED_WITHIN_S)
         return self._progressed()
@@ -118,18 +118,18 @@ class Loader:
             return
         accepted, rejected = sent.result()
         self._accepted += accepted
-        for one in rejected:
-            self._on_rejected(one)
+        for line in rejected:
+            self._on_rejected(line)
         self._on_progress(self._progressed())
 
     def _send(self, piece: list[Line]) -> _Sent:
-        """Send one piece; what a report left out for length is asked for by sending the rest."""
+        """Send one piece; if the report was cut short, send the rest for the remaining reasons."""
         report = self._patiently(piece, "logged", GIVE_UP_AFTER_S)
         accepted, rejected = report.accepted, []
         while True:
-            for one in report.rejected:
-                line = piece[one.line - 1]
-                rejected.append(Rejected(line.number, one.reason, line.document, line.place))
+            for fault in report.rejected:
+                line = piece[fault.line - 1]
+                rejected.append(Rejected(line.number, fault.reason, line.document, line.place))
             if report.rejected_total == len(report.rejected):
                 return _Sent(accepted, rejected)
             piece = piece[report.rejected[-1].line :]
@@ -149,7 +149,7 @@ class Loader:
             except UnavailableError as error:
                 now = time.monotonic()
                 if isinstance(error, InsufficientStorageError):
-                    # An operator has to make room: that is not waited for as long as slow replicas.
+                    # An operator has to make room, so the wait is shorter than for slow replicas.
                     give_up_at = min(give_up_at, now + GIVE_UP_AFTER_S)
                     self._on_no_room(error)
                 if now >= give_up_at:

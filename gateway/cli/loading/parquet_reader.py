@@ -57,7 +57,7 @@ class Task:
     skip: int
 
     def to_json(self) -> str:
-        """As the program takes it."""
+        """Encode it as the program's argument."""
         return json.dumps(asdict(self))
 
 
@@ -65,11 +65,11 @@ def read(task: Task, source: IO[bytes], target: IO[bytes]) -> None:
     """Write every row to `target`; imports pyarrow.
 
     Raises:
-        MemoryError: a batch of rows takes more than it may.
+        MemoryError: a batch of rows takes more memory than the limit.
     """
-    import pyarrow as pa  # noqa: PLC0415 - an extra, not always there
+    import pyarrow as pa  # noqa: PLC0415 - an optional extra
 
-    # The system's allocator takes no more than it is asked for, so that the bound is met late.
+    # The system's allocator takes no more than is asked for, so the limit is reached later.
     pa.set_memory_pool(pa.system_memory_pool())
     pa.set_io_thread_count(1)
     bound_memory(task.memory_bytes)
@@ -94,7 +94,7 @@ def _open(source: IO[bytes]) -> Any:
     from pyarrow import parquet  # noqa: PLC0415 - as above
 
     check_footer(source)
-    # By pages: a column of a row group may be larger than all that fits into memory.
+    # Read by pages: a column of a row group may be larger than memory.
     file = parquet.ParquetFile(source, pre_buffer=False, buffer_size=_BUFFER_BYTES)
     if file.metadata.num_columns > MAX_COLUMNS:
         raise ValueError(f"it has more than {MAX_COLUMNS} columns")
@@ -102,10 +102,10 @@ def _open(source: IO[bytes]) -> Any:
 
 
 def check_footer(source: IO[bytes]) -> None:
-    """Look at how long the metadata are before they are read.
+    """Check the length of the metadata before they are read.
 
     Raises:
-        ValueError: too long, or longer than the file.
+        ValueError: they are too long, or longer than the file.
     """
     size = source.seek(0, os.SEEK_END)
     if size >= 12:
@@ -119,7 +119,7 @@ def check_footer(source: IO[bytes]) -> None:
 
 
 def bound_memory(num_bytes: int) -> None:
-    """Limit the further memory of this process; without effect where that is not supported."""
+    """Limit the further memory of this process, where the system supports it."""
     with suppress(OSError, ValueError):
         status = Path("/proc/self/status").read_text(encoding="ascii")
         taken = next(line for line in status.splitlines() if line.startswith("VmData:"))
@@ -134,7 +134,7 @@ def _lines(file: Any, task: Task) -> Iterator[Line]:
     groups, number, skip = _from(file.metadata, task.skip)
     if not groups:
         return
-    # Of Arrow's forms none takes more than eight bytes for one of JSON's.
+    # No Arrow representation takes more than eight bytes for a byte of JSON.
     max_row_bytes = 8 * (task.max_bytes + file.metadata.num_columns)
     for batch in file.iter_batches(task.batch_rows, row_groups=groups, use_threads=False):
         passed = min(skip, batch.num_rows)
@@ -145,7 +145,7 @@ def _lines(file: Any, task: Task) -> Iterator[Line]:
 
 
 def _from(metadata: Any, skip: int) -> tuple[list[int], int, int]:
-    """The row groups that are left, the rows before them, and those of the first to skip."""
+    """Return the remaining row groups, the rows before them, and the rows to skip in the first."""
     before = 0
     for group in range(metadata.num_row_groups):
         num_rows = metadata.row_group(group).num_rows
@@ -156,7 +156,7 @@ def _from(metadata: Any, skip: int) -> tuple[list[int], int, int]:
 
 
 def _rows(batch: Any, max_row_bytes: int, too_long: str) -> Iterator[dict[str, Any] | str]:
-    """The rows as Python objects; in the place of one that cannot be such, why."""
+    """Yield the rows as Python objects; for a row that cannot be converted, the reason."""
     if batch.nbytes <= _WHOLE_BATCH_BYTES:
         with suppress(MemoryError, UnicodeDecodeError):
             yield from batch.to_pylist()
@@ -186,12 +186,12 @@ def _line(number: int, row: dict[str, Any] | str, task: Task) -> Line:
 
 
 def _is_there(value: Any) -> bool:
-    """Whether a cell holds something; many writers mark what is missing as NaN."""
+    """Return whether a cell has a value; many writers mark missing values as NaN."""
     return value is not None and not (isinstance(value, float) and math.isnan(value))
 
 
 def _plain(value: Any) -> Any:
-    """Turn a value of Arrow's into one of JSON's."""
+    """Convert an Arrow value to a JSON value."""
     match value:
         case datetime() | date() | time():
             return value.isoformat()
@@ -200,7 +200,7 @@ def _plain(value: Any) -> Any:
         case bytes():
             raise TypeError("contains bytes, which JSON cannot represent")
         case list():
-            return [_plain(one) for one in value]
+            return [_plain(item) for item in value]
         case dict():
             return {key: _plain(one) for key, one in value.items()}
         case _:

@@ -1,4 +1,4 @@
-"""Rows of a Parquet file, which another process decodes (`gateway.cli.loading.parquet_reader`)."""
+"""Reads rows of a Parquet file, which `gateway.cli.loading.parquet_reader` decodes in a process."""
 
 import importlib.util
 import subprocess
@@ -13,7 +13,7 @@ from hedgerow.gateway.cli.loading.lines import Line
 from hedgerow.gateway.cli.loading.parquet_reader import Task
 
 DEFAULT_MEMORY_MB: Final = 160
-# Rows that are decoded at once, and when they took too much memory.
+# Rows that are decoded at once: first, and after they took too much memory.
 BATCH_ROWS: Final = (64, 1)
 
 
@@ -30,20 +30,20 @@ class ParquetBounds(NamedTuple):
 
 
 class ParquetRows:
-    """The rows of a file, to be read once; a context manager that ends the decoding.
+    """The rows of a file, readable once; a context manager that ends the decoding.
 
     Attributes:
-        number: how many have been read.
+        number: how many rows have been read.
     """
 
     def __init__(self, stream: IO[bytes], name: str, id_field: str, bounds: ParquetBounds) -> None:
-        """Begin to decode.
+        """Start decoding.
 
         Args:
-            stream: the file, which has a descriptor and can be sought in.
-            name: what people call it by.
+            stream: the file, which has a descriptor and is seekable.
+            name: names the file in messages.
             id_field: the column of the ids.
-            bounds: how much of it is held.
+            bounds: limits of document size and memory.
 
         Raises:
             BadRequestError: it is not Parquet, or its metadata are too large.
@@ -107,7 +107,7 @@ class ParquetRows:
             batch_rows=next(self._batch_rows),
             skip=self.number,
         )
-        # -P: a folder `gateway` where the user happens to be must not be taken for ours.
+        # -P: a folder `gateway` in the current directory must not be imported instead of ours.
         return subprocess.Popen(  # noqa: S603 - our own program
             [
                 sys.executable,
@@ -131,7 +131,7 @@ class ParquetRows:
         return int(self._next()[1:])
 
     def _next(self) -> bytes:
-        """The next line of the process, which is restarted once, with fewer rows, if it dies."""
+        """Read the process's next line; if it dies, restart it once, with fewer rows at a time."""
         while True:
             frame = self._output.readline()
             if frame.endswith(b"\n"):

@@ -1,7 +1,7 @@
-"""A corpus that every machine has: the docstrings of Python's library and of what is installed.
+"""A corpus that every machine has: docstrings of the standard library and installed packages.
 
-Files are parsed, never imported, so that nothing of them runs; what does not parse is skipped.
-Test suites are left out: they are a quarter of the source and document nothing for a user.
+Files are parsed, never imported, so none of their code runs; files that do not parse are skipped.
+Test suites are left out: they are a quarter of the source and document nothing for users.
 """
 
 import ast
@@ -43,9 +43,9 @@ class Source(NamedTuple):
     """One file.
 
     Attributes:
-        path: where it is.
+        path: its path.
         relative: its path below the root of its library.
-        package: the package installed, or "stdlib".
+        package: the installed package, or "stdlib".
     """
 
     path: str
@@ -54,28 +54,28 @@ class Source(NamedTuple):
 
 
 class Parsed(NamedTuple):
-    """What some files hold."""
+    """The documents of some files."""
 
     num_files: int
     documents: list[dict[str, Any]]
 
 
 class Corpus:
-    """Every docstring, as a document that the fields above describe, and how far the reading is.
+    """Every docstring, as a document with the fields above, and how far the reading has got.
 
-    Iterating gives the documents in the order of their paths. The id is the qualified name, with
-    `#2` after it where a name is defined again, and stays as long as the files do.
+    Iterating yields the documents in the order of their paths. The id is the qualified name, with
+    `#2` after it if the name is defined again; it stays the same while the files do.
 
     Attributes:
-        num_files: files that there are.
-        num_read: files whose documents have been given.
+        num_files: the number of files.
+        num_read: files whose documents have been yielded.
     """
 
     def __init__(self, num_processes: int | None = None) -> None:
         """Find the files.
 
         Args:
-            num_processes: how many parse; one a core if None, and none but this one if 0.
+            num_processes: processes that parse; one per core if None, only this one if 0.
         """
         self._sources = sources()
         self._num_processes = num_processes
@@ -95,12 +95,12 @@ class Corpus:
 
 
 def documents(num_processes: int | None = None) -> Iterator[dict[str, Any]]:
-    """Every docstring, as `Corpus` gives them."""
+    """Yield every docstring, as `Corpus` does."""
     return iter(Corpus(num_processes))
 
 
 def sources() -> list[Source]:
-    """The files of the standard library and of site-packages, in the order of their paths."""
+    """List the files of the standard library and of site-packages, in the order of their paths."""
     paths = sysconfig.get_paths()
     found = list(_below(Path(paths["stdlib"]), STANDARD_LIBRARY))
     for root in sorted({paths["purelib"], paths["platlib"]}):
@@ -126,28 +126,28 @@ def _parsed(files: list[Source], num_processes: int | None) -> Iterator[Parsed]:
     if num_processes == 0:
         yield from map(parse_all, tasks)
         return
-    # Spawned, since the caller may have threads, which a fork would break.
+    # Spawned, since a fork would break if the caller has threads.
     context = multiprocessing.get_context("spawn")
-    # Without the collector, which finds nothing in syntax trees, they parse a sixth faster.
+    # Syntax trees contain no garbage cycles; without the collector, parsing is a sixth faster.
     with ProcessPoolExecutor(num_processes, context, initializer=gc.disable) as pool:
         yield from pool.map(parse_all, tasks)
 
 
 def parse_all(files: Iterable[Source]) -> Parsed:
-    """Parse some files; a name that is defined again is not told apart yet."""
+    """Parse some files; names that are defined again are not distinguished yet."""
     parsed = [parse(source) for source in files]
     return Parsed(len(parsed), [document for found in parsed for document in found])
 
 
 def parse(source: Source) -> list[dict[str, Any]]:
-    """The documents of one file, without their ids; none if it does not parse."""
+    """Return the documents of one file, without ids; empty if it does not parse."""
     try:
         path = Path(source.path)
         found = path.stat()
         if not stat.S_ISREG(found.st_mode) or found.st_size > _MAX_SOURCE_BYTES:
             return []
         with warnings.catch_warnings():
-            # Old code has escapes that are no longer right; that is its own affair.
+            # Old code contains escapes that are deprecated now; such warnings do not matter here.
             warnings.simplefilter("ignore")
             tree = ast.parse(path.read_bytes())
         return list(_Docstrings(source).of_module(tree))
@@ -210,7 +210,7 @@ class _Docstrings:
 
 
 def _blocks(node: ast.stmt) -> Iterator[list[ast.stmt]]:
-    """The blocks of a compound statement that is not a definition: if, try, with, for, match."""
+    """Yield the blocks of a compound statement that is no definition: if, try, with, for, match."""
     for name in ("body", "orelse", "finalbody"):
         yield getattr(node, name, [])
     for name in ("handlers", "cases"):

@@ -1,7 +1,7 @@
-"""Documents from files: .jsonl, .ndjson, .csv, .parquet, .gz of those, folders, standard input.
+"""Reads documents: .jsonl, .ndjson, .csv, .parquet, .gz of those, folders, standard input.
 
-Nothing is read whole: what is in memory is a line, a row, a few pages of Parquet, or one text file,
-each of bounded size. How large a file is, compressed or not, does not matter.
+No source is read into memory as a whole: only a line, a row, a few pages of Parquet, or one text
+file at a time, each of bounded size. A source may be of any size, compressed or not.
 """
 
 import gzip
@@ -28,20 +28,20 @@ from hedgerow.gateway.cli.loading.parquet_rows import DEFAULT_MEMORY_MB, Parquet
 KNOWN_FORMS: Final = ".jsonl, .ndjson, .csv, .parquet, .gz of those, a folder of text files, or -"
 _QUOTED_BYTES: Final = 200
 _COPIED_BYTES: Final = 1024 * 1024
-# A file that is unpacked onto a disk leaves this much of it to others.
+# A file that is unpacked onto a disk leaves at least this much of it free.
 _SPARED_BYTES: Final = 256 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """How a source is read.
+    """How to read a source.
 
     Attributes:
         id_field: name of the field that holds the documents' ids.
-        fields: field → type as far as they are known; only CSV, which has no types, needs them.
-        max_bytes: the largest document, as JSON; a larger one is rejected, and not held.
-        parquet_memory_mb: what decoding Parquet may take, in MB (Linux only).
-        follow_links: whether links in a folder are followed to where they lead.
+        fields: field → type, as far as known; needed only for CSV, which has no types.
+        max_bytes: the largest document, as JSON; a larger one is rejected, and not kept in memory.
+        parquet_memory_mb: most memory for decoding Parquet, in MB (Linux only).
+        follow_links: whether to follow links in a folder.
     """
 
     id_field: str = "id"
@@ -53,13 +53,13 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Documents, and how far the reading of them has got.
+    """Documents, and how far they have been read.
 
     Attributes:
-        lines: the documents, once through.
-        position: how many units were read.
-        total: how many there are; None when nobody can know.
-        unit: what is counted.
+        lines: the documents, iterable once.
+        position: returns how many units were read.
+        total: how many units there are; None if unknown.
+        unit: the unit, in the plural.
     """
 
     lines: Iterator[Line]
@@ -74,10 +74,10 @@ def open_source(name: str, reading: Reading | None = None) -> Iterator[Source]:
 
     Args:
         name: a path, or `-` for NDJSON on standard input, compressed or not.
-        reading: how it is read.
+        reading: how to read it.
 
     Raises:
-        BadRequestError: there is no such file, its form is unknown, or it cannot be read whole.
+        BadRequestError: there is no such file, its format is unknown, or reading it failed.
         ConfigurationError: reading it needs a package that is not installed.
     """
     reading = reading or Reading()
@@ -106,7 +106,7 @@ def open_source(name: str, reading: Reading | None = None) -> Iterator[Source]:
                 rows = csv_rows(stream, reading.id_field, reading.fields, reading.max_bytes)
                 yield Source(_csv_lines(rows, reading), raw.tell, total, "bytes")
             case ".parquet":
-                if is_compressed:  # Parquet is read from its end: it needs a file to seek in
+                if is_compressed:  # Parquet is read from its end, so it needs a seekable file
                     unpacked = opened.enter_context(tempfile.TemporaryFile())
                     with _readable(name):
                         _unpack(stream, unpacked)
@@ -116,12 +116,12 @@ def open_source(name: str, reading: Reading | None = None) -> Iterator[Source]:
                 found = opened.enter_context(parquet)
                 yield Source(iter(found), lambda: found.number, found.total, "rows")
             case _:
-                raise BadRequestError("SOURCE", f"{name} is none of {KNOWN_FORMS}")
+                raise BadRequestError("SOURCE", f"{name} is not {KNOWN_FORMS}")
 
 
 def _open_regular(path: Path) -> IO[bytes]:
     try:
-        # Without O_NONBLOCK, a FIFO would keep us waiting for a writer.
+        # Without O_NONBLOCK, opening a FIFO would wait for a writer.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
         raise BadRequestError("SOURCE", f"there is no file or folder {path}") from None
@@ -134,7 +134,7 @@ def _open_regular(path: Path) -> IO[bytes]:
 
 
 def document_source(documents: Iterable[Mapping[str, Any]]) -> Source:
-    """Make a source of documents that a program makes."""
+    """Make a source of a program's documents."""
     numbered = _Counted(documents)
     lines = (
         Line(number, to_json(document), place=str(document.get("id", f"document {number}")))
@@ -144,7 +144,7 @@ def document_source(documents: Iterable[Mapping[str, Any]]) -> Source:
 
 
 class _Counted:
-    """Numbers items from 1, and tells how many there were."""
+    """Numbers items from 1; `number` is the last one's."""
 
     def __init__(self, items: Iterable[Any]) -> None:
         self.number = 0
@@ -180,7 +180,7 @@ def _unpack(stream: IO[bytes], target: IO[bytes]) -> None:
 
 @contextmanager
 def _readable(name: str) -> Iterator[None]:
-    """Say of a source that breaks off that it does."""
+    """Turn errors in reading a source into a BadRequestError that names it."""
     try:
         yield
     except (OSError, EOFError, zlib.error) as error:
@@ -197,7 +197,7 @@ def _json_source(
 
 
 def _json_lines(stream: IO[bytes], max_bytes: int) -> Iterator[Line]:
-    """Yield lines as they are, for the gateway to judge."""
+    """Yield lines unparsed: the gateway validates them."""
     name = str(getattr(stream, "name", "standard input"))
     number = 0
     most = max_bytes + 2  # with the end of the line
@@ -216,7 +216,7 @@ def _json_lines(stream: IO[bytes], max_bytes: int) -> Iterator[Line]:
 
 
 def _with_ids(lines: Iterable[Line], reading: Reading) -> Iterator[Line]:
-    """Move each document's id to where the gateway looks for it."""
+    """Move each document's id to the field `id`."""
     for line in lines:
         if line.reason:
             yield line
@@ -237,7 +237,7 @@ def _csv_lines(rows: Iterable[Row], reading: Reading) -> Iterator[Line]:
 
 
 def _folder_source(folder: FolderFiles, reading: Reading) -> Source:
-    """Every file under a folder, hidden ones aside."""
+    """Make a source of every file under a folder, except hidden ones."""
     entries = _Counted(folder.entries())
 
     def lines() -> Iterator[Line]:

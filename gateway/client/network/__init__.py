@@ -1,7 +1,7 @@
-"""HTTP/1.1 to one gateway, over sockets that block (`blocking`) and on a loop (`asynchronous`).
+"""HTTP/1.1 to one gateway, over blocking sockets (`blocking`) or on an event loop (`asynchronous`).
 
-httptools parses, ssl encrypts, and what is between them is here: which connection a request takes,
-how its bytes look, when its answer is whole, and when a connection may be used again. A connection
-whose answer was not read to its end is closed, and never used again. Open `response` first; nothing
-here knows what a search is.
+httptools parses and ssl encrypts. This package decides which connection a request takes, encodes
+it, recognises the end of its answer, and decides whether the connection may be used again. If an
+answer was not read to its end, its connection is closed. Independent of searches. Open `response`
+first.
 """

@@ -1,4 +1,4 @@
-"""A gateway's URL, taken apart."""
+"""Parses a gateway's URL."""
 
 import base64
 import ipaddress
@@ -10,20 +10,20 @@ from urllib.parse import SplitResult, quote, unquote, urlsplit
 _PORTS: Final = {"http": 80, "https": 443}
 _NAME: Final = re.compile(r"[A-Za-z0-9._-]+")
 PATH_CHARACTERS: Final = (
-    "/%:@!$&'()*+,;=~"  # what a path may hold as it is, beside letters and digits
+    "/%:@!$&'()*+,;=~"  # allowed unescaped in a path, in addition to letters and digits
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where a gateway answers.
+    """The parts of a gateway's URL.
 
     Attributes:
-        host: name or IP address to connect to, and that a certificate must be for.
-        is_tls: whether the URL is an https one.
-        authority: host and port as the header Host has them.
-        prefix: path before that of the interface, without a slash at its end.
-        credentials: what Authorization has for a URL with a user and a password; None for others.
+        host: name or IP address to connect to, which a certificate must be for.
+        is_tls: whether the URL is https.
+        authority: host and port, as in the header Host.
+        prefix: path before that of the interface, without a slash at the end.
+        credentials: the header Authorization for a URL with a user and password; None for others.
     """
 
     host: str
@@ -35,10 +35,10 @@ class Address:
 
 
 def address_of(url: str) -> Address:
-    """Take a URL apart.
+    """Parse a URL.
 
     Raises:
-        ValueError: it is no URL of a gateway.
+        ValueError: it is not the URL of a gateway.
     """
     parts = urlsplit(url)
     if parts.scheme not in _PORTS:

@@ -1,4 +1,4 @@
-"""The network of the client on a loop: a connection for each request in flight."""
+"""The network of the asyncio client: a connection for each request in flight."""
 
 import asyncio
 import select
@@ -19,7 +19,7 @@ class AsyncNetwork:
     """As many connections as there are requests in flight; belongs to one event loop."""
 
     def __init__(self, link: Link) -> None:
-        """Connect when there is something to send."""
+        """Connect at the first request."""
         self._link = link
         self._writer = RequestWriter(link.address, link.token)
         self._ssl = link.ssl_context()
@@ -27,10 +27,10 @@ class AsyncNetwork:
         self._is_closed = False
 
     async def send(self, call: Call[Any], content: AsyncIterator[bytes] | None = None) -> Reply:
-        """Send a call, with `content` as its body if it has one, and return what comes back.
+        """Send a call, with `content` as its body if given, and return the reply.
 
         Raises:
-            UnavailableError: no gateway answers, or not in time.
+            UnavailableError: no gateway answers in time.
         """
         timeout_s = self._link.timeout_s(call)
         connection = self._take() or await self._connect()
@@ -40,7 +40,7 @@ class AsyncNetwork:
             else:
                 response = await connection.upload(self._writer.chunked(call), content, timeout_s)
         except BaseException:
-            connection.abort()  # its answer may still come, and be taken for the next one's
+            connection.abort()  # a late answer would be taken for the next request's
             raise
         if connection.is_reusable and not self._is_closed:
             self._idle.put(connection, time.monotonic())
@@ -49,7 +49,7 @@ class AsyncNetwork:
         return Reply(self._link.url, *response)
 
     async def close(self) -> None:
-        """Close what is idle; the others close when they come back."""
+        """Close idle connections; the others close when their requests end."""
         self._is_closed = True
         for connection in self._idle.clear():
             await connection.close()
@@ -60,7 +60,7 @@ class AsyncNetwork:
         while (connection := self._idle.take()) is not None:
             if connection.is_reusable and connection.is_silent():
                 return connection
-            connection.abort()  # the server has closed it, or sent what was not asked for
+            connection.abort()  # the server has closed it, or sent something unrequested
         return None
 
     async def _connect(self) -> "_Connection":
@@ -79,10 +79,10 @@ class AsyncNetwork:
 
 
 class _Connection(asyncio.Protocol):
-    """One connection, of one request at a time.
+    """One connection, for one request at a time.
 
-    A request waits in one place only, `_until`, which whatever happens to the connection wakes. The
-    timer outlives a request: to set and cancel one each time would be a quarter of the cost.
+    A request waits only in `_until`, which every event of the connection wakes. The timer outlives
+    a request, since setting and cancelling one each time would be a quarter of the cost.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, url: str) -> None:
@@ -101,7 +101,7 @@ class _Connection(asyncio.Protocol):
         return self._reader.is_reusable
 
     def is_silent(self) -> bool:
-        """Whether nothing has arrived, not even the end, that a busy loop has not seen yet."""
+        """Return whether nothing has arrived, not even EOF, that a busy loop has not seen yet."""
         return self._poll is None or not self._poll.poll(0)
 
     async def exchange(self, request: bytes, timeout_s: float) -> Response:
@@ -113,7 +113,7 @@ class _Connection(asyncio.Protocol):
         self._reader.expect()
         is_whole = await self._is_sent(head, timeout_s) and await self._are_sent(pieces, timeout_s)
         response = await self._answer(timeout_s)
-        # The server may wait for the rest of a body that it has answered before its end.
+        # If the server has answered before the end of the body, it may wait for the rest.
         self._reader.is_reusable &= is_whole
         return response
 
@@ -121,11 +121,11 @@ class _Connection(asyncio.Protocol):
         async for piece in pieces:
             if piece and not await self._is_sent(chunk(piece), timeout_s):
                 return False
-            await asyncio.sleep(0)  # or a load that never has to wait would keep the loop
+            await asyncio.sleep(0)  # or a load that never has to wait would block the loop
         return await self._is_sent(LAST_CHUNK, timeout_s)
 
     async def _is_sent(self, data: bytes, timeout_s: float) -> bool:
-        """Send a part; False if the server has answered already, or will not take it."""
+        """Send a part; returns False if the server has answered already, or does not take it."""
         if not self._reader.is_done:
             self._transport.write(data)
             await self._until(self._is_writable, timeout_s, "write")
@@ -178,18 +178,18 @@ class _Connection(asyncio.Protocol):
             self._waiter.set_result(None)
 
     def abort(self) -> None:
-        """Close at once: what is not sent yet never is."""
+        """Close at once, dropping unsent data."""
         self._stop_timer()
         self._transport.abort()
 
     async def close(self) -> None:
-        """Close, and wait until it is."""
+        """Close, and wait until it is closed."""
         self.abort()
         await self._lost
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)  # uvloop's does not inherit from it
-        if hasattr(select, "poll"):  # Windows has none
+        if hasattr(select, "poll"):  # not on Windows
             self._poll = select.poll()
             self._poll.register(transport.get_extra_info("socket"), select.POLLIN)
 

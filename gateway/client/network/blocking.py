@@ -1,4 +1,4 @@
-"""The network of the client for code that blocks: a socket for each request in flight."""
+"""The network of the blocking client: a socket for each request in flight."""
 
 import contextlib
 import socket
@@ -23,7 +23,7 @@ class BlockingNetwork:
     """As many connections as there are requests in flight; usable from several threads."""
 
     def __init__(self, link: Link) -> None:
-        """Connect when there is something to send."""
+        """Connect at the first request."""
         self._link = link
         self._writer = RequestWriter(link.address, link.token)
         self._ssl = link.ssl_context()
@@ -32,10 +32,10 @@ class BlockingNetwork:
         self._lock = threading.Lock()  # for the two above
 
     def send(self, call: Call[Any], content: Iterable[bytes] | None = None) -> Reply:
-        """Send a call, with `content` as its body if it has one, and return what comes back.
+        """Send a call, with `content` as its body if given, and return the reply.
 
         Raises:
-            UnavailableError: no gateway answers, or not in time.
+            UnavailableError: no gateway answers in time.
         """
         timeout_s = self._link.timeout_s(call)
         connection = self._take() or self._connect()
@@ -45,13 +45,13 @@ class BlockingNetwork:
             else:
                 response = connection.upload(self._writer.chunked(call), content, timeout_s)
         except BaseException:
-            connection.close()  # its answer may still come, and be taken for the next one's
+            connection.close()  # a late answer would be taken for the next request's
             raise
         self._give_back(connection)
         return Reply(self._link.url, *response)
 
     def close(self) -> None:
-        """Close what is idle; the others close when they come back."""
+        """Close idle connections; the others close when their requests end."""
         with self._lock:
             self._is_closed = True
             connections = self._idle.clear()
@@ -94,7 +94,7 @@ class BlockingNetwork:
 
 
 class _Connection:
-    """One socket, of one request at a time."""
+    """One socket, for one request at a time."""
 
     def __init__(self, connected: socket.socket, url: str) -> None:
         self._socket = connected
@@ -118,7 +118,7 @@ class _Connection:
         self._reader.expect()
         is_whole = self._is_sent(head, timeout_s) and self._are_sent(pieces, timeout_s)
         response = self._receive(time.monotonic() + timeout_s)
-        # The server may wait for the rest of a body that it has answered before its end.
+        # If the server has answered before the end of the body, it may wait for the rest.
         self._reader.is_reusable &= is_whole
         return response
 
@@ -129,7 +129,7 @@ class _Connection:
         return self._is_sent(LAST_CHUNK, timeout_s)
 
     def _is_sent(self, data: bytes, timeout_s: float) -> bool:
-        """Send a part; False if the server has answered already, or will not take it."""
+        """Send a part; returns False if the server has answered already, or does not take it."""
         with Failures(self._url, "write"):
             try:
                 if not self.is_silent():
@@ -141,7 +141,7 @@ class _Connection:
             except TimeoutError:
                 raise
             except OSError:
-                return False  # what it said before it hung up may still be there to read
+                return False  # its answer before it closed may still be readable
         return True
 
     def _receive(self, deadline: float) -> Response:
@@ -163,12 +163,12 @@ class _Connection:
 
     def _read_ahead(self) -> None:
         self._socket.settimeout(0)
-        # What has come may be of TLS, and nothing for the reader.
+        # The received bytes may belong to TLS, with no data for the reader.
         with contextlib.suppress(BlockingIOError, ssl.SSLWantReadError):
             self._feed(self._socket.recv(_READ_BYTES))
 
     def is_silent(self) -> bool:
-        """Whether nothing has arrived, not even the end; looks below TLS, and does not wait."""
+        """Return whether nothing has arrived, not even EOF; checks below TLS, without waiting."""
         self._socket.settimeout(0)
         try:
             socket.socket.recv(self._socket, 1, socket.MSG_PEEK)

@@ -1,4 +1,4 @@
-"""What goes wrong on the way to a gateway, as an error of the one tree."""
+"""Turns network errors into errors of common.errors."""
 
 from types import TracebackType
 from typing import Literal
@@ -11,13 +11,13 @@ Phase = Literal["connect", "write", "read"]
 class Failures:
     """A block of I/O, whose OSErrors become an UnavailableError that names the URL.
 
-    It holds I/O alone: an OSError of the caller's documents stays what it is.
+    Put only network I/O into it, so that an OSError of the caller's documents is not converted.
     """
 
     __slots__ = ("_phase", "_url")
 
     def __init__(self, url: str, phase: Phase) -> None:
-        """Name `phase` where the time is up."""
+        """Name `phase` if the time is up."""
         self._url = url
         self._phase = phase
 
@@ -30,10 +30,10 @@ class Failures:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Translate what the block has raised.
+        """Convert the error of the block.
 
         Raises:
-            UnavailableError: no gateway answers, or not in time.
+            UnavailableError: no gateway answers in time.
         """
         if isinstance(error, TimeoutError):
             raise UnavailableError(

@@ -1,4 +1,4 @@
-"""Which idle connection is used next, and which are too old."""
+"""Decides which idle connection is used next, and which are too old."""
 
 from collections import deque
 from typing import Generic, TypeVar
@@ -7,34 +7,34 @@ T = TypeVar("T")
 
 
 class IdleConnections(Generic[T]):
-    """A stack: what was used last is used next, so that what a burst leaves grows old, and goes."""
+    """A stack: the connection used last is used next, so that those left by a burst expire."""
 
     def __init__(self, keepalive_s: float) -> None:
-        """Give nothing out that has been idle for longer than `keepalive_s`."""
+        """Expire connections that have been idle for longer than `keepalive_s`."""
         self._keepalive_s = keepalive_s
         self._stack: deque[tuple[float, T]] = deque()  # since when, ascending; the connection
 
     def __len__(self) -> int:
-        """How many there are."""
+        """Return the number of connections."""
         return len(self._stack)
 
     def put(self, connection: T, now: float) -> None:
-        """Add one that has just been used."""
+        """Add a connection that has just been used."""
         self._stack.append((now, connection))
 
     def take(self) -> T | None:
-        """Remove the one that was used last, and return it; call `expire` first."""
+        """Remove and return the connection used last; call `expire` first."""
         return self._stack.pop()[1] if self._stack else None
 
     def expire(self, now: float) -> list[T]:
-        """Remove those that are too old, and return them."""
+        """Remove and return those that are too old."""
         expired = []
         while self._stack and now - self._stack[0][0] > self._keepalive_s:
             expired.append(self._stack.popleft()[1])
         return expired
 
     def clear(self) -> list[T]:
-        """Remove all, and return them."""
+        """Remove and return all."""
         found = [connection for _, connection in self._stack]
         self._stack.clear()
         return found

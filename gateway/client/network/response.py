@@ -1,15 +1,15 @@
-"""The answers that come over one connection, read from the bytes as they arrive. No I/O."""
+"""Parses the answers on one connection from the bytes as they arrive. No I/O."""
 
 from typing import Final, NamedTuple
 
 import httptools
 
-# Far more than a gateway sends, and too little to fill a client's memory.
+# Far more than a gateway sends, but too little to fill a client's memory.
 MAX_HEAD_BYTES: Final = 64 * 1024
 
 
 class Response(NamedTuple):
-    """What came back; the headers by names in lower case."""
+    """An answer; the names of headers are in lower case."""
 
     status: int
     headers: dict[str, str]
@@ -20,13 +20,13 @@ class ResponseReader:
     """Reads one answer for each request; `expect`, then `feed` until it `is_done`, then `take`.
 
     Attributes:
-        is_done: whether no answer is awaited: it is there, or none can come any more.
-        is_reusable: whether the next answer on this connection could be told from the last one.
-            False as soon as something arrives that no request asked for.
+        is_done: whether no answer is awaited: it has arrived, or none can arrive any more.
+        is_reusable: whether the connection may be used for another request. False once bytes
+            have arrived that belong to no request.
     """
 
     def __init__(self) -> None:
-        """Begin with a connection on which nothing was asked."""
+        """Start with a connection on which nothing was sent."""
         self.is_done = True
         self.is_reusable = True
         self._status = 0
@@ -35,17 +35,17 @@ class ResponseReader:
         self._head_bytes = 0
         self._is_in_body = False
         self._problem = ""
-        # It calls the methods on_… below.
+        # The parser calls the methods on_… below.
         self._parser = httptools.HttpResponseParser(self)
 
     def expect(self) -> None:
-        """Await the answer to a request that is about to be sent."""
+        """Expect the answer to a request that is about to be sent."""
         self.is_done = self.is_reusable = self._is_in_body = False
         self._status = self._head_bytes = 0
         self._headers, self._body, self._problem = {}, [], ""
 
     def feed(self, data: bytes) -> None:
-        """Take what has arrived."""
+        """Parse received bytes."""
         if self.is_done:
             self.is_reusable = False
             return
@@ -59,12 +59,12 @@ class ResponseReader:
             self._fail(f"the headers of the answer take more than {MAX_HEAD_BYTES} bytes")
 
     def end(self, reason: str = "") -> None:
-        """Note that nothing more will arrive, and why."""
+        """Note that nothing more will arrive, and the reason."""
         self.is_reusable = False
         if self.is_done:
             return
         if self._is_in_body and not self._headers.keys() & {"content-length", "transfer-encoding"}:
-            self.is_done = True  # an answer without a length ends where the connection does
+            self.is_done = True  # an answer without a length ends with the connection
             return
         when = "in the middle of its answer" if self._status else "before it answered"
         self._fail(reason or f"the server closed the connection {when}")
@@ -73,7 +73,7 @@ class ResponseReader:
         """Return the answer.
 
         Raises:
-            ConnectionError: there is none; says why.
+            ConnectionError: there is no answer; says why.
         """
         if self._problem:
             raise ConnectionError(self._problem)
@@ -86,20 +86,20 @@ class ResponseReader:
             self.is_done, self._problem = True, problem
 
     def on_message_begin(self) -> None:
-        """Refuse to use a connection again on which more comes than was asked for."""
+        """Mark the connection as not reusable if an answer arrives without a request."""
         if self.is_done:
             self.is_reusable = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Keep a header; several of a name are one, as RFC 9110 joins them."""
+        """Keep a header; repeated ones are joined, as in RFC 9110."""
         key, text = name.decode("latin-1").lower(), value.decode("latin-1")
-        # After the answer these are trailers of it, or of one that no request asked for.
+        # After the body, these are trailers; after the answer, they belong to no request.
         if not self.is_done and not self._is_in_body:
             before = self._headers.get(key)
             self._headers[key] = text if before is None else f"{before}, {text}"
 
     def on_headers_complete(self) -> None:
-        """Tell an answer from what may come before it, such as 100 (Continue)."""
+        """Recognise the answer; interim ones, such as 100 (Continue), may precede it."""
         if self.is_done:
             return
         self._status = self._parser.get_status_code()
@@ -114,7 +114,7 @@ class ResponseReader:
             self._body.append(data)
 
     def on_message_complete(self) -> None:
-        """Note that the answer is whole, and whether the server keeps the connection."""
+        """Note that the answer is complete, and whether the server keeps the connection open."""
         if self._is_in_body and not self.is_done:
             self.is_done = True
             self.is_reusable = self._parser.should_keep_alive()

@@ -1,4 +1,4 @@
-"""HTTP/1.1 on one connection: bytes to requests, answers to bytes, within limits.
+"""HTTP/1.1 on one connection: turns bytes into requests and answers into bytes, within limits.
 
-Knows nothing of searches. Imports `gateway.http.problems`. Open `request_reader` first.
+Independent of searches. Imports `gateway.http.problems`. Open `request_reader` first.
 """

@@ -1,8 +1,8 @@
 """A request that an ASGI application answers (https://asgi.readthedocs.io/en/latest/specs/www.html).
 
-The application's messages become an answer in as few writes as they allow: with TCP_NODELAY, each
-is a system call, a packet and a waking of the client. So the head leaves with the first part of the
-body, and an application that fails before that still gets its client a 500.
+The application's messages become an answer in as few writes as possible: with TCP_NODELAY, each
+is a system call, a packet and a wake-up of the client. So the head is sent with the first part of
+the body, and if the application fails before that, the client still gets a 500.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ from hedgerow.gateway.http.protocol.response_head import (
 log = structlog.get_logger()
 
 Address = tuple[str, int]
-# Beyond that, the connection is not read until the application has taken what is there.
+# If more is buffered, the connection is not read until the application has taken it.
 _MAX_BODY_AHEAD: Final = 65_536
 _FAILED: Final = b"Internal Server Error"
 _FAILED_FIELDS: Final = (
@@ -40,7 +40,7 @@ _FAILED_FIELDS: Final = (
 def scope_of(
     head: RequestHead, scheme: str, client: Address | None, server: Address | None
 ) -> dict[str, Any]:
-    """Describe a request as ASGI does.
+    """Describe a request as an ASGI scope.
 
     Raises:
         RefusedError: the target has no path.
@@ -76,7 +76,7 @@ class AsgiExchange:
     """
 
     def __init__(self, scope: dict[str, Any], head: RequestHead, wire: Wire) -> None:
-        """Answer the request that `scope` describes over `wire`."""
+        """Answer over `wire` the request that `scope` describes."""
         self.keep_alive = head.keeps_alive and head.version != "1.0" and not head.is_upgrade
         self.has_begun = False
         self.is_complete = False
@@ -92,13 +92,13 @@ class AsgiExchange:
         # The answer
         self._is_head = head.method == b"HEAD"
         self._takes_chunks = head.version != "1.0"
-        self._is_last = False  # by the application's wish
-        self._head: list[bytes] | None = None  # once the application has given it
+        self._is_last = False  # whether the application asked to close the connection
+        self._head: list[bytes] | None = None  # None until the application sends it
         self._is_chunked = False
-        self._num_left: int | None = None  # bytes of the body to come; None if not announced
+        self._num_left: int | None = None  # remaining bytes of the body; None if not announced
 
     def start(self, app: ASGIApp) -> None:
-        """Have `app` answer."""
+        """Let `app` answer."""
         self._task = self._wire.start(self._run(app))
 
     def add_body(self, data: bytes) -> None:
@@ -178,19 +178,21 @@ class AsgiExchange:
             self._write(message.get("body", b""), message.get("more_body", False))
 
     def _take_head(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
-        """Keep the head until the first part of the body comes."""
+        """Keep the head until the first part of the body arrives."""
         lines = [STATUS_LINES[status], self._wire.date_line()]
         num_left: int | None = None
         for name, value in lower_fields(headers):
             if name == b"connection":
                 self._is_last = b"close" in value.lower()
-            elif name != b"transfer-encoding":  # how the body is sent is decided here
+            elif name != b"transfer-encoding":  # the framing of the body is decided here
                 lines += (name, b": ", value, b"\r\n")
                 if name == b"content-length":
                     num_left = int(value)
         if self._is_head or status in (204, 304):
             num_left = 0
-        self._is_chunked = num_left is None and self._takes_chunks  # if neither, the end is a close
+        self._is_chunked = (
+            num_left is None and self._takes_chunks
+        )  # if neither, closing ends the body
         self._num_left = num_left
         self._head = lines
 
@@ -217,15 +219,15 @@ class AsgiExchange:
             self._wire.end_answer()
 
     def _count(self, num_bytes: int, has_more: bool) -> None:
-        """Compare the body with the length that was announced."""
+        """Compare the body with the announced length."""
         if self._num_left is None or self._is_head:
             return
         self._num_left -= num_bytes
         if self._num_left < 0 or (self._num_left and not has_more):
-            raise RuntimeError("the body of the answer has not the length that was announced")
+            raise RuntimeError("the body of the answer does not have the announced length")
 
     def _end_head(self) -> list[bytes]:
-        """The lines of the head, once it is known whether the connection stays open."""
+        """Return the lines of the head, once it is known whether the connection stays open."""
         self.keep_alive = self.keep_alive and not self._is_last
         lines = self._head or []
         if not self.keep_alive:
@@ -238,4 +240,4 @@ class AsgiExchange:
 
 def _demand(kind: str, expected: str) -> None:
     if kind != expected:
-        raise RuntimeError(f"the application sent {kind}, where {expected} should come")
+        raise RuntimeError(f"the application sent {kind}, expected {expected}")

@@ -1,6 +1,6 @@
-"""How long a connection may stay in a phase, and which one is closed to make room.
+"""Decides how long a connection may stay in a phase, and which is closed to make room.
 
-Pure: all times are of one clock, in s, and `now` is an argument.
+Pure; `now` is an argument, in s.
 """
 
 import enum
@@ -12,17 +12,17 @@ from typing import Final
 
 from hedgerow.common.settings.connections import ConnectionSettings
 
-# A client sends its first request, body and all, as soon as it is connected. A connection that has
-# not done so is closed before one on which requests were answered, unless it is much younger.
-_NEVER_ASKED: Final = 100.0
+# A normal client sends its first request, with its body, as soon as it is connected. A connection
+# without a request is closed before one on which requests were answered, unless it is much younger.
+_NO_REQUEST_WEIGHT: Final = 100.0
 
-# Descriptors beside those of connections: some 15 for Redis, logs, the listener; some 30 for
-# connections that were accepted and are not counted yet, or are closed and not gone yet; and spare.
+# Descriptors in addition to those of connections: some 15 for Redis, logs and the listener; some 30
+# for connections that are accepted but not counted yet, or closed but not gone yet; and spare ones.
 RESERVED_DESCRIPTORS: Final = 128
 
 
 class Phase(enum.Enum):
-    """What a connection is about to do."""
+    """What a connection is doing."""
 
     HEAD = "reads a request's head, or waits for one"
     BODY = "reads a request's body"
@@ -32,19 +32,19 @@ class Phase(enum.Enum):
 
 @dataclass(slots=True)
 class ConnectionState:
-    """What the policy knows of a connection.
+    """The state of a connection, for the policy.
 
     Attributes:
         peer: the client, as `peer_of` returns it.
         since: when the phase began; in a bulk load's body, when the last bytes arrived.
-        phase: what it is about to do.
+        phase: what the connection is doing.
         has_begun: whether part of a head has arrived.
         has_asked: whether a whole request has ever arrived.
         is_load: whether the body is that of a bulk load.
-        is_read: whether the gateway reads what the client sends, or keeps it waiting.
-        is_unsent_since: when the answer began to wait for the client; None if nothing waits.
-        unsent_bytes: how much of the answer waited at the last check.
-        took_at: when the client was last seen to have read part of what waits.
+        is_read: whether the gateway reads what the client sends, or keeps the client waiting.
+        is_unsent_since: since when part of an answer waits for the client; None if none does.
+        unsent_bytes: how many bytes of answers waited at the last check.
+        took_at: when the client was last seen to have read some of them.
     """
 
     peer: str
@@ -60,17 +60,17 @@ class ConnectionState:
 
     @property
     def is_waiting_for_client(self) -> bool:
-        """Whether the client has yet to take its answer, before anything else counts."""
+        """Whether the client has yet to read its answer, which takes precedence."""
         return self.is_unsent_since is not None and self.phase is not Phase.BODY
 
     def read(self, is_read: bool, now: float) -> None:
-        """The gateway reads on, or keeps the client waiting, which does not count as its time."""
+        """Note that reading resumes or pauses; a pause does not count as the client's time."""
         self.is_read = is_read
         if self.phase is Phase.BODY and self.is_load:
             self.since = now
 
     def look_at_unsent(self, num_bytes: int, now: float) -> None:
-        """Take into account how many bytes of answers wait for the client."""
+        """Note how many bytes of answers wait for the client."""
         if num_bytes == 0:
             self.is_unsent_since = None
         elif self.is_unsent_since is None:
@@ -81,7 +81,7 @@ class ConnectionState:
 
 
 def expires_at(state: ConnectionState, limits: ConnectionSettings) -> float:
-    """When a connection's time is up, if nothing happens until then; infinity for never."""
+    """Return when a connection times out if nothing happens until then; infinity for never."""
     if state.is_waiting_for_client:
         return state.took_at + limits.send_timeout_s
     match state.phase:
@@ -98,9 +98,9 @@ def expires_at(state: ConnectionState, limits: ConnectionSettings) -> float:
 
 
 def idleness(state: ConnectionState, now: float) -> float | None:
-    """How well a connection can be spared: for how long it has done nothing, weighted, in s.
+    """Return how long a connection has been idle, weighted, in s; the most idle is closed first.
 
-    None while the client waits for the gateway, with a request that is read or answered.
+    None while the client waits for the gateway to read or answer its request.
     """
     match state.phase:
         case Phase.LINGER:
@@ -110,7 +110,7 @@ def idleness(state: ConnectionState, now: float) -> float | None:
         case Phase.BODY if not state.is_read:
             return None
         case _ if not (state.has_asked or (state.phase is Phase.BODY and state.is_load)):
-            return (now - state.since) * _NEVER_ASKED
+            return (now - state.since) * _NO_REQUEST_WEIGHT
         case _:
             return now - state.since
 
@@ -118,12 +118,12 @@ def idleness(state: ConnectionState, now: float) -> float | None:
 def most_idle(
     states: Iterable[ConnectionState], now: float, peer: str | None = None
 ) -> list[ConnectionState]:
-    """The connections that can be spared, the most idle first.
+    """List the connections that may be closed, the most idle first.
 
     Args:
         states: all connections.
         now: the time.
-        peer: whose connections alone count; None for those of all.
+        peer: only this peer's connections; None for all.
     """
     found = [
         (idle, state)
@@ -135,9 +135,9 @@ def most_idle(
 
 
 def over_unsent(states: Iterable[ConnectionState], max_bytes: int) -> list[ConnectionState]:
-    """The connections to close so that no more than `max_bytes` wait for clients.
+    """Choose the connections to close so that at most `max_bytes` wait for clients.
 
-    Those that have kept an answer waiting for longest go first.
+    Those whose answers have waited longest come first.
     """
     waiting = sorted(
         (state for state in states if state.is_unsent_since is not None),
@@ -154,9 +154,9 @@ def over_unsent(states: Iterable[ConnectionState], max_bytes: int) -> list[Conne
 
 
 def peer_of(address: str) -> str:
-    """Whose connections count together: an IPv4 address, or the /64 of an IPv6 address.
+    """Return the peer of an address: an IPv4 address, or the /64 of an IPv6 address.
 
-    A host has a /64 of IPv6 to itself, and may come from any address within it.
+    A host usually has a whole /64, and may connect from any address in it.
     """
     if ":" not in address:
         return address
@@ -170,5 +170,5 @@ def peer_of(address: str) -> str:
 
 
 def connections_within(max_connections: int, max_descriptors: float) -> int:
-    """How many connections there may be where a process may have `max_descriptors`."""
+    """Return how many connections fit a process that may have `max_descriptors`."""
     return int(max(1, min(max_connections, max_descriptors - RESERVED_DESCRIPTORS)))

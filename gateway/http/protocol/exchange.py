@@ -1,4 +1,4 @@
-"""One request and its answer, and what it may do with its connection."""
+"""The interface between a request with its answer, and its connection."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -29,16 +29,16 @@ class Exchange(Protocol):
         """The body is complete."""
 
     def leave(self) -> None:
-        """The client has gone, or the rest of its request is not awaited: write nothing more."""
+        """The client has gone, or the rest of its request is not read: write nothing more."""
 
 
 class Wire(Protocol):
-    """A connection as an exchange uses it.
+    """A connection, as an exchange uses it.
 
     Attributes:
         reading: controls when more of the request is read.
         writing: takes the answer.
-        pace: tells when refusals leave.
+        pace: decides when refusals are sent.
     """
 
     reading: Reading
@@ -46,13 +46,13 @@ class Wire(Protocol):
     pace: ConnectionPace
 
     def start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Run a task, which a drain waits for until it says that it has finished."""
+        """Run a task, which a drain waits for until it calls `finish`."""
 
     def finish(self, task: asyncio.Task[None]) -> None:
         """The task has nothing more to do."""
 
     def date_line(self) -> bytes:
-        """The field Date of an answer that leaves now."""
+        """The field Date of an answer that is sent now."""
 
     def end_answer(self) -> None:
         """The whole answer was written."""

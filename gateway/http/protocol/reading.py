@@ -1,4 +1,4 @@
-"""When a connection is read."""
+"""Decides when a connection is read."""
 
 import asyncio
 
@@ -6,7 +6,7 @@ from hedgerow.gateway.http.protocol.connection_policy import ConnectionState
 
 
 class Reading:
-    """Whether the transport is read: not while received bytes wait, or the application is behind.
+    """Pauses the transport while received bytes wait, or the application is behind.
 
     Attributes:
         is_paused: whether nothing is read.
@@ -20,7 +20,7 @@ class Reading:
         state: ConnectionState,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
-        """Control a transport that is read, and record in `state` whether it is."""
+        """Control a transport, and record in `state` whether it is read."""
         self._transport = transport
         self._state = state
         self._loop = loop
@@ -29,17 +29,17 @@ class Reading:
         self.is_paused = False
 
     def pause(self) -> None:
-        """Read no more until the application wants more."""
+        """Stop reading until the application wants more."""
         self._is_full = True
         self._apply()
 
     def resume(self) -> None:
-        """Read again, unless something is held."""
+        """Read again, unless received bytes are held."""
         self._is_full = False
         self._apply()
 
     def hold(self) -> None:
-        """Read no more until what is held was parsed."""
+        """Stop reading until the held bytes are parsed."""
         self._is_held = True
         self._apply()
 

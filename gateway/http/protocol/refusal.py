@@ -1,4 +1,4 @@
-"""Refusals that a connection itself sends, before an application has seen the request."""
+"""Refusals that a connection itself sends, before an application sees the request."""
 
 from typing import Any
 
@@ -29,7 +29,7 @@ class RefusedError(Exception):
 
     @classmethod
     def malformed(cls, field: str, reason: str, status: int = 400) -> "RefusedError":
-        """A request that is not HTTP/1.1 as the gateway speaks it."""
+        """A request that is not HTTP/1.1, or uses an unsupported part of it."""
         members = {
             "field": field,
             "reason": reason,
@@ -52,7 +52,7 @@ class RefusedError(Exception):
 
     @classmethod
     def framing_too_large(cls, max_bytes: int) -> "RefusedError":
-        """A chunked body of much framing and little content."""
+        """A chunked body with too much framing for its content."""
         detail = (
             f"body: has more than {max_bytes} bytes of chunk extensions or trailers in a row "
             "(gateway.max_head_bytes)"

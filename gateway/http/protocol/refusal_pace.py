@@ -1,31 +1,30 @@
-"""When a refusal leaves: at once, or, if the caller ignores `Retry-After`, later. Pure.
+"""Decides when a refusal is sent: at once, or later if the caller ignores `Retry-After`. Pure.
 
-A caller that asks again as soon as it is refused makes the gateway refuse it as fast as it can ask.
-A hundred such callers would spend the CPU that answers need, on refusals. So a refusal on a
-connection that was refused before leaves only when the time that `Retry-After` named has passed, or
-with the deadline of its query if that is sooner. Only refusals wait: what is admitted is answered
-as ever, and a caller that waits as it was asked to, or comes by another connection, is refused at
-once.
+If a caller asks again as soon as it is refused, the gateway refuses it as fast as it can ask. A
+hundred such callers would use up, for refusals, the CPU that answers need. So if a request on a
+connection was refused before, the next refusal is sent only when the time in `Retry-After` has
+passed, or at the deadline of its query if that is sooner. Only refusals wait: an admitted query is
+answered as usual, and a caller that waits as asked, or uses another connection, is refused at once.
 
-A caller whose requests come by many connections, as those behind a proxy do, opens more of them
-while refusals wait. Their number is therefore bounded; beyond it refusals leave at once.
+A caller with many connections, such as a proxy, opens more of them while refusals wait. The number
+of waiting refusals is therefore bounded; beyond it, refusals are sent at once.
 """
 
 import math
 from typing import Final
 
-# Those of a tick leave together, which wakes the gateway less often; few enough that what else it
-# has to do does not wait for them.
+# The refusals of a tick are sent together, which wakes the gateway less often; a tick is short
+# enough that they do not delay its other work.
 TICK_S: Final = 0.002
-# An address may have a quarter of those that may wait.
+# One address may have at most a quarter of the waiting refusals.
 _PEER_SHARE: Final = 0.25
 
 
 class RefusalPace:
-    """The refusals of one server that wait.
+    """The waiting refusals of a server.
 
     Attributes:
-        num_held: how many there are.
+        num_held: how many refusals wait.
     """
 
     __slots__ = ("_held_of", "_max", "_max_of_peer", "num_held")
@@ -38,7 +37,7 @@ class RefusalPace:
         self._max_of_peer = max_held * _PEER_SHARE
 
     def hold(self, peer: str) -> bool:
-        """Have a refusal to an address wait; return whether there is room for it."""
+        """Make a refusal to an address wait; returns whether there is room for it."""
         held = self._held_of.get(peer, 0)
         if self.num_held >= self._max or held >= self._max_of_peer:
             return False
@@ -47,7 +46,7 @@ class RefusalPace:
         return True
 
     def release(self, peer: str) -> None:
-        """A refusal to this address waits no more."""
+        """A refusal to this address has stopped waiting."""
         self.num_held -= 1
         self._held_of[peer] -= 1
         if not self._held_of[peer]:
@@ -55,25 +54,23 @@ class RefusalPace:
 
 
 class ConnectionPace:
-    """When the refusals of one connection leave."""
+    """Decides when the refusals of one connection are sent."""
 
     __slots__ = ("_is_holding", "_pace", "_peer", "_refused_until")
 
     def __init__(self, pace: RefusalPace, peer: str) -> None:
-        """Start a connection from `peer` that was never refused."""
+        """Start a connection from `peer` without a refusal."""
         self._pace = pace
         self._peer = peer
         self._refused_until = -math.inf
         self._is_holding = False
 
     def hold(self, deadline_s: float, now: float) -> float:
-        """When the refusal of a query leaves; `now` for at once.
-
-        If it is to wait, it counts as waiting until `release`.
+        """Return when to send the refusal of a query; `now` for at once.
 
         Args:
-            deadline_s: of the query, from now.
-            now: the event loop's time, in s.
+            deadline_s: time until the query's deadline, in s.
+            now: the time, in s.
         """
         until = min(self._refused_until, now + deadline_s)
         at = math.floor(until / TICK_S) * TICK_S if until > now else now
@@ -83,11 +80,11 @@ class ConnectionPace:
         return at
 
     def release(self) -> None:
-        """A refusal that waits, if there is one, waits no more."""
+        """If a refusal waits, it has stopped waiting."""
         if self._is_holding:
             self._is_holding = False
             self._pace.release(self._peer)
 
     def refuse(self, wait_s: float, now: float) -> None:
-        """A refusal leaves that asks the client to wait for so long."""
+        """A refusal is sent that asks the client to wait for `wait_s`."""
         self._refused_until = now + wait_s

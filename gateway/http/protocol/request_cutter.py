@@ -19,7 +19,7 @@ _END: Final = b"\r\n\r\n"
 
 
 class RequestCutter:
-    """Where the next piece ends.
+    """Decides where the next piece ends.
 
     Attributes:
         head_bytes: bytes of the current head so far, including empty lines before it.
@@ -39,19 +39,19 @@ class RequestCutter:
     )
 
     def __init__(self, max_head_bytes: int, max_headers: int) -> None:
-        """Allow heads of `max_head_bytes`, and as much between two parts of a chunked body."""
+        """Allow `max_head_bytes` in a head, and between two parts of a chunked body."""
         self._max_head_bytes = max_head_bytes
         self._max_headers = max_headers
         self._num_lines = 0  # of the current head
         self._body_left = 0
         self._is_chunked = False
-        self._idle_bytes = 0  # of a chunked body, since the last of its content
+        self._idle_bytes = 0  # bytes of a chunked body since its last content
         self.num_parts = 0
         self._tail = b""  # the end of the last piece, if the empty line may have begun there
         self.head_bytes = 0
 
     def expect_body(self, num_bytes: int | None) -> None:
-        """A head has ended, and a body follows: of `num_bytes`, or in chunks if None."""
+        """A head has ended, and a body follows: of `num_bytes`, or chunked if None."""
         self._is_chunked = num_bytes is None
         self._body_left = num_bytes or 0
         self._idle_bytes = 0
@@ -68,10 +68,10 @@ class RequestCutter:
         self.num_parts += 1
 
     def end_of_piece(self, data: bytes, start: int) -> int:
-        """Where the piece of `data` ends that begins at `start`.
+        """Return where the piece of `data` that begins at `start` ends.
 
         Raises:
-            RefusedError: the head, or what is around the content of a body, is too large.
+            RefusedError: the head, or the framing of a body, is too large.
         """
         if self._body_left:
             end = min(len(data), start + self._body_left)
@@ -97,7 +97,7 @@ class RequestCutter:
     def _count(self, data: bytes, start: int, end: int) -> None:
         if self._is_chunked:
             if self._idle_bytes:
-                self.num_parts += _TRAILERS_OF_PIECE  # there may have been so many
+                self.num_parts += _TRAILERS_OF_PIECE  # the most that a piece can contain
             self._idle_bytes += end - start
             if self._idle_bytes > self._max_head_bytes + _MAX_CHUNKED_PIECE:
                 raise RefusedError.framing_too_large(self._max_head_bytes)

@@ -38,12 +38,12 @@ class RequestHead(NamedTuple):
 
     @property
     def is_load(self) -> bool:
-        """Whether it loads documents, of any number."""
+        """Whether it is a bulk load."""
         return self.method == b"POST" and _load_path(self.target) is not None
 
     @property
-    def is_invited(self) -> bool:
-        """Whether its body may not come unless it is invited."""
+    def has_expect(self) -> bool:
+        """Whether it has an Expect header, so that the body may never be sent."""
         return any(name == b"expect" for name, _ in self.headers)
 
     @property
@@ -54,10 +54,10 @@ class RequestHead(NamedTuple):
         )
 
     def body_bytes(self) -> int | None:
-        """How long its body is; None for a body in chunks.
+        """Return the length of the body; None for a chunked body.
 
         Raises:
-            RefusedError: it is not HTTP/1.1 as the gateway speaks it.
+            RefusedError: it is not HTTP/1.1, or uses a part that the gateway does not support.
         """
         if self.version not in _VERSIONS:
             raise RefusedError.malformed("version", "should be HTTP/1.1 or HTTP/1.0", 505)
@@ -72,7 +72,7 @@ class RequestHead(NamedTuple):
                 is_chunked = True
                 self._check_coding(value)
         if self.is_upgrade and (length or is_chunked):
-            # The parser takes the body for the other protocol.
+            # The parser would take the body for data of the other protocol.
             raise RefusedError.malformed("Upgrade", "should not come with a body")
         return None if is_chunked else length
 
@@ -81,7 +81,7 @@ class RequestHead(NamedTuple):
         if absolute is None or self.method == b"CONNECT":
             raise RefusedError.malformed("target", "should be a path that begins with /")
         hosts = [value.strip().lower() for name, value in self.headers if name == b"host"]
-        # Whatever decides by the Host field must not be passed by the other way to name a host.
+        # Checks of the Host field must not be bypassed by naming another host in the target.
         if hosts != [absolute[1].lower()]:
             raise RefusedError.malformed("target", "should name the host of the Host header")
 

@@ -1,8 +1,8 @@
-"""Makes requests of the bytes that arrive, one at a time and within limits.
+"""Turns received bytes into requests, one at a time and within limits.
 
-httptools parses all that it is given, and would make thousands of requests of one packet. Here, a
-request is parsed only when the previous one has been answered. The bytes that follow it wait
-unparsed: at most the result of one read, after which the connection is not read.
+httptools parses all its input, and would make thousands of requests of one packet. Here, a request
+is parsed only when the previous one has been answered. The bytes that follow a request wait
+unparsed: at most the result of one read, since the connection is not read meanwhile.
 """
 
 from typing import Final, Protocol, cast
@@ -14,7 +14,7 @@ from hedgerow.gateway.http.protocol.refusal import RefusedError
 from hedgerow.gateway.http.protocol.request_cutter import RequestCutter
 from hedgerow.gateway.http.protocol.request_head import RequestHead
 
-# What is parsed in one turn of the loop, which takes some milliseconds at most.
+# The most that is parsed in one turn of the loop, which takes some milliseconds at most.
 _MAX_PIECES: Final = 256
 _MAX_PARTS: Final = 1024
 
@@ -23,21 +23,21 @@ class Receiver(Protocol):
     """Takes the requests that are read, part by part."""
 
     def begin_request(self, head: RequestHead, num_bytes: int | None) -> None:
-        """A head has come; its body has `num_bytes`, or comes in chunks if None."""
+        """A head has arrived; its body has `num_bytes`, or is chunked if None."""
 
     def add_body(self, data: bytes) -> None:
-        """A part of the body has come."""
+        """A part of the body has arrived."""
 
     def end_request(self) -> None:
         """The request is complete."""
 
 
 class RequestReader:
-    """Reads one request after the other.
+    """Reads one request after another.
 
     Attributes:
-        is_waiting: whether a request was read, and what follows it waits until this is unset.
-        num_held: how many bytes have arrived and are not parsed yet.
+        is_waiting: whether a request was read; until this is unset, the bytes after it wait.
+        num_held: how many bytes have arrived but are not parsed yet.
     """
 
     __slots__ = (
@@ -53,11 +53,11 @@ class RequestReader:
     )
 
     def __init__(self, limits: ConnectionSettings, receiver: Receiver) -> None:
-        """Read within `limits`, and hand what is read to `receiver`."""
+        """Read within `limits`, and pass requests to `receiver`."""
         self._receiver = receiver
         self._cutter = RequestCutter(limits.max_head_bytes, limits.max_headers)
         self._parser = httptools.HttpRequestParser(self)
-        self._held = b""  # received, and from the offset on not parsed yet
+        self._held = b""  # received; not parsed from the offset on
         self._offset = 0
         self._target = b""
         self._headers: list[tuple[bytes, bytes]] = []
@@ -66,28 +66,28 @@ class RequestReader:
 
     @property
     def has_head_begun(self) -> bool:
-        """Whether part of a head has arrived, and the rest has not."""
+        """Whether a head has arrived in part."""
         return self._cutter.head_bytes > 0
 
     def read(self, data: bytes) -> None:
-        """Parse what has arrived, at most to the end of a request.
+        """Parse the received bytes, at most to the end of a request.
 
         Raises:
-            RefusedError: it is not a request that the gateway takes.
+            RefusedError: the gateway does not accept the request.
         """
         if self._held:
             data = self._held[self._offset :] + data
         self._parse(data, 0)
 
     def read_on(self) -> None:
-        """Parse what is held, as `read` does."""
+        """Parse the held bytes, as `read` does."""
         if self._held:
             self._parse(self._held, self._offset)
 
     def close(self) -> None:
-        """Read no more, and let go of what is held."""
+        """Stop reading, and drop the held bytes."""
         self._held, self.num_held = b"", 0
-        # Parser, reader and receiver refer to each other, and the garbage collector comes seldom.
+        # Break the cycle of parser, reader and receiver, since the garbage collector runs seldom.
         self._parser = cast("httptools.HttpRequestParser", None)
         self._receiver = cast("Receiver", None)
 
@@ -104,7 +104,7 @@ class RequestReader:
                 start, offset = offset, cut(data, offset)
                 feed(data[start:offset])
         except httptools.HttpParserUpgrade:
-            pass  # it is answered in HTTP/1.1, and the connection is closed
+            pass  # answered in HTTP/1.1; then the connection is closed
         except httptools.HttpParserError as error:
             raise _refusal_of(error) from error
         self.num_held = num_bytes - offset
@@ -122,7 +122,7 @@ class RequestReader:
         self._target += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """A field; the parser leaves the white space after its value to it (RFC 9112, 5.1)."""
+        """A field; the parser does not strip the white space after its value (RFC 9112, 5.1)."""
         self._headers.append((name.lower(), value.rstrip()))
 
     def on_headers_complete(self) -> None:
@@ -136,7 +136,7 @@ class RequestReader:
             parser.should_upgrade(),
             parser.should_keep_alive(),
         )
-        self._headers = []  # what comes after a chunked body is dropped
+        self._headers = []  # trailers of a chunked body are dropped
         num_bytes = head.body_bytes()
         self._cutter.expect_body(num_bytes)
         self._receiver.begin_request(head, num_bytes)

@@ -1,4 +1,4 @@
-"""The parts of an answer's head that do not come from an application."""
+"""The parts of an answer's head that the application does not supply."""
 
 import re
 import time
@@ -33,7 +33,7 @@ class DateLine:
         self._line = b""
 
     def __call__(self) -> bytes:
-        """The field for an answer that leaves now."""
+        """Return the field for an answer that is sent now."""
         second = int(time.time())
         if second != self._second:
             self._second = second
@@ -45,12 +45,12 @@ def lower_fields(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, by
     """Return an application's header fields, with names in lower case.
 
     Raises:
-        ValueError: a name or value could be taken for something else than a field.
+        ValueError: a name or value could be interpreted as something other than a field.
     """
     fields = []
     for name, value in headers:
         if _is_name(name) is None:
-            raise ValueError(f"{name!r} is no name of a header field")
+            raise ValueError(f"{name!r} is not the name of a header field")
         if _is_not_in_values(value) is not None:
             raise ValueError(f"header field {name.decode()} has a control character")
         fields.append((name.lower(), value))

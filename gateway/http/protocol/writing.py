@@ -1,14 +1,14 @@
-"""When a connection can be written to."""
+"""Controls when a connection is written to."""
 
 import asyncio
 
 
 class Writing:
-    """What a connection sends, and whether the client takes it.
+    """The output of a connection, and whether the client keeps up with it.
 
     Attributes:
-        write: hands bytes to the transport.
-        is_paused: whether too much waits for the client; `wait_for_room` waits until it is less.
+        write: passes bytes to the transport.
+        is_paused: whether too many bytes wait for the client; see `wait_for_room`.
     """
 
     __slots__ = ("_has_room", "_is_ended", "_transport", "is_paused", "write")
@@ -27,31 +27,31 @@ class Writing:
         return self._is_ended or self._transport.is_closing()
 
     def pause(self) -> None:
-        """Too much waits for the client."""
+        """Too many bytes wait for the client."""
         self.is_paused = True
         self._has_room.clear()
 
     def resume(self) -> None:
-        """The client has taken most of what waited, or has gone."""
+        """The client has read most of the waiting bytes, or has gone."""
         self.is_paused = False
         self._has_room.set()
 
     async def wait_for_room(self) -> None:
-        """Wait until the client has taken most of what was written, or has gone."""
+        """Wait until the client has read most of the written bytes, or has gone."""
         if self.is_paused:
             await self._has_room.wait()
 
     def num_unsent(self) -> int:
-        """How many bytes wait for the client to take them."""
+        """How many bytes wait for the client to read them."""
         return self._transport.get_write_buffer_size()
 
     def end(self) -> None:
-        """Tell the client that nothing more comes, and leave the connection open."""
+        """Tell the client that this is the end of the output, and leave the connection open."""
         self._is_ended = True
         self._transport.write_eof()
 
     def close(self) -> None:
-        """Close the connection after what was written."""
+        """Close the connection after the written bytes are sent."""
         self._transport.close()
 
     def abort(self) -> None:

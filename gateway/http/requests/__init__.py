@@ -1,4 +1,4 @@
-"""What every route does with a request: who asks, what they may do, and how its body is read.
+"""Common to all routes: identifies the caller, checks rights and limits, and reads the body.
 
 Imports `gateway.http.protocol`, `gateway.http.problems` and `gateway.access`. Open `guard` first.
 """

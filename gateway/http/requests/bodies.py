@@ -15,13 +15,13 @@ _NOT_AS_SHAPED: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError
 
 
 def body_reader(kind: type[T]) -> Callable[[bytes], T]:
-    """Make what reads a body as a `kind`; it raises BadRequestError, which names each fault."""
+    """Make a function that reads a body as a `kind`; its BadRequestError names each fault."""
     decode = msgspec.json.Decoder(kind).decode
 
     def read(raw: bytes) -> T:
         try:
             return decode(raw)
-        except _NOT_AS_SHAPED:  # of which msgspec names the first fault alone
+        except _NOT_AS_SHAPED:  # msgspec names only the first fault
             return checked(kind, read_object(raw, allow_inf_nan=True))
 
     return read
@@ -32,8 +32,8 @@ def read_object(raw: bytes, *, allow_inf_nan: bool = False) -> dict[str, Any]:
 
     Args:
         raw: the body.
-        allow_inf_nan: whether to read NaN and infinities, which JSON does not have, so that the
-            member that is one can be named.
+        allow_inf_nan: whether to accept NaN and infinities, which JSON does not have, so that an
+            error can name the member that has such a value.
 
     Raises:
         BadRequestError: the body is not JSON, or not an object.

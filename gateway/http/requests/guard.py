@@ -1,4 +1,4 @@
-"""Refuses requests without access before the application reads anything else of them."""
+"""Refuses requests without access, before the application reads anything else of them."""
 
 from collections.abc import Iterable, Mapping
 from typing import Final
@@ -20,16 +20,16 @@ class Guard:
     """Refuses requests by Host, Origin and Authorization; health checks by their Host only.
 
     Attributes:
-        app: the application that it guards.
+        app: the guarded application.
     """
 
     def __init__(self, app: ASGIApp, access: AccessControl) -> None:
-        """Let to `app` what `access` lets in."""
+        """Pass to `app` the requests that `access` admits."""
         self.app = app
         self._access = access
         self._entry: ASGIApp = self._serve
         if access.cors_origins:
-            # Outside of what refuses, so that a page of these origins may read why it was refused.
+            # Outermost, so that a page of these origins can also read a refusal.
             self._entry = CORSMiddleware(
                 self._serve,
                 allow_origins=access.cors_origins,
@@ -52,7 +52,7 @@ class Guard:
         await self.app(scope, receive, send)
 
     def _judge(self, scope: Scope) -> Caller:
-        """Return the caller, or raise the refusal."""
+        """Return the caller, or raise the error that refuses the request."""
         fields = combined(scope["headers"])
         host = fields.get(b"host")
         if scope["http_version"] != "1.0":
@@ -66,7 +66,7 @@ class Guard:
     def plain_search(
         self, headers: Mapping[bytes, bytes], collection: str
     ) -> Caller | HedgerowError | None:
-        """Judge a search of which each header came once, as `__call__` would.
+        """Check a search in which each header occurs once, as `__call__` would.
 
         Returns:
             The caller, or the refusal; or None if `__call__` has to check in full.
@@ -82,24 +82,24 @@ class Guard:
 
 
 def caller_of(scope: Scope) -> Caller:
-    """Tell who has sent a request; without a guard before the application, anyone."""
+    """Return the caller of a request; the anonymous one if no guard precedes the application."""
     caller: Caller = scope.get(_CALLER, ANONYMOUS)
     return caller
 
 
 def peer_in(scope: Scope) -> str:
-    """Tell from which address a request comes, as limits by address count it."""
+    """Return the address that limits by address count a request for."""
     client = scope.get("client")
     return peer_of(client[0]) if client else ""
 
 
 def party_of(scope: Scope) -> str:
-    """Tell with whom the sender of a request shares what a caller may have at once."""
+    """Return the party of a request: the callers that share one allowance."""
     return caller_of(scope).party(peer_in(scope))
 
 
 def combined(headers: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
-    """Return the headers by name; those that came several times as one list (RFC 9110, 5.3)."""
+    """Return the headers by name; repeated ones are joined to a list (RFC 9110, 5.3)."""
     found: dict[bytes, bytes] = {}
     for name, value in headers:
         found[name] = b", ".join((found[name], value)) if name in found else value
@@ -107,7 +107,7 @@ def combined(headers: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
 
 
 def _check_hosts(hosts: list[bytes]) -> None:
-    """Demand exactly one Host (RFC 9112, 3.2); of two, a proxy may have gone by the other."""
+    """Demand exactly one Host (RFC 9112, 3.2); with two, a proxy may have used the other."""
     if len(hosts) != 1:
         reason = f"came {len(hosts)} times" if hosts else "is missing"
         raise BadRequestError("Host", f"{reason}; HTTP/1.1 requires it exactly once")

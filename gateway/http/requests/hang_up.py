@@ -1,4 +1,4 @@
-"""Notices a client that hangs up while its answer is on the way."""
+"""Notices a client that disconnects while its request is being answered."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -8,21 +8,21 @@ from starlette.types import Receive
 
 T = TypeVar("T")
 
-# Most answers leave before, and a task that watches costs as much as a tenth of them.
+# Most answers are sent before, and a task that watches costs a tenth of an answer.
 WATCH_AFTER_S = 0.01
 
 
 class ClientLeftError(Exception):
-    """The client has hung up; nobody will read an answer."""
+    """The client has disconnected and will not read an answer."""
 
 
 async def unless_client_leaves(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
-    """What `work` returns; it is cancelled when the client hangs up.
+    """Return the result of `work`; it is cancelled if the client disconnects.
 
-    The request's body must have been read: what comes after it can only be the end.
+    The request's body must have been read: the next message can only be the disconnection.
 
     Raises:
-        ClientLeftError: the client has hung up, and `work` has ended.
+        ClientLeftError: the client has disconnected, and `work` has ended.
     """
     mine = cast("asyncio.Task[Any]", asyncio.current_task())
     loop = asyncio.get_running_loop()
@@ -43,7 +43,7 @@ async def unless_client_leaves(receive: Receive, work: Coroutine[Any, Any, T]) -
     try:
         return await work
     except asyncio.CancelledError:
-        # Somebody else's wish to cancel this task counts for more.
+        # If this task was also cancelled from elsewhere, that takes precedence.
         if has_left and mine.uncancel() == 0:
             raise ClientLeftError from None
         raise

@@ -1,4 +1,4 @@
-"""Answers whose documents count as held until the client has read them."""
+"""Answers whose documents are accounted for until the client has read them."""
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -7,16 +7,16 @@ from hedgerow.gateway.search.fetch import StoredDocument
 
 
 async def send_body(send: Send, body: bytes) -> None:
-    """Send the whole body of an answer; returns when the connection has taken nearly all of it.
+    """Send the whole body of an answer; returns once the connection has taken nearly all of it.
 
-    The server waits before a part of a body, not after it. So an empty part follows.
+    The server waits before a part of a body, not after it, so an empty part follows.
     """
     await send({"type": "http.response.body", "body": body, "more_body": True})
     await send({"type": "http.response.body", "body": b""})
 
 
 class HeldResponse(Response):
-    """An answer with a document, which holds its lease until it has been sent."""
+    """An answer with a document; holds the document's lease until it has been sent."""
 
     media_type = "application/json"
 

@@ -12,13 +12,13 @@ from hedgerow.gateway.http.requests.guard import caller_of, peer_in
 
 @contextmanager
 def in_progress(requests: RequestAdmission, scope: Scope) -> Iterator[None]:
-    """Admit a request to the block, which may use Redis and the workers.
+    """Count a request as in progress during the block, which may use Redis and the workers.
 
-    The body must have been read before, and the answer is sent after: the time that a client takes
-    for either must not keep others out.
+    Read the body before, and send the answer after: the time that a client takes for either must
+    not keep others out.
 
     Raises:
-        OverloadedError: too many requests are in progress, of all callers or of this one.
+        OverloadedError: too many requests are in progress, in all or of this caller.
     """
     now = asyncio.get_running_loop().time
     place = requests.admit(caller_of(scope), peer_in(scope), now())

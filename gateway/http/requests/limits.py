@@ -1,4 +1,4 @@
-"""How much a request may be: the size of bodies."""
+"""Limits the size of bodies."""
 
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope
@@ -7,15 +7,15 @@ from hedgerow.common.errors import TooLargeError
 
 
 async def read_body(scope: Scope, receive: Receive, max_bytes: int) -> bytes:
-    """Read a body, and stop as soon as it is known to be over the limit.
+    """Read a body; stops as soon as it exceeds the limit.
 
     Raises:
-        ClientDisconnect: the client has hung up amid the body.
+        ClientDisconnect: the client has disconnected before the end of the body.
         TooLargeError: the body has more than `max_bytes`.
     """
     announced = next((value for name, value in scope["headers"] if name == b"content-length"), b"")
     if announced.isdigit() and int(announced) > max_bytes:
-        raise TooLargeError("body", f"has {announced.decode()} bytes, and {max_bytes} is the limit")
+        raise TooLargeError("body", f"has {announced.decode()} bytes; the limit is {max_bytes}")
     chunks = []
     num_bytes = 0
     has_more = True

@@ -1,4 +1,4 @@
-"""What is demanded of every request's address, whatever its route."""
+"""Checks the path and query parameters of every request."""
 
 from collections.abc import Collection
 from urllib.parse import unquote_to_bytes
@@ -13,7 +13,7 @@ from hedgerow.common.errors import BadBodyError, BadRequestError
 
 
 async def check_request(request: Request) -> None:
-    """Check the query parameters of a request by those of its route.
+    """Check the query parameters of a request against those of its route.
 
     Raises:
         BadRequestError: as `check_parameters`.
@@ -24,11 +24,10 @@ async def check_request(request: Request) -> None:
 
 
 def check_path(scope: Scope) -> None:
-    """Refuse a path that is not UTF-8, or has a character that no name or id has.
+    """Refuse a path that is not UTF-8, or has a character that names and ids cannot have.
 
-    It comes before routing. A byte that is not UTF-8 would be replaced, and the framework's
-    patterns match before a newline at the end: another document than the one meant would be read
-    or removed.
+    Call it before routing: the framework would replace a byte that is not UTF-8, and ignore a
+    newline at the end, so a request could read or delete another document than intended.
 
     Raises:
         BadRequestError: says what is wrong with the path.
@@ -45,13 +44,13 @@ def check_path(scope: Scope) -> None:
 
 
 def check_parameters(scope: Scope, known: Collection[str]) -> None:
-    """Refuse query parameters that are not `known`: one that is misspelt would be ignored.
+    """Refuse query parameters that are not `known`, since a misspelt one would be ignored.
 
     Raises:
         BadRequestError: names the parameters.
     """
     if scope["query_string"]:
-        reason = f"is not a known parameter; there is {', '.join(known) or 'none'}"
+        reason = f"is not a known parameter; known: {', '.join(known) or 'none'}"
         given = QueryParams(scope["query_string"])
         unknown = dict.fromkeys(name for name in given if name not in known)
         if unknown:

@@ -1,4 +1,4 @@
-"""Which right each route needs."""
+"""Defines which right each route needs."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -11,8 +11,8 @@ from hedgerow.gateway.http.requests.guard import OPEN_PATHS, caller_of
 
 _SEARCH, _WRITE, _ADMIN = Right.SEARCH, Right.WRITE, Right.ADMIN
 
-# Method and path of a route → the right that it demands: of the collection `{name}` where the path
-# has one, else of the whole cluster. None: whoever may ask at all, and sees what is theirs.
+# Method and path of a route → the right that it needs: for the collection `{name}` if the path has
+# one, else for the whole cluster. None: any caller, who sees only what they have rights for.
 RIGHTS: Final[Mapping[tuple[str, str], Right | None]] = {
     ("POST", "/v1/collections/{name}/search"): _SEARCH,
     ("GET", "/v1/collections"): None,
@@ -36,15 +36,15 @@ RIGHTS: Final[Mapping[tuple[str, str], Right | None]] = {
 
 
 async def check_rights(request: Request) -> None:
-    """Make sure that who has sent a request may do what its route does.
+    """Check that the caller has the right that the route needs.
 
     Raises:
-        ForbiddenError: names the right or the collection that is lacking.
+        ForbiddenError: names the missing right or collection.
     """
     route = request.scope.get("route")
     if not isinstance(route, APIRoute) or route.path in OPEN_PATHS:
         return
-    # A route that the table forgets is an operator's.
+    # A route that is missing in the table needs the right of an operator.
     right = RIGHTS.get((request.method, route.path), _ADMIN)
     if right is not None:
         caller_of(request.scope).check(right, request.path_params.get("name"))

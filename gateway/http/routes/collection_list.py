@@ -1,4 +1,4 @@
-"""The answer to GET /v1/collections, sent as fast as the client reads it."""
+"""The answer to GET /v1/collections, made as fast as the client reads it."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -8,18 +8,20 @@ from starlette.responses import StreamingResponse
 
 from hedgerow.gateway.writes.collection_list import ListedCollection
 
-_PIECE_BYTES: Final = 16_384  # least in one write; a definition may have twice as many
+_PIECE_BYTES: Final = 16_384  # minimum of a write; a single definition may have twice as many
 _BEGIN, _END = b'{"collections":[', b"]}"
 
 
 def list_response(listed: Sequence[ListedCollection]) -> StreamingResponse:
-    """Answer with collections.
+    """Answer with a list of collections.
 
-    Each piece is put together when the client has read the one before, so that a client that does
-    not read costs the gateway a few pieces and not the list.
+    Each piece is assembled when the client has read the one before, so a client that does not read
+    costs the gateway the memory of a few pieces, not of the list.
     """
-    num_bytes = sum(len(one.definition) + len(one.counts) + 1 for one in listed)
-    num_bytes += len(_BEGIN) + len(_END) - (1 if listed else 0)  # no comma after the last
+    num_bytes = sum(
+        len(collection.definition) + len(collection.counts) + 1 for collection in listed
+    )
+    num_bytes += len(_BEGIN) + len(_END) - (1 if listed else 0)  # no comma after the last one
     headers = {"Content-Length": str(num_bytes)}
     return StreamingResponse(_pieces(listed), headers=headers, media_type="application/json")
 
@@ -39,9 +41,9 @@ async def _pieces(listed: Sequence[ListedCollection]) -> AsyncIterator[bytes]:
 
 def _parts(listed: Sequence[ListedCollection]) -> Iterator[bytes]:
     yield _BEGIN
-    for number, one in enumerate(listed):
+    for number, collection in enumerate(listed):
         if number:
             yield b","
-        yield one.definition
-        yield one.counts
+        yield collection.definition
+        yield collection.counts
     yield _END

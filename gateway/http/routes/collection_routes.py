@@ -1,4 +1,4 @@
-"""Collections and their documents."""
+"""The routes of collections and their documents."""
 
 from typing import Annotated, Final
 
@@ -53,7 +53,7 @@ def collection_routes(gateway: GatewayPort, settings: GatewaySettings) -> APIRou
         caller = caller_of(request.scope)
         with in_progress(gateway.requests, request.scope):
             listed = await gateway.collections.list()
-        return list_response([one for one in listed if caller.sees(one.name)])
+        return list_response([collection for collection in listed if caller.sees(collection.name)])
 
     @router.put(
         "/v1/collections/{name}",
@@ -104,7 +104,7 @@ def collection_routes(gateway: GatewayPort, settings: GatewaySettings) -> APIRou
 
     @router.get(
         "/v1/collections/{name}/coverage-curve",
-        summary="Show what coverage a longer or shorter deadline would give",
+        summary="Show how coverage depends on the deadline",
         responses=answers(200, CurveAnswer, 400, 404),
         response_class=Response,
     )
@@ -125,7 +125,7 @@ def document_routes(gateway: GatewayPort, settings: GatewaySettings) -> APIRoute
 
     @router.post(
         "/v1/collections/{name}/documents",
-        summary="Load documents, one JSON object a line",
+        summary="Load documents, one JSON object per line",
         responses=answers(200, LoadAnswer, 400, 404, 429, 503, 507),
         openapi_extra=_NDJSON,
         response_class=Response,

@@ -1,4 +1,4 @@
-"""The queries that are refused since they have killed scorers."""
+"""The routes of the quarantine: queries that are refused because they have killed scorers."""
 
 from fastapi import APIRouter, Request, Response
 
@@ -10,7 +10,7 @@ from hedgerow.gateway.shapes.operations import QuarantineAnswer
 
 
 def quarantine_routes(gateway: GatewayPort) -> APIRouter:
-    """Make the routes that list the quarantine and lift it."""
+    """Make the routes that list quarantined queries and release them."""
     router = APIRouter()
 
     @router.get(
@@ -25,7 +25,7 @@ def quarantine_routes(gateway: GatewayPort) -> APIRouter:
 
     @router.delete(
         "/v1/quarantine/{fingerprint}",
-        summary="Let a query run again that is in quarantine",
+        summary="Take a query out of quarantine",
         status_code=204,
         responses=answers(204, None, 400, 404, 503),
         response_class=Response,

@@ -1,4 +1,4 @@
-"""Asking for snapshots."""
+"""The route by which operators ask for snapshots."""
 
 from fastapi import APIRouter, Request, Response
 
@@ -10,7 +10,7 @@ from hedgerow.gateway.shapes.operations import SnapshotAnswer
 
 
 def snapshot_routes(gateway: GatewayPort) -> APIRouter:
-    """Make the route by which operators ask for snapshots."""
+    """Make the route."""
     router = APIRouter()
 
     @router.post(

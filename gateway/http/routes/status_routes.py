@@ -1,4 +1,4 @@
-"""Health, the state of the cluster, and breakers by hand."""
+"""The routes of health, the cluster's state, and breakers set by hand."""
 
 from fastapi import APIRouter, Request, Response
 

@@ -1,4 +1,4 @@
-"""POST /v1/collections/{name}/search, answered ahead of the framework."""
+"""Answers POST /v1/collections/{name}/search before the framework is reached."""
 
 from typing import Final
 
@@ -41,10 +41,10 @@ _PATTERN: Final = compile_path(PATH)[0]  # as the framework's own routes match
 
 
 class SearchApp:
-    """Answers searches, and hands whatever else is asked to another application.
+    """Answers searches, and passes other requests to another application.
 
-    The framework's layers do nothing for a search that is not done here, and took 28 µs of CPU, of
-    the 71 that the whole HTTP face did. The framework still describes the search at /docs.
+    The framework's layers add nothing to a search, and took 28 of the 71 µs of CPU of the whole
+    HTTP interface. The framework still describes the search at /docs.
 
     Attributes:
         max_body_bytes: the largest body of a search.
@@ -57,7 +57,7 @@ class SearchApp:
         settings: GatewaySettings,
         body: type[msgspec.Struct],
     ) -> None:
-        """Answer searches, asked by such a `body`, by `gateway`, and all else by `otherwise`."""
+        """Answer searches with `body` from `gateway`, and other requests with `otherwise`."""
         self._otherwise = otherwise
         self._gateway = gateway
         self._read = body_reader(body)
@@ -67,7 +67,7 @@ class SearchApp:
         """Serve one request."""
         try:
             if scope["type"] == "http":
-                check_path(scope)  # ahead of every route, the framework's included
+                check_path(scope)  # before every route, including the framework's
         except BadRequestError as error:
             await problem_of(error)(scope, receive, send)
             return
@@ -83,7 +83,7 @@ class SearchApp:
             # The result's lease lasts until its answer is sent.
             query = self.query(collection, raw, caller, peer_in(scope))
             body, lease = await unless_client_leaves(receive, self.search(query))
-        except Exception as error:  # noqa: BLE001 - unforeseen ones are problems too
+        except Exception as error:  # noqa: BLE001 - unexpected errors become problems too
             await self.refusal(error)(scope, receive, send)
             return
         headers = [(b"content-length", b"%d" % len(body)), (b"content-type", b"application/json")]
@@ -94,10 +94,10 @@ class SearchApp:
     async def search(self, query: SearchQuery) -> tuple[bytes, Lease | None]:
         """Answer a query, and encode the answer.
 
-        Whatever is raised is for `refusal` to describe.
+        `refusal` describes whatever this raises.
 
         Returns:
-            The answer, and what it holds of the gateway's memory until it is sent.
+            The answer, and its lease of the gateway's memory until it is sent.
         """
         result = await self._gateway.search_held(query)
         return encode_shape(result.answer()), result.lease
@@ -107,13 +107,13 @@ class SearchApp:
         try:
             return self._gateway.refusal_of(query)
         except NotFoundError:
-            return None  # as the search itself says
+            return None  # the search itself reports it
 
     def query(self, collection: str, raw: bytes, caller: Caller, peer: str) -> SearchQuery:
-        """The query that a body asks, on behalf of a caller at an address.
+        """Read a body as a query of a caller at an address.
 
         Raises:
-            BadRequestError: it is none; names each member that is at fault, with the reason.
+            BadRequestError: names each invalid member and the reason.
         """
         members = (collection, *astuple(self._read(raw)), caller, peer)  # in the order of `Search`
         return SearchQuery(*members)
@@ -124,7 +124,7 @@ class SearchApp:
             case ClientLeftError():
                 return Response(status_code=CLIENT_CLOSED_REQUEST)
             case InsufficientCoverageError(result=result):
-                # Asked, but Redis has gone since: that is nobody live, whatever the outcomes.
+                # If Redis has failed since, no shard is available, whatever the outcomes.
                 status = coverage_status(result) if self._gateway.is_ready else 503
                 return insufficient_coverage(error, status)
             case _:
@@ -132,7 +132,7 @@ class SearchApp:
 
 
 def _searched_collection(scope: Scope) -> str | None:
-    """Return the collection that a request searches; None when it is another kind of request."""
+    """Return the collection that a request searches; None for other requests."""
     if scope["type"] != "http" or scope["method"] != "POST":
         return None
     match = _PATTERN.match(scope["path"].removeprefix(scope.get("root_path", "")))
@@ -140,7 +140,7 @@ def _searched_collection(scope: Scope) -> str | None:
 
 
 def describe_search(app: FastAPI, body: type[msgspec.Struct]) -> None:
-    """Have `app` describe the search, which `SearchApp` answers, ahead of its other routes."""
+    """Make `app` describe the search, which `SearchApp` answers, before its other routes."""
 
     @app.post(
         PATH,

@@ -1,11 +1,11 @@
-"""Searches that are answered without ASGI between their connection and `SearchApp`.
+"""Answers searches without ASGI between the connection and `SearchApp`.
 
-What a request is made into for ASGI (a scope, an event, messages, fields that are checked) is a
-quarter of a gateway's CPU. And a connection knows when its client hangs up: by ASGI, a task must
-wait for that, beside each search that takes longer than some milliseconds.
+Translating a request for ASGI (a scope, an event, messages, checked fields) takes a quarter of a
+gateway's CPU. And a connection knows when its client disconnects, while with ASGI a task must wait
+for that beside each search that takes longer than some milliseconds.
 
-A search that is not plain goes through the application, to the same `SearchApp`: in chunks,
-encoded, larger than allowed, sent by web pages, of HTTP/1.0. Both give the same answer.
+A search that is not plain (chunked, encoded, too large, sent by a web page, or HTTP/1.0) goes
+through the application, to the same `SearchApp`. Both ways give the same answer.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ from hedgerow.gateway.search.result import SearchQuery
 
 log = structlog.get_logger()
 
-# Names that mean themselves: what must be decoded, or is no name, is left to the application.
+# Names without escapes; paths that must be decoded, or are invalid, are left to the application.
 _is_search = re.compile(rb"/v1/collections/([\w.~-]+)/search").fullmatch
 _FOUND: Final = b"content-length: %d\r\ncontent-type: application/json\r\n"
 _FAILED_FIELDS: Final = b"content-type: text/plain; charset=utf-8\r\ncontent-length: 21\r\n"
@@ -41,18 +41,18 @@ _FAILED: Final = b"Internal Server Error"
 
 
 class PlainSearches:
-    """Tells which requests are plain searches, and begins them."""
+    """Recognises plain searches, and starts them."""
 
     __slots__ = ("_app", "_guard")
 
     def __init__(self, guard: Guard, app: SearchApp) -> None:
-        """Search by `app`, as `guard` allows."""
+        """Search with `app`, as `guard` allows."""
         self._guard = guard
         self._app = app
 
     @classmethod
     def of(cls, app: ASGIApp) -> "PlainSearches | None":
-        """Searches of an application; None if it is another one than `create_app` makes."""
+        """Searches of an application; None unless `create_app` made it."""
         if isinstance(app, Guard) and isinstance(app.app, SearchApp):
             return cls(app, app.app)
         return None
@@ -60,7 +60,7 @@ class PlainSearches:
     def begin(
         self, head: RequestHead, num_bytes: int | None, peer: str, wire: Wire
     ) -> "SearchExchange | None":
-        """The search whose head was read; None for any other request, or one that is not plain."""
+        """Start the search whose head was read; None for any other request."""
         match = _is_search(head.target)
         if (
             match is None
@@ -73,7 +73,7 @@ class PlainSearches:
             return None
         headers = dict(head.headers)
         if len(headers) != len(head.headers) or b"expect" in headers:
-            return None  # one came twice, perhaps Host or Authorization
+            return None  # a header is repeated, perhaps Host or Authorization
         collection = match[1].decode()
         verdict = self._guard.plain_search(headers, collection)
         if verdict is None:
@@ -116,7 +116,7 @@ class SearchExchange:
         keep_alive: bool,
         wire: Wire,
     ) -> None:
-        """Search a collection on behalf of the caller at `peer`, or refuse to."""
+        """Search a collection for the caller at `peer`, or refuse to."""
         self.keep_alive = keep_alive
         self.has_begun = self.is_complete = False
         self._app = app
@@ -132,11 +132,11 @@ class SearchExchange:
         self._lease: Lease | None = None
 
     def add_body(self, data: bytes) -> None:
-        """Keep a part of the body; all of them are within the limit."""
+        """Keep a part of the body; together, the parts are within the limit."""
         self._body += data
 
     def end_body(self) -> None:
-        """Begin to search, unless there is no room."""
+        """Start searching, unless there is no room."""
         refusal = None if self._wire.writing.is_paused else self._overload()
         if refusal is None:
             self._task = self._wire.start(self._run())
@@ -149,27 +149,27 @@ class SearchExchange:
         task = self._task
         if task is not None and not self.is_complete:
             task.cancel()
-            # Cancelled before it has begun, it does not come to say so itself.
+            # A task that is cancelled before it starts cannot call `finish` itself.
             task.add_done_callback(self._wire.finish)
         if self._hold is not None:
             self._hold.cancel()
             self._wire.pace.release()
 
     def _overload(self) -> OverloadedError | None:
-        """The refusal of a search for which there is no room; None of any other."""
+        """Return the refusal of a search for which there is no room, else None."""
         if isinstance(self._verdict, HedgerowError):
             return None
         try:
             self._query = query = self._read(self._verdict)
         except BadRequestError:
-            return None  # as `_answer` says
+            return None  # `_answer` reports it
         return self._app.overload(query)
 
     def _read(self, caller: Caller) -> SearchQuery:
         return self._app.query(self._collection, self._body, caller, self._peer)
 
     def _turn_away(self, refusal: OverloadedError) -> None:
-        """Refuse without a task, at once or later."""
+        """Refuse at once or later, without a task."""
         loop = asyncio.get_running_loop()
         now = loop.time()
         deadline_s = 0.0 if self._query is None else self._query.deadline_ms / 1000
@@ -203,7 +203,7 @@ class SearchExchange:
                 self._wire.finish(task)
 
     async def _answer(self) -> tuple[int, bytes, bytes]:
-        """Status, fields and body of the answer."""
+        """Return the status, fields and body of the answer."""
         if isinstance(self._verdict, HedgerowError):
             return self._refuse(self._verdict)
         try:
@@ -228,7 +228,7 @@ class SearchExchange:
             return
         self._send(status, fields, body)
         if self._lease is not None:
-            # Until the client has read nearly all of the answer, its documents count as held.
+            # The documents are accounted for until the client has read nearly all of the answer.
             await writing.wait_for_room()
             self._lease = None
 

@@ -1,4 +1,4 @@
-"""The certificate that a gateway shows to its clients."""
+"""The TLS certificate of a gateway, which is reread when its files change."""
 
 import asyncio
 import ssl
@@ -20,10 +20,10 @@ _Version = tuple[tuple[int, int, int], ...]  # of both files: change time, size,
 
 
 class Certificate:
-    """A certificate and its key, as their files have them.
+    """A certificate and its key, as last read from their files.
 
     Attributes:
-        context: how new connections are encrypted.
+        context: the TLS context of new connections.
     """
 
     def __init__(self, cert: Path, key: Path) -> None:
@@ -40,7 +40,7 @@ class Certificate:
 
     @classmethod
     def of(cls, settings: TlsSettings) -> "Certificate | None":
-        """The certificate that the settings name; None for a gateway without TLS.
+        """Read the certificate that the settings name; None for a gateway without TLS.
 
         Raises:
             ConfigurationError: as above.
@@ -51,7 +51,7 @@ class Certificate:
 
     @asynccontextmanager
     async def running(self, interval_s: float = INTERVAL_S) -> AsyncIterator[None]:
-        """Look every `interval_s` during the block whether the files have changed."""
+        """Check every `interval_s` during the block whether the files have changed."""
         async with asyncio.TaskGroup() as group:
             task = group.create_task(self._run(interval_s), name="certificate")
             try:
@@ -62,14 +62,14 @@ class Certificate:
     async def _run(self, interval_s: float) -> None:
         while True:
             await sleep_to_tick(interval_s)
-            # In a thread: the files may be on a disk that is slow to answer.
+            # In a thread, since the files may be on a slow disk.
             await asyncio.to_thread(self.look)
 
     def look(self) -> bool:
-        """Reread the files if one has changed; returns whether another certificate is shown.
+        """Reread the files if one has changed; returns whether the certificate has changed.
 
-        If they cannot be used, the last good ones are kept: of two files that are replaced, one is
-        new before the other.
+        If they are invalid, the last good ones are kept: when both files are replaced, they do not
+        match for a moment.
         """
         found = self._found()
         if found == self._version:
@@ -85,7 +85,7 @@ class Certificate:
         return True
 
     def _keep_last(self, reason: str) -> None:
-        if reason != self._reason:  # said once
+        if reason != self._reason:  # log it once
             log.error("certificate_broken", reason=reason, kept="the last good one")
         self._reason = reason
 
@@ -101,25 +101,25 @@ class Certificate:
 
 
 def make_context(cert: Path, key: Path) -> ssl.SSLContext:
-    """Make how a server encrypts that shows `cert`, whose private key is `key`.
+    """Make the TLS context of a server with certificate `cert` and private key `key`.
 
     Raises:
         ConfigurationError: they cannot be used; names the setting and the reason.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.options |= ssl.OP_NO_RENEGOTIATION  # a client could ask for handshakes without an end
+    context.options |= ssl.OP_NO_RENEGOTIATION  # a client could request handshakes endlessly
     context.set_alpn_protocols(["http/1.1"])
     _check_readable("tls_cert", cert)
     _check_readable("tls_key", key)
     try:
-        # Of its own, so that an error is known to be the certificate's.
+        # A separate context, so that an error is known to concern the certificate.
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_verify_locations(cafile=cert)
     except ssl.SSLError as error:
-        raise ConfigurationError(f"gateway.tls_cert: {cert} is no certificate in PEM") from error
+        raise ConfigurationError(f"gateway.tls_cert: {cert} is not a certificate in PEM") from error
 
     def refuse_encrypted() -> str:
-        # Without it, OpenSSL would ask for the password on the terminal.
+        # Without this callback, OpenSSL would ask for the password on the terminal.
         raise ConfigurationError(f"gateway.tls_key: {key} is encrypted, which is not supported")
 
     try:
@@ -128,7 +128,7 @@ def make_context(cert: Path, key: Path) -> ssl.SSLContext:
         reason = (
             f"{key} is not the key of the certificate {cert}"
             if error.reason == "KEY_VALUES_MISMATCH"
-            else f"{key} is no private key in PEM"
+            else f"{key} is not a private key in PEM"
         )
         raise ConfigurationError(f"gateway.tls_key: {reason}") from error
     return context

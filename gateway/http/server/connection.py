@@ -1,9 +1,9 @@
 """Connections with limits on what their clients can use of a gateway.
 
-`RequestReader` makes requests of what arrives, one at a time; an `Exchange` answers each. What is
-here is between the two: when the connection is read, how it ends, and what `connection_policy` is
-told, which decides how long a connection may take for each phase, and which connection is closed to
-make room for another.
+`RequestReader` turns received bytes into requests, one at a time; an `Exchange` answers each. This
+module is between the two: it decides when the connection is read and how it ends, and records the
+state by which `connection_policy` decides how long a connection may stay in each phase, and which
+connection is closed to make room for another.
 """
 
 import asyncio
@@ -20,9 +20,10 @@ from hedgerow.gateway.http.protocol.request_reader import RequestReader
 from hedgerow.gateway.http.protocol.writing import Writing
 from hedgerow.gateway.http.server.server_state import ServerState
 
-# A request that is answered before its body has come keeps its connection if the rest is no more.
+# If a request is answered before its body has arrived, the connection is kept if no more than this
+# many bytes remain.
 _MAX_DISCARDED_BYTES: Final = 65_536
-# Looked up for each request; a member of an enumeration takes its time.
+# Used for each request, and looking up a member of an enum is slow.
 _HEAD: Final = Phase.HEAD
 _BODY: Final = Phase.BODY
 _ANSWER: Final = Phase.ANSWER
@@ -45,14 +46,14 @@ class Connection(asyncio.BufferedProtocol):
     pace: ConnectionPace
 
     def __init__(self, server: ServerState) -> None:
-        """Serve a client as the other connections of `server`."""
+        """Serve a client; shares `server` with the other connections."""
         self._server = server
         self._loop = server.loop
         self._table = server.table
         self._reader = RequestReader(server.table.limits, self)
-        self._exchange: Exchange | None = None  # of the request that is read or answered
+        self._exchange: Exchange | None = None  # of the current request
         self._keeps_alive = False  # whether the client lets the connection stay open
-        self._is_dated = False  # whether the state says when the body began
+        self._is_dated = False  # whether the state records when the body began
         self._is_draining = False
         self._num_discarded = 0
         # Used for each request
@@ -60,7 +61,7 @@ class Connection(asyncio.BufferedProtocol):
         self.finish = server.finish
         self.date_line = server.date_line
 
-    # What comes and goes
+    # Callbacks of the transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Serve a connection, or refuse it if there is no room for it."""
@@ -80,24 +81,24 @@ class Connection(asyncio.BufferedProtocol):
         elif not has_room:
             self._refuse(RefusedError.no_room())
 
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - how does not matter
-        """Forget the connection, and have its request end."""
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the reason does not matter
+        """Forget the connection, and end its request."""
         self._table.forget(self)
         self._server.forget(self)
         self._reader.close()
         self._abandon()
-        self.writing.resume()  # so that the answer that waits for room ends
+        self.writing.resume()  # so that an answer that waits for room ends
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - the transport has no hint
-        """Where to put what is received: all connections share a buffer."""
+        """Return the buffer for received bytes, which all connections share."""
         return self._table.buffer
 
     def buffer_updated(self, nbytes: int) -> None:
-        """Take what was put there."""
+        """Read the bytes in the buffer."""
         self.data_received(bytes(self._table.buffer[:nbytes]))
 
     def data_received(self, data: bytes) -> None:
-        """Read a request, and keep what follows it until it has been answered."""
+        """Read a request, and hold the bytes after it until it has been answered."""
         if self.state.phase is _LINGER:
             self._discard(len(data))
             return
@@ -109,14 +110,14 @@ class Connection(asyncio.BufferedProtocol):
             self._after_read()
 
     def pause_writing(self) -> None:
-        """Stop to answer, and see whether too much waits for clients."""
+        """Stop answering, and check whether too many bytes wait for clients."""
         self.writing.pause()
         now = self._loop.time()
         self.state.look_at_unsent(self.num_unsent(), now)
         self._table.bound_unsent(now)
 
     def resume_writing(self) -> None:
-        """Go on to answer."""
+        """Continue to answer."""
         self.writing.resume()
 
     # Reading
@@ -154,7 +155,7 @@ class Connection(asyncio.BufferedProtocol):
             state.since = self._loop.time()
 
     def begin_request(self, head: RequestHead, num_bytes: int | None) -> None:
-        """A head has come; its body has `num_bytes`, or comes in chunks if None."""
+        """A head has arrived; its body has `num_bytes`, or is chunked if None."""
         state, server = self.state, self._server
         exchange: Exchange | None = None
         if server.searches is not None:
@@ -167,21 +168,21 @@ class Connection(asyncio.BufferedProtocol):
         self._exchange = exchange
         self._keeps_alive = exchange.keep_alive
         if not is_plain and (
-            num_bytes is None or num_bytes > _MAX_DISCARDED_BYTES or head.is_invited
+            num_bytes is None or num_bytes > _MAX_DISCARDED_BYTES or head.has_expect
         ):
-            # Until the body has come: an answer before that closes the connection, and says so.
+            # Until the body has arrived, an answer closes the connection, and must say so.
             exchange.keep_alive = False
         state.is_load = not is_plain and head.is_load
         self._is_dated = False
         state.phase = _BODY
 
     def add_body(self, data: bytes) -> None:
-        """A part of the body has come."""
+        """A part of the body has arrived."""
         if self._exchange is not None:
             self._exchange.add_body(data)
 
     def end_request(self) -> None:
-        """The request is complete: await the answer, unless it has left already."""
+        """The request is complete: wait for the answer, unless it was sent already."""
         exchange = self._exchange
         self.state.phase = _ANSWER
         self.state.has_asked = True
@@ -195,7 +196,7 @@ class Connection(asyncio.BufferedProtocol):
     # Answering
 
     def end_answer(self) -> None:
-        """The whole answer was written: begin with the next request, or be idle."""
+        """The whole answer was written: start the next request, or become idle."""
         exchange = self._exchange
         if exchange is None:
             return
@@ -231,11 +232,11 @@ class Connection(asyncio.BufferedProtocol):
     # The end
 
     def num_unsent(self) -> int:
-        """How many bytes wait for the client to take them."""
+        """How many bytes wait for the client to read them."""
         return self.writing.num_unsent()
 
     def expire(self) -> None:
-        """Close, since the time is up; a request that has begun is refused."""
+        """Close because of a timeout; a request that has begun is refused."""
         state, limits = self.state, self._table.limits
         if state.phase is _HEAD and state.has_begun:
             self._refuse(RefusedError.late("head", limits.head_timeout_s, "head_timeout_s"))
@@ -247,12 +248,12 @@ class Connection(asyncio.BufferedProtocol):
             self._refuse(RefusedError.late("body", limits.body_timeout_s, "body_timeout_s"))
 
     def drop(self) -> None:
-        """Close at once, whatever was still to be sent."""
+        """Close at once, even if bytes are unsent."""
         self._reader.close()
         self.writing.abort()
 
     def shutdown(self) -> None:
-        """Close, after the current answer."""
+        """Close after the current answer."""
         self._is_draining = True
         exchange = self._exchange
         if self.state.phase is _LINGER:
@@ -263,7 +264,7 @@ class Connection(asyncio.BufferedProtocol):
             exchange.keep_alive = self._keeps_alive = False
 
     def _refuse(self, refusal: RefusedError) -> None:
-        """Answer with a refusal, unless the request has an answer, and close."""
+        """Send a refusal, unless an answer has begun, and close."""
         now = self._loop.time()
         self._table.note(refusal.kind, now, peer=self.state.peer, reason=str(refusal))
         exchange = self._exchange
@@ -275,16 +276,16 @@ class Connection(asyncio.BufferedProtocol):
             self._linger()
 
     def _abandon(self) -> None:
-        """End the request whose rest or answer is of no use any more."""
+        """End the current request, since its rest or its answer is of no use any more."""
         exchange, self._exchange = self._exchange, None
         if exchange is not None:
             exchange.leave()
 
     def _linger(self) -> None:
-        """Send no more, and discard what comes until the client closes.
+        """Stop sending, and discard received bytes until the client closes.
 
-        A socket that is closed with unread data resets the connection, by which the client may lose
-        the answer before it has read it (https://www.rfc-editor.org/rfc/rfc9112#section-9.6).
+        Closing a socket with unread data resets the connection, so that the client may lose the
+        answer before it has read it (https://www.rfc-editor.org/rfc/rfc9112#section-9.6).
         """
         self._abandon()
         self.state.phase = _LINGER
@@ -302,5 +303,5 @@ class Connection(asyncio.BufferedProtocol):
 
 
 def _address(given: Any) -> Address | None:
-    """An IP address and its port; None for a connection that has ended already."""
+    """Return an IP address and its port; None if the connection has ended already."""
     return (str(given[0]), int(given[1])) if isinstance(given, tuple) else None

@@ -1,4 +1,4 @@
-"""All connections of a server: which are accepted, and which are closed."""
+"""All connections of a server; decides which are accepted and which are closed."""
 
 import asyncio
 import gc
@@ -23,28 +23,27 @@ log = structlog.get_logger()
 _SWEEP_S: Final = 0.5
 _LOG_INTERVAL_S: Final = 10.0
 _READ_BYTES: Final = 65_536
-# To rank a thousand connections takes half a millisecond, a ranking serves so long.
+# Ranking a thousand connections takes half a millisecond, so a ranking is used for this time.
 _RANKING_S: Final = 0.1
-# Of each connection that has ended, asyncio's transport and its socket stay until the garbage
-# collector comes: the transport refers to a method of its own. A gateway has it come seldom
-# (`calm_collector`), and would then stop for 100 ms. What a thousand connections leave takes it
-# some 4 ms.
+# When a connection has ended, asyncio's transport and socket stay in memory until the garbage
+# collector runs, since the transport refers to its own method. In a gateway, the collector runs
+# seldom (`calm_collector`), and would then take 100 ms. For a thousand connections it takes 4 ms.
 _COLLECT_AFTER: Final = 1_000
 
 
 class TableConnection(Protocol):
-    """The interface of a connection to the table."""
+    """A connection, as the table uses it."""
 
     state: ConnectionState
 
     def expire(self) -> None:
-        """Its time is up."""
+        """Close it because of a timeout."""
 
     def drop(self) -> None:
-        """Close at once, whatever was still to be sent."""
+        """Close at once, even if bytes are unsent."""
 
     def num_unsent(self) -> int:
-        """How many bytes wait for the client to take them."""
+        """How many bytes wait for the client to read them."""
 
 
 class ConnectionTable:
@@ -52,20 +51,20 @@ class ConnectionTable:
 
     Attributes:
         limits: the limits of the connections.
-        pace: of the refusals that wait.
-        handshakes: those of TLS, at their pace.
-        buffer: the buffer into which the connections read, one after the other.
+        pace: limits the waiting refusals.
+        handshakes: paces the TLS handshakes.
+        buffer: the buffer into which the connections read, one after another.
     """
 
     def __init__(self, limits: ConnectionSettings, counters: Counters) -> None:
-        """Keep within `limits`, and count in `counters` what was refused and closed."""
+        """Keep within `limits`, and count refused and closed connections in `counters`."""
         self.limits = limits
         self.pace = RefusalPace(limits.max_held_refusals)
         self.handshakes = Handshakes(limits.max_handshake_share)
         self.buffer = memoryview(bytearray(_READ_BYTES))
         self._counters = counters
         self._throttle = Throttle(_LOG_INTERVAL_S)
-        # By the identity of its state, which is all that the policy knows of a connection.
+        # By the identity of the state, which represents a connection in the policy.
         self._connections: dict[int, TableConnection] = {}
         self._num_of_peer: dict[str, int] = {}
         self._ranking = _Ranking()
@@ -74,14 +73,14 @@ class ConnectionTable:
 
     @property
     def num_connections(self) -> int:
-        """How many there are."""
+        """How many connections there are."""
         return len(self._connections)
 
     def admit(self, connection: TableConnection, now: float) -> bool:
-        """Take a connection in, and tell whether there is room for it.
+        """Add a connection; returns whether there is room for it.
 
-        If there is no room, the connection is accepted too, so that it can be refused; it is then
-        the first to be closed.
+        If there is no room, it is added all the same, so that it can send a refusal, and is the
+        first to be closed.
         """
         peer = connection.state.peer
         has_room = self._make_room(peer, now)
@@ -104,7 +103,7 @@ class ConnectionTable:
             self._timer = None
         self._num_ended += 1
         if self._num_ended % _COLLECT_AFTER == 0:
-            gc.collect(1)  # what is young
+            gc.collect(1)  # only young objects
 
     def _make_room(self, peer: str, now: float) -> bool:
         while True:
@@ -120,7 +119,7 @@ class ConnectionTable:
             self._close(state)
 
     def sweep(self, now: float) -> None:
-        """Close what has waited too long, or keeps too much waiting."""
+        """Close connections that have timed out, or leave too many bytes unread."""
         for connection in list(self._connections.values()):
             state = connection.state
             state.look_at_unsent(connection.num_unsent(), now)
@@ -134,14 +133,14 @@ class ConnectionTable:
         self.bound_unsent(now)
 
     def bound_unsent(self, now: float) -> None:
-        """Close connections until what waits for clients is within its limit."""
+        """Close connections until the bytes that wait for clients are within the limit."""
         states = [connection.state for connection in self._connections.values()]
         for state in over_unsent(states, self.limits.max_unsent_bytes):
             self.note("answers_not_taken", now, peer=state.peer, num_bytes=state.unsent_bytes)
             self._close(state)
 
     def note(self, kind: str, now: float, **details: object) -> None:
-        """Count an event, and log the first of its kind in a while."""
+        """Count an event; logs one event of each kind per interval."""
         self._counters.add(kind)
         if self._throttle.allows(kind, now):
             log.warning(kind, **details, num_so_far=self._counters[kind])
@@ -160,7 +159,7 @@ class ConnectionTable:
 
 
 class _Ranking:
-    """Which connections to close next, ranked once for many new ones."""
+    """Ranks the connections to close next, once for many new connections."""
 
     def __init__(self) -> None:
         self._made_at = float("-inf")
@@ -170,7 +169,7 @@ class _Ranking:
     def next(
         self, connections: dict[int, TableConnection], now: float, peer: str | None
     ) -> ConnectionState | None:
-        """The connection to close: of `peer`, or of all if None; None if none can be spared."""
+        """Return the connection to close, of `peer` or of all if None; None if all are busy."""
         is_fresh = now - self._made_at <= _RANKING_S and peer == self._peer
         if is_fresh and (state := self._pop(connections)) is not None:
             return state
@@ -180,7 +179,7 @@ class _Ranking:
     def _rank(self, connections: dict[int, TableConnection], now: float, peer: str | None) -> None:
         states = (connection.state for connection in connections.values())
         ranked = most_idle(states, now, peer)
-        # Half of them, so that those that come meanwhile are ranked before their turn.
+        # Only half of them, so that connections that become idle meanwhile are ranked in time.
         ranked = ranked[: len(ranked) // 2 + 1]
         self._made_at, self._peer = now, peer
         self._ranked = [(state, _activity(state)) for state in reversed(ranked)]

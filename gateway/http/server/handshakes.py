@@ -1,4 +1,4 @@
-"""Makes the TLS handshakes of a server, at the pace that `handshake_pace` sets."""
+"""Carries out the TLS handshakes of a server, at the pace that `handshake_pace` sets."""
 
 import asyncio
 import time
@@ -9,24 +9,24 @@ from hedgerow.gateway.http.server.handshake_pace import HandshakeBudget, Turns
 
 
 class Handshaking(Protocol):
-    """A connection amid its handshake."""
+    """A connection during its handshake."""
 
     def shake_hands(self) -> None:
-        """Go on with the handshake, as far as what has been received allows."""
+        """Continue the handshake with the received bytes."""
 
 
 class Handshakes:
     """The handshakes of one server."""
 
     def __init__(self, share: float, clock: Callable[[], float] = time.perf_counter) -> None:
-        """Spend at most `share` of the time on them; `clock` measures what one takes."""
+        """Spend at most `share` of the time on them, measured by `clock`."""
         self._budget = HandshakeBudget(share)
         self._turns: Turns[Handshaking] = Turns()
         self._clock = clock
         self._timer: asyncio.TimerHandle | None = None
 
     def ask(self, peer: str, connection: Handshaking) -> bool:
-        """Have a connection go on with its handshake; return whether it has, or else it waits."""
+        """Let a connection continue its handshake; returns whether it did so at once."""
         if self._turns or self._budget.wait_s(self._now()) > 0:
             self._turns.add(peer, connection)
             self._set_timer()
@@ -35,7 +35,7 @@ class Handshakes:
         return True
 
     def leave(self, peer: str, connection: Handshaking) -> None:
-        """A connection that may be waiting has ended."""
+        """A connection has ended, which may have been waiting."""
         self._turns.discard(peer, connection)
         if not self._turns and self._timer is not None:
             self._timer.cancel()
@@ -55,7 +55,7 @@ class Handshakes:
             self._timer = asyncio.get_running_loop().call_at(due, self._take_next)
 
     def _take_next(self) -> None:
-        """Make one handshake, and let the loop do what else is due before the next."""
+        """Carry out one handshake, and let the loop do other work before the next."""
         self._timer = None
         try:
             if self._budget.wait_s(self._now()) <= 0:

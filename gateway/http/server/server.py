@@ -1,7 +1,7 @@
-"""An HTTP/1.1 server for one application, on a socket that listens.
+"""An HTTP/1.1 server for one application, on a listening socket.
 
-The protocol is `Connection`, over asyncio's transports. There is no ASGI lifespan: what the
-application uses is opened before the server starts, and closed after its last answer.
+The protocol is `Connection`, over asyncio's transports. There is no ASGI lifespan: the caller opens
+what the application uses before the server starts, and closes it after the last answer.
 """
 
 import asyncio
@@ -20,11 +20,11 @@ from hedgerow.gateway.http.server.tls_transport import TlsConnection
 log = structlog.get_logger()
 
 BACKLOG: Final = 2048
-# Each takes a descriptor for two turns of the loop before it is counted among the connections, and
-# what is closed for it takes one for another turn.
+# An accepted connection uses a descriptor for two turns of the loop before it is counted, and the
+# connection that is closed for it keeps its descriptor for another turn.
 _MAX_ACCEPTED_AT_ONCE: Final = 8
-# What is cancelled at the end of a drain has this long to write its answer.
-_LAST_WORDS_S: Final = 0.5
+# Requests that are cancelled at the end of a drain have this long to write their answers.
+_CANCELLED_ANSWER_S: Final = 0.5
 
 
 class HttpServer:
@@ -52,7 +52,7 @@ class HttpServer:
         self._listening = await loop.create_server(
             self._connect, sock=listener, backlog=_MAX_ACCEPTED_AT_ONCE
         )
-        # asyncio takes one number for two things: how many connections are accepted in one turn of
+        # asyncio uses one number for two things: how many connections are accepted in one turn of
         # the loop, all before any is counted, and how many the system queues.
         listener.listen(BACKLOG)
 
@@ -62,7 +62,7 @@ class HttpServer:
         return TlsConnection(self._state, self._certificate)
 
     async def drain(self, timeout_s: float) -> None:
-        """Accept no more, and finish what is in flight; end the rest after `timeout_s`."""
+        """Stop accepting, and finish the requests in flight; end the rest after `timeout_s`."""
         state = self._state
         if self._listening is not None:
             self._listening.close()
@@ -72,7 +72,7 @@ class HttpServer:
         try:
             async with asyncio.timeout(timeout_s):
                 await state.wait_closed()
-                while state.tasks:  # of clients that have gone
+                while state.tasks:  # of disconnected clients
                     await asyncio.wait(state.tasks)
         except TimeoutError:
             await self._end()
@@ -83,7 +83,7 @@ class HttpServer:
         for task in state.tasks:
             task.cancel()
         if state.tasks:
-            await asyncio.wait(state.tasks, timeout=_LAST_WORDS_S)
+            await asyncio.wait(state.tasks, timeout=_CANCELLED_ANSWER_S)
         for connection in list(state.connections):
             connection.drop()
         await state.wait_closed()

@@ -1,4 +1,4 @@
-"""What the connections of a server share."""
+"""The state that the connections of a server share."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -22,21 +22,21 @@ class Drainable(Protocol):
 
 
 class ServerState:
-    """What the connections of a server share.
+    """The state that the connections of a server share.
 
     Attributes:
         app: answers requests.
-        searches: answers those searches that need no application; None if all do.
-        table: bounds the connections.
+        searches: answers plain searches without the application; None if it has none.
+        table: limits the connections.
         date_line: the field Date of answers.
-        connections: those that are open.
-        tasks: the requests that are being answered.
+        connections: the open connections.
+        tasks: the tasks of requests that are being answered.
         is_draining: whether new connections are closed at once.
-        loop: on which all of it runs.
+        loop: the event loop.
     """
 
     def __init__(self, app: ASGIApp, table: ConnectionTable) -> None:
-        """Have requests answered by `app`, on connections within the limits of `table`."""
+        """Answer requests with `app`, on connections within the limits of `table`."""
         self.app = app
         self.searches = PlainSearches.of(app)
         self.table = table
@@ -49,9 +49,9 @@ class ServerState:
         self._is_empty.set()
 
     def start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Run the task that answers a request, until it says that it has finished.
+        """Run the task that answers a request, until it calls `finish`.
 
-        A callback at its end would cost another turn of the loop, with its system call.
+        A callback at its end would cost another turn of the loop, with a system call.
         """
         task = self.loop.create_task(work)
         self.tasks.add(task)
@@ -73,5 +73,5 @@ class ServerState:
             self._is_empty.set()
 
     async def wait_closed(self) -> None:
-        """Wait until there is no connection."""
+        """Wait until no connection is left."""
         await self._is_empty.wait()

@@ -1,9 +1,10 @@
 """TLS between a connection and its socket.
 
-asyncio can encrypt by itself, but tells its protocol of a connection only after the handshake, and
-not how many encrypted bytes wait for the client. A client could then hold any number of connections
-without a request, and any number of answers unread. Here, `Connection` hears of the client at once:
-a handshake takes part of the time that the first head has, and what waits is that of the socket.
+asyncio can encrypt by itself, but it tells its protocol of a connection only after the handshake,
+and does not say how many encrypted bytes wait for the client. A client could then hold any number
+of connections without a request, and any number of unread answers. Here, `Connection` hears of the
+client at once: the handshake counts towards the time for the first head, and the bytes that wait
+are those of the socket.
 """
 
 import asyncio
@@ -19,10 +20,10 @@ _MAX_RECORD_BYTES: Final = 16_384
 
 
 class TlsTransport(asyncio.Transport):
-    """Encrypts what is written to it.
+    """Encrypts its output.
 
     Attributes:
-        has_ended: whether the client has said that it sends no more.
+        has_ended: whether the client has announced the end of its input.
     """
 
     def __init__(self, transport: asyncio.Transport, context: ssl.SSLContext) -> None:
@@ -45,19 +46,17 @@ class TlsTransport(asyncio.Transport):
         return self._is_established
 
     def keep(self, data: bytes) -> None:
-        """Keep what has been received until more is decrypted."""
+        """Keep received bytes until more is decrypted."""
         self._incoming.write(data)
 
     def decrypt(self, data: bytes = b"") -> bytes:
-        """Take what has been received; returns what the client sent, of which there may be nothing.
-
-        Until the handshake is complete, it is gone on with.
+        """Decrypt received bytes; continues the handshake until it is complete.
 
         Raises:
             ssl.SSLError: it is not TLS, or not of this connection.
         """
         if self._is_ending and self._is_established:
-            return data  # it is only counted
+            return data  # it is only counted and discarded
         self._incoming.write(data)
         parts = []
         try:
@@ -72,7 +71,7 @@ class TlsTransport(asyncio.Transport):
         except ssl.SSLZeroReturnError:
             self.has_ended = True
         finally:
-            self._flush()  # the handshake's answer, or why it failed
+            self._flush()  # the answer of the handshake, or the alert
         return b"".join(parts)
 
     def _establish(self) -> None:
@@ -96,14 +95,14 @@ class TlsTransport(asyncio.Transport):
         self._flush()
 
     def write_eof(self) -> None:
-        """Tell the client that nothing more comes."""
+        """Tell the client that this is the end of the output."""
         self._is_ending = True
         if self._is_established:
             self._end()
 
     def close(self) -> None:
-        """Tell the client that nothing more comes, and close after what was written."""
-        self._say_goodbye()
+        """Tell the client that this is the end of the output, and close once it is sent."""
+        self._send_close_notify()
         self._is_closing = True
         self._transport.close()
 
@@ -117,7 +116,7 @@ class TlsTransport(asyncio.Transport):
         return self._is_closing or self._transport.is_closing()
 
     def pause_reading(self) -> None:
-        """Receive no more."""
+        """Stop receiving."""
         self._transport.pause_reading()
 
     def resume_reading(self) -> None:
@@ -125,22 +124,22 @@ class TlsTransport(asyncio.Transport):
         self._transport.resume_reading()
 
     def get_write_buffer_size(self) -> int:
-        """How many bytes, encrypted, wait for the client to take them."""
+        """How many encrypted bytes wait for the client to read them."""
         return self._transport.get_write_buffer_size()
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
-        """Tell of the socket, and of its encryption as `ssl_object`."""
+        """Information on the socket, and on the encryption as `ssl_object`."""
         return self._tls if name == "ssl_object" else self._transport.get_extra_info(name, default)
 
     def _end(self) -> None:
-        self._say_goodbye()
+        self._send_close_notify()
         self._transport.write_eof()
 
-    def _say_goodbye(self) -> None:
+    def _send_close_notify(self) -> None:
         if self._is_closing or self._has_said_goodbye:
             return
         self._has_said_goodbye = True
-        # The client's own is not awaited, and none is sent amid a handshake.
+        # The client's own is not awaited, and none is sent during a handshake.
         with contextlib.suppress(ssl.SSLError):
             self._tls.unwrap()
         self._flush()
@@ -151,21 +150,21 @@ class TlsTransport(asyncio.Transport):
 
 
 class TlsConnection(asyncio.BufferedProtocol):
-    """A connection whose client encrypts."""
+    """A connection with TLS."""
 
     _transport: TlsTransport
 
     def __init__(self, server: ServerState, certificate: Certificate) -> None:
-        """Serve a client as the other connections of `server`, and show `certificate`."""
+        """Serve a client with `certificate`; shares `server` with the other connections."""
         self._table = server.table
         self._handshakes = server.table.handshakes
-        self._is_waiting = False  # for its turn to go on with the handshake
+        self._is_waiting = False  # for its turn to continue the handshake
         self._loop = server.loop
         self._context = certificate.context
         self._connection = Connection(server)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Await the handshake, as a part of the first head."""
+        """Wait for the handshake, as a part of the first head."""
         self._transport = TlsTransport(transport, self._context)  # type: ignore[arg-type] # a stream
         self._connection.connection_made(self._transport)
 
@@ -176,19 +175,19 @@ class TlsConnection(asyncio.BufferedProtocol):
         self._connection.connection_lost(exc)
 
     def pause_writing(self) -> None:
-        """Too much waits for the client."""
+        """Too many bytes wait for the client."""
         self._connection.pause_writing()
 
     def resume_writing(self) -> None:
-        """The client has taken most of it."""
+        """The client has read most of them."""
         self._connection.resume_writing()
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - the transport has no hint
-        """Where to put what is received: all connections share a buffer."""
+        """Return the buffer for received bytes, which all connections share."""
         return self._table.buffer
 
     def buffer_updated(self, nbytes: int) -> None:
-        """Hand on what was put there."""
+        """Decrypt the bytes in the buffer, and pass them on."""
         data = bytes(self._table.buffer[:nbytes])
         if self._transport.is_established:
             self._take(data)
@@ -199,11 +198,11 @@ class TlsConnection(asyncio.BufferedProtocol):
         peer = self._connection.state.peer
         if not self._handshakes.ask(peer, self):
             self._is_waiting = True
-            self._transport.pause_reading()  # what comes meanwhile waits in the socket
+            self._transport.pause_reading()  # further bytes wait in the socket
             self._table.note("tls_handshakes_delayed", self._loop.time(), peer=peer)
 
     def shake_hands(self) -> None:
-        """Go on with the handshake, as far as what has been received allows."""
+        """Continue the handshake with the received bytes."""
         if self._is_waiting:
             self._is_waiting = False
             self._transport.resume_reading()

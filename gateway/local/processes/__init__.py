@@ -1,4 +1,4 @@
-"""Child processes: started, watched, restarted, ended in order, and never left behind.
+"""Starts child processes, watches and restarts them, and ends them in order, all of them.
 
 Imports `common` alone. Open `supervisor` first, then `child`.
 """

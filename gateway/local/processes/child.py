@@ -1,4 +1,4 @@
-"""One child process: how it is started, how it is ended, and that it never outlives us."""
+"""One child process: starts it, ends it, and makes sure that it never outlives this process."""
 
 import asyncio
 import contextlib
@@ -32,10 +32,10 @@ _log = structlog.get_logger()
 
 
 class Call(NamedTuple):
-    """A Python program as a call of `run_with`, which does what its command line does.
+    """A Python program as a call of its `run_with`, which does the same as its command line.
 
     Attributes:
-        module: where that function is.
+        module: the module with that function.
         options: its arguments, with `PARENT_PIPE` for that descriptor's number.
     """
 
@@ -51,11 +51,11 @@ class Program:
         name: names the child, its log and its lock.
         arguments: the command line, with `PARENT_PIPE` where the descriptor's number goes.
         drain_s: how long it may take to end after SIGTERM before it is killed.
-        environment: variables beside those that we have; None takes one away.
-        defaults: variables that it is given where we have none of that name.
-        call: what a template process does in a fork instead; None for what is no Python of ours.
-        is_quiet: whether its log speaks another language than ours, so that only its death is
-            worth a line on the terminal.
+        environment: variables in addition to this process's; None removes one.
+        defaults: variables that the child gets unless this process has one of that name.
+        call: what a template process runs in a fork instead; None if it is not our Python.
+        is_quiet: whether its log is not structured like ours, so that only its death is worth a
+            line on the terminal.
     """
 
     name: str
@@ -76,14 +76,14 @@ class Program:
 class Child:
     """A running program.
 
-    Three things tie it to us. A pipe whose other end only we hold reads EOF when we are gone,
-    however we went. A session of its own keeps the terminal's Ctrl-C from it, so that the drain
-    has one order. A lock that it inherits is held for as long as it lives, so that a later start
-    on the same folder finds out about one that stayed behind.
+    Three things tie it to this process. A pipe whose other end only this process holds reads EOF
+    when this process has ended in any way. A session of its own keeps the terminal's Ctrl-C from
+    it, so that the drain has one order. It inherits a lock and holds it for as long as it lives, so
+    that a later start on the same folder detects a child that was left behind.
 
     Attributes:
         started_at: when it was started, in s of the monotonic clock.
-        is_overdue: whether its time to drain was over before it had ended.
+        is_overdue: whether it had not ended when its time to drain was over.
     """
 
     def __init__(self, program: Program, process: Process, pipe: int) -> None:
@@ -101,12 +101,12 @@ class Child:
 
         Args:
             program: what to run.
-            folder: where its lock is; exists.
+            folder: the folder of its lock, which exists.
             log: takes its standard output and error.
             template: forks it, if it is a Python module and the template process lives.
 
         Raises:
-            ConfigurationError: an earlier child of this name lives and cannot be ended.
+            ConfigurationError: an earlier child of this name still lives and cannot be ended.
             OSError: it cannot be started.
         """
         with contextlib.ExitStack() as passed, contextlib.ExitStack() as kept:
@@ -123,7 +123,7 @@ class Child:
             try:
                 os.pwrite(lock, _pid_line(process.pid), 0)
             except OSError:
-                # Nobody would know of it, and it would hold the lock against its successor.
+                # Left running, it would be unknown, and its lock would block its successor.
                 child.kill()
                 await child.wait()
                 raise
@@ -136,21 +136,21 @@ class Child:
 
     @property
     def is_alive(self) -> bool:
-        """Whether it has not ended, as far as we have heard."""
+        """Whether it runs, as far as is known."""
         return self._process.returncode is None
 
     async def wait(self) -> int:
-        """Wait for its end and clear up what it left; its exit code, or minus the signal."""
+        """Wait for its end and clean up; returns its exit code, or minus the signal."""
         code = await self._process.wait()
         self._close_pipe()
-        # Its own children (scorers) notice its end by themselves; one that cannot is ended here.
+        # Its own children (scorers) notice its end by themselves; any that hangs is ended here.
         self._signal_session(signal.SIGKILL)
         return code
 
     async def drain(self) -> int:
-        """Ask it to end, and make it end when it takes too long; its exit code."""
+        """Ask it to end, and kill it if that takes too long; returns its exit code."""
         self.send(signal.SIGTERM)
-        # One that was stopped could not act on the first.
+        # A child that was stopped (SIGSTOP) could not act on the SIGTERM.
         self._signal_session(signal.SIGCONT)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self.program.drain_s):
@@ -160,14 +160,14 @@ class Child:
         return await self.wait()
 
     def kill(self) -> None:
-        """End it, and every process of its session, at once."""
+        """Kill it, and every process of its session, at once."""
         self.send(signal.SIGKILL)
         self._signal_session(signal.SIGKILL)
 
     def send(self, number: signal.Signals) -> None:
-        """Send it one signal, as anybody on this machine could."""
-        # Not by the process object: before Python 3.13 it reaps a child that has just ended, so
-        # that the loop, which waits for it, never learns how it ended (cpython's gh-87744).
+        """Send it one signal, as any other process could."""
+        # Not through the process object: before Python 3.13 it reaps a child that has just ended,
+        # so that the loop, which waits for it, never learns how it ended (cpython's gh-87744).
         if self.is_alive:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self._process.pid, number)
@@ -183,7 +183,7 @@ class Child:
 
 
 def ending(code: int) -> str:
-    """Say in words how a process ended; takes its exit code, or minus the signal."""
+    """Say in words how a process ended, given its exit code, or minus the signal."""
     if code >= 0:
         return f"ended with exit code {code}"
     try:
@@ -214,7 +214,7 @@ async def _start(
 
 
 async def _lock_of(name: str, folder: Path, drain_s: float) -> int:
-    """Take the lock that a child holds for its life; returns its descriptor."""
+    """Take the lock that a child holds while it lives; returns its descriptor."""
     descriptor = os.open(folder / f"{name}.lock", os.O_RDWR | os.O_CREAT, FILE_MODE)
     try:
         await _take_over(descriptor, f"{name} on {folder.parent}", drain_s)
@@ -225,10 +225,10 @@ async def _lock_of(name: str, folder: Path, drain_s: float) -> int:
 
 
 async def _take_over(descriptor: int, what: str, drain_s: float) -> None:
-    """Lock; wait for an earlier child that holds it, and end it when that takes too long.
+    """Lock; waits for an earlier child that holds the lock, and kills it if that takes too long.
 
     An earlier child is one whose supervisor was killed: it has read EOF and is draining, or it
-    hangs. The lock says that it lives, so that its number in the file is not somebody else's.
+    hangs. Since it holds the lock, it lives, and the process id in the file is its own.
     """
     if not await _locked(descriptor, drain_s):
         holder = read_pid(descriptor)
@@ -236,8 +236,10 @@ async def _take_over(descriptor: int, what: str, drain_s: float) -> None:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(holder, signal.SIGKILL)
         if not await _locked(descriptor, _KILLED_S):
-            raise ConfigurationError(f"an earlier {what} lives on, process {holder or 'unknown'}")
-    # Written over and not cut off: a full disk still takes what needs no new block.
+            raise ConfigurationError(
+                f"an earlier {what} is still running, process {holder or 'unknown'}"
+            )
+    # Overwritten, not truncated: that needs no new block, so it works on a full disk.
     try:
         os.pwrite(descriptor, _pid_line(None), 0)
     except OSError:
@@ -245,7 +247,7 @@ async def _take_over(descriptor: int, what: str, drain_s: float) -> None:
 
 
 def _pid_line(pid: int | None) -> bytes:
-    """What stands in a lock file; always as long, so that it can be written over."""
+    """Return the content of a lock file; of constant length, so that it can be overwritten."""
     return f"{'' if pid is None else pid:<{_PID_WIDTH}}\n".encode()
 
 
@@ -254,13 +256,13 @@ async def _locked(descriptor: int, patience_s: float) -> bool:
     while not try_lock(descriptor):
         if time.monotonic() >= deadline:
             return False
-        # flock(2) has no form that waits without blocking the loop.
+        # flock(2) cannot wait without blocking the loop.
         await asyncio.sleep(0.05)
     return True
 
 
 def try_lock(descriptor: int) -> bool:
-    """Take an advisory lock on a whole file; whether it was free."""
+    """Try to take an advisory lock on a whole file; returns whether it was free."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -269,13 +271,13 @@ def try_lock(descriptor: int) -> bool:
 
 
 def read_pid(descriptor: int) -> int | None:
-    """Read the process id that stands in a lock file."""
+    """Read the process id in a lock file."""
     text = os.pread(descriptor, 32, 0).strip()
     return int(text) if text.isdigit() else None
 
 
 def is_running(pid: int) -> bool:
-    """Whether a process of this id runs; only sure of one that is, or was, our child."""
+    """Return whether a process of this id runs; reliable only for our own children."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -1,4 +1,4 @@
-"""The log of one child process: a file of bounded size, and its warnings as they come."""
+"""The log of one child process: a file of bounded size, and its warnings as they appear."""
 
 import json
 import os
@@ -16,11 +16,11 @@ _GRAVE = ("warning", "error", "critical")
 
 
 class LogLine(NamedTuple):
-    """A line that somebody should see.
+    """A line that the operator should see.
 
     Attributes:
-        level: warning, error or critical; what is not a structured line counts as an error,
-            since a traceback looks so.
+        level: warning, error or critical; an unstructured line counts as an error, since it
+            may belong to a traceback.
         text: the event and its values, or the line itself; fit for a terminal.
     """
 
@@ -29,10 +29,10 @@ class LogLine(NamedTuple):
 
 
 class ChildLog:
-    """A file that a child appends to by itself, so that it can log even when we are gone.
+    """A file that a child appends to by itself, so that it can log even after this process ends.
 
-    Its size is bounded by copying it to `NAME.log.1` and truncating it: the child opened it with
-    O_APPEND, so that its next line lands at the new end. A line written in between is lost.
+    Its size is bounded by copying it to `NAME.log.1` and truncating it: the child has opened it
+    with O_APPEND, so its next line goes to the new end. A line written in between is lost.
     """
 
     def __init__(self, path: Path) -> None:
@@ -41,11 +41,11 @@ class ChildLog:
         self._rest = b""
 
     def open(self) -> int:
-        """Open for the child; a descriptor, which the caller closes."""
+        """Open it for the child; returns a descriptor, which the caller closes."""
         return os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, FILE_MODE)
 
     def new_lines(self) -> list[LogLine]:
-        """Read what somebody should see of what was written since the last call."""
+        """Return the lines since the last call that the operator should see."""
         try:
             with self.path.open("rb") as file:
                 size = os.fstat(file.fileno()).st_size
@@ -61,7 +61,7 @@ class ChildLog:
         return [grave for line in lines if (grave := read_line(line)) is not None]
 
     def trim(self) -> None:
-        """Move the content aside when there is too much of it; on a full disk it goes."""
+        """Move the content aside if it is too long; on a full disk, drop it."""
         if not self.path.exists() or self.path.stat().st_size < MAX_BYTES:
             return
         aside = self.path.with_suffix(".log.1")
@@ -69,7 +69,7 @@ class ChildLog:
             aside.touch(FILE_MODE)
             shutil.copyfile(self.path, aside)
         except OSError as error:
-            # To keep it all would take from a full disk, again and again, what others need.
+            # Keeping it would use up space that others need on a full disk, again and again.
             aside.unlink(missing_ok=True)
             if disk_failure(error) is not DiskState.FULL:
                 raise
@@ -88,7 +88,7 @@ class ChildLog:
 
 
 def read_line(line: bytes) -> LogLine | None:
-    """Judge one line of a log; None for what nobody needs to see at once."""
+    """Read one line of a log; returns None if the operator need not see it at once."""
     text = line.decode(errors="replace").rstrip()
     if not text:
         return None

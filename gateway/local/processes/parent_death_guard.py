@@ -1,17 +1,17 @@
-"""Run a program that knows nothing of us so that it ends when we do.
+"""Runs a program that does not watch its parent, so that it ends when the parent does.
 
-A Python child reads EOF on its parent pipe; a binary such as valkey-server does not. This file is
-executed by path (`python -I -S tether.py PARENT_PID PIPE_FD [--guardian] PROGRAM ARG…`): it ties
-its own process to the parent and then becomes the program, so that the parent sees one process id
-and the program's own exit status.
+Our Python children read EOF on the parent pipe; a binary such as valkey-server does not. This file
+is executed by path (`python -I -S parent_death_guard.py PARENT_PID PIPE_FD [--guardian] PROGRAM
+ARG…`): it ties its own process to the parent and then becomes the program, so that the parent sees
+one process id and the program's own exit status.
 
 - Linux: the kernel sends SIGTERM when the parent's thread ends (prctl(2), PR_SET_PDEATHSIG; kept
   across execve of a program that is not setuid).
-- Elsewhere: a guardian, forked before the exec and so the program's child, reads EOF on the pipe
-  and signals the program: SIGTERM, then SIGKILL. It compares its parent's id first, so that it
-  never signals a stranger that was given the id of a program that is gone.
+- Elsewhere: a guardian, forked before the exec and therefore the program's child, reads EOF on the
+  pipe and signals the program: SIGTERM, then SIGKILL. It compares its parent's id first, so that it
+  never signals another process that has got the id of a program that has ended.
 
-Only the standard library, and little of it: it starts in 25 ms.
+It imports only a little of the standard library, and starts in 25 ms.
 """
 
 import os
@@ -24,15 +24,15 @@ _TERM_GRACE_S = 5.0
 
 
 def _die_with_parent(parent_pid: int) -> None:
-    # Only Linux comes here, and ctypes costs a few ms that the guardian need not pay.
+    # Needed on Linux only, and ctypes costs a few ms that the guardian need not spend.
     import ctypes  # noqa: PLC0415
 
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
-    # A parent that died before the call sends nothing.
+    # If the parent died before the call, the kernel sends no signal.
     if os.getppid() != parent_pid:
-        sys.exit("the parent is gone")
+        sys.exit("the parent has ended")
 
 
 def _fork_guardian(pipe: int) -> None:
@@ -40,11 +40,11 @@ def _fork_guardian(pipe: int) -> None:
     if os.fork() != 0:
         os.close(pipe)
         return
-    # Whoever signals our session means the program; the guardian must outlive it to do its work.
+    # A signal to the session is meant for the program, which the guardian has to outlive.
     for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(ignored, signal.SIG_IGN)
-    # Of what it inherited it keeps the pipe alone: the lock that says that the program lives is
-    # the program's to hold.
+    # It keeps only the pipe of the inherited descriptors: only the program may hold the lock,
+    # which shows that the program lives.
     for descriptor in range(3, 256):
         if descriptor != pipe:
             try:

@@ -1,4 +1,4 @@
-"""When a child that died is started again."""
+"""Decides when a child that died is restarted."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class RestartPolicy:
-    """A doubling pause with jitter, forgotten once a child has been stable.
+    """A doubling pause with jitter, reset once a child has been stable.
 
     Attributes:
         initial_s: pause before the first restart.
-        max_s: cap of the doubled pause, before jitter.
-        jitter: the pause is spread by up to this share of itself, each way.
-        stable_s: a child that lived for so long starts over at `initial_s` when it dies.
+        max_s: limit of the doubled pause, before jitter.
+        jitter: the pause varies by up to this share of itself, up or down.
+        stable_s: after a child has lived for this long, its pause is reset to `initial_s`.
     """
 
     initial_s: float = 0.2
@@ -40,12 +40,12 @@ class RestartBackoff:
         self._started_at = now
 
     def died(self, now: float) -> float:
-        """Note a death, or a start that failed; returns the pause until the next try, in s."""
+        """Note a death, or a failed start; returns the pause until the next attempt, in s."""
         policy = self._policy
         if self._started_at is not None and now - self._started_at >= policy.stable_s:
             self._num_quick_deaths = 0
         self._started_at = None
-        # The exponent is bounded so that a child that dies for a week does not overflow a float.
+        # Bounded, so that the float does not overflow if a child keeps dying for a week.
         doublings = min(self._num_quick_deaths, 60)
         self._num_quick_deaths += 1
         pause_s = min(policy.max_s, policy.initial_s * 2.0**doublings)

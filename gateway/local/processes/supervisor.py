@@ -1,7 +1,7 @@
 """Keeps child processes alive, and ends them in order.
 
-One task a child: start it, wait for its end, pause as the policy says, start it again. The drain
-first takes the task away, so that nothing is restarted behind its back, and then ends the child.
+Each child has a task: it starts the child, waits for its end, pauses as the policy says, and starts
+it again. The drain first cancels the task, so that nothing is restarted, and then ends the child.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ _MOST_LINES = 5
 
 
 class Started(NamedTuple):
-    """A child runs."""
+    """A child was started."""
 
     name: str
     pid: int
@@ -34,11 +34,11 @@ class Started(NamedTuple):
 
 
 class Died(NamedTuple):
-    """A child ended, or could not be started, though nobody asked it to end.
+    """A child ended without being asked to, or could not be started.
 
     Attributes:
-        how: what happened to it, as a clause that follows its name.
-        pid: its process id; 0 when it could not be started.
+        how: what happened, as a clause that follows the child's name.
+        pid: its process id; 0 if it could not be started.
         restart_in_s: pause until it is started again.
     """
 
@@ -49,7 +49,7 @@ class Died(NamedTuple):
 
 
 class Said(NamedTuple):
-    """A child logged something that somebody should see."""
+    """A child logged something that the operator should see."""
 
     name: str
     level: str
@@ -57,7 +57,7 @@ class Said(NamedTuple):
 
 
 class Stopped(NamedTuple):
-    """A child ended because it was asked to; an overdue one was killed when its time was up."""
+    """A child ended because it was asked to; if overdue, it was killed when its time was up."""
 
     name: str
     pid: int
@@ -82,9 +82,9 @@ class Supervisor:
     """Child processes that are restarted when they die.
 
     Args:
-        folder: has `logs/` with a file a child, and `run/` with a lock a child.
+        folder: contains `logs/` and `run/`, with a log and a lock per child.
         policy: the pauses between restarts.
-        on_event: told of everything that happens, on the loop.
+        on_event: called on the loop for each event.
         on_death: awaited after each death, before the pause; must not raise.
         template: forks the children that are Python modules; None to start all by exec.
     """
@@ -109,8 +109,7 @@ class Supervisor:
     async def start(self, *programs: Program) -> None:
         """Start programs, and keep them running until they are stopped.
 
-        Returns:
-            Once each of them has been started, or has failed to start (which `on_event` tells).
+        Returns once each of them has been started, or has failed to start (see `on_event`).
         """
         logs = self._folder / "logs"
         if self._log_task is None:
@@ -126,16 +125,16 @@ class Supervisor:
             await self._kept[program.name].first_start.wait()
 
     async def stop(self, names: Iterable[str]) -> None:
-        """Drain some children at the same time, and return when none of them lives."""
+        """Drain some children concurrently; returns when all have ended."""
         kept = [self._kept[name] for name in names if name in self._kept]
         async with asyncio.TaskGroup() as tasks:
-            for one in kept:
-                tasks.create_task(self._stop(one))
-        for one in kept:
-            self._kept.pop(one.program.name, None)
+            for child in kept:
+                tasks.create_task(self._stop(child))
+        for child in kept:
+            self._kept.pop(child.program.name, None)
 
     async def close(self) -> None:
-        """Stop whatever still runs, and then the watch over the logs."""
+        """Stop all children, and then the task that watches the logs."""
         await self.stop(self._kept)
         if self._log_task is not None:
             self._log_task.cancel()
@@ -143,18 +142,18 @@ class Supervisor:
             self._log_task = None
 
     def kill_all(self) -> None:
-        """End every child at once, for a user who will not wait; `stop` still reaps them."""
+        """Kill every child at once, if the user will not wait; `stop` still reaps them."""
         for kept in self._kept.values():
             if kept.child is not None:
                 kept.child.kill()
 
     def child(self, name: str) -> Child | None:
-        """The running child of that name; None while there is none."""
+        """The running child of that name; None while it is down."""
         kept = self._kept.get(name)
         return kept.child if kept is not None else None
 
     def num_restarts(self, name: str) -> int:
-        """How often a child has been started again."""
+        """How often a child has been restarted."""
         return self._kept[name].num_restarts
 
     def log_tail(self, name: str, num_lines: int = 20) -> list[str]:
@@ -181,7 +180,7 @@ class Supervisor:
                 kept.child = None
             now = time.monotonic()
             pause_s = backoff.died(now)
-            # What cannot be started for want of something is tried again for as long as that lasts.
+            # If a resource is missing, starting is retried for as long as that lasts.
             if pid or self._throttle.allows(f"start {name} {how}", now):
                 self._tell(Died(name, pid, how, pause_s))
             kept.first_start.set()
@@ -190,7 +189,7 @@ class Supervisor:
             kept.num_restarts += 1
 
     async def _stop(self, kept: _Kept) -> None:
-        # Without its keeper first, the child that we end would come back.
+        # Cancelled first, or the task would restart the child.
         if kept.task is not None:
             kept.task.cancel()
             await asyncio.gather(kept.task, return_exceptions=True)
@@ -201,12 +200,12 @@ class Supervisor:
 
     async def _watch_logs(self) -> None:
         while True:
-            # Files tell nobody that they have grown, and children that log into pipes would die of
-            # them when we do.
+            # Polled: there is no portable notice of a file that grows, and children that log into
+            # pipes would die when this process does.
             await asyncio.sleep(LOG_INTERVAL_S)
             kept = list(self._kept.values())
-            # All in one turn of a thread: each turn wakes this process twice.
-            found = await asyncio.to_thread(_read_and_trim, [one.log for one in kept])
+            # All logs in one call of a thread, since each call wakes this process twice.
+            found = await asyncio.to_thread(_read_and_trim, [child.log for child in kept])
             for one, lines in zip(kept, found, strict=True):
                 self._tell_lines(one, lines)
 
@@ -225,13 +224,13 @@ class Supervisor:
             self._tell(Said(name, "warning", more))
 
     def _tell(self, event: Event) -> None:
-        # A terminal that is gone must not take the children's keepers with it.
+        # The end of the terminal must not end the children's tasks.
         with contextlib.suppress(OSError):
             self._on_event(event)
 
 
 def _read_and_trim(logs: Sequence[ChildLog]) -> list[list[LogLine] | OSError]:
-    """The new lines of each log, or what kept them from being read: a full disk, for one."""
+    """Return the new lines of each log, or the error in reading it, such as a full disk."""
     found: list[list[LogLine] | OSError] = []
     for log in logs:
         try:

@@ -1,4 +1,4 @@
-"""The template process, as seen by the process that has it fork its children."""
+"""The client of the template process: asks it to fork children of this process."""
 
 import asyncio
 import ctypes
@@ -20,18 +20,18 @@ _PR_SET_CHILD_SUBREAPER = 36
 
 
 class TemplateLostError(Exception):
-    """The template process has ended; what was asked of it was not done."""
+    """The template process has ended without doing what it was asked to."""
 
 
 @dataclass(frozen=True, slots=True)
 class ForkRequest:
-    """What a forked process runs.
+    """What a forked process is to run.
 
     Attributes:
-        name: what the process is called in `ps -o comm`.
-        module: its function `run_with` is called.
+        name: the name of the process in `ps -o comm`.
+        module: the module whose function `run_with` is called.
         options: that function's arguments, with `PARENT_PIPE` for that descriptor's number.
-        environment: all of the process's variables.
+        environment: all variables of the process.
     """
 
     name: str
@@ -41,7 +41,7 @@ class ForkRequest:
 
 
 class Process(Protocol):
-    """A process that we wait for, however it was started."""
+    """A process to wait for, started in either way."""
 
     @property
     def pid(self) -> int:
@@ -49,14 +49,14 @@ class Process(Protocol):
 
     @property
     def returncode(self) -> int | None:
-        """Its exit code, or minus the signal; None as long as its end is unknown."""
+        """Its exit code, or minus the signal; None until its end is known."""
 
     async def wait(self) -> int:
-        """Wait for its end; the return code."""
+        """Wait for its end; returns the return code."""
 
 
 class Template:
-    """Forks processes that have imported their modules already, as children of this process."""
+    """Forks children of this process that have already imported their modules."""
 
     def __init__(self, control: socket.socket, pid: int) -> None:
         self.pid = pid
@@ -66,16 +66,16 @@ class Template:
     @classmethod
     @contextmanager
     def started(cls, modules: Sequence[str]) -> "Iterator[Template | None]":
-        """A template process for the time of the block.
+        """Run a template process during the block.
 
-        It is forked from this process, so start it before there are threads or an event loop, and
-        before anything is logged.
+        It is forked from this process, so start it before any thread or event loop, and before
+        anything is logged.
 
         Args:
-            modules: what is imported before, beside what this process has imported already.
+            modules: modules to import, in addition to those that this process has imported.
 
         Returns:
-            None where the system lacks something: processes are then started by exec.
+            The client; None if the system does not support it: then start processes by exec.
         """
         template = cls._start(modules)
         try:
@@ -83,7 +83,7 @@ class Template:
         finally:
             if template is not None:
                 template.close()
-                os.kill(template.pid, signal.SIGKILL)  # it may be stopped; and it has no work left
+                os.kill(template.pid, signal.SIGKILL)  # it may be stopped, and has no more work
                 os.waitpid(template.pid, 0)
 
     @classmethod
@@ -94,13 +94,13 @@ class Template:
             importlib.import_module(module)
         ours, theirs = socket.socketpair()
         gc.collect()
-        gc.freeze()  # the collector of neither process writes to what both share
+        gc.freeze()  # so that neither process's collector writes to shared pages
         for stream in (sys.stdout, sys.stderr):
-            with suppress(AttributeError, OSError):  # it is missing, or its reader is gone
+            with suppress(AttributeError, OSError):  # it is missing, or its reader has gone
                 stream.flush()
         try:
             pid = os.fork()
-        except OSError:  # no process or memory is left, for now
+        except OSError:  # no process or memory available for now
             ours.close()
             theirs.close()
             return None
@@ -113,31 +113,31 @@ class Template:
 
     @property
     def is_alive(self) -> bool:
-        """Whether it has not ended, as far as is known."""
+        """Whether it runs, as far as is known."""
         return self._control is not None
 
     def close(self) -> None:
-        """Have it end; what it has forked lives on."""
+        """End it; the processes that it has forked live on."""
         if self._control is not None:
             self._control.close()
             self._control = None
 
     async def fork(self, request: ForkRequest, descriptors: Sequence[int]) -> Process:
-        """Have a process forked, which leads a session of its own.
+        """Fork a process, which leads a session of its own.
 
         Args:
             request: what it runs.
-            descriptors: of its parent pipe, its lock, and the file of its output; the caller closes
-                its own.
+            descriptors: of its parent pipe, its lock, and the file of its output; the caller still
+                closes its own.
 
         Raises:
-            TemplateLostError: there is no template process any more.
-            OSError: it cannot be forked now.
+            TemplateLostError: the template process has ended.
+            OSError: it cannot be forked for now.
         """
         async with self._turn:
             if self._control is None:
                 raise TemplateLostError
-            with _orphans_are_ours(), _request_file(request) as file:
+            with _adopting_orphans(), _request_file(request) as file:
                 pid = await self._ask(self._control, [file.fileno(), *descriptors])
         if pid < 0:
             raise OSError(-pid, os.strerror(-pid))
@@ -151,7 +151,7 @@ class Template:
             self.close()
             raise TemplateLostError from error
         except BaseException:
-            self.close()  # cancelled: its answer would be taken for that to the next request
+            self.close()  # cancelled: a late answer would be taken for the next request's
             raise
         return int(ANSWER.unpack(answer)[0])
 
@@ -165,7 +165,7 @@ class ForkedProcess:
         self._has_ended = asyncio.Event()
         try:
             self._descriptor = os.pidfd_open(pid)
-        except OSError:  # too many open files: its end could not be noticed
+        except OSError:  # too many open files, so that its end would go unnoticed
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
             raise
@@ -178,11 +178,11 @@ class ForkedProcess:
 
     @property
     def returncode(self) -> int | None:
-        """Its exit code, or minus the signal; None as long as it runs."""
+        """Its exit code, or minus the signal; None while it runs."""
         return self._returncode
 
     async def wait(self) -> int:
-        """Wait for its end; the return code."""
+        """Wait for its end; returns the return code."""
         await self._has_ended.wait()
         assert self._returncode is not None  # noqa: S101 - set before the event
         return self._returncode
@@ -206,7 +206,7 @@ async def _receive(control: socket.socket, size: int) -> bytes:
 
 
 def _is_possible() -> bool:
-    """Whether this is a Linux (5.3 or newer) that lets this process do all that is needed."""
+    """Return whether this is Linux 5.3 or newer, and no sandbox forbids what is needed."""
     if not sys.platform.startswith("linux"):
         return False
     try:
@@ -224,10 +224,10 @@ def _set_subreaper(*, is_on: bool) -> None:
 
 
 @contextmanager
-def _orphans_are_ours() -> Iterator[None]:
-    """Become the parent of the orphans among our descendants.
+def _adopting_orphans() -> Iterator[None]:
+    """Become the parent of orphaned descendants during the block.
 
-    For no longer than it takes: the scorers of a worker that has died are init's to reap.
+    Only that long, so that init still reaps the scorers of a worker that has died.
     """
     _set_subreaper(is_on=True)
     try:
@@ -238,7 +238,7 @@ def _orphans_are_ours() -> Iterator[None]:
 
 @contextmanager
 def _request_file(request: ForkRequest) -> Iterator[IO[bytes]]:
-    """The request in a file in memory: there may be a token in its environment."""
+    """Write the request to a file in memory, since its environment may contain a token."""
     with os.fdopen(os.memfd_create("hedgerow", os.MFD_CLOEXEC), "w+b") as file:
         asked = {
             "name": request.name,

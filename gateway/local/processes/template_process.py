@@ -1,14 +1,14 @@
-"""The template process, which has imported what a cluster's Python processes need, and forks them.
+"""The template process: has imported what a cluster's Python processes need, and forks them.
 
-It is a fork itself, of the process that supervises the cluster, and runs nothing but the loop
-here. A fork of it starts in a few milliseconds where a new interpreter imports for a second, and
-shares the pages of all that was imported (docs/operations.md has the figures). Forking is safe here
+It is itself a fork of the process that supervises the cluster, and runs only the loop in this file.
+A fork of it starts in a few milliseconds, while a new interpreter spends a second on imports, and
+shares the pages of everything imported (docs/operations.md has the figures). Forking is safe here
 because this process has one thread and no event loop, and opens nothing but its socket.
 
-What is forked becomes a child of the process that asked for it and not of this one: it is forked by
-a process that ends at once, so the kernel gives it to the next ancestor that takes orphans, which
-is the one that asked (prctl(2), PR_SET_CHILD_SUBREAPER). So this process knows nothing of those
-that it has forked, and they lose nothing when it ends.
+A forked process becomes a child of the requesting process, not of this one: its direct parent ends
+at once, so the kernel gives it to the nearest ancestor that adopts orphans, which is the requesting
+process (prctl(2), PR_SET_CHILD_SUBREAPER). So this process keeps no record of the processes that it
+has forked, and its end does not affect them.
 """
 
 import atexit
@@ -27,36 +27,36 @@ from typing import Any, Final, NoReturn
 
 from hedgerow.common.machine.private_folder import UMASK
 
-# A request is one byte, with the descriptors of a file (what is to run, as JSON), of the parent
-# pipe, of the lock and of the log; the answer is a process id, or minus an error's number.
+# A request is one byte, with the descriptors of a file (the request as JSON), of the parent pipe,
+# of the lock and of the log; the answer is a process id, or minus an errno.
 REQUEST: Final = b"F"
 NUM_DESCRIPTORS: Final = 4
 ANSWER: Final = struct.Struct("!i")
-# Stands in arguments and options for the number of the descriptor that reads EOF when the parent is
-# gone.
+# Placeholder, in arguments and options, for the number of the descriptor that reads EOF when the
+# parent has ended.
 PARENT_PIPE: Final = "{parent-pipe}"
 
 _PR_SET_NAME: Final = 15
 _LONGEST_NAME: Final = 15
 _MAX_DESCRIPTORS: Final = 65_536
-# glibc reads these variables when a program starts, too early for a fork: mallopt(3) sets the same.
+# glibc reads these variables only when a program starts. In a fork, mallopt(3) does the same.
 _MALLOC_OPTIONS: Final = {"MALLOC_ARENA_MAX": -8, "MALLOC_MMAP_THRESHOLD_": -3}
 
 
 def be_template(control: socket.socket) -> NoReturn:
-    """Fork what is asked for until the other end of `control` is closed; then the process ends."""
+    """Serve requests until the other end of `control` is closed; then end the process."""
     status = 1
     try:
-        os.setsid()  # Ctrl-C on the terminal is for the process that asks
+        os.setsid()  # Ctrl-C on the terminal is for the requesting process
         _close_all_but(control.fileno())
         _open_null(0)
         if not sys.flags.safe_path:
-            # The command's folder, or the current one: a module there must not be taken for ours.
+            # The command's folder, or the current one: a module there must not shadow ours.
             del sys.path[0]
         name_process("template")
         _serve(control)
         status = 0
-    except BaseException:  # noqa: BLE001 - it must not return into its parent's code
+    except BaseException:  # noqa: BLE001 - must not return into the parent's code
         sys.excepthook(*sys.exc_info())
     finally:
         os._exit(status)
@@ -69,7 +69,7 @@ def _serve(control: socket.socket) -> None:
             return
         try:
             answer = _fork(descriptors)
-        except OSError as error:  # no process or memory is left, for now
+        except OSError as error:  # no process or memory available for now
             answer = -(error.errno or errno.EAGAIN)
         finally:
             for descriptor in descriptors:
@@ -78,7 +78,7 @@ def _serve(control: socket.socket) -> None:
 
 
 def _fork(descriptors: Sequence[int]) -> int:
-    """Fork by way of a process that ends at once; returns the process id."""
+    """Fork through a process that ends at once; returns the process id."""
     told_read, told_write = os.pipe()
     go_read, go_write = os.pipe()
     with os.fdopen(told_read, "rb") as told, os.fdopen(go_write, "wb"), os.fdopen(go_read, "rb"):
@@ -91,7 +91,7 @@ def _fork(descriptors: Sequence[int]) -> int:
             os.close(told_write)
         answer = told.read(ANSWER.size)
         os.waitpid(between, 0)
-    # Only now, when its parent is the one that it is to have, does it read that it may go.
+    # It may start only now, when it has been adopted by its final parent.
     return int(ANSWER.unpack(answer)[0]) if answer else -errno.EAGAIN
 
 
@@ -112,7 +112,7 @@ def _fork_and_end(told_write: int, go_read: int, descriptors: Sequence[int]) -> 
 
 
 def _be_program(request: int, parent_pipe: int, _lock: int, output: int) -> NoReturn:
-    """Be the program that was asked for, in a session of its own; its lock stays open."""
+    """Run the requested program, in a session of its own; its lock stays open."""
     end = _End()
     atexit.register(end)
     try:
@@ -143,11 +143,11 @@ def _be_program(request: int, parent_pipe: int, _lock: int, output: int) -> NoRe
 
 
 class _End:
-    """Ends the process amid the interpreter's own end, which would free all: copy every page.
+    """Ends the process before the interpreter's shutdown frees, and therefore copies, every page.
 
-    The interpreter first waits for threads, then calls what is registered with `atexit`, the newest
-    first. This is registered before the program runs, so what the program has registered is called
-    before; what the parent had is the parent's, and is not called.
+    The interpreter first waits for threads, then calls the functions registered with `atexit`,
+    newest first. This is registered before the program runs, so the program's functions are called
+    before it, and those that the parent had registered are not called.
     """
 
     def __init__(self) -> None:
@@ -161,9 +161,9 @@ class _End:
 
 
 def _run(module: str, options: Mapping[str, Any]) -> int:
-    """Call a module's `run_with`; its exit status, by the rules of sys.exit.
+    """Call a module's `run_with`; returns its exit status, by the rules of sys.exit.
 
-    No command line is parsed: that would take each process 6 MB for itself.
+    No command line is parsed, which would cost each process 6 MB.
     """
     try:
         importlib.import_module(module).run_with(**options)
@@ -184,13 +184,13 @@ def _set_malloc(environment: Mapping[str, str]) -> None:
 
 
 def name_process(name: str) -> None:
-    """Set what `ps -o comm` and `top` call this process."""
+    """Set the name of this process in `ps -o comm` and `top`."""
     ctypes.CDLL(None).prctl(_PR_SET_NAME, name.encode()[:_LONGEST_NAME])
 
 
 def _open_streams() -> None:
-    """Have Python's streams use the descriptors, unbuffered, whatever they used before the fork."""
-    sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115 - open as long as we are
+    """Make Python's standard streams use descriptors 0 to 2, unbuffered."""
+    sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115 - open until the end
     for name, descriptor, errors in (("stdout", 1, "strict"), ("stderr", 2, "backslashreplace")):
         raw = io.FileIO(descriptor, "w", closefd=False)
         setattr(sys, name, io.TextIOWrapper(raw, "utf-8", errors, write_through=True))
@@ -203,7 +203,7 @@ def _open_null(descriptor: int) -> None:
 
 
 def _close_all_but(*kept: int) -> None:
-    """Close what is open beside the standard streams."""
+    """Close all descriptors except the standard streams and `kept`."""
     first = 3
     for descriptor in (*sorted(kept), _MAX_DESCRIPTORS):
         os.closerange(first, descriptor)

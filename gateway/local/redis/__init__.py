@@ -1,4 +1,4 @@
-"""The embedded Valkey: a server of the cluster's own, within limits of memory and disk.
+"""The embedded Valkey: the cluster's own server, within limits of memory and disk.
 
 Imports `gateway.local.processes` and `common`. Open `server` first.
 """

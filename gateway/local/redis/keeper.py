@@ -1,4 +1,4 @@
-"""Keeps the embedded server answering while its disk is full or read-only; see `redis_file`."""
+"""Keeps the embedded server answering while its disk is full or read-only; see `persistence`."""
 
 import asyncio
 import time
@@ -21,7 +21,7 @@ from hedgerow.gateway.local.redis.persistence import FilePolicy, FileState, Step
 
 _log = structlog.get_logger()
 
-LOOK_S: Final = 0.25  # the longest that a disk which fills at once can stop the queues
+LOOK_S: Final = 0.25  # if the disk fills up suddenly, the queues stop for at most this time
 _FENCE: Final = ("ACL", "SETUSER", "default", "-xadd")
 _NO_FENCE: Final = ("ACL", "SETUSER", "default", "+xadd")
 
@@ -32,7 +32,7 @@ class RedisKeeper:
     def __init__(
         self, control: RedisClient, keys: Keys, folder: Path, settings: StorageSettings
     ) -> None:
-        """Keep the server that `control` talks to, whose files are in `folder`."""
+        """Watch the server that `control` connects to, with its files in `folder`."""
         self._control = control
         self._folder = folder
         self._board = ShortageStore(control, keys)
@@ -45,11 +45,11 @@ class RedisKeeper:
         self._told_at = 0.0
 
     async def run(self) -> None:
-        """Look until cancelled."""
+        """Check at intervals until cancelled."""
         while True:
             try:
                 await self.look()
-            except RedisUnavailableError as error:  # it has died, and is being started again
+            except RedisUnavailableError as error:  # it has died, and is being restarted
                 _log.debug("keeper_waits", error=str(error))
             except (ConfigurationError, OSError) as error:
                 if self._throttle.allows("look", time.monotonic()):
@@ -57,11 +57,11 @@ class RedisKeeper:
             await asyncio.sleep(LOOK_S)
 
     async def look(self) -> None:
-        """Look once, and take at most one step.
+        """Check once, and take at most one step.
 
         Raises:
             RedisUnavailableError: the server does not answer.
-            ConfigurationError: it refuses what it is asked.
+            ConfigurationError: the server refuses a command.
             OSError: the disk does not answer.
         """
         now = time.monotonic()
@@ -75,16 +75,16 @@ class RedisKeeper:
             disk = DiskState.FULL
         step = self._policy.next(disk, file, is_fenced=is_fenced, now=now)
         await self._take(step)
-        # Until the file is whole again documents are refused, whatever room there is.
+        # Until the file is complete again, documents are refused even if there is room.
         if disk is not DiskState.OK or not (is_fenced or step is Step.SUSPEND):
             shortage = disk_shortage(self._judge, self._folder, self._book.since_ms(DISK))
             self._book.put(DISK, shortage)
         await self._tell(now)
 
     async def _tell(self, now: float) -> None:
-        """Tell gateways of a change, and again before the last word expires."""
+        """Publish the state when it changes, and before the last message expires."""
         shortages = self._book.list()
-        states = [one.state for one in shortages]
+        states = [shortage.state for shortage in shortages]
         if states != self._told or (shortages and now - self._told_at > EXPIRY_S / 3):
             await self._board.tell(shortages)
             self._told, self._told_at = states, now
@@ -107,6 +107,6 @@ class RedisKeeper:
 
 
 def _is_fenced(user: Sequence[Any]) -> bool:
-    """Whether a user's rights, as ACL GETUSER gives them, lack the appending to logs."""
+    """Return whether a user's rights, as given by ACL GETUSER, lack the right to append to logs."""
     rights: bytes = user[user.index(b"commands") + 1]
     return b"-xadd" in rights.split()

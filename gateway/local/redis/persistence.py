@@ -1,7 +1,7 @@
-"""A policy: when the embedded server writes its append-only file, and when it works without it.
+"""A policy: when the embedded server writes its append-only file, and when it runs without it.
 
 A server that cannot write its file refuses every write, and therefore also searches, which need its
-queues. While its disk is full, the file is *suspended*: the server works from memory only. The file
+queues. While its disk is full, the file is *suspended*: the server runs from memory only. The file
 then has every append that was acknowledged before. To keep this complete, the right to append to
 logs is withdrawn first (the *fence*). When there is room, the file is rewritten from memory, and
 the fence is removed only after that has succeeded. If the server dies in between, it starts again
@@ -17,19 +17,19 @@ from typing import Any, Final
 
 from hedgerow.common.machine.disk import DiskState
 
-# A file that is larger than this and has doubled since its last rewrite holds mostly what has gone.
+# A larger file that has doubled since its last rewrite contains mostly deleted data.
 _LEAST_GAIN_BYTES: Final = 4_000_000
 REWRITE_AGAIN_S: Final = 15.0
 
 
 class Step(Enum):
-    """What is to be done next."""
+    """The next step."""
 
     NOTHING = "nothing"
     SUSPEND = "suspend"  # put the fence up, then go on without the file
     RESUME = "resume"  # begin to rewrite the file
     REWRITE = "rewrite"  # again, since the last attempt failed; or to make it smaller
-    RELEASE = "release"  # the file is whole: take the fence away
+    RELEASE = "release"  # the file is complete: remove the fence
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +78,8 @@ class FilePolicy:
         """Decide.
 
         Args:
-            disk: how the disk of the file is.
-            file: what the server says of it.
+            disk: the state of the file's disk.
+            file: the state of the file.
             is_fenced: whether the fence is up.
             now: in s.
         """

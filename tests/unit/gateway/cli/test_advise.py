@@ -52,8 +52,8 @@ def test_another_lane_than_the_advice_ends_with_4(
     """Exit code 4 and a line that says which lane and why; 0 when it is the same."""
     ended = command.run("advise", "mine:function", "--sample", "s.jsonl", "--lane", lane)
     assert ended.code == code
-    assert "the lane            process, because it burns CPU" in ended.out
-    assert (f"advised against: {lane}; process, because it burns CPU" in ended.err) is bool(code)
+    assert "the lane            process, because it uses CPU" in ended.out
+    assert (f"advised against: {lane}; process, because it uses CPU" in ended.err) is bool(code)
 
 
 def test_without_a_lane_any_advice_is_fine(command: CommandLine, measured: Measured) -> None:
@@ -135,10 +135,10 @@ def test_a_rank_profile_tells_how_a_function_is_called(
     ("arguments", "reason"),
     [
         (("mine:function",), "--sample"),
-        (("mine", "--sample", "s.jsonl"), "'mine' is not written module:function"),
-        ((":f", "--sample", "s.jsonl"), "is not written module:function"),
+        (("mine", "--sample", "s.jsonl"), "'mine' is not of the form module:function"),
+        ((":f", "--sample", "s.jsonl"), "is not of the form module:function"),
         (("mine:f", "--sample", "s.jsonl", "--lane", "fibre"), "--lane"),
-        (("mine:f", "--sample", "s.jsonl", "--time", "long"), "no duration"),
+        (("mine:f", "--sample", "s.jsonl", "--time", "long"), "is not a duration"),
         (("mine:f", "--sample", "s.jsonl", "--documents", "0"), "--documents"),
     ],
 )

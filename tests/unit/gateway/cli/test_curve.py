@@ -71,7 +71,7 @@ def test_a_plain_terminal_gets_ascii() -> None:
 
 def test_before_the_first_query_it_says_so() -> None:
     """Nothing is drawn of a curve that knows nothing."""
-    assert draw(CoverageCurve()) == ["no query has been learnt from yet"]
+    assert draw(CoverageCurve()) == ["no query has been measured yet"]
 
 
 def test_where_more_time_gives_nothing_it_says_so() -> None:

@@ -166,7 +166,7 @@ def _never_whole_before(gateway: ScriptedGateway) -> None:
         (_open_breaker_costs_the_deadline, "the breakers are open, and it took 300 ms"),
         (_never_whole_again, "stays partial"),
         (_always_late, "missed their deadline"),
-        (_never_whole_before, "no answer was whole"),
+        (_never_whole_before, "no answer was complete"),
     ],
 )
 def test_a_step_that_does_not_show_its_claim_ends_it(

@@ -1,4 +1,4 @@
-"""Where the copies of shards lie, and how they are moved: real folders, no process."""
+"""Where the replicas of shards are, and how they are moved: real folders, no process."""
 
 import os
 from collections.abc import Mapping
@@ -13,10 +13,10 @@ from hedgerow.common.machine.store_file import read_stamp
 from hedgerow.gateway.local.placement import place
 from hedgerow.gateway.local.processes.child import try_lock
 from hedgerow.gateway.local.replica_folders import (
-    Copy,
     Move,
+    ReplicaFolder,
     carry_out,
-    find_copies,
+    find_replicas,
     home_of,
     num_replicas_of,
     num_shards_of,
@@ -38,11 +38,11 @@ def homes_of(data: Path, workers: int, replicas: int) -> dict[int, list[Path]]:
 
 
 def follow(copies: Mapping[Path, int], moves: list[Move]) -> dict[Path, int]:
-    """Which copy (by number) lies where after the moves; each goes to a place that is free."""
+    """Where each replica (by number) is after the moves; each target must be free."""
     lie = dict(copies)
     for move in moves:
         assert move.target not in lie
-        lie[move.target] = lie.pop(move.copy.folder)
+        lie[move.target] = lie.pop(move.replica.folder)
     return lie
 
 
@@ -54,7 +54,7 @@ def follow(copies: Mapping[Path, int], moves: list[Move]) -> dict[Path, int]:
 def test_the_best_copies_end_where_they_are_served(
     before: tuple[int, int], after: tuple[int, int], data: st.DataObject
 ) -> None:
-    """From any layout to any other no copy is lost, and no place has two; the best are kept."""
+    """From any layout to any other, no replica is lost or overwritten, and the best are kept."""
     (workers, replicas), (new_workers, new_replicas) = (
         (max(one), min(one)) for one in (before, after)
     )
@@ -65,7 +65,7 @@ def test_the_best_copies_end_where_they_are_served(
     ]
     values = data.draw(st.permutations(range(len(folders))))
     worth = {folder: value for (_, folder), value in zip(folders, values, strict=True)}
-    copies = [Copy(shard, folder, is_used=True) for shard, folder in folders]
+    copies = [ReplicaFolder(shard, folder, is_used=True) for shard, folder in folders]
     assert num_replicas_of(copies) == replicas
     assert num_shards_of(copies) == NUM_SHARDS
     homes = homes_of(DATA, new_workers, new_replicas)
@@ -83,7 +83,7 @@ def test_copies_that_are_served_already_stay() -> None:
     """The same numbers again move nothing."""
     homes = homes_of(DATA, 3, 2)
     copies = [
-        Copy(shard, home / "shards" / str(shard), is_used=True)
+        ReplicaFolder(shard, home / "shards" / str(shard), is_used=True)
         for shard, folders in homes.items()
         for home in folders
     ]
@@ -97,23 +97,23 @@ def make(folder: Path, content: str) -> None:
 
 
 def test_copies_are_found_moved_and_found_again(tmp_path: Path) -> None:
-    """A copy too many goes aside without being deleted, and is taken up again when it is wanted."""
+    """A surplus replica is moved aside, not deleted, and is used again when it is wanted."""
     for worker in (0, 1):
         make(tmp_path / "workers" / f"worker-{worker}" / "shards" / "0", f"of {worker}")
     one_home = {0: [tmp_path]}
 
     def moves_to(homes: dict[int, list[Path]]) -> list[Move]:
-        found = find_copies(tmp_path)
+        found = find_replicas(tmp_path)
         return plan_moves(found, homes, tmp_path / "unused", lambda one: ("1" in one.folder.name,))
 
-    assert num_shards_of(find_copies(tmp_path)) == 1
+    assert num_shards_of(find_replicas(tmp_path)) == 1
     moves = moves_to(one_home)
     assert [move.is_retired for move in moves] == [True, False]
     carry_out(moves, 0.0)
-    assert num_replicas_of(find_copies(tmp_path)) == 1
-    assert {one.is_used for one in find_copies(tmp_path)} == {True, False}
+    assert num_replicas_of(find_replicas(tmp_path)) == 1
+    assert {one.is_used for one in find_replicas(tmp_path)} == {True, False}
     carry_out(moves_to({0: [tmp_path / "workers" / f"worker-{n}" for n in (2, 3)]}), 0.0)
-    found = find_copies(tmp_path)
+    found = find_replicas(tmp_path)
     assert [one.is_used for one in found] == [True, True]
     assert {(one.folder / "content").read_text() for one in found} == {"of 0", "of 1"}
     assert moves_to({0: [tmp_path / "workers" / f"worker-{n}" for n in (2, 3)]}) == []
@@ -125,7 +125,9 @@ def test_a_copy_that_is_written_to_is_not_moved(tmp_path: Path) -> None:
     make(folder, "")
     lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT)
     assert try_lock(lock)
-    moves = [Move(Copy(0, folder, is_used=True), tmp_path / "elsewhere" / "0", is_retired=False)]
+    moves = [
+        Move(ReplicaFolder(0, folder, is_used=True), tmp_path / "elsewhere" / "0", is_retired=False)
+    ]
     with pytest.raises(ConfigurationError, match="shards/0: a worker of an earlier run"):
         carry_out(moves, 0.0)
     os.close(lock)

@@ -66,8 +66,8 @@ shards.service = { kind = "exponential", mean_ms = 2 }
     [
         ("title = ", "scenario", "not TOML"),
         (WELL.replace("queries = 10", "queries = 0"), "queries", "greater than 0"),
-        (WELL.replace("queries = 10", "querys = 10"), "querys", "no such member"),
-        (WELL.replace("count = 4", "count = 4\nreplikas = 2"), "replikas", "no such member"),
+        (WELL.replace("queries = 10", "querys = 10"), "querys", "not a known member"),
+        (WELL.replace("count = 4", "count = 4\nreplikas = 2"), "replikas", "not a known member"),
         (WELL.replace('title = "t"', ""), "title", "required"),
         (WELL.replace("[shards]", "[[shards]]"), "shards", "dictionary"),
         (WELL.replace("ms = 5", "ms = -5"), "shards.service.constant.ms", "greater than or equal"),
@@ -77,7 +77,7 @@ shards.service = { kind = "exponential", mean_ms = 2 }
         (WELL + "\n[[different]]\nreplica = 2\n", "scenario", "replica 2"),
         (WELL + 'queue = "tide"\n', "shards.queue", "shared"),
         (WELL.replace("replicas = 2", 'queue = "tied"'), "shards", "replicas = 2"),
-        (WELL + '\n[[runs]]\nname = "a"\n[[runs]]\nname = "a"\n', "runs", "name of its own"),
+        (WELL + '\n[[runs]]\nname = "a"\n[[runs]]\nname = "a"\n', "runs", "a different name"),
         ("runs = 3\n" + WELL, "runs", "array of tables"),
         (
             WELL + '\n[[published]]\nrun = "z"\nfigure = "took_ms.p99"\nvalue = 1\n',
@@ -172,7 +172,7 @@ def test_quantiles_are_met() -> None:
         ({"50": 1, "40": 2}, "must rise"),
         ({"50": 2, "90": 1}, "must not fall"),
         ({"50": 1, "100": 2}, "below 100"),
-        ({"fifty": 1, "90": 2}, "no percentile"),
+        ({"fifty": 1, "90": 2}, "not a percentile"),
     ],
 )
 def test_quantiles_that_make_no_sense_are_refused(ms: dict[str, float], reason: str) -> None:

@@ -24,14 +24,14 @@ class Bench:
         service = script.pop("service", Constant(kind="constant", ms=1000))
         self.script = Shards(count=1, service=service, **script)
         self.loop = VirtualLoop()
-        self.ledger = Totals()
+        self.totals = Totals()
         self.answered: list[tuple[Job, float]] = []
         rng = random.Random(seed)
         parts: tuple[Any, ...] = (
             0,
             self.script,
             self.loop,
-            self.ledger,
+            self.totals,
             service.sampler(rng),
             service.sampler(random.Random(seed + 1)),
             lambda job: self.answered.append((job, self.loop.time())),
@@ -103,7 +103,7 @@ def test_waits_in_a_shared_queue_are_erlangs(
     assert len(one.answered) == num_jobs
     mean_wait = math.fsum(job.started_at - job.queued_at for job, _ in one.answered) / num_jobs
     assert mean_wait == pytest.approx(erlang_wait(servers, load, 1.0), rel=0.08)
-    assert one.ledger.busy_s / (when * servers) == pytest.approx(load, rel=0.02)
+    assert one.totals.busy_s / (when * servers) == pytest.approx(load, rel=0.02)
 
 
 def test_waits_in_separate_queues_are_those_of_single_servers(bench: Any) -> None:
@@ -158,8 +158,8 @@ def test_expired_requests_are_dropped_unworked(bench: Any) -> None:
     one.push()
     assert one.run(10) == [1, 2.25]
     assert late.stage is Stage.DROPPED
-    assert (one.ledger.expired_unstarted, one.ledger.stopped) == (1, 1)
-    assert cut.worked_s == one.ledger.abandoned_s == pytest.approx(0.25)
+    assert (one.totals.expired_unstarted, one.totals.stopped) == (1, 1)
+    assert cut.worked_s == one.totals.abandoned_s == pytest.approx(0.25)
 
 
 def goodput(one: Bench, load: float, deadline_s: float) -> float:
@@ -196,7 +196,7 @@ def test_the_order_turns_after_an_interval_and_the_expired_are_dropped(bench: An
     assert one.run(4.5) == [1, 2, 3, 4]
     assert one.run(10) == [1, 2, 3, 4, 5, 6, 7]
     assert [job for job, _ in one.answered[4:]] == last[::-1]
-    assert one.ledger.expired_unstarted == 6
+    assert one.totals.expired_unstarted == 6
     assert not one.shard.queues[0].jobs
 
 
@@ -211,7 +211,7 @@ def test_a_server_that_is_behind_drops_the_expired_and_keeps_the_rest_in_order(b
     oldest = [one.push() for _ in range(4)]
     one.run(1.5)
     assert list(one.shard.queues[0].jobs) == oldest[:3]  # the fourth runs
-    assert one.ledger.expired_unstarted == 2
+    assert one.totals.expired_unstarted == 2
     one.run(2.5)
     assert list(one.shard.queues[0].jobs) == oldest[:2]
     assert order.num_drops == 1  # what it found had not expired
@@ -223,7 +223,7 @@ def test_work_that_cannot_be_stopped_runs_on(bench: Any) -> None:
     one.push(expires_at=0.5)
     one.push()
     assert one.run(10) == [2]
-    assert one.ledger.abandoned_s == pytest.approx(1)
+    assert one.totals.abandoned_s == pytest.approx(1)
 
 
 def test_a_pause_puts_off_what_runs(bench: Any) -> None:
@@ -267,7 +267,7 @@ def test_a_crash_loses_what_was_started_and_not_what_waits(bench: Any) -> None:
     one.do_at(0.5, one.shard.servers[0].crash)
     one.do_at(3, one.shard.servers[0].restart)
     assert one.run(10) == [4]
-    assert (one.ledger.lost, one.ledger.abandoned_s) == (1, pytest.approx(0.5))
+    assert (one.totals.lost, one.totals.abandoned_s) == (1, pytest.approx(0.5))
 
 
 def test_a_crashed_idle_server_is_handed_nothing(bench: Any) -> None:
@@ -285,7 +285,7 @@ def test_slow_downs_multiply_and_end(bench: Any) -> None:
     one.shard.slow(2)
     one.shard.slow(3)
     one.push()
-    one.do_at(6, lambda: [one.shard.slow_no_more(2), one.shard.slow_no_more(3)])
+    one.do_at(6, lambda: [one.shard.end_slowdown(2), one.shard.end_slowdown(3)])
     one.push_at(6.5)
     assert one.run(10) == [6, 7.5]
 
@@ -300,7 +300,7 @@ def test_a_copy_is_taken_by_another_replica(bench: Any) -> None:
     one.do_at(0.9, lambda: copies.append(one.shard.push_copy(first)))
     one.run(10)
     assert copies[0].server is one.shard.servers[1]
-    assert (copies[0].started_at, one.ledger.copies) == (1, 1)
+    assert (copies[0].started_at, one.totals.copies) == (1, 1)
 
 
 def test_a_server_passes_on_the_copy_of_its_own_work(bench: Any) -> None:
@@ -324,5 +324,5 @@ def test_cancelled_copies_are_taken_back_or_stopped(bench: Any) -> None:
     one.do_at(0.25, lambda: one.shard.cancel(queued, 0.05))
     one.do_at(0.5, lambda: one.shard.cancel(running, 0.05))
     assert one.run(10) == [pytest.approx(1.55)]
-    assert (one.ledger.cancelled_unstarted, one.ledger.stopped) == (1, 1)
-    assert one.ledger.abandoned_s == pytest.approx(0.55)
+    assert (one.totals.cancelled_unstarted, one.totals.stopped) == (1, 1)
+    assert one.totals.abandoned_s == pytest.approx(0.55)

@@ -55,11 +55,11 @@ class Desk:
 
     def __init__(self) -> None:
         self.loop = VirtualLoop()
-        self.ledger = Totals()
+        self.totals = Totals()
         run = parse("x", ONE_SHARD).runs[0]
-        self.transport = ScriptedTransport(run, self.loop, self.ledger, random.Random)
+        self.transport = ScriptedTransport(run, self.loop, self.totals, random.Random)
         self.transport.shards = make_shards(
-            run, self.loop, self.ledger, self.transport, random.Random
+            run, self.loop, self.totals, self.transport, random.Random
         )
         self.sinks: dict[int, Sink] = {}
         self.answers: list[bool] = []
@@ -107,7 +107,7 @@ def test_requests_replies_and_cancellations_take_their_way() -> None:
         None,
         20.75,
     ]
-    assert desk.ledger.cancelled_unstarted == 1
+    assert desk.totals.cancelled_unstarted == 1
     desk.loop.close()
 
 
@@ -119,7 +119,7 @@ def test_what_was_cancelled_on_its_way_is_not_queued() -> None:
     desk.transport.release(1)
     desk.transport.cancel(1, (0,), 10**9)
     desk.pass_time(100)
-    assert desk.ledger.busy_s == 0
+    assert desk.totals.busy_s == 0
     assert desk.sinks[1].replies == []
     desk.loop.close()
 
@@ -135,8 +135,8 @@ def test_a_hedge_is_answered_by_the_other_replica() -> None:
     replies = desk.sinks[1].replies
     assert [(at, is_hedge) for at, _, is_hedge in replies] == [(10.75, False), (15.75, True)]
     assert len({worker for _, worker, _ in replies}) == 2
-    assert (desk.ledger.copies, desk.ledger.copies_started) == (1, 1)
-    assert desk.ledger.abandoned_s == 10
+    assert (desk.totals.copies, desk.totals.copies_started) == (1, 1)
+    assert desk.totals.abandoned_s == 10
     assert list(desk.transport.reply_s) == [10.75]
     desk.loop.close()
 
@@ -153,7 +153,7 @@ def test_a_second_copy_is_withdrawn_unless_it_has_started() -> None:
         desk.withdraw(1)
         desk.pass_time(100)
     assert (busy.answers, free.answers) == ([True], [False])
-    assert (busy.ledger.copies_started, free.ledger.copies_started) == (0, 1)
+    assert (busy.totals.copies_started, free.totals.copies_started) == (0, 1)
     for desk in (busy, free):
         desk.loop.close()
 
@@ -167,5 +167,5 @@ def test_replies_to_a_query_that_was_released_are_late() -> None:
     desk.pass_time(100)
     assert desk.sinks[1].replies == []
     assert desk.transport.num_late == 1
-    assert desk.ledger.abandoned_s == 10
+    assert desk.totals.abandoned_s == 10
     desk.loop.close()

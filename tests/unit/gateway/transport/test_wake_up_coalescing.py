@@ -15,11 +15,11 @@ from hedgerow.common.redis.client import RedisClient
 from hedgerow.common.settings.settings import Settings
 from hedgerow.gateway import gateway as service
 from hedgerow.gateway.cli import serve
-from hedgerow.gateway.transport.wake_up_coalescing import MANY, LullSelector, lull_for
+from hedgerow.gateway.transport.wake_up_coalescing import MANY, CoalescingSelector, lull_for
 
 
 @pytest.mark.parametrize(
-    ("num_in_flight", "duration_ms", "lull_ms"),
+    ("num_in_flight", "duration_ms", "sleep_ms"),
     [
         (0, 13.0, 0.0),
         (1, 13.0, 0.0),
@@ -32,28 +32,28 @@ from hedgerow.gateway.transport.wake_up_coalescing import MANY, LullSelector, lu
         (500, 300.0, 1.0),
     ],
 )
-def test_a_lull_is_a_share_of_what_many_slow_queries_take(
-    num_in_flight: int, duration_ms: float, lull_ms: float
+def test_the_sleep_is_a_share_of_what_many_slow_queries_take(
+    num_in_flight: int, duration_ms: float, sleep_ms: float
 ) -> None:
     """With few in flight there is none, nor with fast ones; and it is never long."""
     found_ms = lull_for(num_in_flight, duration_ms / 1000) * 1000
-    assert found_ms == pytest.approx(lull_ms)
+    assert found_ms == pytest.approx(sleep_ms)
 
 
 class Idle:
     """A selector with one socket, that keeps how long it has slept."""
 
-    def __init__(self, lull_s: float) -> None:
+    def __init__(self, sleep_s: float) -> None:
         self.slept: list[float] = []
-        self.selector = LullSelector(self._sleep)
-        self.selector.lull_s = lambda: lull_s
+        self.selector = CoalescingSelector(self._sleep)
+        self.selector.sleep_s = lambda: sleep_s
         self.ours, self._theirs = socket.socketpair()
         self.selector.register(self.ours, selectors.EVENT_READ)
-        self.arrives_in_lull = False
+        self.arrives_in_sleep = False
 
     def _sleep(self, duration_s: float) -> None:
         self.slept.append(duration_s)
-        if self.arrives_in_lull:
+        if self.arrives_in_sleep:
             self.arrive()
 
     def arrive(self) -> None:
@@ -69,16 +69,16 @@ class Idle:
 
 @pytest.fixture
 def idle() -> Iterator[Idle]:
-    """A selector that keeps lulls of 20 ms."""
+    """A selector that sleeps for 20 ms."""
     idle = Idle(0.02)
     yield idle
     idle.close()
 
 
 @pytest.mark.parametrize("timeout", [None, 5.0])
-def test_what_arrives_in_a_lull_is_found_after_it(idle: Idle, timeout: float | None) -> None:
+def test_what_arrives_in_a_sleep_is_found_after_it(idle: Idle, timeout: float | None) -> None:
     """A selector that would wait sleeps first, once."""
-    idle.arrives_in_lull = True
+    idle.arrives_in_sleep = True
     assert [key.fileobj for key, _ in idle.selector.select(timeout)] == [idle.ours]
     assert idle.slept == [0.02]
 
@@ -92,8 +92,8 @@ def test_a_loop_that_has_something_to_do_does_not_sleep(idle: Idle) -> None:
     assert idle.slept == []
 
 
-def test_a_timer_is_not_late_for_a_lull(idle: Idle, monkeypatch: pytest.MonkeyPatch) -> None:
-    """When it is due sooner, there is no lull; when later, the lull counts as waited."""
+def test_a_timer_is_not_late_for_a_sleep(idle: Idle, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If it is due sooner, there is no sleep; if later, the sleep counts as waited."""
     waits: list[float | None] = []
 
     def select(_self: object, timeout: float | None = None) -> list[Any]:
@@ -112,14 +112,14 @@ def test_there_is_none_before_somebody_asks_for_it() -> None:
     idle = Idle(0.0)
     try:
         assert idle.selector.select(0.001) == []
-        assert LullSelector().lull_s() == 0
+        assert CoalescingSelector().sleep_s() == 0
         assert idle.slept == []
     finally:
         idle.close()
 
 
 async def test_a_gateway_goes_by_the_queries_that_it_has_let_in() -> None:
-    """It has lulls while many are in flight, of a share of what the last ones took."""
+    """It sleeps while many are in flight, for a share of what the last ones took."""
     gateway = service.Gateway(Settings(), Mock(spec=RedisClient), 1)
     admission = gateway._guards.shared.admission
     permits = [admission.admit("interactive", 60.0, 0.0, [True], [1], 0.0) for _ in range(2 * MANY)]

@@ -1,7 +1,7 @@
-"""The other side of a runner: starts it, gives it orders with a time limit, and ends it for sure.
+"""Controls a runner: starts it, gives it orders with a time limit, and reliably ends it.
 
-Whatever the user's function does, this process is not in it: it only waits on a pipe. A runner has
-a session of its own, which is killed as a whole; should we be killed ourselves, the tether ends the
+The user's function cannot harm this process, which only waits on a pipe. A runner has its own
+session, which is killed as a whole; if this process is killed, the parent-death guard ends the
 runner.
 """
 
@@ -18,10 +18,10 @@ from types import TracebackType
 from typing import Any, Final, NoReturn, Self
 
 from hedgerow.common.errors import BadRequestError
-from hedgerow.gateway.local.processes import parent_death_guard as tether
+from hedgerow.gateway.local.processes import parent_death_guard
 from hedgerow.gateway.local.processes.child import ending
 
-# With our own import path, so that a folder of the user's by one of our names is not in the way.
+# With our own import path, so that a user's folder of the same name does not shadow our package.
 _BOOTSTRAP: Final = (
     "import sys,json;sys.path[:]=json.loads(sys.argv.pop());"
     "from hedgerow.gateway.advise.runner import main;main()"
@@ -31,12 +31,12 @@ _READ_BYTES: Final = 1 << 16
 
 
 class RunnerLostError(Exception):
-    """The runner died or hung, and is gone.
+    """The runner died or hung, and has been ended.
 
     Attributes:
         how: "died" or "hung".
-        what: how it ended, or for how long it ran.
-        sample: the sample that was under way, when that is known.
+        what: how it ended, or how long it ran.
+        sample: the current sample, if known.
     """
 
     def __init__(self, how: str, what: str, sample: str | None) -> None:
@@ -47,16 +47,16 @@ class RunnerLostError(Exception):
 
 
 class Runner:
-    """A process that runs the user's function; a context, at whose end it is gone."""
+    """A process that runs the user's function; a context manager that ends it."""
 
     def __init__(self, import_path: tuple[str, ...], environment: Mapping[str, str]) -> None:
         """Start it.
 
         Args:
-            import_path: folders in which the user's modules are looked for first.
-            environment: variables beside ours.
+            import_path: folders that are searched first for the user's modules.
+            environment: variables in addition to ours.
         """
-        path = [*import_path, *(one for one in sys.path if one not in import_path)]
+        path = [*import_path, *(folder for folder in sys.path if folder not in import_path)]
         with contextlib.ExitStack() as passed, contextlib.ExitStack() as kept:
             ends = [os.pipe() for _ in range(3)]
             (orders_read, orders_write), (answers_read, answers_write), (tie_read, tie_write) = ends
@@ -69,7 +69,7 @@ class Runner:
                     sys.executable,
                     "-I",
                     "-S",
-                    str(tether.__file__),
+                    str(parent_death_guard.__file__),
                     str(os.getpid()),
                     str(tie_read),
                     sys.executable,
@@ -108,7 +108,7 @@ class Runner:
         """Send an order; each has one answer.
 
         Raises:
-            RunnerLostError: it is gone.
+            RunnerLostError: it has ended.
         """
         try:
             os.write(self._orders, json.dumps({"do": do, **order}).encode() + b"\n")
@@ -122,8 +122,8 @@ class Runner:
             limit_s: longest wait for the next line, in s.
 
         Raises:
-            BadRequestError: the input is at fault.
-            RunnerLostError: it died, or took longer; it is gone.
+            BadRequestError: the input is invalid.
+            RunnerLostError: it died or took longer, and has been ended.
         """
         sample: str | None = None
         while True:
@@ -143,11 +143,11 @@ class Runner:
         return self.answer(limit_s)
 
     def close(self) -> None:
-        """Kill it and all that it started in its session, and wait for its end."""
+        """Kill it and every process of its session, and wait for its end."""
         if self._is_closed:
             return
         self._is_closed = True
-        # Its group outlives it for as long as anything that it started does.
+        # Its process group exists for as long as a process that it started lives.
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
@@ -161,7 +161,7 @@ class Runner:
                 if not more:
                     self._lose("died", self._ending(), sample)
                 self._received += more
-            # A process that the function forked may hold the pipe open.
+            # A process that the function has forked may keep the pipe open.
             elif self._process.poll() is not None:
                 self._lose("died", self._ending(), sample)
             elif time.monotonic() >= gives_up_at:
@@ -170,7 +170,7 @@ class Runner:
         return line
 
     def _ending(self) -> str:
-        # It has hung up, so that its end is near; one that only closed the pipe is helped.
+        # It has closed the pipe, so it is about to end; otherwise it is killed.
         with contextlib.suppress(subprocess.TimeoutExpired):
             return ending(self._process.wait(2.0))
         return "closed a descriptor that it did not open"
