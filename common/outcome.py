@@ -11,5 +11,4 @@ class Outcome(StrEnum):
     FAILED = "failed"
     UNAVAILABLE = "unavailable"  # no live worker, or Redis did not take the request
     BREAKER_OPEN = "breaker_open"
-    SHED = "shed"
     CANCELLED = "cancelled"  # the answer was complete enough without it

@@ -18,7 +18,6 @@ _STYLES: Final = {
     "ok": "green",
     "cancelled": "dim",
     "breaker_open": "yellow",
-    "shed": "yellow",
     "closed": "green",
     "half_open": "yellow",
     "open": "red",

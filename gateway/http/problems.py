@@ -57,7 +57,7 @@ TITLES: Final = {
     "overloaded": "More is asked than can be answered in time",
     "internal": "The gateway failed",
 }
-_NOT_ASKED: Final = {Outcome.UNAVAILABLE, Outcome.BREAKER_OPEN, Outcome.SHED}
+_NOT_ASKED: Final = {Outcome.UNAVAILABLE, Outcome.BREAKER_OPEN}
 _SLUG_OF_STATUS: Final = {
     400: "bad-request",
     401: "unauthorized",

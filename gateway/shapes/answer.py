@@ -62,7 +62,6 @@ class Shards(msgspec.Struct, frozen=True, gc=False):
     failed: int
     unavailable: int
     breaker_open: int
-    shed: int
     cancelled: int
     detail: Annotated[list[ShardDetail], doc("Shards that are not ok; with `explain`, all shards.")]
 

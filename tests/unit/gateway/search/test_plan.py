@@ -114,9 +114,7 @@ def test_only_the_sick_shard_opens() -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    "outcome", [Outcome.UNAVAILABLE, Outcome.SHED, Outcome.CANCELLED, Outcome.BREAKER_OPEN]
-)
+@pytest.mark.parametrize("outcome", [Outcome.UNAVAILABLE, Outcome.CANCELLED, Outcome.BREAKER_OPEN])
 def test_what_is_no_fault_of_the_shard_is_ignored(outcome: Outcome) -> None:
     """A part that the shard never answered for a reason of the gateway's own opens nothing."""
     breakers = make_breakers(consecutive_failures=1)

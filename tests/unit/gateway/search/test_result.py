@@ -21,7 +21,7 @@ ANSWER = (
     '"coverage":{"fraction":0.875,"documents":19600,"documents_total":22400,"is_full":false,'
     '"degraded":{"timed_out":1}},'
     '"shards":{"total":8,"ok":7,"timed_out":1,"failed":0,"unavailable":0,"breaker_open":0,'
-    '"shed":0,"cancelled":0,"detail":[{"shard":5,"outcome":"timed_out","reason":"no reply",'
+    '"cancelled":0,"detail":[{"shard":5,"outcome":"timed_out","reason":"no reply",'
     '"worker":"","lane":"","queue_us":0,"lane_us":0,"work_us":0,"took_us":300120,'
     '"breaker":"closed","hedged_us":0,"is_hedge":false}]},'
     '"fetch":{"fetched":1,"missing":1,"left_out":0,"problems":[{"shard":1,"reason":"late"}]},'
@@ -48,10 +48,10 @@ def test_the_answer_is_written_out_to_the_byte() -> None:
 
 def test_outcomes_that_did_not_happen_are_named() -> None:
     """Each outcome has its count in the order of the enum, 0 where the result lacks it."""
-    shards = make_result(outcomes={Outcome.SHED: 2, Outcome.OK: 1}).to_json()["shards"]
+    shards = make_result(outcomes={Outcome.FAILED: 2, Outcome.OK: 1}).to_json()["shards"]
     assert list(shards.items())[:-1] == [
         ("total", 3),
-        *((outcome.value, {"ok": 1, "shed": 2}.get(outcome.value, 0)) for outcome in Outcome),
+        *((outcome.value, {"ok": 1, "failed": 2}.get(outcome.value, 0)) for outcome in Outcome),
     ]
 
 
