@@ -3,7 +3,7 @@
 The hot path uses this thin `asyncio.Protocol`, everything else `common.redis.client` with redis-py
 (docs/decisions/redis-connection.md has the reasons and the figures). Commands that are sent in the
 same turn of the loop leave in one write. Replies come in the order of their commands, and each is
-given to its command's callback even when nobody waits for it any more, so that an abandoned call
+given to its command's callback even if its caller has left, so that an abandoned call
 never leaves the connection one reply behind. No command is ever sent twice by this module.
 """
 

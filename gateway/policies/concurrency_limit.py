@@ -97,7 +97,7 @@ class Tally:
 
     @property
     def is_congested(self) -> bool:
-        """Whether so many were late that more than one or two shards must be behind."""
+        """Whether enough were late that more than one or two shards must be behind."""
         return self.num_parts >= MIN_PARTS and self.num_late > LATE_SHARE * self.num_parts
 
     @property

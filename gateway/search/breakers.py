@@ -20,7 +20,7 @@ QUERY_FAULT_CODES = frozenset(
     {QuarantinedError.code, RankingError.code, BadQueryError.code, ProfileBusyError.code}
 )
 
-# The last 64 samples are kept of each shard; under load so many come within some milliseconds, and
+# The last 64 samples are kept of each shard; under load as many come within some milliseconds, and
 # more of them say no more.
 SAMPLE_INTERVAL_S = 0.001
 
@@ -31,9 +31,9 @@ _HEARD_S = 1.0
 # So is one that gave less than this, in s: a shard that answers most queries in 2 ms is not to
 # blame for one that takes it ten times as long.
 _TIGHT_S = 0.05
-# In an overload a worker waits for its cores, too. One that replies to nothing for so long hangs.
+# In an overload a worker waits for its cores, too. One that replies to nothing for this time hangs.
 CROWDED_SILENCE_S = 1.0
-# For so long after a refusal: callers that wait as they were asked to come back after a second.
+# Time after a refusal: callers that wait as they were asked to come back after a second.
 CROWDED_S = 2.0
 
 _SUCCESS = CallOutcome.SUCCESS
@@ -76,7 +76,7 @@ class Breakers:
     Overload is for admission control to mend, which lets in less. Breakers make it worse: if most
     shards are behind, most open at once, and what is let in is answered by the few that are left.
     So where a query misses many shards that have replied to other queries meanwhile, those are not
-    to blame. One that hangs replies to nobody, and one that is slow by itself is not many. While
+    to blame. One that hangs replies to nothing, and one that is slow by itself is not many. While
     admission control refuses queries for its limit, a single one is not to blame either, if it has
     replied within `CROWDED_SILENCE_S`: the shards of one worker fall behind before those of the
     others do, and of the queries that wait for them, enough to open a breaker end in the same
@@ -84,7 +84,7 @@ class Breakers:
 
     Attributes:
         shards: all of them, ascending.
-        latency: how long shards need, learnt from what `finish` is told.
+        latency: how long shards need, learnt from the calls of `finish`.
     """
 
     __slots__ = (
@@ -115,7 +115,7 @@ class Breakers:
             settings: the same for every shard.
             rng: uniform over [0, 1), for the jitter of waits.
             on_transition: told the shard and the change of state, after each.
-            replied_at: for each shard, when it last replied to anything, as somebody else keeps it
+            replied_at: for each shard, when it last replied to anything; kept by the caller
                 up to date; with None no time-out is taken for overload.
             heavy: the heavy queries, for which timeouts are excused.
             pressure: when admission control last refused a query for its limit.

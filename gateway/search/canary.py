@@ -1,7 +1,7 @@
 """Tries a query that no scorer is known to have survived on one shard, before all are asked.
 
 For rank profiles with `canary`. Without it, a query that kills whatever scorer runs it kills one on
-every shard at its first asking: nobody can tell before they are dead.
+every shard the first time it is asked: nothing shows it before they are dead.
 """
 
 import asyncio
@@ -90,7 +90,7 @@ class Canary:
         return None
 
     def end_turn(self, fingerprint: bytes, reason: str) -> None:
-        """A trial is over; `reason` says why nobody else should ask either, if so."""
+        """A trial is over; `reason` says why no other shard should be asked, if so."""
         self._tried.pop(fingerprint).set_result(reason)
 
 

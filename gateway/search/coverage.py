@@ -47,7 +47,7 @@ def measure_coverage(
     """Add up what was searched and what there is.
 
     A shard of which nothing is known is taken to be as large as the others are on average, since
-    documents are spread by hash: a shard that nobody has heard of must not look like full coverage.
+    documents are spread by hash: a shard that has never reported must not look like full coverage.
 
     Args:
         outcomes: of each shard.

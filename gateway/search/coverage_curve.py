@@ -2,15 +2,15 @@
 
 A query that ends without some of its shards says only that these take longer than it waited. So
 each part of a query, weighted by its share of the documents, is known in one of three ways: its
-reply came after so long, in time or late; it was cut off after so long; or it never comes,
+reply came after a time, in time or late; it was cut off after a time; or it never comes,
 however long one waits (no live worker, a failure). The curve is the product-limit estimate over
 them (Kaplan and Meier, JASA 53, 1958; see gateway/policies/quantiles.py): queries with long
 deadlines tell about times that those with short ones did not wait for. The past fades by half in
 each half-life.
 
 Whose late reply it is. Recent queries that ended incomplete are remembered in `LateReplies`, with
-the documents of each shard that is missing. The transport knows the query of a reply which nobody
-waits for, and says so (`on_late`). A query is forgotten when all of it has come, when no worker can
+the documents of each shard that is missing. The transport knows the query of a late reply
+and reports it (`on_late`). A query is forgotten when all of it has come, when no worker can
 be at it any more, or when too many are remembered; what is missing then is cut off. Queries may be
 sampled (gateway/search/sampling.py), as whole queries.
 """
@@ -31,7 +31,7 @@ _OFFSET: Final = 1 - log(_FIRST_S) * _SCALE
 _NUM_BUCKETS: Final = math.ceil(log(_LAST_S / _FIRST_S) * _SCALE) + 2
 _LAST: Final = _NUM_BUCKETS - 1
 _FADE_EVERY: Final = 1 / 32  # of a half-life
-# The curve ends where fewer than so many of those that were not yet answered were still waited for.
+# The curve ends where fewer than this many of the unanswered parts were still waited for.
 _LEAST_WAITED_FOR: Final = 0.05
 
 
@@ -216,7 +216,7 @@ class LateReplies:
             self._forget(self._incomplete.pop(oldest), now, now)
 
     def on_late(self, query_id: int, shard: int, now: float, *, is_ok: bool = True) -> None:
-        """A reply has come that nobody waits for.
+        """A reply has come that no caller waits for.
 
         Args:
             query_id: the query that it answers.
@@ -234,7 +234,7 @@ class LateReplies:
             query.curve.cut(needed_s, share, now)
 
     def on_failed(self, query_id: int, shard: int, now: float) -> None:
-        """A reply that nobody waits for says that the shard has failed: no time would do."""
+        """A reply that no caller waits for says that the shard has failed: no time would do."""
         if (part := self._take(query_id, shard)) is not None:
             query, share = part
             query.curve.never(share, now)
@@ -274,6 +274,6 @@ class LateReplies:
 def _bucket(duration_s: float) -> int:
     if duration_s <= _FIRST_S:
         return 0
-    # Rounded up: whoever is in a bucket has come by its bound.
+    # Rounded up: each reply in a bucket has come by the bucket's bound.
     bucket = int(log(duration_s) * _SCALE + _OFFSET)
     return bucket if bucket < _LAST else _LAST  # noqa: FURB136 - min() costs as much as the rest

@@ -4,7 +4,7 @@ from typing import Any, Final, NamedTuple
 
 from hedgerow.gateway.search.coverage_curve import CoverageCurve
 
-# A longer deadline is only spoken of up to so many times the one asked about: late replies tell
+# Longer deadlines are reported up to this multiple of the one asked about: late replies tell
 # about a quarter more, and what comes from patient queries beyond is of no use to hasty ones.
 FARTHEST: Final = 1.5
 # Coverage is shown in tenths of a percent: what is nearer to the best than half of one is the best.

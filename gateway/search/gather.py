@@ -120,11 +120,11 @@ class Gather:
         self._look_at, self._look = at, look
 
     def stop_when(self, until: Callable[[], float]) -> None:
-        """Wait until the instant that `until` tells, asked anew after each shard that is ok."""
+        """Wait until the instant that `until` returns, called after each shard that is ok."""
         self._until = until
 
     def hedge(self, shard: int, after_s: float, on_end: OnHedgeEnd) -> None:
-        """A second copy was sent, `after_s` after the first; `on_end` is told what came of both."""
+        """A second copy was sent, `after_s` after the first; `on_end` gets the result of both."""
         self.hedged[shard] = after_s
         self._on_hedge_ends[shard] = on_end
 
@@ -139,7 +139,7 @@ class Gather:
         self.results[shard] = part
 
     def cancelled(self) -> list[int]:
-        """Shards that nobody has waited for to their end."""
+        """Shards whose parts were not waited for to their end."""
         if self.num_ok == len(self.results):
             return []
         return [shard for shard, part in self.results.items() if part.outcome is Outcome.CANCELLED]
@@ -147,7 +147,7 @@ class Gather:
     def end(
         self, outcome: Outcome, reason: str, code: str = "", shards: Iterable[int] | None = None
     ) -> None:
-        """Nobody waits any more for `shards`, or for any: what is open of them ends so."""
+        """End the open parts of `shards`, or of all: no caller waits for them any more."""
         if self.num_open:
             for shard in sorted(self.open if shards is None else self.open.intersection(shards)):
                 self._end(shard, outcome, reason, code)
@@ -188,7 +188,7 @@ class Gather:
         for shard in sorted(self.open):
             if any(shard in backlogs for backlogs in self._sent):
                 self._end(shard, Outcome.TIMED_OUT, "no reply by the deadline")
-            elif waited_s < ROUND_TRIP_S:  # nobody is to blame but the deadline
+            elif waited_s < ROUND_TRIP_S:  # only the deadline is to blame
                 self._end(shard, Outcome.TIMED_OUT, "the deadline left no time", NO_TIME)
             else:  # the server hangs: the shard has not even been asked
                 self._end(shard, Outcome.UNAVAILABLE, "Redis did not take the request in time")

@@ -6,7 +6,7 @@ from hedgerow.common.query.cost import Cost
 from hedgerow.gateway.policies.shard_result import ShardResult
 
 # A shard that is busy still replies, to what was before and after a heavy query. One that has
-# replied to nothing for so long may be hung, whatever it was sent.
+# replied to nothing for this time may hang, whatever it was sent.
 LONGEST_SILENCE_S = 5.0
 _MANY_DOCUMENTS = 10_000_000
 

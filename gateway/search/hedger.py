@@ -30,7 +30,7 @@ from hedgerow.gateway.policies.shard_result import NO_TIME, ShardResult
 from hedgerow.gateway.search.gather import Gather
 from hedgerow.gateway.transport.protocol import Transport
 
-# So long between looks at a query: shards become due one by one, and each look costs.
+# Time between looks at a query: shards become due one by one, and each look costs CPU.
 QUANTUM_S = 0.001
 
 
@@ -174,7 +174,7 @@ class Hedger:
             schedule.on_queued(shard, now)
         elif schedule.allow(shard, self._replicas, now):
             self._send(watch, shard, now)
-        self._look_later(watch, schedule.next_look(shard))  # whoever has it now may die too
+        self._look_later(watch, schedule.next_look(shard))  # the worker that has it now may die too
 
     def _send(self, watch: _Watch, shard: int, now: float) -> None:
         query = watch.query
@@ -188,7 +188,7 @@ class Hedger:
         query.gather.hedge(shard, now - query.started, partial(self._on_end, query, message))
 
     def _on_end(self, query: Watched, message: bytes, shard: int, part: ShardResult) -> None:
-        """One copy has won, or nobody waits for either."""
+        """One copy has won, or no caller waits for either."""
         if part.reply is not None and part.reply.is_hedge:
             self.counts = self.counts.plus_end(HedgeEnd.WON)
             self._cancel(query, shard)

@@ -1,7 +1,7 @@
 """Late replies: which queries let their shards run on, and what the curves learn from them.
 
 A query that is learnt from may let its requests expire a while after its deadline, so that workers
-answer late instead of not at all. Nobody waits for these replies: the answer leaves by the
+answer late instead of not at all. No caller waits for these replies: the answer leaves by the
 deadline, and breakers and hedging see a shard that has timed out. They only tell the curves of
 coverage how much longer it would have taken.
 
@@ -94,7 +94,7 @@ class CoverageCurves:
         )
 
     def on_late(self, reply: Reply) -> None:
-        """A reply has come that nobody waits for."""
+        """A reply has come that no caller waits for."""
         now = self._loop.time()
         if reply.status == _STATUS_FAILED:
             self._late.on_failed(reply.query_id, reply.shard, now)

@@ -40,7 +40,7 @@ def make_plan(live: Sequence[bool], breakers: Breakers, now: float) -> Plan:
     permits: list[Permit] = []
     not_asked: dict[int, tuple[Outcome, str]] = {}
     for shard, breaker in enumerate(breakers):
-        # A shard without a worker is told first: its breaker has no probe to waste.
+        # A shard without a worker comes first: its breaker must not waste a probe.
         if not live[shard]:
             not_asked[shard] = _UNAVAILABLE
         elif (permit := breaker.allow(now)) is None:

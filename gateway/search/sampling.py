@@ -17,7 +17,7 @@ class Sampler:
         """Take about `target_per_s` queries a second.
 
         Args:
-            target_per_s: below so many a second, all are taken.
+            target_per_s: below this rate, all are taken; per second.
             rng: uniform over [0, 1).
         """
         self._target = target_per_s

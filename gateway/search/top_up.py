@@ -2,8 +2,8 @@
 
 Each hit costs CPU in the scorer that names it, in the worker and in the merge. If each of eight
 shards were asked for all k winners, they would send eight times as many hits as the answer has. Ids
-are spread by a hash, so a shard has a binomial number of the winners; it is asked for so many that
-it rarely has more.
+are spread by a hash, so a shard has a binomial number of the winners; it is asked for enough hits
+that it rarely has more.
 
 The answer is the same as if each had been asked for k. A shard's hits come in the order of the
 merge: if its last one is no winner, none after it is. If its last one is a winner and more

@@ -1,7 +1,7 @@
 """Coalesces wake-ups of the event loop while many queries are in flight.
 
 If a gateway is woken for each request and each reply, waking costs more than the work: at 2,400
-queries a second it uses 155 µs of CPU per query, but 60 if so many arrive together that it is never
+queries a second it uses 155 µs of CPU per query, but 60 if enough arrive together that it is never
 idle. So while many queries are in flight, an idle loop first sleeps for a small share of the time
 that they take, as network cards moderate their interrupts and drivers adapt that to the load
 (https://docs.kernel.org/networking/net_dim.html). Everything that has arrived by then is handled in

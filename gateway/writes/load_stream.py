@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Final
 
-PAUSE_S: Final = 0.05  # a stream that gives nothing for so long has its documents logged
+PAUSE_S: Final = 0.05  # after a pause of this length in a stream, its documents are logged
 
 
 async def with_pauses(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes | None]:

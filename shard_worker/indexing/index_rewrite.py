@@ -1,4 +1,4 @@
-"""Writes a shard's text index anew in as few segments as memory allows, while the old is searched.
+"""Rewrites a shard's text index in as few segments as memory allows, while the old is searched.
 
 An index grows by a segment a commit, and tantivy joins them only when eight of about the same size
 have come together, so that a large one ends with a dozen, and a search looks into each. Of a
@@ -6,7 +6,7 @@ million documents in one segment a search takes 0.6 of the time that it takes in
 279 µs; of 300,000, 83 against 128 µs in 8). tantivy's Python interface cannot ask for a merge, so
 the documents are taken from the store again.
 
-All of it is one commit: whoever reads sees the old index until then, and a kill leaves that one.
+All of it is one commit: readers see the old index until then, and a kill leaves that one.
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,7 +21,7 @@ STEP_DOCUMENTS: Final = 2000  # some 50 ms; between two steps the indexer does w
 
 
 class IndexRewrite:
-    """One index that is being written anew; until it is done nobody else may write to it."""
+    """One index that is being rewritten; until then, nothing else may write to it."""
 
     def __init__(
         self,

@@ -3,7 +3,7 @@
 The order is what makes a kill at any instruction harmless: first each index commits, then one
 SQLite transaction takes the documents and the position. An index that is ahead of its store (killed
 between the two) gets the same entries again, and each replaces or removes by id; one that is gone
-or of other fields is made anew from the store before anything is applied to it.
+or of other fields is rebuilt from the store before anything is applied to it.
 """
 
 import json
@@ -37,7 +37,7 @@ from hedgerow.shard_worker.storage.text_index import TextIndex, TextIndexError, 
 MAX_OPEN_WRITERS = 8
 OPTIMISE_MEMORY_BYTES = 512_000_000
 LOCK_WAIT_S = 10.0  # for the indexer of a worker that drains
-# What an index's `bodies` may take of the disk: so many times what the store takes, and so much
+# What an index's `bodies` may take of the disk: a multiple of what the store takes, and a number
 # more. With more, they would be holes for the greatest part. Documents that are written after that
 # are read from the store, until the index is optimised.
 MAX_BODY_SHARE = 2
@@ -134,7 +134,7 @@ class ShardIndexer:
             collection = self._defined(uid, definitions[uid])
             if collection is not None:
                 self._index(collection, documents.get(uid, {}))
-            else:  # its documents are kept; a version that can read it makes the index anew
+            else:  # its documents are kept; a version that can read it rebuilds the index
                 self._give_up(uid)
                 shutil.rmtree(self._folder / uid, ignore_errors=True)
         self._store.apply(
@@ -177,9 +177,9 @@ class ShardIndexer:
         return self.state()
 
     def begin_optimising(self, uid: str) -> bool:
-        """Begin to write a collection's index anew, in few segments.
+        """Begin to rewrite a collection's index, in few segments.
 
-        A write to the collection puts an end to it: nobody shall wait for it to be found.
+        A write to the collection ends it, so that the write is found at once.
 
         Returns:
             Whether there is anything to do.
@@ -322,7 +322,7 @@ class ShardIndexer:
             try:
                 index = TextIndex.open(self._folder / uid)
             except TextIndexError:
-                self._writer(collection)  # makes it anew
+                self._writer(collection)  # rebuilds it
                 index = TextIndex.open(self._folder / uid)
             generation, segments = index.generation, index.num_segments
         return CollectionReport(

@@ -37,7 +37,7 @@ class HeartbeatSender:
         self._sent: Heartbeat | None = None  # perhaps it has arrived
 
     async def run(self) -> None:
-        """Beat until cancelled; while Redis is away there is nobody to tell."""
+        """Beat until cancelled; while Redis is away, heartbeats are skipped."""
         pause_s, now = min(SHORTEST_PAUSE_S, self._interval_s), asyncio.get_running_loop().time
         while True:
             is_changed = self._changed.is_set()

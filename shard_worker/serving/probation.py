@@ -4,8 +4,8 @@ Gateways bound what they put on probation, but each sees the cluster a moment la
 looks for itself, at the heartbeats of the others: it leaves a shard's requests alone only while
 another live worker that is not on probation takes them. The last one serves on, however slow it is.
 
-Until the heartbeat of another has expired nobody knows that it died. So what is left to others is
-looked after: when the same request heads a queue for `WAITS_S`, there is nobody free to take it,
+Until the heartbeat of another has expired, its death is unknown. So what is left to others is
+looked after: when the same request heads a queue for `WAITS_S`, no worker is free to take it,
 and this worker helps for a while.
 """
 
@@ -48,7 +48,7 @@ def shards_to_leave(
         words: worker id → what is said of it.
         heartbeats: worker id → its last heartbeat; with that of `worker` or without.
         now_ms: an instant on the Redis server's clock.
-        expiry_ms: a worker unheard of for so long is not live.
+        expiry_ms: after this time without a heartbeat, a worker is not live.
     """
     out = {one for one, word in words.items() if word.until_ms > now_ms}
     if worker not in out:
@@ -90,7 +90,7 @@ class ProbationWatch:
             server_ms: the Redis server's clock.
             interval_s: how often to look while on probation; else four times as rarely, beside
                 each announced change.
-            expiry_s: a worker unheard of for so long is not live.
+            expiry_s: after this time without a heartbeat, a worker is not live.
             on_change: told each time that `leaves` is another.
         """
         self.leaves: frozenset[int] = frozenset()
@@ -125,7 +125,7 @@ class ProbationWatch:
         """Look once; what was read last stands, until it ends, while Redis is away."""
         try:
             self._words = await self._board.words()
-            # Nobody else is of interest to a worker that is not on probation: most of the time.
+            # A worker that is not on probation, as most are, need not know of the others.
             if self._id in self._words:
                 self._heartbeats = await self._registry.heartbeats()
         except (RedisUnavailableError, ConfigurationError) as error:

@@ -83,7 +83,7 @@ class QuarantineExchange:
                     self._suspects.take(self._board.announced(event))
                     continue
                 try:
-                    # What was announced while nobody listened here is stored all the same.
+                    # What was announced while this worker did not listen is stored all the same.
                     self._suspects.take(await self._board.records())
                 except (RedisUnavailableError, ConfigurationError) as error:
                     log.debug("quarantine_unread", error=str(error))

@@ -2,7 +2,7 @@
 
 from hedgerow.shard_worker.executors.bulkhead import OURS
 
-# A profile is alone in a lane when no other's work has come for so long.
+# A profile is alone in a lane when no other's task has come for this time.
 _ALONE_S = 10.0
 
 

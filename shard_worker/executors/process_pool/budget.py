@@ -12,7 +12,7 @@ by the worker and by every scorer. Each scorer has a region of its own:
 
 Every field is an aligned word of 8 bytes with one writer, so nothing is ever half written. A
 generation is used once in a lane's life: a `Budget` that outlives its work finds another
-generation in its slot and reports itself expired, instead of speaking for somebody else's work.
+generation in its slot and reports itself expired, instead of speaking for another task.
 
 CLOCK_MONOTONIC is the same in all processes of a machine (on Linux, within a time namespace).
 """
@@ -58,7 +58,7 @@ class Budget:
 
     @classmethod
     def until(cls, expires_at: float) -> Self:
-        """A budget of its own that nobody can cancel, for work on the loop and for tests.
+        """A budget of its own that cannot be cancelled, for work on the loop and for tests.
 
         Args:
             expires_at: an instant of `time.monotonic()`, in s; `math.inf` for none.
@@ -66,7 +66,7 @@ class Budget:
         return cls((1,), (expires_at,), (0.0,), 0, 1)
 
     def expired(self) -> bool:
-        """Whether nobody wants this work any more: too long after its deadline, or cancelled."""
+        """Whether the result is no longer wanted: too long after the deadline, or cancelled."""
         return (
             self._generations[self._slot] != self._generation
             or _monotonic() >= self._expiries[self._slot]
@@ -102,7 +102,7 @@ class Region:
 
 
 def regions_of(memory: memoryview, num_regions: int, max_batch: int) -> list[Region]:
-    """So many regions, one after the other in a memory of at least `SharedBudgets.size` bytes."""
+    """Regions, one after the other in a memory of at least `SharedBudgets.size` bytes."""
     region_bytes = SharedBudgets.size(1, max_batch)
     return [
         Region(memory[at * region_bytes : (at + 1) * region_bytes], max_batch)
@@ -121,7 +121,7 @@ class SharedBudgets:
 
     @staticmethod
     def size(num_scorers: int, max_batch: int) -> int:
-        """Bytes that so many regions take."""
+        """Bytes that this number of regions takes."""
         return num_scorers * (_HEAD_WORDS + 3 * max_batch) * _WORD_BYTES
 
     def close(self) -> None:

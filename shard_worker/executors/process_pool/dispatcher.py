@@ -45,13 +45,13 @@ _BATCHES_AHEAD = 2
 # Works that together take no longer end soon: about as long as a few wakeups of busy processes.
 _SOON_US = 500.0
 _MOST_CRASHES = 2
-# A work that lost so many scorers, none of them by its fault, gives up.
+# A task that has lost this many scorers, none of them by its fault, is given up.
 _MOST_MOVES = 8
 # Beside other work, a profile's work is refused whose turn would come after this share of the time
 # that it has left; as admission control, which takes longer waits for an overload of all.
 _MOST_WAIT_SHARE = 0.33
-# Beyond so many batches a scorer the lane refuses work; a caller that asks `room` is far below. The
-# floor is for lanes of one process and small batches whose callers do not ask: the indexer has a
+# Beyond this many batches a scorer, the lane refuses tasks; callers that ask `room` stay far below.
+# The floor is for lanes of one process and small batches whose callers do not ask: the indexer has a
 # caller a shard.
 _MOST_WAITING_BATCHES = 16
 _LEAST_WAITING_BOUND = 1024
@@ -65,7 +65,7 @@ class DispatchLimits:
         max_batch: most works in one frame.
         max_waiting: most works that wait; beyond it work is refused.
         window_us: a frame holds as many works as start within this time.
-        grace_s: a scorer is killed when its work runs on for so long after its deadline.
+        grace_s: a scorer is killed when its task runs on for this time after its deadline.
     """
 
     max_batch: int
@@ -77,7 +77,7 @@ class DispatchLimits:
     def of(
         cls, num_processes: int, max_batch: int, batch_window_ms: float, kill_grace_ms: float
     ) -> Self:
-        """The bounds of a pool of so many processes."""
+        """The bounds of a pool with this number of processes."""
         return cls(
             max_batch=max_batch,
             max_waiting=max(
@@ -286,7 +286,7 @@ class Dispatcher:
         batch: list[TaskHandle] = []
         waiting, suspects = self.waiting, self._suspects
         if suspects is not None and not suspects.quarantine:
-            suspects = None  # nobody is suspect, which is worth not asking for each work
+            suspects = None  # nothing is suspect, so that it need not be asked for each task
         while len(batch) < most and (ticket := waiting.first(profile)) is not None:
             if ticket.num_crashes and batch:
                 break
@@ -303,7 +303,7 @@ class Dispatcher:
                 self._holds.hold(ticket, until)
             else:
                 batch.append(ticket)
-                if ticket.num_crashes:  # a suspect goes alone, so that it can harm nobody
+                if ticket.num_crashes:  # a suspect runs alone, so that it can harm no other task
                     break
         return batch
 
@@ -343,7 +343,7 @@ class Dispatcher:
         for index, code, started_at, work_us, cpu_us, body in results:
             ticket = batch[index]
             if ticket.generation != first + index:
-                continue  # it was taken back, and is somebody else's or ended by now
+                continue  # it was taken back, and is another scorer's or has ended by now
             slot.num_open -= 1
             if ticket.is_stopped and not ticket.is_cancelled:
                 ticket.is_stopped = False
@@ -400,7 +400,7 @@ class Dispatcher:
             pid=slot.pid,
             label=None if offender is None else offender.work.identity.label,
         )
-        # Asked before: nobody tells the CPU time of what is dead.
+        # Asked before: a dead process has no CPU time to read.
         done = None if offender is None else slot.cut_off(offender, time.monotonic())
         self._kill(slot)
         if offender is not None and done is not None:
@@ -432,7 +432,7 @@ class Dispatcher:
             else:
                 again.append(ticket)
         if slot.batch:
-            # Until there is another process this place is nobody's, and the profile that has taken
+            # Until there is another process, this place is free, and the profile that has taken
             # it from the others must not take the next one too.
             slot.owed = slot.profile
             if slot.owed == OURS:

@@ -34,7 +34,7 @@ class LauncherListener(Protocol):
         """The scorer exists; it has not made its handler yet."""
 
     def on_ended(self, number: int, status: int | None) -> None:
-        """The scorer is gone; `status` as waitpid(2) gives it, None when nobody knows."""
+        """The scorer is gone; `status` as waitpid(2) gives it, None when it is unknown."""
 
     def on_launcher_lost(self) -> None:
         """The launcher died, and every scorer with it; `on_ended` does not follow."""
@@ -148,7 +148,7 @@ class LauncherLink:
 def describe_status(status: int | None) -> str:
     """How a scorer ended, in words, from a status as waitpid(2) gives it."""
     if status is None:
-        return "ended, nobody knows how"
+        return "ended; how is unknown"
     code = os.waitstatus_to_exitcode(status)
     if code >= 0:
         return f"exited with status {code}"

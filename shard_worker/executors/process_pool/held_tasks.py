@@ -10,7 +10,7 @@ _SHORTEST_S = 0.001
 
 
 class HeldTasks:
-    """Keeps works by fingerprint until somebody releases them, or their time comes.
+    """Keeps tasks by fingerprint until they are released, or their time comes.
 
     Attributes:
         num_held: works that wait here, those included that have ended meanwhile.

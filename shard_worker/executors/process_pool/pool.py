@@ -16,7 +16,7 @@ What happens to work:
   expired and as a kill in the quarantine; what was queued behind it goes to other scorers;
 - *its scorer dies under it*: tried once more, alone in its frame; then it has crashed;
 - *the same work kills a scorer, here or in another worker*: stopped, and kept until that one's
-  second try has ended; then refused, or started anew;
+  second try has ended; then refused, or started again;
 - *its scorer dies before its turn*: moved, which is not counted as a try;
 - *its scorer has grown too large*: nothing; it is replaced between two batches.
 - *other works of its rank profile have all the scorers that the profile may hold*: it waits for
@@ -82,7 +82,7 @@ class ProcessLane(ScorerPool):
             num_processes: scorer processes.
             max_batch: most works in one frame.
             batch_window_ms: a frame holds as many works as start within this time.
-            kill_grace_ms: a scorer is killed when its work runs on for so long after its deadline.
+            kill_grace_ms: how long a task may run on after its deadline until its scorer is killed.
             suspects: refuses works that have killed scorers, of this lane and of others; None lets
                 all in.
             name: shown in logs and as the processes' name.
@@ -135,7 +135,7 @@ class ProcessLane(ScorerPool):
         Intake stops first, so that what is in flight only shrinks; then it is waited for, at most
         `drain_s`; then what is left is answered (LaneUnavailableError), before its scorers are
         killed; idle scorers end by themselves when their channel closes; the launcher ends after
-        the last of them, and the shared memory goes when nobody can read it any more.
+        the last of them, and the shared memory goes when no process can read it any more.
         """
         if self._dispatcher is None:
             return

@@ -1,9 +1,9 @@
-"""What a lane asks before it runs a work, and tells when a scorer has died of one.
+"""What a lane asks before it runs a task, and reports when a scorer has died of one.
 
-From its first kill on a work is *on trial*: the lane whose scorer it killed tries it once more, and
-nobody else runs it until that has ended. So of copies that run at the same time in several workers,
-which would each kill a scorer within seconds, the first to kill stops the others; only those that
-die within the milliseconds that a word needs to go round die too.
+After its first kill a task is *on trial*: the lane whose scorer it killed tries it once more, and no
+other scorer runs it until that has ended. Of copies that run at the same time in several workers and
+would each kill a scorer within seconds, the first to kill stops the others; only scorers that die
+within the milliseconds that the news takes to spread are lost too.
 """
 
 import time
@@ -27,7 +27,7 @@ class QuarantineGate:
     Attributes:
         quarantine: what is known, from here and elsewhere.
         publish: tells the cluster of a record, and answers with `confirm`; None when there is
-            nobody to tell.
+            none to report to.
         on_news: told the fingerprints of which something new is known.
     """
 

@@ -29,7 +29,7 @@ class MemoryLimit:
     Attributes:
         max_mb: a scorer that has more memory for itself is replaced.
         look_every_s: a scorer is looked at no more often, and not sooner after it was ready: a
-            limit below what every scorer needs costs no more than so many starts.
+            limit below what every scorer needs costs no more than that number of starts.
     """
 
     max_mb: float
@@ -40,7 +40,7 @@ class MemoryLimit:
         return now >= looked_at + self.look_every_s
 
     def is_exceeded(self, memory_mb: float | None) -> bool:
-        """Whether so much is too much; what nobody knows never is."""
+        """Whether a scorer with this memory is replaced; False if the memory is unknown."""
         return memory_mb is not None and memory_mb > self.max_mb
 
 
@@ -77,7 +77,7 @@ class Recycler:
         self._has_warned = False
 
     def warn_if_blind(self) -> None:
-        """Say so where nobody tells how much memory a process has, and nothing will be replaced."""
+        """Log once that the memory of processes is unknown, so that none will be replaced."""
         if own_memory_mb(os.getpid()) is None:
             _log.warning("scorer_memory_unknown", lane=self._name)
 
@@ -119,7 +119,7 @@ class Recycler:
         self._replace(slot, successor)
 
     def give_up(self) -> ScorerSlot | None:
-        """Forget the replacement that is under way; returns its successor, whom nobody ends."""
+        """Forget the replacement that is under way; returns its successor, for the caller to end."""
         successor, self.successor, self._predecessor = self.successor, None, None
         return successor
 

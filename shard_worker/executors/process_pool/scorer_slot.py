@@ -216,7 +216,7 @@ class ScorerSlot:
         return TaskResult(b"", int(lane_s * 1e6), int(work_s * 1e6), int(used_s * 1e6), error)
 
     def is_silent(self, for_s: float, now: float) -> bool:
-        """Whether the scorer has neither sent results nor read of its batch for so long."""
+        """Whether the scorer has neither sent results nor read its batch for this time."""
         transport = None if self.channel is None else self.channel.transport
         num_unread = 0 if transport is None else transport.get_write_buffer_size()
         if num_unread < self.num_unread:

@@ -38,7 +38,7 @@ _YOUNG_S = 1.0
 # Results may still lie in the channel of a scorer that has ended; a grandchild that holds the
 # channel open can keep its EOF away.
 _LAST_WORDS_S = 0.05
-# A launcher that has not told of a scorer's end so long after its SIGKILL is stopped itself.
+# A launcher that has not reported a scorer's end this long after its SIGKILL is stopped itself.
 _OBEY_TIMEOUT_S = 5.0
 # A factory that takes longer hangs: its process is killed and started again.
 _START_TIMEOUT_S = 60.0
@@ -364,7 +364,7 @@ class Supervisor:
 
     def _dismiss(self, slot: ScorerSlot) -> None:
         """Part from a scorer without a batch: it ends when it reads that its channel is closed."""
-        number, slot.number = slot.number, 0  # nothing that is told of it concerns anybody now
+        number, slot.number = slot.number, 0  # reports about it are ignored from now on
         slot.state = SlotState.DOWN
         self._statuses.pop(number, None)
         if slot.channel is not None:
@@ -391,7 +391,7 @@ class Supervisor:
 
 
 def _kill_orphan(pid: int) -> None:
-    """What Linux does by PR_SET_PDEATHSIG; nobody else reaps the pid before it is dead."""
+    """What Linux does by PR_SET_PDEATHSIG; no other process reaps the pid before it is dead."""
     if sys.platform != "linux" and pid:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)

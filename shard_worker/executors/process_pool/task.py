@@ -45,10 +45,10 @@ class Task(msgspec.Struct, frozen=True):
 
     Attributes:
         payload: what the handler gets: bytes, or a tuple of what MessagePack carries.
-        expires_at: from when on nobody wants it, an instant of `time.monotonic()` in s; `math.inf`
-            for none.
+        expires_at: from when on its result is useless, an instant of `time.monotonic()` in s;
+            `math.inf` for never.
         identity: who it is.
-        late_s: its deadline is so long before `expires_at`, in s.
+        late_s: how long before `expires_at` its deadline is, in s.
         is_movable: whether it ends with a NotStartedError, instead of waiting, while every scorer
             is held up by other work.
         profile: the rank profile whose functions it runs; "" for none.
@@ -100,7 +100,7 @@ class TaskHandle(msgspec.Struct, eq=False):
         expires_at: the work's, or the instant of its cancellation if that is earlier.
         generation: the running number of the attempt that a scorer has, `WAITING` or `ENDED`.
         slot: the scorer that has it.
-        is_stopped: whether it was stopped since it is suspect, though somebody waits for it.
+        is_stopped: whether it was stopped as a suspect, though its result was waited for.
         num_crashes: scorers that died while they ran it.
         num_moves: times that it lost its scorer without being to blame.
     """
@@ -118,7 +118,7 @@ class TaskHandle(msgspec.Struct, eq=False):
 
 
 def failed(ticket: TaskHandle, error: WorkError) -> TaskResult:
-    """The end, now, of a work that has not run, or of which nobody knows what it has cost."""
+    """The end, now, of a task that has not run, or whose cost is unknown."""
     return TaskResult(b"", int((time.monotonic() - ticket.submitted_at) * 1e6), 0, 0, error)
 
 

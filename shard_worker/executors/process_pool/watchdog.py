@@ -15,15 +15,15 @@ from hedgerow.shard_worker.executors.fair_queue import FairQueue
 from hedgerow.shard_worker.executors.process_pool.scorer_slot import ScorerSlot
 from hedgerow.shard_worker.executors.process_pool.task import ENDED, TaskHandle
 
-# A batch is expected to take one window; after so many it runs long, and what it has not started
+# A batch is expected to take one window; after this many it runs long, and what it has not started
 # goes elsewhere.
 _LONG_WINDOWS = 2.0
 _SHORTEST_LONG_S = 0.005
-# A long batch whose scorer has sent nothing for so many windows stands still: it does not merely
-# wait for its share of a busy core, and nobody knows when what is behind will start.
+# A long batch whose scorer has sent nothing for this many windows stands still: it does not merely
+# wait for its share of a busy core, and when the tasks behind it will start is unknown.
 _STILL_WINDOWS = 1.0
 HELD_UP = "every scorer was held up by other work"
-# A scorer that has a batch, runs nothing, sends nothing and reads nothing for so long is stopped
+# A scorer that has a batch, runs nothing, sends nothing and reads nothing for this time is stopped
 # (SIGSTOP) or stuck outside of any work. Its works have long been given to others or answered, so
 # only its slot is at stake, and a scorer that is merely starved of CPU must not be taken for it.
 _STUCK_S = 5.0
@@ -112,7 +112,7 @@ class Watchdog:
             self._queue.kill(slot, running)
             return
         if running is None and slot.is_silent(_STUCK_S, now):
-            self._queue.kill(slot, None)  # nobody's fault
+            self._queue.kill(slot, None)  # not the task's fault
             return
         slot.is_long = True
         self._relieve(slot, running, now)

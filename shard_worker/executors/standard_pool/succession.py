@@ -18,7 +18,7 @@ _log = structlog.get_logger()
 
 # Processes that break sooner than this after their start have failed to start.
 _YOUNG_S = 1.0
-# Processes that are replaced may end what they have for so long.
+# Time in which processes that are replaced may end their tasks.
 _LEAVE_S = 1.0
 
 

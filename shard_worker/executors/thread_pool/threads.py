@@ -37,7 +37,7 @@ T = TypeVar("T")
 
 @dataclass(slots=True)
 class Spent:
-    """What calls have cost that somebody waited for.
+    """What calls have cost whose results were waited for.
 
     Attributes:
         ran_s: time for which they had a thread, in s.
@@ -112,7 +112,7 @@ class ThreadLane:
             num_threads: its capacity.
             lost_after_s: a call that runs longer makes its thread count as lost until it returns.
             name: shown in errors and as the threads' name.
-            on_untaken: told of each call that returns when nobody waits for it any more, how long
+            on_untaken: called for each call that returns after its caller has left, with how long
                 it had its thread, and the CPU time of this, both in s.
             bulkhead: which profile may hold how many of the threads; None for any.
         """
@@ -162,7 +162,7 @@ class ThreadLane:
             self._num_late += 1
             raise ExpiredError(f"{self._name}: the call took longer than {timeout_s:.3f} s")
         finally:
-            outcome.cancel()  # nobody hears what the call says from now on
+            outcome.cancel()  # the call's result is dropped from now on
 
     def room(self) -> int:
         """How many more calls would start at once."""
@@ -186,7 +186,7 @@ class ThreadLane:
         """Calls that come together are no cheaper: each has a thread of its own."""
 
     def ends_soon(self) -> bool:
-        """Never: nobody knows how long a blocking call takes."""
+        """Never: how long a blocking call takes is unknown."""
         return False
 
     def uncork(self) -> None:
@@ -195,7 +195,7 @@ class ThreadLane:
     def load(self) -> dict[str, Any]:
         """Figures for heartbeat and status.
 
-        `busy` includes `lost`; `late` counts the calls, ever, that somebody stopped waiting for;
+        `busy` includes `lost`; `late` counts the calls, ever, whose callers stopped waiting;
         `profiles` says what each profile holds (`Bulkhead.load`).
         """
         return {
@@ -244,7 +244,7 @@ class ThreadLane:
 
         def settle(finish: Callable[[], None]) -> None:
             cpu_s = thread.lap_cpu_s()
-            with contextlib.suppress(RuntimeError):  # the loop is closed; nobody is left to tell
+            with contextlib.suppress(RuntimeError):  # the loop is closed
                 loop.call_soon_threadsafe(self._end_call, thread, outcome, finish, cpu_s, spent)
 
         def job() -> None:
