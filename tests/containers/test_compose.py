@@ -265,7 +265,7 @@ def test_the_image_can_be_built_upon_as_documented(cluster: ComposeCluster) -> N
     )
     assert built.returncode == 0, built.stderr
     try:
-        code = "import os, rapidfuzz, gateway; print(os.getuid())"
+        code = "import os, rapidfuzz, hedgerow; print(os.getuid())"
         assert int(docker("run", "--rm", f"{image}-more", "python", "-c", code)) != 0
     finally:
         docker("image", "rm", f"{image}-more")

@@ -50,9 +50,9 @@ _MOST_MOVES = 8
 # Beside other work, a profile's work is refused whose turn would come after this share of the time
 # that it has left; as admission control, which takes longer waits for an overload of all.
 _MOST_WAIT_SHARE = 0.33
-# Beyond this many batches a scorer, the lane refuses tasks; callers that ask `room` stay far below.
-# The floor is for lanes of one process and small batches whose callers do not ask: the indexer has a
-# caller a shard.
+# Beyond this many batches a scorer, the lane refuses tasks; callers that ask `room` stay below.
+# The floor is for lanes of one process and small batches whose callers do not ask: the indexer
+# has a caller a shard.
 _MOST_WAITING_BATCHES = 16
 _LEAST_WAITING_BOUND = 1024
 

@@ -63,7 +63,7 @@ class ProcessPool:
             num_processes: processes, each of which runs one task at a time.
             max_batch: most tasks that cross to a process together.
             batch_window_ms: a batch holds as many tasks as start within this time.
-            kill_grace_ms: how long a task may run on after its deadline until its process is killed.
+            kill_grace_ms: how long a task may run past its deadline before its process is killed.
             import_path: folders that the processes put first on `sys.path`.
             name: shown in logs and as the processes' name.
 

@@ -1,7 +1,7 @@
 """What a lane asks before it runs a task, and reports when a scorer has died of one.
 
-After its first kill a task is *on trial*: the lane whose scorer it killed tries it once more, and no
-other scorer runs it until that has ended. Of copies that run at the same time in several workers and
+After its first kill a task is *on trial*: the lane whose scorer it killed tries it once more, and
+no other scorer runs it until that has ended. Of copies that run at once in several workers and
 would each kill a scorer within seconds, the first to kill stops the others; only scorers that die
 within the milliseconds that the news takes to spread are lost too.
 """

@@ -119,7 +119,7 @@ class Recycler:
         self._replace(slot, successor)
 
     def give_up(self) -> ScorerSlot | None:
-        """Forget the replacement that is under way; returns its successor, for the caller to end."""
+        """Forget the replacement under way; returns its successor, for the caller to end."""
         successor, self.successor, self._predecessor = self.successor, None, None
         return successor
 

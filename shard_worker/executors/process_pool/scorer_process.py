@@ -190,8 +190,8 @@ def _stand_back(nice: int) -> None:
     """Let the event loops go first."""
     # Where scorers keep all cores busy, every hop of a cancellation would wait for its turn.
     os.nice(nice)
-    # And one that wakes interrupts no process (sched(7)). A loop that is cut short passes on the little
-    # that it has read so far, which costs a further wake-up in each process: 4 % of a search's CPU.
+    # And one that wakes interrupts no process (sched(7)). A loop that is cut short passes on the
+    # little that it has read so far, which costs each process a further wake-up: 4 % of the CPU.
     if nice and hasattr(os, "SCHED_BATCH"):
         with contextlib.suppress(OSError):
             os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
