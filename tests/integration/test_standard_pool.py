@@ -524,15 +524,15 @@ async def test_pools_that_come_and_go_leave_nothing_behind(tmp_path: Path) -> No
 
 ORPHANING = """
 import asyncio, pickle, sys
-from hedgerow.shard_worker.executors.process_pool.task import Work
+from hedgerow.shard_worker.executors.process_pool.task import Task
 from tests.integration.support.misbehaving import Config
 from tests.integration.test_standard_pool import MAKE, make_pool
 
 async def main():
     pool = make_pool(MAKE, Config(sys.argv[1]), num_processes=3, max_batch=1)
     await pool.start()
-    pool.submit(Work(b"spinning spin"), print)
-    pool.submit(Work(b"sleeping sleep 600"), print)
+    pool.submit(Task(b"spinning spin"), print)
+    pool.submit(Task(b"sleeping sleep 600"), print)
     print(*pool.load()["pids"], flush=True)
     await asyncio.sleep(600)
 

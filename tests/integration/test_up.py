@@ -121,7 +121,7 @@ async def test_a_worker_that_cannot_start_ends_it_all(tmp_path: Path) -> None:
         tmp_path / "data", HEDGEROW_RANK_PROFILES__BAD__SECOND_PHASE="no_such_module:score"
     )
     assert await one.process.wait() == 1
-    assert "at its start" in one.output
+    assert "while starting" in one.output
     assert "No module named 'no_such_module'" in one.output
     assert "stopped; no process is left" in one.output
     assert processes_mentioning(str(tmp_path)) == {}
