@@ -5,7 +5,9 @@ import signal
 import stat
 import subprocess
 import sys
+import tempfile
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -121,6 +123,13 @@ def _names_in(folder: Path) -> list[str]:
     return [path.name for path in folder.iterdir()]
 
 
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A folder with a short path: a socket's, in a folder below, may have only 107 characters."""
+    with tempfile.TemporaryDirectory() as made:
+        yield Path(made)
+
+
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize(
     ("number", "sign"),
@@ -132,17 +141,17 @@ def _names_in(folder: Path) -> list[str]:
     ids=["SIGTERM", "Ctrl-C", "SIGTERM at the start"],
 )
 async def test_a_lab_that_is_stopped_leaves_nothing(
-    tmp_path: Path, number: signal.Signals, sign: str
+    folder: Path, number: signal.Signals, sign: str
 ) -> None:
     """In the midst of an experiment, or while its cluster starts: no process and no folder."""
     pytest.importorskip("matplotlib")
-    lab = _start(tmp_path)
+    lab = _start(folder)
     try:
-        await until(lambda: bool(list(tmp_path.glob(sign))), 30.0, what=f"there is {sign}")
+        await until(lambda: bool(list(folder.glob(sign))), 30.0, what=f"there is {sign}")
         os.killpg(lab.pid, number)  # as a terminal and timeout(1) do
         assert lab.wait(30) == STOPPED
-        assert processes_mentioning(str(tmp_path)) == {}
-        assert _names_in(tmp_path) == []
+        assert processes_mentioning(str(folder)) == {}
+        assert _names_in(folder) == []
     finally:
         lab.kill()
         lab.wait()
