@@ -94,7 +94,10 @@ async def test_cancelled_commands_leave_no_reply_behind(
             assert await control.execute("ECHO", text) == text
             assert await control.pipeline([("ECHO", text), ("ECHO", b"x")]) == [text, b"x"]
 
-        for turn in range(300):
+        # As many turns as it takes: how many commands are cancelled depends on the machine.
+        turn = 0
+        while num_cancelled < 100 or num_answered < 300:
+            turn += 1
             tasks = [asyncio.create_task(echo(4 * turn + one)) for one in range(4)]
             await asyncio.sleep(rng.uniform(0, 0.004))
             for task in tasks[:3]:
@@ -103,8 +106,6 @@ async def test_cancelled_commands_leave_no_reply_behind(
                 assert result is None or isinstance(result, asyncio.CancelledError)
                 num_cancelled += result is not None
                 num_answered += result is None
-    assert num_cancelled > 100
-    assert num_answered > 300
 
 
 async def test_a_silent_server_is_given_up(own_server: RedisServer) -> None:
