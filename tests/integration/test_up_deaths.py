@@ -46,8 +46,8 @@ async def test_a_killed_worker_is_unavailable_at_once_and_comes_back(up: Up) -> 
         victim = up.pids["worker-1"]
         os.kill(victim, signal.SIGKILL)
         result: dict[str, Any] = {"coverage": {"degraded": {}}}
-        # The deadline is shorter than the shortest wait before a restart (0.16 s): a search that was
-        # asked just before the death must end before the worker is back.
+        # The deadline is shorter than the shortest wait before a restart (0.16 s): a search that
+        # was sent just before the death must end before the worker is back.
         while result["coverage"]["degraded"] != {"unavailable": 2}:
             result = await caller.found("trees", "amber cedar", deadline_ms=50)
         await up.pid_of("worker-1", victim)
