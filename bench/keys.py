@@ -4,7 +4,7 @@ A cluster as `gateway up` makes it, with its defaults. One key asks what is well
 share, alone and beside another key that asks ten times what the cluster answers, in turns. The
 overload comes from a process and an address of its own, so that it does not slow the other key's
 client, and so that what a gateway bounds for each peer is not what is measured. Its searches come
-at random instants over a number of connections (`bench.flood`), or with `--callers` from so many
+at random instants over a number of connections (`bench.flood`), or, with `--callers`, from callers
 that each await their answer.
 
 Clients are other machines as a rule. Here they have a core of their own, and the cluster has the
@@ -251,7 +251,7 @@ def main() -> int:
         type=int,
         default=0,
         metavar="N",
-        help="the overload: so many that ask again once they are answered, or refused; 0 for "
+        help="callers of the overload, which ask again once they are answered, or refused; 0 for "
         "searches at random instants, ten times the capacity on average (0)",
     )
     parser.add_argument(

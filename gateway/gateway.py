@@ -36,7 +36,7 @@ from hedgerow.gateway.search.learning import Learning
 from hedgerow.gateway.search.result import SearchQuery, SearchResult
 from hedgerow.gateway.search.search_body import check_members, search_body
 from hedgerow.gateway.transport.messenger import Messenger
-from hedgerow.gateway.transport.wake_up_coalescing import lull_for
+from hedgerow.gateway.transport.wake_up_coalescing import sleep_for
 from hedgerow.gateway.wiring import (
     ClusterAccess,
     make_collections,
@@ -252,9 +252,9 @@ class Gateway:
         """What became of the second copies of searches so far."""
         return self._searcher.hedger.counts
 
-    def lull_s(self) -> float:
+    def coalescing_s(self) -> float:
         """For how long an idle loop may let what arrives gather: `transport.wake_up_coalescing`."""
-        return lull_for(self._guards.num_in_flight, self._guards.shared.admission.duration_s)
+        return sleep_for(self._guards.num_in_flight, self._guards.shared.admission.duration_s)
 
     def callers(self) -> dict[str, dict[str, int]]:
         """Name of each key that was used → `in_flight`, and `refused` for its share."""
@@ -293,28 +293,15 @@ class Gateway:
     async def search_held(self, query: SearchQuery) -> SearchResult:
         """As `search`, for a query whose members have been checked, as those of HTTP are.
 
-        The result is written out and dropped.
-        Its documents count as held (`gateway.max_held_bytes`) until the last reference to its
-        `lease` is gone.
+        The result is written out and dropped. Its documents count as held
+        (`gateway.max_held_bytes`) until the last reference to its `lease` is gone.
         """
         return await self._searcher.search(query, self.collections.get(query.collection))
 
     async def get_document(
         self, collection: str, document_id: str, deadline_ms: float | None = None
     ) -> dict[str, Any]:
-        """Read one document.
-
-        Args:
-            collection: the collection's name.
-            document_id: the document's id.
-            deadline_ms: time from now within which the answer must be there, in ms; None for the
-                default.
-
-        Raises:
-            BadRequestError: no document can have that id, or the deadline is out of its range.
-            NotFoundError: there is no such collection or document.
-            UnavailableError: its shard did not answer by the deadline.
-        """
+        """Read one document; see `DocumentReader.get`."""
         return await self.reader.get(collection, document_id, deadline_ms)
 
     def coverage_curve(self, collection: str, deadline_ms: float) -> dict[str, Any]:

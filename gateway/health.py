@@ -1,6 +1,6 @@
 """The health check of a gateway's container: checks whether the gateway is ready.
 
-    python -m gateway.health
+    python -m hedgerow.gateway.health
 
 Exits with 0 if `GET /readyz` on this machine answers 200, else with 1 and the reason on stderr. The
 port, and whether to use HTTPS, come from the settings. The certificate is not checked, since it is

@@ -41,7 +41,7 @@ class Writing:
             context: the worker.
             indexer_lane: the one process that writes.
             on_state: called with what a shard holds, each time that it changes.
-            on_withheld: called each time that other shards must not be searched than before.
+            on_withheld: called when the set of shards that must not be searched has changed.
             beat_soon: has a heartbeat say what has changed.
             beat: sends one, and returns when others can know of it.
 

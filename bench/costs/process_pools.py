@@ -116,7 +116,7 @@ async def _cost(
 
 
 async def _keep(pool: ScorerPool, task_us: float, in_flight: int, seconds: float) -> int:
-    """Keep so many tasks in flight for a while; returns how many have ended."""
+    """Keep this number of tasks in flight for a while; returns how many have ended."""
     work = Task(("compute", task_us / 1e6, _TEXT) if task_us else ("noop", 0.0, _TEXT))
     until = time.monotonic() + seconds
     num_ended, num_left = 0, in_flight

@@ -41,7 +41,7 @@ class Apart:
         Args:
             command: the program and its arguments.
             errors: the file to which its standard error is added; when it does not answer, the
-                last line there is told.
+                last line there is reported.
             failure: what is raised when it does not answer.
         """
         with errors.open("ab") as log:

@@ -69,7 +69,7 @@ class Load:
         return quantile(self.late_s, share) * 1000
 
 
-# Keeps so many queries in flight, for so many seconds.
+# Keeps a number of queries in flight, for some seconds: the two arguments.
 Run = Callable[[int, float], Awaitable[Load]]
 
 

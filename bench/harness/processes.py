@@ -44,8 +44,8 @@ def start_tied(command: Sequence[str], **options: Any) -> subprocess.Popen[bytes
 class Family:
     """A process that leads a session, and whatever has come from it.
 
-    A process whose parent has died is nobody's descendant any more: it is known by its session, or
-    by having been seen before.
+    A process whose parent has died is no longer a descendant: it is known by its session, or by
+    having been seen before.
     """
 
     def __init__(self, leader: int) -> None:
@@ -108,7 +108,7 @@ class CpuMeter:
         self._at_start = {name: {pid: _cpu_s(pid) for pid in pids} for name, pids in parts.items()}
 
     def used_s(self) -> dict[str, float]:
-        """CPU seconds of each part since the start; of a process that is gone, nobody can tell."""
+        """CPU seconds of each part since the start; those of a process that is gone are lost."""
         return {
             name: sum(max(0.0, _cpu_s(pid) - before) for pid, before in at_start.items())
             for name, at_start in self._at_start.items()

@@ -104,7 +104,7 @@ async def _serve(
             keys.running(on_change=gateway.keep_keys),
             certificate.running() if certificate else contextlib.nullcontext(),
         ):
-            selector.sleep_s = gateway.lull_s
+            selector.sleep_s = gateway.coalescing_s
             asyncio.get_running_loop().set_exception_handler(gateway.shortages.on_loop_error)
             app = create_app(gateway, http, access)
             table = ConnectionTable(_within_descriptors(http), gateway.counters)

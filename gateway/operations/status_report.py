@@ -25,7 +25,7 @@ class StatusReport:
     Attributes:
         shared: reads what all gateways share.
         own: what this gateway says of itself.
-        deadline_ms: which deadline the curves of coverage are told for, in ms.
+        deadline_ms: for which deadline the curves of coverage are reported, in ms.
         server_ms: the Redis server's clock.
     """
 

@@ -24,7 +24,7 @@ _SHORTEST_S: Final = 0.0005  # faster queries arrive together anyway
 _LONGEST_S: Final = 0.001
 
 
-def lull_for(num_in_flight: int, duration_s: float) -> float:
+def sleep_for(num_in_flight: int, duration_s: float) -> float:
     """Return how long an idle event loop should sleep, in s; 0 for not at all.
 
     Args:

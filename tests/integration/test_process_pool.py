@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,6 +24,7 @@ from hedgerow.common.errors import (
 from hedgerow.shard_worker.executors.process_pool.executor import ProcessPool
 from tests.integration.support.misbehaving import Config
 from tests.support.processes import count_fds, is_alive
+from tests.support.waiting import block_until
 
 pytestmark = pytest.mark.integration
 
@@ -56,10 +56,7 @@ def ended(pool: ProcessPool) -> Iterator[ProcessPool]:
 
 def wait_for(config: Config, name: str) -> int:
     """Wait until a task was started; returns its process."""
-    deadline = time.monotonic() + 10
-    while not config.starts()[name]:
-        assert time.monotonic() < deadline
-        time.sleep(0.002)
+    block_until(lambda: bool(config.starts()[name]), what=f"{name} was started")
     return config.pids(name)[-1]
 
 
@@ -196,10 +193,7 @@ def test_a_factory_that_fails_is_told_where_the_pool_is_made() -> None:
     num_threads = threading.active_count()
     with pytest.raises(ConfigurationError, match="no such index"):
         ProcessPool("tests.integration.support.misbehaving:raise_at_start", num_processes=1)
-    deadline = time.monotonic() + 5
-    while threading.active_count() > num_threads:
-        assert time.monotonic() < deadline
-        time.sleep(0.002)
+    block_until(lambda: threading.active_count() <= num_threads, what="the threads have ended")
 
 
 def test_the_documented_example_runs(tmp_path: Path) -> None:

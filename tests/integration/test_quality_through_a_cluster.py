@@ -20,14 +20,14 @@ IN_FLIGHT = 4
 
 @pytest.fixture(scope="module")
 def clusters() -> Iterator[dict[int, Cluster]]:
-    """Number of shards → a cluster of so many."""
+    """Number of shards → a cluster with them."""
     with running_clusters() as clusters:
         yield clusters
 
 
 @contextmanager
 def running_clusters(**environment: str) -> Iterator[dict[int, Cluster]]:
-    """Number of shards → a cluster of so many, whose workers have these variables."""
+    """Number of shards → a cluster with them, whose workers have these variables."""
     with ExitStack() as stack:
         started = {}
         for num_shards, num_workers in ((1, 1), (8, 2)):

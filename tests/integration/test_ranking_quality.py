@@ -55,7 +55,7 @@ class Shards:
 
 
 def build(folder: Path, documents: Sequence[Document], num_shards: int) -> Shards:
-    """Index documents as a cluster of so many shards would, statistics and all."""
+    """Index documents as a cluster with these shards would, statistics and all."""
     definition = define("quality", {"fields": {"title": "text", "text": "text"}})
     parts: list[list[Document]] = [[] for _ in range(num_shards)]
     for document in documents:

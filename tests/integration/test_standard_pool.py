@@ -320,7 +320,7 @@ async def test_a_handler_that_would_end_its_process_fails_its_batch(tmp_path: Pa
 
 
 async def test_an_idle_process_that_dies_is_replaced_before_a_task_comes(tmp_path: Path) -> None:
-    """Nobody waits for the discovery: the pool is whole again by itself."""
+    """No caller waits for the discovery: the pool is whole again by itself."""
     async with running(tmp_path) as bench:
         pids = bench.pids()
         os.kill(pids[0], signal.SIGKILL)
@@ -416,7 +416,7 @@ async def test_room_is_what_would_start_soon(tmp_path: Path) -> None:
 
 
 async def test_what_is_submitted_under_a_cork_leaves_together(tmp_path: Path) -> None:
-    """Nothing leaves before `uncork`; then all does, and the end is told once."""
+    """Nothing leaves before `uncork`; then all does, and the end is reported once."""
     async with running(tmp_path, num_processes=1) as bench:
         for _ in range(50):
             await bench.lane.run(Task(b"warm echo", time.monotonic() + 30))

@@ -57,7 +57,7 @@ def cluster() -> Iterator[Cluster]:
 
 @pytest.fixture(scope="module")
 def clusters() -> Iterator[dict[int, Cluster]]:
-    """Number of shards → a cluster of so many."""
+    """Number of shards → a cluster with them."""
     with running_clusters(HEDGEROW_WORKER__PROCESS_POOL="executor") as clusters:
         yield clusters
 

@@ -38,9 +38,8 @@ class HandshakeBudget:
 
     def spend(self, took_s: float, now: float) -> None:
         """A handshake, or a part of one, has taken `took_s` until `now`."""
-        self._credit_s -= (
-            took_s  # before refilling, whose limit would cut off what it earned meanwhile
-        )
+        # Spent before the refill: the limit would cut off what the budget has earned meanwhile.
+        self._credit_s -= took_s
         self._refill(now)
 
     def _refill(self, now: float) -> None:

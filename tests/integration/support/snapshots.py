@@ -68,7 +68,7 @@ def lose_disks(cluster: Cluster) -> None:
 
 
 def restart(cluster: Cluster) -> None:
-    """Start every worker anew."""
+    """Start every worker again."""
     for worker in range(cluster.num_workers):
         cluster.start(worker)
 

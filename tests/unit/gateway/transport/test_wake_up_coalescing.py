@@ -1,4 +1,4 @@
-"""Lulls: when an idle loop lets what arrives gather, and that nothing is late for it."""
+"""Wake-up coalescing: when an idle loop sleeps on, and that nothing is late because of it."""
 
 import asyncio
 import selectors
@@ -15,7 +15,7 @@ from hedgerow.common.redis.client import RedisClient
 from hedgerow.common.settings.settings import Settings
 from hedgerow.gateway import gateway as service
 from hedgerow.gateway.cli import serve
-from hedgerow.gateway.transport.wake_up_coalescing import MANY, CoalescingSelector, lull_for
+from hedgerow.gateway.transport.wake_up_coalescing import MANY, CoalescingSelector, sleep_for
 
 
 @pytest.mark.parametrize(
@@ -36,7 +36,7 @@ def test_the_sleep_is_a_share_of_what_many_slow_queries_take(
     num_in_flight: int, duration_ms: float, sleep_ms: float
 ) -> None:
     """With few in flight there is none, nor with fast ones; and it is never long."""
-    found_ms = lull_for(num_in_flight, duration_ms / 1000) * 1000
+    found_ms = sleep_for(num_in_flight, duration_ms / 1000) * 1000
     assert found_ms == pytest.approx(sleep_ms)
 
 
@@ -123,12 +123,12 @@ async def test_a_gateway_goes_by_the_queries_that_it_has_let_in() -> None:
     gateway = service.Gateway(Settings(), Mock(spec=RedisClient), 1)
     admission = gateway._guards.shared.admission
     permits = [admission.admit("interactive", 60.0, 0.0, [True], [1], 0.0) for _ in range(2 * MANY)]
-    assert gateway.lull_s() == 0  # none is known to be slow
+    assert gateway.coalescing_s() == 0  # none is known to be slow
     for permit in permits[MANY:]:
         permit.done(1.0)
-    assert gateway.lull_s() == pytest.approx(0.001)
+    assert gateway.coalescing_s() == pytest.approx(0.001)
     permits[0].done(1.0)
-    assert gateway.lull_s() == 0
+    assert gateway.coalescing_s() == 0
 
 
 def test_a_gateway_that_is_served_says_when(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -144,7 +144,7 @@ def test_a_gateway_that_is_served_says_when(monkeypatch: pytest.MonkeyPatch) -> 
         counters = Counters()
         shortages = Mock()
 
-        def lull_s(self) -> float:
+        def coalescing_s(self) -> float:
             asked.append(1)
             return 0.0
 

@@ -36,7 +36,7 @@ Threads:\t1
 def test_only_what_is_known_to_be_more_than_the_limit_is_too_much(
     max_mb: float, memory_mb: float | None
 ) -> None:
-    """Exactly the limit is allowed, and so is what nobody can tell."""
+    """Exactly the limit is allowed, and so is an unknown size."""
     is_more = memory_mb is not None and memory_mb > max_mb
     assert MemoryLimit(max_mb).is_exceeded(memory_mb) is is_more
 
