@@ -150,6 +150,7 @@ class Worker:
                 return
             self._stores.open()
             started.callback(self._stores.close)
+            await self._quarantine.catch_up()
             async with asyncio.TaskGroup() as group:
                 heartbeat = group.create_task(self._heartbeats.run(), name="heartbeat")
                 writers = [

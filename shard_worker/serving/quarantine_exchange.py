@@ -48,6 +48,17 @@ class QuarantineExchange:
         self._untold.append(record)
         self._has_untold.set()
 
+    async def catch_up(self) -> None:
+        """Take what the cluster knows by now; while Redis is away, `run` does so later.
+
+        For a worker that has just started, before it takes a request: otherwise a query that is
+        known to kill scorers would kill one of its own.
+        """
+        try:
+            self._suspects.take(await self._board.records())
+        except (RedisUnavailableError, ConfigurationError) as error:
+            log.debug("quarantine_unread", error=str(error))
+
     async def run(self) -> None:
         """Tell and hear until cancelled."""
         await run_together(self._tell(), self._hear())
@@ -79,11 +90,8 @@ class QuarantineExchange:
     async def _hear(self) -> None:
         async with aclosing(self._control.events(self._channel)) as events:
             async for event in events:
-                if event != RECONNECTED:
-                    self._suspects.take(self._board.announced(event))
-                    continue
-                try:
+                if event == RECONNECTED:
                     # What was announced while this worker did not listen is stored all the same.
-                    self._suspects.take(await self._board.records())
-                except (RedisUnavailableError, ConfigurationError) as error:
-                    log.debug("quarantine_unread", error=str(error))
+                    await self.catch_up()
+                else:
+                    self._suspects.take(self._board.announced(event))

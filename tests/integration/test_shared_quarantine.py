@@ -309,6 +309,29 @@ async def test_kills_while_redis_is_away_are_told_when_it_is_back(
         await until(lambda: there.refusal(ticket(), time.monotonic()) is not None, 20)
 
 
+async def test_a_worker_catches_up_before_it_listens(
+    redis_server: RedisServer, key_prefix: str
+) -> None:
+    """What the cluster knows is known to a worker that has not begun to listen."""
+    async with exchange(redis_server, key_prefix, "w0") as here:
+        for _ in range(2):
+            here.killed(ticket(), time.monotonic(), will_retry=True)
+        control = await connect(RedisSettings(url=redis_server.url))
+        try:
+            keys, quarantine = Keys(key_prefix), Quarantine(2, 60.0)
+            late = QuarantineGate(quarantine, lambda _: int(time.time() * 1000), "w1")
+            board = QuarantineStore(control, keys, quarantine.retention_ms)
+            await until(lambda: _num_stored(board, 2))
+            await QuarantineExchange(control, keys.events, board, late).catch_up()
+            assert late.refusal(ticket(), time.monotonic())
+        finally:
+            await control.close()
+
+
+async def _num_stored(board: QuarantineStore, count: int) -> bool:
+    return len(await board.records()) == count
+
+
 async def test_others_hear_of_a_kill_when_it_happens(
     redis_server: RedisServer, key_prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
