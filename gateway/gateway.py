@@ -30,8 +30,8 @@ from hedgerow.gateway.operations.shared_state import SharedStateReader
 from hedgerow.gateway.operations.snapshots import Snapshots
 from hedgerow.gateway.operations.status_report import StatusReport
 from hedgerow.gateway.policies.hedging import HedgeCounts
-from hedgerow.gateway.search.coverage_report import coverage_report
-from hedgerow.gateway.search.late_replies import CoverageCurves
+from hedgerow.gateway.search.coverage.late_replies import CoverageCurves
+from hedgerow.gateway.search.coverage.report import coverage_report
 from hedgerow.gateway.search.learning import Learning
 from hedgerow.gateway.search.result import SearchQuery, SearchResult
 from hedgerow.gateway.search.search_body import check_members, search_body

@@ -15,9 +15,9 @@ from hedgerow.common.state.registry import Registry
 from hedgerow.gateway.members.membership import Membership
 from hedgerow.gateway.members.outlier_ejection import OutlierEjection
 from hedgerow.gateway.policies.breaker import Transition
-from hedgerow.gateway.search.attaching import AttachPolicy
-from hedgerow.gateway.search.guards import ProfileGuards
-from hedgerow.gateway.search.late_replies import CoverageCurves
+from hedgerow.gateway.search.coverage.late_replies import CoverageCurves
+from hedgerow.gateway.search.documents.attaching import AttachPolicy
+from hedgerow.gateway.search.guards.profile_guards import ProfileGuards
 from hedgerow.gateway.search.learning import Learning
 from hedgerow.gateway.search.search_settings import SearchSettings
 from hedgerow.gateway.search.searcher import Searcher

@@ -5,7 +5,7 @@ from typing import Any, Protocol
 
 from hedgerow.common.errors import OverloadedError
 from hedgerow.gateway.access.request_admission import RequestAdmission
-from hedgerow.gateway.search.fetch import StoredDocument
+from hedgerow.gateway.search.documents.fetch import StoredDocument
 from hedgerow.gateway.search.result import SearchQuery, SearchResult
 from hedgerow.gateway.shapes.collection import LoadAnswer, Wait
 from hedgerow.gateway.writes.collection_list import ListedCollection

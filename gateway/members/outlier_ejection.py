@@ -27,9 +27,9 @@ from hedgerow.common.wire.messages import Hedge, Kind, Request, pack_request
 from hedgerow.gateway.members.shadow_request import ShadowRequest
 from hedgerow.gateway.policies.outlier_detection import SHARDS_AT_ONCE, Probation
 from hedgerow.gateway.policies.shard_result import ShardResult
-from hedgerow.gateway.search.breakers import QUERY_FAULT_CODES
 from hedgerow.gateway.search.ended_search import EndedSearch
 from hedgerow.gateway.search.gather import Gather
+from hedgerow.gateway.search.guards.breakers import QUERY_FAULT_CODES
 from hedgerow.gateway.transport.protocol import ReplySink
 from hedgerow.gateway.views.freshness import keep_fresh
 

@@ -16,7 +16,7 @@ from hedgerow.gateway.members.membership import Membership
 from hedgerow.gateway.operations.optimising import index_json
 from hedgerow.gateway.operations.snapshots import snapshots_json
 from hedgerow.gateway.policies.breaker import BreakerSnapshot
-from hedgerow.gateway.search.breakers import Breakers
+from hedgerow.gateway.search.guards.breakers import Breakers
 
 
 def cluster_status(

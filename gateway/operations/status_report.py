@@ -9,9 +9,9 @@ from hedgerow.gateway.members.membership import Membership
 from hedgerow.gateway.members.outlier_ejection import OutlierEjection
 from hedgerow.gateway.operations.shared_state import SharedStateReader
 from hedgerow.gateway.operations.status import cluster_status
-from hedgerow.gateway.search.coverage_report import coverage_report
-from hedgerow.gateway.search.guards import ProfileGuards
-from hedgerow.gateway.search.late_replies import CoverageCurves
+from hedgerow.gateway.search.coverage.late_replies import CoverageCurves
+from hedgerow.gateway.search.coverage.report import coverage_report
+from hedgerow.gateway.search.guards.profile_guards import ProfileGuards
 from hedgerow.gateway.writes.collections import Collections
 from hedgerow.gateway.writes.storage_gate import StorageGate
 

@@ -8,8 +8,8 @@ import msgspec
 from hedgerow.common.errors import BadQueryError, BadRequestError, InsufficientCoverageError
 from hedgerow.common.outcome import Outcome
 from hedgerow.common.wire.messages import Lane, SearchBody
-from hedgerow.gateway.search.answer_memory import Lease
-from hedgerow.gateway.search.coverage import count_outcomes, measure_coverage
+from hedgerow.gateway.search.coverage.measurement import count_outcomes, measure_coverage
+from hedgerow.gateway.search.documents.answer_memory import Lease
 from hedgerow.gateway.search.gather import Gather
 from hedgerow.gateway.search.plan import Plan
 from hedgerow.gateway.search.planned_search import PlannedSearch

@@ -6,9 +6,9 @@ import msgspec
 
 from hedgerow.common.wire.messages import Request
 from hedgerow.gateway.policies.shard_result import ShardResult
-from hedgerow.gateway.search.canary import Trial
 from hedgerow.gateway.search.gather import Gather
-from hedgerow.gateway.search.heavy_work import HeavyQuery
+from hedgerow.gateway.search.guards.canary import Trial
+from hedgerow.gateway.search.guards.heavy_work import HeavyQuery
 from hedgerow.gateway.search.planned_search import PlannedSearch
 
 

@@ -4,8 +4,8 @@ import random
 from collections.abc import Callable, Iterable
 from typing import Final
 
+from hedgerow.gateway.search.coverage.late_replies import CoverageCurves
 from hedgerow.gateway.search.ended_search import Observer
-from hedgerow.gateway.search.late_replies import CoverageCurves
 from hedgerow.gateway.search.sampling import Sampler
 
 SAMPLES_PER_S: Final = 200.0  # searches that are learnt from; more would teach no more

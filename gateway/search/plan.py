@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from hedgerow.common.outcome import Outcome
 from hedgerow.gateway.policies.breaker import Breaker, Permit, State
-from hedgerow.gateway.search.breakers import Breakers
+from hedgerow.gateway.search.guards.breakers import Breakers
 
 _UNAVAILABLE = (Outcome.UNAVAILABLE, "no live worker")
 

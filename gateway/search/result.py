@@ -8,7 +8,7 @@ from pydantic_core import from_json
 
 from hedgerow.common.outcome import Outcome
 from hedgerow.gateway.access.caller import ANONYMOUS, Caller
-from hedgerow.gateway.search.answer_memory import Lease
+from hedgerow.gateway.search.documents.answer_memory import Lease
 from hedgerow.gateway.shapes.answer import (
     Coverage,
     Fetch,

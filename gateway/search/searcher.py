@@ -15,13 +15,13 @@ from hedgerow.gateway.policies.admission import Admission, AdmissionPermit
 from hedgerow.gateway.policies.hedging import HedgePolicy
 from hedgerow.gateway.policies.latency import AnswerReserve
 from hedgerow.gateway.search.answer import Bodies, Found, bodies_of, make_answer
-from hedgerow.gateway.search.answer_memory import AnswerMemory, Lease
-from hedgerow.gateway.search.attaching import NO_ATTACHING, AttachPolicy, take_attached
-from hedgerow.gateway.search.canary import Canary
+from hedgerow.gateway.search.documents.answer_memory import AnswerMemory, Lease
+from hedgerow.gateway.search.documents.attaching import NO_ATTACHING, AttachPolicy, take_attached
+from hedgerow.gateway.search.documents.fetch import Fetcher
 from hedgerow.gateway.search.ended_search import EndedSearch
-from hedgerow.gateway.search.fetch import Fetcher
 from hedgerow.gateway.search.gather import Gather
-from hedgerow.gateway.search.guards import Guards, ProfileGuards
+from hedgerow.gateway.search.guards.canary import Canary
+from hedgerow.gateway.search.guards.profile_guards import Guards, ProfileGuards
 from hedgerow.gateway.search.hedger import Hedger
 from hedgerow.gateway.search.in_flight import InFlight
 from hedgerow.gateway.search.learning import Learning

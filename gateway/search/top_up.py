@@ -28,7 +28,7 @@ from hedgerow.common.wire.messages import (
     unpack_search_body,
 )
 from hedgerow.gateway.policies.shard_result import ShardResult
-from hedgerow.gateway.search.attaching import num_wanted
+from hedgerow.gateway.search.documents.attaching import num_wanted
 from hedgerow.gateway.search.gather import Gather
 from hedgerow.gateway.search.hedger import Hedger
 from hedgerow.gateway.search.result import Hit

@@ -12,8 +12,8 @@ from hedgerow.common.outcome import Outcome
 from hedgerow.common.partition import shard_of
 from hedgerow.common.settings.settings import Settings
 from hedgerow.gateway.policies.shard_result import ShardResult
-from hedgerow.gateway.search.answer_memory import Lease
-from hedgerow.gateway.search.fetch import Fetcher, Refused, StoredDocument
+from hedgerow.gateway.search.documents.answer_memory import Lease
+from hedgerow.gateway.search.documents.fetch import Fetcher, Refused, StoredDocument
 from hedgerow.gateway.search.validation import check_deadline
 from hedgerow.gateway.writes.collections import Collections
 

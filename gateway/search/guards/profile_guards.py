@@ -15,8 +15,8 @@ from hedgerow.common.settings.settings import RankProfile, Settings
 from hedgerow.gateway.access.fair_share import FairShare
 from hedgerow.gateway.policies.admission import Admission
 from hedgerow.gateway.policies.breaker import State, Transition
-from hedgerow.gateway.search.breakers import Breakers
-from hedgerow.gateway.search.heavy_work import HeavyWork
+from hedgerow.gateway.search.guards.breakers import Breakers
+from hedgerow.gateway.search.guards.heavy_work import HeavyWork
 
 OnTransition = Callable[[int, str, Transition], None]
 

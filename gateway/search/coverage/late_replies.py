@@ -21,9 +21,9 @@ from hedgerow.common.outcome import Outcome
 from hedgerow.common.settings.tail import CoverageSettings
 from hedgerow.common.wire.messages import Reply, Status
 from hedgerow.gateway.policies.shard_result import NO_TIME, ShardResult
-from hedgerow.gateway.search.breakers import QUERY_FAULT_CODES
-from hedgerow.gateway.search.coverage_curve import CoverageCurve, LateReplies
+from hedgerow.gateway.search.coverage.curve import CoverageCurve, LateReplies
 from hedgerow.gateway.search.ended_search import EndedSearch
+from hedgerow.gateway.search.guards.breakers import QUERY_FAULT_CODES
 
 BURST: Final = 100  # late parts that are waited for after a time without any
 

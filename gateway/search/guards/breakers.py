@@ -11,7 +11,7 @@ from hedgerow.gateway.policies.concurrency_limit import LATE_SHARE
 from hedgerow.gateway.policies.latency import ShardLatency
 from hedgerow.gateway.policies.pressure import Pressure
 from hedgerow.gateway.policies.shard_result import NO_TIME, ShardResult
-from hedgerow.gateway.search.heavy_work import HeavyWork
+from hedgerow.gateway.search.guards.heavy_work import HeavyWork
 
 # `Failure.code`s that are the query's own doing: the shard is well, and other queries must not
 # lose it. A scorer that died ("crashed") stays the shard's failure, since memory may have run out;

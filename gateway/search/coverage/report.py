@@ -2,7 +2,7 @@
 
 from typing import Any, Final, NamedTuple
 
-from hedgerow.gateway.search.coverage_curve import CoverageCurve
+from hedgerow.gateway.search.coverage.curve import CoverageCurve
 
 # Longer deadlines are reported up to this multiple of the one asked about: late replies tell
 # about a quarter more, and what comes from patient queries beyond is of no use to hasty ones.

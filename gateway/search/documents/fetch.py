@@ -1,7 +1,6 @@
 """Reads the winners' documents from the shards that own them, after the merge.
 
-Most come with the replies to the search (`gateway.search.attaching`); this is for those that do
-not.
+Most come with the replies to the search (`attaching`); this is for those that do not.
 """
 
 import asyncio
@@ -23,7 +22,7 @@ from hedgerow.common.wire.messages import (
 )
 from hedgerow.gateway.policies.latency import FetchReserve
 from hedgerow.gateway.policies.shard_result import ShardResult
-from hedgerow.gateway.search.answer_memory import AnswerMemory, Lease
+from hedgerow.gateway.search.documents.answer_memory import AnswerMemory, Lease
 from hedgerow.gateway.search.gather import Gather
 from hedgerow.gateway.search.hedger import Hedger
 from hedgerow.gateway.search.result import Hit
