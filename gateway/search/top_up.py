@@ -69,7 +69,12 @@ def may_have_more(
     """
     if asked >= k:
         return ()
-    cut_off = [(shard, body) for shard, body in bodies if asked <= len(body.ids) < body.total]
+    # A total that is only a lower bound may equal the hits that were sent while more match.
+    cut_off = [
+        (shard, body)
+        for shard, body in bodies
+        if len(body.ids) >= asked and (len(body.ids) < body.total or not body.is_exact)
+    ]
     if not cut_off:
         return ()
     won = Counter([hit.shard for hit in hits])
