@@ -67,8 +67,8 @@ class ClusterOptions:
         port: port that the gateway binds; 0 for any free one.
         redis_url: the server to use; None for an embedded one.
         restart: the pauses before a process that died is restarted.
-        announces_deaths: whether the gateway hears of a worker's death at once. If not, it finds
-            out by itself, as when a whole machine fails.
+        announces_deaths: whether the gateway is notified of a worker's death at once. If not, it
+            finds out by itself, as when a whole machine fails.
         environment: variables for the children, in addition to those of this process.
     """
 

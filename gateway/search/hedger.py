@@ -95,7 +95,7 @@ class Hedger:
 
     Attributes:
         policy: decides when to send a second copy, from the times that it learns.
-        counts: what became of the second copies.
+        counts: how the second copies ended.
     """
 
     def __init__(

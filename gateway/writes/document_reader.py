@@ -32,7 +32,7 @@ class DocumentReader:
     def __init__(
         self, fetcher: Fetcher, collections: Collections, shards: LiveShards, settings: Settings
     ) -> None:
-        """Read by `fetcher` what belongs to `collections`."""
+        """Read documents of `collections` through `fetcher`."""
         self._fetcher = fetcher
         self._collections = collections
         self._shards = shards
@@ -91,10 +91,10 @@ class DocumentReader:
 
 
 def _document_of(shard: int, part: ShardResult, lease: Lease) -> StoredDocument | None:
-    """The one document that a shard was asked for; None if it has none.
+    """Return the document that a shard was asked for; None if the shard does not have it.
 
     Raises:
-        UnavailableError: it did not send it.
+        UnavailableError: the shard did not send it.
     """
     if part.outcome is not Outcome.OK:
         raise UnavailableError(f"shard {shard}: {part.reason}")

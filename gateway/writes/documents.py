@@ -99,7 +99,7 @@ class Documents:
             live_replicas=live_replicas,
             gate=gate,
         )
-        self._slices = asyncio.Lock()  # one slice of parsing in each turn of the loop, of all loads
+        self._slices = asyncio.Lock()  # all loads together parse one slice in each turn of the loop
         self._appends = asyncio.Semaphore(MAX_APPENDS)
 
     async def load(
@@ -115,9 +115,9 @@ class Documents:
         Args:
             collection: the collection's name.
             lines: the bytes of the stream, cut anywhere.
-            wait: return when the documents are safe ("logged"), or when they can be found and,
-                unless they are few compared to those there were, count in the ranking ("applied");
-                an empty load waits for everything that was logged before it.
+            wait: return when the documents are safe ("logged"), or when they can be found
+                ("applied") and, unless there are few compared to the collection, count in the
+                ranking. An empty load waits for everything that was logged before it.
             on_progress: called with the report each time that documents were logged.
             party: the owner of the load, by `Caller.party`: parties share the slots.
 
@@ -199,7 +199,7 @@ class Documents:
         *,
         party: str = "",
     ) -> LoadReport:
-        """Load one document, as `load` does; it replaces one of the same id.
+        """Load one document, as `load` does; it replaces a document with the same id.
 
         Args:
             collection: the collection's name.

@@ -103,7 +103,7 @@ class SearchApp:
         return encode_shape(result.answer()), result.lease
 
     def overload(self, query: SearchQuery) -> OverloadedError | None:
-        """Refuse a query for which there is no room, or return None."""
+        """Return a refusal if there is no room for a query, or None."""
         try:
             return self._gateway.refusal_of(query)
         except NotFoundError:

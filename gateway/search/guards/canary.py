@@ -166,7 +166,7 @@ class Trial:
             part = await sink.end_of(shard)
             if part.code in _KILLED:
                 return (), f"not asked: shard {shard}, which tries it first, says: {part.reason}"
-            shards = tuple(one for one in shards if one in gather.open)
+            shards = tuple(shard for shard in shards if shard in gather.open)
             if part.outcome is Outcome.OK or part.code in _SURVIVED:
                 self._canary.learn(self._fingerprint)
                 break

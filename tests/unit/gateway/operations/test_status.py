@@ -106,7 +106,7 @@ def status_of(
     return cluster_status(
         server=server,
         backlog={0: 1, 1: 0} if server else {},
-        standing=standing,
+        statistics=standing,
         quarantine=[
             {
                 "fingerprint": "ab",
