@@ -1,4 +1,4 @@
-"""Refuses what cannot be answered before anything is sent."""
+"""Refuses invalid searches before anything is sent."""
 
 import math
 from collections.abc import Mapping
@@ -18,8 +18,8 @@ class Admitted(NamedTuple):
 
     Attributes:
         profile: the name of the rank profile that applies.
-        warnings: what a lenient parser repairs.
-        cost: of its query and filter.
+        warnings: what a lenient parser repaired in the query.
+        cost: the estimated cost of query and filter.
     """
 
     profile: str

@@ -2,10 +2,11 @@
 
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from hedgerow.common.collection import Collection, FieldType, check_document
-from hedgerow.common.errors import BadRequestError
+from hedgerow.common.errors import BadRequestError, InsufficientStorageError
 from hedgerow.common.partition import shard_of
 from hedgerow.common.settings.settings import LimitSettings
 from hedgerow.common.shard_log.log import MAX_ENTRY_BYTES, Upsert, pack_op
@@ -59,6 +60,16 @@ class LoadReport:
             applied=self.is_applied,
             inferred_fields=None if self.inferred is None else dict(self.inferred),
         )
+
+
+@contextmanager
+def with_report(report: LoadReport) -> Iterator[None]:
+    """Add the report of the load so far to an error."""
+    try:
+        yield
+    except InsufficientStorageError as error:
+        error.report = report
+        raise
 
 
 class Batch:

@@ -153,7 +153,7 @@ class Town:
             return [state.replica_id for state in states]
 
         ranked = RankedLoads(
-            board=self.board,
+            store=self.board,
             registry=Registry(self.control, self.keys),
             live_replicas=live_replicas,
             timeout_s=30.0,

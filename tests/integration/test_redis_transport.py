@@ -33,8 +33,8 @@ from hedgerow.common.wire.messages import (
     unpack_request,
 )
 from hedgerow.gateway.policies.hedging import HedgePolicy
-from hedgerow.gateway.search.answer_memory import AnswerMemory
-from hedgerow.gateway.search.fetch import Fetcher
+from hedgerow.gateway.search.documents.answer_memory import AnswerMemory
+from hedgerow.gateway.search.documents.fetch import Fetcher
 from hedgerow.gateway.search.hedger import Hedger
 from hedgerow.gateway.transport.messenger import Messenger
 from hedgerow.gateway.transport.redis import RedisTransport

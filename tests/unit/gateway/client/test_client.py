@@ -42,7 +42,7 @@ from hedgerow.gateway.client import (
     calls,
     link,
 )
-from hedgerow.gateway.search.coverage import coverage_of
+from hedgerow.gateway.search.coverage.measurement import coverage_of
 from hedgerow.gateway.search.result import SearchQuery
 from hedgerow.gateway.shapes.search import Search
 from hedgerow.gateway.writes.load import LoadReport

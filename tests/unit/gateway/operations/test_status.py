@@ -29,10 +29,10 @@ from hedgerow.gateway.operations.optimising import index_json
 from hedgerow.gateway.operations.status import cluster_status
 from hedgerow.gateway.policies.breaker import CallOutcome
 from hedgerow.gateway.policies.hedging import HedgeCounts
-from hedgerow.gateway.search.answer_memory import AnswerMemory
-from hedgerow.gateway.search.breakers import Breakers
-from hedgerow.gateway.search.coverage_report import coverage_report
-from hedgerow.gateway.search.guards import ProfileGuards
+from hedgerow.gateway.search.coverage.report import coverage_report
+from hedgerow.gateway.search.documents.answer_memory import AnswerMemory
+from hedgerow.gateway.search.guards.breakers import Breakers
+from hedgerow.gateway.search.guards.profile_guards import ProfileGuards
 from hedgerow.gateway.shapes.status import StatusAnswer
 from hedgerow.shard_worker.executors.process_pool.pool import ProcessLane
 from hedgerow.shard_worker.executors.thread_pool.threads import ThreadLane
@@ -106,7 +106,7 @@ def status_of(
     return cluster_status(
         server=server,
         backlog={0: 1, 1: 0} if server else {},
-        standing=standing,
+        statistics=standing,
         quarantine=[
             {
                 "fingerprint": "ab",

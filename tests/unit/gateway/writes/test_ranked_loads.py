@@ -33,7 +33,7 @@ class Cluster:
         registry = AsyncMock(spec=Registry)
         registry.document_counts.return_value = {0: documents}
         self.loads = RankedLoads(
-            board=cast("StatisticsStore", self.board),
+            store=cast("StatisticsStore", self.board),
             registry=cast("Registry", registry),
             live_replicas=lambda shard: self.live[shard],
             timeout_s=timeout_s,

@@ -24,7 +24,7 @@ from hedgerow.gateway.http.app import create_app
 from hedgerow.gateway.http.protocol.refusal_pace import TICK_S
 from hedgerow.gateway.http.search.search_app import SearchApp
 from hedgerow.gateway.http.server.connection_table import ConnectionTable
-from hedgerow.gateway.search.answer_memory import SMALL_BYTES, AnswerMemory
+from hedgerow.gateway.search.documents.answer_memory import SMALL_BYTES, AnswerMemory
 from hedgerow.gateway.search.result import Hit, SearchQuery, SearchResult
 from tests.support.connections import RecordingTransport, Way, by_asgi, connect, plain, turn
 from tests.support.fake_gateway import FakeGateway, make_result

@@ -9,12 +9,12 @@ import pytest
 from hedgerow.common.outcome import Outcome
 from hedgerow.common.settings.tail import CoverageSettings, HedgingSettings
 from hedgerow.common.wire.messages import Kind, Request, SearchPayload, Status, unpack_request
-from hedgerow.gateway.search.coverage_curve import MAX_TRACKED, CoverageCurve
-from hedgerow.gateway.search.coverage_report import FARTHEST, gain_of
+from hedgerow.gateway.search.coverage.curve import MAX_TRACKED, CoverageCurve
+from hedgerow.gateway.search.coverage.late_replies import BURST, CoverageCurves
+from hedgerow.gateway.search.coverage.report import FARTHEST, gain_of
 from hedgerow.gateway.search.ended_search import EndedSearch
 from hedgerow.gateway.search.gather import Gather
-from hedgerow.gateway.search.heavy_work import HeavyQuery
-from hedgerow.gateway.search.late_replies import BURST, CoverageCurves
+from hedgerow.gateway.search.guards.heavy_work import HeavyQuery
 from hedgerow.gateway.search.planned_search import PlannedSearch
 from hedgerow.gateway.search.result import SearchQuery, SearchResult
 from hedgerow.gateway.search.searcher import Searcher

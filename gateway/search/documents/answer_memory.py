@@ -1,21 +1,21 @@
-"""Limits the memory for the documents of answers, of each answer and of all together.
+"""Limits the memory for the documents of all answers, and each party's share of it.
 
 Until the answer has been sent, a fetched document is kept as the JSON that its shard sent. A reply
 is measured before it is unpacked. If it would exceed the limit, it is dropped: its hits come
 without fields, and the answer says why. Small replies do not count, since admission control limits
 the queries in flight and thereby their number.
 
-A client that reads slowly holds its answers for as long as it likes, and what is held cannot be
-taken back. Callers therefore never get all of the memory: a party (a key, or an address without a
-key) may hold at most as much as stays free. Alone, it may hold half; two that take all they may
-hold a third each. Whatever others hold, a newcomer finds room. This is the dynamic threshold by
-which network switches divide their shared buffers (Choudhury and Hahne, IEEE/ACM Transactions on
+A client that reads slowly holds its answers for as long as it likes, and their memory cannot be
+reclaimed. Callers therefore never get all of it: a party (a key, or an address without a key) may
+hold at most as much as remains free. A single party may hold half; two parties at their limit hold
+a third each. Whatever others hold, a new party finds room. This is the dynamic threshold by which
+network switches divide their shared buffers (Choudhury and Hahne, IEEE/ACM Transactions on
 Networking 6(2), 1998), with a factor of one.
 """
 
 from typing import Final
 
-SMALL_BYTES: Final = 65_536  # no reply that is smaller counts
+SMALL_BYTES: Final = 65_536  # replies up to this size do not count
 
 
 class AnswerMemory:
@@ -31,15 +31,15 @@ class AnswerMemory:
     def __init__(self, limit: int) -> None:
         """Hold at most `limit` bytes."""
         self._limit = limit
-        self._held_by: dict[str, int] = {}  # of the parties that hold something
+        self._held_by: dict[str, int] = {}  # party → bytes, for parties that hold something
         self.held_bytes = 0
         self.num_refused = 0
 
     def lease(self, party: str) -> "Lease":
-        """A part for one answer, which holds nothing yet.
+        """Return a lease for one answer, which holds nothing yet.
 
         Args:
-            party: whose answer it is, as `Caller.party` names it.
+            party: the owner of the answer, by `Caller.party`.
         """
         return Lease(self, party)
 
@@ -55,7 +55,7 @@ class AnswerMemory:
         return True
 
     def give_back(self, num_bytes: int, party: str) -> None:
-        """They are held no more."""
+        """Count `num_bytes` as no longer held by a party."""
         self.held_bytes -= num_bytes
         self._held_by[party] -= num_bytes
         if not self._held_by[party]:
@@ -81,7 +81,7 @@ class Lease:
         self._num_bytes = 0
 
     def take(self, num_bytes: int) -> bool:
-        """Hold a reply of `num_bytes`, if there is room; a small one always may be."""
+        """Hold a reply of `num_bytes`, if there is room or the reply is small; returns whether."""
         if num_bytes <= SMALL_BYTES:
             return True
         if not self._memory.take(num_bytes, self._party):
@@ -90,7 +90,7 @@ class Lease:
         return True
 
     def release(self) -> None:
-        """Give everything back."""
+        """Return all its memory."""
         num_bytes, self._num_bytes = self._num_bytes, 0
         if num_bytes:
             self._memory.give_back(num_bytes, self._party)

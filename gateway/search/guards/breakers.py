@@ -1,4 +1,4 @@
-"""One breaker per shard, and what the outcome of a shard's part says about the shard."""
+"""One breaker per shard, and which outcomes of a shard's part count as its failures."""
 
 import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -11,29 +11,31 @@ from hedgerow.gateway.policies.concurrency_limit import LATE_SHARE
 from hedgerow.gateway.policies.latency import ShardLatency
 from hedgerow.gateway.policies.pressure import Pressure
 from hedgerow.gateway.policies.shard_result import NO_TIME, ShardResult
-from hedgerow.gateway.search.heavy_work import HeavyWork
+from hedgerow.gateway.search.guards.heavy_work import HeavyWork
 
-# `Failure.code`s that are the query's own doing: the shard is well, and other queries must not
-# lose it. A scorer that died ("crashed") stays the shard's failure, since memory may have run out;
-# a query that kills them on purpose is quarantined after a few.
+# `Failure.code`s for which the query is at fault: the shard is well, and other queries must not
+# lose it. A scorer's death ("crashed") counts as the shard's failure, since memory may have run
+# out; a query that kills scorers by itself is quarantined after a few.
 QUERY_FAULT_CODES = frozenset(
     {QuarantinedError.code, RankingError.code, BadQueryError.code, ProfileBusyError.code}
 )
 
-# The last 64 samples are kept of each shard; under load as many come within some milliseconds, and
-# more of them say no more.
+# The last 64 samples of each shard are kept. Under load, 64 queries end within some milliseconds,
+# and sampling all of them would tell no more.
 SAMPLE_INTERVAL_S = 0.001
 
 # A timeout that gave the shard less than `_TIGHT` times its median is excused if the shard has
-# replied to any query within the last `_HEARD_S`.
+# replied to any query within the last `_REPLIED_WITHIN_S`.
 _TIGHT = 4.0
-_HEARD_S = 1.0
-# So is one that gave less than this, in s: a shard that answers most queries in 2 ms is not to
-# blame for one that takes it ten times as long.
+_REPLIED_WITHIN_S = 1.0
+# So is a timeout that gave it less than this, in s: a shard that answers most queries in 2 ms is
+# not at fault if one takes ten times as long.
 _TIGHT_S = 0.05
-# In an overload a worker waits for its cores, too. One that replies to nothing for this time hangs.
+# In an overload, a worker also waits for its cores. If it replies to nothing for this time, it
+# hangs.
 CROWDED_SILENCE_S = 1.0
-# Time after a refusal: callers that wait as they were asked to come back after a second.
+# How long after a refusal the gateway counts as overloaded: callers that respect Retry-After come
+# back after a second.
 CROWDED_S = 2.0
 
 _SUCCESS = CallOutcome.SUCCESS
@@ -45,10 +47,10 @@ _FAILED = Outcome.FAILED
 
 
 class PassingPermits:
-    """One permit of each of several breakers, all of which let every call through.
+    """One permit from each of several breakers, all of which let every call through.
 
-    A permit is made when it is needed, for a call that has not simply been answered in time: eight
-    of them cost more than all else in a query's plan.
+    The permits are made only if a call was not simply answered in time: making eight of them costs
+    more than the rest of a query's plan.
     """
 
     __slots__ = ("_breakers", "_generations")
@@ -67,23 +69,23 @@ class Breakers:
     | outcome | counts as |
     |---|---|
     | ok | success; slow when it took longer than the slow-call threshold |
-    | timed_out | failure; ignored when it had less time than the shard's median, or than four |
-    | | times that while the shard replies to others; for overload; and while heavy queries hold |
-    | | the shard (`HeavyWork`) |
+    | timed_out | failure; ignored if it had less time than the shard's median, or than four times |
+    | | that while the shard replies to others; in an overload; and while heavy queries hold the |
+    | | shard (`HeavyWork`) |
     | failed | failure; ignored when the query is at fault (`QUERY_FAULT_CODES`) |
     | any other | ignored: the shard was not asked, or not waited for |
 
-    Overload is for admission control to mend, which lets in less. Breakers make it worse: if most
-    shards are behind, most open at once, and what is let in is answered by the few that are left.
-    So where a query misses many shards that have replied to other queries meanwhile, those are not
-    to blame. One that hangs replies to nothing, and one that is slow by itself is not many. While
-    admission control refuses queries for its limit, a single one is not to blame either, if it has
-    replied within `CROWDED_SILENCE_S`: the shards of one worker fall behind before those of the
-    others do, and of the queries that wait for them, enough to open a breaker end in the same
-    moment.
+    Admission control ends an overload by admitting fewer queries. Breakers would make it worse: if
+    most shards are behind, most breakers open at once, and the few remaining shards answer all
+    queries. So if many shards time out for a query and have replied to other queries meanwhile, it
+    does not count against them. A shard that hangs replies to nothing, and a shard that is slow by
+    itself is a single one. While admission control refuses queries because of its limit, a single
+    shard is excused too, if it has replied within `CROWDED_SILENCE_S`: the shards of one worker may
+    fall behind before the others do, and then enough queries time out at the same moment to open
+    their breakers.
 
     Attributes:
-        shards: all of them, ascending.
+        shards: all shards, ascending.
         latency: how long shards need, learnt from the calls of `finish`.
     """
 
@@ -112,11 +114,11 @@ class Breakers:
 
         Args:
             num_shards: shards in the cluster.
-            settings: the same for every shard.
+            settings: the settings of every breaker.
             rng: uniform over [0, 1), for the jitter of waits.
-            on_transition: told the shard and the change of state, after each.
-            replied_at: for each shard, when it last replied to anything; kept by the caller
-                up to date; with None no time-out is taken for overload.
+            on_transition: called with the shard and the change after each change of state.
+            replied_at: for each shard, when it last replied to any request; the caller keeps it up
+                to date. If None, no timeout is attributed to overload.
             heavy: the heavy queries, for which timeouts are excused.
             pressure: when admission control last refused a query for its limit.
         """
@@ -141,7 +143,7 @@ class Breakers:
         return iter(self._breakers)
 
     def passing(self) -> "PassingPermits | None":
-        """Permits for a query to all shards, if every breaker lets every call through."""
+        """Return permits for a query to all shards, if every breaker lets every call through."""
         generations = [breaker.generation for breaker in self._breakers if breaker.passes]
         if len(generations) < len(self._breakers):
             return None
@@ -154,11 +156,11 @@ class Breakers:
         results: Mapping[int, ShardResult],
         now: float,
     ) -> None:
-        """A query's parts have ended; tells their breakers, and learns how long shards need.
+        """Report a query's ended parts to the breakers, and learn how long shards need.
 
         Args:
-            shards: those that were asked.
-            permits: their breakers', in the same order.
+            shards: the shards that were asked.
+            permits: their breakers' permits, in the same order.
             results: shard → how its part ended.
             now: the event loop's time, in s.
         """
@@ -180,7 +182,7 @@ class Breakers:
                 permit.done(outcome, now, part.took_s)
 
     def _overloaded(self, results: Mapping[int, ShardResult], now: float) -> Collection[int]:
-        """The shards that a query misses for overload."""
+        """Return the shards whose timeouts are due to overload."""
         replied_at = self._replied_at
         if replied_at is None:
             return ()
@@ -193,12 +195,12 @@ class Breakers:
                 if replied_at[shard] > now - max(took_s, CROWDED_SILENCE_S)
             ]
         behind = [shard for shard, took_s in late.items() if replied_at[shard] > now - took_s]
-        # As many as make admission control cut its limit; of two or three, one is not many.
+        # The share at which admission control cuts its limit; with few shards, more than one.
         least = max(LATE_SHARE * len(results), min(1, len(results) - 1))
         return behind if len(behind) > least else ()
 
     def _is_steady(self, results: Mapping[int, ShardResult]) -> bool:
-        """Whether these parts would change nothing: all is well, and has been for a while."""
+        """Whether these parts would change nothing: all are ok, and have been for a while."""
         slow_s = self._slow_s
         for part in results.values():
             if part.outcome is not _OK or part.took_s > slow_s:
@@ -216,20 +218,20 @@ class Breakers:
         return _IGNORED
 
     def _is_too_short(self, shard: int, took_s: float, now: float) -> bool:
-        """Whether the time that a query gave a shard says more of the query than of the shard."""
+        """Whether the query gave a shard too little time for the timeout to count against it."""
         needed_s = self.latency.needed_s(shard)
         if took_s < needed_s:
             return True
-        # A caller can choose a deadline just above the median, and a query that takes longer. A
-        # shard that replies to others at the same time is not to blame for it.
+        # A caller may choose a deadline just above the median, and a query that takes longer. A
+        # shard that replies to others at the same time is not at fault.
         replied_at = self._replied_at
-        is_heard = replied_at is not None and replied_at[shard] > now - _HEARD_S
-        return is_heard and took_s < max(_TIGHT * needed_s, _TIGHT_S)
+        is_replying = replied_at is not None and replied_at[shard] > now - _REPLIED_WITHIN_S
+        return is_replying and took_s < max(_TIGHT * needed_s, _TIGHT_S)
 
 
 def _of_shard(
-    shard: int, told: Callable[[int, Transition], None] | None
+    shard: int, on_transition: Callable[[int, Transition], None] | None
 ) -> Callable[[Transition], None] | None:
-    if told is None:
+    if on_transition is None:
         return None
-    return lambda transition: told(shard, transition)
+    return lambda transition: on_transition(shard, transition)

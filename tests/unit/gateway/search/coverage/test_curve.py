@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hedgerow.gateway.search.coverage_curve import CoverageCurve, LateReplies
+from hedgerow.gateway.search.coverage.curve import CoverageCurve, LateReplies
 
 STEP = 0.05  # the distance of the curve's points, as a share
 

@@ -8,7 +8,7 @@ from hedgerow.common.errors import OverloadedError
 from hedgerow.common.settings.settings import BreakerSettings, RankProfile, Settings
 from hedgerow.common.settings.tail import AdmissionSettings
 from hedgerow.gateway.policies.breaker import CallOutcome
-from hedgerow.gateway.search.guards import Guards, ProfileGuards
+from hedgerow.gateway.search.guards.profile_guards import Guards, ProfileGuards
 
 SETTINGS = Settings(
     breaker=BreakerSettings(consecutive_failures=1),

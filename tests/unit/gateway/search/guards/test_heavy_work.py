@@ -7,8 +7,8 @@ from hedgerow.common.query.cost import Cost
 from hedgerow.common.settings.settings import BreakerSettings
 from hedgerow.gateway.policies.breaker import State
 from hedgerow.gateway.policies.shard_result import ShardResult
-from hedgerow.gateway.search.breakers import Breakers
-from hedgerow.gateway.search.heavy_work import LONGEST_SILENCE_S, HeavyQuery, HeavyWork
+from hedgerow.gateway.search.guards.breakers import Breakers
+from hedgerow.gateway.search.guards.heavy_work import LONGEST_SILENCE_S, HeavyQuery, HeavyWork
 from hedgerow.gateway.search.plan import make_plan
 from tests.unit.support.scripted import Script, reply_of
 

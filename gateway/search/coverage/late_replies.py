@@ -1,16 +1,16 @@
-"""Late replies: which queries let their shards run on, and what the curves learn from them.
+"""Decides which queries let their shards reply late, and feeds the coverage curves with them.
 
-A query that is learnt from may let its requests expire a while after its deadline, so that workers
-answer late instead of not at all. No caller waits for these replies: the answer leaves by the
-deadline, and breakers and hedging see a shard that has timed out. They only tell the curves of
-coverage how much longer it would have taken.
+A sampled query may let its requests expire some time after its deadline, so that workers reply late
+instead of not at all. No caller waits for these replies: the answer leaves by the deadline, and for
+breakers and hedging the shard has timed out. They only tell the coverage curves how much longer it
+would have taken.
 
-What that costs is bounded twice: each request runs on for a set share of its deadline at most, and
-the requests that do are a set share of all that were sampled, so that under an overload, when
-every shard is late, nearly all work ends at the deadline. Whether a query may be late is decided
-before it is sent, from what earlier ones have cost: chosen by what became of it, the slow ones
-would be missing from the curve. What is cancelled (enough was covered, the caller has left) ends at
-once and is known to have taken longer than it ran, no more.
+The cost is bounded twice: each request runs on for at most a set share of its deadline, and only a
+set share of the sampled requests may do so. In an overload, when every shard is late, nearly all
+work therefore ends at the deadline. Whether a query's requests may be late is decided before it is
+sent, from the cost of earlier ones: if it were decided by how the query ended, slow ones would be
+missing from the curve. Requests that are cancelled (enough was covered, or the caller has left) end
+at once; all that is known of them is that they would have taken longer.
 """
 
 import asyncio
@@ -21,11 +21,11 @@ from hedgerow.common.outcome import Outcome
 from hedgerow.common.settings.tail import CoverageSettings
 from hedgerow.common.wire.messages import Reply, Status
 from hedgerow.gateway.policies.shard_result import NO_TIME, ShardResult
-from hedgerow.gateway.search.breakers import QUERY_FAULT_CODES
-from hedgerow.gateway.search.coverage_curve import CoverageCurve, LateReplies
+from hedgerow.gateway.search.coverage.curve import CoverageCurve, LateReplies
 from hedgerow.gateway.search.ended_search import EndedSearch
+from hedgerow.gateway.search.guards.breakers import QUERY_FAULT_CODES
 
-BURST: Final = 100  # late parts that are waited for after a time without any
+BURST: Final = 100  # parts that may be late at once, after a time without any
 
 _OK: Final = Outcome.OK
 _STATUS_OK: Final = Status.OK.value
@@ -34,10 +34,10 @@ _MORE_TIME_HELPS: Final = (Outcome.TIMED_OUT, Outcome.CANCELLED)
 
 
 class CoverageCurves:
-    """The curve of each collection, learnt from the queries that a gateway has sampled."""
+    """The coverage curve of each collection, learnt from the queries that a gateway samples."""
 
     def __init__(self, settings: CoverageSettings, uids: Callable[[], Iterable[str]]) -> None:
-        """Know nothing yet; `uids` are those of the collections that there are."""
+        """Start without curves; `uids` returns the uids of the existing collections."""
         self._factor = settings.late_reply_factor
         self._max_load = settings.max_late_load
         self._uids = uids
@@ -47,11 +47,11 @@ class CoverageCurves:
         self._loop = asyncio.get_running_loop()
 
     def __len__(self) -> int:
-        """How many collections have a curve."""
+        """The number of collections with a curve."""
         return len(self._curves)
 
     def late_ms(self, deadline_ms: float) -> int:
-        """For how long after its deadline a query that starts now may let its shards run on.
+        """Return how long after its deadline a query that starts now may let its shards run on.
 
         Args:
             deadline_ms: from the query's start to its deadline, in ms.
@@ -59,11 +59,11 @@ class CoverageCurves:
         return int(deadline_ms * self._factor) if self._max_load and self._tokens > 0 else 0
 
     def on_end(self, ended: EndedSearch, counts: Sequence[int | None]) -> None:
-        """A query has ended that is one to learn from.
+        """Learn from a sampled query that has ended.
 
         Args:
             ended: the query.
-            counts: of each shard, the documents that it last reported; None if it never did.
+            counts: for each shard, the documents that it last reported; None if it never did.
         """
         parts, now = ended.results, ended.ended_at
         self._tokens = min(self._tokens + self._max_load * len(ended.gather.asked), BURST)
@@ -94,7 +94,7 @@ class CoverageCurves:
         )
 
     def on_late(self, reply: Reply) -> None:
-        """A reply has come that no caller waits for."""
+        """Learn from a reply that arrived after its query had ended."""
         now = self._loop.time()
         if reply.status == _STATUS_FAILED:
             self._late.on_failed(reply.query_id, reply.shard, now)
@@ -103,29 +103,29 @@ class CoverageCurves:
             self._late.on_late(reply.query_id, reply.shard, now, is_ok=is_ok)
 
     def curve(self, uid: str) -> CoverageCurve:
-        """A collection's curve as of now; one that knows nothing before its first query."""
+        """Return a collection's curve as of now; it is empty before the first query."""
         self._late.expire(self._loop.time())
         return self._curves.get(uid) or CoverageCurve()
 
     def _curve_of(self, uid: str) -> CoverageCurve:
         curve = self._curves.get(uid)
         if curve is None:
-            # With each collection that comes, those that have gone are forgotten.
+            # With each new collection, the curves of deleted ones are dropped.
             known = set(self._uids())
-            self._curves = {one: kept for one, kept in self._curves.items() if one in known}
+            self._curves = {key: kept for key, kept in self._curves.items() if key in known}
             curve = self._curves[uid] = CoverageCurve()
         return curve
 
 
 def _says_nothing(part: ShardResult) -> bool:
-    """Whether a query would have ended so with any deadline, or has not even begun."""
+    """Whether the part would have ended like this with any deadline, or was never started."""
     return part.code == NO_TIME or (
         part.outcome is Outcome.FAILED and part.code in QUERY_FAULT_CODES
     )
 
 
 def _documents(counts: Sequence[int | None], parts: Mapping[int, ShardResult]) -> list[int]:
-    """Of each shard, its documents: as it says with its reply, as it last said, or the average."""
+    """Each shard's documents: according to its reply, else as last reported, else the average."""
     known = [count for count in counts if count is not None]
     average = round(sum(known) / len(known)) if known else 0
     documents = [average if count is None else count for count in counts]

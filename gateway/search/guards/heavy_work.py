@@ -1,18 +1,18 @@
-"""Which shards heavy queries keep busy, so that timeouts say nothing about the shard."""
+"""Tracks which shards are busy with heavy queries, so that their timeouts can be excused."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
 from hedgerow.common.query.cost import Cost
 from hedgerow.gateway.policies.shard_result import ShardResult
 
-# A shard that is busy still replies, to what was before and after a heavy query. One that has
-# replied to nothing for this time may hang, whatever it was sent.
+# A busy shard still replies to the queries before and after a heavy one. If it has replied to
+# nothing for this time, it may hang, whatever it was sent.
 LONGEST_SILENCE_S = 5.0
 _MANY_DOCUMENTS = 10_000_000
 
 
 class HeavyWork:
-    """The heavy queries of one gateway: those that run, and those whose scorers may still run.
+    """The heavy queries of one gateway that run, or whose scorers may still be busy.
 
     A heavy query that misses its deadline holds its scorer until the scorer notices, or is killed
     after a grace period. Meanwhile, queries of other callers wait behind it and may miss their
@@ -26,11 +26,11 @@ class HeavyWork:
         """Know of no heavy query.
 
         Args:
-            replied_at: for each shard, when it last replied to anything; kept up to date by
-                another.
-            heavy_s: a query is heavy when a scorer is estimated to take longer for one shard.
-            grace_s: a scorer is killed if its work runs for this long after its deadline.
-            now: from when on a shard's silence is measured.
+            replied_at: for each shard, when it last replied to any request; the owner keeps it up
+                to date.
+            heavy_s: a query is heavy if a scorer is estimated to take longer for one shard.
+            grace_s: a scorer is killed if it still runs this long after the query's deadline.
+            now: the instant from which a shard's silence is measured.
         """
         self._started_at = now
         self._replied_at = replied_at
@@ -40,10 +40,10 @@ class HeavyWork:
         self._held_until = [0.0] * len(replied_at)
 
     def begin(self, shards: Sequence[int], *, is_heavy: bool) -> "HeavyQuery":
-        """A query is sent to these shards.
+        """Count a query that is sent to these shards, if it is heavy.
 
         Returns:
-            What takes note of its end; of a query that is not heavy, nothing is remembered.
+            The handle that ends it.
         """
         if not is_heavy:
             return _LIGHT
@@ -55,15 +55,15 @@ class HeavyWork:
         """Whether a query is heavy.
 
         Args:
-            cost: what it costs.
-            counts: for each shard of the cluster, how many documents it is to look through.
+            cost: its estimated cost.
+            counts: for each shard of the cluster, how many documents it has to search.
         """
         if cost.cpu_s(_MANY_DOCUMENTS) <= self._heavy_s:
             return False
         return cost.cpu_s(max((count or 0 for count in counts), default=0)) > self._heavy_s
 
     def end(self, shards: Iterable[int], results: Mapping[int, ShardResult], now: float) -> None:
-        """A heavy query has ended on these shards; see `HeavyQuery.end`."""
+        """End a heavy query on these shards; called by `HeavyQuery.end`."""
         for shard in shards:
             self._num_running[shard] -= 1
             if shard not in results or results[shard].reply is None:
@@ -77,7 +77,7 @@ class HeavyWork:
 
 
 class HeavyQuery:
-    """A heavy query that was sent."""
+    """The handle of a query that was sent; does nothing if the query is not heavy."""
 
     __slots__ = ("_shards", "_work")
 
@@ -86,7 +86,7 @@ class HeavyQuery:
         self._shards = shards
 
     def end(self, results: Mapping[int, ShardResult], now: float) -> None:
-        """The query has ended, on each shard as `results` says."""
+        """The query has ended; `results` says how on each shard."""
         if self._work is not None:
             self._work.end(self._shards, results, now)
 

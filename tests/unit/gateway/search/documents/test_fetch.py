@@ -9,8 +9,8 @@ import pytest
 
 from hedgerow.common.settings.settings import GatewaySettings, RankProfile
 from hedgerow.common.wire.messages import Kind
-from hedgerow.gateway.search.answer_memory import SMALL_BYTES
-from hedgerow.gateway.search.attaching import NO_ATTACHING, AttachPolicy
+from hedgerow.gateway.search.documents.answer_memory import SMALL_BYTES
+from hedgerow.gateway.search.documents.attaching import NO_ATTACHING, AttachPolicy
 from hedgerow.gateway.search.result import SearchQuery, SearchResult
 from hedgerow.gateway.shapes.answer import Fetch, FetchProblem
 from tests.support.virtual_time import run_virtually

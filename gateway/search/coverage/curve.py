@@ -1,18 +1,17 @@
-"""What coverage a collection's queries reach by which deadline, late replies included.
+"""Estimates which coverage a collection's queries reach by which deadline, late replies included.
 
 A query that ends without some of its shards says only that these take longer than it waited. So
-each part of a query, weighted by its share of the documents, is known in one of three ways: its
-reply came after a time, in time or late; it was cut off after a time; or it never comes,
-however long one waits (no live worker, a failure). The curve is the product-limit estimate over
-them (Kaplan and Meier, JASA 53, 1958; see gateway/policies/quantiles.py): queries with long
-deadlines tell about times that those with short ones did not wait for. The past fades by half in
-each half-life.
+each part of a query, weighted by its share of the documents, is one of three kinds: its reply
+arrived after a known time, before or after the deadline; it was cut off after a known time; or it
+would never arrive (no live worker, a failure). The curve is the product-limit estimate over these
+(Kaplan and Meier, JASA 53, 1958; see gateway/policies/quantiles.py): queries with long deadlines
+tell about times that those with short ones did not wait for. Weights halve in each half-life.
 
-Whose late reply it is. Recent queries that ended incomplete are remembered in `LateReplies`, with
-the documents of each shard that is missing. The transport knows the query of a late reply
-and reports it (`on_late`). A query is forgotten when all of it has come, when no worker can
-be at it any more, or when too many are remembered; what is missing then is cut off. Queries may be
-sampled (gateway/search/sampling.py), as whole queries.
+`LateReplies` matches late replies to queries: it remembers recent queries that ended incomplete,
+with the documents of each missing shard. The transport knows the query of a late reply and reports
+it (`on_late`). A query is forgotten when all its replies have arrived, when no worker can be
+working on it any more, or when too many are remembered; parts that are missing then are cut off.
+Queries may be sampled (gateway/search/sampling.py), as whole queries.
 """
 
 import math
@@ -36,7 +35,7 @@ _LEAST_WAITED_FOR: Final = 0.05
 
 
 class CoverageCurve:
-    """The curve of one collection; 0.3 µs for each part of a query."""
+    """The curve of one collection; costs 0.3 µs for each part of a query."""
 
     __slots__ = (
         "_awaited",
@@ -50,7 +49,7 @@ class CoverageCurve:
     )
 
     def __init__(self, half_life_s: float = HALF_LIFE_S) -> None:
-        """Know nothing yet."""
+        """Start with an empty curve."""
         self._half_life_s = half_life_s
         self._came = [0.0] * _NUM_BUCKETS
         self._cut = [0.0] * _NUM_BUCKETS
@@ -66,7 +65,7 @@ class CoverageCurve:
         self._came[_bucket(needed_s)] += share
 
     def cut(self, waited_s: float, share: float, now: float) -> None:
-        """A shard has not made a deadline of `waited_s`, and no more is known."""
+        """A shard has not made a deadline of `waited_s`; nothing more is known."""
         self._fade(now)
         self._cut[_bucket(waited_s)] += share
 
@@ -76,22 +75,25 @@ class CoverageCurve:
         self._never += share
 
     def expect(self, share: float) -> None:
-        """So much may still come late; until it is known, negative `share`, it counts as never."""
+        """Parts with this share may still arrive late; until then, they count as never arriving.
+
+        Called with a negative `share` once they have arrived or been cut off.
+        """
         self._points = None
         self._awaited = max(self._awaited + share, 0.0)
 
     def curve(self) -> list[tuple[float, float]]:
-        """Points (deadline in ms, coverage from 0 to 1), both ascending; at most 700.
+        """Return points (deadline in ms, coverage from 0 to 1), both ascending; at most 700.
 
-        Empty before the first query. The last point is as far as anything is known: from there on
-        the coverage is at least its.
+        Empty before the first query. Nothing is known about deadlines after the last point, except
+        that their coverage is at least as high.
         """
         if self._points is None:
             self._points = self._estimate()
         return list(self._points)
 
     def coverage(self, deadline_ms: float) -> float:
-        """The coverage that a query reaches on average by a deadline, from 0 to 1."""
+        """Return the coverage that a query reaches on average by a deadline, from 0 to 1."""
         before_ms, before = 0.0, 0.0
         for at_ms, coverage in self.curve():
             if at_ms >= deadline_ms:
@@ -101,13 +103,13 @@ class CoverageCurve:
         return before
 
     def gain(self, deadline_ms: float, extra_ms: float) -> float:
-        """What `extra_ms` more would add to the coverage, from 0 to 1; at least, where unknown."""
+        """Return what `extra_ms` more would add to the coverage, from 0 to 1, at least."""
         return self.coverage(deadline_ms + extra_ms) - self.coverage(deadline_ms)
 
     def _estimate(self) -> list[tuple[float, float]]:
         total = at_risk = sum(self._came) + sum(self._cut) + self._never + self._awaited
         points: list[tuple[float, float]] = []
-        missing = 1.0  # the share that has not come
+        missing = 1.0  # the share that has not arrived
         bound_ms = first_ms = _FIRST_S * 1000
         is_step = False
         for came, cut in zip(self._came, self._cut, strict=True):
@@ -115,8 +117,8 @@ class CoverageCurve:
                 break
             if came:
                 if not is_step and bound_ms > first_ms:
-                    points.append((bound_ms / _STEP, 1 - missing))  # nothing came until then
-                # What floats leave of nothing must not divide.
+                    points.append((bound_ms / _STEP, 1 - missing))  # nothing arrived before
+                # `at_risk` may be a rounding error instead of 0, by which nothing must be divided.
                 missing = max(missing * (1 - came / max(at_risk, came)), 0.0)
                 points.append((bound_ms, 1 - missing))
             is_step = came > 0
@@ -148,10 +150,10 @@ class _Incomplete(NamedTuple):
 
 
 class LateReplies:
-    """Feeds curves with what came of each query, before its end and after.
+    """Feeds curves with the replies to each query, before and after its end.
 
-    The deadline that a reply would have made is longer than the reply took, by what a query keeps
-    back for the rest of its walk (parsing, fetch, answer): its *overhead*.
+    The deadline that a reply would have met is longer than the reply took, by the query's
+    *overhead*: the time for the rest of its walk (parsing, fetch, answer).
     """
 
     __slots__ = ("_incomplete", "_max_tracked")
@@ -162,7 +164,7 @@ class LateReplies:
         self._incomplete: dict[int, _Incomplete] = {}  # in the order in which they ended
 
     def __len__(self) -> int:
-        """How many incomplete queries are remembered."""
+        """The number of incomplete queries that are remembered."""
         return len(self._incomplete)
 
     def on_end(
@@ -178,18 +180,18 @@ class LateReplies:
         until: float,
         now: float,
     ) -> None:
-        """A query has ended.
+        """Learn from a query that has ended.
 
         Args:
-            query_id: the query's.
-            curve: of its collection.
-            came: of each shard that answered, how long after `started` (in s), and its documents.
-            missing: of each shard whose answer might still come or might have come, its documents.
-            num_never_documents: documents of shards that no time would have brought.
-            started: instant of the scatter.
-            overhead_s: what the query's deadline held beside the wait for the shards, in s.
-            until: when the last worker will have stopped: the expiry that they were told, or `now`
-                if the rest was cancelled.
+            query_id: the query's id.
+            curve: the curve of its collection.
+            came: for each shard that replied, how long after `started` (in s), and its documents.
+            missing: for each shard that might still reply, or might have, its documents.
+            num_never_documents: documents of the shards that would not have replied at all.
+            started: when the scatter began.
+            overhead_s: the part of the query's time that was not for the wait for the shards, in s.
+            until: when the last worker will have stopped: when the requests expire, or `now` if
+                they were cancelled.
             now: the event loop's time, in s.
         """
         self.expire(now)
@@ -216,13 +218,13 @@ class LateReplies:
             self._forget(self._incomplete.pop(oldest), now, now)
 
     def on_late(self, query_id: int, shard: int, now: float, *, is_ok: bool = True) -> None:
-        """A reply has come that no caller waits for.
+        """Learn from a reply that arrived after its query had ended.
 
         Args:
-            query_id: the query that it answers.
-            shard: who answers.
+            query_id: the query's id.
+            shard: the shard that replied.
             now: the event loop's time, in s.
-            is_ok: False if the worker says that it was stopped or came too late to start.
+            is_ok: False if the worker was stopped, or started too late.
         """
         if (part := self._take(query_id, shard)) is None:
             return
@@ -234,16 +236,16 @@ class LateReplies:
             query.curve.cut(needed_s, share, now)
 
     def on_failed(self, query_id: int, shard: int, now: float) -> None:
-        """A reply that no caller waits for says that the shard has failed: no time would do."""
+        """Learn from a late reply that the shard has failed: it would have met no deadline."""
         if (part := self._take(query_id, shard)) is not None:
             query, share = part
             query.curve.never(share, now)
 
     def expire(self, now: float) -> None:
-        """Forget the queries that no worker can be at any more; before a curve is shown."""
+        """Forget the queries that no worker can be working on any more, before a curve is shown."""
         incomplete = self._incomplete
         while incomplete:
-            # One that lasts long keeps later ones a while longer: they wait in order of their ends.
+            # Queries are in the order of their ends, so one that expires late keeps later ones too.
             oldest = next(iter(incomplete))
             query = incomplete[oldest]
             if query.until > now:
@@ -252,7 +254,7 @@ class LateReplies:
             self._forget(query, query.until, now)
 
     def _take(self, query_id: int, shard: int) -> tuple[_Incomplete, float] | None:
-        """The query and the share that a late reply is for; None if it is for none, or again."""
+        """Return the query of a late reply and its share; None if unknown, or for a duplicate."""
         query = self._incomplete.get(query_id)
         if query is None or (share := query.missing.pop(shard, None)) is None:
             return None
@@ -274,6 +276,6 @@ class LateReplies:
 def _bucket(duration_s: float) -> int:
     if duration_s <= _FIRST_S:
         return 0
-    # Rounded up: each reply in a bucket has come by the bucket's bound.
+    # Rounded up: each reply in a bucket has arrived by the bucket's bound.
     bucket = int(log(duration_s) * _SCALE + _OFFSET)
     return bucket if bucket < _LAST else _LAST  # noqa: FURB136 - min() costs as much as the rest

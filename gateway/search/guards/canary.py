@@ -1,7 +1,7 @@
-"""Tries a query that no scorer is known to have survived on one shard, before all are asked.
+"""Tries a query on one shard before all are asked, unless a scorer is known to have survived it.
 
-For rank profiles with `canary`. Without it, a query that kills whatever scorer runs it kills one on
-every shard the first time it is asked: nothing shows it before they are dead.
+It applies to rank profiles with `canary`. Without it, a query that kills any scorer kills one on
+every shard when it is asked for the first time, since nothing gives it away before.
 """
 
 import asyncio
@@ -18,18 +18,18 @@ from hedgerow.gateway.policies.shard_result import NO_TIME, ShardResult
 from hedgerow.gateway.search.gather import Gather
 from hedgerow.gateway.transport.messenger import Messenger
 
-MOST_SEEN: Final = 20_000  # kinds of queries that are remembered to be harmless; some MB
-# `Failure.code`s by which a shard says that the query has killed scorers, and those by which it
-# says that a scorer has run it and lives. Others, and silence, say nothing of the query.
+MOST_SEEN: Final = 20_000  # kinds of queries that are remembered as harmless; some MB
+# `Failure.code`s which say that the query has killed scorers, and those which say that a scorer has
+# survived it. Other codes, and silence, say nothing about the query.
 _KILLED: Final = frozenset({"crashed", "quarantined"})
 _SURVIVED: Final = frozenset({"ranking", "bad_request", "failed"})
 
 
 class Canary:
-    """Knows which queries need a trial; one of a kind at a time has it, and the others wait.
+    """Knows which queries need a trial; of each kind, one is tried at a time and the others wait.
 
-    What one gateway has seen no other knows: each tries a kind of query once. All of them try it on
-    the same shard, so that the few scorers there are all that it can kill.
+    Gateways do not share what they have learnt: each tries a kind of query once. All of them try it
+    on the same shard, so that the query can kill only the few scorers there.
 
     Attributes:
         messenger: the way to the shards.
@@ -45,42 +45,42 @@ class Canary:
         self.messenger = messenger
         self._profiles = frozenset(name for name, profile in profiles.items() if profile.canary)
         self._most_seen = most_seen
-        self._seen: dict[bytes, None] = {}  # the last asked at the end
+        self._seen: dict[bytes, None] = {}  # the most recent last
         self._tried: dict[bytes, asyncio.Future[str]] = {}
 
     def trial(self, profile: str, payload: bytes) -> "Trial | None":
-        """What a query must go through; None when its profile is not marked.
+        """Return the trial of a query; None if its profile has no canary.
 
         Args:
-            profile: name of its rank profile.
+            profile: the name of its rank profile.
             payload: its packed `SearchPayload`.
         """
         return Trial(self, fingerprint_of(payload)) if profile in self._profiles else None
 
     def is_seen(self, fingerprint: bytes) -> bool:
-        """Whether a scorer has survived such a query, as far as is remembered."""
+        """Whether a scorer is known to have survived such a query."""
         if fingerprint not in self._seen:
             return False
         self.learn(fingerprint)
         return True
 
     def learn(self, fingerprint: bytes) -> None:
-        """A scorer has survived it."""
+        """Remember that a scorer has survived such a query."""
         self.forget(fingerprint)
         self._seen[fingerprint] = None
         if len(self._seen) > self._most_seen:
             del self._seen[next(iter(self._seen))]
 
     def forget(self, fingerprint: bytes) -> None:
-        """It has killed after all."""
+        """Such a query has killed a scorer after all."""
         self._seen.pop(fingerprint, None)
 
     async def turn(self, fingerprint: bytes) -> str | None:
         """Wait while another query of the kind is being tried.
 
         Returns:
-            None when it is the caller's turn, who must `end_turn`; else why none is needed: the
-            reason that the other's trial has ended badly, or "" when it has ended well.
+            None if it is the caller's turn to try the query, and then to call `end_turn`. Otherwise
+            no trial is needed: the reason why the other's trial failed, or "" if it succeeded.
         """
         while (tried := self._tried.get(fingerprint)) is not None:
             await asyncio.wait([tried])
@@ -90,12 +90,12 @@ class Canary:
         return None
 
     def end_turn(self, fingerprint: bytes, reason: str) -> None:
-        """A trial is over; `reason` says why no other shard should be asked, if so."""
+        """End a trial; `reason` says why no other shard should be asked, or is "" if they may."""
         self._tried.pop(fingerprint).set_result(reason)
 
 
 class Trial:
-    """One query's way; `close` when the query has ended."""
+    """The trial of one query; call `close` when the query has ended."""
 
     def __init__(self, canary: Canary, fingerprint: bytes) -> None:
         self._canary = canary
@@ -107,18 +107,18 @@ class Trial:
     ) -> tuple[tuple[int, ...], Request]:
         """Ask one shard, if such a query must be tried, and wait for its reply.
 
-        A shard that says nothing of the query (it has lost its scorers, say) is followed by the
-        next.
+        If its reply says nothing about the query (because it has lost its scorers, say), the next
+        shard is tried.
 
         Args:
-            request: what is asked.
-            shards: those that the query is for; not empty.
-            gather: the query's.
-            deadline: until when to wait, an instant of the loop's time, in s.
+            request: the request.
+            shards: the shards of the query; not empty.
+            gather: collects the query's replies.
+            deadline: until when to wait, on the event loop's clock, in s.
 
         Returns:
-            The shards that are to be asked now, and for what. The parts of all others have been
-            asked for, or have ended.
+            The shards to ask now, and the request for them. All others have been asked, or their
+            parts have ended.
         """
         if self._canary.is_seen(self._fingerprint):
             return shards, request
@@ -132,21 +132,21 @@ class Trial:
                     finally:
                         self._canary.end_turn(self._fingerprint, reason)
         except TimeoutError:
-            # The one that was asked is late by itself; no breaker blames the others.
+            # The shard that was asked is late by itself; it must not count against the others.
             others = set(shards) - self._asked
             gather.end(Outcome.TIMED_OUT, "no time was left after the first try", NO_TIME, others)
             return (), request
         if reason:
-            # Of the codes the one that no breaker takes for its shard's failure.
+            # A code that does not count against the shards in their breakers.
             gather.end(Outcome.FAILED, reason, "quarantined")
             return (), request
         if shards:
-            gather.restart()  # the time of the trial is not theirs
+            gather.restart()  # the time of the trial does not count against the other shards
         now_us = self._canary.messenger.clock.server_us(asyncio.get_running_loop().time())
         return shards, replace(request, sent_at_us=now_us)
 
     def close(self, results: Mapping[int, ShardResult]) -> None:
-        """The query has ended so; one that has killed must be tried again the next time."""
+        """End the trial with the query's results; a query that has killed must be tried again."""
         if any(part.code in _KILLED for part in results.values()):
             self._canary.forget(self._fingerprint)
 
@@ -156,7 +156,7 @@ class Trial:
     async def _try(
         self, request: Request, shards: tuple[int, ...], gather: Gather
     ) -> tuple[tuple[int, ...], str]:
-        """Ask one; returns the shards that may be asked now, or why none may."""
+        """Ask one shard; returns the shards that may be asked now, or why none may."""
         sink, message = _Watch(gather), pack_request(request)
         scatter = self._canary.messenger.transport.scatter
         while shards:
@@ -166,7 +166,7 @@ class Trial:
             part = await sink.end_of(shard)
             if part.code in _KILLED:
                 return (), f"not asked: shard {shard}, which tries it first, says: {part.reason}"
-            shards = tuple(one for one in shards if one in gather.open)
+            shards = tuple(shard for shard in shards if shard in gather.open)
             if part.outcome is Outcome.OK or part.code in _SURVIVED:
                 self._canary.learn(self._fingerprint)
                 break
@@ -174,14 +174,14 @@ class Trial:
 
 
 class _Watch:
-    """Passes replies on to a gather, and tells when a shard's part has ended."""
+    """Passes replies on to a gather, and lets a caller wait for the end of a shard's part."""
 
     def __init__(self, gather: Gather) -> None:
         self._gather = gather
         self._changed = asyncio.Event()
 
     async def end_of(self, shard: int) -> ShardResult:
-        """Wait for the end of a shard's part."""
+        """Wait until a shard's part has ended; returns how."""
         while shard not in self._gather.results:
             self._changed.clear()
             await self._changed.wait()

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hedgerow.common.outcome import Outcome
-from hedgerow.gateway.search.coverage import count_outcomes, measure_coverage
+from hedgerow.gateway.search.coverage.measurement import count_outcomes, measure_coverage
 
 outcomes_of_shards = st.lists(st.sampled_from(Outcome), min_size=1, max_size=64)
 shards = st.lists(

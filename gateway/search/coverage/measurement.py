@@ -6,12 +6,12 @@ from hedgerow.common.outcome import Outcome
 from hedgerow.gateway.shapes.answer import Coverage
 
 _OK = Outcome.OK
-_ENOUGH = "enough"  # why parts of a query that is answered are cancelled
+_ENOUGH = "enough"  # in `degraded`, for parts that were cancelled because enough was covered
 _NONE = dict.fromkeys(Outcome, 0)
 
 
 def count_outcomes(outcomes: Sequence[Outcome]) -> dict[Outcome, int]:
-    """Outcome → number of shards, every outcome named; sums to the fan-out."""
+    """Return outcome → number of shards, for every outcome; the sum is the fan-out."""
     counts = _NONE.copy()
     # An enum's hash is computed in Python, which costs more than all else here.
     num_ok = outcomes.count(_OK)
@@ -26,13 +26,13 @@ def count_outcomes(outcomes: Sequence[Outcome]) -> dict[Outcome, int]:
 def coverage_of(
     documents: int, documents_total: int, degraded: dict[str, int] | None = None
 ) -> Coverage:
-    """Say how much was searched, of an empty collection by the shards that are ok.
+    """Return the coverage; that of an empty collection is full if all shards are ok, else 0.
 
     Args:
         documents: documents searched.
         documents_total: documents in the collection.
-        degraded: outcome → number of shards that ended so, for those that are not ok; those that
-            were cancelled since enough was there count as `enough`.
+        degraded: outcome → number of shards with it, for the shards that are not ok; shards that
+            were cancelled because enough was covered count as `enough`.
     """
     is_full = not degraded
     fraction = documents / documents_total if documents_total else float(is_full)
@@ -44,15 +44,15 @@ def measure_coverage(
     documents: int,
     last_known: Sequence[int | None],
 ) -> Coverage:
-    """Add up what was searched and what there is.
+    """Compute the share of the documents that was searched.
 
-    A shard of which nothing is known is taken to be as large as the others are on average, since
-    documents are spread by hash: a shard that has never reported must not look like full coverage.
+    A shard that has never reported is assumed to be as large as the others are on average, since
+    documents are spread by hash; otherwise, the answer would look complete without it.
 
     Args:
-        outcomes: of each shard.
-        documents: that the shards which are ok hold, as their replies say.
-        last_known: of each shard, the documents that it last reported; None when it never did.
+        outcomes: the outcome of each shard.
+        documents: the documents of the shards that are ok, according to their replies.
+        last_known: for each shard, the documents that it last reported; None if it never did.
 
     Returns:
         Coverage in documents; `degraded` counts the shards that are not ok, by outcome.

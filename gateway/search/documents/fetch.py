@@ -1,7 +1,6 @@
 """Reads the winners' documents from the shards that own them, after the merge.
 
-Most come with the replies to the search (`gateway.search.attaching`); this is for those that do
-not.
+Most documents are attached to the replies to the search (`attaching`); this reads the others.
 """
 
 import asyncio
@@ -23,7 +22,7 @@ from hedgerow.common.wire.messages import (
 )
 from hedgerow.gateway.policies.latency import FetchReserve
 from hedgerow.gateway.policies.shard_result import ShardResult
-from hedgerow.gateway.search.answer_memory import AnswerMemory, Lease
+from hedgerow.gateway.search.documents.answer_memory import AnswerMemory, Lease
 from hedgerow.gateway.search.gather import Gather
 from hedgerow.gateway.search.hedger import Hedger
 from hedgerow.gateway.search.result import Hit
@@ -31,11 +30,11 @@ from hedgerow.gateway.search.scatter import Scatter
 from hedgerow.gateway.shapes.answer import Fetch, FetchProblem
 from hedgerow.gateway.transport.messenger import Messenger
 
-Document = bytes | int | dict[str, Any] | None  # as `FetchBody` has it
+Document = bytes | int | dict[str, Any] | None  # as in `FetchBody`
 
 
 class Refused(msgspec.Struct, frozen=True):
-    """Stands for the body of a reply that was not unpacked, and says why."""
+    """Takes the place of a reply's body that was not unpacked, and says why."""
 
     reason: str
     enrich_error: str = ""
@@ -51,12 +50,12 @@ class StoredDocument(NamedTuple):
 
 
 class Fetcher:
-    """The second scatter of a query: only the owners of the top k are asked.
+    """The second scatter of a query, which asks only the owners of the top k.
 
     Attributes:
-        hedger: sends second copies of what is late.
-        memory: what the documents of all answers take.
-        reserve: how much of a deadline to keep for it, learnt from the recent past.
+        hedger: sends second copies of late requests.
+        memory: the memory that the documents of all answers hold.
+        reserve: how much of a deadline to keep for the fetch, learnt from the recent past.
     """
 
     def __init__(
@@ -64,8 +63,8 @@ class Fetcher:
     ) -> None:
         """Fetch over `messenger`, with second copies by `hedger`.
 
-        An answer has documents of at most `max_answer_bytes`; what all answers hold is counted in
-        `memory`.
+        The documents of an answer have at most `max_answer_bytes`; `memory` counts those of all
+        answers.
         """
         self.hedger = hedger
         self.memory = memory
@@ -83,17 +82,17 @@ class Fetcher:
         deadline: float,
         lease: Lease,
     ) -> Fetch:
-        """Set the documents of the hits that arrive by `deadline`, on the loop's clock.
+        """Give the hits those of their documents that arrive by `deadline`, on the loop's clock.
 
         Args:
-            hits: the winners, best first. What has its document already is not fetched. Those whose
-                fetch fails or is late keep none, and those that would make the answer too large,
-                the best first.
+            hits: the winners, best first. Hits that have their documents are not fetched. A hit
+                gets none if its fetch fails or is late, or if the document does not fit into the
+                answer after those of better hits.
             uid: the collection's unique id.
-            fields: the wanted fields; None for all.
+            fields: the requested fields; None for all.
             profile: the rank profile whose `enrich` runs; "" for none.
             deadline: when the query must be answered.
-            lease: what the answer holds of the gateway's memory.
+            lease: the answer's part of the gateway's memory.
         """
         answer = _Answer(self._max_answer_bytes)
         by_shard: dict[int, list[Hit]] = {}
@@ -133,11 +132,11 @@ class Fetcher:
 
         Args:
             uid: the collection's unique id.
-            wanted: shard → ids that it owns.
-            fields: the wanted fields; None for all.
+            wanted: shard → ids of its documents.
+            fields: the requested fields; None for all.
             profile: the rank profile whose `enrich` runs; "" for none.
-            deadline: on the loop's clock.
-            lease: what the replies take of the gateway's memory.
+            deadline: until when to wait, on the loop's clock.
+            lease: the answer's part of the gateway's memory.
 
         Returns:
             How each shard's part ended; the bodies are `FetchBody`s, or `Refused`.
@@ -159,7 +158,7 @@ class Fetcher:
 
 
 class _Answer:
-    """One answer's documents, as they are put into its hits."""
+    """Puts documents into one answer's hits, within the answer's limit."""
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
@@ -167,11 +166,11 @@ class _Answer:
         self._num_fetched = 0
         self._problems: list[tuple[int, str]] = []
         self._num_refused = 0
-        self._left_out: list[int] = []  # a shard for each: in the shard's own reply
-        self._trimmed: list[int] = []  # the same: by this answer's limit
+        self._left_out: list[int] = []  # for each document that its shard left out, the shard
+        self._trimmed: list[int] = []  # for each document beyond this answer's limit, its shard
 
     def add_part(self, shard: int, hits: Sequence[Hit], part: ShardResult) -> None:
-        """A shard's part has ended, which was asked for the documents of these hits."""
+        """Add the documents of these hits from the ended part of their shard."""
         if part.outcome is not Outcome.OK:
             self._problems.append((shard, part.reason))
             return
@@ -198,7 +197,7 @@ class _Answer:
             self.add(hit.stored)
 
     def add(self, stored: msgspec.Raw) -> None:
-        """A hit has this document."""
+        """Count the document of a hit."""
         self._num_bytes += len(memoryview(stored))
         self._num_fetched += 1
 
@@ -209,7 +208,7 @@ class _Answer:
             self._left_out.append(hit.shard)
 
     def trim(self, hits: Sequence[Hit]) -> None:
-        """Take their documents from those hits, best first, that the answer has no room for."""
+        """Remove the documents that exceed the answer's limit; better hits keep theirs first."""
         if self._num_bytes <= self._max_bytes:
             return
         left_bytes = self._max_bytes
@@ -224,7 +223,7 @@ class _Answer:
                 self._trimmed.append(hit.shard)
 
     def report(self, num_hits: int) -> Fetch:
-        """What has become of the hits."""
+        """Return how many hits have their documents, and why the others do not."""
         for shards, limit in ((self._left_out, _SHARD), (self._trimmed, _ANSWER)):
             if shards:
                 for shard, count in sorted(Counter(shards).items()):

@@ -1,13 +1,13 @@
-"""What a curve of coverage says about one deadline, as JSON; docs/http.md describes it."""
+"""What a coverage curve says about one deadline, as JSON; docs/http.md describes it."""
 
 from typing import Any, Final, NamedTuple
 
-from hedgerow.gateway.search.coverage_curve import CoverageCurve
+from hedgerow.gateway.search.coverage.curve import CoverageCurve
 
-# Longer deadlines are reported up to this multiple of the one asked about: late replies tell
-# about a quarter more, and what comes from patient queries beyond is of no use to hasty ones.
+# Longer deadlines are reported up to this multiple of the requested one: late replies tell about a
+# quarter more, and what queries with much longer deadlines tell is of no use at this one.
 FARTHEST: Final = 1.5
-# Coverage is shown in tenths of a percent: what is nearer to the best than half of one is the best.
+# Coverage is shown in tenths of a percent; differences of less than half of one do not count.
 _SAME: Final = 0.0005
 _LANDMARKS: Final = (0.5, 0.9, 0.95, 0.99, 0.999)
 
@@ -15,11 +15,11 @@ Point = tuple[float, float]
 
 
 class Gain(NamedTuple):
-    """What more time would have given.
+    """The coverage that more time would have given.
 
     Attributes:
         extra_ms: the least time beyond the deadline that gives it, in ms.
-        coverage: what is reached then, from 0 to 1.
+        coverage: the coverage reached then, from 0 to 1.
     """
 
     extra_ms: float
@@ -27,10 +27,10 @@ class Gain(NamedTuple):
 
 
 def gain_of(curve: CoverageCurve, deadline_ms: float) -> Gain | None:
-    """The most that up to half of the deadline more would have given, and how soon.
+    """Return the best coverage that a deadline up to half as long again would have given.
 
     Returns:
-        None if it would have given nothing, as far as anything is known.
+        None if it would have given nothing more, as far as the curve tells.
     """
     best = curve.coverage(deadline_ms * FARTHEST)
     if best - curve.coverage(deadline_ms) < _SAME:
@@ -42,7 +42,7 @@ def gain_of(curve: CoverageCurve, deadline_ms: float) -> Gain | None:
 
 
 def landmarks(points: list[Point]) -> list[Point]:
-    """The points at which half is covered, nine tenths and so on, and the last; at most six."""
+    """Return the points at which half is covered, nine tenths etc., and the last; at most six."""
     found = {
         next(point for point in points if point[1] >= share)
         for share in _LANDMARKS
@@ -54,12 +54,12 @@ def landmarks(points: list[Point]) -> list[Point]:
 def coverage_report(
     curve: CoverageCurve, deadline_ms: float, *, is_brief: bool = False
 ) -> dict[str, Any]:
-    """Tell a curve.
+    """Describe a curve, as JSON.
 
     Args:
-        curve: a collection's.
-        deadline_ms: the deadline that is asked about.
-        is_brief: whether a handful of points will do.
+        curve: a collection's curve.
+        deadline_ms: the deadline to report on, in ms.
+        is_brief: whether to include only a handful of points.
     """
     points = curve.curve()
     gain = gain_of(curve, deadline_ms)

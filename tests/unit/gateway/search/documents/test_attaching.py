@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from hedgerow.common.settings.settings import BUILT_IN_PROFILES, RankProfile
 from hedgerow.common.wire.messages import Attach, SearchBody
-from hedgerow.gateway.search.attaching import AttachPolicy, num_wanted, take_attached
+from hedgerow.gateway.search.documents.attaching import AttachPolicy, num_wanted, take_attached
 from hedgerow.gateway.search.result import Hit, SearchQuery
 
 PROFILES = {

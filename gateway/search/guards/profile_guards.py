@@ -15,8 +15,8 @@ from hedgerow.common.settings.settings import RankProfile, Settings
 from hedgerow.gateway.access.fair_share import FairShare
 from hedgerow.gateway.policies.admission import Admission
 from hedgerow.gateway.policies.breaker import State, Transition
-from hedgerow.gateway.search.breakers import Breakers
-from hedgerow.gateway.search.heavy_work import HeavyWork
+from hedgerow.gateway.search.guards.breakers import Breakers
+from hedgerow.gateway.search.guards.heavy_work import HeavyWork
 
 OnTransition = Callable[[int, str, Transition], None]
 
@@ -38,7 +38,7 @@ class ProfileGuards:
     """
 
     def __init__(self, shared: Guards, own: Mapping[str, Guards], heavy: HeavyWork) -> None:
-        """Guard queries by these."""
+        """Use these guards."""
         self.shared = shared
         self.own = dict(own)
         self.heavy = heavy
@@ -52,7 +52,7 @@ class ProfileGuards:
         on_transition: OnTransition,
         now: float,
     ) -> "ProfileGuards":
-        """Make the guards for the settings; `on_transition` receives shard and profile."""
+        """Make the guards for the settings; `on_transition` receives shard, profile and change."""
         shared_admission = Admission(num_shards, settings.admission)
         heavy = HeavyWork(
             replied_at=shared_admission.replied_at,
@@ -66,7 +66,7 @@ class ProfileGuards:
                 num_shards=num_shards,
                 settings=settings.breaker,
                 rng=rng,
-                on_transition=partial(_tell, on_transition, profile),
+                on_transition=partial(_notify, on_transition, profile),
                 replied_at=admission.replied_at,
                 heavy=heavy,
                 pressure=admission.pressure,
@@ -80,7 +80,7 @@ class ProfileGuards:
         return cls(guards("", shared_admission), own, heavy)
 
     def of(self, profile: str) -> Guards:
-        """Those of a query by this profile."""
+        """The guards of queries with this rank profile."""
         return self.own.get(profile, self.shared)
 
     def __iter__(self) -> Iterator[Guards]:
@@ -89,15 +89,15 @@ class ProfileGuards:
 
     @property
     def num_in_flight(self) -> int:
-        """Queries now, by whatever profile."""
+        """The number of queries in flight, of all profiles."""
         return sum([guards.admission.num_in_flight for guards in self])
 
     def shares(self) -> list[FairShare]:
-        """How callers share the queries in flight, by all profiles."""
+        """How callers share the queries in flight, for each set of guards."""
         return [guards.admission.shares for guards in self]
 
     def states(self, now: float) -> list[dict[str, str]]:
-        """For each shard, profile → state of its own breaker, of those that are not closed."""
+        """For each shard, profile → state of the profile's own breaker, unless it is closed."""
         return [
             {
                 profile: state.value
@@ -108,7 +108,7 @@ class ProfileGuards:
         ]
 
     def admission_json(self, now: float) -> dict[str, Any]:
-        """For the status: the shared one's, and what each profile's own lets in and refuses."""
+        """For the status: shared admission control in full, and figures of each profile's own."""
         return {
             **self.shared.admission.snapshot(now).to_json(),
             "profiles": {
@@ -128,5 +128,5 @@ def profiles_with_functions(profiles: Mapping[str, RankProfile]) -> Iterable[str
     return [name for name, profile in profiles.items() if profile.second_phase is not None]
 
 
-def _tell(tell: OnTransition, profile: str, shard: int, transition: Transition) -> None:
-    tell(shard, profile, transition)
+def _notify(notify: OnTransition, profile: str, shard: int, transition: Transition) -> None:
+    notify(shard, profile, transition)

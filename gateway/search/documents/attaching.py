@@ -1,9 +1,10 @@
-"""Documents that the replies to a search bring along, which spares it the fetch.
+"""Has shards attach documents to their replies to a search, which saves the fetch.
 
-A fetch is a second walk through Redis, a worker and its threads; a cheap search costs less. Before
-the merge it is not known how many of the k winners each shard has. To be certain, every shard would
-have to send k documents. Ids are spread by a hash, so a shard has a binomial number of the winners:
-it is asked for a few more than its share, and a winner that comes without its document is fetched.
+A fetch is a second walk through Redis, a worker and its threads, and costs more than a cheap
+search. Before the merge, it is not known how many of the k winners each shard has; to be certain,
+every shard would have to send k documents. Ids are spread by a hash, so the number of winners on a
+shard is binomially distributed: it is asked for a few more documents than its share, and winners
+whose documents were not attached are fetched.
 """
 
 import math
@@ -17,18 +18,19 @@ from hedgerow.common.settings.settings import RankProfile
 from hedgerow.common.wire.messages import Attach, SearchBody
 from hedgerow.gateway.search.result import Hit, SearchQuery
 
-# That some shard has more winners than it was asked for, and a fetch must follow: at 2 shards and k
-# 10, for 9 documents of each. To ask for more costs every search, and a fetch only these.
+# The probability that some shard has more winners than documents were asked for, and a fetch must
+# follow: with 2 shards and k = 10, each is asked for 9. Asking for more would burden every search;
+# a fetch burdens only these.
 _MISS_PROBABILITY: Final = 0.02
-# Documents of one shard; as many hardly fit into limits.max_attached_bytes.
+# Documents of one shard; more would hardly fit into limits.max_attached_bytes.
 _MOST_DOCUMENTS: Final = 1000
-# To read the documents of a few winners on many shards costs more than to ask those few for them.
+# Attaching documents on many shards for few winners costs more than fetching them from those few.
 _SHARDS_PER_HIT: Final = 3
 _SPARE_SHARDS: Final = 8
 
 
 class AttachPolicy:
-    """Decides which documents the replies to a search are to bring along."""
+    """Decides which documents shards should attach to their replies to a search."""
 
     def __init__(
         self,
@@ -36,13 +38,13 @@ class AttachPolicy:
         max_bytes: int,
         is_understood: Callable[[], bool],
     ) -> None:
-        """Ask for documents with `profiles` that allow it.
+        """Ask for documents with the `profiles` that allow it.
 
         Args:
-            profiles: name → rank profile. The documents of one with an `enrich` come by a fetch, in
-                which that runs, and so do those of a noop, which is answered without its documents.
-            max_bytes: of documents, in all replies to a search together; 0 asks for none.
-            is_understood: whether every live worker knows what an `Attach` is.
+            profiles: name → rank profile. With `enrich`, documents are fetched, since it runs in
+                the fetch; so are those of a noop, which workers answer without reading documents.
+            max_bytes: limit on the documents in all replies to a search together; 0 asks for none.
+            is_understood: whether every live worker understands an `Attach`.
         """
         self._profiles = frozenset(
             name for name, profile in profiles.items() if _allows_attaching(profile)
@@ -51,11 +53,11 @@ class AttachPolicy:
         self._is_understood = is_understood
 
     def wish(self, query: SearchQuery, profile: str, num_shards: int) -> Attach | None:
-        """What to ask each shard for; None for nothing.
+        """Return what each shard should attach; None for nothing.
 
         Args:
             query: the search.
-            profile: name of the rank profile that applies.
+            profile: the name of the rank profile that applies.
             num_shards: how many shards are asked.
         """
         if query.fields is False or profile not in self._profiles or not num_shards:
@@ -74,18 +76,18 @@ NO_ATTACHING: Final = AttachPolicy({}, 0, lambda: False)
 
 @lru_cache(maxsize=1024)
 def num_wanted(k: int, num_shards: int) -> int:
-    """Of how many hits each shard is to send the documents.
+    """Return for how many hits each shard should send the documents.
 
-    With these, the chance that one of the shards has more of the k winners is at most 2 %.
+    With this number, the probability that some shard has more of the k winners is at most 2 %.
 
     Args:
         k: how many winners there are.
-        num_shards: the shards that they are spread over, evenly.
+        num_shards: the shards over which they are spread evenly.
     """
     if num_shards == 1:
         return k
     share = 1 / num_shards
-    more = 0.0  # the chance that a given shard has more than `num` winners
+    more = 0.0  # the probability that a given shard has more than `num` winners
     for num in range(k, 0, -1):
         more += math.exp(
             math.lgamma(k + 1)
@@ -100,11 +102,11 @@ def num_wanted(k: int, num_shards: int) -> int:
 
 
 def take_attached(hits: Iterable[Hit], bodies: Iterable[tuple[int, SearchBody]]) -> None:
-    """Give those hits their documents that came with the replies.
+    """Give hits the documents that were attached to the replies.
 
     Args:
         hits: the winners.
-        bodies: shard and its reply, of each shard that has answered.
+        bodies: shard and its reply, for each shard that has answered.
     """
     attached = {
         shard: dict(zip(body.ids, body.attached, strict=False))

@@ -26,9 +26,9 @@ from hedgerow.common.wire.messages import (
     unpack_request,
 )
 from hedgerow.common.wire.messages import unpack_search_body as unpack
-from hedgerow.gateway.search.breakers import QUERY_FAULT_CODES
-from hedgerow.gateway.search.canary import Canary
 from hedgerow.gateway.search.gather import Gather
+from hedgerow.gateway.search.guards.breakers import QUERY_FAULT_CODES
+from hedgerow.gateway.search.guards.canary import Canary
 from hedgerow.gateway.transport.messenger import Messenger
 from hedgerow.gateway.transport.protocol import ReplySink, Transport
 from tests.support.virtual_time import run_virtually
