@@ -22,7 +22,7 @@ from typing import NamedTuple
 from bench.harness.report import machine, median
 from hedgerow.common.collection import define
 from hedgerow.common.query.syntax import parse, parse_filter
-from hedgerow.common.settings.settings import BUILT_IN_PROFILES
+from hedgerow.common.settings.rank_profiles import BUILT_IN_PROFILES
 from hedgerow.common.wire.messages import SearchBody, SearchPayload, pack_body, unpack_search_body
 from hedgerow.shard_worker.executors.process_pool.budget import Budget
 from hedgerow.shard_worker.indexing.level_choice import FEWEST_DOCUMENTS

@@ -7,7 +7,8 @@ from typing import Literal
 
 from hedgerow.common.observability.telemetry import configure_logging, keep_output_steady
 from hedgerow.common.settings.cores import num_cores, num_scorers, num_spare_scorers
-from hedgerow.common.settings.settings import RankProfile, Settings
+from hedgerow.common.settings.rank_profiles import RankProfile
+from hedgerow.common.settings.settings import Settings
 from hedgerow.shard_worker.executors.bulkhead import Bulkhead
 from hedgerow.shard_worker.executors.process_pool.dispatcher import DispatchLimits
 from hedgerow.shard_worker.executors.process_pool.forkserver_start import Start, start_interpreter

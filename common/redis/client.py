@@ -36,7 +36,7 @@ from hedgerow.common.redis.redis_py import (
     parse_url,
 )
 from hedgerow.common.redis.refusals import refused_write
-from hedgerow.common.settings.settings import RedisSettings
+from hedgerow.common.settings.redis import RedisSettings
 
 MAX_ATTEMPTS = 4
 FIRST_PAUSE_S = 0.05

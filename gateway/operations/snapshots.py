@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from hedgerow.common.errors import BadRequestError
-from hedgerow.common.settings.settings import SnapshotSettings
+from hedgerow.common.settings.snapshots import SnapshotSettings
 from hedgerow.common.snapshots.status import SnapshotRecords, SnapshotStanding
 
 

@@ -11,7 +11,7 @@ from hedgerow.common.observability.telemetry import Counters, Throttle
 from hedgerow.common.redis.connection import Handshake, RedisConnection
 from hedgerow.common.redis.endpoint import Endpoint
 from hedgerow.common.redis.keys import Keys
-from hedgerow.common.settings.settings import RedisSettings
+from hedgerow.common.settings.redis import RedisSettings
 from hedgerow.shard_worker.serving.in_flight import InFlight
 
 log = structlog.get_logger()

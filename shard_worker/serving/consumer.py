@@ -17,7 +17,7 @@ from hedgerow.common.redis.connection import (
     unanswered,
 )
 from hedgerow.common.redis.endpoint import Endpoint
-from hedgerow.common.settings.settings import RedisSettings
+from hedgerow.common.settings.redis import RedisSettings
 from hedgerow.common.wire.pull_order import PullOrder
 from hedgerow.shard_worker.serving.replier import Replier
 

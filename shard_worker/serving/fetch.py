@@ -19,7 +19,7 @@ from hedgerow.common.errors import (
     WorkError,
 )
 from hedgerow.common.observability.telemetry import Throttle
-from hedgerow.common.settings.settings import LimitSettings
+from hedgerow.common.settings.limits import LimitSettings
 from hedgerow.common.wire.messages import (
     Failure,
     FetchBody,

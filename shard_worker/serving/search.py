@@ -6,7 +6,7 @@ from functools import partial
 from typing import Final
 
 from hedgerow.common.errors import ExpiredError, FailureCode, NotStartedError, WorkError
-from hedgerow.common.settings.settings import RankProfile
+from hedgerow.common.settings.rank_profiles import RankProfile
 from hedgerow.common.wire.messages import Failure, Lane, Reply, Request, Status, pack_body
 from hedgerow.shard_worker.executors.bulkhead import OURS
 from hedgerow.shard_worker.executors.error_text import error_line

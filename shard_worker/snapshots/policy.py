@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from hedgerow.common.settings.settings import SnapshotSettings
+from hedgerow.common.settings.snapshots import SnapshotSettings
 from hedgerow.common.shard_log.log import START
 from hedgerow.common.snapshots.status import SnapshotStanding
 

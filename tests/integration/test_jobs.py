@@ -16,7 +16,9 @@ from arq.connections import ArqRedis
 from hedgerow.common.observability.telemetry import Counters
 from hedgerow.common.redis.client import RedisClient, connect, connection_pool
 from hedgerow.common.redis.keys import Keys
-from hedgerow.common.settings.settings import RedisSettings, Settings, WorkerSettings
+from hedgerow.common.settings.redis import RedisSettings
+from hedgerow.common.settings.settings import Settings
+from hedgerow.common.settings.worker import WorkerSettings
 from hedgerow.common.shard_log.log import ShardLog
 from hedgerow.common.state.registry import Registry
 from hedgerow.common.state.statistics import StatisticsStore, replica_of

@@ -14,7 +14,7 @@ from hedgerow.common.collection import FieldType, define
 from hedgerow.common.errors import ConfigurationError, ConflictError, NotFoundError
 from hedgerow.common.redis.client import RedisClient, connect
 from hedgerow.common.redis.keys import Keys
-from hedgerow.common.settings.settings import RedisSettings
+from hedgerow.common.settings.redis import RedisSettings
 from hedgerow.common.shard_log.log import (
     START,
     Create,

@@ -16,7 +16,8 @@ from hedgerow.common.errors import (
     RankingError,
     WorkError,
 )
-from hedgerow.common.settings.settings import Settings, WorkerSettings
+from hedgerow.common.settings.settings import Settings
+from hedgerow.common.settings.worker import WorkerSettings
 from hedgerow.common.state.quarantine import Quarantine
 from hedgerow.shard_worker.executors.process_pool.pool import ProcessLane, Task, TaskResult
 from hedgerow.shard_worker.executors.process_pool.quarantine_gate import QuarantineGate

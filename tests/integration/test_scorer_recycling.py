@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from hedgerow.common.settings.settings import Settings, WorkerSettings
+from hedgerow.common.settings.settings import Settings
+from hedgerow.common.settings.worker import WorkerSettings
 from hedgerow.common.state.quarantine import Quarantine
 from hedgerow.shard_worker.executors.process_pool import supervisor as crew
 from hedgerow.shard_worker.executors.process_pool.pool import ProcessLane

@@ -15,7 +15,8 @@ import pytest
 from hedgerow.common.errors import InsufficientCoverageError, NotFoundError
 from hedgerow.common.redis.client import connect
 from hedgerow.common.redis.keys import Keys
-from hedgerow.common.settings.settings import GatewaySettings, RedisSettings
+from hedgerow.common.settings.gateway import GatewaySettings
+from hedgerow.common.settings.redis import RedisSettings
 from hedgerow.common.state.quarantine import Quarantine
 from hedgerow.common.state.quarantine_store import QuarantineStore
 from hedgerow.gateway.access.control import AccessControl

@@ -29,7 +29,8 @@ from hedgerow.common.errors import (
     ScorerCrashedError,
     WorkError,
 )
-from hedgerow.common.settings.settings import Settings, WorkerSettings
+from hedgerow.common.settings.settings import Settings
+from hedgerow.common.settings.worker import WorkerSettings
 from hedgerow.common.state.quarantine import Quarantine
 from hedgerow.shard_worker.executors.bulkhead import Bulkhead
 from hedgerow.shard_worker.executors.process_pool.dispatcher import DispatchLimits

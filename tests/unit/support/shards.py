@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hedgerow.common.collection import Collection, FieldType, define
-from hedgerow.common.settings.settings import BUILT_IN_PROFILES, RankProfile
+from hedgerow.common.settings.rank_profiles import BUILT_IN_PROFILES, RankProfile
 from hedgerow.common.wire.messages import SearchBody, SearchPayload, pack_body, unpack_search_body
 from hedgerow.gateway.writes.field_inference import FieldInference
 from hedgerow.shard_worker.scoring.ranking import Budget

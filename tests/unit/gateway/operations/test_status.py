@@ -7,12 +7,10 @@ import pytest
 
 from hedgerow.common.observability.telemetry import LagWatch
 from hedgerow.common.redis.client import ServerInfo
-from hedgerow.common.settings.settings import (
-    BreakerSettings,
-    GatewaySettings,
-    RankProfile,
-    Settings,
-)
+from hedgerow.common.settings.breaker import BreakerSettings
+from hedgerow.common.settings.gateway import GatewaySettings
+from hedgerow.common.settings.rank_profiles import RankProfile
+from hedgerow.common.settings.settings import Settings
 from hedgerow.common.snapshots.status import SnapshotFacts, SnapshotStanding
 from hedgerow.common.state.optimising import Optimising
 from hedgerow.common.state.probation import Word

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from hedgerow.common.errors import InsufficientCoverageError
 from hedgerow.common.outcome import Outcome
-from hedgerow.common.settings.settings import RankProfile
+from hedgerow.common.settings.rank_profiles import RankProfile
 from hedgerow.gateway.search.result import SearchQuery, SearchResult
 from hedgerow.gateway.search.top_up import num_asked
 from tests.support.virtual_time import run_virtually

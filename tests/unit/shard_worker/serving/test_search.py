@@ -17,7 +17,7 @@ from hedgerow.common.errors import (
     WorkError,
 )
 from hedgerow.common.observability.telemetry import Counters
-from hedgerow.common.settings.settings import BUILT_IN_PROFILES, RankProfile
+from hedgerow.common.settings.rank_profiles import BUILT_IN_PROFILES, RankProfile
 from hedgerow.common.wire.messages import (
     VERSION,
     Attach,
