@@ -34,7 +34,8 @@ from hedgerow.common.errors import (
 from hedgerow.common.partition import shard_of
 from hedgerow.common.redis.client import pause_s
 from hedgerow.common.settings.limits import LimitSettings
-from hedgerow.common.shard_log.log import START, Delete, ShardLog, pack_op, position
+from hedgerow.common.shard_log.log import START, ShardLog, position
+from hedgerow.common.shard_log.operations import Delete, pack_op
 from hedgerow.gateway.shapes.collection import Wait
 from hedgerow.gateway.writes.backlog import Backlog
 from hedgerow.gateway.writes.collections import Collections

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from hedgerow.common.collection import Collection
-from hedgerow.common.shard_log.log import Create, Drop, Op, Upsert
+from hedgerow.common.shard_log.operations import Create, Drop, Op, Upsert
 
 
 @dataclass

@@ -17,7 +17,8 @@ from hedgerow.common.redis.connection import CommandError, Handshake, RedisConne
 from hedgerow.common.redis.endpoint import Endpoint
 from hedgerow.common.redis.keys import Keys
 from hedgerow.common.settings.redis import RedisSettings
-from hedgerow.common.shard_log.log import START, Delete, ShardLog, pack_op
+from hedgerow.common.shard_log.log import START, ShardLog
+from hedgerow.common.shard_log.operations import Delete, pack_op
 from hedgerow.common.state.registry import Registry
 from hedgerow.common.wire.heartbeat import Heartbeat
 from tests.containers.container_servers import Server, running_container

@@ -18,7 +18,7 @@ from hedgerow.common.errors import (
     NotFoundError,
     RedisUnavailableError,
 )
-from hedgerow.common.shard_log.log import Delete, Upsert, pack_op
+from hedgerow.common.shard_log.operations import Delete, Upsert, pack_op
 from hedgerow.shard_worker.executors.process_pool.pool import ProcessLane
 from hedgerow.shard_worker.indexing.indexer import IndexerConfig
 from tests.integration.support.write_path import NUM_SHARDS, ndjson, pieces, writing

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from hedgerow.common.collection import define
 from hedgerow.common.errors import WorkError
-from hedgerow.common.shard_log.log import Create, Delete, Drop, Op, Upsert, pack_op
+from hedgerow.common.shard_log.operations import Create, Delete, Drop, Op, Upsert, pack_op
 from hedgerow.shard_worker.indexing import index_rewrite
 from hedgerow.shard_worker.indexing.commands import Command, pack_command
 from hedgerow.shard_worker.indexing.index_rewrite import IndexRewrite
