@@ -30,7 +30,8 @@ from hedgerow.shard_worker.scoring.query_analysis import pruned
 from hedgerow.shard_worker.scoring.query_builder import QueryBuilder
 from hedgerow.shard_worker.scoring.scorer import Scorer, ScorerConfig
 from hedgerow.shard_worker.storage.id_levels import boundary_ranks
-from hedgerow.shard_worker.storage.text_index import TextIndex, TextIndexWriter
+from hedgerow.shard_worker.storage.text_index import TextIndex
+from hedgerow.shard_worker.storage.text_index_writer import TextIndexWriter
 
 _UID = "titles"
 _SHARD = 0

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from hedgerow.common.collection import Collection
-from hedgerow.shard_worker.storage.text_index import TextIndexWriter
+from hedgerow.shard_worker.storage.text_index_writer import TextIndexWriter
 
 STEP_DOCUMENTS: Final = 2000  # some 50 ms; between two steps the indexer does what else there is
 

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from hedgerow.shard_worker.storage.id_levels import Level, boundary_ranks
 from hedgerow.shard_worker.storage.store import Store
-from hedgerow.shard_worker.storage.text_index import TextIndex, TextIndexWriter
+from hedgerow.shard_worker.storage.text_index import TextIndex
+from hedgerow.shard_worker.storage.text_index_writer import TextIndexWriter
 
 FEWEST_DOCUMENTS = 1024
 MOST_DOCUMENTS = 16_384

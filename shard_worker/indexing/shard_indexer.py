@@ -29,11 +29,13 @@ from hedgerow.shard_worker.indexing.shard_report import (
     ShardState,
     pack_ids,
 )
+from hedgerow.shard_worker.storage.index_files import TextIndexError
 from hedgerow.shard_worker.storage.length_padding import balance
 from hedgerow.shard_worker.storage.store import Store
 from hedgerow.shard_worker.storage.store_copy import StoreCopy, link_index
 from hedgerow.shard_worker.storage.term_statistics import collect, pack
-from hedgerow.shard_worker.storage.text_index import TextIndex, TextIndexError, TextIndexWriter
+from hedgerow.shard_worker.storage.text_index import TextIndex
+from hedgerow.shard_worker.storage.text_index_writer import TextIndexWriter
 
 MAX_OPEN_WRITERS = 8
 OPTIMISE_MEMORY_BYTES = 512_000_000

@@ -20,7 +20,8 @@ from hedgerow.common.wire.messages import SearchPayload, pack_body, unpack_searc
 from hedgerow.shard_worker.executors.process_pool.budget import Budget
 from hedgerow.shard_worker.scoring.scorer import ScorerConfig, make_scorer
 from hedgerow.shard_worker.storage.term_statistics import collect, write_table
-from hedgerow.shard_worker.storage.text_index import TextIndex, TextIndexWriter
+from hedgerow.shard_worker.storage.text_index import TextIndex
+from hedgerow.shard_worker.storage.text_index_writer import TextIndexWriter
 
 _UID = "texts"
 _SHARD = 0

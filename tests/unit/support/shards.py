@@ -13,7 +13,8 @@ from hedgerow.gateway.writes.field_inference import FieldInference
 from hedgerow.shard_worker.scoring.ranking import Budget
 from hedgerow.shard_worker.scoring.scorer import ScorerConfig, make_scorer
 from hedgerow.shard_worker.storage.store import Store
-from hedgerow.shard_worker.storage.text_index import TextIndex, TextIndexWriter
+from hedgerow.shard_worker.storage.text_index import TextIndex
+from hedgerow.shard_worker.storage.text_index_writer import TextIndexWriter
 
 
 def fields_of(documents: Iterable[Mapping[str, Any]]) -> dict[str, FieldType]:

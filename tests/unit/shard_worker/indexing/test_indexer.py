@@ -31,7 +31,8 @@ from hedgerow.shard_worker.indexing.shard_report import (
     unpack_ids,
 )
 from hedgerow.shard_worker.storage.store import Store
-from hedgerow.shard_worker.storage.text_index import TextIndex, TextIndexWriter
+from hedgerow.shard_worker.storage.text_index import TextIndex
+from hedgerow.shard_worker.storage.text_index_writer import TextIndexWriter
 
 MEMORY = 15_000_000
 BOOKS = define("books", {"fields": {"title": "text"}}, "u0")
