@@ -15,9 +15,6 @@ import asyncio
 import contextlib
 import contextvars
 import math
-import queue
-import threading
-import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -31,6 +28,7 @@ from hedgerow.common.errors import (
 )
 from hedgerow.shard_worker.executors.bulkhead import OURS, Bulkhead
 from hedgerow.shard_worker.executors.fair_queue import FairQueue
+from hedgerow.shard_worker.executors.thread_pool.lane_thread import LaneThread
 
 T = TypeVar("T")
 
@@ -48,50 +46,8 @@ class Spent:
     cpu_s: float = 0.0
 
 
-# A thread at rest ends within microseconds of being told.
-_JOIN_TIMEOUT_S = 1.0
 # A profile whose calls wait in such numbers is far behind; more would only grow old.
 _MOST_WAITING = 256
-
-
-class _Thread:
-    """One thread.
-
-    Attributes:
-        started_at: when its call began, on the loop's clock; inf at rest.
-        profile: whose call it was given last.
-    """
-
-    def __init__(self, name: str) -> None:
-        self.started_at = math.inf
-        self.profile = OURS
-        self._cpu_s = 0.0
-        self._calls: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._work, name=name, daemon=True)
-        self._thread.start()
-
-    def hand(self, call: Callable[[], None]) -> None:
-        self._calls.put(call)
-
-    def end(self) -> None:
-        """Let the thread end after what it runs."""
-        self._calls.put(None)
-
-    def lap_cpu_s(self) -> float:
-        """CPU time since this was asked last, by the thread itself, in s.
-
-        Asked once a call, at its end: the clock costs 0.6 µs, and between calls a thread rests.
-        """
-        before, self._cpu_s = self._cpu_s, time.thread_time()
-        return self._cpu_s - before
-
-    def join(self) -> None:
-        self._thread.join(_JOIN_TIMEOUT_S)
-
-    def _work(self) -> None:
-        while (call := self._calls.get()) is not None:
-            call()
-            del call  # what it refers to must not live on until the next one
 
 
 class ThreadLane:
@@ -121,9 +77,9 @@ class ThreadLane:
         self._num_threads = num_threads
         self._lost_after_s = lost_after_s
         self._name = name
-        self._threads: list[_Thread] = []
-        self._free: list[_Thread] = []
-        self._waiting: FairQueue[asyncio.Future[_Thread]] = FairQueue()
+        self._threads: list[LaneThread] = []
+        self._free: list[LaneThread] = []
+        self._waiting: FairQueue[asyncio.Future[LaneThread]] = FairQueue()
         self._room_waiters: list[asyncio.Future[None]] = []
         self._loss_timer: asyncio.TimerHandle | None = None
         self._num_late = 0
@@ -236,7 +192,7 @@ class ThreadLane:
         self,
         context: contextvars.Context,
         call: Callable[[], T],
-        thread: _Thread,
+        thread: LaneThread,
         outcome: asyncio.Future[T],
         spent: Spent | None,
     ) -> Callable[[], None]:
@@ -266,7 +222,7 @@ class ThreadLane:
 
     # ---- threads as tokens
 
-    def _take(self, profile: str, now: float) -> _Thread | None:
+    def _take(self, profile: str, now: float) -> LaneThread | None:
         if not self._is_open:
             raise LaneUnavailableError(f"{self._name}: closed")
         thread = None
@@ -275,7 +231,7 @@ class ThreadLane:
         elif self._free:
             thread = self._free.pop()
         elif len(self._threads) < self._num_threads:
-            thread = _Thread(f"{self._name}-{len(self._threads)}")
+            thread = LaneThread(f"{self._name}-{len(self._threads)}")
             self._threads.append(thread)
         elif self._num_lost(self._threads, now) == self._num_threads:
             raise LaneUnavailableError(self._all_lost(profile))
@@ -293,12 +249,12 @@ class ThreadLane:
             self._bulkhead.refuse(profile)
             raise ProfileBusyError(f"{self._name}: {_MOST_WAITING} calls of {profile} are waiting")
 
-    def _lend(self, thread: _Thread, profile: str) -> None:
+    def _lend(self, thread: LaneThread, profile: str) -> None:
         thread.profile = profile
         self._bulkhead.take(profile)
 
-    async def _wait_for_thread(self, profile: str, timeout_s: float) -> _Thread:
-        waiter: asyncio.Future[_Thread] = asyncio.get_running_loop().create_future()
+    async def _wait_for_thread(self, profile: str, timeout_s: float) -> LaneThread:
+        waiter: asyncio.Future[LaneThread] = asyncio.get_running_loop().create_future()
         self._waiting.append(profile, waiter)
         self._watch_loss()
         try:
@@ -313,7 +269,7 @@ class ThreadLane:
             f"{self._name}: no thread was free within {timeout_s:.3f} s", ExpiredEnd.DROPPED
         )
 
-    def _give_up(self, profile: str, waiter: asyncio.Future[_Thread]) -> None:
+    def _give_up(self, profile: str, waiter: asyncio.Future[LaneThread]) -> None:
         if not waiter.done():
             self._waiting.remove(profile, waiter)
             waiter.cancel()
@@ -322,7 +278,7 @@ class ThreadLane:
 
     def _end_call(
         self,
-        thread: _Thread,
+        thread: LaneThread,
         outcome: asyncio.Future[T],
         finish: Callable[[], None],
         cpu_s: float,
@@ -339,7 +295,7 @@ class ThreadLane:
             self._on_untaken(ran_s, cpu_s)
         self._put(thread)
 
-    def _put(self, thread: _Thread) -> None:
+    def _put(self, thread: LaneThread) -> None:
         self._bulkhead.give_back(thread.profile)
         profile = self._waiting.next_profile(self._bulkhead.may_take) if self._waiting else None
         if profile is None:
@@ -356,10 +312,10 @@ class ThreadLane:
     def _num_busy(self) -> int:
         return len(self._threads) - len(self._free)
 
-    def _num_lost(self, threads: Iterable[_Thread], now: float) -> int:
+    def _num_lost(self, threads: Iterable[LaneThread], now: float) -> int:
         return sum(now - thread.started_at > self._lost_after_s for thread in threads)
 
-    def _in_the_way_of(self, profile: str) -> list[_Thread]:
+    def _in_the_way_of(self, profile: str) -> list[LaneThread]:
         """The threads one of which must come back before a call of the profile starts."""
         if self._bulkhead.may_take(profile):
             return self._threads
@@ -401,7 +357,7 @@ class ThreadLane:
                 self._fail(waiting, reason)
         self._watch_loss()
 
-    def _fail(self, waiting: Iterable[asyncio.Future[_Thread]], reason: str) -> None:
+    def _fail(self, waiting: Iterable[asyncio.Future[LaneThread]], reason: str) -> None:
         for waiter in waiting:
             waiter.set_exception(LaneUnavailableError(reason))
 
