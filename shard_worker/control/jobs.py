@@ -25,26 +25,13 @@ due (`common.state.statistics`), and any that is up to date may run it. arq's ow
 
 import asyncio
 import math
-import random
-import time
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
 
-import msgpack
 import structlog
-from arq import Retry
-from arq.connections import ArqRedis
-from arq.worker import Function, Worker, func
 
 from hedgerow.common.errors import RedisUnavailableError, WorkError
-from hedgerow.common.redis.client import (
-    RedisClient,
-    close_pool,
-    connection_pool,
-    pause_s,
-    translated,
-)
+from hedgerow.common.redis.client import RedisClient
 from hedgerow.common.redis.keys import Keys
 from hedgerow.common.redis.reconcile import keep_looking
 from hedgerow.common.settings.settings import Settings
@@ -57,19 +44,13 @@ from hedgerow.common.state.statistics import (
     replica_of,
 )
 from hedgerow.common.tasks import run_together
+from hedgerow.shard_worker.control.queues import JOB_TIMEOUT_S, JobQueues, retry
 from hedgerow.shard_worker.indexing.applier import Applier
 from hedgerow.shard_worker.indexing.indexer_client import IndexerClient
 from hedgerow.shard_worker.indexing.load_statistics import LoadStatistics
 from hedgerow.shard_worker.indexing.shard_report import CollectionReport
 from hedgerow.shard_worker.snapshots.shard_snapshots import Snapshots
 
-if TYPE_CHECKING:
-    from arq.typing import WorkerCoroutine
-
-JOB_TIMEOUT_S = 30
-MAX_TRIES = 5
-JOB_AGAIN_S = 10.0  # many times what a job takes: one that is asked for twice is done in vain
-POLL_S = 1.0
 SNAPSHOT_AGAIN_S = 120.0
 SUM_AFTER_S = 1.0
 CHECKS = 3  # of the indexes' fit to a new table, since fitting them starts merges
@@ -156,25 +137,17 @@ class Jobs:
 
     async def run(self) -> None:
         """Run until cancelled."""
-        pool = connection_pool(self._settings.redis, self._settings.redis.command_timeout_s)
-        redis = ArqRedis(
-            pool_or_conn=pool,
-            job_serializer=_serialize,
-            job_deserializer=msgpack.unpackb,
-            default_queue_name=self._keys.jobs,
-        )
-        try:
-            collect = func(cast("WorkerCoroutine", self._collect), name="collect_statistics")
-            add = func(cast("WorkerCoroutine", self._sum), name="sum_statistics")
+        async with JobQueues.connect(self._keys, self._settings.redis) as queues:
             await run_together(
-                *(self._serve(redis, self._queue(shard), collect) for shard in self._shards),
-                self._serve(redis, self._keys.jobs, add),
-                self._follow(redis),
+                *(
+                    queues.serve(self._queue(shard), "collect_statistics", self._collect)
+                    for shard in self._shards
+                ),
+                queues.serve(self._keys.jobs, "sum_statistics", self._sum),
+                self._follow(queues),
                 self._listen(),
-                *self._snapshot_parts(redis),
+                *self._snapshot_parts(queues),
             )
-        finally:
-            await close_pool(pool)
 
     def tables(self) -> dict[str, str]:
         """Collection uid → version (hexadecimal) of the statistics that this worker ranks by."""
@@ -182,15 +155,15 @@ class Jobs:
 
     # Jobs
 
-    async def _collect(self, _context: dict[str, Any], uid: str, shard: int) -> None:
+    async def _collect(self, uid: str, shard: int) -> None:
         if shard in self._applier.withheld:
-            raise Retry(defer=1.0)  # for another replica to take
+            raise retry(1.0)  # for another replica to take
         try:
             await self._collect_now(uid, shard)
         except (WorkError, RedisUnavailableError) as error:
             raise _again(error) from error
 
-    async def _sum(self, _context: dict[str, Any], uid: str) -> None:
+    async def _sum(self, uid: str) -> None:
         try:
             if not await self._is_summed(uid):
                 await self._sum_now(uid)
@@ -217,35 +190,34 @@ class Jobs:
         if parts:
             await self._board.put_sum(uid, labels, await self._indexer.sum(parts))
 
-    async def _make_snapshot(self, _context: dict[str, Any], shard: int, begun: int) -> None:
+    async def _make_snapshot(self, shard: int, begun: int) -> None:
         if self._snapshots is None:
             return
         if not self._has_disk() or not await self._snapshots.make(shard, begun):
-            raise Retry(defer=random.uniform(1.0, 3.0))  # for another replica to take
+            raise retry()  # for another replica to take
 
-    def _snapshot_parts(self, redis: ArqRedis) -> list[Coroutine[None, None, None]]:
+    def _snapshot_parts(self, queues: JobQueues) -> list[Coroutine[None, None, None]]:
         """What runs for snapshots: they have queues of their own, since they take minutes."""
         if (snapshots := self._snapshots) is None:
             return []
         timeout_s = self._settings.snapshots.timeout_s + JOB_TIMEOUT_S  # ends by itself before
-        job = cast("WorkerCoroutine", self._make_snapshot)
-        make = func(job, name="make_snapshot", timeout=timeout_s)
 
         async def enqueue(shard: int, begun: int) -> None:
             # One that is lost is one that has not taken its lease. One too many does nothing, since
             # its attempt was begun.
-            with translated("enqueue"):
-                await redis.enqueue_job(
-                    "make_snapshot",
-                    shard,
-                    begun,
-                    _job_id=self._job_id("snapshot", shard, begun, again_s=SNAPSHOT_AGAIN_S),
-                    _queue_name=self._snapshot_queue(shard),
-                )
+            await queues.enqueue(
+                self._snapshot_queue(shard),
+                "make_snapshot",
+                shard,
+                begun,
+                job_id=f"snapshot:{shard}:{begun}",
+                again_s=SNAPSHOT_AGAIN_S,
+            )
 
         async def serve(shard: int) -> None:
             await snapshots.wait_until_fit(shard)  # until then others are to take the jobs
-            await self._serve(redis, self._snapshot_queue(shard), make)
+            queue = self._snapshot_queue(shard)
+            await queues.serve(queue, "make_snapshot", self._make_snapshot, timeout_s)
 
         return [
             *map(serve, self._shards),
@@ -255,15 +227,15 @@ class Jobs:
 
     # What is to be done
 
-    async def _follow(self, redis: ArqRedis) -> None:
+    async def _follow(self, queues: JobQueues) -> None:
         await keep_looking(
             "statistics_wait",
-            partial(self._tick, redis),
+            partial(self._tick, queues),
             self._woken,
             self._settings.redis.reconnect_max_s,
         )
 
-    async def _tick(self, redis: ArqRedis) -> None:
+    async def _tick(self, queues: JobQueues) -> None:
         """Compare what is with what was last done, and ask for what is missing."""
         states = dict(self._applier.states)
         uids = {report.uid for state in states.values() for report in state.collections}
@@ -286,25 +258,24 @@ class Jobs:
                     since_s=now - self._asked_at.get(key, -math.inf),
                     interval_s=self._settings.worker.statistics_interval_s,
                 ):
-                    with translated("enqueue"):
-                        await redis.enqueue_job(
-                            "collect_statistics",
-                            report.uid,
-                            shard,
-                            _job_id=self._job_id("collect", report.uid, shard),
-                            _queue_name=self._queue(shard),
-                        )
+                    await queues.enqueue(
+                        self._queue(shard),
+                        "collect_statistics",
+                        report.uid,
+                        shard,
+                        job_id=f"collect:{report.uid}:{shard}",
+                    )
                     self._asked_at[key] = now
         for uid, one in standing.items():
             if not one.is_current:
                 # Deferred, so that shards that end a load together are summed together.
-                with translated("enqueue"):
-                    await redis.enqueue_job(
-                        "sum_statistics",
-                        uid,
-                        _job_id=self._job_id("sum", uid),
-                        _defer_by=SUM_AFTER_S,
-                    )
+                await queues.enqueue(
+                    self._keys.jobs,
+                    "sum_statistics",
+                    uid,
+                    job_id=f"sum:{uid}",
+                    defer_s=SUM_AFTER_S,
+                )
             if one.version and one.version != self._tables.get(uid):
                 await self._write_table(uid)
             elif self._checks.get(uid):
@@ -356,43 +327,6 @@ class Jobs:
             elif event == b"workers":
                 self._served_at = -math.inf
 
-    # arq
-
-    async def _serve(self, redis: ArqRedis, queue: str, function: Function) -> None:
-        failures = 0
-        while True:
-            worker = Worker(
-                [function],
-                queue_name=queue,
-                redis_pool=redis,
-                handle_signals=False,
-                max_jobs=1,
-                job_timeout=JOB_TIMEOUT_S,
-                max_tries=MAX_TRIES,
-                keep_result=0,  # a result that is kept blocks the next job of its id
-                poll_delay=POLL_S,
-                log_results=False,
-                job_serializer=_serialize,
-                job_deserializer=msgpack.unpackb,
-            )
-            try:
-                await worker.async_run()
-            except Exception as error:  # noqa: BLE001 - arq gives up at whatever redis-py raises
-                failures += 1
-                tell = _log.warning if failures == 1 else _log.debug
-                tell("jobs_interrupted", queue=queue, error=str(error))
-            finally:
-                await _end(worker)
-            await asyncio.sleep(pause_s(failures, self._settings.redis.reconnect_max_s))
-
-    def _job_id(self, *what: object, again_s: float = JOB_AGAIN_S) -> str:
-        """The same for who asks for the same, but for `again_s` at most.
-
-        arq refuses a job while there is one of its id, and keeps one locked whose worker was killed
-        with it in its hands.
-        """
-        return ":".join(map(str, (self._keys.prefix, *what, int(time.time() / again_s))))
-
     def _queue(self, shard: int) -> str:
         return f"{self._keys.jobs}:{shard}"
 
@@ -406,19 +340,6 @@ class Jobs:
         return None
 
 
-async def _end(worker: Worker) -> None:
-    """Cancel what an arq worker still runs; `Worker.close` would close the shared pool."""
-    tasks: Iterable[asyncio.Task[Any]] = [*worker.job_tasks.values(), *worker.tasks.values()]
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
-
-
-def _again(error: Exception) -> Retry:
+def _again(error: Exception) -> Exception:
     _log.debug("job_again", error=str(error))
-    return Retry(defer=random.uniform(1.0, 3.0))
-
-
-def _serialize(job: Any) -> bytes:
-    packed: bytes = msgpack.packb(job, default=repr)
-    return packed
+    return retry()

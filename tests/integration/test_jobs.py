@@ -26,7 +26,8 @@ from hedgerow.common.wire.heartbeat import Heartbeat
 from hedgerow.gateway.writes.collections import Collections
 from hedgerow.gateway.writes.documents import Documents
 from hedgerow.gateway.writes.ranked_loads import RankedLoads
-from hedgerow.shard_worker.control.jobs import JOB_TIMEOUT_S, Jobs
+from hedgerow.shard_worker.control.jobs import Jobs
+from hedgerow.shard_worker.control.queues import JOB_TIMEOUT_S
 from hedgerow.shard_worker.indexing.applier import Applier
 from hedgerow.shard_worker.indexing.indexer_client import IndexerClient
 from hedgerow.shard_worker.storage.term_statistics import TermStatistics
@@ -210,8 +211,8 @@ class Town:
 @pytest.fixture(autouse=True)
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the jobs do each second, or after a second, they do five times as often here."""
-    for period in ("POLL_S", "SUM_AFTER_S", "QUIET_S"):
-        monkeypatch.setattr(f"hedgerow.shard_worker.control.jobs.{period}", 0.2)
+    for period in ("queues.POLL_S", "jobs.SUM_AFTER_S", "jobs.QUIET_S"):
+        monkeypatch.setattr(f"hedgerow.shard_worker.control.{period}", 0.2)
     monkeypatch.setattr("hedgerow.common.redis.reconcile.TICK_S", 0.2)
 
 
@@ -365,14 +366,14 @@ async def test_a_job_in_hands_that_never_end_it_is_soon_asked_for_again(
 ) -> None:
     """Well before arq takes a job from who hangs with it, or was killed, a replica has done it."""
     again_s = 2.0
-    monkeypatch.setattr("hedgerow.shard_worker.control.jobs.JOB_AGAIN_S", again_s)
+    monkeypatch.setattr("hedgerow.shard_worker.control.queues.JOB_AGAIN_S", again_s)
     collect, held = Jobs._collect, set[int]()
 
-    async def hang(jobs: Jobs, context: dict[str, Any], uid: str, shard: int) -> None:
+    async def hang(jobs: Jobs, uid: str, shard: int) -> None:
         if shard not in held:
             held.add(shard)
             await asyncio.Event().wait()
-        await collect(jobs, context, uid, shard)
+        await collect(jobs, uid, shard)
 
     monkeypatch.setattr(Jobs, "_collect", hang)
     shards = range(NUM_SHARDS)
