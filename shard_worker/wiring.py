@@ -10,8 +10,8 @@ from hedgerow.common.settings.cores import num_cores, num_scorers, num_spare_sco
 from hedgerow.common.settings.rank_profiles import RankProfile
 from hedgerow.common.settings.settings import Settings
 from hedgerow.shard_worker.executors.bulkhead import Bulkhead
-from hedgerow.shard_worker.executors.process_pool.dispatcher import DispatchLimits
 from hedgerow.shard_worker.executors.process_pool.forkserver_start import Start, start_interpreter
+from hedgerow.shard_worker.executors.process_pool.limits import DispatchLimits
 from hedgerow.shard_worker.executors.process_pool.pool import ProcessLane
 from hedgerow.shard_worker.executors.process_pool.quarantine_gate import QuarantineGate
 from hedgerow.shard_worker.executors.process_pool.recycler import MemoryLimit

@@ -134,7 +134,7 @@ async def test_a_profile_beside_others_is_refused_when_its_turn_would_come_too_l
         await bench.ended(other)
         await hog(bench, 1)
         assert bench.lane._dispatcher is not None
-        bench.lane._dispatcher.service_of("slow").estimate_us = 300_000.0
+        bench.lane._dispatcher.workload.service_of("slow").estimate_us = 300_000.0
         late = bench.submit("late echo x", 0.3, profile="slow")
         patient = bench.submit("patient echo x", 1000.0, profile="slow")
         await bench.ended(late)

@@ -48,7 +48,7 @@ async def test_the_lane_says_whether_its_works_will_end_soon() -> None:
         assert not lane.ends_soon()
         await first
         assert lane._dispatcher is not None
-        lane._dispatcher.service.estimate_us = 1.0  # a busy machine would measure more
+        lane._dispatcher.workload.service.estimate_us = 1.0  # a busy machine would measure more
         lane.cork()
         lane.submit(Task(b"cheap", time.monotonic() + 30), lambda _: None)
         assert not lane.ends_soon()
@@ -73,7 +73,8 @@ async def test_what_is_submitted_under_a_cork_leaves_together_when_it_is_drawn()
     """Nothing leaves before `uncork`; then all does at once, in one frame where it is cheap."""
     async with _echoing(num_processes=2) as lane:
         assert lane._dispatcher is not None
-        lane._dispatcher.service_of("").estimate_us = 1.0  # a busy machine would measure more
+        # A busy machine would measure more.
+        lane._dispatcher.workload.service_of("").estimate_us = 1.0
         dones: list[TaskResult] = []
         lane.cork()
         for number in range(5):

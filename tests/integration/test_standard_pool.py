@@ -33,7 +33,7 @@ from hedgerow.common.settings.settings import Settings
 from hedgerow.common.settings.worker import WorkerSettings
 from hedgerow.common.state.quarantine import Quarantine
 from hedgerow.shard_worker.executors.bulkhead import Bulkhead
-from hedgerow.shard_worker.executors.process_pool.dispatcher import DispatchLimits
+from hedgerow.shard_worker.executors.process_pool.limits import DispatchLimits
 from hedgerow.shard_worker.executors.process_pool.pool import ProcessLane
 from hedgerow.shard_worker.executors.process_pool.quarantine_gate import QuarantineGate
 from hedgerow.shard_worker.executors.process_pool.scorer_pool import ScorerPool

@@ -3,11 +3,8 @@
 Everything here runs in callbacks of the event loop, a few µs a work.
 """
 
-import asyncio
 import time
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass
-from typing import Self
 
 import structlog
 
@@ -21,71 +18,30 @@ from hedgerow.common.errors import (
     WorkError,
 )
 from hedgerow.shard_worker.executors.bulkhead import OURS, Bulkhead
-from hedgerow.shard_worker.executors.fair_queue import FairQueue
-from hedgerow.shard_worker.executors.process_pool.arrivals import Arrivals
-from hedgerow.shard_worker.executors.process_pool.batching import ServiceTime, share, startable
 from hedgerow.shard_worker.executors.process_pool.held_tasks import HeldTasks
+from hedgerow.shard_worker.executors.process_pool.limits import DispatchLimits
 from hedgerow.shard_worker.executors.process_pool.quarantine_gate import QuarantineGate
 from hedgerow.shard_worker.executors.process_pool.scorer_slot import ScorerSlot, SlotState
+from hedgerow.shard_worker.executors.process_pool.submissions import Submissions
 from hedgerow.shard_worker.executors.process_pool.task import (
     ENDED,
     WAITING,
     Frame,
     TaskHandle,
-    TaskResult,
-    error_of,
     failed,
+    result_of,
 )
 from hedgerow.shard_worker.executors.process_pool.watchdog import HELD_UP, Watchdog
+from hedgerow.shard_worker.executors.process_pool.workload import Workload
 
 _log = structlog.get_logger()
 
-# Room is for one batch that runs and one that waits, so that a scorer finds work when it is done.
-_BATCHES_AHEAD = 2
-# Works that together take no longer end soon: about as long as a few wakeups of busy processes.
-_SOON_US = 500.0
 _MOST_CRASHES = 2
 # A task that has lost this many scorers, none of them by its fault, is given up.
 _MOST_MOVES = 8
 # Beside other work, a profile's work is refused whose turn would come after this share of the time
 # that it has left; as admission control, which takes longer waits for an overload of all.
 _MOST_WAIT_SHARE = 0.33
-# Beyond this many batches a scorer, the lane refuses tasks; callers that ask `room` stay below.
-# The floor is for lanes of one process and small batches whose callers do not ask: the indexer
-# has a caller a shard.
-_MOST_WAITING_BATCHES = 16
-_LEAST_WAITING_BOUND = 1024
-
-
-@dataclass(frozen=True, slots=True)
-class DispatchLimits:
-    """Bounds of one lane.
-
-    Attributes:
-        max_batch: most works in one frame.
-        max_waiting: most works that wait; beyond it work is refused.
-        window_us: a frame holds as many works as start within this time.
-        grace_s: a scorer is killed when its task runs on for this time after its deadline.
-    """
-
-    max_batch: int
-    max_waiting: int
-    window_us: float
-    grace_s: float
-
-    @classmethod
-    def of(
-        cls, num_processes: int, max_batch: int, batch_window_ms: float, kill_grace_ms: float
-    ) -> Self:
-        """The bounds of a pool with this number of processes."""
-        return cls(
-            max_batch=max_batch,
-            max_waiting=max(
-                _LEAST_WAITING_BOUND, _MOST_WAITING_BATCHES * max_batch * num_processes
-            ),
-            window_us=batch_window_ms * 1000.0,
-            grace_s=kill_grace_ms / 1000.0,
-        )
 
 
 class Dispatcher:
@@ -106,26 +62,29 @@ class Dispatcher:
         `on_free` when a scorer has ended a batch, before it gets another; `on_change` whenever
         works ended or scorers came.
         """
-        self.waiting: FairQueue[TaskHandle] = FairQueue()
+        self.workload = Workload(limits, bulkhead)
+        self.waiting = self.workload.waiting
         self.slots: list[ScorerSlot] = []
-        self.service = ServiceTime(limits.window_us)
         self.num_crashes = 0
         self.num_killed = 0
         self._name = name
         self._limits = limits
         self._bulkhead = bulkhead
-        self._services: dict[str, ServiceTime] = {}  # by profile
-        self._arrivals = Arrivals()
         self._suspects = suspects
         self._kill = kill
         self._on_free = on_free
         self._on_change = on_change
         self._idle: list[ScorerSlot] = []
         self._next_generation = 1
-        self._loop = asyncio.get_running_loop()
-        self._handle: asyncio.Handle | None = None
-        self._is_corked = False
         self._guard = Watchdog(self, limits.grace_s, limits.window_us / 1e6)
+        self.submissions = Submissions(
+            name,
+            limits.grace_s,
+            suspects,
+            dispatch=self._dispatch,
+            look_by=self._guard.look_by,
+            on_change=on_change,
+        )
         self._holds = HeldTasks(self.put_back)
         if suspects is not None:
             suspects.on_news = self._on_news
@@ -140,20 +99,21 @@ class Dispatcher:
     def put(self, ticket: TaskHandle) -> None:
         """Queue a work; it is sent in this turn of the loop if it may have a free scorer."""
         waiting, profile = self.waiting, ticket.work.profile
-        self._arrivals.note(profile, ticket.submitted_at)
+        self.workload.arrivals.note(profile, ticket.submitted_at)
         if len(waiting) + self._holds.num_held >= self._limits.max_waiting:
-            self.refuse(ticket, LaneUnavailableError(f"{self._name}: too much work waits"))
+            self.submissions.refuse(
+                ticket, LaneUnavailableError(f"{self._name}: too much work waits")
+            )
             return
         is_blocked = not self._idle or not self._bulkhead.may_take(profile)
         if is_blocked and (refusal := self._refusal(ticket, time.monotonic())) is not None:
-            self.refuse(ticket, refusal)
+            self.submissions.refuse(ticket, refusal)
             return
         waiting.append(profile, ticket)
         if is_blocked:
             self._guard.look_by(ticket.expires_at)
-        elif self._handle is None and not self._is_corked:
-            # Not at once: what is submitted in the same turn of the loop goes in one frame.
-            self._handle = self._loop.call_soon(self._dispatch_soon)
+        else:
+            self.submissions.dispatch_soon()
 
     def _refusal(self, ticket: TaskHandle, now: float) -> WorkError | None:
         """Why a work that cannot start at once is not to wait; None when it is."""
@@ -168,7 +128,7 @@ class Dispatcher:
             return None
         most, num_waiting = self._bulkhead.most(profile), self.waiting.count(profile)
         # What runs is half-way through, on average.
-        wait_s = (num_waiting + 0.5) * self.service_of(profile).estimate_us / 1e6 / most
+        wait_s = (num_waiting + 0.5) * self.workload.service_of(profile).estimate_us / 1e6 / most
         left_s = ticket.expires_at - ticket.work.late_s - now
         if wait_s <= _MOST_WAIT_SHARE * left_s:
             return None
@@ -184,57 +144,22 @@ class Dispatcher:
             self.waiting.put_back(ticket.work.profile, ticket)
         self._dispatch()
 
-    def cork(self) -> None:
-        """See ScorerPool.cork."""
-        self._is_corked = True
-
-    def uncork(self) -> None:
-        """See ScorerPool.uncork."""
-        self._is_corked = False
-        self._dispatch()
-
-    def cancel(self, ticket: TaskHandle) -> None:
-        """See ScorerPool.cancel."""
-        if ticket.generation == ENDED or ticket.is_cancelled:
-            return
-        ticket.is_cancelled = True
-        ticket.expires_at = min(ticket.expires_at, time.monotonic())
-        slot = ticket.slot
-        if slot is None:
-            self.refuse(ticket, ExpiredError("cancelled", ExpiredEnd.DROPPED))
-        else:
-            slot.trip(ticket)
-            slot.check_at = min(slot.check_at, ticket.expires_at + self._limits.grace_s)
-            self._guard.look_by(slot.check_at)
-
     # ---- dispatch
 
     def room(self) -> int:
         """See ScorerPool.room."""
-        limits, bulkhead = self._limits, self._bulkhead
-        most = limits.max_batch * _BATCHES_AHEAD
-        a_scorer = startable(self.service.estimate_us, limits.window_us, most)
-        alone = self._arrivals.alone()
-        num_idle = len(self.slots)
-        if alone != OURS:  # what comes is of this profile, for all that is known
-            num_idle = bulkhead.most(alone) - bulkhead.held(alone)
-        room = -len(self.waiting)
+        num_idle, nums_open = 0, []
         for slot in self.slots:
             if slot.state is SlotState.READY and not slot.is_long:
                 if slot.batch:
-                    room += a_scorer - slot.num_open
-                elif num_idle > 0:
-                    num_idle -= 1
-                    room += a_scorer
-        if alone == OURS:  # what waits for its profile's turn takes no room from the others
-            for profile in self.waiting.profiles():
-                if not bulkhead.may_take(profile):
-                    room += self.waiting.count(profile)
-        return max(0, room)
+                    nums_open.append(slot.num_open)
+                else:
+                    num_idle += 1
+        return self.workload.room(num_idle, nums_open)
 
     def is_alone(self, profile: str) -> bool:
         """Whether no other profile's works have come lately."""
-        return self._arrivals.alone() == profile
+        return self.workload.arrivals.alone() == profile
 
     def slots_for(self, profile: str) -> list[ScorerSlot]:
         """The scorers that are ready, one of which the next work of a profile gets."""
@@ -245,30 +170,14 @@ class Dispatcher:
 
     def ends_soon(self) -> bool:
         """See ScorerPool.ends_soon."""
-        num_open = sum([slot.num_open for slot in self.slots])
-        takes_us = num_open * self.service.estimate_us
-        return num_open > 0 and not self.waiting and takes_us <= _SOON_US
-
-    def service_of(self, profile: str) -> ServiceTime:
-        """What one work of a profile takes."""
-        service = self._services.get(profile)
-        if service is None:
-            service = self._services[profile] = ServiceTime(self._limits.window_us)
-        return service
-
-    def _dispatch_soon(self) -> None:
-        self._handle = None
-        self._dispatch()
+        return self.workload.ends_soon(sum([slot.num_open for slot in self.slots]))
 
     def _dispatch(self) -> None:
-        waiting, idle, limits, bulkhead = self.waiting, self._idle, self._limits, self._bulkhead
+        waiting, idle, bulkhead = self.waiting, self._idle, self._bulkhead
         if waiting and idle:
             now = time.monotonic()
             while idle and (profile := waiting.next_profile(bulkhead.may_take)) is not None:
-                service_us = self.service_of(profile).estimate_us
-                limit = startable(service_us, limits.window_us, limits.max_batch)
-                num_places = min(len(idle), bulkhead.most(profile) - bulkhead.held(profile))
-                most = share(waiting.count(profile), num_places, limit, service_us)
+                most = self.workload.batch_size(profile, len(idle))
                 batch = self._take(profile, most, now)
                 waiting.end_turn(profile)
                 if batch:
@@ -294,11 +203,11 @@ class Dispatcher:
             if ticket.generation == ENDED:
                 continue
             if now >= ticket.expires_at:
-                self.refuse(
+                self.submissions.refuse(
                     ticket, ExpiredError("expired before a scorer was free", ExpiredEnd.DROPPED)
                 )
             elif suspects is not None and (refusal := suspects.refusal(ticket, now)):
-                self.refuse(ticket, refusal)
+                self.submissions.refuse(ticket, refusal)
             elif suspects is not None and (until := suspects.wait_until(ticket, now)):
                 self._holds.hold(ticket, until)
             else:
@@ -340,7 +249,7 @@ class Dispatcher:
         is_last, num_run, elapsed_us, results = frame
         batch, first = slot.batch, slot.first_generation
         again: list[TaskHandle] = []
-        for index, code, started_at, work_us, cpu_us, body in results:
+        for index, *row in results:
             ticket = batch[index]
             if ticket.generation != first + index:
                 continue  # it was taken back, and is another scorer's or has ended by now
@@ -350,18 +259,9 @@ class Dispatcher:
                 ticket.generation, ticket.slot = WAITING, None
                 again.append(ticket)
                 continue
-            lane_us = int((started_at - ticket.submitted_at) * 1e6)
-            if ticket.is_cancelled:
-                end = ExpiredEnd.STOPPED if code else ExpiredEnd.UNUSED
-                done = TaskResult(b"", lane_us, work_us, cpu_us, ExpiredError("cancelled", end))
-            elif code:
-                done = TaskResult(b"", lane_us, work_us, cpu_us, error_of(code, body))
-            else:
-                done = TaskResult(body, lane_us, work_us, cpu_us, None)
-            self._end(ticket, done)
+            self.submissions.end(ticket, result_of(ticket, *row))
         if num_run:
-            self.service.observe(num_run, elapsed_us)
-            self.service_of(slot.profile).observe(num_run, elapsed_us)
+            self.workload.observe(slot.profile, num_run, elapsed_us)
         if is_last:
             self._bulkhead.give_back(slot.profile)
             slot.free()
@@ -406,7 +306,7 @@ class Dispatcher:
         if offender is not None and done is not None:
             if slot.is_open(offender):
                 slot.take_back(offender)
-                self._end(offender, done)
+                self.submissions.end(offender, done)
             # That its caller has left is no fault of the query.
             if not offender.is_cancelled:
                 self._blame(offender, will_retry=False)
@@ -448,18 +348,9 @@ class Dispatcher:
 
     # ---- ends
 
-    def refuse(self, ticket: TaskHandle, error: WorkError) -> None:
-        """End a work that no scorer has, in the next turn of the loop.
-
-        Its `on_done` may submit and cancel, which must not happen inside of `submit` or while a
-        batch is being put together.
-        """
-        ticket.generation = ENDED
-        self._loop.call_soon(self._call_refused, ticket, failed(ticket, error))
-
     def end_with(self, ticket: TaskHandle, error: WorkError) -> None:
         """End a work that no scorer has, now."""
-        self._end(ticket, failed(ticket, error))
+        self.submissions.end(ticket, failed(ticket, error))
         self._on_change()
 
     def close(self, error: WorkError) -> None:
@@ -471,25 +362,5 @@ class Dispatcher:
             if ticket.generation == WAITING:
                 self.end_with(ticket, error)
         self.waiting.take_all()
-        if self._handle is not None:
-            self._handle.cancel()
+        self.submissions.close()
         self._guard.close()
-
-    def _end(self, ticket: TaskHandle, done: TaskResult) -> None:
-        ticket.generation = ENDED
-        ticket.slot = None
-        self._call(ticket, done)
-
-    def _call_refused(self, ticket: TaskHandle, done: TaskResult) -> None:
-        self._call(ticket, done)
-        self._on_change()
-
-    def _call(self, ticket: TaskHandle, done: TaskResult) -> None:
-        try:
-            ticket.on_done(done)
-        except Exception as error:  # noqa: BLE001 - one caller's bug must not end the others' work
-            self._loop.call_exception_handler(
-                {"message": f"{self._name}: on_done failed", "exception": error}
-            )
-        if ticket.num_crashes and self._suspects is not None:
-            self._suspects.tried(ticket, time.monotonic())

@@ -31,8 +31,9 @@ from typing import Any
 
 from hedgerow.common.errors import LaneUnavailableError
 from hedgerow.shard_worker.executors.bulkhead import Bulkhead
-from hedgerow.shard_worker.executors.process_pool.dispatcher import Dispatcher, DispatchLimits
+from hedgerow.shard_worker.executors.process_pool.dispatcher import Dispatcher
 from hedgerow.shard_worker.executors.process_pool.forkserver_start import Start, start_interpreter
+from hedgerow.shard_worker.executors.process_pool.limits import DispatchLimits
 from hedgerow.shard_worker.executors.process_pool.quarantine_gate import QuarantineGate
 from hedgerow.shard_worker.executors.process_pool.recycler import MemoryLimit
 from hedgerow.shard_worker.executors.process_pool.scorer_pool import ScorerPool
@@ -162,17 +163,17 @@ class ProcessLane(ScorerPool):
     def cork(self) -> None:
         """See ScorerPool.cork."""
         if self._dispatcher is not None:
-            self._dispatcher.cork()
+            self._dispatcher.submissions.cork()
 
     def uncork(self) -> None:
         """See ScorerPool.uncork."""
         if self._dispatcher is not None:
-            self._dispatcher.uncork()
+            self._dispatcher.submissions.uncork()
 
     def cancel(self, ticket: TaskHandle) -> None:
         """See ScorerPool.cancel; what runs on for the grace period is killed with its scorer."""
         if self._dispatcher is not None:
-            self._dispatcher.cancel(ticket)
+            self._dispatcher.submissions.cancel(ticket)
 
     # ---- room
 
@@ -187,7 +188,7 @@ class ProcessLane(ScorerPool):
     def observe_elsewhere(self, num_works: int) -> None:
         """See ScorerPool.observe_elsewhere."""
         if self._dispatcher is not None:
-            self._dispatcher.service.observe(num_works, 0.0)
+            self._dispatcher.workload.service.observe(num_works, 0.0)
 
     def load(self) -> dict[str, Any]:
         """See ScorerPool.load."""
@@ -203,7 +204,9 @@ class ProcessLane(ScorerPool):
             "crashes": 0 if dispatcher is None else dispatcher.num_crashes,
             "killed": 0 if dispatcher is None else dispatcher.num_killed,
             "recycled": 0 if recycler is None else recycler.num_recycled,
-            "service_us": 0.0 if dispatcher is None else round(dispatcher.service.estimate_us, 1),
+            "service_us": 0.0
+            if dispatcher is None
+            else round(dispatcher.workload.service.estimate_us, 1),
             "quarantined": 0 if suspects is None else suspects.load(time.monotonic()),
             "profiles": self._bulkhead.load(),
             "pids": [slot.pid for slot in slots],

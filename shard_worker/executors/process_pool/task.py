@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from hedgerow.common.errors import BadQueryError, ExpiredError, RankingError, WorkError
+from hedgerow.common.errors import BadQueryError, ExpiredEnd, ExpiredError, RankingError, WorkError
 from hedgerow.shard_worker.executors.bulkhead import OURS
 
 WAITING = 0  # a ticket's generation while no scorer has it
@@ -155,3 +155,16 @@ _ERRORS: dict[str, type[WorkError]] = {
 def error_of(code: str, message: str) -> WorkError:
     """The error that a scorer reported as a code and a message."""
     return _ERRORS[code](message)
+
+
+def result_of(
+    ticket: TaskHandle, code: str, started_at: float, work_us: int, cpu_us: int, body: Any
+) -> TaskResult:
+    """How a task ended, from its row in a frame."""
+    lane_us = int((started_at - ticket.submitted_at) * 1e6)
+    if ticket.is_cancelled:
+        end = ExpiredEnd.STOPPED if code else ExpiredEnd.UNUSED
+        return TaskResult(b"", lane_us, work_us, cpu_us, ExpiredError("cancelled", end))
+    if code:
+        return TaskResult(b"", lane_us, work_us, cpu_us, error_of(code, body))
+    return TaskResult(body, lane_us, work_us, cpu_us, None)

@@ -5,7 +5,7 @@ from typing import Any
 
 from hedgerow.common.errors import ExpiredEnd, ExpiredError
 from hedgerow.shard_worker.executors.process_pool.budget import Region
-from hedgerow.shard_worker.executors.process_pool.task import TaskHandle, TaskResult, error_of
+from hedgerow.shard_worker.executors.process_pool.task import TaskHandle, TaskResult
 
 
 class Batch:
@@ -60,19 +60,6 @@ class Batch:
         lane_us, work_us = _us(began_at - ticket.submitted_at), _us(now - began_at)
         error = ExpiredError("ran on past its deadline", ExpiredEnd.KILLED)
         return TaskResult(b"", lane_us, work_us, work_us, error)
-
-
-def done_of(
-    ticket: TaskHandle, code: str, started_at: float, work_us: int, cpu_us: int, body: Any
-) -> TaskResult:
-    """How a task ended, from its result."""
-    lane_us = _us(started_at - ticket.submitted_at)
-    if ticket.is_cancelled:
-        end = ExpiredEnd.STOPPED if code else ExpiredEnd.UNUSED
-        return TaskResult(b"", lane_us, work_us, cpu_us, ExpiredError("cancelled", end))
-    if code:
-        return TaskResult(b"", lane_us, work_us, cpu_us, error_of(code, body))
-    return TaskResult(body, lane_us, work_us, cpu_us, None)
 
 
 def _us(seconds: float) -> int:

@@ -36,19 +36,13 @@ from hedgerow.common.errors import (
     ScorerCrashedError,
     WorkError,
 )
-from hedgerow.shard_worker.executors.bulkhead import OURS, Bulkhead
+from hedgerow.shard_worker.executors.bulkhead import Bulkhead
 from hedgerow.shard_worker.executors.error_text import error_line
-from hedgerow.shard_worker.executors.fair_queue import FairQueue
-from hedgerow.shard_worker.executors.process_pool.arrivals import Arrivals
-from hedgerow.shard_worker.executors.process_pool.batching import (
-    ServiceTime,
-    share,
-    startable,
-)
-from hedgerow.shard_worker.executors.process_pool.dispatcher import DispatchLimits
+from hedgerow.shard_worker.executors.process_pool.limits import DispatchLimits
 from hedgerow.shard_worker.executors.process_pool.quarantine_gate import QuarantineGate
 from hedgerow.shard_worker.executors.process_pool.scorer_pool import ScorerPool
 from hedgerow.shard_worker.executors.process_pool.scorer_process import ScorerSpec
+from hedgerow.shard_worker.executors.process_pool.submissions import Submissions
 from hedgerow.shard_worker.executors.process_pool.task import (
     ENDED,
     WAITING,
@@ -57,18 +51,17 @@ from hedgerow.shard_worker.executors.process_pool.task import (
     TaskHandle,
     TaskResult,
     failed,
+    result_of,
 )
-from hedgerow.shard_worker.executors.standard_pool.batch import Batch, done_of
+from hedgerow.shard_worker.executors.process_pool.workload import Workload
+from hedgerow.shard_worker.executors.standard_pool.batch import Batch
 from hedgerow.shard_worker.executors.standard_pool.processes import ScorerProcesses
 from hedgerow.shard_worker.executors.standard_pool.succession import Succession
 
 _log = structlog.get_logger()
 
-# As in process_pool: room is for one batch that runs and one that waits; one that has run for two
-# windows is long, and counts as no room; tasks that take no longer together end soon.
-_BATCHES_AHEAD = 2
+# A batch that has run for this many windows is long, and counts as no room.
 _LONG_WINDOWS = 2.0
-_SOON_US = 500.0
 # Looking again at once would find nothing new.
 _SHORTEST_PAUSE_S = 0.001
 _TOO_LATE = "expired before a process was free"
@@ -100,13 +93,17 @@ class StandardPool(ScorerPool):
         self._limits = limits
         self._bulkhead = Bulkhead(num_processes, 1.0, {}) if bulkhead is None else bulkhead
         self._suspects = suspects
-        self._waiting: FairQueue[TaskHandle] = FairQueue()
-        self._arrivals = Arrivals()
-        self._service = ServiceTime(limits.window_us)
-        self._services: dict[str, ServiceTime] = {}  # by profile
+        self._workload = Workload(limits, self._bulkhead)
+        self._waiting = self._workload.waiting
+        self._submissions = Submissions(
+            spec.name,
+            limits.grace_s,
+            suspects,
+            dispatch=self._dispatch,
+            look_by=self._look_by,
+            on_change=self._on_change,
+        )
         self._next_generation = 1
-        self._handle: asyncio.Handle | None = None  # of a dispatch that follows in this turn
-        self._is_corked = False
         self._timer: asyncio.TimerHandle | None = None
         self._look_at = math.inf
         self._num_killed = 0
@@ -162,54 +159,36 @@ class StandardPool(ScorerPool):
             self._refuse_closed(on_done)
             return ticket
         if len(self._waiting) >= self._limits.max_waiting:
-            self._refuse(ticket, LaneUnavailableError(f"{self._name}: too much work waits"))
+            self._submissions.refuse(
+                ticket, LaneUnavailableError(f"{self._name}: too much work waits")
+            )
             return ticket
-        self._arrivals.note(work.profile, ticket.submitted_at)
+        self._workload.arrivals.note(work.profile, ticket.submitted_at)
         self._waiting.append(work.profile, ticket)
         self._look_by(ticket.expires_at)
-        if self._handle is None and not self._is_corked:
-            # Not at once: what is submitted in the same turn of the loop goes in one batch.
-            self._handle = asyncio.get_running_loop().call_soon(self._dispatch_soon)
+        self._submissions.dispatch_soon()
         return ticket
 
     def cork(self) -> None:
         """See ScorerPool.cork."""
-        self._is_corked = True
+        self._submissions.cork()
 
     def uncork(self) -> None:
         """See ScorerPool.uncork."""
-        self._is_corked = False
-        self._dispatch()
+        self._submissions.uncork()
 
     def cancel(self, ticket: TaskHandle) -> None:
         """See ScorerPool.cancel."""
-        if ticket.generation == ENDED or ticket.is_cancelled:
-            return
-        ticket.is_cancelled = True
-        ticket.expires_at = min(ticket.expires_at, time.monotonic())
-        if ticket.slot is None:
-            self._refuse(ticket, ExpiredError("cancelled", ExpiredEnd.DROPPED))
-        else:
-            ticket.slot.trip(ticket)
-            at = ticket.expires_at + self._limits.grace_s
-            ticket.slot.check_at = min(ticket.slot.check_at, at)
-            self._look_by(at)
-
-    def _dispatch_soon(self) -> None:
-        self._handle = None
-        self._dispatch()
+        self._submissions.cancel(ticket)
 
     def _dispatch(self) -> None:
-        waiting, limits, bulkhead = self._waiting, self._limits, self._bulkhead
+        waiting, bulkhead = self._waiting, self._bulkhead
         now, processes = time.monotonic(), self._succession.current
         while processes is not None and (places := processes.free_places()):
             profile = waiting.next_profile(bulkhead.may_take)
             if profile is None:
                 break
-            service_us = self._service_of(profile).estimate_us
-            limit = startable(service_us, limits.window_us, limits.max_batch)
-            num_places = min(len(places), bulkhead.most(profile) - bulkhead.held(profile))
-            most = share(waiting.count(profile), num_places, limit, service_us)
+            most = self._workload.batch_size(profile, len(places))
             tickets = self._take(profile, most, now)
             waiting.end_turn(profile)
             if tickets:
@@ -223,9 +202,9 @@ class StandardPool(ScorerPool):
             if ticket.generation == ENDED:
                 continue
             if now >= ticket.expires_at:
-                self._refuse(ticket, ExpiredError(_TOO_LATE, ExpiredEnd.DROPPED))
+                self._submissions.refuse(ticket, ExpiredError(_TOO_LATE, ExpiredEnd.DROPPED))
             elif suspects is not None and (refusal := suspects.refusal(ticket, now)):
-                self._refuse(ticket, refusal)
+                self._submissions.refuse(ticket, refusal)
             else:
                 tickets.append(ticket)
         return tickets
@@ -260,13 +239,12 @@ class StandardPool(ScorerPool):
         self._bulkhead.give_back(batch.profile)
         if error is None:
             _, num_run, elapsed_us, results = future.result()
-            for index, *result in results:
+            for index, *row in results:
                 ticket = batch.tickets[index]
                 if ticket.slot is batch:
-                    self._end(ticket, done_of(ticket, *result))
+                    self._submissions.end(ticket, result_of(ticket, *row))
             if num_run:
-                self._service.observe(num_run, elapsed_us)
-                self._service_of(batch.profile).observe(num_run, elapsed_us)
+                self._workload.observe(batch.profile, num_run, elapsed_us)
         elif isinstance(error, WorkError):
             self._fail(batch, error)
         else:  # what cannot be pickled
@@ -317,7 +295,7 @@ class StandardPool(ScorerPool):
             self._num_killed += 1
             label = ticket.work.identity.label
             _log.warning("process_pool_hung", lane=self._name, label=label)
-            self._end(ticket, batch.overrun(ticket, now))
+            self._submissions.end(ticket, batch.overrun(ticket, now))
             if self._suspects is not None and not ticket.is_cancelled:
                 self._suspects.killed(ticket, now, will_retry=False)
             self._succession.replace()
@@ -331,25 +309,7 @@ class StandardPool(ScorerPool):
     def _drop(self, ticket: TaskHandle, error: WorkError) -> None:
         """End a task without a result, unless it has ended."""
         if ticket.generation != ENDED:
-            self._end(ticket, failed(ticket, error))
-
-    def _refuse(self, ticket: TaskHandle, error: WorkError) -> None:
-        """End a task that no process has, in the next turn of the loop."""
-        ticket.generation = ENDED
-        asyncio.get_running_loop().call_soon(self._end_refused, ticket, failed(ticket, error))
-
-    def _end_refused(self, ticket: TaskHandle, done: TaskResult) -> None:
-        self._end(ticket, done)
-        self._on_change()
-
-    def _end(self, ticket: TaskHandle, done: TaskResult) -> None:
-        ticket.generation, ticket.slot = ENDED, None
-        try:
-            ticket.on_done(done)
-        except Exception as error:  # noqa: BLE001 - one caller's bug must not end the others' tasks
-            asyncio.get_running_loop().call_exception_handler(
-                {"message": f"{self._name}: on_done failed", "exception": error}
-            )
+            self._submissions.end(ticket, failed(ticket, error))
 
     # ---- room
 
@@ -357,35 +317,21 @@ class StandardPool(ScorerPool):
         """See ScorerPool.room."""
         if not self._is_open:
             return 0
-        limits, bulkhead, waiting = self._limits, self._bulkhead, self._waiting
-        most = limits.max_batch * _BATCHES_AHEAD
-        a_process = startable(self._service.estimate_us, limits.window_us, most)
-        long_since = time.monotonic() - _LONG_WINDOWS * limits.window_us / 1e6
         processes = self._succession.current
         if processes is None or processes.is_broken:
             return 0
-        alone, num_free = self._arrivals.alone(), len(processes.free_places())
-        if alone != OURS:  # what comes is of this profile, for all that is known
-            num_free = min(num_free, bulkhead.most(alone) - bulkhead.held(alone))
-        room = num_free * a_process - len(waiting)
-        for batch in processes.batches.values():
-            if batch.sent_at > long_since:
-                room += a_process - len(batch.tickets)
-        if alone == OURS:  # what waits for its profile's turn takes no room from the others
-            for profile in waiting.profiles():
-                if not bulkhead.may_take(profile):
-                    room += waiting.count(profile)
-        return max(0, room)
+        long_since = time.monotonic() - _LONG_WINDOWS * self._limits.window_us / 1e6
+        batches = processes.batches.values()
+        nums_open = [len(batch.tickets) for batch in batches if batch.sent_at > long_since]
+        return self._workload.room(len(processes.free_places()), nums_open)
 
     def ends_soon(self) -> bool:
         """See ScorerPool.ends_soon."""
-        num_open = sum(len(batch.tickets) for batch in self._batches())
-        takes_us = num_open * self._service.estimate_us
-        return num_open > 0 and not self._waiting and takes_us <= _SOON_US
+        return self._workload.ends_soon(sum(len(batch.tickets) for batch in self._batches()))
 
     def observe_elsewhere(self, num_works: int) -> None:
         """See ScorerPool.observe_elsewhere."""
-        self._service.observe(num_works, 0.0)
+        self._workload.service.observe(num_works, 0.0)
 
     def load(self) -> dict[str, Any]:
         """See ScorerPool.load; of `restarts`, each replacement of the pool counts all processes."""
@@ -402,7 +348,7 @@ class StandardPool(ScorerPool):
             "crashes": self._succession.num_crashes,
             "killed": self._num_killed,
             "recycled": 0,
-            "service_us": round(self._service.estimate_us, 1),
+            "service_us": round(self._workload.service.estimate_us, 1),
             "quarantined": 0 if suspects is None else suspects.load(time.monotonic()),
             "profiles": self._bulkhead.load(),
             "pids": [child.pid for child in children],
@@ -417,9 +363,3 @@ class StandardPool(ScorerPool):
 
     def _num_unfinished(self) -> int:
         return len(self._open_tickets())
-
-    def _service_of(self, profile: str) -> ServiceTime:
-        service = self._services.get(profile)
-        if service is None:
-            service = self._services[profile] = ServiceTime(self._limits.window_us)
-        return service
