@@ -1,8 +1,9 @@
-"""What the process lane's tests share: a lane over the misbehaving handler, and ways to see it."""
+"""What the tests of both process pools share: pools over the misbehaving handler."""
 
 import asyncio
 import contextlib
 import math
+import pickle
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from typing import Generic, TypeVar
 from hedgerow.common.errors import WorkError
 from hedgerow.shard_worker.executors.bulkhead import Bulkhead
 from hedgerow.shard_worker.executors.process_pool.forkserver_start import Start, start_interpreter
+from hedgerow.shard_worker.executors.process_pool.limits import DispatchLimits
 from hedgerow.shard_worker.executors.process_pool.pool import (
     Named,
     ProcessLane,
@@ -22,12 +24,15 @@ from hedgerow.shard_worker.executors.process_pool.pool import (
 from hedgerow.shard_worker.executors.process_pool.quarantine_gate import QuarantineGate
 from hedgerow.shard_worker.executors.process_pool.recycler import MemoryLimit
 from hedgerow.shard_worker.executors.process_pool.scorer_pool import ScorerPool
+from hedgerow.shard_worker.executors.process_pool.scorer_process import ScorerSpec
 from hedgerow.shard_worker.executors.process_pool.scorer_slot import SlotState
+from hedgerow.shard_worker.executors.standard_pool.pool import StandardPool
 from tests.integration.support.misbehaving import Config
 from tests.support.processes import count_fds, is_alive
 from tests.support.waiting import until
 
 KILL_GRACE_S = 0.1
+MAKE = "tests.integration.support.misbehaving:make"
 
 
 @dataclass
@@ -158,7 +163,7 @@ async def running(
     config = Config(str(folder))
     num_fds = count_fds()
     lane = make_lane(
-        "tests.integration.support.misbehaving:make",
+        MAKE,
         config,
         num_processes=num_processes,
         max_batch=max_batch,
@@ -177,3 +182,53 @@ async def running(
         await lane.close(0.0)
     assert [pid for pid in pids if is_alive(pid)] == []
     assert count_fds() == num_fds
+
+
+def make_standard_pool(
+    factory: str,
+    config: object = None,
+    *,
+    num_processes: int = 2,
+    max_batch: int = 64,
+    batch_window_ms: float = 4.0,
+    bulkhead: Bulkhead | None = None,
+    suspects: QuarantineGate | None = None,
+) -> StandardPool:
+    """A pool over the standard library's executor that is not started."""
+    return StandardPool(
+        ScorerSpec("scorers", factory, pickle.dumps(config), ()),
+        num_processes,
+        DispatchLimits.of(num_processes, max_batch, batch_window_ms, KILL_GRACE_S * 1000),
+        bulkhead,
+        suspects,
+    )
+
+
+@contextlib.asynccontextmanager
+async def running_standard(
+    folder: Path,
+    *,
+    num_processes: int = 2,
+    batch_window_ms: float = 4.0,
+    bulkhead: Bulkhead | None = None,
+    suspects: QuarantineGate | None = None,
+) -> AsyncIterator[Bench[StandardPool]]:
+    """A standard pool over the misbehaving handler; at its end no process is left."""
+    config = Config(str(folder))
+    pool = make_standard_pool(
+        MAKE,
+        config,
+        num_processes=num_processes,
+        batch_window_ms=batch_window_ms,
+        bulkhead=bulkhead,
+        suspects=suspects,
+    )
+    bench = Bench(pool, config)
+    await pool.start()
+    pids = set(bench.pids())
+    try:
+        yield bench
+        pids |= set(bench.pids())
+    finally:
+        await pool.close(0.0)
+    assert [pid for pid in pids if is_alive(pid)] == []
