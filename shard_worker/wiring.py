@@ -41,8 +41,8 @@ def scorer_lane(
     settings: Settings,
     shards: tuple[int, ...],
     import_path: tuple[str, ...],
-    suspects: QuarantineGate,
-    start_launcher: Start = start_interpreter,
+    gate: QuarantineGate,
+    start_forkserver: Start = start_interpreter,
 ) -> ScorerPool:
     """The process lane that retrieves and ranks, in the pool that `worker.process_pool` names.
 
@@ -81,7 +81,7 @@ def scorer_lane(
                 num_processes, tuning.max_batch, tuning.batch_window_ms, tuning.kill_grace_ms
             ),
             bulkhead,
-            suspects,
+            gate,
         )
     return ProcessLane(
         factory=factory,
@@ -91,18 +91,18 @@ def scorer_lane(
         max_batch=tuning.max_batch,
         batch_window_ms=tuning.batch_window_ms,
         kill_grace_ms=tuning.kill_grace_ms,
-        suspects=suspects,
+        gate=gate,
         name="scorer",
         nice=tuning.process_nice,
         memory_limit=MemoryLimit(max_mb) if max_mb else None,
         import_path=import_path,
         prepare=prepare,
-        start_launcher=start_launcher,
+        start_forkserver=start_forkserver,
     )
 
 
 def indexer_lane(
-    settings: Settings, shards: tuple[int, ...], start_launcher: Start = start_interpreter
+    settings: Settings, shards: tuple[int, ...], start_forkserver: Start = start_interpreter
 ) -> ProcessLane:
     """The process lane that writes: one process, since a store and an index have one writer."""
     tuning, limits = settings.worker, settings.limits
@@ -118,11 +118,11 @@ def indexer_lane(
         max_batch=1,
         batch_window_ms=tuning.batch_window_ms,
         kill_grace_ms=INDEXER_GRACE_MS,
-        suspects=None,
+        gate=None,
         name="indexer",
         nice=tuning.process_nice,
         prepare=partial(prepare_process, settings.log_level, settings.log_format),
-        start_launcher=start_launcher,
+        start_forkserver=start_forkserver,
     )
 
 

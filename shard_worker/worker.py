@@ -43,14 +43,14 @@ class Worker:
     """Serves some of the cluster's shards until told to stop."""
 
     def __init__(
-        self, context: Context, import_path: tuple[str, ...], start_launcher: Start
+        self, context: Context, import_path: tuple[str, ...], start_forkserver: Start
     ) -> None:
         """Wire the parts; `run` starts them.
 
         Args:
             context: the worker, and the cluster that it is a member of.
             import_path: folders in which users' functions are looked for.
-            start_launcher: starts the processes that fork those of the lanes.
+            start_forkserver: starts the processes that fork those of the lanes.
 
         Raises:
             ConfigurationError: a rank profile names a function that cannot be used.
@@ -73,8 +73,8 @@ class Worker:
             QuarantineStore(context.control, keys, quarantine.retention_ms),
             gate,
         )
-        self._scorers = scorer_lane(settings, shards, import_path, gate, start_launcher)
-        self._indexer = indexer_lane(settings, shards, start_launcher)
+        self._scorers = scorer_lane(settings, shards, import_path, gate, start_forkserver)
+        self._indexer = indexer_lane(settings, shards, start_forkserver)
         self._fetch_lanes = fetch_lanes(settings, self._accounting)
         self._heartbeats = HeartbeatSender(
             Registry(context.control, keys), self._heartbeat, settings.worker.heartbeat_interval_s
@@ -115,7 +115,7 @@ class Worker:
         shards: tuple[int, ...],
         import_path: tuple[str, ...],
         num_shards: int | None,
-        start_launcher: Start = start_interpreter,
+        start_forkserver: Start = start_interpreter,
     ) -> "AsyncIterator[Worker]":
         """Make a worker of the cluster that the settings name.
 
@@ -131,7 +131,7 @@ class Worker:
                     f"--shards: {outside[0]} is not one of the cluster's 0 to {cluster - 1}"
                 )
             context = Context(settings, worker_id, shards, cluster, control, keys)
-            yield cls(context, import_path, start_launcher)
+            yield cls(context, import_path, start_forkserver)
         finally:
             await control.close()
 

@@ -84,7 +84,7 @@ async def _running(name: str) -> AsyncIterator[ScorerPool]:
             max_batch=_MAX_BATCH,
             batch_window_ms=_WINDOW_MS,
             kill_grace_ms=_GRACE_MS,
-            suspects=None,
+            gate=None,
             name=name,
         )
     else:

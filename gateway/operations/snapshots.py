@@ -5,7 +5,7 @@ from typing import Any
 
 from hedgerow.common.errors import BadRequestError
 from hedgerow.common.settings.snapshots import SnapshotSettings
-from hedgerow.common.snapshots.status import SnapshotRecords, SnapshotStanding
+from hedgerow.common.snapshots.status import SnapshotRecords, SnapshotStatus
 
 
 class Snapshots:
@@ -42,16 +42,16 @@ class Snapshots:
         wanted_at_ms = await self._board.want(range(self._num_shards))
         return {"wanted_at_ms": wanted_at_ms, "shards": self._num_shards}
 
-    async def standing(self) -> dict[int, SnapshotStanding]:
+    async def status(self) -> dict[int, SnapshotStatus]:
         """Return the state, by shard.
 
         Raises:
             RedisUnavailableError: Redis does not answer.
         """
-        return await self._board.standing(range(self._num_shards))
+        return await self._board.status(range(self._num_shards))
 
 
-def snapshots_json(standing: Mapping[int, SnapshotStanding]) -> list[dict[str, Any]]:
+def snapshots_json(status: Mapping[int, SnapshotStatus]) -> list[dict[str, Any]]:
     """Describe the snapshots, for the status."""
     return [
         {
@@ -66,5 +66,5 @@ def snapshots_json(standing: Mapping[int, SnapshotStanding]) -> list[dict[str, A
             "failed_at_ms": state.failed_at_ms or None,
             "error": state.error,
         }
-        for shard, state in sorted(standing.items())
+        for shard, state in sorted(status.items())
     ]

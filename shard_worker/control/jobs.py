@@ -1,4 +1,4 @@
-"""The control plane's jobs, run by arq: term statistics of whole collections, and snapshots.
+"""The control plane's jobs: term statistics of whole collections, and snapshots.
 
 Term statistics are collected by shard, summed, and spread:
 
@@ -6,20 +6,22 @@ Term statistics are collected by shard, summed, and spread:
         ► every worker notices the new version, writes the table that its scorers read, and fits
           its indexes to it (`shard_worker.storage.length_padding`)
 
-Jobs are durable, retried, and unique by id. What is to be done is decided by comparing what is with
-what was last done (`_tick`), not by remembering an event, so that a job that is lost, refused as a
-duplicate of one that is already running, or cut off with its worker is asked for again.
+What to do is decided by comparing the current state with what was last done (`_tick`), not by
+remembering an event. So a job that is lost, refused as a duplicate of a running one, or cut off
+with its worker is requested again.
 
-How far statistics lag: not at all after a load that a gateway waits for, which is counted without
-jobs (`shard_worker.indexing.load_statistics`); after any other about 4 s (the shard is quiet for 1
-s, sums wait for each other for 1 s, two queues are polled each second); under a trickle of writes
-`worker.statistics_interval_s`; when a worker is killed with a job in its hands, at most
-`JOB_AGAIN_S` longer: arq keeps such a job locked for 40 s, but by then there is one of another id.
+How far statistics lag behind:
+- after a load that a gateway waits for, not at all: it is counted without jobs
+  (`shard_worker.indexing.load_statistics`);
+- after any other load, about 4 s: the shard must be quiet for 1 s, sums wait for each other for
+  1 s, and two queues are polled each second;
+- during a trickle of writes, `worker.statistics_interval_s`;
+- if a worker is killed during a job, at most `queues.JOB_AGAIN_S` longer: arq keeps the job locked
+  for 40 s, but by then another with a different id is requested.
 
-A shard's job must be run by a worker that hosts the shard, so each shard has a queue of its own,
-and each worker an arq worker for each of its queues. Of a shard's replicas one decides when it is
-due (`common.state.statistics`), and any that is up to date may run it. arq's own keys
-(`arq:job:…`) lie outside of the prefix; the ids in them begin with it. Snapshots are in
+A shard's job must run in a worker that serves the shard, so each shard has a queue of its own, and
+each worker serves the queues of its shards. One replica of a shard decides when the job is due
+(`common.state.statistics`), and any that is up to date may run it. Snapshots are in
 `shard_worker.snapshots.shard_snapshots`.
 """
 
@@ -53,8 +55,8 @@ from hedgerow.shard_worker.snapshots.shard_snapshots import Snapshots
 
 SNAPSHOT_AGAIN_S = 120.0
 SUM_AFTER_S = 1.0
-CHECKS = 3  # of the indexes' fit to a new table, since fitting them starts merges
-SERVED_S = 5.0  # how long what was read of the heartbeats is taken to hold
+CHECKS = 3  # times that indexes are fitted to a new table, since fitting starts merges
+SERVED_S = 5.0  # how long the heartbeats that were read last count as current
 QUIET_S = 1.0  # a shard with nothing to apply for this time has seen the end of a bulk load
 
 _log = structlog.get_logger()
@@ -68,14 +70,14 @@ def is_due(
     since_s: float,
     interval_s: float,
 ) -> bool:
-    """Whether a shard's statistics are to be collected.
+    """Whether a shard's statistics should be collected.
 
     Args:
         report: what the shard holds of the collection now.
-        collected: how many changes the known statistics take account of; None when there are none.
+        collected: how many changes the known statistics count; None if there are none.
         quiet_s: how long the shard has had nothing to apply, in s.
-        since_s: how long ago they were last asked for, in s.
-        interval_s: how often at most while changes come in a trickle, in s.
+        since_s: how long ago they were last requested, in s.
+        interval_s: shortest time between two requests during a trickle of changes, in s.
     """
     if collected is None:
         return report.documents > 0 and quiet_s >= QUIET_S
@@ -101,13 +103,13 @@ class Jobs:
         """Work for `shards` through `indexer`.
 
         Args:
-            control: Redis, for all but arq itself.
+            control: Redis, for everything but the queues.
             keys: the names under which everything lies.
             applier: knows what the shards hold and when they were last written.
             indexer: collects, sums and writes the statistics.
             shards: those that this worker serves.
-            settings: redis, worker.statistics_interval_s and snapshots.timeout_s count.
-            snapshots: makes snapshots, as jobs; None for none.
+            settings: redis, worker.statistics_interval_s and snapshots.timeout_s apply.
+            snapshots: makes snapshots, as jobs; None if none are made.
             has_disk: whether the disk has room for the copy that a snapshot begins with.
         """
         self._keys = keys
@@ -117,18 +119,18 @@ class Jobs:
         self._settings = settings
         self._control = control
         self._registry = Registry(control, keys)
-        self._board = StatisticsStore(control, keys)
+        self._store = StatisticsStore(control, keys)
         self._snapshots = snapshots if snapshots is not None and snapshots.is_on else None
         self._has_disk = has_disk
         self._num_shards: int | None = None
         self._asked_at: dict[tuple[int, str], float] = {}
         self._tables: dict[str, bytes] = {}  # uid → version of the table on disk
-        self._checks: dict[str, int] = {}  # uid → how often its indexes are still to be fitted
+        self._checks: dict[str, int] = {}  # uid → how often its indexes must still be fitted
         self._woken = asyncio.Event()
         self._served: frozenset[str] = frozenset()  # replicas that live workers serve
         self._served_at = -math.inf
         self._loads = LoadStatistics(
-            board=self._board,
+            store=self._store,
             applier=applier,
             is_ours=self._is_ours,
             collect=self._collect_now,
@@ -157,7 +159,7 @@ class Jobs:
 
     async def _collect(self, uid: str, shard: int) -> None:
         if shard in self._applier.withheld:
-            raise retry(1.0)  # for another replica to take
+            raise retry(1.0)  # so that another replica takes it
         try:
             await self._collect_now(uid, shard)
         except (WorkError, RedisUnavailableError) as error:
@@ -178,33 +180,33 @@ class Jobs:
         packed = await self._indexer.statistics(shard, uid)
         if packed:
             label = label_of(state.replica_id, report.changes)
-            await self._board.put_shard(uid, shard, label, packed, state.position)
+            await self._store.put_shard(uid, shard, label, packed, state.position)
 
     async def _is_summed(self, uid: str) -> bool:
         if self._num_shards is None:
             return False
-        return (await self._board.standing([uid], self._num_shards))[uid].is_current
+        return (await self._store.status([uid], self._num_shards))[uid].is_current
 
     async def _sum_now(self, uid: str) -> None:
-        labels, parts = await self._board.shards(uid)
+        labels, parts = await self._store.shards(uid)
         if parts:
-            await self._board.put_sum(uid, labels, await self._indexer.sum(parts))
+            await self._store.put_sum(uid, labels, await self._indexer.sum(parts))
 
     async def _make_snapshot(self, shard: int, begun: int) -> None:
         if self._snapshots is None:
             return
         if not self._has_disk() or not await self._snapshots.make(shard, begun):
-            raise retry()  # for another replica to take
+            raise retry()  # so that another replica takes it
 
     def _snapshot_parts(self, queues: JobQueues) -> list[Coroutine[None, None, None]]:
-        """What runs for snapshots: they have queues of their own, since they take minutes."""
+        """The coroutines for snapshots, which have queues of their own, since they take minutes."""
         if (snapshots := self._snapshots) is None:
             return []
-        timeout_s = self._settings.snapshots.timeout_s + JOB_TIMEOUT_S  # ends by itself before
+        timeout_s = self._settings.snapshots.timeout_s + JOB_TIMEOUT_S  # it ends by itself before
 
         async def enqueue(shard: int, begun: int) -> None:
-            # One that is lost is one that has not taken its lease. One too many does nothing, since
-            # its attempt was begun.
+            # A job that was lost has not taken the lease, and is requested again; a job too many
+            # does nothing, since its attempt was begun.
             await queues.enqueue(
                 self._snapshot_queue(shard),
                 "make_snapshot",
@@ -215,7 +217,7 @@ class Jobs:
             )
 
         async def serve(shard: int) -> None:
-            await snapshots.wait_until_fit(shard)  # until then others are to take the jobs
+            await snapshots.wait_until_fit(shard)  # until then, others must take the jobs
             queue = self._snapshot_queue(shard)
             await queues.serve(queue, "make_snapshot", self._make_snapshot, timeout_s)
 
@@ -225,7 +227,7 @@ class Jobs:
             snapshots.listen(),
         ]
 
-    # What is to be done
+    # What to do
 
     async def _follow(self, queues: JobQueues) -> None:
         await keep_looking(
@@ -236,21 +238,21 @@ class Jobs:
         )
 
     async def _tick(self, queues: JobQueues) -> None:
-        """Compare what is with what was last done, and ask for what is missing."""
+        """Compare the current state with what was last done, and request what is missing."""
         states = dict(self._applier.states)
         uids = {report.uid for state in states.values() for report in state.collections}
         if self._num_shards is None:
             self._num_shards = await self._registry.cluster()
         await self._loads.count(self._num_shards)
-        standing = await self._board.standing(sorted(uids), self._num_shards)
+        status = await self._store.status(sorted(uids), self._num_shards)
         now = asyncio.get_running_loop().time()
         for shard, state in states.items():
-            # Not by the log's length: it keeps what a replica that is away has yet to apply.
+            # Not by the log's length: it also keeps entries for replicas that are away.
             is_busy = shard in self._applier.busy
             quiet_s = 0.0 if is_busy else now - self._applier.applied_at.get(shard, -math.inf)
             for report in state.collections:
                 key = (shard, report.uid)
-                label = standing[report.uid].labels.get(shard)
+                label = status[report.uid].labels.get(shard)
                 if await self._is_ours(shard, label, now) and is_due(
                     report,
                     changes_of(label, state.replica_id),
@@ -266,9 +268,9 @@ class Jobs:
                         job_id=f"collect:{report.uid}:{shard}",
                     )
                     self._asked_at[key] = now
-        for uid, one in standing.items():
+        for uid, one in status.items():
             if not one.is_current:
-                # Deferred, so that shards that end a load together are summed together.
+                # Deferred, so that shards that end a load at about the same time are summed once.
                 await queues.enqueue(
                     self._keys.jobs,
                     "sum_statistics",
@@ -289,7 +291,7 @@ class Jobs:
             self._checks.pop(uid, None)
 
     async def _is_ours(self, shard: int, label: str | None, now: float) -> bool:
-        """Whether this replica has a shard's statistics to see to, and no other that is served."""
+        """Whether this replica, and no other that is served, decides about a shard's statistics."""
         replica = replica_of(label)
         if shard in self._applier.withheld:
             return False
@@ -307,7 +309,7 @@ class Jobs:
         return replica not in self._served
 
     async def _write_table(self, uid: str) -> None:
-        version, statistics = await self._board.sum_of(uid)
+        version, statistics = await self._store.sum_of(uid)
         if statistics:
             await self._indexer.write_table(uid, statistics)
             await self._balance(uid)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 JOB_TIMEOUT_S = 30
 MAX_TRIES = 5
-JOB_AGAIN_S = 10.0  # many times what a job takes: one that is asked for twice is done in vain
+JOB_AGAIN_S = 10.0  # many times as long as a job takes, since a job that runs twice is a waste
 POLL_S = 1.0
 
 _log = structlog.get_logger()

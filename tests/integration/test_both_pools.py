@@ -185,8 +185,8 @@ async def test_cancelling_what_runs_trips_its_budget(
         pids = bench.pids()
         call = bench.submit(f"a {command}", timeout_s=600)
         await bench.started("a")
-        assert call.ticket is not None
-        bench.lane.cancel(call.ticket)
+        assert call.handle is not None
+        bench.lane.cancel(call.handle)
         await bench.ended(call)
         assert isinstance(call.error, ExpiredError)
         assert call.error.end is (ExpiredEnd.STOPPED if command == "obey" else ExpiredEnd.UNUSED)
@@ -199,9 +199,9 @@ async def test_cancelling_what_waits_drops_it(kind: Kind, tmp_path: Path) -> Non
         busy = bench.submit("busy sleep 0.2")
         await bench.started("busy")
         waiting = bench.submit("waiting echo")
-        assert waiting.ticket is not None
-        bench.lane.cancel(waiting.ticket)
-        bench.lane.cancel(waiting.ticket)
+        assert waiting.handle is not None
+        bench.lane.cancel(waiting.handle)
+        bench.lane.cancel(waiting.handle)
         assert waiting.dones == []
         await bench.ended(waiting)
         assert not busy.dones
@@ -227,8 +227,8 @@ async def test_callbacks_may_cancel_and_submit(
         def on_done(_result: TaskResult) -> None:
             more.append(bench.submit("more echo"))
             for other in others:
-                assert other.ticket is not None
-                bench.lane.cancel(other.ticket)
+                assert other.handle is not None
+                bench.lane.cancel(other.handle)
 
         bench.lane.submit(Task(b"first echo", time.monotonic() + timeout_s), on_done)
         others += [bench.submit(f"w{at} echo", timeout_s) for at in range(5)]
@@ -278,9 +278,10 @@ async def test_what_is_submitted_under_a_cork_leaves_together(kind: Kind, tmp_pa
     async with kind.running(tmp_path, num_processes=1) as bench:
         await warm_up(bench)
         num_ended: list[int] = []
+        calls: list[Call] = []
         bench.lane.call_after_ends(lambda: num_ended.append(sum(len(c.dones) for c in calls)))
         bench.lane.cork()
-        calls = [bench.submit(f"w{at} echo") for at in range(3)]
+        calls += [bench.submit(f"w{at} echo") for at in range(3)]
         await asyncio.sleep(0)
         assert bench.lane.load()["waiting"] == 3
         bench.lane.uncork()

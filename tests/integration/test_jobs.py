@@ -124,11 +124,11 @@ class Town:
 
     async def is_spread(self, uid: str, *members: Member, shards: int = NUM_SHARDS) -> bool:
         """Whether all workers have the sum of all shards' newest statistics."""
-        standing = (await self.board.standing([uid], NUM_SHARDS))[uid]
+        status = (await self.board.status([uid], NUM_SHARDS))[uid]
         return (
-            len(standing.labels) == shards
-            and standing.is_current
-            and all(one.jobs.tables().get(uid) == standing.version.hex() for one in members)
+            len(status.labels) == shards
+            and status.is_current
+            and all(one.jobs.tables().get(uid) == status.version.hex() for one in members)
         )
 
     async def counts(self, uid: str, documents: int, *members: Member) -> bool:
@@ -144,8 +144,8 @@ class Town:
 
     async def is_collected_by(self, uid: str, replicas: set[str]) -> bool:
         """Whether the statistics of all shards are those of these replicas."""
-        standing = (await self.board.standing([uid], NUM_SHARDS))[uid]
-        return {replica_of(label) for label in standing.labels.values()} <= replicas
+        status = (await self.board.status([uid], NUM_SHARDS))[uid]
+        return {replica_of(label) for label in status.labels.values()} <= replicas
 
     @asynccontextmanager
     async def waiting_for(self, *members: Member) -> AsyncIterator[Documents]:
@@ -317,7 +317,7 @@ async def test_a_worker_that_comes_later_catches_up(town: Town) -> None:
             uid = (await town.collections.put("texts", PLAIN)).uid
             await town.documents.load("texts", ndjson(texts(200)))
             await until(lambda: town.is_spread(uid, first, second), timeout_s=30)
-        standing = (await town.board.standing([uid], NUM_SHARDS))[uid]
+        status = (await town.board.status([uid], NUM_SHARDS))[uid]
         second.path(uid).unlink()
         async with town.worker("b", 2, 3) as again:
             await until(lambda: town.is_spread(uid, first, again), timeout_s=30)
@@ -325,7 +325,7 @@ async def test_a_worker_that_comes_later_catches_up(town: Town) -> None:
             assert table.documents == 200
             table.close()
             # Nothing had changed, so nothing was collected again.
-            assert (await town.board.standing([uid], NUM_SHARDS))[uid] == standing
+            assert (await town.board.status([uid], NUM_SHARDS))[uid] == status
 
 
 async def test_a_job_waits_for_its_worker(town: Town) -> None:

@@ -106,8 +106,8 @@ class _Unasked:
 
 async def test_nobody_asks_who_a_work_is_that_does_no_harm(tmp_path: Path) -> None:
     """While nothing is suspect, a work runs and ends without its fingerprint or label made."""
-    suspects = QuarantineGate(Quarantine(2, 60.0))
-    async with running(tmp_path, suspects=suspects) as bench:
+    gate = QuarantineGate(Quarantine(2, 60.0))
+    async with running(tmp_path, gate=gate) as bench:
         work = Task(b"a echo", time.monotonic() + 30, _Unasked())
         assert (await bench.lane.run(work)).body == b"a"
 

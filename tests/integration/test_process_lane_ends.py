@@ -35,7 +35,7 @@ async def test_what_waits_behind_a_scorer_that_stands_still_may_leave(tmp_path: 
         behind = bench.submit("behind echo", is_movable=True)
         stays = bench.submit("stays echo")
         await bench.started("busy")
-        assert bench.lane._crew.slots[0].num_open == 3
+        assert bench.lane._supervisor.slots[0].num_open == 3
         waiting = bench.submit("waiting echo", is_movable=True)
         await bench.ended(behind, waiting)
         late = bench.submit("late echo", is_movable=True)
@@ -91,15 +91,15 @@ async def test_signals_to_the_whole_group_do_not_cut_the_drain_short(tmp_path: P
 ORPHANING = """
 import asyncio, sys
 from tests.integration.support.misbehaving import Config
-from hedgerow.shard_worker.executors.process_pool.forkserver_start import WaitingLaunchers
+from hedgerow.shard_worker.executors.process_pool.forkserver_start import WaitingForkservers
 from hedgerow.shard_worker.executors.process_pool.pool import ProcessLane, Task
 
-async def main(launchers):
+async def main(forkservers):
     lane = ProcessLane(
         factory="tests.integration.support.misbehaving:make", config=Config(sys.argv[1]),
         num_processes=3, max_batch=1, batch_window_ms=4.0, kill_grace_ms=1000.0,
-        suspects=None, name="orphans",
-        start_launcher=launchers,
+        gate=None, name="orphans",
+        start_forkserver=forkservers,
     )
     await lane.start()
     lane.submit(Task(b"spinning spin"), print)
@@ -107,14 +107,14 @@ async def main(launchers):
     print(*lane.load()["pids"], flush=True)
     await asyncio.sleep(600)
 
-with WaitingLaunchers.forked(int(sys.argv[2])) as launchers:
-    asyncio.run(main(launchers))
+with WaitingForkservers.forked(int(sys.argv[2])) as forkservers:
+    asyncio.run(main(forkservers))
 """
 
 
 @pytest.mark.parametrize("num_forked", [0, 2])
 async def test_a_worker_that_is_killed_leaves_no_scorer(tmp_path: Path, num_forked: int) -> None:
-    """After SIGKILL of the worker its scorers end, idle or hung, and so do its launchers.
+    """After SIGKILL of the worker its scorers end, idle or hung, and so do its forkservers.
 
     One of those that were forked has no lane yet.
     """
@@ -128,9 +128,9 @@ async def test_a_worker_that_is_killed_leaves_no_scorer(tmp_path: Path, num_fork
         pids = [int(pid) for pid in process.stdout.readline().split()]
         config = Config(str(tmp_path))
         await until(lambda: set(config.starts()) == {"spinning", "sleeping"})
-        launchers = {parent_of(pids[0]), *children_of(process.pid)}
-        assert len(launchers) == max(1, num_forked)
+        forkservers = {parent_of(pids[0]), *children_of(process.pid)}
+        assert len(forkservers) == max(1, num_forked)
         assert len(pids) == 3
         process.kill()
         process.wait()
-        await until(lambda: not any(is_alive(pid) for pid in [*pids, *launchers]))
+        await until(lambda: not any(is_alive(pid) for pid in [*pids, *forkservers]))

@@ -48,8 +48,8 @@ def test_the_setting_chooses_the_pool(
 ) -> None:
     """Supervised by default; either tells the same figures of itself."""
     settings = Settings(data=tmp_path, worker=WorkerSettings(scorers=2, **chosen))
-    suspects = QuarantineGate(Quarantine(2, 300.0), lambda _: 0, "w")
-    pool = scorer_lane(settings, (0,), (), suspects)
+    gate = QuarantineGate(Quarantine(2, 300.0), lambda _: 0, "w")
+    pool = scorer_lane(settings, (0,), (), gate)
     assert type(pool) is kind
     supervised = indexer_lane(settings, (0,))
     assert type(supervised) is ProcessLane
@@ -162,8 +162,8 @@ async def test_a_task_that_ignores_its_budget_loses_its_process(
 
 async def test_a_task_that_was_cut_short_counts_in_the_quarantine(tmp_path: Path) -> None:
     """The pool knows which task ignored its budget, and refuses it next time, as others do."""
-    suspects = QuarantineGate(Quarantine(after=1, expiry_s=60.0))
-    async with running_standard(tmp_path, suspects=suspects) as bench:
+    gate = QuarantineGate(Quarantine(after=1, expiry_s=60.0))
+    async with running_standard(tmp_path, gate=gate) as bench:
         hung = bench.submit("bad spin", timeout_s=0.2, fingerprint=b"f")
         await bench.ended(hung)
         again = bench.submit("again echo", fingerprint=b"f")

@@ -92,7 +92,7 @@ async def test_a_document_that_ends_the_indexer_holds_nothing_up(
             max_batch=1,
             batch_window_ms=4.0,
             kill_grace_ms=30_000.0,
-            suspects=None,
+            gate=None,
             name="indexer",
             import_path=(str(Path(__file__).parents[2]),),
         )

@@ -64,40 +64,40 @@ class Submissions:
         self._is_corked = False
         self._dispatch()
 
-    def cancel(self, ticket: TaskHandle) -> None:
+    def cancel(self, handle: TaskHandle) -> None:
         """See ScorerPool.cancel."""
-        if ticket.generation == ENDED or ticket.is_cancelled:
+        if handle.generation == ENDED or handle.is_cancelled:
             return
-        ticket.is_cancelled = True
-        ticket.expires_at = min(ticket.expires_at, time.monotonic())
-        slot = ticket.slot
+        handle.is_cancelled = True
+        handle.expires_at = min(handle.expires_at, time.monotonic())
+        slot = handle.slot
         if slot is None:
-            self.refuse(ticket, ExpiredError("cancelled", ExpiredEnd.DROPPED))
+            self.refuse(handle, ExpiredError("cancelled", ExpiredEnd.DROPPED))
         else:
-            slot.trip(ticket)
-            slot.check_at = min(slot.check_at, ticket.expires_at + self._grace_s)
+            slot.trip(handle)
+            slot.check_at = min(slot.check_at, handle.expires_at + self._grace_s)
             self._look_by(slot.check_at)
 
-    def refuse(self, ticket: TaskHandle, error: WorkError) -> None:
+    def refuse(self, handle: TaskHandle, error: WorkError) -> None:
         """End a task that no process has, in the next turn of the loop.
 
         Its `on_done` may submit and cancel, which must not happen inside of `submit` or while a
         batch is being put together.
         """
-        ticket.generation = ENDED
-        asyncio.get_running_loop().call_soon(self._end_refused, ticket, failed(ticket, error))
+        handle.generation = ENDED
+        asyncio.get_running_loop().call_soon(self._end_refused, handle, failed(handle, error))
 
-    def end(self, ticket: TaskHandle, done: TaskResult) -> None:
+    def end(self, handle: TaskHandle, done: TaskResult) -> None:
         """End a task now; its `on_done` is called."""
-        ticket.generation, ticket.slot = ENDED, None
+        handle.generation, handle.slot = ENDED, None
         try:
-            ticket.on_done(done)
+            handle.on_done(done)
         except Exception as error:  # noqa: BLE001 - one caller's bug must not end the others' tasks
             asyncio.get_running_loop().call_exception_handler(
                 {"message": f"{self._name}: on_done failed", "exception": error}
             )
-        if ticket.num_crashes and self._gate is not None:
-            self._gate.tried(ticket, time.monotonic())
+        if handle.num_crashes and self._gate is not None:
+            self._gate.tried(handle, time.monotonic())
 
     def close(self) -> None:
         """Dispatch no more by itself."""
@@ -108,6 +108,6 @@ class Submissions:
         self._scheduled = None
         self._dispatch()
 
-    def _end_refused(self, ticket: TaskHandle, done: TaskResult) -> None:
-        self.end(ticket, done)
+    def _end_refused(self, handle: TaskHandle, done: TaskResult) -> None:
+        self.end(handle, done)
         self._on_change()

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from hedgerow.shard_worker.executors.bulkhead import OURS
 
-# A thread at rest ends within microseconds of being told.
+# An idle thread ends within microseconds of `end`.
 _JOIN_TIMEOUT_S = 1.0
 
 
@@ -16,8 +16,8 @@ class LaneThread:
     """A daemon thread that runs calls in turn, until `end`.
 
     Attributes:
-        started_at: when its call began, on the loop's clock; inf at rest.
-        profile: whose call it was given last.
+        started_at: when its call began, on the loop's clock; inf while idle.
+        profile: the profile of its last call.
     """
 
     def __init__(self, name: str) -> None:
@@ -38,9 +38,9 @@ class LaneThread:
         self._calls.put(None)
 
     def lap_cpu_s(self) -> float:
-        """CPU time since this was asked last, by the thread itself, in s.
+        """CPU time since the last call of this, in s; to be called by the thread itself.
 
-        Asked once a call, at its end: the clock costs 0.6 µs, and between calls a thread rests.
+        Once for each call, at its end: the clock costs 0.6 µs, and an idle thread uses no CPU.
         """
         before, self._cpu_s = self._cpu_s, time.thread_time()
         return self._cpu_s - before
@@ -52,4 +52,4 @@ class LaneThread:
     def _work(self) -> None:
         while (call := self._calls.get()) is not None:
             call()
-            del call  # what it refers to must not live on until the next one
+            del call  # free what it refers to before waiting for the next

@@ -1,14 +1,14 @@
 """The thread lane: blocking calls in a bounded number of threads.
 
-A thread cannot be killed. So a thread is a token that comes back when its call really returns,
-not when the waiter stops waiting (trio's `to_thread` keeps the same rule): a call that hangs costs
-its thread until it returns, and the lane never runs more calls than it has threads.
+A thread cannot be killed. So a thread becomes free when its call really returns, not when the
+caller stops waiting (as in trio's `to_thread`): a call that hangs occupies its thread until it
+returns, and the lane never runs more calls than it has threads.
 
-A call may be of a rank profile, whose calls hold only a share of the threads (`bulkhead`): those
-that hang leave threads to the others.
+The calls of a rank profile may occupy only a share of the threads (`bulkhead`), so calls that hang
+leave threads to other profiles.
 
-The threads are the lane's own. `ThreadPoolExecutor` joins its threads when the interpreter exits,
-those of hung calls included, and so keeps the process from ending; these are daemon threads.
+The lane has threads of its own. `ThreadPoolExecutor` joins its threads when the interpreter exits,
+also those of calls that hang, which keeps the process from ending; these are daemon threads.
 """
 
 import asyncio
@@ -35,10 +35,10 @@ T = TypeVar("T")
 
 @dataclass(slots=True)
 class Spent:
-    """What calls have cost whose results were waited for.
+    """The cost of calls whose callers got the results.
 
     Attributes:
-        ran_s: time for which they had a thread, in s.
+        ran_s: how long they had a thread, in s.
         cpu_s: CPU time of the thread meanwhile, in s.
     """
 
@@ -46,7 +46,7 @@ class Spent:
     cpu_s: float = 0.0
 
 
-# A profile whose calls wait in such numbers is far behind; more would only grow old.
+# A profile with this many waiting calls is far behind; more would only expire.
 _MOST_WAITING = 256
 
 
@@ -69,8 +69,8 @@ class ThreadLane:
             lost_after_s: a call that runs longer makes its thread count as lost until it returns.
             name: shown in errors and as the threads' name.
             on_untaken: called for each call that returns after its caller has left, with how long
-                it had its thread, and the CPU time of this, both in s.
-            bulkhead: which profile may hold how many of the threads; None for any.
+                it had its thread and the CPU time of this, both in s.
+            bulkhead: how many of the threads each profile may have; None for any number.
         """
         self._bulkhead = Bulkhead(num_threads, 1.0, {}) if bulkhead is None else bulkhead
         self._on_untaken = on_untaken
@@ -94,14 +94,14 @@ class ThreadLane:
     ) -> T:
         """Run `call` in a thread; returns what it returns and raises what it raises.
 
-        What it costs is added to `spent`, if it is given and the call returns in time. It is held
+        Its cost is added to `spent`, if that is given and the call returns in time. It counts
         against the share of `profile`.
 
         Raises:
             ExpiredError: `timeout_s` passed before a thread was free, or before the call returned;
-                in the latter case it runs on and keeps its thread.
+                in the latter case the call runs on and keeps its thread.
             LaneUnavailableError: every thread that it may have is lost, or the lane is closed.
-            ProfileBusyError: too many calls of the profile wait already.
+            ProfileBusyError: too many calls of the profile are waiting.
         """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout_s
@@ -139,7 +139,7 @@ class ThreadLane:
         return room
 
     def cork(self) -> None:
-        """Calls that come together are no cheaper: each has a thread of its own."""
+        """Do nothing: calls that come together are no cheaper, since each has a thread."""
 
     def ends_soon(self) -> bool:
         """Never: how long a blocking call takes is unknown."""
@@ -164,10 +164,10 @@ class ThreadLane:
         }
 
     async def close(self, drain_s: float) -> None:
-        """Stop taking calls, let those that run return for at most `drain_s`, leave the rest.
+        """Stop taking calls, wait at most `drain_s` for running calls, and leave the rest.
 
-        Calls that wait for a thread are refused first: nothing may start while we drain. Threads
-        whose calls hang stay behind; as daemon threads they do not keep the process alive.
+        Calls that wait for a thread are refused first, since no call may start while draining.
+        Threads whose calls hang stay behind; being daemons, they do not keep the process alive.
         """
         self._is_open = False
         self._fail(self._waiting.take_all(), f"{self._name}: closed")
@@ -206,7 +206,7 @@ class ThreadLane:
         def job() -> None:
             try:
                 result = context.run(call)
-            except StopIteration as error:  # a future takes it for its own end
+            except StopIteration as error:  # a future cannot hold one
                 failure: Exception = WorkError(f"the call raised {error!r}")
                 settle(lambda: outcome.set_exception(failure))
             except Exception as error:  # noqa: BLE001 - it is raised where the call was asked for
@@ -220,7 +220,7 @@ class ThreadLane:
 
         return job
 
-    # ---- threads as tokens
+    # ---- free threads
 
     def _take(self, profile: str, now: float) -> LaneThread | None:
         if not self._is_open:
@@ -240,7 +240,7 @@ class ThreadLane:
         return thread
 
     def _check_share(self, profile: str, now: float) -> None:
-        """Refuse a call that would wait in vain for other calls of its profile."""
+        """Refuse a call that would wait too long, or in vain, for other calls of its profile."""
         num_lost = self._num_lost(self._in_the_way_of(profile), now)
         if num_lost >= self._bulkhead.most(profile):
             self._bulkhead.refuse(profile)
@@ -273,7 +273,7 @@ class ThreadLane:
         if not waiter.done():
             self._waiting.remove(profile, waiter)
             waiter.cancel()
-        elif waiter.exception() is None:  # a thread came in the same turn
+        elif waiter.exception() is None:  # a thread became free in the same turn of the loop
             self._put(waiter.result())
 
     def _end_call(
@@ -316,7 +316,7 @@ class ThreadLane:
         return sum(now - thread.started_at > self._lost_after_s for thread in threads)
 
     def _in_the_way_of(self, profile: str) -> list[LaneThread]:
-        """The threads one of which must come back before a call of the profile starts."""
+        """The threads one of which must become free before a call of the profile starts."""
         if self._bulkhead.may_take(profile):
             return self._threads
         busy = set(self._threads).difference(self._free)
@@ -333,7 +333,7 @@ class ThreadLane:
         )
 
     def _watch_loss(self) -> None:
-        """Refuse those that wait as soon as every thread that they may have is lost."""
+        """Have waiting calls refused as soon as every thread that they may have is lost."""
         if self._loss_timer is not None or not self._waiting:
             return
         loop = asyncio.get_running_loop()
@@ -341,7 +341,7 @@ class ThreadLane:
             max(thread.started_at for thread in self._in_the_way_of(profile))
             for profile in self._waiting.profiles()
         ]
-        # A thread that is being handed on has no start yet: look after a whole period.
+        # A thread that is being handed on has not started yet: look after a whole period.
         start = min(*starts, loop.time())
         at = max(start + self._lost_after_s, loop.time()) + 0.001
         self._loss_timer = loop.call_at(at, self._check_loss)

@@ -39,7 +39,7 @@ MAKE = "tests.integration.support.misbehaving:make"
 class Call:
     """A submitted work and everything that its `on_done` was told."""
 
-    ticket: TaskHandle | None = None
+    handle: TaskHandle | None = None
     dones: list[TaskResult] = field(default_factory=list)
     ended_at: float = math.inf
 
@@ -91,7 +91,7 @@ class Bench(Generic[Pool]):
             is_movable=is_movable,
             profile=profile,
         )
-        call.ticket = self.lane.submit(work, on_done)
+        call.handle = self.lane.submit(work, on_done)
         return call
 
     async def ended(self, *calls: Call, within_s: float = 20.0) -> None:
@@ -116,7 +116,7 @@ class Bench(Generic[Pool]):
 
     def ready_pids(self: "Bench[ProcessLane]") -> list[int]:
         """Those whose factory has returned: one that is stopped before is waited for, long."""
-        slots = self.lane._crew.slots
+        slots = self.lane._supervisor.slots
         return [slot.pid for slot in slots if slot.state is SlotState.READY]
 
 
@@ -127,10 +127,10 @@ def make_lane(
     num_processes: int = 2,
     max_batch: int = 64,
     batch_window_ms: float = 4.0,
-    suspects: QuarantineGate | None = None,
+    gate: QuarantineGate | None = None,
     memory_limit: MemoryLimit | None = None,
     bulkhead: Bulkhead | None = None,
-    start_launcher: Start = start_interpreter,
+    start_forkserver: Start = start_interpreter,
 ) -> ProcessLane:
     """A lane that is not started."""
     return ProcessLane(
@@ -140,11 +140,11 @@ def make_lane(
         max_batch=max_batch,
         batch_window_ms=batch_window_ms,
         kill_grace_ms=KILL_GRACE_S * 1000,
-        suspects=suspects,
+        gate=gate,
         name="scorers",
         memory_limit=memory_limit,
         bulkhead=bulkhead,
-        start_launcher=start_launcher,
+        start_forkserver=start_forkserver,
     )
 
 
@@ -155,7 +155,7 @@ async def running(
     num_processes: int = 2,
     max_batch: int = 64,
     batch_window_ms: float = 4.0,
-    suspects: QuarantineGate | None = None,
+    gate: QuarantineGate | None = None,
     memory_limit: MemoryLimit | None = None,
     bulkhead: Bulkhead | None = None,
 ) -> AsyncIterator[Bench[ProcessLane]]:
@@ -168,7 +168,7 @@ async def running(
         num_processes=num_processes,
         max_batch=max_batch,
         batch_window_ms=batch_window_ms,
-        suspects=suspects,
+        gate=gate,
         memory_limit=memory_limit,
         bulkhead=bulkhead,
     )
@@ -192,7 +192,7 @@ def make_standard_pool(
     max_batch: int = 64,
     batch_window_ms: float = 4.0,
     bulkhead: Bulkhead | None = None,
-    suspects: QuarantineGate | None = None,
+    gate: QuarantineGate | None = None,
 ) -> StandardPool:
     """A pool over the standard library's executor that is not started."""
     return StandardPool(
@@ -200,7 +200,7 @@ def make_standard_pool(
         num_processes,
         DispatchLimits.of(num_processes, max_batch, batch_window_ms, KILL_GRACE_S * 1000),
         bulkhead,
-        suspects,
+        gate,
     )
 
 
@@ -211,7 +211,7 @@ async def running_standard(
     num_processes: int = 2,
     batch_window_ms: float = 4.0,
     bulkhead: Bulkhead | None = None,
-    suspects: QuarantineGate | None = None,
+    gate: QuarantineGate | None = None,
 ) -> AsyncIterator[Bench[StandardPool]]:
     """A standard pool over the misbehaving handler; at its end no process is left."""
     config = Config(str(folder))
@@ -221,7 +221,7 @@ async def running_standard(
         num_processes=num_processes,
         batch_window_ms=batch_window_ms,
         bulkhead=bulkhead,
-        suspects=suspects,
+        gate=gate,
     )
     bench = Bench(pool, config)
     await pool.start()
