@@ -35,7 +35,7 @@ import structlog
 from hedgerow.common.errors import RedisUnavailableError, WorkError
 from hedgerow.common.redis.client import RedisClient
 from hedgerow.common.redis.keys import Keys
-from hedgerow.common.redis.reconcile import keep_looking
+from hedgerow.common.redis.reconcile import reconcile
 from hedgerow.common.settings.settings import Settings
 from hedgerow.common.state.registry import Registry
 from hedgerow.common.state.statistics import (
@@ -104,7 +104,7 @@ class Jobs:
 
         Args:
             control: Redis, for everything but the queues.
-            keys: the names under which everything lies.
+            keys: the names of everything in Redis.
             applier: knows what the shards hold and when they were last written.
             indexer: collects, sums and writes the statistics.
             shards: those that this worker serves.
@@ -230,7 +230,7 @@ class Jobs:
     # What to do
 
     async def _follow(self, queues: JobQueues) -> None:
-        await keep_looking(
+        await reconcile(
             "statistics_wait",
             partial(self._tick, queues),
             self._woken,

@@ -70,18 +70,18 @@ class JobQueues:
         again_s: float | None = None,
         defer_s: float | None = None,
     ) -> None:
-        """Ask for a job; does nothing if the same is asked for or running already.
+        """Request a job; does nothing if an equal job is waiting or running.
 
-        arq refuses a job while there is one of its id, and keeps one locked whose worker was killed
-        with it in its hands. So the same job is refused for `again_s` at most.
+        arq refuses a job while there is one with its id, and keeps the job of a killed worker
+        locked. So the id changes every `again_s`, after which an equal job is accepted.
 
         Args:
-            queue: where to put it.
-            function: the name of what runs it (`serve`).
-            arguments: its arguments, which MessagePack carries.
-            job_id: the same for whoever asks for the same.
-            again_s: for how long; None for 10 s.
-            defer_s: how long it is to wait first; None for not at all.
+            queue: the queue.
+            function: the name of the function that runs it (`serve`).
+            arguments: its arguments, which MessagePack must be able to encode.
+            job_id: identifies the job; equal for equal requests.
+            again_s: longest time for which an equal job is refused, in s; None for 10 s.
+            defer_s: how long the job waits before it runs, in s; None for not at all.
 
         Raises:
             RedisUnavailableError: there is no answer.
@@ -107,8 +107,8 @@ class JobQueues:
 
         Args:
             queue: the queue.
-            name: which function of the queue this is.
-            job: called with a job's arguments; raises `retry` for the job to be run again.
+            name: the name of the function, as in `enqueue`.
+            job: the function; it raises `retry` to be called again.
             timeout_s: a job that takes longer is cancelled; None for 30 s.
         """
 
@@ -123,8 +123,8 @@ class JobQueues:
                 await worker.async_run()
             except Exception as error:  # noqa: BLE001 - arq gives up at whatever redis-py raises
                 failures += 1
-                tell = _log.warning if failures == 1 else _log.debug
-                tell("jobs_interrupted", queue=queue, error=str(error))
+                log = _log.warning if failures == 1 else _log.debug
+                log("jobs_interrupted", queue=queue, error=str(error))
             finally:
                 await _end(worker)
             await asyncio.sleep(pause_s(failures, self._settings.reconnect_max_s))

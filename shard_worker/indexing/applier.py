@@ -75,7 +75,7 @@ class Applier:
 
         Args:
             control: Redis.
-            keys: the names under which everything lies.
+            keys: the names of everything in Redis.
             registry: where the document counts go.
             indexer: writes to the shards.
             shards: those that this worker serves.

@@ -16,7 +16,7 @@ import structlog
 from hedgerow.common.errors import WorkError
 from hedgerow.common.redis.client import RedisClient
 from hedgerow.common.redis.keys import Keys
-from hedgerow.common.redis.reconcile import keep_looking, wake_at
+from hedgerow.common.redis.reconcile import reconcile, wake_at
 from hedgerow.common.settings.settings import Settings
 from hedgerow.common.state.optimising import EVENT, OptimisingStore
 from hedgerow.common.tasks import run_together
@@ -55,23 +55,23 @@ class Optimiser:
         keys: Keys,
         applier: Applier,
         settings: Settings,
-        tell: Callable[[], Awaitable[None]],
+        beat: Callable[[], Awaitable[None]],
         has_disk: Callable[[], bool] = lambda: True,
     ) -> None:
         """Optimise what `applier` writes to.
 
         Args:
             control: Redis.
-            keys: the names under which everything lies.
+            keys: the names of everything in Redis.
             applier: has the indexer do it, between two batches of the log.
             settings: redis.reconnect_max_s applies.
             has_disk: whether the disk has room for another copy of an index.
-            tell: sends a heartbeat, and returns when it has been sent.
+            beat: sends a heartbeat, and returns when it has been sent.
         """
         self._keys = keys
         self._control = control
         self._applier = applier
-        self._tell = tell
+        self._beat = beat
         self._has_disk = has_disk
         self._store = OptimisingStore(control, keys)
         self._max_pause_s = settings.redis.reconnect_max_s
@@ -82,7 +82,7 @@ class Optimiser:
     async def run(self) -> None:
         """Run until cancelled."""
         await run_together(
-            keep_looking("optimising_waits", self._look, self._woken, self._max_pause_s),
+            reconcile("optimising_waits", self._look, self._woken, self._max_pause_s),
             wake_at(self._control, self._keys.events, EVENT, self._woken),
         )
 
@@ -132,7 +132,7 @@ class Optimiser:
         self._attempts.pop(key, None)
         if has_changed:
             # A caller that learns that all replicas are done must see the index as it is now.
-            await self._tell()
+            await self._beat()
             took_s = round(time.monotonic() - started, 1)
             _log.info("optimised", shard=shard, uid=uid, took_s=took_s)
         self._done[key] = wanted_at_ms

@@ -69,7 +69,7 @@ class GiveBack:
 
         Args:
             connection: to Redis.
-            keys: the names under which everything lies.
+            keys: the names of everything in Redis.
             expiry_s: a queue without a push is removed after this time, in s.
             counters: counts what is given back.
             consumer: pulls searches here; its waiting pop is ended first, since it would take the

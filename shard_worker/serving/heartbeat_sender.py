@@ -59,7 +59,7 @@ class HeartbeatSender:
         """Send a heartbeat as soon as possible, and announce it, since something has changed."""
         self._changed.set()
 
-    async def tell(self) -> None:
+    async def beat_and_wait(self) -> None:
         """Send a heartbeat of the current state soon; returns when it has been sent."""
         is_sent = self._sent_next
         self.beat_soon()

@@ -85,7 +85,7 @@ class ProbationWatch:
 
         Args:
             control: Redis.
-            keys: the names under which everything lies.
+            keys: the names of everything in Redis.
             worker_id: this worker's name.
             shards: those that it serves.
             server_ms: the Redis server's clock.

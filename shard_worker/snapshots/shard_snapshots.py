@@ -16,7 +16,7 @@ from hedgerow.common.errors import HedgerowError
 from hedgerow.common.observability.telemetry import Throttle
 from hedgerow.common.redis.client import RedisClient
 from hedgerow.common.redis.keys import Keys
-from hedgerow.common.redis.reconcile import TICK_S, keep_looking, wake_at
+from hedgerow.common.redis.reconcile import TICK_S, reconcile, wake_at
 from hedgerow.common.runtime.ticks import sleep_to_tick
 from hedgerow.common.settings.settings import Settings
 from hedgerow.common.shard_log.log import START, ShardLog, position
@@ -60,7 +60,7 @@ class Snapshots:
 
         Args:
             control: Redis.
-            keys: the names under which everything lies.
+            keys: the names of everything in Redis.
             applier: knows how far the shards are; it asks in turn for `position`.
             indexer: copies a shard while it writes to it.
             shards: those that this worker serves.
@@ -137,7 +137,7 @@ class Snapshots:
         Args:
             enqueue: requests the job that calls `make` with the same arguments.
         """
-        await keep_looking(
+        await reconcile(
             "snapshots_wait",
             partial(self._tick, enqueue),
             self._woken,

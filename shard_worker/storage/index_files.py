@@ -40,7 +40,7 @@ def open_index(path: Path, collection: Collection) -> tantivy.Index:
 
 
 def refusal(path: Path, error: ValueError) -> TextIndexError | OSError:
-    """The error that a ValueError of tantivy stands for.
+    """The error that a ValueError of tantivy means.
 
     A TextIndexError if the index is damaged, an OSError if it cannot be opened now.
     """

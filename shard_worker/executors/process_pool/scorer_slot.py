@@ -203,14 +203,14 @@ class ScorerSlot:
         return self.batch[index] if 0 <= index < len(self.batch) else None
 
     def cut_off(self, handle: TaskHandle, now: float) -> TaskResult:
-        """How the work ends that the scorer runs, when the scorer is killed for it now.
+        """The result of the running task if the scorer is killed for it now.
 
-        Where the system does not tell the CPU time of another process, all of the time counts.
+        If the system does not report the CPU time of other processes, all of the time counts.
         """
         began_at, began_cpu_s = self._began
         cpu_s = process_cpu_s(self.pid)
         error = ExpiredError("ran on past its deadline and was killed", ExpiredEnd.KILLED)
-        # Asked last: as long as this task runs, what was read before is of its own beginning.
+        # Checked last: if this task still runs, what was read before is about its own start.
         if self.running() is not handle:
             return failed(handle, error)
         lane_s, work_s = began_at - handle.submitted_at, now - began_at

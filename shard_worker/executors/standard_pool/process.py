@@ -87,7 +87,7 @@ def run(index: int, first_generation: int, payloads: Sequence[Any]) -> Frame:
 
 
 def _end_with_parent() -> None:
-    """End when the worker does, however it ends: the executor's queues do not tell."""
+    """End this process when the worker ends, which the executor's queues do not report."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()

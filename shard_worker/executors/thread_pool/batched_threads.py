@@ -1,12 +1,12 @@
 """Short blocking calls, several of them in one turn of a thread.
 
-Handing a call to a thread, and its result back, wakes the thread and the event loop, which costs more
-than reading ten small documents. So calls wait in one queue, and a thread runs one after another
-until there are no more, or for `WINDOW_S`. Finished calls are handed back together.
+Handing a call to a thread, and its result back, wakes the thread and the event loop, which costs
+more than reading ten small documents. So calls wait in one queue, and a thread runs one after
+another until there are no more, or for `WINDOW_S`. Finished calls are handed back together.
 
 A call that hangs delays no other, since a call is taken from the queue only when it starts. Every
-`LOOK_S`, the calls that its thread finished before it are handed back, and another thread is started
-for those that wait.
+`LOOK_S`, the calls that its thread finished before it are handed back, and another thread is
+started for those that wait.
 """
 
 import asyncio
@@ -59,7 +59,7 @@ class _Call(Generic[T]):
             self._result = self._call()
         except StopIteration as error:  # a future cannot hold one
             self._error = WorkError(f"the call raised {error!r}")
-        except Exception as error:  # noqa: BLE001 - it is raised where the call was asked for
+        except Exception as error:  # noqa: BLE001 - raised in the caller
             self._error = error
         except BaseException as error:  # noqa: BLE001 - SystemExit must not end the loop
             self._error = WorkError(f"the call raised {error!r}")

@@ -209,7 +209,7 @@ class ThreadLane:
             except StopIteration as error:  # a future cannot hold one
                 failure: Exception = WorkError(f"the call raised {error!r}")
                 settle(lambda: outcome.set_exception(failure))
-            except Exception as error:  # noqa: BLE001 - it is raised where the call was asked for
+            except Exception as error:  # noqa: BLE001 - raised in the caller
                 failure = error
                 settle(lambda: outcome.set_exception(failure))
             except BaseException as error:  # noqa: BLE001 - SystemExit must not end the loop
