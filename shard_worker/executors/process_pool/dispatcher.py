@@ -255,7 +255,8 @@ class Dispatcher:
         is_last, num_run, elapsed_us, results = frame
         batch, first = slot.batch, slot.first_generation
         again: list[TaskHandle] = []
-        for index, *row in results:
+        for row in results:
+            index = row[0]
             handle = batch[index]
             if handle.generation != first + index:
                 continue  # it was taken back, and another scorer has it or it has ended
@@ -265,7 +266,7 @@ class Dispatcher:
                 handle.generation, handle.slot = WAITING, None
                 again.append(handle)
                 continue
-            self.submissions.end(handle, result_of(handle, *row))
+            self.submissions.end(handle, result_of(handle, row))
         if num_run:
             self.workload.observe(slot.profile, num_run, elapsed_us)
         if is_last:

@@ -157,10 +157,9 @@ def error_of(code: str, message: str) -> WorkError:
     return _ERRORS[code](message)
 
 
-def result_of(
-    handle: TaskHandle, code: str, started_at: float, work_us: int, cpu_us: int, body: Any
-) -> TaskResult:
-    """How a task ended, from its row in a frame."""
+def result_of(handle: TaskHandle, row: ResultRow) -> TaskResult:
+    """The result of a task, from its row in a frame."""
+    _, code, started_at, work_us, cpu_us, body = row
     lane_us = int((started_at - handle.submitted_at) * 1e6)
     if handle.is_cancelled:
         end = ExpiredEnd.STOPPED if code else ExpiredEnd.UNUSED

@@ -239,10 +239,10 @@ class StandardPool(ScorerPool):
         self._bulkhead.give_back(batch.profile)
         if error is None:
             _, num_run, elapsed_us, results = future.result()
-            for index, *row in results:
-                handle = batch.handles[index]
+            for row in results:
+                handle = batch.handles[row[0]]
                 if handle.slot is batch:
-                    self._submissions.end(handle, result_of(handle, *row))
+                    self._submissions.end(handle, result_of(handle, row))
             if num_run:
                 self._workload.observe(batch.profile, num_run, elapsed_us)
         elif isinstance(error, WorkError):
