@@ -35,8 +35,7 @@ _log = structlog.get_logger()
 
 # A process that ends sooner than this after its start, without a batch, has failed to start.
 _YOUNG_S = 1.0
-# The channel of a scorer that has ended may still have results to read, but may never reach EOF, if
-# a grandchild keeps it open.
+# The channel of a scorer that has ended may still have results, and never EOF (by a grandchild).
 _LAST_RESULTS_S = 0.05
 # A forkserver that has not reported a scorer's end this long after its SIGKILL is stopped itself.
 _OBEY_TIMEOUT_S = 5.0
@@ -167,9 +166,8 @@ class Supervisor:
             self._start_scorer(slot)
 
     def _start_forkserver_later(self) -> None:
-        self._later(
-            restart_delay_s(self._forkserver_failures, random.random), self._start_forkserver
-        )
+        delay_s = restart_delay_s(self._forkserver_failures, random.random)
+        self._later(delay_s, self._start_forkserver)
 
     def _start_scorer(self, slot: ScorerSlot) -> None:
         if slot.state is not SlotState.DOWN or self._forkserver is None or self._is_closing:
@@ -355,8 +353,7 @@ class Supervisor:
         """Give up the succession that a process was part of, since the process has ended.
 
         Returns:
-            Whether it was the successor: its place is not empty. A predecessor is replaced as any
-            other scorer is.
+            Whether it was the successor, whose place is not empty.
         """
         recycler = self.recycler
         if recycler is None:
