@@ -11,7 +11,7 @@ from hedgerow.common.errors import (
     ForbiddenError,
     UnauthorizedError,
 )
-from hedgerow.common.settings.settings import GatewaySettings
+from hedgerow.common.settings.gateway import GatewaySettings
 from hedgerow.gateway.access.caller import ANONYMOUS, TOKEN_HOLDER, Caller
 from hedgerow.gateway.access.hosts import Hosts, HostVerdict, is_loopback
 from hedgerow.gateway.access.key import name_in

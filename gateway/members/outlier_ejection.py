@@ -21,7 +21,7 @@ from msgspec.structs import replace
 
 from hedgerow.common.outcome import Outcome
 from hedgerow.common.settings.tail import ProbationSettings
-from hedgerow.common.state.probation import ProbationStore, Word
+from hedgerow.common.state.probation import ProbationEntry, ProbationStore
 from hedgerow.common.wire.heartbeat import Heartbeat
 from hedgerow.common.wire.messages import Hedge, Kind, Request, pack_request
 from hedgerow.gateway.members.shadow_request import ShadowRequest
@@ -99,7 +99,7 @@ class OutlierEjection:
             rng: uniform over [0, 1), to choose shards.
             gateway_id: this gateway, for its entries.
         """
-        self._words: Mapping[str, Word] = {}
+        self._entries: Mapping[str, ProbationEntry] = {}
         self._settings = settings
         self._policy = Probation(settings)
         self._store = store
@@ -148,9 +148,9 @@ class OutlierEjection:
         """Learn from a sampled search that has ended, as an observer."""
         self.learn(ended.gather, ended.request, ended.ended_at)
 
-    def words(self, now_ms: int) -> dict[str, Word]:
+    def entries(self, now_ms: int) -> dict[str, ProbationEntry]:
         """Worker id → some gateway's entry for it, valid at `now_ms` on the server's clock."""
-        return {worker: word for worker, word in self._words.items() if word.until_ms > now_ms}
+        return {worker: entry for worker, entry in self._entries.items() if entry.until_ms > now_ms}
 
     def wake(self) -> None:
         """Another gateway has changed which workers are on probation."""
@@ -196,40 +196,42 @@ class OutlierEjection:
     async def _sync(self) -> None:
         """Combine this gateway's decisions with the earlier entries of others."""
         for _ in range(_MAX_SWAPS):
-            words = await self._store.words()
+            entries = await self._store.entries()
             now = self._loop.time()
             now_ms = self._server_us(now) // 1000
-            others = {
-                worker: word
-                for worker, word in words.items()
-                if word.gateway != self._id and word.until_ms > now_ms
+            elsewhere = {
+                worker: entry
+                for worker, entry in entries.items()
+                if entry.gateway != self._id and entry.until_ms > now_ms
             }
-            on = self._policy.set_elsewhere(others, now)
-            own = {worker: self._word(worker, now_ms) for worker in on}
-            gone = words.keys() - others.keys() - own.keys()
+            on = self._policy.set_elsewhere(elsewhere, now)
+            own = {worker: self._entry(worker, now_ms) for worker in on}
+            gone = entries.keys() - elsewhere.keys() - own.keys()
             if not own and not gone:
                 break
-            if await self._store.swap(words, gone, own):
-                if own.keys() | others.keys() != words.keys():
+            if await self._store.swap(entries, gone, own):
+                if own.keys() | elsewhere.keys() != entries.keys():
                     await self._store.announce()
                 break
         else:
             return  # the other gateways keep changing it; the next attempt is soon
-        self._publish(on, {**others, **own})
+        self._publish(on, {**elsewhere, **own})
 
-    def _word(self, worker: str, now_ms: int) -> Word:
+    def _entry(self, worker: str, now_ms: int) -> ProbationEntry:
         since_ms = self._since_ms.setdefault(worker, now_ms)
-        return Word(self._id, self._policy.reason(worker), since_ms, now_ms + self._lease_ms)
+        return ProbationEntry(
+            self._id, self._policy.reason(worker), since_ms, now_ms + self._lease_ms
+        )
 
-    def _publish(self, on: frozenset[str], words: Mapping[str, Word]) -> None:
+    def _publish(self, on: frozenset[str], entries: Mapping[str, ProbationEntry]) -> None:
         for worker in sorted(on - self._written):
             log.warning("probation_began", worker=worker, reason=self._policy.reason(worker))
         for worker in sorted(self._written - on):
             log.info("probation_ended", worker=worker)
             del self._since_ms[worker]
         self._written = on
-        self._words = words
-        self._members.ejected = frozenset(words)
+        self._entries = entries
+        self._members.ejected = frozenset(entries)
 
     def _record_loser(self, shard: int, part: ShardResult, now: float) -> None:
         """Record the worker with the first copy when the second won: of two replicas, the other.

@@ -45,7 +45,7 @@ class Optimiser:
         Raises:
             RedisUnavailableError: Redis does not answer.
         """
-        return await self._store.standing(uids)
+        return await self._store.status(uids)
 
 
 def index_json(uid: str, membership: Membership, progress: Optimising | None) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Any
 from hedgerow.common.errors import NotFoundError
 from hedgerow.common.redis.client import RedisClient
 from hedgerow.common.redis.keys import Keys
-from hedgerow.common.settings.settings import WorkerSettings
+from hedgerow.common.settings.worker import WorkerSettings
 from hedgerow.common.state.quarantine import Quarantine, QuarantineEntry, Record, What
 from hedgerow.common.state.quarantine_store import QuarantineStore
 

@@ -7,10 +7,10 @@ from typing import Any
 
 from hedgerow.common.errors import ConfigurationError, RedisUnavailableError
 from hedgerow.common.redis.client import RedisClient, ServerInfo
-from hedgerow.common.snapshots.status import SnapshotStanding
+from hedgerow.common.snapshots.status import SnapshotStatus
 from hedgerow.common.state.optimising import Optimising
 from hedgerow.common.state.registry import Registry
-from hedgerow.common.state.statistics import Standing, StatisticsStore
+from hedgerow.common.state.statistics import StatisticsStatus, StatisticsStore
 from hedgerow.gateway.operations.optimising import Optimiser
 from hedgerow.gateway.operations.quarantine import QuarantineAdmin
 from hedgerow.gateway.operations.snapshots import Snapshots
@@ -31,8 +31,8 @@ class SharedState:
 
     server: ServerInfo | None = None
     backlog: Mapping[int, int] = field(default_factory=dict)
-    statistics: Mapping[str, Standing] = field(default_factory=dict)
-    snapshots: Mapping[int, SnapshotStanding] = field(default_factory=dict)
+    statistics: Mapping[str, StatisticsStatus] = field(default_factory=dict)
+    snapshots: Mapping[int, SnapshotStatus] = field(default_factory=dict)
     optimising: Mapping[str, Optimising] = field(default_factory=dict)
     quarantine: Sequence[Mapping[str, Any]] = ()
 
@@ -62,7 +62,7 @@ class SharedStateReader:
                 return SharedState(
                     server=await self.client.server_info(),
                     backlog=await self.registry.backlog(range(self.num_shards)),
-                    statistics=await self.statistics.standing(uids, self.num_shards),
+                    statistics=await self.statistics.status(uids, self.num_shards),
                     snapshots=await self.snapshots.status(),
                     optimising=await self.optimiser.progress(uids),
                     quarantine=await self.quarantine.list(),

@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from hedgerow.common.errors import BadRequestError
-from hedgerow.common.settings.settings import SnapshotSettings
-from hedgerow.common.snapshots.status import SnapshotRecords, SnapshotStanding
+from hedgerow.common.settings.snapshots import SnapshotSettings
+from hedgerow.common.snapshots.status import SnapshotRecords, SnapshotStatus
 
 
 class Snapshots:
@@ -42,16 +42,16 @@ class Snapshots:
         wanted_at_ms = await self._store.want(range(self._num_shards))
         return {"wanted_at_ms": wanted_at_ms, "shards": self._num_shards}
 
-    async def status(self) -> dict[int, SnapshotStanding]:
+    async def status(self) -> dict[int, SnapshotStatus]:
         """Return the state, by shard.
 
         Raises:
             RedisUnavailableError: Redis does not answer.
         """
-        return await self._store.standing(range(self._num_shards))
+        return await self._store.status(range(self._num_shards))
 
 
-def snapshots_json(states: Mapping[int, SnapshotStanding]) -> list[dict[str, Any]]:
+def snapshots_json(states: Mapping[int, SnapshotStatus]) -> list[dict[str, Any]]:
     """Describe the snapshots, for the status."""
     return [
         {

@@ -7,10 +7,10 @@ from typing import Any
 import msgspec
 
 from hedgerow.common.redis.client import ServerInfo
-from hedgerow.common.snapshots.status import SnapshotStanding
+from hedgerow.common.snapshots.status import SnapshotStatus
 from hedgerow.common.state.optimising import Optimising
-from hedgerow.common.state.probation import Word
-from hedgerow.common.state.statistics import Standing, changes_of
+from hedgerow.common.state.probation import ProbationEntry
+from hedgerow.common.state.statistics import StatisticsStatus, changes_of
 from hedgerow.common.wire.heartbeat import Heartbeat
 from hedgerow.gateway.members.membership import Membership
 from hedgerow.gateway.operations.optimising import index_json
@@ -23,17 +23,17 @@ def cluster_status(
     *,
     server: ServerInfo | None,
     backlog: Mapping[int, int],
-    statistics: Mapping[str, Standing],
+    statistics: Mapping[str, StatisticsStatus],
     quarantine: Sequence[Mapping[str, Any]],
     membership: Membership,
-    probation: Mapping[str, Word],
+    probation: Mapping[str, ProbationEntry],
     breakers: Breakers,
     now: float,
     now_ms: int,
     names: Mapping[str, str],
     curves: Mapping[str, Any],
     gateway: Mapping[str, Any],
-    snapshots: Mapping[int, SnapshotStanding],
+    snapshots: Mapping[int, SnapshotStatus],
     optimising: Mapping[str, Optimising],
     shortages: Sequence[Mapping[str, Any]],
     profile_breakers: Sequence[Mapping[str, str]] = (),
@@ -100,7 +100,7 @@ def cluster_status(
 
 
 def _collection_json(
-    uid: str, name: str, membership: Membership, statistics: Standing | None
+    uid: str, name: str, membership: Membership, statistics: StatisticsStatus | None
 ) -> dict[str, Any]:
     counts = [count or 0 for count in membership.counts_of(uid)]
     version = statistics.version.hex() if statistics else ""
@@ -127,7 +127,7 @@ def _collection_json(
     }
 
 
-def _changes_behind(uid: str, membership: Membership, statistics: Standing) -> int:
+def _changes_behind(uid: str, membership: Membership, statistics: StatisticsStatus) -> int:
     """Return how many changes live shards have applied that their statistics do not include."""
     behind: dict[int, int] = {}
     for worker in membership.workers.values():
@@ -143,7 +143,7 @@ def _changes_behind(uid: str, membership: Membership, statistics: Standing) -> i
 
 
 def _worker_json(
-    worker: Heartbeat, names: Mapping[str, str], word: Word | None, now_ms: int
+    worker: Heartbeat, names: Mapping[str, str], entry: ProbationEntry | None, now_ms: int
 ) -> dict[str, Any]:
     return {
         "id": worker.id,
@@ -152,8 +152,8 @@ def _worker_json(
         "shards": worker.shards,
         "gaps": worker.gaps,
         "behind": worker.behind,
-        "on_probation": word is not None,
-        "probation": None if word is None else msgspec.structs.asdict(word),
+        "on_probation": entry is not None,
+        "probation": None if entry is None else msgspec.structs.asdict(entry),
         "leaves": worker.leaves,
         "version": worker.version,
         "age_ms": now_ms - worker.beat_at_ms,

@@ -55,7 +55,7 @@ class StatusReport:
             quarantine=state.quarantine,
             shortages=self.storage.list(),
             membership=self.membership,
-            probation=self.ejection.words(now_ms),
+            probation=self.ejection.entries(now_ms),
             breakers=self.guards.shared.breakers,
             profile_breakers=self.guards.states(now),
             now=now,

@@ -7,7 +7,7 @@ import msgspec
 from msgspec import NODEFAULT, Meta
 
 from hedgerow.common.errors import BadRequestError
-from hedgerow.common.settings.settings import GatewaySettings
+from hedgerow.common.settings.gateway import GatewaySettings
 from hedgerow.gateway.search.result import SearchQuery
 from hedgerow.gateway.shapes.faults import checked
 from hedgerow.gateway.shapes.search import Search

@@ -3,8 +3,10 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from hedgerow.common.settings.gateway import GatewaySettings
 from hedgerow.common.settings.query_limits import QuerySettings
-from hedgerow.common.settings.settings import GatewaySettings, RankProfile, Settings
+from hedgerow.common.settings.rank_profiles import RankProfile
+from hedgerow.common.settings.settings import Settings
 from hedgerow.common.settings.tail import CoverageSettings, HedgingSettings
 
 

@@ -18,7 +18,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from hedgerow.common.outcome import Outcome
-from hedgerow.common.settings.settings import RankProfile
+from hedgerow.common.settings.rank_profiles import RankProfile
 from hedgerow.common.wire.messages import (
     Attach,
     Kind,

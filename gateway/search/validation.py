@@ -8,8 +8,9 @@ from hedgerow.common.collection import MAX_FIELDS, Collection
 from hedgerow.common.errors import BadRequestError
 from hedgerow.common.query.cost import Cost, check_cost
 from hedgerow.common.query.syntax import check_filter, check_query
+from hedgerow.common.settings.gateway import GatewaySettings
 from hedgerow.common.settings.query_limits import QuerySettings
-from hedgerow.common.settings.settings import GatewaySettings, RankProfile
+from hedgerow.common.settings.rank_profiles import RankProfile
 from hedgerow.gateway.search.result import SearchQuery
 
 

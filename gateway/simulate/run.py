@@ -13,7 +13,7 @@ from hedgerow.common.errors import InsufficientCoverageError, OverloadedError
 from hedgerow.common.outcome import Outcome
 from hedgerow.common.redis.server_clock import ServerClock
 from hedgerow.common.settings.query_limits import QuerySettings
-from hedgerow.common.settings.settings import RankProfile
+from hedgerow.common.settings.rank_profiles import RankProfile
 from hedgerow.gateway.policies.admission import Admission
 from hedgerow.gateway.policies.breaker import State, Transition
 from hedgerow.gateway.search.coverage.late_replies import CoverageCurves

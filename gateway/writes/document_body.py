@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 
 from hedgerow.common.errors import BadRequestError, TooLargeError
-from hedgerow.common.settings.settings import LimitSettings
+from hedgerow.common.settings.limits import LimitSettings
 from hedgerow.gateway.writes.document_line import parse_steps
 
 

@@ -32,8 +32,9 @@ from hedgerow.common.errors import (
 )
 from hedgerow.common.partition import shard_of
 from hedgerow.common.redis.client import pause_s
-from hedgerow.common.settings.settings import LimitSettings
-from hedgerow.common.shard_log.log import Delete, ShardLog, pack_op
+from hedgerow.common.settings.limits import LimitSettings
+from hedgerow.common.shard_log.log import ShardLog
+from hedgerow.common.shard_log.operations import Delete, pack_op
 from hedgerow.gateway.shapes.collection import Wait
 from hedgerow.gateway.writes.collections import Collections
 from hedgerow.gateway.writes.document_body import line_of

@@ -80,7 +80,7 @@ class RankedLoads:
     async def _is_bulk(self, uid: str, num_documents: int | None) -> bool:
         if num_documents is None:
             return True  # the workers know what has changed
-        if not (await self._store.standing([uid], 1))[uid].version:
+        if not (await self._store.status([uid], 1))[uid].version:
             return True
         total = sum((await self._registry.document_counts(uid)).values())
         return num_documents > BULK_SHARE * total

@@ -19,7 +19,8 @@ from hedgerow.common.outcome import Outcome
 from hedgerow.common.redis.connection import RedisConnection
 from hedgerow.common.redis.endpoint import Endpoint
 from hedgerow.common.redis.keys import Keys
-from hedgerow.common.settings.settings import LimitSettings, RedisSettings
+from hedgerow.common.settings.limits import LimitSettings
+from hedgerow.common.settings.redis import RedisSettings
 from hedgerow.common.settings.tail import HedgingSettings
 from hedgerow.common.wire.messages import (
     VERSION,

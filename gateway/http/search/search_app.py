@@ -15,7 +15,7 @@ from hedgerow.common.errors import (
     NotFoundError,
     OverloadedError,
 )
-from hedgerow.common.settings.settings import GatewaySettings
+from hedgerow.common.settings.gateway import GatewaySettings
 from hedgerow.gateway.access.caller import Caller, Right
 from hedgerow.gateway.http.openapi import answers, json_body
 from hedgerow.gateway.http.ports import GatewayPort

@@ -14,7 +14,7 @@ from typing import Final
 
 import msgspec
 
-from hedgerow.common.settings.settings import RankProfile
+from hedgerow.common.settings.rank_profiles import RankProfile
 from hedgerow.common.wire.messages import Attach, SearchBody
 from hedgerow.gateway.search.result import Hit, SearchQuery
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 
 from hedgerow.common.errors import BadQueryError, ProfileBusyError, QuarantinedError, RankingError
 from hedgerow.common.outcome import Outcome
-from hedgerow.common.settings.settings import BreakerSettings
+from hedgerow.common.settings.breaker import BreakerSettings
 from hedgerow.gateway.policies.breaker import Breaker, CallOutcome, Permit, Transition
 from hedgerow.gateway.policies.concurrency_limit import LATE_SHARE
 from hedgerow.gateway.policies.latency import ShardLatency

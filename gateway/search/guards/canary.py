@@ -11,7 +11,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from hedgerow.common.outcome import Outcome
-from hedgerow.common.settings.settings import RankProfile
+from hedgerow.common.settings.rank_profiles import RankProfile
 from hedgerow.common.state.quarantine import fingerprint_of
 from hedgerow.common.wire.messages import Kind, Reply, Request, pack_request
 from hedgerow.gateway.policies.shard_result import NO_TIME, ShardResult

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
-from hedgerow.common.settings.settings import RankProfile, Settings
+from hedgerow.common.settings.rank_profiles import RankProfile
+from hedgerow.common.settings.settings import Settings
 from hedgerow.gateway.access.fair_share import FairShare
 from hedgerow.gateway.policies.admission import Admission
 from hedgerow.gateway.policies.breaker import State, Transition

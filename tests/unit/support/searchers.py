@@ -5,8 +5,10 @@ from collections.abc import Iterable
 
 from hedgerow.common.collection import Collection
 from hedgerow.common.redis.server_clock import ServerClock
+from hedgerow.common.settings.breaker import BreakerSettings
+from hedgerow.common.settings.gateway import GatewaySettings
 from hedgerow.common.settings.query_limits import QuerySettings
-from hedgerow.common.settings.settings import BreakerSettings, GatewaySettings, RankProfile
+from hedgerow.common.settings.rank_profiles import RankProfile
 from hedgerow.common.settings.tail import AdmissionSettings, CoverageSettings, HedgingSettings
 from hedgerow.gateway.policies.admission import Admission
 from hedgerow.gateway.search.coverage.late_replies import CoverageCurves

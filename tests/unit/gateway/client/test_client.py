@@ -30,7 +30,7 @@ from hedgerow.common.errors import (
     UnavailableError,
 )
 from hedgerow.common.outcome import Outcome
-from hedgerow.common.settings.settings import GatewaySettings
+from hedgerow.common.settings.gateway import GatewaySettings
 from hedgerow.gateway.client import (
     AsyncClient,
     Client,

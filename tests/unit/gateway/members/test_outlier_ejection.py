@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from hedgerow.common.outcome import Outcome
 from hedgerow.common.settings.tail import ProbationSettings
-from hedgerow.common.state.probation import ProbationStore, Word
+from hedgerow.common.state.probation import ProbationEntry, ProbationStore
 from hedgerow.common.wire.heartbeat import Heartbeat
 from hedgerow.common.wire.messages import (
     Failure,
@@ -47,18 +47,18 @@ class Board(ProbationStore):
     """
 
     def __init__(self) -> None:
-        self.stored: dict[str, Word] = {}
+        self.stored: dict[str, ProbationEntry] = {}
         self.num_beaten = 0
         self.num_announced = 0
 
-    async def words(self) -> dict[str, Word]:
+    async def entries(self) -> dict[str, ProbationEntry]:
         """A copy; others may run before it is used."""
         copy = dict(self.stored)
         await asyncio.sleep(0.001)
         return copy
 
     async def swap(
-        self, read: Iterable[str], removed: Iterable[str], put: Mapping[str, Word]
+        self, read: Iterable[str], removed: Iterable[str], put: Mapping[str, ProbationEntry]
     ) -> bool:
         """As the script in Redis does."""
         await asyncio.sleep(0.001)
@@ -175,11 +175,11 @@ def test_a_slow_worker_rests_is_tried_and_comes_back() -> None:
         scene = Scene("g", Board(), Members(workers(2)), slow={"w1"})
         await run(10, scene)
         assert scene.members.ejected == {"w1"}
-        word = scene.board.stored["w1"]
-        assert word.gateway == "g"
-        assert word.until_ms > asyncio.get_running_loop().time() * 1000 > word.since_ms
-        assert scene.ejection.words(word.until_ms - 1) == {"w1": word}
-        assert scene.ejection.words(word.until_ms) == {}
+        entry = scene.board.stored["w1"]
+        assert entry.gateway == "g"
+        assert entry.until_ms > asyncio.get_running_loop().time() * 1000 > entry.since_ms
+        assert scene.ejection.entries(entry.until_ms - 1) == {"w1": entry}
+        assert scene.ejection.entries(entry.until_ms) == {}
         num_trials = len(scene.transport.sent_to)
         await run(30, scene)
         assert scene.members.ejected == {"w1"}
@@ -277,10 +277,10 @@ def test_one_gateway_has_a_worker_and_the_others_leave_it_alone() -> None:
         board, members = Board(), workers(3)
         scenes = [Scene(f"g{n}", board, Members(members), slow={"w2"}) for n in range(2)]
         await run(10, *scenes)
-        (word,) = board.stored.values()
+        (entry,) = board.stored.values()
         assert [scene.members.ejected for scene in scenes] == [{"w2"}] * 2
         trying = [scene for scene in scenes if scene.transport.sent_to]
-        assert [scene.name for scene in trying] == [word.gateway]
+        assert [scene.name for scene in trying] == [entry.gateway]
         for scene in scenes:
             scene.slow.clear()
         await run(30, *scenes)
@@ -291,7 +291,7 @@ def test_one_gateway_has_a_worker_and_the_others_leave_it_alone() -> None:
 
 
 def test_the_word_of_a_dead_gateway_ends() -> None:
-    """Another one takes the worker back when the word is over, and judges it anew."""
+    """Another one takes the worker back when the entry has expired, and judges it again."""
 
     async def scenario() -> None:
         board, members = Board(), workers(2)

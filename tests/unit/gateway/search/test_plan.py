@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hedgerow.common.outcome import Outcome
-from hedgerow.common.settings.settings import BreakerSettings
+from hedgerow.common.settings.breaker import BreakerSettings
 from hedgerow.gateway.policies.breaker import State, Transition
 from hedgerow.gateway.policies.pressure import Pressure
 from hedgerow.gateway.policies.shard_result import ShardResult

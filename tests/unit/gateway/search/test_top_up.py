@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from hedgerow.common.errors import InsufficientCoverageError
 from hedgerow.common.outcome import Outcome
-from hedgerow.common.settings.settings import RankProfile
+from hedgerow.common.settings.rank_profiles import RankProfile
 from hedgerow.common.wire.messages import SearchBody
 from hedgerow.gateway.search.result import Hit, SearchQuery, SearchResult
 from hedgerow.gateway.search.top_up import may_have_more, num_asked

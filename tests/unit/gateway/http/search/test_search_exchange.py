@@ -19,7 +19,7 @@ from hedgerow.common.errors import (
 )
 from hedgerow.common.observability.telemetry import Counters
 from hedgerow.common.settings.connections import ConnectionSettings
-from hedgerow.common.settings.settings import GatewaySettings
+from hedgerow.common.settings.gateway import GatewaySettings
 from hedgerow.gateway.http.app import create_app
 from hedgerow.gateway.http.protocol.refusal_pace import TICK_S
 from hedgerow.gateway.http.search.search_app import SearchApp

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hedgerow.common.settings.settings import GatewaySettings
+from hedgerow.common.settings.gateway import GatewaySettings
 from hedgerow.gateway.search.documents.answer_memory import SMALL_BYTES, AnswerMemory, Lease
 
 LARGE = SMALL_BYTES + 1

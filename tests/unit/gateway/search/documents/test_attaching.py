@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hedgerow.common.settings.settings import BUILT_IN_PROFILES, RankProfile
+from hedgerow.common.settings.rank_profiles import BUILT_IN_PROFILES, RankProfile
 from hedgerow.common.wire.messages import Attach, SearchBody
 from hedgerow.gateway.search.documents.attaching import AttachPolicy, num_wanted, take_attached
 from hedgerow.gateway.search.result import Hit, SearchQuery

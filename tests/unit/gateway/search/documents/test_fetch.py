@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from hedgerow.common.settings.settings import GatewaySettings, RankProfile
+from hedgerow.common.settings.gateway import GatewaySettings
+from hedgerow.common.settings.rank_profiles import RankProfile
 from hedgerow.common.wire.messages import Kind
 from hedgerow.gateway.search.documents.answer_memory import SMALL_BYTES
 from hedgerow.gateway.search.documents.attaching import NO_ATTACHING, AttachPolicy

@@ -11,7 +11,7 @@ import pytest
 
 from hedgerow.common.outcome import Outcome
 from hedgerow.common.redis.server_clock import ServerClock
-from hedgerow.common.settings.settings import RankProfile
+from hedgerow.common.settings.rank_profiles import RankProfile
 from hedgerow.common.state.quarantine import fingerprint_of
 from hedgerow.common.wire.messages import (
     Failure,

@@ -4,7 +4,7 @@ import pytest
 
 from hedgerow.common.outcome import Outcome
 from hedgerow.common.query.cost import Cost
-from hedgerow.common.settings.settings import BreakerSettings
+from hedgerow.common.settings.breaker import BreakerSettings
 from hedgerow.gateway.policies.breaker import State
 from hedgerow.gateway.policies.shard_result import ShardResult
 from hedgerow.gateway.search.guards.breakers import Breakers

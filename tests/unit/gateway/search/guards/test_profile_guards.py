@@ -5,7 +5,9 @@ from typing import Any
 import pytest
 
 from hedgerow.common.errors import OverloadedError
-from hedgerow.common.settings.settings import BreakerSettings, RankProfile, Settings
+from hedgerow.common.settings.breaker import BreakerSettings
+from hedgerow.common.settings.rank_profiles import RankProfile
+from hedgerow.common.settings.settings import Settings
 from hedgerow.common.settings.tail import AdmissionSettings
 from hedgerow.gateway.policies.breaker import CallOutcome
 from hedgerow.gateway.search.guards.profile_guards import Guards, ProfileGuards

@@ -1,4 +1,4 @@
-"""Launchers that a worker forks before it has threads and a loop."""
+"""Forkservers that a worker forks before it has threads and a loop."""
 
 import asyncio
 import os
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hedgerow.shard_worker.executors.process_pool.forkserver_start import Start, WaitingLaunchers
+from hedgerow.shard_worker.executors.process_pool.forkserver_start import Start, WaitingForkservers
 from hedgerow.shard_worker.executors.process_pool.pool import ProcessLane
 from tests.integration.support.lanes import Bench, make_lane
 from tests.integration.support.misbehaving import Config
@@ -31,7 +31,7 @@ def _run(
 
     async def run() -> None:
         lanes = [
-            make_lane("tests.integration.support.misbehaving:make", config, start_launcher=start)
+            make_lane("tests.integration.support.misbehaving:make", config, start_forkserver=start)
             for _ in range(num_lanes)
         ]
         try:
@@ -53,7 +53,7 @@ def _forked() -> set[int]:
 def test_each_lane_takes_one(tmp_path: Path) -> None:
     """Two lanes take the two that wait, and do their work; at the end no process is left."""
     before = _forked()
-    with WaitingLaunchers.forked(2) as launchers:
+    with WaitingForkservers.forked(2) as forkservers:
         waiting = _forked() - before
         assert len(waiting) == 2
         used = set()
@@ -64,15 +64,15 @@ def test_each_lane_takes_one(tmp_path: Path) -> None:
             await bench.ended(call)
             assert call.body == b"a"
 
-        _run(tmp_path, launchers, test, num_lanes=2)
+        _run(tmp_path, forkservers, test, num_lanes=2)
         assert used == waiting
     assert not any(map(exists, waiting))
 
 
 def test_one_that_is_lost_is_replaced_by_an_interpreter(tmp_path: Path) -> None:
-    """A lane whose launcher is killed works on with another, which was not forked early."""
+    """A lane whose forkserver is killed works on with another, which was not forked early."""
     before = _forked()
-    with WaitingLaunchers.forked(1) as launchers:
+    with WaitingForkservers.forked(1) as forkservers:
         (waiting,) = _forked() - before
 
         async def test(bench: Bench[ProcessLane]) -> None:
@@ -83,39 +83,39 @@ def test_one_that_is_lost_is_replaced_by_an_interpreter(tmp_path: Path) -> None:
             assert call.body == b"a"
             await until(lambda: not first & set(bench.pids()))  # that may have answered it
             await bench.whole()
-            assert "run_launcher" in _command_line(parent_of(bench.pids()[0]))
+            assert "run_forkserver" in _command_line(parent_of(bench.pids()[0]))
 
-        _run(tmp_path, launchers, test)
+        _run(tmp_path, forkservers, test)
 
 
 def test_one_that_died_before_its_turn_is_replaced(tmp_path: Path) -> None:
-    """A lane that is given a launcher that has ended fails to start no more than it would else."""
+    """A lane that is given a forkserver that has ended starts another."""
     before = _forked()
-    with WaitingLaunchers.forked(1) as launchers:
+    with WaitingForkservers.forked(1) as forkservers:
         (waiting,) = _forked() - before
         os.kill(waiting, signal.SIGKILL)
 
         async def test(bench: Bench[ProcessLane]) -> None:
             raise AssertionError(bench)
 
-        with pytest.raises(Exception, match="the launcher of the scorer processes died"):
-            _run(tmp_path, launchers, test)
+        with pytest.raises(Exception, match="the forkserver of the scorer processes died"):
+            _run(tmp_path, forkservers, test)
 
 
 def test_those_that_no_lane_takes_end_with_the_block() -> None:
     """Nothing is left of them."""
     before = _forked()
-    with WaitingLaunchers.forked(2):
+    with WaitingForkservers.forked(2):
         waiting = _forked() - before
     assert len(waiting) == 2
     assert not any(map(exists, waiting))
 
 
 async def test_one_holds_nothing_of_the_worker_s() -> None:
-    """What the worker has open at the fork, its lock for one, is closed in the launcher."""
+    """What the worker has open at the fork, its lock for one, is closed in the forkserver."""
     before = _forked()
     ours, theirs = socket.socketpair()
-    with WaitingLaunchers.forked(1):
+    with WaitingForkservers.forked(1):
         (waiting,) = _forked() - before
         theirs.close()
         await until(lambda: _num_descriptors(waiting) == 4)  # the standard ones, its socket
