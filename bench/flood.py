@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final, cast
 
+from bench.harness.http_load import whole_body
 from bench.harness.load import arrivals, quantile
 from bench.search.inside.callers import Verdict, judge
 
@@ -120,15 +121,10 @@ class _Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._received += data
-        head, blank, body = self._received.partition(b"\r\n\r\n")
-        if not blank:
-            return
-        length = head.lower().partition(b"content-length:")[2].split(b"\r\n", 1)[0]
-        if len(body) < int(length):
-            return
-        self._received = b""
-        self._note(body)
-        self._idle.append(self)
+        if (body := whole_body(self._received)) is not None:
+            self._received = b""
+            self._note(body)
+            self._idle.append(self)
 
     def _note(self, body: bytes) -> None:
         try:

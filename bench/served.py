@@ -15,15 +15,14 @@ import itertools
 import json
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from bench.harness.http_load import HttpGateway
 from bench.harness.processes import CpuMeter
-from bench.harness.report import machine, median
+from bench.harness.report import median, show
 from bench.harness.up import Up, load_into, run_up
 from bench.search.inside.callers import Verdict, judge
 from bench.search.used.corpus import read_summaries, two_words
@@ -83,7 +82,7 @@ class Comparison:
         default_factory=lambda: ([], [])
     )
 
-    def to_row(self) -> str:
+    def to_row(self) -> list[str]:
         """As a row of the table: the medians, and the median of the turns' ratios."""
         cells = [self.name]
         for part in _PARTS:
@@ -93,7 +92,7 @@ class Comparison:
         ratios = [one / other for one, other in zip(*sums, strict=True)]
         cells.append(f"{median(sums[1]):,.0f} → {median(sums[0]):,.0f}")
         cells.append(f"{median(ratios):.2f}")
-        return f"| {' | '.join(cells)} |"
+        return cells
 
 
 def comparisons(two_word_queries: Sequence[str]) -> list[Comparison]:
@@ -140,20 +139,13 @@ async def _ask(http: HttpGateway, question: Question, number: int) -> None:
             tasks.create_task(call())
 
 
-@asynccontextmanager
-async def _cluster(folder: Path) -> AsyncIterator[tuple[Up, HttpGateway, AsyncClient]]:
-    async with run_up(folder) as up, AsyncClient(up.url) as client:
-        with up.http() as http:
-            yield up, http, client
-
-
 async def measure_all(arguments: argparse.Namespace, folder: Path) -> tuple[list[Comparison], str]:
     """Start a cluster on `folder`, load it, and measure.
 
     Returns:
         The comparisons, and what was searched, in words.
     """
-    async with _cluster(folder) as (up, http, client):
+    async with run_up(folder) as up, AsyncClient(up.url) as client:
         num = arguments.documents
         options: dict[str, Any] = {"language": "none"}
         await load_into(client, _TITLES, _made_up(num), num, fields=TITLE_FIELDS, **options)
@@ -171,7 +163,8 @@ async def measure_all(arguments: argparse.Namespace, folder: Path) -> tuple[list
             sizes += f", {len(lines):,} summaries"
             queries = [query.text for query in two_words(lines, _NUM_QUERIES)]
         found = comparisons(queries)
-        await measure(http, up, found, arguments.turns)
+        with up.http() as http:
+            await measure(http, up, found, arguments.turns)
         return found, f"{up.size}; {sizes}"
 
 
@@ -191,13 +184,12 @@ def main() -> int:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="hedgerow-served-") as folder:
         found, searched = asyncio.run(measure_all(arguments, Path(folder)))
-    say = sys.stdout.write
-    say(f"{machine()}\n{searched}; {_IN_FLIGHT} in flight; medians of {arguments.turns} turns of ")
-    say(f"{_NUM_QUERIES} searches; CPU in µs a search, of the second question and of the first\n\n")
-    heads = ("compared", *_PARTS, "sum", "ratio")
-    say(f"| {' | '.join(heads)} |\n|{'---|' * len(heads)}\n")
-    for one in found:
-        say(f"{one.to_row()}\n")
+    show(
+        f"{searched}; {_IN_FLIGHT} in flight; medians of {arguments.turns} turns of {_NUM_QUERIES} "
+        "searches; CPU in µs a search, of the second question and of the first",
+        ("compared", *_PARTS, "sum", "ratio"),
+        [one.to_row() for one in found],
+    )
     return 0
 
 

@@ -10,7 +10,6 @@ many hits and with the number of matches, which reads no id.
 import argparse
 import json
 import random
-import shutil
 import sys
 import tempfile
 import time
@@ -19,7 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from bench.harness.report import machine, median
+from bench.harness.report import median, show
+from bench.search.inside.serving import disk_bytes
 from hedgerow.common.collection import define
 from hedgerow.common.query.syntax import parse, parse_filter
 from hedgerow.common.settings.settings import BUILT_IN_PROFILES
@@ -197,19 +197,20 @@ def _cpu_us(search: Callable[[], object]) -> float:
 
 
 def _report(bench: Bench, num_documents: int, build_s: float, folder: Path) -> None:
-    say = sys.stdout.write
-    num_bytes = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    say(f"\n{num_documents:,} documents in {bench.index.num_segments} segments; ")
-    say(f"built in {build_s:.1f} s of CPU, {num_bytes / num_documents:.0f} bytes a document\n\n")
-    say("| query | matches | CPU, µs | against, µs | ratio |\n|---|---|---|---|---|\n")
+    rows = []
     for one in comparisons():
         other = bench.bare(one.question) if one.against is None else bench.scored(one.against)
         total = bench.answer(one.question).total
         used, against = compare(bench.scored(one.question), other)
         kind = "tantivy alone" if one.against is None else "no ties"
-        say(f"| {one.name} | {total:,} | {used:,.0f} | {kind}: {against:,.0f} | ")
-        say(f"{used / against:.2f} |\n")
-        sys.stdout.flush()
+        figures = (f"{total:,}", f"{used:,.0f}", f"{kind}: {against:,.0f}")
+        rows.append((one.name, *figures, f"{used / against:.2f}"))
+    show(
+        f"{num_documents:,} documents in {bench.index.num_segments} segments; built in "
+        f"{build_s:.1f} s of CPU, {disk_bytes(folder) / num_documents:.0f} bytes a document",
+        ("query", "matches", "CPU, µs", "against, µs", "ratio"),
+        rows,
+    )
 
 
 def main() -> int:
@@ -232,17 +233,14 @@ def main() -> int:
         help=f"in which an index is filled: one for one segment (1 {_NUM_COMMITS})",
     )
     arguments = parser.parse_args()
-    sys.stdout.write(f"{machine()}\n")
     for num_documents in arguments.documents:
         for num_commits in arguments.commits:
-            folder = Path(tempfile.mkdtemp(prefix="hedgerow-ties-"))
-            try:
+            with tempfile.TemporaryDirectory(prefix="hedgerow-ties-") as name:
+                folder = Path(name)
                 build_s = build(folder, num_documents, num_commits)
                 bench = Bench(folder)
                 _report(bench, num_documents, build_s, folder)
                 bench.close()
-            finally:
-                shutil.rmtree(folder)
     return 0
 
 

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import NamedTuple
 
 from bench.harness.load import quantile
+from bench.harness.pools import make_lane, running
 from hedgerow.shard_worker.executors.process_pool.pool import ProcessLane
 from hedgerow.shard_worker.executors.thread_pool.threads import ThreadLane
 
@@ -25,21 +26,10 @@ class Lanes(NamedTuple):
 async def open_lanes(num_threads: int) -> AsyncIterator[Lanes]:
     """Open them; the process lane runs `lab.kinds`, two works at a time."""
     thread = ThreadLane(num_threads=num_threads, lost_after_s=10.0, name="threads")
-    process = ProcessLane(
-        factory="lab.kinds:make_handler",
-        config=None,
-        num_processes=NUM_PROCESSES,
-        max_batch=64,
-        batch_window_ms=4.0,
-        kill_grace_ms=250.0,
-        suspects=None,
-        name="processes",
-    )
-    await process.start()
     try:
-        yield Lanes(thread, process)
+        async with running(make_lane("lab.kinds:make_handler", NUM_PROCESSES), 0.0) as process:
+            yield Lanes(thread, process)
     finally:
-        await process.close(0.0)
         await thread.close(1.0)
 
 

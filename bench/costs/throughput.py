@@ -38,10 +38,7 @@ async def measure(options: Options) -> list[Section]:
             load = await open_loop(subject.ask, rate, options.seconds, seed=number)
             subject.opened.append(load)
     for subject in subjects:
-        loads = subject.alone + subject.together + subject.opened
-        if failures := [load.failure for load in loads if load.num_failed]:
-            num_failed = sum(load.num_failed for load in loads)
-            raise RuntimeError(f"{subject.name}: {num_failed} queries failed: {failures[-1]}")
+        subject.check()
     return [_throughput(subjects), _open(subjects), _cpu(subjects)]
 
 

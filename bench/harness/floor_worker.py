@@ -9,6 +9,7 @@ import contextlib
 import signal
 import socket
 import sys
+from typing import Any
 
 import hiredis
 import msgpack
@@ -44,7 +45,7 @@ def serve(path: str, shards: list[int], *, is_batched: bool) -> None:
             # BLMPOP serves the first list that has something: the one just served goes last.
             pop = pack(b"BLMPOP", 0, len(queues), *queues, b"LEFT", b"COUNT", MAX_BATCH)
             server.sendall(replies + pop)
-            key, requests = _next_pop(server, reader)
+            key, requests = next_list(server, reader)
             queues.remove(key)
             queues.append(key)
             answers = [(msgpack.unpackb(request)[0], IDS, SCORES) for request in requests]
@@ -54,11 +55,12 @@ def serve(path: str, shards: list[int], *, is_batched: bool) -> None:
             )
 
 
-def _next_pop(server: socket.socket, reader: hiredis.Reader) -> tuple[bytes, list[bytes]]:
+def next_list(server: socket.socket, reader: hiredis.Reader) -> list[Any]:
+    """Wait for the next reply that is a list; other replies say how many received a message."""
     while True:
         while (reply := reader.gets()) is not False:
-            if isinstance(reply, list):  # else how many were subscribed to what was published
-                return reply[0], reply[1]
+            if isinstance(reply, list):
+                return reply
         received = server.recv(65536)
         if not received:
             raise SystemExit  # the server has ended, and with it what there was to do

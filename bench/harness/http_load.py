@@ -10,7 +10,8 @@ import contextlib
 import json
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import cast
 
@@ -133,12 +134,9 @@ class _Exchange(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._received += data
-        head, blank, body = self._received.partition(b"\r\n\r\n")
-        if blank:
-            length = head.lower().partition(b"content-length:")[2].split(b"\r\n", 1)[0]
-            if len(body) >= int(length):
-                self._received = b""
-                self._answer.set_result(body)
+        if (body := whole_body(self._received)) is not None:
+            self._received = b""
+            self._answer.set_result(body)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.is_closed = True
@@ -146,26 +144,42 @@ class _Exchange(asyncio.Protocol):
             self._answer.set_exception(exc or ConnectionError("closed"))
 
 
+def whole_body(received: bytes) -> bytes | None:
+    """The body of an answer whose header names its length; None while part of it is missing."""
+    head, blank, body = received.partition(b"\r\n\r\n")
+    if not blank:
+        return None
+    length = head.lower().partition(b"content-length:")[2].split(b"\r\n", 1)[0]
+    return body if len(body) >= int(length) else None
+
+
+def run_gateway(cluster: Cluster) -> AbstractAsyncContextManager[HttpGateway]:
+    """Run `gateway serve` for a cluster; it is stopped at the end of the block."""
+    command = ("hedgerow.gateway.cli.main", "serve", "--num-shards", str(cluster.num_shards))
+    return serve(*command, redis_url=cluster.server.url, environment=cluster.environment)
+
+
 @contextlib.asynccontextmanager
-async def run_gateway(cluster: Cluster) -> AsyncIterator[HttpGateway]:
-    """Start `gateway serve` on any free port; stop it at the end of the block."""
+async def serve(
+    *command: str, redis_url: str, environment: Mapping[str, str]
+) -> AsyncIterator[HttpGateway]:
+    """Run a module that takes the options of `gateway serve`, on any free port.
+
+    Args:
+        command: the module and its first arguments.
+        redis_url: of the cluster's server.
+        environment: of the process.
+    """
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
-        "hedgerow.gateway.cli.main",
-        "serve",
+        *command,
         "--port",
         "0",
         "--redis",
-        cluster.server.url,
-        "--num-shards",
-        str(cluster.num_shards),
+        redis_url,
         cwd=_ROOT,
-        env={
-            **cluster.environment,
-            "HEDGEROW_LOG_LEVEL": "info",
-            "HEDGEROW_LOG_FORMAT": "json",
-        },
+        env={**environment, "HEDGEROW_LOG_LEVEL": "info", "HEDGEROW_LOG_FORMAT": "json"},
         stderr=subprocess.PIPE,
     )
     async with follow(process) as (host, port):

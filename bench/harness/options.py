@@ -1,5 +1,6 @@
 """What is chosen on the command line."""
 
+import argparse
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import TypeVar
@@ -20,6 +21,35 @@ class Options:
     num_rounds: int
     seconds: float
     num_documents: int | None
+
+
+def make_parser(
+    module: str, description: str | None, rounds: int, seconds: float | None = None
+) -> argparse.ArgumentParser:
+    """A parser of `python -m MODULE`, with the options that every comparison has.
+
+    Args:
+        module: the program.
+        description: its docstring.
+        rounds: the default of `--rounds`.
+        seconds: the default of `--seconds`; None for a program that has no such option.
+    """
+    parser = argparse.ArgumentParser(
+        prog=f"python -m {module}",
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--rounds", type=int, default=rounds, help=f"of everything that is compared ({rounds})")
+    if seconds is not None:
+        add("--seconds", type=float, default=seconds, help=f"of each measurement ({seconds:g})")
+    return parser
+
+
+def add_cores(parser: argparse.ArgumentParser) -> None:
+    """Add `--cores`, which says whether the clients have a core of their own."""
+    choices, what = ("apart", "shared"), "whether the clients have a core of their own (apart)"
+    parser.add_argument("--cores", choices=choices, default="apart", help=what)
 
 
 def choose(

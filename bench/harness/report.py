@@ -3,6 +3,7 @@
 import os
 import platform
 import statistics
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,13 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A table in Markdown, without a line's end behind it."""
     lines = [columns, ["---"] * len(columns), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def show(about: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print a table below the machine, its load average and what was measured."""
+    load_average = loads_of(os.getloadavg()[:1])
+    shown = table(columns, rows)
+    sys.stdout.write(f"{machine()}; load average {load_average}; {about}\n\n{shown}\n")
 
 
 @dataclass(slots=True)

@@ -17,15 +17,17 @@ class Subject:
     Attributes:
         ask: one query.
         parts: the processes whose CPU is counted, by part.
+        in_flight: how many queries are in flight together.
         alone: one query in flight, a load for each round.
-        together: so many in flight.
+        together: `in_flight` queries in flight.
         opened: Poisson arrivals.
-        cpu_us: CPU a query of each part, of each round, at `IN_FLIGHT`.
+        cpu_us: CPU time per query of each part, in each round of `together`.
     """
 
     name: str
     ask: Ask
     parts: dict[str, list[int]]
+    in_flight: int = IN_FLIGHT
     alone: list[Load] = field(default_factory=list)
     together: list[Load] = field(default_factory=list)
     opened: list[Load] = field(default_factory=list)
@@ -47,10 +49,10 @@ class Subject:
         self.alone.append(await closed_loop(self.ask, 1, seconds))
 
     async def measure_together(self, seconds: float) -> None:
-        """One round with `IN_FLIGHT` queries in flight."""
+        """One round with `in_flight` queries in flight."""
         gc.collect()
         meter = CpuMeter(self.parts)
-        load = await closed_loop(self.ask, IN_FLIGHT, seconds)
+        load = await closed_loop(self.ask, self.in_flight, seconds)
         num_answers = max(1, len(load.latencies_s))
         self.together.append(load)
         self.cpu_us.append(
@@ -58,5 +60,16 @@ class Subject:
         )
 
     def cpu_of(self, part: str) -> float:
-        """CPU a query of one part, in µs, median of the rounds."""
+        """CPU time per query of one part, in µs: the median of the rounds."""
         return median(used[part] for used in self.cpu_us if part in used)
+
+    def check(self) -> None:
+        """Be sure that every query was answered.
+
+        Raises:
+            RuntimeError: some have failed; says how many, and what the last of them raised.
+        """
+        failed = [load for load in self.alone + self.together + self.opened if load.num_failed]
+        if failed:
+            num_failed = sum(load.num_failed for load in failed)
+            raise RuntimeError(f"{self.name}: {num_failed} queries failed: {failed[-1].failure}")

@@ -14,6 +14,7 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
+from bench.harness.options import make_parser
 from bench.harness.report import machine
 from bench.harness.rounds import say
 from bench.search.catalogue import choose, engines
@@ -186,13 +187,11 @@ def _where(command: str) -> Where:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m bench.search", description=__doc__)
+    parser = make_parser("bench.search", __doc__, 5, 1.0)
     add = parser.add_argument
     add("--only", default="", metavar="A,B", help="compare some engines only, by name; no curves")
     add("--growth-only", action="store_true", help="the curves alone")
     add("--used-only", action="store_true", help="Hedgerow as it is used alone")
-    add("--rounds", type=int, default=5, help="rounds of the comparison (5)")
-    add("--seconds", type=float, default=1.0, help="of a load at least; it is whole passes (1)")
     add("--documents", type=int, default=1_000_000, help="most documents (1000000)")
     add("--num-queries", type=int, default=None, metavar="N", help="the first N only, to try it")
     queries = next((one / _QUERIES for one in _ROOT.parents if (one / _QUERIES).exists()), _QUERIES)

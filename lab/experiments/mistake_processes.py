@@ -1,16 +1,14 @@
 """Processes for I/O."""
 
 import asyncio
-import gc
 import os
-import statistics
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, NamedTuple
 
-from bench.harness.load import closed_loop
 from bench.harness.plots import BLUE, RED, logarithmic, tidy
-from bench.harness.processes import CpuMeter
+from bench.harness.rounds import turns
+from bench.harness.subject import Subject
 from hedgerow.shard_worker.executors.process_pool.pool import Task
 from lab.finding import Finding, Options, at_least, code_of, draw, number
 from lab.kinds import IO_S, wait_async
@@ -61,35 +59,23 @@ async def run(options: Options) -> Finding:
         "loop": (nothing_on_the_loop, io_on_the_loop),
         "process lane": (nothing_in_a_process, io_in_a_process),
     }
-    rounds: dict[str, list[Price]] = {name: [] for name in subjects}
+    prices: dict[str, Price] = {}
     async with open_lanes(1) as lanes:
-        pids = [os.getpid(), *lanes.process.load()["pids"]]
-        for _ in range(num_rounds):
-            for name, (nothing, io) in subjects.items():
-                rounds[name].append(await _price(lanes, pids, nothing, io))
-    prices = {
-        name: Price(*map(statistics.median, zip(*measured, strict=True)))
-        for name, measured in rounds.items()
-    }
+        parts = {"all": [os.getpid(), *lanes.process.load()["pids"]]}
+        hops, calls = (
+            {
+                name: Subject(name, partial(works[at], lanes), parts, IN_FLIGHT)
+                for name, works in subjects.items()
+            }
+            for at in range(2)
+        )
+        for _, name in turns(subjects, num_rounds):
+            await hops[name].measure_alone(_SECONDS)
+            await hops[name].measure_together(_SECONDS)
+            await calls[name].measure_together(_SECONDS)
+    for name, hop in hops.items():
+        prices[name] = Price(hop.alone_ms * 1000, hop.cpu_of("all"), calls[name].throughput)
     return _finding(prices, num_rounds)
-
-
-async def _price(lanes: Lanes, pids: list[int], nothing: Ask, io: Ask) -> Price:
-    gc.collect()
-    alone = await closed_loop(partial(_ask, nothing, lanes), 1, _SECONDS)
-    meter = CpuMeter({"all": pids})
-    together = await closed_loop(partial(_ask, nothing, lanes), IN_FLIGHT, _SECONDS)
-    cpu_s = meter.used_s()["all"]
-    waiting = await closed_loop(partial(_ask, io, lanes), IN_FLIGHT, _SECONDS)
-    return Price(
-        alone.quantile_ms(0.5) * 1000,
-        cpu_s / len(together.latencies_s) * 1e6,
-        waiting.throughput,
-    )
-
-
-async def _ask(ask: Ask, lanes: Lanes) -> None:
-    await ask(lanes)
 
 
 def _finding(prices: dict[str, Price], num_rounds: int) -> Finding:
