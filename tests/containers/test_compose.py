@@ -4,7 +4,6 @@ import json
 import os
 import re
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +22,7 @@ from tests.containers.compose_cluster import (
     running_cluster,
 )
 from tests.containers.engine import docker
+from tests.support.commands import GATEWAY
 
 # The first use of the cluster builds the image and starts six containers on two busy cores.
 pytestmark = [pytest.mark.containers, pytest.mark.timeout(600)]
@@ -224,7 +224,7 @@ def bearing(cluster: ComposeCluster, token: str) -> Iterator[None]:
 def gateway_key(file: Path, *arguments: str) -> str:
     """Run `gateway key` on the host, as docs/operations.md says; what it prints."""
     done = subprocess.run(
-        [sys.executable, "-m", "hedgerow.gateway.cli.main", "key", *arguments],
+        [*GATEWAY, "key", *arguments],
         env={**os.environ, KEYS_FILE: str(file)},
         capture_output=True,
         text=True,

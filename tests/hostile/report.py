@@ -8,8 +8,9 @@ from pathlib import Path
 from bench.harness.report import machine
 from tests.hostile.attack import Attack
 from tests.hostile.verdict import Verdict
+from tests.support import doc_blocks
 
-BEGIN, END = "<!-- attacks: begin -->\n", "<!-- attacks: end -->\n"
+BLOCK = "attacks"
 _LIGHT = (
     "At the strength of the ring: 100 documents instead of 400, 40 collections instead of 5,000, "
     "and some seconds of each generator; `make attack` has the full strength."
@@ -78,8 +79,4 @@ def write_page(text: str, page: Path = PAGE) -> None:
     Raises:
         ValueError: the page has lost them.
     """
-    before, begin, rest = page.read_text(encoding="utf-8").partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not (begin and end):
-        raise ValueError(f"{page} has lost the marks {BEGIN.strip()} and {END.strip()}")
-    page.write_text(f"{before}{begin}\n{text}\n\n{end}{after}", encoding="utf-8")
+    doc_blocks.write(page, {BLOCK: text})

@@ -8,13 +8,13 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.support.commands import GATEWAY
 from tests.support.processes import processes_mentioning
 from tests.support.waiting import until
 
@@ -75,23 +75,13 @@ class Desk:
         if isinstance(sample, str):
             path = self.folder / f"samples.{suffix}"
             path.write_text(sample)
+        sampled = ("--sample", str(path))
         # A shell's background job ignores Ctrl-C, and so does what it starts; a handler is not
         # inherited, so that the command starts as it does at a terminal.
         before = signal.signal(signal.SIGINT, signal.default_int_handler)
         try:
             return subprocess.Popen(
-                [
-                    sys.executable,
-                    "-m",
-                    "hedgerow.gateway.cli.main",
-                    "advise",
-                    f"{MODULE}:{function}",
-                    "--sample",
-                    str(path),
-                    "--time",
-                    "4s",
-                    *options,
-                ],
+                [*GATEWAY, "advise", f"{MODULE}:{function}", *sampled, "--time", "4s", *options],
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 text=True,

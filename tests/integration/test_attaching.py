@@ -10,8 +10,7 @@ import pytest
 from hedgerow.common.settings.settings import LimitSettings
 from hedgerow.gateway.gateway import Gateway
 from hedgerow.gateway.search.result import SearchResult
-from tests.support.clusters import Cluster, all_live, ask, load, running_cluster
-from tests.support.servers import temporary_server
+from tests.support.clusters import Cluster, all_live, ask, cluster_of_its_own, load
 
 pytestmark = pytest.mark.integration
 
@@ -26,10 +25,7 @@ DOCUMENTS = [
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
     """Three shards on one worker, for the module; each test has a collection of its own."""
-    with (
-        temporary_server() as server,
-        running_cluster(server, server.folder, num_shards=3, num_workers=1) as cluster,
-    ):
+    with cluster_of_its_own(num_shards=3, num_workers=1) as cluster:
         yield cluster
 
 

@@ -5,7 +5,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -17,6 +16,7 @@ import pytest
 import pytest_asyncio
 
 from hedgerow.gateway.cli.loading import loader
+from tests.support.commands import GATEWAY
 from tests.support.up import Caller, Up, running_up
 from tests.support.waiting import until
 
@@ -54,9 +54,7 @@ class Commands:
     async def run(self, *arguments: str) -> Ended:
         """Run one command to its end."""
         process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "hedgerow.gateway.cli.main",
+            *GATEWAY,
             *arguments,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

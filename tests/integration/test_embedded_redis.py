@@ -20,7 +20,7 @@ from hedgerow.common.settings.settings import RedisSettings
 from hedgerow.gateway.local.processes.restart_policy import RestartPolicy
 from hedgerow.gateway.local.processes.supervisor import Event, Supervisor
 from hedgerow.gateway.local.redis.server import NAME, EmbeddedRedis
-from tests.support.processes import is_alive
+from tests.support.processes import children_of, is_alive
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.integration
@@ -233,7 +233,7 @@ async def test_the_server_dies_with_its_parent(
     )
     assert parent.stdout is not None
     server = int(await parent.stdout.readline())
-    children = _children(server)
+    children = children_of(server)
     assert len(children) == (1 if guardian or sys.platform != "linux" else 0)
     parent.send_signal(number)
     await parent.wait()
@@ -255,25 +255,13 @@ async def test_a_guardian_does_not_outlive_its_server(tmp_path: Path) -> None:
     one = Running(tmp_path, guardian=True)
     await one.start()
     first = one.pid
-    (guardian,) = _children(first)
+    (guardian,) = children_of(first)
     os.kill(first, signal.SIGKILL)
     await until(lambda: not is_alive(guardian), what="the guardian is gone")
     await until(
         lambda: one.supervisor.child(NAME) is not None and one.pid != first, what="another server"
     )
     await one.redis.wait_until_ready(10.0)
-    (its_own,) = _children(one.pid)
+    (its_own,) = children_of(one.pid)
     await one.stop()
     await until(lambda: not is_alive(its_own), what="its guardian is gone too")
-
-
-def _children(pid: int) -> list[int]:
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            fields = (folder / "stat").read_text().rpartition(")")[2].split()
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        if int(fields[1]) == pid:
-            found.append(int(folder.name))
-    return found

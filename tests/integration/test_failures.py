@@ -5,6 +5,7 @@ import inspect
 import signal
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,8 +21,8 @@ from hedgerow.gateway.gateway import Gateway
 from hedgerow.gateway.search.result import SearchResult
 from hedgerow.gateway.shapes.status import StatusAnswer
 from tests.integration.support import hooks
-from tests.support.clusters import Cluster, all_live, ask, gateway_to, load, running_cluster
-from tests.support.servers import DURABLE, temporary_server
+from tests.support.clusters import Cluster, all_live, ask, cluster_of_its_own, gateway_to, load
+from tests.support.servers import DURABLE
 from tests.support.shapes import check_shape
 from tests.support.waiting import until
 
@@ -37,16 +38,12 @@ NUM_SHARDS = 4
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
     """One cluster for the module; each test leaves it whole."""
-    with (
-        temporary_server(*DURABLE) as server,
-        running_cluster(
-            server,
-            server.folder,
-            log=server.folder / "workers.log",
-            # On a busy machine too, five answers come before a stopped worker counts as dead.
-            environment={"HEDGEROW_WORKER__HEARTBEAT_EXPIRY_S": "3.0"},
-        ) as cluster,
-    ):
+    with cluster_of_its_own(
+        *DURABLE,
+        log=Path("workers.log"),
+        # On a busy machine too, five answers come before a stopped worker counts as dead.
+        environment={"HEDGEROW_WORKER__HEARTBEAT_EXPIRY_S": "3.0"},
+    ) as cluster:
         yield cluster
 
 

@@ -10,8 +10,7 @@ import pytest
 from hedgerow.common.errors import InsufficientCoverageError
 from hedgerow.common.settings.tail import HedgingSettings, ProbationSettings
 from hedgerow.gateway.gateway import Gateway
-from tests.support.clusters import Cluster, all_live, ask, load, running_cluster
-from tests.support.servers import temporary_server
+from tests.support.clusters import Cluster, all_live, ask, cluster_of_its_own, load
 from tests.support.waiting import until
 
 # Alone: slow and usual replies differ by milliseconds.
@@ -27,17 +26,12 @@ NUM_SHARDS = 2
 @contextmanager
 def two_workers(num_scorers: int) -> Iterator[Cluster]:
     """Two workers that both serve every shard; the first is slow when a query says so."""
-    with (
-        temporary_server() as server,
-        running_cluster(
-            server,
-            server.folder,
-            num_shards=NUM_SHARDS,
-            num_replicas=2,
-            environment={"HEDGEROW_WORKER__SCORERS": str(num_scorers)},
-            first_has={"HEDGEROW_TEST_SLOW": "1"},
-        ) as cluster,
-    ):
+    with cluster_of_its_own(
+        num_shards=NUM_SHARDS,
+        num_replicas=2,
+        environment={"HEDGEROW_WORKER__SCORERS": str(num_scorers)},
+        first_has={"HEDGEROW_TEST_SLOW": "1"},
+    ) as cluster:
         yield cluster
 
 

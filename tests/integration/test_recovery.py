@@ -9,7 +9,8 @@ from hedgerow.common.collection import Collection, define
 from hedgerow.common.shard_log.log import START, Create, position, unpack_op
 from hedgerow.shard_worker.indexing.shard_report import CollectionReport, ShardState, pack_ids
 from hedgerow.shard_worker.snapshots.recovery import lost_shards, revive_definitions
-from tests.integration.support.write_path import NUM_SHARDS, WritePath, ndjson, writing
+from tests.integration.support.write_path import NUM_SHARDS, WritePath, writing
+from tests.support.clusters import ndjson
 from tests.support.servers import RedisServer
 from tests.support.waiting import until
 

@@ -25,8 +25,8 @@ from hedgerow.gateway.shapes.status import StatusAnswer
 from hedgerow.shard_worker.executors.process_pool.quarantine_gate import QuarantineGate
 from hedgerow.shard_worker.executors.process_pool.task import Named, Task, TaskHandle
 from hedgerow.shard_worker.serving.quarantine_exchange import QuarantineExchange
-from tests.support.clusters import Cluster, ask, gateway_to, load, running_cluster
-from tests.support.servers import RedisServer, temporary_server
+from tests.support.clusters import Cluster, ask, cluster_of_its_own, gateway_to, load
+from tests.support.servers import RedisServer
 from tests.support.shapes import check_shape
 from tests.support.waiting import until
 
@@ -42,18 +42,11 @@ NUM_SHARDS = 4
 @contextmanager
 def cluster_of(expiry_s: float) -> Iterator[Cluster]:
     """Two workers of two shards and two scorers each: four scorers get a query at once."""
-    with (
-        temporary_server() as server,
-        running_cluster(
-            server,
-            server.folder,
-            num_shards=NUM_SHARDS,
-            environment={
-                "HEDGEROW_WORKER__SCORERS": "2",
-                "HEDGEROW_WORKER__QUARANTINE_EXPIRY_S": str(expiry_s),
-            },
-        ) as cluster,
-    ):
+    environment = {
+        "HEDGEROW_WORKER__SCORERS": "2",
+        "HEDGEROW_WORKER__QUARANTINE_EXPIRY_S": str(expiry_s),
+    }
+    with cluster_of_its_own(num_shards=NUM_SHARDS, environment=environment) as cluster:
         yield cluster
 
 

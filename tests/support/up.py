@@ -6,7 +6,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -15,21 +14,15 @@ from typing import Any, Self
 
 import httpx
 
+from tests.support.commands import GATEWAY
 from tests.support.processes import is_alive, session_members
 from tests.support.waiting import until
 
 
 def up_command(data: Path, *arguments: str) -> list[str]:
-    """The command line of `gateway up` on `data`, at any free port unless `arguments` name one."""
-    return [
-        sys.executable,
-        "-m",
-        "hedgerow.gateway.cli.main",
-        "up",
-        "--data",
-        str(data),
-        *(arguments if "--port" in arguments else ("--port", "0", *arguments)),
-    ]
+    """The command line of `gateway up` on `data`, on any free port unless `arguments` name one."""
+    port = () if "--port" in arguments else ("--port", "0")
+    return [*GATEWAY, "up", "--data", str(data), *port, *arguments]
 
 
 @dataclass

@@ -6,7 +6,6 @@ import importlib.util
 import os
 import resource
 import stat
-import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from pathlib import Path
 from tests.hostile.attack import FEW_SEARCHES, attack
 from tests.hostile.target import Target
 from tests.hostile.verdict import MB
+from tests.support.commands import GATEWAY
 
 _COMMAND_MB = 300.0
 _COMMAND_S = 30.0
@@ -37,9 +37,7 @@ async def index(target: Target, source: Path, collection: str) -> Command:
     """Run `gateway index`, for a bounded time and with bounded memory."""
     with tempfile.TemporaryFile() as output:
         process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "hedgerow.gateway.cli.main",
+            *GATEWAY,
             "index",
             str(source),
             "--collection",

@@ -4,13 +4,13 @@ import asyncio
 import json
 import os
 import re
-import sys
 
 from tests.hostile.attack import FEW_SEARCHES, attack
 from tests.hostile.attacks.queries import unexpected
 from tests.hostile.cluster import COLLECTION
 from tests.hostile.sockets import Connection, request
 from tests.hostile.target import Target
+from tests.support.commands import serve_command
 
 _DOCUMENTS = f"/v1/collections/{COLLECTION}/documents"
 _EVIL = "evil.example"
@@ -98,16 +98,7 @@ async def empty_token(target: Target) -> list[str]:
     """An empty token is no token: it is refused at the start, or demands nothing."""
     redis = target.cluster.data / "redis" / "valkey.sock"
     process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "hedgerow.gateway.cli.main",
-        "serve",
-        "--port",
-        "0",
-        "--redis",
-        f"unix://{redis}",
-        "--num-shards",
-        "2",
+        *serve_command(f"unix://{redis}", 2),
         env={**os.environ, "HEDGEROW_GATEWAY__TOKEN": "", "HEDGEROW_LOG_FORMAT": "json"},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,

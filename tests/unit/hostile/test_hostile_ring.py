@@ -144,11 +144,12 @@ def test_the_measured_table_goes_between_its_marks(tmp_path: Path) -> None:
     seen = Observation([Sample(200, 12.0, 1.0)] * 100, {"gateway": Memory(60, 99, 60)}, ["closed"])
     text = report.table({"a": attack}, [judge("a", seen, Bounds())], "make attack", is_full=True)
     page = tmp_path / "page.md"
-    page.write_text(f"before\n{report.BEGIN}old\n{report.END}after\n", encoding="utf-8")
+    begin, end = (f"<!-- {report.BLOCK}: {which} -->\n" for which in ("begin", "end"))
+    page.write_text(f"before\n{begin}old\n{end}after\n", encoding="utf-8")
     for _ in range(2):
         report.write_page(text, page)
         written = page.read_text(encoding="utf-8")
-        assert written == f"before\n{report.BEGIN}\n{text}\n\n{report.END}after\n"
+        assert written == f"before\n{begin}\n{text}\n\n{end}after\n"
     assert (
         "| `a` | sends &#124; much | hurt | 100.0% of 100 | 12 ms, 12 ms | 99 MB | - |" in written
     )

@@ -32,7 +32,6 @@ from hedgerow.common.wire.messages import (
     Status,
     pack_body,
     pack_cancellation,
-    pack_request,
     unpack_search_body,
 )
 from hedgerow.shard_worker.executors.process_pool.pool import ProcessLane, Task, TaskResult
@@ -92,16 +91,9 @@ class Serving:
     service: SearchService
 
     def request(self, payload: bytes | None = None, **changes: Any) -> bytes:
-        """A packed request, sent 5 ms ago and due in 100 ms, unless the test says otherwise."""
-        request = Request(
-            Kind.SEARCH,
-            7,
-            self.clock.server_ms(0.1),
-            self.clock.server_us - 5000,
-            REPLY_TO,
-            search() if payload is None else payload,
-        )
-        return pack_request(replace(request, **changes))
+        """As `Clock.request`, of `payload` or one as it comes."""
+        body = search() if payload is None else payload
+        return self.clock.request(Kind.SEARCH, body, **changes)
 
     def pull(self, *messages: bytes) -> None:
         """Have some requests pulled together."""

@@ -33,12 +33,6 @@ SETTINGS = GatewaySettings(
 
 
 @pytest.fixture
-def gateway() -> FakeGateway:
-    """Stand in for a cluster."""
-    return FakeGateway()
-
-
-@pytest.fixture
 def client(gateway: FakeGateway) -> httpx.AsyncClient:
     """Speak to the application in this process."""
     transport = httpx.ASGITransport(create_app(gateway, SETTINGS))
