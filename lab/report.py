@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from bench.harness.report import table
 from lab.finding import Check, Finding, Plot, Snippet
 
-_CHECK_COLUMNS = ("", "by arithmetic", "asked for", "measured", "verdict")
+_CHECK_COLUMNS = ("", "by arithmetic", "required", "measured", "verdict")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +40,12 @@ class Run:
     def introduction(self) -> list[str]:
         """The paragraphs before the experiments, with marks as in markdown."""
         told = (
-            "Written by the lab itself, on clusters of real processes; `make lab` repeats it, and "
-            "`make lab ONLY=name` one experiment of it. Each states a claim, shows the code that "
-            "matters as the source has it, and sets what was measured against what was to be "
-            "seen. The claims are ratios and orders of magnitude: *by arithmetic* is what a "
-            "machine with nothing else to do would show, *asked for* leaves a margin for one that "
-            "has, and the verdict goes by that."
+            "The lab writes this page itself, from experiments on clusters of real processes; "
+            "`make lab` repeats all of them, and `make lab ONLY=name` repeats one. Each states a "
+            "claim, quotes the code that matters from the source, and compares what was measured "
+            "with what was expected. The claims are ratios and orders of magnitude: *by "
+            "arithmetic* is what an otherwise idle machine would show, *required* leaves a margin "
+            "for a busy one, and the verdict goes by what is required."
         )
         made = (
             f"Made on {self.date.isoformat()} in {self.took_s:.0f} s by `{self.command}`, on "

@@ -66,7 +66,7 @@ def gains(
         what,
         f"{number(bare)} times, as two bare processes of one",
         f"at least {SHARE:g} times what bare processes gain",
-        f"{number(times)} times; {number(share)} times what they gain in the same round",
+        f"{number(times)} times; {number(share)} times their gain in the same round",
         share >= SHARE,
     )
 

@@ -1,4 +1,4 @@
-"""Callers who leave at once: how much of the work is done for nobody."""
+"""Callers who leave at once: how much of the work is wasted."""
 
 import asyncio
 import random
@@ -40,12 +40,12 @@ async def measure(options: Options) -> Section:
     section = Section(
         title="Work for callers who have left",
         load=(
-            f"Eight shards, a rank profile that computes {BUSY_S * 1000:g} ms in each and looks "
-            "at its budget; Poisson arrivals at half of what the cluster bears "
+            f"Eight shards; a rank profile that computes for {BUSY_S * 1000:g} ms in each and "
+            "checks its budget; Poisson arrivals at half of what the cluster can sustain "
             f"({full.throughput / 2:,.0f}/s). {_SHARE_LEAVING:.0%} of the callers leave after "
             f"{_LEAVES_AFTER_S * 1000:g} ms."
         ),
-        columns=("a shard's part", "requests", "time in lanes", "CPU"),
+        columns=("work for a shard", "requests", "time in lanes", "CPU"),
         formats=(",.0f", ".1%", ".1%"),
     )
     for end in after:
@@ -58,9 +58,9 @@ async def measure(options: Options) -> Section:
     in_vain = _share(cpu_us, *_IN_VAIN)
     aim = target(f"at most {_TARGET:.0%}", is_met=in_vain <= _TARGET)
     section.reading = (
-        f"{in_vain:.1%} of the CPU time {aim} and "
-        f"{_share(work_us, *_IN_VAIN):.1%} of the lanes' time went to answers that nobody took, "
-        f"with {caller.num_left} of {caller.num_asked} callers gone."
+        f"{in_vain:.1%} of the CPU time {aim} and {_share(work_us, *_IN_VAIN):.1%} of the lanes' "
+        f"time went into answers that no caller received; {caller.num_left} of {caller.num_asked} "
+        "callers had left."
     )
     return section
 

@@ -57,16 +57,16 @@ def _section(refusal_us: float, seven: Subject, eight: Subject) -> Section:
     return Section(
         title="An open breaker",
         load=(
-            "`Breaker.allow` of a breaker that is open, least of 5 times 100,000 calls; and "
-            "queries over eight shards, one of them behind a breaker that is forced open, against "
-            "queries over a cluster of seven shards: the gateway's CPU a query at 32 in flight, "
-            "and the median alone."
+            "`Breaker.allow` of an open breaker, the fastest of 5 runs of 100,000 calls; and "
+            "queries over eight shards, one of them behind a breaker that is forced open, compared "
+            "with queries over a cluster of seven shards: the gateway's CPU time per query with 32 "
+            "in flight, and the median latency with one."
         ),
         columns=("", "seven shards, µs", "eight, one refused, µs", "difference, µs"),
         rows=[
             ["one refusal", "", "", f"{refusal_us:.2f}"],
             [
-                "CPU of the gateway a query",
+                "CPU of the gateway per query",
                 *(f"{one:.1f}" for one in cpu_us),
                 f"{figures['added_cpu_us']:+.1f}",
             ],

@@ -1,4 +1,4 @@
-"""How soon running work hears that nobody waits for it any more."""
+"""How soon running work learns that its caller no longer waits for it."""
 
 import asyncio
 import itertools
@@ -51,14 +51,14 @@ class Heard(NamedTuple):
 async def measure(options: Options) -> Section:
     """Cancel queries whose second phase watches its budget, on a machine idle and loaded."""
     section = Section(
-        title="How soon running work hears that its caller has left",
+        title="How soon running work learns that its caller has left",
         load=(
-            "Eight shards on four workers; a second phase that computes, and asks its budget "
-            "without pause. Callers are cancelled in the gateway after "
-            f"{_LEAVES_AFTER_S[0] * 1e3:g} to {_LEAVES_AFTER_S[1] * 1e3:g} ms, drawn at random, "
-            f"and ask again {_PAUSE_S * 1e3:g} ms later. Time counts from that instant to that at "
-            "which the second phase sees `budget.expired()`, of parts that ran by then; the clock "
-            "is that of the machine."
+            "Eight shards on four workers; a second phase that computes and checks its budget "
+            f"continuously. The gateway cancels each caller after {_LEAVES_AFTER_S[0] * 1e3:g} to "
+            f"{_LEAVES_AFTER_S[1] * 1e3:g} ms, drawn at random; the caller asks again "
+            f"{_PAUSE_S * 1e3:g} ms later. The delay is measured from the cancellation until the "
+            "second phase sees `budget.expired()`, for the parts of a query that were running by "
+            "then, on the machine's monotonic clock."
         ),
         columns=(
             "",
@@ -81,7 +81,7 @@ async def measure(options: Options) -> Section:
     loaded = section.figures["every scorer busy"]
     aim = target(f"{_TARGET:.1%}", is_met=loaded["share_in_time"] >= _TARGET)
     section.reading = (
-        f"With every scorer busy, {loaded['share_in_time']:.2%} of the running parts hear of it "
+        f"With every scorer busy, {loaded['share_in_time']:.2%} of the running parts learn of it "
         f"within {_LIMIT_S * 1000:g} ms {aim}."
     )
     return section

@@ -44,7 +44,7 @@ def _section(subjects: dict[tuple[str, bool], Subject]) -> Section:
             "with",
             "p50 alone, ms, without",
             "with",
-            "CPU µs of Redis a query, without",
+            "CPU µs of Redis per query, without",
             "with",
         ),
     )

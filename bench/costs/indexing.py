@@ -75,8 +75,8 @@ def _section(figures: dict[str, float]) -> Section:
             "documents/s",
             "text, MB",
             "on disk, MB",
-            "disk bytes a text byte",
-            "CPU µs a document: gateway, Redis, workers with their processes",
+            "bytes on disk per byte of text",
+            "CPU µs per document: gateway, Redis, workers with their processes",
         ),
         rows=[
             [

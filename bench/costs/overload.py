@@ -139,7 +139,7 @@ def _section(
     section = Section(
         title="More than the cluster can answer",
         load=(
-            f"Eight shards on {len(PAIRS)} workers of one scorer each, works that hold a scorer "
+            f"Eight shards on {len(PAIRS)} workers of one scorer each, tasks that hold a scorer "
             f"for {HOLD_S * 1000:g} ms, a deadline of {_DEADLINE_MS:g} ms. Poisson arrivals at 1 "
             f"to {max(_TIMES)} times the saturating load ({rate:.0f} a second, the throughput with "
             f"16 in flight), {num_rounds} rounds of {seconds:g} s, with admission control and with "

@@ -78,12 +78,12 @@ async def _stalled(gateways: dict[str, Gateway], num_rounds: int, seconds: float
     section = Section(
         title="Hedging, with a replica that stalls",
         load=(
-            f"Eight shards on two workers each. One of the four workers stalls for "
+            "Eight shards on two workers each. One of the four workers stalls for "
             f"{stall_s * 1000:.0f} ms in {STALL_SHARE:.0%} of its requests, drawn at random: "
-            f"{_STALL_P99S:g} times the p99 of the same load when nothing stalls, as measured "
-            f"just before (the median of {_STEADY_ROUNDS} rounds, {p99_ms:.1f} ms). Probation is "
-            f"off. Poisson arrivals, {_RATE:g}/s, process lane, ids and scores without fields. "
-            "Time counts from when a query was due; quantiles over all rounds."
+            f"{_STALL_P99S:g} times the p99 of the same load when nothing stalls, as measured just "
+            f"before (the median of {_STEADY_ROUNDS} rounds, {p99_ms:.1f} ms). Probation is off. "
+            f"Poisson arrivals, {_RATE:g}/s, process lane, ids and scores without fields. Times "
+            "are measured from when a query was due; quantiles are over all rounds."
         ),
         columns=("", "p50, ms", "p95, ms", "p99, ms", "p99.9, ms", "extra requests"),
         formats=(*(".1f",) * 4, ".1%"),
@@ -147,8 +147,8 @@ async def _stopped(gateway: Gateway, send: Callable[[int], None]) -> Section:
     section = Section(
         title="A replica that is stopped",
         load=(
-            "The same cluster; the worker is stopped (SIGSTOP) for 3 s under "
-            f"{_RATE:g} queries/s, its heartbeat taken for fresh all the while."
+            f"The same cluster; the worker is stopped (SIGSTOP) for 3 s under {_RATE:g} queries/s, "
+            "while its heartbeat counts as fresh."
         ),
         columns=("", "answers", "partial", "p50, ms", "p99, ms", "latest, ms"),
         formats=(".0f", ".0f", ".1f", ".1f", ".1f"),

@@ -1,4 +1,4 @@
-"""Throughput, latency and CPU against the floor: what a query costs, and whom."""
+"""Throughput, latency and CPU time compared with the floor: what a query costs, and which part."""
 
 import contextlib
 import os
@@ -79,7 +79,7 @@ def _throughput(subjects: list[Subject]) -> Section:
             "Eight shards, `noop` (the first 10 ids of each shard, no index), ids and scores "
             f"without fields; one query in flight, and {IN_FLIGHT}. The floor is a bare "
             "scatter-gather over raw hiredis links in the same shape (bench/harness/floor.py). The "
-            "client of the HTTP rows runs on the same cores, and its cost is in them: a bare "
+            "client of the HTTP rows runs on the same cores, so its cost is included: it is a bare "
             "exchange of bytes, and in the last row hedgerow.gateway.client."
         ),
         columns=(
@@ -127,7 +127,7 @@ def _against_targets(figures: dict[str, dict[str, float]]) -> str:
 def _open(subjects: list[Subject]) -> Section:
     section = Section(
         title="Latency, open loop",
-        load="The same queries, arriving at random (Poisson) at half of each one's throughput.",
+        load="The same queries, arriving at random (Poisson) at half the throughput of each row.",
         columns=("", "arrivals/s", "p50, ms", "p99, ms", "p99.9, ms", "sent late, p99, ms"),
         formats=(",.0f", *(".2f",) * 4),
     )
@@ -141,8 +141,8 @@ def _open(subjects: list[Subject]) -> Section:
         }
         section.add(subject.name, figures)
     section.reading = (
-        "A query that is sent late, because the loop was busy, is late by its own fault here: the "
-        "last column is part of the others."
+        "A query that was sent late because the loop was busy counts as late: the last column is "
+        "part of the others."
     )
     return section
 
@@ -150,7 +150,7 @@ def _open(subjects: list[Subject]) -> Section:
 def _cpu(subjects: list[Subject]) -> Section:
     parts = ("client", "gateway", "Redis", "workers", "scorers")
     section = Section(
-        title=f"CPU a query, by part, at {IN_FLIGHT} in flight",
+        title=f"CPU per query, by part, with {IN_FLIGHT} in flight",
         load="CPU µs of all threads of a part's processes, divided by the answers.",
         columns=("", *parts, "sum"),
     )

@@ -89,10 +89,10 @@ def _finding(
             f"{NUM_THREADS} works under way for {_SECONDS:g} s, each {STEPS:,} steps, in the "
             f"thread lane of {NUM_THREADS} and in the process lane of {NUM_PROCESSES}, in turns, "
             f"{len(yardsticks)} rounds; medians. Cores are CPU seconds of the process or the "
-            "scorers by the wall's. Others may be using the machine: what two bare processes "
-            "compute, of what one does, is measured in each round too (median: "
-            f"{yardstick:.2f} times). A free-threaded Python is asked to do the same in "
-            f"threads, where one of {', '.join(f'`{name}`' for name in FREE_THREADED)} is found."
+            "scorers by the wall's. Since other programs may be using the machine, each round also "
+            "measures how much two bare processes compute, compared with one (median: "
+            f"{yardstick:.2f} times). A free-threaded Python is asked to do the same in threads, "
+            f"where one of {', '.join(f'`{name}`' for name in FREE_THREADED)} is found."
         ),
         code=[code_of(in_threads), code_of(in_processes)],
         columns=("", "cores busy", "works/s"),

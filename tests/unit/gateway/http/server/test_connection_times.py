@@ -34,9 +34,6 @@ def test_a_refused_client_does_not_stay() -> None:
     assert run_virtually(scenario(b"a" * 11_000)) == 1
 
 
-# Time
-
-
 def test_a_connection_is_closed_once_it_has_been_idle() -> None:
     """It is closed 5 s after its last answer, however many there were before."""
 
