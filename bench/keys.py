@@ -1,16 +1,15 @@
 """`python -m bench.keys`: what a key's tenfold overload costs another key.
 
-A cluster as `gateway up` makes it, with its defaults. One key asks what is well within its fair
-share, alone and beside another key that asks ten times what the cluster answers, in turns. The
-overload comes from a process and an address of its own, so that it does not slow the other key's
-client, and so that what a gateway bounds for each peer is not what is measured. Its searches come
-at random instants over a number of connections (`bench.flood`), or, with `--callers`, from callers
-that each await their answer.
+The cluster is started by `gateway up` with its defaults. One key asks for well within its fair
+share, alone and, in turns, beside another key that asks for ten times what the cluster can answer.
+The overload comes from a separate process and address, so that it neither slows the other key's
+client nor meets the gateway's limits for each peer. Its searches come at random instants over a
+number of connections (`bench.flood`) or, with `--callers`, from callers that each await an answer.
 
-Clients are other machines as a rule. Here they have a core of their own, and the cluster has the
-others: on the same cores, a client that asks ten times too much takes most of what the cluster's
-capacity was measured with, and the modest key then asks more than its fair share of the rest.
-`--cores shared` measures that nevertheless.
+Clients usually run on other machines. Here they have a core of their own, and the cluster has the
+others: on shared cores, a client that asks for ten times too much would take most of the CPU with
+which the cluster's capacity was measured, and the modest key would then ask for more than its fair
+share of the rest. `--cores shared` measures that case.
 """
 
 import argparse
@@ -42,14 +41,14 @@ from hedgerow.gateway.access.key_file import FILE_NAME, change_keys
 from hedgerow.gateway.client import AsyncClient
 
 _TIMES = 10
-_SETTLE_S = 3.0  # until the limit has found its value, before anything is counted
+_SETTLE_S = 3.0  # for the limit to settle before anything is counted
 _TARGET = 0.95
 _HELD = "held"
 
 
 @dataclass(slots=True)
 class Side:
-    """What the modest key has met in one situation, a figure a round."""
+    """The modest key's figures in one situation, one for each round."""
 
     goodput: list[float] = field(default_factory=list)
     p50_ms: list[float] = field(default_factory=list)
@@ -64,12 +63,12 @@ class Measured:
     """What was measured.
 
     Attributes:
-        size: the line that says how large the cluster is, and why.
+        size: the line that gives the cluster's size and the reason for it.
         capacity: answers a second to one key alone.
         alone: the modest key's figures without the overload.
-        beside: those beside it.
-        overload: what became of the overload in each round.
-        num_opened: breakers that opened.
+        beside: its figures beside the overload.
+        overload: the figures of the overload in each round.
+        num_opened: how often breakers opened.
     """
 
     size: str = ""
@@ -84,7 +83,7 @@ class Measured:
 async def _cluster(
     cores: Cores, num_shards: int | None, num_workers: int | None
 ) -> AsyncIterator[tuple[Up, dict[str, str]]]:
-    """A loaded cluster with its defaults, on its cores, and its keys by name."""
+    """A loaded cluster with default settings on its cores, and its keys by name."""
     with tempfile.TemporaryDirectory(prefix="hedgerow-keys-") as folder:
         secrets = {name: new_secret(name) for name in ("noisy", "modest", "loader")}
         keys = tuple(
@@ -148,7 +147,7 @@ def _note(side: Side, load: Load, rate: float) -> None:
     limit_s = (DEADLINE_MS + GRACE_MS) / 1000
     num_good = sum(latency <= limit_s for latency in load.latencies_s)
     num_asked = len(load.latencies_s) + load.num_failed
-    # Of what was asked: two rounds of Poisson arrivals are not of the same number.
+    # As a share of what was asked: two rounds of Poisson arrivals differ in number.
     side.goodput.append(num_good / num_asked * rate)
     side.p50_ms.append(quantile(load.latencies_s, 0.5) * 1000)
     side.p99_ms.append(quantile(load.latencies_s, 0.99) * 1000)
@@ -203,7 +202,7 @@ def _asked(arguments: argparse.Namespace) -> str:
 
 
 def _about(overload: list[dict[str, Any]]) -> str:
-    """What became of the other key's searches, in medians of the rounds."""
+    """What happened to the other key's searches, as medians of the rounds."""
 
     def of(name: str) -> float:
         return median(one[name] for one in overload)

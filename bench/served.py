@@ -1,12 +1,13 @@
-"""`python -m bench.served`: what fields, and ties, add to the cost of a search.
+"""`python -m bench.served`: what fields and ties add to the cost of a search.
 
-A cluster as `gateway up` makes it without options is asked over HTTP, each question in turns with
-the one that it is compared with, and the CPU time of all its processes is counted: it hardly
-depends on what else the machine does. The deadline is long, so that no answer is partial.
+A cluster started by `gateway up` without options is asked over HTTP, each question in turns with
+the question that it is compared with. What is counted is the CPU time of all processes of the
+cluster, which hardly depends on what else the machine does. The deadline is long, so that no answer
+is partial.
 
-The documents of the questions about fields are short real texts (`bench.search.used`), and their
-queries are two words each; those of the questions about ties are made up (`bench.ties`), and
-`bench.ties` shows what a scorer alone spends on them.
+Questions about fields use short real texts (`bench.search.used`) and queries of two words;
+questions about ties use made-up texts (`bench.ties`), for which `bench.ties` shows what a scorer
+alone spends.
 """
 
 import argparse
@@ -41,13 +42,13 @@ _WARM_UP = 100
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is asked for: the queries in turn, with the same settings.
+    """Queries that are asked in turn, with the same settings.
 
     Attributes:
-        collection: which.
+        collection: the collection that is searched.
         queries: their texts.
-        k: how many hits are wanted.
-        fields: whether the documents are wanted as well.
+        k: how many hits are requested.
+        fields: whether the documents' fields are requested.
     """
 
     collection: str
@@ -56,7 +57,7 @@ class Question:
     fields: bool
 
     def bodies(self) -> Iterator[bytes]:
-        """The bodies of searches, for ever."""
+        """Yield the bodies of searches, endlessly."""
         for query in itertools.cycle(self.queries):
             asked: dict[str, Any] = {"query": query, "k": self.k, "deadline_ms": _DEADLINE_MS}
             if not self.fields:
@@ -69,10 +70,10 @@ class Comparison:
     """Two questions, and what each costs.
 
     Attributes:
-        name: of what is compared.
-        one: the question that should not cost much more.
-        other: than this one.
-        costs: of both, CPU in µs by part, of each turn.
+        name: of the comparison.
+        one: the question that should not cost much more than `other`.
+        other: the question that it is compared with.
+        costs: CPU time of both in each turn, in µs by part.
     """
 
     name: str
@@ -83,7 +84,7 @@ class Comparison:
     )
 
     def to_row(self) -> list[str]:
-        """As a row of the table: the medians, and the median of the turns' ratios."""
+        """A row of the table: the medians, and the median of the ratios of the turns."""
         cells = [self.name]
         for part in _PARTS:
             before, after = (median(turn[part] for turn in side) for side in reversed(self.costs))
@@ -96,7 +97,7 @@ class Comparison:
 
 
 def comparisons(two_word_queries: Sequence[str]) -> list[Comparison]:
-    """All that is measured; without queries, those about ties alone."""
+    """All comparisons; without queries, only those about ties."""
     found = []
     for k in (10, 100) if two_word_queries else ():
         one, other = (Question(_SUMMARIES, two_word_queries, k, wanted) for wanted in (True, False))
@@ -112,7 +113,7 @@ def comparisons(two_word_queries: Sequence[str]) -> list[Comparison]:
 
 
 async def measure(http: HttpGateway, up: Up, found: Sequence[Comparison], num_turns: int) -> None:
-    """Ask all of `found`, in turns, and note what each costs."""
+    """Ask the questions of all comparisons in turns, and note what each costs."""
     parts = {name: pids for name, pids in up.parts().items() if name in _PARTS}
     for turn in range(num_turns + 1):
         for one in found:
@@ -143,7 +144,7 @@ async def measure_all(arguments: argparse.Namespace, folder: Path) -> tuple[list
     """Start a cluster on `folder`, load it, and measure.
 
     Returns:
-        The comparisons, and what was searched, in words.
+        The comparisons, and a description of what was searched.
     """
     async with run_up(folder) as up, AsyncClient(up.url) as client:
         num = arguments.documents

@@ -1,10 +1,10 @@
-"""`python -m bench.ties`: what a search costs whose matches tie, and what grows with the index.
+"""`python -m bench.ties`: what a search whose matches tie costs, and what grows with the index.
 
-One process calls `shard_worker.scoring.scorer` as the cluster's scorers do, with nothing around it,
-and its CPU time is measured: it hardly depends on what else the machine does. Each query whose
-matches tie is measured in turns with one that matches the same documents and has no ties among the
-best. Every other query is measured in turns with tantivy's own search of the same query, for as
-many hits and with the number of matches, which reads no id.
+One process calls `shard_worker.scoring.scorer` as the cluster's scorers do, without anything around
+it, and its CPU time is measured, which hardly depends on what else the machine does. Each query
+whose matches tie is measured in turns with a query that matches the same documents and has no ties
+among the best. Every other query is measured in turns with tantivy's own search for the same query
+and number of hits, which counts the matches but reads no ids.
 """
 
 import argparse
@@ -35,18 +35,18 @@ from hedgerow.shard_worker.storage.text_index import TextIndex, TextIndexWriter
 _UID = "titles"
 _SHARD = 0
 _MEMORY_BYTES = 128_000_000
-# A word, and one document in how many has it.
+# A word → one in this number of documents contains it.
 SHARES = {"every": 1, "tenth": 10, "hundredth": 100}
 FIELDS = {
     "title": "text",  # three words, so that all matches of one of them tie
-    # The same words in texts of their own, of which at most a few tie, but for the worst.
+    # The same words in separate texts, of which at most a few tie, except for the worst.
     **{f"graded_{word}": "text" for word in SHARES},
     "tag": "keyword",
     "number": "integer",
 }
 _COLLECTION = define("titles", {"fields": FIELDS, "language": "none"}, uid=_UID)
 _NUM_GRADED = 2000
-_GRADED_WORDS = 40  # tantivy counts the words of longer texts by steps, so that more would tie
+_GRADED_WORDS = 40  # tantivy rounds the lengths of longer texts, so that more would tie
 _GRADES = 20  # of length, and of frequency
 _NUM_COMMITS = 12
 _NUM_TURNS = 7
@@ -54,7 +54,7 @@ _TURN_S = 0.04
 
 
 class Question(NamedTuple):
-    """What is asked for."""
+    """A search."""
 
     query: str
     filter: str = ""
@@ -63,7 +63,7 @@ class Question(NamedTuple):
 
 @dataclass(frozen=True)
 class Comparison:
-    """A question, and what it is measured against: another one, or tantivy's own search of it."""
+    """A question, and the one it is measured against, or None for tantivy's own search of it."""
 
     name: str
     question: Question
@@ -71,7 +71,7 @@ class Comparison:
 
 
 def comparisons() -> list[Comparison]:
-    """All that is measured."""
+    """All comparisons."""
     ties = [
         Comparison(
             f"one word of one title in {share}, k {k}",
@@ -99,7 +99,7 @@ def comparisons() -> list[Comparison]:
 
 
 def titles(num_documents: int) -> Iterator[tuple[str, bytes]]:
-    """Documents whose titles tie, and the same words in texts that do not: ids and JSON."""
+    """Yield ids and JSON of documents: titles that tie, and the same words in texts that do not."""
     draw = random.Random(1)
     numbers = list(range(num_documents))
     draw.shuffle(numbers)
@@ -119,7 +119,7 @@ def titles(num_documents: int) -> Iterator[tuple[str, bytes]]:
 
 
 def _graded(word: str, rank: int) -> str:
-    """A text in which a word is the rarer and the text the longer, the higher the rank."""
+    """A text; with a higher rank the word is rarer and the text longer."""
     length, times = _GRADED_WORDS, 1
     if rank < _NUM_GRADED:
         length -= rank % _GRADES
@@ -134,7 +134,7 @@ def build(folder: Path, num_documents: int, num_commits: int) -> float:
     writer = TextIndexWriter.open(path, _COLLECTION, _MEMORY_BYTES)
     documents = list(titles(num_documents))
     size = -(-num_documents // num_commits)
-    # As a shard's indexer does: once a thousand documents are there, or all, it chooses boundaries.
+    # A shard's indexer also chooses boundaries once there are a thousand documents, or all.
     ids = sorted(one for one, _ in documents[: max(size, FEWEST_DOCUMENTS)])
     writer.clear([ids[rank] for rank in boundary_ranks(len(ids))])
     for start in range(0, num_documents, size):

@@ -26,7 +26,7 @@ class Measured(NamedTuple):
     """One measurement.
 
     Attributes:
-        cpu_us: of the asking process for each answer, in µs.
+        cpu_us: CPU time of the asking process per answer, in µs.
         per_s: answers a second.
     """
 
@@ -55,7 +55,7 @@ def main() -> int:
 
 @contextmanager
 def _server(url: str | None) -> Iterator[str]:
-    """Where to ask: at `url`, or at a server of recorded answers that the block has."""
+    """Where to ask: at `url`, or at a server of recorded answers that runs for the block."""
     if url is not None:
         yield url
         return
@@ -80,7 +80,7 @@ def _measure(python: Path, name: str, url: str, in_flight: int, seconds: float) 
         text=True,
         timeout=_TIMEOUT_S,
     )
-    # What has measured may still end badly: some libraries do not bear that the interpreter ends.
+    # A process that has measured may still fail at its exit: some libraries do.
     if not done.stdout:
         raise SystemExit(f"bench: {name} has not measured:\n{done.stderr}")
     figures = json.loads(done.stdout)

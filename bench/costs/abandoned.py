@@ -16,13 +16,13 @@ from hedgerow.gateway.gateway import Gateway
 _SHARE_LEAVING = 0.3
 _LEAVES_AFTER_S = 0.001
 _LENGTH = 20
-_SETTLE_S = 1.5  # the workers' heartbeats tell of the last
+_SETTLE_S = 1.5  # for the workers' next heartbeats
 _TARGET = 0.05
 _IN_VAIN = ("stopped", "killed", "late", "unused", "unstoppable")
 
 
 async def measure(options: Options) -> Section:
-    """Load the cluster at half of what it bears, with callers who leave."""
+    """Load the cluster at half of its capacity, with callers who leave."""
     with run_cluster() as cluster:
         async with connect(cluster) as gateway:
             calm_collector()
@@ -70,7 +70,7 @@ def _share(times_us: Mapping[str, int], *ends: str) -> float:
 
 
 async def _ledger(gateway: Gateway) -> dict[str, dict[str, int]]:
-    """The workers' ledgers, added up."""
+    """The sum of the workers' work accounts."""
     total: dict[str, dict[str, int]] = {}
     workers: list[dict[str, Any]] = (await gateway.status())["workers"]
     for worker in workers:
@@ -82,7 +82,7 @@ async def _ledger(gateway: Gateway) -> dict[str, dict[str, int]]:
 
 
 class _Caller:
-    """Asks, and now and then leaves."""
+    """Asks, and sometimes leaves before the answer."""
 
     def __init__(self, gateway: Gateway) -> None:
         self.num_asked = 0

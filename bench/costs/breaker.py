@@ -1,4 +1,4 @@
-"""What a breaker costs: a refusal by itself, and an open breaker's shard in a query."""
+"""What a breaker costs: one refusal, and a query with a shard behind an open breaker."""
 
 import os
 import timeit

@@ -24,18 +24,18 @@ from hedgerow.gateway.gateway import Gateway
 
 _LIMIT_S: Final = 0.05
 _TARGET = 0.999  # of the running parts
-_LENGTH: Final = 40  # a 99.9th percentile needs thousands of works
+_LENGTH: Final = 40  # a 99.9th percentile needs thousands of tasks
 _LEAVES_AFTER_S: Final = (0.005, 0.03)
 _PAUSE_S: Final = 0.02
 _MODES: Final = {"one query at a time": 1, "every scorer busy": 8}
 
 
 class Heard(NamedTuple):
-    """What became of works that ran when their caller left.
+    """How tasks ended that were running when their caller left.
 
     Attributes:
-        delays_s: from the cancellation of the caller's task to the work that sees it.
-        num_deaf: works that ran to their end, and saw nothing.
+        delays_s: from the cancellation of the caller's task until the work saw it.
+        num_deaf: tasks that ran to their end without seeing it.
     """
 
     delays_s: list[float]
@@ -43,13 +43,13 @@ class Heard(NamedTuple):
 
     @property
     def share_in_time(self) -> float:
-        """The share of them that saw it within the limit."""
+        """The share of the tasks that saw it within the limit."""
         in_time = sum(delay_s <= _LIMIT_S for delay_s in self.delays_s)
         return in_time / max(1, len(self.delays_s) + self.num_deaf)
 
 
 async def measure(options: Options) -> Section:
-    """Cancel queries whose second phase watches its budget, on a machine idle and loaded."""
+    """Cancel queries whose second phase watches its budget, on an idle and on a loaded machine."""
     section = Section(
         title="How soon running work learns that its caller has left",
         load=(
@@ -107,7 +107,7 @@ async def _leave(
     num_callers: int,
     options: Options,
 ) -> Heard:
-    """Have so many callers ask and leave for a while; what was noted of their parts."""
+    """Have callers ask and leave for a while; returns what their tasks noted."""
     left_at: dict[int, float] = {}
     until = time.monotonic() + options.seconds * _LENGTH
     rng = random.Random(7)
@@ -123,12 +123,12 @@ async def _leave(
             await asyncio.sleep(_PAUSE_S)
 
     await asyncio.gather(*(keep_leaving() for _ in range(num_callers)))
-    await asyncio.sleep(DEADLINE_MS / 1000)  # what has not heard of it has ended by then
+    await asyncio.sleep(DEADLINE_MS / 1000)  # every task has ended by then
     return read_notes(cluster.notes, left_at)
 
 
 def read_notes(notes: Path, left_at: dict[int, float]) -> Heard:
-    """Compare what the second phases have noted with when their callers left.
+    """Compare the notes of the second phases with the times when their callers left.
 
     Args:
         notes: the file that `second_phases.watching` writes.
@@ -137,7 +137,7 @@ def read_notes(notes: Path, left_at: dict[int, float]) -> Heard:
     delays_s, num_deaf = [], 0
     for number, began_at, ended_at, is_told in NOTE.iter_unpack(notes.read_bytes()):
         if number not in left_at or not began_at <= left_at[number]:
-            continue  # of another measurement, or not running yet
+            continue  # from another measurement, or not running yet
         if is_told:
             delays_s.append(ended_at - left_at[number])
         else:

@@ -37,12 +37,12 @@ class Round:
 
     @property
     def is_steady(self) -> bool:
-        """Whether the machine was as fast while it lasted as when its rate was chosen."""
+        """Whether the machine was as fast during the load as when its rate was chosen."""
         return self.share_of_capacity <= _MOST_OF_CAPACITY
 
 
 async def measure(options: Options) -> Section:
-    """Stop a shard's worker, and see when the answers leave."""
+    """Stop a shard's worker, and measure when the answers leave."""
     section = Section(
         title="Answers by the deadline, with a shard that hangs",
         load=(
@@ -95,7 +95,7 @@ async def _throughput(gateway: Gateway, profile: str, seconds: float) -> float:
 
 
 def add(section: Section, profile: str, rounds: Sequence[Round]) -> None:
-    """Add what a lane's rounds have shown, of the steady ones and of the others."""
+    """Add rows for a lane: one for its steady rounds and one for the others."""
     steady = [one for one in rounds if one.is_steady]
     slowed = [one for one in rounds if not one.is_steady]
     lane = "loop lane" if profile == LOOP_LANE else "process lane"

@@ -1,4 +1,4 @@
-"""What the server's append-only file costs: request queues are written to it too."""
+"""What the server's append-only file costs, to which request queues are also written."""
 
 import contextlib
 import os

@@ -1,4 +1,4 @@
-"""The page that docs/benchmarks.md is."""
+"""The page docs/benchmarks.md."""
 
 import datetime as dt
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""The two process pools that a worker can score in: what a task costs, and what a bad one does."""
+"""The two process pools that a worker can use: what a task costs, and what a bad task does."""
 
 import asyncio
 import math
@@ -81,7 +81,7 @@ def _make_pool(name: str) -> ScorerPool:
 async def _cost(
     pool: ScorerPool, task_us: float, in_flight: int, seconds: float
 ) -> dict[str, float]:
-    """Tasks a second, and the CPU that each takes beyond its own, in µs."""
+    """Tasks a second, and the CPU time that each takes beyond its own work, in µs."""
     await _keep(pool, task_us, in_flight, _WARM_S)
     meter = CpuMeter({"worker": [os.getpid()], "processes": pool.load()["pids"]})
     started = time.monotonic()
@@ -119,7 +119,7 @@ async def _keep(pool: ScorerPool, task_us: float, in_flight: int, seconds: float
 
 
 async def _harm(pool: ScorerPool) -> dict[str, float]:
-    """What one bad task does to others, and how long the pool is not whole."""
+    """What one bad task does to others, and how long the pool is incomplete."""
     await _keep(pool, 0, 32, _WARM_S)  # so that several go into one batch
     long = asyncio.ensure_future(pool.run(_work("sleep", 0.2)))
     behind = [asyncio.ensure_future(pool.run(_work("noop"))) for _ in range(8)]
@@ -157,7 +157,7 @@ def _work(what: str, amount: float = 0.0, timeout_s: float = math.inf) -> Task:
 
 
 async def _whole(pool: ScorerPool, before: set[int]) -> None:
-    """Wait until the pool has another process than before, and all that it should have."""
+    """Wait until the pool has a new process, and as many as it should have."""
     while True:
         load: dict[str, Any] = pool.load()
         if load["alive"] == load["capacity"] and set(load["pids"]) - before - {0}:

@@ -25,7 +25,7 @@ _TARGETS = {_LOOP: (0.50, 2.0), _PROCESS: (0.25, 4.0)}
 
 
 async def measure(options: Options) -> list[Section]:
-    """Run everything in turns, and make three sections of it."""
+    """Measure everything in turns; returns three sections."""
     async with _subjects() as subjects:
         calm_collector()  # as the processes of Hedgerow do
         for _ in range(options.num_rounds):
@@ -44,7 +44,7 @@ async def measure(options: Options) -> list[Section]:
 
 @contextlib.asynccontextmanager
 async def _subjects() -> AsyncIterator[list[Subject]]:
-    """Start everything that is compared; while one is measured, the others only wait."""
+    """Start everything that is compared; while one subject is measured, the others only wait."""
     me = os.getpid()
     async with contextlib.AsyncExitStack() as started:
         subjects = []
@@ -170,7 +170,7 @@ def _cpu(subjects: list[Subject]) -> Section:
 
 
 def _ratio(loads: list[Load], of: list[Load], figure: Callable[[Load], float]) -> float:
-    """Median of the rounds' ratios: a machine that is slow for some seconds is so for both."""
+    """The median of the rounds' ratios: a machine that is slow for some seconds slows both."""
     return median(figure(one) / figure(other) for one, other in zip(loads, of, strict=True))
 
 

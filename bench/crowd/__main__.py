@@ -1,12 +1,13 @@
-"""`python -m bench.crowd`: 1, 2, 4 and 16 times the callers that `gateway up` can answer.
+"""`python -m bench.crowd`: 1, 2, 4 and 16 times the callers that `gateway up` can serve.
 
-A cluster as `gateway up` makes it, with its defaults, over short texts with a name each; queries of
-two words, the ten best with their fields, a deadline of 300 ms. Callers ask one query after
-another. After a refusal *patient* ones wait as `Retry-After` says, and *hasty* ones ask at once.
-They come from eight addresses. Goodput: whole answers a second within 305 ms.
+A cluster started by `gateway up` with its defaults holds short texts, each with a name; queries
+have two words and ask for the ten best hits with their fields, with a deadline of 300 ms. Callers
+ask one query after another. After a refusal, *patient* callers wait as `Retry-After` says, and
+*hasty* ones ask at once. They come from eight addresses. Goodput: whole answers a second within
+305 ms.
 
-Clients are other machines as a rule. Here they have a core of their own, and the cluster has the
-others; `--cores shared` has all of them on the same cores.
+Clients usually run on other machines. Here they have a core of their own, and the cluster has the
+others; with `--cores shared` all of them run on the same cores.
 """
 
 import argparse
@@ -71,7 +72,7 @@ async def _round(
         ]
         for process in processes:
             assert process.stdout is not None
-            await process.stdout.readline()  # it counts from now on
+            await process.stdout.readline()  # it starts counting now
         meter, started = CpuMeter(cluster.parts), time.perf_counter()
         crowd, probe = [await _told_by(process) for process in processes]
         used_s, took_s = meter.used_s(), time.perf_counter() - started
@@ -114,7 +115,7 @@ def _print(
 ) -> None:
     show(
         f"cores {arguments.cores}\n{size}; {limit:,} documents; {arguments.callers} callers are "
-        f"what it bears; {arguments.rounds} rounds of {arguments.seconds:g} s",
+        f"what it can serve; {arguments.rounds} rounds of {arguments.seconds:g} s",
         COLUMNS,
         rows_of(measured),
     )
@@ -126,7 +127,7 @@ def main() -> int:
     parser = make_parser("bench.crowd", __doc__, 3, 5.0)
     add = parser.add_argument
     add("--documents", type=int, default=100_000, help="most documents (100000)")
-    add("--callers", type=int, default=32, help="what the cluster bears (32)")
+    add("--callers", type=int, default=32, help="how many the cluster can serve (32)")
     add("--times", type=int, nargs="+", default=_TIMES, help="loads, in times of that (1 2 4 16)")
     add("--kinds", nargs="+", choices=(_PATIENT, _HASTY), default=(_PATIENT, _HASTY), help="(both)")
     add_cores(parser)

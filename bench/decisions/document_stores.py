@@ -1,9 +1,9 @@
 """`python -m bench.decisions.document_stores`: documents in SQLite beside tantivy's own store.
 
-Ten documents of 300 bytes of JSON at a time, at random out of 100,000, as a scorer reads those of
-its best hits (`read_leading`), and as stored fields of a text index. tantivy compresses its store
-in blocks of 16 KB, of which it keeps a hundred. The last column is what one more document costs
-that replaces another: one transaction in SQLite, and one commit of an index.
+Ten documents of 300 bytes of JSON are read at a time, at random from 100,000: from SQLite, as a
+scorer reads those of its best hits (`read_leading`), and from stored fields of a text index.
+tantivy compresses its store in blocks of 16 KB, of which it caches a hundred. The last column is
+the cost of replacing one document: one transaction in SQLite, and one commit of an index.
 """
 
 import json
@@ -70,7 +70,7 @@ def _tantivy(folder: Path, documents: dict[str, bytes]) -> tuple[_Read, _Write]:
     known = list(addresses)
 
     def read(ids: list[str]) -> object:
-        # As many documents as asked for, of those whose address is known: a search has it anyway.
+        # As many documents as requested, from those with known addresses, which a search returns.
         chosen = [addresses[known[hash(one) % len(known)]] for one in ids]
         return [bytes(searcher.doc(address)["body"][0]) for address in chosen]
 

@@ -1,10 +1,10 @@
 """`python -m bench.decisions.process_pools`: the process lane beside ProcessPoolExecutor.
 
-A handler that returns its 200 bytes at once runs in as many processes as there are cores, called by
-an event loop: alone, and with 256 calls under way. A frame is what crosses the process boundary
-together. The pools are one `ProcessPoolExecutor(max_workers=1)` a process, so that the loss of a
-process breaks no more than its own pool, with two frames under way in each; the last row is one
-pool of all processes, as people use it.
+A handler that immediately returns its 200 bytes runs in as many processes as there are cores. An
+event loop makes one call at a time, and then keeps 256 in flight. A frame is a group of calls that
+cross the process boundary together. The pools are one `ProcessPoolExecutor(max_workers=1)` for each
+process, so that losing a process breaks only its own pool, with two frames in flight in each; the
+last row is one pool with all processes, as it is usually used.
 """
 
 import asyncio
@@ -56,7 +56,7 @@ class _Pools:
     """Pools of one process each, to which calls go in frames."""
 
     def __init__(self, pools: list[ProcessPoolExecutor], max_batch: int) -> None:
-        self._free = deque([*pools, *pools])  # two frames under way in each
+        self._free = deque([*pools, *pools])  # two frames in flight in each
         self._max_batch = max_batch
         self._waiting: deque[tuple[bytes, asyncio.Future[bytes]]] = deque()
         self._loop = asyncio.get_running_loop()
@@ -112,7 +112,7 @@ async def _one_pool(_max_batch: int, num_processes: int) -> AsyncIterator[_Call]
 
 
 async def _measure(num_rounds: int, seconds: float) -> list[tuple[int, Subject]]:
-    """Each way with the most calls that a frame of it has."""
+    """Each way, with the largest number of calls in one of its frames."""
     num_processes = len(os.sched_getaffinity(0))
     ways: list[tuple[int, Subject]] = []
     async with contextlib.AsyncExitStack() as stack:
@@ -140,7 +140,7 @@ def main() -> int:
     arguments = make_parser("bench.decisions.process_pools", __doc__, 9, 0.5).parse_args()
     ways = asyncio.run(_measure(arguments.rounds, arguments.seconds))
     show(
-        f"medians of {arguments.rounds} rounds in turns; {_IN_FLIGHT} calls under way",
+        f"medians of {arguments.rounds} rounds in turns; {_IN_FLIGHT} calls in flight",
         ("", "calls a frame", "alone, µs", "calls/s", "CPU µs a call: caller + processes"),
         [
             (

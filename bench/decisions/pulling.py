@@ -1,13 +1,13 @@
 """`python -m bench.decisions.pulling`: replicas that pull, beside a gateway that chooses one.
 
-A simulation, so that nothing but the rule differs: a shard with several replicas of one scorer
-each, Poisson arrivals at a share of what they can serve, service times that are exponential with a
-mean of 4 ms. The rules: replicas pull from one queue; the gateway pushes to a queue of each
-replica, which it chooses by lot, in turn, or by the fewest of its own requests that are not
-answered ("least requests"). With several gateways, none knows of the requests of the others.
+This is a simulation, so that only the rule differs: a shard has several replicas with one scorer
+each, arrivals are Poisson at a share of what the replicas can serve, and service times are
+exponential with a mean of 4 ms. The rules are: replicas pull from one queue; or the gateway pushes
+to the queue of a replica that it chooses by lot, in turn, or by the fewest of its own outstanding
+requests ("least requests"). With several gateways, none knows of the requests of the others.
 
-The second table has one replica that stops for a second (a long collection of garbage, a suspended
-virtual machine), and counts the requests that wait for it.
+In the second table one replica stops for a second (a long garbage collection, a suspended virtual
+machine), and the requests that wait for it are counted.
 """
 
 import argparse

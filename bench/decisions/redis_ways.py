@@ -1,4 +1,4 @@
-"""`python -m bench.decisions.redis_ways`: ways of a scatter-gather over Redis.
+"""`python -m bench.decisions.redis_ways`: ways to scatter and gather over Redis.
 
 A request to each of eight shards, a reply from each, and nothing else: no deadline, no breaker, no
 merge. Two worker processes serve four shards each and echo ten ids and scores, as
@@ -44,12 +44,12 @@ class Way:
     """A way to ask all shards.
 
     Attributes:
-        title: as the table has it.
-        client: the gateway's: `link` (common/redis/connection.py) or `redis-py`.
+        title: shown in the table.
+        client: of the gateway, `link` (common/redis/connection.py) or `redis-py`.
         is_coalesced: whether the requests of all queries of a turn of the loop leave together.
-        requests: where they wait: `list` or `stream`.
-        replies: how they come: `channel` or `list`.
-        max_batch: most requests that a worker takes in one pull.
+        requests: where they wait, in a `list` or a `stream`.
+        replies: how they come, by a `channel` or a `list`.
+        max_batch: the most requests that a worker takes in one pull.
     """
 
     title: str
@@ -138,7 +138,7 @@ async def _pull_replies(link: RedisConnection, asker: Floor) -> None:
 
 @contextlib.asynccontextmanager
 async def _redis_py_asker(way: Way, server: Server) -> AsyncIterator[Floor]:
-    """By redis-py in the way that its documentation shows, over RESP2."""
+    """Use redis-py as its documentation shows, over RESP2."""
     async with contextlib.AsyncExitStack() as stack:
         pool = redis.asyncio.ConnectionPool(
             connection_class=redis.asyncio.UnixDomainSocketConnection, path=server.socket
@@ -178,7 +178,7 @@ def _ignore(_reply: Any) -> None:
 
 
 def _work(path: str, shards: list[int], way: Way) -> None:
-    """Echo until killed, in a process of its own."""
+    """Echo until killed, in a separate process."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     queues = [queue_of(shard) for shard in shards]
     reader = hiredis.Reader()
@@ -212,7 +212,7 @@ def _replies(way: Way, queues: list[bytes], pulled: list[Any]) -> bytes:
         for key, entries in pulled:
             ids = [entry[0] for entry in entries]
             requests += [entry[1][1] for entry in entries]
-            # A stream keeps what was read; without XDEL it would grow for ever.
+            # A stream keeps entries that were read; without XDEL it would grow for ever.
             commands += [pack(b"XACK", key, _GROUP, *ids), pack(b"XDEL", key, *ids)]
     answers = [(msgpack.unpackb(request)[0], IDS, SCORES) for request in requests]
     reply = msgpack.packb(answers)

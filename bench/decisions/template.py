@@ -1,7 +1,7 @@
 """`python -m bench.decisions.template`: `gateway up` with its template process and without.
 
-For each start: the time from the command until the cluster is ready, the CPU that all its processes
-have used until then, and 4 s later their memory (PSS: a page that several share counts once).
+For each start: the time from the command until the cluster is ready, the CPU time that all its
+processes have used by then, and their memory 4 s later (PSS: shared pages count once).
 """
 
 import argparse

@@ -1,7 +1,7 @@
 """`python -m bench.decisions.thread_pools`: the batched threads beside ThreadPoolExecutor.
 
 A call reads ten documents of 300 bytes from SQLite, as a fetch does. An event loop makes one call
-at a time, and then keeps 32 under way, in four threads.
+at a time, and then keeps 32 in flight, in four threads.
 """
 
 import asyncio
@@ -88,7 +88,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="hedgerow-threads-") as folder:
         ways = asyncio.run(_measure(arguments.rounds, arguments.seconds, Path(folder)))
     show(
-        f"medians of {arguments.rounds} rounds in turns; {IN_FLIGHT} calls under way",
+        f"medians of {arguments.rounds} rounds in turns; {IN_FLIGHT} calls in flight",
         ("", "alone, µs", "calls/s", "CPU µs a call"),
         [
             (

@@ -1,13 +1,13 @@
 """`python -m bench.decisions.without`: what an optimisation of the gateway saves.
 
-A cluster as `gateway up` makes it, with its defaults, serves two gateways more: one as it is, and
-one in which the named optimisation is switched off. Both are asked over HTTP in turns, with one
-search in flight and with 32, for the ten best of two words with their fields. CPU is that of the
-gateway that is asked, Redis, the worker and its scorers, so that it hardly depends on what else
-the machine does.
+A cluster as `gateway up` makes it, with its defaults, serves two more gateways: an unchanged one,
+and one in which the named optimisation is switched off. Both are asked over HTTP in turns, with one
+search in flight and with 32, for the ten best hits of two words, with their fields. CPU time is
+that of the gateway that is asked, Redis, the worker and its scorers, and hardly depends on what
+else the machine does.
 
-The first argument names the optimisation, a function in this file. `nothing` compares two gateways
-that are the same, which shows what difference chance makes.
+The first argument names the optimisation, a function in this file. `nothing` compares two identical
+gateways, which shows how much chance contributes.
 """
 
 import argparse
@@ -53,12 +53,12 @@ def nothing() -> None:
 
 
 def coalesced_wakeups() -> None:
-    """Handle what arrives at once, however many queries are in flight."""
+    """Handle replies as soon as they arrive, however many queries are in flight."""
     CoalescingSelector.select = selectors.DefaultSelector.select  # type: ignore[method-assign]
 
 
 def joined_answers() -> None:
-    """Write the head of an answer and its body one after the other (`gateway.http`)."""
+    """Write the head of an answer and its body separately (`gateway.http`)."""
     SearchExchange._send = _send_in_two  # type: ignore[method-assign]
 
 
@@ -81,7 +81,7 @@ class NotWholeError(Exception):
 
 
 async def _measure(arguments: argparse.Namespace, folder: Path) -> tuple[str, list[list[str]]]:
-    """What was searched, in words, and the rows of the table."""
+    """A description of what was searched, and the rows of the table."""
     documents = read_documents(arguments.cache)
     limit = min(arguments.documents, documents.total)
     cluster = LocalCluster(
@@ -103,7 +103,7 @@ async def _measure(arguments: argparse.Namespace, folder: Path) -> tuple[str, li
                 ask = partial(_ask, http, bodies)
                 parts = _parts(cluster, http.pid)
                 sides.append({count: Subject(name, ask, parts, count) for count in _IN_FLIGHT})
-            await asyncio.sleep(1.0)  # until they have read what workers say of themselves
+            await asyncio.sleep(1.0)  # for them to read the workers' heartbeats
             for number in range(arguments.turns):
                 for in_flight in _IN_FLIGHT:
                     for side in sides if number % 2 else reversed(sides):
@@ -141,7 +141,7 @@ def _row(with_it: Subject, without: Subject) -> list[str]:
 
 
 def _compared(sides: Sequence[Sequence[float]], form: str) -> str:
-    """Medians with and without; and the median and the range of the turns' ratios."""
+    """Medians with and without, and the median and interquartile range of the turns' ratios."""
     ratios = sorted(without / with_it for with_it, without in zip(*sides, strict=True))
     middle = median(ratios) - 1
     quarter = len(ratios) // 4

@@ -1,8 +1,8 @@
-"""The floor: a bare scatter-gather over raw hiredis links, in the shape that Hedgerow has.
+"""The floor: a bare scatter-gather over raw hiredis connections, in the same shape as Hedgerow's.
 
-One list a shard for requests, one variadic RPUSH a list and turn of the loop, all of a turn in one
-write; replies by Pub/Sub on one channel. No deadline, no outcomes, no breaker, no merge, no
-reconnecting: what is left is what the sockets, the server, the parser and MessagePack cost.
+Requests wait in one list a shard; all requests of a turn of the loop leave in one write, with one
+variadic RPUSH for each list; replies come by Pub/Sub on one channel. There is no deadline, outcome,
+breaker, merge or reconnecting: what remains is the cost of sockets, server, parser and MessagePack.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ _QUERY = "a query as long as most are"
 
 
 class _Wire(asyncio.Protocol):
-    """A connection; each reply that arrives on it is handed to a function."""
+    """A connection; each reply that arrives is passed to a function."""
 
     def __init__(self) -> None:
         self.on_reply: Callable[[Any], None] = lambda _reply: None
@@ -47,7 +47,7 @@ class Floor:
     """Asks every shard, and gathers the replies.
 
     Attributes:
-        worker_pids: the echoing workers' processes, whose CPU is counted.
+        worker_pids: the processes of the echoing workers, whose CPU time is counted.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class Floor:
         self._waiting: list[bytes] = []
 
     async def ask(self) -> None:
-        """One query: a request to each shard, a reply from each."""
+        """Ask one query: a request to each shard, a reply from each."""
         query_id = self._next_id = self._next_id + 1
         done = self._loop.create_future()
         self._asked[query_id] = ([], done)
@@ -120,12 +120,12 @@ async def run_floor(
     shards_a_worker: int = SHARDS_A_WORKER,
     query: str = _QUERY,
 ) -> AsyncIterator[Floor]:
-    """Start the workers and connect the asking side; stop all at the end of the block.
+    """Start the workers and connect to them; everything is stopped at the end of the block.
 
     Args:
-        server: where the lists are.
-        is_batched: one PUBLISH for all replies of a pull, or one for each request.
-        shards_a_worker: how many shards a process serves; 1 makes eight processes.
+        server: which holds the lists.
+        is_batched: whether all replies of a pull share one PUBLISH, or each has its own.
+        shards_a_worker: how many shards each process serves; 1 makes eight processes.
         query: the text that is sent with each request.
     """
     loop, command = asyncio.get_running_loop(), ("-m", "bench.harness.floor_worker", server.socket)

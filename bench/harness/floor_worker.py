@@ -1,4 +1,4 @@
-"""The floor's worker: pops from its lists and echoes a small reply; blocking, nothing else.
+"""The floor's worker: it pops from its lists and echoes small replies, blocking all the while.
 
     python -m bench.harness.floor_worker SOCKET SHARDS BATCHED
 
@@ -32,17 +32,17 @@ def serve(path: str, shards: list[int], *, is_batched: bool) -> None:
 
     Args:
         path: the server's Unix socket.
-        shards: whose lists to pop from.
-        is_batched: one PUBLISH for all replies of a pull, or one for each request.
+        shards: whose lists it pops from.
+        is_batched: whether all replies of a pull share one PUBLISH, or each has its own.
     """
     reader = hiredis.Reader()
     queues = [queue_of(shard) for shard in shards]
-    # The server may end amid a write, and with it what there is to do.
+    # The server may end during a write, and the worker ends with it.
     with socket.socket(socket.AF_UNIX) as server, contextlib.suppress(ConnectionError):
         server.connect(path)
         replies = b""
         while True:
-            # BLMPOP serves the first list that has something: the one just served goes last.
+            # BLMPOP serves the first list that is not empty: the one just served goes to the end.
             pop = pack(b"BLMPOP", 0, len(queues), *queues, b"LEFT", b"COUNT", MAX_BATCH)
             server.sendall(replies + pop)
             key, requests = next_list(server, reader)
@@ -63,7 +63,7 @@ def next_list(server: socket.socket, reader: hiredis.Reader) -> list[Any]:
                 return reply
         received = server.recv(65536)
         if not received:
-            raise SystemExit  # the server has ended, and with it what there was to do
+            raise SystemExit  # the server has ended
         reader.feed(received)
 
 

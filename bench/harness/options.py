@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How long and how often the parts measure.
+    """How long and how often each part measures.
 
     Attributes:
         num_rounds: rounds of what is compared, at least 5 for figures that count.
@@ -55,16 +55,16 @@ def add_cores(parser: argparse.ArgumentParser) -> None:
 def choose(
     names: str, among: Iterable[T], names_of: Callable[[T], Collection[str]], kind: str
 ) -> list[T]:
-    """Those that a list like `arq,ray` names, in their own order; all where it names none.
+    """The items that a list like `arq,ray` names, in their own order; all of them if it names none.
 
     Args:
         names: the list.
-        among: all that there are.
-        names_of: what one of them answers to.
-        kind: what they are, for the error.
+        among: all items.
+        names_of: the names of an item.
+        kind: what the items are, for the error.
 
     Raises:
-        ValueError: a name that nobody has.
+        ValueError: no item has one of the names.
     """
     wanted = {name.strip() for name in names.split(",")} - {""}
     all_names = {one: set(names_of(one)) for one in among}

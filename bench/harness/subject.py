@@ -12,15 +12,15 @@ IN_FLIGHT = 32
 
 @dataclass(slots=True)
 class Subject:
-    """What is measured.
+    """A subject, and its rounds.
 
     Attributes:
-        ask: one query.
-        parts: the processes whose CPU is counted, by part.
+        ask: asks one query.
+        parts: the processes whose CPU time is counted, by part.
         in_flight: how many queries are in flight together.
-        alone: one query in flight, a load for each round.
-        together: `in_flight` queries in flight.
-        opened: Poisson arrivals.
+        alone: loads with one query in flight, one for each round.
+        together: loads with `in_flight` queries in flight.
+        opened: loads with Poisson arrivals.
         cpu_us: CPU time per query of each part, in each round of `together`.
     """
 
@@ -35,21 +35,21 @@ class Subject:
 
     @property
     def throughput(self) -> float:
-        """Median of the rounds, together."""
+        """Queries a second with `in_flight` in flight: the median of the rounds."""
         return median(load.throughput for load in self.together)
 
     @property
     def alone_ms(self) -> float:
-        """Median of the rounds' medians, alone."""
+        """Median latency with one query in flight, in ms: the median of the rounds' medians."""
         return median(load.quantile_ms(0.5) for load in self.alone)
 
     async def measure_alone(self, seconds: float) -> None:
-        """One round with one query in flight."""
+        """Measure one round with one query in flight."""
         gc.collect()
         self.alone.append(await closed_loop(self.ask, 1, seconds))
 
     async def measure_together(self, seconds: float) -> None:
-        """One round with `in_flight` queries in flight."""
+        """Measure one round with `in_flight` queries in flight."""
         gc.collect()
         meter = CpuMeter(self.parts)
         load = await closed_loop(self.ask, self.in_flight, seconds)

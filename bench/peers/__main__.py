@@ -25,7 +25,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Measure what the command line asks for; returns the exit status."""
     options = _parser().parse_args(arguments)
     configure_logging("error", "console")
-    # Peers that are stopped cannot end by themselves: however this ends, it ends them.
+    # Peers that are stopped cannot end by themselves; however this process ends, it ends them.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         peers = choose(options.only)
@@ -36,7 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
     comparison, is_whole = Comparison.of(peers), True
     try:
         asyncio.run(comparison.run(options.rounds, options.seconds))
-    except KeyboardInterrupt:  # what was measured until then is shown all the same
+    except KeyboardInterrupt:  # what was measured until then is shown
         is_whole = False
     results, loads = comparison.results, comparison.load_averages
     command = f"python -m bench.peers --rounds {options.rounds} --seconds {options.seconds:g}"

@@ -1,4 +1,4 @@
-"""What bounds Hedgerow's throughput, told from the figures of the run; pure."""
+"""What bounds Hedgerow's throughput, derived from the figures of the run; pure."""
 
 from collections.abc import Mapping
 
@@ -33,8 +33,8 @@ _TRIED = """
 
 
 def tell_bounds(rows: Mapping[Peer, Row], num_cores: int) -> str:
-    """A section with a row for each of ours, beside Ray's compiled graphs; empty without any."""
-    # The median of one that failed in most rounds is 0, which tells nothing of CPU.
+    """A section with a row for each Hedgerow peer, and Ray's compiled graphs; empty without any."""
+    # The median of a peer that failed in most rounds is 0, which says nothing about CPU.
     rows = {peer: row for peer, row in rows.items() if row.queries_per_s and row.cores_used}
     ours = [peer for peer in rows if peer.kind is Kind.OURS]
     if not ours:

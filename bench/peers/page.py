@@ -1,4 +1,4 @@
-"""The page that docs/peers.md is."""
+"""The page docs/peers.md."""
 
 import datetime as dt
 import os
@@ -52,7 +52,7 @@ _COLUMNS = (
 
 
 def summaries(results: Sequence[Measured]) -> dict[Peer, Row]:
-    """The figures of those that have some."""
+    """The figures of the peers that have any."""
     rows = {}
     for result in results:
         if any(one.alone.latencies_s and one.together.latencies_s for one in result.rounds):
@@ -128,7 +128,7 @@ def _notes(result: Measured) -> list[str]:
 
 def _settings(results: Sequence[Measured]) -> str:
     lines = ["\n## Versions and settings\n"]
-    told: set[tuple[str, str]] = set()  # two ways of one environment share their settings
+    told: set[tuple[str, str]] = set()  # several peers of one environment share their settings
     for result in results:
         key = (result.peer.module, result.peer.environment)
         if not result.settings or key in told:

@@ -128,9 +128,9 @@ def _finding(seen: Seen) -> Finding:
         claim=(
             "A hook that fails or blocks costs its query what it would have added, and nothing "
             "else: the answer comes in time, with the stored fields and the reason. A thread "
-            "cannot be killed, so it is lost until its call returns. But one profile's hook holds "
-            "a share of the threads at most, and documents are read by others: queries without "
-            "the hook find all that there is, in time, with their fields."
+            "cannot be killed, so it is lost until its call returns. But one profile's hooks hold "
+            "a share of the threads at most, and documents are read by other threads: queries "
+            "without the hook find everything, in time, with their fields."
         ),
         set_up=(
             f"{NUM_SHARDS} shards on {NUM_WORKERS} workers of {NUM_THREADS} threads, which count "
@@ -174,7 +174,7 @@ def _finding(seen: Seen) -> Finding:
                 " ms",
             ),
             exactly(
-                "threads that count as lost, the most: the profile's share",
+                "the most threads that count as lost: the profile's share",
                 _most(seen.lost),
                 num_threads,
             ),
@@ -196,7 +196,7 @@ def _finding(seen: Seen) -> Finding:
                 K,
             ),
             at_most(
-                "the worst lag of a worker's loop, of the blocking call",
+                "the worst lag of a worker's loop, relative to the blocking call",
                 seen.lag_ms / (HOOK_S * 1000),
                 0.1,
                 "0 times",

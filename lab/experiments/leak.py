@@ -128,29 +128,29 @@ def _finding(seen: Seen) -> Finding:
         name="leak",
         title="A second phase that leaks",
         claim=(
-            "What a second phase keeps stays in its scorers: neither the worker nor the gateway "
-            "grows. When memory runs out, a scorer is what the kernel takes first; then the memory "
-            "is free again, and even the query in whose midst it was taken is answered whole."
+            "Memory that a second phase keeps stays in its scorers: neither the worker nor the "
+            "gateway grows. When memory runs out, the kernel kills a scorer first; then the memory "
+            "is free again, and even the query that the scorer was working on is answered in full."
         ),
         set_up=(
-            f"One worker with {NUM_SHARDS} shards and {NUM_SCORERS} scorers; "
-            f"{full.num_queries} queries, one after another, of each of which each shard keeps "
+            f"One worker with {NUM_SHARDS} shards and {NUM_SCORERS} scorers; {full.num_queries} "
+            "queries, one after another, for each of which every shard keeps "
             f"{LEAK_BYTES // 2**20} MiB for ever. Memory is resident memory, of the scorers and of "
             "all other processes (worker, launcher, Redis, the gateway). Memory does not really "
-            "run out: the kernel is asked which of the processes it would take (`oom_score`), and "
-            "the largest scorer is killed as the kernel would, with SIGKILL, in the midst of a "
-            f"query of {_NAP_MS:g} ms."
+            "run out: the kernel is asked which of the processes it would kill (`oom_score`), and "
+            "the largest scorer is killed as the kernel would do it, with SIGKILL, in the middle "
+            f"of a query of {_NAP_MS:g} ms."
         ),
         code=[code_of(leak), code_of(_volunteer_for_the_oom_killer)],
         columns=("", "scorers, MiB", "all others, MiB"),
         rows=[
             _row("before", before),
             _row(f"after {full.num_queries} queries", full),
-            _row("after one was taken", after),
+            _row("after one was killed", after),
         ],
         checks=[
             at_least(
-                "the scorers' growth, of what was kept",
+                "the scorers' growth, relative to what was kept",
                 (full.scorers_mib - before.scorers_mib) / kept_mib,
                 0.9,
                 "1 times",
@@ -159,24 +159,24 @@ def _finding(seen: Seen) -> Finding:
             at_most("all others' growth", others_mib, 20, "0 MiB", " MiB"),
             exactly("scorers that Hedgerow replaced because they grew", seen.num_replaced, 0),
             exactly(
-                "what the kernel would take first",
+                "what the kernel would kill first",
                 "a scorer" if seen.is_scorer_first else "something else",
                 "a scorer",
             ),
             exactly(
-                "shards in the answer in whose midst one was taken",
+                "shards in the answer during which one was killed",
                 seen.result.outcomes[Outcome.OK],
                 NUM_SHARDS,
             ),
             at_most(
-                "that answer, of the usual time",
+                "time of that answer, relative to the usual",
                 seen.result.took_ms / _NAP_MS,
                 4,
-                "2.5 times: half a try, the second, then the other shard's",
+                "2.5 times: half an attempt, the second attempt, then the other shard's",
                 " times",
             ),
             at_most(
-                "the scorers' memory then, of before",
+                "the scorers' memory afterwards, relative to before",
                 after.scorers_mib / full.scorers_mib,
                 0.8,
                 "0.5 times",
@@ -186,17 +186,16 @@ def _finding(seen: Seen) -> Finding:
         plots=[
             draw(
                 "leak",
-                "Memory over queries: the scorers' climbs, and falls when one is taken; that of "
-                "all other processes stays where it is",
+                "Memory over queries: the scorers' memory climbs, and falls when one is killed; "
+                "that of all other processes stays where it is",
                 lambda axes: _paint(axes, seen.looks),
                 height_in=3.0,
             ),
         ],
     )
     finding.reading = (
-        "Here no scorer is replaced because it has grown: `worker.scorer_max_memory_mb`, which "
-        "does that, is 0 unless it is set. So it is left to the kernel, or to a limit of the "
-        "container."
+        "No scorer is replaced here for having grown: `worker.scorer_max_memory_mb`, which does "
+        "that, is 0 unless it is set, so it is left to the kernel or to a limit of the container."
     )
     return finding
 

@@ -90,7 +90,7 @@ def _finding(took_ms: dict[str, list[float]], covered: dict[str, list[float]]) -
         set_up=(
             f"{len(without)} queries over {NUM_SHARDS} shards of {_USUAL_MS} ms, by {_CALLERS} "
             f"callers; in {_SLOW_SHARE:.0%} of them one shard takes {_SLOW_MS:,} ms. The same "
-            f"queries with a deadline of {FOREVER_MS / 1000:g} s, which is none, and of "
+            f"queries with a deadline of {FOREVER_MS / 1000:g} s, which amounts to none, and of "
             f"{DEADLINE_MS:g} ms. The shard's breaker is disabled."
         ),
         code=[code_of(_ask)],
@@ -106,7 +106,7 @@ def _finding(took_ms: dict[str, list[float]], covered: dict[str, list[float]]) -
                 " ms",
             ),
             at_least(
-                "p99: without, of with",
+                "p99: without, relative to with",
                 quantile(without, 0.99) / quantile(with_deadline, 0.99),
                 4,
                 f"{_SLOW_MS / DEADLINE_MS:.1f} times",

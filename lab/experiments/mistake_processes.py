@@ -84,40 +84,41 @@ def _finding(prices: dict[str, Price], num_rounds: int) -> Finding:
         name="mistake-processes",
         title="Mistake 3: processes for I/O",
         claim=(
-            "I/O in processes pays for a hop with each request, and waits for as many at a time as "
-            "there are processes; the loop waits for all of them at once and hardly notices."
+            "I/O in processes pays for a hop with each request, and only as many requests as there "
+            "are processes wait at a time; the loop waits for all of them at once, at hardly any "
+            "cost."
         ),
         set_up=(
             f"The loop and the process lane of {NUM_PROCESSES}, in turns, {num_rounds} rounds of "
-            f"{_SECONDS:g} s each: a call that does nothing, alone and {IN_FLIGHT} in flight, then "
-            f"{IN_FLIGHT} calls in flight that wait {IO_S * 1000:g} ms; medians. The call of the "
-            f"process lane carries {len(_BODY)} bytes there and back."
+            f"{_SECONDS:g} s each: a call that does nothing, alone and with {IN_FLIGHT} in flight, "
+            f"then {IN_FLIGHT} calls in flight that wait for {IO_S * 1000:g} ms; figures are "
+            f"medians. The call of the process lane carries {len(_BODY)} bytes there and back."
         ),
         code=[code_of(io_on_the_loop), code_of(io_in_a_process), code_of(nothing_in_a_process)],
         columns=(
             "",
             "a hop alone, µs",
-            f"CPU a hop at {IN_FLIGHT} in flight, µs",
+            f"CPU per hop with {IN_FLIGHT} in flight, µs",
             f"calls of {IO_S * 1000:g} ms a second",
         ),
         rows=[[name, *map(number, price)] for name, price in prices.items()],
         checks=[
             at_least(
-                "a hop: process, of loop",
+                "a hop: process, relative to loop",
                 process.alone_us / loop.alone_us,
                 5,
                 "over 20 times",
                 " times",
             ),
             at_least(
-                "CPU a hop: process, of loop",
+                "CPU per hop: process, relative to loop",
                 process.cpu_us / loop.cpu_us,
                 2,
                 "over 3 times",
                 " times",
             ),
             at_least(
-                "I/O: loop, of processes",
+                "I/O: loop, relative to processes",
                 loop.io_per_s / process.io_per_s,
                 8,
                 f"{IN_FLIGHT / NUM_PROCESSES:g} times: {IN_FLIGHT} wait at once, not "

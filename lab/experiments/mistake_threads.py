@@ -82,31 +82,32 @@ def _finding(
         name="mistake-threads",
         title="Mistake 2: CPU work in threads",
         claim=(
-            f"{NUM_THREADS} threads of pure Python keep one core busy, however many there are; "
-            "processes keep all of them busy."
+            f"{NUM_THREADS} threads of pure Python keep one core busy, however many cores there "
+            "are; processes keep all of them busy."
         ),
         set_up=(
-            f"{NUM_THREADS} works under way for {_SECONDS:g} s, each {STEPS:,} steps, in the "
-            f"thread lane of {NUM_THREADS} and in the process lane of {NUM_PROCESSES}, in turns, "
-            f"{len(yardsticks)} rounds; medians. Cores are CPU seconds of the process or the "
-            "scorers by the wall's. Since other programs may be using the machine, each round also "
-            "measures how much two bare processes compute, compared with one (median: "
-            f"{yardstick:.2f} times). A free-threaded Python is asked to do the same in threads, "
-            f"where one of {', '.join(f'`{name}`' for name in FREE_THREADED)} is found."
+            f"{NUM_THREADS} tasks in flight for {_SECONDS:g} s, of {STEPS:,} steps each, in the "
+            f"thread lane of {NUM_THREADS} threads and in the process lane of {NUM_PROCESSES} "
+            f"processes, in turns, {len(yardsticks)} rounds; figures are medians. Cores are CPU "
+            "seconds of the process, or of the scorers, per second of wall-clock time. Since other "
+            "programs may be using the machine, each round also measures how much two bare "
+            f"processes compute, compared with one (median: {yardstick:.2f} times). A "
+            "free-threaded Python is asked to do the same in threads, where one of "
+            f"{', '.join(f'`{name}`' for name in FREE_THREADED)} is found."
         ),
         code=[code_of(in_threads), code_of(in_processes)],
-        columns=("", "cores busy", "works/s"),
+        columns=("", "cores busy", "tasks/s"),
         rows=[[name, number(one.cores), number(one.throughput)] for name, one in busy.items()],
         checks=[
             at_most("cores that threads keep busy", busy["threads"].cores, 1.2, "1"),
             gains(
-                "cores: processes, of threads",
+                "cores: processes, relative to threads",
                 [one.cores for one in processes],
                 [one.cores for one in threads],
                 yardsticks,
             ),
             gains(
-                "works/s: processes, of threads",
+                "tasks/s: processes, relative to threads",
                 [one.throughput for one in processes],
                 [one.throughput for one in threads],
                 yardsticks,

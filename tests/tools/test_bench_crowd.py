@@ -38,7 +38,7 @@ def test_goodput_is_of_all_callers_and_judged_by_the_best_load() -> None:
     }
     rows = [dict(zip(("load", *COLUMNS[1:]), row, strict=True)) for row in rows_of(measured)]
     assert [(row["load"], row["goodput/s"], row["of the peak"]) for row in rows] == [
-        ("as many as it bears", "1,000", "100%"),
+        ("as many as it can serve", "1,000", "100%"),
         ("4 times, hasty", "800", "80%"),
     ]
     assert rows[1]["refused"] == "79%"  # of 3,800
