@@ -1,4 +1,4 @@
-"""`python -m bench.search`: one search in several engines, and Hedgerow's as it is used.
+"""`python -m bench.search`: the same searches in several engines, and Hedgerow as it is used.
 
 Writes docs/search-bench.md and docs/search-used.md.
 """
@@ -42,7 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Measure what the command line asks for; returns the exit status."""
     options = _parser().parse_args(arguments)
     configure_logging("error", "console")
-    # Engines that are stopped cannot end by themselves: however this ends, it ends them.
+    # Engines that are stopped cannot end by themselves; however this process ends, it ends them.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     kept = Kept(options.cache / "results")
     if not options.page:
@@ -69,7 +69,7 @@ def _measure(options: argparse.Namespace, kept: Kept) -> int:
     if not options.used_only:
         documents = read_documents(options.cache)
         queries = shuffled(read_queries(options.queries))[: options.num_queries]
-    # Ended by Ctrl-C, the page is made of what there is.
+    # After Ctrl-C, the page is made of what was measured until then.
     with (
         suppress(KeyboardInterrupt),
         tempfile.TemporaryDirectory(prefix="hedgerow-search-") as name,
@@ -162,7 +162,7 @@ def _show(options: argparse.Namespace, kept: Kept) -> None:
 
 
 def _is_whole(comparison: Comparison | None) -> bool:
-    """Whether every engine was measured, or has said why it cannot be."""
+    """Whether every engine was measured, or gave a reason why it cannot be."""
     if comparison is None or not comparison.is_whole:
         return False
     named = {engine.name for engine in engines(_num_cores())}

@@ -1,4 +1,4 @@
-"""The page that docs/search-bench.md is; pure."""
+"""The page docs/search-bench.md; pure."""
 
 from collections.abc import Mapping, Sequence
 
@@ -105,7 +105,7 @@ def _table(comparison: Comparison) -> str:
 
 
 def tell_failures(comparison: Comparison) -> str:
-    """What could not be measured, what has failed, and whether it was interrupted."""
+    """What could not be measured, what failed, and whether the run was interrupted."""
     notes = [
         f"- {index.title}: {plain(index.reason)}"
         for index in comparison.indexes.values()
@@ -138,7 +138,7 @@ def _row(rounds: Row) -> Sequence[str]:
 
 
 def _reading(comparison: Comparison) -> str:
-    """Where the time of a query goes, from what is there: what one query costs the machine."""
+    """Where the time of a query goes, as far as it was measured."""
     measured = {name: one for name, one in comparison.rows.items() if one.together}
     limit, ours = measured.get("tantivy best"), measured.get("hedgerow-1 http")
     if not limit or not ours or not ours.cpu_us():
@@ -157,7 +157,7 @@ def _reading(comparison: Comparison) -> str:
 
 
 def _bound(measured: Mapping[str, Row], limit: Row, ours: Row, cores: int) -> str:
-    """What the parts, each alone on the machine, come to: the most that their sum could reach."""
+    """The cost of the parts, each alone on the machine: the most that their sum could reach."""
     around, scorers = measured.get(f"hedgerow-1 {NO_SEARCH}"), measured.get(f"{SCORERS} score")
     if not around or not around.cpu_us() or not scorers:
         return ""
@@ -176,12 +176,12 @@ def _bound(measured: Mapping[str, Row], limit: Row, ours: Row, cores: int) -> st
 
 
 def _core_us(rounds: Row, cores: int) -> float:
-    """What an answer takes of the machine, in µs of a core, busy or idle."""
+    """The time of a core per answer, busy or idle, in µs."""
     return cores / rounds.per_s() * 1e6
 
 
 def _costs(comparison: Comparison) -> str:
-    """Which part of an engine takes which share of that."""
+    """The share of each part of an engine."""
     costs = tell_costs("CPU of a query, µs", comparison)
     return costs and (
         f"\n{costs}\n\nScorers are where tantivy searches; what workers write with (the indexer) "
@@ -191,7 +191,7 @@ def _costs(comparison: Comparison) -> str:
 
 
 def tell_costs(heading: str, comparison: Comparison) -> str:
-    """A table of the CPU that an answer has cost each part; empty where none has parts."""
+    """A table of the CPU time of each part per answer; empty if no engine has parts."""
     costs = {one.title: cost for one in comparison.rows.values() if (cost := one.cpu_us())}
     parts = list(dict.fromkeys(part for cost in costs.values() for part in cost))
     rows = [
@@ -329,7 +329,7 @@ def tell_sources(comparison: Comparison) -> str:
 
 
 def tell_engines(comparison: Comparison) -> str:
-    """Versions and settings of each engine that has some."""
+    """Versions and settings of each engine that reports them."""
     lines = ["## Versions and settings\n"]
     for index in comparison.indexes.values():
         if index.versions:

@@ -1,4 +1,4 @@
-"""A dependency that degrades: what its callers, and those who do not need it, pay for that."""
+"""A dependency that degrades: what its callers, and callers who do not need it, pay for that."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -23,13 +23,13 @@ from lab.finding import Finding, Options, at_least, at_most, code_of, draw, exac
 from lab.shards import Shards
 
 NUM_SCORERS = 8
-LEAST_KB = 1.0  # that a caller who waits takes, at the very least
+LEAST_KB = 1.0  # the least memory of a caller who waits
 _DEGRADED_S, _QUICK_S = 5.0, 3.0
 _MODES = ("without a breaker", "with a breaker")
 
 
 async def run(options: Options) -> Finding:
-    """Make the same calls with a breaker and without one."""
+    """Make the same calls with a breaker and without."""
     degraded_s = _QUICK_S if options.is_quick else _DEGRADED_S
     records = {}
     async with (
@@ -44,7 +44,7 @@ async def run(options: Options) -> Finding:
 
 
 def _during(record: Record) -> list[float]:
-    """How long healthy calls took that were made while the crowd was there."""
+    """How long healthy calls took that were made during the crowd."""
     return [took for at_s, took in record.healthy if record.is_crowded(at_s)]
 
 

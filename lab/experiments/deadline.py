@@ -26,12 +26,12 @@ BLOCKS_MS = (*TIMES_MS[:-1], 20_000)
 DEADLINE_MS = 300.0
 PATIENT_MS = 5_000.0
 _NUM_ROUNDS = 5
-_SETTLE_S = 0.5  # in which something that runs on would be seen
+_SETTLE_S = 0.5  # in which work that runs on would be seen
 _KINDS = {GREEN: "in the answer", ORANGE: "too late for it", RED: "killed"}
 
 
 async def run(options: Options) -> Finding:
-    """Ask with a deadline, without one, and with work that does not care."""
+    """Ask with a deadline, without one, and with work that ignores it."""
     num_rounds = 1 if options.is_quick else _NUM_ROUNDS
     async with run_cluster() as cluster, connect(cluster) as gateway:
         await ask(cluster, gateway, SLEEP, (1,) * 8, PATIENT_MS)
@@ -47,7 +47,7 @@ async def run(options: Options) -> Finding:
 
 
 async def _ask_and_wait(cluster: LabCluster, gateway: Gateway, deadline_ms: float) -> Asked:
-    """Ask, and look for what runs on."""
+    """Ask, and look for work that runs on."""
     asked = await ask(cluster, gateway, SLEEP, TIMES_MS, deadline_ms)
     await asyncio.sleep(_SETTLE_S)
     asked.stints[:] = cluster.stints(asked.sent_at)
@@ -55,7 +55,7 @@ async def _ask_and_wait(cluster: LabCluster, gateway: Gateway, deadline_ms: floa
 
 
 async def _ledger(gateway: Gateway) -> dict[str, int]:
-    """End → works, of all workers, once their heartbeats have told."""
+    """End → number of tasks of all workers, once their heartbeats have reported them."""
     counts: dict[str, int] = {}
     for worker in await workers_now(gateway):
         for end, sums in worker["ledger"].items():

@@ -1,4 +1,4 @@
-"""A query over all shards takes as long as the slowest of them, not as all of them together."""
+"""A query over all shards takes as long as the slowest of them, not as long as their sum."""
 
 import statistics
 import time
@@ -21,13 +21,13 @@ _MOST_WORKERS = 4
 
 
 async def one_after_another(shards: Shards, num_shards: int) -> None:
-    """Ask each shard, once the one before has answered."""
+    """Ask each shard once the previous one has answered."""
     for shard in range(num_shards):
         await _whole(shards, [shard], num_shards)
 
 
 async def all_at_once(shards: Shards, num_shards: int) -> None:
-    """Scatter to all shards, and gather their replies as they come."""
+    """Scatter to all shards, and gather their replies as they arrive."""
     await _whole(shards, range(num_shards), num_shards)
 
 

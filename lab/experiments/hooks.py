@@ -1,4 +1,4 @@
-"""Hooks of the fetch that fail and block: what their queries get, and what others pay."""
+"""Hooks of the fetch that fail or block: what their queries get, and what other queries pay."""
 
 import asyncio
 import time
@@ -40,14 +40,14 @@ class Other(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """What was seen.
+    """The observations.
 
     Attributes:
-        fails: the answer of the hook that fails.
-        blocks: the answers of the one that blocks.
-        others: queries without a hook, beside the latter.
-        lost: time, in s → threads that the workers count as lost.
-        lag_ms: the longest that a worker's loop was late.
+        fails: the answer with the hook that fails.
+        blocks: the answers with the hook that blocks.
+        others: queries without a hook, asked beside the latter.
+        lost: time, in s, and number of threads that the workers count as lost.
+        lag_ms: the largest lag of a worker's loop.
     """
 
     fails: SearchResult
@@ -58,7 +58,7 @@ class Seen(NamedTuple):
 
 
 async def run(_options: Options) -> Finding:
-    """Let a hook fail; then let one block twice, and ask without a hook all the while."""
+    """Let a hook fail; then let one block twice, and ask without a hook throughout."""
     environment = {
         f"{_SETTING}THREADS": str(NUM_THREADS),
         f"{_SETTING}THREAD_TIMEOUT_S": str(LOST_AFTER_S),

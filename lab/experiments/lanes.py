@@ -36,13 +36,13 @@ class Cell(NamedTuple):
 
 
 async def wait_on_loop() -> None:
-    """A blocking call where it stops everybody."""
-    await asyncio.sleep(0)  # a request comes in by the loop, in its turn
+    """A blocking call where it stops everything else."""
+    await asyncio.sleep(0)  # a request arrives through the loop
     wait_blocking()
 
 
 async def compute_on_loop() -> None:
-    """CPU work where it stops everybody."""
+    """CPU work where it stops everything else."""
     await asyncio.sleep(0)
     compute()
 
@@ -64,14 +64,14 @@ def nine_cells(lanes: Lanes) -> dict[tuple[str, str], Ask]:
 
 
 async def run(options: Options) -> Finding:
-    """Keep each cell busy for a while, in turns, since what else runs here comes and goes."""
+    """Keep each cell busy for a while, in turns, since other load comes and goes."""
     num_rounds = 1 if options.is_quick else _NUM_ROUNDS
     rounds: dict[tuple[str, str], list[Cell]] = {}
     yardsticks: list[float] = []
     async with open_lanes(NUM_THREADS) as lanes:
         for _ in range(num_rounds):
             for place, ask in nine_cells(lanes).items():
-                if place == ("CPU", "thread"):  # beside what it is held against
+                if place == ("CPU", "thread"):  # next to what it is compared with
                     yardsticks.append(await two_of_one(_SECONDS))
                 await _ask(ask)
                 gc.collect()
@@ -172,7 +172,7 @@ def _finding(
             "loop lag: blocking I/O on the loop",
             cells["blocking I/O", "loop"].lag_ms,
             5 * wait_ms,
-            # What is over while there is time is begun again, and queues before the timer.
+            # Tasks that end within the time are started again, and queue before the timer.
             f"{IN_FLIGHT * wait_ms + 1000 * _SECONDS:,.0f} ms: all that are in flight, and the "
             f"tasks that follow in the first {_SECONDS:g} s",
             " ms",

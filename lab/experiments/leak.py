@@ -1,4 +1,4 @@
-"""A second phase that keeps something of every query: where the memory goes, and who pays."""
+"""A second phase that leaks memory with every query: where it grows, and what pays for it."""
 
 import asyncio
 import os
@@ -29,7 +29,7 @@ _REPLACED_S = 20.0
 
 
 class Look(NamedTuple):
-    """After so many queries: resident memory of the scorers and of all other processes, in MiB."""
+    """Resident memory of the scorers and of all other processes after some queries, in MiB."""
 
     num_queries: int
     scorers_mib: float
@@ -37,13 +37,13 @@ class Look(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """What was seen.
+    """The observations.
 
     Attributes:
         num_replaced: scorers that were replaced while they leaked.
-        is_scorer_first: whether the kernel would have taken a scorer before all others.
-        result: of the query in whose midst one was taken.
-        looks: the last one is after that.
+        is_scorer_first: whether the kernel would have killed a scorer before all others.
+        result: of the query during which a scorer was killed.
+        looks: samples; the last one was taken after that.
     """
 
     looks: list[Look]
@@ -53,10 +53,10 @@ class Seen(NamedTuple):
 
 
 async def run(options: Options) -> Finding:
-    """Ask until much has been kept; then take the largest scorer, as the kernel would."""
+    """Ask until much memory has leaked; then kill the largest scorer, as the kernel would."""
     num_queries = _QUICK if options.is_quick else _NUM_QUERIES
     async with (
-        # Without a spare scorer, which would keep its share of what is measured.
+        # Without a spare scorer, which would have its own share of the memory.
         run_cluster(
             NUM_SHARDS,
             num_workers=1,
@@ -86,7 +86,7 @@ async def _leak(gateway: Gateway, num_queries: int) -> list[Look]:
 
 
 async def _take_one(cluster: LabCluster, gateway: Gateway) -> SearchResult:
-    """Kill the largest of the scorers that are at work; returns the answer of their query."""
+    """Kill the largest of the busy scorers; returns the answer of their query."""
     since = time.monotonic()
     asked = asyncio.create_task(_ask(gateway, SLEEP, _NAP_MS))
     await asyncio.sleep(_NAP_MS / 2000)
@@ -101,14 +101,14 @@ async def _ask(gateway: Gateway, profile: str, ms: float) -> SearchResult:
 
 
 async def _scorers(gateway: Gateway) -> dict[str, Any]:
-    """What the worker tells of its scorers, as of now."""
+    """What the worker now reports about its scorers."""
     (worker,) = await workers_now(gateway)
     lane: dict[str, Any] = worker["lanes"]["process"]
     return lane
 
 
 async def _whole(gateway: Gateway) -> dict[str, Any]:
-    """The same, once all are there again."""
+    """The same, once all scorers are alive again."""
     async with asyncio.timeout(_REPLACED_S):
         while (lane := await _scorers(gateway))["alive"] < lane["capacity"]:
             pass

@@ -1,4 +1,4 @@
-"""Second phases that burn, block, hang and crash: who pays, and what becomes of them."""
+"""Second phases that burn, block, hang and crash: what they cost, and how they end."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -50,8 +50,8 @@ class Deed:
     """A query whose work misbehaves on the last shard.
 
     Attributes:
-        ran: the works of that shard.
-        following: somebody else's query, asked as soon as this one was answered.
+        ran: the tasks of that shard.
+        following: another caller's query, asked as soon as this one was answered.
     """
 
     asked: Asked
@@ -65,16 +65,16 @@ class Deed:
 
     @property
     def outcome(self) -> str:
-        """How the sick shard's part ended."""
+        """How the misbehaving shard's part ended."""
         (part,) = [one for one in self.asked.result.detail if one.shard == SICK]
         return f"`{part.outcome.value}`" + (f": {part.reason}" if part.reason else "")
 
 
 async def run(_options: Options) -> Finding:
-    """Let the last shard do each of them, one after another."""
+    """Let the last shard misbehave in each way, one after another."""
     deeds = {}
     async with run_cluster(NUM_SHARDS) as cluster, connect(cluster) as gateway:
-        gateway.set_breaker(SICK, "disabled")  # it would refuse some of them
+        gateway.set_breaker(SICK, "disabled")  # it would refuse some of the queries
         await _ask_quickly(cluster, gateway)
         for name, (profile, sick_ms) in DEEDS.items():
             deeds[name] = await _do(cluster, gateway, profile, sick_ms)
@@ -94,7 +94,7 @@ async def _ask_quickly(cluster: LabCluster, gateway: Gateway) -> Asked:
 
 
 async def _scorers(gateway: Gateway) -> dict[str, int]:
-    """The scorers of all workers, by how they are and how many have ended how."""
+    """The scorers of all workers: how many there are, and how many have ended in which way."""
     lanes = [worker["lanes"]["process"] for worker in await workers_now(gateway)]
     return {
         name: sum(lane[name] for lane in lanes)
@@ -227,7 +227,7 @@ def _row(name: str, deed: Deed) -> Sequence[str]:
 
 def _paint(axes: Any, deeds: dict[str, Deed]) -> None:
     spans = []
-    # Scorers are looked for only once their query has been answered: when one died is not known.
+    # Scorers are checked only once their query has been answered, so the time of death is unknown.
     told = f"crashes, as told after {CRASH_MS:g} ms"
     for name, deed in deeds.items():
         for ran in deed.ran:

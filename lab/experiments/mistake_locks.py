@@ -25,7 +25,7 @@ _WORK_S = 0.001
 
 @dataclass(slots=True)
 class Outcome:
-    """What came of the transfers in one order."""
+    """The result of the transfers in one order."""
 
     num_done: int
     num_lost: int
@@ -35,11 +35,11 @@ class Outcome:
 
 
 def transfer(locks: Locks, accounts: Sequence[str]) -> None:
-    """Move something between two accounts, whose locks are taken in the order given."""
+    """Transfer between two accounts, whose locks are taken in the given order."""
     first, second = accounts
     locks.take(first)
     try:
-        time.sleep(_WORK_S)  # reads the one before it asks for the other
+        time.sleep(_WORK_S)  # reads the first before it asks for the second
         locks.take(second)
         locks.give(second)
     finally:
@@ -65,7 +65,7 @@ async def _transfer_all(pairs: Sequence[Sequence[str]]) -> Outcome:
 
     async def keep_transferring() -> None:
         for pair in waiting:
-            if locks.is_broken.is_set():  # in life nothing would have let these go on
+            if locks.is_broken.is_set():  # outside of the lab, nothing would have ended these waits
                 return
             try:
                 await lane.run(functools.partial(transfer, locks, pair), _TIMEOUT_S)

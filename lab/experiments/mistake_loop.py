@@ -15,7 +15,7 @@ from lab.compute import compute
 from lab.finding import Finding, Options, at_least, at_most, code_of, draw, number
 from lab.lanes import Lag, Lanes, open_lanes, watched_loop
 
-STEPS = 2_000_000  # some 120 ms
+STEPS = 2_000_000  # about 120 ms
 _EVERY_S = 0.4
 _RATE = 100.0
 _SECONDS = 5.0
@@ -23,7 +23,7 @@ _MODES = ("on the loop", "in the process lane")
 
 
 class Seen(NamedTuple):
-    """By queries that have nothing to do with the CPU work, and by a timer."""
+    """The load of queries that have nothing to do with the CPU work, and the lag of a timer."""
 
     load: Load
     lag: Lag
@@ -35,12 +35,12 @@ async def on_the_loop(_lanes: Lanes) -> None:
 
 
 async def in_the_process_lane(lanes: Lanes) -> None:
-    """Its cure."""
+    """The cure."""
     await lanes.process.run(Task(f"cpu {STEPS}".encode()))
 
 
 async def run(options: Options) -> Finding:
-    """Ask a cluster by a gateway whose process also computes now and then."""
+    """Ask a cluster through a gateway whose process also computes at regular intervals."""
     seconds = 1.0 if options.is_quick else _SECONDS
     cpu_ms = min(_cpu_ms() for _ in range(3))
     seen = {}
@@ -59,7 +59,7 @@ async def run(options: Options) -> Finding:
 
 
 def _cpu_ms() -> float:
-    """What CPU the work takes: as long as it takes where nothing else runs."""
+    """The CPU time of the work, which is how long it takes on an idle machine."""
     before = time.thread_time()
     compute(STEPS)
     return (time.thread_time() - before) * 1000

@@ -22,9 +22,9 @@ Ask = Callable[[Lanes], Awaitable[object]]
 
 
 class Price(NamedTuple):
-    """Of a call that does nothing: its median alone and the CPU of all processes, in µs.
+    """The median latency of a call that does nothing, its CPU time, and calls with I/O a second.
 
-    And how many calls of 20 ms of I/O end in a second.
+    The first two are in µs; CPU time is that of all processes, and I/O takes 20 ms.
     """
 
     alone_us: float
@@ -48,7 +48,7 @@ async def io_on_the_loop(_lanes: Lanes) -> None:
 
 
 async def io_in_a_process(lanes: Lanes) -> None:
-    """The mistake: a process stands still for each call."""
+    """The mistake: a process waits for each call."""
     await lanes.process.run(Task(b"async"))
 
 

@@ -25,24 +25,24 @@ _TIMEOUT_S = 60.0
 
 
 class Busy(NamedTuple):
-    """What a lane did: cores that it kept busy on average, and works a second."""
+    """How many cores a lane kept busy on average, and its tasks a second."""
 
     cores: float
     throughput: float
 
 
 async def in_threads(lanes: Lanes) -> None:
-    """The mistake: the GIL lets one thread at a time compute."""
+    """The mistake: the GIL lets only one thread compute at a time."""
     await lanes.thread.run(compute, _TIMEOUT_S)
 
 
 async def in_processes(lanes: Lanes) -> None:
-    """Its cure."""
+    """The cure."""
     await lanes.process.run(Task(b"cpu"))
 
 
 async def run(options: Options) -> Finding:
-    """Keep four works under way in each lane, in turns."""
+    """Keep four tasks in flight in each lane, in turns."""
     num_rounds = 1 if options.is_quick else _NUM_ROUNDS
     rounds: dict[str, list[Busy]] = {"threads": [], "processes": []}
     yardsticks: list[float] = []
@@ -59,9 +59,10 @@ async def run(options: Options) -> Finding:
 
 
 async def without_a_gil() -> Threads | None:
-    """What threads reach in a Python that has no GIL; None where none is found."""
+    """What threads achieve in a Python without a GIL; None if no such Python is found."""
     for interpreter in filter(None, map(shutil.which, FREE_THREADED)):
-        # A version manager has commands for what it has not installed; and a GIL can be asked for.
+        # A version manager has commands for versions that are not installed; and a free-threaded
+        # Python can run with a GIL.
         with contextlib.suppress(OSError, RuntimeError):
             measured = await measure_in(interpreter, NUM_THREADS, _SECONDS)
             if not measured.has_gil:

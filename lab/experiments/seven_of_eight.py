@@ -25,11 +25,11 @@ _NUM_QUERIES = 4
 
 @dataclass(slots=True)
 class Point:
-    """What came of the queries with one deadline.
+    """The results of the queries with one deadline.
 
     Attributes:
         took_ms: their times.
-        covered: the shares of the documents that they reflect.
+        covered: the share of the documents that each answer reflects.
     """
 
     took_ms: list[float] = field(default_factory=list)
@@ -42,7 +42,7 @@ async def run(options: Options) -> Finding:
     queries = [_query(number) for number in range(1 if options.is_quick else _NUM_QUERIES)]
     points = {deadline: Point() for deadline in deadlines}
     async with run_cluster(NUM_SHARDS) as cluster, connect(cluster) as gateway:
-        for shard in range(NUM_SHARDS):  # else those of short deadlines open for the others
+        for shard in range(NUM_SHARDS):  # or short deadlines would open them for the other queries
             gateway.set_breaker(shard, "disabled")
         await _ask(gateway, script([1.0] * NUM_SHARDS), LONG_MS, Point())
         for query in queries:
@@ -52,7 +52,7 @@ async def run(options: Options) -> Finding:
 
 
 def _query(seed: int) -> str:
-    """Seven shards that are as fast as shards are, and the last, which is not."""
+    """Draw a query: seven shards are fast, and the last one is slow."""
     rng = random.Random(seed)
     fast = [rng.lognormvariate(0, _FAST_SIGMA) * _FAST_MS for _ in range(NUM_SHARDS - 1)]
     return script([round(one) for one in (*fast, rng.lognormvariate(0, _SLOW_SIGMA) * _SLOW_MS)])

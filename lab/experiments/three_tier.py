@@ -18,7 +18,7 @@ _TIMEOUT_S = 30.0
 
 
 class Trace(NamedTuple):
-    """Of one request: instants of `time.perf_counter()`, in s."""
+    """The stages of one request, as instants of `time.perf_counter()` in s."""
 
     number: int
     arrived: float
@@ -27,7 +27,7 @@ class Trace(NamedTuple):
 
 
 def legacy_call(number: int) -> int:
-    """Ask the old system, by its blocking library; tells how much there is to compute."""
+    """Ask the old system by its blocking library; returns how much there is to compute."""
     time.sleep(LEGACY_S)
     return 30_000 + number * 5_000
 
@@ -42,7 +42,7 @@ async def three_tier_request(lanes: Lanes, number: int) -> Trace:
 
 
 async def run(options: Options) -> Finding:
-    """Serve the same requests one after another, and at once."""
+    """Serve the same requests one after another, and all at once."""
     sequence_s, at_once_s = [], []
     numbers = range(NUM_REQUESTS)
     async with open_lanes(NUM_REQUESTS) as lanes:

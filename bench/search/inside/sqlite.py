@@ -34,7 +34,7 @@ SETTINGS = (
     Setting("'optimize'", "after the build", "one b-tree instead of several"),
     Setting("journal_mode", "WAL", "for the build; then opened read-only and immutable"),
     Setting("mmap_size", "the whole file", "no copies, and one page cache for all processes"),
-    Setting("processes", "one a core, a connection each", "Python's lock is nobody's bottleneck"),
+    Setting("processes", "one a core, a connection each", "Python's lock is no bottleneck"),
 )
 
 

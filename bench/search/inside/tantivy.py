@@ -77,7 +77,7 @@ def main() -> None:
         }
 
     def grow(limit: int) -> tuple[float, dict[str, list[Find]]]:
-        # Anew, as one segment: what was added would be another, and each makes a search dearer.
+        # From scratch, as one segment: each further segment makes a search more expensive.
         shutil.rmtree(task.folder)
         took_s = build(task, limit)
         return took_s, finders()

@@ -1,4 +1,4 @@
-"""The page that docs/search-used.md is; pure."""
+"""The page docs/search-used.md; pure."""
 
 from collections.abc import Iterable
 
