@@ -70,7 +70,7 @@ def test_the_cluster_answers_from_all_documents(cluster: ComposeCluster) -> None
 def test_a_container_has_no_rights_that_it_does_not_need(
     cluster: ComposeCluster, service: str
 ) -> None:
-    """Nobody is root, nothing of the image can be written, no capability is left, nor gained."""
+    """No process is root, none can write to the image, has a capability or can gain one."""
     host = cluster.inspect(service)["HostConfig"]
     assert host["ReadonlyRootfs"]
     assert host["CapDrop"] == ["ALL"]
@@ -336,7 +336,7 @@ def test_without_redis_the_answer_is_503_in_time_and_no_restart_is_needed(
 
 
 def test_stopping_drains_and_what_was_stored_stays(cluster: ComposeCluster, tmp_path: Path) -> None:
-    """Every process ends by itself; after `down` and `up` the same answers come, unindexed anew.
+    """Every process ends by itself; after `down` and `up` answers are the same, nothing reindexed.
 
     The second start uses the override file that docs/operations.md shows, with a ranking function.
     """

@@ -1,4 +1,4 @@
-"""The cluster that is attacked: `gateway up` as it comes, with documents that are real texts."""
+"""The cluster that is attacked: `gateway up` with its defaults, and documents of real text."""
 
 import contextlib
 import functools

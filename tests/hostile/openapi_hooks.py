@@ -1,4 +1,4 @@
-"""What schemathesis must be told of our media types; it loads this by its name."""
+"""What schemathesis must know about our media types; it loads this by its name."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""The processes of a cluster as /proc tells of them: who belongs to whom, and their memory."""
+"""The processes of a cluster as /proc shows them: parents, children and their memory."""
 
 import contextlib
 from collections.abc import Iterable, Mapping

@@ -142,7 +142,7 @@ async def _linger(client: NormalClient, began_at: float, min_searches: int) -> N
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What the status tells of a cluster."""
+    """What the status says about a cluster."""
 
     pids: dict[str, int]
     gateway_id: str

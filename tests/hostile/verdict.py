@@ -95,7 +95,7 @@ class Verdict:
         coverage: mean coverage of those that were answered at all.
         memory: part → its memory.
         loop_lag_ms: as observed.
-        failures: what must hold and does not; empty when the attack hurts nobody.
+        failures: what must hold and does not; empty when the attack did no harm.
     """
 
     attack: str
@@ -110,7 +110,7 @@ class Verdict:
 
     @property
     def holds(self) -> bool:
-        """Whether the attack hurts nobody."""
+        """Whether the attack did no harm."""
         return not self.failures
 
 

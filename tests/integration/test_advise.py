@@ -152,7 +152,7 @@ def test_a_python_loop_belongs_in_a_process(desk: Desk) -> None:
 
 
 def test_a_product_of_matrices_belongs_in_threads(desk: Desk) -> None:
-    """Numpy's product is CPU work that lets go of the interpreter lock; a thread a core."""
+    """Numpy's product is CPU work that releases the interpreter lock: one thread for each core."""
     ended = desk.advise("product", "[400]")
     assert ended.lane == "thread"
     assert ended.shorts[:2] == ["CPU, without the lock", "blocking"]
@@ -202,7 +202,7 @@ def test_a_function_that_crashes_belongs_in_a_process(desk: Desk) -> None:
 
 
 def test_a_function_that_hangs_is_ended_with_all_that_it_started(desk: Desk) -> None:
-    """A call that never returns is told after the limit, and its child process is gone too."""
+    """A call that never returns is reported after the limit, and its child process has gone."""
     mark = desk.folder / "mark"
     ended = desk.advise("hangs", json.dumps([str(mark)]), "--limit", "2s")
     assert mark.exists()  # the child, whose command line has the folder, had started
@@ -212,7 +212,7 @@ def test_a_function_that_hangs_is_ended_with_all_that_it_started(desk: Desk) -> 
 
 
 def test_samples_that_raise_are_left_out(desk: Desk) -> None:
-    """What raises on some samples is told by line, and the others are measured."""
+    """What raises on some samples is reported by line, and the others are measured."""
     ended = desk.advise("raises", "[1]\n[0]\n[2]")
     assert ended.lane == "thread"
     assert ended.shorts[3].startswith("it raises")
@@ -220,7 +220,7 @@ def test_samples_that_raise_are_left_out(desk: Desk) -> None:
 
 
 def test_a_function_of_one_thread_belongs_in_a_process(desk: Desk) -> None:
-    """What works in the first thread that calls it and in no other is found out."""
+    """A function that works only in the first thread that calls it is found out."""
     ended = desk.advise("exclusive", "[1]")
     assert ended.lane == "process"
     assert ended.shorts[3] == "it fails in threads"
@@ -272,7 +272,7 @@ def test_what_cannot_be_measured_is_misuse(
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 async def test_whoever_ends_the_command_ends_the_function(desk: Desk, number: int) -> None:
-    """Ctrl-C leaves nothing running, and neither does a kill that nobody can answer."""
+    """Ctrl-C leaves nothing running, and neither does a SIGKILL."""
     mark = desk.folder / "mark"
     process = desk.start("waits_for_ever", json.dumps([str(mark)]), "--limit", "200s")
     try:

@@ -141,7 +141,7 @@ async def test_a_call_that_waits_too_long_never_starts(gate: threading.Event) ->
 
 
 async def test_a_call_that_returns_too_late_tells_its_cost_elsewhere(gate: threading.Event) -> None:
-    """Its caller has heard that it was late; what it cost is told once it returns."""
+    """Its caller has heard that it was late; its cost is reported once it returns."""
     untaken: list[tuple[float, float]] = []
     batched = threads(on_untaken=lambda *cost: untaken.append(cost))
     hung = await hang(batched, gate, 0.5)

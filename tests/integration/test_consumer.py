@@ -28,7 +28,7 @@ pytestmark = pytest.mark.integration
 
 @dataclass
 class Slots:
-    """A lane of so many slots, which the test frees by hand."""
+    """A lane of this many slots, which the test frees by hand."""
 
     free: int
     is_quick: bool = False
@@ -437,7 +437,7 @@ async def test_a_pull_does_not_wait_for_the_replies_of_works_that_take_longer(
 async def test_a_pull_does_not_wait_for_long_for_replies(
     redis_server: RedisServer, key_prefix: str
 ) -> None:
-    """Works that should have ended soon and hang keep nobody from pulling."""
+    """Tasks that should have ended soon and hang stop nobody from pulling."""
     slots = Slots(free=8, is_quick=True)
     async with pulling(redis_server, key_prefix, slots) as at_work:
         await each_is_pulled_at_once(at_work, slots)

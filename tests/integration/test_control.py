@@ -46,7 +46,7 @@ async def connected(server: RedisServer, **changes: Any) -> AsyncIterator[RedisC
 
 
 async def note(events: AsyncIterator[bytes], heard: list[bytes]) -> None:
-    """Put down what comes, as it comes."""
+    """Note each item in the order of arrival."""
     async for event in events:
         heard.append(event)  # noqa: PERF401 - a comprehension would put down nothing before its end
 

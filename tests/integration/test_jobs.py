@@ -263,7 +263,7 @@ async def test_replicas_leave_statistics_to_one_of_them(
 ) -> None:
     """Two live replicas of each shard collect once, and then leave it at that.
 
-    When the worker that has collected is gone, the other collects anew, once.
+    When the worker that has collected is gone, the other collects again, once.
     """
     every = range(NUM_SHARDS)
     collected: list[str] = []

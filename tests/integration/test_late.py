@@ -1,4 +1,4 @@
-"""Late replies over real workers: one that is always a little late is told by how much."""
+"""Late replies over real workers: how late the one that is always a little late is."""
 
 from collections.abc import Iterator
 from typing import Any

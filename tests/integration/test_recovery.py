@@ -92,7 +92,7 @@ async def test_shards_of_different_moments_agree(
 async def test_a_name_is_given_once(
     redis_server: RedisServer, key_prefix: str, tmp_path: Path
 ) -> None:
-    """Of two collections of one name the first comes back, and the other is told."""
+    """Of two collections of one name the first comes back, and the other is reported."""
     first, second = define("books", {"fields": {"a": "text"}}), define("books", {})
     async with writing(redis_server, key_prefix, tmp_path) as path:
         with structlog.testing.capture_logs() as logs:

@@ -38,8 +38,9 @@ async def another(
     """Another replica, opened and not yet running; and what it has withheld, each time."""
     settings = path.settings.model_copy(update={"data": path.settings.data.parent / name})
     withheld: list[frozenset[int]] = []
-    options = {"counters": path.counters, "on_withheld": withheld.append}
-    async with opened(path.control, settings, SHARDS, **options) as applier:
+    async with opened(
+        path.control, settings, SHARDS, counters=path.counters, on_withheld=withheld.append
+    ) as applier:
         yield applier, withheld
 
 
@@ -61,9 +62,9 @@ async def counted(path: WritePath, uid: str) -> int:
 async def test_a_replica_that_was_away_is_not_searched_before_it_has_what_others_have(
     path: WritePath,
 ) -> None:
-    """The log waits for it; until it has caught up it is withheld, and its old counts are not told.
+    """The log waits for it; until it has caught up it is withheld, and so are its old counts.
 
-    Whoever has waited for a write to be applied has waited for the others alone.
+    A caller that waited for a write to be applied has waited for the others alone.
     """
     async with path.applying():
         async with another(path, "second") as (second, withheld), running(second.run()):

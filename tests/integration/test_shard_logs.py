@@ -134,9 +134,10 @@ async def test_a_log_that_is_behind_its_shard_is_told(path: WritePath) -> None:
 
 
 async def test_writes_that_go_nowhere_are_counted(path: WritePath) -> None:
-    """A write of a collection that exists but is unknown to the shard is told; of a dropped, not.
+    """A write to a collection that exists but that the shard does not know is reported.
 
-    Here the definition was changed by hand, so that no log entry tells of it.
+    One to a dropped collection is not. Here the definition was changed by hand, so that no log
+    entry carries it.
     """
     async with path.applying():
         await path.collections.put("first", BOOKS)

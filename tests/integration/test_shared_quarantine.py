@@ -89,7 +89,7 @@ async def deaths(gateway: Gateway) -> int:
 
 
 async def has_restarted(gateway: Gateway, count: int) -> bool:
-    """Whether the first worker has replaced so many scorers."""
+    """Whether the first worker has replaced this many scorers."""
     return bool((await lanes(gateway))[0]["restarts"] >= count)
 
 
@@ -109,7 +109,7 @@ async def whole(gateway: Gateway) -> None:
 
 
 async def refused(gateway: Gateway, query: str, **more: Any) -> SearchResult:
-    """Ask what nobody can answer; returns what came instead."""
+    """Ask what no shard can answer; returns what came instead."""
     with pytest.raises(InsufficientCoverageError) as failed:
         await ask(gateway, "hedges", query, **{"deadline_ms": 10_000.0, **more})
     result = failed.value.result
@@ -136,7 +136,7 @@ async def test_asked_twice_it_kills_at_the_first_asking_alone(cluster: Cluster) 
 
 
 async def test_a_canary_lets_it_kill_two_in_the_whole_cluster(cluster: Cluster) -> None:
-    """Asked by several at once: the first try and its retry die, on one shard; then nobody."""
+    """Asked by several at once: the first try and its retry die, on one shard; then no other."""
     async with prepared(cluster) as gateway:
         before = await lanes(gateway)
         results = await asyncio.gather(
@@ -175,7 +175,7 @@ async def test_a_death_that_is_not_the_querys_fault_costs_no_shard(cluster: Clus
     """A scorer at work is killed from outside: the retry lives, and then the others go on."""
     async with prepared(cluster) as gateway:
         before = await deaths(gateway)
-        # Two seconds and more, so that a heartbeat tells of it.
+        # Two seconds and more, so that a heartbeat carries it.
         query = {"rank_profile": "creeping", "filter": "number:[20 TO 39]"}
         asked = asyncio.create_task(ask(gateway, "hedges", "hedge", **query, deadline_ms=20_000.0))
 

@@ -167,7 +167,7 @@ async def test_the_log_waits_for_the_snapshot_and_loads_do_not(
         assert length >= 5
         assert (await board.standing([0]))[0].num_kept == length
         replicas.kill(1)
-        replicas.start(1)  # one that counts anew what is kept
+        replicas.start(1)  # one that counts again what is kept
         await load(gateway, "books", documents(5, 6))
         await until(is_no_backlog)
         await make_snapshots(replicas.server, 1)

@@ -45,7 +45,7 @@ async def shards(caller: Caller) -> list[dict[str, Any]]:
 
 
 async def until_replicas(caller: Caller, *wanted: int, timeout_s: float = 30.0) -> None:
-    """Wait until the status names so many live replicas of each shard, in the shards' order."""
+    """Wait until the status names this many live replicas of each shard, in shard order."""
 
     async def are_there() -> bool:
         return [one["replicas"] for one in await shards(caller)] == list(wanted)
@@ -88,7 +88,7 @@ class Load:
             )
 
     async def more(self, num: int) -> None:
-        """Return when so many more answers are there."""
+        """Return when this many more answers are there."""
         enough = len(self.answers) + num
         await until(lambda: len(self.answers) >= enough, 60.0)
 

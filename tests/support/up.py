@@ -109,7 +109,7 @@ class Up:
         return session_members(set(self.pids.values()))
 
     async def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
-        """Ask it to end, as a terminal does: each process of the foreground group is told."""
+        """Ask it to end, as a terminal does: each process of the foreground group is signalled."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, number)
         code = await self.process.wait()

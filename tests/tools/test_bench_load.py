@@ -90,7 +90,7 @@ async def test_cpu_is_that_of_the_process() -> None:
 async def test_wakeups_are_those_of_the_process() -> None:
     """One that waits for each line is woken as often as there are lines; one that has gone, never.
 
-    Here another process is told of a line only once it has answered the last.
+    Here another process gets a line only once it has answered the last.
     """
     process = await asyncio.create_subprocess_exec(
         "cat", stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE

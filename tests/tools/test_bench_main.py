@@ -24,7 +24,7 @@ async def ends(_options: Options) -> Section:
 
 
 async def is_interrupted(_options: Options) -> Section:
-    """A part that somebody interrupts."""
+    """A part that is interrupted."""
     raise KeyboardInterrupt
 
 

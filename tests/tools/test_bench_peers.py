@@ -123,7 +123,7 @@ def test_bounds_are_told_from_the_figures_of_the_run() -> None:
 
 
 def test_bounds_are_not_told_of_what_came_to_nothing() -> None:
-    """A row without a median has no place there, nor have wakeups that nobody counted."""
+    """A row without a median has no place there, nor have wakeups that were not counted."""
     loop, apart = BY_NAME["hedgerow-loop"], BY_NAME["hedgerow-process"]
     nothing = Row(0.0, 1, 1, 1, 1, 0.0, num_failed=9, cores_used=0.0, wakeups=0.0)
     assert tell_bounds({loop: nothing}, 2) == ""

@@ -153,7 +153,7 @@ def test_page_tells_what_a_query_takes_and_what_its_parts_would() -> None:
 
 
 def test_page_has_a_sentence_and_a_picture_for_each_curve() -> None:
-    """A curve's growth is told from its ends; one that was interrupted says so."""
+    """A curve's growth is read from its ends; one that was interrupted says so."""
     series = Series("Hedgerow, HTTP", [(10, _measure(1000)), (100, _measure(500))])
     flights = Series(
         "Hedgerow, HTTP", [(1, _measure(100)), (8, _measure(850)), (64, _measure(900))]
@@ -242,7 +242,7 @@ def test_rivals_are_held_to_how_many_they_match() -> None:
 
 
 def test_engines_are_chosen_by_name_or_module() -> None:
-    """A module names all its engines; a name that nobody has is refused with those there are."""
+    """A module names all its engines; an unknown name is refused with those there are."""
     assert [one.name for one in choose("sqlite,hedgerow-2", 2)] == ["hedgerow-2", "sqlite"]
     assert [one.name for one in choose("hedgerow-scorers", 2)] == ["hedgerow-scorers"]
     assert [one.name for one in choose("hedgerow", 2)] == [f"hedgerow-{n}" for n in (1, 2, 4, 8)]

@@ -128,7 +128,7 @@ def _link_of_the_readme(docs: Path) -> None:
     ],
 )
 def test_what_leads_nowhere_fails(tmp_path: Path, spoil: Callable[[Path], None]) -> None:
-    """A link, anchor or picture that is not there, or a page that nobody finds, is an error."""
+    """A missing link target, anchor or picture, or a page without a link to it, is an error."""
     docs = tmp_path / "docs"
     for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "LICENSE", "pyproject.toml"):
         shutil.copy(ROOT / name, tmp_path)

@@ -1,4 +1,4 @@
-"""The lab's pure parts: verdicts, the report, and what its rank profiles are told."""
+"""The lab's pure parts: verdicts, the report, and the parameters of its rank profiles."""
 
 import asyncio
 import datetime as dt
@@ -248,7 +248,7 @@ def test_exit_status_tells_whether_all_was_seen(
 def test_an_experiment_that_breaks_costs_its_own_verdict(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The others run and are reported; the exit status tells of it, and so does the report."""
+    """The others run and are reported; the exit status and the report both show it."""
     pytest.importorskip("matplotlib")
 
     async def breaks(_options: Options) -> Finding:

@@ -109,7 +109,7 @@ def test_setup_is_done_once_and_again_when_a_lock_changes(copy: Path) -> None:
 
 
 def test_an_old_python_is_refused_with_a_way_out(copy: Path) -> None:
-    """A Python below 3.11 is told of before anything is installed."""
+    """A Python below 3.11 is an error before anything is installed."""
     old = copy / "old-python"
     old.write_text("#!/bin/sh\nexit 1\n")
     old.chmod(0o755)

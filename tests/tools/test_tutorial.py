@@ -102,7 +102,7 @@ def is_as_shown(out: str, expected: str) -> bool:
     ],
 )
 def test_what_is_shown_is_compared(out: str, expected: str, is_shown: bool) -> None:
-    """Lines that are missing, in another order or longer than shown are told apart."""
+    """Missing lines, those in another order and those longer than shown are distinguished."""
     assert is_as_shown(out, expected) is is_shown
 
 

@@ -42,7 +42,7 @@ async def endless_head(target: Target) -> list[str]:
 
 @attack("one header of 300 MB", "normal searches took up to 4.0 s")
 async def huge_header(target: Target) -> list[str]:
-    """A header is bounded as it comes."""
+    """A header is bounded while it is read."""
     begin = f"GET /v1/status HTTP/1.1\r\nHost: {target.host}\r\nX-Long: ".encode()
     return await _flood(target, begin, b"a" * 100_000, 300 * MB)
 

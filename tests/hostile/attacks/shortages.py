@@ -118,7 +118,7 @@ async def _is_known_to_be_full(target: Target) -> bool:
 
 
 def _fill(path: Path, leave_bytes: int) -> None:
-    """Let a file grow until so many bytes are left of its file system."""
+    """Let a file grow until this many bytes are left on its file system."""
     # Others write meanwhile, so that the last bytes may be gone before they are asked for.
     with contextlib.suppress(OSError), path.open("ab", buffering=0) as file:
         while (free := shutil.disk_usage(path.parent).free) > leave_bytes:

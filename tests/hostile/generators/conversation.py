@@ -18,7 +18,7 @@ class Conversation:
     Attributes:
         parts: written one after the other.
         num_answers: how many answers must come; None where the bytes need not be whole requests:
-            then the gateway may answer or not, and must close when it is told that no more comes.
+            then the gateway may answer or not, and must close when it hears that no more comes.
     """
 
     parts: tuple[bytes, ...]

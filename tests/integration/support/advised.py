@@ -20,7 +20,7 @@ class Budget(Protocol):
     """What is left of the query's time."""
 
     def expired(self) -> bool:
-        """Whether nobody waits for the result any more."""
+        """Whether the result is no longer wanted."""
 
 
 def blocking(seconds: float) -> float:
@@ -49,7 +49,7 @@ def counting(steps: int) -> int:
 
 
 def product(size: int) -> float:
-    """Burn CPU in a product of matrices, which lets go of the interpreter lock."""
+    """Burn CPU in a product of matrices, which releases the interpreter lock."""
     if size not in _MATRICES:
         _MATRICES[size] = np.random.default_rng(7).random((size, size))
     matrix = _MATRICES[size]

@@ -21,7 +21,7 @@ def by_number(query: str, documents: list[Document]) -> list[float]:
 
 
 def polite(query: str, documents: list[Document], budget: Any) -> list[float]:
-    """Work for ever, but look at the budget; leaves a mark when it was told to stop."""
+    """Work for ever, but check the budget; leaves a mark when it runs out."""
     while not budget.expired():
         pass
     if marked := os.environ.get("HEDGEROW_TEST_MARK"):
@@ -76,7 +76,7 @@ def slow_while(query: str, documents: list[Document]) -> list[float]:
 
 
 def late_here(query: str, documents: list[Document], budget: Any) -> list[float]:
-    """Rank by the field `number`; in a worker that the environment calls slow, when it is told."""
+    """Rank by the field `number`, slowly in a worker that the environment calls slow."""
     if "late" in query and os.environ.get("HEDGEROW_TEST_SLOW"):
         while not budget.expired():
             time.sleep(0.001)

@@ -120,7 +120,7 @@ def _port(process: subprocess.Popen[bytes], log: Path) -> int:
 
 @dataclass
 class NormalClient:
-    """A client that asks every 50 ms, on a kept-alive connection and then on a new one.
+    """A client that asks every 50 ms, in turn on a lasting connection and on a new one.
 
     Attributes:
         took_s: how long each answer took, in s.

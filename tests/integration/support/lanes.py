@@ -32,7 +32,7 @@ KILL_GRACE_S = 0.1
 
 @dataclass
 class Call:
-    """A submitted work and everything that its `on_done` was told."""
+    """A submitted task and everything that its `on_done` was given."""
 
     ticket: TaskHandle | None = None
     dones: list[TaskResult] = field(default_factory=list)

@@ -109,7 +109,7 @@ def note(config: Config, name: str) -> None:
 
 @dataclass(frozen=True)
 class Call:
-    """What a command knows: `kept` are the budgets of earlier works in this process."""
+    """What a command knows: `kept` are the budgets of earlier tasks in this process."""
 
     config: Config
     budget: Budget
@@ -155,7 +155,7 @@ def _leave_child(call: Call) -> bytes:
 
 
 def _burn(call: Call) -> bytes:
-    """Compute until this process has used so many s of CPU more."""
+    """Compute until this process has used this many more seconds of CPU."""
     until = time.process_time() + float(call.argument)
     while time.process_time() < until:
         pass
@@ -219,7 +219,7 @@ _leaked: list[bytes] = []
 
 
 def _leak(call: Call) -> bytes:
-    """Keep so many MB for ever; zeros would take no memory until they are written to."""
+    """Keep this many MB for ever; zeros would take no memory until they are written to."""
     _leaked.append(os.urandom(int(call.argument) * 1_000_000))
     return call.name.encode()
 
@@ -228,7 +228,7 @@ _mapped: list[mmap.mmap] = []
 
 
 def _map(call: Call) -> bytes:
-    """Map a file of so many MB and read all of it, as an index is."""
+    """Map a file of this many MB and read all of it, as an index is."""
     size = int(call.argument) * 1_000_000
     with (Path(call.config.folder) / "index").open("w+b") as file:
         file.truncate(size)
@@ -246,7 +246,7 @@ def _await_file(call: Call) -> bytes:
 
 
 def _exhaust(call: Call) -> bytes:
-    """Take memory without end, in a process that may have so many MiB more than it has."""
+    """Take memory without end, in a process that may have this many MiB more than now."""
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     limit = pages * resource.getpagesize() + int(call.argument) * 2**20
     resource.setrlimit(resource.RLIMIT_AS, (limit, resource.getrlimit(resource.RLIMIT_AS)[1]))

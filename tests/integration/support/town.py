@@ -102,7 +102,7 @@ class Town:
         )
 
     async def counts(self, uid: str, documents: int, *members: Member) -> bool:
-        """Whether all workers have the same table, and it counts so many documents."""
+        """Whether all workers have the same table, and it counts this many documents."""
         if not await self.is_spread(uid, *members):
             return False
         found = set()

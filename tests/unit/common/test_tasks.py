@@ -11,7 +11,7 @@ from tests.support.virtual_time import run_virtually
 
 
 async def deaf(num_swallowed: int) -> None:
-    """Swallow so many cancellations, as asyncio.wait_for may on Python 3.11."""
+    """Swallow this many cancellations, as asyncio.wait_for may on Python 3.11."""
     for _ in range(num_swallowed):
         with suppress(asyncio.CancelledError):
             await asyncio.Event().wait()

@@ -14,7 +14,7 @@ SWEEP_S = 0.5
 
 
 class App:
-    """An ASGI application that reads bodies, and answers when it is let.
+    """An ASGI application that reads bodies, and answers when the test allows it.
 
     Attributes:
         bodies: what it has read.

@@ -39,8 +39,8 @@ class Script:
         is_old: whether it sends documents decoded, as workers up to version 0.1 do.
         enrich_error: what its replies to fetches say of `enrich`.
         is_enrich_late: whether they say that it had too little time.
-        attached: documents of its first hits, which it sends to whoever asks for any.
-        silent_for: numbers of hits; it does not answer who asks for so many.
+        attached: documents of its first hits, which it sends to callers that ask for any.
+        silent_for: numbers of hits; it does not answer requests for that many.
     """
 
     delays_s: tuple[float, ...] = (0.01,)
@@ -71,7 +71,7 @@ class ScriptedTransport:
         worker_scripts: worker → script of what is sent to it alone.
         sent_to: worker, instant and request of each of these.
         cancelled: query, shards and deadline of each cancellation.
-        on_late: told of each late reply.
+        on_late: called with each late reply.
     """
 
     scripts: dict[int, Script]

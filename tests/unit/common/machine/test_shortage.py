@@ -82,7 +82,7 @@ def test_a_failed_call_counts_until_none_has_failed_for_a_while() -> None:
     ],
 )
 def test_an_error_tells_what_has_run_out(error: BaseException | str, resource: str) -> None:
-    """Descriptors, memory and processes are told apart, from an error or from its text."""
+    """Descriptors, memory and processes are distinguished, from an error or from its text."""
     assert lacking(error) == resource
 
 

@@ -78,7 +78,7 @@ def test_profiles_join_the_built_in() -> None:
 
 
 def test_settings_are_frozen() -> None:
-    """Nobody changes a setting after the start."""
+    """No setting can be changed after the start."""
     with pytest.raises(ValueError, match="frozen"):
         load_settings().redis.url = "redis://elsewhere"  # type: ignore[misc]  # the point
 

@@ -269,7 +269,7 @@ def test_a_url_without_a_driver_is_told(tmp_path: Path) -> None:
 
 
 class _KilledError(BaseException):
-    """Stands for the end of the process: nobody catches it."""
+    """Stands for the end of the process: nothing catches it."""
 
 
 STEPS = 12

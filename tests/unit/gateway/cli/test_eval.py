@@ -147,7 +147,7 @@ def files(tmp_path: Path) -> list[str]:
 
 
 def test_judged_queries_are_asked_and_measured(command: CommandLine, tmp_path: Path) -> None:
-    """Each judged query is asked once, deep and patiently; the others are told of."""
+    """Each judged query is asked once, deep and patiently; the others are reported."""
     command.gateway.answer = make_result(
         hits=[Hit("a", 2.0, 0), Hit("b", 1.0, 0)], coverage=coverage_of(9, 9)
     )

@@ -63,7 +63,7 @@ def test_an_unknown_command_is_misuse(command: CommandLine) -> None:
 def test_a_bug_is_told_without_a_traceback(
     command: CommandLine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What nobody foresaw ends with 1 and one line; the traceback is there for who asks."""
+    """An unforeseen error ends with 1 and one line; the traceback is shown on request."""
     command.answer = lambda _: 1 / 0  # type: ignore[assignment,return-value] # on purpose
     ended = command.run("status")
     assert (ended.code, ended.err) == (1, "gateway: ZeroDivisionError: division by zero\n")

@@ -54,7 +54,7 @@ def test_a_collection_that_there_is_none_of(command: CommandLine) -> None:
 
 
 def test_one_that_is_dropped_meanwhile(command: CommandLine) -> None:
-    """What the gateway says of it is told."""
+    """What the gateway says of it is printed."""
     command.gateway.optimiser.indexes = [index(3, None, 0)]
     command.gateway.optimiser.error = NotFoundError("there is no collection 'books'")
     ended = command.run("optimise", "books")

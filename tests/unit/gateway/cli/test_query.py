@@ -211,7 +211,7 @@ def test_misuse_ends_with_2(command: CommandLine, arguments: tuple[str, ...]) ->
 def test_no_gateway_is_a_failure_that_names_the_url(
     command: CommandLine, failure: Exception
 ) -> None:
-    """Nobody there, or nobody who answers: exit code 1, and where it was tried."""
+    """No server, or none that answers: exit code 1, and where it was tried."""
 
     def fail(_request: httpx.Request) -> httpx.Response:
         raise failure
@@ -224,7 +224,7 @@ def test_no_gateway_is_a_failure_that_names_the_url(
 
 @pytest.mark.parametrize("status", [200, 404, 502])
 def test_something_else_at_the_url_is_a_failure(command: CommandLine, status: int) -> None:
-    """A server that is no gateway is told as such, without a traceback."""
+    """A server that is no gateway is named as such, without a traceback."""
     command.answer = lambda _: httpx.Response(status, html="<h1>It works!</h1>")
     ended = command.run("query", "wing", "--collection", "films")
     assert (ended.code, ended.err.count("\n")) == (1, 1)

@@ -94,7 +94,7 @@ def test_creating_gives_up_in_time(command: CommandLine) -> None:
 
 
 def test_creating_where_snapshots_are_off_is_misuse(command: CommandLine) -> None:
-    """What the gateway refuses is told as it says it."""
+    """What the gateway refuses is printed in its own words."""
     command.gateway.snapshots.error = BadRequestError("snapshots.url", "is not set")
     ended = command.run("snapshot", "create")
     assert (ended.code, "snapshots.url" in ended.err) == (2, True)

@@ -48,7 +48,7 @@ def test_a_terminal_that_is_gone_stops_no_drain(
     ("is_overdue", "told"), [(True, "did not drain in time"), (False, "was killed before it")]
 )
 def test_it_is_told_why_a_drain_ended_by_a_kill(is_overdue: bool, told: str) -> None:
-    """A child whose time was up is told from one that a second Ctrl-C has killed."""
+    """A child whose time was up is distinguished from one that a second Ctrl-C has killed."""
     said = io.StringIO()
     Story(Console(file=said)).tell(Stopped("worker-0", 7, "was killed by SIGKILL", is_overdue))
     assert f"worker-0 (pid 7) {told}" in said.getvalue()

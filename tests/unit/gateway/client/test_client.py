@@ -229,7 +229,7 @@ def test_both_clients_are_the_same_but_for_await() -> None:
 
 
 def test_readiness_is_what_readyz_says(ask: EitherClient) -> None:
-    """A gateway that lives and is not ready is told so, and not raised."""
+    """That a gateway lives and is not ready is returned, not raised."""
     assert (ask("is_alive"), ask("is_ready")) == (True, True)
     ask.gateway.is_ready = False
     assert (ask("is_alive"), ask("is_ready")) == (True, False)
@@ -272,7 +272,7 @@ def test_a_certificate_is_checked_wherever_there_is_one(url: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
 def test_what_is_no_url_is_unavailable(kind: type[Client] | type[AsyncClient]) -> None:
-    """It is told when the client is made, by an error of the one tree."""
+    """It is refused when the client is made, by an error of the one tree."""
     with pytest.raises(UnavailableError, match=r"http://ü\.\.:1: "):
         kind("http://ü..:1")
 

@@ -115,7 +115,7 @@ def test_the_other_problems_have_their_errors(ask: EitherClient) -> None:
 
 
 def test_a_missing_token_is_an_error_of_its_own(ask: EitherClient) -> None:
-    """A 401 is told apart, since no other attempt would do better."""
+    """A 401 has a class of its own, since no other attempt would do better."""
     problem = {"type": "urn:problem-type:hedgerow:unauthorized", "detail": "it wants a token"}
     ask.answer = lambda _: httpx.Response(401, json=problem)
     with pytest.raises(UnauthorizedError, match="it wants a token"):
@@ -123,7 +123,7 @@ def test_a_missing_token_is_an_error_of_its_own(ask: EitherClient) -> None:
 
 
 def test_a_missing_right_is_an_error_of_its_own(ask: EitherClient) -> None:
-    """A 403 is told apart from a 401: the key is known, and another one may do it."""
+    """A 403 is not a 401: the key is known, and another one may have the right."""
     problem = {"type": "urn:problem-type:hedgerow:forbidden", "detail": "key 'a' lacks 'write'"}
     ask.answer = lambda _: httpx.Response(403, json=problem)
     with pytest.raises(ForbiddenError, match="lacks 'write'"):
@@ -140,7 +140,7 @@ def test_a_missing_right_is_an_error_of_its_own(ask: EitherClient) -> None:
     ids=lambda failure: type(failure).__name__,
 )
 def test_nobody_at_the_url_is_unavailable(ask: EitherClient, failure: Exception) -> None:
-    """Who is not there or does not answer is named by its URL; no health check raises."""
+    """A gateway that is absent or does not answer is named by its URL; no health check raises."""
 
     def fail(_request: httpx.Request) -> httpx.Response:
         raise failure

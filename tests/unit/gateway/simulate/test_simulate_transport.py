@@ -26,7 +26,7 @@ service = { kind = "constant", ms = 10000 }
 
 
 class Sink:
-    """Notes what it is told, and when."""
+    """Notes what it hears, and when."""
 
     def __init__(self, loop: VirtualLoop) -> None:
         self.replies: list[tuple[float, str, bool]] = []

@@ -8,7 +8,7 @@ from hedgerow.gateway.views.shared_run import SharedRun
 
 
 class Work:
-    """Returns the number of its run; each run ends when it is let go, or fails as told."""
+    """Returns the number of its run; each run ends, or fails, when the test says so."""
 
     def __init__(self) -> None:
         self.num_begun = 0

@@ -21,7 +21,7 @@ STREAM_BYTES = 48 * 1024 * 1024
 
 
 async def stream(line: bytes, num_bytes: int) -> AsyncIterator[bytes]:
-    """So many bytes of NDJSON, in chunks that end anywhere: `line` with a running number in it."""
+    """This many bytes of NDJSON, in chunks that end anywhere: `line` with a running number."""
     number, pending, sent = 0, b"", 0
     while sent < num_bytes:
         lines = []

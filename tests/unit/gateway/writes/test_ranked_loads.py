@@ -88,7 +88,7 @@ def test_an_answer_to_another_load_does_not_count() -> None:
 
 
 def test_a_replica_that_has_died_is_not_waited_for() -> None:
-    """It is looked for again and again who is live; nothing is announced of a shard without any."""
+    """Which replicas are live is read again and again; a shard without any is not announced."""
     cluster = Cluster()
     cluster.live[1] = ()
 

@@ -195,7 +195,7 @@ def test_a_rebuild_that_is_cut_off_is_done_again(tmp_path: Path) -> None:
 
 
 def test_a_folder_has_one_indexer_at_a_time(tmp_path: Path) -> None:
-    """A second one is refused, touches nothing, and is let in once the first has ended."""
+    """A second one is refused, touches nothing, and is admitted once the first has ended."""
     first = ShardIndexer(tmp_path, 0, MEMORY)
     batch = [pack_op(Create(BOOKS.to_json())), pack_op(Upsert("u0", [("a", body("a", 1))]))]
     state = first.apply("1-0", batch)

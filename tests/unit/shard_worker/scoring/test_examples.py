@@ -98,7 +98,7 @@ def test_recency_halves_in_half_a_year_and_the_unknown_is_neutral() -> None:
     ],
 )
 def test_a_misspelled_name_is_found_by_its_looks(tmp_path: Path, asked: str, found: str) -> None:
-    """The profile `names` puts the person who is meant first."""
+    """The profile `names` puts the person that was meant first."""
     assert search(tmp_path, read("people.jsonl"), asked, "names").ids[0] == found
 
 
@@ -148,7 +148,7 @@ def test_prices_come_from_the_database_at_the_time_of_the_question(
 def test_a_missing_database_is_an_error_and_no_empty_database(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The hook opens read-only, so that a wrong path is told instead of made."""
+    """The hook opens read-only, so that a wrong path is an error instead of a new file."""
     database = tmp_path / "nowhere.sqlite"
     monkeypatch.setenv("STOCK_DATABASE", str(database))
     with pytest.raises(sqlite3.Error):

@@ -97,7 +97,7 @@ class Serving:
     enrichers: dict[str, Enrich]
 
     def request(self, payload: bytes | None = None, **changes: Any) -> bytes:
-        """As `Clock.request`, of `payload` or one as it comes."""
+        """As `Clock.request`, of `payload` or a default one."""
         body = fetch() if payload is None else payload
         return self.clock.request(Kind.FETCH, body, **changes)
 

@@ -91,7 +91,7 @@ class Serving:
     service: SearchService
 
     def request(self, payload: bytes | None = None, **changes: Any) -> bytes:
-        """As `Clock.request`, of `payload` or one as it comes."""
+        """As `Clock.request`, of `payload` or a default one."""
         body = search() if payload is None else payload
         return self.clock.request(Kind.SEARCH, body, **changes)
 
@@ -216,7 +216,7 @@ def test_an_error_that_utf8_cannot_say_is_told_escaped(serving: Serving) -> None
 
 
 def test_malformed_requests_are_counted_and_have_no_reply(serving: Serving) -> None:
-    """Rubbish, an unknown version, a fetch, too many bytes: nobody to answer; others are served."""
+    """Rubbish, an unknown version, a fetch, too many bytes: no answer; others are served."""
     bad = [
         b"",
         b"\xc1",
@@ -293,7 +293,7 @@ def test_noop_of_a_collection_that_is_not_there_is_empty(serving: Serving) -> No
 
 
 def test_the_same_search_has_one_fingerprint_and_another_has_not(serving: Serving) -> None:
-    """The quarantine knows a search by its payload, whoever asks and whenever."""
+    """The quarantine knows a search by its payload, whoever asks for it and whenever."""
     serving.pull(serving.request(), serving.request(query_id=8, reply_to="hedgerow:reply:g2"))
     serving.pull(serving.request(payload=search(query="x"), query_id=9))
     serving.pull(serving.request(payload=search(k=4), query_id=10))
@@ -303,7 +303,7 @@ def test_the_same_search_has_one_fingerprint_and_another_has_not(serving: Servin
 
 
 def test_a_search_that_asks_for_documents_has_the_same_fingerprint(serving: Serving) -> None:
-    """The scorer is told which; whoever varies the fields does not escape the quarantine."""
+    """The scorer is told which; varying the fields does not escape the quarantine."""
     serving.pull(serving.request(), serving.request(query_id=8, attach=Attach(3, 500, ["title"])))
     plain, asking = serving.lane.works
     assert asking.payload == (*plain.payload, 3, 500, ["title"])
@@ -336,7 +336,7 @@ def test_a_users_function_that_kills_is_known_whatever_the_deadline(serving: Ser
 
 
 def cancel(serving: Serving, *query_ids: int, shard: int = SHARD, reply_to: str = REPLY_TO) -> None:
-    """The gateway says that nobody waits for these queries any more."""
+    """The gateway says that these queries are no longer wanted."""
     expires_at_ms = serving.clock.server_ms(0.1)
     message = pack_cancellation(
         Cancellation(reply_to, [(query_id, expires_at_ms) for query_id in query_ids])

@@ -277,7 +277,7 @@ async def test_a_failure_after_the_answer_costs_the_client_nothing() -> None:
 
 
 class Reader:
-    """An application that keeps what it receives, when it is let, and then answers."""
+    """An application that, when the test allows it, keeps what it receives, and then answers."""
 
     def __init__(self) -> None:
         self.messages: list[dict[str, Any]] = []

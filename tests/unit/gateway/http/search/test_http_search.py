@@ -410,7 +410,7 @@ def test_a_client_that_hangs_up_cancels_its_search() -> None:
 
 
 def test_a_body_that_breaks_off_is_no_search() -> None:
-    """What came of a body is not searched when the client leaves amid it; nobody's failure: a 499.
+    """Part of a body is not searched when the client leaves; it is nobody's failure, but a 499.
 
     Though what has come were JSON.
     """

@@ -195,7 +195,7 @@ async def test_the_token_is_demanded(given: str) -> None:
 
 
 class SlowGateway(FakeGateway):
-    """A gateway that answers when it is let."""
+    """A gateway that answers when the test allows it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -277,7 +277,7 @@ async def test_an_answer_waits_for_room() -> None:
 
 
 async def test_a_drain_finishes_a_search_and_closes() -> None:
-    """A connection that is told to shut down amid a search answers it, says so, and closes."""
+    """A connection that is to shut down during a search answers it, says so, and closes."""
     calls = []
     for way in (plain, by_asgi):
         gateway = SlowGateway()

@@ -1,4 +1,4 @@
-"""How works are dealt out, held against step-by-step models."""
+"""How tasks are dealt out, held against step-by-step models."""
 
 import pytest
 from hypothesis import given
@@ -42,7 +42,7 @@ def test_dealing_out_leaves_nothing_to_a_scorer_that_could_have_had_it(
 
 
 def test_expensive_works_spread_and_cheap_ones_stay_together() -> None:
-    """Eight works of 10 ms use all four scorers; eight of 1 µs are not worth four frames."""
+    """Eight tasks of 10 ms use all four scorers; eight of 1 µs are not worth four frames."""
     assert share(8, 4, 64, 10_000.0) == 2
     assert share(8, 4, 64, 1.0) == 8
 
