@@ -59,7 +59,7 @@ def rank_as_one(cluster: ComposeCluster) -> bool:
 
 
 def test_the_cluster_answers_from_all_documents(cluster: ComposeCluster) -> None:
-    """What was loaded over HTTP is found over HTTP, from all eight shards, with its fields."""
+    """What was loaded over HTTP is found over HTTP, on all eight shards, with its fields."""
     answer = cluster.whole_answer("green", k=NUM_DOCUMENTS)
     assert answer["shards"]["ok"] == 8
     assert answer["coverage"]["documents"] == NUM_DOCUMENTS
@@ -88,7 +88,7 @@ def test_a_container_has_no_rights_that_it_does_not_need(
 
 
 def test_the_gateway_alone_is_published_and_only_to_this_machine(cluster: ComposeCluster) -> None:
-    """One port is open outside of the containers' network: the gateway's, on the loopback."""
+    """One port is open outside the containers' network: the gateway's, on the loopback."""
     published = {
         service: [
             (binding["HostIp"], int(binding["HostPort"]))
@@ -124,7 +124,7 @@ def test_the_final_image_holds_no_build_tools(cluster: ComposeCluster) -> None:
 
 
 def test_the_image_has_a_bill_of_what_is_installed(cluster: ComposeCluster) -> None:
-    """It names every package that Python finds in the image, at its version, and nothing else."""
+    """The SBOM names every package that Python finds in the image, at its version, and no other."""
     path = re.search(r"`(/opt/hedgerow/\S+\.json)`", document("dependencies.md"))
     assert path
     bill = json.loads(cluster.execute("gateway", "cat", path[1]).stdout)
@@ -186,7 +186,7 @@ def test_documents_are_the_worker_s_alone(cluster: ComposeCluster) -> None:
 def test_a_token_and_mounted_keys_reach_the_gateway(
     cluster: ComposeCluster, tmp_path: Path
 ) -> None:
-    """Either opens the healthy gateway; a key that is revoked on the host opens it no more.
+    """Either opens the healthy gateway; a key that is revoked on the host stops opening it.
 
     Without the variables and the mount of docs/operations.md, the gateway asks for neither.
     """
@@ -235,7 +235,7 @@ def gateway_key(file: Path, *arguments: str) -> str:
 
 
 def documented_mount(folder: Path) -> tuple[Path, Path]:
-    """The override of docs/operations.md for a folder of keys, and the file that is to be there."""
+    """The override of docs/operations.md for a folder of keys, and the file that belongs in it."""
     block = re.search(
         r"^```yaml\n(services:\n  gateway:\n    volumes: .*?)```",
         operations(),
@@ -369,7 +369,7 @@ def test_stopping_drains_and_what_was_stored_stays(cluster: ComposeCluster, tmp_
 
 
 def test_redis_that_crashes_is_restarted_with_what_it_held(cluster: ComposeCluster) -> None:
-    """The engine starts it again, and a document that was only logged can be found then."""
+    """The engine restarts it, and a document that was only logged can then be found."""
     before = cluster.inspect("redis")["RestartCount"]
     line = json.dumps({"id": "late", "name": "quince fruit", "number": -1}) + "\n"
     loaded = cluster.http.post("/v1/collections/fruit/documents?wait=logged", content=line.encode())

@@ -56,7 +56,7 @@ async def linked(settings: RedisSettings) -> AsyncIterator[RedisConnection]:
 
 
 async def test_the_server_names_itself_and_its_version(server: Server, server_image: str) -> None:
-    """The check at the start reads the version that the image was made for."""
+    """The check at the start reads the version that the image is tagged with."""
     async with connected(server.settings) as control:
         name, _, version = server_image.rpartition("/")[2].partition(":")
         assert control.server.name == name

@@ -19,7 +19,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "security.md"
 
 
 def line_of(verdict: Verdict) -> str:
-    """A verdict in a line, and a further one for each failure."""
+    """A verdict in one line, and a further line for each failure."""
     how = "holds" if verdict.holds else "FAILS"
     parts = "  ".join(f"{part} {memory.peak:.0f}" for part, memory in verdict.memory.items())
     line = (
@@ -74,7 +74,7 @@ def _peak(verdict: Verdict, part: str) -> str:
 
 
 def write_page(text: str, page: Path = PAGE) -> None:
-    """Put the measured part between the page's marks.
+    """Put the measured part between the page's markers.
 
     Raises:
         ValueError: the page has lost them.

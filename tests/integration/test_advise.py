@@ -56,7 +56,7 @@ class Ended:
 
     @property
     def text(self) -> str:
-        """All that the answers rest on."""
+        """The figures that the answers rest on."""
         return " ".join(line for one in self.json["answers"] for line in one["figures"])
 
 
@@ -160,7 +160,7 @@ def test_a_product_of_matrices_belongs_in_threads(desk: Desk) -> None:
 
 
 def test_an_argument_of_50_mb_is_not_sent_to_a_process(desk: Desk) -> None:
-    """What is counted in 50 MB in less time than they take to cross is counted here."""
+    """Counting in 50 MB is quicker than sending them to another process, so it stays here."""
     text = 'samples = [(b"abc" * 17_000_000,)]'
     ended = desk.advise("count_byte", text, "--lane", "process", suffix="py")
     assert ended.code == 4
@@ -263,7 +263,7 @@ def test_an_enrich_hook_that_waits_belongs_in_a_thread(desk: Desk) -> None:
 def test_what_cannot_be_measured_is_misuse(
     desk: Desk, function: str, text: str, reason: str
 ) -> None:
-    """Exit code 2, and one line that names the sample's line."""
+    """Exit code 2, and one message that names the sample's line."""
     ended = desk.advise(function, text)
     assert ended.code == 2
     assert ended.out == ""

@@ -39,7 +39,7 @@ async def gateway_with(cluster: Cluster, **limits: int) -> AsyncIterator[Gateway
 
 
 def fields_of(result: SearchResult) -> list[tuple[str, Any]]:
-    """Each hit's id and fields; none is missing."""
+    """Each hit's id and fields; fails where fields are missing."""
     assert result.coverage.is_full
     assert result.fetch is not None
     assert (result.fetch.missing, result.fetch.problems) == (0, [])

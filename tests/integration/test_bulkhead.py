@@ -26,7 +26,7 @@ HANG = "sleep 30"  # by far longer than any test
 
 @pytest.fixture
 def gate() -> Iterator[threading.Event]:
-    """What calls hang on until the test, or its end, opens it."""
+    """The gate on which calls hang until the test, or its end, opens it."""
     event = threading.Event()
     yield event
     event.set()
@@ -103,7 +103,7 @@ async def test_a_thread_goes_to_each_profile_in_turn(gate: threading.Event) -> N
 
 
 async def hog(bench: Bench[ProcessLane], count: int, timeout_s: float = 30.0) -> list[Call]:
-    """Works of one profile that hold what they may; returns when they have begun."""
+    """Tasks of one profile that hold all they may; returns when they have begun."""
     calls = [bench.submit(f"hog{at} {HANG}", timeout_s, profile="slow") for at in range(count)]
     for at in range(count):
         await bench.started(f"hog{at}")

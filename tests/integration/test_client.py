@@ -106,7 +106,7 @@ async def test_there_are_as_many_connections_as_requests_in_flight(
 
 
 async def test_the_last_one_used_is_used_first(client: AsyncClient, server: Server) -> None:
-    """So that those that a burst has left are idle, and go."""
+    """Those that a burst has left become idle, and are closed."""
     await ask_at_once(client, server, 3)
     used = set()
     for _ in range(6):
@@ -121,7 +121,7 @@ async def test_the_last_one_used_is_used_first(client: AsyncClient, server: Serv
 async def test_what_is_in_flight_when_the_client_closes_is_closed_after_it(
     client: AsyncClient, server: Server
 ) -> None:
-    """Its answer still comes, and its connection does not stay behind."""
+    """Its answer still comes, and its connection is not left behind."""
     asked = asyncio.create_task(client.search("films", "wing"))
     await server.until_asked()
     await client.close()

@@ -81,7 +81,7 @@ async def commands(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Co
 
 
 def write(path: Path, num_documents: int) -> str:
-    """Write documents, of which every hundredth line is none."""
+    """Write documents, with every hundredth line malformed."""
     with path.open("w") as file:
         for number in range(1, num_documents + 1):
             if number % 100 == 0:
@@ -168,7 +168,7 @@ async def test_status_names_the_processes(commands: Commands) -> None:
 
 
 async def test_a_load_outlives_the_gateway(tmp_path: Path) -> None:
-    """A gateway that is killed in a load and comes back costs the load a pause, and no document."""
+    """A gateway killed during a load that comes back costs the load a pause, but no document."""
     num_documents = 6 * loader.PIECE_LINES
     source = write(tmp_path / "trees.jsonl", num_documents)
     async with running(tmp_path / "data") as commands:

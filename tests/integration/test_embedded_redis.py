@@ -29,7 +29,7 @@ QUICK = RestartPolicy(initial_s=0.02, max_s=0.2, jitter=0.0)
 
 
 async def _ignore(_name: str) -> None:
-    """Nothing is to be done about a death."""
+    """Ignore a death."""
 
 
 class Running:
@@ -81,7 +81,7 @@ async def test_the_supervised_process_is_the_server_itself(running: Running) -> 
 
 
 async def test_nobody_else_can_reach_it(running: Running) -> None:
-    """There is no TCP port, and the socket's folder is the owner's alone."""
+    """There is no TCP port, and only the owner may enter the socket's folder."""
     control = await running.connect()
     assert await control.execute("CONFIG", "GET", "port") in ([b"port", b"0"], {b"port": b"0"})
     await control.close()
@@ -90,7 +90,7 @@ async def test_nobody_else_can_reach_it(running: Running) -> None:
 
 
 async def test_what_was_acknowledged_survives_a_kill_at_any_moment(running: Running) -> None:
-    """Killing the server in the middle of writes loses none that it has answered."""
+    """Killing the server amid writes loses none that it has answered."""
     acknowledged = 0
 
     async def write(client: RedisClient) -> None:
@@ -168,7 +168,7 @@ async def test_syncing_takes_files_that_vanish(running: Running) -> None:
 async def test_a_disk_that_fails_does_not_end_the_syncing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What cannot be made durable is said, and tried again in a second, for as long as it takes."""
+    """What cannot be made durable is reported, and retried each second for as long as it takes."""
     monkeypatch.setattr("hedgerow.gateway.local.redis.server.SYNC_INTERVAL_S", 0.01)
     redis, tries = EmbeddedRedis(tmp_path), 0
 
@@ -212,7 +212,7 @@ async def test_a_socket_without_a_server_says_so(tmp_path: Path) -> None:
 async def test_the_server_dies_with_its_parent(
     tmp_path: Path, guardian: bool, number: signal.Signals
 ) -> None:
-    """However the supervisor's process goes, the server and its guardian are gone in seconds."""
+    """However the supervisor's process ends, the server and its guardian are gone in seconds."""
     script = textwrap.dedent(f"""
         import asyncio
         from pathlib import Path

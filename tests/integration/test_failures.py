@@ -119,7 +119,7 @@ async def test_the_second_phase_decides_the_order(cluster: Cluster) -> None:
 
 @pytest.mark.alone  # answers are to come within 50 ms of the deadline
 async def test_a_killed_worker_costs_its_share_until_it_is_back(cluster: Cluster) -> None:
-    """SIGKILL: the rest by the deadline, then `unavailable` at once, then everything again."""
+    """SIGKILL: the other shards by the deadline, then `unavailable` at once, then everything."""
     async with gateway_to(cluster) as gateway:
         await prepared(gateway)
         cluster.kill(1)
@@ -146,7 +146,7 @@ async def test_a_killed_worker_costs_its_share_until_it_is_back(cluster: Cluster
 async def test_a_stopped_worker_opens_its_breakers_and_its_return_closes_them(
     cluster: Cluster,
 ) -> None:
-    """SIGSTOP: five answers wait for the deadline, the next is spared it; SIGCONT heals."""
+    """SIGSTOP: five answers wait for the deadline, the next does not; SIGCONT heals."""
     async with gateway_to(cluster) as gateway:
         await prepared(gateway)
         await ask(gateway, "hedges", "hedge")
@@ -282,7 +282,7 @@ async def test_a_failing_enrich_leaves_the_stored_fields(cluster: Cluster) -> No
 
 
 async def test_a_hanging_enrich_holds_its_share_of_the_threads_alone(cluster: Cluster) -> None:
-    """Late: stored fields. Its threads lost: refused at once. Others: as ever. And it heals."""
+    """Late: stored fields. Its threads lost: refused at once. Others: unharmed. And it heals."""
     async with gateway_to(cluster) as gateway:
         await prepared(gateway)
         document = {"id": "h", "title": "hanging", "number": 1}

@@ -51,7 +51,7 @@ def roomy_cluster() -> Iterator[Cluster]:
 
 @asynccontextmanager
 async def learnt(cluster: Cluster, max_extra_load: float = 1.0) -> AsyncIterator[Gateway]:
-    """A gateway that knows how long the shards need, and has every replica."""
+    """A gateway that knows how long the shards need, and sees every replica."""
     # More second copies than anybody would allow: each test needs some more than once.
     hedging = HedgingSettings(max_extra_load=max_extra_load, burst=100)
     # The slow worker would be spared live requests, which are what these tests are about.

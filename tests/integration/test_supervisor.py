@@ -160,7 +160,7 @@ async def test_children_are_kept_when_the_terminal_is_gone(tmp_path: Path) -> No
         raise OSError(errno.EIO, "Input/output error")
 
     async def note(_name: str) -> None:
-        """Nothing is to be done about a death."""
+        """Ignore a death."""
 
     supervisor = Supervisor(tmp_path, QUICK, tell, note)
     try:

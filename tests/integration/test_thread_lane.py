@@ -20,7 +20,7 @@ pytestmark = pytest.mark.integration
 
 @pytest.fixture
 def gate() -> Iterator[threading.Event]:
-    """What calls hang on until the test, or its end, opens it."""
+    """The gate on which calls hang until the test, or its end, opens it."""
     event = threading.Event()
     yield event
     event.set()

@@ -73,7 +73,7 @@ def _peak_mb(pid: int) -> float:
 
 
 def complaints_about(command: Command, what: str) -> list[str]:
-    """What every run of the command must be: bounded, at an end, and without a traceback."""
+    """What every run of the command must be: bounded, finite, and without a traceback."""
     complaints = []
     if command.code is None:
         complaints.append(f"{what}: no end within {_COMMAND_S:g} s")
@@ -92,7 +92,7 @@ def complaints_about(command: Command, what: str) -> list[str]:
     min_searches=FEW_SEARCHES,
 )
 async def links_in_a_folder(target: Target) -> list[str]:
-    """A folder gives the files that are in it."""
+    """A folder yields only the files that are inside it."""
     secret, folder = target.folder / "secret", target.folder / "notes"
     secret.mkdir()
     folder.mkdir()
@@ -142,7 +142,7 @@ async def gzip_bombs(target: Target) -> list[str]:
     needs="pyarrow",
 )
 async def parquet_bomb(target: Target) -> list[str]:
-    """Rows are read as many at a time as their size allows."""
+    """The number of rows read at a time follows from their size."""
     source = target.folder / "bomb.parquet"
     await asyncio.to_thread(_write_parquet_bomb, source)
     async with target.own_collection("bombs"):

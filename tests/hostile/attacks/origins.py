@@ -1,4 +1,4 @@
-"""Requests of those who may not ask: other web pages, and callers without the token."""
+"""Requests of those with no right to ask: other web pages, and callers without the token."""
 
 import asyncio
 import json
@@ -23,7 +23,7 @@ _EVIL = "evil.example"
     min_searches=FEW_SEARCHES,
 )
 async def foreign_origin(target: Target) -> list[str]:
-    """Without a token, a gateway answers to its own names, and to no other site."""
+    """Without a token, a gateway answers to its own names, and to no other site's page."""
     line = b'{"id":"planted","name":"planted"}\n'
     unsafe = (
         ("POST", f"{_DOCUMENTS}?wait=applied", line),
@@ -95,7 +95,7 @@ async def _repair(target: Target) -> None:
     min_searches=FEW_SEARCHES,
 )
 async def empty_token(target: Target) -> list[str]:
-    """An empty token is no token: it is refused at the start, or demands nothing."""
+    """An empty token is no token: it is refused at the start, or none is required."""
     redis = target.cluster.data / "redis" / "valkey.sock"
     process = await asyncio.create_subprocess_exec(
         *serve_command(f"unix://{redis}", 2),
@@ -118,7 +118,7 @@ async def empty_token(target: Target) -> list[str]:
 
 
 async def _announced_port(log: asyncio.StreamReader) -> int | None:
-    """The port that a gateway says it is ready at; None if it ends before."""
+    """The port at which a gateway says it is ready; None if it ends before that."""
     async for line in log:
         if b'"ready"' in line and (found := re.search(rb'"http://127.0.0.1:(\d+)"', line)):
             return int(found[1])
@@ -188,7 +188,7 @@ def _log_lines(target: Target) -> int:
 
 
 def members(raw: bytes) -> dict[str, object]:
-    """The members of a JSON answer; none of anything else."""
+    """The members of a JSON object; an empty dict for any other answer."""
     try:
         found = json.loads(raw)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Something to say to the gateway on one connection, and what must come of it."""
+"""A conversation with the gateway on one connection, and what must come of it."""
 
 import asyncio
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ class Conversation:
 
 
 async def hold(target: Target, contract: Contract, said: Conversation) -> str:
-    """Hold a conversation; what is wrong with what came of it, or ""."""
+    """Hold a conversation; returns what is wrong with its outcome, or ""."""
     try:
         async with target.connect() as connection:
             for part in said.parts:

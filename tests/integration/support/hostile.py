@@ -1,4 +1,4 @@
-"""A gateway process, raw connections to it that misbehave, and what it costs the gateway."""
+"""A gateway process, raw connections to it that misbehave, and what they cost the gateway."""
 
 import contextlib
 import os
@@ -135,7 +135,7 @@ class NormalClient:
     _is_over: threading.Event = field(default_factory=threading.Event)
 
     def run(self) -> None:
-        """Ask until the end, and once more then."""
+        """Ask until the end, and once more after it."""
         with httpx.Client(timeout=10) as client:
             is_over = False
             while not is_over:

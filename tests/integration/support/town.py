@@ -47,11 +47,11 @@ class Member:
         return self.settings.data / "statistics" / f"{uid}.sqlite"
 
     def has_table(self, uid: str) -> bool:
-        """Whether there is that file."""
+        """Whether that file exists."""
         return self.path(uid).exists()
 
     def table(self, uid: str) -> TermStatistics:
-        """What is in it now; to be closed."""
+        """Its present contents; the caller closes it."""
         return TermStatistics.open(self.path(uid))
 
 

@@ -1,4 +1,4 @@
-"""What counts as hurt by an attack, from observations made up for each case."""
+"""What counts as harm by an attack, from observations made up for each case."""
 
 import math
 from collections.abc import Sequence
