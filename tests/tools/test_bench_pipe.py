@@ -1,4 +1,4 @@
-"""What a driver and the processes that it measures share."""
+"""What a driver and the processes that it measures have in common."""
 
 import subprocess
 import sys

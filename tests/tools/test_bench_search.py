@@ -1,4 +1,4 @@
-"""What the rounds of the search engines come to, and the page that tells it."""
+"""What the rounds of the search engines amount to, and the page that shows it."""
 
 import json
 import math
@@ -76,7 +76,7 @@ def test_best_of_ours_is_judged_by_the_medians() -> None:
 
 
 def test_nothing_is_judged_that_was_not_measured() -> None:
-    """Without a figure of Hedgerow's, or of another's, there is no verdict on it."""
+    """Without figures of both Hedgerow and another engine there is no verdict."""
     comparison = _comparison()
     del comparison.rows["tantivy best"]
     assert len(judge(comparison.rows)) == 1
@@ -85,7 +85,7 @@ def test_nothing_is_judged_that_was_not_measured() -> None:
 
 
 def test_measure_is_of_what_was_answered() -> None:
-    """Throughput counts answers, failures apart; a load without an answer is none."""
+    """Throughput counts answers without failures; a load without an answer has none."""
     measure = Measure.of(Load(2.0, [0.001] * 9 + [0.1], num_failed=3, failure="x"), 32)
     assert (measure.queries_per_s, measure.num_failed) == (5.0, 3)
     assert measure.p50_ms == pytest.approx(1.0)
@@ -118,7 +118,7 @@ def test_page_has_what_was_measured_and_says_what_was_not() -> None:
 
 
 def test_page_tells_what_each_part_takes_of_a_query() -> None:
-    """CPU of a load becomes µs an answer, the median of the rounds, and a row with its sum."""
+    """CPU of a load becomes µs for each answer, the median of the rounds, and a row with a sum."""
     comparison = _comparison()
     loads = [
         Load(1.0, [0.001] * 100, cpu_s={"gateway": gateway_s, "scorers": 0.03})
@@ -131,7 +131,7 @@ def test_page_tells_what_each_part_takes_of_a_query() -> None:
 
 
 def test_page_tells_what_a_query_takes_and_what_its_parts_would() -> None:
-    """Cores over throughput is what an answer takes; what is not CPU of it is idle.
+    """Cores over throughput is what an answer takes; the part that is not CPU time is idle.
 
     With 2 cores: 1,000 a second take 2,000 µs of a core each, 500 take 4,000. If everything around
     a search takes 1,000 µs and the scorers 1,500, both together could answer 800 a second.
@@ -202,7 +202,7 @@ def test_kept_parts_are_read_as_they_were_written(tmp_path: Path) -> None:
 
 
 def test_agreement_forgives_ties_with_the_last_and_nothing_else() -> None:
-    """Documents above the last score must be the same, and all scores rank by rank."""
+    """Documents above the last score must be the same, and all scores must match by rank."""
     ones: list[tuple[int | None, serving.Hits]] = [
         (3, [("a", 2.0), ("b", 1.0)]),
         (2, [("a", 2.0), ("b", 1.0)]),
@@ -219,7 +219,7 @@ def test_agreement_forgives_ties_with_the_last_and_nothing_else() -> None:
 
 
 def test_queries_that_differ_are_named() -> None:
-    """The sentence quotes the first of them, and says how many more there are."""
+    """The sentence quotes the first differences, and says how many more there are."""
     ones: list[tuple[int | None, serving.Hits]] = [(1, [("a", 1.0)])] * 5
     others: list[tuple[int | None, serving.Hits]] = [(1, [("a", 1.0)]), *[(1, [("a", 2.0)])] * 4]
     queries = [Query(f"q{number}", "any") for number in range(5)]
@@ -275,7 +275,7 @@ def test_load_goes_on_where_the_last_has_ended(tmp_path: Path) -> None:
 
 
 def test_load_passes_over_all_queries_alike() -> None:
-    """Every query is asked as often as every other, and a failure is counted and not timed."""
+    """All queries are asked equally often, and a failure is counted but not timed."""
     queries = [Query(str(number), "any") for number in range(7)]
     asked: list[str] = []
 
@@ -293,7 +293,7 @@ def test_load_passes_over_all_queries_alike() -> None:
 
 
 def test_environment_is_pinned_and_names_no_index() -> None:
-    """Each package has its version, and where it comes from is the user's business."""
+    """Each package has its version, but no source: where it comes from is up to the user."""
     for path in REQUIREMENTS.glob("*.txt"):
         lines = [one for one in path.read_text(encoding="utf-8").splitlines() if one[:1] != "#"]
         assert lines

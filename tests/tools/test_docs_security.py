@@ -118,7 +118,7 @@ def test_what_protects_is_a_limit() -> None:
 
 
 def test_what_is_said_to_be_no_limit_exists() -> None:
-    """The settings that are left out are settings, so that none is left out by a slip."""
+    """The names left out are real settings, so that none is left out by a slip."""
     every = {f"{section}.{name}" for section, _, _, fields in groups() for name in fields}
     assert every >= NO_LIMITS
     assert {section for section, _, _, _ in groups()} >= OTHER_SECTIONS

@@ -1,4 +1,4 @@
-"""The README is true: its links lead somewhere, and its commands do what they say."""
+"""The README is true: its links lead to files, and its commands do what they say."""
 
 import asyncio
 import os

@@ -75,7 +75,7 @@ _LINES = [b'{"id":"fill%d","title":"%b"}\n' % (number, b"text " * 2_000) for num
     needs="mount",
 )
 async def full_disk(target: Target) -> list[str]:
-    """Searching goes on, writes are refused with 507 and the reason; the shortage ends by itself."""
+    """Searching goes on; writes get 507 and the reason; the shortage ends by itself."""
     complaints = []
     filler = target.cluster.folder / "filler"
     async with target.own_collection("filling", {"title": "text"}) as name:

@@ -340,7 +340,7 @@ def test_a_piece_that_fails_for_now_is_sent_again() -> None:
 
 
 def test_a_load_that_cannot_go_on_says_where_it_stands(monkeypatch: pytest.MonkeyPatch) -> None:
-    """When patience ends, the error names the lines and how many documents went in before."""
+    """When the time is up, the error names the lines and how many documents went in before."""
     monkeypatch.setattr(loader, "GIVE_UP_AFTER_S", 0.0)
     monkeypatch.setattr(loader, "PIECE_LINES", 2)
     films = Films()

@@ -1,4 +1,4 @@
-"""The command itself: its listing, its exit codes, and what it loads."""
+"""The command itself: its help, its exit codes, and what it imports."""
 
 import inspect
 import json
@@ -47,7 +47,7 @@ def test_the_listing_loads_no_command() -> None:
 
 
 def test_without_a_command_the_listing_is_shown(command: CommandLine) -> None:
-    """`gateway` alone shows what there is, and ends as misuse does."""
+    """`gateway` alone shows its commands, and ends with the code of a usage error."""
     ended = command.run()
     assert ended.code == 2
     assert "query" in ended.out

@@ -167,7 +167,7 @@ def test_json_is_the_body_as_it_is(command: CommandLine) -> None:
 def test_each_failure_has_its_exit_code(
     command: CommandLine, error: Exception, code: int, words: str
 ) -> None:
-    """400 is misuse, what cannot be answered now is a failure; each says why in one line."""
+    """400 is a usage error, what cannot be answered now a failure; each says why in one line."""
     command.gateway.answer = error
     ended = command.run("query", "wing", "--collection", "films")
     assert (ended.code, ended.err.count("\n")) == (code, 1)
@@ -194,7 +194,7 @@ def test_a_position_in_the_query_is_told(command: CommandLine) -> None:
     ],
 )
 def test_misuse_ends_with_2(command: CommandLine, arguments: tuple[str, ...]) -> None:
-    """A command line that makes no sense is one line on standard error."""
+    """A command line that makes no sense gives one line on standard error."""
     ended = command.run("query", *arguments)
     assert (ended.code, ended.out, ended.err.count("\n")) == (2, "", 1)
     assert command.requests == []
@@ -269,7 +269,7 @@ def test_hits_without_fields_say_so(command: CommandLine) -> None:
 
 
 def test_a_repaired_query_is_told(command: CommandLine) -> None:
-    """What the lenient parser repaired is a note on standard error."""
+    """What the lenient parser repaired is noted on standard error."""
     command.gateway.answer = make_result(warnings=("the quote is closed",))
     ended = command.run("query", '"wing', "--collection", "films")
     assert "the quote is closed" in ended.err

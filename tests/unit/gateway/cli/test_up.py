@@ -29,7 +29,7 @@ class Gone(io.StringIO):
 def test_a_terminal_that_is_gone_stops_no_drain(
     error: OSError, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What cannot be said is not said, and nothing is raised."""
+    """A line that cannot be printed is dropped, and nothing is raised."""
 
     def leave(_console: Console) -> None:
         raise SystemExit(1)  # as rich does, after it has closed the standard output
