@@ -157,7 +157,7 @@ async def test_floor_worker_ends_with_its_server() -> None:
 
 
 def test_environment_that_cannot_be_made_says_why(tmp_path: Path) -> None:
-    """pip's last line is the reason, and a half-made environment does not count as made."""
+    """The last line of pip is the reason, and a half-made environment does not count as made."""
     (tmp_path / "broken.txt").write_text("./no-such-package-here\n", encoding="utf-8")
     with pytest.raises(InstallError, match="could not be installed"):
         interpreter_of("broken", tmp_path, tmp_path / "environments")

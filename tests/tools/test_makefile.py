@@ -172,7 +172,7 @@ def test_an_attack_has_its_time_and_its_seed(copy: Path) -> None:
 
 
 def test_every_ring_is_run_and_all_of_it(copy: Path) -> None:
-    """Each folder with tests has its target, and every one is in exactly one of the two groups."""
+    """Each folder with tests has a target, which runs all of it, in one part or in two."""
     targets = {path.parent.name for path in (ROOT / "tests").glob("*/test_*.py")}
     assert {"unit", "integration", "tools"} < targets
     for ring in targets:

@@ -10,7 +10,7 @@ from hedgerow.common.settings.storage import StorageSettings
 
 
 def test_a_folder_that_is_yet_to_be_made_is_on_its_parent_s_disk(tmp_path: Path) -> None:
-    """statvfs of the nearest existing folder counts, and no folder is made."""
+    """The statvfs of the nearest existing folder counts, and no folder is made."""
     look = DiskLook(tmp_path / "not" / "yet", StorageSettings())
     asyncio.run(look.look(0.0))
     found = os.statvfs(tmp_path)
