@@ -56,15 +56,15 @@ class CpuClock:
     """CPU time by thread, in s: as much as calls say that they use."""
 
     def __init__(self) -> None:
-        """No thread has used any."""
+        """No thread has used any CPU time yet."""
         self._of_this_thread = threading.local()
 
     def __call__(self) -> float:
-        """What this thread has used."""
+        """The CPU time that this thread has used."""
         return float(getattr(self._of_this_thread, "used_s", 0.0))
 
     def use(self, cpu_s: float) -> float:
-        """Use so much in this thread; returns what it has used."""
+        """Use this much CPU time in this thread; returns what it has used."""
         self._of_this_thread.used_s = self() + cpu_s
         return self()
 

@@ -1,4 +1,4 @@
-"""Winners that all lie in one shard, through a real cluster."""
+"""Searches whose winners all lie in one shard, through a real cluster."""
 
 from unittest.mock import patch
 

@@ -1,4 +1,4 @@
-"""Launchers that a worker forks before it has threads and a loop."""
+"""Launchers that a worker forks before it has threads and an event loop."""
 
 import asyncio
 import os
@@ -51,7 +51,7 @@ def _forked() -> set[int]:
 
 
 def test_each_lane_takes_one(tmp_path: Path) -> None:
-    """Two lanes take the two that wait, and do their work; at the end no process is left."""
+    """Two lanes take the two waiting launchers, and work; at the end no process is left."""
     before = _forked()
     with WaitingLaunchers.forked(2) as launchers:
         waiting = _forked() - before
@@ -89,7 +89,7 @@ def test_one_that_is_lost_is_replaced_by_an_interpreter(tmp_path: Path) -> None:
 
 
 def test_one_that_died_before_its_turn_is_replaced(tmp_path: Path) -> None:
-    """A lane that is given a launcher that has ended fails to start no more than it would else."""
+    """A lane that is given a launcher that has ended fails to start, as with any other."""
     before = _forked()
     with WaitingLaunchers.forked(1) as launchers:
         (waiting,) = _forked() - before

@@ -23,7 +23,7 @@ NUM_SHARDS = 3
 
 @dataclass
 class Cluster:
-    """A server of its own, and what is said to it."""
+    """A server of its own, and a connection to it."""
 
     control: RedisClient
     keys: Keys
@@ -92,7 +92,7 @@ async def test_a_process_that_starts_reads_what_the_cluster_is(
 
 
 async def test_a_log_that_cannot_be_continued_says_so(cluster: Cluster) -> None:
-    """To be refused is not to be up to date: a later write would be passed over.
+    """A refused continuation is an error: without it a later write would be passed over.
 
     A log that is ahead already needs no append, so that a worker can start without one.
     """

@@ -1,4 +1,4 @@
-"""A small cluster of real worker processes, for tests that hurt it."""
+"""A small cluster of real worker processes, for tests that damage it."""
 
 import contextlib
 import json

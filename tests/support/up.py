@@ -38,7 +38,7 @@ class Announcement:
     pids: dict[str, int] = field(default_factory=dict)
 
     def read(self, line: str) -> None:
-        """Take up a line of the output."""
+        """Read a line of the output."""
         if row := re.match(r"(redis|gateway|\S*worker-\d+) +(\d+) ", line):
             self.pids[row[1]] = int(row[2])
         if ready := re.match(r"ready at (\S+),", line):
@@ -105,7 +105,7 @@ class Up:
         return "\n".join(self.lines)
 
     def living(self) -> set[int]:
-        """Whatever lives of what it started: its children, and theirs."""
+        """All its live descendants."""
         return session_members(set(self.pids.values()))
 
     async def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
@@ -154,14 +154,14 @@ async def running_up(
 
 
 class Caller:
-    """What a test asks the gateway."""
+    """A test's requests to the gateway."""
 
     def __init__(self, url: str) -> None:
         """Ask the gateway at `url`."""
         self.http = httpx.AsyncClient(base_url=url, trust_env=False, timeout=20.0)
 
     async def __aenter__(self) -> Self:
-        """Return the caller."""
+        """Return this object."""
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -183,14 +183,14 @@ class Caller:
         return loaded
 
     async def search(self, collection: str, query: str, **body: Any) -> httpx.Response:
-        """Search; the answer as it came."""
+        """Search; returns the whole HTTP answer."""
         return await self.http.post(
             f"/v1/collections/{collection}/search",
             json={"query": query, "deadline_ms": 2000, **body},
         )
 
     async def found(self, collection: str, query: str, **body: Any) -> dict[str, Any]:
-        """Search; the body of the answer."""
+        """Search; returns the body of the answer."""
         answer = await self.search(collection, query, **body)
         assert answer.status_code == 200, answer.text
         result: dict[str, Any] = answer.json()

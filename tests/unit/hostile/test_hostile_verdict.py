@@ -51,7 +51,7 @@ def test_a_calm_cluster_holds() -> None:
     ],
 )
 def test_two_searches_of_a_hundred_may_not_be_lost(sample: Sample, word: str) -> None:
-    """One search of a hundred may be lost, however it was, and two may not."""
+    """One search of a hundred may be lost, for whatever reason, and two may not."""
     assert failures(samples=beside(sample)) == ()
     (first, *_) = failures(samples=beside(sample, sample))
     assert "98 of 100" in first

@@ -42,14 +42,14 @@ class Clock:
         """An instant on the server's clock, so long after now."""
         return round((self.now + SERVER_AHEAD_S + after_s) * 1e3)
 
-    def request(self, kind: Kind, payload: bytes, **changes: Any) -> bytes:
+    def request(self, kind: Kind, payload: bytes, /, **changes: Any) -> bytes:
         """A packed request, sent 5 ms ago and due in 100 ms, but for `changes`."""
         sent_us = self.server_us - 5000
         request = Request(kind, 7, self.server_ms(0.1), sent_us, REPLY_TO, payload)
         return pack_request(replace(request, **changes))
 
     def drive(self, monkeypatch: pytest.MonkeyPatch, *modules: ModuleType) -> ServerClock:
-        """Be the time of some modules; returns the server's clock as their worker would know it."""
+        """Replace the time of some modules; returns the server's clock as their worker knows it."""
         for module in modules:
             monkeypatch.setattr(module, "time", self)
         known = ServerClock()

@@ -217,7 +217,7 @@ def test_every_option_of_a_search_reaches_the_gateway(ask: EitherClient) -> None
 
 
 def test_both_clients_are_the_same_but_for_await() -> None:
-    """They have the same methods with the same parameters; those of one are coroutines."""
+    """Both have the same methods with the same parameters; those of one are coroutines."""
     for name in [*METHODS, "__init__", "close", "exchange", "search_many"]:
         own, other = (inspect.signature(getattr(kind, name)) for kind in KINDS)
         assert [(one.name, one.kind, one.default) for one in own.parameters.values()] == [
@@ -250,7 +250,7 @@ def test_timeouts_follow_the_deadline(kind: type[Client] | type[AsyncClient]) ->
 
 
 def test_defaults_go_with_those_of_a_gateway() -> None:
-    """What the request does not say takes what a gateway's settings allow; idle ones go first."""
+    """Without limits of its own it takes what a gateway's settings allow; idle ones go first."""
     assert GatewaySettings().max_deadline_ms / 1000 == calls.MAX_DEADLINE_S
     assert GatewaySettings().write_timeout_s == calls.WRITE_TIMEOUT_S
     assert GatewaySettings().keep_alive_timeout_s > link.KEEPALIVE_S
@@ -286,7 +286,7 @@ def test_a_token_that_no_header_can_hold_is_refused(token: str) -> None:
 
 
 def test_nobody_is_followed_elsewhere(ask: EitherClient) -> None:
-    """Who redirects is no gateway: what it names is not asked."""
+    """A server that redirects is no gateway: the address that it names is not asked."""
     ask.answer = lambda _: httpx.Response(307, headers={"Location": "http://elsewhere/"})
     with pytest.raises(HedgerowError, match="is not a gateway: HTTP 307"):
         ask("status")
@@ -348,14 +348,14 @@ def test_documents_may_be_waited_for() -> None:
 
 
 def test_a_document_that_is_not_json_is_named(ask: EitherClient) -> None:
-    """What cannot be written is the caller's mistake, with the place of the document."""
+    """What cannot be encoded is the caller's mistake; the error has the document's place."""
     with pytest.raises(BadRequestError, match="documents: the one at 2 is not JSON") as raised:
         ask("index", "films", [{"id": "1"}, {"id": object()}])
     assert raised.value.field == "documents"
 
 
 def test_documents_are_sent_as_they_are_drawn() -> None:
-    """A load of any length is in hand a chunk at a time: few are drawn ahead of what is sent."""
+    """A load of any length is held a chunk at a time: few are drawn ahead of what is sent."""
     drawn, ahead = 0, []
 
     def documents() -> Any:

@@ -1,4 +1,4 @@
-"""What the Python client makes of answers that are partial, of problems, and of no answer."""
+"""How the Python client treats partial answers, problems, and missing answers."""
 
 from typing import Any
 
@@ -29,7 +29,7 @@ from tests.unit.support.either_client import URL, EitherClient
 
 
 def test_a_partial_answer_is_an_answer(ask: EitherClient) -> None:
-    """What lacks a shard is returned, and says so."""
+    """An answer that lacks a shard is returned, and says so."""
     found = ask("search", "films", "wing")
     assert (found.coverage.fraction, found.coverage.is_full) == (0.875, False)
     assert (found.shards.ok, found.shards.timed_out, found.shards.total) == (7, 1, 8)
@@ -80,7 +80,7 @@ def test_below_the_minimum_coverage_the_error_carries_the_answer(ask: EitherClie
 def test_a_problem_is_the_error_that_the_gateway_raised(
     ask: EitherClient, error: HedgerowError, attributes: dict[str, Any]
 ) -> None:
-    """Kind, words and attributes of an error survive the way over HTTP."""
+    """Class, text and attributes of an error survive the way over HTTP."""
     ask.gateway.answer = error
     with pytest.raises(HedgerowError) as raised:
         ask("search", "films", "wing")
@@ -90,7 +90,7 @@ def test_a_problem_is_the_error_that_the_gateway_raised(
 
 
 def test_the_other_problems_have_their_errors(ask: EitherClient) -> None:
-    """A conflict, a load that stopped, with what is safe, a lack of room, a Redis that is away."""
+    """A conflict, a stopped load and what of it is safe, a lack of room, an unreachable Redis."""
     ask.gateway.collections.error = ConflictError("its fields are others")
     with pytest.raises(ConflictError, match="its fields are others"):
         ask("put_collection", "films")
@@ -165,7 +165,7 @@ def test_nobody_at_the_url_is_unavailable(ask: EitherClient, failure: Exception)
 def test_what_is_no_gateway_is_told_as_such(
     ask: EitherClient, status_code: int, body: str, kind: type[HedgerowError]
 ) -> None:
-    """A server that is no gateway is an error; one that stands before it is to be asked again."""
+    """A server that is no gateway is an error; a proxy before one is to be asked again."""
     headers = {"Retry-After": "7"}
     ask.answer = lambda _: httpx.Response(status_code, text=body, headers=headers)
     with pytest.raises(HedgerowError, match=URL) as raised:

@@ -34,7 +34,7 @@ class Crowd:
         self.most = 0
 
     def ask(self, query: str) -> Any:
-        """Be in it for a while."""
+        """Stay inside for a while."""
         with self._lock:
             self._inside += 1
             self.most = max(self.most, self._inside)

@@ -157,7 +157,7 @@ async def test_the_deadline_of_a_read_is_within_the_gateway_s(gateway: FakeGatew
 async def test_a_parameter_that_nobody_knows_is_refused(
     client: httpx.AsyncClient, gateway: FakeGateway, method: str, path: str
 ) -> None:
-    """A parameter that is misspelt is named, on every route, and nothing is done."""
+    """A misspelt parameter is named, on every route, and nothing is done."""
     gateway.collections.defined = {"films": {}}
     response = await client.request(
         method, path, params={"wiat": "logged", "x": ""}, content=b'{"query": "a", "id": "a"}'
@@ -286,7 +286,7 @@ async def test_too_many_loads_are_told_to_come_back(
 async def test_an_id_without_a_character_reaches_the_check(
     client: httpx.AsyncClient, gateway: FakeGateway
 ) -> None:
-    """An empty id is the write path's to refuse, not another route's to take."""
+    """An empty id is refused by the write path, not taken by another route."""
     gateway.documents.error = BadRequestError("id", "should be a string of at least one character")
     response = await client.delete(f"{FILMS}/documents/")
     assert (response.status_code, response.json()["field"]) == (400, "id")

@@ -46,7 +46,7 @@ async def test_a_collection_is_created_listed_described_and_removed(
 async def test_a_collection_without_a_body_has_its_fields_inferred(
     client: httpx.AsyncClient, gateway: FakeGateway
 ) -> None:
-    """A PUT with no body defines a collection of which nothing is said."""
+    """A PUT with no body defines a collection with every setting left open."""
     assert (await client.put(FILMS)).status_code == 200
     assert gateway.collections.defined == {"films": {}}
 

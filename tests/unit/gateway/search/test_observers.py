@@ -1,4 +1,4 @@
-"""What hears of a search that has ended, and when; by the real searcher in virtual time."""
+"""Which observers hear of a search's end, and when; by the real searcher in virtual time."""
 
 import asyncio
 

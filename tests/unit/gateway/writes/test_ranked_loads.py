@@ -48,7 +48,7 @@ class Cluster:
         self.announced.append(loaded)
 
     def answer(self, *replicas: str, load: int = 0) -> None:
-        """Hear a worker that serves these replicas."""
+        """Receive a heartbeat of a worker that serves these replicas."""
         self.loads.take(Ranked(self.announced[load].token, replicas).pack().encode())
 
     async def waits_s(
@@ -125,7 +125,7 @@ def test_a_few_documents_more_are_not_waited_for(
 
 
 def test_no_time_means_no_wait() -> None:
-    """With 0 s the workers are not even told."""
+    """With 0 s the load is not even announced."""
     cluster = Cluster(timeout_s=0.0)
     assert run_virtually(cluster.waits_s()) == 0.0
     assert cluster.announced == []

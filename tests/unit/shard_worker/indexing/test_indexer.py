@@ -50,7 +50,7 @@ Model = dict[str, dict[str, dict[str, Any]]]
 
 
 class Killed(BaseException):
-    """Stands for a SIGKILL: nothing catches it, and nothing is done after it."""
+    """Stands for a SIGKILL: nothing catches it, and nothing runs after it."""
 
 
 def body(one: str, number: int) -> bytes:
@@ -265,7 +265,7 @@ def test_an_error_leaves_the_shard_open_for_the_next_try(tmp_path: Path) -> None
 
 
 def test_a_document_that_cannot_be_indexed_keeps_no_other_out(tmp_path: Path) -> None:
-    """Should one get past the gateway's check, the batch is applied without it in the index."""
+    """If one gets past the gateway's check, the batch is applied without indexing it."""
     indexer = ShardIndexer(tmp_path, 0, MEMORY)
     documents = [("a", body("a", 1)), ("b", b'{"id":"b","year":"soon"}'), ("c", body("c", 1))]
     state = indexer.apply(

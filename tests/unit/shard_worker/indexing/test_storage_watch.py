@@ -15,7 +15,7 @@ from hedgerow.shard_worker.indexing.storage_watch import StorageWatch
 
 
 class Machine:
-    """A disk and a table of open files, as the test says."""
+    """A disk and a table of open files, in the state that the test sets."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
         self.free_mb = 500

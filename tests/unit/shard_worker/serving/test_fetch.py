@@ -335,7 +335,7 @@ async def test_an_error_that_utf8_cannot_say_is_told_escaped(
 
 
 async def test_malformed_requests_are_counted_and_dropped(serving: Serving) -> None:
-    """Rubbish, an unknown version, a search, a malformed payload, too many bytes; others go on."""
+    """Rubbish, an unknown version, a search, a bad payload, too many bytes; others are served."""
     bad = [
         b"",
         b"\xc1",

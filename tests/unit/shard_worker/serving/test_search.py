@@ -378,7 +378,7 @@ def test_a_result_that_comes_after_the_cancellation_is_unused(serving: Serving) 
 
 
 def test_what_cannot_start_here_is_given_back_as_it_came(serving: Serving) -> None:
-    """A search that found every scorer held up goes back byte for byte, and is not answered."""
+    """A search that found every scorer held up is returned unchanged, and not answered."""
     message = serving.request()
     serving.pull(message)
     assert serving.lane.works[0].is_movable
@@ -390,7 +390,7 @@ def test_what_cannot_start_here_is_given_back_as_it_came(serving: Serving) -> No
 
 
 def test_what_nobody_waits_for_is_not_given_back(serving: Serving) -> None:
-    """Neither a search that was cancelled meanwhile nor one that has expired is for anybody."""
+    """A search that was cancelled meanwhile or has expired is handed to nobody."""
     serving.pull(serving.request(), serving.request(query_id=8))
     cancellation = Cancellation(REPLY_TO, [(7, serving.clock.server_ms(0.1))])
     serving.in_flight.on_cancel(SHARD, pack_cancellation(cancellation), serving.clock.now)

@@ -89,7 +89,7 @@ def test_a_reader_keeps_its_snapshot(folder: Path, writer: TextIndexWriter) -> N
 
 
 def test_the_generation_grows_with_each_commit_and_over_a_rebuild(folder: Path) -> None:
-    """Readers tell by it whether they are out of date, even when the folder was lost."""
+    """By it readers know whether they are out of date, even when the folder was lost."""
     generations = []
     for _ in range(2):
         writer = TextIndexWriter.open(folder, COLLECTION)

@@ -1,4 +1,4 @@
-"""Connections within limits: what a client sends too much of, or in a wrong form; and their end."""
+"""Connections within limits: clients that send too much or in a wrong form, and the end."""
 
 import asyncio
 import gc
@@ -31,7 +31,7 @@ LOAD = b"POST /v1/collections/films/documents HTTP/1.1\r\nHost: h\r\n"
 
 
 async def test_a_pipeline_is_parsed_one_request_at_a_time() -> None:
-    """Of thousands of requests in one packet, one is given to the application, the rest waits."""
+    """Of thousands of requests in one packet, one goes to the application, the rest wait."""
     app = App()
     app.may_answer.clear()
     protocol, transport = connect(app)
@@ -302,7 +302,7 @@ async def test_what_waits_for_clients_is_bounded_at_once() -> None:
 
 
 async def test_a_drain_closes_what_is_idle_and_finishes_what_is_not() -> None:
-    """A connection in the midst of an answer says that it ends, and the others end at once."""
+    """A connection that is sending an answer says that it ends, and the others end at once."""
     app = App()
     app.may_answer.clear()
     calls = []

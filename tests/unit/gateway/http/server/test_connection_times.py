@@ -1,4 +1,4 @@
-"""What a connection waits for, and for how long: slow heads and bodies, idle and silent clients."""
+"""How long a connection waits: slow heads and bodies, idle and silent clients."""
 
 import asyncio
 
@@ -66,7 +66,7 @@ def test_a_connection_that_is_busy_is_not_closed() -> None:
 
 
 def test_a_silent_connection_is_closed() -> None:
-    """One that never asks is closed in the time that a head has, without a word."""
+    """One that never asks is closed silently, in the time that a head has."""
 
     async def scenario() -> None:
         protocol, transport = connect(App())

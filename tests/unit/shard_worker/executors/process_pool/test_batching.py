@@ -16,7 +16,7 @@ from hedgerow.shard_worker.executors.process_pool.batching import (
 def test_a_scorer_takes_what_starts_within_the_window(
     service_us: float, window_us: float, most: int
 ) -> None:
-    """Works run in a row: those whose turn comes before the window ends, the first always."""
+    """Tasks run in a row: those whose turn comes before the window ends, the first always."""
     starts = 1
     while starts < most and starts * service_us < window_us:
         starts += 1

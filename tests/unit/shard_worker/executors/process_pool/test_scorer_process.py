@@ -55,7 +55,7 @@ def clocks(monkeypatch: pytest.MonkeyPatch) -> Clocks:
 
 @pytest.fixture
 def region() -> Iterator[Region]:
-    """The scorer's shared memory, in which every work has time."""
+    """The scorer's shared memory, in which every task has time."""
     fd = open_shared_file(SharedBudgets.size(1, MAX_BATCH))
     budgets = SharedBudgets(fd, 1, MAX_BATCH)
     os.close(fd)
@@ -90,6 +90,6 @@ def test_short_works_share_a_reading_of_the_cpu_time(clocks: Clocks, region: Reg
 
 
 def test_a_long_work_has_a_reading_of_its_own(clocks: Clocks, region: Region) -> None:
-    """Only a short work right before it is counted with it; the last has one however short."""
+    """Only a short task right before it is counted with it; the last has its own, however short."""
     times = cpu_us(clocks, region, 500, 3, 400, 300, 4)
     assert times == pytest.approx([500, 0, 403, 300, 4], abs=1)
