@@ -130,7 +130,7 @@ def test_bounds_are_not_told_of_what_came_to_nothing() -> None:
     assert "| Hedgerow, loop" not in tell_bounds({loop: nothing, apart: _row(10.0, 1.0)}, 2)
     uncounted = replace(_row(10.0, 1.0), wakeups=0.0)
     told = tell_bounds({loop: uncounted, apart: uncounted}, 2)
-    assert "1.0 times the CPU of a query of Hedgerow, loop lane" in told
+    assert "1.0 times the CPU per query of Hedgerow, loop lane" in told
 
 
 @pytest.mark.parametrize(

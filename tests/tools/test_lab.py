@@ -360,7 +360,7 @@ def test_a_gain_is_told_in_times_and_judged_by_what_the_machine_gave(
     """Times are of the medians, as in the tables; the verdict goes by the middle round's share."""
     check = gains("it", mine, [200.0, 100.0, 100.0], [2.0, 1.8, 1.0])
     assert check.is_met == is_met
-    assert check.measured == f"{times} times; {share} times what they gain in the same round"
+    assert check.measured == f"{times} times; {share} times their gain in the same round"
     assert check.expected == "1.8 times, as two bare processes of one"
     assert check.limit == "at least 0.6 times what bare processes gain"
 
