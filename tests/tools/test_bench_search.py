@@ -147,9 +147,9 @@ def test_page_tells_what_a_query_takes_and_what_its_parts_would() -> None:
     assert "Each part by itself" not in page  # the scorers' has not been measured
     comparison.rows["hedgerow-scorers score"] = _rounds("scorers", Kind.OTHER, 4000 / 3)
     page = to_markdown(comparison, [])
-    assert "1,000 µs of CPU a query, the scorers 1,500" in page
+    assert "1,000 µs of CPU per query, the scorers 1,500" in page
     assert "2,500 µs, with which Hedgerow would reach 80% of tantivy's" in page
-    assert "The other 1,500 µs are the price of their meeting" in page
+    assert "The other 1,500 µs are the price of combining them" in page
 
 
 def test_page_has_a_sentence_and_a_picture_for_each_curve() -> None:
@@ -165,8 +165,8 @@ def test_page_has_a_sentence_and_a_picture_for_each_curve() -> None:
             Curve("in-flight", "4 shards", _where(), [flights]),
         ],
     )
-    assert "10 times as many make a query 2.0 times as dear (1,000 µs to 2,000 µs" in page
-    assert "as the power 0.30" in page
+    assert "10 times as many make a query 2.0 times as expensive (1,000 µs to 2,000 µs" in page
+    assert "a power of 0.30" in page
     assert "with 8 it is within 10% of the most, 900." in page
     assert page.count("Interrupted before its end.") == 2  # this one, and the comparison
     assert "(search-documents.svg)" in page

@@ -40,7 +40,7 @@ def settings_of(num_shards: int, num_workers: int) -> tuple[Setting, ...]:
         Setting("workers", str(num_workers), f"with {scorers} scorer process(es) each"),
         Setting("language", "none", "lower case, no stop words, no stems"),
         Setting("deadline_ms", f"{_DEADLINE_MS:g}", "each query has one; none is reached"),
-        Setting("fields", "false", "ids and scores are wanted, as of the others"),
+        Setting("fields", "false", "ids and scores only, as for the others"),
         Setting(
             "worker.heartbeat_expiry_s",
             f"{_HEARTBEAT_EXPIRY_S:g}",

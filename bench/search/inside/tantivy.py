@@ -83,7 +83,9 @@ def main() -> None:
         return took_s, finders()
 
     settings = (
-        Setting("threads", str(num_threads), "a search lets go of Python's lock: a thread a core"),
+        Setting(
+            "threads", str(num_threads), "a search releases Python's lock: one thread per core"
+        ),
         Setting(
             "segments",
             str(open_index(task).searcher().num_segments),
