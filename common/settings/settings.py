@@ -23,6 +23,7 @@ from hedgerow.common.settings.access import HostName, Origin, Token
 from hedgerow.common.settings.connections import ConnectionSettings
 from hedgerow.common.settings.group import Group as _Group
 from hedgerow.common.settings.group import Percent, PositiveFloat, PositiveInt
+from hedgerow.common.settings.metrics import MetricsSettings, WorkerMetricsSettings
 from hedgerow.common.settings.query_limits import QuerySettings
 from hedgerow.common.settings.storage import StorageSettings
 from hedgerow.common.settings.tail import (
@@ -189,7 +190,7 @@ class GatewaySettings(ConnectionSettings, TlsSettings):
     )
 
 
-class WorkerSettings(_Group):
+class WorkerSettings(WorkerMetricsSettings):
     """One shard worker."""
 
     scorers: Annotated[int, Field(ge=0)] = Field(
@@ -459,6 +460,7 @@ class Settings(BaseSettings):
     limits: LimitSettings = LimitSettings()
     storage: StorageSettings = StorageSettings()
     snapshots: SnapshotSettings = SnapshotSettings()
+    metrics: MetricsSettings = MetricsSettings()
     rank_profiles: dict[str, RankProfile] = Field(
         default_factory=dict, description="Profiles in addition to the built-in bm25 and noop."
     )

@@ -147,11 +147,12 @@ class Searcher:
         try:
             search = self._plan(query, collection, admitted, permit, started)
             gather = await self._scatter_gather(search)
+            gathered_at = self._loop.time()
             hits, bodies = self._merge(search, gather)
             if shards := may_have_more(hits, bodies, search.payload.k, query.k):
                 await self._ask_again(search, shards, gather)
                 hits, bodies = self._merge(search, gather)
-            found = await self._fetch(search, hits, bodies)
+            found = await self._fetch(search, hits, bodies, gathered_at)
         finally:
             permit.done(ended_at := self._loop.time())
             self._in_flight.end()
@@ -303,14 +304,18 @@ class Searcher:
         for shard, part in (await self._top_up.ask(payload, attach, shards, deadline)).items():
             gather.amend(shard, topped_up(gather.results[shard], part))
 
-    async def _fetch(self, search: PlannedSearch, hits: list[Hit], bodies: Bodies) -> Found:
+    async def _fetch(
+        self, search: PlannedSearch, hits: list[Hit], bodies: Bodies, gathered_at: float
+    ) -> Found:
         """The documents: as they came with the replies, or else read from their shards."""
-        query = search.query
+        query, merged_at = search.query, self._loop.time()
+        merge_s = merged_at - gathered_at
         if query.fields is False:
-            return Found(hits, bodies, None, None)
+            return Found(hits, bodies, None, None, merge_s)
         take_attached(hits, bodies)
         lease = self.fetcher.memory.lease(query.caller.party(query.peer))
-        return Found(hits, bodies, await self._fill(search, hits, lease), lease)
+        fetch = await self._fill(search, hits, lease)
+        return Found(hits, bodies, fetch, lease, merge_s, self._loop.time() - merged_at)
 
     async def _fill(self, search: PlannedSearch, hits: list[Hit], lease: Lease) -> Fetch:
         if not hits:
