@@ -1,7 +1,5 @@
 """Settings of metrics: who may read them, how many series there are, where workers serve them."""
 
-from typing import Annotated
-
 from pydantic import Field
 
 from hedgerow.common.settings.group import Group, PositiveInt
@@ -29,8 +27,10 @@ class WorkerMetricsSettings(Group):
         "127.0.0.1",
         description="Address of the worker's own `/metrics`, which needs neither token nor key.",
     )
-    metrics_port: Annotated[int, Field(ge=0, le=65535)] | None = Field(
+    metrics_port: int | None = Field(
         None,
+        ge=0,
+        le=65535,
         description="Port of the worker's own `/metrics`; 0 for any free one, which its log names. "
         "If unset, gateways serve the metrics of the worker with their own, as they always do for "
         "workers of `gateway up`.",

@@ -110,8 +110,10 @@ def test_rows_with_the_same_labels_are_added_up() -> None:
         ("text/plain,application/openmetrics-text", OPENMETRICS),
         # As Prometheus 2.53 sends it.
         (
-            ("application/openmetrics-text;version=1.0.0;q=0.5,application/openmetrics-text;"
-            "version=0.0.1;q=0.4,text/plain;version=0.0.4;q=0.3,*/*;q=0.2"),
+            (
+                "application/openmetrics-text;version=1.0.0;q=0.5,application/openmetrics-text;"
+                "version=0.0.1;q=0.4,text/plain;version=0.0.4;q=0.3,*/*;q=0.2"
+            ),
             OPENMETRICS,
         ),
     ],
