@@ -9,7 +9,7 @@ import asyncio
 import ipaddress
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Final
 
 import structlog
@@ -20,6 +20,7 @@ from hedgerow.common.metrics.exposition import wanted_format, write
 from hedgerow.common.metrics.process_metrics import process_families
 from hedgerow.common.metrics.worker_metrics import worker_families
 from hedgerow.common.settings.metrics import WorkerMetricsSettings
+from hedgerow.common.tasks import end
 from hedgerow.common.wire.heartbeat import Heartbeat
 
 log = structlog.get_logger()
@@ -49,7 +50,7 @@ class MetricsServer:
         self._heartbeat = heartbeat
         self._profiles = BoundedNames(max_names)
         self._started_at = time.time()
-        self._num_connections = 0
+        self._serving: set[asyncio.Task[None]] = set()
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -74,26 +75,26 @@ class MetricsServer:
             yield
         finally:
             server.close()
+            await end(self._serving, 1.0)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if self._num_connections >= _MAX_CONNECTIONS:
+        task = asyncio.current_task()
+        if task is None or len(self._serving) >= _MAX_CONNECTIONS:
             writer.transport.abort()
             return
-        self._num_connections += 1
+        self._serving.add(task)
         try:
             async with asyncio.timeout(_TIMEOUT_S):
                 head = await reader.readuntil(b"\r\n\r\n")
                 writer.write(self._answer(head.decode("latin-1")))
                 await writer.drain()
-                writer.write_eof()
-                await reader.read(1)  # the client has read the answer, and closes
+                writer.close()
+                await writer.wait_closed()  # until all is written
         except (OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
-            writer.transport.abort()
+            pass  # the client is gone, or is not worth an answer
         finally:
-            self._num_connections -= 1
-            writer.close()
-            with suppress(OSError):
-                await writer.wait_closed()
+            self._serving.discard(task)
+            writer.transport.abort()  # does nothing to a connection that is closed
 
     def _answer(self, head: str) -> bytes:
         request, *lines = head.split("\r\n")

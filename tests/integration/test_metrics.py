@@ -38,9 +38,7 @@ ONE_AT_A_TIME = {
 async def up(tmp_path: Path) -> AsyncIterator[Up]:
     """A cluster with four shards on two workers, each of which is told a port that is in use."""
     arguments = ("--shards", "4", "--workers", "2")
-    async with running_up(
-        tmp_path / "data", *arguments, HEDGEROW_WORKER__METRICS_PORT="1"
-    ) as one:
+    async with running_up(tmp_path / "data", *arguments, HEDGEROW_WORKER__METRICS_PORT="1") as one:
         yield one
 
 
