@@ -169,7 +169,8 @@ class GatewayCollector:
     def _callers(self, keys: Sequence[Mapping[str, Any]]) -> Iterator[Family]:
         yield single(catalogue.REQUESTS, self.requests.num_in_flight)
         yield family(catalogue.LIMITS_HIT, self._limits_hit())
-        named = [(self.recorder.key(key["name"]), key) for key in keys]
+        used = [key for key in keys if key["requests"] or any(key["refused"].values())]
+        named = [(self.recorder.key(key["name"]), key) for key in used]
         yield family(
             catalogue.KEY_REQUESTS, summed((label, key["requests"]) for label, key in named)
         )

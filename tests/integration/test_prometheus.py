@@ -100,8 +100,8 @@ def running_prometheus(binary: str, folder: Path, target: str, key: str) -> Iter
 class Prometheus:
     """What a test asks of Prometheus."""
 
-    def __init__(self, url: str) -> None:
-        self._http = httpx.AsyncClient(base_url=f"{url}/api/v1", timeout=20)
+    def __init__(self, http: httpx.AsyncClient) -> None:
+        self._http = http
 
     async def get(self, path: str, **parameters: str) -> Any:
         """The data of an answer; None while it does not answer."""
@@ -188,7 +188,10 @@ async def test_rules_and_panels_find_their_series(up: Up, binary: str, tmp_path:
     key = await make_key(tmp_path / "data")
     folder = tmp_path / "prometheus"
     folder.mkdir()
-    async with httpx.AsyncClient(base_url=up.url, headers=headers, timeout=30) as client:
+    async with contextlib.AsyncExitStack() as stack:
+        client = await stack.enter_async_context(
+            httpx.AsyncClient(base_url=up.url, headers=headers, timeout=30)
+        )
         (await client.put(FILMS, content=b"{}")).raise_for_status()
         lines = b"".join(
             b'{"id": "%d", "title": "hedge", "number": %d}\n' % (n, n) for n in range(40)
@@ -196,7 +199,8 @@ async def test_rules_and_panels_find_their_series(up: Up, binary: str, tmp_path:
         (await client.post(f"{FILMS}/documents?wait=applied", content=lines)).raise_for_status()
         target = up.url.removeprefix("http://")
         with running_prometheus(binary, folder, target, key) as url:
-            prometheus = Prometheus(url)
+            api = httpx.AsyncClient(base_url=f"{url}/api/v1", timeout=20)
+            prometheus = Prometheus(await stack.enter_async_context(api))
             await until(prometheus.scrapes, 30.0, what="the first scrape")
             empty: list[tuple[str, str]] = expressions()
 

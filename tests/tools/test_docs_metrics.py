@@ -118,7 +118,7 @@ def test_rules_and_panels_ask_for_what_there_is(expression: str) -> None:
 
 
 def test_each_alert_leads_to_a_section_that_exists() -> None:
-    """A runbook's link names a heading of docs/operations.md, by its anchor on GitHub and the site."""
+    """A runbook's link names a heading of docs/operations.md by its anchor, as GitHub makes it."""
     text = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
     headings = re.findall(r"^#{2,3} (.+)$", text, re.MULTILINE)
     anchors = {re.sub(r"[^\w -]", "", one).lower().replace(" ", "-") for one in headings}
