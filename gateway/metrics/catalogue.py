@@ -19,7 +19,7 @@ DURATION: Final = Metric(
 )  # fmt: skip
 PART_DURATION: Final = Metric(
     "hedgerow_search_part_duration_seconds", _HISTOGRAM,
-    "Time of each part of a search's way; all but merge and fetch of a fair sample of the searches",
+    "Time of each part of a search's way, of a fair sample of the searches",
     ("part",),
 )  # fmt: skip
 COVERAGE: Final = Metric(

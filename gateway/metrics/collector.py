@@ -105,7 +105,7 @@ class GatewayCollector:
             ((part, found.distribution()) for part, found in recorder.parts.items()),
         )
         yield single(catalogue.COVERAGE, recorder.coverages().distribution())
-        yield single(catalogue.TIME_LEFT, recorder.time_left.distribution())
+        yield single(catalogue.TIME_LEFT, recorder.time_left().distribution())
         yield family(catalogue.OUTCOMES, recorder.outcomes())
 
     def _guards(self, facts: RedisFacts) -> Iterator[Family]:

@@ -35,16 +35,14 @@ class Found(msgspec.Struct, frozen=True, gc=False):
         bodies: shard and its reply, of each part that is ok.
         fetch: how the documents were read; None when none were asked for.
         lease: what the documents take of the gateway's memory; None when none were asked for.
-        merge_s: time for merging the shards' hits, and for asking some shards again, in s.
-        fetch_s: time for reading the documents that the replies did not bring, in s.
+        steps_s: as in `SearchResult`.
     """
 
     hits: list[Hit]
     bodies: Bodies
     fetch: Fetch | None
     lease: Lease | None
-    merge_s: float = 0.0
-    fetch_s: float = 0.0
+    steps_s: tuple[float, float] | None = None
 
 
 def bodies_of(gather: Gather) -> Bodies:
@@ -100,8 +98,7 @@ def make_answer(
         fetch=found.fetch,
         warnings=warnings,
         lease=found.lease,
-        merge_s=found.merge_s,
-        fetch_s=found.fetch_s,
+        steps_s=found.steps_s,
     )
     if not bodies:
         _check_fault(gather)

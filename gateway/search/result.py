@@ -72,8 +72,8 @@ class SearchResult(msgspec.Struct, frozen=True, gc=False):
         fetch: None when no fields were asked for.
         warnings: what a lenient parser repaired in the query.
         lease: what the hits' documents count as held in the gateway, for as long as it is kept.
-        merge_s: time for merging the shards' hits, and for asking some shards again, in s.
-        fetch_s: time for reading the documents that the replies did not bring, in s.
+        steps_s: time for merging the shards' hits (and for asking some shards again), and for
+            reading the documents that the replies did not bring, in s; None if it is not sampled.
     """
 
     hits: list[Hit]
@@ -86,8 +86,7 @@ class SearchResult(msgspec.Struct, frozen=True, gc=False):
     fetch: Fetch | None = None
     warnings: tuple[str, ...] = ()
     lease: Lease | None = None
-    merge_s: float = 0.0
-    fetch_s: float = 0.0
+    steps_s: tuple[float, float] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The answer as JSON has it."""

@@ -147,7 +147,7 @@ class Searcher:
         try:
             search = self._plan(query, collection, admitted, permit, started)
             gather = await self._scatter_gather(search)
-            gathered_at = self._loop.time()
+            gathered_at = self._loop.time() if gather.is_sampled else 0.0
             hits, bodies = self._merge(search, gather)
             if shards := may_have_more(hits, bodies, search.payload.k, query.k):
                 await self._ask_again(search, shards, gather)
@@ -240,6 +240,7 @@ class Searcher:
         is_sampled = self._learning.sampler.takes(now)
         late_ms = self._learning.curves.late_ms(query.deadline_ms) if is_sampled else 0
         gather = Gather(plan.shards, unpack_search_body)
+        gather.is_sampled = is_sampled
         scatter = Scatter(_SEARCH, self._messenger, gather, now, deadline, late_ms)
         request = scatter.request(
             pack_body(search.payload),
@@ -308,14 +309,17 @@ class Searcher:
         self, search: PlannedSearch, hits: list[Hit], bodies: Bodies, gathered_at: float
     ) -> Found:
         """The documents: as they came with the replies, or else read from their shards."""
-        query, merged_at = search.query, self._loop.time()
-        merge_s = merged_at - gathered_at
-        if query.fields is False:
-            return Found(hits, bodies, None, None, merge_s)
-        take_attached(hits, bodies)
-        lease = self.fetcher.memory.lease(query.caller.party(query.peer))
-        fetch = await self._fill(search, hits, lease)
-        return Found(hits, bodies, fetch, lease, merge_s, self._loop.time() - merged_at)
+        query = search.query
+        merged_at = self._loop.time() if gathered_at else 0.0
+        fetch = lease = None
+        if query.fields is not False:
+            take_attached(hits, bodies)
+            lease = self.fetcher.memory.lease(query.caller.party(query.peer))
+            fetch = await self._fill(search, hits, lease)
+        if not gathered_at:
+            return Found(hits, bodies, fetch, lease)
+        steps_s = merged_at - gathered_at, self._loop.time() - merged_at
+        return Found(hits, bodies, fetch, lease, steps_s)
 
     async def _fill(self, search: PlannedSearch, hits: list[Hit], lease: Lease) -> Fetch:
         if not hits:
