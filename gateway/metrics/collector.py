@@ -20,7 +20,7 @@ from hedgerow.gateway.metrics import catalogue
 from hedgerow.gateway.metrics.redis_facts import RedisFacts
 from hedgerow.gateway.metrics.search_recorder import SearchRecorder
 from hedgerow.gateway.policies.breaker import State
-from hedgerow.gateway.search.guards import Guards, ProfileGuards
+from hedgerow.gateway.search.guards.profile_guards import Guards, ProfileGuards
 from hedgerow.gateway.search.searcher import Searcher
 from hedgerow.gateway.transport.redis import RedisTransport
 from hedgerow.gateway.writes.collections import Collections

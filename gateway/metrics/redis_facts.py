@@ -7,7 +7,7 @@ from typing import Final
 
 from hedgerow.common.errors import ConfigurationError, RedisUnavailableError
 from hedgerow.common.shard_log.log import ShardLog
-from hedgerow.common.snapshots.status import SnapshotStanding
+from hedgerow.common.snapshots.status import SnapshotStatus
 from hedgerow.common.state.registry import Registry
 from hedgerow.common.wire.heartbeat import Heartbeat
 from hedgerow.gateway.operations.quarantine import QuarantineAdmin
@@ -33,7 +33,7 @@ class RedisFacts:
     is_up: bool = False
     backlog: Mapping[int, int] = field(default_factory=dict)
     num_quarantined: int | None = None
-    snapshots: Mapping[int, SnapshotStanding] = field(default_factory=dict)
+    snapshots: Mapping[int, SnapshotStatus] = field(default_factory=dict)
     log_lag_s: Mapping[tuple[str, int], float] = field(default_factory=dict)
 
 
@@ -60,7 +60,7 @@ class RedisFactsReader:
                     is_up=True,
                     backlog=await self.registry.backlog(range(self.num_shards)),
                     num_quarantined=len(await self.quarantine.list()),
-                    snapshots=await self.snapshots.standing(),
+                    snapshots=await self.snapshots.status(),
                     log_lag_s=await self._log_lag_s(heartbeats, now_ms),
                 )
         except (RedisUnavailableError, ConfigurationError, TimeoutError):

@@ -21,7 +21,7 @@ from hedgerow.common.outcome import Outcome
 from hedgerow.gateway.access.caller import Caller
 from hedgerow.gateway.metrics.search_recorder import PARTS, RESULTS, SearchRecorder
 from hedgerow.gateway.policies.admission import CAUSES
-from hedgerow.gateway.search.coverage import coverage_of
+from hedgerow.gateway.search.coverage.measurement import coverage_of
 from hedgerow.gateway.search.result import SearchQuery
 from tests.support.fake_gateway import make_result
 from tests.support.virtual_time import run_virtually
