@@ -16,3 +16,4 @@ def test_collections_beyond_the_bound_are_counted_together() -> None:
     counts.keep({"b"})
     counts.add("b", accepted=1)
     assert counts.accepted == {"b": 1, OTHER: 4}
+    assert counts.rejected == {"b": 0, OTHER: 2}

@@ -60,6 +60,8 @@ def test_the_sum_never_falls(monkeypatch: pytest.MonkeyPatch) -> None:
     assert cpu_s() == 8.25
     load["pids"] = [0]
     assert cpu_s() == 8.25
+    load["pids"], used[1] = [1], 9.0  # the pid of the first, which used 6.5, long after its end
+    assert cpu_s() == 17.25
 
 
 def test_what_the_system_does_not_tell_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
