@@ -80,6 +80,7 @@ def test_what_another_version_reports_is_no_error() -> None:
     )
     found = samples(heartbeat, beat("b", [1], 0))
     assert found["hedgerow_worker_info", "a", "here", "1"] == 1
+    assert ("hedgerow_lane_busy", "a", "threads") not in found
     names = {name for name, *_ in found}
     assert not {name for name in names if name.startswith("hedgerow_worker_cpu")}
     assert "hedgerow_worker_event_loop_lag_seconds_count" not in names
