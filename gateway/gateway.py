@@ -3,16 +3,19 @@
 import asyncio
 import itertools
 import secrets
-from collections.abc import AsyncIterator, Collection, Iterable
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
 from hedgerow.common import __version__
 from hedgerow.common.errors import BadRequestError, OverloadedError
+from hedgerow.common.metrics.bounded_names import BoundedNames
+from hedgerow.common.metrics.exposition import TextFormat
 from hedgerow.common.observability.telemetry import Counters, LagWatch
 from hedgerow.common.redis.client import RedisClient, connect
 from hedgerow.common.redis.keys import Keys
 from hedgerow.common.settings.settings import Settings
+from hedgerow.common.shard_log.log import ShardLog
 from hedgerow.common.snapshots.status import SnapshotRecords
 from hedgerow.common.state import probation as probation_board
 from hedgerow.common.state.optimising import OptimisingStore
@@ -22,6 +25,10 @@ from hedgerow.common.wire.heartbeat import Heartbeat
 from hedgerow.gateway.access.fair_share import FairShare
 from hedgerow.gateway.access.request_admission import RequestAdmission
 from hedgerow.gateway.access.usage_report import keys_in_use, refused_addresses
+from hedgerow.gateway.metrics.collector import GatewayCollector
+from hedgerow.gateway.metrics.page import MetricsPage
+from hedgerow.gateway.metrics.redis_facts import RedisFactsReader
+from hedgerow.gateway.metrics.search_recorder import SearchRecorder
 from hedgerow.gateway.operations.optimising import Optimiser
 from hedgerow.gateway.operations.own_shortages import OwnShortages
 from hedgerow.gateway.operations.quarantine import QuarantineAdmin
@@ -48,6 +55,7 @@ from hedgerow.gateway.wiring import (
     make_transport,
 )
 from hedgerow.gateway.writes.document_reader import DocumentReader
+from hedgerow.gateway.writes.load_counts import LoadCounts
 from hedgerow.gateway.writes.ranked_loads import RankedLoads
 from hedgerow.gateway.writes.storage_gate import StorageGate
 
@@ -98,7 +106,10 @@ class Gateway:
         )
         self.collections = make_collections(access, self._storage)
 
-        self._guards = make_guards(access, self._loop.time())
+        max_names = settings.metrics.max_names
+        self._recorder = SearchRecorder(num_shards, max_names)
+        self._load_counts = LoadCounts(BoundedNames(max_names))
+        self._guards = make_guards(access, self._recorder.on_transition, self._loop.time())
         self._curves = CoverageCurves(settings.coverage, self.collections.uids)
         self._transport = make_transport(access, self._guards, self._curves)
         self._membership = make_membership(access, self.collections, self._server_ms)
@@ -110,7 +121,7 @@ class Gateway:
             Messenger(self._transport, self._transport.clock, self._transport.reply_to, next_id),
             self._membership,
             self._guards,
-            Learning(self._curves, [self._ejection.on_end]),
+            Learning(self._curves, [self._ejection.on_end, self._recorder.on_end]),
         )
         self.reader = DocumentReader(
             self._searcher.fetcher, self.collections, self._membership, settings
@@ -124,7 +135,12 @@ class Gateway:
             timeout_s=settings.gateway.statistics_timeout_s,
         )
         self.documents = make_documents(
-            access, self.collections, self._membership, self._storage, self._ranked_loads
+            access,
+            self.collections,
+            self._membership,
+            self._storage,
+            self._ranked_loads,
+            self._load_counts,
         )
         self.optimiser = Optimiser(
             OptimisingStore(control, keys), self.collections, self._storage.check
@@ -153,6 +169,34 @@ class Gateway:
             own=self._own_status,
             deadline_ms=settings.gateway.default_deadline_ms,
             server_ms=self._server_ms,
+        )
+        self._metrics = MetricsPage(
+            GatewayCollector(
+                recorder=self._recorder,
+                searcher=self._searcher,
+                guards=self._guards,
+                transport=self._transport,
+                membership=self._membership,
+                ejection=self._ejection,
+                collections=self.collections,
+                loads=self._load_counts,
+                storage=self._storage,
+                requests=self.requests,
+                lag=self._lag,
+                profiles=BoundedNames(max_names),
+                num_addresses_refused=lambda: sum(
+                    shares.num_addresses_refused for shares in self._shares()
+                ),
+                server_ms=self._server_ms,
+                now=self._loop.time,
+            ),
+            RedisFactsReader(
+                registry=self._registry,
+                log=ShardLog(control, keys),
+                snapshots=self.snapshots,
+                quarantine=self.quarantine,
+                num_shards=num_shards,
+            ),
         )
         self._stale_after_s = max(_STALE_POLLS * settings.gateway.membership_poll_s, _STALE_S)
 
@@ -264,6 +308,7 @@ class Gateway:
         """Forget the counts of keys that are not among `names`, since they were revoked."""
         for shares in self._shares():
             shares.keep_keys(names)
+        self._recorder.keep_keys(names)
 
     def refusal_of(self, query: SearchQuery) -> OverloadedError | None:
         """Return a refusal if there is no room for a query, without waiting; otherwise None.
@@ -271,7 +316,14 @@ class Gateway:
         Raises:
             NotFoundError: there is no such collection.
         """
-        return self._searcher.refusal_of(query, self.collections.get(query.collection))
+        refusal = self._searcher.refusal_of(query, self.collections.get(query.collection))
+        if refusal is not None:
+            self._recorder.failed(query, "", refusal)
+        return refusal
+
+    def count_unread(self, caller: str, error: BaseException) -> None:
+        """Count a search that was refused before it was read; `caller` may be empty."""
+        self._recorder.unread(caller, error)
 
     async def search(self, query: SearchQuery) -> SearchResult:
         """Answer a query by its deadline, with the replies that have arrived.
@@ -296,7 +348,16 @@ class Gateway:
         The result's documents count as held (`gateway.max_held_bytes`) until the last reference to
         its `lease` is gone.
         """
-        return await self._searcher.search(query, self.collections.get(query.collection))
+        profile = ""
+        try:
+            collection = self.collections.get(query.collection)
+            profile = query.rank_profile or collection.rank_profile
+            result = await self._searcher.search(query, collection)
+        except BaseException as error:
+            self._recorder.failed(query, profile, error)
+            raise
+        self._recorder.answered(query, profile, result)
+        return result
 
     async def get_document(
         self, collection: str, document_id: str, deadline_ms: float | None = None
@@ -341,6 +402,15 @@ class Gateway:
                     breaker.disable(now)
                 case _:
                     breaker.reset(now)
+
+    async def metrics_text(self, form: TextFormat, keys: Sequence[Mapping[str, Any]]) -> bytes:
+        """Write the metrics for Prometheus.
+
+        Args:
+            form: the text format.
+            keys: the keys as `AccessControl.to_json` describes them.
+        """
+        return await self._metrics.text(form, keys)
 
     async def status(self) -> dict[str, Any]:
         """Return the state of the cluster, as `gateway status --json` prints it."""

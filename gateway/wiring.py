@@ -17,7 +17,7 @@ from hedgerow.gateway.members.outlier_ejection import OutlierEjection
 from hedgerow.gateway.policies.breaker import Transition
 from hedgerow.gateway.search.coverage.late_replies import CoverageCurves
 from hedgerow.gateway.search.documents.attaching import AttachPolicy
-from hedgerow.gateway.search.guards.profile_guards import ProfileGuards
+from hedgerow.gateway.search.guards.profile_guards import OnTransition, ProfileGuards
 from hedgerow.gateway.search.learning import Learning
 from hedgerow.gateway.search.search_settings import SearchSettings
 from hedgerow.gateway.search.searcher import Searcher
@@ -25,6 +25,7 @@ from hedgerow.gateway.transport.messenger import Messenger
 from hedgerow.gateway.transport.redis import RedisTransport
 from hedgerow.gateway.writes.collections import Collections
 from hedgerow.gateway.writes.documents import Documents
+from hedgerow.gateway.writes.load_counts import LoadCounts
 from hedgerow.gateway.writes.load_slots import LoadSlots
 from hedgerow.gateway.writes.ranked_loads import RankedLoads
 from hedgerow.gateway.writes.storage_gate import StorageGate
@@ -52,13 +53,18 @@ class ClusterAccess(NamedTuple):
     gateway_id: str
 
 
-def make_guards(access: ClusterAccess, now: float) -> ProfileGuards:
+def make_guards(access: ClusterAccess, on_transition: OnTransition, now: float) -> ProfileGuards:
     """Make admission control and the breakers; `now` is the event loop's time, in s."""
+
+    def changed(shard: int, profile: str, transition: Transition) -> None:
+        _log_transition(shard, profile, transition)
+        on_transition(shard, profile, transition)
+
     return ProfileGuards.make(
         num_shards=access.num_shards,
         settings=access.settings,
         rng=random.random,
-        on_transition=_log_transition,
+        on_transition=changed,
         now=now,
     )
 
@@ -111,6 +117,7 @@ def make_documents(
     membership: Membership,
     gate: StorageGate,
     ranked: RankedLoads,
+    counts: LoadCounts,
 ) -> Documents:
     """Make the part that loads and deletes documents."""
     settings = access.settings
@@ -124,6 +131,7 @@ def make_documents(
         live_replicas=membership.replicas_of,
         gate=gate,
         ranked=ranked,
+        counts=counts,
     )
 
 

@@ -24,6 +24,7 @@ from hedgerow.common.partition import parse_shards
 from hedgerow.common.settings.settings import Settings, load_settings
 from hedgerow.common.user_function import import_path
 from hedgerow.shard_worker.executors.process_pool.forkserver_start import WaitingForkservers
+from hedgerow.shard_worker.metrics_server import MetricsServer
 from hedgerow.shard_worker.worker import Worker
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -55,7 +56,8 @@ def serve(
     ] = None,
 ) -> None:
     """Serve some of a cluster's shards."""
-    settings = _settings(data, redis)
+    # A parent has several workers, and its gateway serves their metrics.
+    settings = _settings(data, redis, has_parent=parent_pipe is not None)
     keep_output_steady(settings.log_format)
     configure_logging(settings.log_level, settings.log_format)
     raise_descriptor_limit()
@@ -72,24 +74,31 @@ def serve(
     num_forkservers = 2 if settings.worker.process_pool == "supervised" else 1
     with WaitingForkservers.forked(num_forkservers) as forkservers:
         connect = partial(Worker.connect, settings, name, served, folders, num_shards, forkservers)
-        asyncio.run(_serve(connect, parent_pipe))
+        asyncio.run(_serve(connect, settings, parent_pipe))
 
 
-def _settings(data: Path | None, redis: str | None) -> Settings:
+def _settings(data: Path | None, redis: str | None, *, has_parent: bool) -> Settings:
     """Read the settings, the command's options over them."""
     settings = load_settings()
     server = settings.redis.model_copy(update={"url": redis} if redis else {})
-    return settings.model_copy(update={"redis": server, **({"data": data} if data else {})})
+    update: dict[str, object] = {"redis": server, **({"data": data} if data else {})}
+    if has_parent:
+        update["worker"] = settings.worker.model_copy(update={"metrics_port": None})
+    return settings.model_copy(update=update)
 
 
 async def _serve(
-    connect: Callable[[], AbstractAsyncContextManager[Worker]], parent_pipe: int | None
+    connect: Callable[[], AbstractAsyncContextManager[Worker]],
+    settings: Settings,
+    parent_pipe: int | None,
 ) -> None:
     stopped = asyncio.Event()
     with stop_on_signals(stopped.set), stop_with_parent(parent_pipe, stopped.set):
         async with connect() as worker:
-            calm_collector()
-            await worker.run(stopped)
+            metrics = MetricsServer(settings.worker, worker.heartbeat, settings.metrics.max_names)
+            async with metrics.running():
+                calm_collector()
+                await worker.run(stopped)
 
 
 def run() -> None:

@@ -27,6 +27,7 @@ from hedgerow.shard_worker.serving.answering import Answering
 from hedgerow.shard_worker.serving.consumer import OWN_QUEUE
 from hedgerow.shard_worker.serving.heartbeat_sender import HeartbeatSender
 from hedgerow.shard_worker.serving.probation import ProbationWatch
+from hedgerow.shard_worker.serving.process_usage import ProcessUsage
 from hedgerow.shard_worker.serving.quarantine_exchange import QuarantineExchange
 from hedgerow.shard_worker.serving.shard_state import ShardStates
 from hedgerow.shard_worker.serving.shard_stores import ShardStores
@@ -59,6 +60,7 @@ class Worker:
         self.id = context.worker_id
         self._context = context
         self._started_at = time.monotonic()
+        self._is_scraped = settings.worker.metrics_port is not None
         self._lag = LagWatch(settings.worker.loop_lag_threshold_ms)
         self._states = ShardStates(shards)
         self._stores = ShardStores(settings.data, shards)
@@ -76,8 +78,9 @@ class Worker:
         self._scorers = scorer_lane(settings, shards, import_path, gate, start_forkserver)
         self._indexer = indexer_lane(settings, shards, start_forkserver)
         self._fetch_lanes = fetch_lanes(settings, self._accounting)
+        self._usage = ProcessUsage({"scorers": self._scorers.load, "indexer": self._indexer.load})
         self._heartbeats = HeartbeatSender(
-            Registry(context.control, keys), self._heartbeat, settings.worker.heartbeat_interval_s
+            Registry(context.control, keys), self.heartbeat, settings.worker.heartbeat_interval_s
         )
         self._writing = Writing(
             context,
@@ -234,7 +237,8 @@ class Worker:
     def _server_ms(self, at: float) -> int:
         return self._context.clock.server_us(at) // 1000
 
-    def _heartbeat(self) -> Heartbeat:
+    def heartbeat(self) -> Heartbeat:
+        """What the worker reports about itself now."""
         return Heartbeat(
             id=self.id,
             pid=os.getpid(),
@@ -256,5 +260,11 @@ class Worker:
             leaves=sorted(self._probation.leaves),
             shortages=self._writing.storage.to_json(),
             attaches=True,
+            metrics={
+                "scraped": self._is_scraped,
+                "usage": self._usage.read(),
+                "loop_lag": self._lag.lags.to_json(),
+                "redis_reconnects": self._answering.num_reconnects,
+            },
             **self._writing.applier.progress(),
         )

@@ -23,6 +23,7 @@ from hedgerow.common.errors import ConfigurationError
 from hedgerow.common.settings.breaker import BreakerSettings
 from hedgerow.common.settings.gateway import GatewaySettings
 from hedgerow.common.settings.limits import LimitSettings
+from hedgerow.common.settings.metrics import MetricsSettings
 from hedgerow.common.settings.query_limits import QuerySettings
 from hedgerow.common.settings.rank_profiles import BUILT_IN_PROFILES, RankProfile
 from hedgerow.common.settings.redis import RedisSettings
@@ -65,6 +66,7 @@ class Settings(BaseSettings):
     limits: LimitSettings = LimitSettings()
     storage: StorageSettings = StorageSettings()
     snapshots: SnapshotSettings = SnapshotSettings()
+    metrics: MetricsSettings = MetricsSettings()
     rank_profiles: dict[str, RankProfile] = Field(
         default_factory=dict, description="Profiles in addition to the built-in bm25 and noop."
     )

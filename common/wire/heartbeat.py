@@ -39,6 +39,8 @@ class Heartbeat:
         set_aside: `bytes` on disk of documents that could not be indexed, and how many of those
             documents have been `dropped` since the start to make room.
         attaches: whether it supports searches that ask for documents (`wire.Attach`).
+        metrics: what only metrics need (`common.metrics.worker_metrics`): `usage` of its
+            processes, `loop_lag`, `redis_reconnects`; and whether the worker is `scraped` itself.
     """
 
     id: str
@@ -64,6 +66,7 @@ class Heartbeat:
     shortages: list[dict[str, Any]] = field(default_factory=list)
     set_aside: dict[str, int] = field(default_factory=dict)
     attaches: bool = False
+    metrics: dict[str, Any] = field(default_factory=dict)
 
     def pack(self) -> bytes:
         """Pack for the wire."""

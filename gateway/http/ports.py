@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from hedgerow.common.errors import OverloadedError
+from hedgerow.common.metrics.exposition import TextFormat
 from hedgerow.gateway.access.request_admission import RequestAdmission
 from hedgerow.gateway.search.documents.fetch import StoredDocument
 from hedgerow.gateway.search.result import SearchQuery, SearchResult
@@ -136,6 +137,12 @@ class GatewayPort(Protocol):
 
     def callers(self) -> Mapping[str, Mapping[str, int]]:
         """Name of each key that was used → `in_flight`, and `refused` over its share."""
+
+    async def metrics_text(self, form: TextFormat, keys: Sequence[Mapping[str, Any]]) -> bytes:
+        """Write the metrics, those of `keys` included."""
+
+    def count_unread(self, caller: str, error: BaseException) -> None:
+        """Count a search that was refused before it was read; `caller` may be empty."""
 
     def coverage_curve(self, collection: str, deadline_ms: float) -> dict[str, Any]:
         """Return the coverage reached by each deadline."""

@@ -35,12 +35,14 @@ class Found(msgspec.Struct, frozen=True, gc=False):
         bodies: shard and its reply, of each part that is ok.
         fetch: how the documents were read; None when none were asked for.
         lease: what the documents take of the gateway's memory; None when none were asked for.
+        steps_s: as in `SearchResult`.
     """
 
     hits: list[Hit]
     bodies: Bodies
     fetch: Fetch | None
     lease: Lease | None
+    steps_s: tuple[float, float] | None = None
 
 
 def bodies_of(gather: Gather) -> Bodies:
@@ -96,6 +98,7 @@ def make_answer(
         fetch=found.fetch,
         warnings=warnings,
         lease=found.lease,
+        steps_s=found.steps_s,
     )
     if not bodies:
         _check_fault(gather)

@@ -147,11 +147,12 @@ class Searcher:
         try:
             search = self._plan(query, collection, admitted, permit, started)
             gather = await self._scatter_gather(search)
+            gathered_at = self._loop.time() if gather.is_sampled else 0.0
             hits, bodies = self._merge(search, gather)
             if shards := may_have_more(hits, bodies, search.payload.k, query.k):
                 await self._ask_again(search, shards, gather)
                 hits, bodies = self._merge(search, gather)
-            found = await self._fetch(search, hits, bodies)
+            found = await self._fetch(search, hits, bodies, gathered_at)
         finally:
             permit.done(ended_at := self._loop.time())
             self._in_flight.end()
@@ -239,6 +240,7 @@ class Searcher:
         is_sampled = self._learning.sampler.takes(now)
         late_ms = self._learning.curves.late_ms(query.deadline_ms) if is_sampled else 0
         gather = Gather(plan.shards, unpack_search_body)
+        gather.is_sampled = is_sampled
         scatter = Scatter(_SEARCH, self._messenger, gather, now, deadline, late_ms)
         request = scatter.request(
             pack_body(search.payload),
@@ -303,14 +305,21 @@ class Searcher:
         for shard, part in (await self._top_up.ask(payload, attach, shards, deadline)).items():
             gather.amend(shard, topped_up(gather.results[shard], part))
 
-    async def _fetch(self, search: PlannedSearch, hits: list[Hit], bodies: Bodies) -> Found:
+    async def _fetch(
+        self, search: PlannedSearch, hits: list[Hit], bodies: Bodies, gathered_at: float
+    ) -> Found:
         """Give the hits their documents: from the replies, or else read from the shards."""
         query = search.query
-        if query.fields is False:
-            return Found(hits, bodies, None, None)
-        take_attached(hits, bodies)
-        lease = self.fetcher.memory.lease(query.caller.party(query.peer))
-        return Found(hits, bodies, await self._fill(search, hits, lease), lease)
+        merged_at = self._loop.time() if gathered_at else 0.0
+        fetch = lease = None
+        if query.fields is not False:
+            take_attached(hits, bodies)
+            lease = self.fetcher.memory.lease(query.caller.party(query.peer))
+            fetch = await self._fill(search, hits, lease)
+        if not gathered_at:
+            return Found(hits, bodies, fetch, lease)
+        steps_s = merged_at - gathered_at, self._loop.time() - merged_at
+        return Found(hits, bodies, fetch, lease, steps_s)
 
     async def _fill(self, search: PlannedSearch, hits: list[Hit], lease: Lease) -> Fetch:
         if not hits:

@@ -117,6 +117,12 @@ class Answering:
             settings.limits,
         )
 
+    @property
+    def num_reconnects(self) -> int:
+        """How often a connection to Redis was restored: of replies, searches, fetches."""
+        parts = (self._connection, self._searches, self._fetches)
+        return sum(part.num_reconnects for part in parts)
+
     async def start(self, started: AsyncExitStack) -> None:
         """Connect to Redis; the connections are closed by `started`.
 

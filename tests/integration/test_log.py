@@ -356,6 +356,16 @@ async def test_replicas_that_know_less_take_nothing_back(redis: Redis) -> None:
     assert await redis.log.length(0) == 5
 
 
+async def test_the_oldest_entry_after_a_position_is_found(redis: Redis) -> None:
+    """What follows a position, also one that was trimmed; None at the end, and for an empty log."""
+    ops = [(0, pack_op(Delete("u", [str(number)]))) for number in range(3)]
+    first, second, third = [entry.id for entry in await redis.log.append_many(ops)]
+    await redis.control.execute("XDEL", redis.keys.log(0), first)
+    places = [(0, START), (0, first), (0, second), (0, third), (1, START)]
+    assert await redis.log.oldest_after(places) == [second, second, third, None, None]
+    assert await redis.log.oldest_after([]) == []
+
+
 async def test_ids_are_read_up_to_a_position(redis: Redis) -> None:
     """All ids up to a position are given, however many there are."""
     ids = [one.id for one in await redis.log.append_many([(0, b"op")] * 450)]

@@ -1,12 +1,13 @@
 """A gateway that answers from a script, to test client, commands and HTTP without a cluster."""
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import msgspec
 
 from hedgerow.common.errors import NotFoundError, OverloadedError
+from hedgerow.common.metrics.exposition import TextFormat
 from hedgerow.common.outcome import Outcome
 from hedgerow.gateway.access.request_admission import RequestAdmission
 from hedgerow.gateway.client import SearchAnswer
@@ -275,6 +276,7 @@ class FakeGateway:
         self.searches: list[SearchQuery] = []
         self.breakers: dict[int, str] = {}
         self.refusal: OverloadedError | None = None
+        self.unread: list[tuple[str, BaseException]] = []
 
     def refusal_of(self, query: SearchQuery) -> OverloadedError | None:
         """Refuse each search as the script says."""
@@ -297,6 +299,14 @@ class FakeGateway:
         index = _next(self.optimiser.indexes)
         collections = [] if index is None else [collection_status("books", index)]
         return {**EMPTY_STATUS, "snapshots": snapshots, "collections": collections}
+
+    async def metrics_text(self, form: TextFormat, keys: Sequence[Mapping[str, Any]]) -> bytes:
+        """Name the format, and the keys."""
+        return f"{form.name} {[key['name'] for key in keys]}\n".encode()
+
+    def count_unread(self, caller: str, error: BaseException) -> None:
+        """Keep who it was, and why."""
+        self.unread.append((caller, error))
 
     def callers(self) -> dict[str, dict[str, int]]:
         """Say that no searches are under way."""
