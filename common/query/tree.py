@@ -105,3 +105,16 @@ class Clauses:
 
 
 Node: TypeAlias = Words | Fuzzy | Prefix | OneOf | Range | Present | Everything | Boosted | Clauses
+
+
+def has_bare_words(node: Node) -> bool:
+    """Whether a query searches words without naming a field."""
+    match node:
+        case Words() | Fuzzy() | Prefix():
+            return node.field is None
+        case Boosted():
+            return has_bare_words(node.node)
+        case Clauses():
+            return any(has_bare_words(part) for _, part in node.clauses)
+        case _:
+            return False

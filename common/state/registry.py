@@ -13,7 +13,7 @@ from contextlib import suppress
 
 import structlog
 
-from hedgerow.common.collection import Collection, FieldType
+from hedgerow.common.collection import Collection
 from hedgerow.common.errors import (
     ConfigurationError,
     ConflictError,
@@ -21,6 +21,7 @@ from hedgerow.common.errors import (
     WireError,
     WriteRefusedError,
 )
+from hedgerow.common.field_types import FieldType
 from hedgerow.common.observability.telemetry import Throttle
 from hedgerow.common.redis.client import Command, RedisClient
 from hedgerow.common.redis.keys import Keys
@@ -177,7 +178,8 @@ class Registry:
             stored = _read(collection.name, raw)
             if stored.fields is not None:
                 return stored
-            await self._change(collection.name, raw, stored.with_fields(fields), num_shards)
+            inferred = stored.with_fields(fields, inferred=fields)
+            await self._change(collection.name, raw, inferred, num_shards)
 
     async def drop_collection(self, collection: Collection, num_shards: int) -> None:
         """Remove a collection and log that to every shard; one re-created meanwhile stays.

@@ -18,6 +18,8 @@ from hedgerow.gateway.shapes.answer import Coverage, Hit, SearchAnswer, ShardDet
 from hedgerow.gateway.shapes.collection import (
     CollectionAnswer,
     CurveAnswer,
+    FieldWarning,
+    InferredField,
     LoadAnswer,
     OptimiseAnswer,
     RejectedLine,
@@ -35,7 +37,9 @@ __all__ = [
     "CurveAnswer",
     "Definition",
     "Document",
+    "FieldWarning",
     "Hit",
+    "InferredField",
     "LoadAnswer",
     "OptimiseAnswer",
     "QuarantinedQuery",

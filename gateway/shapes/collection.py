@@ -18,6 +18,33 @@ class RejectedLine(msgspec.Struct, frozen=True):
     reason: str
 
 
+class InferredField(msgspec.Struct, frozen=True):
+    """What was inferred of one field of the first documents."""
+
+    field: str
+    type: Annotated[FieldType | None, doc("null: it is stored only, and no query finds it.")]
+    why: Annotated[str, doc("What its values are, or why it is stored only.")]
+    line: Annotated[int | None, doc("The first line that made it so; null if every line did.")]
+
+
+class FieldWarning(msgspec.Struct, frozen=True):
+    """A field with values that are not indexed."""
+
+    field: str
+    effect: Annotated[
+        Literal["stored_only", "not_indexed", "rejected"],
+        doc(
+            "Of its values: none is indexed; those that do not fit the field's type are not; "
+            "documents with such a value were rejected."
+        ),
+    ]
+    reason: str
+    line: Annotated[int, doc("The first such line.")]
+    documents: Annotated[
+        int | None, doc("The number of such documents; null if they are not counted.")
+    ] = None
+
+
 class LoadAnswer(msgspec.Struct, frozen=True, omit_defaults=True):
     """The report of a bulk load."""
 
@@ -28,6 +55,14 @@ class LoadAnswer(msgspec.Struct, frozen=True, omit_defaults=True):
     inferred_fields: Annotated[
         dict[str, str] | None, doc("The collection's fields, if inferred from these documents.")
     ] = None
+    inference: Annotated[
+        list[InferredField] | None,
+        doc("How they were inferred; with the fields that are stored only."),
+    ] = None
+    field_warnings: Annotated[
+        list[FieldWarning],
+        doc("Fields with values that are not indexed, at most 100."),
+    ] = []
 
 
 class ShardDocuments(msgspec.Struct, frozen=True):
@@ -59,6 +94,13 @@ class CollectionAnswer(msgspec.Struct, frozen=True):
     language: str
     documents: int
     shards: list[ShardDocuments]
+    inferred: Annotated[
+        list[str],
+        doc(
+            "Fields whose type was inferred. A value that does not fit such a type is stored, but "
+            "not indexed; for the other fields, the document is rejected."
+        ),
+    ] = []
 
 
 class CollectionsAnswer(msgspec.Struct, frozen=True):

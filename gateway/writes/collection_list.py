@@ -90,6 +90,7 @@ def definition_json(collection: Collection, profiles: Sequence[str]) -> dict[str
         "rank_profile": collection.rank_profile,
         "rank_profiles": list(profiles),
         "language": collection.language,
+        "inferred": sorted(collection.inferred),
     }
 
 

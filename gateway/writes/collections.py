@@ -3,10 +3,12 @@
 import asyncio
 import json
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
-from hedgerow.common.collection import Collection, FieldType, define
+from hedgerow.common.collection import Collection, define
 from hedgerow.common.errors import BadRequestError, ConflictError, NotFoundError
+from hedgerow.common.field_types import FieldType
 from hedgerow.common.state.registry import Registry
 from hedgerow.gateway.views.freshness import keep_fresh
 from hedgerow.gateway.views.shared_run import SharedRun
@@ -130,13 +132,7 @@ class Collections:
         stored = await self._registry.create_collection(
             wanted, self._num_shards, self._max_collections
         )
-        same = define(name, body, stored.uid)
-        if same.fields is None and stored.fields is not None:
-            same = same.with_fields(stored.fields, stored.weights)
-        if same != stored:
-            raise ConflictError(
-                f'the collection "{name}" exists already, and {_difference(stored, same)}'
-            )
+        check_same(stored, body)
         self._keep(stored)
         return stored
 
@@ -212,6 +208,23 @@ class Collections:
         self._known = {k: v for k, v in self._known.items() if k != name}
         for newer in self._newer:
             newer[name] = None
+
+
+def check_same(stored: Collection, body: Mapping[str, Any]) -> None:
+    """Refuse a definition that is not that of the stored collection.
+
+    Raises:
+        BadRequestError: the definition is invalid.
+        ConflictError: it is another; says how.
+    """
+    same = define(stored.name, body, stored.uid)
+    if same.fields is None and stored.fields is not None:
+        same = same.with_fields(stored.fields, stored.weights)
+    same = replace(same, inferred=stored.inferred)
+    if same != stored:
+        raise ConflictError(
+            f'the collection "{stored.name}" exists already, and {_difference(stored, same)}'
+        )
 
 
 def _difference(stored: Collection, wanted: Collection) -> str:

@@ -8,8 +8,9 @@ from typing import Any
 
 import tantivy
 
-from hedgerow.common.collection import Collection, FieldType, parse_date
+from hedgerow.common.collection import Collection
 from hedgerow.common.document_ids import ID_FIELD
+from hedgerow.common.field_types import FieldType, mismatch, parse_date, texts_of
 
 # Names of internal fields begin with "_", unlike those of declared fields.
 ALL_TEXT = "_text"  # the texts of all fields, by weight, for queries that name no field
@@ -122,7 +123,7 @@ def make_document(
     Args:
         collection: its definition.
         document_id: the document's id.
-        fields: the document's fields, which have passed `check_document`.
+        fields: the document's fields; a value that does not fit its field's type is left out.
         marks: the document's marks (`id_levels`).
         place: the document's place, from `bodies.BodyWriter`; None if it has none.
     """
@@ -138,8 +139,10 @@ def make_document(
         value = fields.get(name)
         if value is None:
             continue
+        if mismatch(kind, value):
+            continue  # the gateway has said so, or the field is newer than the document
         if kind in (FieldType.TEXT, FieldType.KEYWORD):
-            texts = value if isinstance(value, list) else (value,)
+            texts = texts_of(value)
             for text in texts:
                 document.add_text(name, text)
             if kind is FieldType.TEXT:

@@ -10,8 +10,9 @@ from unittest.mock import patch
 import pytest
 import structlog
 
-from hedgerow.common.collection import FieldType, define
+from hedgerow.common.collection import define
 from hedgerow.common.errors import ConfigurationError, ConflictError, NotFoundError
+from hedgerow.common.field_types import FieldType
 from hedgerow.common.redis.client import RedisClient, connect
 from hedgerow.common.redis.keys import Keys
 from hedgerow.common.settings.settings import RedisSettings

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import structlog
 
-from hedgerow.common.collection import FieldType, define
+from hedgerow.common.collection import define
 from hedgerow.common.errors import (
     BadRequestError,
     ConflictError,
@@ -18,6 +18,7 @@ from hedgerow.common.errors import (
     NotFoundError,
     RedisUnavailableError,
 )
+from hedgerow.common.field_types import FieldType
 from hedgerow.common.shard_log.log import Delete, Upsert, pack_op
 from hedgerow.shard_worker.executors.process_pool.pool import ProcessLane
 from hedgerow.shard_worker.indexing.indexer import IndexerConfig

@@ -7,16 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hedgerow.common.collection import (
-    Collection,
-    FieldType,
-    check_document,
-    define,
-    mismatch,
-    parse_date,
-)
+from hedgerow.common.collection import Collection, check_document, define
 from hedgerow.common.document_ids import document_id
 from hedgerow.common.errors import BadRequestError, TooLargeError
+from hedgerow.common.field_types import FieldType, mismatch, parse_date
 from hedgerow.gateway.writes.field_inference import MAX_NAMES, FieldInference
 from tests.unit.support.shards import fields_of
 

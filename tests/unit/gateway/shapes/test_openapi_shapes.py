@@ -5,7 +5,8 @@ from typing import get_args
 import msgspec
 import pytest
 
-from hedgerow.common.collection import MAX_WEIGHT, Collection, FieldType, define
+from hedgerow.common.collection import MAX_WEIGHT, Collection, define
+from hedgerow.common.field_types import FieldType
 from hedgerow.common.outcome import Outcome
 from hedgerow.common.settings.settings import GatewaySettings
 from hedgerow.gateway.search.search_body import search_body

@@ -7,7 +7,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hedgerow.common.collection import Collection, FieldType, define
+from hedgerow.common.collection import Collection, define
+from hedgerow.common.field_types import FieldType
 from hedgerow.common.partition import shard_of
 from hedgerow.common.settings.settings import LimitSettings
 from hedgerow.common.shard_log.log import Upsert, unpack_op
