@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 from hedgerow.common.document_ids import ID_FIELD, MAX_ID_BYTES, document_id
-from hedgerow.common.errors import BadRequestError, WireError
+from hedgerow.common.errors import BadRequestError, ConflictError, WireError
 from hedgerow.common.field_types import FieldType, mismatch
 
 MAX_FIELDS = 256
@@ -43,6 +43,8 @@ class Collection:
         weights: text field → how many times its words count, for the fields whose weight is not 1.
         inferred: the fields whose type was inferred. A value that does not fit such a type is
             stored but not indexed, since the inference may have been wrong.
+        revision: how often fields were added. While workers fill them, their indexes have only the
+            first of the fields.
         text_fields: the fields of type text.
         searched_fields: the text fields in which words without a field name are searched: those
             whose weight is not 0.
@@ -55,6 +57,7 @@ class Collection:
     language: str = "english"
     weights: Mapping[str, int] = field(default_factory=dict)
     inferred: frozenset[str] = frozenset()
+    revision: int = 0
     text_fields: tuple[str, ...] = field(init=False, repr=False, compare=False)
     searched_fields: tuple[str, ...] = field(init=False, repr=False, compare=False)
 
@@ -102,6 +105,16 @@ class Collection:
         """The same collection with other fields, and no weights but these."""
         return replace(self, fields=fields, weights=weights or {}, inferred=frozenset(inferred))
 
+    def extends(self, other: "Collection") -> bool:
+        """Whether documents are indexed as by the other definition, but for fields it lacks."""
+        if self.fields is None or other.fields is None:
+            return self.analysis == other.analysis
+        return (
+            self.language == other.language
+            and self.fields.items() >= other.fields.items()
+            and all(self.weight_of(name) == other.weight_of(name) for name in other.fields)
+        )
+
     def to_json(self) -> str:
         """The definition as JSON, equal for equal definitions."""
         definition: dict[str, Any] = {
@@ -115,6 +128,8 @@ class Collection:
             definition["weights"] = dict(sorted(self.weights.items()))
         if self.inferred:  # likewise
             definition["inferred"] = sorted(self.inferred)
+        if self.revision:
+            definition["revision"] = self.revision
         return json.dumps(definition, separators=(",", ":"))
 
     @classmethod
@@ -131,13 +146,14 @@ class Collection:
             kinds = None if fields is None else {k: FieldType(v) for k, v in fields.items()}
             weights = {str(name): int(one) for name, one in read.get("weights", {}).items()}
             inferred = frozenset(map(str, read.get("inferred", ())))
+            revision = int(read.get("revision", 0))
         except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
             raise WireError(f"not a definition that this version can read: {error!r}") from error
         if not all(isinstance(part, str) for part in names.values()):
             raise WireError("a definition's name, uid, rank_profile and language are strings")
         if names["language"] not in LANGUAGES:
             raise WireError(f"this version does not know the language {names['language']!r}")
-        return cls(**names, fields=kinds, weights=weights, inferred=inferred)
+        return cls(**names, fields=kinds, weights=weights, inferred=inferred, revision=revision)
 
 
 def define(name: str, body: Mapping[str, Any], uid: str | None = None) -> Collection:
@@ -176,6 +192,43 @@ def define(name: str, body: Mapping[str, Any], uid: str | None = None) -> Collec
         language=language,
         weights=weights,
     )
+
+
+def with_added_fields(collection: Collection, fields: Any) -> Collection:
+    """Add fields to a definition; those that it has already must be the same.
+
+    Args:
+        collection: the definition, with fields.
+        fields: as in the body of `define`.
+
+    Raises:
+        BadRequestError: a field is invalid, or there are too many.
+        ConflictError: a field has another type or weight already.
+    """
+    there = collection.fields
+    if there is None:
+        raise ConflictError(
+            f'the collection "{collection.name}" has no fields yet; they are inferred from its '
+            "first documents"
+        )
+    added, weights = _define_fields(fields)
+    for name, kind in added.items():
+        weight = weights.get(name, 1)
+        if name in there and (there[name], collection.weight_of(name)) != (kind, weight):
+            is_other_type = there[name] is not kind
+            what = there[name] if is_other_type else f"of weight {collection.weight_of(name)}"
+            raise ConflictError(
+                f'the field "{name}" is {what} already, and what is indexed by it cannot be '
+                "changed; add a field of another name, or load the documents into a new collection"
+            )
+    if len(there.keys() | added.keys()) > MAX_FIELDS:
+        raise BadRequestError("fields", f"would be more than {MAX_FIELDS}, which is the limit")
+    if there.keys() >= added.keys():
+        return collection
+    wider = collection.with_fields(
+        {**there, **added}, {**collection.weights, **weights}, collection.inferred
+    )
+    return replace(wider, revision=collection.revision + 1)
 
 
 def _define_fields(fields: Any) -> tuple[dict[str, FieldType], dict[str, int]]:

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import structlog
 
+from hedgerow.common.collection import Collection
 from hedgerow.common.redis.client import RedisClient
 from hedgerow.common.redis.keys import Keys
 from hedgerow.common.settings.settings import Settings
@@ -21,6 +22,7 @@ from hedgerow.gateway.search.late_replies import CoverageCurves
 from hedgerow.gateway.search.learning import Learning
 from hedgerow.gateway.search.search_settings import SearchSettings
 from hedgerow.gateway.search.searcher import Searcher
+from hedgerow.gateway.shapes.collection import Filling
 from hedgerow.gateway.transport.messenger import Messenger
 from hedgerow.gateway.transport.redis import RedisTransport
 from hedgerow.gateway.writes.collections import Collections
@@ -63,8 +65,12 @@ def make_guards(access: ClusterAccess, now: float) -> ProfileGuards:
     )
 
 
-def make_collections(access: ClusterAccess, gate: StorageGate) -> Collections:
-    """Make what defines and drops collections."""
+def make_collections(
+    access: ClusterAccess,
+    gate: StorageGate,
+    filling_of: Callable[[Collection], Filling | None],
+) -> Collections:
+    """Make what defines and drops collections; `filling_of` is the membership's."""
     settings = access.settings
     return Collections(
         access.registry,
@@ -72,6 +78,7 @@ def make_collections(access: ClusterAccess, gate: StorageGate) -> Collections:
         settings.rank_profiles,
         max_collections=settings.limits.max_collections,
         gate=gate,
+        filling_of=filling_of,
     )
 
 

@@ -10,10 +10,11 @@ import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from typing import Any
 
 import structlog
 
-from hedgerow.common.collection import Collection
+from hedgerow.common.collection import Collection, with_added_fields
 from hedgerow.common.errors import (
     ConfigurationError,
     ConflictError,
@@ -180,6 +181,31 @@ class Registry:
                 return stored
             inferred = stored.with_fields(fields, inferred=fields)
             await self._change(collection.name, raw, inferred, num_shards)
+
+    async def add_fields(
+        self, collection: Collection, fields: Mapping[str, Any], num_shards: int
+    ) -> Collection:
+        """Add fields to a collection, and log that to every shard.
+
+        Args:
+            collection: the collection.
+            fields: those to add, as `define` takes them; those that it has must be the same.
+            num_shards: shards in the cluster.
+
+        Returns:
+            The collection as stored now.
+
+        Raises:
+            BadRequestError: a field is invalid, or there are too many.
+            ConflictError: a field has another type already, or the collection has no fields yet.
+            NotFoundError: it was dropped meanwhile.
+        """
+        while True:
+            raw = await self._raw(collection)
+            stored = _read(collection.name, raw)
+            wider = with_added_fields(stored, fields)
+            if wider is stored or await self._change(collection.name, raw, wider, num_shards):
+                return wider
 
     async def drop_collection(self, collection: Collection, num_shards: int) -> None:
         """Remove a collection and log that to every shard; one re-created meanwhile stays.

@@ -1,19 +1,24 @@
-"""`gateway collections list|describe`: the collections, and the fields of one."""
+"""`gateway collections list|describe|add-field`: the collections, and the fields of one."""
 
 import sys
+import time
 from collections.abc import Iterable
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from hedgerow.common.errors import UnavailableError
 from hedgerow.common.observability.printable import printable, printable_json
 from hedgerow.gateway.cli import options
-from hedgerow.gateway.cli.options import DEFAULT_URL, CaFile, Token, Url
+from hedgerow.gateway.cli.options import DEFAULT_URL, CaFile, Timeout, Token, Url
 from hedgerow.gateway.cli.render import folded, plain, table_of
 from hedgerow.gateway.client import CollectionAnswer, WeightedField, calls
 from hedgerow.gateway.shapes.collection import CollectionsAnswer
+
+POLL_S: Final = 0.25
 
 AsJson = Annotated[
     bool, typer.Option("--json", help="Print the gateway's answer as JSON, unchanged.")
@@ -57,6 +62,59 @@ def describe(
         sys.stdout.write("its fields will be inferred from the first documents\n")
     else:
         Console().print(fields_table(collection))
+    if (filling := collection.filling) is not None:
+        names = printable(", ".join(filling.fields))
+        sys.stdout.write(
+            f"being filled: {names}; {filling.share:.0%} of the documents, "
+            f"{filling.waiting} replicas to go\n"
+        )
+
+
+def add_field(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The collection.")],
+    fields: Annotated[
+        str,
+        typer.Argument(
+            metavar="FIELD=TYPE,…",
+            help="The fields to add: text, keyword, integer, float, boolean, date; text^3 is text "
+            "of weight 3.",
+        ),
+    ],
+    timeout: Timeout = "600s",
+    url: Url = DEFAULT_URL,
+    token: Token = None,
+    ca_file: CaFile = None,
+) -> None:
+    """Add fields to a collection, and wait until they are filled from the stored documents."""
+    started = time.monotonic()
+    give_up_at = started + options.parse_duration_ms(timeout) / 1000
+    added = options.parse_types(fields)
+    with options.connect(url, token, verify=ca_file or True) as client, _progress() as progress:
+        collection = client.add_fields(name, added)
+        task = progress.add_task(f"filling {name}", total=1.0)
+        while (filling := collection.filling) is not None:
+            progress.update(task, completed=filling.share)
+            if time.monotonic() >= give_up_at:
+                raise UnavailableError(
+                    f"after {timeout}, {filling.share:.0%} of the documents are filled; the "
+                    "workers continue"
+                )
+            time.sleep(POLL_S)
+            collection = client.get_collection(name)
+    took_s = time.monotonic() - started
+    sys.stdout.write(f"{printable(name)}: {printable(', '.join(added))} filled in {took_s:.1f} s\n")
+
+
+def _progress() -> Progress:
+    console = Console(stderr=True)
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TimeElapsedColumn(),
+        console=console,
+        disable=not console.is_terminal,
+    )
 
 
 def collections_table(collections: Iterable[CollectionAnswer]) -> Table:

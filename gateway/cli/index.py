@@ -127,7 +127,7 @@ def index(
     if (source is None) is not python_docs:
         raise typer.BadParameter("give either SOURCE or --python-docs")
     definition: Definition = options.given(  # type: ignore[assignment] # a subset of its members
-        fields=None if fields is None else parse_types(fields),
+        fields=None if fields is None else options.parse_types(fields),
         rank_profile=rank_profile,
         language=language,
     )
@@ -181,21 +181,6 @@ def index(
             is_left_empty = found is None and _describe(client, collection) is not None
             left = f"; the new collection {collection} is empty" if is_left_empty else ""
             raise HedgerowError(f"no document was accepted{left}")
-
-
-def parse_types(text: str) -> dict[str, str | dict[str, Any]]:
-    """Read NAME=TYPE or NAME=TYPE^WEIGHT pairs with commas between them.
-
-    The gateway knows which types there are, and which of them may have which weight.
-    """
-    types: dict[str, str | dict[str, Any]] = {}
-    for pair in text.split(","):
-        name, equals, defined = (part.strip() for part in pair.partition("="))
-        kind, caret, weight = (part.strip() for part in defined.partition("^"))
-        if not (name and equals and kind) or (caret and not weight.isdecimal()):
-            raise typer.BadParameter(f"--fields: {pair!r} is not NAME=TYPE or NAME=TYPE^WEIGHT")
-        types[name] = {"type": kind, "weight": int(weight)} if caret else kind
-    return types
 
 
 def _types_of(fields: Mapping[str, str | Mapping[str, Any] | WeightedField]) -> dict[str, str]:

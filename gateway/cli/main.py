@@ -40,6 +40,10 @@ COMMANDS: Final[Commands] = {
         "hedgerow.gateway.cli.collections:describe",
         "Describe a collection: its documents by shard, and its fields with type and weight.",
     ),
+    "collections add-field": (
+        "hedgerow.gateway.cli.collections:add_field",
+        "Add fields to a collection, and wait until they are filled from the stored documents.",
+    ),
     "query": (
         "hedgerow.gateway.cli.query:query",
         "Ask a collection, and show the hits and the coverage.",

@@ -82,6 +82,14 @@ class WeightedField(msgspec.Struct, frozen=True, omit_defaults=True):
     ] = 1
 
 
+class Filling(msgspec.Struct, frozen=True):
+    """How far the workers are with the fields that were added to a collection."""
+
+    fields: Annotated[list[str], doc("Fields that the index of some replica lacks yet.")]
+    share: Annotated[float, doc("Share of the documents that is filled, from 0 to 1, about.")]
+    waiting: Annotated[int, doc("Live replicas that are not done.")]
+
+
 class CollectionAnswer(msgspec.Struct, frozen=True):
     """A collection."""
 
@@ -101,6 +109,10 @@ class CollectionAnswer(msgspec.Struct, frozen=True):
             "not indexed; for the other fields, the document is rejected."
         ),
     ] = []
+    filling: Annotated[
+        Filling | None,
+        doc("Progress of the fields that were added; null once they are searched everywhere."),
+    ] = None
 
 
 class CollectionsAnswer(msgspec.Struct, frozen=True):
@@ -121,6 +133,15 @@ class CollectionBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ] = UNSET
     rank_profile: str = "bm25"
     language: str = "english"
+
+
+class CollectionPatch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What is added to a collection."""
+
+    fields: Annotated[
+        dict[str, FieldType | WeightedField],
+        doc("Fields to add, as in the definition; those that it has already must be the same."),
+    ]
 
 
 class OptimiseAnswer(msgspec.Struct, frozen=True):

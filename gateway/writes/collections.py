@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -10,6 +10,7 @@ from hedgerow.common.collection import Collection, define
 from hedgerow.common.errors import BadRequestError, ConflictError, NotFoundError
 from hedgerow.common.field_types import FieldType
 from hedgerow.common.state.registry import Registry
+from hedgerow.gateway.shapes.collection import Filling
 from hedgerow.gateway.views.freshness import keep_fresh
 from hedgerow.gateway.views.shared_run import SharedRun
 from hedgerow.gateway.writes.collection_list import (
@@ -36,6 +37,7 @@ class Collections:
         poll_s: float = 5.0,
         max_collections: int = 0,
         gate: StorageGate | None = None,
+        filling_of: Callable[[Collection], Filling | None] = lambda _collection: None,
     ) -> None:
         """Describe the view; nothing is known before `refresh`.
 
@@ -46,7 +48,9 @@ class Collections:
             poll_s: time between two refreshes without `wake`, in s.
             max_collections: the largest number of collections; 0 for no limit.
             gate: refuses changes when there is no room; None allows all.
+            filling_of: the progress of fields that were added to a collection.
         """
+        self._filling_of = filling_of
         self._registry = registry
         self._num_shards = num_shards
         self._profiles = sorted(profiles)
@@ -164,6 +168,32 @@ class Collections:
         self._keep(stored)
         return stored
 
+    async def add_fields(self, name: str, body: Mapping[str, Any]) -> Collection:
+        """Add fields to a collection; the workers fill them from the stored documents.
+
+        Args:
+            name: the collection's name.
+            body: `fields`, as in the body of `put`.
+
+        Raises:
+            BadRequestError: names the invalid part and the reason.
+            ConflictError: a field has another type already, or the collection has no fields yet.
+            NotFoundError: there is no collection of that name.
+            InsufficientStorageError: a disk or memory runs out.
+        """
+        if self._gate is not None:
+            self._gate.check()
+        for member in body:
+            if member != "fields":
+                raise BadRequestError(member, "cannot be changed; only fields can be added")
+        if "fields" not in body:
+            raise BadRequestError("fields", "is missing")
+        stored = await self._registry.add_fields(
+            await self.current(name), body["fields"], self._num_shards
+        )
+        self._keep(stored)
+        return stored
+
     async def drop(self, name: str) -> None:
         """Remove a collection with all its documents; the shards delete them in time.
 
@@ -186,7 +216,7 @@ class Collections:
         counts = await self._registry.document_counts(collection.uid)
         return {
             **definition_json(collection, self._profiles),
-            **counts_json(counts, self._num_shards),
+            **counts_json(counts, self._num_shards, self._filling_of(collection)),
         }
 
     async def list(self) -> tuple[ListedCollection, ...]:
@@ -197,7 +227,8 @@ class Collections:
         await self.refresh()
         collections = [self._known[name] for name in sorted(self._known)]
         counts = await self._registry.document_counts_of(c.uid for c in collections)
-        return await self._encoder.encode(collections, counts)
+        filling = {c.uid: found for c in collections if (found := self._filling_of(c))}
+        return await self._encoder.encode(collections, counts, filling)
 
     def _keep(self, collection: Collection) -> None:
         self._known = {**self._known, collection.name: collection}
@@ -220,7 +251,7 @@ def check_same(stored: Collection, body: Mapping[str, Any]) -> None:
     same = define(stored.name, body, stored.uid)
     if same.fields is None and stored.fields is not None:
         same = same.with_fields(stored.fields, stored.weights)
-    same = replace(same, inferred=stored.inferred)
+    same = replace(same, inferred=stored.inferred, revision=stored.revision)
     if same != stored:
         raise ConflictError(
             f'the collection "{stored.name}" exists already, and {_difference(stored, same)}'

@@ -20,6 +20,7 @@ from hedgerow.common.errors import WireError
 from hedgerow.common.machine.disk import disk_failure
 from hedgerow.shard_worker.storage.bodies import BodyWriter
 from hedgerow.shard_worker.storage.id_levels import MARK, Level, marks_of
+from hedgerow.shard_worker.storage.index_replacement import await_replacement
 from hedgerow.shard_worker.storage.read_only_index import linked
 from hedgerow.shard_worker.storage.schema import (
     ANALYSER,
@@ -51,6 +52,7 @@ class TextIndex:
     Attributes:
         path: the index's folder.
         collection: the definition that the index was made with.
+        definition: the same as JSON.
         schema: tantivy's schema.
         searcher: tantivy's view of the snapshot.
         generation: of the commit that it shows; see `TextIndexWriter.generation`.
@@ -59,6 +61,7 @@ class TextIndex:
     def __init__(self, path: Path) -> None:
         about = _read_about(path)
         self.path = path
+        self.definition = str(about["collection"])
         self.collection = _collection_of(about)
         # Read before the snapshot is taken, so that it may be too old, but never too new.
         self.generation = int(about["epoch"]) + _read_opstamp(path)
@@ -75,6 +78,12 @@ class TextIndex:
             TextIndexError: there is no index, it is damaged, or it is being rebuilt.
             OSError: the operating system refuses to read it for now.
         """
+        try:
+            return cls(path)
+        except TextIndexError:
+            # It may have been replaced between the reading of two of its files.
+            if not await_replacement(path) and not path.is_dir():
+                raise
         return cls(path)
 
     @cached_property
@@ -210,6 +219,8 @@ class TextIndexWriter:
     def open(cls, path: Path, collection: Collection, memory_bytes: int = 32_000_000) -> Self:
         """Open for writing; replace an index that does not fit the definition by an empty one.
 
+        An index of an earlier definition, with fewer fields, is opened with that one.
+
         Args:
             path: the index's folder.
             collection: its definition, with fields.
@@ -220,8 +231,8 @@ class TextIndexWriter:
                 for now; the files stay as they are.
         """
         try:
-            _check_analysis(_read_about(path), collection)
-            return cls(path, collection, _open_index(path, collection), memory_bytes)
+            definition = _fitting(_read_about(path), collection)
+            return cls(path, definition, _open_index(path, definition), memory_bytes)
         except TextIndexError as error:
             if path.exists():
                 _log.warning("text_index_replaced", path=str(path), reason=str(error))
@@ -313,6 +324,11 @@ class TextIndexWriter:
             self._bodies.sync()  # before the index refers to them
         self._opstamp = self._writer.commit()
 
+    def renew(self) -> None:
+        """Have the next commit begin a new generation, even if there is no other change."""
+        self._writer.delete_documents_by_term(ID_FIELD, _NO_ID)
+        self._has_changes = True
+
     def clear(self, boundaries: Sequence[str] = ()) -> None:
         """Delete all documents, padding included; does not commit.
 
@@ -370,6 +386,8 @@ class TextIndexWriter:
 
     def _complete(self) -> None:
         if self.is_new:
+            # Later than any commit of the index that this one replaces.
+            self._epoch = time.time_ns() // 1000
             _write_about(self.path, self.collection, is_complete=True, epoch=self._epoch)
             self.is_new = False
 
@@ -389,6 +407,14 @@ class TextIndexWriter:
     def _close_bodies(self) -> None:
         if self._bodies is not None:
             self._bodies.close()
+
+
+def definition_of(path: Path) -> Collection | None:
+    """The definition that an index was made with; None if there is no complete index."""
+    try:
+        return _collection_of(_read_about(path))
+    except TextIndexError:
+        return None
 
 
 def _boundaries_of(index: tantivy.Index) -> list[str] | None:
@@ -453,10 +479,18 @@ def _collection_of(about: Mapping[str, Any]) -> Collection:
         raise TextIndexError(f"the definition of the index cannot be read: {error}") from error
 
 
-def _check_analysis(about: Mapping[str, Any], collection: Collection) -> None:
-    """Raise TextIndexError if the documents were analysed by another definition."""
-    if _collection_of(about).analysis != collection.analysis:
+def _fitting(about: Mapping[str, Any], collection: Collection) -> Collection:
+    """The definition by which an index goes on: `collection`, or an earlier one with fewer fields.
+
+    Raises:
+        TextIndexError: the documents were analysed in another way.
+    """
+    earlier = _collection_of(about)
+    if earlier.analysis == collection.analysis:
+        return collection
+    if not collection.extends(earlier):
         raise TextIndexError("the collection's fields, weights or language have changed")
+    return earlier
 
 
 def _write_about(

@@ -36,16 +36,12 @@ class Finding:
         documents = f"{count:,} document{'' if count == 1 else 's'}"
         match self.warning.effect:
             case "stored_only":
-                return (
-                    f"{name} is stored only, so no query finds it: {reason} (first: {self.first})"
-                )
+                text = f"{name} is stored only, so no query finds it: {reason}"
             case "not_indexed":
-                return (
-                    f"{name} {reason}: in {documents} it has another value, which is stored "
-                    f"but not indexed (first: {self.first})"
-                )
+                text = f"{name} {reason}: {documents} had another value, stored but not indexed"
             case "rejected":
-                return f"{name} {reason}: {documents} rejected (first: {self.first})"
+                text = f"{name} {reason}: {documents} rejected"
+        return f"{text} (first: {self.first})"
 
 
 class FieldFindings:

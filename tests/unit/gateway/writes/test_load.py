@@ -124,7 +124,7 @@ def test_first_documents_wait_for_fields() -> None:
     ]
     assert take(intake, lines) == []
     assert intake.needs_fields
-    assert intake.inferred_fields() == {}  # a year that is no number once is of no one type
+    assert intake.inferred_fields() == {"year": FieldType.TEXT}  # "?", once, is no number
     intake.define(intake.definition.with_fields({"year": FieldType.INTEGER}))
     batches = take(intake, [])
     assert [rejection.line for rejection in intake.report.rejected] == [1]
