@@ -105,6 +105,16 @@ class Collection:
         """The same collection with other fields, and no weights but these."""
         return replace(self, fields=fields, weights=weights or {}, inferred=frozenset(inferred))
 
+    def with_fields_of(self, other: "Collection") -> "Collection":
+        """The same collection with the fields of another definition, and what belongs to them."""
+        return replace(
+            self,
+            fields=other.fields,
+            weights=other.weights,
+            inferred=other.inferred,
+            revision=other.revision,
+        )
+
     def extends(self, other: "Collection") -> bool:
         """Whether documents are indexed as by the other definition, but for fields it lacks."""
         if self.fields is None or other.fields is None:

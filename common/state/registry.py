@@ -22,7 +22,6 @@ from hedgerow.common.errors import (
     WireError,
     WriteRefusedError,
 )
-from hedgerow.common.field_types import FieldType
 from hedgerow.common.observability.telemetry import Throttle
 from hedgerow.common.redis.client import Command, RedisClient
 from hedgerow.common.redis.keys import Keys
@@ -162,10 +161,8 @@ class Registry:
                     "more; remove one first"
                 )
 
-    async def compare_and_set_fields(
-        self, collection: Collection, fields: Mapping[str, FieldType], num_shards: int
-    ) -> Collection:
-        """Give a collection its inferred fields, unless another process was faster.
+    async def compare_and_set_fields(self, collection: Collection, num_shards: int) -> Collection:
+        """Give the stored definition of a collection the fields of this one, unless it has any.
 
         Returns:
             The collection as stored now; its fields are never None.
@@ -179,8 +176,8 @@ class Registry:
             stored = _read(collection.name, raw)
             if stored.fields is not None:
                 return stored
-            inferred = stored.with_fields(fields, inferred=fields)
-            await self._change(collection.name, raw, inferred, num_shards)
+            given = stored.with_fields_of(collection)
+            await self._change(collection.name, raw, given, num_shards)
 
     async def add_fields(
         self, collection: Collection, fields: Mapping[str, Any], num_shards: int

@@ -164,7 +164,8 @@ class Collections:
         Raises:
             NotFoundError: the collection was dropped in the meantime.
         """
-        stored = await self._registry.compare_and_set_fields(collection, fields, self._num_shards)
+        inferred = collection.with_fields(fields, inferred=fields)
+        stored = await self._registry.compare_and_set_fields(inferred, self._num_shards)
         self._keep(stored)
         return stored
 

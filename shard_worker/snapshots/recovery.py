@@ -181,9 +181,7 @@ async def revive_definitions(
             collection = Collection.from_json(definition)
             stored = await registry.create_collection(collection, num_shards)
             if stored.uid == collection.uid and not stored.fields and collection.fields:
-                stored = await registry.compare_and_set_fields(
-                    collection, collection.fields, num_shards
-                )
+                stored = await registry.compare_and_set_fields(collection, num_shards)
             # A shard that was restored from an older snapshot may lack fields.
             if stored.uid == collection.uid and collection.revision > stored.revision:
                 fields = collection.defined_fields or {}
