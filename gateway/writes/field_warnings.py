@@ -44,7 +44,7 @@ class FieldWarnings:
             misfits: field → why its value does not fit, as `check_document` returns it.
         """
         # Fields that are noted already are known too.
-        for name in document.keys() - self._known:
+        for name in document.keys() - self._known if self._has_room else ():
             if document[name] is not None and self._has_room:
                 self._known.add(name)
                 reason = self._why.get(name, _UNKNOWN)
