@@ -6,7 +6,7 @@ from typing import Literal
 from msgspec import to_builtins
 
 from hedgerow.common.collection import Collection, define
-from hedgerow.common.settings.settings import LimitSettings
+from hedgerow.common.settings.limits import LimitSettings
 from hedgerow.gateway.client import CollectionAnswer, Definition, LoadAnswer
 from hedgerow.gateway.writes.collections import check_same
 from hedgerow.gateway.writes.load import Intake

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 import structlog
 
-from hedgerow.shard_worker.storage.text_index import TextIndexWriter
+from hedgerow.shard_worker.storage.text_index_writer import TextIndexWriter
 
 _log = structlog.get_logger()
 

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 import structlog
 
 from hedgerow.common.errors import WorkError
-from hedgerow.common.redis.reconcile import keep_looking
+from hedgerow.common.redis.reconcile import reconcile
 from hedgerow.shard_worker.indexing.applier import Applier
 from hedgerow.shard_worker.indexing.optimiser import Attempts
 
@@ -43,7 +43,7 @@ class FieldFiller:
 
     async def run(self) -> None:
         """Run until cancelled."""
-        await keep_looking("filling_waits", self._look, asyncio.Event(), self._max_pause_s)
+        await reconcile("filling_waits", self._look, asyncio.Event(), self._max_pause_s)
 
     async def _look(self) -> None:
         lacking = {

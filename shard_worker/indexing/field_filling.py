@@ -20,7 +20,7 @@ from hedgerow.common.errors import WorkError
 from hedgerow.shard_worker.indexing.document_writes import write_documents
 from hedgerow.shard_worker.storage.index_replacement import filling_folder, replace_index
 from hedgerow.shard_worker.storage.store import Store
-from hedgerow.shard_worker.storage.text_index import TextIndexWriter
+from hedgerow.shard_worker.storage.text_index_writer import TextIndexWriter
 
 STEP_DOCUMENTS: Final = 2000  # some 50 ms; between two steps the indexer does what else there is
 

@@ -21,7 +21,7 @@ from hedgerow.common.errors import (
     WorkError,
 )
 from hedgerow.common.query.tree import Node, named_fields
-from hedgerow.common.settings.settings import RankProfile
+from hedgerow.common.settings.rank_profiles import RankProfile
 from hedgerow.common.wire.messages import (
     Attach,
     SearchBody,

@@ -15,9 +15,16 @@ from hedgerow.gateway.gateway import Gateway
 from hedgerow.shard_worker.indexing.field_filler import FieldFiller
 from hedgerow.shard_worker.storage.index_replacement import filling_folder
 from hedgerow.shard_worker.storage.text_index import TextIndex
-from tests.integration.support.write_path import NUM_SHARDS, WritePath, ndjson, writing
-from tests.support.clusters import Cluster, ask, gateway_to, load, running_cluster
-from tests.support.servers import RedisServer, temporary_server
+from tests.integration.support.write_path import NUM_SHARDS, WritePath, writing
+from tests.support.clusters import (
+    Cluster,
+    ask,
+    cluster_of_its_own,
+    gateway_to,
+    load_into,
+    ndjson,
+)
+from tests.support.servers import RedisServer
 from tests.support.waiting import until
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
@@ -37,10 +44,7 @@ def rows(first: int, count: int) -> list[dict[str, Any]]:
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
     """One cluster for the module; each test leaves it whole, and has a collection of its own."""
-    with (
-        temporary_server() as server,
-        running_cluster(server, server.folder, num_shards=2, num_replicas=2) as cluster,
-    ):
+    with cluster_of_its_own(num_shards=2, num_replicas=2) as cluster:
         yield cluster
 
 
@@ -50,7 +54,7 @@ async def titled(cluster: Cluster, name: str, count: int = 400) -> AsyncIterator
     async with gateway_to(cluster) as gateway:
         await until(lambda: num_live(gateway) == NUM_REPLICAS, 30)
         await gateway.collections.put(name, {"fields": {"title": "text"}})
-        await load(gateway, name, rows(0, count))
+        await load_into(gateway, name, rows(0, count))
         yield gateway
         await gateway.collections.drop(name)
 

@@ -13,18 +13,19 @@ from hypothesis import strategies as st
 
 from hedgerow.common.collection import define
 from hedgerow.common.errors import WorkError
-from hedgerow.common.shard_log.log import Create, Delete, Drop, Op, Upsert, pack_op
+from hedgerow.common.shard_log.operations import Create, Delete, Drop, Op, Upsert, pack_op
 from hedgerow.shard_worker.indexing import index_rewrite
 from hedgerow.shard_worker.indexing.commands import Command, pack_command
 from hedgerow.shard_worker.indexing.index_rewrite import IndexRewrite
 from hedgerow.shard_worker.indexing.indexer import Indexer, IndexerConfig, make_indexer
 from hedgerow.shard_worker.indexing.shard_indexer import ShardIndexer
 from hedgerow.shard_worker.indexing.shard_report import ShardState
-from hedgerow.shard_worker.storage import text_index
+from hedgerow.shard_worker.storage import text_index_writer
 from hedgerow.shard_worker.storage.schema import make_document
 from hedgerow.shard_worker.storage.store import Store
 from hedgerow.shard_worker.storage.term_statistics import collect, pack
-from hedgerow.shard_worker.storage.text_index import TextIndex, TextIndexWriter
+from hedgerow.shard_worker.storage.text_index import TextIndex
+from hedgerow.shard_worker.storage.text_index_writer import TextIndexWriter
 from tests.unit.support.shards import OneShard
 
 MEMORY = 15_000_000
@@ -55,7 +56,7 @@ class Shard:
         return self.indexer.apply(f"{self._entry}-0", [pack_op(op) for op in ops])
 
     def fill(self, batches: int, size: int = 10) -> None:
-        """Make the collection `u0`, of so many batches and so of segments."""
+        """Make the collection `u0`, of this many batches and so of segments."""
         self.apply(Create(BOOKS.to_json()))
         for batch in range(batches):
             self.apply(Upsert("u0", documents(range(batch * size, (batch + 1) * size))))
@@ -256,7 +257,7 @@ def refusing_soon(collection: Any, document_id: str, fields: Any, *rest: Any) ->
 def test_a_document_that_cannot_be_indexed_keeps_no_other_out(shard: Shard) -> None:
     """As when it was applied."""
     shard.apply(Create(define("dated", {"fields": {"year": "integer"}}, "u0").to_json()))
-    with patch.object(text_index, "make_document", refusing_soon):
+    with patch.object(text_index_writer, "make_document", refusing_soon):
         shard.apply(
             Upsert("u0", [("a", b'{"year":1}'), ("b", b'{"year":"soon"}'), ("c", b'{"year":2}')])
         )

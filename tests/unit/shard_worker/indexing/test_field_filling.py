@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from hedgerow.common.collection import Collection, define, with_added_fields
 from hedgerow.common.errors import WorkError
-from hedgerow.common.shard_log.log import Create, Delete, Drop, Op, Upsert, pack_op
+from hedgerow.common.shard_log.operations import Create, Delete, Drop, Op, Upsert, pack_op
 from hedgerow.shard_worker.indexing import field_filling
 from hedgerow.shard_worker.indexing.shard_indexer import ShardIndexer
 from hedgerow.shard_worker.indexing.shard_report import ShardState
