@@ -36,7 +36,7 @@ class FieldWarnings:
         self._noted: dict[tuple[str, bool], _Noted] = {}
 
     def see(self, document: Mapping[str, Any], line: int, misfits: Mapping[str, str]) -> None:
-        """Take note of an accepted document, and of its values that do not fit their types.
+        """Note what no query finds of an accepted document.
 
         Args:
             document: the document.
@@ -53,7 +53,7 @@ class FieldWarnings:
             self._count(name, "not_indexed", reason, line)
 
     def reject(self, field: str, reason: str, line: int) -> None:
-        """Take note of a document that was rejected for its value of a field."""
+        """Note a document that was rejected for its value of a field."""
         if field in self._known and field != ID_FIELD:
             self._count(field, "rejected", reason, line)
 

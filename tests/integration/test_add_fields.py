@@ -143,7 +143,7 @@ async def filling(path: WritePath) -> AsyncIterator[int]:
     async with path.applying(lane) as applier:
 
         async def tell() -> None:
-            """There is nobody to tell."""
+            """Nothing else listens."""
 
         running = asyncio.create_task(FieldFiller(applier, tell).run())
         try:

@@ -52,8 +52,8 @@ def test_a_query_that_names_a_missing_field_is_not_answered(
         shard.search(query, filter_text=filter_text, strict=strict)
 
 
-def test_a_field_that_no_definition_has_is_text_as_ever(shard: OneShard) -> None:
-    """Only fields that are on their way are waited for."""
+def test_a_field_that_no_definition_has_is_read_as_text(shard: OneShard) -> None:
+    """Only fields that were added are waited for."""
     assert shard.search("manuel:desk").ids == ["a"]
 
 
