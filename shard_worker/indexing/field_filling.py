@@ -9,6 +9,7 @@ A kill loses the new index, and the next indexer begins again.
 
 import shutil
 from collections.abc import Container, Mapping, Sequence
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Final
@@ -88,7 +89,8 @@ class FieldFilling:
 
     def give_up(self) -> None:
         """Leave the index in use as it is."""
-        self._writer.abandon()
+        with suppress(ValueError):  # it is closed already
+            self._writer.abandon()
         shutil.rmtree(filling_folder(self._path), ignore_errors=True)
 
 

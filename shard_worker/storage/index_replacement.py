@@ -23,11 +23,18 @@ def replace_index(path: Path) -> None:
 
     No writer may have either open. If the process is killed meanwhile, `finish_replacing` does the
     rest.
+
+    Raises:
+        OSError: the operating system refuses it; the old index is in its place.
     """
     before = _replaced_folder(path)
     shutil.rmtree(before, ignore_errors=True)
     path.rename(before)
-    filling_folder(path).rename(path)
+    try:
+        filling_folder(path).rename(path)
+    except OSError:
+        before.rename(path)
+        raise
     shutil.rmtree(before, ignore_errors=True)
 
 

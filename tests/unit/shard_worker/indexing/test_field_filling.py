@@ -272,6 +272,29 @@ def test_a_kill_amid_the_replacement_loses_nothing(tmp_path: Path, point: int) -
     shard.indexer.close()
 
 
+def test_a_replacement_that_is_refused_leaves_the_old_index(shard: Shard) -> None:
+    """The step fails, and the next attempt begins from the start."""
+    shard.put(*range(4))
+    shard.apply(Create(WIDER.to_json()))
+    shard.indexer.begin_filling("u0")
+    rename, calls = Path.rename, 0
+
+    def refused_once(path: Path, target: Path) -> Path:
+        nonlocal calls
+        calls += 1
+        if calls == 2:
+            raise OSError("no")
+        return rename(path, target)
+
+    with patch.object(Path, "rename", refused_once), pytest.raises(OSError, match="no"):
+        shard.indexer.fill("u0")
+    shard.check(has_author=False)
+    shard.put(9)
+    assert shard.indexer.begin_filling("u0")
+    shard.fill()
+    shard.check(has_author=True)
+
+
 def test_a_reader_waits_while_an_index_is_replaced(shard: Shard) -> None:
     """In the moment without an index under its name, opening it takes longer, and does not fail."""
     shard.put(1)
