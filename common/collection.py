@@ -10,7 +10,7 @@ from typing import Any
 
 from hedgerow.common.document_ids import ID_FIELD, MAX_ID_BYTES, document_id
 from hedgerow.common.errors import BadRequestError, ConflictError, WireError
-from hedgerow.common.field_types import FieldType, mismatch
+from hedgerow.common.fields.field_types import FieldType, mismatch
 
 MAX_FIELDS = 256
 MAX_WEIGHT = 10  # of a text field, whose words the joined field holds as many times

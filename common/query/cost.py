@@ -13,7 +13,7 @@ import tantivy
 
 from hedgerow.common.collection import Collection
 from hedgerow.common.errors import BadRequestError
-from hedgerow.common.field_types import FieldType
+from hedgerow.common.fields.field_types import FieldType
 from hedgerow.common.query.tree import (
     Boosted,
     Clauses,

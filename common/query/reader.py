@@ -9,8 +9,8 @@ from typing import Any
 from hedgerow.common.collection import Collection
 from hedgerow.common.document_ids import ID_FIELD
 from hedgerow.common.errors import BadRequestError
-from hedgerow.common.field_types import FieldType, parse_date
-from hedgerow.common.nearest_name import suggestion
+from hedgerow.common.fields.field_types import FieldType, parse_date
+from hedgerow.common.fields.nearest_name import suggestion
 from hedgerow.common.query.text import MAX_DEPTH
 from hedgerow.common.query.tree import (
     Boosted,

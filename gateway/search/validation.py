@@ -7,7 +7,7 @@ from typing import NamedTuple
 from hedgerow.common.collection import MAX_FIELDS, Collection
 from hedgerow.common.document_ids import ID_FIELD
 from hedgerow.common.errors import BadRequestError
-from hedgerow.common.nearest_name import nearest_name
+from hedgerow.common.fields.nearest_name import nearest_name
 from hedgerow.common.query.cost import Cost, check_cost
 from hedgerow.common.query.syntax import check_filter, check_query
 from hedgerow.common.settings.gateway import GatewaySettings

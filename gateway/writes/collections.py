@@ -8,7 +8,7 @@ from typing import Any
 
 from hedgerow.common.collection import Collection, define
 from hedgerow.common.errors import BadRequestError, ConflictError, NotFoundError
-from hedgerow.common.field_types import FieldType
+from hedgerow.common.fields.field_types import FieldType
 from hedgerow.common.state.registry import Registry
 from hedgerow.gateway.shapes.collection import Filling
 from hedgerow.gateway.views.freshness import keep_fresh

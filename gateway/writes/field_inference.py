@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from hedgerow.common.collection import FIELD_NAME, MAX_FIELDS
 from hedgerow.common.document_ids import ID_FIELD
-from hedgerow.common.field_types import FieldType, mismatch, texts_of
+from hedgerow.common.fields.field_types import FieldType, mismatch, texts_of
 from hedgerow.gateway.shapes.collection import InferredField
 
 MAX_NAMES = 512  # twice the most fields of a collection, since some have no single type

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from hedgerow.common.collection import Collection, check_document
 from hedgerow.common.errors import BadRequestError, InsufficientStorageError
-from hedgerow.common.field_types import FieldType
+from hedgerow.common.fields.field_types import FieldType
 from hedgerow.common.partition import shard_of
 from hedgerow.common.settings.limits import LimitSettings
 from hedgerow.common.shard_log.log import MAX_ENTRY_BYTES

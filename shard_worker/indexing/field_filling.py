@@ -89,7 +89,7 @@ class FieldFilling:
 
     def give_up(self) -> None:
         """Leave the index in use as it is."""
-        with suppress(ValueError):  # it is closed already
+        with suppress(ValueError, RuntimeError):  # tantivy says that it is closed already
             self._writer.abandon()
         shutil.rmtree(filling_folder(self._path), ignore_errors=True)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import tantivy
 
-from hedgerow.common.field_types import FieldType
+from hedgerow.common.fields.field_types import FieldType
 from hedgerow.common.query.tree import (
     Boosted,
     Clauses,

@@ -10,7 +10,13 @@ import tantivy
 
 from hedgerow.common.collection import Collection
 from hedgerow.common.document_ids import ID_FIELD
-from hedgerow.common.field_types import TEXTUAL_TYPES, FieldType, mismatch, parse_date, texts_of
+from hedgerow.common.fields.field_types import (
+    TEXTUAL_TYPES,
+    FieldType,
+    mismatch,
+    parse_date,
+    texts_of,
+)
 
 # Names of internal fields begin with "_", unlike those of declared fields.
 ALL_TEXT = "_text"  # the texts of all fields, by weight, for queries that name no field

@@ -12,7 +12,7 @@ import structlog
 
 from hedgerow.common.collection import define
 from hedgerow.common.errors import ConfigurationError, ConflictError, NotFoundError
-from hedgerow.common.field_types import FieldType
+from hedgerow.common.fields.field_types import FieldType
 from hedgerow.common.redis.client import RedisClient, connect
 from hedgerow.common.redis.keys import Keys
 from hedgerow.common.settings.redis import RedisSettings

@@ -79,7 +79,7 @@ def collection_routes(gateway: GatewayPort, settings: GatewaySettings) -> APIRou
     )
     async def patch_collection(name: str, request: Request) -> Response:
         raw = await read_body(request.scope, request.receive, settings.max_body_bytes)
-        body = read_object(raw)
+        body = read_object(raw) if raw.strip() else {}
         with in_progress(gateway.requests, request.scope):
             await gateway.collections.add_fields(name, body)
             return json_response(await gateway.collections.describe(name))

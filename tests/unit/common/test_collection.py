@@ -17,7 +17,7 @@ from hedgerow.common.collection import (
 )
 from hedgerow.common.document_ids import document_id
 from hedgerow.common.errors import BadRequestError, ConflictError, TooLargeError
-from hedgerow.common.field_types import FieldType, mismatch, parse_date, texts_of
+from hedgerow.common.fields.field_types import FieldType, mismatch, parse_date, texts_of
 from hedgerow.gateway.writes.field_inference import MAX_NAMES, FieldInference
 from tests.unit.support.shards import fields_of
 

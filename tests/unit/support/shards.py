@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hedgerow.common.collection import Collection, define
-from hedgerow.common.field_types import FieldType
+from hedgerow.common.fields.field_types import FieldType
 from hedgerow.common.settings.rank_profiles import BUILT_IN_PROFILES, RankProfile
 from hedgerow.common.wire.messages import SearchBody, SearchPayload, pack_body, unpack_search_body
 from hedgerow.gateway.writes.field_inference import FieldInference

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from hedgerow.common.collection import MAX_WEIGHT, Collection, define
-from hedgerow.common.field_types import FieldType
+from hedgerow.common.fields.field_types import FieldType
 from hedgerow.common.outcome import Outcome
 from hedgerow.common.settings.gateway import GatewaySettings
 from hedgerow.gateway.search.search_body import search_body

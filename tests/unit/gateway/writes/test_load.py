@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hedgerow.common.collection import Collection, define
-from hedgerow.common.field_types import FieldType
+from hedgerow.common.fields.field_types import FieldType
 from hedgerow.common.partition import shard_of
 from hedgerow.common.settings.limits import LimitSettings
 from hedgerow.common.shard_log.operations import Upsert, unpack_op

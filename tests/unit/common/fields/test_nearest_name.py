@@ -2,7 +2,7 @@
 
 import pytest
 
-from hedgerow.common.nearest_name import nearest_name, suggestion
+from hedgerow.common.fields.nearest_name import nearest_name, suggestion
 
 NAMES = ("id", "title", "year", "popularity", "Published")
 

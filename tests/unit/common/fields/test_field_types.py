@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from hedgerow.common.field_types import FieldType, mismatch, texts_of
+from hedgerow.common.fields.field_types import FieldType, mismatch, texts_of
 
 
 @pytest.mark.parametrize(
