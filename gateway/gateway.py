@@ -3,11 +3,13 @@
 import asyncio
 import itertools
 import secrets
-from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import Collection as AbstractCollection
 from contextlib import asynccontextmanager
 from typing import Any
 
 from hedgerow.common import __version__
+from hedgerow.common.collection import Collection
 from hedgerow.common.errors import BadRequestError, OverloadedError
 from hedgerow.common.metrics.bounded_names import BoundedNames
 from hedgerow.common.metrics.exposition import TextFormat
@@ -42,6 +44,7 @@ from hedgerow.gateway.search.coverage.report import coverage_report
 from hedgerow.gateway.search.learning import Learning
 from hedgerow.gateway.search.result import SearchQuery, SearchResult
 from hedgerow.gateway.search.search_body import check_members, search_body
+from hedgerow.gateway.shapes.collection import Filling
 from hedgerow.gateway.transport.messenger import Messenger
 from hedgerow.gateway.transport.wake_up_coalescing import sleep_for
 from hedgerow.gateway.wiring import (
@@ -104,7 +107,7 @@ class Gateway:
         self._server_watch = ServerWatch(
             control, keys, settings.storage, self._storage, self._server_ms
         )
-        self.collections = make_collections(access, self._storage)
+        self.collections = make_collections(access, self._storage, self._filling_of)
 
         max_names = settings.metrics.max_names
         self._recorder = SearchRecorder(num_shards, max_names)
@@ -304,7 +307,7 @@ class Gateway:
         """Name of each key that was used → `in_flight`, and `refused` for its share."""
         return keys_in_use(self._shares())
 
-    def keep_keys(self, names: Collection[str]) -> None:
+    def keep_keys(self, names: AbstractCollection[str]) -> None:
         """Forget the counts of keys that are not among `names`, since they were revoked."""
         for shares in self._shares():
             shares.keep_keys(names)
@@ -441,6 +444,9 @@ class Gateway:
 
     def _heartbeats(self) -> Iterable[Heartbeat]:
         return self._membership.workers.values()
+
+    def _filling_of(self, collection: Collection) -> Filling | None:
+        return self._membership.filling_of(collection)
 
     def _server_ms(self) -> int:
         return self._transport.clock.server_us(self._loop.time()) // 1000

@@ -32,6 +32,18 @@ COMMANDS: Final[Commands] = {
     ),
     "serve": ("hedgerow.gateway.cli.serve:serve", "Run the HTTP gateway alone."),
     "index": ("hedgerow.gateway.cli.index:index", "Load documents into a collection."),
+    "collections list": (
+        "hedgerow.gateway.cli.collections:list_",
+        "List the collections, with their documents and fields.",
+    ),
+    "collections describe": (
+        "hedgerow.gateway.cli.collections:describe",
+        "Describe a collection: its documents by shard, and its fields with type and weight.",
+    ),
+    "collections add-field": (
+        "hedgerow.gateway.cli.collections:add_field",
+        "Add fields to a collection, and wait until they are filled from the stored documents.",
+    ),
     "query": (
         "hedgerow.gateway.cli.query:query",
         "Ask a collection, and show the hits and the coverage.",
@@ -92,6 +104,15 @@ COMMANDS: Final[Commands] = {
 }
 
 
+class _ListingCommands(TyperGroup):
+    """A group that lists if no command is named."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Put `list` before options, unless they ask for help."""
+        is_list = not args or (args[0].startswith("-") and args[0] not in {"--help", "-h"})
+        return super().parse_args(ctx, ["list", *args] if is_list else args)
+
+
 class LazyCommands(TyperGroup):
     """A group whose commands are imported when they are used, so that `--help` is quick."""
 
@@ -103,7 +124,12 @@ class LazyCommands(TyperGroup):
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002 - as above
         """Import a command, or all of a group; None if there is no such command."""
-        alone = typer.Typer(add_completion=False, no_args_is_help=True)
+        does_list = cmd_name == "collections"
+        alone = typer.Typer(
+            cls=_ListingCommands if does_list else None,
+            add_completion=False,
+            no_args_is_help=not does_list,
+        )
         if cmd_name in self.table:
             alone.command(cmd_name)(self._function(cmd_name))
             return typer.main.get_command(alone)

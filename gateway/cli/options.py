@@ -51,6 +51,21 @@ def parse_fields(text: str) -> bool | list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
 
 
+def parse_types(text: str) -> dict[str, str | dict[str, Any]]:
+    """Read NAME=TYPE or NAME=TYPE^WEIGHT pairs with commas between them.
+
+    The gateway knows which types there are, and which of them may have which weight.
+    """
+    types: dict[str, str | dict[str, Any]] = {}
+    for pair in text.split(","):
+        name, equals, defined = (part.strip() for part in pair.partition("="))
+        kind, caret, weight = (part.strip() for part in defined.partition("^"))
+        if not (name and equals and kind) or (caret and not weight.isdecimal()):
+            raise typer.BadParameter(f"{pair!r} is not NAME=TYPE or NAME=TYPE^WEIGHT")
+        types[name] = {"type": kind, "weight": int(weight)} if caret else kind
+    return types
+
+
 # Commands look this up in the module, so that tests can replace it with a fake network.
 connect: Callable[..., Client] = Client
 

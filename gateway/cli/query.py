@@ -128,7 +128,7 @@ def warn(answer: SearchAnswer, failure: InsufficientCoverageError | None) -> Non
         UnavailableError: no shard could answer.
     """
     for warning in answer.warnings:
-        sys.stderr.write(f"gateway: the query was repaired: {printable(warning)}\n")
+        sys.stderr.write(f"gateway: warning: {printable(warning)}\n")
     if answer.fetch is not None:
         for problem in answer.fetch.problems:
             reason = printable(problem.reason)

@@ -1,6 +1,6 @@
 """The client for asyncio; `Client` describes the methods."""
 
-from collections.abc import AsyncIterable, AsyncIterator, Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
 from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, Unpack, overload
 
@@ -142,6 +142,12 @@ class AsyncClient:
     async def put_collection(self, name: str, **definition: Unpack[Definition]) -> CollectionAnswer:
         """As `Client.put_collection`."""
         return await self._ask(calls.put_collection(name, definition))
+
+    async def add_fields(
+        self, name: str, fields: Mapping[str, str | Mapping[str, Any]]
+    ) -> CollectionAnswer:
+        """As `Client.add_fields`."""
+        return await self._ask(calls.add_fields(name, fields))
 
     async def get_collection(self, name: str) -> CollectionAnswer:
         """As `Client.get_collection`."""

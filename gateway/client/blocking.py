@@ -1,6 +1,6 @@
 """The client for blocking code."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, Unpack, overload
 
@@ -217,6 +217,24 @@ class Client:
             ConflictError: it exists with another definition.
         """
         return self._ask(calls.put_collection(name, definition))
+
+    def add_fields(
+        self, name: str, fields: Mapping[str, str | Mapping[str, Any]]
+    ) -> CollectionAnswer:
+        """Add fields to a collection; the workers fill them from the stored documents.
+
+        Args:
+            name: the collection's name.
+            fields: the fields to add, as in `Definition`; those that it has must be the same.
+
+        Returns:
+            The collection; `filling` is the progress, also of later calls of `get_collection`.
+
+        Raises:
+            NotFoundError: there is no collection of that name.
+            ConflictError: a field has another type already, or the collection has no fields yet.
+        """
+        return self._ask(calls.add_fields(name, fields))
 
     def get_collection(self, name: str) -> CollectionAnswer:
         """Describe a collection.

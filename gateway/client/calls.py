@@ -175,6 +175,16 @@ def put_collection(name: str, definition: Definition) -> Call[CollectionAnswer]:
     )
 
 
+def add_fields(name: str, fields: Mapping[str, str | Mapping[str, Any]]) -> Call[CollectionAnswer]:
+    """Add fields to a collection."""
+    return Call(
+        "PATCH",
+        _collection(name),
+        _answer(CollectionAnswer),
+        body=msgspec.json.encode({"fields": fields}),
+    )
+
+
 def get_collection(name: str) -> Call[CollectionAnswer]:
     """Describe a collection."""
     return Call("GET", _collection(name), _answer(CollectionAnswer))

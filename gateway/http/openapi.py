@@ -14,6 +14,7 @@ from hedgerow.gateway.shapes.answer import SearchAnswer
 from hedgerow.gateway.shapes.collection import (
     CollectionAnswer,
     CollectionBody,
+    CollectionPatch,
     CollectionsAnswer,
     CurveAnswer,
     LoadAnswer,
@@ -31,7 +32,7 @@ _REASONS: Final = {
     401: "The bearer token or key is missing or wrong",
     403: "The key lacks a right or a collection, or the Host or Origin is not allowed",
     404: "No such collection, document or shard",
-    409: "The collection exists with another definition, or there are too many",
+    409: "The collection exists with another definition or field, or there are too many",
     413: "The request exceeds a limit",
     429: "Too many queries or requests are in progress, or the key sends too much; Retry-After "
     "says when to try again",
@@ -47,6 +48,7 @@ _SHAPES: Final[tuple[type[msgspec.Struct], ...]] = (
     CollectionsAnswer,
     CurveAnswer,
     CollectionBody,
+    CollectionPatch,
     BreakerBody,
     SnapshotAnswer,
     OptimiseAnswer,

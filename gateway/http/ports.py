@@ -25,6 +25,9 @@ class CollectionsPort(Protocol):
     async def put(self, name: str, body: dict[str, Any]) -> object:
         """Create a collection; does nothing if an identical one exists."""
 
+    async def add_fields(self, name: str, body: dict[str, Any]) -> object:
+        """Add fields to a collection."""
+
     async def drop(self, name: str) -> None:
         """Remove a collection with its documents."""
 

@@ -35,11 +35,14 @@ from hedgerow.gateway.search.search_settings import SearchSettings
 from hedgerow.gateway.search.top_up import TopUp, may_have_more, num_asked, topped_up
 from hedgerow.gateway.search.validation import Admitted, admit
 from hedgerow.gateway.shapes.answer import Fetch
+from hedgerow.gateway.shapes.collection import Filling
 from hedgerow.gateway.transport.messenger import Messenger
 
 # An enum's member is looked up through a descriptor in Python 3.11: five times a global's price.
 _OK: Final = Outcome.OK
 _SEARCH: Final = Kind.SEARCH
+
+_NAMED_FIELDS = 10  # in a warning
 
 
 class View(Protocol):
@@ -63,6 +66,9 @@ class View(Protocol):
 
     def workers_of(self, shard: int) -> list[str]:
         """The names of the live workers that take a shard's requests."""
+
+    def filling_of(self, collection: Collection) -> Filling | None:
+        """The progress of fields that were added to a collection; None if none is missing."""
 
     def counts_of(self, uid: str) -> Sequence[int | None]:
         """For each shard, how many documents of a collection it last reported; None if never."""
@@ -188,7 +194,10 @@ class Searcher:
 
     def _check(self, query: SearchQuery, collection: Collection) -> Admitted:
         settings = self._settings
-        return admit(query, collection, settings.limits, settings.profiles)
+        admitted = admit(query, collection, settings.limits, settings.profiles)
+        if collection.revision and (filling := self._view.filling_of(collection)):
+            return admitted._replace(warnings=(*admitted.warnings, _filling_warning(filling)))
+        return admitted
 
     def _admit(
         self, query: SearchQuery, collection: Collection, admission: Admission, now: float
@@ -336,3 +345,12 @@ class Searcher:
         if now > search.deadline:
             self._answer_reserve.record(now - search.deadline, now)
         return make_answer(search, gather, found, self._view.counts_of(search.payload.uid), now)
+
+
+def _filling_warning(filling: Filling) -> str:
+    names = ", ".join(filling.fields[:_NAMED_FIELDS])
+    more = len(filling.fields) - _NAMED_FIELDS
+    return (
+        f"Fields that were added are not searched everywhere yet ({filling.share:.0%} of the "
+        f"documents): {names}{f' and {more} more' if more > 0 else ''}."
+    )

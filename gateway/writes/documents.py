@@ -181,7 +181,6 @@ class Documents:
             collection = await self._collections.give_fields(
                 intake.definition, intake.inferred_fields()
             )
-            intake.report.inferred = collection.fields
             intake.define(collection)
             await self._take(intake, (), partial(self._flush, intake, last_ids, on_progress))
         batches = intake.batches()

@@ -106,6 +106,13 @@ class FakeCollections:
         self.defined[name] = body
         return body
 
+    async def add_fields(self, name: str, body: dict[str, Any]) -> object:
+        """Add fields to one, or raise `error`."""
+        if self.error is not None:
+            raise self.error
+        self.defined[name].setdefault("fields", {}).update(body.get("fields", {}))
+        return body
+
     async def drop(self, name: str) -> None:
         """Forget one, or raise `error`."""
         if self.error is not None:
@@ -122,8 +129,10 @@ class FakeCollections:
             "rank_profile": "bm25",
             "rank_profiles": ["bm25", "noop"],
             "language": "english",
+            "inferred": [],
             "documents": 3,
             "shards": [{"shard": 0, "documents": 1}, {"shard": 1, "documents": 2}],
+            "filling": None,
         }
 
     async def list(self) -> list[ListedCollection]:

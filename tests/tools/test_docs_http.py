@@ -39,6 +39,7 @@ TABLES = {
     "search body": "SearchBody",
     "search answer": "SearchAnswer",
     "definition": "CollectionBody",
+    "patch": "CollectionPatch",
     "collection": "CollectionAnswer",
     "curve answer": "CurveAnswer",
     "load answer": "LoadAnswer",

@@ -18,6 +18,7 @@ RIGHTS: Final[Mapping[tuple[str, str], Right | None]] = {
     ("GET", "/v1/collections"): None,
     ("PUT", "/v1/collections/{name}"): _WRITE,
     ("GET", "/v1/collections/{name}"): _SEARCH,
+    ("PATCH", "/v1/collections/{name}"): _WRITE,
     ("DELETE", "/v1/collections/{name}"): _WRITE,
     ("POST", "/v1/collections/{name}/optimise"): _ADMIN,
     ("GET", "/v1/collections/{name}/coverage-curve"): _SEARCH,

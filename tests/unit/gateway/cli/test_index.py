@@ -476,3 +476,131 @@ def test_links_out_of_a_folder_are_followed_when_asked(
     ended = command.run("index", str(folder), "--collection", "films", "--follow-links")
     assert (ended.code, ended.err) == (0, "")
     assert [document["text"] for document in films.documents][1:] == ["good", "secret"]
+
+
+def test_inferred_fields_and_warnings_are_printed(command: CommandLine, tmp_path: Path) -> None:
+    """Each field with type and reason, and each with values that are not indexed, by source line.
+
+    The gateway counts the lines of what it was sent, which skips empty ones.
+    """
+    films = Films()
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        response = films(request)
+        if not request.url.path.endswith("/documents") or not request.content:
+            return response
+        report = {
+            **response.json(),
+            "inference": [
+                {"field": "title", "type": "text", "why": "strings", "line": None},
+                {"field": "extra", "type": None, "why": "an object", "line": 2},
+            ],
+            "field_warnings": [
+                {"field": "extra", "effect": "stored_only", "reason": "has an object", "line": 2},
+                {
+                    "field": "year",
+                    "effect": "not_indexed",
+                    "reason": "is a finite number",
+                    "line": 1,
+                    "documents": 2,
+                },
+            ],
+        }
+        return httpx.Response(200, json=report)
+
+    command.answer = answer
+    source = write(tmp_path / "films.jsonl", {"id": "1"}, "", {"id": "2"})
+    ended = command.run("index", source, "--collection", "films")
+    assert ended.code == 0
+    words = " ".join(ended.out.split())
+    assert "field type why title text strings extra stored only an object (line 3)" in words
+    assert ended.err.splitlines() == [
+        (
+            "gateway: warning: extra is stored only, so no query finds it: has an object "
+            "(first: line 3)"
+        ),
+        (
+            "gateway: warning: year is a finite number: 2 documents had another value, stored but "
+            "not indexed (first: line 1)"
+        ),
+    ]
+
+
+def test_warnings_of_several_pieces_are_added_up(
+    command: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A field is named once, with the first document of all, and the number of all."""
+    monkeypatch.setattr(loader, "PIECE_LINES", 2)
+    films = Films()
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        response = films(request)
+        if not request.url.path.endswith("/documents") or not request.content:
+            return response
+        warning = {"field": "year", "effect": "rejected", "reason": "is a date", "line": 2}
+        counted = {**warning, "documents": 3}
+        return httpx.Response(200, json={**response.json(), "field_warnings": [counted]})
+
+    command.answer = answer
+    source = write(tmp_path / "films.jsonl", *({"id": str(n)} for n in range(4)))
+    ended = command.run("index", source, "--collection", "films")
+    assert ended.err == "gateway: warning: year is a date: 6 documents rejected (first: line 2)\n"
+
+
+ODD: tuple[dict[str, Any], ...] = (
+    {"id": "1", "title": "x", "year": 1},
+    {"id": "2", "title": 7, "year": "?", "a": {}},
+    {},
+)
+
+
+def test_a_dry_run_infers_and_checks_and_writes_nothing(
+    command: CommandLine, tmp_path: Path
+) -> None:
+    """It says what would be accepted, with which fields, and what would be rejected and why."""
+    source = write(tmp_path / "films.jsonl", *ODD)
+    ended = command.run("index", source, "--collection", "films", "--dry-run")
+    assert ended.code == 0
+    assert {request.method for request in command.requests} == {"GET"}
+    words = " ".join(ended.out.split())
+    assert "dry run: films: 2 documents accepted" in words
+    assert "1 rejected" in words
+    assert "title text values of several kinds, such as a whole number (line 2)" in words
+    assert "year text values of several kinds, such as a string (line 2)" in words
+    assert "a stored only an object (line 2)" in words
+    assert "nothing was written; the collection films would be created" in words
+    assert "line 3: id is missing" in ended.err
+
+
+def test_a_dry_run_needs_no_gateway(command: CommandLine, tmp_path: Path) -> None:
+    """Without one, the collection is taken to be new; that is said."""
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        raise httpx.ConnectError("refused", request=request)
+
+    command.answer = answer
+    source = write(tmp_path / "films.jsonl", *ODD[:2])
+    ended = command.run("index", source, "--collection", "films", "--dry-run")
+    assert ended.code == 0
+    assert "as for a new collection" in ended.err
+    assert "2 documents accepted" in ended.out
+
+
+def test_a_dry_run_checks_by_the_fields_that_a_collection_has(
+    command: CommandLine, tmp_path: Path
+) -> None:
+    """Its declared types reject; another definition is refused as the gateway would."""
+    films = Films()
+    films.definition = {"fields": {"title": "text", "year": "integer"}}
+    command.answer = films
+    source = write(tmp_path / "films.jsonl", *ODD[:2])
+    ended = command.run("index", source, "--collection", "films", "--dry-run")
+    assert (ended.code, films.documents) == (0, [])
+    assert "1 documents accepted" in ended.out
+    assert "the collection films exists" in ended.out
+    assert "line 2: year is an integer" in ended.err
+    other = command.run(
+        "index", source, "--collection", "films", "--dry-run", "--fields", "title=keyword"
+    )
+    assert other.code == 1
+    assert "exists already, and its fields are" in other.err

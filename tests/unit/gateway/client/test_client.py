@@ -83,6 +83,7 @@ METHODS: dict[str, tuple[tuple[Any, ...], dict[str, Any], str]] = {
         "DELETE /v1/collections/{name}/documents/{document_id}",
     ),
     "put_collection": (("films",), {"language": "german"}, "PUT /v1/collections/{name}"),
+    "add_fields": (("films", {"day": "date"}), {}, "PATCH /v1/collections/{name}"),
     "get_collection": (("films",), {}, "GET /v1/collections/{name}"),
     "list_collections": ((), {}, "GET /v1/collections"),
     "coverage_curve": (("films",), {}, "GET /v1/collections/{name}/coverage-curve"),
