@@ -2,12 +2,19 @@
 
 import importlib
 import os
+import sysconfig
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from hedgerow.common.errors import ConfigurationError
+
+_OURS: Final = f"{Path(__file__).parents[1]}{os.sep}"
+# Where code lies that is no user's own.
+_LIBRARIES: Final = tuple(
+    f"{sysconfig.get_path(name)}{os.sep}" for name in ("stdlib", "platstdlib", "purelib", "platlib")
+)
 
 
 def import_path() -> tuple[str, ...]:
@@ -48,3 +55,20 @@ def find_function(reference: str) -> Callable[..., Any]:
 def last_line(error: BaseException) -> str:
     """Describe an exception in one line, as the last line of a traceback does."""
     return " ".join(traceback.format_exception_only(error)[-1].split())
+
+
+def raised_at(error: BaseException) -> str:
+    """Name the user's line in which an exception was raised, as in "ranking.py:12, in score".
+
+    If a library that the user's code calls has raised it, that is the line which calls the library.
+
+    Returns:
+        "" if there is no such line: a function written in C has none.
+    """
+    frames = traceback.extract_tb(error.__traceback__)
+    theirs = [frame for frame in frames if not frame.filename.startswith(_OURS)]
+    own = [frame for frame in theirs if not frame.filename.startswith(_LIBRARIES)]
+    if not theirs:
+        return ""
+    frame = (own or theirs)[-1]
+    return f"{Path(frame.filename).name}:{frame.lineno}, in {frame.name}"

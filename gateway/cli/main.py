@@ -1,7 +1,7 @@
 """The command `gateway`; each of its commands is a module, loaded when the command runs.
 
 Exit codes: 0 success, 1 any other failure, 2 wrong usage (HTTP 400 included), 3 below the
-minimum coverage, 4 advised against. An error is one line on standard error;
+minimum coverage, or no shard that was asked has answered, 4 advised against. An error is one line on standard error;
 HEDGEROW_LOG_LEVEL=debug shows the traceback of an unexpected one.
 """
 

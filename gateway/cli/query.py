@@ -13,6 +13,7 @@ from hedgerow.gateway.cli.options import DEFAULT_URL, CaFile, Token, Url
 from hedgerow.gateway.cli.render import coverage_line, degraded, hits_table, percent
 from hedgerow.gateway.cli.timeline import Timeline
 from hedgerow.gateway.client import SearchAnswer, SearchOptions, calls
+from hedgerow.gateway.shapes.reasons import reasons_line
 
 
 def query(
@@ -113,7 +114,8 @@ def query(
 
 def show(answer: SearchAnswer, console: Console, *, explain: bool) -> None:
     """Print the hits, the coverage, and with `explain` the timeline."""
-    console.print(hits_table(answer))
+    if answer.shards.ok:  # if no shard has answered, it is unknown whether there are hits
+        console.print(hits_table(answer))
     console.print(coverage_line(answer), soft_wrap=True)
     if explain:
         console.print()
@@ -136,9 +138,10 @@ def warn(answer: SearchAnswer, failure: InsufficientCoverageError | None) -> Non
     if failure is not None:
         if failure.retry_after_s is not None:  # no shard could be asked
             raise UnavailableError(str(failure), failure.retry_after_s)
-        raise InsufficientCoverageError(f"below the minimum coverage: {failure}", answer)
+        raise failure
     if not answer.coverage.is_full:
+        why = printable(reasons_line(answer.shards.detail) or degraded(answer))
         sys.stderr.write(
             f"gateway: partial answer: {percent(answer.coverage.fraction)} of the documents "
-            f"were searched ({degraded(answer)})\n"
+            f"were searched ({why})\n"
         )

@@ -116,7 +116,7 @@ def test_a_partial_answer_warns(command: CommandLine) -> None:
     assert ended.code == 0
     assert "7 ok, 1 timed_out" in ended.out.splitlines()[-1]
     assert "partial" in ended.err
-    assert "1 timed_out" in ended.err
+    assert "1 shard timed out" in ended.err
     assert ended.err.count("\n") == 1
 
 
@@ -135,7 +135,20 @@ def test_below_the_minimum_coverage_what_there_is_is_shown(command: CommandLine)
     assert ended.code == 3
     assert "184" in ended.out
     assert "87.5 %" in ended.out
-    assert "coverage is 0.875" in ended.err
+    assert ended.err == "gateway: coverage is 0.875\n"
+
+
+def test_that_no_shard_has_answered_is_not_told_as_no_hits(command: CommandLine) -> None:
+    """Whether there are hits is unknown, and no minimum coverage was asked for."""
+    nothing = make_result(
+        hits=[], coverage=coverage_of(0, 100, {"failed": 8}), outcomes={Outcome.FAILED: 8}
+    )
+    why = "no shard has answered: 8 shards failed: rank:score raised ValueError (rank.py:3)"
+    command.gateway.answer = InsufficientCoverageError(why, nothing)
+    ended = command.run("query", "wing", "--collection", "films")
+    assert ended.err == f"gateway: {why}\n"
+    assert "no hits" not in ended.out
+    assert "0.0 % of 100" in ended.out
 
 
 def test_json_is_the_body_as_it_is(command: CommandLine) -> None:
