@@ -2,10 +2,12 @@
 
 import importlib
 import os
+import sys
 import sysconfig
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Final
 
 from hedgerow.common.errors import ConfigurationError
@@ -50,6 +52,34 @@ def find_function(reference: str) -> Callable[..., Any]:
         raise ConfigurationError("is not a function")
     function: Callable[..., Any] = found
     return function
+
+
+def take_out_modules(folders: Iterable[str]) -> dict[str, ModuleType]:
+    """Forget the user's modules below these folders, so that they are imported again.
+
+    Functions that were imported before keep what they use.
+
+    Returns:
+        Name → module of what was forgotten, for `put_back_modules`.
+    """
+    importlib.invalidate_caches()  # a file may be new
+    below = tuple(f"{folder}{os.sep}" for folder in folders)
+    found = {name: module for name, module in list(sys.modules.items()) if _is_users(module, below)}
+    for name in found:
+        del sys.modules[name]
+    return found
+
+
+def put_back_modules(folders: Iterable[str], modules: Mapping[str, ModuleType]) -> None:
+    """Have the user's modules as they were before `take_out_modules` returned `modules`."""
+    take_out_modules(folders)
+    sys.modules.update(modules)
+
+
+def _is_users(module: ModuleType, below: tuple[str, ...]) -> bool:
+    path = getattr(module, "__file__", None) or ""
+    is_program = module.__name__ in ("__main__", "__mp_main__")
+    return path.startswith(below) and not is_program and not path.startswith((_OURS, *_LIBRARIES))
 
 
 def last_line(error: BaseException) -> str:

@@ -71,7 +71,10 @@ def serve(
     # For the indexer, and for scorers that are supervised.
     num_launchers = 2 if settings.worker.process_pool == "supervised" else 1
     with WaitingLaunchers.forked(num_launchers) as launchers:
-        connect = partial(Worker.connect, settings, name, served, folders, num_shards, launchers)
+        read = partial(_settings, data, redis)
+        connect = partial(
+            Worker.connect, settings, name, served, folders, num_shards, launchers, read
+        )
         asyncio.run(_serve(connect, parent_pipe))
 
 

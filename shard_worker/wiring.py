@@ -125,8 +125,14 @@ def indexer_lane(
     )
 
 
-def fetch_lanes(settings: Settings, accounting: WorkAccounting) -> FetchLanes:
-    """The thread lanes: for reading documents, and for users' `enrich`."""
+def enrich_bulkhead(settings: Settings) -> Bulkhead:
+    """What bounds how many threads the `enrich` of one profile holds."""
+    tuning = settings.worker
+    return Bulkhead(tuning.threads, tuning.profile_share, shares_of(settings.rank_profiles))
+
+
+def fetch_lanes(settings: Settings, accounting: WorkAccounting, bulkhead: Bulkhead) -> FetchLanes:
+    """The thread lanes: for reading documents, and for users' `enrich`, within `bulkhead`."""
     tuning = settings.worker
 
     def on_untaken(ran_s: float, cpu_s: float) -> None:
@@ -142,9 +148,7 @@ def fetch_lanes(settings: Settings, accounting: WorkAccounting) -> FetchLanes:
             lost_after_s=tuning.thread_timeout_s,
             name="threads",
             on_untaken=on_untaken,
-            bulkhead=Bulkhead(
-                tuning.threads, tuning.profile_share, shares_of(settings.rank_profiles)
-            ),
+            bulkhead=bulkhead,
         ),
     )
 

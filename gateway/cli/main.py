@@ -1,8 +1,8 @@
 """The command `gateway`; each of its commands is a module, loaded when the command runs.
 
 Exit codes: 0 success, 1 any other failure, 2 wrong usage (HTTP 400 included), 3 below the
-minimum coverage, or no shard that was asked has answered, 4 advised against. An error is one line on standard error;
-HEDGEROW_LOG_LEVEL=debug shows the traceback of an unexpected one.
+minimum coverage, or no shard that was asked has answered, 4 advised against. An error is one line
+on standard error; HEDGEROW_LOG_LEVEL=debug shows the traceback of an unexpected one.
 """
 
 import os
@@ -51,6 +51,10 @@ COMMANDS: Final[Commands] = {
     "snapshot restore": (
         "hedgerow.gateway.cli.snapshot:restore_",
         "Restore shards from snapshots into a data folder that no worker uses, or verify them.",
+    ),
+    "reload": (
+        "hedgerow.gateway.cli.reload:reload",
+        "Have a running cluster read its rank profiles again, once every worker has checked them.",
     ),
     "optimise": (
         "hedgerow.gateway.cli.optimise:optimise",

@@ -113,6 +113,11 @@ def coverage_line(result: SearchAnswer) -> Text:
     return line.append(f"{result.took_ms:.{digits}f} ms")
 
 
+def counted(count: int, what: str) -> str:
+    """Write a number and what it counts, in the singular or the plural."""
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
+
+
 def percent(fraction: float) -> str:
     """Write a share so that only 1 reads 100 %."""
     shown = min(fraction * 100, 99.9) if fraction < 1 else 100.0

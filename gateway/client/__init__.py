@@ -23,7 +23,7 @@ from hedgerow.gateway.shapes.collection import (
     RejectedLine,
     WeightedField,
 )
-from hedgerow.gateway.shapes.operations import QuarantinedQuery, SnapshotAnswer
+from hedgerow.gateway.shapes.operations import QuarantinedQuery, ReloadAnswer, SnapshotAnswer
 from hedgerow.gateway.shapes.status import StatusAnswer
 
 __all__ = [
@@ -40,6 +40,7 @@ __all__ = [
     "OptimiseAnswer",
     "QuarantinedQuery",
     "RejectedLine",
+    "ReloadAnswer",
     "Reply",
     "SearchAnswer",
     "SearchOptions",

@@ -15,6 +15,7 @@ from hedgerow.gateway.http.requests.parameters import check_request
 from hedgerow.gateway.http.requests.rights import check_rights
 from hedgerow.gateway.http.routes.collection_routes import collection_routes, document_routes
 from hedgerow.gateway.http.routes.quarantine_routes import quarantine_routes
+from hedgerow.gateway.http.routes.reload_routes import reload_routes
 from hedgerow.gateway.http.routes.snapshot_routes import snapshot_routes
 from hedgerow.gateway.http.routes.status_routes import status_routes
 from hedgerow.gateway.http.search.search_app import SearchApp, describe_search
@@ -67,6 +68,7 @@ def create_framework_app(
     app.include_router(status_routes(gateway, settings, access))
     app.include_router(snapshot_routes(gateway))
     app.include_router(quarantine_routes(gateway))
+    app.include_router(reload_routes(gateway))
     add_openapi(app, body)
     add_handlers(app)
     return app

@@ -44,11 +44,15 @@ class AttachPolicy:
             max_bytes: of documents, in all replies to a search together; 0 asks for none.
             is_understood: whether every live worker knows what an `Attach` is.
         """
+        self.use_profiles(profiles)
+        self._max_bytes = max_bytes
+        self._is_understood = is_understood
+
+    def use_profiles(self, profiles: Mapping[str, RankProfile]) -> None:
+        """From now on, these are the profiles."""
         self._profiles = frozenset(
             name for name, profile in profiles.items() if _allows_attaching(profile)
         )
-        self._max_bytes = max_bytes
-        self._is_understood = is_understood
 
     def wish(self, query: SearchQuery, profile: str, num_shards: int) -> Attach | None:
         """What to ask each shard for; None for nothing.

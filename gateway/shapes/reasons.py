@@ -1,4 +1,4 @@
-"""Why shards are missing from an answer, in words: for problems, the CLI and the client's errors."""
+"""Why shards are missing from an answer, in words: for problems and for the command line."""
 
 from collections.abc import Iterable
 from typing import Final

@@ -128,7 +128,7 @@ class Dispatcher:
         self._guard = Watchdog(self, limits.grace_s, limits.window_us / 1e6)
         self._holds = HeldTasks(self.put_back)
         if suspects is not None:
-            suspects.on_news = self._on_news
+            suspects.listeners.append(self._on_news)
 
     @property
     def num_waiting(self) -> int:
@@ -464,6 +464,8 @@ class Dispatcher:
 
     def close(self, error: WorkError) -> None:
         """End everything with `error` and stop all timers."""
+        if self._suspects is not None:
+            self._suspects.listeners.remove(self._on_news)
         for slot in self.slots:
             for ticket in slot.open_tickets():
                 self.end_with(ticket, error)

@@ -28,7 +28,8 @@ class QuarantineGate:
         quarantine: what is known, from here and elsewhere.
         publish: tells the cluster of a record, and answers with `confirm`; None when there is
             none to report to.
-        on_news: told the fingerprints of which something new is known.
+        listeners: told the fingerprints of which something new is known; each pool that asks here
+            adds its own, and removes it when it closes.
     """
 
     def __init__(
@@ -46,7 +47,7 @@ class QuarantineGate:
         """
         self.quarantine = quarantine
         self.publish: Callable[[Record], None] | None = None
-        self.on_news: Callable[[Collection[bytes]], None] | None = None
+        self.listeners: list[Callable[[Collection[bytes]], None]] = []
         self._server_ms = server_ms
         self._worker = worker
         self._unconfirmed: dict[bytes, float] = {}  # → until when to wait for the cluster
@@ -72,7 +73,7 @@ class QuarantineGate:
     def wait_until(self, ticket: TaskHandle, now: float) -> float:
         """Until when a work must wait to be looked at again, in s; 0 when it need not.
 
-        `on_news` may come sooner.
+        A listener may be told sooner.
         """
         fingerprint = ticket.work.identity.fingerprint
         if fingerprint is None:
@@ -131,8 +132,8 @@ class QuarantineGate:
 
     def take(self, records: Iterable[Record]) -> None:
         """Something has happened, here or elsewhere."""
-        if (changed := self.quarantine.take(records)) and self.on_news is not None:
-            self.on_news(changed)
+        if changed := self.quarantine.take(records):
+            self._tell(changed)
 
     def confirm(self, fingerprints: Collection[bytes]) -> None:
         """The cluster was told of kills, and what it knows was taken; or it cannot be told now."""
@@ -141,5 +142,9 @@ class QuarantineGate:
             self._unconfirmed.pop(fingerprint, None)
         for fingerprint in [one for one, by in self._unconfirmed.items() if by <= now]:
             del self._unconfirmed[fingerprint]
-        if fingerprints and self.on_news is not None:
-            self.on_news(fingerprints)
+        if fingerprints:
+            self._tell(fingerprints)
+
+    def _tell(self, fingerprints: Collection[bytes]) -> None:
+        for listener in tuple(self.listeners):
+            listener(fingerprints)
