@@ -28,6 +28,7 @@ from hedgerow.common.errors import (
     RedisUnavailableError,
     WriteRefusedError,
 )
+from hedgerow.common.redis.endpoint import Endpoint
 from hedgerow.common.redis.redis_py import (
     ConnectionPool,
     Redis,
@@ -142,11 +143,12 @@ async def connect(settings: RedisSettings, wait_s: float = 0.0) -> "RedisClient"
     while True:
         try:
             check_version(await control.server_info())
-        except RedisUnavailableError:
+        except RedisUnavailableError as error:
             failures += 1
             if loop.time() >= give_up_at:
                 await control.close()
-                raise
+                where = Endpoint.of(settings).address
+                raise RedisUnavailableError(f"Redis at {where} does not answer: {error}") from error
             await asyncio.sleep(pause_s(failures, settings.reconnect_max_s))
         except BaseException:
             await control.close()

@@ -203,7 +203,7 @@ class DemoStory:
                 raise HedgerowError(f"{self._num_late} answers missed their deadline")
 
     def _show(self, result: SearchAnswer) -> None:
-        self._console.print(hits_table(result))
+        self._console.print(hits_table(result), crop=False)
         self._console.print(coverage_line(result), soft_wrap=True)
         self._console.print(Timeline(result))
 

@@ -21,8 +21,9 @@ from hedgerow.gateway.cli.loading.lines import DEFAULT_MAX_BYTES, Line
 from hedgerow.gateway.cli.loading.loader import GIVE_UP_AFTER_S, Loader, Progressed, Rejected
 from hedgerow.gateway.cli.loading.parquet_rows import DEFAULT_MEMORY_MB
 from hedgerow.gateway.cli.loading.sources import Reading, Source, document_source, open_source
+from hedgerow.gateway.cli.main import OTHER_FAILURE
 from hedgerow.gateway.cli.options import DEFAULT_URL, CaFile, Token, Url
-from hedgerow.gateway.cli.render import plain
+from hedgerow.gateway.cli.render import counted, plain
 from hedgerow.gateway.client import Client, CollectionAnswer, Definition, WeightedField
 
 NUM_SHOWN: Final = 20
@@ -33,8 +34,8 @@ def index(
         str | None,
         typer.Argument(
             metavar="SOURCE",
-            help="A .jsonl, .ndjson, .csv or .parquet file, .gz of those, a folder of text files, "
-            "or - for NDJSON on standard input.",
+            help="A .jsonl, .ndjson, .json, .csv or .parquet file, .gz of those, a folder of text "
+            "files, or - for NDJSON on standard input.",
             show_default=False,
         ),
     ] = None,
@@ -85,6 +86,10 @@ def index(
             show_default=False,
         ),
     ] = None,
+    allow_rejects: Annotated[
+        bool,
+        typer.Option("--allow-rejects", help="Exit with 0 even if lines were rejected."),
+    ] = False,
     follow_links: Annotated[
         bool,
         typer.Option(
@@ -153,6 +158,8 @@ def index(
             is_left_empty = found is None and _describe(client, collection) is not None
             left = f"; the new collection {collection} is empty" if is_left_empty else ""
             raise HedgerowError(f"no document was accepted{left}")
+        if rejected.total and not allow_rejects:
+            raise typer.Exit(OTHER_FAILURE)
 
 
 def parse_types(text: str) -> dict[str, str | dict[str, Any]]:
@@ -308,7 +315,7 @@ def _as_json(document: bytes) -> object:
 def _summarise(collection: str, loaded: Progressed, rejected: _Rejects) -> None:
     rate = loaded.accepted / max(loaded.took_s, 1e-9)
     sys.stdout.write(
-        f"{collection}: {loaded.accepted:,} documents accepted in {loaded.took_s:.1f} s "
+        f"{collection}: {counted(loaded.accepted, 'document')} accepted in {loaded.took_s:.1f} s "
         f"({rate:,.0f}/s), {rejected.total:,} rejected\n"
     )
     for line in rejected.first:

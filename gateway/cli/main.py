@@ -100,6 +100,7 @@ class LazyCommands(TyperGroup):
     """A group whose commands are imported when they are used, so that `--help` is quick."""
 
     table: ClassVar[Commands] = COMMANDS
+    _is_listing = False
 
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002 - the framework's signature
         """Return the names in the order in which a newcomer needs them."""
@@ -107,6 +108,10 @@ class LazyCommands(TyperGroup):
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002 - as above
         """Import a command, or all of a group; None if there is no such command."""
+        if self._is_listing:
+            names = list(self.table)
+            line = self.table[cmd_name][1] if cmd_name in names else ""
+            return TyperCommand(cmd_name, help=line)
         alone = typer.Typer(add_completion=False, no_args_is_help=True)
         if cmd_name in self.table:
             alone.command(cmd_name)(self._function(cmd_name))
@@ -115,6 +120,14 @@ class LazyCommands(TyperGroup):
         for name in names:
             alone.command(name.partition(" ")[2])(self._function(name))
         return typer.main.get_command(alone) if names else None
+
+    def shell_complete(self, ctx: Any, incomplete: str) -> Any:
+        """Complete the name of a command; loads none of them."""
+        self._is_listing = True
+        try:
+            return super().shell_complete(ctx, incomplete)
+        finally:
+            self._is_listing = False
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """List the commands without loading them."""
@@ -143,7 +156,7 @@ def command_line(name: str, commands: type[LazyCommands]) -> typer.Typer:
         name=name,
         cls=commands,
         invoke_without_command=True,
-        add_completion=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
         pretty_exceptions_enable=False,
     )
 

@@ -10,7 +10,7 @@ from hedgerow.common.errors import InsufficientCoverageError, UnavailableError
 from hedgerow.common.observability.printable import printable, printable_json
 from hedgerow.gateway.cli import options
 from hedgerow.gateway.cli.options import DEFAULT_URL, CaFile, Token, Url
-from hedgerow.gateway.cli.render import coverage_line, degraded, hits_table, percent
+from hedgerow.gateway.cli.render import coverage_line, degraded, hits_table, output, percent
 from hedgerow.gateway.cli.timeline import Timeline
 from hedgerow.gateway.client import SearchAnswer, SearchOptions, calls
 from hedgerow.gateway.shapes.reasons import reasons_line
@@ -108,14 +108,14 @@ def query(
         # The same JSON, made safe for a terminal.
         sys.stdout.write((printable_json(body) if sys.stdout.isatty() else body) + "\n")
     else:
-        show(answer, Console(), explain=explain)
+        show(answer, output(), explain=explain)
     warn(answer, failure)
 
 
 def show(answer: SearchAnswer, console: Console, *, explain: bool) -> None:
     """Print the hits, the coverage, and with `explain` the timeline."""
     if answer.shards.ok:  # if no shard has answered, it is unknown whether there are hits
-        console.print(hits_table(answer))
+        console.print(hits_table(answer), crop=False)
     console.print(coverage_line(answer), soft_wrap=True)
     if explain:
         console.print()

@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import os
 import secrets
+import shutil
 import socket
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
@@ -137,6 +138,7 @@ class LocalCluster:
         self._sync: asyncio.Task[None] | None = None
         self._keeper: asyncio.Task[None] | None = None
         self._lock = -1
+        self._is_new_folder = False  # and nothing of value is in it
         self._died: asyncio.Future[Died] = asyncio.get_running_loop().create_future()
         self.supervisor = Supervisor(
             self._data, options.restart, self._note, self._on_death, template
@@ -163,6 +165,7 @@ class LocalCluster:
             # Until the logs know every replica, they drop entries that the known ones have
             # applied: a document loaded before would be missing in a replica that comes later.
             await self._or_death(self._wait_until_there(partial(self._silent, control)))
+        self._is_new_folder = False  # from here on, documents may come
         await self._or_death(self.supervisor.start(self._gateway_program(port)))
         await self._or_death(self._wait_until_ready())
 
@@ -181,6 +184,8 @@ class LocalCluster:
         await self.supervisor.close()
         if self._redis is not None:
             self._redis.close()
+        if self._is_new_folder:  # the start was refused before there was anything to store
+            await asyncio.to_thread(shutil.rmtree, self._data, ignore_errors=True)
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
@@ -229,6 +234,7 @@ class LocalCluster:
         if self._data.is_dir():  # report its holder rather than the port's
             self._lock = lock_folder(self._data)
         port = check_port(self._options.host, self._options.port)
+        self._is_new_folder = not self._data.exists()
         make_private(self._data)
         if self._lock < 0:
             self._lock = lock_folder(self._data)
