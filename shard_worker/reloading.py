@@ -30,7 +30,7 @@ from hedgerow.shard_worker.executors.process_pool.scorer_pool import ScorerPool
 from hedgerow.shard_worker.executors.thread_pool.threads import ThreadLane
 from hedgerow.shard_worker.scoring.ranking import Enrich, enrich_hooks
 from hedgerow.shard_worker.serving.served_profiles import ProfileSet, ServedProfiles
-from hedgerow.shard_worker.wiring import shares_of
+from hedgerow.shard_worker.wiring import SCORER_FACTORY, shares_of
 
 log = structlog.get_logger()
 
@@ -124,7 +124,8 @@ class Reloading:
         except TimeoutError:
             return f"loading the functions takes longer than {CHECK_S:g} s"
         except Exception as error:  # noqa: BLE001 - whatever it is, the operator is to read it
-            return str(error) or type(error).__name__
+            reason = str(error).removeprefix(f"{SCORER_FACTORY}: ")  # who reads it has not named it
+            return reason or type(error).__name__
         return ""
 
     async def _prepared(self, token: str, wanted: dict[str, Any]) -> Checked:

@@ -3,7 +3,7 @@
 import pickle
 from collections.abc import Mapping
 from functools import partial
-from typing import Literal
+from typing import Final, Literal
 
 from hedgerow.common.observability.telemetry import configure_logging, keep_output_steady
 from hedgerow.common.settings.cores import num_cores, num_scorers, num_spare_scorers
@@ -22,6 +22,8 @@ from hedgerow.shard_worker.indexing.indexer import IndexerConfig
 from hedgerow.shard_worker.scoring.scorer import ScorerConfig
 from hedgerow.shard_worker.serving.fetch import FetchLanes
 from hedgerow.shard_worker.serving.work_accounting import End, WorkAccounting
+
+SCORER_FACTORY: Final = "hedgerow.shard_worker.scoring.scorer:make_scorer"
 
 # A batch of megabytes takes a while to arrive and to apply, and at shutdown it is better ended than
 # killed (the lane's drain bounds that wait).
@@ -52,7 +54,6 @@ def scorer_lane(
     num_processes = num_scorers(tuning, num_cores(), tuning.workers_on_host)
     num_processes += num_spare_scorers(settings)
     max_mb = tuning.scorer_max_memory_mb
-    factory = "hedgerow.shard_worker.scoring.scorer:make_scorer"
     config = ScorerConfig(
         str(settings.data),
         shards,
@@ -69,7 +70,7 @@ def scorer_lane(
         return pool.StandardPool(
             ScorerSpec(
                 name="scorer",
-                factory=factory,
+                factory=SCORER_FACTORY,
                 config=pickle.dumps(config),
                 import_path=import_path,
                 prepare=prepare,
@@ -83,7 +84,7 @@ def scorer_lane(
             suspects,
         )
     return ProcessLane(
-        factory=factory,
+        factory=SCORER_FACTORY,
         config=config,
         num_processes=num_processes,
         bulkhead=bulkhead,

@@ -23,7 +23,10 @@ OTHERS: Final = frozenset(
     }
 )
 _OTHERS_BEGIN: Final = ("HEDGEROW_BENCH_", "HEDGEROW_LAB_", "HEDGEROW_TEST_")
-_NEAR: Final = 0.8  # of 1, for names that are equal
+# Likeness, of 1 for names that are equal. All variables begin alike, and one that is like none may
+# be another program's; what stands in a section of the file is meant to be a setting.
+_NEAR: Final = 0.8
+_NEAR_IN_SECTION: Final = 0.6
 
 
 def misspelt(names: Iterable[str], settings: Collection[str], free: str) -> list[str]:
@@ -40,7 +43,7 @@ def misspelt(names: Iterable[str], settings: Collection[str], free: str) -> list
         is_known = upper in settings or upper in OTHERS
         if is_known or not upper.startswith(PREFIX) or upper.startswith((free, *_OTHERS_BEGIN)):
             continue
-        near = nearest(upper, [*settings, *OTHERS])
+        near = nearest(upper, [*settings, *OTHERS], _NEAR)
         if near or "__" in upper:  # only settings have that
             found.append(no_such(name, near))
     return found
@@ -51,6 +54,6 @@ def no_such(name: str, near: str) -> str:
     return f"{name}: there is no such setting" + (f"; is {near} meant?" if near else "")
 
 
-def nearest(name: str, names: Collection[str]) -> str:
+def nearest(name: str, names: Collection[str], likeness: float = _NEAR_IN_SECTION) -> str:
     """Return the name that is most like this one; "" if none is."""
-    return next(iter(difflib.get_close_matches(name, names, 1, _NEAR)), "")
+    return next(iter(difflib.get_close_matches(name, names, 1, likeness)), "")

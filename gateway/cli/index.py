@@ -21,7 +21,6 @@ from hedgerow.gateway.cli.loading.lines import DEFAULT_MAX_BYTES, Line
 from hedgerow.gateway.cli.loading.loader import GIVE_UP_AFTER_S, Loader, Progressed, Rejected
 from hedgerow.gateway.cli.loading.parquet_rows import DEFAULT_MEMORY_MB
 from hedgerow.gateway.cli.loading.sources import Reading, Source, document_source, open_source
-from hedgerow.gateway.cli.main import OTHER_FAILURE
 from hedgerow.gateway.cli.options import DEFAULT_URL, CaFile, Token, Url
 from hedgerow.gateway.cli.render import counted, plain
 from hedgerow.gateway.client import Client, CollectionAnswer, Definition, WeightedField
@@ -159,7 +158,9 @@ def index(
             left = f"; the new collection {collection} is empty" if is_left_empty else ""
             raise HedgerowError(f"no document was accepted{left}")
         if rejected.total and not allow_rejects:
-            raise typer.Exit(OTHER_FAILURE)
+            raise HedgerowError(
+                f"{counted(rejected.total, 'line')} rejected; --allow-rejects makes that no failure"
+            )
 
 
 def parse_types(text: str) -> dict[str, str | dict[str, Any]]:

@@ -34,9 +34,10 @@ def optimise(
         while not _is_done(now := _index(client, collection), wanted_at_ms):
             progress.update(task, waiting=f"{counted(now.waiting or 0, 'replica')} to go")
             if time.monotonic() >= give_up_at:
+                num = now.waiting or 0
                 raise UnavailableError(
-                    f"after {timeout} {counted(now.waiting or 0, 'replica')} did not optimise the "
-                    "index yet; trying goes on"
+                    f"after {timeout} {counted(num, 'replica')} {'has' if num == 1 else 'have'} "
+                    "yet to optimise the index; this goes on"
                 )
             time.sleep(POLL_S)
     took_s = time.monotonic() - started

@@ -46,6 +46,7 @@ TABLES = {
     "breaker": "BreakerBody",
     "snapshot answer": "SnapshotAnswer",
     "optimise answer": "OptimiseAnswer",
+    "reload answer": "ReloadAnswer",
     "quarantine answer": "QuarantineAnswer",
 }
 

@@ -182,8 +182,8 @@ class Loader:
             self._take(sent)
         upto = "" if self._last is None else f" of those up to {self._last.name}"
         return HedgerowError(
-            f"interrupted; {self._accepted:,}{upto} are safe. To go on, run the same command "
-            "again: what is there already does not change"
+            f"interrupted; {self._accepted:,} documents{upto} are safe. To go on, run the same "
+            "command again: what is there already does not change"
         )
 
     def _progressed(self) -> Progressed:

@@ -302,3 +302,38 @@ def test_explain_draws_every_shard(command: CommandLine) -> None:
     assert all(len(line) <= 80 for line in lines)
     assert sum("12.0 ms closed" in line for line in lines) == 8
     assert "\x1b" not in ended.out
+
+
+LONG_ID = "a-long-id-" * 12
+
+
+@pytest.mark.parametrize("columns", ["80", "200", None])
+def test_an_id_is_never_split(
+    command: CommandLine, monkeypatch: pytest.MonkeyPatch, columns: str | None
+) -> None:
+    """On a narrow terminal, on a wide one, and in a pipe, from which it may be cut by a program."""
+    fields = {"title": "a title " * 30, "text": "words " * 60}
+    command.gateway.answer = make_result(
+        hits=[Hit(LONG_ID, 2.0, 0, fields), Hit("short", 1.0, 0, fields)]
+    )
+    if columns is None:
+        monkeypatch.delenv("COLUMNS")
+    else:
+        monkeypatch.setenv("COLUMNS", columns)
+    ended = command.run("query", "wing", "--collection", "films")
+    assert LONG_ID in ended.out
+    assert "a title" in ended.out
+
+
+def test_what_is_piped_is_as_wide_as_its_content(
+    command: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No cell is cut for the width of a terminal that is not there."""
+    monkeypatch.delenv("COLUMNS")
+    title = "a title that is longer than the width of a terminal " * 4
+    command.gateway.answer = make_result(hits=[Hit("1", 2.0, 0, {"title": title})])
+    ended = command.run("query", "wing", "--collection", "films", "--explain")
+    assert title.strip() in ended.out
+    assert "…" not in ended.out
+    pictures = [line for line in ended.out.splitlines() if "│" in line]
+    assert all(len(line) <= 120 for line in pictures)
