@@ -1,6 +1,7 @@
 """The command `shard-worker`: one worker process."""
 
 import asyncio
+import contextlib
 import gc
 import os
 import secrets
@@ -26,7 +27,11 @@ from hedgerow.common.user_function import import_path
 from hedgerow.shard_worker.executors.process_pool.forkserver_start import WaitingLaunchers
 from hedgerow.shard_worker.worker import Worker
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 
 
 @app.command()
@@ -60,6 +65,7 @@ def serve(
     configure_logging(settings.log_level, settings.log_format)
     raise_descriptor_limit()
     write_privately()
+    is_new_folder = not settings.data.exists()
     make_private(settings.data)
     name = worker_id or f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}"
     served = parse_shards(shards)
@@ -75,7 +81,13 @@ def serve(
         connect = partial(
             Worker.connect, settings, name, served, folders, num_shards, launchers, read
         )
-        asyncio.run(_serve(connect, parent_pipe))
+        try:
+            asyncio.run(_serve(connect, parent_pipe))
+        except HedgerowError:
+            if is_new_folder:  # and still empty, if the start was refused
+                with contextlib.suppress(OSError):
+                    settings.data.rmdir()
+            raise
 
 
 def _settings(data: Path | None, redis: str | None) -> Settings:

@@ -58,13 +58,22 @@ def styled(word: str) -> Text:
     return text
 
 
+# Columns of what is there to be copied: other columns give way to them.
+_NEVER_SPLIT: Final = frozenset({"fingerprint", "key", "worker"})
+
+
 def table_of(*columns: str, right: Collection[str] = ()) -> Table:
     """Make a table without lines; the columns named in `right` are right-aligned."""
     made = Table(
         box=None, pad_edge=False, show_edge=False, padding=(0, 2, 0, 0), header_style="dim"
     )
     for column in columns:
-        made.add_column(column, justify="right" if column in right else "left", overflow="fold")
+        made.add_column(
+            column,
+            justify="right" if column in right else "left",
+            overflow="fold",
+            no_wrap=column in _NEVER_SPLIT,
+        )
     return made
 
 

@@ -156,7 +156,7 @@ def _workers(workers: Iterable[Mapping[str, Any]]) -> Table:
     table = table_of("worker", "pid", "host", "shards", "version", "lanes", right=("pid",))
     for worker in workers:
         table.add_row(
-            folded(worker["id"]),
+            plain(worker["id"]),
             str(worker["pid"]),
             folded(worker["host"]),
             ", ".join(str(shard) for shard in worker["shards"]),

@@ -133,7 +133,7 @@ class QuarantineGate:
     def take(self, records: Iterable[Record]) -> None:
         """Something has happened, here or elsewhere."""
         if changed := self.quarantine.take(records):
-            self._tell(changed)
+            self._wake(changed)
 
     def confirm(self, fingerprints: Collection[bytes]) -> None:
         """The cluster was told of kills, and what it knows was taken; or it cannot be told now."""
@@ -143,8 +143,8 @@ class QuarantineGate:
         for fingerprint in [one for one, by in self._unconfirmed.items() if by <= now]:
             del self._unconfirmed[fingerprint]
         if fingerprints:
-            self._tell(fingerprints)
+            self._wake(fingerprints)
 
-    def _tell(self, fingerprints: Collection[bytes]) -> None:
+    def _wake(self, fingerprints: Collection[bytes]) -> None:
         for listener in tuple(self.listeners):
             listener(fingerprints)
