@@ -25,6 +25,7 @@ from hedgerow.common.partition import parse_shards
 from hedgerow.common.settings.settings import Settings, load_settings
 from hedgerow.common.user_function import import_path
 from hedgerow.shard_worker.executors.process_pool.forkserver_start import WaitingLaunchers
+from hedgerow.shard_worker.wiring import SCORER_FACTORY
 from hedgerow.shard_worker.worker import Worker
 
 app = typer.Typer(
@@ -132,7 +133,8 @@ def _run(call: Callable[[], object]) -> None:
     try:
         call()
     except HedgerowError as error:
-        sys.stderr.write(f"shard-worker: {printable(' '.join(str(error).split()))}\n")
+        text = str(error).removeprefix(f"{SCORER_FACTORY}: ")  # who reads it has not named it
+        sys.stderr.write(f"shard-worker: {printable(' '.join(text.split()))}\n")
         sys.exit(1)
 
 

@@ -149,7 +149,8 @@ def coverage_line(result: SearchAnswer) -> Text:
     coverage, total = result.coverage, result.total_hits
     line = Text("coverage ")
     line.append(percent(coverage.fraction), style="green" if coverage.is_full else "yellow")
-    line.append(f" of {coverage.documents_total:,} documents (shards: {result.shards.ok} ok")
+    documents = counted(coverage.documents_total, "document")
+    line.append(f" of {documents} (shards: {result.shards.ok} ok")
     if coverage.degraded:
         line.append(", ").append(degraded(result), style="yellow")
     line.append(f"); {total.value:,}{'' if total.relation == 'eq' else '+'} found; ")

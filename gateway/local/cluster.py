@@ -159,13 +159,13 @@ class LocalCluster:
         await self._start_redis()
         control = await self._join_redis()
         self.sizing = size = await self._size(control)
+        self._is_new_folder = False  # from here on, it has logs, and may have documents
         await self._forget(*self._shards)
         await self._or_death(self.supervisor.start(*self._worker_programs(size.num_shards)))
         if size.num_replicas > 1:
             # Until the logs know every replica, they drop entries that the known ones have
             # applied: a document loaded before would be missing in a replica that comes later.
             await self._or_death(self._wait_until_there(partial(self._silent, control)))
-        self._is_new_folder = False  # from here on, documents may come
         await self._or_death(self.supervisor.start(self._gateway_program(port)))
         await self._or_death(self._wait_until_ready())
 

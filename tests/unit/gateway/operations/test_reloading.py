@@ -14,7 +14,6 @@ from hedgerow.common.errors import (
 )
 from hedgerow.common.settings.settings import BUILT_IN_PROFILES, RankProfile, Settings
 from hedgerow.common.state.reloading import ANSWERED, EVENT, ReloadStore, Step, profiles_json
-from hedgerow.gateway.operations import reloading
 from hedgerow.gateway.operations.reloading import Reloader
 from tests.support.virtual_time import run_virtually
 from tests.unit.support.searchers import COLLECTION
@@ -98,7 +97,7 @@ def threads(monkeypatch: pytest.MonkeyPatch) -> None:
     async def call(function: Callable[[], Any]) -> Any:
         return function()
 
-    monkeypatch.setattr(reloading.asyncio, "to_thread", call)
+    monkeypatch.setattr(asyncio, "to_thread", call)
 
 
 def test_all_check_before_any_takes() -> None:

@@ -52,9 +52,9 @@ def test_from_the_exchange_on_searches_go_to_the_new_scorers() -> None:
     served.call_after_ends(after)
     old = served.exchange(profile_set(second, {"new": other}, kept=NEW, new=NEW))
     second.call_after_ends.assert_called_once_with(after)
-    assert served.by_name["kept"] == (NEW, second)
-    assert served.by_name["new"] == (NEW, second)
-    assert served.by_name["gone"] == (OLD, first)
+    assert tuple(served.by_name["kept"]) == (NEW, second)
+    assert tuple(served.by_name["new"]) == (NEW, second)
+    assert tuple(served.by_name["gone"]) == (OLD, first)
     assert served.enrich == {"gone": hook, "new": other}
     served.forget(old)
     assert set(served.by_name) == {"kept", "new"}
