@@ -163,7 +163,7 @@ def _why(error: BaseException) -> str:
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, OSError) and cause.errno:
-            # asyncio has words of its own for the system's errors, and a resolver has other numbers.
+            # asyncio has words of its own for the system's errors; a resolver has other numbers.
             return os.strerror(cause.errno) if cause.errno > 0 else str(cause.strerror)
         cause = cause.__cause__ or cause.__context__
     return str(error)
