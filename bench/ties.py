@@ -22,7 +22,7 @@ from typing import NamedTuple
 from bench.harness.report import machine, median
 from hedgerow.common.collection import define
 from hedgerow.common.query.syntax import parse, parse_filter
-from hedgerow.common.settings.settings import BUILT_IN_PROFILES
+from hedgerow.common.settings.rank_profiles import BUILT_IN_PROFILES
 from hedgerow.common.wire.messages import SearchBody, SearchPayload, pack_body, unpack_search_body
 from hedgerow.shard_worker.executors.process_pool.budget import Budget
 from hedgerow.shard_worker.indexing.level_choice import FEWEST_DOCUMENTS
@@ -30,7 +30,8 @@ from hedgerow.shard_worker.scoring.query_analysis import pruned
 from hedgerow.shard_worker.scoring.query_builder import QueryBuilder
 from hedgerow.shard_worker.scoring.scorer import Scorer, ScorerConfig
 from hedgerow.shard_worker.storage.id_levels import boundary_ranks
-from hedgerow.shard_worker.storage.text_index import TextIndex, TextIndexWriter
+from hedgerow.shard_worker.storage.text_index import TextIndex
+from hedgerow.shard_worker.storage.text_index_writer import TextIndexWriter
 
 _UID = "titles"
 _SHARD = 0

@@ -11,8 +11,9 @@ from pydantic import BaseModel
 
 from bench.harness.cluster import Cluster, even_ids, fill, open_gateway
 from bench.harness.cluster import run_cluster as run_workers
-from hedgerow.common.settings.settings import RankProfile, WorkerSettings
+from hedgerow.common.settings.rank_profiles import RankProfile
 from hedgerow.common.settings.tail import CoverageSettings, HedgingSettings, ProbationSettings
+from hedgerow.common.settings.worker import WorkerSettings
 from hedgerow.gateway.gateway import Gateway
 from lab.journal import VARIABLE, Stint, read_stints
 from lab.work import CRASHED, DEGRADED

@@ -32,7 +32,7 @@ async def open_lanes(num_threads: int) -> AsyncIterator[Lanes]:
         max_batch=64,
         batch_window_ms=4.0,
         kill_grace_ms=250.0,
-        suspects=None,
+        gate=None,
         name="processes",
     )
     await process.start()

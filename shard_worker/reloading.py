@@ -15,7 +15,8 @@ from typing import Any, Final
 import structlog
 
 from hedgerow.common.errors import ConfigurationError, ExpiredError, HedgerowError
-from hedgerow.common.settings.settings import RankProfile, Settings
+from hedgerow.common.settings.rank_profiles import RankProfile
+from hedgerow.common.settings.settings import Settings
 from hedgerow.common.state.reloading import (
     Asked,
     ReloadStore,

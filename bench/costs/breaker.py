@@ -11,7 +11,7 @@ from bench.harness.processes import CpuMeter
 from bench.harness.report import Section, median, target
 from bench.harness.rounds import turns
 from hedgerow.common.lifecycle import calm_collector
-from hedgerow.common.settings.settings import BreakerSettings
+from hedgerow.common.settings.breaker import BreakerSettings
 from hedgerow.gateway.policies.breaker import Breaker
 
 _TARGET_US = 20.0

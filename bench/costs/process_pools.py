@@ -15,7 +15,7 @@ from bench.harness.processes import CpuMeter
 from bench.harness.report import Section, median
 from hedgerow.common.errors import WorkError
 from hedgerow.shard_worker.executors.process_pool.budget import Budget
-from hedgerow.shard_worker.executors.process_pool.dispatcher import DispatchLimits
+from hedgerow.shard_worker.executors.process_pool.limits import DispatchLimits
 from hedgerow.shard_worker.executors.process_pool.pool import ProcessLane
 from hedgerow.shard_worker.executors.process_pool.scorer_pool import ScorerPool
 from hedgerow.shard_worker.executors.process_pool.scorer_process import ScorerSpec
@@ -84,7 +84,7 @@ async def _running(name: str) -> AsyncIterator[ScorerPool]:
             max_batch=_MAX_BATCH,
             batch_window_ms=_WINDOW_MS,
             kill_grace_ms=_GRACE_MS,
-            suspects=None,
+            gate=None,
             name=name,
         )
     else:

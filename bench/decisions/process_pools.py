@@ -51,7 +51,7 @@ async def _lane(max_batch: int, num_processes: int) -> AsyncIterator[_Call]:
         max_batch=max_batch,
         batch_window_ms=5.0,
         kill_grace_ms=100.0,
-        suspects=None,
+        gate=None,
         name="lane",
     )
     await lane.start()

@@ -31,7 +31,7 @@ from bench.harness.subject import Subject
 from hedgerow.common.lifecycle import calm_collector
 from hedgerow.common.redis.connection import RedisConnection, pack
 from hedgerow.common.redis.endpoint import Endpoint
-from hedgerow.common.settings.settings import RedisSettings
+from hedgerow.common.settings.redis import RedisSettings
 
 NUM_SHARDS = 8
 NUM_WORKERS = 2

@@ -33,14 +33,12 @@ from bench.harness.server import Server, run_server
 from hedgerow.common.errors import InsufficientCoverageError
 from hedgerow.common.outcome import Outcome
 from hedgerow.common.partition import shard_of
-from hedgerow.common.settings.settings import (
-    GatewaySettings,
-    RankProfile,
-    RedisSettings,
-    Settings,
-    WorkerSettings,
-)
+from hedgerow.common.settings.gateway import GatewaySettings
+from hedgerow.common.settings.rank_profiles import RankProfile
+from hedgerow.common.settings.redis import RedisSettings
+from hedgerow.common.settings.settings import Settings
 from hedgerow.common.settings.tail import AdmissionSettings
+from hedgerow.common.settings.worker import WorkerSettings
 from hedgerow.gateway.gateway import Gateway
 from hedgerow.gateway.search.result import SearchQuery, SearchResult
 

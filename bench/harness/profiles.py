@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 
-from hedgerow.common.settings.settings import RankProfile
+from hedgerow.common.settings.rank_profiles import RankProfile
 
 
 def to_toml(profiles: Mapping[str, RankProfile]) -> str:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from hedgerow.common.redis.client import Command, RedisClient
 from hedgerow.common.redis.keys import Keys
-from hedgerow.common.settings.settings import RankProfile
+from hedgerow.common.settings.rank_profiles import RankProfile
 
 EVENT = "reload"
 ANSWERED = "reload-answered"

@@ -20,7 +20,8 @@ from hedgerow.common.errors import (
     RedisUnavailableError,
     UnavailableError,
 )
-from hedgerow.common.settings.settings import RankProfile, Settings
+from hedgerow.common.settings.rank_profiles import RankProfile
+from hedgerow.common.settings.settings import Settings
 from hedgerow.common.state.reloading import (
     ANSWERED,
     ReloadStore,

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from hedgerow.common.outcome import Outcome
-from hedgerow.common.settings.settings import BreakerSettings
+from hedgerow.common.settings.breaker import BreakerSettings
 from hedgerow.gateway.policies.breaker import State, Transition
-from hedgerow.gateway.search.breakers import Breakers
 from hedgerow.gateway.search.gather import Gather
+from hedgerow.gateway.search.guards.breakers import Breakers
 from lab.cluster import DEPENDENCY, SLEEP, LabCluster
 from lab.script import script
 from lab.shards import Shards

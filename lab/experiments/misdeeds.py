@@ -6,7 +6,7 @@ from typing import Any
 
 from bench.harness.plots import BLUE, GREEN, ORANGE, RED, Span, legend, timeline
 from hedgerow.common.outcome import Outcome
-from hedgerow.common.settings.settings import WorkerSettings
+from hedgerow.common.settings.worker import WorkerSettings
 from hedgerow.gateway.gateway import Gateway
 from lab.asked import Asked, Ran, ask
 from lab.cluster import (

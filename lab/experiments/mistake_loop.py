@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from bench.harness.cluster import LOOP_LANE, search
 from bench.harness.load import Load, open_loop
 from bench.harness.plots import BLUE, RED, legend, logarithmic, longer, tidy
-from hedgerow.common.settings.settings import WorkerSettings
+from hedgerow.common.settings.worker import WorkerSettings
 from hedgerow.shard_worker.executors.process_pool.pool import Task
 from lab.cluster import COLLECTION, connect, run_cluster
 from lab.compute import compute

@@ -9,7 +9,7 @@ from typing import Any
 from bench.harness.cluster import search
 from bench.harness.plots import BLUE, GREEN, GREY, logarithmic, tidy
 from hedgerow.gateway.gateway import Gateway
-from hedgerow.gateway.search.coverage import measure_coverage
+from hedgerow.gateway.search.coverage.measurement import measure_coverage
 from lab.cluster import COLLECTION, SLEEP, connect, run_cluster
 from lab.finding import Finding, Options, at_least, at_most, code_of, draw
 from lab.script import script

@@ -9,7 +9,7 @@ import structlog
 
 from hedgerow.common.document_ids import ID_FIELD
 from hedgerow.common.errors import ConfigurationError, RankingError
-from hedgerow.common.settings.settings import RankProfile
+from hedgerow.common.settings.rank_profiles import RankProfile
 from hedgerow.common.user_function import find_function, last_line, raised_at
 
 SCORE_FIELD = "_score"  # of a candidate: its first-phase score

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol
 
 from hedgerow.common.errors import LaneUnavailableError
-from hedgerow.common.settings.settings import RankProfile
+from hedgerow.common.settings.rank_profiles import RankProfile
 from hedgerow.shard_worker.executors.process_pool.scorer_pool import ScorerPool
 from hedgerow.shard_worker.scoring.ranking import Enrich
 
@@ -23,7 +23,7 @@ class ServedProfile(NamedTuple):
 class ElsewhereObserver(Protocol):
     """Is told of searches that no scorer runs."""
 
-    def observe_elsewhere(self, num_works: int) -> None:
+    def observe_elsewhere(self, num_tasks: int) -> None:
         """See `ScorerPool.observe_elsewhere`."""
 
 
@@ -126,9 +126,9 @@ class ServedProfiles:
         """See `ScorerPool.uncork`."""
         self._current.scorers.uncork()
 
-    def observe_elsewhere(self, num_works: int) -> None:
+    def observe_elsewhere(self, num_tasks: int) -> None:
         """See `ScorerPool.observe_elsewhere`."""
-        self._current.scorers.observe_elsewhere(num_works)
+        self._current.scorers.observe_elsewhere(num_tasks)
 
     def load(self) -> dict[str, Any]:
         """See `ScorerPool.load`."""

@@ -16,8 +16,9 @@ from hedgerow.common.redis.client import RECONNECTED, RedisClient, connect
 from hedgerow.common.redis.connection import CommandError, Handshake, RedisConnection
 from hedgerow.common.redis.endpoint import Endpoint
 from hedgerow.common.redis.keys import Keys
-from hedgerow.common.settings.settings import RedisSettings
-from hedgerow.common.shard_log.log import START, Delete, ShardLog, pack_op
+from hedgerow.common.settings.redis import RedisSettings
+from hedgerow.common.shard_log.log import START, ShardLog
+from hedgerow.common.shard_log.operations import Delete, pack_op
 from hedgerow.common.state.registry import Registry
 from hedgerow.common.wire.heartbeat import Heartbeat
 from tests.containers.container_servers import Server, running_container

@@ -7,7 +7,7 @@ from unittest.mock import patch
 
 import pytest
 
-from hedgerow.common.settings.settings import LimitSettings
+from hedgerow.common.settings.limits import LimitSettings
 from hedgerow.gateway.gateway import Gateway
 from hedgerow.gateway.search.result import SearchResult
 from tests.support.clusters import Cluster, all_live, ask, load, running_cluster

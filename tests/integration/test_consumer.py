@@ -12,7 +12,7 @@ from hedgerow.common.observability.telemetry import Counters
 from hedgerow.common.redis.connection import RedisConnection
 from hedgerow.common.redis.endpoint import Endpoint
 from hedgerow.common.redis.keys import Keys
-from hedgerow.common.settings.settings import RedisSettings
+from hedgerow.common.settings.redis import RedisSettings
 from hedgerow.common.wire.messages import Reply
 from hedgerow.common.wire.pull_order import PullOrder
 from hedgerow.shard_worker.serving import turn

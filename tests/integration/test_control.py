@@ -22,7 +22,7 @@ from hedgerow.common.redis.client import (
     check_version,
     connect,
 )
-from hedgerow.common.settings.settings import RedisSettings
+from hedgerow.common.settings.redis import RedisSettings
 from tests.support.needs import missing
 from tests.support.servers import RedisServer, temporary_server
 from tests.support.waiting import until

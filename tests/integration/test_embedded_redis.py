@@ -16,7 +16,7 @@ import structlog
 
 from hedgerow.common.errors import RedisUnavailableError
 from hedgerow.common.redis.client import RedisClient, connect
-from hedgerow.common.settings.settings import RedisSettings
+from hedgerow.common.settings.redis import RedisSettings
 from hedgerow.gateway.local.processes.restart_policy import RestartPolicy
 from hedgerow.gateway.local.processes.supervisor import Event, Supervisor
 from hedgerow.gateway.local.redis.server import NAME, EmbeddedRedis

@@ -16,7 +16,9 @@ from arq.connections import ArqRedis
 from hedgerow.common.observability.telemetry import Counters
 from hedgerow.common.redis.client import RedisClient, connect, connection_pool
 from hedgerow.common.redis.keys import Keys
-from hedgerow.common.settings.settings import RedisSettings, Settings, WorkerSettings
+from hedgerow.common.settings.redis import RedisSettings
+from hedgerow.common.settings.settings import Settings
+from hedgerow.common.settings.worker import WorkerSettings
 from hedgerow.common.shard_log.log import ShardLog
 from hedgerow.common.state.registry import Registry
 from hedgerow.common.state.statistics import StatisticsStore, replica_of
@@ -24,7 +26,8 @@ from hedgerow.common.wire.heartbeat import Heartbeat
 from hedgerow.gateway.writes.collections import Collections
 from hedgerow.gateway.writes.documents import Documents
 from hedgerow.gateway.writes.ranked_loads import RankedLoads
-from hedgerow.shard_worker.control.jobs import JOB_TIMEOUT_S, Jobs
+from hedgerow.shard_worker.control.jobs import Jobs
+from hedgerow.shard_worker.control.queues import JOB_TIMEOUT_S
 from hedgerow.shard_worker.indexing.applier import Applier
 from hedgerow.shard_worker.indexing.indexer_client import IndexerClient
 from hedgerow.shard_worker.storage.term_statistics import TermStatistics
@@ -121,11 +124,11 @@ class Town:
 
     async def is_spread(self, uid: str, *members: Member, shards: int = NUM_SHARDS) -> bool:
         """Whether all workers have the sum of all shards' newest statistics."""
-        standing = (await self.board.standing([uid], NUM_SHARDS))[uid]
+        status = (await self.board.status([uid], NUM_SHARDS))[uid]
         return (
-            len(standing.labels) == shards
-            and standing.is_current
-            and all(one.jobs.tables().get(uid) == standing.version.hex() for one in members)
+            len(status.labels) == shards
+            and status.is_current
+            and all(one.jobs.tables().get(uid) == status.version.hex() for one in members)
         )
 
     async def counts(self, uid: str, documents: int, *members: Member) -> bool:
@@ -141,8 +144,8 @@ class Town:
 
     async def is_collected_by(self, uid: str, replicas: set[str]) -> bool:
         """Whether the statistics of all shards are those of these replicas."""
-        standing = (await self.board.standing([uid], NUM_SHARDS))[uid]
-        return {replica_of(label) for label in standing.labels.values()} <= replicas
+        status = (await self.board.status([uid], NUM_SHARDS))[uid]
+        return {replica_of(label) for label in status.labels.values()} <= replicas
 
     @asynccontextmanager
     async def waiting_for(self, *members: Member) -> AsyncIterator[Documents]:
@@ -153,7 +156,7 @@ class Town:
             return [state.replica_id for state in states]
 
         ranked = RankedLoads(
-            board=self.board,
+            store=self.board,
             registry=Registry(self.control, self.keys),
             live_replicas=live_replicas,
             timeout_s=30.0,
@@ -208,8 +211,8 @@ class Town:
 @pytest.fixture(autouse=True)
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the jobs do each second, or after a second, they do five times as often here."""
-    for period in ("POLL_S", "SUM_AFTER_S", "QUIET_S"):
-        monkeypatch.setattr(f"hedgerow.shard_worker.control.jobs.{period}", 0.2)
+    for period in ("queues.POLL_S", "jobs.SUM_AFTER_S", "jobs.QUIET_S"):
+        monkeypatch.setattr(f"hedgerow.shard_worker.control.{period}", 0.2)
     monkeypatch.setattr("hedgerow.common.redis.reconcile.TICK_S", 0.2)
 
 
@@ -314,7 +317,7 @@ async def test_a_worker_that_comes_later_catches_up(town: Town) -> None:
             uid = (await town.collections.put("texts", PLAIN)).uid
             await town.documents.load("texts", ndjson(texts(200)))
             await until(lambda: town.is_spread(uid, first, second), timeout_s=30)
-        standing = (await town.board.standing([uid], NUM_SHARDS))[uid]
+        status = (await town.board.status([uid], NUM_SHARDS))[uid]
         second.path(uid).unlink()
         async with town.worker("b", 2, 3) as again:
             await until(lambda: town.is_spread(uid, first, again), timeout_s=30)
@@ -322,7 +325,7 @@ async def test_a_worker_that_comes_later_catches_up(town: Town) -> None:
             assert table.documents == 200
             table.close()
             # Nothing had changed, so nothing was collected again.
-            assert (await town.board.standing([uid], NUM_SHARDS))[uid] == standing
+            assert (await town.board.status([uid], NUM_SHARDS))[uid] == status
 
 
 async def test_a_job_waits_for_its_worker(town: Town) -> None:
@@ -363,14 +366,14 @@ async def test_a_job_in_hands_that_never_end_it_is_soon_asked_for_again(
 ) -> None:
     """Well before arq takes a job from who hangs with it, or was killed, a replica has done it."""
     again_s = 2.0
-    monkeypatch.setattr("hedgerow.shard_worker.control.jobs.JOB_AGAIN_S", again_s)
+    monkeypatch.setattr("hedgerow.shard_worker.control.queues.JOB_AGAIN_S", again_s)
     collect, held = Jobs._collect, set[int]()
 
-    async def hang(jobs: Jobs, context: dict[str, Any], uid: str, shard: int) -> None:
+    async def hang(jobs: Jobs, uid: str, shard: int) -> None:
         if shard not in held:
             held.add(shard)
             await asyncio.Event().wait()
-        await collect(jobs, context, uid, shard)
+        await collect(jobs, uid, shard)
 
     monkeypatch.setattr(Jobs, "_collect", hang)
     shards = range(NUM_SHARDS)

@@ -14,19 +14,9 @@ from hedgerow.common.collection import FieldType, define
 from hedgerow.common.errors import ConfigurationError, ConflictError, NotFoundError
 from hedgerow.common.redis.client import RedisClient, connect
 from hedgerow.common.redis.keys import Keys
-from hedgerow.common.settings.settings import RedisSettings
-from hedgerow.common.shard_log.log import (
-    START,
-    Create,
-    Delete,
-    Drop,
-    ShardLog,
-    Upsert,
-    furthest,
-    pack_op,
-    position,
-    unpack_op,
-)
+from hedgerow.common.settings.redis import RedisSettings
+from hedgerow.common.shard_log.log import START, ShardLog, furthest, position
+from hedgerow.common.shard_log.operations import Create, Delete, Drop, Upsert, pack_op, unpack_op
 from hedgerow.common.state.registry import Registry
 from hedgerow.common.wire.heartbeat import Heartbeat
 from hedgerow.shard_worker.serving.heartbeat_sender import HeartbeatSender

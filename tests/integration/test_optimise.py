@@ -123,10 +123,10 @@ async def test_a_dropped_collection_leaves_no_trace_of_it(cluster: Cluster) -> N
         await optimise(gateway, "gone")
         uid = gateway.collections.get("gone").uid
         board = OptimisingStore(gateway._control, gateway._registry.keys)
-        assert len((await board.standing([uid]))[uid].done) == NUM_REPLICAS
+        assert len((await board.status([uid]))[uid].done) == NUM_REPLICAS
         await gateway.collections.drop("gone")
         await board.set_done(uid, "late", 10**15)
-        assert (await board.standing([uid]))[uid] == (0, {})
+        assert (await board.status([uid]))[uid] == (0, {})
         await gateway.collections.put("gone", {})  # for the fixture to drop
 
 
@@ -170,10 +170,10 @@ async def test_what_is_disturbed_is_tried_again(
         assert path.indexed(uid) == sorted(expected)
 
         async def is_done() -> bool:
-            return len((await board.standing([uid]))[uid].done) == NUM_SHARDS
+            return len((await board.status([uid]))[uid].done) == NUM_SHARDS
 
         await until(is_done, 60)
-        assert set((await board.standing([uid]))[uid].done.values()) == {wanted_at_ms}
+        assert set((await board.status([uid]))[uid].done.values()) == {wanted_at_ms}
         assert path.indexed(uid) == sorted(expected)
         assert [TextIndex.open(folder).num_segments for folder in folders] == [1, 1]
 

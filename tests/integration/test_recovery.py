@@ -6,7 +6,8 @@ import pytest
 import structlog
 
 from hedgerow.common.collection import Collection, define
-from hedgerow.common.shard_log.log import START, Create, position, unpack_op
+from hedgerow.common.shard_log.log import START, position
+from hedgerow.common.shard_log.operations import Create, unpack_op
 from hedgerow.shard_worker.indexing.shard_report import CollectionReport, ShardState, pack_ids
 from hedgerow.shard_worker.snapshots.recovery import lost_shards, revive_definitions
 from tests.integration.support.write_path import NUM_SHARDS, WritePath, ndjson, writing

@@ -32,10 +32,10 @@ class Folder:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def write(self, score: int | str, settings: str = SETTINGS) -> None:
-        """Write the settings, and a function that scores so."""
+    def write(self, score: int, settings: str = SETTINGS, more: str = "") -> None:
+        """Write the settings, and functions that score so; `more` ends their module."""
         (self.path / "hedgerow.toml").write_text(settings)
-        (self.path / "my_ranking.py").write_text(RANKING.format(score=score))
+        (self.path / "my_ranking.py").write_text(RANKING.format(score=score) + more)
 
 
 @pytest.fixture
@@ -79,7 +79,7 @@ async def reload(caller: Caller) -> tuple[int, dict[str, Any]]:
 async def test_changed_functions_and_new_profiles_are_used(caller: Caller, folder: Folder) -> None:
     """Of second phase and `enrich` alike; a profile that is gone is refused as unknown."""
     assert await versions(caller) == ({1.0}, {1})
-    folder.write(22, SETTINGS + SETTINGS.replace(".mine", ".other"))
+    folder.write("", SETTINGS + SETTINGS.replace(".mine", ".other"))
     status, body = await reload(caller)
     assert (status, body["workers"]) == (200, ["worker-0", "worker-1"])
     assert body["rank_profiles"] == ["bm25", "mine", "noop", "other"]
@@ -95,20 +95,20 @@ async def test_changed_functions_and_new_profiles_are_used(caller: Caller, folde
 
 
 @pytest.mark.parametrize(
-    ("score", "settings", "reason"),
+    ("more", "settings", "reason"),
     [
-        ("22\nimport nowhere_at_all  #", SETTINGS, "No module named 'nowhere_at_all'"),
-        (22, SETTINGS.replace(":score", ":scores"), "my_ranking has no scores"),
-        (22, SETTINGS.replace(":enrich", ":enriches"), "my_ranking has no enriches"),
-        (22, SETTINGS.replace("second_phase", "second_fase"), "is rank_profiles.mine.second_phase"),
-        (22, "no toml", "hedgerow.toml"),
+        ("import nowhere_at_all", SETTINGS, "No module named 'nowhere_at_all'"),
+        ("", SETTINGS.replace(":score", ":scores"), "my_ranking has no scores"),
+        ("", SETTINGS.replace(":enrich", ":enriches"), "my_ranking has no enriches"),
+        ("", SETTINGS.replace("second_phase", "second_fase"), "is rank_profiles.mine.second_phase"),
+        ("", "no toml", "hedgerow.toml"),
     ],
 )
 async def test_what_cannot_be_used_is_refused_with_its_reason(
-    caller: Caller, folder: Folder, score: int | str, settings: str, reason: str
+    caller: Caller, folder: Folder, more: str, settings: str, reason: str
 ) -> None:
     """The functions from before answer on, and a reload of what was mended succeeds."""
-    folder.write(score, settings)
+    folder.write(22, settings, more)
     status, body = await reload(caller)
     assert (status, body["type"]) == (409, "urn:problem-type:hedgerow:conflict")
     assert reason in body["detail"]

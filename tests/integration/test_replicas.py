@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from hedgerow.common.shard_log.log import Upsert, pack_op
+from hedgerow.common.shard_log.operations import Upsert, pack_op
 from hedgerow.shard_worker.indexing.applier import Applier
 from hedgerow.shard_worker.indexing.indexer_client import IndexerClient
 from hedgerow.shard_worker.wiring import indexer_lane

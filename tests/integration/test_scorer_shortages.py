@@ -58,7 +58,7 @@ async def test_a_slot_comes_back_when_descriptors_had_run_out(
 async def test_the_lane_comes_back_when_memory_had_run_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No memory for another launcher at first: it is tried again, and what waits is served."""
+    """No memory for another forkserver at first: it is tried again, and what waits is served."""
     async with running(tmp_path, num_processes=2) as bench:
         shortage = Shortage(subprocess.Popen, errno.ENOMEM)
         monkeypatch.setattr(subprocess, "Popen", shortage)

@@ -15,7 +15,8 @@ import pytest
 from hedgerow.common.errors import InsufficientCoverageError, NotFoundError
 from hedgerow.common.redis.client import connect
 from hedgerow.common.redis.keys import Keys
-from hedgerow.common.settings.settings import GatewaySettings, RedisSettings
+from hedgerow.common.settings.gateway import GatewaySettings
+from hedgerow.common.settings.redis import RedisSettings
 from hedgerow.common.state.quarantine import Quarantine
 from hedgerow.common.state.quarantine_store import QuarantineStore
 from hedgerow.gateway.access.control import AccessControl
@@ -262,14 +263,14 @@ async def exchange(server: RedisServer, prefix: str, worker: str) -> AsyncIterat
     control = await connect(RedisSettings(url=server.url, reconnect_max_s=0.1))
     keys = Keys(prefix)
     quarantine = Quarantine(2, 60.0)
-    suspects = QuarantineGate(quarantine, lambda _: int(time.time() * 1000), worker)
+    gate = QuarantineGate(quarantine, lambda _: int(time.time() * 1000), worker)
     board = QuarantineStore(control, keys, quarantine.retention_ms)
     running = asyncio.create_task(
-        QuarantineExchange(control, keys.events, board, suspects).run(), name=worker
+        QuarantineExchange(control, keys.events, board, gate).run(), name=worker
     )
     try:
         await until(lambda: _num_listening(server, keys.events, worker))
-        yield suspects
+        yield gate
     finally:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
@@ -285,7 +286,7 @@ async def _num_listening(server: RedisServer, channel: str, worker: str) -> bool
     return bool(counts[1] > int(worker[1:]))
 
 
-def ticket() -> TaskHandle:
+def handle() -> TaskHandle:
     """A work that kills."""
     expires_at = time.monotonic() + 5
     work = Task(b"", expires_at, Named("bad", b"f"))
@@ -302,11 +303,11 @@ async def test_kills_while_redis_is_away_are_told_when_it_is_back(
     ):
         own_server.stop(kill=True)
         for _ in range(2):
-            here.killed(ticket(), time.monotonic(), will_retry=True)
-        assert here.refusal(ticket(), time.monotonic())
-        assert not there.refusal(ticket(), time.monotonic())
+            here.killed(handle(), time.monotonic(), will_retry=True)
+        assert here.refusal(handle(), time.monotonic())
+        assert not there.refusal(handle(), time.monotonic())
         own_server.start()
-        await until(lambda: there.refusal(ticket(), time.monotonic()) is not None, 20)
+        await until(lambda: there.refusal(handle(), time.monotonic()) is not None, 20)
 
 
 async def test_a_worker_catches_up_before_it_listens(
@@ -315,7 +316,7 @@ async def test_a_worker_catches_up_before_it_listens(
     """What the cluster knows is known to a worker that has not begun to listen."""
     async with exchange(redis_server, key_prefix, "w0") as here:
         for _ in range(2):
-            here.killed(ticket(), time.monotonic(), will_retry=True)
+            here.killed(handle(), time.monotonic(), will_retry=True)
         control = await connect(RedisSettings(url=redis_server.url))
         try:
             keys, quarantine = Keys(key_prefix), Quarantine(2, 60.0)
@@ -323,7 +324,7 @@ async def test_a_worker_catches_up_before_it_listens(
             board = QuarantineStore(control, keys, quarantine.retention_ms)
             await until(lambda: _num_stored(board, 2))
             await QuarantineExchange(control, keys.events, board, late).catch_up()
-            assert late.refusal(ticket(), time.monotonic())
+            assert late.refusal(handle(), time.monotonic())
         finally:
             await control.close()
 

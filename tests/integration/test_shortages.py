@@ -15,8 +15,9 @@ from redis.asyncio import Redis
 from hedgerow.common.errors import WriteRefusedError
 from hedgerow.common.redis.client import connect
 from hedgerow.common.redis.keys import Keys
-from hedgerow.common.settings.settings import RedisSettings
-from hedgerow.common.shard_log.log import ShardLog, Upsert, pack_op
+from hedgerow.common.settings.redis import RedisSettings
+from hedgerow.common.shard_log.log import ShardLog
+from hedgerow.common.shard_log.operations import Upsert, pack_op
 from tests.integration.support.disks import Disk, small_disk
 from tests.support.processes import is_alive, session_members
 from tests.support.servers import DURABLE, RedisServer

@@ -148,7 +148,7 @@ async def test_one_replica_makes_a_snapshot(replicas: Replicated, tmp_path: Path
         for number in range(4):
             await load(gateway, "books", documents(number * 10, number * 10 + 10))
             await make_snapshots(replicas.server, 1)
-            assert (await board.standing([0]))[0].begun == number + 1
+            assert (await board.status([0]))[0].begun == number + 1
         await until(lambda: len(on_target(tmp_path)) == 2)
     store = SnapshotStore(str(tmp_path / "snapshots"), PREFIX)
     kept = list(store.manifests(0))
@@ -173,7 +173,7 @@ async def test_the_log_waits_for_the_snapshot_and_loads_do_not(
         key = Keys(PREFIX).log(0)
         length = await board._control.execute("XLEN", key)
         assert length >= 5
-        assert (await board.standing([0]))[0].num_kept == length
+        assert (await board.status([0]))[0].num_kept == length
         replicas.kill(1)
         replicas.start(1)  # one that counts anew what is kept
         await load(gateway, "books", documents(5, 6))
@@ -306,7 +306,7 @@ async def test_killed_while_it_makes_a_snapshot(replicas: Replicated, tmp_path: 
         await board._control.execute("DEL", Keys(PREFIX).snapshot_lease(0))
 
         async def is_made() -> bool:
-            newest = (await board.standing([0]))[0].newest
+            newest = (await board.status([0]))[0].newest
             return newest is not None and newest.id not in {whole[0].name, torn[0].name}
 
         await until(is_made, 30)
@@ -339,15 +339,15 @@ async def test_snapshots_are_made_by_schedule(replicas: Replicated, tmp_path: Pa
     async with gateway_to(replicas) as gateway, boarding(replicas.server) as (board, log):
 
         async def has_all() -> bool:
-            newest = (await board.standing([0]))[0].newest
+            newest = (await board.status([0]))[0].newest
             return newest is not None and newest.position == await log.newest(0)
 
         for number in range(2):
             await load(gateway, "books", documents(number, number + 1))
             await until(has_all, 20)
-        begun = (await board.standing([0]))[0].begun
+        begun = (await board.status([0]))[0].begun
         await asyncio.sleep(3)  # nothing happens, which gives no event to wait for
-        assert (await board.standing([0]))[0].begun == begun
+        assert (await board.status([0]))[0].begun == begun
 
 
 async def test_a_snapshot_that_cannot_be_made_is_told(replicas: Replicated, tmp_path: Path) -> None:
@@ -387,4 +387,4 @@ async def test_a_replica_with_a_gap_makes_no_snapshot(replicas: Replicated, tmp_
             made = await make_snapshots(replicas.server, 1)
             assert made[0].documents == 61
         assert not (tmp_path / "away").exists()
-        assert (await board.standing([0]))[0].begun == 5
+        assert (await board.status([0]))[0].begun == 5

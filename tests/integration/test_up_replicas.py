@@ -15,7 +15,7 @@ import pytest
 from hedgerow.common.machine.folder_lock import FolderLock
 from hedgerow.common.redis.client import connect
 from hedgerow.common.redis.keys import Keys
-from hedgerow.common.settings.settings import RedisSettings
+from hedgerow.common.settings.redis import RedisSettings
 from hedgerow.common.shard_log.log import ShardLog
 from tests.support.servers import RedisServer
 from tests.support.up import Caller, Up, running_up

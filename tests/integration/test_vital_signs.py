@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from hedgerow.common.settings.settings import GatewaySettings, WorkerSettings
+from hedgerow.common.settings.gateway import GatewaySettings
+from hedgerow.common.settings.worker import WorkerSettings
 from hedgerow.common.wire.heartbeat import Heartbeat
 from hedgerow.gateway.gateway import Gateway
 from tests.support.clusters import load, running_cluster

@@ -18,7 +18,7 @@ from hedgerow.common.errors import (
     NotFoundError,
     RedisUnavailableError,
 )
-from hedgerow.common.shard_log.log import Delete, Upsert, pack_op
+from hedgerow.common.shard_log.operations import Delete, Upsert, pack_op
 from hedgerow.shard_worker.executors.process_pool.pool import ProcessLane
 from hedgerow.shard_worker.indexing.indexer import IndexerConfig
 from tests.integration.support.write_path import NUM_SHARDS, ndjson, pieces, writing
@@ -92,7 +92,7 @@ async def test_a_document_that_ends_the_indexer_holds_nothing_up(
             max_batch=1,
             batch_window_ms=4.0,
             kill_grace_ms=30_000.0,
-            suspects=None,
+            gate=None,
             name="indexer",
             import_path=(str(Path(__file__).parents[2]),),
         )

@@ -10,8 +10,9 @@ from hedgerow.common.errors import WriteRefusedError
 from hedgerow.common.machine.shortage import Shortage
 from hedgerow.common.redis.client import RedisClient, connect
 from hedgerow.common.redis.keys import Keys
-from hedgerow.common.settings.settings import RedisSettings
-from hedgerow.common.shard_log.log import Drop, ShardLog, pack_op
+from hedgerow.common.settings.redis import RedisSettings
+from hedgerow.common.shard_log.log import ShardLog
+from hedgerow.common.shard_log.operations import Drop, pack_op
 from hedgerow.common.state.registry import Registry
 from hedgerow.common.state.storage import ShortageStore, read_told
 from tests.support.servers import RedisServer

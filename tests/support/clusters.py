@@ -15,7 +15,10 @@ from types import MappingProxyType
 from typing import Any
 
 from bench.harness.profiles import to_toml
-from hedgerow.common.settings.settings import GatewaySettings, RankProfile, RedisSettings, Settings
+from hedgerow.common.settings.gateway import GatewaySettings
+from hedgerow.common.settings.rank_profiles import RankProfile
+from hedgerow.common.settings.redis import RedisSettings
+from hedgerow.common.settings.settings import Settings
 from hedgerow.gateway.gateway import Gateway
 from hedgerow.gateway.search.result import SearchQuery, SearchResult
 from tests.support.processes import descendants_of, is_alive

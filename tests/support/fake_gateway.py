@@ -10,11 +10,11 @@ from hedgerow.common.errors import NotFoundError, OverloadedError
 from hedgerow.common.outcome import Outcome
 from hedgerow.gateway.access.request_admission import RequestAdmission
 from hedgerow.gateway.client import SearchAnswer
-from hedgerow.gateway.search.answer_memory import AnswerMemory
-from hedgerow.gateway.search.coverage import coverage_of
-from hedgerow.gateway.search.coverage_curve import CoverageCurve
-from hedgerow.gateway.search.coverage_report import coverage_report
-from hedgerow.gateway.search.fetch import StoredDocument
+from hedgerow.gateway.search.coverage.curve import CoverageCurve
+from hedgerow.gateway.search.coverage.measurement import coverage_of
+from hedgerow.gateway.search.coverage.report import coverage_report
+from hedgerow.gateway.search.documents.answer_memory import AnswerMemory
+from hedgerow.gateway.search.documents.fetch import StoredDocument
 from hedgerow.gateway.search.result import Hit, SearchQuery, SearchResult
 from hedgerow.gateway.shapes.answer import Fetch, ShardDetail, TotalHits
 from hedgerow.gateway.views.json_bytes import encode

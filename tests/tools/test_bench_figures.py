@@ -20,7 +20,8 @@ from bench.harness.report import Section, median, target
 from bench.harness.rounds import turns
 from bench.harness.second_phases import NOTE
 from hedgerow.common.partition import shard_of
-from hedgerow.common.settings.settings import RankProfile, Settings
+from hedgerow.common.settings.rank_profiles import RankProfile
+from hedgerow.common.settings.settings import Settings
 
 
 @given(st.lists(st.floats(0, 1e6), min_size=1), st.floats(0.01, 1.0))

@@ -13,7 +13,7 @@ from typing import Any, get_args
 import msgspec
 import pytest
 
-from hedgerow.common.settings.settings import GatewaySettings
+from hedgerow.common.settings.gateway import GatewaySettings
 from hedgerow.gateway.access.request_admission import RequestAdmission
 from hedgerow.gateway.http import openapi
 from hedgerow.gateway.http.problems import TITLES, TYPE_PREFIX

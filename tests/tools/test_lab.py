@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 
 from hedgerow.common.outcome import Outcome
 from hedgerow.common.partition import shard_of
-from hedgerow.common.settings.settings import BreakerSettings, Settings
+from hedgerow.common.settings.breaker import BreakerSettings
+from hedgerow.common.settings.settings import Settings
 from hedgerow.gateway.policies.breaker import Breaker
 from hedgerow.gateway.search.gather import Gather
 from hedgerow.shard_worker.scoring.ranking import enrich_hooks, second_phases

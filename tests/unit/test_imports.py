@@ -58,7 +58,7 @@ PROCESSES = {
     ),
     "hedgerow.shard_worker.scoring.scorer": SETTINGS | LOGS | COLOURS | WIRE | INDEX,
     "hedgerow.shard_worker.indexing.indexer": SETTINGS | LOGS | COLOURS | REDIS | WIRE | INDEX,
-    # A launcher, which a worker forks, or starts in an interpreter of its own.
+    # A forkserver, which a worker forks, or starts in an interpreter of its own.
     "hedgerow.shard_worker.executors.process_pool.forkserver": WIRE,
     "hedgerow.gateway.local.processes.parent_death_guard": set[str](),
 }

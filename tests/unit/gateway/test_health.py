@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from hedgerow.common.settings.settings import GatewaySettings
+from hedgerow.common.settings.gateway import GatewaySettings
 from hedgerow.gateway import health
 from hedgerow.gateway.http.server.certificate import make_context
 

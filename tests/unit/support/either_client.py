@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 
-from hedgerow.common.settings.settings import GatewaySettings
+from hedgerow.common.settings.gateway import GatewaySettings
 from hedgerow.gateway.client import AsyncClient, Client
 from hedgerow.gateway.http.app import create_app
 from tests.support.fake_gateway import FakeGateway

@@ -14,7 +14,7 @@ from pydantic import SecretStr
 
 from hedgerow.common.errors import ConfigurationError, SnapshotError
 from hedgerow.common.machine.folder_lock import FolderLock
-from hedgerow.common.settings.settings import SnapshotSettings
+from hedgerow.common.settings.snapshots import SnapshotSettings
 from hedgerow.common.snapshots.manifest import MANIFEST, MAX_MANIFEST_BYTES, STORE, Manifest
 from hedgerow.common.snapshots.restore import has_store, restore, shard_folder
 from hedgerow.common.snapshots.store import SnapshotStore

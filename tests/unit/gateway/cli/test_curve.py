@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from hedgerow.gateway.cli.curve import NUM_LINES, CurvePicture, coverage_at
-from hedgerow.gateway.search.coverage_curve import CoverageCurve
-from hedgerow.gateway.search.coverage_report import coverage_report
+from hedgerow.gateway.search.coverage.curve import CoverageCurve
+from hedgerow.gateway.search.coverage.report import coverage_report
 
 needed = st.lists(st.floats(0.2, 20_000.0), max_size=30)
 

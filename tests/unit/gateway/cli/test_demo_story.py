@@ -15,7 +15,7 @@ from hedgerow.common.outcome import Outcome
 from hedgerow.gateway.cli import demo_story
 from hedgerow.gateway.cli.demo_story import DEADLINE_MS, DemoStory, Interrupted, Victim
 from hedgerow.gateway.client import Client, LoadAnswer, SearchAnswer
-from hedgerow.gateway.search.coverage import coverage_of
+from hedgerow.gateway.search.coverage.measurement import coverage_of
 from hedgerow.gateway.search.result import Hit, SearchResult
 from hedgerow.gateway.shapes.answer import ShardDetail, TotalHits
 from tests.support.fake_gateway import as_answer

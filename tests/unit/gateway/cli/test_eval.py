@@ -20,7 +20,7 @@ from hedgerow.gateway.cli.judgements import (
     read_queries,
 )
 from hedgerow.gateway.cli.measures import measure
-from hedgerow.gateway.search.coverage import coverage_of
+from hedgerow.gateway.search.coverage.measurement import coverage_of
 from hedgerow.gateway.search.result import Hit, SearchQuery, SearchResult
 from tests.support.fake_gateway import make_result
 from tests.unit.support.command_line import CommandLine

@@ -14,7 +14,7 @@ from hedgerow.common.errors import (
 )
 from hedgerow.common.outcome import Outcome
 from hedgerow.gateway.cli.options import parse_duration_ms
-from hedgerow.gateway.search.coverage import coverage_of
+from hedgerow.gateway.search.coverage.measurement import coverage_of
 from hedgerow.gateway.search.result import Hit, SearchQuery
 from hedgerow.gateway.shapes.answer import Fetch, FetchProblem, ShardDetail, TotalHits
 from tests.support.fake_gateway import make_result

@@ -30,7 +30,7 @@ from hedgerow.common.errors import (
     UnavailableError,
 )
 from hedgerow.common.outcome import Outcome
-from hedgerow.common.settings.settings import GatewaySettings
+from hedgerow.common.settings.gateway import GatewaySettings
 from hedgerow.gateway.client import (
     AsyncClient,
     Client,
@@ -42,7 +42,7 @@ from hedgerow.gateway.client import (
     calls,
     link,
 )
-from hedgerow.gateway.search.coverage import coverage_of
+from hedgerow.gateway.search.coverage.measurement import coverage_of
 from hedgerow.gateway.search.result import SearchQuery
 from hedgerow.gateway.shapes.search import Search
 from hedgerow.gateway.writes.load import LoadReport

@@ -24,7 +24,7 @@ from hedgerow.common.errors import (
     UnavailableError,
     WriteRefusedError,
 )
-from hedgerow.common.settings.settings import GatewaySettings
+from hedgerow.common.settings.gateway import GatewaySettings
 from hedgerow.gateway.access.caller import ANONYMOUS
 from hedgerow.gateway.access.request_admission import RequestAdmission
 from hedgerow.gateway.http.app import create_app

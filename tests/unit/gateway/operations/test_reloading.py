@@ -12,7 +12,8 @@ from hedgerow.common.errors import (
     HedgerowError,
     UnavailableError,
 )
-from hedgerow.common.settings.settings import BUILT_IN_PROFILES, RankProfile, Settings
+from hedgerow.common.settings.rank_profiles import BUILT_IN_PROFILES, RankProfile
+from hedgerow.common.settings.settings import Settings
 from hedgerow.common.state.reloading import ANSWERED, EVENT, ReloadStore, Step, profiles_json
 from hedgerow.gateway.operations.reloading import Reloader
 from tests.support.virtual_time import run_virtually

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from hedgerow.common.settings.settings import BreakerSettings
+from hedgerow.common.settings.breaker import BreakerSettings
 from hedgerow.gateway.policies.breaker import (
     MAX_TRANSITIONS,
     Breaker,

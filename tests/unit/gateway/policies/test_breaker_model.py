@@ -17,7 +17,7 @@ from hypothesis.stateful import (
     rule,
 )
 
-from hedgerow.common.settings.settings import BreakerSettings
+from hedgerow.common.settings.breaker import BreakerSettings
 from hedgerow.gateway.policies.breaker import Breaker, CallOutcome, Permit
 
 SLOW_MS = 100.0

@@ -5,11 +5,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hedgerow.common.outcome import Outcome
-from hedgerow.common.settings.settings import BreakerSettings
+from hedgerow.common.settings.breaker import BreakerSettings
 from hedgerow.gateway.policies.breaker import State, Transition
 from hedgerow.gateway.policies.pressure import Pressure
 from hedgerow.gateway.policies.shard_result import ShardResult
-from hedgerow.gateway.search.breakers import (
+from hedgerow.gateway.search.guards.breakers import (
     CROWDED_S,
     CROWDED_SILENCE_S,
     QUERY_FAULT_CODES,

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hedgerow.common.errors import BadBodyError, BadRequestError
-from hedgerow.common.settings.settings import GatewaySettings
+from hedgerow.common.settings.gateway import GatewaySettings
 from hedgerow.gateway.http.requests.bodies import body_reader, read_object
 from hedgerow.gateway.search.result import SearchQuery
 from hedgerow.gateway.search.search_body import check_members, search_body

@@ -7,7 +7,7 @@ import pytest
 from hedgerow.common.collection import Collection, define
 from hedgerow.common.errors import BadRequestError
 from hedgerow.common.settings.query_limits import QuerySettings
-from hedgerow.common.settings.settings import RankProfile
+from hedgerow.common.settings.rank_profiles import RankProfile
 from hedgerow.gateway.search.result import SearchQuery
 from hedgerow.gateway.search.validation import Admitted, admit
 

@@ -7,7 +7,7 @@ import pytest
 
 from hedgerow.common.collection import MAX_WEIGHT, Collection, FieldType, define
 from hedgerow.common.outcome import Outcome
-from hedgerow.common.settings.settings import GatewaySettings
+from hedgerow.common.settings.gateway import GatewaySettings
 from hedgerow.gateway.search.search_body import search_body
 from hedgerow.gateway.shapes import collection
 from hedgerow.gateway.shapes.answer import Shards

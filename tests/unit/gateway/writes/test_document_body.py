@@ -9,8 +9,9 @@ import pytest
 from hedgerow.common.collection import define
 from hedgerow.common.errors import BadRequestError, OverloadedError, TooLargeError
 from hedgerow.common.partition import shard_of
-from hedgerow.common.settings.settings import LimitSettings
-from hedgerow.common.shard_log.log import Appended, ShardLog, Upsert, unpack_op
+from hedgerow.common.settings.limits import LimitSettings
+from hedgerow.common.shard_log.log import Appended, ShardLog
+from hedgerow.common.shard_log.operations import Upsert, unpack_op
 from hedgerow.gateway.writes.collections import Collections
 from hedgerow.gateway.writes.document_body import line_of
 from hedgerow.gateway.writes.documents import Documents

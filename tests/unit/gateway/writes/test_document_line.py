@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hedgerow.common.errors import BadRequestError, TooLargeError
-from hedgerow.common.settings.settings import LimitSettings
+from hedgerow.common.settings.limits import LimitSettings
 from hedgerow.gateway.writes.document_line import MAX_DEPTH, parse_document, parse_steps
 
 LIMITS = LimitSettings()

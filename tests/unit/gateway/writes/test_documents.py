@@ -14,7 +14,7 @@ from hedgerow.common.errors import (
     OverloadedError,
     TooLargeError,
 )
-from hedgerow.common.settings.settings import LimitSettings
+from hedgerow.common.settings.limits import LimitSettings
 from hedgerow.common.shard_log.log import ShardLog
 from hedgerow.gateway.writes.collections import Collections
 from hedgerow.gateway.writes.documents import Documents

@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 
 from hedgerow.common.collection import define
-from hedgerow.common.settings.settings import LimitSettings
+from hedgerow.common.settings.limits import LimitSettings
 from hedgerow.common.shard_log.log import ShardLog
 from hedgerow.gateway.writes.collections import Collections
 from hedgerow.gateway.writes.documents import Documents

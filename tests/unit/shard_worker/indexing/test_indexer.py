@@ -18,17 +18,8 @@ from hypothesis import strategies as st
 
 from hedgerow.common.collection import define
 from hedgerow.common.errors import ConfigurationError
-from hedgerow.common.shard_log.log import (
-    START,
-    Create,
-    Delete,
-    Drop,
-    Entry,
-    Op,
-    Upsert,
-    pack_op,
-    position,
-)
+from hedgerow.common.shard_log.log import START, Entry, position
+from hedgerow.common.shard_log.operations import Create, Delete, Drop, Op, Upsert, pack_op
 from hedgerow.shard_worker.indexing.commands import Command, pack_command
 from hedgerow.shard_worker.indexing.indexer import IndexerConfig, make_indexer
 from hedgerow.shard_worker.indexing.shard_indexer import ShardIndexer
@@ -40,7 +31,8 @@ from hedgerow.shard_worker.indexing.shard_report import (
     unpack_ids,
 )
 from hedgerow.shard_worker.storage.store import Store
-from hedgerow.shard_worker.storage.text_index import TextIndex, TextIndexWriter
+from hedgerow.shard_worker.storage.text_index import TextIndex
+from hedgerow.shard_worker.storage.text_index_writer import TextIndexWriter
 
 MEMORY = 15_000_000
 BOOKS = define("books", {"fields": {"title": "text"}}, "u0")

@@ -8,10 +8,11 @@ from unittest.mock import patch
 import pytest
 
 from hedgerow.common.collection import define
-from hedgerow.common.shard_log.log import Create, Op, Upsert, pack_op
+from hedgerow.common.shard_log.operations import Create, Op, Upsert, pack_op
 from hedgerow.shard_worker.indexing import level_choice
 from hedgerow.shard_worker.indexing.shard_indexer import ShardIndexer
-from hedgerow.shard_worker.storage.text_index import TextIndex, TextIndexWriter
+from hedgerow.shard_worker.storage.text_index import TextIndex
+from hedgerow.shard_worker.storage.text_index_writer import TextIndexWriter
 
 MEMORY = 15_000_000
 TITLES = define("titles", {"fields": {"title": "text"}}, "u0")

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from examples import enrich_sqlite, name_matching, recency_popularity
-from hedgerow.common.settings.settings import BUILT_IN_PROFILES, RankProfile
+from hedgerow.common.settings.rank_profiles import BUILT_IN_PROFILES, RankProfile
 from hedgerow.common.wire.messages import SearchBody
 from hedgerow.shard_worker.scoring.ranking import enrich_hooks
 from tests.unit.support.shards import EndlessBudget, OneShard

@@ -8,7 +8,7 @@ import pytest
 from hedgerow.common.collection import define
 from hedgerow.shard_worker.scoring import open_shards
 from hedgerow.shard_worker.scoring.open_shards import IDLE_S, OpenShards
-from hedgerow.shard_worker.storage.text_index import TextIndexWriter
+from hedgerow.shard_worker.storage.text_index_writer import TextIndexWriter
 
 FIELDS = {"fields": {"title": "text"}}
 

@@ -22,7 +22,8 @@ from hedgerow.shard_worker.storage.term_statistics import (
     merge,
     write_table,
 )
-from hedgerow.shard_worker.storage.text_index import TextIndex, TextIndexWriter
+from hedgerow.shard_worker.storage.text_index import TextIndex
+from hedgerow.shard_worker.storage.text_index_writer import TextIndexWriter
 from tests.unit.support.shards import OneShard
 
 COLLECTION = define("c", {"fields": {"title": "text", "body": "text", "year": "integer"}}, uid="u")

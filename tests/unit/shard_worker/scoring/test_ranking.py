@@ -18,7 +18,7 @@ from hedgerow.common.errors import (
     RankingError,
     WorkError,
 )
-from hedgerow.common.settings.settings import BUILT_IN_PROFILES, RankProfile
+from hedgerow.common.settings.rank_profiles import BUILT_IN_PROFILES, RankProfile
 from hedgerow.common.wire.messages import SearchPayload, pack_body, unpack_search_body
 from hedgerow.shard_worker.scoring.ranking import Enrich, SecondPhase, enrich_hooks, second_phases
 from hedgerow.shard_worker.scoring.scorer import ScorerConfig, make_scorer

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from hedgerow.common.errors import ExpiredError, HedgerowError, LaneUnavailableError, WorkError
 from hedgerow.common.observability.telemetry import Counters
-from hedgerow.common.settings.settings import LimitSettings
+from hedgerow.common.settings.limits import LimitSettings
 from hedgerow.common.wire.messages import (
     VERSION,
     Failure,

@@ -59,7 +59,7 @@ def test_telling_ends_when_others_can_have_heard() -> None:
         await asyncio.sleep(1.0)
         assert composed == ["old"]  # and under way
         news = "new"
-        telling = asyncio.create_task(signs.tell())
+        telling = asyncio.create_task(signs.beat_and_wait())
         await asyncio.sleep(1.0)
         assert not telling.done()
         may_arrive.set()

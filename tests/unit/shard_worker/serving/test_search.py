@@ -17,7 +17,7 @@ from hedgerow.common.errors import (
     WorkError,
 )
 from hedgerow.common.observability.telemetry import Counters
-from hedgerow.common.settings.settings import BUILT_IN_PROFILES, RankProfile
+from hedgerow.common.settings.rank_profiles import BUILT_IN_PROFILES, RankProfile
 from hedgerow.common.wire.messages import (
     VERSION,
     Attach,
@@ -64,18 +64,18 @@ class ScriptedLane:
     cancelled: list[int] = field(default_factory=list)
 
     def submit(self, work: Task, on_done: Callable[[TaskResult], None]) -> int:
-        """Take a work; its ticket is its place."""
+        """Take a work; its handle is its place."""
         self.works.append(work)
         self.on_dones.append(on_done)
         return len(self.works) - 1
 
-    def cancel(self, ticket: int) -> None:
+    def cancel(self, handle: int) -> None:
         """Note which is cancelled."""
-        self.cancelled.append(ticket)
+        self.cancelled.append(handle)
 
-    def observe_elsewhere(self, num_works: int) -> None:
+    def observe_elsewhere(self, num_tasks: int) -> None:
         """Count what took nothing of this lane."""
-        self.elsewhere += num_works
+        self.elsewhere += num_tasks
 
 
 @dataclass

@@ -4,7 +4,7 @@ import asyncio
 from typing import Any, cast
 from unittest.mock import Mock
 
-from hedgerow.common.settings.settings import RankProfile
+from hedgerow.common.settings.rank_profiles import RankProfile
 from hedgerow.shard_worker.executors.process_pool.scorer_pool import ScorerPool
 from hedgerow.shard_worker.serving.served_profiles import ProfileSet, ServedProfiles
 from tests.support.virtual_time import run_virtually

@@ -8,8 +8,8 @@ import pytest
 import tantivy
 
 from hedgerow.common.collection import Collection
-from hedgerow.common.settings.settings import BUILT_IN_PROFILES
-from hedgerow.common.shard_log.log import Upsert, pack_op
+from hedgerow.common.settings.rank_profiles import BUILT_IN_PROFILES
+from hedgerow.common.shard_log.operations import Upsert, pack_op
 from hedgerow.common.wire.messages import SearchPayload, pack_body, unpack_search_body
 from hedgerow.shard_worker.indexing import shard_indexer
 from hedgerow.shard_worker.indexing.shard_indexer import ShardIndexer

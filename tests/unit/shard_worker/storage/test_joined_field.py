@@ -9,7 +9,8 @@ import pytest
 
 from hedgerow.common.collection import define
 from hedgerow.shard_worker.storage.schema import ALL_TEXT, text_fields
-from hedgerow.shard_worker.storage.text_index import TextIndex, TextIndexWriter
+from hedgerow.shard_worker.storage.text_index import TextIndex
+from hedgerow.shard_worker.storage.text_index_writer import TextIndexWriter
 from tests.unit.support.shards import OneShard
 
 K1, B = 1.2, 0.75

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from hedgerow.shard_worker.storage.length_padding import balance, padding_words, plan_padding
 from hedgerow.shard_worker.storage.term_statistics import collect
-from hedgerow.shard_worker.storage.text_index import TextIndexWriter
+from hedgerow.shard_worker.storage.text_index_writer import TextIndexWriter
 from tests.unit.support.shards import OneShard
 
 

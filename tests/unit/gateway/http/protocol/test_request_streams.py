@@ -16,7 +16,7 @@ from typing import Any, cast
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hedgerow.common.settings.settings import GatewaySettings
+from hedgerow.common.settings.gateway import GatewaySettings
 from hedgerow.gateway.http.app import create_app
 from tests.support.connections import by_asgi as through_asgi
 from tests.support.connections import connect, plain, turn

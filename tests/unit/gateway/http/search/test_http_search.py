@@ -18,7 +18,7 @@ from hedgerow.common.errors import (
     RedisUnavailableError,
 )
 from hedgerow.common.outcome import Outcome
-from hedgerow.common.settings.settings import GatewaySettings
+from hedgerow.common.settings.gateway import GatewaySettings
 from hedgerow.gateway.http.app import create_app
 from hedgerow.gateway.search.result import Hit, SearchQuery, SearchResult
 from hedgerow.gateway.shapes.answer import SearchAnswer

@@ -19,12 +19,12 @@ from hedgerow.common.errors import (
 )
 from hedgerow.common.observability.telemetry import Counters
 from hedgerow.common.settings.connections import ConnectionSettings
-from hedgerow.common.settings.settings import GatewaySettings
+from hedgerow.common.settings.gateway import GatewaySettings
 from hedgerow.gateway.http.app import create_app
 from hedgerow.gateway.http.protocol.refusal_pace import TICK_S
 from hedgerow.gateway.http.search.search_app import SearchApp
 from hedgerow.gateway.http.server.connection_table import ConnectionTable
-from hedgerow.gateway.search.answer_memory import SMALL_BYTES, AnswerMemory
+from hedgerow.gateway.search.documents.answer_memory import SMALL_BYTES, AnswerMemory
 from hedgerow.gateway.search.result import Hit, SearchQuery, SearchResult
 from tests.support.connections import RecordingTransport, Way, by_asgi, connect, plain, turn
 from tests.support.fake_gateway import FakeGateway, make_result

@@ -9,7 +9,7 @@ import trustme
 from pydantic import ValidationError
 
 from hedgerow.common.errors import ConfigurationError
-from hedgerow.common.settings.settings import GatewaySettings
+from hedgerow.common.settings.gateway import GatewaySettings
 from hedgerow.gateway.http.server.certificate import Certificate
 
 

@@ -63,10 +63,10 @@ def test_the_service_time_follows_a_change_and_forgets_an_outlier() -> None:
 @given(st.lists(st.tuples(st.integers(1, 64), st.floats(0.1, 1e6)), min_size=1, max_size=50))
 def test_the_service_time_stays_between_the_extremes(batches: list[tuple[int, float]]) -> None:
     """An average is never below the least or above the greatest mean that went into it."""
-    means = [elapsed_us / num_works for num_works, elapsed_us in batches]
+    means = [elapsed_us / num_tasks for num_tasks, elapsed_us in batches]
     service = ServiceTime(means[0])
-    for num_works, elapsed_us in batches:
-        service.observe(num_works, elapsed_us)
+    for num_tasks, elapsed_us in batches:
+        service.observe(num_tasks, elapsed_us)
     assert min(means) * (1 - 1e-9) <= service.estimate_us <= max(means) * (1 + 1e-9)
 
 
