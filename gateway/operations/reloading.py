@@ -123,7 +123,7 @@ class Reloader:
         try:
             profiles = await self._profiles()
             wanted = await self._store.profiles(asked.token)
-        except (ConflictError, RedisUnavailableError) as error:
+        except (ConflictError, ConfigurationError, RedisUnavailableError) as error:
             log.warning("reload_not_followed", error=str(error))
             return
         if profiles_json(profiles) != wanted:
