@@ -170,11 +170,11 @@ class Loader:
     def _stopped(self, piece: list[Line], error: HedgerowError) -> HedgerowError:
         if not piece:
             return HedgerowError(
-                f"all {self._accepted:,} documents are safe, but cannot all be found yet: {error}"
+                f"{_documents(self._accepted)} safe, but cannot all be found yet: {error}"
             )
         return HedgerowError(
             f"stopped between {piece[0].name} and {piece[-1].name}, "
-            f"{self._accepted} documents were accepted before: {error}"
+            f"{_documents(self._accepted)} accepted: {error}"
         )
 
     def _interrupted(self, sent: Future[_Sent] | None) -> HedgerowError:
@@ -182,12 +182,16 @@ class Loader:
             self._take(sent)
         upto = "" if self._last is None else f" of those up to {self._last.name}"
         return HedgerowError(
-            f"interrupted; {self._accepted:,} documents{upto} are safe. To go on, run the same "
+            f"interrupted; {_documents(self._accepted, upto)} safe. To go on, run the same "
             "command again: what is there already does not change"
         )
 
     def _progressed(self) -> Progressed:
         return Progressed(self._accepted, time.monotonic() - self._started)
+
+
+def _documents(count: int, which: str = "") -> str:
+    return f"1 document{which} is" if count == 1 else f"{count:,} documents{which} are"
 
 
 def pieces(lines: Iterable[Line]) -> Iterator[list[Line]]:

@@ -427,7 +427,7 @@ def test_a_lack_of_room_is_waited_out_and_told() -> None:
 def test_a_lack_of_room_that_lasts_ends_the_load(monkeypatch: pytest.MonkeyPatch) -> None:
     """After a bounded time the error says how far the load got, and what runs out."""
     monkeypatch.setattr(loader, "GIVE_UP_AFTER_S", 0.0)
-    with pytest.raises(HedgerowError, match=r"line 1 .* 0 documents were accepted .* 0 MB free"):
+    with pytest.raises(HedgerowError, match=r"line 1 .* 0 documents are accepted.* 0 MB free"):
         make_loader(lambda _: no_room()).load([Line(1, b'{"id": "1"}')])
 
 
@@ -442,7 +442,7 @@ def test_documents_that_wait_for_room_are_said_to_be_safe(monkeypatch: pytest.Mo
     def answer(request: httpx.Request) -> httpx.Response:
         return films(request) if request.read() else no_room()
 
-    with pytest.raises(HedgerowError, match=r"all 1 documents are safe, but .* 0 MB free"):
+    with pytest.raises(HedgerowError, match=r"1 document is safe, but .* 0 MB free"):
         make_loader(answer).load([Line(1, b'{"id": "1"}')])
 
 
