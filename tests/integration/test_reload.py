@@ -79,7 +79,7 @@ async def reload(caller: Caller) -> tuple[int, dict[str, Any]]:
 async def test_changed_functions_and_new_profiles_are_used(caller: Caller, folder: Folder) -> None:
     """Of second phase and `enrich` alike; a profile that is gone is refused as unknown."""
     assert await versions(caller) == ({1.0}, {1})
-    folder.write("", SETTINGS + SETTINGS.replace(".mine", ".other"))
+    folder.write(22, SETTINGS + SETTINGS.replace(".mine", ".other"))
     status, body = await reload(caller)
     assert (status, body["workers"]) == (200, ["worker-0", "worker-1"])
     assert body["rank_profiles"] == ["bm25", "mine", "noop", "other"]

@@ -55,7 +55,7 @@ async def test_a_start_that_is_refused_leaves_no_new_folder(
     """It says which server does not answer, without its password; a folder from before stays."""
     data = tmp_path / "data"
     if has_folder:
-        data.mkdir()
+        data.mkdir(mode=0o700)
     one = await Up.start(data, "--redis", "redis://user:secret@127.0.0.1:1")
     await until(lambda: one.has_ended, 20.0, what="it has ended")
     assert one.output.strip() == "gateway: Redis at 127.0.0.1:1 does not answer: Connection refused"

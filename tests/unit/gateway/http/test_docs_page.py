@@ -7,7 +7,7 @@ from urllib.parse import urljoin, urlsplit
 import httpx
 import pytest
 
-from hedgerow.common.settings.settings import GatewaySettings
+from hedgerow.common.settings.gateway import GatewaySettings
 from hedgerow.gateway.http.app import create_app
 from tests.support.fake_gateway import FakeGateway
 
