@@ -57,7 +57,7 @@ async def linked(settings: RedisSettings) -> AsyncIterator[RedisConnection]:
 
 
 async def test_the_server_names_itself_and_its_version(server: Server, server_image: str) -> None:
-    """The check at the start reads the version that the image was made for."""
+    """The check at the start reads the version that the image is tagged with."""
     async with connected(server.settings) as control:
         name, _, version = server_image.rpartition("/")[2].partition(":")
         assert control.server.name == name
@@ -65,7 +65,7 @@ async def test_the_server_names_itself_and_its_version(server: Server, server_im
 
 
 async def test_a_wrong_password_is_said_to_be_wrong(server: Server) -> None:
-    """Who is refused hears so, and what is refused; trying again would be no use."""
+    """A refused caller is told so, and what was refused; trying again would be of no use."""
     async with connected(server.settings):
         pass
     for wrong in ({"password": None, "username": None}, {"password": "guess"}):
@@ -168,7 +168,7 @@ async def test_the_data_plane_outlives_a_server_that_is_killed(server: Server) -
 
 
 async def test_the_control_plane_outlives_a_server_that_is_killed(server: Server) -> None:
-    """Stored facts survive, commands work again, and a listener is told to read anew."""
+    """Stored facts survive, commands work again, and a listener is told to read again."""
     keys = Keys(server.settings.key_prefix)
     async with connected(server.settings) as control:
         registry = Registry(control, keys)

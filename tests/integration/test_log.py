@@ -174,7 +174,7 @@ async def test_a_collection_and_the_logs_change_together(redis: Redis) -> None:
 
 
 async def test_a_recreated_collection_is_another(redis: Redis) -> None:
-    """Dropping by an outdated definition leaves a collection made anew under its name alone."""
+    """Dropping by an outdated definition leaves alone a collection made again under its name."""
     old = await redis.registry.create_collection(define("books", {}), NUM_SHARDS)
     await redis.registry.drop_collection(old, NUM_SHARDS)
     new = await redis.registry.create_collection(define("books", {}), NUM_SHARDS)

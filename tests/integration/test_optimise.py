@@ -15,9 +15,9 @@ from hedgerow.common.state.optimising import OptimisingStore
 from hedgerow.gateway.gateway import Gateway
 from hedgerow.shard_worker.indexing.optimiser import Optimiser
 from hedgerow.shard_worker.storage.text_index import TextIndex
-from tests.integration.support.write_path import NUM_SHARDS, WritePath, ndjson, writing
-from tests.support.clusters import Cluster, ask, gateway_to, load, running_cluster
-from tests.support.servers import RedisServer, temporary_server
+from tests.integration.support.write_path import NUM_SHARDS, WritePath, writing
+from tests.support.clusters import Cluster, ask, cluster_of_its_own, gateway_to, load, ndjson
+from tests.support.servers import RedisServer
 from tests.support.waiting import until
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
@@ -33,10 +33,7 @@ def rows(first: int, count: int = 40) -> list[dict[str, Any]]:
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
     """One cluster for the module; each test leaves it whole, and has a collection of its own."""
-    with (
-        temporary_server() as server,
-        running_cluster(server, server.folder, num_shards=2, num_replicas=2) as cluster,
-    ):
+    with cluster_of_its_own(num_shards=2, num_replicas=2) as cluster:
         yield cluster
 
 

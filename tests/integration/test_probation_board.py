@@ -52,7 +52,7 @@ async def test_of_gateways_that_decide_at_once_one_is_through(
 
 
 async def test_what_cannot_be_read_has_ended(control: RedisClient, key_prefix: str) -> None:
-    """The word of another version, or of somebody else, keeps no worker out and can be removed."""
+    """An entry by another version, or by a stranger, keeps no worker out and can be removed."""
     keys = Keys(key_prefix)
     board = ProbationStore(control, keys)
     await control.execute("HSET", keys.probation, "w", b"\xc1")
@@ -63,7 +63,7 @@ async def test_what_cannot_be_read_has_ended(control: RedisClient, key_prefix: s
 
 
 async def test_a_change_is_announced(control: RedisClient, key_prefix: str) -> None:
-    """Whoever listens on the events channel hears of it."""
+    """It is published on the events channel."""
     keys = Keys(key_prefix)
     board = ProbationStore(control, keys)
     heard: list[bytes] = []

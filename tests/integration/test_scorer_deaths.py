@@ -357,7 +357,7 @@ async def test_a_second_kill_elsewhere_ends_what_waits(tmp_path: Path) -> None:
 
 
 async def test_a_kill_for_an_ignored_budget_counts_in_the_quarantine(tmp_path: Path) -> None:
-    """Two works of one fingerprint that hang are as bad as two that crash."""
+    """Two tasks of one fingerprint that hang are as bad as two that crash."""
     async with running(tmp_path, gate=QuarantineGate(Quarantine(2, 60.0))) as bench:
         for at in range(2):
             call = bench.submit(f"w{at} spin", timeout_s=0.1, fingerprint=b"f")

@@ -191,7 +191,7 @@ async def test_a_scorer_that_dies_before_its_successor_is_ready_is_restarted(
 
 
 async def test_a_forkserver_that_dies_takes_the_successor_with_it(tmp_path: Path) -> None:
-    """All are started anew, and the lane replaces scorers as before."""
+    """All are started again, and the lane replaces scorers as before."""
     async with running(tmp_path, num_processes=2, memory_limit=ALWAYS) as bench:
         await begin_to_replace(bench)
         (successor,) = bench.config.pids("held-start")
@@ -263,7 +263,7 @@ async def test_the_setting_is_the_scorers_limit(
 async def test_a_limit_that_cannot_be_kept_is_said_at_the_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where nobody tells the memory of a process, there is a warning, and nothing is replaced."""
+    """Where the memory of a process cannot be read, there is a warning and no replacement."""
     monkeypatch.setattr(
         "hedgerow.shard_worker.executors.process_pool.recycler.own_memory_mb", lambda _pid: None
     )

@@ -75,7 +75,7 @@ async def test_the_lane_comes_back_when_memory_had_run_out(
 async def test_a_shortage_at_the_start_ends_the_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, owner: ModuleType, name: str
 ) -> None:
-    """Whoever starts a lane hears what it lacked; nothing is left."""
+    """The error of the start names what the lane lacked; nothing is left running."""
     num_fds = count_fds()
     monkeypatch.setattr(owner, name, Shortage(getattr(owner, name), errno.ENFILE))
     with pytest.raises(ConfigurationError, match=os.strerror(errno.ENFILE)):

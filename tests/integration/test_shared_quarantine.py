@@ -26,8 +26,8 @@ from hedgerow.gateway.shapes.status import StatusAnswer
 from hedgerow.shard_worker.executors.process_pool.quarantine_gate import QuarantineGate
 from hedgerow.shard_worker.executors.process_pool.task import Named, Task, TaskHandle
 from hedgerow.shard_worker.serving.quarantine_exchange import QuarantineExchange
-from tests.support.clusters import Cluster, ask, gateway_to, load, running_cluster
-from tests.support.servers import RedisServer, temporary_server
+from tests.support.clusters import Cluster, ask, cluster_of_its_own, gateway_to, load
+from tests.support.servers import RedisServer
 from tests.support.shapes import check_shape
 from tests.support.waiting import until
 
@@ -43,18 +43,11 @@ NUM_SHARDS = 4
 @contextmanager
 def cluster_of(expiry_s: float) -> Iterator[Cluster]:
     """Two workers of two shards and two scorers each: four scorers get a query at once."""
-    with (
-        temporary_server() as server,
-        running_cluster(
-            server,
-            server.folder,
-            num_shards=NUM_SHARDS,
-            environment={
-                "HEDGEROW_WORKER__SCORERS": "2",
-                "HEDGEROW_WORKER__QUARANTINE_EXPIRY_S": str(expiry_s),
-            },
-        ) as cluster,
-    ):
+    environment = {
+        "HEDGEROW_WORKER__SCORERS": "2",
+        "HEDGEROW_WORKER__QUARANTINE_EXPIRY_S": str(expiry_s),
+    }
+    with cluster_of_its_own(num_shards=NUM_SHARDS, environment=environment) as cluster:
         yield cluster
 
 
@@ -97,7 +90,7 @@ async def deaths(gateway: Gateway) -> int:
 
 
 async def has_restarted(gateway: Gateway, count: int) -> bool:
-    """Whether the first worker has replaced so many scorers."""
+    """Whether the first worker has replaced this many scorers."""
     return bool((await lanes(gateway))[0]["restarts"] >= count)
 
 
@@ -117,7 +110,7 @@ async def whole(gateway: Gateway) -> None:
 
 
 async def refused(gateway: Gateway, query: str, **more: Any) -> SearchResult:
-    """Ask what nobody can answer; returns what came instead."""
+    """Ask what no shard can answer; returns what came instead."""
     with pytest.raises(InsufficientCoverageError) as failed:
         await ask(gateway, "hedges", query, **{"deadline_ms": 10_000.0, **more})
     result = failed.value.result
@@ -144,7 +137,7 @@ async def test_asked_twice_it_kills_at_the_first_asking_alone(cluster: Cluster) 
 
 
 async def test_a_canary_lets_it_kill_two_in_the_whole_cluster(cluster: Cluster) -> None:
-    """Asked by several at once: the first try and its retry die, on one shard; then nobody."""
+    """Asked by several at once: the first try and its retry die, on one shard; then no other."""
     async with prepared(cluster) as gateway:
         before = await lanes(gateway)
         results = await asyncio.gather(
@@ -183,7 +176,7 @@ async def test_a_death_that_is_not_the_querys_fault_costs_no_shard(cluster: Clus
     """A scorer at work is killed from outside: the retry lives, and then the others go on."""
     async with prepared(cluster) as gateway:
         before = await deaths(gateway)
-        # Two seconds and more, so that a heartbeat tells of it.
+        # Two seconds and more, so that a heartbeat carries it.
         query = {"rank_profile": "creeping", "filter": "number:[20 TO 39]"}
         asked = asyncio.create_task(ask(gateway, "hedges", "hedge", **query, deadline_ms=20_000.0))
 

@@ -176,7 +176,7 @@ async def test_a_low_disk_keeps_its_reserve_for_what_was_accepted(
 async def test_a_disk_that_turns_read_only_costs_writes_alone(
     up: Up, caller: Caller, disk: Disk
 ) -> None:
-    """It is told apart from a full one, and ends as one does."""
+    """It is distinguished from a full one, and ends as one does."""
     folder = disk.path / "data"
     disk.protect(folder)
     await until_short(caller, {"redis": "read_only", "worker-0": "read_only"})

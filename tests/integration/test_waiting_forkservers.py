@@ -1,4 +1,4 @@
-"""Forkservers that a worker forks before it has threads and a loop."""
+"""Forkservers that a worker forks before it has threads and an event loop."""
 
 import asyncio
 import os
@@ -51,7 +51,7 @@ def _forked() -> set[int]:
 
 
 def test_each_lane_takes_one(tmp_path: Path) -> None:
-    """Two lanes take the two that wait, and do their work; at the end no process is left."""
+    """Two lanes take the two waiting forkservers, and work; at the end no process is left."""
     before = _forked()
     with WaitingForkservers.forked(2) as forkservers:
         waiting = _forked() - before

@@ -1,4 +1,4 @@
-"""What each process imports of other people's packages, and no more.
+"""Which third-party packages each process imports, and no others.
 
 A package that a process loads is memory and time at each start, so one that appears here is added
 by hand, with a reason to be there.

@@ -37,7 +37,7 @@ MAKE = "tests.integration.support.misbehaving:make"
 
 @dataclass
 class Call:
-    """A submitted work and everything that its `on_done` was told."""
+    """A submitted task and everything that its `on_done` was given."""
 
     handle: TaskHandle | None = None
     dones: list[TaskResult] = field(default_factory=list)
@@ -101,12 +101,12 @@ class Bench(Generic[Pool]):
         assert [len(call.dones) for call in calls] == [1] * len(calls)
 
     async def started(self, name: str, times: int = 1) -> int:
-        """Wait until the work has been started so often; returns the pid of the last start."""
+        """Wait until the task has been started this often; returns the pid of the last start."""
         await until(lambda: self.config.starts()[name] >= times)
         return self.config.pids(name)[-1]
 
     async def whole(self) -> None:
-        """Wait until every slot has a scorer that is ready, and none has work."""
+        """Wait until every slot has a scorer that is ready and idle."""
         load = self.lane.load
         await until(lambda: load()["alive"] == load()["capacity"] and load()["busy"] == 0)
 
@@ -115,7 +115,7 @@ class Bench(Generic[Pool]):
         return [pid for pid in self.lane.load()["pids"] if pid]
 
     def ready_pids(self: "Bench[ProcessLane]") -> list[int]:
-        """Those whose factory has returned: one that is stopped before is waited for, long."""
+        """Those whose factory has returned: stopping one earlier costs a long wait."""
         slots = self.lane._supervisor.slots
         return [slot.pid for slot in slots if slot.state is SlotState.READY]
 

@@ -1,4 +1,4 @@
-"""What snapshot tests do to a cluster, and ask of it; its snapshots are made by command."""
+"""What snapshot tests do to a cluster and ask it; its snapshots are made on command."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

@@ -1,4 +1,4 @@
-"""Keys for tests, and access control that goes by them."""
+"""Keys for tests, and access control by them."""
 
 from datetime import UTC, datetime
 from typing import Any

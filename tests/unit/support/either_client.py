@@ -14,6 +14,7 @@ from tests.support.fake_gateway import FakeGateway
 from tests.unit.support.command_line import answer_by
 
 URL = "http://localhost"
+KINDS = [Client, AsyncClient]
 
 
 class EitherClient:

@@ -29,7 +29,7 @@ class EndlessBudget:
     """A budget that never runs out."""
 
     def expired(self) -> bool:
-        """Whether nobody waits any more: never."""
+        """Whether the search is no longer wanted: never."""
         return False
 
     def remaining_s(self) -> float:

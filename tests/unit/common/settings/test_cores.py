@@ -48,7 +48,7 @@ def test_the_smallest_quota_above_a_group_counts(tmp_path: Path) -> None:
 
 
 def test_a_machine_without_control_groups_has_no_quota(tmp_path: Path) -> None:
-    """Nothing is mounted, or nothing is said."""
+    """No group is mounted, or it has no limit."""
     assert cpu_quota(tmp_path / "nowhere", VERSION_1) is None
     assert cpu_quota(tmp_path, "") is None
 

@@ -1,4 +1,4 @@
-"""The picture of a curve: true to its points, within its width, readable without colour."""
+"""The drawing of a curve: true to its points, within its width, readable without colour."""
 
 import io
 
@@ -36,7 +36,7 @@ def draw(
 def test_each_bar_is_as_long_as_its_coverage(
     needed_ms: list[float], deadline_ms: float, width: int
 ) -> None:
-    """To a cell, growing from line to line, and full only where all is covered."""
+    """Exact to a cell, growing from line to line, and full only where all is covered."""
     curve = curve_of(needed_ms)
     lines = draw(curve, deadline_ms, width=width)
     assert all(len(line) <= width for line in lines)

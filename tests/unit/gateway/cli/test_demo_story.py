@@ -46,7 +46,7 @@ def _result(outcome: Outcome, took_ms: float = 20.0) -> SearchAnswer:
 
 
 class ScriptedGateway:
-    """Answers as a gateway would while a worker is killed and comes back, or not quite so."""
+    """Answers as a gateway would while a worker is killed and returns, or almost so."""
 
     def __init__(self) -> None:
         """Nothing is killed yet."""

@@ -164,7 +164,7 @@ async def run(seconds: float, *scenes: Scene, asked: Iterable[Scene] = ()) -> No
 
 
 def workers(num: int, num_shards: int = 1) -> dict[str, Heartbeat]:
-    """So many live workers, each with all shards."""
+    """This many live workers, each with all shards."""
     return {f"w{n}": beat(f"w{n}", list(range(num_shards)), 0) for n in range(num)}
 
 
@@ -291,7 +291,7 @@ def test_one_gateway_has_a_worker_and_the_others_leave_it_alone() -> None:
 
 
 def test_the_word_of_a_dead_gateway_ends() -> None:
-    """Another one takes the worker back when the entry has expired, and judges it again."""
+    """Another one takes the worker back when the ban has expired, and judges it afresh."""
 
     async def scenario() -> None:
         board, members = Board(), workers(2)
@@ -308,7 +308,7 @@ def test_the_word_of_a_dead_gateway_ends() -> None:
 
 
 def test_a_gateway_that_is_asked_nothing_lets_go() -> None:
-    """Who has no requests to copy cannot try a worker, and does not keep it out for ever."""
+    """A gateway without requests to copy cannot try a worker, but does not ban it for ever."""
 
     async def scenario() -> None:
         board, members = Board(), workers(2)
@@ -375,7 +375,7 @@ def test_a_query_that_is_at_fault_is_no_mark_against_a_worker() -> None:
 
 
 def test_only_a_sample_of_many_queries_is_learnt_from() -> None:
-    """Of 2,000 queries within a second a few hundred are told of; of few, every one."""
+    """Of 2,000 queries within a second a few hundred are reported; of a few, every one."""
 
     async def num_told(num_queries: int) -> int:
         told: list[float] = []

@@ -54,7 +54,7 @@ class Shard:
         return self.indexer.apply(f"{self._entry}-0", [pack_op(op) for op in ops])
 
     def fill(self, batches: int, size: int = 10) -> None:
-        """Make the collection `u0`, of so many batches and so of segments."""
+        """Make the collection `u0`, of this many batches and so of segments."""
         self.apply(Create(BOOKS.to_json()))
         for batch in range(batches):
             self.apply(Upsert("u0", documents(range(batch * size, (batch + 1) * size))))

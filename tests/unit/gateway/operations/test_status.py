@@ -216,15 +216,15 @@ async def test_statistics_that_are_behind_are_told(
 
 
 async def test_without_redis_nobody_knows_who_is_to_optimise() -> None:
-    """Segments are known by heartbeat; what was asked for, and who has done it, is not."""
+    """Segments are known by heartbeat; what was asked for, and which have done it, is not."""
     (films,) = status_of(None, {})["collections"]
     assert films["index"] == {"segments": 14, "wanted_at_ms": None, "waiting": None}
 
 
 async def test_a_shard_without_a_live_replica_is_waited_for() -> None:
-    """As one: whoever waits until all have optimised their indexes must not be told that they have.
+    """As a whole: a caller that waits for all to optimise must not hear that they have.
 
-    Where nobody has asked for it, nobody is waited for.
+    Where none was asked to, none is waited for.
     """
     membership = Membership(Mock(spec=Registry), 2, 2.0, 0.1, lambda: 0, list)
     membership.take({}, {}, 1000, 0.0)

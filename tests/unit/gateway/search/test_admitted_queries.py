@@ -135,7 +135,7 @@ def scorer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scorer]:
 
 
 def admitted(query: SearchQuery) -> Admitted | None:
-    """What the gateway makes of a search; None where it refuses."""
+    """A search as the gateway admits it; None where it refuses."""
     try:
         return admit(query, COLLECTION, QuerySettings(), BUILT_IN_PROFILES)
     except BadRequestError:

@@ -148,7 +148,7 @@ def test_a_caller_that_leaves_while_a_shard_is_asked_again_has_it_cancelled() ->
 
 @pytest.mark.parametrize("profile", ["noop", "ranked"])
 def test_some_profiles_are_asked_for_all(profile: str) -> None:
-    """To rank twice would cost more than hits do, and those of noop cost nothing."""
+    """Ranking twice would cost more than extra hits, and those of noop cost nothing."""
     transport = ScriptedTransport(scripts_of(spread([(0, 1.0)], 8)))
     search(transport, 8, 10, profile)
     assert transport.asked == [10]

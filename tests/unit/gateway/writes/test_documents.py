@@ -47,7 +47,7 @@ def documents_with(slots: LoadSlots) -> Documents:
 
 
 async def half_a_line(rest: asyncio.Event) -> AsyncIterator[bytes]:
-    """A document, and half of another, whose rest comes when it is let go."""
+    """A document, and half of another, whose rest comes when the test releases it."""
     yield b'{"id":"a"}\n{"id":"'
     await rest.wait()
     yield b'b"}\n'

@@ -1,4 +1,4 @@
-"""What loads and deletes are told while a disk or memory runs out."""
+"""The answers to loads and deletes while a disk or memory runs out."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence

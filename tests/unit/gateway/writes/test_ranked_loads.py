@@ -48,7 +48,7 @@ class Cluster:
         self.announced.append(loaded)
 
     def answer(self, *replicas: str, load: int = 0) -> None:
-        """Hear a worker that serves these replicas."""
+        """Receive a heartbeat of a worker that serves these replicas."""
         self.loads.take(Ranked(self.announced[load].token, replicas).pack().encode())
 
     async def waits_s(
@@ -88,7 +88,7 @@ def test_an_answer_to_another_load_does_not_count() -> None:
 
 
 def test_a_replica_that_has_died_is_not_waited_for() -> None:
-    """It is looked for again and again who is live; nothing is announced of a shard without any."""
+    """Which replicas are live is read again and again; a shard without any is not announced."""
     cluster = Cluster()
     cluster.live[1] = ()
 
@@ -125,7 +125,7 @@ def test_a_few_documents_more_are_not_waited_for(
 
 
 def test_no_time_means_no_wait() -> None:
-    """With 0 s the workers are not even told."""
+    """With 0 s the load is not even announced."""
     cluster = Cluster(timeout_s=0.0)
     assert run_virtually(cluster.waits_s()) == 0.0
     assert cluster.announced == []

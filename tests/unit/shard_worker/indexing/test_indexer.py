@@ -42,7 +42,7 @@ Model = dict[str, dict[str, dict[str, Any]]]
 
 
 class Killed(BaseException):
-    """Stands for a SIGKILL: nothing catches it, and nothing is done after it."""
+    """Stands for a SIGKILL: nothing catches it, and nothing runs after it."""
 
 
 def body(one: str, number: int) -> bytes:
@@ -187,7 +187,7 @@ def test_a_rebuild_that_is_cut_off_is_done_again(tmp_path: Path) -> None:
 
 
 def test_a_folder_has_one_indexer_at_a_time(tmp_path: Path) -> None:
-    """A second one is refused, touches nothing, and is let in once the first has ended."""
+    """A second one is refused, touches nothing, and is admitted once the first has ended."""
     first = ShardIndexer(tmp_path, 0, MEMORY)
     batch = [pack_op(Create(BOOKS.to_json())), pack_op(Upsert("u0", [("a", body("a", 1))]))]
     state = first.apply("1-0", batch)
@@ -257,7 +257,7 @@ def test_an_error_leaves_the_shard_open_for_the_next_try(tmp_path: Path) -> None
 
 
 def test_a_document_that_cannot_be_indexed_keeps_no_other_out(tmp_path: Path) -> None:
-    """Should one get past the gateway's check, the batch is applied without it in the index."""
+    """If one gets past the gateway's check, the batch is applied without indexing it."""
     indexer = ShardIndexer(tmp_path, 0, MEMORY)
     documents = [("a", body("a", 1)), ("b", b'{"id":"b","year":"soon"}'), ("c", body("c", 1))]
     state = indexer.apply(

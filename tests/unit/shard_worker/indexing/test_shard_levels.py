@@ -97,7 +97,7 @@ def test_boundaries_that_nearly_all_later_ids_go_below_are_chosen_again(shard: S
 def test_a_large_index_is_left_to_optimising(
     shard: Shard, limit: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No write waits until an index of any size is written anew; optimising chooses boundaries."""
+    """No write waits until an index of any size is rewritten; optimising chooses boundaries."""
     monkeypatch.setattr(level_choice, limit, FEWEST)
     shard.add(numbered(0, MOST + 1))
     shard.add(numbered(MOST + 1, MOST + 2))

@@ -1,4 +1,4 @@
-"""What a scorer has open, and when it lets go of it."""
+"""What a scorer has open, and when it closes it."""
 
 import shutil
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Users' functions are checked at the start, and what they do wrong is told and contained."""
+"""Users' functions are checked at the start, and what they do wrong is reported and contained."""
 
 import logging
 import math
@@ -286,7 +286,7 @@ def test_noop_gives_the_first_ids(shard: OneShard) -> None:
 
 
 def test_the_budget_is_looked_at_between_the_steps(shard: OneShard, hooks: Any) -> None:
-    """Work that nobody waits for ends before the user's function is called."""
+    """Work that is no longer wanted ends before the user's function is called."""
 
     class Expired(EndlessBudget):
         def expired(self) -> bool:

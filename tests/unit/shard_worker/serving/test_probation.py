@@ -33,8 +33,8 @@ beats = st.fixed_dictionaries(
 def test_a_shard_is_left_exactly_when_another_takes_it(
     said: dict[str, ProbationEntry], heartbeats: dict[str, Heartbeat]
 ) -> None:
-    """Every live shard is served by somebody, and one on probation serves only where it must."""
-    on = {name for name, entry in said.items() if entry.until_ms > NOW_MS}
+    """Every live shard has a worker that serves it; one on probation serves only where it must."""
+    on = {name for name, word in said.items() if word.until_ms > NOW_MS}
     live = {name: one for name, one in heartbeats.items() if NOW_MS - one.beat_at_ms < EXPIRY_MS}
     left = {
         name: shards_to_leave(name, one.shards, said, heartbeats, NOW_MS, EXPIRY_MS)

@@ -21,7 +21,7 @@ UNCHANGED = ShardNow("5-0", 0, 0)
 
 
 def at(seconds_after: float) -> int:
-    """An instant so long after the newest snapshot, in ms."""
+    """The instant this long after the newest snapshot, in ms."""
     return MADE.made_at_ms + int(seconds_after * 1000)
 
 

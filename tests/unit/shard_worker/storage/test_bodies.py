@@ -1,4 +1,4 @@
-"""Short documents beside a text index: written, read, and what is left of them."""
+"""Short documents beside a text index: how they are written, read and removed."""
 
 import json
 from collections.abc import Sequence

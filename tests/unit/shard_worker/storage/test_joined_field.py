@@ -28,7 +28,7 @@ def random_documents(num: int) -> list[dict[str, Any]]:
 
 
 def bm25f(documents: list[dict[str, Any]], weights: dict[str, int], word: str) -> dict[str, float]:
-    """BM25F's simple form by the book: counts and lengths are sums over the fields, by weight."""
+    """BM25F's simple textbook form: counts and lengths are weighted sums over the fields."""
 
     def weighted(document: dict[str, Any], count: Any) -> int:
         return sum(weight * count(document[name].split()) for name, weight in weights.items())

@@ -59,7 +59,7 @@ def test_deadlines_of_others_tell_about_longer_ones() -> None:
         assert curve.coverage(deadline_ms) == pytest.approx(true, abs=0.02), deadline_ms
     gain = true_coverage(everything, 120) - true_coverage(everything, 60)
     assert curve.gain(60, 60) == pytest.approx(gain, abs=0.03)
-    # Nobody waited longer: from there on the curve says no more than it knows.
+    # No query waited longer: from there on the curve says no more than it knows.
     assert curve.coverage(10_000) == pytest.approx(true_coverage(everything, 200), abs=0.02)
 
 
@@ -122,7 +122,7 @@ def test_what_was_cancelled_says_nothing_of_later() -> None:
 
 
 def test_memory_is_bounded() -> None:
-    """However many queries end incomplete, only the last so many are remembered."""
+    """However many queries end incomplete, only a bounded number of the last is remembered."""
     curve, late = CoverageCurve(), LateReplies(max_tracked=5)
     for query_id in range(100):
         end(late, curve, query_id)

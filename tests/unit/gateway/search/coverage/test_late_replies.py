@@ -37,7 +37,7 @@ class RecordingTransport(ScriptedTransport):
     requests: list[Request] = field(default_factory=list)
 
     def scatter(self, kind: Kind, query_id: int, *rest: Any, **options: Any) -> Any:
-        """Keep, and follow the script."""
+        """Note it, and follow the script."""
         self.requests.append(unpack_request(rest[1]))
         return super().scatter(kind, query_id, *rest, **options)
 

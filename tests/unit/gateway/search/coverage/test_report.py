@@ -1,4 +1,4 @@
-"""What is told of a curve, against curves whose every time is known."""
+"""What is reported of a curve, against curves whose every time is known."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Who is asked first, who waits for whom, and what is remembered; in virtual time."""
+"""Which shard is asked first, which wait, and what is remembered; in virtual time."""
 
 import asyncio
 import itertools
@@ -220,7 +220,7 @@ async def test_of_many_alike_one_is_tried_and_its_end_is_theirs() -> None:
 
 @virtually
 async def test_when_the_caller_leaves_the_next_one_tries() -> None:
-    """A trial that is cancelled says nothing; somebody else's takes its place."""
+    """A trial that is cancelled says nothing; one by another query takes its place."""
     canary, shards = canary_of(), Shards()
     leaving = asyncio.create_task(ask(canary, shards))
     staying = asyncio.create_task(ask(canary, shards))

@@ -1,4 +1,4 @@
-"""How works are dealt out, held against step-by-step models."""
+"""How tasks are dealt out, held against step-by-step models."""
 
 import pytest
 from hypothesis import given
@@ -16,7 +16,7 @@ from hedgerow.shard_worker.executors.process_pool.batching import (
 def test_a_scorer_takes_what_starts_within_the_window(
     service_us: float, window_us: float, most: int
 ) -> None:
-    """Works run in a row: those whose turn comes before the window ends, the first always."""
+    """Tasks run in a row: those whose turn comes before the window ends, the first always."""
     starts = 1
     while starts < most and starts * service_us < window_us:
         starts += 1
@@ -42,7 +42,7 @@ def test_dealing_out_leaves_nothing_to_a_scorer_that_could_have_had_it(
 
 
 def test_expensive_works_spread_and_cheap_ones_stay_together() -> None:
-    """Eight works of 10 ms use all four scorers; eight of 1 µs are not worth four frames."""
+    """Eight tasks of 10 ms use all four scorers; eight of 1 µs are not worth four frames."""
     assert share(8, 4, 64, 10_000.0) == 2
     assert share(8, 4, 64, 1.0) == 8
 
