@@ -29,7 +29,7 @@ from hedgerow.gateway.cli.loading.loader import GIVE_UP_AFTER_S, Loader, Progres
 from hedgerow.gateway.cli.loading.parquet_rows import DEFAULT_MEMORY_MB
 from hedgerow.gateway.cli.loading.sources import Reading, Source, document_source, open_source
 from hedgerow.gateway.cli.options import DEFAULT_URL, CaFile, Token, Url
-from hedgerow.gateway.cli.render import plain
+from hedgerow.gateway.cli.render import counted, plain
 from hedgerow.gateway.client import Client, CollectionAnswer, Definition, WeightedField
 
 NUM_SHOWN: Final = 20
@@ -40,8 +40,8 @@ def index(
         str | None,
         typer.Argument(
             metavar="SOURCE",
-            help="A .jsonl, .ndjson, .csv or .parquet file, .gz of those, a folder of text files, "
-            "or - for NDJSON on standard input.",
+            help="A .jsonl, .ndjson, .json, .csv or .parquet file, .gz of those, a folder of text "
+            "files, or - for NDJSON on standard input.",
             show_default=False,
         ),
     ] = None,
@@ -99,6 +99,10 @@ def index(
             help="Infer the fields and check every document, and write nothing. Works without a "
             "gateway too.",
         ),
+    ] = False,
+    allow_rejects: Annotated[
+        bool,
+        typer.Option("--allow-rejects", help="Exit with 0 even if lines were rejected."),
     ] = False,
     follow_links: Annotated[
         bool,
@@ -181,6 +185,10 @@ def index(
             is_left_empty = found is None and _describe(client, collection) is not None
             left = f"; the new collection {collection} is empty" if is_left_empty else ""
             raise HedgerowError(f"no document was accepted{left}")
+        if rejected.total and not allow_rejects:
+            raise HedgerowError(
+                f"{counted(rejected.total, 'line')} rejected; --allow-rejects makes that no failure"
+            )
 
 
 def _types_of(fields: Mapping[str, str | Mapping[str, Any] | WeightedField]) -> dict[str, str]:
@@ -329,7 +337,7 @@ def _as_json(document: bytes) -> object:
 def _summarise(collection: str, loaded: Progressed, rejected: _Rejects) -> None:
     rate = loaded.accepted / max(loaded.took_s, 1e-9)
     sys.stdout.write(
-        f"{collection}: {loaded.accepted:,} documents accepted in {loaded.took_s:.1f} s "
+        f"{collection}: {counted(loaded.accepted, 'document')} accepted in {loaded.took_s:.1f} s "
         f"({rate:,.0f}/s), {rejected.total:,} rejected\n"
     )
     for line in rejected.first:

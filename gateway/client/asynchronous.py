@@ -20,7 +20,12 @@ from hedgerow.gateway.shapes.collection import (
     OptimiseAnswer,
     Wait,
 )
-from hedgerow.gateway.shapes.operations import ByHand, QuarantinedQuery, SnapshotAnswer
+from hedgerow.gateway.shapes.operations import (
+    ByHand,
+    QuarantinedQuery,
+    ReloadAnswer,
+    SnapshotAnswer,
+)
 from hedgerow.gateway.shapes.status import StatusAnswer
 
 if TYPE_CHECKING:
@@ -194,6 +199,10 @@ class AsyncClient:
     async def create_snapshots(self) -> SnapshotAnswer:
         """As `Client.create_snapshots`."""
         return await self._ask(calls.create_snapshots())
+
+    async def reload(self) -> ReloadAnswer:
+        """As `Client.reload`."""
+        return await self._ask(calls.reload())
 
     async def list_quarantine(self) -> list[QuarantinedQuery]:
         """As `Client.list_quarantine`."""

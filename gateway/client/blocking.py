@@ -20,7 +20,12 @@ from hedgerow.gateway.shapes.collection import (
     OptimiseAnswer,
     Wait,
 )
-from hedgerow.gateway.shapes.operations import ByHand, QuarantinedQuery, SnapshotAnswer
+from hedgerow.gateway.shapes.operations import (
+    ByHand,
+    QuarantinedQuery,
+    ReloadAnswer,
+    SnapshotAnswer,
+)
 from hedgerow.gateway.shapes.status import StatusAnswer
 
 if TYPE_CHECKING:
@@ -287,6 +292,14 @@ class Client:
     def create_snapshots(self) -> SnapshotAnswer:
         """Ask the workers for a snapshot of every shard; the status says when each is made."""
         return self._ask(calls.create_snapshots())
+
+    def reload(self) -> ReloadAnswer:
+        """Have the rank profiles read again, once every worker has checked them.
+
+        Raises:
+            ConflictError: a profile cannot be used, and all stays as it was; says where and why.
+        """
+        return self._ask(calls.reload())
 
     def list_quarantine(self) -> list[QuarantinedQuery]:
         """List the queries that have killed scorers."""

@@ -94,6 +94,13 @@ class QuarantinePort(Protocol):
         """Take a query out of quarantine."""
 
 
+class ReloaderPort(Protocol):
+    """The reload of rank profiles."""
+
+    async def reload(self) -> dict[str, Any]:
+        """Read them again, here and in every worker."""
+
+
 class GatewayPort(Protocol):
     """The gateway as the routes see it."""
 
@@ -120,6 +127,10 @@ class GatewayPort(Protocol):
     @property
     def quarantine(self) -> QuarantinePort:
         """The queries that have killed scorers."""
+
+    @property
+    def reloader(self) -> ReloaderPort:
+        """The reload of rank profiles."""
 
     @property
     def is_ready(self) -> bool:

@@ -1,7 +1,7 @@
 """The walk of one query: admit, plan, scatter, gather, merge, fetch, respond."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Protocol
 
 from msgspec.structs import replace
@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from hedgerow.common.collection import Collection
 from hedgerow.common.errors import OverloadedError
 from hedgerow.common.outcome import Outcome
+from hedgerow.common.settings.rank_profiles import RankProfile
 from hedgerow.common.wire.messages import Kind, SearchPayload, pack_body, unpack_search_body
 from hedgerow.gateway.policies.adaptive_timeout import AdaptiveTimeout
 from hedgerow.gateway.policies.admission import Admission, AdmissionPermit
@@ -179,6 +180,12 @@ class Searcher:
                 self._loop.call_soon(self._coming.clear)
             self._coming[admission] = num_coming + 1
         return refusal
+
+    def use_profiles(self, profiles: Mapping[str, RankProfile]) -> None:
+        """From now on, rank by these; searches that have begun end as they began."""
+        self._settings = self._settings._replace(profiles=profiles)
+        self._canary.use_profiles(profiles)
+        self._attaching.use_profiles(profiles)
 
     async def drain(self, timeout_s: float) -> None:
         """Wait until no query is in flight, for at most `timeout_s`."""

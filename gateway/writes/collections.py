@@ -75,6 +75,15 @@ class Collections:
             raise NotFoundError(f"there is no collection {name!r}")
         return collection
 
+    def use_profiles(self, profiles: Iterable[str]) -> None:
+        """From now on, these are the names of the rank profiles there are."""
+        self._profiles = sorted(profiles)
+        self._encoder = CollectionList(self._profiles, self._num_shards)  # the old one caches them
+
+    def definitions(self) -> Iterable[Collection]:
+        """The definitions that this gateway knows."""
+        return self._known.values()
+
     def uids(self) -> Iterable[str]:
         """The uids of all collections that this gateway knows."""
         return [collection.uid for collection in self._known.values()]

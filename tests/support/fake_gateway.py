@@ -253,6 +253,19 @@ class FakeQuarantine:
         self.entries = kept
 
 
+class FakeReloader:
+    """Reloads as the script says."""
+
+    def __init__(self) -> None:
+        self.error: Exception | None = None
+
+    async def reload(self) -> dict[str, Any]:
+        """Say what there is now, or raise `error`."""
+        if self.error is not None:
+            raise self.error
+        return {"rank_profiles": ["bm25", "noop", "popular"], "workers": ["worker-0"]}
+
+
 def collection_status(name: str, index: dict[str, Any]) -> dict[str, Any]:
     """A collection as the status shows it."""
     return {
@@ -279,6 +292,7 @@ class FakeGateway:
         self.snapshots = FakeSnapshots()
         self.optimiser = FakeOptimiser()
         self.quarantine = FakeQuarantine()
+        self.reloader = FakeReloader()
         self.requests = RequestAdmission(128)
         self.is_ready = True
         self.answer: SearchResult | Exception = make_result()

@@ -47,6 +47,7 @@ TABLES = {
     "breaker": "BreakerBody",
     "snapshot answer": "SnapshotAnswer",
     "optimise answer": "OptimiseAnswer",
+    "reload answer": "ReloadAnswer",
     "quarantine answer": "QuarantineAnswer",
 }
 

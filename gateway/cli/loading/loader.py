@@ -104,6 +104,8 @@ class Loader:
         self._on_report = on_report
         self._accepted = 0
         self._has_rejected = False
+        self._last: Line | None = None  # that was sent
+        self._taken: Future[_Sent] | None = None
         self._started = time.monotonic()
 
     def load(self, lines: Iterable[Line]) -> Progressed:
@@ -113,11 +115,16 @@ class Loader:
             HedgerowError: it stopped; says where.
         """
         sent: Future[_Sent] | None = None
-        with ThreadPoolExecutor(1) as thread:  # one thread: a later line of the same id must win
-            for piece in pieces(self._only_good(lines)):
+        try:
+            with ThreadPoolExecutor(1) as thread:  # one: a later line of the same id must win
+                for piece in pieces(self._only_good(lines)):
+                    self._take(sent)
+                    self._last = piece[-1]
+                    sent = thread.submit(self._send, piece)
                 self._take(sent)
-                sent = thread.submit(self._send, piece)
-            self._take(sent)
+        except KeyboardInterrupt:
+            # The piece on its way has been waited for, but may not be counted yet.
+            raise self._interrupted(sent) from None
         if self._wait == "applied" and (sent is not None or not self._has_rejected):
             # An empty load waits for everything that was logged before it.
             self._on_progress(self._progressed()._replace(is_sent=True))
@@ -136,6 +143,7 @@ class Loader:
         if sent is None:
             return
         accepted, rejected, report, piece = sent.result()
+        self._taken = sent
         self._accepted += accepted
         for line in rejected:
             self._on_rejected(line)
@@ -182,15 +190,28 @@ class Loader:
     def _stopped(self, piece: list[Line], error: HedgerowError) -> HedgerowError:
         if not piece:
             return HedgerowError(
-                f"all {self._accepted} documents are safe, but cannot all be found yet: {error}"
+                f"{_documents(self._accepted)} safe, but cannot all be found yet: {error}"
             )
         return HedgerowError(
             f"stopped between {piece[0].name} and {piece[-1].name}, "
-            f"{self._accepted} documents were accepted before: {error}"
+            f"{_documents(self._accepted)} accepted: {error}"
+        )
+
+    def _interrupted(self, sent: Future[_Sent] | None) -> HedgerowError:
+        if sent is not None and sent.done() and sent is not self._taken and not sent.exception():
+            self._take(sent)
+        upto = "" if self._last is None else f" of those up to {self._last.name}"
+        return HedgerowError(
+            f"interrupted; {_documents(self._accepted, upto)} safe. To go on, run the same "
+            "command again: what is there already does not change"
         )
 
     def _progressed(self) -> Progressed:
         return Progressed(self._accepted, time.monotonic() - self._started)
+
+
+def _documents(count: int, which: str = "") -> str:
+    return f"1 document{which} is" if count == 1 else f"{count:,} documents{which} are"
 
 
 def pieces(lines: Iterable[Line]) -> Iterator[list[Line]]:

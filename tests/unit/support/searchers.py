@@ -78,7 +78,6 @@ def searcher_over(
                 Breakers(len(counts), BreakerSettings(), lambda: 0.5),
                 Admission(len(counts), admission or AdmissionSettings()),
             ),
-            own={},
             heavy=HeavyWork([0.0] * len(counts), heavy_s=0.02, grace_s=0.25, now=0.0),
         ),
         SearchSettings(

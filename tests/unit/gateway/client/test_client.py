@@ -95,6 +95,7 @@ METHODS: dict[str, tuple[tuple[Any, ...], dict[str, Any], str]] = {
     "create_snapshots": ((), {}, "POST /v1/snapshots"),
     "optimise": (("films",), {}, "POST /v1/collections/{name}/optimise"),
     "list_quarantine": ((), {}, "GET /v1/quarantine"),
+    "reload": ((), {}, "POST /v1/reload"),
     "lift_quarantine": (("ab12",), {}, "DELETE /v1/quarantine/{fingerprint}"),
 }
 VALUES = {"name": "films", "document_id": "a%2Fb", "shard": "3", "fingerprint": "ab12"}

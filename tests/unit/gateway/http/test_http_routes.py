@@ -216,6 +216,7 @@ IN_PROGRESS = [
     ("DELETE", f"{FILMS}/documents/1"),
     ("GET", "/v1/status"),
     ("POST", "/v1/snapshots"),
+    ("POST", "/v1/reload"),
     ("GET", "/v1/quarantine"),
     ("DELETE", "/v1/quarantine/ab"),
 ]
