@@ -10,6 +10,7 @@ from typing import Any
 from hedgerow.common import __version__
 from hedgerow.common.errors import BadRequestError, OverloadedError
 from hedgerow.common.observability.telemetry import Counters, LagWatch
+from hedgerow.common.observability.tracing import tracing_of
 from hedgerow.common.redis.client import RedisClient, connect
 from hedgerow.common.redis.keys import Keys
 from hedgerow.common.settings.settings import Settings
@@ -18,6 +19,7 @@ from hedgerow.common.state import probation as probation_board
 from hedgerow.common.state.optimising import OptimisingStore
 from hedgerow.common.state.registry import Registry
 from hedgerow.common.state.statistics import StatisticsStore
+from hedgerow.common.trace_context import CURRENT
 from hedgerow.common.wire.heartbeat import Heartbeat
 from hedgerow.gateway.access.fair_share import FairShare
 from hedgerow.gateway.access.request_admission import RequestAdmission
@@ -39,6 +41,7 @@ from hedgerow.gateway.transport.messenger import Messenger
 from hedgerow.gateway.transport.wake_up_coalescing import sleep_for
 from hedgerow.gateway.wiring import (
     ClusterAccess,
+    Tracers,
     make_collections,
     make_documents,
     make_ejection,
@@ -97,8 +100,11 @@ class Gateway:
             control, keys, settings.storage, self._storage, self._server_ms
         )
         self.collections = make_collections(access, self._storage)
+        self._tracing = tracing_of(settings.tracing, "hedgerow-gateway", self.id)
+        tracers = Tracers.make(self._tracing)
 
         self._guards = make_guards(access, self._loop.time())
+        self._tracers = tracers
         self._curves = CoverageCurves(settings.coverage, self.collections.uids)
         self._transport = make_transport(access, self._guards, self._curves)
         self._membership = make_membership(access, self.collections, self._server_ms)
@@ -111,6 +117,7 @@ class Gateway:
             self._membership,
             self._guards,
             Learning(self._curves, [self._ejection.on_end]),
+            tracers.searches,
         )
         self.reader = DocumentReader(
             self._searcher.fetcher, self.collections, self._membership, settings
@@ -124,7 +131,12 @@ class Gateway:
             timeout_s=settings.gateway.statistics_timeout_s,
         )
         self.documents = make_documents(
-            access, self.collections, self._membership, self._storage, self._ranked_loads
+            access,
+            self.collections,
+            self._membership,
+            self._storage,
+            self._ranked_loads,
+            tracers.writes,
         )
         self.optimiser = Optimiser(
             OptimisingStore(control, keys), self.collections, self._storage.check
@@ -183,6 +195,8 @@ class Gateway:
     @asynccontextmanager
     async def _running(self) -> AsyncIterator[None]:
         try:
+            if self._tracing is not None:
+                self._tracing.start()
             await self._transport.start(START_TIMEOUT_S)
             await self.collections.refresh()
             await self._membership.refresh()
@@ -211,6 +225,8 @@ class Gateway:
             self._searcher.close()
             # Last, since queries in flight need it: no reply can come once it is closed.
             await self._transport.close()
+            if self._tracing is not None:
+                await asyncio.to_thread(self._tracing.close)
 
     async def _listen(self) -> None:
         """Pass on what the cluster announces."""
@@ -285,7 +301,11 @@ class Gateway:
                 result with every shard's outcome.
         """
         check_members(query, self._search_body)
-        result = await self.search_held(query)
+        current = CURRENT.set(CURRENT.get())  # the caller's task goes on after the search
+        try:
+            result = await self.search_held(query)
+        finally:
+            CURRENT.reset(current)
         if result.lease is not None:
             result.lease.release()
         return result
@@ -364,6 +384,7 @@ class Gateway:
                 "fetch": searcher.fetcher.hedger.as_dict(),
             },
             "clock_error_us": round(self._transport.clock.error_us, 1),
+            "tracing": self._tracers.as_dict(),
         }
 
     def _shares(self) -> list[FairShare]:

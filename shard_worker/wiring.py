@@ -26,6 +26,7 @@ from hedgerow.shard_worker.serving.work_accounting import End, WorkAccounting
 # A batch of megabytes takes a while to arrive and to apply, and at shutdown it is better ended than
 # killed (the lane's drain bounds that wait).
 INDEXER_GRACE_MS = 30_000.0
+WORKER_SERVICE = "hedgerow-worker"  # the `service.name` of its spans, and of its scorers'
 
 
 def prepare_process(
@@ -42,6 +43,7 @@ def scorer_lane(
     import_path: tuple[str, ...],
     suspects: QuarantineGate,
     start_launcher: Start = start_interpreter,
+    worker_id: str = "",
 ) -> ScorerPool:
     """The process lane that retrieves and ranks, in the pool that `worker.process_pool` names.
 
@@ -59,6 +61,8 @@ def scorer_lane(
         dict(profiles),
         import_path,
         max_candidate_bytes=settings.limits.max_candidate_bytes,
+        tracing=settings.tracing,
+        worker_id=worker_id,
     )
     bulkhead = Bulkhead(num_processes, 1.0, shares_of(profiles))
     prepare = partial(prepare_process, settings.log_level, settings.log_format)

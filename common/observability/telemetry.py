@@ -15,6 +15,7 @@ import structlog
 from hedgerow.common.observability.printable import printable, printable_lines
 from hedgerow.common.observability.steady_stream import SteadyStream
 from hedgerow.common.runtime.ticks import tick_after
+from hedgerow.common.trace_context import add_trace_id
 
 log = structlog.get_logger()
 
@@ -127,6 +128,7 @@ def configure_logging(
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
+            add_trace_id,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,  # or the console shows locals: whole documents

@@ -32,6 +32,7 @@ from hedgerow.common.settings.tail import (
     ProbationSettings,
 )
 from hedgerow.common.settings.tls import TlsSettings
+from hedgerow.common.settings.tracing import TracingSettings
 from hedgerow.common.wire.messages import MAX_ATTACHED_BYTES
 
 
@@ -186,6 +187,11 @@ class GatewaySettings(ConnectionSettings, TlsSettings):
         10.0,
         description="If there are max_loads bulk loads, a new one replaces a load whose client "
         "has sent no document that was accepted for this long, in s.",
+    )
+    slow_ms: Annotated[float, Field(ge=0)] = Field(
+        1000.0,
+        description="A search that takes this long or longer is logged with where its time went, "
+        "and its trace is kept, in ms; 0 for neither.",
     )
 
 
@@ -459,6 +465,7 @@ class Settings(BaseSettings):
     limits: LimitSettings = LimitSettings()
     storage: StorageSettings = StorageSettings()
     snapshots: SnapshotSettings = SnapshotSettings()
+    tracing: TracingSettings = TracingSettings()
     rank_profiles: dict[str, RankProfile] = Field(
         default_factory=dict, description="Profiles in addition to the built-in bm25 and noop."
     )

@@ -39,6 +39,7 @@ class Heartbeat:
         set_aside: `bytes` on disk of documents that could not be indexed, and how many of those
             documents have been `dropped` since the start to make room.
         attaches: whether it supports searches that ask for documents (`wire.Attach`).
+        traces: whether it takes the context of a trace (`wire.Request.trace`): tracing is on.
     """
 
     id: str
@@ -64,6 +65,7 @@ class Heartbeat:
     shortages: list[dict[str, Any]] = field(default_factory=list)
     set_aside: dict[str, int] = field(default_factory=dict)
     attaches: bool = False
+    traces: bool = False
 
     def pack(self) -> bytes:
         """Pack for the wire."""

@@ -96,6 +96,7 @@ def make_answer(
         fetch=found.fetch,
         warnings=warnings,
         lease=found.lease,
+        trace_id=search.walk.trace_id,
     )
     if not bodies:
         _check_fault(gather)

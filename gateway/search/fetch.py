@@ -28,6 +28,7 @@ from hedgerow.gateway.search.gather import Gather
 from hedgerow.gateway.search.hedger import Hedger
 from hedgerow.gateway.search.result import Hit
 from hedgerow.gateway.search.scatter import Scatter
+from hedgerow.gateway.search.walk import Walk
 from hedgerow.gateway.shapes.answer import Fetch, FetchProblem
 from hedgerow.gateway.transport.messenger import Messenger
 
@@ -82,6 +83,7 @@ class Fetcher:
         profile: str,
         deadline: float,
         lease: Lease,
+        walk: Walk | None = None,
     ) -> Fetch:
         """Set the documents of the hits that arrive by `deadline`, on the loop's clock.
 
@@ -94,6 +96,7 @@ class Fetcher:
             profile: the rank profile whose `enrich` runs; "" for none.
             deadline: when the query must be answered.
             lease: what the answer holds of the gateway's memory.
+            walk: the search's, where the fetch is noted.
         """
         answer = _Answer(self._max_answer_bytes)
         by_shard: dict[int, list[Hit]] = {}
@@ -107,7 +110,7 @@ class Fetcher:
             return answer.report(len(hits))
         started = self._loop.time()
         wanted = {shard: [hit.id for hit in group] for shard, group in by_shard.items()}
-        results = await self.read(uid, wanted, fields, profile, deadline, lease)
+        results = await self.read(uid, wanted, fields, profile, deadline, lease, walk)
         for shard, group in sorted(by_shard.items()):
             answer.add_part(shard, group, results[shard])
         answer.trim(hits)
@@ -128,6 +131,7 @@ class Fetcher:
         profile: str,
         deadline: float,
         lease: Lease,
+        walk: Walk | None = None,
     ) -> dict[int, ShardResult]:
         """Ask each shard for its documents.
 
@@ -138,12 +142,18 @@ class Fetcher:
             profile: the rank profile whose `enrich` runs; "" for none.
             deadline: on the loop's clock.
             lease: what the replies take of the gateway's memory.
+            walk: the search's, where the fetch is noted.
 
         Returns:
             How each shard's part ended; the bodies are `FetchBody`s, or `Refused`.
         """
         gather = Gather(wanted, partial(_unpack, lease))
-        scatter = Scatter(Kind.FETCH, self._messenger, gather, self._loop.time(), deadline)
+        trace = None if walk is None else walk.fetch_to_workers()
+        scatter = Scatter(
+            Kind.FETCH, self._messenger, gather, self._loop.time(), deadline, trace=trace
+        )
+        if walk is not None:
+            walk.fetch = gather
         try:
             if gather.num_open:
                 sent = []
@@ -154,7 +164,9 @@ class Fetcher:
                 await gather.wait(deadline)
         finally:
             scatter.close()
-            self.hedger.learn(gather, self._loop.time())
+            self.hedger.learn(gather, now := self._loop.time())
+            if walk is not None:
+                walk.fetched_at = now
         return gather.results
 
 

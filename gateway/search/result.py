@@ -30,10 +30,12 @@ class SearchQuery(Search, frozen=True, gc=False):
     Attributes:
         caller: on whose behalf it is asked; what is in flight is shared between callers.
         peer: the address it is asked from, which tells callers without a key apart.
+        traceparent: the caller's trace, as W3C Trace Context has it; "" for none.
     """
 
     caller: Caller = ANONYMOUS
     peer: str = ""
+    traceparent: str = ""
 
 
 class Hit(msgspec.Struct, gc=False, rename={"stored": "fields"}):
@@ -72,6 +74,7 @@ class SearchResult(msgspec.Struct, frozen=True, gc=False):
         fetch: None when no fields were asked for.
         warnings: what a lenient parser repaired in the query.
         lease: what the hits' documents count as held in the gateway, for as long as it is kept.
+        trace_id: names the search's trace; None while tracing is off.
     """
 
     hits: list[Hit]
@@ -84,6 +87,7 @@ class SearchResult(msgspec.Struct, frozen=True, gc=False):
     fetch: Fetch | None = None
     warnings: tuple[str, ...] = ()
     lease: Lease | None = None
+    trace_id: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The answer as JSON has it."""
@@ -105,4 +109,5 @@ class SearchResult(msgspec.Struct, frozen=True, gc=False):
             warnings=list(self.warnings),
             took_ms=round(self.took_ms, 3),
             deadline_ms=self.deadline_ms,
+            trace_id=self.trace_id,
         )

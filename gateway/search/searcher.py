@@ -34,6 +34,8 @@ from hedgerow.gateway.search.scatter import Scatter
 from hedgerow.gateway.search.search_settings import SearchSettings
 from hedgerow.gateway.search.top_up import TopUp, may_have_more, num_asked, topped_up
 from hedgerow.gateway.search.validation import Admitted, admit
+from hedgerow.gateway.search.walk import Walk
+from hedgerow.gateway.search.walks import Walks
 from hedgerow.gateway.shapes.answer import Fetch
 from hedgerow.gateway.transport.messenger import Messenger
 
@@ -84,6 +86,7 @@ class Searcher:
         settings: SearchSettings,
         learning: Learning,
         attaching: AttachPolicy = NO_ATTACHING,
+        walks: Walks | None = None,
     ) -> None:
         """Search over `messenger`, asking the shards that `view` and `guards` let through.
 
@@ -94,6 +97,7 @@ class Searcher:
             settings: what a search may ask for, and how it is run.
             learning: what learns from a sample of the searches.
             attaching: says which documents the replies bring along.
+            walks: logs and traces where the time of searches went; None for neither.
         """
         num_shards = len(guards.shared.breakers)
         self.hedger = Hedger(
@@ -113,6 +117,7 @@ class Searcher:
         self._settings = settings
         self._learning = learning
         self._attaching = attaching
+        self._walks = walks or Walks(slow_ms=0)
         self._canary = Canary(settings.profiles, messenger)
         self._top_up = TopUp(messenger, self.hedger)
         self._observers = Observers(self.hedger, learning, view.counts_of)
@@ -144,18 +149,22 @@ class Searcher:
         admitted = self._check(query, collection)
         permit = self._admit(query, collection, guards.admission, started)
         self._in_flight.begin()
+        walk = self._walks.begin(query, started)
         try:
-            search = self._plan(query, collection, admitted, permit, started)
+            search = self._plan(walk, collection, admitted, permit)
             gather = await self._scatter_gather(search)
             hits, bodies = self._merge(search, gather)
             if shards := may_have_more(hits, bodies, search.payload.k, query.k):
                 await self._ask_again(search, shards, gather)
                 hits, bodies = self._merge(search, gather)
+            walk.merged_at = self._loop.time()
             found = await self._fetch(search, hits, bodies)
-        finally:
-            permit.done(ended_at := self._loop.time())
-            self._in_flight.end()
-        return self._respond(search, gather, found, ended_at)
+            result = self._respond(search, gather, found, self._loop.time())
+        except BaseException as error:
+            self._end(walk, permit, error)
+            raise
+        self._end(walk, permit)
+        return result
 
     def refusal_of(self, query: SearchQuery, collection: Collection) -> OverloadedError | None:
         """Refuse a query for which there is no room, before it is looked at; else return None.
@@ -203,17 +212,20 @@ class Searcher:
             peer=query.peer,
         )
 
+    def _end(self, walk: Walk, permit: AdmissionPermit, error: BaseException | None = None) -> None:
+        now = self._loop.time()
+        permit.done(now)
+        self._in_flight.end()
+        self._walks.end(walk, now, error)
+
     def _plan(
-        self,
-        query: SearchQuery,
-        collection: Collection,
-        admitted: Admitted,
-        permit: AdmissionPermit,
-        started: float,
+        self, walk: Walk, collection: Collection, admitted: Admitted, permit: AdmissionPermit
     ) -> PlannedSearch:
         """Choose the shards to ask, and for how many hits."""
+        query, started = walk.query, walk.started
         breakers = self._guards.of(admitted.profile).breakers
-        plan = make_plan(self._view.live, breakers, started)
+        walk.profile = admitted.profile
+        walk.plan = plan = make_plan(self._view.live, breakers, started)
         counts = self._view.counts_of(collection.uid)
         is_heavy = self._guards.heavy.is_heavy(admitted.cost, counts)
         k = query.k
@@ -230,16 +242,19 @@ class Searcher:
         )
         deadline_s = query.deadline_ms / 1000
         deadline = started + deadline_s - self._answer_reserve.reserve_s(deadline_s)
-        return PlannedSearch(query, admitted, permit, plan, payload, is_heavy, started, deadline)
+        return PlannedSearch(
+            query, admitted, permit, plan, payload, is_heavy, started, deadline, walk
+        )
 
     async def _scatter_gather(self, search: PlannedSearch) -> Gather:
         """Ask the shards of the plan; whatever comes of it, the observers are given the record."""
-        query, plan, now = search.query, search.plan, self._loop.time()
+        query, plan, walk = search.query, search.plan, search.walk
+        walk.sent_at = now = self._loop.time()
         deadline = self._shards_deadline(search, now)
         is_sampled = self._learning.sampler.takes(now)
         late_ms = self._learning.curves.late_ms(query.deadline_ms) if is_sampled else 0
-        gather = Gather(plan.shards, unpack_search_body)
-        scatter = Scatter(_SEARCH, self._messenger, gather, now, deadline, late_ms)
+        walk.gather = gather = Gather(plan.shards, unpack_search_body)
+        scatter = Scatter(_SEARCH, self._messenger, gather, now, deadline, late_ms, walk.to_workers)
         request = scatter.request(
             pack_body(search.payload),
             self._attaching.wish(query, search.payload.profile, len(plan.shards)),
@@ -258,7 +273,7 @@ class Searcher:
             await gather.wait(deadline)
         finally:
             scatter.close()
-            ended_at = self._loop.time()
+            walk.gathered_at = ended_at = self._loop.time()
             self._observers.on_end(
                 EndedSearch(
                     search, request, gather, trial, heavy, now, deadline, ended_at, is_sampled
@@ -318,7 +333,13 @@ class Searcher:
         query = search.query
         fields = None if isinstance(query.fields, bool) else list(query.fields)
         return await self.fetcher.fill(
-            hits, search.payload.uid, fields, search.payload.profile, search.deadline, lease
+            hits,
+            search.payload.uid,
+            fields,
+            search.payload.profile,
+            search.deadline,
+            lease,
+            search.walk,
         )
 
     def _respond(

@@ -28,6 +28,7 @@ class LoadAnswer(msgspec.Struct, frozen=True, omit_defaults=True):
     inferred_fields: Annotated[
         dict[str, str] | None, doc("The collection's fields, if inferred from these documents.")
     ] = None
+    trace_id: Annotated[str | None, doc("The load's trace; null while tracing is off.")] = None
 
 
 class ShardDocuments(msgspec.Struct, frozen=True):

@@ -36,6 +36,7 @@ class LoadReport:
         rejected_total: lines that were rejected.
         is_applied: whether every live replica has applied the documents.
         inferred: the collection's fields, if inferred from this load's first documents.
+        trace_id: names the load's trace; None while tracing is off.
     """
 
     accepted: int = 0
@@ -43,6 +44,7 @@ class LoadReport:
     rejected_total: int = 0
     is_applied: bool = False
     inferred: Mapping[str, FieldType] | None = None
+    trace_id: str | None = None
 
     def reject(self, line: int, reason: str) -> None:
         """Count a rejected line, and keep it while there is room."""
@@ -58,6 +60,7 @@ class LoadReport:
             rejected_total=self.rejected_total,
             applied=self.is_applied,
             inferred_fields=None if self.inferred is None else dict(self.inferred),
+            trace_id=self.trace_id,
         )
 
 

@@ -62,6 +62,7 @@ from hedgerow.shard_worker.indexing.indexer_client import IndexerClient
 from hedgerow.shard_worker.indexing.load_statistics import LoadStatistics
 from hedgerow.shard_worker.indexing.shard_report import CollectionReport
 from hedgerow.shard_worker.snapshots.shard_snapshots import Snapshots
+from hedgerow.shard_worker.traces import WorkTraces
 
 if TYPE_CHECKING:
     from arq.typing import WorkerCoroutine
@@ -116,6 +117,7 @@ class Jobs:
         settings: Settings,
         snapshots: Snapshots | None = None,
         has_disk: Callable[[], bool] = lambda: True,
+        traces: WorkTraces | None = None,
     ) -> None:
         """Work for `shards` through `indexer`.
 
@@ -128,6 +130,7 @@ class Jobs:
             settings: redis, worker.statistics_interval_s and snapshots.timeout_s count.
             snapshots: makes snapshots, as jobs; None for none.
             has_disk: whether the disk has room for the copy that a snapshot begins with.
+            traces: traces the jobs.
         """
         self._keys = keys
         self._applier = applier
@@ -139,6 +142,7 @@ class Jobs:
         self._board = StatisticsStore(control, keys)
         self._snapshots = snapshots if snapshots is not None and snapshots.is_on else None
         self._has_disk = has_disk
+        self._traces = traces or WorkTraces()
         self._num_shards: int | None = None
         self._asked_at: dict[tuple[int, str], float] = {}
         self._tables: dict[str, bytes] = {}  # uid → version of the table on disk
@@ -186,14 +190,16 @@ class Jobs:
         if shard in self._applier.withheld:
             raise Retry(defer=1.0)  # for another replica to take
         try:
-            await self._collect_now(uid, shard)
+            with self._traces.job("collect_statistics", {"hedgerow.shard": shard}):
+                await self._collect_now(uid, shard)
         except (WorkError, RedisUnavailableError) as error:
             raise _again(error) from error
 
     async def _sum(self, _context: dict[str, Any], uid: str) -> None:
         try:
             if not await self._is_summed(uid):
-                await self._sum_now(uid)
+                with self._traces.job("sum_statistics", {"hedgerow.uid": uid}):
+                    await self._sum_now(uid)
         except (WorkError, RedisUnavailableError) as error:
             raise _again(error) from error
 
@@ -220,8 +226,9 @@ class Jobs:
     async def _make_snapshot(self, _context: dict[str, Any], shard: int, begun: int) -> None:
         if self._snapshots is None:
             return
-        if not self._has_disk() or not await self._snapshots.make(shard, begun):
-            raise Retry(defer=random.uniform(1.0, 3.0))  # for another replica to take
+        with self._traces.job("make_snapshot", {"hedgerow.shard": shard}, Retry):
+            if not self._has_disk() or not await self._snapshots.make(shard, begun):
+                raise Retry(defer=random.uniform(1.0, 3.0))  # for another replica to take
 
     def _snapshot_parts(self, redis: ArqRedis) -> list[Coroutine[None, None, None]]:
         """What runs for snapshots: they have queues of their own, since they take minutes."""

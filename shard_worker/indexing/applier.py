@@ -35,6 +35,7 @@ from hedgerow.shard_worker.indexing.set_aside import SetAside
 from hedgerow.shard_worker.indexing.set_aside_files import SetAsideFiles
 from hedgerow.shard_worker.indexing.shard_report import ShardState
 from hedgerow.shard_worker.indexing.storage_watch import StorageWatch
+from hedgerow.shard_worker.traces import WorkTraces
 
 BLOCK_MS = 2000
 BACKLOG_INTERVAL_S = 1.0
@@ -69,6 +70,7 @@ class Applier:
         on_withheld: Callable[[frozenset[int]], None] = lambda _shards: None,
         snapshot_position: Callable[[int], str | None] = lambda _shard: None,
         storage: StorageWatch | None = None,
+        traces: WorkTraces | None = None,
     ) -> None:
         """Apply to `shards` through `indexer`; `open` before `run`.
 
@@ -88,6 +90,7 @@ class Applier:
                 nothing; None where no snapshots are made.
             storage: told of each failure of the indexer; knows whether it was for want of room,
                 memory or the like, which ends by itself.
+            traces: told of each batch that was applied.
         """
         self.states: dict[int, ShardState] = {}
         self.applied_at: dict[int, float] = {}
@@ -109,6 +112,7 @@ class Applier:
         self._announced: dict[int, ShardState] = {}
         self._snapshot_position = snapshot_position
         self._storage = storage
+        self._traces = traces or WorkTraces()
         self._set_aside = SetAsideFiles(
             settings.data, settings.storage.max_set_aside_mb * MB, counters
         )
@@ -252,8 +256,10 @@ class Applier:
             size = sum(len(entry.op) for entry in entries)
             if size < self._max_bytes:  # more may have come while the others had their turn
                 entries += await self._log.read(shard, entries[-1].id, self._max_bytes - size)
+            began = asyncio.get_running_loop().time()
             state = await self._batches.apply(shard, entries)
-        self.applied_at[shard] = asyncio.get_running_loop().time()
+        self.applied_at[shard] = now = asyncio.get_running_loop().time()
+        self._traces.applied(shard, (entry.trace for entry in entries), now - began)
         if self._snapshot_position(shard) is not None:
             self._kept[shard].add(entry.id for entry in entries)
         self._take(state)

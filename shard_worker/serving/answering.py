@@ -107,14 +107,18 @@ class Answering:
             intake,
             GiveBack(self._connection, keys, expiry_s, counters, self._searches),
         )
+        enrichers = enrich_hooks(settings.rank_profiles)
+        if enrichers and context.tracing is not None:
+            context.tracing.provide_tracers()  # after the users' modules were imported
         self._fetch_service = FetchService(
             fetch_lanes,
             self._turn,
             stores.read,
-            enrich_hooks(settings.rank_profiles),
+            enrichers,
             records,
             intake,
             settings.limits,
+            context.tracing,
         )
 
     async def start(self, started: AsyncExitStack) -> None:

@@ -19,7 +19,9 @@ from hedgerow.common.errors import (
     WorkError,
 )
 from hedgerow.common.observability.telemetry import Throttle
+from hedgerow.common.observability.tracing import Tracing
 from hedgerow.common.settings.settings import LimitSettings
+from hedgerow.common.trace_context import TraceContext
 from hedgerow.common.wire.messages import (
     Failure,
     FetchBody,
@@ -94,6 +96,7 @@ class FetchService:
         records: Records,
         intake: Intake,
         limits: LimitSettings,
+        tracing: Tracing | None = None,
     ) -> None:
         """Answer fetches.
 
@@ -105,6 +108,7 @@ class FetchService:
             records: where requests are noted.
             intake: sorts out what was pulled.
             limits: max_fetch_bytes, max_document_bytes and max_enrich_bytes count.
+            tracing: makes spans of `enrich`; None while tracing is off.
         """
         self._lanes = lanes
         self._turn = turn
@@ -115,6 +119,7 @@ class FetchService:
         # Whatever could be stored can be read.
         self._max_fetch_bytes = max(limits.max_fetch_bytes, limits.max_document_bytes)
         self._max_enrich_bytes = limits.max_enrich_bytes
+        self._tracing = tracing
         self._held_bytes = 0
         self._throttle = Throttle(60.0)
         self._tasks: set[asyncio.Task[None]] = set()  # the requests in flight
@@ -187,7 +192,8 @@ class FetchService:
         try:
             enriching, body = await self._lanes.reading.run(read, deadline - pulled_at, spent)
             if enriching is not None:
-                body = await self._enrich(payload.profile, enriching, deadline, spent)
+                run = self._traced(shard, request, payload.profile, enriching, started_at)
+                body = await self._enrich(payload.profile, enriching, run, deadline, spent)
             status = _OK
         except ExpiredError as error:
             self._counters.add("expired_in_lane")
@@ -230,7 +236,12 @@ class FetchService:
         )
 
     async def _enrich(
-        self, profile: str, enriching: Enriching, deadline: float, spent: Spent
+        self,
+        profile: str,
+        enriching: Enriching,
+        run: Callable[[], bytes],
+        deadline: float,
+        spent: Spent,
     ) -> bytes:
         """The packed body with what `enrich` makes of the documents, or with why it did not."""
         num_bytes = enriching.num_bytes
@@ -240,20 +251,51 @@ class FetchService:
             return pack_body(FetchBody(enriching.documents, problem))
         self._held_bytes += num_bytes
         try:
-            return await self._enrich_held(profile, enriching, deadline, spent)
+            return await self._enrich_held(profile, enriching, run, deadline, spent)
         finally:
             self._held_bytes -= num_bytes
 
-    async def _enrich_held(
-        self, profile: str, enriching: Enriching, deadline: float, spent: Spent
-    ) -> bytes:
-        enrich = self._enrichers[profile]
-        is_late = False
+    def _traced(
+        self,
+        shard: int,
+        request: Request,
+        profile: str,
+        enriching: Enriching,
+        started_at: list[float],
+    ) -> Callable[[], bytes]:
+        """What a thread is to run: `enrich`, in a span of its own if the fetch is traced."""
+        enrich, tracing = self._enrichers[profile], self._tracing
+        context = None if request.trace is None else TraceContext.unpack(request.trace)
 
         def run() -> bytes:
-            enriching.run(enrich)
-            return pack_body(FetchBody(enriching.documents, enriching.problem))
+            if context is None or tracing is None:
+                enriching.run(enrich)
+                return pack_body(FetchBody(enriching.documents, enriching.problem))
+            began = time.monotonic()
+            attributes = {"hedgerow.shard": shard, "hedgerow.rank_profile": profile}
+            with tracing.users_span("enrich", context.of_shard(shard), attributes):
+                enriching.run(enrich)
+            took_us = int((time.monotonic() - began) * 1e6)
+            after_us = int((began - started_at[0]) * 1e6)
+            return pack_body(
+                FetchBody(
+                    enriching.documents,
+                    enriching.problem,
+                    enrich_us=None if context.is_sampled else (after_us, took_us),
+                )
+            )
 
+        return run
+
+    async def _enrich_held(
+        self,
+        profile: str,
+        enriching: Enriching,
+        run: Callable[[], bytes],
+        deadline: float,
+        spent: Spent,
+    ) -> bytes:
+        is_late = False
         try:
             timeout_s = (deadline - time.monotonic()) * ENRICH_SHARE
             return await self._lanes.enriching.run(run, timeout_s, spent, profile)

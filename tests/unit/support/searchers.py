@@ -18,6 +18,7 @@ from hedgerow.gateway.search.late_replies import CoverageCurves
 from hedgerow.gateway.search.learning import Learning
 from hedgerow.gateway.search.search_settings import SearchSettings
 from hedgerow.gateway.search.searcher import Searcher
+from hedgerow.gateway.search.walks import Walks
 from hedgerow.gateway.transport.messenger import Messenger
 from tests.unit.support.scripted import ScriptedTransport
 
@@ -57,6 +58,7 @@ def searcher_over(
     settings: GatewaySettings | None = None,
     attaching: AttachPolicy = NO_ATTACHING,
     admission: AdmissionSettings | None = None,
+    walks: Walks | None = None,
 ) -> Searcher:
     """A real searcher over scripted shards, which hears of late replies."""
     coverage = coverage or CoverageSettings()
@@ -86,4 +88,5 @@ def searcher_over(
         ),
         Learning(curves, observers),
         attaching,
+        walks,
     )

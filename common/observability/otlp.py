@@ -1,0 +1,147 @@
+"""The one module that imports OpenTelemetry; itself imported only if tracing is on."""
+
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Final
+
+from opentelemetry import context as otel_context
+from opentelemetry import trace
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.resources import SERVICE_NAME, Resource
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace.export import SpanExportResult
+from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+from opentelemetry.trace import (
+    NonRecordingSpan,
+    ProxyTracerProvider,
+    SpanContext,
+    Status,
+    StatusCode,
+    TraceFlags,
+)
+
+from hedgerow.common import __version__
+from hedgerow.common.observability.span import Attribute, Span, SpanKind
+from hedgerow.common.settings.tracing import TracingSettings
+from hedgerow.common.trace_context import TraceContext
+
+_SCOPE: Final = InstrumentationScope("hedgerow", __version__)
+_KINDS: Final = {kind: trace.SpanKind[kind.value] for kind in SpanKind}
+_SAMPLED: Final = TraceFlags(TraceFlags.SAMPLED)
+_UNSAMPLED: Final = TraceFlags(TraceFlags.DEFAULT)
+_UNSET: Final = Status(StatusCode.UNSET)
+
+
+class OtlpSender:
+    """Sends spans to a receiver; blocks."""
+
+    def __init__(self, settings: TracingSettings, service: str, instance: str) -> None:
+        """Send what `service` makes, of which this process is an `instance`.
+
+        OpenTelemetry's own variables (OTEL_EXPORTER_OTLP_…, OTEL_RESOURCE_ATTRIBUTES and so on)
+        count where the settings say nothing.
+        """
+        _mute()
+        base = settings.endpoint
+        self._exporter = OTLPSpanExporter(
+            endpoint=None if base is None else f"{base.rstrip('/')}/v1/traces",
+            timeout=settings.timeout_s,
+        )
+        self.resource = _resource(settings, service, instance)
+
+    def send(self, spans: Sequence[Span | ReadableSpan]) -> bool:
+        """Send spans; returns whether the receiver has taken them."""
+        readable = [self._readable(span) if isinstance(span, Span) else span for span in spans]
+        return self._exporter.export(readable) is SpanExportResult.SUCCESS
+
+    def close(self) -> None:
+        """End the attempt that is being made, and make no other."""
+        self._exporter.shutdown()
+
+    def _readable(self, span: Span) -> ReadableSpan:
+        trace_id, parent = span.context.trace_id, None
+        if span.parent_id:
+            parent = SpanContext(trace_id, span.parent_id, span.has_remote_parent, _SAMPLED)
+        return ReadableSpan(
+            span.name,
+            context=SpanContext(
+                trace_id, span.context.span_id, is_remote=False, trace_flags=_SAMPLED
+            ),
+            parent=parent,
+            resource=self.resource,
+            attributes=span.attributes,
+            kind=_KINDS[span.kind],
+            status=Status(StatusCode.ERROR, span.error) if span.error else _UNSET,
+            start_time=span.started_ns,
+            end_time=span.ended_ns,
+            instrumentation_scope=_SCOPE,
+        )
+
+
+class Offer(SpanProcessor):
+    """Hands the spans that users' functions make to our own queue."""
+
+    def __init__(self, offer: Callable[[Sequence[ReadableSpan]], None]) -> None:
+        """Hand them to `offer`."""
+        self._offer = offer
+
+    def on_end(self, span: ReadableSpan) -> None:
+        """A span has ended."""
+        if span.context is not None and span.context.trace_flags.sampled:
+            self._offer((span,))
+
+
+def provide_tracers(
+    settings: TracingSettings, sender: OtlpSender, offer: Callable[[Sequence[ReadableSpan]], None]
+) -> None:
+    """Let users' functions make spans, unless they have brought a provider of their own.
+
+    A span within a trace is kept if that is sampled; of spans outside of any, `sample_rate`.
+    """
+    if isinstance(trace.get_tracer_provider(), ProxyTracerProvider):
+        sampler = ParentBased(TraceIdRatioBased(settings.sample_rate))
+        provider = TracerProvider(sampler, sender.resource, shutdown_on_exit=False)
+        provider.add_span_processor(Offer(offer))
+        trace.set_tracer_provider(provider)
+
+
+@contextmanager
+def users_span(
+    name: str, parent: TraceContext, attributes: Mapping[str, Attribute]
+) -> Iterator[None]:
+    """Run a user's function in a span of its own, which its spans are parts of.
+
+    If the trace is not sampled, nothing is recorded, and the function sees the trace's id only.
+    """
+    flags = _SAMPLED if parent.is_sampled else _UNSAMPLED
+    remote = SpanContext(parent.trace_id, parent.span_id, is_remote=True, trace_flags=flags)
+    context = trace.set_span_in_context(NonRecordingSpan(remote))
+    if parent.is_sampled:
+        tracer = trace.get_tracer("hedgerow", __version__)
+        with tracer.start_as_current_span(name, context, attributes=dict(attributes)):
+            yield
+        return
+    token = otel_context.attach(context)
+    try:
+        yield
+    finally:
+        otel_context.detach(token)
+
+
+def _resource(settings: TracingSettings, service: str, instance: str) -> Resource:
+    found = Resource.create()  # with what the environment says
+    ours: dict[str, str] = {"service.instance.id": instance, "service.version": __version__}
+    if settings.service_name is not None:
+        ours[SERVICE_NAME] = settings.service_name
+    elif str(found.attributes.get(SERVICE_NAME, "")).startswith("unknown_service"):
+        ours[SERVICE_NAME] = service
+    return found.merge(Resource(ours))
+
+
+def _mute() -> None:
+    """Have no line logged for each batch that fails: `SpanQueue` reports that once a minute."""
+    logger = logging.getLogger("opentelemetry.exporter")
+    logger.addHandler(logging.NullHandler())
+    logger.propagate = False
