@@ -9,6 +9,7 @@ from typing import Any
 
 from hedgerow.common import __version__
 from hedgerow.common.errors import BadRequestError, OverloadedError
+from hedgerow.common.observability.current_trace import CURRENT
 from hedgerow.common.observability.telemetry import Counters, LagWatch
 from hedgerow.common.observability.tracing import tracing_of
 from hedgerow.common.redis.client import RedisClient, connect
@@ -19,7 +20,6 @@ from hedgerow.common.state import probation as probation_board
 from hedgerow.common.state.optimising import OptimisingStore
 from hedgerow.common.state.registry import Registry
 from hedgerow.common.state.statistics import StatisticsStore
-from hedgerow.common.trace_context import CURRENT
 from hedgerow.common.wire.heartbeat import Heartbeat
 from hedgerow.gateway.access.fair_share import FairShare
 from hedgerow.gateway.access.request_admission import RequestAdmission

@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
+from hedgerow.common.observability.current_trace import CURRENT
 from hedgerow.common.observability.span import Attribute, Span, SpanKind
 from hedgerow.common.observability.tracing import Tracing
-from hedgerow.common.trace_context import CURRENT, TraceContext
+from hedgerow.common.wire.trace_context import TraceContext
 
 MOST_WRITES: Final = 32  # of one batch, that get a span each
 SLOW_JOB_S: Final = 5.0  # some ten times what a job takes that has much to do

@@ -25,7 +25,7 @@ from opentelemetry.trace import (
 from hedgerow.common import __version__
 from hedgerow.common.observability.span import Attribute, Span, SpanKind
 from hedgerow.common.settings.tracing import TracingSettings
-from hedgerow.common.trace_context import TraceContext
+from hedgerow.common.wire.trace_context import TraceContext
 
 _SCOPE: Final = InstrumentationScope("hedgerow", __version__)
 _KINDS: Final = {kind: trace.SpanKind[kind.value] for kind in SpanKind}

@@ -5,7 +5,7 @@ from enum import Enum
 
 import msgspec
 
-from hedgerow.common.trace_context import TraceContext
+from hedgerow.common.wire.trace_context import TraceContext
 
 Attribute = str | int | float | bool
 

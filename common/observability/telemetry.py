@@ -12,10 +12,10 @@ from typing import Literal, TextIO
 
 import structlog
 
+from hedgerow.common.observability.current_trace import add_trace_id
 from hedgerow.common.observability.printable import printable, printable_lines
 from hedgerow.common.observability.steady_stream import SteadyStream
 from hedgerow.common.runtime.ticks import tick_after
-from hedgerow.common.trace_context import add_trace_id
 
 log = structlog.get_logger()
 

@@ -4,10 +4,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from hedgerow.common.errors import ConfigurationError
+from hedgerow.common.observability.current_trace import CURRENT
 from hedgerow.common.observability.span import Attribute, Span
 from hedgerow.common.observability.span_queue import GATHER_S, SpanQueue
 from hedgerow.common.settings.tracing import TracingSettings
-from hedgerow.common.trace_context import CURRENT, TraceContext
+from hedgerow.common.wire.trace_context import TraceContext
 
 
 class Tracing:

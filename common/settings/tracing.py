@@ -33,7 +33,7 @@ class TracingSettings(Group):
         description="Whether the sampled flag of a caller's traceparent decides instead of "
         "sample_rate. If not, a caller cannot have its traces kept.",
     )
-    max_traces_per_s: PositiveFloat = Field(
+    max_traces_per_second: PositiveFloat = Field(
         100.0,
         description="Most traces that a gateway keeps a second, on average; the others are "
         "counted as dropped.",

@@ -8,7 +8,7 @@ are worth it are kept, too. Together, they are bounded: under an overload every 
 from collections.abc import Callable
 
 from hedgerow.common.settings.tracing import TracingSettings
-from hedgerow.common.trace_context import TraceContext
+from hedgerow.common.wire.trace_context import TraceContext
 from hedgerow.gateway.policies.token_bucket import TokenBucket
 
 
@@ -26,7 +26,7 @@ class TailSampling:
         self._rate = settings.sample_rate
         self._trusts_callers = settings.trust_callers
         self._rng = rng
-        self._allowance = TokenBucket(settings.max_traces_per_s)
+        self._allowance = TokenBucket(settings.max_traces_per_second)
 
     def begin(self, traceparent: str, now: float) -> tuple[TraceContext, int]:
         """Begin the trace of a request, or the gateway's part of its caller's.

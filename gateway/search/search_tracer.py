@@ -11,7 +11,7 @@ from typing import Final, Protocol
 
 from hedgerow.common.errors import BadRequestError
 from hedgerow.common.observability.span import Span
-from hedgerow.common.trace_context import TraceContext
+from hedgerow.common.wire.trace_context import TraceContext
 from hedgerow.gateway.policies.tail_sampling import TailSampling
 from hedgerow.gateway.search.walk import Walk
 from hedgerow.gateway.search.walk_spans import spans_of

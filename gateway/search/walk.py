@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from hedgerow.common.trace_context import TraceContext
+from hedgerow.common.wire.trace_context import TraceContext
 from hedgerow.gateway.search.gather import Gather
 from hedgerow.gateway.search.plan import Plan
 from hedgerow.gateway.search.result import SearchQuery

@@ -21,7 +21,7 @@ from typing import Final
 from hedgerow.common.errors import InsufficientCoverageError
 from hedgerow.common.observability.span import Attribute, Span, SpanKind
 from hedgerow.common.outcome import Outcome
-from hedgerow.common.trace_context import TraceContext
+from hedgerow.common.wire.trace_context import TraceContext
 from hedgerow.gateway.search.gather import Gather
 from hedgerow.gateway.search.walk import ADMIT, FETCH, MERGE, Walk
 from hedgerow.gateway.search.walk_parts import ShardPart, parts_of

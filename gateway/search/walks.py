@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 
-from hedgerow.common.trace_context import CURRENT
+from hedgerow.common.observability.current_trace import CURRENT
 from hedgerow.gateway.search.result import SearchQuery
 from hedgerow.gateway.search.search_tracer import SearchTracer
 from hedgerow.gateway.search.slow_queries import SlowQueries

@@ -14,8 +14,9 @@ from contextlib import contextmanager
 from typing import Final
 
 from hedgerow.common.errors import BadRequestError, NotFoundError
+from hedgerow.common.observability.current_trace import CURRENT
 from hedgerow.common.observability.span import Attribute, Span, SpanKind
-from hedgerow.common.trace_context import CURRENT, TraceContext
+from hedgerow.common.wire.trace_context import TraceContext
 from hedgerow.gateway.policies.tail_sampling import TailSampling
 from hedgerow.gateway.search.search_tracer import SpanSink
 

@@ -25,7 +25,6 @@ from hedgerow.common.errors import (
 from hedgerow.common.observability.tracing import Tracing, tracing_of
 from hedgerow.common.settings.settings import RankProfile
 from hedgerow.common.settings.tracing import TracingSettings
-from hedgerow.common.trace_context import TraceContext
 from hedgerow.common.wire.messages import (
     Attach,
     SearchBody,
@@ -33,6 +32,7 @@ from hedgerow.common.wire.messages import (
     pack_body,
     unpack_search_payload,
 )
+from hedgerow.common.wire.trace_context import TraceContext
 from hedgerow.shard_worker.scoring.open_shards import OpenShards, Snapshot
 from hedgerow.shard_worker.scoring.ranking import Budget, SecondPhase, second_phases
 from hedgerow.shard_worker.scoring.retrieval import Found, Located, retrieve

@@ -21,7 +21,6 @@ from hedgerow.common.errors import (
 from hedgerow.common.observability.telemetry import Throttle
 from hedgerow.common.observability.tracing import Tracing
 from hedgerow.common.settings.settings import LimitSettings
-from hedgerow.common.trace_context import TraceContext
 from hedgerow.common.wire.messages import (
     Failure,
     FetchBody,
@@ -35,6 +34,7 @@ from hedgerow.common.wire.messages import (
     unpack_fetch_payload,
     unpack_request,
 )
+from hedgerow.common.wire.trace_context import TraceContext
 from hedgerow.shard_worker.executors.error_text import error_line
 from hedgerow.shard_worker.executors.thread_pool.batched_threads import BatchedThreads
 from hedgerow.shard_worker.executors.thread_pool.threads import Spent, ThreadLane

@@ -50,7 +50,7 @@ def test_a_malformed_header_begins_a_new_trace() -> None:
 
 def test_traces_worth_keeping_are_bounded() -> None:
     """Beyond the limit they are dropped and counted; a second later, there is room again."""
-    sampling = sampling_of(0.5, max_traces_per_s=10)
+    sampling = sampling_of(0.5, max_traces_per_second=10)
     context, _ = sampling.begin("", 1.0)
     assert [sampling.keeps(context, 1.0) for _ in range(12)] == [True] * 10 + [False] * 2
     assert sampling.as_dict() == {"kept": 10, "dropped": 2}
@@ -59,7 +59,7 @@ def test_traces_worth_keeping_are_bounded() -> None:
 
 def test_what_is_sampled_has_its_place_from_the_beginning() -> None:
     """Users' functions make spans of it, so it is not dropped at the end; it counts once."""
-    sampling = sampling_of(0.0, max_traces_per_s=1, trust_callers=True)
+    sampling = sampling_of(0.0, max_traces_per_second=1, trust_callers=True)
     first, _ = sampling.begin(SAMPLED, 1.0)
     second, _ = sampling.begin(SAMPLED, 1.0)
     assert (first.is_sampled, second.is_sampled) == (True, False)

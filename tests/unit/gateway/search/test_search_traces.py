@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 
 from hedgerow.common.errors import HedgerowError, InsufficientCoverageError
+from hedgerow.common.observability.current_trace import CURRENT
 from hedgerow.common.observability.span import Span
 from hedgerow.common.settings.tail import HedgingSettings
 from hedgerow.common.settings.tracing import TracingSettings
-from hedgerow.common.trace_context import CURRENT, TraceContext
 from hedgerow.common.wire.messages import unpack_request
+from hedgerow.common.wire.trace_context import TraceContext
 from hedgerow.gateway.policies.tail_sampling import TailSampling
 from hedgerow.gateway.search.result import SearchQuery
 from hedgerow.gateway.search.search_tracer import SearchTracer

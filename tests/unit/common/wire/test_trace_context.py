@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hedgerow.common.trace_context import CURRENT, TraceContext, add_trace_id
+from hedgerow.common.observability.current_trace import CURRENT, add_trace_id
+from hedgerow.common.wire.trace_context import TraceContext
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 SPAN = "00f067aa0ba902b7"

@@ -11,8 +11,7 @@ spans of a search are not drawn when the spans are made: `child` derives them fr
 import random
 import re
 from collections.abc import Callable
-from contextvars import ContextVar
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
@@ -93,18 +92,6 @@ class TraceContext(msgspec.Struct, frozen=True, gc=False):
     def child(self, number: int) -> "TraceContext":
         """Return one of the span's children: the same for the same number, in every process."""
         return TraceContext(self.trace_id, _mixed(self.span_id, number), self.is_sampled)
-
-
-# Of what runs now, for the lines that it logs; None outside of traces, and while tracing is off.
-CURRENT: Final[ContextVar[TraceContext | None]] = ContextVar("trace", default=None)
-
-
-def add_trace_id(_logger: object, _method: str, fields: Any) -> Any:
-    """Add the id of the current trace to a log line; a processor of structlog."""
-    trace = CURRENT.get()
-    if trace is not None:
-        fields.setdefault("trace_id", trace.hex_id)
-    return fields
 
 
 def _mixed(span_id: int, number: int) -> int:
