@@ -11,7 +11,6 @@ from hedgerow.gateway.search.walk_parts import ShardPart, parts_of
 
 MOST_SHARDS: Final = 8  # that a line names
 LINES_PER_S: Final = 10.0  # under an overload every search is slow
-QUERY_CHARS: Final = 80
 
 log = structlog.get_logger()
 
@@ -29,7 +28,7 @@ class SlowQueries:
             self._num_unsaid += 1
             return
         num_unsaid, self._num_unsaid = self._num_unsaid, 0
-        log.warning("slow_query", **line_of(walk, now), others=num_unsaid)
+        log.info("slow_query", **line_of(walk, now), others=num_unsaid)
 
 
 def line_of(walk: Walk, now: float) -> dict[str, Any]:
@@ -38,7 +37,6 @@ def line_of(walk: Walk, now: float) -> dict[str, Any]:
     line: dict[str, Any] = {
         "collection": query.collection,
         "rank_profile": walk.profile,
-        "query": query.query[:QUERY_CHARS],
         "took_ms": _ms(now - walk.started),
         "deadline_ms": query.deadline_ms,
     }

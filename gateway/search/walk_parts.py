@@ -64,9 +64,13 @@ def parts_of(gather: Gather, plan: Plan | None = None) -> list[ShardPart]:
     for shard, part in gather.results.items():
         reply = part.reply
         took_us = int(part.took_s * 1e6)
-        queue_us, lane_us, work_us = (
-            (0, 0, 0) if reply is None else (reply.queue_us, reply.lane_us, reply.work_us)
-        )
+        queue_us = lane_us = work_us = 0
+        if reply is not None:
+            # None reaches past the reply, whatever it says: the queue's time includes the
+            # difference of two clocks.
+            lane_us = max(0, min(reply.lane_us, took_us))
+            work_us = max(0, min(reply.work_us, took_us - lane_us))
+            queue_us = max(0, min(reply.queue_us, took_us - lane_us - work_us))
         parts.append(
             ShardPart(
                 shard=shard,
@@ -76,13 +80,12 @@ def parts_of(gather: Gather, plan: Plan | None = None) -> list[ShardPart]:
                 lane="" if reply is None else _LANE_NAMES.get(reply.lane, ""),
                 started=started,
                 took_us=took_us,
-                # It includes the difference of two clocks, and must not reach past the reply.
-                queue_us=max(0, min(queue_us, took_us - lane_us - work_us)),
+                queue_us=queue_us,
                 lane_us=lane_us,
                 work_us=work_us,
                 hedged_us=int(gather.hedged.get(shard, 0.0) * 1e6),
                 is_hedge=reply is not None and reply.is_hedge,
-                users_us=_users_us(part.body),
+                users_us=_users_us(part.body, work_us),
             )
         )
     if plan is not None:
@@ -107,7 +110,13 @@ def parts_of(gather: Gather, plan: Plan | None = None) -> list[ShardPart]:
     return sorted(parts, key=lambda part: part.shard)
 
 
-def _users_us(body: object) -> tuple[int, int] | None:
+def _users_us(body: object, work_us: int) -> tuple[int, int] | None:
+    found = None
     if isinstance(body, SearchBody):
-        return body.second_phase_us
-    return body.enrich_us if isinstance(body, FetchBody) else None
+        found = body.second_phase_us
+    elif isinstance(body, FetchBody):
+        found = body.enrich_us
+    if found is None:
+        return None
+    after_us = min(found[0], work_us)
+    return after_us, min(found[1], work_us - after_us)

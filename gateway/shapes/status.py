@@ -215,9 +215,7 @@ class TracingStatus(msgspec.Struct, frozen=True):
     """The traces of this gateway, since the start."""
 
     kept: Annotated[int, doc("Traces that were kept.")]
-    dropped: Annotated[
-        int, doc("Traces worth keeping, but over tracing.max_traces_per_second.")
-    ]
+    dropped: Annotated[int, doc("Traces worth keeping, but over tracing.max_traces_per_second.")]
     spans_sent: Annotated[int, doc("Spans that the receiver has taken.")]
     spans_dropped: Annotated[
         int, doc("Spans that found no room in the queue, or that the receiver did not take.")
