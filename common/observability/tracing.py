@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from hedgerow.common.errors import ConfigurationError
 from hedgerow.common.observability.current_trace import CURRENT
@@ -28,16 +29,10 @@ class Tracing:
         Raises:
             ConfigurationError: OpenTelemetry is not installed.
         """
-        # Imported here, so that nothing of it is while tracing is off.
-        try:
-            from hedgerow.common.observability import otlp  # noqa: PLC0415
-        except ImportError as error:
-            raise ConfigurationError(
-                f"tracing.enabled needs the extra otel (pip install 'hedgerow[otel]'): {error}"
-            ) from error
+        otlp = _otlp()
         self.settings = settings
         self._otlp = otlp
-        self._sender: otlp.OtlpSender = otlp.OtlpSender(settings, service, instance)
+        self._sender = otlp.OtlpSender(settings, service, instance)
         self.queue = SpanQueue(self._sender, settings.max_queued_spans, gather_s)
 
     def start(self) -> None:
@@ -78,6 +73,16 @@ class Tracing:
             CURRENT.reset(token)
 
 
+def load_if_on(settings: TracingSettings) -> None:
+    """Import OpenTelemetry if tracing is on: processes that are forked later share its memory.
+
+    Raises:
+        ConfigurationError: it is not installed.
+    """
+    if settings.enabled:
+        _otlp()
+
+
 def tracing_of(
     settings: TracingSettings, service: str, instance: str, gather_s: float = GATHER_S
 ) -> Tracing | None:
@@ -87,3 +92,18 @@ def tracing_of(
         ConfigurationError: OpenTelemetry is not installed.
     """
     return Tracing(settings, service, instance, gather_s) if settings.enabled else None
+
+
+def _otlp() -> Any:
+    """The module of OpenTelemetry; imported here, so that it is not while tracing is off.
+
+    Raises:
+        ConfigurationError: OpenTelemetry is not installed.
+    """
+    try:
+        from hedgerow.common.observability import otlp  # noqa: PLC0415
+    except ImportError as error:
+        raise ConfigurationError(
+            f"tracing.enabled needs the extra otel (pip install 'hedgerow[otel]'): {error}"
+        ) from error
+    return otlp
