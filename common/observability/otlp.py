@@ -58,7 +58,7 @@ class OtlpSender:
 
     def close(self) -> None:
         """End the attempt that is being made, and make no other."""
-        self._exporter.shutdown()
+        self._exporter.shutdown()  # type: ignore[no-untyped-call]
 
     def _readable(self, span: Span) -> ReadableSpan:
         trace_id, parent = span.context.trace_id, None

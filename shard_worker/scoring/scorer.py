@@ -22,6 +22,7 @@ from hedgerow.common.errors import (
     RankingError,
     WorkError,
 )
+from hedgerow.common.observability.span import Attribute
 from hedgerow.common.observability.tracing import Tracing, tracing_of
 from hedgerow.common.settings.settings import RankProfile
 from hedgerow.common.settings.tracing import TracingSettings
@@ -251,7 +252,7 @@ class _Trace:
     def ranking(self, profile: str, num_candidates: int) -> Iterator[None]:
         """Trace the second phase, which runs in the block."""
         started = time.monotonic()
-        attributes = {
+        attributes: dict[str, Attribute] = {
             "hedgerow.shard": self._shard,
             "hedgerow.rank_profile": profile,
             "hedgerow.candidates": num_candidates,

@@ -18,6 +18,7 @@ from hedgerow.common.errors import (
     WireError,
     WorkError,
 )
+from hedgerow.common.observability.span import Attribute
 from hedgerow.common.observability.telemetry import Throttle
 from hedgerow.common.observability.tracing import Tracing
 from hedgerow.common.settings.settings import LimitSettings
@@ -272,7 +273,10 @@ class FetchService:
                 enriching.run(enrich)
                 return pack_body(FetchBody(enriching.documents, enriching.problem))
             began = time.monotonic()
-            attributes = {"hedgerow.shard": shard, "hedgerow.rank_profile": profile}
+            attributes: dict[str, Attribute] = {
+                "hedgerow.shard": shard,
+                "hedgerow.rank_profile": profile,
+            }
             with tracing.users_span("enrich", context.of_shard(shard), attributes):
                 enriching.run(enrich)
             took_us = int((time.monotonic() - began) * 1e6)

@@ -3,13 +3,14 @@
 import sys
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from hedgerow.common import observability
 from hedgerow.common.errors import ConfigurationError
 from hedgerow.common.observability.current_trace import CURRENT
-from hedgerow.common.observability.span import Span, SpanKind
+from hedgerow.common.observability.span import Attribute, Span, SpanKind
 from hedgerow.common.observability.tracing import Tracing, load_if_on, tracing_of
 from hedgerow.common.settings.tracing import TracingSettings
 from hedgerow.common.wire.trace_context import TraceContext
@@ -25,12 +26,12 @@ def receiver() -> Iterator[Receiver]:
         yield one
 
 
-def sent(receiver: Receiver, endpoint: str | None, **settings: str) -> ReceivedSpan:
+def sent(receiver: Receiver, endpoint: str | None, **settings: Any) -> ReceivedSpan:
     """One span, as it arrives when a process sends it and ends."""
-    tracing = Tracing(TracingSettings(enabled=True, endpoint=endpoint, **settings), "ours", "one")  # type: ignore[arg-type]
+    tracing = Tracing(TracingSettings(enabled=True, endpoint=endpoint, **settings), "ours", "one")
     tracing.start()
     now = time.time_ns()
-    attributes = {"text": "t", "number": 7, "share": 0.5, "is": True}
+    attributes: dict[str, Attribute] = {"text": "t", "number": 7, "share": 0.5, "is": True}
     kind = SpanKind.SERVER
     tracing.offer([Span("work", CONTEXT, 9, now, now + 5, attributes, "why", kind)])
     tracing.close()

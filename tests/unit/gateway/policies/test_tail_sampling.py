@@ -1,5 +1,7 @@
 """Which traces are kept: by chance, by callers if they are trusted, by the outcome; how many."""
 
+from typing import Any
+
 import pytest
 
 from hedgerow.common.settings.tracing import TracingSettings
@@ -11,9 +13,9 @@ SAMPLED = f"00-{TRACE}-00f067aa0ba902b7-01"
 UNSAMPLED = f"00-{TRACE}-00f067aa0ba902b7-00"
 
 
-def sampling_of(drawn: float, **settings: object) -> TailSampling:
+def sampling_of(drawn: float, **settings: Any) -> TailSampling:
     """One whose every draw is `drawn`."""
-    return TailSampling(TracingSettings(enabled=True, **settings), lambda: drawn)  # type: ignore[arg-type]
+    return TailSampling(TracingSettings(enabled=True, **settings), lambda: drawn)
 
 
 @pytest.mark.parametrize(("drawn", "is_sampled"), [(0.0, True), (0.099, True), (0.1, False)])
