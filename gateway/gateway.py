@@ -301,11 +301,14 @@ class Gateway:
                 result with every shard's outcome.
         """
         check_members(query, self._search_body)
-        current = CURRENT.set(CURRENT.get())  # the caller's task goes on after the search
-        try:
+        if self._tracing is None:
             result = await self.search_held(query)
-        finally:
-            CURRENT.reset(current)
+        else:
+            current = CURRENT.set(b"")  # the caller's task goes on after the search
+            try:
+                result = await self.search_held(query)
+            finally:
+                CURRENT.reset(current)
         if result.lease is not None:
             result.lease.release()
         return result

@@ -79,7 +79,7 @@ class WorkTraces:
             yield
             return
         context = TraceContext.new(is_sampled=self._rng() < self._tracing.settings.sample_rate)
-        token = CURRENT.set(context)
+        token = CURRENT.set(context.pack())
         started_ns, failure = time.time_ns(), ""
         try:
             yield

@@ -1,4 +1,7 @@
-"""The one module that imports OpenTelemetry; itself imported only if tracing is on."""
+"""The spans of users' functions, by OpenTelemetry, and sending all spans.
+
+Itself imported only if tracing is on: OpenTelemetry is imported here and in `otlp_receiver` alone.
+"""
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,26 +15,23 @@ from opentelemetry.sdk.resources import SERVICE_NAME, Resource
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import SpanExportResult
 from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
-from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import (
     NonRecordingSpan,
     ProxyTracerProvider,
     SpanContext,
-    Status,
-    StatusCode,
     TraceFlags,
 )
 
 from hedgerow.common import __version__
-from hedgerow.common.observability.span import Attribute, Span, SpanKind
+from hedgerow.common.observability.otlp_encoding import encode_request
+from hedgerow.common.observability.otlp_receiver import OtlpReceiver
+from hedgerow.common.observability.span import Attribute, Span
 from hedgerow.common.settings.tracing import TracingSettings
 from hedgerow.common.wire.trace_context import TraceContext
 
-_SCOPE: Final = InstrumentationScope("hedgerow", __version__)
-_KINDS: Final = {kind: trace.SpanKind[kind.value] for kind in SpanKind}
+_SCOPE: Final = "hedgerow"
 _SAMPLED: Final = TraceFlags(TraceFlags.SAMPLED)
 _UNSAMPLED: Final = TraceFlags(TraceFlags.DEFAULT)
-_UNSET: Final = Status(StatusCode.UNSET)
 
 
 class OtlpSender:
@@ -43,40 +43,37 @@ class OtlpSender:
         OpenTelemetry's own variables (OTEL_EXPORTER_OTLP_…, OTEL_RESOURCE_ATTRIBUTES and so on)
         count where the settings say nothing.
         """
-        _mute()
-        base = settings.endpoint
-        self._exporter = OTLPSpanExporter(
-            endpoint=None if base is None else f"{base.rstrip('/')}/v1/traces",
-            timeout=settings.timeout_s,
-        )
         self.resource = _resource(settings, service, instance)
+        self._ours = {name: str(value) for name, value in self.resource.attributes.items()}
+        self._settings = settings
+        self._receiver = OtlpReceiver(settings)
+        self._exporter: OTLPSpanExporter | None = None  # of the spans of users' functions
 
     def send(self, spans: Sequence[Span | ReadableSpan]) -> bool:
         """Send spans; returns whether the receiver has taken them."""
-        readable = [self._readable(span) if isinstance(span, Span) else span for span in spans]
-        return self._exporter.export(readable) is SpanExportResult.SUCCESS
+        ours = [span for span in spans if isinstance(span, Span)]
+        users = [span for span in spans if not isinstance(span, Span)]
+        is_sent = True
+        if ours:
+            is_sent = self._receiver.post(encode_request(self._ours, _SCOPE, __version__, ours))
+        if users:
+            if self._exporter is None:
+                self._exporter = self._make_exporter()
+            is_sent = self._exporter.export(users) is SpanExportResult.SUCCESS and is_sent
+        return is_sent
 
     def close(self) -> None:
         """End the attempt that is being made, and make no other."""
-        self._exporter.shutdown()  # type: ignore[no-untyped-call]
+        self._receiver.close()
+        if self._exporter is not None:
+            self._exporter.shutdown()  # type: ignore[no-untyped-call]
 
-    def _readable(self, span: Span) -> ReadableSpan:
-        trace_id, parent = span.context.trace_id, None
-        if span.parent_id:
-            parent = SpanContext(trace_id, span.parent_id, span.has_remote_parent, _SAMPLED)
-        return ReadableSpan(
-            span.name,
-            context=SpanContext(
-                trace_id, span.context.span_id, is_remote=False, trace_flags=_SAMPLED
-            ),
-            parent=parent,
-            resource=self.resource,
-            attributes=span.attributes,
-            kind=_KINDS[span.kind],
-            status=Status(StatusCode.ERROR, span.error) if span.error else _UNSET,
-            start_time=span.started_ns,
-            end_time=span.ended_ns,
-            instrumentation_scope=_SCOPE,
+    def _make_exporter(self) -> OTLPSpanExporter:
+        _mute()
+        base = self._settings.endpoint
+        return OTLPSpanExporter(
+            endpoint=None if base is None else f"{base.rstrip('/')}/v1/traces",
+            timeout=self._settings.timeout_s,
         )
 
 
@@ -119,7 +116,7 @@ def users_span(
     remote = SpanContext(parent.trace_id, parent.span_id, is_remote=True, trace_flags=flags)
     context = trace.set_span_in_context(NonRecordingSpan(remote))
     if parent.is_sampled:
-        tracer = trace.get_tracer("hedgerow", __version__)
+        tracer = trace.get_tracer(_SCOPE, __version__)
         with tracer.start_as_current_span(name, context, attributes=dict(attributes)):
             yield
         return

@@ -1,7 +1,7 @@
 """A span as it is made here: from timings, after the fact, and without OpenTelemetry."""
 
 from collections.abc import Mapping
-from enum import Enum
+from enum import IntEnum
 
 import msgspec
 
@@ -10,13 +10,13 @@ from hedgerow.common.wire.trace_context import TraceContext
 Attribute = str | int | float | bool
 
 
-class SpanKind(Enum):
-    """Which side of a request a span is; the names are OpenTelemetry's."""
+class SpanKind(IntEnum):
+    """Which side of a request a span is; names and numbers are OTLP's."""
 
-    INTERNAL = "INTERNAL"
-    SERVER = "SERVER"
-    CLIENT = "CLIENT"
-    CONSUMER = "CONSUMER"
+    INTERNAL = 1
+    SERVER = 2
+    CLIENT = 3
+    CONSUMER = 5
 
 
 class Span(msgspec.Struct, frozen=True, gc=False):

@@ -65,7 +65,7 @@ class Tracing:
             parent: the span that it is a part of; its id is in the lines that are logged.
             attributes: of the span.
         """
-        token = CURRENT.set(parent)
+        token = CURRENT.set(parent.pack())
         try:
             with self._otlp.users_span(name, parent, attributes):
                 yield

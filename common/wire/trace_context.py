@@ -10,7 +10,6 @@ spans of a search are not drawn when the spans are made: `child` derives them fr
 
 import random
 import re
-from collections.abc import Callable
 from typing import Final
 
 import msgspec
@@ -19,6 +18,7 @@ _ID_BYTES: Final = 16
 _SPAN_BYTES: Final = 8
 _PACKED_BYTES: Final = _ID_BYTES + _SPAN_BYTES + 1
 _MASK: Final = (1 << 64) - 1
+_NEW_BITS: Final = 8 * (_ID_BYTES + _SPAN_BYTES)
 _SAMPLED: Final = 1  # the first bit of the flags
 _FIRST_SHARD: Final = 16  # a span's other children have smaller numbers
 # A later version may append members, which begin with a dash; 00 has none, and ff is invalid.
@@ -41,11 +41,9 @@ class TraceContext(msgspec.Struct, frozen=True, gc=False):
     is_sampled: bool
 
     @classmethod
-    def new(
-        cls, is_sampled: bool, draw: Callable[[int], int] = random.getrandbits
-    ) -> "TraceContext":
-        """Return the first span of a new trace; `draw` returns that many random bits."""
-        return cls(draw(128) or 1, draw(64) or 1, is_sampled)
+    def new(cls, *, is_sampled: bool) -> "TraceContext":
+        """Return the first span of a new trace."""
+        return cls(random.getrandbits(128) or 1, random.getrandbits(64) or 1, is_sampled)
 
     @classmethod
     def parse(cls, header: str) -> "TraceContext | None":
@@ -92,6 +90,22 @@ class TraceContext(msgspec.Struct, frozen=True, gc=False):
     def child(self, number: int) -> "TraceContext":
         """Return one of the span's children: the same for the same number, in every process."""
         return TraceContext(self.trace_id, _mixed(self.span_id, number), self.is_sampled)
+
+
+def new_packed(*, is_sampled: bool) -> bytes:
+    """Return the first span of a new trace as `pack` does, for a third of the price."""
+    ids = random.getrandbits(_NEW_BITS).to_bytes(_PACKED_BYTES - 1, "big")
+    return ids + (b"\1" if is_sampled else b"\0")
+
+
+def hex_id_of(packed: bytes) -> str:
+    """Return the id of the trace of a packed context, as logs and answers show it."""
+    return packed[:_ID_BYTES].hex()
+
+
+def is_sampled(packed: bytes) -> bool:
+    """Return whether the trace of a packed context is certain to be kept."""
+    return packed[-1] == _SAMPLED
 
 
 def _mixed(span_id: int, number: int) -> int:

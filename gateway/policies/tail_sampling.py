@@ -8,7 +8,7 @@ are worth it are kept, too. Together, they are bounded: under an overload every 
 from collections.abc import Callable
 
 from hedgerow.common.settings.tracing import TracingSettings
-from hedgerow.common.wire.trace_context import TraceContext
+from hedgerow.common.wire.trace_context import TraceContext, new_packed
 from hedgerow.gateway.policies.token_bucket import TokenBucket
 
 
@@ -28,7 +28,7 @@ class TailSampling:
         self._rng = rng
         self._allowance = TokenBucket(settings.max_traces_per_second)
 
-    def begin(self, traceparent: str, now: float) -> tuple[TraceContext, int]:
+    def begin(self, traceparent: str, now: float) -> tuple[bytes, int]:
         """Begin the trace of a request, or the gateway's part of its caller's.
 
         Args:
@@ -36,7 +36,8 @@ class TailSampling:
             now: when.
 
         Returns:
-            The request's span, and the id of the caller's, which that is a part of; 0 for none.
+            The request's span, packed (`TraceContext.pack`), and the id of the caller's, which
+            that is a part of; 0 for none.
         """
         caller = TraceContext.parse(traceparent) if traceparent else None
         if caller is not None and self._trusts_callers:
@@ -46,14 +47,14 @@ class TailSampling:
         # A trace that is sampled is certain to be kept: users' functions make spans for it.
         if is_sampled:
             is_sampled = self._allow(now)
-        drawn = TraceContext.new(is_sampled)
+        drawn = new_packed(is_sampled=is_sampled)
         if caller is None:
             return drawn, 0
-        return TraceContext(caller.trace_id, drawn.span_id, is_sampled), caller.span_id
+        return caller.pack()[:16] + drawn[16:], caller.span_id
 
-    def keeps(self, trace: TraceContext, now: float) -> bool:
+    def keeps(self, now: float, *, is_sampled: bool) -> bool:
         """Whether a trace is kept that is worth it; to be asked once."""
-        return trace.is_sampled or self._allow(now)
+        return is_sampled or self._allow(now)
 
     def as_dict(self) -> dict[str, int]:
         """Figures for the status."""

@@ -148,12 +148,10 @@ class Fetcher:
             How each shard's part ended; the bodies are `FetchBody`s, or `Refused`.
         """
         gather = Gather(wanted, partial(_unpack, lease))
-        trace = None if walk is None else walk.fetch_to_workers()
-        scatter = Scatter(
-            Kind.FETCH, self._messenger, gather, self._loop.time(), deadline, trace=trace
-        )
+        now, trace = self._loop.time(), None
         if walk is not None:
-            walk.fetch = gather
+            walk.fetch, walk.fetch_sent_at, trace = gather, now, walk.fetch_to_workers
+        scatter = Scatter(Kind.FETCH, self._messenger, gather, now, deadline, trace=trace)
         try:
             if gather.num_open:
                 sent = []

@@ -11,7 +11,7 @@ from typing import Final, Protocol
 
 from hedgerow.common.errors import BadRequestError
 from hedgerow.common.observability.span import Span
-from hedgerow.common.wire.trace_context import TraceContext
+from hedgerow.common.wire.trace_context import TraceContext, is_sampled
 from hedgerow.gateway.policies.tail_sampling import TailSampling
 from hedgerow.gateway.search.walk import Walk
 from hedgerow.gateway.search.walk_spans import spans_of
@@ -47,24 +47,22 @@ class SearchTracer:
         self._sink = sink
         self._wall_clock_ns = wall_clock_ns
 
-    def begin(self, traceparent: str, now: float) -> tuple[TraceContext, int]:
+    def begin(self, traceparent: str, now: float) -> tuple[bytes, int]:
         """See `TailSampling.begin`."""
         return self._sampling.begin(traceparent, now)
 
     def end(self, walk: Walk, now: float, error: BaseException | None, *, is_slow: bool) -> None:
         """A search has ended at `now`, and if by an error, by this one."""
-        trace = walk.trace
-        if trace is None:
+        reason = _why_kept(walk, error, is_slow=is_slow)
+        if not reason or not self._sampling.keeps(now, is_sampled=is_sampled(walk.trace)):
             return
-        reason = _why_kept(walk, trace, error, is_slow=is_slow)
-        if reason and self._sampling.keeps(trace, now):
+        trace = TraceContext.unpack(walk.trace)
+        if trace is not None:
             offset_ns = self._wall_clock_ns() - int(now * 1e9)
             self._sink.offer(spans_of(walk, trace, now, offset_ns, reason, error))
 
 
-def _why_kept(
-    walk: Walk, trace: TraceContext, error: BaseException | None, *, is_slow: bool
-) -> str:
+def _why_kept(walk: Walk, error: BaseException | None, *, is_slow: bool) -> str:
     """Why a search's trace is worth keeping; "" if it is not."""
     if error is not None and not isinstance(error, _CALLERS):
         return "failed"
@@ -74,4 +72,4 @@ def _why_kept(
         return "hedged"
     if is_slow:
         return "slow"
-    return "sampled" if trace.is_sampled else ""
+    return "sampled" if is_sampled(walk.trace) else ""

@@ -157,13 +157,13 @@ class Searcher:
             if shards := may_have_more(hits, bodies, search.payload.k, query.k):
                 await self._ask_again(search, shards, gather)
                 hits, bodies = self._merge(search, gather)
-            walk.merged_at = self._loop.time()
             found = await self._fetch(search, hits, bodies)
-            result = self._respond(search, gather, found, self._loop.time())
+            ended_at = self._loop.time()
+            result = self._respond(search, gather, found, ended_at)
         except BaseException as error:
-            self._end(walk, permit, error)
+            self._end(walk, permit, self._loop.time(), error)
             raise
-        self._end(walk, permit)
+        self._end(walk, permit, ended_at)
         return result
 
     def refusal_of(self, query: SearchQuery, collection: Collection) -> OverloadedError | None:
@@ -212,8 +212,9 @@ class Searcher:
             peer=query.peer,
         )
 
-    def _end(self, walk: Walk, permit: AdmissionPermit, error: BaseException | None = None) -> None:
-        now = self._loop.time()
+    def _end(
+        self, walk: Walk, permit: AdmissionPermit, now: float, error: BaseException | None = None
+    ) -> None:
         permit.done(now)
         self._in_flight.end()
         self._walks.end(walk, now, error)

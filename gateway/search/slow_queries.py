@@ -40,15 +40,15 @@ def line_of(walk: Walk, now: float) -> dict[str, Any]:
         "took_ms": _ms(now - walk.started),
         "deadline_ms": query.deadline_ms,
     }
-    if walk.trace is not None:
-        line["trace_id"] = walk.trace.hex_id
+    if walk.trace:
+        line["trace_id"] = walk.trace_id
     if gather is None or plan is None:
         return line
     line["admit_ms"] = _ms(walk.sent_at - walk.started)
     line["shards_ms"] = _ms(walk.gathered_at - walk.sent_at)
-    if walk.merged_at:
-        line["merge_ms"] = _ms(walk.merged_at - walk.gathered_at)
-        line["fetch_ms"] = _ms((walk.fetched_at or walk.merged_at) - walk.merged_at)
+    merged_at = walk.merged_at(now)
+    line["merge_ms"] = _ms(merged_at - walk.gathered_at)
+    line["fetch_ms"] = _ms((walk.fetched_at or merged_at) - merged_at)
     parts = parts_of(gather, plan)
     line["ok"], line["asked"], line["shards"] = gather.num_ok, len(gather.asked), len(parts)
     line["hedged"] = len(gather.hedged)

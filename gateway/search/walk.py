@@ -2,7 +2,9 @@
 
 from typing import Final
 
-from hedgerow.common.wire.trace_context import TraceContext
+import msgspec
+
+from hedgerow.common.wire.trace_context import TraceContext, hex_id_of
 from hedgerow.gateway.search.gather import Gather
 from hedgerow.gateway.search.plan import Plan
 from hedgerow.gateway.search.result import SearchQuery
@@ -13,71 +15,55 @@ MERGE: Final = 2
 FETCH: Final = 3
 
 
-class Walk:
+# A struct, and not tracked by the collector: one is made for each search. It is in no cycle.
+class Walk(msgspec.Struct, gc=False):
     """One search, as far as it has come; instants are on the event loop's clock, in s.
 
     Attributes:
         query: what is asked.
         started: when the search began.
-        trace: the search's own span; None while tracing is off.
+        trace: the search's own span, packed (`TraceContext.pack`); b"" while tracing is off.
         caller_span: the caller's span, which that is a part of; 0 for none.
-        to_workers: the context that the workers get, packed; None for none.
+        goes_to_workers: whether the workers get the context.
         profile: name of the rank profile.
         plan: which shards were asked; None before that.
         gather: how their parts have ended; None before they were asked.
         sent_at: when they were asked.
         gathered_at: when the last part had ended.
-        merged_at: when the hits were ordered; 0 before that.
         fetch: how the shards' parts of the fetch have ended; None if there was none.
+        fetch_sent_at: when they were asked.
         fetched_at: when the last of those had ended.
     """
 
-    __slots__ = (
-        "caller_span",
-        "fetch",
-        "fetched_at",
-        "gather",
-        "gathered_at",
-        "merged_at",
-        "plan",
-        "profile",
-        "query",
-        "sent_at",
-        "started",
-        "to_workers",
-        "trace",
-    )
-
-    def __init__(
-        self,
-        query: SearchQuery,
-        started: float,
-        trace: TraceContext | None = None,
-        caller_span: int = 0,
-        to_workers: bytes | None = None,
-    ) -> None:
-        """Begin; the arguments are the attributes."""
-        self.query = query
-        self.started = started
-        self.trace = trace
-        self.caller_span = caller_span
-        self.to_workers = to_workers
-        self.profile = ""
-        self.plan: Plan | None = None
-        self.gather: Gather | None = None
-        self.fetch: Gather | None = None
-        self.sent_at = self.gathered_at = self.merged_at = self.fetched_at = 0.0
+    query: SearchQuery
+    started: float
+    trace: bytes = b""
+    caller_span: int = 0
+    goes_to_workers: bool = False
+    profile: str = ""
+    plan: Plan | None = None
+    gather: Gather | None = None
+    sent_at: float = 0.0
+    gathered_at: float = 0.0
+    fetch: Gather | None = None
+    fetch_sent_at: float = 0.0
+    fetched_at: float = 0.0
 
     @property
     def trace_id(self) -> str | None:
         """The id of the trace, as answers show it; None while tracing is off."""
-        return None if self.trace is None else self.trace.hex_id
+        return hex_id_of(self.trace) if self.trace else None
 
+    @property
+    def to_workers(self) -> bytes | None:
+        """The context that the workers get, packed; None for none."""
+        return self.trace if self.goes_to_workers else None
+
+    @property
     def fetch_to_workers(self) -> bytes | None:
-        """Return the context that the workers get with a fetch, packed; None for none."""
-        if self.trace is None or self.to_workers is None:
-            return None
-        return self.trace.child(FETCH).pack()
+        """The context that the workers get with a fetch, packed; None for none."""
+        context = TraceContext.unpack(self.trace) if self.goes_to_workers else None
+        return None if context is None else context.child(FETCH).pack()
 
     @property
     def is_partial(self) -> bool:
@@ -90,6 +76,10 @@ class Walk:
     @property
     def is_hedged(self) -> bool:
         """Whether any shard got a second copy of its request."""
-        return any(
-            gather is not None and bool(gather.hedged) for gather in (self.gather, self.fetch)
+        return (self.gather is not None and bool(self.gather.hedged)) or (
+            self.fetch is not None and bool(self.fetch.hedged)
         )
+
+    def merged_at(self, ended_at: float) -> float:
+        """When the hits were in order, in a search that ended then."""
+        return self.fetch_sent_at or ended_at

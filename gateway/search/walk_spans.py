@@ -84,10 +84,11 @@ class _Spans:
             return
         yield self._part("admit", trace, ADMIT, walk.started, walk.sent_at)
         yield from self._shards("search shard", "second phase", trace, gather, walk)
-        if walk.merged_at:
-            yield self._part("merge", trace, MERGE, walk.gathered_at, walk.merged_at)
+        merged_at = walk.merged_at(ended_at)
+        if not isinstance(error, asyncio.CancelledError) or walk.fetch is not None:
+            yield self._part("merge", trace, MERGE, walk.gathered_at, merged_at)
         if walk.fetch is not None:
-            yield self._part("fetch", trace, FETCH, walk.merged_at, walk.fetched_at)
+            yield self._part("fetch", trace, FETCH, merged_at, walk.fetched_at)
             yield from self._shards("fetch shard", "enrich", trace.child(FETCH), walk.fetch, None)
 
     def _shards(

@@ -40,8 +40,7 @@ class Walks:
             return Walk(query, now)
         trace, caller_span = tracer.begin(query.traceparent, now)
         CURRENT.set(trace)
-        to_workers = trace.pack() if self._do_workers_trace() else None
-        return Walk(query, now, trace, caller_span, to_workers)
+        return Walk(query, now, trace, caller_span, self._do_workers_trace())
 
     def end(self, walk: Walk, now: float, error: BaseException | None) -> None:
         """A search has ended at `now`, and if by an error, by this one."""

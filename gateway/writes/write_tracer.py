@@ -68,10 +68,11 @@ class WriteTracer:
         """Trace what is done in the block."""
         now = asyncio.get_running_loop().time
         started = now()
-        context, caller_span = self._sampling.begin(traceparent, started)
+        packed, caller_span = self._sampling.begin(traceparent, started)
+        context = TraceContext.unpack(packed) or TraceContext.new(is_sampled=False)
         write = WriteTrace(context, started)
         write.attributes["hedgerow.collection"] = collection
-        token = CURRENT.set(context)
+        token = CURRENT.set(context.pack())
         failure = ""
         is_kept = context.is_sampled
         try:
@@ -83,7 +84,7 @@ class WriteTracer:
         finally:
             CURRENT.reset(token)
             ended = now()
-            if is_kept and self._sampling.keeps(context, ended):
+            if is_kept and self._sampling.keeps(ended, is_sampled=context.is_sampled):
                 offset_ns = self._wall_clock_ns() - int(ended * 1e9)
 
                 def ns(instant: float) -> int:

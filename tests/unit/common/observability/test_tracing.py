@@ -77,8 +77,8 @@ def test_a_user_s_function_sees_the_trace(receiver: Receiver) -> None:
     for is_sampled in (True, False):
         context = TraceContext(CONTEXT.trace_id, 1, is_sampled)
         with tracing.users_span("rank", context, {}):
-            assert CURRENT.get() == context
-        assert CURRENT.get() is None
+            assert CURRENT.get() == context.pack()
+        assert not CURRENT.get()
     tracing.close()
 
 

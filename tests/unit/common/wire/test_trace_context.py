@@ -102,7 +102,7 @@ def test_children_differ_and_are_known_beforehand(context: TraceContext, numbers
 def test_log_lines_carry_the_trace_that_they_belong_to() -> None:
     """Within a trace its id is added; outside of any, nothing is."""
     assert add_trace_id(None, "info", {"event": "e"}) == {"event": "e"}
-    token = CURRENT.set(TraceContext(int(TRACE, 16), 1, is_sampled=False))
+    token = CURRENT.set(TraceContext(int(TRACE, 16), 1, is_sampled=False).pack())
     try:
         assert add_trace_id(None, "info", {"event": "e"}) == {"event": "e", "trace_id": TRACE}
     finally:

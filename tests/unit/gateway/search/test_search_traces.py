@@ -12,7 +12,7 @@ from hedgerow.common.observability.span import Span
 from hedgerow.common.settings.tail import HedgingSettings
 from hedgerow.common.settings.tracing import TracingSettings
 from hedgerow.common.wire.messages import unpack_request
-from hedgerow.common.wire.trace_context import TraceContext
+from hedgerow.common.wire.trace_context import TraceContext, hex_id_of
 from hedgerow.gateway.policies.tail_sampling import TailSampling
 from hedgerow.gateway.search.result import SearchQuery
 from hedgerow.gateway.search.search_tracer import SearchTracer
@@ -208,7 +208,7 @@ def test_an_answer_names_its_trace() -> None:
         refused = await scene.search(traceparent=CALLER, minimum_coverage=1.0)
         assert isinstance(refused, InsufficientCoverageError)
         assert refused.result.trace_id == CALLER[3:35]
-        assert CURRENT.get() is not None, "the lines that the task logs carry it"
+        assert hex_id_of(CURRENT.get()) == CALLER[3:35], "the lines that the task logs carry it"
         untraced = searcher_over(ScriptedTransport({0: OK}), [10])
         result = await untraced.search(SearchQuery("things", "x", deadline_ms=300.0), COLLECTION)
         assert result.to_json()["trace_id"] is None

@@ -41,7 +41,7 @@ async def written(drawn: float, error: BaseException | None = None) -> tuple[lis
     )
     caught = suppress(UnavailableError, BadRequestError, asyncio.CancelledError)
     with caught, traced(tracer, "load", "things", CALLER) as write:
-        assert CURRENT.get() is not None
+        assert CURRENT.get()
         assert write.trace_id == CALLER[3:35]
         await asyncio.sleep(1.0)
         write.end_step("log")
@@ -49,7 +49,7 @@ async def written(drawn: float, error: BaseException | None = None) -> tuple[lis
             raise error
         await asyncio.sleep(2.0)
         write.end_step("apply")
-    assert CURRENT.get() is None
+    assert not CURRENT.get()
     return sink.spans, write.to_workers
 
 
@@ -82,6 +82,6 @@ def test_without_a_tracer_nothing_is_noted() -> None:
         with traced(None, "load", "things", CALLER) as write:
             write.end_step("log")
             assert (write.trace_id, write.to_workers, write.steps) == (None, None, [])
-            assert CURRENT.get() is None
+            assert not CURRENT.get()
 
     run_virtually(scenario())
