@@ -25,7 +25,7 @@ from opentelemetry.trace import (
 from hedgerow.common import __version__
 from hedgerow.common.observability.otlp_encoding import encode_request
 from hedgerow.common.observability.otlp_receiver import OtlpReceiver
-from hedgerow.common.observability.span import Attribute, Span
+from hedgerow.common.observability.span import Attribute
 from hedgerow.common.settings.tracing import TracingSettings
 from hedgerow.common.wire.trace_context import TraceContext
 
@@ -49,10 +49,10 @@ class OtlpSender:
         self._receiver = OtlpReceiver(settings)
         self._exporter: OTLPSpanExporter | None = None  # of the spans of users' functions
 
-    def send(self, spans: Sequence[Span | ReadableSpan]) -> bool:
-        """Send spans; returns whether the receiver has taken them."""
-        ours = [span for span in spans if isinstance(span, Span)]
-        users = [span for span in spans if not isinstance(span, Span)]
+    def send(self, spans: Sequence[bytes | ReadableSpan]) -> bool:
+        """Send spans, ours by `encode_span`; returns whether the receiver has taken them."""
+        ours = [span for span in spans if isinstance(span, bytes)]
+        users = [span for span in spans if not isinstance(span, bytes)]
         is_sent = True
         if ours:
             is_sent = self._receiver.post(encode_request(self._ours, _SCOPE, __version__, ours))

@@ -25,7 +25,7 @@ _fixed = struct.Struct("<2s16s2s8sBBBQBQ").pack
 
 
 def encode_request(
-    resource: Mapping[str, Attribute], scope: str, version: str, spans: Iterable[Span]
+    resource: Mapping[str, Attribute], scope: str, version: str, spans: Iterable[bytes]
 ) -> bytes:
     """Encode an ExportTraceServiceRequest.
 
@@ -33,15 +33,16 @@ def encode_request(
         resource: attributes of what made the spans.
         scope: name of the instrumentation.
         version: of it.
-        spans: what it made.
+        spans: what it made, each by `encode_span`.
     """
     of_resource = b"".join(_field(1, _key_value(*one)) for one in resource.items())
     of_scope = _text(1, scope) + _text(2, version)
-    scope_spans = _field(1, of_scope) + b"".join(_field(2, _span(span)) for span in spans)
+    scope_spans = _field(1, of_scope) + b"".join(spans)
     return _field(1, _field(1, of_resource) + _field(2, scope_spans))
 
 
-def _span(span: Span) -> bytes:
+def encode_span(span: Span) -> bytes:
+    """Encode one span, as it is in a request."""
     context = span.context
     parts = [
         _fixed(
@@ -64,7 +65,7 @@ def _span(span: Span) -> bytes:
         parts += (b"\x22\x08", span.parent_id.to_bytes(8, "big"))
     if span.error:
         parts.append(_field(15, _text(2, span.error) + _ERROR))
-    return b"".join(parts)
+    return _field(2, b"".join(parts))
 
 
 @lru_cache(maxsize=256)

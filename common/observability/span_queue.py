@@ -14,7 +14,7 @@ import structlog
 
 from hedgerow.common.observability.telemetry import Throttle
 
-BATCH_SPANS: Final = 512  # as many at once, as OpenTelemetry's own processor has it
+BATCH_SPANS: Final = 4096  # at once, some 600 kB: a request takes as long as encoding 50 spans
 GATHER_S: Final = 1.0  # how long spans wait for others, so that they leave together
 CLOSE_S: Final = 2.0  # how long the last spans may take at the end
 

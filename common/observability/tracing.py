@@ -6,6 +6,7 @@ from typing import Any
 
 from hedgerow.common.errors import ConfigurationError
 from hedgerow.common.observability.current_trace import CURRENT
+from hedgerow.common.observability.otlp_encoding import encode_span
 from hedgerow.common.observability.span import Attribute, Span
 from hedgerow.common.observability.span_queue import GATHER_S, SpanQueue
 from hedgerow.common.settings.tracing import TracingSettings
@@ -41,7 +42,8 @@ class Tracing:
 
     def offer(self, spans: Sequence[Span]) -> None:
         """Send spans, in a while and from a thread; drops them if there is no room."""
-        self.queue.offer(spans)
+        # Encoded here: thousands of spans that wait as objects would cost more than their encoding.
+        self.queue.offer([encode_span(span) for span in spans])
 
     def provide_tracers(self) -> None:
         """Let users' functions make spans by OpenTelemetry's global tracers.

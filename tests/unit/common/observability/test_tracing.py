@@ -17,7 +17,7 @@ from hedgerow.common import observability
 from hedgerow.common.errors import ConfigurationError
 from hedgerow.common.observability import otlp_receiver
 from hedgerow.common.observability.current_trace import CURRENT
-from hedgerow.common.observability.otlp_encoding import encode_request
+from hedgerow.common.observability.otlp_encoding import encode_request, encode_span
 from hedgerow.common.observability.otlp_receiver import OtlpReceiver
 from hedgerow.common.observability.span import Attribute, Span, SpanKind
 from hedgerow.common.observability.tracing import Tracing, load_if_on, tracing_of
@@ -140,7 +140,7 @@ def test_what_is_encoded_is_what_otlp_s_own_classes_read(
     """Whatever a span says arrives: ids, times, each type of attribute, any text."""
     context = TraceContext(trace_id, ids[0], is_sampled=True)
     span = Span(name, context, ids[1], *times, attributes, error, kind, has_remote_parent=True)
-    encoded = encode_request({"service.name": "s"}, "hedgerow", "1", [span, span])
+    encoded = encode_request({"service.name": "s"}, "hedgerow", "1", [encode_span(span)] * 2)
     request = ExportTraceServiceRequest.FromString(encoded)
     (of_resource,) = request.resource_spans
     assert of_resource.resource.attributes[0].value.string_value == "s"
