@@ -34,7 +34,7 @@ class TracingSettings(Group):
         "sample_rate. If not, a caller cannot have its traces kept.",
     )
     max_traces_per_second: PositiveFloat = Field(
-        100.0,
+        20.0,
         description="Most traces that a gateway keeps a second, on average; the others are "
         "counted as dropped.",
     )

@@ -14,6 +14,7 @@ from hedgerow.gateway.search.gather import Gather
 from hedgerow.gateway.search.plan import Plan
 from hedgerow.gateway.search.planned_search import PlannedSearch
 from hedgerow.gateway.search.result import Hit, SearchResult
+from hedgerow.gateway.search.walk import FetchWalk
 from hedgerow.gateway.shapes.answer import Fetch, ShardDetail, TotalHits
 
 # An enum's member is looked up through a descriptor in Python 3.11: five times a global's price.
@@ -35,12 +36,14 @@ class Found(msgspec.Struct, frozen=True, gc=False):
         bodies: shard and its reply, of each part that is ok.
         fetch: how the documents were read; None when none were asked for.
         lease: what the documents take of the gateway's memory; None when none were asked for.
+        fetch_walk: how their fetch went, if there was one.
     """
 
     hits: list[Hit]
     bodies: Bodies
     fetch: Fetch | None
     lease: Lease | None
+    fetch_walk: FetchWalk | None = None
 
 
 def bodies_of(gather: Gather) -> Bodies:
@@ -96,7 +99,7 @@ def make_answer(
         fetch=found.fetch,
         warnings=warnings,
         lease=found.lease,
-        trace_id=search.walk.trace_id,
+        trace_id=None if search.trace is None else search.trace.hex_id,
     )
     if not bodies:
         _check_fault(gather)

@@ -28,7 +28,7 @@ from hedgerow.gateway.search.gather import Gather
 from hedgerow.gateway.search.hedger import Hedger
 from hedgerow.gateway.search.result import Hit
 from hedgerow.gateway.search.scatter import Scatter
-from hedgerow.gateway.search.walk import Walk
+from hedgerow.gateway.search.walk import FetchWalk
 from hedgerow.gateway.shapes.answer import Fetch, FetchProblem
 from hedgerow.gateway.transport.messenger import Messenger
 
@@ -83,7 +83,8 @@ class Fetcher:
         profile: str,
         deadline: float,
         lease: Lease,
-        walk: Walk | None = None,
+        trace: bytes | None = None,
+        walks: list[FetchWalk] | None = None,
     ) -> Fetch:
         """Set the documents of the hits that arrive by `deadline`, on the loop's clock.
 
@@ -96,7 +97,8 @@ class Fetcher:
             profile: the rank profile whose `enrich` runs; "" for none.
             deadline: when the query must be answered.
             lease: what the answer holds of the gateway's memory.
-            walk: the search's, where the fetch is noted.
+            trace: the context that the workers get, packed; None for none.
+            walks: gets how the fetch went, if one is needed.
         """
         answer = _Answer(self._max_answer_bytes)
         by_shard: dict[int, list[Hit]] = {}
@@ -110,7 +112,7 @@ class Fetcher:
             return answer.report(len(hits))
         started = self._loop.time()
         wanted = {shard: [hit.id for hit in group] for shard, group in by_shard.items()}
-        results = await self.read(uid, wanted, fields, profile, deadline, lease, walk)
+        results = await self.read(uid, wanted, fields, profile, deadline, lease, trace, walks)
         for shard, group in sorted(by_shard.items()):
             answer.add_part(shard, group, results[shard])
         answer.trim(hits)
@@ -131,7 +133,8 @@ class Fetcher:
         profile: str,
         deadline: float,
         lease: Lease,
-        walk: Walk | None = None,
+        trace: bytes | None = None,
+        walks: list[FetchWalk] | None = None,
     ) -> dict[int, ShardResult]:
         """Ask each shard for its documents.
 
@@ -142,16 +145,16 @@ class Fetcher:
             profile: the rank profile whose `enrich` runs; "" for none.
             deadline: on the loop's clock.
             lease: what the replies take of the gateway's memory.
-            walk: the search's, where the fetch is noted.
+            trace: the context that the workers get, packed; None for none.
+            walks: gets how it went.
 
         Returns:
             How each shard's part ended; the bodies are `FetchBody`s, or `Refused`.
         """
         gather = Gather(wanted, partial(_unpack, lease))
-        now, trace = self._loop.time(), None
-        if walk is not None:
-            walk.fetch, walk.fetch_sent_at, trace = gather, now, walk.fetch_to_workers
-        scatter = Scatter(Kind.FETCH, self._messenger, gather, now, deadline, trace=trace)
+        scatter = Scatter(
+            Kind.FETCH, self._messenger, gather, self._loop.time(), deadline, trace=trace
+        )
         try:
             if gather.num_open:
                 sent = []
@@ -163,8 +166,8 @@ class Fetcher:
         finally:
             scatter.close()
             self.hedger.learn(gather, now := self._loop.time())
-            if walk is not None:
-                walk.fetched_at = now
+            if walks is not None:
+                walks.append(FetchWalk(gather, now))
         return gather.results
 
 

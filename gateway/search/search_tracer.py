@@ -13,7 +13,7 @@ from hedgerow.common.errors import BadRequestError
 from hedgerow.common.observability.span import Span
 from hedgerow.common.wire.trace_context import TraceContext, is_sampled
 from hedgerow.gateway.policies.tail_sampling import TailSampling
-from hedgerow.gateway.search.walk import Walk
+from hedgerow.gateway.search.walk import SearchTrace, Walk
 from hedgerow.gateway.search.walk_spans import spans_of
 
 # The caller's fault, or its wish: such a search is kept only if it is sampled or slow.
@@ -51,25 +51,25 @@ class SearchTracer:
         """See `TailSampling.begin`."""
         return self._sampling.begin(traceparent, now)
 
-    def end(self, walk: Walk, now: float, error: BaseException | None, *, is_slow: bool) -> None:
-        """A search has ended at `now`, and if by an error, by this one."""
-        reason = _why_kept(walk, error, is_slow=is_slow)
-        if not reason or not self._sampling.keeps(now, is_sampled=is_sampled(walk.trace)):
+    def end(self, walk: Walk, trace: SearchTrace, *, is_slow: bool) -> None:
+        """A search of a trace has ended."""
+        is_chosen = is_sampled(trace.span)
+        reason = _why_kept(walk, is_slow=is_slow) or ("sampled" if is_chosen else "")
+        if not reason or not self._sampling.keeps(walk.ended_at, is_sampled=is_chosen):
             return
-        trace = TraceContext.unpack(walk.trace)
-        if trace is not None:
-            offset_ns = self._wall_clock_ns() - int(now * 1e9)
-            self._sink.offer(spans_of(walk, trace, now, offset_ns, reason, error))
+        span = TraceContext.unpack(trace.span)
+        if span is not None:
+            offset_ns = self._wall_clock_ns() - int(walk.ended_at * 1e9)
+            self._sink.offer(spans_of(walk, span, trace.caller_span, offset_ns, reason))
 
 
-def _why_kept(walk: Walk, error: BaseException | None, *, is_slow: bool) -> str:
-    """Why a search's trace is worth keeping; "" if it is not."""
+def _why_kept(walk: Walk, *, is_slow: bool) -> str:
+    """Why a search's trace is worth keeping though it was not sampled; "" if it is not."""
+    error = walk.error
     if error is not None and not isinstance(error, _CALLERS):
         return "failed"
     if error is None and walk.is_partial:
         return "partial"
     if walk.is_hedged:
         return "hedged"
-    if is_slow:
-        return "slow"
-    return "sampled" if is_sampled(walk.trace) else ""
+    return "slow" if is_slow else ""

@@ -7,7 +7,7 @@ from typing import Final, Protocol
 from msgspec.structs import replace
 
 from hedgerow.common.collection import Collection
-from hedgerow.common.errors import OverloadedError
+from hedgerow.common.errors import HedgerowError, OverloadedError
 from hedgerow.common.outcome import Outcome
 from hedgerow.common.wire.messages import Kind, SearchPayload, pack_body, unpack_search_body
 from hedgerow.gateway.policies.adaptive_timeout import AdaptiveTimeout
@@ -34,7 +34,7 @@ from hedgerow.gateway.search.scatter import Scatter
 from hedgerow.gateway.search.search_settings import SearchSettings
 from hedgerow.gateway.search.top_up import TopUp, may_have_more, num_asked, topped_up
 from hedgerow.gateway.search.validation import Admitted, admit
-from hedgerow.gateway.search.walk import Walk
+from hedgerow.gateway.search.walk import FetchWalk, SearchTrace, Walk
 from hedgerow.gateway.search.walks import Walks
 from hedgerow.gateway.shapes.answer import Fetch
 from hedgerow.gateway.transport.messenger import Messenger
@@ -149,22 +149,27 @@ class Searcher:
         admitted = self._check(query, collection)
         permit = self._admit(query, collection, guards.admission, started)
         self._in_flight.begin()
-        walk = self._walks.begin(query, started)
+        trace = self._walks.begin(query, started)
+        search = gather = None
         try:
-            search = self._plan(walk, collection, admitted, permit)
-            gather = await self._scatter_gather(search)
+            search = self._plan(query, collection, admitted, permit, started, trace)
+            gather = Gather(search.plan.shards, unpack_search_body)
+            await self._scatter_gather(search, gather)
             hits, bodies = self._merge(search, gather)
             if shards := may_have_more(hits, bodies, search.payload.k, query.k):
                 await self._ask_again(search, shards, gather)
                 hits, bodies = self._merge(search, gather)
             found = await self._fetch(search, hits, bodies)
-            ended_at = self._loop.time()
-            result = self._respond(search, gather, found, ended_at)
         except BaseException as error:
-            self._end(walk, permit, self._loop.time(), error)
+            permit.done(ended_at := self._loop.time())
+            self._in_flight.end()
+            failed = Walk(query, trace, started, ended_at, gather=gather, error=error)
+            self._walks.end(failed if search is None else _with_plan(failed, search))
+            del failed  # or the error, its traceback and this frame would hold each other
             raise
-        self._end(walk, permit, ended_at)
-        return result
+        permit.done(ended_at := self._loop.time())
+        self._in_flight.end()
+        return self._respond(search, gather, found, ended_at)
 
     def refusal_of(self, query: SearchQuery, collection: Collection) -> OverloadedError | None:
         """Refuse a query for which there is no room, before it is looked at; else return None.
@@ -212,21 +217,18 @@ class Searcher:
             peer=query.peer,
         )
 
-    def _end(
-        self, walk: Walk, permit: AdmissionPermit, now: float, error: BaseException | None = None
-    ) -> None:
-        permit.done(now)
-        self._in_flight.end()
-        self._walks.end(walk, now, error)
-
     def _plan(
-        self, walk: Walk, collection: Collection, admitted: Admitted, permit: AdmissionPermit
+        self,
+        query: SearchQuery,
+        collection: Collection,
+        admitted: Admitted,
+        permit: AdmissionPermit,
+        started: float,
+        trace: SearchTrace | None,
     ) -> PlannedSearch:
         """Choose the shards to ask, and for how many hits."""
-        query, started = walk.query, walk.started
         breakers = self._guards.of(admitted.profile).breakers
-        walk.profile = admitted.profile
-        walk.plan = plan = make_plan(self._view.live, breakers, started)
+        plan = make_plan(self._view.live, breakers, started)
         counts = self._view.counts_of(collection.uid)
         is_heavy = self._guards.heavy.is_heavy(admitted.cost, counts)
         k = query.k
@@ -244,18 +246,17 @@ class Searcher:
         deadline_s = query.deadline_ms / 1000
         deadline = started + deadline_s - self._answer_reserve.reserve_s(deadline_s)
         return PlannedSearch(
-            query, admitted, permit, plan, payload, is_heavy, started, deadline, walk
+            query, admitted, permit, plan, payload, is_heavy, started, deadline, trace
         )
 
-    async def _scatter_gather(self, search: PlannedSearch) -> Gather:
+    async def _scatter_gather(self, search: PlannedSearch, gather: Gather) -> None:
         """Ask the shards of the plan; whatever comes of it, the observers are given the record."""
-        query, plan, walk = search.query, search.plan, search.walk
-        walk.sent_at = now = self._loop.time()
+        query, plan, trace, now = search.query, search.plan, search.trace, self._loop.time()
         deadline = self._shards_deadline(search, now)
         is_sampled = self._learning.sampler.takes(now)
         late_ms = self._learning.curves.late_ms(query.deadline_ms) if is_sampled else 0
-        walk.gather = gather = Gather(plan.shards, unpack_search_body)
-        scatter = Scatter(_SEARCH, self._messenger, gather, now, deadline, late_ms, walk.to_workers)
+        to_workers = None if trace is None else trace.to_workers
+        scatter = Scatter(_SEARCH, self._messenger, gather, now, deadline, late_ms, to_workers)
         request = scatter.request(
             pack_body(search.payload),
             self._attaching.wish(query, search.payload.profile, len(plan.shards)),
@@ -274,13 +275,12 @@ class Searcher:
             await gather.wait(deadline)
         finally:
             scatter.close()
-            walk.gathered_at = ended_at = self._loop.time()
+            ended_at = self._loop.time()
             self._observers.on_end(
                 EndedSearch(
                     search, request, gather, trial, heavy, now, deadline, ended_at, is_sampled
                 )
             )
-        return gather
 
     def _shards_deadline(self, search: PlannedSearch, now: float) -> float:
         """Until when to wait for the shards, so that time is left for the documents."""
@@ -326,12 +326,16 @@ class Searcher:
             return Found(hits, bodies, None, None)
         take_attached(hits, bodies)
         lease = self.fetcher.memory.lease(query.caller.party(query.peer))
-        return Found(hits, bodies, await self._fill(search, hits, lease), lease)
+        walks: list[FetchWalk] = []
+        fetch = await self._fill(search, hits, lease, walks)
+        return Found(hits, bodies, fetch, lease, walks[0] if walks else None)
 
-    async def _fill(self, search: PlannedSearch, hits: list[Hit], lease: Lease) -> Fetch:
+    async def _fill(
+        self, search: PlannedSearch, hits: list[Hit], lease: Lease, walks: list[FetchWalk]
+    ) -> Fetch:
         if not hits:
             return Fetch(0, 0)
-        query = search.query
+        query, trace = search.query, search.trace
         fields = None if isinstance(query.fields, bool) else list(query.fields)
         return await self.fetcher.fill(
             hits,
@@ -340,7 +344,8 @@ class Searcher:
             search.payload.profile,
             search.deadline,
             lease,
-            search.walk,
+            None if trace is None else trace.fetch_to_workers,
+            walks,
         )
 
     def _respond(
@@ -348,4 +353,24 @@ class Searcher:
     ) -> SearchResult:
         if now > search.deadline:
             self._answer_reserve.record(now - search.deadline, now)
-        return make_answer(search, gather, found, self._view.counts_of(search.payload.uid), now)
+        counts = self._view.counts_of(search.payload.uid)
+        try:
+            result = make_answer(search, gather, found, counts, now)
+        except HedgerowError as error:
+            self._walks.end(_walk(search, gather, found, now, error))
+            raise
+        if self._walks.wants(search.trace, now - search.started):
+            self._walks.end(_walk(search, gather, found, now))
+        return result
+
+
+def _walk(
+    search: PlannedSearch, gather: Gather, found: Found, now: float, error: Exception | None = None
+) -> Walk:
+    """A search to which there is an answer, or an error instead of one."""
+    walk = Walk(search.query, search.trace, search.started, now, gather=gather, error=error)
+    return replace(_with_plan(walk, search), fetch=found.fetch_walk)
+
+
+def _with_plan(walk: Walk, search: PlannedSearch) -> Walk:
+    return replace(walk, profile=search.payload.profile, plan=search.plan)

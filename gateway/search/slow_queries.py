@@ -22,39 +22,39 @@ class SlowQueries:
         self._lines = TokenBucket(LINES_PER_S)
         self._num_unsaid = 0
 
-    def tell(self, walk: Walk, now: float) -> None:
-        """Log a search that has ended at `now`, unless there were many in the last second."""
-        if not self._lines.take(now):
+    def tell(self, walk: Walk) -> None:
+        """Log a search that has ended, unless there were many in the last second."""
+        if not self._lines.take(walk.ended_at):
             self._num_unsaid += 1
             return
         num_unsaid, self._num_unsaid = self._num_unsaid, 0
-        log.info("slow_query", **line_of(walk, now), others=num_unsaid)
+        log.info("slow_query", **line_of(walk), others=num_unsaid)
 
 
-def line_of(walk: Walk, now: float) -> dict[str, Any]:
-    """What is logged of a search that has ended at `now`; times in ms."""
+def line_of(walk: Walk) -> dict[str, Any]:
+    """What is logged of a search that has ended; times in ms."""
     query, gather, plan = walk.query, walk.gather, walk.plan
     line: dict[str, Any] = {
         "collection": query.collection,
         "rank_profile": walk.profile,
-        "took_ms": _ms(now - walk.started),
+        "took_ms": _ms(walk.ended_at - walk.started),
         "deadline_ms": query.deadline_ms,
     }
-    if walk.trace:
-        line["trace_id"] = walk.trace_id
+    if walk.trace is not None:
+        line["trace_id"] = walk.trace.hex_id
     if gather is None or plan is None:
         return line
     line["admit_ms"] = _ms(walk.sent_at - walk.started)
     line["shards_ms"] = _ms(walk.gathered_at - walk.sent_at)
-    merged_at = walk.merged_at(now)
-    line["merge_ms"] = _ms(merged_at - walk.gathered_at)
-    line["fetch_ms"] = _ms((walk.fetched_at or merged_at) - merged_at)
+    line["merge_ms"] = _ms(walk.merged_at - walk.gathered_at)
+    if walk.fetch is not None:
+        line["fetch_ms"] = _ms(walk.fetch.ended_at - walk.merged_at)
     parts = parts_of(gather, plan)
     line["ok"], line["asked"], line["shards"] = gather.num_ok, len(gather.asked), len(parts)
     line["hedged"] = len(gather.hedged)
     line["slowest"] = [_shard(part) for part in sorted(parts, key=_rank)[:MOST_SHARDS]]
     if walk.fetch is not None:
-        fetched = sorted(parts_of(walk.fetch), key=_rank)
+        fetched = sorted(parts_of(walk.fetch.gather), key=_rank)
         line["slowest_fetches"] = [_shard(part) for part in fetched[:MOST_SHARDS]]
     return line
 

@@ -1,6 +1,6 @@
 """What is known of one search afterwards: where its time went, and how its shards have ended."""
 
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -15,71 +15,99 @@ MERGE: Final = 2
 FETCH: Final = 3
 
 
-# A struct, and not tracked by the collector: one is made for each search. It is in no cycle.
-class Walk(msgspec.Struct, gc=False):
-    """One search, as far as it has come; instants are on the event loop's clock, in s.
+class SearchTrace(msgspec.Struct, frozen=True, gc=False):
+    """The trace that a search is a part of.
 
     Attributes:
-        query: what is asked.
-        started: when the search began.
-        trace: the search's own span, packed (`TraceContext.pack`); b"" while tracing is off.
+        span: the search's own span, packed (`TraceContext.pack`).
         caller_span: the caller's span, which that is a part of; 0 for none.
         goes_to_workers: whether the workers get the context.
-        profile: name of the rank profile.
-        plan: which shards were asked; None before that.
-        gather: how their parts have ended; None before they were asked.
-        sent_at: when they were asked.
-        gathered_at: when the last part had ended.
-        fetch: how the shards' parts of the fetch have ended; None if there was none.
-        fetch_sent_at: when they were asked.
-        fetched_at: when the last of those had ended.
     """
 
-    query: SearchQuery
-    started: float
-    trace: bytes = b""
-    caller_span: int = 0
-    goes_to_workers: bool = False
-    profile: str = ""
-    plan: Plan | None = None
-    gather: Gather | None = None
-    sent_at: float = 0.0
-    gathered_at: float = 0.0
-    fetch: Gather | None = None
-    fetch_sent_at: float = 0.0
-    fetched_at: float = 0.0
+    span: bytes
+    caller_span: int
+    goes_to_workers: bool
 
     @property
-    def trace_id(self) -> str | None:
-        """The id of the trace, as answers show it; None while tracing is off."""
-        return hex_id_of(self.trace) if self.trace else None
+    def hex_id(self) -> str:
+        """The id of the trace, as answers and logs show it."""
+        return hex_id_of(self.span)
 
     @property
     def to_workers(self) -> bytes | None:
         """The context that the workers get, packed; None for none."""
-        return self.trace if self.goes_to_workers else None
+        return self.span if self.goes_to_workers else None
 
     @property
     def fetch_to_workers(self) -> bytes | None:
         """The context that the workers get with a fetch, packed; None for none."""
-        context = TraceContext.unpack(self.trace) if self.goes_to_workers else None
+        context = TraceContext.unpack(self.span) if self.goes_to_workers else None
         return None if context is None else context.child(FETCH).pack()
+
+
+class FetchWalk(NamedTuple):
+    """A search's fetch: how its shards' parts have ended, and when the last had."""
+
+    gather: Gather
+    ended_at: float
+
+
+# Made of what is there anyway, and only of searches that there is something to tell of: to note
+# instants in each would cost it a hundredth of its CPU.
+class Walk(msgspec.Struct, frozen=True):
+    """One search, as far as it has come; instants are on the event loop's clock, in s.
+
+    Attributes:
+        query: what is asked.
+        trace: the trace that it is a part of; None while tracing is off.
+        started: when the search began.
+        ended_at: when it ended.
+        profile: name of the rank profile; "" if it was not planned.
+        plan: which shards were asked; None if it was not planned.
+        gather: how their parts have ended; None if they were not asked.
+        fetch: the fetch, if there was one.
+        error: what it ended by; None for an answer.
+    """
+
+    query: SearchQuery
+    trace: SearchTrace | None
+    started: float
+    ended_at: float
+    profile: str = ""
+    plan: Plan | None = None
+    gather: Gather | None = None
+    fetch: FetchWalk | None = None
+    error: BaseException | None = None
+
+    @property
+    def sent_at(self) -> float:
+        """When the shards were asked; the end, if none was."""
+        return self.ended_at if self.gather is None else self.gather.started
+
+    @property
+    def gathered_at(self) -> float:
+        """When the last shard's part had ended."""
+        if self.gather is None:
+            return self.ended_at
+        times = [part.took_s for part in self.gather.results.values()]
+        return min(self.sent_at + max(times, default=0.0), self.ended_at)
+
+    @property
+    def merged_at(self) -> float:
+        """When the hits were in order."""
+        return self.ended_at if self.fetch is None else self.fetch.gather.started
 
     @property
     def is_partial(self) -> bool:
         """Whether a shard that was to be searched was not, or its documents were not read."""
-        plan, gather = self.plan, self.gather
+        plan, gather, fetch = self.plan, self.gather, self.fetch
         if plan is None or gather is None or gather.num_ok < len(plan.breakers.shards):
             return True
-        return self.fetch is not None and self.fetch.num_ok < len(self.fetch.asked)
+        return fetch is not None and fetch.gather.num_ok < len(fetch.gather.asked)
 
     @property
     def is_hedged(self) -> bool:
         """Whether any shard got a second copy of its request."""
         return (self.gather is not None and bool(self.gather.hedged)) or (
-            self.fetch is not None and bool(self.fetch.hedged)
+            self.fetch is not None and bool(self.fetch.gather.hedged)
         )
-
-    def merged_at(self, ended_at: float) -> float:
-        """When the hits were in order, in a search that ended then."""
-        return self.fetch_sent_at or ended_at

@@ -23,6 +23,7 @@ from hedgerow.common.observability.span import Attribute, Span, SpanKind
 from hedgerow.common.outcome import Outcome
 from hedgerow.common.wire.trace_context import TraceContext
 from hedgerow.gateway.search.gather import Gather
+from hedgerow.gateway.search.plan import Plan
 from hedgerow.gateway.search.walk import ADMIT, FETCH, MERGE, Walk
 from hedgerow.gateway.search.walk_parts import ShardPart, parts_of
 
@@ -36,65 +37,51 @@ _NO_ERRORS: Final = (Outcome.OK, Outcome.CANCELLED)
 
 
 def spans_of(
-    walk: Walk,
-    trace: TraceContext,
-    ended_at: float,
-    offset_ns: int,
-    reason: str,
-    error: BaseException | None,
+    walk: Walk, span: TraceContext, caller_span: int, offset_ns: int, reason: str
 ) -> list[Span]:
     """Every span of a search.
 
     Args:
         walk: the search.
-        trace: its own span.
-        ended_at: when it ended, on the event loop's clock.
-        offset_ns: from that clock to the time since 1970.
+        span: its own.
+        caller_span: which that is a part of; 0 for none.
+        offset_ns: from the event loop's clock to the time since 1970.
         reason: why the trace is kept.
-        error: what it ended by; None for an answer.
     """
-    return list(_Spans(offset_ns).of(walk, trace, ended_at, reason, error))
+    return list(_Spans(offset_ns).of(walk, span, caller_span, reason))
 
 
 class _Spans:
     def __init__(self, offset_ns: int) -> None:
         self._offset_ns = offset_ns
 
-    def of(
-        self,
-        walk: Walk,
-        trace: TraceContext,
-        ended_at: float,
-        reason: str,
-        error: BaseException | None,
-    ) -> Iterator[Span]:
+    def of(self, walk: Walk, span: TraceContext, caller_span: int, reason: str) -> Iterator[Span]:
         yield Span(
             "search",
-            trace,
-            walk.caller_span,
+            span,
+            caller_span,
             self._ns(walk.started),
-            self._ns(ended_at),
-            _attributes(walk, reason, error),
-            _error_of(error),
+            self._ns(walk.ended_at),
+            _attributes(walk, reason),
+            _error_of(walk.error),
             SpanKind.SERVER,
-            has_remote_parent=walk.caller_span != 0,
+            has_remote_parent=caller_span != 0,
         )
-        gather = walk.gather
+        gather, fetch = walk.gather, walk.fetch
         if gather is None:
             return
-        yield self._part("admit", trace, ADMIT, walk.started, walk.sent_at)
-        yield from self._shards("search shard", "second phase", trace, gather, walk)
-        merged_at = walk.merged_at(ended_at)
-        if not isinstance(error, asyncio.CancelledError) or walk.fetch is not None:
-            yield self._part("merge", trace, MERGE, walk.gathered_at, merged_at)
-        if walk.fetch is not None:
-            yield self._part("fetch", trace, FETCH, merged_at, walk.fetched_at)
-            yield from self._shards("fetch shard", "enrich", trace.child(FETCH), walk.fetch, None)
+        yield self._part("admit", span, ADMIT, walk.started, walk.sent_at)
+        yield from self._shards("search shard", "second phase", span, gather, walk.plan)
+        if not isinstance(walk.error, asyncio.CancelledError):
+            yield self._part("merge", span, MERGE, walk.gathered_at, walk.merged_at)
+        if fetch is not None:
+            yield self._part("fetch", span, FETCH, walk.merged_at, fetch.ended_at)
+            yield from self._shards("fetch shard", "enrich", span.child(FETCH), fetch.gather, None)
 
     def _shards(
-        self, name: str, users: str, parent: TraceContext, gather: Gather, walk: Walk | None
+        self, name: str, users: str, parent: TraceContext, gather: Gather, plan: Plan | None
     ) -> Iterator[Span]:
-        for part in parts_of(gather, None if walk is None else walk.plan):
+        for part in parts_of(gather, plan):
             span = parent.of_shard(part.shard)
             started_ns = self._ns(part.started)
             yield Span(
@@ -138,7 +125,7 @@ def _step(name: str, parent: TraceContext, number: int, started_ns: int, ended_n
     return Span(name, parent.child(number), parent.span_id, started_ns, ended_ns, _NO_ATTRIBUTES)
 
 
-def _attributes(walk: Walk, reason: str, error: BaseException | None) -> dict[str, Attribute]:
+def _attributes(walk: Walk, reason: str) -> dict[str, Attribute]:
     query, gather, plan = walk.query, walk.gather, walk.plan
     found: dict[str, Attribute] = {
         "hedgerow.collection": query.collection,
@@ -150,8 +137,8 @@ def _attributes(walk: Walk, reason: str, error: BaseException | None) -> dict[st
         found["hedgerow.shards"] = len(plan.breakers.shards)
         found["hedgerow.shards_ok"] = gather.num_ok
         found["hedgerow.hedges"] = len(gather.hedged)
-    if error is not None:
-        found["error.type"] = type(error).__name__
+    if walk.error is not None:
+        found["error.type"] = type(walk.error).__name__
     return found
 
 

@@ -1,4 +1,4 @@
-"""Begins each search's walk, and when it has ended has it logged if it was slow, and traced."""
+"""Begins each search's trace, and has those logged that were slow, and traced that are kept."""
 
 import math
 from collections.abc import Callable
@@ -7,11 +7,11 @@ from hedgerow.common.observability.current_trace import CURRENT
 from hedgerow.gateway.search.result import SearchQuery
 from hedgerow.gateway.search.search_tracer import SearchTracer
 from hedgerow.gateway.search.slow_queries import SlowQueries
-from hedgerow.gateway.search.walk import Walk
+from hedgerow.gateway.search.walk import SearchTrace, Walk
 
 
 class Walks:
-    """The walks of one gateway's searches."""
+    """Tells of one gateway's searches."""
 
     __slots__ = ("_do_workers_trace", "_slow", "_slow_s", "_tracer")
 
@@ -33,19 +33,23 @@ class Walks:
         self._tracer = tracer
         self._do_workers_trace = do_workers_trace
 
-    def begin(self, query: SearchQuery, now: float) -> Walk:
-        """A search has been admitted; it began at `now`."""
+    def begin(self, query: SearchQuery, now: float) -> SearchTrace | None:
+        """A search has been admitted; returns its trace, None while tracing is off."""
         tracer = self._tracer
         if tracer is None:
-            return Walk(query, now)
-        trace, caller_span = tracer.begin(query.traceparent, now)
-        CURRENT.set(trace)
-        return Walk(query, now, trace, caller_span, self._do_workers_trace())
+            return None
+        span, caller_span = tracer.begin(query.traceparent, now)
+        CURRENT.set(span)
+        return SearchTrace(span, caller_span, self._do_workers_trace())
 
-    def end(self, walk: Walk, now: float, error: BaseException | None) -> None:
-        """A search has ended at `now`, and if by an error, by this one."""
-        is_slow = now - walk.started >= self._slow_s
+    def wants(self, trace: SearchTrace | None, took_s: float) -> bool:
+        """Whether there may be something to tell of a search that was answered."""
+        return trace is not None or took_s >= self._slow_s
+
+    def end(self, walk: Walk) -> None:
+        """A search has ended, in any way."""
+        is_slow = walk.ended_at - walk.started >= self._slow_s
         if is_slow:
-            self._slow.tell(walk, now)
-        if self._tracer is not None:
-            self._tracer.end(walk, now, error, is_slow=is_slow)
+            self._slow.tell(walk)
+        if self._tracer is not None and walk.trace is not None:
+            self._tracer.end(walk, walk.trace, is_slow=is_slow)

@@ -56,10 +56,10 @@ def up(tmp_path: Path, environment: dict[str, str]) -> Any:
     return running_up(tmp_path / "data", *options, folder=ROOT, **environment)
 
 
-def slow_lines(tmp_path: Path) -> list[str]:
+def slow_lines(tmp_path: Path, trace_id: str = "") -> list[str]:
     """What the gateway has logged of slow searches."""
     text = (tmp_path / "data" / "logs" / "gateway.log").read_text(encoding="utf-8")
-    return [line for line in text.splitlines() if '"slow_query"' in line]
+    return [line for line in text.splitlines() if '"slow_query"' in line and trace_id in line]
 
 
 async def complete(receiver: Receiver, trace_id: str, num_spans: int) -> list[ReceivedSpan]:
@@ -154,7 +154,7 @@ async def test_a_slow_search_shows_where_its_time_went(tmp_path: Path, receiver:
         await loaded(caller)
         slow = await caller.found("trees", "amber dawdle", rank_profile="mine")
         spans = await complete(receiver, slow["trace_id"], 11)
-        await until(lambda: bool(slow_lines(tmp_path)), what="the line")
+        await until(lambda: bool(slow_lines(tmp_path, slow["trace_id"])), what="the line")
     (root,) = [span for span in spans if span.name == "search"]
     assert root.attributes["hedgerow.kept"] == "slow"
     second_phases = [span for span in spans if span.name == "second phase"]
@@ -165,7 +165,7 @@ async def test_a_slow_search_shows_where_its_time_went(tmp_path: Path, receiver:
         assert span.end_ns - span.start_ns >= 50e6
         parent = by_id[span.parent_id]
         assert parent.start_ns <= span.start_ns <= span.end_ns <= parent.end_ns + 1_000_000
-    (line,) = slow_lines(tmp_path)
+    (line,) = slow_lines(tmp_path, slow["trace_id"])
     assert "dawdle" not in line, "what is asked is not logged"
     said = json.loads(line)
     assert said["trace_id"] == slow["trace_id"]

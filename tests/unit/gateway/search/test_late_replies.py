@@ -18,7 +18,6 @@ from hedgerow.gateway.search.late_replies import BURST, CoverageCurves
 from hedgerow.gateway.search.planned_search import PlannedSearch
 from hedgerow.gateway.search.result import SearchQuery, SearchResult
 from hedgerow.gateway.search.searcher import Searcher
-from hedgerow.gateway.search.walk import Walk
 from tests.support.virtual_time import run_virtually
 from tests.unit.support.scripted import Script, ScriptedTransport, reply_of
 from tests.unit.support.searchers import COLLECTION, searcher_over
@@ -281,9 +280,8 @@ def ended(uid: str, query_id: int, late_s: float = 0.0, code: str = "") -> Ended
     gather.on_reply(reply_of(query_id, 0, Script()), "w")
     gather.end(Outcome.FAILED if code else Outcome.TIMED_OUT, "scripted", code)
     unused: Any = None
-    query = SearchQuery("things", "x", deadline_ms=0)
     search = PlannedSearch(
-        query=query,
+        query=SearchQuery("things", "x", deadline_ms=0),
         admitted=unused,
         permit=unused,
         plan=unused,
@@ -291,7 +289,6 @@ def ended(uid: str, query_id: int, late_s: float = 0.0, code: str = "") -> Ended
         is_heavy=False,
         started=now,
         deadline=now,
-        walk=Walk(query, now),
     )
     late_ms = round(late_s * 1000)
     request = Request(Kind.SEARCH, query_id, 0, 0, "here", b"", late_ms=late_ms)
