@@ -11,7 +11,7 @@ from typing import Final, Protocol
 
 from hedgerow.common.errors import BadRequestError
 from hedgerow.common.observability.span import Span
-from hedgerow.common.wire.trace_context import TraceContext, is_sampled
+from hedgerow.common.wire.trace_context import TraceContext
 from hedgerow.gateway.policies.tail_sampling import TailSampling
 from hedgerow.gateway.search.walk import SearchTrace, Walk
 from hedgerow.gateway.search.walk_spans import spans_of
@@ -53,7 +53,7 @@ class SearchTracer:
 
     def end(self, walk: Walk, trace: SearchTrace, *, is_slow: bool) -> None:
         """A search of a trace has ended."""
-        is_chosen = is_sampled(trace.span)
+        is_chosen = trace.is_sampled
         reason = _why_kept(walk, is_slow=is_slow) or ("sampled" if is_chosen else "")
         if not reason or not self._sampling.keeps(walk.ended_at, is_sampled=is_chosen):
             return

@@ -163,9 +163,7 @@ class Searcher:
         except BaseException as error:
             permit.done(ended_at := self._loop.time())
             self._in_flight.end()
-            failed = Walk(query, trace, started, ended_at, gather=gather, error=error)
-            self._walks.end(failed if search is None else _with_plan(failed, search))
-            del failed  # or the error, its traceback and this frame would hold each other
+            self._tell_failed(query, trace, started, ended_at, search, gather, error)
             raise
         permit.done(ended_at := self._loop.time())
         self._in_flight.end()
@@ -359,18 +357,44 @@ class Searcher:
         except HedgerowError as error:
             self._walks.end(_walk(search, gather, found, now, error))
             raise
-        if self._walks.wants(search.trace, now - search.started):
+        num_shards = len(search.plan.breakers.shards)
+        if self._walks.wants(search.trace, now - search.started, gather, num_shards) or (
+            found.fetch_walk is not None and search.trace is not None
+        ):
             self._walks.end(_walk(search, gather, found, now))
         return result
+
+    def _tell_failed(
+        self,
+        query: SearchQuery,
+        trace: SearchTrace | None,
+        started: float,
+        now: float,
+        search: PlannedSearch | None,
+        gather: Gather | None,
+        error: BaseException,
+    ) -> None:
+        if search is None:
+            self._walks.end(Walk(query, trace, started, now, error=error))
+        else:
+            profile = search.payload.profile
+            self._walks.end(
+                Walk(query, trace, started, now, profile, search.plan, gather, None, error)
+            )
 
 
 def _walk(
     search: PlannedSearch, gather: Gather, found: Found, now: float, error: Exception | None = None
 ) -> Walk:
     """A search to which there is an answer, or an error instead of one."""
-    walk = Walk(search.query, search.trace, search.started, now, gather=gather, error=error)
-    return replace(_with_plan(walk, search), fetch=found.fetch_walk)
-
-
-def _with_plan(walk: Walk, search: PlannedSearch) -> Walk:
-    return replace(walk, profile=search.payload.profile, plan=search.plan)
+    return Walk(
+        search.query,
+        search.trace,
+        search.started,
+        now,
+        search.payload.profile,
+        search.plan,
+        gather,
+        found.fetch_walk,
+        error,
+    )

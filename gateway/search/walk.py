@@ -4,7 +4,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from hedgerow.common.wire.trace_context import TraceContext, hex_id_of
+from hedgerow.common.wire.trace_context import TraceContext, hex_id_of, is_sampled
 from hedgerow.gateway.search.gather import Gather
 from hedgerow.gateway.search.plan import Plan
 from hedgerow.gateway.search.result import SearchQuery
@@ -27,6 +27,11 @@ class SearchTrace(msgspec.Struct, frozen=True, gc=False):
     span: bytes
     caller_span: int
     goes_to_workers: bool
+
+    @property
+    def is_sampled(self) -> bool:
+        """Whether the trace is certain to be kept."""
+        return is_sampled(self.span)
 
     @property
     def hex_id(self) -> str:

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 
 from hedgerow.common.observability.current_trace import CURRENT
+from hedgerow.gateway.search.gather import Gather
 from hedgerow.gateway.search.result import SearchQuery
 from hedgerow.gateway.search.search_tracer import SearchTracer
 from hedgerow.gateway.search.slow_queries import SlowQueries
@@ -42,9 +43,20 @@ class Walks:
         CURRENT.set(span)
         return SearchTrace(span, caller_span, self._do_workers_trace())
 
-    def wants(self, trace: SearchTrace | None, took_s: float) -> bool:
-        """Whether there may be something to tell of a search that was answered."""
-        return trace is not None or took_s >= self._slow_s
+    def wants(
+        self, trace: SearchTrace | None, took_s: float, gather: Gather, num_shards: int
+    ) -> bool:
+        """Whether there is something to tell of a search that was answered.
+
+        Args:
+            trace: its trace; None while tracing is off.
+            took_s: how long it took, in s.
+            gather: how the parts of the shards that were asked have ended.
+            num_shards: shards of the cluster.
+        """
+        if trace is None or took_s >= self._slow_s:
+            return took_s >= self._slow_s
+        return trace.is_sampled or gather.num_ok < num_shards or bool(gather.hedged)
 
     def end(self, walk: Walk) -> None:
         """A search has ended, in any way."""
