@@ -1,4 +1,4 @@
-"""Makes the parts of a gateway that take more than a line, out of the settings; starts none."""
+"""Makes those parts of a gateway from the settings that take more than a line; starts none."""
 
 import random
 from collections.abc import Callable
@@ -17,9 +17,9 @@ from hedgerow.gateway.members.membership import Membership
 from hedgerow.gateway.members.outlier_ejection import OutlierEjection
 from hedgerow.gateway.policies.breaker import Transition
 from hedgerow.gateway.policies.tail_sampling import TailSampling
-from hedgerow.gateway.search.attaching import AttachPolicy
-from hedgerow.gateway.search.guards import ProfileGuards
-from hedgerow.gateway.search.late_replies import CoverageCurves
+from hedgerow.gateway.search.coverage.late_replies import CoverageCurves
+from hedgerow.gateway.search.documents.attaching import AttachPolicy
+from hedgerow.gateway.search.guards.profile_guards import OnTransition, ProfileGuards
 from hedgerow.gateway.search.learning import Learning
 from hedgerow.gateway.search.search_settings import SearchSettings
 from hedgerow.gateway.search.search_tracer import SearchTracer
@@ -29,6 +29,7 @@ from hedgerow.gateway.transport.messenger import Messenger
 from hedgerow.gateway.transport.redis import RedisTransport
 from hedgerow.gateway.writes.collections import Collections
 from hedgerow.gateway.writes.documents import Documents
+from hedgerow.gateway.writes.load_counts import LoadCounts
 from hedgerow.gateway.writes.load_slots import LoadSlots
 from hedgerow.gateway.writes.ranked_loads import RankedLoads
 from hedgerow.gateway.writes.storage_gate import StorageGate
@@ -38,13 +39,13 @@ log = structlog.get_logger()
 
 
 class ClusterAccess(NamedTuple):
-    """What every part needs that has to do with the cluster.
+    """What the parts need for access to the cluster.
 
     Attributes:
-        settings: all of them.
-        client: of Redis, for what is not on a query's path.
-        keys: the names under which everything lies in Redis.
-        registry: what the cluster says of itself.
+        settings: all settings.
+        client: the Redis client, for everything but a query's path.
+        keys: the names of keys in Redis.
+        registry: the cluster's definition, heartbeats and collections.
         num_shards: shards in the cluster.
         gateway_id: unique to this process.
     """
@@ -90,19 +91,24 @@ class Tracers(NamedTuple):
         return {**self.sampling.as_dict(), **spans}
 
 
-def make_guards(access: ClusterAccess, now: float) -> ProfileGuards:
+def make_guards(access: ClusterAccess, on_transition: OnTransition, now: float) -> ProfileGuards:
     """Make admission control and the breakers; `now` is the event loop's time, in s."""
+
+    def changed(shard: int, profile: str, transition: Transition) -> None:
+        _log_transition(shard, profile, transition)
+        on_transition(shard, profile, transition)
+
     return ProfileGuards.make(
         num_shards=access.num_shards,
         settings=access.settings,
         rng=random.random,
-        on_transition=_log_transition,
+        on_transition=changed,
         now=now,
     )
 
 
 def make_collections(access: ClusterAccess, gate: StorageGate) -> Collections:
-    """Make what defines and drops collections."""
+    """Make the part that defines and drops collections."""
     settings = access.settings
     return Collections(
         access.registry,
@@ -116,7 +122,7 @@ def make_collections(access: ClusterAccess, gate: StorageGate) -> Collections:
 def make_transport(
     access: ClusterAccess, guards: ProfileGuards, curves: CoverageCurves
 ) -> RedisTransport:
-    """Make the way to the shards, on which queues are heard of, and late replies."""
+    """Make the transport, which reports the lengths of queues and late replies."""
     settings = access.settings
     return RedisTransport(
         settings.redis,
@@ -149,9 +155,10 @@ def make_documents(
     membership: Membership,
     gate: StorageGate,
     ranked: RankedLoads,
+    counts: LoadCounts,
     tracer: WriteTracer | None,
 ) -> Documents:
-    """Make what loads and deletes documents."""
+    """Make the part that loads and deletes documents."""
     settings = access.settings
     return Documents(
         ShardLog(access.client, access.keys),
@@ -163,6 +170,7 @@ def make_documents(
         live_replicas=membership.replicas_of,
         gate=gate,
         ranked=ranked,
+        counts=counts,
         tracer=tracer,
     )
 
@@ -173,10 +181,10 @@ def make_ejection(
     next_id: Callable[[], int],
     membership: Membership,
 ) -> OutlierEjection:
-    """Make what keeps outliers among the workers from live requests."""
+    """Make the part that keeps live requests from outliers among the workers."""
     return OutlierEjection(
         settings=access.settings.probation,
-        board=ProbationStore(access.client, access.keys),
+        store=ProbationStore(access.client, access.keys),
         members=membership,
         num_shards=access.num_shards,
         transport=transport,
@@ -195,7 +203,7 @@ def make_searcher(
     learning: Learning,
     tracer: SearchTracer | None,
 ) -> Searcher:
-    """Make what answers searches; `tracer` is None while tracing is off."""
+    """Make the part that answers searches; `tracer` is None while tracing is off."""
     settings = access.settings
     max_attached_bytes = min(settings.limits.max_attached_bytes, settings.limits.max_fetch_bytes)
     return Searcher(

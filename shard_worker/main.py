@@ -24,7 +24,8 @@ from hedgerow.common.observability.tracing import load_if_on
 from hedgerow.common.partition import parse_shards
 from hedgerow.common.settings.settings import Settings, load_settings
 from hedgerow.common.user_function import import_path
-from hedgerow.shard_worker.executors.process_pool.forkserver_start import WaitingLaunchers
+from hedgerow.shard_worker.executors.process_pool.forkserver_start import WaitingForkservers
+from hedgerow.shard_worker.metrics_server import MetricsServer
 from hedgerow.shard_worker.worker import Worker
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -56,7 +57,8 @@ def serve(
     ] = None,
 ) -> None:
     """Serve some of a cluster's shards."""
-    settings = _settings(data, redis)
+    # A parent has several workers, and its gateway serves their metrics.
+    settings = _settings(data, redis, has_parent=parent_pipe is not None)
     keep_output_steady(settings.log_format)
     configure_logging(settings.log_level, settings.log_format)
     raise_descriptor_limit()
@@ -69,29 +71,36 @@ def serve(
     sys.path[:0] = [folder for folder in folders if folder not in sys.path]
     load_if_on(settings.tracing)
     gc.collect()
-    gc.freeze()  # pages that no collector writes to stay shared with the launchers
+    gc.freeze()  # pages that no collector writes to stay shared with the forkservers
     # For the indexer, and for scorers that are supervised.
-    num_launchers = 2 if settings.worker.process_pool == "supervised" else 1
-    with WaitingLaunchers.forked(num_launchers) as launchers:
-        connect = partial(Worker.connect, settings, name, served, folders, num_shards, launchers)
-        asyncio.run(_serve(connect, parent_pipe))
+    num_forkservers = 2 if settings.worker.process_pool == "supervised" else 1
+    with WaitingForkservers.forked(num_forkservers) as forkservers:
+        connect = partial(Worker.connect, settings, name, served, folders, num_shards, forkservers)
+        asyncio.run(_serve(connect, settings, parent_pipe))
 
 
-def _settings(data: Path | None, redis: str | None) -> Settings:
+def _settings(data: Path | None, redis: str | None, *, has_parent: bool) -> Settings:
     """Read the settings, the command's options over them."""
     settings = load_settings()
     server = settings.redis.model_copy(update={"url": redis} if redis else {})
-    return settings.model_copy(update={"redis": server, **({"data": data} if data else {})})
+    update: dict[str, object] = {"redis": server, **({"data": data} if data else {})}
+    if has_parent:
+        update["worker"] = settings.worker.model_copy(update={"metrics_port": None})
+    return settings.model_copy(update=update)
 
 
 async def _serve(
-    connect: Callable[[], AbstractAsyncContextManager[Worker]], parent_pipe: int | None
+    connect: Callable[[], AbstractAsyncContextManager[Worker]],
+    settings: Settings,
+    parent_pipe: int | None,
 ) -> None:
     stopped = asyncio.Event()
     with stop_on_signals(stopped.set), stop_with_parent(parent_pipe, stopped.set):
         async with connect() as worker:
-            calm_collector()
-            await worker.run(stopped)
+            metrics = MetricsServer(settings.worker, worker.heartbeat, settings.metrics.max_names)
+            async with metrics.running():
+                calm_collector()
+                await worker.run(stopped)
 
 
 def run() -> None:

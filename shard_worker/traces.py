@@ -65,15 +65,12 @@ class WorkTraces:
             self._tracing.offer(spans)
 
     @contextmanager
-    def job(
-        self, name: str, attributes: dict[str, Attribute], *is_no_failure: type[BaseException]
-    ) -> Iterator[None]:
+    def job(self, name: str, attributes: dict[str, Attribute]) -> Iterator[None]:
         """Trace a job that runs in the block: a share of them, and those that fail or are slow.
 
         Args:
             name: of the job.
             attributes: of its span.
-            is_no_failure: errors that are none, such as a wish to be run again.
         """
         if self._tracing is None:
             yield
@@ -84,7 +81,7 @@ class WorkTraces:
         try:
             yield
         except BaseException as error:
-            if not isinstance(error, (asyncio.CancelledError, *is_no_failure)):
+            if not isinstance(error, asyncio.CancelledError):
                 failure = f"{type(error).__name__}: {error}"
             raise
         finally:

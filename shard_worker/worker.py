@@ -1,4 +1,4 @@
-"""One shard worker: starts its parts, serves until told to stop, and stops them in order."""
+"""One shard worker: starts its parts, serves until stopped, and stops them in order."""
 
 import asyncio
 import os
@@ -28,6 +28,7 @@ from hedgerow.shard_worker.serving.answering import Answering
 from hedgerow.shard_worker.serving.consumer import OWN_QUEUE
 from hedgerow.shard_worker.serving.heartbeat_sender import HeartbeatSender
 from hedgerow.shard_worker.serving.probation import ProbationWatch
+from hedgerow.shard_worker.serving.process_usage import ProcessUsage
 from hedgerow.shard_worker.serving.quarantine_exchange import QuarantineExchange
 from hedgerow.shard_worker.serving.shard_state import ShardStates
 from hedgerow.shard_worker.serving.shard_stores import ShardStores
@@ -41,17 +42,17 @@ OPEN_AGAIN_S = 2.0
 
 
 class Worker:
-    """Serves some of the cluster's shards until told to stop."""
+    """Serves some of the cluster's shards until stopped."""
 
     def __init__(
-        self, context: Context, import_path: tuple[str, ...], start_launcher: Start
+        self, context: Context, import_path: tuple[str, ...], start_forkserver: Start
     ) -> None:
         """Wire the parts; `run` starts them.
 
         Args:
             context: the worker, and the cluster that it is a member of.
-            import_path: folders in which users' functions are looked for.
-            start_launcher: starts the processes that fork those of the lanes.
+            import_path: folders in which users' functions are searched for.
+            start_forkserver: starts the forkservers of the process lanes.
 
         Raises:
             ConfigurationError: a rank profile names a function that cannot be used.
@@ -60,6 +61,7 @@ class Worker:
         self.id = context.worker_id
         self._context = context
         self._started_at = time.monotonic()
+        self._is_scraped = settings.worker.metrics_port is not None
         self._lag = LagWatch(settings.worker.loop_lag_threshold_ms)
         self._states = ShardStates(shards)
         self._stores = ShardStores(settings.data, shards)
@@ -75,12 +77,13 @@ class Worker:
             gate,
         )
         self._scorers = scorer_lane(
-            settings, shards, import_path, gate, start_launcher, worker_id=self.id
+            settings, shards, import_path, gate, start_forkserver, worker_id=self.id
         )
-        self._indexer = indexer_lane(settings, shards, start_launcher)
+        self._indexer = indexer_lane(settings, shards, start_forkserver)
         self._fetch_lanes = fetch_lanes(settings, self._accounting)
+        self._usage = ProcessUsage({"scorers": self._scorers.load, "indexer": self._indexer.load})
         self._heartbeats = HeartbeatSender(
-            Registry(context.control, keys), self._heartbeat, settings.worker.heartbeat_interval_s
+            Registry(context.control, keys), self.heartbeat, settings.worker.heartbeat_interval_s
         )
         self._writing = Writing(
             context,
@@ -88,7 +91,7 @@ class Worker:
             on_state=self._states.take,
             on_withheld=self._withhold,
             beat_soon=self._heartbeats.beat_soon,
-            beat=self._heartbeats.tell,
+            beat=self._heartbeats.beat_and_wait,
         )
         self._answering = Answering(
             context,
@@ -118,12 +121,12 @@ class Worker:
         shards: tuple[int, ...],
         import_path: tuple[str, ...],
         num_shards: int | None,
-        start_launcher: Start = start_interpreter,
+        start_forkserver: Start = start_interpreter,
     ) -> "AsyncIterator[Worker]":
         """Make a worker of the cluster that the settings name.
 
         Raises:
-            ConfigurationError: the cluster has other shards, or a profile cannot be used.
+            ConfigurationError: the cluster lacks a shard, or a profile cannot be used.
             RedisUnavailableError: there is no server.
         """
         control, keys = await connect(settings.redis), Keys(settings.redis.key_prefix)
@@ -135,7 +138,7 @@ class Worker:
                 )
             tracing = tracing_of(settings.tracing, WORKER_SERVICE, worker_id)
             context = Context(settings, worker_id, shards, cluster, control, keys, tracing)
-            yield cls(context, import_path, start_launcher)
+            yield cls(context, import_path, start_forkserver)
         finally:
             await control.close()
 
@@ -152,7 +155,7 @@ class Worker:
             for lane in (self._scorers, self._indexer):
                 await lane.start()
                 started.push_async_callback(lane.close, 0.0)
-            # Before any request: until the shards are open it is unknown what they hold.
+            # Before any request, since it is unknown what the shards hold until they are open.
             if not await self._open_when_possible(stop):
                 return
             self._stores.open()
@@ -179,12 +182,12 @@ class Worker:
         log.info("stopped", worker=self.id)
 
     async def _open_when_possible(self, stop: asyncio.Event) -> bool:
-        """Open the shards; wait while the disk, Redis or the system does not let them be opened.
+        """Open the shards; wait while a shortage of disk, Redis or system prevents it.
 
-        Ending would not help: the supervisor would start a worker that ends again.
+        Exiting would not help: the supervisor would start a worker that exits again.
 
         Returns:
-            False when `stop` was set before.
+            False if `stop` was set first.
         """
         throttle, storage = Throttle(60.0), self._writing.storage
         await storage.look()
@@ -212,30 +215,31 @@ class Worker:
         """Stop in the order in which the parts need each other."""
         drain_s = self._context.settings.worker.drain_timeout_s
         log.info("draining", worker=self.id)
-        # 1. Gateways stop asking, and nothing more is pulled: what waits in Redis is left to a
-        #    replica. The heartbeat ends before it is taken back, or it would come again.
+        # 1. Gateways stop sending requests, and nothing more is pulled: what waits in Redis is for
+        #    other replicas. The heartbeats end before the entry is removed, or it would return.
         await end([heartbeat], drain_s)
         await self._heartbeats.leave(self.id)
         await self._answering.stop_pulling()
-        # 2. What was pulled is finished and answered; the lanes and the connection for replies
-        #    still stand.
+        # 2. Requests that were pulled are answered; this needs the lanes and the connection for
+        #    replies.
         await asyncio.gather(self._scorers.close(drain_s), self._answering.finish_fetches(drain_s))
         # 3. Writing stops. A batch that is cut short is applied again at the next start, since its
         #    position is recorded last.
         await end(writers, drain_s)
         await self._indexer.close(drain_s)
-        # 4. Stores, threads and connections go last, by the exit stack of `run`: all of the above
-        #    needed them. A thread that hangs does not hold up the exit.
+        # 4. Stores, threads and connections are closed last, by the exit stack of `run`, since all
+        #    of the above needs them. A thread that hangs does not delay the exit.
         await end(watchers, drain_s)
 
     def _withhold(self) -> None:
-        """Leave to other replicas what this one lacks a part of, or is too slow for."""
+        """Leave shards to other replicas: incomplete ones, and all if this worker is too slow."""
         unfit = self._writing.applier.withheld
         withheld = unfit | self._probation.leaves
-        if unfit >= set(self._context.shards):  # not on probation, where its queue has the trials
+        # On probation, it still pulls from its own queue, which brings shadow requests.
+        if unfit >= set(self._context.shards):
             withheld |= {OWN_QUEUE}
         self._answering.withhold(withheld)
-        self._heartbeats.beat_soon()  # gateways count on this worker from when they hear of it
+        self._heartbeats.beat_soon()  # gateways send requests once they have read it
 
     def _server_ms(self, at: float) -> int:
         return self._context.clock.server_us(at) // 1000
@@ -246,7 +250,8 @@ class Worker:
             counters["spans_dropped"] = tracing.queue.num_dropped
         return counters
 
-    def _heartbeat(self) -> Heartbeat:
+    def heartbeat(self) -> Heartbeat:
+        """What the worker reports about itself now."""
         return Heartbeat(
             id=self.id,
             pid=os.getpid(),
@@ -269,5 +274,11 @@ class Worker:
             shortages=self._writing.storage.to_json(),
             attaches=True,
             traces=self._context.tracing is not None,
+            metrics={
+                "scraped": self._is_scraped,
+                "usage": self._usage.read(),
+                "loop_lag": self._lag.lags.to_json(),
+                "redis_reconnects": self._answering.num_reconnects,
+            },
             **self._writing.applier.progress(),
         )

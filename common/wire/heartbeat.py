@@ -40,6 +40,8 @@ class Heartbeat:
             documents have been `dropped` since the start to make room.
         attaches: whether it supports searches that ask for documents (`wire.Attach`).
         traces: whether it takes the context of a trace (`wire.Request.trace`): tracing is on.
+        metrics: what only metrics need (`common.metrics.worker_metrics`): `usage` of its
+            processes, `loop_lag`, `redis_reconnects`; and whether the worker is `scraped` itself.
     """
 
     id: str
@@ -66,6 +68,7 @@ class Heartbeat:
     set_aside: dict[str, int] = field(default_factory=dict)
     attaches: bool = False
     traces: bool = False
+    metrics: dict[str, Any] = field(default_factory=dict)
 
     def pack(self) -> bytes:
         """Pack for the wire."""

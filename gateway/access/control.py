@@ -11,7 +11,7 @@ from hedgerow.common.errors import (
     ForbiddenError,
     UnauthorizedError,
 )
-from hedgerow.common.settings.settings import GatewaySettings
+from hedgerow.common.settings.gateway import GatewaySettings
 from hedgerow.gateway.access.caller import ANONYMOUS, TOKEN_HOLDER, Caller
 from hedgerow.gateway.access.hosts import Hosts, HostVerdict, is_loopback
 from hedgerow.gateway.access.key import name_in
@@ -50,6 +50,7 @@ class AccessControl:
 
     Attributes:
         cors_origins: origins whose pages may read and write.
+        has_public_metrics: whether metrics need neither the token nor a key.
     """
 
     def __init__(
@@ -58,6 +59,8 @@ class AccessControl:
         keys: KeyRing | None = None,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
+        *,
+        has_public_metrics: bool = False,
     ) -> None:
         """Use the settings' token, hosts and origins, and `keys`."""
         token = token_of(settings)
@@ -69,6 +72,7 @@ class AccessControl:
         self._clock = clock
         self._wall_clock = wall_clock
         self.cors_origins = settings.cors_origins
+        self.has_public_metrics = has_public_metrics
 
     @property
     def is_open(self) -> bool:
@@ -123,12 +127,12 @@ class AccessControl:
         scheme, _, given = authorization.partition(b" ")
         given = given.strip()
         if scheme.lower() != b"bearer" or not given:
-            raise UnauthorizedError("this gateway wants `Authorization: Bearer TOKEN`")
+            raise UnauthorizedError("this gateway requires `Authorization: Bearer TOKEN`")
         # In constant time, so that the time of a refusal reveals nothing about the token.
         if self._token is not None and hmac.compare_digest(given, self._token):
             return TOKEN_HOLDER
         if not self._ring.is_required:
-            raise UnauthorizedError("this gateway wants `Authorization: Bearer TOKEN`")
+            raise UnauthorizedError("this gateway requires `Authorization: Bearer TOKEN`")
         return self._ring.find(given, self._wall_clock()).admit(self._clock())
 
     def admits_plainly(self, fields: Mapping[bytes, bytes]) -> bool:

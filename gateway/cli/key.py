@@ -44,7 +44,9 @@ def create(
     name: Name,
     rights: Annotated[
         str,
-        typer.Option(metavar="LIST", help="Its rights: one or more of search, write, admin."),
+        typer.Option(
+            metavar="LIST", help="Its rights: one or more of search, write, admin, metrics."
+        ),
     ] = "search",
     collections: Annotated[
         str | None,
@@ -170,7 +172,7 @@ def _rights(text: str) -> list[Right]:
         return [Right(name) for name in dict.fromkeys(_split(text))]
     except ValueError as error:
         raise BadRequestError(
-            "--rights", "should be one or more of search, write, admin"
+            "--rights", "should be one or more of search, write, admin, metrics"
         ) from error
 
 

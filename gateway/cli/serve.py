@@ -89,7 +89,7 @@ async def _serve(
     ring = KeyRing()
     keys = KeyWatch(path_of(settings), ring)
     keys.load()
-    access = AccessControl(http, ring)
+    access = AccessControl(http, ring, has_public_metrics=settings.metrics.public)
     if access.warning:
         log.warning("open_to_the_network", host=http.host, reason=access.warning)
     certificate = Certificate.of(http)

@@ -5,7 +5,7 @@ from fastapi import Depends, FastAPI
 from starlette.types import ASGIApp
 
 from hedgerow.common import __version__
-from hedgerow.common.settings.settings import GatewaySettings
+from hedgerow.common.settings.gateway import GatewaySettings
 from hedgerow.gateway.access.control import AccessControl
 from hedgerow.gateway.http.openapi import add_openapi
 from hedgerow.gateway.http.ports import GatewayPort
@@ -14,6 +14,7 @@ from hedgerow.gateway.http.requests.guard import Guard
 from hedgerow.gateway.http.requests.parameters import check_request
 from hedgerow.gateway.http.requests.rights import check_rights
 from hedgerow.gateway.http.routes.collection_routes import collection_routes, document_routes
+from hedgerow.gateway.http.routes.metrics_routes import metrics_routes
 from hedgerow.gateway.http.routes.quarantine_routes import quarantine_routes
 from hedgerow.gateway.http.routes.snapshot_routes import snapshot_routes
 from hedgerow.gateway.http.routes.status_routes import status_routes
@@ -65,6 +66,7 @@ def create_framework_app(
     app.include_router(collection_routes(gateway, settings))
     app.include_router(document_routes(gateway, settings))
     app.include_router(status_routes(gateway, settings, access))
+    app.include_router(metrics_routes(gateway, access))
     app.include_router(snapshot_routes(gateway))
     app.include_router(quarantine_routes(gateway))
     add_openapi(app, body)

@@ -4,8 +4,9 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from hedgerow.common.errors import OverloadedError
+from hedgerow.common.metrics.exposition import TextFormat
 from hedgerow.gateway.access.request_admission import RequestAdmission
-from hedgerow.gateway.search.fetch import StoredDocument
+from hedgerow.gateway.search.documents.fetch import StoredDocument
 from hedgerow.gateway.search.result import SearchQuery, SearchResult
 from hedgerow.gateway.shapes.collection import LoadAnswer, Wait
 from hedgerow.gateway.writes.collection_list import ListedCollection
@@ -67,12 +68,12 @@ class DocumentsPort(Protocol):
 
 
 class ReaderPort(Protocol):
-    """The reading of one document."""
+    """Reads single documents."""
 
     async def stored(
         self, collection: str, document_id: str, deadline_ms: float, *, party: str
     ) -> StoredDocument:
-        """One document as it is stored."""
+        """Return a document as it is stored."""
 
 
 class SnapshotsPort(Protocol):
@@ -112,7 +113,7 @@ class GatewayPort(Protocol):
 
     @property
     def reader(self) -> ReaderPort:
-        """The reading of one document."""
+        """Reads single documents."""
 
     @property
     def snapshots(self) -> SnapshotsPort:
@@ -131,7 +132,7 @@ class GatewayPort(Protocol):
         """Whether Redis answers and at least one shard is live."""
 
     def refusal_of(self, query: SearchQuery) -> OverloadedError | None:
-        """Refuse a query for which there is no room, or return None."""
+        """Return a refusal if there is no room for a query, or None."""
 
     async def search_held(self, query: SearchQuery) -> SearchResult:
         """Answer by the deadline; the documents are accounted for until the lease is dropped."""
@@ -145,6 +146,12 @@ class GatewayPort(Protocol):
 
     def callers(self) -> Mapping[str, Mapping[str, int]]:
         """Name of each key that was used → `in_flight`, and `refused` over its share."""
+
+    async def metrics_text(self, form: TextFormat, keys: Sequence[Mapping[str, Any]]) -> bytes:
+        """Write the metrics, those of `keys` included."""
+
+    def count_unread(self, caller: str, error: BaseException) -> None:
+        """Count a search that was refused before it was read; `caller` may be empty."""
 
     def coverage_curve(self, collection: str, deadline_ms: float) -> dict[str, Any]:
         """Return the coverage reached by each deadline."""

@@ -15,13 +15,14 @@ from hedgerow.gateway.policies.admission import Admission, AdmissionPermit
 from hedgerow.gateway.policies.hedging import HedgePolicy
 from hedgerow.gateway.policies.latency import AnswerReserve
 from hedgerow.gateway.search.answer import Bodies, Found, bodies_of, make_answer
-from hedgerow.gateway.search.answer_memory import AnswerMemory, Lease
-from hedgerow.gateway.search.attaching import NO_ATTACHING, AttachPolicy, take_attached
-from hedgerow.gateway.search.canary import Canary
+from hedgerow.gateway.search.documents.answer_memory import AnswerMemory, Lease
+from hedgerow.gateway.search.documents.attaching import NO_ATTACHING, AttachPolicy, take_attached
+from hedgerow.gateway.search.documents.fetch import Fetcher
+from hedgerow.gateway.search.documents.fetch_walk import FetchWalk
 from hedgerow.gateway.search.ended_search import EndedSearch
-from hedgerow.gateway.search.fetch import Fetcher
 from hedgerow.gateway.search.gather import Gather
-from hedgerow.gateway.search.guards import Guards, ProfileGuards
+from hedgerow.gateway.search.guards.canary import Canary
+from hedgerow.gateway.search.guards.profile_guards import Guards, ProfileGuards
 from hedgerow.gateway.search.hedger import Hedger
 from hedgerow.gateway.search.in_flight import InFlight
 from hedgerow.gateway.search.learning import Learning
@@ -34,7 +35,7 @@ from hedgerow.gateway.search.scatter import Scatter
 from hedgerow.gateway.search.search_settings import SearchSettings
 from hedgerow.gateway.search.top_up import TopUp, may_have_more, num_asked, topped_up
 from hedgerow.gateway.search.validation import Admitted, admit
-from hedgerow.gateway.search.walk import FetchWalk, SearchTrace, Walk
+from hedgerow.gateway.search.walk import SearchTrace, Walk
 from hedgerow.gateway.search.walks import Walks
 from hedgerow.gateway.shapes.answer import Fetch
 from hedgerow.gateway.transport.messenger import Messenger
@@ -61,17 +62,17 @@ class View(Protocol):
 
     @property
     def died_at(self) -> Sequence[float]:
-        """For each shard, when it was noticed last that a worker of it had died; event loop's s."""
+        """For each shard, when a worker's death was last noticed, on the event loop's clock."""
 
     def workers_of(self, shard: int) -> list[str]:
-        """The live workers that take a shard's requests."""
+        """The names of the live workers that take a shard's requests."""
 
     def counts_of(self, uid: str) -> Sequence[int | None]:
         """For each shard, how many documents of a collection it last reported; None if never."""
 
 
 class Searcher:
-    """Answers searches by their deadline with what has arrived.
+    """Answers searches by their deadline, with the replies that have arrived.
 
     Attributes:
         hedger: sends second copies of searches.
@@ -92,11 +93,11 @@ class Searcher:
 
         Args:
             messenger: the way to the shards.
-            view: of the cluster.
+            view: the state of the cluster.
             guards: admission control and the breakers.
             settings: what a search may ask for, and how it is run.
-            learning: what learns from a sample of the searches.
-            attaching: says which documents the replies bring along.
+            learning: learns from a sample of the searches.
+            attaching: decides which documents the replies should include.
             walks: logs and traces where the time of searches went; None for neither.
         """
         num_shards = len(guards.shared.breakers)
@@ -117,13 +118,16 @@ class Searcher:
         self._settings = settings
         self._learning = learning
         self._attaching = attaching
+        profiles = settings.profiles.items()
+        self._ranking = frozenset(name for name, one in profiles if one.second_phase)
+        self._enriching = frozenset(name for name, one in profiles if one.enrich)
         self._walks = walks or Walks(slow_ms=0)
         self._canary = Canary(settings.profiles, messenger)
         self._top_up = TopUp(messenger, self.hedger)
         self._observers = Observers(self.hedger, learning, view.counts_of)
         self._answer_reserve = AnswerReserve()
         self._in_flight = InFlight()
-        self._coming: dict[Admission, int] = {}  # what `refusal_of` has let pass in this turn
+        self._coming: dict[Admission, int] = {}  # queries that `refusal_of` has let pass this turn
         self._loop = asyncio.get_running_loop()
 
     @property
@@ -136,13 +140,13 @@ class Searcher:
 
         Raises:
             BadRequestError: the query cannot be answered by any shard.
-            OverloadedError: it could not be answered in time; no shard was asked.
+            OverloadedError: overload would keep it from being answered in time; no shard was asked.
             InsufficientCoverageError: the answer reflects less than the caller demands, or nothing
                 at all; it carries the result.
         """
         started = self._loop.time()
         guards = self._guards_of(query, collection)
-        # Ahead of the query's analysis, which costs more than a refusal.
+        # Before the query is analysed, which costs more than a refusal.
         refusal = guards.admission.refusal_of(query.priority, query.caller, query.peer, started)
         if refusal is not None:
             raise refusal
@@ -155,11 +159,12 @@ class Searcher:
             search = self._plan(query, collection, admitted, permit, started, trace)
             gather = Gather(search.plan.shards, unpack_search_body)
             await self._scatter_gather(search, gather)
+            gathered_at = self._loop.time() if gather.is_sampled else 0.0
             hits, bodies = self._merge(search, gather)
             if shards := may_have_more(hits, bodies, search.payload.k, query.k):
                 await self._ask_again(search, shards, gather)
                 hits, bodies = self._merge(search, gather)
-            found = await self._fetch(search, hits, bodies)
+            found = await self._fetch(search, hits, bodies, gathered_at)
         except BaseException as error:
             permit.done(ended_at := self._loop.time())
             self._in_flight.end()
@@ -170,10 +175,10 @@ class Searcher:
         return self._respond(search, gather, found, ended_at)
 
     def refusal_of(self, query: SearchQuery, collection: Collection) -> OverloadedError | None:
-        """Refuse a query for which there is no room, before it is looked at; else return None.
+        """Return a refusal if there is no room for a query; otherwise None.
 
-        If it is not refused, `search` is to be called for it in the next turn of the loop: hundreds
-        may arrive in one, and those before it have taken no place yet.
+        If it is None, `search` must be called for the query in the next turn of the loop: hundreds
+        may arrive in one turn, and those before this one are not counted as in flight yet.
         """
         admission = self._guards_of(query, collection).admission
         num_coming = self._coming.get(admission, 0)
@@ -224,13 +229,13 @@ class Searcher:
         started: float,
         trace: SearchTrace | None,
     ) -> PlannedSearch:
-        """Choose the shards to ask, and for how many hits."""
+        """Choose the shards to ask, and how many hits to ask for."""
         breakers = self._guards.of(admitted.profile).breakers
         plan = make_plan(self._view.live, breakers, started)
         counts = self._view.counts_of(collection.uid)
         is_heavy = self._guards.heavy.is_heavy(admitted.cost, counts)
         k = query.k
-        if not is_heavy:  # to run a heavy one twice would cost more than all the hits
+        if not is_heavy:  # running a heavy query twice would cost more than all the hits
             profile = self._settings.profiles[admitted.profile]
             k = num_asked(k, len(breakers.shards), len(plan.shards), profile)
         payload = SearchPayload(
@@ -248,12 +253,17 @@ class Searcher:
         )
 
     async def _scatter_gather(self, search: PlannedSearch, gather: Gather) -> None:
-        """Ask the shards of the plan; whatever comes of it, the observers are given the record."""
+        """Ask the shards of the plan; however the search ends, the observers get its record."""
         query, plan, trace, now = search.query, search.plan, search.trace, self._loop.time()
         deadline = self._shards_deadline(search, now)
         is_sampled = self._learning.sampler.takes(now)
         late_ms = self._learning.curves.late_ms(query.deadline_ms) if is_sampled else 0
-        to_workers = None if trace is None else trace.to_workers
+        gather.is_sampled = is_sampled
+        to_workers = None
+        # Without a function, workers have no use for it, and to carry it costs a hundredth of a
+        # cheap search's CPU.
+        if trace is not None and search.payload.profile in self._ranking:
+            to_workers = trace.to_workers
         scatter = Scatter(_SEARCH, self._messenger, gather, now, deadline, late_ms, to_workers)
         request = scatter.request(
             pack_body(search.payload),
@@ -281,13 +291,13 @@ class Searcher:
             )
 
     def _shards_deadline(self, search: PlannedSearch, now: float) -> float:
-        """Until when to wait for the shards, so that time is left for the documents."""
+        """Until when to wait for the shards, so that there is time to fetch the documents."""
         if search.query.fields is False:
             return search.deadline
         return search.deadline - self.fetcher.reserve.reserve_s(search.deadline - now)
 
     def _until(self, search: PlannedSearch, gather: Gather, deadline: float) -> Callable[[], float]:
-        """Tells, after each reply, until when the rest is waited for."""
+        """Return a function that says after each reply until when to wait for the rest."""
         timeout = AdaptiveTimeout(search.query.wait_for, self._settings.coverage)
         counts = self._view.counts_of(search.payload.uid)
         known = [count for count in counts if count is not None]
@@ -303,46 +313,52 @@ class Searcher:
         return until
 
     def _merge(self, search: PlannedSearch, gather: Gather) -> tuple[list[Hit], Bodies]:
-        """The best hits of all shards, and what the shards have sent."""
+        """The best hits of all shards, and the shards' replies."""
         bodies = bodies_of(gather)
         return merge(bodies, search.query.k), bodies
 
     async def _ask_again(
         self, search: PlannedSearch, shards: tuple[int, ...], gather: Gather
     ) -> None:
-        """Have the parts of `shards` with all their hits."""
+        """Replace the parts of `shards` by parts with all their hits."""
         deadline = self._shards_deadline(search, self._loop.time())
         attach = self._attaching.wish(search.query, search.payload.profile, 1)
         payload = replace(search.payload, k=search.query.k)
         for shard, part in (await self._top_up.ask(payload, attach, shards, deadline)).items():
             gather.amend(shard, topped_up(gather.results[shard], part))
 
-    async def _fetch(self, search: PlannedSearch, hits: list[Hit], bodies: Bodies) -> Found:
-        """The documents: as they came with the replies, or else read from their shards."""
+    async def _fetch(
+        self, search: PlannedSearch, hits: list[Hit], bodies: Bodies, gathered_at: float
+    ) -> Found:
+        """Give the hits their documents: from the replies, or else read from the shards."""
         query = search.query
-        if query.fields is False:
-            return Found(hits, bodies, None, None)
-        take_attached(hits, bodies)
-        lease = self.fetcher.memory.lease(query.caller.party(query.peer))
+        merged_at = self._loop.time() if gathered_at else 0.0
+        fetch = lease = None
         walks: list[FetchWalk] = []
-        fetch = await self._fill(search, hits, lease, walks)
-        return Found(hits, bodies, fetch, lease, walks[0] if walks else None)
+        if query.fields is not False:
+            take_attached(hits, bodies)
+            lease = self.fetcher.memory.lease(query.caller.party(query.peer))
+            fetch = await self._fill(search, hits, lease, walks)
+        steps_s = None
+        if gathered_at:
+            steps_s = merged_at - gathered_at, self._loop.time() - merged_at
+        return Found(hits, bodies, fetch, lease, steps_s, walks[0] if walks else None)
 
     async def _fill(
         self, search: PlannedSearch, hits: list[Hit], lease: Lease, walks: list[FetchWalk]
     ) -> Fetch:
         if not hits:
             return Fetch(0, 0)
-        query, trace = search.query, search.trace
+        query, trace, profile = search.query, search.trace, search.payload.profile
         fields = None if isinstance(query.fields, bool) else list(query.fields)
         return await self.fetcher.fill(
             hits,
             search.payload.uid,
             fields,
-            search.payload.profile,
+            profile,
             search.deadline,
             lease,
-            None if trace is None else trace.fetch_to_workers,
+            trace.fetch_to_workers if trace is not None and profile in self._enriching else None,
             walks,
         )
 

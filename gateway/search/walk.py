@@ -1,10 +1,11 @@
 """What is known of one search afterwards: where its time went, and how its shards have ended."""
 
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 
 from hedgerow.common.wire.trace_context import TraceContext, hex_id_of, is_sampled
+from hedgerow.gateway.search.documents.fetch_walk import FetchWalk
 from hedgerow.gateway.search.gather import Gather
 from hedgerow.gateway.search.plan import Plan
 from hedgerow.gateway.search.result import SearchQuery
@@ -48,13 +49,6 @@ class SearchTrace(msgspec.Struct, frozen=True, gc=False):
         """The context that the workers get with a fetch, packed; None for none."""
         context = TraceContext.unpack(self.span) if self.goes_to_workers else None
         return None if context is None else context.child(FETCH).pack()
-
-
-class FetchWalk(NamedTuple):
-    """A search's fetch: how its shards' parts have ended, and when the last had."""
-
-    gather: Gather
-    ended_at: float
 
 
 # Made of what is there anyway, and only of searches that there is something to tell of: to note

@@ -21,7 +21,8 @@ from hedgerow.common.redis.connection import (
 from hedgerow.common.redis.endpoint import Endpoint
 from hedgerow.common.redis.keys import Keys
 from hedgerow.common.redis.server_clock import ServerClock, keep_clock, read_clock
-from hedgerow.common.settings.settings import LimitSettings, RedisSettings
+from hedgerow.common.settings.limits import LimitSettings
+from hedgerow.common.settings.redis import RedisSettings
 from hedgerow.common.wire.messages import (
     Cancellation,
     Kind,
@@ -123,6 +124,11 @@ class RedisTransport:
             on_disconnect=self._lose_all,
             on_message=self._on_message,
         )
+
+    @property
+    def num_reconnects(self) -> int:
+        """How often one of the connections was restored."""
+        return self._push.num_reconnects + self._replies.num_reconnects
 
     @property
     def is_connected(self) -> bool:

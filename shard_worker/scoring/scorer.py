@@ -24,7 +24,7 @@ from hedgerow.common.errors import (
 )
 from hedgerow.common.observability.span import Attribute
 from hedgerow.common.observability.tracing import Tracing, tracing_of
-from hedgerow.common.settings.settings import RankProfile
+from hedgerow.common.settings.rank_profiles import RankProfile
 from hedgerow.common.settings.tracing import TracingSettings
 from hedgerow.common.wire.messages import (
     Attach,

@@ -12,7 +12,7 @@ import pytest
 from hedgerow.common.errors import RedisUnavailableError
 from hedgerow.common.redis.connection import CommandError, Handshake, RedisConnection, pack
 from hedgerow.common.redis.endpoint import Endpoint
-from hedgerow.common.settings.settings import RedisSettings
+from hedgerow.common.settings.redis import RedisSettings
 from tests.support.servers import RedisServer
 from tests.support.waiting import until
 
@@ -79,9 +79,11 @@ async def test_a_killed_server_fails_calls_at_once_and_is_found_again(
         with pytest.raises(RedisUnavailableError):
             await link.call("PING")
         assert lost == [True]
+        assert link.num_reconnects == 0
         own_server.start()
         await until(lambda: link.is_connected)
         assert await link.call("PING") == b"PONG"
+        assert link.num_reconnects == 1
 
 
 async def test_a_hanging_server_is_given_up(own_server: RedisServer) -> None:

@@ -1,20 +1,21 @@
-"""A gateway that answers from a script, so that the faces are tested without a cluster."""
+"""A gateway that answers from a script, to test client, commands and HTTP without a cluster."""
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import msgspec
 
 from hedgerow.common.errors import NotFoundError, OverloadedError
+from hedgerow.common.metrics.exposition import TextFormat
 from hedgerow.common.outcome import Outcome
 from hedgerow.gateway.access.request_admission import RequestAdmission
 from hedgerow.gateway.client import SearchAnswer
-from hedgerow.gateway.search.answer_memory import AnswerMemory
-from hedgerow.gateway.search.coverage import coverage_of
-from hedgerow.gateway.search.coverage_curve import CoverageCurve
-from hedgerow.gateway.search.coverage_report import coverage_report
-from hedgerow.gateway.search.fetch import StoredDocument
+from hedgerow.gateway.search.coverage.curve import CoverageCurve
+from hedgerow.gateway.search.coverage.measurement import coverage_of
+from hedgerow.gateway.search.coverage.report import coverage_report
+from hedgerow.gateway.search.documents.answer_memory import AnswerMemory
+from hedgerow.gateway.search.documents.fetch import StoredDocument
 from hedgerow.gateway.search.result import Hit, SearchQuery, SearchResult
 from hedgerow.gateway.shapes.answer import Fetch, ShardDetail, TotalHits
 from hedgerow.gateway.views.json_bytes import encode
@@ -25,7 +26,7 @@ T = TypeVar("T")
 
 
 def make_result(**changes: Any) -> SearchResult:
-    """A search's result as it may well be: 8 shards, one of them late."""
+    """A typical search's result: 8 shards, one of them late."""
     values: dict[str, Any] = {
         "hits": [
             Hit("184", 12.31, 3, {"title": "scale models for thermo-aeroelastic research"}),
@@ -285,6 +286,7 @@ class FakeGateway:
         self.searches: list[SearchQuery] = []
         self.breakers: dict[int, str] = {}
         self.refusal: OverloadedError | None = None
+        self.unread: list[tuple[str, BaseException]] = []
 
     def refusal_of(self, query: SearchQuery) -> OverloadedError | None:
         """Refuse each search as the script says."""
@@ -302,18 +304,26 @@ class FakeGateway:
         return self.answer
 
     async def status(self) -> dict[str, Any]:
-        """Say what little there is; of snapshots and indexes what comes next in the script."""
+        """Answer the few known members; for snapshots and indexes what comes next in the script."""
         snapshots = _next(self.snapshots.statuses) or []
         index = _next(self.optimiser.indexes)
         collections = [] if index is None else [collection_status("books", index)]
         return {**EMPTY_STATUS, "snapshots": snapshots, "collections": collections}
+
+    async def metrics_text(self, form: TextFormat, keys: Sequence[Mapping[str, Any]]) -> bytes:
+        """Name the format, and the keys."""
+        return f"{form.name} {[key['name'] for key in keys]}\n".encode()
+
+    def count_unread(self, caller: str, error: BaseException) -> None:
+        """Keep who it was, and why."""
+        self.unread.append((caller, error))
 
     def callers(self) -> dict[str, dict[str, int]]:
         """Say that no searches are under way."""
         return {}
 
     def coverage_curve(self, collection: str, deadline_ms: float) -> dict[str, Any]:
-        """Tell the curve of a shard of eight that is always a little late, or raise."""
+        """Return the curve of eight shards of which one is always a little late, or raise."""
         if self.collections.error is not None:
             raise self.collections.error
         return {"name": collection, **coverage_report(make_curve(), deadline_ms)}

@@ -13,6 +13,7 @@ from hedgerow.gateway.http.problems import problem_of
 from hedgerow.gateway.http.protocol.connection_policy import peer_of
 
 OPEN_PATHS: Final = frozenset({"/healthz", "/readyz"})
+METRICS_PATH: Final = "/metrics"
 _CALLER: Final = "hedgerow.caller"  # in the scope of a request
 
 
@@ -61,6 +62,8 @@ class Guard:
             return ANONYMOUS
         self._access.check_host(host)
         self._access.check_page(scope["method"], fields)
+        if scope["path"] == METRICS_PATH and self._access.has_public_metrics:
+            return ANONYMOUS
         return self._access.admit(fields.get(b"authorization", b""))
 
     def plain_search(

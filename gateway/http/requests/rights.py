@@ -9,7 +9,7 @@ from fastapi.routing import APIRoute
 from hedgerow.gateway.access.caller import Right
 from hedgerow.gateway.http.requests.guard import OPEN_PATHS, caller_of
 
-_SEARCH, _WRITE, _ADMIN = Right.SEARCH, Right.WRITE, Right.ADMIN
+_SEARCH, _WRITE, _ADMIN, _METRICS = Right.SEARCH, Right.WRITE, Right.ADMIN, Right.METRICS
 
 # Method and path of a route → the right that it needs: for the collection `{name}` if the path has
 # one, else for the whole cluster. None: any caller, who sees only what they have rights for.
@@ -27,6 +27,7 @@ RIGHTS: Final[Mapping[tuple[str, str], Right | None]] = {
     ("DELETE", "/v1/collections/{name}/documents/{document_id:path}"): _WRITE,
     ("GET", "/healthz"): None,
     ("GET", "/readyz"): None,
+    ("GET", "/metrics"): _METRICS,
     ("GET", "/v1/status"): _ADMIN,
     ("POST", "/v1/shards/{shard}/breaker"): _ADMIN,
     ("POST", "/v1/snapshots"): _ADMIN,

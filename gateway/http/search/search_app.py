@@ -15,7 +15,7 @@ from hedgerow.common.errors import (
     NotFoundError,
     OverloadedError,
 )
-from hedgerow.common.settings.settings import GatewaySettings
+from hedgerow.common.settings.gateway import GatewaySettings
 from hedgerow.gateway.access.caller import Caller, Right
 from hedgerow.gateway.http.openapi import answers, json_body
 from hedgerow.gateway.http.ports import GatewayPort
@@ -31,7 +31,7 @@ from hedgerow.gateway.http.requests.hang_up import ClientLeftError, unless_clien
 from hedgerow.gateway.http.requests.held import send_body
 from hedgerow.gateway.http.requests.limits import read_body
 from hedgerow.gateway.http.requests.parameters import check_parameters, check_path
-from hedgerow.gateway.search.answer_memory import Lease
+from hedgerow.gateway.search.documents.answer_memory import Lease
 from hedgerow.gateway.search.result import SearchQuery
 from hedgerow.gateway.shapes.answer import SearchAnswer
 from hedgerow.gateway.views.json_bytes import encode_shape
@@ -75,8 +75,8 @@ class SearchApp:
         if collection is None:
             await self._otherwise(scope, receive, send)
             return
+        caller, query = caller_of(scope), None
         try:
-            caller = caller_of(scope)
             caller.check(Right.SEARCH, collection)
             check_parameters(scope, ())
             raw = await read_body(scope, receive, self.max_body_bytes)
@@ -84,6 +84,8 @@ class SearchApp:
             query = self.query(collection, raw, caller, peer_in(scope), traceparent_in(scope))
             body, lease = await unless_client_leaves(receive, self.search(query))
         except Exception as error:  # noqa: BLE001 - unexpected errors become problems too
+            if query is None:
+                self.count_unread(caller.name, error)
             await self.refusal(error)(scope, receive, send)
             return
         headers = [(b"content-length", b"%d" % len(body)), (b"content-type", b"application/json")]
@@ -103,11 +105,15 @@ class SearchApp:
         return encode_shape(result.answer()), result.lease
 
     def overload(self, query: SearchQuery) -> OverloadedError | None:
-        """Refuse a query for which there is no room, or return None."""
+        """Return a refusal if there is no room for a query, or None."""
         try:
             return self._gateway.refusal_of(query)
         except NotFoundError:
             return None  # the search itself reports it
+
+    def count_unread(self, caller: str, error: Exception) -> None:
+        """Count a search that was refused before it was read; the gateway counts all others."""
+        self._gateway.count_unread(caller, error)
 
     def query(
         self, collection: str, raw: bytes, caller: Caller, peer: str, traceparent: str
