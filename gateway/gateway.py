@@ -115,7 +115,6 @@ class Gateway:
         self._recorder = SearchRecorder(num_shards, max_names)
         self._load_counts = LoadCounts(BoundedNames(max_names))
         self._guards = make_guards(access, self._recorder.on_transition, self._loop.time())
-        self._guards = make_guards(access, self._loop.time())
         self._tracers = tracers
         self._curves = CoverageCurves(settings.coverage, self.collections.uids)
         self._transport = make_transport(access, self._guards, self._curves)
