@@ -3,11 +3,13 @@
 import asyncio
 import itertools
 import secrets
-from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import Collection as AbstractCollection
 from contextlib import asynccontextmanager
 from typing import Any
 
 from hedgerow.common import __version__
+from hedgerow.common.collection import Collection
 from hedgerow.common.errors import BadRequestError, OverloadedError
 from hedgerow.common.metrics.bounded_names import BoundedNames
 from hedgerow.common.metrics.exposition import TextFormat
@@ -16,12 +18,14 @@ from hedgerow.common.observability.telemetry import Counters, LagWatch
 from hedgerow.common.observability.tracing import tracing_of
 from hedgerow.common.redis.client import RedisClient, connect
 from hedgerow.common.redis.keys import Keys
+from hedgerow.common.settings.rank_profiles import RankProfile
 from hedgerow.common.settings.settings import Settings
 from hedgerow.common.shard_log.log import ShardLog
 from hedgerow.common.snapshots.status import SnapshotRecords
 from hedgerow.common.state import probation as probation_board
 from hedgerow.common.state.optimising import OptimisingStore
 from hedgerow.common.state.registry import Registry
+from hedgerow.common.state.reloading import ReloadStore
 from hedgerow.common.state.statistics import StatisticsStore
 from hedgerow.common.wire.heartbeat import Heartbeat
 from hedgerow.gateway.access.fair_share import FairShare
@@ -34,6 +38,7 @@ from hedgerow.gateway.metrics.search_recorder import SearchRecorder
 from hedgerow.gateway.operations.optimising import Optimiser
 from hedgerow.gateway.operations.own_shortages import OwnShortages
 from hedgerow.gateway.operations.quarantine import QuarantineAdmin
+from hedgerow.gateway.operations.reloading import Reloader
 from hedgerow.gateway.operations.server_watch import ServerWatch
 from hedgerow.gateway.operations.shared_state import SharedStateReader
 from hedgerow.gateway.operations.snapshots import Snapshots
@@ -44,6 +49,7 @@ from hedgerow.gateway.search.coverage.report import coverage_report
 from hedgerow.gateway.search.learning import Learning
 from hedgerow.gateway.search.result import SearchQuery, SearchResult
 from hedgerow.gateway.search.search_body import check_members, search_body
+from hedgerow.gateway.shapes.collection import Filling
 from hedgerow.gateway.transport.messenger import Messenger
 from hedgerow.gateway.transport.wake_up_coalescing import sleep_for
 from hedgerow.gateway.wiring import (
@@ -80,11 +86,18 @@ class Gateway:
         snapshots: asks for snapshots.
         optimiser: asks for the optimising of text indexes.
         quarantine: lists the queries that have killed scorers, and lets them run again.
+        reloader: reads the rank profiles again.
         requests: admits requests that are neither searches nor bulk loads.
         shortages: the shortages of this gateway itself.
     """
 
-    def __init__(self, settings: Settings, control: RedisClient, num_shards: int) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        control: RedisClient,
+        num_shards: int,
+        read_settings: Callable[[], Settings] | None = None,
+    ) -> None:
         """Wire the parts; use `Gateway.connect`, which also starts them."""
         self.id = secrets.token_hex(4)
         self.settings = settings
@@ -107,7 +120,7 @@ class Gateway:
         self._server_watch = ServerWatch(
             control, keys, settings.storage, self._storage, self._server_ms
         )
-        self.collections = make_collections(access, self._storage)
+        self.collections = make_collections(access, self._storage, self._filling_of)
         self._tracing = tracing_of(settings.tracing, "hedgerow-gateway", self.id)
         tracers = Tracers.make(self._tracing)
 
@@ -157,6 +170,13 @@ class Gateway:
             SnapshotRecords(control, keys), num_shards, settings.snapshots, self._storage.check
         )
         self.quarantine = QuarantineAdmin(control, keys, settings.worker, self._server_ms)
+        self.reloader = Reloader(
+            ReloadStore(control, keys),
+            read_settings,
+            live=lambda: self._membership.workers,
+            definitions=self.collections.definitions,
+            use=self._use_profiles,
+        )
         self._status = StatusReport(
             shared=SharedStateReader(
                 client=control,
@@ -211,13 +231,18 @@ class Gateway:
     @classmethod
     @asynccontextmanager
     async def connect(
-        cls, settings: Settings, num_shards: int | None = None
+        cls,
+        settings: Settings,
+        num_shards: int | None = None,
+        read_settings: Callable[[], Settings] | None = None,
     ) -> "AsyncIterator[Gateway]":
         """Start a gateway, and stop it at the end of the block.
 
         Args:
             settings: all settings.
             num_shards: shards in the cluster; None to read the number from Redis.
+            read_settings: reads the settings again, for a reload of the rank profiles; None if
+                they do not come from a file.
 
         Raises:
             ConfigurationError: the server is too old, or has another number of shards.
@@ -226,7 +251,8 @@ class Gateway:
         control = await connect(settings.redis)
         try:
             registry = Registry(control, Keys(settings.redis.key_prefix))
-            gateway = cls(settings, control, await registry.cluster(num_shards))
+            cluster = await registry.cluster(num_shards)
+            gateway = cls(settings, control, cluster, read_settings)
             async with gateway._running():
                 yield gateway
         finally:
@@ -281,6 +307,13 @@ class Gateway:
                 self._ejection.wake()
             if kind in ("collections", "reconnected"):
                 self.collections.wake()
+            if self.reloader.take(event):
+                await self.reloader.follow(event)
+
+    def _use_profiles(self, profiles: Mapping[str, RankProfile]) -> None:
+        self._guards.use_profiles(profiles)
+        self._searcher.use_profiles(profiles)
+        self.collections.use_profiles(profiles)
 
     @property
     def counters(self) -> Counters:
@@ -316,7 +349,7 @@ class Gateway:
         """Name of each key that was used → `in_flight`, and `refused` for its share."""
         return keys_in_use(self._shares())
 
-    def keep_keys(self, names: Collection[str]) -> None:
+    def keep_keys(self, names: AbstractCollection[str]) -> None:
         """Forget the counts of keys that are not among `names`, since they were revoked."""
         for shares in self._shares():
             shares.keep_keys(names)
@@ -461,6 +494,9 @@ class Gateway:
 
     def _heartbeats(self) -> Iterable[Heartbeat]:
         return self._membership.workers.values()
+
+    def _filling_of(self, collection: Collection) -> Filling | None:
+        return self._membership.filling_of(collection)
 
     def _server_ms(self) -> int:
         return self._transport.clock.server_us(self._loop.time()) // 1000

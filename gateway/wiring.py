@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import structlog
 
+from hedgerow.common.collection import Collection
 from hedgerow.common.observability.tracing import Tracing
 from hedgerow.common.redis.client import RedisClient
 from hedgerow.common.redis.keys import Keys
@@ -25,6 +26,7 @@ from hedgerow.gateway.search.search_settings import SearchSettings
 from hedgerow.gateway.search.search_tracer import SearchTracer
 from hedgerow.gateway.search.searcher import Searcher
 from hedgerow.gateway.search.walks import Walks
+from hedgerow.gateway.shapes.collection import Filling
 from hedgerow.gateway.transport.messenger import Messenger
 from hedgerow.gateway.transport.redis import RedisTransport
 from hedgerow.gateway.writes.collections import Collections
@@ -107,8 +109,12 @@ def make_guards(access: ClusterAccess, on_transition: OnTransition, now: float) 
     )
 
 
-def make_collections(access: ClusterAccess, gate: StorageGate) -> Collections:
-    """Make the part that defines and drops collections."""
+def make_collections(
+    access: ClusterAccess,
+    gate: StorageGate,
+    filling_of: Callable[[Collection], Filling | None],
+) -> Collections:
+    """Make the part that defines and drops collections; `filling_of` is the membership's."""
     settings = access.settings
     return Collections(
         access.registry,
@@ -116,6 +122,7 @@ def make_collections(access: ClusterAccess, gate: StorageGate) -> Collections:
         settings.rank_profiles,
         max_collections=settings.limits.max_collections,
         gate=gate,
+        filling_of=filling_of,
     )
 
 

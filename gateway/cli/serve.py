@@ -100,7 +100,7 @@ async def _serve(
         contextlib.closing(listen(http.host, http.port)) as listener,
     ):
         async with (
-            Gateway.connect(settings, num_shards=num_shards) as gateway,
+            Gateway.connect(settings, num_shards, load_settings) as gateway,
             keys.running(on_change=gateway.keep_keys),
             certificate.running() if certificate else contextlib.nullcontext(),
         ):

@@ -25,6 +25,9 @@ class CollectionsPort(Protocol):
     async def put(self, name: str, body: dict[str, Any]) -> object:
         """Create a collection; does nothing if an identical one exists."""
 
+    async def add_fields(self, name: str, body: dict[str, Any]) -> object:
+        """Add fields to a collection."""
+
     async def drop(self, name: str) -> None:
         """Remove a collection with its documents."""
 
@@ -100,6 +103,13 @@ class QuarantinePort(Protocol):
         """Take a query out of quarantine."""
 
 
+class ReloaderPort(Protocol):
+    """The reload of rank profiles."""
+
+    async def reload(self) -> dict[str, Any]:
+        """Read them again, here and in every worker."""
+
+
 class GatewayPort(Protocol):
     """The gateway as the routes see it."""
 
@@ -126,6 +136,10 @@ class GatewayPort(Protocol):
     @property
     def quarantine(self) -> QuarantinePort:
         """The queries that have killed scorers."""
+
+    @property
+    def reloader(self) -> ReloaderPort:
+        """The reload of rank profiles."""
 
     @property
     def is_ready(self) -> bool:

@@ -215,7 +215,7 @@ class GatewayCollector:
             catalogue.REPLICAS,
             ((shard, membership.num_replicas(shard)) for shard in range(len(membership.live))),
         )
-        on_probation = set(self.ejection.words(self.server_ms())) & set(membership.workers)
+        on_probation = set(self.ejection.entries(self.server_ms())) & set(membership.workers)
         yield single(catalogue.PROBATION, len(on_probation))
         if facts.num_quarantined is not None:
             yield single(catalogue.QUARANTINED, facts.num_quarantined)

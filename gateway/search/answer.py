@@ -16,6 +16,7 @@ from hedgerow.gateway.search.plan import Plan
 from hedgerow.gateway.search.planned_search import PlannedSearch
 from hedgerow.gateway.search.result import Hit, SearchResult
 from hedgerow.gateway.shapes.answer import Fetch, ShardDetail, TotalHits
+from hedgerow.gateway.shapes.reasons import reasons_line
 
 # An enum's member is looked up through a descriptor in Python 3.11: five times a global's price.
 _OK: Final = Outcome.OK
@@ -106,10 +107,13 @@ def make_answer(
     )
     if not bodies:
         _check_fault(gather)
-        raise InsufficientCoverageError("no shard has answered", result)
+        why = reasons_line(result.detail)
+        raise InsufficientCoverageError(f"no shard has answered: {why}", result)
     if coverage.fraction < query.minimum_coverage:
+        why = reasons_line(result.detail)
         raise InsufficientCoverageError(
-            f"coverage is {coverage.fraction:.3f}; at least {query.minimum_coverage:g} is demanded",
+            f"coverage is {coverage.fraction:.3f}; at least {query.minimum_coverage:g} is demanded"
+            f" ({why})",
             result,
         )
     return result

@@ -1,7 +1,7 @@
 """The walk of one query: admit, plan, scatter, gather, merge, fetch, respond."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Protocol
 
 from msgspec.structs import replace
@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from hedgerow.common.collection import Collection
 from hedgerow.common.errors import HedgerowError, OverloadedError
 from hedgerow.common.outcome import Outcome
+from hedgerow.common.settings.rank_profiles import RankProfile
 from hedgerow.common.wire.messages import Kind, SearchPayload, pack_body, unpack_search_body
 from hedgerow.gateway.policies.adaptive_timeout import AdaptiveTimeout
 from hedgerow.gateway.policies.admission import Admission, AdmissionPermit
@@ -38,11 +39,16 @@ from hedgerow.gateway.search.validation import Admitted, admit
 from hedgerow.gateway.search.walk import SearchTrace, Walk
 from hedgerow.gateway.search.walks import Walks
 from hedgerow.gateway.shapes.answer import Fetch
+from hedgerow.gateway.shapes.collection import Filling
 from hedgerow.gateway.transport.messenger import Messenger
 
 # An enum's member is looked up through a descriptor in Python 3.11: five times a global's price.
 _OK: Final = Outcome.OK
 _SEARCH: Final = Kind.SEARCH
+
+_NAMED_FIELDS = 10  # in a warning
+
+_REMOVED: Final = RankProfile()
 
 
 class View(Protocol):
@@ -66,6 +72,9 @@ class View(Protocol):
 
     def workers_of(self, shard: int) -> list[str]:
         """The names of the live workers that take a shard's requests."""
+
+    def filling_of(self, collection: Collection) -> Filling | None:
+        """The progress of fields that were added to a collection; None if none is missing."""
 
     def counts_of(self, uid: str) -> Sequence[int | None]:
         """For each shard, how many documents of a collection it last reported; None if never."""
@@ -118,9 +127,6 @@ class Searcher:
         self._settings = settings
         self._learning = learning
         self._attaching = attaching
-        profiles = settings.profiles.items()
-        self._ranking = frozenset(name for name, one in profiles if one.second_phase)
-        self._enriching = frozenset(name for name, one in profiles if one.enrich)
         self._walks = walks or Walks(slow_ms=0)
         self._canary = Canary(settings.profiles, messenger)
         self._top_up = TopUp(messenger, self.hedger)
@@ -190,6 +196,12 @@ class Searcher:
             self._coming[admission] = num_coming + 1
         return refusal
 
+    def use_profiles(self, profiles: Mapping[str, RankProfile]) -> None:
+        """From now on, rank by these; searches that have begun end as they began."""
+        self._settings = self._settings._replace(profiles=profiles)
+        self._canary.use_profiles(profiles)
+        self._attaching.use_profiles(profiles)
+
     async def drain(self, timeout_s: float) -> None:
         """Wait until no query is in flight, for at most `timeout_s`."""
         await self._in_flight.drain(timeout_s)
@@ -204,7 +216,10 @@ class Searcher:
 
     def _check(self, query: SearchQuery, collection: Collection) -> Admitted:
         settings = self._settings
-        return admit(query, collection, settings.limits, settings.profiles)
+        admitted = admit(query, collection, settings.limits, settings.profiles)
+        if collection.revision and (filling := self._view.filling_of(collection)):
+            return admitted._replace(warnings=(*admitted.warnings, _filling_warning(filling)))
+        return admitted
 
     def _admit(
         self, query: SearchQuery, collection: Collection, admission: Admission, now: float
@@ -262,7 +277,7 @@ class Searcher:
         to_workers = None
         # Without a function, workers have no use for it, and to carry it costs a hundredth of a
         # cheap search's CPU.
-        if trace is not None and search.payload.profile in self._ranking:
+        if trace is not None and self._profile_of(search).second_phase:
             to_workers = trace.to_workers
         scatter = Scatter(_SEARCH, self._messenger, gather, now, deadline, late_ms, to_workers)
         request = scatter.request(
@@ -289,6 +304,10 @@ class Searcher:
                     search, request, gather, trial, heavy, now, deadline, ended_at, is_sampled
                 )
             )
+
+    def _profile_of(self, search: PlannedSearch) -> RankProfile:
+        """The search's rank profile; one without functions if it has been removed meanwhile."""
+        return self._settings.profiles.get(search.payload.profile, _REMOVED)
 
     def _shards_deadline(self, search: PlannedSearch, now: float) -> float:
         """Until when to wait for the shards, so that there is time to fetch the documents."""
@@ -350,6 +369,7 @@ class Searcher:
         if not hits:
             return Fetch(0, 0)
         query, trace, profile = search.query, search.trace, search.payload.profile
+        enrich = trace is not None and self._profile_of(search).enrich
         fields = None if isinstance(query.fields, bool) else list(query.fields)
         return await self.fetcher.fill(
             hits,
@@ -358,7 +378,7 @@ class Searcher:
             profile,
             search.deadline,
             lease,
-            trace.fetch_to_workers if trace is not None and profile in self._enriching else None,
+            trace.fetch_to_workers if trace is not None and enrich else None,
             walks,
         )
 
@@ -413,4 +433,13 @@ def _walk(
         gather,
         found.fetch_walk,
         error,
+    )
+
+
+def _filling_warning(filling: Filling) -> str:
+    names = ", ".join(filling.fields[:_NAMED_FIELDS])
+    more = len(filling.fields) - _NAMED_FIELDS
+    return (
+        f"Fields that were added are not searched everywhere yet ({filling.share:.0%} of the "
+        f"documents): {names}{f' and {more} more' if more > 0 else ''}."
     )

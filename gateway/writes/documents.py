@@ -206,7 +206,6 @@ class Documents:
             collection = await self._collections.give_fields(
                 intake.definition, intake.inferred_fields()
             )
-            intake.report.inferred = collection.fields
             intake.define(collection)
             again = partial(self._flush, intake, last_ids, on_progress, trace)
             await self._take(intake, (), again)

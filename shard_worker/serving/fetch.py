@@ -105,7 +105,7 @@ class FetchService:
             lanes: where documents are read, and where `enrich` runs.
             turn: sends the replies.
             read_documents: reads, as `ShardStores.read`.
-            enrichers: the profiles' hooks by profile.
+            enrichers: the profiles' hooks by profile; may change between two fetches.
             records: where requests are recorded.
             intake: sorts out what was pulled.
             limits: max_fetch_bytes, max_document_bytes and max_enrich_bytes apply.
@@ -172,7 +172,8 @@ class FetchService:
         deadline = self._clock.monotonic_s(request.expires_at_ms)
         started_at: list[float] = []
         spent = Spent()
-        is_enriched = payload.profile in self._enrichers
+        enrich = self._enrichers.get(payload.profile)
+        is_enriched = enrich is not None
 
         def read() -> tuple[Enriching | None, bytes]:
             started_at.append(time.monotonic())
@@ -192,8 +193,8 @@ class FetchService:
 
         try:
             enriching, body = await self._lanes.reading.run(read, deadline - pulled_at, spent)
-            if enriching is not None:
-                run = self._traced(shard, request, payload.profile, enriching, started_at)
+            if enriching is not None and enrich is not None:
+                run = self._traced(shard, request, payload.profile, enriching, enrich, started_at)
                 body = await self._enrich(payload.profile, enriching, run, deadline, spent)
             status = _OK
         except ExpiredError as error:
@@ -261,10 +262,11 @@ class FetchService:
         request: Request,
         profile: str,
         enriching: Enriching,
+        enrich: Enrich,
         started_at: list[float],
     ) -> Callable[[], bytes]:
         """What a thread is to run: `enrich`, in a span of its own if the fetch is traced."""
-        enrich, tracing = self._enrichers[profile], self._tracing
+        tracing = self._tracing
         context = None if request.trace is None else TraceContext.unpack(request.trace)
 
         def run() -> bytes:

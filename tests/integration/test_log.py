@@ -10,8 +10,9 @@ from unittest.mock import patch
 import pytest
 import structlog
 
-from hedgerow.common.collection import FieldType, define
+from hedgerow.common.collection import define
 from hedgerow.common.errors import ConfigurationError, ConflictError, NotFoundError
+from hedgerow.common.fields.field_types import FieldType
 from hedgerow.common.redis.client import RedisClient, connect
 from hedgerow.common.redis.keys import Keys
 from hedgerow.common.settings.redis import RedisSettings
@@ -152,23 +153,36 @@ async def test_a_collection_and_the_logs_change_together(redis: Redis) -> None:
     assert len({collection.uid for collection in created}) == 1
     stored = created[0]
     fields = [{"title": FieldType.TEXT}, {"title": FieldType.KEYWORD}]
+    wanted = [stored.with_fields(one, inferred=one) for one in fields]
     given = await asyncio.gather(
-        *(redis.registry.compare_and_set_fields(stored, one, NUM_SHARDS) for one in fields)
+        *(redis.registry.compare_and_set_fields(one, NUM_SHARDS) for one in wanted)
     )
     assert given[0] == given[1]
-    assert given[0].fields in fields
-    assert await redis.registry.collections() == {"books": given[0]}
+    assert given[0] in wanted
+    wider = await asyncio.gather(
+        *(
+            redis.registry.add_fields(stored, {name: "date"}, NUM_SHARDS)
+            for name in ("first", "second", "second")
+        )
+    )
+    last = max(wider, key=lambda one: one.revision)
+    assert (last.revision, len(last.fields or {}), last.extends(given[0])) == (2, 3, True)
+    with pytest.raises(ConflictError, match="first"):
+        await redis.registry.add_fields(stored, {"first": "text"}, NUM_SHARDS)
+    assert await redis.registry.collections() == {"books": last}
     await redis.registry.drop_collection(stored, NUM_SHARDS)
     assert await redis.registry.collections() == {}
     with pytest.raises(NotFoundError):
         await redis.registry.drop_collection(stored, NUM_SHARDS)
     with pytest.raises(NotFoundError):
-        await redis.registry.compare_and_set_fields(stored, fields[0], NUM_SHARDS)
+        await redis.registry.compare_and_set_fields(wanted[0], NUM_SHARDS)
     for shard in range(NUM_SHARDS):
         entries = await redis.log.read(shard, START, 100_000)
         assert [unpack_op(entry.op) for entry in entries] == [
             Create(stored.to_json()),
             Create(given[0].to_json()),
+            Create(min(wider, key=lambda one: one.revision).to_json()),
+            Create(last.to_json()),
             Drop(stored.uid),
         ]
 

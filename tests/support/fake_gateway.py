@@ -107,6 +107,13 @@ class FakeCollections:
         self.defined[name] = body
         return body
 
+    async def add_fields(self, name: str, body: dict[str, Any]) -> object:
+        """Add fields to one, or raise `error`."""
+        if self.error is not None:
+            raise self.error
+        self.defined[name].setdefault("fields", {}).update(body.get("fields", {}))
+        return body
+
     async def drop(self, name: str) -> None:
         """Forget one, or raise `error`."""
         if self.error is not None:
@@ -123,8 +130,10 @@ class FakeCollections:
             "rank_profile": "bm25",
             "rank_profiles": ["bm25", "noop"],
             "language": "english",
+            "inferred": [],
             "documents": 3,
             "shards": [{"shard": 0, "documents": 1}, {"shard": 1, "documents": 2}],
+            "filling": None,
         }
 
     async def list(self) -> list[ListedCollection]:
@@ -254,6 +263,19 @@ class FakeQuarantine:
         self.entries = kept
 
 
+class FakeReloader:
+    """Reloads as the script says."""
+
+    def __init__(self) -> None:
+        self.error: Exception | None = None
+
+    async def reload(self) -> dict[str, Any]:
+        """Say what there is now, or raise `error`."""
+        if self.error is not None:
+            raise self.error
+        return {"rank_profiles": ["bm25", "noop", "popular"], "workers": ["worker-0"]}
+
+
 def collection_status(name: str, index: dict[str, Any]) -> dict[str, Any]:
     """A collection as the status shows it."""
     return {
@@ -280,6 +302,7 @@ class FakeGateway:
         self.snapshots = FakeSnapshots()
         self.optimiser = FakeOptimiser()
         self.quarantine = FakeQuarantine()
+        self.reloader = FakeReloader()
         self.requests = RequestAdmission(128)
         self.is_ready = True
         self.answer: SearchResult | Exception = make_result()

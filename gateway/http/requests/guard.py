@@ -34,7 +34,7 @@ class Guard:
             self._entry = CORSMiddleware(
                 self._serve,
                 allow_origins=access.cors_origins,
-                allow_methods=("GET", "HEAD", "POST", "PUT", "DELETE"),
+                allow_methods=("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"),
                 allow_headers=("Authorization", "Content-Type", "Traceparent"),
                 expose_headers=("Retry-After",),
             )

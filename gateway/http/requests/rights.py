@@ -18,6 +18,7 @@ RIGHTS: Final[Mapping[tuple[str, str], Right | None]] = {
     ("GET", "/v1/collections"): None,
     ("PUT", "/v1/collections/{name}"): _WRITE,
     ("GET", "/v1/collections/{name}"): _SEARCH,
+    ("PATCH", "/v1/collections/{name}"): _WRITE,
     ("DELETE", "/v1/collections/{name}"): _WRITE,
     ("POST", "/v1/collections/{name}/optimise"): _ADMIN,
     ("GET", "/v1/collections/{name}/coverage-curve"): _SEARCH,
@@ -31,6 +32,7 @@ RIGHTS: Final[Mapping[tuple[str, str], Right | None]] = {
     ("GET", "/v1/status"): _ADMIN,
     ("POST", "/v1/shards/{shard}/breaker"): _ADMIN,
     ("POST", "/v1/snapshots"): _ADMIN,
+    ("POST", "/v1/reload"): _ADMIN,
     ("GET", "/v1/quarantine"): _ADMIN,
     ("DELETE", "/v1/quarantine/{fingerprint}"): _ADMIN,
 }

@@ -4,7 +4,7 @@ import httpx
 import pytest
 
 from hedgerow.common.errors import BadRequestError, ForbiddenError, UnauthorizedError
-from hedgerow.common.settings.settings import GatewaySettings
+from hedgerow.common.settings.gateway import GatewaySettings
 from hedgerow.gateway.access.caller import Right
 from hedgerow.gateway.access.control import AccessControl
 from hedgerow.gateway.http.app import create_app
