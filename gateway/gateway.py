@@ -13,7 +13,9 @@ from hedgerow.common.collection import Collection
 from hedgerow.common.errors import BadRequestError, OverloadedError
 from hedgerow.common.metrics.bounded_names import BoundedNames
 from hedgerow.common.metrics.exposition import TextFormat
+from hedgerow.common.observability.current_trace import CURRENT
 from hedgerow.common.observability.telemetry import Counters, LagWatch
+from hedgerow.common.observability.tracing import tracing_of
 from hedgerow.common.redis.client import RedisClient, connect
 from hedgerow.common.redis.keys import Keys
 from hedgerow.common.settings.rank_profiles import RankProfile
@@ -52,6 +54,7 @@ from hedgerow.gateway.transport.messenger import Messenger
 from hedgerow.gateway.transport.wake_up_coalescing import sleep_for
 from hedgerow.gateway.wiring import (
     ClusterAccess,
+    Tracers,
     make_collections,
     make_documents,
     make_ejection,
@@ -118,11 +121,14 @@ class Gateway:
             control, keys, settings.storage, self._storage, self._server_ms
         )
         self.collections = make_collections(access, self._storage, self._filling_of)
+        self._tracing = tracing_of(settings.tracing, "hedgerow-gateway", self.id)
+        tracers = Tracers.make(self._tracing)
 
         max_names = settings.metrics.max_names
         self._recorder = SearchRecorder(num_shards, max_names)
         self._load_counts = LoadCounts(BoundedNames(max_names))
         self._guards = make_guards(access, self._recorder.on_transition, self._loop.time())
+        self._tracers = tracers
         self._curves = CoverageCurves(settings.coverage, self.collections.uids)
         self._transport = make_transport(access, self._guards, self._curves)
         self._membership = make_membership(access, self.collections, self._server_ms)
@@ -135,6 +141,7 @@ class Gateway:
             self._membership,
             self._guards,
             Learning(self._curves, [self._ejection.on_end, self._recorder.on_end]),
+            tracers.searches,
         )
         self.reader = DocumentReader(
             self._searcher.fetcher, self.collections, self._membership, settings
@@ -154,6 +161,7 @@ class Gateway:
             self._storage,
             self._ranked_loads,
             self._load_counts,
+            tracers.writes,
         )
         self.optimiser = Optimiser(
             OptimisingStore(control, keys), self.collections, self._storage.check
@@ -253,6 +261,8 @@ class Gateway:
     @asynccontextmanager
     async def _running(self) -> AsyncIterator[None]:
         try:
+            if self._tracing is not None:
+                self._tracing.start()
             await self._transport.start(START_TIMEOUT_S)
             await self.collections.refresh()
             await self._membership.refresh()
@@ -281,6 +291,8 @@ class Gateway:
             self._searcher.close()
             # Last, since queries in flight need it: no reply can come once it is closed.
             await self._transport.close()
+            if self._tracing is not None:
+                await asyncio.to_thread(self._tracing.close)
 
     async def _listen(self) -> None:
         """Pass announced events on to the parts that they concern."""
@@ -370,7 +382,14 @@ class Gateway:
                 result with every shard's outcome.
         """
         check_members(query, self._search_body)
-        result = await self.search_held(query)
+        if self._tracing is None:
+            result = await self.search_held(query)
+        else:
+            current = CURRENT.set(b"")  # the caller's task goes on after the search
+            try:
+                result = await self.search_held(query)
+            finally:
+                CURRENT.reset(current)
         if result.lease is not None:
             result.lease.release()
         return result
@@ -467,6 +486,7 @@ class Gateway:
                 "fetch": searcher.fetcher.hedger.as_dict(),
             },
             "clock_error_us": round(self._transport.clock.error_us, 1),
+            "tracing": self._tracers.as_dict(),
         }
 
     def _shares(self) -> list[FairShare]:
