@@ -39,7 +39,7 @@ CONNECTION_LIMITS: Final = (
     "tls_handshakes_delayed",
 )
 # Counters with a metric of their own; all others count a limit that a client has hit.
-_OWN_COUNTERS: Final = {
+OWN_COUNTERS: Final = {
     "replies_late": catalogue.LATE_REPLIES,
     "push_failed": catalogue.UNSENT,
     "replies_malformed": catalogue.MALFORMED,
@@ -184,7 +184,7 @@ class GatewayCollector:
     def _limits_hit(self) -> Iterator[tuple[str, int]]:
         counters = {**dict.fromkeys(CONNECTION_LIMITS, 0), **self.transport.counters.as_dict()}
         for name, num in counters.items():
-            if name not in _OWN_COUNTERS:
+            if name not in OWN_COUNTERS:
                 yield name, num
         refused = self.requests.to_json()["refused"]
         yield "max_requests", refused["requests"]
@@ -236,7 +236,7 @@ class GatewayCollector:
         yield single(catalogue.REDIS_UP, int(facts.is_up))
         yield single(catalogue.RECONNECTS, self.transport.num_reconnects)
         counters: Counters = self.transport.counters
-        for name, metric in _OWN_COUNTERS.items():
+        for name, metric in OWN_COUNTERS.items():
             yield single(metric, counters[name])
         yield single(catalogue.CLOCK_ERROR, self.transport.clock.error_us / 1e6)
         yield single(catalogue.HELD, self.searcher.fetcher.memory.held_bytes)

@@ -18,7 +18,7 @@ from hedgerow.common.metrics.metric import Kind, Metric
 from hedgerow.common.metrics.process_metrics import PROCESS_METRICS
 from hedgerow.common.metrics.worker_metrics import WORKER_METRICS
 from hedgerow.gateway.metrics.catalogue import GATEWAY_METRICS
-from hedgerow.gateway.metrics.collector import CONNECTION_LIMITS
+from hedgerow.gateway.metrics.collector import CONNECTION_LIMITS, OWN_COUNTERS
 from tests.support import doc_blocks
 from tests.support.needs import missing
 
@@ -185,6 +185,12 @@ def test_limits_that_begin_at_zero_are_the_counters_of_connections() -> None:
     text = (ROOT / "docs" / "http.md").read_text(encoding="utf-8")
     table = text.partition("\n| counter | counts |\n")[2].partition("\n\n")[0]
     assert set(CONNECTION_LIMITS) == set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE))
+
+
+def test_each_other_counter_of_a_gateway_has_a_metric_of_its_own() -> None:
+    """A new one would be taken for a limit that clients hit: docs/operations.md lists them."""
+    text = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    assert set(OWN_COUNTERS) == set(re.findall(r"^\| `(\w+)` \| gateway \|", text, re.MULTILINE))
 
 
 def test_images_are_pinned_by_version() -> None:
