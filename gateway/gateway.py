@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import secrets
+import time
 from collections.abc import AsyncIterator, Collection, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -22,6 +23,10 @@ from hedgerow.common.wire.heartbeat import Heartbeat
 from hedgerow.gateway.access.fair_share import FairShare
 from hedgerow.gateway.access.request_admission import RequestAdmission
 from hedgerow.gateway.access.usage_report import keys_in_use, refused_addresses
+from hedgerow.gateway.live.changes import Cluster
+from hedgerow.gateway.live.history import Totals
+from hedgerow.gateway.live.journal import Journal
+from hedgerow.gateway.live.live import Live, Sources
 from hedgerow.gateway.operations.optimising import Optimiser
 from hedgerow.gateway.operations.own_shortages import OwnShortages
 from hedgerow.gateway.operations.quarantine import QuarantineAdmin
@@ -71,6 +76,7 @@ class Gateway:
         quarantine: lists the queries that have killed scorers, and lets them run again.
         requests: admits requests that are neither searches nor bulk loads.
         shortages: what this gateway itself runs out of.
+        live: the last minutes, and the viewers of what happens.
     """
 
     def __init__(self, settings: Settings, control: RedisClient, num_shards: int) -> None:
@@ -98,7 +104,8 @@ class Gateway:
         )
         self.collections = make_collections(access, self._storage)
 
-        self._guards = make_guards(access, self._loop.time())
+        journal = Journal(lambda: time.time_ns() // 1_000_000)
+        self._guards = make_guards(access, journal, self._loop.time())
         self._curves = CoverageCurves(settings.coverage, self.collections.uids)
         self._transport = make_transport(access, self._guards, self._curves)
         self._membership = make_membership(access, self.collections, self._server_ms)
@@ -154,6 +161,15 @@ class Gateway:
             deadline_ms=settings.gateway.default_deadline_ms,
             server_ms=self._server_ms,
         )
+        sources = Sources(
+            gateway_id=self.id,
+            deadline_ms=settings.gateway.default_deadline_ms,
+            totals=self._totals,
+            cluster=self._cluster,
+            status=self.status,
+        )
+        self.live = Live(sources, journal, settings.gateway.max_viewers)
+        journal.on_event = self.live.on_event
         self._stale_after_s = max(_STALE_POLLS * settings.gateway.membership_poll_s, _STALE_S)
 
     @classmethod
@@ -196,6 +212,7 @@ class Gateway:
                     group.create_task(self._lag.run(), name="loop lag"),
                     group.create_task(self._server_watch.run(), name="server watch"),
                     group.create_task(self.shortages.run(), name="own shortages"),
+                    group.create_task(self.live.run(), name="live"),
                 ]
                 try:
                     yield
@@ -264,6 +281,7 @@ class Gateway:
         """Forget what was counted for keys that are not among `names`: they were revoked."""
         for shares in self._shares():
             shares.keep_keys(names)
+        self.live.keep_keys(names)
 
     def refusal_of(self, query: SearchQuery) -> OverloadedError | None:
         """Refuse a query for which there is no room, without waiting; else return None.
@@ -365,6 +383,30 @@ class Gateway:
             },
             "clock_error_us": round(self._transport.clock.error_us, 1),
         }
+
+    def _totals(self) -> Totals:
+        """What has been counted so far, for the history of the last minutes."""
+        searcher, guards = self._searcher, self._guards
+        hedges = (searcher.hedger.counts, searcher.fetcher.hedger.counts)
+        return Totals.of(
+            searcher.tally,
+            refused=guards.num_refused,
+            hedges_sent=sum(counts.sent for counts in hedges),
+            hedges_won=sum(counts.won for counts in hedges),
+            in_flight=searcher.num_in_flight,
+            limit=guards.shared.admission.limit.value,
+        )
+
+    def _cluster(self) -> Cluster:
+        """What the journal of events is written by."""
+        words = self._ejection.words(self._server_ms())
+        return Cluster(
+            workers=self._membership.workers,
+            probation={worker: word.reason for worker, word in words.items()},
+            collections=frozenset(self.collections.names().values()),
+            shortages=self._storage.list(),
+            is_connected=self.is_connected,
+        )
 
     def _shares(self) -> list[FairShare]:
         return [*self._guards.shares(), self.requests.shares]

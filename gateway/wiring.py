@@ -12,6 +12,7 @@ from hedgerow.common.settings.settings import Settings
 from hedgerow.common.shard_log.log import ShardLog
 from hedgerow.common.state.probation import ProbationStore
 from hedgerow.common.state.registry import Registry
+from hedgerow.gateway.live.journal import Journal
 from hedgerow.gateway.members.membership import Membership
 from hedgerow.gateway.members.outlier_ejection import OutlierEjection
 from hedgerow.gateway.policies.breaker import Transition
@@ -52,13 +53,18 @@ class ClusterAccess(NamedTuple):
     gateway_id: str
 
 
-def make_guards(access: ClusterAccess, now: float) -> ProfileGuards:
+def make_guards(access: ClusterAccess, journal: Journal, now: float) -> ProfileGuards:
     """Make admission control and the breakers; `now` is the event loop's time, in s."""
+
+    def on_transition(shard: int, profile: str, transition: Transition) -> None:
+        _log_transition(shard, profile, transition)
+        journal.add_transition(shard, profile, transition)
+
     return ProfileGuards.make(
         num_shards=access.num_shards,
         settings=access.settings,
         rng=random.random,
-        on_transition=_log_transition,
+        on_transition=on_transition,
         now=now,
     )
 

@@ -5,6 +5,7 @@ from typing import Any, Protocol
 
 from hedgerow.common.errors import OverloadedError
 from hedgerow.gateway.access.request_admission import RequestAdmission
+from hedgerow.gateway.live.live import Live
 from hedgerow.gateway.search.fetch import StoredDocument
 from hedgerow.gateway.search.result import SearchQuery, SearchResult
 from hedgerow.gateway.shapes.collection import LoadAnswer, Wait
@@ -116,6 +117,10 @@ class GatewayPort(Protocol):
     @property
     def quarantine(self) -> QuarantinePort:
         """The queries that have killed scorers."""
+
+    @property
+    def live(self) -> Live:
+        """The last minutes, and the viewers of what happens."""
 
     @property
     def is_ready(self) -> bool:

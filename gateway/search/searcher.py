@@ -7,7 +7,7 @@ from typing import Final, Protocol
 from msgspec.structs import replace
 
 from hedgerow.common.collection import Collection
-from hedgerow.common.errors import OverloadedError
+from hedgerow.common.errors import InsufficientCoverageError, OverloadedError
 from hedgerow.common.outcome import Outcome
 from hedgerow.common.wire.messages import Kind, SearchPayload, pack_body, unpack_search_body
 from hedgerow.gateway.policies.adaptive_timeout import AdaptiveTimeout
@@ -32,6 +32,7 @@ from hedgerow.gateway.search.planned_search import PlannedSearch
 from hedgerow.gateway.search.result import Hit, SearchQuery, SearchResult
 from hedgerow.gateway.search.scatter import Scatter
 from hedgerow.gateway.search.search_settings import SearchSettings
+from hedgerow.gateway.search.tally import SearchTally
 from hedgerow.gateway.search.top_up import TopUp, may_have_more, num_asked, topped_up
 from hedgerow.gateway.search.validation import Admitted, admit
 from hedgerow.gateway.shapes.answer import Fetch
@@ -74,6 +75,7 @@ class Searcher:
     Attributes:
         hedger: sends second copies of searches.
         fetcher: reads documents.
+        tally: counts how searches have ended.
     """
 
     def __init__(
@@ -107,6 +109,7 @@ class Searcher:
             memory=AnswerMemory(settings.gateway.max_held_bytes),
             max_answer_bytes=settings.gateway.max_answer_bytes,
         )
+        self.tally = SearchTally()
         self._messenger = messenger
         self._view = view
         self._guards = guards
@@ -326,4 +329,11 @@ class Searcher:
     ) -> SearchResult:
         if now > search.deadline:
             self._answer_reserve.record(now - search.deadline, now)
-        return make_answer(search, gather, found, self._view.counts_of(search.payload.uid), now)
+        counts = self._view.counts_of(search.payload.uid)
+        try:
+            result = make_answer(search, gather, found, counts, now)
+        except InsufficientCoverageError as error:
+            self.tally.add_insufficient(error.result)
+            raise
+        self.tally.add(result)
+        return result
