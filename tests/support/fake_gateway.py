@@ -1,7 +1,7 @@
 """A gateway that answers from a script, so that the faces are tested without a cluster."""
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, TypeVar
 
 import msgspec
@@ -10,12 +10,17 @@ from hedgerow.common.errors import NotFoundError, OverloadedError
 from hedgerow.common.outcome import Outcome
 from hedgerow.gateway.access.request_admission import RequestAdmission
 from hedgerow.gateway.client import SearchAnswer
+from hedgerow.gateway.live.changes import Cluster
+from hedgerow.gateway.live.history import Totals
+from hedgerow.gateway.live.journal import Journal
+from hedgerow.gateway.live.live import Live, Sources
 from hedgerow.gateway.search.answer_memory import AnswerMemory
 from hedgerow.gateway.search.coverage import coverage_of
 from hedgerow.gateway.search.coverage_curve import CoverageCurve
 from hedgerow.gateway.search.coverage_report import coverage_report
 from hedgerow.gateway.search.fetch import StoredDocument
 from hedgerow.gateway.search.result import Hit, SearchQuery, SearchResult
+from hedgerow.gateway.search.tally import SearchTally
 from hedgerow.gateway.shapes.answer import Fetch, ShardDetail, TotalHits
 from hedgerow.gateway.views.json_bytes import encode
 from hedgerow.gateway.writes.collection_list import ListedCollection
@@ -259,8 +264,35 @@ def _next(script: list[T]) -> T | None:
     return script.pop(0) if len(script) > 1 else next(iter(script), None)
 
 
+async def _empty_status() -> dict[str, Any]:
+    return EMPTY_STATUS
+
+
+def make_live(
+    journal: Journal | None = None,
+    max_viewers: int = 20,
+    status: Callable[[], Awaitable[dict[str, Any]]] = _empty_status,
+) -> Live:
+    """The stream of a cluster that has nothing, and where nothing happens by itself."""
+    journal = journal or Journal(lambda: 1_000)
+    sources = Sources(
+        gateway_id="g",
+        deadline_ms=300.0,
+        totals=lambda: Totals.of(SearchTally()),
+        cluster=lambda: Cluster({}, {}, frozenset(), (), is_connected=True),
+        status=status,
+    )
+    live = Live(sources, journal, max_viewers)
+    journal.on_event = live.on_event
+    return live
+
+
 class FakeGateway:
-    """Answers each search with `answer`, which may be an error to raise."""
+    """Answers each search with `answer`, which may be an error to raise.
+
+    Attributes:
+        live: a stream that ends after the history, since it is closed.
+    """
 
     def __init__(self) -> None:
         self.collections = FakeCollections()
@@ -270,6 +302,8 @@ class FakeGateway:
         self.optimiser = FakeOptimiser()
         self.quarantine = FakeQuarantine()
         self.requests = RequestAdmission(128)
+        self.live = make_live()
+        self.live.close()
         self.is_ready = True
         self.answer: SearchResult | Exception = make_result()
         self.searches: list[SearchQuery] = []
