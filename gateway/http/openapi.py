@@ -19,7 +19,7 @@ from hedgerow.gateway.shapes.collection import (
     LoadAnswer,
     OptimiseAnswer,
 )
-from hedgerow.gateway.shapes.live import LiveEvent, LiveHistory, LivePoint
+from hedgerow.gateway.shapes.live import LiveHistory
 from hedgerow.gateway.shapes.operations import BreakerBody, QuarantineAnswer, SnapshotAnswer
 from hedgerow.gateway.shapes.problem import Problem
 from hedgerow.gateway.shapes.status import StatusAnswer
@@ -54,8 +54,6 @@ _SHAPES: Final[tuple[type[msgspec.Struct], ...]] = (
     QuarantineAnswer,
     StatusAnswer,
     LiveHistory,
-    LivePoint,
-    LiveEvent,
 )
 
 

@@ -41,37 +41,37 @@ class Changes:
         before, self._before = self._before, now
         if before is None:
             return
-        add = self._journal.add
+        write = self._journal.write
         if now.is_connected and not before.is_connected:
-            add("redis", "good", "Redis answers again")
+            write("redis", "good", "Redis answers again")
         elif before.is_connected and not now.is_connected:
-            add("redis", "bad", "Redis does not answer")
+            write("redis", "bad", "Redis does not answer")
         self._compare_workers(before.workers, now.workers)
         for worker, reason in now.probation.items():
             if worker not in before.probation:
-                add("probation", "warning", f"{worker} is on probation: {reason}", worker=worker)
+                write("probation", "warning", f"{worker} is on probation: {reason}", worker=worker)
         for worker in before.probation:
             if worker not in now.probation and worker in now.workers:
-                add("probation", "good", f"{worker} is no longer on probation", worker=worker)
+                write("probation", "good", f"{worker} is no longer on probation", worker=worker)
         for name in sorted(now.collections - before.collections):
-            add("collection", "info", f"collection {name} was created")
+            write("collection", "info", f"collection {name} was created")
         for name in sorted(before.collections - now.collections):
-            add("collection", "info", f"collection {name} was removed")
+            write("collection", "info", f"collection {name} was removed")
         self._compare_shortages(before.shortages, now.shortages)
 
     def look_at_status(self, status: Mapping[str, Any]) -> None:
         """Compare what only a status tells, which is made while there are viewers."""
         if not status["redis"]["connected"]:
             return
-        add = self._journal.add
+        write = self._journal.write
         entries = {entry["fingerprint"]: entry for entry in status["quarantine"]}
         if self._quarantined is not None:
             for fingerprint in entries.keys() - self._quarantined:
                 query, kills = entries[fingerprint]["query"], entries[fingerprint]["kills"]
                 times = "a scorer" if kills == 1 else f"{kills} scorers"
-                add("quarantine", "bad", f"a query has killed {times}: {query}")
+                write("quarantine", "bad", f"a query has killed {times}: {query}")
             for fingerprint in self._quarantined - entries.keys():
-                add("quarantine", "info", f"query {fingerprint[:12]} has left the quarantine")
+                write("quarantine", "info", f"query {fingerprint[:12]} has left the quarantine")
         self._quarantined = set(entries)
         made = {one["shard"]: (one["id"], one["failed_at_ms"]) for one in status["snapshots"]}
         if self._snapshots is not None:
@@ -85,39 +85,39 @@ class Changes:
     def _compare_workers(
         self, before: Mapping[str, Heartbeat], now: Mapping[str, Heartbeat]
     ) -> None:
-        add = self._journal.add
+        write = self._journal.write
         for worker, beat in now.items():
             old = before.get(worker)
             if old is None:
                 text = f"{worker} has joined (pid {beat.pid})"
-                add("worker", "good", text, worker=worker)
+                write("worker", "good", text, worker=worker)
             elif old.pid != beat.pid or _restarted(old, beat):
                 text = f"{worker} has restarted (pid {beat.pid}, before {old.pid})"
-                add("worker", "warning", text, worker=worker)
+                write("worker", "warning", text, worker=worker)
             elif set(old.shards) != set(beat.shards):
                 text = f"{worker} now serves {_shards(beat.shards)}, before {_shards(old.shards)}"
-                add("worker", "info", text, worker=worker)
+                write("worker", "info", text, worker=worker)
         for worker, old in before.items():
             if worker not in now:
                 text = f"{worker} has gone (pid {old.pid}); it served {_shards(old.shards)}"
-                add("worker", "bad", text, worker=worker)
+                write("worker", "bad", text, worker=worker)
 
     def _compare_shortages(
         self, before: Iterable[Mapping[str, Any]], now: Iterable[Mapping[str, Any]]
     ) -> None:
-        add = self._journal.add
+        write = self._journal.write
         known = {(one["where"], one["resource"]): one for one in before}
         found = {(one["where"], one["resource"]): one for one in now}
         for key, one in found.items():
             if key not in known or known[key]["state"] != one["state"]:
                 level = "warning" if one["state"] == "low" else "bad"
-                add(
+                write(
                     "shortage",
                     "warning" if level == "warning" else "bad",
                     f"{one['resource']} of {one['where']} is {one['state']}: {one['detail']}",
                 )
         for where, resource in known.keys() - found.keys():
-            add("shortage", "good", f"{resource} of {where} suffices again")
+            write("shortage", "good", f"{resource} of {where} suffices again")
 
     def _compare_snapshots(
         self,
@@ -130,10 +130,10 @@ class Changes:
             old_made, old_failed_at_ms = before.get(shard, (None, None))
             if made != old_made and made is not None:
                 text = f"a snapshot of shard {shard} was made"
-                self._journal.add("snapshot", "good", text, shard=shard)
+                self._journal.write("snapshot", "good", text, shard=shard)
             if failed_at_ms and failed_at_ms != old_failed_at_ms:
                 text = f"the snapshot of shard {shard} failed: {errors[shard]}"
-                self._journal.add("snapshot", "bad", text, shard=shard)
+                self._journal.write("snapshot", "bad", text, shard=shard)
 
 
 def _restarted(before: Heartbeat, now: Heartbeat) -> bool:

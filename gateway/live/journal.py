@@ -32,7 +32,7 @@ class Journal:
         self._wall_ms = wall_ms
         self._num = 0
 
-    def add(
+    def write(
         self,
         kind: EventKind,
         level: Level,
@@ -51,7 +51,7 @@ class Journal:
         """Add the change of a breaker's state; `profile` is empty for the shared breaker."""
         of_profile = f" for profile {profile}" if profile else ""
         after = transition.after.value.replace("_", "-")
-        self.add(
+        self.write(
             "breaker",
             _LEVELS[transition.after],
             f"breaker of shard {shard}{of_profile}: {after} ({transition.reason})",

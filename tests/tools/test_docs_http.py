@@ -47,6 +47,7 @@ TABLES = {
     "snapshot answer": "SnapshotAnswer",
     "optimise answer": "OptimiseAnswer",
     "quarantine answer": "QuarantineAnswer",
+    "history answer": "LiveHistory",
 }
 
 

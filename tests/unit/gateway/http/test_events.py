@@ -42,7 +42,7 @@ async def test_events_are_sent_as_they_happen() -> None:
     history = json.loads(next(line for line in lines if line.startswith(b"data: "))[6:])
     check_shape(history, LiveHistory)
     before = len(transport.written)
-    journal.add("worker", "bad", "w1 has gone\nevent: status", worker="w1")
+    journal.write("worker", "bad", "w1 has gone\nevent: status", worker="w1")
     await turn()
     sent = transport.written[before:].split(b"\r\n")[1]
     name, data = sent.rstrip(b"\n").split(b"\n")  # what is in a text is no line of the stream

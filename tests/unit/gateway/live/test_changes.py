@@ -117,5 +117,5 @@ def test_the_journal_keeps_the_newest_events() -> None:
     """A storm of events takes no more memory than a day's."""
     journal = Journal(lambda: 7)
     for number in range(NUM_EVENTS + 5):
-        journal.add("redis", "info", str(number))
+        journal.write("redis", "info", str(number))
     assert [journal.events[0].id, len(journal.events)] == [6, NUM_EVENTS]

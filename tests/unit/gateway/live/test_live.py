@@ -90,7 +90,7 @@ def test_the_history_shows_the_time_without_viewers() -> None:
         script = Script()
         async with running(script.live):
             await asyncio.sleep(10.5)
-            script.journal.add("redis", "info", "something")
+            script.journal.write("redis", "info", "something")
             viewer = script.live.open()
             async for data in viewer.messages():
                 history = json.loads(data.split(b"data: ")[1].split(b"\n")[0])
@@ -137,11 +137,11 @@ def test_an_event_is_sent_at_once_with_a_status_after_it() -> None:
         async with running(script.live):
             viewer = script.live.open()
             await watched(viewer, 0.5)
-            script.journal.add("breaker", "bad", "opened")
+            script.journal.write("breaker", "bad", "opened")
             assert await watched(viewer, 0.05) == ["event", "status"]
             before = script.num_statuses
             for number in range(100):
-                script.journal.add("breaker", "bad", str(number))
+                script.journal.write("breaker", "bad", str(number))
             assert (await watched(viewer, 1.0)).count("event") == 100
             assert script.num_statuses - before <= 4
 
@@ -186,7 +186,7 @@ def test_a_viewer_with_too_many_messages_is_dropped() -> None:
         script = Script()
         viewer = script.live.open()
         for number in range(limits.MAX_WAITING + 1):
-            script.journal.add("redis", "info", str(number))
+            script.journal.write("redis", "info", str(number))
         assert not viewer.is_open
 
     run_virtually(scenario())
