@@ -24,9 +24,9 @@ from hedgerow.gateway.access.fair_share import FairShare
 from hedgerow.gateway.access.request_admission import RequestAdmission
 from hedgerow.gateway.access.usage_report import keys_in_use, refused_addresses
 from hedgerow.gateway.live.changes import Cluster
-from hedgerow.gateway.live.history import Totals
 from hedgerow.gateway.live.journal import Journal
 from hedgerow.gateway.live.live import Live, Sources
+from hedgerow.gateway.live.sources import cluster_of, totals_of
 from hedgerow.gateway.operations.optimising import Optimiser
 from hedgerow.gateway.operations.own_shortages import OwnShortages
 from hedgerow.gateway.operations.quarantine import QuarantineAdmin
@@ -164,7 +164,7 @@ class Gateway:
         sources = Sources(
             gateway_id=self.id,
             deadline_ms=settings.gateway.default_deadline_ms,
-            totals=self._totals,
+            totals=lambda: totals_of(self._searcher, self._guards),
             cluster=self._cluster,
             status=self.status,
         )
@@ -384,28 +384,14 @@ class Gateway:
             "clock_error_us": round(self._transport.clock.error_us, 1),
         }
 
-    def _totals(self) -> Totals:
-        """What has been counted so far, for the history of the last minutes."""
-        searcher, guards = self._searcher, self._guards
-        hedges = (searcher.hedger.counts, searcher.fetcher.hedger.counts)
-        return Totals.of(
-            searcher.tally,
-            refused=guards.num_refused,
-            hedges_sent=sum(counts.sent for counts in hedges),
-            hedges_won=sum(counts.won for counts in hedges),
-            in_flight=searcher.num_in_flight,
-            limit=guards.shared.admission.limit.value,
-        )
-
     def _cluster(self) -> Cluster:
-        """What the journal of events is written by."""
-        words = self._ejection.words(self._server_ms())
-        return Cluster(
-            workers=self._membership.workers,
-            probation={worker: word.reason for worker, word in words.items()},
-            collections=frozenset(self.collections.names().values()),
-            shortages=self._storage.list(),
+        return cluster_of(
+            self._membership,
+            self._ejection,
+            self.collections,
+            self._storage,
             is_connected=self.is_connected,
+            now_ms=self._server_ms(),
         )
 
     def _shares(self) -> list[FairShare]:

@@ -7,7 +7,7 @@ connection may hold (`gateway.send_timeout_s`).
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import Callable, Collection
 from typing import Any, Final
 
 import msgspec
@@ -45,7 +45,6 @@ class Viewer:
         self._waiting = deque((first,))
         self._waits_since = now
         self._has_news = asyncio.Event()
-        self._has_news.set()
 
     def put(self, data: bytes, now: float) -> bool:
         """Add a message; returns whether the viewer keeps up, and may stay."""
@@ -66,15 +65,14 @@ class Viewer:
         self.is_open = False
         self._has_news.set()
 
-    async def messages(self) -> AsyncIterator[bytes]:
-        """Yield what is waiting, several messages at once, until the stream ends."""
-        while self.is_open or self._waiting:
-            await self._has_news.wait()
+    async def take(self) -> bytes:
+        """Wait for what is next, which may be several messages; empty when the stream has ended."""
+        while self.is_open and not self._waiting:
             self._has_news.clear()
-            if self._waiting:
-                data = b"".join(self._waiting)
-                self._waiting.clear()
-                yield data
+            await self._has_news.wait()
+        data = b"".join(self._waiting)
+        self._waiting.clear()
+        return data
 
 
 class Viewers:

@@ -44,19 +44,21 @@ class SearchTally:
 
     def add(self, result: SearchResult) -> None:
         """Count an answer, full or partial."""
+        # `outcomes` names every outcome, in order: ok is the first.
         if result.coverage.is_full:
             self.full += 1
+            self.parts[0] += next(iter(result.outcomes.values()))
         else:
             self.partial += 1
+            self.parts = list(map(add, self.parts, result.outcomes.values()))
         self._count(result)
 
     def add_insufficient(self, result: SearchResult) -> None:
         """Count a search of which too little was searched."""
         self.insufficient += 1
+        self.parts = list(map(add, self.parts, result.outcomes.values()))
         self._count(result)
 
     def _count(self, result: SearchResult) -> None:
         self.coverage += result.coverage.fraction
         self.times[bisect_left(BOUNDS_MS, result.took_ms)] += 1
-        # `outcomes` names every outcome, in order.
-        self.parts = list(map(add, self.parts, result.outcomes.values()))

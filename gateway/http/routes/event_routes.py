@@ -55,7 +55,7 @@ class EventStream(Response):
         try:
             headers = self.raw_headers
             await send({"type": "http.response.start", "status": 200, "headers": headers})
-            async for data in viewer.messages():
+            while data := await viewer.take():
                 await send({"type": "http.response.body", "body": data, "more_body": True})
             await send({"type": "http.response.body", "body": b""})
         finally:

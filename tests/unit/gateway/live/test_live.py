@@ -55,7 +55,7 @@ async def watched(viewer: Viewer, for_s: float) -> list[str]:
     found: list[str] = []
 
     async def take() -> None:
-        async for data in viewer.messages():
+        while data := await viewer.take():
             found.extend(names(data))
 
     task = asyncio.create_task(take())
@@ -92,9 +92,8 @@ def test_the_history_shows_the_time_without_viewers() -> None:
             await asyncio.sleep(10.5)
             script.journal.write("redis", "info", "something")
             viewer = script.live.open()
-            async for data in viewer.messages():
-                history = json.loads(data.split(b"data: ")[1].split(b"\n")[0])
-                break
+            data = await viewer.take()
+            history = json.loads(data.split(b"data: ")[1].split(b"\n")[0])
         assert len(history["points"]) == 10
         assert [event["text"] for event in history["events"]] == ["something"]
         assert (history["gateway"], history["period_s"], history["deadline_ms"]) == (
@@ -211,8 +210,8 @@ def test_streams_end_when_their_key_is_revoked_when_they_are_old_and_at_the_drai
             script.live.close()
             assert not last.is_open
             late = script.live.open()
-            found = [name async for data in late.messages() for name in names(data)]
-            assert found[0] == "history"
+            assert names(await late.take())[0] == "history"
+            assert await late.take() == b""
 
     run_virtually(scenario())
 
