@@ -115,12 +115,11 @@ export function clusterView(root) {
         { name: "partial", tone: "warn", values: of("partial") },
         { name: "insufficient", tone: "bad", values: of("insufficient") },
         { name: "refused", tone: "dim", values: of("refused") }] }),
-      plot({ id: "times", title: "Answer time", unit: "", at, onAt, format: ms, series: [
+      plot({ id: "times", title: "Answer time", unit: "logarithmic", isLog: true, at, onAt, format: ms, series: [
         { name: "p50", tone: "good", values: of("p50_ms") },
         { name: "p99", tone: "info", values: of("p99_ms") }] }),
       plot({ id: "coverage", title: "Coverage", unit: "mean", at, onAt, max: 1, min: lowest > 0.75 ? 0.75 : 0, format: (value) => (value === null ? "–" : percent(value)), series: [
-        { name: "coverage", tone: "good", values: of("coverage") }],
-        note: lowest > 0.75 ? h("span", { class: "dim" }, "from 75 %") : null }),
+        { name: "coverage", tone: "good", values: of("coverage") }] }),
       plot({ id: "outcomes", title: "Parts that are not ok", unit: "per second", isStacked: true, at, onAt, format: number,
         series: (any.length ? any : outcomes.slice(0, 1)).map(([name, one]) => ({ name: words(name), tone: one, values: points.map((point) => point.outcomes[name] ?? 0) })) }),
     ];

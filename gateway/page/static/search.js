@@ -125,7 +125,7 @@ export function searchView(root, parameters) {
   }
 
   function failure() {
-    if (!state.failure) return h("div", { key: "failure" });
+    if (!state.failure) return h("div", { key: "failure", role: "alert" });
     const { problem } = state.failure;
     const where = typeof problem.position === "number" ? ` (at character ${problem.position})` : "";
     return h("div", { key: "failure", class: "notice bad", role: "alert" }, `${state.failure.message}${where}`);
