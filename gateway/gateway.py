@@ -108,7 +108,12 @@ class Gateway:
         self._guards = make_guards(access, journal, self._loop.time())
         self._curves = CoverageCurves(settings.coverage, self.collections.uids)
         self._transport = make_transport(access, self._guards, self._curves)
-        self._membership = make_membership(access, self.collections, self._server_ms)
+        self._membership = make_membership(
+            access,
+            self.collections,
+            self._server_ms,
+            self._on_members,
+        )
         # A random start keeps replies to a namesake's queries from being taken for ours.
         next_id = itertools.count(secrets.randbits(32)).__next__
         self._ejection = make_ejection(access, self._transport, next_id, self._membership)
@@ -383,6 +388,10 @@ class Gateway:
             },
             "clock_error_us": round(self._transport.clock.error_us, 1),
         }
+
+    def _on_members(self) -> None:
+        """The view of the workers is fresh; a dead one may be back before the next second."""
+        self.live.look()
 
     def _cluster(self) -> Cluster:
         return cluster_of(

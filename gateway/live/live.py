@@ -102,9 +102,13 @@ class Live:
             self._viewers.send(message("event", event))
             self._want_status()
 
+    def look(self) -> None:
+        """Add an event to the journal for each change of the cluster since the last look."""
+        self._changes.look(self._sources.cluster())
+
     def sample(self) -> None:
         """Add a point, and an event for each change."""
-        self._changes.look(self._sources.cluster())
+        self.look()
         point = self._history.add(self._sources.totals(), time.time_ns() // 1_000_000)
         if self._viewers:
             self._viewers.send(message("point", point))

@@ -50,7 +50,7 @@ def test_profile_filter_and_hits_are_asked_for(browser: Browser, cluster: Cluste
     """Each control is a member of the request, and the gateway's answer follows it."""
     browser.open(cluster.url)
     browser.until_text("shop (401)", "#collection")
-    Select(browser.one("#profile")).select_by_value("noop")
+    Select(browser.one("#profile")).select_by_value("bm25")
     browser.one("#filter").send_keys("price:<50")
     hits = browser.one("#k")
     hits.clear()
@@ -62,7 +62,7 @@ def test_profile_filter_and_hits_are_asked_for(browser: Browser, cluster: Cluste
         "query": "lamp",
         "k": 3,
         "deadline_ms": 300,
-        "rank_profile": "noop",
+        "rank_profile": "bm25",
         "filter": "price:<50",
         "explain": True,
     }
