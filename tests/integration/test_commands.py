@@ -1,4 +1,4 @@
-"""`gateway index`, `query`, `status`, `top` and `eval` as users run them, against a real cluster."""
+"""`gateway index`, `query`, `status`, `top` and `eval` as a user runs them, on a real cluster."""
 
 import asyncio
 import json
