@@ -24,7 +24,7 @@ from bench.costs import (
 )
 from bench.costs.page import to_markdown
 from bench.harness import corpus
-from bench.harness.options import Options
+from bench.harness.options import Options, make_parser
 from bench.harness.report import Section, machine
 from hedgerow.common.observability.telemetry import configure_logging
 
@@ -108,11 +108,9 @@ def _write_plots(sections: list[Section], folder: Path) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser = make_parser("bench", __doc__, 15, 0.5)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure there too")
     parser.add_argument("--plots", type=Path, metavar="FOLDER", help="write the plots there too")
-    parser.add_argument("--rounds", type=int, default=15, help="rounds of each comparison (15)")
-    parser.add_argument("--seconds", type=float, default=0.5, help="of each measurement (0.5)")
     parser.add_argument("--only", nargs="+", choices=_PARTS, metavar="NAME", help="some parts only")
     parser.add_argument("--quick", action="store_true", help="two short rounds, to try the bench")
     return parser

@@ -1,11 +1,11 @@
-"""Searches at a rate that no gateway answers, from one process that costs little.
+"""Searches at a rate that no gateway can answer, from one process that uses little CPU.
 
-A client that has a task for each search, and opens a connection for each that finds none idle,
-costs more than a refusal costs the gateway: it falls behind, opens more and more connections, and
-hardly anything of what it counts as asked is ever sent. Here the requests are made before, the
-connections are of a number that one address may have, and a search is two callbacks. One that is
-due while every connection awaits an answer is given up, as by a client whose pool is exhausted:
-what was due and what was sent are counted apart.
+A client that creates a task for each search, and opens a connection whenever none is idle, uses
+more CPU than the gateway uses to refuse the search: it falls behind, opens more and more
+connections, and hardly sends any of the searches that it counts as asked. Here the requests are
+prepared beforehand, there are no more connections than one address may have, and a search takes two
+callbacks. A search that is due while every connection awaits an answer is given up, as by a client
+whose pool is exhausted: searches that were due and searches that were sent are counted separately.
 """
 
 import asyncio
@@ -15,10 +15,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final, cast
 
+from bench.harness.http_load import whole_body
 from bench.harness.load import arrivals, quantile
 from bench.search.inside.callers import Verdict, judge
 
-_LAST_S: Final = 0.5  # in which the last searches are answered: longer than their deadline
+_LAST_S: Final = 0.5  # for the last answers to arrive: longer than the searches' deadline
 
 
 @dataclass(slots=True)
@@ -28,10 +29,10 @@ class Flooded:
     Attributes:
         seconds: for how long they were due.
         num_due: how many were due.
-        num_sent: how many were sent; the others found every connection awaiting an answer.
-        late_s: of each that was sent, how long after it was due.
-        answered_s: of each whole answer, how long after its search was due it was read.
-        counts: the other answers, by what they were, and connections that the gateway closed.
+        num_sent: how many were sent; for the others, every connection was awaiting an answer.
+        late_s: how long after it was due each of those was sent.
+        answered_s: how long after its search was due each whole answer was read.
+        counts: the other answers, by kind, and the connections that the gateway closed.
     """
 
     seconds: float = 0.0
@@ -42,7 +43,7 @@ class Flooded:
     counts: Counter[str] = field(default_factory=Counter)
 
     def to_json(self, limit_s: float) -> dict[str, float]:
-        """Rates a second; of the whole answers, those within `limit_s` are in time."""
+        """Rates a second; whole answers within `limit_s` count as answered, the others as late."""
         in_time = sum(took_s <= limit_s for took_s in self.answered_s)
         return {
             "due_per_s": self.num_due / self.seconds,
@@ -72,11 +73,11 @@ async def flood(
         requests: whole requests of HTTP/1.1, which are sent in turn.
         rate: mean arrivals a second.
         seconds: for how long.
-        num_connections: all of them are opened before the first search is due, and none later.
-        come_from: an address of this machine.
+        num_connections: how many are opened before the first search is due; none is opened later.
+        come_from: the local address of the connections.
     """
     flooded = Flooded()
-    # The one that has been idle for longest first, so that none is closed for being idle.
+    # The connection that has been idle longest comes first, so that none is closed for idling.
     idle: deque[_Connection] = deque()
     loop = asyncio.get_running_loop()
     connections = []
@@ -100,7 +101,7 @@ async def flood(
 
 
 class _Connection(asyncio.Protocol):
-    """One connection: a search, then its answer, whose length the header names."""
+    """One connection: a search, then its answer, whose length its header gives."""
 
     def __init__(self, flooded: Flooded, idle: "deque[_Connection]") -> None:
         self._flooded = flooded
@@ -120,15 +121,10 @@ class _Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._received += data
-        head, blank, body = self._received.partition(b"\r\n\r\n")
-        if not blank:
-            return
-        length = head.lower().partition(b"content-length:")[2].split(b"\r\n", 1)[0]
-        if len(body) < int(length):
-            return
-        self._received = b""
-        self._note(body)
-        self._idle.append(self)
+        if (body := whole_body(self._received)) is not None:
+            self._received = b""
+            self._note(body)
+            self._idle.append(self)
 
     def _note(self, body: bytes) -> None:
         try:
@@ -141,7 +137,7 @@ class _Connection(asyncio.Protocol):
         else:
             self._flooded.counts[verdict.value] += 1
 
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - how does not matter
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the reason does not matter
         if self._is_ours_to_close:
             return
         self._flooded.counts["closed"] += 1
@@ -149,6 +145,6 @@ class _Connection(asyncio.Protocol):
             self._idle.remove(self)
 
     def close(self) -> None:
-        """Close it, which does not count."""
+        """Close it; this is not counted."""
         self._is_ours_to_close = True
         self._transport.close()

@@ -1,7 +1,7 @@
-"""The overload of `bench.keys`, in a process of its own, which prints what became of it as JSON.
+"""The overload of `bench.keys`, run by `python -m` as a separate process that prints JSON figures.
 
-`python -m` runs it. Searches come at random instants at a rate (`bench.flood`), or from a number of
-callers, each of which asks its next one once the last has been answered, or refused.
+Searches come at random instants at a given rate (`bench.flood`), or from a number of callers, each
+of which sends its next search once the last has been answered or refused.
 """
 
 import argparse
@@ -18,24 +18,24 @@ from bench.flood import flood
 from bench.harness.load import closed_loop
 from bench.key_queries import COLLECTION, DEADLINE_MS, Asker, address_of, body_of
 
-ADDRESS = "127.0.0.2"  # that it comes from
+ADDRESS = "127.0.0.2"  # from which the overload comes
 GRACE_MS = 5.0
-# Below what a gateway allows one address (`gateway.max_connections_per_peer`).
+# Fewer than a gateway allows one address (`gateway.max_connections_per_peer`).
 _NUM_CONNECTIONS = 400
 _NUM_REQUESTS = 1_000  # which are sent in turn
-_KEY = "BENCH_KEY"  # a variable, since others may read a process's arguments
+_KEY = "BENCH_KEY"  # an environment variable, since other users can read a process's arguments
 
 
 @dataclass(frozen=True, slots=True)
 class Overload:
-    """What is asked.
+    """The searches of the overload.
 
     Attributes:
         profile: the rank profile.
         rate: searches a second, unless there are `callers`.
         seconds: for how long.
-        callers: how many there are; 0 for searches at `rate`.
-        are_patient: whether they wait as `Retry-After` says.
+        callers: how many callers there are; 0 for searches at `rate`.
+        are_patient: whether callers wait as `Retry-After` says.
     """
 
     profile: str
@@ -46,7 +46,7 @@ class Overload:
 
 
 async def start(url: str, key: str, overload: Overload) -> asyncio.subprocess.Process:
-    """Start the process; its standard output is what became of it."""
+    """Start the process, which prints its figures on standard output."""
     return await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
@@ -105,7 +105,7 @@ async def _call(url: str, key: str, overload: Overload) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Be the overload."""
+    """Run the overload."""
     parser = argparse.ArgumentParser(prog="python -m bench.key_overload", description=__doc__)
     parser.add_argument("url")
     parser.add_argument("profile")

@@ -1,4 +1,4 @@
-"""What `bench.keys` loads and asks: made-up words, the first of them far more frequent."""
+"""The documents and queries of `bench.keys`: made-up words, some of them far more frequent."""
 
 import asyncio
 import json
@@ -14,7 +14,7 @@ DEADLINE_MS: Final = 300.0
 _NUM_DOCUMENTS = 20_000
 _WORDS = [f"word{number}" for number in range(2_000)]
 _RETRY_AFTER_S = 1.0  # the header has whole seconds, and queries take less
-_PAUSE_S = 0.02  # of a caller of the closed loop that was refused
+_PAUSE_S = 0.02  # of a closed-loop caller that was refused
 
 
 class RefusedError(Exception):
@@ -22,7 +22,7 @@ class RefusedError(Exception):
 
 
 class Asker:
-    """Asks with one key for two words that many documents have."""
+    """Asks, with one key, for two words that many documents contain."""
 
     def __init__(
         self, url: str, key: str, profile: str, seed: int, come_from: str = "127.0.0.1"
@@ -37,14 +37,14 @@ class Asker:
         """Search once.
 
         Raises:
-            RefusedError: there is no answer, or not of every shard.
+            RefusedError: there is no answer, or it does not reflect every shard.
         """
         answer = await self._gateway.search(COLLECTION, body_of(self._rng, self._profile))
         if b'"is_full":true' not in answer:
             raise RefusedError(answer[:200].decode(errors="replace"))
 
     async def ask_patiently(self) -> None:
-        """Search once, as `ask`, and wait after a refusal: a closed loop would else spin."""
+        """Search once, like `ask`, and pause after a refusal: a closed loop would spin."""
         try:
             await self.ask()
         except RefusedError:
@@ -52,7 +52,7 @@ class Asker:
             raise
 
     async def ask_again_later(self) -> None:
-        """Search once, as `ask`, and wait after a refusal for as long as `Retry-After` says."""
+        """Search once, like `ask`, and wait after a refusal as `Retry-After` says."""
         try:
             await self.ask()
         except RefusedError:
@@ -83,5 +83,5 @@ async def documents() -> AsyncIterator[dict[str, str]]:
 
 
 def _word(rng: random.Random) -> str:
-    """A word, the first ones being far more frequent, as in a language."""
+    """A word; the first words are far more frequent, as in a natural language."""
     return _WORDS[min(len(_WORDS) - 1, int(rng.paretovariate(0.7)) - 1)]

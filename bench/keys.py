@@ -1,22 +1,20 @@
 """`python -m bench.keys`: what a key's tenfold overload costs another key.
 
-A cluster as `gateway up` makes it, with its defaults. One key asks what is well within its fair
-share, alone and beside another key that asks ten times what the cluster answers, in turns. The
-overload comes from a process and an address of its own, so that it does not slow the other key's
-client, and so that what a gateway bounds for each peer is not what is measured. Its searches come
-at random instants over a number of connections (`bench.flood`), or, with `--callers`, from callers
-that each await their answer.
+The cluster is started by `gateway up` with its defaults. One key asks for well within its fair
+share, alone and, in turns, beside another key that asks for ten times what the cluster can answer.
+The overload comes from a separate process and address, so that it neither slows the other key's
+client nor meets the gateway's limits for each peer. Its searches come at random instants over a
+number of connections (`bench.flood`) or, with `--callers`, from callers that each await an answer.
 
-Clients are other machines as a rule. Here they have a core of their own, and the cluster has the
-others: on the same cores, a client that asks ten times too much takes most of what the cluster's
-capacity was measured with, and the modest key then asks more than its fair share of the rest.
-`--cores shared` measures that nevertheless.
+Clients usually run on other machines. Here they have a core of their own, and the cluster has the
+others: on shared cores, a client that asks for ten times too much would take most of the CPU with
+which the cluster's capacity was measured, and the modest key would then ask for more than its fair
+share of the rest. `--cores shared` measures that case.
 """
 
 import argparse
 import asyncio
 import json
-import os
 import sys
 import tempfile
 import time
@@ -30,27 +28,27 @@ from typing import Any
 from bench import key_overload
 from bench.crowd.cluster import openings
 from bench.harness.load import Load, closed_loop, open_loop, quantile
+from bench.harness.options import add_cores, make_parser
 from bench.harness.processes import Cores, CpuMeter
-from bench.harness.report import machine, median
+from bench.harness.report import median, show, target
+from bench.harness.up import Up, run_up
 from bench.key_overload import GRACE_MS, Overload
 from bench.key_queries import COLLECTION, DEADLINE_MS, Asker, documents
 from hedgerow.common.observability.telemetry import configure_logging
-from hedgerow.common.settings.settings import load_settings
 from hedgerow.gateway.access.caller import Right
 from hedgerow.gateway.access.key import Key, hash_of, new_secret
 from hedgerow.gateway.access.key_file import FILE_NAME, change_keys
 from hedgerow.gateway.client import AsyncClient
-from hedgerow.gateway.local.cluster import GATEWAY, ClusterOptions, LocalCluster
 
 _TIMES = 10
-_SETTLE_S = 3.0  # until the limit has found its value, before anything is counted
+_SETTLE_S = 3.0  # for the limit to settle before anything is counted
 _TARGET = 0.95
 _HELD = "held"
 
 
 @dataclass(slots=True)
 class Side:
-    """What the modest key has met in one situation, a figure a round."""
+    """The modest key's figures in one situation, one for each round."""
 
     goodput: list[float] = field(default_factory=list)
     p50_ms: list[float] = field(default_factory=list)
@@ -65,12 +63,12 @@ class Measured:
     """What was measured.
 
     Attributes:
-        size: the line that says how large the cluster is, and why.
+        size: the line that gives the cluster's size and the reason for it.
         capacity: answers a second to one key alone.
         alone: the modest key's figures without the overload.
-        beside: those beside it.
-        overload: what became of the overload in each round.
-        num_opened: breakers that opened.
+        beside: its figures beside the overload.
+        overload: the figures of the overload in each round.
+        num_opened: how often breakers opened.
     """
 
     size: str = ""
@@ -84,8 +82,8 @@ class Measured:
 @asynccontextmanager
 async def _cluster(
     cores: Cores, num_shards: int | None, num_workers: int | None
-) -> AsyncIterator[tuple[LocalCluster, dict[str, str]]]:
-    """A loaded cluster with its defaults, on its cores, and its keys by name."""
+) -> AsyncIterator[tuple[Up, dict[str, str]]]:
+    """A loaded cluster with default settings on its cores, and its keys by name."""
     with tempfile.TemporaryDirectory(prefix="hedgerow-keys-") as folder:
         secrets = {name: new_secret(name) for name in ("noisy", "modest", "loader")}
         keys = tuple(
@@ -95,33 +93,21 @@ async def _cluster(
         change_keys(Path(folder) / FILE_NAME, lambda _: keys)
         second_phase = f"HEDGEROW_RANK_PROFILES__{_HELD.upper()}__SECOND_PHASE"
         profile = {second_phase: "bench.harness.second_phases:held"}
-        options = ClusterOptions(
-            data=Path(folder),
-            num_shards=num_shards,
-            num_workers=num_workers,
-            port=0,
-            environment=profile,
-        )
-        cluster = LocalCluster(options, load_settings(), lambda _: None)
-        try:
-            os.sched_setaffinity(0, cores.cluster)  # which its processes inherit
-            await cluster.start()
-            os.sched_setaffinity(0, cores.clients)
-            async with AsyncClient(cluster.url, secrets["loader"]) as client:
+        sizes = {"--shards": num_shards, "--workers": num_workers}
+        options = [part for name, size in sizes.items() if size for part in (name, str(size))]
+        async with run_up(Path(folder), *options, environment=profile, cores=cores) as up:
+            async with AsyncClient(up.url, secrets["loader"]) as client:
                 await client.put_collection(COLLECTION, fields={"text": "text"})
                 await client.index(COLLECTION, documents())
-            yield cluster, secrets
-        finally:
-            await cluster.stop()
+            yield up, secrets
 
 
 async def _measure(arguments: argparse.Namespace) -> None:
     measured = Measured()
     cores = Cores.part(are_shared=arguments.cores == "shared")
-    where = machine()
-    async with _cluster(cores, arguments.shards, arguments.workers) as (cluster, secrets):
-        measured.size = str(cluster.sizing)
-        measured.capacity = await _capacity(cluster.url, secrets["noisy"], arguments.profile)
+    async with _cluster(cores, arguments.shards, arguments.workers) as (up, secrets):
+        measured.size = up.size
+        measured.capacity = await _capacity(up.url, secrets["noisy"], arguments.profile)
         rate = arguments.load * measured.capacity
         overload = Overload(
             arguments.profile,
@@ -130,14 +116,13 @@ async def _measure(arguments: argparse.Namespace) -> None:
             callers=arguments.callers,
             are_patient=arguments.patient,
         )
-        asker = Asker(cluster.url, secrets["modest"], arguments.profile, seed=1)
-        pids = [line.pid for line in cluster.processes() if line.name == GATEWAY and line.pid]
+        asker = Asker(up.url, secrets["modest"], arguments.profile, seed=1)
         for number in range(arguments.rounds):
             load = await open_loop(asker.ask, rate, arguments.seconds, seed=number)
             _note(measured.alone, load, rate)
-            child = await key_overload.start(cluster.url, secrets["noisy"], overload)
+            child = await key_overload.start(up.url, secrets["noisy"], overload)
             await open_loop(asker.ask, rate, _SETTLE_S, seed=1000 + number)
-            meter, started = CpuMeter({"gateway": pids}), time.perf_counter()
+            meter, started = CpuMeter({"gateway": [up.pids["gateway"]]}), time.perf_counter()
             load = await open_loop(asker.ask, rate, arguments.seconds, seed=number)
             used_s = meter.used_s()["gateway"] / (time.perf_counter() - started)
             _note(measured.beside, load, rate)
@@ -145,9 +130,9 @@ async def _measure(arguments: argparse.Namespace) -> None:
             measured.overload.append({**json.loads(out), "gateway_share": used_s})
             await asyncio.sleep(1.0)
         asker.close()
-        async with AsyncClient(cluster.url, secrets["loader"]) as client:
+        async with AsyncClient(up.url, secrets["loader"]) as client:
             measured.num_opened = openings(await client.status())
-    _print(arguments, where, measured)
+    _print(arguments, measured)
 
 
 async def _capacity(url: str, key: str, profile: str) -> float:
@@ -162,7 +147,7 @@ def _note(side: Side, load: Load, rate: float) -> None:
     limit_s = (DEADLINE_MS + GRACE_MS) / 1000
     num_good = sum(latency <= limit_s for latency in load.latencies_s)
     num_asked = len(load.latencies_s) + load.num_failed
-    # Of what was asked: two rounds of Poisson arrivals are not of the same number.
+    # As a share of what was asked: two rounds of Poisson arrivals differ in number.
     side.goodput.append(num_good / num_asked * rate)
     side.p50_ms.append(quantile(load.latencies_s, 0.5) * 1000)
     side.p99_ms.append(quantile(load.latencies_s, 0.99) * 1000)
@@ -171,26 +156,39 @@ def _note(side: Side, load: Load, rate: float) -> None:
     side.failure = load.failure or side.failure
 
 
-def _print(arguments: argparse.Namespace, where: str, measured: Measured) -> None:
+def _print(arguments: argparse.Namespace, measured: Measured) -> None:
     alone, beside = measured.alone, measured.beside
     kept = median(
         with_noise / without
         for with_noise, without in zip(beside.goodput, alone.goodput, strict=True)
     )
-    verdict = "reached" if kept >= _TARGET else "NOT reached"
+    show(
+        f"cores {arguments.cores}\n{measured.size}; {arguments.rounds} rounds of "
+        f"{arguments.seconds:g} s; capacity {measured.capacity:.0f}/s, of which the modest key "
+        f"asks {arguments.load:.0%} and the other {_asked(arguments)}",
+        (
+            "modest key",
+            "goodput/s",
+            "p50, ms",
+            "p99, ms",
+            "sent late, p99, ms",
+            "refused or partial, in all rounds",
+        ),
+        [
+            (
+                name,
+                *(
+                    f"{median(values):.1f}"
+                    for values in (side.goodput, side.p50_ms, side.p99_ms, side.sent_late_p99_ms)
+                ),
+                str(side.num_failed),
+            )
+            for name, side in (("alone", alone), ("beside the overload", beside))
+        ],
+    )
     say = sys.stdout.write
-    say(f"{where}; load average {os.getloadavg()[0]:.1f}; cores {arguments.cores}\n")
-    say(f"{measured.size}; {arguments.rounds} rounds of {arguments.seconds:g} s; capacity ")
-    say(f"{measured.capacity:.0f}/s, of which the modest key asks {arguments.load:.0%} and the ")
-    say(f"other {_asked(arguments)}\n\n")
-    say("| modest key | goodput/s | p50, ms | p99, ms | sent late, p99, ms | ")
-    say("refused or partial, in all rounds |\n|---|---|---|---|---|---|\n")
-    for name, side in (("alone", alone), ("beside the overload", beside)):
-        say(f"| {name} | {median(side.goodput):.1f} | {median(side.p50_ms):.1f} | ")
-        say(f"{median(side.p99_ms):.1f} | {median(side.sent_late_p99_ms):.1f} | ")
-        say(f"{side.num_failed} |\n")
-    say(f"\nIt keeps {kept:.1%} of its goodput (target: {_TARGET:.0%}; {verdict}).\n")
-    say(_about(measured.overload))
+    say(f"\nIt keeps {kept:.1%} of its goodput ")
+    say(f"{target(f'{_TARGET:.0%}', is_met=kept >= _TARGET)}.\n{_about(measured.overload)}")
     if beside.failure:
         say(f"The last that failed beside the overload: {beside.failure}\n")
     say(f"Breakers opened {measured.num_opened} times.\n")
@@ -204,7 +202,7 @@ def _asked(arguments: argparse.Namespace) -> str:
 
 
 def _about(overload: list[dict[str, Any]]) -> str:
-    """What became of the other key's searches, in medians of the rounds."""
+    """What happened to the other key's searches, as medians of the rounds."""
 
     def of(name: str) -> float:
         return median(one[name] for one in overload)
@@ -222,31 +220,19 @@ def _about(overload: list[dict[str, Any]]) -> str:
 
 def main() -> int:
     """Measure; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m bench.keys", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5, help="of each situation (5)")
-    parser.add_argument("--seconds", type=float, default=8.0, help="of each measurement (8)")
-    parser.add_argument(
-        "--load", type=float, default=0.2, help="of the modest key, in capacities (0.2)"
-    )
-    parser.add_argument(
+    parser = make_parser("bench.keys", __doc__, 5, 8.0)
+    add = parser.add_argument
+    add("--load", type=float, default=0.2, help="of the modest key, in capacities (0.2)")
+    add(
         "--profile",
         choices=("bm25", _HELD),
         default="bm25",
         help="held: works that hold a scorer and take no CPU, for a machine with other load (bm25)",
     )
-    parser.add_argument(
-        "--cores",
-        choices=("apart", "shared"),
-        default="apart",
-        help="whether the clients have a core of their own (apart)",
-    )
-    parser.add_argument(
-        "--shards", type=int, metavar="N", help="of the cluster (as `gateway up` chooses)"
-    )
-    parser.add_argument(
-        "--workers", type=int, metavar="N", help="of the cluster (as `gateway up` chooses)"
-    )
-    parser.add_argument(
+    add_cores(parser)
+    for size in ("--shards", "--workers"):
+        add(size, type=int, metavar="N", help="of the cluster (as `gateway up` chooses)")
+    add(
         "--callers",
         type=int,
         default=0,
@@ -254,9 +240,7 @@ def main() -> int:
         help="callers of the overload, which ask again once they are answered, or refused; 0 for "
         "searches at random instants, ten times the capacity on average (0)",
     )
-    parser.add_argument(
-        "--patient", action="store_true", help="each of them waits as Retry-After says"
-    )
+    add("--patient", action="store_true", help="each of them waits as Retry-After says")
     arguments = parser.parse_args()
     configure_logging("error", "console")
     asyncio.run(_measure(arguments))

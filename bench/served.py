@@ -1,12 +1,13 @@
-"""`python -m bench.served`: what fields, and ties, add to the cost of a search.
+"""`python -m bench.served`: what fields and ties add to the cost of a search.
 
-A cluster as `gateway up` makes it without options is asked over HTTP, each question in turns with
-the one that it is compared with, and the CPU time of all its processes is counted: it hardly
-depends on what else the machine does. The deadline is long, so that no answer is partial.
+A cluster started by `gateway up` without options is asked over HTTP, each question in turns with
+the question that it is compared with. What is counted is the CPU time of all processes of the
+cluster, which hardly depends on what else the machine does. The deadline is long, so that no answer
+is partial.
 
-The documents of the questions about fields are short real texts (`bench.search.used`), and their
-queries are two words each; those of the questions about ties are made up (`bench.ties`), and
-`bench.ties` shows what a scorer alone spends on them.
+Questions about fields use short real texts (`bench.search.used`) and queries of two words;
+questions about ties use made-up texts (`bench.ties`), for which `bench.ties` shows what a scorer
+alone spends.
 """
 
 import argparse
@@ -15,15 +16,14 @@ import itertools
 import json
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from bench.harness.http_load import HttpGateway
 from bench.harness.processes import CpuMeter
-from bench.harness.report import machine, median
+from bench.harness.report import median, show
 from bench.harness.up import Up, load_into, run_up
 from bench.search.inside.callers import Verdict, judge
 from bench.search.used.corpus import read_summaries, two_words
@@ -42,13 +42,13 @@ _WARM_UP = 100
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is asked for: the queries in turn, with the same settings.
+    """Queries that are asked in turn, with the same settings.
 
     Attributes:
-        collection: which.
+        collection: the collection that is searched.
         queries: their texts.
-        k: how many hits are wanted.
-        fields: whether the documents are wanted as well.
+        k: how many hits are requested.
+        fields: whether the documents' fields are requested.
     """
 
     collection: str
@@ -57,7 +57,7 @@ class Question:
     fields: bool
 
     def bodies(self) -> Iterator[bytes]:
-        """The bodies of searches, for ever."""
+        """Yield the bodies of searches, endlessly."""
         for query in itertools.cycle(self.queries):
             asked: dict[str, Any] = {"query": query, "k": self.k, "deadline_ms": _DEADLINE_MS}
             if not self.fields:
@@ -70,10 +70,10 @@ class Comparison:
     """Two questions, and what each costs.
 
     Attributes:
-        name: of what is compared.
-        one: the question that should not cost much more.
-        other: than this one.
-        costs: of both, CPU in µs by part, of each turn.
+        name: of the comparison.
+        one: the question that should not cost much more than `other`.
+        other: the question that it is compared with.
+        costs: CPU time of both in each turn, in µs by part.
     """
 
     name: str
@@ -83,8 +83,8 @@ class Comparison:
         default_factory=lambda: ([], [])
     )
 
-    def to_row(self) -> str:
-        """As a row of the table: the medians, and the median of the turns' ratios."""
+    def to_row(self) -> list[str]:
+        """A row of the table: the medians, and the median of the ratios of the turns."""
         cells = [self.name]
         for part in _PARTS:
             before, after = (median(turn[part] for turn in side) for side in reversed(self.costs))
@@ -93,11 +93,11 @@ class Comparison:
         ratios = [one / other for one, other in zip(*sums, strict=True)]
         cells.append(f"{median(sums[1]):,.0f} → {median(sums[0]):,.0f}")
         cells.append(f"{median(ratios):.2f}")
-        return f"| {' | '.join(cells)} |"
+        return cells
 
 
 def comparisons(two_word_queries: Sequence[str]) -> list[Comparison]:
-    """All that is measured; without queries, those about ties alone."""
+    """All comparisons; without queries, only those about ties."""
     found = []
     for k in (10, 100) if two_word_queries else ():
         one, other = (Question(_SUMMARIES, two_word_queries, k, wanted) for wanted in (True, False))
@@ -113,7 +113,7 @@ def comparisons(two_word_queries: Sequence[str]) -> list[Comparison]:
 
 
 async def measure(http: HttpGateway, up: Up, found: Sequence[Comparison], num_turns: int) -> None:
-    """Ask all of `found`, in turns, and note what each costs."""
+    """Ask the questions of all comparisons in turns, and note what each costs."""
     parts = {name: pids for name, pids in up.parts().items() if name in _PARTS}
     for turn in range(num_turns + 1):
         for one in found:
@@ -140,20 +140,13 @@ async def _ask(http: HttpGateway, question: Question, number: int) -> None:
             tasks.create_task(call())
 
 
-@asynccontextmanager
-async def _cluster(folder: Path) -> AsyncIterator[tuple[Up, HttpGateway, AsyncClient]]:
-    async with run_up(folder) as up, AsyncClient(up.url) as client:
-        with up.http() as http:
-            yield up, http, client
-
-
 async def measure_all(arguments: argparse.Namespace, folder: Path) -> tuple[list[Comparison], str]:
     """Start a cluster on `folder`, load it, and measure.
 
     Returns:
-        The comparisons, and what was searched, in words.
+        The comparisons, and a description of what was searched.
     """
-    async with _cluster(folder) as (up, http, client):
+    async with run_up(folder) as up, AsyncClient(up.url) as client:
         num = arguments.documents
         options: dict[str, Any] = {"language": "none"}
         await load_into(client, _TITLES, _made_up(num), num, fields=TITLE_FIELDS, **options)
@@ -171,7 +164,8 @@ async def measure_all(arguments: argparse.Namespace, folder: Path) -> tuple[list
             sizes += f", {len(lines):,} summaries"
             queries = [query.text for query in two_words(lines, _NUM_QUERIES)]
         found = comparisons(queries)
-        await measure(http, up, found, arguments.turns)
+        with up.http() as http:
+            await measure(http, up, found, arguments.turns)
         return found, f"{up.size}; {sizes}"
 
 
@@ -191,13 +185,12 @@ def main() -> int:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="hedgerow-served-") as folder:
         found, searched = asyncio.run(measure_all(arguments, Path(folder)))
-    say = sys.stdout.write
-    say(f"{machine()}\n{searched}; {_IN_FLIGHT} in flight; medians of {arguments.turns} turns of ")
-    say(f"{_NUM_QUERIES} searches; CPU in µs a search, of the second question and of the first\n\n")
-    heads = ("compared", *_PARTS, "sum", "ratio")
-    say(f"| {' | '.join(heads)} |\n|{'---|' * len(heads)}\n")
-    for one in found:
-        say(f"{one.to_row()}\n")
+    show(
+        f"{searched}; {_IN_FLIGHT} in flight; medians of {arguments.turns} turns of {_NUM_QUERIES} "
+        "searches; CPU in µs a search, of the second question and of the first",
+        ("compared", *_PARTS, "sum", "ratio"),
+        [one.to_row() for one in found],
+    )
     return 0
 
 

@@ -1,16 +1,15 @@
-"""`python -m bench.ties`: what a search costs whose matches tie, and what grows with the index.
+"""`python -m bench.ties`: what a search whose matches tie costs, and what grows with the index.
 
-One process calls `shard_worker.scoring.scorer` as the cluster's scorers do, with nothing around it,
-and its CPU time is measured: it hardly depends on what else the machine does. Each query whose
-matches tie is measured in turns with one that matches the same documents and has no ties among the
-best. Every other query is measured in turns with tantivy's own search of the same query, for as
-many hits and with the number of matches, which reads no id.
+One process calls `shard_worker.scoring.scorer` as the cluster's scorers do, without anything around
+it, and its CPU time is measured, which hardly depends on what else the machine does. Each query
+whose matches tie is measured in turns with a query that matches the same documents and has no ties
+among the best. Every other query is measured in turns with tantivy's own search for the same query
+and number of hits, which counts the matches but reads no ids.
 """
 
 import argparse
 import json
 import random
-import shutil
 import sys
 import tempfile
 import time
@@ -19,10 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from bench.harness.report import machine, median
+from bench.harness.report import median, show
+from bench.search.inside.serving import disk_bytes
 from hedgerow.common.collection import define
 from hedgerow.common.query.syntax import parse, parse_filter
-from hedgerow.common.settings.settings import BUILT_IN_PROFILES
+from hedgerow.common.settings.rank_profiles import BUILT_IN_PROFILES
 from hedgerow.common.wire.messages import SearchBody, SearchPayload, pack_body, unpack_search_body
 from hedgerow.shard_worker.executors.process_pool.budget import Budget
 from hedgerow.shard_worker.indexing.level_choice import FEWEST_DOCUMENTS
@@ -30,23 +30,24 @@ from hedgerow.shard_worker.scoring.query_analysis import pruned
 from hedgerow.shard_worker.scoring.query_builder import QueryBuilder
 from hedgerow.shard_worker.scoring.scorer import Scorer, ScorerConfig
 from hedgerow.shard_worker.storage.id_levels import boundary_ranks
-from hedgerow.shard_worker.storage.text_index import TextIndex, TextIndexWriter
+from hedgerow.shard_worker.storage.text_index import TextIndex
+from hedgerow.shard_worker.storage.text_index_writer import TextIndexWriter
 
 _UID = "titles"
 _SHARD = 0
 _MEMORY_BYTES = 128_000_000
-# A word, and one document in how many has it.
+# A word → one in this number of documents contains it.
 SHARES = {"every": 1, "tenth": 10, "hundredth": 100}
 FIELDS = {
     "title": "text",  # three words, so that all matches of one of them tie
-    # The same words in texts of their own, of which at most a few tie, but for the worst.
+    # The same words in separate texts, of which at most a few tie, except for the worst.
     **{f"graded_{word}": "text" for word in SHARES},
     "tag": "keyword",
     "number": "integer",
 }
 _COLLECTION = define("titles", {"fields": FIELDS, "language": "none"}, uid=_UID)
 _NUM_GRADED = 2000
-_GRADED_WORDS = 40  # tantivy counts the words of longer texts by steps, so that more would tie
+_GRADED_WORDS = 40  # tantivy rounds the lengths of longer texts, so that more would tie
 _GRADES = 20  # of length, and of frequency
 _NUM_COMMITS = 12
 _NUM_TURNS = 7
@@ -54,7 +55,7 @@ _TURN_S = 0.04
 
 
 class Question(NamedTuple):
-    """What is asked for."""
+    """A search."""
 
     query: str
     filter: str = ""
@@ -63,7 +64,7 @@ class Question(NamedTuple):
 
 @dataclass(frozen=True)
 class Comparison:
-    """A question, and what it is measured against: another one, or tantivy's own search of it."""
+    """A question, and the one it is measured against, or None for tantivy's own search of it."""
 
     name: str
     question: Question
@@ -71,7 +72,7 @@ class Comparison:
 
 
 def comparisons() -> list[Comparison]:
-    """All that is measured."""
+    """All comparisons."""
     ties = [
         Comparison(
             f"one word of one title in {share}, k {k}",
@@ -99,7 +100,7 @@ def comparisons() -> list[Comparison]:
 
 
 def titles(num_documents: int) -> Iterator[tuple[str, bytes]]:
-    """Documents whose titles tie, and the same words in texts that do not: ids and JSON."""
+    """Yield ids and JSON of documents: titles that tie, and the same words in texts that do not."""
     draw = random.Random(1)
     numbers = list(range(num_documents))
     draw.shuffle(numbers)
@@ -119,7 +120,7 @@ def titles(num_documents: int) -> Iterator[tuple[str, bytes]]:
 
 
 def _graded(word: str, rank: int) -> str:
-    """A text in which a word is the rarer and the text the longer, the higher the rank."""
+    """A text; with a higher rank the word is rarer and the text longer."""
     length, times = _GRADED_WORDS, 1
     if rank < _NUM_GRADED:
         length -= rank % _GRADES
@@ -134,7 +135,7 @@ def build(folder: Path, num_documents: int, num_commits: int) -> float:
     writer = TextIndexWriter.open(path, _COLLECTION, _MEMORY_BYTES)
     documents = list(titles(num_documents))
     size = -(-num_documents // num_commits)
-    # As a shard's indexer does: once a thousand documents are there, or all, it chooses boundaries.
+    # A shard's indexer also chooses boundaries once there are a thousand documents, or all.
     ids = sorted(one for one, _ in documents[: max(size, FEWEST_DOCUMENTS)])
     writer.clear([ids[rank] for rank in boundary_ranks(len(ids))])
     for start in range(0, num_documents, size):
@@ -197,19 +198,20 @@ def _cpu_us(search: Callable[[], object]) -> float:
 
 
 def _report(bench: Bench, num_documents: int, build_s: float, folder: Path) -> None:
-    say = sys.stdout.write
-    num_bytes = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    say(f"\n{num_documents:,} documents in {bench.index.num_segments} segments; ")
-    say(f"built in {build_s:.1f} s of CPU, {num_bytes / num_documents:.0f} bytes a document\n\n")
-    say("| query | matches | CPU, µs | against, µs | ratio |\n|---|---|---|---|---|\n")
+    rows = []
     for one in comparisons():
         other = bench.bare(one.question) if one.against is None else bench.scored(one.against)
         total = bench.answer(one.question).total
         used, against = compare(bench.scored(one.question), other)
         kind = "tantivy alone" if one.against is None else "no ties"
-        say(f"| {one.name} | {total:,} | {used:,.0f} | {kind}: {against:,.0f} | ")
-        say(f"{used / against:.2f} |\n")
-        sys.stdout.flush()
+        figures = (f"{total:,}", f"{used:,.0f}", f"{kind}: {against:,.0f}")
+        rows.append((one.name, *figures, f"{used / against:.2f}"))
+    show(
+        f"{num_documents:,} documents in {bench.index.num_segments} segments; built in "
+        f"{build_s:.1f} s of CPU, {disk_bytes(folder) / num_documents:.0f} bytes a document",
+        ("query", "matches", "CPU, µs", "against, µs", "ratio"),
+        rows,
+    )
 
 
 def main() -> int:
@@ -232,17 +234,14 @@ def main() -> int:
         help=f"in which an index is filled: one for one segment (1 {_NUM_COMMITS})",
     )
     arguments = parser.parse_args()
-    sys.stdout.write(f"{machine()}\n")
     for num_documents in arguments.documents:
         for num_commits in arguments.commits:
-            folder = Path(tempfile.mkdtemp(prefix="hedgerow-ties-"))
-            try:
+            with tempfile.TemporaryDirectory(prefix="hedgerow-ties-") as name:
+                folder = Path(name)
                 build_s = build(folder, num_documents, num_commits)
                 bench = Bench(folder)
                 _report(bench, num_documents, build_s, folder)
                 bench.close()
-            finally:
-                shutil.rmtree(folder)
     return 0
 
 

@@ -73,5 +73,8 @@ if __name__ == "__main__":
     articles = [json.loads(line) for line in lines]
     make_database(
         Path(sys.argv[1]),
-        [(one["id"], 9.5 + 10 * place, place % 3 > 0) for place, one in enumerate(articles)],
+        [
+            (article["id"], 9.5 + 10 * place, place % 3 > 0)
+            for place, article in enumerate(articles)
+        ],
     )

@@ -1,4 +1,4 @@
-"""The gateway as a Python object: one per process, used by HTTP, by the benchmarks and embedded."""
+"""The gateway as a Python object: one per process, for HTTP, for benchmarks, and embedded."""
 
 import asyncio
 import itertools
@@ -35,8 +35,8 @@ from hedgerow.gateway.operations.shared_state import SharedStateReader
 from hedgerow.gateway.operations.snapshots import Snapshots
 from hedgerow.gateway.operations.status_report import StatusReport
 from hedgerow.gateway.policies.hedging import HedgeCounts
-from hedgerow.gateway.search.coverage_report import coverage_report
-from hedgerow.gateway.search.late_replies import CoverageCurves
+from hedgerow.gateway.search.coverage.late_replies import CoverageCurves
+from hedgerow.gateway.search.coverage.report import coverage_report
 from hedgerow.gateway.search.learning import Learning
 from hedgerow.gateway.search.result import SearchQuery, SearchResult
 from hedgerow.gateway.search.search_body import check_members, search_body
@@ -57,13 +57,13 @@ from hedgerow.gateway.writes.ranked_loads import RankedLoads
 from hedgerow.gateway.writes.storage_gate import StorageGate
 
 START_TIMEOUT_S = 30.0
-# A view of the workers that is so old, in polls and in s, says that Redis does not answer.
+# If the view of the workers is older than this, in polls and in s, Redis does not answer.
 _STALE_POLLS = 4
 _STALE_S = 1.0
 
 
 class Gateway:
-    """Answers searches, takes documents, tells the state of the cluster.
+    """Answers searches, takes documents, and reports the state of the cluster.
 
     Attributes:
         id: unique to this process; part of its reply channel's name.
@@ -75,7 +75,7 @@ class Gateway:
         optimiser: asks for the optimising of text indexes.
         quarantine: lists the queries that have killed scorers, and lets them run again.
         requests: admits requests that are neither searches nor bulk loads.
-        shortages: what this gateway itself runs out of.
+        shortages: the shortages of this gateway itself.
         live: the last minutes, and the viewers of what happens.
     """
 
@@ -109,12 +109,9 @@ class Gateway:
         self._curves = CoverageCurves(settings.coverage, self.collections.uids)
         self._transport = make_transport(access, self._guards, self._curves)
         self._membership = make_membership(
-            access,
-            self.collections,
-            self._server_ms,
-            self._on_members,
+            access, self.collections, self._server_ms, self._on_members
         )
-        # A random start keeps replies to a namesake's queries from being taken for ours.
+        # A random start, so that replies to another gateway that drew the same id match no query.
         next_id = itertools.count(secrets.randbits(32)).__next__
         self._ejection = make_ejection(access, self._transport, next_id, self._membership)
         self._searcher = make_searcher(
@@ -130,7 +127,7 @@ class Gateway:
 
         statistics = StatisticsStore(control, keys)
         self._ranked_loads = RankedLoads(
-            board=statistics,
+            store=statistics,
             registry=self._registry,
             live_replicas=self._membership.replicas_of,
             timeout_s=settings.gateway.statistics_timeout_s,
@@ -186,7 +183,7 @@ class Gateway:
 
         Args:
             settings: all settings.
-            num_shards: shards in the cluster; None to take what the cluster was made with.
+            num_shards: shards in the cluster; None to read the number from Redis.
 
         Raises:
             ConfigurationError: the server is too old, or has another number of shards.
@@ -223,7 +220,7 @@ class Gateway:
                     yield
                     await self._searcher.drain(self.settings.gateway.drain_timeout_s)
                 except BaseException as error:  # noqa: BLE001 - raised again below
-                    # Kept from the group, which would hand the caller's own error back wrapped.
+                    # Not raised within the group, which would wrap the caller's own error.
                     left_by = error
                 for task in tasks:
                     task.cancel()
@@ -235,7 +232,7 @@ class Gateway:
             await self._transport.close()
 
     async def _listen(self) -> None:
-        """Pass on what the cluster announces."""
+        """Pass announced events on to the parts that they concern."""
         async for event in self._control.events(self._keys.events):
             kind, _, shard = event.decode(errors="replace").partition(":")
             if kind == "applied" and shard.isdecimal():
@@ -250,19 +247,19 @@ class Gateway:
 
     @property
     def counters(self) -> Counters:
-        """What the status counts of this gateway."""
+        """This gateway's counters, as in the status."""
         return self._transport.counters
 
     @property
     def is_connected(self) -> bool:
-        """Whether Redis is there."""
+        """Whether the gateway is connected to Redis."""
         return self._transport.is_connected
 
     @property
     def is_ready(self) -> bool:
         """Whether a query could be answered: Redis answers and at least one shard is live.
 
-        A Redis that hangs keeps its connections; that the view of the workers grows old shows it.
+        If Redis hangs, its connections stay open, but the view of the workers becomes old.
         """
         return (
             self.is_connected
@@ -271,11 +268,11 @@ class Gateway:
         )
 
     def hedge_counts(self) -> HedgeCounts:
-        """What became of the second copies of searches so far."""
+        """How the second copies of searches have ended so far."""
         return self._searcher.hedger.counts
 
     def coalescing_s(self) -> float:
-        """For how long an idle loop may let what arrives gather: `transport.wake_up_coalescing`."""
+        """How long an idle loop should sleep, in s; see `transport.wake_up_coalescing`."""
         return sleep_for(self._guards.num_in_flight, self._guards.shared.admission.duration_s)
 
     def callers(self) -> dict[str, dict[str, int]]:
@@ -283,13 +280,13 @@ class Gateway:
         return keys_in_use(self._shares())
 
     def keep_keys(self, names: Collection[str]) -> None:
-        """Forget what was counted for keys that are not among `names`: they were revoked."""
+        """Forget the counts of keys that are not among `names`, since they were revoked."""
         for shares in self._shares():
             shares.keep_keys(names)
         self.live.keep_keys(names)
 
     def refusal_of(self, query: SearchQuery) -> OverloadedError | None:
-        """Refuse a query for which there is no room, without waiting; else return None.
+        """Return a refusal if there is no room for a query, without waiting; otherwise None.
 
         Raises:
             NotFoundError: there is no such collection.
@@ -297,9 +294,9 @@ class Gateway:
         return self._searcher.refusal_of(query, self.collections.get(query.collection))
 
     async def search(self, query: SearchQuery) -> SearchResult:
-        """Answer a query by its deadline with what has arrived.
+        """Answer a query by its deadline, with the replies that have arrived.
 
-        The documents are the caller's: they count no more as held by this gateway.
+        The documents belong to the caller: they no longer count as held by this gateway.
 
         Raises:
             NotFoundError: there is no such collection.
@@ -314,10 +311,10 @@ class Gateway:
         return result
 
     async def search_held(self, query: SearchQuery) -> SearchResult:
-        """As `search`, for a query whose members have been checked, as those of HTTP are.
+        """As `search`, for a query whose members were checked when it was decoded, as over HTTP.
 
-        The result is written out and dropped. Its documents count as held
-        (`gateway.max_held_bytes`) until the last reference to its `lease` is gone.
+        The result's documents count as held (`gateway.max_held_bytes`) until the last reference to
+        its `lease` is gone.
         """
         return await self._searcher.search(query, self.collections.get(query.collection))
 
@@ -328,11 +325,11 @@ class Gateway:
         return await self.reader.get(collection, document_id, deadline_ms)
 
     def coverage_curve(self, collection: str, deadline_ms: float) -> dict[str, Any]:
-        """What coverage this gateway's queries have reached by which deadline, as JSON.
+        """Return the coverage that this gateway's queries have reached by each deadline, as JSON.
 
         Args:
             collection: the collection's name.
-            deadline_ms: which deadline to say of what more time would have given, in ms.
+            deadline_ms: the deadline for which to report what more time would have given, in ms.
 
         Raises:
             NotFoundError: there is no such collection.
@@ -344,8 +341,8 @@ class Gateway:
         """Set a breaker by hand.
 
         Args:
-            shard: whose.
-            state: `forced_open`, `disabled`, or `closed`, which gives it back to itself.
+            shard: the shard of the breaker.
+            state: `forced_open`, `disabled`, or `closed`, after which it works by itself again.
 
         Raises:
             BadRequestError: there is no such shard or state.
@@ -366,11 +363,11 @@ class Gateway:
                     breaker.reset(now)
 
     async def status(self) -> dict[str, Any]:
-        """The state of the cluster, as `gateway status --json` prints it."""
+        """Return the state of the cluster, as `gateway status --json` prints it."""
         return await self._status.make()
 
     def _own_status(self) -> dict[str, Any]:
-        """What the status says of this gateway."""
+        """The part of the status about this gateway itself."""
         searcher, now = self._searcher, self._loop.time()
         return {
             "id": self.id,

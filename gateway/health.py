@@ -13,7 +13,8 @@ import sys
 from typing import Final
 
 from hedgerow.common.errors import ConfigurationError
-from hedgerow.common.settings.settings import GatewaySettings, load_settings
+from hedgerow.common.settings.gateway import GatewaySettings
+from hedgerow.common.settings.settings import load_settings
 
 _TIMEOUT_S: Final = 4.0
 _ANY_IPV4: Final = ("", "0.0.0.0")  # noqa: S104 - compared, not bound

@@ -1,4 +1,4 @@
-"""Makes the parts of a gateway that take more than a line, out of the settings; starts none."""
+"""Makes those parts of a gateway from the settings that take more than a line; starts none."""
 
 import random
 from collections.abc import Callable
@@ -16,9 +16,9 @@ from hedgerow.gateway.live.journal import Journal
 from hedgerow.gateway.members.membership import Membership
 from hedgerow.gateway.members.outlier_ejection import OutlierEjection
 from hedgerow.gateway.policies.breaker import Transition
-from hedgerow.gateway.search.attaching import AttachPolicy
-from hedgerow.gateway.search.guards import ProfileGuards
-from hedgerow.gateway.search.late_replies import CoverageCurves
+from hedgerow.gateway.search.coverage.late_replies import CoverageCurves
+from hedgerow.gateway.search.documents.attaching import AttachPolicy
+from hedgerow.gateway.search.guards.profile_guards import ProfileGuards
 from hedgerow.gateway.search.learning import Learning
 from hedgerow.gateway.search.search_settings import SearchSettings
 from hedgerow.gateway.search.searcher import Searcher
@@ -34,13 +34,13 @@ log = structlog.get_logger()
 
 
 class ClusterAccess(NamedTuple):
-    """What every part needs that has to do with the cluster.
+    """What the parts need for access to the cluster.
 
     Attributes:
-        settings: all of them.
-        client: of Redis, for what is not on a query's path.
-        keys: the names under which everything lies in Redis.
-        registry: what the cluster says of itself.
+        settings: all settings.
+        client: the Redis client, for everything but a query's path.
+        keys: the names of keys in Redis.
+        registry: the cluster's definition, heartbeats and collections.
         num_shards: shards in the cluster.
         gateway_id: unique to this process.
     """
@@ -70,7 +70,7 @@ def make_guards(access: ClusterAccess, journal: Journal, now: float) -> ProfileG
 
 
 def make_collections(access: ClusterAccess, gate: StorageGate) -> Collections:
-    """Make what defines and drops collections."""
+    """Make the part that defines and drops collections."""
     settings = access.settings
     return Collections(
         access.registry,
@@ -84,7 +84,7 @@ def make_collections(access: ClusterAccess, gate: StorageGate) -> Collections:
 def make_transport(
     access: ClusterAccess, guards: ProfileGuards, curves: CoverageCurves
 ) -> RedisTransport:
-    """Make the way to the shards, on which queues are heard of, and late replies."""
+    """Make the transport, which reports the lengths of queues and late replies."""
     settings = access.settings
     return RedisTransport(
         settings.redis,
@@ -129,7 +129,7 @@ def make_documents(
     gate: StorageGate,
     ranked: RankedLoads,
 ) -> Documents:
-    """Make what loads and deletes documents."""
+    """Make the part that loads and deletes documents."""
     settings = access.settings
     return Documents(
         ShardLog(access.client, access.keys),
@@ -150,10 +150,10 @@ def make_ejection(
     next_id: Callable[[], int],
     membership: Membership,
 ) -> OutlierEjection:
-    """Make what keeps outliers among the workers from live requests."""
+    """Make the part that keeps live requests from outliers among the workers."""
     return OutlierEjection(
         settings=access.settings.probation,
-        board=ProbationStore(access.client, access.keys),
+        store=ProbationStore(access.client, access.keys),
         members=membership,
         num_shards=access.num_shards,
         transport=transport,
@@ -171,7 +171,7 @@ def make_searcher(
     guards: ProfileGuards,
     learning: Learning,
 ) -> Searcher:
-    """Make what answers searches."""
+    """Make the part that answers searches."""
     settings = access.settings
     max_attached_bytes = min(settings.limits.max_attached_bytes, settings.limits.max_fetch_bytes)
     return Searcher(

@@ -1,1 +1,1 @@
-"""The lab: each pattern that Hedgerow is built on, and each mistake it saves from, to look at."""
+"""The lab: experiments with each pattern that Hedgerow is built on, and each mistake it avoids."""

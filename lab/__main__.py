@@ -1,6 +1,6 @@
-"""`python -m lab`: run the experiments, and write what was seen.
+"""`python -m lab`: run the experiments, and write a report.
 
-Exit status 1: not all was seen. 130: stopped by a signal; nothing is written, and nothing left.
+Exit status 1: not every claim was seen. 130: stopped by a signal; nothing is written or left.
 """
 
 import argparse
@@ -93,9 +93,9 @@ def main() -> int:
 
 
 async def _until_stopped(experiments: Coroutine[Any, Any, list[Finding]]) -> list[Finding] | None:
-    """What they find; None once SIGTERM or Ctrl-C has stopped them, and their clusters are gone.
+    """The findings; None once SIGTERM or Ctrl-C has stopped them and their clusters are gone.
 
-    The second signal must not stop the cleaning up, so the first alone cancels.
+    Only the first signal cancels, so that a second one does not stop the cleaning up.
     """
     is_stopped = asyncio.Event()
     with stop_on_signals(is_stopped.set):
@@ -106,8 +106,8 @@ async def _until_stopped(experiments: Coroutine[Any, Any, list[Finding]]) -> lis
         running.cancel()  # nothing, where it has ended
         with contextlib.suppress(asyncio.CancelledError):
             findings = await running
-            # A signal to the whole group also ends what a cluster needs, and so its experiment,
-            # perhaps before the loop has had its turn to hear of the signal.
+            # A signal to the whole group also ends processes of the cluster, which may end the
+            # experiment before the loop has handled the signal.
             await asyncio.sleep(0)
             return None if is_stopped.is_set() else findings
     return None
@@ -133,7 +133,7 @@ def _command(names: list[str], *, is_quick: bool) -> str:
 
 
 async def _try(name: str, options: Options) -> Finding:
-    """Run one; what breaks in it costs its own verdict, and not the minutes of the others."""
+    """Run one experiment; an error costs its own verdict, and not those of the others."""
     try:
         return await EXPERIMENTS[name](options)
     except Exception as error:  # noqa: BLE001 - it is shown, and fails the run

@@ -1,4 +1,4 @@
-"""A query of the whole gateway, and what the scorers did for it."""
+"""A query through the whole gateway, and what the scorers did for it."""
 
 import asyncio
 import time
@@ -16,11 +16,11 @@ from lab.script import script
 
 
 class Ran(NamedTuple):
-    """A work of a shard, in ms from the query's start.
+    """A task of a shard; times are in ms from the start of the query.
 
     Attributes:
-        end_ms: when it ended, or its process did; nan if neither has, in the time given.
-        is_whole: whether it came to its end.
+        end_ms: when the task or its process ended; nan if neither has within the timeout.
+        is_whole: whether the task ran to its end.
     """
 
     start_ms: float
@@ -34,7 +34,7 @@ class Asked:
 
     Attributes:
         sent_at: an instant of `time.monotonic()`, in s.
-        stints: of its shards, those that had started when the answer came.
+        stints: the tasks of its shards that had started when the answer came.
     """
 
     result: SearchResult
@@ -47,12 +47,12 @@ class Asked:
 
     @property
     def last_end_ms(self) -> float:
-        """When the last work ended, in ms; inf when one has not."""
+        """When the last task ended, in ms; inf if one has not ended."""
         ends = [stint.ended_at for stint in self.stints]
         return max(float("inf") if end is None else self.ms(end) for end in ends)
 
     async def ran(self, cluster: LabCluster, shard: int, timeout_ms: float) -> list[Ran]:
-        """Wait until the works of a shard have ended, or their processes have; tells when."""
+        """Wait until the tasks of a shard, or their processes, have ended; returns the times."""
         works = [stint for stint in self.stints if stint.shard == shard]
         ran = [await self._end(cluster, work, timeout_ms) for work in works]
         mine = {stint[:3] for stint in self.stints}
@@ -63,7 +63,7 @@ class Asked:
         start_ms, now_ms = self.ms(work.started_at), 0.0
         while now_ms < timeout_ms:
             now_ms = self.ms(time.monotonic())
-            is_running_on = is_running(work.pid)  # before what it may have written at its end
+            is_running_on = is_running(work.pid)  # before the journal is read
             (work,) = [one for one in cluster.stints(work.started_at) if one[:3] == work[:3]]
             if work.ended_at is not None:
                 return Ran(start_ms, self.ms(work.ended_at), is_whole=True)
@@ -80,7 +80,7 @@ async def ask(
     times_ms: Sequence[float],
     deadline_ms: float,
 ) -> Asked:
-    """Ask for hits without fields, with a time for each shard; every shard is detailed."""
+    """Ask for hits without fields, with a time for each shard and details of every shard."""
     sent_at = time.monotonic()
     text = script(times_ms)
     result = await search(gateway, text, profile, deadline_ms, COLLECTION, explain=True)

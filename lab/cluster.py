@@ -1,4 +1,4 @@
-"""The cluster that experiments run on, which also knows rank profiles that misbehave."""
+"""The cluster that experiments run on; some of its rank profiles misbehave."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
@@ -11,14 +11,15 @@ from pydantic import BaseModel
 
 from bench.harness.cluster import Cluster, even_ids, fill, open_gateway
 from bench.harness.cluster import run_cluster as run_workers
-from hedgerow.common.settings.settings import RankProfile, WorkerSettings
+from hedgerow.common.settings.rank_profiles import RankProfile
 from hedgerow.common.settings.tail import CoverageSettings, HedgingSettings, ProbationSettings
+from hedgerow.common.settings.worker import WorkerSettings
 from hedgerow.gateway.gateway import Gateway
 from lab.journal import VARIABLE, Stint, read_stints
 from lab.work import CRASHED, DEGRADED
 
 COLLECTION = "lab"
-DOCUMENTS_A_SHARD = 20  # as many in each, so that coverage counts shards
+DOCUMENTS_A_SHARD = 20  # the same in each shard, so that coverage counts shards
 KILL_GRACE_MS = WorkerSettings().kill_grace_ms
 _TOLD_TIMEOUT_S = 60.0
 SLEEP, BURN, BLOCK, HANG = "lab-sleep", "lab-burn", "lab-block", "lab-hang"
@@ -46,7 +47,7 @@ PROFILES = {
 }
 
 
-# An experiment turns on what it is about, and nothing else then explains what it sees.
+# An experiment turns on only what it is about, so that nothing else explains its figures.
 _OFF = {
     "hedging": HedgingSettings(max_extra_load=0.0),
     "coverage": CoverageSettings(max_late_load=0.0),
@@ -56,19 +57,19 @@ _OFF = {
 
 @dataclass(frozen=True, slots=True)
 class LabCluster:
-    """A running cluster, and what its scorers have noted."""
+    """A running cluster, and the journal of its scorers."""
 
     cluster: Cluster
 
     def degrade(self, *, is_degraded: bool) -> None:
-        """Let `lab.work.dependency` take long from now on, or be well again."""
+        """Let `lab.work.dependency` be slow from now on, or recover."""
         if is_degraded:
             (self.cluster.folder / "degraded").touch()
         else:
             (self.cluster.folder / "degraded").unlink()
 
     def stints(self, since: float = 0.0) -> list[Stint]:
-        """The works that its scorers have started since then, an instant of `time.monotonic()`."""
+        """The tasks that its scorers have started since an instant of `time.monotonic()`."""
         return read_stints(self.cluster.folder / "journal", since)
 
 
@@ -81,14 +82,14 @@ async def run_cluster(
     scorers: int = 2,
     environment: Mapping[str, str] | None = None,
 ) -> AsyncIterator[LabCluster]:
-    """Start a server and workers; no process of them is left after the block.
+    """Start a server and workers; none of their processes is left after the block.
 
     Args:
-        num_shards: shards.
+        num_shards: of the cluster.
         num_workers: worker processes, which share the shards.
-        num_replicas: copies of each shard.
+        num_replicas: of each shard.
         scorers: scorer processes of each worker.
-        environment: settings of its processes beside those.
+        environment: further variables of its processes.
     """
     num_groups = num_workers // num_replicas
     layout = [range(number % num_groups, num_shards, num_groups) for number in range(num_workers)]
@@ -108,9 +109,9 @@ async def run_cluster(
 
 @asynccontextmanager
 async def connect(lab: LabCluster, **groups: BaseModel) -> AsyncIterator[Gateway]:
-    """A gateway in this process to a cluster whose shards hold as many documents each.
+    """A gateway in this process to a cluster whose shards hold equally many documents.
 
-    Admission control, hedging, probation and late replies are off unless `groups` has settings of
+    Admission control, hedging, probation and late replies are off unless `groups` has settings for
     them.
     """
     async with open_gateway(lab.cluster, **{**_OFF, **groups}) as gateway:
@@ -121,7 +122,7 @@ async def connect(lab: LabCluster, **groups: BaseModel) -> AsyncIterator[Gateway
 
 
 async def _told(gateway: Gateway) -> None:
-    """Return once the heartbeats tell of all documents, so that coverage is of all of them."""
+    """Wait until the heartbeats count all documents, so that coverage is of all of them."""
     counts: list[int] = []
     while len(counts) < gateway.num_shards or min(counts) < DOCUMENTS_A_SHARD:
         await asyncio.sleep(0.05)
@@ -130,7 +131,7 @@ async def _told(gateway: Gateway) -> None:
 
 
 async def workers_now(gateway: Gateway) -> list[dict[str, Any]]:
-    """The workers, as the status has them, once heartbeats have told how they are by now."""
+    """The workers in the status, once their heartbeats have reported their present state."""
     await asyncio.sleep(2 * gateway.settings.worker.heartbeat_interval_s)
     workers: list[dict[str, Any]] = (await gateway.status())["workers"]
     return workers

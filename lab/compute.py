@@ -1,7 +1,7 @@
-"""CPU work in pure Python. Needs nothing else, so that any interpreter can be asked to do it.
+"""CPU work in pure Python, for any interpreter: it imports only the standard library.
 
-As a program (number of threads, seconds) it prints how many cores they keep busy, how much they
-compute, and whether there is a GIL, as JSON.
+As a program (number of threads, seconds) it prints as JSON how many cores the threads keep busy,
+how much they compute, and whether there is a GIL.
 """
 
 import json
@@ -14,7 +14,7 @@ STEPS = 150_000
 
 
 def compute(steps: int = STEPS) -> int:
-    """CPU work that holds the GIL where there is one; some 60 ns a step."""
+    """CPU work that holds the GIL, if there is one; a step takes about 60 ns."""
     value = 1
     for _ in range(steps):
         value = (value * 1_103_515_245 + 12_345) & 0x7FFF_FFFF
@@ -22,11 +22,11 @@ def compute(steps: int = STEPS) -> int:
 
 
 class Threads(NamedTuple):
-    """What threads do that compute.
+    """The figures of threads that compute.
 
     Attributes:
         cores: how many they keep busy on average.
-        works_per_s: each of `STEPS`.
+        works_per_s: tasks of `STEPS` steps a second.
         has_gil: whether the interpreter has a GIL.
         version: of the interpreter.
     """

@@ -1,4 +1,4 @@
-"""What an experiment has found, and whether that is what it claimed."""
+"""The result of an experiment, and whether it is what the experiment claims."""
 
 import inspect
 import math
@@ -15,10 +15,11 @@ _ROOT = Path(__file__).parent.parent
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """Chosen on the command line.
+    """What is chosen on the command line.
 
     Attributes:
-        is_quick: one short round of each measurement, to try the lab; no figures that count.
+        is_quick: whether each measurement is one short round, to try the lab; the figures do not
+            count.
     """
 
     is_quick: bool = False
@@ -26,13 +27,13 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One part of a claim, against what was measured.
+    """One part of a claim, compared with what was measured.
 
     Attributes:
-        what: is compared.
-        expected: the signature by arithmetic, with nothing in the way.
-        limit: what is asked for; the margin between the two is what a busy machine may cost.
-        measured: the figure.
+        what: what is compared.
+        expected: the figure by arithmetic, without disturbances.
+        limit: what is required; the margin between the two allows for a busy machine.
+        measured: the figure that was measured.
         is_met: the verdict.
     """
 
@@ -44,12 +45,12 @@ class Check:
 
 
 def at_least(what: str, measured: float, limit: float, expected: str, unit: str = "") -> Check:
-    """A figure that must not be below `limit`; what could not be measured (nan) is not met."""
+    """A figure that must not be below `limit`; a figure that is missing (nan) fails."""
     return _check(what, measured, "at least", limit, expected, unit, is_met=measured >= limit)
 
 
 def at_most(what: str, measured: float, limit: float, expected: str, unit: str = "") -> Check:
-    """A figure that must not be above `limit`; what could not be measured (nan) is not met."""
+    """A figure that must not be above `limit`; a figure that is missing (nan) fails."""
     return _check(what, measured, "at most", limit, expected, unit, is_met=measured <= limit)
 
 
@@ -67,7 +68,7 @@ def _check(
 
 
 def number(value: float) -> str:
-    """A figure with the digits that mean something, for people: 1,612, 41.3, 0.072."""
+    """A figure with three significant digits, for people: 1,612, 41.3, 0.072."""
     if not math.isfinite(value):
         return "—"
     if value == 0 or abs(value) >= 100:
@@ -81,7 +82,7 @@ class Plot:
     """A picture.
 
     Attributes:
-        name: of its file, beside the markdown.
+        name: of its file, next to the Markdown file.
         alt: what it shows, in words.
         svg: an SVG document.
     """
@@ -101,13 +102,13 @@ def draw(
 
 @dataclass(frozen=True, slots=True)
 class Snippet:
-    """Code as it runs, or what it printed.
+    """Code, or its output.
 
     Attributes:
-        where: its file and name, in words; or who printed it.
-        text: as it is.
-        path: of its file, in the repository; empty of what was printed.
-        name: of the function or class in it.
+        where: its file and name in words, or what printed it.
+        text: of the code or the output.
+        path: of the file in the repository; empty for output.
+        name: of the function or class in the file.
     """
 
     where: str
@@ -117,10 +118,10 @@ class Snippet:
 
 
 def code_of(thing: Callable[..., Any] | type) -> Snippet:
-    """A function or class as its source has it.
+    """The source of a function or class.
 
     Args:
-        thing: of this repository.
+        thing: a function or class of this repository.
     """
     source = Path(inspect.getsourcefile(thing) or "").resolve()
     path, name = source.relative_to(_ROOT).as_posix(), thing.__qualname__
@@ -134,10 +135,10 @@ class Finding:
 
     Attributes:
         name: by which `make lab ONLY=` runs it.
-        claim: what it is to show.
-        set_up: what was run, on what, how often.
-        code: the lines that matter.
-        columns: headings of the table of figures; no table when empty.
+        claim: what it is meant to show.
+        set_up: what was run, on what and how often.
+        code: the code that matters.
+        columns: headings of the table of figures; empty for no table.
         rows: its cells.
         checks: the claim's parts with their verdicts.
         plots: the pictures.
@@ -157,5 +158,5 @@ class Finding:
 
     @property
     def is_met(self) -> bool:
-        """Whether every part of the claim was seen; one that was not looked at at all was not."""
+        """Whether every part of the claim was seen, and there is at least one."""
         return bool(self.checks) and all(check.is_met for check in self.checks)

@@ -1,4 +1,4 @@
-"""Who has worked when: lines that scorer processes write, and that an experiment reads."""
+"""The journal: when each task ran, in lines that scorers write and experiments read."""
 
 import contextlib
 import json
@@ -8,17 +8,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-VARIABLE = "HEDGEROW_LAB_JOURNAL"  # the environment of scorers that keep one
+VARIABLE = "HEDGEROW_LAB_JOURNAL"  # in the environment of scorers that keep a journal
 
 
 class Stint(NamedTuple):
-    """One work.
+    """One task.
 
     Attributes:
-        shard: whose.
-        pid: the scorer that ran it.
+        shard: for which it ran.
+        pid: of the scorer that ran it.
         started_at: an instant of `time.monotonic()`, which all processes of a machine share, in s.
-        ended_at: the same; None of one that has not ended, or whose process was killed.
+        ended_at: the same; None if it has not ended, or if its process was killed.
     """
 
     shard: int
@@ -29,7 +29,7 @@ class Stint(NamedTuple):
 
 @contextlib.contextmanager
 def noted(shard: int) -> Iterator[None]:
-    """Note that a work starts, and that it ends."""
+    """Note the start and the end of a task."""
     path = os.environ.get(VARIABLE)
     started_at = time.monotonic()
     if path:
@@ -42,7 +42,7 @@ def noted(shard: int) -> Iterator[None]:
 
 
 def read_stints(path: Path, since: float = 0.0) -> list[Stint]:
-    """The works that started at `since` or later, in the order of their start."""
+    """The tasks that started at `since` or later, in the order of their start."""
     stints: dict[tuple[int, int, float], Stint] = {}
     if path.exists():
         for line in path.read_text(encoding="utf-8").splitlines():
@@ -53,7 +53,7 @@ def read_stints(path: Path, since: float = 0.0) -> list[Stint]:
 
 
 def _append(path: str, line: list[float | int | None]) -> None:
-    # In one write, so that lines of several processes stay whole.
+    # One write a line, so that lines of several processes are not mixed.
     fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     try:
         os.write(fd, (json.dumps(line) + "\n").encode())

@@ -1,4 +1,4 @@
-"""The three kinds of work, and what runs them in a scorer process."""
+"""The three kinds of work, and the handler that runs them in a scorer process."""
 
 import asyncio
 import time
@@ -11,17 +11,17 @@ IO_S = 0.02
 
 
 async def wait_async() -> None:
-    """I/O by an async library: the loop does other things meanwhile."""
+    """I/O by an async library: the loop runs other tasks meanwhile."""
     await asyncio.sleep(IO_S)
 
 
 def wait_blocking() -> None:
-    """I/O by a blocking library: the thread stands still."""
+    """I/O by a blocking library: the thread waits."""
     time.sleep(IO_S)
 
 
 def make_handler(_config: object) -> Callable[[bytes, Budget], bytes]:
-    """What a scorer process runs: the kind that the payload names, and its argument."""
+    """The handler of a scorer process, which runs the kind of work that the payload names."""
 
     def handle(payload: bytes, _budget: Budget) -> bytes:
         kind, *arguments = payload.decode().split()

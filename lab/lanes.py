@@ -1,4 +1,4 @@
-"""The worker's lanes without a worker, and how late the loop is beside them."""
+"""The worker's lanes without a worker, and the lag of the loop beside them."""
 
 import asyncio
 import time
@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import NamedTuple
 
 from bench.harness.load import quantile
+from bench.harness.pools import make_lane, running
 from hedgerow.shard_worker.executors.process_pool.pool import ProcessLane
 from hedgerow.shard_worker.executors.thread_pool.threads import ThreadLane
 
@@ -15,7 +16,7 @@ _LAG_INTERVAL_S = 0.005
 
 
 class Lanes(NamedTuple):
-    """The two lanes that are not the loop itself."""
+    """The two lanes other than the loop itself."""
 
     thread: ThreadLane
     process: ProcessLane
@@ -23,43 +24,32 @@ class Lanes(NamedTuple):
 
 @asynccontextmanager
 async def open_lanes(num_threads: int) -> AsyncIterator[Lanes]:
-    """Open them; the process lane runs `lab.kinds`, two works at a time."""
+    """Open the lanes; the process lane runs `lab.kinds`, two tasks at a time."""
     thread = ThreadLane(num_threads=num_threads, lost_after_s=10.0, name="threads")
-    process = ProcessLane(
-        factory="lab.kinds:make_handler",
-        config=None,
-        num_processes=NUM_PROCESSES,
-        max_batch=64,
-        batch_window_ms=4.0,
-        kill_grace_ms=250.0,
-        suspects=None,
-        name="processes",
-    )
-    await process.start()
     try:
-        yield Lanes(thread, process)
+        async with running(make_lane("lab.kinds:make_handler", NUM_PROCESSES), 0.0) as process:
+            yield Lanes(thread, process)
     finally:
-        await process.close(0.0)
         await thread.close(1.0)
 
 
 class Lag:
-    """How late the loop ran what was due, in ms, once every few ms."""
+    """How late the loop ran a timer, in ms, sampled every few ms."""
 
     def __init__(self) -> None:
         self.lags_ms: list[float] = []
 
     @property
     def max_ms(self) -> float:
-        """The worst."""
+        """The largest lag."""
         return max(self.lags_ms, default=float("nan"))
 
     def quantile_ms(self, share: float) -> float:
-        """What a share of the looks did not exceed."""
+        """The lag that a share of the samples did not exceed."""
         return quantile(self.lags_ms, share)
 
     async def watch(self) -> None:
-        """Look until cancelled."""
+        """Sample until cancelled."""
         while True:
             due = time.perf_counter() + _LAG_INTERVAL_S
             await asyncio.sleep(_LAG_INTERVAL_S)
@@ -68,7 +58,7 @@ class Lag:
 
 @contextmanager
 def watched_loop() -> Iterator[Lag]:
-    """Watch the running loop's lag while the block runs."""
+    """Measure the running loop's lag during the block."""
     lag = Lag()
     task = asyncio.get_running_loop().create_task(lag.watch())
     try:

@@ -1,4 +1,4 @@
-"""Locks that know who holds them, and a watchdog that sees when nobody can go on."""
+"""Locks that know which thread holds them, and a watchdog that detects deadlocks."""
 
 import sys
 import threading
@@ -8,7 +8,7 @@ from typing import NamedTuple, Self
 
 
 class Wait(NamedTuple):
-    """A thread that waits: for which lock, and who holds it."""
+    """A thread that waits, the lock it waits for, and the thread that holds that lock."""
 
     thread: str
     wants: str
@@ -16,18 +16,18 @@ class Wait(NamedTuple):
 
 
 class DeadlockError(RuntimeError):
-    """Raised in threads that wait for each other, once the watchdog has said so."""
+    """Raised in threads that wait for each other, once the watchdog has detected it."""
 
 
 def find_circle(holders: Mapping[str, str], wants: Mapping[str, str]) -> list[Wait]:
-    """Threads that wait for each other in a circle; pure.
+    """Find threads that wait for each other in a cycle; pure.
 
     Args:
         holders: lock → the thread that holds it.
         wants: thread → the lock that it waits for.
 
     Returns:
-        The circle from any of its threads on; [] when somebody can go on.
+        The cycle, starting from any of its threads; [] if some thread can go on.
     """
     for first in wants:
         waits: list[Wait] = []
@@ -44,7 +44,7 @@ def find_circle(holders: Mapping[str, str], wants: Mapping[str, str]) -> list[Wa
 
 
 class Locks:
-    """Locks by name, and what threads hold and want of them."""
+    """Locks by name, and which threads hold and want them."""
 
     def __init__(self) -> None:
         """Start with none."""
@@ -55,7 +55,7 @@ class Locks:
         self._making = threading.Lock()
 
     def take(self, name: str, poll_s: float = 0.02) -> None:
-        """Take a lock, however long it takes.
+        """Take a lock, however long that takes.
 
         Raises:
             DeadlockError: the watchdog has ended all waits.
@@ -65,7 +65,7 @@ class Locks:
         me = threading.current_thread().name
         self.wants[me] = name
         try:
-            # A wait that nothing ends would keep its thread for ever, and the lab needs it again.
+            # A wait without an end would keep its thread for ever, and the lab needs the thread.
             while not lock.acquire(timeout=poll_s):
                 if self.is_broken.is_set():
                     raise DeadlockError(f"{me} waits for {name} in vain")
@@ -74,23 +74,23 @@ class Locks:
             del self.wants[me]
 
     def give(self, name: str) -> None:
-        """Let go of a lock that this thread holds."""
+        """Release a lock that this thread holds."""
         del self.holders[name]
         self._locks[name].release()
 
 
 class Watchdog:
-    """Looks at the locks from a thread of its own, since all others may stand still.
+    """Checks the locks in a thread of its own, since all other threads may be blocked.
 
-    Once nobody can go on it prints who holds what, on stderr, and ends all waits.
+    On a deadlock it prints on stderr which thread holds what, and ends all waits.
 
     Attributes:
-        report: what it printed, line by line; empty as long as all is well.
-        found_after_s: how long after its start it saw a circle.
+        report: the lines that it printed; empty without a deadlock.
+        found_after_s: how long after its start it found a cycle.
     """
 
     def __init__(self, locks: Locks, interval_s: float = 0.05) -> None:
-        """Look every `interval_s`."""
+        """Check every `interval_s`."""
         self.report: list[str] = []
         self.found_after_s = float("inf")
         self._locks = locks
@@ -111,7 +111,7 @@ class Watchdog:
         suspected: list[Wait] = []
         while not self._is_over.wait(self._interval_s):
             circle = find_circle(dict(self._locks.holders), dict(self._locks.wants))
-            # Two looks at things that move may see a circle where none is; one that stays is one.
+            # While locks change hands, two reads may show a false cycle; a real one persists.
             if circle and circle == suspected:
                 self.found_after_s = time.monotonic() - self._started
                 self.report = tell(circle)
@@ -122,7 +122,7 @@ class Watchdog:
 
 
 def tell(circle: list[Wait]) -> list[str]:
-    """A circle for people: who holds what."""
+    """Describe a cycle for people: which thread holds what."""
     return [
         f"deadlock: {len(circle)} threads wait for each other",
         *(f"  {one.thread} wants {one.wants}, which {one.held_by} holds" for one in circle),

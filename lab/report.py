@@ -1,4 +1,4 @@
-"""The findings as one HTML file that needs nothing else, and as markdown beside its pictures."""
+"""The findings as one self-contained HTML file, and as Markdown with separate pictures."""
 
 import datetime as dt
 import html
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from bench.harness.report import table
 from lab.finding import Check, Finding, Plot, Snippet
 
-_CHECK_COLUMNS = ("", "by arithmetic", "asked for", "measured", "verdict")
+_CHECK_COLUMNS = ("", "by arithmetic", "required", "measured", "verdict")
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,11 +17,11 @@ class Run:
     """A run of the lab.
 
     Attributes:
-        machine: what it was made on, in a line.
-        command: repeats it.
+        machine: on which it ran, in one line.
+        command: that repeats it.
         load_average: over 5 minutes, at the start.
-        took_s: its length, in s.
-        date: when it was made.
+        took_s: its duration, in s.
+        date: on which it ran.
     """
 
     findings: Sequence[Finding]
@@ -33,19 +33,19 @@ class Run:
 
     @property
     def summary(self) -> str:
-        """How many claims were seen."""
+        """A sentence on how many claims were seen."""
         num_met = sum(finding.is_met for finding in self.findings)
         return f"{num_met} of {len(self.findings)} experiments show what they claim"
 
     def introduction(self) -> list[str]:
-        """The paragraphs before the experiments, with marks as in markdown."""
+        """The paragraphs before the experiments, in Markdown."""
         told = (
-            "Written by the lab itself, on clusters of real processes; `make lab` repeats it, and "
-            "`make lab ONLY=name` one experiment of it. Each states a claim, shows the code that "
-            "matters as the source has it, and sets what was measured against what was to be "
-            "seen. The claims are ratios and orders of magnitude: *by arithmetic* is what a "
-            "machine with nothing else to do would show, *asked for* leaves a margin for one that "
-            "has, and the verdict goes by that."
+            "The lab writes this page itself, from experiments on clusters of real processes; "
+            "`make lab` repeats all of them, and `make lab ONLY=name` repeats one. Each states a "
+            "claim, quotes the code that matters from the source, and compares what was measured "
+            "with what was expected. The claims are ratios and orders of magnitude: *by "
+            "arithmetic* is what an otherwise idle machine would show, *required* leaves a margin "
+            "for a busy one, and the verdict goes by what is required."
         )
         made = (
             f"Made on {self.date.isoformat()} in {self.took_s:.0f} s by `{self.command}`, on "
@@ -56,7 +56,7 @@ class Run:
 
 
 def verdict(is_met: bool) -> str:
-    """In a word."""
+    """The verdict in words."""
     return "seen" if is_met else "NOT SEEN"
 
 
@@ -64,7 +64,7 @@ def verdict(is_met: bool) -> str:
 
 
 def to_markdown(run: Run) -> str:
-    """The whole document; pictures are named, not contained."""
+    """The whole document, with links to its pictures."""
     contents = "\n".join(
         f"- [{finding.title}](#{anchor(finding.title)}): {verdict(finding.is_met)}"
         for finding in run.findings
@@ -74,7 +74,7 @@ def to_markdown(run: Run) -> str:
 
 
 def anchor(title: str) -> str:
-    """The fragment by which a heading is reached, as GitHub makes it."""
+    """The fragment of a heading, as GitHub makes it."""
     return re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")
 
 
@@ -96,7 +96,7 @@ def _section(finding: Finding) -> str:
 
 
 def _quote(snippet: Snippet) -> str:
-    """Code by reference, which is read when the docs are built; what was printed as it was."""
+    """Code by reference, which is read when the docs are built; output literally."""
     if not snippet.path:
         return f"```text\n{snippet.text}\n```"
     return (
@@ -113,7 +113,7 @@ def _cells(check: Check) -> Sequence[str]:
 
 
 def to_html(run: Run) -> str:
-    """The whole document in one file, which fetches nothing."""
+    """The whole document in one file, which needs no other resources."""
     items = "".join(
         f'<li><a href="#{finding.name}">{rich(finding.title)}</a> {_badge(finding.is_met)}</li>'
         for finding in run.findings
@@ -172,7 +172,7 @@ def _code(snippet: Snippet) -> str:
 
 
 def _figure(plot: Plot) -> str:
-    # What stands before the root is for a file of its own, and its metadata for nobody.
+    # The XML prolog belongs in a separate file only, and the metadata is not needed.
     svg = plot.svg[plot.svg.index("<svg") :]
     svg = re.sub(r"\s*<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     alt = html.escape(plot.alt)
@@ -191,7 +191,7 @@ def _badge(is_met: bool) -> str:
 
 
 def rich(text: str) -> str:
-    """Escaped, with the marks of markdown that the findings use: code, bold, emphasis, links."""
+    """Text as HTML, with the Markdown that findings use: code, bold, emphasis and links."""
     parts = re.split(r"(`[^`]*`)", text)
     return "".join(
         f"<code>{html.escape(part[1:-1])}</code>" if part.startswith("`") else _marked(part)

@@ -1,4 +1,4 @@
-"""Asks chosen shards by the gateway's own scatter and gather, without all else of a query."""
+"""Asks chosen shards by the gateway's scatter and gather, without the rest of a query."""
 
 import asyncio
 import itertools
@@ -26,7 +26,7 @@ _START_TIMEOUT_S = 10.0
 
 
 class Shards:
-    """The shards of a cluster, one or many at a time."""
+    """The shards of a cluster, asked one or many at a time."""
 
     def __init__(self, transport: RedisTransport, uid: str) -> None:
         """Ask over `transport` for the collection of that id."""
@@ -37,7 +37,7 @@ class Shards:
     @classmethod
     @asynccontextmanager
     async def of(cls, gateway: Gateway) -> AsyncIterator[Self]:
-        """The shards that a gateway asks too, over links of their own."""
+        """The shards of a gateway's cluster, over separate connections."""
         settings: Settings = gateway.settings
         keys = Keys(settings.redis.key_prefix)
         transport = RedisTransport(settings.redis, settings.limits, keys, f"{gateway.id}-lab")
@@ -50,7 +50,7 @@ class Shards:
     async def ask(
         self, shards: Sequence[int], query: str, profile: str, timeout_s: float
     ) -> Gather:
-        """Scatter a query to `shards`, and gather until all have ended or the time is over."""
+        """Scatter a query to `shards`, and gather until all have ended or the time is up."""
         deadline = asyncio.get_running_loop().time() + timeout_s
         gather = Gather(shards, unpack_search_body)
         request = self._request(query, profile, deadline)

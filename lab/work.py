@@ -1,7 +1,7 @@
-"""Work that misbehaves as it is told; only the lab's configuration names it.
+"""Work that misbehaves on request; only the lab's configuration names it.
 
-Second phases do what their query's script says for their shard (see `lab.script`), and score all
-alike; hooks of the fetch, at the end, do always the same.
+Second phases do what the query's script says for their shard (see `lab.script`), and give all
+documents the same score; the hooks of the fetch, at the end, always do the same.
 """
 
 import os
@@ -18,8 +18,8 @@ from lab.script import read
 
 Document = dict[str, Any]
 
-# In the environment: files whose being there says that the dependency is degraded, and that
-# somebody has crashed before.
+# In the environment: paths of files whose existence means that the dependency is degraded, and that
+# a process has crashed before.
 DEGRADED = "HEDGEROW_LAB_DEGRADED"
 CRASHED = "HEDGEROW_LAB_CRASHED"
 WELL_S = 0.02
@@ -28,20 +28,20 @@ USUAL_S, USUAL_SIGMA = 0.005, 0.3
 LEAK_BYTES = 2**20
 HOOK_S = 3.0
 
-_LOOK_S = 0.005  # 64 scorers that look each millisecond fill two cores
+_LOOK_S = 0.005  # 64 scorers that check every millisecond would fill two cores
 _LOOK_STEPS = 10_000
 _kept: list[bytes] = []
 
 
 def wait(seconds: float, budget: Any) -> None:
-    """Wait, and look at the budget meanwhile, as good work does."""
+    """Wait, and check the budget meanwhile, as well-behaved work does."""
     until = time.monotonic() + seconds
     while not budget.expired() and (left := until - time.monotonic()) > 0:
         time.sleep(min(left, _LOOK_S))
 
 
 def sleep(query: str, documents: list[Document], budget: Any) -> list[float]:
-    """Wait as good work does."""
+    """Wait as well-behaved work does."""
     shard, seconds = read(query, documents[0]["id"])
     with noted(shard):
         wait(seconds, budget)
@@ -49,7 +49,7 @@ def sleep(query: str, documents: list[Document], budget: Any) -> list[float]:
 
 
 def burn(query: str, documents: list[Document]) -> list[float]:
-    """Compute, and look at nothing but the time that it is told."""
+    """Compute for the time in the script, and check nothing else."""
     shard, seconds = read(query, documents[0]["id"])
     until = time.monotonic() + seconds
     with noted(shard):
@@ -59,7 +59,7 @@ def burn(query: str, documents: list[Document]) -> list[float]:
 
 
 def block(query: str, documents: list[Document]) -> list[float]:
-    """Wait in one call, and look at nothing: what is told to take long must be killed."""
+    """Wait in one call, and check nothing: if it takes too long, it must be killed."""
     shard, seconds = read(query, documents[0]["id"])
     with noted(shard):
         time.sleep(seconds)
@@ -67,7 +67,7 @@ def block(query: str, documents: list[Document]) -> list[float]:
 
 
 def hang(query: str, documents: list[Document]) -> list[float]:
-    """Wait for ever where the script says any time, for a lock that nobody gives back."""
+    """Where the script has any time, wait for ever for a lock that is never released."""
     shard, seconds = read(query, documents[0]["id"])
     with noted(shard):
         if seconds:
@@ -78,7 +78,7 @@ def hang(query: str, documents: list[Document]) -> list[float]:
 
 
 def crash(query: str, documents: list[Document]) -> list[float]:
-    """Where the script says a time, die after it."""
+    """Where the script has a time, die after it."""
     shard, seconds = read(query, documents[0]["id"])
     with noted(shard):
         if seconds:
@@ -87,7 +87,7 @@ def crash(query: str, documents: list[Document]) -> list[float]:
 
 
 def crash_once(query: str, documents: list[Document]) -> list[float]:
-    """Die as `crash` does, the first time that the cluster is told to."""
+    """Die as `crash` does, but only the first time in the cluster."""
     shard, seconds = read(query, documents[0]["id"])
     with noted(shard):
         if seconds and _is_first_crash():
@@ -116,7 +116,7 @@ def leak(_query: str, documents: list[Document]) -> list[float]:
 
 
 def dependency(query: str, documents: list[Document], budget: Any) -> list[float]:
-    """Answer soon, as long as all is well; take as long as the script says once it is degraded."""
+    """Answer quickly; once the dependency is degraded, take as long as the script says."""
     _, seconds = read(query, documents[0]["id"])
     is_degraded = Path(os.environ[DEGRADED]).exists()
     wait(seconds if is_degraded else WELL_S, budget)
@@ -124,7 +124,7 @@ def dependency(query: str, documents: list[Document], budget: Any) -> list[float
 
 
 def stall(_query: str, documents: list[Document], budget: Any) -> list[float]:
-    """Take some ms, and now and then much longer, by chance that each try of a request has anew."""
+    """Take a few ms, and occasionally much longer, drawn independently for each attempt."""
     seconds = USUAL_S * random.lognormvariate(0, USUAL_SIGMA)
     if random.random() < STALL_SHARE:
         seconds += STALL_S

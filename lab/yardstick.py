@@ -1,4 +1,4 @@
-"""What the machine has to give just now, to bare processes: others may be using it."""
+"""How much bare processes can compute at present, since other programs may use the machine."""
 
 import asyncio
 import json
@@ -10,14 +10,14 @@ from lab import compute as program
 from lab.compute import Threads
 from lab.finding import Check, number
 
-SHARE = 0.6  # of the speed-up that bare processes have, which is asked of the process lane
+SHARE = 0.6  # the share of the speed-up of bare processes that the process lane must reach
 
 
 async def measure_in(interpreter: str, num_threads: int, seconds: float) -> Threads:
-    """What threads do in another interpreter, which runs `lab.compute`.
+    """Measure threads in another interpreter, which runs `lab.compute`.
 
     Raises:
-        RuntimeError: it is no interpreter that can.
+        RuntimeError: the interpreter cannot run it.
     """
     process = await asyncio.create_subprocess_exec(
         interpreter,
@@ -38,12 +38,12 @@ async def measure_in(interpreter: str, num_threads: int, seconds: float) -> Thre
 
 
 def speed_up(mine: Iterable[float], others: Iterable[float], given: Iterable[float]) -> float:
-    """How many times the others' throughput mine is, as a share of what bare processes gain.
+    """The ratio of two throughputs, relative to the gain of bare processes.
 
     Args:
-        mine: of each round.
-        others: of the same rounds, since what else runs here comes and goes.
-        given: `two_of_one` of each.
+        mine: the first throughput, of each round.
+        others: the second throughput, of the same rounds, since other load comes and goes.
+        given: `two_of_one` of each round.
     """
     rounds = zip(mine, others, given, strict=True)
     return statistics.median(one / other / bare for one, other, bare in rounds)
@@ -52,13 +52,13 @@ def speed_up(mine: Iterable[float], others: Iterable[float], given: Iterable[flo
 def gains(
     what: str, mine: Sequence[float], others: Sequence[float], given: Sequence[float]
 ) -> Check:
-    """How many times the others' throughput mine is; the verdict goes by its share of `given`.
+    """A check of the ratio of two throughputs, whose verdict goes by its share of `given`.
 
     Args:
-        what: is compared.
-        mine: of each round.
-        others: of the same rounds.
-        given: `two_of_one` of each.
+        what: what is compared.
+        mine: the first throughput, of each round.
+        others: the second throughput, of the same rounds.
+        given: `two_of_one` of each round.
     """
     share = speed_up(mine, others, given)
     times, bare = statistics.median(mine) / statistics.median(others), statistics.median(given)
@@ -66,13 +66,13 @@ def gains(
         what,
         f"{number(bare)} times, as two bare processes of one",
         f"at least {SHARE:g} times what bare processes gain",
-        f"{number(times)} times; {number(share)} times what they gain in the same round",
+        f"{number(times)} times; {number(share)} times their gain in the same round",
         share >= SHARE,
     )
 
 
 async def two_of_one(seconds: float) -> float:
-    """How much more two bare processes compute than one: 2 with two cores to themselves."""
+    """How much more two bare processes compute than one: 2 on two idle cores."""
     one = await measure_in(sys.executable, 1, seconds)
     two = await asyncio.gather(*(measure_in(sys.executable, 1, seconds) for _ in range(2)))
     return sum(each.works_per_s for each in two) / one.works_per_s

@@ -1,4 +1,4 @@
-"""What each part of a worker knows of it."""
+"""What the parts of a worker share."""
 
 import time
 from dataclasses import dataclass, field
@@ -19,8 +19,8 @@ class Context:
         worker_id: the worker's name in the cluster.
         shards: which shards it serves.
         num_shards: shards in the cluster.
-        control: the connection for all that is not on the hot path.
-        keys: the names under which everything lies in Redis.
+        control: the client for everything off the hot path.
+        keys: the names of everything in Redis.
         clock: the Redis server's.
         counters: the worker's.
     """
@@ -35,5 +35,5 @@ class Context:
     counters: Counters = field(default_factory=Counters)
 
     def server_ms(self) -> int:
-        """Now, in ms on the server's clock."""
+        """The current time, in ms on the server's clock."""
         return self.clock.server_us(time.monotonic()) // 1000

@@ -1,10 +1,10 @@
-"""Whether a worker lives: the health check of its container.
+"""Whether a worker is alive: the health check of its container.
 
     python -m shard_worker.health WORKER
 
-Exit 0 when the worker's heartbeat in Redis is fresh, else 1 with the reason on stderr. It asks
-what the gateways ask, so a worker is healthy exactly when they send it work; a process that runs
-but has lost Redis, or whose loop is stuck, is not.
+Exits with 0 if the worker's heartbeat in Redis is fresh, otherwise with 1 and the reason on stderr.
+Gateways use the same criterion, so a worker is healthy exactly when they send it requests; a
+process that has lost Redis, or whose loop is stuck, is not.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ async def unhealthy_because(worker_id: str, settings: Settings) -> str | None:
     """Read the worker's heartbeat once.
 
     Returns:
-        None when it is fresh, else what is wrong with it.
+        None if it is fresh, otherwise what is wrong.
 
     Raises:
         ConfigurationError: the server refuses the connection.

@@ -23,7 +23,7 @@ from hedgerow.common.observability.telemetry import configure_logging, keep_outp
 from hedgerow.common.partition import parse_shards
 from hedgerow.common.settings.settings import Settings, load_settings
 from hedgerow.common.user_function import import_path
-from hedgerow.shard_worker.executors.process_pool.forkserver_start import WaitingLaunchers
+from hedgerow.shard_worker.executors.process_pool.forkserver_start import WaitingForkservers
 from hedgerow.shard_worker.worker import Worker
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -67,11 +67,11 @@ def serve(
     folders = import_path()
     sys.path[:0] = [folder for folder in folders if folder not in sys.path]
     gc.collect()
-    gc.freeze()  # pages that no collector writes to stay shared with the launchers
+    gc.freeze()  # pages that no collector writes to stay shared with the forkservers
     # For the indexer, and for scorers that are supervised.
-    num_launchers = 2 if settings.worker.process_pool == "supervised" else 1
-    with WaitingLaunchers.forked(num_launchers) as launchers:
-        connect = partial(Worker.connect, settings, name, served, folders, num_shards, launchers)
+    num_forkservers = 2 if settings.worker.process_pool == "supervised" else 1
+    with WaitingForkservers.forked(num_forkservers) as forkservers:
+        connect = partial(Worker.connect, settings, name, served, folders, num_shards, forkservers)
         asyncio.run(_serve(connect, parent_pipe))
 
 

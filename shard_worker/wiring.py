@@ -1,4 +1,4 @@
-"""The lanes of a worker, as its settings size them."""
+"""Makes the lanes of a worker, with the sizes of its settings."""
 
 import pickle
 from collections.abc import Mapping
@@ -7,10 +7,11 @@ from typing import Literal
 
 from hedgerow.common.observability.telemetry import configure_logging, keep_output_steady
 from hedgerow.common.settings.cores import num_cores, num_scorers, num_spare_scorers
-from hedgerow.common.settings.settings import RankProfile, Settings
+from hedgerow.common.settings.rank_profiles import RankProfile
+from hedgerow.common.settings.settings import Settings
 from hedgerow.shard_worker.executors.bulkhead import Bulkhead
-from hedgerow.shard_worker.executors.process_pool.dispatcher import DispatchLimits
 from hedgerow.shard_worker.executors.process_pool.forkserver_start import Start, start_interpreter
+from hedgerow.shard_worker.executors.process_pool.limits import DispatchLimits
 from hedgerow.shard_worker.executors.process_pool.pool import ProcessLane
 from hedgerow.shard_worker.executors.process_pool.quarantine_gate import QuarantineGate
 from hedgerow.shard_worker.executors.process_pool.recycler import MemoryLimit
@@ -23,15 +24,15 @@ from hedgerow.shard_worker.scoring.scorer import ScorerConfig
 from hedgerow.shard_worker.serving.fetch import FetchLanes
 from hedgerow.shard_worker.serving.work_accounting import End, WorkAccounting
 
-# A batch of megabytes takes a while to arrive and to apply, and at shutdown it is better ended than
-# killed (the lane's drain bounds that wait).
+# A batch of megabytes takes a while to send and to apply. At shutdown it is better finished than
+# killed; the drain time bounds this.
 INDEXER_GRACE_MS = 30_000.0
 
 
 def prepare_process(
     level: Literal["debug", "info", "warning", "error"], form: Literal["console", "json"]
 ) -> None:
-    """Have a process of a lane log as its worker does."""
+    """Configure the logging of a lane's process as its worker's."""
     keep_output_steady(form)
     configure_logging(level, form)
 
@@ -40,13 +41,13 @@ def scorer_lane(
     settings: Settings,
     shards: tuple[int, ...],
     import_path: tuple[str, ...],
-    suspects: QuarantineGate,
-    start_launcher: Start = start_interpreter,
+    gate: QuarantineGate,
+    start_forkserver: Start = start_interpreter,
 ) -> ScorerPool:
     """The process lane that retrieves and ranks, in the pool that `worker.process_pool` names.
 
-    A profile with a second phase may hold all scorers but one. So that this takes nothing from it,
-    there are as many more as `worker.spare_scorers` if there is such a profile.
+    A profile with a second phase may have all scorers but one. If there is such a profile,
+    `worker.spare_scorers` are added, so that it loses none by this.
     """
     tuning, profiles = settings.worker, settings.rank_profiles
     num_processes = num_scorers(tuning, num_cores(), tuning.workers_on_host)
@@ -63,7 +64,7 @@ def scorer_lane(
     bulkhead = Bulkhead(num_processes, 1.0, shares_of(profiles))
     prepare = partial(prepare_process, settings.log_level, settings.log_format)
     if tuning.process_pool == "executor":
-        # Imported here: it takes 20 ms, which most workers need not spend.
+        # Imported here, since it takes 20 ms and most workers do not need it.
         from hedgerow.shard_worker.executors.standard_pool import pool  # noqa: PLC0415
 
         return pool.StandardPool(
@@ -80,7 +81,7 @@ def scorer_lane(
                 num_processes, tuning.max_batch, tuning.batch_window_ms, tuning.kill_grace_ms
             ),
             bulkhead,
-            suspects,
+            gate,
         )
     return ProcessLane(
         factory=factory,
@@ -90,18 +91,18 @@ def scorer_lane(
         max_batch=tuning.max_batch,
         batch_window_ms=tuning.batch_window_ms,
         kill_grace_ms=tuning.kill_grace_ms,
-        suspects=suspects,
+        gate=gate,
         name="scorer",
         nice=tuning.process_nice,
         memory_limit=MemoryLimit(max_mb) if max_mb else None,
         import_path=import_path,
         prepare=prepare,
-        start_launcher=start_launcher,
+        start_forkserver=start_forkserver,
     )
 
 
 def indexer_lane(
-    settings: Settings, shards: tuple[int, ...], start_launcher: Start = start_interpreter
+    settings: Settings, shards: tuple[int, ...], start_forkserver: Start = start_interpreter
 ) -> ProcessLane:
     """The process lane that writes: one process, since a store and an index have one writer."""
     tuning, limits = settings.worker, settings.limits
@@ -117,16 +118,16 @@ def indexer_lane(
         max_batch=1,
         batch_window_ms=tuning.batch_window_ms,
         kill_grace_ms=INDEXER_GRACE_MS,
-        suspects=None,
+        gate=None,
         name="indexer",
         nice=tuning.process_nice,
         prepare=partial(prepare_process, settings.log_level, settings.log_format),
-        start_launcher=start_launcher,
+        start_forkserver=start_forkserver,
     )
 
 
 def fetch_lanes(settings: Settings, accounting: WorkAccounting) -> FetchLanes:
-    """The thread lanes: for reading documents, and for users' `enrich`."""
+    """The thread lanes: one for reading documents, one for users' `enrich`."""
     tuning = settings.worker
 
     def on_untaken(ran_s: float, cpu_s: float) -> None:
@@ -150,5 +151,5 @@ def fetch_lanes(settings: Settings, accounting: WorkAccounting) -> FetchLanes:
 
 
 def shares_of(profiles: Mapping[str, RankProfile]) -> dict[str, float]:
-    """The share of a lane of each profile that has one of its own."""
+    """Profile → its share of a lane, for profiles with a share of their own."""
     return {name: profile.share for name, profile in profiles.items() if profile.share is not None}

@@ -1,4 +1,4 @@
-"""One shard worker: starts its parts, serves until told to stop, and stops them in order."""
+"""One shard worker: starts its parts, serves until stopped, and stops them in order."""
 
 import asyncio
 import os
@@ -40,17 +40,17 @@ OPEN_AGAIN_S = 2.0
 
 
 class Worker:
-    """Serves some of the cluster's shards until told to stop."""
+    """Serves some of the cluster's shards until stopped."""
 
     def __init__(
-        self, context: Context, import_path: tuple[str, ...], start_launcher: Start
+        self, context: Context, import_path: tuple[str, ...], start_forkserver: Start
     ) -> None:
         """Wire the parts; `run` starts them.
 
         Args:
             context: the worker, and the cluster that it is a member of.
-            import_path: folders in which users' functions are looked for.
-            start_launcher: starts the processes that fork those of the lanes.
+            import_path: folders in which users' functions are searched for.
+            start_forkserver: starts the forkservers of the process lanes.
 
         Raises:
             ConfigurationError: a rank profile names a function that cannot be used.
@@ -73,8 +73,8 @@ class Worker:
             QuarantineStore(context.control, keys, quarantine.retention_ms),
             gate,
         )
-        self._scorers = scorer_lane(settings, shards, import_path, gate, start_launcher)
-        self._indexer = indexer_lane(settings, shards, start_launcher)
+        self._scorers = scorer_lane(settings, shards, import_path, gate, start_forkserver)
+        self._indexer = indexer_lane(settings, shards, start_forkserver)
         self._fetch_lanes = fetch_lanes(settings, self._accounting)
         self._heartbeats = HeartbeatSender(
             Registry(context.control, keys), self._heartbeat, settings.worker.heartbeat_interval_s
@@ -85,7 +85,7 @@ class Worker:
             on_state=self._states.take,
             on_withheld=self._withhold,
             beat_soon=self._heartbeats.beat_soon,
-            beat=self._heartbeats.tell,
+            beat=self._heartbeats.beat_and_wait,
         )
         self._answering = Answering(
             context,
@@ -115,12 +115,12 @@ class Worker:
         shards: tuple[int, ...],
         import_path: tuple[str, ...],
         num_shards: int | None,
-        start_launcher: Start = start_interpreter,
+        start_forkserver: Start = start_interpreter,
     ) -> "AsyncIterator[Worker]":
         """Make a worker of the cluster that the settings name.
 
         Raises:
-            ConfigurationError: the cluster has other shards, or a profile cannot be used.
+            ConfigurationError: the cluster lacks a shard, or a profile cannot be used.
             RedisUnavailableError: there is no server.
         """
         control, keys = await connect(settings.redis), Keys(settings.redis.key_prefix)
@@ -131,7 +131,7 @@ class Worker:
                     f"--shards: {outside[0]} is not one of the cluster's 0 to {cluster - 1}"
                 )
             context = Context(settings, worker_id, shards, cluster, control, keys)
-            yield cls(context, import_path, start_launcher)
+            yield cls(context, import_path, start_forkserver)
         finally:
             await control.close()
 
@@ -145,7 +145,7 @@ class Worker:
             for lane in (self._scorers, self._indexer):
                 await lane.start()
                 started.push_async_callback(lane.close, 0.0)
-            # Before any request: until the shards are open it is unknown what they hold.
+            # Before any request, since it is unknown what the shards hold until they are open.
             if not await self._open_when_possible(stop):
                 return
             self._stores.open()
@@ -172,12 +172,12 @@ class Worker:
         log.info("stopped", worker=self.id)
 
     async def _open_when_possible(self, stop: asyncio.Event) -> bool:
-        """Open the shards; wait while the disk, Redis or the system does not let them be opened.
+        """Open the shards; wait while a shortage of disk, Redis or system prevents it.
 
-        Ending would not help: the supervisor would start a worker that ends again.
+        Exiting would not help: the supervisor would start a worker that exits again.
 
         Returns:
-            False when `stop` was set before.
+            False if `stop` was set first.
         """
         throttle, storage = Throttle(60.0), self._writing.storage
         await storage.look()
@@ -205,30 +205,31 @@ class Worker:
         """Stop in the order in which the parts need each other."""
         drain_s = self._context.settings.worker.drain_timeout_s
         log.info("draining", worker=self.id)
-        # 1. Gateways stop asking, and nothing more is pulled: what waits in Redis is left to a
-        #    replica. The heartbeat ends before it is taken back, or it would come again.
+        # 1. Gateways stop sending requests, and nothing more is pulled: what waits in Redis is for
+        #    other replicas. The heartbeats end before the entry is removed, or it would return.
         await end([heartbeat], drain_s)
         await self._heartbeats.leave(self.id)
         await self._answering.stop_pulling()
-        # 2. What was pulled is finished and answered; the lanes and the connection for replies
-        #    still stand.
+        # 2. Requests that were pulled are answered; this needs the lanes and the connection for
+        #    replies.
         await asyncio.gather(self._scorers.close(drain_s), self._answering.finish_fetches(drain_s))
         # 3. Writing stops. A batch that is cut short is applied again at the next start, since its
         #    position is recorded last.
         await end(writers, drain_s)
         await self._indexer.close(drain_s)
-        # 4. Stores, threads and connections go last, by the exit stack of `run`: all of the above
-        #    needed them. A thread that hangs does not hold up the exit.
+        # 4. Stores, threads and connections are closed last, by the exit stack of `run`, since all
+        #    of the above needs them. A thread that hangs does not delay the exit.
         await end(watchers, drain_s)
 
     def _withhold(self) -> None:
-        """Leave to other replicas what this one lacks a part of, or is too slow for."""
+        """Leave shards to other replicas: incomplete ones, and all if this worker is too slow."""
         unfit = self._writing.applier.withheld
         withheld = unfit | self._probation.leaves
-        if unfit >= set(self._context.shards):  # not on probation, where its queue has the trials
+        # On probation, it still pulls from its own queue, which brings shadow requests.
+        if unfit >= set(self._context.shards):
             withheld |= {OWN_QUEUE}
         self._answering.withhold(withheld)
-        self._heartbeats.beat_soon()  # gateways count on this worker from when they hear of it
+        self._heartbeats.beat_soon()  # gateways send requests once they have read it
 
     def _server_ms(self, at: float) -> int:
         return self._context.clock.server_us(at) // 1000

@@ -1,4 +1,4 @@
-"""The part of a worker that writes: it applies the logs, and keeps what it has written in shape."""
+"""The part of a worker that writes: it applies the logs and maintains the indexes."""
 
 from collections.abc import Awaitable, Callable, Coroutine
 
@@ -20,10 +20,10 @@ class Writing:
     """Applies the logs of a worker's shards, and runs its jobs, snapshots and optimising.
 
     Attributes:
-        storage: whether disk and memory suffice.
-        applier: has the logs applied.
-        snapshots: those of the worker's shards.
-        jobs: its share of the control plane's.
+        storage: watches for shortages of disk and memory.
+        applier: applies the logs.
+        snapshots: the snapshots of the worker's shards.
+        jobs: the worker's share of the control plane's jobs.
     """
 
     def __init__(
@@ -40,13 +40,13 @@ class Writing:
         Args:
             context: the worker.
             indexer_lane: the one process that writes.
-            on_state: called with what a shard holds, each time that it changes.
+            on_state: called with what a shard holds whenever that changes.
             on_withheld: called when the set of shards that must not be searched has changed.
-            beat_soon: has a heartbeat say what has changed.
-            beat: sends one, and returns when others can know of it.
+            beat_soon: has a heartbeat sent soon.
+            beat: has a heartbeat sent, and returns when it has been.
 
         Raises:
-            ConfigurationError: no driver is there for `snapshots.url`.
+            ConfigurationError: there is no driver for `snapshots.url`.
         """
         settings, shards = context.settings, context.shards
         control, keys = context.control, context.keys
@@ -89,17 +89,17 @@ class Writing:
             keys=keys,
             applier=self.applier,
             settings=settings,
-            tell=beat,
+            beat=beat,
             has_disk=self.storage.has_disk,
         )
 
     async def open(self) -> None:
-        """Open the shards, those first restored that start with nothing.
+        """Open the shards; restore empty ones from snapshots first.
 
         Raises:
             WorkError: a store cannot be opened.
             SnapshotError: a snapshot cannot be read.
-            RedisUnavailableError: there is no answer about a log.
+            RedisUnavailableError: Redis does not answer.
         """
         context, log = self._context, ShardLog(self._context.control, self._context.keys)
         if self.snapshots.store is not None:
@@ -118,7 +118,7 @@ class Writing:
         await revive_definitions(self._registry, states, context.num_shards)
 
     def parts(self) -> dict[str, Coroutine[None, None, None]]:
-        """What runs until it is cancelled, by the name of its task."""
+        """Name of a task → its coroutine, which runs until cancelled."""
         return {
             "applier": self.applier.run(),
             "jobs": self.jobs.run(),

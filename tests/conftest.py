@@ -1,4 +1,4 @@
-"""Fixtures that every ring shares; a ring that lacks its need skips loudly, and fails in CI."""
+"""Fixtures that every ring shares; a ring whose requirement is missing skips, and fails in CI."""
 
 import gc
 import secrets
@@ -22,14 +22,14 @@ _RENDERER = structlog.dev.ConsoleRenderer(
 
 
 def pytest_collection_finish() -> None:
-    """Spare the garbage collector what was collected: thousands of tests, which stay to the end."""
+    """Keep the collected tests, thousands that stay to the end, out of garbage collection."""
     gc.collect()
     gc.freeze()
 
 
 @pytest.fixture(autouse=True)
 def uncached_loggers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Have each logger take what is configured now, and write plain tracebacks.
+    """Have each logger follow the present configuration, and write plain tracebacks.
 
     A command that a test runs in this process configures loggers that are cached when they are
     first used: those would keep what they say from the tests that come after.

@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,7 +11,8 @@ from typing import NamedTuple
 
 from bench.client.asking import WAYS
 from bench.harness.environment import interpreter_of
-from bench.harness.report import machine, median, table
+from bench.harness.options import make_parser
+from bench.harness.report import median, show
 from bench.harness.rounds import turns
 
 _ROOT = Path(__file__).parents[2]
@@ -26,7 +26,7 @@ class Measured(NamedTuple):
     """One measurement.
 
     Attributes:
-        cpu_us: of the asking process for each answer, in µs.
+        cpu_us: CPU time of the asking process per answer, in µs.
         per_s: answers a second.
     """
 
@@ -48,17 +48,14 @@ def main() -> int:
     with _server(arguments.url) as url:
         for _, (name, count) in turns(found, arguments.rounds, "bench"):
             found[name, count].append(_measure(pythons[name], name, url, count, arguments.seconds))
-    sys.stdout.write(_table(ways, found))
-    sys.stdout.write(
-        f"\nMedians of {arguments.rounds} rounds of {arguments.seconds:g} s; {machine()}; "
-        f"load average {os.getloadavg()[1]:.1f}.\n"
-    )
+    about = f"medians of {arguments.rounds} rounds of {arguments.seconds:g} s"
+    show(about, *_table(ways, found))
     return 0
 
 
 @contextmanager
 def _server(url: str | None) -> Iterator[str]:
-    """Where to ask: at `url`, or at a server of recorded answers that the block has."""
+    """Where to ask: at `url`, or at a server of recorded answers that runs for the block."""
     if url is not None:
         yield url
         return
@@ -83,7 +80,7 @@ def _measure(python: Path, name: str, url: str, in_flight: int, seconds: float) 
         text=True,
         timeout=_TIMEOUT_S,
     )
-    # What has measured may still end badly: some libraries do not bear that the interpreter ends.
+    # A process that has measured may still fail at its exit: some libraries do.
     if not done.stdout:
         raise SystemExit(f"bench: {name} has not measured:\n{done.stderr}")
     figures = json.loads(done.stdout)
@@ -91,7 +88,8 @@ def _measure(python: Path, name: str, url: str, in_flight: int, seconds: float) 
     return Measured(figures["cpu_s"] / num_answers * 1e6, num_answers / figures["wall_s"])
 
 
-def _table(ways: list[str], found: Measurements) -> str:
+def _table(ways: list[str], found: Measurements) -> tuple[list[str], list[list[str]]]:
+    """Columns and rows."""
     columns = [""]
     for count in _IN_FLIGHT:
         columns += [f"CPU µs, {count} in flight", "answers/s"]
@@ -103,14 +101,12 @@ def _table(ways: list[str], found: Measurements) -> str:
             cells.append(f"{median(one.cpu_us for one in measured):,.0f}")
             cells.append(f"{median(one.per_s for one in measured):,.0f}")
         rows.append(cells)
-    return table(columns, rows) + "\n"
+    return columns, rows
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m bench.client", description=__doc__)
+    parser = make_parser("bench.client", __doc__, 5, 0.5)
     parser.add_argument("--only", nargs="+", choices=WAYS, metavar="WAY", help="some ways only")
-    parser.add_argument("--rounds", type=int, default=5, help="of all ways, in turns (5)")
-    parser.add_argument("--seconds", type=float, default=0.5, help="of each measurement (0.5)")
     parser.add_argument(
         "--url",
         help="of a gateway with a collection `packages`, to ask instead of recorded answers",

@@ -1,4 +1,4 @@
-"""A server that answers every request with one recorded answer; standard library alone.
+"""A server that answers every request with one recorded answer; uses only the standard library.
 
 `python -m bench.client.answering` prints its port, and ends when its standard input does.
 """
@@ -12,19 +12,19 @@ RECORDED = Path(__file__).with_name("answer.json")
 
 
 class Answering(asyncio.Protocol):
-    """One connection; requests have a body whose length is named."""
+    """One connection; requests have a body whose length their header gives."""
 
     def __init__(self, answer: bytes) -> None:
-        """Answer with `answer`, which is a whole one."""
+        """Send `answer`, a whole HTTP answer, for each request."""
         self._answer = answer
         self._received = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep how to write."""
+        """Keep the transport's `write`."""
         self._write = cast("asyncio.Transport", transport).write
 
     def data_received(self, data: bytes) -> None:
-        """Answer each request that is whole."""
+        """Answer each complete request."""
         self._received += data
         while True:
             head, blank, rest = self._received.partition(b"\r\n\r\n")

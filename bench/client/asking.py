@@ -1,7 +1,7 @@
-"""The ways to ask, and one measurement of one of them; what a way needs, it alone imports.
+"""The ways to ask, and one measurement of one of them; each way imports what it needs itself.
 
-`python -m bench.client.asking WAY URL IN_FLIGHT SECONDS` prints answers, wall and CPU seconds as
-JSON. The CPU is that of all threads of this process.
+`python -m bench.client.asking WAY URL IN_FLIGHT SECONDS` prints the number of answers, wall-clock
+seconds and CPU seconds as JSON. CPU time is that of all threads of this process.
 """
 
 import asyncio
@@ -29,14 +29,14 @@ AskAsync = Callable[[], Awaitable[Any]]
 
 def hedgerow_blocking(url: str) -> Ask:
     """`gateway.client.Client`: builds the request, and decodes the answer."""
-    from hedgerow.gateway.client import Client  # noqa: PLC0415 - what a way needs, it alone imports
+    from hedgerow.gateway.client import Client  # noqa: PLC0415 - each way imports what it needs
 
     client = Client(url)
     return lambda: client.search(COLLECTION, QUERY, k=10, deadline_ms=1000)
 
 
 def hedgerow_exchange(url: str) -> Ask:
-    """Its transport alone."""
+    """The client's transport alone."""
     from hedgerow.gateway.client import Client, calls  # noqa: PLC0415 - as above
 
     client = Client(url)
@@ -54,7 +54,7 @@ def urllib3_blocking(url: str) -> Ask:
 
 
 def http_client(url: str) -> Ask:
-    """The standard library's, a connection a thread."""
+    """The standard library's client, with a connection for each thread."""
     import http.client  # noqa: PLC0415 - as above
 
     own = threading.local()
@@ -97,7 +97,7 @@ def httpx_blocking(url: str) -> Ask:
 
 
 def pycurl_blocking(url: str) -> Ask:
-    """libcurl, a handle a thread."""
+    """libcurl, with a handle for each thread."""
     import pycurl  # noqa: PLC0415 - as above
 
     own = threading.local()
@@ -137,7 +137,7 @@ async def hedgerow_async(url: str) -> AskAsync:
 
 
 async def hedgerow_exchange_async(url: str) -> AskAsync:
-    """Its transport alone."""
+    """The client's transport alone."""
     from hedgerow.gateway.client import AsyncClient, calls  # noqa: PLC0415 - as above
 
     client = AsyncClient(url)
@@ -146,7 +146,7 @@ async def hedgerow_exchange_async(url: str) -> AskAsync:
 
 
 async def bare(url: str) -> AskAsync:
-    """The benchmark's own exchange of bytes, which looks for the end of an answer alone."""
+    """The benchmark's own exchange of bytes, which only looks for the end of an answer."""
     from bench.harness.http_load import HttpGateway  # noqa: PLC0415 - as above
 
     address = urlsplit(url)
@@ -226,9 +226,9 @@ class Way(NamedTuple):
     """A way to ask.
 
     Attributes:
-        environment: name of the one of `requirements/` that it needs; "" for the project's own.
-        open: makes what asks once, and returns the answer or its bytes.
-        is_async: whether both are coroutines.
+        environment: the file of `requirements/` that it needs; "" for the project's own.
+        open: returns a function that asks once, and returns the answer or its bytes.
+        is_async: whether both are coroutine functions.
     """
 
     environment: str
@@ -259,7 +259,7 @@ _WARM_UP_S = 0.2
 
 
 async def measure(way: Way, url: str, in_flight: int, seconds: float) -> dict[str, float]:
-    """Ask in a way; returns how many answers came, and the time and the CPU that they took, in s.
+    """Ask in one way; returns the number of answers, and the time and CPU time they took, in s.
 
     Raises:
         RuntimeError: a request has failed.

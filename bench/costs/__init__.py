@@ -1,4 +1,4 @@
 """The parts of `make bench`: what a query costs, and what each protection costs and brings.
 
-A module a part, with a `measure(options)` that returns sections of docs/benchmarks.md.
+Each part is a module with a `measure(options)` that returns sections of docs/benchmarks.md.
 """

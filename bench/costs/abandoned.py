@@ -1,4 +1,4 @@
-"""Callers who leave at once: how much of the work is done for nobody."""
+"""Callers who leave at once: how much of the work is wasted."""
 
 import asyncio
 import random
@@ -16,13 +16,13 @@ from hedgerow.gateway.gateway import Gateway
 _SHARE_LEAVING = 0.3
 _LEAVES_AFTER_S = 0.001
 _LENGTH = 20
-_SETTLE_S = 1.5  # the workers' heartbeats tell of the last
+_SETTLE_S = 1.5  # for the workers' next heartbeats
 _TARGET = 0.05
 _IN_VAIN = ("stopped", "killed", "late", "unused", "unstoppable")
 
 
 async def measure(options: Options) -> Section:
-    """Load the cluster at half of what it bears, with callers who leave."""
+    """Load the cluster at half of its capacity, with callers who leave."""
     with run_cluster() as cluster:
         async with connect(cluster) as gateway:
             calm_collector()
@@ -40,12 +40,12 @@ async def measure(options: Options) -> Section:
     section = Section(
         title="Work for callers who have left",
         load=(
-            f"Eight shards, a rank profile that computes {BUSY_S * 1000:g} ms in each and looks "
-            "at its budget; Poisson arrivals at half of what the cluster bears "
+            f"Eight shards; a rank profile that computes for {BUSY_S * 1000:g} ms in each and "
+            "checks its budget; Poisson arrivals at half of what the cluster can sustain "
             f"({full.throughput / 2:,.0f}/s). {_SHARE_LEAVING:.0%} of the callers leave after "
             f"{_LEAVES_AFTER_S * 1000:g} ms."
         ),
-        columns=("a shard's part", "requests", "time in lanes", "CPU"),
+        columns=("work for a shard", "requests", "time in lanes", "CPU"),
         formats=(",.0f", ".1%", ".1%"),
     )
     for end in after:
@@ -58,9 +58,9 @@ async def measure(options: Options) -> Section:
     in_vain = _share(cpu_us, *_IN_VAIN)
     aim = target(f"at most {_TARGET:.0%}", is_met=in_vain <= _TARGET)
     section.reading = (
-        f"{in_vain:.1%} of the CPU time {aim} and "
-        f"{_share(work_us, *_IN_VAIN):.1%} of the lanes' time went to answers that nobody took, "
-        f"with {caller.num_left} of {caller.num_asked} callers gone."
+        f"{in_vain:.1%} of the CPU time {aim} and {_share(work_us, *_IN_VAIN):.1%} of the lanes' "
+        f"time went into answers that no caller received; {caller.num_left} of {caller.num_asked} "
+        "callers had left."
     )
     return section
 
@@ -70,7 +70,7 @@ def _share(times_us: Mapping[str, int], *ends: str) -> float:
 
 
 async def _ledger(gateway: Gateway) -> dict[str, dict[str, int]]:
-    """The workers' ledgers, added up."""
+    """The sum of the workers' work accounts."""
     total: dict[str, dict[str, int]] = {}
     workers: list[dict[str, Any]] = (await gateway.status())["workers"]
     for worker in workers:
@@ -82,7 +82,7 @@ async def _ledger(gateway: Gateway) -> dict[str, dict[str, int]]:
 
 
 class _Caller:
-    """Asks, and now and then leaves."""
+    """Asks, and sometimes leaves before the answer."""
 
     def __init__(self, gateway: Gateway) -> None:
         self.num_asked = 0

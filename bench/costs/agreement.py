@@ -35,7 +35,7 @@ class Seen:
         fractions: coverage of each.
         took_ms: time of each.
         curves_ms: the latency curve of each lot that was pooled, at `QUANTILES`.
-        second_copies: that were sent, also of queries that are not counted.
+        second_copies: how many were sent, including those of queries that are not counted.
     """
 
     fractions: list[float] = field(default_factory=list)
@@ -65,8 +65,8 @@ class Seen:
     def quantiles_ms(self) -> list[float]:
         """The latency curve, at `QUANTILES`: the mean of the lots'.
 
-        Of eighty answers the p99 is the last or the last but one. So lots are not thrown together
-        before their quantiles are taken, which would then be of other answers than one lot's.
+        Of eighty answers the p99 is the last or the last but one. So quantiles are taken of each
+        lot; those of all lots together would be quantiles of other answers.
         """
         curves = self.curves_ms or [[quantile(self.took_ms, share) for share in QUANTILES]]
         return [statistics.fmean(values) for values in zip(*curves, strict=True)]
@@ -74,14 +74,14 @@ class Seen:
 
 @dataclass(slots=True)
 class Pair:
-    """One run, seen twice.
+    """One run, observed twice.
 
     Attributes:
-        simulated: with the real run's seeds, and `NUM_CHANCES` times over, each time with another
-            lateness of timers and network, since the real ones are like none of them.
-        luck: standard deviation of such a run's mean coverage by that alone.
-        chance: the same from seed to seed, with other arrivals and work.
-        curve_chance: median distance of the latency curve from those of other seeds.
+        simulated: with the real run's seeds, `NUM_CHANCES` times, each time with other delays of
+            timers and network, since none of them equals the real ones.
+        luck: standard deviation of such a run's mean coverage that comes from those delays alone.
+        chance: standard deviation from seed to seed, with other arrivals and work.
+        curve_chance: median distance of the latency curve from the curves of other seeds.
     """
 
     run: Run
@@ -100,24 +100,24 @@ class Pair:
     def points_error(self) -> float:
         """Standard error of that, in points.
 
-        With one replica both halves meet the same arrivals and the same work. Replicas draw for
-        themselves, and which of them gets a request is chance.
+        With one replica both halves have the same arrivals and the same work. Several replicas draw
+        their work independently, and which of them gets a request is chance.
         """
         return 100 * (self.luck if self.run.shards.replicas == 1 else self.chance)
 
 
 def curve_distance(one: Sequence[float], other: Sequence[float]) -> float:
-    """How far two latency curves are apart: the largest relative difference of a quantile.
+    """The distance of two latency curves: the largest relative difference of a quantile.
 
-    Two curves of one shape have it small at every quantile, also where few answers are. The
-    distance of Kolmogorov and Smirnov is blind there: a p99 that is twice as long moves it by 0.01.
+    For two curves of the same shape it is small at every quantile, even where there are few
+    answers. The Kolmogorov-Smirnov distance is insensitive there: twice the p99 moves it by 0.01.
 
     Args:
         one: the quantiles of one, in ms.
         other: of the other, in the same order.
 
     Returns:
-        A share of the larger value; 0 for the same curve, below 1 always.
+        A share of the larger value; 0 for equal curves, and always below 1.
     """
     return max(abs(a - b) / max(a, b) for a, b in zip(one, other, strict=True))
 
@@ -125,7 +125,7 @@ def curve_distance(one: Sequence[float], other: Sequence[float]) -> float:
 def simulate(run: Run, seeds: Sequence[int], timing: int = 0) -> Seen:
     """Simulate a run with each of these seeds; with another `timing`, other timers are late.
 
-    It makes an event loop of its own, and so cannot run on another.
+    It creates its own event loop, and so cannot be called on a running loop.
     """
     seen = Seen()
     for seed in seeds:
@@ -136,7 +136,7 @@ def simulate(run: Run, seeds: Sequence[int], timing: int = 0) -> Seen:
 async def compare(
     replicas: int, rounds: int, names: Sequence[str] | None = None
 ) -> tuple[list[Pair], Overhead]:
-    """Run the runs of so many replicas, for real and simulated.
+    """Run the scenario's runs with this number of replicas, both for real and simulated.
 
     Args:
         replicas: workers of each shard; each worker has one shard and one scorer.

@@ -1,17 +1,16 @@
-"""What a breaker costs: a refusal by itself, and an open breaker's shard in a query."""
+"""What a breaker costs: one refusal, and a query with a shard behind an open breaker."""
 
-import gc
 import os
 import timeit
 
 from bench.harness.cluster import LOOP_LANE, Asker, connect, run_cluster
 from bench.harness.load import closed_loop
 from bench.harness.options import Options
-from bench.harness.processes import CpuMeter
-from bench.harness.report import Section, median, target
+from bench.harness.report import Section, target
 from bench.harness.rounds import turns
+from bench.harness.subject import IN_FLIGHT, Subject
 from hedgerow.common.lifecycle import calm_collector
-from hedgerow.common.settings.settings import BreakerSettings
+from hedgerow.common.settings.breaker import BreakerSettings
 from hedgerow.gateway.policies.breaker import Breaker
 
 _TARGET_US = 20.0
@@ -21,24 +20,21 @@ _EIGHT = (*_SEVEN, (7,))
 
 async def measure(options: Options) -> Section:
     """Compare eight shards, one of them behind an open breaker, with seven shards."""
-    cpu_us: dict[int, list[float]] = {7: [], 8: []}
-    alone_us: dict[int, list[float]] = {7: [], 8: []}
     with run_cluster(_SEVEN) as seven, run_cluster(_EIGHT) as eight:
         async with connect(seven) as without, connect(eight) as behind:
             behind.set_breaker(7, "forced_open")
             calm_collector()
-            asks = {7: Asker(without, LOOP_LANE, num_ok=7), 8: Asker(behind, LOOP_LANE, num_ok=7)}
-            for asker in asks.values():
-                await closed_loop(asker.ask, 32, 0.5)
-            for _, (num_shards, asker) in turns(asks.items(), options.num_rounds):
-                load = await closed_loop(asker.ask, 1, options.seconds)
-                alone_us[num_shards].append(load.quantile_ms(0.5) * 1000)
-                gc.collect()
-                meter = CpuMeter({"gateway": [os.getpid()]})
-                load = await closed_loop(asker.ask, 32, options.seconds)
-                used_s = meter.used_s()["gateway"]
-                cpu_us[num_shards].append(used_s / len(load.latencies_s) * 1e6)
-    return _section(_refusal_us(), cpu_us, alone_us)
+            parts = {"gateway": [os.getpid()]}
+            subjects = [
+                Subject(name, Asker(gateway, LOOP_LANE, num_ok=7).ask, parts)
+                for name, gateway in (("seven", without), ("eight", behind))
+            ]
+            for subject in subjects:
+                await closed_loop(subject.ask, IN_FLIGHT, 0.5)
+            for _, subject in turns(subjects, options.num_rounds):
+                await subject.measure_alone(options.seconds)
+                await subject.measure_together(options.seconds)
+    return _section(_refusal_us(), *subjects)
 
 
 def _refusal_us() -> float:
@@ -48,37 +44,35 @@ def _refusal_us() -> float:
     return min(timeit.repeat(lambda: breaker.allow(1.0), number=count, repeat=5)) / count * 1e6
 
 
-def _section(
-    refusal_us: float, cpu_us: dict[int, list[float]], alone_us: dict[int, list[float]]
-) -> Section:
+def _section(refusal_us: float, seven: Subject, eight: Subject) -> Section:
+    cpu_us = [subject.cpu_of("gateway") for subject in (seven, eight)]
+    alone_us = [subject.alone_ms * 1000 for subject in (seven, eight)]
     figures = {
         "refusal_us": refusal_us,
-        "added_cpu_us": median(cpu_us[8]) - median(cpu_us[7]),
-        "added_alone_us": median(alone_us[8]) - median(alone_us[7]),
+        "added_cpu_us": cpu_us[1] - cpu_us[0],
+        "added_alone_us": alone_us[1] - alone_us[0],
     }
     slowest_us = max(refusal_us, figures["added_cpu_us"])
     aim = target(f"under {_TARGET_US:g} µs for both", is_met=slowest_us < _TARGET_US)
     return Section(
         title="An open breaker",
         load=(
-            "`Breaker.allow` of a breaker that is open, least of 5 times 100,000 calls; and "
-            "queries over eight shards, one of them behind a breaker that is forced open, against "
-            "queries over a cluster of seven shards: the gateway's CPU a query at 32 in flight, "
-            "and the median alone."
+            "`Breaker.allow` of an open breaker, the fastest of 5 runs of 100,000 calls; and "
+            "queries over eight shards, one of them behind a breaker that is forced open, compared "
+            "with queries over a cluster of seven shards: the gateway's CPU time per query with 32 "
+            "in flight, and the median latency with one."
         ),
         columns=("", "seven shards, µs", "eight, one refused, µs", "difference, µs"),
         rows=[
             ["one refusal", "", "", f"{refusal_us:.2f}"],
             [
-                "CPU of the gateway a query",
-                f"{median(cpu_us[7]):.1f}",
-                f"{median(cpu_us[8]):.1f}",
+                "CPU of the gateway per query",
+                *(f"{one:.1f}" for one in cpu_us),
                 f"{figures['added_cpu_us']:+.1f}",
             ],
             [
                 "latency alone, p50",
-                f"{median(alone_us[7]):.0f}",
-                f"{median(alone_us[8]):.0f}",
+                *(f"{one:.0f}" for one in alone_us),
                 f"{figures['added_alone_us']:+.0f}",
             ],
         ],

@@ -1,4 +1,4 @@
-"""How soon running work hears that nobody waits for it any more."""
+"""How soon running work learns that its caller no longer waits for it."""
 
 import asyncio
 import itertools
@@ -24,18 +24,18 @@ from hedgerow.gateway.gateway import Gateway
 
 _LIMIT_S: Final = 0.05
 _TARGET = 0.999  # of the running parts
-_LENGTH: Final = 40  # a 99.9th percentile needs thousands of works
+_LENGTH: Final = 40  # a 99.9th percentile needs thousands of tasks
 _LEAVES_AFTER_S: Final = (0.005, 0.03)
 _PAUSE_S: Final = 0.02
 _MODES: Final = {"one query at a time": 1, "every scorer busy": 8}
 
 
 class Heard(NamedTuple):
-    """What became of works that ran when their caller left.
+    """How tasks ended that were running when their caller left.
 
     Attributes:
-        delays_s: from the cancellation of the caller's task to the work that sees it.
-        num_deaf: works that ran to their end, and saw nothing.
+        delays_s: from the cancellation of the caller's task until the work saw it.
+        num_deaf: tasks that ran to their end without seeing it.
     """
 
     delays_s: list[float]
@@ -43,22 +43,22 @@ class Heard(NamedTuple):
 
     @property
     def share_in_time(self) -> float:
-        """The share of them that saw it within the limit."""
+        """The share of the tasks that saw it within the limit."""
         in_time = sum(delay_s <= _LIMIT_S for delay_s in self.delays_s)
         return in_time / max(1, len(self.delays_s) + self.num_deaf)
 
 
 async def measure(options: Options) -> Section:
-    """Cancel queries whose second phase watches its budget, on a machine idle and loaded."""
+    """Cancel queries whose second phase watches its budget, on an idle and on a loaded machine."""
     section = Section(
-        title="How soon running work hears that its caller has left",
+        title="How soon running work learns that its caller has left",
         load=(
-            "Eight shards on four workers; a second phase that computes, and asks its budget "
-            "without pause. Callers are cancelled in the gateway after "
-            f"{_LEAVES_AFTER_S[0] * 1e3:g} to {_LEAVES_AFTER_S[1] * 1e3:g} ms, drawn at random, "
-            f"and ask again {_PAUSE_S * 1e3:g} ms later. Time counts from that instant to that at "
-            "which the second phase sees `budget.expired()`, of parts that ran by then; the clock "
-            "is that of the machine."
+            "Eight shards on four workers; a second phase that computes and checks its budget "
+            f"continuously. The gateway cancels each caller after {_LEAVES_AFTER_S[0] * 1e3:g} to "
+            f"{_LEAVES_AFTER_S[1] * 1e3:g} ms, drawn at random; the caller asks again "
+            f"{_PAUSE_S * 1e3:g} ms later. The delay is measured from the cancellation until the "
+            "second phase sees `budget.expired()`, for the parts of a query that were running by "
+            "then, on the machine's monotonic clock."
         ),
         columns=(
             "",
@@ -81,7 +81,7 @@ async def measure(options: Options) -> Section:
     loaded = section.figures["every scorer busy"]
     aim = target(f"{_TARGET:.1%}", is_met=loaded["share_in_time"] >= _TARGET)
     section.reading = (
-        f"With every scorer busy, {loaded['share_in_time']:.2%} of the running parts hear of it "
+        f"With every scorer busy, {loaded['share_in_time']:.2%} of the running parts learn of it "
         f"within {_LIMIT_S * 1000:g} ms {aim}."
     )
     return section
@@ -107,7 +107,7 @@ async def _leave(
     num_callers: int,
     options: Options,
 ) -> Heard:
-    """Have so many callers ask and leave for a while; what was noted of their parts."""
+    """Have callers ask and leave for a while; returns what their tasks noted."""
     left_at: dict[int, float] = {}
     until = time.monotonic() + options.seconds * _LENGTH
     rng = random.Random(7)
@@ -123,12 +123,12 @@ async def _leave(
             await asyncio.sleep(_PAUSE_S)
 
     await asyncio.gather(*(keep_leaving() for _ in range(num_callers)))
-    await asyncio.sleep(DEADLINE_MS / 1000)  # what has not heard of it has ended by then
+    await asyncio.sleep(DEADLINE_MS / 1000)  # every task has ended by then
     return read_notes(cluster.notes, left_at)
 
 
 def read_notes(notes: Path, left_at: dict[int, float]) -> Heard:
-    """Compare what the second phases have noted with when their callers left.
+    """Compare the notes of the second phases with the times when their callers left.
 
     Args:
         notes: the file that `second_phases.watching` writes.
@@ -137,7 +137,7 @@ def read_notes(notes: Path, left_at: dict[int, float]) -> Heard:
     delays_s, num_deaf = [], 0
     for number, began_at, ended_at, is_told in NOTE.iter_unpack(notes.read_bytes()):
         if number not in left_at or not began_at <= left_at[number]:
-            continue  # of another measurement, or not running yet
+            continue  # from another measurement, or not running yet
         if is_told:
             delays_s.append(ended_at - left_at[number])
         else:

@@ -1,4 +1,4 @@
-"""The deadline, with one shard hung and half of the load that the cluster can bear."""
+"""The deadline, with one shard hanging and half of the load that the cluster can sustain."""
 
 import signal
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from hedgerow.gateway.gateway import Gateway
 DEADLINE_MS = 50.0
 _GRACE_MS = 5.0
 _TARGET = 0.999
-# Of what the cluster can bear: beyond it in a round, the machine has slowed since it was measured.
+# Of what the cluster can sustain: above it, the machine has slowed since that was measured.
 _MOST_OF_CAPACITY = 0.6
 _HUNG_SHARD = 7
 _LAYOUT = ((0, 1), (2, 3), (4, 5), (6,), (_HUNG_SHARD,))
@@ -27,8 +27,8 @@ class Round:
 
     Attributes:
         rate: arrivals a second.
-        share_of_capacity: what that is of what the cluster could bear, the less of before and
-            after.
+        share_of_capacity: the rate relative to what the cluster could sustain, the lower of before
+            and after.
     """
 
     rate: float
@@ -37,22 +37,23 @@ class Round:
 
     @property
     def is_steady(self) -> bool:
-        """Whether the machine was as fast while it lasted as when its rate was chosen."""
+        """Whether the machine was as fast during the load as when its rate was chosen."""
         return self.share_of_capacity <= _MOST_OF_CAPACITY
 
 
 async def measure(options: Options) -> Section:
-    """Stop a shard's worker, and see when the answers leave."""
+    """Stop a shard's worker, and measure when the answers leave."""
     section = Section(
         title="Answers by the deadline, with a shard that hangs",
         load=(
-            f"Eight shards, `noop`, a deadline of {DEADLINE_MS:g} ms; one shard's worker stopped "
-            "(SIGSTOP), its heartbeat still taken for fresh and its breaker disabled, so that "
-            "every query waits for it in vain. Poisson arrivals at half of the throughput that "
-            "the cluster has, just before, with 32 in flight and no shard hung. Time counts from "
-            "when a query was due. An answer without seven of the eight shards counts as late; "
-            "shares are over all rounds of a row. Rounds after which the cluster could bear so "
-            f"much less that the load was over {_MOST_OF_CAPACITY:.0%} of it have their own row."
+            f"Eight shards, `noop`, a deadline of {DEADLINE_MS:g} ms; one shard's worker is "
+            "stopped (SIGSTOP) while its heartbeat still counts as fresh and its breaker is "
+            "disabled, so every query waits for it in vain. Poisson arrivals at half the "
+            "throughput that the cluster had just before, with 32 in flight and no shard hanging. "
+            "Times are measured from when a query was due. An answer with fewer than seven of the "
+            "eight shards counts as late; shares are over all rounds of a row. Rounds in which the "
+            f"cluster slowed down, so that the load was over {_MOST_OF_CAPACITY:.0%} of its "
+            "capacity, have a row of their own."
         ),
         columns=(
             "",
@@ -86,7 +87,7 @@ async def measure(options: Options) -> Section:
 
 
 async def _throughput(gateway: Gateway, profile: str, seconds: float) -> float:
-    """What the cluster can bear now, with every shard well again."""
+    """What the cluster can sustain now, with every shard running again."""
     ask = Asker(gateway, profile).ask
     while (await closed_loop(ask, 32, 0.1)).num_failed:
         continue  # the worker that was stopped is still catching up
@@ -94,7 +95,7 @@ async def _throughput(gateway: Gateway, profile: str, seconds: float) -> float:
 
 
 def add(section: Section, profile: str, rounds: Sequence[Round]) -> None:
-    """Add what a lane's rounds have shown, of the steady ones and of the others."""
+    """Add rows for a lane: one for its steady rounds and one for the others."""
     steady = [one for one in rounds if one.is_steady]
     slowed = [one for one in rounds if not one.is_steady]
     lane = "loop lane" if profile == LOOP_LANE else "process lane"
@@ -110,8 +111,8 @@ def add(section: Section, profile: str, rounds: Sequence[Round]) -> None:
         section.add(f"{profile}, slowed", _figures(slowed), title)
         most = max(one.share_of_capacity for one in slowed)
         section.reading += (
-            f"In {len(slowed)} of the {lane}'s {len(rounds)} rounds the cluster could bear less "
-            f"after than before, and the load was up to {most:.0%} of that. "
+            f"In {len(slowed)} of the {lane}'s {len(rounds)} rounds the cluster was slower after "
+            f"the load than before it, and the load was up to {most:.0%} of that. "
         )
 
 

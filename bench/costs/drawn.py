@@ -1,8 +1,8 @@
-"""A second phase that takes as long as the simulator's script says, and no CPU.
+"""A second phase that takes as long as the simulator's script says, and uses no CPU.
 
-For the simulator to be checked against real processes, both must draw from the same distributions;
-where each query goes to each shard once, they draw the same numbers too: the simulator gives the
-n-th request of a shard the n-th draw of the shard's stream, and so does this.
+To check the simulator against real processes, both must draw from the same distributions. Where
+each query goes to each shard once, they also draw the same numbers: the n-th request of a shard
+gets the n-th draw of the shard's stream, here as in the simulator.
 """
 
 import os
@@ -17,7 +17,7 @@ from hedgerow.gateway.simulate.scenario import Run, Scenario, load
 
 WORKER: Final = int(os.environ.get("HEDGEROW_BENCH_WORKER", "0"))
 SCENARIO: Final[Scenario] = load(str(Path(__file__).with_name("agreement.toml")))
-# In which running work sees that nobody waits for it.
+# Within which running work sees that its caller no longer waits.
 _LOOK_S: Final = 0.01
 
 
@@ -27,9 +27,9 @@ def text_of(run: Run, seed: int, number: int) -> str:
 
 
 def score(query: str, documents: list[dict[str, Any]], budget: Any) -> list[float]:
-    """Score all alike, after the time that was drawn for this query in this worker.
+    """Give all documents the same score, after the time that was drawn for this query and worker.
 
-    Worker n serves shard n, or that of n less the number of shards, as a second replica.
+    Worker n serves shard n, or, as a second replica, shard n less the number of shards.
     """
     started = time.monotonic()
     name, seed, number = query.rsplit(" ", 2)
@@ -40,7 +40,7 @@ def score(query: str, documents: list[dict[str, Any]], budget: Any) -> list[floa
 
 
 class Draws:
-    """What one worker draws in one run, by the number of the query."""
+    """The times that one worker draws in one run, by the number of the query."""
 
     def __init__(self, run: Run, seed: int, worker: int) -> None:
         replica, shard = divmod(worker, run.shards.count)
@@ -50,7 +50,7 @@ class Draws:
         self._drawn: list[float] = []
 
     def at(self, number: int) -> float:
-        """The time for one query, in s; the same whenever it is asked for."""
+        """The time for one query, in s; it is the same on every call."""
         while len(self._drawn) <= number:
             self._drawn.append(self._draw())
         return self._drawn[number]
@@ -62,7 +62,7 @@ def _draws(name: str, seed: int) -> Draws:
 
 
 def _service(run: Run, shard: int, replica: int) -> Distribution:
-    """The distribution of one server's work: the last that names it, else that of all."""
+    """The distribution of one server's work: the last that names it, otherwise the general one."""
     service = run.shards.service
     for one in run.different:
         is_meant = (one.shards is None or shard in one.shards) and one.replica in {None, replica}

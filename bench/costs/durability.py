@@ -1,4 +1,4 @@
-"""What the server's append-only file costs: request queues are written to it too."""
+"""What the server's append-only file costs, to which request queues are also written."""
 
 import contextlib
 import os
@@ -44,7 +44,7 @@ def _section(subjects: dict[tuple[str, bool], Subject]) -> Section:
             "with",
             "p50 alone, ms, without",
             "with",
-            "CPU µs of Redis a query, without",
+            "CPU µs of Redis per query, without",
             "with",
         ),
     )

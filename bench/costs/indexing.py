@@ -1,4 +1,4 @@
-"""Indexing: documents a second, and bytes on disk a byte of text."""
+"""Indexing: documents a second, and bytes on disk per byte of text."""
 
 import asyncio
 import itertools
@@ -22,7 +22,7 @@ async def measure(options: Options) -> Section:
     """Load dictionary texts into an empty cluster until all can be found.
 
     Raises:
-        FileNotFoundError: the texts are not there; names the Debian packages that bring them.
+        FileNotFoundError: the texts are missing; names the Debian packages that provide them.
     """
     if missing := corpus.missing_packages():
         raise FileNotFoundError(f"apt-get install {' '.join(missing)}")
@@ -75,8 +75,8 @@ def _section(figures: dict[str, float]) -> Section:
             "documents/s",
             "text, MB",
             "on disk, MB",
-            "disk bytes a text byte",
-            "CPU µs a document: gateway, Redis, workers with their processes",
+            "bytes on disk per byte of text",
+            "CPU µs per document: gateway, Redis, workers with their processes",
         ),
         rows=[
             [
@@ -116,5 +116,5 @@ def _disk_bytes(cluster: Cluster) -> int:
             try:
                 total += Path(folder, name).stat().st_size
             except FileNotFoundError:
-                continue  # merged away meanwhile
+                continue  # merged meanwhile
     return total

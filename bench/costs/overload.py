@@ -1,4 +1,4 @@
-"""More than the cluster can answer: goodput and refusals, with admission control and without."""
+"""Overload: goodput and refusals, with admission control and without."""
 
 import asyncio
 import time
@@ -26,17 +26,17 @@ _GRACE_MS = 5.0
 _TIMES = (1, 2, 3, 5)  # the saturating load
 _TARGET, _TARGET_REFUSAL_MS = 0.8, 5.0
 _MOST_ROUNDS = 5
-# An adaptive limit needs seconds, not the half of one that a throughput needs.
+# An adaptive limit needs seconds to settle; a throughput is measured in half a second.
 _LENGTH = 8
 _MODES = ("on", "off")
 
 
 @dataclass(slots=True)
 class Point:
-    """What one mode met at one load, in all rounds.
+    """The figures of one mode at one load, in all rounds.
 
     Attributes:
-        goodput: of each round, answers a second that were in time with full coverage.
+        goodput: answers a second that were in time with full coverage, in each round.
         refusals_s: how long each refusal took.
         num_asked: queries that were sent.
         num_partial: answers that did not reflect every shard.
@@ -55,7 +55,7 @@ class PartialAnswerError(Exception):
 
 
 class _Caller:
-    """Asks for full answers by a deadline, and notes what it gets instead."""
+    """Asks for full answers by a deadline, and notes refusals and partial answers."""
 
     def __init__(self, gateway: Gateway, point: Point) -> None:
         self._gateway = gateway
@@ -82,7 +82,7 @@ class _Caller:
 
 
 async def measure(options: Options) -> Section:
-    """Load one cluster through two gateways in turns, one of which refuses nothing."""
+    """Load one cluster in turns through two gateways, one of which refuses nothing."""
     points = {(mode, times): Point() for mode in _MODES for times in _TIMES}
     seconds = _LENGTH * options.seconds
     num_rounds = min(options.num_rounds, _MOST_ROUNDS)
@@ -109,14 +109,14 @@ async def measure(options: Options) -> Section:
 
 
 async def _saturating_rate(gateway: Gateway, seconds: float) -> float:
-    """What the cluster answers a second with more in flight than it has scorers."""
+    """Answers a second with more queries in flight than the cluster has scorers."""
     ask = Asker(gateway, HELD_LANE).ask
     await closed_loop(ask, 16, seconds)
     return (await closed_loop(ask, 16, 4 * seconds)).throughput
 
 
 async def _settle(gateway: Gateway) -> None:
-    """Wait until nothing of a load is left: no queue, no open breaker."""
+    """Wait until no request is queued any more, and close all breakers."""
     while True:
         await asyncio.sleep(_DEADLINE_MS / 1000)
         shards = (await gateway.status())["shards"]
@@ -139,7 +139,7 @@ def _section(
     section = Section(
         title="More than the cluster can answer",
         load=(
-            f"Eight shards on {len(PAIRS)} workers of one scorer each, works that hold a scorer "
+            f"Eight shards on {len(PAIRS)} workers of one scorer each, tasks that hold a scorer "
             f"for {HOLD_S * 1000:g} ms, a deadline of {_DEADLINE_MS:g} ms. Poisson arrivals at 1 "
             f"to {max(_TIMES)} times the saturating load ({rate:.0f} a second, the throughput with "
             f"16 in flight), {num_rounds} rounds of {seconds:g} s, with admission control and with "

@@ -1,4 +1,4 @@
-"""The page that docs/benchmarks.md is."""
+"""The page docs/benchmarks.md."""
 
 import datetime as dt
 from collections.abc import Iterable
@@ -7,20 +7,20 @@ from bench.harness.report import Section, machine
 
 _INTRODUCTION = """# Benchmarks
 
-Written by the benchmark itself; to repeat, on a machine that does nothing else:
+The benchmark writes this page itself; to repeat it, on an otherwise idle machine:
 
     {command}
 
 Measured on {date}, on {machine}; load average over 5 minutes at the start: {load_average:.2f}.
 {rounds} short rounds; what is compared was run in turns (A B C, A B C, …), and each figure is the
-median of the rounds. Gateway and load share a process unless a row says otherwise, so the load's
-own price is in the gateway's figures. Latencies of the open loop count from when a query was due.
+median of the rounds. Gateway and load share a process unless a row says otherwise, so the gateway's
+figures include the cost of the load. Latencies of the open loop count from when a query was due.
 Search in [other engines](search-bench.md) is measured by `make bench-search`; `gateway up` with
 [more callers than it can answer](operations.md#overload) by `make bench-crowd`; one key beside
-[another key's overload](operations.md#keys-and-fair-shares) by `make bench-keys`; and
-[what people would pick instead](peers.md) beside Hedgerow by `make bench-peers`; its table, its
-targets and the settings are on that page, and this is how many queries a second each answers with
-32 in flight, and how long one takes that is alone:
+[another key's overload](operations.md#keys-and-fair-shares) by `make bench-keys`; and [what people
+would pick instead](peers.md) beside Hedgerow by `make bench-peers`; its table, targets and settings
+are on that page, and this picture shows how many queries a second each answers with 32 in flight,
+and how long a single query takes:
 
 ![Queries a second, and the median alone, of Hedgerow and of the others](peers.svg)
 

@@ -1,4 +1,4 @@
-"""The two process pools that a worker can score in: what a task costs, and what a bad one does."""
+"""The two process pools that a worker can use: what a task costs, and what a bad task does."""
 
 import asyncio
 import math
@@ -6,17 +6,17 @@ import os
 import pickle
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from typing import Any
 
 from bench.harness.options import Options
+from bench.harness.pools import make_lane, running
 from bench.harness.processes import CpuMeter
 from bench.harness.report import Section, median
+from bench.harness.rounds import turns
 from hedgerow.common.errors import WorkError
 from hedgerow.shard_worker.executors.process_pool.budget import Budget
-from hedgerow.shard_worker.executors.process_pool.dispatcher import DispatchLimits
-from hedgerow.shard_worker.executors.process_pool.pool import ProcessLane
+from hedgerow.shard_worker.executors.process_pool.limits import DispatchLimits
 from hedgerow.shard_worker.executors.process_pool.scorer_pool import ScorerPool
 from hedgerow.shard_worker.executors.process_pool.scorer_process import ScorerSpec
 from hedgerow.shard_worker.executors.process_pool.task import Task, TaskResult
@@ -24,7 +24,7 @@ from hedgerow.shard_worker.executors.standard_pool.pool import StandardPool
 
 _NAMES = ("supervised", "executor")
 _NUM_PROCESSES = 2
-_WINDOW_MS, _GRACE_MS, _MAX_BATCH = 4.0, 250.0, 64  # the defaults of a worker
+_WINDOW_MS, _GRACE_MS, _MAX_BATCH = 4.0, 250.0, 64  # the defaults of a worker, as of `make_lane`
 _TASKS_US = {"noop": 0, "1 ms": 1000}
 _IN_FLIGHT = (1, 32)
 _TEXT = b"x" * 200  # as large as a search
@@ -57,51 +57,31 @@ async def measure(options: Options) -> list[Section]:
         lambda: defaultdict(list)
     )
     incidents: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
-    for _ in range(options.num_rounds):
-        for name in _NAMES:
-            async with _running(name) as pool:
-                for task, task_us in _TASKS_US.items():
-                    for in_flight in _IN_FLIGHT:
-                        figures = cells[task, in_flight, name]
-                        for what, value in (
-                            await _cost(pool, task_us, in_flight, options.seconds)
-                        ).items():
-                            figures[what].append(value)
-                for incident, value in (await _harm(pool)).items():
-                    incidents[incident][name].append(value)
+    for _, name in turns(_NAMES, options.num_rounds):
+        async with running(_make_pool(name)) as pool:
+            for task, task_us in _TASKS_US.items():
+                for in_flight in _IN_FLIGHT:
+                    costs = await _cost(pool, task_us, in_flight, options.seconds)
+                    for what, value in costs.items():
+                        cells[task, in_flight, name][what].append(value)
+            for incident, value in (await _harm(pool)).items():
+                incidents[incident][name].append(value)
     return [_costs(cells), _harms(incidents)]
 
 
-@asynccontextmanager
-async def _running(name: str) -> AsyncIterator[ScorerPool]:
+def _make_pool(name: str) -> ScorerPool:
     factory = "bench.costs.process_pools:make_handler"
-    pool: ScorerPool
     if name == "supervised":
-        pool = ProcessLane(
-            factory=factory,
-            config=None,
-            num_processes=_NUM_PROCESSES,
-            max_batch=_MAX_BATCH,
-            batch_window_ms=_WINDOW_MS,
-            kill_grace_ms=_GRACE_MS,
-            suspects=None,
-            name=name,
-        )
-    else:
-        spec = ScorerSpec(name, factory, pickle.dumps(None), ())
-        limits = DispatchLimits.of(_NUM_PROCESSES, _MAX_BATCH, _WINDOW_MS, _GRACE_MS)
-        pool = StandardPool(spec, _NUM_PROCESSES, limits)
-    await pool.start()
-    try:
-        yield pool
-    finally:
-        await pool.close(1.0)
+        return make_lane(factory, _NUM_PROCESSES)
+    spec = ScorerSpec(name, factory, pickle.dumps(None), ())
+    limits = DispatchLimits.of(_NUM_PROCESSES, _MAX_BATCH, _WINDOW_MS, _GRACE_MS)
+    return StandardPool(spec, _NUM_PROCESSES, limits)
 
 
 async def _cost(
     pool: ScorerPool, task_us: float, in_flight: int, seconds: float
 ) -> dict[str, float]:
-    """Tasks a second, and the CPU that each takes beyond its own, in µs."""
+    """Tasks a second, and the CPU time that each takes beyond its own work, in µs."""
     await _keep(pool, task_us, in_flight, _WARM_S)
     meter = CpuMeter({"worker": [os.getpid()], "processes": pool.load()["pids"]})
     started = time.monotonic()
@@ -139,7 +119,7 @@ async def _keep(pool: ScorerPool, task_us: float, in_flight: int, seconds: float
 
 
 async def _harm(pool: ScorerPool) -> dict[str, float]:
-    """What one bad task does to others, and how long the pool is not whole."""
+    """What one bad task does to others, and how long the pool is incomplete."""
     await _keep(pool, 0, 32, _WARM_S)  # so that several go into one batch
     long = asyncio.ensure_future(pool.run(_work("sleep", 0.2)))
     behind = [asyncio.ensure_future(pool.run(_work("noop"))) for _ in range(8)]
@@ -177,7 +157,7 @@ def _work(what: str, amount: float = 0.0, timeout_s: float = math.inf) -> Task:
 
 
 async def _whole(pool: ScorerPool, before: set[int]) -> None:
-    """Wait until the pool has another process than before, and all that it should have."""
+    """Wait until the pool has a new process, and as many as it should have."""
     while True:
         load: dict[str, Any] = pool.load()
         if load["alive"] == load["capacity"] and set(load["pids"]) - before - {0}:

@@ -31,22 +31,22 @@ from hedgerow.gateway.simulate.scenario import Network, Open, Run
 COLLECTION = "agreement"
 _DOCUMENTS_A_SHARD = 10
 _NUM_CALIBRATIONS = 100
-_GAP_S = 0.03  # so that no calibrating query waits for the one before it
-_TIMER_S = 0.0103  # no whole number of ms, to which the selector rounds
-# Up to the last of some 400 samples: the gateway's reserve goes by the worst that it has met.
+_GAP_S = 0.03  # long enough that no calibrating query waits for the previous one
+_TIMER_S = 0.0103  # not a whole number of ms, to which the selector rounds
+# Up to the last of about 400 samples: the gateway's reserve depends on the worst that it has seen.
 _PERCENTS = (0, 5, 25, 50, 75, 90, 95, 98, 99, 99.5, 99.75)
 _LEAST_MS = 0.001
 
 
 @dataclass(frozen=True, slots=True)
 class Overhead:
-    """What a request costs beside its work, measured with requests that come one at a time.
+    """What a request costs in addition to its work, measured one request at a time.
 
     Attributes:
         request_ms: from the gateway's sending to the worker's pull, of each shard's request.
         inside_ms: from the pull until the work has ended, less the work.
         reply_ms: from the end of the work to the gateway.
-        late_ms: by how much timers of the gateway's loop ran late, deadlines being such.
+        late_ms: how late timers of the gateway's loop ran; deadlines are such timers.
     """
 
     request_ms: list[float] = field(default_factory=list)
@@ -55,7 +55,7 @@ class Overhead:
     late_ms: list[float] = field(default_factory=list)
 
     def over(self, run: Run) -> Run:
-        """The run, with this overhead on top of the scripted work."""
+        """The run with this overhead added to the scripted work."""
         # A constant draws nothing from a shard's stream, of which the real functions draw too.
         inside = Constant(kind="constant", ms=quantile(self.inside_ms, 0.5))
 
@@ -82,7 +82,7 @@ class Overhead:
 def _measured(values_ms: Sequence[float]) -> Distribution:
     ordered = sorted(max(value, _LEAST_MS) for value in values_ms)
     points = {f"{one:g}": ordered[int(one * (len(ordered) - 1) / 100)] for one in _PERCENTS}
-    # Beyond the last point the law goes on as a Pareto tail, and nobody has seen how far.
+    # Beyond the last point the distribution would go on as a Pareto tail that was never measured.
     return Capped(kind="capped", of=Quantiles(kind="quantiles", ms=points), most_ms=ordered[-1])
 
 
@@ -94,7 +94,7 @@ async def calibrate(gateway: Gateway) -> Overhead:
         text = f"calibration {number}"
         result = await search(gateway, text, HELD_LANE, 5000.0, COLLECTION, explain=True)
         await asyncio.sleep(_GAP_S)
-        if number < 10:  # the first calls of everything
+        if number < 10:  # warm-up
             continue
         for part in result.detail:
             busy_us = part.lane_us + part.work_us
@@ -123,11 +123,11 @@ async def measure_overhead(cluster: Cluster) -> Overhead:
 async def observe_real(cluster: Cluster, run: Run, seed: int) -> Observed:
     """Ask the queries of one run of bench/costs/agreement.toml, by a gateway of its own.
 
-    Its policies have the run's settings, and its queries come at the instants that the simulator
-    lets them come at. Late replies and probation, which are not simulated, are off.
+    Its policies have the run's settings, and its queries come at the same instants as in the
+    simulator. Late replies and probation, which are not simulated, are off.
 
     Returns:
-        What was seen: the times and coverage of each counted answer, outcomes and second copies.
+        The times and coverage of each counted answer, the outcomes, and the second copies.
     """
     nobody = ProbationSettings(max_ejection_percent=0.0)
     coverage = run.coverage.model_copy(update={"max_late_load": 0.0})
@@ -152,7 +152,7 @@ async def observe_real(cluster: Cluster, run: Run, seed: int) -> Observed:
 
 
 def arrivals_of(run: Run, seed: int) -> tuple[float, float]:
-    """The rate of a run's arrivals, and for how long they must come for all of them to come."""
+    """The rate of a run's arrivals, and the time in which all of its queries arrive."""
     if not isinstance(run.arrivals, Open) or run.arrivals.kind != "poisson":
         raise ValueError("only Poisson arrivals are compared")
     rate, rng = run.arrivals.rate_per_s, random.Random(f"{seed}/arrivals")
@@ -161,7 +161,7 @@ def arrivals_of(run: Run, seed: int) -> tuple[float, float]:
 
 
 class _Caller:
-    """Asks a run's queries, and keeps what the simulator keeps."""
+    """Asks a run's queries, and records the same as the simulator."""
 
     def __init__(self, gateway: Gateway, run: Run, seed: int) -> None:
         self.observed = Observed()

@@ -1,4 +1,4 @@
-"""The tail: two replicas a shard, of which one stalls now and then, or is stopped."""
+"""The tail: two replicas of each shard, one of which stalls occasionally, or is stopped."""
 
 import asyncio
 import gc
@@ -19,26 +19,26 @@ from hedgerow.gateway.gateway import Gateway
 # Each shard on two workers; the last one is the one that stalls, or is stopped.
 _REPLICAS = ((0, 1, 2, 3), (4, 5, 6, 7), (0, 1, 2, 3), (4, 5, 6, 7))
 _SICK = 3
-_STALL_P99S = 10.0  # a stall takes so many times what p99 is when nothing stalls
-_RATE = 100.0  # queries a second, a fraction of what the cluster bears
+_STALL_P99S = 10.0  # the length of a stall, in multiples of the p99 when nothing stalls
+_RATE = 100.0  # queries a second, a fraction of the cluster's capacity
 _LENGTH = 12  # a 99.9th percentile needs thousands of queries
 _MOST_ROUNDS = 5
 _TARGET_CUT, _TARGET_EXTRA, _TARGET_COST = 3.0, 0.05, 0.02
 _MODES = ("hedging off", "hedging on")
-_IDLE_TIMES = 4  # as many rounds as others have: two in a hundred are to be told apart
+_IDLE_TIMES = 4  # times the usual number of rounds, to resolve a difference of 2 %
 _STEADY = "nothing stalls"
 _STEADY_ROUNDS = 3
 _QUANTILES = (50, 95, 99, 99.9)
 
 
 async def measure(options: Options) -> list[Section]:
-    """Measure the three of them."""
+    """Measure the three sections."""
     num_rounds = min(options.num_rounds, _MOST_ROUNDS)
     seconds = options.seconds * _LENGTH
     with run_cluster(_REPLICAS, stalls={_SICK}) as cluster:
         async with AsyncExitStack() as opened:
             gateways = {}
-            # Else the worker that stalls is soon spared, and there is nothing to hedge.
+            # Otherwise the worker that stalls is soon ejected, and there is nothing to hedge.
             nobody = ProbationSettings(max_ejection_percent=0.0)
             for mode in _MODES:
                 hedging = HedgingSettings(max_extra_load=0.05 if mode == "hedging on" else 0.0)
@@ -78,12 +78,12 @@ async def _stalled(gateways: dict[str, Gateway], num_rounds: int, seconds: float
     section = Section(
         title="Hedging, with a replica that stalls",
         load=(
-            f"Eight shards on two workers each. One of the four workers stalls for "
+            "Eight shards on two workers each. One of the four workers stalls for "
             f"{stall_s * 1000:.0f} ms in {STALL_SHARE:.0%} of its requests, drawn at random: "
-            f"{_STALL_P99S:g} times the p99 of the same load when nothing stalls, as measured "
-            f"just before (the median of {_STEADY_ROUNDS} rounds, {p99_ms:.1f} ms). Probation is "
-            f"off. Poisson arrivals, {_RATE:g}/s, process lane, ids and scores without fields. "
-            "Time counts from when a query was due; quantiles over all rounds."
+            f"{_STALL_P99S:g} times the p99 of the same load when nothing stalls, as measured just "
+            f"before (the median of {_STEADY_ROUNDS} rounds, {p99_ms:.1f} ms). Probation is off. "
+            f"Poisson arrivals, {_RATE:g}/s, process lane, ids and scores without fields. Times "
+            "are measured from when a query was due; quantiles are over all rounds."
         ),
         columns=("", "p50, ms", "p95, ms", "p99, ms", "p99.9, ms", "extra requests"),
         formats=(*(".1f",) * 4, ".1%"),
@@ -147,8 +147,8 @@ async def _stopped(gateway: Gateway, send: Callable[[int], None]) -> Section:
     section = Section(
         title="A replica that is stopped",
         load=(
-            "The same cluster; the worker is stopped (SIGSTOP) for 3 s under "
-            f"{_RATE:g} queries/s, its heartbeat taken for fresh all the while."
+            f"The same cluster; the worker is stopped (SIGSTOP) for 3 s under {_RATE:g} queries/s, "
+            "while its heartbeat counts as fresh."
         ),
         columns=("", "answers", "partial", "p50, ms", "p99, ms", "latest, ms"),
         formats=(".0f", ".0f", ".1f", ".1f", ".1f"),

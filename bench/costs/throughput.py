@@ -1,4 +1,4 @@
-"""Throughput, latency and CPU against the floor: what a query costs, and whom."""
+"""Throughput, latency and CPU time compared with the floor: what a query costs, and which part."""
 
 import contextlib
 import os
@@ -25,7 +25,7 @@ _TARGETS = {_LOOP: (0.50, 2.0), _PROCESS: (0.25, 4.0)}
 
 
 async def measure(options: Options) -> list[Section]:
-    """Run everything in turns, and make three sections of it."""
+    """Measure everything in turns; returns three sections."""
     async with _subjects() as subjects:
         calm_collector()  # as the processes of Hedgerow do
         for _ in range(options.num_rounds):
@@ -38,16 +38,13 @@ async def measure(options: Options) -> list[Section]:
             load = await open_loop(subject.ask, rate, options.seconds, seed=number)
             subject.opened.append(load)
     for subject in subjects:
-        loads = subject.alone + subject.together + subject.opened
-        if failures := [load.failure for load in loads if load.num_failed]:
-            num_failed = sum(load.num_failed for load in loads)
-            raise RuntimeError(f"{subject.name}: {num_failed} queries failed: {failures[-1]}")
+        subject.check()
     return [_throughput(subjects), _open(subjects), _cpu(subjects)]
 
 
 @contextlib.asynccontextmanager
 async def _subjects() -> AsyncIterator[list[Subject]]:
-    """Start everything that is compared; while one is measured, the others only wait."""
+    """Start everything that is compared; while one subject is measured, the others only wait."""
     me = os.getpid()
     async with contextlib.AsyncExitStack() as started:
         subjects = []
@@ -82,7 +79,7 @@ def _throughput(subjects: list[Subject]) -> Section:
             "Eight shards, `noop` (the first 10 ids of each shard, no index), ids and scores "
             f"without fields; one query in flight, and {IN_FLIGHT}. The floor is a bare "
             "scatter-gather over raw hiredis links in the same shape (bench/harness/floor.py). The "
-            "client of the HTTP rows runs on the same cores, and its cost is in them: a bare "
+            "client of the HTTP rows runs on the same cores, so its cost is included: it is a bare "
             "exchange of bytes, and in the last row hedgerow.gateway.client."
         ),
         columns=(
@@ -130,7 +127,7 @@ def _against_targets(figures: dict[str, dict[str, float]]) -> str:
 def _open(subjects: list[Subject]) -> Section:
     section = Section(
         title="Latency, open loop",
-        load="The same queries, arriving at random (Poisson) at half of each one's throughput.",
+        load="The same queries, arriving at random (Poisson) at half the throughput of each row.",
         columns=("", "arrivals/s", "p50, ms", "p99, ms", "p99.9, ms", "sent late, p99, ms"),
         formats=(",.0f", *(".2f",) * 4),
     )
@@ -144,8 +141,8 @@ def _open(subjects: list[Subject]) -> Section:
         }
         section.add(subject.name, figures)
     section.reading = (
-        "A query that is sent late, because the loop was busy, is late by its own fault here: the "
-        "last column is part of the others."
+        "A query that was sent late because the loop was busy counts as late: the last column is "
+        "part of the others."
     )
     return section
 
@@ -153,7 +150,7 @@ def _open(subjects: list[Subject]) -> Section:
 def _cpu(subjects: list[Subject]) -> Section:
     parts = ("client", "gateway", "Redis", "workers", "scorers")
     section = Section(
-        title=f"CPU a query, by part, at {IN_FLIGHT} in flight",
+        title=f"CPU per query, by part, with {IN_FLIGHT} in flight",
         load="CPU µs of all threads of a part's processes, divided by the answers.",
         columns=("", *parts, "sum"),
     )
@@ -173,7 +170,7 @@ def _cpu(subjects: list[Subject]) -> Section:
 
 
 def _ratio(loads: list[Load], of: list[Load], figure: Callable[[Load], float]) -> float:
-    """Median of the rounds' ratios: a machine that is slow for some seconds is so for both."""
+    """The median of the rounds' ratios: a machine that is slow for some seconds slows both."""
     return median(figure(one) / figure(other) for one, other in zip(loads, of, strict=True))
 
 

@@ -1,1 +1,1 @@
-"""More callers than `gateway up` can answer: goodput, partial answers, and what refusals cost."""
+"""More callers than `gateway up` can serve: goodput, partial answers, and the cost of refusals."""

@@ -1,18 +1,18 @@
-"""`python -m bench.crowd`: 1, 2, 4 and 16 times the callers that `gateway up` can answer.
+"""`python -m bench.crowd`: 1, 2, 4 and 16 times the callers that `gateway up` can serve.
 
-A cluster as `gateway up` makes it, with its defaults, over short texts with a name each; queries of
-two words, the ten best with their fields, a deadline of 300 ms. Callers ask one query after
-another. After a refusal *patient* ones wait as `Retry-After` says, and *hasty* ones ask at once.
-They come from eight addresses. Goodput: whole answers a second within 305 ms.
+A cluster started by `gateway up` with its defaults holds short texts, each with a name; queries
+have two words and ask for the ten best hits with their fields, with a deadline of 300 ms. Callers
+ask one query after another. After a refusal, *patient* callers wait as `Retry-After` says, and
+*hasty* ones ask at once. They come from eight addresses. Goodput: whole answers a second within
+305 ms.
 
-Clients are other machines as a rule. Here they have a core of their own, and the cluster has the
-others; `--cores shared` has all of them on the same cores.
+Clients usually run on other machines. Here they have a core of their own, and the cluster has the
+others; with `--cores shared` all of them run on the same cores.
 """
 
 import argparse
 import asyncio
 import json
-import os
 import sys
 import time
 from collections.abc import Sequence
@@ -23,8 +23,9 @@ from urllib.parse import urlsplit
 from bench.crowd.cluster import Running, openings, run_cluster, write_queries
 from bench.crowd.corpus import read_documents
 from bench.crowd.figures import COLUMNS, Load, Round, rows_of, verdicts
+from bench.harness.options import add_cores, make_parser
 from bench.harness.processes import Cores, CpuMeter
-from bench.harness.report import machine, table
+from bench.harness.report import show
 from hedgerow.common.observability.telemetry import configure_logging
 from hedgerow.gateway.client import AsyncClient
 
@@ -71,7 +72,7 @@ async def _round(
         ]
         for process in processes:
             assert process.stdout is not None
-            await process.stdout.readline()  # it counts from now on
+            await process.stdout.readline()  # it starts counting now
         meter, started = CpuMeter(cluster.parts), time.perf_counter()
         crowd, probe = [await _told_by(process) for process in processes]
         used_s, took_s = meter.used_s(), time.perf_counter() - started
@@ -112,29 +113,24 @@ async def _told_by(process: asyncio.subprocess.Process) -> dict[str, Any]:
 def _print(
     arguments: argparse.Namespace, limit: int, size: str, measured: dict[Load, list[Round]]
 ) -> None:
-    say = sys.stdout.write
-    say(f"{machine()}; load average {os.getloadavg()[0]:.1f}; cores {arguments.cores}\n")
-    say(f"{size}; {limit:,} documents; {arguments.callers} callers are what it bears; ")
-    say(f"{arguments.rounds} rounds of {arguments.seconds:g} s\n\n")
-    say(f"{table(COLUMNS, rows_of(measured))}\n")
-    say("\n" + "".join(f"- {verdict}\n" for verdict in verdicts(measured)))
+    show(
+        f"cores {arguments.cores}\n{size}; {limit:,} documents; {arguments.callers} callers are "
+        f"what it can serve; {arguments.rounds} rounds of {arguments.seconds:g} s",
+        COLUMNS,
+        rows_of(measured),
+    )
+    sys.stdout.write("\n" + "".join(f"- {verdict}\n" for verdict in verdicts(measured)))
 
 
 def main() -> int:
     """Measure; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m bench.crowd",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = make_parser("bench.crowd", __doc__, 3, 5.0)
     add = parser.add_argument
-    add("--rounds", type=int, default=3, help="of each load (3)")
-    add("--seconds", type=float, default=5.0, help="of each measurement (5)")
     add("--documents", type=int, default=100_000, help="most documents (100000)")
-    add("--callers", type=int, default=32, help="what the cluster bears (32)")
+    add("--callers", type=int, default=32, help="how many the cluster can serve (32)")
     add("--times", type=int, nargs="+", default=_TIMES, help="loads, in times of that (1 2 4 16)")
     add("--kinds", nargs="+", choices=(_PATIENT, _HASTY), default=(_PATIENT, _HASTY), help="(both)")
-    add("--cores", choices=("apart", "shared"), default="apart", help="of the clients (apart)")
+    add_cores(parser)
     add("--cache", type=Path, default=_CACHE, help="for the documents and the loaded cluster")
     add("--load-only", action="store_true", help="load the documents, and measure nothing")
     arguments = parser.parse_args()

@@ -1,10 +1,10 @@
-"""Callers in a process of their own, which prints what they have met; `python -m` runs it.
+"""Callers, run by `python -m` as a separate process that prints what they have measured.
 
 There are two kinds of process. The *crowd* has a given number of callers, each of which asks its
-next query once the last one has ended; after a refusal a patient one waits as `Retry-After` says,
-and a hasty one does not. The *probe* asks at a steady rate from the address of one of them, by a
-connection that has asked nothing for a second. It has hardly anything else to do, so that how long
-a refusal takes is not how long a busy client takes to read it.
+next query once the last one has ended; after a refusal a patient caller waits as `Retry-After`
+says, and a hasty one does not. The *probe* asks at a steady rate from the address of one of the
+callers, over a connection that has been idle for a second. It has hardly anything else to do, so
+that the time of a refusal does not include the delays of a busy client.
 """
 
 import asyncio
@@ -27,15 +27,15 @@ COLLECTION: Final = "summaries"
 NUM_ADDRESSES: Final = 8
 _DEADLINE_S: Final = 0.3  # the default
 _GRACE_S: Final = 0.005
-_RETRY_AFTER_S: Final = 1.0  # what the header says, unless queries take longer
+_RETRY_AFTER_S: Final = 1.0  # the value of the header, unless queries take longer
 _PROBES_PER_S: Final = 50
-_SETTLE_S: Final = 2.0  # until the limit has found its value, before anything is counted
+_SETTLE_S: Final = 2.0  # for the limit to settle before anything is counted
 _HIGH_PRIORITY: Final = -10
 
 
 @dataclass(slots=True)
 class Met:
-    """What the callers of a process have met, once it counts.
+    """The figures of a process's callers, recorded while it counts.
 
     Attributes:
         whole_s: how long each whole answer took.
@@ -51,7 +51,7 @@ class Met:
     cpu_s: float = 0.0
 
     def note(self, verdict: Verdict, took_s: float) -> None:
-        """A query has ended."""
+        """Record how a query ended."""
         if not self.is_counting:
             return
         if verdict is Verdict.WHOLE:
@@ -62,7 +62,7 @@ class Met:
             self.num_partial += 1
 
     def fail(self, error: Exception) -> None:
-        """A query has raised."""
+        """Record that a query raised an error."""
         if self.is_counting:
             self.num_failed += 1
             self.failure = repr(error)
@@ -98,7 +98,7 @@ class Caller:
         self.close = self._gateway.close
 
     async def ask(self, rng: random.Random) -> bool:
-        """Ask for something; returns whether it was refused."""
+        """Ask one query; returns whether it was refused."""
         body = body_of(rng.choice(self._queries), 10, has_fields=True)
         asked_at = time.perf_counter()
         try:
@@ -141,7 +141,7 @@ async def _run(
     kind: str, num_callers: int, address: tuple[str, int], queries: Sequence[str], seconds: float
 ) -> None:
     met = Met()
-    # No connection of the probe asks again within a second, as a rule.
+    # With this many connections, none of the probe's usually asks again within a second.
     num_callers = num_callers if kind != "probe" else 2 * _PROBES_PER_S
     callers = [Caller(address, _address(number), queries, met) for number in range(num_callers)]
     calm_collector()
@@ -164,7 +164,7 @@ async def _run(
 
 
 def main() -> None:
-    """Be a crowd or the probe."""
+    """Run a crowd or the probe."""
     kind, num_callers, host, port, path, seconds = sys.argv[1:]
     queries = Path(path).read_text(encoding="utf-8").splitlines()
     if kind == "probe" and os.geteuid() == 0:

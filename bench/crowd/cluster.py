@@ -1,4 +1,4 @@
-"""The cluster as `gateway up` makes it, on its cores, with documents that are kept."""
+"""A cluster started by `gateway up` on its own cores, whose documents are kept between runs."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -16,7 +16,7 @@ from hedgerow.gateway.client import AsyncClient
 from hedgerow.gateway.shapes.status import StatusAnswer
 
 _NUM_QUERIES = 1_000
-_LOADED = "loaded"  # a file in the folder: how many documents there are
+_LOADED = "loaded"  # a file in the folder that holds the number of documents
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +25,8 @@ class Running:
 
     Attributes:
         url: where its gateway answers.
-        size: the line that says how large it is, and why.
-        parts: name → the processes of each part.
+        size: the line that gives its size and the reason for it.
+        parts: name → the processes of the part.
     """
 
     url: str
@@ -38,9 +38,9 @@ class Running:
 async def run_cluster(
     folder: Path, documents: Documents, limit: int, cores: Cores
 ) -> AsyncIterator[Running]:
-    """Run the cluster, and load the first `limit` documents unless the folder has them.
+    """Run the cluster, and load the first `limit` documents unless the folder already has them.
 
-    In the block, this process and what it starts have the clients' cores.
+    Within the block, this process and its children run on the clients' cores.
     """
     async with run_up(folder / "data", environment={}, cores=cores) as up:
         loaded = folder / _LOADED
@@ -53,13 +53,13 @@ async def run_cluster(
 
 
 def write_queries(documents: Documents, path: Path) -> None:
-    """Write queries of two words of the documents, one a line."""
+    """Write queries of two words from the documents, one a line."""
     queries = two_words(documents.lines(20 * _NUM_QUERIES), _NUM_QUERIES)
     path.write_text("\n".join(query.text for query in queries), encoding="utf-8")
 
 
 def openings(status: StatusAnswer) -> int:
-    """How often breakers have opened, as far as the status remembers."""
+    """How often breakers have opened, as far as the status shows it."""
     return sum(
         transition.after == "open"
         for shard in status.shards

@@ -1,4 +1,4 @@
-"""The documents: Debian's texts if they can be had, else made-up ones of the same shape."""
+"""The documents: Debian's texts if they are available, otherwise made-up ones of the same shape."""
 
 import itertools
 import random
@@ -16,11 +16,11 @@ _FORMAT = 1
 
 
 def read_documents(cache: Path) -> Documents:
-    """The summaries that `make bench-search` asks for, or made-up ones."""
+    """The summaries that `make bench-search` uses, or made-up ones."""
     try:
         return read_summaries(cache)
     except (SourceError, OSError) as error:
-        sys.stderr.write(f"Debian's texts cannot be had, so texts are made up: {error}\n")
+        sys.stderr.write(f"Debian's texts are not available, so texts are made up: {error}\n")
     corpus = KeptCorpus(cache, "made-up", _FORMAT)
     if (kept := corpus.read()) is not None:
         return kept
@@ -29,7 +29,7 @@ def read_documents(cache: Path) -> Documents:
 
 
 def _made_up() -> Iterator[dict[str, str]]:
-    """A name of a word or two, and a summary of three to sixteen; few words are frequent."""
+    """Yield documents with a name of one or two words and a summary of three to sixteen."""
     rng = random.Random(1)
 
     def word() -> str:

@@ -1,4 +1,4 @@
-"""What was measured under more callers than can be answered; pure."""
+"""The figures under more callers than can be served; pure."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,27 +12,27 @@ MOST_REFUSAL_MS = 2.0
 
 
 class Load(NamedTuple):
-    """A number of callers of one kind, in times of those that the cluster bears."""
+    """A number of callers of one kind, in multiples of those that the cluster can serve."""
 
     kind: str
     times: int
 
     @property
     def title(self) -> str:
-        """As the table shows it."""
-        return "as many as it bears" if self.times == 1 else f"{self.times} times, {self.kind}"
+        """The title in the table."""
+        return "as many as it can serve" if self.times == 1 else f"{self.times} times, {self.kind}"
 
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """What a load met in one round.
+    """The figures of a load in one round.
 
     Attributes:
-        crowd: what the callers met, as `callers.Met` tells it.
-        probe: what the probe met.
+        crowd: the callers' figures, as of `callers.Met.to_json`.
+        probe: the probe's figures.
         cores: part → how many cores it used.
-        limit: of the queries in flight, at the end.
-        num_opened: breakers that opened.
+        limit: of the queries in flight, at the end of the round.
+        num_opened: how often breakers opened.
     """
 
     crowd: Mapping[str, Any]
@@ -43,7 +43,7 @@ class Round:
 
     @property
     def per_cpu_s(self) -> float:
-        """The same for each second of CPU of the cluster: what other programs take is not in it."""
+        """Goodput per CPU second of the cluster, which excludes what other programs use."""
         return self.goodput / max(1e-9, sum(self.cores.values()))
 
     @property
@@ -80,7 +80,7 @@ def rows_of(measured: Measured) -> list[list[str]]:
 
 
 def verdicts(measured: Measured) -> list[str]:
-    """The targets, with whether they are reached at every load."""
+    """The targets, and whether they are reached at every load."""
     rounds = [one for found in measured.values() for one in found]
     if not rounds:
         return []
@@ -110,7 +110,7 @@ def _best(measured: Measured, name: str) -> float:
 
 
 def _least(measured: Measured, name: str) -> float:
-    """The least that a load keeps of the best."""
+    """The lowest value of any load, relative to the best."""
     least = min((_of(rounds, name) for rounds in measured.values() if rounds), default=0.0)
     return least / _best(measured, name)
 

@@ -1,4 +1,4 @@
-"""What docs/decisions rests on: comparisons with what was decided against, each a module to run.
+"""Comparisons on which docs/decisions rests, with the alternatives that were decided against.
 
-They are no part of `make bench`, since they are run when a decision is looked at again.
+Each is a module to run. They are not part of `make bench`, but run when a decision is reviewed.
 """

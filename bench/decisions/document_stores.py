@@ -1,14 +1,12 @@
 """`python -m bench.decisions.document_stores`: documents in SQLite beside tantivy's own store.
 
-Ten documents of 300 bytes of JSON at a time, at random out of 100,000, as a scorer reads those of
-its best hits (`read_leading`), and as stored fields of a text index. tantivy compresses its store
-in blocks of 16 KB, of which it keeps a hundred. The last column is what one more document costs
-that replaces another: one transaction in SQLite, and one commit of an index.
+Ten documents of 300 bytes of JSON are read at a time, at random from 100,000: from SQLite, as a
+scorer reads those of its best hits (`read_leading`), and from stored fields of a text index.
+tantivy compresses its store in blocks of 16 KB, of which it caches a hundred. The last column is
+the cost of replacing one document: one transaction in SQLite, and one commit of an index.
 """
 
-import argparse
 import json
-import os
 import random
 import sys
 import tempfile
@@ -18,7 +16,9 @@ from pathlib import Path
 
 import tantivy
 
-from bench.harness.report import machine, median
+from bench.harness.options import make_parser
+from bench.harness.report import median, show
+from bench.search.inside.serving import disk_bytes
 from hedgerow.shard_worker.storage.leading_documents import read_leading
 from hedgerow.shard_worker.storage.store import Store
 
@@ -70,7 +70,7 @@ def _tantivy(folder: Path, documents: dict[str, bytes]) -> tuple[_Read, _Write]:
     known = list(addresses)
 
     def read(ids: list[str]) -> object:
-        # As many documents as asked for, of those whose address is known: a search has it anyway.
+        # As many documents as requested, from those with known addresses, which a search returns.
         chosen = [addresses[known[hash(one) % len(known)]] for one in ids]
         return [bytes(searcher.doc(address)["body"][0]) for address in chosen]
 
@@ -84,16 +84,12 @@ def _tantivy(folder: Path, documents: dict[str, bytes]) -> tuple[_Read, _Write]:
 
 def main() -> int:
     """Measure; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m bench.decisions.document_stores", description=__doc__
-    )
+    parser = make_parser("bench.decisions.document_stores", __doc__, 9)
     parser.add_argument("--documents", type=int, default=100_000, metavar="N", help="(100000)")
-    parser.add_argument("--rounds", type=int, default=9, help="of each (9)")
     arguments = parser.parse_args()
     documents = _documents(arguments.documents)
     ids = sorted(documents)
     rng = random.Random(3)
-    say = sys.stdout.write
     with tempfile.TemporaryDirectory(prefix="hedgerow-stores-") as name:
         stores: dict[str, tuple[_Read, _Write, Path]] = {}
         for title, make in (("SQLite", _sqlite), ("tantivy, stored field", _tantivy)):
@@ -113,14 +109,20 @@ def main() -> int:
                 for lot in lots[:_NUM_WRITES]:
                     write(lot[0])
                 write_ms[title].append((time.perf_counter() - began_at) / _NUM_WRITES * 1e3)
-        say(f"{machine()}; load average {os.getloadavg()[0]:.1f}; {len(ids):,} documents; ")
-        say(f"medians of {arguments.rounds} rounds in turns\n\n")
-        say("|  | CPU µs, ten documents | on disk, MB | ms, one write |\n")
-        say("| --- | --- | --- | --- |\n")
-        for title, (_, _, folder) in stores.items():
-            mb = sum(file.stat().st_size for file in folder.iterdir()) / 1e6
-            say(f"| {title} | {median(read_us[title]):,.0f} | {mb:,.0f} | ")
-            say(f"{median(write_ms[title]):.1f} |\n")
+        rows = [
+            (
+                title,
+                f"{median(read_us[title]):,.0f}",
+                f"{disk_bytes(folder) / 1e6:,.0f}",
+                f"{median(write_ms[title]):.1f}",
+            )
+            for title, (_, _, folder) in stores.items()
+        ]
+    show(
+        f"{len(ids):,} documents; medians of {arguments.rounds} rounds in turns",
+        ("", "CPU µs, ten documents", "on disk, MB", "ms, one write"),
+        rows,
+    )
     return 0
 
 

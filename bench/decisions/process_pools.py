@@ -1,13 +1,12 @@
 """`python -m bench.decisions.process_pools`: the process lane beside ProcessPoolExecutor.
 
-A handler that returns its 200 bytes at once runs in as many processes as there are cores, called by
-an event loop: alone, and with 256 calls under way. A frame is what crosses the process boundary
-together. The pools are one `ProcessPoolExecutor(max_workers=1)` a process, so that the loss of a
-process breaks no more than its own pool, with two frames under way in each; the last row is one
-pool of all processes, as people use it.
+A handler that immediately returns its 200 bytes runs in as many processes as there are cores. An
+event loop makes one call at a time, and then keeps 256 in flight. A frame is a group of calls that
+cross the process boundary together. The pools are one `ProcessPoolExecutor(max_workers=1)` for each
+process, so that losing a process breaks only its own pool, with two frames in flight in each; the
+last row is one pool with all processes, as it is usually used.
 """
 
-import argparse
 import asyncio
 import contextlib
 import multiprocessing
@@ -17,11 +16,14 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field
 
-from bench.harness.processes import CpuMeter, descendants
-from bench.harness.report import machine, median
-from hedgerow.shard_worker.executors.process_pool.pool import ProcessLane, Task
+from bench.harness.options import make_parser
+from bench.harness.pools import make_lane, running
+from bench.harness.processes import descendants
+from bench.harness.report import show
+from bench.harness.rounds import turns
+from bench.harness.subject import Subject
+from hedgerow.shard_worker.executors.process_pool.pool import Task
 
 _PAYLOAD = b"x" * 200
 _IN_FLIGHT = 256
@@ -44,28 +46,17 @@ def _echo_all(payloads: list[bytes]) -> list[bytes]:
 
 @contextlib.asynccontextmanager
 async def _lane(max_batch: int, num_processes: int) -> AsyncIterator[_Call]:
-    lane = ProcessLane(
-        factory="bench.decisions.process_pools:make_echo",
-        config=None,
-        num_processes=num_processes,
-        max_batch=max_batch,
-        batch_window_ms=5.0,
-        kill_grace_ms=100.0,
-        suspects=None,
-        name="lane",
-    )
-    await lane.start()
-    try:
+    factory = "bench.decisions.process_pools:make_echo"
+    options = {"batch_window_ms": 5.0, "kill_grace_ms": 100.0}
+    async with running(make_lane(factory, num_processes, max_batch=max_batch, **options)) as lane:
         yield lambda: lane.run(Task(_PAYLOAD, time.monotonic() + 60))
-    finally:
-        await lane.close(1.0)
 
 
 class _Pools:
     """Pools of one process each, to which calls go in frames."""
 
     def __init__(self, pools: list[ProcessPoolExecutor], max_batch: int) -> None:
-        self._free = deque([*pools, *pools])  # two frames under way in each
+        self._free = deque([*pools, *pools])  # two frames in flight in each
         self._max_batch = max_batch
         self._waiting: deque[tuple[bytes, asyncio.Future[bytes]]] = deque()
         self._loop = asyncio.get_running_loop()
@@ -120,21 +111,10 @@ async def _one_pool(_max_batch: int, num_processes: int) -> AsyncIterator[_Call]
         yield lambda: loop.run_in_executor(pool, _echo, _PAYLOAD)
 
 
-@dataclass(slots=True)
-class _Way:
-    name: str
-    frame: int
-    call: _Call
-    alone_us: list[float] = field(default_factory=list)
-    per_s: list[float] = field(default_factory=list)
-    ours_us: list[float] = field(default_factory=list)
-    theirs_us: list[float] = field(default_factory=list)
-    pids: list[int] = field(default_factory=list)
-
-
-async def _measure(num_rounds: int, seconds: float) -> list[_Way]:
+async def _measure(num_rounds: int, seconds: float) -> list[tuple[int, Subject]]:
+    """Each way, with the largest number of calls in one of its frames."""
     num_processes = len(os.sched_getaffinity(0))
-    ways: list[_Way] = []
+    ways: list[tuple[int, Subject]] = []
     async with contextlib.AsyncExitStack() as stack:
         made = [
             *[("process lane", frame, _lane) for frame in _FRAMES],
@@ -146,57 +126,33 @@ async def _measure(num_rounds: int, seconds: float) -> list[_Way]:
             call = await stack.enter_async_context(make(frame, num_processes))
             await asyncio.gather(*(call() for _ in range(_IN_FLIGHT)))
             pids = [pid for pid in descendants(os.getpid()) if pid not in before]
-            ways.append(_Way(name, frame, call, pids=pids))
-        for _ in range(num_rounds):
-            for way in ways:
-                await _round(way, seconds)
+            parts = {"caller": [os.getpid()], "processes": pids}
+            ways.append((frame, Subject(name, call, parts, in_flight=_IN_FLIGHT)))
+        for _, (_, way) in turns(ways, num_rounds):
+            await way.measure_alone(seconds / 2)
+            await way.measure_together(seconds)
+            way.check()
     return ways
-
-
-async def _round(way: _Way, seconds: float) -> None:
-    times = []
-    ends_at = time.perf_counter() + seconds / 2
-    while (began_at := time.perf_counter()) < ends_at:
-        await way.call()
-        times.append(time.perf_counter() - began_at)
-    way.alone_us.append(median(times) * 1e6)
-    number = 0
-    meter = CpuMeter({"ours": [os.getpid()], "theirs": way.pids})
-    began_at = time.perf_counter()
-    ends_at = began_at + seconds
-
-    async def ask() -> None:
-        nonlocal number
-        while time.perf_counter() < ends_at:
-            await way.call()
-            number += 1
-
-    await asyncio.gather(*(ask() for _ in range(_IN_FLIGHT)))
-    used_s = meter.used_s()
-    way.per_s.append(number / (time.perf_counter() - began_at))
-    way.ours_us.append(used_s["ours"] / number * 1e6)
-    way.theirs_us.append(used_s["theirs"] / number * 1e6)
 
 
 def main() -> int:
     """Measure; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m bench.decisions.process_pools", description=__doc__
-    )
-    parser.add_argument("--rounds", type=int, default=9, help="of each (9)")
-    parser.add_argument("--seconds", type=float, default=0.5, help="of each measurement (0.5)")
-    arguments = parser.parse_args()
+    arguments = make_parser("bench.decisions.process_pools", __doc__, 9, 0.5).parse_args()
     ways = asyncio.run(_measure(arguments.rounds, arguments.seconds))
-    say = sys.stdout.write
-    say(f"{machine()}; load average {os.getloadavg()[0]:.1f}; ")
-    say(f"medians of {arguments.rounds} rounds in turns; {_IN_FLIGHT} calls under way\n\n")
-    say("|  | calls a frame | alone, µs | calls/s | CPU µs a call: caller + processes |\n")
-    say("| --- | --- | --- | --- | --- |\n")
-    for way in ways:
-        cpu = f"{median(way.ours_us):.1f} + {median(way.theirs_us):.1f}"
-        frame = f"up to {way.frame}" if way.frame > 1 else "1"
-        say(f"| {way.name} | {frame} | {median(way.alone_us):,.0f} | ")
-        say(f"{median(way.per_s):,.0f} | {cpu} |\n")
+    show(
+        f"medians of {arguments.rounds} rounds in turns; {_IN_FLIGHT} calls in flight",
+        ("", "calls a frame", "alone, µs", "calls/s", "CPU µs a call: caller + processes"),
+        [
+            (
+                way.name,
+                f"up to {frame}" if frame > 1 else "1",
+                f"{way.alone_ms * 1e3:,.0f}",
+                f"{way.throughput:,.0f}",
+                f"{way.cpu_of('caller'):.1f} + {way.cpu_of('processes'):.1f}",
+            )
+            for frame, way in ways
+        ],
+    )
     return 0
 
 

@@ -1,13 +1,13 @@
 """`python -m bench.decisions.pulling`: replicas that pull, beside a gateway that chooses one.
 
-A simulation, so that nothing but the rule differs: a shard with several replicas of one scorer
-each, Poisson arrivals at a share of what they can serve, service times that are exponential with a
-mean of 4 ms. The rules: replicas pull from one queue; the gateway pushes to a queue of each
-replica, which it chooses by lot, in turn, or by the fewest of its own requests that are not
-answered ("least requests"). With several gateways, none knows of the requests of the others.
+This is a simulation, so that only the rule differs: a shard has several replicas with one scorer
+each, arrivals are Poisson at a share of what the replicas can serve, and service times are
+exponential with a mean of 4 ms. The rules are: replicas pull from one queue; or the gateway pushes
+to the queue of a replica that it chooses by lot, in turn, or by the fewest of its own outstanding
+requests ("least requests"). With several gateways, none knows of the requests of the others.
 
-The second table has one replica that stops for a second (a long collection of garbage, a suspended
-virtual machine), and counts the requests that wait for it.
+In the second table one replica stops for a second (a long garbage collection, a suspended virtual
+machine), and the requests that wait for it are counted.
 """
 
 import argparse
@@ -15,7 +15,9 @@ import heapq
 import random
 import sys
 from collections import deque
-from collections.abc import Sequence
+
+from bench.harness.load import quantile
+from bench.harness.report import table
 
 _SERVICE_S = 0.004
 _RULES = ("pull", "lot", "turn", "least requests")
@@ -91,12 +93,6 @@ def simulate(
     return times
 
 
-def _row(times: Sequence[float]) -> str:
-    ordered = sorted(times)
-    shares = (0.5, 0.99, 0.999)
-    return " | ".join(f"{ordered[int(share * len(ordered))] * 1e3:.1f}" for share in shares)
-
-
 def main() -> int:
     """Simulate; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m bench.decisions.pulling", description=__doc__)
@@ -107,18 +103,21 @@ def main() -> int:
     number, replicas, load = arguments.requests, arguments.replicas, arguments.load
     say = sys.stdout.write
     say(f"{replicas} replicas, load {load:.0%}, mean service time {_SERVICE_S * 1e3:g} ms\n\n")
-    say("|  | gateways | p50, ms | p99, ms | p99.9, ms |\n| --- | --- | --- | --- | --- |\n")
+    rows = []
     for rule in _RULES:
         for gateways in (1, 4) if rule in ("turn", "least requests") else (1,):
             times = simulate(rule, replicas, load, gateways, number, 1)
-            say(f"| {rule} | {gateways if rule != 'pull' else 'any'} | {_row(times)} |\n")
-    say("\nA replica stops for 1 s:\n\n")
-    say("|  | later than 300 ms | of the arrivals in that second |\n| --- | --- | --- |\n")
+            figures = (f"{quantile(times, share) * 1e3:.1f}" for share in (0.5, 0.99, 0.999))
+            rows.append((rule, str(gateways) if rule != "pull" else "any", *figures))
+    say(table(("", "gateways", "p50, ms", "p99, ms", "p99.9, ms"), rows))
     in_a_second = load * replicas / _SERVICE_S
+    rows = []
     for rule in _RULES:
         times = simulate(rule, replicas, load, 1, int(10 * in_a_second), 1, (5.0, 6.0))
         late = sum(one > 0.3 for one in times)
-        say(f"| {rule} | {late} | {late / in_a_second:.1%} |\n")
+        rows.append((rule, str(late), f"{late / in_a_second:.1%}"))
+    columns = ("", "later than 300 ms", "of the arrivals in that second")
+    say(f"\n\nA replica stops for 1 s:\n\n{table(columns, rows)}\n")
     return 0
 
 

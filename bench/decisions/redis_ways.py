@@ -1,18 +1,16 @@
-"""`python -m bench.decisions.redis_ways`: ways of a scatter-gather over Redis.
+"""`python -m bench.decisions.redis_ways`: ways to scatter and gather over Redis.
 
 A request to each of eight shards, a reply from each, and nothing else: no deadline, no breaker, no
-merge. Two worker processes serve four shards each and echo ten ids and scores (as
-bench/floor_worker.py does). The rows differ in one thing each from the first, which is the way that
-the gateway and the workers take.
+merge. Two worker processes serve four shards each and echo ten ids and scores, as
+bench/harness/floor_worker.py does. Each row differs in one thing from the first, which is how the
+gateway and the workers do it.
 """
 
-import argparse
 import asyncio
 import contextlib
 import os
 import signal
 import socket
-import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import dataclass
@@ -23,19 +21,20 @@ import msgpack
 import redis
 import redis.asyncio
 
-from bench.harness.floor_worker import CHANNEL, IDS, MAX_BATCH, SCORES, queue_of
+from bench.harness.floor import NUM_SHARDS, Floor, run_workers
+from bench.harness.floor_worker import CHANNEL, IDS, MAX_BATCH, SCORES, next_list, queue_of
+from bench.harness.options import make_parser
 from bench.harness.processes import CpuMeter
-from bench.harness.report import machine, median
+from bench.harness.report import median, show
+from bench.harness.rounds import turns
 from bench.harness.server import Server, run_server
 from bench.harness.subject import Subject
 from hedgerow.common.lifecycle import calm_collector
 from hedgerow.common.redis.connection import RedisConnection, pack
 from hedgerow.common.redis.endpoint import Endpoint
-from hedgerow.common.settings.settings import RedisSettings
+from hedgerow.common.settings.redis import RedisSettings
 
-NUM_SHARDS = 8
 NUM_WORKERS = 2
-_QUERY = "a query as long as most are"
 _GROUP, _REPLY_LIST = b"workers", b"ways:replies"
 _PARTS = ("gateway", "Redis", "workers")
 
@@ -45,12 +44,12 @@ class Way:
     """A way to ask all shards.
 
     Attributes:
-        title: as the table has it.
-        client: the gateway's: `link` (common/redis/connection.py) or `redis-py`.
+        title: shown in the table.
+        client: of the gateway, `link` (common/redis/connection.py) or `redis-py`.
         is_coalesced: whether the requests of all queries of a turn of the loop leave together.
-        requests: where they wait: `list` or `stream`.
-        replies: how they come: `channel` or `list`.
-        max_batch: most requests that a worker takes in one pull.
+        requests: where they wait, in a `list` or a `stream`.
+        replies: how they come, by a `channel` or a `list`.
+        max_batch: the most requests that a worker takes in one pull.
     """
 
     title: str
@@ -72,46 +71,6 @@ WAYS = (
 )
 
 
-class Asker:
-    """Asks all shards, and gathers; what sends is given."""
-
-    def __init__(self, way: Way, send: Callable[[list[bytes]], None]) -> None:
-        self._way = way
-        self._send = send
-        self._loop = asyncio.get_running_loop()
-        self._next_id = 0
-        self._asked: dict[int, tuple[list[Any], asyncio.Future[None]]] = {}
-        self._waiting: list[bytes] = []
-
-    async def ask(self) -> None:
-        """One query: a request to each shard, a reply from each."""
-        query_id = self._next_id = self._next_id + 1
-        done = self._loop.create_future()
-        self._asked[query_id] = ([], done)
-        request = msgpack.packb((query_id, _QUERY))
-        if self._way.is_coalesced:
-            if not self._waiting:
-                self._loop.call_soon(self._flush)
-            self._waiting.append(request)
-        else:
-            self._send([request])
-        await done
-
-    def on_replies(self, message: bytes) -> None:
-        """Take the replies of one message."""
-        asked = self._asked
-        for query_id, ids, scores in msgpack.unpackb(message):
-            gathered, done = asked[query_id]
-            gathered.append((ids, scores))
-            if len(gathered) == NUM_SHARDS:
-                del asked[query_id]
-                done.set_result(None)
-
-    def _flush(self) -> None:
-        waiting, self._waiting = self._waiting, []
-        self._send(waiting)
-
-
 def _commands(way: Way, requests: list[bytes]) -> Iterable[tuple[Any, ...]]:
     for shard in range(NUM_SHARDS):
         if way.requests == "list":
@@ -122,14 +81,14 @@ def _commands(way: Way, requests: list[bytes]) -> Iterable[tuple[Any, ...]]:
 
 
 @contextlib.asynccontextmanager
-async def _asker(way: Way, server: Server) -> AsyncIterator[Asker]:
+async def _asker(way: Way, server: Server) -> AsyncIterator[Floor]:
     make = _link_asker if way.client == "link" else _redis_py_asker
     async with make(way, server) as asker:
         yield asker
 
 
 @contextlib.asynccontextmanager
-async def _link_asker(way: Way, server: Server) -> AsyncIterator[Asker]:
+async def _link_asker(way: Way, server: Server) -> AsyncIterator[Floor]:
     endpoint = Endpoint.of(RedisSettings(url=server.url))
     is_subscribed = asyncio.Event()
 
@@ -147,7 +106,7 @@ async def _link_asker(way: Way, server: Server) -> AsyncIterator[Asker]:
         push.send_now(commands, [_ignore] * len(commands))
 
     push = RedisConnection(endpoint, name="push", silence_s=10)
-    asker = Asker(way, send)
+    asker = Floor(send, is_coalesced=way.is_coalesced)
     await push.start(5)
     pulling: asyncio.Task[None] | None = None
     if way.replies == "channel":
@@ -170,7 +129,7 @@ async def _link_asker(way: Way, server: Server) -> AsyncIterator[Asker]:
         await replies.close()
 
 
-async def _pull_replies(link: RedisConnection, asker: Asker) -> None:
+async def _pull_replies(link: RedisConnection, asker: Floor) -> None:
     while True:
         popped = await link.call("BLMPOP", 1, 1, _REPLY_LIST, "LEFT", "COUNT", MAX_BATCH)
         for message in popped[1] if popped else ():
@@ -178,8 +137,8 @@ async def _pull_replies(link: RedisConnection, asker: Asker) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _redis_py_asker(way: Way, server: Server) -> AsyncIterator[Asker]:
-    """By redis-py in the way that its documentation shows, over RESP2."""
+async def _redis_py_asker(way: Way, server: Server) -> AsyncIterator[Floor]:
+    """Use redis-py as its documentation shows, over RESP2."""
     async with contextlib.AsyncExitStack() as stack:
         pool = redis.asyncio.ConnectionPool(
             connection_class=redis.asyncio.UnixDomainSocketConnection, path=server.socket
@@ -195,7 +154,7 @@ async def _redis_py_asker(way: Way, server: Server) -> AsyncIterator[Asker]:
             tasks.add(task)
             task.add_done_callback(tasks.discard)
 
-        asker = Asker(way, send)
+        asker = Floor(send, is_coalesced=way.is_coalesced)
         pubsub = await stack.enter_async_context(client.pubsub(ignore_subscribe_messages=True))
         await pubsub.subscribe(CHANNEL)
 
@@ -219,7 +178,7 @@ def _ignore(_reply: Any) -> None:
 
 
 def _work(path: str, shards: list[int], way: Way) -> None:
-    """Echo until killed, in a process of its own."""
+    """Echo until killed, in a separate process."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     queues = [queue_of(shard) for shard in shards]
     reader = hiredis.Reader()
@@ -231,7 +190,7 @@ def _work(path: str, shards: list[int], way: Way) -> None:
         answers = b""
         while True:
             server.sendall(answers + _pull(way, queues))
-            answers = _replies(way, queues, _next_pull(server, reader))
+            answers = _replies(way, queues, next_list(server, reader))
 
 
 def _pull(way: Way, queues: list[bytes]) -> bytes:
@@ -253,7 +212,7 @@ def _replies(way: Way, queues: list[bytes], pulled: list[Any]) -> bytes:
         for key, entries in pulled:
             ids = [entry[0] for entry in entries]
             requests += [entry[1][1] for entry in entries]
-            # A stream keeps what was read; without XDEL it would grow for ever.
+            # A stream keeps entries that were read; without XDEL it would grow for ever.
             commands += [pack(b"XACK", key, _GROUP, *ids), pack(b"XDEL", key, *ids)]
     answers = [(msgpack.unpackb(request)[0], IDS, SCORES) for request in requests]
     reply = msgpack.packb(answers)
@@ -264,52 +223,36 @@ def _replies(way: Way, queues: list[bytes], pulled: list[Any]) -> bytes:
     return b"".join(commands)
 
 
-def _next_pull(server: socket.socket, reader: Any) -> list[Any]:
-    while True:
-        while (reply := reader.gets()) is not False:
-            if isinstance(reply, list):
-                return reply
-        received = server.recv(65536)
-        if not received:
-            raise SystemExit
-        reader.feed(received)
-
-
 # ---- measuring
 
 
 @contextlib.asynccontextmanager
 async def _subject(way: Way) -> AsyncIterator[Subject]:
-    with contextlib.ExitStack() as started:
-        server = started.enter_context(run_server())
-        pids = []
-        for number in range(NUM_WORKERS):
-            shards = ",".join(str(shard) for shard in range(number, NUM_SHARDS, NUM_WORKERS))
-            command = (sys.executable, "-m", "bench.decisions.redis_ways", "--work", server.socket)
-            worker = started.enter_context(
-                subprocess.Popen([*command, shards, str(WAYS.index(way))])  # noqa: ASYNC220 - at the start
-            )
-            started.callback(worker.terminate)
-            pids.append(worker.pid)
-        async with _asker(way, server) as asker:
-            await asyncio.wait_for(asker.ask(), 30)
-            parts = {"gateway": [os.getpid()], "Redis": [server.pid], "workers": pids}
-            yield Subject(way.title, asker.ask, parts)
+    layout = [
+        ",".join(map(str, range(number, NUM_SHARDS, NUM_WORKERS))) for number in range(NUM_WORKERS)
+    ]
+    with run_server() as server:
+        command = ("-m", "bench.decisions.redis_ways", "--work", server.socket)
+        commands = [(*command, shards, str(WAYS.index(way))) for shards in layout]
+        with run_workers(commands) as pids:
+            async with _asker(way, server) as asker:
+                await asyncio.wait_for(asker.ask(), 30)
+                parts = {"gateway": [os.getpid()], "Redis": [server.pid], "workers": pids}
+                yield Subject(way.title, asker.ask, parts)
 
 
-async def _measure(num_rounds: int, seconds: float) -> str:
+async def _measure(num_rounds: int, seconds: float) -> list[list[str]]:
     async with contextlib.AsyncExitStack() as stack:
         subjects = [await stack.enter_async_context(_subject(way)) for way in WAYS]
         calm_collector()
         alone_us: dict[str, list[float]] = {subject.name: [] for subject in subjects}
-        for _ in range(num_rounds):
-            for subject in subjects:
-                meter = CpuMeter(subject.parts)
-                await _briefly(subject.measure_alone, seconds)
-                used_s = sum(meter.used_s().values())
-                alone_us[subject.name].append(used_s / len(subject.alone[-1].latencies_s) * 1e6)
-                await _briefly(subject.measure_together, seconds)
-        return _table(subjects, alone_us)
+        for _, subject in turns(subjects, num_rounds):
+            meter = CpuMeter(subject.parts)
+            await _briefly(subject.measure_alone, seconds)
+            used_s = sum(meter.used_s().values())
+            alone_us[subject.name].append(used_s / len(subject.alone[-1].latencies_s) * 1e6)
+            await _briefly(subject.measure_together, seconds)
+        return _rows(subjects, alone_us)
 
 
 async def _briefly(measure: Callable[[float], Awaitable[None]], seconds: float) -> None:
@@ -317,36 +260,36 @@ async def _briefly(measure: Callable[[float], Awaitable[None]], seconds: float) 
         await measure(seconds)
 
 
-def _table(subjects: list[Subject], alone_us: dict[str, list[float]]) -> str:
-    heads = (
-        "",
-        "p50 alone, ms",
-        "CPU alone, µs",
-        "queries/s at 32",
-        "of the first",
-        *(f"{part}, µs" for part in _PARTS),
-        "sum, µs",
-    )
-    lines = [heads, ["---"] * len(heads)]
-    first = subjects[0]
+_COLUMNS = (
+    "",
+    "p50 alone, ms",
+    "CPU alone, µs",
+    "queries/s at 32",
+    "of the first",
+    *(f"{part}, µs" for part in _PARTS),
+    "sum, µs",
+)
+
+
+def _rows(subjects: list[Subject], alone_us: dict[str, list[float]]) -> list[list[str]]:
+    rows, first = [], subjects[0]
     for subject in subjects:
         ratios = [
             one.throughput / base.throughput
             for one, base in zip(subject.together, first.together, strict=True)
         ]
         cpu = [subject.cpu_of(part) for part in _PARTS]
-        lines.append(
-            (
+        rows.append(
+            [
                 subject.name,
                 f"{subject.alone_ms:.2f}",
                 f"{median(alone_us[subject.name]):,.0f}",
                 f"{subject.throughput:,.0f}",
                 f"{median(ratios):.0%}",
-                *(f"{part:,.0f}" for part in cpu),
-                f"{sum(cpu):,.0f}",
-            )
+                *(f"{part:,.0f}" for part in (*cpu, sum(cpu))),
+            ]
         )
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    return rows
 
 
 def main() -> int:
@@ -355,17 +298,14 @@ def main() -> int:
         path, shards, number = sys.argv[2:]
         _work(path, [int(shard) for shard in shards.split(",")], WAYS[int(number)])
         return 0
-    parser = argparse.ArgumentParser(
-        prog="python -m bench.decisions.redis_ways", description=__doc__
+    arguments = make_parser("bench.decisions.redis_ways", __doc__, 7, 0.5).parse_args()
+    rows = asyncio.run(_measure(arguments.rounds, arguments.seconds))
+    show(
+        f"redis-py {redis.__version__}; medians of {arguments.rounds} rounds in turns; CPU a "
+        "query, the parts at 32 in flight",
+        _COLUMNS,
+        rows,
     )
-    parser.add_argument("--rounds", type=int, default=7, help="of each way (7)")
-    parser.add_argument("--seconds", type=float, default=0.5, help="of each measurement (0.5)")
-    arguments = parser.parse_args()
-    table = asyncio.run(_measure(arguments.rounds, arguments.seconds))
-    sys.stdout.write(f"{machine()}, redis-py {redis.__version__}; load average ")
-    sys.stdout.write(f"{os.getloadavg()[0]:.1f}; {arguments.rounds} rounds in turns; medians; ")
-    sys.stdout.write("CPU a query, the parts at 32 in flight\n\n")
-    sys.stdout.write(table)
     return 0
 
 

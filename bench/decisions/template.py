@@ -1,19 +1,20 @@
 """`python -m bench.decisions.template`: `gateway up` with its template process and without.
 
-For each start: the time from the command until the cluster is ready, the CPU that all its processes
-have used until then, and 4 s later their memory (PSS: a page that several share counts once).
+For each start: the time from the command until the cluster is ready, the CPU time that all its
+processes have used by then, and their memory 4 s later (PSS: shared pages count once).
 """
 
 import argparse
-import os
 import subprocess
 import sys
 import tempfile
 import time
-from pathlib import Path
 
-from bench.harness.processes import descendants
-from bench.harness.report import machine, median
+import psutil
+
+from bench.harness.processes import descendants, shared_bytes
+from bench.harness.report import median, show
+from bench.harness.rounds import turns
 
 _WITHOUT = (
     "from hedgerow.gateway.local.processes.template import Template\n"
@@ -47,24 +48,17 @@ def _start(is_with: bool, options: list[str]) -> tuple[float, float, float, int]
                 cpu_s = sum(map(_cpu_s, pids))
                 time.sleep(_SETTLE_S)
                 pids = [process.pid, *descendants(process.pid)]
-                return ready_s, cpu_s, sum(map(_pss_mb, pids)), len(pids)
+                return ready_s, cpu_s, shared_bytes(pids) / 2**20, len(pids)
             finally:
                 process.terminate()
                 process.stdout.read()
                 process.wait()
 
 
-def _pss_mb(pid: int) -> float:
-    for line in Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii").splitlines():
-        if line.startswith("Pss:"):
-            return int(line.split()[1]) / 1024
-    return 0.0
-
-
 def _cpu_s(pid: int) -> float:
-    """CPU of a process and of its children that have ended, in s (proc(5): fields 14 to 17)."""
-    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
-    return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
+    """CPU time of a process and of its children that have ended, in s."""
+    used_s: float = sum(psutil.Process(pid).cpu_times()[:4])
+    return used_s
 
 
 def main() -> int:
@@ -73,20 +67,19 @@ def main() -> int:
     parser.add_argument("--starts", type=int, default=5, metavar="N", help="of each kind (5)")
     parser.add_argument("--up", default="", metavar="OPTIONS", help="of gateway up, in one text")
     arguments = parser.parse_args()
-    starts, options = arguments.starts, arguments.up.split()
-    found: dict[bool, list[tuple[float, float, float, int]]] = {True: [], False: []}
-    for _ in range(starts):
-        for is_with, its in found.items():
-            its.append(_start(is_with, options))
-    say = sys.stdout.write
-    say(
-        f"{machine()}; load average {os.getloadavg()[0]:.1f}; medians of {starts} starts in turns\n"
-    )
-    say("\n|  | ready, s | CPU, s | memory, MB | processes |\n| --- | --- | --- | --- | --- |\n")
-    for is_with, its in found.items():
+    kinds = {"template process": True, "an interpreter each": False}
+    found: dict[str, list[tuple[float, float, float, int]]] = {name: [] for name in kinds}
+    for _, (name, is_with) in turns(kinds.items(), arguments.starts):
+        found[name].append(_start(is_with, arguments.up.split()))
+    rows = []
+    for name, its in found.items():
         ready_s, cpu_s, mb, number = (median(one[index] for one in its) for index in range(4))
-        name = "template process" if is_with else "an interpreter each"
-        say(f"| {name} | {ready_s:.2f} | {cpu_s:.2f} | {mb:,.0f} | {number:.0f} |\n")
+        rows.append((name, f"{ready_s:.2f}", f"{cpu_s:.2f}", f"{mb:,.0f}", f"{number:.0f}"))
+    show(
+        f"medians of {arguments.starts} starts in turns",
+        ("", "ready, s", "CPU, s", "memory, MB", "processes"),
+        rows,
+    )
     return 0
 
 

@@ -1,13 +1,13 @@
 """`python -m bench.decisions.without`: what an optimisation of the gateway saves.
 
-A cluster as `gateway up` makes it, with its defaults, serves two gateways more: one as it is, and
-one in which the named optimisation is switched off. Both are asked over HTTP in turns, with one
-search in flight and with 32, for the ten best of two words with their fields. CPU is that of the
-gateway that is asked, Redis, the worker and its scorers, so that it hardly depends on what else
-the machine does.
+A cluster as `gateway up` makes it, with its defaults, serves two more gateways: an unchanged one,
+and one in which the named optimisation is switched off. Both are asked over HTTP in turns, with one
+search in flight and with 32, for the ten best hits of two words, with their fields. CPU time is
+that of the gateway that is asked, Redis, the worker and its scorers, and hardly depends on what
+else the machine does.
 
-The first argument names the optimisation, a function in this file. `nothing` compares two gateways
-that are the same, which shows what difference chance makes.
+The first argument names the optimisation, a function in this file. `nothing` compares two identical
+gateways, which shows how much chance contributes.
 """
 
 import argparse
@@ -17,19 +17,20 @@ import itertools
 import os
 import runpy
 import selectors
-import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from bench.crowd.cluster import write_queries
 from bench.crowd.corpus import read_documents
-from bench.harness.http_load import HttpGateway, follow
-from bench.harness.processes import CpuMeter, descendants
-from bench.harness.report import machine, median
+from bench.harness.http_load import HttpGateway, serve
+from bench.harness.load import closed_loop
+from bench.harness.processes import descendants
+from bench.harness.report import median, show
+from bench.harness.rounds import say
+from bench.harness.subject import Subject
 from bench.search.inside.callers import Verdict, body_of, judge
 from bench.search.inside.hedgerow_up import COLLECTION, load
 from bench.search.inside.serving import Task
@@ -52,12 +53,12 @@ def nothing() -> None:
 
 
 def coalesced_wakeups() -> None:
-    """Handle what arrives at once, however many queries are in flight."""
+    """Handle replies as soon as they arrive, however many queries are in flight."""
     CoalescingSelector.select = selectors.DefaultSelector.select  # type: ignore[method-assign]
 
 
 def joined_answers() -> None:
-    """Write the head of an answer and its body one after the other (`gateway.http`)."""
+    """Write the head of an answer and its body separately (`gateway.http`)."""
     SearchExchange._send = _send_in_two  # type: ignore[method-assign]
 
 
@@ -75,32 +76,17 @@ _KNOWN: dict[str, Callable[[], None]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Turn:
-    """What one gateway did in one turn.
-
-    Attributes:
-        per_s: whole answers a second.
-        p50_ms: the median of their times.
-        gateway_us: the gateway's CPU a search.
-        all_us: that of all parts.
-        num_other: answers that were partial or refused.
-    """
-
-    per_s: float
-    p50_ms: float
-    gateway_us: float
-    all_us: float
-    num_other: int
+class NotWholeError(Exception):
+    """An answer is partial, or the search was refused."""
 
 
-async def _measure(arguments: argparse.Namespace, folder: Path) -> str:
+async def _measure(arguments: argparse.Namespace, folder: Path) -> tuple[str, list[list[str]]]:
+    """A description of what was searched, and the rows of the table."""
     documents = read_documents(arguments.cache)
     limit = min(arguments.documents, documents.total)
     cluster = LocalCluster(
         ClusterOptions(data=folder / "data", port=0), load_settings(), lambda _: None
     )
-    turns: dict[tuple[int, str], list[Turn]] = {}
     try:
         await cluster.start()
         async with AsyncClient(cluster.url) as client:
@@ -108,24 +94,26 @@ async def _measure(arguments: argparse.Namespace, folder: Path) -> str:
         write_queries(documents, folder / "queries.txt")
         queries = (folder / "queries.txt").read_text(encoding="utf-8").splitlines()
         bodies = itertools.cycle([body_of(text, 10, has_fields=True) for text in queries])
-        names = ("nothing", arguments.optimisation)
         async with contextlib.AsyncExitStack() as stack:
-            gateways = [
-                await stack.enter_async_context(_gateway(name, cluster.redis_url)) for name in names
-            ]
-            sides = list(zip(("with", "without"), gateways, strict=True))
+            sides = []
+            for name in ("nothing", arguments.optimisation):
+                command = ("bench.decisions.without", _SERVE, name, "serve")
+                served = serve(*command, redis_url=cluster.redis_url, environment=os.environ)
+                http = await stack.enter_async_context(served)
+                ask = partial(_ask, http, bodies)
+                parts = _parts(cluster, http.pid)
+                sides.append({count: Subject(name, ask, parts, count) for count in _IN_FLIGHT})
+            await asyncio.sleep(1.0)  # for them to read the workers' heartbeats
             for number in range(arguments.turns):
                 for in_flight in _IN_FLIGHT:
-                    for side, http in sides if number % 2 else reversed(sides):
-                        await _ask(http, bodies, in_flight, _WARM_UP_S)
-                        meter = CpuMeter(_parts(cluster, http.pid))
-                        told = await _ask(http, bodies, in_flight, arguments.seconds)
-                        turn = _turn(told, arguments.seconds, meter.used_s())
-                        turns.setdefault((in_flight, side), []).append(turn)
-                        sys.stderr.write(f"{number + 1} {in_flight:2} {side}: {turn}\n")
+                    for side in sides if number % 2 else reversed(sides):
+                        await closed_loop(side[in_flight].ask, in_flight, _WARM_UP_S)
+                        await side[in_flight].measure_together(arguments.seconds)
+                say("without", f"turn {number + 1} of {arguments.turns}")
     finally:
         await cluster.stop()
-    return f"{cluster.sizing}; {limit:,} documents\n\n{_table(turns)}"
+    rows = [_row(*(side[in_flight] for side in sides)) for in_flight in _IN_FLIGHT]
+    return f"{cluster.sizing}; {limit:,} documents", rows
 
 
 def _parts(cluster: LocalCluster, gateway: int) -> dict[str, list[int]]:
@@ -135,89 +123,25 @@ def _parts(cluster: LocalCluster, gateway: int) -> dict[str, list[int]]:
     return {"gateway": [gateway], "others": others}
 
 
-@contextlib.asynccontextmanager
-async def _gateway(name: str, redis_url: str) -> AsyncIterator[HttpGateway]:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "bench.decisions.without",
-        _SERVE,
-        name,
-        "serve",
-        "--port",
-        "0",
-        "--redis",
-        redis_url,
-        env={**os.environ, "HEDGEROW_LOG_LEVEL": "info", "HEDGEROW_LOG_FORMAT": "json"},
-        stderr=subprocess.PIPE,
-    )
-    async with follow(process) as (host, port):
-        http = HttpGateway(host, port, process.pid)
-        await asyncio.sleep(1.0)  # until it has read what workers say of themselves
-        try:
-            yield http
-        finally:
-            http.close()
+async def _ask(http: HttpGateway, bodies: "itertools.cycle[bytes]") -> None:
+    if judge(await http.search(COLLECTION, next(bodies))) is not Verdict.WHOLE:
+        raise NotWholeError
 
 
-async def _ask(
-    http: HttpGateway, bodies: "itertools.cycle[bytes]", in_flight: int, seconds: float
-) -> tuple[list[float], int]:
-    """The times of whole answers, in s, and how many others there were."""
-    times: list[float] = []
-    num_other = 0
-    ends_at = time.perf_counter() + seconds
-
-    async def call() -> None:
-        nonlocal num_other
-        while (began_at := time.perf_counter()) < ends_at:
-            if judge(await http.search(COLLECTION, next(bodies))) is Verdict.WHOLE:
-                times.append(time.perf_counter() - began_at)
-            else:
-                num_other += 1
-
-    async with asyncio.TaskGroup() as tasks:
-        for _ in range(in_flight):
-            tasks.create_task(call())
-    return times, num_other
-
-
-def _turn(told: tuple[list[float], int], seconds: float, used_s: dict[str, float]) -> Turn:
-    times, num_other = told
-    number = len(times) + num_other
-    return Turn(
-        len(times) / seconds,
-        median(times) * 1e3,
-        used_s["gateway"] / number * 1e6,
-        sum(used_s.values()) / number * 1e6,
-        num_other,
-    )
-
-
-def _table(turns: dict[tuple[int, str], list[Turn]]) -> str:
-    heads = ("in flight", "answers/s", "p50, ms", "gateway's CPU, µs", "all CPU, µs", "not whole")
-    lines = [heads, ["---"] * len(heads)]
-    for in_flight in _IN_FLIGHT:
-        with_it, without = turns[in_flight, "with"], turns[in_flight, "without"]
-        cells = [str(in_flight)]
-        for name, form in (
-            ("per_s", ",.0f"),
-            ("p50_ms", ".3g"),
-            ("gateway_us", ",.0f"),
-            ("all_us", ",.0f"),
-        ):
-            cells.append(
-                _compared(
-                    [[getattr(one, name) for one in side] for side in (with_it, without)], form
-                )
-            )
-        cells.append(str(sum(one.num_other for one in (*with_it, *without))))
-        lines.append(cells)
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+def _row(with_it: Subject, without: Subject) -> list[str]:
+    sides = (with_it, without)
+    return [
+        str(with_it.in_flight),
+        _compared([[load.throughput for load in side.together] for side in sides], ",.0f"),
+        _compared([[load.quantile_ms(0.5) for load in side.together] for side in sides], ".3g"),
+        _compared([[used["gateway"] for used in side.cpu_us] for side in sides], ",.0f"),
+        _compared([[sum(used.values()) for used in side.cpu_us] for side in sides], ",.0f"),
+        str(sum(load.num_failed for side in sides for load in side.together)),
+    ]
 
 
 def _compared(sides: Sequence[Sequence[float]], form: str) -> str:
-    """Medians with and without; and the median and the range of the turns' ratios."""
+    """Medians with and without, and the median and interquartile range of the turns' ratios."""
     ratios = sorted(without / with_it for with_it, without in zip(*sides, strict=True))
     middle = median(ratios) - 1
     quarter = len(ratios) // 4
@@ -242,11 +166,13 @@ def main() -> int:
     arguments = parser.parse_args()
     configure_logging("error", "console")
     with tempfile.TemporaryDirectory(prefix="hedgerow-without-") as folder:
-        found = asyncio.run(_measure(arguments, Path(folder)))
-    sys.stdout.write(f"{machine()}; load average {os.getloadavg()[0]:.1f}\n")
-    sys.stdout.write(f"{arguments.turns} turns of {arguments.seconds:g} s; medians with it → ")
-    sys.stdout.write("without it (median of the turns' ratios; the middle half of them)\n")
-    sys.stdout.write(found)
+        searched, rows = asyncio.run(_measure(arguments, Path(folder)))
+    show(
+        f"{searched}; {arguments.turns} turns of {arguments.seconds:g} s; medians with it → "
+        "without it (median of the turns' ratios; the middle half of them)",
+        ("in flight", "answers/s", "p50, ms", "gateway's CPU, µs", "all CPU, µs", "not whole"),
+        rows,
+    )
     return 0
 
 

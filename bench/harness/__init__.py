@@ -1,5 +1,5 @@
-"""What every benchmark and the lab stand on: clusters, load, processes, figures, tables, plots.
+"""What the benchmarks and the lab share: clusters, load, processes, figures, tables and plots.
 
 It imports none of the benchmarks. `load`, `pipe` and `options` need no more than the standard
-library, since they also run in environments of other packages. Open `cluster` first.
+library, since they also run in the virtual environments of other packages. Open `cluster` first.
 """

@@ -1,4 +1,4 @@
-"""What is measured apart, as its driver sees it: processes that are paused, asked and ended.
+"""Processes that are measured, as the driver sees them: they are paused, asked and ended.
 
 A command goes out as a line, and a JSON object comes back as a line (`bench.harness.pipe`).
 """
@@ -18,10 +18,10 @@ _MOST_LINE_BYTES = 2**28  # of a load's latencies
 
 
 class Apart:
-    """A process that is measured, with all that has come from it.
+    """A process that is measured, with all its descendants.
 
     Attributes:
-        pid: of the process itself, which the driver talks to.
+        pid: of the process that the driver talks to.
     """
 
     def __init__(
@@ -36,12 +36,12 @@ class Apart:
 
     @classmethod
     async def launch(cls, *command: str, errors: Path, failure: type[Exception]) -> "Apart":
-        """Start what is to be measured.
+        """Start a process that is to be measured.
 
         Args:
             command: the program and its arguments.
-            errors: the file to which its standard error is added; when it does not answer, the
-                last line there is reported.
+            errors: the file to which its standard error is appended; if it does not answer, the
+                last line of the file is reported.
             failure: what is raised when it does not answer.
         """
         with errors.open("ab") as log:
@@ -53,37 +53,37 @@ class Apart:
                 stdout=asyncio.subprocess.PIPE,
                 stderr=log,
                 limit=_MOST_LINE_BYTES,
-                start_new_session=True,  # an interrupt at the keyboard is the driver's to deal with
+                start_new_session=True,  # the driver handles an interrupt at the keyboard
             )
         return cls(process, errors, failure)
 
     def pids(self) -> list[int]:
-        """Itself and all that has come from it, those that live."""
+        """The process and its descendants, as far as they are alive."""
         return self._family.pids()
 
     def pause(self) -> None:
-        """Stop every process, so that they cost the others nothing."""
+        """Stop all processes, so that they cost the others nothing."""
         send(signal.SIGSTOP, self.pids())
 
     def resume(self) -> None:
-        """Let every process run again."""
+        """Let all processes run again."""
         send(signal.SIGCONT, self.pids())
 
     async def ask(self, command: str, timeout_s: float) -> dict[str, Any]:
-        """Write a command; returns the answer.
+        """Send a command; returns the answer.
 
         Raises:
-            Exception: as given to `launch`: there is none in time.
+            Exception: of the type given to `launch`: no answer came in time.
         """
         assert self._process.stdin is not None
         self._process.stdin.write(command.encode() + b"\n")
         return await self.receive(timeout_s)
 
     async def receive(self, timeout_s: float) -> dict[str, Any]:
-        """The next line that it sends.
+        """Read the next line that it sends.
 
         Raises:
-            Exception: as given to `launch`: there is none in time.
+            Exception: of the type given to `launch`: no answer came in time.
         """
         assert self._process.stdout is not None
         try:
@@ -98,13 +98,13 @@ class Apart:
         return received
 
     def hang_up(self) -> None:
-        """Close its standard input, at which it ends by itself."""
+        """Close its standard input, upon which it ends by itself."""
         assert self._process.stdin is not None
         with contextlib.suppress(ConnectionError):
             self._process.stdin.close()
 
     async def end(self, patience_s: float) -> None:
-        """Wait for its end, and kill what is left of it then."""
+        """Wait until it ends, and then kill what is left of it."""
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._process.wait(), patience_s)
         await self._family.kill()

@@ -33,14 +33,12 @@ from bench.harness.server import Server, run_server
 from hedgerow.common.errors import InsufficientCoverageError
 from hedgerow.common.outcome import Outcome
 from hedgerow.common.partition import shard_of
-from hedgerow.common.settings.settings import (
-    GatewaySettings,
-    RankProfile,
-    RedisSettings,
-    Settings,
-    WorkerSettings,
-)
+from hedgerow.common.settings.gateway import GatewaySettings
+from hedgerow.common.settings.rank_profiles import RankProfile
+from hedgerow.common.settings.redis import RedisSettings
+from hedgerow.common.settings.settings import Settings
 from hedgerow.common.settings.tail import AdmissionSettings
+from hedgerow.common.settings.worker import WorkerSettings
 from hedgerow.gateway.gateway import Gateway
 from hedgerow.gateway.search.result import SearchQuery, SearchResult
 
@@ -48,14 +46,14 @@ PAIRS = ((0, 1), (2, 3), (4, 5), (6, 7))  # eight shards on four workers
 COLLECTION = "bench"
 LOOP_LANE = "noop"
 PROCESS_LANE = "noop_process"
-STALLING_LANE = "stalling"  # stalls now and then where the environment says so
+STALLING_LANE = "stalling"  # stalls occasionally where the environment says so
 BUSY_LANE = "busy"  # computes for a set time
 HELD_LANE = "held"  # holds a scorer for a set time
 WATCHING_LANE = "watching"  # computes until its budget has expired, and notes when
-DRAWN_LANE = "drawn"  # holds it for a time that a simulator's script says
-DEADLINE_MS = 2_000.0  # so long that no query of a throughput measurement ends early
+DRAWN_LANE = "drawn"  # holds it for the time that a simulator's script gives
+DEADLINE_MS = 2_000.0  # long enough that no query of a throughput measurement ends early
 _NUM_DOCUMENTS = 400
-_START_TIMEOUT_S = 180.0  # of sixteen workers on a machine that does much else
+_START_TIMEOUT_S = 180.0  # of sixteen workers on a busy machine
 _PATIENCE_S = 15.0  # with workers that are to end
 _ROOT = Path(__file__).parents[2]
 _SECOND_PHASES = {
@@ -98,7 +96,7 @@ class Cluster:
 
     @property
     def notes(self) -> Path:
-        """What second phases of `WATCHING_LANE` have noted; see `second_phases.watching`."""
+        """The file that second phases of `WATCHING_LANE` write; see `second_phases.watching`."""
         return Path(self.environment["HEDGEROW_BENCH_NOTES"])
 
     @property
@@ -112,17 +110,17 @@ class Cluster:
         )
 
     def check(self) -> None:
-        """Be sure that no worker has ended, since nobody starts it again.
+        """Be sure that no worker has ended, since none is started again.
 
         Raises:
-            RuntimeError: one has; names it.
+            RuntimeError: a worker has ended; names it.
         """
         for number, worker in enumerate(self.workers):
             if (status := worker.poll()) is not None:
                 raise RuntimeError(f"worker-{number} has ended with status {status}")
 
     def parts(self) -> dict[str, list[int]]:
-        """The processes of each part whose CPU is counted, but for the gateway's."""
+        """The processes of each part whose CPU time is counted, without the gateway."""
         workers = [worker.pid for worker in self.workers]
         return {
             "Redis": [self.server.pid],
@@ -148,8 +146,8 @@ def run_cluster(
         profiles: rank profiles of workers and gateways, beside the built-in ones.
         environment: makes variables of the workers, given the cluster's folder.
         is_durable: whether the server keeps an append-only file, as the embedded cluster's does.
-        heartbeat_expiry_s: how long the gateway takes a silent worker for live.
-        stalls: workers in which requests of `STALLING_LANE` stall now and then, when told to.
+        heartbeat_expiry_s: how long a silent worker counts as live.
+        stalls: workers in which requests of `STALLING_LANE` may stall.
     """
     num_shards = len({shard for shards in layout for shard in shards})
     with tempfile.TemporaryDirectory(prefix="hedgerow-bench-") as name:
@@ -220,15 +218,15 @@ async def open_gateway(cluster: Cluster, **groups: BaseModel) -> AsyncIterator[G
 
     Args:
         cluster: what it asks.
-        groups: of its settings, by name; by default none is refused by admission control, since a
-            measurement of what a query costs must not refuse any, and the others are as they are.
+        groups: of its settings, by name; by default admission control refuses nothing, since a
+            measurement of what a query costs must not refuse any; all others have their defaults.
     """
     chosen = {"admission": AdmissionSettings(enabled=False), **groups}
     settings = cluster.settings.model_copy(update=chosen)
     async with Gateway.connect(settings, cluster.num_shards) as gateway:
         give_up_at = time.monotonic() + _START_TIMEOUT_S
-        # Each of them: one that comes later finds what the others have applied gone from the log,
-        # and does not serve the shard.
+        # A replica that came later would find entries that the others have applied gone from the
+        # log, and would not serve the shard.
         while not await _is_whole(gateway, cluster.num_replicas):
             cluster.check()
             if time.monotonic() > give_up_at:
@@ -243,9 +241,9 @@ async def _is_whole(gateway: Gateway, num_replicas: int) -> bool:
 
 
 async def fill(gateway: Gateway, name: str, ids: Iterable[str]) -> None:
-    """Load a document with a title for each of these ids into a collection; `noop` is its profile.
+    """Load a document with a title for each id into a collection with the profile `noop`.
 
-    Returns once all can be found.
+    Returns once all of them can be found.
     """
     await gateway.collections.put(name, {"fields": {"title": "text"}, "rank_profile": LOOP_LANE})
     lines = (json.dumps({"id": one, "title": f"Title of {one}"}).encode() for one in ids)
@@ -258,7 +256,7 @@ async def _each(lines: Iterable[bytes]) -> AsyncIterator[bytes]:
 
 
 def even_ids(num_shards: int, of_each: int) -> list[str]:
-    """Ids of which each shard gets as many: coverage, which is of documents, is then of shards."""
+    """Ids that fall evenly on the shards, so that coverage of documents is coverage of shards."""
     missing = dict.fromkeys(range(num_shards), of_each)
     ids = []
     for number in itertools.count():
@@ -273,7 +271,7 @@ def even_ids(num_shards: int, of_each: int) -> list[str]:
 
 @asynccontextmanager
 async def connect(cluster: Cluster, **groups: BaseModel) -> AsyncIterator[Gateway]:
-    """As `open_gateway`, with a few documents in the cluster."""
+    """Like `open_gateway`, with a few documents in the cluster."""
     async with open_gateway(cluster, **groups) as gateway:
         await fill(gateway, COLLECTION, [f"document-{number}" for number in range(_NUM_DOCUMENTS)])
         yield gateway
@@ -287,7 +285,7 @@ async def search(
     collection: str = COLLECTION,
     **more: Any,
 ) -> SearchResult:
-    """Ask for ids and scores alone; an answer that lacks too many documents is returned as well.
+    """Ask for ids and scores only; an answer that lacks too many documents is returned as well.
 
     Raises:
         OverloadedError: it was refused.
@@ -303,10 +301,10 @@ async def search(
 
 
 class Asker:
-    """Asks a gateway one query after another, each with a text of its own.
+    """Asks a gateway one query after another, each with a different text.
 
     Raises:
-        RuntimeError: an answer does not reflect every shard that should be in it.
+        RuntimeError: an answer does not reflect as many shards as it should.
     """
 
     def __init__(
@@ -320,7 +318,7 @@ class Asker:
     ) -> None:
         """Ask for `text` with `profile`; an answer must reflect `num_ok` shards.
 
-        With `STALLING_LANE`, one that stalls does so for `stall_s`.
+        With `STALLING_LANE`, a request that stalls does so for `stall_s`.
         """
         self._gateway = gateway
         self._profile = profile

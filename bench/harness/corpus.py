@@ -16,13 +16,13 @@ PARTS = ("noun", "verb", "adj", "adv")  # of speech; WordNet has a file for each
 
 
 def missing_packages() -> list[str]:
-    """Names of the Debian packages that would bring what is not there."""
+    """Names of the Debian packages that provide the files that are missing."""
     files = {"wordnet-base": _WORDNET / "data.noun", "dict-gcide": _GCIDE / "gcide.dict.dz"}
     return [package for package, file in files.items() if not file.exists()]
 
 
 def lines() -> Iterator[tuple[bytes, int]]:
-    """Each document as a line of NDJSON, and the bytes of its texts in UTF-8."""
+    """Yield each document as a line of NDJSON, and the number of bytes of its texts in UTF-8."""
     for document in (*_glosses(), *_entries()):
         size = len(document["title"].encode()) + len(document["text"].encode())
         yield json.dumps(document, ensure_ascii=False).encode() + b"\n", size

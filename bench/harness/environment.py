@@ -1,4 +1,4 @@
-"""Virtual environments of what is compared: made once, and again when requirements change."""
+"""Virtual environments of what is compared, made once and again when requirements change."""
 
 import hashlib
 import shutil
@@ -13,15 +13,15 @@ class InstallError(Exception):
 
 
 def interpreter_of(environment: str, requirements: Path, folder: Path) -> Path:
-    """The interpreter of an environment, which is made when there is none that fits.
+    """The interpreter of an environment, which is created if none fits.
 
     Args:
-        environment: its name; empty for the one that runs this.
-        requirements: where `NAME.txt` is.
-        folder: where environments are made.
+        environment: its name; empty for the one that runs this code.
+        requirements: folder of `NAME.txt`.
+        folder: in which environments are created.
 
     Raises:
-        InstallError: it could not be made.
+        InstallError: it could not be created.
     """
     if not environment:
         return Path(sys.executable)

@@ -1,4 +1,4 @@
-"""The floor's worker: pops from its lists and echoes a small reply; blocking, nothing else.
+"""The floor's worker: it pops from its lists and echoes small replies, blocking all the while.
 
     python -m bench.harness.floor_worker SOCKET SHARDS BATCHED
 
@@ -9,6 +9,7 @@ import contextlib
 import signal
 import socket
 import sys
+from typing import Any
 
 import hiredis
 import msgpack
@@ -31,20 +32,20 @@ def serve(path: str, shards: list[int], *, is_batched: bool) -> None:
 
     Args:
         path: the server's Unix socket.
-        shards: whose lists to pop from.
-        is_batched: one PUBLISH for all replies of a pull, or one for each request.
+        shards: whose lists it pops from.
+        is_batched: whether all replies of a pull share one PUBLISH, or each has its own.
     """
     reader = hiredis.Reader()
     queues = [queue_of(shard) for shard in shards]
-    # The server may end amid a write, and with it what there is to do.
+    # The server may end during a write, and the worker ends with it.
     with socket.socket(socket.AF_UNIX) as server, contextlib.suppress(ConnectionError):
         server.connect(path)
         replies = b""
         while True:
-            # BLMPOP serves the first list that has something: the one just served goes last.
+            # BLMPOP serves the first list that is not empty: the one just served goes to the end.
             pop = pack(b"BLMPOP", 0, len(queues), *queues, b"LEFT", b"COUNT", MAX_BATCH)
             server.sendall(replies + pop)
-            key, requests = _next_pop(server, reader)
+            key, requests = next_list(server, reader)
             queues.remove(key)
             queues.append(key)
             answers = [(msgpack.unpackb(request)[0], IDS, SCORES) for request in requests]
@@ -54,14 +55,15 @@ def serve(path: str, shards: list[int], *, is_batched: bool) -> None:
             )
 
 
-def _next_pop(server: socket.socket, reader: hiredis.Reader) -> tuple[bytes, list[bytes]]:
+def next_list(server: socket.socket, reader: hiredis.Reader) -> list[Any]:
+    """Wait for the next reply that is a list; other replies say how many received a message."""
     while True:
         while (reply := reader.gets()) is not False:
-            if isinstance(reply, list):  # else how many were subscribed to what was published
-                return reply[0], reply[1]
+            if isinstance(reply, list):
+                return reply
         received = server.recv(65536)
         if not received:
-            raise SystemExit  # the server has ended, and with it what there was to do
+            raise SystemExit  # the server has ended
         reader.feed(received)
 
 

@@ -1,8 +1,8 @@
 """A `gateway serve` process, a client that costs little beside it, and the Python client.
 
-The rows that tell of the gateway ask by the bare exchange here: `gateway.client`, which builds each
-request and decodes each answer, costs some times its CPU, on the cores that the gateway runs on too
-(the column `client` of the CPU table in docs/benchmarks.md). What its users get has its own row.
+Rows about the gateway use the bare exchange here: `gateway.client`, which builds each request and
+decodes each answer, uses several times its CPU time, on the same cores as the gateway (the column
+`client` of the CPU table in docs/benchmarks.md). The Python client has a row of its own.
 """
 
 import asyncio
@@ -10,7 +10,8 @@ import contextlib
 import json
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import cast
 
@@ -22,7 +23,7 @@ _START_TIMEOUT_S = 30.0
 
 
 class HttpGateway:
-    """Asks over kept-alive connections, as many as there are queries in flight.
+    """Asks over keep-alive connections, as many as there are queries in flight.
 
     Raises:
         RuntimeError: an answer is not 200, or does not reflect every shard.
@@ -41,7 +42,7 @@ class HttpGateway:
         self._next = 0
 
     async def ask(self, profile: str) -> None:
-        """One query, for its ids and scores."""
+        """Ask one query, for ids and scores."""
         self._next += 1
         body = json.dumps(
             {
@@ -56,11 +57,11 @@ class HttpGateway:
             raise RuntimeError(answer.decode(errors="replace")[:400])
 
     async def search(self, collection: str, body: bytes) -> bytes:
-        """Send the body of a search, in JSON; returns the answer's."""
+        """Send the JSON body of a search; returns the body of the answer."""
         return await self.post(f"/v1/collections/{collection}/search", body)
 
     async def post(self, path: str, body: bytes) -> bytes:
-        """Send a body in JSON to a path; returns the answer's."""
+        """Send a JSON body to a path; returns the body of the answer."""
         request = (
             b"POST %s HTTP/1.1\r\nHost: localhost\r\n"
             b"Content-Type: application/json\r\n%sContent-Length: %d\r\n\r\n%s"
@@ -100,7 +101,7 @@ class PythonClient:
         self._next = 0
 
     async def ask(self, profile: str) -> None:
-        """One query, for its ids and scores."""
+        """Ask one query, for ids and scores."""
         self._next += 1
         answer = await self._client.search(
             COLLECTION,
@@ -114,7 +115,7 @@ class PythonClient:
 
 
 class _Exchange(asyncio.Protocol):
-    """One connection: a request, then its answer, whose length the header names."""
+    """One connection: a request, then its answer, whose length its header gives."""
 
     def __init__(self) -> None:
         self.is_closed = False
@@ -133,12 +134,9 @@ class _Exchange(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._received += data
-        head, blank, body = self._received.partition(b"\r\n\r\n")
-        if blank:
-            length = head.lower().partition(b"content-length:")[2].split(b"\r\n", 1)[0]
-            if len(body) >= int(length):
-                self._received = b""
-                self._answer.set_result(body)
+        if (body := whole_body(self._received)) is not None:
+            self._received = b""
+            self._answer.set_result(body)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.is_closed = True
@@ -146,26 +144,42 @@ class _Exchange(asyncio.Protocol):
             self._answer.set_exception(exc or ConnectionError("closed"))
 
 
+def whole_body(received: bytes) -> bytes | None:
+    """The body of an answer whose header names its length; None while part of it is missing."""
+    head, blank, body = received.partition(b"\r\n\r\n")
+    if not blank:
+        return None
+    length = head.lower().partition(b"content-length:")[2].split(b"\r\n", 1)[0]
+    return body if len(body) >= int(length) else None
+
+
+def run_gateway(cluster: Cluster) -> AbstractAsyncContextManager[HttpGateway]:
+    """Run `gateway serve` for a cluster; it is stopped at the end of the block."""
+    command = ("hedgerow.gateway.cli.main", "serve", "--num-shards", str(cluster.num_shards))
+    return serve(*command, redis_url=cluster.server.url, environment=cluster.environment)
+
+
 @contextlib.asynccontextmanager
-async def run_gateway(cluster: Cluster) -> AsyncIterator[HttpGateway]:
-    """Start `gateway serve` on any free port; stop it at the end of the block."""
+async def serve(
+    *command: str, redis_url: str, environment: Mapping[str, str]
+) -> AsyncIterator[HttpGateway]:
+    """Run a module that takes the options of `gateway serve`, on any free port.
+
+    Args:
+        command: the module and its first arguments.
+        redis_url: of the cluster's server.
+        environment: of the process.
+    """
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
-        "hedgerow.gateway.cli.main",
-        "serve",
+        *command,
         "--port",
         "0",
         "--redis",
-        cluster.server.url,
-        "--num-shards",
-        str(cluster.num_shards),
+        redis_url,
         cwd=_ROOT,
-        env={
-            **cluster.environment,
-            "HEDGEROW_LOG_LEVEL": "info",
-            "HEDGEROW_LOG_FORMAT": "json",
-        },
+        env={**environment, "HEDGEROW_LOG_LEVEL": "info", "HEDGEROW_LOG_FORMAT": "json"},
         stderr=subprocess.PIPE,
     )
     async with follow(process) as (host, port):
@@ -178,13 +192,13 @@ async def run_gateway(cluster: Cluster) -> AsyncIterator[HttpGateway]:
 
 @contextlib.asynccontextmanager
 async def follow(process: asyncio.subprocess.Process) -> AsyncIterator[tuple[str, int]]:
-    """Wait until a gateway is ready, and end it at the end of the block; its log is read all along.
+    """Wait until a gateway is ready, and end it with the block; its log is read throughout.
 
     Returns:
         Host and port.
 
     Raises:
-        RuntimeError: it has ended before.
+        RuntimeError: it ended before it was ready.
         TimeoutError: it is not ready in time.
     """
     assert process.stderr is not None
@@ -213,6 +227,6 @@ async def _read_log(log: asyncio.StreamReader, ready: asyncio.Future[tuple[str, 
         sys.stderr.write(line.decode())
     if not ready.done():
         ready.set_exception(RuntimeError("the gateway ended at its start"))
-    # Nobody wants the rest, but a gateway whose log nobody reads stops at a full pipe.
+    # The rest is of no interest, but a gateway whose log is not read stops at a full pipe.
     while await log.read(2**16):
         pass

@@ -1,4 +1,4 @@
-"""Load from one process: closed loop (so many in flight) and open loop (Poisson arrivals).
+"""Load from one process: closed loop (constant in flight) and open loop (Poisson arrivals).
 
 The open loop measures each latency from the instant at which the query was due, not from when it
 was sent, so that a stall counts for every query that it delays (G. Tene's "coordinated omission").
@@ -22,16 +22,16 @@ Ask = Callable[[], Awaitable[object]]
 
 @dataclass(slots=True)
 class Load:
-    """What a load has met.
+    """What a load has measured.
 
     Attributes:
         seconds: how long it lasted.
-        latencies_s: of each query that was answered, ascending once `sort` has been called.
-        late_s: of each arrival of the open loop, how late it was sent.
+        latencies_s: of each query that was answered.
+        late_s: how late each query of the open loop was sent.
         num_failed: queries that raised.
         failure: what the last of them raised.
-        counts: answers that do not count as such, by what they were; of some loads.
-        cpu_s: what each part of what was asked, and the client, have used meanwhile; of some loads.
+        counts: answers that do not count as such, by kind; of some loads only.
+        cpu_s: CPU time that each part of the server, and the client, used; of some loads only.
     """
 
     seconds: float = 0.0
@@ -48,7 +48,7 @@ class Load:
         return len(self.latencies_s) / self.seconds
 
     def to_json(self) -> dict[str, Any]:
-        """As a driver reads it from what is measured apart; latencies in whole µs."""
+        """As the driver reads it from a process that measures; latencies are in whole µs."""
         told = {name: getattr(self, name) for name in self.__slots__ if name != "late_s"}
         latencies_s = told.pop("latencies_s")
         return {**told, "latencies_us": [round(one * 1e6) for one in latencies_s]}
@@ -61,20 +61,20 @@ class Load:
         return cls(latencies_s=[one / 1e6 for one in latencies_us], **told)
 
     def quantile_ms(self, share: float) -> float:
-        """The latency, in ms, that a share of the answers stayed within."""
+        """The latency within which a share of the answers came, in ms."""
         return quantile(self.latencies_s, share) * 1000
 
     def late_quantile_ms(self, share: float) -> float:
-        """How late, in ms, a share of the open loop's queries was sent at most."""
+        """The delay within which a share of the open loop's queries was sent, in ms."""
         return quantile(self.late_s, share) * 1000
 
 
-# Keeps a number of queries in flight, for some seconds: the two arguments.
+# Keeps a number of queries in flight for a number of seconds.
 Run = Callable[[int, float], Awaitable[Load]]
 
 
 def share_within(loads: Iterable[Load], limit_s: float) -> float:
-    """The share of all loads' queries that were answered within `limit_s`; failed ones were not."""
+    """The share of all loads' queries that were answered within `limit_s`; failures were not."""
     num_asked = num_met = 0
     for load in loads:
         num_asked += len(load.latencies_s) + load.num_failed
@@ -83,7 +83,7 @@ def share_within(loads: Iterable[Load], limit_s: float) -> float:
 
 
 def quantile(values: list[float], share: float) -> float:
-    """The smallest value that a share of the values does not exceed; nan of none."""
+    """The smallest value that a share of the values does not exceed; nan if there are none."""
     ordered = sorted(values)
     if not ordered:
         return float("nan")
@@ -91,9 +91,9 @@ def quantile(values: list[float], share: float) -> float:
 
 
 async def closed_loop(ask: Ask, in_flight: int, seconds: float) -> Load:
-    """Keep `in_flight` queries under way, each asker asking again as soon as it is answered.
+    """Keep `in_flight` queries in flight: each asker asks again as soon as it is answered.
 
-    The price of the generator, without the query: about 0.3 µs a query.
+    The generator itself costs about 0.3 µs per query.
     """
     load = Load()
     started = time.perf_counter()
@@ -123,13 +123,13 @@ async def _keep_asking(ask: Ask, until: float, load: Load) -> None:
 async def passes(
     ask: Callable[[T], Awaitable[str]], items: Sequence[T], in_flight: int, seconds: float
 ) -> Load:
-    """Keep `in_flight` under way in whole passes over `items`, so that each is asked as often.
+    """Keep `in_flight` in flight in whole passes over `items`, so that each is asked equally often.
 
     Args:
-        ask: asks one; returns "" if the answer counts, and else what it was.
+        ask: asks for one item; returns "" if the answer counts, and otherwise its kind.
         items: in the order in which they are asked.
-        in_flight: how many askers there are, each of which goes on as soon as it is answered.
-        seconds: how long at least.
+        in_flight: how many askers there are; each goes on as soon as it is answered.
+        seconds: the least duration.
     """
     load, counts = Load(), Counter[str]()
     clock, record = time.perf_counter, load.latencies_s.append
@@ -165,7 +165,7 @@ async def open_loop(ask: Ask, rate: float, seconds: float, seed: int | str = 1) 
     Args:
         ask: one query.
         rate: mean arrivals a second; their gaps are exponentially distributed.
-        seconds: how long queries arrive; all are waited for.
+        seconds: for how long queries arrive; all answers are awaited.
         seed: of the arrivals, so that rounds can be repeated.
     """
     load = Load()
@@ -192,10 +192,10 @@ async def open_loop(ask: Ask, rate: float, seconds: float, seed: int | str = 1) 
 
 
 async def arrivals(rate: float, seconds: float, seed: int | str = 1) -> AsyncIterator[float]:
-    """Return control at random instants, `rate` a second on average, with each of them.
+    """Yield random instants as they come, `rate` a second on average.
 
-    Of those that have passed meanwhile, several may come in a row: then the loop has other turns in
-    between, so that a caller that is late does not keep answers from being read.
+    Several that have passed meanwhile may be yielded in a row; the loop runs other tasks in
+    between, so that a late caller does not keep answers from being read.
 
     Args:
         rate: mean arrivals a second; their gaps are exponentially distributed.
@@ -215,7 +215,7 @@ async def arrivals(rate: float, seconds: float, seed: int | str = 1) -> AsyncIte
 
 
 class _Alarm:
-    """Wakes a task at an instant of CLOCK_MONOTONIC, to some 10 µs."""
+    """Wakes a task at an instant of CLOCK_MONOTONIC, to within about 10 µs."""
 
     def __init__(self) -> None:
         self._libc = ctypes.CDLL(None, use_errno=True)

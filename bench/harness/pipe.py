@@ -1,6 +1,6 @@
-"""What is measured apart, as it sees the pipe to its driver; standard library alone.
+"""The pipe to the driver, as a measured process sees it; needs only the standard library.
 
-The driver (`bench.harness.apart`) writes a command a line, and reads a JSON object a line.
+The driver (`bench.harness.apart`) writes one command a line, and reads one JSON object a line.
 """
 
 import json
@@ -16,9 +16,9 @@ class Setting:
     """One setting of what is measured.
 
     Attributes:
-        name: as its documentation has it.
-        value: as it is set here.
-        reason: why so.
+        name: as in its documentation.
+        value: that is set here.
+        reason: why it is set.
     """
 
     name: str
@@ -40,6 +40,6 @@ class Pipe:
 
     @staticmethod
     def lines() -> Iterator[str]:
-        """Each command, until the driver hangs up."""
+        """Yield each command, until the driver hangs up."""
         while line := sys.stdin.readline():
             yield line

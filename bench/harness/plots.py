@@ -1,4 +1,4 @@
-"""Pictures as SVG, by matplotlib and the simulator's way of drawing."""
+"""Pictures as SVG, drawn by matplotlib in the simulator's style."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -18,22 +18,22 @@ def paint_svg(
     columns: int = 1,
     size_in: tuple[float, float] = (8.0, 3.6),
 ) -> str:
-    """Draw what `paint` paints on matplotlib's axes; the same painting gives the same text.
+    """Draw what `paint` paints on matplotlib's axes; the same painting gives the same SVG.
 
     Args:
-        name: of the picture, which keeps its ids apart from those of others on a page.
+        name: of the picture; keeps its ids distinct from those of other pictures on a page.
         paint: given the axes; with more than one column, an array of them.
         creator: named in the picture's metadata.
-        columns: pictures beside each other.
+        columns: number of pictures beside each other.
         size_in: width and height of the whole, in inches of 72 pt.
     """
     svg = render(paint, columns=columns, size_in=size_in, salt=name, creator=creator)
-    # Trailing spaces are matplotlib's, and no editor keeps them.
+    # matplotlib leaves trailing spaces, which editors remove.
     return re.sub(r"[ \t]+$", "", svg, flags=re.MULTILINE)
 
 
 def tidy(axes: Any, x: str, y: str, title: str = "") -> None:
-    """Name the axes, and leave out the frame that says nothing."""
+    """Label the axes, and leave out the upper and right parts of the frame."""
     axes.set_xlabel(x)
     axes.set_ylabel(y)
     axes.set_title(title, fontsize="medium")
@@ -43,15 +43,15 @@ def tidy(axes: Any, x: str, y: str, title: str = "") -> None:
 
 
 def logarithmic(axis: Any, text: str | Callable[[float, int], str] = "{x:,g}") -> None:
-    """Make an axis (`axes.xaxis` or `axes.yaxis`) logarithmic, with numbers at the decades."""
+    """Make an axis (`axes.xaxis` or `axes.yaxis`) logarithmic, with labels at the decades."""
     set_scale = axis.axes.set_xscale if axis.axis_name == "x" else axis.axes.set_yscale
     set_scale("log")
     axis.set_major_formatter(text)
-    axis.set_minor_formatter("")  # else a short axis names all of them
+    axis.set_minor_formatter("")  # otherwise a short axis labels all of them
 
 
 def legend(axes: Sequence[Any]) -> None:
-    """One legend under all of the pictures, which names each kind once."""
+    """Draw one legend below all pictures, in which each kind appears once."""
     named: dict[str, Any] = {}
     for one in axes:
         handles, labels = one.get_legend_handles_labels()
@@ -64,13 +64,13 @@ def legend(axes: Sequence[Any]) -> None:
 def bars(
     axes: Any, titles: Sequence[str], values: Sequence[float], colours: Sequence[str], label: str
 ) -> None:
-    """Paint a bar a value on a logarithmic scale, the first at the top, its value at its end.
+    """Paint a bar for each value on a logarithmic scale, the first at the top, with its value.
 
     Args:
         axes: matplotlib's.
-        titles: one a bar.
-        values: their lengths; at least one.
-        colours: one a bar.
+        titles: one for each bar.
+        values: the lengths of the bars; at least one.
+        colours: one for each bar.
         label: of the scale.
     """
     rows = range(len(values))
@@ -87,7 +87,7 @@ def bars(
 
 
 class Span(NamedTuple):
-    """A bar of a timeline: from when to when, in the timeline's unit."""
+    """A bar of a timeline; its start and end are in the timeline's unit."""
 
     row: str
     start: float
@@ -97,7 +97,7 @@ class Span(NamedTuple):
 
 
 def timeline(axes: Any, spans: Sequence[Span], unit: str) -> None:
-    """Paint bars over time, a row for each name, in the order in which the names come."""
+    """Paint bars over time, with a row for each name in the order of their first appearance."""
     rows = list(dict.fromkeys(span.row for span in spans))
     for span in spans:
         axes.barh(
@@ -115,6 +115,6 @@ def timeline(axes: Any, spans: Sequence[Span], unit: str) -> None:
 
 
 def longer(axes: Any, times: Sequence[float], label: str, color: str) -> None:
-    """Paint the share of `times` that were longer, over the time."""
+    """Paint the share of `times` that were longer than a time, over that time."""
     shares = [1 - at / len(times) for at in range(len(times))]
     axes.plot(sorted(times), shares, color=color, label=label)

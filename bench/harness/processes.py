@@ -1,4 +1,4 @@
-"""Processes: what has come from one, what they have used, what they take, and where they run."""
+"""Processes: their descendants, the CPU time and memory they use, and the cores they run on."""
 
 import asyncio
 import contextlib
@@ -18,7 +18,7 @@ from hedgerow.shard_worker.executors.process_pool.cpu_time import process_cpu_s
 
 
 def descendants(pid: int) -> list[int]:
-    """The processes that a process has started, and those that they have."""
+    """The children of a process, and their children."""
     try:
         return [one.pid for one in psutil.Process(pid).children(recursive=True)]
     except psutil.NoSuchProcess:
@@ -26,7 +26,7 @@ def descendants(pid: int) -> list[int]:
 
 
 def send(number: signal.Signals, pids: Iterable[int]) -> None:
-    """Send a signal to each of these processes that still lives."""
+    """Send a signal to each of these processes that is still alive."""
     for pid in pids:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, number)
@@ -34,7 +34,7 @@ def send(number: signal.Signals, pids: Iterable[int]) -> None:
 
 def start_tied(command: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:
     """Start a process that ends with this one, however this one ends (see `parent_death_guard`)."""
-    with Path(os.devnull).open("rb") as nothing:  # in the place of a pipe, which Linux needs not
+    with Path(os.devnull).open("rb") as nothing:  # instead of a pipe, which Linux does not need
         tied = (sys.executable, "-I", "-S", str(tether.__file__), str(os.getpid()))
         return subprocess.Popen(
             [*tied, str(nothing.fileno()), *command], pass_fds=(nothing.fileno(),), **options
@@ -42,10 +42,10 @@ def start_tied(command: Sequence[str], **options: Any) -> subprocess.Popen[bytes
 
 
 class Family:
-    """A process that leads a session, and whatever has come from it.
+    """A process that leads a session, and all its descendants.
 
-    A process whose parent has died is no longer a descendant: it is known by its session, or by
-    having been seen before.
+    A process whose parent has died is no longer a descendant: it is recognised by its session, or
+    because it was seen before.
     """
 
     def __init__(self, leader: int) -> None:
@@ -54,7 +54,7 @@ class Family:
         self._seen: dict[int, object] = {}  # pid → which process of that number it is
 
     def pids(self) -> list[int]:
-        """Those that live now, zombies left out; the leader is first while it lives."""
+        """The processes that are alive, without zombies; the leader comes first if it is alive."""
         living = _living()
         self._seen = {
             pid: identity
@@ -76,14 +76,14 @@ class Family:
         return sorted(self._seen, key=lambda pid: (pid != self._leader, pid))
 
     async def kill(self) -> None:
-        """Kill those that live, and what they start meanwhile; returns when there is none."""
+        """Kill all of them, and what they start meanwhile; returns when none is left."""
         while alive := self.pids():
             send(signal.SIGKILL, alive)
             await asyncio.sleep(0.01)
 
 
 def _living() -> dict[int, tuple[int, int, object]]:
-    """Every process by its number: its parent, its session, and what tells it from a later one."""
+    """Every process by id: its parent, its session, and an identity that no later process has."""
     found: dict[int, tuple[int, int, object]] = {}
     for one in psutil.process_iter(["ppid", "status"]):
         with contextlib.suppress(ProcessLookupError):  # ended meanwhile
@@ -93,22 +93,22 @@ def _living() -> dict[int, tuple[int, int, object]]:
 
 
 class CpuMeter:
-    """What each part has used since the meter was made.
+    """The CPU time that each part has used since the meter was made.
 
-    Measurements are as short as half a second: psutil tells hundredths of one, the clock of a
-    process tells nanoseconds.
+    Measurements are as short as half a second, and psutil's figures have a resolution of 10 ms; a
+    process's CPU clock counts nanoseconds.
     """
 
     def __init__(self, parts: Mapping[str, list[int]]) -> None:
         """Start to count.
 
         Args:
-            parts: name → the processes that make it up.
+            parts: name → the processes of the part.
         """
         self._at_start = {name: {pid: _cpu_s(pid) for pid in pids} for name, pids in parts.items()}
 
     def used_s(self) -> dict[str, float]:
-        """CPU seconds of each part since the start; those of a process that is gone are lost."""
+        """CPU seconds of each part since the start, without those of processes that have ended."""
         return {
             name: sum(max(0.0, _cpu_s(pid) - before) for pid, before in at_start.items())
             for name, at_start in self._at_start.items()
@@ -120,10 +120,10 @@ def _cpu_s(pid: int) -> float:
 
 
 def num_wakeups(pids: Iterable[int]) -> int:
-    """How often the threads of these processes, those that live now, have waited and been woken.
+    """How often the threads of these processes have waited and been woken since they started.
 
-    By their voluntary context switches, since each was started (proc(5)); psutil tells those of
-    the first thread alone.
+    These are the voluntary context switches of the threads that are alive (proc(5)); psutil counts
+    those of the first thread only.
     """
     total = 0
     for pid in pids:
@@ -135,7 +135,7 @@ def num_wakeups(pids: Iterable[int]) -> int:
 
 
 def shared_bytes(pids: Iterable[int]) -> int:
-    """Memory of processes, each page that several share counted once among them all (PSS)."""
+    """Memory of processes; a page that several of them share counts once in the sum (PSS)."""
     total = 0
     for pid in pids:
         with contextlib.suppress(psutil.Error):  # ended meanwhile
@@ -144,7 +144,7 @@ def shared_bytes(pids: Iterable[int]) -> int:
 
 
 def resident_mib(pids: Iterable[int]) -> float:
-    """Resident memory of processes, in MiB; what they share counts in each; 0 of those gone."""
+    """Resident memory of processes, in MiB; shared pages count in each process that maps them."""
     total = 0
     for pid in pids:
         with contextlib.suppress(psutil.Error):
@@ -166,14 +166,14 @@ def _oom_score(pid: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Cores:
-    """Which cores a measured cluster has, and which its clients, by their numbers."""
+    """The cores of a measured cluster and those of its clients, by their numbers."""
 
     cluster: frozenset[int]
     clients: frozenset[int]
 
     @classmethod
     def part(cls, *, are_shared: bool) -> "Cores":
-        """The last core for the clients, unless they share all, or there is but one."""
+        """The last core for the clients, unless they share all cores or there is only one."""
         known = sorted(os.sched_getaffinity(0))
         if are_shared or len(known) < 2:
             return cls(frozenset(known), frozenset(known))

@@ -1,13 +1,13 @@
-"""Rank profiles as the settings file has them: workers then know what a gateway here is given."""
+"""Rank profiles as a settings file, so that workers know the same ones as a gateway here."""
 
 import json
 from collections.abc import Mapping
 
-from hedgerow.common.settings.settings import RankProfile
+from hedgerow.common.settings.rank_profiles import RankProfile
 
 
 def to_toml(profiles: Mapping[str, RankProfile]) -> str:
-    """The part of a hedgerow.toml that configures these profiles."""
+    """The part of hedgerow.toml that configures these profiles."""
     lines = []
     for name, profile in profiles.items():
         lines.append(f"[rank_profiles.{name}]")

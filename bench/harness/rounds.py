@@ -1,4 +1,4 @@
-"""Rounds: what is compared is measured in turns, so that a machine that slows does so for all."""
+"""Rounds: subjects are measured in turns, so that a machine that slows down does so for all."""
 
 import gc
 import os
@@ -12,15 +12,15 @@ T = TypeVar("T")
 def turns(
     subjects: Collection[T], num_rounds: int, name: str = "", loads: list[float] | None = None
 ) -> Iterator[tuple[int, T]]:
-    """The number of the round and the subject, for each subject in each round.
+    """Yield the number of the round and the subject, for each subject in each round.
 
-    Garbage is collected before each, so that none pays for the one before.
+    Garbage is collected before each subject, so that none pays for its predecessor.
 
     Args:
-        subjects: in this order in each round.
-        num_rounds: how often.
-        name: of the benchmark, if it is to tell when a round begins.
-        loads: is given the load average over a minute before each round.
+        subjects: measured in this order in each round.
+        num_rounds: how many rounds there are.
+        name: of the benchmark, to announce each round on standard error; empty for silence.
+        loads: the load average over a minute before each round is appended to it.
     """
     for number in range(num_rounds):
         load = os.getloadavg()[0]
@@ -34,5 +34,5 @@ def turns(
 
 
 def say(name: str, text: str) -> None:
-    """Tell on standard error how far a benchmark is."""
+    """Report a benchmark's progress on standard error."""
     sys.stderr.write(f"{name}: {text}\n")

@@ -1,4 +1,4 @@
-"""Second phases that take time in a known way; the benchmark's clusters have a profile of each."""
+"""Second phases that take a known time; the benchmark's clusters have a rank profile for each."""
 
 import os
 import random
@@ -11,9 +11,9 @@ BUSY_S: Final = 0.005
 HOLD_S: Final = 0.004
 STALL_SHARE: Final = 0.05
 MAY_STALL: Final = os.environ.get("HEDGEROW_BENCH_STALLS") == "1"
-LONGEST_S: Final = 1.0  # that `watching` computes
-# Number of the query; when the work began, and when it ended, both on CLOCK_MONOTONIC, which all
-# processes of a machine share; and whether its budget told it to.
+LONGEST_S: Final = 1.0  # for which `watching` computes
+# The number of the query; when the task began and ended, on CLOCK_MONOTONIC, which all processes of
+# a machine share; and whether it ended because its budget had expired.
 NOTE: Final = struct.Struct("<Qdd?")
 _STALLS: Final = "stalls"
 
@@ -21,7 +21,7 @@ Documents = Sequence[dict[str, Any]]
 
 
 def busy(_query: str, documents: Documents, budget: Any) -> list[float]:
-    """Compute for a while, and look at the budget as one should."""
+    """Compute for a while, and check the budget as second phases should."""
     until = time.monotonic() + BUSY_S
     while time.monotonic() < until and not budget.expired():
         pass
@@ -29,18 +29,18 @@ def busy(_query: str, documents: Documents, budget: Any) -> list[float]:
 
 
 def held(_query: str, documents: Documents) -> list[float]:
-    """Hold the scorer for a set time without CPU: a cluster has a hard capacity of such work."""
+    """Hold the scorer for a set time without using CPU: the capacity for such work is fixed."""
     time.sleep(HOLD_S)
     return [0.0] * len(documents)
 
 
 def with_stall(query: str, stall_s: float) -> str:
-    """The query, with which `stalling` stalls for `stall_s`, in s, in a worker that may."""
+    """Add to a query that `stalling` is to stall for `stall_s`, in a worker that may stall."""
     return f"{query} {_STALLS} {stall_s:.4f}"
 
 
 def stalling(query: str, documents: Documents, budget: Any) -> list[float]:
-    """Stall in each twentieth request or so, where the worker may, until the budget expires."""
+    """Stall in about one request in twenty, if the worker may, but not beyond the budget."""
     if MAY_STALL and random.random() < STALL_SHARE:
         _, _, stall_s = query.partition(_STALLS)
         until = time.monotonic() + float(stall_s or 0)
@@ -52,7 +52,7 @@ def stalling(query: str, documents: Documents, budget: Any) -> list[float]:
 def watching(query: str, documents: Documents, budget: Any) -> list[float]:
     """Compute until the budget has expired, and note when that was seen.
 
-    The query's last word is its number, and the environment names the file of the notes.
+    The last word of the query is its number; the environment names the file of the notes.
     """
     began_at = now = time.monotonic()
     is_told = False

@@ -1,4 +1,4 @@
-"""A Valkey of the benchmark's own, on a Unix socket."""
+"""A Valkey server on a Unix socket, for one benchmark."""
 
 import contextlib
 import subprocess
@@ -28,7 +28,7 @@ class Server:
 
     @property
     def url(self) -> str:
-        """A URL that `common.settings.settings.RedisSettings` takes."""
+        """Its URL, as `common.settings.settings.RedisSettings` takes it."""
         return f"unix://{self.socket}"
 
 
@@ -37,10 +37,10 @@ def run_server(*, is_durable: bool = False) -> Iterator[Server]:
     """Start a server, and stop it at the end of the block.
 
     Args:
-        is_durable: keep an append-only file, as the embedded cluster does, instead of nothing.
+        is_durable: whether it keeps an append-only file, as the embedded cluster's server does.
 
     Raises:
-        RuntimeError: it has ended at its start.
+        RuntimeError: it ended at its start.
         TimeoutError: it is not ready in time.
     """
     with tempfile.TemporaryDirectory(prefix="hedgerow-bench-") as folder:

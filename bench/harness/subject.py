@@ -12,20 +12,22 @@ IN_FLIGHT = 32
 
 @dataclass(slots=True)
 class Subject:
-    """What is measured.
+    """A subject, and its rounds.
 
     Attributes:
-        ask: one query.
-        parts: the processes whose CPU is counted, by part.
-        alone: one query in flight, a load for each round.
-        together: so many in flight.
-        opened: Poisson arrivals.
-        cpu_us: CPU a query of each part, of each round, at `IN_FLIGHT`.
+        ask: asks one query.
+        parts: the processes whose CPU time is counted, by part.
+        in_flight: how many queries are in flight together.
+        alone: loads with one query in flight, one for each round.
+        together: loads with `in_flight` queries in flight.
+        opened: loads with Poisson arrivals.
+        cpu_us: CPU time per query of each part, in each round of `together`.
     """
 
     name: str
     ask: Ask
     parts: dict[str, list[int]]
+    in_flight: int = IN_FLIGHT
     alone: list[Load] = field(default_factory=list)
     together: list[Load] = field(default_factory=list)
     opened: list[Load] = field(default_factory=list)
@@ -33,24 +35,24 @@ class Subject:
 
     @property
     def throughput(self) -> float:
-        """Median of the rounds, together."""
+        """Queries a second with `in_flight` in flight: the median of the rounds."""
         return median(load.throughput for load in self.together)
 
     @property
     def alone_ms(self) -> float:
-        """Median of the rounds' medians, alone."""
+        """Median latency with one query in flight, in ms: the median of the rounds' medians."""
         return median(load.quantile_ms(0.5) for load in self.alone)
 
     async def measure_alone(self, seconds: float) -> None:
-        """One round with one query in flight."""
+        """Measure one round with one query in flight."""
         gc.collect()
         self.alone.append(await closed_loop(self.ask, 1, seconds))
 
     async def measure_together(self, seconds: float) -> None:
-        """One round with `IN_FLIGHT` queries in flight."""
+        """Measure one round with `in_flight` queries in flight."""
         gc.collect()
         meter = CpuMeter(self.parts)
-        load = await closed_loop(self.ask, IN_FLIGHT, seconds)
+        load = await closed_loop(self.ask, self.in_flight, seconds)
         num_answers = max(1, len(load.latencies_s))
         self.together.append(load)
         self.cpu_us.append(
@@ -58,5 +60,16 @@ class Subject:
         )
 
     def cpu_of(self, part: str) -> float:
-        """CPU a query of one part, in µs, median of the rounds."""
+        """CPU time per query of one part, in µs: the median of the rounds."""
         return median(used[part] for used in self.cpu_us if part in used)
+
+    def check(self) -> None:
+        """Be sure that every query was answered.
+
+        Raises:
+            RuntimeError: some have failed; says how many, and what the last of them raised.
+        """
+        failed = [load for load in self.alone + self.together + self.opened if load.num_failed]
+        if failed:
+            num_failed = sum(load.num_failed for load in failed)
+            raise RuntimeError(f"{self.name}: {num_failed} queries failed: {failed[-1].failure}")

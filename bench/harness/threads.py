@@ -1,4 +1,4 @@
-"""A closed loop for a client that blocks: a thread for each query in flight."""
+"""A closed loop for a blocking client: a thread for each query in flight."""
 
 import asyncio
 import threading
@@ -10,7 +10,7 @@ from bench.harness.load import Load, Run
 
 
 def asking_in_threads(ask: Callable[[], None], most_in_flight: int = 32) -> Run:
-    """Load from a function that asks one query and blocks until it is answered."""
+    """A load from a function that asks one query and blocks until it is answered."""
     threads = ThreadPoolExecutor(most_in_flight, thread_name_prefix="asker")
 
     async def run(in_flight: int, seconds: float) -> Load:

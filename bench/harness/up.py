@@ -1,4 +1,4 @@
-"""`gateway up` as a process of its own, as people run it, and documents for it."""
+"""`gateway up` as a separate process, as users run it, and loading documents into it."""
 
 import asyncio
 import contextlib
@@ -16,7 +16,7 @@ from bench.harness.http_load import HttpGateway
 from bench.harness.processes import Cores, descendants
 from hedgerow.gateway.client import AsyncClient
 
-# So long that a worker which is stopped while others are measured still counts as live.
+# Long enough that a worker which is stopped while others are measured still counts as live.
 PATIENT_S = "3600"
 PATIENT = {"HEDGEROW_WORKER__HEARTBEAT_EXPIRY_S": PATIENT_S}
 _START_TIMEOUT_S = 120.0
@@ -29,7 +29,7 @@ _SIZE = re.compile(r"\d+ cores?: ")
 
 @dataclass(slots=True)
 class Up:
-    """What a `gateway up` has said of itself.
+    """What a `gateway up` has printed about itself.
 
     Attributes:
         pids: process → its id.
@@ -43,7 +43,7 @@ class Up:
     address: tuple[str, int] | None = None
 
     def read(self, line: str) -> None:
-        """Take up one line of its output."""
+        """Parse one line of its output."""
         if row := _ROW.match(line):
             self.pids[row[1]] = int(row[2])
         elif _SIZE.match(line):
@@ -87,16 +87,17 @@ async def run_up(
     environment: Mapping[str, str] = PATIENT,
     cores: Cores | None = None,
 ) -> AsyncIterator[Up]:
-    """Run `gateway up` on any free port; nothing of it is left after the block.
+    """Run `gateway up` on any free port; none of its processes is left after the block.
 
     Args:
         data: its folder.
         options: of the command.
-        environment: variables beside those of this process.
-        cores: of the cluster; in the block this process, and what it starts, has the clients'.
+        environment: variables in addition to those of this process.
+        cores: which cores the cluster has; within the block, this process and its children run on
+            the clients' cores.
 
     Raises:
-        RuntimeError: it has ended before it was ready.
+        RuntimeError: it ended before it was ready.
         TimeoutError: it is not ready in time.
     """
     cores = cores or Cores.part(are_shared=True)
@@ -150,14 +151,14 @@ async def load_into(
     num_before: int = 0,
     **definition: Any,
 ) -> float:
-    """Load a collection, have its indexes optimised, and wait until statistics are spread.
+    """Load a collection, optimise its indexes, and wait until its statistics have spread.
 
     Args:
         client: of the gateway.
-        name: the collection's, which is made unless it is there.
-        documents: what is loaded.
-        num_documents: how many they are.
-        num_before: how many the collection has already.
+        name: of the collection, which is created if it does not exist.
+        documents: to load.
+        num_documents: how many there are.
+        num_before: how many documents the collection already has.
         definition: of the collection.
 
     Returns:
@@ -165,7 +166,7 @@ async def load_into(
     """
     started = time.perf_counter()
     await client.put_collection(name, **definition)
-    # A busy machine applies them after the longest wait for that, and the load would fail.
+    # On a busy machine, waiting here until they are applied could time out and fail the load.
     report = await client.index(name, documents, wait="logged", timeout_s=_LOAD_TIMEOUT_S)
     if report.accepted != num_documents:
         raise RuntimeError(f"{report.accepted} of {num_documents} documents were accepted")
@@ -182,7 +183,7 @@ async def load_into(
 
     def is_spread(collection: Any) -> bool:
         statistics = collection.statistics
-        # Before the workers have told of the documents, nothing is lacking.
+        # Until the workers have reported the documents, no statistics seem to be missing.
         return has_all(collection) and bool(statistics.is_current and statistics.is_spread)
 
     await _wait_until("the indexes are optimised", client, name, is_optimised)

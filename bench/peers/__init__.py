@@ -1,1 +1,1 @@
-"""What people would pick instead of Hedgerow, measured beside it in one run."""
+"""What people would pick instead of Hedgerow, measured in the same run."""

@@ -8,6 +8,7 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
+from bench.harness.options import make_parser
 from bench.harness.report import machine
 from bench.peers.catalogue import PEERS, choose
 from bench.peers.page import PLOT, summaries, to_markdown
@@ -24,7 +25,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Measure what the command line asks for; returns the exit status."""
     options = _parser().parse_args(arguments)
     configure_logging("error", "console")
-    # Peers that are stopped cannot end by themselves: however this ends, it ends them.
+    # Peers that are stopped cannot end by themselves; however this process ends, it ends them.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         peers = choose(options.only)
@@ -35,7 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
     comparison, is_whole = Comparison.of(peers), True
     try:
         asyncio.run(comparison.run(options.rounds, options.seconds))
-    except KeyboardInterrupt:  # what was measured until then is shown all the same
+    except KeyboardInterrupt:  # what was measured until then is shown
         is_whole = False
     results, loads = comparison.results, comparison.load_averages
     command = f"python -m bench.peers --rounds {options.rounds} --seconds {options.seconds:g}"
@@ -59,10 +60,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m bench.peers", description=__doc__)
+    parser = make_parser("bench.peers", __doc__, 5, 1.0)
     parser.add_argument("--only", default="", metavar="A,B", help="some peers only, by name")
-    parser.add_argument("--rounds", type=int, default=5, help="rounds of the comparison (5)")
-    parser.add_argument("--seconds", type=float, default=1.0, help="of each measurement (1)")
     parser.add_argument("--dry", action="store_true", help="leave docs/peers.md as it is")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure there too")
     return parser

@@ -1,4 +1,4 @@
-"""What bounds Hedgerow's throughput, told from the figures of the run; pure."""
+"""What bounds Hedgerow's throughput, derived from the figures of the run; pure."""
 
 from collections.abc import Mapping
 
@@ -8,18 +8,18 @@ from bench.peers.figures import Row
 
 _COLUMNS = (
     "",
-    "CPU of a query, µs",
-    "the cores' time for a query, µs",
-    "cores not used",
-    "wakeups of a query",
+    "CPU per query, µs",
+    "cores' time per query, µs",
+    "cores unused",
+    "wakeups per query",
 )
 _HEADING = """
 ## What bounds Hedgerow
 
-A query can have as much of the cores' time as there is between one answer and the next, times the
-{num_cores} cores. Where it uses all of it, CPU bounds the throughput; what is not used is spent in
-waiting for other processes of the same peer, or taken by others on a busy machine. A wakeup is a
-thread's, of any process of the peer, that had nothing to do until then.
+The time that the cores have for a query is the interval between two answers, times the {num_cores}
+cores. Where a query uses all of it, CPU bounds the throughput; the rest is spent waiting for other
+processes of the same peer, or is taken by other programs on a busy machine. A wakeup is counted
+whenever a thread of one of the peer's processes, which had nothing to do, starts to run again.
 
 """
 _BETWEEN = """
@@ -28,13 +28,13 @@ loop lane does. The process lane puts a process between, so that the worker surv
 crashes or hangs; that is what the difference between the lanes pays for.
 """
 _TRIED = """
-[What the process lane costs](lanes.md#what-the-process-lane-costs) tells what was tried.
+[What the process lane costs](lanes.md#what-the-process-lane-costs) describes what was tried.
 """
 
 
 def tell_bounds(rows: Mapping[Peer, Row], num_cores: int) -> str:
-    """A section with a row for each of ours, beside Ray's compiled graphs; empty without any."""
-    # The median of one that failed in most rounds is 0, which tells nothing of CPU.
+    """A section with a row for each Hedgerow peer, and Ray's compiled graphs; empty without any."""
+    # The median of a peer that failed in most rounds is 0, which says nothing about CPU.
     rows = {peer: row for peer, row in rows.items() if row.queries_per_s and row.cores_used}
     ours = [peer for peer in rows if peer.kind is Kind.OURS]
     if not ours:
@@ -67,4 +67,4 @@ def _compare(peer: Peer, row: Row, other: Peer, others: Row) -> str:
     times = f"{row.cpu_s_per_1000 / others.cpu_s_per_1000:.1f} times the CPU"
     if others.wakeups:  # not every kernel counts them
         times += f" and {row.wakeups / others.wakeups:.1f} times the wakeups"
-    return f"- {peer.title}: {times} of a query of {other.title}.\n"
+    return f"- {peer.title}: {times} per query of {other.title}.\n"

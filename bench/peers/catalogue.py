@@ -1,4 +1,4 @@
-"""Who is measured."""
+"""The peers that are measured."""
 
 from dataclasses import dataclass
 from enum import Enum
@@ -7,7 +7,7 @@ from bench.harness import options
 
 
 class Kind(Enum):
-    """What a peer is, as far as the targets go."""
+    """What a peer is, as far as the targets are concerned."""
 
     FLOOR = "floor"
     OURS = "Hedgerow"
@@ -20,12 +20,11 @@ class Peer:
     """One peer.
 
     Attributes:
-        name: as the command line has it.
-        title: as the table has it.
+        name: on the command line.
+        title: in the table.
         module: inside `bench.peers.inside`.
-        environment: of which virtual environment, `requirements/NAME.txt`; empty for the
-            project's own.
-        arguments: of the module, behind the server's socket.
+        environment: the virtual environment, `requirements/NAME.txt`; empty for the project's own.
+        arguments: of the module, after the server's socket.
     """
 
     name: str
@@ -64,9 +63,9 @@ PEERS = (
 
 
 def choose(names: str) -> list[Peer]:
-    """Those that a list like `arq,ray` names, by name or by environment; all of none.
+    """The peers that a list like `arq,ray` names, by name or environment; all if it is empty.
 
     Raises:
-        ValueError: a name that nobody has.
+        ValueError: no peer has one of the names.
     """
     return options.choose(names, PEERS, lambda peer: {peer.name, peer.environment} - {""}, "peer")

@@ -1,4 +1,4 @@
-"""What the rounds of a peer come to, and what that is against the targets; pure."""
+"""The figures of a peer's rounds, and how they compare with the targets; pure."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,13 +7,13 @@ from bench.harness.load import Load
 from bench.harness.report import Verdict, median_of
 from bench.peers.catalogue import GRAPHS, Kind, Peer
 
-# Times the throughput of the best task queue, and of Ray's compiled graphs, that are to be reached.
+# Targets: multiples of the throughput of the best task queue, and of Ray's compiled graphs.
 TIMES_QUEUE, TIMES_GRAPHS = 10.0, 4.0
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What all processes of a peer have used for a load.
+    """What all processes of a peer used for a load.
 
     Attributes:
         cpu_s: CPU seconds.
@@ -40,12 +40,12 @@ class Round:
 
     @property
     def num_answered(self) -> int:
-        """Queries of `together` that were answered; 1 of none, to divide by."""
+        """Queries of `together` that were answered; at least 1, to divide by."""
         return max(1, len(self.together.latencies_s))
 
     @property
     def num_failed(self) -> int:
-        """Queries that raised, in both loads."""
+        """Queries that raised an error, in both loads."""
         return self.alone.num_failed + self.together.num_failed
 
 
@@ -55,7 +55,7 @@ class Row:
 
     Attributes:
         cores_used: by all of its processes together, on average, with 32 in flight.
-        wakeups: of a query, of all threads of all its processes.
+        wakeups: per query, of all threads of all its processes.
     """
 
     queries_per_s: float
@@ -73,7 +73,7 @@ def summarise(rounds: Sequence[Round]) -> Row:
     """The medians of the rounds.
 
     Raises:
-        ValueError: there is no round with an answer.
+        ValueError: no round has an answer.
     """
     if not any(one.together.latencies_s and one.alone.latencies_s for one in rounds):
         raise ValueError("no query was answered")
@@ -92,7 +92,7 @@ def summarise(rounds: Sequence[Round]) -> Row:
 
 
 def judge(rows: Mapping[Peer, Row]) -> list[Verdict]:
-    """Each of ours against the best of the others; nothing where the others were not measured."""
+    """Verdicts on each Hedgerow peer against the best of the others that were measured."""
     queues = {peer: row for peer, row in rows.items() if peer.kind is Kind.QUEUE}
     graphs = {peer: row for peer, row in rows.items() if peer.name == GRAPHS}
     others = {peer: row for peer, row in rows.items() if peer.kind in (Kind.QUEUE, Kind.CLUSTER)}

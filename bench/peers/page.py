@@ -1,4 +1,4 @@
-"""The page that docs/peers.md is."""
+"""The page docs/peers.md."""
 
 import datetime as dt
 import os
@@ -26,9 +26,9 @@ One scatter to eight worker processes, and the gathering of their eight small re
 own environment; every other peer has a virtual environment of its own with pinned versions
 (`bench/peers/requirements/`). Each has a Redis server of its own, a Valkey on a Unix socket that
 keeps nothing on disk (`client-output-buffer-limit` of Pub/Sub 256 MiB, or 64 MiB for 10 s), and is
-set up as its documentation says for low latency; the settings and the reasons are below. Hedgerow
-answers through its whole gateway, with deadline, breakers, coverage and merge; the others gather
-and no more. Written by the benchmark itself; to repeat, on a machine that does nothing else:
+set up for low latency as its documentation advises; the settings and the reasons are below.
+Hedgerow answers through its whole gateway, with deadline, breakers, coverage and merge; the others
+only gather. The benchmark writes this page itself; to repeat it, on an otherwise idle machine:
 
     {command}
 
@@ -36,7 +36,7 @@ Measured on {date}, on {machine}; load average over a minute before each round: 
 {rounds} rounds of {seconds:g} s alone and {seconds:g} s with 32 in flight, after a warm-up, in
 turns (A B C, A B C, …); each figure is the median of the rounds. While one is measured, all
 processes of the others are stopped (SIGSTOP). CPU is that of all processes of a peer: client,
-server, workers.
+server and workers.
 
 """
 _COLUMNS = (
@@ -52,7 +52,7 @@ _COLUMNS = (
 
 
 def summaries(results: Sequence[Measured]) -> dict[Peer, Row]:
-    """The figures of those that have some."""
+    """The figures of the peers that have any."""
     rows = {}
     for result in results:
         if any(one.alone.latencies_s and one.together.latencies_s for one in result.rounds):
@@ -128,7 +128,7 @@ def _notes(result: Measured) -> list[str]:
 
 def _settings(results: Sequence[Measured]) -> str:
     lines = ["\n## Versions and settings\n"]
-    told: set[tuple[str, str]] = set()  # two ways of one environment share their settings
+    told: set[tuple[str, str]] = set()  # several peers of one environment share their settings
     for result in results:
         key = (result.peer.module, result.peer.environment)
         if not result.settings or key in told:

@@ -1,4 +1,4 @@
-"""The figures as bars, by the simulator's way of drawing."""
+"""The figures as bars, drawn in the simulator's style."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -16,7 +16,7 @@ _COLOURS = {
 
 
 def draw(rows: Mapping[Peer, Row]) -> str:
-    """Two panels of a bar a peer: queries a second with 32 in flight, and the median alone.
+    """Two panels with a bar for each peer: queries a second with 32 in flight, and median alone.
 
     Args:
         rows: the figures, in the order of the bars; at least one.
@@ -40,7 +40,7 @@ def draw(rows: Mapping[Peer, Row]) -> str:
             colours,
             "median alone, ms (less is better)",
         )
-        latency.set_yticklabels([])  # they stand beside the bars of the other
+        latency.set_yticklabels([])  # they stand beside the bars of the other panel
         kinds = [kind for kind in Kind if any(peer.kind is kind for peer in rows)]
         firsts = [next(n for n, peer in enumerate(rows) if peer.kind is kind) for kind in kinds]
         throughput.figure.legend(

@@ -22,7 +22,7 @@ _PATIENCE_S = 20.0  # beyond the length of a load, and for an end
 
 
 class PeerError(Exception):
-    """A peer does not start, does not answer, or has ended; says why."""
+    """A peer did not start, did not answer, or has ended; says why."""
 
 
 @dataclass(slots=True)
@@ -31,7 +31,7 @@ class PeerProcess:
 
     Attributes:
         versions: package → version.
-        settings: name, value and reason of what was tuned.
+        settings: name, value and reason of each setting that was tuned.
     """
 
     _client: Apart
@@ -43,50 +43,50 @@ class PeerProcess:
         """Wait for the first answer.
 
         Raises:
-            PeerError: it has not come.
+            PeerError: it did not come.
         """
         ready = await self._client.receive(_START_TIMEOUT_S)
         self.versions = ready["versions"]
         self.settings = [(name, value, reason) for name, value, reason in ready["settings"]]
 
     async def run(self, in_flight: int, seconds: float) -> tuple[Load, Usage]:
-        """Keep so many queries in flight for so long.
+        """Keep `in_flight` queries in flight for a time.
 
         Returns:
-            The load, and what all of the peer's processes have used for it.
+            The load, and what all of the peer's processes used for it.
 
         Raises:
-            PeerError: it has ended, or takes far longer.
+            PeerError: the peer has ended, or takes far longer.
         """
         pids = self.pids()
         meter, num_wakeups_before = CpuMeter({"all": pids}), num_wakeups(pids)
         told = await self._client.ask(f"{in_flight} {seconds}", seconds + _PATIENCE_S)
-        # A thread that has ended meanwhile takes its wakeups with it.
+        # The wakeups of a thread that has ended meanwhile are lost.
         num_wakeups_since = max(0, num_wakeups(pids) - num_wakeups_before)
         return Load.from_json(told), Usage(meter.used_s()["all"], num_wakeups_since)
 
     def pause(self) -> None:
-        """Stop every process, so that the peer costs the others nothing."""
+        """Stop all processes, so that the peer costs the others nothing."""
         send(signal.SIGSTOP, self.pids())
 
     def resume(self) -> None:
-        """Let every process run again."""
+        """Let all processes run again."""
         send(signal.SIGCONT, self.pids())
 
     async def stop(self) -> None:
-        """End every process: those that do not end by themselves are killed."""
+        """End all processes; those that do not end by themselves are killed."""
         self.resume()
         self._client.hang_up()
         await self._client.end(_PATIENCE_S)
 
     def pids(self) -> list[int]:
-        """The server, the client, and what the client has started."""
+        """The server, the client, and the client's descendants."""
         return [self._server.pid, *self._client.pids()]
 
 
 @contextlib.asynccontextmanager
 async def run_peer(peer: Peer) -> AsyncIterator[PeerProcess]:
-    """Start a peer and a Redis server for it; leave none of its processes behind.
+    """Start a peer and a Redis server for it; none of its processes is left behind.
 
     Raises:
         InstallError: its packages could not be installed.

@@ -1,4 +1,4 @@
-"""All peers at once, measured in turns: while one is, the others are stopped."""
+"""All peers run at once and are measured in turns, while the others are stopped."""
 
 import asyncio
 import contextlib
@@ -12,16 +12,16 @@ from bench.peers.catalogue import Peer
 from bench.peers.figures import Round
 from bench.peers.process import PeerError, PeerProcess, run_peer
 
-_SETTLE_S = 0.2  # after a pause, timers that fell due meanwhile fire first
+_SETTLE_S = 0.2  # after a pause, during which timers may have fallen due
 _WARM_UP_S = 0.3
 
 
 @dataclass(slots=True)
 class Measured:
-    """What a peer has shown.
+    """The figures of a peer.
 
     Attributes:
-        reason: why it has no figures, or no more of them; empty when all went well.
+        reason: why figures are missing; empty if all went well.
     """
 
     peer: Peer
@@ -33,11 +33,11 @@ class Measured:
 
 @dataclass(slots=True)
 class Comparison:
-    """What all have shown so far; it grows while `run` runs, and stays when that is interrupted.
+    """The figures of all peers so far; they remain if `run` is interrupted.
 
     Attributes:
-        results: one a peer, in the order in which they take their turns.
-        load_averages: over a minute, before each round that was begun.
+        results: one for each peer, in the order of the turns.
+        load_averages: over a minute, before each round.
     """
 
     results: list[Measured]
@@ -45,15 +45,15 @@ class Comparison:
 
     @classmethod
     def of(cls, peers: Sequence[Peer]) -> "Comparison":
-        """Nothing is known yet of any of these."""
+        """A comparison of these peers, without any figures yet."""
         return cls([Measured(peer) for peer in peers])
 
     async def run(self, num_rounds: int, seconds: float) -> None:
         """Start all, run the rounds, end all.
 
         Args:
-            num_rounds: how often.
-            seconds: how long alone, and how long with 32 in flight.
+            num_rounds: how many rounds.
+            seconds: the length of a load, alone and with 32 in flight.
         """
         async with contextlib.AsyncExitStack() as started:
             running = [(result, await _start(started, result)) for result in self.results]
@@ -80,7 +80,7 @@ async def _measure_one(result: Measured, process: PeerProcess, seconds: float) -
     process.resume()
     try:
         await asyncio.sleep(_SETTLE_S)
-        await process.run(IN_FLIGHT, min(_WARM_UP_S, seconds))  # what fails here does not count
+        await process.run(IN_FLIGHT, min(_WARM_UP_S, seconds))  # failures do not count here
         alone, _ = await process.run(1, seconds)
         together, usage = await process.run(IN_FLIGHT, seconds)
         result.rounds.append(Round(alone, together, usage))

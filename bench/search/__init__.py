@@ -1,1 +1,1 @@
-"""The same documents and queries in Hedgerow and in what people search with today."""
+"""The same documents and queries in Hedgerow and in other search engines."""

@@ -1,4 +1,4 @@
-"""`python -m bench.search`: one search in several engines, and Hedgerow's as it is used.
+"""`python -m bench.search`: the same searches in several engines, and Hedgerow as it is used.
 
 Writes docs/search-bench.md and docs/search-used.md.
 """
@@ -14,6 +14,7 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
+from bench.harness.options import make_parser
 from bench.harness.report import machine
 from bench.harness.rounds import say
 from bench.search.catalogue import choose, engines
@@ -41,7 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Measure what the command line asks for; returns the exit status."""
     options = _parser().parse_args(arguments)
     configure_logging("error", "console")
-    # Engines that are stopped cannot end by themselves: however this ends, it ends them.
+    # Engines that are stopped cannot end by themselves; however this process ends, it ends them.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     kept = Kept(options.cache / "results")
     if not options.page:
@@ -68,7 +69,7 @@ def _measure(options: argparse.Namespace, kept: Kept) -> int:
     if not options.used_only:
         documents = read_documents(options.cache)
         queries = shuffled(read_queries(options.queries))[: options.num_queries]
-    # Ended by Ctrl-C, the page is made of what there is.
+    # After Ctrl-C, the page is made of what was measured until then.
     with (
         suppress(KeyboardInterrupt),
         tempfile.TemporaryDirectory(prefix="hedgerow-search-") as name,
@@ -161,7 +162,7 @@ def _show(options: argparse.Namespace, kept: Kept) -> None:
 
 
 def _is_whole(comparison: Comparison | None) -> bool:
-    """Whether every engine was measured, or has said why it cannot be."""
+    """Whether every engine was measured, or gave a reason why it cannot be."""
     if comparison is None or not comparison.is_whole:
         return False
     named = {engine.name for engine in engines(_num_cores())}
@@ -186,13 +187,11 @@ def _where(command: str) -> Where:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m bench.search", description=__doc__)
+    parser = make_parser("bench.search", __doc__, 5, 1.0)
     add = parser.add_argument
     add("--only", default="", metavar="A,B", help="compare some engines only, by name; no curves")
     add("--growth-only", action="store_true", help="the curves alone")
     add("--used-only", action="store_true", help="Hedgerow as it is used alone")
-    add("--rounds", type=int, default=5, help="rounds of the comparison (5)")
-    add("--seconds", type=float, default=1.0, help="of a load at least; it is whole passes (1)")
     add("--documents", type=int, default=1_000_000, help="most documents (1000000)")
     add("--num-queries", type=int, default=None, metavar="N", help="the first N only, to try it")
     queries = next((one / _QUERIES for one in _ROOT.parents if (one / _QUERIES).exists()), _QUERIES)

@@ -1,9 +1,9 @@
-"""Whether engines find the same; pure.
+"""Whether engines find the same documents; pure.
 
 The scores of Hedgerow, tantivy and Lucene are the same function of the same statistics: BM25 with
-k1 1.2 and b 0.75, a document's length in one byte. So their top tens must agree, but for ties and
-for Lucene's scale (it leaves out BM25's factor k1 + 1). SQLite and PostgreSQL score by other
-functions, and are held to how many documents they match.
+k1 1.2 and b 0.75, with a document's length in one byte. So their top tens must agree, except for
+ties and for Lucene's scale (it leaves out BM25's factor k1 + 1). SQLite and PostgreSQL score by
+other functions; for them only the number of matching documents is compared.
 """
 
 from collections.abc import Sequence
@@ -20,16 +20,15 @@ _NAMED = 3
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """What two engines find for the same queries.
+    """How the results of two engines compare for the same queries.
 
     Attributes:
-        num_queries: how many.
-        num_same_ids: of those whose best hits have the same scores, rank by rank, the ones with the
-            same documents too, but for those that tie with the
-            last, of which any may be there.
-        num_same_totals: of them, those that match as many documents; None where an engine does not
-            tell.
-        differing: numbers of the queries that have other scores.
+        num_queries: how many queries were compared.
+        num_same_ids: of the queries with the same scores, rank by rank, those with the same
+            documents, apart from documents that tie with the last hit, of which any may be there.
+        num_same_totals: queries that match equally many documents; None if an engine does not
+            count them.
+        differing: numbers of the queries with different scores.
     """
 
     num_queries: int
@@ -39,17 +38,17 @@ class Agreement:
 
     @property
     def num_same_scores(self) -> int:
-        """Of the queries, those whose best hits have the same scores, rank by rank."""
+        """The number of queries whose best hits have the same scores, rank by rank."""
         return self.num_queries - len(self.differing)
 
 
 def compare(ones: Found, others: Found, factor: float = 1.0) -> Agreement:
-    """Compare what two engines find.
+    """Compare the results of two engines.
 
     Args:
         ones: of one engine.
         others: of the other, for the same queries in the same order.
-        factor: by which the other's scores are multiplied first.
+        factor: by which the other's scores are multiplied before the comparison.
     """
     same_ids = same_totals = 0
     differing = []
@@ -68,7 +67,7 @@ def compare(ones: Found, others: Found, factor: float = 1.0) -> Agreement:
 
 
 def _difference(hits: Hits, others: Hits) -> float:
-    """The largest of two scores of the same rank; 1 when there are not as many."""
+    """The largest relative difference of scores of the same rank; 1 if the counts differ."""
     if len(hits) != len(others):
         return 1.0
     pairs = zip(hits, others, strict=True)
@@ -76,7 +75,7 @@ def _difference(hits: Hits, others: Hits) -> float:
 
 
 def _above_last(hits: Hits) -> set[str]:
-    """The documents whose score is above the last one's: no tie decides over them."""
+    """The documents that score above the last hit, and so do not depend on how ties are broken."""
     if not hits:
         return set()
     last = hits[-1][1]
@@ -86,7 +85,7 @@ def _above_last(hits: Hits) -> set[str]:
 def matches_sentence(
     title: str, other: str, ones: Found, others: Found, queries: Sequence[Query]
 ) -> str:
-    """What is told of two engines that score differently: whether they match as many documents."""
+    """A sentence on two engines that score differently: whether they match as many documents."""
     differing = [
         query.text
         for query, (total, _), (other_total, _) in zip(queries, ones, others, strict=True)
@@ -101,7 +100,7 @@ def matches_sentence(
 
 
 def sentence(title: str, other: str, found: Agreement, queries: Sequence[Query]) -> str:
-    """What is told of two engines, with the first of the queries that differ."""
+    """A sentence on two engines, with the first of the queries that differ."""
     told = (
         f"{title} and {other}: of {found.num_queries} queries the scores of the top ten are the "
         f"same in {found.num_same_scores}, and so are the documents (but for ties with the last) "

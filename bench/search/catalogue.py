@@ -1,16 +1,16 @@
-"""Who is measured, and in which ways each is asked."""
+"""The engines that are measured, and the ways in which each is asked."""
 
 from dataclasses import dataclass
 from enum import Enum
 
 from bench.harness import options
 
-NO_SEARCH = "noop"  # the way of asking that costs everything but a search
-SCORERS = "hedgerow-scorers"  # the engine that costs nothing but that
+NO_SEARCH = "noop"  # the way of asking that costs everything except the search
+SCORERS = "hedgerow-scorers"  # the engine that costs only the search
 
 
 class Kind(Enum):
-    """What an engine is, as far as the targets go."""
+    """What an engine is, as far as the targets are concerned."""
 
     LIMIT = "the limit"
     OURS = "Hedgerow"
@@ -23,13 +23,13 @@ class Engine:
     """One engine.
 
     Attributes:
-        name: as the command line has it.
-        title: as the page has it.
+        name: on the command line.
+        title: on the page.
         module: inside `bench.search.inside`; "lucene" is a Java class.
         ways: way of asking → what the page adds to the title.
         options: of the module, as words.
-        num_processes: how many of it run, each with its share of the queries in flight.
-        environment: of which virtual environment, `requirements/NAME.txt`; empty for the project's.
+        num_processes: how many of its processes run, each with its share of the queries in flight.
+        environment: the virtual environment, `requirements/NAME.txt`; empty for the project's own.
         is_client_apart: whether the process that the driver talks to is a client, whose memory is
             not the engine's.
     """
@@ -54,7 +54,7 @@ class Subject:
 
     @property
     def kind(self) -> Kind:
-        """That of the engine, but what searches nothing is held against no target."""
+        """The engine's kind, except that a way without a search has no targets."""
         return Kind.OTHER if self.way == NO_SEARCH else self.engine.kind
 
     @property
@@ -64,13 +64,13 @@ class Subject:
 
     @property
     def title(self) -> str:
-        """As the table has it."""
+        """The title in the table."""
         added = dict(self.engine.ways)[self.way]
         return f"{self.engine.title}, {added}" if added else self.engine.title
 
 
 def hedgerow(num_shards: int, num_workers: int = 1) -> Engine:
-    """Hedgerow with so many shards on so many workers."""
+    """Hedgerow with a number of shards on a number of workers."""
     shards = f"{num_shards} shard{'s' if num_shards > 1 else ''}"
     ways = (("http", "HTTP"), ("client", "Python client"))
     return Engine(
@@ -78,7 +78,7 @@ def hedgerow(num_shards: int, num_workers: int = 1) -> Engine:
         title=f"Hedgerow, {shards}",
         kind=Kind.OURS,
         module="hedgerow",
-        # Once is enough of what has nothing to do with shards.
+        # What does not depend on shards is measured once.
         ways=(*ways, (NO_SEARCH, "HTTP, no search")) if num_shards == 1 else ways,
         options=(str(num_shards), str(num_workers)),
         is_client_apart=True,
@@ -86,7 +86,7 @@ def hedgerow(num_shards: int, num_workers: int = 1) -> Engine:
 
 
 def engines(num_cores: int) -> tuple[Engine, ...]:
-    """All, in the order of the table, set up for so many cores."""
+    """All engines in the order of the table, configured for this number of cores."""
     return (
         Engine(
             "tantivy",
@@ -136,10 +136,10 @@ def engines(num_cores: int) -> tuple[Engine, ...]:
 
 
 def choose(names: str, num_cores: int) -> list[Engine]:
-    """Those that a list like `tantivy,hedgerow` names, by name or by module; all of none.
+    """The engines that a list like `tantivy,hedgerow` names, by name or module; all if empty.
 
     Raises:
-        ValueError: a name that nobody has.
+        ValueError: no engine has one of the names.
     """
     found = engines(num_cores)
     return options.choose(names, found, lambda engine: {engine.name, engine.module}, "engine")

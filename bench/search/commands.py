@@ -1,4 +1,4 @@
-"""What starts an engine's process, and what must be there for it."""
+"""The commands that start engines, and what they need."""
 
 import shutil
 import subprocess
@@ -21,14 +21,14 @@ _JAVA = (
 
 
 class MissingError(Exception):
-    """An engine cannot be had on this machine; says why."""
+    """An engine is not available on this machine; says why."""
 
 
 def command_of(engine: Engine, cache: Path) -> list[str]:
-    """The program and its first arguments; the task's and the engine's own follow.
+    """The program and its first arguments; those of the task and the engine follow.
 
     Raises:
-        MissingError: it cannot be had.
+        MissingError: it is not available.
     """
     if engine.module == "lucene":
         return _lucene(cache)
@@ -40,7 +40,7 @@ def command_of(engine: Engine, cache: Path) -> list[str]:
 
 
 def options_of(engine: Engine) -> list[str]:
-    """The engine's options, with what only this machine knows.
+    """The engine's options, including those that depend on this machine.
 
     Raises:
         MissingError: its server is not installed.
@@ -83,7 +83,7 @@ def _lucene(cache: Path) -> list[str]:
 
 
 def _java() -> Path:
-    """A Java that is new enough, with its compiler."""
+    """A Java runtime that is new enough, and has its compiler."""
     homes = {path.resolve() for path in Path("/usr/lib/jvm").glob("*/bin/javac")}
     if found := shutil.which("javac"):
         homes.add(Path(found).resolve())

@@ -1,7 +1,7 @@
-"""What Debian's archive brings, without touching the system's state: packages and descriptions.
+"""Packages and descriptions from Debian's archive, without changing the system's state.
 
-Everything lands in a folder of the benchmark's own: `apt-get download` and `dpkg-deb --extract`
-install nothing, and the lists that have the long descriptions, which many a machine leaves out
+Everything goes into the benchmark's own folder: `apt-get download` and `dpkg-deb --extract` install
+nothing, and the lists with the long descriptions, which many machines leave out
 (`Acquire::Languages "none"`), are fetched into a state folder there.
 """
 
@@ -14,21 +14,21 @@ _VERSION = "version"  # a file beside a package's own, written last
 
 
 class SourceError(Exception):
-    """A package or a list cannot be had; says why."""
+    """A package or a list is not available; says why."""
 
 
 def fetch(package: str, cache: Path) -> tuple[Path, str]:
-    """A package's files, which are fetched when they are not there yet.
+    """A package's files, which are fetched if they are missing.
 
     Args:
         package: its name.
-        cache: folder for all packages.
+        cache: the folder for all packages.
 
     Returns:
         The folder that stands for "/" in the package, and the package's version.
 
     Raises:
-        SourceError: it cannot be had.
+        SourceError: it is not available.
     """
     home = cache / "packages" / package
     files, version = home / "files", home / _VERSION
@@ -45,10 +45,10 @@ def fetch(package: str, cache: Path) -> tuple[Path, str]:
 
 
 def descriptions(cache: Path) -> tuple[str, str]:
-    """The lists of long descriptions in English, as they are, and when they were made.
+    """The lists of long descriptions in English, unchanged, and their dates.
 
     Raises:
-        SourceError: they cannot be had.
+        SourceError: they are not available.
     """
     lists = (cache / "lists").absolute()
     found = sorted(lists.glob("*_main_i18n_Translation-en*"))
@@ -81,13 +81,13 @@ def _dates(lists: Path) -> Iterator[str]:
 
 
 def stanzas(text: str) -> Iterator[tuple[str, str]]:
-    """Package and description of each stanza of such a list, a package once, in one line."""
+    """Yield package and description, in one line, of each stanza of a list; each package once."""
     for package, lines in _stanzas(text):
         yield package, " ".join(" ".join(lines).split())
 
 
 def synopses(text: str) -> Iterator[tuple[str, str]]:
-    """Package and synopsis of each stanza of such a list, a package once.
+    """Yield package and synopsis of each stanza of a list; each package once.
 
     The synopsis is the first line of a description, and of 80 characters at most (Debian Policy,
     3.4.1).
@@ -97,7 +97,7 @@ def synopses(text: str) -> Iterator[tuple[str, str]]:
 
 
 def _stanzas(text: str) -> Iterator[tuple[str, list[str]]]:
-    """Package and lines of description.
+    """Yield package and lines of the description.
 
     Of a description, the first line is a summary; continuation lines start with a space, and one
     with a full stop alone is an empty line (Debian Policy, 5.6.13).

@@ -1,7 +1,7 @@
 """The documents: texts of Debian packages, the same in the same order on every machine.
 
-They stand in one file of a JSON object a line, `id` and `text`, in the order of a hash of their
-ids: so the first of them are a fair sample of all, however many are taken.
+They are in one file with a JSON object a line, of `id` and `text`, in the order of a hash of their
+ids, so that the first of them, however many, are a fair sample of all.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ from bench.search.debian import SourceError, descriptions, fetch, stanzas
 
 _WORDNET = "wordnet-base"
 _PACKAGES = "package descriptions"
-# Package → its dictionary. The last two are there for their number: a million needs them.
+# Package → its dictionary. The last two are needed to reach a million documents.
 _DICTIONARIES = {
     "dict-gcide": "gcide",
     "dict-foldoc": "foldoc",
@@ -32,12 +32,12 @@ _FORMAT = 1
 
 @dataclass(frozen=True, slots=True)
 class Documents:
-    """What was made.
+    """A corpus.
 
     Attributes:
         path: the file.
         versions: source → version of the package, or date of the list.
-        counts: source → how many documents come from it.
+        counts: source → number of documents from it.
     """
 
     path: Path
@@ -46,17 +46,17 @@ class Documents:
 
     @property
     def total(self) -> int:
-        """How many there are."""
+        """How many documents there are."""
         return sum(self.counts.values())
 
     def lines(self, limit: int | None = None) -> Iterator[bytes]:
-        """The first of them, as lines of NDJSON."""
+        """Yield the first documents, as lines of NDJSON."""
         with self.path.open("rb") as file:
             yield from itertools.islice(file, limit)
 
 
 class Entry(NamedTuple):
-    """A text of a source: a package's description, words and what they mean, or an entry."""
+    """A text of a source: a package description, a gloss or a dictionary entry."""
 
     source: str
     id: str
@@ -65,15 +65,15 @@ class Entry(NamedTuple):
 
 
 class KeptCorpus:
-    """Documents that were made before, in a file with another one that tells of them."""
+    """Documents that were made before, in a file, with a second file that describes them."""
 
     def __init__(self, cache: Path, name: str, form: int) -> None:
-        """Keep them in `cache` under a name; those of another form are made again."""
+        """Keep them in `cache` under a name; those of another format are made again."""
         self._path, self._about = cache / f"{name}.ndjson", cache / f"{name}.json"
         self._form = form
 
     def read(self) -> Documents | None:
-        """The documents; None if they have yet to be made."""
+        """The documents; None if they have not been made yet."""
         if not self._about.exists():
             return None
         told = json.loads(self._about.read_text(encoding="utf-8"))
@@ -86,16 +86,16 @@ class KeptCorpus:
         describe: Callable[[str], Iterator[tuple[str, str]]],
         document: Callable[[Entry], dict[str, str]],
     ) -> Documents:
-        """Make them of Debian's texts, and keep them.
+        """Make them from Debian's texts, and keep them.
 
         Args:
             cache: for packages.
-            dictionaries: package → its dictionary, as well as WordNet.
-            describe: package and text of each stanza of a list of descriptions.
-            document: of a text.
+            dictionaries: package → its dictionary; WordNet is added to them.
+            describe: yields package and text of each stanza of a list of descriptions.
+            document: makes the document of a text.
 
         Raises:
-            SourceError: a source cannot be had.
+            SourceError: a source is not available.
         """
         versions: dict[str, str] = {}
         found = sorted(_entries(cache, dictionaries, describe, versions), key=_key)
@@ -110,7 +110,7 @@ class KeptCorpus:
         versions: Mapping[str, str],
         counts: Mapping[str, int],
     ) -> Documents:
-        """Keep documents, with the version of each source and how many come from it."""
+        """Keep documents, with the version of each source and the number of documents from it."""
         with self._path.open("wb") as file:
             for document in documents:
                 file.write(json.dumps(document, ensure_ascii=False).encode() + b"\n")
@@ -121,10 +121,10 @@ class KeptCorpus:
 
 
 def read_documents(cache: Path) -> Documents:
-    """The documents, made when they are not there yet (a minute, and 60 MB from the archive).
+    """The documents, made if they are missing (a minute, and 60 MB from the archive).
 
     Raises:
-        SourceError: a source cannot be had.
+        SourceError: a source is not available.
     """
 
     def document(entry: Entry) -> dict[str, str]:
@@ -141,7 +141,7 @@ def _entries(
     describe: Callable[[str], Iterator[tuple[str, str]]],
     versions: dict[str, str],
 ) -> Iterator[Entry]:
-    """Each text; tells the sources' versions too."""
+    """Yield each text; fills in the versions of the sources."""
     files, versions[_WORDNET] = fetch(_WORDNET, cache)
     for part in PARTS:
         data = (files / "usr/share/wordnet" / f"data.{part}").read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""What was measured, as it is kept and shown, and what that is against the targets; pure."""
+"""The figures as they are kept and shown, and how they compare with the targets; pure."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -8,9 +8,9 @@ from bench.harness.load import Load
 from bench.harness.report import Verdict, median
 from bench.search.catalogue import Kind
 
-TOGETHER = 32  # in flight, where one figure stands for a row
-LOST = ("refused", "partial", "failed")  # what became of queries without a whole answer
-SHARE_OF_LIMIT = 0.5  # of the throughput of tantivy in one process, that is to be reached
+TOGETHER = 32  # in flight, where a row has one figure
+LOST = ("refused", "partial", "failed")  # kinds of queries without a whole answer
+SHARE_OF_LIMIT = 0.5  # target: share of the throughput of tantivy in one process
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,13 +20,13 @@ class Measure:
     Attributes:
         in_flight: how many queries were kept in flight.
         k: how many hits were wanted.
-        queries_per_s: answers a second that count: whole ones.
-        p50_ms: median latency of those; 0 where there was none.
+        queries_per_s: whole answers a second.
+        p50_ms: median latency of whole answers; 0 if there were none.
         p99_ms: their 99th percentile.
-        num_failed: queries that raised, of all.
+        num_failed: queries that raised an error.
         failure: what the last of them raised.
-        cpu_us: what an answer has cost each part of an engine that has some, and its client.
-        num_answers: answers that count.
+        cpu_us: CPU time per answer of each part of an engine, if it has parts, and of its client.
+        num_answers: whole answers.
         num_refused: queries that were refused before any shard was asked.
         num_partial: answers that lack documents, or hits that lack their fields.
     """
@@ -47,10 +47,10 @@ class Measure:
     def of(
         cls, load: Load, in_flight: int, k: int = 10, *, may_be_empty: bool = False
     ) -> "Measure":
-        """What a load comes to.
+        """The figures of a load.
 
         Raises:
-            ValueError: no query was answered, and that may not be.
+            ValueError: no query was answered, and `may_be_empty` is false.
         """
         num_answers = len(load.latencies_s)
         if not num_answers and not may_be_empty:
@@ -71,7 +71,7 @@ class Measure:
 
     @property
     def num_asked(self) -> int:
-        """Queries of all kinds."""
+        """The number of queries, whatever became of them."""
         return self.num_answers + self.num_refused + self.num_partial + self.num_failed
 
     def count(self, kind: str) -> int:
@@ -85,11 +85,11 @@ class Measure:
 
 @dataclass(slots=True)
 class Index:
-    """An engine's index, and what was set.
+    """An engine's index and its settings.
 
     Attributes:
         num_processes: how many processes the engine is, a client that stands apart left out.
-        reason: why there are no figures of it, or no more of them; empty when all went well.
+        reason: why figures are missing; empty if all went well.
     """
 
     title: str
@@ -104,7 +104,7 @@ class Index:
 
 @dataclass(slots=True)
 class Row:
-    """One engine asked in one way: number of callers → what each round has met."""
+    """One engine asked in one way: number of callers → the figures of each round."""
 
     title: str
     engine: str
@@ -128,7 +128,7 @@ class Row:
 
     @property
     def failure(self) -> str:
-        """One of them; empty without any."""
+        """One of the failures; empty if there are none."""
         failures = (one.failure for points in self.points.values() for one in points)
         return next(filter(None, failures), "")
 
@@ -137,11 +137,11 @@ class Row:
         self.points.setdefault(measure.in_flight, []).append(measure)
 
     def per_s(self, in_flight: int = TOGETHER) -> float:
-        """Answers a second, the median of the rounds; nan of none."""
+        """Answers a second: the median of the rounds; nan if there are none."""
         return median(one.queries_per_s for one in self.points.get(in_flight, []))
 
     def cpu_us(self, in_flight: int = TOGETHER) -> dict[str, float]:
-        """Part → the median of what an answer has cost it; empty where none has parts."""
+        """Part → its median CPU time per answer; empty if the engine has no parts."""
         found = self.points.get(in_flight, [])
         parts = found[0].cpu_us if found else {}
         return {part: median(one.cpu_us[part] for one in found) for part in parts}
@@ -158,7 +158,7 @@ class Row:
 
 @dataclass(slots=True)
 class Where:
-    """On what, when and how busy it was measured.
+    """Where and when figures were measured, and how busy the machine was.
 
     Attributes:
         loads: the load average over a minute before each round, or each curve.
@@ -203,7 +203,7 @@ class Comparison:
 
 @dataclass(slots=True)
 class Series:
-    """One line of a curve: what it is of, and (x, what was measured there)."""
+    """One line of a curve: its title, and pairs of x and what was measured there."""
 
     title: str
     points: list[tuple[int, Measure]] = field(default_factory=list)
@@ -214,8 +214,8 @@ class Curve:
     """How cost grows with one thing.
 
     Attributes:
-        name: of the thing, as the command line has it.
-        setup: a sentence on what was held fast.
+        name: of what grows, on the command line.
+        setup: a sentence on what was held constant.
         is_whole: whether it was measured to its end.
     """
 
@@ -227,7 +227,7 @@ class Curve:
 
 
 def judge(rows: Mapping[str, Row]) -> list[Verdict]:
-    """Hedgerow's best against the targets; nothing where what it takes was not measured."""
+    """Hedgerow's best against the targets, as far as the rows for it were measured."""
     measured = [one for one in rows.values() if one.together]
     ours = [one for one in measured if one.kind is Kind.OURS]
     if not ours:
@@ -247,20 +247,19 @@ def judge(rows: Mapping[str, Row]) -> list[Verdict]:
 
 
 def beats(ours: Row, rival: Row) -> Verdict:
-    """Whether ours answers more than a rival."""
+    """Whether Hedgerow answers more queries a second than a rival."""
     times = ours.per_s() / rival.per_s()
     text = f"{ours.title}: {times:.1f} times the throughput of {rival.title}"
     return Verdict(f"{text} (target: more than once)", times > 1)
 
 
 def exponent(points: Sequence[tuple[int, Measure]]) -> float:
-    """By which power of x the time a query takes grows from the first point to the last.
+    """The power of x with which the time of a query grows from the first point to the last.
 
-    The time is that of the machine: the inverse of the throughput. 0 is no growth, 1 is in
-    proportion.
+    The time is the inverse of the throughput. 0 means no growth, 1 growth in proportion.
 
     Raises:
-        ValueError: there are not two different points.
+        ValueError: there are fewer than two different points.
     """
     (first_x, first), (last_x, last) = points[0], points[-1]
     if len(points) < 2 or first_x == last_x:

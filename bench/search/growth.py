@@ -1,4 +1,4 @@
-"""How the cost of a query grows: with documents, shards, hits wanted, and queries in flight."""
+"""How the cost of a query grows with documents, shards, requested hits and queries in flight."""
 
 import contextlib
 import os
@@ -10,7 +10,7 @@ from bench.search.catalogue import Engine, Kind, engines, hedgerow
 from bench.search.figures import TOGETHER, Curve, Measure, Series, Where
 from bench.search.process import EngineProcess, Work, run_engine
 
-NUM_SHARDS = 4  # where shards are held fast
+NUM_SHARDS = 4  # where the number of shards is constant
 DOCUMENTS = (10_000, 30_000, 100_000, 300_000, 1_000_000)
 SHARDS = (1, 2, 4, 8, 16, 32, 64)
 DOCUMENTS_OF_SHARDS = 100_000  # where shards grow
@@ -20,7 +20,7 @@ NAMES = ("documents", "k", "in-flight", "shards")
 _WAYS = {Kind.OURS: "http", Kind.LIMIT: "count"}  # what tantivy does for Hedgerow, alone
 _TITLES = {Kind.OURS: "Hedgerow, HTTP", Kind.LIMIT: "tantivy, one process, with count"}
 _SECONDS = 1.0
-_PASSES = 2  # the better of so many counts: a stall on the machine makes one slower, none quicker
+_PASSES = 2  # the best one counts: a stall of the machine makes a pass slower, never faster
 
 Keep = Callable[[Curve], None]
 
@@ -28,13 +28,13 @@ Keep = Callable[[Curve], None]
 async def measure_growing(
     work: Work, names: Sequence[str], where: Callable[[], Where], keep: Keep
 ) -> None:
-    """The curves over documents, hits wanted and queries in flight, on indexes that grow.
+    """The curves over documents, requested hits and queries in flight, on indexes that grow.
 
     Args:
-        work: the documents and the queries; its limit is the most of documents.
-        names: the curves that are wanted.
-        where: tells where and when.
-        keep: is given a curve after each point.
+        work: the documents and the queries; its limit is the largest number of documents.
+        names: of the curves to measure.
+        where: returns where and when it is measured.
+        keep: called with a curve after each point.
     """
     steps = [count for count in DOCUMENTS if count <= work.limit] or [work.limit]
     if "documents" not in names:

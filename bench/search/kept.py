@@ -1,4 +1,4 @@
-"""What has been measured, as files: written as it comes, so that an interruption loses none."""
+"""Figures in files, written as they are measured, so that an interruption loses none."""
 
 from pathlib import Path
 from typing import TypeVar
@@ -21,16 +21,16 @@ class Kept:
         folder.mkdir(parents=True, exist_ok=True)
 
     def clear(self, *names: str) -> None:
-        """Forget some parts by name; all that is of other engines and of curves without names."""
+        """Remove some parts by name; without names, the comparison of engines and all curves."""
         for name in names or (_COMPARISON, *NAMES):
             self._path(name).unlink(missing_ok=True)
 
     def write_comparison(self, comparison: Comparison, name: str = _COMPARISON) -> None:
-        """Keep a comparison as it stands."""
+        """Keep a comparison in its present state."""
         self._write(name, comparison)
 
     def write_curve(self, curve: Curve) -> None:
-        """Keep a curve as it stands."""
+        """Keep a curve in its present state."""
         self._write(curve.name, curve)
 
     def comparison(self, name: str = _COMPARISON) -> Comparison | None:
@@ -38,7 +38,7 @@ class Kept:
         return self._read(name, Comparison)
 
     def curves(self) -> list[Curve]:
-        """The curves that there are."""
+        """The curves that are kept."""
         found = [self._read(name, Curve) for name in NAMES]
         return [curve for curve in found if curve]
 
@@ -53,7 +53,7 @@ class Kept:
             return None
         try:
             return msgspec.json.decode(path.read_bytes(), type=kind)
-        except msgspec.ValidationError:  # of an earlier form
+        except msgspec.ValidationError:  # of an earlier format
             return None
 
     def _path(self, name: str) -> Path:

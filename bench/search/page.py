@@ -1,4 +1,4 @@
-"""The page that docs/search-bench.md is; pure."""
+"""The page docs/search-bench.md; pure."""
 
 from collections.abc import Mapping, Sequence
 
@@ -47,18 +47,19 @@ _INTRODUCTION = """# Search, beside other engines
 
 {documents:,} documents, and the {num_queries} queries of the search benchmark game in tantivy's
 syntax (one word, all words, any word, a phrase, with words excluded), the ten best of each: ids and
-scores, no texts. All engines have the same words: runs of letters and digits in lower case, no stop
-words, no stems. Written by the benchmark itself; to repeat, on a machine that does nothing else:
+scores, no texts. All engines split texts into the same words: runs of letters and digits in lower
+case, without stop words or stemming. Written by the benchmark itself; to repeat, on a machine that
+does nothing else:
 
     {command}
 
 Measured on {date}, on {machine}; load average over a minute before each round: {loads}.
-What loads an engine runs on the same cores, as its callers would: threads or processes that ask it
-in place (tantivy, Lucene, SQLite), a client of a server (PostgreSQL, Hedgerow). Each load is made
-of whole passes over all queries (alone: over a quarter of them), so that every engine answers the
-same ones; rounds are in turns (A B C, A B C, …), and each figure is the median of the rounds (a
-subject that takes over a minute has fewer). While one is measured, all processes of the others are
-stopped (SIGSTOP).
+The load generator shares the cores with the engine, as callers would: threads or processes that
+use it as a library (tantivy, Lucene, SQLite), or a client of a server (PostgreSQL, Hedgerow). Each
+load is made of whole passes over all queries (alone: over a quarter of them), so that every engine
+answers the same ones; rounds are in turns (A B C, A B C, …), and each figure is the median of the
+rounds (a subject that takes over a minute has fewer). While one is measured, all processes of the
+others are stopped (SIGSTOP).
 
 """
 
@@ -73,7 +74,7 @@ def to_markdown(comparison: Comparison | None, curves: Sequence[Curve]) -> str:
             tell_verdicts(judge(comparison.rows)),
         ]
         if any(one.together for one in comparison.rows.values()):
-            parts.append(f"\n![Queries a second of every engine]({PLOT})\n")
+            parts.append(f"\n![Queries per second of every engine]({PLOT})\n")
         parts += [_reading(comparison), _indexes(comparison), _agreement(comparison)]
     if curves:
         parts.append(_growth(curves))
@@ -105,7 +106,7 @@ def _table(comparison: Comparison) -> str:
 
 
 def tell_failures(comparison: Comparison) -> str:
-    """What could not be measured, what has failed, and whether it was interrupted."""
+    """What could not be measured, what failed, and whether the run was interrupted."""
     notes = [
         f"- {index.title}: {plain(index.reason)}"
         for index in comparison.indexes.values()
@@ -138,7 +139,7 @@ def _row(rounds: Row) -> Sequence[str]:
 
 
 def _reading(comparison: Comparison) -> str:
-    """Where the time of a query goes, from what is there: what one query costs the machine."""
+    """Where the time of a query goes, as far as it was measured."""
     measured = {name: one for name, one in comparison.rows.items() if one.together}
     limit, ours = measured.get("tantivy best"), measured.get("hedgerow-1 http")
     if not limit or not ours or not ours.cpu_us():
@@ -147,51 +148,51 @@ def _reading(comparison: Comparison) -> str:
     least_us = _core_us(limit, cores)
     spent_us, has_us = sum(ours.cpu_us().values()), _core_us(ours, cores)
     return (
-        f"A query takes tantivy {least_us:,.0f} µs of a core, all {cores} of them counted as busy. "
-        f"Hedgerow with one shard takes {has_us:,.0f}: {spent_us:,.0f} µs of CPU (below), and "
-        f"{1 - spent_us / has_us:.0%} of the cores' time in which no process of it runs. What it "
-        "does beyond a search: HTTP, deadline, breakers, two passes through Redis, processes that "
-        "survive what runs in them, and the client of the benchmark.\n"
+        f"A query takes tantivy {least_us:,.0f} µs of a core, with all {cores} cores counted as "
+        f"busy. Hedgerow with one shard takes {has_us:,.0f}: {spent_us:,.0f} µs of CPU (below), "
+        f"and {1 - spent_us / has_us:.0%} of the cores' time in which none of its processes runs. "
+        "Beyond the search itself that pays for HTTP, deadline, breakers, two passes through "
+        "Redis, processes that contain crashes, and the benchmark's client.\n"
         f"{_bound(measured, limit, ours, cores)}{_costs(comparison)}"
     )
 
 
 def _bound(measured: Mapping[str, Row], limit: Row, ours: Row, cores: int) -> str:
-    """What the parts, each alone on the machine, come to: the most that their sum could reach."""
+    """The cost of the parts, each alone on the machine: the most that their sum could reach."""
     around, scorers = measured.get(f"hedgerow-1 {NO_SEARCH}"), measured.get(f"{SCORERS} score")
     if not around or not around.cpu_us() or not scorers:
         return ""
     around_us, scorers_us = sum(around.cpu_us().values()), _core_us(scorers, cores)
     sum_us = around_us + scorers_us
     return (
-        f"\nEach part by itself, with the {cores} cores for it alone: everything around a search "
-        f'("no search") takes {around_us:,.0f} µs of CPU a query, the scorers {scorers_us:,.0f}. '
+        f"\nMeasured alone, with all {cores} cores for itself: everything around a search "
+        f'("no search") takes {around_us:,.0f} µs of CPU per query, the scorers {scorers_us:,.0f}. '
         f"Together that is {sum_us:,.0f} µs, with which Hedgerow would reach "
         f"{_core_us(limit, cores) / sum_us:.0%} of tantivy's throughput if the cores were never "
-        "idle: more is not to be had without making one of the two cheaper. The other "
-        f"{_core_us(ours, cores) - sum_us:,.0f} µs are the price of their meeting: a scorer's "
+        "idle: anything above that needs one of the two to become cheaper. The other "
+        f"{_core_us(ours, cores) - sum_us:,.0f} µs are the price of combining them: a scorer's "
         "process is one more hop, processes take turns on the cores and find their caches cold, "
-        "and fewer queries come together at each.\n"
+        "and each handles fewer queries at a time.\n"
     )
 
 
 def _core_us(rounds: Row, cores: int) -> float:
-    """What an answer takes of the machine, in µs of a core, busy or idle."""
+    """The time of a core per answer, busy or idle, in µs."""
     return cores / rounds.per_s() * 1e6
 
 
 def _costs(comparison: Comparison) -> str:
-    """Which part of an engine takes which share of that."""
+    """The share of each part of an engine."""
     costs = tell_costs("CPU of a query, µs", comparison)
     return costs and (
-        f"\n{costs}\n\nScorers are where tantivy searches; what workers write with (the indexer) "
-        "counts among them. A part takes less of each query where more queries come together: it "
-        "is woken once for all of them.\n"
+        f"\n{costs}\n\nScorers are the processes in which tantivy searches; the workers' indexer "
+        "is counted among them. A part takes less CPU per query where more queries arrive "
+        "together, since it is woken once for all of them.\n"
     )
 
 
 def tell_costs(heading: str, comparison: Comparison) -> str:
-    """A table of the CPU that an answer has cost each part; empty where none has parts."""
+    """A table of the CPU time of each part per answer; empty if no engine has parts."""
     costs = {one.title: cost for one in comparison.rows.values() if (cost := one.cpu_us())}
     parts = list(dict.fromkeys(part for cost in costs.values() for part in cost))
     rows = [
@@ -222,9 +223,9 @@ def _indexes(comparison: Comparison) -> str:
         "## Build, disk, memory\n\n"
         + table(columns, rows)
         + "\n\nHedgerow's build is a load through the gateway until all documents can be found, "
-        "and the optimising of its indexes; its disk has the documents themselves too (a SQLite "
+        "and the optimising of its indexes; on disk it also has the documents themselves (a SQLite "
         "store, from which hits get their "
-        "fields); the others keep ids and what they search by. Memory is that of all processes "
+        "fields); the others keep ids and their search index. Memory is that of all processes "
         "after a load, shared pages counted once (PSS), pages of mapped files included.\n"
     )
 
@@ -234,12 +235,12 @@ def _agreement(comparison: Comparison) -> str:
         return ""
     lines = "".join(f"- {one}\n" for one in comparison.agreement)
     return (
-        "## Whether they find the same\n\nHedgerow's scores over any number of shards are to be "
+        "## Whether they find the same\n\nHedgerow's scores over any number of shards should be "
         "those of one index ([ranking](ranking.md#scores)); Lucene is independent of both, and "
         "scores by the same function but for a constant factor. A word that a query repeats counts "
         "as often as it is written in Lucene and in Hedgerow, while tantivy's own parser drops "
-        "what it has seen. SQLite and PostgreSQL score by other functions, and are held to how "
-        f"many documents they match.\n\n{lines}"
+        "repeated words. SQLite and PostgreSQL score by other functions, so that only the number "
+        f"of matching documents is compared.\n\n{lines}"
     )
 
 
@@ -251,7 +252,7 @@ def _growth(curves: Sequence[Curve]) -> str:
         loads = loads_of(curve.where.loads)
         title = _TITLES[curve.name]
         parts.append(f"### {title}\n")
-        parts.append(f"Held fast: {curve.setup}. Load averages: {loads}. {_growing(curve)}\n")
+        parts.append(f"Fixed: {curve.setup}. Load averages: {loads}. {_growing(curve)}\n")
         parts.append(f"![{title}]({plot_of(curve)})\n")
         parts.append(table(*_points(curve)) + "\n")
         if not curve.is_whole:
@@ -272,15 +273,15 @@ def _sentence(name: str, series: Series) -> str:
             point for point in series.points if point[1].queries_per_s >= _NEARLY * most
         )
         return (
-            f"{series.title}: {first.queries_per_s:,.0f} queries a second with {first_x} in "
+            f"{series.title}: {first.queries_per_s:,.0f} queries per second with {first_x} in "
             f"flight; with {full_x} it is within {1 - _NEARLY:.0%} of the most, {most:,.0f}. From "
-            f"there on hardly more than the wait grows, from {ms(full.p50_ms)} to "
+            f"there on little grows but the wait, from {ms(full.p50_ms)} to "
             f"{ms(last.p50_ms)} ms at the median with {last_x}."
         )
     times = first.queries_per_s / last.queries_per_s
     return (
         f"{series.title}: {last_x / first_x:,.0f} times as many make a query {times:,.1f} times as "
-        f"dear ({_cost(first)} µs to {_cost(last)} µs of the machine), as the power "
+        f"expensive ({_cost(first)} µs to {_cost(last)} µs of the machine), a power of "
         f"{exponent(series.points):.2f}."
     )
 
@@ -314,7 +315,7 @@ def _documents(comparison: Comparison) -> str:
     return (
         "## The documents\n\nTexts of Debian packages: glosses, dictionary entries and package "
         f"descriptions, {total:,} in all, in the order of a hash of their ids, so that the first "
-        f"of them are a sample of all. Nothing of them is in the repository.\n\n"
+        f"of them are a sample of all. None of them is in the repository.\n\n"
         f"{tell_sources(comparison)}"
     )
 
@@ -329,7 +330,7 @@ def tell_sources(comparison: Comparison) -> str:
 
 
 def tell_engines(comparison: Comparison) -> str:
-    """Versions and settings of each engine that has some."""
+    """Versions and settings of each engine that reports them."""
     lines = ["## Versions and settings\n"]
     for index in comparison.indexes.values():
         if index.versions:

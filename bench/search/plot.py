@@ -1,4 +1,4 @@
-"""The figures as pictures, by the simulator's way of drawing."""
+"""The figures as pictures, drawn in the simulator's style."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -23,7 +23,7 @@ _AXES = {
 
 
 def draw_comparison(subjects: Sequence[Row]) -> str:
-    """A bar a subject: queries a second with 32 in flight, on a logarithmic scale.
+    """A bar for each subject: queries a second with 32 in flight, on a logarithmic scale.
 
     Args:
         subjects: those that were measured, in the order of the bars; at least one.
@@ -43,7 +43,7 @@ def draw_comparison(subjects: Sequence[Row]) -> str:
 
 
 def draw_curve(curve: Curve) -> str:
-    """Two pictures beside each other, over what grows: throughput, and the median and 99th."""
+    """Two pictures beside each other, over what grows: throughput, and median and p99 latency."""
 
     def paint(pair: Any) -> None:
         throughput, latency = pair

@@ -21,16 +21,16 @@ _SETTLE_S = 0.3
 
 
 class EngineError(Exception):
-    """An engine does not start, does not answer, or has ended; says why."""
+    """An engine did not start, did not answer, or has ended; says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What engines are given.
+    """The documents and queries that engines are given.
 
     Attributes:
-        cache: what is kept from run to run.
-        folder: for what they build in this one.
+        cache: folder of what is kept from run to run.
+        folder: for what the engines build in this run.
         documents: file of NDJSON.
         limit: how many of its lines count.
         queries: file as `queries.write_plainly` writes it.
@@ -45,7 +45,7 @@ class Work:
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """What an engine says of its index; times in s.
+    """What an engine reports about its index; times are in s.
 
     Attributes:
         versions: name → version.
@@ -63,7 +63,7 @@ class EngineProcess:
     """A running engine.
 
     Attributes:
-        built: what it said when it was ready.
+        built: what it reported when it was ready.
     """
 
     _engine: Engine
@@ -71,34 +71,34 @@ class EngineProcess:
     built: Built = field(init=False)
 
     def add(self, process: Apart) -> None:
-        """Take a process up."""
+        """Add one of the engine's processes."""
         self._processes.append(process)
 
     async def wait_until_ready(self) -> None:
-        """Wait for what the last process says first.
+        """Wait for the first message of the process that was added last.
 
         Raises:
-            EngineError: it has not come.
+            EngineError: it did not come.
         """
         told = await self._processes[-1].receive(_BUILD_TIMEOUT_S)
-        if len(self._processes) == 1:  # the others have built nothing
+        if len(self._processes) == 1:  # the others build nothing
             settings = [(name, value, reason) for name, value, reason in told["settings"]]
             self.built = Built(told["build_s"], told["disk_bytes"], told["versions"], settings)
 
     async def run(
         self, in_flight: int, seconds: float, way: str, *, k: int = 10, num_queries: int = 10**6
     ) -> Load:
-        """Keep so many queries in flight, in whole passes over them, for so long at least.
+        """Keep queries in flight, in whole passes over them, for at least some time.
 
         Args:
-            in_flight: how many.
-            seconds: how long.
+            in_flight: how many queries.
+            seconds: the least duration.
             way: of asking.
-            k: how many hits are wanted.
-            num_queries: of all queries, the first so many.
+            k: how many hits are requested.
+            num_queries: how many of the queries are asked, from the first one on.
 
         Raises:
-            EngineError: it has ended, or takes far longer.
+            EngineError: the engine has ended, or takes far longer.
         """
         shares = [
             in_flight // len(self._processes) + (number < in_flight % len(self._processes))
@@ -111,10 +111,10 @@ class EngineProcess:
                 if share
             )
         )
-        first, *others = map(Load.from_json, told)  # what tells of parts is one process to us
+        first, *others = map(Load.from_json, told)  # an engine with parts has one process here
         for other in others:
-            # Of several processes the first to end leaves the others its core: the mean of what
-            # each has done in its own time would flatter, the longest time does not.
+            # The first process to end leaves its core to the others: a mean over each one's own
+            # time would flatter the engine, the longest time does not.
             first.seconds = max(first.seconds, other.seconds)
             first.latencies_s += other.latencies_s
             first.num_failed += other.num_failed
@@ -122,7 +122,7 @@ class EngineProcess:
         return first
 
     async def find(self, way: str, k: int = 10) -> list[tuple[int | None, Hits]]:
-        """How many documents each query matches, where the engine tells; and the best of them.
+        """How many documents each query matches, if the engine counts them, and the best of them.
 
         Raises:
             EngineError: it has ended.
@@ -131,7 +131,7 @@ class EngineProcess:
         return [(total, [(one, score) for one, score in hits]) for total, hits in told["found"]]
 
     async def grow(self, limit: int) -> tuple[float, int]:
-        """Add documents up to so many; returns the seconds that took, and the bytes on disk.
+        """Add documents up to `limit`; returns the seconds it took, and the bytes on disk.
 
         Raises:
             EngineError: it has ended.
@@ -140,26 +140,26 @@ class EngineProcess:
         return told["build_s"], told["disk_bytes"]
 
     def memory_bytes(self) -> int:
-        """Of all processes, each page that several share counted once (PSS, proc(5))."""
+        """Memory of all processes; shared pages count once (PSS, proc(5))."""
         return shared_bytes(self._pids())
 
     def num_processes(self) -> int:
-        """How many processes the engine is; a client that stands apart is left out."""
+        """How many processes the engine has; a separate client is left out."""
         return len(self._pids())
 
     def pause(self) -> None:
-        """Stop every process, so that the engine costs the others nothing."""
+        """Stop all processes, so that the engine costs the others nothing."""
         for process in self._processes:
             process.pause()
 
     async def resume(self) -> None:
-        """Let every process run again, and settle: timers that fell due meanwhile fire first."""
+        """Let all processes run again, and wait for timers that fell due meanwhile."""
         for process in self._processes:
             process.resume()
         await asyncio.sleep(_SETTLE_S)
 
     async def stop(self) -> None:
-        """End every process: those that do not end by themselves are killed."""
+        """End all processes; those that do not end by themselves are killed."""
         for process in self._processes:
             process.resume()
             process.hang_up()
@@ -167,7 +167,7 @@ class EngineProcess:
             await process.end(_END_TIMEOUT_S)
 
     def _pids(self) -> list[int]:
-        """Those of the engine; a client that stands apart is none."""
+        """The engine's processes, without a separate client."""
         found = [pid for process in self._processes for pid in process.pids()]
         clients = {process.pid for process in self._processes if self._engine.is_client_apart}
         return [pid for pid in found if pid not in clients]
@@ -175,10 +175,10 @@ class EngineProcess:
 
 @asynccontextmanager
 async def run_engine(engine: Engine, work: Work) -> AsyncIterator[EngineProcess]:
-    """Start an engine, which builds its index first; leave none of its processes behind.
+    """Start an engine, which builds its index first; none of its processes is left behind.
 
     Raises:
-        MissingError: it cannot be had here.
+        MissingError: it is not available here.
         EngineError: it does not answer.
     """
     options, command = options_of(engine), command_of(engine, work.cache)

@@ -1,10 +1,10 @@
 """The queries, and how each engine writes them; pure.
 
-They are those of the search benchmark game, in tantivy's syntax: words, +words that must be there,
--words that must not, and phrases in quotation marks. Hedgerow, tantivy and Lucene take them as they
-are. Every translation matches the same documents: what is demanded decides which; words without a
-sign beside it only add to the score, and are left out where an engine's language has no place for
-them (said at each).
+They are those of the search benchmark game, in tantivy's syntax: words, +words that must occur,
+-words that must not, and phrases in quotation marks. Hedgerow, tantivy and Lucene take them
+unchanged. Every translation matches the same documents: required words decide which; words without
+a sign then only add to the score, and are left out where an engine's language cannot express them
+(noted at each).
 """
 
 import json
@@ -25,8 +25,8 @@ class Clause:
     """A part of a query.
 
     Attributes:
-        sign: "+" must be there, "-" must not, "" may.
-        words: in lower case; several are a phrase.
+        sign: "+" must occur, "-" must not, "" may.
+        words: in lower case; several form a phrase.
     """
 
     sign: Sign
@@ -38,8 +38,8 @@ class Query:
     """A query.
 
     Attributes:
-        text: as it stands in the file.
-        kind: its first tag there, such as "intersection".
+        text: as in the file.
+        kind: its first tag in the file, such as "intersection".
     """
 
     text: str
@@ -51,12 +51,12 @@ class Query:
         return tuple(_clauses(self.text))
 
     def having(self, sign: Sign) -> list[tuple[str, ...]]:
-        """The words of the clauses of a sign."""
+        """The words of the clauses with this sign."""
         return [clause.words for clause in self.clauses if clause.sign == sign]
 
 
 def read_queries(path: Path) -> list[Query]:
-    """The queries of a file of JSON objects with `query` and `tags`, a line each."""
+    """Read the queries of a file with a JSON object a line, of `query` and `tags`."""
     return [
         Query(one["query"], one["tags"][0])
         for one in map(json.loads, path.read_text(encoding="utf-8").splitlines())
@@ -64,12 +64,12 @@ def read_queries(path: Path) -> list[Query]:
 
 
 def shuffled(queries: Sequence[Query], seed: int = 1) -> list[Query]:
-    """The same in an order in which each part of them is like the whole."""
+    """The queries in random order, so that each part of them is like the whole."""
     return random.Random(seed).sample(queries, len(queries))
 
 
 def write_plainly(path: Path, queries: Sequence[Query]) -> None:
-    """Write a line a query, kind and text with a tab between, as the engines read them."""
+    """Write a line for each query, kind and text separated by a tab, as engines read them."""
     path.write_text("".join(f"{one.kind}\t{one.text}\n" for one in queries), encoding="utf-8")
 
 

@@ -1,4 +1,4 @@
-"""All engines at once, measured in turns: while one is, the others are stopped."""
+"""All engines run at once and are measured in turns, while the others are stopped."""
 
 import contextlib
 import time
@@ -13,8 +13,8 @@ from bench.search.figures import TOGETHER, Comparison, Index, Measure, Row
 from bench.search.process import EngineError, EngineProcess, Work, run_engine
 from bench.search.queries import Query, read_plainly
 
-PART_ALONE = 4  # every fourth query is asked alone; the queries are in no order
-_MOST_S = 60.0  # a subject that has taken so long has its rounds: a slow one has fewer
+PART_ALONE = 4  # a quarter of the queries is asked alone; they are in random order
+_MOST_S = 60.0  # after which a subject has no more rounds, so that a slow one has fewer
 _WAYS_OF_FINDING = {Kind.LIMIT: "count", Kind.RIVAL: "matches"}  # of others, their first
 LUCENE = "lucene"
 
@@ -26,15 +26,16 @@ class Plan:
     """What is measured.
 
     Attributes:
-        engines: in this order in each round.
-        flights: with how many queries in flight each is asked.
-        num_rounds: how often.
-        seconds: how long each load is at least.
-        alone_s: how long the one with one query in flight is at least; a quarter of the queries.
-        warm_up_s: before the first round of each; a pass at least.
-        are_compared: whether what they find is compared first.
-        may_be_empty: whether a load without an answer is a figure too.
-        most_s: for a subject in all rounds, after which it has no more of them.
+        engines: measured in this order in each round.
+        flights: the numbers of queries in flight with which each is asked.
+        num_rounds: how many rounds there are.
+        seconds: the least duration of each load.
+        alone_s: the least duration of the load with one query in flight, over a quarter of the
+            queries.
+        warm_up_s: the least duration of the load before the first round of each subject.
+        are_compared: whether the results of the engines are compared first.
+        may_be_empty: whether a load without an answer is a valid figure.
+        most_s: the time for a subject in all rounds, after which it has no more of them.
     """
 
     engines: Sequence[Engine]
@@ -55,7 +56,7 @@ async def compare_engines(
     num_rounds: int,
     seconds: float,
 ) -> None:
-    """Compare what engines find, and run the rounds with 32 in flight and alone, as `measure`.
+    """Compare the engines' results, and run the rounds with 32 in flight and alone, by `measure`.
 
     Alone is one pass over a quarter of the queries.
     """
@@ -76,10 +77,11 @@ async def measure(plan: Plan, work: Work, comparison: Comparison, keep: Keep) ->
     """Start all, run the rounds, end all.
 
     Args:
-        plan: who is measured, and how.
+        plan: what is measured, and how.
         work: the documents and the queries.
-        comparison: filled; what is measured stands in it at once, also when this is interrupted.
-        keep: is given it after each round.
+        comparison: filled with the figures as they are measured, so that none is lost by an
+            interruption.
+        keep: called with it after each round.
     """
     subjects = [Subject(engine, way) for engine in plan.engines for way, _ in engine.ways]
     comparison.rows = {one.name: Row(one.title, one.engine.name, one.kind) for one in subjects}
@@ -111,13 +113,13 @@ async def start_engine(
     """Start an engine over the documents, and pause it.
 
     Args:
-        started: ends it.
-        engine: which one.
+        started: ends the engine when it is closed.
+        engine: to be started.
         work: what it indexes.
         indexes: engine → its index; this one's is added, with the reason if there is none.
 
     Returns:
-        The process; None if the engine cannot be had here.
+        The process; None if the engine is not available here.
     """
     say("search", f"{engine.name}: starting, building")
     index = indexes[engine.name] = Index(engine.title)
@@ -142,7 +144,7 @@ async def _measure(
         return
     await process.resume()
     try:
-        if not row.points:  # what fails here does not count
+        if not row.points:  # failures do not count here
             await process.run(max(plan.flights), plan.warm_up_s, subject.way)
         for in_flight in plan.flights:
             is_alone = in_flight == 1
@@ -167,7 +169,7 @@ async def _agreement(
 ) -> list[str]:
     """Sentences on how the answers agree: with the limit's, and Hedgerow's with Lucene's.
 
-    Rivals score by functions of their own, and are held to how many documents they match.
+    Rivals score by other functions; for them the numbers of matches are compared.
     """
     found: dict[str, Found] = {}
     matches: dict[str, Found] = {}

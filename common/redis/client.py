@@ -36,7 +36,7 @@ from hedgerow.common.redis.redis_py import (
     parse_url,
 )
 from hedgerow.common.redis.refusals import refused_write
-from hedgerow.common.settings.settings import RedisSettings
+from hedgerow.common.settings.redis import RedisSettings
 
 MAX_ATTEMPTS = 4
 FIRST_PAUSE_S = 0.05
@@ -267,8 +267,8 @@ class RedisClient:
 
     async def publish(self, channel: str, message: bytes) -> int:
         """Publish a message; return the number of subscribers."""
-        heard: int = await self.execute("PUBLISH", channel, message)
-        return heard
+        num_receivers: int = await self.execute("PUBLISH", channel, message)
+        return num_receivers
 
     async def server_info(self) -> ServerInfo:
         """Ask the server for its name and version, and keep them in `server`."""
@@ -300,8 +300,8 @@ class RedisClient:
                         yield message["data"]
             except (exceptions.RedisError, OSError) as error:
                 failures += 1
-                tell = _log.warning if failures == 1 else _log.debug
-                tell("events_lost", channel=channel, error=str(error))
+                log = _log.warning if failures == 1 else _log.debug
+                log("events_lost", channel=channel, error=str(error))
             finally:
                 # Over TLS, a server that hangs sends no close_notify, and redis-py raises.
                 with suppress(*_CLOSE_ERRORS):

@@ -282,8 +282,8 @@ class RedisConnection:
                 connection = await self._connect()
             except (OSError, TimeoutError, CommandError, RedisUnavailableError) as error:
                 failures += 1
-                tell = log.warning if failures == 1 else log.debug
-                tell("redis_connect_failed", link=self.name, error=str(error) or "timeout")
+                write = log.warning if failures == 1 else log.debug
+                write("redis_connect_failed", link=self.name, error=str(error) or "timeout")
                 await asyncio.sleep(pause_s * random.uniform(0.5, 1.5))
                 pause_s = min(pause_s * 2, self._endpoint.reconnect_max_s)
                 continue
@@ -363,7 +363,7 @@ def unanswered(*parts: bytes | str | float) -> bytes:
 
 def pack(*parts: bytes | str | float) -> bytes:
     """Pack a command in Redis's wire format."""
-    packed: bytes = hiredis.pack_command(parts)  # type: ignore[arg-type] # its stub forgets "..."
+    packed: bytes = hiredis.pack_command(parts)  # type: ignore[arg-type] # its stub lacks "..."
     return packed
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from hedgerow.common.errors import ConfigurationError
-from hedgerow.common.settings.settings import RedisSettings
+from hedgerow.common.settings.redis import RedisSettings
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Runs a reconciling step again and again, even while Redis is unavailable now and then."""
+"""Runs a step repeatedly that compares a wanted state with the actual one."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -17,19 +17,19 @@ _log = structlog.get_logger()
 
 async def wake_at(control: RedisClient, channel: str, event: str, woken: asyncio.Event) -> None:
     """Set `woken` at each `event` on a channel and after a reconnect, until cancelled."""
-    async for told in control.events(channel):
-        if told in (event.encode(), RECONNECTED):
+    async for received in control.events(channel):
+        if received in (event.encode(), RECONNECTED):
             woken.set()
 
 
-async def keep_looking(
-    event: str, look: Callable[[], Awaitable[None]], woken: asyncio.Event, max_pause_s: float
+async def reconcile(
+    event: str, step: Callable[[], Awaitable[None]], woken: asyncio.Event, max_pause_s: float
 ) -> None:
-    """Call `look` every second, and at once when woken, until cancelled.
+    """Call `step` every second, and at once when woken, until cancelled.
 
     Args:
-        event: the event to log when `look` fails; the next calls then wait for longer.
-        look: finds what has to be done, and does it.
+        event: the event to log when `step` fails; the next calls then wait for longer.
+        step: finds what has to be done, and does it.
         woken: set when something has changed.
         max_pause_s: longest wait after a failure, in s.
     """
@@ -37,12 +37,12 @@ async def keep_looking(
     while True:
         woken.clear()
         try:
-            await look()
+            await step()
             failures = 0
         except HedgerowError as error:
             failures += 1
-            tell = _log.warning if failures == 1 else _log.debug
-            tell(event, error=str(error))
+            log = _log.warning if failures == 1 else _log.debug
+            log(event, error=str(error))
             await asyncio.sleep(pause_s(failures, max_pause_s))
         with suppress(TimeoutError):
             async with asyncio.timeout_at(tick_after(TICK_S)):

@@ -60,7 +60,7 @@ class ServerClock:
         return (server_ms * 1000 - self.offset_us) / 1e6
 
 
-async def read_clock(link: Handshake, clock: ServerClock) -> None:
+async def read_clock(connection: Handshake, clock: ServerClock) -> None:
     """Restart the estimate over a new connection: another server may answer now.
 
     Raises:
@@ -68,21 +68,21 @@ async def read_clock(link: Handshake, clock: ServerClock) -> None:
     """
     clock.reset()
     for _ in range(FIRST_SAMPLES):
-        await _sample(link, clock)
+        await _sample(connection, clock)
 
 
-async def keep_clock(link: RedisConnection, clock: ServerClock) -> None:
+async def keep_clock(connection: RedisConnection, clock: ServerClock) -> None:
     """Keep the estimate fresh until cancelled."""
     while True:
         await sleep_to_tick(INTERVAL_S)
-        if link.is_connected:
+        if connection.is_connected:
             try:
-                await _sample(link, clock)
+                await _sample(connection, clock)
             except (RedisUnavailableError, CommandError):
                 continue  # the next connection restarts the estimate; a busy server is asked again
 
 
-async def _sample(link: Handshake | RedisConnection, clock: ServerClock) -> None:
+async def _sample(connection: Handshake | RedisConnection, clock: ServerClock) -> None:
     sent_at = time.monotonic()
-    seconds, micros = await link.call("TIME")
+    seconds, micros = await connection.call("TIME")
     clock.record(sent_at, time.monotonic(), int(seconds) * 1_000_000 + int(micros))

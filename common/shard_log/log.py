@@ -8,11 +8,8 @@ by id, so a second copy changes nothing.
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-import msgpack
 import structlog
 
-from hedgerow.common.collection import Collection
-from hedgerow.common.errors import WireError
 from hedgerow.common.redis.client import Command, RedisClient
 from hedgerow.common.redis.keys import Keys
 from hedgerow.common.shard_log.scripts import CONTINUE, IDS, TRIM
@@ -21,48 +18,10 @@ FIELD = b"op"
 START = "0-0"  # the position of a replica that has applied nothing
 READ_COUNT = 32
 MAX_ENTRY_BYTES = 64 * 1024  # of documents in one entry, unless a single one is larger
-
-
-class Create(NamedTuple):
-    """A collection's definition, new or changed."""
-
-    definition: str
-
-
-class Drop(NamedTuple):
-    """Removes everything of one collection."""
-
-    uid: str
-
-
-class Upsert(NamedTuple):
-    """Documents that replace those of the same id: pairs of id and JSON."""
-
-    uid: str
-    documents: list[tuple[str, bytes]]
-
-
-class Delete(NamedTuple):
-    """Ids of documents to remove."""
-
-    uid: str
-    ids: list[str]
-
-
-Op = Create | Drop | Upsert | Delete
-
-_CODES: dict[type[Op], str] = {
-    Create: "create",
-    Drop: "drop",
-    Upsert: "upsert",
-    Delete: "delete",
-}
 _IDS_COUNT = 200
 FACTS = {"position", "documents", "kept", "kept_to"}  # beside the replicas, in `Keys.trimmed`
 
 _log = structlog.get_logger()
-_TYPES: dict[str, type[Op]] = {code: kind for kind, code in _CODES.items()}
-_packb = msgpack.Packer(use_bin_type=True, autoreset=True).pack
 
 
 class Entry(NamedTuple):
@@ -77,44 +36,6 @@ class Appended(NamedTuple):
 
     id: str
     length: int
-
-
-def pack_op(op: Op) -> bytes:
-    """Pack an operation for the log."""
-    packed: bytes = _packb((_CODES[type(op)], *op))
-    return packed
-
-
-def unpack_op(data: bytes) -> Op:
-    """Unpack an operation.
-
-    Raises:
-        WireError: it is malformed, or of a kind, or a definition of a collection, that this version
-            does not know.
-    """
-    try:
-        code, *parts = msgpack.unpackb(data)
-        kind = _TYPES[code]
-    except (ValueError, TypeError, KeyError, msgpack.UnpackException) as error:
-        raise WireError(f"not an operation of the log: {error or type(error).__name__}") from error
-    if kind in (Create, Drop) and len(parts) == 1 and type(parts[0]) is str:
-        if kind is Drop:
-            return Drop(parts[0])
-        Collection.from_json(parts[0])
-        return Create(parts[0])
-    if len(parts) == 2 and type(parts[0]) is str and type(parts[1]) is list:
-        uid, items = parts
-        if kind is Delete and all(type(item) is str for item in items):
-            return Delete(uid, items)
-        if kind is Upsert and all(
-            type(item) is list
-            and len(item) == 2
-            and type(item[0]) is str
-            and type(item[1]) is bytes
-            for item in items
-        ):
-            return Upsert(uid, [(item[0], item[1]) for item in items])
-    raise WireError(f"the parts of {code!r} are not of the types that the log's format names")
 
 
 def position(entry_id: str) -> tuple[int, int]:

@@ -60,7 +60,7 @@ end
 local about = redis.call('EXISTS', KEYS[1]) == 1 and redis.call('XINFO', 'STREAM', KEYS[1]) or {}
 local newest = '0-0'
 for i = 1, #about, 2 do if about[i] == 'last-generated-id' then newest = about[i + 1] end end
--- Nothing is appended in vain: a server without room takes no append, and may need none.
+-- Append only if needed: a server without room refuses appends.
 if not is_before(newest, ARGV[1]) then return 0 end
 redis.call('XDEL', KEYS[1], redis.call('XADD', KEYS[1], ARGV[1], ARGV[2], ''))
 return 1

@@ -67,7 +67,7 @@ class SnapshotFacts(NamedTuple):
         )
 
 
-class SnapshotStanding(NamedTuple):
+class SnapshotStatus(NamedTuple):
     """The state of a shard's snapshots.
 
     Attributes:
@@ -103,7 +103,7 @@ class SnapshotRecords:
         """The Redis server's clock."""
         return await self._control.now_ms()
 
-    async def standing(self, shards: Iterable[int]) -> dict[int, SnapshotStanding]:
+    async def status(self, shards: Iterable[int]) -> dict[int, SnapshotStatus]:
         """The state of these shards' snapshots, in one round trip."""
         asked = list(shards)
         commands: list[Command] = []
@@ -115,7 +115,7 @@ class SnapshotRecords:
             ]
         replies = await self._control.pipeline(commands)
         return {
-            shard: _standing(*facts, is_running=bool(lease), num_kept=int(kept or 0))
+            shard: _status_of(*facts, is_running=bool(lease), num_kept=int(kept or 0))
             for shard, facts, lease, kept in zip(
                 asked, replies[::3], replies[1::3], replies[2::3], strict=True
             )
@@ -182,7 +182,7 @@ class SnapshotRecords:
         )
 
 
-def _standing(
+def _status_of(
     newest: bytes | None,
     wanted: bytes | None,
     begun: bytes | None,
@@ -190,10 +190,10 @@ def _standing(
     *,
     is_running: bool,
     num_kept: int,
-) -> SnapshotStanding:
+) -> SnapshotStatus:
     try:
         failed_at_ms, error = json.loads(failed) if failed else (0, "")
-        return SnapshotStanding(
+        return SnapshotStatus(
             SnapshotFacts(*json.loads(newest)) if newest else None,
             int(wanted or 0),
             int(begun or 0),
@@ -204,5 +204,5 @@ def _standing(
         )
     except (ValueError, TypeError) as error:
         # It was edited by hand; the next snapshot overwrites it.
-        _log.error("snapshot_standing_unreadable", reason=str(error))
-        return SnapshotStanding(is_running=is_running, num_kept=num_kept)
+        _log.error("snapshot_status_unreadable", reason=str(error))
+        return SnapshotStatus(is_running=is_running, num_kept=num_kept)

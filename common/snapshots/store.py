@@ -18,7 +18,7 @@ from typing import Any
 import structlog
 
 from hedgerow.common.errors import ConfigurationError, SnapshotError
-from hedgerow.common.settings.settings import SnapshotSettings
+from hedgerow.common.settings.snapshots import SnapshotSettings
 from hedgerow.common.snapshots.manifest import (
     MANIFEST,
     MAX_MANIFEST_BYTES,

@@ -47,13 +47,13 @@ class OptimisingStore:
         self._control = control
         self._keys = keys
 
-    async def standing(self, uids: Iterable[str]) -> dict[str, Optimising]:
+    async def status(self, uids: Iterable[str]) -> dict[str, Optimising]:
         """The state of these collections, in one round trip."""
         asked = list(uids)
         replies = await self._control.pipeline(
             [("HGETALL", self._keys.optimising(uid)) for uid in asked]
         )
-        return {uid: _standing(stored) for uid, stored in zip(asked, replies, strict=True)}
+        return {uid: _status_of(stored) for uid, stored in zip(asked, replies, strict=True)}
 
     async def want(self, uid: str) -> int:
         """Request it; return when that was, in ms."""
@@ -73,6 +73,6 @@ class OptimisingStore:
         await self._control.execute("EVAL", _SET_DONE, 1, key, replica_id, wanted_at_ms)
 
 
-def _standing(stored: Mapping[bytes, bytes]) -> Optimising:
+def _status_of(stored: Mapping[bytes, bytes]) -> Optimising:
     done = {one.decode(): int(at_ms) for one, at_ms in stored.items() if one != _WANTED}
     return Optimising(int(stored.get(_WANTED, 0)), done)

@@ -1,9 +1,10 @@
 """Which workers are on probation in the cluster, and which gateway put them there.
 
-This is a hash in Redis: worker id → the entry (`Word`) of the first gateway that put the worker on
-probation. An entry is valid until an instant on the server's clock, and its gateway renews it
-before that, so the entries of a dead gateway expire. Each gateway judges on its own, but together
-they respect a bound: a gateway adds to the hash only if it still is as the gateway has read it.
+This is a hash in Redis: worker id → the entry of the first gateway that put the worker on
+probation (`ProbationEntry`). An entry is valid until an instant on the server's clock, and its
+gateway renews it before that, so the entries of a dead gateway expire. Each gateway judges on its
+own, but together they respect a bound: a gateway adds to the hash only if the hash is still as the
+gateway has read it.
 """
 
 from collections.abc import Iterable, Mapping
@@ -34,7 +35,7 @@ return 1
 """
 
 
-class Word(msgspec.Struct, frozen=True, gc=False):
+class ProbationEntry(msgspec.Struct, frozen=True, gc=False):
     """A gateway's entry for a worker that it has put on probation; a MessagePack map.
 
     Attributes:
@@ -51,8 +52,8 @@ class Word(msgspec.Struct, frozen=True, gc=False):
 
 
 _encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(Word).decode
-_UNREADABLE: Final = Word("", "", 0, 0)  # has expired, so the next gateway removes it
+_decode = msgspec.msgpack.Decoder(ProbationEntry).decode
+_UNREADABLE: Final = ProbationEntry("", "", 0, 0)  # has expired, so the next gateway removes it
 
 
 class ProbationStore:
@@ -65,21 +66,21 @@ class ProbationStore:
         self._control = control
         self._keys = keys
 
-    async def words(self) -> dict[str, Word]:
+    async def entries(self) -> dict[str, ProbationEntry]:
         """Worker id → its entry, including entries that have expired."""
         stored: dict[bytes, bytes] = await self._control.execute("HGETALL", self._keys.probation)
-        words = {}
+        entries = {}
         for worker, packed in stored.items():
             try:
-                word = _decode(packed)
+                entry = _decode(packed)
             except msgspec.DecodeError as error:
-                _log.debug("word_ignored", worker=worker, reason=str(error))
-                word = _UNREADABLE
-            words[worker.decode(errors="replace")] = word
-        return words
+                _log.debug("probation_entry_ignored", worker=worker, reason=str(error))
+                entry = _UNREADABLE
+            entries[worker.decode(errors="replace")] = entry
+        return entries
 
     async def swap(
-        self, read: Iterable[str], removed: Iterable[str], put: Mapping[str, Word]
+        self, read: Iterable[str], removed: Iterable[str], put: Mapping[str, ProbationEntry]
     ) -> bool:
         """Change the hash, unless its workers are no longer those that were read.
 
@@ -92,7 +93,7 @@ class ProbationStore:
             Whether it was changed.
         """
         known, gone = list(read), list(removed)
-        fields = [part for worker, word in put.items() for part in (worker, _encode(word))]
+        fields = [part for worker, entry in put.items() for part in (worker, _encode(entry))]
         is_done = await self._control.execute(
             "EVAL",
             _SWAP,

@@ -44,7 +44,7 @@ def changes_of(label: str | None, replica_id: str) -> int | None:
     return int(changes) if replica == replica_id else None
 
 
-class Standing(NamedTuple):
+class StatisticsStatus(NamedTuple):
     """The labels and version of one collection's statistics.
 
     Attributes:
@@ -79,7 +79,7 @@ class StatisticsStore:
         self._control = control
         self._keys = keys
 
-    async def standing(self, uids: Iterable[str], num_shards: int) -> dict[str, Standing]:
+    async def status(self, uids: Iterable[str], num_shards: int) -> dict[str, StatisticsStatus]:
         """The labels and versions of these collections' statistics, in one round trip."""
         asked = list(uids)
         fields = [_LABEL + str(shard).encode() for shard in range(num_shards)]
@@ -91,7 +91,7 @@ class StatisticsStore:
             ]
         replies = await self._control.pipeline(commands)
         return {
-            uid: Standing(
+            uid: StatisticsStatus(
                 {shard: label.decode() for shard, label in enumerate(labels) if label is not None},
                 version,
             )

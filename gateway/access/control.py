@@ -11,7 +11,7 @@ from hedgerow.common.errors import (
     ForbiddenError,
     UnauthorizedError,
 )
-from hedgerow.common.settings.settings import GatewaySettings
+from hedgerow.common.settings.gateway import GatewaySettings
 from hedgerow.gateway.access.caller import ANONYMOUS, TOKEN_HOLDER, Caller
 from hedgerow.gateway.access.hosts import Hosts, HostVerdict, is_loopback
 from hedgerow.gateway.access.key import name_in
@@ -123,12 +123,12 @@ class AccessControl:
         scheme, _, given = authorization.partition(b" ")
         given = given.strip()
         if scheme.lower() != b"bearer" or not given:
-            raise UnauthorizedError("this gateway wants `Authorization: Bearer TOKEN`")
+            raise UnauthorizedError("this gateway requires `Authorization: Bearer TOKEN`")
         # In constant time, so that the time of a refusal reveals nothing about the token.
         if self._token is not None and hmac.compare_digest(given, self._token):
             return TOKEN_HOLDER
         if not self._ring.is_required:
-            raise UnauthorizedError("this gateway wants `Authorization: Bearer TOKEN`")
+            raise UnauthorizedError("this gateway requires `Authorization: Bearer TOKEN`")
         return self._ring.find(given, self._wall_clock()).admit(self._clock())
 
     def admits_plainly(self, fields: Mapping[bytes, bytes]) -> bool:

@@ -125,17 +125,19 @@ class KeyRing:
         return [
             {
                 "name": name,
-                "rights": [right.value for right in one.key.rights],
-                "collections": None if one.key.collections is None else list(one.key.collections),
-                "rate_per_s": one.key.rate_per_s,
-                "share": one.key.share,
-                "is_expired": one.has_expired(wall),
-                "requests": one.num_requests,
+                "rights": [right.value for right in known.key.rights],
+                "collections": None
+                if known.key.collections is None
+                else list(known.key.collections),
+                "rate_per_s": known.key.rate_per_s,
+                "share": known.key.share,
+                "is_expired": known.has_expired(wall),
+                "requests": known.num_requests,
                 "refused": {
-                    "rate": one.num_over_rate,
+                    "rate": known.num_over_rate,
                     "share": searches.get(name, nothing)["refused"],
                 },
                 "in_flight": searches.get(name, nothing)["in_flight"],
             }
-            for name, one in self._in_force.items()
+            for name, known in self._in_force.items()
         ]

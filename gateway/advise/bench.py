@@ -187,7 +187,7 @@ class Bench:
     def _load(self, runner: Runner) -> bool:
         """Load the function and samples; returns whether any samples are left."""
         plan = self._plan
-        told = runner.ask(
+        loaded = runner.ask(
             "load",
             _START_LIMIT_S,
             reference=plan.reference,
@@ -198,6 +198,6 @@ class Bench:
             skipped=self._skipped,
             usual=list(self._usual),
         )
-        num_left = told.pop("num_left")
-        self.subject = Subject(**{**told, "kind": Kind(told["kind"])})
+        num_left = loaded.pop("num_left")
+        self.subject = Subject(**{**loaded, "kind": Kind(loaded["kind"])})
         return bool(num_left)

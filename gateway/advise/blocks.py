@@ -130,12 +130,12 @@ def run_threads(
     """Run a block in each of `width` threads at once; returns calls per second, and the errors."""
     barrier = threading.Barrier(width)
 
-    def one() -> Block:
+    def run() -> Block:
         barrier.wait()
         return run_block(target, num_calls, budget_s)
 
     with ThreadPoolExecutor(width) as pool:
-        blocks = [future.result() for future in [pool.submit(one) for _ in range(width)]]
+        blocks = [future.result() for future in [pool.submit(run) for _ in range(width)]]
     wall_s = max(block.ended for block in blocks) - min(block.began for block in blocks)
     errors = [error for block in blocks for error in block.errors]
     return width * num_calls / max(wall_s, 1e-9), errors

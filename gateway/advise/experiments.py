@@ -153,10 +153,10 @@ def threads(target: Target, rounds: int, calls: int, budget_s: float, widths: li
     ratios: dict[int, list[float]] = {width: [] for width in widths}
     errors: list[str] = []
     for _ in range(rounds):
-        one, _ = run_threads(target, 1, calls, budget_s)
+        single, _ = run_threads(target, 1, calls, budget_s)
         for width in widths:
             several, raised = run_threads(target, width, calls, budget_s)
-            ratios[width].append(several / one)
+            ratios[width].append(several / single)
             errors += raised
     return {
         "ratios": {str(width): statistics.median(found) for width, found in ratios.items()},

@@ -105,7 +105,7 @@ class Target:
         try:
             bound = inspect.signature(self.function).bind_partial(*call.arguments, **call.keywords)
         except (TypeError, ValueError):
-            numbered = {str(at): one for at, one in enumerate(call.arguments, 1)}
+            numbered = {str(at): value for at, value in enumerate(call.arguments, 1)}
             return {**numbered, **call.keywords}
         named = enumerate(bound.arguments.items(), 1)
         return {f"{at} ({name})": value for at, (name, value) in named}
@@ -225,8 +225,8 @@ def _hook_calls(samples: Sequence[Sample], kind: Kind, query: str | None, count:
             continue
         # The best first, as from the first phase.
         scored = [
-            {"_score": _TOP_SCORE * (count - place) / count, **one}
-            for place, one in enumerate(chosen)
+            {"_score": _TOP_SCORE * (count - place) / count, **document}
+            for place, document in enumerate(chosen)
         ]
         calls.append(Call(where, (query, scored), {}, is_copied=True))
     return calls

@@ -145,7 +145,7 @@ class DemoStory:
         self._say("The answer came by its deadline, and says what is missing and why.")
 
     def _until_breakers_open(self, victim: Victim) -> None:
-        self._head("5. Five more queries wait until their deadline; then the breakers open")
+        self._head("5. The next queries wait until their deadline; then the breakers open")
         give_up_at = self._now() + _PATIENCE_S
         while True:
             result = self._ask(QUESTIONS[-1])

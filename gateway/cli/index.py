@@ -145,7 +145,7 @@ def index(
             wait=wait,
             on_rejected=rejected.add,
             on_progress=bar.show,
-            on_no_room=_NoRoom(console).tell,
+            on_no_room=_NoRoom(console).show,
         )
         loaded = loader.load(bar.watch(lines))
         _summarise(collection, loaded, rejected)
@@ -268,7 +268,7 @@ class _NoRoom:
         self._console = console
         self._is_told = False
 
-    def tell(self, error: InsufficientStorageError) -> None:
+    def show(self, error: InsufficientStorageError) -> None:
         if not self._is_told:
             self._is_told = True
             text = f"gateway: waiting for up to {GIVE_UP_AFTER_S:g} s: {error}"

@@ -120,17 +120,17 @@ async def _up(
 async def _unless(stopped: asyncio.Event, cluster: LocalCluster) -> bool:
     """Start the cluster, unless `stopped` is set before; returns whether it runs."""
     start = asyncio.create_task(cluster.start())
-    told = asyncio.create_task(stopped.wait())
+    stop = asyncio.create_task(stopped.wait())
     try:
-        await asyncio.wait({start, told}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({start, stop}, return_when=asyncio.FIRST_COMPLETED)
         if start.done():
             await start
             return True
         return False
     finally:
         start.cancel()
-        told.cancel()
-        await asyncio.gather(start, told, return_exceptions=True)
+        stop.cancel()
+        await asyncio.gather(start, stop, return_exceptions=True)
 
 
 def starting(console: Console, text: str) -> contextlib.AbstractContextManager[object]:
@@ -183,22 +183,22 @@ class Story:
         match event:
             case Died(name, pid, how, restart_in_s) if self.is_live:
                 who = f"{name} (pid {pid})" if pid else name
-                self._tell(f"[red]{who} {escape(how)}[/]; again in {restart_in_s:.1f} s")
+                self._print(f"[red]{who} {escape(how)}[/]; again in {restart_in_s:.1f} s")
             case Started(name, pid, num_restarts) if self.is_live:
-                self._tell(f"[green]{name} is back[/] (pid {pid}, restart {num_restarts})")
+                self._print(f"[green]{name} is back[/] (pid {pid}, restart {num_restarts})")
             case Said(_, "warning", _) if self._least == "error":
                 pass
             case Said(name, level, text) if self.is_live and self._is_new(text):
                 colour = "yellow" if level == "warning" else "red"
-                self._tell(f"[{colour}]{name}: {escape(text)}[/]")
+                self._print(f"[{colour}]{name}: {escape(text)}[/]")
             case Stopped(name, pid, _, is_overdue=True):
-                self._tell(f"[yellow]{name} (pid {pid}) did not drain in time and was killed[/]")
+                self._print(f"[yellow]{name} (pid {pid}) did not drain in time and was killed[/]")
             case Stopped(name, pid, "was killed by SIGKILL"):
-                self._tell(f"[yellow]{name} (pid {pid}) was killed before it had drained[/]")
+                self._print(f"[yellow]{name} (pid {pid}) was killed before it had drained[/]")
             case _:
                 pass
 
-    def _tell(self, text: str) -> None:
+    def _print(self, text: str) -> None:
         say(self._console, text)
 
     def _is_new(self, text: str) -> bool:

@@ -188,10 +188,10 @@ class Client:
     def put_document(
         self, collection: str, document_id: str, document: Document, *, wait: Wait = "applied"
     ) -> LoadAnswer:
-        """Add a document, or replace the one of the same id.
+        """Add a document, or replace the one with the same id.
 
         Args:
-            collection: its name; there must be one.
+            collection: the collection's name; it must exist.
             document_id: the document's id.
             document: as for `index`; it may lack its `id`.
             wait: "applied" returns when the document can be found, "logged" when it is safe.

@@ -5,7 +5,7 @@ from fastapi import Depends, FastAPI
 from starlette.types import ASGIApp
 
 from hedgerow.common import __version__
-from hedgerow.common.settings.settings import GatewaySettings
+from hedgerow.common.settings.gateway import GatewaySettings
 from hedgerow.gateway.access.control import AccessControl
 from hedgerow.gateway.http.openapi import add_openapi
 from hedgerow.gateway.http.ports import GatewayPort

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 from hedgerow.common.errors import OverloadedError
 from hedgerow.gateway.access.request_admission import RequestAdmission
 from hedgerow.gateway.live.live import Live
-from hedgerow.gateway.search.fetch import StoredDocument
+from hedgerow.gateway.search.documents.fetch import StoredDocument
 from hedgerow.gateway.search.result import SearchQuery, SearchResult
 from hedgerow.gateway.shapes.collection import LoadAnswer, Wait
 from hedgerow.gateway.writes.collection_list import ListedCollection
@@ -59,12 +59,12 @@ class DocumentsPort(Protocol):
 
 
 class ReaderPort(Protocol):
-    """The reading of one document."""
+    """Reads single documents."""
 
     async def stored(
         self, collection: str, document_id: str, deadline_ms: float, *, party: str
     ) -> StoredDocument:
-        """One document as it is stored."""
+        """Return a document as it is stored."""
 
 
 class SnapshotsPort(Protocol):
@@ -104,7 +104,7 @@ class GatewayPort(Protocol):
 
     @property
     def reader(self) -> ReaderPort:
-        """The reading of one document."""
+        """Reads single documents."""
 
     @property
     def snapshots(self) -> SnapshotsPort:
@@ -127,7 +127,7 @@ class GatewayPort(Protocol):
         """Whether Redis answers and at least one shard is live."""
 
     def refusal_of(self, query: SearchQuery) -> OverloadedError | None:
-        """Refuse a query for which there is no room, or return None."""
+        """Return a refusal if there is no room for a query, or None."""
 
     async def search_held(self, query: SearchQuery) -> SearchResult:
         """Answer by the deadline; the documents are accounted for until the lease is dropped."""

@@ -4,7 +4,7 @@ from hedgerow.gateway.live.changes import Cluster
 from hedgerow.gateway.live.history import Totals
 from hedgerow.gateway.members.membership import Membership
 from hedgerow.gateway.members.outlier_ejection import OutlierEjection
-from hedgerow.gateway.search.guards import ProfileGuards
+from hedgerow.gateway.search.guards.profile_guards import ProfileGuards
 from hedgerow.gateway.search.searcher import Searcher
 from hedgerow.gateway.writes.collections import Collections
 from hedgerow.gateway.writes.storage_gate import StorageGate

@@ -5,11 +5,11 @@ import hashlib
 import os
 import secrets
 import socket
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import structlog
 
@@ -17,7 +17,6 @@ from hedgerow.common.errors import (
     ConfigurationError,
     HedgerowError,
     RedisUnavailableError,
-    UnavailableError,
 )
 from hedgerow.common.machine.private_folder import make_private
 from hedgerow.common.redis.client import RedisClient, connect
@@ -35,7 +34,8 @@ from hedgerow.gateway.local.locks import check_port, lock_folder, url_of
 from hedgerow.gateway.local.placement import place
 from hedgerow.gateway.local.processes.child import Program
 from hedgerow.gateway.local.processes.restart_policy import RestartPolicy
-from hedgerow.gateway.local.processes.supervisor import Died, Event, Supervisor
+from hedgerow.gateway.local.processes.start_watch import StartWatch
+from hedgerow.gateway.local.processes.supervisor import Event, Supervisor
 from hedgerow.gateway.local.processes.template import Template
 from hedgerow.gateway.local.programs import gateway_program, worker_program
 from hedgerow.gateway.local.redis import server as embedded_redis
@@ -67,8 +67,8 @@ class ClusterOptions:
         port: port that the gateway binds; 0 for any free one.
         redis_url: the server to use; None for an embedded one.
         restart: the pauses before a process that died is restarted.
-        announces_deaths: whether the gateway hears of a worker's death at once. If not, it finds
-            out by itself, as when a whole machine fails.
+        announces_deaths: whether the gateway is notified of a worker's death at once. If not, it
+            finds out by itself, as when a whole machine fails.
         environment: variables for the children, in addition to those of this process.
     """
 
@@ -137,9 +137,14 @@ class LocalCluster:
         self._sync: asyncio.Task[None] | None = None
         self._keeper: asyncio.Task[None] | None = None
         self._lock = -1
-        self._died: asyncio.Future[Died] = asyncio.get_running_loop().create_future()
         self.supervisor = Supervisor(
             self._data, options.restart, self._note, self._on_death, template
+        )
+        snapshots = settings.snapshots  # empty workers restore them before they are live
+        self._starting = StartWatch(
+            self.supervisor,
+            self._data / "logs",
+            _START_TIMEOUT_S + (snapshots.timeout_s if snapshots.url else 0.0),
         )
 
     async def start(self) -> None:
@@ -158,13 +163,16 @@ class LocalCluster:
         control = await self._join_redis()
         self.sizing = size = await self._size(control)
         await self._forget(*self._shards)
-        await self._or_death(self.supervisor.start(*self._worker_programs(size.num_shards)))
+        await self._starting.or_death(
+            self.supervisor.start(*self._worker_programs(size.num_shards))
+        )
         if size.num_replicas > 1:
             # Until the logs know every replica, they drop entries that the known ones have
             # applied: a document loaded before would be missing in a replica that comes later.
-            await self._or_death(self._wait_until_there(partial(self._silent, control)))
-        await self._or_death(self.supervisor.start(self._gateway_program(port)))
-        await self._or_death(self._wait_until_ready())
+            silent = partial(self._silent, control)
+            await self._starting.wait_until_there("the workers", silent)
+        await self._starting.or_death(self.supervisor.start(self._gateway_program(port)))
+        await self._wait_until_ready()
 
     async def stop(self) -> None:
         """Drain in order; returns when no process is left."""
@@ -244,8 +252,8 @@ class LocalCluster:
             )
         self._redis = EmbeddedRedis(self._data, storage=self._settings.storage)
         self.redis_url = self._redis.url
-        await self._or_death(self.supervisor.start(self._redis.program()))
-        await self._or_death(self._redis.wait_until_ready(_REDIS_TIMEOUT_S))
+        await self._starting.or_death(self.supervisor.start(self._redis.program()))
+        await self._starting.or_death(self._redis.wait_until_ready(_REDIS_TIMEOUT_S))
         self._sync = asyncio.create_task(self._redis.keep_synced(), name="sync")
 
     async def _join_redis(self) -> RedisClient:
@@ -321,26 +329,11 @@ class LocalCluster:
             GATEWAY, self._options.host, port, self.redis_url, drain_s, environment
         )
 
-    async def _wait_until_there(self, missing: Callable[[], Awaitable[str]]) -> None:
-        """Wait until `missing` returns ""; otherwise it says in words what is missing."""
-        what = "the workers"
-        snapshots = self._settings.snapshots  # empty workers restore them before they are live
-        timeout_s = _START_TIMEOUT_S + (snapshots.timeout_s if snapshots.url else 0.0)
-        try:
-            async with asyncio.timeout(timeout_s):
-                while what:
-                    what = await missing()
-                    await asyncio.sleep(0.05)
-        except TimeoutError:
-            raise UnavailableError(
-                f"after {timeout_s:g} s there is no sign of {what}; "
-                f"the logs are in {self._data / 'logs'}"
-            ) from None
-
     async def _wait_until_ready(self) -> None:
         # Unverified: the certificate is for the names that clients use, not for this address.
         async with AsyncClient(self.url, self.token, verify=False) as client:
-            await self._wait_until_there(partial(self._missing, client))
+            missing = partial(self._missing, client)
+            await self._starting.wait_until_there("the workers", missing)
 
     async def _missing(self, client: AsyncClient) -> str:
         try:
@@ -355,9 +348,7 @@ class LocalCluster:
     async def _silent(self, control: RedisClient) -> str:
         """Name the workers without a heartbeat."""
         registry = Registry(control, Keys(self._settings.redis.key_prefix))
-        beats = (
-            await registry.heartbeats()
-        )  # those of other hosts too, whose pids mean nothing here
+        beats = await registry.heartbeats()  # of other hosts too, whose pids mean nothing here
         return self._late({beat.pid for name, beat in beats.items() if name in self._shards})
 
     def _late(self, live: Collection[int | None]) -> str:
@@ -367,28 +358,10 @@ class LocalCluster:
         child = self.supervisor.child(name)
         return child.pid if child is not None else None
 
-    async def _or_death(self, step: Any) -> None:
-        """Await a step of the start, unless a child dies meanwhile."""
-        task = asyncio.ensure_future(step)
-        try:
-            await asyncio.wait({task, self._died}, return_when=asyncio.FIRST_COMPLETED)
-            if self._died.done():
-                died = self._died.result()
-                said = " ".join(self.supervisor.log_tail(died.name, 1)) or "nothing"
-                raise UnavailableError(
-                    f"{died.name} {died.how} while starting; its last log line: {said} "
-                    f"(its log is {self._data / 'logs' / died.name}.log)"
-                )
-            await task
-        finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-
     # Running
 
     def _note(self, event: Event) -> None:
-        if isinstance(event, Died) and not self._died.done():
-            self._died.set_result(event)
+        self._starting.on_event(event)
         self._on_event(event)
 
     async def _on_death(self, name: str) -> None:

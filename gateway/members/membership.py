@@ -23,7 +23,7 @@ class Membership:
         most_live: the most live workers of any shard.
         died_at: for each shard, when the gateway last noticed that a worker which served it had
             died or restarted; the event loop's time, in s; -inf for never.
-        resting: live workers on probation, which take no requests that others can take.
+        ejected: live workers on probation, which take no requests from the shards' queues.
         workers: the live workers' last heartbeats, by id.
         attaches: whether all of them support searches that ask for documents.
         document_counts: collection uid → for each shard, the documents it last reported or None.
@@ -56,7 +56,7 @@ class Membership:
         self.num_live = [0] * num_shards
         self.most_live = 0
         self.died_at = [-math.inf] * num_shards
-        self.resting: frozenset[str] = frozenset()
+        self.ejected: frozenset[str] = frozenset()
         self.workers: dict[str, Heartbeat] = {}
         self.attaches = False
         self.document_counts: dict[str, list[int | None]] = {}
@@ -79,7 +79,7 @@ class Membership:
         return [
             worker
             for worker, heartbeat in self.workers.items()
-            if shard in heartbeat.shards and worker not in self.resting
+            if shard in heartbeat.shards and worker not in self.ejected
         ]
 
     def replicas_of(self, shard: int) -> set[str]:

@@ -21,15 +21,15 @@ from msgspec.structs import replace
 
 from hedgerow.common.outcome import Outcome
 from hedgerow.common.settings.tail import ProbationSettings
-from hedgerow.common.state.probation import ProbationStore, Word
+from hedgerow.common.state.probation import ProbationEntry, ProbationStore
 from hedgerow.common.wire.heartbeat import Heartbeat
 from hedgerow.common.wire.messages import Hedge, Kind, Request, pack_request
 from hedgerow.gateway.members.shadow_request import ShadowRequest
 from hedgerow.gateway.policies.outlier_detection import SHARDS_AT_ONCE, Probation
 from hedgerow.gateway.policies.shard_result import ShardResult
-from hedgerow.gateway.search.breakers import QUERY_FAULT_CODES
 from hedgerow.gateway.search.ended_search import EndedSearch
 from hedgerow.gateway.search.gather import Gather
+from hedgerow.gateway.search.guards.breakers import QUERY_FAULT_CODES
 from hedgerow.gateway.transport.protocol import ReplySink
 from hedgerow.gateway.views.freshness import keep_fresh
 
@@ -38,7 +38,7 @@ log = structlog.get_logger()
 LEASE_S: Final = 5.0  # an entry that its gateway has not renewed for this long is invalid
 _LEASE_INTERVALS: Final = 3.0  # and for at least this many comparisons
 _MAX_SWAPS: Final = 4  # of gateways that decide at once, one succeeds with each attempt
-_MIN_TRIAL_S: Final = 0.1  # so that a worker is not blamed for a deadline too short for any
+_MIN_SHADOW_S: Final = 0.1  # so that a worker is not blamed for a deadline too short for any
 
 _OK: Final = Outcome.OK
 _FAILED: Final = Outcome.FAILED
@@ -68,7 +68,7 @@ class Members(Protocol):
     """The live workers, and those that must take no live requests."""
 
     workers: dict[str, Heartbeat]
-    resting: frozenset[str]
+    ejected: frozenset[str]
 
 
 class OutlierEjection:
@@ -77,7 +77,7 @@ class OutlierEjection:
     def __init__(
         self,
         settings: ProbationSettings,
-        board: ProbationStore,
+        store: ProbationStore,
         members: Members,
         num_shards: int,
         transport: Line,
@@ -89,8 +89,8 @@ class OutlierEjection:
         """Judge `members`, and send shadow requests over `transport`.
 
         Args:
-            settings: of the policy.
-            board: the entries that gateways share with each other and with the workers.
+            settings: settings of the policy.
+            store: the entries that gateways share with each other and with the workers.
             members: the view of the cluster.
             num_shards: shards in the cluster.
             transport: sends the shadow requests.
@@ -99,10 +99,10 @@ class OutlierEjection:
             rng: uniform over [0, 1), to choose shards.
             gateway_id: this gateway, for its entries.
         """
-        self._words: Mapping[str, Word] = {}
+        self._entries: Mapping[str, ProbationEntry] = {}
         self._settings = settings
         self._policy = Probation(settings)
-        self._board = board
+        self._store = store
         self._members = members
         self._transport = transport
         self._next_id = next_id
@@ -114,13 +114,13 @@ class OutlierEjection:
         self._pause_s = settings.interval_s / -(-num_shards // SHARDS_AT_ONCE)
         self._serving: dict[str, tuple[int, ...]] = {}
         self._replicas: dict[int, list[str]] = {}
-        self._trials: dict[str, ShadowRequest] = {}
+        self._shadow_requests: dict[str, ShadowRequest] = {}
         self._rng = rng
         self._since_ms: dict[str, int] = {}
         self._synced_at = -math.inf
         self._written: frozenset[str] = frozenset()
         self._woken = asyncio.Event()
-        self._is_told = False
+        self._is_announced = False
 
     def learn(self, gather: Gather, request: Request, now: float) -> None:
         """Learn from a query that has ended, and copy some of its parts as shadow requests.
@@ -142,19 +142,19 @@ class OutlierEjection:
             elif part.outcome is _FAILED and part.code not in QUERY_FAULT_CODES:
                 record(part.worker, shard, part.took_s, False, now)
         if self._written:
-            self._try(gather, request, now)
+            self._copy_some(gather, request, now)
 
     def on_end(self, ended: EndedSearch) -> None:
-        """A search has ended that is one to learn from."""
+        """Learn from a sampled search that has ended, as an observer."""
         self.learn(ended.gather, ended.request, ended.ended_at)
 
-    def words(self, now_ms: int) -> dict[str, Word]:
+    def entries(self, now_ms: int) -> dict[str, ProbationEntry]:
         """Worker id → some gateway's entry for it, valid at `now_ms` on the server's clock."""
-        return {worker: word for worker, word in self._words.items() if word.until_ms > now_ms}
+        return {worker: entry for worker, entry in self._entries.items() if entry.until_ms > now_ms}
 
     def wake(self) -> None:
         """Another gateway has changed which workers are on probation."""
-        self._is_told = True
+        self._is_announced = True
         self._woken.set()
 
     async def run(self) -> None:
@@ -162,8 +162,8 @@ class OutlierEjection:
         try:
             await keep_fresh("probation", self.step, self._woken, self._pause_s)
         finally:
-            for trial in list(self._trials.values()):
-                trial.drop()
+            for shadow in list(self._shadow_requests.values()):
+                shadow.drop()
 
     async def step(self) -> None:
         """Judge once; read and write the shared entries if that is due.
@@ -175,8 +175,8 @@ class OutlierEjection:
         self._follow_members(now)
         on = self._policy.on_probation(now)
         is_due = now >= self._synced_at + self._settings.interval_s
-        if is_due or self._is_told or on != self._written:
-            self._is_told = False
+        if is_due or self._is_announced or on != self._written:
+            self._is_announced = False
             await self._sync()
             self._synced_at = now
 
@@ -196,40 +196,42 @@ class OutlierEjection:
     async def _sync(self) -> None:
         """Combine this gateway's decisions with the earlier entries of others."""
         for _ in range(_MAX_SWAPS):
-            words = await self._board.words()
+            entries = await self._store.entries()
             now = self._loop.time()
             now_ms = self._server_us(now) // 1000
-            standing = {
-                worker: word
-                for worker, word in words.items()
-                if word.gateway != self._id and word.until_ms > now_ms
+            elsewhere = {
+                worker: entry
+                for worker, entry in entries.items()
+                if entry.gateway != self._id and entry.until_ms > now_ms
             }
-            on = self._policy.set_elsewhere(standing, now)
-            own = {worker: self._word(worker, now_ms) for worker in on}
-            gone = words.keys() - standing.keys() - own.keys()
+            on = self._policy.set_elsewhere(elsewhere, now)
+            own = {worker: self._entry(worker, now_ms) for worker in on}
+            gone = entries.keys() - elsewhere.keys() - own.keys()
             if not own and not gone:
                 break
-            if await self._board.swap(words, gone, own):
-                if own.keys() | standing.keys() != words.keys():
-                    await self._board.announce()
+            if await self._store.swap(entries, gone, own):
+                if own.keys() | elsewhere.keys() != entries.keys():
+                    await self._store.announce()
                 break
         else:
             return  # the other gateways keep changing it; the next attempt is soon
-        self._tell(on, {**standing, **own})
+        self._publish(on, {**elsewhere, **own})
 
-    def _word(self, worker: str, now_ms: int) -> Word:
+    def _entry(self, worker: str, now_ms: int) -> ProbationEntry:
         since_ms = self._since_ms.setdefault(worker, now_ms)
-        return Word(self._id, self._policy.reason(worker), since_ms, now_ms + self._lease_ms)
+        return ProbationEntry(
+            self._id, self._policy.reason(worker), since_ms, now_ms + self._lease_ms
+        )
 
-    def _tell(self, on: frozenset[str], words: Mapping[str, Word]) -> None:
+    def _publish(self, on: frozenset[str], entries: Mapping[str, ProbationEntry]) -> None:
         for worker in sorted(on - self._written):
             log.warning("probation_began", worker=worker, reason=self._policy.reason(worker))
         for worker in sorted(self._written - on):
             log.info("probation_ended", worker=worker)
             del self._since_ms[worker]
         self._written = on
-        self._words = words
-        self._members.resting = frozenset(words)
+        self._entries = entries
+        self._members.ejected = frozenset(entries)
 
     def _record_loser(self, shard: int, part: ShardResult, now: float) -> None:
         """Record the worker with the first copy when the second won: of two replicas, the other.
@@ -237,25 +239,29 @@ class OutlierEjection:
         Its reply never comes. Its time is only known to exceed the query's wait, which includes the
         time in the queue.
         """
-        others = [one for one in self._replicas.get(shard, ()) if one != part.worker]
+        others = [other for other in self._replicas.get(shard, ()) if other != part.worker]
         if len(others) == 1:
             self._policy.record(others[0], shard, part.took_s, True, now)
 
-    def _try(self, gather: Gather, request: Request, now: float) -> None:
+    def _copy_some(self, gather: Gather, request: Request, now: float) -> None:
         # At random, or the first shard would get all of them. Failed parts may kill scorers.
         shards = [shard for shard, part in gather.results.items() if part.outcome is _OK]
         first = int(self._rng() * len(shards))
         for shard in shards[first:] + shards[:first]:
             worker = self._policy.take(shard, now)
             # One at a time: waiting behind another one says nothing about the worker's speed.
-            if worker is not None and worker in self._written and worker not in self._trials:
-                self._send_trial(worker, shard, request, now)
+            if (
+                worker is not None
+                and worker in self._written
+                and worker not in self._shadow_requests
+            ):
+                self._send_shadow_request(worker, shard, request, now)
 
-    def _send_trial(self, worker: str, shard: int, request: Request, now: float) -> None:
+    def _send_shadow_request(self, worker: str, shard: int, request: Request, now: float) -> None:
         query_id = self._next_id()
         now_us = self._server_us(now)
         until_ms = request.expires_at_ms - request.late_ms
-        given_us = max(until_ms * 1000 - request.sent_at_us, round(_MIN_TRIAL_S * 1e6))
+        given_us = max(until_ms * 1000 - request.sent_at_us, round(_MIN_SHADOW_S * 1e6))
         copy = replace(
             request,
             query_id=query_id,
@@ -266,10 +272,10 @@ class OutlierEjection:
         )
 
         def on_end(took_s: float, is_ok: bool | None) -> None:
-            del self._trials[worker]
+            del self._shadow_requests[worker]
             self._transport.release(query_id)
             if is_ok is not None:
                 self._policy.record(worker, shard, took_s, is_ok, self._loop.time())
 
-        trial = self._trials[worker] = ShadowRequest(given_us / 1e6, on_end)
-        self._transport.send_to(Kind.SEARCH, worker, query_id, pack_request(copy), trial)
+        shadow = self._shadow_requests[worker] = ShadowRequest(given_us / 1e6, on_end)
+        self._transport.send_to(Kind.SEARCH, worker, query_id, pack_request(copy), shadow)

@@ -8,7 +8,7 @@ import structlog
 
 from hedgerow.common.errors import WireError
 from hedgerow.common.wire.messages import Reply, Status, unpack_failure
-from hedgerow.gateway.search.breakers import QUERY_FAULT_CODES
+from hedgerow.gateway.search.guards.breakers import QUERY_FAULT_CODES
 
 log = structlog.get_logger()
 

@@ -13,12 +13,12 @@ class Optimiser:
 
     def __init__(
         self,
-        board: OptimisingStore,
+        store: OptimisingStore,
         collections: Collections,
         check_room: Callable[[], None] = lambda: None,
     ) -> None:
-        """Ask through `board`, unless `check_room` raises: rewriting an index takes disk space."""
-        self._board = board
+        """Ask through `store`, unless `check_room` raises: rewriting an index takes disk space."""
+        self._store = store
         self._collections = collections
         self._check_room = check_room
 
@@ -37,35 +37,35 @@ class Optimiser:
         """
         self._check_room()
         collection = await self._collections.current(name)
-        return {"wanted_at_ms": await self._board.want(collection.uid)}
+        return {"wanted_at_ms": await self._store.want(collection.uid)}
 
-    async def standing(self, uids: Iterable[str]) -> dict[str, Optimising]:
+    async def progress(self, uids: Iterable[str]) -> dict[str, Optimising]:
         """Return the progress, by collection.
 
         Raises:
             RedisUnavailableError: Redis does not answer.
         """
-        return await self._board.standing(uids)
+        return await self._store.status(uids)
 
 
-def index_json(uid: str, membership: Membership, standing: Optimising | None) -> dict[str, Any]:
+def index_json(uid: str, membership: Membership, progress: Optimising | None) -> dict[str, Any]:
     """Describe a collection's text indexes, for the status.
 
     Args:
         uid: the collection's uid.
         membership: the view of the workers.
-        standing: the progress of its optimising; None if Redis does not answer.
+        progress: the progress of its optimising; None if Redis does not answer.
     """
     # Include shards without documents, since a heartbeat may be older than the last applied entry.
     served = [(worker, shard) for worker in membership.workers.values() for shard in worker.shards]
     segments = [worker.segments.get(shard, {}).get(uid, 0) for worker, shard in served]
     waiting = None
-    if standing is not None:
+    if progress is not None:
         replicas = [worker.replicas.get(shard, "") for worker, shard in served]
-        num_absent = membership.live.count(False) if standing.wanted_at_ms else 0
-        waiting = sum(map(standing.is_waiting, replicas)) + num_absent
+        num_absent = membership.live.count(False) if progress.wanted_at_ms else 0
+        waiting = sum(map(progress.is_waiting, replicas)) + num_absent
     return {
         "segments": max(segments, default=0),
-        "wanted_at_ms": (standing.wanted_at_ms or None) if standing else None,
+        "wanted_at_ms": (progress.wanted_at_ms or None) if progress else None,
         "waiting": waiting,
     }

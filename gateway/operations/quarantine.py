@@ -6,7 +6,7 @@ from typing import Any
 from hedgerow.common.errors import NotFoundError
 from hedgerow.common.redis.client import RedisClient
 from hedgerow.common.redis.keys import Keys
-from hedgerow.common.settings.settings import WorkerSettings
+from hedgerow.common.settings.worker import WorkerSettings
 from hedgerow.common.state.quarantine import Quarantine, QuarantineEntry, Record, What
 from hedgerow.common.state.quarantine_store import QuarantineStore
 
@@ -33,7 +33,7 @@ class QuarantineAdmin:
             server_ms: the Redis server's clock.
         """
         self._settings = settings
-        self._board = QuarantineStore(control, keys, self._policy().retention_ms)
+        self._store = QuarantineStore(control, keys, self._policy().retention_ms)
         self._server_ms = server_ms
 
     async def lift(self, fingerprint: str) -> None:
@@ -49,13 +49,13 @@ class QuarantineAdmin:
             if entry.fingerprint.hex() == fingerprint:
                 # Not earlier than the kills that it clears, since workers' clocks may differ.
                 at_ms = max(self._server_ms(), entry.last_kill_at_ms)
-                await self._board.add([Record(at_ms, entry.fingerprint, What.LIFTED, "")])
+                await self._store.add([Record(at_ms, entry.fingerprint, What.LIFTED, "")])
                 return
         raise NotFoundError(f"there is no query {fingerprint!r} in quarantine")
 
     async def _entries(self) -> list[QuarantineEntry]:
         quarantine = self._policy()
-        quarantine.take(await self._board.records())
+        quarantine.take(await self._store.records())
         return quarantine.entries(self._server_ms())
 
     def _policy(self) -> Quarantine:

@@ -43,11 +43,13 @@ class ServerWatch:
             RedisUnavailableError: Redis did not answer.
             ConfigurationError: this Redis user lacks the right.
         """
-        info, told = await self._control.pipeline(
+        info, reported = await self._control.pipeline(
             [("INFO", "memory", "persistence"), ("GET", self._keys.storage)]
         )
         self._book.put(MEMORY, self._memory.judge(info, self._book.since_ms(MEMORY)))
-        disk = next((shortage for shortage in read_told(told) if shortage.resource == DISK), None)
+        disk = next(
+            (shortage for shortage in read_told(reported) if shortage.resource == DISK), None
+        )
         self._book.put(DISK, disk or self._own_disk(info))
         self._gate.server = self._book.list()
 

@@ -1,4 +1,4 @@
-"""Reads what lies in Redis of the state of the cluster, for the status."""
+"""Reads the part of the cluster's state that is stored in Redis, for the status."""
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
@@ -7,10 +7,10 @@ from typing import Any
 
 from hedgerow.common.errors import ConfigurationError, RedisUnavailableError
 from hedgerow.common.redis.client import RedisClient, ServerInfo
-from hedgerow.common.snapshots.status import SnapshotStanding
+from hedgerow.common.snapshots.status import SnapshotStatus
 from hedgerow.common.state.optimising import Optimising
 from hedgerow.common.state.registry import Registry
-from hedgerow.common.state.statistics import Standing, StatisticsStore
+from hedgerow.common.state.statistics import StatisticsStatus, StatisticsStore
 from hedgerow.gateway.operations.optimising import Optimiser
 from hedgerow.gateway.operations.quarantine import QuarantineAdmin
 from hedgerow.gateway.operations.snapshots import Snapshots
@@ -18,28 +18,28 @@ from hedgerow.gateway.operations.snapshots import Snapshots
 
 @dataclass(frozen=True, slots=True)
 class SharedState:
-    """What all gateways share; all of it empty when Redis does not answer.
+    """The state that all gateways share; everything is empty if Redis does not answer.
 
     Attributes:
-        server: None when Redis does not answer.
-        backlog: shard → search requests that wait.
-        statistics: collection uid → how its term statistics stand.
-        snapshots: shard → how its snapshots stand.
-        optimising: collection uid → how that of its indexes stands.
+        server: the Redis server; None if it does not answer.
+        backlog: shard → waiting search requests.
+        statistics: collection uid → state of its term statistics.
+        snapshots: shard → state of its snapshots.
+        optimising: collection uid → progress of optimising its indexes.
         quarantine: the queries that have killed scorers, as JSON.
     """
 
     server: ServerInfo | None = None
     backlog: Mapping[int, int] = field(default_factory=dict)
-    statistics: Mapping[str, Standing] = field(default_factory=dict)
-    snapshots: Mapping[int, SnapshotStanding] = field(default_factory=dict)
+    statistics: Mapping[str, StatisticsStatus] = field(default_factory=dict)
+    snapshots: Mapping[int, SnapshotStatus] = field(default_factory=dict)
     optimising: Mapping[str, Optimising] = field(default_factory=dict)
     quarantine: Sequence[Mapping[str, Any]] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class SharedStateReader:
-    """Where the parts of the shared state are read.
+    """Reads the parts of the shared state.
 
     Attributes:
         num_shards: shards in the cluster.
@@ -56,15 +56,15 @@ class SharedStateReader:
     timeout_s: float
 
     async def read(self, uids: Iterable[str]) -> SharedState:
-        """Read it, of the collections with these uids; empty when Redis does not answer."""
+        """Read the shared state, for these collections; empty if Redis does not answer."""
         try:
             async with asyncio.timeout(self.timeout_s):
                 return SharedState(
                     server=await self.client.server_info(),
                     backlog=await self.registry.backlog(range(self.num_shards)),
-                    statistics=await self.statistics.standing(uids, self.num_shards),
-                    snapshots=await self.snapshots.standing(),
-                    optimising=await self.optimiser.standing(uids),
+                    statistics=await self.statistics.status(uids, self.num_shards),
+                    snapshots=await self.snapshots.status(),
+                    optimising=await self.optimiser.progress(uids),
                     quarantine=await self.quarantine.list(),
                 )
         except (RedisUnavailableError, ConfigurationError, TimeoutError):

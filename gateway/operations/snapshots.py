@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from hedgerow.common.errors import BadRequestError
-from hedgerow.common.settings.settings import SnapshotSettings
-from hedgerow.common.snapshots.status import SnapshotRecords, SnapshotStanding
+from hedgerow.common.settings.snapshots import SnapshotSettings
+from hedgerow.common.snapshots.status import SnapshotRecords, SnapshotStatus
 
 
 class Snapshots:
@@ -13,14 +13,14 @@ class Snapshots:
 
     def __init__(
         self,
-        board: SnapshotRecords,
+        store: SnapshotRecords,
         num_shards: int,
         settings: SnapshotSettings,
         check_room: Callable[[], None] = lambda: None,
     ) -> None:
-        """Ask through `board`, unless `check_room` raises: the copy of a store takes disk space."""
+        """Ask through `store`, unless `check_room` raises: the copy of a store takes disk space."""
         self._check_room = check_room
-        self._board = board
+        self._store = store
         self._num_shards = num_shards
         self._is_on = bool(settings.url)
 
@@ -39,19 +39,19 @@ class Snapshots:
         if not self._is_on:
             raise BadRequestError("snapshots.url", "is not set, so no snapshots are made")
         self._check_room()
-        wanted_at_ms = await self._board.want(range(self._num_shards))
+        wanted_at_ms = await self._store.want(range(self._num_shards))
         return {"wanted_at_ms": wanted_at_ms, "shards": self._num_shards}
 
-    async def standing(self) -> dict[int, SnapshotStanding]:
+    async def status(self) -> dict[int, SnapshotStatus]:
         """Return the state, by shard.
 
         Raises:
             RedisUnavailableError: Redis does not answer.
         """
-        return await self._board.standing(range(self._num_shards))
+        return await self._store.status(range(self._num_shards))
 
 
-def snapshots_json(standing: Mapping[int, SnapshotStanding]) -> list[dict[str, Any]]:
+def snapshots_json(states: Mapping[int, SnapshotStatus]) -> list[dict[str, Any]]:
     """Describe the snapshots, for the status."""
     return [
         {
@@ -66,5 +66,5 @@ def snapshots_json(standing: Mapping[int, SnapshotStanding]) -> list[dict[str, A
             "failed_at_ms": state.failed_at_ms or None,
             "error": state.error,
         }
-        for shard, state in sorted(standing.items())
+        for shard, state in sorted(states.items())
     ]

@@ -7,33 +7,33 @@ from typing import Any
 import msgspec
 
 from hedgerow.common.redis.client import ServerInfo
-from hedgerow.common.snapshots.status import SnapshotStanding
+from hedgerow.common.snapshots.status import SnapshotStatus
 from hedgerow.common.state.optimising import Optimising
-from hedgerow.common.state.probation import Word
-from hedgerow.common.state.statistics import Standing, changes_of
+from hedgerow.common.state.probation import ProbationEntry
+from hedgerow.common.state.statistics import StatisticsStatus, changes_of
 from hedgerow.common.wire.heartbeat import Heartbeat
 from hedgerow.gateway.members.membership import Membership
 from hedgerow.gateway.operations.optimising import index_json
 from hedgerow.gateway.operations.snapshots import snapshots_json
 from hedgerow.gateway.policies.breaker import BreakerSnapshot
-from hedgerow.gateway.search.breakers import Breakers
+from hedgerow.gateway.search.guards.breakers import Breakers
 
 
 def cluster_status(
     *,
     server: ServerInfo | None,
     backlog: Mapping[int, int],
-    standing: Mapping[str, Standing],
+    statistics: Mapping[str, StatisticsStatus],
     quarantine: Sequence[Mapping[str, Any]],
     membership: Membership,
-    probation: Mapping[str, Word],
+    probation: Mapping[str, ProbationEntry],
     breakers: Breakers,
     now: float,
     now_ms: int,
     names: Mapping[str, str],
     curves: Mapping[str, Any],
     gateway: Mapping[str, Any],
-    snapshots: Mapping[int, SnapshotStanding],
+    snapshots: Mapping[int, SnapshotStatus],
     optimising: Mapping[str, Optimising],
     shortages: Sequence[Mapping[str, Any]],
     profile_breakers: Sequence[Mapping[str, str]] = (),
@@ -43,7 +43,7 @@ def cluster_status(
     Args:
         server: the Redis server; None if it does not answer.
         backlog: shard → waiting search requests.
-        standing: collection uid → state of its term statistics; empty if Redis is unavailable.
+        statistics: collection uid → state of its term statistics; empty if Redis is unavailable.
         quarantine: the queries that have killed scorers; empty if Redis is unavailable.
         membership: the view of the workers.
         probation: worker on probation → the decision about it.
@@ -80,7 +80,7 @@ def cluster_status(
         ],
         "collections": [
             {
-                **_collection_json(uid, name, membership, standing.get(uid)),
+                **_collection_json(uid, name, membership, statistics.get(uid)),
                 "index": index_json(uid, membership, optimising.get(uid)),
                 "coverage_curve": curves[uid],
             }
@@ -100,39 +100,39 @@ def cluster_status(
 
 
 def _collection_json(
-    uid: str, name: str, membership: Membership, standing: Standing | None
+    uid: str, name: str, membership: Membership, statistics: StatisticsStatus | None
 ) -> dict[str, Any]:
     counts = [count or 0 for count in membership.counts_of(uid)]
-    version = standing.version.hex() if standing else ""
+    version = statistics.version.hex() if statistics else ""
     holders = [
         worker
         for worker in membership.workers.values()
         if any(counts.get(uid) for counts in worker.documents.values())
     ]
-    changes_behind = _changes_behind(uid, membership, standing) if standing else None
+    changes_behind = _changes_behind(uid, membership, statistics) if statistics else None
     return {
         "name": name,
         "documents": sum(counts),
         "statistics": {
-            "shards": len(standing.labels) if standing else None,
+            "shards": len(statistics.labels) if statistics else None,
             "changes_behind": changes_behind,
             "is_current": (
-                standing is not None
-                and standing.is_current
+                statistics is not None
+                and statistics.is_current
                 and changes_behind == 0
-                and all(shard in standing.labels for shard, count in enumerate(counts) if count)
+                and all(shard in statistics.labels for shard, count in enumerate(counts) if count)
             ),
             "is_spread": all(worker.statistics.get(uid, "") == version for worker in holders),
         },
     }
 
 
-def _changes_behind(uid: str, membership: Membership, standing: Standing) -> int:
+def _changes_behind(uid: str, membership: Membership, statistics: StatisticsStatus) -> int:
     """Return how many changes live shards have applied that their statistics do not include."""
     behind: dict[int, int] = {}
     for worker in membership.workers.values():
         for shard, changes in worker.changes.items():
-            label = standing.labels.get(shard)
+            label = statistics.labels.get(shard)
             if label is None and not worker.documents.get(shard, {}).get(uid):
                 continue  # an empty shard has no statistics
             counted = changes_of(label, worker.replicas.get(shard, ""))
@@ -143,7 +143,7 @@ def _changes_behind(uid: str, membership: Membership, standing: Standing) -> int
 
 
 def _worker_json(
-    worker: Heartbeat, names: Mapping[str, str], word: Word | None, now_ms: int
+    worker: Heartbeat, names: Mapping[str, str], entry: ProbationEntry | None, now_ms: int
 ) -> dict[str, Any]:
     return {
         "id": worker.id,
@@ -152,8 +152,8 @@ def _worker_json(
         "shards": worker.shards,
         "gaps": worker.gaps,
         "behind": worker.behind,
-        "on_probation": word is not None,
-        "probation": None if word is None else msgspec.structs.asdict(word),
+        "on_probation": entry is not None,
+        "probation": None if entry is None else msgspec.structs.asdict(entry),
         "leaves": worker.leaves,
         "version": worker.version,
         "age_ms": now_ms - worker.beat_at_ms,

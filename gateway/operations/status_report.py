@@ -1,4 +1,4 @@
-"""Collects from the parts of a gateway what its status says."""
+"""Collects the status of a gateway from its parts."""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -9,9 +9,9 @@ from hedgerow.gateway.members.membership import Membership
 from hedgerow.gateway.members.outlier_ejection import OutlierEjection
 from hedgerow.gateway.operations.shared_state import SharedStateReader
 from hedgerow.gateway.operations.status import cluster_status
-from hedgerow.gateway.search.coverage_report import coverage_report
-from hedgerow.gateway.search.guards import ProfileGuards
-from hedgerow.gateway.search.late_replies import CoverageCurves
+from hedgerow.gateway.search.coverage.late_replies import CoverageCurves
+from hedgerow.gateway.search.coverage.report import coverage_report
+from hedgerow.gateway.search.guards.profile_guards import ProfileGuards
 from hedgerow.gateway.writes.collections import Collections
 from hedgerow.gateway.writes.storage_gate import StorageGate
 
@@ -20,12 +20,12 @@ _REPORTED_AT_ONCE: Final = 16  # curves, of 0.1 ms each, between two turns of th
 
 @dataclass(frozen=True, slots=True)
 class StatusReport:
-    """The parts that the status is about.
+    """Makes the status.
 
     Attributes:
-        shared: reads what all gateways share.
-        own: what this gateway says of itself.
-        deadline_ms: for which deadline the curves of coverage are reported, in ms.
+        shared: reads the state that all gateways share.
+        own: returns the status of this gateway itself.
+        deadline_ms: the deadline for which the coverage curves are reported, in ms.
         server_ms: the Redis server's clock.
     """
 
@@ -41,7 +41,7 @@ class StatusReport:
     server_ms: Callable[[], int]
 
     async def make(self) -> dict[str, Any]:
-        """The state of the cluster, as `gateway status --json` prints it."""
+        """Return the state of the cluster, as `gateway status --json` prints it."""
         state = await self.shared.read(self.collections.uids())
         names = self.collections.names()
         curves = await self._curves_of(names)
@@ -49,13 +49,13 @@ class StatusReport:
         return cluster_status(
             server=state.server,
             backlog=state.backlog,
-            standing=state.statistics,
+            statistics=state.statistics,
             snapshots=state.snapshots,
             optimising=state.optimising,
             quarantine=state.quarantine,
             shortages=self.storage.list(),
             membership=self.membership,
-            probation=self.ejection.words(now_ms),
+            probation=self.ejection.entries(now_ms),
             breakers=self.guards.shared.breakers,
             profile_breakers=self.guards.states(now),
             now=now,

@@ -19,7 +19,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from hedgerow.common.settings.settings import BreakerSettings
+from hedgerow.common.settings.breaker import BreakerSettings
 
 MAX_TRANSITIONS = 32  # the log for `status`; older ones are forgotten
 

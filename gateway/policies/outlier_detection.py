@@ -110,7 +110,7 @@ class Probation:
     def set_live(self, live: Mapping[int, Iterable[str]], now: float) -> frozenset[str]:
         """The membership has changed: shard → its live workers.
 
-        A worker that has left is forgotten, so it starts afresh if it comes back.
+        A worker that has left is forgotten, so it starts without a record if it comes back.
 
         Returns:
             The workers on probation, of which there may be fewer.

@@ -4,4 +4,7 @@ Imports `gateway.policies`, `gateway.transport`, `gateway.access`, `gateway.shap
 `gateway.views` and `common`; neither HTTP nor Redis. Open `searcher` first: its main path names the
 other modules in the order in which a query meets them; `observers` says what happens once its
 shards have ended.
+
+Three folders hold what a query meets on the way: `guards/` (breakers, canary, heavy queries),
+`documents/` (the documents of its hits) and `coverage/` (what share of the collection it reflects).
 """

@@ -1,4 +1,4 @@
-"""Makes a search's answer of what its shards have sent, with the reasons for what is missing."""
+"""Builds a search's answer from the shards' replies, with the reasons for what is missing."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -8,8 +8,8 @@ import msgspec
 from hedgerow.common.errors import BadQueryError, BadRequestError, InsufficientCoverageError
 from hedgerow.common.outcome import Outcome
 from hedgerow.common.wire.messages import Lane, SearchBody
-from hedgerow.gateway.search.answer_memory import Lease
-from hedgerow.gateway.search.coverage import count_outcomes, measure_coverage
+from hedgerow.gateway.search.coverage.measurement import count_outcomes, measure_coverage
+from hedgerow.gateway.search.documents.answer_memory import Lease
 from hedgerow.gateway.search.gather import Gather
 from hedgerow.gateway.search.plan import Plan
 from hedgerow.gateway.search.planned_search import PlannedSearch
@@ -31,7 +31,7 @@ class Found(msgspec.Struct, frozen=True, gc=False):
     """What a search has found.
 
     Attributes:
-        hits: the best of all shards, with what documents there are.
+        hits: the best of all shards, with those of their documents that have arrived.
         bodies: shard and its reply, of each part that is ok.
         fetch: how the documents were read; None when none were asked for.
         lease: what the documents take of the gateway's memory; None when none were asked for.
@@ -55,7 +55,7 @@ def make_answer(
     counts: Sequence[int | None],
     now: float,
 ) -> SearchResult:
-    """Put together what is answered.
+    """Build the answer.
 
     Args:
         search: what was asked.
@@ -121,7 +121,7 @@ def _outcomes(plan: Plan, gather: Gather) -> list[Outcome]:
 def _detail(
     plan: Plan, gather: Gather, outcomes: Sequence[Outcome], now: float, *, is_whole: bool
 ) -> list[ShardDetail]:
-    """The shards that are not ok, or all."""
+    """How the shards ended that are not ok; with `explain`, all of them."""
     details = []
     for shard, outcome in enumerate(outcomes):
         if outcome is _OK and not is_whole:
@@ -153,10 +153,10 @@ def _detail(
 
 
 def _check_fault(gather: Gather) -> None:
-    """Check whether it is the query's fault that no shard has answered.
+    """Check whether no shard has answered because the query is at fault.
 
     Raises:
-        BadRequestError: every shard that was asked says so.
+        BadRequestError: every shard that was asked says that it is.
     """
     parts = list(gather.results.values())
     if parts and all(part.code == BadQueryError.code for part in parts):

@@ -1,4 +1,4 @@
-"""Collects one scatter's replies until every shard has ended, or the deadline falls."""
+"""Collects one scatter's replies until every shard has ended or the deadline has passed."""
 
 import asyncio
 import math
@@ -15,7 +15,7 @@ _OK: Final = Outcome.OK
 _STATUS_OK: Final = Status.OK.value
 
 
-ROUND_TRIP_S = 0.05  # a server that has not answered a push by then does not answer
+ROUND_TRIP_S = 0.05  # a server that has not answered a push within this time hangs
 
 OnHedgeEnd = Callable[[int, ShardResult], None]
 
@@ -23,16 +23,16 @@ OnHedgeEnd = Callable[[int, ShardResult], None]
 class Gather:
     """The replies to one scatter, in arrival order; a `ReplySink`.
 
-    Every shard ends in exactly one outcome: the first thing that is known of it counts, and what
-    comes later (a duplicate, a reply after the deadline) is dropped. Time is the loop's.
+    Every shard ends in exactly one outcome: the first event that ends its part counts, and later
+    ones (a duplicate, a reply after the deadline) are dropped. Times are on the event loop's clock.
 
     Attributes:
         asked: the shards that were asked.
-        results: shard → how its part ended, of those that have.
+        results: shard → how its part ended, for the parts that have ended.
         num_ok: parts that are ok.
         num_open: parts that have not ended.
         hedged: shard → time from the scatter to its second copy, in s.
-        started: when the shards were asked, or those of them that are still open.
+        started: when the scatter began, or after `restart`, when the open shards were asked.
     """
 
     __slots__ = (
@@ -60,10 +60,10 @@ class Gather:
         shards: Iterable[int],
         unpack: Callable[[bytes], Any],
     ) -> None:
-        """Expect one reply from each of `shards`, whose body `unpack` reads.
+        """Expect one reply from each of `shards`.
 
         Args:
-            shards: those that are asked.
+            shards: the shards that are asked.
             unpack: reads a reply's body; raises WireError.
         """
         self._loop = asyncio.get_running_loop()
@@ -76,7 +76,7 @@ class Gather:
         self._done: asyncio.Future[None] = self._loop.create_future()
         self._alarm: asyncio.TimerHandle | None = None
         self._ends_at = math.inf
-        self._is_enough = False  # whether enough is covered, so that this is why it ends then
+        self._is_enough = False  # whether it ends at `_ends_at` because enough is covered
         self._look_at = math.inf
         self._look: Callable[[], None] | None = None
         self._until: Callable[[], float] | None = None
@@ -86,21 +86,21 @@ class Gather:
 
     @property
     def backlogs(self) -> Mapping[int, int]:
-        """Shard → length of its queue with the request, of the last that were sent."""
+        """Shard → length of its queue with the request in it, for the requests sent last."""
         return self._sent[-1] if self._sent else {}
 
     def sent(self, backlogs: Mapping[int, int]) -> None:
-        """Requests have left, of which `Transport.scatter` has returned this."""
+        """Requests were sent; `backlogs` is what `Transport.scatter` returned."""
         self._sent.append(backlogs)
 
     def restart(self) -> None:
-        """What is open is asked only now: its times count from here."""
+        """Measure the times of the open parts from now on, when their shards are asked."""
         self.started = self._loop.time()
 
     async def wait(self, deadline: float) -> None:
         """Return when every shard has ended, at the latest at `deadline` on the loop's clock.
 
-        When cancelled, what is still open stays open; `end` ends it.
+        If cancelled, it leaves the open parts open; `end` ends them.
         """
         if not self.num_open:
             return
@@ -113,14 +113,14 @@ class Gather:
             self._look = None  # it may hold this gather
 
     def look_when(self, at: float, look: Callable[[], None]) -> None:
-        """Call `look` at `at`, if something is open then and is waited for.
+        """Call `look` at `at`, if `wait` is running then.
 
-        To be told before `wait`. It costs no timer of its own: most scatters have ended by then.
+        Must be called before `wait`. It needs no timer of its own: most scatters end before `at`.
         """
         self._look_at, self._look = at, look
 
     def stop_when(self, until: Callable[[], float]) -> None:
-        """Wait until the instant that `until` returns, called after each shard that is ok."""
+        """End the wait at the instant that `until` returns; it is called after each ok part."""
         self._until = until
 
     def hedge(self, shard: int, after_s: float, on_end: OnHedgeEnd) -> None:
@@ -134,12 +134,12 @@ class Gather:
         return self.asked.difference(self.results)
 
     def amend(self, shard: int, part: ShardResult) -> None:
-        """Put `part` in the place of one that was ok, after the end of all."""
+        """Replace an ok part by `part`, after all have ended."""
         self.num_ok -= part.outcome is not _OK
         self.results[shard] = part
 
     def cancelled(self) -> list[int]:
-        """Shards whose parts were not waited for to their end."""
+        """The shards whose parts were cancelled."""
         if self.num_ok == len(self.results):
             return []
         return [shard for shard, part in self.results.items() if part.outcome is Outcome.CANCELLED]
@@ -147,7 +147,7 @@ class Gather:
     def end(
         self, outcome: Outcome, reason: str, code: str = "", shards: Iterable[int] | None = None
     ) -> None:
-        """End the open parts of `shards`, or of all: no caller waits for them any more."""
+        """End the open parts of `shards`, or all open parts, with this outcome."""
         if self.num_open:
             for shard in sorted(self.open if shards is None else self.open.intersection(shards)):
                 self._end(shard, outcome, reason, code)
@@ -188,9 +188,9 @@ class Gather:
         for shard in sorted(self.open):
             if any(shard in backlogs for backlogs in self._sent):
                 self._end(shard, Outcome.TIMED_OUT, "no reply by the deadline")
-            elif waited_s < ROUND_TRIP_S:  # only the deadline is to blame
+            elif waited_s < ROUND_TRIP_S:  # the deadline was too short, nothing else is wrong
                 self._end(shard, Outcome.TIMED_OUT, "the deadline left no time", NO_TIME)
-            else:  # the server hangs: the shard has not even been asked
+            else:  # the server hangs: the request has not reached the shard
                 self._end(shard, Outcome.UNAVAILABLE, "Redis did not take the request in time")
 
     def _end(
@@ -219,7 +219,7 @@ class Gather:
         if until >= self._ends_at or self._alarm is None:
             return
         self._alarm.cancel()
-        # Not at once: what has arrived together with this reply counts too.
+        # Not at once: replies that arrived together with this one count too.
         self._ends_at, self._is_enough = until, True
         self._alarm = self._next_alarm()
 

@@ -1,10 +1,11 @@
 """Sends second copies of requests that a worker has started and not answered in time.
 
-How it knows that one was started: it asks the shard's queue for the message. What is still there
-waits with everything else of that shard, and a copy would wait behind it; what is not there has
-been taken by a worker, which is slow with it or gone. The copy goes to the head of the same queue,
-so that the next free worker takes it; should that be the one that has the first, it hands it on
-(`shard_worker.serving.forwarding`). The first reply wins, and the other copy is cancelled.
+To find out whether a request was started, the hedger looks for it in the shard's queue. A request
+that is still there waits like all others of the shard, and a copy would only wait behind it. One
+that is not there has been taken by a worker, which is slow or has died. The copy goes to the head
+of the same queue, so that the next free worker takes it; if that is the worker with the first copy,
+it forwards the second (`shard_worker.serving.forwarding`). The first reply wins, and the other copy
+is cancelled.
 """
 
 import asyncio
@@ -30,12 +31,12 @@ from hedgerow.gateway.policies.shard_result import NO_TIME, ShardResult
 from hedgerow.gateway.search.gather import Gather
 from hedgerow.gateway.transport.protocol import Transport
 
-# Time between looks at a query: shards become due one by one, and each look costs CPU.
+# Least time between two checks of a query: shards become due one by one, and a check costs CPU.
 QUANTUM_S = 0.001
 
 
 class Replicas(KnownReplicas, Protocol):
-    """The same, by name."""
+    """The replicas of the shards, with the names of their workers."""
 
     @property
     def most_live(self) -> int:
@@ -49,11 +50,11 @@ class Watched(msgspec.Struct, frozen=True):
     """Shards that have been asked for their part of a query.
 
     Attributes:
-        shards: those that got this request.
-        request: as it was sent to all of them.
-        message: the same, packed.
-        started: when, on the event loop's clock.
-        deadline: until when replies are waited for.
+        shards: the shards that got this request.
+        request: the request.
+        message: the request, packed.
+        started: when it was sent, on the event loop's clock.
+        deadline: until when the query waits for replies, on the same clock.
     """
 
     gather: Gather
@@ -65,12 +66,12 @@ class Watched(msgspec.Struct, frozen=True):
 
 
 class _Watch:
-    """A query that has outlasted its first look.
+    """A query that was not answered by its first check.
 
     Attributes:
-        copies: the last second copies, by shard.
-        look_at: when it is looked at next; inf: not, as far as is known.
-        alarm: for then.
+        copies: shard → the last second copy sent to it.
+        look_at: when the query is checked next; inf if no check is due.
+        alarm: the timer of that check.
     """
 
     __slots__ = ("alarm", "copies", "look_at", "query", "schedule")
@@ -89,18 +90,18 @@ class _Watch:
 class Hedger:
     """Sends the second copies of one gateway's searches, or of its fetches.
 
-    It is given the first copies by `watch`, and looks at them when they are late; nearly all have
-    been answered by then.
+    `watch` hands it the first copies. It checks them when they are late; by then, nearly all have
+    been answered.
 
     Attributes:
-        policy: decides, and learns.
-        counts: what became of the second copies.
+        policy: decides when to send a second copy, from the times that it learns.
+        counts: how the second copies ended.
     """
 
     def __init__(
         self, kind: Kind, transport: Transport, policy: HedgePolicy, replicas: Replicas
     ) -> None:
-        """Send second copies of `kind` over `transport` to `replicas`, as `policy` has it."""
+        """Send second copies of `kind` over `transport` to `replicas`, as `policy` decides."""
         self._kind = kind
         self.policy = policy
         self.counts = HedgeCounts()
@@ -110,10 +111,10 @@ class Hedger:
         self._is_closed = False
 
     def watch(self, sent: Sequence[Watched]) -> None:
-        """First copies of a query have just been sent: look at them once they are late.
+        """Check the first copies of a query once they are late.
 
         Args:
-            sent: all of one gather; not empty.
+            sent: all requests of one gather, just sent; not empty.
         """
         if self._replicas.most_live < MIN_REPLICAS:
             return  # no worker could take a second copy
@@ -123,7 +124,7 @@ class Hedger:
         gather.look_when(look_at, partial(self._look, sent))
 
     def learn(self, gather: Gather, now: float) -> None:
-        """A query has ended that is one to learn from."""
+        """Learn how long shards took for a query of the sample that has ended."""
         policy = self.policy
         for shard, part in gather.results.items():
             if part.reply is not None and not part.reply.is_hedge:
@@ -137,7 +138,7 @@ class Hedger:
         return {**self.counts._asdict(), "refused": self.policy.budget.num_refused}
 
     def close(self) -> None:
-        """Send no more."""
+        """Send no more second copies."""
         self._is_closed = True
 
     def _look(self, sent: Sequence[Watched]) -> None:
@@ -160,7 +161,7 @@ class Hedger:
         if at is None:
             return
         at = max(at, self._loop.time() + QUANTUM_S)
-        if at < watch.look_at:  # else it is looked at before, and then it shows when to look again
+        if at < watch.look_at:  # otherwise the earlier check finds out when the next one is due
             if watch.look_at < math.inf and watch.alarm is not None:
                 watch.alarm.cancel()
             watch.look_at = at
@@ -182,18 +183,18 @@ class Hedger:
         message = pack_request(replace(query.request, hedge=hedge))
         self._transport.hedge(self._kind, shard, message)
         self.counts = self.counts.plus_sent()
-        if shard in watch.copies:  # it has died with its worker
+        if shard in watch.copies:  # the last copy was lost with its worker
             self.counts = self.counts.plus_end(HedgeEnd.LOST_WHILE_RUNNING)
         watch.copies[shard] = message
         query.gather.hedge(shard, now - query.started, partial(self._on_end, query, message))
 
     def _on_end(self, query: Watched, message: bytes, shard: int, part: ShardResult) -> None:
-        """One copy has won, or no caller waits for either."""
+        """One copy has won, or neither is wanted any more."""
         if part.reply is not None and part.reply.is_hedge:
             self.counts = self.counts.plus_end(HedgeEnd.WON)
             self._cancel(query, shard)
         else:
-            # After the deadline both may run on, where a late reply is learnt from.
+            # If the gateway learns from late replies, both may run on after the deadline.
             is_over = part.outcome is not Outcome.TIMED_OUT or not query.request.late_ms
             self._transport.withdraw(
                 self._kind, shard, message, partial(self._on_withdrawn, query, shard, is_over)

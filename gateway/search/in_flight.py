@@ -5,10 +5,10 @@ from contextlib import suppress
 
 
 class InFlight:
-    """The searches of one gateway that have begun and not ended.
+    """Counts the searches of one gateway that have begun and not ended.
 
     Attributes:
-        num: how many there are.
+        num: the number of them now.
     """
 
     __slots__ = ("_is_idle", "num")
@@ -31,7 +31,7 @@ class InFlight:
             self._is_idle.set()
 
     async def drain(self, timeout_s: float) -> None:
-        """Wait until there is none, for at most `timeout_s`."""
+        """Wait until no search is under way, for at most `timeout_s`."""
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 await self._is_idle.wait()

@@ -1,23 +1,23 @@
-"""Which searches are learnt from, and what learns from them."""
+"""What a gateway learns from its searches, and from which of them."""
 
 import random
 from collections.abc import Callable, Iterable
 from typing import Final
 
+from hedgerow.gateway.search.coverage.late_replies import CoverageCurves
 from hedgerow.gateway.search.ended_search import Observer
-from hedgerow.gateway.search.late_replies import CoverageCurves
 from hedgerow.gateway.search.sampling import Sampler
 
-SAMPLES_PER_S: Final = 200.0  # searches that are learnt from; more would teach no more
+SAMPLES_PER_S: Final = 200.0  # searches that the gateway learns from; more would teach it no more
 
 
 class Learning:
-    """What a gateway learns from its searches, beside what it needs to send second copies.
+    """What a gateway learns from its searches, apart from what the hedger learns.
 
     Attributes:
-        curves: the curve of coverage of each collection.
-        observers: further ones, in the order in which they get the searches that are sampled.
-        sampler: chooses those searches.
+        curves: the coverage curve of each collection.
+        observers: further observers of the sampled searches, in the order in which they are called.
+        sampler: chooses the searches.
     """
 
     __slots__ = ("curves", "observers", "sampler")
@@ -31,8 +31,8 @@ class Learning:
         """Learn from a fair sample of all searches.
 
         Args:
-            curves: also decide how long a sampled search's shards may run on.
-            observers: further ones; they come last.
+            curves: also decide how long the shards of a sampled search may run on.
+            observers: further observers; they are called last.
             rng: uniform over [0, 1), for the sampling.
         """
         self.curves = curves

@@ -1,7 +1,7 @@
 """The best hits of all shards: k by descending score, ties by ascending id.
 
-Python sorts floats alone, or strings alone, several times as fast as tuples of them. So what is
-not among the best is found first, and only the rest is put in order.
+Python sorts floats alone, or strings alone, several times as fast as tuples of them. So the hits
+that are not among the best are dropped first, and only the rest is sorted as tuples.
 """
 
 import heapq
@@ -13,10 +13,10 @@ from hedgerow.gateway.search.result import Hit
 
 
 def merge(parts: Sequence[tuple[int, SearchBody]], k: int) -> list[Hit]:
-    """The k best hits.
+    """Return the k best hits.
 
     Args:
-        parts: shard and its hits, of each shard that answered; in any order, as are the hits.
+        parts: shard and its hits, for each shard that answered; both in any order.
         k: how many hits are wanted, at least 1.
 
     Returns:
@@ -42,8 +42,8 @@ def merge(parts: Sequence[tuple[int, SearchBody]], k: int) -> list[Hit]:
 
 
 def _merge_tied(parts: Sequence[tuple[int, SearchBody]], k: int, score: float) -> list[Hit]:
-    """The k best hits of those that all have the same score, as a query without text gives them."""
-    # Each shard's ids are mostly in order already, so that to sort them is to look at each once.
+    """Return the k best hits if all have the same score, as for a query without text."""
+    # Each shard's ids are mostly in order already, which makes sorting them a single pass.
     runs = [zip(sorted(body.ids), repeat(shard), strict=False) for shard, body in parts]
     rows = islice(heapq.merge(*runs), k)
     return [Hit(document_id, score, shard) for document_id, shard in rows]

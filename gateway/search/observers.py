@@ -1,7 +1,7 @@
-"""What happens when a search's shards have ended: who is given the record, and in which order.
+"""Calls the observers of a search, in a fixed order, when its shards have ended.
 
-It happens to every search that was sent, also to one that was cancelled, after the transport has
-forgotten the query. Each observer is a function of an `EndedSearch`; none waits for anything.
+They are called for every search that was sent, cancelled ones included, after the transport has
+forgotten the query. Each observer is a function of an `EndedSearch`; none of them waits.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,20 +14,19 @@ from hedgerow.gateway.search.learning import Learning
 class Observers:
     """The observers of one gateway's searches.
 
-    Of every search:
+    For every search:
 
-    1. the canary: what has killed a scorer is tried on one shard the next time;
-    2. the breakers, which get their permits back with each shard's outcome. The account of heavy
-       queries still holds this one then, so that its own timeouts are excused;
-    3. the account of heavy queries.
+    1. the canary, which tries a query that has killed a scorer on one shard the next time;
+    2. the breakers, which get their permits back with each shard's outcome. `HeavyWork` must still
+       know the search then, so that its own timeouts are excused;
+    3. the account of heavy queries (`HeavyWork`).
 
-    Of a search that is sampled, since what these keep costs more than it is worth for each of
-    thousands a second:
+    For sampled searches only, since calling these thousands of times a second costs too much:
 
-    4. the hedger: how long shards take;
-    5. admission control: how long their queues are, and how long requests waited in them;
-    6. the curve of coverage;
-    7. those that the gateway adds (`Learning.observers`).
+    4. the hedger, which learns how long shards take;
+    5. admission control, which learns the lengths of their queues and the waits in them;
+    6. the coverage curve;
+    7. the observers that the gateway adds (`Learning.observers`).
     """
 
     def __init__(
@@ -39,8 +38,8 @@ class Observers:
         """Observe the searches of one `Searcher`.
 
         Args:
-            hedger: of its searches.
-            learning: what else learns.
+            hedger: the hedger of its searches.
+            learning: the other observers.
             counts_of: a collection's uid → for each shard, how many documents it last reported.
         """
         self._hedger = hedger
@@ -66,7 +65,7 @@ class Observers:
         self._hedger.learn(ended.gather, ended.ended_at)
 
     def _teach_curves(self, ended: EndedSearch) -> None:
-        # The counts as they are known by now: of a new collection, none was when it was sent.
+        # The counts as of now: for a new collection, they were not known when the query was sent.
         self._curves.on_end(ended, self._counts_of(ended.search.payload.uid))
 
 

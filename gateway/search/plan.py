@@ -1,4 +1,4 @@
-"""Which shards a query asks, and how the parts of the others end at once."""
+"""Decides which shards a query asks, and ends the parts of the others at once."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -6,19 +6,19 @@ from typing import NamedTuple
 
 from hedgerow.common.outcome import Outcome
 from hedgerow.gateway.policies.breaker import Breaker, Permit, State
-from hedgerow.gateway.search.breakers import Breakers
+from hedgerow.gateway.search.guards.breakers import Breakers
 
 _UNAVAILABLE = (Outcome.UNAVAILABLE, "no live worker")
 
 
 class Plan(NamedTuple):
-    """Every shard is either asked, or its part has ended before.
+    """The shards to ask, and the outcomes of the others.
 
     Attributes:
-        shards: those to ask, ascending.
-        permits: their breakers', in the same order, to be given back by `Breakers.finish`.
-        not_asked: shard → outcome and reason, of those that are not asked.
-        breakers: those that the query was planned by.
+        shards: the shards to ask, ascending.
+        permits: permits of their breakers, in the same order; `Breakers.finish` returns them.
+        not_asked: shard → outcome and reason, for the shards that are not asked.
+        breakers: the breakers that gave the permits.
     """
 
     shards: tuple[int, ...]
@@ -52,7 +52,7 @@ def make_plan(live: Sequence[bool], breakers: Breakers, now: float) -> Plan:
 
 
 def refusal(breaker: Breaker, now: float) -> str:
-    """Why the breaker has just refused a call, for people."""
+    """Return in words why the breaker has just refused a call."""
     wait_s = breaker.retry_at(now) - now
     if math.isinf(wait_s):
         return "breaker forced open"

@@ -1,4 +1,4 @@
-"""A search that has been admitted and planned, as the steps after that hand it on."""
+"""The record of an admitted and planned search that the later steps pass along."""
 
 import msgspec
 
@@ -10,15 +10,14 @@ from hedgerow.gateway.search.validation import Admitted
 
 
 class PlannedSearch(msgspec.Struct, frozen=True, gc=False):
-    """What is asked, of whom, and by when.
+    """What is asked, which shards are asked, and by when they must reply.
 
     Attributes:
-        query: as the caller asks it.
-        admitted: what its check has found: rank profile, cost, warnings.
-        permit: admission control's.
+        query: the caller's query.
+        admitted: the result of its validation: rank profile, cost, warnings.
+        permit: admission control's permit.
         plan: which shards are asked.
-        payload: what each of them is asked; for `payload.k` hits, which may be fewer than the
-            query's.
+        payload: what each of them is asked for; `payload.k` hits may be fewer than `query.k`.
         is_heavy: whether a scorer may take long for it (`HeavyWork`).
         started: when the search began, on the event loop's clock.
         deadline: when the merged answer must be ready, on the same clock.

@@ -1,4 +1,4 @@
-"""A search in the gateway: who asks it, and what is known of its answer before it is encoded."""
+"""A query with its caller, and its answer before it is encoded."""
 
 from typing import Any, Final, cast
 
@@ -8,7 +8,7 @@ from pydantic_core import from_json
 
 from hedgerow.common.outcome import Outcome
 from hedgerow.gateway.access.caller import ANONYMOUS, Caller
-from hedgerow.gateway.search.answer_memory import Lease
+from hedgerow.gateway.search.documents.answer_memory import Lease
 from hedgerow.gateway.shapes.answer import (
     Coverage,
     Fetch,
@@ -25,11 +25,11 @@ _NO_SHARDS: Final = dict.fromkeys(Outcome, 0)  # in the order of the members of 
 
 
 class SearchQuery(Search, frozen=True, gc=False):
-    """A search, and who asks.
+    """A search and its caller.
 
     Attributes:
-        caller: on whose behalf it is asked; what is in flight is shared between callers.
-        peer: the address it is asked from, which tells callers without a key apart.
+        caller: the caller; callers share the limit on queries in flight.
+        peer: the caller's address, which tells callers without a key apart.
     """
 
     caller: Caller = ANONYMOUS
@@ -37,11 +37,11 @@ class SearchQuery(Search, frozen=True, gc=False):
 
 
 class Hit(msgspec.Struct, gc=False, rename={"stored": "fields"}):
-    """One document found: encoded, a `shapes.answer.Hit`.
+    """One document found; it is encoded like a `shapes.answer.Hit`.
 
     Attributes:
-        stored: the document as its shard sent it, as JSON, which goes into an answer as it is; or
-            decoded, once `fields` was asked for.
+        stored: the document as JSON, as its shard sent it and as it goes into an answer; decoded
+            after `fields` was read.
     """
 
     id: str
@@ -51,9 +51,9 @@ class Hit(msgspec.Struct, gc=False, rename={"stored": "fields"}):
 
     @property
     def fields(self) -> dict[str, Any] | None:
-        """The document's fields; None when none were asked for, or they could not be fetched.
+        """The document's fields; None if they were not requested or could not be fetched.
 
-        They are decoded when this is first asked for.
+        Reading this the first time decodes them.
         """
         stored = self.stored
         if isinstance(stored, msgspec.Raw):
@@ -67,11 +67,11 @@ class SearchResult(msgspec.Struct, frozen=True, gc=False):
     """The answer to one search.
 
     Attributes:
-        outcomes: outcome → number of shards, every outcome named; sums to the fan-out.
+        outcomes: outcome → number of shards, for every outcome; the sum is the fan-out.
         detail: the shards that are not ok; with `explain`, all of them.
-        fetch: None when no fields were asked for.
+        fetch: None if no fields were requested.
         warnings: what a lenient parser repaired in the query.
-        lease: what the hits' documents count as held in the gateway, for as long as it is kept.
+        lease: keeps the memory of the hits' documents counted until it is released or dropped.
     """
 
     hits: list[Hit]
@@ -86,18 +86,18 @@ class SearchResult(msgspec.Struct, frozen=True, gc=False):
     lease: Lease | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """The answer as JSON has it."""
+        """The answer as JSON values."""
         return to_builtins(self.answer())
 
     def answer(self) -> SearchAnswer:
-        """The answer as it is encoded."""
+        """The answer in the shape that is encoded."""
         coverage = self.coverage
         if not coverage.is_full:
             coverage = replace(coverage, fraction=round(coverage.fraction, 6))
         counts = {**_NO_SHARDS, **self.outcomes}.values()
         shards: Any = (sum(counts), *counts, self.detail)
         return SearchAnswer(
-            hits=cast("list[AnsweredHit]", self.hits),  # which are encoded alike
+            hits=cast("list[AnsweredHit]", self.hits),  # both are encoded alike
             total_hits=self.total_hits,
             coverage=coverage,
             shards=Shards(*shards),

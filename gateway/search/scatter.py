@@ -1,4 +1,4 @@
-"""One query's requests to its shards, from the first that leaves until no reply is waited for."""
+"""Sends one query's requests to its shards, and cancels those that are not answered in time."""
 
 from typing import Final
 
@@ -16,12 +16,12 @@ class Scatter:
     """Sends a query's requests; `close` ends the wait for their replies.
 
     Call `close` in a `finally`: it must also run when the wait is cancelled, or the transport would
-    remember the query for ever. Where the deadline leaves no time, every part has ended from the
+    remember the query for ever. If the deadline leaves no time, every part has ended from the
     start, and there is nothing to send.
 
     Attributes:
         gather: collects the replies.
-        deadline: until when replies are waited for, on the event loop's clock.
+        deadline: until when to wait for replies, on the event loop's clock.
         query_id: unique in this gateway.
         expires_at_ms: when the requests expire, on the Redis server's clock.
     """
@@ -51,11 +51,12 @@ class Scatter:
 
         Args:
             kind: what is asked for.
-            messenger: of this gateway.
-            gather: expects the replies.
+            messenger: the gateway's way to the shards.
+            gather: collects the replies.
             started: now, on the event loop's clock, in s.
-            deadline: until when replies are waited for, on the same clock.
-            late_ms: for how long after the deadline shards may go on, to learn from, in ms.
+            deadline: until when to wait for replies, on the same clock.
+            late_ms: how long after the deadline shards may go on, so that the gateway learns how
+                long they take, in ms.
         """
         self.gather = gather
         self.deadline = deadline
@@ -70,9 +71,9 @@ class Scatter:
             gather.end(Outcome.TIMED_OUT, "the deadline left no time", NO_TIME)
 
     def close(self) -> None:
-        """Cancel the parts that have not ended; the transport forgets the query.
+        """Cancel the parts that have not ended, and have the transport forget the query.
 
-        Workers learn which parts are not waited for.
+        The workers of these parts are told to stop.
         """
         transport, gather = self._transport, self.gather
         transport.release(self.query_id)
@@ -85,8 +86,8 @@ class Scatter:
         """Make a request of this query.
 
         Args:
-            payload: packed.
-            attach: the documents that replies to a search are to bring along.
+            payload: the packed payload.
+            attach: the documents that replies to a search should include.
         """
         return Request(
             self._kind,
@@ -104,9 +105,9 @@ class Scatter:
         """Send a request to `shards`.
 
         Args:
-            request: made by `request`.
-            shards: those that are asked for it.
-            goes_ahead: whether it goes ahead of all that waits in the shards' queues.
+            request: a request made by `request`.
+            shards: its recipients.
+            goes_ahead: whether it goes ahead of all requests that wait in the shards' queues.
 
         Returns:
             What a `Hedger` needs to know in order to send second copies.

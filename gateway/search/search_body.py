@@ -1,4 +1,4 @@
-"""A search within the limits of a gateway, as the body of a request or made by a program."""
+"""Checks a search against the limits of a gateway, whether it came over HTTP or from a program."""
 
 import re
 from typing import Annotated, Any, Final
@@ -7,16 +7,16 @@ import msgspec
 from msgspec import NODEFAULT, Meta
 
 from hedgerow.common.errors import BadRequestError
-from hedgerow.common.settings.settings import GatewaySettings
+from hedgerow.common.settings.gateway import GatewaySettings
 from hedgerow.gateway.search.result import SearchQuery
 from hedgerow.gateway.shapes.faults import checked
 from hedgerow.gateway.shapes.search import Search
 
-_HALF_PAIR: Final = re.compile("[\ud800-\udfff]")  # which a body in JSON cannot have
+_HALF_PAIR: Final = re.compile("[\ud800-\udfff]")  # JSON over HTTP cannot contain one
 
 
 def search_body(settings: GatewaySettings) -> type[msgspec.Struct]:
-    """Make the shape of a body: a `Search` without its collection, within a gateway's limits."""
+    """Make the shape of a request's body: a `Search` without its collection, with the limits."""
     text = Meta(max_length=settings.max_query_chars)
     bounds = {
         "query": text,
@@ -50,14 +50,14 @@ def search_body(settings: GatewaySettings) -> type[msgspec.Struct]:
 
 
 def check_members(query: SearchQuery, body: type[msgspec.Struct]) -> None:
-    """Check a search that has not come over HTTP, where its body is read as a `body`.
+    """Check a search that did not come over HTTP; decoding checks those that do.
 
     Args:
         query: the search.
         body: the shape of a search's body, as `search_body` makes it, with a gateway's limits.
 
     Raises:
-        BadRequestError: names each member that is at fault, with the reason.
+        BadRequestError: names each invalid member, with the reason.
     """
     members = {name: getattr(query, name) for name in body.__struct_fields__}
     checked(body, members)

@@ -3,20 +3,22 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from hedgerow.common.settings.gateway import GatewaySettings
 from hedgerow.common.settings.query_limits import QuerySettings
-from hedgerow.common.settings.settings import GatewaySettings, RankProfile, Settings
+from hedgerow.common.settings.rank_profiles import RankProfile
+from hedgerow.common.settings.settings import Settings
 from hedgerow.common.settings.tail import CoverageSettings, HedgingSettings
 
 
 class SearchSettings(NamedTuple):
-    """Those groups of the settings that a search reads.
+    """The groups of the settings that a search reads.
 
     Attributes:
         gateway: limits of a request and of an answer.
         limits: what a query may cost.
         profiles: name → rank profile.
-        hedging: when second copies are sent.
-        coverage: how long the rest is waited for, once enough is covered.
+        hedging: when to send second copies.
+        coverage: how long to wait for the rest, once enough is covered.
     """
 
     gateway: GatewaySettings
@@ -27,7 +29,7 @@ class SearchSettings(NamedTuple):
 
     @classmethod
     def of(cls, settings: Settings) -> "SearchSettings":
-        """Take them out of all settings."""
+        """Take these groups from all settings."""
         return cls(
             gateway=settings.gateway,
             limits=settings.query,

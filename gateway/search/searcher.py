@@ -15,13 +15,13 @@ from hedgerow.gateway.policies.admission import Admission, AdmissionPermit
 from hedgerow.gateway.policies.hedging import HedgePolicy
 from hedgerow.gateway.policies.latency import AnswerReserve
 from hedgerow.gateway.search.answer import Bodies, Found, bodies_of, make_answer
-from hedgerow.gateway.search.answer_memory import AnswerMemory, Lease
-from hedgerow.gateway.search.attaching import NO_ATTACHING, AttachPolicy, take_attached
-from hedgerow.gateway.search.canary import Canary
+from hedgerow.gateway.search.documents.answer_memory import AnswerMemory, Lease
+from hedgerow.gateway.search.documents.attaching import NO_ATTACHING, AttachPolicy, take_attached
+from hedgerow.gateway.search.documents.fetch import Fetcher
 from hedgerow.gateway.search.ended_search import EndedSearch
-from hedgerow.gateway.search.fetch import Fetcher
 from hedgerow.gateway.search.gather import Gather
-from hedgerow.gateway.search.guards import Guards, ProfileGuards
+from hedgerow.gateway.search.guards.canary import Canary
+from hedgerow.gateway.search.guards.profile_guards import Guards, ProfileGuards
 from hedgerow.gateway.search.hedger import Hedger
 from hedgerow.gateway.search.in_flight import InFlight
 from hedgerow.gateway.search.learning import Learning
@@ -60,17 +60,17 @@ class View(Protocol):
 
     @property
     def died_at(self) -> Sequence[float]:
-        """For each shard, when it was noticed last that a worker of it had died; event loop's s."""
+        """For each shard, when a worker's death was last noticed, on the event loop's clock."""
 
     def workers_of(self, shard: int) -> list[str]:
-        """The live workers that take a shard's requests."""
+        """The names of the live workers that take a shard's requests."""
 
     def counts_of(self, uid: str) -> Sequence[int | None]:
         """For each shard, how many documents of a collection it last reported; None if never."""
 
 
 class Searcher:
-    """Answers searches by their deadline with what has arrived.
+    """Answers searches by their deadline, with the replies that have arrived.
 
     Attributes:
         hedger: sends second copies of searches.
@@ -91,11 +91,11 @@ class Searcher:
 
         Args:
             messenger: the way to the shards.
-            view: of the cluster.
+            view: the state of the cluster.
             guards: admission control and the breakers.
             settings: what a search may ask for, and how it is run.
-            learning: what learns from a sample of the searches.
-            attaching: says which documents the replies bring along.
+            learning: learns from a sample of the searches.
+            attaching: decides which documents the replies should include.
         """
         num_shards = len(guards.shared.breakers)
         self.hedger = Hedger(
@@ -121,7 +121,7 @@ class Searcher:
         self._observers = Observers(self.hedger, learning, view.counts_of)
         self._answer_reserve = AnswerReserve()
         self._in_flight = InFlight()
-        self._coming: dict[Admission, int] = {}  # what `refusal_of` has let pass in this turn
+        self._coming: dict[Admission, int] = {}  # queries that `refusal_of` has let pass this turn
         self._loop = asyncio.get_running_loop()
 
     @property
@@ -134,13 +134,13 @@ class Searcher:
 
         Raises:
             BadRequestError: the query cannot be answered by any shard.
-            OverloadedError: it could not be answered in time; no shard was asked.
+            OverloadedError: overload would keep it from being answered in time; no shard was asked.
             InsufficientCoverageError: the answer reflects less than the caller demands, or nothing
                 at all; it carries the result.
         """
         started = self._loop.time()
         guards = self._guards_of(query, collection)
-        # Ahead of the query's analysis, which costs more than a refusal.
+        # Before the query is analysed, which costs more than a refusal.
         refusal = guards.admission.refusal_of(query.priority, query.caller, query.peer, started)
         if refusal is not None:
             raise refusal
@@ -161,10 +161,10 @@ class Searcher:
         return self._respond(search, gather, found, ended_at)
 
     def refusal_of(self, query: SearchQuery, collection: Collection) -> OverloadedError | None:
-        """Refuse a query for which there is no room, before it is looked at; else return None.
+        """Return a refusal if there is no room for a query; otherwise None.
 
-        If it is not refused, `search` is to be called for it in the next turn of the loop: hundreds
-        may arrive in one, and those before it have taken no place yet.
+        If it is None, `search` must be called for the query in the next turn of the loop: hundreds
+        may arrive in one turn, and those before this one are not counted as in flight yet.
         """
         admission = self._guards_of(query, collection).admission
         num_coming = self._coming.get(admission, 0)
@@ -214,13 +214,13 @@ class Searcher:
         permit: AdmissionPermit,
         started: float,
     ) -> PlannedSearch:
-        """Choose the shards to ask, and for how many hits."""
+        """Choose the shards to ask, and how many hits to ask for."""
         breakers = self._guards.of(admitted.profile).breakers
         plan = make_plan(self._view.live, breakers, started)
         counts = self._view.counts_of(collection.uid)
         is_heavy = self._guards.heavy.is_heavy(admitted.cost, counts)
         k = query.k
-        if not is_heavy:  # to run a heavy one twice would cost more than all the hits
+        if not is_heavy:  # running a heavy query twice would cost more than all the hits
             profile = self._settings.profiles[admitted.profile]
             k = num_asked(k, len(breakers.shards), len(plan.shards), profile)
         payload = SearchPayload(
@@ -236,7 +236,7 @@ class Searcher:
         return PlannedSearch(query, admitted, permit, plan, payload, is_heavy, started, deadline)
 
     async def _scatter_gather(self, search: PlannedSearch) -> Gather:
-        """Ask the shards of the plan; whatever comes of it, the observers are given the record."""
+        """Ask the shards of the plan; however the search ends, the observers get its record."""
         query, plan, now = search.query, search.plan, self._loop.time()
         deadline = self._shards_deadline(search, now)
         is_sampled = self._learning.sampler.takes(now)
@@ -270,13 +270,13 @@ class Searcher:
         return gather
 
     def _shards_deadline(self, search: PlannedSearch, now: float) -> float:
-        """Until when to wait for the shards, so that time is left for the documents."""
+        """Until when to wait for the shards, so that there is time to fetch the documents."""
         if search.query.fields is False:
             return search.deadline
         return search.deadline - self.fetcher.reserve.reserve_s(search.deadline - now)
 
     def _until(self, search: PlannedSearch, gather: Gather, deadline: float) -> Callable[[], float]:
-        """Tells, after each reply, until when the rest is waited for."""
+        """Return a function that says after each reply until when to wait for the rest."""
         timeout = AdaptiveTimeout(search.query.wait_for, self._settings.coverage)
         counts = self._view.counts_of(search.payload.uid)
         known = [count for count in counts if count is not None]
@@ -292,14 +292,14 @@ class Searcher:
         return until
 
     def _merge(self, search: PlannedSearch, gather: Gather) -> tuple[list[Hit], Bodies]:
-        """The best hits of all shards, and what the shards have sent."""
+        """The best hits of all shards, and the shards' replies."""
         bodies = bodies_of(gather)
         return merge(bodies, search.query.k), bodies
 
     async def _ask_again(
         self, search: PlannedSearch, shards: tuple[int, ...], gather: Gather
     ) -> None:
-        """Have the parts of `shards` with all their hits."""
+        """Replace the parts of `shards` by parts with all their hits."""
         deadline = self._shards_deadline(search, self._loop.time())
         attach = self._attaching.wish(search.query, search.payload.profile, 1)
         payload = replace(search.payload, k=search.query.k)
@@ -307,7 +307,7 @@ class Searcher:
             gather.amend(shard, topped_up(gather.results[shard], part))
 
     async def _fetch(self, search: PlannedSearch, hits: list[Hit], bodies: Bodies) -> Found:
-        """The documents: as they came with the replies, or else read from their shards."""
+        """Give the hits their documents: from the replies, or else read from the shards."""
         query = search.query
         if query.fields is False:
             return Found(hits, bodies, None, None)

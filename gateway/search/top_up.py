@@ -1,13 +1,13 @@
-"""Asks each shard for a few more hits than its share, and again those shards that may have more.
+"""Asks each shard for a few more hits than its share, and asks those again that may have more.
 
-Each hit costs CPU in the scorer that names it, in the worker and in the merge. If each of eight
+Each hit costs CPU in the scorer that returns it, in the worker and in the merge. If each of eight
 shards were asked for all k winners, they would send eight times as many hits as the answer has. Ids
-are spread by a hash, so a shard has a binomial number of the winners; it is asked for enough hits
-that it rarely has more.
+are spread by a hash, so the number of winners on a shard is binomially distributed; the shard is
+asked for enough hits that it rarely has more.
 
-The answer is the same as if each had been asked for k. A shard's hits come in the order of the
-merge: if its last one is no winner, none after it is. If its last one is a winner and more
-documents match, the shard may have more, and is asked again, for k hits.
+The answer is the same as if each shard had been asked for k hits. A shard's hits come in the order
+of the merge: if its last hit is not a winner, none after it is. If its last hit is a winner and
+more documents match, the shard may have more winners, and is asked again, for k hits.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from hedgerow.common.outcome import Outcome
-from hedgerow.common.settings.settings import RankProfile
+from hedgerow.common.settings.rank_profiles import RankProfile
 from hedgerow.common.wire.messages import (
     Attach,
     Kind,
@@ -28,48 +28,57 @@ from hedgerow.common.wire.messages import (
     unpack_search_body,
 )
 from hedgerow.gateway.policies.shard_result import ShardResult
-from hedgerow.gateway.search.attaching import num_wanted
+from hedgerow.gateway.search.documents.attaching import num_wanted
 from hedgerow.gateway.search.gather import Gather
 from hedgerow.gateway.search.hedger import Hedger
 from hedgerow.gateway.search.result import Hit
 from hedgerow.gateway.search.scatter import Scatter
 from hedgerow.gateway.transport.messenger import Messenger
 
-_LEAST_OPEN: Final = 0.75  # share of the shards; where fewer are asked, each is asked for k
+_LEAST_OPEN: Final = 0.75  # share of the shards; if fewer are asked, each is asked for k hits
 
 
 def num_asked(k: int, num_shards: int, num_open: int, profile: RankProfile) -> int:
-    """How many hits each shard is asked for: while all are, one search in 50 has to ask again.
+    """Return how many hits to ask each shard for; if all are asked, one search in 50 asks again.
 
     Args:
         k: how many hits are wanted.
         num_shards: the shards of the cluster.
-        num_open: those that are asked. The fewer they are, the more winners each has. But the
-            quarantine knows a query by its payload, which must not change with each of them.
-        profile: of noop, hits cost nothing; to run a second phase again costs more than hits do.
+        num_open: the shards that are asked. The fewer they are, the more winners each has. Yet the
+            number of hits depends on it only through a threshold, since the quarantine identifies a
+            query by its payload.
+        profile: the rank profile. A noop's hits cost nothing, and running a second phase again
+            costs more than hits do: both are asked for k.
     """
     if profile.first_phase == "noop" or profile.second_phase is not None:
         return k
     if num_shards < 2 or num_open < _LEAST_OPEN * num_shards:
         return k
-    # A shard that has as many winners as it was asked for has to be asked again.
+    # A shard with as many winners as it was asked for has to be asked again.
     return min(k, num_wanted(k, num_shards) + 1)
 
 
 def may_have_more(
     hits: Iterable[Hit], bodies: Iterable[tuple[int, SearchBody]], asked: int, k: int
 ) -> tuple[int, ...]:
-    """The shards of which every hit is among the winners, and that have not sent all they have.
+    """Return the shards that may have winners which they have not sent.
+
+    These are the shards whose hits are all among the winners and that have further matches.
 
     Args:
         hits: the winners, as merged.
-        bodies: shard and its reply, of each shard that has answered.
+        bodies: shard and its reply, for each shard that has answered.
         asked: how many hits each was asked for.
         k: how many are wanted.
     """
     if asked >= k:
         return ()
-    cut_off = [(shard, body) for shard, body in bodies if asked <= len(body.ids) < body.total]
+    # A total that is only a lower bound may equal the hits that were sent while more match.
+    cut_off = [
+        (shard, body)
+        for shard, body in bodies
+        if len(body.ids) >= asked and (len(body.ids) < body.total or not body.is_exact)
+    ]
     if not cut_off:
         return ()
     won = Counter([hit.shard for hit in hits])
@@ -77,7 +86,7 @@ def may_have_more(
 
 
 class TopUp:
-    """The second question of a search, to few shards."""
+    """Sends the second request of a search, to the few shards that may have more winners."""
 
     def __init__(self, messenger: Messenger, hedger: Hedger) -> None:
         """Ask over `messenger`, with second copies by `hedger`."""
@@ -92,13 +101,13 @@ class TopUp:
         shards: tuple[int, ...],
         deadline: float,
     ) -> Mapping[int, ShardResult]:
-        """Ask `shards` ahead of all that waits in their queues; returns how their parts ended.
+        """Ask `shards` ahead of all requests in their queues; returns how their parts ended.
 
         Args:
-            payload: of the search, for all its hits.
-            attach: the documents that the replies may bring along.
-            shards: those that may have more.
-            deadline: on the loop's clock.
+            payload: the search's payload, for all its hits.
+            attach: the documents that the replies should include.
+            shards: the shards that may have more winners.
+            deadline: until when to wait, on the loop's clock.
         """
         gather = Gather(shards, unpack_search_body)
         scatter = Scatter(Kind.SEARCH, self._messenger, gather, self._loop.time(), deadline)
@@ -113,9 +122,10 @@ class TopUp:
 
 
 def topped_up(first: ShardResult, second: ShardResult) -> ShardResult:
-    """A shard's part once it was asked again: with all its hits, or if they are missing, not ok.
+    """Return the part of a shard that was asked again.
 
-    Without them the answer would not reflect all of the shard's documents.
+    If the second reply is missing, the part is not ok: without all its hits, the answer would not
+    reflect all of the shard's documents.
     """
     if second.outcome is not Outcome.OK:
         return second

@@ -1,4 +1,4 @@
-"""Refuses what cannot be answered before anything is sent."""
+"""Refuses invalid searches before anything is sent."""
 
 import math
 from collections.abc import Mapping
@@ -8,8 +8,9 @@ from hedgerow.common.collection import MAX_FIELDS, Collection
 from hedgerow.common.errors import BadRequestError
 from hedgerow.common.query.cost import Cost, check_cost
 from hedgerow.common.query.syntax import check_filter, check_query
+from hedgerow.common.settings.gateway import GatewaySettings
 from hedgerow.common.settings.query_limits import QuerySettings
-from hedgerow.common.settings.settings import GatewaySettings, RankProfile
+from hedgerow.common.settings.rank_profiles import RankProfile
 from hedgerow.gateway.search.result import SearchQuery
 
 
@@ -18,8 +19,8 @@ class Admitted(NamedTuple):
 
     Attributes:
         profile: the name of the rank profile that applies.
-        warnings: what a lenient parser repairs.
-        cost: of its query and filter.
+        warnings: what a lenient parser repaired in the query.
+        cost: the estimated cost of query and filter.
     """
 
     profile: str

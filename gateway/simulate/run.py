@@ -13,13 +13,13 @@ from hedgerow.common.errors import InsufficientCoverageError, OverloadedError
 from hedgerow.common.outcome import Outcome
 from hedgerow.common.redis.server_clock import ServerClock
 from hedgerow.common.settings.query_limits import QuerySettings
-from hedgerow.common.settings.settings import RankProfile
+from hedgerow.common.settings.rank_profiles import RankProfile
 from hedgerow.gateway.policies.admission import Admission
 from hedgerow.gateway.policies.breaker import State, Transition
-from hedgerow.gateway.search.breakers import Breakers
-from hedgerow.gateway.search.guards import Guards, ProfileGuards
-from hedgerow.gateway.search.heavy_work import HeavyWork
-from hedgerow.gateway.search.late_replies import CoverageCurves
+from hedgerow.gateway.search.coverage.late_replies import CoverageCurves
+from hedgerow.gateway.search.guards.breakers import Breakers
+from hedgerow.gateway.search.guards.heavy_work import HeavyWork
+from hedgerow.gateway.search.guards.profile_guards import Guards, ProfileGuards
 from hedgerow.gateway.search.learning import Learning
 from hedgerow.gateway.search.result import SearchQuery, SearchResult
 from hedgerow.gateway.search.search_settings import SearchSettings

@@ -14,7 +14,8 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
 from hedgerow.common.errors import BadRequestError
-from hedgerow.common.settings.settings import BreakerSettings, GatewaySettings
+from hedgerow.common.settings.breaker import BreakerSettings
+from hedgerow.common.settings.gateway import GatewaySettings
 from hedgerow.common.settings.tail import AdmissionSettings, CoverageSettings, HedgingSettings
 from hedgerow.gateway.simulate.distributions import Constant, Distribution, Milliseconds, Part
 

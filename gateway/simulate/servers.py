@@ -106,7 +106,7 @@ class Server:
             job.server = self
             self._held.append(job)
             return
-        self._tell(job, self._free)
+        self._observe(job, self._free)
         self._begin(job)
         self._pull()
 
@@ -128,7 +128,7 @@ class Server:
         for job in held:
             self._free += 1
             if job.stage is _HELD:
-                self._tell(job, self._free)
+                self._observe(job, self._free)
                 self._begin(job)
         self._pull()
 
@@ -247,7 +247,7 @@ class Server:
             self._drop_oldest(order, jobs)
             return newest
         oldest = [jobs.popleft() for _ in range(min(room, len(jobs)))]
-        self._tell(oldest[0], room, len(oldest))
+        self._observe(oldest[0], room, len(oldest))
         return oldest
 
     def _drop_oldest(self, order: PullOrder, jobs: deque[Job]) -> None:
@@ -266,8 +266,8 @@ class Server:
         order.on_oldest(oldest[0].spent_share(now), len(oldest), num_expired, now)
         jobs.extendleft(reversed(alive))
 
-    def _tell(self, oldest: Job, room: int, num_popped: int = 1) -> None:
-        """Tell the order about a pull with this much room; `oldest` was the first in its queue."""
+    def _observe(self, oldest: Job, room: int, num_popped: int = 1) -> None:
+        """Report a pull to the order with this much room; `oldest` was the first in its queue."""
         order = self._order
         if order is None:
             return

@@ -181,7 +181,7 @@ class SeparateShard(Shard):
         copy.is_hedge = True
         if self.draws_early:
             copy.size_s = self._again()
-        holders = (number for number, one in enumerate(self.servers, 1) if one is job.server)
+        holders = (number for number, server in enumerate(self.servers, 1) if server is job.server)
         at = next(holders, 0)
         self.queues[at % len(self.queues)].push_first(copy)
         return copy

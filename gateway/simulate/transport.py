@@ -162,7 +162,7 @@ class ScriptedTransport:
             self._answer(on_answer, is_so=job is not None and job.stage is Stage.QUEUED)
 
         del kind  # a fetch does not queue here
-        self._tell(ask)
+        self._after_message(ask)
 
     def hedge(self, kind: Kind, shard: int, message: bytes) -> None:
         """Send a second copy; see `Transport.hedge`."""
@@ -177,7 +177,7 @@ class ScriptedTransport:
                 scatter.is_hedged = True
                 self.shards[shard].push_copy(job)
 
-        self._tell(push)
+        self._after_message(push)
 
     def withdraw(
         self, kind: Kind, shard: int, message: bytes, on_answer: Callable[[bool], None]
@@ -193,7 +193,7 @@ class ScriptedTransport:
             self._answer(on_answer, is_so=is_there)
 
         del kind  # as above
-        self._tell(take_back)
+        self._after_message(take_back)
 
     def cancel(self, query_id: int, shards: Iterable[int], expires_at_ms: int) -> None:
         """Cancel these parts; see `Transport.cancel`."""
@@ -201,7 +201,7 @@ class ScriptedTransport:
         scatter = self._scatters.get(query_id)
         if scatter is not None:
             unwanted = tuple(shards)
-            self._tell(lambda _: self._cancel(scatter, unwanted))
+            self._after_message(lambda _: self._cancel(scatter, unwanted))
 
     def release(self, query_id: int) -> None:
         """Stop waiting for replies; see `Transport.release`."""
@@ -222,7 +222,7 @@ class ScriptedTransport:
         else:
             self._deliver(job)
 
-    def _tell(self, act: Callable[[None], None]) -> None:
+    def _after_message(self, act: Callable[[None], None]) -> None:
         """Call `act` when a message sent now has reached Redis or the workers."""
         self._loop.at(self._loop.time() + self._control_s(), act, None)
 

@@ -21,7 +21,8 @@ from hedgerow.common.redis.connection import (
 from hedgerow.common.redis.endpoint import Endpoint
 from hedgerow.common.redis.keys import Keys
 from hedgerow.common.redis.server_clock import ServerClock, keep_clock, read_clock
-from hedgerow.common.settings.settings import LimitSettings, RedisSettings
+from hedgerow.common.settings.limits import LimitSettings
+from hedgerow.common.settings.redis import RedisSettings
 from hedgerow.common.wire.messages import (
     Cancellation,
     Kind,

@@ -1,4 +1,4 @@
-"""A document's walk, up to the shards' logs, the reading of one, and collections.
+"""A document's walk up to the shards' logs; also reads of single documents, and collections.
 
-Imports `gateway.search`, to read, `gateway.views` and `common`. Open `documents` first.
+Imports `gateway.search` (for reads), `gateway.views` and `common`. Open `documents` first.
 """

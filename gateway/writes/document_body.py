@@ -4,19 +4,19 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 
 from hedgerow.common.errors import BadRequestError, TooLargeError
-from hedgerow.common.settings.settings import LimitSettings
+from hedgerow.common.settings.limits import LimitSettings
 from hedgerow.gateway.writes.document_line import parse_steps
 
 
 async def line_of(
     chunks: AsyncIterator[bytes], document_id: str, limits: LimitSettings
 ) -> AsyncGenerator[bytes]:
-    """Give the document as a line that has its id, once its body has come.
+    """Yield the document as a line that has its id, once the whole body has arrived.
 
     Args:
         chunks: the body, cut anywhere.
         document_id: from the address; the body may lack it.
-        limits: of a document.
+        limits: the limits of a document.
 
     Raises:
         BadRequestError: the body is not a JSON object, or has another id; names both ids.

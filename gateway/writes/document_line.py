@@ -15,7 +15,7 @@ from pydantic_core import from_json
 
 from hedgerow.common.document_ids import document_id
 from hedgerow.common.errors import BadRequestError, TooLargeError
-from hedgerow.common.settings.settings import LimitSettings
+from hedgerow.common.settings.limits import LimitSettings
 
 MAX_DEPTH = 100
 

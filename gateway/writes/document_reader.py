@@ -12,8 +12,8 @@ from hedgerow.common.outcome import Outcome
 from hedgerow.common.partition import shard_of
 from hedgerow.common.settings.settings import Settings
 from hedgerow.gateway.policies.shard_result import ShardResult
-from hedgerow.gateway.search.answer_memory import Lease
-from hedgerow.gateway.search.fetch import Fetcher, Refused, StoredDocument
+from hedgerow.gateway.search.documents.answer_memory import Lease
+from hedgerow.gateway.search.documents.fetch import Fetcher, Refused, StoredDocument
 from hedgerow.gateway.search.validation import check_deadline
 from hedgerow.gateway.writes.collections import Collections
 
@@ -32,7 +32,7 @@ class DocumentReader:
     def __init__(
         self, fetcher: Fetcher, collections: Collections, shards: LiveShards, settings: Settings
     ) -> None:
-        """Read by `fetcher` what belongs to `collections`."""
+        """Read documents of `collections` through `fetcher`."""
         self._fetcher = fetcher
         self._collections = collections
         self._shards = shards
@@ -91,10 +91,10 @@ class DocumentReader:
 
 
 def _document_of(shard: int, part: ShardResult, lease: Lease) -> StoredDocument | None:
-    """The one document that a shard was asked for; None if it has none.
+    """Return the document that a shard was asked for; None if the shard does not have it.
 
     Raises:
-        UnavailableError: it did not send it.
+        UnavailableError: the shard did not send it.
     """
     if part.outcome is not Outcome.OK:
         raise UnavailableError(f"shard {shard}: {part.reason}")

@@ -15,10 +15,9 @@ from collections.abc import (
     Callable,
     Collection,
     Iterable,
-    Iterator,
     Sequence,
 )
-from contextlib import aclosing, contextmanager
+from contextlib import aclosing
 from functools import partial
 
 import structlog
@@ -33,22 +32,21 @@ from hedgerow.common.errors import (
 )
 from hedgerow.common.partition import shard_of
 from hedgerow.common.redis.client import pause_s
-from hedgerow.common.settings.settings import LimitSettings
-from hedgerow.common.shard_log.log import START, Delete, ShardLog, pack_op, position
+from hedgerow.common.settings.limits import LimitSettings
+from hedgerow.common.shard_log.log import ShardLog
+from hedgerow.common.shard_log.operations import Delete, pack_op
 from hedgerow.gateway.shapes.collection import Wait
-from hedgerow.gateway.writes.backlog import Backlog
 from hedgerow.gateway.writes.collections import Collections
 from hedgerow.gateway.writes.document_body import line_of
-from hedgerow.gateway.writes.load import BATCH_BYTES, Intake, LoadReport
+from hedgerow.gateway.writes.load import Intake, LoadReport, with_report
 from hedgerow.gateway.writes.load_slots import LoadSlots
 from hedgerow.gateway.writes.load_stream import has_line, with_pauses
 from hedgerow.gateway.writes.ndjson import Line, LineSplitter
 from hedgerow.gateway.writes.ranked_loads import RankedLoads
+from hedgerow.gateway.writes.replica_progress import ReplicaProgress
 from hedgerow.gateway.writes.storage_gate import StorageGate
 
 SLICE_S = 0.002
-POLL_S = 0.05  # first interval of polling for the replicas
-MAX_POLL_S = 0.5  # longest interval, since many loads may poll; events tell of progress sooner
 MAX_APPENDS = 4  # of all loads at once: each has its batches in memory twice, packed and buffered
 
 _log = structlog.get_logger()
@@ -92,17 +90,18 @@ class Documents:
         self._collections = collections
         self._num_shards = num_shards
         self._limits = limits
-        self._write_timeout_s = write_timeout_s
         self._slots = LoadSlots() if slots is None else slots
         self._outage_timeout_s = outage_timeout_s
-        self._live_replicas = live_replicas
         self._gate = gate
-        self._backlog = Backlog(limits.max_log_entries, BATCH_BYTES)
-        self._slices = (
-            asyncio.Lock()
-        )  # in each turn of the loop, one slice of parsing for all loads
+        self._progress = ReplicaProgress(
+            log,
+            limits.max_log_entries,
+            timeout_s=write_timeout_s,
+            live_replicas=live_replicas,
+            gate=gate,
+        )
+        self._slices = asyncio.Lock()  # all loads together parse one slice in each turn of the loop
         self._appends = asyncio.Semaphore(MAX_APPENDS)
-        self._waiting: dict[asyncio.Event, Collection[int]] = {}
 
     async def load(
         self,
@@ -117,9 +116,9 @@ class Documents:
         Args:
             collection: the collection's name.
             lines: the bytes of the stream, cut anywhere.
-            wait: return when the documents are safe ("logged"), or when they can be found and,
-                unless they are few compared to those there were, count in the ranking ("applied");
-                an empty load waits for everything that was logged before it.
+            wait: return when the documents are safe ("logged"), or when they can be found
+                ("applied") and, unless there are few compared to the collection, count in the
+                ranking. An empty load waits for everything that was logged before it.
             on_progress: called with the report each time that documents were logged.
             party: the owner of the load, by `Caller.party`: parties share the slots.
 
@@ -161,7 +160,7 @@ class Documents:
         if wait == "applied":
             # An empty load waits for what others, or earlier loads, have logged.
             ends = last_ids or await self._log.last_ids(range(self._num_shards))
-            await self._wait_applied(ends, intake.report)
+            await self._progress.wait_applied(ends, intake.report)
             if self._ranked is not None:
                 num_documents = intake.report.accepted if last_ids else None
                 await self._ranked.wait(definition.uid, ends, num_documents)
@@ -190,7 +189,7 @@ class Documents:
             intake.report.accepted += sum(batch.num_lines for batch in batches)
             if on_progress is not None:
                 on_progress(intake.report)
-            await self._wait_for_room({batch.shard for batch in batches}, intake.report)
+            await self._progress.wait_for_room({batch.shard for batch in batches}, intake.report)
 
     async def put(
         self,
@@ -201,7 +200,7 @@ class Documents:
         *,
         party: str = "",
     ) -> LoadReport:
-        """Load one document, as `load` does; it replaces one of the same id.
+        """Load one document, as `load` does; it replaces a document with the same id.
 
         Args:
             collection: the collection's name.
@@ -237,15 +236,13 @@ class Documents:
         report = LoadReport()
         op = pack_op(Delete(definition.uid, [document_id]))
         last_ids = await self._append([(shard, op)], report, is_removal=True)
-        await self._wait_for_room([shard], report)
+        await self._progress.wait_for_room([shard], report)
         if wait == "applied":
-            await self._wait_applied(last_ids, report)
+            await self._progress.wait_applied(last_ids, report)
 
     def wake(self, shard: int) -> None:
         """A replica of `shard` has announced that it applied more (event `applied:<shard>`)."""
-        for event, shards in self._waiting.items():
-            if shard in shards:
-                event.set()
+        self._progress.wake(shard)
 
     async def _take(
         self, intake: Intake, lines: Iterable[Line], flush: Callable[[], Awaitable[None]]
@@ -262,7 +259,7 @@ class Documents:
 
     def _check_room(self, report: LoadReport, *, is_removal: bool = False) -> None:
         if self._gate is not None:
-            with _with_report(report):
+            with with_report(report):
                 self._gate.check(is_removal=is_removal)
 
     async def _append(
@@ -300,7 +297,7 @@ class Documents:
                 await asyncio.sleep(pause_s(failures, cap_s=1.0))
         last_ids = {}
         for (shard, op), entry in zip(ops, appended, strict=True):
-            self._backlog.add(shard, len(op), entry.length)
+            self._progress.on_append(shard, len(op), entry.length)
             last_ids[shard] = entry.id
         return last_ids
 
@@ -309,82 +306,6 @@ class Documents:
         refused = gate.refused(error)
         refused.report = report
         return refused
-
-    async def _wait_for_room(self, shards: Iterable[int], report: LoadReport) -> None:
-        full = sorted(filter(self._backlog.is_full, shards))
-
-        async def has_room() -> bool:
-            for shard, length in (await self._log.lengths(full)).items():
-                self._backlog.see(shard, length)
-            return not any(map(self._backlog.is_full, full))
-
-        if full and not await self._until(has_room, full):
-            raise LoadInterruptedError(
-                f"the replicas of shards {_names(full)} have been over "
-                f"{self._limits.max_log_entries} log entries behind for "
-                f"{self._write_timeout_s:g} s; {report.accepted} documents are logged",
-                report,
-            )
-
-    async def _wait_applied(self, last_ids: dict[int, str], report: LoadReport) -> None:
-        missing = {shard: position(entry_id) for shard, entry_id in last_ids.items()}
-
-        async def is_applied() -> bool:
-            if self._gate is not None:
-                with _with_report(report):
-                    self._gate.check_applying()
-            for shard, applied in (await self._log.applied_of(list(missing))).items():
-                live = self._live_replicas(shard) if self._live_replicas else ()
-                replicas = live or applied
-                if replicas and all(
-                    position(applied.get(replica, START)) >= missing[shard] for replica in replicas
-                ):
-                    del missing[shard]
-            return not missing
-
-        if not await self._until(is_applied, missing):
-            raise LoadInterruptedError(
-                f"{report.accepted} documents are logged and will be applied, but shards "
-                f"{_names(missing)} have not applied them after {self._write_timeout_s:g} s",
-                report,
-            )
-        report.is_applied = True
-
-    async def _until(self, is_true: Callable[[], Awaitable[bool]], shards: Collection[int]) -> bool:
-        """Check at each `wake` of the shards, else at growing intervals; False if never true."""
-        loop = asyncio.get_running_loop()
-        give_up_at = loop.time() + self._write_timeout_s
-        woken = asyncio.Event()
-        self._waiting[woken] = shards
-        poll_s = POLL_S
-        try:
-            while True:
-                woken.clear()
-                try:
-                    if await is_true():
-                        return True
-                except RedisUnavailableError as error:
-                    _log.debug("progress_unknown", error=str(error))
-                if loop.time() >= give_up_at:
-                    return False
-                try:
-                    async with asyncio.timeout(min(poll_s, give_up_at - loop.time())):
-                        await woken.wait()
-                    poll_s = POLL_S
-                except TimeoutError:
-                    poll_s = min(2 * poll_s, MAX_POLL_S)
-        finally:
-            del self._waiting[woken]
-
-
-@contextmanager
-def _with_report(report: LoadReport) -> Iterator[None]:
-    """Add the report of the load so far to an error."""
-    try:
-        yield
-    except InsufficientStorageError as error:
-        error.report = report
-        raise
 
 
 def _gave_way(report: LoadReport) -> LoadInterruptedError:
@@ -397,7 +318,3 @@ def _gave_way(report: LoadReport) -> LoadInterruptedError:
 
 def _is_past(instant: float) -> bool:
     return time.perf_counter() >= instant
-
-
-def _names(shards: Iterable[int]) -> str:
-    return ", ".join(str(shard) for shard in sorted(shards))

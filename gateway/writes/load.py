@@ -2,13 +2,15 @@
 
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from hedgerow.common.collection import Collection, FieldType, check_document
-from hedgerow.common.errors import BadRequestError
+from hedgerow.common.errors import BadRequestError, InsufficientStorageError
 from hedgerow.common.partition import shard_of
-from hedgerow.common.settings.settings import LimitSettings
-from hedgerow.common.shard_log.log import MAX_ENTRY_BYTES, Upsert, pack_op
+from hedgerow.common.settings.limits import LimitSettings
+from hedgerow.common.shard_log.log import MAX_ENTRY_BYTES
+from hedgerow.common.shard_log.operations import Upsert, pack_op
 from hedgerow.gateway.shapes.collection import LoadAnswer, RejectedLine
 from hedgerow.gateway.writes.document_line import Parsed, parse_document, parse_steps
 from hedgerow.gateway.writes.field_inference import FieldInference
@@ -59,6 +61,16 @@ class LoadReport:
             applied=self.is_applied,
             inferred_fields=None if self.inferred is None else dict(self.inferred),
         )
+
+
+@contextmanager
+def with_report(report: LoadReport) -> Iterator[None]:
+    """Add the report of the load so far to an error."""
+    try:
+        yield
+    except InsufficientStorageError as error:
+        error.report = report
+        raise
 
 
 class Batch:

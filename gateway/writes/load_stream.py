@@ -1,4 +1,4 @@
-"""The stream of a bulk load: what comes, and that nothing comes for a while."""
+"""The stream of a bulk load, with a notice when nothing has arrived for a while."""
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -8,7 +8,7 @@ PAUSE_S: Final = 0.05  # after a pause of this length in a stream, its documents
 
 
 async def with_pauses(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes | None]:
-    """The chunks, and None each time that the next one takes longer than `PAUSE_S`."""
+    """Yield the chunks, and None each time that the next one takes longer than `PAUSE_S`."""
     while True:
         chunk = asyncio.ensure_future(anext(chunks, None))
         try:

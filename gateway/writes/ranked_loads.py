@@ -34,7 +34,7 @@ class RankedLoads:
     def __init__(
         self,
         *,
-        board: StatisticsStore,
+        store: StatisticsStore,
         registry: Registry,
         live_replicas: Callable[[int], Collection[str]],
         timeout_s: float,
@@ -42,12 +42,12 @@ class RankedLoads:
         """Wait for the workers' answers.
 
         Args:
-            board: stores term statistics, and notifies the workers.
+            store: stores term statistics, and notifies the workers.
             registry: knows the number of a collection's documents.
             live_replicas: shard → ids of the replicas that live workers serve now.
             timeout_s: longest wait, in s; 0 for none.
         """
-        self._board = board
+        self._store = store
         self._registry = registry
         self._live_replicas = live_replicas
         self._timeout_s = timeout_s
@@ -80,7 +80,7 @@ class RankedLoads:
     async def _is_bulk(self, uid: str, num_documents: int | None) -> bool:
         if num_documents is None:
             return True  # the workers know what has changed
-        if not (await self._board.standing([uid], 1))[uid].version:
+        if not (await self._store.status([uid], 1))[uid].version:
             return True
         total = sum((await self._registry.document_counts(uid)).values())
         return num_documents > BULK_SHARE * total
@@ -92,7 +92,7 @@ class RankedLoads:
             # A shard that no worker serves cannot be counted.
             served = {shard: end for shard, end in ends.items() if self._live_replicas(shard)}
             if served:
-                await self._board.announce(Loaded(token, uid, served).pack())
+                await self._store.announce(Loaded(token, uid, served).pack())
             while not all(
                 waiting.answered.issuperset(self._live_replicas(shard)) for shard in served
             ):

@@ -1,4 +1,4 @@
-"""A dependency that degrades: what its callers, and those who do not need it, pay for that."""
+"""A dependency that degrades: what its callers, and callers who do not need it, pay for that."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -23,13 +23,13 @@ from lab.finding import Finding, Options, at_least, at_most, code_of, draw, exac
 from lab.shards import Shards
 
 NUM_SCORERS = 8
-LEAST_KB = 1.0  # that a caller who waits takes, at the very least
+LEAST_KB = 1.0  # the least memory of a caller who waits
 _DEGRADED_S, _QUICK_S = 5.0, 3.0
 _MODES = ("without a breaker", "with a breaker")
 
 
 async def run(options: Options) -> Finding:
-    """Make the same calls with a breaker and without one."""
+    """Make the same calls with a breaker and without."""
     degraded_s = _QUICK_S if options.is_quick else _DEGRADED_S
     records = {}
     async with (
@@ -44,7 +44,7 @@ async def run(options: Options) -> Finding:
 
 
 def _during(record: Record) -> list[float]:
-    """How long healthy calls took that were made while the crowd was there."""
+    """How long healthy calls took that were made during the crowd."""
     return [took for at_s, took in record.healthy if record.is_crowded(at_s)]
 
 
@@ -59,21 +59,21 @@ def _finding(records: dict[str, Record], degraded_s: float) -> Finding:
         name="breaker",
         title="A breaker, and mistake 5: none",
         claim=(
-            f"A dependency degrades to {degraded_s:g} s, and {NUM_CALLERS} callers come at once. "
-            f"Without a breaker each of them is held for {degraded_s:g} s with its task and its "
-            "memory, and calls that do not even need it starve. With one, five failures are the "
-            "price; then callers are refused in under 1 ms, the others notice nothing, and one "
-            "probe brings it back."
+            f"A dependency degrades, so that each call takes {degraded_s:g} s, and {NUM_CALLERS} "
+            f"callers come at once. Without a breaker each of them is held for {degraded_s:g} s "
+            "with its task and its memory, and calls that do not even need the dependency starve. "
+            "With a breaker the price is five failures; then callers are refused in under 1 ms, "
+            "other calls are unaffected, and one probe closes the breaker again."
         ),
         set_up=(
-            "One worker with two shards that share its "
-            f"{NUM_SCORERS} scorers: shard {SICK} is the dependency, shard {HEALTHY} is asked for "
-            f"{HEALTHY_MS:g} ms of work every {HEALTHY_EVERY_S * 1000:g} ms by others, who wait "
-            f"{HEALTHY_TIMEOUT_S:g} s at most. The dependency degrades after 0.5 s; five callers "
-            f"find out; then come the {NUM_CALLERS}; then it is well again and 10 call, and 10 "
-            "more. The same calls by the same code twice: with the breaker's default settings, and "
-            "with it disabled. Tasks and the memory of Python's objects (`tracemalloc`) are those "
-            "of the calling process, every 20 ms."
+            f"One worker with two shards that share its {NUM_SCORERS} scorers: shard {SICK} is the "
+            f"dependency, other callers ask shard {HEALTHY} for {HEALTHY_MS:g} ms of work every "
+            f"{HEALTHY_EVERY_S * 1000:g} ms and wait at most {HEALTHY_TIMEOUT_S:g} s. The "
+            f"dependency degrades after 0.5 s; five callers find out; then the {NUM_CALLERS} come; "
+            "then it recovers, and 10 callers come, and 10 more. The same code makes the same "
+            "calls twice: with the breaker's default settings, and with it disabled. Tasks and the "
+            "memory of Python's objects (`tracemalloc`) are sampled in the calling process every "
+            "20 ms."
         ),
         code=[code_of(guarded), code_of(Breaker.allow)],
         columns=("", *_MODES),
@@ -85,27 +85,27 @@ def _finding(records: dict[str, Record], degraded_s: float) -> Finding:
     path += [one.after.value for one in guarded_by.transitions]
     finding.checks = [
         at_least(
-            "without: callers held, the shortest, of the degraded time",
+            "without: the shortest time that a caller was held, relative to the degraded time",
             min(one.held_s for one in without.crowd) / degraded_s,
             0.98,
             "1 times",
             " times",
         ),
         at_least(
-            "without: tasks, more than before the crowd",
+            "without: additional tasks during the crowd",
             without.more_tasks,
             NUM_CALLERS,
             f"{NUM_CALLERS}, and those of the healthy calls that wait",
         ),
         at_least(
-            "without: memory, more than before the crowd",
+            "without: additional memory during the crowd",
             without.more_memory_kb,
             NUM_CALLERS * LEAST_KB,
             "several kB a caller",
             " kB",
         ),
         at_least(
-            "without: healthy calls in vain",
+            "without: healthy calls that timed out",
             _in_vain(without),
             50,
             f"{100 * (1 - HEALTHY_TIMEOUT_S / degraded_s):.0f} %: those of the last "
@@ -114,23 +114,23 @@ def _finding(records: dict[str, Record], degraded_s: float) -> Finding:
         ),
         exactly("with: failures that leave it closed", guarded_by.num_borne, 4),
         exactly(
-            "with: calls in vain, of the five that find out and the crowd",
+            "with: failed calls, of the five that find out and the crowd",
             _count(guarded_by.first + guarded_by.crowd, "in vain"),
             5,
         ),
         exactly(f"with: of {NUM_CALLERS} callers refused", len(refusals), NUM_CALLERS),
         at_most("with: a refusal, 99th percentile", slowest_ms, 1.0, "some µs", " ms"),
-        at_most("with: tasks, more than before the crowd", guarded_by.more_tasks, 10, "0"),
+        at_most("with: additional tasks during the crowd", guarded_by.more_tasks, 10, "0"),
         at_most(
-            "with: memory, of that without",
+            "with: additional memory, relative to without",
             guarded_by.more_memory_kb / without.more_memory_kb,
             0.25,
             "0 times",
             " times",
         ),
-        at_most("with: healthy calls in vain", _in_vain(guarded_by), 2, "0 %", " %"),
+        at_most("with: healthy calls that timed out", _in_vain(guarded_by), 2, "0 %", " %"),
         at_least(
-            f"healthy p99: without (in vain counts as {HEALTHY_TIMEOUT_S:g} s), of with",
+            f"healthy p99: without (a timeout counts as {HEALTHY_TIMEOUT_S:g} s), relative to with",
             min(quantile(_during(without), 0.99), HEALTHY_TIMEOUT_S)
             / quantile(_during(guarded_by), 0.99),
             5,
@@ -138,12 +138,12 @@ def _finding(records: dict[str, Record], degraded_s: float) -> Finding:
             " times",
         ),
         exactly(
-            "with: what the breaker went through",
+            "with: the breaker's states",
             " → ".join(path),
             "closed → open → half_open → closed",
         ),
         exactly(
-            "with: refused beside the one probe, of the first ten that come once it is well",
+            "with: refused beside the one probe, of the first ten calls after recovery",
             _count(guarded_by.after[0], "refused"),
             9,
         ),
@@ -152,8 +152,8 @@ def _finding(records: dict[str, Record], degraded_s: float) -> Finding:
     finding.plots = [
         draw(
             "breaker",
-            "Over time, without and with a breaker: tasks in flight climb to a "
-            "hundred or stay flat, and so does memory; healthy calls time out or stay at some ms",
+            "Over time, without and with a breaker: tasks in flight climb to a hundred or stay "
+            "flat, and so does memory; healthy calls time out or take a few ms",
             lambda axes: _paint(axes, records),
             columns=3,
         ),
@@ -177,15 +177,18 @@ def _rows(records: dict[str, Record]) -> list[Sequence[str]]:
 
     return [
         row(
-            "callers held, median",
+            "time callers were held, median",
             lambda one: _ms(quantile([call.held_s for call in one.crowd], 0.5)),
         ),
-        row("callers held, longest", lambda one: _ms(max(call.held_s for call in one.crowd))),
-        row("tasks, more than before the crowd", lambda one: str(one.more_tasks)),
-        row("memory, more than before", lambda one: f"{one.more_memory_kb:,.0f} kB"),
-        row("healthy calls meanwhile, p50", lambda one: _ms(quantile(_during(one), 0.5))),
-        row("healthy calls meanwhile, p99", lambda one: _ms(quantile(_during(one), 0.99))),
-        row("healthy calls in vain", lambda one: f"{_in_vain(one):.0f} %"),
+        row(
+            "time callers were held, longest",
+            lambda one: _ms(max(call.held_s for call in one.crowd)),
+        ),
+        row("additional tasks during the crowd", lambda one: str(one.more_tasks)),
+        row("additional memory", lambda one: f"{one.more_memory_kb:,.0f} kB"),
+        row("healthy calls during the crowd, p50", lambda one: _ms(quantile(_during(one), 0.5))),
+        row("healthy calls during the crowd, p99", lambda one: _ms(quantile(_during(one), 0.99))),
+        row("healthy calls that timed out", lambda one: f"{_in_vain(one):.0f} %"),
     ]
 
 

@@ -1,4 +1,4 @@
-"""One run of the breaker's experiment: a dependency that degrades, and those who call it."""
+"""One run of the breaker's experiment: a dependency that degrades, and its callers."""
 
 import asyncio
 import random
@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from hedgerow.common.outcome import Outcome
-from hedgerow.common.settings.settings import BreakerSettings
+from hedgerow.common.settings.breaker import BreakerSettings
 from hedgerow.gateway.policies.breaker import State, Transition
-from hedgerow.gateway.search.breakers import Breakers
 from hedgerow.gateway.search.gather import Gather
+from hedgerow.gateway.search.guards.breakers import Breakers
 from lab.cluster import DEPENDENCY, SLEEP, LabCluster
 from lab.script import script
 from lab.shards import Shards
@@ -23,11 +23,11 @@ HEALTHY_MS = 5.0
 HEALTHY_EVERY_S = 0.05
 HEALTHY_TIMEOUT_S = 1.0
 _LOOK_S = 0.02
-_EDGE_S = 0.1  # of the crowd's time, in which it comes and goes
+_EDGE_S = 0.1  # at each end of the crowd's time, in which it comes and goes
 
 
 class Look(NamedTuple):
-    """A look at the calling process: tasks of its loop, and memory of its Python objects, in kB."""
+    """A sample of the calling process: tasks of its loop, and memory of Python objects, in kB."""
 
     at_s: float
     tasks: int
@@ -42,7 +42,7 @@ class Call:
         at_s: when it was made.
         held_s: how long its caller was held.
         outcome: how it ended.
-        left: the breaker's state right after it.
+        left: the breaker's state right after the call.
     """
 
     at_s: float
@@ -53,16 +53,16 @@ class Call:
 
 @dataclass(slots=True)
 class Record:
-    """What was seen in one run; times in s since its start.
+    """The observations of one run; times are in s since its start.
 
     Attributes:
-        first: calls that found out.
+        first: the calls that found the degradation.
         crowd: the calls that came together.
-        after: those once the dependency was well again: some at once, then some more.
-        healthy: time → how long a call took that does not need the dependency; inf if in vain.
-        looks: every 20 ms.
+        after: calls after the dependency had recovered: some at once, then some more.
+        healthy: time and duration of calls that do not need the dependency; inf for a timeout.
+        looks: samples, every 20 ms.
         transitions: of the breaker.
-        crowd_at: from when to when the crowd was there.
+        crowd_at: when the crowd came, and when it had gone.
     """
 
     first: list[Call] = field(default_factory=list)
@@ -80,17 +80,17 @@ class Record:
 
     @property
     def num_borne(self) -> int:
-        """Failures that left the breaker closed: all of those that found out have their permits."""
+        """Failures that left the breaker closed; the first calls all had their permits by then."""
         return sum(one.outcome == "in vain" and one.left is State.CLOSED for one in self.first)
 
     @property
     def more_tasks(self) -> int:
-        """Most tasks while the crowd was there, less those before it came."""
+        """The most tasks during the crowd, less those before it."""
         return max(one.tasks for one in self._crowded) - self._before.tasks
 
     @property
     def more_memory_kb(self) -> float:
-        """Most memory while the crowd was there, less what was taken before it came."""
+        """The most memory during the crowd, less the memory before it."""
         return max(one.memory_kb for one in self._crowded) - self._before.memory_kb
 
     @property
@@ -103,7 +103,7 @@ class Record:
 
 
 async def guarded(breakers: Breakers, call: Callable[[], Awaitable[Gather]]) -> str:
-    """Call the dependency if its breaker lets the call through; says how that ended."""
+    """Call the dependency if its breaker lets the call through; returns how that ended."""
     loop = asyncio.get_running_loop()
     permit = breakers[SICK].allow(loop.time())
     if permit is None:
@@ -114,7 +114,7 @@ async def guarded(breakers: Breakers, call: Callable[[], Awaitable[Gather]]) -> 
 
 
 class Trial:
-    """One run: all is well, five find out, a hundred come at once, all is well again."""
+    """One run: all is well, five callers find out, a hundred come at once, all is well again."""
 
     def __init__(
         self, cluster: LabCluster, shards: Shards, degraded_s: float, *, is_guarded: bool
@@ -137,7 +137,7 @@ class Trial:
         return self._loop.time() - self._started
 
     async def run(self) -> Record:
-        """Make the calls; returns what was seen."""
+        """Make the calls; returns the observations."""
         record, cluster = self._record, self._cluster
         await self._calls(10)
         self._started = self._loop.time()
@@ -152,7 +152,7 @@ class Trial:
             record.crowd = await crowd
             record.crowd_at = (crowd_from, self._now())
             cluster.degrade(is_degraded=False)
-            await asyncio.sleep(1.2)  # a breaker's first wait is over, and it asks for a probe
+            await asyncio.sleep(1.2)  # until the breaker lets a probe through
             record.after = [await self._calls(10), await self._calls(10)]
             await asyncio.sleep(0.3)
             for task in watch:
@@ -164,18 +164,18 @@ class Trial:
 
     async def _call(self) -> Call:
         at_s, started = self._now(), time.perf_counter()
-        # Those who call want an answer, and wait as long as it takes when it takes so long.
+        # Callers want an answer, and wait as long as the degraded dependency takes.
         query = script([self._degraded_s * 1000] * 2)
         outcome = await guarded(
             self._breakers,
             lambda: self._shards.ask([SICK], query, DEPENDENCY, self._degraded_s),
         )
         held_s = time.perf_counter() - started
-        # No other call ends between this one's end and this look.
+        # No other call ends between the end of this one and this line.
         return Call(at_s, held_s, outcome, self._breakers[SICK].state(self._loop.time()))
 
     async def _ask_healthy(self) -> None:
-        """Every now and then a call to the other shard."""
+        """Make regular calls to the other shard."""
         calls: set[asyncio.Task[None]] = set()
         try:
             while True:
@@ -196,8 +196,8 @@ class Trial:
         self._record.healthy.append((at_s, took_s))
 
     async def _look(self) -> None:
-        # What the process takes from the system would not tell: it hands out again what the mode
-        # before has given back.
+        # The memory that the process takes from the system would show nothing: it reuses what the
+        # previous mode has freed.
         tracemalloc.start()
         try:
             while True:

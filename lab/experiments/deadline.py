@@ -26,12 +26,12 @@ BLOCKS_MS = (*TIMES_MS[:-1], 20_000)
 DEADLINE_MS = 300.0
 PATIENT_MS = 5_000.0
 _NUM_ROUNDS = 5
-_SETTLE_S = 0.5  # in which something that runs on would be seen
+_SETTLE_S = 0.5  # in which work that runs on would be seen
 _KINDS = {GREEN: "in the answer", ORANGE: "too late for it", RED: "killed"}
 
 
 async def run(options: Options) -> Finding:
-    """Ask with a deadline, without one, and with work that does not care."""
+    """Ask with a deadline, without one, and with work that ignores it."""
     num_rounds = 1 if options.is_quick else _NUM_ROUNDS
     async with run_cluster() as cluster, connect(cluster) as gateway:
         await ask(cluster, gateway, SLEEP, (1,) * 8, PATIENT_MS)
@@ -47,7 +47,7 @@ async def run(options: Options) -> Finding:
 
 
 async def _ask_and_wait(cluster: LabCluster, gateway: Gateway, deadline_ms: float) -> Asked:
-    """Ask, and look for what runs on."""
+    """Ask, and look for work that runs on."""
     asked = await ask(cluster, gateway, SLEEP, TIMES_MS, deadline_ms)
     await asyncio.sleep(_SETTLE_S)
     asked.stints[:] = cluster.stints(asked.sent_at)
@@ -55,7 +55,7 @@ async def _ask_and_wait(cluster: LabCluster, gateway: Gateway, deadline_ms: floa
 
 
 async def _ledger(gateway: Gateway) -> dict[str, int]:
-    """End → works, of all workers, once their heartbeats have told."""
+    """End → number of tasks of all workers, once their heartbeats have reported them."""
     counts: dict[str, int] = {}
     for worker in await workers_now(gateway):
         for end, sums in worker["ledger"].items():
@@ -80,18 +80,18 @@ def _finding(
         title="A deadline, and nothing runs on",
         claim=(
             f"Of eight shards that take {TIMES_MS[0]} to {TIMES_MS[-1]} ms, a query with a "
-            f"deadline of {DEADLINE_MS:g} ms is answered at {DEADLINE_MS:g} ms with what is "
-            "there, and the work that it did not wait for ends with it: none of it runs on."
+            f"deadline of {DEADLINE_MS:g} ms is answered at {DEADLINE_MS:g} ms with what is there, "
+            "and the work that it did not wait for ends with it: nothing runs on."
         ),
         set_up=(
             "Eight shards on four workers, a scorer for each; queries with the deadline and "
-            f"queries that wait for all, in turns, {len(hurried)} of each, by work that looks at "
-            "its budget. Scorers note when they start and end a work; the notes are read "
-            f"{_SETTLE_S * 1000:g} ms after the answer. Then one query by work that looks at "
-            f"nothing and would block for {BLOCKS_MS[-1] / 1000:g} s on the last shard. Late "
-            "replies for the coverage curve are off (`coverage.max_late_load = 0`); with them a "
-            "worker may run on for a quarter of the deadline, in a tenth of the queries that are "
-            "learnt from."
+            f"queries that wait for every shard, in turns, {len(hurried)} of each, whose work "
+            "checks its budget. Scorers note when each task starts and ends; the notes are read "
+            f"{_SETTLE_S * 1000:g} ms after the answer. Then one query whose work checks nothing "
+            f"and would block for {BLOCKS_MS[-1] / 1000:g} s on the last shard. Late replies for "
+            "the coverage curve are off (`coverage.max_late_load = 0`); with them a worker may run "
+            "on for a quarter of the deadline, in a tenth of the queries that the curve is learnt "
+            "from."
         ),
         code=[
             code_of(Gather.wait),
@@ -105,9 +105,9 @@ def _finding(
         at_most("the latest answer", late_ms, DEADLINE_MS + 50, f"{DEADLINE_MS:g} ms", " ms"),
         at_least("shards in it, the fewest", min(covered) * 8, 4, "5 (50 to 250 ms)"),
         at_most("shards in it, the most", max(covered) * 8, 7, "6 (one is due at 300 ms)"),
-        at_most("the last work to end", last_ms, DEADLINE_MS + 50, f"{DEADLINE_MS:g} ms", " ms"),
+        at_most("the last task to end", last_ms, DEADLINE_MS + 50, f"{DEADLINE_MS:g} ms", " ms"),
         exactly(
-            "works that were stopped, as the workers' ledgers count them",
+            "tasks that were stopped, as the workers count them",
             ledger.get("stopped", 0),
             num_late,
         ),
@@ -139,7 +139,7 @@ def _finding(
         ),
     ]
     finding.reading = (
-        f"The last of the works that nobody waited for ended at {last_ms:.1f} ms. The scorer that "
+        f"The last task that was no longer waited for ended at {last_ms:.1f} ms. The scorer that "
         f"blocked was gone after {killed_ms:.0f} ms: the deadline and `worker.kill_grace_ms` "
         f"({KILL_GRACE_MS:g} ms)."
     )

@@ -1,4 +1,4 @@
-"""A query over all shards takes as long as the slowest of them, not as all of them together."""
+"""A query over all shards takes as long as the slowest of them, not as long as their sum."""
 
 import statistics
 import time
@@ -21,13 +21,13 @@ _MOST_WORKERS = 4
 
 
 async def one_after_another(shards: Shards, num_shards: int) -> None:
-    """Ask each shard, once the one before has answered."""
+    """Ask each shard once the previous one has answered."""
     for shard in range(num_shards):
         await _whole(shards, [shard], num_shards)
 
 
 async def all_at_once(shards: Shards, num_shards: int) -> None:
-    """Scatter to all shards, and gather their replies as they come."""
+    """Scatter to all shards, and gather their replies as they arrive."""
     await _whole(shards, range(num_shards), num_shards)
 
 
@@ -85,9 +85,10 @@ def _finding(
         ),
         set_up=(
             f"A cluster for each number of shards, on up to {_MOST_WORKERS} workers, with a scorer "
-            f"for each shard; every shard waits for {SHARD_MS:g} ms, which takes no CPU, as a "
-            f"call to a store or a model elsewhere would. Medians of {num_rounds}, in turns; "
-            "requests leave by the gateway's transport, replies come to its `Gather`."
+            f"for each shard; every shard waits for {SHARD_MS:g} ms, which takes no CPU, as a call "
+            f"to a store or a model elsewhere would. Figures are medians of {num_rounds}, in "
+            "turns; requests leave through the gateway's transport, and replies arrive at its "
+            "`Gather`."
         ),
         code=[code_of(one_after_another), code_of(all_at_once), code_of(Shards.ask)],
         columns=("shards", "all at once, ms", "one after another, ms"),
@@ -98,7 +99,7 @@ def _finding(
         finding.rows.append([str(count), f"{took_ms:.0f}", other])
     finding.checks = [
         at_least(
-            f"{FEW} shards: one after another takes, of all at once",
+            f"{FEW} shards: one after another, relative to all at once",
             sequence_ms / at_once_ms[FEW],
             FEW / 2,
             f"{FEW} times",
@@ -107,7 +108,11 @@ def _finding(
         at_least("one after another", sequence_ms, FEW * SHARD_MS, "1,600 ms", " ms"),
         at_most("all at once", at_once_ms[FEW], 2 * SHARD_MS, f"{SHARD_MS:g} ms", " ms"),
         at_most(
-            f"{most} shards take, of one", at_once_ms[most] / at_once_ms[1], 2, "1 times", " times"
+            f"{most} shards, relative to one",
+            at_once_ms[most] / at_once_ms[1],
+            2,
+            "1 times",
+            " times",
         ),
     ]
     finding.plots = [

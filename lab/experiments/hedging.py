@@ -26,13 +26,13 @@ _MOST_EXTRA = 0.05
 
 @dataclass(slots=True)
 class Seen:
-    """By the queries of one gateway.
+    """What the queries of one gateway have seen.
 
     Attributes:
-        took_s: times of those with the long deadline, from when each was due.
-        covered: coverage of those with the short one.
-        curve: what the gateway has learnt from the former: deadline in ms → coverage.
-        foretold: coverage by the short deadline, according to it.
+        took_s: times of the queries with the long deadline, from when each was due.
+        covered: coverage of the queries with the short one.
+        curve: what the gateway has learnt from the former, as deadline in ms → coverage.
+        predicted: coverage at the short deadline, according to it.
         num_first: first copies of requests.
         num_extra: second copies.
     """
@@ -40,7 +40,7 @@ class Seen:
     took_s: list[float] = field(default_factory=list)
     covered: list[float] = field(default_factory=list)
     curve: list[tuple[float, float]] = field(default_factory=list)
-    foretold: float = float("nan")
+    predicted: float = float("nan")
     num_first: int = 0
     num_extra: int = 0
 
@@ -53,12 +53,12 @@ async def run(options: Options) -> Finding:
         run_cluster(NUM_SHARDS, num_replicas=2) as cluster,
         contextlib.AsyncExitStack() as up,
     ):
-        # One for each deadline, so that what one learns is not of the other.
+        # One for each deadline, so that neither learns from the other's queries.
         gateways = {
             (mode, deadline_ms): await up.enter_async_context(
                 connect(
                     cluster,
-                    # Each is asked in one turn of four: what it has learnt must outlast the others.
+                    # Each is asked in one turn out of four, so what it learns must last that long.
                     hedging=HedgingSettings(max_extra_load=extra, window_s=60.0),
                     coverage=CoverageSettings(),
                 )
@@ -77,7 +77,7 @@ async def run(options: Options) -> Finding:
             one.num_extra = gateway.hedge_counts().sent - before[mode, LONG_MS]
             curve = gateway.coverage_curve(COLLECTION, SHORT_MS)
             one.curve = [(point["deadline_ms"], point["coverage"]) for point in curve["points"]]
-            one.foretold = curve["coverage"]
+            one.predicted = curve["coverage"]
     return _finding(seen, num_rounds, seconds)
 
 
@@ -100,7 +100,7 @@ def _finding(seen: Mapping[str, Seen], num_rounds: int, seconds: float) -> Findi
     on = seen["hedging on"]
     extra = on.num_extra / max(1, on.num_first)
     mean = {mode: 100 * sum(one.covered) / len(one.covered) for mode, one in seen.items()}
-    wrong = max(abs(100 * one.foretold - mean[mode]) for mode, one in seen.items())
+    wrong = max(abs(100 * one.predicted - mean[mode]) for mode, one in seen.items())
     alone = 1 - (1 - STALL_SHARE) ** NUM_SHARDS
     finding = Finding(
         name="hedging",
@@ -108,17 +108,16 @@ def _finding(seen: Mapping[str, Seen], num_rounds: int, seconds: float) -> Findi
         claim=(
             f"When each of {NUM_SHARDS} shards stalls in {STALL_SHARE:.0%} of its requests, "
             f"{alone:.0%} of the queries meet a stall. Second copies, a few percent more requests, "
-            "take most of that away; and the curve of coverage against deadline, which a "
-            "gateway learns from its queries, foretells what a shorter deadline will give."
+            "avoid most of that; and the curve of coverage against deadline, which a gateway "
+            "learns from its queries, predicts what a shorter deadline will give."
         ),
         set_up=(
-            f"{NUM_SHARDS} shards, each on two of four workers. A request takes "
-            f"{USUAL_S * 1000:g} ms (lognormal), and in {STALL_SHARE:.0%} of the tries "
-            f"{STALL_S * 1000:g} more. {_RATE:g} queries a second (Poisson) with a deadline of "
-            f"{LONG_MS:g} ms and of {SHORT_MS:g} ms, by gateways that hedge and by others that do "
-            f"not, in turns, {num_rounds} rounds of {seconds:g} s each; the curve is that of "
-            f"{LONG_MS:g} ms. The same for many more queries and up to 2,000 shards is "
-            "simulated in `docs/tail.md`."
+            f"{NUM_SHARDS} shards, each on two of four workers. A request takes {USUAL_S * 1000:g} "
+            f"ms (lognormal), and in {STALL_SHARE:.0%} of the attempts {STALL_S * 1000:g} ms more. "
+            f"{_RATE:g} queries a second (Poisson) with a deadline of {LONG_MS:g} ms and of "
+            f"{SHORT_MS:g} ms, by gateways that hedge and by others that do not, in turns, "
+            f"{num_rounds} rounds of {seconds:g} s each; the curve is that of {LONG_MS:g} ms. "
+            "`docs/tail.md` simulates the same for many more queries and up to 2,000 shards."
         ),
         code=[code_of(HedgeSchedule.look), code_of(HedgeSchedule.allow), code_of(stall)],
         columns=(
@@ -126,8 +125,8 @@ def _finding(seen: Mapping[str, Seen], num_rounds: int, seconds: float) -> Findi
             "p50, ms",
             "p90, ms",
             "p99, ms",
-            "more requests",
-            f"coverage at {SHORT_MS:g} ms, foretold",
+            "additional requests",
+            f"coverage at {SHORT_MS:g} ms, predicted",
             "measured",
         ),
     )
@@ -138,7 +137,7 @@ def _finding(seen: Mapping[str, Seen], num_rounds: int, seconds: float) -> Findi
                 mode,
                 *(f"{value:.1f}" for value in quantiles),
                 f"{one.num_extra / max(1, one.num_first):.1%}",
-                f"{one.foretold:.1%}",
+                f"{one.predicted:.1%}",
                 f"{mean[mode]:.1f}%",
             ]
         )
@@ -155,14 +154,14 @@ def _finding(seen: Mapping[str, Seen], num_rounds: int, seconds: float) -> Findi
             " %",
         ),
         at_least(
-            "queries that meet a stall: hedging off, of on (none counts as one)",
+            "queries that meet a stall: hedging off, relative to on (none counts as one)",
             met["hedging off"] / max(met["hedging on"], 100 / len(on.took_s)),
             2.5,
             "over 5 times",
             " times",
         ),
         at_most(
-            "more requests",
+            "additional requests",
             100 * extra,
             100 * _MOST_EXTRA + 1,
             f"{100 * _MOST_EXTRA:g} % (`hedging.max_extra_load`)",
@@ -175,7 +174,7 @@ def _finding(seen: Mapping[str, Seen], num_rounds: int, seconds: float) -> Findi
             f"up to {100 * STALL_SHARE:g} points",
             " points",
         ),
-        at_most("what the curve foretold, less what came", wrong, 2.0, "0 points", " points"),
+        at_most("what the curve predicted, less what came", wrong, 2.0, "0 points", " points"),
     ]
     finding.plots = [
         draw(

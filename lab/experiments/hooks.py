@@ -1,4 +1,4 @@
-"""Hooks of the fetch that fail and block: what their queries get, and what others pay."""
+"""Hooks of the fetch that fail or block: what their queries get, and what other queries pay."""
 
 import asyncio
 import time
@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from bench.harness.plots import BLUE, GREY, ORANGE, RED, legend, tidy
-from hedgerow.common.settings.settings import WorkerSettings
+from hedgerow.common.settings.worker import WorkerSettings
 from hedgerow.gateway.gateway import Gateway
 from hedgerow.gateway.search.result import SearchQuery, SearchResult
 from hedgerow.shard_worker.executors.bulkhead import Bulkhead
@@ -40,14 +40,14 @@ class Other(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """What was seen.
+    """The observations.
 
     Attributes:
-        fails: the answer of the hook that fails.
-        blocks: the answers of the one that blocks.
-        others: queries without a hook, beside the latter.
-        lost: time, in s → threads that the workers count as lost.
-        lag_ms: the longest that a worker's loop was late.
+        fails: the answer with the hook that fails.
+        blocks: the answers with the hook that blocks.
+        others: queries without a hook, asked beside the latter.
+        lost: time, in s, and number of threads that the workers count as lost.
+        lag_ms: the largest lag of a worker's loop.
     """
 
     fails: SearchResult
@@ -58,7 +58,7 @@ class Seen(NamedTuple):
 
 
 async def run(_options: Options) -> Finding:
-    """Let a hook fail; then let one block twice, and ask without a hook all the while."""
+    """Let a hook fail; then let one block twice, and ask without a hook throughout."""
     environment = {
         f"{_SETTING}THREADS": str(NUM_THREADS),
         f"{_SETTING}THREAD_TIMEOUT_S": str(LOST_AFTER_S),
@@ -128,9 +128,9 @@ def _finding(seen: Seen) -> Finding:
         claim=(
             "A hook that fails or blocks costs its query what it would have added, and nothing "
             "else: the answer comes in time, with the stored fields and the reason. A thread "
-            "cannot be killed, so it is lost until its call returns. But one profile's hook holds "
-            "a share of the threads at most, and documents are read by others: queries without "
-            "the hook find all that there is, in time, with their fields."
+            "cannot be killed, so it is lost until its call returns. But one profile's hooks hold "
+            "a share of the threads at most, and documents are read by other threads: queries "
+            "without the hook find everything, in time, with their fields."
         ),
         set_up=(
             f"{NUM_SHARDS} shards on {NUM_WORKERS} workers of {NUM_THREADS} threads, which count "
@@ -174,7 +174,7 @@ def _finding(seen: Seen) -> Finding:
                 " ms",
             ),
             exactly(
-                "threads that count as lost, the most: the profile's share",
+                "the most threads that count as lost: the profile's share",
                 _most(seen.lost),
                 num_threads,
             ),
@@ -196,7 +196,7 @@ def _finding(seen: Seen) -> Finding:
                 K,
             ),
             at_most(
-                "the worst lag of a worker's loop, of the blocking call",
+                "the worst lag of a worker's loop, relative to the blocking call",
                 seen.lag_ms / (HOOK_S * 1000),
                 0.1,
                 "0 times",

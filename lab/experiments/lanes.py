@@ -36,13 +36,13 @@ class Cell(NamedTuple):
 
 
 async def wait_on_loop() -> None:
-    """A blocking call where it stops everybody."""
-    await asyncio.sleep(0)  # a request comes in by the loop, in its turn
+    """A blocking call where it stops everything else."""
+    await asyncio.sleep(0)  # a request arrives through the loop
     wait_blocking()
 
 
 async def compute_on_loop() -> None:
-    """CPU work where it stops everybody."""
+    """CPU work where it stops everything else."""
     await asyncio.sleep(0)
     compute()
 
@@ -64,21 +64,21 @@ def nine_cells(lanes: Lanes) -> dict[tuple[str, str], Ask]:
 
 
 async def run(options: Options) -> Finding:
-    """Keep each cell busy for a while, in turns, since what else runs here comes and goes."""
+    """Keep each cell busy for a while, in turns, since other load comes and goes."""
     num_rounds = 1 if options.is_quick else _NUM_ROUNDS
     rounds: dict[tuple[str, str], list[Cell]] = {}
     yardsticks: list[float] = []
     async with open_lanes(NUM_THREADS) as lanes:
         for _ in range(num_rounds):
             for place, ask in nine_cells(lanes).items():
-                if place == ("CPU", "thread"):  # beside what it is held against
+                if place == ("CPU", "thread"):  # next to what it is compared with
                     yardsticks.append(await two_of_one(_SECONDS))
                 await _ask(ask)
                 gc.collect()
                 with watched_loop() as lag:
                     load = await closed_loop(partial(_ask, ask), IN_FLIGHT, _SECONDS)
                 if load.num_failed:
-                    raise RuntimeError(f"{place}: {load.num_failed} works failed")
+                    raise RuntimeError(f"{place}: {load.num_failed} tasks failed")
                 cell = Cell(load.throughput, load.quantile_ms(0.99), lag.max_ms)
                 rounds.setdefault(place, []).append(cell)
     cells = {
@@ -102,19 +102,20 @@ def _finding(
         title="Three lanes",
         claim=(
             "Async I/O belongs on the loop, blocking I/O in threads, CPU work in processes: each "
-            "kind does most in its own lane, and what blocks the loop makes everything late."
+            "kind of work gets most done in its own lane, and whatever blocks the loop delays "
+            "everything."
         ),
         set_up=(
-            f"{IN_FLIGHT} works in flight for {_SECONDS:g} s in each cell, one cell after another, "
-            f"{len(yardsticks)} rounds; medians of the rounds. I/O waits for "
+            f"{IN_FLIGHT} tasks in flight for {_SECONDS:g} s in each cell, one cell after another, "
+            f"{len(yardsticks)} rounds; figures are medians of the rounds. I/O waits for "
             f"{IO_S * 1000:g} ms, CPU work takes {STEPS:,} steps of pure Python. The thread lane "
-            f"has {NUM_THREADS} threads, the process lane {NUM_PROCESSES} processes. Lag is how "
-            "late the loop was with a timer of 5 ms, at the worst. Others may be using the "
-            "machine: what two bare processes compute, of what one does, is measured in each "
-            f"round too (median: {statistics.median(yardsticks):.2f} times)."
+            f"has {NUM_THREADS} threads, the process lane {NUM_PROCESSES} processes. Lag is the "
+            "most that a timer of 5 ms was late on the loop. Since other programs may be using the "
+            "machine, each round also measures how much two bare processes compute, compared with "
+            f"one (median: {statistics.median(yardsticks):.2f} times)."
         ),
         code=[code_of(nine_cells)],
-        columns=("", "lane", "works/s", "p99, ms", "loop lag, at worst, ms"),
+        columns=("", "lane", "tasks/s", "p99, ms", "worst loop lag, ms"),
     )
     for (kind, lane), cell in cells.items():
         mark = "**" if RIGHT[kind] == lane else ""
@@ -135,41 +136,49 @@ def _finding(
     in_processes = of_cpu_work("process")
     innocent_ms = cells["CPU", "process"].lag_ms
     finding.checks = [
-        at_least("async I/O: loop, of threads", times("async I/O", "thread"), 3, by_threads, unit),
         at_least(
-            "async I/O: loop, of processes",
+            "async I/O: loop, relative to threads",
+            times("async I/O", "thread"),
+            3,
+            by_threads,
+            unit,
+        ),
+        at_least(
+            "async I/O: loop, relative to processes",
             times("async I/O", "process"),
             10,
             f"{IN_FLIGHT / NUM_PROCESSES:g} times",
             unit,
         ),
         at_least(
-            "blocking I/O: threads, of loop",
+            "blocking I/O: threads, relative to loop",
             times("blocking I/O", "loop"),
             3,
             f"{NUM_THREADS} times: {NUM_THREADS} wait at once, not 1",
             unit,
         ),
         at_least(
-            "blocking I/O: threads, of processes",
+            "blocking I/O: threads, relative to processes",
             times("blocking I/O", "process"),
             2,
             by_processes,
             unit,
         ),
-        gains("CPU: processes, of threads", in_processes, of_cpu_work("thread"), yardsticks),
-        gains("CPU: processes, of loop", in_processes, of_cpu_work("loop"), yardsticks),
+        gains(
+            "CPU: processes, relative to threads", in_processes, of_cpu_work("thread"), yardsticks
+        ),
+        gains("CPU: processes, relative to loop", in_processes, of_cpu_work("loop"), yardsticks),
         at_least(
             "loop lag: blocking I/O on the loop",
             cells["blocking I/O", "loop"].lag_ms,
             5 * wait_ms,
-            # What is over while there is time is begun again, and queues before the timer.
+            # Tasks that end within the time are started again, and queue before the timer.
             f"{IN_FLIGHT * wait_ms + 1000 * _SECONDS:,.0f} ms: all that are in flight, and the "
-            f"works that follow in the first {_SECONDS:g} s",
+            f"tasks that follow in the first {_SECONDS:g} s",
             " ms",
         ),
         at_least(
-            "loop lag: CPU on the loop, of CPU in processes",
+            "loop lag: CPU on the loop, relative to CPU in processes",
             cells["CPU", "loop"].lag_ms / max(innocent_ms, 0.1),
             5,
             "over 50 times",
@@ -179,8 +188,8 @@ def _finding(
     finding.plots = [
         draw(
             "lanes",
-            "Bars, logarithmic: works a second, 99th percentile and loop lag of each "
-            "kind of work in each lane",
+            "Bars, logarithmic: tasks a second, 99th percentile and loop lag of each kind of work "
+            "in each lane",
             lambda axes: _paint(axes, cells),
             columns=3,
             height_in=3.4,
@@ -191,7 +200,7 @@ def _finding(
 
 def _paint(axes: Any, cells: dict[tuple[str, str], Cell]) -> None:
     for number_, (one, title) in enumerate(
-        zip(axes, ("works/s", "99th percentile, ms", "loop lag at worst, ms"), strict=True)
+        zip(axes, ("tasks/s", "99th percentile, ms", "worst loop lag, ms"), strict=True)
     ):
         for at, (lane, color) in enumerate(zip(LANES, (BLUE, ORANGE, GREEN), strict=True)):
             heights = [max(cells[kind, lane][number_], 0.1) for kind in KINDS]

@@ -1,4 +1,4 @@
-"""A second phase that keeps something of every query: where the memory goes, and who pays."""
+"""A second phase that leaks memory with every query: where it grows, and what pays for it."""
 
 import asyncio
 import os
@@ -29,7 +29,7 @@ _REPLACED_S = 20.0
 
 
 class Look(NamedTuple):
-    """After so many queries: resident memory of the scorers and of all other processes, in MiB."""
+    """Resident memory of the scorers and of all other processes after some queries, in MiB."""
 
     num_queries: int
     scorers_mib: float
@@ -37,13 +37,13 @@ class Look(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """What was seen.
+    """The observations.
 
     Attributes:
         num_replaced: scorers that were replaced while they leaked.
-        is_scorer_first: whether the kernel would have taken a scorer before all others.
-        result: of the query in whose midst one was taken.
-        looks: the last one is after that.
+        is_scorer_first: whether the kernel would have killed a scorer before all others.
+        result: of the query during which a scorer was killed.
+        looks: samples; the last one was taken after that.
     """
 
     looks: list[Look]
@@ -53,10 +53,10 @@ class Seen(NamedTuple):
 
 
 async def run(options: Options) -> Finding:
-    """Ask until much has been kept; then take the largest scorer, as the kernel would."""
+    """Ask until much memory has leaked; then kill the largest scorer, as the kernel would."""
     num_queries = _QUICK if options.is_quick else _NUM_QUERIES
     async with (
-        # Without a spare scorer, which would keep its share of what is measured.
+        # Without a spare scorer, which would have its own share of the memory.
         run_cluster(
             NUM_SHARDS,
             num_workers=1,
@@ -86,7 +86,7 @@ async def _leak(gateway: Gateway, num_queries: int) -> list[Look]:
 
 
 async def _take_one(cluster: LabCluster, gateway: Gateway) -> SearchResult:
-    """Kill the largest of the scorers that are at work; returns the answer of their query."""
+    """Kill the largest of the busy scorers; returns the answer of their query."""
     since = time.monotonic()
     asked = asyncio.create_task(_ask(gateway, SLEEP, _NAP_MS))
     await asyncio.sleep(_NAP_MS / 2000)
@@ -101,14 +101,14 @@ async def _ask(gateway: Gateway, profile: str, ms: float) -> SearchResult:
 
 
 async def _scorers(gateway: Gateway) -> dict[str, Any]:
-    """What the worker tells of its scorers, as of now."""
+    """What the worker now reports about its scorers."""
     (worker,) = await workers_now(gateway)
     lane: dict[str, Any] = worker["lanes"]["process"]
     return lane
 
 
 async def _whole(gateway: Gateway) -> dict[str, Any]:
-    """The same, once all are there again."""
+    """The same, once all scorers are alive again."""
     async with asyncio.timeout(_REPLACED_S):
         while (lane := await _scorers(gateway))["alive"] < lane["capacity"]:
             pass
@@ -128,29 +128,29 @@ def _finding(seen: Seen) -> Finding:
         name="leak",
         title="A second phase that leaks",
         claim=(
-            "What a second phase keeps stays in its scorers: neither the worker nor the gateway "
-            "grows. When memory runs out, a scorer is what the kernel takes first; then the memory "
-            "is free again, and even the query in whose midst it was taken is answered whole."
+            "Memory that a second phase keeps stays in its scorers: neither the worker nor the "
+            "gateway grows. When memory runs out, the kernel kills a scorer first; then the memory "
+            "is free again, and even the query that the scorer was working on is answered in full."
         ),
         set_up=(
-            f"One worker with {NUM_SHARDS} shards and {NUM_SCORERS} scorers; "
-            f"{full.num_queries} queries, one after another, of each of which each shard keeps "
+            f"One worker with {NUM_SHARDS} shards and {NUM_SCORERS} scorers; {full.num_queries} "
+            "queries, one after another, for each of which every shard keeps "
             f"{LEAK_BYTES // 2**20} MiB for ever. Memory is resident memory, of the scorers and of "
             "all other processes (worker, launcher, Redis, the gateway). Memory does not really "
-            "run out: the kernel is asked which of the processes it would take (`oom_score`), and "
-            "the largest scorer is killed as the kernel would, with SIGKILL, in the midst of a "
-            f"query of {_NAP_MS:g} ms."
+            "run out: the kernel is asked which of the processes it would kill (`oom_score`), and "
+            "the largest scorer is killed as the kernel would do it, with SIGKILL, in the middle "
+            f"of a query of {_NAP_MS:g} ms."
         ),
         code=[code_of(leak), code_of(_volunteer_for_the_oom_killer)],
         columns=("", "scorers, MiB", "all others, MiB"),
         rows=[
             _row("before", before),
             _row(f"after {full.num_queries} queries", full),
-            _row("after one was taken", after),
+            _row("after one was killed", after),
         ],
         checks=[
             at_least(
-                "the scorers' growth, of what was kept",
+                "the scorers' growth, relative to what was kept",
                 (full.scorers_mib - before.scorers_mib) / kept_mib,
                 0.9,
                 "1 times",
@@ -159,24 +159,24 @@ def _finding(seen: Seen) -> Finding:
             at_most("all others' growth", others_mib, 20, "0 MiB", " MiB"),
             exactly("scorers that Hedgerow replaced because they grew", seen.num_replaced, 0),
             exactly(
-                "what the kernel would take first",
+                "what the kernel would kill first",
                 "a scorer" if seen.is_scorer_first else "something else",
                 "a scorer",
             ),
             exactly(
-                "shards in the answer in whose midst one was taken",
+                "shards in the answer during which one was killed",
                 seen.result.outcomes[Outcome.OK],
                 NUM_SHARDS,
             ),
             at_most(
-                "that answer, of the usual time",
+                "time of that answer, relative to the usual",
                 seen.result.took_ms / _NAP_MS,
                 4,
-                "2.5 times: half a try, the second, then the other shard's",
+                "2.5 times: half an attempt, the second attempt, then the other shard's",
                 " times",
             ),
             at_most(
-                "the scorers' memory then, of before",
+                "the scorers' memory afterwards, relative to before",
                 after.scorers_mib / full.scorers_mib,
                 0.8,
                 "0.5 times",
@@ -186,17 +186,16 @@ def _finding(seen: Seen) -> Finding:
         plots=[
             draw(
                 "leak",
-                "Memory over queries: the scorers' climbs, and falls when one is taken; that of "
-                "all other processes stays where it is",
+                "Memory over queries: the scorers' memory climbs, and falls when one is killed; "
+                "that of all other processes stays where it is",
                 lambda axes: _paint(axes, seen.looks),
                 height_in=3.0,
             ),
         ],
     )
     finding.reading = (
-        "Here no scorer is replaced because it has grown: `worker.scorer_max_memory_mb`, which "
-        "does that, is 0 unless it is set. So it is left to the kernel, or to a limit of the "
-        "container."
+        "No scorer is replaced here for having grown: `worker.scorer_max_memory_mb`, which does "
+        "that, is 0 unless it is set, so it is left to the kernel or to a limit of the container."
     )
     return finding
 

@@ -1,4 +1,4 @@
-"""Second phases that burn, block, hang and crash: who pays, and what becomes of them."""
+"""Second phases that burn, block, hang and crash: what they cost, and how they end."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from typing import Any
 
 from bench.harness.plots import BLUE, GREEN, ORANGE, RED, Span, legend, timeline
 from hedgerow.common.outcome import Outcome
-from hedgerow.common.settings.settings import WorkerSettings
+from hedgerow.common.settings.worker import WorkerSettings
 from hedgerow.gateway.gateway import Gateway
 from lab.asked import Asked, Ran, ask
 from lab.cluster import (
@@ -50,8 +50,8 @@ class Deed:
     """A query whose work misbehaves on the last shard.
 
     Attributes:
-        ran: the works of that shard.
-        following: somebody else's query, asked as soon as this one was answered.
+        ran: the tasks of that shard.
+        following: another caller's query, asked as soon as this one was answered.
     """
 
     asked: Asked
@@ -65,16 +65,16 @@ class Deed:
 
     @property
     def outcome(self) -> str:
-        """How the sick shard's part ended."""
+        """How the misbehaving shard's part ended."""
         (part,) = [one for one in self.asked.result.detail if one.shard == SICK]
         return f"`{part.outcome.value}`" + (f": {part.reason}" if part.reason else "")
 
 
 async def run(_options: Options) -> Finding:
-    """Let the last shard do each of them, one after another."""
+    """Let the last shard misbehave in each way, one after another."""
     deeds = {}
     async with run_cluster(NUM_SHARDS) as cluster, connect(cluster) as gateway:
-        gateway.set_breaker(SICK, "disabled")  # it would refuse some of them
+        gateway.set_breaker(SICK, "disabled")  # it would refuse some of the queries
         await _ask_quickly(cluster, gateway)
         for name, (profile, sick_ms) in DEEDS.items():
             deeds[name] = await _do(cluster, gateway, profile, sick_ms)
@@ -94,7 +94,7 @@ async def _ask_quickly(cluster: LabCluster, gateway: Gateway) -> Asked:
 
 
 async def _scorers(gateway: Gateway) -> dict[str, int]:
-    """The scorers of all workers, by how they are and how many have ended how."""
+    """The scorers of all workers: how many there are, and how many have ended in which way."""
     lanes = [worker["lanes"]["process"] for worker in await workers_now(gateway)]
     return {
         name: sum(lane[name] for lane in lanes)
@@ -108,17 +108,18 @@ def _finding(deeds: dict[str, Deed], scorers: dict[str, int], num_refused: int) 
         title="Work that misbehaves",
         claim=(
             "Whatever a second phase does to its process, the answer leaves by the deadline with "
-            "the other shards in it, the process is taken away and replaced, and the next query "
-            "notices nothing. A crash that does not repeat is not even noticed by the query that "
-            "met it; one that does costs two scorers, and from then on the query is refused."
+            "the other shards in it, the process is killed and replaced, and the next query is "
+            "unaffected. A crash that does not repeat does not even affect the query that met it; "
+            "one that repeats costs two scorers, and from then on the query is refused."
         ),
         set_up=(
-            f"Eight shards on four workers with two scorers each. Queries with a deadline of "
-            f"{DEADLINE_MS:g} ms, whose work on the last shard misbehaves: `sleep` waits "
-            f"{LONG_MS / 1000:g} s with an eye on its budget, `burn` computes and `block` waits as "
-            f"long without, `hang` waits for ever, `crash` ends its process after {CRASH_MS:g} ms, "
-            "the first time only or each time; the last is asked twice. Right after each answer "
-            "somebody else asks all shards for 1 ms of work. The breaker of the last shard is off."
+            "Eight shards on four workers with two scorers each. Queries with a deadline of "
+            f"{DEADLINE_MS:g} ms, whose work on the last shard misbehaves: `sleep` waits for "
+            f"{LONG_MS / 1000:g} s and checks its budget, `burn` computes and `block` waits for as "
+            "long without checking it, `hang` waits for ever, and `crash` ends its process after "
+            f"{CRASH_MS:g} ms, the first time only or every time; the last query is asked twice. "
+            "Right after each answer another caller asks all shards for 1 ms of work. The breaker "
+            "of the last shard is off."
         ),
         code=[code_of(burn), code_of(hang), code_of(crash)],
         columns=(
@@ -126,7 +127,7 @@ def _finding(deeds: dict[str, Deed], scorers: dict[str, int], num_refused: int) 
             "answer after, ms",
             "shards in it",
             "the last shard",
-            "works started",
+            "tasks started",
             "killed after, ms",
             "the next query, ms",
         ),
@@ -135,7 +136,7 @@ def _finding(deeds: dict[str, Deed], scorers: dict[str, int], num_refused: int) 
         plots=[
             draw(
                 "misdeeds",
-                "Bars over time, one for each work of the last shard: it sleeps until the "
+                "Bars over time, one for each task of the last shard: it sleeps until the "
                 "deadline, is killed a quarter of a second after it, or crashes once or twice",
                 lambda axes: _paint(axes, deeds),
                 height_in=3.2,
@@ -171,14 +172,14 @@ def _checks(deeds: dict[str, Deed], scorers: dict[str, int], num_refused: int) -
             NUM_SHARDS - 1,
         ),
         at_most(
-            "work that looks at its budget ends after",
+            "work that checks its budget ends after",
             max(ran.end_ms for ran in polite.ran),
             DEADLINE_MS + _MARGIN_MS,
             f"{DEADLINE_MS:g} ms",
             " ms",
         ),
         at_most(
-            "a scorer whose work does not is gone after",
+            "a scorer whose work does not check it is gone after",
             max(ran.end_ms for deed in killed for ran in deed.ran),
             DEADLINE_MS + KILL_GRACE_MS + _KILL_MARGIN_MS,
             f"{DEADLINE_MS + KILL_GRACE_MS:g} ms",
@@ -186,15 +187,15 @@ def _checks(deeds: dict[str, Deed], scorers: dict[str, int], num_refused: int) -
         ),
         exactly("scorers killed", scorers["killed"], len(_KILLED)),
         exactly(
-            "a crash that passes: shards in the answer",
+            "a crash that does not repeat: shards in the answer",
             deeds[CRASH_THAT_PASSES].num_shards,
             NUM_SHARDS,
         ),
-        exactly("a crash that repeats: works started", len(deeds[POISON].ran), 2),
+        exactly("a crash that repeats: tasks started", len(deeds[POISON].ran), 2),
         exactly("shards in that answer", deeds[POISON].num_shards, NUM_SHARDS - 1),
         exactly("asked again: shards that run it", len(again.asked.stints), 0),
-        at_most("asked again: refused after", again.asked.result.took_ms, 50, "some ms", " ms"),
-        exactly("queries that are refused from now on", num_refused, 1),
+        at_most("asked again: refused after", again.asked.result.took_ms, 50, "a few ms", " ms"),
+        exactly("queries that are refused from then on", num_refused, 1),
         exactly("scorers that crashed", scorers["crashes"], 3),
         exactly("scorers at the end", scorers["alive"], scorers["capacity"]),
         exactly(
@@ -206,7 +207,7 @@ def _checks(deeds: dict[str, Deed], scorers: dict[str, int], num_refused: int) -
             "the next query, at worst",
             max(deed.following.result.took_ms for deed in deeds.values()),
             100,
-            "some ms",
+            "a few ms",
             " ms",
         ),
     ]
@@ -226,7 +227,7 @@ def _row(name: str, deed: Deed) -> Sequence[str]:
 
 def _paint(axes: Any, deeds: dict[str, Deed]) -> None:
     spans = []
-    # Scorers are looked for only once their query has been answered: when one died is not known.
+    # Scorers are checked only once their query has been answered, so the time of death is unknown.
     told = f"crashes, as told after {CRASH_MS:g} ms"
     for name, deed in deeds.items():
         for ran in deed.ran:

@@ -25,7 +25,7 @@ _WORK_S = 0.001
 
 @dataclass(slots=True)
 class Outcome:
-    """What came of the transfers in one order."""
+    """The result of the transfers in one order."""
 
     num_done: int
     num_lost: int
@@ -35,11 +35,11 @@ class Outcome:
 
 
 def transfer(locks: Locks, accounts: Sequence[str]) -> None:
-    """Move something between two accounts, whose locks are taken in the order given."""
+    """Transfer between two accounts, whose locks are taken in the given order."""
     first, second = accounts
     locks.take(first)
     try:
-        time.sleep(_WORK_S)  # reads the one before it asks for the other
+        time.sleep(_WORK_S)  # reads the first before it asks for the second
         locks.take(second)
         locks.give(second)
     finally:
@@ -65,7 +65,7 @@ async def _transfer_all(pairs: Sequence[Sequence[str]]) -> Outcome:
 
     async def keep_transferring() -> None:
         for pair in waiting:
-            if locks.is_broken.is_set():  # in life nothing would have let these go on
+            if locks.is_broken.is_set():  # outside of the lab, nothing would have ended these waits
                 return
             try:
                 await lane.run(functools.partial(transfer, locks, pair), _TIMEOUT_S)
@@ -87,16 +87,17 @@ def _finding(as_they_come: Outcome, in_order: Outcome, num_transfers: int) -> Fi
         name="mistake-locks",
         title="Mistake 6: locks in random order",
         claim=(
-            "Threads that take two locks each in whatever order they come wait for each other "
-            "sooner or later, and then for ever; nothing fails, it only stands still. A fixed "
-            "order cures it."
+            "Threads that take two locks each, in arbitrary order, sooner or later wait for each "
+            "other, and then for ever; nothing fails, everything just stands still. A fixed order "
+            "cures it."
         ),
         set_up=(
             f"{num_transfers:,} transfers between {NUM_ACCOUNTS} accounts in a thread lane of "
-            f"{NUM_THREADS}, {_WORK_S * 1000:g} ms between one lock and the other; then the same "
-            "with each pair sorted. A watchdog in a thread of its own looks for a circle of "
-            "threads, prints it, and lets them go, which real locks would not. The lane counts a "
-            f"thread as lost whose call has not returned for {_LOST_AFTER_S * 1000:g} ms."
+            f"{NUM_THREADS}, {_WORK_S * 1000:g} ms between the first lock and the second; then the "
+            "same with each pair sorted. A watchdog in a thread of its own looks for a cycle of "
+            "threads that wait for each other, prints it, and ends their waits, which real locks "
+            "would not. The lane counts a thread as lost once its call has not returned for "
+            f"{_LOST_AFTER_S * 1000:g} ms."
         ),
         code=[code_of(transfer), code_of(find_circle)],
         columns=("", "transfers done", "threads lost", "deadlock found after"),

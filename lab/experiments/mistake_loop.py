@@ -8,14 +8,14 @@ from typing import Any, NamedTuple
 from bench.harness.cluster import LOOP_LANE, search
 from bench.harness.load import Load, open_loop
 from bench.harness.plots import BLUE, RED, legend, logarithmic, longer, tidy
-from hedgerow.common.settings.settings import WorkerSettings
+from hedgerow.common.settings.worker import WorkerSettings
 from hedgerow.shard_worker.executors.process_pool.pool import Task
 from lab.cluster import COLLECTION, connect, run_cluster
 from lab.compute import compute
 from lab.finding import Finding, Options, at_least, at_most, code_of, draw, number
 from lab.lanes import Lag, Lanes, open_lanes, watched_loop
 
-STEPS = 2_000_000  # some 120 ms
+STEPS = 2_000_000  # about 120 ms
 _EVERY_S = 0.4
 _RATE = 100.0
 _SECONDS = 5.0
@@ -23,7 +23,7 @@ _MODES = ("on the loop", "in the process lane")
 
 
 class Seen(NamedTuple):
-    """By queries that have nothing to do with the CPU work, and by a timer."""
+    """The load of queries that have nothing to do with the CPU work, and the lag of a timer."""
 
     load: Load
     lag: Lag
@@ -35,12 +35,12 @@ async def on_the_loop(_lanes: Lanes) -> None:
 
 
 async def in_the_process_lane(lanes: Lanes) -> None:
-    """Its cure."""
+    """The cure."""
     await lanes.process.run(Task(f"cpu {STEPS}".encode()))
 
 
 async def run(options: Options) -> Finding:
-    """Ask a cluster by a gateway whose process also computes now and then."""
+    """Ask a cluster through a gateway whose process also computes at regular intervals."""
     seconds = 1.0 if options.is_quick else _SECONDS
     cpu_ms = min(_cpu_ms() for _ in range(3))
     seen = {}
@@ -59,7 +59,7 @@ async def run(options: Options) -> Finding:
 
 
 def _cpu_ms() -> float:
-    """What CPU the work takes: as long as it takes where nothing else runs."""
+    """The CPU time of the work, which is how long it takes on an idle machine."""
     before = time.thread_time()
     compute(STEPS)
     return (time.thread_time() - before) * 1000
@@ -84,11 +84,11 @@ def _finding(seen: dict[str, Seen], seconds: float, cpu_ms: float) -> Finding:
         set_up=(
             f"A cluster of eight shards, and {_RATE:g} `noop` queries a second (Poisson, "
             f"{seconds:g} s) by a gateway in a process that also computes {STEPS:,} steps every "
-            f"{_EVERY_S * 1000:g} ms: on the loop, then in the process lane. Times count from when "
-            "a query was due."
+            f"{_EVERY_S * 1000:g} ms: on the loop, then in the process lane. Times are measured "
+            "from when a query was due."
         ),
         code=[code_of(on_the_loop), code_of(in_the_process_lane)],
-        columns=("", "queries", "p50, ms", "p99, ms", "loop lag p99, ms", "at worst, ms"),
+        columns=("", "queries", "p50, ms", "p99, ms", "loop lag p99, ms", "worst, ms"),
         rows=[
             [
                 mode,
@@ -102,21 +102,21 @@ def _finding(seen: dict[str, Seen], seconds: float, cpu_ms: float) -> Finding:
         ],
         checks=[
             at_least(
-                "p99 of the innocent: on the loop, of in a process",
+                "p99 of the other queries: on the loop, relative to in a process",
                 p99[_MODES[0]] / p99[_MODES[1]],
                 4,
                 "over 20 times",
                 " times",
             ),
             at_least(
-                "loop lag at worst: on the loop",
+                "worst loop lag: on the loop",
                 bad.lag.max_ms,
                 cpu_ms / 2,
                 f"{cpu_ms:.0f} ms, the CPU that the work takes",
                 " ms",
             ),
             at_most(
-                "loop lag: p99 in a process, of the worst on the loop",
+                "loop lag: p99 in a process, relative to the worst on the loop",
                 good.lag.quantile_ms(0.99) / bad.lag.max_ms,
                 0.25,
                 "0.01 times",
@@ -126,8 +126,8 @@ def _finding(seen: dict[str, Seen], seconds: float, cpu_ms: float) -> Finding:
         plots=[
             draw(
                 "mistake-loop",
-                "Share of innocent queries that took longer, over the time, both "
-                "logarithmic: with the work on the loop a shoulder as long as that takes",
+                "Share of the other queries that took longer, over the time, both logarithmic: "
+                "with the work on the loop a shoulder as long as that takes",
                 lambda axes: _paint(axes, seen),
             ),
         ],

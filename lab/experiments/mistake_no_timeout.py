@@ -25,15 +25,15 @@ _MODES = {"no timeout": FOREVER_MS, f"deadline of {DEADLINE_MS:g} ms": DEADLINE_
 
 
 async def run(options: Options) -> Finding:
-    """Ask the same queries with a deadline and with none that matters."""
+    """Ask the same queries with a deadline and with one that is never reached."""
     num_queries = 20 if options.is_quick else _NUM_QUERIES
     took_ms: dict[str, list[float]] = {mode: [] for mode in _MODES}
     covered: dict[str, list[float]] = {mode: [] for mode in _MODES}
     async with run_cluster(NUM_SHARDS) as cluster, connect(cluster) as gateway:
-        gateway.set_breaker(_SLOW_SHARD, "disabled")  # the timeout alone is what is looked at
+        gateway.set_breaker(_SLOW_SHARD, "disabled")  # only the timeout is of interest here
         await _ask(gateway, script([1] * NUM_SHARDS), FOREVER_MS)
         for mode, deadline_ms in _MODES.items():
-            queries = iter(_queries(num_queries))  # of which all callers take
+            queries = iter(_queries(num_queries))  # shared by all callers
             callers = (_keep_asking(gateway, queries, deadline_ms) for _ in range(_CALLERS))
             for answers in await asyncio.gather(*callers):
                 took_ms[mode] += [took for took, _ in answers]
@@ -44,7 +44,7 @@ async def run(options: Options) -> Finding:
 async def _keep_asking(
     gateway: Gateway, queries: Iterator[str], deadline_ms: float
 ) -> list[tuple[float, float]]:
-    """How long each answer took, in ms, and its coverage."""
+    """Ask in turn; returns the time of each answer, in ms, and its coverage."""
     answers = []
     for query in queries:
         started = time.perf_counter()
@@ -54,7 +54,7 @@ async def _keep_asking(
 
 
 def _queries(count: int) -> list[str]:
-    """As many, of which a tenth meets a shard that takes long."""
+    """Make queries, a tenth of which meet a slow shard."""
     slow = set(random.Random(2).sample(range(count), round(_SLOW_SHARE * count)))
     return [
         script(
@@ -90,7 +90,7 @@ def _finding(took_ms: dict[str, list[float]], covered: dict[str, list[float]]) -
         set_up=(
             f"{len(without)} queries over {NUM_SHARDS} shards of {_USUAL_MS} ms, by {_CALLERS} "
             f"callers; in {_SLOW_SHARE:.0%} of them one shard takes {_SLOW_MS:,} ms. The same "
-            f"queries with a deadline of {FOREVER_MS / 1000:g} s, which is none, and of "
+            f"queries with a deadline of {FOREVER_MS / 1000:g} s, which amounts to none, and of "
             f"{DEADLINE_MS:g} ms. The shard's breaker is disabled."
         ),
         code=[code_of(_ask)],
@@ -106,7 +106,7 @@ def _finding(took_ms: dict[str, list[float]], covered: dict[str, list[float]]) -
                 " ms",
             ),
             at_least(
-                "p99: without, of with",
+                "p99: without, relative to with",
                 quantile(without, 0.99) / quantile(with_deadline, 0.99),
                 4,
                 f"{_SLOW_MS / DEADLINE_MS:.1f} times",

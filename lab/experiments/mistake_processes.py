@@ -1,16 +1,14 @@
 """Processes for I/O."""
 
 import asyncio
-import gc
 import os
-import statistics
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, NamedTuple
 
-from bench.harness.load import closed_loop
 from bench.harness.plots import BLUE, RED, logarithmic, tidy
-from bench.harness.processes import CpuMeter
+from bench.harness.rounds import turns
+from bench.harness.subject import Subject
 from hedgerow.shard_worker.executors.process_pool.pool import Task
 from lab.finding import Finding, Options, at_least, code_of, draw, number
 from lab.kinds import IO_S, wait_async
@@ -24,9 +22,9 @@ Ask = Callable[[Lanes], Awaitable[object]]
 
 
 class Price(NamedTuple):
-    """Of a call that does nothing: its median alone and the CPU of all processes, in µs.
+    """The median latency of a call that does nothing, its CPU time, and calls with I/O a second.
 
-    And how many calls of 20 ms of I/O end in a second.
+    The first two are in µs; CPU time is that of all processes, and I/O takes 20 ms.
     """
 
     alone_us: float
@@ -50,7 +48,7 @@ async def io_on_the_loop(_lanes: Lanes) -> None:
 
 
 async def io_in_a_process(lanes: Lanes) -> None:
-    """The mistake: a process stands still for each call."""
+    """The mistake: a process waits for each call."""
     await lanes.process.run(Task(b"async"))
 
 
@@ -61,35 +59,23 @@ async def run(options: Options) -> Finding:
         "loop": (nothing_on_the_loop, io_on_the_loop),
         "process lane": (nothing_in_a_process, io_in_a_process),
     }
-    rounds: dict[str, list[Price]] = {name: [] for name in subjects}
+    prices: dict[str, Price] = {}
     async with open_lanes(1) as lanes:
-        pids = [os.getpid(), *lanes.process.load()["pids"]]
-        for _ in range(num_rounds):
-            for name, (nothing, io) in subjects.items():
-                rounds[name].append(await _price(lanes, pids, nothing, io))
-    prices = {
-        name: Price(*map(statistics.median, zip(*measured, strict=True)))
-        for name, measured in rounds.items()
-    }
+        parts = {"all": [os.getpid(), *lanes.process.load()["pids"]]}
+        hops, calls = (
+            {
+                name: Subject(name, partial(works[at], lanes), parts, IN_FLIGHT)
+                for name, works in subjects.items()
+            }
+            for at in range(2)
+        )
+        for _, name in turns(subjects, num_rounds):
+            await hops[name].measure_alone(_SECONDS)
+            await hops[name].measure_together(_SECONDS)
+            await calls[name].measure_together(_SECONDS)
+    for name, hop in hops.items():
+        prices[name] = Price(hop.alone_ms * 1000, hop.cpu_of("all"), calls[name].throughput)
     return _finding(prices, num_rounds)
-
-
-async def _price(lanes: Lanes, pids: list[int], nothing: Ask, io: Ask) -> Price:
-    gc.collect()
-    alone = await closed_loop(partial(_ask, nothing, lanes), 1, _SECONDS)
-    meter = CpuMeter({"all": pids})
-    together = await closed_loop(partial(_ask, nothing, lanes), IN_FLIGHT, _SECONDS)
-    cpu_s = meter.used_s()["all"]
-    waiting = await closed_loop(partial(_ask, io, lanes), IN_FLIGHT, _SECONDS)
-    return Price(
-        alone.quantile_ms(0.5) * 1000,
-        cpu_s / len(together.latencies_s) * 1e6,
-        waiting.throughput,
-    )
-
-
-async def _ask(ask: Ask, lanes: Lanes) -> None:
-    await ask(lanes)
 
 
 def _finding(prices: dict[str, Price], num_rounds: int) -> Finding:
@@ -98,40 +84,41 @@ def _finding(prices: dict[str, Price], num_rounds: int) -> Finding:
         name="mistake-processes",
         title="Mistake 3: processes for I/O",
         claim=(
-            "I/O in processes pays for a hop with each request, and waits for as many at a time as "
-            "there are processes; the loop waits for all of them at once and hardly notices."
+            "I/O in processes pays for a hop with each request, and only as many requests as there "
+            "are processes wait at a time; the loop waits for all of them at once, at hardly any "
+            "cost."
         ),
         set_up=(
             f"The loop and the process lane of {NUM_PROCESSES}, in turns, {num_rounds} rounds of "
-            f"{_SECONDS:g} s each: a call that does nothing, alone and {IN_FLIGHT} in flight, then "
-            f"{IN_FLIGHT} calls in flight that wait {IO_S * 1000:g} ms; medians. The call of the "
-            f"process lane carries {len(_BODY)} bytes there and back."
+            f"{_SECONDS:g} s each: a call that does nothing, alone and with {IN_FLIGHT} in flight, "
+            f"then {IN_FLIGHT} calls in flight that wait for {IO_S * 1000:g} ms; figures are "
+            f"medians. The call of the process lane carries {len(_BODY)} bytes there and back."
         ),
         code=[code_of(io_on_the_loop), code_of(io_in_a_process), code_of(nothing_in_a_process)],
         columns=(
             "",
             "a hop alone, µs",
-            f"CPU a hop at {IN_FLIGHT} in flight, µs",
+            f"CPU per hop with {IN_FLIGHT} in flight, µs",
             f"calls of {IO_S * 1000:g} ms a second",
         ),
         rows=[[name, *map(number, price)] for name, price in prices.items()],
         checks=[
             at_least(
-                "a hop: process, of loop",
+                "a hop: process, relative to loop",
                 process.alone_us / loop.alone_us,
                 5,
                 "over 20 times",
                 " times",
             ),
             at_least(
-                "CPU a hop: process, of loop",
+                "CPU per hop: process, relative to loop",
                 process.cpu_us / loop.cpu_us,
                 2,
                 "over 3 times",
                 " times",
             ),
             at_least(
-                "I/O: loop, of processes",
+                "I/O: loop, relative to processes",
                 loop.io_per_s / process.io_per_s,
                 8,
                 f"{IN_FLIGHT / NUM_PROCESSES:g} times: {IN_FLIGHT} wait at once, not "

@@ -25,24 +25,24 @@ _TIMEOUT_S = 60.0
 
 
 class Busy(NamedTuple):
-    """What a lane did: cores that it kept busy on average, and works a second."""
+    """How many cores a lane kept busy on average, and its tasks a second."""
 
     cores: float
     throughput: float
 
 
 async def in_threads(lanes: Lanes) -> None:
-    """The mistake: the GIL lets one thread at a time compute."""
+    """The mistake: the GIL lets only one thread compute at a time."""
     await lanes.thread.run(compute, _TIMEOUT_S)
 
 
 async def in_processes(lanes: Lanes) -> None:
-    """Its cure."""
+    """The cure."""
     await lanes.process.run(Task(b"cpu"))
 
 
 async def run(options: Options) -> Finding:
-    """Keep four works under way in each lane, in turns."""
+    """Keep four tasks in flight in each lane, in turns."""
     num_rounds = 1 if options.is_quick else _NUM_ROUNDS
     rounds: dict[str, list[Busy]] = {"threads": [], "processes": []}
     yardsticks: list[float] = []
@@ -59,9 +59,10 @@ async def run(options: Options) -> Finding:
 
 
 async def without_a_gil() -> Threads | None:
-    """What threads reach in a Python that has no GIL; None where none is found."""
+    """What threads achieve in a Python without a GIL; None if no such Python is found."""
     for interpreter in filter(None, map(shutil.which, FREE_THREADED)):
-        # A version manager has commands for what it has not installed; and a GIL can be asked for.
+        # A version manager has commands for versions that are not installed; and a free-threaded
+        # Python can run with a GIL.
         with contextlib.suppress(OSError, RuntimeError):
             measured = await measure_in(interpreter, NUM_THREADS, _SECONDS)
             if not measured.has_gil:
@@ -82,31 +83,32 @@ def _finding(
         name="mistake-threads",
         title="Mistake 2: CPU work in threads",
         claim=(
-            f"{NUM_THREADS} threads of pure Python keep one core busy, however many there are; "
-            "processes keep all of them busy."
+            f"{NUM_THREADS} threads of pure Python keep one core busy, however many cores there "
+            "are; processes keep all of them busy."
         ),
         set_up=(
-            f"{NUM_THREADS} works under way for {_SECONDS:g} s, each {STEPS:,} steps, in the "
-            f"thread lane of {NUM_THREADS} and in the process lane of {NUM_PROCESSES}, in turns, "
-            f"{len(yardsticks)} rounds; medians. Cores are CPU seconds of the process or the "
-            "scorers by the wall's. Others may be using the machine: what two bare processes "
-            "compute, of what one does, is measured in each round too (median: "
-            f"{yardstick:.2f} times). A free-threaded Python is asked to do the same in "
-            f"threads, where one of {', '.join(f'`{name}`' for name in FREE_THREADED)} is found."
+            f"{NUM_THREADS} tasks in flight for {_SECONDS:g} s, of {STEPS:,} steps each, in the "
+            f"thread lane of {NUM_THREADS} threads and in the process lane of {NUM_PROCESSES} "
+            f"processes, in turns, {len(yardsticks)} rounds; figures are medians. Cores are CPU "
+            "seconds of the process, or of the scorers, per second of wall-clock time. Since other "
+            "programs may be using the machine, each round also measures how much two bare "
+            f"processes compute, compared with one (median: {yardstick:.2f} times). A "
+            "free-threaded Python is asked to do the same in threads, where one of "
+            f"{', '.join(f'`{name}`' for name in FREE_THREADED)} is found."
         ),
         code=[code_of(in_threads), code_of(in_processes)],
-        columns=("", "cores busy", "works/s"),
+        columns=("", "cores busy", "tasks/s"),
         rows=[[name, number(one.cores), number(one.throughput)] for name, one in busy.items()],
         checks=[
             at_most("cores that threads keep busy", busy["threads"].cores, 1.2, "1"),
             gains(
-                "cores: processes, of threads",
+                "cores: processes, relative to threads",
                 [one.cores for one in processes],
                 [one.cores for one in threads],
                 yardsticks,
             ),
             gains(
-                "works/s: processes, of threads",
+                "tasks/s: processes, relative to threads",
                 [one.throughput for one in processes],
                 [one.throughput for one in threads],
                 yardsticks,

@@ -9,7 +9,7 @@ from typing import Any
 from bench.harness.cluster import search
 from bench.harness.plots import BLUE, GREEN, GREY, logarithmic, tidy
 from hedgerow.gateway.gateway import Gateway
-from hedgerow.gateway.search.coverage import measure_coverage
+from hedgerow.gateway.search.coverage.measurement import measure_coverage
 from lab.cluster import COLLECTION, SLEEP, connect, run_cluster
 from lab.finding import Finding, Options, at_least, at_most, code_of, draw
 from lab.script import script
@@ -25,11 +25,11 @@ _NUM_QUERIES = 4
 
 @dataclass(slots=True)
 class Point:
-    """What came of the queries with one deadline.
+    """The results of the queries with one deadline.
 
     Attributes:
         took_ms: their times.
-        covered: the shares of the documents that they reflect.
+        covered: the share of the documents that each answer reflects.
     """
 
     took_ms: list[float] = field(default_factory=list)
@@ -42,7 +42,7 @@ async def run(options: Options) -> Finding:
     queries = [_query(number) for number in range(1 if options.is_quick else _NUM_QUERIES)]
     points = {deadline: Point() for deadline in deadlines}
     async with run_cluster(NUM_SHARDS) as cluster, connect(cluster) as gateway:
-        for shard in range(NUM_SHARDS):  # else those of short deadlines open for the others
+        for shard in range(NUM_SHARDS):  # or short deadlines would open them for the other queries
             gateway.set_breaker(shard, "disabled")
         await _ask(gateway, script([1.0] * NUM_SHARDS), LONG_MS, Point())
         for query in queries:
@@ -52,7 +52,7 @@ async def run(options: Options) -> Finding:
 
 
 def _query(seed: int) -> str:
-    """Seven shards that are as fast as shards are, and the last, which is not."""
+    """Draw a query: seven shards are fast, and the last one is slow."""
     rng = random.Random(seed)
     fast = [rng.lognormvariate(0, _FAST_SIGMA) * _FAST_MS for _ in range(NUM_SHARDS - 1)]
     return script([round(one) for one in (*fast, rng.lognormvariate(0, _SLOW_SIGMA) * _SLOW_MS)])
@@ -73,15 +73,15 @@ def _finding(points: dict[int, Point], num_queries: int) -> Finding:
         name="seven-of-eight",
         title="Seven of eight in 300 ms, or eight of eight in 2,000",
         claim=(
-            f"One shard of eight takes some {_SLOW_MS / 1000:g} s. Who wants all of the documents "
-            f"waits for it; who sets a deadline of {SHORT_MS} ms has seven eighths of them by "
-            "then, and is told so."
+            f"One shard of eight takes about {_SLOW_MS / 1000:g} s. A caller who wants all of the "
+            f"documents waits for it; a caller who sets a deadline of {SHORT_MS} ms gets seven "
+            "eighths of them by then, and the answer says so."
         ),
         set_up=(
             f"Eight shards. Seven take {_FAST_MS:g} ms (lognormal, sigma {_FAST_SIGMA:g}), the "
             f"last {_SLOW_MS:,.0f} (sigma {_SLOW_SIGMA:g}). {num_queries} queries, drawn once, "
             f"asked one after another with each of {len(points)} deadlines. Breakers are disabled, "
-            "or the slow shard would soon not be asked any more."
+            "since the slow shard would soon no longer be asked otherwise."
         ),
         code=[code_of(measure_coverage)],
         columns=("deadline, ms", "answered after, ms", "coverage, mean"),
@@ -89,10 +89,10 @@ def _finding(points: dict[int, Point], num_queries: int) -> Finding:
     )
     finding.checks = [
         at_least(f"coverage at {SHORT_MS} ms", covered[SHORT_MS] * 100, 80, "87.5 %", " %"),
-        at_most("not all of it", covered[SHORT_MS] * 100, 87.5, "87.5 %", " %"),
+        at_most("and not all of it", covered[SHORT_MS] * 100, 87.5, "87.5 %", " %"),
         at_least(f"coverage at {LONG_MS:,} ms", covered[LONG_MS] * 100, 99, "100 %", " %"),
         at_least(
-            "the whole answer takes, of the one without the slow shard",
+            "the whole answer, relative to the one without the slow shard",
             took[LONG_MS] / took[SHORT_MS],
             4,
             f"{_SLOW_MS / SHORT_MS:.1f} times",
@@ -113,7 +113,7 @@ def _finding(points: dict[int, Point], num_queries: int) -> Finding:
     if len(alike) > 1:
         finding.reading = (
             f"Coverage is the same from a deadline of {alike[0]:,} ms to one of {alike[-1]:,} ms: "
-            "there a longer one buys nothing but waiting. "
+            "in that range a longer deadline buys nothing but waiting. "
         )
     finding.reading += (
         "`gateway status --curve NAME` draws this curve for the queries that a gateway has "

@@ -18,7 +18,7 @@ _TIMEOUT_S = 30.0
 
 
 class Trace(NamedTuple):
-    """Of one request: instants of `time.perf_counter()`, in s."""
+    """The stages of one request, as instants of `time.perf_counter()` in s."""
 
     number: int
     arrived: float
@@ -27,7 +27,7 @@ class Trace(NamedTuple):
 
 
 def legacy_call(number: int) -> int:
-    """Ask the old system, by its blocking library; tells how much there is to compute."""
+    """Ask the old system by its blocking library; returns how much there is to compute."""
     time.sleep(LEGACY_S)
     return 30_000 + number * 5_000
 
@@ -42,7 +42,7 @@ async def three_tier_request(lanes: Lanes, number: int) -> Trace:
 
 
 async def run(options: Options) -> Finding:
-    """Serve the same requests one after another, and at once."""
+    """Serve the same requests one after another, and all at once."""
     sequence_s, at_once_s = [], []
     numbers = range(NUM_REQUESTS)
     async with open_lanes(NUM_REQUESTS) as lanes:
@@ -66,15 +66,15 @@ async def run(options: Options) -> Finding:
         title="The three-tier request",
         claim=(
             f"{NUM_REQUESTS} requests, each a blocking call of {legacy_ms:g} ms and then CPU work, "
-            "take little longer together than one of them alone, and the loop is free all the "
-            "while."
+            "take little longer together than one of them alone, and the loop stays free "
+            "throughout."
         ),
         set_up=(
-            "Each request waits for the old system in the thread lane, then computes 30,000 "
-            "steps, and 5,000 more for each request before it, in the process lane of two. One "
-            "after another and all at once, "
-            f"in turns; medians of {len(sequence_s)}. Lag is how late the loop was with a timer of "
-            "5 ms, at the worst of all of that time."
+            "Each request waits for the old system in the thread lane, then computes 30,000 steps, "
+            "and 5,000 more for each request before it, in the process lane, which has two "
+            "processes. The requests are made one after another and all at once, in turns; figures "
+            f"are medians of {len(sequence_s)}. Lag is the most that a timer of 5 ms was late on "
+            "the loop in all that time."
         ),
         code=[code_of(legacy_call), code_of(three_tier_request)],
         columns=("", "wall time, ms"),
@@ -84,7 +84,7 @@ async def run(options: Options) -> Finding:
         ],
         checks=[
             at_least(
-                "one after another takes, of all at once",
+                "one after another, relative to all at once",
                 sequence_ms / at_once_ms,
                 4,
                 f"{sequence_ms / least_ms:.1f} times, with two cores",
@@ -93,7 +93,7 @@ async def run(options: Options) -> Finding:
             at_most("all at once", at_once_ms, 2.5 * least_ms, f"{least_ms:.0f} ms", " ms"),
             at_most("loop lag, 99th percentile", lag.quantile_ms(0.99), 20, "0 ms", " ms"),
             at_most(
-                "loop lag, at worst, of the blocking call",
+                "worst loop lag, relative to the blocking call",
                 lag.max_ms / legacy_ms,
                 0.5,
                 "0",
@@ -110,7 +110,7 @@ async def run(options: Options) -> Finding:
         ],
     )
     finding.reading = (
-        f"At the worst the loop was {lag.max_ms:.1f} ms late, in 99 % of the looks "
+        f"At worst the loop was {lag.max_ms:.1f} ms late; in 99 % of the samples it was "
         f"{lag.quantile_ms(0.99):.1f} ms or less."
     )
     return finding

@@ -1,4 +1,5 @@
-"""The control plane's jobs; the only module that imports arq is `jobs`.
+"""The control plane's jobs: term statistics of whole collections, and snapshots.
 
-Imports `shard_worker.snapshots`, `shard_worker.indexing` and `common`.
+Imports `shard_worker.snapshots`, `shard_worker.indexing` and `common`. Open `jobs` first; `queues`
+runs jobs by arq, and is the only module that imports it.
 """

@@ -1,4 +1,4 @@
-"""The control plane's jobs, run by arq: term statistics of whole collections, and snapshots.
+"""The control plane's jobs: term statistics of whole collections, and snapshots.
 
 Term statistics are collected by shard, summed, and spread:
 
@@ -6,47 +6,36 @@ Term statistics are collected by shard, summed, and spread:
         ► every worker notices the new version, writes the table that its scorers read, and fits
           its indexes to it (`shard_worker.storage.length_padding`)
 
-Jobs are durable, retried, and unique by id. What is to be done is decided by comparing what is with
-what was last done (`_tick`), not by remembering an event, so that a job that is lost, refused as a
-duplicate of one that is already running, or cut off with its worker is asked for again.
+What to do is decided by comparing the current state with what was last done (`_tick`), not by
+remembering an event. So a job that is lost, refused as a duplicate of a running one, or cut off
+with its worker is requested again.
 
-How far statistics lag: not at all after a load that a gateway waits for, which is counted without
-jobs (`shard_worker.indexing.load_statistics`); after any other about 4 s (the shard is quiet for 1
-s, sums wait for each other for 1 s, two queues are polled each second); under a trickle of writes
-`worker.statistics_interval_s`; when a worker is killed with a job in its hands, at most
-`JOB_AGAIN_S` longer: arq keeps such a job locked for 40 s, but by then there is one of another id.
+How far statistics lag behind:
+- after a load that a gateway waits for, not at all: it is counted without jobs
+  (`shard_worker.indexing.load_statistics`);
+- after any other load, about 4 s: the shard must be quiet for 1 s, sums wait for each other for
+  1 s, and two queues are polled each second;
+- during a trickle of writes, `worker.statistics_interval_s`;
+- if a worker is killed during a job, at most `queues.JOB_AGAIN_S` longer: arq keeps the job locked
+  for 40 s, but by then another with a different id is requested.
 
-A shard's job must be run by a worker that hosts the shard, so each shard has a queue of its own,
-and each worker an arq worker for each of its queues. Of a shard's replicas one decides when it is
-due (`common.state.statistics`), and any that is up to date may run it. arq's own keys
-(`arq:job:…`) lie outside of the prefix; the ids in them begin with it. Snapshots are in
+A shard's job must run in a worker that serves the shard, so each shard has a queue of its own, and
+each worker serves the queues of its shards. One replica of a shard decides when the job is due
+(`common.state.statistics`), and any that is up to date may run it. Snapshots are in
 `shard_worker.snapshots.shard_snapshots`.
 """
 
 import asyncio
 import math
-import random
-import time
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
 
-import msgpack
 import structlog
-from arq import Retry
-from arq.connections import ArqRedis
-from arq.worker import Function, Worker, func
 
 from hedgerow.common.errors import RedisUnavailableError, WorkError
-from hedgerow.common.redis.client import (
-    RedisClient,
-    close_pool,
-    connection_pool,
-    pause_s,
-    translated,
-)
+from hedgerow.common.redis.client import RedisClient
 from hedgerow.common.redis.keys import Keys
-from hedgerow.common.redis.reconcile import keep_looking
+from hedgerow.common.redis.reconcile import reconcile
 from hedgerow.common.settings.settings import Settings
 from hedgerow.common.state.registry import Registry
 from hedgerow.common.state.statistics import (
@@ -57,23 +46,17 @@ from hedgerow.common.state.statistics import (
     replica_of,
 )
 from hedgerow.common.tasks import run_together
+from hedgerow.shard_worker.control.queues import JOB_TIMEOUT_S, JobQueues, retry
 from hedgerow.shard_worker.indexing.applier import Applier
 from hedgerow.shard_worker.indexing.indexer_client import IndexerClient
 from hedgerow.shard_worker.indexing.load_statistics import LoadStatistics
 from hedgerow.shard_worker.indexing.shard_report import CollectionReport
 from hedgerow.shard_worker.snapshots.shard_snapshots import Snapshots
 
-if TYPE_CHECKING:
-    from arq.typing import WorkerCoroutine
-
-JOB_TIMEOUT_S = 30
-MAX_TRIES = 5
-JOB_AGAIN_S = 10.0  # many times what a job takes: one that is asked for twice is done in vain
-POLL_S = 1.0
 SNAPSHOT_AGAIN_S = 120.0
 SUM_AFTER_S = 1.0
-CHECKS = 3  # of the indexes' fit to a new table, since fitting them starts merges
-SERVED_S = 5.0  # how long what was read of the heartbeats is taken to hold
+CHECKS = 3  # times that indexes are fitted to a new table, since fitting starts merges
+SERVED_S = 5.0  # how long the heartbeats that were read last count as current
 QUIET_S = 1.0  # a shard with nothing to apply for this time has seen the end of a bulk load
 
 _log = structlog.get_logger()
@@ -87,14 +70,14 @@ def is_due(
     since_s: float,
     interval_s: float,
 ) -> bool:
-    """Whether a shard's statistics are to be collected.
+    """Whether a shard's statistics should be collected.
 
     Args:
         report: what the shard holds of the collection now.
-        collected: how many changes the known statistics take account of; None when there are none.
+        collected: how many changes the known statistics count; None if there are none.
         quiet_s: how long the shard has had nothing to apply, in s.
-        since_s: how long ago they were last asked for, in s.
-        interval_s: how often at most while changes come in a trickle, in s.
+        since_s: how long ago they were last requested, in s.
+        interval_s: shortest time between two requests during a trickle of changes, in s.
     """
     if collected is None:
         return report.documents > 0 and quiet_s >= QUIET_S
@@ -120,13 +103,13 @@ class Jobs:
         """Work for `shards` through `indexer`.
 
         Args:
-            control: Redis, for all but arq itself.
-            keys: the names under which everything lies.
+            control: Redis, for everything but the queues.
+            keys: the names of everything in Redis.
             applier: knows what the shards hold and when they were last written.
             indexer: collects, sums and writes the statistics.
             shards: those that this worker serves.
-            settings: redis, worker.statistics_interval_s and snapshots.timeout_s count.
-            snapshots: makes snapshots, as jobs; None for none.
+            settings: redis, worker.statistics_interval_s and snapshots.timeout_s apply.
+            snapshots: makes snapshots, as jobs; None if none are made.
             has_disk: whether the disk has room for the copy that a snapshot begins with.
         """
         self._keys = keys
@@ -136,18 +119,18 @@ class Jobs:
         self._settings = settings
         self._control = control
         self._registry = Registry(control, keys)
-        self._board = StatisticsStore(control, keys)
+        self._store = StatisticsStore(control, keys)
         self._snapshots = snapshots if snapshots is not None and snapshots.is_on else None
         self._has_disk = has_disk
         self._num_shards: int | None = None
         self._asked_at: dict[tuple[int, str], float] = {}
         self._tables: dict[str, bytes] = {}  # uid → version of the table on disk
-        self._checks: dict[str, int] = {}  # uid → how often its indexes are still to be fitted
+        self._checks: dict[str, int] = {}  # uid → how often its indexes must still be fitted
         self._woken = asyncio.Event()
         self._served: frozenset[str] = frozenset()  # replicas that live workers serve
         self._served_at = -math.inf
         self._loads = LoadStatistics(
-            board=self._board,
+            store=self._store,
             applier=applier,
             is_ours=self._is_ours,
             collect=self._collect_now,
@@ -156,25 +139,17 @@ class Jobs:
 
     async def run(self) -> None:
         """Run until cancelled."""
-        pool = connection_pool(self._settings.redis, self._settings.redis.command_timeout_s)
-        redis = ArqRedis(
-            pool_or_conn=pool,
-            job_serializer=_serialize,
-            job_deserializer=msgpack.unpackb,
-            default_queue_name=self._keys.jobs,
-        )
-        try:
-            collect = func(cast("WorkerCoroutine", self._collect), name="collect_statistics")
-            add = func(cast("WorkerCoroutine", self._sum), name="sum_statistics")
+        async with JobQueues.connect(self._keys, self._settings.redis) as queues:
             await run_together(
-                *(self._serve(redis, self._queue(shard), collect) for shard in self._shards),
-                self._serve(redis, self._keys.jobs, add),
-                self._follow(redis),
+                *(
+                    queues.serve(self._queue(shard), "collect_statistics", self._collect)
+                    for shard in self._shards
+                ),
+                queues.serve(self._keys.jobs, "sum_statistics", self._sum),
+                self._follow(queues),
                 self._listen(),
-                *self._snapshot_parts(redis),
+                *self._snapshot_parts(queues),
             )
-        finally:
-            await close_pool(pool)
 
     def tables(self) -> dict[str, str]:
         """Collection uid → version (hexadecimal) of the statistics that this worker ranks by."""
@@ -182,15 +157,15 @@ class Jobs:
 
     # Jobs
 
-    async def _collect(self, _context: dict[str, Any], uid: str, shard: int) -> None:
+    async def _collect(self, uid: str, shard: int) -> None:
         if shard in self._applier.withheld:
-            raise Retry(defer=1.0)  # for another replica to take
+            raise retry(1.0)  # so that another replica takes it
         try:
             await self._collect_now(uid, shard)
         except (WorkError, RedisUnavailableError) as error:
             raise _again(error) from error
 
-    async def _sum(self, _context: dict[str, Any], uid: str) -> None:
+    async def _sum(self, uid: str) -> None:
         try:
             if not await self._is_summed(uid):
                 await self._sum_now(uid)
@@ -205,47 +180,46 @@ class Jobs:
         packed = await self._indexer.statistics(shard, uid)
         if packed:
             label = label_of(state.replica_id, report.changes)
-            await self._board.put_shard(uid, shard, label, packed, state.position)
+            await self._store.put_shard(uid, shard, label, packed, state.position)
 
     async def _is_summed(self, uid: str) -> bool:
         if self._num_shards is None:
             return False
-        return (await self._board.standing([uid], self._num_shards))[uid].is_current
+        return (await self._store.status([uid], self._num_shards))[uid].is_current
 
     async def _sum_now(self, uid: str) -> None:
-        labels, parts = await self._board.shards(uid)
+        labels, parts = await self._store.shards(uid)
         if parts:
-            await self._board.put_sum(uid, labels, await self._indexer.sum(parts))
+            await self._store.put_sum(uid, labels, await self._indexer.sum(parts))
 
-    async def _make_snapshot(self, _context: dict[str, Any], shard: int, begun: int) -> None:
+    async def _make_snapshot(self, shard: int, begun: int) -> None:
         if self._snapshots is None:
             return
         if not self._has_disk() or not await self._snapshots.make(shard, begun):
-            raise Retry(defer=random.uniform(1.0, 3.0))  # for another replica to take
+            raise retry()  # so that another replica takes it
 
-    def _snapshot_parts(self, redis: ArqRedis) -> list[Coroutine[None, None, None]]:
-        """What runs for snapshots: they have queues of their own, since they take minutes."""
+    def _snapshot_parts(self, queues: JobQueues) -> list[Coroutine[None, None, None]]:
+        """The coroutines for snapshots, which have queues of their own, since they take minutes."""
         if (snapshots := self._snapshots) is None:
             return []
-        timeout_s = self._settings.snapshots.timeout_s + JOB_TIMEOUT_S  # ends by itself before
-        job = cast("WorkerCoroutine", self._make_snapshot)
-        make = func(job, name="make_snapshot", timeout=timeout_s)
+        timeout_s = self._settings.snapshots.timeout_s + JOB_TIMEOUT_S  # it ends by itself before
 
         async def enqueue(shard: int, begun: int) -> None:
-            # One that is lost is one that has not taken its lease. One too many does nothing, since
-            # its attempt was begun.
-            with translated("enqueue"):
-                await redis.enqueue_job(
-                    "make_snapshot",
-                    shard,
-                    begun,
-                    _job_id=self._job_id("snapshot", shard, begun, again_s=SNAPSHOT_AGAIN_S),
-                    _queue_name=self._snapshot_queue(shard),
-                )
+            # A job that was lost has not taken the lease, and is requested again; a job too many
+            # does nothing, since its attempt was begun.
+            await queues.enqueue(
+                self._snapshot_queue(shard),
+                "make_snapshot",
+                shard,
+                begun,
+                job_id=f"snapshot:{shard}:{begun}",
+                again_s=SNAPSHOT_AGAIN_S,
+            )
 
         async def serve(shard: int) -> None:
-            await snapshots.wait_until_fit(shard)  # until then others are to take the jobs
-            await self._serve(redis, self._snapshot_queue(shard), make)
+            await snapshots.wait_until_fit(shard)  # until then, others must take the jobs
+            queue = self._snapshot_queue(shard)
+            await queues.serve(queue, "make_snapshot", self._make_snapshot, timeout_s)
 
         return [
             *map(serve, self._shards),
@@ -253,32 +227,32 @@ class Jobs:
             snapshots.listen(),
         ]
 
-    # What is to be done
+    # What to do
 
-    async def _follow(self, redis: ArqRedis) -> None:
-        await keep_looking(
+    async def _follow(self, queues: JobQueues) -> None:
+        await reconcile(
             "statistics_wait",
-            partial(self._tick, redis),
+            partial(self._tick, queues),
             self._woken,
             self._settings.redis.reconnect_max_s,
         )
 
-    async def _tick(self, redis: ArqRedis) -> None:
-        """Compare what is with what was last done, and ask for what is missing."""
+    async def _tick(self, queues: JobQueues) -> None:
+        """Compare the current state with what was last done, and request what is missing."""
         states = dict(self._applier.states)
         uids = {report.uid for state in states.values() for report in state.collections}
         if self._num_shards is None:
             self._num_shards = await self._registry.cluster()
         await self._loads.count(self._num_shards)
-        standing = await self._board.standing(sorted(uids), self._num_shards)
+        status = await self._store.status(sorted(uids), self._num_shards)
         now = asyncio.get_running_loop().time()
         for shard, state in states.items():
-            # Not by the log's length: it keeps what a replica that is away has yet to apply.
+            # Not by the log's length: it also keeps entries for replicas that are away.
             is_busy = shard in self._applier.busy
             quiet_s = 0.0 if is_busy else now - self._applier.applied_at.get(shard, -math.inf)
             for report in state.collections:
                 key = (shard, report.uid)
-                label = standing[report.uid].labels.get(shard)
+                label = status[report.uid].labels.get(shard)
                 if await self._is_ours(shard, label, now) and is_due(
                     report,
                     changes_of(label, state.replica_id),
@@ -286,25 +260,24 @@ class Jobs:
                     since_s=now - self._asked_at.get(key, -math.inf),
                     interval_s=self._settings.worker.statistics_interval_s,
                 ):
-                    with translated("enqueue"):
-                        await redis.enqueue_job(
-                            "collect_statistics",
-                            report.uid,
-                            shard,
-                            _job_id=self._job_id("collect", report.uid, shard),
-                            _queue_name=self._queue(shard),
-                        )
-                    self._asked_at[key] = now
-        for uid, one in standing.items():
-            if not one.is_current:
-                # Deferred, so that shards that end a load together are summed together.
-                with translated("enqueue"):
-                    await redis.enqueue_job(
-                        "sum_statistics",
-                        uid,
-                        _job_id=self._job_id("sum", uid),
-                        _defer_by=SUM_AFTER_S,
+                    await queues.enqueue(
+                        self._queue(shard),
+                        "collect_statistics",
+                        report.uid,
+                        shard,
+                        job_id=f"collect:{report.uid}:{shard}",
                     )
+                    self._asked_at[key] = now
+        for uid, one in status.items():
+            if not one.is_current:
+                # Deferred, so that shards that end a load at about the same time are summed once.
+                await queues.enqueue(
+                    self._keys.jobs,
+                    "sum_statistics",
+                    uid,
+                    job_id=f"sum:{uid}",
+                    defer_s=SUM_AFTER_S,
+                )
             if one.version and one.version != self._tables.get(uid):
                 await self._write_table(uid)
             elif self._checks.get(uid):
@@ -318,7 +291,7 @@ class Jobs:
             self._checks.pop(uid, None)
 
     async def _is_ours(self, shard: int, label: str | None, now: float) -> bool:
-        """Whether this replica has a shard's statistics to see to, and no other that is served."""
+        """Whether this replica, and no other that is served, decides about a shard's statistics."""
         replica = replica_of(label)
         if shard in self._applier.withheld:
             return False
@@ -336,7 +309,7 @@ class Jobs:
         return replica not in self._served
 
     async def _write_table(self, uid: str) -> None:
-        version, statistics = await self._board.sum_of(uid)
+        version, statistics = await self._store.sum_of(uid)
         if statistics:
             await self._indexer.write_table(uid, statistics)
             await self._balance(uid)
@@ -356,43 +329,6 @@ class Jobs:
             elif event == b"workers":
                 self._served_at = -math.inf
 
-    # arq
-
-    async def _serve(self, redis: ArqRedis, queue: str, function: Function) -> None:
-        failures = 0
-        while True:
-            worker = Worker(
-                [function],
-                queue_name=queue,
-                redis_pool=redis,
-                handle_signals=False,
-                max_jobs=1,
-                job_timeout=JOB_TIMEOUT_S,
-                max_tries=MAX_TRIES,
-                keep_result=0,  # a result that is kept blocks the next job of its id
-                poll_delay=POLL_S,
-                log_results=False,
-                job_serializer=_serialize,
-                job_deserializer=msgpack.unpackb,
-            )
-            try:
-                await worker.async_run()
-            except Exception as error:  # noqa: BLE001 - arq gives up at whatever redis-py raises
-                failures += 1
-                tell = _log.warning if failures == 1 else _log.debug
-                tell("jobs_interrupted", queue=queue, error=str(error))
-            finally:
-                await _end(worker)
-            await asyncio.sleep(pause_s(failures, self._settings.redis.reconnect_max_s))
-
-    def _job_id(self, *what: object, again_s: float = JOB_AGAIN_S) -> str:
-        """The same for who asks for the same, but for `again_s` at most.
-
-        arq refuses a job while there is one of its id, and keeps one locked whose worker was killed
-        with it in its hands.
-        """
-        return ":".join(map(str, (self._keys.prefix, *what, int(time.time() / again_s))))
-
     def _queue(self, shard: int) -> str:
         return f"{self._keys.jobs}:{shard}"
 
@@ -406,19 +342,6 @@ class Jobs:
         return None
 
 
-async def _end(worker: Worker) -> None:
-    """Cancel what an arq worker still runs; `Worker.close` would close the shared pool."""
-    tasks: Iterable[asyncio.Task[Any]] = [*worker.job_tasks.values(), *worker.tasks.values()]
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
-
-
-def _again(error: Exception) -> Retry:
+def _again(error: Exception) -> Exception:
     _log.debug("job_again", error=str(error))
-    return Retry(defer=random.uniform(1.0, 3.0))
-
-
-def _serialize(job: Any) -> bytes:
-    packed: bytes = msgpack.packb(job, default=repr)
-    return packed
+    return retry()

@@ -1,9 +1,9 @@
-"""Which rank profile may hold how many places of a lane: a pure policy.
+"""How many places of a lane each rank profile may have: a pure policy.
 
 A place is a thread or a scorer. It runs the code of one profile, which may block or compute for any
-time, and the place is not free before the call returns. A profile may therefore hold only a share
-of the places: however long its calls take, the rest is for other profiles. Work of the profile "",
-which runs no user's code, is not limited.
+time, and becomes free only when the call returns. A profile may therefore have only a share of the
+places: however long its calls take, the rest is for other profiles. The profile "", which runs no
+user's code, is not limited.
 
     may_take      whether a call of the profile may start
     take          the call starts
@@ -17,19 +17,19 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-OURS = ""  # the profile of what is no user's code
+OURS = ""  # the profile of calls that run no user's code
 
 
 class Bulkhead:
-    """The places of one lane, and the profiles that hold them."""
+    """The places of one lane, and which profiles have them."""
 
     def __init__(self, capacity: int, share: float, shares: Mapping[str, float]) -> None:
-        """Nothing is held.
+        """Start with all places free.
 
         Args:
             capacity: places of the lane.
-            share: most of them that one profile may hold, as a share.
-            shares: the share of those profiles that have one of their own.
+            share: largest share of them that a profile may have.
+            shares: profile → its share, for profiles with a share of their own.
         """
         self._capacity = capacity
         self._share = share
@@ -38,38 +38,38 @@ class Bulkhead:
         self._num_refused: Counter[str] = Counter()
 
     def most(self, profile: str) -> int:
-        """How many places a profile may hold: at least 1, and not all where there are several."""
+        """How many places a profile may have: at least 1 and, if there are several, never all."""
         capacity = self._capacity
         if profile == OURS or capacity == 1:
             return capacity
-        # A share such as 0.7 of 10 must not become 6 for want of a digit.
+        # A share such as 0.7 of 10 must not be rounded to 6.
         wanted = math.floor(capacity * self._shares.get(profile, self._share) + 1e-9)
         return max(1, min(wanted, capacity - 1))
 
     def held(self, profile: str) -> int:
-        """How many places a profile holds."""
+        """How many places a profile has."""
         return self._held[profile]
 
     def may_take(self, profile: str) -> bool:
-        """Whether a profile may hold one more."""
+        """Whether a profile may have one more."""
         return profile == OURS or self._held[profile] < self.most(profile)
 
     def take(self, profile: str) -> None:
-        """A call of the profile starts."""
+        """Count a call of the profile that starts."""
         self._held[profile] += 1
 
     def give_back(self, profile: str) -> None:
-        """A call of the profile has left its place."""
+        """Count a call of the profile that has returned."""
         self._held[profile] -= 1
 
     def refuse(self, profile: str) -> None:
-        """A call of the profile was refused."""
+        """Count a call of the profile that was refused."""
         self._num_refused[profile] += 1
 
     def load(self) -> dict[str, Any]:
-        """Profile → places that it may hold, that it holds, and calls refused since the start.
+        """Profile → places that it may have and has, and calls refused since the start.
 
-        Of those profiles that have ever held a place.
+        Only for profiles that have ever had a place.
         """
         return {
             profile: {

@@ -1,4 +1,4 @@
-"""The queue for a lane, in which no rank profile waits behind another."""
+"""The queue of a lane, in which no rank profile waits behind another."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -13,7 +13,7 @@ class FairQueue(Generic[T]):
     __slots__ = ("_length", "_queues")
 
     def __init__(self) -> None:
-        """Nothing waits."""
+        """Start with an empty queue."""
         self._queues: dict[str, deque[T]] = {}  # none is empty; the first has the next turn
         self._length = 0
 
@@ -25,16 +25,16 @@ class FairQueue(Generic[T]):
             yield from waiting
 
     def count(self, profile: str) -> int:
-        """How many of a profile wait."""
+        """How many items of a profile wait."""
         waiting = self._queues.get(profile)
         return 0 if waiting is None else len(waiting)
 
     def profiles(self) -> list[str]:
-        """Those of which something waits, the one with the next turn first."""
+        """The profiles with waiting items, in the order of their turns."""
         return list(self._queues)
 
     def append(self, profile: str, item: T) -> None:
-        """`item` waits, after all others of its profile."""
+        """Append an item after all others of its profile."""
         self._length += 1
         waiting = self._queues.get(profile)
         if waiting is None:
@@ -43,24 +43,24 @@ class FairQueue(Generic[T]):
             waiting.append(item)
 
     def put_back(self, profile: str, item: T) -> None:
-        """`item` waits again, before all others of its profile."""
+        """Put an item before all others of its profile."""
         self._length += 1
         self._queues.setdefault(profile, deque()).appendleft(item)
 
     def next_profile(self, may_take: Callable[[str], bool]) -> str | None:
-        """Whose turn it is, of those that may take a place; None when there are none."""
+        """The first profile in turn that may take a place; None if there is none."""
         for profile in self._queues:
             if may_take(profile):
                 return profile
         return None
 
     def first(self, profile: str) -> T | None:
-        """The first of a profile that waits."""
+        """The first item of a profile; None if there is none."""
         waiting = self._queues.get(profile)
         return None if waiting is None else waiting[0]
 
     def pop(self, profile: str) -> T:
-        """Take the first of a profile, of which something waits."""
+        """Take the first item of a profile, which must have one."""
         waiting = self._queues[profile]
         item = waiting.popleft()
         self._length -= 1
@@ -69,12 +69,12 @@ class FairQueue(Generic[T]):
         return item
 
     def end_turn(self, profile: str) -> None:
-        """All others have their turns before this profile has another."""
+        """Put a profile last in turn."""
         if (waiting := self._queues.pop(profile, None)) is not None:
             self._queues[profile] = waiting
 
     def remove(self, profile: str, item: T) -> None:
-        """`item`, which waits, waits no more."""
+        """Remove an item, which must be waiting."""
         waiting = self._queues[profile]
         waiting.remove(item)
         self._length -= 1
@@ -82,14 +82,14 @@ class FairQueue(Generic[T]):
             del self._queues[profile]
 
     def take_all(self) -> list[T]:
-        """Take everything."""
+        """Take all items."""
         items = list(self)
         self._queues.clear()
         self._length = 0
         return items
 
     def replace(self, items: Iterable[tuple[str, T]]) -> None:
-        """Let `items`, each with its profile, wait instead of what does; turns stay."""
+        """Replace all items by others, given with their profiles; turns stay."""
         kept: dict[str, deque[T]] = {profile: deque() for profile in self._queues}
         self._length = 0
         for profile, item in items:

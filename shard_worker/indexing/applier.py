@@ -1,8 +1,8 @@
-"""Follows the logs of this worker's shards, and has the indexer apply what they say.
+"""Follows the logs of this worker's shards, and has the indexer apply their entries.
 
-Each shard has a task: read what follows its position, wait for its turn at the indexer, apply, tell
-Redis how far it got. One indexer serves all shards, so turns go round, first come first served; by
-the time that a shard has its turn its next batch is there, read while the others were applied.
+Each shard has a task: it reads the entries after the shard's position, waits for its turn at the
+indexer, has them applied, and records the new position in Redis. One indexer serves all shards, in
+order of arrival; a shard's next batch is read while the others' batches are applied.
 """
 
 import asyncio
@@ -44,16 +44,17 @@ _log = structlog.get_logger()
 
 
 class Applier:
-    """Keeps this worker's shards up with their logs.
+    """Keeps this worker's shards up to date with their logs.
 
     Attributes:
         states: shard → what it holds, as the indexer last reported it.
         applied_at: shard → when a batch was last applied to it, in s of the loop's clock.
-        backlog: shard → log entries that some replica had yet to apply when last asked.
-        busy: shards of which log entries have been read and are not applied yet.
-        gaps: shards that have missed a part of their log, so that they must not be searched.
-        behind: shards that have yet to apply what other replicas of them have announced as
-            applied: a caller that has waited for it must find it, so they are not searched.
+        backlog: shard → log entries that some replica had not applied when it was last read.
+        busy: shards of which entries have been read and not applied yet.
+        gaps: shards that have missed a part of their log, and must not be searched.
+        behind: shards that have not applied everything that other replicas have announced as
+            applied. They must not be searched, since a caller that has waited for a write must
+            find it.
     """
 
     def __init__(
@@ -70,24 +71,24 @@ class Applier:
         snapshot_position: Callable[[int], str | None] = lambda _shard: None,
         storage: StorageWatch | None = None,
     ) -> None:
-        """Apply to `shards` through `indexer`; `open` before `run`.
+        """Apply to `shards` through `indexer`; call `open` before `run`.
 
         Args:
             control: Redis.
-            keys: the names under which everything lies.
+            keys: the names of everything in Redis.
             registry: where the document counts go.
             indexer: writes to the shards.
             shards: those that this worker serves.
-            settings: limits.apply_batch_bytes and redis.reconnect_max_s count.
-            on_state: told what a shard holds, each time that it changes and before anybody waiting
-                for the change is.
-            counters: `writes_skipped` counts writes of a collection that the shard should have had
-                and had not.
-            on_withheld: told which shards must not be searched, each time that this changes.
-            snapshot_position: shard → how much of its log the newest snapshot has, `START` for
-                nothing; None where no snapshots are made.
-            storage: told of each failure of the indexer; knows whether it was for want of room,
-                memory or the like, which ends by itself.
+            settings: limits.apply_batch_bytes and redis.reconnect_max_s apply.
+            on_state: called with what a shard holds whenever that changes, before the callers that
+                wait for the change.
+            counters: `writes_skipped` counts writes to a collection that the shard lacks, but
+                should have.
+            on_withheld: called with the shards that must not be searched whenever they change.
+            snapshot_position: shard → up to which position of its log the newest snapshot goes,
+                `START` if there is none yet; None if no snapshots are made.
+            storage: learns each failure of the indexer, and knows whether a shortage of disk or
+                memory was the cause.
         """
         self.states: dict[int, ShardState] = {}
         self.applied_at: dict[int, float] = {}
@@ -115,10 +116,12 @@ class Applier:
         self._batches = Batches(indexer, SetAside(self._set_aside, counters), storage)
         self._trimmed_by: dict[int, str | None] = {}
         self._kept = {shard: LogRetention() for shard in shards}
-        self._others: dict[int, str] = {}  # shard → how far any replica was, when last asked
+        self._others: dict[
+            int, str
+        ] = {}  # shard → the furthest position of any replica, when last read
 
     async def open(self) -> None:
-        """Open every shard, so that what they hold is known.
+        """Open every shard, and learn what it holds.
 
         Raises:
             WorkError: a store cannot be opened.
@@ -127,22 +130,22 @@ class Applier:
         for shard in self._shards:
             state = await self._indexer.open(shard)
             self._take(state)
-            # Before the first heartbeat: the log keeps what a replica lacks only from when it knows
-            # of the replica, and a caller that sees all workers may begin to load.
+            # Before the first heartbeat: the log keeps entries only for replicas that it knows, and
+            # a caller that sees all workers may begin to load.
             await self._log.record_applied(shard, state.replica_id, state.position)
             await self._check_gap(shard)
             await self._check_others(shard)
             newest = await self._log.newest(shard)
             if newest != START and position(newest) < position(self.states[shard].position):
-                # Entries come after the newest, and whatever is before the shard's position is
-                # never read: a Redis restored from a backup, or one whose clock is behind.
+                # Redis was restored from a backup, or its clock is behind. New entries get ids
+                # after the newest, and those before the shard's position would never be read.
                 _log.error(
                     "log_behind",
                     shard=shard,
                     position=self.states[shard].position,
                     newest=newest,
                 )
-            # Whatever became of the log, no write from now on is passed over.
+            # Whatever has happened to the log, no future write is skipped.
             if self.states[shard].position != START:
                 await self._log.continue_after(shard, self.states[shard].position)
             if self._snapshot_position(shard) is not None:
@@ -156,7 +159,7 @@ class Applier:
         )
 
     def progress(self) -> dict[str, Any]:
-        """What the heartbeat says of shards: all but their `documents`."""
+        """The heartbeat's fields about shards, except `documents`."""
         return {
             "shards": [shard for shard in self._shards if shard not in self.withheld],
             "gaps": sorted(self.gaps),
@@ -176,11 +179,11 @@ class Applier:
         }
 
     def owed_bytes(self) -> int:
-        """How much room what waits in the logs may take: in the store, and in the text index."""
+        """Most bytes that the backlog may take on disk, in stores and text indexes together."""
         return 2 * MAX_ENTRY_BYTES * sum(self.backlog.values())
 
     def kept(self, shard: int) -> int:
-        """How many log entries were applied and stay in the log until a snapshot has them."""
+        """How many applied entries stay in the log until a snapshot contains them."""
         return len(self._kept[shard])
 
     @property
@@ -189,24 +192,23 @@ class Applier:
         return self.gaps | self.behind
 
     async def balance(self, shard: int, uid: str) -> None:
-        """Have a shard's index fitted to the newest term statistics.
+        """Fit a shard's index to the newest term statistics.
 
         Raises:
-            WorkError: the indexer could not.
+            WorkError: the indexer has failed.
         """
         self._take(await self._indexer.balance(shard, uid))
 
     async def optimise(self, shard: int, uid: str) -> bool:
-        """Have a collection's index on a shard rewritten in few segments.
+        """Rewrite a collection's index on a shard, in few segments.
 
         Batches of the log are applied between its steps; one that changes the collection ends it.
 
         Returns:
-            Whether there was anything to do; otherwise the shard has no documents of it.
+            Whether there was anything to do; if not, the shard has no documents of the collection.
 
         Raises:
-            WorkError: the indexer could not, or a write has put an end to it. The index is as it
-                was.
+            WorkError: the indexer has failed, or a write has ended it; the index is unchanged.
         """
         finished = await self._indexer.begin_optimising(shard, uid)
         is_needed = finished is None
@@ -231,7 +233,7 @@ class Applier:
                         await self._apply(shard, entries)
                     finally:
                         self.busy.discard(shard)
-                else:  # this is all that there is
+                else:  # the end of the log
                     self._set_behind(shard, is_behind=False)
                 failures = 0
             except RedisUnavailableError as error:
@@ -250,7 +252,7 @@ class Applier:
     async def _apply(self, shard: int, entries: list[Entry]) -> None:
         async with self._turn:
             size = sum(len(entry.op) for entry in entries)
-            if size < self._max_bytes:  # more may have come while the others had their turn
+            if size < self._max_bytes:  # more may have come during the others' turns
                 entries += await self._log.read(shard, entries[-1].id, self._max_bytes - size)
             state = await self._batches.apply(shard, entries)
         self.applied_at[shard] = asyncio.get_running_loop().time()
@@ -260,7 +262,7 @@ class Applier:
         await self._report_skipped(state)
 
     def _tell_failed(self, shard: int, error: WorkError, failures: int) -> None:
-        """Say that a batch could not be applied: what lacks room says so once, elsewhere."""
+        """Log that a batch could not be applied; the storage watch reports shortages."""
         if self._storage is not None and self._storage.note(error):
             _log.debug("apply_waits", shard=shard, error=str(error), failures=failures)
         elif self._throttle.allows(f"failed {shard}", asyncio.get_running_loop().time()):
@@ -301,9 +303,9 @@ class Applier:
             self._on_withheld(self.withheld)
 
     async def _define(self, shard: int) -> None:
-        """Give a new store the collections whose definition has left the log.
+        """Give a new store the collections whose definitions are no longer in the log.
 
-        One that is dropped after they are read is dropped by the log as well.
+        If one is dropped after they are read, the log drops it, too.
         """
         held = {report.uid for report in self.states[shard].collections}
         found = (await self._registry.collections()).values()
@@ -324,7 +326,7 @@ class Applier:
         self._on_state(state)
 
     async def _announce(self, shard: int) -> None:
-        """Tell Redis what the shard holds and how far it is, once for each state."""
+        """Record in Redis what the shard holds and its position, once for each state."""
         state = self.states[shard]
         before = self._announced.get(shard)
         snapshot = self._snapshot_position(shard)
@@ -332,25 +334,25 @@ class Applier:
             return
         counts = {report.uid: report.documents for report in state.collections}
         dropped = {report.uid for report in before.collections} - counts.keys() if before else ()
-        # Counts first: a caller that learns that the batch is applied must find it counted. The
-        # counts of a shard with a gap would hide what is missing, and those of a replica that
-        # others have passed are old; the last to reach the log's end counts what all have there.
+        # Counts first: a caller that learns that the batch is applied must find it counted. Shards
+        # with a gap, whose counts would hide what is missing, and replicas behind others, whose
+        # counts are old, record none. At the end of the log all replicas have the same counts.
         if shard not in self.gaps and not self._is_before(
             shard, furthest(await self._log.applied(shard))
         ):
             await self._registry.set_document_counts(shard, counts, dropped)
-            if before is None:  # what was dropped just before an earlier worker ended
+            if before is None:  # of collections dropped just before an earlier worker ended
                 await self._registry.forget_counts(shard, counts)
         applied = await self._log.record_applied(shard, state.replica_id, state.position)
         await self._trim(shard, applied.values(), snapshot)
-        # Reached what the others had a batch ago: under load some replica is always a little ahead.
+        # It has got to where the others were a batch ago: under load, some are always ahead.
         if shard in self.behind and not self._is_before(shard, self._others[shard]):
             self._set_behind(shard, is_behind=False)
         self._others[shard] = furthest(applied)
         self._announced[shard], self._trimmed_by[shard] = state, snapshot
 
     async def _trim(self, shard: int, applied: Collection[str], snapshot: str | None) -> None:
-        """Remove from the log what all replicas and the newest snapshot have."""
+        """Remove the entries that all replicas and the newest snapshot have from the log."""
         upto = trim_position(applied, snapshot)
         kept = None
         if snapshot is not None and (slowest := trim_position(applied, None)):

@@ -13,7 +13,7 @@ from hedgerow.shard_worker.indexing.set_aside import SetAside, ends_the_indexer
 from hedgerow.shard_worker.indexing.shard_report import ShardState
 from hedgerow.shard_worker.indexing.storage_watch import StorageWatch
 
-_SUSPECT_AFTER: Final = 2  # a batch that has ended the indexer so often is applied entry by entry
+_SUSPECT_AFTER: Final = 2  # a batch that has ended the indexer this often is applied in parts
 
 _log = structlog.get_logger()
 
@@ -24,12 +24,12 @@ class Batches:
     def __init__(
         self, indexer: IndexerClient, set_aside: SetAside, storage: StorageWatch | None
     ) -> None:
-        """Apply by `indexer`.
+        """Apply batches through `indexer`.
 
         Args:
             indexer: applies a batch, or parts of one.
-            set_aside: applies the entries of a suspect batch, and passes over what cannot be.
-            storage: knows whether the disk has room; on a full one nothing is suspect.
+            set_aside: applies a suspect batch entry by entry, and skips what cannot be applied.
+            storage: knows whether the disk has room; if not, no batch is suspect.
         """
         self._indexer = indexer
         self._set_aside = set_aside
@@ -40,7 +40,7 @@ class Batches:
         """Apply entries; returns what the shard holds then.
 
         Raises:
-            WorkError: not all could be applied or set aside; those that were, stay so.
+            WorkError: some could be neither applied nor set aside; the others remain applied.
         """
         last, ops = entries[-1].id, [entry.op for entry in entries]
         try:
@@ -69,10 +69,10 @@ class Batches:
 
 
 class _Pieces:
-    """A shard that a suspect batch is applied to in parts.
+    """A shard to which a suspect batch is applied in parts.
 
     Attributes:
-        skipped: as that of `ShardState`, of all parts together.
+        skipped: as in `ShardState`, for all parts together.
     """
 
     def __init__(self, indexer: IndexerClient, shard: int) -> None:

@@ -1,20 +1,20 @@
-"""What a batch of the log comes to."""
+"""The combined effect of a batch of the log."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from hedgerow.common.collection import Collection
-from hedgerow.common.shard_log.log import Create, Drop, Op, Upsert
+from hedgerow.common.shard_log.operations import Create, Drop, Op, Upsert
 
 
 @dataclass
 class Changes:
-    """What a batch of operations comes to: of each thing, how it is after the last of them.
+    """The combined effect of operations: the state after the last, for everything they change.
 
     Attributes:
         definitions: uid → definition (JSON), new or changed.
-        documents: uid → id → JSON, or None where the document goes.
-        dropped: uids of collections that go.
+        documents: uid → id → JSON, or None if the document is deleted.
+        dropped: uids of dropped collections.
     """
 
     definitions: dict[str, str] = field(default_factory=dict)
@@ -23,7 +23,7 @@ class Changes:
 
     @classmethod
     def of(cls, ops: Iterable[Op]) -> "Changes":
-        """Fold operations, oldest first. What follows a drop of its collection has no effect."""
+        """Combine operations, oldest first; a drop cancels later ones of its collection."""
         changes = cls()
         for op in ops:
             changes._add(op)

@@ -1,4 +1,4 @@
-"""What the indexer process can be asked for, and how a command travels to it."""
+"""The commands to the indexer process, and how they are packed."""
 
 from enum import StrEnum
 from typing import Any
@@ -7,7 +7,7 @@ import msgpack
 
 
 class Command(StrEnum):
-    """A command to the indexer; `IndexerClient` has a method for each, with arguments and answer.
+    """A command to the indexer; `IndexerClient` has a method for each.
 
     The value is the name of the method of `Indexer` that carries it out.
     """
@@ -34,7 +34,7 @@ def pack_command(command: Command, *arguments: Any) -> bytes:
 
 
 def unpack_command(payload: bytes) -> tuple[Command, list[Any]]:
-    """Read what `pack_command` made.
+    """Unpack what `pack_command` packed.
 
     Raises:
         ValueError: there is no such command.

@@ -1,7 +1,7 @@
-"""The indexer process: all that writes to a worker's shards, one thing at a time.
+"""The indexer process: makes all writes to a worker's shards, one at a time.
 
-It runs in a process lane of one process (`shard_worker.wiring.indexer_lane`), so that neither the
-worker's loop nor its scorers are held up, and a crash takes down nothing else.
+It runs in a process lane of one process (`shard_worker.wiring.indexer_lane`), so that it delays
+neither the worker's loop nor its scorers, and its crash affects nothing else.
 """
 
 import sqlite3
@@ -31,7 +31,7 @@ from hedgerow.shard_worker.storage.term_statistics import (
     write_table,
 )
 
-MAX_WRITERS = 16  # text indexes that stay open for writing, of all shards together
+MAX_WRITERS = 16  # most text indexes that stay open for writing, in all shards together
 
 
 @dataclass(frozen=True)
@@ -39,10 +39,10 @@ class IndexerConfig:
     """What an indexer process needs to know.
 
     Attributes:
-        data: the folder of all that is stored.
+        data: the worker's folder.
         shards: the shards that the worker serves.
         memory_bytes: memory of one text index's writer.
-        optimise_memory_bytes: most memory of one that optimises.
+        optimise_memory_bytes: most memory of a writer that optimises.
     """
 
     data: str
@@ -52,7 +52,7 @@ class IndexerConfig:
 
 
 class Indexer:
-    """The handler that runs in an indexer process; opens its shards as they are first named."""
+    """The handler of an indexer process; it opens each shard when a command first names it."""
 
     def __init__(self, config: IndexerConfig) -> None:
         self._data = Path(config.data)
@@ -65,26 +65,26 @@ class Indexer:
     def __call__(self, payload: bytes, _budget: Budget) -> bytes:
         """Carry out a command that `IndexerClient` has packed.
 
-        Most return a packed `ShardState`. Those that do not: `statistics` and `sum` return packed
-        statistics (b"" for none), `table` and `thaw` b"", `freeze` a position and
-        `[[uid, definition, documents], …]`, packed; `frozen` b"" until the copy is whole, and
-        `begin_optimising` and `optimise` b"" until nothing is left to do.
+        Most commands return a packed `ShardState`. The others: `statistics` and `sum` return packed
+        statistics (b"" for none); `table` and `thaw` return b""; `freeze` returns a position and
+        `[[uid, definition, documents], …]`, packed; `frozen` returns b"" until the copy is
+        complete; `begin_optimising` and `optimise` return b"" while steps are left.
         """
         command, arguments = unpack_command(payload)
         try:
             return _ACTIONS[command](self, *arguments)
         except (OSError, sqlite3.Error) as error:
-            # A state of the machine, which the worker reports; tracebacks would say it each time.
+            # A shortage, which the worker reports; a traceback each time would add nothing.
             if self._lacks_something(error):
                 raise WorkError(error_line(error)) from error
             raise
 
     def open(self, shard: int) -> bytes:
-        """Open a shard and say what it holds."""
+        """Open a shard; returns what it holds."""
         return self._shard(shard).state().pack()
 
     def define(self, shard: int, definitions: list[str]) -> bytes:
-        """Give a shard collections that its log may no longer define."""
+        """Define collections whose definitions may no longer be in the log."""
         return self._shard(shard).define(definitions).pack()
 
     def apply(self, shard: int, last_entry_id: str | None, ops: list[bytes]) -> bytes:
@@ -92,7 +92,7 @@ class Indexer:
         return self._write(shard, lambda indexer: indexer.apply(last_entry_id, ops))
 
     def reindex(self, shard: int, uid: str, ids: list[str]) -> bytes:
-        """Have the text index say of some documents what the store says."""
+        """Index some documents again, as the store has them."""
         return self._write(shard, lambda indexer: indexer.reindex(uid, ids))
 
     def statistics(self, shard: int, uid: str) -> bytes:
@@ -104,7 +104,7 @@ class Indexer:
         return pack(merge(unpack(part) for part in parts))
 
     def table(self, uid: str, statistics: bytes) -> bytes:
-        """Write the sum of all shards' statistics where the scorers look for it."""
+        """Write the sum of all shards' statistics to the file that the scorers read."""
         path = self._table(uid)
         if statistics:
             write_table(path, unpack(statistics))
@@ -134,7 +134,7 @@ class Indexer:
         return self.balance(shard, uid) if self._shard(shard).optimise(uid) else b""
 
     def freeze(self, shard: int, folder: str) -> bytes:
-        """Begin a copy of a shard; between two batches, store and indexes say the same."""
+        """Begin a copy of a shard; between two batches, store and indexes agree."""
         self.thaw(shard)
         indexer, target = self._shard(shard), Path(folder)
         target.mkdir(parents=True)
@@ -145,7 +145,7 @@ class Indexer:
         return packed
 
     def frozen(self, shard: int) -> bytes:
-        """Whether the copy is whole."""
+        """Whether the copy is complete."""
         return b"1" if self._copies[shard].is_done() else b""
 
     def thaw(self, shard: int) -> bytes:
@@ -166,7 +166,7 @@ class Indexer:
             return True
         if probe_descriptors() is not None:
             return True
-        with suppress(OSError):  # tantivy does not say what it died of
+        with suppress(OSError):  # tantivy does not report the cause
             found = DiskJudge(StorageSettings()).judge(read_disk(self._data), 0.0)
             return found is not DiskState.OK
         return False
@@ -176,7 +176,7 @@ class Indexer:
         try:
             return write(indexer).pack()
         except Exception:
-            # Half-way (a full disk, say) neither writer nor store can be trusted: open them again.
+            # After a failure half-way (on a full disk, say) open both writer and store again.
             del self._shards[shard]
             with suppress(Exception):
                 indexer.close()
@@ -216,5 +216,5 @@ _ACTIONS: dict[Command, Callable[..., bytes]] = {
 
 
 def make_indexer(config: IndexerConfig) -> Indexer:
-    """The factory that an indexer lane names."""
+    """The factory of an indexer lane."""
     return Indexer(config)

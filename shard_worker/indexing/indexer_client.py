@@ -14,11 +14,11 @@ from hedgerow.shard_worker.indexing.shard_report import ShardState
 class Executor(Protocol):
     """What runs the commands: a `ProcessLane` of one process."""
 
-    async def run(self, work: Task) -> TaskResult:
+    async def run(self, task: Task) -> TaskResult:
         """Run a command; returns its result.
 
         Raises:
-            WorkError: it failed, or could not be run.
+            WorkError: it has failed, or could not be run.
         """
 
 
@@ -49,14 +49,14 @@ class FrozenShard(NamedTuple):
 
 
 class IndexerClient:
-    """Has the indexer process carry out commands, one after another.
+    """Sends commands to the indexer process, which carries them out one after another.
 
-    Every method raises a `WorkError` when the indexer could not do what it was asked for. None has
-    a deadline: a write that was begun is finished, however long the machine takes.
+    Every method raises a `WorkError` if the indexer fails. None has a deadline: a write that was
+    begun is finished, however long it takes.
     """
 
     def __init__(self, executor: Executor) -> None:
-        """Run the commands by `executor`, whose handler is `indexer:make_indexer`'s."""
+        """Run the commands in `executor`, whose factory is `indexer:make_indexer`."""
         self._executor = executor
 
     async def open(self, shard: int) -> ShardState:
@@ -64,7 +64,7 @@ class IndexerClient:
         return await self._state(Command.OPEN, shard)
 
     async def define(self, shard: int, definitions: Sequence[str]) -> ShardState:
-        """Give a shard collections, as JSON, that its log may no longer define."""
+        """Define collections (as JSON) whose definitions may no longer be in the log."""
         return await self._state(Command.DEFINE, shard, list(definitions))
 
     async def apply(
@@ -74,11 +74,11 @@ class IndexerClient:
         return await self._state(Command.APPLY, shard, last_entry_id, list(ops))
 
     async def reindex(self, shard: int, uid: str, ids: Sequence[str]) -> ShardState:
-        """Have the text index say of some documents what the store says."""
+        """Index some documents again, as the store has them."""
         return await self._state(Command.REINDEX, shard, uid, list(ids))
 
     async def statistics(self, shard: int, uid: str) -> bytes:
-        """Collect a shard's term statistics, packed; b"" where it has none."""
+        """Collect a shard's term statistics, packed; b"" if it has none."""
         return await self._run(Command.STATISTICS, shard, uid)
 
     async def sum(self, parts: Sequence[bytes]) -> bytes:
@@ -86,11 +86,11 @@ class IndexerClient:
         return await self._run(Command.SUM, list(parts))
 
     async def write_table(self, uid: str, statistics: bytes) -> None:
-        """Write the sum of all shards' statistics where the scorers look for it."""
+        """Write the sum of all shards' statistics to the file that the scorers read."""
         await self._run(Command.TABLE, uid, statistics)
 
     async def remove_table(self, uid: str) -> None:
-        """Remove what `write_table` has written, if it has."""
+        """Remove the file that `write_table` writes, if there is one."""
         await self._run(Command.TABLE, uid, b"")
 
     async def balance(self, shard: int, uid: str) -> ShardState:
@@ -101,21 +101,21 @@ class IndexerClient:
         """Begin to rewrite an index in few segments.
 
         Returns:
-            None when `optimise` is to follow; the shard's state when there is nothing to do.
+            None if `optimise` has to follow; the shard's state if there is nothing to do.
         """
         return _finished(await self._run(Command.BEGIN_OPTIMISING, shard, uid))
 
     async def optimise(self, shard: int, uid: str) -> ShardState | None:
-        """Take the next step of it; returns None while more are to follow."""
+        """Take the next step of it; returns None while there are more."""
         return _finished(await self._run(Command.OPTIMISE, shard, uid))
 
     async def freeze(self, shard: int, folder: str) -> FrozenShard:
-        """Begin a copy of a shard in a folder, which is not there yet."""
+        """Begin a copy of a shard in a folder, which must not exist yet."""
         position, collections = msgpack.unpackb(await self._run(Command.FREEZE, shard, folder))
         return FrozenShard(position, tuple(FrozenCollection(*one) for one in collections))
 
     async def is_frozen(self, shard: int) -> bool:
-        """Whether the copy is whole."""
+        """Whether the copy is complete."""
         return bool(await self._run(Command.FROZEN, shard))
 
     async def thaw(self, shard: int) -> None:

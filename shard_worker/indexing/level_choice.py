@@ -1,9 +1,9 @@
 """When an index is rewritten to get boundaries of ids (`id_levels`), apart from optimising.
 
-A new index has no documents from which boundaries could be chosen. It gets them when it has some,
-and others when they no longer reach from a few documents to a good part of all, as when later ids
-are all greater. For that, an index is rewritten between two writes, in 2 s at most; for larger
-ones, optimising does it.
+A new index has no documents from which boundaries could be chosen. It gets boundaries once it has
+some, and new ones when they no longer range from a few documents to a large part of all (if all
+later ids are greater, for example). For this, a small index is rewritten between two writes, within
+2 s; a larger one gets its boundaries when it is optimised.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,8 @@ from pathlib import Path
 
 from hedgerow.shard_worker.storage.id_levels import Level, boundary_ranks
 from hedgerow.shard_worker.storage.store import Store
-from hedgerow.shard_worker.storage.text_index import TextIndex, TextIndexWriter
+from hedgerow.shard_worker.storage.text_index import TextIndex
+from hedgerow.shard_worker.storage.text_index_writer import TextIndexWriter
 
 FEWEST_DOCUMENTS = 1024
 MOST_DOCUMENTS = 16_384
@@ -22,7 +23,7 @@ _LEAST_IN_HIGHEST = 1 / 16  # of all documents
 
 
 def are_to_be_chosen(folder: Path, num_documents: int) -> bool:
-    """Whether an index lacks boundaries that suit it, and can be rewritten between two writes.
+    """Whether an index lacks suitable boundaries and is small enough to be rewritten at once.
 
     Args:
         folder: the index's.
@@ -34,26 +35,26 @@ def are_to_be_chosen(folder: Path, num_documents: int) -> bool:
 
 
 def chosen(store: Store, uid: str) -> list[str]:
-    """The ids that are to be the boundaries in an index of a collection, in ascending order."""
+    """The boundaries for an index of a collection: ids, in ascending order."""
     return store.ids_at(uid, boundary_ranks(store.count(uid)))
 
 
-def write_anew(writer: TextIndexWriter, store: Store, uid: str) -> None:
+def rewrite_with_levels(writer: TextIndexWriter, store: Store, uid: str) -> None:
     """Rewrite an index with other boundaries, in one commit.
 
-    If that fails, the index stays as it was, and the writer cannot be used any more.
+    If that fails, the index is unchanged, and the writer can no longer be used.
     """
     try:
         writer.clear(chosen(store, uid))
         writer.add(store.scan(uid))
         writer.commit()
     except BaseException:
-        writer.abandon()  # or the next commit would be of an index that is empty, or half full
+        writer.abandon()  # otherwise its next commit would publish an incomplete index
         raise
 
 
 def suit(levels: Sequence[Level], num_documents: int) -> bool:
-    """Whether the levels, the lowest first, reach from a few documents to a good part of all."""
+    """Whether the levels, lowest first, range from a few documents to a large part of all."""
     return (
         bool(levels)
         and levels[0].num_documents <= _MOST_IN_LOWEST

@@ -1,9 +1,9 @@
-"""Counts a load in the term statistics as soon as it is applied, rather than at the next turn.
+"""Counts a load in the term statistics as soon as it is applied, without waiting for a job.
 
-A gateway that has been asked to wait for a load announces the load's end. Every worker then
-collects the statistics of its shards; the last of them finds all shards counted and sums them; and
-when a worker has written the sum's table and fitted its indexes, it answers the gateway. None of
-this is durable: what is lost here is made up for by the jobs of `shard_worker.control.jobs`.
+If a gateway waits for a load, it announces the load's end. Every worker then collects the
+statistics of its shards, and the last to do so sums them. When a worker has written the table of
+the sum and fitted its indexes, it answers the gateway. None of this is durable: what is lost here,
+the jobs of `shard_worker.control.jobs` make good.
 """
 
 import asyncio
@@ -16,12 +16,12 @@ from hedgerow.common.state.statistics import BULK_SHARE, StatisticsStore, change
 from hedgerow.shard_worker.indexing.applier import Applier
 from hedgerow.shard_worker.indexing.shard_report import CollectionReport
 
-GIVE_UP_S = 120.0  # past any wait of a gateway
+GIVE_UP_S = 120.0  # longer than any gateway waits
 
 
 @dataclass(frozen=True)
 class _Pending:
-    """Loads of one collection that are not counted yet, or not known to be by all workers."""
+    """Loads of one collection that are not counted yet, or not reported to the gateways yet."""
 
     ends: Mapping[int, str]
     tokens: frozenset[str]
@@ -29,28 +29,28 @@ class _Pending:
 
 
 class LoadStatistics:
-    """Has the loads that gateways announce counted at once."""
+    """Counts the loads that gateways announce."""
 
     def __init__(
         self,
         *,
-        board: StatisticsStore,
+        store: StatisticsStore,
         applier: Applier,
         is_ours: Callable[[int, str | None, float], Awaitable[bool]],
         collect: Callable[[str, int], Awaitable[None]],
         add_up: Callable[[str], Awaitable[None]],
     ) -> None:
-        """Count what `take` is given, each time that `count` and `answer` are called.
+        """Count the loads that `take` is given, whenever `count` and `answer` are called.
 
         Args:
-            board: where statistics lie.
+            store: where the statistics are.
             applier: knows what the shards hold.
-            is_ours: whether a shard's statistics, which carry a label, are this worker's to
-                collect at a time.
-            collect: collects and stores those of a collection on a shard.
-            add_up: sums those of all shards.
+            is_ours: whether this worker has to collect a shard's statistics, given their label
+                and the time.
+            collect: collects and stores the statistics of a collection on a shard.
+            add_up: sums the statistics of all shards.
         """
-        self._board = board
+        self._store = store
         self._applier = applier
         self._is_ours = is_ours
         self._collect = collect
@@ -58,7 +58,7 @@ class LoadStatistics:
         self._pending: dict[str, _Pending] = {}
 
     def take(self, event: bytes) -> bool:
-        """Note a load that a gateway announces; returns whether the event was such a load."""
+        """Take a load that a gateway announces; returns whether the event announced one."""
         loaded = Loaded.unpack(event)
         if loaded is None:
             return False
@@ -82,15 +82,15 @@ class LoadStatistics:
         }
         if not self._pending:
             return
-        asked = dict(self._pending)  # loads that are announced meanwhile have the next turn
-        standing = await self._board.standing(asked, num_shards)
+        asked = dict(self._pending)  # loads that are announced meanwhile are for the next call
+        status = await self._store.status(asked, num_shards)
         for uid, pending in asked.items():
-            for shard in await self._board.missing(uid, pending.ends):
-                await self._count_shard(uid, shard, standing[uid].labels.get(shard), now)
-            if await self._board.missing(uid, pending.ends):
+            for shard in await self._store.missing(uid, pending.ends):
+                await self._count_shard(uid, shard, status[uid].labels.get(shard), now)
+            if await self._store.missing(uid, pending.ends):
                 continue  # other workers' shards
-            labels = (await self._board.standing([uid], num_shards))[uid]
-            if not labels.is_current and await self._board.claim_sum(
+            labels = (await self._store.status([uid], num_shards))[uid]
+            if not labels.is_current and await self._store.claim_sum(
                 uid, version_of(labels.labels)
             ):
                 await self._add_up(uid)
@@ -103,12 +103,12 @@ class LoadStatistics:
         if _is_bulk(report, changes_of(label, state.replica_id)):
             await self._collect(uid, shard)
         else:
-            await self._board.put_position(uid, shard, state.position)
+            await self._store.put_position(uid, shard, state.position)
 
     async def answer(
         self, known: Container[str], tables: Mapping[str, bytes], num_shards: int
     ) -> None:
-        """Tell gateways of their loads that this worker's searches rank by.
+        """Announce the loads that this worker's searches count in ranking.
 
         Args:
             known: uids of the collections that the worker has.
@@ -126,20 +126,20 @@ class LoadStatistics:
             ):
                 continue
             for token in pending.tokens:
-                await self._board.announce(Ranked(token, replicas).pack())
-            if self._pending.get(uid) is pending:  # else a load has come meanwhile
+                await self._store.announce(Ranked(token, replicas).pack())
+            if self._pending.get(uid) is pending:  # else another load was announced meanwhile
                 del self._pending[uid]
 
     async def _is_ranked(self, uid: str, pending: _Pending, table: bytes, num_shards: int) -> bool:
-        if await self._board.missing(uid, pending.ends):
+        if await self._store.missing(uid, pending.ends):
             return False
-        # Read after that: a sum that was read before may be of a time when they were missing.
-        now = (await self._board.standing([uid], num_shards))[uid]
+        # Read afterwards: an earlier sum may have been made while some were missing.
+        now = (await self._store.status([uid], num_shards))[uid]
         return now.is_current and table == now.version
 
 
 def _is_bulk(report: CollectionReport, collected: int | None) -> bool:
-    """Whether a shard has changed by so much that its statistics are to be collected at once."""
+    """Whether a shard has changed so much that its statistics must be collected at once."""
     if collected is None:
         return report.documents > 0
     return report.changes - collected > BULK_SHARE * report.documents

@@ -1,4 +1,4 @@
-"""Which entries of its log a replica has applied, while they stay there for the next snapshot."""
+"""Which entries a replica has applied that stay in the log for the next snapshot."""
 
 from bisect import bisect_right
 from collections.abc import Iterable
@@ -12,35 +12,35 @@ class LogRetention:
     __slots__ = ("_positions",)
 
     def __init__(self, ids: Iterable[str] = ()) -> None:
-        """Begin with these entries, oldest first."""
+        """Start with these entries, oldest first."""
         self._positions = [position(one) for one in ids]
 
     def __len__(self) -> int:
         return len(self._positions)
 
     def add(self, ids: Iterable[str]) -> None:
-        """These were applied, oldest first, after all before them."""
+        """Add entries that were applied, oldest first; they come after all others."""
         self._positions += (position(one) for one in ids)
 
     def trim(self, upto: str) -> None:
-        """The log was trimmed up to and including this one."""
+        """Remove the entries up to and including this one: the log was trimmed."""
         del self._positions[: bisect_right(self._positions, position(upto))]
 
     def count(self, upto: str) -> int:
-        """How many there are up to and including this one."""
+        """How many entries there are up to and including this one."""
         return bisect_right(self._positions, position(upto))
 
 
 def trim_position(applied: Iterable[str], snapshot: str | None) -> str | None:
-    """Up to which entry a log may be trimmed.
+    """The entry up to which a log may be trimmed.
 
     Args:
         applied: the position of each replica.
-        snapshot: that of the newest snapshot; None where none are made.
+        snapshot: the position of the newest snapshot; None if no snapshots are made.
 
     Returns:
-        The last entry that every replica and the newest snapshot have; None when one of them has
-        nothing, or there is no replica.
+        The last entry that every replica and the newest snapshot have; None if one of them has
+        none, or there is no replica.
     """
     needed = [position(one) for one in applied]
     if not needed:

@@ -1,8 +1,8 @@
-"""Optimises this worker's text indexes when a caller has asked for it.
+"""Optimises this worker's text indexes when a caller has requested it.
 
-This is not one of arq's jobs: each replica of a shard has an index of its own, so it is not a task
-that one of them can do for all. What is asked for is compared with what is done, as with jobs, so
-that a request outlives a kill of the worker, of its indexer or of Redis.
+It is not a job of arq: each replica of a shard has an index of its own, so no replica can do it for
+the others. As with jobs, requests are compared with what was done, so a request survives a kill of
+the worker, of its indexer or of Redis.
 """
 
 import asyncio
@@ -16,13 +16,13 @@ import structlog
 from hedgerow.common.errors import WorkError
 from hedgerow.common.redis.client import RedisClient
 from hedgerow.common.redis.keys import Keys
-from hedgerow.common.redis.reconcile import keep_looking, wake_at
+from hedgerow.common.redis.reconcile import reconcile, wake_at
 from hedgerow.common.settings.settings import Settings
 from hedgerow.common.state.optimising import EVENT, OptimisingStore
 from hedgerow.common.tasks import run_together
 from hedgerow.shard_worker.indexing.applier import Applier
 
-QUIET_S: Final = 1.0  # a shard that is being written to would only have to give up
+QUIET_S: Final = 1.0  # while a shard is written to, optimising it would be given up
 FIRST_PAUSE_S: Final = 2.0
 MOST_PAUSE_S: Final = 300.0
 
@@ -30,24 +30,24 @@ _log = structlog.get_logger()
 
 
 class Attempts(NamedTuple):
-    """The attempts to optimise one index that have failed since the last that did not.
+    """The failed attempts to optimise one index since the last successful one.
 
     Attributes:
         num_failed: how many.
-        next_at: no other is made before, in s of the loop's clock.
+        next_at: when the next may be made, in s of the loop's clock.
     """
 
     num_failed: int = 0
     next_at: float = 0.0
 
     def after_failure(self, now: float) -> "Attempts":
-        """As these, and one more that has failed now: the next waits for twice as long."""
+        """These and another failure; the pause before the next attempt doubles."""
         pause_s = min(FIRST_PAUSE_S * 2**self.num_failed, MOST_PAUSE_S)
         return Attempts(self.num_failed + 1, now + pause_s)
 
 
 class Optimiser:
-    """Keeps looking for what this worker's replicas have yet to optimise, and does it in turn."""
+    """Optimises the indexes of this worker's replicas that have to be, one after another."""
 
     def __init__(
         self,
@@ -55,54 +55,54 @@ class Optimiser:
         keys: Keys,
         applier: Applier,
         settings: Settings,
-        tell: Callable[[], Awaitable[None]],
+        beat: Callable[[], Awaitable[None]],
         has_disk: Callable[[], bool] = lambda: True,
     ) -> None:
         """Optimise what `applier` writes to.
 
         Args:
             control: Redis.
-            keys: the names under which everything lies.
+            keys: the names of everything in Redis.
             applier: has the indexer do it, between two batches of the log.
-            settings: redis.reconnect_max_s counts.
+            settings: redis.reconnect_max_s applies.
             has_disk: whether the disk has room for another copy of an index.
-            tell: has others hear of an index that has changed, and returns when they can.
+            beat: sends a heartbeat, and returns when it has been sent.
         """
         self._keys = keys
         self._control = control
         self._applier = applier
-        self._tell = tell
+        self._beat = beat
         self._has_disk = has_disk
-        self._board = OptimisingStore(control, keys)
+        self._store = OptimisingStore(control, keys)
         self._max_pause_s = settings.redis.reconnect_max_s
         self._attempts: dict[tuple[int, str], Attempts] = {}
-        self._done: dict[tuple[int, str], int] = {}  # which time of asking was complied with
+        self._done: dict[tuple[int, str], int] = {}  # the last request that was carried out
         self._woken = asyncio.Event()
 
     async def run(self) -> None:
         """Run until cancelled."""
         await run_together(
-            keep_looking("optimising_waits", self._look, self._woken, self._max_pause_s),
+            reconcile("optimising_waits", self._look, self._woken, self._max_pause_s),
             wake_at(self._control, self._keys.events, EVENT, self._woken),
         )
 
     async def _look(self) -> None:
         states = dict(self._applier.states)
         uids = {report.uid for state in states.values() for report in state.collections}
-        standing = await self._board.standing(sorted(uids))
+        status = await self._store.status(sorted(uids))
         for known in (self._attempts, self._done):
             for key in [key for key in known if key[1] not in uids]:
                 del known[key]
         for shard, state in states.items():
             for report in state.collections:
-                key, wanted = (shard, report.uid), standing[report.uid]
+                key, wanted = (shard, report.uid), status[report.uid]
                 if not wanted.is_waiting(state.replica_id):
                     continue
                 if self._done.get(key) != wanted.wanted_at_ms and self._may(*key):
                     await self._optimise(*key, wanted.wanted_at_ms)
-                # Here, so that it is tried again if Redis did not take it, with no more optimising.
+                # Also after an earlier call failed to record it, without optimising again.
                 if self._done.get(key) == wanted.wanted_at_ms:
-                    await self._board.set_done(report.uid, state.replica_id, wanted.wanted_at_ms)
+                    await self._store.set_done(report.uid, state.replica_id, wanted.wanted_at_ms)
 
     def _may(self, shard: int, uid: str) -> bool:
         now = asyncio.get_running_loop().time()
@@ -131,8 +131,8 @@ class Optimiser:
             return
         self._attempts.pop(key, None)
         if has_changed:
-            # A caller that hears that all replicas are done shall find the index as it is now.
-            await self._tell()
+            # A caller that learns that all replicas are done must see the index as it is now.
+            await self._beat()
             took_s = round(time.monotonic() - started, 1)
             _log.info("optimised", shard=shard, uid=uid, took_s=took_s)
         self._done[key] = wanted_at_ms

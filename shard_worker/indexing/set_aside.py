@@ -1,9 +1,9 @@
 """Finds documents that cannot be indexed, saves them in a file, and skips them.
 
-If indexing a document takes all memory, or crashes tantivy, it ends the indexer each time, and the
-shard would never get past it. A batch that has ended the indexer is therefore applied entry by
-entry, and an entry that does so in halves, down to the document. The document is tried again a few
-times, and then set aside where an operator can find it. All other documents are applied.
+A document whose indexing takes all memory, or crashes tantivy, ends the indexer each time, and
+would block its shard for ever. So a batch that has ended the indexer is applied entry by entry, and
+an entry that ends the indexer is applied in halves, down to single documents. Such a document is
+tried again a few times, and then set aside where an operator can find it. All others are applied.
 """
 
 import asyncio
@@ -19,12 +19,13 @@ import structlog
 
 from hedgerow.common.errors import LaneUnavailableError, ScorerCrashedError, WorkError
 from hedgerow.common.observability.telemetry import Counters
-from hedgerow.common.shard_log.log import Delete, Entry, Upsert, pack_op, unpack_op
+from hedgerow.common.shard_log.log import Entry
+from hedgerow.common.shard_log.operations import Delete, Upsert, pack_op, unpack_op
 from hedgerow.shard_worker.indexing.set_aside_files import SetAsideFiles
 
 ATTEMPTS: Final = 3
 PAUSE_S: Final = 1.0
-# When this many in a row could not be applied, the machine is at fault.
+# If this many in a row could not be applied, the machine is at fault.
 MOST_IN_A_ROW: Final = 8
 _LEAST_AVAILABLE_SHARE: Final = 0.03
 _MEMINFO: Final = Path("/proc/meminfo")
@@ -43,15 +44,15 @@ class Target(Protocol):
         """
 
     async def reindex(self, uid: str, ids: Sequence[str]) -> None:
-        """Have the text index say of some documents what the store says.
+        """Index some documents again, as the store has them.
 
         Raises:
-            WorkError: it does not.
+            WorkError: they were not indexed.
         """
 
 
 def ends_the_indexer(error: WorkError) -> bool:
-    """Whether what was tried has ended the indexer process, or taken all its memory."""
+    """Whether an error means that the indexer process has died or run out of memory."""
     return isinstance(error, ScorerCrashedError) or "MemoryError" in str(error)
 
 
@@ -68,7 +69,7 @@ def has_memory(meminfo: str) -> bool:
 
 
 def units_of(op: bytes) -> list[bytes]:
-    """An operation as the smallest ones that do the same."""
+    """An operation, split into the smallest operations with the same effect."""
     match unpack_op(op):
         case Upsert(uid, documents):
             return [pack_op(Upsert(uid, [one])) for one in documents]
@@ -91,26 +92,26 @@ class SetAside:
         """Save what is set aside in `files`.
 
         Args:
-            files: hold it, up to a limit.
+            files: keep the documents, up to a limit.
             counters: `writes_set_aside` counts the documents.
             pause: waits, in s.
-            machine_has_memory: whether a crash can be blamed on what was tried; /proc/meminfo
-                says it if unset.
+            machine_has_memory: whether the machine has memory to spare, so that a crash is the
+                document's fault; if unset, /proc/meminfo is read.
         """
         self._files = files
         self._counters = counters
         self._pause = pause
         self._machine_has_memory = machine_has_memory or _machine_has_memory
         self._num_in_a_row = 0
-        # Shard → its entry that was not applied in full, and what of it was set aside: hashes.
+        # Shard → its entry that is partly applied, and the hashes of the parts that were set aside.
         self._unfinished: dict[int, tuple[str, set[bytes]]] = {}
 
     async def apply(self, shard: int, entries: Sequence[Entry], target: Target) -> None:
-        """Apply all entries but for what cannot be.
+        """Apply all entries, except for documents that have to be set aside.
 
         Raises:
-            WorkError: the machine lacks something, so that nothing can be blamed; what was applied
-                until then stays so.
+            WorkError: the machine is at fault, not a document; what was applied by then stays
+                applied.
         """
         for entry in entries:
             try:
@@ -119,7 +120,7 @@ class SetAside:
             except WorkError as error:
                 if not ends_the_indexer(error):
                     raise
-                # What an earlier attempt at this entry has set aside is not tried, or kept, again.
+                # What an earlier attempt has set aside is neither tried nor saved again.
                 done = self._set_aside_of(shard, entry)
                 units = [unit for unit in units_of(entry.op) if _hash(unit) not in done]
                 if units:
@@ -182,7 +183,7 @@ class SetAside:
     async def _keep(self, shard: int, record: Mapping[str, Any]) -> None:
         try:
             await self._files.keep(shard, record)
-        except OSError as error:  # without a trace, nothing is passed over
+        except OSError as error:  # nothing is skipped without a trace
             raise WorkError(f"a document cannot be set aside: {error}") from error
 
 
@@ -191,9 +192,9 @@ def _hash(unit: bytes) -> bytes:
 
 
 async def _reindex(target: Target, unit: bytes) -> None:
-    """Have the text index forget what it may have of a unit that the store does not take.
+    """Remove from the text index what the store did not get of a unit.
 
-    The index commits first, so that an indexer that has died after that has left it there.
+    The index commits before the store, so an indexer that died in between has left it there.
     """
     op = unpack_op(unit)
     if not isinstance(op, Upsert | Delete):
@@ -204,7 +205,7 @@ async def _reindex(target: Target, unit: bytes) -> None:
     except WorkError as error:
         if not ends_the_indexer(error):
             raise
-        # What is stored cannot be indexed either: no reason to hold up all that comes after.
+        # The stored document cannot be indexed either; this must not block those that follow.
         _log.warning("document_not_reindexed", uid=op.uid, ids=ids, error=str(error))
 
 

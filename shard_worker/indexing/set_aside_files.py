@@ -1,7 +1,7 @@
-"""The files that hold what could not be indexed: one a shard, each below a size.
+"""The files of documents that could not be indexed: one for each shard, of limited size.
 
-What does not fit pushes out the oldest lines. Every document that goes aside is named in the log as
-well, so that one whose line is gone has left a trace.
+If a new line does not fit, the oldest lines are removed. Every document that is set aside is also
+named in the program's log, so it leaves a trace even if its line was removed.
 """
 
 import asyncio
@@ -25,21 +25,21 @@ _log = structlog.get_logger()
 
 
 def append_line(path: Path, line: bytes, max_bytes: int) -> int:
-    """Append a line that has reached the disk on return.
+    """Append a line; it is on disk when this returns.
 
-    A kill at any moment leaves whole lines, old or new, but for a part of the last one at most,
+    A kill at any moment leaves complete lines, old or new, and at most a part of the last one,
     which the next call removes.
 
     Args:
-        path: the file, which is made if need be.
-        line: with its newline; of `max_bytes` at most.
-        max_bytes: the size of the file afterwards; the oldest lines go until it fits.
+        path: the file; created if it does not exist.
+        line: the line with its newline, of `max_bytes` at most.
+        max_bytes: largest size of the file afterwards; the oldest lines are removed until it fits.
 
     Returns:
-        How many lines went.
+        How many lines were removed.
 
     Raises:
-        OSError: the file cannot be written; its whole lines are as before.
+        OSError: the file cannot be written; its complete lines are unchanged.
     """
     with path.open("a+b") as file:
         size = _end_of_lines(file)
@@ -103,7 +103,7 @@ class SetAsideFiles:
             await sleep_to_tick(LOOK_INTERVAL_S)
 
     def measure(self) -> None:
-        """Measure the files once; what cannot be read now counts as nothing."""
+        """Measure the files once; files that cannot be read count as empty."""
         num_bytes = 0
         try:
             for path in self._folder.glob("shard-*.ndjson"):
@@ -132,7 +132,7 @@ def _line_of(record: Mapping[str, Any]) -> bytes:
 
 
 def _end_of_lines(file: BinaryIO) -> int:
-    """Where the last whole line ends: a kill may have left a part of another."""
+    """Where the last complete line ends; a kill may have left a part of another after it."""
     end = file.seek(0, os.SEEK_END)
     while end:
         start = max(0, end - 65_536)
@@ -145,7 +145,7 @@ def _end_of_lines(file: BinaryIO) -> int:
 
 
 def _skip_lines(file: BinaryIO, num_bytes: int) -> int:
-    """Seek to the first line that begins at `num_bytes` or later; how many lines are before."""
+    """Seek to the first line that begins at `num_bytes` or later; returns how many precede it."""
     file.seek(0)
     num_lines = 0
     while file.tell() < num_bytes and file.readline():

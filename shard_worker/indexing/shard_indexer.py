@@ -1,9 +1,9 @@
 """Applies batches of the log to one shard's store and text indexes.
 
-The order is what makes a kill at any instruction harmless: first each index commits, then one
-SQLite transaction takes the documents and the position. An index that is ahead of its store (killed
-between the two) gets the same entries again, and each replaces or removes by id; one that is gone
-or of other fields is rebuilt from the store before anything is applied to it.
+The order makes a kill at any instruction harmless: first each index commits, then one SQLite
+transaction stores the documents and the position. After a kill between the two, the index is ahead
+of the store and gets the same entries again, each of which replaces or removes by id. An index that
+is missing, or has other fields, is rebuilt from the store before anything is applied to it.
 """
 
 import json
@@ -17,29 +17,36 @@ import structlog
 from hedgerow.common.collection import Collection
 from hedgerow.common.errors import WireError, WorkError
 from hedgerow.common.machine.folder_lock import FolderLock
-from hedgerow.common.shard_log.log import Op, position, unpack_op
+from hedgerow.common.shard_log.log import position
+from hedgerow.common.shard_log.operations import Op, unpack_op
 from hedgerow.common.snapshots.manifest import STORE
 from hedgerow.shard_worker.indexing.changes import Changes
 from hedgerow.shard_worker.indexing.index_rewrite import IndexRewrite
-from hedgerow.shard_worker.indexing.level_choice import are_to_be_chosen, chosen, write_anew
+from hedgerow.shard_worker.indexing.level_choice import (
+    are_to_be_chosen,
+    chosen,
+    rewrite_with_levels,
+)
 from hedgerow.shard_worker.indexing.shard_report import (
     MAX_FIRST_IDS,
     CollectionReport,
     ShardState,
     pack_ids,
 )
+from hedgerow.shard_worker.storage.index_files import TextIndexError
 from hedgerow.shard_worker.storage.length_padding import balance
 from hedgerow.shard_worker.storage.store import Store
 from hedgerow.shard_worker.storage.store_copy import StoreCopy, link_index
 from hedgerow.shard_worker.storage.term_statistics import collect, pack
-from hedgerow.shard_worker.storage.text_index import TextIndex, TextIndexError, TextIndexWriter
+from hedgerow.shard_worker.storage.text_index import TextIndex
+from hedgerow.shard_worker.storage.text_index_writer import TextIndexWriter
 
 MAX_OPEN_WRITERS = 8
 OPTIMISE_MEMORY_BYTES = 512_000_000
 LOCK_WAIT_S = 10.0  # for the indexer of a worker that drains
-# What an index's `bodies` may take of the disk: a multiple of what the store takes, and a number
-# more. With more, they would be holes for the greatest part. Documents that are written after that
-# are read from the store, until the index is optimised.
+# Most disk space of an index's `bodies`: a multiple of the store's size, and some bytes more.
+# Beyond it, they would consist mostly of holes; documents that are written then are read from the
+# store until the index is optimised.
 MAX_BODY_SHARE = 2
 SPARE_BODY_BYTES = 64_000_000
 DROP_SLICE = 5000  # documents removed in one transaction
@@ -66,11 +73,11 @@ class ShardIndexer:
             shard: its number.
             memory_bytes: memory of one text index's writer while it has uncommitted changes.
             max_writers: how many collections' writers stay open; each has a few threads.
-            lock_wait_s: how long to wait while another indexer has the folder, in s.
+            lock_wait_s: how long to wait while another indexer uses the folder, in s.
             optimise_memory_bytes: most memory of the writer that optimises an index.
 
         Raises:
-            ConfigurationError: another indexer has the folder, or its store is of another format.
+            ConfigurationError: another indexer uses the folder, or its store has another format.
         """
         self.shard = shard
         self._max_writers = max_writers
@@ -115,17 +122,17 @@ class ShardIndexer:
     def apply(self, last_entry_id: str | None, ops: Iterable[bytes]) -> ShardState:
         """Apply the operations of log entries up to and including `last_entry_id`.
 
-        None is for a part of the next entry: the position stays, and the whole entry comes again.
+        None is for a part of the next entry: the position stays, and the whole entry follows later.
         """
         if last_entry_id is None:
             last_entry_id = self._store.position
         elif position(last_entry_id) <= position(self._store.position):
-            return self.state()  # this very batch was applied by an attempt whose answer was lost
+            return self.state()  # applied by an earlier attempt whose answer was lost
         changes = Changes.of(self._read(ops))
         definitions = {**self._store.collections(), **changes.definitions}
         for uid in changes.dropped & definitions.keys():
             self._empty(uid)
-        # A document whose collection has been dropped in an earlier batch goes nowhere.
+        # A document whose collection was dropped by an earlier batch is skipped.
         documents = {uid: some for uid, some in changes.documents.items() if uid in definitions}
         skipped = {
             uid: len(some) for uid, some in changes.documents.items() if uid not in documents
@@ -150,7 +157,7 @@ class ShardIndexer:
         return self.state()._replace(skipped=skipped)
 
     def define(self, definitions: Iterable[str]) -> ShardState:
-        """Take up collections that the log may no longer define; the position stays."""
+        """Add collections whose definitions may no longer be in the log; the position stays."""
         known = self._store.collections()
         read = {Collection.from_json(one).uid: one for one in definitions}
         new = {uid: one for uid, one in read.items() if uid not in known}
@@ -160,7 +167,7 @@ class ShardIndexer:
         return self.state()
 
     def reindex(self, uid: str, ids: Sequence[str]) -> ShardState:
-        """Have a text index say of some documents what the store says; the position stays."""
+        """Index some documents again, as the store has them; the position stays."""
         collection = self._current(uid)
         if collection is not None:
             self._index(collection, dict(zip(ids, self._store.get(uid, ids), strict=True)))
@@ -168,8 +175,8 @@ class ShardIndexer:
         return self.state()
 
     def balance(self, uid: str, averages: Mapping[str, float]) -> ShardState:
-        """Bring a collection's index to the average lengths of all shards together."""
-        # What is being optimised is balanced when that has ended.
+        """Fit a collection's index to the average lengths over all shards."""
+        # An index that is being optimised is balanced afterwards.
         collection = None if uid in self._rewrites else self._current(uid)
         if collection is not None:
             balance(self._writer(collection), averages)
@@ -179,20 +186,20 @@ class ShardIndexer:
     def begin_optimising(self, uid: str) -> bool:
         """Begin to rewrite a collection's index, in few segments.
 
-        A write to the collection ends it, so that the write is found at once.
+        A write to the collection ends it, so that the written documents are found at once.
 
         Returns:
             Whether there is anything to do.
 
         Raises:
-            OSError: the index cannot be had now.
+            OSError: the index cannot be opened now.
         """
         collection = self._current(uid)
         if collection is None or collection.fields is None or not self._store.count(uid):
             return False
         self._give_up(uid)
         if writer := self._writers.pop(uid, None):
-            writer.abandon()  # what it merges now would be in vain
+            writer.abandon()  # its merges would be in vain
         self._rewrites[uid] = IndexRewrite(
             self._folder / uid,
             collection,
@@ -206,11 +213,11 @@ class ShardIndexer:
         """Take the next step of what `begin_optimising` has begun, some 50 ms.
 
         Returns:
-            Whether it was the last: the new index can be searched. It is still to be balanced.
+            Whether it was the last: the new index can be searched, but is not balanced yet.
 
         Raises:
-            WorkError: a write has put an end to it.
-            OSError, ValueError: the index cannot be written; it stays as it was.
+            WorkError: a write has ended it.
+            OSError, ValueError: the index cannot be written; it is unchanged.
         """
         rewrite = self._rewrites.get(uid)
         if rewrite is None:
@@ -226,13 +233,13 @@ class ShardIndexer:
         return is_done
 
     def _give_up(self, uid: str) -> None:
-        """End the optimising of a collection, if it is under way; its index is as it was."""
+        """End the optimising of a collection, if it has begun; its index is unchanged."""
         if rewrite := self._rewrites.pop(uid, None):
             _log.info("optimising_given_up", shard=self.shard, uid=uid)
             rewrite.give_up()
 
     def statistics(self, uid: str) -> bytes:
-        """This shard's term statistics of a collection, packed; b"" where there is no index."""
+        """This shard's term statistics of a collection, packed; b"" if there is no index."""
         try:
             index = TextIndex.open(self._folder / uid)
         except TextIndexError:
@@ -254,12 +261,12 @@ class ShardIndexer:
             try:
                 yield unpack_op(op)
             except WireError as error:
-                # Nothing that a gateway writes; one foreign entry must not hold up all others.
+                # No gateway writes such an entry; a foreign one must not block all others.
                 _log.error("log_entry_skipped", shard=self.shard, reason=str(error))
 
     def _index(self, collection: Collection, documents: dict[str, bytes | None]) -> None:
         if collection.fields is None:
-            return  # nothing is accepted for it before its fields are known
+            return  # no documents are accepted before its fields are known
         writer = self._writer(collection)
         deletes = [one for one, body in documents.items() if body is None]
         upserts = [(one, json.loads(body)) for one, body in documents.items() if body is not None]
@@ -267,8 +274,8 @@ class ShardIndexer:
         try:
             writer.apply(deletes, upserts, bodies)
         except (TypeError, ValueError, OverflowError):
-            # The gateway has checked each against the fields, so this should not be. The others go
-            # in all the same: applying them a second time replaces them.
+            # Should not happen: the gateway checks each document against the fields. The others are
+            # indexed all the same: applying them a second time replaces them.
             for upsert in upserts:
                 try:
                     writer.apply((), (upsert,), bodies)
@@ -277,7 +284,7 @@ class ShardIndexer:
         writer.commit()
 
     def _max_body_bytes(self) -> int:
-        # The store's size is that of all documents, and it uses again what replaced ones took.
+        # The store's size is about that of all documents: it reuses the space of replaced ones.
         return MAX_BODY_SHARE * (self._folder / STORE).stat().st_size + SPARE_BODY_BYTES
 
     def _writer(self, collection: Collection) -> TextIndexWriter:
@@ -298,17 +305,17 @@ class ShardIndexer:
                 _log.info("text_index_rebuilt", shard=self.shard, uid=uid, documents=num_documents)
         elif are_to_be_chosen(self._folder / uid, self._store.count(uid)):
             del self._writers[uid]
-            write_anew(writer, self._store, uid)
+            rewrite_with_levels(writer, self._store, uid)
             self._writers[uid] = writer
         return writer
 
     def _current(self, uid: str) -> Collection | None:
-        """A collection as the store has it; None where there is none that can be read."""
+        """A collection as the store has it; None if it has none, or none that can be read."""
         definition = self._store.definition(uid)
         return None if definition is None else self._defined(uid, definition)
 
     def _defined(self, uid: str, definition: str) -> Collection | None:
-        """A definition as this version reads it; None for one of a newer version."""
+        """A definition, read; None if only a newer version can read it."""
         try:
             return Collection.from_json(definition)
         except WireError as error:
@@ -336,16 +343,16 @@ class ShardIndexer:
         )
 
     def _empty(self, uid: str) -> None:
-        """Remove a collection's documents in slices, so that no transaction grows without bound.
+        """Remove a collection's documents in slices, which bounds the size of each transaction.
 
-        The position stays where it was: killed half-way, the drop is applied again.
+        The position stays, so that after a kill half-way the drop is applied again.
         """
         documents = (one for one, _ in self._store.scan(uid))
         while ids := list(islice(documents, DROP_SLICE)):
             self._store.apply(self._store.position, documents={uid: dict.fromkeys(ids)})
 
     def _remove_orphans(self) -> None:
-        """Remove the indexes of collections that the store does not have (any more)."""
+        """Remove the indexes of collections that the store does not have, or no longer has."""
         kept = self._store.collections()
         for uid in [uid for uid in self._rewrites if uid not in kept]:
             self._give_up(uid)

@@ -12,7 +12,7 @@ MAX_FIRST_BYTES = 64 * 1024  # of a collection's first ids; a thousand of the us
 
 
 def pack_ids(first_ids: list[str]) -> bytes:
-    """Pack the first ids of a collection, as many as have `MAX_FIRST_BYTES` together."""
+    """Pack the first ids of a collection, as many as fit into `MAX_FIRST_BYTES`."""
     sizes = accumulate(len(one.encode()) for one in first_ids)
     kept = [one for one, size in zip(first_ids, sizes, strict=True) if size <= MAX_FIRST_BYTES]
     packed: bytes = msgpack.packb(kept)
@@ -20,7 +20,7 @@ def pack_ids(first_ids: list[str]) -> bytes:
 
 
 def unpack_ids(packed: bytes) -> list[str]:
-    """Read what `pack_ids` made."""
+    """Unpack what `pack_ids` packed."""
     ids: list[str] = msgpack.unpackb(packed)
     return ids
 
@@ -32,11 +32,11 @@ class CollectionReport(NamedTuple):
         uid: the collection's.
         definition: as JSON.
         documents: how many the shard holds.
-        generation: of the text index; grows with each commit. 0 where there is no index yet.
-        changes: how many documents were ever put in, replaced or deleted here.
+        generation: of the text index; grows with each commit. 0 if there is no index yet.
+        changes: how many documents were ever added, replaced or deleted here.
         first_ids: the smallest ids, ascending, by `pack_ids`. They stay packed until they are
-            wanted: those of all collections come with each batch.
-        segments: parts of the text index; a search looks into each.
+            needed, since each batch reports those of all collections.
+        segments: parts of the text index; a search reads each.
     """
 
     uid: str
@@ -56,8 +56,8 @@ class ShardState(NamedTuple):
         replica_id: of this copy of it.
         position: id of the last log entry that is applied.
         collections: one report each.
-        skipped: collection uid → how many writes of the batch just applied went nowhere, since the
-            shard has no such collection. That is so after a drop, and a loss otherwise.
+        skipped: collection uid → how many writes of the last batch were skipped because the shard
+            has no such collection: it was dropped, or the writes are lost.
     """
 
     shard: int
@@ -67,13 +67,13 @@ class ShardState(NamedTuple):
     skipped: Mapping[str, int] = MappingProxyType({})
 
     def pack(self) -> bytes:
-        """Pack for the way from the indexer to the worker."""
+        """Pack for sending from the indexer to the worker."""
         packed: bytes = msgpack.packb((*self[:-1], dict(self.skipped)))
         return packed
 
     @classmethod
     def unpack(cls, data: bytes) -> "ShardState":
-        """Read what `pack` made."""
+        """Unpack what `pack` packed."""
         shard, replica_id, applied, collections, skipped = msgpack.unpackb(data)
         reports = [CollectionReport(*one) for one in collections]
         return cls(shard, replica_id, applied, reports, skipped)

@@ -1,4 +1,4 @@
-"""What this worker runs out of: disk space for its data folder, memory, descriptors."""
+"""Watches for shortages of this worker: disk space for its folder, memory, descriptors."""
 
 import time
 from collections.abc import Callable
@@ -33,11 +33,11 @@ class StorageWatch:
         """Watch the disk of `folder`.
 
         Args:
-            folder: where the worker stores.
+            folder: the worker's folder.
             settings: what must stay free, and how often to look.
-            now_ms: the time in which the heartbeat speaks.
-            on_change: called when something begins to run out, or ends to.
-            owed_bytes: what is accepted and has yet to be written here.
+            now_ms: the clock of the heartbeats, in ms.
+            on_change: called when a shortage begins or ends.
+            owed_bytes: bytes of writes that were accepted and are not written here yet.
         """
         self._folder = folder
         self._settings = settings
@@ -49,7 +49,7 @@ class StorageWatch:
         self._throttle = Throttle(60.0)
 
     def to_json(self) -> list[dict[str, Any]]:
-        """What runs out, for the heartbeat."""
+        """The current shortages, for the heartbeat."""
         return [one.to_json() for one in self._book.list()]
 
     def has_disk(self) -> bool:
@@ -57,9 +57,9 @@ class StorageWatch:
         return self._judge.state is DiskState.OK
 
     def note(self, error: BaseException | str) -> bool:
-        """Record a failure; returns whether it was caused by a shortage, which passes.
+        """Record a failure; returns whether a shortage, which passes, was the cause.
 
-        While the disk is short of room that is taken to be the reason: tantivy does not tell it.
+        While the disk lacks room, that is assumed to be the cause: tantivy does not report it.
         """
         now = time.monotonic()
         if (state := disk_failure(error)) is not None:

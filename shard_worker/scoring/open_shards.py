@@ -26,11 +26,12 @@ from hedgerow.shard_worker.scoring.ranking import SCORE_FIELD
 from hedgerow.shard_worker.scoring.recent_values import RecentValues
 from hedgerow.shard_worker.scoring.retrieval import Found, Located
 from hedgerow.shard_worker.storage.bodies import BodyReader
+from hedgerow.shard_worker.storage.index_files import TextIndexError
 from hedgerow.shard_worker.storage.leading_documents import leading_of
 from hedgerow.shard_worker.storage.picking import pick_of
 from hedgerow.shard_worker.storage.store import Store
 from hedgerow.shard_worker.storage.term_statistics import StatisticsFile, TermStatistics
-from hedgerow.shard_worker.storage.text_index import TextIndex, TextIndexError
+from hedgerow.shard_worker.storage.text_index import TextIndex
 
 IDLE_S = 60.0  # an index that has not been searched for this long is closed
 MAX_OPEN_SEGMENTS = 2000  # over all open indexes; each index counts as one more

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import structlog
 
 from hedgerow.common.errors import ConfigurationError, RankingError
-from hedgerow.common.settings.settings import RankProfile
+from hedgerow.common.settings.rank_profiles import RankProfile
 from hedgerow.common.user_function import find_function, last_line
 
 SCORE_FIELD = "_score"  # of a candidate: its first-phase score

@@ -21,7 +21,7 @@ _Hit: TypeAlias = tuple[float, tantivy.DocAddress]
 
 
 class Located(NamedTuple):
-    """Where the hits of a search lie.
+    """Where the hits of a search are.
 
     Attributes:
         snapshot: the index that was searched.
@@ -46,7 +46,7 @@ class Found(NamedTuple):
     Attributes:
         total: how many documents match, exactly.
         hits: score and id, best first, ties by id.
-        located: where they lie; None if no index was searched.
+        located: where they are; None if no index was searched.
     """
 
     total: int

@@ -19,7 +19,7 @@ from hedgerow.common.errors import (
     RankingError,
     WorkError,
 )
-from hedgerow.common.settings.settings import RankProfile
+from hedgerow.common.settings.rank_profiles import RankProfile
 from hedgerow.common.wire.messages import (
     Attach,
     SearchBody,

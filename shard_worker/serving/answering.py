@@ -1,4 +1,4 @@
-"""The part of a worker that answers: what it pulls by, and the services that answer."""
+"""The part of a worker that answers requests: what pulls them, and the services that answer."""
 
 import asyncio
 from contextlib import AsyncExitStack
@@ -49,7 +49,7 @@ class Answering:
             fetch_lanes: read documents and enrich them.
             states: what the shards hold.
             stores: the shards' documents.
-            accounting: adds up what the work was for.
+            accounting: adds up what the time was spent on.
 
         Raises:
             ConfigurationError: a rank profile names a function that cannot be used.
@@ -70,7 +70,7 @@ class Answering:
         )
         replier = Replier(self._connection, worker_id, counters, max_bytes)
         self._turn = Turn(replier)
-        # The one callback of the turn: a pool knows best when results have come together.
+        # The only callback of the turn: the pool knows when results have come together.
         scorers.call_after_ends(self._turn.end)
         self._searches = Consumer(
             settings.redis,
@@ -145,12 +145,12 @@ class Answering:
         await keep_clock(self._connection, self._context.clock)
 
     def withhold(self, shards: frozenset[int]) -> None:
-        """Pull nothing for these shards, and for all others again; see `Consumer.withhold`."""
+        """Pull for all shards except these; see `Consumer.withhold`."""
         self._searches.withhold(shards)
         self._fetches.withhold(shards)
 
     async def stop_pulling(self) -> None:
-        """Pull no more; what waits in Redis is left to a replica."""
+        """Stop pulling; requests that wait in Redis are left to other replicas."""
         await asyncio.gather(self._searches.drain(), self._fetches.drain())
 
     async def finish_fetches(self, timeout_s: float) -> None:

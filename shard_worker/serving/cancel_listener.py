@@ -11,7 +11,7 @@ from hedgerow.common.observability.telemetry import Counters, Throttle
 from hedgerow.common.redis.connection import Handshake, RedisConnection
 from hedgerow.common.redis.endpoint import Endpoint
 from hedgerow.common.redis.keys import Keys
-from hedgerow.common.settings.settings import RedisSettings
+from hedgerow.common.settings.redis import RedisSettings
 from hedgerow.shard_worker.serving.in_flight import InFlight
 
 log = structlog.get_logger()
@@ -20,7 +20,7 @@ log = structlog.get_logger()
 class CancelListener:
     """Listens on the cancel channels of this worker's shards.
 
-    A cancellation that is published while the connection is away is lost; its query is then
+    A cancellation that is published while the connection is down is lost, and its query is
     answered in vain.
     """
 
@@ -38,7 +38,7 @@ class CancelListener:
         self._in_flight = in_flight
         self._counters = counters
         self._throttle = Throttle(60.0)
-        self._link = RedisConnection(
+        self._connection = RedisConnection(
             Endpoint.of(redis),
             name=f"hedgerow-worker-cancel-{worker_id}",
             silence_s=redis.command_timeout_s,
@@ -50,17 +50,17 @@ class CancelListener:
         """Connect.
 
         Raises:
-            RedisUnavailableError: not connected within `timeout_s`; the link keeps trying.
+            RedisUnavailableError: not connected within `timeout_s`; the connection keeps trying.
         """
-        await self._link.start(timeout_s)
+        await self._connection.start(timeout_s)
 
     async def close(self) -> None:
         """Stop listening."""
-        await self._link.close()
+        await self._connection.close()
 
-    async def _subscribe(self, link: Handshake) -> None:
+    async def _subscribe(self, handshake: Handshake) -> None:
         for channel in self._shards:
-            link.subscribe(channel.decode())
+            handshake.subscribe(channel.decode())
 
     def _on_message(self, message: Any) -> None:
         if not isinstance(message, list):

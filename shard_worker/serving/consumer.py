@@ -1,4 +1,4 @@
-"""Pulls requests from the queues of this worker's shards, only into free slots."""
+"""Pulls requests from the queues of this worker's shards, as many as there is room for."""
 
 import asyncio
 import time
@@ -17,7 +17,7 @@ from hedgerow.common.redis.connection import (
     unanswered,
 )
 from hedgerow.common.redis.endpoint import Endpoint
-from hedgerow.common.settings.settings import RedisSettings
+from hedgerow.common.settings.redis import RedisSettings
 from hedgerow.common.wire.pull_order import PullOrder
 from hedgerow.shard_worker.serving.replier import Replier
 
@@ -27,15 +27,15 @@ LONGEST_BLOCK_S = 1.0
 PAUSE_AFTER_ERROR_S = 0.2
 MAX_POPS = 8  # in one pull; each that finds nothing costs the server half a microsecond
 
-# When the newest are served first, a request at the far end of a queue that has spent less than
-# `FRESH_SHARE` of its time is not the oldest: a gateway has put it ahead. At most `MAX_AHEAD` of
-# those are taken at once.
+# While the newest are served first, a request at the far end of a queue that has spent less than
+# `FRESH_SHARE` of its time is not the oldest: a gateway has put it ahead. At most `MAX_AHEAD` such
+# requests are taken at once.
 FRESH_SHARE = 0.5
 MAX_AHEAD = 4
 
 _OLDEST, _NEWEST = b"LEFT", b"RIGHT"  # gateways push to the right
 
-OWN_QUEUE = -1  # stands for the shard of what lies in a worker's own queue
+OWN_QUEUE = -1  # in place of a shard: a worker's own queue
 
 OnPulled = Callable[[list[Any]], None]
 
@@ -64,8 +64,8 @@ class PullPolicy(NamedTuple):
 
     Attributes:
         order: decides it.
-        spent_share: of a packed request, the share of its time that it has spent at an instant of
-            `time.monotonic()`, in s; over 1 when it has expired.
+        spent_share: returns what share of its time a packed request has spent at an instant of
+            `time.monotonic()`, in s; 1 or more once it has expired.
     """
 
     order: PullOrder
@@ -73,17 +73,17 @@ class PullPolicy(NamedTuple):
 
 
 class Consumer:
-    """Pulls from some queues: wait for room, then pull at most that much.
+    """Pulls from a set of queues: waits for room, then pulls at most that much.
 
-    A request waits in Redis, where another replica can take it, and not in here: a pull takes what
-    the lane will start within a few milliseconds, and nothing while the lane is full.
+    Requests wait in Redis, where another replica can take them, not in this process: a pull takes
+    what the lane will start within a few milliseconds, and nothing while the lane is full.
 
-    One pull is one write of several pops, since a pop empties one queue at most: the first blocks,
-    and the others find what came with what it found. A query that asks all shards then wakes this
-    worker once, and not once a shard. Replies that are ready by then leave in the same write.
+    A pop takes from one queue only, so a pull writes several pops at once: the first blocks, and
+    the others find what arrived together with what it found. A query to all shards thus wakes this
+    worker once, not once for each shard. Replies that are ready leave in the same write.
 
-    What follows on a pull, and in which order, is `Turn`'s: it has the requests delivered, and
-    makes the next pull.
+    `Turn` decides what follows a pull, and in which order: it has the requests delivered and makes
+    the next pull.
 
     Attributes:
         lane: where the requests run.
@@ -99,17 +99,17 @@ class Consumer:
         replier: Replier,
         policy: PullPolicy | None = None,
     ) -> None:
-        """Describe what is pulled; `run` pulls.
+        """Prepare to pull; `run` pulls.
 
         Args:
-            redis: where Redis is; a blocking pop has a connection of its own.
+            redis: where Redis is; the blocking pop has a connection of its own.
             name: shown by CLIENT LIST.
             control: another connection, to end a blocking pop at once when draining.
-            queues: queue key → shard; `OWN_QUEUE` stands for the shard of a queue for this worker
-                alone, in which each request says its shard.
+            queues: queue key → shard, or `OWN_QUEUE` for a queue of this worker alone, in which
+                each request names its shard.
             lane: says how many requests may be pulled.
-            replier: has the replies that leave with a pull.
-            policy: from which end to pull; None for always the oldest first.
+            replier: holds the replies that leave with a pull.
+            policy: from which end to pull; None to pull the oldest first, always.
         """
         silence_s = redis.command_timeout_s
         self._connection = RedisConnection(
@@ -125,21 +125,21 @@ class Consumer:
         self._replier = replier
         self._order = None if policy is None else policy.order
         self._spent_share = None if policy is None else policy.spent_share
-        self._room = 0  # that the pull under way was made for
-        self._num_asked = 0  # requests that its pops for work may bring, at most
-        self._num_work = 0  # those pops; the others look for what has expired
-        # Well before the connection calls it silence, or what is popped then could be lost.
+        self._room = 0  # for which the current pull was made
+        self._num_asked = 0  # most requests that its first pops may return
+        self._num_work = 0  # how many those are; the others look for expired ones
+        # Well below the time after which the connection counts as dead, or requests could be lost.
         self._block_s = min(LONGEST_BLOCK_S, silence_s / 3)
         self._withheld: frozenset[int] = frozenset()
         self._has_queues = asyncio.Event()
         self._has_queues.set()
         self._num_pops = 0
-        self._answers: list[Any] = []  # to the pops of the pull under way
+        self._answers: list[Any] = []  # to the pops of the current pull
         self._error: Exception | None = None  # of that pull
-        self._waiting: list[Callable[[], None]] = []  # for that no pop waits
+        self._waiting: list[Callable[[], None]] = []  # to be called when no pop is waiting
         self._on_pulled: OnPulled = _ignore
         self._is_pulling = False
-        # Done when the next pull is `run`'s to make.
+        # Done when `run` has to make the next pull.
         self._paused: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()
         self._paused.set_result(None)
         self._is_draining = False
@@ -150,8 +150,8 @@ class Consumer:
         """Pull until `drain` is called.
 
         Args:
-            on_pulled: called with the answers to a pull's pops, which it passes to `deliver`; it
-                makes the next pull by `pull_next`, at once or later.
+            on_pulled: called with the answers to a pull's pops; it must pass them to `deliver` and
+                then call `pull_next`, at once or later.
         """
         self._task = asyncio.current_task()
         self._on_pulled = on_pulled
@@ -172,9 +172,9 @@ class Consumer:
             await self._connection.close()
 
     def withhold(self, shards: frozenset[int]) -> None:
-        """Pull nothing for these shards, and for all others again; a pop under way ends.
+        """Pull from the queues of all shards except these; a pop that is waiting ends.
 
-        `OWN_QUEUE` among them stands for the worker's own queue.
+        `OWN_QUEUE` in `shards` means the worker's own queue.
         """
         if shards != self._withheld:
             self._end_pop()
@@ -185,7 +185,7 @@ class Consumer:
             self._has_queues.set()
 
     def between_pulls(self, then: Callable[[], None]) -> None:
-        """Call `then` when no pop waits, and what the last has taken is delivered; soon."""
+        """Call `then` soon, when no pop is waiting and the last one's requests are delivered."""
         if not self._is_pulling:
             then()
             return
@@ -202,12 +202,12 @@ class Consumer:
             self._control.send(pack("CLIENT", "UNBLOCK", self._client_id))
 
     async def drain(self) -> None:
-        """Pull no more. What a pop under way has taken is still delivered."""
+        """Stop pulling; requests that a waiting pop has already taken are still delivered."""
         self._is_draining = True
         if self._task is None:
             return
         if not self._is_pulling:
-            self._task.cancel()  # it waits for room or replies, and holds nothing
+            self._task.cancel()  # it waits for room or replies, and has no request
         elif self._client_id is not None:
             try:
                 await self._control.call("CLIENT", "UNBLOCK", self._client_id)
@@ -217,7 +217,7 @@ class Consumer:
 
     @property
     def is_pulling(self) -> bool:
-        """Whether a pop waits for requests, or has taken some that are yet to arrive."""
+        """Whether a pop is waiting, or has taken requests that have not arrived yet."""
         return self._is_pulling
 
     def _pull(self, room: int) -> None:
@@ -225,7 +225,7 @@ class Consumer:
         if self._withheld:
             keys = tuple(key for key in keys if self._shards[key] not in self._withheld)
         num_pops = min(len(keys), room, self._max_pops)
-        # Without this connection they are left to the replier's own.
+        # Without this connection, the replier sends them over its own.
         commands = self._replier.take() if self._connection.is_connected else []
         self._room, self._num_work = room, num_pops
         self._num_asked = num_pops * (room // num_pops)
@@ -256,7 +256,7 @@ class Consumer:
                 self._paused.set_exception(error)
 
     def pull_next(self) -> None:
-        """Pull again if there is room, else let `run` wait for it."""
+        """Pull again if there is room; otherwise `run` waits for room."""
         error, self._error = self._error, None
         is_ending = error is not None or self._is_draining or not self._has_queues.is_set()
         room = 0 if is_ending else self.lane.room()
@@ -266,9 +266,9 @@ class Consumer:
             self._paused.set_result(error)
 
     def deliver(self, answers: list[Any], handle: Callable[[int, list[bytes]], None]) -> int:
-        """Pass what the pops have brought to `handle`; returns how many requests that is.
+        """Pass the requests that were pulled to `handle`; returns their number.
 
-        Then calls what waits for `between_pulls`.
+        Then makes the calls that `between_pulls` has put off.
         """
         keys, num_taken = self._keys, 0
         for at, answer in enumerate(answers):
@@ -282,7 +282,7 @@ class Consumer:
             if self._order is not None and not self._order.is_newest_first:
                 self._note_oldest(messages, 0)
             handle(self._shards[key], messages)
-            # A pop serves the first queue that has something: the one just served goes last.
+            # A pop takes from the first queue with a request, so this one goes last now.
             keys.remove(key)
             keys.append(key)
         if (
@@ -296,8 +296,8 @@ class Consumer:
         return num_taken
 
     def _is_standing(self, answers: list[Any], num_taken: int) -> bool:
-        """Whether there may be more in the queues than the pull under way has taken."""
-        if len(answers) > self._num_work:  # it has looked from the other end, too
+        """Whether the queues may hold more than the current pull has taken."""
+        if len(answers) > self._num_work:  # it has looked at the other end, too
             return any(answer is not None for answer in answers[self._num_work :])
         return num_taken >= self._num_asked
 
@@ -308,11 +308,10 @@ class Consumer:
         room: int,
         handle: Callable[[int, list[bytes]], None],
     ) -> int:
-        """Of the oldest in a queue, drop what has expired and take what there is room for.
+        """Of a queue's oldest requests, drop the expired and take as many as there is room for.
 
-        What a gateway has put ahead of them is found here, and is taken in any case: it is fresh,
-        where what has stood in the queue is not. The rest goes back to where it was. Returns how
-        many were taken.
+        Requests that a gateway has put ahead are found here and are taken in any case, since they
+        are fresh. The rest goes back to where it was. Returns how many were taken.
         """
         now, share = time.monotonic(), self._share
         expired = [message for message in messages if share(message, now) >= 1]
@@ -323,7 +322,7 @@ class Consumer:
             num_ahead += 1
         room = max(room, num_ahead)
         taken, left = alive[:room], alive[room:]
-        # What has expired is dropped there too, and counted.
+        # It drops expired requests, too, and counts them.
         handle(self._shards[key], expired + taken)
         if left:
             self._control.send_now([unanswered("LPUSH", key, *reversed(left))], [])
@@ -342,10 +341,10 @@ class Consumer:
 
 
 def _ignore(_answers: list[Any]) -> None:
-    """What follows on a pull before `run` has been called."""
+    """Do nothing: `run` has not been called."""
 
 
-# Put into wire form once: a pull's pops are mostly those of one before, and take 1.4 µs each.
+# Packed once: most pulls repeat the pops of an earlier one, and packing takes 1.4 µs each.
 @lru_cache(maxsize=256)
 def _pop(keys: tuple[bytes, ...], count: int, end: bytes, block_s: float | None = None) -> bytes:
     name, wait = (b"LMPOP", ()) if block_s is None else (b"BLMPOP", (block_s,))

@@ -1,4 +1,4 @@
-"""One call of a profile's `enrich`, from JSON to JSON, with limits on its documents."""
+"""One call of a profile's `enrich`: from JSON to JSON, with limits on its documents."""
 
 import gc
 import threading
@@ -16,7 +16,7 @@ Stored = bytes | int | None  # as `Store.read` returns it
 
 _check = msgspec.json.Decoder(msgspec.Raw).decode
 
-# A decoder does not let go of the interpreter, so one at a time: the event loop waits for no more.
+# Decoding does not release the GIL, so one call at a time: the event loop waits for one at most.
 _decoding = threading.Lock()
 
 
@@ -36,13 +36,13 @@ class Enriching:
         max_given_bytes: int,
         max_bytes: int,
     ) -> None:
-        """Take over documents as they are stored, whole.
+        """Take whole documents, as they are stored.
 
         Args:
             stored: the documents.
-            pick: takes the wanted fields; None for all.
-            max_given_bytes: what `enrich` is given, as JSON.
-            max_bytes: what all documents may weigh when they are sent.
+            pick: picks the wanted fields; None for all.
+            max_given_bytes: most bytes of documents, as JSON, that `enrich` receives.
+            max_bytes: most bytes of all documents, as JSON, when they are sent.
         """
         self._stored = stored
         self._pick = pick
@@ -55,10 +55,10 @@ class Enriching:
         self.problem = ""
 
     def run(self, enrich: Enrich) -> None:
-        """Enrich the documents; blocks.
+        """Call `enrich` on the documents; blocks.
 
         Raises:
-            Exception: `enrich` raised it, or JSON cannot say what it returned.
+            Exception: `enrich` raised it, or returned what cannot be encoded as JSON.
         """
         places: list[int] = []
         num_bytes = num_heavy = 0
@@ -71,13 +71,13 @@ class Enriching:
             num_bytes += len(body)
             places.append(place)
         enriched = enrich([_decoded(self._stored[place]) for place in places])
-        # Measured as it is built: what the hook adds may weigh more than what it was given.
+        # Measured document by document: a hook may return far more than it received.
         documents = list(self.documents)
         num_bytes = sum(len(one) for one in documents if isinstance(one, bytes))
         num_grown = 0
         for place, document in zip(places, enriched, strict=True):
-            # As it leaves the gateway: what JSON cannot say fails here, where the stored fields
-            # are at hand.
+            # Encoded as the gateway sends it. What cannot be encoded fails here, where the stored
+            # fields can be sent instead.
             body = to_json(document)
             _check(body)
             if self._pick is not None:
@@ -101,8 +101,8 @@ class Enriching:
 
 def _decoded(body: Stored) -> Document:
     with _decoding:
-        # The collector would look at what is being made again and again, which takes as long as
-        # the decoding itself, and there is no rubbish yet.
+        # The garbage collector would scan the new objects again and again, which takes as long as
+        # the decoding itself, and would find nothing.
         was_enabled = gc.isenabled()
         gc.disable()
         try:

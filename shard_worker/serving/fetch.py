@@ -1,4 +1,4 @@
-"""Fetches: reads the winners' documents from the store and enriches them, in threads."""
+"""Fetches: reads the winners' documents from the store, and enriches them, in threads."""
 
 import asyncio
 import time
@@ -19,7 +19,7 @@ from hedgerow.common.errors import (
     WorkError,
 )
 from hedgerow.common.observability.telemetry import Throttle
-from hedgerow.common.settings.settings import LimitSettings
+from hedgerow.common.settings.limits import LimitSettings
 from hedgerow.common.wire.messages import (
     Failure,
     FetchBody,
@@ -47,7 +47,7 @@ log = structlog.get_logger()
 
 ReadDocuments = Callable[[int, str, list[str], int, Pick | None, Callable[[], bool]], list[Stored]]
 
-# An enum's member is looked up through a descriptor in Python 3.11: five times a global's price.
+# In Python 3.11, looking up an enum's member takes five times as long as a global.
 _FETCH: Final = Kind.FETCH.value
 _OK: Final = Status.OK.value
 _FAILED: Final = Status.FAILED.value
@@ -55,21 +55,21 @@ _THREAD: Final = Lane.THREAD.value
 _ANSWERED: Final = End.ANSWERED.value
 _UNUSED: Final = End.UNUSED.value
 
-# Documents that are with an `enrich` or wait for it, in bytes of JSON; a fetch that would pass this
-# is answered with what is stored.
+# Most bytes of documents, as JSON, that are being enriched or wait for it; a fetch that would
+# exceed it is answered with the stored fields.
 MOST_HELD_BYTES = 67_108_864
-ENRICH_SHARE = 0.9  # of the time left; the rest carries the stored fields home when enrich is late
+ENRICH_SHARE = 0.9  # of the time left; the rest is for the stored fields, if enrich is late
 
 
 class FetchLanes(NamedTuple):
-    """Where a fetch runs: no user's function ever holds a thread that reads."""
+    """Where a fetch runs: users' functions have other threads than reading."""
 
     reading: BatchedThreads
     enriching: ThreadLane
 
 
 class FetchRequest(msgspec.Struct, frozen=True):
-    """A fetch as it was read; a struct, which takes a third of a named tuple's time to make."""
+    """A fetch as it was read; a struct, which is made in a third of a named tuple's time."""
 
     request: Request
     payload: FetchPayload
@@ -78,11 +78,11 @@ class FetchRequest(msgspec.Struct, frozen=True):
 class FetchService:
     """Answers the fetch requests of this worker's shards.
 
-    Reading and enriching are two calls in lanes of their own, so that a store that answers and an
-    `enrich` that hangs leave the stored fields, and one that hangs keeps no other from being read.
+    Reading and enriching are two calls, each in a lane of its own. If `enrich` hangs, the stored
+    fields are still sent, and other documents can still be read.
 
-    A document is carried as the JSON that it is stored as, and is measured before it is read. What
-    a reply may not carry any more is left out, the least wanted first.
+    Documents stay in the JSON that they are stored as, and their size is checked before they are
+    read. Documents for which a reply has no room are left out, the lowest-ranked first.
     """
 
     def __init__(
@@ -102,9 +102,9 @@ class FetchService:
             turn: sends the replies.
             read_documents: reads, as `ShardStores.read`.
             enrichers: the profiles' hooks by profile.
-            records: where requests are noted.
+            records: where requests are recorded.
             intake: sorts out what was pulled.
-            limits: max_fetch_bytes, max_document_bytes and max_enrich_bytes count.
+            limits: max_fetch_bytes, max_document_bytes and max_enrich_bytes apply.
         """
         self._lanes = lanes
         self._turn = turn
@@ -112,7 +112,7 @@ class FetchService:
         self._enrichers = enrichers
         self._clock, self._in_flight, self._accounting, self._counters = records
         self._intake = intake
-        # Whatever could be stored can be read.
+        # Any document that could be stored can be read.
         self._max_fetch_bytes = max(limits.max_fetch_bytes, limits.max_document_bytes)
         self._max_enrich_bytes = limits.max_enrich_bytes
         self._held_bytes = 0
@@ -120,7 +120,7 @@ class FetchService:
         self._tasks: set[asyncio.Task[None]] = set()  # the requests in flight
 
     def handle(self, shard: int, messages: list[bytes]) -> None:
-        """Start the work of one pop."""
+        """Start the requests of one pop."""
         self._intake.take(self, shard, messages)
 
     @staticmethod
@@ -152,7 +152,7 @@ class FetchService:
         self._tasks.discard(task)
 
     async def drain(self, timeout_s: float) -> None:
-        """Wait for what is in flight, then cancel the rest."""
+        """Wait for the fetches in flight, for at most `timeout_s`; then cancel the rest."""
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=timeout_s)
         for task in self._tasks:
@@ -191,23 +191,22 @@ class FetchService:
             status = _OK
         except ExpiredError as error:
             self._counters.add("expired_in_lane")
-            if (
-                error.end is ExpiredEnd.DROPPED
-            ):  # else its thread notes it, once the call has returned
+            # A call that has started is counted by its thread, when it returns.
+            if error.end is ExpiredEnd.DROPPED:
                 self._accounting.add(End.DROPPED.value, 0, 0)
             return
         except WorkError as error:
             status, body = _FAILED, pack_body(Failure(error.code, error_line(error)))
             self._counters.add(f"failed_{error.code}")
         except Exception as error:
-            # Whatever it is, from SQLite or for want of a thread, the caller has to know.
+            # From SQLite, or because no thread could be started: the caller has to know.
             log.exception("fetch_failed", shard=shard)
             reason = f"reading failed: {error_line(error)}"
             status, body = _FAILED, pack_body(Failure(FailureCode.FAILED, reason))
         now = time.monotonic()
         start = started_at[0] if started_at else now
         work_us = int((now - start) * 1e6)
-        # Without an `enrich` that is late: its thread notes it, once it has returned.
+        # Without an `enrich` that is late, which its thread counts when it returns.
         costs_us = (int(spent.ran_s * 1e6), int(spent.cpu_s * 1e6))
         if now >= deadline:
             self._counters.add("expired_at_reply")
@@ -232,7 +231,7 @@ class FetchService:
     async def _enrich(
         self, profile: str, enriching: Enriching, deadline: float, spent: Spent
     ) -> bytes:
-        """The packed body with what `enrich` makes of the documents, or with why it did not."""
+        """The packed body with the enriched documents, or with the stored ones and the reason."""
         num_bytes = enriching.num_bytes
         if self._held_bytes + num_bytes > MOST_HELD_BYTES:
             self._counters.add("enrich_refused")

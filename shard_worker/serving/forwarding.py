@@ -1,4 +1,4 @@
-"""Requests that another worker is to take: second copies, and what cannot start here."""
+"""Requests for another worker: second copies, and searches that cannot start here soon."""
 
 import asyncio
 
@@ -12,7 +12,7 @@ from hedgerow.shard_worker.serving.consumer import Consumer
 
 
 class Forwarding:
-    """Sends second copies that the wrong worker has pulled on to one that may have them."""
+    """Forwards a second copy that this worker must not run to a worker that may run it."""
 
     def __init__(
         self,
@@ -22,7 +22,7 @@ class Forwarding:
         expiry_s: int,
         counters: Counters,
     ) -> None:
-        """Forward what `worker` must not run; queues live for `expiry_s`, in s."""
+        """Forward for `worker`; a queue without a push is removed after `expiry_s`, in s."""
         self._connection = connection
         self._keys = keys
         self._worker = worker
@@ -30,7 +30,7 @@ class Forwarding:
         self._counters = counters
 
     def forward(self, request: Request) -> None:
-        """Give a second copy to the next worker on its list; drop it when there is none."""
+        """Send a second copy to the next worker on its list; drop it if there is none."""
         hedge = request.hedge
         others = (
             [] if hedge is None else [other for other in hedge.workers if other != self._worker]
@@ -43,7 +43,7 @@ class Forwarding:
         keys = self._keys
         key_of = keys.worker_search_queue if is_search else keys.worker_fetch_queue
         queue = key_of(others[0])
-        # A worker that it was offered to is not asked again, so that it cannot go in circles.
+        # No worker is tried twice, so that the request cannot go in circles.
         message = pack_request(replace(request, hedge=Hedge(hedge.shard, others[1:])))
         self._connection.send_now(
             [
@@ -55,7 +55,7 @@ class Forwarding:
 
 
 class GiveBack:
-    """Puts requests back to the head of their shards' queues, where any replica takes them."""
+    """Puts requests back at the head of their shards' queues, where any replica can take them."""
 
     def __init__(
         self,
@@ -69,11 +69,11 @@ class GiveBack:
 
         Args:
             connection: to Redis.
-            keys: the names under which everything lies.
-            expiry_s: a queue that nothing is pushed to vanishes after this time, in s.
+            keys: the names of everything in Redis.
+            expiry_s: a queue without a push is removed after this time, in s.
             counters: counts what is given back.
-            consumer: pulls them; its pop that waits would take at once what is given back, so it
-                is ended before.
+            consumer: pulls searches here; its waiting pop is ended first, since it would take the
+                searches again at once.
         """
         self._connection = connection
         self._keys = keys
@@ -97,7 +97,7 @@ class GiveBack:
         commands = []
         for shard, messages in queues.items():
             queue = self._keys.search_queue(shard)
-            # The last first, so that the oldest is at the head again.
+            # In reverse, so that the oldest is at the head again.
             commands.append(unanswered("LPUSH", queue, *reversed(messages)))
             commands.append(unanswered("EXPIRE", queue, self._expiry_s))
         self._connection.send_now(commands, [])

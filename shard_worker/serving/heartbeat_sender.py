@@ -1,4 +1,4 @@
-"""Tells the cluster that this worker lives and what it holds: twice a second, and on a change."""
+"""Sends this worker's heartbeats, which say what it holds: twice a second, and at each change."""
 
 import asyncio
 import time
@@ -16,12 +16,12 @@ from hedgerow.common.wire.heartbeat import Heartbeat
 
 log = structlog.get_logger()
 
-# Between any two heartbeats: what changes back and forth costs Redis and the gateways so much.
+# Shortest pause between two heartbeats, in s: it bounds what frequent changes cost the cluster.
 SHORTEST_PAUSE_S: Final = 0.25
 
 
 class HeartbeatSender:
-    """Sends heartbeats until told to stop, then takes the worker's entry back."""
+    """Sends heartbeats until cancelled; `leave` then removes the worker's entry."""
 
     def __init__(
         self, registry: Registry, compose: Callable[[], Heartbeat], interval_s: float
@@ -31,13 +31,13 @@ class HeartbeatSender:
         self._compose = compose
         self._interval_s = interval_s
         self._changed = asyncio.Event()
-        self._sent_next = asyncio.Event()  # set when the next beat to begin has been sent
+        self._sent_next = asyncio.Event()  # set when the next heartbeat that begins has been sent
         self._throttle = Throttle(60.0)
         self._arrived: Heartbeat | None = None
-        self._sent: Heartbeat | None = None  # perhaps it has arrived
+        self._sent: Heartbeat | None = None  # may or may not have arrived
 
     async def run(self) -> None:
-        """Beat until cancelled; while Redis is away, heartbeats are skipped."""
+        """Send heartbeats until cancelled; while Redis is unavailable, they are skipped."""
         pause_s, now = min(SHORTEST_PAUSE_S, self._interval_s), asyncio.get_running_loop().time
         while True:
             is_changed = self._changed.is_set()
@@ -56,17 +56,17 @@ class HeartbeatSender:
                 await asyncio.sleep(early_s)
 
     def beat_soon(self) -> None:
-        """Others should hear of a change now: beat, and have gateways look, as soon as may be."""
+        """Send a heartbeat as soon as possible, and announce it, since something has changed."""
         self._changed.set()
 
-    async def tell(self) -> None:
-        """Beat soon, and return when that beat, which tells of what is now, has been sent."""
+    async def beat_and_wait(self) -> None:
+        """Send a heartbeat of the current state soon; returns when it has been sent."""
         is_sent = self._sent_next
         self.beat_soon()
         await is_sent.wait()
 
     async def beat(self, *, is_changed: bool = False) -> None:
-        """Beat once; with a change it is announced."""
+        """Send one heartbeat; if something has changed, announce it to the gateways."""
         try:
             self._sent = self._compose()
             await self._registry.beat(self._sent, is_changed=is_changed)
@@ -75,10 +75,10 @@ class HeartbeatSender:
             log.debug("heartbeat_unsent", error=str(error))
         except ConfigurationError as error:
             if self._throttle.allows("refused", time.monotonic()):
-                log.error("heartbeat_refused", error=str(error))  # noqa: TRY400 - Redis says it all
+                log.error("heartbeat_refused", error=str(error))  # noqa: TRY400 - the message of Redis suffices
 
     async def leave(self, worker: str) -> None:
-        """Say that this worker will take no more requests; its successor's word stands."""
+        """Remove this worker's entry, unless its successor has already written one of its own."""
         own = [beat for beat in (self._arrived, self._sent) if beat is not None]
         try:
             await self._registry.forget_worker(worker, own)

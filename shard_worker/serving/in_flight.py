@@ -1,10 +1,10 @@
 """The requests that a worker has pulled, and those that were cancelled before it pulled them.
 
-A gateway says on a shard's cancel channel which queries need that shard no longer: the caller has
-left, enough was there, or another copy has won. A request that runs is stopped through its budget.
-One that this worker has not pulled yet is remembered until it expires, and dropped when it is
-pulled: looking for it in the queue would cost Redis time that grows with the queue, just when that
-is long.
+A gateway announces on a shard's cancel channel which queries no longer need that shard: the caller
+has left, enough replies have arrived, or another copy has won. A running request is stopped through
+its budget. A request that this worker has not pulled yet is remembered until it expires, and
+dropped when it is pulled: searching the queue for it would cost Redis time that grows with the
+queue's length.
 """
 
 from collections.abc import Callable
@@ -16,11 +16,11 @@ from hedgerow.common.wire.messages import Request, unpack_cancellation
 # What makes a request unique: the gateway's reply channel, its query, and the shard.
 Key = tuple[str, int, int]
 
-MOST_REMEMBERED = 20_000  # some MB; the oldest are forgotten, and at worst answered in vain
+MOST_REMEMBERED = 20_000  # some MB; beyond it the oldest are forgotten, and answered in vain
 
 
 class InFlight:
-    """Knows which requests run here, and which need not run."""
+    """Knows which requests run here, and which were cancelled before they were pulled."""
 
     def __init__(self, clock: ServerClock, counters: Counters, max_message_bytes: int) -> None:
         """Nothing is known yet."""
@@ -35,7 +35,7 @@ class InFlight:
         return self.is_running((request.reply_to, request.query_id, shard))
 
     def is_running(self, key: Key) -> bool:
-        """Whether this worker has a copy of it."""
+        """Whether a request of this key runs here."""
         return key in self._running
 
     def begin(self, key: Key, stop: Callable[[], object]) -> None:
@@ -47,7 +47,7 @@ class InFlight:
         return self._running.pop(key, None) is not None
 
     def is_unwanted(self, shard: int, request: Request) -> bool:
-        """Whether a request that was pulled just now was cancelled before."""
+        """Whether a request that was just pulled had been cancelled; forgets the cancellation."""
         if not self._unwanted:
             return False
         return self._unwanted.pop((request.reply_to, request.query_id, shard), None) is not None
@@ -70,7 +70,7 @@ class InFlight:
         self._forget(now_ms)
 
     def _forget(self, now_ms: int) -> None:
-        # About in the order of their ends, since deadlines are much alike.
+        # In order of arrival, which is nearly that of expiry, since deadlines are alike.
         while self._unwanted:
             key, expires_at_ms = next(iter(self._unwanted.items()))
             if expires_at_ms > now_ms and len(self._unwanted) <= MOST_REMEMBERED:

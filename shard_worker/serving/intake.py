@@ -1,4 +1,4 @@
-"""What a worker does with a pulled request before any executor is asked for it."""
+"""What a worker does with a pulled request before an executor gets it."""
 
 import time
 from typing import Final, NamedTuple, Protocol, TypeVar
@@ -16,17 +16,17 @@ from hedgerow.shard_worker.serving.work_accounting import End, WorkAccounting
 
 log = structlog.get_logger()
 
-# An enum's member is looked up through a descriptor in Python 3.11: five times a global's price.
+# In Python 3.11, looking up an enum's member takes five times as long as a global.
 _DROPPED: Final = End.DROPPED.value
 
 
 class Records(NamedTuple):
-    """What searches and fetches of a worker are noted in.
+    """Where a worker's searches and fetches are recorded.
 
     Attributes:
         clock: the server's, by which requests expire.
-        in_flight: what runs here, and what was cancelled before it was pulled.
-        accounting: what the work was for.
+        in_flight: which requests run here, and which were cancelled before they were pulled.
+        accounting: what the time was spent on.
         counters: the worker's.
     """
 
@@ -37,7 +37,7 @@ class Records(NamedTuple):
 
 
 class HasRequest(Protocol):
-    """A request that was read, with what its service has read of it beside."""
+    """What a service has read of a request."""
 
     @property
     def request(self) -> Request:
@@ -70,21 +70,21 @@ class Service(Protocol[Read]):
 
 
 class Intake:
-    """Drops requests without a waiting caller, forwards second copies, and starts the rest."""
+    """Drops requests whose caller no longer waits, forwards second copies, and starts the rest."""
 
     def __init__(self, records: Records, forwarding: Forwarding, max_message_bytes: int) -> None:
-        """Forward by `forwarding` the second copies of what runs here already."""
+        """Forward, by `forwarding`, second copies of requests that already run here."""
         self._max_bytes = max_message_bytes
         self._clock, self._in_flight, self._accounting, self._counters = records
         self._forwarding = forwarding
         self._throttle = Throttle(60.0)
 
     def take(self, service: Service[Read], shard: int, messages: list[bytes]) -> float:
-        """Start the requests of one pop, in arrival order; returns when that began.
+        """Start the requests of one pop, in arrival order; returns `time.monotonic()` before them.
 
         Args:
             service: answers them.
-            shard: of the queue, or `OWN_QUEUE`; where a request says its shard, that counts.
+            shard: the queue's shard, or `OWN_QUEUE`; a shard that a request names comes first.
             messages: the packed requests.
         """
         now = time.monotonic()
@@ -113,7 +113,7 @@ class Intake:
         return now
 
     def count_malformed(self, error: WireError | None) -> None:
-        """Count a request that cannot be read, and say so in the log once a minute."""
+        """Count a request that cannot be read; logged at most once a minute."""
         self._counters.add("requests_malformed")
         if self._throttle.allows("malformed", time.monotonic()):
             log.warning("request_malformed", error=str(error))

@@ -1,12 +1,13 @@
-"""Hears whether this worker is on probation, and decides which shards' requests it then leaves.
+"""Watches whether this worker is on probation, and which shards' requests it then leaves to others.
 
-Gateways bound what they put on probation, but each sees the cluster a moment late. So the worker
-looks for itself, at the heartbeats of the others: it leaves a shard's requests alone only while
-another live worker that is not on probation takes them. The last one serves on, however slow it is.
+Gateways limit how many workers they put on probation, but each sees the cluster a moment late. So
+the worker checks the heartbeats of the others itself: it leaves a shard's requests to others only
+while another live worker that is not on probation serves the shard. The last worker goes on
+serving, however slow it is.
 
-Until the heartbeat of another has expired, its death is unknown. So what is left to others is
-looked after: when the same request heads a queue for `WAITS_S`, no worker is free to take it,
-and this worker helps for a while.
+The death of another worker is unknown until its heartbeat has expired. So the queues that are left
+to others are watched: if the same request is at the head of a queue for `WAITS_S`, no worker is
+free to take it, and this worker helps for `HELPS_S`.
 """
 
 import asyncio
@@ -20,7 +21,7 @@ from hedgerow.common.errors import ConfigurationError, RedisUnavailableError
 from hedgerow.common.observability.telemetry import Throttle
 from hedgerow.common.redis.client import RedisClient
 from hedgerow.common.redis.keys import Keys
-from hedgerow.common.state.probation import EVENT, ProbationStore, Word
+from hedgerow.common.state.probation import EVENT, ProbationEntry, ProbationStore
 from hedgerow.common.state.registry import Registry
 from hedgerow.common.tasks import run_together
 from hedgerow.common.wire.heartbeat import Heartbeat
@@ -35,7 +36,7 @@ _QUIET_INTERVALS: Final = 4
 def shards_to_leave(
     worker: str,
     shards: Iterable[int],
-    words: Mapping[str, Word],
+    entries: Mapping[str, ProbationEntry],
     heartbeats: Mapping[str, Heartbeat],
     now_ms: int,
     expiry_ms: float,
@@ -45,12 +46,12 @@ def shards_to_leave(
     Args:
         worker: the worker's id.
         shards: those that it serves.
-        words: worker id → what is said of it.
-        heartbeats: worker id → its last heartbeat; with that of `worker` or without.
+        entries: worker id → its entry, for the workers on probation.
+        heartbeats: worker id → its last heartbeat; that of `worker` is not needed.
         now_ms: an instant on the Redis server's clock.
         expiry_ms: after this time without a heartbeat, a worker is not live.
     """
-    out = {one for one, word in words.items() if word.until_ms > now_ms}
+    out = {one for one, entry in entries.items() if entry.until_ms > now_ms}
     if worker not in out:
         return frozenset()
     taken = frozenset(
@@ -63,10 +64,10 @@ def shards_to_leave(
 
 
 class ProbationWatch:
-    """Keeps `leaves` true until cancelled.
+    """Keeps `leaves` up to date until cancelled.
 
     Attributes:
-        leaves: shards whose requests are left to others now.
+        leaves: the shards whose requests are left to others now.
     """
 
     def __init__(
@@ -80,18 +81,18 @@ class ProbationWatch:
         expiry_s: float,
         on_change: Callable[[], None],
     ) -> None:
-        """Watch over one worker.
+        """Watch one worker.
 
         Args:
             control: Redis.
-            keys: the names under which everything lies.
+            keys: the names of everything in Redis.
             worker_id: this worker's name.
             shards: those that it serves.
             server_ms: the Redis server's clock.
-            interval_s: how often to look while on probation; else four times as rarely, beside
-                each announced change.
+            interval_s: how often to look while on probation, in s; otherwise a quarter as often,
+                and at each announced change.
             expiry_s: after this time without a heartbeat, a worker is not live.
-            on_change: told each time that `leaves` is another.
+            on_change: called whenever `leaves` has changed.
         """
         self.leaves: frozenset[int] = frozenset()
         self._control = control
@@ -105,7 +106,7 @@ class ProbationWatch:
         self._helps_until: dict[int, float] = {}
         self._is_leaving = asyncio.Event()
         self._throttle = Throttle(60.0)
-        self._board = ProbationStore(control, keys)
+        self._store = ProbationStore(control, keys)
         self._registry = Registry(control, keys)
         self._id = worker_id
         self._shards = shards
@@ -113,7 +114,7 @@ class ProbationWatch:
         self._interval_s = interval_s
         self._expiry_ms = expiry_s * 1000
         self._on_change = on_change
-        self._words: Mapping[str, Word] = {}
+        self._entries: Mapping[str, ProbationEntry] = {}
         self._heartbeats: Mapping[str, Heartbeat] = {}
         self._woken = asyncio.Event()
 
@@ -122,11 +123,11 @@ class ProbationWatch:
         await run_together(self._look(), self._listen(), self._look_after())
 
     async def look(self) -> None:
-        """Look once; what was read last stands, until it ends, while Redis is away."""
+        """Look once; while Redis is unavailable, the entries that were read last apply."""
         try:
-            self._words = await self._board.words()
-            # A worker that is not on probation, as most are, need not know of the others.
-            if self._id in self._words:
+            self._entries = await self._store.entries()
+            # A worker that is not on probation, as is usual, need not read the heartbeats.
+            if self._id in self._entries:
                 self._heartbeats = await self._registry.heartbeats()
         except (RedisUnavailableError, ConfigurationError) as error:
             log.debug("probation_unknown", error=str(error))
@@ -137,7 +138,7 @@ class ProbationWatch:
         leaves = shards_to_leave(
             self._id,
             self._shards,
-            self._words,
+            self._entries,
             self._heartbeats,
             self._server_ms(),
             self._expiry_ms,
@@ -155,9 +156,9 @@ class ProbationWatch:
         while True:
             self._woken.clear()
             await self.look()
-            # Each word is announced, so that it is read at once; only while there is one does the
-            # passing of time change anything.
-            is_on = self._id in self._words
+            # Each entry is announced, and then read at once. Only while this worker has an entry
+            # does the passing of time change anything.
+            is_on = self._id in self._entries
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._interval_s * (1 if is_on else _QUIET_INTERVALS)):
                     await self._woken.wait()
@@ -181,7 +182,7 @@ class ProbationWatch:
             await asyncio.sleep(WAITS_S)
 
     async def _heads(self) -> dict[str, bytes | None]:
-        """The requests that come next in each queue that is left to others."""
+        """Queue → the request at its head, for the queues that are left to others."""
         queues = [queue for queue, shard in self._queues.items() if shard in self.leaves]
         try:
             heads = await self._control.pipeline([("LINDEX", queue, 0) for queue in queues])
@@ -191,6 +192,6 @@ class ProbationWatch:
 
     async def _listen(self) -> None:
         async for event in self._control.events(self._events):
-            # The last other worker may have gone, or another one come.
+            # The only other worker may have gone, or another may have come.
             if event in (EVENT.encode(), b"workers", b"reconnected"):
                 self._woken.set()

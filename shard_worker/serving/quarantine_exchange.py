@@ -1,4 +1,4 @@
-"""Tells the cluster of the queries that kill scorers here, and hears of those that do elsewhere."""
+"""Shares with the cluster which queries have killed scorers."""
 
 import asyncio
 import random
@@ -22,76 +22,76 @@ LONGEST_PAUSE_S = 1.0
 
 
 class QuarantineExchange:
-    """Carries records both ways; while Redis is away they are kept, and told when it is back."""
+    """Sends and receives records; while Redis is unavailable, records are kept and sent later."""
 
     def __init__(
-        self, control: RedisClient, channel: str, board: QuarantineStore, suspects: QuarantineGate
+        self, control: RedisClient, channel: str, store: QuarantineStore, gate: QuarantineGate
     ) -> None:
         """Describe the exchange; `run` starts it.
 
         Args:
-            control: listens.
+            control: receives the announcements.
             channel: where records are announced.
-            board: where they are stored.
-            suspects: what the lane knows.
+            store: where they are stored.
+            gate: the lane's view of the quarantine.
         """
         self._control = control
         self._channel = channel
-        self._board = board
-        self._suspects = suspects
-        self._untold: deque[Record] = deque(maxlen=MAX_RECORDS)
-        self._has_untold = asyncio.Event()
+        self._store = store
+        self._gate = gate
+        self._unsent: deque[Record] = deque(maxlen=MAX_RECORDS)
+        self._has_unsent = asyncio.Event()
         self._throttle = Throttle(60.0)
-        suspects.publish = self._publish
+        gate.publish = self._publish
 
     def _publish(self, record: Record) -> None:
-        self._untold.append(record)
-        self._has_untold.set()
+        self._unsent.append(record)
+        self._has_unsent.set()
 
     async def catch_up(self) -> None:
-        """Take what the cluster knows by now; while Redis is away, `run` does so later.
+        """Read what the cluster knows by now; if Redis is unavailable, `run` does so later.
 
-        For a worker that has just started, before it takes a request: otherwise a query that is
-        known to kill scorers would kill one of its own.
+        A worker calls this before its first request: otherwise a query that is known to kill
+        scorers would kill one here.
         """
         try:
-            self._suspects.take(await self._board.records())
+            self._gate.take(await self._store.records())
         except (RedisUnavailableError, ConfigurationError) as error:
             log.debug("quarantine_unread", error=str(error))
 
     async def run(self) -> None:
-        """Tell and hear until cancelled."""
-        await run_together(self._tell(), self._hear())
+        """Send and receive records until cancelled."""
+        await run_together(self._send(), self._receive())
 
-    async def _tell(self) -> None:
+    async def _send(self) -> None:
         while True:
-            await self._has_untold.wait()
-            self._has_untold.clear()
-            records = list(self._untold)
+            await self._has_unsent.wait()
+            self._has_unsent.clear()
+            records = list(self._unsent)
             if not records:
                 continue
             try:
-                stored = await self._board.add(records)
+                stored = await self._store.add(records)
             except (RedisUnavailableError, ConfigurationError) as error:
                 if self._throttle.allows("untold", time.monotonic()):
                     log.warning("quarantine_untold", error=str(error))
-                self._has_untold.set()
-                # Those who wait for the cluster's word need wait no longer: there is none.
-                self._suspects.confirm({record.fingerprint for record in records})
+                self._has_unsent.set()
+                # Tasks that wait for the cluster's answer need not wait any longer: there is none.
+                self._gate.confirm({record.fingerprint for record in records})
                 await asyncio.sleep(random.uniform(0, LONGEST_PAUSE_S))
                 continue
-            told = set(records)
-            kept = [record for record in self._untold if record not in told]
-            self._untold.clear()
-            self._untold.extend(kept)
-            self._suspects.take(stored)
-            self._suspects.confirm({record.fingerprint for record in records})
+            sent = set(records)
+            kept = [record for record in self._unsent if record not in sent]
+            self._unsent.clear()
+            self._unsent.extend(kept)
+            self._gate.take(stored)
+            self._gate.confirm({record.fingerprint for record in records})
 
-    async def _hear(self) -> None:
+    async def _receive(self) -> None:
         async with aclosing(self._control.events(self._channel)) as events:
             async for event in events:
                 if event == RECONNECTED:
-                    # What was announced while this worker did not listen is stored all the same.
+                    # Records that were announced meanwhile have been stored, too.
                     await self.catch_up()
                 else:
-                    self._suspects.take(self._board.announced(event))
+                    self._gate.take(self._store.announced(event))

@@ -1,4 +1,4 @@
-"""Sends replies: those that are ready together leave as one message for each gateway."""
+"""Sends replies: those that are ready together leave as one message to each gateway."""
 
 from msgspec.structs import replace
 
@@ -14,13 +14,13 @@ _MESSAGE_BYTES = 16
 
 
 class Replier:
-    """Collects replies and publishes them, when `Turn` says so.
+    """Collects replies, and publishes them when `Turn` decides.
 
-    Pub/Sub stores nothing: a reply to a gateway that has died costs nothing, and one that is lost
-    with the connection costs its shard's share of one query.
+    Pub/Sub stores nothing: a reply to a gateway that has died costs nothing, and a reply that is
+    lost with the connection costs its shard's share of one query.
 
-    A gateway refuses a message over the limit whole, with all replies in it. So those that are
-    too large together leave as several messages, and one that is too large alone as a failure.
+    A gateway refuses a message over the limit, with all replies in it. So replies that are too
+    large together leave as several messages, and a reply that is too large alone becomes a failure.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class Replier:
             self._connection.send_now(self.take(), [])
 
     def take(self) -> list[bytes]:
-        """Take the packed commands that send what is ready, for a caller that writes anyway."""
+        """Take the packed commands that send the replies, for a caller that is about to write."""
         ready, self._ready = self._ready, {}
         commands: list[bytes] = []
         for reply_to, replies in ready.items():
@@ -64,7 +64,7 @@ class Replier:
         return commands
 
     def _split(self, replies: list[Reply]) -> list[list[Reply]]:
-        """Into messages within the limit, in order; each has a reply."""
+        """Split replies into messages within the limit, in order; none is empty."""
         num_bytes = sum([len(reply.body) for reply in replies]) + _REPLY_BYTES * len(replies)
         if num_bytes <= self._max_bytes:
             return [replies]
@@ -80,7 +80,7 @@ class Replier:
         return parts
 
     def _checked(self, reply: Reply) -> Reply:
-        """The reply, or when no message could carry it, the failure that says so."""
+        """The reply, or a failure in its place if it does not fit into any message."""
         size = len(reply.body)
         if size + _REPLY_BYTES <= self._max_bytes:
             return reply

@@ -1,4 +1,4 @@
-"""Searches: from a pulled request to its reply, through the lane that its rank profile declares."""
+"""Searches: from a pulled request to its reply, through the lane that its rank profile names."""
 
 import time
 from collections.abc import Mapping
@@ -6,7 +6,7 @@ from functools import partial
 from typing import Final
 
 from hedgerow.common.errors import ExpiredError, FailureCode, NotStartedError, WorkError
-from hedgerow.common.settings.settings import RankProfile
+from hedgerow.common.settings.rank_profiles import RankProfile
 from hedgerow.common.wire.messages import Failure, Lane, Reply, Request, Status, pack_body
 from hedgerow.shard_worker.executors.bulkhead import OURS
 from hedgerow.shard_worker.executors.error_text import error_line
@@ -19,7 +19,7 @@ from hedgerow.shard_worker.serving.search_request import SearchRequest, read_sea
 from hedgerow.shard_worker.serving.shard_state import ShardStates
 from hedgerow.shard_worker.serving.work_accounting import End
 
-# An enum's member is looked up through a descriptor in Python 3.11: five times a global's price.
+# In Python 3.11, looking up an enum's member takes five times as long as a global.
 _OK: Final = Status.OK.value
 _FAILED: Final = Status.FAILED.value
 _LOOP: Final = Lane.LOOP.value
@@ -33,8 +33,8 @@ _UNUSED: Final = End.UNUSED.value
 class SearchService:
     """Answers the search requests of this worker's shards.
 
-    The deadline is checked when a request is pulled and before its reply leaves, and by the process
-    lane before the task is submitted; what has expired is dropped without a reply.
+    The deadline is checked when a request is pulled, before the process lane starts it, and before
+    its reply leaves. An expired request is dropped without a reply.
     """
 
     def __init__(
@@ -47,16 +47,16 @@ class SearchService:
         intake: Intake,
         give_back: GiveBack,
     ) -> None:
-        """Search through `lane`, but noop in the loop where its profile says so.
+        """Search through `lane`; profiles with `lane = "loop"` are answered on the event loop.
 
         Args:
             lane: retrieves and ranks.
-            replier: gets the replies; its `Turn` sends them.
+            replier: collects the replies, which `Turn` sends.
             states: what the shards hold.
             profiles: the rank profiles by name.
-            records: where requests are noted.
+            records: where requests are recorded.
             intake: sorts out what was pulled.
-            give_back: takes what was pulled and cannot start soon, for any other worker.
+            give_back: returns requests that cannot start here soon to their queue.
         """
         self._lane = lane
         self._replier = replier
@@ -68,12 +68,12 @@ class SearchService:
         self._num_in_loop = 0
 
     def handle(self, shard: int, messages: list[bytes]) -> None:
-        """Start the work of one pop; adds to the replier what is answered now."""
+        """Start the requests of one pop; replies that are ready at once go to the replier."""
         self._num_in_loop = 0
         now = self._intake.take(self, shard, messages)
         if num := self._num_in_loop:
             self._lane.observe_elsewhere(num)
-            # The loop waits for nothing here: all of the time is CPU.
+            # The loop does not wait here, so all of the time is CPU time.
             took_us = int((time.monotonic() - now) * 1e6)
             self._accounting.add(_ANSWERED, took_us, took_us, num)
 
@@ -110,13 +110,15 @@ class SearchService:
             )
             return
         key = (request.reply_to, request.query_id, shard)
-        if self._in_flight.is_running(key):  # given back by another, when its second copy was here
+        if self._in_flight.is_running(
+            key
+        ):  # another worker gave it back while its second copy ran here
             self._counters.add("duplicate_at_pull")
             self._accounting.add(_DROPPED, 0, 0)
             return
         if profile.second_phase is None:
-            # Time is what kills here. A caller that allows a query little of it must not have it
-            # refused to callers that allow more.
+            # Such a search kills a scorer only by running too long. A caller that allows it little
+            # time must not cause it to be refused to callers that allow more.
             read.allowed_ms = max(1, request.expires_at_ms - request.sent_at_us // 1000)
         attach = request.attach
         wanted = () if attach is None else (attach.num, attach.max_bytes, attach.fields)
@@ -167,7 +169,7 @@ class SearchService:
     def _unanswered(
         self, shard: int, search: SearchRequest, result: TaskResult, is_wanted: bool, left_us: int
     ) -> None:
-        """A task has ended to which there is no reply, or none from here."""
+        """Account for a task that has ended without a reply from this worker."""
         error = result.error
         if isinstance(error, ExpiredError):
             if is_wanted:

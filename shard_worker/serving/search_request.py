@@ -17,7 +17,7 @@ from hedgerow.common.wire.messages import (
 
 LABEL_CHARS = 80
 
-# An enum's member is looked up through a descriptor in Python 3.11: five times a global's price.
+# In Python 3.11, looking up an enum's member takes five times as long as a global.
 _SEARCH: Final = Kind.SEARCH.value
 
 
@@ -25,12 +25,12 @@ class SearchRequest:
     """A request as read, and its identity in the process pool (`task.Identity`).
 
     Attributes:
-        message: as it lay in the queue.
-        request: as it was sent.
-        payload: None when it is malformed; `error` says why.
-        error: None when it is well formed.
-        allowed_ms: how long it may take, where that is a part of what it is to the quarantine; 0
-            elsewhere.
+        message: the packed request, as it was in the queue.
+        request: the request.
+        payload: None if it is malformed; `error` says why.
+        error: None if it is well formed.
+        allowed_ms: how long the search may take, in ms, if that is part of its fingerprint;
+            otherwise 0.
     """
 
     __slots__ = ("_fingerprint", "allowed_ms", "error", "message", "payload", "request")
@@ -52,19 +52,19 @@ class SearchRequest:
 
     @property
     def fingerprint(self) -> bytes:
-        """What makes two searches the same to the quarantine; computed when first asked for."""
+        """Equal for searches that the quarantine treats as one; computed when first read."""
         if not self._fingerprint:
             self._fingerprint = fingerprint_of(self.request.payload, self.allowed_ms)
         return self._fingerprint
 
     @property
     def label(self) -> str:
-        """An excerpt for people."""
+        """The profile and the beginning of the query, for people to read."""
         payload = self.payload
         return "" if payload is None else f"{payload.profile}: {payload.query[:LABEL_CHARS]}"
 
 
-# A query's shards get the same bytes, and a worker with several of them pulls these at once.
+# A query sends the same bytes to each shard, and a worker with several shards pulls them at once.
 @lru_cache(maxsize=256)
 def read_search(message: bytes, max_bytes: int) -> SearchRequest:
     """Read a packed search; one whose payload is malformed can still be answered.
@@ -82,12 +82,12 @@ def read_search(message: bytes, max_bytes: int) -> SearchRequest:
 
 
 def spent_share(clock: ServerClock, max_bytes: int, message: bytes, now: float) -> float:
-    """Of the time from a packed search's sending to its expiry, how much it has spent.
+    """What share of its time a packed search has spent, from being sent to its expiry.
 
     Args:
         clock: the server's.
-        max_bytes: a message may have.
-        message: as it lies in a queue; one that is malformed counts as new.
+        max_bytes: most bytes of a message.
+        message: the packed search; a malformed one counts as new.
         now: an instant of `time.monotonic()`, in s.
     """
     try:

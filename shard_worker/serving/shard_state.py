@@ -20,7 +20,7 @@ class CollectionState:
     __slots__ = ("_first_ids", "_noop_bodies", "documents", "generation")
 
     def __init__(self, documents: int, generation: int, first_ids: bytes) -> None:
-        """Hold `documents` documents, the smallest ids of which are `first_ids`, packed."""
+        """Take the number of documents, and the smallest ids, packed."""
         self.documents = documents
         self.generation = generation
         self._first_ids = first_ids
@@ -50,15 +50,15 @@ class ShardStates:
     """The state of every collection in each shard that this worker serves."""
 
     def __init__(self, shards: tuple[int, ...]) -> None:
-        """Nothing is known yet of `shards`."""
+        """Start with no collections in any of `shards`."""
         self._collections: dict[int, dict[str, CollectionState]] = {shard: {} for shard in shards}
 
     def of(self, shard: int, uid: str) -> CollectionState:
-        """The state of one collection; an empty one where the shard holds none of it."""
+        """The state of one collection; an empty state if the shard has none of its documents."""
         return self._collections[shard].get(uid, _EMPTY)
 
     def take(self, state: ShardState) -> None:
-        """Take over what the indexer reports of a shard."""
+        """Replace a shard's state by what the indexer reports."""
         self._collections[state.shard] = {
             report.uid: CollectionState.of(report) for report in state.collections
         }

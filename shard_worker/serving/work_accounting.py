@@ -1,32 +1,30 @@
-"""What a worker's time went into: answers that were sent, and answers that were not wanted."""
+"""What a worker's time was spent on: answers that were sent, and answers that were not wanted."""
 
 from enum import StrEnum
 from typing import Final
 
 
 class End(StrEnum):
-    """How a request's work ended."""
+    """How a request ended."""
 
     ANSWERED = "answered"
     DROPPED = "dropped"  # before it started: expired, cancelled, or refused
-    STOPPED = "stopped"  # its budget said that it was no longer wanted
-    KILLED = "killed"  # it ran on regardless, and its scorer was killed
+    STOPPED = "stopped"  # its budget expired, and it ended early
+    KILLED = "killed"  # it ignored its budget, and its scorer was killed
     LATE = "late"  # a reply was sent after its deadline, for the gateway to learn from
-    UNUSED = "unused"  # it ran to its end, and no reply was wanted any more
-    UNSTOPPABLE = (
-        "unstoppable"  # a blocking call, which nothing can stop, ran on though no reply was wanted
-    )
+    UNUSED = "unused"  # it ran to its end, but no reply was wanted any more
+    UNSTOPPABLE = "unstoppable"  # a blocking call ran on after its reply was no longer wanted
 
 
 class WorkAccounting:
-    """Adds up the work of one worker since its start.
+    """Adds up the time of one worker's requests since its start.
 
-    For each end there are two times in µs, because they tell of different losses. *Work* is how
-    long a lane was occupied, time which other requests could have had. *CPU* is what its process,
-    thread or loop computed meanwhile: less where scorers share a core, and next to nothing for a
-    call that waits.
+    For each end there are two times, in µs, since they measure different losses. *Work* is how
+    long a lane was occupied, which kept it from other requests. *CPU* is the CPU time of its
+    process, thread or loop meanwhile: less than the work where scorers share a core, and next to
+    nothing for a call that waits.
 
-    The time of a scorer that crashed is in no row, nor is that of a task which was stopped to be
+    The time of a scorer that crashed is not counted, nor is that of a task that was stopped and
     tried again (`shard_worker.executors.process_pool.quarantine_gate`).
     """
 
@@ -35,7 +33,7 @@ class WorkAccounting:
         self._sums: Final = {end.value: [0, 0, 0] for end in End}
 
     def add(self, end: str, work_us: int, cpu_us: int, num: int = 1) -> None:
-        """The work of `num` requests has ended so, after `work_us` in its lane, `cpu_us` of CPU."""
+        """Count requests that ended so, after `work_us` in a lane and `cpu_us` of CPU, in µs."""
         sums = self._sums[end]
         sums[0] += num
         sums[1] += work_us

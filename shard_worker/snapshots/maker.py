@@ -45,7 +45,7 @@ class SnapshotMaker:
         self,
         settings: Settings,
         store: SnapshotStore,
-        board: SnapshotRecords,
+        records: SnapshotRecords,
         indexer: IndexerClient,
         threads: ThreadLane,
     ) -> None:
@@ -54,7 +54,7 @@ class SnapshotMaker:
         Args:
             settings: data and snapshots count.
             store: where snapshots go.
-            board: what Redis knows of them.
+            records: what Redis knows of them.
             indexer: copies a shard while it writes to it.
             threads: a lane for calls that take minutes.
         """
@@ -62,7 +62,7 @@ class SnapshotMaker:
         self._keep = settings.snapshots.keep
         self._timeout_s = settings.snapshots.timeout_s
         self._store = store
-        self._board = board
+        self._records = records
         self._indexer = indexer
         self._threads = threads
 
@@ -81,7 +81,7 @@ class SnapshotMaker:
             HedgerowError: the snapshot could not be made; the reason is recorded in Redis.
         """
         lease = _Lease(secrets.token_hex(8))
-        if not await self._board.begin(shard, begun, lease.holder, LEASE_S):
+        if not await self._records.begin(shard, begun, lease.holder, LEASE_S):
             return None
         renewing = asyncio.create_task(self._hold(shard, lease), name="snapshot lease")
         try:
@@ -95,10 +95,10 @@ class SnapshotMaker:
             raise await self._failed(shard, error) from error
         finally:
             await end([renewing])
-            await self._board.release(shard, lease.holder)
+            await self._records.release(shard, lease.holder)
 
     async def _make(self, shard: int, num_shards: int, lease: "_Lease") -> SnapshotFacts | None:
-        made_at_ms = await self._board.now_ms()
+        made_at_ms = await self._records.now_ms()
         snapshot = snapshot_id(made_at_ms, secrets.token_hex(3))
         folder = self._folder / str(shard) / snapshot
         await self._call(lambda: shutil.rmtree(folder.parent, ignore_errors=True))
@@ -122,12 +122,12 @@ class SnapshotMaker:
                 ),
                 tuple(files),
             )
-            if not await self._board.renew(shard, lease.holder, LEASE_S):
+            if not await self._records.renew(shard, lease.holder, LEASE_S):
                 _log.warning("snapshot_given_up", shard=shard, reason="another replica took over")
                 return None
             await self._call(lambda: self._store.commit(manifest))
             facts = SnapshotFacts.of(manifest)
-            await self._board.set_newest(shard, facts)
+            await self._records.set_newest(shard, facts)
             _log.info("snapshot_made", **facts._asdict(), shard=shard)
             await self._prune(shard, snapshot)
             return facts
@@ -147,14 +147,14 @@ class SnapshotMaker:
 
     async def _failed(self, shard: int, error: HedgerowError) -> HedgerowError:
         _log.error("snapshot_failed", shard=shard, reason=str(error))
-        await self._board.fail(shard, str(error))
+        await self._records.fail(shard, str(error))
         return error
 
     async def _hold(self, shard: int, lease: "_Lease") -> None:
         while True:
             await asyncio.sleep(RENEW_S)
             try:
-                if not await self._board.renew(shard, lease.holder, LEASE_S):
+                if not await self._records.renew(shard, lease.holder, LEASE_S):
                     lease.end()
             except HedgerowError as error:  # Redis may come back before the lease runs out
                 _log.debug("lease_not_renewed", shard=shard, error=str(error))

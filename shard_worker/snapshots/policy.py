@@ -2,9 +2,9 @@
 
 from typing import NamedTuple
 
-from hedgerow.common.settings.settings import SnapshotSettings
+from hedgerow.common.settings.snapshots import SnapshotSettings
 from hedgerow.common.shard_log.log import START
-from hedgerow.common.snapshots.status import SnapshotStanding
+from hedgerow.common.snapshots.status import SnapshotStatus
 
 RETRY_S = 30.0  # after a failed attempt
 FIRST_AFTER_S = 60.0  # a shard without a snapshot does not wait for the whole interval
@@ -27,42 +27,42 @@ class ShardNow(NamedTuple):
 
 
 def is_due(
-    shard: ShardNow, standing: SnapshotStanding, now_ms: int, settings: SnapshotSettings
+    shard: ShardNow, status: SnapshotStatus, now_ms: int, settings: SnapshotSettings
 ) -> bool:
     """Whether a snapshot should be made now."""
-    if standing.is_running or now_ms - standing.failed_at_ms < RETRY_S * 1000:
+    if status.is_running or now_ms - status.failed_at_ms < RETRY_S * 1000:
         return False
-    newest = standing.newest
-    if standing.wanted_at_ms > (newest.made_at_ms if newest else 0):
+    newest = status.newest
+    if status.wanted_at_ms > (newest.made_at_ms if newest else 0):
         return True
-    if not _has_changed(shard, standing):
+    if not _has_changed(shard, status):
         return False
     if shard.kept >= settings.max_log_entries:
         return True
     interval_s = settings.interval_s
     if newest is None:
         interval_s = min(interval_s, FIRST_AFTER_S)
-    return settings.interval_s > 0 and _age_s(shard, standing, now_ms) >= interval_s
+    return settings.interval_s > 0 and _age_s(shard, status, now_ms) >= interval_s
 
 
 def is_overdue(
-    shard: ShardNow, standing: SnapshotStanding, now_ms: int, settings: SnapshotSettings
+    shard: ShardNow, status: SnapshotStatus, now_ms: int, settings: SnapshotSettings
 ) -> bool:
     """Whether a snapshot is long overdue, so that the log cannot be trimmed."""
-    if not _has_changed(shard, standing):
+    if not _has_changed(shard, status):
         return False
     if shard.kept >= OVERDUE_ENTRIES * settings.max_log_entries:
         return True
     # With an interval of 0, snapshots are made on command, and none is ever overdue by age.
     allowed_s = OVERDUE_INTERVALS * max(settings.interval_s, FIRST_AFTER_S)
-    return settings.interval_s > 0 and _age_s(shard, standing, now_ms) >= allowed_s
+    return settings.interval_s > 0 and _age_s(shard, status, now_ms) >= allowed_s
 
 
-def _has_changed(shard: ShardNow, standing: SnapshotStanding) -> bool:
-    held = standing.newest.position if standing.newest else START
+def _has_changed(shard: ShardNow, status: SnapshotStatus) -> bool:
+    held = status.newest.position if status.newest else START
     return shard.position != held
 
 
-def _age_s(shard: ShardNow, standing: SnapshotStanding, now_ms: int) -> float:
-    since_ms = standing.newest.made_at_ms if standing.newest else shard.seen_at_ms
+def _age_s(shard: ShardNow, status: SnapshotStatus, now_ms: int) -> float:
+    since_ms = status.newest.made_at_ms if status.newest else shard.seen_at_ms
     return (now_ms - since_ms) / 1000

@@ -16,12 +16,12 @@ from hedgerow.common.errors import HedgerowError
 from hedgerow.common.observability.telemetry import Throttle
 from hedgerow.common.redis.client import RedisClient
 from hedgerow.common.redis.keys import Keys
-from hedgerow.common.redis.reconcile import TICK_S, keep_looking, wake_at
+from hedgerow.common.redis.reconcile import TICK_S, reconcile, wake_at
 from hedgerow.common.runtime.ticks import sleep_to_tick
 from hedgerow.common.settings.settings import Settings
 from hedgerow.common.shard_log.log import START, ShardLog, position
 from hedgerow.common.snapshots.manifest import Manifest
-from hedgerow.common.snapshots.status import EVENT, SnapshotFacts, SnapshotRecords, SnapshotStanding
+from hedgerow.common.snapshots.status import EVENT, SnapshotFacts, SnapshotRecords, SnapshotStatus
 from hedgerow.common.snapshots.store import SnapshotStore
 from hedgerow.common.state.registry import Registry
 from hedgerow.shard_worker.executors.thread_pool.threads import ThreadLane
@@ -60,7 +60,7 @@ class Snapshots:
 
         Args:
             control: Redis.
-            keys: the names under which everything lies.
+            keys: the names of everything in Redis.
             applier: knows how far the shards are; it asks in turn for `position`.
             indexer: copies a shard while it writes to it.
             shards: those that this worker serves.
@@ -78,12 +78,12 @@ class Snapshots:
         self.threads = ThreadLane(
             num_threads=NUM_THREADS, lost_after_s=settings.snapshots.timeout_s, name="snapshots"
         )
-        self._board = SnapshotRecords(control, keys)
+        self._records = SnapshotRecords(control, keys)
         self._registry = Registry(control, keys)
         self._log = ShardLog(control, keys)
         self._maker: SnapshotMaker | None = None
         if self.store is not None:
-            self._maker = SnapshotMaker(settings, self.store, self._board, indexer, self.threads)
+            self._maker = SnapshotMaker(settings, self.store, self._records, indexer, self.threads)
         self._applier = applier
         self._num_shards = 0
         self._newest: dict[int, SnapshotFacts | None] = {}
@@ -113,14 +113,14 @@ class Snapshots:
             SnapshotError: the snapshots' target does not answer.
             RedisUnavailableError: Redis does not answer.
         """
-        standing = await self._board.standing(self._shards) if self.store else {}
-        for shard, one in standing.items():
+        status = await self._records.status(self._shards) if self.store else {}
+        for shard, one in status.items():
             newest = await self._newest_on_target(shard)
             found = SnapshotFacts.of(newest) if newest else None
             if found != one.newest:
                 if one.newest is not None and (found is None or found.id < one.newest.id):
                     _log.error("snapshot_missing", shard=shard, id=one.newest.id)
-                await self._board.set_newest(shard, found)
+                await self._records.set_newest(shard, found)
             self._newest[shard] = found
 
     async def _newest_on_target(self, shard: int) -> Manifest | None:
@@ -137,7 +137,7 @@ class Snapshots:
         Args:
             enqueue: requests the job that calls `make` with the same arguments.
         """
-        await keep_looking(
+        await reconcile(
             "snapshots_wait",
             partial(self._tick, enqueue),
             self._woken,
@@ -196,12 +196,12 @@ class Snapshots:
         return is_ahead and held >= position(self._settled[shard])
 
     async def _tick(self, enqueue: Enqueue) -> None:
-        standing = await self._board.standing(self._shards)
-        now_ms = await self._board.now_ms()
-        await self._forget_absent(standing, now_ms)
+        status = await self._records.status(self._shards)
+        now_ms = await self._records.now_ms()
+        await self._forget_absent(status, now_ms)
         if self._seen_at_ms is None:
             self._seen_at_ms = now_ms
-        for shard, one in standing.items():
+        for shard, one in status.items():
             self._newest[shard] = one.newest
             if not await self._is_fit(shard):
                 continue
@@ -213,13 +213,13 @@ class Snapshots:
             if is_overdue(now, one, now_ms, self._settings.snapshots):
                 self._tell_overdue(shard, now, one, now_ms)
 
-    async def _forget_absent(self, standing: Mapping[int, SnapshotStanding], now_ms: int) -> None:
+    async def _forget_absent(self, status: Mapping[int, SnapshotStatus], now_ms: int) -> None:
         """Let the logs forget replicas that are gone, once a snapshot covers what they had."""
         expiry_ms = self._settings.worker.heartbeat_expiry_s * 1000
         heartbeats = (await self._registry.heartbeats()).values()
         live = [beat.replicas for beat in heartbeats if now_ms - beat.beat_at_ms < expiry_ms]
         for shard, applied in (await self._log.applied_of(self._shards)).items():
-            newest = standing[shard].newest
+            newest = status[shard].newest
             for replica in self._absent[shard].forgettable(
                 applied,
                 {replicas[shard] for replicas in live if shard in replicas},
@@ -231,16 +231,14 @@ class Snapshots:
                 )
                 await self._log.forget_replica(shard, replica)
 
-    def _tell_overdue(
-        self, shard: int, now: ShardNow, standing: SnapshotStanding, now_ms: int
-    ) -> None:
+    def _tell_overdue(self, shard: int, now: ShardNow, status: SnapshotStatus, now_ms: int) -> None:
         if self._throttle.allows(f"overdue {shard}", asyncio.get_running_loop().time()):
-            newest = standing.newest
+            newest = status.newest
             _log.error(
                 "snapshot_overdue",
                 shard=shard,
                 age_s=round((now_ms - newest.made_at_ms) / 1000) if newest else None,
                 log_entries_kept=now.kept,
-                reason=standing.error,
+                reason=status.error,
                 hint="the log grows until there is a snapshot; see docs/operations.md",
             )

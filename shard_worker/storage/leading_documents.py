@@ -2,7 +2,7 @@
 
 A scorer does this because a search that attaches its documents needs no fetch. It stops at the
 first document that it cannot take; the fetch then reads that one and all after it. Short documents
-lie beside the text index (`bodies`); the others are read from the store.
+are beside the text index (`bodies`); the others are read from the store.
 """
 
 import sqlite3

@@ -16,7 +16,8 @@ from collections.abc import Mapping
 import tantivy
 
 from hedgerow.shard_worker.storage.schema import text_fields
-from hedgerow.shard_worker.storage.text_index import TextIndex, TextIndexWriter
+from hedgerow.shard_worker.storage.text_index import TextIndex
+from hedgerow.shard_worker.storage.text_index_writer import TextIndexWriter
 
 _TRIALS = 64  # how many numbers of documents are tried, to find the one that rounds best
 _SIZES = range(24)

@@ -47,7 +47,7 @@ def link_index(index: Path, target: Path) -> None:
             shutil.rmtree(target)
             continue
         (target / _META).write_bytes(meta)
-        # From this list tantivy tells later which files are no longer referred to.
+        # From this list tantivy finds later which files are no longer used.
         (target / _MANAGED).write_text(json.dumps([*names, _META]))
         return
     raise SnapshotError(f"{index}: merges outran {_MAX_TRIES} attempts to link its files")

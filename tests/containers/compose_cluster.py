@@ -70,7 +70,7 @@ class ComposeCluster:
 
     @contextmanager
     def with_variables(self, *services: str, override: str, **variables: str) -> Iterator[None]:
-        """Run services with variables as of a shell or .env; at the end without them again.
+        """Run services with variables as from a shell or .env, and at the end without them again.
 
         Args:
             services: those that are started again.
@@ -107,7 +107,7 @@ class ComposeCluster:
         return {service: self.inspect(service)["State"]["StartedAt"] for service in SERVICES}
 
     def execute(self, service: str, *command: str) -> subprocess.CompletedProcess[str]:
-        """Run a command inside of a service's container, as its user."""
+        """Run a command inside a service's container, as its user."""
         return subprocess.run(
             ["docker", "exec", self.container(service), *command],
             capture_output=True,
@@ -121,7 +121,7 @@ class ComposeCluster:
         self.execute(service, "sh", "-c", "kill -KILL $(cat /proc/1/task/1/children)")
 
     def search(self, query: str, **body: object) -> httpx.Response:
-        """Ask the collection `fruit`."""
+        """Search the collection `fruit`."""
         return self.http.post("/v1/collections/fruit/search", json={"query": query, **body})
 
     def whole_answer(self, query: str, **body: object) -> dict[str, Any]:
@@ -161,7 +161,7 @@ class ComposeCluster:
 
 @contextmanager
 def running_cluster(password: str) -> Iterator[ComposeCluster]:
-    """Start a cluster, and remove all of it at the end of the block."""
+    """Start a cluster, and remove every trace of it at the end of the block."""
     cluster = ComposeCluster(password)
     try:
         cluster.up()

@@ -28,7 +28,7 @@ def engine() -> None:
 
 @pytest.fixture(scope="session", params=IMAGES)
 def server_image(request: pytest.FixtureRequest, engine: None) -> str:
-    """Each server that Hedgerow runs on, here or pulled."""
+    """Each server that Hedgerow supports, present here or pulled."""
     image: str = request.param
     try:
         docker("image", "inspect", image)

@@ -9,7 +9,7 @@ from pathlib import Path
 from pydantic import SecretStr
 from testcontainers.core.container import DockerContainer
 
-from hedgerow.common.settings.settings import RedisSettings
+from hedgerow.common.settings.redis import RedisSettings
 from tests.containers.engine import docker, free_port
 
 OPERATIONS = Path(__file__).parents[2] / "docs" / "operations.md"

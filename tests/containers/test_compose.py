@@ -4,7 +4,6 @@ import json
 import os
 import re
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +22,7 @@ from tests.containers.compose_cluster import (
     running_cluster,
 )
 from tests.containers.engine import docker
+from tests.support.commands import GATEWAY
 
 # The first use of the cluster builds the image and starts six containers on two busy cores.
 pytestmark = [pytest.mark.containers, pytest.mark.timeout(600)]
@@ -59,7 +59,7 @@ def rank_as_one(cluster: ComposeCluster) -> bool:
 
 
 def test_the_cluster_answers_from_all_documents(cluster: ComposeCluster) -> None:
-    """What was loaded over HTTP is found over HTTP, from all eight shards, with its fields."""
+    """What was loaded over HTTP is found over HTTP, on all eight shards, with its fields."""
     answer = cluster.whole_answer("green", k=NUM_DOCUMENTS)
     assert answer["shards"]["ok"] == 8
     assert answer["coverage"]["documents"] == NUM_DOCUMENTS
@@ -70,7 +70,7 @@ def test_the_cluster_answers_from_all_documents(cluster: ComposeCluster) -> None
 def test_a_container_has_no_rights_that_it_does_not_need(
     cluster: ComposeCluster, service: str
 ) -> None:
-    """Nobody is root, nothing of the image can be written, no capability is left, nor gained."""
+    """No process is root, none can write to the image, has a capability or can gain one."""
     host = cluster.inspect(service)["HostConfig"]
     assert host["ReadonlyRootfs"]
     assert host["CapDrop"] == ["ALL"]
@@ -88,7 +88,7 @@ def test_a_container_has_no_rights_that_it_does_not_need(
 
 
 def test_the_gateway_alone_is_published_and_only_to_this_machine(cluster: ComposeCluster) -> None:
-    """One port is open outside of the containers' network: the gateway's, on the loopback."""
+    """One port is open outside the containers' network: the gateway's, on the loopback."""
     published = {
         service: [
             (binding["HostIp"], int(binding["HostPort"]))
@@ -124,7 +124,7 @@ def test_the_final_image_holds_no_build_tools(cluster: ComposeCluster) -> None:
 
 
 def test_the_image_has_a_bill_of_what_is_installed(cluster: ComposeCluster) -> None:
-    """It names every package that Python finds in the image, at its version, and nothing else."""
+    """The SBOM names every package that Python finds in the image, at its version, and no other."""
     path = re.search(r"`(/opt/hedgerow/\S+\.json)`", document("dependencies.md"))
     assert path
     bill = json.loads(cluster.execute("gateway", "cat", path[1]).stdout)
@@ -186,7 +186,7 @@ def test_documents_are_the_worker_s_alone(cluster: ComposeCluster) -> None:
 def test_a_token_and_mounted_keys_reach_the_gateway(
     cluster: ComposeCluster, tmp_path: Path
 ) -> None:
-    """Either opens the healthy gateway; a key that is revoked on the host opens it no more.
+    """Either opens the healthy gateway; a key that is revoked on the host stops opening it.
 
     Without the variables and the mount of docs/operations.md, the gateway asks for neither.
     """
@@ -224,7 +224,7 @@ def bearing(cluster: ComposeCluster, token: str) -> Iterator[None]:
 def gateway_key(file: Path, *arguments: str) -> str:
     """Run `gateway key` on the host, as docs/operations.md says; what it prints."""
     done = subprocess.run(
-        [sys.executable, "-m", "hedgerow.gateway.cli.main", "key", *arguments],
+        [*GATEWAY, "key", *arguments],
         env={**os.environ, KEYS_FILE: str(file)},
         capture_output=True,
         text=True,
@@ -235,7 +235,7 @@ def gateway_key(file: Path, *arguments: str) -> str:
 
 
 def documented_mount(folder: Path) -> tuple[Path, Path]:
-    """The override of docs/operations.md for a folder of keys, and the file that is to be there."""
+    """The override of docs/operations.md for a folder of keys, and the file that belongs in it."""
     block = re.search(
         r"^```yaml\n(services:\n  gateway:\n    volumes: .*?)```",
         operations(),
@@ -336,7 +336,7 @@ def test_without_redis_the_answer_is_503_in_time_and_no_restart_is_needed(
 
 
 def test_stopping_drains_and_what_was_stored_stays(cluster: ComposeCluster, tmp_path: Path) -> None:
-    """Every process ends by itself; after `down` and `up` the same answers come, unindexed anew.
+    """Every process ends by itself; after `down` and `up` answers are the same, nothing reindexed.
 
     The second start uses the override file that docs/operations.md shows, with a ranking function.
     """
@@ -369,7 +369,7 @@ def test_stopping_drains_and_what_was_stored_stays(cluster: ComposeCluster, tmp_
 
 
 def test_redis_that_crashes_is_restarted_with_what_it_held(cluster: ComposeCluster) -> None:
-    """The engine starts it again, and a document that was only logged can be found then."""
+    """The engine restarts it, and a document that was only logged can then be found."""
     before = cluster.inspect("redis")["RestartCount"]
     line = json.dumps({"id": "late", "name": "quince fruit", "number": -1}) + "\n"
     loaded = cluster.http.post("/v1/collections/fruit/documents?wait=logged", content=line.encode())

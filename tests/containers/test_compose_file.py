@@ -63,7 +63,7 @@ def test_every_shard_is_on_two_workers(services: dict[str, Any]) -> None:
 
 
 def test_stopping_leaves_time_to_drain(services: dict[str, Any]) -> None:
-    """SIGKILL comes after all that a process may wait for while it drains."""
+    """SIGKILL comes only after the longest that a process may wait while it drains."""
     settings = Settings()
     # A worker drains its lanes at once, and then its indexer.
     assert seconds(services["gateway"]["stop_grace_period"]) > settings.gateway.drain_timeout_s
@@ -95,7 +95,7 @@ def test_the_stand_ins_are_those_of_the_images_that_are_used(services: dict[str,
 
 
 def test_no_service_may_take_the_machine(services: dict[str, Any]) -> None:
-    """Memory, processes and logs of each service are bounded; Redis's data are, well below that."""
+    """Memory, processes and logs of each service are bounded, and Redis's data well below that."""
     for service in services.values():
         assert 0 < service["pids_limit"] <= 1024
         assert int(service["mem_limit"]) <= 2 * 2**30
@@ -113,7 +113,7 @@ def test_no_service_may_take_the_machine(services: dict[str, Any]) -> None:
 def test_what_guards_the_gateway_comes_from_the_env_file(
     engine: None, tmp_path: Path, name: str
 ) -> None:
-    """It reaches the gateway alone, as it is in .env, and is not set where it is not there."""
+    """It reaches the gateway alone, as it stands in .env, and is unset where .env lacks it."""
     value = '["localhost", "gateway"]'
     for line, expected in ((f"{name}={value}\n", value), (f"{name}=\n", ""), ("", None)):
         env_file = tmp_path / ".env"

@@ -47,7 +47,7 @@ def is_found(http: httpx.Client, number: int) -> bool:
 async def test_a_cluster_needs_no_rights_beyond_the_documented(
     server_image: str, password: str, key_prefix: str, tmp_path: Path
 ) -> None:
-    """Documents are loaded, found and read, and the jobs that arq runs bring statistics about."""
+    """Documents are loaded, found and read, and the jobs that arq runs produce statistics."""
     with running_container(server_image, password, key_prefix) as server, ExitStack() as stack:
         await (await connect(server.settings, wait_s=20)).close()
         port = free_port()
@@ -77,7 +77,7 @@ async def test_a_cluster_needs_no_rights_beyond_the_documented(
 
 
 async def has_statistics(control: RedisClient, keys: Keys) -> bool:
-    """Whether the sum over the shards is there, of whichever collection."""
+    """Whether any collection has its sum over the shards."""
     pattern = keys.statistics("*")
     _, found = await control.execute("SCAN", 0, "MATCH", pattern, "COUNT", 10_000)
     return bool(found)

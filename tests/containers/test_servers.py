@@ -16,8 +16,9 @@ from hedgerow.common.redis.client import RECONNECTED, RedisClient, connect
 from hedgerow.common.redis.connection import CommandError, Handshake, RedisConnection
 from hedgerow.common.redis.endpoint import Endpoint
 from hedgerow.common.redis.keys import Keys
-from hedgerow.common.settings.settings import RedisSettings
-from hedgerow.common.shard_log.log import START, Delete, ShardLog, pack_op
+from hedgerow.common.settings.redis import RedisSettings
+from hedgerow.common.shard_log.log import START, ShardLog
+from hedgerow.common.shard_log.operations import Delete, pack_op
 from hedgerow.common.state.registry import Registry
 from hedgerow.common.wire.heartbeat import Heartbeat
 from tests.containers.container_servers import Server, running_container
@@ -56,7 +57,7 @@ async def linked(settings: RedisSettings) -> AsyncIterator[RedisConnection]:
 
 
 async def test_the_server_names_itself_and_its_version(server: Server, server_image: str) -> None:
-    """The check at the start reads the version that the image was made for."""
+    """The check at the start reads the version that the image is tagged with."""
     async with connected(server.settings) as control:
         name, _, version = server_image.rpartition("/")[2].partition(":")
         assert control.server.name == name
@@ -64,7 +65,7 @@ async def test_the_server_names_itself_and_its_version(server: Server, server_im
 
 
 async def test_a_wrong_password_is_said_to_be_wrong(server: Server) -> None:
-    """Who is refused hears so, and what is refused; trying again would be no use."""
+    """A refused caller is told so, and what was refused; trying again would be of no use."""
     async with connected(server.settings):
         pass
     for wrong in ({"password": None, "username": None}, {"password": "guess"}):
@@ -167,7 +168,7 @@ async def test_the_data_plane_outlives_a_server_that_is_killed(server: Server) -
 
 
 async def test_the_control_plane_outlives_a_server_that_is_killed(server: Server) -> None:
-    """Stored facts survive, commands work again, and a listener is told to read anew."""
+    """Stored facts survive, commands work again, and a listener is told to read again."""
     keys = Keys(server.settings.key_prefix)
     async with connected(server.settings) as control:
         registry = Registry(control, keys)

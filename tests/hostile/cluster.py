@@ -1,4 +1,4 @@
-"""The cluster that is attacked: `gateway up` as it comes, with documents that are real texts."""
+"""The cluster that is attacked: `gateway up` with its defaults, and documents of real text."""
 
 import contextlib
 import functools
@@ -40,7 +40,7 @@ _FIELDS = {
 
 @dataclass(frozen=True, slots=True)
 class Ground:
-    """On what an attack is made; attacks on equal grounds share a cluster.
+    """The cluster that an attack needs; attacks on equal grounds share one.
 
     Attributes:
         environment: settings of the cluster that differ from the defaults.
@@ -96,7 +96,7 @@ class Cluster:
 
     @property
     def tls(self) -> ssl.SSLContext | None:
-        """How its clients encrypt; None if they do not."""
+        """Its clients' TLS context; None if they do not encrypt."""
         return unverified() if self.ground.has_tls else None
 
     @property
@@ -105,7 +105,7 @@ class Cluster:
         return (self.folder / "output").read_bytes()
 
     def escapes_since(self, size: int) -> list[str]:
-        """Complaints about escape characters among what it has printed after `size` bytes."""
+        """Complaints about escape characters in its output beyond the first `size` bytes."""
         printed = self.output[size:]
         found = next((code for code in (b"\x1b", b"\x07", b"\x9b") if code in printed), None)
         if found is None:
@@ -172,7 +172,7 @@ class Cluster:
         return self.port != 0
 
     def stop(self) -> None:
-        """End it, and whatever it has left."""
+        """End it, and remove whatever it has left."""
         if self.process is None:
             return
         with contextlib.suppress(ProcessLookupError):
@@ -243,7 +243,7 @@ class Cluster:
 
 
 def unverified() -> ssl.SSLContext:
-    """A client's context that takes any certificate."""
+    """A client's context that accepts any certificate."""
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     return context
@@ -251,7 +251,7 @@ def unverified() -> ssl.SSLContext:
 
 @contextlib.contextmanager
 def running_cluster(ground: Ground) -> Iterator[Cluster]:
-    """A cluster with its documents, for the block; nothing of it is left afterwards.
+    """A cluster with its documents, for the block; nothing is left of it afterwards.
 
     Raises:
         ClusterError: it does not start, or does not take the documents.
@@ -282,7 +282,7 @@ def file_system(folder: Path, size_mb: int) -> Iterator[None]:
 
 @functools.cache
 def documents() -> list[dict[str, Any]]:
-    """Short texts that every machine has: docstrings of Python and of what is installed."""
+    """Short texts that every machine has: docstrings of Python and of installed packages."""
     found = []
     for document in itertools.islice(python_docs.documents(0), NUM_DOCUMENTS):
         kept = {name: document[name] for name in _FIELDS}

@@ -1,4 +1,4 @@
-"""All that the ring throws, in the order in which it throws it."""
+"""All the attacks of the ring, in the order in which they run."""
 
 import os
 import shutil
@@ -29,7 +29,7 @@ EVERYTHING = in_order((*ATTACKS, *GENERATORS))
 
 
 def missing() -> frozenset[str]:
-    """What some attacks need and this machine has not."""
+    """What some attacks need and this machine lacks."""
     has = {"mount": can_mount(), "pyarrow": has_pyarrow()}
     return frozenset(need for need, is_there in has.items() if not is_there)
 

@@ -7,12 +7,12 @@ BLOCKS_S = 20.0
 
 
 def block(documents: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Wait for a system that does not answer."""
+    """Wait as for a system that does not answer."""
     time.sleep(BLOCKS_S)
     return documents
 
 
 def burn(query: str, documents: list[dict[str, Any]]) -> list[float]:
-    """Compute for ever, without a look at the budget."""
+    """Compute for ever, without checking the budget."""
     while True:
         pass

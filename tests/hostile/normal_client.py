@@ -1,6 +1,6 @@
 """The normal client beside each attack: a process of its own, which no attacker slows down.
 
-As a program, it searches every 50 ms over kept-alive connections, whether or not the searches
+As a program, it searches every 50 ms over lasting connections, whether or not the searches
 before have been answered, and prints a line for each search; it ends when its standard input does.
 """
 
@@ -69,7 +69,7 @@ class NormalClient:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Have it end, and read what it has left to say."""
+        """Have it end, and read the rest of its output."""
         process, reader = self._process, self._reader
         assert process is not None
         assert process.stdin is not None
@@ -108,7 +108,7 @@ class NormalClient:
 
 
 class _Connections:
-    """Kept-alive connections to one address."""
+    """Connections to one address that are kept open between requests."""
 
     def __init__(self, host: str, port: int, tls: ssl.SSLContext | None) -> None:
         self._address = (host, port)
@@ -116,7 +116,7 @@ class _Connections:
         self._idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
 
     async def exchange(self, request: bytes) -> tuple[int, bytes]:
-        """Send a request and read its answer; again on a new connection if an old one was closed.
+        """Send a request and read its answer; tries a new connection if an old one was closed.
 
         Returns:
             Status and body.
@@ -159,7 +159,7 @@ def request_of(host: str, port: int, collection: str, query: str) -> bytes:
 
 
 def sample_of(status: int, body: bytes, took_ms: float) -> Sample:
-    """What an answer gives its client."""
+    """What a client gets from an answer."""
     if status != 200:
         return Sample(status, took_ms)
     answer: dict[str, Any] = json.loads(body)

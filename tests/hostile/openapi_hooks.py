@@ -1,4 +1,4 @@
-"""What schemathesis must be told of our media types; it loads this by its name."""
+"""What schemathesis must know about our media types; it loads this by its name."""
 
 import json
 from typing import Any
@@ -8,7 +8,7 @@ import schemathesis
 
 @schemathesis.serializer("application/x-ndjson")
 def ndjson(_context: Any, value: Any) -> bytes:
-    """Lines of JSON from what was generated: a text as it is, a list line by line."""
+    """Lines of JSON from what was generated: a text unchanged, a list line by line."""
     if isinstance(value, bytes):
         return value
     if isinstance(value, str):

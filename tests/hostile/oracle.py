@@ -1,4 +1,4 @@
-"""What every answer must be, whatever was asked: docs/http.md as a check."""
+"""What every answer must be, whatever was asked: docs/http.md, made into a check."""
 
 import json
 import re
@@ -29,7 +29,7 @@ class Contract:
 
     @classmethod
     def read(cls, page: Path = PAGE) -> Self:
-        """Read it off the page's tables."""
+        """Read the promises from the page's tables."""
         text = page.read_text(encoding="utf-8")
         statuses = re.search(r"^\| status \| when \|\n\|[-|]+\n((?:\|.*\n)+)", text, re.MULTILINE)
         assert statuses is not None, f"{page} has lost its table of statuses"

@@ -1,4 +1,4 @@
-"""The processes of a cluster as /proc tells of them: who belongs to whom, and their memory."""
+"""The processes of a cluster as /proc shows them: parents, children and their memory."""
 
 import contextlib
 from collections.abc import Iterable, Mapping
@@ -36,7 +36,7 @@ def num_mappings(pid: int) -> int:
 
 
 def num_deleted_files(pid: int) -> int:
-    """How many files a process holds, open or mapped, that have no name any more."""
+    """How many files a process holds, open or mapped, that no longer have a name."""
     found = set()
     with contextlib.suppress(OSError):
         for line in Path(f"/proc/{pid}/maps").read_text(errors="replace").splitlines():

@@ -8,8 +8,9 @@ from pathlib import Path
 from bench.harness.report import machine
 from tests.hostile.attack import Attack
 from tests.hostile.verdict import Verdict
+from tests.support import doc_blocks
 
-BEGIN, END = "<!-- attacks: begin -->\n", "<!-- attacks: end -->\n"
+BLOCK = "attacks"
 _LIGHT = (
     "At the strength of the ring: 100 documents instead of 400, 40 collections instead of 5,000, "
     "and some seconds of each generator; `make attack` has the full strength."
@@ -18,7 +19,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "security.md"
 
 
 def line_of(verdict: Verdict) -> str:
-    """A verdict in a line, and a further one for each failure."""
+    """A verdict in one line, and a further line for each failure."""
     how = "holds" if verdict.holds else "FAILS"
     parts = "  ".join(f"{part} {memory.peak:.0f}" for part, memory in verdict.memory.items())
     line = (
@@ -73,13 +74,9 @@ def _peak(verdict: Verdict, part: str) -> str:
 
 
 def write_page(text: str, page: Path = PAGE) -> None:
-    """Put the measured part between the page's marks.
+    """Put the measured part between the page's markers.
 
     Raises:
         ValueError: the page has lost them.
     """
-    before, begin, rest = page.read_text(encoding="utf-8").partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not (begin and end):
-        raise ValueError(f"{page} has lost the marks {BEGIN.strip()} and {END.strip()}")
-    page.write_text(f"{before}{begin}\n{text}\n\n{end}{after}", encoding="utf-8")
+    doc_blocks.write(page, {BLOCK: text})

@@ -1,4 +1,4 @@
-"""Runs an attack beside a normal client, and judges what it did to others."""
+"""Runs an attack beside a normal client, and judges its effect on others."""
 
 import asyncio
 import contextlib
@@ -44,7 +44,7 @@ class Grounds:
         self._cluster: Cluster | None = None
 
     def cluster(self, ground: Ground) -> Cluster:
-        """A cluster that is as new, or that attacks have not hurt.
+        """A cluster that is new, or that no attack has harmed.
 
         Raises:
             ClusterError: it does not start.
@@ -61,7 +61,7 @@ class Grounds:
         self._opened.close()
 
     def run(self, attack: Attack, seed: int, *, is_full: bool = False) -> Verdict:
-        """Run an attack; a cluster that it has hurt is not used again."""
+        """Run an attack; a cluster that it has harmed is not used again."""
         try:
             cluster = self.cluster(attack.ground)
         except ClusterError as error:
@@ -74,7 +74,7 @@ class Grounds:
 
 
 async def _warm_up(cluster: Cluster) -> None:
-    """Search and load until caches and allocators have what ordinary work makes them take."""
+    """Search and load until caches and allocators are as large as ordinary work makes them."""
     target = Target(cluster, Random(0), is_full=False, folder=Path())
     lines = [b'{"id":"d%d","title":"a word or two","n":%d}\n' % (n, n) for n in range(100)]
 
@@ -94,7 +94,7 @@ def _without_figures(attack: Attack, failure: str) -> Verdict:
 
 
 async def run_attack(cluster: Cluster, attack: Attack, seed: int, *, is_full: bool) -> Verdict:
-    """Run an attack; what it did to others."""
+    """Run an attack; returns its effect on others."""
     try:
         before = State.of(cluster)
     except ClusterError as error:
@@ -135,14 +135,14 @@ async def _attack(attack: Attack, target: Target) -> list[str]:
 
 
 async def _linger(client: NormalClient, began_at: float, min_searches: int) -> None:
-    """Let the client go on, so that what the attack leaves behind shows in its searches too."""
+    """Let the client go on, so that after-effects of the attack show in its searches too."""
     await client.searched(_SEARCHES_AFTER, time.monotonic(), _SEARCHES_S)
     await client.searched(min_searches, began_at, _SEARCHES_S)
 
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What the status tells of a cluster."""
+    """What the status says about a cluster."""
 
     pids: dict[str, int]
     gateway_id: str
@@ -180,13 +180,13 @@ class State:
         return states
 
     def lag_since(self, before: "State") -> float:
-        """The worst lag of the gateway's loop, if it is a new one."""
+        """The worst lag of the gateway's loop, if it was newly measured."""
         is_new = self.gateway_id != before.gateway_id or self.lag_ms > before.lag_ms
         return self.lag_ms if is_new else 0.0
 
 
 async def _state_after(cluster: Cluster) -> tuple[State | None, list[str]]:
-    """The state, and what is in its way."""
+    """The state, and what prevents a better one."""
     try:
         return await asyncio.to_thread(State.of, cluster), []
     except ClusterError as error:
@@ -250,7 +250,7 @@ class MemoryWatch:
             await asyncio.sleep(0.5)
 
     def found(self) -> dict[str, Memory]:
-        """Part → its memory."""
+        """The memory of each part."""
         return {
             name: Memory(self._before[name], self._peak[name], self._after[name])
             for name in self._before

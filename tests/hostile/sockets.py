@@ -16,7 +16,7 @@ _READ_BYTES = 65_536
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An answer as it came.
+    """An answer as it was received.
 
     Attributes:
         headers: names in lower case; of a name that came twice, the last.
@@ -28,11 +28,11 @@ class Answer:
 
 
 class MalformedAnswerError(ValueError):
-    """What came is no HTTP."""
+    """What was received is no HTTP."""
 
 
 def answers_in(raw: bytes, *, is_end: bool = False) -> tuple[list[Answer], bytes]:
-    """Split what a connection has given into answers.
+    """Split what a connection has received into answers.
 
     Args:
         raw: what came.
@@ -115,7 +115,7 @@ class Connection:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Close it, without waiting for what is not sent yet."""
+        """Close it, without waiting for unsent data."""
         if self._writer is not None:
             self._writer.transport.abort()
             with contextlib.suppress(OSError):

@@ -1,4 +1,4 @@
-"""What an attack is given: the gateway's address, and ways to ask it."""
+"""What an attack gets: the gateway's address, and ways to send requests."""
 
 import asyncio
 import json

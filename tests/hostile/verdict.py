@@ -1,4 +1,4 @@
-"""What must hold during and after an attack: pure, so that it can be tested without a cluster."""
+"""What must hold during and after an attack: pure functions, tested without a cluster."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -84,7 +84,7 @@ class Observation:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What an attack did to others, and what of that is too much.
+    """The effect of an attack on others, and what was more than allowed.
 
     Attributes:
         attack: its name.
@@ -95,7 +95,7 @@ class Verdict:
         coverage: mean coverage of those that were answered at all.
         memory: part → its memory.
         loop_lag_ms: as observed.
-        failures: what must hold and does not; empty when the attack hurts nobody.
+        failures: what must hold and does not; empty when the attack did no harm.
     """
 
     attack: str
@@ -110,12 +110,12 @@ class Verdict:
 
     @property
     def holds(self) -> bool:
-        """Whether the attack hurts nobody."""
+        """Whether the attack did no harm."""
         return not self.failures
 
 
 def judge(attack: str, seen: Observation, bounds: Bounds) -> Verdict:
-    """Compare what was seen with what must hold."""
+    """Compare the observations with what must hold."""
     samples = seen.samples
     num_answered = sum(sample.is_answered(bounds.deadline_ms) for sample in samples)
     latencies = [sample.took_ms for sample in samples]
@@ -153,7 +153,7 @@ def judge(attack: str, seen: Observation, bounds: Bounds) -> Verdict:
 
 
 def percentile(values: Sequence[float], percent: float) -> float:
-    """The smallest value that at least `percent` of the values do not pass; NaN of none."""
+    """The smallest value that at least `percent` of the values do not exceed; NaN of none."""
     if not values:
         return math.nan
     rank = math.ceil(len(values) * percent / 100)

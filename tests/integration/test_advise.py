@@ -8,13 +8,13 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.support.commands import GATEWAY
 from tests.support.processes import processes_mentioning
 from tests.support.waiting import until
 
@@ -56,7 +56,7 @@ class Ended:
 
     @property
     def text(self) -> str:
-        """All that the answers rest on."""
+        """The figures that the answers rest on."""
         return " ".join(line for one in self.json["answers"] for line in one["figures"])
 
 
@@ -75,23 +75,13 @@ class Desk:
         if isinstance(sample, str):
             path = self.folder / f"samples.{suffix}"
             path.write_text(sample)
+        sampled = ("--sample", str(path))
         # A shell's background job ignores Ctrl-C, and so does what it starts; a handler is not
         # inherited, so that the command starts as it does at a terminal.
         before = signal.signal(signal.SIGINT, signal.default_int_handler)
         try:
             return subprocess.Popen(
-                [
-                    sys.executable,
-                    "-m",
-                    "hedgerow.gateway.cli.main",
-                    "advise",
-                    f"{MODULE}:{function}",
-                    "--sample",
-                    str(path),
-                    "--time",
-                    "4s",
-                    *options,
-                ],
+                [*GATEWAY, "advise", f"{MODULE}:{function}", *sampled, "--time", "4s", *options],
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 text=True,
@@ -162,7 +152,7 @@ def test_a_python_loop_belongs_in_a_process(desk: Desk) -> None:
 
 
 def test_a_product_of_matrices_belongs_in_threads(desk: Desk) -> None:
-    """Numpy's product is CPU work that lets go of the interpreter lock; a thread a core."""
+    """Numpy's product is CPU work that releases the interpreter lock: one thread for each core."""
     ended = desk.advise("product", "[400]")
     assert ended.lane == "thread"
     assert ended.shorts[:2] == ["CPU, without the lock", "blocking"]
@@ -170,7 +160,7 @@ def test_a_product_of_matrices_belongs_in_threads(desk: Desk) -> None:
 
 
 def test_an_argument_of_50_mb_is_not_sent_to_a_process(desk: Desk) -> None:
-    """What is counted in 50 MB in less time than they take to cross is counted here."""
+    """Counting in 50 MB is quicker than sending them to another process, so it stays here."""
     text = 'samples = [(b"abc" * 17_000_000,)]'
     ended = desk.advise("count_byte", text, "--lane", "process", suffix="py")
     assert ended.code == 4
@@ -212,7 +202,7 @@ def test_a_function_that_crashes_belongs_in_a_process(desk: Desk) -> None:
 
 
 def test_a_function_that_hangs_is_ended_with_all_that_it_started(desk: Desk) -> None:
-    """A call that never returns is told after the limit, and its child process is gone too."""
+    """A call that never returns is reported after the limit, and its child process has gone."""
     mark = desk.folder / "mark"
     ended = desk.advise("hangs", json.dumps([str(mark)]), "--limit", "2s")
     assert mark.exists()  # the child, whose command line has the folder, had started
@@ -222,7 +212,7 @@ def test_a_function_that_hangs_is_ended_with_all_that_it_started(desk: Desk) -> 
 
 
 def test_samples_that_raise_are_left_out(desk: Desk) -> None:
-    """What raises on some samples is told by line, and the others are measured."""
+    """What raises on some samples is reported by line, and the others are measured."""
     ended = desk.advise("raises", "[1]\n[0]\n[2]")
     assert ended.lane == "thread"
     assert ended.shorts[3].startswith("it raises")
@@ -230,7 +220,7 @@ def test_samples_that_raise_are_left_out(desk: Desk) -> None:
 
 
 def test_a_function_of_one_thread_belongs_in_a_process(desk: Desk) -> None:
-    """What works in the first thread that calls it and in no other is found out."""
+    """A function that works only in the first thread that calls it is found out."""
     ended = desk.advise("exclusive", "[1]")
     assert ended.lane == "process"
     assert ended.shorts[3] == "it fails in threads"
@@ -273,7 +263,7 @@ def test_an_enrich_hook_that_waits_belongs_in_a_thread(desk: Desk) -> None:
 def test_what_cannot_be_measured_is_misuse(
     desk: Desk, function: str, text: str, reason: str
 ) -> None:
-    """Exit code 2, and one line that names the sample's line."""
+    """Exit code 2, and one message that names the sample's line."""
     ended = desk.advise(function, text)
     assert ended.code == 2
     assert ended.out == ""
@@ -282,7 +272,7 @@ def test_what_cannot_be_measured_is_misuse(
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 async def test_whoever_ends_the_command_ends_the_function(desk: Desk, number: int) -> None:
-    """Ctrl-C leaves nothing running, and neither does a kill that nobody can answer."""
+    """Ctrl-C leaves nothing running, and neither does a SIGKILL."""
     mark = desk.folder / "mark"
     process = desk.start("waits_for_ever", json.dumps([str(mark)]), "--limit", "200s")
     try:

@@ -7,11 +7,10 @@ from unittest.mock import patch
 
 import pytest
 
-from hedgerow.common.settings.settings import LimitSettings
+from hedgerow.common.settings.limits import LimitSettings
 from hedgerow.gateway.gateway import Gateway
 from hedgerow.gateway.search.result import SearchResult
-from tests.support.clusters import Cluster, all_live, ask, load, running_cluster
-from tests.support.servers import temporary_server
+from tests.support.clusters import Cluster, all_live, ask, cluster_of_its_own, load
 
 pytestmark = pytest.mark.integration
 
@@ -26,10 +25,7 @@ DOCUMENTS = [
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
     """Three shards on one worker, for the module; each test has a collection of its own."""
-    with (
-        temporary_server() as server,
-        running_cluster(server, server.folder, num_shards=3, num_workers=1) as cluster,
-    ):
+    with cluster_of_its_own(num_shards=3, num_workers=1) as cluster:
         yield cluster
 
 
@@ -43,7 +39,7 @@ async def gateway_with(cluster: Cluster, **limits: int) -> AsyncIterator[Gateway
 
 
 def fields_of(result: SearchResult) -> list[tuple[str, Any]]:
-    """Each hit's id and fields; none is missing."""
+    """Each hit's id and fields; fails where fields are missing."""
     assert result.coverage.is_full
     assert result.fetch is not None
     assert (result.fetch.missing, result.fetch.problems) == (0, [])

@@ -23,7 +23,7 @@ Hung = asyncio.Future[Any]
 
 @pytest.fixture
 def gate() -> Iterator[threading.Event]:
-    """What calls hang on until the test, or its end, opens it."""
+    """The gate on which calls hang until the test, or its end, opens it."""
     event = threading.Event()
     yield event
     event.set()
@@ -62,7 +62,7 @@ async def hang(batched: BatchedThreads, gate: threading.Event, timeout_s: float 
 
 
 async def run(batched: BatchedThreads, call: Callable[[], Any], timeout_s: float = 20.0) -> Any:
-    """Run a call, whatever it costs."""
+    """Run a call, of any profile."""
     return await batched.run(call, timeout_s, Spent())
 
 
@@ -97,7 +97,7 @@ async def test_calls_that_come_together_share_turns_of_a_thread(
 
 
 async def test_what_calls_cost_is_told_apart() -> None:
-    """Each has its own time and CPU time, not those of its turn."""
+    """Each call has its own time and CPU time, not those of its whole turn."""
     batched, slept, idle = threads(num_threads=1), Spent(), Spent()
     await asyncio.gather(
         batched.run(lambda: time.sleep(0.1), 20.0, slept), batched.run(lambda: None, 20.0, idle)
@@ -124,7 +124,7 @@ async def test_a_call_that_hangs_holds_up_no_other(gate: threading.Event) -> Non
 
 
 async def test_a_call_that_waits_too_long_never_starts(gate: threading.Event) -> None:
-    """It has expired as one that was dropped."""
+    """It has expired, like one that was dropped."""
     batched, ran = threads(num_threads=1), []
     hung = await hang(batched, gate)
     with pytest.raises(ExpiredError, match="no thread was free") as expired:
@@ -141,7 +141,7 @@ async def test_a_call_that_waits_too_long_never_starts(gate: threading.Event) ->
 
 
 async def test_a_call_that_returns_too_late_tells_its_cost_elsewhere(gate: threading.Event) -> None:
-    """Its caller has heard that it was late; what it cost is told once it returns."""
+    """Its caller has heard that it was late; its cost is reported once it returns."""
     untaken: list[tuple[float, float]] = []
     batched = threads(on_untaken=lambda *cost: untaken.append(cost))
     hung = await hang(batched, gate, 0.5)
@@ -173,7 +173,7 @@ async def test_where_all_threads_are_lost_calls_are_refused_until_one_returns(
 
 
 async def test_a_lane_that_closes_refuses_what_waits(gate: threading.Event) -> None:
-    """And leaves behind what hangs."""
+    """Closing leaves behind the threads that hang."""
     batched = threads(num_threads=1)
     hung = await hang(batched, gate, 0.5)
     waiting = asyncio.ensure_future(run(batched, lambda: 1))

@@ -26,7 +26,7 @@ HANG = "sleep 30"  # by far longer than any test
 
 @pytest.fixture
 def gate() -> Iterator[threading.Event]:
-    """What calls hang on until the test, or its end, opens it."""
+    """The gate on which calls hang until the test, or its end, opens it."""
     event = threading.Event()
     yield event
     event.set()
@@ -103,7 +103,7 @@ async def test_a_thread_goes_to_each_profile_in_turn(gate: threading.Event) -> N
 
 
 async def hog(bench: Bench[ProcessLane], count: int, timeout_s: float = 30.0) -> list[Call]:
-    """Works of one profile that hold what they may; returns when they have begun."""
+    """Tasks of one profile that hold all they may; returns when they have begun."""
     calls = [bench.submit(f"hog{at} {HANG}", timeout_s, profile="slow") for at in range(count)]
     for at in range(count):
         await bench.started(f"hog{at}")
@@ -111,7 +111,7 @@ async def hog(bench: Bench[ProcessLane], count: int, timeout_s: float = 30.0) ->
 
 
 async def test_works_of_a_profile_leave_a_scorer_to_others(tmp_path: Path) -> None:
-    """While it computes on all scorers that it may hold, others' works are done at once."""
+    """While it computes on all the scorers that it may hold, others' tasks are done at once."""
     bulkhead = Bulkhead(3, 1.0, {})
     async with running(tmp_path, num_processes=3, bulkhead=bulkhead) as bench:
         await hog(bench, 2)
@@ -120,7 +120,7 @@ async def test_works_of_a_profile_leave_a_scorer_to_others(tmp_path: Path) -> No
         others += [bench.submit(f"p{at} echo {at}", profile="fast") for at in range(20)]
         await bench.ended(*others)
         assert [call.body for call in others] == [
-            call.ticket.work.payload.split()[0] for call in others if call.ticket
+            call.handle.task.payload.split()[0] for call in others if call.handle
         ]
         assert bench.lane.room() > 0
 
@@ -128,13 +128,13 @@ async def test_works_of_a_profile_leave_a_scorer_to_others(tmp_path: Path) -> No
 async def test_a_profile_beside_others_is_refused_when_its_turn_would_come_too_late(
     tmp_path: Path,
 ) -> None:
-    """It is told at once, since what runs before it takes long; others still have room."""
+    """It is refused at once, since what runs before it takes long; others still have room."""
     async with running(tmp_path, num_processes=2, bulkhead=Bulkhead(2, 1.0, {})) as bench:
         other = bench.submit("other echo x")
         await bench.ended(other)
         await hog(bench, 1)
         assert bench.lane._dispatcher is not None
-        bench.lane._dispatcher.service_of("slow").estimate_us = 300_000.0
+        bench.lane._dispatcher.workload.service_of("slow").estimate_us = 300_000.0
         late = bench.submit("late echo x", 0.3, profile="slow")
         patient = bench.submit("patient echo x", 1000.0, profile="slow")
         await bench.ended(late)
@@ -149,10 +149,10 @@ async def test_a_profile_alone_waits_as_in_a_lane_without_bulkhead(tmp_path: Pat
     async with running(tmp_path, num_processes=2, bulkhead=Bulkhead(2, 1.0, {})) as bench:
         await hog(bench, 1)
         assert bench.lane._dispatcher is not None
-        guard = bench.lane._dispatcher._guard
+        watchdog = bench.lane._dispatcher._watchdog
         await until(lambda: bench.lane.room() == 0)
         waiting = bench.submit("waiting echo x", profile="slow")
-        await until(lambda: guard.is_held_up("slow", float("inf")))
+        await until(lambda: watchdog.is_held_up("slow", float("inf")))
         moved = bench.submit("moved echo x", profile="slow", is_movable=True)
         await bench.ended(moved)
         assert isinstance(moved.error, NotStartedError)

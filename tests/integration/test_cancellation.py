@@ -15,9 +15,8 @@ from hedgerow.gateway.gateway import Gateway
 from hedgerow.gateway.http.app import create_app
 from hedgerow.gateway.http.server.connection_table import ConnectionTable
 from hedgerow.gateway.http.server.server import HttpServer
-from tests.support.clusters import Cluster, ask, gateway_to, load, running_cluster
+from tests.support.clusters import Cluster, ask, cluster_of_its_own, gateway_to, load
 from tests.support.connections import Way, by_asgi, plain
-from tests.support.servers import temporary_server
 from tests.support.waiting import until
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
@@ -33,10 +32,7 @@ DEADLINE_MS = 30_000.0  # nothing ends by itself while a test runs
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
     """One cluster for the module."""
-    with (
-        temporary_server() as server,
-        running_cluster(server, server.folder, num_shards=NUM_SHARDS) as cluster,
-    ):
+    with cluster_of_its_own(num_shards=NUM_SHARDS) as cluster:
         yield cluster
 
 

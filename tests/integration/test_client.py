@@ -33,7 +33,7 @@ class Server:
         self.waiting: list[asyncio.Transport] = []
 
     async def until_asked(self, count: int = 1) -> None:
-        """Wait until so many requests wait for an answer."""
+        """Wait until this many requests wait for an answer."""
         await until(lambda: len(self.waiting) == count)
 
     async def answer(self) -> None:
@@ -86,7 +86,7 @@ async def client(server: Server) -> AsyncIterator[AsyncClient]:
 
 
 async def ask_at_once(client: AsyncClient, server: Server, count: int) -> None:
-    """Have so many searches in flight at once."""
+    """Have this many searches in flight at once."""
     async with asyncio.TaskGroup() as tasks:
         for _ in range(count):
             tasks.create_task(client.search("films", "wing"))
@@ -106,7 +106,7 @@ async def test_there_are_as_many_connections_as_requests_in_flight(
 
 
 async def test_the_last_one_used_is_used_first(client: AsyncClient, server: Server) -> None:
-    """So that those that a burst has left are idle, and go."""
+    """Those that a burst has left become idle, and are closed."""
     await ask_at_once(client, server, 3)
     used = set()
     for _ in range(6):
@@ -121,7 +121,7 @@ async def test_the_last_one_used_is_used_first(client: AsyncClient, server: Serv
 async def test_what_is_in_flight_when_the_client_closes_is_closed_after_it(
     client: AsyncClient, server: Server
 ) -> None:
-    """Its answer still comes, and its connection does not stay behind."""
+    """Its answer still comes, and its connection is not left behind."""
     asked = asyncio.create_task(client.search("films", "wing"))
     await server.until_asked()
     await client.close()
@@ -170,7 +170,7 @@ async def test_a_connection_that_the_server_closed_is_not_used(
 
 
 async def test_nobody_listening_is_unavailable() -> None:
-    """A port that nobody listens on is told by its URL."""
+    """The error of a port that nobody listens on names its URL."""
     server = await asyncio.get_running_loop().create_server(asyncio.Protocol, "127.0.0.1", 0)
     url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     server.close()

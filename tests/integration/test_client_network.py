@@ -107,7 +107,7 @@ def test_an_answer_in_drops_is_bounded_as_a_whole(either: EitherKind) -> None:
 
 @pytest.mark.parametrize("is_begun", [False, True])
 def test_an_answer_that_breaks_off_is_unavailable(either: EitherKind, is_begun: bool) -> None:
-    """A part of an answer is none."""
+    """Part of an answer is no answer."""
 
     def break_off(connection: Connection) -> None:
         connection.read_request()
@@ -144,7 +144,7 @@ def test_proxies_and_passwords_of_the_environment_are_not_used(
 
 
 def test_a_redirect_is_not_followed(either: EitherKind) -> None:
-    """What redirects is no gateway, and the token is sent nowhere else."""
+    """A server that redirects is no gateway, and the token is sent nowhere else."""
 
     def redirect(connection: Connection) -> None:
         while connection.read_request() is not None:

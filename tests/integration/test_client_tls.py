@@ -33,14 +33,14 @@ def authority() -> trustme.CA:
 
 
 def tls_of(authority: trustme.CA, *names: str) -> ssl.SSLContext:
-    """How a server of these names encrypts."""
+    """The TLS context of a server with these names."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     authority.issue_cert(*names).configure_cert(context)
     return context
 
 
 def trusting(authority: trustme.CA) -> ssl.SSLContext:
-    """What trusts an authority, and no other."""
+    """A context that trusts this authority, and no other."""
     context = ssl.create_default_context()
     authority.configure_trust(context)
     return context
@@ -85,7 +85,7 @@ def test_a_load_that_is_refused_before_its_end_stops_with_tls_too(
 def test_a_certificate_of_an_unknown_authority_is_refused(
     either: EitherKind, authority: trustme.CA
 ) -> None:
-    """By default only the authorities that the system trusts count."""
+    """By default only the authorities that the system trusts are accepted."""
     with RawServer(answer_all, tls_of(authority, "127.0.0.1")) as server:
         with pytest.raises(UnavailableError, match="certificate verify failed"):
             either.connect(server.url)("search", "films", "a")

@@ -5,7 +5,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -17,6 +16,7 @@ import pytest
 import pytest_asyncio
 
 from hedgerow.gateway.cli.loading import loader
+from tests.support.commands import GATEWAY
 from tests.support.up import Caller, Up, running_up
 from tests.support.waiting import until
 
@@ -54,9 +54,7 @@ class Commands:
     async def run(self, *arguments: str) -> Ended:
         """Run one command to its end."""
         process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "hedgerow.gateway.cli.main",
+            *GATEWAY,
             *arguments,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -83,7 +81,7 @@ async def commands(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Co
 
 
 def write(path: Path, num_documents: int) -> str:
-    """Write documents, of which every hundredth line is none."""
+    """Write documents, with every hundredth line malformed."""
     with path.open("w") as file:
         for number in range(1, num_documents + 1):
             if number % 100 == 0:
@@ -182,7 +180,7 @@ async def test_top_prints_the_cluster_once_when_it_is_piped(commands: Commands) 
 
 
 async def test_a_load_outlives_the_gateway(tmp_path: Path) -> None:
-    """A gateway that is killed in a load and comes back costs the load a pause, and no document."""
+    """A gateway killed during a load that comes back costs the load a pause, but no document."""
     num_documents = 6 * loader.PIECE_LINES
     source = write(tmp_path / "trees.jsonl", num_documents)
     async with running(tmp_path / "data") as commands:

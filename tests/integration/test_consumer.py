@@ -12,7 +12,7 @@ from hedgerow.common.observability.telemetry import Counters
 from hedgerow.common.redis.connection import RedisConnection
 from hedgerow.common.redis.endpoint import Endpoint
 from hedgerow.common.redis.keys import Keys
-from hedgerow.common.settings.settings import RedisSettings
+from hedgerow.common.settings.redis import RedisSettings
 from hedgerow.common.wire.messages import Reply
 from hedgerow.common.wire.pull_order import PullOrder
 from hedgerow.shard_worker.serving import turn
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.integration
 
 @dataclass
 class Slots:
-    """A lane of so many slots, which the test frees by hand."""
+    """A lane of this many slots, which the test frees by hand."""
 
     free: int
     is_quick: bool = False
@@ -48,7 +48,7 @@ class Slots:
         return self.free
 
     def ends_soon(self) -> bool:
-        """Whether the test says so."""
+        """What the test has set."""
         return self.is_quick
 
     def cork(self) -> None:
@@ -65,7 +65,7 @@ class Slots:
         self.dropped += [message for message in messages if message not in alive]
 
     def release(self, count: int) -> None:
-        """Free some slots."""
+        """Free this many slots."""
         self.free += count
         self._changed.set()
 
@@ -153,7 +153,7 @@ async def test_it_pulls_no_more_than_it_has_slots(
 
 
 async def test_no_shard_starves(redis_server: RedisServer, key_prefix: str) -> None:
-    """While one shard's queue never empties, the other one's requests are pulled all the same."""
+    """While one shard's queue never empties, the other's requests are still pulled."""
     slots = Slots(free=0)
     async with pulling(redis_server, key_prefix, slots) as at_work:
         await at_work.push(4, *(f"busy-{number}" for number in range(50)))
@@ -338,7 +338,7 @@ async def test_draining_ends_a_blocked_pop_at_once(
 async def test_draining_takes_nothing_that_it_does_not_hand_over(
     redis_server: RedisServer, key_prefix: str
 ) -> None:
-    """However a drain falls among pushes, each request was handed over or still waits."""
+    """Whenever a drain falls among pushes, each request was handed over or still waits."""
     for attempt in range(20):
         slots = Slots(free=1000)
         prefix = f"{key_prefix}-{attempt}"
@@ -407,7 +407,7 @@ async def each_is_pulled_at_once(at_work: Pulling, slots: Slots) -> None:
 async def test_the_next_pull_leaves_with_the_replies_of_quick_works(
     redis_server: RedisServer, key_prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Until they are there, no pop waits; then it takes them along."""
+    """No pop is sent until they are there; then one takes them along."""
     monkeypatch.setattr(turn, "HOLD_S", 60.0)
     slots = Slots(free=8, is_quick=True)
     async with pulling(redis_server, key_prefix, slots) as at_work:
@@ -437,7 +437,7 @@ async def test_a_pull_does_not_wait_for_the_replies_of_works_that_take_longer(
 async def test_a_pull_does_not_wait_for_long_for_replies(
     redis_server: RedisServer, key_prefix: str
 ) -> None:
-    """Works that should have ended soon and hang keep nobody from pulling."""
+    """Tasks that should have ended soon and hang stop nobody from pulling."""
     slots = Slots(free=8, is_quick=True)
     async with pulling(redis_server, key_prefix, slots) as at_work:
         await each_is_pulled_at_once(at_work, slots)

@@ -22,7 +22,7 @@ from hedgerow.common.redis.client import (
     check_version,
     connect,
 )
-from hedgerow.common.settings.settings import RedisSettings
+from hedgerow.common.settings.redis import RedisSettings
 from tests.support.needs import missing
 from tests.support.servers import RedisServer, temporary_server
 from tests.support.waiting import until
@@ -46,7 +46,7 @@ async def connected(server: RedisServer, **changes: Any) -> AsyncIterator[RedisC
 
 
 async def note(events: AsyncIterator[bytes], heard: list[bytes]) -> None:
-    """Put down what comes, as it comes."""
+    """Note each item in the order of arrival."""
     async for event in events:
         heard.append(event)  # noqa: PERF401 - a comprehension would put down nothing before its end
 
@@ -109,7 +109,7 @@ async def test_cancelled_commands_leave_no_reply_behind(
 
 
 async def test_a_silent_server_is_given_up(own_server: RedisServer) -> None:
-    """A server that takes commands and answers none costs the timeout, and works again after."""
+    """A server that answers no command costs the timeout, and works again afterwards."""
     async with connected(own_server, command_timeout_s=0.3) as control:
         own_server.signal(signal.SIGSTOP)
         started = asyncio.get_running_loop().time()
@@ -134,7 +134,7 @@ async def test_a_server_that_comes_back_is_used_again(own_server: RedisServer) -
 
 
 async def test_a_short_outage_is_bridged_only_where_it_may_be(own_server: RedisServer) -> None:
-    """A command that may run twice is tried again over an outage; another is not."""
+    """A command that may run twice is retried over an outage; any other is not."""
     async with connected(own_server) as control:
         own_server.stop(kill=True)
         with pytest.raises(RedisUnavailableError):
@@ -156,7 +156,7 @@ async def test_what_is_not_retried_is_sent_once(own_server: RedisServer, key_pre
 
 
 async def test_a_refused_command_names_itself(redis_server: RedisServer, key_prefix: str) -> None:
-    """What the server refuses outright is a ConfigurationError, and the connection goes on."""
+    """What the server refuses outright is a ConfigurationError, and the connection survives."""
     async with connected(redis_server) as control:
         await control.execute("SET", key_prefix, "text")
         with pytest.raises(ConfigurationError, match="LLEN"):
@@ -237,7 +237,7 @@ async def test_events_arrive_and_come_back(own_server: RedisServer, key_prefix: 
 async def test_a_dead_subscription_is_noticed(
     own_server: RedisServer, key_prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A server that stops without a word loses its listeners only until it goes on."""
+    """A server that stops silently loses its listeners only until it resumes."""
     monkeypatch.setattr("hedgerow.common.redis.client.EVENTS_IDLE_S", 0.2)
     heard: list[bytes] = []
 

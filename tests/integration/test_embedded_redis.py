@@ -16,11 +16,11 @@ import structlog
 
 from hedgerow.common.errors import RedisUnavailableError
 from hedgerow.common.redis.client import RedisClient, connect
-from hedgerow.common.settings.settings import RedisSettings
+from hedgerow.common.settings.redis import RedisSettings
 from hedgerow.gateway.local.processes.restart_policy import RestartPolicy
 from hedgerow.gateway.local.processes.supervisor import Event, Supervisor
 from hedgerow.gateway.local.redis.server import NAME, EmbeddedRedis
-from tests.support.processes import is_alive
+from tests.support.processes import children_of, is_alive
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.integration
@@ -29,7 +29,7 @@ QUICK = RestartPolicy(initial_s=0.02, max_s=0.2, jitter=0.0)
 
 
 async def _ignore(_name: str) -> None:
-    """Nothing is to be done about a death."""
+    """Ignore a death."""
 
 
 class Running:
@@ -81,7 +81,7 @@ async def test_the_supervised_process_is_the_server_itself(running: Running) -> 
 
 
 async def test_nobody_else_can_reach_it(running: Running) -> None:
-    """There is no TCP port, and the socket's folder is the owner's alone."""
+    """There is no TCP port, and only the owner may enter the socket's folder."""
     control = await running.connect()
     assert await control.execute("CONFIG", "GET", "port") in ([b"port", b"0"], {b"port": b"0"})
     await control.close()
@@ -90,7 +90,7 @@ async def test_nobody_else_can_reach_it(running: Running) -> None:
 
 
 async def test_what_was_acknowledged_survives_a_kill_at_any_moment(running: Running) -> None:
-    """Killing the server in the middle of writes loses none that it has answered."""
+    """Killing the server amid writes loses none that it has answered."""
     acknowledged = 0
 
     async def write(client: RedisClient) -> None:
@@ -168,7 +168,7 @@ async def test_syncing_takes_files_that_vanish(running: Running) -> None:
 async def test_a_disk_that_fails_does_not_end_the_syncing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What cannot be made durable is said, and tried again in a second, for as long as it takes."""
+    """What cannot be made durable is reported, and retried each second for as long as it takes."""
     monkeypatch.setattr("hedgerow.gateway.local.redis.server.SYNC_INTERVAL_S", 0.01)
     redis, tries = EmbeddedRedis(tmp_path), 0
 
@@ -212,7 +212,7 @@ async def test_a_socket_without_a_server_says_so(tmp_path: Path) -> None:
 async def test_the_server_dies_with_its_parent(
     tmp_path: Path, guardian: bool, number: signal.Signals
 ) -> None:
-    """However the supervisor's process goes, the server and its guardian are gone in seconds."""
+    """However the supervisor's process ends, the server and its guardian are gone in seconds."""
     script = textwrap.dedent(f"""
         import asyncio
         from pathlib import Path
@@ -233,7 +233,7 @@ async def test_the_server_dies_with_its_parent(
     )
     assert parent.stdout is not None
     server = int(await parent.stdout.readline())
-    children = _children(server)
+    children = children_of(server)
     assert len(children) == (1 if guardian or sys.platform != "linux" else 0)
     parent.send_signal(number)
     await parent.wait()
@@ -255,25 +255,13 @@ async def test_a_guardian_does_not_outlive_its_server(tmp_path: Path) -> None:
     one = Running(tmp_path, guardian=True)
     await one.start()
     first = one.pid
-    (guardian,) = _children(first)
+    (guardian,) = children_of(first)
     os.kill(first, signal.SIGKILL)
     await until(lambda: not is_alive(guardian), what="the guardian is gone")
     await until(
         lambda: one.supervisor.child(NAME) is not None and one.pid != first, what="another server"
     )
     await one.redis.wait_until_ready(10.0)
-    (its_own,) = _children(one.pid)
+    (its_own,) = children_of(one.pid)
     await one.stop()
     await until(lambda: not is_alive(its_own), what="its guardian is gone too")
-
-
-def _children(pid: int) -> list[int]:
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            fields = (folder / "stat").read_text().rpartition(")")[2].split()
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        if int(fields[1]) == pid:
-            found.append(int(folder.name))
-    return found

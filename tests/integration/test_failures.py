@@ -5,6 +5,7 @@ import inspect
 import signal
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,14 +15,14 @@ from hedgerow.common.outcome import Outcome
 from hedgerow.common.partition import shard_of
 from hedgerow.common.redis.connection import RedisConnection
 from hedgerow.common.redis.endpoint import Endpoint
-from hedgerow.common.settings.settings import GatewaySettings
+from hedgerow.common.settings.gateway import GatewaySettings
 from hedgerow.gateway.access.control import AccessControl
 from hedgerow.gateway.gateway import Gateway
 from hedgerow.gateway.search.result import SearchResult
 from hedgerow.gateway.shapes.status import StatusAnswer
 from tests.integration.support import hooks
-from tests.support.clusters import Cluster, all_live, ask, gateway_to, load, running_cluster
-from tests.support.servers import DURABLE, temporary_server
+from tests.support.clusters import Cluster, all_live, ask, cluster_of_its_own, gateway_to, load
+from tests.support.servers import DURABLE
 from tests.support.shapes import check_shape
 from tests.support.waiting import until
 
@@ -37,16 +38,12 @@ NUM_SHARDS = 4
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
     """One cluster for the module; each test leaves it whole."""
-    with (
-        temporary_server(*DURABLE) as server,
-        running_cluster(
-            server,
-            server.folder,
-            log=server.folder / "workers.log",
-            # On a busy machine too, five answers come before a stopped worker counts as dead.
-            environment={"HEDGEROW_WORKER__HEARTBEAT_EXPIRY_S": "3.0"},
-        ) as cluster,
-    ):
+    with cluster_of_its_own(
+        *DURABLE,
+        log=Path("workers.log"),
+        # On a busy machine too, five answers come before a stopped worker counts as dead.
+        environment={"HEDGEROW_WORKER__HEARTBEAT_EXPIRY_S": "3.0"},
+    ) as cluster:
         yield cluster
 
 
@@ -122,7 +119,7 @@ async def test_the_second_phase_decides_the_order(cluster: Cluster) -> None:
 
 @pytest.mark.alone  # answers are to come within 50 ms of the deadline
 async def test_a_killed_worker_costs_its_share_until_it_is_back(cluster: Cluster) -> None:
-    """SIGKILL: the rest by the deadline, then `unavailable` at once, then everything again."""
+    """SIGKILL: the other shards by the deadline, then `unavailable` at once, then everything."""
     async with gateway_to(cluster) as gateway:
         await prepared(gateway)
         cluster.kill(1)
@@ -149,7 +146,7 @@ async def test_a_killed_worker_costs_its_share_until_it_is_back(cluster: Cluster
 async def test_a_stopped_worker_opens_its_breakers_and_its_return_closes_them(
     cluster: Cluster,
 ) -> None:
-    """SIGSTOP: five answers wait for the deadline, the next is spared it; SIGCONT heals."""
+    """SIGSTOP: five answers wait for the deadline, the next does not; SIGCONT heals."""
     async with gateway_to(cluster) as gateway:
         await prepared(gateway)
         await ask(gateway, "hedges", "hedge")
@@ -285,7 +282,7 @@ async def test_a_failing_enrich_leaves_the_stored_fields(cluster: Cluster) -> No
 
 
 async def test_a_hanging_enrich_holds_its_share_of_the_threads_alone(cluster: Cluster) -> None:
-    """Late: stored fields. Its threads lost: refused at once. Others: as ever. And it heals."""
+    """Late: stored fields. Its threads lost: refused at once. Others: unharmed. And it heals."""
     async with gateway_to(cluster) as gateway:
         await prepared(gateway)
         document = {"id": "h", "title": "hanging", "number": 1}

@@ -10,7 +10,7 @@ import pytest
 
 from hedgerow.common.redis.client import RedisClient, connect
 from hedgerow.common.redis.keys import Keys
-from hedgerow.common.settings.settings import RedisSettings
+from hedgerow.common.settings.redis import RedisSettings
 from hedgerow.common.wire.heartbeat import Heartbeat
 from tests.support.servers import RedisServer
 

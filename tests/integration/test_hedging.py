@@ -10,8 +10,7 @@ import pytest
 from hedgerow.common.errors import InsufficientCoverageError
 from hedgerow.common.settings.tail import HedgingSettings, ProbationSettings
 from hedgerow.gateway.gateway import Gateway
-from tests.support.clusters import Cluster, all_live, ask, load, running_cluster
-from tests.support.servers import temporary_server
+from tests.support.clusters import Cluster, all_live, ask, cluster_of_its_own, load
 from tests.support.waiting import until
 
 # Alone: slow and usual replies differ by milliseconds.
@@ -27,17 +26,12 @@ NUM_SHARDS = 2
 @contextmanager
 def two_workers(num_scorers: int) -> Iterator[Cluster]:
     """Two workers that both serve every shard; the first is slow when a query says so."""
-    with (
-        temporary_server() as server,
-        running_cluster(
-            server,
-            server.folder,
-            num_shards=NUM_SHARDS,
-            num_replicas=2,
-            environment={"HEDGEROW_WORKER__SCORERS": str(num_scorers)},
-            first_has={"HEDGEROW_TEST_SLOW": "1"},
-        ) as cluster,
-    ):
+    with cluster_of_its_own(
+        num_shards=NUM_SHARDS,
+        num_replicas=2,
+        environment={"HEDGEROW_WORKER__SCORERS": str(num_scorers)},
+        first_has={"HEDGEROW_TEST_SLOW": "1"},
+    ) as cluster:
         yield cluster
 
 
@@ -57,7 +51,7 @@ def roomy_cluster() -> Iterator[Cluster]:
 
 @asynccontextmanager
 async def learnt(cluster: Cluster, max_extra_load: float = 1.0) -> AsyncIterator[Gateway]:
-    """A gateway that knows how long the shards need, and has every replica."""
+    """A gateway that knows how long the shards need, and sees every replica."""
     # More second copies than anybody would allow: each test needs some more than once.
     hedging = HedgingSettings(max_extra_load=max_extra_load, burst=100)
     # The slow worker would be spared live requests, which are what these tests are about.

@@ -14,8 +14,8 @@ from hedgerow.common.query.cost import Cost
 from hedgerow.common.settings.query_limits import QuerySettings
 from hedgerow.gateway.gateway import Gateway
 from hedgerow.gateway.policies.breaker import State
-from tests.support.clusters import Cluster, all_live, ask, load, running_cluster
-from tests.support.servers import DURABLE, temporary_server
+from tests.support.clusters import Cluster, all_live, ask, cluster_of_its_own, load
+from tests.support.servers import DURABLE
 from tests.support.waiting import until
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
@@ -33,10 +33,7 @@ AWKWARD = ["id:<\\", "id:>\\", "tag:[\\* TO \\\\]", "tag:{\\ a TO *}", "id:<\\]"
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
     """Two shards on one worker with one scorer: what holds that holds everything."""
-    with (
-        temporary_server(*DURABLE) as server,
-        running_cluster(server, server.folder, num_shards=NUM_SHARDS, num_workers=1) as cluster,
-    ):
+    with cluster_of_its_own(*DURABLE, num_shards=NUM_SHARDS, num_workers=1) as cluster:
         yield cluster
 
 

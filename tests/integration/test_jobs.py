@@ -1,11 +1,7 @@
 """Term statistics of a whole collection, collected, summed and spread by jobs."""
 
 import asyncio
-import re
-from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -13,240 +9,44 @@ import msgpack
 import pytest
 from arq.connections import ArqRedis
 
-from hedgerow.common.observability.telemetry import Counters
-from hedgerow.common.redis.client import RedisClient, connect, connection_pool
+from hedgerow.common.redis.client import connect, connection_pool
 from hedgerow.common.redis.keys import Keys
-from hedgerow.common.settings.settings import RedisSettings, Settings, WorkerSettings
+from hedgerow.common.settings.redis import RedisSettings
+from hedgerow.common.settings.settings import Settings
 from hedgerow.common.shard_log.log import ShardLog
 from hedgerow.common.state.registry import Registry
-from hedgerow.common.state.statistics import StatisticsStore, replica_of
-from hedgerow.common.wire.heartbeat import Heartbeat
+from hedgerow.common.state.statistics import StatisticsStore
 from hedgerow.gateway.writes.collections import Collections
 from hedgerow.gateway.writes.documents import Documents
-from hedgerow.gateway.writes.ranked_loads import RankedLoads
-from hedgerow.shard_worker.control.jobs import JOB_TIMEOUT_S, Jobs
-from hedgerow.shard_worker.indexing.applier import Applier
-from hedgerow.shard_worker.indexing.indexer_client import IndexerClient
-from hedgerow.shard_worker.storage.term_statistics import TermStatistics
+from hedgerow.shard_worker.control.jobs import Jobs
+from hedgerow.shard_worker.control.queues import JOB_TIMEOUT_S
 from hedgerow.shard_worker.storage.text_index import TextIndex
-from hedgerow.shard_worker.wiring import indexer_lane
-from tests.integration.support.write_path import ndjson
+from tests.integration.support import town as towns
+from tests.integration.support.town import (
+    NUM_SHARDS,
+    PLAIN,
+    WORDS,
+    Town,
+    frequencies,
+    texts,
+)
+from tests.support.clusters import ndjson
 from tests.support.servers import RedisServer
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.integration
 
-NUM_SHARDS = 4
 SEVERAL_PERIODS_S = 1.5
-WORDS = ["river", "stone", "cloud", "ember", "willow"]
 
-
-@dataclass
-class Member:
-    """One worker's applier and jobs, with a folder of its own."""
-
-    settings: Settings
-    applier: Applier
-    jobs: Jobs
-
-    def path(self, uid: str) -> Path:
-        """The file that this worker's scorers read."""
-        return self.settings.data / "statistics" / f"{uid}.sqlite"
-
-    def has_table(self, uid: str) -> bool:
-        """Whether there is that file."""
-        return self.path(uid).exists()
-
-    def table(self, uid: str) -> TermStatistics:
-        """What is in it now; to be closed."""
-        return TermStatistics.open(self.path(uid))
-
-
-@dataclass
-class Town:
-    """A cluster's write path with jobs, in one process."""
-
-    server: RedisServer
-    folder: Path
-    control: RedisClient
-    keys: Keys
-    collections: Collections
-    documents: Documents
-    board: StatisticsStore
-
-    @property
-    def log(self) -> ShardLog:
-        """The shards' logs."""
-        return ShardLog(self.control, self.keys)
-
-    def settings(self, name: str, interval_s: float = 60.0) -> Settings:
-        """Settings of one worker."""
-        return Settings(
-            data=self.folder / name,
-            redis=RedisSettings(url=self.server.url, key_prefix=self.keys.prefix),
-            worker=WorkerSettings(statistics_interval_s=interval_s),
-        )
-
-    @asynccontextmanager
-    async def worker(
-        self, name: str, *shards: int, interval_s: float = 60.0
-    ) -> AsyncIterator[Member]:
-        """A worker of these shards, for the block."""
-        settings = self.settings(name, interval_s)
-        lane = indexer_lane(settings, shards)
-        await lane.start()
-        try:
-            applier = Applier(
-                self.control,
-                self.keys,
-                Registry(self.control, self.keys),
-                IndexerClient(lane),
-                shards,
-                settings,
-                lambda _state: None,
-                Counters(),
-            )
-            await applier.open()
-            jobs = Jobs(self.control, self.keys, applier, IndexerClient(lane), shards, settings)
-            running = [asyncio.create_task(applier.run()), asyncio.create_task(jobs.run())]
-            try:
-                yield Member(settings, applier, jobs)
-            finally:
-                for task in running:
-                    task.cancel()
-                await asyncio.wait(running)
-                assert all(task.cancelled() for task in running)
-        finally:
-            await lane.close(5.0)
-
-    async def is_spread(self, uid: str, *members: Member, shards: int = NUM_SHARDS) -> bool:
-        """Whether all workers have the sum of all shards' newest statistics."""
-        standing = (await self.board.standing([uid], NUM_SHARDS))[uid]
-        return (
-            len(standing.labels) == shards
-            and standing.is_current
-            and all(one.jobs.tables().get(uid) == standing.version.hex() for one in members)
-        )
-
-    async def counts(self, uid: str, documents: int, *members: Member) -> bool:
-        """Whether all workers have the same table, and it counts so many documents."""
-        if not await self.is_spread(uid, *members):
-            return False
-        found = set()
-        for member in members:
-            table = member.table(uid)
-            found.add(table.documents)
-            table.close()
-        return found == {documents}
-
-    async def is_collected_by(self, uid: str, replicas: set[str]) -> bool:
-        """Whether the statistics of all shards are those of these replicas."""
-        standing = (await self.board.standing([uid], NUM_SHARDS))[uid]
-        return {replica_of(label) for label in standing.labels.values()} <= replicas
-
-    @asynccontextmanager
-    async def waiting_for(self, *members: Member) -> AsyncIterator[Documents]:
-        """Loads that wait until these workers rank by what they have brought, for the block."""
-
-        def live_replicas(shard: int) -> list[str]:
-            states = [one.applier.states[shard] for one in members if shard in one.applier.states]
-            return [state.replica_id for state in states]
-
-        ranked = RankedLoads(
-            board=self.board,
-            registry=Registry(self.control, self.keys),
-            live_replicas=live_replicas,
-            timeout_s=30.0,
-        )
-        log, limits = self.log, Settings().limits
-        documents = Documents(
-            log, self.collections, NUM_SHARDS, limits, write_timeout_s=20, ranked=ranked
-        )
-
-        async def listen() -> None:
-            async for event in self.control.events(self.keys.events):
-                ranked.take(event)
-
-        listening = asyncio.create_task(listen())
-        try:
-            yield documents
-        finally:
-            listening.cancel()
-            await asyncio.wait([listening])
-
-    @asynccontextmanager
-    async def beating(self, *members: Member) -> AsyncIterator[None]:
-        """Heartbeats of these workers, for the block; they are gone afterwards."""
-        registry = Registry(self.control, self.keys)
-
-        async def beat() -> None:
-            while True:
-                seconds, _ = await self.control.execute("TIME")
-                for member in members:
-                    heartbeat = Heartbeat(
-                        member.settings.data.name,
-                        1,
-                        "here",
-                        version="1",
-                        beat_at_ms=int(seconds) * 1000,
-                        started_at_ms=0,
-                        **member.applier.progress(),
-                    )
-                    await registry.beat(heartbeat)
-                await asyncio.sleep(0.3)
-
-        beating = asyncio.create_task(beat())
-        try:
-            yield
-        finally:
-            beating.cancel()
-            await asyncio.wait([beating])
-            for member in members:
-                await registry.forget_worker(member.settings.data.name)
+town = towns.town
 
 
 @pytest.fixture(autouse=True)
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the jobs do each second, or after a second, they do five times as often here."""
-    for period in ("POLL_S", "SUM_AFTER_S", "QUIET_S"):
-        monkeypatch.setattr(f"hedgerow.shard_worker.control.jobs.{period}", 0.2)
+    for period in ("queues.POLL_S", "jobs.SUM_AFTER_S", "jobs.QUIET_S"):
+        monkeypatch.setattr(f"hedgerow.shard_worker.control.{period}", 0.2)
     monkeypatch.setattr("hedgerow.common.redis.reconcile.TICK_S", 0.2)
-
-
-@pytest.fixture
-async def town(redis_server: RedisServer, key_prefix: str, tmp_path: Path) -> AsyncIterator[Town]:
-    """A cluster without workers, and a collection of plain words."""
-    control = await connect(RedisSettings(url=redis_server.url))
-    keys = Keys(key_prefix)
-    registry = Registry(control, keys)
-    await registry.cluster(NUM_SHARDS)
-    settings = Settings()
-    collections = Collections(registry, NUM_SHARDS, settings.rank_profiles)
-    documents = Documents(
-        ShardLog(control, keys), collections, NUM_SHARDS, settings.limits, write_timeout_s=20
-    )
-    board = StatisticsStore(control, keys)
-    yield Town(redis_server, tmp_path, control, keys, collections, documents, board)
-    await control.close()
-
-
-def texts(count: int, first: int = 0) -> list[dict[str, Any]]:
-    """Documents in which the words are rare to frequent."""
-    return [
-        {"id": f"d{n}", "title": " ".join(w for k, w in enumerate(WORDS) if n % (k + 1) == 0)}
-        for n in range(first, first + count)
-    ]
-
-
-def frequencies(documents: list[dict[str, Any]]) -> Counter[str]:
-    """In how many documents each word occurs, counted without any index."""
-    counted: Counter[str] = Counter()
-    for document in documents:
-        counted.update(set(re.findall(r"\w+", document["title"])))
-    return counted
-
-
-PLAIN = {"fields": {"title": "text"}, "language": "none"}
 
 
 async def test_every_worker_gets_the_sum(town: Town) -> None:
@@ -314,7 +114,7 @@ async def test_a_worker_that_comes_later_catches_up(town: Town) -> None:
             uid = (await town.collections.put("texts", PLAIN)).uid
             await town.documents.load("texts", ndjson(texts(200)))
             await until(lambda: town.is_spread(uid, first, second), timeout_s=30)
-        standing = (await town.board.standing([uid], NUM_SHARDS))[uid]
+        status = (await town.board.status([uid], NUM_SHARDS))[uid]
         second.path(uid).unlink()
         async with town.worker("b", 2, 3) as again:
             await until(lambda: town.is_spread(uid, first, again), timeout_s=30)
@@ -322,7 +122,7 @@ async def test_a_worker_that_comes_later_catches_up(town: Town) -> None:
             assert table.documents == 200
             table.close()
             # Nothing had changed, so nothing was collected again.
-            assert (await town.board.standing([uid], NUM_SHARDS))[uid] == standing
+            assert (await town.board.status([uid], NUM_SHARDS))[uid] == status
 
 
 async def test_a_job_waits_for_its_worker(town: Town) -> None:
@@ -363,14 +163,14 @@ async def test_a_job_in_hands_that_never_end_it_is_soon_asked_for_again(
 ) -> None:
     """Well before arq takes a job from who hangs with it, or was killed, a replica has done it."""
     again_s = 2.0
-    monkeypatch.setattr("hedgerow.shard_worker.control.jobs.JOB_AGAIN_S", again_s)
+    monkeypatch.setattr("hedgerow.shard_worker.control.queues.JOB_AGAIN_S", again_s)
     collect, held = Jobs._collect, set[int]()
 
-    async def hang(jobs: Jobs, context: dict[str, Any], uid: str, shard: int) -> None:
+    async def hang(jobs: Jobs, uid: str, shard: int) -> None:
         if shard not in held:
             held.add(shard)
             await asyncio.Event().wait()
-        await collect(jobs, context, uid, shard)
+        await collect(jobs, uid, shard)
 
     monkeypatch.setattr(Jobs, "_collect", hang)
     shards = range(NUM_SHARDS)
@@ -465,7 +265,7 @@ async def test_replicas_leave_statistics_to_one_of_them(
 ) -> None:
     """Two live replicas of each shard collect once, and then leave it at that.
 
-    When the worker that has collected is gone, the other collects anew, once.
+    When the worker that has collected is gone, the other collects again, once.
     """
     every = range(NUM_SHARDS)
     collected: list[str] = []

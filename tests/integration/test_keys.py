@@ -5,13 +5,13 @@ import json
 import os
 import re
 import subprocess
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import httpx
 import pytest
 
+from tests.support.commands import GATEWAY
 from tests.support.up import Caller, Up, running_up
 from tests.support.waiting import until
 
@@ -32,9 +32,7 @@ async def up(tmp_path: Path) -> AsyncIterator[Up]:
 async def gateway(*arguments: str) -> str:
     """Run a command of `gateway` to its end; what it prints."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "hedgerow.gateway.cli.main",
+        *GATEWAY,
         *arguments,
         stdout=subprocess.PIPE,
         env={name: value for name, value in os.environ.items() if not name.startswith("HEDGEROW_")},

@@ -4,16 +4,14 @@ import asyncio
 import json
 import random
 import sys
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
 from hedgerow.gateway.gateway import Gateway
 from hedgerow.shard_worker.storage.store import Store
-from tests.support.clusters import Cluster, all_live, ask, gateway_to, running_cluster
+from tests.support.clusters import Cluster, all_live, ask, cluster_of_its_own, gateway_to, ndjson
 from tests.support.processes import kill_all_of
-from tests.support.servers import temporary_server
 from tests.support.waiting import until
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
@@ -23,12 +21,6 @@ GROUP = 500  # documents that have a word in common; a search shows at most 1,00
 COLLECTION = "books"
 
 Document = dict[str, Any]
-
-
-async def ndjson(documents: list[Document]) -> AsyncIterator[bytes]:
-    """Documents as a stream."""
-    for document in documents:
-        yield json.dumps(document).encode() + b"\n"
 
 
 async def write(gateway: Gateway, rng: random.Random, stop: asyncio.Event) -> dict[str, Document]:
@@ -74,10 +66,7 @@ async def test_workers_killed_during_a_load_lose_and_double_nothing() -> None:
     seed = random.randrange(2**32)
     rng = random.Random(seed)
     sys.stdout.write(f"seed {seed}\n")  # pytest shows it when the test fails
-    with (
-        temporary_server() as server,
-        running_cluster(server, server.folder) as cluster,
-    ):
+    with cluster_of_its_own() as cluster:
         async with gateway_to(cluster) as gateway:
             definition = {"fields": {"title": "text", "number": "integer"}}
             uid = (await gateway.collections.put(COLLECTION, definition)).uid

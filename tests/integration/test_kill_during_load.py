@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from tests.integration.support.write_path import NUM_SHARDS, WritePath, ndjson, writing
+from tests.integration.support.write_path import NUM_SHARDS, WritePath, writing
+from tests.support.clusters import ndjson
 from tests.support.servers import RedisServer
 from tests.support.waiting import until
 

@@ -1,4 +1,4 @@
-"""Late replies over real workers: one that is always a little late is told by how much."""
+"""Late replies over real workers: how late the one that is always a little late is."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -6,8 +6,7 @@ from typing import Any
 import pytest
 
 from hedgerow.gateway.gateway import Gateway
-from tests.support.clusters import Cluster, ask, gateway_to, load, running_cluster
-from tests.support.servers import temporary_server
+from tests.support.clusters import Cluster, ask, cluster_of_its_own, gateway_to, load
 from tests.support.waiting import until
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
@@ -26,15 +25,8 @@ PROFILE: dict[str, Any] = {"rank_profile": "tardy_here", "deadline_ms": DEADLINE
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
     """Two workers with a shard each; the first is slow when a query says so."""
-    with (
-        temporary_server() as server,
-        running_cluster(
-            server,
-            server.folder,
-            num_shards=NUM_SHARDS,
-            first_has={"HEDGEROW_TEST_SLOW": "1"},
-        ) as cluster,
-    ):
+    slow = {"HEDGEROW_TEST_SLOW": "1"}
+    with cluster_of_its_own(num_shards=NUM_SHARDS, first_has=slow) as cluster:
         yield cluster
 
 

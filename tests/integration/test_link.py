@@ -12,7 +12,7 @@ import pytest
 from hedgerow.common.errors import RedisUnavailableError
 from hedgerow.common.redis.connection import CommandError, Handshake, RedisConnection, pack
 from hedgerow.common.redis.endpoint import Endpoint
-from hedgerow.common.settings.settings import RedisSettings
+from hedgerow.common.settings.redis import RedisSettings
 from tests.support.servers import RedisServer
 from tests.support.waiting import until
 

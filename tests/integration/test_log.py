@@ -14,19 +14,9 @@ from hedgerow.common.collection import FieldType, define
 from hedgerow.common.errors import ConfigurationError, ConflictError, NotFoundError
 from hedgerow.common.redis.client import RedisClient, connect
 from hedgerow.common.redis.keys import Keys
-from hedgerow.common.settings.settings import RedisSettings
-from hedgerow.common.shard_log.log import (
-    START,
-    Create,
-    Delete,
-    Drop,
-    ShardLog,
-    Upsert,
-    furthest,
-    pack_op,
-    position,
-    unpack_op,
-)
+from hedgerow.common.settings.redis import RedisSettings
+from hedgerow.common.shard_log.log import START, ShardLog, furthest, position
+from hedgerow.common.shard_log.operations import Create, Delete, Drop, Upsert, pack_op, unpack_op
 from hedgerow.common.state.registry import Registry
 from hedgerow.common.wire.heartbeat import Heartbeat
 from hedgerow.shard_worker.serving.heartbeat_sender import HeartbeatSender
@@ -184,7 +174,7 @@ async def test_a_collection_and_the_logs_change_together(redis: Redis) -> None:
 
 
 async def test_a_recreated_collection_is_another(redis: Redis) -> None:
-    """Dropping by an outdated definition leaves a collection made anew under its name alone."""
+    """Dropping by an outdated definition leaves alone a collection made again under its name."""
     old = await redis.registry.create_collection(define("books", {}), NUM_SHARDS)
     await redis.registry.drop_collection(old, NUM_SHARDS)
     new = await redis.registry.create_collection(define("books", {}), NUM_SHARDS)

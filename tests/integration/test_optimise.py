@@ -15,9 +15,9 @@ from hedgerow.common.state.optimising import OptimisingStore
 from hedgerow.gateway.gateway import Gateway
 from hedgerow.shard_worker.indexing.optimiser import Optimiser
 from hedgerow.shard_worker.storage.text_index import TextIndex
-from tests.integration.support.write_path import NUM_SHARDS, WritePath, ndjson, writing
-from tests.support.clusters import Cluster, ask, gateway_to, load, running_cluster
-from tests.support.servers import RedisServer, temporary_server
+from tests.integration.support.write_path import NUM_SHARDS, WritePath, writing
+from tests.support.clusters import Cluster, ask, cluster_of_its_own, gateway_to, load, ndjson
+from tests.support.servers import RedisServer
 from tests.support.waiting import until
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
@@ -33,10 +33,7 @@ def rows(first: int, count: int = 40) -> list[dict[str, Any]]:
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
     """One cluster for the module; each test leaves it whole, and has a collection of its own."""
-    with (
-        temporary_server() as server,
-        running_cluster(server, server.folder, num_shards=2, num_replicas=2) as cluster,
-    ):
+    with cluster_of_its_own(num_shards=2, num_replicas=2) as cluster:
         yield cluster
 
 
@@ -123,10 +120,10 @@ async def test_a_dropped_collection_leaves_no_trace_of_it(cluster: Cluster) -> N
         await optimise(gateway, "gone")
         uid = gateway.collections.get("gone").uid
         board = OptimisingStore(gateway._control, gateway._registry.keys)
-        assert len((await board.standing([uid]))[uid].done) == NUM_REPLICAS
+        assert len((await board.status([uid]))[uid].done) == NUM_REPLICAS
         await gateway.collections.drop("gone")
         await board.set_done(uid, "late", 10**15)
-        assert (await board.standing([uid]))[uid] == (0, {})
+        assert (await board.status([uid]))[uid] == (0, {})
         await gateway.collections.put("gone", {})  # for the fixture to drop
 
 
@@ -170,10 +167,10 @@ async def test_what_is_disturbed_is_tried_again(
         assert path.indexed(uid) == sorted(expected)
 
         async def is_done() -> bool:
-            return len((await board.standing([uid]))[uid].done) == NUM_SHARDS
+            return len((await board.status([uid]))[uid].done) == NUM_SHARDS
 
         await until(is_done, 60)
-        assert set((await board.standing([uid]))[uid].done.values()) == {wanted_at_ms}
+        assert set((await board.status([uid]))[uid].done.values()) == {wanted_at_ms}
         assert path.indexed(uid) == sorted(expected)
         assert [TextIndex.open(folder).num_segments for folder in folders] == [1, 1]
 

@@ -139,7 +139,7 @@ def test_text_that_is_not_utf8_is_rejected_by_its_row(tmp_path: Path) -> None:
 
 
 def test_rows_without_a_form_in_json_are_rejected_alone(tmp_path: Path) -> None:
-    """Bytes, and a missing id, are told with their row; the others are read."""
+    """Bytes, and a missing id, are reported with their row; the others are read."""
     path = write(
         tmp_path / "x.parquet",
         {"id": ["1", None, "3"], "raw": pa.array([b"x", None, None], pa.binary())},

@@ -184,7 +184,7 @@ async def test_what_nobody_takes_is_taken_by_the_slow_one() -> None:
 
 
 async def test_a_gateway_that_dies_takes_its_word_with_it(cluster: Cluster) -> None:
-    """Nobody renews what a gateway that is gone has said: the worker serves again by itself."""
+    """The ban of a gateway that is gone is not renewed: the worker serves again by itself."""
     async with gateway_to(cluster) as gateway:
         await load(gateway, "things", DOCUMENTS)
         mark_of(cluster).touch()

@@ -13,14 +13,10 @@ from hedgerow.common.errors import (
     ExpiredEnd,
     ExpiredError,
     LaneUnavailableError,
-    RankingError,
-    WorkError,
 )
-from hedgerow.common.settings.settings import Settings, WorkerSettings
 from hedgerow.common.state.quarantine import Quarantine
 from hedgerow.shard_worker.executors.process_pool.pool import ProcessLane, Task, TaskResult
 from hedgerow.shard_worker.executors.process_pool.quarantine_gate import QuarantineGate
-from hedgerow.shard_worker.wiring import indexer_lane, scorer_lane
 from tests.integration.support.lanes import Bench, Call, make_lane, running
 from tests.integration.support.misbehaving import Config
 from tests.support.waiting import until
@@ -47,42 +43,12 @@ async def test_the_lane_says_whether_its_works_will_end_soon() -> None:
         assert not lane.ends_soon()
         await first
         assert lane._dispatcher is not None
-        lane._dispatcher.service.estimate_us = 1.0  # a busy machine would measure more
+        lane._dispatcher.workload.service.estimate_us = 1.0  # a busy machine would measure more
         lane.cork()
         lane.submit(Task(b"cheap", time.monotonic() + 30), lambda _: None)
         assert not lane.ends_soon()
         lane.uncork()
         assert lane.ends_soon()
-
-
-async def test_every_work_gets_its_own_answer_once() -> None:
-    """Thousands of works in flight over four scorers: each ends once, with what it asked for."""
-    answers: dict[int, list[TaskResult]] = {number: [] for number in range(3000)}
-    async with _echoing(num_processes=4) as lane:
-        for number, dones in answers.items():
-            payload = b"%d" % number + bytes(number % 700)
-            lane.submit(Task(payload, time.monotonic() + 30), dones.append)
-        await until(lambda: all(answers.values()))
-    for number, dones in answers.items():
-        assert [done.error for done in dones] == [None]
-        assert dones[0].body == b"%d" % number + bytes(number % 700)
-
-
-async def test_what_is_submitted_under_a_cork_leaves_together_when_it_is_drawn() -> None:
-    """Nothing leaves before `uncork`; then all does at once, in one frame where it is cheap."""
-    async with _echoing(num_processes=2) as lane:
-        assert lane._dispatcher is not None
-        lane._dispatcher.service_of("").estimate_us = 1.0  # a busy machine would measure more
-        dones: list[TaskResult] = []
-        lane.cork()
-        for number in range(5):
-            lane.submit(Task(b"%d" % number, time.monotonic() + 30), dones.append)
-        await asyncio.sleep(0)
-        assert lane.load()["waiting"] == 5
-        lane.uncork()
-        assert (lane.load()["waiting"], lane.load()["in_flight"]) == (0, 5)
-        assert lane.load()["busy"] == 1
-        await until(lambda: len(dones) == 5)
 
 
 async def test_who_answers_several_works_at_once_hears_when_they_have_ended() -> None:
@@ -140,8 +106,8 @@ class _Unasked:
 
 async def test_nobody_asks_who_a_work_is_that_does_no_harm(tmp_path: Path) -> None:
     """While nothing is suspect, a work runs and ends without its fingerprint or label made."""
-    suspects = QuarantineGate(Quarantine(2, 60.0))
-    async with running(tmp_path, suspects=suspects) as bench:
+    gate = QuarantineGate(Quarantine(2, 60.0))
+    async with running(tmp_path, gate=gate) as bench:
         work = Task(b"a echo", time.monotonic() + 30, _Unasked())
         assert (await bench.lane.run(work)).body == b"a"
 
@@ -159,77 +125,6 @@ async def test_a_payload_may_be_a_tuple() -> None:
     async with _echoing(num_processes=1, how="show") as lane:
         done = await lane.run(Task((3, -7, b"\xff", ("a", None)), time.monotonic() + 30))
     assert done.body == repr((3, -7, b"\xff", ("a", None))).encode()
-
-
-async def test_what_the_handler_raises_is_the_works_error(tmp_path: Path) -> None:
-    """A RankingError keeps its type and text; any other exception is named; the scorer lives on."""
-    async with running(tmp_path, num_processes=1) as bench:
-        pids = bench.pids()
-        ranking, value, text, good = (
-            bench.submit(f"w{at} {command}")
-            for at, command in enumerate(["ranking-error", "value-error", "no-bytes", "echo"])
-        )
-        await bench.ended(ranking, value, text, good)
-        assert type(ranking.error) is RankingError
-        assert str(ranking.error) == "boost: division by zero"
-        assert type(value.error) is WorkError
-        assert str(value.error) == "ValueError: bad shard"
-        assert type(text.error) is WorkError
-        assert good.body == b"w3"
-        assert bench.pids() == pids
-
-
-async def test_an_error_that_utf8_cannot_say_is_told_escaped(tmp_path: Path) -> None:
-    """Half of a surrogate pair in an error's text ends its work alone; the scorer lives on."""
-    async with running(tmp_path, num_processes=1) as bench:
-        pids = bench.pids()
-        calls = [bench.submit(f"w unspeakable {kind}") for kind in ("ranking", "other")]
-        await bench.ended(*calls)
-        assert [str(call.error) for call in calls] == [
-            "no file \\udcff",
-            "ValueError: no file \\udcff",
-        ]
-        assert bench.pids() == pids
-
-
-async def test_a_callback_that_raises_harms_nobody_else(tmp_path: Path) -> None:
-    """A bug in one on_done reaches the loop's exception handler, and the others are answered."""
-    async with running(tmp_path, num_processes=1) as bench:
-        seen: list[str] = []
-        asyncio.get_running_loop().set_exception_handler(
-            lambda _, context: seen.append(repr(context["exception"]))
-        )
-
-        def broken(_done: TaskResult) -> None:
-            raise KeyError("bug")
-
-        bench.lane.submit(Task(b"a echo", time.monotonic() + 30), broken)
-        good = bench.submit("b echo")
-        await bench.ended(good)
-        assert good.body == b"b"
-        assert seen == ["KeyError('bug')"]
-
-
-async def test_callbacks_may_cancel_and_submit(tmp_path: Path) -> None:
-    """Whatever an on_done does to works of the same frame, each ends once."""
-    async with running(tmp_path, num_processes=1) as bench:
-        late = Task(b"late echo", time.monotonic() - 1)
-        others: list[Call] = []
-        more: list[Call] = []
-
-        def on_done(_done: TaskResult) -> None:
-            more.append(bench.submit("more echo"))
-            for other in others:
-                assert other.ticket is not None
-                bench.lane.cancel(other.ticket)
-
-        bench.lane.submit(late, on_done)
-        others += [bench.submit(f"w{at} echo") for at in range(5)]
-        bench.lane.submit(Task(b"b echo", time.monotonic() + 30), on_done)
-        await until(lambda: len(more) == 2)
-        await bench.ended(*others, *more)
-        assert {type(other.error) for other in others} <= {type(None), ExpiredError}
-        assert [one.body for one in more] == [b"more", b"more"]
 
 
 async def test_times_say_how_long_a_work_waited_and_ran(tmp_path: Path) -> None:
@@ -280,39 +175,6 @@ async def test_a_work_that_was_killed_asleep_has_used_no_cpu_time(tmp_path: Path
         (done,) = sleeper.dones
         assert done.cpu_us < 50_000
         assert 200_000 <= done.work_us < 20_000_000
-
-
-@pytest.mark.parametrize("nice", [3, 0])
-async def test_scorers_are_nicer_than_their_worker(tmp_path: Path, nice: int) -> None:
-    """On a busy core the worker's event loop goes before what it has handed out, if so set."""
-    settings = Settings(data=tmp_path, worker=WorkerSettings(process_nice=nice, scorers=1))
-    suspects = QuarantineGate(Quarantine(2, 300.0), lambda _: 0, "w")
-    for lane in (scorer_lane(settings, (0,), (), suspects), indexer_lane(settings, (0,))):
-        await lane.start()
-        try:
-            (pid,) = lane.load()["pids"]
-            expected = min(19, os.getpriority(os.PRIO_PROCESS, 0) + nice)
-            assert os.getpriority(os.PRIO_PROCESS, pid) == expected
-            if hasattr(os, "SCHED_BATCH"):
-                mine = os.sched_getscheduler(0)
-                assert os.sched_getscheduler(pid) == (os.SCHED_BATCH if nice else mine)
-        finally:
-            await lane.close(0.0)
-
-
-async def test_room_is_what_would_start_soon(tmp_path: Path) -> None:
-    """With expensive work there is room for one a scorer, none while all are busy, then again."""
-    async with running(tmp_path) as bench:
-        lane = bench.lane
-        for _ in range(3):
-            warm = [bench.submit("warm sleep 0.02") for _ in range(2)]
-            await bench.ended(*warm)
-        assert lane.room() == 2
-        calls = [bench.submit(f"w{at} sleep 0.2") for at in range(2)]
-        assert lane.room() == 0
-        room = await lane.wait_for_room()
-        assert room == sum(len(call.dones) for call in calls) > 0
-        await bench.ended(*calls)
 
 
 async def test_cheap_work_makes_room_for_many() -> None:

@@ -1,17 +1,15 @@
 """Eight shards rank as one does, and as Lucene does, through real clusters."""
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 
 import pytest
 
 from hedgerow.gateway.gateway import Gateway
-from tests.support.clusters import Cluster, all_live, ask, running_cluster
+from tests.support.clusters import Cluster, all_live, ask, cluster_of_its_own, load_into
 from tests.support.corpora import Document, large_corpus, queries_over
 from tests.support.judged import LUCENE_NDCG10, Judged, K, mean, overlap
-from tests.support.servers import temporary_server
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
@@ -31,14 +29,9 @@ def running_clusters(**environment: str) -> Iterator[dict[int, Cluster]]:
     with ExitStack() as stack:
         started = {}
         for num_shards, num_workers in ((1, 1), (8, 2)):
-            server = stack.enter_context(temporary_server())
             started[num_shards] = stack.enter_context(
-                running_cluster(
-                    server,
-                    server.folder,
-                    num_shards=num_shards,
-                    num_workers=num_workers,
-                    environment=environment,
+                cluster_of_its_own(
+                    num_shards=num_shards, num_workers=num_workers, environment=environment
                 )
             )
         yield started
@@ -69,14 +62,8 @@ async def patient_gateway_to(cluster: Cluster) -> AsyncIterator[Gateway]:
 async def indexed(gateway: Gateway, name: str, documents: Sequence[Document]) -> None:
     """The documents' titles and texts are indexed, and so counted in the ranking."""
     await gateway.collections.put(name, {"fields": {"title": "text", "text": "text"}})
-
-    async def lines() -> AsyncIterator[bytes]:
-        for document in documents:
-            yield json.dumps({key: document[key] for key in ("id", "title", "text")}).encode()
-            yield b"\n"
-
-    report = await gateway.documents.load(name, lines(), "applied")
-    assert report.accepted == len(documents)
+    kept = ("id", "title", "text")
+    await load_into(gateway, name, [{key: one[key] for key in kept} for one in documents])
 
 
 async def answers_of(

@@ -23,7 +23,8 @@ from hedgerow.shard_worker.storage.term_statistics import (
     unpack,
     write_table,
 )
-from hedgerow.shard_worker.storage.text_index import TextIndex, TextIndexWriter
+from hedgerow.shard_worker.storage.text_index import TextIndex
+from hedgerow.shard_worker.storage.text_index_writer import TextIndexWriter
 from tests.support.corpora import Document, large_corpus, queries_over
 from tests.support.judged import LUCENE_NDCG10, Judged, K, mean
 from tests.support.judged import overlap as overlap_of_ids

@@ -6,10 +6,12 @@ import pytest
 import structlog
 
 from hedgerow.common.collection import Collection, define
-from hedgerow.common.shard_log.log import START, Create, position, unpack_op
+from hedgerow.common.shard_log.log import START, position
+from hedgerow.common.shard_log.operations import Create, unpack_op
 from hedgerow.shard_worker.indexing.shard_report import CollectionReport, ShardState, pack_ids
 from hedgerow.shard_worker.snapshots.recovery import lost_shards, revive_definitions
-from tests.integration.support.write_path import NUM_SHARDS, WritePath, ndjson, writing
+from tests.integration.support.write_path import NUM_SHARDS, WritePath, writing
+from tests.support.clusters import ndjson
 from tests.support.servers import RedisServer
 from tests.support.waiting import until
 
@@ -91,7 +93,7 @@ async def test_shards_of_different_moments_agree(
 async def test_a_name_is_given_once(
     redis_server: RedisServer, key_prefix: str, tmp_path: Path
 ) -> None:
-    """Of two collections of one name the first comes back, and the other is told."""
+    """Of two collections of one name the first comes back, and the other is reported."""
     first, second = define("books", {"fields": {"a": "text"}}), define("books", {})
     async with writing(redis_server, key_prefix, tmp_path) as path:
         with structlog.testing.capture_logs() as logs:

@@ -19,7 +19,8 @@ from hedgerow.common.outcome import Outcome
 from hedgerow.common.redis.connection import RedisConnection
 from hedgerow.common.redis.endpoint import Endpoint
 from hedgerow.common.redis.keys import Keys
-from hedgerow.common.settings.settings import LimitSettings, RedisSettings
+from hedgerow.common.settings.limits import LimitSettings
+from hedgerow.common.settings.redis import RedisSettings
 from hedgerow.common.settings.tail import HedgingSettings
 from hedgerow.common.wire.messages import (
     VERSION,
@@ -33,8 +34,8 @@ from hedgerow.common.wire.messages import (
     unpack_request,
 )
 from hedgerow.gateway.policies.hedging import HedgePolicy
-from hedgerow.gateway.search.answer_memory import AnswerMemory
-from hedgerow.gateway.search.fetch import Fetcher
+from hedgerow.gateway.search.documents.answer_memory import AnswerMemory
+from hedgerow.gateway.search.documents.fetch import Fetcher
 from hedgerow.gateway.search.hedger import Hedger
 from hedgerow.gateway.transport.messenger import Messenger
 from hedgerow.gateway.transport.redis import RedisTransport
@@ -320,7 +321,7 @@ async def test_replies_go_to_their_own_queries(redis_server: RedisServer, key_pr
 async def test_a_reply_after_release_is_counted_and_dropped(
     redis_server: RedisServer, key_prefix: str
 ) -> None:
-    """What arrives for a released or unknown query is counted as late and told to nobody."""
+    """What arrives for a released or unknown query is counted as late and passed to nobody."""
     async with scattering(redis_server, key_prefix) as scattered:
         released, waiting = scattered.scatter(1, 2)
         scattered.transport.release(1)

@@ -9,11 +9,10 @@ from typing import Any
 
 import pytest
 
-from hedgerow.common.shard_log.log import Upsert, pack_op
+from hedgerow.common.shard_log.operations import Upsert, pack_op
 from hedgerow.shard_worker.indexing.applier import Applier
-from hedgerow.shard_worker.indexing.indexer_client import IndexerClient
-from hedgerow.shard_worker.wiring import indexer_lane
-from tests.integration.support.write_path import NUM_SHARDS, WritePath, ndjson, writing
+from tests.integration.support.write_path import NUM_SHARDS, WritePath, opened, running, writing
+from tests.support.clusters import ndjson
 from tests.support.servers import RedisServer
 from tests.support.waiting import until
 
@@ -33,39 +32,16 @@ async def path(
 
 
 @asynccontextmanager
-async def opened(path: WritePath, name: str) -> AsyncIterator[tuple[Applier, list[frozenset[int]]]]:
+async def another(
+    path: WritePath, name: str
+) -> AsyncIterator[tuple[Applier, list[frozenset[int]]]]:
     """Another replica, opened and not yet running; and what it has withheld, each time."""
     settings = path.settings.model_copy(update={"data": path.settings.data.parent / name})
-    lane = indexer_lane(settings, SHARDS)
-    await lane.start()
     withheld: list[frozenset[int]] = []
-    try:
-        applier = Applier(
-            path.control,
-            path.keys,
-            path.registry,
-            IndexerClient(lane),
-            SHARDS,
-            settings,
-            on_state=lambda _state: None,
-            counters=path.counters,
-            on_withheld=withheld.append,
-        )
-        await applier.open()
+    async with opened(
+        path.control, settings, SHARDS, counters=path.counters, on_withheld=withheld.append
+    ) as applier:
         yield applier, withheld
-    finally:
-        await lane.close(5.0)
-
-
-@asynccontextmanager
-async def running(applier: Applier) -> AsyncIterator[None]:
-    """Follow the logs for the block."""
-    task = asyncio.create_task(applier.run())
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.wait([task])
 
 
 def books(count: int, first: int = 0) -> list[dict[str, Any]]:
@@ -86,12 +62,12 @@ async def counted(path: WritePath, uid: str) -> int:
 async def test_a_replica_that_was_away_is_not_searched_before_it_has_what_others_have(
     path: WritePath,
 ) -> None:
-    """The log waits for it; until it has caught up it is withheld, and its old counts are not told.
+    """The log waits for it; until it has caught up it is withheld, and so are its old counts.
 
-    Whoever has waited for a write to be applied has waited for the others alone.
+    A caller that waited for a write to be applied has waited for the others alone.
     """
     async with path.applying():
-        async with opened(path, "second") as (second, withheld), running(second):
+        async with another(path, "second") as (second, withheld), running(second.run()):
             uid = (await path.collections.put("books", BOOKS)).uid
             await path.documents.load("books", ndjson(books(100)), "applied")
             await until(path.is_drained)
@@ -104,7 +80,7 @@ async def test_a_replica_that_was_away_is_not_searched_before_it_has_what_others
 
         await until(is_counted)
         assert 0 not in (await path.log.lengths(SHARDS)).values()
-        async with opened(path, "second") as (second, withheld):
+        async with another(path, "second") as (second, withheld):
             assert withheld[-1] == set(SHARDS)
             assert second.gaps == set()
             assert (second.progress()["shards"], second.progress()["behind"]) == ([], [*SHARDS])
@@ -112,7 +88,7 @@ async def test_a_replica_that_was_away_is_not_searched_before_it_has_what_others
                 await second._announce(shard)
             assert await is_counted()
             assert second.withheld == set(SHARDS)
-            async with running(second):
+            async with running(second.run()):
                 await until(lambda: second.progress()["shards"] == [*SHARDS])
                 assert withheld[-1] == set()
                 await until(path.is_drained)
@@ -134,7 +110,7 @@ async def test_a_replica_catches_up_under_a_load_that_does_not_end(path: WritePa
 
     loading = asyncio.create_task(load_and_apply_at_once())
     await until(lambda: has_log(path))
-    async with opened(path, "second") as (second, withheld), running(second):
+    async with another(path, "second") as (second, withheld), running(second.run()):
         assert withheld[-1] == set(SHARDS)
         await until(lambda: second.withheld == set(), 20)
     loading.cancel()
@@ -146,15 +122,15 @@ async def test_what_only_a_dead_replica_says_it_has_is_not_waited_for(path: Writ
     """Where the log has nothing more, a replica is searched, though another once was further."""
     for shard in SHARDS:
         await path.log.record_applied(shard, "gone", f"{2**45}-0")
-    async with opened(path, "second") as (second, withheld):
+    async with another(path, "second") as (second, withheld):
         assert withheld[-1] == set(SHARDS)
-        async with running(second):
+        async with running(second.run()):
             await until(lambda: second.withheld == set())
 
 
 async def test_a_replica_is_known_before_anybody_hears_of_it(path: WritePath) -> None:
     """From when it is opened the log keeps what it lacks, though another applies and trims."""
-    async with opened(path, "second") as (second, _):
+    async with another(path, "second") as (second, _):
         async with path.applying() as first:
             await path.collections.put("books", BOOKS)
             await path.documents.load("books", ndjson(books(100)), "logged")
@@ -168,7 +144,7 @@ async def test_a_replica_is_known_before_anybody_hears_of_it(path: WritePath) ->
                 )
 
             await until(is_applied)
-        async with running(second):
+        async with running(second.run()):
             await until(path.is_drained)
             assert second.gaps == set()
             assert sum(state.collections[0].documents for state in second.states.values()) == 100

@@ -166,8 +166,8 @@ async def test_a_budget_cancelled_and_ignored_is_killed_too(tmp_path: Path) -> N
     async with running(tmp_path, num_processes=1) as bench:
         call = bench.submit("bad spin", timeout_s=600)
         await bench.started("bad")
-        assert call.ticket is not None
-        bench.lane.cancel(call.ticket)
+        assert call.handle is not None
+        bench.lane.cancel(call.handle)
         await bench.ended(call)
         assert type(call.error) is ExpiredError
         assert bench.lane.load()["killed"] == 1
@@ -247,7 +247,7 @@ async def test_a_scorer_stopped_while_it_works_is_killed_at_the_deadline(tmp_pat
 async def test_a_work_that_kills_twice_is_quarantined(tmp_path: Path) -> None:
     """Its fingerprint is refused without a process, with a message; others are not."""
     quarantine = Quarantine(after=2, expiry_s=1.5)
-    async with running(tmp_path, suspects=QuarantineGate(quarantine)) as bench:
+    async with running(tmp_path, gate=QuarantineGate(quarantine)) as bench:
         crashing = bench.submit("bad exit", fingerprint=b"f")
         await bench.ended(crashing)
         again = bench.submit("again echo", fingerprint=b"f")
@@ -271,7 +271,7 @@ async def test_the_same_query_to_many_shards_kills_no_more_than_the_quarantine_a
 ) -> None:
     """Eight works with one fingerprint in flight together: two kills, then all are refused."""
     async with running(
-        tmp_path, num_processes=1, suspects=QuarantineGate(Quarantine(2, 60.0))
+        tmp_path, num_processes=1, gate=QuarantineGate(Quarantine(2, 60.0))
     ) as bench:
         calls = [bench.submit(f"w{at} exit", fingerprint=b"f") for at in range(8)]
         await bench.ended(*calls)
@@ -281,10 +281,10 @@ async def test_the_same_query_to_many_shards_kills_no_more_than_the_quarantine_a
 
 async def test_a_cluster_that_does_not_answer_is_not_waited_for(tmp_path: Path) -> None:
     """Nobody confirms the kill: the second try comes all the same, well before the deadline."""
-    suspects = QuarantineGate(Quarantine(2, 60.0))
+    gate = QuarantineGate(Quarantine(2, 60.0))
     told: list[Record] = []
-    suspects.publish = told.append
-    async with running(tmp_path, suspects=suspects) as bench:
+    gate.publish = told.append
+    async with running(tmp_path, gate=gate) as bench:
         submitted_at = time.monotonic()
         crashing = bench.submit("bad exit", fingerprint=b"f")
         await bench.ended(crashing)
@@ -295,17 +295,17 @@ async def test_a_cluster_that_does_not_answer_is_not_waited_for(tmp_path: Path) 
 
 async def test_the_second_try_waits_for_word_of_kills_elsewhere(tmp_path: Path) -> None:
     """A scorer is free, but the cluster has yet to answer; as it knows of a kill, there is none."""
-    suspects = QuarantineGate(Quarantine(2, 60.0))
+    gate = QuarantineGate(Quarantine(2, 60.0))
 
     def answer(record: Record) -> None:
-        suspects.take([record._replace(id="1", worker="other")])
-        suspects.confirm([record.fingerprint])
+        gate.take([record._replace(id="1", worker="other")])
+        gate.confirm([record.fingerprint])
 
     def publish(record: Record) -> None:
         asyncio.get_running_loop().call_later(CONFIRM_S / 3, answer, record)
 
-    suspects.publish = publish
-    async with running(tmp_path, suspects=suspects) as bench:
+    gate.publish = publish
+    async with running(tmp_path, gate=gate) as bench:
         call = bench.submit("bad exit", fingerprint=b"f")
         await bench.ended(call)
         assert type(call.error) is QuarantinedError
@@ -314,22 +314,22 @@ async def test_the_second_try_waits_for_word_of_kills_elsewhere(tmp_path: Path) 
 
 async def test_a_kill_elsewhere_stops_what_runs_and_its_end_lets_it_go_on(tmp_path: Path) -> None:
     """The same work, in a scorer and behind it, waits for the other's second try, then starts."""
-    suspects = QuarantineGate(Quarantine(2, 60.0))
-    async with running(tmp_path, num_processes=1, suspects=suspects) as bench:
+    gate = QuarantineGate(Quarantine(2, 60.0))
+    async with running(tmp_path, num_processes=1, gate=gate) as bench:
         running_one = bench.submit("w0 obey", fingerprint=b"f")
         behind_it = bench.submit("w1 echo", fingerprint=b"f")
         await bench.started("w0")
         now_ms = int(time.monotonic() * 1000)
         kill = Record(now_ms, b"f", What.KILL, "1", "other", "bad", now_ms + 30_000)
-        suspects.take([kill])
+        gate.take([kill])
         other = bench.submit("other echo", fingerprint=b"g")
         await bench.ended(other)
         assert not running_one.dones + behind_it.dones
         assert bench.lane.load()["waiting"] == 2
-        suspects.take([Record(now_ms + 1, b"f", What.TRIED, "2", "other")])
+        gate.take([Record(now_ms + 1, b"f", What.TRIED, "2", "other")])
         await bench.started("w0", times=2)
-        assert running_one.ticket is not None
-        bench.lane.cancel(running_one.ticket)
+        assert running_one.handle is not None
+        bench.lane.cancel(running_one.handle)
         await bench.ended(running_one, behind_it)
         assert behind_it.body == b"w1"
         assert bench.lane.load()["crashes"] == 0
@@ -337,28 +337,28 @@ async def test_a_kill_elsewhere_stops_what_runs_and_its_end_lets_it_go_on(tmp_pa
 
 async def test_a_second_kill_elsewhere_ends_what_waits(tmp_path: Path) -> None:
     """What has waited for a trial is refused when that has killed too."""
-    suspects = QuarantineGate(Quarantine(2, 60.0))
-    async with running(tmp_path, suspects=suspects) as bench:
+    gate = QuarantineGate(Quarantine(2, 60.0))
+    async with running(tmp_path, gate=gate) as bench:
         now_ms = int(time.monotonic() * 1000)
-        suspects.take([Record(now_ms, b"f", What.KILL, "1", "other", "bad", now_ms + 30_000)])
+        gate.take([Record(now_ms, b"f", What.KILL, "1", "other", "bad", now_ms + 30_000)])
         call = bench.submit("w echo", fingerprint=b"f")
         late = bench.submit("late echo", timeout_s=0.1, fingerprint=b"f")
         left = bench.submit("left echo", fingerprint=b"f")
-        assert left.ticket is not None
+        assert left.handle is not None
         await bench.ended(late)
-        bench.lane.cancel(left.ticket)
+        bench.lane.cancel(left.handle)
         await bench.ended(left)
         assert {type(late.error), type(left.error)} == {ExpiredError}
         assert not call.dones
-        suspects.take([Record(now_ms + 1, b"f", What.KILL, "2", "other", "bad")])
+        gate.take([Record(now_ms + 1, b"f", What.KILL, "2", "other", "bad")])
         await bench.ended(call)
         assert type(call.error) is QuarantinedError
         assert bench.config.starts()["w"] == 0
 
 
 async def test_a_kill_for_an_ignored_budget_counts_in_the_quarantine(tmp_path: Path) -> None:
-    """Two works of one fingerprint that hang are as bad as two that crash."""
-    async with running(tmp_path, suspects=QuarantineGate(Quarantine(2, 60.0))) as bench:
+    """Two tasks of one fingerprint that hang are as bad as two that crash."""
+    async with running(tmp_path, gate=QuarantineGate(Quarantine(2, 60.0))) as bench:
         for at in range(2):
             call = bench.submit(f"w{at} spin", timeout_s=0.1, fingerprint=b"f")
             await bench.ended(call)
@@ -367,10 +367,10 @@ async def test_a_kill_for_an_ignored_budget_counts_in_the_quarantine(tmp_path: P
         assert type(refused.error) is QuarantinedError
 
 
-async def test_a_launcher_that_is_killed_is_replaced_with_its_scorers(tmp_path: Path) -> None:
+async def test_a_forkserver_that_is_killed_is_replaced_with_its_scorers(tmp_path: Path) -> None:
     """Its scorers die with it; their work is done by the next ones, and nobody is blamed."""
     quarantine = Quarantine(1, 60.0)
-    async with running(tmp_path, suspects=QuarantineGate(quarantine)) as bench:
+    async with running(tmp_path, gate=QuarantineGate(quarantine)) as bench:
         before = bench.pids()
         call = bench.submit("a sleep 0.3", fingerprint=b"f")
         pid = await bench.started("a")
@@ -383,8 +383,8 @@ async def test_a_launcher_that_is_killed_is_replaced_with_its_scorers(tmp_path: 
         assert quarantine.entries(int(time.monotonic() * 1000)) == []
 
 
-async def test_a_launcher_that_is_stopped_is_replaced_when_it_is_needed(tmp_path: Path) -> None:
-    """SIGSTOP of the launcher: a scorer that dies then still comes back."""
+async def test_a_forkserver_that_is_stopped_is_replaced_when_it_is_needed(tmp_path: Path) -> None:
+    """SIGSTOP of the forkserver: a scorer that dies then still comes back."""
     async with running(tmp_path, num_processes=1) as bench:
         (pid,) = bench.pids()
         os.kill(parent_of(pid), signal.SIGSTOP)

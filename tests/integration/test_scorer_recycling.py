@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from hedgerow.common.settings.settings import Settings, WorkerSettings
+from hedgerow.common.settings.settings import Settings
+from hedgerow.common.settings.worker import WorkerSettings
 from hedgerow.common.state.quarantine import Quarantine
 from hedgerow.shard_worker.executors.process_pool import supervisor as crew
 from hedgerow.shard_worker.executors.process_pool.pool import ProcessLane
@@ -38,7 +39,7 @@ UNHURRIED_MS = 5_000.0
 
 def recycler_of(bench: Bench[ProcessLane]) -> Recycler:
     """The part of the lane that is under test."""
-    recycler = bench.lane._crew.recycler
+    recycler = bench.lane._supervisor.recycler
     assert recycler is not None
     return recycler
 
@@ -189,8 +190,8 @@ async def test_a_scorer_that_dies_before_its_successor_is_ready_is_restarted(
         await until(lambda: not exists(successor))
 
 
-async def test_a_launcher_that_dies_takes_the_successor_with_it(tmp_path: Path) -> None:
-    """All are started anew, and the lane replaces scorers as before."""
+async def test_a_forkserver_that_dies_takes_the_successor_with_it(tmp_path: Path) -> None:
+    """All are started again, and the lane replaces scorers as before."""
     async with running(tmp_path, num_processes=2, memory_limit=ALWAYS) as bench:
         await begin_to_replace(bench)
         (successor,) = bench.config.pids("held-start")
@@ -251,18 +252,18 @@ async def test_the_setting_is_the_scorers_limit(
 ) -> None:
     """The scorers have it, by default none; the indexer, which runs nobody's function, never."""
     settings = Settings(data=tmp_path, worker=WorkerSettings(scorer_max_memory_mb=max_mb))
-    suspects = QuarantineGate(Quarantine(2, 300.0), lambda _: 0, "w")
-    scorers = scorer_lane(settings, (0,), (), suspects)
+    gate = QuarantineGate(Quarantine(2, 300.0), lambda _: 0, "w")
+    scorers = scorer_lane(settings, (0,), (), gate)
     assert isinstance(scorers, ProcessLane)
-    recycler = scorers._crew.recycler
+    recycler = scorers._supervisor.recycler
     assert (None if recycler is None else recycler._limit) == limit
-    assert indexer_lane(settings, (0,))._crew.recycler is None
+    assert indexer_lane(settings, (0,))._supervisor.recycler is None
 
 
 async def test_a_limit_that_cannot_be_kept_is_said_at_the_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where nobody tells the memory of a process, there is a warning, and nothing is replaced."""
+    """Where the memory of a process cannot be read, there is a warning and no replacement."""
     monkeypatch.setattr(
         "hedgerow.shard_worker.executors.process_pool.recycler.own_memory_mb", lambda _pid: None
     )

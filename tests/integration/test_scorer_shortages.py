@@ -58,7 +58,7 @@ async def test_a_slot_comes_back_when_descriptors_had_run_out(
 async def test_the_lane_comes_back_when_memory_had_run_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No memory for another launcher at first: it is tried again, and what waits is served."""
+    """No memory for another forkserver at first: it is tried again, and what waits is served."""
     async with running(tmp_path, num_processes=2) as bench:
         shortage = Shortage(subprocess.Popen, errno.ENOMEM)
         monkeypatch.setattr(subprocess, "Popen", shortage)
@@ -75,7 +75,7 @@ async def test_the_lane_comes_back_when_memory_had_run_out(
 async def test_a_shortage_at_the_start_ends_the_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, owner: ModuleType, name: str
 ) -> None:
-    """Whoever starts a lane hears what it lacked; nothing is left."""
+    """The error of the start names what the lane lacked; nothing is left running."""
     num_fds = count_fds()
     monkeypatch.setattr(owner, name, Shortage(getattr(owner, name), errno.ENFILE))
     with pytest.raises(ConfigurationError, match=os.strerror(errno.ENFILE)):

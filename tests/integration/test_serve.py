@@ -95,7 +95,7 @@ def test_an_address_that_is_none_is_a_configuration_error() -> None:
 
 
 class SlowApp:
-    """An ASGI application that answers when it is let."""
+    """An ASGI application that answers when the test allows it."""
 
     def __init__(self) -> None:
         self.has_request = asyncio.Event()

@@ -14,7 +14,7 @@ import pytest
 from hedgerow.common.collection import define
 from hedgerow.common.redis.client import connect
 from hedgerow.common.redis.keys import Keys
-from hedgerow.common.settings.settings import RedisSettings
+from hedgerow.common.settings.redis import RedisSettings
 from hedgerow.common.state.registry import Registry
 from tests.integration.support.hostile import GatewayProcess, gateway_process, normal_client
 from tests.support.servers import RedisServer

@@ -15,7 +15,8 @@ import pytest
 from hedgerow.common.errors import InsufficientCoverageError, NotFoundError
 from hedgerow.common.redis.client import connect
 from hedgerow.common.redis.keys import Keys
-from hedgerow.common.settings.settings import GatewaySettings, RedisSettings
+from hedgerow.common.settings.gateway import GatewaySettings
+from hedgerow.common.settings.redis import RedisSettings
 from hedgerow.common.state.quarantine import Quarantine
 from hedgerow.common.state.quarantine_store import QuarantineStore
 from hedgerow.gateway.access.control import AccessControl
@@ -25,8 +26,8 @@ from hedgerow.gateway.shapes.status import StatusAnswer
 from hedgerow.shard_worker.executors.process_pool.quarantine_gate import QuarantineGate
 from hedgerow.shard_worker.executors.process_pool.task import Named, Task, TaskHandle
 from hedgerow.shard_worker.serving.quarantine_exchange import QuarantineExchange
-from tests.support.clusters import Cluster, ask, gateway_to, load, running_cluster
-from tests.support.servers import RedisServer, temporary_server
+from tests.support.clusters import Cluster, ask, cluster_of_its_own, gateway_to, load
+from tests.support.servers import RedisServer
 from tests.support.shapes import check_shape
 from tests.support.waiting import until
 
@@ -42,18 +43,11 @@ NUM_SHARDS = 4
 @contextmanager
 def cluster_of(expiry_s: float) -> Iterator[Cluster]:
     """Two workers of two shards and two scorers each: four scorers get a query at once."""
-    with (
-        temporary_server() as server,
-        running_cluster(
-            server,
-            server.folder,
-            num_shards=NUM_SHARDS,
-            environment={
-                "HEDGEROW_WORKER__SCORERS": "2",
-                "HEDGEROW_WORKER__QUARANTINE_EXPIRY_S": str(expiry_s),
-            },
-        ) as cluster,
-    ):
+    environment = {
+        "HEDGEROW_WORKER__SCORERS": "2",
+        "HEDGEROW_WORKER__QUARANTINE_EXPIRY_S": str(expiry_s),
+    }
+    with cluster_of_its_own(num_shards=NUM_SHARDS, environment=environment) as cluster:
         yield cluster
 
 
@@ -96,7 +90,7 @@ async def deaths(gateway: Gateway) -> int:
 
 
 async def has_restarted(gateway: Gateway, count: int) -> bool:
-    """Whether the first worker has replaced so many scorers."""
+    """Whether the first worker has replaced this many scorers."""
     return bool((await lanes(gateway))[0]["restarts"] >= count)
 
 
@@ -116,7 +110,7 @@ async def whole(gateway: Gateway) -> None:
 
 
 async def refused(gateway: Gateway, query: str, **more: Any) -> SearchResult:
-    """Ask what nobody can answer; returns what came instead."""
+    """Ask what no shard can answer; returns what came instead."""
     with pytest.raises(InsufficientCoverageError) as failed:
         await ask(gateway, "hedges", query, **{"deadline_ms": 10_000.0, **more})
     result = failed.value.result
@@ -143,7 +137,7 @@ async def test_asked_twice_it_kills_at_the_first_asking_alone(cluster: Cluster) 
 
 
 async def test_a_canary_lets_it_kill_two_in_the_whole_cluster(cluster: Cluster) -> None:
-    """Asked by several at once: the first try and its retry die, on one shard; then nobody."""
+    """Asked by several at once: the first try and its retry die, on one shard; then no other."""
     async with prepared(cluster) as gateway:
         before = await lanes(gateway)
         results = await asyncio.gather(
@@ -182,7 +176,7 @@ async def test_a_death_that_is_not_the_querys_fault_costs_no_shard(cluster: Clus
     """A scorer at work is killed from outside: the retry lives, and then the others go on."""
     async with prepared(cluster) as gateway:
         before = await deaths(gateway)
-        # Two seconds and more, so that a heartbeat tells of it.
+        # Two seconds and more, so that a heartbeat carries it.
         query = {"rank_profile": "creeping", "filter": "number:[20 TO 39]"}
         asked = asyncio.create_task(ask(gateway, "hedges", "hedge", **query, deadline_ms=20_000.0))
 
@@ -262,14 +256,14 @@ async def exchange(server: RedisServer, prefix: str, worker: str) -> AsyncIterat
     control = await connect(RedisSettings(url=server.url, reconnect_max_s=0.1))
     keys = Keys(prefix)
     quarantine = Quarantine(2, 60.0)
-    suspects = QuarantineGate(quarantine, lambda _: int(time.time() * 1000), worker)
+    gate = QuarantineGate(quarantine, lambda _: int(time.time() * 1000), worker)
     board = QuarantineStore(control, keys, quarantine.retention_ms)
     running = asyncio.create_task(
-        QuarantineExchange(control, keys.events, board, suspects).run(), name=worker
+        QuarantineExchange(control, keys.events, board, gate).run(), name=worker
     )
     try:
         await until(lambda: _num_listening(server, keys.events, worker))
-        yield suspects
+        yield gate
     finally:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
@@ -285,7 +279,7 @@ async def _num_listening(server: RedisServer, channel: str, worker: str) -> bool
     return bool(counts[1] > int(worker[1:]))
 
 
-def ticket() -> TaskHandle:
+def handle() -> TaskHandle:
     """A work that kills."""
     expires_at = time.monotonic() + 5
     work = Task(b"", expires_at, Named("bad", b"f"))
@@ -302,11 +296,11 @@ async def test_kills_while_redis_is_away_are_told_when_it_is_back(
     ):
         own_server.stop(kill=True)
         for _ in range(2):
-            here.killed(ticket(), time.monotonic(), will_retry=True)
-        assert here.refusal(ticket(), time.monotonic())
-        assert not there.refusal(ticket(), time.monotonic())
+            here.killed(handle(), time.monotonic(), will_retry=True)
+        assert here.refusal(handle(), time.monotonic())
+        assert not there.refusal(handle(), time.monotonic())
         own_server.start()
-        await until(lambda: there.refusal(ticket(), time.monotonic()) is not None, 20)
+        await until(lambda: there.refusal(handle(), time.monotonic()) is not None, 20)
 
 
 async def test_a_worker_catches_up_before_it_listens(
@@ -315,7 +309,7 @@ async def test_a_worker_catches_up_before_it_listens(
     """What the cluster knows is known to a worker that has not begun to listen."""
     async with exchange(redis_server, key_prefix, "w0") as here:
         for _ in range(2):
-            here.killed(ticket(), time.monotonic(), will_retry=True)
+            here.killed(handle(), time.monotonic(), will_retry=True)
         control = await connect(RedisSettings(url=redis_server.url))
         try:
             keys, quarantine = Keys(key_prefix), Quarantine(2, 60.0)
@@ -323,7 +317,7 @@ async def test_a_worker_catches_up_before_it_listens(
             board = QuarantineStore(control, keys, quarantine.retention_ms)
             await until(lambda: _num_stored(board, 2))
             await QuarantineExchange(control, keys.events, board, late).catch_up()
-            assert late.refusal(ticket(), time.monotonic())
+            assert late.refusal(handle(), time.monotonic())
         finally:
             await control.close()
 

@@ -15,8 +15,9 @@ from redis.asyncio import Redis
 from hedgerow.common.errors import WriteRefusedError
 from hedgerow.common.redis.client import connect
 from hedgerow.common.redis.keys import Keys
-from hedgerow.common.settings.settings import RedisSettings
-from hedgerow.common.shard_log.log import ShardLog, Upsert, pack_op
+from hedgerow.common.settings.redis import RedisSettings
+from hedgerow.common.shard_log.log import ShardLog
+from hedgerow.common.shard_log.operations import Upsert, pack_op
 from tests.integration.support.disks import Disk, small_disk
 from tests.support.processes import is_alive, session_members
 from tests.support.servers import DURABLE, RedisServer
@@ -175,7 +176,7 @@ async def test_a_low_disk_keeps_its_reserve_for_what_was_accepted(
 async def test_a_disk_that_turns_read_only_costs_writes_alone(
     up: Up, caller: Caller, disk: Disk
 ) -> None:
-    """It is told apart from a full one, and ends as one does."""
+    """It is distinguished from a full one, and ends as one does."""
     folder = disk.path / "data"
     disk.protect(folder)
     await until_short(caller, {"redis": "read_only", "worker-0": "read_only"})

@@ -4,10 +4,9 @@ import asyncio
 import json
 import shutil
 import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -25,8 +24,8 @@ from tests.integration.support.snapshots import (
     make_snapshots,
     restart,
 )
-from tests.support.clusters import Cluster, gateway_to, load, running_cluster
-from tests.support.servers import RedisServer, temporary_server
+from tests.support.clusters import Cluster, gateway_to, load, load_into, running_cluster
+from tests.support.servers import RedisServer
 from tests.support.waiting import until
 
 # Alone: what copies and restores gives way to all else, and would take minutes on a busy machine.
@@ -34,14 +33,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(120), pytest.mark.alo
 
 
 @pytest.fixture
-def server() -> Iterator[RedisServer]:
-    """A server of this test's own, which forgets everything when it is stopped."""
-    with temporary_server() as started:
-        yield started
-
-
-@pytest.fixture
-def cluster(server: RedisServer, tmp_path: Path) -> Iterator[Cluster]:
+def cluster(own_server: RedisServer, tmp_path: Path) -> Iterator[Cluster]:
     """Two workers with a shard each, whose snapshots are signed, and made by command."""
     environment = {
         "HEDGEROW_SNAPSHOTS__URL": str(tmp_path / "snapshots"),
@@ -49,7 +41,7 @@ def cluster(server: RedisServer, tmp_path: Path) -> Iterator[Cluster]:
         "HEDGEROW_SNAPSHOTS__KEY": "a key of the cluster's own",
     }
     with running_cluster(
-        server, tmp_path, num_shards=NUM_SHARDS, environment=environment
+        own_server, tmp_path, num_shards=NUM_SHARDS, environment=environment
     ) as running:
         yield running
 
@@ -118,10 +110,10 @@ class Replicated(Cluster):
 
 
 @pytest.fixture
-def replicas(server: RedisServer, tmp_path: Path) -> Iterator[Replicated]:
+def replicas(own_server: RedisServer, tmp_path: Path) -> Iterator[Replicated]:
     """Two replicas of one shard; the newest two snapshots are kept."""
     cluster = Replicated(
-        server,
+        own_server,
         tmp_path,
         num_shards=1,
         environment={
@@ -148,7 +140,7 @@ async def test_one_replica_makes_a_snapshot(replicas: Replicated, tmp_path: Path
         for number in range(4):
             await load(gateway, "books", documents(number * 10, number * 10 + 10))
             await make_snapshots(replicas.server, 1)
-            assert (await board.standing([0]))[0].begun == number + 1
+            assert (await board.status([0]))[0].begun == number + 1
         await until(lambda: len(on_target(tmp_path)) == 2)
     store = SnapshotStore(str(tmp_path / "snapshots"), PREFIX)
     kept = list(store.manifests(0))
@@ -173,9 +165,9 @@ async def test_the_log_waits_for_the_snapshot_and_loads_do_not(
         key = Keys(PREFIX).log(0)
         length = await board._control.execute("XLEN", key)
         assert length >= 5
-        assert (await board.standing([0]))[0].num_kept == length
+        assert (await board.status([0]))[0].num_kept == length
         replicas.kill(1)
-        replicas.start(1)  # one that counts anew what is kept
+        replicas.start(1)  # one that counts again what is kept
         await load(gateway, "books", documents(5, 6))
         await until(is_no_backlog)
         await make_snapshots(replicas.server, 1)
@@ -269,18 +261,7 @@ async def heavy(gateway: Gateway) -> None:
     """Load documents that take a while to copy: 40 MB that no index needs."""
     await gateway.collections.put("books", {"fields": {"text": "text"}})
     noise = "".join(chr(97 + n % 26) for n in range(200_000))
-    await load_into(gateway, [{**one, "noise": noise} for one in documents(0, 200)])
-
-
-async def load_into(gateway: Gateway, what: list[dict[str, Any]]) -> None:
-    """Load into the collection as it is defined."""
-
-    async def lines() -> AsyncIterator[bytes]:
-        for one in what:
-            yield json.dumps(one).encode() + b"\n"
-
-    report = await gateway.documents.load("books", lines(), "applied")
-    assert (report.accepted, report.rejected) == (len(what), [])
+    await load_into(gateway, "books", [{**one, "noise": noise} for one in documents(0, 200)])
 
 
 async def test_killed_while_it_makes_a_snapshot(replicas: Replicated, tmp_path: Path) -> None:
@@ -306,7 +287,7 @@ async def test_killed_while_it_makes_a_snapshot(replicas: Replicated, tmp_path: 
         await board._control.execute("DEL", Keys(PREFIX).snapshot_lease(0))
 
         async def is_made() -> bool:
-            newest = (await board.standing([0]))[0].newest
+            newest = (await board.status([0]))[0].newest
             return newest is not None and newest.id not in {whole[0].name, torn[0].name}
 
         await until(is_made, 30)
@@ -339,15 +320,15 @@ async def test_snapshots_are_made_by_schedule(replicas: Replicated, tmp_path: Pa
     async with gateway_to(replicas) as gateway, boarding(replicas.server) as (board, log):
 
         async def has_all() -> bool:
-            newest = (await board.standing([0]))[0].newest
+            newest = (await board.status([0]))[0].newest
             return newest is not None and newest.position == await log.newest(0)
 
         for number in range(2):
             await load(gateway, "books", documents(number, number + 1))
             await until(has_all, 20)
-        begun = (await board.standing([0]))[0].begun
+        begun = (await board.status([0]))[0].begun
         await asyncio.sleep(3)  # nothing happens, which gives no event to wait for
-        assert (await board.standing([0]))[0].begun == begun
+        assert (await board.status([0]))[0].begun == begun
 
 
 async def test_a_snapshot_that_cannot_be_made_is_told(replicas: Replicated, tmp_path: Path) -> None:
@@ -387,4 +368,4 @@ async def test_a_replica_with_a_gap_makes_no_snapshot(replicas: Replicated, tmp_
             made = await make_snapshots(replicas.server, 1)
             assert made[0].documents == 61
         assert not (tmp_path / "away").exists()
-        assert (await board.standing([0]))[0].begun == 5
+        assert (await board.status([0]))[0].begun == 5

@@ -92,7 +92,7 @@ async def watched(tmp_path: Path) -> AsyncIterator[Watched]:
 
 
 async def test_a_child_that_dies_is_started_again(watched: Watched) -> None:
-    """A killed child is told of, with how it died, and another runs in its place."""
+    """A killed child is reported, with how it died, and another runs in its place."""
     await watched.supervisor.start(_program("worker", POLITE))
     first = watched.pid("worker")
     os.kill(first, signal.SIGKILL)
@@ -154,13 +154,13 @@ async def test_a_start_that_fails_halfway_leaves_no_process(
 
 
 async def test_children_are_kept_when_the_terminal_is_gone(tmp_path: Path) -> None:
-    """Events that cannot be told any more end neither restarts nor the drain."""
+    """Events that can no longer be reported stop neither restarts nor the drain."""
 
     def tell(_event: Event) -> None:
         raise OSError(errno.EIO, "Input/output error")
 
     async def note(_name: str) -> None:
-        """Nothing is to be done about a death."""
+        """Ignore a death."""
 
     supervisor = Supervisor(tmp_path, QUICK, tell, note)
     try:
@@ -179,7 +179,7 @@ async def test_children_are_kept_when_the_terminal_is_gone(tmp_path: Path) -> No
 async def test_a_log_that_cannot_be_read_silences_no_other(
     watched: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The watch over the logs says so, goes on, and tells of the other children's warnings."""
+    """The watch over the logs says so, goes on, and reports the other children's warnings."""
     new_lines = ChildLog.new_lines
 
     def read(log: ChildLog) -> list[LogLine]:
@@ -278,7 +278,7 @@ time.sleep(60)
 
 
 async def test_warnings_reach_the_terminal_and_chatter_does_not(watched: Watched) -> None:
-    """A warning in a child's log is told of; what is merely informative stays in the file."""
+    """A warning in a child's log is reported; what is merely informative stays in the file."""
     code = """
 import time
 print('{"level": "info", "event": "chatter"}')
@@ -372,6 +372,6 @@ def test_a_line_is_told_of_once_it_is_whole(tmp_path: Path) -> None:
 
 
 def test_an_exception_is_one_line_on_the_terminal() -> None:
-    """Of a logged exception its last line is told; the traceback stays in the file."""
+    """Of a logged exception the last line is reported; the traceback stays in the file."""
     line = read_line(b'{"level": "error", "event": "oops", "exception": "Traceback\\nKeyError: 1"}')
     assert line == LogLine("error", "oops exception=KeyError: 1")

@@ -285,7 +285,7 @@ def test_the_allocator_is_set_as_the_variables_say(tmp_path: Path) -> None:
 
 
 def test_a_supervisor_s_children_come_back_by_fork(tmp_path: Path) -> None:
-    """One that dies is forked again, and told of as any other."""
+    """One that dies is forked again, and reported as any other."""
     events: list[Event] = []
 
     async def nothing(_name: str) -> None:

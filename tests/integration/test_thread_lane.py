@@ -20,7 +20,7 @@ pytestmark = pytest.mark.integration
 
 @pytest.fixture
 def gate() -> Iterator[threading.Event]:
-    """What calls hang on until the test, or its end, opens it."""
+    """The gate on which calls hang until the test, or its end, opens it."""
     event = threading.Event()
     yield event
     event.set()
@@ -56,15 +56,15 @@ class CpuClock:
     """CPU time by thread, in s: as much as calls say that they use."""
 
     def __init__(self) -> None:
-        """No thread has used any."""
+        """No thread has used any CPU time yet."""
         self._of_this_thread = threading.local()
 
     def __call__(self) -> float:
-        """What this thread has used."""
+        """The CPU time that this thread has used."""
         return float(getattr(self._of_this_thread, "used_s", 0.0))
 
     def use(self, cpu_s: float) -> float:
-        """Use so much in this thread; returns what it has used."""
+        """Use this much CPU time in this thread; returns what it has used."""
         self._of_this_thread.used_s = self() + cpu_s
         return self()
 
@@ -97,7 +97,7 @@ async def test_what_calls_cost_is_told(cpu: CpuClock) -> None:
 async def test_a_call_that_nobody_waits_for_tells_its_cost_elsewhere(
     cpu: CpuClock, gate: threading.Event
 ) -> None:
-    """Once it returns, and not to who has stopped waiting."""
+    """Once it returns, and not to a caller that has stopped waiting."""
     untaken: list[tuple[float, float]] = []
     lane = ThreadLane(
         num_threads=1,
@@ -185,7 +185,7 @@ async def test_a_call_waits_for_a_thread_within_its_timeout(gate: threading.Even
 
 
 async def test_when_every_thread_is_lost_calls_fail_at_once(gate: threading.Event) -> None:
-    """Both who comes then and who waited already is told, long before the timeout."""
+    """Those who come then and those already waiting are told, long before the timeout."""
     lane = _lane(num_threads=2, lost_after_s=0.1)
     hung = [asyncio.create_task(lane.run(gate.wait, 0.01)) for _ in range(2)]
     waiting = asyncio.create_task(lane.run(gate.wait, 60.0))

@@ -6,7 +6,6 @@ import os
 import socket
 import ssl
 import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +23,7 @@ from hedgerow.gateway.http.server.certificate import Certificate
 from hedgerow.gateway.http.server.connection_table import ConnectionTable
 from hedgerow.gateway.http.server.server import HttpServer
 from tests.integration.support.serve import serving, url_of
+from tests.support.commands import GATEWAY
 from tests.support.servers import RedisServer
 from tests.support.up import Up
 from tests.support.waiting import until
@@ -78,7 +78,7 @@ def url(
 def gateway(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run a command of `gateway`."""
     return subprocess.run(
-        [sys.executable, "-m", "hedgerow.gateway.cli.main", *arguments],
+        [*GATEWAY, *arguments],
         capture_output=True,
         text=True,
         timeout=60,

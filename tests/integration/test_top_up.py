@@ -1,4 +1,4 @@
-"""Winners that all lie in one shard, through a real cluster."""
+"""Searches whose winners all lie in one shard, through a real cluster."""
 
 from unittest.mock import patch
 
@@ -6,8 +6,7 @@ import pytest
 
 from hedgerow.common.partition import shard_of
 from hedgerow.gateway.gateway import Gateway
-from tests.support.clusters import all_live, ask, load, running_cluster
-from tests.support.servers import temporary_server
+from tests.support.clusters import all_live, ask, cluster_of_its_own, load
 
 pytestmark = pytest.mark.integration
 
@@ -24,10 +23,7 @@ def documents() -> list[dict[str, str]]:
 
 async def test_one_shard_that_has_all_winners_is_asked_for_all_of_them() -> None:
     """The answer, with its fields, is the same as if each shard had been asked for k hits."""
-    with (
-        temporary_server() as server,
-        running_cluster(server, server.folder, num_shards=NUM_SHARDS, num_workers=2) as cluster,
-    ):
+    with cluster_of_its_own(num_shards=NUM_SHARDS, num_workers=2) as cluster:
         async with Gateway.connect(cluster.settings, num_shards=NUM_SHARDS) as gateway:
             await all_live(gateway)
             await load(gateway, "skewed", documents())

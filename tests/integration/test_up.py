@@ -128,7 +128,7 @@ async def test_a_worker_that_cannot_start_ends_it_all(tmp_path: Path) -> None:
 
 
 async def test_a_password_is_refused_where_there_is_none(tmp_path: Path) -> None:
-    """A Redis password without --redis is told of, since the embedded server takes none."""
+    """A Redis password without --redis gives a warning: the embedded server takes none."""
     one = await Up.start(tmp_path / "data", HEDGEROW_REDIS__PASSWORD="secret")
     assert await one.process.wait() == 1
     assert "redis.password: the embedded server takes none" in one.output
@@ -136,7 +136,7 @@ async def test_a_password_is_refused_where_there_is_none(tmp_path: Path) -> None
 
 
 async def test_a_gateway_that_wants_a_token_gets_ready(tmp_path: Path) -> None:
-    """The start asks with the token of the settings; who has none is refused."""
+    """The start asks with the token of the settings; a caller without one is refused."""
     async with (
         running_up(
             tmp_path / "data", "--shards", "1", "--workers", "1", HEDGEROW_GATEWAY__TOKEN="secret"

@@ -29,7 +29,7 @@ class Drained:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def drained(tmp_path_factory: pytest.TempPathFactory) -> Drained:
-    """A cluster with documents that has been told to end; its folder is there to be copied."""
+    """A cluster with documents that has been stopped; its folder is there to be copied."""
     data = tmp_path_factory.mktemp("cluster") / "data"
     async with running_up(data, "--shards", "4", "--workers", "2") as up:
         async with Caller(up.url) as caller:

@@ -1,4 +1,4 @@
-"""`gateway up` goes on: when a process of it is killed, and when another wants its folder."""
+"""`gateway up` carries on when one of its processes is killed or another wants its folder."""
 
 import json
 import os

@@ -15,7 +15,7 @@ import pytest
 from hedgerow.common.machine.folder_lock import FolderLock
 from hedgerow.common.redis.client import connect
 from hedgerow.common.redis.keys import Keys
-from hedgerow.common.settings.settings import RedisSettings
+from hedgerow.common.settings.redis import RedisSettings
 from hedgerow.common.shard_log.log import ShardLog
 from tests.support.servers import RedisServer
 from tests.support.up import Caller, Up, running_up
@@ -45,7 +45,7 @@ async def shards(caller: Caller) -> list[dict[str, Any]]:
 
 
 async def until_replicas(caller: Caller, *wanted: int, timeout_s: float = 30.0) -> None:
-    """Wait until the status names so many live replicas of each shard, in the shards' order."""
+    """Wait until the status names this many live replicas of each shard, in shard order."""
 
     async def are_there() -> bool:
         return [one["replicas"] for one in await shards(caller)] == list(wanted)
@@ -63,7 +63,7 @@ async def count(caller: Caller) -> int:
 
 @dataclass
 class Load:
-    """Some callers who ask one query after another."""
+    """Several callers, each asking one query after another."""
 
     caller: Caller
     deadline_ms: float
@@ -88,7 +88,7 @@ class Load:
             )
 
     async def more(self, num: int) -> None:
-        """Return when so many more answers are there."""
+        """Return when this many more answers are there."""
         enough = len(self.answers) + num
         await until(lambda: len(self.answers) >= enough, 60.0)
 
@@ -117,7 +117,7 @@ async def test_a_killed_worker_costs_nothing(tmp_path: Path) -> None:
 
 
 def _lacks(result: dict[str, Any]) -> dict[str, Any]:
-    """Why an answer reflects not all shards, and which hits have no fields; empty: it is whole."""
+    """Why an answer lacks shards, and which hits lack fields; empty when it is whole."""
     lacks = dict(result["coverage"]["degraded"])
     if without := [hit["id"] for hit in result["hits"] if hit["fields"] is None]:
         lacks["fields"] = (without, result["fetch"])
@@ -195,7 +195,7 @@ async def test_more_replicas_than_workers_are_refused(tmp_path: Path) -> None:
 
 
 async def test_a_replica_that_starts_late_misses_no_load(tmp_path: Path) -> None:
-    """No documents are taken before every replica is known: it would lack what others applied."""
+    """No documents are accepted before every replica is known: it would miss what others apply."""
     data = tmp_path / "data"
     held = FolderLock(data / "workers" / "worker-1" / "shards" / "0", 0.0)
     starting = asyncio.create_task(Up.start(data, "--shards=4", "--workers=2", "--replicas=2"))

@@ -1,16 +1,14 @@
 """Heartbeats of real workers: when the others hear what one serves."""
 
 import asyncio
-import json
-from collections.abc import AsyncIterator
 
 import pytest
 
-from hedgerow.common.settings.settings import GatewaySettings, WorkerSettings
+from hedgerow.common.settings.gateway import GatewaySettings
+from hedgerow.common.settings.worker import WorkerSettings
 from hedgerow.common.wire.heartbeat import Heartbeat
 from hedgerow.gateway.gateway import Gateway
-from tests.support.clusters import load, running_cluster
-from tests.support.servers import temporary_server
+from tests.support.clusters import cluster_of_its_own, load, ndjson
 from tests.support.waiting import until
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
@@ -22,12 +20,6 @@ RARELY = {
 }
 
 
-async def lines() -> AsyncIterator[bytes]:
-    """Documents that the worker which is away misses."""
-    for number in range(NUM_DOCUMENTS):
-        yield json.dumps({"id": f"new{number}", "title": "amber"}).encode() + b"\n"
-
-
 async def beat_of(gateway: Gateway, worker: str) -> Heartbeat | None:
     """The worker's last heartbeat, as it lies in Redis."""
     return (await gateway._registry.heartbeats()).get(worker)
@@ -35,12 +27,7 @@ async def beat_of(gateway: Gateway, worker: str) -> Heartbeat | None:
 
 async def test_a_worker_that_has_caught_up_counts_at_once() -> None:
     """With a heartbeat every 40 s, it serves what it has caught up with long before the next."""
-    with (
-        temporary_server() as server,
-        running_cluster(
-            server, server.folder, num_shards=2, num_replicas=2, environment=RARELY
-        ) as cluster,
-    ):
+    with cluster_of_its_own(num_shards=2, num_replicas=2, environment=RARELY) as cluster:
         settings = cluster.settings.model_copy(
             update={
                 "worker": WorkerSettings(heartbeat_expiry_s=90.0),
@@ -52,7 +39,8 @@ async def test_a_worker_that_has_caught_up_counts_at_once() -> None:
             await load(gateway, "trees", [{"id": "old", "title": "amber"}])
             cluster.kill(1)
             before = await beat_of(gateway, "w1")
-            await gateway.documents.load("trees", lines(), "logged")
+            missed = [{"id": f"new{number}", "title": "amber"} for number in range(NUM_DOCUMENTS)]
+            await gateway.documents.load("trees", ndjson(missed), "logged")
 
             async def has_other_all() -> bool:
                 counts = await gateway._registry.document_counts(uid)

@@ -10,8 +10,9 @@ from hedgerow.common.errors import WriteRefusedError
 from hedgerow.common.machine.shortage import Shortage
 from hedgerow.common.redis.client import RedisClient, connect
 from hedgerow.common.redis.keys import Keys
-from hedgerow.common.settings.settings import RedisSettings
-from hedgerow.common.shard_log.log import Drop, ShardLog, pack_op
+from hedgerow.common.settings.redis import RedisSettings
+from hedgerow.common.shard_log.log import ShardLog
+from hedgerow.common.shard_log.operations import Drop, pack_op
 from hedgerow.common.state.registry import Registry
 from hedgerow.common.state.storage import ShortageStore, read_told
 from tests.support.servers import RedisServer
@@ -23,7 +24,7 @@ NUM_SHARDS = 3
 
 @dataclass
 class Cluster:
-    """A server of its own, and what is said to it."""
+    """A server of its own, and a connection to it."""
 
     control: RedisClient
     keys: Keys
@@ -58,7 +59,7 @@ CAUSES = pytest.mark.parametrize("cause", ["memory", "disk", "read_only"])
 
 @CAUSES
 async def test_an_append_says_why_it_is_refused(cluster: Cluster, cause: str) -> None:
-    """Memory, disk and read-only are told apart, and nothing is logged."""
+    """Memory, disk and read-only are distinguished, and nothing is logged."""
     before = await cluster.log.last_ids(range(NUM_SHARDS))
     await cluster.refuse(cause)
     with pytest.raises(WriteRefusedError) as refused:
@@ -92,7 +93,7 @@ async def test_a_process_that_starts_reads_what_the_cluster_is(
 
 
 async def test_a_log_that_cannot_be_continued_says_so(cluster: Cluster) -> None:
-    """To be refused is not to be up to date: a later write would be passed over.
+    """A refused continuation is an error: without it a later write would be passed over.
 
     A log that is ahead already needs no append, so that a worker can start without one.
     """
@@ -104,7 +105,7 @@ async def test_a_log_that_cannot_be_continued_says_so(cluster: Cluster) -> None:
 
 
 async def test_what_the_keeper_says_is_read_until_it_is_taken_back(cluster: Cluster) -> None:
-    """A shortage that was told comes back as it was, and expires with who told it."""
+    """A reported shortage reads back as it was, and expires with the worker that reported it."""
     board = ShortageStore(cluster.control, cluster.keys)
     told = Shortage("disk", "full", "0 MB free", 5, 0)
     await board.tell([told])

@@ -1,4 +1,4 @@
-"""A small cluster of real worker processes, for tests that hurt it."""
+"""A small cluster of real worker processes, for tests that damage it."""
 
 import contextlib
 import json
@@ -7,7 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,11 +15,14 @@ from types import MappingProxyType
 from typing import Any
 
 from bench.harness.profiles import to_toml
-from hedgerow.common.settings.settings import GatewaySettings, RankProfile, RedisSettings, Settings
+from hedgerow.common.settings.gateway import GatewaySettings
+from hedgerow.common.settings.rank_profiles import RankProfile
+from hedgerow.common.settings.redis import RedisSettings
+from hedgerow.common.settings.settings import Settings
 from hedgerow.gateway.gateway import Gateway
 from hedgerow.gateway.search.result import SearchQuery, SearchResult
 from tests.support.processes import descendants_of, is_alive
-from tests.support.servers import RedisServer
+from tests.support.servers import RedisServer, temporary_server
 from tests.support.waiting import block_until, until
 
 ROOT = Path(__file__).parent.parent.parent
@@ -45,7 +48,8 @@ class Cluster:
 
     Attributes:
         num_replicas: workers that serve each shard.
-        log: the file to which all workers' stderr is appended; None to share the test's own.
+        log: the file to which all workers' stderr is appended, relative to `folder`; None to share
+            the test's own.
     """
 
     server: RedisServer
@@ -56,6 +60,10 @@ class Cluster:
     environment: dict[str, str] = field(default_factory=dict)
     log: Path | None = None
     workers: dict[int, subprocess.Popen[bytes]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.log:
+            self.log = self.folder / self.log
 
     @property
     def settings(self) -> Settings:
@@ -172,6 +180,18 @@ def running_cluster(
         cluster.stop()
 
 
+@contextlib.contextmanager
+def cluster_of_its_own(
+    *server_options: str, first_has: Mapping[str, str] = MappingProxyType({}), **options: Any
+) -> Iterator[Cluster]:
+    """As `running_cluster`, over a server of its own; both keep everything in that one's folder."""
+    with (
+        temporary_server(*server_options) as server,
+        running_cluster(server, server.folder, first_has=first_has, **options) as cluster,
+    ):
+        yield cluster
+
+
 @asynccontextmanager
 async def gateway_to(cluster: Cluster) -> AsyncIterator[Gateway]:
     """A gateway in this process, once every shard is live."""
@@ -185,15 +205,21 @@ async def all_live(gateway: Gateway, timeout_s: float = 30.0) -> None:
     await until(lambda: all(gateway._membership.live), timeout_s)
 
 
+async def ndjson(documents: Iterable[dict[str, Any]]) -> AsyncIterator[bytes]:
+    """Documents as a stream, cut after each line."""
+    for document in documents:
+        yield json.dumps(document).encode() + b"\n"
+
+
 async def load(gateway: Gateway, collection: str, documents: Sequence[dict[str, Any]]) -> None:
     """Define a collection and load documents until they can be found."""
     await gateway.collections.put(collection, {})
+    await load_into(gateway, collection, documents)
 
-    async def lines() -> AsyncIterator[bytes]:
-        for document in documents:
-            yield json.dumps(document).encode() + b"\n"
 
-    report = await gateway.documents.load(collection, lines(), "applied")
+async def load_into(gateway: Gateway, collection: str, documents: Sequence[dict[str, Any]]) -> None:
+    """Load documents into a collection as it is defined, until they can be found."""
+    report = await gateway.documents.load(collection, ndjson(documents), "applied")
     assert (report.accepted, report.rejected) == (len(documents), [])
 
 

@@ -1,4 +1,4 @@
-"""A connection whose other end is a record of what was asked of it."""
+"""A connection whose transport records what was asked of it."""
 
 import asyncio
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from hedgerow.gateway.http.server.server_state import ServerState
 
 
 class RecordingTransport(asyncio.Transport):
-    """Keeps what is asked of it; full once it has `room` bytes."""
+    """Records what is asked of it; full once it has `room` bytes."""
 
     def __init__(self, room: int = 2**20, peer: str = "192.0.2.7") -> None:
         super().__init__({"peername": (peer, 50_000)})
@@ -109,6 +109,6 @@ def by_asgi(app: ASGIApp) -> ASGIApp:
 
 
 async def turn() -> None:
-    """Let all that is ready run, and what that makes ready."""
+    """Run all that is ready, and all that this makes ready."""
     for _ in range(20):
         await asyncio.sleep(0)

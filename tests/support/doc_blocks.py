@@ -1,6 +1,6 @@
 """Blocks of a document that are written by the code: `<!-- NAME: begin -->` … `<!-- NAME: end -->`.
 
-A test holds each block equal to what the code says; running the test's module writes them anew.
+A test holds each block equal to what the code says; running the test's module writes them again.
 """
 
 import re
@@ -19,11 +19,19 @@ def blocks(document: Path) -> dict[str, str]:
 
 
 def write(document: Path, texts: Mapping[str, str]) -> None:
-    """Write the blocks anew; what stands around them stays."""
-    text = document.read_text(encoding="utf-8")
-    text = _BLOCK.sub(
-        lambda match: f"{match[1]}\n{texts[match['name']].strip()}\n\n{match[4]}", text
-    )
+    """Replace the text of these blocks; all else in the document stays.
+
+    Raises:
+        ValueError: the document has lost the marks of a block.
+    """
+    if lost := texts.keys() - blocks(document).keys():
+        raise ValueError(f"{document} has lost the marks of {', '.join(sorted(lost))}")
+
+    def replaced(match: re.Match[str]) -> str:
+        text = texts.get(match["name"])
+        return match[0] if text is None else f"{match[1]}\n{text.strip()}\n\n{match[4]}"
+
+    text = _BLOCK.sub(replaced, document.read_text(encoding="utf-8"))
     document.write_text(text, encoding="utf-8")
 
 

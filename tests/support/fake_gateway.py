@@ -1,4 +1,4 @@
-"""A gateway that answers from a script, so that the faces are tested without a cluster."""
+"""A gateway that answers from a script, to test client, commands and HTTP without a cluster."""
 
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -14,11 +14,11 @@ from hedgerow.gateway.live.changes import Cluster
 from hedgerow.gateway.live.history import Totals
 from hedgerow.gateway.live.journal import Journal
 from hedgerow.gateway.live.live import Live, Sources
-from hedgerow.gateway.search.answer_memory import AnswerMemory
-from hedgerow.gateway.search.coverage import coverage_of
-from hedgerow.gateway.search.coverage_curve import CoverageCurve
-from hedgerow.gateway.search.coverage_report import coverage_report
-from hedgerow.gateway.search.fetch import StoredDocument
+from hedgerow.gateway.search.coverage.curve import CoverageCurve
+from hedgerow.gateway.search.coverage.measurement import coverage_of
+from hedgerow.gateway.search.coverage.report import coverage_report
+from hedgerow.gateway.search.documents.answer_memory import AnswerMemory
+from hedgerow.gateway.search.documents.fetch import StoredDocument
 from hedgerow.gateway.search.result import Hit, SearchQuery, SearchResult
 from hedgerow.gateway.search.tally import SearchTally
 from hedgerow.gateway.shapes.answer import Fetch, ShardDetail, TotalHits
@@ -30,7 +30,7 @@ T = TypeVar("T")
 
 
 def make_result(**changes: Any) -> SearchResult:
-    """A search's result as it may well be: 8 shards, one of them late."""
+    """A typical search's result: 8 shards, one of them late."""
     values: dict[str, Any] = {
         "hits": [
             Hit("184", 12.31, 3, {"title": "scale models for thermo-aeroelastic research"}),
@@ -326,7 +326,7 @@ class FakeGateway:
         return self.answer
 
     async def status(self) -> dict[str, Any]:
-        """Say what little there is; of snapshots and indexes what comes next in the script."""
+        """Answer the few known members; for snapshots and indexes what comes next in the script."""
         snapshots = _next(self.snapshots.statuses) or []
         index = _next(self.optimiser.indexes)
         collections = [] if index is None else [collection_status("books", index)]
@@ -337,7 +337,7 @@ class FakeGateway:
         return {}
 
     def coverage_curve(self, collection: str, deadline_ms: float) -> dict[str, Any]:
-        """Tell the curve of a shard of eight that is always a little late, or raise."""
+        """Return the curve of eight shards of which one is always a little late, or raise."""
         if self.collections.error is not None:
             raise self.collections.error
         return {"name": collection, **coverage_report(make_curve(), deadline_ms)}

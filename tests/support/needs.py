@@ -1,4 +1,4 @@
-"""What a ring of tests needs of the machine: without it, it skips loudly, and fails in CI."""
+"""What a ring of tests needs on the machine: without it, it skips, and in CI it fails."""
 
 import os
 
@@ -6,7 +6,7 @@ import pytest
 
 
 def missing(what: str) -> None:
-    """Skip loudly at the desk; fail where CI=true."""
+    """Skip with a reason on a developer's machine; fail where CI=true."""
     if os.environ.get("CI") == "true":
         pytest.fail(f"CI needs {what}")
     pytest.skip(f"NEEDS {what.upper()}")

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from hedgerow.common.settings.settings import GatewaySettings
+from hedgerow.common.settings.gateway import GatewaySettings
 from hedgerow.gateway.http.app import create_framework_app
 from tests.support.fake_gateway import FakeGateway
 

@@ -1,4 +1,4 @@
-"""What the system knows of processes (Linux): which run, who started whom, what they hold."""
+"""What the system knows about processes (Linux): their state, parents and descriptors."""
 
 import contextlib
 import os
@@ -63,7 +63,7 @@ def processes_mentioning(text: str) -> dict[int, str]:
 
 
 def kill_all_of(pid: int) -> None:
-    """SIGKILL what a process has started, the youngest first, as the end of a container does."""
+    """SIGKILL a process's descendants, the youngest first, as the end of a container does."""
     for child in reversed(descendants_of(pid)):
         with contextlib.suppress(ProcessLookupError):
             os.kill(child, signal.SIGKILL)

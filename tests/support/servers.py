@@ -90,7 +90,7 @@ class RedisServer:
 
 @contextlib.contextmanager
 def running_server(folder: Path, *options: str) -> Iterator[RedisServer]:
-    """A server for the block; it is gone afterwards, whatever the block did to it."""
+    """A server for the block; it is gone afterwards, whatever the block did."""
     server = RedisServer(folder, options)
     server.start()
     try:

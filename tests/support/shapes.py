@@ -1,4 +1,4 @@
-"""JSON held to the shape that it should have."""
+"""JSON, checked against the shape that it should have."""
 
 from typing import Any
 
@@ -8,6 +8,6 @@ from hedgerow.gateway.views.json_bytes import encode
 
 
 def check_shape(body: Any, shape: type[msgspec.Struct]) -> None:
-    """Be sure that JSON has the members of a shape, all of them and nothing else."""
+    """Check that JSON has exactly the members of a shape."""
     found = msgspec.json.decode(encode(body))
     assert msgspec.to_builtins(msgspec.convert(found, shape)) == found

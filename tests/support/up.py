@@ -6,7 +6,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -15,21 +14,15 @@ from typing import Any, Self
 
 import httpx
 
+from tests.support.commands import GATEWAY
 from tests.support.processes import is_alive, session_members
 from tests.support.waiting import until
 
 
 def up_command(data: Path, *arguments: str) -> list[str]:
-    """The command line of `gateway up` on `data`, at any free port unless `arguments` name one."""
-    return [
-        sys.executable,
-        "-m",
-        "hedgerow.gateway.cli.main",
-        "up",
-        "--data",
-        str(data),
-        *(arguments if "--port" in arguments else ("--port", "0", *arguments)),
-    ]
+    """The command line of `gateway up` on `data`, on any free port unless `arguments` name one."""
+    port = () if "--port" in arguments else ("--port", "0")
+    return [*GATEWAY, "up", "--data", str(data), *port, *arguments]
 
 
 @dataclass
@@ -45,7 +38,7 @@ class Announcement:
     pids: dict[str, int] = field(default_factory=dict)
 
     def read(self, line: str) -> None:
-        """Take up a line of the output."""
+        """Read a line of the output."""
         if row := re.match(r"(redis|gateway|\S*worker-\d+) +(\d+) ", line):
             self.pids[row[1]] = int(row[2])
         if ready := re.match(r"ready at (\S+),", line):
@@ -112,11 +105,11 @@ class Up:
         return "\n".join(self.lines)
 
     def living(self) -> set[int]:
-        """Whatever lives of what it started: its children, and theirs."""
+        """All its live descendants."""
         return session_members(set(self.pids.values()))
 
     async def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
-        """Ask it to end, as a terminal does: each process of the foreground group is told."""
+        """Ask it to end, as a terminal does: each process of the foreground group is signalled."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, number)
         code = await self.process.wait()
@@ -161,14 +154,14 @@ async def running_up(
 
 
 class Caller:
-    """What a test asks the gateway."""
+    """A test's requests to the gateway."""
 
     def __init__(self, url: str) -> None:
         """Ask the gateway at `url`."""
         self.http = httpx.AsyncClient(base_url=url, trust_env=False, timeout=20.0)
 
     async def __aenter__(self) -> Self:
-        """Return the caller."""
+        """Return this object."""
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -190,14 +183,14 @@ class Caller:
         return loaded
 
     async def search(self, collection: str, query: str, **body: Any) -> httpx.Response:
-        """Search; the answer as it came."""
+        """Search; returns the whole HTTP answer."""
         return await self.http.post(
             f"/v1/collections/{collection}/search",
             json={"query": query, "deadline_ms": 2000, **body},
         )
 
     async def found(self, collection: str, query: str, **body: Any) -> dict[str, Any]:
-        """Search; the body of the answer."""
+        """Search; returns the body of the answer."""
         answer = await self.search(collection, query, **body)
         assert answer.status_code == 200, answer.text
         result: dict[str, Any] = answer.json()

@@ -16,7 +16,7 @@ async def until(
     *,
     what: str = "what the test waits for",
 ) -> None:
-    """Return when `is_true` says so.
+    """Return once `is_true` does.
 
     Raises:
         TimeoutError: it is not so within `timeout_s`; says `what`.

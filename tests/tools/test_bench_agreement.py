@@ -1,4 +1,4 @@
-"""What the comparison of the simulator with real processes rests on."""
+"""The parts that the comparison of the simulator with real processes relies on."""
 
 import random
 

@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(60)]
 
 
 async def test_worker_that_has_ended_is_not_waited_for() -> None:
-    """It is named at once, where a wait for it would be as long as that for a slow machine."""
+    """It is named at once, without the long wait that a slow machine may need."""
     with run_cluster([(0,), (1,)]) as cluster:
         cluster.workers[1].kill()
         with pytest.raises(RuntimeError, match="worker-1 has ended with status -9"):
@@ -33,7 +33,7 @@ def short_path() -> Iterator[Path]:
 
 
 async def test_a_benchmark_that_is_stopped_leaves_nothing(short_path: Path) -> None:
-    """SIGTERM with a cluster up: no process and no folder is left, and what it has is shown."""
+    """SIGTERM with a cluster up: no process and no folder is left; the results so far are shown."""
     bench = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",

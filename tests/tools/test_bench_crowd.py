@@ -1,4 +1,4 @@
-"""What the benchmark of many callers makes of what they have met."""
+"""What the benchmark of many callers makes of its observations."""
 
 import json
 from pathlib import Path
@@ -18,7 +18,7 @@ FOUR_TIMES = Load("hasty", 4)
 
 
 def met(good_per_s: float, **changes: Any) -> dict[str, Any]:
-    """What a process of callers tells."""
+    """The report of one process of callers."""
     told = Met(is_counting=True).to_json(1.0)
     return {**told, "good_per_s": good_per_s, "whole": round(good_per_s), **changes}
 
@@ -38,7 +38,7 @@ def test_goodput_is_of_all_callers_and_judged_by_the_best_load() -> None:
     }
     rows = [dict(zip(("load", *COLUMNS[1:]), row, strict=True)) for row in rows_of(measured)]
     assert [(row["load"], row["goodput/s"], row["of the peak"]) for row in rows] == [
-        ("as many as it bears", "1,000", "100%"),
+        ("as many as it can serve", "1,000", "100%"),
         ("4 times, hasty", "800", "80%"),
     ]
     assert rows[1]["refused"] == "79%"  # of 3,800
@@ -59,7 +59,7 @@ def test_goodput_is_of_all_callers_and_judged_by_the_best_load() -> None:
     ],
 )
 def test_each_target_is_judged_by_itself(changes: dict[str, Any], missed: str | None) -> None:
-    """One load that misses one target has that one called missed, and no other."""
+    """If one load misses one target, that target is called missed, and no other."""
     found = {"good_per_s": 990.0, **changes}
     lines = verdicts({BEARS: [a_round(990.0)], FOUR_TIMES: [a_round(**found)]})
     assert [line for line in lines if "not reached" in line] == [
@@ -103,7 +103,7 @@ def test_without_the_archive_texts_are_made_up(
 
 
 def test_clients_have_a_core_of_their_own_or_share_all() -> None:
-    """Apart, no core is both a client's and the cluster's, unless there is but one."""
+    """With cores apart, none is both a client's and the cluster's, unless there is only one."""
     shared, apart = Cores.part(are_shared=True), Cores.part(are_shared=False)
     assert shared.cluster == shared.clients
     assert apart.cluster | apart.clients == shared.cluster

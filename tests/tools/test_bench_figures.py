@@ -20,7 +20,8 @@ from bench.harness.report import Section, median, target
 from bench.harness.rounds import turns
 from bench.harness.second_phases import NOTE
 from hedgerow.common.partition import shard_of
-from hedgerow.common.settings.settings import RankProfile, Settings
+from hedgerow.common.settings.rank_profiles import RankProfile
+from hedgerow.common.settings.settings import Settings
 
 
 @given(st.lists(st.floats(0, 1e6), min_size=1), st.floats(0.01, 1.0))
@@ -32,13 +33,13 @@ def test_quantile_is_reached_by_its_share(values: list[float], share: float) -> 
 
 
 def test_figures_of_nothing_are_not_numbers() -> None:
-    """Nothing measured is shown as such, and not as 0."""
+    """A missing measurement is shown as missing, and not as 0."""
     assert math.isnan(quantile([], 0.5))
     assert math.isnan(median([]))
 
 
 def test_failed_queries_are_not_in_time() -> None:
-    """The share in time is of the queries of all loads, and those that failed were not."""
+    """The share in time counts the queries of all loads; those that failed were not in time."""
     loads = [
         Load(seconds=1.0, latencies_s=[0.01, 0.02, 0.2], num_failed=2),
         Load(seconds=1.0, latencies_s=[0.05, 0.03, 0.04]),
@@ -48,7 +49,7 @@ def test_failed_queries_are_not_in_time() -> None:
 
 
 def test_only_parts_that_ran_when_their_caller_left_count(tmp_path: Path) -> None:
-    """One that heard of it and one that never did; not one that began later, nor of others."""
+    """One that heard of it and one that never did; none that began later, and none of others."""
     notes = tmp_path / "notes"
     notes.write_bytes(
         NOTE.pack(1, 10.0, 10.53, True)
@@ -63,7 +64,7 @@ def test_only_parts_that_ran_when_their_caller_left_count(tmp_path: Path) -> Non
 
 
 def test_a_load_that_was_not_half_of_what_the_cluster_bears_is_told_apart() -> None:
-    """A round amid which the machine slowed counts in a row of its own, and not in the claim's."""
+    """A round in which the machine slowed counts in a row of its own, not in the claim's."""
     in_time = Load(seconds=1.0, latencies_s=[0.04] * 4)
     late = Load(seconds=1.0, latencies_s=[0.04, 0.2])
     rounds = [deadline.Round(8000, 0.5, in_time), deadline.Round(8000, 0.9, late)]
@@ -104,7 +105,7 @@ def test_a_row_shows_the_first_figures_and_keeps_all() -> None:
 
 
 def test_a_load_comes_through_the_pipe() -> None:
-    """What was measured apart is read as it was, in whole µs; how late it asked is not told."""
+    """What was measured apart is read back in whole µs, without how late it asked."""
     load = Load(2.0, [0.001, 0.25], [0.5], 3, "why", {"refused": 4}, {"gateway": 0.5})
     told = json.loads(json.dumps(load.to_json()))
     assert Load.from_json(told) == replace(load, late_s=[])
@@ -133,7 +134,7 @@ def test_every_shard_gets_as_many_documents(num_shards: int) -> None:
 
 
 def test_workers_and_gateway_know_the_same_profiles() -> None:
-    """The file that workers read says what a gateway in the same process is given."""
+    """The file that workers read has the settings that a gateway in this process is given."""
     profiles = {
         "bare": RankProfile(first_phase="noop"),
         "full": RankProfile(

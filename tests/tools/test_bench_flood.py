@@ -1,4 +1,4 @@
-"""Searches at a rate that is not answered, against a server that answers as it is scripted."""
+"""Searches at a rate that no server could answer, against one that follows a script."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -50,7 +50,7 @@ async def serving(answers: Sequence[bytes]) -> AsyncIterator[tuple[str, int]]:
 
 
 async def test_search_without_an_idle_connection_is_not_sent() -> None:
-    """While no answer comes, as many are sent as there are connections; the others are but due."""
+    """While no answer comes, each connection sends one search; the others are merely due."""
     async with serving([]) as address:
         flooded = await flood(address, [REQUEST], 2000.0, 0.1, num_connections=4)
     assert flooded.num_sent == len(flooded.late_s) == 4
@@ -59,7 +59,7 @@ async def test_search_without_an_idle_connection_is_not_sent() -> None:
 
 
 async def test_answers_are_counted_by_what_they_are() -> None:
-    """Whole ones are timed, and the others counted by kind; none is lost that comes in parts."""
+    """Whole answers are timed, others counted by kind; none that comes in parts is lost."""
     async with serving([WHOLE, NO_FIELDS, PARTIAL, REFUSED, FAILED]) as address:
         flooded = await flood(address, [REQUEST], 1000.0, 0.2, num_connections=2)
     counts = flooded.counts
@@ -71,7 +71,7 @@ async def test_answers_are_counted_by_what_they_are() -> None:
 
 
 async def test_rates_are_those_of_the_time_in_which_searches_were_due() -> None:
-    """What is read after the limit is late, not answered; the wait for the last counts nowhere."""
+    """An answer after the limit is late, not answered; the final wait counts nowhere."""
     async with serving([WHOLE]) as address:
         flooded = await flood(address, [REQUEST], 500.0, 0.2, num_connections=2)
     figures = flooded.to_json(limit_s=float("inf"))
@@ -81,7 +81,7 @@ async def test_rates_are_those_of_the_time_in_which_searches_were_due() -> None:
 
 
 async def test_connections_that_the_gateway_closes_are_counted() -> None:
-    """One that is closed is used no more, and counts once."""
+    """A closed one is not used again, and counts once."""
 
     class HangsUp(asyncio.Protocol):
         def connection_made(self, transport: asyncio.BaseTransport) -> None:

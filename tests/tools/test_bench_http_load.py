@@ -23,7 +23,7 @@ async def _start(script: str) -> asyncio.subprocess.Process:
 
 
 async def test_gateway_that_logs_much_does_not_stop() -> None:
-    """A process that writes a megabyte to its log after it was ready gets on, and is ended."""
+    """A process that logs a megabyte after it was ready is not blocked, and can be ended."""
     process = await _start(
         f"log('hello\\n' + {_READY!r} + '\\n'); log('x' * 2**20); "
         "print(1, flush=True); time.sleep(60)"

@@ -63,7 +63,7 @@ async def test_open_loop_asks_at_its_rate_however_slow_the_answers_are() -> None
 
 
 async def test_failures_are_counted() -> None:
-    """A query that raises ends no load, and is no answer."""
+    """A query that raises does not end the load, and is no answer."""
 
     async def ask() -> None:
         await asyncio.sleep(0)
@@ -75,7 +75,7 @@ async def test_failures_are_counted() -> None:
 
 
 async def test_cpu_is_that_of_the_process() -> None:
-    """What another process uses is seen; one that has gone since takes nothing off the others."""
+    """What another process uses is counted; one that has gone takes nothing from the others."""
     process = await asyncio.create_subprocess_exec("sh", "-c", "while :; do :; done")
     try:
         meter = CpuMeter({"busy": [process.pid]})
@@ -90,7 +90,7 @@ async def test_cpu_is_that_of_the_process() -> None:
 async def test_wakeups_are_those_of_the_process() -> None:
     """One that waits for each line is woken as often as there are lines; one that has gone, never.
 
-    Here another process is told of a line only once it has answered the last.
+    Here another process gets a line only once it has answered the last.
     """
     process = await asyncio.create_subprocess_exec(
         "cat", stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
@@ -114,7 +114,7 @@ def _state(pid: int) -> str:
 
 
 async def test_blocking_clients_ask_side_by_side() -> None:
-    """As many threads ask as there are to be queries in flight; failures are counted apart."""
+    """There is a thread for each query in flight; failures are counted apart."""
     both = threading.Barrier(2)
     numbers = itertools.count()
 

@@ -24,7 +24,7 @@ async def ends(_options: Options) -> Section:
 
 
 async def is_interrupted(_options: Options) -> Section:
-    """A part that somebody interrupts."""
+    """A part that is interrupted."""
     raise KeyboardInterrupt
 
 
@@ -66,7 +66,7 @@ def test_an_interrupted_run_shows_what_it_has(
 def test_texts_that_are_missing_are_told_before_anything_is_measured(
     page: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The last part's need ends the run at its start, with the command that meets it."""
+    """A requirement of the last part ends the run at its start, with the command to meet it."""
     use(monkeypatch, first=ends, indexing=ends)
     monkeypatch.setattr("bench.harness.corpus.missing_packages", lambda: ["dict-something"])
     assert command.main() == 2
@@ -77,7 +77,7 @@ def test_texts_that_are_missing_are_told_before_anything_is_measured(
 
 
 def test_page_of_the_benchmarks_is_introduced_as_the_code_has_it() -> None:
-    """docs/benchmarks.md says what the next run would say, its figures and its machine apart."""
+    """But for figures and machine, docs/benchmarks.md says what the next run would say."""
     published = " ".join((ROOT / "docs" / "benchmarks.md").read_text(encoding="utf-8").split())
     now = to_markdown([], "the command", 5, 0.0)
     last = now[now.index("Latencies of the open loop") :]

@@ -1,4 +1,4 @@
-"""What the rounds of the peers come to, and the page that tells it."""
+"""What the rounds of the peers amount to, and the page that shows it."""
 
 import ast
 import datetime as dt
@@ -66,7 +66,7 @@ def _row(queries_per_s: float, alone_p50_ms: float) -> Row:
 
 
 def test_row_is_the_median_of_the_rounds() -> None:
-    """Of three rounds each figure is that of the middle one, and failures add up."""
+    """Each figure is the median of three rounds, and failures add up."""
     rounds = [
         Round(_load([2, 2, 9]), _load([10] * 20, num_failed=1), Usage(0.2, 300)),
         Round(_load([3, 3, 8], num_failed=2), _load([30] * 40), Usage(0.4, 60)),
@@ -83,7 +83,7 @@ def test_row_is_the_median_of_the_rounds() -> None:
 
 
 def test_peer_without_an_answer_has_no_row() -> None:
-    """Failures alone make no figures."""
+    """Where all queries failed there are no figures."""
     with pytest.raises(ValueError, match="no query"):
         summarise([Round(_load([], num_failed=5), _load([], num_failed=9), Usage(1.0, 1))])
 
@@ -107,13 +107,13 @@ def test_targets_are_against_the_best_of_the_others() -> None:
 
 
 def test_targets_without_rivals_are_not_judged() -> None:
-    """A run of Hedgerow and the floors alone reaches nothing, and misses nothing."""
+    """A run of Hedgerow and the floors alone neither reaches nor misses a target."""
     rows = {BY_NAME["hedgerow-loop"]: _row(1, 1), BY_NAME["floor-redis"]: _row(2, 2)}
     assert judge(rows) == []
 
 
 def test_bounds_are_told_from_the_figures_of_the_run() -> None:
-    """Time of the cores, what of it is not used, and a lane against the other, by hand."""
+    """The cores' time, its unused part, and one lane against the other, worked out by hand."""
     loop = Row(10_000.0, 1, 1, 1, 1, cpu_s_per_1000=0.12, num_failed=0, cores_used=1.2, wakeups=4)
     apart = Row(5_000.0, 1, 1, 1, 1, cpu_s_per_1000=0.3, num_failed=0, cores_used=1.5, wakeups=14)
     told = tell_bounds({BY_NAME["hedgerow-loop"]: loop, BY_NAME["hedgerow-process"]: apart}, 2)
@@ -123,14 +123,14 @@ def test_bounds_are_told_from_the_figures_of_the_run() -> None:
 
 
 def test_bounds_are_not_told_of_what_came_to_nothing() -> None:
-    """A row without a median has no place there, nor have wakeups that nobody counted."""
+    """A row without a median has no place there, nor have wakeups that were not counted."""
     loop, apart = BY_NAME["hedgerow-loop"], BY_NAME["hedgerow-process"]
     nothing = Row(0.0, 1, 1, 1, 1, 0.0, num_failed=9, cores_used=0.0, wakeups=0.0)
     assert tell_bounds({loop: nothing}, 2) == ""
     assert "| Hedgerow, loop" not in tell_bounds({loop: nothing, apart: _row(10.0, 1.0)}, 2)
     uncounted = replace(_row(10.0, 1.0), wakeups=0.0)
     told = tell_bounds({loop: uncounted, apart: uncounted}, 2)
-    assert "1.0 times the CPU of a query of Hedgerow, loop lane" in told
+    assert "1.0 times the CPU per query of Hedgerow, loop lane" in told
 
 
 @pytest.mark.parametrize(
@@ -147,7 +147,7 @@ def test_bounds_are_not_told_of_what_came_to_nothing() -> None:
     ],
 )
 def test_bounds_tell_of_what_was_measured_alone(names: list[str], telling: list[str]) -> None:
-    """What concerns a row that the run has not is not said, and nothing without one of ours."""
+    """Nothing is said of rows that the run lacks, and nothing at all without one of ours."""
     told = tell_bounds({BY_NAME[name]: _row(10.0, 1.0) for name in names}, 2)
     every = ("| Ray, compiled graphs", "2 workers: 1.0 times", "Ray's compiled graphs run")
     assert [one for one in (*every, "(lanes.md#") if one in told] == telling
@@ -155,7 +155,7 @@ def test_bounds_tell_of_what_was_measured_alone(names: list[str], telling: list[
 
 
 def test_page_of_a_run_has_no_other_date_than_its_own() -> None:
-    """Whatever was found on another day or machine is not printed beside new figures."""
+    """What was found on another day or machine is not printed beside new figures."""
     usage = Usage(0.5, 3)
     results = [
         Measured(peer, {"a": "1"}, rounds=[Round(_load([5]), _load([9]), usage)]) for peer in PEERS
@@ -166,7 +166,7 @@ def test_page_of_a_run_has_no_other_date_than_its_own() -> None:
 
 
 def test_peers_are_chosen_by_name_or_environment() -> None:
-    """`ray` means both of its ways, nothing means all, and an unknown name is refused."""
+    """`ray` means both of its rows, no name means all, and an unknown name is refused."""
     assert [peer.name for peer in choose("ray, saq")] == ["saq", "ray-actors", GRAPHS]
     assert choose("") == list(PEERS)
     with pytest.raises(ValueError, match="rabbit"):
@@ -274,7 +274,7 @@ def test_two_ways_of_one_environment_tell_their_settings_once() -> None:
 
 
 def test_plot_has_a_bar_for_each_figure() -> None:
-    """Each peer's name stands once, its two figures at its bars, and each kind that is there once.
+    """Each peer's name is there once, its two figures at its bars, and each kind present once.
 
     It is well-formed, and the same figures make the same picture.
     """
@@ -294,7 +294,7 @@ def test_plot_has_a_bar_for_each_figure() -> None:
 
 
 def test_request_is_of_200_bytes_and_no_two_are_alike() -> None:
-    """What is asked is as long as the task says, and a worker refuses any other length."""
+    """A query is as long as the task says, and a worker refuses any other length."""
     queries = {work.next_query() for _ in range(50)}
     assert len(queries) == 50
     assert {len(query.encode()) for query in queries} == {200}

@@ -60,7 +60,7 @@ async def test_peer_that_is_paused_uses_no_cpu() -> None:
 
 
 async def test_peer_that_does_not_start_says_why() -> None:
-    """The last line that it wrote is the reason, and the others are measured all the same."""
+    """The last line that it wrote is the reason, and the others are still measured."""
     missing = Peer("missing", "Missing", Kind.QUEUE, "no_such_peer")
     comparison = Comparison.of([missing, *choose("floor-redis")])
     await comparison.run(1, 0.1)
@@ -94,7 +94,7 @@ async def test_interrupted_comparison_shows_what_it_has() -> None:
 
 
 async def test_peer_that_dies_in_a_round_is_given_up() -> None:
-    """A client that is gone is given up at once, with a reason, and its workers end too."""
+    """A client that has ended is given up at once, with a reason, and its workers end too."""
     (peer,) = choose("floor-redis")
     async with run_peer(peer) as running:
         pids = running.pids()
@@ -157,7 +157,7 @@ async def test_floor_worker_ends_with_its_server() -> None:
 
 
 def test_environment_that_cannot_be_made_says_why(tmp_path: Path) -> None:
-    """What pip says last is the reason, and what is half made does not count as made."""
+    """The last line of pip is the reason, and a half-made environment does not count as made."""
     (tmp_path / "broken.txt").write_text("./no-such-package-here\n", encoding="utf-8")
     with pytest.raises(InstallError, match="could not be installed"):
         interpreter_of("broken", tmp_path, tmp_path / "environments")

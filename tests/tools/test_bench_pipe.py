@@ -1,4 +1,4 @@
-"""What a driver and the processes that it measures share."""
+"""What a driver and the processes that it measures have in common."""
 
 import subprocess
 import sys
@@ -33,7 +33,7 @@ def test_what_foreign_environments_import_needs_no_package(name: str) -> None:
 
 
 def test_names_choose_in_the_order_of_what_there_is() -> None:
-    """Any of its names chooses one, once; no name chooses all; unknown ones are told."""
+    """Any of its names chooses one, once; no name chooses all; unknown ones are refused."""
     names = {"b": ["b", "letter"], "a": ["a", "letter"], "1": ["1", "digit"]}
     assert choose(" digit,b, 1,", names, lambda one: names[one], "sign") == ["b", "1"]
     assert choose("letter", names, lambda one: names[one], "sign") == ["b", "a"]

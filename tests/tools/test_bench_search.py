@@ -1,4 +1,4 @@
-"""What the rounds of the search engines come to, and the page that tells it."""
+"""What the rounds of the search engines amount to, and the page that shows it."""
 
 import json
 import math
@@ -76,7 +76,7 @@ def test_best_of_ours_is_judged_by_the_medians() -> None:
 
 
 def test_nothing_is_judged_that_was_not_measured() -> None:
-    """Without a figure of Hedgerow's, or of another's, there is no verdict on it."""
+    """Without figures of both Hedgerow and another engine there is no verdict."""
     comparison = _comparison()
     del comparison.rows["tantivy best"]
     assert len(judge(comparison.rows)) == 1
@@ -85,7 +85,7 @@ def test_nothing_is_judged_that_was_not_measured() -> None:
 
 
 def test_measure_is_of_what_was_answered() -> None:
-    """Throughput counts answers, failures apart; a load without an answer is none."""
+    """Throughput counts answers without failures; a load without an answer has none."""
     measure = Measure.of(Load(2.0, [0.001] * 9 + [0.1], num_failed=3, failure="x"), 32)
     assert (measure.queries_per_s, measure.num_failed) == (5.0, 3)
     assert measure.p50_ms == pytest.approx(1.0)
@@ -118,7 +118,7 @@ def test_page_has_what_was_measured_and_says_what_was_not() -> None:
 
 
 def test_page_tells_what_each_part_takes_of_a_query() -> None:
-    """CPU of a load becomes µs an answer, the median of the rounds, and a row with its sum."""
+    """CPU of a load becomes µs for each answer, the median of the rounds, and a row with a sum."""
     comparison = _comparison()
     loads = [
         Load(1.0, [0.001] * 100, cpu_s={"gateway": gateway_s, "scorers": 0.03})
@@ -131,7 +131,7 @@ def test_page_tells_what_each_part_takes_of_a_query() -> None:
 
 
 def test_page_tells_what_a_query_takes_and_what_its_parts_would() -> None:
-    """Cores over throughput is what an answer takes; what is not CPU of it is idle.
+    """Cores over throughput is what an answer takes; the part that is not CPU time is idle.
 
     With 2 cores: 1,000 a second take 2,000 µs of a core each, 500 take 4,000. If everything around
     a search takes 1,000 µs and the scorers 1,500, both together could answer 800 a second.
@@ -147,13 +147,13 @@ def test_page_tells_what_a_query_takes_and_what_its_parts_would() -> None:
     assert "Each part by itself" not in page  # the scorers' has not been measured
     comparison.rows["hedgerow-scorers score"] = _rounds("scorers", Kind.OTHER, 4000 / 3)
     page = to_markdown(comparison, [])
-    assert "1,000 µs of CPU a query, the scorers 1,500" in page
+    assert "1,000 µs of CPU per query, the scorers 1,500" in page
     assert "2,500 µs, with which Hedgerow would reach 80% of tantivy's" in page
-    assert "The other 1,500 µs are the price of their meeting" in page
+    assert "The other 1,500 µs are the price of combining them" in page
 
 
 def test_page_has_a_sentence_and_a_picture_for_each_curve() -> None:
-    """A curve's growth is told from its ends; one that was interrupted says so."""
+    """A curve's growth is read from its ends; one that was interrupted says so."""
     series = Series("Hedgerow, HTTP", [(10, _measure(1000)), (100, _measure(500))])
     flights = Series(
         "Hedgerow, HTTP", [(1, _measure(100)), (8, _measure(850)), (64, _measure(900))]
@@ -165,8 +165,8 @@ def test_page_has_a_sentence_and_a_picture_for_each_curve() -> None:
             Curve("in-flight", "4 shards", _where(), [flights]),
         ],
     )
-    assert "10 times as many make a query 2.0 times as dear (1,000 µs to 2,000 µs" in page
-    assert "as the power 0.30" in page
+    assert "10 times as many make a query 2.0 times as expensive (1,000 µs to 2,000 µs" in page
+    assert "a power of 0.30" in page
     assert "with 8 it is within 10% of the most, 900." in page
     assert page.count("Interrupted before its end.") == 2  # this one, and the comparison
     assert "(search-documents.svg)" in page
@@ -202,7 +202,7 @@ def test_kept_parts_are_read_as_they_were_written(tmp_path: Path) -> None:
 
 
 def test_agreement_forgives_ties_with_the_last_and_nothing_else() -> None:
-    """Documents above the last score must be the same, and all scores rank by rank."""
+    """Documents above the last score must be the same, and all scores must match by rank."""
     ones: list[tuple[int | None, serving.Hits]] = [
         (3, [("a", 2.0), ("b", 1.0)]),
         (2, [("a", 2.0), ("b", 1.0)]),
@@ -219,7 +219,7 @@ def test_agreement_forgives_ties_with_the_last_and_nothing_else() -> None:
 
 
 def test_queries_that_differ_are_named() -> None:
-    """The sentence quotes the first of them, and says how many more there are."""
+    """The sentence quotes the first differences, and says how many more there are."""
     ones: list[tuple[int | None, serving.Hits]] = [(1, [("a", 1.0)])] * 5
     others: list[tuple[int | None, serving.Hits]] = [(1, [("a", 1.0)]), *[(1, [("a", 2.0)])] * 4]
     queries = [Query(f"q{number}", "any") for number in range(5)]
@@ -242,7 +242,7 @@ def test_rivals_are_held_to_how_many_they_match() -> None:
 
 
 def test_engines_are_chosen_by_name_or_module() -> None:
-    """A module names all its engines; a name that nobody has is refused with those there are."""
+    """A module names all its engines; an unknown name is refused with those there are."""
     assert [one.name for one in choose("sqlite,hedgerow-2", 2)] == ["hedgerow-2", "sqlite"]
     assert [one.name for one in choose("hedgerow-scorers", 2)] == ["hedgerow-scorers"]
     assert [one.name for one in choose("hedgerow", 2)] == [f"hedgerow-{n}" for n in (1, 2, 4, 8)]
@@ -275,7 +275,7 @@ def test_load_goes_on_where_the_last_has_ended(tmp_path: Path) -> None:
 
 
 def test_load_passes_over_all_queries_alike() -> None:
-    """Every query is asked as often as every other, and a failure is counted and not timed."""
+    """All queries are asked equally often, and a failure is counted but not timed."""
     queries = [Query(str(number), "any") for number in range(7)]
     asked: list[str] = []
 
@@ -293,7 +293,7 @@ def test_load_passes_over_all_queries_alike() -> None:
 
 
 def test_environment_is_pinned_and_names_no_index() -> None:
-    """Each package has its version, and where it comes from is the user's business."""
+    """Each package has its version, but no source: where it comes from is up to the user."""
     for path in REQUIREMENTS.glob("*.txt"):
         lines = [one for one in path.read_text(encoding="utf-8").splitlines() if one[:1] != "#"]
         assert lines

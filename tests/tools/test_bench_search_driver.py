@@ -87,7 +87,7 @@ async def test_sqlite_matches_as_tantivy_counts(work: Work) -> None:
 
 
 async def test_index_grows(work: Work) -> None:
-    """Documents that are added can be found, and those before them still, all in one segment."""
+    """Added documents can be found, and so can the earlier ones, all in one segment."""
     (tantivy,) = choose("tantivy", 1)
     small = Work(work.cache, work.folder, work.documents, 100, work.queries)
     async with run_engine(tantivy, small) as process:
@@ -103,7 +103,7 @@ async def test_index_grows(work: Work) -> None:
 async def test_engine_that_is_missing_costs_only_its_own_row(
     work: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What cannot be had says why, and the others are measured."""
+    """An engine that cannot be installed says why, and the others are measured."""
 
     def missing() -> Path:
         raise MissingError("no server is installed")
@@ -163,7 +163,7 @@ async def test_what_is_measured_when_it_is_interrupted_is_shown_and_kept(work: W
 
 
 async def test_engine_that_ends_says_its_last_words(work: Work) -> None:
-    """A document that cannot be read ends the build, and the reason is what was said last."""
+    """A document that cannot be read ends the build, and the last line of output is the reason."""
     work.documents.write_text("{}\n", encoding="utf-8")
     (tantivy,) = choose("tantivy", 1)
     with pytest.raises(EngineError, match="has ended; KeyError: 'id'"):

@@ -139,5 +139,5 @@ def test_fts5_matches_what_the_query_says(text: str, matching: set[int]) -> None
 
 
 def test_words_are_runs_of_letters_and_digits() -> None:
-    """Underscores and signs part words, and case is lost."""
+    """Underscores and signs separate words, and case is dropped."""
     assert words_of("Élan_vital, x86-64!") == ("élan", "vital", "x86", "64")

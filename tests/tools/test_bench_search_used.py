@@ -1,4 +1,4 @@
-"""Search as it is used: documents, what callers count, what rounds come to, and the page."""
+"""Search as it is used: documents, what callers count, the rounds' figures, and the page."""
 
 import asyncio
 import json
@@ -112,7 +112,7 @@ def test_only_whole_answers_are_whole(answer: bytes, verdict: Verdict) -> None:
 
 
 def test_another_problem_is_a_failure() -> None:
-    """What is neither an answer nor a refusal raises, with what it said."""
+    """A response that is neither an answer nor a refusal raises, with its text."""
     with pytest.raises(RuntimeError, match="bad-request"):
         judge(b'{"type":"urn:problem-type:hedgerow:bad-request","status":400}')
 
@@ -125,7 +125,7 @@ def test_a_body_leaves_all_else_to_its_defaults() -> None:
 
 
 async def test_callers_count_what_they_get() -> None:
-    """A latency stands for a whole answer alone; the rest is counted by what it was."""
+    """Only whole answers have a latency; the rest is counted by kind."""
     told = {"a": Verdict.WHOLE, "b": Verdict.PARTIAL, "c": Verdict.REFUSED, "e": Verdict.WHOLE}
     most, now = 0, 0
 
@@ -147,7 +147,7 @@ async def test_callers_count_what_they_get() -> None:
 
 
 def test_what_gateway_up_prints_is_understood() -> None:
-    """Its processes, its size and its address, of lines that it really prints."""
+    """Its processes, its size and its address, from lines that it really prints."""
     up = Up(pid=1)
     for line in (
         "process        pid",
@@ -168,7 +168,7 @@ def test_what_gateway_up_prints_is_understood() -> None:
 
 
 def test_a_point_counts_whole_answers_alone() -> None:
-    """Throughput, latency and CPU are those of whole answers; the rest has its shares."""
+    """Throughput, latency and CPU are those of whole answers; the rest is shown as shares."""
     load = Load(2.0, [0.001, 0.003, 0.002, 0.004], num_failed=1, failure="no")
     load.counts, load.cpu_s = {"refused": 10, "partial": 5}, {"gateway": 0.02}
     point = Measure.of(load, 64)
@@ -221,7 +221,7 @@ def test_the_page_has_what_was_measured() -> None:
 
 
 def test_parts_are_read_as_they_were_kept(tmp_path: Path) -> None:
-    """What is written comes back the same, callers as numbers too; the rest can be cleared."""
+    """What is written comes back unchanged, callers as numbers too; the rest can be cleared."""
     kept, part = Kept(tmp_path), _part()
     kept.write_comparison(part, driver.USED)
     assert Kept(tmp_path).comparison(driver.USED) == part

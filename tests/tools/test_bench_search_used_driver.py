@@ -1,4 +1,4 @@
-"""Search as it is used, on a small corpus: a real `gateway up`, and what stands beside it."""
+"""Search as it is used, on a small corpus: a real `gateway up`, and the rows beside it."""
 
 import json
 import os

@@ -30,7 +30,7 @@ def test_each_step_of_a_walk_is_in_the_code(place: str) -> None:
 
 
 def test_the_steps_are_numbered_in_order() -> None:
-    """Each walk counts from 1, and leaves no number out."""
+    """The steps of each walk are numbered from 1 without gaps."""
     for walk in ("query", "document"):
         numbers = re.findall(
             r"^\| (\d+) \| `", PAGE.partition(f"{walk} walk: begin")[2], re.MULTILINE
@@ -40,7 +40,7 @@ def test_the_steps_are_numbered_in_order() -> None:
 
 
 def test_every_file_and_folder_that_is_named_is_there() -> None:
-    """Paths on the page lead somewhere."""
+    """Each path on the page exists."""
     named = re.findall(r"`([a-z_]+/[\w./]*)`", PAGE)
     assert named
     assert [path for path in named if not (ROOT / path).exists() and path != "unit/"] == []

@@ -1,6 +1,6 @@
 """docs/cli.md against the commands.
 
-`python -m tests.tools.test_docs_cli` writes the tables anew after an option has changed.
+`python -m tests.tools.test_docs_cli` writes the tables again after an option has changed.
 """
 
 import re
@@ -30,7 +30,7 @@ def parameters(name: str) -> list[Any]:
 
 
 def default_of(parameter: Any) -> str:
-    """Say what holds when the option is left out."""
+    """The option's default, in words."""
     if parameter.required:
         return "required"
     shown = getattr(parameter, "show_default", None)
@@ -42,7 +42,7 @@ def default_of(parameter: Any) -> str:
 
 
 def value_of(name: str, parameter: Any) -> str:
-    """Write what an option takes."""
+    """The values that an option takes."""
     if parameter.is_flag:
         return ""
     if parameter.metavar:
@@ -65,7 +65,7 @@ def flags_of(name: str, parameter: Any) -> str:
 
 
 def render() -> dict[str, str]:
-    """All blocks, as the document must hold them."""
+    """All blocks, as the document must have them."""
     texts = {
         "commands": doc_blocks.table(
             ("command", "what it does"),

@@ -1,6 +1,6 @@
 """docs/client.md against the client.
 
-`python -m tests.tools.test_docs_client` writes the table anew after a method has changed.
+`python -m tests.tools.test_docs_client` writes the table again after a method has changed.
 """
 
 import inspect
@@ -35,7 +35,7 @@ def returned_by(method: object) -> str:
 
 
 def render() -> dict[str, str]:
-    """All blocks, as the document must hold them."""
+    """All blocks, as the document must have them."""
     methods = [one for name, one in vars(Client).items() if not name.startswith("_")]
     rows = [
         (
@@ -58,7 +58,7 @@ def test_the_table_is_that_of_the_methods() -> None:
 
 
 def test_the_errors_are_those_that_there_are() -> None:
-    """Each error that the document names is one of the tree."""
+    """Each error that the document names is in the tree of errors."""
     named = set(re.findall(r"`(\w+Error)`", DOCUMENT.read_text(encoding="utf-8")))
     assert len(named) > 8
     assert all(hasattr(errors, name) for name in named)

@@ -1,6 +1,6 @@
 """docs/configuration.md against common/settings/settings.py.
 
-`python -m tests.tools.test_docs_configuration` writes the tables anew after a setting has changed.
+`python -m tests.tools.test_docs_configuration` writes the tables again after a setting has changed.
 """
 
 import re
@@ -14,10 +14,12 @@ from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
 from hedgerow.common.settings.access import HostName, Origin, Token
-from hedgerow.common.settings.settings import RankProfile, Settings, load_settings
+from hedgerow.common.settings.rank_profiles import RankProfile
+from hedgerow.common.settings.settings import Settings, load_settings
+from tests.support import doc_blocks
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "configuration.md"
-BEGIN, END = "<!-- settings: begin -->\n", "<!-- settings: end -->\n"
+BLOCK = "settings"
 
 UNITS = {
     "_s": "s",
@@ -105,39 +107,31 @@ def default_of(field: FieldInfo) -> str:
 
 def render() -> str:
     """All tables, as the document must hold them."""
-    lines = []
+    parts = []
+    head = ("setting", "environment", "values", "unit", "default", "meaning")
     for section, prefix, model, fields in groups():
-        lines += [f"### `[{section}]`" if section else "### Top level", ""]
+        parts.append(f"### `[{section}]`" if section else "### Top level")
         if section:
-            lines += [(model.__doc__ or "").strip().splitlines()[0], ""]
-        lines.append("| setting | environment | values | unit | default | meaning |")
-        lines.append("|---|---|---|---|---|---|")
-        for name, field in fields.items():
-            cells = (
+            parts.append((model.__doc__ or "").strip().splitlines()[0])
+        rows = [
+            (
                 f"`{name}`",
                 f"`{prefix}{name.upper()}`",
                 accepted(field),
                 unit_of(name),
                 default_of(field),
-                (field.description or "").replace("|", "\\|"),
+                field.description or "",
             )
-            lines.append(f"| {' | '.join(cells)} |")
-        lines.append("")
-    return "\n".join(lines)
-
-
-def split() -> tuple[str, str, str]:
-    """The document: before the tables, the tables, after them."""
-    before, begin, rest = DOCUMENT.read_text(encoding="utf-8").partition(BEGIN)
-    tables, end, after = rest.partition(END)
-    assert begin, f"{DOCUMENT} has lost the mark {BEGIN}"
-    assert end, f"{DOCUMENT} has lost the mark {END}"
-    return before + begin, tables, end + after
+            for name, field in fields.items()
+        ]
+        parts.append(doc_blocks.table(head, rows))
+    return "\n\n".join(parts)
 
 
 def test_tables_are_those_of_the_code() -> None:
     """Each setting stands in the document with its variable, values, unit, default and meaning."""
-    assert split()[1].strip() == render().strip(), f"write it anew: python -m {__name__}"
+    found = doc_blocks.blocks(DOCUMENT)
+    assert found == {BLOCK: render()}, f"write it again: python -m {__name__}"
 
 
 def test_every_setting_has_a_meaning() -> None:
@@ -173,5 +167,4 @@ def test_example_is_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Non
 
 
 if __name__ == "__main__":
-    before, _, after = split()
-    DOCUMENT.write_text(f"{before}\n{render()}\n{after}", encoding="utf-8")
+    doc_blocks.write(DOCUMENT, {BLOCK: render()})

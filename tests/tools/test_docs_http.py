@@ -1,6 +1,6 @@
 """docs/http.md against the OpenAPI schema.
 
-`python -m tests.tools.test_docs_http` writes the tables anew after the API has changed.
+`python -m tests.tools.test_docs_http` writes the tables again after the API has changed.
 """
 
 import ast
@@ -13,7 +13,7 @@ from typing import Any, get_args
 import msgspec
 import pytest
 
-from hedgerow.common.settings.settings import GatewaySettings
+from hedgerow.common.settings.gateway import GatewaySettings
 from hedgerow.gateway.access.request_admission import RequestAdmission
 from hedgerow.gateway.http import openapi
 from hedgerow.gateway.http.problems import TITLES, TYPE_PREFIX
@@ -52,7 +52,7 @@ TABLES = {
 
 
 def resolve(part: dict[str, Any]) -> dict[str, Any]:
-    """Follow a reference to where the shape is."""
+    """Resolve a reference to its shape."""
     if "$ref" in part:
         found: dict[str, Any] = OPENAPI["components"]["schemas"][part["$ref"].split("/")[-1]]
         return {**found, **{key: value for key, value in part.items() if key != "$ref"}}
@@ -118,7 +118,7 @@ def routes() -> Iterator[tuple[str, str, str, str, str, str]]:
 
 
 def render() -> dict[str, str]:
-    """All blocks, as the document must hold them."""
+    """All blocks, as the document must have them."""
     texts = {
         "routes": doc_blocks.table(
             ("method", "path", "what it does", "right", "done", "problems"), list(routes())
@@ -154,7 +154,7 @@ def test_every_status_is_explained() -> None:
 
 
 def causes() -> set[str]:
-    """Why a request may be refused for overload: as policies say it, and as errors are raised."""
+    """The causes of a refusal for overload: those of the policies, and those of raised errors."""
     raised = set()
     for path in (Path(__file__).parents[2] / "gateway").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):

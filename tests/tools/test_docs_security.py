@@ -11,10 +11,10 @@ from pydantic.fields import FieldInfo
 
 from tests.hostile import report
 from tests.hostile.everything import EVERYTHING
+from tests.support import doc_blocks
 from tests.tools.test_docs_configuration import default_of, groups, unit_of
 
 PAGE = Path(__file__).parents[2] / "docs" / "security.md"
-BEGIN, END = "<!-- limits: begin -->\n", "<!-- limits: end -->\n"
 
 # Sections that bound no caller: the others' settings are limits unless they are named below.
 OTHER_SECTIONS = {
@@ -99,26 +99,17 @@ def limits() -> Iterator[tuple[str, FieldInfo]]:
 
 def render() -> str:
     """The table, as the page must hold it."""
-    lines = ["| setting | default | unit | meaning |", "|---|---|---|---|"]
-    for setting, field in limits():
-        meaning = (field.description or "").replace("|", "\\|")
-        cells = (f"`{setting}`", default_of(field), unit_of(setting), meaning)
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
-
-
-def split() -> tuple[str, str, str]:
-    """The page: before the table, the table, after it."""
-    before, begin, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
-    table, end, after = rest.partition(END)
-    assert begin, f"{PAGE} has lost the mark {BEGIN}"
-    assert end, f"{PAGE} has lost the mark {END}"
-    return before + begin, table, end + after
+    rows = [
+        (f"`{setting}`", default_of(field), unit_of(setting), field.description or "")
+        for setting, field in limits()
+    ]
+    return doc_blocks.table(("setting", "default", "unit", "meaning"), rows)
 
 
 def test_each_limit_has_its_row_with_its_default() -> None:
     """The table names every limit with the default, unit and meaning that the code gives it."""
-    assert split()[1].strip() == render().strip(), f"write it again: python -m {__name__}"
+    found = doc_blocks.blocks(PAGE)["limits"]
+    assert found == render(), f"write it again: python -m {__name__}"
 
 
 def test_what_protects_is_a_limit() -> None:
@@ -127,7 +118,7 @@ def test_what_protects_is_a_limit() -> None:
 
 
 def test_what_is_said_to_be_no_limit_exists() -> None:
-    """The settings that are left out are settings, so that none is left out by a slip."""
+    """The names left out are real settings, so that none is left out by a slip."""
     every = {f"{section}.{name}" for section, _, _, fields in groups() for name in fields}
     assert every >= NO_LIMITS
     assert {section for section, _, _, _ in groups()} >= OTHER_SECTIONS
@@ -144,15 +135,11 @@ def test_settings_in_the_text_exist() -> None:
 
 def test_the_measured_table_is_of_attacks_that_there_are() -> None:
     """Each row of the measured table is an attack, and none is shown that does not hold."""
-    _, begin, rest = PAGE.read_text(encoding="utf-8").partition(report.BEGIN)
-    table, end, _ = rest.partition(report.END)
-    assert begin
-    assert end
+    table = doc_blocks.blocks(PAGE)[report.BLOCK]
     rows = re.findall(r"^\| `([a-z-]+)`(.*?) \|", table, re.MULTILINE)
     assert {name for name, _ in rows} == {attack.name for attack in EVERYTHING}
     assert not [name for name, note in rows if note]
 
 
 if __name__ == "__main__":
-    before, _, after = split()
-    PAGE.write_text(f"{before}\n{render()}\n\n{after}", encoding="utf-8")
+    doc_blocks.write(PAGE, {"limits": render()})

@@ -1,4 +1,4 @@
-"""The site that Sphinx makes of docs/: whole, no link astray, readable without a network."""
+"""The site that Sphinx makes of docs/: whole, without broken links, readable offline."""
 
 import importlib.util
 import os
@@ -51,7 +51,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Fetches(HTMLParser):
-    """Collects what a page makes a browser fetch."""
+    """Collects the addresses that a page makes a browser fetch."""
 
     def __init__(self) -> None:
         """Nothing is found yet."""
@@ -85,7 +85,7 @@ def test_nothing_comes_from_the_network(site: Path) -> None:
 
 
 def test_every_page_of_the_folder_is_on_the_site(site: Path) -> None:
-    """Each Markdown file is a page, and the first one has what README.md has."""
+    """Each Markdown file is a page, and the first one has README.md's content."""
     docs = ROOT / "docs"
     for source in docs.rglob("*.md"):
         assert (site / source.relative_to(docs).with_suffix(".html")).exists(), source.name
@@ -128,7 +128,7 @@ def _link_of_the_readme(docs: Path) -> None:
     ],
 )
 def test_what_leads_nowhere_fails(tmp_path: Path, spoil: Callable[[Path], None]) -> None:
-    """A link, anchor or picture that is not there, or a page that nobody finds, is an error."""
+    """A missing link target, anchor or picture, or a page without a link to it, is an error."""
     docs = tmp_path / "docs"
     for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "LICENSE", "pyproject.toml"):
         shutil.copy(ROOT / name, tmp_path)

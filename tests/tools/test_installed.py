@@ -1,4 +1,4 @@
-"""What is installed is one package, which lives beside any other of any name."""
+"""What is installed is one package, which clashes with no other of any name."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""The lab's pure parts: verdicts, the report, and what its rank profiles are told."""
+"""The lab's pure parts: verdicts, the report, and the parameters of its rank profiles."""
 
 import asyncio
 import datetime as dt
@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 
 from hedgerow.common.outcome import Outcome
 from hedgerow.common.partition import shard_of
-from hedgerow.common.settings.settings import BreakerSettings, Settings
+from hedgerow.common.settings.breaker import BreakerSettings
+from hedgerow.common.settings.settings import Settings
 from hedgerow.gateway.policies.breaker import Breaker
 from hedgerow.gateway.search.gather import Gather
 from hedgerow.shard_worker.scoring.ranking import enrich_hooks, second_phases
@@ -160,7 +161,7 @@ def test_the_page_needs_nothing_else() -> None:
 
 
 def test_what_is_said_is_shown_as_it_is() -> None:
-    """Claims and code may hold what HTML takes for its own, and marks become elements."""
+    """Claims and code may hold HTML's special characters, and Markdown marks become elements."""
     text = to_html(_run(_finding()))
     assert "It is &lt; 5 &amp; <em>more</em>." in text
     assert "if a &lt; b:\n    it()" in text
@@ -193,7 +194,7 @@ def test_markdown_names_its_pictures_and_leads_to_its_sections() -> None:
 
 @given(st.lists(st.integers(0, 9999), min_size=1, max_size=64))
 def test_each_shard_reads_its_own_time(times_ms: list[int]) -> None:
-    """Whatever document a shard is asked for, its time is that of its place in the script."""
+    """Whichever document a shard is asked for, its time is that of its place in the script."""
     text = script(times_ms)
     for document in ("a", "b", "document-3"):
         shard = shard_of(document, len(times_ms))
@@ -208,7 +209,7 @@ def test_profiles_name_functions_that_are_there() -> None:
 def test_a_journal_knows_what_has_not_ended(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A work that is under way, or whose process was killed in it, has no end; others have one."""
+    """A task under way, or whose process was killed during it, has no end; others have one."""
     path = tmp_path / "journal"
     assert read_stints(path) == []
     monkeypatch.setenv(VARIABLE, str(path))
@@ -248,7 +249,7 @@ def test_exit_status_tells_whether_all_was_seen(
 def test_an_experiment_that_breaks_costs_its_own_verdict(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The others run and are reported; the exit status tells of it, and so does the report."""
+    """The others run and are reported; the exit status and the report both show it."""
     pytest.importorskip("matplotlib")
 
     async def breaks(_options: Options) -> Finding:
@@ -360,7 +361,7 @@ def test_a_gain_is_told_in_times_and_judged_by_what_the_machine_gave(
     """Times are of the medians, as in the tables; the verdict goes by the middle round's share."""
     check = gains("it", mine, [200.0, 100.0, 100.0], [2.0, 1.8, 1.0])
     assert check.is_met == is_met
-    assert check.measured == f"{times} times; {share} times what they gain in the same round"
+    assert check.measured == f"{times} times; {share} times their gain in the same round"
     assert check.expected == "1.8 times, as two bare processes of one"
     assert check.limit == "at least 0.6 times what bare processes gain"
 
@@ -385,7 +386,7 @@ def test_a_report_tells_of_the_rounds_that_were_made(num_rounds: int) -> None:
     ],
 )
 def test_a_plateau_is_told_of_where_it_was_seen(covered: dict[int, float], told: str) -> None:
-    """What is said of deadlines that buy nothing is of those of this run with the same coverage."""
+    """The remark on deadlines that buy nothing names those of this run with the same coverage."""
     pytest.importorskip("matplotlib")
     points = {
         deadline: seven_of_eight.Point([float(deadline)], [share])

@@ -16,7 +16,7 @@ _DOCS = Path(__file__).parents[2] / "docs"
 
 
 def test_the_page_shows_every_experiment_with_its_pictures() -> None:
-    """docs/lab.md is of a run of all that there are, and its pictures are beside it, no others."""
+    """docs/lab.md comes from a run of all experiments; beside it are its pictures, no others."""
     page = (_DOCS / "lab.md").read_text(encoding="utf-8")
     assert re.findall(r"^`make lab ONLY=(.+)`$", page, re.MULTILINE) == list(command.EXPERIMENTS)
     named = set(re.findall(r"\((lab-.+?\.svg)\)", page))
@@ -46,7 +46,7 @@ def _to_be_quoted(name: str) -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize("name", command.EXPERIMENTS)
 def test_the_page_quotes_the_code_where_it_is(name: str) -> None:
-    """docs/lab.md quotes what the experiment names, by reference: no edit of it asks for a run."""
+    """docs/lab.md quotes code by reference, so that editing the code does not demand a new run."""
     quotes = _to_be_quoted(name)
     assert quotes
     assert _quoted(name) == quotes

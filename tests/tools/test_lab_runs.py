@@ -27,7 +27,7 @@ _ROOT = Path(__file__).parents[2]
 @pytest.mark.alone  # the experiments measure times
 @pytest.mark.timeout(180)
 def test_experiments_run_and_are_reported(tmp_path: Path) -> None:
-    """Those about work that misbehaves show what they claim; docs/ is left alone."""
+    """The experiments with misbehaving work show what they claim; docs/ is left alone."""
     pytest.importorskip("matplotlib")
     documents = {path: path.stat().st_mtime_ns for path in (_ROOT / "docs").iterdir()}
     done = subprocess.run(
@@ -93,7 +93,7 @@ def test_threads_that_wait_for_each_other_are_found_and_let_go(
 
 
 def _start(folder: Path) -> subprocess.Popen[bytes]:
-    """Start an experiment whose clusters are in `folder`, as a terminal would."""
+    """Start an experiment, as a terminal would, with its clusters in `folder`."""
     # A shell's background job ignores Ctrl-C, and so does what it starts; a handler is not
     # inherited.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -143,7 +143,7 @@ def folder() -> Iterator[Path]:
 async def test_a_lab_that_is_stopped_leaves_nothing(
     folder: Path, number: signal.Signals, sign: str
 ) -> None:
-    """In the midst of an experiment, or while its cluster starts: no process and no folder."""
+    """During an experiment, or while its cluster starts: no process and no folder is left."""
     pytest.importorskip("matplotlib")
     lab = _start(folder)
     try:
@@ -169,7 +169,7 @@ async def test_an_interpreter_tells_of_its_threads() -> None:
 async def test_a_python_without_a_gil_is_looked_for_until_one_answers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What cannot run, and what has a GIL after all, is passed over; where none is left, none."""
+    """A Python that cannot run, or has a GIL after all, is skipped; None where none is left."""
     told = '{"cores": 3.5, "works_per_s": 90.0, "has_gil": false, "version": "3.13.9"}'
     first, second, third, *_ = mistake_threads.FREE_THREADED
     for name, does in (

@@ -51,7 +51,7 @@ def entries(lock: str) -> dict[str, list[str]]:
 def test_every_declared_dependency_is_locked_at_a_version_that_fits(
     lock: str, wanted: list[str]
 ) -> None:
-    """Each lock holds all that pyproject.toml declares for its purpose, at admitted versions."""
+    """Each lock has all that pyproject.toml declares for its purpose, at permitted versions."""
     locked = entries(lock)
     for requirement in map(Requirement, wanted):
         lines = locked.get(canonicalize_name(requirement.name))
@@ -89,7 +89,7 @@ def test_the_locks_agree_with_each_other() -> None:
 
 
 def test_the_site_is_made_beside_the_rest() -> None:
-    """What the docs need and the tests have too is of the same version: it is one environment."""
+    """Packages that both docs and tests need have one version: they share an environment."""
     developed, site = entries("requirements-dev.lock"), entries("requirements-docs.lock")
     shared = developed.keys() & site.keys()
     assert shared

@@ -1,4 +1,4 @@
-"""The Makefile: what it lists is what there is, and its recipes are what they promise."""
+"""The Makefile: it lists what there is, and its recipes do what they promise."""
 
 import os
 import re
@@ -111,7 +111,7 @@ def test_setup_is_done_once_and_again_when_a_lock_changes(copy: Path) -> None:
 
 
 def test_an_old_python_is_refused_with_a_way_out(copy: Path) -> None:
-    """A Python below 3.11 is told of before anything is installed."""
+    """A Python below 3.11 is an error before anything is installed."""
     old = copy / "old-python"
     old.write_text("#!/bin/sh\nexit 1\n")
     old.chmod(0o755)
@@ -122,7 +122,7 @@ def test_an_old_python_is_refused_with_a_way_out(copy: Path) -> None:
 
 
 def test_a_query_may_hold_any_quotes(copy: Path) -> None:
-    """Q reaches the command as it was given, whatever it holds."""
+    """Q reaches the command unchanged, whatever characters it has."""
     programs = copy / ".venv" / "bin"
     programs.mkdir(parents=True)
     for stamp in (".made", ".runtime", ".development"):
@@ -167,14 +167,14 @@ def test_peers_pass_the_names_on(copy: Path) -> None:
 
 
 def test_an_attack_has_its_time_and_its_seed(copy: Path) -> None:
-    """MINUTES and SEED reach the attack; ten minutes with seed 1 are what it has without."""
+    """MINUTES and SEED reach the attack; the defaults are ten minutes and seed 1."""
     assert "--minutes 10 --seed 1 " in _make("-n", "attack", folder=copy)[1]
     shown = _make("-n", "attack", "MINUTES=3", "SEED=7", "ONLY=bad-range", folder=copy)[1]
     assert re.search(r"--minutes 3 --seed 7 \\\n\s+--only bad-range", shown)
 
 
 def test_every_ring_is_run_and_all_of_it(copy: Path) -> None:
-    """Each folder with tests has its target; what may run side by side is all but what may not."""
+    """Each folder with tests has a target, which runs all of it, in one part or in two."""
     targets = {path.parent.name for path in (ROOT / "tests").glob("*/test_*.py")}
     assert {"unit", "integration", "tools"} < targets
     for ring in targets:

@@ -1,4 +1,4 @@
-"""The README is true: its links lead somewhere, and its commands do what they say."""
+"""The README is true: its links lead to files, and its commands do what they say."""
 
 import asyncio
 import os
@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.commands import GATEWAY
 from tests.support.up import running_up
 
 ROOT = Path(__file__).parents[2]
@@ -59,13 +60,7 @@ async def test_its_commands_work(tmp_path: Path) -> None:
         environment = {**os.environ, "HEDGEROW_URL": up.url}
         answers = {}
         for command in commands:
-            code, shown = await _run(
-                sys.executable,
-                "-m",
-                "hedgerow.gateway.cli.main",
-                *shlex.split(command)[1:],
-                **environment,
-            )
+            code, shown = await _run(*GATEWAY, *shlex.split(command)[1:], **environment)
             assert code == 0, f"{command}\n{shown}"
             answers[command] = shown
         plain, popular = (

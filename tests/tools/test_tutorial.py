@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 
 
 class Reader:
-    """Follows a page in a folder: keeps the files, starts the cluster, runs the commands."""
+    """Follows a page in a folder: writes the files, starts the cluster, runs the commands."""
 
     def __init__(self, folder: Path) -> None:
         """Begin in an empty folder."""
@@ -28,7 +28,7 @@ class Reader:
         self._folder = folder
 
     async def follow(self, block: Block, expected: str | None) -> None:
-        """Do what a block says; where the page shows what comes of it, wait for that."""
+        """Do what a block says; where the page shows its output, wait for that."""
         if name := re.match(r"# (\S+\.(?:py|toml))\n", block.text):
             (self._folder / name[1]).write_text(block.text.replace(URL, self._url))
         elif command := re.match(r"gateway up(.*)\n$", block.text):
@@ -102,7 +102,7 @@ def is_as_shown(out: str, expected: str) -> bool:
     ],
 )
 def test_what_is_shown_is_compared(out: str, expected: str, is_shown: bool) -> None:
-    """Lines that are missing, in another order or longer than shown are told apart."""
+    """Missing lines, those in another order and those longer than shown are distinguished."""
     assert is_as_shown(out, expected) is is_shown
 
 

@@ -6,7 +6,7 @@ from typing import Any, cast
 import pytest
 from fastapi import FastAPI
 
-from hedgerow.common.settings.settings import GatewaySettings
+from hedgerow.common.settings.gateway import GatewaySettings
 from hedgerow.gateway.access.control import AccessControl
 from hedgerow.gateway.http import app
 from hedgerow.gateway.http.app import create_framework_app

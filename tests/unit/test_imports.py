@@ -1,4 +1,4 @@
-"""What each process imports of other people's packages, and no more.
+"""Which third-party packages each process imports, and no others.
 
 A package that a process loads is memory and time at each start, so one that appears here is added
 by hand, with a reason to be there.
@@ -58,7 +58,7 @@ PROCESSES = {
     ),
     "hedgerow.shard_worker.scoring.scorer": SETTINGS | LOGS | COLOURS | WIRE | INDEX,
     "hedgerow.shard_worker.indexing.indexer": SETTINGS | LOGS | COLOURS | REDIS | WIRE | INDEX,
-    # A launcher, which a worker forks, or starts in an interpreter of its own.
+    # A forkserver, which a worker forks, or starts in an interpreter of its own.
     "hedgerow.shard_worker.executors.process_pool.forkserver": WIRE,
     "hedgerow.gateway.local.processes.parent_death_guard": set[str](),
 }

@@ -1,4 +1,4 @@
-"""What is served rests on the documented interfaces of the libraries that it uses."""
+"""The product uses only documented interfaces of its libraries."""
 
 import ast
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ def imports(source: str) -> Iterator[str]:
 
 
 def is_private(name: str) -> bool:
-    """Whether a dotted name is another's, and has a part that its owner calls private."""
+    """Whether a dotted name is a library's, and has a private part."""
     package, *rest = name.split(".")
     return package not in {"hedgerow", "__future__"} and any(
         part.startswith("_") for part in (package, *rest)
@@ -29,7 +29,7 @@ def is_private(name: str) -> bool:
 
 @pytest.mark.parametrize("package", OURS)
 def test_no_private_module_is_imported(package: str) -> None:
-    """Nothing comes from a module, or by a name, that begins with an underscore."""
+    """Nothing is imported from a module, or by a name, that begins with an underscore."""
     sources = sorted((ROOT / package).rglob("*.py"))
     assert sources
     found = [

@@ -1,4 +1,4 @@
-"""The code that runs inside each peer's own virtual environment; it imports no package but its own.
+"""The code that runs in each peer's virtual environment; it imports only the peer's packages.
 
 A module a peer, and what they share: the work (`work`), the pipe to the driver (`serving`), the
 processes of the workers (`workers`) and a closed loop for blocking clients (`threads`).

@@ -29,7 +29,7 @@ SETTINGS = (
     ),
     Setting("max_jobs", str(_MAX_JOBS), "jobs that a worker runs at a time (default 10)"),
     Setting("keep_result", f"{_KEEP_RESULT_S} s", "how long a result is kept (default 1 h)"),
-    Setting("logging", "disabled", "no worker has a line about each job to write"),
+    Setting("logging", "disabled", "no worker writes a line about each job"),
 )
 
 
@@ -54,7 +54,7 @@ async def connect(socket: str) -> AsyncIterator[Run]:
 
 
 def run_worker(socket: str, shard: int) -> None:
-    """Work until told to stop."""
+    """Serve a shard until stopped."""
     logging.disable()
     Worker(
         functions=[func(cast("WorkerCoroutine", answer), name="answer")],

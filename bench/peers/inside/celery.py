@@ -1,6 +1,6 @@
 """Celery, prefork: eight child processes under one worker; the client asks from threads.
 
-Any child serves any shard here: a worker for each shard would have doubled the processes.
+Any child serves any shard here, since a worker for each shard would double the processes.
 """
 
 from collections.abc import AsyncIterator
@@ -80,7 +80,7 @@ async def connect(socket: str) -> AsyncIterator[Run]:
 
 
 def run_worker(socket: str, _shard: int) -> None:
-    """Work for all shards until told to stop."""
+    """Serve all shards until stopped."""
     arguments: list[Any] = ["worker", "--pool", "prefork", "--concurrency", str(work.NUM_SHARDS)]
     arguments += ["--without-gossip", "--without-mingle", "--without-heartbeat"]
     make_app(socket).worker_main([*arguments, "--loglevel", "ERROR"])

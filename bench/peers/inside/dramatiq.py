@@ -73,7 +73,7 @@ async def connect(socket: str) -> AsyncIterator[Run]:
 
 
 def run_worker(socket: str, shard: int) -> None:
-    """Work until told to stop."""
+    """Serve a shard until stopped."""
     broker, _ = _actors(socket)
     worker = dramatiq.Worker(
         broker,

@@ -18,7 +18,7 @@ from bench.peers.inside.workers import of_module, run_workers
 
 _ENVELOPE = [b"shard-%d" % shard for shard in range(NUM_SHARDS)]
 SETTINGS = (
-    Setting("transport", "ipc://", "the least between processes of one host"),
+    Setting("transport", "ipc://", "the cheapest transport between processes of one host"),
     Setting(
         "reading",
         "the socket's ZMQ_FD in the event loop, emptied without blocking",
@@ -26,7 +26,7 @@ SETTINGS = (
     ),
     Setting("ZMQ_SNDHWM, ZMQ_RCVHWM", "0", "no limit, since a ROUTER drops what is above it"),
     Setting("ZMQ_ROUTER_MANDATORY", "1", "raises where a worker is not there, instead of dropping"),
-    Setting("ZMQ_LINGER", "0", "the end waits for nobody"),
+    Setting("ZMQ_LINGER", "0", "closing does not wait"),
 )
 
 

@@ -13,7 +13,7 @@ from bench.peers.inside.work import NUM_SHARDS, next_query
 from hedgerow.common.lifecycle import calm_collector
 
 _PROFILES = {"loop": LOOP_LANE, "process": PROCESS_LANE}
-# So long that a worker which the driver has stopped meanwhile still counts as live.
+# Long enough that a worker which the driver has stopped still counts as live.
 _HEARTBEAT_EXPIRY_S = 600.0
 SETTINGS = (
     Setting(
@@ -41,7 +41,7 @@ SETTINGS = (
         "workers that are stopped while others are measured still count as live",
     ),
     Setting("gateway.write_timeout_s", "600", "for the documents that are loaded before"),
-    Setting("log_level", "error", "workers tell of nothing else"),
+    Setting("log_level", "error", "workers log nothing else"),
     Setting("Python's garbage collector", "calmed in the gateway", "as `gateway serve` does"),
 )
 
@@ -51,7 +51,7 @@ async def connect(_: str) -> AsyncIterator[Run]:
     """A gateway in this process, and workers with a server of their own."""
     num_workers = int(sys.argv[3]) if len(sys.argv) > 3 else NUM_SHARDS
     layout = [tuple(range(NUM_SHARDS))[number::num_workers] for number in range(num_workers)]
-    # The text of a query is made as long as the others' requests; its number comes on top.
+    # The text of a query is as long as the others' requests; its number is added to it.
     text = next_query()[:-6]
     with run_cluster(layout, heartbeat_expiry_s=_HEARTBEAT_EXPIRY_S) as cluster:
         async with connect_gateway(cluster) as gateway:

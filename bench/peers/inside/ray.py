@@ -28,12 +28,12 @@ SETTINGS = (
     Setting(
         "num_cpus of ray.init",
         str(work.NUM_SHARDS),
-        "so many worker processes are there in advance (default: the cores); admits no actor more",
+        "this many worker processes are started in advance (default: the cores)",
     ),
     Setting(
         "object_store_memory",
         f"{_STORE_MIB} MiB",
-        "enough for all that is under way (default: about 30 % of the memory)",
+        "enough for all queries in flight (default: about 30 % of the memory)",
     ),
     Setting("include_dashboard, log_to_driver", "False", "nothing beside, and no output is sent"),
     Setting(
@@ -44,7 +44,7 @@ SETTINGS = (
     Setting(
         "ray.get",
         "of the oldest query, 32 begun",
-        "with enable_asyncio and futures, a trial answered little more than half as many",
+        "with enable_asyncio and futures, little more than half as many were answered in a trial",
     ),
     Setting(
         "_max_inflight_executions, _max_buffered_results",
@@ -100,7 +100,7 @@ def _compile(actors: list[Any]) -> Any:
 
 
 async def _keep_asking(begin: Callable[[str], Any], in_flight: int, seconds: float) -> Load:
-    """Keep so many queries begun; they are waited for in the order in which they were."""
+    """Keep `in_flight` queries in flight; answers are awaited in the order of the queries."""
     load = Load()
     asked: deque[tuple[float, Any]] = deque()
     started = now = time.perf_counter()

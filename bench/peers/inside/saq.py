@@ -26,12 +26,12 @@ SETTINGS = (
         "waits by Pub/Sub, where apply looks every 0.5 s; a worker waits by BLMOVE",
     ),
     Setting(
-        "Queue.listen of a job that nobody has",
+        "Queue.listen for a job that does not exist",
         "kept for as long as the client runs",
-        "a queue whose last listener leaves ends its subscription, and the next begins it anew",
+        "a queue whose last listener leaves ends its subscription, and the next one starts another",
     ),
     Setting("concurrency", str(_CONCURRENCY), "jobs that a worker runs at a time (default 10)"),
-    Setting("logging", "disabled", "no worker has a line about each job to write"),
+    Setting("logging", "disabled", "no worker writes a line about each job"),
 )
 
 
@@ -55,7 +55,7 @@ async def connect(socket: str) -> AsyncIterator[Run]:
 
     async def one(shard: int, query: str) -> Any:
         queue, key = queues[shard], uuid.uuid4().hex
-        # Listened for before it is enqueued, or a quick worker's message would be missed.
+        # Listening starts before the job is enqueued, or a quick worker's message would be missed.
         finished = asyncio.create_task(queue.listen([key], _is_terminal, timeout=10.0))
         await queue.enqueue("answer", key=key, shard=shard, query=query)
         await finished
@@ -63,7 +63,7 @@ async def connect(socket: str) -> AsyncIterator[Run]:
         assert job is not None
         return job.result
 
-    # A queue that nobody listens to unsubscribes; this keeps each one's subscription.
+    # A queue without listeners unsubscribes; these listeners keep each subscription.
     kept = [
         asyncio.create_task(queue.listen(["nobody's"], _is_terminal, timeout=None))
         for queue in queues
@@ -77,7 +77,7 @@ async def connect(socket: str) -> AsyncIterator[Run]:
 
 
 def run_worker(socket: str, shard: int) -> None:
-    """Work until told to stop."""
+    """Serve a shard until stopped."""
     logging.disable()
     worker = Worker(_queue(socket, shard), [answer], concurrency=_CONCURRENCY)
     asyncio.run(worker.start())

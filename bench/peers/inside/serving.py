@@ -1,10 +1,10 @@
-"""The peer's end of the pipe to the driver: words out of it, a JSON object a line into it.
+"""The peer's end of the pipe to the driver: it reads words, and writes a JSON object a line.
 
     → 32 1.0                   in flight, seconds
     ← {"seconds": 1.002, "latencies_us": [410, …], "num_failed": 0, "failure": "", …}
 
-The first line that goes out says that the peer has answered a query, its versions and its settings.
-The end of the commands is the end of the peer.
+The first line is written once the peer has answered a query, and has its versions and settings. The
+peer ends when the commands end.
 """
 
 import asyncio
@@ -24,12 +24,12 @@ _START_TIMEOUT_S = 90.0
 
 
 def asking(ask: Ask) -> Run:
-    """Load from a coroutine function that asks one query."""
+    """A load from a coroutine function that asks one query."""
     return partial(closed_loop, ask)
 
 
 def asking_shards(one: Callable[[int, str], Awaitable[Any]]) -> Run:
-    """Load from a coroutine function that asks one shard, and returns its reply."""
+    """A load from a coroutine function that asks one shard and returns its reply."""
 
     async def ask() -> None:
         query = next_query()
@@ -44,16 +44,16 @@ def serve(
     settings: tuple[Setting, ...],
     run_worker: Callable[[str, int], None] | None = None,
 ) -> None:
-    """Start the peer, and do what the driver says until it hangs up.
+    """Start the peer, and obey the driver until it hangs up.
 
-    Where the command line names a shard beside the socket, be that shard's worker.
+    If the command line names a shard after the socket, run that shard's worker instead.
 
     Args:
         connect: starts the peer's workers and its client, given the path of a Redis server's
-            Unix socket; stops both in the end.
+            Unix socket, and stops both at its end.
         packages: whose versions are reported.
         settings: what was tuned, and why.
-        run_worker: works for a shard until told to stop; of a peer whose workers are this module.
+        run_worker: serves a shard until it is stopped; for a peer whose workers are this module.
     """
     if run_worker is not None and len(sys.argv) > 2:
         run_worker(sys.argv[1], int(sys.argv[2]))

@@ -23,7 +23,7 @@ SETTINGS = (
     ),
     Setting("concurrency, prefetch", f"{_CONCURRENCY}", "their defaults"),
     Setting("ttl", "5 s", "how long a result is kept (default 5 min)"),
-    Setting("logging", "disabled", "no worker has a line about each job to write"),
+    Setting("logging", "disabled", "no worker writes a line about each job"),
 )
 
 
@@ -59,7 +59,7 @@ async def connect(socket: str) -> AsyncIterator[Run]:
 
 
 def run_worker(socket: str, shard: int) -> None:
-    """Work until told to stop."""
+    """Serve a shard until stopped."""
     logging.disable()
     _worker(socket, shard)[0].run_sync()
 

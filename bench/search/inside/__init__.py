@@ -1,5 +1,5 @@
-"""What runs in each engine's own processes: it builds, answers one query, and is loaded in place.
+"""What runs in each engine's processes: it builds the index, answers queries and makes the load.
 
-Modules of engines that have an environment of their own import nothing of the project but this
-package, `bench.search.queries` and `bench.harness.pipe`, which need the standard library alone.
+Modules of engines with a separate environment import nothing of the project except this package,
+`bench.search.queries` and `bench.harness.pipe`, which need only the standard library.
 """

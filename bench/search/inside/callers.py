@@ -1,4 +1,4 @@
-"""Callers of a server over HTTP: each asks its next query as soon as the last one has ended."""
+"""Callers of a server over HTTP; each asks its next query as soon as the last one has ended."""
 
 import asyncio
 import json
@@ -16,7 +16,7 @@ from hedgerow.common.lifecycle import calm_collector
 
 
 class Verdict(Enum):
-    """What a caller got."""
+    """What kind of answer a caller got."""
 
     WHOLE = "whole"
     PARTIAL = "partial"
@@ -29,10 +29,10 @@ Parts = Callable[[], Mapping[str, list[int]]]  # name → the processes whose CP
 
 
 def judge(answer: bytes) -> Verdict:
-    """What the body of an answer of Hedgerow's is, without taking it apart.
+    """Classify the body of an answer of Hedgerow, without parsing it.
 
-    An answer is whole if it reflects all documents, and its hits have the fields that they should
-    have. A query is refused if no shard was asked.
+    An answer is whole if it reflects all documents and its hits have all the fields that they
+    should have. A query is refused if no shard was asked.
 
     Raises:
         RuntimeError: it is another problem.
@@ -49,7 +49,7 @@ def judge(answer: bytes) -> Verdict:
 
 @lru_cache(maxsize=4096)
 def body_of(text: str, k: int, has_fields: bool, deadline_ms: float | None = None) -> bytes:
-    """The body of a search that leaves all else to its defaults, its deadline too unless named."""
+    """The body of a search in which everything else, including the deadline, has its default."""
     asked: dict[str, Any] = {"query": text, "k": k}
     if not has_fields:
         asked["fields"] = False
@@ -66,15 +66,15 @@ async def serve_callers(
     parts: Parts,
     others: Mapping[str, Command] | None = None,
 ) -> None:
-    """Ask every query once, and then what the driver wants, until it hangs up.
+    """Ask every query once, and then obey the driver until it hangs up.
 
     Args:
         pipe: to the driver; made before anything that prints or logs is started.
-        task: the queries are its.
-        make_ready: makes what is said first.
+        task: has the queries.
+        make_ready: makes the first message.
         ways: of asking, by name; the first is asked at the start.
-        parts: tells of which processes CPU is counted.
-        others: commands beside `run`, by name.
+        parts: returns the processes whose CPU time is counted.
+        others: commands in addition to `run`, by name.
     """
     await run_callers(next(iter(ways.values())), task.queries, parts(), 1, 10, 0.0)
     calm_collector()  # as `gateway serve` does
@@ -100,17 +100,17 @@ async def run_callers(
     k: int,
     seconds: float,
 ) -> Load:
-    """As `serving.run`, with a task for each caller; latencies are those of whole answers.
+    """Like `serving.run`, with a task for each caller; latencies are those of whole answers.
 
     A caller that is refused asks its next query at once.
 
     Args:
-        ask: one query.
-        queries: all of them; a load is whole passes over them.
-        parts: name → the processes whose CPU is counted.
+        ask: asks one query.
+        queries: all of them; a load is made of whole passes over them.
+        parts: name → the processes whose CPU time is counted.
         in_flight: how many callers there are.
-        k: how many hits are wanted.
-        seconds: how long at least.
+        k: how many hits are requested.
+        seconds: the least duration.
     """
 
     async def call(query: Query) -> str:

@@ -22,7 +22,7 @@ from hedgerow.gateway.client import AsyncClient, SearchAnswer
 
 COLLECTION = "texts"
 _DEADLINE_MS = 60_000.0  # none is reached: what is compared answers when it is done
-# So long that a worker which the driver has stopped meanwhile still counts as live.
+# Long enough that a worker which the driver has stopped still counts as live.
 _HEARTBEAT_EXPIRY_S = 3600.0
 _HEARTBEAT_EXPIRY = "HEDGEROW_WORKER__HEARTBEAT_EXPIRY_S"
 
@@ -40,7 +40,7 @@ def settings_of(num_shards: int, num_workers: int) -> tuple[Setting, ...]:
         Setting("workers", str(num_workers), f"with {scorers} scorer process(es) each"),
         Setting("language", "none", "lower case, no stop words, no stems"),
         Setting("deadline_ms", f"{_DEADLINE_MS:g}", "each query has one; none is reached"),
-        Setting("fields", "false", "ids and scores are wanted, as of the others"),
+        Setting("fields", "false", "ids and scores only, as for the others"),
         Setting(
             "worker.heartbeat_expiry_s",
             f"{_HEARTBEAT_EXPIRY_S:g}",
@@ -58,8 +58,8 @@ def settings_of(num_shards: int, num_workers: int) -> tuple[Setting, ...]:
 class Asking:
     """How a running cluster is asked, over HTTP and by the Python client.
 
-    A load checks each answer, and does not take it apart: it runs on the cores that the cluster
-    runs on, and what it costs counts against it.
+    A load checks each answer without parsing it: it runs on the same cores as the cluster, so its
+    cost counts against the cluster.
     """
 
     def __init__(self, http: HttpGateway, client: AsyncClient) -> None:

@@ -15,12 +15,13 @@ from bench.harness.pipe import Setting
 from bench.search.inside.serving import Find, Hits, Ready, Task, disk_bytes, serve
 from bench.search.queries import Query
 from hedgerow.common.collection import define
-from hedgerow.common.settings.settings import BUILT_IN_PROFILES
+from hedgerow.common.settings.rank_profiles import BUILT_IN_PROFILES
 from hedgerow.common.wire.messages import SearchPayload, pack_body, unpack_search_body
 from hedgerow.shard_worker.executors.process_pool.budget import Budget
 from hedgerow.shard_worker.scoring.scorer import ScorerConfig, make_scorer
 from hedgerow.shard_worker.storage.term_statistics import collect, write_table
-from hedgerow.shard_worker.storage.text_index import TextIndex, TextIndexWriter
+from hedgerow.shard_worker.storage.text_index import TextIndex
+from hedgerow.shard_worker.storage.text_index_writer import TextIndexWriter
 
 _UID = "texts"
 _SHARD = 0

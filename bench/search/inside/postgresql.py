@@ -141,7 +141,9 @@ def settings_of(connections: int) -> Sequence[Setting]:
         Setting("index", "GIN on a stored tsvector, fastupdate off", "no expression to compute"),
         Setting("configuration", "simple", "lower case, no stop words, no stems"),
         Setting(
-            "texts", "their words with a space between", "its parser would make other words of them"
+            "texts",
+            "their words with a space between",
+            "its parser would split them into other words",
         ),
         Setting("ORDER BY", "ts_rank(words, query) DESC", "the cheaper of its two rankings"),
         Setting("client", f"psycopg, {connections} connections", "prepared statements, by threads"),

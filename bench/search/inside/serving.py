@@ -1,17 +1,17 @@
-"""An engine's end of the pipe to the driver: words in, a JSON object a line out.
+"""An engine's end of the pipe to the driver: it reads words, and writes a JSON object a line.
 
-    → run 32 10 1.0 962 http   in flight, hits wanted, seconds at least, the first so many queries,
+    → run 32 10 1.0 962 http   in flight, hits, least seconds, number of queries from the first on,
                                way of asking
     ← {"seconds": 1.202, "latencies_us": [410, …], "num_failed": 0, "failure": ""}
     → find 10 http             the hits of every query
     ← {"found": [[12, [["id", 3.21], …]], …]}
-    → grow 30000               add documents until there are so many, where the engine can
+    → grow 30000               add documents up to this number, if the engine can
     ← {"build_s": 1.5, "disk_bytes": 4096}
 
 A load passes over its queries as often as it takes to fill its time, so that each engine answers
-the same ones, in the same order. The end of the commands is that of the engine. The first line that
-goes out says how long the index took to build, how many bytes it has on disk, versions and
-settings. The Java class `Search` speaks the same.
+the same queries in the same order. The engine ends when the commands end. The first line that it
+writes says how long the index took to build and how many bytes it has on disk, with versions and
+settings. The Java class `Search` speaks the same protocol.
 """
 
 import json
@@ -30,16 +30,16 @@ from bench.harness.pipe import Pipe, Setting
 from bench.search.queries import Query, read_plainly
 
 Hits = list[tuple[str, float]]  # id and score, best first
-Find = Callable[[Query, int], tuple[int | None, Hits]]  # how many match, if it tells; and the best
+Find = Callable[[Query, int], tuple[int | None, Hits]]  # number of matches, if known, and the best
 
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """What an engine says once it can answer.
+    """What an engine reports once it can answer.
 
     Attributes:
-        build_s: how long its index took to build; 0 when it was there.
-        disk_bytes: what it has on disk.
+        build_s: how long its index took to build; 0 if it was already there.
+        disk_bytes: its size on disk.
         versions: name → version.
     """
 
@@ -60,7 +60,7 @@ class Ready:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What the driver wants built and asked.
+    """What the driver has an engine build and ask.
 
     Attributes:
         folder: where the engine keeps what it builds.
@@ -80,13 +80,13 @@ class Task:
 
     @classmethod
     def from_arguments(cls) -> "Task":
-        """What the command line says: FOLDER DOCUMENTS LIMIT QUERIES NUMBER OPTION…."""
+        """Parse the command line: FOLDER DOCUMENTS LIMIT QUERIES NUMBER OPTION…."""
         folder, documents, limit, queries, number, *options = sys.argv[1:]
         found = read_plainly(Path(queries))
         return cls(Path(folder), Path(documents), int(limit), found, int(number), options)
 
     def read(self, start: int = 0, stop: int | None = None) -> Iterator[tuple[str, str]]:
-        """Id and text of the documents from number `start` up to `stop`, or up to the limit."""
+        """Yield id and text of the documents from number `start` up to `stop`, or to the limit."""
         with self.documents.open("rb") as file:
             for line in islice(file, start, self.limit if stop is None else stop):
                 one = json.loads(line)
@@ -107,10 +107,10 @@ def serve(
     """Answer the driver, with a thread for each finder of a way.
 
     Args:
-        task: the queries are its.
-        ready: said first.
+        task: has the queries.
+        ready: the first message.
         finders: of each way.
-        grow: adds documents up to so many; returns how long that took, in s, and new finders.
+        grow: adds documents up to a number; returns how long that took, in s, and new finders.
     """
     pipe = Pipe()
     for some in finders.values():
@@ -136,9 +136,9 @@ def run(
 ) -> Load:
     """A closed loop of `in_flight` callers, served in the order in which they ask.
 
-    The callers are no threads, of which there are as many as finders: each that gets its answer
-    asks again at once, at the end of the line. So nothing but the engine's own work costs time, and
-    a latency has the wait for one's turn in it.
+    Callers are not threads, of which there are as many as finders: a caller that is answered asks
+    again at once, at the end of the queue. So only the engine's own work takes time, and a latency
+    includes the wait for the caller's turn.
     """
     load = Load()
     started = time.perf_counter()
@@ -149,7 +149,7 @@ def run(
     def answer(find: Find) -> None:
         record, clock = load.latencies_s.append, time.perf_counter
         while True:
-            with lock:  # of a generator, which threads may not share
+            with lock:  # threads must not run a generator concurrently
                 query = next(works, None)
                 if query is None:
                     return
@@ -166,7 +166,7 @@ def run(
                 record(now - asked_at)
             waiting.append(now)
 
-    # The first stays in this thread, where it was made: some may not leave theirs.
+    # The first stays in this thread, which made it: some finders are bound to their thread.
     first, *others = finders[: max(1, in_flight)]
     threads = [threading.Thread(target=answer, args=(find,)) for find in others]
     for thread in threads:

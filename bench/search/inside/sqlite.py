@@ -29,12 +29,12 @@ SETTINGS = (
     Setting(
         "ORDER BY rank", "bm25, its default", "the quick way to the best, by its documentation"
     ),
-    Setting("content", "'' (contentless)", "ids are wanted and no texts, as of the others"),
+    Setting("content", "'' (contentless)", "ids and no texts, as for the others"),
     Setting("tokenize", "unicode61 remove_diacritics 0", "the same words as the others"),
     Setting("'optimize'", "after the build", "one b-tree instead of several"),
     Setting("journal_mode", "WAL", "for the build; then opened read-only and immutable"),
     Setting("mmap_size", "the whole file", "no copies, and one page cache for all processes"),
-    Setting("processes", "one a core, a connection each", "Python's lock is nobody's bottleneck"),
+    Setting("processes", "one a core, a connection each", "Python's lock is no bottleneck"),
 )
 
 

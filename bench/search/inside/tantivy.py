@@ -77,13 +77,15 @@ def main() -> None:
         }
 
     def grow(limit: int) -> tuple[float, dict[str, list[Find]]]:
-        # Anew, as one segment: what was added would be another, and each makes a search dearer.
+        # From scratch, as one segment: each further segment makes a search more expensive.
         shutil.rmtree(task.folder)
         took_s = build(task, limit)
         return took_s, finders()
 
     settings = (
-        Setting("threads", str(num_threads), "a search lets go of Python's lock: a thread a core"),
+        Setting(
+            "threads", str(num_threads), "a search releases Python's lock: one thread per core"
+        ),
         Setting(
             "segments",
             str(open_index(task).searcher().num_segments),

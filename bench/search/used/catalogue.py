@@ -1,4 +1,4 @@
-"""Who is measured as it is used, and in which ways each is asked."""
+"""The engines that are measured as they are used, and the ways in which each is asked."""
 
 from bench.search.catalogue import Engine, Kind
 

@@ -1,8 +1,8 @@
-"""Short real texts with a name each, from Debian's archive, and queries of words that they have.
+"""Short real texts with names, from Debian's archive, and queries of words from them.
 
-A document has `id`, `name` and `summary`: a package and its synopsis, WordNet's words and what they
-mean, an entry of a dictionary. They stand in the order of a hash of their ids, so that the first of
-them are a sample of all, however many are taken.
+A document has `id`, `name` and `summary`: a package and its synopsis, words and a gloss of WordNet,
+or an entry of a dictionary. The documents are in the order of a hash of their ids, so that the
+first of them, however many, are a sample of all.
 """
 
 import itertools
@@ -23,10 +23,10 @@ _FORMAT = 1
 
 
 def read_summaries(cache: Path) -> Documents:
-    """The documents, made when they are not there yet (half a minute, and 30 MB from the archive).
+    """The documents, made if they are missing (half a minute, and 30 MB from the archive).
 
     Raises:
-        SourceError: a source cannot be had.
+        SourceError: a source is not available.
     """
 
     def document(entry: Entry) -> dict[str, str]:
@@ -37,12 +37,12 @@ def read_summaries(cache: Path) -> Documents:
 
 
 def two_words(lines: Iterable[bytes], number: int, seed: int = 1) -> list[Query]:
-    """Queries of two different words that a document has beside each other, in its summary.
+    """Queries of two different words that are adjacent in a document's summary.
 
     Args:
         lines: documents as NDJSON.
-        number: how many are wanted; each is another one.
-        seed: of the choice.
+        number: how many different queries are wanted.
+        seed: of the random choice.
     """
     rng = random.Random(seed)
     pairs: dict[str, None] = {}  # in order, each once
@@ -59,7 +59,7 @@ def two_words(lines: Iterable[bytes], number: int, seed: int = 1) -> list[Query]
 
 
 def shortened(text: str) -> str:
-    """A text of at most 200 characters, cut after a word where it is longer."""
+    """A text cut to at most 200 characters, after a word."""
     if len(text) <= _MOST_SUMMARY:
         return text
     return text[: _MOST_SUMMARY + 1].rpartition(" ")[0] or text[:_MOST_SUMMARY]

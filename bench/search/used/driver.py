@@ -31,19 +31,19 @@ async def measure_used(
     seconds: float,
     most_documents: int,
 ) -> None:
-    """Measure what is not kept as whole, first the default and then the sizes.
+    """Measure whatever is not kept complete, first the default and then the sizes.
 
     Args:
         cache: for packages.
         folder: for what is built.
-        kept: is given each part after each round.
-        where: tells where and when.
-        num_rounds: how often.
-        seconds: how long each load is at least.
-        most_documents: that are indexed.
+        kept: keeps each part after each round.
+        where: returns where and when it is measured.
+        num_rounds: how many rounds there are.
+        seconds: the least duration of each load.
+        most_documents: the largest number of documents that are indexed.
 
     Raises:
-        SourceError: the documents cannot be had.
+        SourceError: the documents are not available.
     """
     documents = read_summaries(cache)
     queries = two_words(documents.lines(20 * _NUM_QUERIES), _NUM_QUERIES)
@@ -69,13 +69,13 @@ async def measure_used(
 
 
 def page_of(kept: Kept) -> str:
-    """The page of what is kept; empty where nothing is."""
+    """The page of what is kept; empty if nothing is."""
     part = kept.comparison(USED)
     return to_markdown(part, kept.comparison(SIZED)) if part else ""
 
 
 def is_whole(kept: Kept) -> bool:
-    """Whether all of it was measured, and every engine could be had."""
+    """Whether everything was measured, and every engine was available."""
     parts = [kept.comparison(name) for name in (USED, SIZED)]
     return all(
         part and part.is_whole and not any(index.reason for index in part.indexes.values())

@@ -1,13 +1,13 @@
-"""What search as it is used is to reach; pure."""
+"""The targets of search as it is used; pure."""
 
 from collections.abc import Mapping
 
 from bench.harness.report import Verdict
 from bench.search.figures import Row, beats
 
-LEAST_PER_S = 2_000.0  # of the default with fields, on two cores
-MOST_LOST = 0.05  # of the queries, where the CPU of those that were answered is judged
-MOST_TIMES_FIELDS = 1.25  # what a search with fields may cost of the CPU of one without
+LEAST_PER_S = 2_000.0  # answers a second of the default with fields, on two cores
+MOST_LOST = 0.05  # share of the queries up to which the CPU time per answer is judged
+MOST_TIMES_FIELDS = 1.25  # CPU time of a search with fields, relative to one without
 LEAST_CLIENT_SHARE = 0.6  # of the throughput of bare HTTP
 
 
@@ -15,8 +15,8 @@ def judge(rows: Mapping[str, Row], cores: int) -> list[Verdict]:
     """The default against the targets, and against what you would write yourself.
 
     Args:
-        rows: name → row; a verdict whose rows are not there is left out.
-        cores: those of the machine; the number of answers a second is a target on two.
+        rows: name → row; verdicts whose rows are missing are left out.
+        cores: of the machine; the number of answers a second is a target on two cores.
     """
     measured = {name: row for name, row in rows.items() if row.together}
     default, bare = measured.get("up http"), measured.get("up http-ids")
@@ -32,7 +32,7 @@ def judge(rows: Mapping[str, Row], cores: int) -> list[Verdict]:
         verdicts.append(Verdict(text, default.per_s() >= LEAST_PER_S))
     if yourself:
         verdicts.append(beats(default, yourself))
-    # What refusals cost is in the CPU of what was answered, and would be most of the ratio.
+    # The cost of refusals is included in the CPU time per answer, and would dominate the ratio.
     if bare and max(default.share_lost(), bare.share_lost()) <= MOST_LOST:
         times = sum(default.cpu_us().values()) / sum(bare.cpu_us().values())
         text = (

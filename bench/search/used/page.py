@@ -1,4 +1,4 @@
-"""The page that docs/search-used.md is; pure."""
+"""The page docs/search-used.md; pure."""
 
 from collections.abc import Iterable
 
@@ -9,18 +9,18 @@ from bench.search.used.figures import judge
 
 _INTRODUCTION = """# Search, as it is used
 
-`gateway up` as it comes, with the API's defaults: what people run and ask, beside what they would
-write themselves, which is FastAPI over tantivy in one process, with the documents as stored fields
+`gateway up` with its defaults and those of the API, as people use it, beside what they would write
+themselves: FastAPI over tantivy in one process, with the documents as stored fields
 and without a deadline, a second process or a place to write to. {documents:,} short texts with a
-name each (below), two text fields, {num_queries:,} queries of two words that stand beside each
-other in some document, the ten best of each. Written by the benchmark itself; to repeat, on a
+name each (below), two text fields, {num_queries:,} queries of two words that are adjacent
+in some document, the ten best of each. Written by the benchmark itself; to repeat, on a
 machine that does nothing else:
 
     {command}
 
 Measured on {date}, on {machine}; load average over a minute before each round: {loads}.
 An answer counts if it is **whole**: it reflects every document, and its hits have their fields.
-Callers ask one query after another, and after a refusal the next one at once. Client and servers
+Callers ask one query after another, and after a refusal ask the next at once. Client and servers
 share the cores. "HTTP" is the benchmark's own bare exchange, which costs little. Rounds are in
 turns (A B C, A B C, …), and each figure is the median of the rounds; shares are of all rounds.
 While one engine is measured, all processes of the others are stopped (SIGSTOP).
@@ -32,7 +32,7 @@ _SIZES = """
 The same over the first {documents:,} documents, over HTTP with fields, with other numbers of shards
 and workers (`gateway up --shards S --workers W`), and with a deadline of 30 s, so that nothing is
 refused and the CPU is that of whole answers. Processes and memory (PSS) are those of the whole
-cluster. Load averages: {loads}. [Sizing](operations.md#sizing) says what follows from it.
+cluster. Load averages: {loads}. [Sizing](operations.md#sizing) draws the conclusions.
 
 """
 
@@ -93,8 +93,8 @@ def _costs(comparison: Comparison) -> str:
     costs = tell_costs(f"CPU of a whole answer, µs, {TOGETHER} in flight", comparison)
     return costs and (
         f"## What each part takes\n\n{costs}\n\nThe gateway is the process that speaks HTTP. "
-        "Workers read the documents; scorers are where tantivy searches, and the indexer counts "
-        "among them. What refused and partial answers cost is in it, too.\n"
+        "Workers read the documents; tantivy searches in the scorers, and the indexer is counted "
+        "among them. The cost of refused and partial answers is included.\n"
     )
 
 
@@ -137,6 +137,6 @@ def _documents(comparison: Comparison) -> str:
     return (
         "## The documents\n\nPackages with their synopses, and entries of dictionaries, cut after "
         f"200 characters, all from Debian's archive: {sum(comparison.counts.values()):,} in the "
-        "order of a hash of their ids. Nothing of them is in the repository.\n\n"
+        "order of a hash of their ids. None of them is in the repository.\n\n"
         f"{tell_sources(comparison)}"
     )

@@ -3,7 +3,7 @@
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from hedgerow.gateway.search.fetch import StoredDocument
+from hedgerow.gateway.search.documents.fetch import StoredDocument
 
 
 async def send_body(send: Send, body: bytes) -> None:

@@ -3,7 +3,7 @@
 from fastapi import APIRouter, Request, Response
 
 from hedgerow.common.errors import UnavailableError
-from hedgerow.common.settings.settings import GatewaySettings
+from hedgerow.common.settings.gateway import GatewaySettings
 from hedgerow.gateway.access.control import AccessControl
 from hedgerow.gateway.http.openapi import answers, json_body
 from hedgerow.gateway.http.ports import GatewayPort

@@ -15,7 +15,7 @@ from hedgerow.common.errors import (
     NotFoundError,
     OverloadedError,
 )
-from hedgerow.common.settings.settings import GatewaySettings
+from hedgerow.common.settings.gateway import GatewaySettings
 from hedgerow.gateway.access.caller import Caller, Right
 from hedgerow.gateway.http.openapi import answers, json_body
 from hedgerow.gateway.http.ports import GatewayPort
@@ -31,7 +31,7 @@ from hedgerow.gateway.http.requests.hang_up import ClientLeftError, unless_clien
 from hedgerow.gateway.http.requests.held import send_body
 from hedgerow.gateway.http.requests.limits import read_body
 from hedgerow.gateway.http.requests.parameters import check_parameters, check_path
-from hedgerow.gateway.search.answer_memory import Lease
+from hedgerow.gateway.search.documents.answer_memory import Lease
 from hedgerow.gateway.search.result import SearchQuery
 from hedgerow.gateway.shapes.answer import SearchAnswer
 from hedgerow.gateway.views.json_bytes import encode_shape
@@ -103,7 +103,7 @@ class SearchApp:
         return encode_shape(result.answer()), result.lease
 
     def overload(self, query: SearchQuery) -> OverloadedError | None:
-        """Refuse a query for which there is no room, or return None."""
+        """Return a refusal if there is no room for a query, or None."""
         try:
             return self._gateway.refusal_of(query)
         except NotFoundError:

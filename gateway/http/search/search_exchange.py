@@ -28,7 +28,7 @@ from hedgerow.gateway.http.protocol.request_head import RequestHead
 from hedgerow.gateway.http.protocol.response_head import CLOSE, STATUS_LINES
 from hedgerow.gateway.http.requests.guard import Guard
 from hedgerow.gateway.http.search.search_app import SearchApp
-from hedgerow.gateway.search.answer_memory import Lease
+from hedgerow.gateway.search.documents.answer_memory import Lease
 from hedgerow.gateway.search.result import SearchQuery
 
 log = structlog.get_logger()

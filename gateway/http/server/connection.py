@@ -37,7 +37,7 @@ class Connection(asyncio.BufferedProtocol):
         state: the state of the connection, for the table.
         reading: controls when more of a request is read.
         writing: takes the answer.
-        pace: tells when refusals leave.
+        pace: decides when refusals are sent.
     """
 
     state: ConnectionState

@@ -2,7 +2,7 @@
 
 asyncio can encrypt by itself, but it tells its protocol of a connection only after the handshake,
 and does not say how many encrypted bytes wait for the client. A client could then hold any number
-of connections without a request, and any number of unread answers. Here, `Connection` hears of the
+of connections without a request, and any number of unread answers. Here, `Connection` knows the
 client at once: the handshake counts towards the time for the first head, and the bytes that wait
 are those of the socket.
 """

@@ -174,7 +174,7 @@ class Supervisor:
             else:
                 pid = kept.child.pid
                 backoff.started(time.monotonic())
-                self._tell(Started(name, pid, kept.num_restarts))
+                self._report(Started(name, pid, kept.num_restarts))
                 kept.first_start.set()
                 how = ending(await kept.child.wait())
                 kept.child = None
@@ -182,7 +182,7 @@ class Supervisor:
             pause_s = backoff.died(now)
             # If a resource is missing, starting is retried for as long as that lasts.
             if pid or self._throttle.allows(f"start {name} {how}", now):
-                self._tell(Died(name, pid, how, pause_s))
+                self._report(Died(name, pid, how, pause_s))
             kept.first_start.set()
             await self._on_death(name)
             await asyncio.sleep(pause_s)
@@ -196,7 +196,7 @@ class Supervisor:
         if kept.child is not None:
             how = ending(await kept.child.drain())
             child = kept.child
-            self._tell(Stopped(kept.program.name, child.pid, how, child.is_overdue))
+            self._report(Stopped(kept.program.name, child.pid, how, child.is_overdue))
 
     async def _watch_logs(self) -> None:
         while True:
@@ -206,24 +206,24 @@ class Supervisor:
             kept = list(self._kept.values())
             # All logs in one call of a thread, since each call wakes this process twice.
             found = await asyncio.to_thread(_read_and_trim, [child.log for child in kept])
-            for one, lines in zip(kept, found, strict=True):
-                self._tell_lines(one, lines)
+            for child, lines in zip(kept, found, strict=True):
+                self._report_lines(child, lines)
 
-    def _tell_lines(self, kept: _Kept, lines: list[LogLine] | OSError) -> None:
+    def _report_lines(self, kept: _Kept, lines: list[LogLine] | OSError) -> None:
         name = kept.program.name
         if isinstance(lines, OSError):
             if self._throttle.allows(name, time.monotonic()):
-                self._tell(Said(name, "warning", f"its log cannot be kept: {lines}"))
+                self._report(Said(name, "warning", f"its log cannot be kept: {lines}"))
             return
         if kept.program.is_quiet:
             return
         for line in lines[:_MOST_LINES]:
-            self._tell(Said(name, line.level, line.text))
+            self._report(Said(name, line.level, line.text))
         if len(lines) > _MOST_LINES:
             more = f"{len(lines) - _MOST_LINES} more lines in {kept.log.path}"
-            self._tell(Said(name, "warning", more))
+            self._report(Said(name, "warning", more))
 
-    def _tell(self, event: Event) -> None:
+    def _report(self, event: Event) -> None:
         # The end of the terminal must not end the children's tasks.
         with contextlib.suppress(OSError):
             self._on_event(event)

@@ -79,34 +79,38 @@ def _serve(control: socket.socket) -> None:
 
 def _fork(descriptors: Sequence[int]) -> int:
     """Fork through a process that ends at once; returns the process id."""
-    told_read, told_write = os.pipe()
+    answer_read, answer_write = os.pipe()
     go_read, go_write = os.pipe()
-    with os.fdopen(told_read, "rb") as told, os.fdopen(go_write, "wb"), os.fdopen(go_read, "rb"):
+    with (
+        os.fdopen(answer_read, "rb") as answers,
+        os.fdopen(go_write, "wb"),
+        os.fdopen(go_read, "rb"),
+    ):
         try:
             between = os.fork()
             if between == 0:
                 os.close(go_write)
-                _fork_and_end(told_write, go_read, descriptors)
+                _fork_and_end(answer_write, go_read, descriptors)
         finally:
-            os.close(told_write)
-        answer = told.read(ANSWER.size)
+            os.close(answer_write)
+        answer = answers.read(ANSWER.size)
         os.waitpid(between, 0)
     # It may start only now, when it has been adopted by its final parent.
     return int(ANSWER.unpack(answer)[0]) if answer else -errno.EAGAIN
 
 
-def _fork_and_end(told_write: int, go_read: int, descriptors: Sequence[int]) -> NoReturn:
+def _fork_and_end(answer_write: int, go_read: int, descriptors: Sequence[int]) -> NoReturn:
     try:
         try:
             pid = os.fork()
         except OSError as error:
             pid = -(error.errno or errno.EAGAIN)
         if pid == 0:
-            os.close(told_write)
+            os.close(answer_write)
             os.read(go_read, 1)
             _close_all_but(*descriptors)
             _be_program(*descriptors)
-        os.write(told_write, ANSWER.pack(pid))
+        os.write(answer_write, ANSWER.pack(pid))
     finally:
         os._exit(0)
 

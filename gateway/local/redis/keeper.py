@@ -35,14 +35,14 @@ class RedisKeeper:
         """Watch the server that `control` connects to, with its files in `folder`."""
         self._control = control
         self._folder = folder
-        self._board = ShortageStore(control, keys)
+        self._store = ShortageStore(control, keys)
         self._disk = DiskLook(folder, settings)
         self._judge = self._disk.judge
         self._book = ShortageBook(lambda: time.time_ns() // 1_000_000)
         self._policy = FilePolicy()
         self._throttle = Throttle(60.0)
-        self._told: list[str] = []
-        self._told_at = 0.0
+        self._published: list[str] = []
+        self._published_at = 0.0
 
     async def run(self) -> None:
         """Check at intervals until cancelled."""
@@ -79,15 +79,15 @@ class RedisKeeper:
         if disk is not DiskState.OK or not (is_fenced or step is Step.SUSPEND):
             shortage = disk_shortage(self._judge, self._folder, self._book.since_ms(DISK))
             self._book.put(DISK, shortage)
-        await self._tell(now)
+        await self._publish(now)
 
-    async def _tell(self, now: float) -> None:
+    async def _publish(self, now: float) -> None:
         """Publish the state when it changes, and before the last message expires."""
         shortages = self._book.list()
         states = [shortage.state for shortage in shortages]
-        if states != self._told or (shortages and now - self._told_at > EXPIRY_S / 3):
-            await self._board.tell(shortages)
-            self._told, self._told_at = states, now
+        if states != self._published or (shortages and now - self._published_at > EXPIRY_S / 3):
+            await self._store.tell(shortages)
+            self._published, self._published_at = states, now
 
     async def _take(self, step: Step) -> None:
         match step:

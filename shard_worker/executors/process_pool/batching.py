@@ -1,14 +1,14 @@
-"""How many works go where: pure functions of counts and measured times."""
+"""How many tasks go into a batch: pure functions of counts and measured times."""
 
 import math
 from collections.abc import Callable
 
-# Weight of the past in the service time's moving average, in works: one work counts as 1/17, a
+# Weight of the past in the service time's moving average, in tasks: one task counts as 1/17, a
 # batch of 64 as 4/5.
-_MEMORY_WORKS = 16
+_MEMORY_TASKS = 16
 
-# A frame to a scorer and back costs the machine about as much as this; works that together take
-# less are not spread over several scorers.
+# A frame to a scorer and back costs about this much CPU time; tasks that together take less are not
+# spread over several scorers.
 _SPREAD_US = 100.0
 
 _FIRST_DELAY_S = 0.1
@@ -16,23 +16,23 @@ _LONGEST_DELAY_S = 10.0
 
 
 class ServiceTime:
-    """Moving average of what one work takes in a scorer, in µs."""
+    """Moving average of what one task takes in a scorer, in µs."""
 
     __slots__ = ("estimate_us",)
 
     def __init__(self, initial_us: float) -> None:
         self.estimate_us = initial_us
 
-    def observe(self, num_works: int, elapsed_us: float) -> None:
-        """Count `num_works` (at least 1) that took `elapsed_us` together."""
-        weight = num_works / (num_works + _MEMORY_WORKS)
-        self.estimate_us += (elapsed_us / num_works - self.estimate_us) * weight
+    def observe(self, num_tasks: int, elapsed_us: float) -> None:
+        """Count `num_tasks` (at least 1) that took `elapsed_us` together."""
+        weight = num_tasks / (num_tasks + _MEMORY_TASKS)
+        self.estimate_us += (elapsed_us / num_tasks - self.estimate_us) * weight
 
 
 def startable(service_us: float, window_us: float, most: int) -> int:
-    """How many works a free scorer starts within the window, one after the other.
+    """How many tasks a free scorer starts within the window, one after the other.
 
-    The first starts at once, so it is never less than 1; expensive works go one at a time.
+    The first starts at once, so it is never less than 1; expensive tasks go one at a time.
     """
     if service_us * most <= window_us:
         return most
@@ -40,13 +40,13 @@ def startable(service_us: float, window_us: float, most: int) -> int:
 
 
 def share(num_waiting: int, num_idle: int, limit: int, service_us: float) -> int:
-    """How many of the waiting works the next idle scorer gets.
+    """How many of the waiting tasks the next free scorer gets.
 
     Args:
-        num_waiting: works that wait, at least 1.
+        num_waiting: tasks that wait, at least 1.
         num_idle: scorers that are free, the next one included.
         limit: the most that one scorer may get, from `startable`.
-        service_us: measured time of one work, in µs.
+        service_us: measured time of one task, in µs.
     """
     even = -(-num_waiting // num_idle)
     worthwhile = limit if service_us * limit <= _SPREAD_US else int(_SPREAD_US / service_us)
@@ -57,8 +57,8 @@ def restart_delay_s(num_failures: int, rng: Callable[[], float]) -> float:
     """How long to wait before a scorer is started again.
 
     Args:
-        num_failures: starts in a row that failed; after none, a scorer is replaced at once.
-        rng: uniform in [0, 1); spreads the delay over the upper half of its length.
+        num_failures: failed starts in a row; after none, a scorer is replaced at once.
+        rng: random numbers, uniform in [0, 1); the delay is at least half of its longest value.
     """
     if num_failures == 0:
         return 0.0

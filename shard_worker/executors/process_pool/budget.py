@@ -1,18 +1,18 @@
-"""What is left of a work's time, in memory that the worker shares with its scorer processes.
+"""The time that is left to a task, in memory that the worker shares with its scorer processes.
 
 One file without a name (memfd_create(2) on Linux, an unlinked temporary file elsewhere) is mapped
 by the worker and by every scorer. Each scorer has a region of its own:
 
-    current       u64             generation of the work that runs now, 0 for none; scorer writes
-    began         f64 * 2         when that work began, CLOCK_MONOTONIC in s, and the CPU time that
+    current       u64             generation of the task that runs now, 0 for none; scorer writes
+    began         f64 * 2         when that task began, CLOCK_MONOTONIC in s, and the CPU time that
                                   the process had used by then, in s; scorer writes
-    generations   u64 * max_batch which attempt each slot speaks for; worker writes
+    generations   u64 * max_batch which attempt each slot is for; worker writes
     expiries      f64 * max_batch when it expires, CLOCK_MONOTONIC in s; worker writes
     lates         f64 * max_batch how long before that its deadline is, in s; worker writes
 
-Every field is an aligned word of 8 bytes with one writer, so nothing is ever half written. A
-generation is used once in a lane's life: a `Budget` that outlives its work finds another
-generation in its slot and reports itself expired, instead of speaking for another task.
+Every field is an aligned word of 8 bytes with one writer, so that no value is ever half written. A
+lane uses each generation once: a `Budget` that is kept beyond its task finds another generation in
+its slot and reports that it has expired, instead of reporting another task's time.
 
 CLOCK_MONOTONIC is the same in all processes of a machine (on Linux, within a time namespace).
 """
@@ -31,13 +31,13 @@ _monotonic = time.monotonic
 
 
 class Budget:
-    """The time that is left to one work; made by the lane, read by the work.
+    """The time that is left to one task; made by the lane, read by the handler.
 
-    Work may run on for a while after its deadline, so that the gateway learns how late it is: who
-    can do with less time goes by `remaining_s`, and who gives up by `expired`.
+    A task may run on for a while after its deadline, so that the gateway learns how late it is. A
+    handler that can do with less time goes by `remaining_s`; one that gives up goes by `expired`.
 
-    Reads two or three words of shared memory and the clock: well under 1 µs, so it may be asked
-    for each document.
+    Reading takes well under 1 µs (two or three words of shared memory, and the clock), so it may be
+    done for each document.
     """
 
     __slots__ = ("_expiries", "_generation", "_generations", "_lates", "_slot")
@@ -58,7 +58,7 @@ class Budget:
 
     @classmethod
     def until(cls, expires_at: float) -> Self:
-        """A budget of its own that cannot be cancelled, for work on the loop and for tests.
+        """A budget without shared memory, which cannot be cancelled; for tests, among others.
 
         Args:
             expires_at: an instant of `time.monotonic()`, in s; `math.inf` for none.
@@ -96,13 +96,13 @@ class Region:
         self.lates = seconds[ends[2] : ends[3]]
 
     def release(self) -> None:
-        """Let go of the mapping, which cannot be closed while a view of it lives."""
+        """Release the views of the mapping, which cannot be closed before."""
         for view in (self.current, self.began, self.generations, self.expiries, self.lates):
             view.release()
 
 
 def regions_of(memory: memoryview, num_regions: int, max_batch: int) -> list[Region]:
-    """Regions, one after the other in a memory of at least `SharedBudgets.size` bytes."""
+    """The regions in a memory of at least `SharedBudgets.size` bytes, one after another."""
     region_bytes = SharedBudgets.size(1, max_batch)
     return [
         Region(memory[at * region_bytes : (at + 1) * region_bytes], max_batch)
@@ -121,11 +121,11 @@ class SharedBudgets:
 
     @staticmethod
     def size(num_scorers: int, max_batch: int) -> int:
-        """Bytes that this number of regions takes."""
+        """How many bytes this number of regions takes."""
         return num_scorers * (_HEAD_WORDS + 3 * max_batch) * _WORD_BYTES
 
     def close(self) -> None:
-        """Unmap; budgets that were handed out cannot be read afterwards."""
+        """Unmap the memory; budgets cannot be read afterwards."""
         for region in self.regions:
             region.release()
         self._view.release()

@@ -3,17 +3,17 @@
 import sys
 import time
 
-_SCHED = 2  # in a clock's id: the time that the scheduler has given, user and system together
+_SCHED = 2  # in a clock's id: CPU time as the scheduler counts it, user and system together
 
 
 def process_cpu_s(pid: int) -> float | None:
-    """CPU time that a process of this machine has used by now, by all of its threads, in s.
+    """CPU time that all threads of a process of this machine have used by now, in s.
 
-    In ns, where /proc/PID/stat has hundredths of a second. The clock of a process has its pid in
-    its id (clock_getcpuclockid(3), which Python does not offer, returns no other).
+    With a resolution of ns; that of /proc/PID/stat is 10 ms. The id of a process's clock is made of
+    its pid, as by clock_getcpuclockid(3), which Python does not have.
 
     Returns:
-        None where the system does not tell, or there is no such process.
+        None if the system does not report it, or there is no such process.
     """
     if sys.platform != "linux" or pid <= 0:
         return None

@@ -77,14 +77,14 @@ class ProcessPool:
             max_batch=max_batch,
             batch_window_ms=batch_window_ms,
             kill_grace_ms=kill_grace_ms,
-            suspects=None,
+            gate=None,
             name=name,
             import_path=import_path,
         )
         self._num_ahead = _BATCHES_AHEAD * max_batch * num_processes
         self._lock = threading.Lock()  # of `_is_shut`, so that nothing is submitted after the end
         self._is_shut = False
-        self._tickets: dict[Future[bytes], TaskHandle] = {}  # for the loop's thread alone
+        self._handles: dict[Future[bytes], TaskHandle] = {}  # for the loop's thread alone
         self._ready: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = Future()
         # A daemon: a program that forgets to shut the pool down can end, and the processes with it.
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
@@ -111,12 +111,12 @@ class ProcessPool:
             RuntimeError: the pool was shut down.
         """
         expires_at = math.inf if timeout_s is None else time.monotonic() + timeout_s
-        work = Task(payload, expires_at, Named(label))
+        task = Task(payload, expires_at, Named(label))
         future: Future[bytes] = Future()
         with self._lock:
             if self._is_shut:
                 raise RuntimeError("cannot submit to a pool that was shut down")
-            self._loop.call_soon_threadsafe(self._submit, work, future)
+            self._loop.call_soon_threadsafe(self._submit, task, future)
         return future
 
     def map(self, payloads: Iterable[Any], *, timeout_s: float | None = None) -> Iterator[bytes]:
@@ -191,12 +191,12 @@ class ProcessPool:
         await has_ended.wait()
         await self._lane.close(threading.TIMEOUT_MAX)
 
-    def _submit(self, work: Task, future: "Future[bytes]") -> None:
-        self._tickets[future] = self._lane.submit(work, partial(self._end, future))
+    def _submit(self, task: Task, future: "Future[bytes]") -> None:
+        self._handles[future] = self._lane.submit(task, partial(self._end, future))
         future.add_done_callback(self._on_done)
 
     def _end(self, future: "Future[bytes]", done: TaskResult) -> None:
-        del self._tickets[future]
+        del self._handles[future]
         if not future.set_running_or_notify_cancel():
             return
         if done.error is not None:
@@ -211,10 +211,10 @@ class ProcessPool:
                 self._loop.call_soon_threadsafe(self._cancel, future)
 
     def _cancel(self, future: "Future[bytes]") -> None:
-        if (ticket := self._tickets.get(future)) is not None:
-            self._lane.cancel(ticket)
+        if (handle := self._handles.get(future)) is not None:
+            self._lane.cancel(handle)
 
     def _cancel_waiting(self) -> None:
-        for future, ticket in list(self._tickets.items()):
-            if ticket.slot is None:
+        for future, handle in list(self._handles.items()):
+            if handle.slot is None:
                 future.cancel()

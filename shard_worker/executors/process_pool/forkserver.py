@@ -1,16 +1,17 @@
-"""The launcher: a small process of one thread that forks a lane's scorers and reaps them.
+"""The forkserver: a small process of one thread that forks a lane's scorers and reaps them.
 
-It imports what scorers need once and forks on demand, as multiprocessing's forkserver does, so a
-replacement starts in milliseconds and shares its pages. Why not that forkserver: starting a
-process through it blocks the caller (our event loop) until the fork has happened; it imports the
-program's `__main__` again in every child; it lives on for as long as a hung child does, also when
-the program is long dead; and it comes with a second process, the resource tracker.
+It imports once what scorers need, and forks on demand, as multiprocessing's forkserver does. So a
+replacement starts in milliseconds and shares its pages. multiprocessing's own forkserver is not
+used: starting a process through it blocks the caller (here, the event loop) until the fork has
+happened; it imports the program's `__main__` again in every child; it lives on for as long as a
+hung child does, even after the program has ended; and it needs a second process, the resource
+tracker.
 
-Who notices whose death:
-- the worker dies, however: the launcher reads EOF, gives the scorers a moment to end by
-  themselves (they read EOF too), kills the rest and ends;
-- the launcher dies: Linux kills its scorers (PR_SET_PDEATHSIG), elsewhere the worker does;
-- a scorer dies: the launcher reaps it and tells the worker how it ended. Only the launcher
+What happens when a process ends:
+- the worker ends, for any reason: the forkserver reads EOF, gives the scorers a moment to end by
+  themselves (they read EOF, too), kills the rest and ends;
+- the forkserver ends: Linux kills its scorers (PR_SET_PDEATHSIG), elsewhere the worker does;
+- a scorer ends: the forkserver reaps it and reports to the worker how it ended. Only the forkserver
   signals scorers, and only before it has reaped them, so a signal never hits a reused pid.
 """
 
@@ -32,18 +33,18 @@ from enum import IntEnum
 from hedgerow.shard_worker.executors.process_pool.budget import SharedBudgets
 from hedgerow.shard_worker.executors.process_pool.scorer_process import ScorerSpec, run_scorer
 
-# worker → launcher, first: this byte, with the descriptors of a file that has the pickled
-# LauncherSpec, and of the file of the shared memory.
+# worker → forkserver, first: this byte, with the descriptors of a file that has the pickled
+# ForkserverSpec, and of the file of the shared memory.
 LANE = b"L"
-# worker → launcher: an `Order`, scorer's number, slot; a START carries the scorer's socket.
+# worker → forkserver: an `Order`, scorer's number, slot; a START carries the scorer's socket.
 ORDER = struct.Struct("!BII")
-# launcher → worker: an `Event`, scorer's number, its pid or its status as waitpid gives it (-1 when
+# forkserver → worker: an `Event`, scorer's number, its pid or its status as waitpid gives it (-1 if
 # it could not be forked).
 EVENT = struct.Struct("!BIi")
 
 
 class Order(IntEnum):
-    """What the launcher is to do with a scorer."""
+    """What the forkserver is to do with a scorer."""
 
     START = 1
     KILL = 2
@@ -59,8 +60,8 @@ class Event(IntEnum):
 # What a new interpreter runs: find the worker's modules, then this one, which has a socket open.
 BOOTSTRAP = (
     "import pickle,socket,sys;sys.path[:],control=pickle.load(sys.stdin.buffer);"
-    "from hedgerow.shard_worker.executors.process_pool.forkserver import run_launcher;"
-    "run_launcher(socket.socket(fileno=control))"
+    "from hedgerow.shard_worker.executors.process_pool.forkserver import run_forkserver;"
+    "run_forkserver(socket.socket(fileno=control))"
 )
 
 _GRACE_S = 0.5
@@ -69,14 +70,14 @@ _PR_SET_NAME = 15
 
 
 @dataclass(frozen=True, slots=True)
-class LauncherSpec:
-    """What the worker tells its launcher.
+class ForkserverSpec:
+    """What a forkserver needs to know.
 
     Attributes:
         scorer: what every scorer runs.
         num_scorers: how many regions the shared memory has.
-        max_batch: slots a region.
-        path: folders in which modules are looked for.
+        max_batch: tasks for which each region has room.
+        path: folders in which modules are searched for.
     """
 
     scorer: ScorerSpec
@@ -85,8 +86,8 @@ class LauncherSpec:
     path: tuple[str, ...]
 
 
-def run_launcher(control: socket.socket) -> None:
-    """Be the launcher of the lane that the worker names, until the worker hangs up."""
+def run_forkserver(control: socket.socket) -> None:
+    """Serve as the forkserver of one lane, until the worker closes `control`."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     devnull = os.open(os.devnull, os.O_RDONLY)
@@ -98,7 +99,7 @@ def run_launcher(control: socket.socket) -> None:
         return
     spec_fd, memory_fd = descriptors
     with os.fdopen(spec_fd, "rb") as file:
-        spec: LauncherSpec = pickle.load(file)  # noqa: S301 - written by the worker
+        spec: ForkserverSpec = pickle.load(file)  # noqa: S301 - written by the worker
     sys.path[:] = spec.path
     _name_process(f"{spec.scorer.name}-launcher")
     with contextlib.suppress(Exception):  # a scorer that fails to import it says so
@@ -107,11 +108,11 @@ def run_launcher(control: socket.socket) -> None:
     gc.freeze()  # pages that no collector writes to stay shared with the scorers
     memory = SharedBudgets(memory_fd, spec.num_scorers, spec.max_batch)
     os.close(memory_fd)
-    _Launcher(spec, memory, control).run()
+    _Forkserver(spec, memory, control).run()
 
 
-class _Launcher:
-    def __init__(self, spec: LauncherSpec, memory: SharedBudgets, control: socket.socket) -> None:
+class _Forkserver:
+    def __init__(self, spec: ForkserverSpec, memory: SharedBudgets, control: socket.socket) -> None:
         self._spec = spec
         self._memory = memory
         self._control = control
@@ -151,7 +152,7 @@ class _Launcher:
         return True
 
     def _start(self, number: int, slot: int, channel_fd: int) -> None:
-        launcher_pid = os.getpid()
+        forkserver_pid = os.getpid()
         try:
             pid = os.fork()
         except OSError as error:
@@ -160,15 +161,15 @@ class _Launcher:
             self._tell(Event.ENDED, number, -1)
             return
         if pid == 0:
-            self._be_scorer(launcher_pid, slot, channel_fd)
+            self._be_scorer(forkserver_pid, slot, channel_fd)
         os.close(channel_fd)
         self._pids[number] = pid
         self._tell(Event.STARTED, number, pid)
 
-    def _be_scorer(self, launcher_pid: int, slot: int, channel_fd: int) -> None:
+    def _be_scorer(self, forkserver_pid: int, slot: int, channel_fd: int) -> None:
         status = 1
         try:
-            _die_with(launcher_pid)
+            _die_with(forkserver_pid)
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             self._control.close()
@@ -178,7 +179,7 @@ class _Launcher:
             channel = socket.socket(fileno=channel_fd)
             run_scorer(self._spec.scorer, channel, self._memory.regions[slot])
             status = 0
-        except BaseException:  # noqa: BLE001 - a fork must never return into the launcher's loop
+        except BaseException:  # noqa: BLE001 - a fork must never return into the forkserver's loop
             sys.excepthook(*sys.exc_info())
         finally:
             with contextlib.suppress(Exception):
@@ -212,10 +213,10 @@ class _Launcher:
         self._control.close()  # the worker reads EOF when everything is gone
 
 
-def _die_with(launcher_pid: int) -> None:
+def _die_with(forkserver_pid: int) -> None:
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != launcher_pid:  # it died before the call
+        if os.getppid() != forkserver_pid:  # it died before the call
             os._exit(1)
 
 

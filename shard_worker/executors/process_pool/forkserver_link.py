@@ -1,4 +1,4 @@
-"""The worker's end of its launcher: starts it, passes orders, hears how scorers end."""
+"""The worker's end of its forkserver: starts it, sends orders, receives how scorers end."""
 
 import asyncio
 import contextlib
@@ -16,47 +16,47 @@ from hedgerow.shard_worker.executors.process_pool.forkserver import (
     LANE,
     ORDER,
     Event,
-    LauncherSpec,
+    ForkserverSpec,
     Order,
 )
-from hedgerow.shard_worker.executors.process_pool.forkserver_start import LauncherProcess, Start
+from hedgerow.shard_worker.executors.process_pool.forkserver_start import ForkserverProcess, Start
 
 _log = structlog.get_logger()
 
-# A launcher needs _GRACE_S of launcher.py to end; one that takes longer is stopped or starved.
+# A forkserver ends within `_GRACE_S` (in `forkserver`), unless it is stopped or starved of CPU.
 _END_TIMEOUT_S = 5.0
 
 
-class LauncherListener(Protocol):
-    """Who hears about scorers; always called on the event loop."""
+class ForkserverListener(Protocol):
+    """Receives what happens to scorers; always called on the event loop."""
 
     def on_started(self, number: int, pid: int) -> None:
         """The scorer exists; it has not made its handler yet."""
 
     def on_ended(self, number: int, status: int | None) -> None:
-        """The scorer is gone; `status` as waitpid(2) gives it, None when it is unknown."""
+        """The scorer has ended; `status` as of waitpid(2), None if it is unknown."""
 
-    def on_launcher_lost(self) -> None:
-        """The launcher died, and every scorer with it; `on_ended` does not follow."""
+    def on_forkserver_lost(self) -> None:
+        """The forkserver died, and every scorer with it; `on_ended` does not follow."""
 
 
-class LauncherLink:
-    """One launcher process."""
+class ForkserverLink:
+    """The connection to one forkserver."""
 
-    def __init__(self, spec: LauncherSpec, memory_fd: int, start: Start) -> None:
+    def __init__(self, spec: ForkserverSpec, memory_fd: int, start: Start) -> None:
         """`start` starts the process, which gets `spec` and maps the file of `memory_fd`."""
         self._spec = spec
         self._memory_fd = memory_fd
         self._start = start
-        self._process: LauncherProcess | None = None
+        self._process: ForkserverProcess | None = None
         self._control: socket.socket | None = None
         self._received = b""
         self._gone = asyncio.Event()
         self._is_ending = False
-        self._listener: LauncherListener | None = None
+        self._listener: ForkserverListener | None = None
 
-    def start(self, listener: LauncherListener) -> None:
-        """Start the process (about a millisecond); it becomes ready on its own time.
+    def start(self, listener: ForkserverListener) -> None:
+        """Start the process, which takes about a millisecond; does not wait until it is ready.
 
         Raises:
             OSError: it cannot be started now.
@@ -73,25 +73,25 @@ class LauncherLink:
         asyncio.get_running_loop().add_reader(control, self._on_readable)
 
     def start_scorer(self, number: int, slot: int, channel: socket.socket) -> None:
-        """Have a scorer forked that serves `channel`, of which the caller closes its copy."""
+        """Have a scorer forked that serves `channel`; the caller closes its own copy of that."""
         if self._control is not None:
-            with contextlib.suppress(OSError):  # the launcher is gone; its EOF says so
+            with contextlib.suppress(OSError):  # the forkserver is gone; its EOF says so
                 order = ORDER.pack(Order.START, number, slot)
                 socket.send_fds(self._control, [order], [channel.fileno()])
 
     def kill_scorer(self, number: int) -> None:
-        """SIGKILL a scorer, if it still lives."""
+        """SIGKILL a scorer, unless it has ended."""
         if self._control is not None:
             with contextlib.suppress(OSError):
                 self._control.send(ORDER.pack(Order.KILL, number, 0))
 
     def kill(self) -> None:
-        """SIGKILL the launcher, which has stopped obeying; `on_launcher_lost` follows."""
+        """SIGKILL the forkserver, which has stopped obeying; `on_forkserver_lost` follows."""
         if self._process is not None:
             self._process.kill()
 
     async def end(self) -> None:
-        """Let the launcher end, and with it every scorer; returns when all are gone."""
+        """Let the forkserver end, and with it every scorer; returns when all are gone."""
         if self._process is None:
             return
         self._is_ending = True
@@ -137,16 +137,16 @@ class LauncherLink:
         self._gone.set()
         if self._is_ending:
             return
-        # Its socket is closed when it is dying; a wait for the rest of its death is short, and a
-        # launcher that closed it without dying must not live on.
+        # Its socket is closed because it is ending, so the wait is short; a forkserver that has
+        # closed it for another reason must not live on.
         self._process.kill()
         self._process.wait()
         assert self._listener is not None  # noqa: S101
-        self._listener.on_launcher_lost()
+        self._listener.on_forkserver_lost()
 
 
 def describe_status(status: int | None) -> str:
-    """How a scorer ended, in words, from a status as waitpid(2) gives it."""
+    """How a scorer ended, in words, from its status as of waitpid(2)."""
     if status is None:
         return "ended; how is unknown"
     code = os.waitstatus_to_exitcode(status)

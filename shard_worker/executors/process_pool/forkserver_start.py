@@ -1,9 +1,9 @@
-"""Starts launchers: by forks made before there are threads and a loop, or by a new interpreter.
+"""Starts forkservers: by forks made before there are threads and a loop, or by a new interpreter.
 
-A launcher that is forked from its worker shares the pages of all that the worker has imported, and
-is there at once; a new interpreter takes some 10 MB and 0.3 s. A fork must come before the worker
-has threads, so the forks wait, each with one end of a socket, until a lane takes them. A lane that
-loses its launcher, or starts where no launcher waits, gets a new interpreter.
+A forkserver that is forked from its worker shares the pages of everything that the worker has
+imported, and is ready at once; a new interpreter takes some 10 MB and 0.3 s. The worker must fork
+before it starts threads, so the forks wait, each at one end of a socket, until a lane takes them. A
+lane that loses its forkserver, or starts when none is waiting, gets a new interpreter.
 """
 
 import contextlib
@@ -17,13 +17,13 @@ from collections.abc import Callable, Iterator
 from typing import NoReturn, Protocol
 
 from hedgerow.shard_worker.executors.process_pool.budget import open_shared_file
-from hedgerow.shard_worker.executors.process_pool.forkserver import BOOTSTRAP, run_launcher
+from hedgerow.shard_worker.executors.process_pool.forkserver import BOOTSTRAP, run_forkserver
 
 _MAX_DESCRIPTORS = 65_536
 
 
-class LauncherProcess(Protocol):
-    """A launcher, however it was started."""
+class ForkserverProcess(Protocol):
+    """A forkserver, however it was started."""
 
     @property
     def pid(self) -> int:
@@ -36,13 +36,13 @@ class LauncherProcess(Protocol):
         """Wait for its end."""
 
 
-# Starts a launcher for the lane of a name; returns it, and our end of its socket.
+# Starts a forkserver for the lane of a name; returns it, and our end of its socket.
 # OSError: it cannot be started now.
-Start = Callable[[str], tuple[LauncherProcess, socket.socket]]
+Start = Callable[[str], tuple[ForkserverProcess, socket.socket]]
 
 
-def start_interpreter(name: str) -> tuple[LauncherProcess, socket.socket]:
-    """Start a launcher in a new interpreter, which takes about a millisecond.
+def start_interpreter(name: str) -> tuple[ForkserverProcess, socket.socket]:
+    """Start a forkserver in a new interpreter, which takes about a millisecond.
 
     Raises:
         OSError: it cannot be started now.
@@ -63,31 +63,31 @@ def start_interpreter(name: str) -> tuple[LauncherProcess, socket.socket]:
     return process, ours
 
 
-class WaitingLaunchers:
-    """Launchers that were forked early; called as `start_interpreter` is, it gives one away."""
+class WaitingForkservers:
+    """Forkservers that were forked early; called as `start_interpreter` is, it gives one away."""
 
     def __init__(self) -> None:
-        self._waiting: list[tuple[ForkedLauncher, socket.socket]] = []
+        self._waiting: list[tuple[EarlyForkserver, socket.socket]] = []
 
-    def __call__(self, name: str) -> tuple[LauncherProcess, socket.socket]:
-        """Give away a launcher that waits, or else start an interpreter."""
+    def __call__(self, name: str) -> tuple[ForkserverProcess, socket.socket]:
+        """Give away a forkserver that waits, or else start an interpreter."""
         return self._waiting.pop() if self._waiting else start_interpreter(name)
 
     @classmethod
     @contextlib.contextmanager
-    def forked(cls, number: int) -> "Iterator[WaitingLaunchers]":
-        """Some launchers, for the time of the block; this process has no other thread, and no loop.
+    def forked(cls, number: int) -> "Iterator[WaitingForkservers]":
+        """Fork some forkservers, while this process has no other thread and no loop.
 
         Those that no lane has taken end with the block.
         """
-        launchers = cls()
+        forkservers = cls()
         try:
             with contextlib.suppress(OSError):  # no process is left: interpreters are tried later
                 for _ in range(number):
-                    launchers._fork()
-            yield launchers
+                    forkservers._fork()
+            yield forkservers
         finally:
-            for process, control in launchers._waiting:
+            for process, control in forkservers._waiting:
                 control.close()
                 process.wait()
 
@@ -100,13 +100,13 @@ class WaitingLaunchers:
             theirs.close()
             raise
         if pid == 0:
-            _be_launcher(theirs)
+            _be_forkserver(theirs)
         theirs.close()
-        self._waiting.append((ForkedLauncher(pid), ours))
+        self._waiting.append((EarlyForkserver(pid), ours))
 
 
-class ForkedLauncher:
-    """A launcher that this process has forked."""
+class EarlyForkserver:
+    """A forkserver that this process has forked."""
 
     def __init__(self, pid: int) -> None:
         self.pid = pid
@@ -124,13 +124,13 @@ class ForkedLauncher:
             self._has_ended = True
 
 
-def _be_launcher(control: socket.socket) -> NoReturn:
+def _be_forkserver(control: socket.socket) -> NoReturn:
     status = 1
     try:
         # What the worker holds open is the worker's: its lock says that it lives.
         os.closerange(3, control.fileno())
         os.closerange(control.fileno() + 1, _MAX_DESCRIPTORS)
-        run_launcher(control)
+        run_forkserver(control)
         status = 0
     except BaseException:  # noqa: BLE001 - it must not return into the worker's code
         sys.excepthook(*sys.exc_info())

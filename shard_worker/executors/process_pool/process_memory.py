@@ -8,17 +8,17 @@ _PARTS = (b"RssAnon", b"VmSwap")
 
 
 def own_memory_mb(pid: int) -> float | None:
-    """Memory that a process has for itself, in MB, and that the system gets back when it ends.
+    """A process's own memory, in MB, which is freed when it ends.
 
-    Its anonymous pages, resident or swapped out. Pages of files do not count: those of the index
-    are shared by all who map it, and the kernel drops them when it needs the room. What was
-    inherited at a fork counts, also while it is still shared.
+    That is its anonymous pages, resident or swapped out. Pages of files do not count: those of the
+    index are shared by all processes that map it, and the kernel drops them when it needs memory.
+    Pages that were inherited at a fork count, even while they are still shared.
 
-    By /proc/PID/status, whose counters take 16 µs to read. /proc/PID/smaps_rollup is exact, walks
-    through the page tables for it, and takes 3.5 ms for half a GB.
+    Read from /proc/PID/status, which takes 16 µs. /proc/PID/smaps_rollup is exact, but walks the
+    page tables, which takes 3.5 ms for half a GB.
 
     Returns:
-        None where the system does not tell, or there is no such process.
+        None if the system does not report it, or there is no such process.
     """
     if sys.platform != "linux" or pid <= 0:
         return None
@@ -29,7 +29,7 @@ def own_memory_mb(pid: int) -> float | None:
 
 
 def parse_status(status: bytes) -> float | None:
-    """The same from a /proc/PID/status, in whose lines kB are KiB; see proc_pid_status(5)."""
+    """The same, from the text of /proc/PID/status; its kB are KiB (proc_pid_status(5))."""
     fields = {}
     for line in status.splitlines():
         name, _, value = line.partition(b":")

@@ -1,9 +1,9 @@
-"""What a lane asks before it runs a task, and reports when a scorer has died of one.
+"""Whether a lane may run a task, and the reports of tasks that have killed a scorer.
 
 After its first kill a task is *on trial*: the lane whose scorer it killed tries it once more, and
-no other scorer runs it until that has ended. Of copies that run at once in several workers and
-would each kill a scorer within seconds, the first to kill stops the others; only scorers that die
-within the milliseconds that the news takes to spread are lost too.
+no other scorer runs an equal task until that try has ended. If equal tasks run in several workers,
+and each would kill a scorer within seconds, the first kill stops the others; only scorers that die
+within the milliseconds before the record arrives are lost, too.
 """
 
 import time
@@ -15,10 +15,10 @@ from hedgerow.common.errors import QuarantinedError
 from hedgerow.common.state.quarantine import Quarantine, Record, What
 from hedgerow.shard_worker.executors.process_pool.task import TaskHandle
 
-# A work that has killed is not tried again before the cluster was told, so that kills elsewhere
-# count; but the deadline runs, and a Redis that hangs is not waited for longer than this.
+# A task that has killed a scorer is not tried again before the cluster has confirmed the record, so
+# that kills elsewhere count. But its deadline approaches, so this is the longest wait, in s.
 CONFIRM_S = 0.1
-_LONGEST_TRIAL_S = 60.0  # of a work without a deadline
+_LONGEST_TRIAL_S = 60.0  # of a task without a deadline
 
 
 class QuarantineGate:
@@ -26,9 +26,9 @@ class QuarantineGate:
 
     Attributes:
         quarantine: what is known, from here and elsewhere.
-        publish: tells the cluster of a record, and answers with `confirm`; None when there is
-            none to report to.
-        on_news: told the fingerprints of which something new is known.
+        publish: sends a record to the cluster, which leads to a call of `confirm`; None without a
+            cluster.
+        on_news: called with the fingerprints for which records have changed or were confirmed.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class QuarantineGate:
         server_ms: Callable[[float], int] = lambda now: int(now * 1000),
         worker: str = "",
     ) -> None:
-        """Know nothing yet.
+        """Start without records.
 
         Args:
             quarantine: the policy.
@@ -49,15 +49,17 @@ class QuarantineGate:
         self.on_news: Callable[[Collection[bytes]], None] | None = None
         self._server_ms = server_ms
         self._worker = worker
-        self._unconfirmed: dict[bytes, float] = {}  # → until when to wait for the cluster
-        self._run = token_hex(4)  # a worker of this name that starts again counts from 0 too
+        self._unconfirmed: dict[
+            bytes, float
+        ] = {}  # fingerprint → until when to wait for the cluster
+        self._run = token_hex(4)  # distinguishes runs of a worker, each of which counts from 0
         self._numbers = count()
 
     # ---- questions
 
-    def refusal(self, ticket: TaskHandle, now: float) -> QuarantinedError | None:
-        """Why a work must not run at all; None when it may, now or later."""
-        fingerprint = ticket.work.identity.fingerprint
+    def refusal(self, handle: TaskHandle, now: float) -> QuarantinedError | None:
+        """Why a task must not run at all; None if it may run, now or later."""
+        fingerprint = handle.task.identity.fingerprint
         if fingerprint is None:
             return None
         now_ms = self._server_ms(now)
@@ -69,51 +71,51 @@ class QuarantineGate:
             f"for another {(entry.expires_at_ms - now_ms) / 1000:.0f} s"
         )
 
-    def wait_until(self, ticket: TaskHandle, now: float) -> float:
-        """Until when a work must wait to be looked at again, in s; 0 when it need not.
+    def wait_until(self, handle: TaskHandle, now: float) -> float:
+        """Until when a task must be held, by `time.monotonic()`; 0 if it may run now.
 
-        `on_news` may come sooner.
+        `on_news` may release it sooner.
         """
-        fingerprint = ticket.work.identity.fingerprint
+        fingerprint = handle.task.identity.fingerprint
         if fingerprint is None:
             return 0.0
         if (confirmed_by := self._unconfirmed.get(fingerprint, 0.0)) > now:
             return confirmed_by
-        if ticket.num_crashes:  # the trial is its own
+        if handle.num_crashes:  # it is the one on trial
             return 0.0
         now_ms = self._server_ms(now)
         until_ms = self.quarantine.trial_until_ms(fingerprint, now_ms)
         return now + (until_ms - now_ms) / 1000 if until_ms else 0.0
 
-    def barred(self, tickets: Iterable[TaskHandle], now: float) -> list[TaskHandle]:
-        """Those of `tickets` that must not run now."""
-        return [one for one in tickets if self.refusal(one, now) or self.wait_until(one, now)]
+    def barred(self, handles: Iterable[TaskHandle], now: float) -> list[TaskHandle]:
+        """The tasks among `handles` that must not run now."""
+        return [one for one in handles if self.refusal(one, now) or self.wait_until(one, now)]
 
     def load(self, now: float) -> int:
-        """How many works are refused."""
+        """How many queries are refused."""
         return self.quarantine.count(self._server_ms(now))
 
-    # ---- what happens here
+    # ---- records of this lane
 
-    def killed(self, ticket: TaskHandle, now: float, will_retry: bool) -> None:
-        """A scorer died, or had to be killed, while it ran this work."""
-        fingerprint = ticket.work.identity.fingerprint
+    def killed(self, handle: TaskHandle, now: float, will_retry: bool) -> None:
+        """Record that a scorer died, or had to be killed, while it ran this task."""
+        fingerprint = handle.task.identity.fingerprint
         if fingerprint is None:
             return
-        until = min(ticket.expires_at, now + _LONGEST_TRIAL_S) if will_retry else 0.0
+        until = min(handle.expires_at, now + _LONGEST_TRIAL_S) if will_retry else 0.0
         if self.publish is not None:
             self._unconfirmed[fingerprint] = now + CONFIRM_S
-        self._tell(ticket, What.KILL, now, self._server_ms(until) if until else 0)
+        self._tell(handle, What.KILL, now, self._server_ms(until) if until else 0)
 
-    def tried(self, ticket: TaskHandle, now: float) -> None:
-        """A work that has killed a scorer has ended, whatever came of its second try."""
-        fingerprint = ticket.work.identity.fingerprint
+    def tried(self, handle: TaskHandle, now: float) -> None:
+        """Record that the second try of a task has ended, with any result."""
+        fingerprint = handle.task.identity.fingerprint
         if fingerprint and self.quarantine.trial_until_ms(fingerprint, self._server_ms(now)):
-            self._tell(ticket, What.TRIED, now)
+            self._tell(handle, What.TRIED, now)
 
-    def _tell(self, ticket: TaskHandle, what: What, now: float, until_ms: int = 0) -> None:
-        identity = ticket.work.identity
-        assert identity.fingerprint is not None  # noqa: S101 - its callers have looked
+    def _tell(self, handle: TaskHandle, what: What, now: float, until_ms: int = 0) -> None:
+        identity = handle.task.identity
+        assert identity.fingerprint is not None  # noqa: S101 - checked by the callers
         record = Record(
             self._server_ms(now),
             identity.fingerprint,
@@ -127,15 +129,15 @@ class QuarantineGate:
             self.publish(record)
         self.take([record])
 
-    # ---- what is heard
+    # ---- records of the cluster
 
     def take(self, records: Iterable[Record]) -> None:
-        """Something has happened, here or elsewhere."""
+        """Take records of this lane or others."""
         if (changed := self.quarantine.take(records)) and self.on_news is not None:
             self.on_news(changed)
 
     def confirm(self, fingerprints: Collection[bytes]) -> None:
-        """The cluster was told of kills, and what it knows was taken; or it cannot be told now."""
+        """The cluster has confirmed records of these tasks, or cannot be reached now."""
         now = time.monotonic()
         for fingerprint in fingerprints:
             self._unconfirmed.pop(fingerprint, None)

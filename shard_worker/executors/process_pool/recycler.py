@@ -1,10 +1,10 @@
-"""Replaces scorers that have grown too large, each by a successor that is ready before it goes.
+"""Replaces scorers that have grown too large, each by a successor that is ready first.
 
-What a user's function leaks stays in its process until that ends. So a scorer that has no batch and
-is over the limit gets a successor, and serves on until that one has made its handler; then the
-successor takes its place between two batches, and the scorer reads that its channel is closed, and
-ends. No work ever moves, and the lane is never a scorer short; for the time of one start it has one
-more.
+Memory that a user's function leaks is freed only when the process ends. So if a scorer exceeds the
+limit at the end of a batch, a successor is started, and the scorer goes on serving until the
+successor has made its handler. Between two batches, the successor then takes its place, and the
+scorer, whose channel is closed, ends. No task is moved, and the lane never lacks a scorer; while
+the successor starts, it has one process more.
 """
 
 import os
@@ -27,16 +27,16 @@ class MemoryLimit:
     """When a scorer is looked at, and when it is too large.
 
     Attributes:
-        max_mb: a scorer that has more memory for itself is replaced.
-        look_every_s: a scorer is looked at no more often, and not sooner after it was ready: a
-            limit below what every scorer needs costs no more than that number of starts.
+        max_mb: a scorer whose own memory exceeds this is replaced, in MB.
+        look_every_s: shortest time between two looks at a scorer, and before the first, in s. If
+            the limit is below what every scorer needs, this bounds the rate of starts.
     """
 
     max_mb: float
     look_every_s: float = 1.0
 
     def is_due(self, looked_at: float, now: float) -> bool:
-        """Whether a scorer is to be looked at that was ready, or looked at, at `looked_at`."""
+        """Whether to look at a scorer that was ready, or last looked at, at `looked_at`."""
         return now >= looked_at + self.look_every_s
 
     def is_exceeded(self, memory_mb: float | None) -> bool:
@@ -59,10 +59,10 @@ class Recycler:
         start: Callable[[ScorerSlot], None],
         replace: Callable[[ScorerSlot, ScorerSlot], None],
     ) -> None:
-        """`start` fills a slot that is down; `replace` puts the second in the place of the first.
+        """`start` fills a slot that is down; `replace` puts the second slot in place of the first.
 
-        A start that fails is told by `start_failed`, and tried again after a while that grows with
-        the failures in a row, as that of any scorer.
+        A start that fails is reported by `start_failed`, and tried again after a pause that grows
+        with the number of failures in a row, as for any scorer.
         """
         self.num_recycled = 0
         self.successor: ScorerSlot | None = None
@@ -72,7 +72,7 @@ class Recycler:
         self._replace = replace
         self._predecessor: ScorerSlot | None = None
         self._memory_mb = 0.0
-        self._num_failures = 0  # starts of successors in a row that came to nothing
+        self._num_failures = 0  # starts of successors that failed in a row
         self._not_before = 0.0  # when the next may start, in s of the monotonic clock
         self._has_warned = False
 
@@ -82,7 +82,7 @@ class Recycler:
             _log.warning("scorer_memory_unknown", lane=self._name)
 
     def on_free(self, slot: ScorerSlot) -> None:
-        """A batch of the slot has ended, and it has no other yet."""
+        """A batch of the slot has ended, and it has no other yet; replace it if it is too large."""
         if self.successor is not None:
             self.on_ready()
             return
@@ -100,7 +100,7 @@ class Recycler:
             self._start(self.successor)
 
     def on_ready(self) -> None:
-        """The successor may be ready, or its predecessor free: both are needed."""
+        """Replace the scorer if its successor is ready and it has no batch."""
         slot, successor = self._predecessor, self.successor
         if slot is None or successor is None or successor.state is not SlotState.READY:
             return
@@ -119,7 +119,7 @@ class Recycler:
         self._replace(slot, successor)
 
     def give_up(self) -> ScorerSlot | None:
-        """Forget the replacement under way; returns its successor, for the caller to end."""
+        """Forget the current replacement; returns its successor, which the caller must end."""
         successor, self.successor, self._predecessor = self.successor, None, None
         return successor
 
@@ -142,5 +142,5 @@ class Recycler:
             )
 
     def is_replacing(self, slot: ScorerSlot) -> bool:
-        """Whether this slot is the one that a successor is meant for."""
+        """Whether a successor is to take this slot's place."""
         return slot is self._predecessor

@@ -1,4 +1,4 @@
-"""What a worker asks of the pool that scores for it, whichever pool that is.
+"""The interface of the process pools that score for a worker.
 
 There are two: `process_pool.pool`, supervised, which is the default, and `standard_pool.pool`, over
 the standard library's `ProcessPoolExecutor` (the setting `worker.process_pool`). Both take the same
@@ -16,7 +16,7 @@ from hedgerow.shard_worker.executors.process_pool.task import Task, TaskHandle, 
 
 
 def _nothing() -> None:
-    """Follow on nothing."""
+    """Do nothing."""
 
 
 class ScorerPool(ABC):
@@ -25,7 +25,7 @@ class ScorerPool(ABC):
     def __init__(self, name: str) -> None:
         self._name = name
         self._is_open = False
-        self._waiters: list[asyncio.Future[None]] = []  # for room, or for the end of everything
+        self._waiters: list[asyncio.Future[None]] = []  # for room, or for the end of all tasks
         self._after_ends: Callable[[], None] = _nothing
 
     # ---- life
@@ -40,54 +40,55 @@ class ScorerPool(ABC):
 
     @abstractmethod
     async def close(self, drain_s: float) -> None:
-        """Stop taking tasks, drain for at most `drain_s`, end every process.
+        """Stop taking tasks, drain for at most `drain_s`, and end every process.
 
-        What has not ended by then ends with a LaneUnavailableError.
+        Tasks that have not ended by then end with a LaneUnavailableError.
         """
 
     # ---- tasks
 
     @abstractmethod
-    def submit(self, work: Task, on_done: Callable[[TaskResult], None]) -> TaskHandle:
+    def submit(self, task: Task, on_done: Callable[[TaskResult], None]) -> TaskHandle:
         """Take a task; `on_done` is called exactly once, on the loop, never from within `submit`.
 
         `TaskResult.error` is an ExpiredError (late, or cancelled), QuarantinedError,
         ScorerCrashedError, RankingError or WorkError (the handler raised), NotStartedError (if it
-        is movable), ProfileBusyError (its profile holds all that it may), or LaneUnavailableError
-        (not running, or far beyond `room`).
+        is movable), ProfileBusyError (its profile has all the processes that it may have), or
+        LaneUnavailableError (the pool is not running, or far more tasks wait than `room`).
         """
 
     @abstractmethod
-    def cancel(self, ticket: TaskHandle) -> None:
+    def cancel(self, handle: TaskHandle) -> None:
         """Cancel a task, which ends with an ExpiredError.
 
-        One that has not been sent ends at once. One that a process has finds its budget expired.
+        If no process has it, it ends at once; otherwise its budget expires now.
         """
 
     @abstractmethod
     def cork(self) -> None:
-        """Hold back what is submitted from now on until `uncork`, which is to follow in this turn.
+        """Hold back tasks until `uncork`, which must follow in this turn of the loop.
 
-        Who submits several tasks in one callback spares the pool a turn of the loop, which it
-        would take to see which tasks came together; it costs as much as sending one of them.
+        A caller that submits several tasks in one callback thereby saves the pool a turn of the
+        loop, in which it would collect them; that costs as much as sending one of them.
         """
 
     @abstractmethod
     def uncork(self) -> None:
-        """Send to the processes what was held back."""
+        """Send the tasks that were held back."""
 
     def call_after_ends(self, then: Callable[[], None]) -> None:
-        """Call `then` after the `on_done` of tasks that have ended together; it replaces another.
+        """Call `then` after the `on_done` of tasks that have ended together.
 
-        For callers that answer several tasks with one message.
+        For callers that answer several tasks with one message. There is one such callback; another
+        call replaces it.
         """
         self._after_ends = then
 
-    async def run(self, work: Task) -> TaskResult:
-        """Submit and wait; cancelling the wait cancels the task.
+    async def run(self, task: Task) -> TaskResult:
+        """Submit a task and wait for it; if the wait is cancelled, so is the task.
 
         Raises:
-            WorkError: any of those that `submit` names.
+            WorkError: one of the errors that `submit` names.
         """
         future: asyncio.Future[TaskResult] = asyncio.get_running_loop().create_future()
 
@@ -95,11 +96,11 @@ class ScorerPool(ABC):
             if not future.done():
                 future.set_result(done)
 
-        ticket = self.submit(work, on_done)
+        handle = self.submit(task, on_done)
         try:
             done = await future
         except asyncio.CancelledError:
-            self.cancel(ticket)
+            self.cancel(handle)
             raise
         if done.error is not None:
             raise done.error
@@ -111,20 +112,20 @@ class ScorerPool(ABC):
     def room(self) -> int:
         """How many more tasks would start within the batch window.
 
-        Counts the processes that are ready and not stuck in a long batch, at the measured service
-        time, less what waits and what they have.
+        That is as many as the processes that are ready, and not busy with a long batch, run in this
+        time by the measured service time, less the tasks that wait or that they have.
         """
 
     @abstractmethod
     def ends_soon(self) -> bool:
-        """Whether processes have tasks, and all together are expected to take 0.5 ms at most."""
+        """Whether processes have tasks, which together are expected to take 0.5 ms at most."""
 
     @abstractmethod
-    def observe_elsewhere(self, num_works: int) -> None:
-        """Count tasks that were pulled for this pool's room and took nothing of it.
+    def observe_elsewhere(self, num_tasks: int) -> None:
+        """Count requests that were pulled for this pool's room, but ran elsewhere.
 
-        Without it, requests that run in another lane would be pulled as if each took a process as
-        long as the last that did.
+        They count as tasks that took no time. Otherwise so few of them would be pulled as if each
+        kept a process busy.
         """
 
     async def wait_for_room(self) -> int:
@@ -147,7 +148,7 @@ class ScorerPool(ABC):
 
     @abstractmethod
     def _num_unfinished(self) -> int:
-        """Tasks that have not ended."""
+        """How many tasks have not ended."""
 
     async def _drain(self, drain_s: float) -> None:
         """Wait until every task has ended, for at most `drain_s`."""
@@ -162,7 +163,7 @@ class ScorerPool(ABC):
         return waiter
 
     def _refuse_closed(self, on_done: Callable[[TaskResult], None]) -> None:
-        """End, in the next turn of the loop, a task that came to a pool that is not running."""
+        """End a task, in the next turn of the loop, because the pool is not running."""
         error = LaneUnavailableError(f"{self._name}: not running")
         asyncio.get_running_loop().call_soon(self._call_refused, on_done, error)
 
@@ -173,10 +174,10 @@ class ScorerPool(ABC):
         self._on_change()
 
     def _on_change(self) -> None:
-        """Tasks have ended, or there is more room."""
+        """Call what waits for the end of tasks, or for room."""
         try:
             self._after_ends()
-        except Exception as error:  # noqa: BLE001 - its bug must not cost a scorer its channel
+        except Exception as error:  # noqa: BLE001 - its bug must not close a scorer's channel
             asyncio.get_running_loop().call_exception_handler(
                 {"message": f"{self._name}: what follows on ends failed", "exception": error}
             )

@@ -37,8 +37,8 @@ from hedgerow.shard_worker.executors.process_pool.task import FailureCode, Frame
 
 _RECEIVE_BYTES = 262_144
 _FLUSH_S = 0.001
-# The system takes 0.6 µs to tell a process its CPU time, as long as a cheap work runs: works that
-# are shorter than this share a reading, which counts for the last of them.
+# Reading the CPU time of a process takes 0.6 µs, as long as a cheap task runs. So tasks that are
+# shorter than this share a reading, which counts for the last of them.
 _COUNT_CPU_S = 20e-6
 
 
@@ -46,7 +46,7 @@ Handler = Callable[[Any, Budget], bytes]
 
 _pack = msgspec.msgpack.Encoder().encode
 
-# An enum's member is looked up through a descriptor in Python 3.11: five times a global's price.
+# In Python 3.11, looking up an enum's member takes five times as long as a global.
 _NO_FAILURE: Final = FailureCode.NONE.value
 
 
@@ -56,12 +56,12 @@ class ScorerSpec:
 
     Attributes:
         name: the lane's, shown as the process's name.
-        factory: "module:callable", called with the config once a process; returns the handler.
+        factory: "module:callable", called with the config in each process; returns the handler.
         config: the factory's argument, pickled.
         import_path: folders put before all others on `sys.path`.
-        prepare: called before the factory, such as to log as the worker does; picklable.
-        nice: by how much the process is nicer than the worker; if at all, it is also a batch
-            process where the system has such (sched(7)).
+        prepare: called before the factory, to configure logging for example; picklable.
+        nice: nice value of the process above the worker's; if it is not 0, the process also has the
+            policy SCHED_BATCH where the system has that (sched(7)).
     """
 
     name: str
@@ -73,9 +73,9 @@ class ScorerSpec:
 
 
 def run_scorer(spec: ScorerSpec, channel: socket.socket, region: Region) -> None:
-    """Be a scorer process: make the handler, say so, serve until the worker hangs up."""
-    # Ctrl-C and a supervisor's SIGTERM reach the whole group; the worker alone decides when a
-    # scorer ends, so that what is in flight can be drained.
+    """Run a scorer process: make the handler, report it, serve until `channel` is closed."""
+    # Ctrl-C and a service manager's SIGTERM reach the whole group. Only the worker decides when a
+    # scorer ends, so that it can drain tasks in flight.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     faulthandler.enable()
@@ -89,24 +89,24 @@ def run_scorer(spec: ScorerSpec, channel: socket.socket, region: Region) -> None
 
 
 def make_handler(spec: ScorerSpec) -> Handler | str:
-    """Settle this process as a scorer and make its handler; the error, in a line, if that fails."""
-    _stand_back(spec.nice)
+    """Set up this process as a scorer; returns its handler, or the error in one line."""
+    _give_way(spec.nice)
     _volunteer_for_the_oom_killer()
     try:
         if spec.prepare is not None:
             spec.prepare()
         handler = _call_factory(spec)
-    except Exception as error:  # noqa: BLE001 - whatever the factory raises is the start's outcome
+    except Exception as error:  # noqa: BLE001 - reported as the outcome of the start
         traceback.print_exception(error)
         return error_line(error)
-    # What exists now lives as long as the process: the collector need not look at it again.
+    # What exists now lives as long as the process, so the garbage collector can skip it.
     gc.collect()
     gc.freeze()
     return handler
 
 
 def serve(channel: socket.socket, region: Region, handler: Handler) -> None:
-    """Answer batches until the other end closes the channel."""
+    """Run batches until the other end closes the channel."""
     unpacker = msgpack.Unpacker(use_list=False, max_buffer_size=0)
 
     def send(frame: Frame) -> None:
@@ -126,8 +126,8 @@ def run_batch(
     send: Callable[[Frame], None],
     flush_s: float = _FLUSH_S,
 ) -> None:
-    """Run one task after the other; `send` their results, at the end or after `flush_s`."""
-    # The CPU time of the process, and not of this thread: a work may have threads of its own.
+    """Run tasks one after another; `send` their results at the end and every `flush_s`, in s."""
+    # The CPU time of the process, not of this thread, since a task may have threads of its own.
     clock, cpu_clock = time.monotonic, time.process_time
     current, generations, expiries = region.current, region.generations, region.expiries
     lates, began = region.lates, region.began
@@ -143,8 +143,8 @@ def run_batch(
             late = FailureCode.EXPIRED
             results.append((index, late, started_at, 0, 0, "expired before its turn"))
             continue
-        # Written before the work starts: if this process dies, the worker reads who killed it, and
-        # if it has to be killed, what that work has cost.
+        # Written before the task starts: if this process dies, the worker reads which task killed
+        # it, and if it has to be killed, what that task has cost.
         began[0], began[1] = started_at, counted_cpu_s
         current[0] = generation
         code: str = _NO_FAILURE
@@ -155,7 +155,7 @@ def run_batch(
                 code, body = FailureCode.FAILED, f"the handler returned {type(body).__name__}"
         except WorkError as error:
             code, body = FailureCode.of(error), error_line(error)
-        except Exception as error:  # noqa: BLE001 - a handler's bug ends its work, not the scorer
+        except Exception as error:  # noqa: BLE001 - a bug ends its task, not the scorer
             traceback.print_exception(error)
             code, body = FailureCode.FAILED, error_line(error)
         ended_at = clock()
@@ -180,24 +180,25 @@ def _call_factory(spec: ScorerSpec) -> Handler:
     sys.path[:0] = [folder for folder in spec.import_path if folder not in sys.path]
     module, _, name = spec.factory.partition(":")
     factory = getattr(importlib.import_module(module), name)
-    handler: Handler = factory(pickle.loads(spec.config))  # noqa: S301 - packed by the worker itself
+    handler: Handler = factory(pickle.loads(spec.config))  # noqa: S301 - pickled by the worker
     if not callable(handler):
         raise TypeError(f"{spec.factory} returned {type(handler).__name__}, not a callable")
     return handler
 
 
-def _stand_back(nice: int) -> None:
-    """Let the event loops go first."""
-    # Where scorers keep all cores busy, every hop of a cancellation would wait for its turn.
+def _give_way(nice: int) -> None:
+    """Let event loops run first."""
+    # While scorers keep all cores busy, every step of a cancellation would wait for its turn.
     os.nice(nice)
-    # And one that wakes interrupts no process (sched(7)). A loop that is cut short passes on the
-    # little that it has read so far, which costs each process a further wake-up: 4 % of the CPU.
+    # With SCHED_BATCH, a scorer that wakes does not preempt other processes (sched(7)). An event
+    # loop that is preempted passes on only what it has read so far, which costs each process a
+    # further wake-up: 4 % of the CPU time.
     if nice and hasattr(os, "SCHED_BATCH"):
         with contextlib.suppress(OSError):
             os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
 def _volunteer_for_the_oom_killer() -> None:
-    # When memory runs out, the kernel shall take a scorer, which is replaced, not the worker.
+    # If memory runs out, the kernel should kill a scorer, which is replaced, not the worker.
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("500")

@@ -1,4 +1,4 @@
-"""The worker's end of one scorer: its channel, its region of shared memory, its current batch."""
+"""The worker's side of one scorer: its channel, region of shared memory and current batch."""
 
 import asyncio
 import math
@@ -30,24 +30,24 @@ class SlotState(Enum):
     DOWN = auto()  # there is none
     STARTING = auto()  # it makes its handler
     READY = auto()  # it takes batches
-    DYING = auto()  # it has been killed, or hung up
+    DYING = auto()  # it was killed, or has closed its channel
 
 
 class SlotListener(Protocol):
-    """Who hears from a slot; always called on the event loop."""
+    """Receives the reports of slots; always called on the event loop."""
 
     def on_report(self, slot: "ScorerSlot", pid: int, error: str) -> None:
-        """The scorer, process `pid`, has made its handler ("") or failed to, with this error."""
+        """The scorer, process `pid`, has made its handler, or failed to if `error` is not ""."""
 
     def on_frame(self, slot: "ScorerSlot", frame: Frame) -> None:
         """Results of the current batch."""
 
     def on_hangup(self, slot: "ScorerSlot") -> None:
-        """The scorer closed its channel; nothing more will come from it."""
+        """The scorer has closed its channel, so nothing more will come."""
 
 
 class Channel(asyncio.Protocol):
-    """The socket to one process; a slot has another for each process that fills it."""
+    """The socket to one process of a slot."""
 
     def __init__(self, slot: "ScorerSlot", listener: SlotListener) -> None:
         self._slot = slot
@@ -56,17 +56,17 @@ class Channel(asyncio.Protocol):
         self.transport: asyncio.Transport | None = None
 
     def hang_up(self) -> None:
-        """Close the socket; a scorer that reads it ends."""
+        """Close the socket; the scorer ends when it reads this."""
         if self.transport is not None:
             self.transport.abort()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """The socket is watched from now on."""
-        # A stream socket's; uvloop's does not inherit from it.
+        """Keep the transport."""
+        # It is that of a stream socket; uvloop's does not inherit from `asyncio.Transport`.
         self.transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
-        """Something came from the scorer."""
+        """Pass on the scorer's frames."""
         slot = self._slot
         self._unpacker.feed(data)
         for frame in self._unpacker:
@@ -76,33 +76,33 @@ class Channel(asyncio.Protocol):
                 self._listener.on_report(slot, *frame)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
-        """The scorer hung up, or was hung up on."""
+        """Report that either end has closed the channel."""
         if self._slot.channel is self:
             self._slot.channel = None
             self._listener.on_hangup(self._slot)
 
 
 class ScorerSlot:
-    """One scorer's place in a lane; processes come and go in it.
+    """One scorer's place in a lane, which one process after another fills.
 
     Attributes:
-        channel: the socket to its process, None when there is none.
-        batch: tickets sent in the current frame, in order; empty when the scorer is free.
-        num_open: how many of them have not ended and are still this scorer's.
-        first_generation: the generation of the first; the others count on from it.
-        heard_at: when the batch was sent or the last results came, s.
-        num_unread: bytes of the frame that had not left for the scorer when last looked at.
-        check_at: when the lane looks after this batch, s.
-        is_long: whether the batch runs longer than it should and counts as no room.
-        profile: whose works the batch holds.
-        owed: the profile that lost the last process, until there is another; its place is not given
-            back before.
+        channel: the socket to its process; None if there is none.
+        batch: the tasks of the current frame, in order; empty if the scorer is free.
+        num_open: how many of them have not ended and were not taken back.
+        first_generation: the generation of the first task; the others follow in order.
+        heard_at: when the batch was sent or the last results came, in s.
+        num_unread: bytes of the frame that the scorer had not read at the last look.
+        check_at: when the lane looks at this batch next, in s.
+        is_long: whether the batch runs longer than it should, and so counts as no room.
+        profile: the profile of the batch's tasks.
+        owed: the profile that lost the last process; until there is another, it still counts as
+            having this place.
         number: the process's number, unique in the lane.
-        pid: its pid, 0 while unknown.
-        ready_at: when its handler was made, s; inf until then.
-        looked_at: when its memory was last looked at, s; at first `ready_at`.
-        num_failures: starts in a row that came to nothing.
-        num_batches: batches that this process was given.
+        pid: its pid; 0 while unknown.
+        ready_at: when its handler was made, in s; inf until then.
+        looked_at: when its memory was last read, in s; at first `ready_at`.
+        num_failures: failed starts in a row.
+        num_batches: how many batches this process was given.
     """
 
     def __init__(self, index: int, region: Region) -> None:
@@ -134,7 +134,7 @@ class ScorerSlot:
     # ---- the process
 
     def reset(self, number: int) -> None:
-        """A new process is being started for this slot."""
+        """Prepare for a new process, which is being started."""
         self.state = SlotState.STARTING
         self.number = number
         self.pid = 0
@@ -144,28 +144,28 @@ class ScorerSlot:
         self._current[0] = 0
 
     def successor(self) -> "ScorerSlot":
-        """A slot for the same place and memory, whose process is to follow on this one's.
+        """A slot for the same place and memory, whose process will take over from this one's.
 
-        A process writes to the memory while it has a batch, and at no other time, so the two may
-        live side by side as long as one of them has none.
+        A process writes to the memory only while it has a batch, so the two may exist side by side
+        as long as only one of them has a batch.
         """
         return ScorerSlot(self.index, self._region)
 
     # ---- batches
 
     def send(self, batch: Sequence[TaskHandle], first_generation: int, now: float) -> None:
-        """Give the scorer a batch; it must be free."""
+        """Send the scorer a batch; it must be free."""
         generations, expiries, lates = self._generations, self._expiries, self._lates
         generation = first_generation
         index = 0
         payloads = []
-        for ticket in batch:
-            expiries[index] = ticket.expires_at
-            lates[index] = ticket.work.late_s
+        for handle in batch:
+            expiries[index] = handle.expires_at
+            lates[index] = handle.task.late_s
             generations[index] = generation
-            ticket.generation = generation
-            ticket.slot = self
-            payloads.append(ticket.work.payload)
+            handle.generation = generation
+            handle.slot = self
+            payloads.append(handle.task.payload)
             index += 1
             generation += 1
         self.batch = batch
@@ -174,44 +174,46 @@ class ScorerSlot:
         self.heard_at = now
         self.num_batches += 1
         channel = self.channel
-        if channel is not None and channel.transport is not None:  # else its end follows
+        if (
+            channel is not None and channel.transport is not None
+        ):  # otherwise its end will be reported
             channel.transport.write(_pack((first_generation, payloads)))
 
     def free(self) -> None:
-        """The batch has ended, or was taken away."""
+        """Forget the batch, which has ended or was taken away."""
         self.batch = ()
         self.num_open = 0
         self.is_long = False
         self.check_at = math.inf
 
-    def trip(self, ticket: TaskHandle) -> None:
-        """Let the budget of a work that this scorer has expire now."""
-        self._expiries[ticket.generation - self.first_generation] = 0.0
+    def trip(self, handle: TaskHandle) -> None:
+        """Make the budget of a task of the batch expire now."""
+        self._expiries[handle.generation - self.first_generation] = 0.0
 
-    def take_back(self, ticket: TaskHandle) -> None:
-        """A work is not this scorer's any more; it skips it, unless it has begun."""
-        self._generations[ticket.generation - self.first_generation] = 0
-        ticket.generation = WAITING
-        ticket.slot = None
+    def take_back(self, handle: TaskHandle) -> None:
+        """Take a task back: the scorer skips it, unless it has started."""
+        self._generations[handle.generation - self.first_generation] = 0
+        handle.generation = WAITING
+        handle.slot = None
         self.num_open -= 1
 
     def running(self) -> TaskHandle | None:
-        """The ticket that the scorer says it runs, which may have been taken back meanwhile."""
+        """The task that the scorer runs now, which may have been taken back."""
         index = self._current[0] - self.first_generation
         return self.batch[index] if 0 <= index < len(self.batch) else None
 
-    def cut_off(self, ticket: TaskHandle, now: float) -> TaskResult:
-        """How the work ends that the scorer runs, when the scorer is killed for it now.
+    def cut_off(self, handle: TaskHandle, now: float) -> TaskResult:
+        """The result of the running task if the scorer is killed for it now.
 
-        Where the system does not tell the CPU time of another process, all of the time counts.
+        If the system does not report the CPU time of other processes, all of the time counts.
         """
         began_at, began_cpu_s = self._began
         cpu_s = process_cpu_s(self.pid)
         error = ExpiredError("ran on past its deadline and was killed", ExpiredEnd.KILLED)
-        # Asked last: as long as this work runs, what was read before is of its own beginning.
-        if self.running() is not ticket:
-            return failed(ticket, error)
-        lane_s, work_s = began_at - ticket.submitted_at, now - began_at
+        # Checked last: if this task still runs, what was read before is about its own start.
+        if self.running() is not handle:
+            return failed(handle, error)
+        lane_s, work_s = began_at - handle.submitted_at, now - began_at
         used_s = work_s if cpu_s is None else cpu_s - began_cpu_s
         return TaskResult(b"", int(lane_s * 1e6), int(work_s * 1e6), int(used_s * 1e6), error)
 
@@ -220,14 +222,14 @@ class ScorerSlot:
         transport = None if self.channel is None else self.channel.transport
         num_unread = 0 if transport is None else transport.get_write_buffer_size()
         if num_unread < self.num_unread:
-            self.heard_at = now  # a large frame takes its time to cross
+            self.heard_at = now  # a large frame takes time to be read
         self.num_unread = num_unread
         return now >= self.heard_at + for_s
 
-    def is_open(self, ticket: TaskHandle) -> bool:
-        """Whether a ticket of the batch is still this scorer's."""
-        return ticket.slot is self and ticket.generation > 0
+    def is_open(self, handle: TaskHandle) -> bool:
+        """Whether a task of the batch has not ended and was not taken back."""
+        return handle.slot is self and handle.generation > 0
 
-    def open_tickets(self) -> list[TaskHandle]:
-        """The tickets of the batch that have not ended and were not taken back, in order."""
-        return [ticket for ticket in self.batch if self.is_open(ticket)]
+    def open_handles(self) -> list[TaskHandle]:
+        """The tasks of the batch that have not ended and were not taken back, in order."""
+        return [handle for handle in self.batch if self.is_open(handle)]

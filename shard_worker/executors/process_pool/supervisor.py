@@ -1,4 +1,4 @@
-"""Keeps a lane's slots filled: starts scorers, notices how they end, starts others."""
+"""Keeps a lane's slots filled: starts scorers, and replaces those that end."""
 
 import asyncio
 import contextlib
@@ -16,9 +16,9 @@ import structlog
 from hedgerow.common.errors import ConfigurationError
 from hedgerow.shard_worker.executors.process_pool.batching import restart_delay_s
 from hedgerow.shard_worker.executors.process_pool.budget import SharedBudgets, open_shared_file
-from hedgerow.shard_worker.executors.process_pool.forkserver import LauncherSpec
+from hedgerow.shard_worker.executors.process_pool.forkserver import ForkserverSpec
 from hedgerow.shard_worker.executors.process_pool.forkserver_link import (
-    LauncherLink,
+    ForkserverLink,
     describe_status,
 )
 from hedgerow.shard_worker.executors.process_pool.forkserver_start import Start, start_interpreter
@@ -35,17 +35,16 @@ _log = structlog.get_logger()
 
 # A process that ends sooner than this after its start, without a batch, has failed to start.
 _YOUNG_S = 1.0
-# Results may still lie in the channel of a scorer that has ended; a grandchild that holds the
-# channel open can keep its EOF away.
-_LAST_WORDS_S = 0.05
-# A launcher that has not reported a scorer's end this long after its SIGKILL is stopped itself.
+# The channel of a scorer that has ended may still have results, and never EOF (by a grandchild).
+_LAST_RESULTS_S = 0.05
+# A forkserver that has not reported a scorer's end this long after its SIGKILL is stopped itself.
 _OBEY_TIMEOUT_S = 5.0
 # A factory that takes longer hangs: its process is killed and started again.
 _START_TIMEOUT_S = 60.0
 
 
-class CrewListener(Protocol):
-    """Who works with the scorers; always called on the event loop."""
+class SupervisorListener(Protocol):
+    """What uses the scorers; always called on the event loop."""
 
     def on_ready(self, slot: ScorerSlot) -> None:
         """The slot's scorer takes batches from now on."""
@@ -54,14 +53,14 @@ class CrewListener(Protocol):
         """Results of the slot's batch."""
 
     def on_replaced(self, slot: ScorerSlot, successor: ScorerSlot) -> None:
-        """The slot had no batch and is no more; `successor` takes batches in its place."""
+        """`successor` takes batches in place of the slot, which had none."""
 
     def on_gone(self, slot: ScorerSlot, status: int | None) -> None:
         """The slot's scorer has ended; its batch must go elsewhere. `status` as waitpid(2)."""
 
 
 class Supervisor:
-    """The launcher and the slots of one lane."""
+    """The forkserver and the slots of one lane."""
 
     def __init__(
         self,
@@ -69,7 +68,7 @@ class Supervisor:
         num_scorers: int,
         max_batch: int,
         memory_limit: MemoryLimit | None,
-        start_launcher: Start = start_interpreter,
+        start_forkserver: Start = start_interpreter,
     ) -> None:
         self.num_restarts = 0
         self.recycler = (
@@ -79,23 +78,25 @@ class Supervisor:
         )
         self._spec = spec
         self._max_batch = max_batch
-        self._start_process = start_launcher
+        self._start_process = start_forkserver
         self._num_scorers = num_scorers
         self.slots: list[ScorerSlot] = []
         self._fd = -1
         self._memory: SharedBudgets | None = None
-        self._launcher: LauncherLink | None = None
-        self._launcher_failures = 0
-        self._launcher_started_at = 0.0
-        self._listener: CrewListener | None = None
+        self._forkserver: ForkserverLink | None = None
+        self._forkserver_failures = 0
+        self._forkserver_started_at = 0.0
+        self._listener: SupervisorListener | None = None
         self._next_number = 1
-        self._statuses: dict[int, int | None] = {}  # scorers that ended with words in the channel
+        self._statuses: dict[
+            int, int | None
+        ] = {}  # of scorers that have ended, whose channels may have more to read
         self._timers: set[asyncio.TimerHandle] = set()
         self._connects: set[asyncio.Task[None]] = set()
         self._all_ready: asyncio.Future[None] | None = None
         self._is_closing = False
 
-    async def start(self, listener: CrewListener) -> None:
+    async def start(self, listener: SupervisorListener) -> None:
         """Start every scorer and wait until all are ready.
 
         Raises:
@@ -110,14 +111,14 @@ class Supervisor:
         self._all_ready = asyncio.get_running_loop().create_future()
         if self.recycler is not None:
             self.recycler.warn_if_blind()
-        self._start_launcher()
+        self._start_forkserver()
         await self._all_ready
 
     def kill(self, slot: ScorerSlot) -> None:
         """SIGKILL the slot's scorer; `on_gone` follows."""
         slot.state = SlotState.DYING
-        if self._launcher is not None:
-            self._launcher.kill_scorer(slot.number)
+        if self._forkserver is not None:
+            self._forkserver.kill_scorer(slot.number)
             if not self._is_closing:
                 number = slot.number
                 self._later(_OBEY_TIMEOUT_S, lambda: self._check_end(slot, number))
@@ -131,15 +132,15 @@ class Supervisor:
         self._timers.clear()
         if self._connects:
             await asyncio.gather(*self._connects, return_exceptions=True)
-        # Those with work are killed; the others end by themselves when their channel closes.
+        # Scorers with tasks are killed; the others end by themselves when their channel closes.
         for slot in self._everyone():
             if slot.num_open or slot.state is SlotState.STARTING:
                 self.kill(slot)
             if slot.channel is not None:
                 slot.channel.hang_up()
-        if self._launcher is not None:
-            await self._launcher.end()
-            self._launcher = None
+        if self._forkserver is not None:
+            await self._forkserver.end()
+            self._forkserver = None
         await asyncio.sleep(0)  # the channels' transports close their sockets
         if self._memory is not None:
             self._memory.close()
@@ -148,27 +149,28 @@ class Supervisor:
 
     # ---- starting
 
-    def _start_launcher(self) -> None:
-        self._launcher_started_at = time.monotonic()
-        spec = LauncherSpec(self._spec, self._num_scorers, self._max_batch, tuple(sys.path))
-        launcher = LauncherLink(spec, self._fd, self._start_process)
+    def _start_forkserver(self) -> None:
+        self._forkserver_started_at = time.monotonic()
+        spec = ForkserverSpec(self._spec, self._num_scorers, self._max_batch, tuple(sys.path))
+        forkserver = ForkserverLink(spec, self._fd, self._start_process)
         try:
-            launcher.start(self)
+            forkserver.start(self)
         except OSError as error:  # no memory, process or descriptor is left, for now
             _log.error("launcher_start_failed", lane=self._spec.name, error=str(error))
-            self._launcher_failures += 1
-            self._fail_start(f"{self._spec.name}: the launcher cannot be started: {error}")
-            self._start_launcher_later()
+            self._forkserver_failures += 1
+            self._fail_start(f"{self._spec.name}: the forkserver cannot be started: {error}")
+            self._start_forkserver_later()
             return
-        self._launcher = launcher
+        self._forkserver = forkserver
         for slot in self.slots:
             self._start_scorer(slot)
 
-    def _start_launcher_later(self) -> None:
-        self._later(restart_delay_s(self._launcher_failures, random.random), self._start_launcher)
+    def _start_forkserver_later(self) -> None:
+        delay_s = restart_delay_s(self._forkserver_failures, random.random)
+        self._later(delay_s, self._start_forkserver)
 
     def _start_scorer(self, slot: ScorerSlot) -> None:
-        if slot.state is not SlotState.DOWN or self._launcher is None or self._is_closing:
+        if slot.state is not SlotState.DOWN or self._forkserver is None or self._is_closing:
             return
         slot.reset(self._next_number)
         self._next_number += 1
@@ -199,18 +201,18 @@ class Supervisor:
                 ours.close()
                 self._on_unconnected(slot, number, error)
                 return
-            if slot.number != number or self._launcher is None or self._is_closing:
-                transport.abort()  # overtaken by the launcher's death or by close
+            if slot.number != number or self._forkserver is None or self._is_closing:
+                transport.abort()  # overtaken by the forkserver's death or by close
                 return
-            self._launcher.start_scorer(number, slot.index, theirs)
+            self._forkserver.start_scorer(number, slot.index, theirs)
         self._later(_START_TIMEOUT_S, lambda: self._check_start(slot, number))
 
     def _on_unconnected(self, slot: ScorerSlot, number: int, error: OSError) -> None:
-        """There is no channel to be had, so no process was asked for; tried again later."""
+        """No channel could be opened, so no process was started; it is tried again later."""
         if slot.number != number or self._is_closing:
             return
         _log.error("scorer_start_failed", lane=self._spec.name, pid=0, error=str(error))
-        self._statuses.pop(number, None)  # the launcher's death may have come first
+        self._statuses.pop(number, None)  # the forkserver's death may have come first
         slot.channel = None
         slot.state = SlotState.DOWN
         slot.num_failures += 1
@@ -226,9 +228,9 @@ class Supervisor:
             self.kill(slot)
 
     def _check_end(self, slot: ScorerSlot, number: int) -> None:
-        if slot.number == number and slot.state is SlotState.DYING and self._launcher is not None:
+        if slot.number == number and slot.state is SlotState.DYING and self._forkserver is not None:
             _log.error("launcher_stuck", lane=self._spec.name)
-            self._launcher.kill()
+            self._forkserver.kill()
 
     def _later(self, delay_s: float, call: Callable[[], None]) -> None:
         def fire() -> None:
@@ -238,11 +240,11 @@ class Supervisor:
         timer = asyncio.get_running_loop().call_later(delay_s, fire)
         self._timers.add(timer)
 
-    # ---- what slots say
+    # ---- reports of the slots
 
     def on_report(self, slot: ScorerSlot, pid: int, error: str) -> None:
         """A scorer has made its handler, or failed to."""
-        slot.pid = pid  # this may come before the launcher's word of it
+        slot.pid = pid  # this may come before the forkserver's report
         if error:
             _log.error("scorer_start_failed", lane=self._spec.name, pid=slot.pid, error=error)
             slot.state = SlotState.DYING
@@ -265,7 +267,7 @@ class Supervisor:
         self._listener.on_frame(slot, frame)
 
     def on_hangup(self, slot: ScorerSlot) -> None:
-        """A scorer's channel is closed: it has ended or soon will; if need be, make it."""
+        """A scorer's channel is closed: it has ended, or else is killed."""
         if self._is_closing:
             return
         if slot.number in self._statuses:
@@ -273,7 +275,7 @@ class Supervisor:
         elif slot.state is not SlotState.DOWN:
             self.kill(slot)
 
-    # ---- what the launcher says
+    # ---- reports of the forkserver
 
     def on_started(self, number: int, pid: int) -> None:
         """A scorer exists."""
@@ -282,25 +284,27 @@ class Supervisor:
                 slot.pid = pid
 
     def on_ended(self, number: int, status: int | None) -> None:
-        """A scorer is gone; what it said last may still be in its channel."""
+        """A scorer has ended; its last results may still be in its channel."""
         for slot in self._everyone():
             if slot.number != number or self._is_closing:
                 continue
             self._statuses[number] = status
             if slot.channel is not None:
-                self._later(_LAST_WORDS_S, slot.channel.hang_up)  # its own, not a successor's
+                self._later(
+                    _LAST_RESULTS_S, slot.channel.hang_up
+                )  # this one's channel, not its successor's
             else:
                 self._bury(slot)
 
-    def on_launcher_lost(self) -> None:
-        """The launcher died, and with it every scorer."""
-        self._launcher = None
+    def on_forkserver_lost(self) -> None:
+        """The forkserver died, and every scorer with it."""
+        self._forkserver = None
         now = time.monotonic()
-        is_young = now - self._launcher_started_at < _YOUNG_S
-        self._launcher_failures = self._launcher_failures + 1 if is_young else 0
+        is_young = now - self._forkserver_started_at < _YOUNG_S
+        self._forkserver_failures = self._forkserver_failures + 1 if is_young else 0
         _log.error("launcher_lost", lane=self._spec.name)
-        self._fail_start("the launcher of the scorer processes died at its start")
-        for slot in self.slots:  # a successor goes with the one that it was to follow
+        self._fail_start("the forkserver of the scorer processes died at its start")
+        for slot in self.slots:  # a successor ends with its predecessor
             if slot.state is not SlotState.DOWN:
                 _kill_orphan(slot.pid)
                 self._statuses[slot.number] = None
@@ -308,10 +312,10 @@ class Supervisor:
                     self._bury(slot)
                 else:
                     slot.channel.hang_up()
-        self._start_launcher_later()
+        self._start_forkserver_later()
 
     def _bury(self, slot: ScorerSlot) -> None:
-        """The slot's process is gone and has said its last: give up its batch, replace it."""
+        """The slot's process has ended and its channel is read: hand on its batch, replace it."""
         status = self._statuses.pop(slot.number)
         now = time.monotonic()
         never_served = now < slot.ready_at
@@ -327,15 +331,15 @@ class Supervisor:
             self._fail_start(f"{self._spec.factory}: the scorer {how} at its start")
         assert self._listener is not None  # noqa: S101 - set by start
         self._listener.on_gone(slot, status)
-        if self._launcher is None or self._is_closing or not self._has_started():
-            return  # a new launcher starts all; a start that failed is not tried again
+        if self._forkserver is None or self._is_closing or not self._has_started():
+            return  # a new forkserver starts all; a start that failed is not tried again
         self.num_restarts += 1
         self._start_scorer_later(slot)
 
-    # ---- scorers that follow on others
+    # ---- successors
 
     def _everyone(self) -> list[ScorerSlot]:
-        """The slots, and who is about to take the place of one."""
+        """The slots, and the successor of one, if there is one."""
         successor = None if self.recycler is None else self.recycler.successor
         return self.slots if successor is None else [*self.slots, successor]
 
@@ -346,11 +350,10 @@ class Supervisor:
         self._dismiss(slot)
 
     def _give_up_succession(self, slot: ScorerSlot) -> bool:
-        """A process is gone, and with it the succession that it was part of.
+        """Give up the succession that a process was part of, since the process has ended.
 
         Returns:
-            Whether it was the successor, whose place is not empty. A predecessor that is gone is
-            replaced as any other scorer is.
+            Whether it was the successor, whose place is not empty.
         """
         recycler = self.recycler
         if recycler is None:
@@ -363,7 +366,7 @@ class Supervisor:
         return False
 
     def _dismiss(self, slot: ScorerSlot) -> None:
-        """Part from a scorer without a batch: it ends when it reads that its channel is closed."""
+        """Close the channel of a scorer without a batch, which then ends."""
         number, slot.number = slot.number, 0  # reports about it are ignored from now on
         slot.state = SlotState.DOWN
         self._statuses.pop(number, None)
@@ -373,8 +376,8 @@ class Supervisor:
             self._later(_OBEY_TIMEOUT_S, lambda: self._make_sure(number))
 
     def _make_sure(self, number: int) -> None:
-        if self._launcher is not None:
-            self._launcher.kill_scorer(number)  # which does nothing to one that has ended
+        if self._forkserver is not None:
+            self._forkserver.kill_scorer(number)  # does nothing if it has ended
 
     def _has_started(self) -> bool:
         ready = self._all_ready
@@ -391,7 +394,7 @@ class Supervisor:
 
 
 def _kill_orphan(pid: int) -> None:
-    """What Linux does by PR_SET_PDEATHSIG; no other process reaps the pid before it is dead."""
+    """Do what PR_SET_PDEATHSIG does on Linux; the pid is not reused before this has killed it."""
     if sys.platform != "linux" and pid:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)

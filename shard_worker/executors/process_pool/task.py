@@ -1,4 +1,4 @@
-"""What goes into a process lane and what comes out."""
+"""What goes into a process lane, and what comes out of it."""
 
 import math
 import time
@@ -9,28 +9,28 @@ from typing import Any, Protocol
 
 import msgspec
 
-from hedgerow.common.errors import BadQueryError, ExpiredError, RankingError, WorkError
+from hedgerow.common.errors import BadQueryError, ExpiredEnd, ExpiredError, RankingError, WorkError
 from hedgerow.shard_worker.executors.bulkhead import OURS
 
-WAITING = 0  # a ticket's generation while no scorer has it
+WAITING = 0  # a handle's generation while no scorer has its task
 ENDED = -1  # ... and once its `on_done` was called or is about to be
 
 
 class Identity(Protocol):
-    """Who a work is: asked when it is suspect or talked of, which few works ever are."""
+    """The identity of a task, which is computed only if the task is suspect or logged."""
 
     @property
     def fingerprint(self) -> bytes | None:
-        """What counts as the same work when it kills scorers; None is never blamed."""
+        """Equal for tasks that the quarantine treats as one; None for one that is never blamed."""
 
     @property
     def label(self) -> str:
-        """An excerpt of the work for people, shown where the quarantine is listed."""
+        """An excerpt of the task for people, shown in the list of the quarantine."""
 
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """An identity that is known beforehand."""
+    """An identity that is given, not computed."""
 
     label: str
     fingerprint: bytes | None = None
@@ -39,18 +39,18 @@ class Named:
 ANONYMOUS = Named("")
 
 
-# Structs, since three of them are made a work: each takes a third of a named tuple's time.
+# Structs, since three are made for each task: a struct takes a third of a named tuple's time.
 class Task(msgspec.Struct, frozen=True):
-    """One piece of work for a scorer process.
+    """A task for a scorer process.
 
     Attributes:
-        payload: what the handler gets: bytes, or a tuple of what MessagePack carries.
-        expires_at: from when on its result is useless, an instant of `time.monotonic()` in s;
+        payload: the handler's argument: bytes, or a tuple that MessagePack can encode.
+        expires_at: when its result becomes useless, an instant of `time.monotonic()` in s;
             `math.inf` for never.
-        identity: who it is.
+        identity: identifies it in the quarantine and in logs.
         late_s: how long before `expires_at` its deadline is, in s.
-        is_movable: whether it ends with a NotStartedError, instead of waiting, while every scorer
-            is held up by other work.
+        is_movable: whether it ends with a NotStartedError, instead of waiting, while other tasks
+            hold up every scorer.
         profile: the rank profile whose functions it runs; "" for none.
     """
 
@@ -63,14 +63,14 @@ class Task(msgspec.Struct, frozen=True):
 
 
 class TaskResult(msgspec.Struct, frozen=True):
-    """How a work ended.
+    """How a task ended.
 
     Attributes:
-        body: what the handler returned; b"" when `error` is set.
+        body: what the handler returned; b"" if `error` is set.
         lane_us: time between submission and start in the scorer, in µs.
         work_us: time that the handler took, in µs.
         cpu_us: CPU time that its process used meanwhile, in µs.
-        error: None when the handler returned.
+        error: why there is no body; None if the handler returned.
     """
 
     body: bytes
@@ -84,28 +84,28 @@ class Holder(Protocol):
     """What a task was given to: a scorer, or a batch on its way through one.
 
     Attributes:
-        check_at: when the pool looks after it, s.
+        check_at: when the pool looks at it next, an instant of `time.monotonic()` in s.
     """
 
     check_at: float
 
-    def trip(self, ticket: "TaskHandle") -> None:
+    def trip(self, handle: "TaskHandle") -> None:
         """Let the budget of one of its tasks expire now."""
 
 
 class TaskHandle(msgspec.Struct, eq=False):
-    """A submitted work on its way; opaque to callers, who may only hand it to `cancel`.
+    """A submitted task; opaque to callers, which may only pass it to `cancel`.
 
     Attributes:
-        expires_at: the work's, or the instant of its cancellation if that is earlier.
-        generation: the running number of the attempt that a scorer has, `WAITING` or `ENDED`.
-        slot: the scorer that has it.
-        is_stopped: whether it was stopped as a suspect, though its result was waited for.
-        num_crashes: scorers that died while they ran it.
-        num_moves: times that it lost its scorer without being to blame.
+        expires_at: the task's expiry, or the time of its cancellation if that is earlier.
+        generation: the number of the attempt that a scorer has, or `WAITING` or `ENDED`.
+        slot: what has it: a scorer, or a batch on its way through one.
+        is_stopped: whether it was stopped as a suspect, although its result is still wanted.
+        num_crashes: scorers that died while running it.
+        num_moves: how often it lost its scorer without being to blame.
     """
 
-    work: Task
+    task: Task
     on_done: Callable[[TaskResult], None]
     submitted_at: float
     expires_at: float
@@ -117,22 +117,22 @@ class TaskHandle(msgspec.Struct, eq=False):
     num_moves: int = 0
 
 
-def failed(ticket: TaskHandle, error: WorkError) -> TaskResult:
-    """The end, now, of a task that has not run, or whose cost is unknown."""
-    return TaskResult(b"", int((time.monotonic() - ticket.submitted_at) * 1e6), 0, 0, error)
+def failed(handle: TaskHandle, error: WorkError) -> TaskResult:
+    """The result, as of now, of a task that has not run or whose cost is unknown."""
+    return TaskResult(b"", int((time.monotonic() - handle.submitted_at) * 1e6), 0, 0, error)
 
 
-# Of one task: its index in the batch, failure code, instant of its start (monotonic, s), time and
-# CPU time (µs), and its body, or its error's message.
+# For one task: its index in the batch, failure code, start (by `time.monotonic()`, in s), time and
+# CPU time (in µs), and its body or its error's message.
 ResultRow = tuple[int, str, float, int, int, Any]
-# Whether it is the batch's last, tasks that were run, the time that they took (µs), and results.
+# Whether it is the last of its batch, how many tasks were run, their time (in µs), and results.
 Frame = tuple[bool, int, float, Sequence[ResultRow]]
 
 
 class FailureCode(StrEnum):
     """Why a task failed, as its scorer reports it."""
 
-    NONE = ""  # it has not
+    NONE = ""  # it has not failed
     FAILED = WorkError.code
     EXPIRED = ExpiredError.code
     RANKING = RankingError.code
@@ -140,7 +140,7 @@ class FailureCode(StrEnum):
 
     @classmethod
     def of(cls, error: WorkError) -> "FailureCode":
-        """The code of an error that a handler raised; FAILED for one of another kind."""
+        """The code of an error that a handler raised; FAILED for errors of other kinds."""
         return cls(error.code) if error.code in _ERRORS else cls.FAILED
 
 
@@ -153,5 +153,17 @@ _ERRORS: dict[str, type[WorkError]] = {
 
 
 def error_of(code: str, message: str) -> WorkError:
-    """The error that a scorer reported as a code and a message."""
+    """The error that a scorer has reported as a code and a message."""
     return _ERRORS[code](message)
+
+
+def result_of(handle: TaskHandle, row: ResultRow) -> TaskResult:
+    """The result of a task, from its row in a frame."""
+    _, code, started_at, work_us, cpu_us, body = row
+    lane_us = int((started_at - handle.submitted_at) * 1e6)
+    if handle.is_cancelled:
+        end = ExpiredEnd.STOPPED if code else ExpiredEnd.UNUSED
+        return TaskResult(b"", lane_us, work_us, cpu_us, ExpiredError("cancelled", end))
+    if code:
+        return TaskResult(b"", lane_us, work_us, cpu_us, error_of(code, body))
+    return TaskResult(body, lane_us, work_us, cpu_us, None)

@@ -1,7 +1,8 @@
-"""Looks after batches that take too long, with one timer for the whole lane.
+"""Watches for batches that take too long, with one timer for the whole lane.
 
-A timer a batch would cost more than the batch; most end long before anybody need look. So the
-timer is set when it would otherwise fire too late, and never cancelled for what ended in time.
+A timer for each batch would cost more than the batch, and most batches end long before it would
+fire. So the timer is set only if it would otherwise fire too late, and is not cancelled when a
+batch ends in time.
 """
 
 import asyncio
@@ -15,46 +16,46 @@ from hedgerow.shard_worker.executors.fair_queue import FairQueue
 from hedgerow.shard_worker.executors.process_pool.scorer_slot import ScorerSlot
 from hedgerow.shard_worker.executors.process_pool.task import ENDED, TaskHandle
 
-# A batch is expected to take one window; after this many it runs long, and what it has not started
-# goes elsewhere.
+# A batch is expected to take one window. After this many windows it counts as long, and the tasks
+# that it has not started go elsewhere.
 _LONG_WINDOWS = 2.0
 _SHORTEST_LONG_S = 0.005
-# A long batch whose scorer has sent nothing for this many windows stands still: it does not merely
-# wait for its share of a busy core, and when the tasks behind it will start is unknown.
+# A long batch whose scorer has sent nothing for this many windows has stalled: it is not merely
+# waiting for its share of a busy core, and it is unknown when the tasks behind it will start.
 _STILL_WINDOWS = 1.0
 HELD_UP = "every scorer was held up by other work"
-# A scorer that has a batch, runs nothing, sends nothing and reads nothing for this time is stopped
-# (SIGSTOP) or stuck outside of any work. Its works have long been given to others or answered, so
-# only its slot is at stake, and a scorer that is merely starved of CPU must not be taken for it.
+# A scorer that has a batch, but runs, sends and reads nothing for this time, is stopped (SIGSTOP)
+# or stuck outside of any task. Its tasks have long been given to others or answered, so only its
+# slot is at stake, and the time is long enough for a scorer that is merely starved of CPU.
 _STUCK_S = 5.0
 # Looking again at once would find nothing new.
 _SHORTEST_PAUSE_S = 0.001
 
 
 class Queue(Protocol):
-    """What the guard may do with works and scorers."""
+    """What the watchdog may do with tasks and scorers."""
 
     waiting: FairQueue[TaskHandle]
     slots: list[ScorerSlot]
 
     def slots_for(self, profile: str) -> list[ScorerSlot]:
-        """The scorers that are ready, one of which the next work of a profile gets."""
+        """The ready scorers, one of which gets the next task of a profile."""
 
     def is_alone(self, profile: str) -> bool:
-        """Whether no other profile's works have come lately."""
+        """Whether no other profile's tasks have come lately."""
 
-    def put_back(self, tickets: list[TaskHandle]) -> None:
-        """Queue works again, before all others."""
+    def put_back(self, handles: list[TaskHandle]) -> None:
+        """Queue tasks again, before all others."""
 
-    def end_with(self, ticket: TaskHandle, error: WorkError) -> None:
-        """End a work that no scorer has."""
+    def end_with(self, handle: TaskHandle, error: WorkError) -> None:
+        """End a task that no scorer has."""
 
     def kill(self, slot: ScorerSlot, offender: TaskHandle | None) -> None:
         """Kill a scorer and take its batch away."""
 
 
 class Watchdog:
-    """Decides when a scorer is stuck, and who waits too long behind whom."""
+    """Decides when a scorer is stuck, and which tasks wait too long behind others."""
 
     def __init__(self, queue: Queue, grace_s: float, window_s: float) -> None:
         self._queue = queue
@@ -62,17 +63,17 @@ class Watchdog:
         self._long_s = max(_SHORTEST_LONG_S, window_s * _LONG_WINDOWS)
         self._still_s = window_s * _STILL_WINDOWS
         self._loop = asyncio.get_running_loop()
-        self._handle: asyncio.TimerHandle | None = None
+        self._timer: asyncio.TimerHandle | None = None
         self._look_at = math.inf
 
     def expect(self, slot: ScorerSlot, now: float) -> None:
-        """A batch was sent; look whether it runs long."""
+        """A batch was sent: look at it when it would count as long."""
         slot.check_at = look_at = now + self._long_s
         if look_at < self._look_at:
             self.look_by(look_at)
 
     def is_held_up(self, profile: str, now: float) -> bool:
-        """Whether every scorer that a profile may get has a batch that is long and stands still."""
+        """Whether every scorer that a profile may get has a long batch that has stalled."""
         ready = self._queue.slots_for(profile)
         return bool(ready) and all(
             slot.is_long and now >= slot.heard_at + self._still_s for slot in ready
@@ -81,19 +82,19 @@ class Watchdog:
     def look_by(self, at: float) -> None:
         """Look no later than `at`, an instant of `time.monotonic()`."""
         if at < self._look_at:
-            if self._handle is not None:
-                self._handle.cancel()
+            if self._timer is not None:
+                self._timer.cancel()
             self._look_at = at
-            self._handle = self._loop.call_later(max(0.0, at - time.monotonic()), self._look)
+            self._timer = self._loop.call_later(max(0.0, at - time.monotonic()), self._look)
 
     def close(self) -> None:
         """Stop looking."""
-        if self._handle is not None:
-            self._handle.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
         self._look_at = -math.inf
 
     def _look(self) -> None:
-        self._handle = None
+        self._timer = None
         self._look_at = math.inf
         now = time.monotonic()
         for slot in self._queue.slots:
@@ -101,8 +102,8 @@ class Watchdog:
                 self._check(slot, now)
         self._sweep(now)
         next_at = min((slot.check_at for slot in self._queue.slots if slot.batch), default=math.inf)
-        for ticket in self._queue.waiting:
-            next_at = min(next_at, ticket.expires_at)
+        for handle in self._queue.waiting:
+            next_at = min(next_at, handle.expires_at)
         if next_at < math.inf:
             self.look_by(max(next_at, now + _SHORTEST_PAUSE_S))
 
@@ -112,81 +113,82 @@ class Watchdog:
             self._queue.kill(slot, running)
             return
         if running is None and slot.is_silent(_STUCK_S, now):
-            self._queue.kill(slot, None)  # not the task's fault
+            self._queue.kill(slot, None)  # no task is to blame
             return
         slot.is_long = True
         self._relieve(slot, running, now)
-        # Whose end comes first; and now and then whatever comes, since what runs changes.
+        # When the first task is due, and from time to time, since another task may run by then.
         check_at = now + self._grace_s + self._long_s
         if (still_at := slot.heard_at + self._still_s) > now:
             check_at = min(check_at, still_at)
-        for ticket in slot.batch:
-            if ticket is running:
-                check_at = min(check_at, ticket.expires_at + self._grace_s)
-            elif slot.is_open(ticket):
-                check_at = min(check_at, ticket.expires_at)
+        for handle in slot.batch:
+            if handle is running:
+                check_at = min(check_at, handle.expires_at + self._grace_s)
+            elif slot.is_open(handle):
+                check_at = min(check_at, handle.expires_at)
         slot.check_at = max(check_at, now + _SHORTEST_PAUSE_S)
 
     def _relieve(self, slot: ScorerSlot, running: TaskHandle | None, now: float) -> None:
-        """Take from a long batch what does not run: to another scorer or worker, or to its end.
+        """Take the tasks that do not run from a long batch, and move or end them.
 
-        What has ended but not been sent is taken too, and done again: it was short.
+        Tasks that have ended, but whose results were not sent yet, are taken and run again, too:
+        they were short.
         """
-        others = [ticket for ticket in slot.open_tickets() if ticket is not running]
-        late = [ticket for ticket in others if now >= ticket.expires_at]
-        for ticket in late:
-            slot.take_back(ticket)
+        others = [handle for handle in slot.open_handles() if handle is not running]
+        late = [handle for handle in others if now >= handle.expires_at]
+        for handle in late:
+            slot.take_back(handle)
             self._queue.end_with(
-                ticket, ExpiredError("expired behind other work", ExpiredEnd.DROPPED)
+                handle, ExpiredError("expired behind other work", ExpiredEnd.DROPPED)
             )
         profile, queue = slot.profile, self._queue
         has_other = any(not other.is_long for other in queue.slots_for(profile))
-        # Beside others they wait here for their profile's turn: in the shard's queue they would be
-        # pulled again at once, since there is room for the others.
+        # Beside other profiles' tasks, they wait here for their profile's turn. In the shard's
+        # queue they would be pulled again at once, since there is room for the others.
         waits_its_turn = not queue.is_alone(profile) and not self.is_held_up(OURS, now)
         if has_other or waits_its_turn:
-            again = [ticket for ticket in others if ticket not in late]
-            for ticket in again:
-                slot.take_back(ticket)
+            again = [handle for handle in others if handle not in late]
+            for handle in again:
+                slot.take_back(handle)
             if again:
                 self._queue.put_back(again)
         elif self.is_held_up(profile, now):
             self._move_on()
 
     def _move_on(self) -> None:
-        """End what no scorer has started, where another worker may start it."""
+        """End the tasks that no scorer has started and that another worker may run."""
         queue = self._queue
         behind = []
         for slot in queue.slots:
             running = slot.running()
-            for ticket in slot.open_tickets():
-                if ticket is not running and _may_leave(ticket):
-                    slot.take_back(ticket)
-                    behind.append(ticket)
-        waiting = [ticket for ticket in queue.waiting if ticket.generation != ENDED]
-        _keep(queue, [ticket for ticket in waiting if not _may_leave(ticket)])
-        for ticket in (*behind, *filter(_may_leave, waiting)):
-            queue.end_with(ticket, NotStartedError(HELD_UP))
+            for handle in slot.open_handles():
+                if handle is not running and _may_leave(handle):
+                    slot.take_back(handle)
+                    behind.append(handle)
+        waiting = [handle for handle in queue.waiting if handle.generation != ENDED]
+        _keep(queue, [handle for handle in waiting if not _may_leave(handle)])
+        for handle in (*behind, *filter(_may_leave, waiting)):
+            queue.end_with(handle, NotStartedError(HELD_UP))
 
     def _sweep(self, now: float) -> None:
-        """Answer works that expired while no scorer was free."""
+        """Answer tasks that expired while no scorer was free."""
         waiting = self._queue.waiting
-        if not any(now >= ticket.expires_at for ticket in waiting):
+        if not any(now >= handle.expires_at for handle in waiting):
             return
-        kept = [ticket for ticket in waiting if now < ticket.expires_at]
-        late = [ticket for ticket in waiting if now >= ticket.expires_at]
+        kept = [handle for handle in waiting if now < handle.expires_at]
+        late = [handle for handle in waiting if now >= handle.expires_at]
         _keep(self._queue, kept)
-        for ticket in late:
-            if ticket.generation != ENDED:
+        for handle in late:
+            if handle.generation != ENDED:
                 self._queue.end_with(
-                    ticket, ExpiredError("expired before a scorer was free", ExpiredEnd.DROPPED)
+                    handle, ExpiredError("expired before a scorer was free", ExpiredEnd.DROPPED)
                 )
 
 
-def _keep(queue: Queue, tickets: list[TaskHandle]) -> None:
-    queue.waiting.replace((ticket.work.profile, ticket) for ticket in tickets)
+def _keep(queue: Queue, handles: list[TaskHandle]) -> None:
+    queue.waiting.replace((handle.task.profile, handle) for handle in handles)
 
 
-def _may_leave(ticket: TaskHandle) -> bool:
-    # One that has lost a scorer is tried once more here, where it is known for a suspect.
-    return ticket.work.is_movable and not ticket.num_crashes and not ticket.is_stopped
+def _may_leave(handle: TaskHandle) -> bool:
+    # A task that has killed a scorer is tried again here, where it is known to be suspect.
+    return handle.task.is_movable and not handle.num_crashes and not handle.is_stopped

@@ -1,78 +1,65 @@
-"""Tasks that one process of the standard pool has: their budgets, and their ends."""
+"""The tasks that one process of the standard pool has, and their budgets."""
 
 from collections.abc import Sequence
 from typing import Any
 
 from hedgerow.common.errors import ExpiredEnd, ExpiredError
 from hedgerow.shard_worker.executors.process_pool.budget import Region
-from hedgerow.shard_worker.executors.process_pool.task import TaskHandle, TaskResult, error_of
+from hedgerow.shard_worker.executors.process_pool.task import TaskHandle, TaskResult
 
 
 class Batch:
-    """A call of the executor that is under way; the `Holder` of its tickets.
+    """A running call of the executor; the `Holder` of its tasks.
 
     Attributes:
-        tickets: in the order in which they run.
-        profile: whose tasks they are.
-        sent_at: when they were given to the executor, s.
-        check_at: when the pool looks after it, s.
-        is_hung: whether its running task has ignored its budget for longer than it may.
+        handles: in the order in which they run.
+        profile: the profile of the tasks.
+        sent_at: when they were given to the executor, in s.
+        check_at: when the pool looks at it next, in s.
+        is_hung: whether its running task has ignored its budget beyond the grace period.
     """
 
     def __init__(
-        self, region: Region, tickets: Sequence[TaskHandle], first_generation: int, now: float
+        self, region: Region, handles: Sequence[TaskHandle], first_generation: int, now: float
     ) -> None:
         """Write the tasks' deadlines to the shared memory."""
-        self.tickets = tickets
-        self.profile = tickets[0].work.profile
+        self.handles = handles
+        self.profile = handles[0].task.profile
         self.sent_at = now
-        self.check_at = min(ticket.expires_at for ticket in tickets)
+        self.check_at = min(handle.expires_at for handle in handles)
         self.is_hung = False
         self._region = region
         self._first_generation = first_generation
-        for index, ticket in enumerate(tickets):
-            region.expiries[index] = ticket.expires_at
-            region.lates[index] = ticket.work.late_s
-            region.generations[index] = ticket.generation = first_generation + index
-            ticket.slot = self
+        for index, handle in enumerate(handles):
+            region.expiries[index] = handle.expires_at
+            region.lates[index] = handle.task.late_s
+            region.generations[index] = handle.generation = first_generation + index
+            handle.slot = self
 
     @property
     def payloads(self) -> list[Any]:
         """What the handler gets."""
-        return [ticket.work.payload for ticket in self.tickets]
+        return [handle.task.payload for handle in self.handles]
 
-    def trip(self, ticket: TaskHandle) -> None:
-        """Let the budget of one of its tasks expire now."""
-        self._region.expiries[ticket.generation - self._first_generation] = 0.0
+    def trip(self, handle: TaskHandle) -> None:
+        """Make the budget of one of its tasks expire now."""
+        self._region.expiries[handle.generation - self._first_generation] = 0.0
 
     def running(self) -> TaskHandle | None:
-        """The task that its process says it runs."""
+        """The task that its process runs now."""
         index = self._region.current[0] - self._first_generation
-        return self.tickets[index] if 0 <= index < len(self.tickets) else None
+        return self.handles[index] if 0 <= index < len(self.handles) else None
 
-    def open_tickets(self) -> list[TaskHandle]:
+    def open_handles(self) -> list[TaskHandle]:
         """Those that have not ended."""
-        return [ticket for ticket in self.tickets if ticket.slot is self]
+        return [handle for handle in self.handles if handle.slot is self]
 
-    def overrun(self, ticket: TaskHandle, now: float) -> TaskResult:
-        """How a task ends that runs on; nothing tells which process it is, so all counts as CPU."""
+    def overrun(self, handle: TaskHandle, now: float) -> TaskResult:
+        """The result of a task that runs on; its CPU time is unknown, so all of its time counts."""
         began_at = self._region.began[0]
-        lane_us, work_us = _us(began_at - ticket.submitted_at), _us(now - began_at)
+        lane_us, work_us = _us(began_at - handle.submitted_at), _us(now - began_at)
         error = ExpiredError("ran on past its deadline", ExpiredEnd.KILLED)
         return TaskResult(b"", lane_us, work_us, work_us, error)
-
-
-def done_of(
-    ticket: TaskHandle, code: str, started_at: float, work_us: int, cpu_us: int, body: Any
-) -> TaskResult:
-    """How a task ended, from its result."""
-    lane_us = _us(started_at - ticket.submitted_at)
-    if ticket.is_cancelled:
-        end = ExpiredEnd.STOPPED if code else ExpiredEnd.UNUSED
-        return TaskResult(b"", lane_us, work_us, cpu_us, ExpiredError("cancelled", end))
-    if code:
-        return TaskResult(b"", lane_us, work_us, cpu_us, error_of(code, body))
-    return TaskResult(body, lane_us, work_us, cpu_us, None)
 
 
 def _us(seconds: float) -> int:

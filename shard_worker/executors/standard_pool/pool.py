@@ -2,21 +2,21 @@
 
     submit ► waiting ► while a process is free: a batch, as one call of the executor ► results
 
-The executor is given no more calls than it has processes, since it takes back none that it has
-queued: what has not begun waits here, where it can expire, be cancelled, or have its profile's
-turn.
+The executor gets no more calls than it has processes, since calls that it has queued cannot be
+taken back. Tasks that have not started wait here, where they can expire, be cancelled, or wait for
+their profile's turn.
 
-What the executor cannot do, and `process_pool` can:
+What `process_pool` can do, and the executor cannot:
 
-- *lose one process.* When one dies, the executor breaks and ends the others: every task that it
-  had ends with a ScorerCrashedError, and other processes are started. Which task it was is not
-  known, so none is tried again, and none is put in quarantine.
-- *kill one task.* One that ignores its budget for the grace period ends, for its caller, with an
-  ExpiredError. Its process is lost until it returns. So other processes are started; once they are
-  ready, the old ones may end what they have, for a second, and are then killed together.
-- *answer a batch in parts, or take back a part of it.* What is behind a long task in its batch
-  waits for it, and so does the answer of what is before it.
-- *replace a process that has grown* (`worker.scorer_max_memory_mb`).
+- *lose one process.* If a process dies, the executor breaks and ends the others: each of its tasks
+  ends with a ScorerCrashedError, and other processes are started. It is unknown which task was the
+  cause, so none is tried again, and none is put in quarantine.
+- *kill one task.* A task that ignores its budget for the grace period ends, for its caller, with an
+  ExpiredError, but its process is lost until the task returns. So other processes are started; once
+  they are ready, the old ones have a second to end their tasks, and are then killed together.
+- *answer a batch in parts, or take back a part of it.* Tasks behind a long task in a batch wait for
+  it, and so do the results of the tasks before it.
+- *replace a process that has grown too large* (`worker.scorer_max_memory_mb`).
 """
 
 import asyncio
@@ -36,19 +36,13 @@ from hedgerow.common.errors import (
     ScorerCrashedError,
     WorkError,
 )
-from hedgerow.shard_worker.executors.bulkhead import OURS, Bulkhead
+from hedgerow.shard_worker.executors.bulkhead import Bulkhead
 from hedgerow.shard_worker.executors.error_text import error_line
-from hedgerow.shard_worker.executors.fair_queue import FairQueue
-from hedgerow.shard_worker.executors.process_pool.arrivals import Arrivals
-from hedgerow.shard_worker.executors.process_pool.batching import (
-    ServiceTime,
-    share,
-    startable,
-)
-from hedgerow.shard_worker.executors.process_pool.dispatcher import DispatchLimits
+from hedgerow.shard_worker.executors.process_pool.limits import DispatchLimits
 from hedgerow.shard_worker.executors.process_pool.quarantine_gate import QuarantineGate
 from hedgerow.shard_worker.executors.process_pool.scorer_pool import ScorerPool
 from hedgerow.shard_worker.executors.process_pool.scorer_process import ScorerSpec
+from hedgerow.shard_worker.executors.process_pool.submissions import Submissions
 from hedgerow.shard_worker.executors.process_pool.task import (
     ENDED,
     WAITING,
@@ -57,18 +51,17 @@ from hedgerow.shard_worker.executors.process_pool.task import (
     TaskHandle,
     TaskResult,
     failed,
+    result_of,
 )
-from hedgerow.shard_worker.executors.standard_pool.batch import Batch, done_of
+from hedgerow.shard_worker.executors.process_pool.workload import Workload
+from hedgerow.shard_worker.executors.standard_pool.batch import Batch
 from hedgerow.shard_worker.executors.standard_pool.processes import ScorerProcesses
 from hedgerow.shard_worker.executors.standard_pool.succession import Succession
 
 _log = structlog.get_logger()
 
-# As in process_pool: room is for one batch that runs and one that waits; one that has run for two
-# windows is long, and counts as no room; tasks that take no longer together end soon.
-_BATCHES_AHEAD = 2
+# A batch that has run for this many windows is long, and counts as no room.
 _LONG_WINDOWS = 2.0
-_SOON_US = 500.0
 # Looking again at once would find nothing new.
 _SHORTEST_PAUSE_S = 0.001
 _TOO_LATE = "expired before a process was free"
@@ -83,7 +76,7 @@ class StandardPool(ScorerPool):
         num_processes: int,
         limits: DispatchLimits,
         bulkhead: Bulkhead | None = None,
-        suspects: QuarantineGate | None = None,
+        gate: QuarantineGate | None = None,
     ) -> None:
         """Describe a pool; `start` starts it.
 
@@ -92,21 +85,25 @@ class StandardPool(ScorerPool):
             num_processes: processes.
             limits: bounds of batches and of what waits.
             bulkhead: which profile may hold how many of the processes; None for any.
-            suspects: refuses tasks that are in quarantine; None lets all in.
+            gate: refuses tasks that are in quarantine; None for no quarantine.
         """
         super().__init__(spec.name)
         self._spec = spec
         self._num_processes = num_processes
         self._limits = limits
         self._bulkhead = Bulkhead(num_processes, 1.0, {}) if bulkhead is None else bulkhead
-        self._suspects = suspects
-        self._waiting: FairQueue[TaskHandle] = FairQueue()
-        self._arrivals = Arrivals()
-        self._service = ServiceTime(limits.window_us)
-        self._services: dict[str, ServiceTime] = {}  # by profile
+        self._gate = gate
+        self._workload = Workload(limits, self._bulkhead)
+        self._waiting = self._workload.waiting
+        self._submissions = Submissions(
+            spec.name,
+            limits.grace_s,
+            gate,
+            dispatch=self._dispatch,
+            look_by=self._look_by,
+            on_change=self._on_change,
+        )
         self._next_generation = 1
-        self._handle: asyncio.Handle | None = None  # of a dispatch that follows in this turn
-        self._is_corked = False
         self._timer: asyncio.TimerHandle | None = None
         self._look_at = math.inf
         self._num_killed = 0
@@ -130,22 +127,22 @@ class StandardPool(ScorerPool):
         self._on_change()
         await self._drain(drain_s)
         error = LaneUnavailableError(f"{self._name}: shut down before its end")
-        for ticket in self._open_tickets():
-            self._drop(ticket, error)
+        for handle in self._open_handles():
+            self._drop(handle, error)
         self._waiting.take_all()
         if self._timer is not None:
             self._timer.cancel()
         await self._succession.close()
 
-    # ---- what the succession asks
+    # ---- for the succession
 
     def on_ready(self) -> None:
-        """Other processes get batches from now on."""
+        """Use other processes from now on."""
         self._dispatch()
         self._on_change()
 
     def on_lost(self, batch: Batch) -> None:
-        """A batch will have no results: its processes are about to be killed."""
+        """End a batch, since its processes are about to be killed."""
         self._fail(batch, ScorerCrashedError("the processes of the pool were replaced"))
 
     def next_end(self) -> asyncio.Future[None]:
@@ -154,95 +151,77 @@ class StandardPool(ScorerPool):
 
     # ---- tasks
 
-    def submit(self, work: Task, on_done: Callable[[TaskResult], None]) -> TaskHandle:
-        """See ScorerPool.submit; none ends with a NotStartedError or a ProfileBusyError."""
-        ticket = TaskHandle(work, on_done, time.monotonic(), work.expires_at)
+    def submit(self, task: Task, on_done: Callable[[TaskResult], None]) -> TaskHandle:
+        """See ScorerPool.submit; no task ends with a NotStartedError or a ProfileBusyError."""
+        handle = TaskHandle(task, on_done, time.monotonic(), task.expires_at)
         if not self._is_open:
-            ticket.generation = ENDED
+            handle.generation = ENDED
             self._refuse_closed(on_done)
-            return ticket
+            return handle
         if len(self._waiting) >= self._limits.max_waiting:
-            self._refuse(ticket, LaneUnavailableError(f"{self._name}: too much work waits"))
-            return ticket
-        self._arrivals.note(work.profile, ticket.submitted_at)
-        self._waiting.append(work.profile, ticket)
-        self._look_by(ticket.expires_at)
-        if self._handle is None and not self._is_corked:
-            # Not at once: what is submitted in the same turn of the loop goes in one batch.
-            self._handle = asyncio.get_running_loop().call_soon(self._dispatch_soon)
-        return ticket
+            self._submissions.refuse(
+                handle, LaneUnavailableError(f"{self._name}: too much work waits")
+            )
+            return handle
+        self._workload.arrivals.note(task.profile, handle.submitted_at)
+        self._waiting.append(task.profile, handle)
+        self._look_by(handle.expires_at)
+        self._submissions.dispatch_soon()
+        return handle
 
     def cork(self) -> None:
         """See ScorerPool.cork."""
-        self._is_corked = True
+        self._submissions.cork()
 
     def uncork(self) -> None:
         """See ScorerPool.uncork."""
-        self._is_corked = False
-        self._dispatch()
+        self._submissions.uncork()
 
-    def cancel(self, ticket: TaskHandle) -> None:
+    def cancel(self, handle: TaskHandle) -> None:
         """See ScorerPool.cancel."""
-        if ticket.generation == ENDED or ticket.is_cancelled:
-            return
-        ticket.is_cancelled = True
-        ticket.expires_at = min(ticket.expires_at, time.monotonic())
-        if ticket.slot is None:
-            self._refuse(ticket, ExpiredError("cancelled", ExpiredEnd.DROPPED))
-        else:
-            ticket.slot.trip(ticket)
-            at = ticket.expires_at + self._limits.grace_s
-            ticket.slot.check_at = min(ticket.slot.check_at, at)
-            self._look_by(at)
-
-    def _dispatch_soon(self) -> None:
-        self._handle = None
-        self._dispatch()
+        self._submissions.cancel(handle)
 
     def _dispatch(self) -> None:
-        waiting, limits, bulkhead = self._waiting, self._limits, self._bulkhead
+        waiting, bulkhead = self._waiting, self._bulkhead
         now, processes = time.monotonic(), self._succession.current
         while processes is not None and (places := processes.free_places()):
             profile = waiting.next_profile(bulkhead.may_take)
             if profile is None:
                 break
-            service_us = self._service_of(profile).estimate_us
-            limit = startable(service_us, limits.window_us, limits.max_batch)
-            num_places = min(len(places), bulkhead.most(profile) - bulkhead.held(profile))
-            most = share(waiting.count(profile), num_places, limit, service_us)
-            tickets = self._take(profile, most, now)
+            most = self._workload.batch_size(profile, len(places))
+            handles = self._take(profile, most, now)
             waiting.end_turn(profile)
-            if tickets:
-                self._send(processes, places[0], tickets, now)
+            if handles:
+                self._send(processes, places[0], handles, now)
 
     def _take(self, profile: str, most: int, now: float) -> list[TaskHandle]:
-        tickets: list[TaskHandle] = []
-        waiting, suspects = self._waiting, self._suspects
-        while len(tickets) < most and waiting.first(profile) is not None:
-            ticket = waiting.pop(profile)
-            if ticket.generation == ENDED:
+        handles: list[TaskHandle] = []
+        waiting, gate = self._waiting, self._gate
+        while len(handles) < most and waiting.first(profile) is not None:
+            handle = waiting.pop(profile)
+            if handle.generation == ENDED:
                 continue
-            if now >= ticket.expires_at:
-                self._refuse(ticket, ExpiredError(_TOO_LATE, ExpiredEnd.DROPPED))
-            elif suspects is not None and (refusal := suspects.refusal(ticket, now)):
-                self._refuse(ticket, refusal)
+            if now >= handle.expires_at:
+                self._submissions.refuse(handle, ExpiredError(_TOO_LATE, ExpiredEnd.DROPPED))
+            elif gate is not None and (refusal := gate.refusal(handle, now)):
+                self._submissions.refuse(handle, refusal)
             else:
-                tickets.append(ticket)
-        return tickets
+                handles.append(handle)
+        return handles
 
     def _send(
-        self, processes: ScorerProcesses, place: int, tickets: list[TaskHandle], now: float
+        self, processes: ScorerProcesses, place: int, handles: list[TaskHandle], now: float
     ) -> None:
-        batch = Batch(processes.regions[place], tickets, self._next_generation, now)
+        batch = Batch(processes.regions[place], handles, self._next_generation, now)
         try:
             future = processes.submit(place, self._next_generation, batch.payloads)
         except BrokenExecutor:
-            for ticket in reversed(tickets):
-                ticket.generation, ticket.slot = WAITING, None
-                self._waiting.put_back(batch.profile, ticket)
+            for handle in reversed(handles):
+                handle.generation, handle.slot = WAITING, None
+                self._waiting.put_back(batch.profile, handle)
             self._succession.on_broken(processes)
             return
-        self._next_generation += len(tickets)
+        self._next_generation += len(handles)
         processes.batches[place] = batch
         self._bulkhead.take(batch.profile)
         loop, then = asyncio.get_running_loop(), partial(self._on_result, processes, place)
@@ -251,7 +230,7 @@ class StandardPool(ScorerPool):
     # ---- ends
 
     def _on_result(self, processes: ScorerProcesses, place: int, future: "Future[Frame]") -> None:
-        """A call of the executor has ended."""
+        """Take the result of a call of the executor."""
         error = future.exception()
         if isinstance(error, BrokenExecutor):
             self._succession.on_broken(processes)
@@ -260,16 +239,15 @@ class StandardPool(ScorerPool):
         self._bulkhead.give_back(batch.profile)
         if error is None:
             _, num_run, elapsed_us, results = future.result()
-            for index, *result in results:
-                ticket = batch.tickets[index]
-                if ticket.slot is batch:
-                    self._end(ticket, done_of(ticket, *result))
+            for row in results:
+                handle = batch.handles[row[0]]
+                if handle.slot is batch:
+                    self._submissions.end(handle, result_of(handle, row))
             if num_run:
-                self._service.observe(num_run, elapsed_us)
-                self._service_of(batch.profile).observe(num_run, elapsed_us)
+                self._workload.observe(batch.profile, num_run, elapsed_us)
         elif isinstance(error, WorkError):
             self._fail(batch, error)
-        else:  # what cannot be pickled
+        else:  # a result or an error that cannot be pickled
             self._fail(batch, WorkError(error_line(error)))
         self._dispatch()
         self._on_change()
@@ -284,16 +262,16 @@ class StandardPool(ScorerPool):
             self._timer = asyncio.get_running_loop().call_later(delay_s, self._look)
 
     def _look(self) -> None:
-        """End what is late, and find the processes that a late task holds."""
+        """End tasks that are late, and find batches that hang."""
         self._timer, self._look_at = None, math.inf
         now = time.monotonic()
-        kept = [ticket for ticket in self._waiting if now < ticket.expires_at]
-        late = [ticket for ticket in self._waiting if now >= ticket.expires_at]
-        # Before any `on_done` is called, which may submit and cancel.
-        self._waiting.replace((ticket.work.profile, ticket) for ticket in kept)
-        for ticket in late:
-            self._drop(ticket, ExpiredError(_TOO_LATE, ExpiredEnd.DROPPED))
-        due = [ticket.expires_at for ticket in kept]
+        kept = [handle for handle in self._waiting if now < handle.expires_at]
+        late = [handle for handle in self._waiting if now >= handle.expires_at]
+        # Before any `on_done` is called, since it may submit and cancel.
+        self._waiting.replace((handle.task.profile, handle) for handle in kept)
+        for handle in late:
+            self._drop(handle, ExpiredError(_TOO_LATE, ExpiredEnd.DROPPED))
+        due = [handle.expires_at for handle in kept]
         for batch in self._batches():
             if now >= batch.check_at:
                 self._check(batch, now)
@@ -302,54 +280,36 @@ class StandardPool(ScorerPool):
             self._look_by(max(next_at, now + _SHORTEST_PAUSE_S))
         self._on_change()
 
-    def _due(self, batch: Batch, ticket: TaskHandle) -> float:
-        is_running = ticket is batch.running()
-        return ticket.expires_at + (self._limits.grace_s if is_running else 0.0)
+    def _due(self, batch: Batch, handle: TaskHandle) -> float:
+        is_running = handle is batch.running()
+        return handle.expires_at + (self._limits.grace_s if is_running else 0.0)
 
     def _check(self, batch: Batch, now: float) -> None:
-        for ticket in batch.open_tickets():
-            if now < self._due(batch, ticket):
+        for handle in batch.open_handles():
+            if now < self._due(batch, handle):
                 continue
-            if ticket is not batch.running():
-                self._drop(ticket, ExpiredError("expired behind other work", ExpiredEnd.DROPPED))
+            if handle is not batch.running():
+                self._drop(handle, ExpiredError("expired behind other work", ExpiredEnd.DROPPED))
                 continue
             batch.is_hung = True
             self._num_killed += 1
-            label = ticket.work.identity.label
+            label = handle.task.identity.label
             _log.warning("process_pool_hung", lane=self._name, label=label)
-            self._end(ticket, batch.overrun(ticket, now))
-            if self._suspects is not None and not ticket.is_cancelled:
-                self._suspects.killed(ticket, now, will_retry=False)
+            self._submissions.end(handle, batch.overrun(handle, now))
+            if self._gate is not None and not handle.is_cancelled:
+                self._gate.killed(handle, now, will_retry=False)
             self._succession.replace()
-        due = [self._due(batch, ticket) for ticket in batch.open_tickets()]
+        due = [self._due(batch, handle) for handle in batch.open_handles()]
         batch.check_at = min(due, default=math.inf)
 
     def _fail(self, batch: Batch, error: WorkError) -> None:
-        for ticket in batch.open_tickets():
-            self._drop(ticket, error)
+        for handle in batch.open_handles():
+            self._drop(handle, error)
 
-    def _drop(self, ticket: TaskHandle, error: WorkError) -> None:
+    def _drop(self, handle: TaskHandle, error: WorkError) -> None:
         """End a task without a result, unless it has ended."""
-        if ticket.generation != ENDED:
-            self._end(ticket, failed(ticket, error))
-
-    def _refuse(self, ticket: TaskHandle, error: WorkError) -> None:
-        """End a task that no process has, in the next turn of the loop."""
-        ticket.generation = ENDED
-        asyncio.get_running_loop().call_soon(self._end_refused, ticket, failed(ticket, error))
-
-    def _end_refused(self, ticket: TaskHandle, done: TaskResult) -> None:
-        self._end(ticket, done)
-        self._on_change()
-
-    def _end(self, ticket: TaskHandle, done: TaskResult) -> None:
-        ticket.generation, ticket.slot = ENDED, None
-        try:
-            ticket.on_done(done)
-        except Exception as error:  # noqa: BLE001 - one caller's bug must not end the others' tasks
-            asyncio.get_running_loop().call_exception_handler(
-                {"message": f"{self._name}: on_done failed", "exception": error}
-            )
+        if handle.generation != ENDED:
+            self._submissions.end(handle, failed(handle, error))
 
     # ---- room
 
@@ -357,39 +317,25 @@ class StandardPool(ScorerPool):
         """See ScorerPool.room."""
         if not self._is_open:
             return 0
-        limits, bulkhead, waiting = self._limits, self._bulkhead, self._waiting
-        most = limits.max_batch * _BATCHES_AHEAD
-        a_process = startable(self._service.estimate_us, limits.window_us, most)
-        long_since = time.monotonic() - _LONG_WINDOWS * limits.window_us / 1e6
         processes = self._succession.current
         if processes is None or processes.is_broken:
             return 0
-        alone, num_free = self._arrivals.alone(), len(processes.free_places())
-        if alone != OURS:  # what comes is of this profile, for all that is known
-            num_free = min(num_free, bulkhead.most(alone) - bulkhead.held(alone))
-        room = num_free * a_process - len(waiting)
-        for batch in processes.batches.values():
-            if batch.sent_at > long_since:
-                room += a_process - len(batch.tickets)
-        if alone == OURS:  # what waits for its profile's turn takes no room from the others
-            for profile in waiting.profiles():
-                if not bulkhead.may_take(profile):
-                    room += waiting.count(profile)
-        return max(0, room)
+        long_since = time.monotonic() - _LONG_WINDOWS * self._limits.window_us / 1e6
+        batches = processes.batches.values()
+        nums_open = [len(batch.handles) for batch in batches if batch.sent_at > long_since]
+        return self._workload.room(len(processes.free_places()), nums_open)
 
     def ends_soon(self) -> bool:
         """See ScorerPool.ends_soon."""
-        num_open = sum(len(batch.tickets) for batch in self._batches())
-        takes_us = num_open * self._service.estimate_us
-        return num_open > 0 and not self._waiting and takes_us <= _SOON_US
+        return self._workload.ends_soon(sum(len(batch.handles) for batch in self._batches()))
 
-    def observe_elsewhere(self, num_works: int) -> None:
+    def observe_elsewhere(self, num_tasks: int) -> None:
         """See ScorerPool.observe_elsewhere."""
-        self._service.observe(num_works, 0.0)
+        self._workload.service.observe(num_tasks, 0.0)
 
     def load(self) -> dict[str, Any]:
-        """See ScorerPool.load; of `restarts`, each replacement of the pool counts all processes."""
-        processes, suspects = self._succession.current, self._suspects
+        """See ScorerPool.load; in `restarts`, a replacement of the pool counts all processes."""
+        processes, gate = self._succession.current, self._gate
         children = [] if processes is None or processes.is_broken else processes.children
         batches = self._batches()
         return {
@@ -397,13 +343,13 @@ class StandardPool(ScorerPool):
             "alive": len(children),
             "busy": len(batches),
             "waiting": len(self._waiting),
-            "in_flight": sum(len(batch.open_tickets()) for batch in batches),
+            "in_flight": sum(len(batch.open_handles()) for batch in batches),
             "restarts": self._succession.num_restarts,
             "crashes": self._succession.num_crashes,
             "killed": self._num_killed,
             "recycled": 0,
-            "service_us": round(self._service.estimate_us, 1),
-            "quarantined": 0 if suspects is None else suspects.load(time.monotonic()),
+            "service_us": round(self._workload.service.estimate_us, 1),
+            "quarantined": 0 if gate is None else gate.load(time.monotonic()),
             "profiles": self._bulkhead.load(),
             "pids": [child.pid for child in children],
         }
@@ -411,15 +357,9 @@ class StandardPool(ScorerPool):
     def _batches(self) -> list[Batch]:
         return [batch for its in self._succession.everyone() for batch in its.batches.values()]
 
-    def _open_tickets(self) -> list[TaskHandle]:
-        waiting = [ticket for ticket in self._waiting if ticket.generation != ENDED]
-        return waiting + [ticket for batch in self._batches() for ticket in batch.open_tickets()]
+    def _open_handles(self) -> list[TaskHandle]:
+        waiting = [handle for handle in self._waiting if handle.generation != ENDED]
+        return waiting + [handle for batch in self._batches() for handle in batch.open_handles()]
 
     def _num_unfinished(self) -> int:
-        return len(self._open_tickets())
-
-    def _service_of(self, profile: str) -> ServiceTime:
-        service = self._services.get(profile)
-        if service is None:
-            service = self._services[profile] = ServiceTime(self._limits.window_us)
-        return service
+        return len(self._open_handles())

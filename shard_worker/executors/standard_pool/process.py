@@ -1,6 +1,6 @@
-"""Inside a process of the standard pool: one handler, and the functions that the executor calls.
+"""Inside a process of the standard pool: the handler, and the functions that the executor calls.
 
-What a task gets and returns is pickled by the executor; these functions are pickled by name.
+The executor pickles these functions by name, and their arguments and results by value.
 """
 
 import faulthandler
@@ -36,13 +36,13 @@ class _Scorer:
     handler: Handler | None = None
 
 
-_this_process: Final[list[_Scorer]] = []  # of one, from `initialise` on
+_this_process: Final[list[_Scorer]] = []  # has one item after `initialise`
 
 
 def initialise(spec: ScorerSpec, memory_name: str, num_regions: int, max_batch: int) -> None:
-    """Settle a new process; its handler is made by `start_scorer`, which can say why it failed."""
-    # Ctrl-C reaches the whole group; the worker alone decides when a process ends. SIGTERM cannot
-    # be ignored as well: it is how the executor ends the processes of a pool that has broken.
+    """Set up a new process; `start_scorer` makes its handler, since it can report an error."""
+    # Ctrl-C reaches the whole group, but only the worker decides when a process ends. SIGTERM must
+    # not be ignored, since with it the executor ends the processes of a broken pool.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     faulthandler.enable()
     threading.Thread(target=_end_with_parent, name="parent watch", daemon=True).start()
@@ -52,9 +52,9 @@ def initialise(spec: ScorerSpec, memory_name: str, num_regions: int, max_batch: 
 
 
 def start_scorer(index: int, timeout_s: float) -> str:
-    """Make this process's handler; returns the error in a line, or "".
+    """Make this process's handler; returns the error in one line, or "".
 
-    It first waits until every process has such a call, so that none is given two.
+    First waits until every process has such a call, so that no process gets two.
     """
     (this,) = _this_process
     deadline = time.monotonic() + timeout_s
@@ -73,7 +73,7 @@ def start_scorer(index: int, timeout_s: float) -> str:
 def run(index: int, first_generation: int, payloads: Sequence[Any]) -> Frame:
     """Run a batch; `index` is the region of shared memory that has its budgets."""
     (this,) = _this_process
-    assert this.handler is not None  # noqa: S101 - no batch comes before each process has one
+    assert this.handler is not None  # noqa: S101 - no batch is sent before
     frames: list[Frame] = []
     run_batch(
         this.regions[index],
@@ -87,7 +87,7 @@ def run(index: int, first_generation: int, payloads: Sequence[Any]) -> Frame:
 
 
 def _end_with_parent() -> None:
-    """End when the worker does, however it ends: the executor's queues do not tell."""
+    """End this process when the worker ends, which the executor's queues do not report."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()

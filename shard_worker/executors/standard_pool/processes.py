@@ -1,7 +1,7 @@
 """One `ProcessPoolExecutor` of scorers, and the memory that it shares with them.
 
-An executor cannot lose a process: when one dies, it breaks, ends the others, and takes no more
-calls. So it is a thing of one life, and the pool starts another.
+If a process dies, an executor breaks: it ends the others, and takes no more calls. It cannot be
+repaired, so the pool starts another.
 """
 
 import multiprocessing
@@ -26,14 +26,14 @@ _LOOK_S = 0.05
 
 
 class ScorerProcesses:
-    """The processes of one executor; `open` and `shut_down` block, and are for a thread.
+    """The processes of one executor; `open` and `shut_down` block, so call them in a thread.
 
     Attributes:
-        regions: a part of shared memory for each batch that the processes may have at once.
-        batches: those that they have, by the index of the region; kept by the pool.
+        regions: parts of the shared memory, one for each batch at a time.
+        batches: the current batches, by the index of their region; maintained by the pool.
         children: the processes, once `open` has returned.
-        ready_at: when it did, s.
-        is_broken: whether one of them has died.
+        ready_at: when `open` returned, in s.
+        is_broken: whether a process has died.
     """
 
     def __init__(self, spec: ScorerSpec, num_processes: int, max_batch: int) -> None:
@@ -53,7 +53,7 @@ class ScorerProcesses:
         """Start every process and make its handler.
 
         Raises:
-            ConfigurationError: a factory failed, with its error, or took too long; or `give_up`.
+            ConfigurationError: a factory failed or took too long, or `give_up` was called.
             OSError: there is no memory, process or descriptor left.
         """
         num, max_batch = self._num_processes, self._max_batch
@@ -91,18 +91,18 @@ class ScorerProcesses:
         return [start.result() for start in starts]
 
     def free_places(self) -> list[int]:
-        """The regions that no batch has: as many as processes without one."""
+        """The regions without a batch, as many as there are free processes."""
         if self.is_broken:
             return []
         return [place for place in range(self._num_processes) if place not in self.batches]
 
     @property
     def num_busy(self) -> int:
-        """Batches that will end, for all that is known."""
+        """How many batches are not known to hang."""
         return sum(not batch.is_hung for batch in self.batches.values())
 
     def submit(self, index: int, first_generation: int, payloads: Sequence[Any]) -> "Future[Frame]":
-        """Have a process run a batch whose budgets are in region `index`; does not block.
+        """Run a batch in a process, with its budgets in region `index`; does not block.
 
         Raises:
             BrokenExecutor: a process has died, and with it the pool.
@@ -111,16 +111,16 @@ class ScorerProcesses:
         return self._executor.submit(process.run, index, first_generation, payloads)
 
     def give_up(self) -> None:
-        """End an `open` that is under way."""
+        """End a running `open`."""
         self._is_given_up = True
 
     def kill(self) -> None:
-        """SIGKILL every process, which breaks the executor: it cannot lose a single one."""
+        """SIGKILL every process, which breaks the executor."""
         for child in self.children or self._find_children():
             child.kill()
 
     def shut_down(self) -> None:
-        """End the processes, which must be idle or dead by now, and let go of the memory."""
+        """End the processes, which must be idle or dead, and free the memory."""
         if self._executor is not None:
             self._executor.shutdown()
             self._executor = None
@@ -134,19 +134,19 @@ class ScorerProcesses:
             self._memory = None
 
     def _find_children(self) -> list[BaseProcess]:
-        """The processes, which have written their pids where later the running task is noted."""
+        """The processes: their pids are where the generation of the running task will be."""
         pids = {region.current[0] for region in self.regions}
         return [child for child in multiprocessing.active_children() if child.pid in pids]
 
 
 def _context(factory: str) -> BaseContext:
-    """Processes from a forkserver that has imported the factory's module; never a plain fork.
+    """A forkserver that has imported the factory's module, or spawn; never a plain fork.
 
     A worker has threads, and a fork would copy their locks as they happen to be.
     """
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
-    # "__main__" too, which is the default: else each process would import the program again.
+    # Also "__main__", as by default: otherwise each process would import the program again.
     context.set_forkserver_preload(["__main__", process.__name__, factory.partition(":")[0]])
     return context

@@ -1,4 +1,4 @@
-"""The processes that get batches, those that follow on them, and those that leave."""
+"""Replaces the processes of the standard pool: the current ones, their successors, old ones."""
 
 import asyncio
 import random
@@ -18,12 +18,12 @@ _log = structlog.get_logger()
 
 # Processes that break sooner than this after their start have failed to start.
 _YOUNG_S = 1.0
-# Time in which processes that are replaced may end their tasks.
+# How long processes that were replaced may take to end their tasks, in s.
 _LEAVE_S = 1.0
 
 
 class SuccessionListener(Protocol):
-    """What works with the processes; always called on the event loop."""
+    """What uses the processes; always called on the event loop."""
 
     def on_ready(self) -> None:
         """Other processes get batches from now on."""
@@ -36,7 +36,7 @@ class SuccessionListener(Protocol):
 
 
 class Succession:
-    """Keeps one executor at work: starts another when it breaks, or has lost a process.
+    """Keeps one executor running: starts another if it breaks or a process hangs.
 
     Attributes:
         current: the processes that get batches; None before the start and after the end.
@@ -56,7 +56,7 @@ class Succession:
         self._opening: ScorerProcesses | None = None
         self._replacing: asyncio.Task[None] | None = None
         self._leaving: dict[asyncio.Task[None], ScorerProcesses] = {}
-        self._num_failures = 0  # starts in a row that came to nothing
+        self._num_failures = 0  # failed starts in a row
 
     def everyone(self) -> Iterator[ScorerProcesses]:
         """All processes that may have batches."""
@@ -69,12 +69,12 @@ class Succession:
         self._take_over(await self._open())
 
     def replace(self) -> None:
-        """Start other processes; the present ones leave once those are ready."""
+        """Start other processes; the current ones leave once those are ready."""
         if self._replacing is None:
             self._replacing = asyncio.ensure_future(self._start_others())
 
     def on_broken(self, processes: ScorerProcesses) -> None:
-        """A process has died, and the executor with it."""
+        """Replace processes of which one has died, which breaks their executor."""
         if processes is not self.current or processes.is_broken:
             return
         processes.is_broken = True
@@ -86,12 +86,12 @@ class Succession:
         self.replace()
 
     def give_up_start(self) -> None:
-        """End a start that is under way, which raises a ConfigurationError."""
+        """End a running start, which then raises a ConfigurationError."""
         if self._opening is not None:
             self._opening.give_up()
 
     async def close(self) -> None:
-        """Kill what has batches and end everything."""
+        """End all processes; kill those that have batches."""
         if self._replacing is not None:
             self._replacing.cancel()
             with suppress(asyncio.CancelledError):
@@ -103,7 +103,7 @@ class Succession:
         self.current = None
 
     async def _open(self) -> ScorerProcesses:
-        """Start processes, in a thread; those of a start that fails or is cancelled are ended."""
+        """Start processes in a thread; if this fails or is cancelled, end them."""
         processes = self._opening = self._make()
         opening = asyncio.ensure_future(asyncio.to_thread(processes.open))
         try:
@@ -120,7 +120,7 @@ class Succession:
 
     def _take_over(self, processes: ScorerProcesses) -> None:
         self.current = processes
-        # An executor without a call does not tell that it has broken.
+        # An executor without a call does not report that it has broken.
         loop = asyncio.get_running_loop()
         for child in processes.children:
             loop.add_reader(child.sentinel, self.on_broken, processes)
@@ -137,7 +137,7 @@ class Succession:
                 others = await self._open()
                 break
             except (ConfigurationError, OSError, EOFError, RuntimeError) as error:
-                # Also what the library raises: no more threads, or a forkserver that has died.
+                # The library's own, too: the forkserver has died, or no thread can be started.
                 self._num_failures += 1
                 _log.error("process_pool_start_failed", lane=self._name, error=str(error))
         assert self.current is not None  # noqa: S101 - `close` cancels this first
@@ -151,7 +151,7 @@ class Succession:
         self._listener.on_ready()
 
     async def _leave(self, processes: ScorerProcesses, within_s: float) -> None:
-        """Let processes end what they have; then kill those that are left."""
+        """Let processes end their batches, then kill those that still have one."""
         deadline = time.monotonic() + within_s
         while processes.num_busy and (left_s := deadline - time.monotonic()) > 0:
             await asyncio.wait([self._listener.next_end()], timeout=left_s)

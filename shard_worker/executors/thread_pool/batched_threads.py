@@ -1,13 +1,12 @@
 """Short blocking calls, several of them in one turn of a thread.
 
-To hand a call to a thread and its result back wakes a thread and the event loop, which costs more
-than to read ten small documents. So calls wait in one queue, and a thread that is started takes
-them one after the other until there are no more, or for `WINDOW_S`. What was finished is handed
-back together.
+Handing a call to a thread, and its result back, wakes the thread and the event loop, which costs
+more than reading ten small documents. So calls wait in one queue, and a thread runs one after
+another until there are no more, or for `WINDOW_S`. Finished calls are handed back together.
 
-A call that hangs holds up no other: calls are taken from the queue only when they start. A look
-every `LOOK_S` hands back what was finished before it in its thread, and starts another thread for
-what waits.
+A call that hangs delays no other, since a call is taken from the queue only when it starts. Every
+`LOOK_S`, the calls that its thread finished before it are handed back, and another thread is
+started for those that wait.
 """
 
 import asyncio
@@ -32,11 +31,11 @@ _clock = time.monotonic
 
 
 class _Call(Generic[T]):
-    """A call, and what became of it.
+    """A call, and its result.
 
     Attributes:
-        outcome: for its caller.
-        began_at: when a thread began with it, in s; inf before.
+        outcome: the result, for its caller.
+        began_at: when a thread began it, in s; inf before.
         ran_s: how long it ran, in s.
         cpu_s: CPU time of its thread meanwhile, in s.
     """
@@ -53,14 +52,14 @@ class _Call(Generic[T]):
         self.ran_s = self.cpu_s = 0.0
 
     def run(self) -> None:
-        """Run it; in a thread."""
+        """Run the call, in a thread."""
         cpu_s = time.thread_time()
         self.began_at = _clock()
         try:
             self._result = self._call()
-        except StopIteration as error:  # a future takes it for its own end
+        except StopIteration as error:  # a future cannot hold one
             self._error = WorkError(f"the call raised {error!r}")
-        except Exception as error:  # noqa: BLE001 - it is raised where the call was asked for
+        except Exception as error:  # noqa: BLE001 - raised in the caller
             self._error = error
         except BaseException as error:  # noqa: BLE001 - SystemExit must not end the loop
             self._error = WorkError(f"the call raised {error!r}")
@@ -68,7 +67,7 @@ class _Call(Generic[T]):
         self.cpu_s = time.thread_time() - cpu_s
 
     def settle(self) -> bool:
-        """Give its caller the result; returns whether the caller was still there."""
+        """Give the caller the result; returns whether the caller still waited."""
         if self.outcome.done():
             return False
         self.spent.ran_s += self.ran_s
@@ -94,7 +93,7 @@ class _Turn:
 
 
 class BatchedThreads:
-    """A thread lane for calls that are mostly shorter than the way to a thread and back."""
+    """A thread lane for calls that mostly take less time than handing them to a thread."""
 
     def __init__(
         self,
@@ -102,11 +101,11 @@ class BatchedThreads:
         max_batch: int,
         on_untaken: Callable[[float, float], None] | None = None,
     ) -> None:
-        """Run calls in the threads of `lane`, which runs nothing else.
+        """Run calls in the threads of `lane`, which must run nothing else.
 
         Args:
-            lane: has the threads; needs no `on_untaken` of its own.
-            max_batch: most calls for which a thread counts as room.
+            lane: has the threads; needs no `on_untaken`.
+            max_batch: most calls that a free thread counts for in `room`.
             on_untaken: called for each call that returns after its caller has left, with how long
                 it ran and its CPU time, both in s.
         """
@@ -133,13 +132,13 @@ class BatchedThreads:
                 in the latter case it runs on and keeps its thread.
             LaneUnavailableError: every thread is lost, or the lane is closed.
         """
-        del profile  # none has a share of these threads
+        del profile  # profiles have no shares of these threads
         loop = asyncio.get_running_loop()
         outcome: asyncio.Future[T] = loop.create_future()
         one = _Call(call, outcome, spent)
         self._waiting.append(one)
         if not self._is_starting:
-            # After what else this turn of the loop brings.
+            # Later in this turn of the loop, when more calls may have come.
             self._is_starting = True
             loop.call_soon(self._start)
         timer = loop.call_later(timeout_s, self._expire, one, timeout_s)
@@ -150,7 +149,7 @@ class BatchedThreads:
             outcome.cancel()  # the result of a call that returns later is dropped
 
     def room(self) -> int:
-        """How many more calls would start within `WINDOW_S`; one at least if a thread is free."""
+        """How many more calls would start within `WINDOW_S`; at least 1 if a thread is free."""
         num_free = self._lane.room()
         return max(1, num_free * self._num_a_turn() - len(self._waiting)) if num_free else 0
 
@@ -164,7 +163,7 @@ class BatchedThreads:
         return self.room()
 
     def cork(self) -> None:
-        """Calls of one turn of the loop go together anyway."""
+        """Do nothing: calls of one turn of the loop go together anyway."""
 
     def uncork(self) -> None:
         """See `cork`."""
@@ -178,7 +177,7 @@ class BatchedThreads:
         return {**self._lane.load(), "waiting": len(self._waiting), "late": self._num_late}
 
     async def close(self, drain_s: float) -> None:
-        """Stop taking calls, let those that run return for at most `drain_s`, leave the rest."""
+        """Stop taking calls, wait at most `drain_s` for running calls, and leave the rest."""
         await self._lane.close(drain_s)
         self._fail(LaneUnavailableError("closed"))
         if self._look is not None:
@@ -213,13 +212,13 @@ class BatchedThreads:
         return max(1, min(self._max_batch, int(WINDOW_S / self._call_s)))
 
     def _start(self) -> None:
-        """Start as many turns as what waits needs, beside those that are held up."""
+        """Start as many turns as the waiting calls need, not counting turns that are held up."""
         self._is_starting = False
         now = _clock()
         num_moving = sum(not now - turn.began_at > LOOK_S for turn in self._turns.values())
         num_wanted = math.ceil(len(self._waiting) / self._num_a_turn())
         num_free = self._lane.room()
-        # Where no thread is free, one turn waits for the next, or learns that all are lost.
+        # If no thread is free, one turn waits for the next, or learns that all are lost.
         num_new = min(num_wanted - num_moving, num_free or int(not num_moving))
         for _ in range(num_new):
             turn = _Turn()
@@ -254,7 +253,7 @@ class BatchedThreads:
                 self._on_untaken(one.ran_s, one.cpu_s)
 
     def _fail(self, error: WorkError) -> None:
-        """Refuse what waits."""
+        """Refuse the waiting calls."""
         while self._waiting:
             one = self._waiting.popleft()
             if not one.outcome.done():

@@ -1,23 +1,20 @@
 """The thread lane: blocking calls in a bounded number of threads.
 
-A thread cannot be killed. So a thread is a token that comes back when its call really returns,
-not when the waiter stops waiting (trio's `to_thread` keeps the same rule): a call that hangs costs
-its thread until it returns, and the lane never runs more calls than it has threads.
+A thread cannot be killed. So a thread becomes free when its call really returns, not when the
+caller stops waiting (as in trio's `to_thread`): a call that hangs occupies its thread until it
+returns, and the lane never runs more calls than it has threads.
 
-A call may be of a rank profile, whose calls hold only a share of the threads (`bulkhead`): those
-that hang leave threads to the others.
+The calls of a rank profile may occupy only a share of the threads (`bulkhead`), so calls that hang
+leave threads to other profiles.
 
-The threads are the lane's own. `ThreadPoolExecutor` joins its threads when the interpreter exits,
-those of hung calls included, and so keeps the process from ending; these are daemon threads.
+The lane has threads of its own. `ThreadPoolExecutor` joins its threads when the interpreter exits,
+also those of calls that hang, which keeps the process from ending; these are daemon threads.
 """
 
 import asyncio
 import contextlib
 import contextvars
 import math
-import queue
-import threading
-import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -31,16 +28,17 @@ from hedgerow.common.errors import (
 )
 from hedgerow.shard_worker.executors.bulkhead import OURS, Bulkhead
 from hedgerow.shard_worker.executors.fair_queue import FairQueue
+from hedgerow.shard_worker.executors.thread_pool.lane_thread import LaneThread
 
 T = TypeVar("T")
 
 
 @dataclass(slots=True)
 class Spent:
-    """What calls have cost whose results were waited for.
+    """The cost of calls whose callers got the results.
 
     Attributes:
-        ran_s: time for which they had a thread, in s.
+        ran_s: how long they had a thread, in s.
         cpu_s: CPU time of the thread meanwhile, in s.
     """
 
@@ -48,50 +46,8 @@ class Spent:
     cpu_s: float = 0.0
 
 
-# A thread at rest ends within microseconds of being told.
-_JOIN_TIMEOUT_S = 1.0
-# A profile whose calls wait in such numbers is far behind; more would only grow old.
+# A profile with this many waiting calls is far behind; more would only expire.
 _MOST_WAITING = 256
-
-
-class _Thread:
-    """One thread.
-
-    Attributes:
-        started_at: when its call began, on the loop's clock; inf at rest.
-        profile: whose call it was given last.
-    """
-
-    def __init__(self, name: str) -> None:
-        self.started_at = math.inf
-        self.profile = OURS
-        self._cpu_s = 0.0
-        self._calls: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._work, name=name, daemon=True)
-        self._thread.start()
-
-    def hand(self, call: Callable[[], None]) -> None:
-        self._calls.put(call)
-
-    def end(self) -> None:
-        """Let the thread end after what it runs."""
-        self._calls.put(None)
-
-    def lap_cpu_s(self) -> float:
-        """CPU time since this was asked last, by the thread itself, in s.
-
-        Asked once a call, at its end: the clock costs 0.6 µs, and between calls a thread rests.
-        """
-        before, self._cpu_s = self._cpu_s, time.thread_time()
-        return self._cpu_s - before
-
-    def join(self) -> None:
-        self._thread.join(_JOIN_TIMEOUT_S)
-
-    def _work(self) -> None:
-        while (call := self._calls.get()) is not None:
-            call()
-            del call  # what it refers to must not live on until the next one
 
 
 class ThreadLane:
@@ -113,17 +69,17 @@ class ThreadLane:
             lost_after_s: a call that runs longer makes its thread count as lost until it returns.
             name: shown in errors and as the threads' name.
             on_untaken: called for each call that returns after its caller has left, with how long
-                it had its thread, and the CPU time of this, both in s.
-            bulkhead: which profile may hold how many of the threads; None for any.
+                it had its thread and the CPU time of this, both in s.
+            bulkhead: how many of the threads each profile may have; None for any number.
         """
         self._bulkhead = Bulkhead(num_threads, 1.0, {}) if bulkhead is None else bulkhead
         self._on_untaken = on_untaken
         self._num_threads = num_threads
         self._lost_after_s = lost_after_s
         self._name = name
-        self._threads: list[_Thread] = []
-        self._free: list[_Thread] = []
-        self._waiting: FairQueue[asyncio.Future[_Thread]] = FairQueue()
+        self._threads: list[LaneThread] = []
+        self._free: list[LaneThread] = []
+        self._waiting: FairQueue[asyncio.Future[LaneThread]] = FairQueue()
         self._room_waiters: list[asyncio.Future[None]] = []
         self._loss_timer: asyncio.TimerHandle | None = None
         self._num_late = 0
@@ -138,14 +94,14 @@ class ThreadLane:
     ) -> T:
         """Run `call` in a thread; returns what it returns and raises what it raises.
 
-        What it costs is added to `spent`, if it is given and the call returns in time. It is held
+        Its cost is added to `spent`, if that is given and the call returns in time. It counts
         against the share of `profile`.
 
         Raises:
             ExpiredError: `timeout_s` passed before a thread was free, or before the call returned;
-                in the latter case it runs on and keeps its thread.
+                in the latter case the call runs on and keeps its thread.
             LaneUnavailableError: every thread that it may have is lost, or the lane is closed.
-            ProfileBusyError: too many calls of the profile wait already.
+            ProfileBusyError: too many calls of the profile are waiting.
         """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout_s
@@ -183,7 +139,7 @@ class ThreadLane:
         return room
 
     def cork(self) -> None:
-        """Calls that come together are no cheaper: each has a thread of its own."""
+        """Do nothing: calls that come together are no cheaper, since each has a thread."""
 
     def ends_soon(self) -> bool:
         """Never: how long a blocking call takes is unknown."""
@@ -208,10 +164,10 @@ class ThreadLane:
         }
 
     async def close(self, drain_s: float) -> None:
-        """Stop taking calls, let those that run return for at most `drain_s`, leave the rest.
+        """Stop taking calls, wait at most `drain_s` for running calls, and leave the rest.
 
-        Calls that wait for a thread are refused first: nothing may start while we drain. Threads
-        whose calls hang stay behind; as daemon threads they do not keep the process alive.
+        Calls that wait for a thread are refused first, since no call may start while draining.
+        Threads whose calls hang stay behind; being daemons, they do not keep the process alive.
         """
         self._is_open = False
         self._fail(self._waiting.take_all(), f"{self._name}: closed")
@@ -236,7 +192,7 @@ class ThreadLane:
         self,
         context: contextvars.Context,
         call: Callable[[], T],
-        thread: _Thread,
+        thread: LaneThread,
         outcome: asyncio.Future[T],
         spent: Spent | None,
     ) -> Callable[[], None]:
@@ -250,10 +206,10 @@ class ThreadLane:
         def job() -> None:
             try:
                 result = context.run(call)
-            except StopIteration as error:  # a future takes it for its own end
+            except StopIteration as error:  # a future cannot hold one
                 failure: Exception = WorkError(f"the call raised {error!r}")
                 settle(lambda: outcome.set_exception(failure))
-            except Exception as error:  # noqa: BLE001 - it is raised where the call was asked for
+            except Exception as error:  # noqa: BLE001 - raised in the caller
                 failure = error
                 settle(lambda: outcome.set_exception(failure))
             except BaseException as error:  # noqa: BLE001 - SystemExit must not end the loop
@@ -264,9 +220,9 @@ class ThreadLane:
 
         return job
 
-    # ---- threads as tokens
+    # ---- free threads
 
-    def _take(self, profile: str, now: float) -> _Thread | None:
+    def _take(self, profile: str, now: float) -> LaneThread | None:
         if not self._is_open:
             raise LaneUnavailableError(f"{self._name}: closed")
         thread = None
@@ -275,7 +231,7 @@ class ThreadLane:
         elif self._free:
             thread = self._free.pop()
         elif len(self._threads) < self._num_threads:
-            thread = _Thread(f"{self._name}-{len(self._threads)}")
+            thread = LaneThread(f"{self._name}-{len(self._threads)}")
             self._threads.append(thread)
         elif self._num_lost(self._threads, now) == self._num_threads:
             raise LaneUnavailableError(self._all_lost(profile))
@@ -284,7 +240,7 @@ class ThreadLane:
         return thread
 
     def _check_share(self, profile: str, now: float) -> None:
-        """Refuse a call that would wait in vain for other calls of its profile."""
+        """Refuse a call that would wait too long, or in vain, for other calls of its profile."""
         num_lost = self._num_lost(self._in_the_way_of(profile), now)
         if num_lost >= self._bulkhead.most(profile):
             self._bulkhead.refuse(profile)
@@ -293,12 +249,12 @@ class ThreadLane:
             self._bulkhead.refuse(profile)
             raise ProfileBusyError(f"{self._name}: {_MOST_WAITING} calls of {profile} are waiting")
 
-    def _lend(self, thread: _Thread, profile: str) -> None:
+    def _lend(self, thread: LaneThread, profile: str) -> None:
         thread.profile = profile
         self._bulkhead.take(profile)
 
-    async def _wait_for_thread(self, profile: str, timeout_s: float) -> _Thread:
-        waiter: asyncio.Future[_Thread] = asyncio.get_running_loop().create_future()
+    async def _wait_for_thread(self, profile: str, timeout_s: float) -> LaneThread:
+        waiter: asyncio.Future[LaneThread] = asyncio.get_running_loop().create_future()
         self._waiting.append(profile, waiter)
         self._watch_loss()
         try:
@@ -313,16 +269,16 @@ class ThreadLane:
             f"{self._name}: no thread was free within {timeout_s:.3f} s", ExpiredEnd.DROPPED
         )
 
-    def _give_up(self, profile: str, waiter: asyncio.Future[_Thread]) -> None:
+    def _give_up(self, profile: str, waiter: asyncio.Future[LaneThread]) -> None:
         if not waiter.done():
             self._waiting.remove(profile, waiter)
             waiter.cancel()
-        elif waiter.exception() is None:  # a thread came in the same turn
+        elif waiter.exception() is None:  # a thread became free in the same turn of the loop
             self._put(waiter.result())
 
     def _end_call(
         self,
-        thread: _Thread,
+        thread: LaneThread,
         outcome: asyncio.Future[T],
         finish: Callable[[], None],
         cpu_s: float,
@@ -339,7 +295,7 @@ class ThreadLane:
             self._on_untaken(ran_s, cpu_s)
         self._put(thread)
 
-    def _put(self, thread: _Thread) -> None:
+    def _put(self, thread: LaneThread) -> None:
         self._bulkhead.give_back(thread.profile)
         profile = self._waiting.next_profile(self._bulkhead.may_take) if self._waiting else None
         if profile is None:
@@ -356,11 +312,11 @@ class ThreadLane:
     def _num_busy(self) -> int:
         return len(self._threads) - len(self._free)
 
-    def _num_lost(self, threads: Iterable[_Thread], now: float) -> int:
+    def _num_lost(self, threads: Iterable[LaneThread], now: float) -> int:
         return sum(now - thread.started_at > self._lost_after_s for thread in threads)
 
-    def _in_the_way_of(self, profile: str) -> list[_Thread]:
-        """The threads one of which must come back before a call of the profile starts."""
+    def _in_the_way_of(self, profile: str) -> list[LaneThread]:
+        """The threads one of which must become free before a call of the profile starts."""
         if self._bulkhead.may_take(profile):
             return self._threads
         busy = set(self._threads).difference(self._free)
@@ -377,7 +333,7 @@ class ThreadLane:
         )
 
     def _watch_loss(self) -> None:
-        """Refuse those that wait as soon as every thread that they may have is lost."""
+        """Have waiting calls refused as soon as every thread that they may have is lost."""
         if self._loss_timer is not None or not self._waiting:
             return
         loop = asyncio.get_running_loop()
@@ -385,7 +341,7 @@ class ThreadLane:
             max(thread.started_at for thread in self._in_the_way_of(profile))
             for profile in self._waiting.profiles()
         ]
-        # A thread that is being handed on has no start yet: look after a whole period.
+        # A thread that is being handed on has not started yet: look after a whole period.
         start = min(*starts, loop.time())
         at = max(start + self._lost_after_s, loop.time()) + 0.001
         self._loss_timer = loop.call_at(at, self._check_loss)
@@ -401,7 +357,7 @@ class ThreadLane:
                 self._fail(waiting, reason)
         self._watch_loss()
 
-    def _fail(self, waiting: Iterable[asyncio.Future[_Thread]], reason: str) -> None:
+    def _fail(self, waiting: Iterable[asyncio.Future[LaneThread]], reason: str) -> None:
         for waiter in waiting:
             waiter.set_exception(LaneUnavailableError(reason))
 

@@ -34,7 +34,7 @@ async def endless_pipeline(target: Target) -> list[str]:
 
 @attack("200 MB of header lines without an end, ten headers at a time", "2.7 GB in the gateway")
 async def endless_head(target: Target) -> list[str]:
-    """A head is bounded before anything else is looked at."""
+    """A head is bounded before anything else is checked."""
     lines = b"".join(b"X-%d: %b\r\n" % (number, b"a" * 200) for number in range(10))
     begin = f"GET /v1/status HTTP/1.1\r\nHost: {target.host}\r\n".encode()
     return await _flood(target, begin, lines * 50, 200 * MB)
@@ -42,7 +42,7 @@ async def endless_head(target: Target) -> list[str]:
 
 @attack("one header of 300 MB", "normal searches took up to 4.0 s")
 async def huge_header(target: Target) -> list[str]:
-    """A header is bounded as it comes."""
+    """A header is bounded while it is read."""
     begin = f"GET /v1/status HTTP/1.1\r\nHost: {target.host}\r\nX-Long: ".encode()
     return await _flood(target, begin, b"a" * 100_000, 300 * MB)
 
@@ -75,7 +75,7 @@ def _again(block: bytes) -> Iterator[bytes]:
     ground=Ground(max_files=1024, num_documents=2_000),
 )
 async def idle_sockets(target: Target) -> list[str]:
-    """Connections are bounded in all and for each peer, and those that say nothing are closed."""
+    """Connections are bounded in total and for each peer, and silent ones are closed."""
     _allow_files(4_000)
     complaints = []
     async with AsyncExitStack() as opened:
@@ -134,7 +134,7 @@ async def _a_newcomer_is_served(target: Target) -> list[str]:
 
 
 def _allow_files(count: int) -> None:
-    """Let this process open more files; the gateway is another."""
+    """Let this process open more files; the gateway's limit stays."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < count:
         resource.setrlimit(resource.RLIMIT_NOFILE, (min(count, hard), hard))
@@ -147,7 +147,7 @@ def _allow_files(count: int) -> None:
     min_searches=FEW_SEARCHES,
 )
 async def large_body(target: Target) -> list[str]:
-    """A caller that sends too much reads that it was too much."""
+    """A caller that sends too much can read that it was too much."""
     body = b'{"query":"' + b"a" * 5_000_000 + b'"}'
     ends = []
     for number in range(10):
@@ -171,7 +171,7 @@ def _exchange(target: Target, raw: bytes) -> str:
 
 @attack("heads and bodies of which a byte comes each 200 ms, on 200 connections")
 async def slow_senders(target: Target) -> list[str]:
-    """A head and a body have a time by which they must be there."""
+    """A head and a body each have a time by which they must have arrived."""
     head = target.request("POST", _SEARCH, {"query": "parse a date"})
     ends_at = time.monotonic() + 4.0
 
@@ -211,7 +211,7 @@ async def hang_ups(target: Target) -> list[str]:
     ground=Ground(has_tls=True),
 )
 async def tls_handshakes(target: Target) -> list[str]:
-    """Handshakes cost a server much and an attacker nothing: they have a share of the time."""
+    """Handshakes are dear to a server and free to an attacker: they get a share of the time."""
     hello = _client_hello()
     ends_at = time.monotonic() + (10.0 if target.is_full else 4.0)
 

@@ -43,7 +43,7 @@ async def many_brackets(target: Target) -> list[str]:
     "the gateway's loop stood for 4 s, and for 333 ms",
 )
 async def many_fields(target: Target) -> list[str]:
-    """Nothing of a document takes the event loop for long."""
+    """No part of a document occupies the event loop for long."""
 
     def wide(number: int) -> bytes:
         fields = (f'"f{number}x{field}":{field}' for field in range(62_000))
@@ -63,7 +63,7 @@ async def many_fields(target: Target) -> list[str]:
     min_searches=FEW_SEARCHES,
 )
 async def ids_with_newlines(target: Target) -> list[str]:
-    """What loads can be read and deleted under its own id, and no other id means it."""
+    """What was loaded can be read and deleted under its own id, and under no other."""
     complaints = []
     async with target.own_collection("ids", {"title": "text"}) as name:
         base = f"/v1/collections/{name}/documents"

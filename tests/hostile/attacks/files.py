@@ -6,7 +6,6 @@ import importlib.util
 import os
 import resource
 import stat
-import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from pathlib import Path
 from tests.hostile.attack import FEW_SEARCHES, attack
 from tests.hostile.target import Target
 from tests.hostile.verdict import MB
+from tests.support.commands import GATEWAY
 
 _COMMAND_MB = 300.0
 _COMMAND_S = 30.0
@@ -37,9 +37,7 @@ async def index(target: Target, source: Path, collection: str) -> Command:
     """Run `gateway index`, for a bounded time and with bounded memory."""
     with tempfile.TemporaryFile() as output:
         process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "hedgerow.gateway.cli.main",
+            *GATEWAY,
             "index",
             str(source),
             "--collection",
@@ -75,7 +73,7 @@ def _peak_mb(pid: int) -> float:
 
 
 def complaints_about(command: Command, what: str) -> list[str]:
-    """What every run of the command must be: bounded, at an end, and without a traceback."""
+    """What every run of the command must be: bounded, finite, and without a traceback."""
     complaints = []
     if command.code is None:
         complaints.append(f"{what}: no end within {_COMMAND_S:g} s")
@@ -94,7 +92,7 @@ def complaints_about(command: Command, what: str) -> list[str]:
     min_searches=FEW_SEARCHES,
 )
 async def links_in_a_folder(target: Target) -> list[str]:
-    """A folder gives the files that are in it."""
+    """A folder yields only the files that are inside it."""
     secret, folder = target.folder / "secret", target.folder / "notes"
     secret.mkdir()
     folder.mkdir()
@@ -144,7 +142,7 @@ async def gzip_bombs(target: Target) -> list[str]:
     needs="pyarrow",
 )
 async def parquet_bomb(target: Target) -> list[str]:
-    """Rows are read as many at a time as their size allows."""
+    """The number of rows read at a time follows from their size."""
     source = target.folder / "bomb.parquet"
     await asyncio.to_thread(_write_parquet_bomb, source)
     async with target.own_collection("bombs"):

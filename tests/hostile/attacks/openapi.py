@@ -1,4 +1,4 @@
-"""What /openapi.json allows and forbids, asked by schemathesis, which knows nothing else of us."""
+"""What /openapi.json allows and forbids, tried by schemathesis, which knows nothing else."""
 
 import asyncio
 import sys

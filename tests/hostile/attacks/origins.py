@@ -1,16 +1,16 @@
-"""Requests of those who may not ask: other web pages, and callers without the token."""
+"""Requests of those with no right to ask: other web pages, and callers without the token."""
 
 import asyncio
 import json
 import os
 import re
-import sys
 
 from tests.hostile.attack import FEW_SEARCHES, attack
 from tests.hostile.attacks.queries import unexpected
 from tests.hostile.cluster import COLLECTION
 from tests.hostile.sockets import Connection, request
 from tests.hostile.target import Target
+from tests.support.commands import serve_command
 
 _DOCUMENTS = f"/v1/collections/{COLLECTION}/documents"
 _EVIL = "evil.example"
@@ -23,7 +23,7 @@ _EVIL = "evil.example"
     min_searches=FEW_SEARCHES,
 )
 async def foreign_origin(target: Target) -> list[str]:
-    """Without a token, a gateway answers to its own names, and to no other site."""
+    """Without a token, a gateway answers to its own names, and to no other site's page."""
     line = b'{"id":"planted","name":"planted"}\n'
     unsafe = (
         ("POST", f"{_DOCUMENTS}?wait=applied", line),
@@ -95,19 +95,10 @@ async def _repair(target: Target) -> None:
     min_searches=FEW_SEARCHES,
 )
 async def empty_token(target: Target) -> list[str]:
-    """An empty token is no token: it is refused at the start, or demands nothing."""
+    """An empty token is no token: it is refused at the start, or none is required."""
     redis = target.cluster.data / "redis" / "valkey.sock"
     process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "hedgerow.gateway.cli.main",
-        "serve",
-        "--port",
-        "0",
-        "--redis",
-        f"unix://{redis}",
-        "--num-shards",
-        "2",
+        *serve_command(f"unix://{redis}", 2),
         env={**os.environ, "HEDGEROW_GATEWAY__TOKEN": "", "HEDGEROW_LOG_FORMAT": "json"},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
@@ -127,7 +118,7 @@ async def empty_token(target: Target) -> list[str]:
 
 
 async def _announced_port(log: asyncio.StreamReader) -> int | None:
-    """The port that a gateway says it is ready at; None if it ends before."""
+    """The port at which a gateway says it is ready; None if it ends before that."""
     async for line in log:
         if b'"ready"' in line and (found := re.search(rb'"http://127.0.0.1:(\d+)"', line)):
             return int(found[1])
@@ -197,7 +188,7 @@ def _log_lines(target: Target) -> int:
 
 
 def members(raw: bytes) -> dict[str, object]:
-    """The members of a JSON answer; none of anything else."""
+    """The members of a JSON object; an empty dict for any other answer."""
     try:
         found = json.loads(raw)
     except ValueError:

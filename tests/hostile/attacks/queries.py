@@ -17,7 +17,7 @@ _SEARCH = f"/v1/collections/{COLLECTION}/search"
 
 
 def unexpected(answers: list[Answer], expected: set[int]) -> list[str]:
-    """Complaints about answers of another status; one a status."""
+    """Complaints about answers of an unexpected status, one for each status."""
     counts: dict[int, int] = {}
     for answer in answers:
         if answer.status not in expected:
@@ -48,7 +48,7 @@ async def bad_range(target: Target) -> list[str]:
     "both breakers opened within a tenth of a second",
 )
 async def tight_deadlines(target: Target) -> list[str]:
-    """What a caller's own short deadlines miss is no fault of the shards."""
+    """What misses a caller's own short deadlines is not held against the shards."""
     ends_at = time.monotonic() + 4.0
     answers: list[Answer] = []
 
@@ -120,7 +120,7 @@ async def fuzzy_flood(target: Target) -> list[str]:
     "searches that ask for 1,000 hits with all their fields, four at a time",
 )
 async def whole_documents(target: Target) -> list[str]:
-    """A large answer costs its caller, and not those beside it."""
+    """A large answer is paid for by its caller, and not by others."""
     ends_at = time.monotonic() + 3.0
     answers: list[Answer] = []
 

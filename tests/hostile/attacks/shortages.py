@@ -32,7 +32,7 @@ _WITH_HOOKS = Ground(config=_PROFILES, num_documents=2_000)
     ground=_WITH_HOOKS,
 )
 async def blocking_enrich(target: Target) -> list[str]:
-    """What a profile's code holds is bounded, and the rest is never without a thread."""
+    """The threads that a profile's code holds are bounded; others always have some."""
     return await _search_all_the_time(target, "blocking", "parse a date")
 
 
@@ -44,7 +44,7 @@ async def blocking_enrich(target: Target) -> list[str]:
     may_replace_scorers=True,
 )
 async def burning_second_phase(target: Target) -> list[str]:
-    """What a profile's code holds of the scorers is bounded too."""
+    """The scorers that a profile's code holds are bounded too."""
     size = len(target.cluster.output)
     complaints = await _search_all_the_time(target, "burning", "parse \x1b[31m\x07 a date")
     return complaints + target.cluster.escapes_since(size)
@@ -75,7 +75,7 @@ _LINES = [b'{"id":"fill%d","title":"%b"}\n' % (number, b"text " * 2_000) for num
     needs="mount",
 )
 async def full_disk(target: Target) -> list[str]:
-    """Searching goes on, writes are refused with 507 and the reason, and it ends by itself."""
+    """Searching goes on; writes get 507 and the reason; the shortage ends by itself."""
     complaints = []
     filler = target.cluster.folder / "filler"
     async with target.own_collection("filling", {"title": "text"}) as name:
@@ -118,7 +118,7 @@ async def _is_known_to_be_full(target: Target) -> bool:
 
 
 def _fill(path: Path, leave_bytes: int) -> None:
-    """Let a file grow until so many bytes are left of its file system."""
+    """Let a file grow until this many bytes are left on its file system."""
     # Others write meanwhile, so that the last bytes may be gone before they are asked for.
     with contextlib.suppress(OSError), path.open("ab", buffering=0) as file:
         while (free := shutil.disk_usage(path.parent).free) > leave_bytes:

@@ -56,7 +56,7 @@ def mixed(rng: Random, target: Target) -> Conversation:
 
 
 async def campaign(make: Make, target: Target) -> Sequence[str]:
-    """Hold as many conversations as fit into some seconds; what is wrong, with the case's number.
+    """Hold as many conversations as fit into some seconds; returns what is wrong, by case number.
 
     Which cases are held depends on the seed alone; how many, on the machine.
     """

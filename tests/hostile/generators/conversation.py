@@ -1,4 +1,4 @@
-"""Something to say to the gateway on one connection, and what must come of it."""
+"""A conversation with the gateway on one connection, and what must come of it."""
 
 import asyncio
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ class Conversation:
     Attributes:
         parts: written one after the other.
         num_answers: how many answers must come; None where the bytes need not be whole requests:
-            then the gateway may answer or not, and must close when it is told that no more comes.
+            then the gateway may answer or not, and must close when it hears that no more comes.
     """
 
     parts: tuple[bytes, ...]
@@ -30,7 +30,7 @@ class Conversation:
 
 
 async def hold(target: Target, contract: Contract, said: Conversation) -> str:
-    """Hold a conversation; what is wrong with what came of it, or ""."""
+    """Hold a conversation; returns what is wrong with its outcome, or ""."""
     try:
         async with target.connect() as connection:
             for part in said.parts:

@@ -1,4 +1,4 @@
-"""Documents and NDJSON: any value in any field, lines that are none, ids of all kinds."""
+"""Documents and NDJSON: any value in any field, lines that are no documents, all kinds of ids."""
 
 from random import Random
 from typing import Any

@@ -1,4 +1,4 @@
-"""Files for `gateway index`: JSON lines, CSV, packed and cut short, and folders of anything."""
+"""Files for `gateway index`: JSON lines, CSV, compressed and cut short, and folders of anything."""
 
 import csv
 import gzip
@@ -16,7 +16,7 @@ _ROUNDS, _ROUNDS_FULL = 4, 40
 
 
 async def odd_files(target: Target) -> Sequence[str]:
-    """Give the command one odd file or folder after the other."""
+    """Give the command one odd file or folder after another."""
     complaints: list[str] = []
     for number in range(_ROUNDS_FULL if target.is_full else _ROUNDS):
         rng = Random(f"{target.rng.getrandbits(64)}")

@@ -57,7 +57,7 @@ def _uncounted(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
 
 
 def _commands(rng: Random, gateway_id: str) -> list[tuple[str | bytes, ...]]:
-    """What writes one message, to a queue or channel by chance."""
+    """The command that writes one message, to a random queue or channel."""
     shard = rng.randrange(2)
     match rng.randrange(6):
         case 0:
@@ -81,7 +81,7 @@ def _commands(rng: Random, gateway_id: str) -> list[tuple[str | bytes, ...]]:
 
 
 def _spoilt(rng: Random, make: Callable[[Random], bytes]) -> bytes:
-    """A message with mistakes, or something that is none."""
+    """A message with mistakes, or something that is no message."""
     match rng.randrange(5):
         case 0:
             return rng.randbytes(rng.randint(0, 200))

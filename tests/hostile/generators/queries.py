@@ -1,4 +1,4 @@
-"""Queries from a grammar that is a little wider than the query language."""
+"""Queries from a grammar that is slightly wider than the query language."""
 
 from random import Random
 
@@ -13,7 +13,7 @@ _MAX_CHARS = 4_096
 
 
 def query(rng: Random) -> str:
-    """A query, most often one that can be understood."""
+    """A query, usually one that can be understood."""
     found = _clause(rng, 4)
     if rng.random() < 0.15:
         found = damage(rng, found.encode("utf-8", "surrogatepass")).decode("utf-8", "replace")

@@ -145,7 +145,7 @@ def chunks(rng: Random, target: Target) -> Conversation:
 
 
 def pipeline(rng: Random, target: Target) -> Conversation:
-    """Up to forty requests without a wait for their answers, cut at any place."""
+    """Up to forty requests without waiting for their answers, cut at any place."""
     requests = [_one(rng, target) for _ in range(rng.randint(1, 40))]
     raw = b"".join(requests)
     if rng.random() < 0.2:

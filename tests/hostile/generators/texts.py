@@ -1,4 +1,4 @@
-"""Chance for the generators: odd texts, odd values, JSON that is almost right."""
+"""Random parts for the generators: odd texts, odd values, JSON that is almost right."""
 
 import json
 from collections.abc import Sequence
@@ -46,7 +46,7 @@ NUMBERS = (0, -1, 1, 2**31, 2**63, 2**64, -(2**63) - 1, 10**40, 0.0, -0.0, 1e-32
 
 
 def text(rng: Random) -> str:
-    """A word, or something that is none."""
+    """A word, or something that is no word."""
     return rng.choice(WORDS if rng.random() < 0.5 else ODD)
 
 
@@ -107,5 +107,5 @@ def split(rng: Random, raw: bytes) -> tuple[bytes, ...]:
 
 
 def some(rng: Random, choices: Sequence[Any], most: int) -> list[Any]:
-    """Some of the choices, some of them twice."""
+    """Some of the choices, a few of them twice."""
     return [rng.choice(choices) for _ in range(rng.randint(0, most))]

@@ -1,1 +1,1 @@
-"""Helpers of the integration tests alone; some modules run in the processes under test."""
+"""Helpers of the integration tests; some modules run in the processes under test."""

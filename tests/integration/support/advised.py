@@ -1,4 +1,4 @@
-"""Functions whose right lane is known, and some that misbehave."""
+"""Functions whose right lane is known, and some functions that misbehave."""
 
 import asyncio
 import ctypes
@@ -20,7 +20,7 @@ class Budget(Protocol):
     """What is left of the query's time."""
 
     def expired(self) -> bool:
-        """Whether nobody waits for the result any more."""
+        """Whether the result is no longer wanted."""
 
 
 def blocking(seconds: float) -> float:
@@ -49,7 +49,7 @@ def counting(steps: int) -> int:
 
 
 def product(size: int) -> float:
-    """Burn CPU in a product of matrices, which lets go of the interpreter lock."""
+    """Burn CPU in a product of matrices, which releases the interpreter lock."""
     if size not in _MATRICES:
         _MATRICES[size] = np.random.default_rng(7).random((size, size))
     matrix = _MATRICES[size]
@@ -57,7 +57,7 @@ def product(size: int) -> float:
 
 
 def count_byte(data: bytes) -> int:
-    """Do little with much."""
+    """Do little work on a lot of data."""
     return data.count(b"x")
 
 
@@ -77,7 +77,7 @@ nameless = lambda steps: counting(steps)  # noqa: E731, PLW0108 - pickle does no
 
 
 def score(query: str, documents: Sequence[dict[str, Any]], budget: Budget) -> list[float]:
-    """A second phase that asks its budget between documents."""
+    """A second phase that checks its budget between documents."""
     scores: list[float] = []
     for document in documents:
         if budget.expired():
@@ -88,7 +88,7 @@ def score(query: str, documents: Sequence[dict[str, Any]], budget: Budget) -> li
 
 
 def deaf_score(query: str, documents: Sequence[dict[str, Any]], budget: Budget) -> list[float]:
-    """A second phase that takes a budget and never asks it."""
+    """A second phase that takes a budget and never checks it."""
     counting(1_000_000)
     return [0.0] * len(documents)
 
@@ -102,7 +102,7 @@ def enrich(documents: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def crashes(_number: int) -> None:
-    """Read memory that is not there."""
+    """Read memory that is not mapped."""
     ctypes.string_at(0)
 
 
@@ -114,13 +114,13 @@ def crashes_on_negative(number: int) -> int:
 
 
 def hangs(mark: str) -> None:
-    """Start a process that outlives us, leave a mark, and wait for what never comes."""
+    """Start a process that outlives this one, leave a mark, and wait for ever."""
     subprocess.Popen([sys.executable, "-c", "import time; time.sleep(3600)", mark])
     waits_for_ever(mark)
 
 
 def waits_for_ever(mark: str) -> None:
-    """Leave a mark, and wait for what never comes."""
+    """Leave a mark, and wait for ever."""
     Path(mark).touch()
     threading.Event().wait()
 
@@ -132,7 +132,7 @@ def raises(number: int) -> float:
 
 
 def exclusive(_number: int, _holder: Any = threading.local()) -> int:  # noqa: B008
-    """Work only in the thread that came first, as a SQLite connection does."""
+    """Work only in the thread that called first, as a SQLite connection does."""
     global _OWNER  # noqa: PLW0603
     _OWNER = _OWNER or threading.get_ident()
     if threading.get_ident() != _OWNER:

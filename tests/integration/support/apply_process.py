@@ -7,15 +7,12 @@ import asyncio
 import sys
 from pathlib import Path
 
-from hedgerow.common.observability.telemetry import Counters
 from hedgerow.common.redis.client import connect
-from hedgerow.common.redis.keys import Keys
-from hedgerow.common.settings.settings import LimitSettings, RedisSettings, Settings
-from hedgerow.common.state.registry import Registry
-from hedgerow.shard_worker.indexing.applier import Applier
-from hedgerow.shard_worker.indexing.indexer_client import IndexerClient
+from hedgerow.common.settings.limits import LimitSettings
+from hedgerow.common.settings.redis import RedisSettings
+from hedgerow.common.settings.settings import Settings
 from hedgerow.shard_worker.wiring import indexer_lane
-from tests.integration.support.write_path import NUM_SHARDS
+from tests.integration.support.write_path import NUM_SHARDS, opened
 
 
 async def apply(url: str, prefix: str, data: str, batch_bytes: str) -> None:
@@ -25,24 +22,12 @@ async def apply(url: str, prefix: str, data: str, batch_bytes: str) -> None:
         redis=RedisSettings(url=url, key_prefix=prefix),
         limits=LimitSettings(apply_batch_bytes=int(batch_bytes)),
     )
-    control = await connect(settings.redis)
-    keys, shards = Keys(prefix), tuple(range(NUM_SHARDS))
+    shards = tuple(range(NUM_SHARDS))
     lane = indexer_lane(settings, shards)
-    await lane.start()
-    applier = Applier(
-        control,
-        keys,
-        Registry(control, keys),
-        IndexerClient(lane),
-        shards,
-        settings,
-        lambda _state: None,
-        Counters(),
-    )
-    await applier.open()
-    sys.stdout.write(f"{' '.join(map(str, lane.load()['pids']))}\n")
-    sys.stdout.flush()
-    await applier.run()
+    async with opened(await connect(settings.redis), settings, shards, lane) as applier:
+        sys.stdout.write(f"{' '.join(map(str, lane.load()['pids']))}\n")
+        sys.stdout.flush()
+        await applier.run()
 
 
 if __name__ == "__main__":

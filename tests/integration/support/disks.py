@@ -25,7 +25,7 @@ class Disk:
         self._filler = path / "filler"
 
     def fill(self, leave_bytes: int = 0) -> None:
-        """Take all room but for `leave_bytes`."""
+        """Take all the space except `leave_bytes`."""
         free = os.statvfs(self.path)
         left = free.f_bavail * free.f_frsize - leave_bytes
         with self._filler.open("ab", buffering=0) as file:
@@ -47,7 +47,7 @@ class Disk:
         _run("mount", "-o", "remount,bind,ro", str(folder))
 
     def allow(self, folder: Path) -> None:
-        """Take that back."""
+        """Undo that."""
         _run("mount", "-o", "remount,bind,rw", str(folder))
 
 

@@ -1,4 +1,4 @@
-"""An indexer that dies of one document, as of one that takes all memory."""
+"""An indexer that dies of one document, as if it took all memory."""
 
 import os
 
@@ -10,7 +10,7 @@ POISON = b"poison"
 
 
 class DyingIndexer(Indexer):
-    """Ends its process, without a word, before it applies a document that says so."""
+    """Ends its process, silently, before it applies a document that says so."""
 
     def __call__(self, payload: bytes, budget: Budget) -> bytes:
         """Carry out a command, unless it is to apply such a document."""

@@ -69,7 +69,7 @@ def answer_all(connection: Connection, headers: str = "") -> None:
 
 
 def endless(drawn: list[int]) -> Iterator[dict[str, str]]:
-    """Documents without end, of which `drawn` counts those that were drawn."""
+    """Endless documents, of which `drawn` counts those that were drawn."""
     for number in itertools.count():
         drawn[0] = number
         yield DOCUMENT

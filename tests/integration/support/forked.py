@@ -1,4 +1,4 @@
-"""Programs that a template process runs in forks, or an interpreter by a command line."""
+"""Programs that a template process runs in forks, or an interpreter from a command line."""
 
 import atexit
 import ctypes
@@ -38,7 +38,7 @@ def _say(line: str) -> None:
 
 
 def _tell(pipe: int) -> None:
-    """Say who and what this is; end when the parent pipe reads EOF."""
+    """Print pid and kind of this process; end when the parent pipe reads EOF."""
     facts = {
         "pid": os.getpid(),
         "parent": os.getppid(),
@@ -73,7 +73,7 @@ def _linger() -> None:
 
 
 def _allocate() -> None:
-    """Have threads allocate at the same time, and tell of every arena of the allocator."""
+    """Have threads allocate at the same time, and print every arena of the allocator."""
     libc = ctypes.CDLL(None)
     together = threading.Barrier(_MANY_THREADS)
 

@@ -21,7 +21,7 @@ def by_number(query: str, documents: list[Document]) -> list[float]:
 
 
 def polite(query: str, documents: list[Document], budget: Any) -> list[float]:
-    """Work for ever, but look at the budget; leaves a mark when it was told to stop."""
+    """Work for ever, but check the budget; leaves a mark when it runs out."""
     while not budget.expired():
         pass
     if marked := os.environ.get("HEDGEROW_TEST_MARK"):
@@ -30,7 +30,7 @@ def polite(query: str, documents: list[Document], budget: Any) -> list[float]:
 
 
 def creep(query: str, documents: list[Document], budget: Any) -> list[float]:
-    """Take long, on no two shards alike, with an eye on the budget; then crash, if told so."""
+    """Take long, differently on each shard, and check the budget; then crash, if asked to."""
     until = time.monotonic() + 0.3 + 0.1 * min(document["number"] for document in documents)
     while time.monotonic() < until and not budget.expired():
         time.sleep(0.001)
@@ -56,7 +56,7 @@ def add(documents: list[Document]) -> list[Document]:
 
 
 def tardy_here(query: str, documents: list[Document], budget: Any) -> list[float]:
-    """Rank by the field `number`; when told, a little late, or just before the time is up.
+    """Rank by the field `number`; on request a little late, or just before the time is up.
 
     In a worker that the environment calls slow; it never gives up, however long it takes.
     """
@@ -76,7 +76,7 @@ def slow_while(query: str, documents: list[Document]) -> list[float]:
 
 
 def late_here(query: str, documents: list[Document], budget: Any) -> list[float]:
-    """Rank by the field `number`; in a worker that the environment calls slow, when it is told."""
+    """Rank by the field `number`, slowly in a worker that the environment calls slow."""
     if "late" in query and os.environ.get("HEDGEROW_TEST_SLOW"):
         while not budget.expired():
             time.sleep(0.001)

@@ -1,4 +1,4 @@
-"""A gateway process, raw connections to it that misbehave, and what it costs the gateway."""
+"""A gateway process, raw connections to it that misbehave, and what they cost the gateway."""
 
 import contextlib
 import os
@@ -15,7 +15,7 @@ from typing import Any
 
 import httpx
 
-from tests.integration.support.serve import serve_command
+from tests.support.commands import serve_command
 from tests.support.waiting import block_until
 
 HEALTH = b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
@@ -43,16 +43,16 @@ class GatewayProcess:
     @property
     def memory_mb(self) -> float:
         """How much memory it has, in MB."""
-        status = Path(f"/proc/{self.process.pid}/status").read_text(encoding="ascii")
-        found = re.search(r"VmRSS:\s+(\d+) kB", status)
-        assert found is not None
-        return int(found[1]) / 1000
+        return self._status_mb("VmRSS")
 
     @property
     def peak_memory_mb(self) -> float:
         """The most memory that it has had, in MB."""
+        return self._status_mb("VmHWM")
+
+    def _status_mb(self, name: str) -> float:
         status = Path(f"/proc/{self.process.pid}/status").read_text(encoding="ascii")
-        found = re.search(r"VmHWM:\s+(\d+) kB", status)
+        found = re.search(rf"{name}:\s+(\d+) kB", status)
         assert found is not None
         return int(found[1]) / 1000
 
@@ -120,7 +120,7 @@ def _port(process: subprocess.Popen[bytes], log: Path) -> int:
 
 @dataclass
 class NormalClient:
-    """A client that asks every 50 ms, on a kept-alive connection and then on a new one.
+    """A client that asks every 50 ms, in turn on a lasting connection and on a new one.
 
     Attributes:
         took_s: how long each answer took, in s.
@@ -135,7 +135,7 @@ class NormalClient:
     _is_over: threading.Event = field(default_factory=threading.Event)
 
     def run(self) -> None:
-        """Ask until the end, and once more then."""
+        """Ask until the end, and once more after it."""
         with httpx.Client(timeout=10) as client:
             is_over = False
             while not is_over:

@@ -1,8 +1,9 @@
-"""What the process lane's tests share: a lane over the misbehaving handler, and ways to see it."""
+"""What the tests of both process pools share: pools over the misbehaving handler."""
 
 import asyncio
 import contextlib
 import math
+import pickle
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from typing import Generic, TypeVar
 from hedgerow.common.errors import WorkError
 from hedgerow.shard_worker.executors.bulkhead import Bulkhead
 from hedgerow.shard_worker.executors.process_pool.forkserver_start import Start, start_interpreter
+from hedgerow.shard_worker.executors.process_pool.limits import DispatchLimits
 from hedgerow.shard_worker.executors.process_pool.pool import (
     Named,
     ProcessLane,
@@ -22,19 +24,22 @@ from hedgerow.shard_worker.executors.process_pool.pool import (
 from hedgerow.shard_worker.executors.process_pool.quarantine_gate import QuarantineGate
 from hedgerow.shard_worker.executors.process_pool.recycler import MemoryLimit
 from hedgerow.shard_worker.executors.process_pool.scorer_pool import ScorerPool
+from hedgerow.shard_worker.executors.process_pool.scorer_process import ScorerSpec
 from hedgerow.shard_worker.executors.process_pool.scorer_slot import SlotState
+from hedgerow.shard_worker.executors.standard_pool.pool import StandardPool
 from tests.integration.support.misbehaving import Config
 from tests.support.processes import count_fds, is_alive
 from tests.support.waiting import until
 
 KILL_GRACE_S = 0.1
+MAKE = "tests.integration.support.misbehaving:make"
 
 
 @dataclass
 class Call:
-    """A submitted work and everything that its `on_done` was told."""
+    """A submitted task and everything that its `on_done` was given."""
 
-    ticket: TaskHandle | None = None
+    handle: TaskHandle | None = None
     dones: list[TaskResult] = field(default_factory=list)
     ended_at: float = math.inf
 
@@ -86,7 +91,7 @@ class Bench(Generic[Pool]):
             is_movable=is_movable,
             profile=profile,
         )
-        call.ticket = self.lane.submit(work, on_done)
+        call.handle = self.lane.submit(work, on_done)
         return call
 
     async def ended(self, *calls: Call, within_s: float = 20.0) -> None:
@@ -96,12 +101,12 @@ class Bench(Generic[Pool]):
         assert [len(call.dones) for call in calls] == [1] * len(calls)
 
     async def started(self, name: str, times: int = 1) -> int:
-        """Wait until the work has been started so often; returns the pid of the last start."""
+        """Wait until the task has been started this often; returns the pid of the last start."""
         await until(lambda: self.config.starts()[name] >= times)
         return self.config.pids(name)[-1]
 
     async def whole(self) -> None:
-        """Wait until every slot has a scorer that is ready, and none has work."""
+        """Wait until every slot has a scorer that is ready and idle."""
         load = self.lane.load
         await until(lambda: load()["alive"] == load()["capacity"] and load()["busy"] == 0)
 
@@ -110,8 +115,8 @@ class Bench(Generic[Pool]):
         return [pid for pid in self.lane.load()["pids"] if pid]
 
     def ready_pids(self: "Bench[ProcessLane]") -> list[int]:
-        """Those whose factory has returned: one that is stopped before is waited for, long."""
-        slots = self.lane._crew.slots
+        """Those whose factory has returned: stopping one earlier costs a long wait."""
+        slots = self.lane._supervisor.slots
         return [slot.pid for slot in slots if slot.state is SlotState.READY]
 
 
@@ -122,10 +127,10 @@ def make_lane(
     num_processes: int = 2,
     max_batch: int = 64,
     batch_window_ms: float = 4.0,
-    suspects: QuarantineGate | None = None,
+    gate: QuarantineGate | None = None,
     memory_limit: MemoryLimit | None = None,
     bulkhead: Bulkhead | None = None,
-    start_launcher: Start = start_interpreter,
+    start_forkserver: Start = start_interpreter,
 ) -> ProcessLane:
     """A lane that is not started."""
     return ProcessLane(
@@ -135,11 +140,11 @@ def make_lane(
         max_batch=max_batch,
         batch_window_ms=batch_window_ms,
         kill_grace_ms=KILL_GRACE_S * 1000,
-        suspects=suspects,
+        gate=gate,
         name="scorers",
         memory_limit=memory_limit,
         bulkhead=bulkhead,
-        start_launcher=start_launcher,
+        start_forkserver=start_forkserver,
     )
 
 
@@ -150,7 +155,7 @@ async def running(
     num_processes: int = 2,
     max_batch: int = 64,
     batch_window_ms: float = 4.0,
-    suspects: QuarantineGate | None = None,
+    gate: QuarantineGate | None = None,
     memory_limit: MemoryLimit | None = None,
     bulkhead: Bulkhead | None = None,
 ) -> AsyncIterator[Bench[ProcessLane]]:
@@ -158,12 +163,12 @@ async def running(
     config = Config(str(folder))
     num_fds = count_fds()
     lane = make_lane(
-        "tests.integration.support.misbehaving:make",
+        MAKE,
         config,
         num_processes=num_processes,
         max_batch=max_batch,
         batch_window_ms=batch_window_ms,
-        suspects=suspects,
+        gate=gate,
         memory_limit=memory_limit,
         bulkhead=bulkhead,
     )
@@ -177,3 +182,53 @@ async def running(
         await lane.close(0.0)
     assert [pid for pid in pids if is_alive(pid)] == []
     assert count_fds() == num_fds
+
+
+def make_standard_pool(
+    factory: str,
+    config: object = None,
+    *,
+    num_processes: int = 2,
+    max_batch: int = 64,
+    batch_window_ms: float = 4.0,
+    bulkhead: Bulkhead | None = None,
+    gate: QuarantineGate | None = None,
+) -> StandardPool:
+    """A pool over the standard library's executor that is not started."""
+    return StandardPool(
+        ScorerSpec("scorers", factory, pickle.dumps(config), ()),
+        num_processes,
+        DispatchLimits.of(num_processes, max_batch, batch_window_ms, KILL_GRACE_S * 1000),
+        bulkhead,
+        gate,
+    )
+
+
+@contextlib.asynccontextmanager
+async def running_standard(
+    folder: Path,
+    *,
+    num_processes: int = 2,
+    batch_window_ms: float = 4.0,
+    bulkhead: Bulkhead | None = None,
+    gate: QuarantineGate | None = None,
+) -> AsyncIterator[Bench[StandardPool]]:
+    """A standard pool over the misbehaving handler; at its end no process is left."""
+    config = Config(str(folder))
+    pool = make_standard_pool(
+        MAKE,
+        config,
+        num_processes=num_processes,
+        batch_window_ms=batch_window_ms,
+        bulkhead=bulkhead,
+        gate=gate,
+    )
+    bench = Bench(pool, config)
+    await pool.start()
+    pids = set(bench.pids())
+    try:
+        yield bench
+        pids |= set(bench.pids())
+    finally:
+        await pool.close(0.0)
+    assert [pid for pid in pids if is_alive(pid)] == []

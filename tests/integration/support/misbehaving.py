@@ -1,4 +1,4 @@
-"""A handler for scorer processes that does what a handler must not, on command.
+"""A handler for scorer processes that does, on command, what no handler should.
 
 A payload is "name command [argument]"; before the command runs, its name is noted in the journal
 file, so that a test sees how often each work was started, and by whom.
@@ -31,7 +31,7 @@ class Config:
 
     @property
     def journal(self) -> Path:
-        """One line a start of a work: its name and the process."""
+        """One line for each start of a task: its name and the process."""
         return Path(self.folder) / "journal"
 
     @property
@@ -45,13 +45,13 @@ class Config:
         return Path(self.folder) / "held"
 
     def starts(self) -> Counter[str]:
-        """How often each work was started."""
+        """How often each task was started."""
         if not self.journal.exists():
             return Counter()
         return Counter(line.split()[0] for line in self.journal.read_text().splitlines())
 
     def pids(self, name: str) -> list[int]:
-        """The processes that started this work, in order."""
+        """The processes that started this task, in order."""
         lines = [line.split() for line in self.journal.read_text().splitlines()]
         return [int(pid) for noted, pid in lines if noted == name]
 
@@ -62,7 +62,7 @@ def echo(_config: object) -> Handler:
 
 
 def show(_config: object) -> Callable[[object, Budget], bytes]:
-    """A handler that returns how Python writes what it gets."""
+    """A handler that returns the `repr` of what it gets."""
     return lambda payload, _budget: repr(payload).encode()
 
 
@@ -91,17 +91,17 @@ def raise_at_start(_config: object) -> Handler:
 
 
 def unspeakable_at_start(_config: object) -> Handler:
-    """A factory that fails with what UTF-8 cannot say."""
+    """A factory that fails with text that UTF-8 cannot encode."""
     raise RuntimeError("no index " + os.fsdecode(b"\xff"))
 
 
 def exit_at_start(_config: object) -> Handler:
-    """A factory that takes its process with it."""
+    """A factory that kills its process."""
     os._exit(7)
 
 
 def note(config: Config, name: str) -> None:
-    """Append to the journal, in one write, so that lines of several processes stay whole."""
+    """Append to the journal in one write, so that lines of several processes do not mix."""
     fd = os.open(config.journal, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     os.write(fd, f"{name} {os.getpid()}\n".encode())
     os.close(fd)
@@ -109,7 +109,7 @@ def note(config: Config, name: str) -> None:
 
 @dataclass(frozen=True)
 class Call:
-    """What a command knows: `kept` are the budgets of earlier works in this process."""
+    """What a command knows: `kept` are the budgets of earlier tasks in this process."""
 
     config: Config
     budget: Budget
@@ -155,7 +155,7 @@ def _leave_child(call: Call) -> bytes:
 
 
 def _burn(call: Call) -> bytes:
-    """Compute until this process has used so many s of CPU more."""
+    """Compute until this process has used this many more seconds of CPU."""
     until = time.process_time() + float(call.argument)
     while time.process_time() < until:
         pass
@@ -171,7 +171,7 @@ def _burn_elsewhere(call: Call) -> bytes:
 
 
 def _spin_counting(call: Call) -> bytes:
-    """Never return, and keep the CPU time that this work has used in the file `cpu`, in s."""
+    """Never return, and keep writing the CPU time of this task to the file `cpu`, in s."""
     started = time.process_time()
     with (Path(call.config.folder) / "cpu").open("w+b", buffering=0) as file:
         while True:
@@ -195,7 +195,7 @@ def _obey(call: Call) -> bytes:
 
 
 def _ignore_tripped(call: Call) -> bytes:
-    """Return a body in spite of an expired call.budget."""
+    """Return a body although `call.budget` has expired."""
     while not call.budget.expired():
         time.sleep(0.001)
     return call.name.encode()
@@ -210,7 +210,7 @@ def _value_error(call: Call) -> bytes:
 
 
 def _unspeakable(call: Call) -> bytes:
-    """Raise what UTF-8 cannot say: the name of a file that is not UTF-8."""
+    """Raise text that UTF-8 cannot encode: the name of a file that is not UTF-8."""
     kind = RankingError if call.argument == "ranking" else ValueError
     raise kind("no file " + os.fsdecode(b"\xff"))
 
@@ -219,7 +219,7 @@ _leaked: list[bytes] = []
 
 
 def _leak(call: Call) -> bytes:
-    """Keep so many MB for ever; zeros would take no memory until they are written to."""
+    """Keep this many MB for ever; zeros would take no memory until they are written to."""
     _leaked.append(os.urandom(int(call.argument) * 1_000_000))
     return call.name.encode()
 
@@ -228,7 +228,7 @@ _mapped: list[mmap.mmap] = []
 
 
 def _map(call: Call) -> bytes:
-    """Map a file of so many MB and read all of it, as an index is."""
+    """Map a file of this many MB and read all of it, as an index is."""
     size = int(call.argument) * 1_000_000
     with (Path(call.config.folder) / "index").open("w+b") as file:
         file.truncate(size)
@@ -246,7 +246,7 @@ def _await_file(call: Call) -> bytes:
 
 
 def _exhaust(call: Call) -> bytes:
-    """Take memory without end, in a process that may have so many MiB more than it has."""
+    """Take memory without end, in a process that may have this many MiB more than now."""
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     limit = pages * resource.getpagesize() + int(call.argument) * 2**20
     resource.setrlimit(resource.RLIMIT_AS, (limit, resource.getrlimit(resource.RLIMIT_AS)[1]))

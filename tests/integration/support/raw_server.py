@@ -1,4 +1,4 @@
-"""A server whose connections are scripts, for what a well-behaved server does not do."""
+"""A server whose connections follow scripts, for what no well-behaved server does."""
 
 import contextlib
 import select
@@ -54,7 +54,7 @@ class Connection:
         return bool(select.select([self.socket], [], [], wait_s)[0])
 
     def read_to_end(self) -> None:
-        """Wait until the client closes, and drop what it sends before."""
+        """Wait until the client closes, and drop what it sends before that."""
         with contextlib.suppress(OSError):
             while self.socket.recv(65536):
                 pass

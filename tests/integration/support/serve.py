@@ -4,30 +4,14 @@ import contextlib
 import os
 import re
 import subprocess
-import sys
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from tests.support.commands import serve_command
+
 Process = subprocess.Popen[str]
-
-
-def serve_command(redis: str, num_shards: int, *arguments: str) -> list[str]:
-    """The command line of `gateway serve`, at any free port unless `arguments` name one."""
-    return [
-        sys.executable,
-        "-m",
-        "hedgerow.gateway.cli.main",
-        "serve",
-        "--port",
-        "0",
-        *arguments,
-        "--redis",
-        redis,
-        "--num-shards",
-        str(num_shards),
-    ]
 
 
 @contextlib.contextmanager

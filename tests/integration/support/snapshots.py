@@ -1,4 +1,4 @@
-"""What snapshot tests do to a cluster, and ask of it; its snapshots are made by command."""
+"""What snapshot tests do to a cluster and ask it; its snapshots are made on command."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -38,11 +38,11 @@ async def make_snapshots(server: RedisServer, num_shards: int) -> dict[int, Snap
         made: dict[int, SnapshotFacts] = {}
 
         async def are_made() -> bool:
-            standing = await board.standing(range(num_shards))
+            status = await board.status(range(num_shards))
             # Kept as it was found: the next one may replace it while this one is looked for again.
             made.update(
                 (shard, one.newest)
-                for shard, one in standing.items()
+                for shard, one in status.items()
                 if one.newest and one.newest.made_at_ms >= asked_at_ms
             )
             return len(made) == num_shards

@@ -21,7 +21,7 @@ async def loaded(caller: Caller) -> set[str]:
 
 
 async def answer(caller: Caller) -> set[str]:
-    """All that matches. Its order may change for a while, until term statistics are spread."""
+    """All that matches; the order may change until the term statistics have spread."""
     result = await caller.found("trees", "amber cedar", k=400, fields=False)
     assert result["coverage"]["is_full"]
     found = {hit["id"] for hit in result["hits"]}

@@ -2,16 +2,20 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from hedgerow.common.observability.telemetry import Counters
 from hedgerow.common.redis.client import RedisClient, connect
 from hedgerow.common.redis.keys import Keys
-from hedgerow.common.settings.settings import LimitSettings, RedisSettings, Settings
+from hedgerow.common.settings.limits import LimitSettings
+from hedgerow.common.settings.redis import RedisSettings
+from hedgerow.common.settings.settings import Settings
 from hedgerow.common.shard_log.log import ShardLog
 from hedgerow.common.state.registry import Registry
 from hedgerow.gateway.writes.collections import Collections
@@ -26,6 +30,7 @@ from hedgerow.shard_worker.wiring import indexer_lane
 from tests.support.servers import RedisServer
 
 NUM_SHARDS = 2
+BOOKS = {"fields": {"title": "text", "year": "integer"}}
 
 
 @dataclass
@@ -54,29 +59,18 @@ class WritePath:
     @asynccontextmanager
     async def applying(self, lane: ProcessLane | None = None) -> AsyncIterator[Applier]:
         """One worker that applies all shards, for the block; by its own indexer, or by `lane`."""
-        shards = tuple(range(NUM_SHARDS))
-        lane = lane or self.indexer_lane()
-        await lane.start()
-        try:
-            applier = Applier(
+        async with (
+            opened(
                 self.control,
-                self.keys,
-                self.registry,
-                IndexerClient(lane),
-                shards,
                 self.settings,
+                tuple(range(NUM_SHARDS)),
+                lane,
                 on_state=lambda state: self.states.__setitem__(state.shard, state),
                 counters=self.counters,
-            )
-            await applier.open()
-            running = asyncio.create_task(applier.run())
-            try:
-                yield applier
-            finally:
-                running.cancel()
-                await asyncio.wait([running])
-        finally:
-            await lane.close(5.0)
+            ) as applier,
+            running(applier.run()),
+        ):
+            yield applier
 
     async def is_drained(self) -> bool:
         """Whether every log is empty: applied, and trimmed."""
@@ -111,6 +105,62 @@ class WritePath:
 
 
 @asynccontextmanager
+async def opened(
+    control: RedisClient,
+    settings: Settings,
+    shards: tuple[int, ...],
+    lane: ProcessLane | None = None,
+    *,
+    on_state: Callable[[ShardState], None] = lambda _state: None,
+    counters: Counters | None = None,
+    **options: Any,
+) -> AsyncIterator[Applier]:
+    """An applier that has opened its shards, and does not run yet; its indexer ends with the block.
+
+    Args:
+        control: to the server of the logs.
+        settings: of the worker that it stands for.
+        shards: which it applies.
+        lane: of its indexer, not started yet; None for one of its own.
+        on_state: as of `Applier`, like `options`.
+        counters: the same.
+        options: further ones of `Applier`.
+    """
+    keys = Keys(settings.redis.key_prefix)
+    lane = lane or indexer_lane(settings, shards)
+    await lane.start()
+    try:
+        applier = Applier(
+            control,
+            keys,
+            Registry(control, keys),
+            IndexerClient(lane),
+            shards,
+            settings,
+            on_state,
+            counters or Counters(),
+            **options,
+        )
+        await applier.open()
+        yield applier
+    finally:
+        await lane.close(5.0)
+
+
+@asynccontextmanager
+async def running(*coroutines: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Have coroutines that do not end by themselves run for the block."""
+    tasks = [asyncio.create_task(one) for one in coroutines]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+        assert all(task.cancelled() for task in tasks)
+
+
+@asynccontextmanager
 async def writing(
     server: RedisServer,
     prefix: str,
@@ -138,13 +188,26 @@ async def writing(
         await control.close()
 
 
-async def ndjson(documents: Iterable[dict[str, Any]]) -> AsyncIterator[bytes]:
-    """Documents as a stream, cut after each line."""
-    for document in documents:
-        yield json.dumps(document).encode() + b"\n"
-
-
 async def pieces(*chunks: bytes) -> AsyncIterator[bytes]:
     """A stream of these chunks."""
     for chunk in chunks:
         yield chunk
+
+
+def books(count: int, title: str = "the book") -> list[dict[str, Any]]:
+    """Documents b0, b1, and so on."""
+    return [{"id": f"b{n}", "title": f"{title} {n}", "year": 1900 + n % 100} for n in range(count)]
+
+
+def by_id(documents: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The model of a collection."""
+    return {document["id"]: document for document in documents}
+
+
+@pytest.fixture
+async def path(
+    redis_server: RedisServer, key_prefix: str, tmp_path: Path
+) -> AsyncIterator[WritePath]:
+    """A gateway's side of the write path; nothing is applied yet."""
+    async with writing(redis_server, key_prefix, tmp_path) as path:
+        yield path

@@ -1,4 +1,4 @@
-"""Ending tasks that do not want to."""
+"""Ending tasks that resist cancellation."""
 
 import asyncio
 from contextlib import suppress
@@ -11,7 +11,7 @@ from tests.support.virtual_time import run_virtually
 
 
 async def deaf(num_swallowed: int) -> None:
-    """Swallow so many cancellations, as asyncio.wait_for may on Python 3.11."""
+    """Swallow this many cancellations, as asyncio.wait_for may on Python 3.11."""
     for _ in range(num_swallowed):
         with suppress(asyncio.CancelledError):
             await asyncio.Event().wait()
@@ -33,7 +33,7 @@ def test_a_swallowed_cancellation_is_repeated() -> None:
 
 
 def test_a_task_that_cannot_be_ended_is_named() -> None:
-    """The wait is bounded, and then says for whom it was."""
+    """The wait is bounded, and its error names the task."""
 
     async def scenario() -> None:
         task = asyncio.create_task(deaf(100), name="jobs")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from hedgerow.common.settings.settings import GatewaySettings
+from hedgerow.common.settings.gateway import GatewaySettings
 from hedgerow.gateway import health
 from hedgerow.gateway.http.server.certificate import make_context
 
@@ -54,7 +54,7 @@ def answering(status: int, files: tuple[Path, Path] | None = None) -> Iterator[G
 
 
 def test_a_gateway_is_asked_over_http_or_https_by_its_settings(files: tuple[Path, Path]) -> None:
-    """With a certificate for whatever name, HTTPS; without one, HTTP."""
+    """With a certificate, for any name, HTTPS; without one, HTTP."""
     with answering(200) as settings:
         assert health.unready_because(settings) is None
     with answering(200, files) as settings:

@@ -24,7 +24,7 @@ KIND = {"content-type": "application/problem+json"}
 
 
 def target(seed: int = 1) -> Target:
-    """A target that is not there."""
+    """A target that does not exist."""
     cluster = Cluster(AS_IT_COMES, Path("/nowhere"), host="127.0.0.1", port=80)
     return Target(cluster, Random(seed), is_full=False, folder=Path("/nowhere"))
 
@@ -57,7 +57,7 @@ def test_every_attack_is_in_the_ring_once() -> None:
 
 
 def test_answers_are_split_where_they_end() -> None:
-    """Answers come apart by their lengths; what is not whole stays."""
+    """Answers are split by their lengths; an incomplete one stays."""
     raw = (
         b"HTTP/1.1 100 Continue\r\n\r\n"
         b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -79,7 +79,7 @@ def test_an_answer_without_a_length_ends_with_its_connection() -> None:
 
 @pytest.mark.parametrize("raw", [b"SSH-2.0\r\n\r\n", b"HTTP/1.1 200 OK\r\nno colon\r\n\r\n"])
 def test_what_is_no_answer_is_an_error(raw: bytes) -> None:
-    """What is no HTTP is not taken for an answer."""
+    """Anything but HTTP is not taken for an answer."""
     with pytest.raises(MalformedAnswerError):
         answers_in(raw)
 
@@ -94,7 +94,7 @@ def test_what_is_no_answer_is_an_error(raw: bytes) -> None:
     ],
 )
 def test_documented_answers_pass(answer: Answer) -> None:
-    """What docs/http.md describes is fine."""
+    """Answers that docs/http.md describes pass."""
     assert CONTRACT.complaint(answer) == ""
 
 
@@ -120,14 +120,14 @@ def test_other_answers_do_not(answer: Answer, word: str) -> None:
 
 
 def test_the_contract_is_that_of_the_page() -> None:
-    """docs/http.md names statuses and types of problems, and they are read off it."""
+    """The statuses and types of problems that docs/http.md names are read from it."""
     contract = Contract.read()
     assert {200, 204, 400, 404, 413, 429, 503, 504} <= contract.statuses
     assert "urn:problem-type:hedgerow:bad-request" in contract.problems
 
 
 def test_a_hit_without_fields_is_seen() -> None:
-    """An answer is incomplete when a hit has not the fields that it should have."""
+    """An answer is incomplete when a hit lacks fields that it should have."""
     body = b'{"hits":[{"fields":{"a":1}},{"fields":%b}],"coverage":{"fraction":0.5}}'
     assert sample_of(200, body % b"{}", 9.0) == Sample(200, 9.0, 0.5, has_fields=True)
     assert sample_of(200, body % b"null", 9.0) == Sample(200, 9.0, 0.5, has_fields=False)
@@ -144,11 +144,12 @@ def test_the_measured_table_goes_between_its_marks(tmp_path: Path) -> None:
     seen = Observation([Sample(200, 12.0, 1.0)] * 100, {"gateway": Memory(60, 99, 60)}, ["closed"])
     text = report.table({"a": attack}, [judge("a", seen, Bounds())], "make attack", is_full=True)
     page = tmp_path / "page.md"
-    page.write_text(f"before\n{report.BEGIN}old\n{report.END}after\n", encoding="utf-8")
+    begin, end = (f"<!-- {report.BLOCK}: {which} -->\n" for which in ("begin", "end"))
+    page.write_text(f"before\n{begin}old\n{end}after\n", encoding="utf-8")
     for _ in range(2):
         report.write_page(text, page)
         written = page.read_text(encoding="utf-8")
-        assert written == f"before\n{report.BEGIN}\n{text}\n\n{report.END}after\n"
+        assert written == f"before\n{begin}\n{text}\n\n{end}after\n"
     assert (
         "| `a` | sends &#124; much | hurt | 100.0% of 100 | 12 ms, 12 ms | 99 MB | - |" in written
     )

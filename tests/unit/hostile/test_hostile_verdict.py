@@ -1,4 +1,4 @@
-"""What counts as hurt by an attack, from observations made up for each case."""
+"""What counts as harm by an attack, from observations made up for each case."""
 
 import math
 from collections.abc import Sequence
@@ -33,7 +33,7 @@ def beside(*samples: Sample) -> Sequence[Sample]:
 
 
 def test_a_calm_cluster_holds() -> None:
-    """When nothing changes for the normal client, an attack hurts nobody."""
+    """When nothing changes for the normal client, an attack does no harm."""
     verdict = judge("calm", CALM, Bounds())
     assert verdict.holds
     assert (verdict.num_searches, verdict.answered, verdict.coverage) == (100, 1.0, 1.0)
@@ -51,7 +51,7 @@ def test_a_calm_cluster_holds() -> None:
     ],
 )
 def test_two_searches_of_a_hundred_may_not_be_lost(sample: Sample, word: str) -> None:
-    """One search of a hundred may be lost, however it was, and two may not."""
+    """One search of a hundred may be lost, for whatever reason, and two may not."""
     assert failures(samples=beside(sample)) == ()
     (first, *_) = failures(samples=beside(sample, sample))
     assert "98 of 100" in first
@@ -102,7 +102,7 @@ def test_restarts_and_complaints_fail() -> None:
 
 @given(st.lists(st.floats(0, 1e6), min_size=1), st.floats(0.1, 100))
 def test_a_percentile_splits_the_values(values: list[float], percent: float) -> None:
-    """At least so many of the values are not above the percentile, and fewer are below it."""
+    """At least that share of the values is not above the percentile, and less is below it."""
     found = percentile(values, percent)
     wanted = math.ceil(len(values) * percent / 100)
     assert found in values

@@ -1,9 +1,9 @@
-"""Keys for tests, and access control that goes by them."""
+"""Keys for tests, and access control by them."""
 
 from datetime import UTC, datetime
 from typing import Any
 
-from hedgerow.common.settings.settings import GatewaySettings
+from hedgerow.common.settings.gateway import GatewaySettings
 from hedgerow.gateway.access.caller import Right
 from hedgerow.gateway.access.control import AccessControl
 from hedgerow.gateway.access.key import Key, hash_of, new_secret

@@ -1,4 +1,4 @@
-"""Figures of functions, for the tests of what is made of them."""
+"""Figures of functions, for the tests of the advice that follows from them."""
 
 from dataclasses import replace
 from typing import Any

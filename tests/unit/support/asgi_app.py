@@ -1,8 +1,12 @@
 """An ASGI application that answers when a test lets it, and requests to it, good and malformed."""
 
 import asyncio
+import json
 from typing import Any
 
+from hedgerow.common.observability.telemetry import Counters
+from hedgerow.common.settings.connections import ConnectionSettings
+from hedgerow.gateway.http.server.connection_table import ConnectionTable
 from tests.support.connections import RecordingTransport
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"
@@ -10,7 +14,7 @@ SWEEP_S = 0.5
 
 
 class App:
-    """An ASGI application that reads bodies, and answers when it is let.
+    """An ASGI application that reads bodies, and answers when the test allows it.
 
     Attributes:
         bodies: what it has read.
@@ -53,6 +57,22 @@ async def gone_at(transport: RecordingTransport) -> float:
     """When a connection is closed, on the loop's clock."""
     await transport.closed.wait()
     return asyncio.get_running_loop().time()
+
+
+def table(**limits: Any) -> ConnectionTable:
+    """A table with limits that differ from the defaults."""
+    return ConnectionTable(ConnectionSettings(**limits), Counters())
+
+
+def refusal(transport: RecordingTransport) -> tuple[int, dict[str, Any]]:
+    """The one response that was written: its status and its problem."""
+    head, _, body = transport.written.partition(b"\r\n\r\n")
+    assert head.count(b"HTTP/1.1 ") == 1
+    assert b"connection: close" in head
+    assert b"application/problem+json" in head
+    problem = json.loads(body)
+    assert problem["status"] == int(head.split()[1])
+    return problem["status"], problem
 
 
 MALFORMED = {

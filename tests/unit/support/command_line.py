@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from hedgerow.common.settings.settings import GatewaySettings
+from hedgerow.common.settings.gateway import GatewaySettings
 from hedgerow.gateway.cli import main, options
 from hedgerow.gateway.client import Client
 from hedgerow.gateway.client.link import Verify

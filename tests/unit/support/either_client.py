@@ -7,13 +7,14 @@ from typing import Any
 
 import httpx
 
-from hedgerow.common.settings.settings import GatewaySettings
+from hedgerow.common.settings.gateway import GatewaySettings
 from hedgerow.gateway.client import AsyncClient, Client
 from hedgerow.gateway.http.app import create_app
 from tests.support.fake_gateway import FakeGateway
 from tests.unit.support.command_line import answer_by
 
 URL = "http://localhost"
+KINDS = [Client, AsyncClient]
 
 
 class EitherClient:

@@ -1,4 +1,4 @@
-"""What stands for the logs and the registry where documents are loaded without a server."""
+"""Stand-ins for the logs and the registry, to load documents without a server."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -36,7 +36,7 @@ class CountingLog:
 
 @dataclass
 class OneCollection:
-    """Stands for the registry's collections: one, whose fields are inferred if need be."""
+    """Stands for the registry's collections: one, whose fields are inferred if necessary."""
 
     definition: Collection
 

@@ -22,7 +22,7 @@ TRANSIT_S = 0.0003  # from pull or work to the gateway, each way
 
 
 class Permit(Protocol):
-    """What the model tells of a query that was let in."""
+    """What the model says about a query that was let in."""
 
     def on_queued(self, shard: int, backlog: int, now: float) -> None:
         """A shard's queue holds the request."""

@@ -39,8 +39,8 @@ class Script:
         is_old: whether it sends documents decoded, as workers up to version 0.1 do.
         enrich_error: what its replies to fetches say of `enrich`.
         is_enrich_late: whether they say that it had too little time.
-        attached: documents of its first hits, which it sends to whoever asks for any.
-        silent_for: numbers of hits; it does not answer who asks for so many.
+        attached: documents of its first hits, which it sends to callers that ask for any.
+        silent_for: numbers of hits; it does not answer requests for that many.
     """
 
     delays_s: tuple[float, ...] = (0.01,)
@@ -71,7 +71,7 @@ class ScriptedTransport:
         worker_scripts: worker → script of what is sent to it alone.
         sent_to: worker, instant and request of each of these.
         cancelled: query, shards and deadline of each cancellation.
-        on_late: told of each late reply.
+        on_late: called with each late reply.
     """
 
     scripts: dict[int, Script]
@@ -133,7 +133,7 @@ class ScriptedTransport:
     def ask_queue(
         self, kind: Kind, shard: int, message: bytes, on_answer: Callable[[bool], None]
     ) -> None:
-        """Say that it is not there, in the next turn of the loop."""
+        """Report that it is missing, in the next turn of the loop."""
         asyncio.get_running_loop().call_soon(on_answer, shard in self.queued)
 
     def hedge(self, kind: Kind, shard: int, message: bytes) -> None:
@@ -175,7 +175,7 @@ class ScriptedTransport:
 
     @property
     def num_remembered(self) -> int:
-        """Queries of which something is still kept."""
+        """The queries of which the transport still keeps anything."""
         return len(self._sinks)
 
     def _arrive(self, query_id: int, reply: Reply) -> None:
@@ -203,7 +203,7 @@ def fetched(query_id: int, shard: int, script: Script, message: bytes) -> Reply:
 
 
 def reply_of(query_id: int, shard: int, script: Script, k: int | None = None) -> Reply:
-    """The reply that the script's shard sends to who asks for `k` hits, or for all."""
+    """The reply that the script's shard sends to a request for `k` hits, or for all."""
     status, body = Status.OK, b""
     if script.kind == "failed":
         status, body = Status.FAILED, pack_body(Failure("failed", "scripted failure"))

@@ -5,16 +5,18 @@ from collections.abc import Iterable
 
 from hedgerow.common.collection import Collection
 from hedgerow.common.redis.server_clock import ServerClock
+from hedgerow.common.settings.breaker import BreakerSettings
+from hedgerow.common.settings.gateway import GatewaySettings
 from hedgerow.common.settings.query_limits import QuerySettings
-from hedgerow.common.settings.settings import BreakerSettings, GatewaySettings, RankProfile
+from hedgerow.common.settings.rank_profiles import RankProfile
 from hedgerow.common.settings.tail import AdmissionSettings, CoverageSettings, HedgingSettings
 from hedgerow.gateway.policies.admission import Admission
-from hedgerow.gateway.search.attaching import NO_ATTACHING, AttachPolicy
-from hedgerow.gateway.search.breakers import Breakers
+from hedgerow.gateway.search.coverage.late_replies import CoverageCurves
+from hedgerow.gateway.search.documents.attaching import NO_ATTACHING, AttachPolicy
 from hedgerow.gateway.search.ended_search import Observer
-from hedgerow.gateway.search.guards import Guards, ProfileGuards
-from hedgerow.gateway.search.heavy_work import HeavyWork
-from hedgerow.gateway.search.late_replies import CoverageCurves
+from hedgerow.gateway.search.guards.breakers import Breakers
+from hedgerow.gateway.search.guards.heavy_work import HeavyWork
+from hedgerow.gateway.search.guards.profile_guards import Guards, ProfileGuards
 from hedgerow.gateway.search.learning import Learning
 from hedgerow.gateway.search.search_settings import SearchSettings
 from hedgerow.gateway.search.searcher import Searcher

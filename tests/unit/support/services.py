@@ -2,12 +2,20 @@
 
 from dataclasses import dataclass, field
 from types import ModuleType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
+from msgspec.structs import replace
 
 from hedgerow.common.redis.server_clock import ServerClock
-from hedgerow.common.wire.messages import Failure, Reply, unpack_failure
+from hedgerow.common.wire.messages import (
+    Failure,
+    Kind,
+    Reply,
+    Request,
+    pack_request,
+    unpack_failure,
+)
 from hedgerow.shard_worker.serving.replier import Replier
 from hedgerow.shard_worker.serving.turn import Turn
 
@@ -34,8 +42,14 @@ class Clock:
         """An instant on the server's clock, so long after now."""
         return round((self.now + SERVER_AHEAD_S + after_s) * 1e3)
 
+    def request(self, kind: Kind, payload: bytes, /, **changes: Any) -> bytes:
+        """A packed request, sent 5 ms ago and due in 100 ms, but for `changes`."""
+        sent_us = self.server_us - 5000
+        request = Request(kind, 7, self.server_ms(0.1), sent_us, REPLY_TO, payload)
+        return pack_request(replace(request, **changes))
+
     def drive(self, monkeypatch: pytest.MonkeyPatch, *modules: ModuleType) -> ServerClock:
-        """Be the time of some modules; returns the server's clock as their worker would know it."""
+        """Replace the time of some modules; returns the server's clock as their worker knows it."""
         for module in modules:
             monkeypatch.setattr(module, "time", self)
         known = ServerClock()

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from hedgerow.common.collection import Collection, FieldType, define
-from hedgerow.common.settings.settings import BUILT_IN_PROFILES, RankProfile
+from hedgerow.common.settings.rank_profiles import BUILT_IN_PROFILES, RankProfile
 from hedgerow.common.wire.messages import SearchBody, SearchPayload, pack_body, unpack_search_body
 from hedgerow.gateway.writes.field_inference import FieldInference
 from hedgerow.shard_worker.scoring.ranking import Budget
 from hedgerow.shard_worker.scoring.scorer import ScorerConfig, make_scorer
 from hedgerow.shard_worker.storage.store import Store
-from hedgerow.shard_worker.storage.text_index import TextIndex, TextIndexWriter
+from hedgerow.shard_worker.storage.text_index import TextIndex
+from hedgerow.shard_worker.storage.text_index_writer import TextIndexWriter
 
 
 def fields_of(documents: Iterable[Mapping[str, Any]]) -> dict[str, FieldType]:
@@ -28,7 +29,7 @@ class EndlessBudget:
     """A budget that never runs out."""
 
     def expired(self) -> bool:
-        """Whether nobody waits any more: never."""
+        """Whether the search is no longer wanted: never."""
         return False
 
     def remaining_s(self) -> float:

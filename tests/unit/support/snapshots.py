@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from hedgerow.common.collection import define
-from hedgerow.common.shard_log.log import Create, Upsert, pack_op
+from hedgerow.common.shard_log.operations import Create, Upsert, pack_op
 from hedgerow.common.snapshots.manifest import (
     STORE,
     CollectionFacts,

@@ -12,7 +12,7 @@ Limits = tuple[int, int]
 
 
 def limited(monkeypatch: pytest.MonkeyPatch, limits: Limits, refuse: bool = False) -> list[Limits]:
-    """Have the process find these limits; what it sets is kept."""
+    """Have the process find these limits; keeps what it sets."""
     asked: list[Limits] = []
 
     def setrlimit(_: int, wanted: Limits) -> None:

@@ -1,4 +1,4 @@
-"""A look at a real disk."""
+"""Readings of a real disk."""
 
 import asyncio
 import os
@@ -10,7 +10,7 @@ from hedgerow.common.settings.storage import StorageSettings
 
 
 def test_a_folder_that_is_yet_to_be_made_is_on_its_parent_s_disk(tmp_path: Path) -> None:
-    """What statvfs says of the nearest folder that there is counts, and no folder is made."""
+    """The statvfs of the nearest existing folder counts, and no folder is made."""
     look = DiskLook(tmp_path / "not" / "yet", StorageSettings())
     asyncio.run(look.look(0.0))
     found = os.statvfs(tmp_path)
@@ -20,7 +20,7 @@ def test_a_folder_that_is_yet_to_be_made_is_on_its_parent_s_disk(tmp_path: Path)
 
 
 def test_a_disk_is_written_to_now_and_then(tmp_path: Path) -> None:
-    """The folder's time shows that it was tried whether the disk takes writes."""
+    """The folder's modification time shows that a write to the disk was tried."""
     look = DiskLook(tmp_path, StorageSettings(min_free_disk_mb=0.001))
     written = []
     for now in (0.0, PROBE_S / 2, PROBE_S):

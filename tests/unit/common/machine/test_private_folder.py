@@ -36,7 +36,7 @@ def mode(path: Path) -> int:
 
 
 def open_to_others(folder: Path) -> list[Path]:
-    """What in a folder, itself included, other users may do something with."""
+    """The paths in a folder, itself included, that other users may use in any way."""
     found = [folder, *folder.rglob("*")]
     return [path for path in found if not path.is_symlink() and mode(path) & 0o077]
 
@@ -113,7 +113,7 @@ def test_links_and_what_is_not_ours_are_left_alone(
 
 
 def test_a_folder_that_cannot_be_made_says_so(tmp_path: Path) -> None:
-    """A file in its way is an error of the setting's."""
+    """A file in the folder's place is an error of the setting."""
     (tmp_path / "file").touch()
     with pytest.raises(ConfigurationError, match=r"data: .*file"):
         make_private(tmp_path / "file")

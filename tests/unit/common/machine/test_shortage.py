@@ -1,4 +1,4 @@
-"""What a process says that it lacks."""
+"""What a process reports to be short of."""
 
 import errno
 from typing import Any
@@ -58,7 +58,7 @@ def test_a_shortage_keeps_the_time_of_its_beginning() -> None:
 
 
 def test_a_failed_call_counts_until_none_has_failed_for_a_while() -> None:
-    """A lack that no figure shows ends by itself `HOLD_S` after the last failure."""
+    """A shortage that no figure shows ends by itself `HOLD_S` after the last failure."""
     known = book()
     assert known.fail(DESCRIPTORS, "no file could be opened", 10.0)
     assert not known.fail(DESCRIPTORS, "nor now", 15.0)
@@ -82,7 +82,7 @@ def test_a_failed_call_counts_until_none_has_failed_for_a_while() -> None:
     ],
 )
 def test_an_error_tells_what_has_run_out(error: BaseException | str, resource: str) -> None:
-    """Descriptors, memory and processes are told apart, from an error or from its text."""
+    """Descriptors, memory and processes are distinguished, from an error or from its text."""
     assert lacking(error) == resource
 
 

@@ -1,4 +1,4 @@
-"""Nothing that a caller sends does to a terminal more than show."""
+"""Nothing that a caller sends can do more to a terminal than be shown."""
 
 import io
 import json
@@ -24,7 +24,7 @@ texts = st.text(st.one_of(st.characters(), st.sampled_from(HOSTILE)))
 
 
 def harmless(text: str) -> bool:
-    """Whether a terminal only shows the text."""
+    """Whether the text has no control characters that a terminal would obey."""
     return not any(
         unicodedata.category(character) in {"Cc", "Zl", "Zp", "Cs"}
         or unicodedata.bidirectional(character) in DIRECTION

@@ -20,7 +20,7 @@ def test_a_throttle_passes_one_of_a_kind_an_interval() -> None:
 
 
 def test_counters_only_know_what_happened() -> None:
-    """What was never counted is 0 and is not listed."""
+    """A counter that never counted is 0 and is not listed."""
     counters = Counters()
     counters.add("late", 2)
     counters.add("late")
@@ -43,7 +43,7 @@ async def test_blocking_the_loop_is_seen() -> None:
 
 
 def _looks(share: float) -> int:
-    """How often a loop that uses this share of a core is looked at within 2 s."""
+    """How often a loop that uses this share of a core is checked within 2 s."""
     num_looks = 0
 
     async def scenario() -> None:

@@ -80,7 +80,7 @@ def test_each_kind_is_counted(query: str, expected: Cost) -> None:
     ],
 )
 def test_a_plain_query_is_counted_without_its_tree(query: str) -> None:
-    """The short cut comes to what the tree comes to, or to a little more."""
+    """The short cut gives the cost of the tree, or a little more."""
     of_tree = estimate(parse(query, COLLECTION, strict=True)[0], COLLECTION)
     for counted, needed in zip(cost(query), of_tree, strict=True):
         assert needed <= counted <= needed + 1
@@ -93,7 +93,7 @@ def test_costs_add_up() -> None:
 
 
 def test_time_grows_with_the_documents_and_with_each_kind() -> None:
-    """No kind is free, and twice the documents take twice the time."""
+    """No kind of query is free, and twice the documents take twice the time."""
     for kind in range(5):
         one = Cost(*(int(place == kind) for place in range(5)))
         assert 0 < one.cpu_s(1000) < one.plus(one).cpu_s(1000)

@@ -51,7 +51,7 @@ spaces = st.sampled_from([" ", " ", " ", "  ", ""])
 
 @st.composite
 def queries(draw: st.DrawFn) -> str:
-    """Plain parts, some repeated, in any order, seldom with strays among them."""
+    """Plain parts, some repeated, in any order, rarely with stray characters among them."""
     parts = draw(st.lists(plain_parts, max_size=5))
     parts += draw(st.lists(st.sampled_from(parts), max_size=3)) if parts else []
     parts += draw(st.one_of(st.just([]), st.lists(strays, max_size=2)))

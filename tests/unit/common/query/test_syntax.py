@@ -41,7 +41,7 @@ COLLECTION = define(
 
 
 def leaves(node: Node) -> Iterator[Node]:
-    """The parts of a tree that are no combination."""
+    """The leaves of a tree."""
     match node:
         case Clauses():
             for clause in node.clauses:
@@ -184,7 +184,7 @@ def test_a_day_is_the_whole_day() -> None:
     ],
 )
 def test_lenient_syntax_reads_plain_text_as_its_words(query: str, words: list[str]) -> None:
-    """What is no syntax where it stands counts as a space; no word is excluded or demanded."""
+    """An operator without meaning in its place is a space; no word is excluded or required."""
     tree = lenient(query)
     assert words_of(tree) == words
     assert "MUST" not in repr(tree)
@@ -207,7 +207,7 @@ punctuation = st.text(st.sampled_from(" +-(){}[]^\"'~*:\\/<>=`.,;?!&|#"), max_si
 @example([("b", "/"), ("c", "/ ")])
 @example([("b", '" ('), ("c", "^")])
 def test_no_word_of_any_text_is_lost(parts: list[tuple[str, str]]) -> None:
-    """Lenient syntax raises for nothing, and searches or excludes every word that is written."""
+    """Lenient syntax never raises, and searches or excludes every word that is written."""
     text = "".join(word + mark + " " for word, mark in parts)
     tree = lenient(text)
     values = [str(leaf.values) for leaf in leaves(tree) if isinstance(leaf, OneOf)]

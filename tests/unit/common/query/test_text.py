@@ -170,7 +170,7 @@ def test_the_words_of_a_long_text_with_stray_syntax_are_all_searched() -> None:
 
 
 def test_a_tree_that_is_deeper_than_its_brackets_show_is_refused() -> None:
-    """Quotes that mislead the count of brackets do not lead to a recursion without bounds."""
+    """Quotes that mislead the count of brackets do not cause unbounded recursion."""
     query = "[' TO b] (" * 200
     with pytest.raises(BadRequestError):
         check_query(query, COLLECTION, strict=True)
@@ -180,7 +180,7 @@ def test_a_tree_that_is_deeper_than_its_brackets_show_is_refused() -> None:
 
 
 def test_no_more_than_some_warnings_are_given() -> None:
-    """Hundreds of fields that do not exist are not listed one by one."""
+    """Hundreds of unknown fields are not listed one by one."""
     _, warnings = check_query(" ".join(f"f{number}:x" for number in range(400)), COLLECTION, False)
     assert 2 < len(warnings) < 20
     assert "more" in warnings[-1]

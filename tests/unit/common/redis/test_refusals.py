@@ -39,5 +39,5 @@ from hedgerow.common.redis.refusals import refused_write
     ],
 )
 def test_a_refusal_is_known_by_what_the_server_says(error: Exception, cause: str | None) -> None:
-    """No memory, no disk and read-only are told apart, from a command's error or a script's."""
+    """No memory, no disk and read-only are distinguished, from a command's error or a script's."""
     assert refused_write(error) == cause

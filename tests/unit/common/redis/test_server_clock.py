@@ -18,7 +18,7 @@ from tests.support.virtual_time import run_virtually
 def test_the_error_is_within_half_of_the_fastest_round_trip(
     true_offset_us: int, trips: list[tuple[float, float]]
 ) -> None:
-    """Whatever the two ways take, the estimate is as near as NTP's bound says."""
+    """However long each direction takes, the estimate is as close as NTP's bound says."""
     clock = ServerClock()
     now = 1000.0
     for there_s, back_s in trips:

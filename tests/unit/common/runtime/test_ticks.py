@@ -1,4 +1,4 @@
-"""Ticks: periodic work wakes its process at common instants."""
+"""Ticks: periodic tasks wake their process at common instants."""
 
 import asyncio
 

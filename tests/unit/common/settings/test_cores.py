@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 
 from hedgerow.common.settings.cores import cpu_quota, num_cores, num_scorers, num_spare_scorers
-from hedgerow.common.settings.settings import RankProfile, Settings, WorkerSettings
+from hedgerow.common.settings.rank_profiles import RankProfile
+from hedgerow.common.settings.settings import Settings
+from hedgerow.common.settings.worker import WorkerSettings
 
 # As Docker's containers see them: in a namespace of their own with version 2, and with the host's
 # path, which is not there, with version 1.
@@ -46,7 +48,7 @@ def test_the_smallest_quota_above_a_group_counts(tmp_path: Path) -> None:
 
 
 def test_a_machine_without_control_groups_has_no_quota(tmp_path: Path) -> None:
-    """Nothing is mounted, or nothing is said."""
+    """No group is mounted, or it has no limit."""
     assert cpu_quota(tmp_path / "nowhere", VERSION_1) is None
     assert cpu_quota(tmp_path, "") is None
 

@@ -1,4 +1,4 @@
-"""Where settings come from, and what is said when one cannot be used."""
+"""Where settings come from, and what error a bad one gives."""
 
 import os
 import traceback
@@ -12,7 +12,7 @@ from hedgerow.common.settings.settings import Settings, load_settings
 
 @pytest.fixture(autouse=True)
 def _clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No setting from outside: an empty folder, and no variable of ours."""
+    """No setting from outside: an empty folder, and no variable of Hedgerow's."""
     monkeypatch.chdir(tmp_path)
     for name in list(os.environ):
         if name.upper().startswith("HEDGEROW"):
@@ -78,7 +78,7 @@ def test_profiles_join_the_built_in() -> None:
 
 
 def test_settings_are_frozen() -> None:
-    """Nobody changes a setting after the start."""
+    """No setting can be changed after the start."""
     with pytest.raises(ValueError, match="frozen"):
         load_settings().redis.url = "redis://elsewhere"  # type: ignore[misc]  # the point
 

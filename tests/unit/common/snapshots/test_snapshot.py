@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from hedgerow.common.errors import SnapshotError
-from hedgerow.common.settings.settings import SnapshotSettings
+from hedgerow.common.settings.snapshots import SnapshotSettings
 from hedgerow.common.snapshots.manifest import (
     STORE,
     CollectionFacts,
@@ -56,7 +56,7 @@ def test_a_manifest_is_read_as_it_was_written(manifest: Manifest) -> None:
 
 @given(manifests, st.floats(0, 1, exclude_max=True))
 def test_a_manifest_that_was_cut_short_is_none(manifest: Manifest, share: float) -> None:
-    """No beginning of a manifest passes for one."""
+    """No truncated manifest passes for a whole one."""
     written = manifest.to_json().rstrip()
     with pytest.raises(SnapshotError):
         Manifest.from_json(written[: int(len(written) * share)])
@@ -89,7 +89,7 @@ def test_a_manifest_that_was_cut_short_is_none(manifest: Manifest, share: float)
     ],
 )
 def test_a_manifest_that_contradicts_itself_is_refused(member: str, value: object) -> None:
-    """Another format or type, no store, a file twice or outside of it: none is believed."""
+    """A wrong format or type, no store, a file twice or outside the folder: all are refused."""
     facts = json.loads(
         Manifest(
             snapshot_id(0, "0a1b2c"), 0, 1, "0-1", 0, "1", (), (FileFacts(STORE, 1, "ab"),)
@@ -130,7 +130,7 @@ def test_a_signature_covers_all_of_a_manifest(
 
 
 def test_the_signature_is_an_hmac() -> None:
-    """Another implementation of HMAC-SHA256 comes to the same."""
+    """Another implementation of HMAC-SHA256 gives the same signature."""
     manifest = Manifest(snapshot_id(0, "0a1b2c"), 0, 1, "0-1", 0, "1", (), ())
     message = b"hedgerow snapshot manifest\0prefix\0" + manifest.to_json()
     pad = b"key".ljust(64, b"\0")

@@ -14,7 +14,7 @@ from pydantic import SecretStr
 
 from hedgerow.common.errors import ConfigurationError, SnapshotError
 from hedgerow.common.machine.folder_lock import FolderLock
-from hedgerow.common.settings.settings import SnapshotSettings
+from hedgerow.common.settings.snapshots import SnapshotSettings
 from hedgerow.common.snapshots.manifest import MANIFEST, MAX_MANIFEST_BYTES, STORE, Manifest
 from hedgerow.common.snapshots.restore import has_store, restore, shard_folder
 from hedgerow.common.snapshots.store import SnapshotStore
@@ -61,7 +61,7 @@ def test_what_went_there_comes_back(store: SnapshotStore, frozen: Path, tmp_path
 
 
 def test_what_has_no_whole_manifest_is_no_snapshot(store: SnapshotStore, frozen: Path) -> None:
-    """Neither an upload that was cut off nor a manifest that was is listed or read."""
+    """Neither a truncated upload nor a truncated manifest is listed or read."""
     store.commit(whole := upload(store, frozen, 1000))
     upload(store, frozen, 2000)
     torn = upload(store, frozen, 3000)
@@ -171,7 +171,7 @@ def test_a_manifest_without_an_end_is_not_read(
 def test_a_snapshot_that_does_not_fit_is_not_fetched(
     tmp_path: Path, frozen: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Neither one over snapshots.max_bytes nor one that the disk has no room for is begun."""
+    """A restore over snapshots.max_bytes, or larger than the free disk space, is not begun."""
     target = str(tmp_path / "target")
     store = SnapshotStore(target, "prefix", SnapshotSettings(max_bytes=1000))
     store.commit(manifest := upload(store, frozen, 1000))
@@ -190,7 +190,7 @@ def test_a_snapshot_that_does_not_fit_is_not_fetched(
 
 
 def test_a_fifo_on_the_target_does_not_hang(tmp_path: Path, frozen: Path) -> None:
-    """What is no regular file in a folder of snapshots is as good as missing."""
+    """Anything but a regular file in a folder of snapshots counts as missing."""
     store = SnapshotStore(str(tmp_path / "target"), "prefix")
     store.commit(manifest := upload(store, frozen, 1000))
     for path in (STORE, MANIFEST):
@@ -269,7 +269,7 @@ def test_a_url_without_a_driver_is_told(tmp_path: Path) -> None:
 
 
 class _KilledError(BaseException):
-    """Stands for the end of the process: nobody catches it."""
+    """Stands for the end of the process: nothing catches it."""
 
 
 STEPS = 12

@@ -1,4 +1,4 @@
-"""Which works are refused, held against a model that remembers every kill."""
+"""Which tasks are refused, held against a model that remembers every kill."""
 
 import random
 from typing import Any
@@ -15,7 +15,7 @@ EXPIRY_MS = 10_000
 
 
 def kill(at_ms: int, fingerprint: bytes = b"q", label: str = "", **more: Any) -> Record:
-    """A kill; those of one work at one time are told apart by `id`."""
+    """A kill; those of one task at one time differ by `id`."""
     record = Record(at_ms, fingerprint, What.KILL, "", "w", label)
     return record._replace(**more)
 
@@ -64,7 +64,7 @@ def test_it_remembers_a_bounded_number_and_the_latest() -> None:
 
 
 def test_a_lift_forgives_what_came_before_it() -> None:
-    """Kills until the lift count no more, though they are told again; later ones do."""
+    """Kills before the lift no longer count, though they are reported again; later ones do."""
     quarantine = Quarantine(after=2, expiry_s=60.0)
     before = [kill(1000), kill(2000)]
     quarantine.take([*before, Record(2000, b"q", What.LIFTED, "")])
@@ -89,7 +89,7 @@ def test_a_trial_lasts_until_it_has_ended_or_its_time_is_over() -> None:
 
 
 def test_what_is_refused_is_not_on_trial() -> None:
-    """Nobody waits for a try that will not be made."""
+    """No query waits for a try that will not be made."""
     quarantine = Quarantine(after=2, expiry_s=60.0)
     quarantine.take([kill(at, trial_until_ms=9000) for at in (1000, 1001)])
     assert quarantine.trial_until_ms(b"q", 1001) == 0

@@ -153,7 +153,7 @@ def test_an_older_process_is_sent_what_it_knows() -> None:
 
 
 def test_a_request_asks_for_no_more_bytes_than_a_worker_sends() -> None:
-    """Whoever can push to a queue cannot have a scorer read large documents for a search."""
+    """A sender that can push to a queue cannot make a scorer read large documents."""
     for num_bytes, is_read in ((MAX_ATTACHED_BYTES, True), (MAX_ATTACHED_BYTES + 1, False)):
         request = Request(1, 2, 3, 4, "to", b"p", attach=Attach(1, num_bytes, None))
         if is_read:

@@ -41,7 +41,7 @@ def test_a_standing_queue_turns_the_order_round() -> None:
 
 @pytest.mark.parametrize("relief", ["a fresh one", "an empty queue"])
 def test_a_burst_does_not(relief: str) -> None:
-    """One request that has hardly waited, or room to spare, and the interval starts anew."""
+    """One request that has hardly waited, or room to spare, and the interval starts again."""
     order = PullOrder()
     order.on_oldest(0.9, 1, 0, 0.0)
     if relief == "a fresh one":
@@ -97,7 +97,7 @@ def test_the_oldest_are_tried_however_old_they_are() -> None:
 def test_trials_that_fail_get_rarer() -> None:
     """While the oldest are late, it takes twice as long each time until they are tried, to a cap.
 
-    Once oldest first has lasted, or the queues were empty, it starts anew.
+    Once oldest first has lasted, or the queues were empty, it starts again.
     """
     order, now = PullOrder(), 0.0
     patiences = []
@@ -179,7 +179,7 @@ def serve(load: float, *, is_adaptive: bool, seconds: float = 20.0) -> Run:
 def test_goodput_under_overload() -> None:
     """At 1.5 to 10 times its capacity a worker answers nine tenths of it in time.
 
-    In arrival order, works that would have started at their deadline take all of it.
+    In arrival order, tasks that would have started at their deadline take all of it.
     """
     for load in (1.5, 3.0, 10.0):
         assert serve(load, is_adaptive=True).share_in_time > 0.9

@@ -73,7 +73,7 @@ def test_who_asks_alone_may_have_all_and_no_more() -> None:
 
 
 def test_a_newcomer_is_let_in_at_once_and_the_other_makes_way() -> None:
-    """At the limit, who is below its share goes over it; who is above waits for room."""
+    """At the limit, a caller below its share goes over it; one above its share waits."""
     shares = FairShare()
     fill(shares, A, LIMIT, 0.0)
     b = shares.usage_of(B, 10.0)
@@ -108,7 +108,7 @@ def test_a_limit_that_was_cut_does_not_bar_who_is_below_its_share() -> None:
 
 
 def let_in(shares: FairShare, usage: Usage, total: int, now: float) -> bool:
-    """Let a query in, with so many in flight; returns whether it goes ahead."""
+    """Let a query in, with this many in flight; returns whether it goes ahead."""
     decision = shares.decide(usage, total, LIMIT, LIMIT, now)
     assert decision in LET_IN
     goes_ahead = shares.goes_ahead(usage, now)
@@ -117,7 +117,7 @@ def let_in(shares: FairShare, usage: Usage, total: int, now: float) -> bool:
 
 
 def test_who_is_below_its_share_goes_ahead_while_the_limit_is_reached() -> None:
-    """It does so over the limit, and for a while after it was reached; who is above does not."""
+    """It does so over the limit, and for a while after it was reached; one above does not."""
     shares = FairShare()
     a, b = shares.usage_of(A, 0.0), shares.usage_of(B, 0.0)
     for count in range(LIMIT):
@@ -294,7 +294,7 @@ def test_what_goes_ahead_is_not_refused_for_the_queues() -> None:
 
 
 def test_without_keys_it_would_cost_most_of_it() -> None:
-    """The same overload by callers that cannot be told apart leaves less than half."""
+    """The same overload by callers that cannot be distinguished leaves less than half."""
     beside = goodput({B: 0.25, A: 10.0}, Keyed(knows_callers=False))
     assert beside["b"] < 0.5 * 0.25 * CAPACITY
 

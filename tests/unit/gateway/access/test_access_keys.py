@@ -15,7 +15,7 @@ import structlog
 from pydantic import SecretStr
 
 from hedgerow.common.errors import ConfigurationError, OverloadedError, UnauthorizedError
-from hedgerow.common.settings.settings import GatewaySettings
+from hedgerow.common.settings.gateway import GatewaySettings
 from hedgerow.gateway.access.caller import ANONYMOUS, TOKEN_HOLDER, Right
 from hedgerow.gateway.access.control import AccessControl
 from hedgerow.gateway.access.key import Key, name_in, names_of, new_secret

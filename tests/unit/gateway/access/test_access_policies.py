@@ -150,7 +150,7 @@ def test_pages_of_other_origins_may_not_write(method: str, fields: dict[bytes, b
     ],
 )
 def test_others_may(method: str, fields: dict[bytes, bytes]) -> None:
-    """Programs, the gateway's own pages, those that are allowed, and whoever only reads."""
+    """Programs, the gateway's own pages, those that are allowed, and all that only read."""
     Origins(["https://app.example"]).check(method, {**OWN, **fields})
 
 

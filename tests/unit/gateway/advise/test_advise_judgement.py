@@ -84,7 +84,7 @@ def test_whatever_was_measured_there_is_an_advice(measured: Figures, machine: Ma
 
 @given(FIGURES, MACHINES, st.sampled_from([1e-3, 1e-2, 10.0, 1e3]))
 def test_ratios_decide_and_not_times(measured: Figures, machine: Machine, factor: float) -> None:
-    """A machine that takes so many times as long for everything gets the same advice."""
+    """A machine on which everything takes this many times as long gets the same advice."""
     was, crossing, expiry = measured.alone, measured.crossing, measured.expiry
     hop_s = crossing.process_hop_s if crossing else None
     slower = replace(

@@ -254,6 +254,6 @@ def test_arguments_are_named_as_the_function_names_them(tmp_path: Path) -> None:
 
 
 def test_an_async_function_is_known_as_one(tmp_path: Path) -> None:
-    """`async def` is told apart from `def`."""
+    """`async def` is distinguished from `def`."""
     assert load(written(tmp_path, "[1]"), "later").subject.is_async
     assert not load(written(tmp_path, "[1]"), "two").subject.is_async

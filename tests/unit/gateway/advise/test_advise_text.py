@@ -42,7 +42,7 @@ ENRICH = waiting(subject=subject(kind=Kind.ENRICH, num_documents=10))
 
 
 def shown(measured: Figures, machine: Machine = MACHINE, width: int = 300) -> str:
-    """Print a report as a terminal of so many columns would have it."""
+    """Print a report as a terminal of this many columns would show it."""
     verdict = judge(measured, machine)
     console = Console(width=width, force_terminal=False)
     with console.capture() as capture:

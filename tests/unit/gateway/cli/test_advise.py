@@ -145,7 +145,7 @@ def test_a_rank_profile_tells_how_a_function_is_called(
 def test_misuse_ends_with_2(
     command: CommandLine, measured: Measured, arguments: tuple[str, ...], reason: str
 ) -> None:
-    """A command line that makes no sense is told before anything is measured."""
+    """A command line that makes no sense is refused before anything is measured."""
     ended = command.run("advise", *arguments)
     assert ended.code == 2
     assert reason in ended.err

@@ -1,4 +1,4 @@
-"""The picture of a curve: true to its points, within its width, readable without colour."""
+"""The drawing of a curve: true to its points, within its width, readable without colour."""
 
 import io
 
@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from hedgerow.gateway.cli.curve import NUM_LINES, CurvePicture, coverage_at
-from hedgerow.gateway.search.coverage_curve import CoverageCurve
-from hedgerow.gateway.search.coverage_report import coverage_report
+from hedgerow.gateway.search.coverage.curve import CoverageCurve
+from hedgerow.gateway.search.coverage.report import coverage_report
 
 needed = st.lists(st.floats(0.2, 20_000.0), max_size=30)
 
@@ -36,7 +36,7 @@ def draw(
 def test_each_bar_is_as_long_as_its_coverage(
     needed_ms: list[float], deadline_ms: float, width: int
 ) -> None:
-    """To a cell, growing from line to line, and full only where all is covered."""
+    """Exact to a cell, growing from line to line, and full only where all is covered."""
     curve = curve_of(needed_ms)
     lines = draw(curve, deadline_ms, width=width)
     assert all(len(line) <= width for line in lines)

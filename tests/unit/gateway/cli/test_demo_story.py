@@ -15,7 +15,7 @@ from hedgerow.common.outcome import Outcome
 from hedgerow.gateway.cli import demo_story
 from hedgerow.gateway.cli.demo_story import DEADLINE_MS, DemoStory, Interrupted, Victim
 from hedgerow.gateway.client import Client, LoadAnswer, SearchAnswer
-from hedgerow.gateway.search.coverage import coverage_of
+from hedgerow.gateway.search.coverage.measurement import coverage_of
 from hedgerow.gateway.search.result import Hit, SearchResult
 from hedgerow.gateway.shapes.answer import ShardDetail, TotalHits
 from tests.support.fake_gateway import as_answer
@@ -46,7 +46,7 @@ def _result(outcome: Outcome, took_ms: float = 20.0) -> SearchAnswer:
 
 
 class ScriptedGateway:
-    """Answers as a gateway would while a worker is killed and comes back, or not quite so."""
+    """Answers as a gateway would while a worker is killed and returns, or almost so."""
 
     def __init__(self) -> None:
         """Nothing is killed yet."""

@@ -20,7 +20,7 @@ from hedgerow.gateway.cli.judgements import (
     read_queries,
 )
 from hedgerow.gateway.cli.measures import measure
-from hedgerow.gateway.search.coverage import coverage_of
+from hedgerow.gateway.search.coverage.measurement import coverage_of
 from hedgerow.gateway.search.result import Hit, SearchQuery, SearchResult
 from tests.support.fake_gateway import make_result
 from tests.unit.support.command_line import CommandLine
@@ -147,7 +147,7 @@ def files(tmp_path: Path) -> list[str]:
 
 
 def test_judged_queries_are_asked_and_measured(command: CommandLine, tmp_path: Path) -> None:
-    """Each judged query is asked once, deep and patiently; the others are told of."""
+    """Each judged query is asked once, deep and patiently; the others are reported."""
     command.gateway.answer = make_result(
         hits=[Hit("a", 2.0, 0), Hit("b", 1.0, 0)], coverage=coverage_of(9, 9)
     )
@@ -191,7 +191,7 @@ def test_partial_answers_are_never_reported_as_full(command: CommandLine, tmp_pa
 
 
 def test_a_collection_that_answers_nothing_is_told_of(command: CommandLine, tmp_path: Path) -> None:
-    """Zeroes that come from finding nothing at all are warned of, beside the figures."""
+    """Zeroes that come from finding nothing at all give a warning beside the figures."""
     command.gateway.answer = make_result(hits=[], coverage=coverage_of(9, 9))
     ended = command.run("eval", "--collection", "films", *files(tmp_path), "--json")
     assert (ended.code, json.loads(ended.out)["measures"]["MAP"]) == (0, 0.0)

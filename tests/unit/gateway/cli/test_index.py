@@ -1,4 +1,4 @@
-"""`gateway index`: what is sent, what is told of lines that fail, and what happens on the way."""
+"""`gateway index`: what is sent, how lines that fail are reported, and what happens meanwhile."""
 
 import itertools
 import json
@@ -165,7 +165,7 @@ def test_the_end_waits_for_all(command: CommandLine, tmp_path: Path, wait: str) 
 
 
 def test_rejected_lines_are_named_and_kept(command: CommandLine, tmp_path: Path) -> None:
-    """Each rejected line is told by its number in the file, and kept with its reason."""
+    """Each rejected line is named by its number in the file, and kept with its reason."""
     films = Films()
     command.answer = films
     source = write(tmp_path / "f.jsonl", {"id": "1"}, "", "{", {"x": 1}, {"id": "2"})
@@ -321,7 +321,7 @@ def make_loader(answer: Any, **told: Any) -> Loader:
 
 
 def unavailable(wait_s: int = 1) -> httpx.Response:
-    """Answer that nobody can answer now."""
+    """Answer that no shard can answer now."""
     headers = {"Retry-After": str(wait_s)}
     return httpx.Response(503, json={"detail": "Redis does not answer"}, headers=headers)
 
@@ -340,7 +340,7 @@ def test_a_piece_that_fails_for_now_is_sent_again() -> None:
 
 
 def test_a_load_that_cannot_go_on_says_where_it_stands(monkeypatch: pytest.MonkeyPatch) -> None:
-    """When patience ends, the error names the lines and how many documents went in before."""
+    """When the time is up, the error names the lines and how many documents went in before."""
     monkeypatch.setattr(loader, "GIVE_UP_AFTER_S", 0.0)
     monkeypatch.setattr(loader, "PIECE_LINES", 2)
     films = Films()

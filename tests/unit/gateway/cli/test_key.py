@@ -22,7 +22,7 @@ def command(
 
 
 def test_a_key_is_printed_once_and_kept_as_a_hash(command: CommandLine, tmp_path: Path) -> None:
-    """Standard output has the key and nothing else; the file has all but the key."""
+    """Standard output has the key and nothing else; the file has everything but the key."""
     ended = command.run(
         "key",
         "create",
@@ -94,7 +94,7 @@ def test_a_revoked_key_is_gone(command: CommandLine) -> None:
 def test_what_cannot_be_a_key_is_refused(
     command: CommandLine, tmp_path: Path, arguments: tuple[str, ...], said: str
 ) -> None:
-    """It is misuse that names what is at fault, and no file is made."""
+    """It is a usage error that names the fault, and no file is made."""
     ended = command.run("key", *arguments)
     assert (ended.code, ended.out) == (2, "")
     assert said in ended.err

@@ -1,4 +1,4 @@
-"""The command itself: its listing, its exit codes, and what it loads."""
+"""The command itself: its help, its exit codes, and what it imports."""
 
 import inspect
 import json
@@ -47,7 +47,7 @@ def test_the_listing_loads_no_command() -> None:
 
 
 def test_without_a_command_the_listing_is_shown(command: CommandLine) -> None:
-    """`gateway` alone shows what there is, and ends as misuse does."""
+    """`gateway` alone shows its commands, and ends with the code of a usage error."""
     ended = command.run()
     assert ended.code == 2
     assert "query" in ended.out
@@ -63,7 +63,7 @@ def test_an_unknown_command_is_misuse(command: CommandLine) -> None:
 def test_a_bug_is_told_without_a_traceback(
     command: CommandLine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What nobody foresaw ends with 1 and one line; the traceback is there for who asks."""
+    """An unforeseen error ends with 1 and one line; the traceback is shown on request."""
     command.answer = lambda _: 1 / 0  # type: ignore[assignment,return-value] # on purpose
     ended = command.run("status")
     assert (ended.code, ended.err) == (1, "gateway: ZeroDivisionError: division by zero\n")

@@ -17,12 +17,12 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
 
 
 def index(segments: int, wanted_at_ms: int | None, waiting: int | None) -> dict[str, Any]:
-    """How the indexes are, as the status says it."""
+    """The state of the indexes, as in the status."""
     return {"segments": segments, "wanted_at_ms": wanted_at_ms, "waiting": waiting}
 
 
 def test_it_waits_for_every_replica(command: CommandLine) -> None:
-    """What was asked for earlier, and a Redis that does not answer, are not taken for the end."""
+    """An earlier request, or a Redis that does not answer, is not taken for the end."""
     command.gateway.optimiser.indexes = [
         index(14, 900, 0),
         index(14, 900, 0),
@@ -54,7 +54,7 @@ def test_a_collection_that_there_is_none_of(command: CommandLine) -> None:
 
 
 def test_one_that_is_dropped_meanwhile(command: CommandLine) -> None:
-    """What the gateway says of it is told."""
+    """What the gateway says of it is printed."""
     command.gateway.optimiser.indexes = [index(3, None, 0)]
     command.gateway.optimiser.error = NotFoundError("there is no collection 'books'")
     ended = command.run("optimise", "books")

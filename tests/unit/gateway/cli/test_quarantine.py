@@ -52,7 +52,7 @@ def test_json_is_the_list_as_it_is(command: CommandLine) -> None:
 
 
 def test_an_empty_list_is_said(command: CommandLine) -> None:
-    """Nothing to show is not nothing shown."""
+    """An empty list is shown as a sentence, not as nothing."""
     command.gateway.quarantine.entries = []
     assert command.run("quarantine", "list").out == "no query has killed a scorer\n"
 

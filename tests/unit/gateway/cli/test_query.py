@@ -14,7 +14,7 @@ from hedgerow.common.errors import (
 )
 from hedgerow.common.outcome import Outcome
 from hedgerow.gateway.cli.options import parse_duration_ms
-from hedgerow.gateway.search.coverage import coverage_of
+from hedgerow.gateway.search.coverage.measurement import coverage_of
 from hedgerow.gateway.search.result import Hit, SearchQuery
 from hedgerow.gateway.shapes.answer import Fetch, FetchProblem, ShardDetail, TotalHits
 from tests.support.fake_gateway import make_result
@@ -167,7 +167,7 @@ def test_json_is_the_body_as_it_is(command: CommandLine) -> None:
 def test_each_failure_has_its_exit_code(
     command: CommandLine, error: Exception, code: int, words: str
 ) -> None:
-    """400 is misuse, what cannot be answered now is a failure; each says why in one line."""
+    """400 is a usage error, what cannot be answered now a failure; each says why in one line."""
     command.gateway.answer = error
     ended = command.run("query", "wing", "--collection", "films")
     assert (ended.code, ended.err.count("\n")) == (code, 1)
@@ -194,7 +194,7 @@ def test_a_position_in_the_query_is_told(command: CommandLine) -> None:
     ],
 )
 def test_misuse_ends_with_2(command: CommandLine, arguments: tuple[str, ...]) -> None:
-    """A command line that makes no sense is one line on standard error."""
+    """A command line that makes no sense gives one line on standard error."""
     ended = command.run("query", *arguments)
     assert (ended.code, ended.out, ended.err.count("\n")) == (2, "", 1)
     assert command.requests == []
@@ -211,7 +211,7 @@ def test_misuse_ends_with_2(command: CommandLine, arguments: tuple[str, ...]) ->
 def test_no_gateway_is_a_failure_that_names_the_url(
     command: CommandLine, failure: Exception
 ) -> None:
-    """Nobody there, or nobody who answers: exit code 1, and where it was tried."""
+    """No server, or none that answers: exit code 1, and where it was tried."""
 
     def fail(_request: httpx.Request) -> httpx.Response:
         raise failure
@@ -224,7 +224,7 @@ def test_no_gateway_is_a_failure_that_names_the_url(
 
 @pytest.mark.parametrize("status", [200, 404, 502])
 def test_something_else_at_the_url_is_a_failure(command: CommandLine, status: int) -> None:
-    """A server that is no gateway is told as such, without a traceback."""
+    """A server that is no gateway is named as such, without a traceback."""
     command.answer = lambda _: httpx.Response(status, html="<h1>It works!</h1>")
     ended = command.run("query", "wing", "--collection", "films")
     assert (ended.code, ended.err.count("\n")) == (1, 1)
@@ -269,7 +269,7 @@ def test_hits_without_fields_say_so(command: CommandLine) -> None:
 
 
 def test_a_repaired_query_is_told(command: CommandLine) -> None:
-    """What the lenient parser repaired is a note on standard error."""
+    """What the lenient parser repaired is noted on standard error."""
     command.gateway.answer = make_result(warnings=("the quote is closed",))
     ended = command.run("query", '"wing', "--collection", "films")
     assert "the quote is closed" in ended.err

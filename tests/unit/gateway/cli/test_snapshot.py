@@ -43,7 +43,7 @@ def made(tmp_path: Path) -> list[Manifest]:
 
 
 def standing(shard: int, **changes: Any) -> dict[str, Any]:
-    """How the snapshots of a shard stand, as the status says it."""
+    """The state of a shard's snapshots, as in the status."""
     return {
         "shard": shard,
         "id": snapshot_id(1500, "0a1b2c"),
@@ -94,7 +94,7 @@ def test_creating_gives_up_in_time(command: CommandLine) -> None:
 
 
 def test_creating_where_snapshots_are_off_is_misuse(command: CommandLine) -> None:
-    """What the gateway refuses is told as it says it."""
+    """What the gateway refuses is printed in its own words."""
     command.gateway.snapshots.error = BadRequestError("snapshots.url", "is not set")
     ended = command.run("snapshot", "create")
     assert (ended.code, "snapshots.url" in ended.err) == (2, True)
@@ -177,7 +177,7 @@ def test_verifying(command: CommandLine, made: list[Manifest], tmp_path: Path) -
 def test_what_makes_no_sense_is_refused(
     command: CommandLine, made: list[Manifest], arguments: tuple[str, ...]
 ) -> None:
-    """Contradictory options, and snapshots that there are none of, are one line, and no folder."""
+    """Contradictory options or missing snapshots give a one-line error, and no folder."""
     ended = command.run("snapshot", "restore", "--from", "target", *arguments)
     assert ended.code in {1, 2}
     assert ended.err.count("\n") == 1

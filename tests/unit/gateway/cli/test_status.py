@@ -1,4 +1,4 @@
-"""`gateway status`: everything an operator looks for is in the picture."""
+"""`gateway status`: everything that an operator looks for is shown."""
 
 import json
 import re
@@ -270,7 +270,7 @@ def test_the_status_says_what_more_time_would_have_given(
 
 
 def test_a_curve_of_no_collection_is_refused(command: CommandLine) -> None:
-    """The gateway's problem is what is said, and the command fails."""
+    """The gateway's problem is printed, and the command fails."""
     command.gateway.collections.error = NotFoundError("there is no collection 'fims'")
     ended = command.run("status", "--curve", "fims")
     assert ended.code != 0

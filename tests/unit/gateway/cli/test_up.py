@@ -29,7 +29,7 @@ class Gone(io.StringIO):
 def test_a_terminal_that_is_gone_stops_no_drain(
     error: OSError, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What cannot be said is not said, and nothing is raised."""
+    """A line that cannot be printed is dropped, and nothing is raised."""
 
     def leave(_console: Console) -> None:
         raise SystemExit(1)  # as rich does, after it has closed the standard output
@@ -48,7 +48,7 @@ def test_a_terminal_that_is_gone_stops_no_drain(
     ("is_overdue", "told"), [(True, "did not drain in time"), (False, "was killed before it")]
 )
 def test_it_is_told_why_a_drain_ended_by_a_kill(is_overdue: bool, told: str) -> None:
-    """A child whose time was up is told from one that a second Ctrl-C has killed."""
+    """A child whose time was up is distinguished from one that a second Ctrl-C has killed."""
     said = io.StringIO()
     Story(Console(file=said)).tell(Stopped("worker-0", 7, "was killed by SIGKILL", is_overdue))
     assert f"worker-0 (pid 7) {told}" in said.getvalue()

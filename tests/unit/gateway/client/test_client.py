@@ -14,23 +14,12 @@ import msgspec
 import pytest
 
 from hedgerow.common.errors import (
-    BadBodyError,
     BadRequestError,
-    ConflictError,
-    ForbiddenError,
     HedgerowError,
-    InsufficientCoverageError,
-    InsufficientStorageError,
-    LoadInterruptedError,
-    NotFoundError,
-    OverloadedError,
-    RedisUnavailableError,
-    TooLargeError,
-    UnauthorizedError,
     UnavailableError,
 )
 from hedgerow.common.outcome import Outcome
-from hedgerow.common.settings.settings import GatewaySettings
+from hedgerow.common.settings.gateway import GatewaySettings
 from hedgerow.gateway.client import (
     AsyncClient,
     Client,
@@ -42,23 +31,11 @@ from hedgerow.gateway.client import (
     calls,
     link,
 )
-from hedgerow.gateway.search.coverage import coverage_of
 from hedgerow.gateway.search.result import SearchQuery
 from hedgerow.gateway.shapes.search import Search
-from hedgerow.gateway.writes.load import LoadReport
 from tests.support.fake_gateway import EMPTY_STATUS, make_result
 from tests.support.openapi import OPENAPI
-from tests.unit.support.either_client import URL, EitherClient
-
-KINDS = [Client, AsyncClient]
-
-
-@pytest.fixture(params=KINDS, ids=lambda kind: kind.__name__)
-def ask(request: pytest.FixtureRequest) -> EitherClient:
-    """Either client of a scripted gateway that has the collection films."""
-    ask = EitherClient(request.param)
-    ask.gateway.collections.defined["films"] = {"fields": {"title": "text"}}
-    return ask
+from tests.unit.support.either_client import KINDS, URL, EitherClient
 
 
 def test_the_options_of_a_search_are_the_members_of_its_body() -> None:
@@ -240,7 +217,7 @@ def test_every_option_of_a_search_reaches_the_gateway(ask: EitherClient) -> None
 
 
 def test_both_clients_are_the_same_but_for_await() -> None:
-    """They have the same methods with the same parameters; those of one are coroutines."""
+    """Both have the same methods with the same parameters; those of one are coroutines."""
     for name in [*METHODS, "__init__", "close", "exchange", "search_many"]:
         own, other = (inspect.signature(getattr(kind, name)) for kind in KINDS)
         assert [(one.name, one.kind, one.default) for one in own.parameters.values()] == [
@@ -251,155 +228,8 @@ def test_both_clients_are_the_same_but_for_await() -> None:
             assert inspect.iscoroutinefunction(getattr(AsyncClient, name)), name
 
 
-def test_a_partial_answer_is_an_answer(ask: EitherClient) -> None:
-    """What lacks a shard is returned, and says so."""
-    found = ask("search", "films", "wing")
-    assert (found.coverage.fraction, found.coverage.is_full) == (0.875, False)
-    assert (found.shards.ok, found.shards.timed_out, found.shards.total) == (7, 1, 8)
-
-
-def test_below_the_minimum_coverage_the_error_carries_the_answer(ask: EitherClient) -> None:
-    """504 says what there is; 503, that nobody could be asked, says when to try again too."""
-    ask.gateway.answer = InsufficientCoverageError("coverage is 0.875", make_result())
-    with pytest.raises(InsufficientCoverageError, match=r"coverage is 0\.875") as raised:
-        ask("search", "films", "wing", minimum_coverage=0.9)
-    assert raised.value.result.hits[0].id == "184"
-    assert raised.value.result.coverage.fraction == 0.875
-    assert raised.value.retry_after_s is None
-    nobody = make_result(hits=[], outcomes={Outcome.UNAVAILABLE: 8}, coverage=coverage_of(0, 9, {}))
-    ask.gateway.answer = InsufficientCoverageError("no shard has answered", nobody)
-    with pytest.raises(InsufficientCoverageError) as raised:
-        ask("search", "films", "wing")
-    assert raised.value.retry_after_s == 1.0
-    assert raised.value.result.shards.unavailable == 8
-
-
-@pytest.mark.parametrize(
-    ("error", "attributes"),
-    [
-        (
-            BadRequestError("filter", "names no field", 3),
-            {"field": "filter", "reason": "names no field", "position": 3},
-        ),
-        (
-            BadBodyError([("k", "is too large"), ("fields", "is odd")]),
-            {"errors": [("k", "is too large"), ("fields", "is odd")], "field": "k"},
-        ),
-        (TooLargeError("body", "is too large"), {"field": "body", "reason": "is too large"}),
-        (NotFoundError("there is no collection 'films'"), {}),
-        (
-            OverloadedError("too many queries", "batch_share", 0.125),
-            {"cause": "batch_share", "retry_after_s": 0.125},
-        ),
-        (
-            OverloadedError("long queues", "backlog", 2.5),
-            {"cause": "backlog", "retry_after_s": 2.5},
-        ),
-        (UnavailableError("nobody lives", 3.0), {"retry_after_s": 3.0}),
-        (HedgerowError("a thing that went wrong"), {}),
-    ],
-    ids=lambda one: type(one).__name__,
-)
-def test_a_problem_is_the_error_that_the_gateway_raised(
-    ask: EitherClient, error: HedgerowError, attributes: dict[str, Any]
-) -> None:
-    """Kind, words and attributes of an error survive the way over HTTP."""
-    ask.gateway.answer = error
-    with pytest.raises(HedgerowError) as raised:
-        ask("search", "films", "wing")
-    assert type(raised.value) is type(error)
-    assert str(raised.value) == str(error)
-    assert {name: getattr(raised.value, name) for name in attributes} == attributes
-
-
-def test_the_other_problems_have_their_errors(ask: EitherClient) -> None:
-    """A conflict, a load that stopped, with what is safe, a lack of room, a Redis that is away."""
-    ask.gateway.collections.error = ConflictError("its fields are others")
-    with pytest.raises(ConflictError, match="its fields are others"):
-        ask("put_collection", "films")
-    report = LoadReport(accepted=7, is_applied=False)
-    ask.gateway.documents.error = LoadInterruptedError("replicas are behind", report, 4.0)
-    with pytest.raises(LoadInterruptedError, match="replicas are behind") as raised:
-        ask("index", "films", [{"id": "1"}])
-    assert (raised.value.report.accepted, raised.value.retry_after_s) == (7, 4.0)
-    shortages = [{"where": "w0", "resource": "disk", "state": "low", "detail": "no room"}]
-    ask.gateway.documents.error = InsufficientStorageError("w0: no room", shortages, report, 6.0)
-    with pytest.raises(InsufficientStorageError, match="w0: no room") as refused:
-        ask("index", "films", [{"id": "1"}])
-    assert refused.value.shortages == shortages
-    assert (refused.value.report.accepted, refused.value.retry_after_s) == (7, 6.0)
-    ask.gateway.collections.error = InsufficientStorageError("w0: no room", shortages)
-    with pytest.raises(InsufficientStorageError) as refused:
-        ask("put_collection", "films")
-    assert refused.value.report is None
-    ask.gateway.quarantine.error = RedisUnavailableError("Redis does not answer")
-    with pytest.raises(UnavailableError, match="Redis does not answer"):
-        ask("list_quarantine")
-
-
-def test_a_missing_token_is_an_error_of_its_own(ask: EitherClient) -> None:
-    """A 401 is told apart, since no other attempt would do better."""
-    problem = {"type": "urn:problem-type:hedgerow:unauthorized", "detail": "it wants a token"}
-    ask.answer = lambda _: httpx.Response(401, json=problem)
-    with pytest.raises(UnauthorizedError, match="it wants a token"):
-        ask("status")
-
-
-def test_a_missing_right_is_an_error_of_its_own(ask: EitherClient) -> None:
-    """A 403 is told apart from a 401: the key is known, and another one may do it."""
-    problem = {"type": "urn:problem-type:hedgerow:forbidden", "detail": "key 'a' lacks 'write'"}
-    ask.answer = lambda _: httpx.Response(403, json=problem)
-    with pytest.raises(ForbiddenError, match="lacks 'write'"):
-        ask("status")
-
-
-@pytest.mark.parametrize(
-    "failure",
-    [
-        httpx.ConnectError("Connection refused"),
-        httpx.ReadTimeout("timed out"),
-        httpx.RemoteProtocolError("Server disconnected"),
-    ],
-    ids=lambda failure: type(failure).__name__,
-)
-def test_nobody_at_the_url_is_unavailable(ask: EitherClient, failure: Exception) -> None:
-    """Who is not there or does not answer is named by its URL; no health check raises."""
-
-    def fail(_request: httpx.Request) -> httpx.Response:
-        raise failure
-
-    ask.answer = fail
-    with pytest.raises(UnavailableError, match=URL):
-        ask("search", "films", "wing")
-    assert (ask("is_alive"), ask("is_ready")) == (False, False)
-
-
-@pytest.mark.parametrize(
-    ("status_code", "body", "kind"),
-    [
-        (200, "<h1>It works!</h1>", HedgerowError),
-        (200, '{"hits": []}', HedgerowError),
-        (404, "<h1>Not here</h1>", HedgerowError),
-        (500, "Internal Server Error", HedgerowError),
-        (502, "<h1>Bad gateway</h1>", UnavailableError),
-        (429, "", UnavailableError),
-    ],
-)
-def test_what_is_no_gateway_is_told_as_such(
-    ask: EitherClient, status_code: int, body: str, kind: type[HedgerowError]
-) -> None:
-    """A server that is no gateway is an error; one that stands before it is to be asked again."""
-    headers = {"Retry-After": "7"}
-    ask.answer = lambda _: httpx.Response(status_code, text=body, headers=headers)
-    with pytest.raises(HedgerowError, match=URL) as raised:
-        ask("search", "films", "wing")
-    assert type(raised.value) is kind
-    if isinstance(raised.value, UnavailableError):
-        assert raised.value.retry_after_s == 7
-
-
 def test_readiness_is_what_readyz_says(ask: EitherClient) -> None:
-    """A gateway that lives and is not ready is told so, and not raised."""
+    """That a gateway lives and is not ready is returned, not raised."""
     assert (ask("is_alive"), ask("is_ready")) == (True, True)
     ask.gateway.is_ready = False
     assert (ask("is_alive"), ask("is_ready")) == (True, False)
@@ -420,7 +250,7 @@ def test_timeouts_follow_the_deadline(kind: type[Client] | type[AsyncClient]) ->
 
 
 def test_defaults_go_with_those_of_a_gateway() -> None:
-    """What the request does not say takes what a gateway's settings allow; idle ones go first."""
+    """Without limits of its own it takes what a gateway's settings allow; idle ones go first."""
     assert GatewaySettings().max_deadline_ms / 1000 == calls.MAX_DEADLINE_S
     assert GatewaySettings().write_timeout_s == calls.WRITE_TIMEOUT_S
     assert GatewaySettings().keep_alive_timeout_s > link.KEEPALIVE_S
@@ -442,7 +272,7 @@ def test_a_certificate_is_checked_wherever_there_is_one(url: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
 def test_what_is_no_url_is_unavailable(kind: type[Client] | type[AsyncClient]) -> None:
-    """It is told when the client is made, by an error of the one tree."""
+    """It is refused when the client is made, by an error of the one tree."""
     with pytest.raises(UnavailableError, match=r"http://ü\.\.:1: "):
         kind("http://ü..:1")
 
@@ -456,7 +286,7 @@ def test_a_token_that_no_header_can_hold_is_refused(token: str) -> None:
 
 
 def test_nobody_is_followed_elsewhere(ask: EitherClient) -> None:
-    """Who redirects is no gateway: what it names is not asked."""
+    """A server that redirects is no gateway: the address that it names is not asked."""
     ask.answer = lambda _: httpx.Response(307, headers={"Location": "http://elsewhere/"})
     with pytest.raises(HedgerowError, match="is not a gateway: HTTP 307"):
         ask("status")
@@ -518,14 +348,14 @@ def test_documents_may_be_waited_for() -> None:
 
 
 def test_a_document_that_is_not_json_is_named(ask: EitherClient) -> None:
-    """What cannot be written is the caller's mistake, with the place of the document."""
+    """What cannot be encoded is the caller's mistake; the error has the document's place."""
     with pytest.raises(BadRequestError, match="documents: the one at 2 is not JSON") as raised:
         ask("index", "films", [{"id": "1"}, {"id": object()}])
     assert raised.value.field == "documents"
 
 
 def test_documents_are_sent_as_they_are_drawn() -> None:
-    """A load of any length is in hand a chunk at a time: few are drawn ahead of what is sent."""
+    """A load of any length is held a chunk at a time: few are drawn ahead of what is sent."""
     drawn, ahead = 0, []
 
     def documents() -> Any:

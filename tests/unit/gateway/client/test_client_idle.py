@@ -11,7 +11,7 @@ STEPS = st.lists(st.tuples(st.sampled_from(["put", "take", "clear"]), st.floats(
 
 @given(STEPS)
 def test_the_last_one_used_is_next_and_none_is_old(steps: list[tuple[str, float]]) -> None:
-    """Whatever is put and taken, it does what a list of all of them would."""
+    """Whatever is put and taken, it behaves like a list of all of them."""
     idle: IdleConnections[int] = IdleConnections(KEEPALIVE_S)
     model: list[tuple[float, int]] = []
     now = 0.0

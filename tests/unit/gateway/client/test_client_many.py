@@ -25,7 +25,7 @@ def answer_for(query: str) -> Any:
 
 
 class Crowd:
-    """Counts who is in it, and lets no one go before as many as `size` have been in it at once."""
+    """Counts those inside, and lets none leave before `size` have been inside at once."""
 
     def __init__(self, size: int) -> None:
         self._barrier = threading.Barrier(size)
@@ -34,7 +34,7 @@ class Crowd:
         self.most = 0
 
     def ask(self, query: str) -> Any:
-        """Be in it for a while."""
+        """Stay inside for a while."""
         with self._lock:
             self._inside += 1
             self.most = max(self.most, self._inside)

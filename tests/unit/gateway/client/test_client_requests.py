@@ -54,13 +54,13 @@ def test_a_url_is_taken_apart(url: str, address: Address) -> None:
     ],
 )
 def test_what_is_no_url_of_a_gateway_is_refused(url: str) -> None:
-    """Nothing is sent to where it might lead."""
+    """Nothing is sent to the place that it might lead to."""
     with pytest.raises(ValueError, match=r"."):
         address_of(url)
 
 
 def received(*data: bytes) -> tuple[h11.Request, bytes]:
-    """What a server gets of the bytes of one request, which are of nothing else."""
+    """What a server reads from the bytes of one request, and from no others."""
     server = h11.Connection(h11.SERVER)
     for piece in data:
         server.receive_data(piece)
@@ -75,7 +75,7 @@ def received(*data: bytes) -> tuple[h11.Request, bytes]:
 
 
 def headers_of(request: h11.Request) -> dict[str, str]:
-    """Headers by their names, each of which is there once."""
+    """Headers by name; fails where a name is there twice."""
     found = {name.decode(): value.decode() for name, value in request.headers}
     assert len(found) == len(request.headers)
     return found
@@ -130,7 +130,7 @@ def test_a_body_in_chunks_is_read_as_it_was_sent(pieces: list[bytes]) -> None:
 
 @given(st.text(), st.dictionaries(st.text(min_size=1), st.text(min_size=1), max_size=2))
 def test_no_path_breaks_out_of_its_line(text: str, params: dict[str, str]) -> None:
-    """Whatever a caller's own call names, it is one request, for what was named."""
+    """Whatever a caller names, it is one request, for exactly that."""
     text = text.encode(errors="replace").decode()
     params = {
         name.encode(errors="replace").decode(): value.encode(errors="replace").decode()
@@ -146,7 +146,7 @@ def test_no_path_breaks_out_of_its_line(text: str, params: dict[str, str]) -> No
 
 
 def test_the_url_s_user_is_sent_where_there_is_no_token() -> None:
-    """A proxy before a gateway may want both; the token, which is the gateway's, goes first."""
+    """A proxy may want a password and the gateway a token; the gateway's token goes first."""
     address = address_of("http://me:pass@g")
     request, _ = received(RequestWriter(address, None).whole(calls.status()))
     assert headers_of(request)["authorization"] == "Basic bWU6cGFzcw=="

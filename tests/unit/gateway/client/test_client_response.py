@@ -16,7 +16,7 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 
 def read(*pieces: bytes, is_ended: bool = False) -> ResponseReader:
-    """Feed a new reader that awaits one answer."""
+    """Feed a new reader that expects one answer."""
     reader = ResponseReader()
     reader.expect()
     for piece in pieces:
@@ -73,7 +73,7 @@ VALUES = st.from_regex(r"([!-~]([ -~]{0,8}[!-~])?)?", fullmatch=True)
 def test_an_answer_is_what_the_standard_library_reads(
     status: int, headers: list[tuple[str, str]], framing: str, body: bytes, cuts: list[int]
 ) -> None:
-    """However it is framed, and wherever the network cuts it."""
+    """However the answer is framed, and wherever the network cuts it."""
     lines = "".join(f"{name}: {value}\r\n" for name, value in headers)
     data = f"HTTP/1.1 {status} Some words\r\n{lines}".encode() + framed(framing, body)
     places = [0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]
@@ -115,7 +115,7 @@ def test_a_connection_is_used_for_one_answer_after_the_other() -> None:
     ],
 )
 def test_a_connection_is_not_used_again(data: bytes) -> None:
-    """More than was asked for has come, or the server closes it; the answer itself is good."""
+    """More arrived than was asked for, or the server closes it; the answer itself is good."""
     reader = read(data)
     assert reader.take()[::2] == (200, b"ok")
     assert not reader.is_reusable
@@ -153,7 +153,7 @@ def test_what_comes_before_an_answer_is_not_it() -> None:
     ],
 )
 def test_what_is_not_http_is_no_answer(data: bytes) -> None:
-    """An answer of which the end could be disputed is none, and its connection is closed."""
+    """An answer with an ambiguous end is an error, and its connection is closed."""
     reader = read(data)
     assert reader.is_done
     assert not reader.is_reusable
@@ -163,7 +163,7 @@ def test_what_is_not_http_is_no_answer(data: bytes) -> None:
 
 @pytest.mark.parametrize("start", [b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 103 Early\r\n"])
 def test_headers_without_end_are_refused(start: bytes) -> None:
-    """What never comes to a body does not fill the client's memory."""
+    """Headers without end do not fill the client's memory."""
     reader = ResponseReader()
     reader.expect()
     fed = 0
@@ -194,7 +194,7 @@ def test_trailers_are_not_headers() -> None:
 
 
 def test_a_reason_for_the_end_is_told() -> None:
-    """What the system says of a connection that broke is in the error."""
+    """The error has the system's reason for a broken connection."""
     reader: Any = read()
     reader.end("[Errno 104] Connection reset by peer")
     with pytest.raises(ConnectionError, match="reset by peer"):

@@ -1,4 +1,4 @@
-"""Who may ask over HTTP: hosts, origins, rights, rates; on both ways that a search may take."""
+"""Who may ask over HTTP: hosts, origins, rights and rates, on both paths of a search."""
 
 import json
 
@@ -6,7 +6,7 @@ import httpx
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from hedgerow.common.settings.settings import GatewaySettings
+from hedgerow.common.settings.gateway import GatewaySettings
 from hedgerow.gateway.access.caller import ANONYMOUS, Right
 from hedgerow.gateway.access.control import AccessControl
 from hedgerow.gateway.access.key_ring import KeyRing
@@ -69,7 +69,7 @@ def search(*headers: str, body: bytes = b'{"query": "wing"}', version: str = "1.
 
 @pytest.mark.parametrize(("method", "path"), [*WRITES, ("GET", "/v1/status"), ("GET", "/docs")])
 async def test_an_open_gateway_answers_to_no_foreign_name(method: str, path: str) -> None:
-    """Whatever is asked by a name of another's, it is a 403 that names the setting."""
+    """A request for a foreign host name is a 403 that names the setting."""
     gateway = FakeGateway()
     async with client_of(gateway, AccessControl(GatewaySettings()), "evil.example") as client:
         response = await client.request(method, path, content=b"{}")
@@ -222,7 +222,7 @@ async def test_other_pages_get_no_leave(origins: list[str]) -> None:
 
 @pytest.mark.parametrize("origin", ["*", "null", "app.example", "https://app.example/path", ""])
 def test_an_origin_is_written_as_browsers_do(origin: str) -> None:
-    """A wildcard and null, which would be everybody, are no origins."""
+    """A wildcard and null, which would mean everybody, are no origins."""
     with pytest.raises(ValidationError):
         GatewaySettings(cors_origins=[origin])
 
@@ -236,7 +236,7 @@ def test_a_host_is_written_without_scheme_and_port(name: str) -> None:
 
 @pytest.mark.parametrize("token", ["", " ", "\t\n", " s3cret", "s3cret\n"])
 def test_an_empty_token_is_refused_at_the_start(token: str) -> None:
-    """As is one with white space at an end, which no header could match."""
+    """So is one with white space at an end, which no header could match."""
     with pytest.raises(ValidationError, match="token"):
         GatewaySettings(token=SecretStr(token))
 
@@ -249,7 +249,7 @@ def test_every_route_has_a_right() -> None:
 
 
 def address_of(path: str) -> str:
-    """A path of the table, with something in the place of each parameter."""
+    """A path of the table, with a value for each parameter."""
     places = {"name": "films", "shard": "0", "fingerprint": "ab", "document_id:path": "1"}
     for name, value in places.items():
         path = path.replace(f"{{{name}}}", value)

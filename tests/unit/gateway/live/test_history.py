@@ -2,7 +2,7 @@
 
 from hedgerow.common.outcome import Outcome
 from hedgerow.gateway.live.history import NUM_POINTS, History, Totals
-from hedgerow.gateway.search.coverage import coverage_of
+from hedgerow.gateway.search.coverage.measurement import coverage_of
 from hedgerow.gateway.search.tally import SearchTally
 from tests.support.fake_gateway import make_result
 

@@ -28,5 +28,5 @@ def test_clusters_that_share_a_server_share_no_names(tmp_path: Path) -> None:
 
 
 def test_a_server_of_our_own_needs_no_long_names(tmp_path: Path) -> None:
-    """Nobody else's workers are at an embedded server."""
+    """An embedded server has no other cluster's workers."""
     assert names(tmp_path, None) == ["worker-0", "worker-1", "worker-2"]

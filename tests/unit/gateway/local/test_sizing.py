@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hedgerow.common.settings.cores import num_scorers
-from hedgerow.common.settings.settings import WorkerSettings
+from hedgerow.common.settings.worker import WorkerSettings
 from hedgerow.gateway.local.placement import place
 from hedgerow.gateway.local.sizing import Asked, Sizing, Source, plan_for
 

@@ -112,7 +112,7 @@ def test_a_worker_that_rests_is_offered_nothing_and_keeps_its_shard_live() -> No
     """It gets no second copies, and its shards stay live."""
     membership = view()
     membership.take({"a": beat("a", [0, 1], 0), "b": beat("b", [0], 0)}, {}, 0, 0.0)
-    membership.resting = frozenset("a")
+    membership.ejected = frozenset("a")
     assert (membership.workers_of(0), membership.workers_of(1)) == (["b"], [])
     assert membership.num_live[:2] == [2, 1]
     assert membership.live[:2] == [True, True]

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from hedgerow.common.outcome import Outcome
 from hedgerow.common.settings.tail import ProbationSettings
-from hedgerow.common.state.probation import ProbationStore, Word
+from hedgerow.common.state.probation import ProbationEntry, ProbationStore
 from hedgerow.common.wire.heartbeat import Heartbeat
 from hedgerow.common.wire.messages import (
     Failure,
@@ -47,18 +47,18 @@ class Board(ProbationStore):
     """
 
     def __init__(self) -> None:
-        self.stored: dict[str, Word] = {}
+        self.stored: dict[str, ProbationEntry] = {}
         self.num_beaten = 0
         self.num_announced = 0
 
-    async def words(self) -> dict[str, Word]:
+    async def entries(self) -> dict[str, ProbationEntry]:
         """A copy; others may run before it is used."""
         copy = dict(self.stored)
         await asyncio.sleep(0.001)
         return copy
 
     async def swap(
-        self, read: Iterable[str], removed: Iterable[str], put: Mapping[str, Word]
+        self, read: Iterable[str], removed: Iterable[str], put: Mapping[str, ProbationEntry]
     ) -> bool:
         """As the script in Redis does."""
         await asyncio.sleep(0.001)
@@ -82,7 +82,7 @@ class Members:
     """Every worker serves every shard."""
 
     workers: dict[str, Heartbeat]
-    resting: frozenset[str] = frozenset()
+    ejected: frozenset[str] = frozenset()
 
 
 @dataclass
@@ -106,7 +106,7 @@ class Scene:
         self._rng = random.Random(1)
         self.ejection = OutlierEjection(
             settings=self.settings,
-            board=self.board,
+            store=self.board,
             members=self.members,
             num_shards=self.num_shards,
             transport=self.transport,
@@ -127,7 +127,7 @@ class Scene:
             self.transport.worker_scripts[worker] = Script(delays_s=(self.took_s(worker),))
         gather = Gather(range(self.num_shards), unpack_search_body)
         query_id = next(self._ids)
-        takers = [one for one in self.members.workers if one not in self.members.resting]
+        takers = [one for one in self.members.workers if one not in self.members.ejected]
         for shard in range(self.num_shards):
             worker = self._rng.choice(takers)
             gather.on_reply(self._reply(query_id, shard, worker, shard in failed), worker)
@@ -164,7 +164,7 @@ async def run(seconds: float, *scenes: Scene, asked: Iterable[Scene] = ()) -> No
 
 
 def workers(num: int, num_shards: int = 1) -> dict[str, Heartbeat]:
-    """So many live workers, each with all shards."""
+    """This many live workers, each with all shards."""
     return {f"w{n}": beat(f"w{n}", list(range(num_shards)), 0) for n in range(num)}
 
 
@@ -174,19 +174,19 @@ def test_a_slow_worker_rests_is_tried_and_comes_back() -> None:
     async def scenario() -> None:
         scene = Scene("g", Board(), Members(workers(2)), slow={"w1"})
         await run(10, scene)
-        assert scene.members.resting == {"w1"}
-        word = scene.board.stored["w1"]
-        assert word.gateway == "g"
-        assert word.until_ms > asyncio.get_running_loop().time() * 1000 > word.since_ms
-        assert scene.ejection.words(word.until_ms - 1) == {"w1": word}
-        assert scene.ejection.words(word.until_ms) == {}
+        assert scene.members.ejected == {"w1"}
+        entry = scene.board.stored["w1"]
+        assert entry.gateway == "g"
+        assert entry.until_ms > asyncio.get_running_loop().time() * 1000 > entry.since_ms
+        assert scene.ejection.entries(entry.until_ms - 1) == {"w1": entry}
+        assert scene.ejection.entries(entry.until_ms) == {}
         num_trials = len(scene.transport.sent_to)
         await run(30, scene)
-        assert scene.members.resting == {"w1"}
+        assert scene.members.ejected == {"w1"}
         assert len(scene.transport.sent_to) > num_trials
         scene.slow.clear()
         await run(30, scene)
-        assert scene.members.resting == frozenset()
+        assert scene.members.ejected == frozenset()
         assert scene.board.stored == {}
         assert scene.board.num_announced == 2
 
@@ -243,7 +243,7 @@ def test_a_worker_that_answers_no_trial_stays() -> None:
         scene.slow.clear()
         scene.took_s = lambda worker: 1e9 if worker == "w1" else USUAL_S  # type: ignore[method-assign] # so that no trial is answered
         await run(60, scene)
-        assert scene.members.resting == {"w1"}
+        assert scene.members.ejected == {"w1"}
         assert scene.transport.num_remembered <= 1
 
     run_virtually(scenario())
@@ -265,7 +265,7 @@ def test_gateways_that_disagree_stay_within_the_share_together(num_beaten: int) 
             await run(1, *scenes)
             assert len(board.stored) <= 1
         assert len(board.stored) == 1
-        assert scenes[0].members.resting == scenes[1].members.resting == board.stored.keys()
+        assert scenes[0].members.ejected == scenes[1].members.ejected == board.stored.keys()
 
     run_virtually(scenario())
 
@@ -277,21 +277,21 @@ def test_one_gateway_has_a_worker_and_the_others_leave_it_alone() -> None:
         board, members = Board(), workers(3)
         scenes = [Scene(f"g{n}", board, Members(members), slow={"w2"}) for n in range(2)]
         await run(10, *scenes)
-        (word,) = board.stored.values()
-        assert [scene.members.resting for scene in scenes] == [{"w2"}] * 2
+        (entry,) = board.stored.values()
+        assert [scene.members.ejected for scene in scenes] == [{"w2"}] * 2
         trying = [scene for scene in scenes if scene.transport.sent_to]
-        assert [scene.name for scene in trying] == [word.gateway]
+        assert [scene.name for scene in trying] == [entry.gateway]
         for scene in scenes:
             scene.slow.clear()
         await run(30, *scenes)
         assert board.stored == {}
-        assert [scene.members.resting for scene in scenes] == [frozenset()] * 2
+        assert [scene.members.ejected for scene in scenes] == [frozenset()] * 2
 
     run_virtually(scenario())
 
 
 def test_the_word_of_a_dead_gateway_ends() -> None:
-    """Another one takes the worker back when the word is over, and judges it anew."""
+    """Another one takes the worker back when the ban has expired, and judges it afresh."""
 
     async def scenario() -> None:
         board, members = Board(), workers(2)
@@ -308,7 +308,7 @@ def test_the_word_of_a_dead_gateway_ends() -> None:
 
 
 def test_a_gateway_that_is_asked_nothing_lets_go() -> None:
-    """Who has no requests to copy cannot try a worker, and does not keep it out for ever."""
+    """A gateway without requests to copy cannot try a worker, but does not ban it for ever."""
 
     async def scenario() -> None:
         board, members = Board(), workers(2)
@@ -341,7 +341,7 @@ def test_who_lost_to_a_second_copy_is_slow_if_it_is_known(
             gather.on_reply(reply, "w0")
             request = Request(Kind.SEARCH, number, 0, 0, "here", b"")
             scene.ejection.learn(gather, request, asyncio.get_running_loop().time())
-        assert scene.members.resting == expected
+        assert scene.members.ejected == expected
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
 
@@ -368,14 +368,14 @@ def test_a_query_that_is_at_fault_is_no_mark_against_a_worker() -> None:
                 scene.ejection.learn(gather, request, asyncio.get_running_loop().time())
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-        return bool(scene.members.resting)
+        return bool(scene.members.ejected)
 
     assert not run_virtually(rests("ranking"))
     assert run_virtually(rests("crashed"))
 
 
 def test_only_a_sample_of_many_queries_is_learnt_from() -> None:
-    """Of 2,000 queries within a second a few hundred are told of; of few, every one."""
+    """Of 2,000 queries within a second a few hundred are reported; of a few, every one."""
 
     async def num_told(num_queries: int) -> int:
         told: list[float] = []

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from hedgerow.common.collection import define
 from hedgerow.common.errors import WorkError
-from hedgerow.common.shard_log.log import Create, Delete, Drop, Op, Upsert, pack_op
+from hedgerow.common.shard_log.operations import Create, Delete, Drop, Op, Upsert, pack_op
 from hedgerow.shard_worker.indexing import index_rewrite
 from hedgerow.shard_worker.indexing.commands import Command, pack_command
 from hedgerow.shard_worker.indexing.index_rewrite import IndexRewrite
@@ -22,7 +22,8 @@ from hedgerow.shard_worker.indexing.shard_indexer import ShardIndexer
 from hedgerow.shard_worker.indexing.shard_report import ShardState
 from hedgerow.shard_worker.storage.store import Store
 from hedgerow.shard_worker.storage.term_statistics import collect, pack
-from hedgerow.shard_worker.storage.text_index import TextIndex, TextIndexWriter
+from hedgerow.shard_worker.storage.text_index import TextIndex
+from hedgerow.shard_worker.storage.text_index_writer import TextIndexWriter
 from tests.unit.support.shards import OneShard
 
 MEMORY = 15_000_000
@@ -53,7 +54,7 @@ class Shard:
         return self.indexer.apply(f"{self._entry}-0", [pack_op(op) for op in ops])
 
     def fill(self, batches: int, size: int = 10) -> None:
-        """Make the collection `u0`, of so many batches and so of segments."""
+        """Make the collection `u0`, of this many batches and so of segments."""
         self.apply(Create(BOOKS.to_json()))
         for batch in range(batches):
             self.apply(Upsert("u0", documents(range(batch * size, (batch + 1) * size))))

@@ -7,17 +7,15 @@ import pytest
 
 from hedgerow.common.observability.telemetry import LagWatch
 from hedgerow.common.redis.client import ServerInfo
-from hedgerow.common.settings.settings import (
-    BreakerSettings,
-    GatewaySettings,
-    RankProfile,
-    Settings,
-)
-from hedgerow.common.snapshots.status import SnapshotFacts, SnapshotStanding
+from hedgerow.common.settings.breaker import BreakerSettings
+from hedgerow.common.settings.gateway import GatewaySettings
+from hedgerow.common.settings.rank_profiles import RankProfile
+from hedgerow.common.settings.settings import Settings
+from hedgerow.common.snapshots.status import SnapshotFacts, SnapshotStatus
 from hedgerow.common.state.optimising import Optimising
-from hedgerow.common.state.probation import Word
+from hedgerow.common.state.probation import ProbationEntry
 from hedgerow.common.state.registry import Registry
-from hedgerow.common.state.statistics import Standing, label_of, version_of
+from hedgerow.common.state.statistics import StatisticsStatus, label_of, version_of
 from hedgerow.common.wire.heartbeat import Heartbeat
 from hedgerow.gateway.access.caller import ANONYMOUS
 from hedgerow.gateway.access.control import AccessControl
@@ -29,10 +27,10 @@ from hedgerow.gateway.operations.optimising import index_json
 from hedgerow.gateway.operations.status import cluster_status
 from hedgerow.gateway.policies.breaker import CallOutcome
 from hedgerow.gateway.policies.hedging import HedgeCounts
-from hedgerow.gateway.search.answer_memory import AnswerMemory
-from hedgerow.gateway.search.breakers import Breakers
-from hedgerow.gateway.search.coverage_report import coverage_report
-from hedgerow.gateway.search.guards import ProfileGuards
+from hedgerow.gateway.search.coverage.report import coverage_report
+from hedgerow.gateway.search.documents.answer_memory import AnswerMemory
+from hedgerow.gateway.search.guards.breakers import Breakers
+from hedgerow.gateway.search.guards.profile_guards import ProfileGuards
 from hedgerow.gateway.shapes.status import StatusAnswer
 from hedgerow.shard_worker.executors.process_pool.pool import ProcessLane
 from hedgerow.shard_worker.executors.thread_pool.threads import ThreadLane
@@ -54,14 +52,14 @@ def process_lane(name: str) -> ProcessLane:
         max_batch=1,
         batch_window_ms=1.0,
         kill_grace_ms=1.0,
-        suspects=None,
+        gate=None,
         name=name,
     )
 
 
 def status_of(
     server: ServerInfo | None,
-    standing: dict[str, Standing],
+    statistics: dict[str, StatisticsStatus],
     changes: dict[int, dict[str, int]] = CHANGES,
 ) -> dict[str, Any]:
     """The status of a cluster in which there is something to say of everything."""
@@ -106,7 +104,7 @@ def status_of(
     return cluster_status(
         server=server,
         backlog={0: 1, 1: 0} if server else {},
-        standing=standing,
+        statistics=statistics,
         quarantine=[
             {
                 "fingerprint": "ab",
@@ -129,15 +127,15 @@ def status_of(
             }
         ],
         membership=membership,
-        probation={"w0": Word("g", "shard 0: slow", 500, 1500)},
+        probation={"w0": ProbationEntry("g", "shard 0: slow", 500, 1500)},
         breakers=breakers,
         profile_breakers=[{"slow": "open"}, {}],
         now=0.1,
         now_ms=1000,
         names={"u": "films"},
         snapshots={
-            0: SnapshotStanding(SnapshotFacts("s", "5-0", 7, 3, 99), 6, 1, False, "", 0, 4),
-            1: SnapshotStanding(None, 6, 1, True, "no room", 6),
+            0: SnapshotStatus(SnapshotFacts("s", "5-0", 7, 3, 99), 6, 1, False, "", 0, 4),
+            1: SnapshotStatus(None, 6, 1, True, "no room", 6),
         }
         if server
         else {},
@@ -166,8 +164,8 @@ def status_of(
 async def test_every_member_of_the_status_is_documented(is_connected: bool) -> None:
     """What the gateway says, the lanes' own figures included, has the documented members."""
     server = ServerInfo("valkey", "8.1.0", 9) if is_connected else None
-    standing = {"u": Standing(LABELS, version_of(LABELS))} if is_connected else {}
-    status = status_of(server, standing)
+    statistics = {"u": StatisticsStatus(LABELS, version_of(LABELS))} if is_connected else {}
+    status = status_of(server, statistics)
     check_shape(status, StatusAnswer)
     # An empty list would pass, whatever its items' shape.
     assert all(status[name] for name in ("shards", "workers", "collections", "quarantine"))
@@ -195,10 +193,10 @@ async def test_statistics_that_are_behind_are_told(
     is_spread: bool,
 ) -> None:
     """Current: the sum is of the shards' newest, and those count each change; spread: ranked by."""
-    standing = Standing(dict(enumerate(labels)), version_of(dict(enumerate(summed))))
+    statistics = StatisticsStatus(dict(enumerate(labels)), version_of(dict(enumerate(summed))))
     status = status_of(
         ServerInfo("valkey", "8.1.0", 9),
-        {"u": standing},
+        {"u": statistics},
         {shard: {"u": count} for shard, count in enumerate(changes)},
     )
     assert status["collections"] == [
@@ -218,15 +216,15 @@ async def test_statistics_that_are_behind_are_told(
 
 
 async def test_without_redis_nobody_knows_who_is_to_optimise() -> None:
-    """Segments are known by heartbeat; what was asked for, and who has done it, is not."""
+    """Segments are known by heartbeat; what was asked for, and which have done it, is not."""
     (films,) = status_of(None, {})["collections"]
     assert films["index"] == {"segments": 14, "wanted_at_ms": None, "waiting": None}
 
 
 async def test_a_shard_without_a_live_replica_is_waited_for() -> None:
-    """As one: whoever waits until all have optimised their indexes must not be told that they have.
+    """As a whole: a caller that waits for all to optimise must not hear that they have.
 
-    Where nobody has asked for it, nobody is waited for.
+    Where none was asked to, none is waited for.
     """
     membership = Membership(Mock(spec=Registry), 2, 2.0, 0.1, lambda: 0, list)
     membership.take({}, {}, 1000, 0.0)

@@ -53,7 +53,7 @@ def test_until_falls_and_is_never_late(
 
 @given(st.integers(0, 100), st.integers(1, 10**9))
 def test_a_whole_percentage_is_reached(percent: int, hundredths: int) -> None:
-    """A share is covered by just so many documents, whatever floats make of it, and not by less."""
+    """A share needs exactly its number of documents, whatever floats make of it, and no fewer."""
     settings = CoverageSettings(max_wait_after_coverage_factor=0.5)
     least = percent * hundredths
     at = AdaptiveTimeout(percent / 100, settings).until(least, 100 * hundredths, 2, 3, 0.0, 1.0)

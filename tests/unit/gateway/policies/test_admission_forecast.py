@@ -71,7 +71,7 @@ def bursts(rng: random.Random, rate: float, seconds: float) -> Iterator[float]:
 
 
 def run(seed: int, work_s: float, load: float, deadline_works: float, mix: float) -> list[Arrival]:
-    """So many works' worth of arrivals at `load` times what the queue can do."""
+    """Arrivals of this many tasks, at `load` times what the queue can do."""
     rng = random.Random(seed)
     queue = Fifo(Admission(1, NO_LIMIT))
     return [

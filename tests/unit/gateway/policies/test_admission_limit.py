@@ -51,7 +51,7 @@ def ours_in(scenario: str) -> float:
 
 
 def test_noise_does_not_make_it_collapse() -> None:
-    """With works that now and then take twenty times as long, over half of the capacity is used."""
+    """With tasks that now and then take twenty times as long, over half the capacity is used."""
     scenario = "3 times, noisy service times"
     assert goodput(run(Ours(), scenario), scenario, 2.0, 10.0) >= 0.5 * CAPACITY
 
@@ -162,7 +162,7 @@ def test_of_two_shards_one_may_hang() -> None:
 
 
 def live_through(admission: Admission, start: float, share_late: float, num_windows: int) -> None:
-    """Windows of 0.1 s, in each of which the limit is reached and so many parts are late."""
+    """Windows of 0.1 s, in each of which the limit is reached and this many parts are late."""
     for window in range(num_windows):
         now = start + 0.1 * window
         permits = [
@@ -299,7 +299,7 @@ def test_without_admission_control_nothing_is_refused_early() -> None:
 
 
 def let_in(admission: Admission, number: int, now: float) -> list[AdmissionPermit]:
-    """Admit so many queries with a deadline of 1 s."""
+    """Admit this many queries with a deadline of 1 s."""
     return [
         admission.admit("interactive", 1.0, 0.0, [True], [1], now, peer="a") for _ in range(number)
     ]

@@ -23,7 +23,7 @@ SETTINGS = st.builds(
 
 
 class AdmissionAgainstModel(RuleBasedStateMachine):
-    """Any sequence of admissions, replies, ends, and ends that are told again."""
+    """Any sequence of admissions, replies, ends, and ends that are reported twice."""
 
     permits: Bundle[tuple[AdmissionPermit, Priority]] = Bundle("permits")
 
@@ -72,7 +72,7 @@ class AdmissionAgainstModel(RuleBasedStateMachine):
     def reply(
         self, pair: tuple[AdmissionPermit, Priority], shard: int, backlog: int, queue_us: int
     ) -> None:
-        """A shard takes a request and answers it, perhaps when nobody waits any more."""
+        """A shard takes a request and answers it, perhaps when its query has already ended."""
         permit, _ = pair
         permit.on_queued(shard, backlog, self.now)
         self.now += queue_us / 1e6
@@ -80,7 +80,7 @@ class AdmissionAgainstModel(RuleBasedStateMachine):
 
     @rule(pair=permits, seconds=st.sampled_from([0.0, 0.125, 1.0]))
     def end(self, pair: tuple[AdmissionPermit, Priority], seconds: float) -> None:
-        """A query ends, or is told again to have ended."""
+        """A query ends, or its end is reported a second time."""
         self.now += seconds
         pair[0].done(self.now)
         self.open.pop(pair[0], None)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from hedgerow.common.settings.settings import BreakerSettings
+from hedgerow.common.settings.breaker import BreakerSettings
 from hedgerow.gateway.policies.breaker import (
     MAX_TRANSITIONS,
     Breaker,
@@ -348,7 +348,7 @@ def test_disabled_passes_whatever_happens() -> None:
 
 
 def test_transitions_are_told_and_kept() -> None:
-    """Each change of state is told with its time and reason, and the last ones are kept."""
+    """Each change of state is reported with its time and reason, and the last ones are kept."""
     told: list[Transition] = []
     breaker = Breaker(BreakerSettings(wait_jitter=0), lambda: 0.5, told.append)
     opened(breaker, 1.0)

@@ -17,7 +17,7 @@ from hypothesis.stateful import (
     rule,
 )
 
-from hedgerow.common.settings.settings import BreakerSettings
+from hedgerow.common.settings.breaker import BreakerSettings
 from hedgerow.gateway.policies.breaker import Breaker, CallOutcome, Permit
 
 SLOW_MS = 100.0
@@ -211,7 +211,7 @@ class BreakerAgainstModel(RuleBasedStateMachine):
     def end_and_perhaps_again(
         self, pair: tuple[Permit, _ModelPermit], outcome: CallOutcome, is_slow: bool, draw: float
     ) -> None:
-        """A call ends, and may be told to have ended again later."""
+        """A call ends, and its end may be reported again later."""
         self.end(pair, outcome, is_slow, draw)
 
     @rule(outcomes=st.lists(ends, min_size=1, max_size=8), is_slow=st.booleans(), draw=draws)
@@ -236,7 +236,7 @@ class BreakerAgainstModel(RuleBasedStateMachine):
 
     @rule(switch=st.sampled_from(["force_open", "disable", "reset"]), really=st.integers(0, 4))
     def switch_by_hand(self, switch: str, really: int) -> None:
-        """Somebody forces the breaker open, disables it or resets it."""
+        """The breaker is forced open, disabled or reset by hand."""
         if really:  # seldom, or little else would be seen
             return
         getattr(self.breaker, switch)(self.now)

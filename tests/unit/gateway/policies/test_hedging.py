@@ -23,7 +23,7 @@ from hedgerow.gateway.policies.quantiles import RELATIVE_ERROR
 
 @dataclass
 class Known:
-    """What is known of eight shards' replicas."""
+    """What is known about eight shards' replicas."""
 
     num_live: list[int] = field(default_factory=lambda: [2] * 8)
     died_at: list[float] = field(default_factory=lambda: [-math.inf] * 8)

@@ -38,7 +38,7 @@ def test_median_forgets() -> None:
 
 
 def test_first_answer_counts() -> None:
-    """Nothing is known before the first answer, and something after it."""
+    """Nothing is known before the first answer, something is after it."""
     latency = ShardLatency(2)
     assert latency.median_s(0) is None
     assert latency.needed_s(0) == 0.0
@@ -63,7 +63,7 @@ def test_reserve_never_takes_more_than_half(
 
 
 def test_reserve_covers_nearly_every_fetch() -> None:
-    """The reserve is enough for 97 of 100 fetches like the recent ones, and not for none."""
+    """The reserve is enough for 97 of 100 fetches like the recent ones."""
     reserve = FetchReserve(floor_s=0.0)
     rng = random.Random(11)
     for _ in range(512):

@@ -1,4 +1,4 @@
-"""Who is put on probation, who comes back, and what holds whatever happens."""
+"""Which workers go on probation, which come back, and what holds whatever happens."""
 
 import random
 from collections.abc import Callable
@@ -15,7 +15,7 @@ Took = Callable[[str], float]
 
 
 def make(live: dict[int, list[str]], **settings: float) -> Probation:
-    """A probation that knows who is live."""
+    """A probation that knows which workers are live."""
     settings = {"minimum_number_of_calls": 20, **settings}
     probation = Probation(ProbationSettings.model_validate(settings))
     probation.set_live(live, 0.0)
@@ -103,7 +103,7 @@ def test_the_worst_goes_first() -> None:
 
 
 def test_probations_in_a_row_grow_longer() -> None:
-    """The second probation lasts at least twice the shortest, and a clean sheet starts anew."""
+    """The second probation lasts at least twice the shortest, and a clean record starts afresh."""
     probation = make(PAIRS, base_ejection_time_s=5.0, max_ejection_time_s=200.0, window_s=5.0)
 
     def lasted(start: float) -> tuple[float, float]:

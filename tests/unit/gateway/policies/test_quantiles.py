@@ -83,7 +83,7 @@ def test_no_quantile_before_the_minimum(censored: int) -> None:
 
 @pytest.mark.parametrize(("value", "found"), [(0.0, MIN_S), (-1.0, MIN_S), (1e9, MAX_S)])
 def test_values_out_of_range(value: float, found: float) -> None:
-    """A duration that is none, or beyond all, counts as the nearest that there is a bucket for."""
+    """An invalid or enormous duration counts as the nearest that has a bucket."""
     sketch = QuantileSketch(WINDOW_S)
     sketch.record(value, 0.0)
     assert sketch.quantile(1.0, 0.0) == pytest.approx(found, rel=2.1 * RELATIVE_ERROR)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hedgerow.common.collection import define
 from hedgerow.common.errors import BadRequestError
 from hedgerow.common.settings.query_limits import QuerySettings
-from hedgerow.common.settings.settings import BUILT_IN_PROFILES
+from hedgerow.common.settings.rank_profiles import BUILT_IN_PROFILES
 from hedgerow.common.wire.messages import SearchPayload, pack_body, unpack_search_body
 from hedgerow.gateway.search.result import SearchQuery
 from hedgerow.gateway.search.validation import Admitted, admit
@@ -135,7 +135,7 @@ def scorer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scorer]:
 
 
 def admitted(query: SearchQuery) -> Admitted | None:
-    """What the gateway makes of a search; None where it refuses."""
+    """A search as the gateway admits it; None where it refuses."""
     try:
         return admit(query, COLLECTION, QuerySettings(), BUILT_IN_PROFILES)
     except BadRequestError:

@@ -158,7 +158,7 @@ def test_queries_that_every_shard_refuses_open_no_breaker() -> None:
 
 
 def test_late_and_duplicate_replies_change_nothing() -> None:
-    """A second copy is dropped, and one after the end finds nobody and is counted."""
+    """A second copy is dropped, and one after the end is counted and goes nowhere."""
     transport = ScriptedTransport(
         {0: Script(delays_s=(0.01, 0.02), hits=(("a", 1.0),)), 1: Script(delays_s=(0.1, 0.5))}
     )

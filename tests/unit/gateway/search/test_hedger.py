@@ -191,7 +191,7 @@ def test_what_cannot_help_is_not_sent(num_live: int, settings: dict[str, Any]) -
 
 @pytest.mark.parametrize("leaves_after_s", [0.008, 0.1])
 def test_a_caller_who_leaves_during_the_fetch_ends_its_second_copies(leaves_after_s: float) -> None:
-    """None is sent for who has left, and each that was sent has come to an end."""
+    """None is sent for a caller that has left, and each that was sent has come to an end."""
 
     async def scenario() -> tuple[ScriptedTransport, HedgeCounts]:
         document = {"d1": {"id": "d1"}}
@@ -216,7 +216,7 @@ def test_a_caller_who_leaves_during_the_fetch_ends_its_second_copies(leaves_afte
 
 
 def test_a_second_copy_that_died_with_its_worker_is_sent_again() -> None:
-    """Whoever had either copy is gone; the third is answered, and every copy is counted once."""
+    """The workers of both copies are gone; the third is answered; every copy is counted once."""
 
     async def scenario() -> tuple[Scene, SearchResult]:
         scene = await learnt(burst=1)

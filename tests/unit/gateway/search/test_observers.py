@@ -1,4 +1,4 @@
-"""What hears of a search that has ended, and when; by the real searcher in virtual time."""
+"""Which observers hear of a search's end, and when; by the real searcher in virtual time."""
 
 import asyncio
 
@@ -70,7 +70,7 @@ def test_the_breakers_know_before_the_observers_that_are_added() -> None:
 
 
 def test_a_search_that_is_not_sampled_tells_the_breakers_alone() -> None:
-    """Whoever only learns is spared it."""
+    """An observer that only learns is not called."""
     transport = ScriptedTransport({0: Script(delays_s=())})
     seen: list[EndedSearch] = []
 

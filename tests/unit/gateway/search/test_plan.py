@@ -5,11 +5,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hedgerow.common.outcome import Outcome
-from hedgerow.common.settings.settings import BreakerSettings
+from hedgerow.common.settings.breaker import BreakerSettings
 from hedgerow.gateway.policies.breaker import State, Transition
 from hedgerow.gateway.policies.pressure import Pressure
 from hedgerow.gateway.policies.shard_result import ShardResult
-from hedgerow.gateway.search.breakers import (
+from hedgerow.gateway.search.guards.breakers import (
     CROWDED_S,
     CROWDED_SILENCE_S,
     QUERY_FAULT_CODES,
@@ -240,7 +240,7 @@ def test_overload_opens_no_breaker(num_shards: int, most_to_blame: int, num_miss
 
 
 def test_a_hung_shard_s_breaker_opens_in_an_overload_too() -> None:
-    """Who replies to nobody is to blame, whatever happens to the others."""
+    """A shard that replies to nobody is to blame, whatever happens to the others."""
     replied_at = [0.0] * 8
     breakers = Breakers(8, BreakerSettings(), lambda: 0.5, replied_at=replied_at)
     for number in range(5):
@@ -275,7 +275,7 @@ def test_at_the_limit_one_shard_that_still_replies_is_not_to_blame(
 
 
 def end_all(breakers: Breakers, num_missing: int, now: float) -> None:
-    """A query, which the first so many shards let wait for 0.3 s and the others answer."""
+    """A query that the first `num_missing` shards keep waiting for 0.3 s and the others answer."""
     plan = make_plan([True] * len(breakers), breakers, now)
     missing, answered = (
         ShardResult(outcome, "", "", None, None, "", took_s)
@@ -286,7 +286,7 @@ def end_all(breakers: Breakers, num_missing: int, now: float) -> None:
 
 
 def test_transitions_name_their_shard() -> None:
-    """The listener is told which shard's breaker has changed."""
+    """The listener learns which shard's breaker has changed."""
     told: list[tuple[int, Transition]] = []
     breakers = Breakers(
         3, BreakerSettings(), lambda: 0.5, lambda shard, one: told.append((shard, one))
@@ -297,7 +297,7 @@ def test_transitions_name_their_shard() -> None:
 
 
 def test_outcomes_all_have_a_verdict() -> None:
-    """Every outcome there is can be told to a breaker."""
+    """Every outcome there is can be reported to a breaker."""
     breakers = make_breakers()
     for outcome in Outcome:
         end(breakers, 0, outcome)

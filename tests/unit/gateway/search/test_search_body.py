@@ -1,4 +1,4 @@
-"""Bodies of searches: those that are read at once are read as those whose faults are named."""
+"""Bodies of searches: the fast reader and the one that names faults read them alike."""
 
 import json
 import math
@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hedgerow.common.errors import BadBodyError, BadRequestError
-from hedgerow.common.settings.settings import GatewaySettings
+from hedgerow.common.settings.gateway import GatewaySettings
 from hedgerow.gateway.http.requests.bodies import body_reader, read_object
 from hedgerow.gateway.search.result import SearchQuery
 from hedgerow.gateway.search.search_body import check_members, search_body
@@ -53,7 +53,7 @@ def told(reader: Any, raw: bytes) -> Any:
 
 
 def as_told(raw: bytes) -> None:
-    """Be sure that a body is read alike in both ways."""
+    """Check that both ways read a body alike."""
     assert told(read, raw) == told(read_carefully, raw)
 
 
@@ -68,7 +68,7 @@ def test_a_body_is_read_alike_in_both_ways(members: dict[str, Any], has_query: b
 
 @given(st.binary(max_size=40), st.integers(0, 30))
 def test_damaged_bodies_are_refused_in_both_ways(noise: bytes, at: int) -> None:
-    """Bytes that stand where none should make both of them stumble, or neither."""
+    """Stray bytes make both readers fail, or neither."""
     whole = b'{"query": "wing", "k": 3, "fields": ["a", "b"]}'
     as_told(whole[:at] + noise + whole[at:])
     as_told(whole[:at] + noise)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from hedgerow.common.outcome import Outcome
 from hedgerow.gateway.live.history import quantile_ms
-from hedgerow.gateway.search.coverage import coverage_of
+from hedgerow.gateway.search.coverage.measurement import coverage_of
 from hedgerow.gateway.search.tally import BOUNDS_MS, SearchTally
 from tests.support.fake_gateway import make_result
 

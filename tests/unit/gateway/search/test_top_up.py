@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 
 from hedgerow.common.errors import InsufficientCoverageError
 from hedgerow.common.outcome import Outcome
-from hedgerow.common.settings.settings import RankProfile
-from hedgerow.gateway.search.result import SearchQuery, SearchResult
-from hedgerow.gateway.search.top_up import num_asked
+from hedgerow.common.settings.rank_profiles import RankProfile
+from hedgerow.common.wire.messages import SearchBody
+from hedgerow.gateway.search.result import Hit, SearchQuery, SearchResult
+from hedgerow.gateway.search.top_up import may_have_more, num_asked
 from tests.support.virtual_time import run_virtually
 from tests.unit.support.scripted import Script, ScriptedTransport
 from tests.unit.support.searchers import COLLECTION, searcher_over
@@ -99,6 +100,17 @@ def test_who_may_have_more_is_asked_again_alone() -> None:
     assert transport.ahead == {2}
 
 
+@pytest.mark.parametrize(("is_exact", "shards"), [(True, ()), (False, (3,))])
+def test_a_total_that_is_a_lower_bound_hides_no_hits(
+    is_exact: bool, shards: tuple[int, ...]
+) -> None:
+    """A shard that sent as many hits as its total is asked again unless that total is exact."""
+    ids, scores = ["a", "b", "c"], [3.0, 2.0, 1.0]
+    body = SearchBody(documents=100, total=3, is_exact=is_exact, ids=ids, scores=scores)
+    hits = [Hit(document_id, score, 3) for document_id, score in zip(ids, scores, strict=True)]
+    assert may_have_more(hits, [(3, body)], asked=3, k=10) == shards
+
+
 def test_without_its_other_hits_a_shard_is_not_covered() -> None:
     """A shard that does not answer the second question in time has timed out."""
     parts = spread([(3, 100.0 - number) for number in range(20)] + [(5, 1.0)], 8)
@@ -136,7 +148,7 @@ def test_a_caller_that_leaves_while_a_shard_is_asked_again_has_it_cancelled() ->
 
 @pytest.mark.parametrize("profile", ["noop", "ranked"])
 def test_some_profiles_are_asked_for_all(profile: str) -> None:
-    """To rank twice would cost more than hits do, and those of noop cost nothing."""
+    """Ranking twice would cost more than extra hits, and those of noop cost nothing."""
     transport = ScriptedTransport(scripts_of(spread([(0, 1.0)], 8)))
     search(transport, 8, 10, profile)
     assert transport.asked == [10]

@@ -7,7 +7,7 @@ import pytest
 from hedgerow.common.collection import Collection, define
 from hedgerow.common.errors import BadRequestError
 from hedgerow.common.settings.query_limits import QuerySettings
-from hedgerow.common.settings.settings import RankProfile
+from hedgerow.common.settings.rank_profiles import RankProfile
 from hedgerow.gateway.search.result import SearchQuery
 from hedgerow.gateway.search.validation import Admitted, admit
 
@@ -42,7 +42,7 @@ def test_bad_input_names_its_field(changes: dict[str, Any], field: str) -> None:
 
 
 def test_a_strict_error_has_its_position() -> None:
-    """The place of a syntax error is told, within the query."""
+    """A syntax error names its place within the query."""
     with pytest.raises(BadRequestError) as refused:
         admitted(query="good (bad", syntax="strict")
     assert refused.value.position is not None

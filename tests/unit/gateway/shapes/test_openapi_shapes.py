@@ -7,7 +7,7 @@ import pytest
 
 from hedgerow.common.collection import MAX_WEIGHT, Collection, FieldType, define
 from hedgerow.common.outcome import Outcome
-from hedgerow.common.settings.settings import GatewaySettings
+from hedgerow.common.settings.gateway import GatewaySettings
 from hedgerow.gateway.search.search_body import search_body
 from hedgerow.gateway.shapes import collection
 from hedgerow.gateway.shapes.answer import Shards
@@ -26,7 +26,7 @@ MAY_LACK = {"LoadAnswer": {"inferred_fields"}, "WeightedField": {"weight"}}
 
 @pytest.mark.parametrize("name", sorted(SCHEMAS.keys() - REQUESTS.keys() - {"Problem", "Outcome"}))
 def test_an_answer_is_described_whole(name: str) -> None:
-    """A gateway sends every member of an answer but those that may lack, and no other."""
+    """A gateway sends exactly the members of an answer, except those that may be missing."""
     shape = SCHEMAS[name]
     assert set(shape["required"]) == set(shape["properties"]) - MAY_LACK.get(name, set())
     assert shape["additionalProperties"] is False

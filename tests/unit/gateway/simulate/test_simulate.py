@@ -234,7 +234,7 @@ def test_winners_are_fetched_when_fields_are_wanted() -> None:
 
 
 def test_callers_who_hang_up_leave_no_answer_and_abandoned_work() -> None:
-    """Those who leave are counted apart, and the work that was done for them is for nobody."""
+    """Callers who leave are counted apart, and the work done for them was wasted."""
     text = scenario(4, 400, '{ kind = "constant", ms = 10 }')
     text = text.replace(
         "[query]", '[query]\nhang_up = 0.3\nhang_up_after = { kind = "constant", ms = 5 }'
@@ -272,7 +272,7 @@ def test_warm_up_is_not_counted() -> None:
 
 
 def test_percentiles_are_nearest_rank() -> None:
-    """The least value that at least so many percent do not exceed; nothing of nothing."""
+    """The least value that at least this percentage does not exceed; None for no values."""
     values = [float(one) for one in range(1, 1001)]
     assert [percentile(values, one) for one in (0.1, 50, 99, 99.9, 100)] == [1, 500, 990, 999, 1000]
     assert percentile([], 50) is None

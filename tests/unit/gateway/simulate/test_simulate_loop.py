@@ -149,7 +149,7 @@ def test_late_timers_wait_and_the_agenda_does_not() -> None:
 
 
 def test_a_hang_is_an_error() -> None:
-    """Where everybody waits for nothing, the run ends with an error, and does not hang."""
+    """Where all wait and nothing can happen, the run ends with an error, and does not hang."""
 
     async def scenario() -> None:
         await asyncio.get_running_loop().create_future()

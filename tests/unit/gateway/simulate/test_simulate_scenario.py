@@ -104,7 +104,7 @@ def test_the_documented_scenario_can_be_run() -> None:
 
 
 def test_every_shipped_scenario_is_documented() -> None:
-    """docs/tail.md tells how to repeat each."""
+    """docs/tail.md says how to repeat each."""
     text = (Path(__file__).parents[4] / "docs" / "tail.md").read_text(encoding="utf-8")
     assert [name for name in shipped() if f"gateway simulate {name}`" not in text] == []
 
@@ -151,7 +151,7 @@ def test_a_scenario_that_is_not_there_is_told_with_those_that_are() -> None:
     ],
 )
 def test_distributions_have_the_means_of_theory(members: dict[str, Any], mean_s: float) -> None:
-    """The mean of many draws is the one that the parameters mean."""
+    """The mean of many draws is the one that follows from the parameters."""
     draw = sampler_of(**members)
     assert fmean(draw() for _ in range(40_000)) == pytest.approx(mean_s, rel=0.03)
 
@@ -176,6 +176,6 @@ def test_quantiles_are_met() -> None:
     ],
 )
 def test_quantiles_that_make_no_sense_are_refused(ms: dict[str, float], reason: str) -> None:
-    """Each with what is wrong about it."""
+    """Each bad scenario with what is wrong about it."""
     with pytest.raises(ValueError, match=reason):
         sampler_of(kind="quantiles", ms=ms)

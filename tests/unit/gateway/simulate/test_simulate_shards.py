@@ -176,7 +176,7 @@ def test_overload_is_served_newest_first(bench: Any, load: float) -> None:
     """A server of the shared queue answers six sevenths of what it can do, whatever comes.
 
     One that keeps the order of arrival starts each request when little of its time is left, and
-    works in vain.
+    works for nothing.
     """
     work = Uniform(kind="uniform", low_ms=5, high_ms=15)
     assert goodput(bench(service=work), load, 0.1) > 0.85
@@ -237,7 +237,7 @@ def test_a_pause_puts_off_what_runs(bench: Any) -> None:
 
 
 def test_an_idle_server_that_stands_still_is_handed_one_request(bench: Any) -> None:
-    """Its pop is under way: Redis gives it one request, and no second before it runs again."""
+    """Its pop is under way: Redis gives it one request, and no second until it runs again."""
     one = bench(replicas=2)
     one.do_at(0, lambda: one.shard.servers[0].pause(5))
     for when in (1, 1.1, 2.2):

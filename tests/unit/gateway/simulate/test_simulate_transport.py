@@ -26,7 +26,7 @@ service = { kind = "constant", ms = 10000 }
 
 
 class Sink:
-    """Notes what it is told, and when."""
+    """Notes what it hears, and when."""
 
     def __init__(self, loop: VirtualLoop) -> None:
         self.replies: list[tuple[float, str, bool]] = []
@@ -125,7 +125,7 @@ def test_what_was_cancelled_on_its_way_is_not_queued() -> None:
 
 
 def test_a_hedge_is_answered_by_the_other_replica() -> None:
-    """Both copies are worked on, both reply, and what the second took was in vain."""
+    """Both copies are worked on, both reply, and the second's work was wasted."""
     desk = Desk()
     desk.ask(1)
     desk.pass_time(5)

@@ -1,4 +1,4 @@
-"""Wake-up coalescing: when an idle loop sleeps on, and that nothing is late because of it."""
+"""Wake-up coalescing: when an idle loop sleeps on, and that this makes nothing late."""
 
 import asyncio
 import selectors
@@ -41,7 +41,7 @@ def test_the_sleep_is_a_share_of_what_many_slow_queries_take(
 
 
 class Idle:
-    """A selector with one socket, that keeps how long it has slept."""
+    """A selector with one socket, which records how long it has slept."""
 
     def __init__(self, sleep_s: float) -> None:
         self.slept: list[float] = []
@@ -84,7 +84,7 @@ def test_what_arrives_in_a_sleep_is_found_after_it(idle: Idle, timeout: float | 
 
 
 def test_a_loop_that_has_something_to_do_does_not_sleep(idle: Idle) -> None:
-    """Neither when it only looks, nor when something has arrived already."""
+    """Not when it only polls, nor when something has already arrived."""
     assert idle.selector.select(0) == []
     idle.arrive()
     assert len(idle.selector.select(0)) == 1

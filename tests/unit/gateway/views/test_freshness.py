@@ -1,4 +1,4 @@
-"""A view that is kept fresh, whatever reading it anew comes to."""
+"""A view that is kept fresh, whatever reading it again leads to."""
 
 import asyncio
 

@@ -8,7 +8,7 @@ from hedgerow.gateway.views.shared_run import SharedRun
 
 
 class Work:
-    """Returns the number of its run; each run ends when it is let go, or fails as told."""
+    """Returns the number of its run; each run ends, or fails, when the test says so."""
 
     def __init__(self) -> None:
         self.num_begun = 0
@@ -66,7 +66,7 @@ async def test_an_error_is_that_of_its_run_alone() -> None:
 
 
 async def test_a_run_that_fails_after_its_callers_have_left_is_no_loose_end() -> None:
-    """Its error is not reported as one that nothing has looked at."""
+    """Its error is not reported as one that was never retrieved."""
     errors: list[object] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: errors.append(context))
     work = Work()

@@ -34,7 +34,7 @@ async def listed(collections: list[Collection]) -> tuple[ListedCollection, ...]:
 
 
 class Client:
-    """A client that reads nothing after the first `patience` pieces, until it is let go."""
+    """A client that reads nothing after the first `patience` pieces, until the test lets it."""
 
     def __init__(self, patience: float) -> None:
         self.go_on = asyncio.Event()

@@ -1,4 +1,4 @@
-"""What is told of collections: their profiles, and how a definition differs."""
+"""What is said about collections: their profiles, and how a definition differs."""
 
 import asyncio
 import json
@@ -168,7 +168,7 @@ async def test_two_refreshes_at_once_each_know_what_is_put_meanwhile() -> None:
 
 
 async def test_the_limit_of_collections_reaches_the_registry() -> None:
-    """Whoever creates a collection has it counted in the step that creates it."""
+    """A new collection is counted in the same step that creates it."""
     registry = AsyncMock(spec=Registry)
     registry.create_collection.return_value = define("books", BOOKS)
     collections = Collections(registry, 2, {"bm25": 1}, max_collections=7)

@@ -9,8 +9,9 @@ import pytest
 from hedgerow.common.collection import define
 from hedgerow.common.errors import BadRequestError, OverloadedError, TooLargeError
 from hedgerow.common.partition import shard_of
-from hedgerow.common.settings.settings import LimitSettings
-from hedgerow.common.shard_log.log import Appended, ShardLog, Upsert, unpack_op
+from hedgerow.common.settings.limits import LimitSettings
+from hedgerow.common.shard_log.log import Appended, ShardLog
+from hedgerow.common.shard_log.operations import Upsert, unpack_op
 from hedgerow.gateway.writes.collections import Collections
 from hedgerow.gateway.writes.document_body import line_of
 from hedgerow.gateway.writes.documents import Documents
@@ -56,7 +57,7 @@ async def cut(body: bytes, size: int = 7) -> AsyncIterator[bytes]:
 
 
 async def line(body: bytes, document_id: str = "b7") -> bytes:
-    """The line that a body becomes."""
+    """The line of NDJSON that a body becomes."""
     return b"".join([chunk async for chunk in line_of(cut(body, 5000), document_id, LIMITS)])
 
 
@@ -99,7 +100,7 @@ async def test_another_id_in_the_body_is_refused_by_both_names(body_id: str) -> 
     ],
 )
 async def test_what_is_no_document_is_refused(body: bytes, field: str) -> None:
-    """Two documents in one body are none either."""
+    """Two documents in one body are an error too."""
     with pytest.raises(BadRequestError) as refused:
         await line(body)
     assert refused.value.field in (field, "the document")
@@ -115,7 +116,7 @@ async def test_the_limits_are_those_of_a_line(body: bytes) -> None:
 
 
 async def test_a_body_that_is_too_large_is_not_read_to_its_end() -> None:
-    """What comes after the limit is left with the sender."""
+    """What comes after the limit is not read."""
     body = cut(b"x" * 1_000_000, 50_000)
     with pytest.raises(TooLargeError):
         await anext(line_of(body, "b7", LIMITS))

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hedgerow.common.errors import BadRequestError, TooLargeError
-from hedgerow.common.settings.settings import LimitSettings
+from hedgerow.common.settings.limits import LimitSettings
 from hedgerow.gateway.writes.document_line import MAX_DEPTH, parse_document, parse_steps
 
 LIMITS = LimitSettings()
@@ -89,7 +89,7 @@ def test_an_accepted_document_survives(document: dict[str, Any], is_spaced: bool
 
 
 def test_nesting_up_to_the_limit() -> None:
-    """Many brackets side by side are no nesting, and the limit itself is allowed."""
+    """Many brackets in a row are no nesting, and the limit itself is allowed."""
     wide = b'{"id":"a","x":[' + b",".join([b"[]"] * 500) + b"]}"
     deep = b'{"id":"a","x":' + b"[" * (MAX_DEPTH - 1) + b"]" * (MAX_DEPTH - 1) + b"}"
     for line in (wide, deep):
@@ -152,7 +152,7 @@ def num_values(value: Any) -> int:
     )
 )
 def test_any_line_is_a_document_or_refused(line: str) -> None:
-    """Whatever the bytes are, what is not refused is JSON of the very same value."""
+    """Whatever the bytes are, what is not refused is JSON of exactly the same value."""
     raw = line.encode(errors="surrogatepass")
     try:
         parsed = parse_document(raw, LIMITS)

@@ -14,7 +14,7 @@ from hedgerow.common.errors import (
     OverloadedError,
     TooLargeError,
 )
-from hedgerow.common.settings.settings import LimitSettings
+from hedgerow.common.settings.limits import LimitSettings
 from hedgerow.common.shard_log.log import ShardLog
 from hedgerow.gateway.writes.collections import Collections
 from hedgerow.gateway.writes.documents import Documents
@@ -47,7 +47,7 @@ def documents_with(slots: LoadSlots) -> Documents:
 
 
 async def half_a_line(rest: asyncio.Event) -> AsyncIterator[bytes]:
-    """A document, and half of another, whose rest comes when it is let go."""
+    """A document, and half of another, whose rest comes when the test releases it."""
     yield b'{"id":"a"}\n{"id":"'
     await rest.wait()
     yield b'b"}\n'

@@ -1,4 +1,4 @@
-"""What loads and deletes are told while a disk or memory runs out."""
+"""The answers to loads and deletes while a disk or memory runs out."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -12,7 +12,7 @@ from hedgerow.common.errors import (
     InsufficientStorageError,
     WriteRefusedError,
 )
-from hedgerow.common.settings.settings import LimitSettings
+from hedgerow.common.settings.limits import LimitSettings
 from hedgerow.common.shard_log.log import Appended, ShardLog
 from hedgerow.common.wire.heartbeat import Heartbeat
 from hedgerow.gateway.writes.collections import Collections

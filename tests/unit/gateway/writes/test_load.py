@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from hedgerow.common.collection import Collection, FieldType, define
 from hedgerow.common.partition import shard_of
-from hedgerow.common.settings.settings import LimitSettings
-from hedgerow.common.shard_log.log import Upsert, unpack_op
+from hedgerow.common.settings.limits import LimitSettings
+from hedgerow.common.shard_log.operations import Upsert, unpack_op
 from hedgerow.gateway.shapes.collection import RejectedLine
 from hedgerow.gateway.writes.load import (
     BATCH_BYTES,

@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 
 from hedgerow.common.collection import define
-from hedgerow.common.settings.settings import LimitSettings
+from hedgerow.common.settings.limits import LimitSettings
 from hedgerow.common.shard_log.log import ShardLog
 from hedgerow.gateway.writes.collections import Collections
 from hedgerow.gateway.writes.documents import Documents
@@ -21,7 +21,7 @@ STREAM_BYTES = 48 * 1024 * 1024
 
 
 async def stream(line: bytes, num_bytes: int) -> AsyncIterator[bytes]:
-    """So many bytes of NDJSON, in chunks that end anywhere: `line` with a running number in it."""
+    """This many bytes of NDJSON, in chunks that end anywhere: `line` with a running number."""
     number, pending, sent = 0, b"", 0
     while sent < num_bytes:
         lines = []
@@ -67,7 +67,7 @@ LARGE = b'{"id":"d%d","title":"' + b"a few words of text " * 200 + b'"}\n'
 async def test_a_load_needs_memory_for_batches_not_for_the_stream(
     line: bytes, body: dict[str, Any], num_bytes: int, is_good: bool
 ) -> None:
-    """The peak is below a quarter of what flows through, whatever the lines are worth."""
+    """The peak is below a quarter of what flows through, whether the lines are good or bad."""
     log = CountingLog()
     documents = Documents(
         cast("ShardLog", log),

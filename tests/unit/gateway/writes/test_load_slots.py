@@ -1,4 +1,4 @@
-"""How many loads there may be, and which gives way."""
+"""How many loads may run, and which gives way."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from hedgerow.gateway.writes.load_slots import LoadSlots
 
 
 def test_loads_that_go_on_keep_their_places() -> None:
-    """A load over the limit is refused while the others have lines to see to or just had some."""
+    """A load over the limit is refused while the others have lines to process or just had."""
     slots = LoadSlots(2, idle_s=10.0)
     busy, waiting = slots.take(0.0), slots.take(0.0)
     busy.work()
@@ -42,7 +42,7 @@ def test_bytes_without_an_end_of_line_do_not_keep_a_place() -> None:
 
 
 def test_lines_that_are_rejected_do_not_keep_a_place() -> None:
-    """A load that has lines to see to now and then waits since its last accepted document."""
+    """A load that sometimes has lines to process waits since its last accepted document."""
     slots = LoadSlots(2, idle_s=10.0)
     useful, useless = slots.take(0.0), slots.take(0.0)
     for now in range(1, 12):
@@ -69,7 +69,7 @@ def test_a_party_that_has_many_places_makes_room_for_another() -> None:
 
 
 def test_loads_that_are_seen_to_keep_their_places_from_other_parties() -> None:
-    """A load with lines to see to is not ended for another party."""
+    """A load with lines to process is not ended for another party."""
     slots = LoadSlots(2, idle_s=60.0)
     for slot in [slots.take(0.0, "@10.0.0.1") for _ in range(2)]:
         slot.work()

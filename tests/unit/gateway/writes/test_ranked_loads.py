@@ -10,7 +10,7 @@ import pytest
 from hedgerow.common.errors import RedisUnavailableError
 from hedgerow.common.shard_log.events import Loaded, Ranked
 from hedgerow.common.state.registry import Registry
-from hedgerow.common.state.statistics import Standing, StatisticsStore
+from hedgerow.common.state.statistics import StatisticsStatus, StatisticsStore
 from hedgerow.gateway.writes.ranked_loads import RankedLoads
 from tests.support.virtual_time import run_virtually
 
@@ -27,20 +27,20 @@ class Cluster:
         self.live: dict[int, Collection[str]] = {0: ["a", "b"], 1: ["c"]}
         self.announced: list[Loaded] = []
         self.board = AsyncMock(spec=StatisticsStore)
-        self.board.standing.side_effect = self._standing
+        self.board.status.side_effect = self._status
         self.board.announce.side_effect = self._announce
         self._version = b"v" if is_summed else b""
         registry = AsyncMock(spec=Registry)
         registry.document_counts.return_value = {0: documents}
         self.loads = RankedLoads(
-            board=cast("StatisticsStore", self.board),
+            store=cast("StatisticsStore", self.board),
             registry=cast("Registry", registry),
             live_replicas=lambda shard: self.live[shard],
             timeout_s=timeout_s,
         )
 
-    async def _standing(self, uids: list[str], _num_shards: int) -> Mapping[str, Standing]:
-        return {uid: Standing({}, self._version) for uid in uids}
+    async def _status(self, uids: list[str], _num_shards: int) -> Mapping[str, StatisticsStatus]:
+        return {uid: StatisticsStatus({}, self._version) for uid in uids}
 
     async def _announce(self, event: str) -> None:
         loaded = Loaded.unpack(event.encode())
@@ -48,7 +48,7 @@ class Cluster:
         self.announced.append(loaded)
 
     def answer(self, *replicas: str, load: int = 0) -> None:
-        """Hear a worker that serves these replicas."""
+        """Receive a heartbeat of a worker that serves these replicas."""
         self.loads.take(Ranked(self.announced[load].token, replicas).pack().encode())
 
     async def waits_s(
@@ -88,7 +88,7 @@ def test_an_answer_to_another_load_does_not_count() -> None:
 
 
 def test_a_replica_that_has_died_is_not_waited_for() -> None:
-    """It is looked for again and again who is live; nothing is announced of a shard without any."""
+    """Which replicas are live is read again and again; a shard without any is not announced."""
     cluster = Cluster()
     cluster.live[1] = ()
 
@@ -125,7 +125,7 @@ def test_a_few_documents_more_are_not_waited_for(
 
 
 def test_no_time_means_no_wait() -> None:
-    """With 0 s the workers are not even told."""
+    """With 0 s the load is not even announced."""
     cluster = Cluster(timeout_s=0.0)
     assert run_virtually(cluster.waits_s()) == 0.0
     assert cluster.announced == []

@@ -21,14 +21,14 @@ class Setting:
         self.gate = StorageGate(lambda: self.workers, now=lambda: self.now, now_ms=lambda: 42)
 
     def worker(self, *shortages: dict[str, Any]) -> None:
-        """A worker that says this of itself."""
+        """A worker that reports this about itself."""
         name = f"w{len(self.workers)}"
         beat = Heartbeat(name, 1, "h", [0], "1", 0, 0, replicas={0: "r", 3: "s"})
         self.workers.append(Heartbeat(**{**vars(beat), "shortages": list(shortages)}))
 
 
 def told(resource: str = "disk", state: str = "low") -> dict[str, Any]:
-    """What a heartbeat says of a resource."""
+    """What a heartbeat says about a resource."""
     return Shortage(resource, state, f"{resource} is {state}", 7, 5).to_json()
 
 
@@ -94,7 +94,7 @@ def test_only_a_disk_that_takes_nothing_keeps_accepted_documents_waiting() -> No
 def test_a_server_that_refuses_is_a_shortage_for_a_while(
     cause: str, resource: str, state: str
 ) -> None:
-    """What Redis itself refuses is shown and refused, until it may be asked again."""
+    """What Redis itself refuses is shown and refused until it may be asked again."""
     setting = Setting()
     refused = setting.gate.refused(WriteRefusedError("OOM command not allowed", cause))
     assert "OOM command not allowed" in str(refused)

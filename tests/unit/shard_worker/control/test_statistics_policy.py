@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hedgerow.common.state.statistics import Standing, version_of
+from hedgerow.common.state.statistics import StatisticsStatus, version_of
 from hedgerow.shard_worker.control.jobs import is_due
 from hedgerow.shard_worker.indexing.shard_report import CollectionReport, pack_ids
 
@@ -50,4 +50,4 @@ def test_a_sum_is_current_only_for_its_own_labels(
     summed: dict[int, str], now: dict[int, str]
 ) -> None:
     """The version of a sum is that of the shards' statistics exactly when they are the same."""
-    assert Standing(now, version_of(summed)).is_current == (summed == now)
+    assert StatisticsStatus(now, version_of(summed)).is_current == (summed == now)

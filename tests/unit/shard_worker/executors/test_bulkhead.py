@@ -1,4 +1,4 @@
-"""Who may hold how much of a lane, and whose turn is next."""
+"""How much of a lane each profile may hold, and whose turn is next."""
 
 import math
 from collections import Counter, deque
@@ -103,7 +103,7 @@ def test_each_profile_waits_in_its_own_order(steps: list[tuple[str, str]]) -> No
 
 @given(st.lists(profiles, min_size=1), st.sets(profiles))
 def test_turns_go_round_among_those_that_may(waiting: list[str], barred: set[str]) -> None:
-    """No profile that may take a place is passed over twice by the same other one."""
+    """No profile that may take a place is overtaken twice by the same other one."""
     queue: FairQueue[int] = FairQueue()
     for number, profile in enumerate(waiting):
         queue.append(profile, number)

@@ -11,7 +11,7 @@ from hedgerow.shard_worker.indexing.absent_replicas import AbsentReplicas
     ("snapshot", "expected"), [("0-0", []), ("5-0", []), ("5-1", ["gone"]), ("9-0", ["gone"])]
 )
 def test_who_is_waited_for(snapshot: str, expected: list[str]) -> None:
-    """One that is away for long goes only if the snapshot has more than it had."""
+    """A replica that is away for long is dropped only if the snapshot has more than it had."""
     absent = AbsentReplicas(10.0)
     applied = {"gone": "5-0", "here": "1-0"}
     assert absent.forgettable(applied, {"here"}, snapshot, 100.0) == []

@@ -18,17 +18,8 @@ from hypothesis import strategies as st
 
 from hedgerow.common.collection import define
 from hedgerow.common.errors import ConfigurationError
-from hedgerow.common.shard_log.log import (
-    START,
-    Create,
-    Delete,
-    Drop,
-    Entry,
-    Op,
-    Upsert,
-    pack_op,
-    position,
-)
+from hedgerow.common.shard_log.log import START, Entry, position
+from hedgerow.common.shard_log.operations import Create, Delete, Drop, Op, Upsert, pack_op
 from hedgerow.shard_worker.indexing.commands import Command, pack_command
 from hedgerow.shard_worker.indexing.indexer import IndexerConfig, make_indexer
 from hedgerow.shard_worker.indexing.shard_indexer import ShardIndexer
@@ -40,7 +31,8 @@ from hedgerow.shard_worker.indexing.shard_report import (
     unpack_ids,
 )
 from hedgerow.shard_worker.storage.store import Store
-from hedgerow.shard_worker.storage.text_index import TextIndex, TextIndexWriter
+from hedgerow.shard_worker.storage.text_index import TextIndex
+from hedgerow.shard_worker.storage.text_index_writer import TextIndexWriter
 
 MEMORY = 15_000_000
 BOOKS = define("books", {"fields": {"title": "text"}}, "u0")
@@ -50,7 +42,7 @@ Model = dict[str, dict[str, dict[str, Any]]]
 
 
 class Killed(BaseException):
-    """Stands for a SIGKILL: nothing catches it, and nothing is done after it."""
+    """Stands for a SIGKILL: nothing catches it, and nothing runs after it."""
 
 
 def body(one: str, number: int) -> bytes:
@@ -195,7 +187,7 @@ def test_a_rebuild_that_is_cut_off_is_done_again(tmp_path: Path) -> None:
 
 
 def test_a_folder_has_one_indexer_at_a_time(tmp_path: Path) -> None:
-    """A second one is refused, touches nothing, and is let in once the first has ended."""
+    """A second one is refused, touches nothing, and is admitted once the first has ended."""
     first = ShardIndexer(tmp_path, 0, MEMORY)
     batch = [pack_op(Create(BOOKS.to_json())), pack_op(Upsert("u0", [("a", body("a", 1))]))]
     state = first.apply("1-0", batch)
@@ -265,7 +257,7 @@ def test_an_error_leaves_the_shard_open_for_the_next_try(tmp_path: Path) -> None
 
 
 def test_a_document_that_cannot_be_indexed_keeps_no_other_out(tmp_path: Path) -> None:
-    """Should one get past the gateway's check, the batch is applied without it in the index."""
+    """If one gets past the gateway's check, the batch is applied without indexing it."""
     indexer = ShardIndexer(tmp_path, 0, MEMORY)
     documents = [("a", body("a", 1)), ("b", b'{"id":"b","year":"soon"}'), ("c", body("c", 1))]
     state = indexer.apply(

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from hedgerow.common.collection import define
-from hedgerow.common.shard_log.log import START, Create, Upsert, pack_op
+from hedgerow.common.shard_log.log import START
+from hedgerow.common.shard_log.operations import Create, Upsert, pack_op
 from hedgerow.shard_worker.executors.process_pool.task import Task, TaskResult
 from hedgerow.shard_worker.indexing.commands import Command, unpack_command
 from hedgerow.shard_worker.indexing.indexer import Indexer, IndexerConfig, make_indexer

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from hedgerow.common.shard_log.events import Loaded, Ranked
 from hedgerow.common.shard_log.log import START, position
-from hedgerow.common.state.statistics import Standing, StatisticsStore, label_of, version_of
+from hedgerow.common.state.statistics import StatisticsStatus, StatisticsStore, label_of, version_of
 from hedgerow.shard_worker.indexing.applier import Applier
 from hedgerow.shard_worker.indexing.load_statistics import GIVE_UP_S, LoadStatistics
 from hedgerow.shard_worker.indexing.shard_report import CollectionReport, ShardState, pack_ids
@@ -50,9 +50,9 @@ class Board:
         self.claimed = b""
         self.answers: list[str] = []
 
-    async def standing(self, uids: Any, _num_shards: int) -> dict[str, Standing]:
+    async def status(self, uids: Any, _num_shards: int) -> dict[str, StatisticsStatus]:
         """What labels and version there are."""
-        return {uid: Standing(dict(self.labels), self.version) for uid in uids}
+        return {uid: StatisticsStatus(dict(self.labels), self.version) for uid in uids}
 
     async def missing(self, _uid: str, ends: Mapping[int, str]) -> set[int]:
         """Shards whose position is before an end."""
@@ -86,7 +86,7 @@ class Worker:
         report = CollectionReport("u", "{}", 100, 1, changes, pack_ids([]))
         self.states = {shard: ShardState(shard, f"r{shard}", END, [report]) for shard in shards}
         self.loads = LoadStatistics(
-            board=cast("StatisticsStore", board),
+            store=cast("StatisticsStore", board),
             applier=cast("Applier", SimpleNamespace(states=self.states)),
             is_ours=self._is_ours,
             collect=self._collect,
@@ -248,14 +248,14 @@ def test_a_load_that_is_announced_meanwhile_has_the_next_turn() -> None:
     async def scenario() -> None:
         board = Board()
         worker, other = two_workers(board)
-        standing = board.standing
+        status = board.status
 
-        async def hear_meanwhile(uids: Any, num_shards: int) -> dict[str, Standing]:
-            found = await standing(list(uids), num_shards)
+        async def hear_meanwhile(uids: Any, num_shards: int) -> dict[str, StatisticsStatus]:
+            found = await status(list(uids), num_shards)
             worker.loads.take(Loaded("later", "v", {3: END}).pack().encode())
             return found
 
-        with patch.object(board, "standing", hear_meanwhile):
+        with patch.object(board, "status", hear_meanwhile):
             await worker.loads.count(NUM_SHARDS)
         await other.turn()
         await worker.turn()

@@ -9,14 +9,14 @@ from hypothesis import strategies as st
 
 from hedgerow.common.collection import define
 from hedgerow.common.errors import WireError
-from hedgerow.common.shard_log.log import (
+from hedgerow.common.shard_log.log import position
+from hedgerow.common.shard_log.operations import (
     Create,
     Delete,
     Drop,
     Op,
     Upsert,
     pack_op,
-    position,
     unpack_op,
 )
 from hedgerow.shard_worker.indexing.changes import Changes

@@ -38,7 +38,7 @@ def test_each_failure_waits_for_longer_and_none_for_ever(failures: int, started:
 
 
 def test_a_replica_waits_until_it_has_done_what_was_last_asked() -> None:
-    """One that has done it for an earlier time of asking is to do it again; unasked, nobody is."""
+    """One that has done it for an earlier request is to do it again; without one, none is."""
     standing = Optimising(1000, {"done": 1000, "before": 900})
     assert [standing.is_waiting(one) for one in ("done", "before", "new")] == [False, True, True]
     assert not Optimising().is_waiting("any")
@@ -51,7 +51,7 @@ class Bench:
         self.asked: list[float] = []
         self.errors: list[WorkError] = []
         self.board = AsyncMock(spec=OptimisingStore)
-        self.board.standing.return_value = {"u": Optimising(1000, {})}
+        self.board.status.return_value = {"u": Optimising(1000, {})}
         self.applier = Mock(spec=Applier)
         self.applier.states = {
             0: ShardState(0, "r", "1-0", [CollectionReport("u", "{}", 9, 1, 9, pack_ids([]))])
@@ -62,7 +62,7 @@ class Bench:
         control.events = self._events
         tell = AsyncMock()
         self.optimiser = Optimiser(control, Keys(), self.applier, Settings(), tell)
-        self.optimiser._board = self.board
+        self.optimiser._store = self.board
 
     async def _optimise(self, _shard: int, _uid: str) -> bool:
         self.asked.append(asyncio.get_running_loop().time())
@@ -102,7 +102,7 @@ def test_what_redis_did_not_hear_of_is_told_again_and_not_done_again() -> None:
 
 
 def test_what_failed_is_tried_later_and_later() -> None:
-    """At each look the time is asked, and nothing is told as done before it is."""
+    """At each look the time is asked, and nothing is reported as done before it is."""
     bench = Bench()
     bench.errors = [WorkError("disk full")] * 3
     bench.run_for(60.0)

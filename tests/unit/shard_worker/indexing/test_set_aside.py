@@ -1,4 +1,4 @@
-"""Documents that end the indexer are found, kept and passed over."""
+"""Documents that kill the indexer are found, kept and passed over."""
 
 import json
 from collections.abc import Sequence
@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from hedgerow.common.errors import LaneUnavailableError, ScorerCrashedError, WorkError
 from hedgerow.common.observability.telemetry import Counters
-from hedgerow.common.shard_log.log import Delete, Drop, Entry, Upsert, pack_op, unpack_op
+from hedgerow.common.shard_log.log import Entry
+from hedgerow.common.shard_log.operations import Delete, Drop, Upsert, pack_op, unpack_op
 from hedgerow.shard_worker.indexing.set_aside import (
     ATTEMPTS,
     MOST_IN_A_ROW,
@@ -26,7 +27,7 @@ async def no_pause(_seconds: float) -> None:
 
 
 class Indexer:
-    """Applies what it is given, unless a document is among those that end it."""
+    """Applies what it is given, unless a document is among those that kill it."""
 
     def __init__(self, poison: set[str], error: WorkError | None = None) -> None:
         self.poison = poison
@@ -68,7 +69,7 @@ def kept(folder: Path) -> list[str]:
 
 
 def aside(folder: Path, *, memory: bool = True, counters: Counters | None = None) -> SetAside:
-    """One that waits for nothing, on a machine with or without memory."""
+    """One that never waits, on a machine with or without memory."""
     counters = counters or Counters()
     files = SetAsideFiles(folder, 1_000_000, counters)
     return SetAside(files, counters, no_pause, lambda: memory)
@@ -99,7 +100,7 @@ async def test_what_lies_aside_can_be_loaded_again(tmp_path: Path) -> None:
 
 
 async def test_a_document_is_tried_a_few_times(tmp_path: Path) -> None:
-    """One that ends the indexer once, for want of memory at that moment, goes in after all."""
+    """One that kills the indexer once, for want of memory at that moment, goes in after all."""
 
     class Recovering(Indexer):
         async def apply(self, entry_id: str | None, ops: Sequence[bytes]) -> None:
@@ -173,7 +174,7 @@ async def test_an_indexer_that_ends_at_everything_is_not_the_documents_fault(
 
 
 async def test_other_failures_put_nothing_aside(tmp_path: Path) -> None:
-    """An error that leaves the indexer alive, such as a full disk, is the batch's to wait out."""
+    """An error that leaves the indexer alive, such as a full disk, makes the batch wait."""
     indexer = Indexer({"c"}, WorkError("OSError: [Errno 28] No space left on device"))
     with pytest.raises(WorkError, match="No space left"):
         await aside(tmp_path).apply(3, [entry(1, "a", "c")], indexer)

@@ -8,10 +8,11 @@ from unittest.mock import patch
 import pytest
 
 from hedgerow.common.collection import define
-from hedgerow.common.shard_log.log import Create, Op, Upsert, pack_op
+from hedgerow.common.shard_log.operations import Create, Op, Upsert, pack_op
 from hedgerow.shard_worker.indexing import level_choice
 from hedgerow.shard_worker.indexing.shard_indexer import ShardIndexer
-from hedgerow.shard_worker.storage.text_index import TextIndex, TextIndexWriter
+from hedgerow.shard_worker.storage.text_index import TextIndex
+from hedgerow.shard_worker.storage.text_index_writer import TextIndexWriter
 
 MEMORY = 15_000_000
 TITLES = define("titles", {"fields": {"title": "text"}}, "u0")
@@ -96,7 +97,7 @@ def test_boundaries_that_nearly_all_later_ids_go_below_are_chosen_again(shard: S
 def test_a_large_index_is_left_to_optimising(
     shard: Shard, limit: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No write waits until an index of any size is written anew; optimising chooses boundaries."""
+    """No write waits until an index of any size is rewritten; optimising chooses boundaries."""
     monkeypatch.setattr(level_choice, limit, FEWEST)
     shard.add(numbered(0, MOST + 1))
     shard.add(numbered(MOST + 1, MOST + 2))

@@ -15,7 +15,7 @@ from hedgerow.shard_worker.indexing.storage_watch import StorageWatch
 
 
 class Machine:
-    """A disk and a table of open files, as the test says."""
+    """A disk and a table of open files, in the state that the test sets."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
         self.free_mb = 500
@@ -106,7 +106,7 @@ async def test_a_disk_that_says_it_is_well_and_takes_nothing_is_found_out(
 def test_a_failure_is_put_down_to_what_it_names(
     machine: Machine, error: str, expected: dict[str, str]
 ) -> None:
-    """The indexer's errors come as text; what they lack is told, and anything else is not."""
+    """The indexer's errors come as text; a shortage in them is reported, nothing else is."""
     assert machine.watch.note(error) is bool(expected)
     assert machine.states() == expected
     assert machine.num_changes == len(expected)

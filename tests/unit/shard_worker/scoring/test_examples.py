@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from examples import enrich_sqlite, name_matching, recency_popularity
-from hedgerow.common.settings.settings import BUILT_IN_PROFILES, RankProfile
+from hedgerow.common.settings.rank_profiles import BUILT_IN_PROFILES, RankProfile
 from hedgerow.common.wire.messages import SearchBody
 from hedgerow.shard_worker.scoring.ranking import enrich_hooks
 from tests.unit.support.shards import EndlessBudget, OneShard
@@ -51,7 +51,7 @@ def search(folder: Path, documents: list[dict[str, Any]], query: str, profile: s
 
 
 def test_what_is_new_and_popular_comes_before_what_matches_a_little_better(tmp_path: Path) -> None:
-    """The profile turns round the order that BM25 alone gives the two lamps for the desk."""
+    """The profile reverses the order that BM25 alone gives the two lamps for the desk."""
     shop = read("shop.jsonl")
     plain = search(tmp_path / "plain", shop, "reading lamp desk", "bm25")
     lifted = search(tmp_path / "lifted", shop, "lamp", "recent_and_popular")
@@ -98,7 +98,7 @@ def test_recency_halves_in_half_a_year_and_the_unknown_is_neutral() -> None:
     ],
 )
 def test_a_misspelled_name_is_found_by_its_looks(tmp_path: Path, asked: str, found: str) -> None:
-    """The profile `names` puts the person who is meant first."""
+    """The profile `names` puts the person that was meant first."""
     assert search(tmp_path, read("people.jsonl"), asked, "names").ids[0] == found
 
 
@@ -129,7 +129,7 @@ def test_names_stop_when_nobody_waits() -> None:
 def test_prices_come_from_the_database_at_the_time_of_the_question(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`enrich` adds what the database says now, in order, and leaves the unknown as it is."""
+    """`enrich` adds what the database says now, in order, and leaves unknown ids unchanged."""
     database = tmp_path / "stock.sqlite"
     monkeypatch.setenv("STOCK_DATABASE", str(database))
     enrich_sqlite.make_database(database, [("a", 2.5, True), ("b", 4.0, False)])
@@ -148,7 +148,7 @@ def test_prices_come_from_the_database_at_the_time_of_the_question(
 def test_a_missing_database_is_an_error_and_no_empty_database(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The hook opens read-only, so that a wrong path is told instead of made."""
+    """The hook opens read-only, so that a wrong path is an error instead of a new file."""
     database = tmp_path / "nowhere.sqlite"
     monkeypatch.setenv("STOCK_DATABASE", str(database))
     with pytest.raises(sqlite3.Error):

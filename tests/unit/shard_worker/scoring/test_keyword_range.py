@@ -9,7 +9,8 @@ from hedgerow.common.query.tree import Prefix, Range
 from hedgerow.shard_worker.scoring.keyword_range import Span, native, prefix_span
 from hedgerow.shard_worker.scoring.query_builder import QueryBuilder
 from hedgerow.shard_worker.scoring.retrieval import retrieve
-from hedgerow.shard_worker.storage.text_index import TextIndex, TextIndexWriter
+from hedgerow.shard_worker.storage.text_index import TextIndex
+from hedgerow.shard_worker.storage.text_index_writer import TextIndexWriter
 
 COLLECTION = define("c", {"fields": {"tag": "keyword", "t.a": "keyword"}}, uid="u")
 LAST = "\U0010ffff"

@@ -1,4 +1,4 @@
-"""What a scorer has open, and when it lets go of it."""
+"""What a scorer has open, and when it closes it."""
 
 import shutil
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 from hedgerow.common.collection import define
 from hedgerow.shard_worker.scoring import open_shards
 from hedgerow.shard_worker.scoring.open_shards import IDLE_S, OpenShards
-from hedgerow.shard_worker.storage.text_index import TextIndexWriter
+from hedgerow.shard_worker.storage.text_index_writer import TextIndexWriter
 
 FIELDS = {"fields": {"title": "text"}}
 

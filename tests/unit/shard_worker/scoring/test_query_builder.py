@@ -22,7 +22,8 @@ from hedgerow.shard_worker.storage.term_statistics import (
     merge,
     write_table,
 )
-from hedgerow.shard_worker.storage.text_index import TextIndex, TextIndexWriter
+from hedgerow.shard_worker.storage.text_index import TextIndex
+from hedgerow.shard_worker.storage.text_index_writer import TextIndexWriter
 from tests.unit.support.shards import OneShard
 
 COLLECTION = define("c", {"fields": {"title": "text", "body": "text", "year": "integer"}}, uid="u")
@@ -316,7 +317,7 @@ def test_fuzzy_words_and_beginnings_work_on_texts_and_keywords(tmp_path: Path) -
 
 
 def test_padding_is_found_by_no_query(split: tuple[TextIndex, list[TextIndex], Path]) -> None:
-    """Documents that are there for their length match nothing, and are not counted."""
+    """Padding documents match nothing, and are not counted."""
     whole, parts, _ = split
     assert sum(part.num_padding for part in parts) > 0
     assert sum(part.num_documents for part in parts) == whole.num_documents

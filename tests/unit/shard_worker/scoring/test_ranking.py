@@ -1,4 +1,4 @@
-"""Users' functions are checked at the start, and what they do wrong is told and contained."""
+"""Users' functions are checked at the start, and what they do wrong is reported and contained."""
 
 import logging
 import math
@@ -18,7 +18,7 @@ from hedgerow.common.errors import (
     RankingError,
     WorkError,
 )
-from hedgerow.common.settings.settings import BUILT_IN_PROFILES, RankProfile
+from hedgerow.common.settings.rank_profiles import BUILT_IN_PROFILES, RankProfile
 from hedgerow.common.wire.messages import SearchPayload, pack_body, unpack_search_body
 from hedgerow.shard_worker.scoring.ranking import Enrich, SecondPhase, enrich_hooks, second_phases
 from hedgerow.shard_worker.scoring.scorer import ScorerConfig, make_scorer
@@ -227,7 +227,7 @@ def test_noop_gives_the_first_ids(shard: OneShard) -> None:
 
 
 def test_the_budget_is_looked_at_between_the_steps(shard: OneShard, hooks: Any) -> None:
-    """Work that nobody waits for ends before the user's function is called."""
+    """Work that is no longer wanted ends before the user's function is called."""
 
     class Expired(EndlessBudget):
         def expired(self) -> bool:

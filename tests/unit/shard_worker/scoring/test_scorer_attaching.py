@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hedgerow.common.settings.settings import BUILT_IN_PROFILES, RankProfile
+from hedgerow.common.settings.rank_profiles import BUILT_IN_PROFILES, RankProfile
 from hedgerow.common.wire.messages import SearchPayload, pack_body, unpack_search_body
 from hedgerow.shard_worker.scoring.ranking import Budget
 from hedgerow.shard_worker.scoring.scorer import ScorerConfig, make_scorer

@@ -17,7 +17,8 @@ from hedgerow.shard_worker.scoring import ties
 from hedgerow.shard_worker.scoring.query_builder import QueryBuilder
 from hedgerow.shard_worker.scoring.retrieval import Found, retrieve
 from hedgerow.shard_worker.storage.id_levels import boundary_ranks
-from hedgerow.shard_worker.storage.text_index import TextIndex, TextIndexWriter
+from hedgerow.shard_worker.storage.text_index import TextIndex
+from hedgerow.shard_worker.storage.text_index_writer import TextIndexWriter
 
 COLLECTION = define("c", {"fields": {"t": "text", "n": "integer"}, "language": "none"}, uid="u1")
 COUNT = 3000

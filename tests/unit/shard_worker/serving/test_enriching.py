@@ -54,7 +54,7 @@ def test_the_hook_sees_what_is_there() -> None:
 
 
 def test_a_hook_is_given_no_more_than_its_bound() -> None:
-    """What is beyond is not decoded, keeps its stored fields, and is told."""
+    """What is beyond is not decoded, keeps its stored fields, and is reported."""
     stored: list[Stored] = [body(1), body(2, 5000), body(3)]
     documents, problem = enriched(stored, add(3), max_given_bytes=200)
     assert [one.get("added") for one in documents] == ["yyy", None, "yyy"]
@@ -62,7 +62,7 @@ def test_a_hook_is_given_no_more_than_its_bound() -> None:
 
 
 def test_what_a_hook_returns_is_measured() -> None:
-    """Documents that would make the reply too large keep their stored fields, which is told."""
+    """Documents that would make the reply too large keep their stored fields; it is reported."""
     stored: list[Stored] = [body(1), body(2), body(3)]
     room = sum(map(len, [body(1), body(2), body(3)]))
     documents, problem = enriched(stored, add(100), max_bytes=room + 250)

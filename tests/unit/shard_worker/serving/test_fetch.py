@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from hedgerow.common.errors import ExpiredError, HedgerowError, LaneUnavailableError, WorkError
 from hedgerow.common.observability.telemetry import Counters
-from hedgerow.common.settings.settings import LimitSettings
+from hedgerow.common.settings.limits import LimitSettings
 from hedgerow.common.wire.messages import (
     VERSION,
     Failure,
@@ -27,7 +27,6 @@ from hedgerow.common.wire.messages import (
     Request,
     Status,
     pack_body,
-    pack_request,
     unpack_fetch_body,
 )
 from hedgerow.shard_worker.executors.thread_pool.batched_threads import BatchedThreads
@@ -40,7 +39,7 @@ from hedgerow.shard_worker.serving.forwarding import Forwarding
 from hedgerow.shard_worker.serving.in_flight import InFlight
 from hedgerow.shard_worker.serving.work_accounting import WorkAccounting
 from hedgerow.shard_worker.storage.picking import Pick
-from tests.unit.support.services import REPLY_TO, Clock, Replies
+from tests.unit.support.services import Clock, Replies
 
 T = TypeVar("T")
 
@@ -98,16 +97,9 @@ class Serving:
     enrichers: dict[str, Enrich]
 
     def request(self, payload: bytes | None = None, **changes: Any) -> bytes:
-        """A packed request, sent 5 ms ago and due in 100 ms, unless the test says otherwise."""
-        request = Request(
-            Kind.FETCH,
-            7,
-            self.clock.server_ms(0.1),
-            self.clock.server_us - 5000,
-            REPLY_TO,
-            fetch() if payload is None else payload,
-        )
-        return pack_request(replace(request, **changes))
+        """As `Clock.request`, of `payload` or a default one."""
+        body = fetch() if payload is None else payload
+        return self.clock.request(Kind.FETCH, body, **changes)
 
     async def pull(self, *messages: bytes) -> None:
         """Have some requests pulled together, and wait until all are answered or dropped."""
@@ -343,7 +335,7 @@ async def test_an_error_that_utf8_cannot_say_is_told_escaped(
 
 
 async def test_malformed_requests_are_counted_and_dropped(serving: Serving) -> None:
-    """Rubbish, an unknown version, a search, a malformed payload, too many bytes; others go on."""
+    """Rubbish, an unknown version, a search, a bad payload, too many bytes; others are served."""
     bad = [
         b"",
         b"\xc1",

@@ -1,4 +1,4 @@
-"""A worker's signs of life, and how it takes leave."""
+"""A worker's heartbeats, and how it signs off."""
 
 import asyncio
 from unittest.mock import AsyncMock, Mock
@@ -13,7 +13,7 @@ from tests.support.virtual_time import run_virtually
 
 
 def test_a_worker_that_redis_refuses_beats_on() -> None:
-    """A password that was changed ends no worker: it says so once a minute, and tries again."""
+    """A changed password ends no worker: it logs that once a minute, and tries again."""
     registry = AsyncMock(spec=Registry)
     registry.beat.side_effect = ConfigurationError("the server refuses the user or password")
     registry.forget_worker.side_effect = ConfigurationError("the same")
@@ -59,7 +59,7 @@ def test_telling_ends_when_others_can_have_heard() -> None:
         await asyncio.sleep(1.0)
         assert composed == ["old"]  # and under way
         news = "new"
-        telling = asyncio.create_task(signs.tell())
+        telling = asyncio.create_task(signs.beat_and_wait())
         await asyncio.sleep(1.0)
         assert not telling.done()
         may_arrive.set()

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hedgerow.common.state.probation import Word
+from hedgerow.common.state.probation import ProbationEntry
 from hedgerow.common.wire.heartbeat import Heartbeat
 from hedgerow.shard_worker.serving.probation import shards_to_leave
 from tests.unit.support.heartbeats import beat
@@ -12,9 +12,9 @@ EXPIRY_MS = 2000.0
 NOW_MS = 10_000
 NAMES = [f"w{number}" for number in range(4)]
 
-words = st.dictionaries(
+entries = st.dictionaries(
     st.sampled_from(NAMES),
-    st.builds(Word, st.just("g"), st.just(""), st.just(0), st.integers(9_998, 10_002)),
+    st.builds(ProbationEntry, st.just("g"), st.just(""), st.just(0), st.integers(9_998, 10_002)),
 )
 beats = st.fixed_dictionaries(
     {
@@ -29,11 +29,11 @@ beats = st.fixed_dictionaries(
 )
 
 
-@given(words, beats)
+@given(entries, beats)
 def test_a_shard_is_left_exactly_when_another_takes_it(
-    said: dict[str, Word], heartbeats: dict[str, Heartbeat]
+    said: dict[str, ProbationEntry], heartbeats: dict[str, Heartbeat]
 ) -> None:
-    """Every live shard is served by somebody, and one on probation serves only where it must."""
+    """Every live shard has a worker that serves it; one on probation serves only where it must."""
     on = {name for name, word in said.items() if word.until_ms > NOW_MS}
     live = {name: one for name, one in heartbeats.items() if NOW_MS - one.beat_at_ms < EXPIRY_MS}
     left = {

@@ -112,7 +112,7 @@ async def test_replies_that_are_too_large_together_arrive_all_the_same(
 
 
 async def test_a_reply_that_is_too_large_alone_is_a_failure(replying: Replying) -> None:
-    """It says how large it is and which limit it passes; the others of its turn arrive."""
+    """The failure names its size and the limit that it exceeds; the others of its turn arrive."""
     too_large = MAX_BYTES - ENVELOPE_BYTES + 1
     before, asked, after = await replying.send(5, too_large, 6)
     ((first, failed, last),) = replying.wire.replies()

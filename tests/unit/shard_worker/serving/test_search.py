@@ -17,7 +17,7 @@ from hedgerow.common.errors import (
     WorkError,
 )
 from hedgerow.common.observability.telemetry import Counters
-from hedgerow.common.settings.settings import BUILT_IN_PROFILES, RankProfile
+from hedgerow.common.settings.rank_profiles import BUILT_IN_PROFILES, RankProfile
 from hedgerow.common.wire.messages import (
     VERSION,
     Attach,
@@ -32,7 +32,6 @@ from hedgerow.common.wire.messages import (
     Status,
     pack_body,
     pack_cancellation,
-    pack_request,
     unpack_search_body,
 )
 from hedgerow.shard_worker.executors.process_pool.pool import ProcessLane, Task, TaskResult
@@ -63,18 +62,18 @@ class ScriptedLane:
     cancelled: list[int] = field(default_factory=list)
 
     def submit(self, work: Task, on_done: Callable[[TaskResult], None]) -> int:
-        """Take a work; its ticket is its place."""
+        """Take a work; its handle is its place."""
         self.works.append(work)
         self.on_dones.append(on_done)
         return len(self.works) - 1
 
-    def cancel(self, ticket: int) -> None:
+    def cancel(self, handle: int) -> None:
         """Note which is cancelled."""
-        self.cancelled.append(ticket)
+        self.cancelled.append(handle)
 
-    def observe_elsewhere(self, num_works: int) -> None:
+    def observe_elsewhere(self, num_tasks: int) -> None:
         """Count what took nothing of this lane."""
-        self.elsewhere += num_works
+        self.elsewhere += num_tasks
 
 
 @dataclass
@@ -92,16 +91,9 @@ class Serving:
     service: SearchService
 
     def request(self, payload: bytes | None = None, **changes: Any) -> bytes:
-        """A packed request, sent 5 ms ago and due in 100 ms, unless the test says otherwise."""
-        request = Request(
-            Kind.SEARCH,
-            7,
-            self.clock.server_ms(0.1),
-            self.clock.server_us - 5000,
-            REPLY_TO,
-            search() if payload is None else payload,
-        )
-        return pack_request(replace(request, **changes))
+        """As `Clock.request`, of `payload` or a default one."""
+        body = search() if payload is None else payload
+        return self.clock.request(Kind.SEARCH, body, **changes)
 
     def pull(self, *messages: bytes) -> None:
         """Have some requests pulled together."""
@@ -224,7 +216,7 @@ def test_an_error_that_utf8_cannot_say_is_told_escaped(serving: Serving) -> None
 
 
 def test_malformed_requests_are_counted_and_have_no_reply(serving: Serving) -> None:
-    """Rubbish, an unknown version, a fetch, too many bytes: nobody to answer; others are served."""
+    """Rubbish, an unknown version, a fetch, too many bytes: no answer; others are served."""
     bad = [
         b"",
         b"\xc1",
@@ -301,7 +293,7 @@ def test_noop_of_a_collection_that_is_not_there_is_empty(serving: Serving) -> No
 
 
 def test_the_same_search_has_one_fingerprint_and_another_has_not(serving: Serving) -> None:
-    """The quarantine knows a search by its payload, whoever asks and whenever."""
+    """The quarantine knows a search by its payload, whoever asks for it and whenever."""
     serving.pull(serving.request(), serving.request(query_id=8, reply_to="hedgerow:reply:g2"))
     serving.pull(serving.request(payload=search(query="x"), query_id=9))
     serving.pull(serving.request(payload=search(k=4), query_id=10))
@@ -311,7 +303,7 @@ def test_the_same_search_has_one_fingerprint_and_another_has_not(serving: Servin
 
 
 def test_a_search_that_asks_for_documents_has_the_same_fingerprint(serving: Serving) -> None:
-    """The scorer is told which; whoever varies the fields does not escape the quarantine."""
+    """The scorer is told which; varying the fields does not escape the quarantine."""
     serving.pull(serving.request(), serving.request(query_id=8, attach=Attach(3, 500, ["title"])))
     plain, asking = serving.lane.works
     assert asking.payload == (*plain.payload, 3, 500, ["title"])
@@ -344,7 +336,7 @@ def test_a_users_function_that_kills_is_known_whatever_the_deadline(serving: Ser
 
 
 def cancel(serving: Serving, *query_ids: int, shard: int = SHARD, reply_to: str = REPLY_TO) -> None:
-    """The gateway says that nobody waits for these queries any more."""
+    """The gateway says that these queries are no longer wanted."""
     expires_at_ms = serving.clock.server_ms(0.1)
     message = pack_cancellation(
         Cancellation(reply_to, [(query_id, expires_at_ms) for query_id in query_ids])
@@ -386,7 +378,7 @@ def test_a_result_that_comes_after_the_cancellation_is_unused(serving: Serving) 
 
 
 def test_what_cannot_start_here_is_given_back_as_it_came(serving: Serving) -> None:
-    """A search that found every scorer held up goes back byte for byte, and is not answered."""
+    """A search that found every scorer held up is returned unchanged, and not answered."""
     message = serving.request()
     serving.pull(message)
     assert serving.lane.works[0].is_movable
@@ -398,7 +390,7 @@ def test_what_cannot_start_here_is_given_back_as_it_came(serving: Serving) -> No
 
 
 def test_what_nobody_waits_for_is_not_given_back(serving: Serving) -> None:
-    """Neither a search that was cancelled meanwhile nor one that has expired is for anybody."""
+    """A search that was cancelled meanwhile or has expired is handed to nobody."""
     serving.pull(serving.request(), serving.request(query_id=8))
     cancellation = Cancellation(REPLY_TO, [(7, serving.clock.server_ms(0.1))])
     serving.in_flight.on_cancel(SHARD, pack_cancellation(cancellation), serving.clock.now)

@@ -1,4 +1,4 @@
-"""The order of a worker's turn, over a consumer and a pool that the test scripts."""
+"""The order of steps in a worker's turn, with a scripted consumer and pool."""
 
 import asyncio
 from collections.abc import Callable

@@ -2,9 +2,9 @@
 
 import pytest
 
-from hedgerow.common.settings.settings import SnapshotSettings
+from hedgerow.common.settings.snapshots import SnapshotSettings
 from hedgerow.common.shard_log.log import START
-from hedgerow.common.snapshots.status import SnapshotFacts, SnapshotStanding
+from hedgerow.common.snapshots.status import SnapshotFacts, SnapshotStatus
 from hedgerow.shard_worker.snapshots.policy import (
     FIRST_AFTER_S,
     RETRY_S,
@@ -21,48 +21,48 @@ UNCHANGED = ShardNow("5-0", 0, 0)
 
 
 def at(seconds_after: float) -> int:
-    """An instant so long after the newest snapshot, in ms."""
+    """The instant this long after the newest snapshot, in ms."""
     return MADE.made_at_ms + int(seconds_after * 1000)
 
 
 @pytest.mark.parametrize(
-    ("shard", "standing", "after_s", "settings", "expected"),
+    ("shard", "status", "after_s", "settings", "expected"),
     [
-        (CHANGED, SnapshotStanding(MADE), 3599.0, HOURLY, False),
-        (CHANGED, SnapshotStanding(MADE), 3600.0, HOURLY, True),
-        (CHANGED, SnapshotStanding(MADE), 1e6, BY_COMMAND, False),
+        (CHANGED, SnapshotStatus(MADE), 3599.0, HOURLY, False),
+        (CHANGED, SnapshotStatus(MADE), 3600.0, HOURLY, True),
+        (CHANGED, SnapshotStatus(MADE), 1e6, BY_COMMAND, False),
         # what has not changed is not copied again, unless somebody asks
-        (UNCHANGED, SnapshotStanding(MADE), 1e6, HOURLY, False),
-        (UNCHANGED, SnapshotStanding(MADE, wanted_at_ms=at(1)), 2.0, BY_COMMAND, True),
-        (UNCHANGED, SnapshotStanding(MADE, wanted_at_ms=at(-1)), 2.0, BY_COMMAND, False),
+        (UNCHANGED, SnapshotStatus(MADE), 1e6, HOURLY, False),
+        (UNCHANGED, SnapshotStatus(MADE, wanted_at_ms=at(1)), 2.0, BY_COMMAND, True),
+        (UNCHANGED, SnapshotStatus(MADE, wanted_at_ms=at(-1)), 2.0, BY_COMMAND, False),
         # a long log is a reason, schedule or none
-        (ShardNow("6-0", 99, 0), SnapshotStanding(MADE), 1.0, BY_COMMAND, False),
-        (ShardNow("6-0", 100, 0), SnapshotStanding(MADE), 1.0, BY_COMMAND, True),
+        (ShardNow("6-0", 99, 0), SnapshotStatus(MADE), 1.0, BY_COMMAND, False),
+        (ShardNow("6-0", 100, 0), SnapshotStatus(MADE), 1.0, BY_COMMAND, True),
         # one at a time, and not at once after a failure
-        (CHANGED, SnapshotStanding(MADE, is_running=True), 1e6, HOURLY, False),
-        (CHANGED, SnapshotStanding(MADE, failed_at_ms=at(9000)), 9000 + RETRY_S / 2, HOURLY, False),
-        (CHANGED, SnapshotStanding(MADE, failed_at_ms=at(9000)), 9000 + RETRY_S, HOURLY, True),
+        (CHANGED, SnapshotStatus(MADE, is_running=True), 1e6, HOURLY, False),
+        (CHANGED, SnapshotStatus(MADE, failed_at_ms=at(9000)), 9000 + RETRY_S / 2, HOURLY, False),
+        (CHANGED, SnapshotStatus(MADE, failed_at_ms=at(9000)), 9000 + RETRY_S, HOURLY, True),
     ],
 )
 def test_when_a_snapshot_is_due(
     shard: ShardNow,
-    standing: SnapshotStanding,
+    status: SnapshotStatus,
     after_s: float,
     settings: SnapshotSettings,
     expected: bool,
 ) -> None:
     """By schedule, by the log's length or by command; one at a time, and pausing after failures."""
-    assert is_due(shard, standing, at(after_s), settings) is expected
+    assert is_due(shard, status, at(after_s), settings) is expected
 
 
 def test_the_first_snapshot_does_not_wait_long() -> None:
     """A shard without any is copied soon after a worker first looks, and an empty one is not."""
     seen = ShardNow("6-0", 1, at(0))
-    assert not is_due(seen, SnapshotStanding(), at(FIRST_AFTER_S - 1), HOURLY)
-    assert is_due(seen, SnapshotStanding(), at(FIRST_AFTER_S), HOURLY)
+    assert not is_due(seen, SnapshotStatus(), at(FIRST_AFTER_S - 1), HOURLY)
+    assert is_due(seen, SnapshotStatus(), at(FIRST_AFTER_S), HOURLY)
     empty = ShardNow(START, 0, at(0))
-    assert not is_due(empty, SnapshotStanding(), at(1e6), HOURLY)
-    assert not is_overdue(empty, SnapshotStanding(), at(1e6), HOURLY)
+    assert not is_due(empty, SnapshotStatus(), at(1e6), HOURLY)
+    assert not is_overdue(empty, SnapshotStatus(), at(1e6), HOURLY)
 
 
 @pytest.mark.parametrize(
@@ -79,4 +79,4 @@ def test_when_a_snapshot_is_overdue(
     shard: ShardNow, after_s: float, settings: SnapshotSettings, expected: bool
 ) -> None:
     """Three intervals late, or a log of twice its length; never for what has not changed."""
-    assert is_overdue(shard, SnapshotStanding(MADE), at(after_s), settings) is expected
+    assert is_overdue(shard, SnapshotStatus(MADE), at(after_s), settings) is expected

@@ -1,4 +1,4 @@
-"""Short documents beside a text index: written, read, and what is left of them."""
+"""Short documents beside a text index: how they are written, read and removed."""
 
 import json
 from collections.abc import Sequence
@@ -8,8 +8,8 @@ import pytest
 import tantivy
 
 from hedgerow.common.collection import Collection
-from hedgerow.common.settings.settings import BUILT_IN_PROFILES
-from hedgerow.common.shard_log.log import Upsert, pack_op
+from hedgerow.common.settings.rank_profiles import BUILT_IN_PROFILES
+from hedgerow.common.shard_log.operations import Upsert, pack_op
 from hedgerow.common.wire.messages import SearchPayload, pack_body, unpack_search_body
 from hedgerow.shard_worker.indexing import shard_indexer
 from hedgerow.shard_worker.indexing.shard_indexer import ShardIndexer

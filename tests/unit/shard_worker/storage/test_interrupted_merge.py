@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from hedgerow.common.collection import define
-from hedgerow.shard_worker.storage.text_index import TextIndex, TextIndexWriter
+from hedgerow.shard_worker.storage.text_index import TextIndex
+from hedgerow.shard_worker.storage.text_index_writer import TextIndexWriter
 
 COLLECTION = define("c", {"fields": {"title": "text"}}, uid="u1")
 NUM_SEGMENTS = 8  # as many as tantivy merges at once

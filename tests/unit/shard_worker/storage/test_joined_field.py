@@ -9,7 +9,8 @@ import pytest
 
 from hedgerow.common.collection import define
 from hedgerow.shard_worker.storage.schema import ALL_TEXT, text_fields
-from hedgerow.shard_worker.storage.text_index import TextIndex, TextIndexWriter
+from hedgerow.shard_worker.storage.text_index import TextIndex
+from hedgerow.shard_worker.storage.text_index_writer import TextIndexWriter
 from tests.unit.support.shards import OneShard
 
 K1, B = 1.2, 0.75
@@ -27,7 +28,7 @@ def random_documents(num: int) -> list[dict[str, Any]]:
 
 
 def bm25f(documents: list[dict[str, Any]], weights: dict[str, int], word: str) -> dict[str, float]:
-    """BM25F's simple form by the book: counts and lengths are sums over the fields, by weight."""
+    """BM25F's simple textbook form: counts and lengths are weighted sums over the fields."""
 
     def weighted(document: dict[str, Any], count: Any) -> int:
         return sum(weight * count(document[name].split()) for name, weight in weights.items())

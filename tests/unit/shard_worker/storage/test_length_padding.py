@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from hedgerow.shard_worker.storage.length_padding import balance, padding_words, plan_padding
 from hedgerow.shard_worker.storage.term_statistics import collect
-from hedgerow.shard_worker.storage.text_index import TextIndexWriter
+from hedgerow.shard_worker.storage.text_index_writer import TextIndexWriter
 from tests.unit.support.shards import OneShard
 
 
@@ -51,7 +51,7 @@ def test_an_index_that_is_far_off_is_left_alone() -> None:
 
 
 def test_an_index_that_has_been_balanced_may_be_half_a_word_off() -> None:
-    """Words come whole; for an index that never was, half a word of a few is worth mending."""
+    """Words come whole; an index without padding is worth padding for half a word of a few."""
     assert plan_padding({"t": 8}, {"t": 7.6}, 1, tolerance=0.5) == []
     padding = plan_padding({"t": 8}, {"t": 7.6}, 1)
     total = 8 + sum(one.get("t", 0) for one in padding)

@@ -9,7 +9,9 @@ import pytest
 import tantivy
 
 from hedgerow.common.collection import define
-from hedgerow.shard_worker.storage.text_index import TextIndex, TextIndexError, TextIndexWriter
+from hedgerow.shard_worker.storage.index_files import TextIndexError
+from hedgerow.shard_worker.storage.text_index import TextIndex
+from hedgerow.shard_worker.storage.text_index_writer import TextIndexWriter
 
 COLLECTION = define("c", {"fields": {"title": "text"}}, uid="u1")
 READ_ONLY = 'Failed to acquire Lockfile: IoError(Os { code: 30, message: "Read-only file system" })'

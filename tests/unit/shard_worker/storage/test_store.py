@@ -166,7 +166,7 @@ def test_a_reader_in_another_thread_sees_what_was_applied_last(
 
 
 def test_a_read_only_store_cannot_be_written(store: Store, tmp_path: Path) -> None:
-    """Whoever opens it for reading cannot change it by mistake."""
+    """A store that is opened for reading cannot be changed by mistake."""
     reader = Store.open(tmp_path / "a" / "store.sqlite", read_only=True)
     with pytest.raises(sqlite3.Error):
         reader.apply("9-0")
@@ -214,7 +214,7 @@ def stocked(folder: Path, *sizes: int) -> Store:
 def test_reading_keeps_within_its_bound(
     tmp_path: Path, wanted: str, max_bytes: int, expected: list[object]
 ) -> None:
-    """What is most wanted is read while it fits; of the rest the size is told."""
+    """What is most wanted is read while it fits; of the rest the size is given."""
     store = stocked(tmp_path, 100, 200, 300)
     read = store.read("u1", wanted.split(), max_bytes)
     assert [f"left out: {one}" if isinstance(one, int) else one and len(one) for one in read] == (

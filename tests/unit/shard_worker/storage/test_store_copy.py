@@ -13,7 +13,7 @@ from hedgerow.shard_worker.indexing.shard_indexer import ShardIndexer
 from hedgerow.shard_worker.storage import store_copy
 from hedgerow.shard_worker.storage.store import Store
 from hedgerow.shard_worker.storage.store_copy import StoreCopy, link_index
-from hedgerow.shard_worker.storage.text_index import TextIndexWriter
+from hedgerow.shard_worker.storage.text_index_writer import TextIndexWriter
 from tests.unit.support.snapshots import BOOKS, held, indexer, wait, write
 
 
@@ -81,7 +81,7 @@ def test_a_copy_that_is_stopped_leaves_no_store(tmp_path: Path) -> None:
 def test_merges_that_remove_files_do_not_harm(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Files that vanish between the reading of meta.json and their linking are looked up anew."""
+    """If files vanish between reading meta.json and linking them, it is read again."""
     writer = TextIndexWriter.open(tmp_path / "index", BOOKS)
     writer.apply((), [("a", {"t": "all"})])
     writer.commit()

@@ -109,7 +109,7 @@ def test_past_the_limit_the_frequent_words_are_kept() -> None:
     ],
 )
 def test_malformed_statistics_are_a_wire_error(data: bytes) -> None:
-    """What others put into Redis does no harm."""
+    """Foreign data in Redis does no harm."""
     with pytest.raises(WireError):
         unpack(data)
 

@@ -1,4 +1,4 @@
-"""The index finds what was committed, and is made anew when it cannot be trusted."""
+"""The index finds what was committed, and is rebuilt when it cannot be trusted."""
 
 import json
 from collections.abc import Iterator
@@ -11,8 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hedgerow.common.collection import Collection, define
+from hedgerow.shard_worker.storage.index_files import TextIndexError
 from hedgerow.shard_worker.storage.schema import make_analyser, searched_field
-from hedgerow.shard_worker.storage.text_index import TextIndex, TextIndexError, TextIndexWriter
+from hedgerow.shard_worker.storage.text_index import TextIndex
+from hedgerow.shard_worker.storage.text_index_writer import TextIndexWriter
 from tests.unit.support.shards import OneShard
 
 FIELDS = {"title": "text", "body": "text", "tag": "keyword", "year": "integer"}
@@ -54,7 +56,7 @@ def test_an_upsert_replaces_and_a_delete_removes(folder: Path, writer: TextIndex
 
 
 def test_a_dead_writer_is_no_fault_of_the_document(folder: Path, writer: TextIndexWriter) -> None:
-    """Tantivy's writer dies of a full disk; its refusals are told apart from bad documents."""
+    """Tantivy's writer dies of a full disk; its refusals are not taken for bad documents."""
     with patch.object(writer, "_writer") as dead:
         dead.add_document.side_effect = ValueError("An index writer was killed..")
         with pytest.raises(OSError, match=rf"{folder}.*An index writer was killed"):
@@ -89,7 +91,7 @@ def test_a_reader_keeps_its_snapshot(folder: Path, writer: TextIndexWriter) -> N
 
 
 def test_the_generation_grows_with_each_commit_and_over_a_rebuild(folder: Path) -> None:
-    """Readers tell by it whether they are out of date, even when the folder was lost."""
+    """By it readers know whether they are out of date, even when the folder was lost."""
     generations = []
     for _ in range(2):
         writer = TextIndexWriter.open(folder, COLLECTION)
@@ -149,7 +151,7 @@ def test_an_index_that_cannot_be_had_now_is_not_deleted(folder: Path) -> None:
 
 
 def test_a_rebuild_that_was_cut_short_starts_again(folder: Path) -> None:
-    """Half an index is shown to nobody."""
+    """Half an index is never shown."""
     writer = TextIndexWriter.open(folder, COLLECTION)
     writer.close()
     with pytest.raises(TextIndexError, match="rebuild"):

@@ -1,4 +1,4 @@
-"""What is read of a folder, and what is not, whatever somebody puts into it."""
+"""What is read of a folder, and what is not, whatever is put into it."""
 
 import json
 import os

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hedgerow.common.errors import BadRequestError, ConfigurationError
-from hedgerow.common.settings.settings import LimitSettings
+from hedgerow.common.settings.limits import LimitSettings
 from hedgerow.gateway.cli.loading.csv_rows import csv_rows
 from hedgerow.gateway.cli.loading.lines import DEFAULT_MAX_BYTES
 from hedgerow.gateway.cli.loading.sources import Reading, document_source, open_source

@@ -1,4 +1,4 @@
-"""Requests through ASGI: what an application is given, and what becomes of its messages."""
+"""Requests through ASGI: what an application receives, and what becomes of its messages."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -41,7 +41,7 @@ def answering(*chunks: bytes, headers: Pairs = LENGTH_4, status: int = 200) -> A
 
 
 async def exchange(app: Any, *parts: bytes) -> RecordingTransport:
-    """Have a client send `parts`, each after all that the one before led to."""
+    """Have a client send `parts`, each once all effects of the one before are done."""
     protocol, transport = connect(app)
     for part in parts:
         protocol.data_received(part)
@@ -135,7 +135,7 @@ ANSWERS = {
 
 @pytest.mark.parametrize(("sent", "app", "expected"), ANSWERS.values(), ids=ANSWERS)
 async def test_messages_become_an_answer(sent: bytes, app: Any, expected: bytes) -> None:
-    """Its framing is one that the client understands, and it closes where it says so."""
+    """Its framing is one that the client understands, and it closes when it says so."""
     transport = await exchange(app, sent)
     assert transport.written == expected
     assert ("close" in transport.calls) is (CLOSE in expected)
@@ -152,7 +152,7 @@ async def test_an_answer_is_one_write() -> None:
 
 
 async def test_a_part_of_a_body_does_not_wait_for_the_next() -> None:
-    """Each leaves though the next is still to be made, the first with the head."""
+    """Each part leaves before the next is made, the first with the head."""
     may_go_on = asyncio.Semaphore(0)
 
     async def app(_scope: Any, _receive: Any, send: Send) -> None:
@@ -277,7 +277,7 @@ async def test_a_failure_after_the_answer_costs_the_client_nothing() -> None:
 
 
 class Reader:
-    """An application that keeps what it receives, when it is let, and then answers."""
+    """An application that, when the test allows it, keeps what it receives, and then answers."""
 
     def __init__(self) -> None:
         self.messages: list[dict[str, Any]] = []
@@ -403,7 +403,7 @@ async def test_a_body_is_invited_once_it_is_wanted() -> None:
 
 @pytest.mark.parametrize("version", [b"1.1", b"1.0"])
 async def test_a_body_that_is_not_wanted_is_not_invited(version: bytes) -> None:
-    """The final answer comes instead, and the connection closes; HTTP/1.0 knows no invitation."""
+    """The final answer comes instead, and the connection closes; HTTP/1.0 has no 100 Continue."""
     sent = post(4, b"Expect: 100-continue").replace(b"1.1", version)
     app = answering(b"done") if version == b"1.1" else Reader()
     if isinstance(app, Reader):

@@ -1,4 +1,4 @@
-"""Which connections must go: how long they may wait for what, and who makes room for others."""
+"""Which connections must go: how long each may wait, and which make room for others."""
 
 import math
 
@@ -66,7 +66,7 @@ def test_each_phase_has_its_time(
 
 
 def test_the_time_of_a_load_stands_still_while_it_is_not_read() -> None:
-    """A load that the gateway keeps waiting has all its time again when it is read on."""
+    """A load that the gateway keeps waiting has its full time again when reading resumes."""
     state = ConnectionState(peer="", since=NOW, phase=Phase.BODY, has_asked=True, is_load=True)
     state.read(False, NOW + 1)
     assert expires_at(state, LIMITS) == math.inf
@@ -75,7 +75,7 @@ def test_the_time_of_a_load_stands_still_while_it_is_not_read() -> None:
 
 
 def test_the_time_of_another_body_counts_in_all() -> None:
-    """What is no load does not get more time by pauses."""
+    """Requests other than loads do not get more time by pauses."""
     state = ConnectionState(peer="", since=NOW, phase=Phase.BODY, has_asked=True)
     state.read(False, NOW + 1)
     state.read(True, NOW + 20)
@@ -117,7 +117,7 @@ def test_the_most_idle_go_first(all_states: list[ConnectionState]) -> None:
 
 @given(st.lists(states, max_size=8))
 def test_a_peer_makes_room_for_itself(all_states: list[ConnectionState]) -> None:
-    """Where a peer has too many connections, none of another is closed."""
+    """Where one peer has too many connections, none of another peer is closed."""
     ranked = most_idle(all_states, NOW, "192.0.2.1")
     assert {state.peer for state in ranked} <= {"192.0.2.1"}
 
@@ -146,7 +146,7 @@ def test_a_client_outlasts_those_that_leave_their_first_body_unfinished() -> Non
 
 
 def test_a_refused_client_goes_first() -> None:
-    """What has had its refusal makes room before all others."""
+    """A connection that has had its refusal makes room before all others."""
     refused = ConnectionState(peer="", since=NOW, phase=Phase.LINGER)
     silent = ConnectionState(peer="", since=0)
     assert most_idle([silent, refused], NOW) == [refused, silent]

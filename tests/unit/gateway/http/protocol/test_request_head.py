@@ -47,7 +47,7 @@ def test_a_load_is_known_by_its_target(method: bytes, target: bytes, is_load: bo
 def test_a_body_is_as_long_as_its_head_says(
     headers: tuple[tuple[bytes, bytes], ...], num_bytes: int | None
 ) -> None:
-    """Without a word about it there is none; in chunks it is of any length."""
+    """Without a header about it there is none; in chunks it is of any length."""
     assert head(*headers).body_bytes() == num_bytes
 
 

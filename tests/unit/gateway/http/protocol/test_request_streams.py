@@ -16,7 +16,7 @@ from typing import Any, cast
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hedgerow.common.settings.settings import GatewaySettings
+from hedgerow.common.settings.gateway import GatewaySettings
 from hedgerow.gateway.http.app import create_app
 from tests.support.connections import by_asgi as through_asgi
 from tests.support.connections import connect, plain, turn
@@ -198,7 +198,7 @@ def test_what_is_malformed_ends_the_stream(sent: list[Sent], name: str, cut: Cut
 
 @st.composite
 def damaged(draw: st.DrawFn) -> bytes:
-    """A stream of requests with some bytes replaced, removed or added."""
+    """A stream of requests with some bytes replaced, removed or inserted."""
     stream = b"".join(one.raw for one in draw(st.lists(valid(), min_size=1, max_size=3)))
     for _ in range(draw(st.integers(1, 3))):
         start = draw(st.integers(0, len(stream)))

@@ -18,7 +18,7 @@ from hedgerow.common.errors import (
     RedisUnavailableError,
 )
 from hedgerow.common.outcome import Outcome
-from hedgerow.common.settings.settings import GatewaySettings
+from hedgerow.common.settings.gateway import GatewaySettings
 from hedgerow.gateway.http.app import create_app
 from hedgerow.gateway.search.result import Hit, SearchQuery, SearchResult
 from hedgerow.gateway.shapes.answer import SearchAnswer
@@ -30,12 +30,6 @@ PATH = "/v1/collections/films/search"
 SETTINGS = GatewaySettings(
     default_k=7, max_k=50, default_deadline_ms=250, max_deadline_ms=900, max_query_chars=20
 )
-
-
-@pytest.fixture
-def gateway() -> FakeGateway:
-    """Stand in for a cluster."""
-    return FakeGateway()
 
 
 @pytest.fixture
@@ -139,7 +133,7 @@ async def test_a_bad_member_is_named_with_the_reason(
     "raw", [b"", b"{", b'{"query": "a",}', b"\xff", b'{"query": "\\ud800"}', b"{'query': 'a'}"]
 )
 async def test_a_body_that_is_not_json_is_refused(client: httpx.AsyncClient, raw: bytes) -> None:
-    """Whatever is no JSON is a 400 that says so."""
+    """Anything but JSON is a 400 that says so."""
     response = await client.post(PATH, content=raw)
     assert response.status_code == 400
     assert response.json()["field"] == "body"
@@ -147,7 +141,7 @@ async def test_a_body_that_is_not_json_is_refused(client: httpx.AsyncClient, raw
 
 
 async def test_all_bad_members_are_listed(client: httpx.AsyncClient) -> None:
-    """Several bad members are all told, in one answer."""
+    """Several bad members are all named, in one answer."""
     response = await client.post(PATH, json={"k": "x", "explain": 3, "who": 1})
     assert {error["field"] for error in response.json()["errors"]} == {
         "query",
@@ -232,7 +226,7 @@ async def test_too_little_coverage_is_a_problem_with_what_there_is(
 async def test_a_query_that_the_gateway_refuses_keeps_its_position(
     client: httpx.AsyncClient, gateway: FakeGateway
 ) -> None:
-    """An error in the query's syntax tells where it is."""
+    """An error in the query's syntax says where it is."""
     gateway.answer = BadRequestError("query", "has an unbalanced quote", 4)
     problem = (await client.post(PATH, json={"query": 'foo "bar', "syntax": "strict"})).json()
     assert (problem["status"], problem["field"], problem["position"]) == (400, "query", 4)
@@ -340,7 +334,7 @@ async def test_it_may_be_served_under_a_prefix(gateway: FakeGateway) -> None:
 
 
 async def test_a_search_without_the_token_is_not_even_read(gateway: FakeGateway) -> None:
-    """The token is demanded before anything is said about the search."""
+    """The token is checked before anything is said about the search."""
     transport = httpx.ASGITransport(create_app(gateway, GatewaySettings(token=SecretStr("s3cret"))))
     async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
         assert (await client.post(f"{PATH}?x=1", content=b"{")).status_code == 401
@@ -416,7 +410,7 @@ def test_a_client_that_hangs_up_cancels_its_search() -> None:
 
 
 def test_a_body_that_breaks_off_is_no_search() -> None:
-    """What came of a body is not searched when the client leaves amid it; nobody's failure: a 499.
+    """Part of a body is not searched when the client leaves; it is nobody's failure, but a 499.
 
     Though what has come were JSON.
     """

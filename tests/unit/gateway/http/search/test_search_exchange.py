@@ -19,12 +19,12 @@ from hedgerow.common.errors import (
 )
 from hedgerow.common.observability.telemetry import Counters
 from hedgerow.common.settings.connections import ConnectionSettings
-from hedgerow.common.settings.settings import GatewaySettings
+from hedgerow.common.settings.gateway import GatewaySettings
 from hedgerow.gateway.http.app import create_app
 from hedgerow.gateway.http.protocol.refusal_pace import TICK_S
 from hedgerow.gateway.http.search.search_app import SearchApp
 from hedgerow.gateway.http.server.connection_table import ConnectionTable
-from hedgerow.gateway.search.answer_memory import SMALL_BYTES, AnswerMemory
+from hedgerow.gateway.search.documents.answer_memory import SMALL_BYTES, AnswerMemory
 from hedgerow.gateway.search.result import Hit, SearchQuery, SearchResult
 from tests.support.connections import RecordingTransport, Way, by_asgi, connect, plain, turn
 from tests.support.fake_gateway import FakeGateway, make_result
@@ -40,7 +40,7 @@ def request(
     method: str = "POST",
     version: str = "1.1",
 ) -> bytes:
-    """A request of a search, or of what is nearly one."""
+    """The request of a search, or nearly one."""
     lines = [f"{method} {target} HTTP/{version}", "Host: localhost", *headers]
     if not any(one.startswith("Transfer-Encoding") for one in headers):
         lines.append(f"Content-Length: {len(body)}")
@@ -134,7 +134,7 @@ NOT_PLAIN = {
 
 @pytest.mark.parametrize("sent", NOT_PLAIN.values(), ids=NOT_PLAIN)
 async def test_what_is_not_plain_goes_through_asgi(through_asgi: list[str], sent: bytes) -> None:
-    """Whatever must be decoded, invited or refused unread is left to the application."""
+    """What needs decoding, an invitation or a refusal unread is left to the application."""
     found = await exchange(plain, sent)
     assert len(through_asgi) == 1
     assert found == await exchange(by_asgi, sent)
@@ -158,7 +158,7 @@ async def test_pipelined_searches_are_answered_in_turn() -> None:
 
 
 async def test_a_pipelined_search_waits_for_the_one_before_it() -> None:
-    """However long that takes: answers come in the order of the requests."""
+    """However long that takes, answers come in the order of the requests."""
     gateway = SlowGateway()
     protocol, transport = begin(gateway)
     protocol.data_received(request(b'{"query": "b"}'))
@@ -195,7 +195,7 @@ async def test_the_token_is_demanded(given: str) -> None:
 
 
 class SlowGateway(FakeGateway):
-    """A gateway that answers when it is let."""
+    """A gateway that answers when the test allows it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -277,7 +277,7 @@ async def test_an_answer_waits_for_room() -> None:
 
 
 async def test_a_drain_finishes_a_search_and_closes() -> None:
-    """A connection that is told to shut down amid a search answers it, says so, and closes."""
+    """A connection that is to shut down during a search answers it, says so, and closes."""
     calls = []
     for way in (plain, by_asgi):
         gateway = SlowGateway()
@@ -322,7 +322,7 @@ async def test_a_search_that_the_server_cancels_is_a_500() -> None:
 
 
 async def test_an_answer_leaves_no_cycle() -> None:
-    """What a search has made goes without the garbage collector."""
+    """A search leaves nothing for the garbage collector."""
     protocol, _ = begin(FakeGateway())
     await turn()
     gc.collect()
@@ -405,7 +405,7 @@ async def test_a_bad_body_is_its_callers_fault_even_in_an_overload(body: bytes) 
 
 
 async def test_pipelined_searches_are_refused_in_turn() -> None:
-    """Each gets its own refusal, also those that came in one piece, with other requests between."""
+    """Each gets its own refusal, also in one packet with other requests between."""
     gateway = FakeGateway()
     gateway.refusal = FULL
     table = ConnectionTable(ConnectionSettings(max_held_refusals=0), Counters())

@@ -1,4 +1,4 @@
-"""The files of a certificate: what is refused at the start, and what happens when they change."""
+"""A certificate's files: what is refused at the start, and what happens when they change."""
 
 import ssl
 from pathlib import Path
@@ -9,7 +9,7 @@ import trustme
 from pydantic import ValidationError
 
 from hedgerow.common.errors import ConfigurationError
-from hedgerow.common.settings.settings import GatewaySettings
+from hedgerow.common.settings.gateway import GatewaySettings
 from hedgerow.gateway.http.server.certificate import Certificate
 
 
@@ -37,12 +37,12 @@ class Files:
 
 @pytest.fixture
 def files(tmp_path: Path, authority: trustme.CA) -> Files:
-    """The files of a certificate that is in order."""
+    """The files of a valid certificate."""
     return Files(tmp_path, authority)
 
 
 def shown(certificate: Certificate, authority: trustme.CA, name: str) -> bool:
-    """Whether a client takes the server for `name`."""
+    """Whether a client accepts the server as `name`."""
     context = ssl.create_default_context()
     authority.configure_trust(context)
     ends = [(ssl.MemoryBIO(), ssl.MemoryBIO()), (ssl.MemoryBIO(), ssl.MemoryBIO())]
@@ -123,7 +123,7 @@ def test_files_that_change_are_reread(files: Files, authority: trustme.CA) -> No
 
 
 def test_files_that_are_gone_are_kept_in_mind(files: Files, authority: trustme.CA) -> None:
-    """A gateway serves on while its files are away, and takes them when they come back."""
+    """A gateway serves on while its files are missing, and reads them when they are back."""
     certificate = Certificate(files.cert, files.key)
     files.cert.unlink()
     assert not certificate.look()

@@ -1,4 +1,4 @@
-"""The connections of a server: who is let in, who makes room, and what is counted."""
+"""The connections of a server: which are let in, which make room, and what is counted."""
 
 import asyncio
 import gc
@@ -177,7 +177,7 @@ async def test_a_connection_of_another_client_is_not_closed_for_one_with_too_man
 
 
 def test_a_sweep_tells_each_connection_whose_time_is_up() -> None:
-    """Those that are late are told, and those that keep too much waiting are closed."""
+    """Late connections are reported, and those that keep too much waiting are closed."""
 
     async def scenario() -> None:
         table = ConnectionTable(

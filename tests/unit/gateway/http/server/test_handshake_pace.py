@@ -21,7 +21,7 @@ def num_made(share: float, took_s: float, seconds: float) -> int:
 @pytest.mark.parametrize("share", [0.1, 0.25, 0.5, 1.0])
 @pytest.mark.parametrize("took_s", [0.0003, 0.002, 0.02])
 def test_handshakes_take_no_more_than_their_share(share: float, took_s: float) -> None:
-    """Whatever one takes: over ten seconds, within what may be saved up and one handshake."""
+    """However long each takes: in ten seconds, within the share, the savings and one handshake."""
     spent_s = num_made(share, took_s, 10.0) * took_s
     assert spent_s == pytest.approx(10.0 * share, abs=0.01 + 2 * took_s)
 

@@ -10,7 +10,7 @@ from hedgerow.gateway.local.processes.child_log import MAX_BYTES, ChildLog
 
 
 def refuse(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
-    """Have a copy be cut off by an error."""
+    """Have an error interrupt a copy."""
 
     def copy(_source: Path, target: Path) -> None:
         Path(target).write_bytes(b"the beginning")

@@ -21,7 +21,7 @@ def _deaths(backoff: RestartBackoff, lives_s: list[float]) -> list[float]:
 
 
 def test_quick_deaths_double_the_pause_up_to_the_cap() -> None:
-    """A child that dies again and again waits twice as long each time, up to the cap."""
+    """A child that keeps dying waits twice as long each time, up to the cap."""
     pauses = _deaths(RestartBackoff(PLAIN, lambda: 0.5), [0.1] * 6)
     assert pauses == [0.5, 1.0, 2.0, 4.0, 4.0, 4.0]
 

@@ -12,7 +12,7 @@ from hedgerow.gateway.local.redis import server as embedded_redis
 
 
 def _install(monkeypatch: pytest.MonkeyPatch, package: Path | None) -> None:
-    """Have the package be in a folder, or not installed."""
+    """Put the package into a folder, or have it not installed."""
     spec = None
     if package is not None:
         package.mkdir()

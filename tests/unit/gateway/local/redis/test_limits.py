@@ -1,4 +1,4 @@
-"""How much the embedded server may take."""
+"""How much memory the embedded server may take."""
 
 from pathlib import Path
 

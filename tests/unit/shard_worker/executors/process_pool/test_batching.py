@@ -1,4 +1,4 @@
-"""How works are dealt out, held against step-by-step models."""
+"""How tasks are dealt out, held against step-by-step models."""
 
 import pytest
 from hypothesis import given
@@ -16,7 +16,7 @@ from hedgerow.shard_worker.executors.process_pool.batching import (
 def test_a_scorer_takes_what_starts_within_the_window(
     service_us: float, window_us: float, most: int
 ) -> None:
-    """Works run in a row: those whose turn comes before the window ends, the first always."""
+    """Tasks run in a row: those whose turn comes before the window ends, the first always."""
     starts = 1
     while starts < most and starts * service_us < window_us:
         starts += 1
@@ -42,7 +42,7 @@ def test_dealing_out_leaves_nothing_to_a_scorer_that_could_have_had_it(
 
 
 def test_expensive_works_spread_and_cheap_ones_stay_together() -> None:
-    """Eight works of 10 ms use all four scorers; eight of 1 µs are not worth four frames."""
+    """Eight tasks of 10 ms use all four scorers; eight of 1 µs are not worth four frames."""
     assert share(8, 4, 64, 10_000.0) == 2
     assert share(8, 4, 64, 1.0) == 8
 
@@ -63,10 +63,10 @@ def test_the_service_time_follows_a_change_and_forgets_an_outlier() -> None:
 @given(st.lists(st.tuples(st.integers(1, 64), st.floats(0.1, 1e6)), min_size=1, max_size=50))
 def test_the_service_time_stays_between_the_extremes(batches: list[tuple[int, float]]) -> None:
     """An average is never below the least or above the greatest mean that went into it."""
-    means = [elapsed_us / num_works for num_works, elapsed_us in batches]
+    means = [elapsed_us / num_tasks for num_tasks, elapsed_us in batches]
     service = ServiceTime(means[0])
-    for num_works, elapsed_us in batches:
-        service.observe(num_works, elapsed_us)
+    for num_tasks, elapsed_us in batches:
+        service.observe(num_tasks, elapsed_us)
     assert min(means) * (1 - 1e-9) <= service.estimate_us <= max(means) * (1 + 1e-9)
 
 

@@ -1,4 +1,4 @@
-"""Budgets in shared memory: who may speak for which work, and at what cost."""
+"""Budgets in shared memory: which side decides over which task, and at what cost."""
 
 import math
 import os
@@ -81,7 +81,7 @@ def test_it_expires_at_its_deadline_or_when_tripped(
 def test_work_that_may_be_late_has_no_time_left_and_is_not_expired(
     two_maps: tuple[SharedBudgets, SharedBudgets],
 ) -> None:
-    """What is left is left until the deadline; it expires later by what the other side says."""
+    """The time left is that to the deadline; the budget expires later, as the other side says."""
     ours, theirs = (one.regions[0] for one in two_maps)
     ours.generations[0], ours.expiries[0], ours.lates[0] = 1, time.monotonic() + 60, 20.0
     budget = _budget(theirs, 0, 1)
@@ -94,7 +94,7 @@ def test_work_that_may_be_late_has_no_time_left_and_is_not_expired(
 def test_a_stale_budget_never_speaks_for_the_next_work(
     two_maps: tuple[SharedBudgets, SharedBudgets],
 ) -> None:
-    """Once its slot is another work's, a budget is expired whatever that work's deadline."""
+    """Once its slot is another task's, a budget is expired, whatever that task's deadline."""
     ours, theirs = (one.regions[0] for one in two_maps)
     ours.generations[0], ours.expiries[0] = 1, time.monotonic() + 60
     first = _budget(theirs, 0, 1)

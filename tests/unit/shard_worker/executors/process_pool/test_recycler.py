@@ -113,7 +113,7 @@ def test_other_systems_do_not_tell(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @dataclass
 class Place:
-    """Of a slot what a recycler looks at."""
+    """The part of a slot that a recycler reads."""
 
     pid: int = 1
     looked_at: float = 100.0
@@ -122,7 +122,7 @@ class Place:
     state: SlotState = SlotState.READY
 
     def successor(self) -> "Place":
-        """Who would follow."""
+        """The successor, if one was started."""
         return Place(2, math.inf, math.inf, (), SlotState.STARTING)
 
 

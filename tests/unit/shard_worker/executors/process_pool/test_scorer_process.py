@@ -23,7 +23,7 @@ FIRST_GENERATION = 5
 
 @dataclass
 class Clocks:
-    """Time, and the CPU time of this process, as the scorer is told them; how often it asked."""
+    """Time, and the CPU time of this process, as the scorer reads them; how often it asked."""
 
     now_s: float = 100.0
     cpu_s: float = 7.0
@@ -55,7 +55,7 @@ def clocks(monkeypatch: pytest.MonkeyPatch) -> Clocks:
 
 @pytest.fixture
 def region() -> Iterator[Region]:
-    """The scorer's shared memory, in which every work has time."""
+    """The scorer's shared memory, in which every task has time."""
     fd = open_shared_file(SharedBudgets.size(1, MAX_BATCH))
     budgets = SharedBudgets(fd, 1, MAX_BATCH)
     os.close(fd)
@@ -68,7 +68,7 @@ def region() -> Iterator[Region]:
 
 
 def cpu_us(clocks: Clocks, region: Region, *works_us: int) -> list[int]:
-    """The CPU times that a scorer tells of a batch of works that compute for so long."""
+    """The CPU times that a scorer reports of a batch of tasks that compute for so long."""
     worker, scorer = socket.socketpair()
     with worker, scorer:
         worker.sendall(msgpack.packb([FIRST_GENERATION, works_us]))
@@ -82,7 +82,7 @@ def cpu_us(clocks: Clocks, region: Region, *works_us: int) -> list[int]:
 
 
 def test_short_works_share_a_reading_of_the_cpu_time(clocks: Clocks, region: Region) -> None:
-    """Of 40 works of 3 µs a reading is made every seventh; together they have what was used."""
+    """Of 40 tasks of 3 µs every seventh is read; together they are charged what was used."""
     times = cpu_us(clocks, region, *[3] * 40)
     assert len(times) == 40
     assert sum(times) == pytest.approx(120, abs=clocks.num_readings)  # each is cut to whole µs
@@ -90,6 +90,6 @@ def test_short_works_share_a_reading_of_the_cpu_time(clocks: Clocks, region: Reg
 
 
 def test_a_long_work_has_a_reading_of_its_own(clocks: Clocks, region: Region) -> None:
-    """Only a short work right before it is counted with it; the last has one however short."""
+    """Only a short task right before it is counted with it; the last has its own, however short."""
     times = cpu_us(clocks, region, 500, 3, 400, 300, 4)
     assert times == pytest.approx([500, 0, 403, 300, 4], abs=1)

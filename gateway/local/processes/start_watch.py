@@ -1,0 +1,76 @@
+"""Waits for child processes that are starting, and gives up if one of them dies meanwhile."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+from hedgerow.common.errors import UnavailableError
+from hedgerow.gateway.local.processes.supervisor import Died, Event, Supervisor
+
+
+class StartWatch:
+    """Waits for the children of one supervisor while they start."""
+
+    def __init__(self, supervisor: Supervisor, logs: Path, timeout_s: float) -> None:
+        """Watch the children of `supervisor`.
+
+        Args:
+            supervisor: starts the children; its events must be passed to `on_event`.
+            logs: the folder of the children's logs, which messages name.
+            timeout_s: longest wait of `wait_until_there`, in s.
+        """
+        self._supervisor = supervisor
+        self._logs = logs
+        self._timeout_s = timeout_s
+        self._died: asyncio.Future[Died] = asyncio.get_running_loop().create_future()
+
+    def on_event(self, event: Event) -> None:
+        """Note an event of a child; the first death ends all waits, later ones included."""
+        if isinstance(event, Died) and not self._died.done():
+            self._died.set_result(event)
+
+    async def or_death(self, step: Awaitable[Any]) -> None:
+        """Await a step of the start.
+
+        Raises:
+            UnavailableError: a child has died; says which, and the last line that it logged.
+        """
+        task = asyncio.ensure_future(step)
+        try:
+            await asyncio.wait({task, self._died}, return_when=asyncio.FIRST_COMPLETED)
+            if self._died.done():
+                died = self._died.result()
+                said = " ".join(self._supervisor.log_tail(died.name, 1)) or "nothing"
+                raise UnavailableError(
+                    f"{died.name} {died.how} while starting; its last log line: {said} "
+                    f"(its log is {self._logs / died.name}.log)"
+                )
+            await task
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def wait_until_there(self, what: str, missing: Callable[[], Awaitable[str]]) -> None:
+        """Wait until nothing is missing, unless a child dies.
+
+        Args:
+            what: is awaited, for the message if `missing` does not return in time.
+            missing: returns what is missing, in words; "" if nothing is.
+
+        Raises:
+            UnavailableError: a child has died, or something is still missing after the timeout.
+        """
+        await self.or_death(self._poll(what, missing))
+
+    async def _poll(self, what: str, missing: Callable[[], Awaitable[str]]) -> None:
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                while what:
+                    what = await missing()
+                    await asyncio.sleep(0.05)
+        except TimeoutError:
+            raise UnavailableError(
+                f"after {self._timeout_s:g} s there is no sign of {what}; "
+                f"the logs are in {self._logs}"
+            ) from None

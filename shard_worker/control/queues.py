@@ -1,0 +1,159 @@
+"""Queues of jobs in Redis, by arq; this is the only module that imports it.
+
+Jobs are durable, retried, and unique by id. arq polls each queue once a second. Its own keys
+(`arq:job:…`) lie outside of the cluster's prefix; the ids in them begin with it.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, Self, cast
+
+import msgpack
+import structlog
+from arq import Retry
+from arq.connections import ArqRedis
+from arq.worker import Function, Worker, func
+
+from hedgerow.common.redis.client import close_pool, connection_pool, pause_s, translated
+from hedgerow.common.redis.keys import Keys
+from hedgerow.common.settings.redis import RedisSettings
+
+if TYPE_CHECKING:
+    from arq.typing import WorkerCoroutine
+
+JOB_TIMEOUT_S = 30
+MAX_TRIES = 5
+JOB_AGAIN_S = 10.0  # many times as long as a job takes, since a job that runs twice is a waste
+POLL_S = 1.0
+
+_log = structlog.get_logger()
+
+
+def retry(defer_s: float | None = None) -> Exception:
+    """What a job raises to be run again after `defer_s`; None for 1 to 3 s, at random."""
+    return Retry(defer=random.uniform(1.0, 3.0) if defer_s is None else defer_s)
+
+
+class JobQueues:
+    """Enqueues jobs, and runs those of the queues that this worker serves."""
+
+    def __init__(self, redis: ArqRedis, keys: Keys, settings: RedisSettings) -> None:
+        self._redis = redis
+        self._keys = keys
+        self._settings = settings
+
+    @classmethod
+    @asynccontextmanager
+    async def connect(cls, keys: Keys, settings: RedisSettings) -> AsyncIterator[Self]:
+        """Queues over connections of their own, which are closed at the end."""
+        pool = connection_pool(settings, settings.command_timeout_s)
+        redis = ArqRedis(
+            pool_or_conn=pool,
+            job_serializer=_serialize,
+            job_deserializer=msgpack.unpackb,
+            default_queue_name=keys.jobs,
+        )
+        try:
+            yield cls(redis, keys, settings)
+        finally:
+            await close_pool(pool)
+
+    async def enqueue(
+        self,
+        queue: str,
+        function: str,
+        *arguments: object,
+        job_id: str,
+        again_s: float | None = None,
+        defer_s: float | None = None,
+    ) -> None:
+        """Request a job; does nothing if an equal job is waiting or running.
+
+        arq refuses a job while there is one with its id, and keeps the job of a killed worker
+        locked. So the id changes every `again_s`, after which an equal job is accepted.
+
+        Args:
+            queue: the queue.
+            function: the name of the function that runs it (`serve`).
+            arguments: its arguments, which MessagePack must be able to encode.
+            job_id: identifies the job; equal for equal requests.
+            again_s: longest time for which an equal job is refused, in s; None for 10 s.
+            defer_s: how long the job waits before it runs, in s; None for not at all.
+
+        Raises:
+            RedisUnavailableError: there is no answer.
+        """
+        period = int(time.time() / (JOB_AGAIN_S if again_s is None else again_s))
+        with translated("enqueue"):
+            await self._redis.enqueue_job(
+                function,
+                *arguments,
+                _job_id=f"{self._keys.prefix}:{job_id}:{period}",
+                _queue_name=queue,
+                _defer_by=defer_s,
+            )
+
+    async def serve(
+        self,
+        queue: str,
+        name: str,
+        job: Callable[..., Awaitable[None]],
+        timeout_s: float | None = None,
+    ) -> None:
+        """Run the jobs of a queue, one at a time, until cancelled.
+
+        Args:
+            queue: the queue.
+            name: the name of the function, as in `enqueue`.
+            job: the function; it raises `retry` to be called again.
+            timeout_s: a job that takes longer is cancelled; None for 30 s.
+        """
+
+        async def run(_context: dict[str, Any], *arguments: object) -> None:
+            await job(*arguments)
+
+        function = func(cast("WorkerCoroutine", run), name=name, timeout=timeout_s)
+        failures = 0
+        while True:
+            worker = self._worker(queue, function)
+            try:
+                await worker.async_run()
+            except Exception as error:  # noqa: BLE001 - arq gives up at whatever redis-py raises
+                failures += 1
+                log = _log.warning if failures == 1 else _log.debug
+                log("jobs_interrupted", queue=queue, error=str(error))
+            finally:
+                await _end(worker)
+            await asyncio.sleep(pause_s(failures, self._settings.reconnect_max_s))
+
+    def _worker(self, queue: str, function: Function) -> Worker:
+        return Worker(
+            [function],
+            queue_name=queue,
+            redis_pool=self._redis,
+            handle_signals=False,
+            max_jobs=1,
+            job_timeout=JOB_TIMEOUT_S,
+            max_tries=MAX_TRIES,
+            keep_result=0,  # a result that is kept blocks the next job of its id
+            poll_delay=POLL_S,
+            log_results=False,
+            job_serializer=_serialize,
+            job_deserializer=msgpack.unpackb,
+        )
+
+
+async def _end(worker: Worker) -> None:
+    """Cancel what an arq worker still runs; `Worker.close` would close the shared pool."""
+    tasks: Iterable[asyncio.Task[Any]] = [*worker.job_tasks.values(), *worker.tasks.values()]
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _serialize(job: Any) -> bytes:
+    packed: bytes = msgpack.packb(job, default=repr)
+    return packed

@@ -1,0 +1,90 @@
+"""Coverage adds up, and never flatters."""
+
+from fractions import Fraction
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hedgerow.common.outcome import Outcome
+from hedgerow.gateway.search.coverage.measurement import count_outcomes, measure_coverage
+
+outcomes_of_shards = st.lists(st.sampled_from(Outcome), min_size=1, max_size=64)
+shards = st.lists(
+    st.tuples(st.sampled_from(Outcome), st.integers(0, 10**6), st.integers(0, 10**6)),
+    min_size=1,
+    max_size=64,
+)
+
+
+@given(outcomes_of_shards)
+def test_outcomes_sum_to_the_fan_out(outcomes: list[Outcome]) -> None:
+    """Each shard is counted under exactly one outcome, and every outcome is named."""
+    counts = count_outcomes(outcomes)
+    assert list(counts) == list(Outcome)
+    assert sum(counts.values()) == len(outcomes)
+    assert all(outcomes.count(outcome) == number for outcome, number in counts.items())
+
+
+def test_counts_are_not_shared() -> None:
+    """Counting one query's outcomes leaves another's alone."""
+    first = count_outcomes([Outcome.OK, Outcome.FAILED])
+    count_outcomes([Outcome.FAILED] * 7)
+    assert first[Outcome.FAILED] == 1
+
+
+@given(shards)
+def test_fraction_is_searched_of_all(shards: list[tuple[Outcome, int, int]]) -> None:
+    """The fraction is the documents searched over those plus what the other shards last had."""
+    outcomes = [outcome for outcome, _, _ in shards]
+    answers = {
+        shard: searched
+        for shard, (outcome, searched, _) in enumerate(shards)
+        if outcome is Outcome.OK
+    }
+    coverage = measure_coverage(outcomes, sum(answers.values()), [known for _, _, known in shards])
+    searched = sum(count for outcome, count, _ in shards if outcome is Outcome.OK)
+    missed = sum(count for outcome, _, count in shards if outcome is not Outcome.OK)
+    assert (coverage.documents, coverage.documents_total) == (searched, searched + missed)
+    if searched + missed:
+        assert coverage.fraction == float(Fraction(searched, searched + missed))
+    assert coverage.is_full == all(outcome is Outcome.OK for outcome in outcomes)
+    assert sum(coverage.degraded.values()) == sum(one is not Outcome.OK for one in outcomes)
+
+
+def test_reasons_are_counted_by_name() -> None:
+    """The shards that are not ok are counted by the names that the JSON uses."""
+    outcomes = [Outcome.OK, Outcome.TIMED_OUT, Outcome.BREAKER_OPEN, Outcome.TIMED_OUT]
+    coverage = measure_coverage(outcomes, 10, [10, 10, 10, 10])
+    assert coverage.degraded == {"timed_out": 2, "breaker_open": 1}
+    assert [type(name) for name in coverage.degraded] == [str, str]
+    assert coverage.fraction == 0.25
+
+
+def test_an_answer_beats_what_was_known() -> None:
+    """The count in a shard's reply is taken over the one that it reported before."""
+    coverage = measure_coverage([Outcome.OK, Outcome.OK], 40, [1, 1])
+    assert (coverage.documents, coverage.documents_total) == (40, 40)
+
+
+def test_unknown_shards_lower_the_fraction() -> None:
+    """A missing shard that never reported counts as large as the others, not as empty."""
+    coverage = measure_coverage(
+        [Outcome.OK, Outcome.OK, Outcome.UNAVAILABLE, Outcome.TIMED_OUT],
+        240,
+        [None, 0, None, 120],
+    )
+    assert (coverage.documents, coverage.documents_total) == (240, 480)
+
+
+def test_nothing_known_is_nothing_covered() -> None:
+    """When no shard has ever answered, the coverage is 0, not 1."""
+    coverage = measure_coverage([Outcome.UNAVAILABLE] * 8, 0, [None] * 8)
+    assert coverage.fraction == 0.0
+    assert not coverage.is_full
+
+
+def test_empty_collection_is_covered() -> None:
+    """Of a collection without documents, an answer of all shards covers everything."""
+    coverage = measure_coverage([Outcome.OK] * 8, 0, [0] * 8)
+    assert coverage.fraction == 1.0
+    assert coverage.is_full
