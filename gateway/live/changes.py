@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 from hedgerow.common.wire.heartbeat import Heartbeat
 from hedgerow.gateway.live.journal import Journal
 from hedgerow.gateway.members.membership import SAME_START_MS
+from hedgerow.gateway.shapes.live import Level
 
 
 class Cluster(NamedTuple):
@@ -110,12 +111,9 @@ class Changes:
         found = {(one["where"], one["resource"]): one for one in now}
         for key, one in found.items():
             if key not in known or known[key]["state"] != one["state"]:
-                level = "warning" if one["state"] == "low" else "bad"
-                write(
-                    "shortage",
-                    "warning" if level == "warning" else "bad",
-                    f"{one['resource']} of {one['where']} is {one['state']}: {one['detail']}",
-                )
+                level: Level = "warning" if one["state"] == "low" else "bad"
+                what = f"{one['resource']} of {one['where']} is {one['state']}: {one['detail']}"
+                write("shortage", level, what)
         for where, resource in known.keys() - found.keys():
             write("shortage", "good", f"{resource} of {where} suffices again")
 

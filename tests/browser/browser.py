@@ -71,15 +71,16 @@ class Browser:
         )
         scheme = {"name": "prefers-color-scheme", "value": "dark" if is_dark else "light"}
         self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
-        self.driver.get_log("browser")  # forgets what was logged before
+        self._logged()  # forgets what was logged before
         self.driver.get(f"{url}/#{view}")
 
     def one(self, selector: str) -> WebElement:
         """The first element that a CSS selector finds, once there is one."""
-        return self.until(
+        found: WebElement = self.until(
             lambda: next(iter(self.driver.find_elements(By.CSS_SELECTOR, selector)), None),
             what=selector,
         )
+        return found
 
     def all(self, selector: str) -> list[WebElement]:
         """The elements that a CSS selector finds now."""
@@ -107,12 +108,13 @@ class Browser:
 
     def button(self, name: str) -> WebElement:
         """The button that is shown with these words."""
-        return self.until(
+        found: WebElement = self.until(
             lambda: next(
                 (one for one in self.all("button") if one.text == name and one.is_displayed()), None
             ),
             what=f"button {name}",
         )
+        return found
 
     def run(self, script: str, *arguments: Any) -> Any:
         """Run a script in the page."""
@@ -124,8 +126,11 @@ class Browser:
 
     def complaints(self) -> list[str]:
         """What the console has shown since the page was opened, but for information."""
-        logged = self.driver.get_log("browser")
-        return [one["message"] for one in logged if one["level"] in {"SEVERE", "WARNING"}]
+        return [one["message"] for one in self._logged() if one["level"] in {"SEVERE", "WARNING"}]
+
+    def _logged(self) -> list[dict[str, str]]:
+        logged: list[dict[str, str]] = self.driver.get_log("browser")  # type: ignore[no-untyped-call] # selenium's
+        return logged
 
     def axe(self) -> list[Any]:
         """What axe-core finds serious or critical in what is shown now."""

@@ -112,7 +112,7 @@ def test_the_plots_show_the_time_before_the_page_was_opened(
     browser.until_text("searches/s", ".figures")
     for plot in ("rate", "times", "coverage"):
         path = browser.one(f".plot[aria-labelledby='plot-{plot}'] svg path.good")
-        assert len(path.get_attribute("d") or "") > 20, plot
+        assert path.get_attribute("d"), plot
 
 
 def test_the_focus_stays_while_the_view_is_refreshed(browser: Browser, cluster: Cluster) -> None:
