@@ -104,7 +104,11 @@ class Live:
 
     def look(self) -> None:
         """Add an event to the journal for each change of the cluster since the last look."""
-        self._changes.look(self._sources.cluster())
+        try:
+            self._changes.look(self._sources.cluster())
+        except Exception:  # data that another program stored must not end a gateway
+            if self._may_log("look"):
+                log.exception("live_look_failed")
 
     def sample(self) -> None:
         """Add a point, and an event for each change."""
@@ -143,9 +147,12 @@ class Live:
     async def _try_status(self) -> None:
         try:
             await self.send_status()
-        except Exception:  # data that another program stored must not end a gateway
-            if self._throttle.allows("status", asyncio.get_running_loop().time()):
+        except Exception:  # as above
+            if self._may_log("status"):
                 log.exception("live_status_failed")
+
+    def _may_log(self, kind: str) -> bool:
+        return self._throttle.allows(kind, asyncio.get_running_loop().time())
 
     def _want_status(self) -> None:
         self._wanted.set()

@@ -268,10 +268,15 @@ async def _empty_status() -> dict[str, Any]:
     return EMPTY_STATUS
 
 
+def _empty_cluster() -> Cluster:
+    return Cluster({}, {}, frozenset(), (), is_connected=True)
+
+
 def make_live(
     journal: Journal | None = None,
     max_viewers: int = 20,
     status: Callable[[], Awaitable[dict[str, Any]]] = _empty_status,
+    cluster: Callable[[], Cluster] = _empty_cluster,
 ) -> Live:
     """The stream of a cluster that has nothing, and where nothing happens by itself."""
     journal = journal or Journal(lambda: 1_000)
@@ -279,7 +284,7 @@ def make_live(
         gateway_id="g",
         deadline_ms=300.0,
         totals=lambda: Totals.of(SearchTally()),
-        cluster=lambda: Cluster({}, {}, frozenset(), (), is_connected=True),
+        cluster=cluster,
         status=status,
     )
     live = Live(sources, journal, max_viewers)

@@ -10,6 +10,7 @@ import pytest
 
 from hedgerow.common.errors import OverloadedError
 from hedgerow.gateway.live import viewers as limits
+from hedgerow.gateway.live.changes import Cluster
 from hedgerow.gateway.live.journal import Journal
 from hedgerow.gateway.live.live import Live
 from hedgerow.gateway.live.viewers import Viewer
@@ -229,5 +230,21 @@ def test_a_status_that_fails_does_not_end_the_stream() -> None:
             assert found.count("point") == 2
             script.error = None
             assert "status" in await watched(viewer, 2.0)
+
+    run_virtually(scenario())
+
+
+def test_a_look_that_fails_does_not_end_the_gateway() -> None:
+    """What another program has stored may be anything; the history goes on."""
+
+    async def scenario() -> None:
+        def fail() -> Cluster:
+            raise KeyError("state")
+
+        live = make_live(cluster=fail)
+        async with running(live):
+            viewer = live.open()
+            assert (await watched(viewer, 2.5)).count("point") == 2
+            live.look()
 
     run_virtually(scenario())
