@@ -33,10 +33,10 @@ def cluster_of(
     now_ms: int,
 ) -> Cluster:
     """What the journal of events is written by; `now_ms` is the Redis server's clock."""
-    words = ejection.words(now_ms)
+    entries = ejection.entries(now_ms)
     return Cluster(
         workers=membership.workers,
-        probation={worker: word.reason for worker, word in words.items()},
+        probation={worker: entry.reason for worker, entry in entries.items()},
         collections=frozenset(collections.names().values()),
         shortages=storage.list(),
         is_connected=is_connected,

@@ -6,7 +6,7 @@ import json
 import httpx
 import msgspec
 
-from hedgerow.common.settings.settings import GatewaySettings
+from hedgerow.common.settings.gateway import GatewaySettings
 from hedgerow.gateway.access.caller import Right
 from hedgerow.gateway.http.app import create_app
 from hedgerow.gateway.live.journal import Journal
