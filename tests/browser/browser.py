@@ -69,10 +69,14 @@ class Browser:
             "Emulation.setDeviceMetricsOverride",
             {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": size == PHONE},
         )
-        scheme = {"name": "prefers-color-scheme", "value": "dark" if is_dark else "light"}
-        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
+        self.prefer(is_dark=is_dark)
         self._logged()  # forgets what was logged before
         self.driver.get(f"{url}/#{view}")
+
+    def prefer(self, *, is_dark: bool) -> None:
+        """Have the system prefer dark or light colours."""
+        scheme = {"name": "prefers-color-scheme", "value": "dark" if is_dark else "light"}
+        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
 
     def one(self, selector: str) -> WebElement:
         """The first element that a CSS selector finds, once there is one."""

@@ -62,6 +62,22 @@ class Cluster:
         os.kill(pid, signal.SIGKILL)
         return pid
 
+    def kill_for_seconds(self, worker: str) -> int:
+        """Kill a worker so that it stays away for some seconds; its last process.
+
+        The first time, it would be back within half a second. The pause doubles each time.
+        """
+        with self.client() as client:
+            for _ in range(4):
+                before = self.kill(worker)
+
+                def is_back(before: int = before) -> bool:
+                    found = [one.pid for one in client.status().workers if one.id == worker]
+                    return found not in ([], [before]) and self.pid_of(worker) == found[0]
+
+                block_until(is_back, 20.0, what=f"{worker} is back", every_s=0.05)
+        return self.kill(worker)
+
 
 @contextlib.contextmanager
 def running_cluster(

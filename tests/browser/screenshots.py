@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from hedgerow.common.errors import HedgerowError
-from tests.browser.browser import DESK, PHONE, Browser, running_browser
+from tests.browser.browser import PHONE, Browser, running_browser
 from tests.browser.cluster import COLLECTION, Cluster, documents, running_cluster
 
 DOCS: Final = Path(__file__).parents[2] / "docs"
@@ -88,19 +88,21 @@ def take(browser: Browser, cluster: Cluster, seconds: float) -> None:
         )
         browser.until_text("by 45")
         browser.screenshot(DOCS / "page-coverage.png")
+        search = f"search?collection={COLLECTION}&q=oak+desk+for+the+hall"
+        browser.open(cluster.url, search, size=PHONE)
+        browser.until_text("Coverage")
+        browser.screenshot(DOCS / "page-phone.png", is_whole=False)
         cluster.kill("worker-1")
-        for name, size, is_dark in (
-            ("search", DESK, False),
-            ("phone", PHONE, False),
-        ):
-            view = f"search?collection={COLLECTION}&q=oak+desk+for+the+hall"
-            browser.open(cluster.url, view, size=size, is_dark=is_dark)
-            browser.until_text("Coverage")
-            browser.screenshot(DOCS / f"page-{name}.png", is_whole=size == DESK)
+        browser.open(cluster.url, search)
+        browser.until_text("Coverage")
+        browser.screenshot(DOCS / "page-search.png", is_whole=False)
+        browser.open(cluster.url, "cluster")
+        browser.until_text("worker-1")
+        cluster.kill_for_seconds("worker-3")
+        browser.one("#grid tr.lost")
+        time.sleep(0.5)  # the next searches miss it
         for name, is_dark in (("cluster", False), ("dark", True)):
-            browser.open(cluster.url, "cluster", is_dark=is_dark)
-            browser.until_text("worker-3")
-            time.sleep(2)  # for some more points
+            browser.prefer(is_dark=is_dark)
             browser.screenshot(DOCS / f"page-{name}.png")
 
 

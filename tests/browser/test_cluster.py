@@ -33,23 +33,6 @@ def whole(cluster: Cluster) -> bool:
     )
 
 
-def kill_for_seconds(cluster: Cluster, name: str) -> int:
-    """Kill a worker that stays away for some seconds; its last process.
-
-    The first time, it would be back within half a second. The pause doubles each time.
-    """
-    with cluster.client() as client:
-        for _ in range(4):
-            before = cluster.kill(name)
-
-            def is_back(before: int = before) -> bool:
-                found = [one.pid for one in client.status().workers if one.id == name]
-                return found not in ([], [before]) and cluster.pid_of(name) == found[0]
-
-            block_until(is_back, 20.0, what=f"{name} is back", every_s=0.05)
-    return cluster.kill(name)
-
-
 def test_a_worker_that_is_killed_leaves_the_grid_within_two_seconds(
     browser: Browser, cluster: Cluster
 ) -> None:
@@ -59,7 +42,7 @@ def test_a_worker_that_is_killed_leaves_the_grid_within_two_seconds(
     before = served_by(browser)
     assert sorted(shard for shards in before.values() for shard in shards) == ["0", "1", "2", "3"]
     try:
-        pid = kill_for_seconds(cluster, "worker-1")
+        pid = cluster.kill_for_seconds("worker-1")
         gone = f"worker-1 has gone (pid {pid}); it served shards"
         browser.until(
             lambda: (

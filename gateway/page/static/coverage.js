@@ -4,6 +4,9 @@ import { Failure, call } from "./api.js";
 import { h, patch } from "./dom.js";
 import { count, ms, percent } from "./format.js";
 
+/** A deadline as it was chosen: 45 ms, 12.5 ms. */
+const whole = (value) => `${Number(value.toPrecision(6))} ms`;
+
 const WIDTH = 640;
 const HEIGHT = 240;
 const EVERY_MS = 5000;
@@ -65,7 +68,7 @@ export function coverageView(root, parameters) {
   function sentenceCard() {
     const { coverage, deadline_ms: deadline } = state.curve;
     return h("section", { key: "sentence", class: "card sentence" },
-      coverage === null ? null : h("p", { class: "big" }, h("b", null, percent(coverage)), h("span", { class: "dim" }, ` of the documents by ${ms(deadline)}`)),
+      coverage === null ? null : h("p", { class: "big" }, h("b", null, percent(coverage)), h("span", { class: "dim" }, ` of the documents by ${whole(deadline)}`)),
       h("p", { id: "sentence" }, sentence(state.curve)));
   }
 
@@ -88,7 +91,7 @@ export function coverageView(root, parameters) {
       h("h2", { id: "curve-title" }, "Coverage by deadline"),
       h("div", { class: "curve-box" },
         [1, 0.75, 0.5, 0.25, 0].map((one) => h("span", { key: one, class: `curve-y y${one * 100} dim` }, percent(one, 0))),
-        h("svg", { class: "curve", viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "none", role: "img", "aria-label": `${coverage === null ? "" : `${percent(coverage)} by ${ms(deadline)}. `}${sentence(state.curve)}` },
+        h("svg", { class: "curve", viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "none", role: "img", "aria-label": `${coverage === null ? "" : `${percent(coverage)} by ${whole(deadline)}. `}${sentence(state.curve)}` },
           h("path", { class: "grid", d: [0, 0.25, 0.5, 0.75, 1].map((one) => `M0,${y(one)}H${WIDTH}`).join("") + ticks.map((at) => `M${x(at)},0V${HEIGHT}`).join("") }),
           h("path", { class: "area good", d: `M${x(points[0].deadline_ms)},${HEIGHT}${curve}L${end},${HEIGHT}Z` }),
           h("path", { class: "line good", d: `M${x(points[0].deadline_ms)},${HEIGHT}${curve}` }),
@@ -98,7 +101,7 @@ export function coverageView(root, parameters) {
         h("svg", { class: "curve-x", role: "presentation", "aria-hidden": "true" },
           ticks.map((at) => h("text", { key: at, x: share(at), y: 12, class: "tick" }, at >= 1000 ? `${at / 1000} s` : `${Number(at.toPrecision(2))} ms`)))),
       h("p", { class: "legend" },
-        h("span", null, h("i", { class: "swatch deadline" }), `deadline ${ms(deadline)}`),
+        h("span", null, h("i", { class: "swatch deadline" }), `deadline ${whole(deadline)}`),
         gain ? h("span", null, h("i", { class: "swatch gain" }), `${Math.ceil(gain.extra_ms)} ms more: ${percent(gain.coverage)}`) : null,
         h("span", { class: "dim" }, "late replies count by when they came; the scale is logarithmic")));
   }
@@ -121,7 +124,7 @@ export function coverageView(root, parameters) {
 /** How much coverage more time would give, in one sentence. */
 export function sentence(curve) {
   if (curve.coverage === null) return "No query has been measured yet.";
-  if (!curve.gain) return `More time than ${ms(curve.deadline_ms)} would give nothing, as far as is known.`;
+  if (!curve.gain) return `More time than ${whole(curve.deadline_ms)} would give nothing, as far as is known.`;
   return `${Math.ceil(curve.gain.extra_ms)} ms more would give ${percent(curve.gain.coverage).replace(".0 %", " %")}.`;
 }
 
