@@ -165,7 +165,6 @@ class Gateway:
         )
         sources = Sources(
             gateway_id=self.id,
-            deadline_ms=settings.gateway.default_deadline_ms,
             totals=lambda: totals_of(self._searcher, self._guards),
             cluster=self._cluster,
             status=self.status,

@@ -35,14 +35,12 @@ class Sources:
 
     Attributes:
         gateway_id: changes at each start.
-        deadline_ms: of searches that name none.
         totals: what has been counted so far.
         cluster: what is looked at every second.
         status: the state of the cluster, as in GET /v1/status; asks Redis.
     """
 
     gateway_id: str
-    deadline_ms: float
     totals: Callable[[], Totals]
     cluster: Callable[[], Cluster]
     status: Callable[[], Awaitable[Mapping[str, Any]]]
@@ -77,7 +75,6 @@ class Live:
         history = LiveHistory(
             gateway=self._sources.gateway_id,
             period_s=PERIOD_S,
-            deadline_ms=self._sources.deadline_ms,
             points=list(self._history.points),
             events=list(self._journal.events),
         )

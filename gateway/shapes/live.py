@@ -56,6 +56,5 @@ class LiveHistory(msgspec.Struct, frozen=True):
 
     gateway: Annotated[str, doc("Id of the gateway; another one begins another history.")]
     period_s: Annotated[float, doc("Time between two points, and between two statuses.")]
-    deadline_ms: Annotated[float, doc("Deadline of searches that name none.")]
     points: Annotated[list[LivePoint], doc("Oldest first, at most 300.")]
     events: Annotated[list[LiveEvent], doc("Oldest first, at most 200.")]

@@ -282,7 +282,6 @@ def make_live(
     journal = journal or Journal(lambda: 1_000)
     sources = Sources(
         gateway_id="g",
-        deadline_ms=300.0,
         totals=lambda: Totals.of(SearchTally()),
         cluster=cluster,
         status=status,
