@@ -17,6 +17,7 @@ from bench.costs import (
     deadline,
     durability,
     indexing,
+    metrics,
     overload,
     process_pools,
     tail,
@@ -30,6 +31,7 @@ from hedgerow.common.observability.telemetry import configure_logging
 
 _PARTS: dict[str, Callable[[Options], Awaitable[Section | list[Section]]]] = {
     "throughput": throughput.measure,
+    "metrics": metrics.measure,
     "durability": durability.measure,
     "deadline": deadline.measure,
     "breaker": breaker.measure,

@@ -1,18 +1,16 @@
 """What a collection is: its fields and their types, its language, and which documents fit it."""
 
 import json
-import math
 import re
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, date, datetime, time
-from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
 
 from hedgerow.common.document_ids import ID_FIELD, MAX_ID_BYTES, document_id
-from hedgerow.common.errors import BadRequestError, WireError
+from hedgerow.common.errors import BadRequestError, ConflictError, WireError
+from hedgerow.common.fields.field_types import FieldType, mismatch
 
 MAX_FIELDS = 256
 MAX_WEIGHT = 10  # of a text field, whose words the joined field holds as many times
@@ -28,28 +26,7 @@ LANGUAGES = frozenset(
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}\Z")
 FIELD_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.]{0,99}\Z")
-_RFC3339 = re.compile(
-    r"\d{4}-\d\d-\d\d(?:[Tt ]\d\d:\d\d:\d\d(?:\.\d+)?(?:[Zz]|[+-]\d\d:\d\d))?\Z", re.ASCII
-)
-# tantivy keeps dates as 64-bit counts of nanoseconds.
-_FIRST_DATE = datetime(1678, 1, 1, tzinfo=UTC)
-_LAST_DATE = datetime(2262, 1, 1, tzinfo=UTC)
-_MIN_INTEGER, _MAX_INTEGER = -(2**63), 2**63 - 1
-
-
-class FieldType(StrEnum):
-    """What a declared field holds, and therefore how it can be searched.
-
-    A text is analysed (split, lowercased, stemmed) and counts in the score; a keyword is matched
-    whole; the others by equality and range. Texts and keywords may be lists of strings.
-    """
-
-    TEXT = "text"
-    KEYWORD = "keyword"
-    INTEGER = "integer"
-    FLOAT = "float"
-    BOOLEAN = "boolean"
-    DATE = "date"
+_NONE: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -64,6 +41,10 @@ class Collection:
         rank_profile: the profile of a query that names none.
         language: the language of stop words and stemming; "none" for neither.
         weights: text field → how many times its words count, for the fields whose weight is not 1.
+        inferred: the fields whose type was inferred. A value that does not fit such a type is
+            stored but not indexed, since the inference may have been wrong.
+        revision: how often fields were added. While workers fill them, their indexes have only the
+            first of the fields.
         text_fields: the fields of type text.
         searched_fields: the text fields in which words without a field name are searched: those
             whose weight is not 0.
@@ -75,6 +56,8 @@ class Collection:
     rank_profile: str = "bm25"
     language: str = "english"
     weights: Mapping[str, int] = field(default_factory=dict)
+    inferred: frozenset[str] = frozenset()
+    revision: int = 0
     text_fields: tuple[str, ...] = field(init=False, repr=False, compare=False)
     searched_fields: tuple[str, ...] = field(init=False, repr=False, compare=False)
 
@@ -114,10 +97,33 @@ class Collection:
         return self.fields, self.language, self.weights
 
     def with_fields(
-        self, fields: Mapping[str, FieldType], weights: Mapping[str, int] | None = None
+        self,
+        fields: Mapping[str, FieldType],
+        weights: Mapping[str, int] | None = None,
+        inferred: Iterable[str] = (),
     ) -> "Collection":
         """The same collection with other fields, and no weights but these."""
-        return replace(self, fields=fields, weights=weights or {})
+        return replace(self, fields=fields, weights=weights or {}, inferred=frozenset(inferred))
+
+    def with_fields_of(self, other: "Collection") -> "Collection":
+        """The same collection with the fields of another definition, and what belongs to them."""
+        return replace(
+            self,
+            fields=other.fields,
+            weights=other.weights,
+            inferred=other.inferred,
+            revision=other.revision,
+        )
+
+    def extends(self, other: "Collection") -> bool:
+        """Whether documents are indexed as by the other definition, but for fields it lacks."""
+        if self.fields is None or other.fields is None:
+            return self.analysis == other.analysis
+        return (
+            self.language == other.language
+            and self.fields.items() >= other.fields.items()
+            and all(self.weight_of(name) == other.weight_of(name) for name in other.fields)
+        )
 
     def to_json(self) -> str:
         """The definition as JSON, equal for equal definitions."""
@@ -130,6 +136,10 @@ class Collection:
         }
         if self.weights:  # without them, the definition is as in earlier versions
             definition["weights"] = dict(sorted(self.weights.items()))
+        if self.inferred:  # likewise
+            definition["inferred"] = sorted(self.inferred)
+        if self.revision:
+            definition["revision"] = self.revision
         return json.dumps(definition, separators=(",", ":"))
 
     @classmethod
@@ -145,13 +155,15 @@ class Collection:
             names = {key: read[key] for key in ("name", "uid", "rank_profile", "language")}
             kinds = None if fields is None else {k: FieldType(v) for k, v in fields.items()}
             weights = {str(name): int(one) for name, one in read.get("weights", {}).items()}
+            inferred = frozenset(map(str, read.get("inferred", ())))
+            revision = int(read.get("revision", 0))
         except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
             raise WireError(f"not a definition that this version can read: {error!r}") from error
         if not all(isinstance(part, str) for part in names.values()):
             raise WireError("a definition's name, uid, rank_profile and language are strings")
         if names["language"] not in LANGUAGES:
             raise WireError(f"this version does not know the language {names['language']!r}")
-        return cls(**names, fields=kinds, weights=weights)
+        return cls(**names, fields=kinds, weights=weights, inferred=inferred, revision=revision)
 
 
 def define(name: str, body: Mapping[str, Any], uid: str | None = None) -> Collection:
@@ -190,6 +202,43 @@ def define(name: str, body: Mapping[str, Any], uid: str | None = None) -> Collec
         language=language,
         weights=weights,
     )
+
+
+def with_added_fields(collection: Collection, fields: Any) -> Collection:
+    """Add fields to a definition; those that it has already must be the same.
+
+    Args:
+        collection: the definition, with fields.
+        fields: as in the body of `define`.
+
+    Raises:
+        BadRequestError: a field is invalid, or there are too many.
+        ConflictError: a field has another type or weight already.
+    """
+    there = collection.fields
+    if there is None:
+        raise ConflictError(
+            f'the collection "{collection.name}" has no fields yet; they are inferred from its '
+            "first documents"
+        )
+    added, weights = _define_fields(fields)
+    for name, kind in added.items():
+        weight = weights.get(name, 1)
+        if name in there and (there[name], collection.weight_of(name)) != (kind, weight):
+            is_other_type = there[name] is not kind
+            what = there[name] if is_other_type else f"of weight {collection.weight_of(name)}"
+            raise ConflictError(
+                f'the field "{name}" is {what} already, and what is indexed by it cannot be '
+                "changed; add a field of another name, or load the documents into a new collection"
+            )
+    if len(there.keys() | added.keys()) > MAX_FIELDS:
+        raise BadRequestError("fields", f"would be more than {MAX_FIELDS}, which is the limit")
+    if there.keys() >= added.keys():
+        return collection
+    wider = collection.with_fields(
+        {**there, **added}, {**collection.weights, **weights}, collection.inferred
+    )
+    return replace(wider, revision=collection.revision + 1)
 
 
 def _define_fields(fields: Any) -> tuple[dict[str, FieldType], dict[str, int]]:
@@ -240,11 +289,14 @@ def check_document(
     document: Any,
     id_field: str = ID_FIELD,
     max_id_bytes: int = MAX_ID_BYTES,
-) -> None:
+) -> Mapping[str, str]:
     """Refuse a document that does not fit its collection.
 
     Fields that are not declared may hold any value: they are stored, but not indexed. A declared
     field may be absent or null.
+
+    Returns:
+        Field → why its value cannot be indexed, for the fields whose type was inferred.
 
     Raises:
         BadRequestError: names the field and the reason.
@@ -252,68 +304,12 @@ def check_document(
     if not isinstance(document, dict):
         raise BadRequestError("document", "is a JSON object")
     document_id(document, id_field, max_id_bytes)
+    misfits: dict[str, str] | None = None
     for name, kind in (collection.fields or {}).items():
         value = document.get(name)
-        if value is not None:
-            reason = mismatch(kind, value)
-            if reason:
+        if value is not None and (reason := mismatch(kind, value)):
+            if name not in collection.inferred:
                 raise BadRequestError(name, reason)
-
-
-def mismatch(kind: FieldType, value: Any) -> str:
-    """Return why a value cannot be indexed as its field's type, as a clause; "" if it can."""
-    if kind in (FieldType.TEXT, FieldType.KEYWORD):
-        try:
-            # One pass in C over all strings, however many there are.
-            ("".join(value) if isinstance(value, list) else value).encode()
-        except (TypeError, AttributeError):
-            return f"is a {kind}: a string or a list of strings"
-        except UnicodeEncodeError:
-            return "is not valid Unicode"
-        return ""
-    fits, reason = _CHECKS[kind]
-    return "" if fits(value) else reason
-
-
-def _is_integer(value: Any) -> bool:
-    return (
-        isinstance(value, int)
-        and not isinstance(value, bool)
-        and _MIN_INTEGER <= value <= _MAX_INTEGER
-    )
-
-
-def _is_number(value: Any) -> bool:
-    if isinstance(value, float):
-        return math.isfinite(value)
-    return _is_integer(value)
-
-
-def _is_date(value: Any) -> bool:
-    return isinstance(value, str) and parse_date(value) is not None
-
-
-_CHECKS: dict[FieldType, tuple[Callable[[Any], bool], str]] = {
-    FieldType.INTEGER: (_is_integer, "is an integer of at most 64 bits"),
-    FieldType.FLOAT: (_is_number, "is a finite number"),
-    FieldType.BOOLEAN: (lambda value: isinstance(value, bool), "is true or false"),
-    FieldType.DATE: (_is_date, "is a date of RFC 3339 between 1678 and 2261"),
-}
-
-
-def parse_date(text: str) -> datetime | None:
-    """The instant of an RFC 3339 date-time, or the first instant (in UTC) of a full-date.
-
-    Returns:
-        None if the text is neither, or outside of the years 1678 to 2261.
-    """
-    if not _RFC3339.match(text):
-        return None
-    try:
-        if len(text) == len("2020-01-01"):
-            instant = datetime.combine(date.fromisoformat(text), time(), UTC)
-        else:
-            instant = datetime.fromisoformat(text.upper()).astimezone(UTC)
-    except (ValueError, OverflowError):
-        return None
-    return instant if _FIRST_DATE <= instant < _LAST_DATE else None
+            misfits = misfits or {}
+            misfits[name] = reason
+    return _NONE if misfits is None else misfits

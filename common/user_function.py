@@ -2,12 +2,21 @@
 
 import importlib
 import os
+import sys
+import sysconfig
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import Any, Final
 
 from hedgerow.common.errors import ConfigurationError
+
+_OURS: Final = f"{Path(__file__).parents[1]}{os.sep}"
+# Where code lies that is no user's own.
+_LIBRARIES: Final = tuple(
+    f"{sysconfig.get_path(name)}{os.sep}" for name in ("stdlib", "platstdlib", "purelib", "platlib")
+)
 
 
 def import_path() -> tuple[str, ...]:
@@ -45,6 +54,51 @@ def find_function(reference: str) -> Callable[..., Any]:
     return function
 
 
+def take_out_modules(folders: Iterable[str]) -> dict[str, ModuleType]:
+    """Forget the user's modules below these folders, so that they are imported again.
+
+    Functions that were imported before keep what they use.
+
+    Returns:
+        Name → module of what was forgotten, for `put_back_modules`.
+    """
+    importlib.invalidate_caches()  # a file may be new
+    below = tuple(f"{folder}{os.sep}" for folder in folders)
+    found = {name: module for name, module in list(sys.modules.items()) if _is_users(module, below)}
+    for name in found:
+        del sys.modules[name]
+    return found
+
+
+def put_back_modules(folders: Iterable[str], modules: Mapping[str, ModuleType]) -> None:
+    """Have the user's modules as they were before `take_out_modules` returned `modules`."""
+    take_out_modules(folders)
+    sys.modules.update(modules)
+
+
+def _is_users(module: ModuleType, below: tuple[str, ...]) -> bool:
+    path = getattr(module, "__file__", None) or ""
+    is_program = module.__name__ in ("__main__", "__mp_main__")
+    return path.startswith(below) and not is_program and not path.startswith((_OURS, *_LIBRARIES))
+
+
 def last_line(error: BaseException) -> str:
     """Describe an exception in one line, as the last line of a traceback does."""
     return " ".join(traceback.format_exception_only(error)[-1].split())
+
+
+def raised_at(error: BaseException) -> str:
+    """Name the user's line in which an exception was raised, as in "ranking.py:12, in score".
+
+    If a library that the user's code calls has raised it, that is the line which calls the library.
+
+    Returns:
+        "" if there is no such line: a function written in C has none.
+    """
+    frames = traceback.extract_tb(error.__traceback__)
+    theirs = [frame for frame in frames if not frame.filename.startswith(_OURS)]
+    own = [frame for frame in theirs if not frame.filename.startswith(_LIBRARIES)]
+    if not theirs:
+        return ""
+    frame = (own or theirs)[-1]
+    return f"{Path(frame.filename).name}:{frame.lineno}, in {frame.name}"

@@ -53,6 +53,32 @@ def _text_of(_app: Any, page: str, source: list[str]) -> None:
     source[0] = _LINK.sub(here, source[0])
 
 
+_TABLE = re.compile(r"<table.*?</table>", re.DOTALL)
+_HEAD = re.compile(r"<th[^>]*>(.*?)</th>", re.DOTALL)
+_ROW = re.compile(r"<tr.*?</tr>", re.DOTALL)
+_CELL = re.compile(r"<td(?=[ >])")
+_TAG = re.compile(r"<[^>]*>")
+
+
+def _with_labels(
+    _app: Any, _page: Any, _template: Any, context: dict[str, Any], _tree: Any
+) -> None:
+    """Give each cell the name of its column, which site.css shows where columns have no room."""
+    if "body" in context:
+        context["body"] = _TABLE.sub(_labelled, context["body"])
+
+
+def _labelled(table: re.Match[str]) -> str:
+    names = [_TAG.sub("", name).strip() for name in _HEAD.findall(table[0])]
+
+    def of_row(row: re.Match[str]) -> str:
+        remaining = iter(names)
+        return _CELL.sub(lambda _: f'<td data-label="{next(remaining, "")}"', row[0])
+
+    return _ROW.sub(of_row, table[0])
+
+
 def setup(app: Any) -> None:
     """Register what is above."""
     app.connect("source-read", _text_of)
+    app.connect("html-page-context", _with_labels)

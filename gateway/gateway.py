@@ -4,20 +4,27 @@ import asyncio
 import itertools
 import secrets
 import time
-from collections.abc import AsyncIterator, Collection, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import Collection as AbstractCollection
 from contextlib import asynccontextmanager
 from typing import Any
 
 from hedgerow.common import __version__
+from hedgerow.common.collection import Collection
 from hedgerow.common.errors import BadRequestError, OverloadedError
+from hedgerow.common.metrics.bounded_names import BoundedNames
+from hedgerow.common.metrics.exposition import TextFormat
 from hedgerow.common.observability.telemetry import Counters, LagWatch
 from hedgerow.common.redis.client import RedisClient, connect
 from hedgerow.common.redis.keys import Keys
+from hedgerow.common.settings.rank_profiles import RankProfile
 from hedgerow.common.settings.settings import Settings
+from hedgerow.common.shard_log.log import ShardLog
 from hedgerow.common.snapshots.status import SnapshotRecords
 from hedgerow.common.state import probation as probation_board
 from hedgerow.common.state.optimising import OptimisingStore
 from hedgerow.common.state.registry import Registry
+from hedgerow.common.state.reloading import ReloadStore
 from hedgerow.common.state.statistics import StatisticsStore
 from hedgerow.common.wire.heartbeat import Heartbeat
 from hedgerow.gateway.access.fair_share import FairShare
@@ -27,19 +34,26 @@ from hedgerow.gateway.live.changes import Cluster
 from hedgerow.gateway.live.journal import Journal
 from hedgerow.gateway.live.live import Live, Sources
 from hedgerow.gateway.live.sources import cluster_of, totals_of
+from hedgerow.gateway.metrics.collector import GatewayCollector
+from hedgerow.gateway.metrics.page import MetricsPage
+from hedgerow.gateway.metrics.redis_facts import RedisFactsReader
+from hedgerow.gateway.metrics.search_recorder import SearchRecorder
 from hedgerow.gateway.operations.optimising import Optimiser
 from hedgerow.gateway.operations.own_shortages import OwnShortages
 from hedgerow.gateway.operations.quarantine import QuarantineAdmin
+from hedgerow.gateway.operations.reloading import Reloader
 from hedgerow.gateway.operations.server_watch import ServerWatch
 from hedgerow.gateway.operations.shared_state import SharedStateReader
 from hedgerow.gateway.operations.snapshots import Snapshots
 from hedgerow.gateway.operations.status_report import StatusReport
+from hedgerow.gateway.policies.breaker import Transition
 from hedgerow.gateway.policies.hedging import HedgeCounts
 from hedgerow.gateway.search.coverage.late_replies import CoverageCurves
 from hedgerow.gateway.search.coverage.report import coverage_report
 from hedgerow.gateway.search.learning import Learning
 from hedgerow.gateway.search.result import SearchQuery, SearchResult
 from hedgerow.gateway.search.search_body import check_members, search_body
+from hedgerow.gateway.shapes.collection import Filling
 from hedgerow.gateway.transport.messenger import Messenger
 from hedgerow.gateway.transport.wake_up_coalescing import sleep_for
 from hedgerow.gateway.wiring import (
@@ -53,6 +67,7 @@ from hedgerow.gateway.wiring import (
     make_transport,
 )
 from hedgerow.gateway.writes.document_reader import DocumentReader
+from hedgerow.gateway.writes.load_counts import LoadCounts
 from hedgerow.gateway.writes.ranked_loads import RankedLoads
 from hedgerow.gateway.writes.storage_gate import StorageGate
 
@@ -74,12 +89,19 @@ class Gateway:
         snapshots: asks for snapshots.
         optimiser: asks for the optimising of text indexes.
         quarantine: lists the queries that have killed scorers, and lets them run again.
+        reloader: reads the rank profiles again.
         requests: admits requests that are neither searches nor bulk loads.
         shortages: the shortages of this gateway itself.
         live: the last minutes, and the viewers of what happens.
     """
 
-    def __init__(self, settings: Settings, control: RedisClient, num_shards: int) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        control: RedisClient,
+        num_shards: int,
+        read_settings: Callable[[], Settings] | None = None,
+    ) -> None:
         """Wire the parts; use `Gateway.connect`, which also starts them."""
         self.id = secrets.token_hex(4)
         self.settings = settings
@@ -102,10 +124,18 @@ class Gateway:
         self._server_watch = ServerWatch(
             control, keys, settings.storage, self._storage, self._server_ms
         )
-        self.collections = make_collections(access, self._storage)
+        self.collections = make_collections(access, self._storage, self._filling_of)
 
         journal = Journal(lambda: time.time_ns() // 1_000_000)
-        self._guards = make_guards(access, journal, self._loop.time())
+        max_names = settings.metrics.max_names
+        self._recorder = SearchRecorder(num_shards, max_names)
+        self._load_counts = LoadCounts(BoundedNames(max_names))
+
+        def on_transition(shard: int, profile: str, transition: Transition) -> None:
+            self._recorder.on_transition(shard, profile, transition)
+            journal.add_transition(shard, profile, transition)
+
+        self._guards = make_guards(access, on_transition, self._loop.time())
         self._curves = CoverageCurves(settings.coverage, self.collections.uids)
         self._transport = make_transport(access, self._guards, self._curves)
         self._membership = make_membership(
@@ -119,7 +149,7 @@ class Gateway:
             Messenger(self._transport, self._transport.clock, self._transport.reply_to, next_id),
             self._membership,
             self._guards,
-            Learning(self._curves, [self._ejection.on_end]),
+            Learning(self._curves, [self._ejection.on_end, self._recorder.on_end]),
         )
         self.reader = DocumentReader(
             self._searcher.fetcher, self.collections, self._membership, settings
@@ -133,7 +163,12 @@ class Gateway:
             timeout_s=settings.gateway.statistics_timeout_s,
         )
         self.documents = make_documents(
-            access, self.collections, self._membership, self._storage, self._ranked_loads
+            access,
+            self.collections,
+            self._membership,
+            self._storage,
+            self._ranked_loads,
+            self._load_counts,
         )
         self.optimiser = Optimiser(
             OptimisingStore(control, keys), self.collections, self._storage.check
@@ -142,6 +177,13 @@ class Gateway:
             SnapshotRecords(control, keys), num_shards, settings.snapshots, self._storage.check
         )
         self.quarantine = QuarantineAdmin(control, keys, settings.worker, self._server_ms)
+        self.reloader = Reloader(
+            ReloadStore(control, keys),
+            read_settings,
+            live=lambda: self._membership.workers,
+            definitions=self.collections.definitions,
+            use=self._use_profiles,
+        )
         self._status = StatusReport(
             shared=SharedStateReader(
                 client=control,
@@ -171,18 +213,51 @@ class Gateway:
         )
         self.live = Live(sources, journal, settings.gateway.max_viewers)
         journal.on_event = self.live.on_event
+        self._metrics = MetricsPage(
+            GatewayCollector(
+                recorder=self._recorder,
+                searcher=self._searcher,
+                guards=self._guards,
+                transport=self._transport,
+                membership=self._membership,
+                ejection=self._ejection,
+                collections=self.collections,
+                loads=self._load_counts,
+                storage=self._storage,
+                requests=self.requests,
+                lag=self._lag,
+                profiles=BoundedNames(max_names),
+                num_addresses_refused=lambda: sum(
+                    shares.num_addresses_refused for shares in self._shares()
+                ),
+                server_ms=self._server_ms,
+                now=self._loop.time,
+            ),
+            RedisFactsReader(
+                registry=self._registry,
+                log=ShardLog(control, keys),
+                snapshots=self.snapshots,
+                quarantine=self.quarantine,
+                num_shards=num_shards,
+            ),
+        )
         self._stale_after_s = max(_STALE_POLLS * settings.gateway.membership_poll_s, _STALE_S)
 
     @classmethod
     @asynccontextmanager
     async def connect(
-        cls, settings: Settings, num_shards: int | None = None
+        cls,
+        settings: Settings,
+        num_shards: int | None = None,
+        read_settings: Callable[[], Settings] | None = None,
     ) -> "AsyncIterator[Gateway]":
         """Start a gateway, and stop it at the end of the block.
 
         Args:
             settings: all settings.
             num_shards: shards in the cluster; None to read the number from Redis.
+            read_settings: reads the settings again, for a reload of the rank profiles; None if
+                they do not come from a file.
 
         Raises:
             ConfigurationError: the server is too old, or has another number of shards.
@@ -191,7 +266,8 @@ class Gateway:
         control = await connect(settings.redis)
         try:
             registry = Registry(control, Keys(settings.redis.key_prefix))
-            gateway = cls(settings, control, await registry.cluster(num_shards))
+            cluster = await registry.cluster(num_shards)
+            gateway = cls(settings, control, cluster, read_settings)
             async with gateway._running():
                 yield gateway
         finally:
@@ -243,6 +319,13 @@ class Gateway:
                 self._ejection.wake()
             if kind in ("collections", "reconnected"):
                 self.collections.wake()
+            if self.reloader.take(event):
+                await self.reloader.follow(event)
+
+    def _use_profiles(self, profiles: Mapping[str, RankProfile]) -> None:
+        self._guards.use_profiles(profiles)
+        self._searcher.use_profiles(profiles)
+        self.collections.use_profiles(profiles)
 
     @property
     def counters(self) -> Counters:
@@ -278,11 +361,12 @@ class Gateway:
         """Name of each key that was used → `in_flight`, and `refused` for its share."""
         return keys_in_use(self._shares())
 
-    def keep_keys(self, names: Collection[str]) -> None:
+    def keep_keys(self, names: AbstractCollection[str]) -> None:
         """Forget the counts of keys that are not among `names`, since they were revoked."""
         for shares in self._shares():
             shares.keep_keys(names)
         self.live.keep_keys(names)
+        self._recorder.keep_keys(names)
 
     def refusal_of(self, query: SearchQuery) -> OverloadedError | None:
         """Return a refusal if there is no room for a query, without waiting; otherwise None.
@@ -290,7 +374,14 @@ class Gateway:
         Raises:
             NotFoundError: there is no such collection.
         """
-        return self._searcher.refusal_of(query, self.collections.get(query.collection))
+        refusal = self._searcher.refusal_of(query, self.collections.get(query.collection))
+        if refusal is not None:
+            self._recorder.failed(query, "", refusal)
+        return refusal
+
+    def count_unread(self, caller: str, error: BaseException) -> None:
+        """Count a search that was refused before it was read; `caller` may be empty."""
+        self._recorder.unread(caller, error)
 
     async def search(self, query: SearchQuery) -> SearchResult:
         """Answer a query by its deadline, with the replies that have arrived.
@@ -315,7 +406,16 @@ class Gateway:
         The result's documents count as held (`gateway.max_held_bytes`) until the last reference to
         its `lease` is gone.
         """
-        return await self._searcher.search(query, self.collections.get(query.collection))
+        profile = ""
+        try:
+            collection = self.collections.get(query.collection)
+            profile = query.rank_profile or collection.rank_profile
+            result = await self._searcher.search(query, collection)
+        except BaseException as error:
+            self._recorder.failed(query, profile, error)
+            raise
+        self._recorder.answered(query, profile, result)
+        return result
 
     async def get_document(
         self, collection: str, document_id: str, deadline_ms: float | None = None
@@ -361,6 +461,15 @@ class Gateway:
                 case _:
                     breaker.reset(now)
 
+    async def metrics_text(self, form: TextFormat, keys: Sequence[Mapping[str, Any]]) -> bytes:
+        """Write the metrics for Prometheus.
+
+        Args:
+            form: the text format.
+            keys: the keys as `AccessControl.to_json` describes them.
+        """
+        return await self._metrics.text(form, keys)
+
     async def status(self) -> dict[str, Any]:
         """Return the state of the cluster, as `gateway status --json` prints it."""
         return await self._status.make()
@@ -404,6 +513,9 @@ class Gateway:
 
     def _heartbeats(self) -> Iterable[Heartbeat]:
         return self._membership.workers.values()
+
+    def _filling_of(self, collection: Collection) -> Filling | None:
+        return self._membership.filling_of(collection)
 
     def _server_ms(self) -> int:
         return self._transport.clock.server_us(self._loop.time()) // 1000

@@ -6,26 +6,28 @@ from typing import NamedTuple
 
 import structlog
 
+from hedgerow.common.collection import Collection
 from hedgerow.common.redis.client import RedisClient
 from hedgerow.common.redis.keys import Keys
 from hedgerow.common.settings.settings import Settings
 from hedgerow.common.shard_log.log import ShardLog
 from hedgerow.common.state.probation import ProbationStore
 from hedgerow.common.state.registry import Registry
-from hedgerow.gateway.live.journal import Journal
 from hedgerow.gateway.members.membership import Membership
 from hedgerow.gateway.members.outlier_ejection import OutlierEjection
 from hedgerow.gateway.policies.breaker import Transition
 from hedgerow.gateway.search.coverage.late_replies import CoverageCurves
 from hedgerow.gateway.search.documents.attaching import AttachPolicy
-from hedgerow.gateway.search.guards.profile_guards import ProfileGuards
+from hedgerow.gateway.search.guards.profile_guards import OnTransition, ProfileGuards
 from hedgerow.gateway.search.learning import Learning
 from hedgerow.gateway.search.search_settings import SearchSettings
 from hedgerow.gateway.search.searcher import Searcher
+from hedgerow.gateway.shapes.collection import Filling
 from hedgerow.gateway.transport.messenger import Messenger
 from hedgerow.gateway.transport.redis import RedisTransport
 from hedgerow.gateway.writes.collections import Collections
 from hedgerow.gateway.writes.documents import Documents
+from hedgerow.gateway.writes.load_counts import LoadCounts
 from hedgerow.gateway.writes.load_slots import LoadSlots
 from hedgerow.gateway.writes.ranked_loads import RankedLoads
 from hedgerow.gateway.writes.storage_gate import StorageGate
@@ -53,24 +55,28 @@ class ClusterAccess(NamedTuple):
     gateway_id: str
 
 
-def make_guards(access: ClusterAccess, journal: Journal, now: float) -> ProfileGuards:
+def make_guards(access: ClusterAccess, on_transition: OnTransition, now: float) -> ProfileGuards:
     """Make admission control and the breakers; `now` is the event loop's time, in s."""
 
-    def on_transition(shard: int, profile: str, transition: Transition) -> None:
+    def changed(shard: int, profile: str, transition: Transition) -> None:
         _log_transition(shard, profile, transition)
-        journal.add_transition(shard, profile, transition)
+        on_transition(shard, profile, transition)
 
     return ProfileGuards.make(
         num_shards=access.num_shards,
         settings=access.settings,
         rng=random.random,
-        on_transition=on_transition,
+        on_transition=changed,
         now=now,
     )
 
 
-def make_collections(access: ClusterAccess, gate: StorageGate) -> Collections:
-    """Make the part that defines and drops collections."""
+def make_collections(
+    access: ClusterAccess,
+    gate: StorageGate,
+    filling_of: Callable[[Collection], Filling | None],
+) -> Collections:
+    """Make the part that defines and drops collections; `filling_of` is the membership's."""
     settings = access.settings
     return Collections(
         access.registry,
@@ -78,6 +84,7 @@ def make_collections(access: ClusterAccess, gate: StorageGate) -> Collections:
         settings.rank_profiles,
         max_collections=settings.limits.max_collections,
         gate=gate,
+        filling_of=filling_of,
     )
 
 
@@ -128,6 +135,7 @@ def make_documents(
     membership: Membership,
     gate: StorageGate,
     ranked: RankedLoads,
+    counts: LoadCounts,
 ) -> Documents:
     """Make the part that loads and deletes documents."""
     settings = access.settings
@@ -141,6 +149,7 @@ def make_documents(
         live_replicas=membership.replicas_of,
         gate=gate,
         ranked=ranked,
+        counts=counts,
     )
 
 

@@ -1,6 +1,7 @@
 """The command `shard-worker`: one worker process."""
 
 import asyncio
+import contextlib
 import gc
 import os
 import secrets
@@ -24,9 +25,15 @@ from hedgerow.common.partition import parse_shards
 from hedgerow.common.settings.settings import Settings, load_settings
 from hedgerow.common.user_function import import_path
 from hedgerow.shard_worker.executors.process_pool.forkserver_start import WaitingForkservers
+from hedgerow.shard_worker.metrics_server import MetricsServer
+from hedgerow.shard_worker.wiring import SCORER_FACTORY
 from hedgerow.shard_worker.worker import Worker
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 
 
 @app.command()
@@ -55,11 +62,13 @@ def serve(
     ] = None,
 ) -> None:
     """Serve some of a cluster's shards."""
-    settings = _settings(data, redis)
+    # A parent has several workers, and its gateway serves their metrics.
+    settings = _settings(data, redis, has_parent=parent_pipe is not None)
     keep_output_steady(settings.log_format)
     configure_logging(settings.log_level, settings.log_format)
     raise_descriptor_limit()
     write_privately()
+    is_new_folder = not settings.data.exists()
     make_private(settings.data)
     name = worker_id or f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}"
     served = parse_shards(shards)
@@ -71,25 +80,41 @@ def serve(
     # For the indexer, and for scorers that are supervised.
     num_forkservers = 2 if settings.worker.process_pool == "supervised" else 1
     with WaitingForkservers.forked(num_forkservers) as forkservers:
-        connect = partial(Worker.connect, settings, name, served, folders, num_shards, forkservers)
-        asyncio.run(_serve(connect, parent_pipe))
+        read = partial(_settings, data, redis, has_parent=parent_pipe is not None)
+        connect = partial(
+            Worker.connect, settings, name, served, folders, num_shards, forkservers, read
+        )
+        try:
+            asyncio.run(_serve(connect, settings, parent_pipe))
+        except HedgerowError:
+            if is_new_folder:  # and still empty, if the start was refused
+                with contextlib.suppress(OSError):
+                    settings.data.rmdir()
+            raise
 
 
-def _settings(data: Path | None, redis: str | None) -> Settings:
+def _settings(data: Path | None, redis: str | None, *, has_parent: bool) -> Settings:
     """Read the settings, the command's options over them."""
     settings = load_settings()
     server = settings.redis.model_copy(update={"url": redis} if redis else {})
-    return settings.model_copy(update={"redis": server, **({"data": data} if data else {})})
+    update: dict[str, object] = {"redis": server, **({"data": data} if data else {})}
+    if has_parent:
+        update["worker"] = settings.worker.model_copy(update={"metrics_port": None})
+    return settings.model_copy(update=update)
 
 
 async def _serve(
-    connect: Callable[[], AbstractAsyncContextManager[Worker]], parent_pipe: int | None
+    connect: Callable[[], AbstractAsyncContextManager[Worker]],
+    settings: Settings,
+    parent_pipe: int | None,
 ) -> None:
     stopped = asyncio.Event()
     with stop_on_signals(stopped.set), stop_with_parent(parent_pipe, stopped.set):
         async with connect() as worker:
-            calm_collector()
-            await worker.run(stopped)
+            metrics = MetricsServer(settings.worker, worker.heartbeat, settings.metrics.max_names)
+            async with metrics.running():
+                calm_collector()
+                await worker.run(stopped)
 
 
 def run() -> None:
@@ -117,7 +142,8 @@ def _run(call: Callable[[], object]) -> None:
     try:
         call()
     except HedgerowError as error:
-        sys.stderr.write(f"shard-worker: {printable(' '.join(str(error).split()))}\n")
+        text = str(error).removeprefix(f"{SCORER_FACTORY}: ")  # who reads it has not named it
+        sys.stderr.write(f"shard-worker: {printable(' '.join(text.split()))}\n")
         sys.exit(1)
 
 

@@ -3,7 +3,7 @@
 import pickle
 from collections.abc import Mapping
 from functools import partial
-from typing import Literal
+from typing import Final, Literal
 
 from hedgerow.common.observability.telemetry import configure_logging, keep_output_steady
 from hedgerow.common.settings.cores import num_cores, num_scorers, num_spare_scorers
@@ -23,6 +23,8 @@ from hedgerow.shard_worker.indexing.indexer import IndexerConfig
 from hedgerow.shard_worker.scoring.scorer import ScorerConfig
 from hedgerow.shard_worker.serving.fetch import FetchLanes
 from hedgerow.shard_worker.serving.work_accounting import End, WorkAccounting
+
+SCORER_FACTORY: Final = "hedgerow.shard_worker.scoring.scorer:make_scorer"
 
 # A batch of megabytes takes a while to send and to apply. At shutdown it is better finished than
 # killed; the drain time bounds this.
@@ -53,7 +55,6 @@ def scorer_lane(
     num_processes = num_scorers(tuning, num_cores(), tuning.workers_on_host)
     num_processes += num_spare_scorers(settings)
     max_mb = tuning.scorer_max_memory_mb
-    factory = "hedgerow.shard_worker.scoring.scorer:make_scorer"
     config = ScorerConfig(
         str(settings.data),
         shards,
@@ -70,7 +71,7 @@ def scorer_lane(
         return pool.StandardPool(
             ScorerSpec(
                 name="scorer",
-                factory=factory,
+                factory=SCORER_FACTORY,
                 config=pickle.dumps(config),
                 import_path=import_path,
                 prepare=prepare,
@@ -84,7 +85,7 @@ def scorer_lane(
             gate,
         )
     return ProcessLane(
-        factory=factory,
+        factory=SCORER_FACTORY,
         config=config,
         num_processes=num_processes,
         bulkhead=bulkhead,
@@ -126,8 +127,14 @@ def indexer_lane(
     )
 
 
-def fetch_lanes(settings: Settings, accounting: WorkAccounting) -> FetchLanes:
-    """The thread lanes: one for reading documents, one for users' `enrich`."""
+def enrich_bulkhead(settings: Settings) -> Bulkhead:
+    """What bounds how many threads the `enrich` of one profile holds."""
+    tuning = settings.worker
+    return Bulkhead(tuning.threads, tuning.profile_share, shares_of(settings.rank_profiles))
+
+
+def fetch_lanes(settings: Settings, accounting: WorkAccounting, bulkhead: Bulkhead) -> FetchLanes:
+    """The thread lanes: one for reading documents, one for users' `enrich`, within `bulkhead`."""
     tuning = settings.worker
 
     def on_untaken(ran_s: float, cpu_s: float) -> None:
@@ -143,9 +150,7 @@ def fetch_lanes(settings: Settings, accounting: WorkAccounting) -> FetchLanes:
             lost_after_s=tuning.thread_timeout_s,
             name="threads",
             on_untaken=on_untaken,
-            bulkhead=Bulkhead(
-                tuning.threads, tuning.profile_share, shares_of(settings.rank_profiles)
-            ),
+            bulkhead=bulkhead,
         ),
     )
 

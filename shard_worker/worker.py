@@ -4,7 +4,7 @@ import asyncio
 import os
 import socket
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 import structlog
@@ -18,20 +18,25 @@ from hedgerow.common.settings.settings import Settings
 from hedgerow.common.state.quarantine import Quarantine
 from hedgerow.common.state.quarantine_store import QuarantineStore
 from hedgerow.common.state.registry import Registry
+from hedgerow.common.state.reloading import ReloadStore
 from hedgerow.common.tasks import end
 from hedgerow.common.wire.heartbeat import Heartbeat
 from hedgerow.shard_worker.context import Context
 from hedgerow.shard_worker.executors.process_pool.forkserver_start import Start, start_interpreter
 from hedgerow.shard_worker.executors.process_pool.quarantine_gate import QuarantineGate
+from hedgerow.shard_worker.reloading import Reloading, Ways
+from hedgerow.shard_worker.scoring.ranking import enrich_hooks
 from hedgerow.shard_worker.serving.answering import Answering
 from hedgerow.shard_worker.serving.consumer import OWN_QUEUE
 from hedgerow.shard_worker.serving.heartbeat_sender import HeartbeatSender
 from hedgerow.shard_worker.serving.probation import ProbationWatch
+from hedgerow.shard_worker.serving.process_usage import ProcessUsage
 from hedgerow.shard_worker.serving.quarantine_exchange import QuarantineExchange
+from hedgerow.shard_worker.serving.served_profiles import ProfileSet, ServedProfiles
 from hedgerow.shard_worker.serving.shard_state import ShardStates
 from hedgerow.shard_worker.serving.shard_stores import ShardStores
 from hedgerow.shard_worker.serving.work_accounting import WorkAccounting
-from hedgerow.shard_worker.wiring import fetch_lanes, indexer_lane, scorer_lane
+from hedgerow.shard_worker.wiring import enrich_bulkhead, fetch_lanes, indexer_lane, scorer_lane
 from hedgerow.shard_worker.writing import Writing
 
 log = structlog.get_logger()
@@ -43,7 +48,11 @@ class Worker:
     """Serves some of the cluster's shards until stopped."""
 
     def __init__(
-        self, context: Context, import_path: tuple[str, ...], start_forkserver: Start
+        self,
+        context: Context,
+        import_path: tuple[str, ...],
+        start_forkserver: Start,
+        read_settings: Callable[[], Settings] | None = None,
     ) -> None:
         """Wire the parts; `run` starts them.
 
@@ -51,6 +60,7 @@ class Worker:
             context: the worker, and the cluster that it is a member of.
             import_path: folders in which users' functions are searched for.
             start_forkserver: starts the forkservers of the process lanes.
+            read_settings: reads them again, for a reload; None if there is nothing to read.
 
         Raises:
             ConfigurationError: a rank profile names a function that cannot be used.
@@ -59,6 +69,7 @@ class Worker:
         self.id = context.worker_id
         self._context = context
         self._started_at = time.monotonic()
+        self._is_scraped = settings.worker.metrics_port is not None
         self._lag = LagWatch(settings.worker.loop_lag_threshold_ms)
         self._states = ShardStates(shards)
         self._stores = ShardStores(settings.data, shards)
@@ -73,11 +84,32 @@ class Worker:
             QuarantineStore(context.control, keys, quarantine.retention_ms),
             gate,
         )
-        self._scorers = scorer_lane(settings, shards, import_path, gate, start_forkserver)
+        profiles = settings.rank_profiles
+        self._served = ServedProfiles(
+            ProfileSet(
+                profiles,
+                scorer_lane(settings, shards, import_path, gate, start_forkserver),
+                enrich_hooks(profiles),
+            )
+        )
         self._indexer = indexer_lane(settings, shards, start_forkserver)
-        self._fetch_lanes = fetch_lanes(settings, self._accounting)
+        bulkhead = enrich_bulkhead(settings)
+        self._fetch_lanes = fetch_lanes(settings, self._accounting, bulkhead)
+        self._reloading = Reloading(
+            context,
+            ReloadStore(context.control, keys),
+            self._served,
+            Ways(
+                read=read_settings or (lambda: settings),
+                make_scorers=lambda new: scorer_lane(new, shards, import_path, gate),
+                import_path=import_path,
+                threads=self._fetch_lanes.enriching,
+                bulkhead=bulkhead,
+            ),
+        )
+        self._usage = ProcessUsage({"scorers": self._served.load, "indexer": self._indexer.load})
         self._heartbeats = HeartbeatSender(
-            Registry(context.control, keys), self._heartbeat, settings.worker.heartbeat_interval_s
+            Registry(context.control, keys), self.heartbeat, settings.worker.heartbeat_interval_s
         )
         self._writing = Writing(
             context,
@@ -89,7 +121,7 @@ class Worker:
         )
         self._answering = Answering(
             context,
-            self._scorers,
+            self._served,
             self._fetch_lanes,
             self._states,
             self._stores,
@@ -116,6 +148,7 @@ class Worker:
         import_path: tuple[str, ...],
         num_shards: int | None,
         start_forkserver: Start = start_interpreter,
+        read_settings: Callable[[], Settings] | None = None,
     ) -> "AsyncIterator[Worker]":
         """Make a worker of the cluster that the settings name.
 
@@ -131,7 +164,7 @@ class Worker:
                     f"--shards: {outside[0]} is not one of the cluster's 0 to {cluster - 1}"
                 )
             context = Context(settings, worker_id, shards, cluster, control, keys)
-            yield cls(context, import_path, start_forkserver)
+            yield cls(context, import_path, start_forkserver, read_settings)
         finally:
             await control.close()
 
@@ -142,7 +175,7 @@ class Worker:
             for threads in self._fetch_lanes:
                 started.push_async_callback(threads.close, 0.0)
             started.push_async_callback(self._writing.snapshots.threads.close, 0.0)
-            for lane in (self._scorers, self._indexer):
+            for lane in (self._served, self._indexer):
                 await lane.start()
                 started.push_async_callback(lane.close, 0.0)
             # Before any request, since it is unknown what the shards hold until they are open.
@@ -162,6 +195,7 @@ class Worker:
                     group.create_task(self._probation.run(), name="probation"),
                     group.create_task(self._answering.keep_clock(), name="clock"),
                     group.create_task(self._quarantine.run(), name="quarantine"),
+                    group.create_task(self._reloading.run(), name="reloading"),
                     group.create_task(self._writing.storage.run(), name="storage"),
                 ]
                 group.create_task(self._answering.serve(), name="answering")
@@ -212,7 +246,7 @@ class Worker:
         await self._answering.stop_pulling()
         # 2. Requests that were pulled are answered; this needs the lanes and the connection for
         #    replies.
-        await asyncio.gather(self._scorers.close(drain_s), self._answering.finish_fetches(drain_s))
+        await asyncio.gather(self._served.close(drain_s), self._answering.finish_fetches(drain_s))
         # 3. Writing stops. A batch that is cut short is applied again at the next start, since its
         #    position is recorded last.
         await end(writers, drain_s)
@@ -234,7 +268,8 @@ class Worker:
     def _server_ms(self, at: float) -> int:
         return self._context.clock.server_us(at) // 1000
 
-    def _heartbeat(self) -> Heartbeat:
+    def heartbeat(self) -> Heartbeat:
+        """What the worker reports about itself now."""
         return Heartbeat(
             id=self.id,
             pid=os.getpid(),
@@ -244,7 +279,7 @@ class Worker:
             started_at_ms=self._server_ms(self._started_at),
             documents=self._states.documents(),
             lanes={
-                "process": self._scorers.load(),
+                "process": self._served.load(),
                 "reading": self._fetch_lanes.reading.load(),
                 "thread": self._fetch_lanes.enriching.load(),
                 "indexer": self._indexer.load(),
@@ -256,5 +291,11 @@ class Worker:
             leaves=sorted(self._probation.leaves),
             shortages=self._writing.storage.to_json(),
             attaches=True,
+            metrics={
+                "scraped": self._is_scraped,
+                "usage": self._usage.read(),
+                "loop_lag": self._lag.lags.to_json(),
+                "redis_reconnects": self._answering.num_reconnects,
+            },
             **self._writing.applier.progress(),
         )

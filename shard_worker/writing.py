@@ -8,6 +8,7 @@ from hedgerow.shard_worker.context import Context
 from hedgerow.shard_worker.control.jobs import Jobs
 from hedgerow.shard_worker.executors.process_pool.pool import ProcessLane
 from hedgerow.shard_worker.indexing.applier import Applier
+from hedgerow.shard_worker.indexing.field_filler import FieldFiller
 from hedgerow.shard_worker.indexing.indexer_client import IndexerClient
 from hedgerow.shard_worker.indexing.optimiser import Optimiser
 from hedgerow.shard_worker.indexing.shard_report import ShardState
@@ -84,6 +85,12 @@ class Writing:
             snapshots=self.snapshots,
             has_disk=self.storage.has_disk,
         )
+        self._filler = FieldFiller(
+            applier=self.applier,
+            tell=beat,
+            has_disk=self.storage.has_disk,
+            max_pause_s=settings.redis.reconnect_max_s,
+        )
         self._optimiser = Optimiser(
             control=control,
             keys=keys,
@@ -123,6 +130,7 @@ class Writing:
             "applier": self.applier.run(),
             "jobs": self.jobs.run(),
             "optimiser": self._optimiser.run(),
+            "field_filler": self._filler.run(),
         }
 
     def _owed_bytes(self) -> int:

@@ -12,6 +12,7 @@ from typing import Literal, TextIO
 
 import structlog
 
+from hedgerow.common.metrics.histogram import LAG_BOUNDS, Histogram
 from hedgerow.common.observability.printable import printable, printable_lines
 from hedgerow.common.observability.steady_stream import SteadyStream
 from hedgerow.common.runtime.ticks import tick_after
@@ -68,12 +69,18 @@ class LagWatch:
 
     While the loop is idle, it checks at longer intervals. A first lag of less than 0.3 s after that
     may be missed; later ones are not.
+
+    Attributes:
+        num_lags: how often the lag exceeded the threshold.
+        max_lag_ms: the longest lag so far, in ms.
+        lags: all measurements, in s.
     """
 
     def __init__(self, threshold_ms: float, cpu_s: Callable[[], float] = time.thread_time) -> None:
         """Count and log lags above `threshold_ms`; `cpu_s` is the loop's CPU time so far."""
         self.num_lags = 0
         self.max_lag_ms = 0.0
+        self.lags = Histogram(LAG_BOUNDS)
         self._threshold_ms = threshold_ms
         self._cpu_s = cpu_s
         self._throttle = Throttle(1.0)
@@ -90,6 +97,7 @@ class LagWatch:
 
     def record(self, lag_ms: float, now: float) -> None:
         """Record one measurement; `now` in s."""
+        self.lags.observe(lag_ms / 1000)
         self.max_lag_ms = max(self.max_lag_ms, lag_ms)
         if lag_ms > self._threshold_ms:
             self.num_lags += 1

@@ -11,8 +11,9 @@ from typing import NamedTuple
 
 import tantivy
 
-from hedgerow.common.collection import Collection, FieldType
+from hedgerow.common.collection import Collection
 from hedgerow.common.errors import BadRequestError
+from hedgerow.common.fields.field_types import FieldType
 from hedgerow.common.query.tree import (
     Boosted,
     Clauses,

@@ -6,8 +6,11 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from hedgerow.common.collection import Collection, FieldType, parse_date
+from hedgerow.common.collection import Collection
+from hedgerow.common.document_ids import ID_FIELD
 from hedgerow.common.errors import BadRequestError
+from hedgerow.common.fields.field_types import FieldType, parse_date
+from hedgerow.common.fields.nearest_name import suggestion
 from hedgerow.common.query.text import MAX_DEPTH
 from hedgerow.common.query.tree import (
     Boosted,
@@ -30,6 +33,7 @@ MAX_BOOST = 1_000_000.0
 # text, so this is what bounds recursion.
 _MAX_LEVELS = 4 * MAX_DEPTH
 _MAX_WARNINGS = 16
+_MAX_SUGGESTIONS = 2  # of up to 2 ms each
 _REASON_CHARS = 200
 # A repeated word gets a mark, so that the parser keeps it. These are code points that Unicode
 # reserves for internal use (chapter 23.7, "Noncharacters").
@@ -141,8 +145,13 @@ class QueryReader:
             return None
         kind = self.collection.type_of(name)
         if kind is None:
-            raise _MisreadError(name, f"there is no field {name}")
+            raise _MisreadError(name, f"there is no field {name}{self._suggestion(name)}")
         return kind
+
+    def _suggestion(self, name: str) -> str:
+        if len(self.warnings) >= _MAX_SUGGESTIONS or self.collection.fields is None:
+            return ""
+        return suggestion(name, (ID_FIELD, *self.collection.fields))
 
     def _literal(self, tree: dict[str, Any]) -> Node:
         name, text = tree["field_name"], _unmarked(tree["phrase"])

@@ -32,7 +32,7 @@ from hedgerow.common.query.text import (
     plain_words,
     with_spaces,
 )
-from hedgerow.common.query.tree import Clause, Clauses, Node, Occur, Words
+from hedgerow.common.query.tree import Clause, Clauses, Node, Occur, Words, has_bare_words
 
 _MAX_REPAIRS = 16
 _MAX_REPAIR_CHARS = 4096  # that the parser reads for repairs, which takes 1 ms
@@ -43,6 +43,9 @@ _DANGLING = frozenset({"AND", "OR", "NOT"})
 _SIGN = re.compile(r"(?<!\S)[-+]+(?!\S)")
 _PLAIN_WORD = re.compile(rf"(?<!\S)(\+?)([^\s{re.escape(SYNTAX)}]+)(?!\S)")
 _MARK_OF_DIGIT = {ord(digit): FIRST_MARK + int(digit) for digit in "0123456789"}
+_NO_TEXT = (
+    "Words find nothing without a field name: the collection has no text field that is searched."
+)
 _OPERATORS = frozenset({"AND", "OR", "NOT", "IN", "TO"})
 
 
@@ -58,14 +61,17 @@ def check_query(
         field: the caller's name for the query, for the error.
 
     Returns:
-        Its cost, and a sentence for each repair; no repairs if strict.
+        Its cost, and a sentence for each repair and each part that cannot match; no repairs if
+        strict.
 
     Raises:
         BadRequestError: strict, and the query is invalid; with the position if it is known.
     """
     if is_plain(query):
-        return plain_cost(query, collection), []
+        return plain_cost(query, collection), [] if collection.searched_fields else [_NO_TEXT]
     tree, warnings = parse(query, collection, strict=strict, field=field)
+    if not collection.searched_fields and has_bare_words(tree):
+        warnings.append(_NO_TEXT)
     return estimate(tree, collection), warnings
 
 

@@ -1,5 +1,6 @@
 """The tree of a query whose fields exist and whose values have their fields' types."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
@@ -105,3 +106,31 @@ class Clauses:
 
 
 Node: TypeAlias = Words | Fuzzy | Prefix | OneOf | Range | Present | Everything | Boosted | Clauses
+
+
+def has_bare_words(node: Node) -> bool:
+    """Whether a query searches words without naming a field."""
+    match node:
+        case Words() | Fuzzy() | Prefix():
+            return node.field is None
+        case Boosted():
+            return has_bare_words(node.node)
+        case Clauses():
+            return any(has_bare_words(part) for _, part in node.clauses)
+        case _:
+            return False
+
+
+def named_fields(node: Node) -> Iterator[str]:
+    """The fields that a query names."""
+    match node:
+        case Boosted():
+            yield from named_fields(node.node)
+        case Clauses():
+            for _, part in node.clauses:
+                yield from named_fields(part)
+        case Everything():
+            pass
+        case _:
+            if node.field is not None:
+                yield node.field

@@ -14,6 +14,7 @@ it is not sent again here; its caller decides, knowing the effect of a second co
 """
 
 import asyncio
+import os
 import random
 import ssl
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
@@ -28,6 +29,7 @@ from hedgerow.common.errors import (
     RedisUnavailableError,
     WriteRefusedError,
 )
+from hedgerow.common.redis.endpoint import Endpoint
 from hedgerow.common.redis.redis_py import (
     ConnectionPool,
     Redis,
@@ -142,17 +144,29 @@ async def connect(settings: RedisSettings, wait_s: float = 0.0) -> "RedisClient"
     while True:
         try:
             check_version(await control.server_info())
-        except RedisUnavailableError:
+        except RedisUnavailableError as error:
             failures += 1
             if loop.time() >= give_up_at:
                 await control.close()
-                raise
+                text = f"Redis at {Endpoint.of(settings).address} does not answer: {_why(error)}"
+                raise RedisUnavailableError(text) from error
             await asyncio.sleep(pause_s(failures, settings.reconnect_max_s))
         except BaseException:
             await control.close()
             raise
         else:
             return control
+
+
+def _why(error: BaseException) -> str:
+    """Say in the system's words why there is no connection, if that is the reason."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.errno:
+            # asyncio has words of its own for the system's errors; a resolver has other numbers.
+            return os.strerror(cause.errno) if cause.errno > 0 else str(cause.strerror)
+        cause = cause.__cause__ or cause.__context__
+    return str(error)
 
 
 def pause_s(failures: int, cap_s: float) -> float:

@@ -146,6 +146,10 @@ class RedisConnection:
     at once with RedisUnavailableError: between AUTH and SELECT it would go to another database.
     If an answer is overdue by `silence_s`, the connection is dropped: the server hangs, or the
     network has lost the answer.
+
+    Attributes:
+        name: shown by CLIENT LIST.
+        num_reconnects: how often the connection was restored.
     """
 
     def __init__(
@@ -170,6 +174,7 @@ class RedisConnection:
             on_message: called with Pub/Sub messages.
         """
         self.name = name
+        self.num_reconnects = 0
         self._endpoint = endpoint
         self._silence_s = silence_s
         self._on_connect = on_connect
@@ -276,7 +281,7 @@ class RedisConnection:
             self._connection.write(b"".join(outbox))
 
     async def _keep_connected(self) -> None:
-        pause_s, failures = FIRST_PAUSE_S, 0
+        pause_s, failures, has_connected = FIRST_PAUSE_S, 0, False
         while True:
             try:
                 connection = await self._connect()
@@ -290,6 +295,8 @@ class RedisConnection:
             if failures:
                 log.info("redis_connected", link=self.name, failures=failures)
             pause_s, failures = FIRST_PAUSE_S, 0
+            self.num_reconnects += has_connected
+            has_connected = True
             try:
                 await self._watch(connection)
             finally:

@@ -27,6 +27,12 @@ class Endpoint:
     connect_timeout_s: float
     reconnect_max_s: float
 
+    @property
+    def address(self) -> str:
+        """The server, for messages: without user and password."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return self.path or f"{host}:{self.port}"
+
     @classmethod
     def of(cls, settings: RedisSettings) -> "Endpoint":
         """Read the URL, and the settings that override its parts.

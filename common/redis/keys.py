@@ -124,6 +124,15 @@ class Keys:
         return f"{self.prefix}:snapshot-lease:{shard}"
 
     @property
+    def reload_claim(self) -> str:
+        """String: the reload of rank profiles that is in progress; expires."""
+        return f"{self.prefix}:reload"
+
+    def reload(self, token: str) -> str:
+        """Hash: the rank profiles of one reload, and the workers' answers; expires."""
+        return f"{self.prefix}:reload:{token}"
+
+    @property
     def jobs(self) -> str:
         """Sorted set: arq's queue of control-plane jobs."""
         return f"{self.prefix}:jobs"

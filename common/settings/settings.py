@@ -6,8 +6,9 @@ and default; a test fails when the two differ.
 """
 
 import os
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, ValidationError, field_validator
 from pydantic_core import ErrorDetails
@@ -20,9 +21,12 @@ from pydantic_settings import (
 )
 
 from hedgerow.common.errors import ConfigurationError
+from hedgerow.common.settings import environment
 from hedgerow.common.settings.breaker import BreakerSettings
 from hedgerow.common.settings.gateway import GatewaySettings
+from hedgerow.common.settings.group import Group
 from hedgerow.common.settings.limits import LimitSettings
+from hedgerow.common.settings.metrics import MetricsSettings
 from hedgerow.common.settings.query_limits import QuerySettings
 from hedgerow.common.settings.rank_profiles import BUILT_IN_PROFILES, RankProfile
 from hedgerow.common.settings.redis import RedisSettings
@@ -65,6 +69,7 @@ class Settings(BaseSettings):
     limits: LimitSettings = LimitSettings()
     storage: StorageSettings = StorageSettings()
     snapshots: SnapshotSettings = SnapshotSettings()
+    metrics: MetricsSettings = MetricsSettings()
     rank_profiles: dict[str, RankProfile] = Field(
         default_factory=dict, description="Profiles in addition to the built-in bm25 and noop."
     )
@@ -101,6 +106,7 @@ def load_settings(**overrides: object) -> Settings:
     Raises:
         ConfigurationError: a value is invalid; names the setting and the reason.
     """
+    check_environment(os.environ)
     if os.environ.get("HEDGEROW_CONFIG") and not _file().is_file():
         raise ConfigurationError(f"HEDGEROW_CONFIG: there is no file {_file()}")
     try:
@@ -113,6 +119,33 @@ def load_settings(**overrides: object) -> Settings:
         raise ConfigurationError(f"{_file()}: {error}") from error
 
 
+def check_environment(names: Iterable[str]) -> None:
+    """Check that no variable of the environment is a misspelt setting.
+
+    Raises:
+        ConfigurationError: one is; names it, and the setting that may have been meant.
+    """
+    free = f"{environment.PREFIX}RANK_PROFILES__"
+    if found := environment.misspelt(names, _variables(), free):
+        raise ConfigurationError("; ".join(found))
+
+
+def _variables() -> list[str]:
+    """The variables of all settings, except those of rank profiles."""
+    names = []
+    for name, field in Settings.model_fields.items():
+        variable = f"{environment.PREFIX}{name.upper()}"
+        names.append(variable)
+        names.extend(f"{variable}__{one.upper()}" for one in _members(field.annotation))
+    return names
+
+
+def _members(kind: Any) -> list[str]:
+    """The settings of a group; none of what is no group."""
+    is_group = isinstance(kind, type) and issubclass(kind, Group)
+    return list(kind.model_fields) if is_group else []
+
+
 def _file() -> Path:
     return Path(os.environ.get("HEDGEROW_CONFIG") or "hedgerow.toml")
 
@@ -120,5 +153,19 @@ def _file() -> Path:
 def _describe(error: ErrorDetails) -> str:
     where = ".".join(str(part) for part in error["loc"])
     if error["type"] == "extra_forbidden":
-        return f"{where}: there is no such setting"
+        *groups, name = (str(part) for part in error["loc"])
+        near = environment.nearest(name, _siblings(groups))
+        return environment.no_such(where, ".".join([*groups, near]) if near else "")
     return f"{where}: {error['msg'].removeprefix('Value error, ')}"
+
+
+def _siblings(groups: Sequence[str]) -> list[str]:
+    """The settings that there are in a group, or at the top."""
+    match groups:
+        case []:
+            return list(Settings.model_fields)
+        case ["rank_profiles", _]:
+            return list(RankProfile.model_fields)
+        case [group]:
+            return _members(Settings.model_fields[group].annotation)
+    return []

@@ -4,10 +4,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from hedgerow.common.settings.group import Group, PositiveFloat, PositiveInt
+from hedgerow.common.settings.group import PositiveFloat, PositiveInt
+from hedgerow.common.settings.metrics import WorkerMetricsSettings
 
 
-class WorkerSettings(Group):
+class WorkerSettings(WorkerMetricsSettings):
     """One shard worker."""
 
     scorers: Annotated[int, Field(ge=0)] = Field(

@@ -203,6 +203,23 @@ class ShardLog:
             if newest
         }
 
+    async def oldest_after(self, positions: Sequence[tuple[int, str]]) -> list[str | None]:
+        """Ids of the oldest entries after some positions, in one round trip.
+
+        Args:
+            positions: shards, each with the id of an entry, which need not be in its log any more.
+
+        Returns:
+            For each position, the id of the entry that follows; None if there is none.
+        """
+        replies = await self._control.pipeline(
+            [
+                ("EVAL", IDS, 1, self._keys.log(shard), f"({after}", "+", 1)
+                for shard, after in positions
+            ]
+        )
+        return [ids[0].decode() if ids else None for ids in replies]
+
     async def applied(self, shard: int) -> dict[str, str]:
         """Replica id → id of the last entry that it has applied."""
         return (await self.applied_of([shard]))[shard]

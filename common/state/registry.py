@@ -10,10 +10,11 @@ import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from typing import Any
 
 import structlog
 
-from hedgerow.common.collection import Collection, FieldType
+from hedgerow.common.collection import Collection, with_added_fields
 from hedgerow.common.errors import (
     ConfigurationError,
     ConflictError,
@@ -161,10 +162,8 @@ class Registry:
                     "more; remove one first"
                 )
 
-    async def compare_and_set_fields(
-        self, collection: Collection, fields: Mapping[str, FieldType], num_shards: int
-    ) -> Collection:
-        """Give a collection its inferred fields, unless another process was faster.
+    async def compare_and_set_fields(self, collection: Collection, num_shards: int) -> Collection:
+        """Give the stored definition of a collection the fields of this one, unless it has any.
 
         Returns:
             The collection as stored now; its fields are never None.
@@ -178,7 +177,33 @@ class Registry:
             stored = _read(collection.name, raw)
             if stored.fields is not None:
                 return stored
-            await self._change(collection.name, raw, stored.with_fields(fields), num_shards)
+            given = stored.with_fields_of(collection)
+            await self._change(collection.name, raw, given, num_shards)
+
+    async def add_fields(
+        self, collection: Collection, fields: Mapping[str, Any], num_shards: int
+    ) -> Collection:
+        """Add fields to a collection, and log that to every shard.
+
+        Args:
+            collection: the collection.
+            fields: those to add, as `define` takes them; those that it has must be the same.
+            num_shards: shards in the cluster.
+
+        Returns:
+            The collection as stored now.
+
+        Raises:
+            BadRequestError: a field is invalid, or there are too many.
+            ConflictError: a field has another type already, or the collection has no fields yet.
+            NotFoundError: it was dropped meanwhile.
+        """
+        while True:
+            raw = await self._raw(collection)
+            stored = _read(collection.name, raw)
+            wider = with_added_fields(stored, fields)
+            if wider is stored or await self._change(collection.name, raw, wider, num_shards):
+                return wider
 
     async def drop_collection(self, collection: Collection, num_shards: int) -> None:
         """Remove a collection and log that to every shard; one re-created meanwhile stays.

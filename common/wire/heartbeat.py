@@ -24,6 +24,9 @@ class Heartbeat:
         documents: shard → collection uid → how many documents of it the shard holds.
         changes: shard → collection uid → how many documents were ever added, replaced or deleted.
         segments: shard → collection uid → segments of its text index.
+        indexed: shard → collection uid → how many fields its text index has; of collections to
+            which fields were added. Empty from a worker that cannot add fields.
+        filled: shard → collection uid → documents of the index that will have the others, about.
         lanes: lane → capacity, busy, waiting, lost and the like.
         counters: name → number of such events since the start.
         applied: shard → id of the last log entry applied.
@@ -39,6 +42,8 @@ class Heartbeat:
         set_aside: `bytes` on disk of documents that could not be indexed, and how many of those
             documents have been `dropped` since the start to make room.
         attaches: whether it supports searches that ask for documents (`wire.Attach`).
+        metrics: what only metrics need (`common.metrics.worker_metrics`): `usage` of its
+            processes, `loop_lag`, `redis_reconnects`; and whether the worker is `scraped` itself.
     """
 
     id: str
@@ -64,6 +69,9 @@ class Heartbeat:
     shortages: list[dict[str, Any]] = field(default_factory=list)
     set_aside: dict[str, int] = field(default_factory=dict)
     attaches: bool = False
+    metrics: dict[str, Any] = field(default_factory=dict)
+    indexed: dict[int, dict[str, int]] = field(default_factory=dict)
+    filled: dict[int, dict[str, int]] = field(default_factory=dict)
 
     def pack(self) -> bytes:
         """Pack for the wire."""

@@ -13,6 +13,7 @@ class Right(StrEnum):
     SEARCH = "search"
     WRITE = "write"
     ADMIN = "admin"
+    METRICS = "metrics"
 
 
 @dataclass(frozen=True, slots=True)

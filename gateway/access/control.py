@@ -50,6 +50,7 @@ class AccessControl:
 
     Attributes:
         cors_origins: origins whose pages may read and write.
+        has_public_metrics: whether metrics need neither the token nor a key.
     """
 
     def __init__(
@@ -58,6 +59,8 @@ class AccessControl:
         keys: KeyRing | None = None,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
+        *,
+        has_public_metrics: bool = False,
     ) -> None:
         """Use the settings' token, hosts and origins, and `keys`."""
         token = token_of(settings)
@@ -69,6 +72,7 @@ class AccessControl:
         self._clock = clock
         self._wall_clock = wall_clock
         self.cors_origins = settings.cors_origins
+        self.has_public_metrics = has_public_metrics
 
     @property
     def is_open(self) -> bool:

@@ -13,7 +13,7 @@ from typing import Any, Final
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
-from hedgerow.gateway.cli.render import percent
+from hedgerow.gateway.cli.render import WIDEST, percent
 
 NUM_LINES: Final = 16
 
@@ -83,7 +83,7 @@ class CurvePicture:
             left = max(map(len, labels))
             right = max(len(note) for note in self._notes.values()) + 1
             taken = left + _COVERAGE_WIDTH + right + 4
-            width = max(_MIN_BAR_WIDTH, options.max_width - taken)
+            width = max(_MIN_BAR_WIDTH, min(options.max_width, WIDEST) - taken)
             yield _line(f"{'by':>{left}} ").append(f"0{'100 %':>{width}}", style="dim")
             for at_ms, label in zip(shown, labels, strict=True):
                 yield self._bar(at_ms, f"{label:>{left}} ", width, is_ascii=options.ascii_only)

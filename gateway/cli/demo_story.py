@@ -13,7 +13,7 @@ from hedgerow.common.errors import HedgerowError, InsufficientCoverageError
 from hedgerow.gateway.cli.loading.lines import Line
 from hedgerow.gateway.cli.loading.loader import Loader, Progressed, Rejected
 from hedgerow.gateway.cli.loading.python_docs import COLLECTION, FIELDS, Corpus
-from hedgerow.gateway.cli.render import coverage_line, hits_table
+from hedgerow.gateway.cli.render import counted, coverage_line, hits_table
 from hedgerow.gateway.cli.timeline import Timeline
 from hedgerow.gateway.client import Client, SearchAnswer
 
@@ -102,7 +102,7 @@ class DemoStory:
                 Line(number, to_json(document)) for number, document in enumerate(corpus, 1)
             )
         self._say(
-            f"{loaded.accepted:,} documents can be found after {loaded.took_s:.1f} s "
+            f"{counted(loaded.accepted, 'document')} can be found after {loaded.took_s:.1f} s "
             f"({loaded.accepted / loaded.took_s:,.0f}/s), spread over 8 shards."
         )
         if rejected or not loaded.accepted:
@@ -203,7 +203,7 @@ class DemoStory:
                 raise HedgerowError(f"{self._num_late} answers missed their deadline")
 
     def _show(self, result: SearchAnswer) -> None:
-        self._console.print(hits_table(result))
+        self._console.print(hits_table(result), crop=False)
         self._console.print(coverage_line(result), soft_wrap=True)
         self._console.print(Timeline(result))
 

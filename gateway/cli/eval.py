@@ -139,7 +139,8 @@ def show(figures: Mapping[str, Any], *, as_json: bool) -> None:
         sys.stdout.write(json.dumps(figures, indent=2) + "\n")
     else:
         partial = f", {figures['partial']} PARTIAL" if figures["partial"] else ""
-        sys.stdout.write(f"{figures['collection']}: {figures['queries']} queries{partial}\n")
+        queries = "query" if figures["queries"] == 1 else "queries"
+        sys.stdout.write(f"{figures['collection']}: {figures['queries']} {queries}{partial}\n")
         for name, value in figures["measures"].items():
             sys.stdout.write(f"{name:<12} {value:.4f}\n")
     for member, what in (

@@ -14,15 +14,22 @@ from pydantic_core import from_json
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from hedgerow.common.errors import HedgerowError, InsufficientStorageError, NotFoundError
+from hedgerow.common.errors import (
+    HedgerowError,
+    InsufficientStorageError,
+    NotFoundError,
+    UnavailableError,
+)
 from hedgerow.common.observability.printable import printable
 from hedgerow.gateway.cli import options
+from hedgerow.gateway.cli.field_report import report_fields
+from hedgerow.gateway.cli.loading.field_findings import FieldFindings
 from hedgerow.gateway.cli.loading.lines import DEFAULT_MAX_BYTES, Line
 from hedgerow.gateway.cli.loading.loader import GIVE_UP_AFTER_S, Loader, Progressed, Rejected
 from hedgerow.gateway.cli.loading.parquet_rows import DEFAULT_MEMORY_MB
 from hedgerow.gateway.cli.loading.sources import Reading, Source, document_source, open_source
 from hedgerow.gateway.cli.options import DEFAULT_URL, CaFile, Token, Url
-from hedgerow.gateway.cli.render import plain
+from hedgerow.gateway.cli.render import counted, plain
 from hedgerow.gateway.client import Client, CollectionAnswer, Definition, WeightedField
 
 NUM_SHOWN: Final = 20
@@ -33,8 +40,8 @@ def index(
         str | None,
         typer.Argument(
             metavar="SOURCE",
-            help="A .jsonl, .ndjson, .csv or .parquet file, .gz of those, a folder of text files, "
-            "or - for NDJSON on standard input.",
+            help="A .jsonl, .ndjson, .json, .csv or .parquet file, .gz of those, a folder of text "
+            "files, or - for NDJSON on standard input.",
             show_default=False,
         ),
     ] = None,
@@ -85,6 +92,18 @@ def index(
             show_default=False,
         ),
     ] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Infer the fields and check every document, and write nothing. Works without a "
+            "gateway too.",
+        ),
+    ] = False,
+    allow_rejects: Annotated[
+        bool,
+        typer.Option("--allow-rejects", help="Exit with 0 even if lines were rejected."),
+    ] = False,
     follow_links: Annotated[
         bool,
         typer.Option(
@@ -112,13 +131,14 @@ def index(
     if (source is None) is not python_docs:
         raise typer.BadParameter("give either SOURCE or --python-docs")
     definition: Definition = options.given(  # type: ignore[assignment] # a subset of its members
-        fields=None if fields is None else parse_types(fields),
+        fields=None if fields is None else options.parse_types(fields),
         rank_profile=rank_profile,
         language=language,
     )
     with ExitStack() as opened:
         client = opened.enter_context(options.connect(url, token, verify=ca_file or True))
-        found = _describe(client, collection)
+        find = _describe_if_reachable if dry_run else _describe
+        found = find(client, collection)
         known = definition.get("fields") if found is None else found.fields
         reading = Reading(
             id_field=id_field,
@@ -128,46 +148,47 @@ def index(
             follow_links=follow_links,
         )
         documents = opened.enter_context(_open(source, reading))
-        if found is not None and definition:  # the gateway reports any difference
-            client.put_collection(collection, **definition)
-        lines = documents.lines
-        if found is None:
-            inherent = _inherent_fields() if python_docs else {}
-            make = partial(client.put_collection, collection, **{**inherent, **definition})
+        if found is None and python_docs:
+            definition = {**_inherent_fields(), **definition}  # type: ignore[typeddict-item] # its members
+        lines, target = documents.lines, client
+        if dry_run:
+            trial = import_module("hedgerow.gateway.cli.dry_run").DryRun
+            target = trial(collection, found, definition, max_document_bytes)
+            wait = "logged"
+        elif found is None:
+            make = partial(client.put_collection, collection, **definition)
             lines = _create_before_first(lines, make)
+        elif definition:  # the gateway reports any difference
+            client.put_collection(collection, **definition)
         rejected = _Rejects(opened.enter_context(rejects.open("w")) if rejects else None)
         console = Console(stderr=True)
         progress = opened.enter_context(_progress(console))
         bar = _Bar(progress, documents)
+        findings = FieldFindings()
         loader = Loader(
-            client=client,
+            client=target,
             collection=collection,
             wait=wait,
             on_rejected=rejected.add,
             on_progress=bar.show,
             on_no_room=_NoRoom(console).show,
+            on_report=findings.add,
         )
         loaded = loader.load(bar.watch(lines))
-        _summarise(collection, loaded, rejected)
+        progress.stop()
+        _summarise(f"dry run: {collection}" if dry_run else collection, loaded, rejected)
+        report_fields(collection, findings)
+        if dry_run:
+            state = "exists" if found is not None else "would be created"
+            sys.stdout.write(f"nothing was written; the collection {collection} {state}\n")
         if rejected.total and not loaded.accepted:
             is_left_empty = found is None and _describe(client, collection) is not None
             left = f"; the new collection {collection} is empty" if is_left_empty else ""
             raise HedgerowError(f"no document was accepted{left}")
-
-
-def parse_types(text: str) -> dict[str, str | dict[str, Any]]:
-    """Read NAME=TYPE or NAME=TYPE^WEIGHT pairs with commas between them.
-
-    The gateway knows which types there are, and which of them may have which weight.
-    """
-    types: dict[str, str | dict[str, Any]] = {}
-    for pair in text.split(","):
-        name, equals, defined = (part.strip() for part in pair.partition("="))
-        kind, caret, weight = (part.strip() for part in defined.partition("^"))
-        if not (name and equals and kind) or (caret and not weight.isdecimal()):
-            raise typer.BadParameter(f"--fields: {pair!r} is not NAME=TYPE or NAME=TYPE^WEIGHT")
-        types[name] = {"type": kind, "weight": int(weight)} if caret else kind
-    return types
+        if rejected.total and not allow_rejects:
+            raise HedgerowError(
+                f"{counted(rejected.total, 'line')} rejected; --allow-rejects makes that no failure"
+            )
 
 
 def _types_of(fields: Mapping[str, str | Mapping[str, Any] | WeightedField]) -> dict[str, str]:
@@ -188,6 +209,14 @@ def _describe(client: Client, name: str) -> CollectionAnswer | None:
     try:
         return client.get_collection(name)
     except NotFoundError:
+        return None
+
+
+def _describe_if_reachable(client: Client, name: str) -> CollectionAnswer | None:
+    try:
+        return _describe(client, name)
+    except UnavailableError as error:
+        sys.stderr.write(f"gateway: {printable(str(error))}: as for a new collection\n")
         return None
 
 
@@ -308,7 +337,7 @@ def _as_json(document: bytes) -> object:
 def _summarise(collection: str, loaded: Progressed, rejected: _Rejects) -> None:
     rate = loaded.accepted / max(loaded.took_s, 1e-9)
     sys.stdout.write(
-        f"{collection}: {loaded.accepted:,} documents accepted in {loaded.took_s:.1f} s "
+        f"{collection}: {counted(loaded.accepted, 'document')} accepted in {loaded.took_s:.1f} s "
         f"({rate:,.0f}/s), {rejected.total:,} rejected\n"
     )
     for line in rejected.first:

@@ -12,7 +12,6 @@ from typing import Annotated
 
 import msgspec
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from hedgerow.common.errors import BadRequestError, ConflictError, NotFoundError
@@ -27,7 +26,7 @@ from hedgerow.gateway.access.key import (
     new_secret,
 )
 from hedgerow.gateway.access.key_file import FILE_NAME, change_keys, path_of, read_keys
-from hedgerow.gateway.cli.render import folded, plain, table_of
+from hedgerow.gateway.cli.render import folded, output, plain, table_of
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The key's name: a-z, 0-9 and -.")]
 Data = Annotated[
@@ -44,7 +43,9 @@ def create(
     name: Name,
     rights: Annotated[
         str,
-        typer.Option(metavar="LIST", help="Its rights: one or more of search, write, admin."),
+        typer.Option(
+            metavar="LIST", help="Its rights: one or more of search, write, admin, metrics."
+        ),
     ] = "search",
     collections: Annotated[
         str | None,
@@ -121,7 +122,7 @@ def list_(
         ]
         sys.stdout.write(msgspec.json.format(msgspec.json.encode(shown)).decode() + "\n")
     elif keys:
-        Console().print(keys_table(keys))
+        output().print(keys_table(keys))
     else:
         sys.stdout.write("there are no keys\n")
 
@@ -170,7 +171,7 @@ def _rights(text: str) -> list[Right]:
         return [Right(name) for name in dict.fromkeys(_split(text))]
     except ValueError as error:
         raise BadRequestError(
-            "--rights", "should be one or more of search, write, admin"
+            "--rights", "should be one or more of search, write, admin, metrics"
         ) from error
 
 

@@ -1,8 +1,8 @@
 """The command `gateway`; each of its commands is a module, loaded when the command runs.
 
 Exit codes: 0 success, 1 any other failure, 2 wrong usage (HTTP 400 included), 3 below the
-minimum coverage, 4 advised against. An error is one line on standard error;
-HEDGEROW_LOG_LEVEL=debug shows the traceback of an unexpected one.
+minimum coverage, or no shard that was asked has answered, 4 advised against. An error is one line
+on standard error; HEDGEROW_LOG_LEVEL=debug shows the traceback of an unexpected one.
 """
 
 import os
@@ -32,6 +32,18 @@ COMMANDS: Final[Commands] = {
     ),
     "serve": ("hedgerow.gateway.cli.serve:serve", "Run the HTTP gateway alone."),
     "index": ("hedgerow.gateway.cli.index:index", "Load documents into a collection."),
+    "collections list": (
+        "hedgerow.gateway.cli.collections:list_",
+        "List the collections, with their documents and fields.",
+    ),
+    "collections describe": (
+        "hedgerow.gateway.cli.collections:describe",
+        "Describe a collection: its documents by shard, and its fields with type and weight.",
+    ),
+    "collections add-field": (
+        "hedgerow.gateway.cli.collections:add_field",
+        "Add fields to a collection, and wait until they are filled from the stored documents.",
+    ),
     "query": (
         "hedgerow.gateway.cli.query:query",
         "Ask a collection, and show the hits and the coverage.",
@@ -55,6 +67,10 @@ COMMANDS: Final[Commands] = {
     "snapshot restore": (
         "hedgerow.gateway.cli.snapshot:restore_",
         "Restore shards from snapshots into a data folder that no worker uses, or verify them.",
+    ),
+    "reload": (
+        "hedgerow.gateway.cli.reload:reload",
+        "Have a running cluster read its rank profiles again, once every worker has checked them.",
     ),
     "optimise": (
         "hedgerow.gateway.cli.optimise:optimise",
@@ -96,10 +112,20 @@ COMMANDS: Final[Commands] = {
 }
 
 
+class _ListingCommands(TyperGroup):
+    """A group that lists if no command is named."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Put `list` before options, unless they ask for help."""
+        is_list = not args or (args[0].startswith("-") and args[0] not in {"--help", "-h"})
+        return super().parse_args(ctx, ["list", *args] if is_list else args)
+
+
 class LazyCommands(TyperGroup):
     """A group whose commands are imported when they are used, so that `--help` is quick."""
 
     table: ClassVar[Commands] = COMMANDS
+    _is_listing = False
 
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002 - the framework's signature
         """Return the names in the order in which a newcomer needs them."""
@@ -107,7 +133,16 @@ class LazyCommands(TyperGroup):
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002 - as above
         """Import a command, or all of a group; None if there is no such command."""
-        alone = typer.Typer(add_completion=False, no_args_is_help=True)
+        if self._is_listing:
+            names = list(self.table)
+            line = self.table[cmd_name][1] if cmd_name in names else ""
+            return TyperCommand(cmd_name, help=line)
+        does_list = cmd_name == "collections"
+        alone = typer.Typer(
+            cls=_ListingCommands if does_list else None,
+            add_completion=False,
+            no_args_is_help=not does_list,
+        )
         if cmd_name in self.table:
             alone.command(cmd_name)(self._function(cmd_name))
             return typer.main.get_command(alone)
@@ -115,6 +150,14 @@ class LazyCommands(TyperGroup):
         for name in names:
             alone.command(name.partition(" ")[2])(self._function(name))
         return typer.main.get_command(alone) if names else None
+
+    def shell_complete(self, ctx: Any, incomplete: str) -> Any:
+        """Complete the name of a command; loads none of them."""
+        self._is_listing = True
+        try:
+            return super().shell_complete(ctx, incomplete)
+        finally:
+            self._is_listing = False
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """List the commands without loading them."""
@@ -143,7 +186,7 @@ def command_line(name: str, commands: type[LazyCommands]) -> typer.Typer:
         name=name,
         cls=commands,
         invoke_without_command=True,
-        add_completion=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
         pretty_exceptions_enable=False,
     )
 

@@ -10,6 +10,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from hedgerow.common.errors import NotFoundError, UnavailableError
 from hedgerow.gateway.cli import options
 from hedgerow.gateway.cli.options import DEFAULT_URL, CaFile, Timeout, Token, Url
+from hedgerow.gateway.cli.render import counted, output
 from hedgerow.gateway.client import Client
 from hedgerow.gateway.shapes.status import IndexStatus
 
@@ -31,15 +32,16 @@ def optimise(
         wanted_at_ms = client.optimise(collection).wanted_at_ms
         task = progress.add_task(f"optimising {collection}", total=None, waiting="")
         while not _is_done(now := _index(client, collection), wanted_at_ms):
-            progress.update(task, waiting=f"{now.waiting or 0} replicas to go")
+            progress.update(task, waiting=f"{counted(now.waiting or 0, 'replica')} to go")
             if time.monotonic() >= give_up_at:
+                num = now.waiting or 0
                 raise UnavailableError(
-                    f"after {timeout} {now.waiting or 0} replicas have yet to optimise their "
-                    "index; they continue to try"
+                    f"after {timeout} {counted(num, 'replica')} {'has' if num == 1 else 'have'} "
+                    "yet to optimise the index; this goes on"
                 )
             time.sleep(POLL_S)
     took_s = time.monotonic() - started
-    Console().print(
+    output().print(
         f"optimised {collection} in {took_s:.1f} s: {_segments(before)} before, "
         f"{_segments(now)} now",
         highlight=False,
@@ -59,7 +61,7 @@ def _is_done(index: IndexStatus, wanted_at_ms: int) -> bool:
 
 
 def _segments(index: IndexStatus) -> str:
-    return f"{index.segments} segment{'' if index.segments == 1 else 's'} a shard"
+    return f"{counted(index.segments, 'segment')} a shard"
 
 
 def _progress() -> Progress:

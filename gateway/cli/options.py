@@ -1,13 +1,15 @@
 """Options and notations that several commands share."""
 
+import os
 import re
-from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
 
 from hedgerow.gateway.client import Client, link
+from hedgerow.gateway.client.link import Verify
 
 DEFAULT_URL: Final = link.DEFAULT_URL
 
@@ -51,8 +53,41 @@ def parse_fields(text: str) -> bool | list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
 
 
-# Commands look this up in the module, so that tests can replace it with a fake network.
-connect: Callable[..., Client] = Client
+def parse_types(text: str) -> dict[str, str | dict[str, Any]]:
+    """Read NAME=TYPE or NAME=TYPE^WEIGHT pairs with commas between them.
+
+    The gateway knows which types there are, and which of them may have which weight.
+    """
+    types: dict[str, str | dict[str, Any]] = {}
+    for pair in text.split(","):
+        name, equals, defined = (part.strip() for part in pair.partition("="))
+        kind, caret, weight = (part.strip() for part in defined.partition("^"))
+        if not (name and equals and kind) or (caret and not weight.isdecimal()):
+            raise typer.BadParameter(f"{pair!r} is not NAME=TYPE or NAME=TYPE^WEIGHT")
+        types[name] = {"type": kind, "weight": int(weight)} if caret else kind
+    return types
+
+
+_CLIENTS: Final = frozenset(
+    {
+        "HEDGEROW_CA_FILE",
+        "HEDGEROW_CONFIG",
+        "HEDGEROW_GATEWAY__TOKEN",
+        "HEDGEROW_URL",
+    }
+)
+
+
+def connect(url: str, token: str | None, *, verify: Verify) -> Client:
+    """Make a client of the gateway; commands look this up here, so that tests can replace it.
+
+    Raises:
+        ConfigurationError: a variable of the environment seems to be a misspelt setting.
+    """
+    names = [name for name in os.environ if name.startswith("HEDGEROW_")]
+    if not _CLIENTS.issuperset(names):  # loading the settings' names takes a while
+        import_module("hedgerow.common.settings.settings").check_environment(names)
+    return Client(url, token, verify=verify)
 
 
 def given(**members: Any) -> dict[str, Any]:

@@ -6,13 +6,12 @@ from typing import Annotated, Any
 
 import typer
 from pydantic_core import to_json
-from rich.console import Console
 from rich.table import Table
 
 from hedgerow.common.observability.printable import printable_json
 from hedgerow.gateway.cli import options
 from hedgerow.gateway.cli.options import DEFAULT_URL, CaFile, Token, Url
-from hedgerow.gateway.cli.render import folded, local_time, plain, table_of
+from hedgerow.gateway.cli.render import folded, local_time, output, plain, table_of
 from hedgerow.gateway.client import calls
 
 
@@ -28,7 +27,7 @@ def list_(
     if as_json:
         sys.stdout.write(printable_json(to_json(entries, indent=2).decode()) + "\n")
     elif entries:
-        Console().print(quarantine_table(entries))
+        output().print(quarantine_table(entries))
     else:
         sys.stdout.write("no query has killed a scorer\n")
 

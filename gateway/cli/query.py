@@ -10,9 +10,10 @@ from hedgerow.common.errors import InsufficientCoverageError, UnavailableError
 from hedgerow.common.observability.printable import printable, printable_json
 from hedgerow.gateway.cli import options
 from hedgerow.gateway.cli.options import DEFAULT_URL, CaFile, Token, Url
-from hedgerow.gateway.cli.render import coverage_line, degraded, hits_table, percent
+from hedgerow.gateway.cli.render import coverage_line, degraded, hits_table, output, percent
 from hedgerow.gateway.cli.timeline import Timeline
 from hedgerow.gateway.client import SearchAnswer, SearchOptions, calls
+from hedgerow.gateway.shapes.reasons import reasons_line
 
 
 def query(
@@ -107,13 +108,14 @@ def query(
         # The same JSON, made safe for a terminal.
         sys.stdout.write((printable_json(body) if sys.stdout.isatty() else body) + "\n")
     else:
-        show(answer, Console(), explain=explain)
+        show(answer, output(), explain=explain)
     warn(answer, failure)
 
 
 def show(answer: SearchAnswer, console: Console, *, explain: bool) -> None:
     """Print the hits, the coverage, and with `explain` the timeline."""
-    console.print(hits_table(answer))
+    if answer.shards.ok:  # if no shard has answered, it is unknown whether there are hits
+        console.print(hits_table(answer), crop=False)
     console.print(coverage_line(answer), soft_wrap=True)
     if explain:
         console.print()
@@ -128,7 +130,7 @@ def warn(answer: SearchAnswer, failure: InsufficientCoverageError | None) -> Non
         UnavailableError: no shard could answer.
     """
     for warning in answer.warnings:
-        sys.stderr.write(f"gateway: the query was repaired: {printable(warning)}\n")
+        sys.stderr.write(f"gateway: warning: {printable(warning)}\n")
     if answer.fetch is not None:
         for problem in answer.fetch.problems:
             reason = printable(problem.reason)
@@ -136,9 +138,10 @@ def warn(answer: SearchAnswer, failure: InsufficientCoverageError | None) -> Non
     if failure is not None:
         if failure.retry_after_s is not None:  # no shard could be asked
             raise UnavailableError(str(failure), failure.retry_after_s)
-        raise InsufficientCoverageError(f"below the minimum coverage: {failure}", answer)
+        raise failure
     if not answer.coverage.is_full:
+        why = printable(reasons_line(answer.shards.detail) or degraded(answer))
         sys.stderr.write(
             f"gateway: partial answer: {percent(answer.coverage.fraction)} of the documents "
-            f"were searched ({degraded(answer)})\n"
+            f"were searched ({why})\n"
         )

@@ -1,10 +1,12 @@
 """Lays out typed results for a terminal, with rich. Pure."""
 
-from collections.abc import Collection, Mapping
+import os
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
-from rich.console import Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -13,6 +15,9 @@ from hedgerow.gateway.client import Hit, SearchAnswer
 
 _TITLE_FIELDS: Final = ("title", "name", "headline", "subject", "label", "path", "url")
 _TEXT_FIELDS: Final = ("text", "abstract", "summary", "description", "body", "content", "doc")
+WIDEST: Final = 120  # of a picture, in characters
+_PIPED_WIDTH: Final = 10_000  # more than any table needs
+_ROOM_FOR_DOCUMENT: Final = 45  # with rank and score
 _SNIPPET_CHARS: Final = 400  # more than any terminal shows on one line
 _STYLES: Final = {
     "ok": "green",
@@ -24,6 +29,14 @@ _STYLES: Final = {
     "forced_open": "red",
     "disabled": "dim",
 }
+
+
+def output() -> Console:
+    """Make a console for standard output; what is piped is as wide as its content needs."""
+    console = Console()
+    if console.is_terminal or "COLUMNS" in os.environ:
+        return console
+    return Console(width=_PIPED_WIDTH)
 
 
 def plain(text: object) -> Text:
@@ -45,13 +58,22 @@ def styled(word: str) -> Text:
     return text
 
 
+# Columns of what is there to be copied: other columns give way to them.
+_NEVER_SPLIT: Final = frozenset({"fingerprint", "key", "worker"})
+
+
 def table_of(*columns: str, right: Collection[str] = ()) -> Table:
     """Make a table without lines; the columns named in `right` are right-aligned."""
     made = Table(
         box=None, pad_edge=False, show_edge=False, padding=(0, 2, 0, 0), header_style="dim"
     )
     for column in columns:
-        made.add_column(column, justify="right" if column in right else "left", overflow="fold")
+        made.add_column(
+            column,
+            justify="right" if column in right else "left",
+            overflow="fold",
+            no_wrap=column in _NEVER_SPLIT,
+        )
     return made
 
 
@@ -62,15 +84,37 @@ def local_time(instant_ms: int, form: str) -> str:
 
 def hits_table(result: SearchAnswer) -> RenderableType:
     """Lay out the hits: rank, score, id, and the document's title, text and other fields."""
-    if not result.hits:
-        return Text("no hits", style="dim")
+    return _Hits(result.hits) if result.hits else Text("no hits", style="dim")
+
+
+class _Hits:
+    """The hits as a table; or, if ids leave no room for documents beside them, one below another.
+
+    An id is there to be copied, so it is never split.
+    """
+
+    def __init__(self, hits: Sequence[Hit]) -> None:
+        self._hits = hits
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        longest = max(len(plain(hit.id)) for hit in self._hits)
+        if longest + _ROOM_FOR_DOCUMENT <= options.max_width:
+            yield _hits_in_columns(self._hits)
+            return
+        for rank, hit in enumerate(self._hits, 1):
+            line = Text(f"{rank}  {hit.score:.4f}  ", no_wrap=True, overflow="ignore")
+            yield line.append(plain(hit.id).plain, style="bold")
+            yield Padding(_document(hit), (0, 0, 0, 3))
+
+
+def _hits_in_columns(hits: Iterable[Hit]) -> Table:
     table = Table(box=None, pad_edge=False, show_edge=False, padding=(0, 2, 0, 0))
     table.add_column("#", justify="right", style="dim")
     table.add_column("score", justify="right")
-    table.add_column("id", overflow="fold", max_width=28, style="bold")
+    table.add_column("id", no_wrap=True, style="bold")
     table.add_column("document", ratio=1)
-    for rank, hit in enumerate(result.hits, 1):
-        table.add_row(str(rank), f"{hit.score:.4f}", folded(hit.id), _document(hit))
+    for rank, hit in enumerate(hits, 1):
+        table.add_row(str(rank), f"{hit.score:.4f}", plain(hit.id), _document(hit))
     return table
 
 
@@ -105,12 +149,18 @@ def coverage_line(result: SearchAnswer) -> Text:
     coverage, total = result.coverage, result.total_hits
     line = Text("coverage ")
     line.append(percent(coverage.fraction), style="green" if coverage.is_full else "yellow")
-    line.append(f" of {coverage.documents_total:,} documents (shards: {result.shards.ok} ok")
+    documents = counted(coverage.documents_total, "document")
+    line.append(f" of {documents} (shards: {result.shards.ok} ok")
     if coverage.degraded:
         line.append(", ").append(degraded(result), style="yellow")
     line.append(f"); {total.value:,}{'' if total.relation == 'eq' else '+'} found; ")
     digits = 0 if result.took_ms >= 10 else 1
     return line.append(f"{result.took_ms:.{digits}f} ms")
+
+
+def counted(count: int, what: str) -> str:
+    """Write a number and what it counts, in the singular or the plural."""
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
 def percent(fraction: float) -> str:

@@ -90,7 +90,7 @@ async def _serve(
     ring = KeyRing()
     keys = KeyWatch(path_of(settings), ring)
     keys.load()
-    access = AccessControl(http, ring)
+    access = AccessControl(http, ring, has_public_metrics=settings.metrics.public)
     if access.warning:
         log.warning("open_to_the_network", host=http.host, reason=access.warning)
     certificate = Certificate.of(http)
@@ -101,7 +101,7 @@ async def _serve(
         contextlib.closing(listen(http.host, http.port)) as listener,
     ):
         async with (
-            Gateway.connect(settings, num_shards=num_shards) as gateway,
+            Gateway.connect(settings, num_shards, load_settings) as gateway,
             keys.running(on_change=gateway.keep_keys),
             certificate.running() if certificate else contextlib.nullcontext(),
         ):

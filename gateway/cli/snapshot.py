@@ -28,7 +28,7 @@ from hedgerow.common.snapshots.restore import has_store, restore
 from hedgerow.common.snapshots.store import SnapshotStore
 from hedgerow.gateway.cli import options
 from hedgerow.gateway.cli.options import DEFAULT_URL, CaFile, Timeout, Token, Url
-from hedgerow.gateway.cli.render import folded, local_time, plain, table_of
+from hedgerow.gateway.cli.render import folded, local_time, output, plain, table_of
 from hedgerow.gateway.local.locks import lock_folder
 
 POLL_S: Final = 0.25
@@ -216,7 +216,7 @@ def _print_table(rows: Iterable[tuple[int, Mapping[str, Any]]]) -> None:
             plain(row["position"]),
             folded(row["id"]),
         )
-    Console().print(table)
+    output().print(table)
 
 
 @contextlib.contextmanager

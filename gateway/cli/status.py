@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 from pydantic_core import to_json
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -16,7 +16,7 @@ from hedgerow.gateway.cli.curve import CurvePicture, sentence
 from hedgerow.gateway.cli.effort import admission_line, hedges_table, work_table
 from hedgerow.gateway.cli.options import DEFAULT_URL, CaFile, Token, Url
 from hedgerow.gateway.cli.quarantine import quarantine_table
-from hedgerow.gateway.cli.render import folded, local_time, percent, plain, styled, table_of
+from hedgerow.gateway.cli.render import folded, local_time, output, percent, plain, styled, table_of
 from hedgerow.gateway.client import calls
 from hedgerow.gateway.local.sizing import counted
 
@@ -43,7 +43,7 @@ def status(
     if as_json:
         sys.stdout.write(to_json(found, indent=2).decode() + "\n")
     else:
-        Console().print(status_view(found) if curve is None else CurvePicture(found))
+        output().print(status_view(found) if curve is None else CurvePicture(found))
 
 
 def status_view(found: Mapping[str, Any]) -> RenderableType:
@@ -156,7 +156,7 @@ def _workers(workers: Iterable[Mapping[str, Any]]) -> Table:
     table = table_of("worker", "pid", "host", "shards", "version", "lanes", right=("pid",))
     for worker in workers:
         table.add_row(
-            folded(worker["id"]),
+            plain(worker["id"]),
             str(worker["pid"]),
             folded(worker["host"]),
             ", ".join(str(shard) for shard in worker["shards"]),

@@ -12,7 +12,7 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
 from hedgerow.common.outcome import Outcome
-from hedgerow.gateway.cli.render import plain, styled
+from hedgerow.gateway.cli.render import WIDEST, plain, styled
 from hedgerow.gateway.client import SearchAnswer, ShardDetail
 
 
@@ -102,7 +102,7 @@ class Timeline:
         is_ascii = options.ascii_only
         shard_width = max([5, *(len(str(detail.shard)) for detail in self._details)])
         taken = shard_width + _OUTCOME_WIDTH + _TOOK_WIDTH + _BREAKER_WIDTH + 6
-        width = max(_MIN_BAR_WIDTH, options.max_width - taken)
+        width = max(_MIN_BAR_WIDTH, min(options.max_width, WIDEST) - taken)
         yield self._head(shard_width, width)
         for detail in self._details:
             yield self._line(detail, shard_width, width, is_ascii=is_ascii)

@@ -1,6 +1,6 @@
 """The client for asyncio; `Client` describes the methods."""
 
-from collections.abc import AsyncIterable, AsyncIterator, Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
 from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, Unpack, overload
 
@@ -20,7 +20,12 @@ from hedgerow.gateway.shapes.collection import (
     OptimiseAnswer,
     Wait,
 )
-from hedgerow.gateway.shapes.operations import ByHand, QuarantinedQuery, SnapshotAnswer
+from hedgerow.gateway.shapes.operations import (
+    ByHand,
+    QuarantinedQuery,
+    ReloadAnswer,
+    SnapshotAnswer,
+)
 from hedgerow.gateway.shapes.status import StatusAnswer
 
 if TYPE_CHECKING:
@@ -143,6 +148,12 @@ class AsyncClient:
         """As `Client.put_collection`."""
         return await self._ask(calls.put_collection(name, definition))
 
+    async def add_fields(
+        self, name: str, fields: Mapping[str, str | Mapping[str, Any]]
+    ) -> CollectionAnswer:
+        """As `Client.add_fields`."""
+        return await self._ask(calls.add_fields(name, fields))
+
     async def get_collection(self, name: str) -> CollectionAnswer:
         """As `Client.get_collection`."""
         return await self._ask(calls.get_collection(name))
@@ -188,6 +199,10 @@ class AsyncClient:
     async def create_snapshots(self) -> SnapshotAnswer:
         """As `Client.create_snapshots`."""
         return await self._ask(calls.create_snapshots())
+
+    async def reload(self) -> ReloadAnswer:
+        """As `Client.reload`."""
+        return await self._ask(calls.reload())
 
     async def list_quarantine(self) -> list[QuarantinedQuery]:
         """As `Client.list_quarantine`."""

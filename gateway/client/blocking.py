@@ -1,6 +1,6 @@
 """The client for blocking code."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, Unpack, overload
 
@@ -20,7 +20,12 @@ from hedgerow.gateway.shapes.collection import (
     OptimiseAnswer,
     Wait,
 )
-from hedgerow.gateway.shapes.operations import ByHand, QuarantinedQuery, SnapshotAnswer
+from hedgerow.gateway.shapes.operations import (
+    ByHand,
+    QuarantinedQuery,
+    ReloadAnswer,
+    SnapshotAnswer,
+)
 from hedgerow.gateway.shapes.status import StatusAnswer
 
 if TYPE_CHECKING:
@@ -218,6 +223,24 @@ class Client:
         """
         return self._ask(calls.put_collection(name, definition))
 
+    def add_fields(
+        self, name: str, fields: Mapping[str, str | Mapping[str, Any]]
+    ) -> CollectionAnswer:
+        """Add fields to a collection; the workers fill them from the stored documents.
+
+        Args:
+            name: the collection's name.
+            fields: the fields to add, as in `Definition`; those that it has must be the same.
+
+        Returns:
+            The collection; `filling` is the progress, also of later calls of `get_collection`.
+
+        Raises:
+            NotFoundError: there is no collection of that name.
+            ConflictError: a field has another type already, or the collection has no fields yet.
+        """
+        return self._ask(calls.add_fields(name, fields))
+
     def get_collection(self, name: str) -> CollectionAnswer:
         """Describe a collection.
 
@@ -269,6 +292,14 @@ class Client:
     def create_snapshots(self) -> SnapshotAnswer:
         """Ask the workers for a snapshot of every shard; the status says when each is made."""
         return self._ask(calls.create_snapshots())
+
+    def reload(self) -> ReloadAnswer:
+        """Have the rank profiles read again, once every worker has checked them.
+
+        Raises:
+            ConflictError: a profile cannot be used, and all stays as it was; says where and why.
+        """
+        return self._ask(calls.reload())
 
     def list_quarantine(self) -> list[QuarantinedQuery]:
         """List the queries that have killed scorers."""

@@ -27,6 +27,7 @@ from hedgerow.gateway.shapes.operations import (
     ByHand,
     QuarantineAnswer,
     QuarantinedQuery,
+    ReloadAnswer,
     SnapshotAnswer,
 )
 from hedgerow.gateway.shapes.status import StatusAnswer
@@ -34,6 +35,7 @@ from hedgerow.gateway.shapes.status import StatusAnswer
 # How long a gateway may take by its default settings, unless the request says.
 MAX_DEADLINE_S: Final = 60.0
 WRITE_TIMEOUT_S: Final = 60.0
+RELOAD_TIMEOUT_S: Final = 60.0  # above the gateway's own longest wait for its workers
 _ANY_LENGTH: Final = 1 << 31  # in bytes; the limit is a setting of the gateway
 
 T = TypeVar("T")
@@ -175,6 +177,16 @@ def put_collection(name: str, definition: Definition) -> Call[CollectionAnswer]:
     )
 
 
+def add_fields(name: str, fields: Mapping[str, str | Mapping[str, Any]]) -> Call[CollectionAnswer]:
+    """Add fields to a collection."""
+    return Call(
+        "PATCH",
+        _collection(name),
+        _answer(CollectionAnswer),
+        body=msgspec.json.encode({"fields": fields}),
+    )
+
+
 def get_collection(name: str) -> Call[CollectionAnswer]:
     """Describe a collection."""
     return Call("GET", _collection(name), _answer(CollectionAnswer))
@@ -233,6 +245,11 @@ def create_snapshots() -> Call[SnapshotAnswer]:
 def optimise(collection: str) -> Call[OptimiseAnswer]:
     """Ask the workers to optimise a collection's text indexes."""
     return Call("POST", f"{_collection(collection)}/optimise", _answer(OptimiseAnswer))
+
+
+def reload() -> Call[ReloadAnswer]:
+    """Read the rank profiles again."""
+    return Call("POST", "/v1/reload", _answer(ReloadAnswer), RELOAD_TIMEOUT_S)
 
 
 def list_quarantine() -> Call[list[QuarantinedQuery]]:

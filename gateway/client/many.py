@@ -1,6 +1,5 @@
 """Runs many queries, a bounded number at once, and returns the answers in order."""
 
-import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -61,6 +60,8 @@ async def ask_many_async(
         HedgerowError: a query has failed, and `return_errors` is False. No further query is sent,
             and those in flight are cancelled.
     """
+    import asyncio  # noqa: PLC0415 - 10 ms, which blocking clients need not spend
+
     run = _Run(queries, concurrency, return_errors=return_errors)
 
     async def work() -> None:

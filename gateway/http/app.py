@@ -14,9 +14,12 @@ from hedgerow.gateway.http.requests.guard import Guard
 from hedgerow.gateway.http.requests.parameters import check_request
 from hedgerow.gateway.http.requests.rights import check_rights
 from hedgerow.gateway.http.routes.collection_routes import collection_routes, document_routes
+from hedgerow.gateway.http.routes.docs_routes import docs_routes
 from hedgerow.gateway.http.routes.event_routes import event_routes
+from hedgerow.gateway.http.routes.metrics_routes import metrics_routes
 from hedgerow.gateway.http.routes.page_routes import page_routes
 from hedgerow.gateway.http.routes.quarantine_routes import quarantine_routes
+from hedgerow.gateway.http.routes.reload_routes import reload_routes
 from hedgerow.gateway.http.routes.snapshot_routes import snapshot_routes
 from hedgerow.gateway.http.routes.status_routes import status_routes
 from hedgerow.gateway.http.search.search_app import SearchApp, describe_search
@@ -60,6 +63,7 @@ def create_framework_app(
         title="Hedgerow",
         version=__version__,
         description="Answers from sharded Python workers, by the deadline, with honest coverage.",
+        docs_url=None,
         redoc_url=None,
         dependencies=[Depends(check_rights), Depends(check_request)],
     )
@@ -68,9 +72,12 @@ def create_framework_app(
     app.include_router(document_routes(gateway, settings))
     app.include_router(status_routes(gateway, settings, access))
     app.include_router(event_routes(gateway))
+    app.include_router(metrics_routes(gateway, access))
     app.include_router(snapshot_routes(gateway))
     app.include_router(quarantine_routes(gateway))
+    app.include_router(reload_routes(gateway))
     app.include_router(page_routes())
+    app.router.routes.extend(docs_routes())
     add_openapi(app, body)
     add_handlers(app)
     return app

@@ -1,4 +1,4 @@
-"""Makes `/openapi.json` and `/docs`: the routes as the framework knows them, and the shapes."""
+"""Makes `/openapi.json`: the routes as the framework knows them, and the shapes."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import EnumType
@@ -14,13 +14,19 @@ from hedgerow.gateway.shapes.answer import SearchAnswer
 from hedgerow.gateway.shapes.collection import (
     CollectionAnswer,
     CollectionBody,
+    CollectionPatch,
     CollectionsAnswer,
     CurveAnswer,
     LoadAnswer,
     OptimiseAnswer,
 )
 from hedgerow.gateway.shapes.live import LiveHistory
-from hedgerow.gateway.shapes.operations import BreakerBody, QuarantineAnswer, SnapshotAnswer
+from hedgerow.gateway.shapes.operations import (
+    BreakerBody,
+    QuarantineAnswer,
+    ReloadAnswer,
+    SnapshotAnswer,
+)
 from hedgerow.gateway.shapes.problem import Problem
 from hedgerow.gateway.shapes.status import StatusAnswer
 
@@ -32,7 +38,8 @@ _REASONS: Final = {
     401: "The bearer token or key is missing or wrong",
     403: "The key lacks a right or a collection, or the Host or Origin is not allowed",
     404: "No such collection, document or shard",
-    409: "The collection exists with another definition, or there are too many",
+    409: "The collection exists with another definition or field, or there are too many; or a "
+    "reload is refused",
     413: "The request exceeds a limit",
     429: "Too many queries or requests are in progress, or the key sends too much; Retry-After "
     "says when to try again",
@@ -48,8 +55,10 @@ _SHAPES: Final[tuple[type[msgspec.Struct], ...]] = (
     CollectionsAnswer,
     CurveAnswer,
     CollectionBody,
+    CollectionPatch,
     BreakerBody,
     SnapshotAnswer,
+    ReloadAnswer,
     OptimiseAnswer,
     QuarantineAnswer,
     StatusAnswer,

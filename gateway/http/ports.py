@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from hedgerow.common.errors import OverloadedError
+from hedgerow.common.metrics.exposition import TextFormat
 from hedgerow.gateway.access.request_admission import RequestAdmission
 from hedgerow.gateway.live.live import Live
 from hedgerow.gateway.search.documents.fetch import StoredDocument
@@ -24,6 +25,9 @@ class CollectionsPort(Protocol):
 
     async def put(self, name: str, body: dict[str, Any]) -> object:
         """Create a collection; does nothing if an identical one exists."""
+
+    async def add_fields(self, name: str, body: dict[str, Any]) -> object:
+        """Add fields to a collection."""
 
     async def drop(self, name: str) -> None:
         """Remove a collection with its documents."""
@@ -91,6 +95,13 @@ class QuarantinePort(Protocol):
         """Take a query out of quarantine."""
 
 
+class ReloaderPort(Protocol):
+    """The reload of rank profiles."""
+
+    async def reload(self) -> dict[str, Any]:
+        """Read them again, here and in every worker."""
+
+
 class GatewayPort(Protocol):
     """The gateway as the routes see it."""
 
@@ -123,6 +134,10 @@ class GatewayPort(Protocol):
         """The last minutes, and the viewers of what happens."""
 
     @property
+    def reloader(self) -> ReloaderPort:
+        """The reload of rank profiles."""
+
+    @property
     def is_ready(self) -> bool:
         """Whether Redis answers and at least one shard is live."""
 
@@ -141,6 +156,12 @@ class GatewayPort(Protocol):
 
     def callers(self) -> Mapping[str, Mapping[str, int]]:
         """Name of each key that was used → `in_flight`, and `refused` over its share."""
+
+    async def metrics_text(self, form: TextFormat, keys: Sequence[Mapping[str, Any]]) -> bytes:
+        """Write the metrics, those of `keys` included."""
+
+    def count_unread(self, caller: str, error: BaseException) -> None:
+        """Count a search that was refused before it was read; `caller` may be empty."""
 
     def coverage_curve(self, collection: str, deadline_ms: float) -> dict[str, Any]:
         """Return the coverage reached by each deadline."""

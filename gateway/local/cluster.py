@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import os
 import secrets
+import shutil
 import socket
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
@@ -137,6 +138,7 @@ class LocalCluster:
         self._sync: asyncio.Task[None] | None = None
         self._keeper: asyncio.Task[None] | None = None
         self._lock = -1
+        self._is_new_folder = False  # and nothing of value is in it
         self.supervisor = Supervisor(
             self._data, options.restart, self._note, self._on_death, template
         )
@@ -162,6 +164,7 @@ class LocalCluster:
         await self._start_redis()
         control = await self._join_redis()
         self.sizing = size = await self._size(control)
+        self._is_new_folder = False  # from here on, it has logs, and may have documents
         await self._forget(*self._shards)
         await self._starting.or_death(
             self.supervisor.start(*self._worker_programs(size.num_shards))
@@ -189,6 +192,8 @@ class LocalCluster:
         await self.supervisor.close()
         if self._redis is not None:
             self._redis.close()
+        if self._is_new_folder:  # the start was refused before there was anything to store
+            await asyncio.to_thread(shutil.rmtree, self._data, ignore_errors=True)
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
@@ -237,6 +242,7 @@ class LocalCluster:
         if self._data.is_dir():  # report its holder rather than the port's
             self._lock = lock_folder(self._data)
         port = check_port(self._options.host, self._options.port)
+        self._is_new_folder = not self._data.exists()
         make_private(self._data)
         if self._lock < 0:
             self._lock = lock_folder(self._data)

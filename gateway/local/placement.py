@@ -34,14 +34,14 @@ def choose_numbers(
         )
     if num_replicas > num_workers:
         raise ConfigurationError(
-            f"--replicas {num_replicas}: there are {num_workers} workers, and the replicas of a "
-            "shard need one each; ask for more with --workers"
+            f"--replicas {num_replicas}: {_there_are(num_workers, 'worker')}, and the replicas of "
+            "a shard need one each; ask for more with --workers"
         )
     if num_workers > num_copies:
         of_each = f" with {num_replicas} replicas" if num_replicas > 1 else ""
         raise ConfigurationError(
-            f"--workers {num_workers}: there are {num_shards} shards{of_each}, and a worker needs "
-            "one"
+            f"--workers {num_workers}: {_there_are(num_shards, 'shard')}{of_each}, and a worker "
+            "needs one"
         )
     return num_workers, num_replicas
 
@@ -72,3 +72,7 @@ def place(num_shards: int, num_workers: int, num_replicas: int = 1) -> list[list
         )
         for number in range(num_workers)
     ]
+
+
+def _there_are(count: int, what: str) -> str:
+    return f"there is 1 {what}" if count == 1 else f"there are {count} {what}s"

@@ -5,8 +5,11 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable
 
+from hedgerow.common.collection import Collection
 from hedgerow.common.state.registry import Registry
 from hedgerow.common.wire.heartbeat import Heartbeat
+from hedgerow.gateway.members.field_filling import filling_of
+from hedgerow.gateway.shapes.collection import Filling
 from hedgerow.gateway.views.freshness import keep_fresh
 
 # Two reports of the same start differ by what was learnt about the server's clock in between.
@@ -67,12 +70,23 @@ class Membership:
         self._server_ms = server_ms
         self._uids = uids
         self._on_view = on_view
+        self._filling: dict[str, tuple[Collection, Filling | None]] = {}  # until the next refresh
         self._changed = asyncio.Event()
 
     def counts_of(self, uid: str) -> list[int | None]:
         """For each shard, how many documents of the collection it last reported; None if never."""
         counts = self.document_counts.get(uid)
         return counts if counts is not None else [None] * len(self.live)
+
+    def filling_of(self, collection: Collection) -> Filling | None:
+        """The progress of fields that were added to a collection; None if none is missing."""
+        if not collection.revision:
+            return None
+        known = self._filling.get(collection.uid)
+        if known is None or known[0] is not collection:
+            known = collection, filling_of(collection, self.workers.values())
+            self._filling[collection.uid] = known
+        return known[1]
 
     def workers_of(self, shard: int) -> list[str]:
         """Ids of the live workers that take a shard's requests."""
@@ -142,6 +156,7 @@ class Membership:
     ) -> None:
         """Update the view from data read at `now_ms` on the server's clock, `now` on ours."""
         before = self.workers
+        self._filling = {}
         self.workers = {
             worker: heartbeat
             for worker, heartbeat in heartbeats.items()

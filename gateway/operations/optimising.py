@@ -3,8 +3,11 @@
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from msgspec import to_builtins
+
 from hedgerow.common.state.optimising import Optimising, OptimisingStore
 from hedgerow.gateway.members.membership import Membership
+from hedgerow.gateway.shapes.collection import Filling
 from hedgerow.gateway.writes.collections import Collections
 
 
@@ -48,13 +51,16 @@ class Optimiser:
         return await self._store.status(uids)
 
 
-def index_json(uid: str, membership: Membership, progress: Optimising | None) -> dict[str, Any]:
+def index_json(
+    uid: str, membership: Membership, progress: Optimising | None, filling: Filling | None = None
+) -> dict[str, Any]:
     """Describe a collection's text indexes, for the status.
 
     Args:
         uid: the collection's uid.
         membership: the view of the workers.
         progress: the progress of its optimising; None if Redis does not answer.
+        filling: the progress of fields that were added to it.
     """
     # Include shards without documents, since a heartbeat may be older than the last applied entry.
     served = [(worker, shard) for worker in membership.workers.values() for shard in worker.shards]
@@ -68,4 +74,5 @@ def index_json(uid: str, membership: Membership, progress: Optimising | None) ->
         "segments": max(segments, default=0),
         "wanted_at_ms": (progress.wanted_at_ms or None) if progress else None,
         "waiting": waiting,
+        "filling": None if filling is None else to_builtins(filling),
     }

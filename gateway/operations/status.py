@@ -17,6 +17,7 @@ from hedgerow.gateway.operations.optimising import index_json
 from hedgerow.gateway.operations.snapshots import snapshots_json
 from hedgerow.gateway.policies.breaker import BreakerSnapshot
 from hedgerow.gateway.search.guards.breakers import Breakers
+from hedgerow.gateway.shapes.collection import Filling
 
 
 def cluster_status(
@@ -35,6 +36,7 @@ def cluster_status(
     gateway: Mapping[str, Any],
     snapshots: Mapping[int, SnapshotStatus],
     optimising: Mapping[str, Optimising],
+    fillings: Mapping[str, Filling],
     shortages: Sequence[Mapping[str, Any]],
     profile_breakers: Sequence[Mapping[str, str]] = (),
 ) -> dict[str, Any]:
@@ -55,6 +57,7 @@ def cluster_status(
         gateway: the state of this gateway.
         snapshots: shard → state of its snapshots; empty if Redis is unavailable.
         optimising: collection uid → progress of its optimising; empty if Redis is unavailable.
+        fillings: collection uid → progress of fields that were added to it.
         shortages: the shortages of workers and of the server.
         profile_breakers: for each shard, profile → state of its own breaker, if not closed.
     """
@@ -81,7 +84,7 @@ def cluster_status(
         "collections": [
             {
                 **_collection_json(uid, name, membership, statistics.get(uid)),
-                "index": index_json(uid, membership, optimising.get(uid)),
+                "index": index_json(uid, membership, optimising.get(uid), fillings.get(uid)),
                 "coverage_curve": curves[uid],
             }
             for uid, name in sorted(names.items(), key=lambda item: item[1])

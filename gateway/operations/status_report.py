@@ -12,6 +12,7 @@ from hedgerow.gateway.operations.status import cluster_status
 from hedgerow.gateway.search.coverage.late_replies import CoverageCurves
 from hedgerow.gateway.search.coverage.report import coverage_report
 from hedgerow.gateway.search.guards.profile_guards import ProfileGuards
+from hedgerow.gateway.shapes.collection import Filling
 from hedgerow.gateway.writes.collections import Collections
 from hedgerow.gateway.writes.storage_gate import StorageGate
 
@@ -52,6 +53,7 @@ class StatusReport:
             statistics=state.statistics,
             snapshots=state.snapshots,
             optimising=state.optimising,
+            fillings=self._fillings(names),
             quarantine=state.quarantine,
             shortages=self.storage.list(),
             membership=self.membership,
@@ -64,6 +66,13 @@ class StatusReport:
             curves=curves,
             gateway=self.own(),
         )
+
+    def _fillings(self, names: Mapping[str, str]) -> dict[str, Filling]:
+        found = {
+            uid: self.membership.filling_of(self.collections.get(name))
+            for uid, name in names.items()
+        }
+        return {uid: filling for uid, filling in found.items() if filling is not None}
 
     async def _curves_of(self, uids: Mapping[str, str]) -> dict[str, Any]:
         curves = {}

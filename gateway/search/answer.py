@@ -15,6 +15,7 @@ from hedgerow.gateway.search.plan import Plan
 from hedgerow.gateway.search.planned_search import PlannedSearch
 from hedgerow.gateway.search.result import Hit, SearchResult
 from hedgerow.gateway.shapes.answer import Fetch, ShardDetail, TotalHits
+from hedgerow.gateway.shapes.reasons import reasons_line
 
 # An enum's member is looked up through a descriptor in Python 3.11: five times a global's price.
 _OK: Final = Outcome.OK
@@ -35,12 +36,14 @@ class Found(msgspec.Struct, frozen=True, gc=False):
         bodies: shard and its reply, of each part that is ok.
         fetch: how the documents were read; None when none were asked for.
         lease: what the documents take of the gateway's memory; None when none were asked for.
+        steps_s: as in `SearchResult`.
     """
 
     hits: list[Hit]
     bodies: Bodies
     fetch: Fetch | None
     lease: Lease | None
+    steps_s: tuple[float, float] | None = None
 
 
 def bodies_of(gather: Gather) -> Bodies:
@@ -96,13 +99,17 @@ def make_answer(
         fetch=found.fetch,
         warnings=warnings,
         lease=found.lease,
+        steps_s=found.steps_s,
     )
     if not bodies:
         _check_fault(gather)
-        raise InsufficientCoverageError("no shard has answered", result)
+        why = reasons_line(result.detail)
+        raise InsufficientCoverageError(f"no shard has answered: {why}", result)
     if coverage.fraction < query.minimum_coverage:
+        why = reasons_line(result.detail)
         raise InsufficientCoverageError(
-            f"coverage is {coverage.fraction:.3f}; at least {query.minimum_coverage:g} is demanded",
+            f"coverage is {coverage.fraction:.3f}; at least {query.minimum_coverage:g} is demanded"
+            f" ({why})",
             result,
         )
     return result

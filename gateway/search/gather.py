@@ -33,6 +33,7 @@ class Gather:
         num_open: parts that have not ended.
         hedged: shard → time from the scatter to its second copy, in s.
         started: when the scatter began, or after `restart`, when the open shards were asked.
+        is_sampled: whether its search is one to learn from.
     """
 
     __slots__ = (
@@ -49,6 +50,7 @@ class Gather:
         "_until",
         "asked",
         "hedged",
+        "is_sampled",
         "num_ok",
         "num_open",
         "results",
@@ -82,6 +84,7 @@ class Gather:
         self._until: Callable[[], float] | None = None
         self.results: dict[int, ShardResult] = {}
         self.hedged: dict[int, float] = {}
+        self.is_sampled = False
         self.num_ok = 0
 
     @property

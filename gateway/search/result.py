@@ -72,6 +72,8 @@ class SearchResult(msgspec.Struct, frozen=True, gc=False):
         fetch: None if no fields were requested.
         warnings: what a lenient parser repaired in the query.
         lease: keeps the memory of the hits' documents counted until it is released or dropped.
+        steps_s: time for merging the shards' hits (and for asking some shards again), and for
+            reading the documents that the replies did not bring, in s; None if it is not sampled.
     """
 
     hits: list[Hit]
@@ -84,6 +86,7 @@ class SearchResult(msgspec.Struct, frozen=True, gc=False):
     fetch: Fetch | None = None
     warnings: tuple[str, ...] = ()
     lease: Lease | None = None
+    steps_s: tuple[float, float] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The answer as JSON values."""

@@ -1,7 +1,7 @@
 """The walk of one query: admit, plan, scatter, gather, merge, fetch, respond."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Protocol
 
 from msgspec.structs import replace
@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from hedgerow.common.collection import Collection
 from hedgerow.common.errors import InsufficientCoverageError, OverloadedError
 from hedgerow.common.outcome import Outcome
+from hedgerow.common.settings.rank_profiles import RankProfile
 from hedgerow.common.wire.messages import Kind, SearchPayload, pack_body, unpack_search_body
 from hedgerow.gateway.policies.adaptive_timeout import AdaptiveTimeout
 from hedgerow.gateway.policies.admission import Admission, AdmissionPermit
@@ -36,11 +37,14 @@ from hedgerow.gateway.search.tally import SearchTally
 from hedgerow.gateway.search.top_up import TopUp, may_have_more, num_asked, topped_up
 from hedgerow.gateway.search.validation import Admitted, admit
 from hedgerow.gateway.shapes.answer import Fetch
+from hedgerow.gateway.shapes.collection import Filling
 from hedgerow.gateway.transport.messenger import Messenger
 
 # An enum's member is looked up through a descriptor in Python 3.11: five times a global's price.
 _OK: Final = Outcome.OK
 _SEARCH: Final = Kind.SEARCH
+
+_NAMED_FIELDS = 10  # in a warning
 
 
 class View(Protocol):
@@ -64,6 +68,9 @@ class View(Protocol):
 
     def workers_of(self, shard: int) -> list[str]:
         """The names of the live workers that take a shard's requests."""
+
+    def filling_of(self, collection: Collection) -> Filling | None:
+        """The progress of fields that were added to a collection; None if none is missing."""
 
     def counts_of(self, uid: str) -> Sequence[int | None]:
         """For each shard, how many documents of a collection it last reported; None if never."""
@@ -150,11 +157,12 @@ class Searcher:
         try:
             search = self._plan(query, collection, admitted, permit, started)
             gather = await self._scatter_gather(search)
+            gathered_at = self._loop.time() if gather.is_sampled else 0.0
             hits, bodies = self._merge(search, gather)
             if shards := may_have_more(hits, bodies, search.payload.k, query.k):
                 await self._ask_again(search, shards, gather)
                 hits, bodies = self._merge(search, gather)
-            found = await self._fetch(search, hits, bodies)
+            found = await self._fetch(search, hits, bodies, gathered_at)
         finally:
             permit.done(ended_at := self._loop.time())
             self._in_flight.end()
@@ -176,6 +184,12 @@ class Searcher:
             self._coming[admission] = num_coming + 1
         return refusal
 
+    def use_profiles(self, profiles: Mapping[str, RankProfile]) -> None:
+        """From now on, rank by these; searches that have begun end as they began."""
+        self._settings = self._settings._replace(profiles=profiles)
+        self._canary.use_profiles(profiles)
+        self._attaching.use_profiles(profiles)
+
     async def drain(self, timeout_s: float) -> None:
         """Wait until no query is in flight, for at most `timeout_s`."""
         await self._in_flight.drain(timeout_s)
@@ -190,7 +204,10 @@ class Searcher:
 
     def _check(self, query: SearchQuery, collection: Collection) -> Admitted:
         settings = self._settings
-        return admit(query, collection, settings.limits, settings.profiles)
+        admitted = admit(query, collection, settings.limits, settings.profiles)
+        if collection.revision and (filling := self._view.filling_of(collection)):
+            return admitted._replace(warnings=(*admitted.warnings, _filling_warning(filling)))
+        return admitted
 
     def _admit(
         self, query: SearchQuery, collection: Collection, admission: Admission, now: float
@@ -242,6 +259,7 @@ class Searcher:
         is_sampled = self._learning.sampler.takes(now)
         late_ms = self._learning.curves.late_ms(query.deadline_ms) if is_sampled else 0
         gather = Gather(plan.shards, unpack_search_body)
+        gather.is_sampled = is_sampled
         scatter = Scatter(_SEARCH, self._messenger, gather, now, deadline, late_ms)
         request = scatter.request(
             pack_body(search.payload),
@@ -306,14 +324,21 @@ class Searcher:
         for shard, part in (await self._top_up.ask(payload, attach, shards, deadline)).items():
             gather.amend(shard, topped_up(gather.results[shard], part))
 
-    async def _fetch(self, search: PlannedSearch, hits: list[Hit], bodies: Bodies) -> Found:
+    async def _fetch(
+        self, search: PlannedSearch, hits: list[Hit], bodies: Bodies, gathered_at: float
+    ) -> Found:
         """Give the hits their documents: from the replies, or else read from the shards."""
         query = search.query
-        if query.fields is False:
-            return Found(hits, bodies, None, None)
-        take_attached(hits, bodies)
-        lease = self.fetcher.memory.lease(query.caller.party(query.peer))
-        return Found(hits, bodies, await self._fill(search, hits, lease), lease)
+        merged_at = self._loop.time() if gathered_at else 0.0
+        fetch = lease = None
+        if query.fields is not False:
+            take_attached(hits, bodies)
+            lease = self.fetcher.memory.lease(query.caller.party(query.peer))
+            fetch = await self._fill(search, hits, lease)
+        if not gathered_at:
+            return Found(hits, bodies, fetch, lease)
+        steps_s = merged_at - gathered_at, self._loop.time() - merged_at
+        return Found(hits, bodies, fetch, lease, steps_s)
 
     async def _fill(self, search: PlannedSearch, hits: list[Hit], lease: Lease) -> Fetch:
         if not hits:
@@ -337,3 +362,12 @@ class Searcher:
             raise
         self.tally.add(result)
         return result
+
+
+def _filling_warning(filling: Filling) -> str:
+    names = ", ".join(filling.fields[:_NAMED_FIELDS])
+    more = len(filling.fields) - _NAMED_FIELDS
+    return (
+        f"Fields that were added are not searched everywhere yet ({filling.share:.0%} of the "
+        f"documents): {names}{f' and {more} more' if more > 0 else ''}."
+    )

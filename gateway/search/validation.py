@@ -5,7 +5,9 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from hedgerow.common.collection import MAX_FIELDS, Collection
+from hedgerow.common.document_ids import ID_FIELD
 from hedgerow.common.errors import BadRequestError
+from hedgerow.common.fields.nearest_name import nearest_name
 from hedgerow.common.query.cost import Cost, check_cost
 from hedgerow.common.query.syntax import check_filter, check_query
 from hedgerow.common.settings.gateway import GatewaySettings
@@ -13,13 +15,15 @@ from hedgerow.common.settings.query_limits import QuerySettings
 from hedgerow.common.settings.rank_profiles import RankProfile
 from hedgerow.gateway.search.result import SearchQuery
 
+_MAX_PROFILE_WARNINGS = 4
+
 
 class Admitted(NamedTuple):
     """A search that may be sent.
 
     Attributes:
         profile: the name of the rank profile that applies.
-        warnings: what a lenient parser repaired in the query.
+        warnings: what a lenient parser repaired in the query, and which fields are unknown.
         cost: the estimated cost of query and filter.
     """
 
@@ -58,13 +62,36 @@ def admit(
     if profile.first_phase == "noop":
         if query.filter:
             raise BadRequestError("filter", f"does not apply: profile {name!r} reads no index")
-        return Admitted(name, (), Cost())
+        return Admitted(name, _warnings(name, profile, collection), Cost())
     cost, warnings = check_query(query.query, collection, query.syntax == "strict")
     check_cost(cost, limits, "query")
     if query.filter:
         cost = cost.plus(check_filter(query.filter, collection))
         check_cost(cost, limits, "filter")
+    if profile.fields:
+        warnings += _warnings(name, profile, collection)
     return Admitted(name, tuple(warnings), cost)
+
+
+def _warnings(name: str, profile: RankProfile, collection: Collection) -> tuple[str, ...]:
+    """Name the fields that a profile reads and that are probably misspelt.
+
+    A field that the collection does not have may be stored only, so its name alone is no reason.
+    """
+    declared = collection.fields or {}
+    unknown = [
+        field for field in profile.fields or () if field not in declared and field != ID_FIELD
+    ]
+    if not unknown:
+        return ()
+    names = tuple(field for field in declared if field not in (profile.fields or ()))
+    pairs = [(field, nearest_name(field, names)) for field in unknown[:_MAX_PROFILE_WARNINGS]]
+    return tuple(
+        f"The rank profile {name} reads {field}, which is not a field of the collection "
+        f"(nearest: {nearest})."
+        for field, nearest in pairs
+        if nearest is not None
+    )
 
 
 def check_deadline(deadline_ms: float, settings: GatewaySettings) -> None:

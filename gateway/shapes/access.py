@@ -21,7 +21,7 @@ class KeyStatus(msgspec.Struct, frozen=True):
     """One key, and how it has been used at this gateway since the start."""
 
     name: str
-    rights: list[Literal["search", "write", "admin"]]
+    rights: list[Literal["search", "write", "admin", "metrics"]]
     collections: Annotated[list[str] | None, doc("null for all.")]
     rate_per_s: Annotated[float | None, doc("Most requests a second; null for no limit.")]
     share: Annotated[float | None, doc("Largest share of the admission limit; null for no limit.")]

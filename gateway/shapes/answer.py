@@ -92,6 +92,12 @@ class SearchAnswer(msgspec.Struct, frozen=True, gc=False):
     coverage: Coverage
     shards: Shards
     fetch: Annotated[Fetch | None, doc("null if no fields were requested.")]
-    warnings: Annotated[list[str], doc("Errors in the query that the lenient parser repaired.")]
+    warnings: Annotated[
+        list[str],
+        doc(
+            "What the lenient parser repaired, which fields are unknown, and why parts of the "
+            "query find nothing."
+        ),
+    ]
     took_ms: Annotated[float, doc("Time in the gateway, in ms.")]
     deadline_ms: Annotated[float, doc("The query's deadline, in ms.")]

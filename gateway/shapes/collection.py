@@ -18,6 +18,33 @@ class RejectedLine(msgspec.Struct, frozen=True):
     reason: str
 
 
+class InferredField(msgspec.Struct, frozen=True):
+    """What was inferred of one field of the first documents."""
+
+    field: str
+    type: Annotated[FieldType | None, doc("null: it is stored only, and no query finds it.")]
+    why: Annotated[str, doc("What its values are, or why it is stored only.")]
+    line: Annotated[int | None, doc("The first line that made it so; null if every line did.")]
+
+
+class FieldWarning(msgspec.Struct, frozen=True):
+    """A field with values that are not indexed."""
+
+    field: str
+    effect: Annotated[
+        Literal["stored_only", "not_indexed", "rejected"],
+        doc(
+            "Of its values: none is indexed; those that do not fit the field's type are not; "
+            "documents with such a value were rejected."
+        ),
+    ]
+    reason: str
+    line: Annotated[int, doc("The first such line.")]
+    documents: Annotated[
+        int | None, doc("The number of such documents; null if they are not counted.")
+    ] = None
+
+
 class LoadAnswer(msgspec.Struct, frozen=True, omit_defaults=True):
     """The report of a bulk load."""
 
@@ -28,6 +55,14 @@ class LoadAnswer(msgspec.Struct, frozen=True, omit_defaults=True):
     inferred_fields: Annotated[
         dict[str, str] | None, doc("The collection's fields, if inferred from these documents.")
     ] = None
+    inference: Annotated[
+        list[InferredField] | None,
+        doc("How they were inferred; with the fields that are stored only."),
+    ] = None
+    field_warnings: Annotated[
+        list[FieldWarning],
+        doc("Fields with values that are not indexed, at most 100."),
+    ] = []
 
 
 class ShardDocuments(msgspec.Struct, frozen=True):
@@ -47,6 +82,14 @@ class WeightedField(msgspec.Struct, frozen=True, omit_defaults=True):
     ] = 1
 
 
+class Filling(msgspec.Struct, frozen=True):
+    """How far the workers are with the fields that were added to a collection."""
+
+    fields: Annotated[list[str], doc("Fields that the index of some replica lacks yet.")]
+    share: Annotated[float, doc("Share of the documents that is filled, from 0 to 1, about.")]
+    waiting: Annotated[int, doc("Live replicas that are not done.")]
+
+
 class CollectionAnswer(msgspec.Struct, frozen=True):
     """A collection."""
 
@@ -59,6 +102,17 @@ class CollectionAnswer(msgspec.Struct, frozen=True):
     language: str
     documents: int
     shards: list[ShardDocuments]
+    inferred: Annotated[
+        list[str],
+        doc(
+            "Fields whose type was inferred. A value that does not fit such a type is stored, but "
+            "not indexed; for the other fields, the document is rejected."
+        ),
+    ] = []
+    filling: Annotated[
+        Filling | None,
+        doc("Progress of the fields that were added; null once they are searched everywhere."),
+    ] = None
 
 
 class CollectionsAnswer(msgspec.Struct, frozen=True):
@@ -79,6 +133,15 @@ class CollectionBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ] = UNSET
     rank_profile: str = "bm25"
     language: str = "english"
+
+
+class CollectionPatch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What is added to a collection."""
+
+    fields: Annotated[
+        dict[str, FieldType | WeightedField],
+        doc("Fields to add, as in the definition; those that it has already must be the same."),
+    ]
 
 
 class OptimiseAnswer(msgspec.Struct, frozen=True):

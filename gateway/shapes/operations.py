@@ -28,6 +28,13 @@ class SnapshotAnswer(msgspec.Struct, frozen=True):
     shards: Annotated[int, doc("How many snapshots there will be.")]
 
 
+class ReloadAnswer(msgspec.Struct, frozen=True):
+    """What a reload has brought."""
+
+    rank_profiles: Annotated[list[str], doc("The rank profiles there are now.")]
+    workers: Annotated[list[str], doc("The workers that have taken them.")]
+
+
 class ShortageStatus(msgspec.Struct, frozen=True):
     """A shortage at a worker, at the server or at this gateway."""
 

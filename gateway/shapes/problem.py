@@ -6,7 +6,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from hedgerow.gateway.shapes.answer import Coverage, Fetch, Hit, Shards, TotalHits
-from hedgerow.gateway.shapes.collection import RejectedLine
+from hedgerow.gateway.shapes.collection import FieldWarning, InferredField, RejectedLine
 from hedgerow.gateway.shapes.doc import doc
 from hedgerow.gateway.shapes.operations import ShortageStatus
 
@@ -78,3 +78,7 @@ class Problem(msgspec.Struct, frozen=True, gc=False):
     rejected_total: Annotated[int | UnsetType, doc("Accompanies `accepted`.")] = UNSET
     applied: Annotated[bool | UnsetType, doc("Accompanies `accepted`.")] = UNSET
     inferred_fields: Annotated[dict[str, str] | UnsetType, doc("Accompanies `accepted`.")] = UNSET
+    inference: Annotated[list[InferredField] | UnsetType, doc("Accompanies `accepted`.")] = UNSET
+    field_warnings: Annotated[list[FieldWarning] | UnsetType, doc("Accompanies `accepted`.")] = (
+        UNSET
+    )

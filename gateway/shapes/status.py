@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from hedgerow.gateway.shapes.access import AccessStatus
-from hedgerow.gateway.shapes.collection import CoverageReport
+from hedgerow.gateway.shapes.collection import CoverageReport, Filling
 from hedgerow.gateway.shapes.doc import doc
 from hedgerow.gateway.shapes.operations import QuarantinedQuery, ShortageStatus
 from hedgerow.gateway.shapes.worker import LoopLoad, WorkerStatus
@@ -89,6 +89,9 @@ class IndexStatus(msgspec.Struct, frozen=True):
             "one. Null if Redis does not answer."
         ),
     ]
+    filling: Annotated[
+        Filling | None, doc("Progress of fields that were added; null if all are filled.")
+    ] = None
 
 
 class CollectionStatus(msgspec.Struct, frozen=True):

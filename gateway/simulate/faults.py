@@ -4,6 +4,7 @@ import math
 import random
 from collections.abc import Callable, Sequence
 
+from hedgerow.common.collection import Collection
 from hedgerow.gateway.simulate.event_loop import VirtualLoop
 from hedgerow.gateway.simulate.scenario import Crash, Pause, Run, Slowdown, Whose
 from hedgerow.gateway.simulate.servers import Server
@@ -45,6 +46,9 @@ class ScriptedView:
         """A worker is back."""
         self.num_live[shard] += 1
         self.live[shard] = True
+
+    def filling_of(self, collection: Collection) -> None:
+        """Nothing is ever added to a collection."""
 
     def counts_of(self, uid: str) -> Sequence[int | None]:
         """Return the documents of each shard; there is only one collection."""

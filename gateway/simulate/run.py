@@ -115,7 +115,6 @@ class _Asker:
             view,
             ProfileGuards(
                 Guards(breakers, admission),
-                own={},
                 heavy=HeavyWork(admission.replied_at, heavy_s=math.inf, grace_s=0.0, now=0.0),
             ),
             SearchSettings(

@@ -126,6 +126,11 @@ class RedisTransport:
         )
 
     @property
+    def num_reconnects(self) -> int:
+        """How often one of the connections was restored."""
+        return self._push.num_reconnects + self._replies.num_reconnects
+
+    @property
     def is_connected(self) -> bool:
         """Whether both connections are open, so that a query could be answered."""
         return self._push.is_connected and self._replies.is_connected

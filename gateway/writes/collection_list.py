@@ -7,11 +7,16 @@ changes, and so are the counts of a collection. An answer consists of references
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
+from msgspec import to_builtins
+
 from hedgerow.common.collection import Collection
+from hedgerow.gateway.shapes.collection import Filling
 from hedgerow.gateway.views.json_bytes import encode
 
+_NONE: Final[Mapping[str, Filling]] = MappingProxyType({})
 _ENCODED_AT_ONCE: Final = 16  # definitions, of up to 0.1 ms each, in one turn of the loop
 
 
@@ -33,6 +38,7 @@ class _Encoded(NamedTuple):
     collection: Collection
     definition: bytes
     per_shard: Mapping[int, int]
+    filling: Filling | None
     counts: bytes
 
 
@@ -46,13 +52,17 @@ class CollectionList:
         self._encoded: dict[str, _Encoded] = {}  # by uid
 
     async def encode(
-        self, collections: Sequence[Collection], counts: Mapping[str, Mapping[int, int]]
+        self,
+        collections: Sequence[Collection],
+        counts: Mapping[str, Mapping[int, int]],
+        fillings: Mapping[str, Filling] = _NONE,
     ) -> tuple[ListedCollection, ...]:
         """Encode a list.
 
         Args:
             collections: in the order of the list.
             counts: uid → shard → number of documents.
+            fillings: uid → progress of fields that were added.
         """
         before = self._encoded
         encoded: dict[str, _Encoded] = {}
@@ -67,11 +77,12 @@ class CollectionList:
             else:
                 definition = known.definition
             per_shard = counts[uid]
-            if known is None or known.per_shard != per_shard:
-                tail = encode(counts_json(per_shard, self._num_shards))[1:]
+            filling = fillings.get(uid)
+            if known is None or known.per_shard != per_shard or known.filling != filling:
+                tail = encode(counts_json(per_shard, self._num_shards, filling))[1:]
             else:
                 tail = known.counts
-            encoded[uid] = _Encoded(collection, definition, per_shard, tail)
+            encoded[uid] = _Encoded(collection, definition, per_shard, filling, tail)
             if num_new == _ENCODED_AT_ONCE:
                 num_new = 0
                 await asyncio.sleep(0)
@@ -90,14 +101,21 @@ def definition_json(collection: Collection, profiles: Sequence[str]) -> dict[str
         "rank_profile": collection.rank_profile,
         "rank_profiles": list(profiles),
         "language": collection.language,
+        "inferred": sorted(collection.inferred),
     }
 
 
-def counts_json(per_shard: Mapping[int, int], num_shards: int) -> dict[str, Any]:
-    """Return the numbers of documents as JSON; a shard without an entry has none."""
+def counts_json(
+    per_shard: Mapping[int, int], num_shards: int, filling: Filling | None = None
+) -> dict[str, Any]:
+    """Return the numbers of documents, and the progress of added fields, as JSON.
+
+    A shard without an entry has no documents.
+    """
     return {
         "documents": sum(per_shard.values()),
         "shards": [
             {"shard": shard, "documents": per_shard.get(shard, 0)} for shard in range(num_shards)
         ],
+        "filling": None if filling is None else to_builtins(filling),
     }

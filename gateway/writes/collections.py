@@ -2,12 +2,15 @@
 
 import asyncio
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
-from hedgerow.common.collection import Collection, FieldType, define
+from hedgerow.common.collection import Collection, define
 from hedgerow.common.errors import BadRequestError, ConflictError, NotFoundError
+from hedgerow.common.fields.field_types import FieldType
 from hedgerow.common.state.registry import Registry
+from hedgerow.gateway.shapes.collection import Filling
 from hedgerow.gateway.views.freshness import keep_fresh
 from hedgerow.gateway.views.shared_run import SharedRun
 from hedgerow.gateway.writes.collection_list import (
@@ -34,6 +37,7 @@ class Collections:
         poll_s: float = 5.0,
         max_collections: int = 0,
         gate: StorageGate | None = None,
+        filling_of: Callable[[Collection], Filling | None] = lambda _collection: None,
     ) -> None:
         """Describe the view; nothing is known before `refresh`.
 
@@ -44,7 +48,9 @@ class Collections:
             poll_s: time between two refreshes without `wake`, in s.
             max_collections: the largest number of collections; 0 for no limit.
             gate: refuses changes when there is no room; None allows all.
+            filling_of: the progress of fields that were added to a collection.
         """
+        self._filling_of = filling_of
         self._registry = registry
         self._num_shards = num_shards
         self._profiles = sorted(profiles)
@@ -68,6 +74,15 @@ class Collections:
         if collection is None:
             raise NotFoundError(f"there is no collection {name!r}")
         return collection
+
+    def use_profiles(self, profiles: Iterable[str]) -> None:
+        """From now on, these are the names of the rank profiles there are."""
+        self._profiles = sorted(profiles)
+        self._encoder = CollectionList(self._profiles, self._num_shards)  # the old one caches them
+
+    def definitions(self) -> Iterable[Collection]:
+        """The definitions that this gateway knows."""
+        return self._known.values()
 
     def uids(self) -> Iterable[str]:
         """The uids of all collections that this gateway knows."""
@@ -130,13 +145,7 @@ class Collections:
         stored = await self._registry.create_collection(
             wanted, self._num_shards, self._max_collections
         )
-        same = define(name, body, stored.uid)
-        if same.fields is None and stored.fields is not None:
-            same = same.with_fields(stored.fields, stored.weights)
-        if same != stored:
-            raise ConflictError(
-                f'the collection "{name}" exists already, and {_difference(stored, same)}'
-            )
+        check_same(stored, body)
         self._keep(stored)
         return stored
 
@@ -164,7 +173,34 @@ class Collections:
         Raises:
             NotFoundError: the collection was dropped in the meantime.
         """
-        stored = await self._registry.compare_and_set_fields(collection, fields, self._num_shards)
+        inferred = collection.with_fields(fields, inferred=fields)
+        stored = await self._registry.compare_and_set_fields(inferred, self._num_shards)
+        self._keep(stored)
+        return stored
+
+    async def add_fields(self, name: str, body: Mapping[str, Any]) -> Collection:
+        """Add fields to a collection; the workers fill them from the stored documents.
+
+        Args:
+            name: the collection's name.
+            body: `fields`, as in the body of `put`.
+
+        Raises:
+            BadRequestError: names the invalid part and the reason.
+            ConflictError: a field has another type already, or the collection has no fields yet.
+            NotFoundError: there is no collection of that name.
+            InsufficientStorageError: a disk or memory runs out.
+        """
+        if self._gate is not None:
+            self._gate.check()
+        for member in body:
+            if member != "fields":
+                raise BadRequestError(member, "cannot be changed; only fields can be added")
+        if "fields" not in body:
+            raise BadRequestError("fields", "is missing")
+        stored = await self._registry.add_fields(
+            await self.current(name), body["fields"], self._num_shards
+        )
         self._keep(stored)
         return stored
 
@@ -190,7 +226,7 @@ class Collections:
         counts = await self._registry.document_counts(collection.uid)
         return {
             **definition_json(collection, self._profiles),
-            **counts_json(counts, self._num_shards),
+            **counts_json(counts, self._num_shards, self._filling_of(collection)),
         }
 
     async def list(self) -> tuple[ListedCollection, ...]:
@@ -201,7 +237,8 @@ class Collections:
         await self.refresh()
         collections = [self._known[name] for name in sorted(self._known)]
         counts = await self._registry.document_counts_of(c.uid for c in collections)
-        return await self._encoder.encode(collections, counts)
+        filling = {c.uid: found for c in collections if (found := self._filling_of(c))}
+        return await self._encoder.encode(collections, counts, filling)
 
     def _keep(self, collection: Collection) -> None:
         self._known = {**self._known, collection.name: collection}
@@ -212,6 +249,23 @@ class Collections:
         self._known = {k: v for k, v in self._known.items() if k != name}
         for newer in self._newer:
             newer[name] = None
+
+
+def check_same(stored: Collection, body: Mapping[str, Any]) -> None:
+    """Refuse a definition that is not that of the stored collection.
+
+    Raises:
+        BadRequestError: the definition is invalid.
+        ConflictError: it is another; says how.
+    """
+    same = define(stored.name, body, stored.uid)
+    if same.fields is None and stored.fields is not None:
+        same = same.with_fields(stored.fields, stored.weights)
+    same = replace(same, inferred=stored.inferred, revision=stored.revision)
+    if same != stored:
+        raise ConflictError(
+            f'the collection "{stored.name}" exists already, and {_difference(stored, same)}'
+        )
 
 
 def _difference(stored: Collection, wanted: Collection) -> str:

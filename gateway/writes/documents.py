@@ -39,6 +39,7 @@ from hedgerow.gateway.shapes.collection import Wait
 from hedgerow.gateway.writes.collections import Collections
 from hedgerow.gateway.writes.document_body import line_of
 from hedgerow.gateway.writes.load import Intake, LoadReport, with_report
+from hedgerow.gateway.writes.load_counts import LoadCounts
 from hedgerow.gateway.writes.load_slots import LoadSlots
 from hedgerow.gateway.writes.load_stream import has_line, with_pauses
 from hedgerow.gateway.writes.ndjson import Line, LineSplitter
@@ -68,6 +69,7 @@ class Documents:
         live_replicas: Callable[[int], Collection[str]] | None = None,
         gate: StorageGate | None = None,
         ranked: RankedLoads | None = None,
+        counts: LoadCounts | None = None,
     ) -> None:
         """Write documents of `collections` to `log`.
 
@@ -84,8 +86,10 @@ class Documents:
             gate: refuses documents when there is no room; None allows all.
             ranked: delays the answer to a load with `wait="applied"` until it counts in the
                 ranking.
+            counts: counts documents and rejected lines.
         """
         self._log = log
+        self._counts = counts
         self._ranked = ranked
         self._collections = collections
         self._num_shards = num_shards
@@ -177,7 +181,6 @@ class Documents:
             collection = await self._collections.give_fields(
                 intake.definition, intake.inferred_fields()
             )
-            intake.report.inferred = collection.fields
             intake.define(collection)
             await self._take(intake, (), partial(self._flush, intake, last_ids, on_progress))
         batches = intake.batches()
@@ -186,7 +189,10 @@ class Documents:
             async with self._appends:
                 ops = [(batch.shard, batch.pack(uid)) for batch in batches]
                 last_ids.update(await self._append(ops, intake.report))
-            intake.report.accepted += sum(batch.num_lines for batch in batches)
+            num_accepted = sum(batch.num_lines for batch in batches)
+            intake.report.accepted += num_accepted
+            if self._counts is not None:
+                self._counts.add(intake.definition.name, accepted=num_accepted)
             if on_progress is not None:
                 on_progress(intake.report)
             await self._progress.wait_for_room({batch.shard for batch in batches}, intake.report)
@@ -247,12 +253,15 @@ class Documents:
     async def _take(
         self, intake: Intake, lines: Iterable[Line], flush: Callable[[], Awaitable[None]]
     ) -> None:
-        rest = iter(lines)
+        rest, report = iter(lines), intake.report
         is_done = False
         while not is_done:
             async with self._slices:
-                ends_at = time.perf_counter() + SLICE_S
+                ends_at, num_before = time.perf_counter() + SLICE_S, report.rejected_total
                 is_done = intake.take(rest, partial(_is_past, ends_at))
+                num_rejected = report.rejected_total - num_before
+                if num_rejected and self._counts is not None:
+                    self._counts.add(intake.definition.name, rejected=num_rejected)
                 await asyncio.sleep(0)
             if intake.is_full or intake.needs_fields:
                 await flush()

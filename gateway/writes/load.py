@@ -5,15 +5,17 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from hedgerow.common.collection import Collection, FieldType, check_document
+from hedgerow.common.collection import Collection, check_document
 from hedgerow.common.errors import BadRequestError, InsufficientStorageError
+from hedgerow.common.fields.field_types import FieldType
 from hedgerow.common.partition import shard_of
 from hedgerow.common.settings.limits import LimitSettings
 from hedgerow.common.shard_log.log import MAX_ENTRY_BYTES
 from hedgerow.common.shard_log.operations import Upsert, pack_op
-from hedgerow.gateway.shapes.collection import LoadAnswer, RejectedLine
+from hedgerow.gateway.shapes.collection import InferredField, LoadAnswer, RejectedLine
 from hedgerow.gateway.writes.document_line import Parsed, parse_document, parse_steps
 from hedgerow.gateway.writes.field_inference import FieldInference
+from hedgerow.gateway.writes.field_warnings import FieldWarnings
 from hedgerow.gateway.writes.ndjson import Line
 
 MAX_REJECTIONS_KEPT = 1000
@@ -38,6 +40,8 @@ class LoadReport:
         rejected_total: lines that were rejected.
         is_applied: whether every live replica has applied the documents.
         inferred: the collection's fields, if inferred from this load's first documents.
+        inference: how they were inferred.
+        warnings: the fields with values that are not indexed.
     """
 
     accepted: int = 0
@@ -45,6 +49,8 @@ class LoadReport:
     rejected_total: int = 0
     is_applied: bool = False
     inferred: Mapping[str, FieldType] | None = None
+    inference: list[InferredField] | None = None
+    warnings: FieldWarnings | None = None
 
     def reject(self, line: int, reason: str) -> None:
         """Count a rejected line, and keep it while there is room."""
@@ -60,6 +66,8 @@ class LoadReport:
             rejected_total=self.rejected_total,
             applied=self.is_applied,
             inferred_fields=None if self.inferred is None else dict(self.inferred),
+            inference=self.inference,
+            field_warnings=[] if self.warnings is None else self.warnings.result(),
         )
 
 
@@ -119,6 +127,7 @@ class Intake:
     def __init__(self, definition: Collection, num_shards: int, limits: LimitSettings) -> None:
         self.report = LoadReport()
         self.definition = definition
+        self._warnings = self.report.warnings = FieldWarnings(definition)
         self._num_batched = 0
         self._num_shards = num_shards
         self._limits = limits
@@ -161,6 +170,11 @@ class Intake:
         """Return the fields inferred from the waiting documents."""
         return self._inference.result()
 
+    def infer(self) -> Collection:
+        """Return the definition with the fields inferred from the waiting documents."""
+        fields = self.inferred_fields()
+        return self.definition.with_fields(fields, inferred=fields)
+
     def take(self, lines: Iterator[Line], is_time_up: Callable[[], bool]) -> bool:
         """Take lines until time is up, a batch is full or fields are needed.
 
@@ -184,7 +198,11 @@ class Intake:
 
     def define(self, definition: Collection) -> None:
         """Continue with the collection's fields, beginning with the lines that waited."""
+        inferred = self._inference.explained()
+        self.report.inferred = definition.fields
+        self.report.inference = inferred if definition.fields == self.inferred_fields() else None
         self.definition = definition
+        self._warnings = self.report.warnings = FieldWarnings(definition, inferred)
         self._inference = FieldInference()
 
     def batches(self) -> list[Batch]:
@@ -231,7 +249,7 @@ class Intake:
 
     def _place(self, number: int, line: bytes, parsed: Parsed) -> None:
         if self.definition.fields is None:
-            self._inference.add(parsed.document)
+            self._inference.add(parsed.document, number)
             self._first.append((number, line))
             self._first_bytes += len(line)
         else:
@@ -239,10 +257,12 @@ class Intake:
 
     def _add(self, number: int, parsed: Parsed) -> None:
         try:
-            check_document(self.definition, parsed.document)
+            misfits = check_document(self.definition, parsed.document)
         except BadRequestError as error:
+            self._warnings.reject(error.field, error.reason, number)
             self.report.reject(number, f"{error.field} {error.reason}")
             return
+        self._warnings.see(parsed.document, number, misfits)
         shard = shard_of(parsed.id, self._num_shards)
         batch = self._open.get(shard)
         if batch is not None and not batch.has_room_for(parsed.body):

@@ -46,6 +46,10 @@ class Bulkhead:
         wanted = math.floor(capacity * self._shares.get(profile, self._share) + 1e-9)
         return max(1, min(wanted, capacity - 1))
 
+    def use_shares(self, shares: Mapping[str, float]) -> None:
+        """From now on, these profiles have a share of their own; what is held stays held."""
+        self._shares = shares
+
     def held(self, profile: str) -> int:
         """How many places a profile has."""
         return self._held[profile]

@@ -29,6 +29,7 @@ from hedgerow.common.shard_log.log import (
 from hedgerow.common.state.registry import Registry
 from hedgerow.common.tasks import run_together
 from hedgerow.shard_worker.indexing.batches import Batches
+from hedgerow.shard_worker.indexing.field_filling import STEP_DOCUMENTS
 from hedgerow.shard_worker.indexing.indexer_client import IndexerClient
 from hedgerow.shard_worker.indexing.log_retention import LogRetention, trim_position
 from hedgerow.shard_worker.indexing.set_aside import SetAside
@@ -108,6 +109,7 @@ class Applier:
         self._turn = asyncio.Lock()
         self._throttle = Throttle(60.0)
         self._announced: dict[int, ShardState] = {}
+        self._filled: dict[int, dict[str, int]] = {}  # shard → collection → documents, about
         self._snapshot_position = snapshot_position
         self._storage = storage
         self._set_aside = SetAsideFiles(
@@ -130,6 +132,8 @@ class Applier:
         for shard in self._shards:
             state = await self._indexer.open(shard)
             self._take(state)
+            if state.position != START:
+                await self._define(shard, only_known=True)
             # Before the first heartbeat: the log keeps entries only for replicas that it knows, and
             # a caller that sees all workers may begin to load.
             await self._log.record_applied(shard, state.replica_id, state.position)
@@ -172,6 +176,13 @@ class Applier:
                 shard: {report.uid: report.segments for report in state.collections}
                 for shard, state in self.states.items()
             },
+            "indexed": {
+                shard: {
+                    report.uid: report.indexed for report in state.collections if report.revision
+                }
+                for shard, state in self.states.items()
+            },
+            "filled": {shard: dict(filled) for shard, filled in self._filled.items()},
             "applied": {shard: state.position for shard, state in self.states.items()},
             "replicas": {shard: state.replica_id for shard, state in self.states.items()},
             "log_backlog": dict(self.backlog),
@@ -214,6 +225,34 @@ class Applier:
         is_needed = finished is None
         while finished is None:
             finished = await self._indexer.optimise(shard, uid)
+        self._take(finished)
+        return is_needed
+
+    async def fill(self, shard: int, uid: str) -> bool:
+        """Have a collection's index on a shard replaced by one that has all of its fields.
+
+        Batches of the log are applied between its steps, to both indexes.
+
+        Args:
+            shard: the shard.
+            uid: the collection's.
+
+        Returns:
+            Whether there was anything to do.
+
+        Raises:
+            WorkError: the indexer could not, or fields were added meanwhile. The index is as it
+                was.
+        """
+        finished = await self._indexer.begin_filling(shard, uid)
+        is_needed = finished is None
+        filled = self._filled.setdefault(shard, {})
+        try:
+            while finished is None:
+                finished = await self._indexer.fill(shard, uid)
+                filled[uid] = filled.get(uid, 0) + STEP_DOCUMENTS
+        finally:
+            filled.pop(uid, None)
         self._take(finished)
         return is_needed
 
@@ -302,14 +341,19 @@ class Applier:
             _log.info("replica_behind" if is_behind else "replica_caught_up", shard=shard)
             self._on_withheld(self.withheld)
 
-    async def _define(self, shard: int) -> None:
-        """Give a new store the collections whose definitions are no longer in the log.
+    async def _define(self, shard: int, *, only_known: bool = False) -> None:
+        """Give a store the collections, or only fields, whose definitions are not in the log.
 
         If one is dropped after they are read, the log drops it, too.
         """
-        held = {report.uid for report in self.states[shard].collections}
+        held = {report.uid: report.revision for report in self.states[shard].collections}
         found = (await self._registry.collections()).values()
-        if new := [one.to_json() for one in found if one.uid not in held]:
+        new = [
+            one.to_json()
+            for one in found
+            if one.revision > held.get(one.uid, one.revision if only_known else -1)
+        ]
+        if new:
             self._take(await self._indexer.define(shard, new))
 
     async def _report_skipped(self, state: ShardState) -> None:

@@ -22,6 +22,8 @@ class Command(StrEnum):
     BALANCE = "balance"
     BEGIN_OPTIMISING = "begin_optimising"
     OPTIMISE = "optimise"
+    BEGIN_FILLING = "begin_filling"
+    FILL = "fill"
     FREEZE = "freeze"
     FROZEN = "frozen"
     THAW = "thaw"

@@ -68,7 +68,8 @@ class Indexer:
         Most commands return a packed `ShardState`. The others: `statistics` and `sum` return packed
         statistics (b"" for none); `table` and `thaw` return b""; `freeze` returns a position and
         `[[uid, definition, documents], …]`, packed; `frozen` returns b"" until the copy is
-        complete; `begin_optimising` and `optimise` return b"" while steps are left.
+        complete; `begin_optimising`, `optimise`, `begin_filling` and `fill` return b"" while steps
+        are left.
         """
         command, arguments = unpack_command(payload)
         try:
@@ -132,6 +133,15 @@ class Indexer:
     def optimise(self, shard: int, uid: str) -> bytes:
         """Take the next step of it."""
         return self.balance(shard, uid) if self._shard(shard).optimise(uid) else b""
+
+    def begin_filling(self, shard: int, uid: str) -> bytes:
+        """Begin to index a collection with the fields that were added to it."""
+        indexer = self._shard(shard)
+        return b"" if indexer.begin_filling(uid) else indexer.state().pack()
+
+    def fill(self, shard: int, uid: str) -> bytes:
+        """Take the next step of it."""
+        return self.balance(shard, uid) if self._shard(shard).fill(uid) else b""
 
     def freeze(self, shard: int, folder: str) -> bytes:
         """Begin a copy of a shard; between two batches, store and indexes agree."""
@@ -209,6 +219,8 @@ _ACTIONS: dict[Command, Callable[..., bytes]] = {
     Command.BALANCE: Indexer.balance,
     Command.BEGIN_OPTIMISING: Indexer.begin_optimising,
     Command.OPTIMISE: Indexer.optimise,
+    Command.BEGIN_FILLING: Indexer.begin_filling,
+    Command.FILL: Indexer.fill,
     Command.FREEZE: Indexer.freeze,
     Command.FROZEN: Indexer.frozen,
     Command.THAW: Indexer.thaw,

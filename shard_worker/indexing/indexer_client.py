@@ -109,6 +109,18 @@ class IndexerClient:
         """Take the next step of it; returns None while there are more."""
         return _finished(await self._run(Command.OPTIMISE, shard, uid))
 
+    async def begin_filling(self, shard: int, uid: str) -> ShardState | None:
+        """Begin to index a collection with the fields that were added to it.
+
+        Returns:
+            None when `fill` is to follow; the shard's state when its index lacks no field.
+        """
+        return _finished(await self._run(Command.BEGIN_FILLING, shard, uid))
+
+    async def fill(self, shard: int, uid: str) -> ShardState | None:
+        """Take the next step of it; returns None while more are to follow."""
+        return _finished(await self._run(Command.FILL, shard, uid))
+
     async def freeze(self, shard: int, folder: str) -> FrozenShard:
         """Begin a copy of a shard in a folder, which must not exist yet."""
         position, collections = msgpack.unpackb(await self._run(Command.FREEZE, shard, folder))

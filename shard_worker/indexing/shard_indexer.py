@@ -6,7 +6,6 @@ of the store and gets the same entries again, each of which replaces or removes 
 is missing, or has other fields, is rebuilt from the store before anything is applied to it.
 """
 
-import json
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
@@ -21,6 +20,13 @@ from hedgerow.common.shard_log.log import position
 from hedgerow.common.shard_log.operations import Op, unpack_op
 from hedgerow.common.snapshots.manifest import STORE
 from hedgerow.shard_worker.indexing.changes import Changes
+from hedgerow.shard_worker.indexing.definitions import (
+    missing_fields,
+    num_added_fields,
+    read_definition,
+)
+from hedgerow.shard_worker.indexing.document_writes import write_documents
+from hedgerow.shard_worker.indexing.field_filling import Fillings
 from hedgerow.shard_worker.indexing.index_rewrite import IndexRewrite
 from hedgerow.shard_worker.indexing.level_choice import (
     are_to_be_chosen,
@@ -33,7 +39,8 @@ from hedgerow.shard_worker.indexing.shard_report import (
     ShardState,
     pack_ids,
 )
-from hedgerow.shard_worker.storage.index_files import TextIndexError
+from hedgerow.shard_worker.storage.index_files import TextIndexError, definition_of
+from hedgerow.shard_worker.storage.index_replacement import finish_replacing
 from hedgerow.shard_worker.storage.length_padding import balance
 from hedgerow.shard_worker.storage.store import Store
 from hedgerow.shard_worker.storage.store_copy import StoreCopy, link_index
@@ -90,6 +97,9 @@ class ShardIndexer:
         self._lock = FolderLock(folder, lock_wait_s)
         try:
             self._store = Store.open(folder / STORE)
+            self._fillings = Fillings(folder, shard, self._store, optimise_memory_bytes)
+            for uid in self._store.collections():
+                finish_replacing(folder / uid)
             self._remove_orphans()
         except BaseException:
             self._lock.release()
@@ -100,6 +110,7 @@ class ShardIndexer:
         try:
             for uid in list(self._rewrites):
                 self._give_up(uid)
+            self._fillings.keep_only(())
             while self._writers:
                 self._writers.pop(next(iter(self._writers))).close()
             self._store.close()
@@ -129,6 +140,9 @@ class ShardIndexer:
         elif position(last_entry_id) <= position(self._store.position):
             return self.state()  # applied by an earlier attempt whose answer was lost
         changes = Changes.of(self._read(ops))
+        # The log may begin with a definition that `define` has already replaced by a newer one.
+        for uid in [uid for uid, one in changes.definitions.items() if self._is_older(uid, one)]:
+            del changes.definitions[uid]
         definitions = {**self._store.collections(), **changes.definitions}
         for uid in changes.dropped & definitions.keys():
             self._empty(uid)
@@ -143,6 +157,7 @@ class ShardIndexer:
                 self._index(collection, documents.get(uid, {}))
             else:  # its documents are kept; a version that can read it rebuilds the index
                 self._give_up(uid)
+                self._fillings.stop(uid)
                 shutil.rmtree(self._folder / uid, ignore_errors=True)
         self._store.apply(
             last_entry_id,
@@ -157,14 +172,29 @@ class ShardIndexer:
         return self.state()._replace(skipped=skipped)
 
     def define(self, definitions: Iterable[str]) -> ShardState:
-        """Add collections whose definitions may no longer be in the log; the position stays."""
-        known = self._store.collections()
+        """Add collections, or fields, that may not be in the log; the position stays."""
         read = {Collection.from_json(one).uid: one for one in definitions}
-        new = {uid: one for uid, one in read.items() if uid not in known}
+        new = {uid: one for uid, one in read.items() if self._is_newer(uid, one)}
         for one in new.values():
             self._index(Collection.from_json(one), {})
         self._store.apply(self._store.position, definitions=new)
+        for uid in new:
+            self._reports.pop(uid, None)
         return self.state()
+
+    def _is_newer(self, uid: str, definition: str) -> bool:
+        """Whether the shard lacks a collection, or fields that it has in this definition."""
+        return self._store.definition(uid) is None or self._added_fields(uid, definition) > 0
+
+    def _is_older(self, uid: str, definition: str) -> bool:
+        """Whether the shard has fields of a collection that this definition lacks."""
+        return self._added_fields(uid, definition) < 0
+
+    def _added_fields(self, uid: str, definition: str) -> int:
+        stored = self._store.definition(uid)
+        if stored is None or stored == definition:
+            return 0
+        return num_added_fields(self._defined(uid, stored), self._defined(uid, definition))
 
     def reindex(self, uid: str, ids: Sequence[str]) -> ShardState:
         """Index some documents again, as the store has them; the position stays."""
@@ -192,11 +222,14 @@ class ShardIndexer:
             Whether there is anything to do.
 
         Raises:
+            WorkError: the index lacks fields; when they are filled, it is in few segments.
             OSError: the index cannot be opened now.
         """
         collection = self._current(uid)
         if collection is None or collection.fields is None or not self._store.count(uid):
             return False
+        if self._missing_fields(collection):
+            raise WorkError("fields of the collection are being filled")
         self._give_up(uid)
         if writer := self._writers.pop(uid, None):
             writer.abandon()  # its merges would be in vain
@@ -231,6 +264,48 @@ class ShardIndexer:
             del self._rewrites[uid]
             self._reports.pop(uid, None)
         return is_done
+
+    def begin_filling(self, uid: str) -> bool:
+        """Begin to index a collection by its newest definition, beside its index.
+
+        Returns:
+            Whether the index lacks fields of the definition.
+
+        Raises:
+            OSError: the new index cannot be made.
+        """
+        collection = self._current(uid)
+        if collection is None or not self._missing_fields(collection):
+            return False
+        self._fillings.begin(collection, chosen(self._store, uid))
+        return True
+
+    def fill(self, uid: str) -> bool:
+        """Take the next step of what `begin_filling` has begun, some 50 ms.
+
+        Returns:
+            Whether it was the last: the new index is searched. It is still to be balanced.
+
+        Raises:
+            WorkError: the collection was dropped, or fields were added; it has to begin again.
+            OSError, ValueError: the new index cannot be written; the other stays in use.
+        """
+        try:
+            if not self._fillings.step(uid):
+                return False
+            self._give_up(uid)
+            if writer := self._writers.pop(uid, None):
+                writer.abandon()  # what it merges now would be in vain
+            self._fillings.finish(uid)
+        except Exception:
+            self._fillings.stop(uid)
+            raise
+        self._store.count_as_changed(uid)  # so that its term statistics are collected
+        self._reports.pop(uid, None)
+        return True
+
+    def _missing_fields(self, collection: Collection) -> list[str]:
+        return missing_fields(collection, definition_of(self._folder / collection.uid))
 
     def _give_up(self, uid: str) -> None:
         """End the optimising of a collection, if it has begun; its index is unchanged."""
@@ -268,20 +343,13 @@ class ShardIndexer:
         if collection.fields is None:
             return  # no documents are accepted before its fields are known
         writer = self._writer(collection)
-        deletes = [one for one, body in documents.items() if body is None]
-        upserts = [(one, json.loads(body)) for one, body in documents.items() if body is not None]
-        bodies = documents if writer.body_bytes < self._max_body_bytes() else {}
-        try:
-            writer.apply(deletes, upserts, bodies)
-        except (TypeError, ValueError, OverflowError):
-            # Should not happen: the gateway checks each document against the fields. The others are
-            # indexed all the same: applying them a second time replaces them.
-            for upsert in upserts:
-                try:
-                    writer.apply((), (upsert,), bodies)
-                except (TypeError, ValueError, OverflowError):
-                    _log.exception("document_not_indexed", shard=self.shard, id=upsert[0])
+        # While fields are being filled, this is the index by the definition without them.
+        if writer.collection.analysis != collection.analysis:
+            writer.renew()  # so that searches learn of the definition
+        with_bodies = writer.body_bytes < self._max_body_bytes()
+        write_documents(writer, documents, with_bodies=with_bodies)
         writer.commit()
+        self._fillings.apply(collection, documents)
 
     def _max_body_bytes(self) -> int:
         # The store's size is about that of all documents: it reuses the space of replaced ones.
@@ -291,7 +359,7 @@ class ShardIndexer:
         uid = collection.uid
         self._give_up(uid)
         writer = self._writers.pop(uid, None)
-        if writer is not None and writer.collection.analysis != collection.analysis:
+        if writer is not None and not collection.extends(writer.collection):
             writer.close()
             writer = None
         if writer is None:
@@ -316,15 +384,12 @@ class ShardIndexer:
 
     def _defined(self, uid: str, definition: str) -> Collection | None:
         """A definition, read; None if only a newer version can read it."""
-        try:
-            return Collection.from_json(definition)
-        except WireError as error:
-            _log.error("definition_unreadable", shard=self.shard, uid=uid, reason=str(error))
-            return None
+        return read_definition(self.shard, uid, definition)
 
     def _report(self, uid: str, definition: str) -> CollectionReport:
         collection = self._defined(uid, definition)
-        generation = segments = 0
+        generation = segments = num_indexed = 0
+        missing: list[str] = []
         if collection is not None and collection.fields is not None:
             try:
                 index = TextIndex.open(self._folder / uid)
@@ -332,6 +397,8 @@ class ShardIndexer:
                 self._writer(collection)  # rebuilds it
                 index = TextIndex.open(self._folder / uid)
             generation, segments = index.generation, index.num_segments
+            missing = missing_fields(collection, index.collection)
+            num_indexed = len(index.collection.fields or {})
         return CollectionReport(
             uid,
             definition,
@@ -340,6 +407,9 @@ class ShardIndexer:
             self._store.changes(uid),
             pack_ids(self._store.first_ids(uid, MAX_FIRST_IDS)),
             segments,
+            missing,
+            0 if collection is None else collection.revision,
+            num_indexed,
         )
 
     def _empty(self, uid: str) -> None:
@@ -356,8 +426,10 @@ class ShardIndexer:
         kept = self._store.collections()
         for uid in [uid for uid in self._rewrites if uid not in kept]:
             self._give_up(uid)
+        self._fillings.keep_only(kept)
         for uid in [uid for uid in self._writers if uid not in kept]:
             self._writers.pop(uid).close()
+        names = {*kept, *self._fillings.folders()}
         for folder in self._folder.iterdir():
-            if folder.is_dir() and folder.name not in kept:
+            if folder.is_dir() and folder.name not in names:
                 shutil.rmtree(folder, ignore_errors=True)

@@ -1,6 +1,6 @@
 """What an indexer reports of a shard, after each batch and when it is opened."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from types import MappingProxyType
 from typing import NamedTuple
@@ -37,6 +37,10 @@ class CollectionReport(NamedTuple):
         first_ids: the smallest ids, ascending, by `pack_ids`. They stay packed until they are
             needed, since each batch reports those of all collections.
         segments: parts of the text index; a search reads each.
+        missing: fields of the definition that the text index lacks, since they were added later.
+        revision: of the definition.
+        indexed: how many fields the text index has, the first of the definition; 0 where there is
+            no index yet.
     """
 
     uid: str
@@ -46,6 +50,9 @@ class CollectionReport(NamedTuple):
     changes: int
     first_ids: bytes
     segments: int = 0
+    missing: Sequence[str] = ()
+    revision: int = 0
+    indexed: int = 0
 
 
 class ShardState(NamedTuple):

@@ -18,7 +18,7 @@ from pydantic_core import from_json
 
 from hedgerow.common.collection import Collection
 from hedgerow.common.document_ids import ID_FIELD
-from hedgerow.common.errors import ConfigurationError, WorkError
+from hedgerow.common.errors import ConfigurationError, WireError, WorkError
 from hedgerow.common.wire.messages import Attach, SearchBody, pack_body
 from hedgerow.shard_worker.scoring.query_analysis import QueryAnalysis
 from hedgerow.shard_worker.scoring.query_builder import QueryBuilder
@@ -43,10 +43,19 @@ MAX_FIRST = 256  # cached results of `noop`, of up to a thousand ids each
 
 
 class Snapshot:
-    """One collection's index on one shard, with the objects that depend on it."""
+    """One collection's index on one shard, with the objects that depend on it.
 
-    def __init__(self, index: TextIndex, statistics: TermStatistics | None) -> None:
+    Attributes:
+        definition: the collection's, by which queries are read.
+        missing: fields of it that the index lacks, since they were added and are being filled.
+    """
+
+    def __init__(
+        self, index: TextIndex, statistics: TermStatistics | None, definition: Collection
+    ) -> None:
         self.index = index
+        self.definition = definition
+        self.missing = (definition.fields or {}).keys() - (index.collection.fields or {}).keys()
         self.statistics = statistics
         self.builder = QueryBuilder(index, statistics)
 
@@ -115,17 +124,30 @@ class OpenShards:
         known = self._snapshots.get((shard, uid), now)
         if known is None or known.index.generation < generation:
             try:
-                known = Snapshot(TextIndex.open(self._index_folder(shard, uid)), statistics)
+                index = TextIndex.open(self._index_folder(shard, uid))
+                known = Snapshot(index, statistics, self._definition(shard, uid, index))
             except TextIndexError as error:
                 if generation == 0:
                     return None
                 raise WorkError(f"the text index cannot be read: {error}") from error
         elif known.statistics is not statistics:
-            known = Snapshot(known.index, statistics)
+            known = Snapshot(known.index, statistics, known.definition)
         else:
             return known
         self._snapshots.put((shard, uid), known, now, 1 + known.index.num_segments)
         return known
+
+    def _definition(self, shard: int, uid: str, index: TextIndex) -> Collection:
+        """The collection's definition in the store, if it has more fields than the index."""
+        try:
+            store = self._store(shard)
+            stored = None if store is None else store.definition(uid)
+            if stored is None or stored == index.definition:
+                return index.collection
+            definition = Collection.from_json(stored)
+        except (sqlite3.Error, ConfigurationError, WireError):
+            return index.collection  # the store cannot be read, or is of a newer version
+        return definition if definition.extends(index.collection) else index.collection
 
     def query_analysis(self, collection: Collection, now: float) -> QueryAnalysis:
         """The analysis of queries for this definition of a collection."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import tantivy
 
-from hedgerow.common.collection import FieldType
+from hedgerow.common.fields.field_types import FieldType
 from hedgerow.common.query.tree import (
     Boosted,
     Clauses,
@@ -189,6 +189,9 @@ class QueryBuilder:
         gets that frequency: the shard's own count includes deleted documents, which differ between
         replicas.
         """
+        average = statistics.average_lengths.get(name)
+        if average is None:  # the field is newer than the statistics
+            return 1.0
         local_documents = self._index.max_doc
         local_weight = weight = 0.0
         for word in words:
@@ -199,7 +202,6 @@ class QueryBuilder:
             documents = max(statistics.documents, frequency)
             local_weight += inverse_document_frequency(local_documents, local)
             weight += inverse_document_frequency(documents, frequency)
-        average = statistics.average_lengths.get(name, 0.0)
         factor = self._length_factor(average, name, words)
         return weight / local_weight * factor
 

@@ -2,16 +2,21 @@
 
 import inspect
 import math
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final, Protocol
 
 import structlog
 
+from hedgerow.common.document_ids import ID_FIELD
 from hedgerow.common.errors import ConfigurationError, RankingError
 from hedgerow.common.settings.rank_profiles import RankProfile
-from hedgerow.common.user_function import find_function, last_line
+from hedgerow.common.user_function import find_function, last_line, raised_at
 
 SCORE_FIELD = "_score"  # of a candidate: its first-phase score
+
+# What an error of a user's function may say, in characters: it is part of an answer.
+_LONGEST_ERROR: Final = 400
+_LONGEST_VALUE: Final = 40
 
 _log = structlog.get_logger()
 
@@ -52,21 +57,30 @@ class SecondPhase:
             RankingError: the function raised, or returned something else.
         """
         extra = (budget,) if self._takes_budget else ()
-        scores = _call(self._reference, lambda: self._function(query, documents, *extra))
-        return self._checked(scores, len(documents))
+        # A generator runs, and may raise, while it is listed.
+        scores = _call(self._reference, lambda: _listed(self._function(query, documents, *extra)))
+        return self._checked(scores, documents)
 
-    def _checked(self, scores: Any, count: int) -> list[float]:
+    def _checked(self, scores: Any, documents: Sequence[Document]) -> list[float]:
+        count = len(documents)
+        if not isinstance(scores, list):
+            raise self._error(f"returned {_named(scores)}, not a list of {count} scores")
+        if len(scores) != count:
+            raise self._error(
+                f"returned {_counted(len(scores), 'score')} for {_counted(count, 'document')}"
+            )
         try:
             checked = [float(score) for score in scores]
-        except (TypeError, ValueError) as error:
-            raise RankingError(f"{self._reference} returned no list of numbers: {error}") from error
-        if len(checked) != count:
-            raise RankingError(
-                f"{self._reference} returned {len(checked)} scores for {count} documents"
-            )
-        if not all(math.isfinite(score) for score in checked):
-            raise RankingError(f"{self._reference} returned a score that is not finite")
-        return checked
+        except (TypeError, ValueError, OverflowError):
+            checked = [math.nan]
+        if all(map(math.isfinite, checked)):
+            return checked
+        at = next(place for place, score in enumerate(scores) if not _is_finite(score))
+        whose = f"the score of document {documents[at].get(ID_FIELD)!r}"
+        raise self._error(f"returned {_named(scores[at])} as {whose}, not a finite number")
+
+    def _error(self, what: str) -> RankingError:
+        return RankingError(f"{self._reference} {what}")
 
 
 class Enrich:
@@ -94,7 +108,10 @@ class Enrich:
             or len(enriched) != len(documents)
             or not all(isinstance(one, dict) for one in enriched)
         ):
-            raise RankingError(f"{self._reference} returned no list of {len(documents)} documents")
+            raise RankingError(
+                f"{self._reference} returned {_described(enriched)}, "
+                f"not a list of {_counted(len(documents), 'document')}"
+            )
         return enriched
 
 
@@ -164,5 +181,47 @@ def _call(reference: str, call: Callable[[], Any]) -> Any:
         return call()
     except Exception as error:
         # Whatever the user's code raises fails this search alone; the log has the traceback.
-        _log.exception("ranking_function_raised", function=reference)
-        raise RankingError(f"{reference} raised {last_line(error)}") from error
+        where = raised_at(error)
+        place = {"at": where} if where else {}
+        _log.exception("ranking_function_raised", function=reference, **place)
+        raised = f"{reference} raised {_cut(last_line(error), _LONGEST_ERROR)}"
+        raise RankingError(f"{raised} ({where})" if where else raised) from error
+
+
+def _is_finite(score: Any) -> bool:
+    try:
+        return math.isfinite(float(score))
+    except (TypeError, ValueError, OverflowError):
+        return False
+
+
+def _listed(scores: Any) -> Any:
+    """List what a function returned, if it is a series of values."""
+    is_text = isinstance(scores, str | bytes | Mapping)
+    return list(scores) if isinstance(scores, Iterable) and not is_text else scores
+
+
+def _described(enriched: Any) -> str:
+    if not isinstance(enriched, list):
+        return _named(enriched)
+    if all(isinstance(one, dict) for one in enriched):
+        return _counted(len(enriched), "document")
+    return "a list with something else than documents"
+
+
+def _named(value: Any) -> str:
+    """Name a value in an error: a short one as Python writes it, others by their type."""
+    # Python refuses to write an integer of thousands of digits.
+    is_short = not isinstance(value, int) or value.bit_length() < 64
+    if value is None or (isinstance(value, int | float | str) and is_short):
+        return _cut(repr(value), _LONGEST_VALUE)
+    kind = type(value).__name__
+    return f"{'an' if kind[0].lower() in 'aeiou' else 'a'} {kind}"
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
+
+
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[:most]}…"

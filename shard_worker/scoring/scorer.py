@@ -3,6 +3,7 @@
 import sys
 import threading
 import time
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -19,6 +20,7 @@ from hedgerow.common.errors import (
     RankingError,
     WorkError,
 )
+from hedgerow.common.query.tree import Node, named_fields
 from hedgerow.common.settings.rank_profiles import RankProfile
 from hedgerow.common.wire.messages import (
     Attach,
@@ -187,14 +189,28 @@ class Scorer:
         return snapshot.index.num_documents, found
 
     def _build(self, snapshot: Snapshot, search: SearchPayload, now: float) -> tantivy.Query:
-        analysis = self._shards.query_analysis(snapshot.index.collection, now)
+        analysis = self._shards.query_analysis(snapshot.definition, now)
         try:
             node = analysis.read(search.query, search.strict)
             filter_node = analysis.read_filter(search.filter)
+            if snapshot.missing:
+                _check_fields(snapshot.missing, node, filter_node)
             return snapshot.builder.build(node, filter_node)
         except (BadRequestError, ValueError, OverflowError, RecursionError) as error:
             # The gateway has checked the query, but perhaps against a newer definition.
             raise BadQueryError(f"the query does not fit the index: {error}") from error
+
+
+def _check_fields(missing: AbstractSet[str], *nodes: Node | None) -> None:
+    """Refuse a query that names a field which this shard's index lacks.
+
+    Raises:
+        BadQueryError: it names one.
+    """
+    for node in nodes:
+        for name in named_fields(node) if node is not None else ():
+            if name in missing:
+                raise BadQueryError(f"the field {name} was added, and is being filled")
 
 
 def _rank(

@@ -10,8 +10,6 @@ from hedgerow.common.redis.endpoint import Endpoint
 from hedgerow.common.redis.server_clock import keep_clock, read_clock
 from hedgerow.common.wire.pull_order import PullOrder
 from hedgerow.shard_worker.context import Context
-from hedgerow.shard_worker.executors.process_pool.scorer_pool import ScorerPool
-from hedgerow.shard_worker.scoring.ranking import enrich_hooks
 from hedgerow.shard_worker.serving.cancel_listener import CancelListener
 from hedgerow.shard_worker.serving.consumer import OWN_QUEUE, Consumer, PullPolicy
 from hedgerow.shard_worker.serving.fetch import FetchLanes, FetchService
@@ -21,6 +19,7 @@ from hedgerow.shard_worker.serving.intake import Intake, Records
 from hedgerow.shard_worker.serving.replier import Replier
 from hedgerow.shard_worker.serving.search import SearchService
 from hedgerow.shard_worker.serving.search_request import spent_share
+from hedgerow.shard_worker.serving.served_profiles import ServedProfiles
 from hedgerow.shard_worker.serving.shard_state import ShardStates
 from hedgerow.shard_worker.serving.shard_stores import ShardStores
 from hedgerow.shard_worker.serving.turn import Turn
@@ -35,7 +34,7 @@ class Answering:
     def __init__(
         self,
         context: Context,
-        scorers: ScorerPool,
+        served: ServedProfiles,
         fetch_lanes: FetchLanes,
         states: ShardStates,
         stores: ShardStores,
@@ -45,14 +44,11 @@ class Answering:
 
         Args:
             context: the worker.
-            scorers: retrieve and rank.
+            served: the rank profiles, and the scorers that retrieve and rank.
             fetch_lanes: read documents and enrich them.
             states: what the shards hold.
             stores: the shards' documents.
             accounting: adds up what the time was spent on.
-
-        Raises:
-            ConfigurationError: a rank profile names a function that cannot be used.
         """
         settings, worker_id, keys = context.settings, context.worker_id, context.keys
         counters, expiry_s = context.counters, settings.redis.queue_expiry_s
@@ -71,7 +67,7 @@ class Answering:
         replier = Replier(self._connection, worker_id, counters, max_bytes)
         self._turn = Turn(replier)
         # The only callback of the turn: the pool knows when results have come together.
-        scorers.call_after_ends(self._turn.end)
+        served.call_after_ends(self._turn.end)
         self._searches = Consumer(
             settings.redis,
             f"hedgerow-worker-search-{worker_id}",
@@ -80,7 +76,7 @@ class Answering:
                 **{keys.search_queue(shard): shard for shard in context.shards},
                 keys.worker_search_queue(worker_id): OWN_QUEUE,
             },
-            scorers,
+            served,
             replier,
             PullPolicy(PullOrder(), partial(spent_share, context.clock, max_bytes)),
         )
@@ -99,10 +95,10 @@ class Answering:
         forwarding = Forwarding(self._connection, keys, worker_id, expiry_s, counters)
         intake = Intake(records, forwarding, max_bytes)
         self._search_service = SearchService(
-            scorers,
+            served,
             replier,
             states,
-            settings.rank_profiles,
+            served.by_name,
             records,
             intake,
             GiveBack(self._connection, keys, expiry_s, counters, self._searches),
@@ -111,11 +107,17 @@ class Answering:
             fetch_lanes,
             self._turn,
             stores.read,
-            enrich_hooks(settings.rank_profiles),
+            served.enrich,
             records,
             intake,
             settings.limits,
         )
+
+    @property
+    def num_reconnects(self) -> int:
+        """How often a connection to Redis was restored: of replies, searches, fetches."""
+        parts = (self._connection, self._searches, self._fetches)
+        return sum(part.num_reconnects for part in parts)
 
     async def start(self, started: AsyncExitStack) -> None:
         """Connect to Redis; the connections are closed by `started`.

@@ -146,6 +146,11 @@ class Consumer:
         self._client_id: int | None = None
         self._task: asyncio.Task[None] | None = None
 
+    @property
+    def num_reconnects(self) -> int:
+        """How often its connection was restored."""
+        return self._connection.num_reconnects
+
     async def run(self, on_pulled: OnPulled) -> None:
         """Pull until `drain` is called.
 

@@ -101,7 +101,7 @@ class FetchService:
             lanes: where documents are read, and where `enrich` runs.
             turn: sends the replies.
             read_documents: reads, as `ShardStores.read`.
-            enrichers: the profiles' hooks by profile.
+            enrichers: the profiles' hooks by profile; may change between two fetches.
             records: where requests are recorded.
             intake: sorts out what was pulled.
             limits: max_fetch_bytes, max_document_bytes and max_enrich_bytes apply.
@@ -166,7 +166,8 @@ class FetchService:
         deadline = self._clock.monotonic_s(request.expires_at_ms)
         started_at: list[float] = []
         spent = Spent()
-        is_enriched = payload.profile in self._enrichers
+        enrich = self._enrichers.get(payload.profile)
+        is_enriched = enrich is not None
 
         def read() -> tuple[Enriching | None, bytes]:
             started_at.append(time.monotonic())
@@ -186,8 +187,9 @@ class FetchService:
 
         try:
             enriching, body = await self._lanes.reading.run(read, deadline - pulled_at, spent)
-            if enriching is not None:
-                body = await self._enrich(payload.profile, enriching, deadline, spent)
+            if enriching is not None and enrich is not None:
+                call = partial(enriching.run, enrich)
+                body = await self._enrich(payload.profile, enriching, call, deadline, spent)
             status = _OK
         except ExpiredError as error:
             self._counters.add("expired_in_lane")
@@ -229,7 +231,12 @@ class FetchService:
         )
 
     async def _enrich(
-        self, profile: str, enriching: Enriching, deadline: float, spent: Spent
+        self,
+        profile: str,
+        enriching: Enriching,
+        call: Callable[[], None],
+        deadline: float,
+        spent: Spent,
     ) -> bytes:
         """The packed body with the enriched documents, or with the stored ones and the reason."""
         num_bytes = enriching.num_bytes
@@ -239,18 +246,22 @@ class FetchService:
             return pack_body(FetchBody(enriching.documents, problem))
         self._held_bytes += num_bytes
         try:
-            return await self._enrich_held(profile, enriching, deadline, spent)
+            return await self._enrich_held(profile, enriching, call, deadline, spent)
         finally:
             self._held_bytes -= num_bytes
 
     async def _enrich_held(
-        self, profile: str, enriching: Enriching, deadline: float, spent: Spent
+        self,
+        profile: str,
+        enriching: Enriching,
+        call: Callable[[], None],
+        deadline: float,
+        spent: Spent,
     ) -> bytes:
-        enrich = self._enrichers[profile]
         is_late = False
 
         def run() -> bytes:
-            enriching.run(enrich)
+            call()
             return pack_body(FetchBody(enriching.documents, enriching.problem))
 
         try:

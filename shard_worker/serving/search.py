@@ -6,16 +6,15 @@ from functools import partial
 from typing import Final
 
 from hedgerow.common.errors import ExpiredError, FailureCode, NotStartedError, WorkError
-from hedgerow.common.settings.rank_profiles import RankProfile
 from hedgerow.common.wire.messages import Failure, Lane, Reply, Request, Status, pack_body
 from hedgerow.shard_worker.executors.bulkhead import OURS
 from hedgerow.shard_worker.executors.error_text import error_line
-from hedgerow.shard_worker.executors.process_pool.scorer_pool import ScorerPool
 from hedgerow.shard_worker.executors.process_pool.task import Task, TaskResult
 from hedgerow.shard_worker.serving.forwarding import GiveBack
 from hedgerow.shard_worker.serving.intake import Intake, Records
 from hedgerow.shard_worker.serving.replier import Replier
 from hedgerow.shard_worker.serving.search_request import SearchRequest, read_search
+from hedgerow.shard_worker.serving.served_profiles import ElsewhereObserver, ServedProfile
 from hedgerow.shard_worker.serving.shard_state import ShardStates
 from hedgerow.shard_worker.serving.work_accounting import End
 
@@ -39,21 +38,21 @@ class SearchService:
 
     def __init__(
         self,
-        lane: ScorerPool,
+        lane: ElsewhereObserver,
         replier: Replier,
         states: ShardStates,
-        profiles: Mapping[str, RankProfile],
+        profiles: Mapping[str, ServedProfile],
         records: Records,
         intake: Intake,
         give_back: GiveBack,
     ) -> None:
-        """Search through `lane`; profiles with `lane = "loop"` are answered on the event loop.
+        """Search by profiles' scorers; those with `lane = "loop"` are answered on the event loop.
 
         Args:
-            lane: retrieves and ranks.
+            lane: counts what no scorer runs.
             replier: collects the replies, which `Turn` sends.
             states: what the shards hold.
-            profiles: the rank profiles by name.
+            profiles: the rank profiles by name; may change between two searches.
             records: where requests are recorded.
             intake: sorts out what was pulled.
             give_back: returns requests that cannot start here soon to their queue.
@@ -93,11 +92,12 @@ class SearchService:
             self._intake.count_malformed(read.error)
             self._fail(shard, request, queue_us, Failure(FailureCode.MALFORMED, str(read.error)))
             return
-        profile = self._profiles.get(payload.profile)
-        if profile is None:
+        served = self._profiles.get(payload.profile)
+        if served is None:
             reason = f"this worker has no rank profile {payload.profile!r}"
             self._fail(shard, request, queue_us, Failure(FailureCode.CONFIGURATION, reason))
             return
+        profile, scorers = served
         state = self._states.of(shard, payload.uid)
         if profile.lane == "loop":
             self._num_in_loop += 1
@@ -130,8 +130,8 @@ class SearchService:
             is_shared,
             payload.profile if profile.second_phase else OURS,
         )
-        handle = self._lane.submit(task, partial(self._finish, shard, read, queue_us))
-        self._in_flight.begin(key, partial(self._lane.cancel, handle))
+        handle = scorers.submit(task, partial(self._finish, shard, read, queue_us))
+        self._in_flight.begin(key, partial(scorers.cancel, handle))
 
     def _finish(self, shard: int, search: SearchRequest, queue_us: int, result: TaskResult) -> None:
         request = search.request

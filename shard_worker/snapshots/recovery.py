@@ -175,25 +175,27 @@ async def revive_definitions(
     Raises:
         RedisUnavailableError: Redis does not answer.
     """
-    for state in states:
-        for report in state.collections:
-            try:
-                collection = Collection.from_json(report.definition)
-                stored = await registry.create_collection(collection, num_shards)
-                if stored.uid == collection.uid and not stored.fields and collection.fields:
-                    stored = await registry.compare_and_set_fields(
-                        collection, collection.fields, num_shards
-                    )
-            except (WireError, ConflictError, NotFoundError) as error:
-                _log.error("definition_lost", shard=state.shard, reason=str(error))
-                continue
-            if stored.uid != collection.uid:
-                _log.error(
-                    "definition_lost",
-                    shard=state.shard,
-                    collection=collection.name,
-                    uid=collection.uid,
-                    reason="another collection has this name now",
-                )
-            else:
-                _log.info("definition_revived", shard=state.shard, collection=collection.name)
+    found = [(state.shard, report.definition) for state in states for report in state.collections]
+    for shard, definition in found:
+        try:
+            collection = Collection.from_json(definition)
+            stored = await registry.create_collection(collection, num_shards)
+            if stored.uid == collection.uid and not stored.fields and collection.fields:
+                stored = await registry.compare_and_set_fields(collection, num_shards)
+            # A shard that was restored from an older snapshot may lack fields.
+            if stored.uid == collection.uid and collection.revision > stored.revision:
+                fields = collection.defined_fields or {}
+                stored = await registry.add_fields(collection, fields, num_shards)
+        except (WireError, ConflictError, NotFoundError) as error:
+            _log.error("definition_lost", shard=shard, reason=str(error))
+            continue
+        if stored.uid != collection.uid:
+            _log.error(
+                "definition_lost",
+                shard=shard,
+                collection=collection.name,
+                uid=collection.uid,
+                reason="another collection has this name now",
+            )
+        else:
+            _log.info("definition_revived", shard=shard, collection=collection.name)

@@ -81,14 +81,26 @@ def collection_of(about: Mapping[str, Any]) -> Collection:
         raise TextIndexError(f"the definition of the index cannot be read: {error}") from error
 
 
-def check_analysis(about: Mapping[str, Any], collection: Collection) -> None:
-    """Check that an index's documents were analysed by this definition.
+def definition_of(path: Path) -> Collection | None:
+    """The definition that an index was made with; None if there is no complete index."""
+    try:
+        return collection_of(read_about(path))
+    except TextIndexError:
+        return None
+
+
+def fitting_definition(about: Mapping[str, Any], collection: Collection) -> Collection:
+    """The definition to write an index with: `collection`, or an earlier one with fewer fields.
 
     Raises:
-        TextIndexError: they were analysed by another.
+        TextIndexError: the index's documents were analysed in another way.
     """
-    if collection_of(about).analysis != collection.analysis:
+    earlier = collection_of(about)
+    if earlier.analysis == collection.analysis:
+        return collection
+    if not collection.extends(earlier):
         raise TextIndexError("the collection's fields, weights or language have changed")
+    return earlier
 
 
 def write_about(

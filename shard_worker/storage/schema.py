@@ -8,8 +8,15 @@ from typing import Any
 
 import tantivy
 
-from hedgerow.common.collection import Collection, FieldType, parse_date
+from hedgerow.common.collection import Collection
 from hedgerow.common.document_ids import ID_FIELD
+from hedgerow.common.fields.field_types import (
+    TEXTUAL_TYPES,
+    FieldType,
+    mismatch,
+    parse_date,
+    texts_of,
+)
 
 # Names of internal fields begin with "_", unlike those of declared fields.
 ALL_TEXT = "_text"  # the texts of all fields, by weight, for queries that name no field
@@ -122,7 +129,7 @@ def make_document(
     Args:
         collection: its definition.
         document_id: the document's id.
-        fields: the document's fields, which have passed `check_document`.
+        fields: the document's fields; a value that does not fit its field's type is left out.
         marks: the document's marks (`id_levels`).
         place: the document's place, from `bodies.BodyWriter`; None if it has none.
     """
@@ -138,8 +145,12 @@ def make_document(
         value = fields.get(name)
         if value is None:
             continue
-        if kind in (FieldType.TEXT, FieldType.KEYWORD):
-            texts = value if isinstance(value, list) else (value,)
+        # A value that does not fit is left out: the gateway has said so, or the field is newer than
+        # the document.
+        if kind not in TEXTUAL_TYPES:
+            _add_value(document, name, kind, value)
+        elif type(value) is str or not mismatch(kind, value):
+            texts = texts_of(value)
             for text in texts:
                 document.add_text(name, text)
             if kind is FieldType.TEXT:
@@ -149,12 +160,17 @@ def make_document(
                 # length.
                 for text in (*texts,) * collection.weight_of(name) if has_all_text else ():
                     document.add_text(ALL_TEXT, text)
-        else:
-            _add_value(document, name, kind, value)
     return document
 
 
 def _add_value(document: tantivy.Document, name: str, kind: FieldType, value: Any) -> None:
+    if kind is FieldType.DATE:
+        instant = parse_date(value) if type(value) is str else None
+        if instant is not None:
+            document.add_date(name, instant)
+        return
+    if mismatch(kind, value):
+        return
     match kind:
         case FieldType.INTEGER:
             document.add_integer(name, value)
@@ -162,7 +178,3 @@ def _add_value(document: tantivy.Document, name: str, kind: FieldType, value: An
             document.add_float(name, float(value))
         case FieldType.BOOLEAN:
             document.add_boolean(name, value)
-        case FieldType.DATE:
-            instant = parse_date(value)
-            if instant is not None:
-                document.add_date(name, instant)

@@ -280,9 +280,11 @@ class Store:
             is_full = is_late()
         return taken
 
-    def scan(self, uid: str, page: int = 500) -> Iterator[tuple[str, bytes]]:
-        """All documents of a collection (id, JSON), in ascending order of ids, read in pages."""
-        after = ""
+    def scan(self, uid: str, page: int = 500, after: str = "") -> Iterator[tuple[str, bytes]]:
+        """All documents of a collection (id, JSON), in ascending order of ids, read in pages.
+
+        With `after`, only those with a greater id.
+        """
         while True:
             rows = (
                 self._connection()
@@ -298,6 +300,14 @@ class Store:
             if len(rows) < page:
                 return
             after = rows[-1][0]
+
+    def count_as_changed(self, uid: str) -> None:
+        """Add all documents of a collection to its `changes`: they are indexed in another way."""
+        connection = self._connection()
+        with connection:
+            connection.execute(
+                "UPDATE collections SET changes = changes + documents WHERE uid = ?", (uid,)
+            )
 
     def apply(
         self,

@@ -65,24 +65,33 @@ def collect(index: TextIndex, max_terms: int = MAX_TERMS) -> Statistics:
 
 
 def merge(parts: Iterable[Statistics], max_terms: int = MAX_TERMS) -> Statistics:
-    """Sum statistics; no document may be in two parts."""
+    """Sum statistics; no document may be in two parts.
+
+    While a field that was added is being filled, only some parts have it, and all documents are
+    compared with its frequencies. The parts that have it then stand for the others: documents are
+    spread over the shards by chance.
+    """
     documents = 0
+    counted: dict[str, int] = {}
     words: dict[str, int] = {}
     frequencies: dict[str, dict[str, int]] = {}
     for part in parts:
         documents += part.documents
         for name, one in part.fields.items():
+            counted[name] = counted.get(name, 0) + part.documents
             words[name] = words.get(name, 0) + one.words
             total = frequencies.setdefault(name, {})
             for term, count in one.frequencies.items():
                 total[term] = total.get(term, 0) + count
-    return Statistics(
-        documents,
-        {
-            name: FieldStatistics(words[name], _most_frequent(total, max_terms))
-            for name, total in frequencies.items()
-        },
-    )
+    fields = {}
+    for name, total in frequencies.items():
+        kept = _most_frequent(total, max_terms)
+        if 0 < counted[name] < documents:
+            share = counted[name] / documents
+            words[name] = round(words[name] / share)
+            kept = {term: round(count / share) for term, count in kept.items()}
+        fields[name] = FieldStatistics(words[name], kept)
+    return Statistics(documents, fields)
 
 
 def _most_frequent(frequencies: dict[str, int], max_terms: int) -> dict[str, int]:

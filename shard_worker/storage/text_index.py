@@ -14,12 +14,14 @@ from hedgerow.common.document_ids import ID_FIELD
 from hedgerow.common.machine.disk import disk_failure
 from hedgerow.shard_worker.storage.id_levels import MARK, Level
 from hedgerow.shard_worker.storage.index_files import (
+    TextIndexError,
     collection_of,
     open_index,
     read_about,
     read_fields,
     read_opstamp,
 )
+from hedgerow.shard_worker.storage.index_replacement import await_replacement
 from hedgerow.shard_worker.storage.read_only_index import linked
 from hedgerow.shard_worker.storage.schema import EVERY, PADDING, PLACE, PRESENT
 
@@ -30,6 +32,7 @@ class TextIndex:
     Attributes:
         path: the index's folder.
         collection: the definition that the index was made with.
+        definition: the same as JSON.
         schema: tantivy's schema.
         searcher: tantivy's view of the snapshot.
         generation: of the commit that it shows; see `TextIndexWriter.generation`.
@@ -38,6 +41,7 @@ class TextIndex:
     def __init__(self, path: Path) -> None:
         about = read_about(path)
         self.path = path
+        self.definition = str(about["collection"])
         self.collection = collection_of(about)
         # Read before the snapshot is taken, so that it may be too old, but never too new.
         self.generation = int(about["epoch"]) + read_opstamp(path)
@@ -54,6 +58,12 @@ class TextIndex:
             TextIndexError: there is no index, it is damaged, or it is being rebuilt.
             OSError: the operating system refuses to read it for now.
         """
+        try:
+            return cls(path)
+        except TextIndexError:
+            # It may have been replaced between the reading of two of its files.
+            if not await_replacement(path) and not path.is_dir():
+                raise
         return cls(path)
 
     @cached_property

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
@@ -17,7 +18,7 @@ from hedgerow.shard_worker.storage.bodies import BodyWriter
 from hedgerow.shard_worker.storage.id_levels import MARK, marks_of
 from hedgerow.shard_worker.storage.index_files import (
     TextIndexError,
-    check_analysis,
+    fitting_definition,
     open_index,
     read_about,
     read_fields,
@@ -72,6 +73,8 @@ class TextIndexWriter:
     def open(cls, path: Path, collection: Collection, memory_bytes: int = 32_000_000) -> Self:
         """Open for writing; replace an index that does not fit the definition by an empty one.
 
+        An index of an earlier definition, with fewer fields, is opened with that one.
+
         Args:
             path: the index's folder.
             collection: its definition, with fields.
@@ -82,8 +85,8 @@ class TextIndexWriter:
                 for now; the files stay as they are.
         """
         try:
-            check_analysis(read_about(path), collection)
-            return cls(path, collection, open_index(path, collection), memory_bytes)
+            definition = fitting_definition(read_about(path), collection)
+            return cls(path, definition, open_index(path, definition), memory_bytes)
         except TextIndexError as error:
             if path.exists():
                 _log.warning("text_index_replaced", path=str(path), reason=str(error))
@@ -175,6 +178,11 @@ class TextIndexWriter:
             self._bodies.sync()  # before the index refers to them
         self._opstamp = self._writer.commit()
 
+    def renew(self) -> None:
+        """Have the next commit begin a new generation, even if there is no other change."""
+        self._writer.delete_documents_by_term(ID_FIELD, _NO_ID)
+        self._has_changes = True
+
     def clear(self, boundaries: Sequence[str] = ()) -> None:
         """Delete all documents, padding included; does not commit.
 
@@ -232,6 +240,8 @@ class TextIndexWriter:
 
     def _complete(self) -> None:
         if self.is_new:
+            # Later than any commit of the index that this one replaces.
+            self._epoch = time.time_ns() // 1000
             write_about(self.path, self.collection, is_complete=True, epoch=self._epoch)
             self.is_new = False
 

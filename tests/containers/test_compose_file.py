@@ -109,6 +109,32 @@ def test_no_service_may_take_the_machine(services: dict[str, Any]) -> None:
     assert int(redis["mem_limit"]) >= 2 * 2**30
 
 
+def test_prometheus_may_read_the_gateways_metrics(engine: None) -> None:
+    """With compose.observe.yaml, the gateway answers to the name by which it is scraped."""
+    command = ["docker", "compose", "--env-file", "/dev/null"]
+    for name in ("compose.yaml", "compose.observe.yaml"):
+        command += ["--file", name]
+    done = subprocess.run(
+        [*command, "config", "--format", "json"],
+        cwd=ROOT,
+        env={"PATH": "/usr/bin:/bin:/usr/local/bin", "HEDGEROW_REDIS_PASSWORD": "x"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    found = json.loads(done.stdout)["services"]
+    assert set(found) == {*SERVICES, "prometheus", "grafana"}
+    environment = found["gateway"]["environment"]
+    assert json.loads(environment["HEDGEROW_GATEWAY__ALLOWED_HOSTS"]) == ["gateway"]
+    assert environment["HEDGEROW_METRICS__PUBLIC"] == "true"
+    assert environment["HEDGEROW_REDIS__URL"]  # the rest is as without
+    for name in ("prometheus", "grafana"):
+        (port,) = found[name]["ports"]
+        assert port["host_ip"] == "127.0.0.1"
+        assert found[name]["healthcheck"]["test"]
+
+
 @pytest.mark.parametrize("name", GUARDS)
 def test_what_guards_the_gateway_comes_from_the_env_file(
     engine: None, tmp_path: Path, name: str

@@ -151,6 +151,7 @@ def test_a_python_loop_belongs_in_a_process(desk: Desk) -> None:
     assert ended.json["advice"]["workers"] == ended.json["machine"]["cores"]
 
 
+@pytest.mark.alone  # the advice is from how fast two threads are on two idle cores
 def test_a_product_of_matrices_belongs_in_threads(desk: Desk) -> None:
     """Numpy's product is CPU work that releases the interpreter lock: one thread for each core."""
     ended = desk.advise("product", "[400]")

@@ -79,9 +79,11 @@ async def test_a_killed_server_fails_calls_at_once_and_is_found_again(
         with pytest.raises(RedisUnavailableError):
             await link.call("PING")
         assert lost == [True]
+        assert link.num_reconnects == 0
         own_server.start()
         await until(lambda: link.is_connected)
         assert await link.call("PING") == b"PONG"
+        assert link.num_reconnects == 1
 
 
 async def test_a_hanging_server_is_given_up(own_server: RedisServer) -> None:

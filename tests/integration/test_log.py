@@ -10,8 +10,9 @@ from unittest.mock import patch
 import pytest
 import structlog
 
-from hedgerow.common.collection import FieldType, define
+from hedgerow.common.collection import define
 from hedgerow.common.errors import ConfigurationError, ConflictError, NotFoundError
+from hedgerow.common.fields.field_types import FieldType
 from hedgerow.common.redis.client import RedisClient, connect
 from hedgerow.common.redis.keys import Keys
 from hedgerow.common.settings.redis import RedisSettings
@@ -152,23 +153,36 @@ async def test_a_collection_and_the_logs_change_together(redis: Redis) -> None:
     assert len({collection.uid for collection in created}) == 1
     stored = created[0]
     fields = [{"title": FieldType.TEXT}, {"title": FieldType.KEYWORD}]
+    wanted = [stored.with_fields(one, inferred=one) for one in fields]
     given = await asyncio.gather(
-        *(redis.registry.compare_and_set_fields(stored, one, NUM_SHARDS) for one in fields)
+        *(redis.registry.compare_and_set_fields(one, NUM_SHARDS) for one in wanted)
     )
     assert given[0] == given[1]
-    assert given[0].fields in fields
-    assert await redis.registry.collections() == {"books": given[0]}
+    assert given[0] in wanted
+    wider = await asyncio.gather(
+        *(
+            redis.registry.add_fields(stored, {name: "date"}, NUM_SHARDS)
+            for name in ("first", "second", "second")
+        )
+    )
+    last = max(wider, key=lambda one: one.revision)
+    assert (last.revision, len(last.fields or {}), last.extends(given[0])) == (2, 3, True)
+    with pytest.raises(ConflictError, match="first"):
+        await redis.registry.add_fields(stored, {"first": "text"}, NUM_SHARDS)
+    assert await redis.registry.collections() == {"books": last}
     await redis.registry.drop_collection(stored, NUM_SHARDS)
     assert await redis.registry.collections() == {}
     with pytest.raises(NotFoundError):
         await redis.registry.drop_collection(stored, NUM_SHARDS)
     with pytest.raises(NotFoundError):
-        await redis.registry.compare_and_set_fields(stored, fields[0], NUM_SHARDS)
+        await redis.registry.compare_and_set_fields(wanted[0], NUM_SHARDS)
     for shard in range(NUM_SHARDS):
         entries = await redis.log.read(shard, START, 100_000)
         assert [unpack_op(entry.op) for entry in entries] == [
             Create(stored.to_json()),
             Create(given[0].to_json()),
+            Create(min(wider, key=lambda one: one.revision).to_json()),
+            Create(last.to_json()),
             Drop(stored.uid),
         ]
 
@@ -354,6 +368,16 @@ async def test_replicas_that_know_less_take_nothing_back(redis: Redis) -> None:
     # Snapshots were switched off: all that is left waits again.
     await redis.log.trim_to(0, ids[4])
     assert await redis.log.length(0) == 5
+
+
+async def test_the_oldest_entry_after_a_position_is_found(redis: Redis) -> None:
+    """What follows a position, also one that was trimmed; None at the end, and for an empty log."""
+    ops = [(0, pack_op(Delete("u", [str(number)]))) for number in range(3)]
+    first, second, third = [entry.id for entry in await redis.log.append_many(ops)]
+    await redis.control.execute("XDEL", redis.keys.log(0), first)
+    places = [(0, START), (0, first), (0, second), (0, third), (1, START)]
+    assert await redis.log.oldest_after(places) == [second, second, third, None, None]
+    assert await redis.log.oldest_after([]) == []
 
 
 async def test_ids_are_read_up_to_a_position(redis: Redis) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import structlog
 
-from hedgerow.common.collection import Collection, define
+from hedgerow.common.collection import Collection, define, with_added_fields
 from hedgerow.common.shard_log.log import START, position
 from hedgerow.common.shard_log.operations import Create, unpack_op
 from hedgerow.shard_worker.indexing.shard_report import CollectionReport, ShardState, pack_ids
@@ -88,6 +88,19 @@ async def test_shards_of_different_moments_agree(
             defined = [unpack_op(one.op) for one in entries]
             assert defined == [Create(bare.to_json()), Create(full.to_json())]
             assert all(position(one.id) > (5, 0) for one in entries)
+
+
+@pytest.mark.parametrize("first", ["narrow", "wide"])
+async def test_fields_that_one_shard_has_been_given_are_those_of_all(
+    redis_server: RedisServer, key_prefix: str, tmp_path: Path, first: str
+) -> None:
+    """A shard may be restored from a snapshot of before they were added."""
+    narrow = define("books", {"fields": {"a": "text"}})
+    wide = with_added_fields(narrow, {"b": {"type": "text", "weight": 3}})
+    order = [narrow, wide] if first == "narrow" else [wide, narrow]
+    async with writing(redis_server, key_prefix, tmp_path) as path:
+        await revive(path, *(state(shard, one) for shard, one in enumerate(order)))
+        assert await path.registry.collections() == {"books": wide}
 
 
 async def test_a_name_is_given_once(

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import structlog
 
-from hedgerow.common.collection import FieldType, define
+from hedgerow.common.collection import define
+from hedgerow.common.fields.field_types import FieldType
 from hedgerow.common.shard_log.operations import Delete, Upsert, pack_op
 from hedgerow.shard_worker.executors.process_pool.pool import ProcessLane
 from hedgerow.shard_worker.indexing.indexer import IndexerConfig

@@ -336,7 +336,7 @@ async def test_others_hear_of_a_kill_when_it_happens(
         exchange(redis_server, key_prefix, "w1") as there,
     ):
         heard = asyncio.Event()
-        there.on_news = lambda _: heard.set()
+        there.listeners.append(lambda _: heard.set())
         with patch.object(QuarantineStore, "records", side_effect=AssertionError):
             for number in range(15):
                 heard.clear()

@@ -24,7 +24,7 @@ from tests.integration.support.snapshots import (
     make_snapshots,
     restart,
 )
-from tests.support.clusters import Cluster, gateway_to, load, load_into, running_cluster
+from tests.support.clusters import Cluster, ask, gateway_to, load, load_into, running_cluster
 from tests.support.servers import RedisServer
 from tests.support.waiting import until
 
@@ -98,6 +98,41 @@ async def test_a_lost_redis_as_well_leaves_what_the_snapshot_has(cluster: Cluste
         await until(lambda: is_found(gateway, ids(0, 200)), 20)
         await load(gateway, "books", documents(300, 330))
         await until(lambda: is_found(gateway, ids(0, 200) | ids(300, 330)), 20)
+
+
+async def test_a_snapshot_from_before_fields_were_added_is_filled(cluster: Cluster) -> None:
+    """The log says which were added since; the documents of the snapshot have them in the end.
+
+    If Redis is lost as well, the collection is as the snapshot has it, and can be given fields.
+    """
+    added = {"fields": {"word": "keyword"}}
+    rows = [{**one, "word": one["text"].split()[1]} for one in documents(0, 200)]
+    async with gateway_to(cluster) as gateway:
+        await gateway.collections.put("books", {"fields": {"text": "text"}})
+        await load_into(gateway, "books", rows)
+        await make_snapshots(cluster.server, NUM_SHARDS)
+        await gateway.collections.add_fields("books", added)
+    for loses_redis in (False, True):
+        lose_disks(cluster)
+        if loses_redis:
+            cluster.server.stop(kill=True)
+            cluster.server.start()
+        restart(cluster)
+        async with gateway_to(cluster) as gateway:
+            await until(lambda: bool(gateway.collections.names()))
+            await until(lambda: is_found(gateway, ids(0, 200)), 20)
+            if loses_redis:
+                assert gateway.collections.get("books").fields == {"text": "text"}
+                await gateway.collections.add_fields("books", added)
+
+            async def is_filled() -> bool:
+                filling = (await gateway.collections.describe("books"))["filling"]
+                return filling is None and gateway._membership.live == [True] * NUM_SHARDS
+
+            await until(is_filled, 30)
+            found = await ask(gateway, "books", "word:word7")
+            assert [hit.id for hit in found.hits] == ["d7"]
+            assert found.coverage.fraction == 1.0
 
 
 @dataclass

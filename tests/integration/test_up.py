@@ -48,6 +48,20 @@ async def test_a_killed_supervisor_leaves_nothing(up: Up) -> None:
     assert up.living() == set()
 
 
+@pytest.mark.parametrize("has_folder", [False, True])
+async def test_a_start_that_is_refused_leaves_no_new_folder(
+    tmp_path: Path, has_folder: bool
+) -> None:
+    """It says which server does not answer, without its password; a folder from before stays."""
+    data = tmp_path / "data"
+    if has_folder:
+        data.mkdir(mode=0o700)
+    one = await Up.start(data, "--redis", "redis://user:secret@127.0.0.1:1")
+    await until(lambda: one.has_ended, 20.0, what="it has ended")
+    assert one.output.strip() == "gateway: Redis at 127.0.0.1:1 does not answer: Connection refused"
+    assert data.exists() is has_folder
+
+
 async def test_it_sizes_itself_by_the_machine(tmp_path: Path) -> None:
     """Without options a new cluster has what fits the cores, and a line says so."""
     cores = num_cores()

@@ -1,12 +1,13 @@
 """A gateway that answers from a script, to test client, commands and HTTP without a cluster."""
 
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import msgspec
 
 from hedgerow.common.errors import NotFoundError, OverloadedError
+from hedgerow.common.metrics.exposition import TextFormat
 from hedgerow.common.outcome import Outcome
 from hedgerow.gateway.access.request_admission import RequestAdmission
 from hedgerow.gateway.client import SearchAnswer
@@ -110,6 +111,13 @@ class FakeCollections:
         self.defined[name] = body
         return body
 
+    async def add_fields(self, name: str, body: dict[str, Any]) -> object:
+        """Add fields to one, or raise `error`."""
+        if self.error is not None:
+            raise self.error
+        self.defined[name].setdefault("fields", {}).update(body.get("fields", {}))
+        return body
+
     async def drop(self, name: str) -> None:
         """Forget one, or raise `error`."""
         if self.error is not None:
@@ -126,8 +134,10 @@ class FakeCollections:
             "rank_profile": "bm25",
             "rank_profiles": ["bm25", "noop"],
             "language": "english",
+            "inferred": [],
             "documents": 3,
             "shards": [{"shard": 0, "documents": 1}, {"shard": 1, "documents": 2}],
+            "filling": None,
         }
 
     async def list(self) -> list[ListedCollection]:
@@ -248,6 +258,19 @@ class FakeQuarantine:
         self.entries = kept
 
 
+class FakeReloader:
+    """Reloads as the script says."""
+
+    def __init__(self) -> None:
+        self.error: Exception | None = None
+
+    async def reload(self) -> dict[str, Any]:
+        """Say what there is now, or raise `error`."""
+        if self.error is not None:
+            raise self.error
+        return {"rank_profiles": ["bm25", "noop", "popular"], "workers": ["worker-0"]}
+
+
 def collection_status(name: str, index: dict[str, Any]) -> dict[str, Any]:
     """A collection as the status shows it."""
     return {
@@ -305,6 +328,7 @@ class FakeGateway:
         self.snapshots = FakeSnapshots()
         self.optimiser = FakeOptimiser()
         self.quarantine = FakeQuarantine()
+        self.reloader = FakeReloader()
         self.requests = RequestAdmission(128)
         self.live = make_live()
         self.live.close()
@@ -313,6 +337,7 @@ class FakeGateway:
         self.searches: list[SearchQuery] = []
         self.breakers: dict[int, str] = {}
         self.refusal: OverloadedError | None = None
+        self.unread: list[tuple[str, BaseException]] = []
 
     def refusal_of(self, query: SearchQuery) -> OverloadedError | None:
         """Refuse each search as the script says."""
@@ -335,6 +360,14 @@ class FakeGateway:
         index = _next(self.optimiser.indexes)
         collections = [] if index is None else [collection_status("books", index)]
         return {**EMPTY_STATUS, "snapshots": snapshots, "collections": collections}
+
+    async def metrics_text(self, form: TextFormat, keys: Sequence[Mapping[str, Any]]) -> bytes:
+        """Name the format, and the keys."""
+        return f"{form.name} {[key['name'] for key in keys]}\n".encode()
+
+    def count_unread(self, caller: str, error: BaseException) -> None:
+        """Keep who it was, and why."""
+        self.unread.append((caller, error))
 
     def callers(self) -> dict[str, dict[str, int]]:
         """Say that no searches are under way."""

@@ -39,6 +39,7 @@ TABLES = {
     "search body": "SearchBody",
     "search answer": "SearchAnswer",
     "definition": "CollectionBody",
+    "patch": "CollectionPatch",
     "collection": "CollectionAnswer",
     "curve answer": "CurveAnswer",
     "load answer": "LoadAnswer",
@@ -46,6 +47,7 @@ TABLES = {
     "breaker": "BreakerBody",
     "snapshot answer": "SnapshotAnswer",
     "optimise answer": "OptimiseAnswer",
+    "reload answer": "ReloadAnswer",
     "quarantine answer": "QuarantineAnswer",
     "history answer": "LiveHistory",
 }

@@ -41,6 +41,8 @@ NO_LIMITS = {
     "worker.process_pool",
     "worker.max_batch",
     "worker.batch_window_ms",
+    "worker.metrics_host",
+    "worker.metrics_port",
     "worker.heartbeat_interval_s",
     "worker.heartbeat_expiry_s",
     "worker.loop_lag_threshold_ms",

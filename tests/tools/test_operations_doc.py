@@ -9,7 +9,13 @@ from hedgerow.common.redis.keys import Keys
 from hedgerow.common.settings.settings import Settings
 
 OPERATIONS = (Path(__file__).parents[2] / "docs" / "operations.md").read_text(encoding="utf-8")
-PLACEHOLDERS = {"shard": "SHARD", "worker": "WORKER", "gateway_id": "GATEWAY", "uid": "UID"}
+PLACEHOLDERS = {
+    "shard": "SHARD",
+    "worker": "WORKER",
+    "gateway_id": "GATEWAY",
+    "uid": "UID",
+    "token": "TOKEN",
+}
 
 
 def named_by_the_code() -> dict[str, str]:

@@ -50,7 +50,7 @@ def csv_rows(
 
     If `fields` does not give a column's type, it is inferred from the first 1000 rows, or as many
     as 2 MiB hold: boolean, integer or float if all its values are of that type, else text. A value
-    that does not fit its column's type stays text, and the gateway rejects it.
+    that does not fit its column's type stays text, and the gateway reports it.
 
     Args:
         stream: the file, UTF-8.

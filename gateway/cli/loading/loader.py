@@ -1,13 +1,13 @@
 """Loads documents in pieces of bounded size; a failure names the piece in which it happened."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal, NamedTuple, Protocol
 
 from hedgerow.common.errors import HedgerowError, InsufficientStorageError, UnavailableError
 from hedgerow.gateway.cli.loading.lines import Line
-from hedgerow.gateway.client import Client, LoadAnswer
+from hedgerow.gateway.client import LoadAnswer
 
 PIECE_BYTES: Final = 4 * 1024 * 1024
 PIECE_LINES: Final = 4_000
@@ -45,9 +45,25 @@ class Progressed(NamedTuple):
     is_sent: bool = False
 
 
+class Target(Protocol):
+    """Where a piece goes: a gateway's `Client`, or a trial."""
+
+    def index(
+        self,
+        collection: str,
+        documents: Sequence[bytes],
+        *,
+        wait: Literal["logged", "applied"],
+        timeout_s: float,
+    ) -> LoadAnswer:
+        """Load documents, and report."""
+
+
 class _Sent(NamedTuple):
     accepted: int
     rejected: list[Rejected]
+    report: LoadAnswer
+    piece: list[Line]
 
 
 class Loader:
@@ -55,13 +71,14 @@ class Loader:
 
     def __init__(
         self,
-        client: Client,
+        client: Target,
         collection: str,
         wait: Literal["logged", "applied"],
         on_rejected: Callable[[Rejected], None],
         on_progress: Callable[[Progressed], None],
         pause: Callable[[float], None] = time.sleep,
         on_no_room: Callable[[InsufficientStorageError], None] = lambda _error: None,
+        on_report: Callable[[LoadAnswer, Sequence[Line]], None] = lambda _report, _piece: None,
     ) -> None:
         """Load into `collection`.
 
@@ -75,6 +92,7 @@ class Loader:
             pause: sleeps for the given time, in s, before a piece is sent again.
             on_no_room: called each time that the gateway has no room for writes; the piece is sent
                 again after a pause.
+            on_report: called with each piece and its report.
         """
         self._client = client
         self._collection = collection
@@ -83,8 +101,11 @@ class Loader:
         self._on_progress = on_progress
         self._pause = pause
         self._on_no_room = on_no_room
+        self._on_report = on_report
         self._accepted = 0
         self._has_rejected = False
+        self._last: Line | None = None  # that was sent
+        self._taken: Future[_Sent] | None = None
         self._started = time.monotonic()
 
     def load(self, lines: Iterable[Line]) -> Progressed:
@@ -94,11 +115,16 @@ class Loader:
             HedgerowError: it stopped; says where.
         """
         sent: Future[_Sent] | None = None
-        with ThreadPoolExecutor(1) as thread:  # one thread: a later line of the same id must win
-            for piece in pieces(self._only_good(lines)):
+        try:
+            with ThreadPoolExecutor(1) as thread:  # one: a later line of the same id must win
+                for piece in pieces(self._only_good(lines)):
+                    self._take(sent)
+                    self._last = piece[-1]
+                    sent = thread.submit(self._send, piece)
                 self._take(sent)
-                sent = thread.submit(self._send, piece)
-            self._take(sent)
+        except KeyboardInterrupt:
+            # The piece on its way has been waited for, but may not be counted yet.
+            raise self._interrupted(sent) from None
         if self._wait == "applied" and (sent is not None or not self._has_rejected):
             # An empty load waits for everything that was logged before it.
             self._on_progress(self._progressed()._replace(is_sent=True))
@@ -116,24 +142,26 @@ class Loader:
     def _take(self, sent: Future[_Sent] | None) -> None:
         if sent is None:
             return
-        accepted, rejected = sent.result()
+        accepted, rejected, report, piece = sent.result()
+        self._taken = sent
         self._accepted += accepted
         for line in rejected:
             self._on_rejected(line)
+        self._on_report(report, piece)
         self._on_progress(self._progressed())
 
     def _send(self, piece: list[Line]) -> _Sent:
         """Send one piece; if the report was cut short, send the rest for the remaining reasons."""
-        report = self._patiently(piece, "logged", GIVE_UP_AFTER_S)
-        accepted, rejected = report.accepted, []
+        report = first = self._patiently(piece, "logged", GIVE_UP_AFTER_S)
+        accepted, rejected, rest = report.accepted, [], piece
         while True:
             for fault in report.rejected:
-                line = piece[fault.line - 1]
+                line = rest[fault.line - 1]
                 rejected.append(Rejected(line.number, fault.reason, line.document, line.place))
             if report.rejected_total == len(report.rejected):
-                return _Sent(accepted, rejected)
-            piece = piece[report.rejected[-1].line :]
-            report = self._patiently(piece, "logged", GIVE_UP_AFTER_S)
+                return _Sent(accepted, rejected, first, piece)
+            rest = rest[report.rejected[-1].line :]
+            report = self._patiently(rest, "logged", GIVE_UP_AFTER_S)
 
     def _patiently(
         self, piece: list[Line], wait: Literal["logged", "applied"], give_up_after_s: float
@@ -162,15 +190,28 @@ class Loader:
     def _stopped(self, piece: list[Line], error: HedgerowError) -> HedgerowError:
         if not piece:
             return HedgerowError(
-                f"all {self._accepted} documents are safe, but cannot all be found yet: {error}"
+                f"{_documents(self._accepted)} safe, but cannot all be found yet: {error}"
             )
         return HedgerowError(
             f"stopped between {piece[0].name} and {piece[-1].name}, "
-            f"{self._accepted} documents were accepted before: {error}"
+            f"{_documents(self._accepted)} accepted: {error}"
+        )
+
+    def _interrupted(self, sent: Future[_Sent] | None) -> HedgerowError:
+        if sent is not None and sent.done() and sent is not self._taken and not sent.exception():
+            self._take(sent)
+        upto = "" if self._last is None else f" of those up to {self._last.name}"
+        return HedgerowError(
+            f"interrupted; {_documents(self._accepted, upto)} safe. To go on, run the same "
+            "command again: what is there already does not change"
         )
 
     def _progressed(self) -> Progressed:
         return Progressed(self._accepted, time.monotonic() - self._started)
+
+
+def _documents(count: int, which: str = "") -> str:
+    return f"1 document{which} is" if count == 1 else f"{count:,} documents{which} are"
 
 
 def pieces(lines: Iterable[Line]) -> Iterator[list[Line]]:

@@ -1,4 +1,4 @@
-"""Reads documents: .jsonl, .ndjson, .csv, .parquet, .gz of those, folders, standard input.
+"""Reads documents: .jsonl, .ndjson, .json, .csv, .parquet, .gz of those, folders, standard input.
 
 No source is read into memory as a whole: only a line, a row, a few pages of Parquet, or one text
 file at a time, each of bounded size. A source may be of any size, compressed or not.
@@ -22,10 +22,13 @@ from pydantic_core import from_json, to_json
 from hedgerow.common.errors import BadRequestError
 from hedgerow.gateway.cli.loading.csv_rows import Row, csv_rows
 from hedgerow.gateway.cli.loading.folder_files import Entry, FolderFiles
+from hedgerow.gateway.cli.loading.json_values import json_values
 from hedgerow.gateway.cli.loading.lines import DEFAULT_MAX_BYTES, Line, bounded, too_long, with_id
 from hedgerow.gateway.cli.loading.parquet_rows import DEFAULT_MEMORY_MB, ParquetBounds, ParquetRows
 
-KNOWN_FORMS: Final = ".jsonl, .ndjson, .csv, .parquet, .gz of those, a folder of text files, or -"
+KNOWN_FORMS: Final = (
+    ".jsonl, .ndjson, .json, .csv, .parquet, .gz of those, a folder of text files, or -"
+)
 _QUOTED_BYTES: Final = 200
 _COPIED_BYTES: Final = 1024 * 1024
 # A file that is unpacked onto a disk leaves at least this much of it free.
@@ -102,6 +105,9 @@ def open_source(name: str, reading: Reading | None = None) -> Iterator[Source]:
         match form:
             case ".jsonl" | ".ndjson":
                 yield _json_source(stream, raw.tell, total, reading)
+            case ".json":
+                values = _json_values(stream, reading.max_bytes)
+                yield Source(_with_id_field(values, reading), raw.tell, total, "bytes")
             case ".csv":
                 rows = csv_rows(stream, reading.id_field, reading.fields, reading.max_bytes)
                 yield Source(_csv_lines(rows, reading), raw.tell, total, "bytes")
@@ -191,9 +197,24 @@ def _json_source(
     stream: IO[bytes], position: Callable[[], int], total: int | None, reading: Reading
 ) -> Source:
     lines = _json_lines(stream, reading.max_bytes)
-    if reading.id_field != "id":
-        lines = _with_ids(lines, reading)
-    return Source(lines, position, total, "bytes")
+    return Source(_with_id_field(lines, reading), position, total, "bytes")
+
+
+def _with_id_field(lines: Iterator[Line], reading: Reading) -> Iterator[Line]:
+    return lines if reading.id_field == "id" else _with_ids(lines, reading)
+
+
+def _json_values(stream: IO[bytes], max_bytes: int) -> Iterator[Line]:
+    """Yield the items of an array, or objects one after another, unparsed."""
+    with _readable(str(getattr(stream, "name", "standard input"))):
+        for value in json_values(stream, max_bytes):
+            line = Line(value.number, value.text, place=f"item {value.number}")
+            if value.is_long:
+                yield line._replace(document=value.text[:_QUOTED_BYTES], reason=too_long(max_bytes))
+            elif not value.is_whole:
+                yield line._replace(reason="is cut off: the file ends before it does")
+            else:
+                yield line
 
 
 def _json_lines(stream: IO[bytes], max_bytes: int) -> Iterator[Line]:

@@ -14,6 +14,7 @@ from hedgerow.gateway.http.protocol.connection_policy import peer_of
 from hedgerow.gateway.http.requests.page_paths import is_page
 
 OPEN_PATHS: Final = frozenset({"/healthz", "/readyz"})
+METRICS_PATH: Final = "/metrics"
 _CALLER: Final = "hedgerow.caller"  # in the scope of a request
 
 
@@ -36,7 +37,7 @@ class Guard:
             self._entry = CORSMiddleware(
                 self._serve,
                 allow_origins=access.cors_origins,
-                allow_methods=("GET", "HEAD", "POST", "PUT", "DELETE"),
+                allow_methods=("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"),
                 allow_headers=("Authorization", "Content-Type"),
                 expose_headers=("Retry-After",),
             )
@@ -65,6 +66,8 @@ class Guard:
         self._access.check_host(host)
         self._access.check_page(scope["method"], fields)
         if is_page(scope["method"], scope["path"], fields.get(b"accept", b"").decode("latin-1")):
+            return ANONYMOUS
+        if scope["path"] == METRICS_PATH and self._access.has_public_metrics:
             return ANONYMOUS
         return self._access.admit(fields.get(b"authorization", b""))
 

@@ -11,7 +11,7 @@ from hedgerow.gateway.http.requests.guard import OPEN_PATHS, caller_of
 from hedgerow.gateway.http.requests.page_paths import ROUTES as PAGE_ROUTES
 
 _OPEN_ROUTES: Final = OPEN_PATHS | PAGE_ROUTES
-_SEARCH, _WRITE, _ADMIN = Right.SEARCH, Right.WRITE, Right.ADMIN
+_SEARCH, _WRITE, _ADMIN, _METRICS = Right.SEARCH, Right.WRITE, Right.ADMIN, Right.METRICS
 
 # Method and path of a route → the right that it needs: for the collection `{name}` if the path has
 # one, else for the whole cluster. None: any caller, who sees only what they have rights for.
@@ -20,6 +20,7 @@ RIGHTS: Final[Mapping[tuple[str, str], Right | None]] = {
     ("GET", "/v1/collections"): None,
     ("PUT", "/v1/collections/{name}"): _WRITE,
     ("GET", "/v1/collections/{name}"): _SEARCH,
+    ("PATCH", "/v1/collections/{name}"): _WRITE,
     ("DELETE", "/v1/collections/{name}"): _WRITE,
     ("POST", "/v1/collections/{name}/optimise"): _ADMIN,
     ("GET", "/v1/collections/{name}/coverage-curve"): _SEARCH,
@@ -29,10 +30,12 @@ RIGHTS: Final[Mapping[tuple[str, str], Right | None]] = {
     ("DELETE", "/v1/collections/{name}/documents/{document_id:path}"): _WRITE,
     ("GET", "/healthz"): None,
     ("GET", "/readyz"): None,
+    ("GET", "/metrics"): _METRICS,
     ("GET", "/v1/status"): _ADMIN,
     ("GET", "/v1/events"): _ADMIN,
     ("POST", "/v1/shards/{shard}/breaker"): _ADMIN,
     ("POST", "/v1/snapshots"): _ADMIN,
+    ("POST", "/v1/reload"): _ADMIN,
     ("GET", "/v1/quarantine"): _ADMIN,
     ("DELETE", "/v1/quarantine/{fingerprint}"): _ADMIN,
 }

@@ -17,6 +17,7 @@ from hedgerow.gateway.http.routes.collection_list import list_response
 from hedgerow.gateway.shapes.collection import (
     CollectionAnswer,
     CollectionBody,
+    CollectionPatch,
     CollectionsAnswer,
     CurveAnswer,
     LoadAnswer,
@@ -67,6 +68,20 @@ def collection_routes(gateway: GatewayPort, settings: GatewaySettings) -> APIRou
         body = read_object(raw) if raw.strip() else {}
         with in_progress(gateway.requests, request.scope):
             await gateway.collections.put(name, body)
+            return json_response(await gateway.collections.describe(name))
+
+    @router.patch(
+        "/v1/collections/{name}",
+        summary="Add fields to a collection",
+        responses=answers(200, CollectionAnswer, 400, 404, 409, 413, 503, 507),
+        openapi_extra=json_body(CollectionPatch),
+        response_class=Response,
+    )
+    async def patch_collection(name: str, request: Request) -> Response:
+        raw = await read_body(request.scope, request.receive, settings.max_body_bytes)
+        body = read_object(raw) if raw.strip() else {}
+        with in_progress(gateway.requests, request.scope):
+            await gateway.collections.add_fields(name, body)
             return json_response(await gateway.collections.describe(name))
 
     @router.get(

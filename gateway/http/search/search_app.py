@@ -75,8 +75,8 @@ class SearchApp:
         if collection is None:
             await self._otherwise(scope, receive, send)
             return
+        caller, query = caller_of(scope), None
         try:
-            caller = caller_of(scope)
             caller.check(Right.SEARCH, collection)
             check_parameters(scope, ())
             raw = await read_body(scope, receive, self.max_body_bytes)
@@ -84,6 +84,8 @@ class SearchApp:
             query = self.query(collection, raw, caller, peer_in(scope))
             body, lease = await unless_client_leaves(receive, self.search(query))
         except Exception as error:  # noqa: BLE001 - unexpected errors become problems too
+            if query is None:
+                self.count_unread(caller.name, error)
             await self.refusal(error)(scope, receive, send)
             return
         headers = [(b"content-length", b"%d" % len(body)), (b"content-type", b"application/json")]
@@ -108,6 +110,10 @@ class SearchApp:
             return self._gateway.refusal_of(query)
         except NotFoundError:
             return None  # the search itself reports it
+
+    def count_unread(self, caller: str, error: Exception) -> None:
+        """Count a search that was refused before it was read; the gateway counts all others."""
+        self._gateway.count_unread(caller, error)
 
     def query(self, collection: str, raw: bytes, caller: Caller, peer: str) -> SearchQuery:
         """Read a body as a query of a caller at an address.

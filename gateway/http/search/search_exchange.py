@@ -205,11 +205,16 @@ class SearchExchange:
     async def _answer(self) -> tuple[int, bytes, bytes]:
         """Return the status, fields and body of the answer."""
         if isinstance(self._verdict, HedgerowError):
+            self._app.count_unread("", self._verdict)
             return self._refuse(self._verdict)
+        query = self._query
         try:
-            query = self._query or self._read(self._verdict)
+            if query is None:
+                query = self._read(self._verdict)
             body, self._lease = await self._app.search(query)
         except Exception as error:  # noqa: BLE001 - unforeseen ones are problems too
+            if query is None:
+                self._app.count_unread(self._verdict.name, error)
             if isinstance(error, InsufficientCoverageError):
                 self._lease = error.result.lease
             return self._refuse(error)

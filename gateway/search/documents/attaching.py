@@ -46,11 +46,15 @@ class AttachPolicy:
             max_bytes: limit on the documents in all replies to a search together; 0 asks for none.
             is_understood: whether every live worker understands an `Attach`.
         """
+        self.use_profiles(profiles)
+        self._max_bytes = max_bytes
+        self._is_understood = is_understood
+
+    def use_profiles(self, profiles: Mapping[str, RankProfile]) -> None:
+        """From now on, these are the profiles."""
         self._profiles = frozenset(
             name for name, profile in profiles.items() if _allows_attaching(profile)
         )
-        self._max_bytes = max_bytes
-        self._is_understood = is_understood
 
     def wish(self, query: SearchQuery, profile: str, num_shards: int) -> Attach | None:
         """Return what each shard should attach; None for nothing.

@@ -43,10 +43,14 @@ class Canary:
     ) -> None:
         """Try the queries of `profiles` that are marked, and remember `most_seen` kinds of them."""
         self.messenger = messenger
-        self._profiles = frozenset(name for name, profile in profiles.items() if profile.canary)
+        self.use_profiles(profiles)
         self._most_seen = most_seen
         self._seen: dict[bytes, None] = {}  # the most recent last
         self._tried: dict[bytes, asyncio.Future[str]] = {}
+
+    def use_profiles(self, profiles: Mapping[str, RankProfile]) -> None:
+        """From now on, try the queries of those of `profiles` that are marked."""
+        self._profiles = frozenset(name for name, profile in profiles.items() if profile.canary)
 
     def trial(self, profile: str, payload: bytes) -> "Trial | None":
         """Return the trial of a query; None if its profile has no canary.

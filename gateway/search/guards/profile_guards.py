@@ -38,11 +38,23 @@ class ProfileGuards:
         heavy: the heavy queries; while they run, timeouts do not count, for any profile.
     """
 
-    def __init__(self, shared: Guards, own: Mapping[str, Guards], heavy: HeavyWork) -> None:
-        """Use these guards."""
+    def __init__(
+        self, shared: Guards, heavy: HeavyWork, make_own: Callable[[str], Guards] | None = None
+    ) -> None:
+        """Guard queries by `shared`; `make_own` makes those of the profiles of `use_profiles`."""
         self.shared = shared
-        self.own = dict(own)
+        self.own: dict[str, Guards] = {}
         self.heavy = heavy
+        self._make_own = make_own
+
+    def use_profiles(self, profiles: Mapping[str, RankProfile]) -> None:
+        """Make new guards for each profile with a function.
+
+        What was learnt of a profile's function says nothing of the function that has replaced it.
+        Queries in flight end with the guards that let them in.
+        """
+        if self._make_own is not None:
+            self.own = {name: self._make_own(name) for name in profiles_with_functions(profiles)}
 
     @classmethod
     def make(
@@ -74,11 +86,12 @@ class ProfileGuards:
             )
             return Guards(breakers, admission)
 
-        own = {
-            name: guards(name, Admission(num_shards, settings.admission, shared_admission))
-            for name in profiles_with_functions(settings.rank_profiles)
-        }
-        return cls(guards("", shared_admission), own, heavy)
+        def own(profile: str) -> Guards:
+            return guards(profile, Admission(num_shards, settings.admission, shared_admission))
+
+        made = cls(guards("", shared_admission), heavy, own)
+        made.use_profiles(settings.rank_profiles)
+        return made
 
     def of(self, profile: str) -> Guards:
         """The guards of queries with this rank profile."""

@@ -93,7 +93,7 @@ class Dispatcher:
         )
         self._held = HeldTasks(self.put_back)
         if gate is not None:
-            gate.on_news = self._on_news
+            gate.listeners.append(self._on_news)
 
     @property
     def num_waiting(self) -> int:
@@ -362,6 +362,8 @@ class Dispatcher:
 
     def close(self, error: WorkError) -> None:
         """End everything with `error` and stop all timers."""
+        if self._gate is not None:
+            self._gate.listeners.remove(self._on_news)
         for slot in self.slots:
             for handle in slot.open_handles():
                 self.end_with(handle, error)

@@ -28,7 +28,8 @@ class QuarantineGate:
         quarantine: what is known, from here and elsewhere.
         publish: sends a record to the cluster, which leads to a call of `confirm`; None without a
             cluster.
-        on_news: called with the fingerprints for which records have changed or were confirmed.
+        listeners: called with the fingerprints for which records have changed or were confirmed;
+            each pool that asks here adds its own, and removes it when it closes.
     """
 
     def __init__(
@@ -46,7 +47,7 @@ class QuarantineGate:
         """
         self.quarantine = quarantine
         self.publish: Callable[[Record], None] | None = None
-        self.on_news: Callable[[Collection[bytes]], None] | None = None
+        self.listeners: list[Callable[[Collection[bytes]], None]] = []
         self._server_ms = server_ms
         self._worker = worker
         self._unconfirmed: dict[
@@ -74,7 +75,7 @@ class QuarantineGate:
     def wait_until(self, handle: TaskHandle, now: float) -> float:
         """Until when a task must be held, by `time.monotonic()`; 0 if it may run now.
 
-        `on_news` may release it sooner.
+        A listener may release it sooner.
         """
         fingerprint = handle.task.identity.fingerprint
         if fingerprint is None:
@@ -133,8 +134,8 @@ class QuarantineGate:
 
     def take(self, records: Iterable[Record]) -> None:
         """Take records of this lane or others."""
-        if (changed := self.quarantine.take(records)) and self.on_news is not None:
-            self.on_news(changed)
+        if changed := self.quarantine.take(records):
+            self._wake(changed)
 
     def confirm(self, fingerprints: Collection[bytes]) -> None:
         """The cluster has confirmed records of these tasks, or cannot be reached now."""
@@ -143,5 +144,9 @@ class QuarantineGate:
             self._unconfirmed.pop(fingerprint, None)
         for fingerprint in [one for one, by in self._unconfirmed.items() if by <= now]:
             del self._unconfirmed[fingerprint]
-        if fingerprints and self.on_news is not None:
-            self.on_news(fingerprints)
+        if fingerprints:
+            self._wake(fingerprints)
+
+    def _wake(self, fingerprints: Collection[bytes]) -> None:
+        for listener in tuple(self.listeners):
+            listener(fingerprints)

@@ -140,6 +140,19 @@ class ScorerPool(ABC):
             await self._change()
         return room
 
+    @property
+    def is_open(self) -> bool:
+        """Whether it takes tasks."""
+        return self._is_open
+
+    async def wait_for_change(self) -> None:
+        """Wait until tasks have ended or there may be more room, or until `wake`."""
+        await self._change()
+
+    def wake(self) -> None:
+        """Have whoever waits for room or a change look again."""
+        self._on_change()
+
     @abstractmethod
     def load(self) -> dict[str, Any]:
         """Figures for heartbeat and status; `service_us` is the moving average of one task."""

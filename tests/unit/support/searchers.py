@@ -20,6 +20,7 @@ from hedgerow.gateway.search.guards.profile_guards import Guards, ProfileGuards
 from hedgerow.gateway.search.learning import Learning
 from hedgerow.gateway.search.search_settings import SearchSettings
 from hedgerow.gateway.search.searcher import Searcher
+from hedgerow.gateway.shapes.collection import Filling
 from hedgerow.gateway.transport.messenger import Messenger
 from tests.unit.support.scripted import ScriptedTransport
 
@@ -33,6 +34,7 @@ class FixedView:
         self.live = [True] * len(counts)
         self.num_live = [num_live] * len(counts)
         self.died_at = [-math.inf] * len(counts)
+        self.filling: Filling | None = None
         self._counts = counts
 
     @property
@@ -43,6 +45,10 @@ class FixedView:
     def workers_of(self, shard: int) -> list[str]:
         """As many as are live."""
         return [f"w{number}" for number in range(self.num_live[shard])]
+
+    def filling_of(self, collection: Collection) -> Filling | None:
+        """What was set."""
+        return self.filling
 
     def counts_of(self, uid: str) -> list[int | None]:
         """The same for every collection."""
@@ -72,7 +78,6 @@ def searcher_over(
                 Breakers(len(counts), BreakerSettings(), lambda: 0.5),
                 Admission(len(counts), admission or AdmissionSettings()),
             ),
-            own={},
             heavy=HeavyWork([0.0] * len(counts), heavy_s=0.02, grace_s=0.25, now=0.0),
         ),
         SearchSettings(

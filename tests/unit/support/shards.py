@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hedgerow.common.collection import Collection, FieldType, define
+from hedgerow.common.collection import Collection, define
+from hedgerow.common.fields.field_types import FieldType
 from hedgerow.common.settings.rank_profiles import BUILT_IN_PROFILES, RankProfile
 from hedgerow.common.wire.messages import SearchBody, SearchPayload, pack_body, unpack_search_body
 from hedgerow.gateway.writes.field_inference import FieldInference

@@ -1,13 +1,14 @@
 """Where settings come from, and what error a bad one gives."""
 
 import os
+import re
 import traceback
 from pathlib import Path
 
 import pytest
 
 from hedgerow.common.errors import ConfigurationError
-from hedgerow.common.settings.settings import Settings, load_settings
+from hedgerow.common.settings.settings import Settings, check_environment, load_settings
 
 
 @pytest.fixture(autouse=True)
@@ -90,7 +91,16 @@ def test_settings_are_frozen() -> None:
         ('[gateway]\nport = "http"\n', "gateway.port: "),
         ('log_level = "loud"\n', "log_level: "),
         ("[breaker]\nfailures = 3\n", "breaker.failures: there is no such setting"),
-        ("[brakes]\nfailures = 3\n", "brakes: there is no such setting"),
+        (
+            "[gateway]\nprot = 3\n",
+            "gateway.prot: there is no such setting; is gateway.port meant?",
+        ),
+        (
+            '[rank_profiles.x]\nsecond_fase = "a:b"\n',
+            "rank_profiles.x.second_fase: there is no such setting; is rank_profiles.x.second_",
+        ),
+        ("[gatway]\nport = 1\n", "gatway: there is no such setting; is gateway meant?"),
+        ("[brakes]\nfailures = 3\n", "brakes: there is no such setting; is breaker meant?"),
         (
             '[rank_profiles.x]\nsecond_phase = "score"\n',
             "rank_profiles.x.second_phase: is written module:function",
@@ -160,3 +170,53 @@ def test_secrets_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_settings_are_plain_values() -> None:
     """The same settings can be made in code, without any environment (the Python interface)."""
     assert Settings(log_level="error").log_level == "error"
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("HEDGEROW_GATEWAY_PORT", "HEDGEROW_GATEWAY__PORT"),
+        ("HEDGEROW_GATWAY__PORT", "HEDGEROW_GATEWAY__PORT"),
+        ("hedgerow_gateway__prot", "HEDGEROW_GATEWAY__PORT"),
+        ("HEDGEROW_LOGLEVEL", "HEDGEROW_LOG_LEVEL"),
+        ("HEDGEROW_URI", "HEDGEROW_URL"),
+        ("HEDGEROW_BREAKR__CONSECUTIVE_FAILURE", "HEDGEROW_BREAKER__CONSECUTIVE_FAILURES"),
+    ],
+)
+def test_a_misspelt_variable_is_an_error_that_names_the_nearest(name: str, meant: str) -> None:
+    """Otherwise it would have no effect, and nothing would say so."""
+    with pytest.raises(ConfigurationError) as refused:
+        check_environment([name, "PATH"])
+    assert str(refused.value) == f"{name}: there is no such setting; is {meant} meant?"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "HEDGEROW_GATEWAY__PORT",
+        "hedgerow_data",
+        "HEDGEROW_REDIS",
+        "HEDGEROW_RANK_PROFILES__MINE__SECOND_PHASE",
+        "HEDGEROW_CONFIG",
+        "HEDGEROW_URL",
+        "HEDGEROW_REDIS_PASSWORD",
+        "HEDGEROW_BENCH_WORKER",
+        "HEDGEROW_SOMETHING_OF_YOURS",
+        "PORT",
+    ],
+)
+def test_a_variable_that_is_no_misspelt_setting_is_let_pass(name: str) -> None:
+    """Settings, what compose.yaml and the commands read, and names that are like none."""
+    check_environment([name])
+
+
+def test_a_variable_of_a_group_that_is_none_is_an_error() -> None:
+    """Two underscores are the settings' own notation."""
+    with pytest.raises(ConfigurationError, match=r"HEDGEROW_ZZZ__QQQ: there is no such setting$"):
+        check_environment(["HEDGEROW_ZZZ__QQQ"])
+
+
+def test_the_variables_of_compose_are_known() -> None:
+    """A shell may have them, and then no command must refuse to run."""
+    text = (Path(__file__).parents[4] / "compose.yaml").read_text(encoding="utf-8")
+    check_environment(set(re.findall(r"HEDGEROW_\w+", text)))

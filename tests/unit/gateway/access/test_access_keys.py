@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 
+import msgspec
 import pytest
 import structlog
 from pydantic import SecretStr
@@ -22,6 +23,7 @@ from hedgerow.gateway.access.key import Key, name_in, names_of, new_secret
 from hedgerow.gateway.access.key_file import change_keys, read_keys
 from hedgerow.gateway.access.key_ring import KeyRing
 from hedgerow.gateway.access.key_watch import KeyWatch
+from hedgerow.gateway.shapes.access import KeyStatus
 from tests.unit.support.access import CREATED, access_by, make_key
 
 
@@ -339,3 +341,11 @@ def test_an_open_gateway_beyond_this_machine_is_warned_of(
     if has_keys:
         ring.replace([make_key("web")[0]])
     assert bool(AccessControl(settings, ring).warning) is is_warned
+
+
+def test_the_status_can_name_each_right() -> None:
+    """A client reads the status of a gateway whose keys have any right."""
+    rights = tuple(Right)
+    key, _ = make_key("k", *rights)
+    (found,) = access_by(key).to_json({})["keys"]
+    assert msgspec.convert(found, KeyStatus).rights == [right.value for right in rights]

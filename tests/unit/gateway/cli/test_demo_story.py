@@ -118,7 +118,7 @@ def test_the_story_is_told_in_order() -> None:
     """Each question, the death, the breakers' opening and the recovery are shown, in that order."""
     shown = _tell(ScriptedGateway())
     told = [
-        "1 documents can be found",
+        "1 document can be found",
         *demo_story.QUESTIONS,
         "kill -9 4711",
         "2 timed_out",

@@ -3,6 +3,7 @@
 import itertools
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -171,12 +172,13 @@ def test_rejected_lines_are_named_and_kept(command: CommandLine, tmp_path: Path)
     source = write(tmp_path / "f.jsonl", {"id": "1"}, "", "{", {"x": 1}, {"id": "2"})
     rejects = tmp_path / "rejects.ndjson"
     ended = command.run("index", source, "--collection", "films", "--rejects", str(rejects))
-    assert ended.code == 0
+    assert ended.code == 1
     assert "2 documents accepted" in ended.out
     assert "2 rejected" in ended.out
     assert ended.err.splitlines() == [
         "gateway: line 3: is of no use",
         "gateway: line 4: is of no use",
+        "gateway: 2 lines rejected; --allow-rejects makes that no failure",
     ]
     assert [json.loads(line) for line in rejects.read_text().splitlines()] == [
         {"line": 3, "reason": "is of no use", "document": "{"},
@@ -212,7 +214,7 @@ def test_many_rejected_lines_are_not_all_listed(command: CommandLine, tmp_path: 
     ended = command.run("index", source, "--collection", "films")
     assert "line 2:" in ended.err
     assert "80 more" in ended.err
-    assert ended.err.count("\n") == 21
+    assert ended.err.count("\n") == 22
 
 
 def test_nothing_accepted_is_a_failure(command: CommandLine, tmp_path: Path) -> None:
@@ -252,7 +254,10 @@ def test_a_file_of_a_folder_is_named_by_its_path(command: CommandLine, tmp_path:
     (folder / "deep" / "b.bin").write_bytes(b"\xff\xfe\x00")
     rejects = tmp_path / "rejects.ndjson"
     ended = command.run("index", str(folder), "--collection", "films", "--rejects", str(rejects))
-    assert (ended.code, ended.err) == (0, "gateway: deep/b.bin: is not UTF-8 text\n")
+    assert (ended.code, ended.err.splitlines()[0]) == (
+        1,
+        "gateway: deep/b.bin: is not UTF-8 text",
+    )
     assert json.loads(rejects.read_text()) == {
         "line": 2,
         "place": "deep/b.bin",
@@ -305,6 +310,49 @@ def test_the_bar_tells_documents_and_their_rate(
     (last, *_) = [frame for frame in re.split(r"[\r\n]+", drawn)[::-1] if frame.strip()]
     assert "5,000 documents, 1,250/s" in last
     assert "100 %" in last
+
+
+def test_rejected_lines_may_be_allowed(command: CommandLine, tmp_path: Path) -> None:
+    """With --allow-rejects the lines are named all the same, and the exit code is 0."""
+    command.answer = Films()
+    source = write(tmp_path / "f.jsonl", {"id": "1"}, {"x": 1})
+    ended = command.run("index", source, "--collection", "films", "--allow-rejects")
+    assert (ended.code, ended.err) == (0, "gateway: line 2: is of no use\n")
+    assert "1 document accepted" in ended.out
+
+
+@pytest.mark.parametrize("indent", [None, 2])
+def test_the_items_of_a_json_array_are_documents(
+    command: CommandLine, tmp_path: Path, indent: int | None
+) -> None:
+    """Written in one line or in many; a rejected one goes by its number."""
+    films = Films()
+    command.answer = films
+    documents = [{"key": "1", "tags": ["a,]", "b"]}, {"key": "2"}, {"key": "3", "bad": 1}]
+    source = tmp_path / "films.json"
+    source.write_text(json.dumps(documents, indent=indent))
+    ended = command.run("index", str(source), "--collection", "films", "--id-field", "key")
+    assert [document["id"] for document in films.documents] == ["1", "2"]
+    assert ended.err.splitlines()[0] == "gateway: item 3: is of no use"
+
+
+def test_ctrl_c_says_how_far_it_got(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was sent is counted, and the same command goes on."""
+    monkeypatch.setattr(loader, "PIECE_LINES", 2)
+    films = Films()
+
+    def lines() -> Iterator[Line]:
+        for number in range(1, 6):
+            yield Line(number, b'{"id": "%d"}' % number)
+        raise KeyboardInterrupt
+
+    with pytest.raises(HedgerowError) as ended:
+        make_loader(films).load(lines())
+    assert str(ended.value) == (
+        "interrupted; 4 documents of those up to line 4 are safe. To go on, run the same command "
+        "again: what is there already does not change"
+    )
+    assert len(films.documents) == 4
 
 
 def make_loader(answer: Any, **told: Any) -> Loader:
@@ -379,7 +427,7 @@ def test_a_lack_of_room_is_waited_out_and_told() -> None:
 def test_a_lack_of_room_that_lasts_ends_the_load(monkeypatch: pytest.MonkeyPatch) -> None:
     """After a bounded time the error says how far the load got, and what runs out."""
     monkeypatch.setattr(loader, "GIVE_UP_AFTER_S", 0.0)
-    with pytest.raises(HedgerowError, match=r"line 1 .* 0 documents were accepted .* 0 MB free"):
+    with pytest.raises(HedgerowError, match=r"line 1 .* 0 documents are accepted.* 0 MB free"):
         make_loader(lambda _: no_room()).load([Line(1, b'{"id": "1"}')])
 
 
@@ -394,7 +442,7 @@ def test_documents_that_wait_for_room_are_said_to_be_safe(monkeypatch: pytest.Mo
     def answer(request: httpx.Request) -> httpx.Response:
         return films(request) if request.read() else no_room()
 
-    with pytest.raises(HedgerowError, match=r"all 1 documents are safe, but .* 0 MB free"):
+    with pytest.raises(HedgerowError, match=r"1 document is safe, but .* 0 MB free"):
         make_loader(answer).load([Line(1, b'{"id": "1"}')])
 
 
@@ -429,8 +477,8 @@ def test_names_do_nothing_to_the_terminal(command: CommandLine, tmp_path: Path) 
     (folder / "a.txt").write_text("good")
     (folder / "b\x1b]0;owned\x07\nc.bin").write_bytes(b"\xff\xfe\x00")
     ended = command.run("index", str(folder), "--collection", "films")
-    assert (ended.code, ended.err.count("\n")) == (0, 1)
-    assert ended.err.rstrip("\n").isprintable()
+    assert (ended.code, ended.err.count("\n")) == (1, 2)
+    assert all(line.isprintable() for line in ended.err.split("\n"))
     assert "is not UTF-8 text" in ended.err
 
 
@@ -441,7 +489,7 @@ def test_what_is_nested_too_deep_is_kept_as_text(command: CommandLine, tmp_path:
     rejects = tmp_path / "rejects.ndjson"
     source = write(tmp_path / "f.jsonl", {"id": "1"}, deep)
     ended = command.run("index", source, "--collection", "films", "--rejects", str(rejects))
-    assert ended.code == 0
+    assert ended.code == 1
     assert json.loads(rejects.read_text())["document"] == deep
 
 
@@ -476,3 +524,131 @@ def test_links_out_of_a_folder_are_followed_when_asked(
     ended = command.run("index", str(folder), "--collection", "films", "--follow-links")
     assert (ended.code, ended.err) == (0, "")
     assert [document["text"] for document in films.documents][1:] == ["good", "secret"]
+
+
+def test_inferred_fields_and_warnings_are_printed(command: CommandLine, tmp_path: Path) -> None:
+    """Each field with type and reason, and each with values that are not indexed, by source line.
+
+    The gateway counts the lines of what it was sent, which skips empty ones.
+    """
+    films = Films()
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        response = films(request)
+        if not request.url.path.endswith("/documents") or not request.content:
+            return response
+        report = {
+            **response.json(),
+            "inference": [
+                {"field": "title", "type": "text", "why": "strings", "line": None},
+                {"field": "extra", "type": None, "why": "an object", "line": 2},
+            ],
+            "field_warnings": [
+                {"field": "extra", "effect": "stored_only", "reason": "has an object", "line": 2},
+                {
+                    "field": "year",
+                    "effect": "not_indexed",
+                    "reason": "is a finite number",
+                    "line": 1,
+                    "documents": 2,
+                },
+            ],
+        }
+        return httpx.Response(200, json=report)
+
+    command.answer = answer
+    source = write(tmp_path / "films.jsonl", {"id": "1"}, "", {"id": "2"})
+    ended = command.run("index", source, "--collection", "films")
+    assert ended.code == 0
+    words = " ".join(ended.out.split())
+    assert "field type why title text strings extra stored only an object (line 3)" in words
+    assert ended.err.splitlines() == [
+        (
+            "gateway: warning: extra is stored only, so no query finds it: has an object "
+            "(first: line 3)"
+        ),
+        (
+            "gateway: warning: year is a finite number: 2 documents had another value, stored but "
+            "not indexed (first: line 1)"
+        ),
+    ]
+
+
+def test_warnings_of_several_pieces_are_added_up(
+    command: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A field is named once, with the first document of all, and the number of all."""
+    monkeypatch.setattr(loader, "PIECE_LINES", 2)
+    films = Films()
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        response = films(request)
+        if not request.url.path.endswith("/documents") or not request.content:
+            return response
+        warning = {"field": "year", "effect": "rejected", "reason": "is a date", "line": 2}
+        counted = {**warning, "documents": 3}
+        return httpx.Response(200, json={**response.json(), "field_warnings": [counted]})
+
+    command.answer = answer
+    source = write(tmp_path / "films.jsonl", *({"id": str(n)} for n in range(4)))
+    ended = command.run("index", source, "--collection", "films")
+    assert ended.err == "gateway: warning: year is a date: 6 documents rejected (first: line 2)\n"
+
+
+ODD: tuple[dict[str, Any], ...] = (
+    {"id": "1", "title": "x", "year": 1},
+    {"id": "2", "title": 7, "year": "?", "a": {}},
+    {},
+)
+
+
+def test_a_dry_run_infers_and_checks_and_writes_nothing(
+    command: CommandLine, tmp_path: Path
+) -> None:
+    """It says what would be accepted, with which fields, and what would be rejected and why."""
+    source = write(tmp_path / "films.jsonl", *ODD)
+    ended = command.run("index", source, "--collection", "films", "--dry-run")
+    assert ended.code == 0
+    assert {request.method for request in command.requests} == {"GET"}
+    words = " ".join(ended.out.split())
+    assert "dry run: films: 2 documents accepted" in words
+    assert "1 rejected" in words
+    assert "title text values of several kinds, such as a whole number (line 2)" in words
+    assert "year text values of several kinds, such as a string (line 2)" in words
+    assert "a stored only an object (line 2)" in words
+    assert "nothing was written; the collection films would be created" in words
+    assert "line 3: id is missing" in ended.err
+
+
+def test_a_dry_run_needs_no_gateway(command: CommandLine, tmp_path: Path) -> None:
+    """Without one, the collection is taken to be new; that is said."""
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        raise httpx.ConnectError("refused", request=request)
+
+    command.answer = answer
+    source = write(tmp_path / "films.jsonl", *ODD[:2])
+    ended = command.run("index", source, "--collection", "films", "--dry-run")
+    assert ended.code == 0
+    assert "as for a new collection" in ended.err
+    assert "2 documents accepted" in ended.out
+
+
+def test_a_dry_run_checks_by_the_fields_that_a_collection_has(
+    command: CommandLine, tmp_path: Path
+) -> None:
+    """Its declared types reject; another definition is refused as the gateway would."""
+    films = Films()
+    films.definition = {"fields": {"title": "text", "year": "integer"}}
+    command.answer = films
+    source = write(tmp_path / "films.jsonl", *ODD[:2])
+    ended = command.run("index", source, "--collection", "films", "--dry-run")
+    assert (ended.code, films.documents) == (0, [])
+    assert "1 documents accepted" in ended.out
+    assert "the collection films exists" in ended.out
+    assert "line 2: year is an integer" in ended.err
+    other = command.run(
+        "index", source, "--collection", "films", "--dry-run", "--fields", "title=keyword"
+    )
+    assert other.code == 1
+    assert "exists already, and its fields are" in other.err

@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import os
 import subprocess
 import sys
 from importlib import import_module
@@ -70,3 +71,51 @@ def test_a_bug_is_told_without_a_traceback(
     monkeypatch.setenv("HEDGEROW_LOG_LEVEL", "debug")
     with pytest.raises(ZeroDivisionError):
         command.run("status")
+
+
+@pytest.mark.parametrize("arguments", [("-h",), ("query", "-h"), ("snapshot", "-h")])
+def test_h_is_help(command: CommandLine, arguments: tuple[str, ...]) -> None:
+    """Of the program, of a command and of a group."""
+    ended = command.run(*arguments)
+    assert (ended.code, ended.err) == (0, "")
+    assert ended.out == command.run(*arguments[:-1], "--help").out
+
+
+@pytest.mark.parametrize(
+    ("line", "completed", "loaded"),
+    [
+        ("gateway qu", ["query", "quarantine"], []),
+        ("gateway snapshot cr", ["create"], ["snapshot"]),
+        ("gateway query --prof", ["--profile"], ["query"]),
+        ("gateway query --priority ba", ["batch"], ["query"]),
+    ],
+)
+def test_a_shell_completes_commands_and_options(
+    line: str, completed: list[str], loaded: list[str]
+) -> None:
+    """The names of commands are completed without loading any."""
+    program = (
+        "import sys, json\n"
+        "from hedgerow.gateway.cli.main import run\n"
+        "sys.argv = ['gateway']\n"
+        "try: run()\n"
+        "except SystemExit as end: assert not end.code\n"
+        "print()\n"
+        "print(json.dumps([one for one in sys.modules if '.gateway.cli.' in one]))"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        check=True,
+        text=True,
+        env={
+            **os.environ,
+            "_GATEWAY_COMPLETE": "complete_bash",
+            "COMP_WORDS": line,
+            "COMP_CWORD": str(line.count(" ")),
+        },
+    )
+    *found, modules = [one for one in ended.stdout.splitlines() if one]
+    assert found == completed
+    commands = {name.rpartition(".")[2] for name in json.loads(modules)}
+    assert commands & {name.partition(" ")[0] for name in COMMANDS} == set(loaded)

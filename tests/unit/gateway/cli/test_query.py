@@ -116,7 +116,7 @@ def test_a_partial_answer_warns(command: CommandLine) -> None:
     assert ended.code == 0
     assert "7 ok, 1 timed_out" in ended.out.splitlines()[-1]
     assert "partial" in ended.err
-    assert "1 timed_out" in ended.err
+    assert "1 shard timed out" in ended.err
     assert ended.err.count("\n") == 1
 
 
@@ -135,7 +135,20 @@ def test_below_the_minimum_coverage_what_there_is_is_shown(command: CommandLine)
     assert ended.code == 3
     assert "184" in ended.out
     assert "87.5 %" in ended.out
-    assert "coverage is 0.875" in ended.err
+    assert ended.err == "gateway: coverage is 0.875\n"
+
+
+def test_that_no_shard_has_answered_is_not_told_as_no_hits(command: CommandLine) -> None:
+    """Whether there are hits is unknown, and no minimum coverage was asked for."""
+    nothing = make_result(
+        hits=[], coverage=coverage_of(0, 100, {"failed": 8}), outcomes={Outcome.FAILED: 8}
+    )
+    why = "no shard has answered: 8 shards failed: rank:score raised ValueError (rank.py:3)"
+    command.gateway.answer = InsufficientCoverageError(why, nothing)
+    ended = command.run("query", "wing", "--collection", "films")
+    assert ended.err == f"gateway: {why}\n"
+    assert "no hits" not in ended.out
+    assert "0.0 % of 100" in ended.out
 
 
 def test_json_is_the_body_as_it_is(command: CommandLine) -> None:
@@ -289,3 +302,38 @@ def test_explain_draws_every_shard(command: CommandLine) -> None:
     assert all(len(line) <= 80 for line in lines)
     assert sum("12.0 ms closed" in line for line in lines) == 8
     assert "\x1b" not in ended.out
+
+
+LONG_ID = "a-long-id-" * 12
+
+
+@pytest.mark.parametrize("columns", ["80", "200", None])
+def test_an_id_is_never_split(
+    command: CommandLine, monkeypatch: pytest.MonkeyPatch, columns: str | None
+) -> None:
+    """On a narrow terminal, on a wide one, and in a pipe, from which it may be cut by a program."""
+    fields = {"title": "a title " * 30, "text": "words " * 60}
+    command.gateway.answer = make_result(
+        hits=[Hit(LONG_ID, 2.0, 0, fields), Hit("short", 1.0, 0, fields)]
+    )
+    if columns is None:
+        monkeypatch.delenv("COLUMNS")
+    else:
+        monkeypatch.setenv("COLUMNS", columns)
+    ended = command.run("query", "wing", "--collection", "films")
+    assert LONG_ID in ended.out
+    assert "a title" in ended.out
+
+
+def test_what_is_piped_is_as_wide_as_its_content(
+    command: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No cell is cut for the width of a terminal that is not there."""
+    monkeypatch.delenv("COLUMNS")
+    title = "a title that is longer than the width of a terminal " * 4
+    command.gateway.answer = make_result(hits=[Hit("1", 2.0, 0, {"title": title})])
+    ended = command.run("query", "wing", "--collection", "films", "--explain")
+    assert title.strip() in ended.out
+    assert "…" not in ended.out
+    pictures = [line for line in ended.out.splitlines() if "│" in line]
+    assert all(len(line) <= 120 for line in pictures)

@@ -83,6 +83,7 @@ METHODS: dict[str, tuple[tuple[Any, ...], dict[str, Any], str]] = {
         "DELETE /v1/collections/{name}/documents/{document_id}",
     ),
     "put_collection": (("films",), {"language": "german"}, "PUT /v1/collections/{name}"),
+    "add_fields": (("films", {"day": "date"}), {}, "PATCH /v1/collections/{name}"),
     "get_collection": (("films",), {}, "GET /v1/collections/{name}"),
     "list_collections": ((), {}, "GET /v1/collections"),
     "coverage_curve": (("films",), {}, "GET /v1/collections/{name}/coverage-curve"),
@@ -94,6 +95,7 @@ METHODS: dict[str, tuple[tuple[Any, ...], dict[str, Any], str]] = {
     "create_snapshots": ((), {}, "POST /v1/snapshots"),
     "optimise": (("films",), {}, "POST /v1/collections/{name}/optimise"),
     "list_quarantine": ((), {}, "GET /v1/quarantine"),
+    "reload": ((), {}, "POST /v1/reload"),
     "lift_quarantine": (("ab12",), {}, "DELETE /v1/quarantine/{fingerprint}"),
 }
 VALUES = {"name": "films", "document_id": "a%2Fb", "shard": "3", "fingerprint": "ab12"}

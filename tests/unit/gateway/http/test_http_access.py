@@ -21,6 +21,7 @@ FILMS = "/v1/collections/films"
 WRITES = [
     ("POST", f"{FILMS}/search"),
     ("PUT", FILMS),
+    ("PATCH", FILMS),
     ("DELETE", FILMS),
     ("POST", f"{FILMS}/documents"),
     ("PUT", f"{FILMS}/documents/1"),

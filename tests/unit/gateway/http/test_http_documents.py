@@ -141,6 +141,7 @@ async def test_the_deadline_of_a_read_is_within_the_gateway_s(gateway: FakeGatew
     [
         ("GET", "/v1/collections"),
         ("PUT", FILMS),
+        ("PATCH", FILMS),
         ("GET", FILMS),
         ("DELETE", FILMS),
         ("POST", f"{FILMS}/search"),

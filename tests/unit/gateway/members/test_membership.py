@@ -8,9 +8,11 @@ from unittest.mock import AsyncMock, Mock
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hedgerow.common.collection import define, with_added_fields
 from hedgerow.common.errors import RedisUnavailableError
 from hedgerow.common.state.registry import Registry
 from hedgerow.gateway.members.membership import Membership
+from hedgerow.gateway.shapes.collection import Filling
 from tests.support.virtual_time import run_virtually
 from tests.unit.support.heartbeats import beat
 
@@ -152,3 +154,19 @@ def test_searches_ask_for_documents_once_every_live_worker_understands(
     membership = view()
     membership.take(heartbeats, {}, now_ms, 0.0)
     assert membership.attaches == all(attaches for attaches, is_live in workers if is_live)
+
+
+def test_the_filling_is_that_of_the_newest_heartbeats_and_definition() -> None:
+    """It is summed up once for each view, and only of a collection that has been given fields."""
+    first = define("c", {"fields": {"title": "text"}}, uid="u")
+    wider = with_added_fields(first, {"year": "integer"})
+    membership = view()
+    worker = replace(beat("w", [0], 1000), indexed={0: {"u": 1}})
+    membership.take({"w": worker}, {}, 1000, 1.0)
+    assert membership.filling_of(first) is None
+    assert membership.filling_of(wider) == Filling(["year"], 0.0, 1)
+    assert membership.filling_of(wider) is membership.filling_of(wider)
+    widest = with_added_fields(wider, {"day": "date"})
+    assert membership.filling_of(widest) == Filling(["year", "day"], 0.0, 1)
+    membership.take({"w": replace(worker, indexed={0: {"u": 3}})}, {}, 1000, 1.0)
+    assert membership.filling_of(widest) is None

@@ -105,6 +105,7 @@ def status_of(
         server=server,
         backlog={0: 1, 1: 0} if server else {},
         statistics=statistics,
+        fillings={},
         quarantine=[
             {
                 "fingerprint": "ab",
@@ -209,7 +210,7 @@ async def test_statistics_that_are_behind_are_told(
                 "is_current": is_current,
                 "is_spread": is_spread,
             },
-            "index": {"segments": 14, "wanted_at_ms": 800, "waiting": 1},
+            "index": {"segments": 14, "wanted_at_ms": 800, "waiting": 1, "filling": None},
             "coverage_curve": coverage_report(make_curve(), 300.0, is_brief=True),
         }
     ]
@@ -218,7 +219,12 @@ async def test_statistics_that_are_behind_are_told(
 async def test_without_redis_nobody_knows_who_is_to_optimise() -> None:
     """Segments are known by heartbeat; what was asked for, and which have done it, is not."""
     (films,) = status_of(None, {})["collections"]
-    assert films["index"] == {"segments": 14, "wanted_at_ms": None, "waiting": None}
+    assert films["index"] == {
+        "segments": 14,
+        "wanted_at_ms": None,
+        "waiting": None,
+        "filling": None,
+    }
 
 
 async def test_a_shard_without_a_live_replica_is_waited_for() -> None:

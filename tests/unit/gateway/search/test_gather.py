@@ -290,6 +290,22 @@ def test_a_deadline_too_short_for_anybody_is_nobodys_fault(deadline_ms: float) -
     assert run_virtually(scenario()) == [{"timed_out": 1}] * 10
 
 
+def test_that_no_shard_has_answered_is_told_with_the_reason() -> None:
+    """The message names the reason although the caller did not ask to explain."""
+    transport = ScriptedTransport({0: Script(kind="failed")})
+
+    async def scenario() -> str:
+        searcher = searcher_over(transport, [10])
+        with pytest.raises(InsufficientCoverageError) as failed:
+            await searcher.search(SearchQuery("things", "x", fields=False), COLLECTION)
+        (detail,) = failed.value.result.detail
+        assert detail.reason
+        assert str(failed.value).endswith(f"1 shard failed: {detail.reason}")
+        return str(failed.value)
+
+    assert run_virtually(scenario()).startswith("no shard has answered: ")
+
+
 def test_of_queries_that_arrive_in_one_turn_no_more_pass_than_there_is_room_for() -> None:
     """Those that passed count until they have begun, in the next turn, and no longer."""
 

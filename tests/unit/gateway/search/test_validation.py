@@ -108,3 +108,51 @@ def test_a_long_text_is_let_in_whatever_stands_in_it() -> None:
     """4,096 characters of prose with apostrophes, brackets and slashes pass, in lenient syntax."""
     sentence = "It's (as I've said) and/or 5% of 1/2: see /usr/share, [3] or \"that\" one; "
     assert admitted(query=(sentence * 60)[:4096]).warnings
+
+
+@pytest.mark.parametrize(
+    ("query", "warning"),
+    [
+        ("titel:lamp", "there is no field titel (nearest: title): searched as text."),
+        ("colour:red", "there is no field colour: searched as text."),
+    ],
+)
+def test_an_unknown_field_is_named_with_the_nearest(query: str, warning: str) -> None:
+    """In a query that is repaired, and in one that is refused."""
+    assert admitted(query=query).warnings == (warning,)
+    with pytest.raises(BadRequestError) as refused:
+        admitted(query="lamp", filter=query)
+    assert refused.value.reason.startswith(warning.removesuffix(": searched as text."))
+
+
+@pytest.mark.parametrize(
+    "query", ["lamp", "+red -lamp", '"red lamp"', "(lamp)", "lam*^2", "lamp~1"]
+)
+@pytest.mark.parametrize("fields", [{"year": "integer"}, {"t": {"type": "text", "weight": 0}}])
+def test_words_that_can_find_nothing_are_warned_about(query: str, fields: Any) -> None:
+    """The collection has no text field in which words without a field name are searched."""
+    collection = define("things", {"fields": fields})
+    search = SearchQuery(collection="things", query=query)
+    (warning,) = admit(search, collection, QuerySettings(), PROFILES).warnings
+    assert "no text field" in warning
+    assert not admitted(query=query).warnings
+    for other in ("*", next(iter(fields)) + ":1"):
+        search = SearchQuery(collection="things", query=other)
+        assert not admit(search, collection, QuerySettings(), PROFILES).warnings
+
+
+@pytest.mark.parametrize("first_phase", ["bm25", "noop"])
+def test_a_profile_that_reads_a_misspelt_field_is_warned_about(first_phase: Any) -> None:
+    """A member that resembles no field may be stored only, which is no mistake."""
+    profile = RankProfile(
+        first_phase=first_phase,
+        second_phase="a:b",
+        fields=["id", "title", "yaer", "vector", "titles"],
+    )
+    search = SearchQuery(collection="things", query="lamp", rank_profile="mine")
+    found = admit(search, COLLECTION, QuerySettings(), {"mine": profile})
+    assert found.warnings == (
+        "The rank profile mine reads yaer, which is not a field of the collection (nearest: year).",
+    )
+    whole = RankProfile(second_phase="a:b")
+    assert not admit(search, COLLECTION, QuerySettings(), {"mine": whole}).warnings

@@ -1,11 +1,12 @@
 """Shapes as /openapi.json describes them, and what they say that other parts define."""
 
-from typing import get_args
+from typing import Any, get_args
 
 import msgspec
 import pytest
 
-from hedgerow.common.collection import MAX_WEIGHT, Collection, FieldType, define
+from hedgerow.common.collection import MAX_WEIGHT, Collection, define
+from hedgerow.common.fields.field_types import FieldType
 from hedgerow.common.outcome import Outcome
 from hedgerow.common.settings.gateway import GatewaySettings
 from hedgerow.gateway.search.search_body import search_body
@@ -16,12 +17,16 @@ from tests.support.openapi import OPENAPI
 
 SCHEMAS = OPENAPI["components"]["schemas"]
 # Name of a request's shape → the shape, and a body of no more than it must have.
-REQUESTS: dict[str, tuple[type[msgspec.Struct], dict[str, str]]] = {
+REQUESTS: dict[str, tuple[type[msgspec.Struct], dict[str, Any]]] = {
     "SearchBody": (search_body(GatewaySettings()), {"query": "wing"}),
     "CollectionBody": (collection.CollectionBody, {}),
+    "CollectionPatch": (collection.CollectionPatch, {"fields": {}}),
     "BreakerBody": (BreakerBody, {"state": "closed"}),
 }
-MAY_LACK = {"LoadAnswer": {"inferred_fields"}, "WeightedField": {"weight"}}
+MAY_LACK = {
+    "LoadAnswer": {"inferred_fields", "inference", "field_warnings"},
+    "WeightedField": {"weight"},
+}
 
 
 @pytest.mark.parametrize("name", sorted(SCHEMAS.keys() - REQUESTS.keys() - {"Problem", "Outcome"}))

@@ -106,7 +106,7 @@ class Clock:
 
 
 @pytest.mark.parametrize(
-    ("line", "keeps_its_place"), [(b'{"id":"a"}\n', True), (b'{"id":"a","title":1}\n', False)]
+    ("line", "keeps_its_place"), [(b'{"id":"a"}\n', True), (b'{"id":"a","title":{}}\n', False)]
 )
 async def test_a_load_keeps_its_place_by_documents_that_are_accepted(
     monkeypatch: pytest.MonkeyPatch, line: bytes, keeps_its_place: bool

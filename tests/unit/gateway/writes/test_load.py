@@ -7,7 +7,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hedgerow.common.collection import Collection, FieldType, define
+from hedgerow.common.collection import Collection, define
+from hedgerow.common.fields.field_types import FieldType
 from hedgerow.common.partition import shard_of
 from hedgerow.common.settings.limits import LimitSettings
 from hedgerow.common.shard_log.operations import Upsert, unpack_op
@@ -123,7 +124,7 @@ def test_first_documents_wait_for_fields() -> None:
     ]
     assert take(intake, lines) == []
     assert intake.needs_fields
-    assert intake.inferred_fields() == {}  # a year that is no number once is of no one type
+    assert intake.inferred_fields() == {"year": FieldType.TEXT}  # "?", once, is no number
     intake.define(intake.definition.with_fields({"year": FieldType.INTEGER}))
     batches = take(intake, [])
     assert [rejection.line for rejection in intake.report.rejected] == [1]

@@ -30,6 +30,8 @@ from hedgerow.shard_worker.indexing.shard_report import (
     pack_ids,
     unpack_ids,
 )
+from hedgerow.shard_worker.storage import text_index_writer
+from hedgerow.shard_worker.storage.schema import make_document
 from hedgerow.shard_worker.storage.store import Store
 from hedgerow.shard_worker.storage.text_index import TextIndex
 from hedgerow.shard_worker.storage.text_index_writer import TextIndexWriter
@@ -256,13 +258,21 @@ def test_an_error_leaves_the_shard_open_for_the_next_try(tmp_path: Path) -> None
     handler.close()
 
 
+def refusing_soon(collection: Any, document_id: str, fields: Any, *rest: Any) -> Any:
+    """Stands for `make_document`; a document whose year is "soon" cannot be indexed."""
+    if fields.get("year") == "soon":
+        raise TypeError("no year")
+    return make_document(collection, document_id, fields, *rest)
+
+
 def test_a_document_that_cannot_be_indexed_keeps_no_other_out(tmp_path: Path) -> None:
     """If one gets past the gateway's check, the batch is applied without indexing it."""
     indexer = ShardIndexer(tmp_path, 0, MEMORY)
     documents = [("a", body("a", 1)), ("b", b'{"id":"b","year":"soon"}'), ("c", body("c", 1))]
-    state = indexer.apply(
-        "1-0", [pack_op(Create(PAPERS.to_json())), pack_op(Upsert("u1", documents))]
-    )
+    with patch.object(text_index_writer, "make_document", refusing_soon):
+        state = indexer.apply(
+            "1-0", [pack_op(Create(PAPERS.to_json())), pack_op(Upsert("u1", documents))]
+        )
     stored, indexed = found(tmp_path, state)
     assert sorted(stored["u1"]) == ["a", "b", "c"]
     assert indexed == {"u1": ["a", "c"]}

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from hedgerow.common.collection import define
+from hedgerow.common.collection import define, with_added_fields
 from hedgerow.common.shard_log.log import START
 from hedgerow.common.shard_log.operations import Create, Upsert, pack_op
 from hedgerow.shard_worker.executors.process_pool.task import Task, TaskResult
@@ -14,6 +14,7 @@ from hedgerow.shard_worker.indexing.indexer import Indexer, IndexerConfig, make_
 from hedgerow.shard_worker.indexing.indexer_client import FrozenCollection, IndexerClient
 
 BOOKS = define("books", {"fields": {"title": "text"}}, "u0")
+WIDER = with_added_fields(BOOKS, {"year": "integer"})
 OPS = [pack_op(Create(BOOKS.to_json())), pack_op(Upsert("u0", [("a", b'{"id":"a","title":"x"}')]))]
 
 
@@ -51,9 +52,15 @@ async def test_a_shard_is_written_to_copied_and_optimised_by_every_command(tmp_p
         pass
     assert finished.position == "1-0"
     assert (await client.begin_optimising(0, "gone")) is not None
+    assert (await client.define(0, [WIDER.to_json()])).collections[0].missing == ["year"]
+    assert await client.begin_filling(0, "u0") is None
+    while (filled := await client.fill(0, "u0")) is None:
+        pass
+    assert (filled.collections[0].missing, filled.collections[0].indexed) == ([], 2)
+    assert (await client.begin_filling(0, "gone")) is not None
     frozen = await client.freeze(0, str(tmp_path / "copy"))
     assert frozen.position == "1-0"
-    assert frozen.collections == (FrozenCollection("u0", BOOKS.to_json(), 1),)
+    assert frozen.collections == (FrozenCollection("u0", WIDER.to_json(), 1),)
     while not await client.is_frozen(0):
         pass
     await client.thaw(0)

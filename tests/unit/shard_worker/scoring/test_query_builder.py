@@ -17,6 +17,8 @@ from hedgerow.shard_worker.scoring.retrieval import retrieve
 from hedgerow.shard_worker.storage.length_padding import balance
 from hedgerow.shard_worker.storage.schema import make_analyser
 from hedgerow.shard_worker.storage.term_statistics import (
+    FieldStatistics,
+    Statistics,
     TermStatistics,
     collect,
     merge,
@@ -221,6 +223,16 @@ def test_a_term_that_the_table_lacks_counts_as_the_shard_knows_it(tmp_path: Path
     (score,) = scores(index, "novel", table).values()
     table.close()
     assert score > 0
+
+
+def test_a_field_that_the_table_lacks_scores_by_the_shard_alone(tmp_path: Path) -> None:
+    """A frequency in one shard is not compared with the number of documents in all."""
+    index = index_of(tmp_path / "i", corpus(30, seed=3))
+    write_table(tmp_path / "table", Statistics(3000, {"other": FieldStatistics(9, {"w0": 9})}))
+    table = TermStatistics.open(tmp_path / "table")
+    expected = scores(index, "title:w0")
+    assert scores(index, "title:w0", table) == pytest.approx(expected)
+    table.close()
 
 
 def test_queries_are_read_as_tantivy_reads_them(

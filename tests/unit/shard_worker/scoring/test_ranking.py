@@ -28,6 +28,7 @@ from tests.unit.support.shards import EndlessBudget, OneShard
 
 HOOKS = '''
 """Functions of a user."""
+import json
 import math
 seen = []
 def two(query, documents): return [len(document["t"]) for document in documents]
@@ -39,6 +40,14 @@ def raises(query, documents): raise ValueError("no such thing\\nin two lines")
 def short(query, documents): return [1.0]
 def words(query, documents): return ["much"] * len(documents)
 def nothing(query, documents): return None
+def text(query, documents): return "abc"
+def mapping(query, documents): return {"a": 1.0}
+def gap(query, documents): return [1.0, None, 2.0]
+def huge(query, documents): return [1.0, 2.0, 10 ** 5000]
+def generates(query, documents): yield from map(inverse, documents)
+def inverse(document): return 1 / document["n"]
+def calls_library(query, documents): return json.loads("x")
+def rants(query, documents): raise ValueError("no " * 1000)
 def infinite(query, documents): return [math.inf] * len(documents)
 def one(query): return []
 def four(query, documents, budget, more): return []
@@ -112,35 +121,85 @@ def test_a_function_may_take_the_budget_or_leave_it(name: str, scores: list[floa
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("short", "returned 1 scores for 3 documents"),
-        ("words", "no list of numbers"),
-        ("nothing", "no list of numbers"),
-        ("infinite", "not finite"),
+        ("short", "returned 1 score for 3 documents"),
+        ("words", "returned 'much' as the score of document 'a', not a finite number"),
+        ("nothing", "returned None, not a list of 3 scores"),
+        ("text", "returned 'abc', not a list of 3 scores"),
+        ("mapping", "returned a dict, not a list of 3 scores"),
+        ("infinite", "returned inf as the score of document 'a', not a finite number"),
+        ("gap", "returned None as the score of document 'b', not a finite number"),
+        ("huge", "returned an int as the score of document 'c', not a finite number"),
     ],
 )
 def test_scores_are_as_many_finite_numbers_as_documents(name: str, reason: str) -> None:
     """Anything else is an error that says what came instead."""
-    with pytest.raises(RankingError, match=reason):
-        SecondPhase("mine", f"user_hooks:{name}").score("q", [{"t": ""}] * 3, EndlessBudget())
+    documents = [{"id": "a"}, {"id": "b"}, {"id": "c"}]
+    with pytest.raises(RankingError) as raised:
+        SecondPhase("mine", f"user_hooks:{name}").score("q", documents, EndlessBudget())
+    assert str(raised.value) == f"user_hooks:{name} {reason}"
 
 
-def test_an_exception_is_told_by_its_last_line_and_logged_whole() -> None:
-    """The caller reads one line; the worker's log has the traceback into the user's file."""
+def test_scores_may_come_one_by_one() -> None:
+    """A generator of scores is as good as a list of them."""
+    second_phase = SecondPhase("mine", "user_hooks:generates")
+    assert second_phase.score("q", [{"n": 2}, {"n": 4}], EndlessBudget()) == [0.5, 0.25]
+
+
+@pytest.mark.parametrize(
+    ("name", "place", "reason"),
+    [
+        ("raises", "raises", "ValueError: no such thing in two lines"),
+        # The line that calls the library, not the library's own.
+        ("calls_library", "calls_library", "json.decoder.JSONDecodeError: Expecting value"),
+        ("generates", "inverse", "ZeroDivisionError: division by zero"),
+    ],
+)
+def test_an_exception_is_told_with_its_line_and_logged_whole(
+    name: str, place: str, reason: str
+) -> None:
+    """The caller reads what was raised and where; the worker's log has the whole traceback."""
     with capture_logs() as logs, pytest.raises(RankingError) as raised:
-        SecondPhase("mine", "user_hooks:raises").score("q", [], EndlessBudget())
-    assert str(raised.value) == "user_hooks:raises raised ValueError: no such thing in two lines"
+        SecondPhase("mine", f"user_hooks:{name}").score("q", [{"n": 0}], EndlessBudget())
+    line = next(
+        number
+        for number, text in enumerate(HOOKS.splitlines(), 1)
+        if text.startswith(f"def {place}(")
+    )
+    where = f"user_hooks.py:{line}, in {place}"
+    assert str(raised.value).startswith(f"user_hooks:{name} raised {reason}")
+    assert str(raised.value).endswith(f" ({where})")
     (entry,) = logs
     assert entry["event"] == "ranking_function_raised"
+    assert entry["at"] == where
     assert entry["exc_info"]
     cause = raised.value.__cause__
-    assert isinstance(cause, ValueError)
+    assert cause is not None
     assert cause.__traceback__ is not None
 
 
-@pytest.mark.parametrize("name", ["fewer", "others"])
-def test_enriched_documents_are_as_many_documents(name: str) -> None:
+def test_a_long_exception_is_cut() -> None:
+    """What a function raises is part of an answer, so its length is bounded."""
+    with pytest.raises(RankingError) as raised:
+        SecondPhase("mine", "user_hooks:rants").score("q", [{"n": 0}], EndlessBudget())
+    assert len(str(raised.value)) < 500
+
+
+def test_an_exception_without_a_line_is_told_without_one() -> None:
+    """A function written in C has no line to name."""
+    with pytest.raises(RankingError) as raised:
+        SecondPhase("mine", "operator:getitem").score("q", [], EndlessBudget())
+    assert str(raised.value) == (
+        "operator:getitem raised TypeError: string indices must be integers, not 'list'"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "came"),
+    [("fewer", "1 document"), ("others", "a list with something else than documents")],
+)
+def test_enriched_documents_are_as_many_documents(name: str, came: str) -> None:
     """A hook that drops or exchanges them is at fault, and the stored fields stay."""
-    with pytest.raises(RankingError, match="no list of 2 documents"):
+    with pytest.raises(RankingError, match=f"{came}, not a list of 2 documents"):
         Enrich("mine", f"user_hooks:{name}")([{"id": "1"}, {"id": "2"}])
     assert Enrich("mine", "user_hooks:enrich")([{"id": "1"}]) == [{"id": "1", "new": 1}]
 

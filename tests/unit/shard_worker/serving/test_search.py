@@ -42,6 +42,7 @@ from hedgerow.shard_worker.serving.consumer import OWN_QUEUE
 from hedgerow.shard_worker.serving.forwarding import Forwarding, GiveBack
 from hedgerow.shard_worker.serving.in_flight import MOST_REMEMBERED, InFlight
 from hedgerow.shard_worker.serving.search import SearchService
+from hedgerow.shard_worker.serving.served_profiles import ServedProfile
 from hedgerow.shard_worker.serving.shard_state import CollectionState, ShardStates
 from hedgerow.shard_worker.serving.work_accounting import WorkAccounting
 from tests.unit.support.services import REPLY_TO, Clock, Replies
@@ -129,7 +130,13 @@ def serving(monkeypatch: pytest.MonkeyPatch) -> Serving:
         cast("ProcessLane", lane),
         replies,
         states,
-        {**BUILT_IN_PROFILES, "own": RankProfile(second_phase="my:function")},
+        {
+            name: ServedProfile(profile, cast("ProcessLane", lane))
+            for name, profile in (
+                *BUILT_IN_PROFILES.items(),
+                ("own", RankProfile(second_phase="my:function")),
+            )
+        },
         records,
         intake.Intake(records, forwarding, MAX_BYTES),
         give_back,

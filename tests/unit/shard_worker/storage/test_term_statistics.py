@@ -78,15 +78,32 @@ def test_what_is_packed_is_what_is_unpacked(statistics: Statistics) -> None:
 @settings(deadline=None)
 @given(st.lists(parts, max_size=5))
 def test_a_merge_adds_up(many: list[Statistics]) -> None:
-    """Each number is the sum of the parts', in whatever order they come."""
+    """Each number is the sum of the parts', in whatever order they come.
+
+    Parts that have a field stand for those that lack it, by their numbers of documents.
+    """
     merged = merge(many)
     assert merged.documents == sum(one.documents for one in many)
     for name in {name for one in many for name in one.fields}:
+        having = [one for one in many if name in one.fields]
+        share = sum(one.documents for one in having) / (merged.documents or 1) or 1
         total: Counter[str] = Counter()
-        for one in many:
-            total.update(one.fields[name].frequencies if name in one.fields else {})
-        assert merged.fields[name].frequencies == total
+        for one in having:
+            total.update(one.fields[name].frequencies)
+        expected = {term: round(count / share) for term, count in total.items()}
+        assert merged.fields[name].frequencies == expected
     assert merge(reversed(many)) == merged
+
+
+def test_a_field_that_half_of_the_documents_have_counts_as_if_all_had_it() -> None:
+    """Its words would otherwise look rare in a collection of twice as many documents."""
+    has = Statistics(
+        50, {"t": FieldStatistics(90, {"a": 20}), "new": FieldStatistics(60, {"b": 7})}
+    )
+    lacks = Statistics(50, {"t": FieldStatistics(110, {"a": 30})})
+    merged = merge([has, lacks])
+    assert merged.fields["t"] == FieldStatistics(200, {"a": 50})
+    assert merged.fields["new"] == FieldStatistics(120, {"b": 14})
 
 
 def test_past_the_limit_the_frequent_words_are_kept() -> None:

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hedgerow.common.collection import Collection, define
+from hedgerow.shard_worker.storage import text_index_writer
 from hedgerow.shard_worker.storage.index_files import TextIndexError
 from hedgerow.shard_worker.storage.schema import make_analyser, searched_field
 from hedgerow.shard_worker.storage.text_index import TextIndex
@@ -61,8 +62,23 @@ def test_a_dead_writer_is_no_fault_of_the_document(folder: Path, writer: TextInd
         dead.add_document.side_effect = ValueError("An index writer was killed..")
         with pytest.raises(OSError, match=rf"{folder}.*An index writer was killed"):
             writer.apply([], [("1", {"title": "one"})])
-    with pytest.raises(TypeError, match="integer"):
-        writer.apply([], [("1", {"year": "no year"})])
+    with (
+        patch.object(text_index_writer, "make_document", side_effect=TypeError("no text")),
+        pytest.raises(TypeError, match="no text"),
+    ):
+        writer.apply([], [("1", {"title": "one"})])
+
+
+def test_a_value_that_does_not_fit_its_field_is_left_out(
+    folder: Path, writer: TextIndexWriter
+) -> None:
+    """The document is found by its other fields; a number among texts is found as written."""
+    writer.apply([], [("1", {"title": 1984, "year": "no year"}), ("2", {"title": ["a", True]})])
+    writer.commit()
+    index = TextIndex.open(folder)
+    assert ids(index, "title:1984") == {"1"}
+    assert ids(index, "title:true") == {"2"}
+    assert ids(index, "year:[* TO *]") == set()
 
 
 def test_what_is_not_committed_is_as_if_not_done(folder: Path) -> None:
@@ -167,13 +183,17 @@ def test_other_fields_or_another_language_make_the_index_anew(folder: Path) -> N
     writer.rebuild([])
     writer.close()
     same = define("renamed", {"fields": FIELDS, "rank_profile": "other"}, uid="u1")
+    more = define("c", {"fields": FIELDS | {"more": "text"}})
     for collection, is_new in (
         (same, False),
-        (define("c", {"fields": FIELDS | {"more": "text"}}), True),
-        (define("c", {"fields": FIELDS | {"more": "text"}, "language": "german"}), True),
+        (more, False),  # the index is used as it is until the field is filled
+        (define("c", {"fields": FIELDS, "language": "german"}), True),
+        (more, True),
+        (define("c", {"fields": FIELDS}), True),
     ):
         writer = TextIndexWriter.open(folder, collection)
         assert writer.is_new is is_new
+        assert (writer.collection.fields == collection.fields) == (is_new or collection is not more)
         writer.rebuild([])
         writer.close()
 

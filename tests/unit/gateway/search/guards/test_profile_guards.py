@@ -80,3 +80,26 @@ def test_what_is_known_of_the_shards_is_known_to_all() -> None:
     assert own.pressure is shared.pressure
     admit(guards.of("slow"))
     assert shared.expires_at == 1.0  # until then its requests may lie in the queues
+
+
+def test_after_a_reload_profiles_with_functions_have_new_guards() -> None:
+    """What an old function did wrong closes nothing to the new one; the shared guards stay."""
+    guards = make([])
+    shared, before = guards.shared, guards.of("slow")
+    opened = before.breakers[0].allow(0.0)
+    assert opened is not None
+    opened.done(CallOutcome.FAILURE, 0.0, 0.1)
+    in_flight = admit(before)
+    guards.use_profiles(
+        {
+            "slow": RankProfile(second_phase="module:mended"),
+            "new": RankProfile(second_phase="module:function"),
+        }
+    )
+    assert guards.of("slow").breakers[0].passes
+    assert guards.of("new") not in (shared, guards.of("slow"))
+    assert guards.of("plain") is guards.shared is shared
+    in_flight.done(0.5)
+    assert before.admission.num_in_flight == guards.num_in_flight == 0
+    guards.use_profiles({})
+    assert list(guards) == [shared]

@@ -1,0 +1,59 @@
+"""Finds variables of the environment that look like settings, and are none: misspelt ones."""
+
+import difflib
+from collections.abc import Collection, Iterable
+from typing import Final
+
+PREFIX: Final = "HEDGEROW_"
+# What the commands, compose.yaml and the tests, benchmarks and lab read beside the settings.
+OTHERS: Final = frozenset(
+    {
+        "HEDGEROW_BIND",
+        "HEDGEROW_CA_FILE",
+        "HEDGEROW_CONFIG",
+        "HEDGEROW_GATEWAY_MEMORY",
+        "HEDGEROW_PORT",
+        "HEDGEROW_REDIS_MAXMEMORY",
+        "HEDGEROW_REDIS_MEMORY",
+        "HEDGEROW_REDIS_PASSWORD",
+        "HEDGEROW_TAG",
+        "HEDGEROW_URL",
+        "HEDGEROW_WORKER_MEMORY",
+        "HEDGEROW_WORKER_PIDS",
+    }
+)
+_OTHERS_BEGIN: Final = ("HEDGEROW_BENCH_", "HEDGEROW_LAB_", "HEDGEROW_TEST_")
+# Likeness, of 1 for names that are equal. All variables begin alike, and one that is like none may
+# be another program's; what stands in a section of the file is meant to be a setting.
+_NEAR: Final = 0.8
+_NEAR_IN_SECTION: Final = 0.6
+
+
+def misspelt(names: Iterable[str], settings: Collection[str], free: str) -> list[str]:
+    """Say of each variable that seems to be a misspelt setting what it may have been meant to be.
+
+    Args:
+        names: the variables of the environment.
+        settings: the variables of the settings, in upper case.
+        free: the beginning of variables whose names are the user's choice.
+    """
+    found = []
+    for name in sorted(names):
+        upper = name.upper()
+        is_known = upper in settings or upper in OTHERS
+        if is_known or not upper.startswith(PREFIX) or upper.startswith((free, *_OTHERS_BEGIN)):
+            continue
+        near = nearest(upper, [*settings, *OTHERS], _NEAR)
+        if near or "__" in upper:  # only settings have that
+            found.append(no_such(name, near))
+    return found
+
+
+def no_such(name: str, near: str) -> str:
+    """Say that there is no such setting, and which one may have been meant; "" for none."""
+    return f"{name}: there is no such setting" + (f"; is {near} meant?" if near else "")
+
+
+def nearest(name: str, names: Collection[str], likeness: float = _NEAR_IN_SECTION) -> str:
+    """Return the name that is most like this one; "" if none is."""
+    return next(iter(difflib.get_close_matches(name, names, 1, likeness)), "")

@@ -1,0 +1,57 @@
+"""The page at `/docs`, which shows `/openapi.json`; all that it loads comes from this gateway."""
+
+from pathlib import Path
+from typing import Final
+
+from starlette.requests import Request
+from starlette.responses import FileResponse, HTMLResponse, Response
+from starlette.routing import Route
+
+from hedgerow.gateway.http import docs
+
+SCRIPT: Final = "openapi-explorer.min.js"
+LICENCES: Final = "LICENCES.txt"
+_FOLDER: Final = Path(docs.__file__).parent
+
+# Addresses are relative, so that they also hold behind a proxy that adds a prefix. The page has no
+# script of its own. The viewer styles its elements by attributes, hence 'unsafe-inline' for styles.
+POLICY: Final = (
+    "default-src 'none'; script-src 'self'; connect-src 'self'; style-src 'unsafe-inline'; "
+    "img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+PAGE: Final = f"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Hedgerow: HTTP interface</title>
+<link rel="icon" href="data:,">
+<link rel="license" href="docs/{LICENCES}">
+<script defer src="docs/{SCRIPT}"></script>
+<style>body {{ margin: 0 }}</style>
+</head>
+<body>
+<openapi-explorer spec-url="openapi.json" hide-server-selection></openapi-explorer>
+</body>
+</html>
+"""
+_HEADERS: Final = {"Content-Security-Policy": POLICY, "X-Content-Type-Options": "nosniff"}
+
+
+def docs_routes() -> list[Route]:
+    """Make the routes of the page, its script, and the script's licences."""
+
+    async def page(_request: Request) -> Response:
+        return HTMLResponse(PAGE, headers=_HEADERS)
+
+    async def script(_request: Request) -> Response:
+        return FileResponse(_FOLDER / SCRIPT, media_type="text/javascript", headers=_HEADERS)
+
+    async def licences(_request: Request) -> Response:
+        return FileResponse(_FOLDER / LICENCES, media_type="text/plain", headers=_HEADERS)
+
+    return [
+        Route("/docs", page, include_in_schema=False),
+        Route(f"/docs/{SCRIPT}", script, include_in_schema=False),
+        Route(f"/docs/{LICENCES}", licences, include_in_schema=False),
+    ]

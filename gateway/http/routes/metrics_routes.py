@@ -1,0 +1,39 @@
+"""The route that Prometheus scrapes."""
+
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+
+from hedgerow.common.metrics.exposition import TextFormat, wanted_format
+from hedgerow.gateway.access.control import AccessControl
+from hedgerow.gateway.http.openapi import answers
+from hedgerow.gateway.http.ports import GatewayPort
+from hedgerow.gateway.http.requests.guard import METRICS_PATH
+from hedgerow.gateway.http.requests.in_progress import in_progress
+
+
+def metrics_routes(gateway: GatewayPort, access: AccessControl) -> APIRouter:
+    """Make the route of the metrics."""
+    router = APIRouter()
+
+    @router.get(
+        METRICS_PATH,
+        summary="Show metrics for Prometheus, as OpenMetrics or in Prometheus's text format",
+        responses=_text_answers(),
+        response_class=Response,
+    )
+    async def metrics(request: Request) -> Response:
+        form = wanted_format(",".join(request.headers.getlist("accept")))
+        with in_progress(gateway.requests, request.scope):
+            keys = access.to_json(gateway.callers())["keys"]
+            text = await gateway.metrics_text(form, keys)
+        # The media type is complete: the framework would append another charset.
+        return Response(text, headers={"content-type": form.value, "vary": "accept"})
+
+    return router
+
+
+def _text_answers() -> dict[int | str, Any]:
+    described = answers(200, None, 400)
+    content = {form.value.partition(";")[0]: {"schema": {"type": "string"}} for form in TextFormat}
+    return {**described, 200: {**described[200], "content": content}}

@@ -1,0 +1,56 @@
+"""Users' modules are found, and imported again when they have changed."""
+
+import importlib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from hedgerow.common.user_function import find_function, put_back_modules, take_out_modules
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder on the import path with a module of a user's, which imports another one."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)  # two versions within one second
+    (tmp_path / "my_numbers.py").write_text("NUMBER = 1\n")
+    (tmp_path / "my_rank.py").write_text(
+        "import json\nimport my_numbers\ndef score(): return my_numbers.NUMBER\n"
+    )
+    yield tmp_path
+    for name in ("my_rank", "my_numbers"):
+        sys.modules.pop(name, None)
+
+
+def test_what_a_user_has_changed_is_imported_again(folder: Path) -> None:
+    """Also what the changed module imports; functions from before keep what they had."""
+    before = find_function("my_rank:score")
+    (folder / "my_numbers.py").write_text("NUMBER = 22\n")
+    taken = take_out_modules([str(folder)])
+    assert set(taken) == {"my_rank", "my_numbers"}
+    after = find_function("my_rank:score")
+    assert (before(), after()) == (1, 22)
+
+
+def test_what_was_taken_out_comes_back(folder: Path) -> None:
+    """After a change that cannot be used, imports find what was there before."""
+    before = find_function("my_rank:score")
+    (folder / "my_numbers.py").write_text("NUMBER = 22\n")
+    taken = take_out_modules([str(folder)])
+    find_function("my_rank:score")
+    put_back_modules([str(folder)], taken)
+    assert find_function("my_rank:score") is before
+
+
+def test_libraries_and_this_package_stay(folder: Path) -> None:
+    """A user's folder may have the environment, and this package, below it."""
+    importlib.import_module("my_rank")
+    names = ("json", "pydantic", "hedgerow.common.user_function", "__main__")
+    before = {name: sys.modules[name] for name in names}
+    taken = take_out_modules(["/", sys.prefix, str(Path(__file__).parents[3])])
+    try:
+        assert {name: sys.modules.get(name) for name in names} == before
+    finally:
+        sys.modules.update(taken)

@@ -1,0 +1,85 @@
+"""`gateway collections`, down to the HTTP routes."""
+
+import json
+
+import pytest
+
+from hedgerow.common.errors import NotFoundError
+from tests.unit.support.command_line import CommandLine
+
+FIELDS = {"title": {"type": "text", "weight": 3}, "year": "integer"}
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> CommandLine:
+    """Run commands against a scripted gateway with one collection."""
+    command = CommandLine(monkeypatch, capsys)
+    command.gateway.collections.defined = {"films": {"fields": dict(FIELDS)}}
+    return command
+
+
+@pytest.mark.parametrize("arguments", [[], ["list"]])
+def test_collections_are_listed(command: CommandLine, arguments: list[str]) -> None:
+    """Also if no subcommand is named."""
+    ended = command.run("collections", *arguments)
+    assert (ended.code, ended.err) == (0, "")
+    words = " ".join(ended.out.split())
+    assert "films 3 bm25 english title, year" in words
+
+
+def test_the_list_is_printed_as_json(command: CommandLine) -> None:
+    """An option belongs to the list if no subcommand is named."""
+    ended = command.run("collections", "--json")
+    assert [one["name"] for one in json.loads(ended.out)["collections"]] == ["films"]
+
+
+def test_an_empty_list_is_said(command: CommandLine) -> None:
+    """Nothing to show is not nothing shown."""
+    command.gateway.collections.defined = {}
+    assert command.run("collections").out == "there are no collections\n"
+
+
+def test_help_lists_the_subcommands(command: CommandLine) -> None:
+    """It is asked for by name."""
+    ended = command.run("collections", "--help")
+    assert ended.code == 0
+    assert all(name in ended.out for name in ("list", "describe", "add-field"))
+
+
+def test_a_collection_is_described(command: CommandLine) -> None:
+    """Documents by shard, and the fields with type, weight and where the type is from."""
+    ended = command.run("collections", "describe", "films")
+    assert (ended.code, ended.err) == (0, "")
+    words = " ".join(ended.out.split())
+    assert "films: 3 documents in 2 shards (1, 2); rank profile bm25, language english" in words
+    assert "title text 3 definition" in words
+    assert "year integer definition" in words
+    described = json.loads(command.run("collections", "describe", "films", "--json").out)
+    assert described["fields"] == FIELDS
+
+
+def test_a_collection_that_there_is_none_of_is_an_error(command: CommandLine) -> None:
+    """The gateway's message is printed."""
+    command.gateway.collections.error = NotFoundError("there is no collection 'plays'")
+    ended = command.run("collections", "describe", "plays")
+    assert (ended.code, ended.out) == (1, "")
+    assert ended.err == "gateway: there is no collection 'plays'\n"
+
+
+def test_fields_are_added(command: CommandLine) -> None:
+    """They are written as in the definition of a new collection."""
+    ended = command.run("collections", "add-field", "films", "author=keyword,plot=text^2")
+    assert (ended.code, ended.err) == (0, "")
+    assert command.requests[-1].method == "PATCH"
+    assert json.loads(command.requests[-1].content) == {
+        "fields": {"author": "keyword", "plot": {"type": "text", "weight": 2}}
+    }
+    assert ended.out.startswith("films: author, plot filled in ")
+
+
+def test_a_field_without_a_type_is_wrong_usage(command: CommandLine) -> None:
+    """Nothing is sent."""
+    ended = command.run("collections", "add-field", "films", "author")
+    assert ended.code == 2
+    assert "NAME=TYPE" in ended.err
+    assert not command.requests
