@@ -59,7 +59,8 @@ export function workerTable(status) {
         h("thead", null, h("tr", null,
           h("th", { scope: "col" }, "worker"), h("th", { scope: "col" }, "up"),
           h("th", { scope: "col" }, "scorers"), h("th", { scope: "col" }, "threads"),
-          h("th", { scope: "col" }, "indexer"), h("th", { scope: "col", class: "num" }, "worst loop lag"),
+          h("th", { scope: "col" }, "indexer"), h("th", { scope: "col", class: "num" }, "memory"),
+          h("th", { scope: "col", class: "num" }, "worst loop lag"),
           h("th", { scope: "col", class: "num" }, "answered"))),
         h("tbody", null, workers.map(workerRow))))
       : h("p", { class: "dim" }, "No worker is alive."));
@@ -75,8 +76,17 @@ function workerRow(worker) {
     h("td", null, places(process), scorerNotes(process)),
     h("td", null, places(thread), threadNotes(thread), h("span", { class: "dim small" }, `reading ${reading.busy}/${reading.capacity}`)),
     h("td", null, places(indexer)),
+    h("td", { class: "num" }, memory(worker.memory_mb)),
     h("td", { class: `num ${loop.lags ? "warn-text" : ""}` }, `${loop.max_lag_ms.toFixed(0)} ms`),
     h("td", { class: "num" }, count(worker.ledger.answered.count)));
+}
+
+/** The memory of all processes of a worker, and of its scorers. */
+function memory(byName) {
+  const all = Object.values(byName ?? {}).reduce((sum, mb) => sum + mb, 0);
+  if (!all) return "–";
+  const scorers = byName.process;
+  return [`${count(Math.round(all))} MB`, scorers ? h("span", { class: "dim small" }, `scorers ${count(Math.round(scorers))}`) : null];
 }
 
 /** A box for each place of a lane, filled if it is busy. */
@@ -92,9 +102,6 @@ function places(lane) {
 function scorerNotes(lane) {
   const notes = ["restarts", "crashes", "killed", "recycled", "quarantined"]
     .filter((name) => lane[name]).map((name) => `${lane[name]} ${name}`);
-  if (lane.memory_mb?.length) {
-    notes.unshift(`${Math.round(lane.memory_mb.reduce((sum, one) => sum + (one ?? 0), 0))} MB`);
-  }
   notes.unshift(`${(lane.service_us / 1000).toFixed(1)} ms a task`);
   return h("span", { class: "dim small" }, notes.join(", "));
 }
