@@ -22,6 +22,7 @@ from bench.costs import (
     process_pools,
     tail,
     throughput,
+    tracing,
 )
 from bench.costs.page import to_markdown
 from bench.harness import corpus
@@ -31,6 +32,7 @@ from hedgerow.common.observability.telemetry import configure_logging
 
 _PARTS: dict[str, Callable[[Options], Awaitable[Section | list[Section]]]] = {
     "throughput": throughput.measure,
+    "tracing": tracing.measure,
     "metrics": metrics.measure,
     "durability": durability.measure,
     "deadline": deadline.measure,

@@ -2,7 +2,7 @@
 # Updates the lock files from pyproject.toml. Versions that still fit are kept. `deploy/lock.sh
 # --upgrade` upgrades all packages, `deploy/lock.sh --upgrade-package NAME` upgrades one.
 #
-#   requirements.lock        what Hedgerow needs to run
+#   requirements.lock        what Hedgerow needs to run, and the extra otel, which the image has
 #   requirements-dev.lock    the same, all extras, the tools for checks and tests, and the build
 #   requirements-build.lock  the build backend alone, for the image
 #   requirements-docs.lock   tools for building the site of docs/, compatible with the above
@@ -32,7 +32,7 @@ with open("pyproject.toml", "rb") as file:
     print(*tomllib.load(file)["build-system"]["requires"], sep="\n")'
 }
 
-lock requirements.lock pyproject.toml "$@"
+lock requirements.lock pyproject.toml --extra otel "$@"
 build_requirements | lock requirements-build.lock - "$@"
 build_requirements | lock requirements-dev.lock pyproject.toml - --all-extras --group dev \
     --constraint requirements.lock --constraint requirements-build.lock "$@"

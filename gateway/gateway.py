@@ -14,7 +14,9 @@ from hedgerow.common.collection import Collection
 from hedgerow.common.errors import BadRequestError, OverloadedError
 from hedgerow.common.metrics.bounded_names import BoundedNames
 from hedgerow.common.metrics.exposition import TextFormat
+from hedgerow.common.observability.current_trace import CURRENT
 from hedgerow.common.observability.telemetry import Counters, LagWatch
+from hedgerow.common.observability.tracing import tracing_of
 from hedgerow.common.redis.client import RedisClient, connect
 from hedgerow.common.redis.keys import Keys
 from hedgerow.common.settings.rank_profiles import RankProfile
@@ -58,6 +60,7 @@ from hedgerow.gateway.transport.messenger import Messenger
 from hedgerow.gateway.transport.wake_up_coalescing import sleep_for
 from hedgerow.gateway.wiring import (
     ClusterAccess,
+    Tracers,
     make_collections,
     make_documents,
     make_ejection,
@@ -125,6 +128,8 @@ class Gateway:
             control, keys, settings.storage, self._storage, self._server_ms
         )
         self.collections = make_collections(access, self._storage, self._filling_of)
+        self._tracing = tracing_of(settings.tracing, "hedgerow-gateway", self.id)
+        tracers = Tracers.make(self._tracing)
 
         journal = Journal(lambda: time.time_ns() // 1_000_000)
         max_names = settings.metrics.max_names
@@ -136,6 +141,7 @@ class Gateway:
             journal.add_transition(shard, profile, transition)
 
         self._guards = make_guards(access, on_transition, self._loop.time())
+        self._tracers = tracers
         self._curves = CoverageCurves(settings.coverage, self.collections.uids)
         self._transport = make_transport(access, self._guards, self._curves)
         self._membership = make_membership(
@@ -150,6 +156,7 @@ class Gateway:
             self._membership,
             self._guards,
             Learning(self._curves, [self._ejection.on_end, self._recorder.on_end]),
+            tracers.searches,
         )
         self.reader = DocumentReader(
             self._searcher.fetcher, self.collections, self._membership, settings
@@ -169,6 +176,7 @@ class Gateway:
             self._storage,
             self._ranked_loads,
             self._load_counts,
+            tracers.writes,
         )
         self.optimiser = Optimiser(
             OptimisingStore(control, keys), self.collections, self._storage.check
@@ -276,6 +284,8 @@ class Gateway:
     @asynccontextmanager
     async def _running(self) -> AsyncIterator[None]:
         try:
+            if self._tracing is not None:
+                self._tracing.start()
             await self._transport.start(START_TIMEOUT_S)
             await self.collections.refresh()
             await self._membership.refresh()
@@ -305,6 +315,8 @@ class Gateway:
             self._searcher.close()
             # Last, since queries in flight need it: no reply can come once it is closed.
             await self._transport.close()
+            if self._tracing is not None:
+                await asyncio.to_thread(self._tracing.close)
 
     async def _listen(self) -> None:
         """Pass announced events on to the parts that they concern."""
@@ -395,7 +407,14 @@ class Gateway:
                 result with every shard's outcome.
         """
         check_members(query, self._search_body)
-        result = await self.search_held(query)
+        if self._tracing is None:
+            result = await self.search_held(query)
+        else:
+            current = CURRENT.set(b"")  # the caller's task goes on after the search
+            try:
+                result = await self.search_held(query)
+            finally:
+                CURRENT.reset(current)
         if result.lease is not None:
             result.lease.release()
         return result
@@ -492,6 +511,7 @@ class Gateway:
                 "fetch": searcher.fetcher.hedger.as_dict(),
             },
             "clock_error_us": round(self._transport.clock.error_us, 1),
+            "tracing": self._tracers.as_dict(),
         }
 
     def _on_members(self) -> None:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import structlog
 
 from hedgerow.common.collection import Collection
+from hedgerow.common.observability.tracing import Tracing
 from hedgerow.common.redis.client import RedisClient
 from hedgerow.common.redis.keys import Keys
 from hedgerow.common.settings.settings import Settings
@@ -16,12 +17,15 @@ from hedgerow.common.state.registry import Registry
 from hedgerow.gateway.members.membership import Membership
 from hedgerow.gateway.members.outlier_ejection import OutlierEjection
 from hedgerow.gateway.policies.breaker import Transition
+from hedgerow.gateway.policies.tail_sampling import TailSampling
 from hedgerow.gateway.search.coverage.late_replies import CoverageCurves
 from hedgerow.gateway.search.documents.attaching import AttachPolicy
 from hedgerow.gateway.search.guards.profile_guards import OnTransition, ProfileGuards
 from hedgerow.gateway.search.learning import Learning
 from hedgerow.gateway.search.search_settings import SearchSettings
+from hedgerow.gateway.search.search_tracer import SearchTracer
 from hedgerow.gateway.search.searcher import Searcher
+from hedgerow.gateway.search.walks import Walks
 from hedgerow.gateway.shapes.collection import Filling
 from hedgerow.gateway.transport.messenger import Messenger
 from hedgerow.gateway.transport.redis import RedisTransport
@@ -31,6 +35,7 @@ from hedgerow.gateway.writes.load_counts import LoadCounts
 from hedgerow.gateway.writes.load_slots import LoadSlots
 from hedgerow.gateway.writes.ranked_loads import RankedLoads
 from hedgerow.gateway.writes.storage_gate import StorageGate
+from hedgerow.gateway.writes.write_tracer import WriteTracer
 
 log = structlog.get_logger()
 
@@ -53,6 +58,39 @@ class ClusterAccess(NamedTuple):
     registry: Registry
     num_shards: int
     gateway_id: str
+
+
+class Tracers(NamedTuple):
+    """What traces requests; all None while tracing is off.
+
+    Attributes:
+        searches: the searches.
+        writes: the loads, and what else is written.
+        sampling: decides which traces are kept.
+        tracing: sends the spans.
+    """
+
+    searches: SearchTracer | None = None
+    writes: WriteTracer | None = None
+    sampling: TailSampling | None = None
+    tracing: Tracing | None = None
+
+    @classmethod
+    def make(cls, tracing: Tracing | None) -> "Tracers":
+        """Make them."""
+        if tracing is None:
+            return cls()
+        sampling = TailSampling(tracing.settings, random.random)
+        return cls(
+            SearchTracer(sampling, tracing), WriteTracer(sampling, tracing), sampling, tracing
+        )
+
+    def as_dict(self) -> dict[str, int] | None:
+        """Figures for the status; None while tracing is off."""
+        if self.sampling is None or self.tracing is None:
+            return None
+        spans = {f"spans_{name}": number for name, number in self.tracing.queue.as_dict().items()}
+        return {**self.sampling.as_dict(), **spans}
 
 
 def make_guards(access: ClusterAccess, on_transition: OnTransition, now: float) -> ProfileGuards:
@@ -136,6 +174,7 @@ def make_documents(
     gate: StorageGate,
     ranked: RankedLoads,
     counts: LoadCounts,
+    tracer: WriteTracer | None,
 ) -> Documents:
     """Make the part that loads and deletes documents."""
     settings = access.settings
@@ -150,6 +189,7 @@ def make_documents(
         gate=gate,
         ranked=ranked,
         counts=counts,
+        tracer=tracer,
     )
 
 
@@ -179,8 +219,9 @@ def make_searcher(
     membership: Membership,
     guards: ProfileGuards,
     learning: Learning,
+    tracer: SearchTracer | None,
 ) -> Searcher:
-    """Make the part that answers searches."""
+    """Make the part that answers searches; `tracer` is None while tracing is off."""
     settings = access.settings
     max_attached_bytes = min(settings.limits.max_attached_bytes, settings.limits.max_fetch_bytes)
     return Searcher(
@@ -190,6 +231,7 @@ def make_searcher(
         SearchSettings.of(settings),
         learning,
         AttachPolicy(settings.rank_profiles, max_attached_bytes, lambda: membership.attaches),
+        Walks(settings.gateway.slow_ms, tracer, lambda: membership.traces),
     )
 
 

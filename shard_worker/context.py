@@ -4,6 +4,7 @@ import time
 from dataclasses import dataclass, field
 
 from hedgerow.common.observability.telemetry import Counters
+from hedgerow.common.observability.tracing import Tracing
 from hedgerow.common.redis.client import RedisClient
 from hedgerow.common.redis.keys import Keys
 from hedgerow.common.redis.server_clock import ServerClock
@@ -21,6 +22,7 @@ class Context:
         num_shards: shards in the cluster.
         control: the client for everything off the hot path.
         keys: the names of everything in Redis.
+        tracing: sends spans; None while tracing is off.
         clock: the Redis server's.
         counters: the worker's.
     """
@@ -31,6 +33,7 @@ class Context:
     num_shards: int
     control: RedisClient
     keys: Keys
+    tracing: Tracing | None = None
     clock: ServerClock = field(default_factory=ServerClock)
     counters: Counters = field(default_factory=Counters)
 

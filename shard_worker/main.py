@@ -21,6 +21,7 @@ from hedgerow.common.machine.descriptors import raise_descriptor_limit
 from hedgerow.common.machine.private_folder import make_private, write_privately
 from hedgerow.common.observability.printable import printable
 from hedgerow.common.observability.telemetry import configure_logging, keep_output_steady
+from hedgerow.common.observability.tracing import load_if_on
 from hedgerow.common.partition import parse_shards
 from hedgerow.common.settings.settings import Settings, load_settings
 from hedgerow.common.user_function import import_path
@@ -75,6 +76,7 @@ def serve(
     # Users' functions are imported from where the worker is started, as `python -m` would.
     folders = import_path()
     sys.path[:0] = [folder for folder in folders if folder not in sys.path]
+    load_if_on(settings.tracing)
     gc.collect()
     gc.freeze()  # pages that no collector writes to stay shared with the forkservers
     # For the indexer, and for scorers that are supervised.

@@ -29,6 +29,7 @@ SCORER_FACTORY: Final = "hedgerow.shard_worker.scoring.scorer:make_scorer"
 # A batch of megabytes takes a while to send and to apply. At shutdown it is better finished than
 # killed; the drain time bounds this.
 INDEXER_GRACE_MS = 30_000.0
+WORKER_SERVICE = "hedgerow-worker"  # the `service.name` of its spans, and of its scorers'
 
 
 def prepare_process(
@@ -45,6 +46,7 @@ def scorer_lane(
     import_path: tuple[str, ...],
     gate: QuarantineGate,
     start_forkserver: Start = start_interpreter,
+    worker_id: str = "",
 ) -> ScorerPool:
     """The process lane that retrieves and ranks, in the pool that `worker.process_pool` names.
 
@@ -61,6 +63,8 @@ def scorer_lane(
         dict(profiles),
         import_path,
         max_candidate_bytes=settings.limits.max_candidate_bytes,
+        tracing=settings.tracing,
+        worker_id=worker_id,
     )
     bulkhead = Bulkhead(num_processes, 1.0, shares_of(profiles))
     prepare = partial(prepare_process, settings.log_level, settings.log_format)

@@ -12,6 +12,7 @@ import structlog
 from hedgerow.common import __version__
 from hedgerow.common.errors import ConfigurationError, SnapshotError, WorkError, WriteRefusedError
 from hedgerow.common.observability.telemetry import LagWatch, Throttle
+from hedgerow.common.observability.tracing import tracing_of
 from hedgerow.common.redis.client import connect
 from hedgerow.common.redis.keys import Keys
 from hedgerow.common.settings.settings import Settings
@@ -36,7 +37,13 @@ from hedgerow.shard_worker.serving.served_profiles import ProfileSet, ServedProf
 from hedgerow.shard_worker.serving.shard_state import ShardStates
 from hedgerow.shard_worker.serving.shard_stores import ShardStores
 from hedgerow.shard_worker.serving.work_accounting import WorkAccounting
-from hedgerow.shard_worker.wiring import enrich_bulkhead, fetch_lanes, indexer_lane, scorer_lane
+from hedgerow.shard_worker.wiring import (
+    WORKER_SERVICE,
+    enrich_bulkhead,
+    fetch_lanes,
+    indexer_lane,
+    scorer_lane,
+)
 from hedgerow.shard_worker.writing import Writing
 
 log = structlog.get_logger()
@@ -88,7 +95,9 @@ class Worker:
         self._served = ServedProfiles(
             ProfileSet(
                 profiles,
-                scorer_lane(settings, shards, import_path, gate, start_forkserver),
+                scorer_lane(
+                    settings, shards, import_path, gate, start_forkserver, worker_id=self.id
+                ),
                 enrich_hooks(profiles),
             )
         )
@@ -101,7 +110,9 @@ class Worker:
             self._served,
             Ways(
                 read=read_settings or (lambda: settings),
-                make_scorers=lambda new: scorer_lane(new, shards, import_path, gate),
+                make_scorers=lambda new: scorer_lane(
+                    new, shards, import_path, gate, worker_id=self.id
+                ),
                 import_path=import_path,
                 threads=self._fetch_lanes.enriching,
                 bulkhead=bulkhead,
@@ -163,7 +174,8 @@ class Worker:
                 raise ConfigurationError(
                     f"--shards: {outside[0]} is not one of the cluster's 0 to {cluster - 1}"
                 )
-            context = Context(settings, worker_id, shards, cluster, control, keys)
+            tracing = tracing_of(settings.tracing, WORKER_SERVICE, worker_id)
+            context = Context(settings, worker_id, shards, cluster, control, keys, tracing)
             yield cls(context, import_path, start_forkserver, read_settings)
         finally:
             await control.close()
@@ -171,6 +183,9 @@ class Worker:
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until `stop` is set, then drain."""
         async with AsyncExitStack() as started:
+            if (tracing := self._context.tracing) is not None:
+                tracing.start()
+                started.push_async_callback(asyncio.to_thread, tracing.close)
             await self._answering.start(started)
             for threads in self._fetch_lanes:
                 started.push_async_callback(threads.close, 0.0)
@@ -268,6 +283,12 @@ class Worker:
     def _server_ms(self, at: float) -> int:
         return self._context.clock.server_us(at) // 1000
 
+    def _counters(self) -> dict[str, int]:
+        counters, tracing = self._context.counters.as_dict(), self._context.tracing
+        if tracing is not None and tracing.queue.num_dropped:
+            counters["spans_dropped"] = tracing.queue.num_dropped
+        return counters
+
     def heartbeat(self) -> Heartbeat:
         """What the worker reports about itself now."""
         return Heartbeat(
@@ -285,12 +306,13 @@ class Worker:
                 "indexer": self._indexer.load(),
                 "loop": self._lag.as_dict(),
             },
-            counters=self._context.counters.as_dict(),
+            counters=self._counters(),
             statistics=self._writing.jobs.tables(),
             ledger=self._accounting.as_dict(),
             leaves=sorted(self._probation.leaves),
             shortages=self._writing.storage.to_json(),
             attaches=True,
+            traces=self._context.tracing is not None,
             metrics={
                 "scraped": self._is_scraped,
                 "usage": self._usage.read(),

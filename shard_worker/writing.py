@@ -15,6 +15,7 @@ from hedgerow.shard_worker.indexing.shard_report import ShardState
 from hedgerow.shard_worker.indexing.storage_watch import StorageWatch
 from hedgerow.shard_worker.snapshots.recovery import lost_shards, restore_shards, revive_definitions
 from hedgerow.shard_worker.snapshots.shard_snapshots import Snapshots
+from hedgerow.shard_worker.traces import WorkTraces
 
 
 class Writing:
@@ -54,6 +55,7 @@ class Writing:
         self._context = context
         self._registry = Registry(control, keys)
         indexer = IndexerClient(indexer_lane)
+        traces = WorkTraces(context.tracing)
         self.storage = StorageWatch(
             settings.data,
             settings.storage,
@@ -73,6 +75,7 @@ class Writing:
             on_withheld=lambda _shards: on_withheld(),
             snapshot_position=self._snapshot_position,
             storage=self.storage,
+            traces=traces,
         )
         self.snapshots = Snapshots(control, keys, self.applier, indexer, shards, settings)
         self.jobs = Jobs(
@@ -84,6 +87,7 @@ class Writing:
             settings=settings,
             snapshots=self.snapshots,
             has_disk=self.storage.has_disk,
+            traces=traces,
         )
         self._filler = FieldFiller(
             applier=self.applier,

@@ -1,4 +1,5 @@
-"""Logs, counters, and the monitor of the event loop.
+"""Logs, counters, the monitor of the event loop, and traces.
 
-Imports only `common.runtime`. Open `telemetry` first.
+Imports `common.settings`, `common.wire`, `common.runtime` and `common.errors`. Open `telemetry`
+first, and for traces `tracing`. Nothing of OpenTelemetry is imported before tracing is on.
 """

@@ -13,6 +13,7 @@ from typing import Literal, TextIO
 import structlog
 
 from hedgerow.common.metrics.histogram import LAG_BOUNDS, Histogram
+from hedgerow.common.observability.current_trace import add_trace_id
 from hedgerow.common.observability.printable import printable, printable_lines
 from hedgerow.common.observability.steady_stream import SteadyStream
 from hedgerow.common.runtime.ticks import tick_after
@@ -135,6 +136,7 @@ def configure_logging(
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
+            add_trace_id,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,  # or the console shows locals: whole documents

@@ -101,3 +101,8 @@ class GatewaySettings(ConnectionSettings, TlsSettings):
         description="If there are max_loads bulk loads, a new one replaces a load whose client "
         "has sent no document that was accepted for this long, in s.",
     )
+    slow_ms: Annotated[float, Field(ge=0)] = Field(
+        1000.0,
+        description="A search that takes this long or longer is logged with where its time went, "
+        "and its trace is kept, in ms; 0 for neither.",
+    )

@@ -38,6 +38,7 @@ from hedgerow.common.settings.tail import (
     HedgingSettings,
     ProbationSettings,
 )
+from hedgerow.common.settings.tracing import TracingSettings
 from hedgerow.common.settings.worker import WorkerSettings
 
 
@@ -69,6 +70,7 @@ class Settings(BaseSettings):
     limits: LimitSettings = LimitSettings()
     storage: StorageSettings = StorageSettings()
     snapshots: SnapshotSettings = SnapshotSettings()
+    tracing: TracingSettings = TracingSettings()
     metrics: MetricsSettings = MetricsSettings()
     rank_profiles: dict[str, RankProfile] = Field(
         default_factory=dict, description="Profiles in addition to the built-in bm25 and noop."

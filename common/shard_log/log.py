@@ -15,6 +15,7 @@ from hedgerow.common.redis.keys import Keys
 from hedgerow.common.shard_log.scripts import CONTINUE, IDS, TRIM
 
 FIELD = b"op"
+TRACE_FIELD = b"trace"  # beside it, if the write is traced; earlier workers pass over it
 START = "0-0"  # the position of a replica that has applied nothing
 READ_COUNT = 32
 MAX_ENTRY_BYTES = 64 * 1024  # of documents in one entry, unless a single one is larger
@@ -25,10 +26,14 @@ _log = structlog.get_logger()
 
 
 class Entry(NamedTuple):
-    """One entry of the log: its id ("milliseconds-sequence"), and the packed operation."""
+    """One entry of the log: its id ("milliseconds-sequence"), and the packed operation.
+
+    `trace` is the packed `TraceContext` of the write, if it is to be traced; else b"".
+    """
 
     id: str
     op: bytes
+    trace: bytes = b""
 
 
 class Appended(NamedTuple):
@@ -103,8 +108,14 @@ class ShardLog:
         """Append one packed operation to one shard's log."""
         return (await self.append_many([(shard, op)]))[0]
 
-    async def append_many(self, ops: Sequence[tuple[int, bytes]]) -> list[Appended]:
+    async def append_many(
+        self, ops: Sequence[tuple[int, bytes]], trace: bytes | None = None
+    ) -> list[Appended]:
         """Append packed operations, each to its shard's log.
+
+        Args:
+            ops: shard and operation.
+            trace: the packed context that workers trace the write by; None for none.
 
         When this returns, the operations survive the death of the server; see `confirm`.
         It does not retry: after RedisUnavailableError, any of them may be in the log.
@@ -115,7 +126,8 @@ class ShardLog:
         commands: list[Command] = []
         for shard, op in ops:
             key = self._keys.log(shard)
-            commands += [("XADD", key, "*", FIELD, op), *self._length(shard)]
+            fields = (FIELD, op) if trace is None else (FIELD, op, TRACE_FIELD, trace)
+            commands += [("XADD", key, "*", *fields), *self._length(shard)]
         replies = await self._control.pipeline(commands, retry=False)
         await confirm(self._control, self._keys)
         return [
@@ -183,7 +195,7 @@ class ShardLog:
             found = reply[0][1] if reply else []
             for entry_id, fields in found:
                 op = fields.get(FIELD, b"")
-                entries.append(Entry(entry_id.decode(), op))
+                entries.append(Entry(entry_id.decode(), op, fields.get(TRACE_FIELD, b"")))
                 size += len(op)
             if len(found) < count:
                 break

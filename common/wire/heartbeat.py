@@ -42,6 +42,7 @@ class Heartbeat:
         set_aside: `bytes` on disk of documents that could not be indexed, and how many of those
             documents have been `dropped` since the start to make room.
         attaches: whether it supports searches that ask for documents (`wire.Attach`).
+        traces: whether it takes the context of a trace (`wire.Request.trace`): tracing is on.
         metrics: what only metrics need (`common.metrics.worker_metrics`): `usage` of its
             processes, `loop_lag`, `redis_reconnects`; and whether the worker is `scraped` itself.
     """
@@ -69,6 +70,7 @@ class Heartbeat:
     shortages: list[dict[str, Any]] = field(default_factory=list)
     set_aside: dict[str, int] = field(default_factory=dict)
     attaches: bool = False
+    traces: bool = False
     metrics: dict[str, Any] = field(default_factory=dict)
     indexed: dict[int, dict[str, int]] = field(default_factory=dict)
     filled: dict[int, dict[str, int]] = field(default_factory=dict)

@@ -95,6 +95,8 @@ class Request(_Array, frozen=True):
         attach: the documents that the reply to a search may carry; None for none. It is not part of
             the payload, by which the quarantine recognises a query. It is sent only if all workers
             support it (`Heartbeat.attaches`).
+        trace: the packed `TraceContext` of the search or fetch; None while tracing is off, or
+            unless all workers support it (`Heartbeat.traces`).
     """
 
     kind: int
@@ -106,6 +108,7 @@ class Request(_Array, frozen=True):
     hedge: Hedge | None = None
     late_ms: Count = 0
     attach: Attach | None = None
+    trace: bytes | None = None
 
 
 class Reply(_Array, frozen=True):
@@ -178,6 +181,9 @@ class SearchBody(_Array, frozen=True):
         unranked: candidates that the second phase did not receive, since they are too large.
         attached: the documents of the first ids, as JSON with the requested fields; the others must
             be fetched. Sent only to a gateway that has asked for them.
+        second_phase_us: when the second phase began, counted from the start of the work, and how
+            long it took, in µs. Sent only for a request with a `trace`, and only if the scorer has
+            not made a span of it.
     """
 
     documents: Count
@@ -187,6 +193,7 @@ class SearchBody(_Array, frozen=True):
     scores: list[Finite]
     unranked: Count = 0
     attached: Sequence[bytes] = ()
+    second_phase_us: tuple[Count, Count] | None = None
 
 
 class FetchPayload(_Array, frozen=True):
@@ -215,11 +222,13 @@ class FetchBody(_Array, frozen=True):
         enrich_error: "" if `enrich` ran or was not requested; otherwise why there are only the
             stored fields.
         is_enrich_late: whether that is because `enrich` had too little time.
+        enrich_us: as `SearchBody.second_phase_us`, of `enrich`.
     """
 
     documents: Sequence[bytes | Count | dict[str, Any] | None]
     enrich_error: str
     is_enrich_late: bool = False
+    enrich_us: tuple[Count, Count] | None = None
 
 
 class Failure(_Array, frozen=True):
@@ -250,15 +259,18 @@ _UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 def pack_body(body: SearchPayload | SearchBody | FetchPayload | FetchBody | Failure) -> bytes:
     """Pack a payload or a body; its place in a message implies its type."""
-    if type(body) is SearchBody and not body.attached:
-        return _encode(astuple(body)[:-1])  # the form that earlier gateways can read
+    # Without what they have not asked for, earlier gateways can read these.
+    if type(body) is SearchBody and body.second_phase_us is None:
+        return _encode(astuple(body)[: -1 if body.attached else -2])
+    if type(body) is FetchBody and body.enrich_us is None:
+        return _encode(astuple(body)[:-1])
     return _encode(body)
 
 
 def pack_request(request: Request) -> bytes:
     """Pack a request. The same bytes go to every shard that is asked."""
-    if request.attach is None:
-        return _encode((VERSION, astuple(request)[:-1]))  # the form that earlier workers can read
+    if request.trace is None:  # the forms that earlier workers can read
+        return _encode((VERSION, astuple(request)[: -2 if request.attach is None else -1]))
     return _encode((VERSION, request))
 
 

@@ -113,13 +113,15 @@ def query(
 
 
 def show(answer: SearchAnswer, console: Console, *, explain: bool) -> None:
-    """Print the hits, the coverage, and with `explain` the timeline."""
+    """Print the hits, the coverage, and with `explain` the timeline and the trace's id."""
     if answer.shards.ok:  # if no shard has answered, it is unknown whether there are hits
         console.print(hits_table(answer), crop=False)
     console.print(coverage_line(answer), soft_wrap=True)
     if explain:
         console.print()
         console.print(Timeline(answer))
+        if answer.trace_id is not None:
+            console.print(f"trace {printable(answer.trace_id)}", markup=False)
 
 
 def warn(answer: SearchAnswer, failure: InsufficientCoverageError | None) -> None:

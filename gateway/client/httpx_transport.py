@@ -13,6 +13,7 @@ from hedgerow.common.errors import UnavailableError
 from hedgerow.gateway.client.calls import Call
 from hedgerow.gateway.client.link import Link
 from hedgerow.gateway.client.reply import Reply
+from hedgerow.gateway.client.trace_header import traceparent
 
 
 class HttpxTransport:
@@ -64,12 +65,16 @@ def _settings(link: Link) -> dict[str, Any]:
 
 def _request(link: Link, call: Call[Any], content: Any) -> dict[str, Any]:
     body = call.body if content is None else content
+    headers = {} if body is None else {"Content-Type": call.media_type}
+    trace = traceparent()
+    if trace is not None:
+        headers["Traceparent"] = trace
     return {
         "method": call.method,
         "url": call.path,
         "params": call.params,
         "content": body,
-        "headers": None if body is None else {"Content-Type": call.media_type},
+        "headers": headers,
         "timeout": httpx.Timeout(link.timeout_s(call), connect=link.connect_timeout_s),
     }
 

@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextvars import copy_context
 from typing import Final
 
 from hedgerow.common.errors import BadRequestError, HedgerowError
@@ -37,7 +38,8 @@ def ask_many(
                 run.fail(place, error)
 
     with ThreadPoolExecutor(concurrency, "hedgerow-search") as threads:
-        workers = [threads.submit(work) for _ in range(run.num_workers)]
+        # Each in the caller's context, of which its trace is a part.
+        workers = [threads.submit(copy_context().run, work) for _ in range(run.num_workers)]
         try:
             wait(workers)
         finally:

@@ -43,7 +43,13 @@ class DocumentsPort(Protocol):
     """The write path."""
 
     async def load(
-        self, collection: str, lines: AsyncIterator[bytes], wait: Wait, *, party: str
+        self,
+        collection: str,
+        lines: AsyncIterator[bytes],
+        wait: Wait,
+        *,
+        party: str,
+        traceparent: str,
     ) -> Report:
         """Load NDJSON, cut anywhere; an invalid line does not stop the others."""
 
@@ -55,10 +61,13 @@ class DocumentsPort(Protocol):
         wait: Wait,
         *,
         party: str,
+        traceparent: str,
     ) -> Report:
         """Load one document, whose body is cut anywhere."""
 
-    async def delete(self, collection: str, document_id: str, wait: Wait) -> object:
+    async def delete(
+        self, collection: str, document_id: str, wait: Wait, *, traceparent: str
+    ) -> object:
         """Remove one document."""
 
 

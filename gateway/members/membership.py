@@ -29,6 +29,7 @@ class Membership:
         ejected: live workers on probation, which take no requests from the shards' queues.
         workers: the live workers' last heartbeats, by id.
         attaches: whether all of them support searches that ask for documents.
+        traces: whether all of them take the context of a trace.
         document_counts: collection uid → for each shard, the documents it last reported or None.
         refreshed_at: when the last successful refresh began, in the event loop's time, in s; -inf
             before the first.
@@ -62,6 +63,7 @@ class Membership:
         self.ejected: frozenset[str] = frozenset()
         self.workers: dict[str, Heartbeat] = {}
         self.attaches = False
+        self.traces = False
         self.document_counts: dict[str, list[int | None]] = {}
         self.refreshed_at = -math.inf
         self._registry = registry
@@ -163,6 +165,7 @@ class Membership:
             if now_ms - heartbeat.beat_at_ms < self._expiry_ms
         }
         self.attaches = all(beat.attaches for beat in self.workers.values())
+        self.traces = all(beat.traces for beat in self.workers.values())
         for worker, beat in before.items():
             if _has_died(beat, self.workers.get(worker)):
                 for shard in beat.shards:

@@ -10,6 +10,7 @@ from hedgerow.common.outcome import Outcome
 from hedgerow.common.wire.messages import Lane, SearchBody
 from hedgerow.gateway.search.coverage.measurement import count_outcomes, measure_coverage
 from hedgerow.gateway.search.documents.answer_memory import Lease
+from hedgerow.gateway.search.documents.fetch_walk import FetchWalk
 from hedgerow.gateway.search.gather import Gather
 from hedgerow.gateway.search.plan import Plan
 from hedgerow.gateway.search.planned_search import PlannedSearch
@@ -37,6 +38,7 @@ class Found(msgspec.Struct, frozen=True, gc=False):
         fetch: how the documents were read; None when none were asked for.
         lease: what the documents take of the gateway's memory; None when none were asked for.
         steps_s: as in `SearchResult`.
+        fetch_walk: how their fetch went, if there was one.
     """
 
     hits: list[Hit]
@@ -44,6 +46,7 @@ class Found(msgspec.Struct, frozen=True, gc=False):
     fetch: Fetch | None
     lease: Lease | None
     steps_s: tuple[float, float] | None = None
+    fetch_walk: FetchWalk | None = None
 
 
 def bodies_of(gather: Gather) -> Bodies:
@@ -100,6 +103,7 @@ def make_answer(
         warnings=warnings,
         lease=found.lease,
         steps_s=found.steps_s,
+        trace_id=None if search.trace is None else search.trace.hex_id,
     )
     if not bodies:
         _check_fault(gather)

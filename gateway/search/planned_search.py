@@ -7,6 +7,7 @@ from hedgerow.gateway.policies.admission import AdmissionPermit
 from hedgerow.gateway.search.plan import Plan
 from hedgerow.gateway.search.result import SearchQuery
 from hedgerow.gateway.search.validation import Admitted
+from hedgerow.gateway.search.walk import SearchTrace
 
 
 class PlannedSearch(msgspec.Struct, frozen=True, gc=False):
@@ -21,6 +22,7 @@ class PlannedSearch(msgspec.Struct, frozen=True, gc=False):
         is_heavy: whether a scorer may take long for it (`HeavyWork`).
         started: when the search began, on the event loop's clock.
         deadline: when the merged answer must be ready, on the same clock.
+        trace: the trace that it is a part of; None while tracing is off.
     """
 
     query: SearchQuery
@@ -31,3 +33,4 @@ class PlannedSearch(msgspec.Struct, frozen=True, gc=False):
     is_heavy: bool
     started: float
     deadline: float
+    trace: SearchTrace | None = None

@@ -30,10 +30,12 @@ class SearchQuery(Search, frozen=True, gc=False):
     Attributes:
         caller: the caller; callers share the limit on queries in flight.
         peer: the caller's address, which tells callers without a key apart.
+        traceparent: the caller's trace, as W3C Trace Context has it; "" for none.
     """
 
     caller: Caller = ANONYMOUS
     peer: str = ""
+    traceparent: str = ""
 
 
 class Hit(msgspec.Struct, gc=False, rename={"stored": "fields"}):
@@ -74,6 +76,7 @@ class SearchResult(msgspec.Struct, frozen=True, gc=False):
         lease: keeps the memory of the hits' documents counted until it is released or dropped.
         steps_s: time for merging the shards' hits (and for asking some shards again), and for
             reading the documents that the replies did not bring, in s; None if it is not sampled.
+        trace_id: names the search's trace; None while tracing is off.
     """
 
     hits: list[Hit]
@@ -87,6 +90,7 @@ class SearchResult(msgspec.Struct, frozen=True, gc=False):
     warnings: tuple[str, ...] = ()
     lease: Lease | None = None
     steps_s: tuple[float, float] | None = None
+    trace_id: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The answer as JSON values."""
@@ -108,4 +112,5 @@ class SearchResult(msgspec.Struct, frozen=True, gc=False):
             warnings=list(self.warnings),
             took_ms=round(self.took_ms, 3),
             deadline_ms=self.deadline_ms,
+            trace_id=self.trace_id,
         )

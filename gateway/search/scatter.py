@@ -31,6 +31,7 @@ class Scatter:
         "_late_ms",
         "_reply_to",
         "_sent_at_us",
+        "_trace",
         "_transport",
         "deadline",
         "expires_at_ms",
@@ -46,6 +47,7 @@ class Scatter:
         started: float,
         deadline: float,
         late_ms: int = 0,
+        trace: bytes | None = None,
     ) -> None:
         """Send over `messenger`, and have the replies collected by `gather`.
 
@@ -57,6 +59,7 @@ class Scatter:
             deadline: until when to wait for replies, on the same clock.
             late_ms: how long after the deadline shards may go on, so that the gateway learns how
                 long they take, in ms.
+            trace: the context of its trace that the workers get, packed; None for none.
         """
         self.gather = gather
         self.deadline = deadline
@@ -67,6 +70,7 @@ class Scatter:
         self._reply_to = messenger.reply_to
         self._sent_at_us = messenger.clock.server_us(started)
         self._late_ms = late_ms
+        self._trace = trace
         if deadline <= started:  # a request that has expired is not worth sending
             gather.end(Outcome.TIMED_OUT, "the deadline left no time", NO_TIME)
 
@@ -99,6 +103,7 @@ class Scatter:
             None,  # a first copy
             self._late_ms,
             attach,
+            self._trace,
         )
 
     def send(self, request: Request, shards: tuple[int, ...], goes_ahead: bool = False) -> Watched:

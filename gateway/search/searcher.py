@@ -7,7 +7,7 @@ from typing import Final, Protocol
 from msgspec.structs import replace
 
 from hedgerow.common.collection import Collection
-from hedgerow.common.errors import InsufficientCoverageError, OverloadedError
+from hedgerow.common.errors import HedgerowError, InsufficientCoverageError, OverloadedError
 from hedgerow.common.outcome import Outcome
 from hedgerow.common.settings.rank_profiles import RankProfile
 from hedgerow.common.wire.messages import Kind, SearchPayload, pack_body, unpack_search_body
@@ -19,6 +19,7 @@ from hedgerow.gateway.search.answer import Bodies, Found, bodies_of, make_answer
 from hedgerow.gateway.search.documents.answer_memory import AnswerMemory, Lease
 from hedgerow.gateway.search.documents.attaching import NO_ATTACHING, AttachPolicy, take_attached
 from hedgerow.gateway.search.documents.fetch import Fetcher
+from hedgerow.gateway.search.documents.fetch_walk import FetchWalk
 from hedgerow.gateway.search.ended_search import EndedSearch
 from hedgerow.gateway.search.gather import Gather
 from hedgerow.gateway.search.guards.canary import Canary
@@ -36,6 +37,8 @@ from hedgerow.gateway.search.search_settings import SearchSettings
 from hedgerow.gateway.search.tally import SearchTally
 from hedgerow.gateway.search.top_up import TopUp, may_have_more, num_asked, topped_up
 from hedgerow.gateway.search.validation import Admitted, admit
+from hedgerow.gateway.search.walk import SearchTrace, Walk
+from hedgerow.gateway.search.walks import Walks
 from hedgerow.gateway.shapes.answer import Fetch
 from hedgerow.gateway.shapes.collection import Filling
 from hedgerow.gateway.transport.messenger import Messenger
@@ -45,6 +48,8 @@ _OK: Final = Outcome.OK
 _SEARCH: Final = Kind.SEARCH
 
 _NAMED_FIELDS = 10  # in a warning
+
+_REMOVED: Final = RankProfile()
 
 
 class View(Protocol):
@@ -93,6 +98,7 @@ class Searcher:
         settings: SearchSettings,
         learning: Learning,
         attaching: AttachPolicy = NO_ATTACHING,
+        walks: Walks | None = None,
     ) -> None:
         """Search over `messenger`, asking the shards that `view` and `guards` let through.
 
@@ -103,6 +109,7 @@ class Searcher:
             settings: what a search may ask for, and how it is run.
             learning: learns from a sample of the searches.
             attaching: decides which documents the replies should include.
+            walks: logs and traces where the time of searches went; None for neither.
         """
         num_shards = len(guards.shared.breakers)
         self.hedger = Hedger(
@@ -123,6 +130,7 @@ class Searcher:
         self._settings = settings
         self._learning = learning
         self._attaching = attaching
+        self._walks = walks or Walks(slow_ms=0)
         self._canary = Canary(settings.profiles, messenger)
         self._top_up = TopUp(messenger, self.hedger)
         self._observers = Observers(self.hedger, learning, view.counts_of)
@@ -154,18 +162,25 @@ class Searcher:
         admitted = self._check(query, collection)
         permit = self._admit(query, collection, guards.admission, started)
         self._in_flight.begin()
+        trace = self._walks.begin(query, started)
+        search = gather = None
         try:
-            search = self._plan(query, collection, admitted, permit, started)
-            gather = await self._scatter_gather(search)
+            search = self._plan(query, collection, admitted, permit, started, trace)
+            gather = Gather(search.plan.shards, unpack_search_body)
+            await self._scatter_gather(search, gather)
             gathered_at = self._loop.time() if gather.is_sampled else 0.0
             hits, bodies = self._merge(search, gather)
             if shards := may_have_more(hits, bodies, search.payload.k, query.k):
                 await self._ask_again(search, shards, gather)
                 hits, bodies = self._merge(search, gather)
             found = await self._fetch(search, hits, bodies, gathered_at)
-        finally:
+        except BaseException as error:
             permit.done(ended_at := self._loop.time())
             self._in_flight.end()
+            self._tell_failed(query, trace, started, ended_at, search, gather, error)
+            raise
+        permit.done(ended_at := self._loop.time())
+        self._in_flight.end()
         return self._respond(search, gather, found, ended_at)
 
     def refusal_of(self, query: SearchQuery, collection: Collection) -> OverloadedError | None:
@@ -230,6 +245,7 @@ class Searcher:
         admitted: Admitted,
         permit: AdmissionPermit,
         started: float,
+        trace: SearchTrace | None,
     ) -> PlannedSearch:
         """Choose the shards to ask, and how many hits to ask for."""
         breakers = self._guards.of(admitted.profile).breakers
@@ -250,17 +266,23 @@ class Searcher:
         )
         deadline_s = query.deadline_ms / 1000
         deadline = started + deadline_s - self._answer_reserve.reserve_s(deadline_s)
-        return PlannedSearch(query, admitted, permit, plan, payload, is_heavy, started, deadline)
+        return PlannedSearch(
+            query, admitted, permit, plan, payload, is_heavy, started, deadline, trace
+        )
 
-    async def _scatter_gather(self, search: PlannedSearch) -> Gather:
+    async def _scatter_gather(self, search: PlannedSearch, gather: Gather) -> None:
         """Ask the shards of the plan; however the search ends, the observers get its record."""
-        query, plan, now = search.query, search.plan, self._loop.time()
+        query, plan, trace, now = search.query, search.plan, search.trace, self._loop.time()
         deadline = self._shards_deadline(search, now)
         is_sampled = self._learning.sampler.takes(now)
         late_ms = self._learning.curves.late_ms(query.deadline_ms) if is_sampled else 0
-        gather = Gather(plan.shards, unpack_search_body)
         gather.is_sampled = is_sampled
-        scatter = Scatter(_SEARCH, self._messenger, gather, now, deadline, late_ms)
+        to_workers = None
+        # Without a function, workers have no use for it, and to carry it costs a hundredth of a
+        # cheap search's CPU.
+        if trace is not None and self._profile_of(search).second_phase:
+            to_workers = trace.to_workers
+        scatter = Scatter(_SEARCH, self._messenger, gather, now, deadline, late_ms, to_workers)
         request = scatter.request(
             pack_body(search.payload),
             self._attaching.wish(query, search.payload.profile, len(plan.shards)),
@@ -285,7 +307,10 @@ class Searcher:
                     search, request, gather, trial, heavy, now, deadline, ended_at, is_sampled
                 )
             )
-        return gather
+
+    def _profile_of(self, search: PlannedSearch) -> RankProfile:
+        """The search's rank profile; one without functions if it has been removed meanwhile."""
+        return self._settings.profiles.get(search.payload.profile, _REMOVED)
 
     def _shards_deadline(self, search: PlannedSearch, now: float) -> float:
         """Until when to wait for the shards, so that there is time to fetch the documents."""
@@ -331,22 +356,33 @@ class Searcher:
         query = search.query
         merged_at = self._loop.time() if gathered_at else 0.0
         fetch = lease = None
+        walks: list[FetchWalk] = []
         if query.fields is not False:
             take_attached(hits, bodies)
             lease = self.fetcher.memory.lease(query.caller.party(query.peer))
-            fetch = await self._fill(search, hits, lease)
-        if not gathered_at:
-            return Found(hits, bodies, fetch, lease)
-        steps_s = merged_at - gathered_at, self._loop.time() - merged_at
-        return Found(hits, bodies, fetch, lease, steps_s)
+            fetch = await self._fill(search, hits, lease, walks)
+        steps_s = None
+        if gathered_at:
+            steps_s = merged_at - gathered_at, self._loop.time() - merged_at
+        return Found(hits, bodies, fetch, lease, steps_s, walks[0] if walks else None)
 
-    async def _fill(self, search: PlannedSearch, hits: list[Hit], lease: Lease) -> Fetch:
+    async def _fill(
+        self, search: PlannedSearch, hits: list[Hit], lease: Lease, walks: list[FetchWalk]
+    ) -> Fetch:
         if not hits:
             return Fetch(0, 0)
-        query = search.query
+        query, trace, profile = search.query, search.trace, search.payload.profile
+        enrich = trace is not None and self._profile_of(search).enrich
         fields = None if isinstance(query.fields, bool) else list(query.fields)
         return await self.fetcher.fill(
-            hits, search.payload.uid, fields, search.payload.profile, search.deadline, lease
+            hits,
+            search.payload.uid,
+            fields,
+            profile,
+            search.deadline,
+            lease,
+            trace.fetch_to_workers if trace is not None and enrich else None,
+            walks,
         )
 
     def _respond(
@@ -357,11 +393,53 @@ class Searcher:
         counts = self._view.counts_of(search.payload.uid)
         try:
             result = make_answer(search, gather, found, counts, now)
-        except InsufficientCoverageError as error:
-            self.tally.add_insufficient(error.result)
+        except HedgerowError as error:
+            if isinstance(error, InsufficientCoverageError):
+                self.tally.add_insufficient(error.result)
+            self._walks.end(_walk(search, gather, found, now, error))
             raise
         self.tally.add(result)
+        num_shards = len(search.plan.breakers.shards)
+        if self._walks.wants(search.trace, now - search.started, gather, num_shards) or (
+            found.fetch_walk is not None and search.trace is not None
+        ):
+            self._walks.end(_walk(search, gather, found, now))
         return result
+
+    def _tell_failed(
+        self,
+        query: SearchQuery,
+        trace: SearchTrace | None,
+        started: float,
+        now: float,
+        search: PlannedSearch | None,
+        gather: Gather | None,
+        error: BaseException,
+    ) -> None:
+        if search is None:
+            self._walks.end(Walk(query, trace, started, now, error=error))
+        else:
+            profile = search.payload.profile
+            self._walks.end(
+                Walk(query, trace, started, now, profile, search.plan, gather, None, error)
+            )
+
+
+def _walk(
+    search: PlannedSearch, gather: Gather, found: Found, now: float, error: Exception | None = None
+) -> Walk:
+    """A search to which there is an answer, or an error instead of one."""
+    return Walk(
+        search.query,
+        search.trace,
+        search.started,
+        now,
+        search.payload.profile,
+        search.plan,
+        gather,
+        found.fetch_walk,
+        error,
+    )
 
 
 def _filling_warning(filling: Filling) -> str:

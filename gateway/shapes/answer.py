@@ -101,3 +101,4 @@ class SearchAnswer(msgspec.Struct, frozen=True, gc=False):
     ]
     took_ms: Annotated[float, doc("Time in the gateway, in ms.")]
     deadline_ms: Annotated[float, doc("The query's deadline, in ms.")]
+    trace_id: Annotated[str | None, doc("The search's trace; null while tracing is off.")] = None

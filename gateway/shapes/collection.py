@@ -63,6 +63,7 @@ class LoadAnswer(msgspec.Struct, frozen=True, omit_defaults=True):
         list[FieldWarning],
         doc("Fields with values that are not indexed, at most 100."),
     ] = []
+    trace_id: Annotated[str | None, doc("The load's trace; null while tracing is off.")] = None
 
 
 class ShardDocuments(msgspec.Struct, frozen=True):

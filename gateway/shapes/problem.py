@@ -63,6 +63,9 @@ class Problem(msgspec.Struct, frozen=True, gc=False):
     deadline_ms: Annotated[float | UnsetType, doc("insufficient-coverage: as in an answer.")] = (
         UNSET
     )
+    trace_id: Annotated[str | UnsetType | None, doc("insufficient-coverage: as in an answer.")] = (
+        UNSET
+    )
     cause: Annotated[Cause | UnsetType, doc("overloaded: why the request was refused.")] = UNSET
     retry_after_s: Annotated[
         float | UnsetType,

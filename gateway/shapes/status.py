@@ -214,6 +214,18 @@ class AnswersStatus(msgspec.Struct, frozen=True):
     refused: Annotated[int, doc("Replies dropped since the start because of max_held_bytes.")]
 
 
+class TracingStatus(msgspec.Struct, frozen=True):
+    """The traces of this gateway, since the start."""
+
+    kept: Annotated[int, doc("Traces that were kept.")]
+    dropped: Annotated[int, doc("Traces worth keeping, but over tracing.max_traces_per_second.")]
+    spans_sent: Annotated[int, doc("Spans that the receiver has taken.")]
+    spans_dropped: Annotated[
+        int, doc("Spans that found no room in the queue, or that the receiver did not take.")
+    ]
+    spans_waiting: Annotated[int, doc("Spans that wait to be sent.")]
+
+
 class GatewayStatus(msgspec.Struct, frozen=True, kw_only=True):
     """The gateway that answers."""
 
@@ -235,6 +247,7 @@ class GatewayStatus(msgspec.Struct, frozen=True, kw_only=True):
         default_factory=lambda: AccessStatus(open=False, keys=[], keys_error="")
     )
     clock_error_us: Annotated[float, doc("Largest error of its estimate of Redis's clock.")]
+    tracing: Annotated[TracingStatus | None, doc("null while tracing is off.")] = None
 
 
 class StatusAnswer(msgspec.Struct, frozen=True, kw_only=True):

@@ -46,6 +46,7 @@ from hedgerow.gateway.writes.ndjson import Line, LineSplitter
 from hedgerow.gateway.writes.ranked_loads import RankedLoads
 from hedgerow.gateway.writes.replica_progress import ReplicaProgress
 from hedgerow.gateway.writes.storage_gate import StorageGate
+from hedgerow.gateway.writes.write_tracer import WriteTrace, WriteTracer, traced
 
 SLICE_S = 0.002
 MAX_APPENDS = 4  # of all loads at once: each has its batches in memory twice, packed and buffered
@@ -70,6 +71,7 @@ class Documents:
         gate: StorageGate | None = None,
         ranked: RankedLoads | None = None,
         counts: LoadCounts | None = None,
+        tracer: WriteTracer | None = None,
     ) -> None:
         """Write documents of `collections` to `log`.
 
@@ -87,10 +89,12 @@ class Documents:
             ranked: delays the answer to a load with `wait="applied"` until it counts in the
                 ranking.
             counts: counts documents and rejected lines.
+            tracer: makes traces; None while tracing is off.
         """
         self._log = log
         self._counts = counts
         self._ranked = ranked
+        self._tracer = tracer
         self._collections = collections
         self._num_shards = num_shards
         self._limits = limits
@@ -114,6 +118,7 @@ class Documents:
         wait: Wait = "applied",
         on_progress: Callable[[LoadReport], None] | None = None,
         party: str = "",
+        traceparent: str = "",
     ) -> LoadReport:
         """Load NDJSON; an invalid line does not stop the others.
 
@@ -125,6 +130,7 @@ class Documents:
                 ranking. An empty load waits for everything that was logged before it.
             on_progress: called with the report each time that documents were logged.
             party: the owner of the load, by `Caller.party`: parties share the slots.
+            traceparent: the caller's trace, as W3C Trace Context has it; "" for none.
 
         Raises:
             NotFoundError: there is no such collection.
@@ -133,6 +139,18 @@ class Documents:
                 acceptable document while another load waited for a slot; carries the report.
             InsufficientStorageError: a disk or memory is nearly full; carries the report.
         """
+        with traced(self._tracer, "load", collection, traceparent) as trace:
+            return await self._load(collection, lines, wait, on_progress, party, trace)
+
+    async def _load(
+        self,
+        collection: str,
+        lines: AsyncIterator[bytes],
+        wait: Wait,
+        on_progress: Callable[[LoadReport], None] | None,
+        party: str,
+        trace: WriteTrace,
+    ) -> LoadReport:
         loop = asyncio.get_running_loop()
         slot = self._slots.take(loop.time(), party)
         last_ids: dict[int, str] = {}
@@ -141,7 +159,8 @@ class Documents:
             definition = await self._collections.current(collection)
             intake = Intake(definition, self._num_shards, self._limits)
             self._check_room(intake.report)  # before reading a body that could not be stored
-            flush = partial(self._flush, intake, last_ids, on_progress)
+            intake.report.trace_id = trace.trace_id
+            flush = partial(self._flush, intake, last_ids, on_progress, trace)
             async with aclosing(with_pauses(lines)) as chunks:
                 async for chunk in chunks:
                     if slot.has_lost:
@@ -161,13 +180,18 @@ class Documents:
         finally:
             self._slots.give_back(slot)
             splitter.forget()
+            trace.end_step("log")
         if wait == "applied":
             # An empty load waits for what others, or earlier loads, have logged.
             ends = last_ids or await self._log.last_ids(range(self._num_shards))
             await self._progress.wait_applied(ends, intake.report)
+            trace.end_step("apply")
             if self._ranked is not None:
                 num_documents = intake.report.accepted if last_ids else None
                 await self._ranked.wait(definition.uid, ends, num_documents)
+                trace.end_step("rank")
+        trace.attributes["hedgerow.accepted"] = intake.report.accepted
+        trace.attributes["hedgerow.rejected"] = intake.report.rejected_total
         return intake.report
 
     async def _flush(
@@ -175,6 +199,7 @@ class Documents:
         intake: Intake,
         last_ids: dict[int, str],
         on_progress: Callable[[LoadReport], None] | None,
+        trace: WriteTrace,
     ) -> None:
         """Log the batches of a load; infers the collection's fields first, if it has none."""
         if intake.has_first:
@@ -182,13 +207,14 @@ class Documents:
                 intake.definition, intake.inferred_fields()
             )
             intake.define(collection)
-            await self._take(intake, (), partial(self._flush, intake, last_ids, on_progress))
+            again = partial(self._flush, intake, last_ids, on_progress, trace)
+            await self._take(intake, (), again)
         batches = intake.batches()
         if batches:
             uid = intake.definition.uid
             async with self._appends:
                 ops = [(batch.shard, batch.pack(uid)) for batch in batches]
-                last_ids.update(await self._append(ops, intake.report))
+                last_ids.update(await self._append(ops, intake.report, trace))
             num_accepted = sum(batch.num_lines for batch in batches)
             intake.report.accepted += num_accepted
             if self._counts is not None:
@@ -205,6 +231,7 @@ class Documents:
         wait: Wait = "applied",
         *,
         party: str = "",
+        traceparent: str = "",
     ) -> LoadReport:
         """Load one document, as `load` does; it replaces a document with the same id.
 
@@ -214,6 +241,7 @@ class Documents:
             body: the document as a JSON object, cut anywhere; it may lack its `id`.
             wait: as for `load`.
             party: as for `load`.
+            traceparent: as for `load`.
 
         Raises:
             BadRequestError: no document can have that id, or this document cannot be used.
@@ -222,13 +250,21 @@ class Documents:
         """
         check_address_id(document_id, self._limits.max_id_bytes)
         async with aclosing(line_of(body, document_id, self._limits)) as lines:
-            report = await self.load(collection, lines, wait, party=party)
+            report = await self.load(collection, lines, wait, party=party, traceparent=traceparent)
         if report.rejected:
             raise BadRequestError("the document", f"is rejected: {report.rejected[0].reason}")
         return report
 
-    async def delete(self, collection: str, document_id: str, wait: Wait = "applied") -> None:
+    async def delete(
+        self, collection: str, document_id: str, wait: Wait = "applied", traceparent: str = ""
+    ) -> None:
         """Remove a document; it is not an error if it does not exist.
+
+        Args:
+            collection: the collection's name.
+            document_id: the document's id.
+            wait: as for `load`.
+            traceparent: as for `load`.
 
         Raises:
             BadRequestError: the id is not valid.
@@ -237,14 +273,22 @@ class Documents:
             InsufficientStorageError: the disk takes no writes at all.
         """
         check_address_id(document_id, self._limits.max_id_bytes)
+        with traced(self._tracer, "delete", collection, traceparent) as trace:
+            await self._delete(collection, document_id, wait, trace)
+
+    async def _delete(
+        self, collection: str, document_id: str, wait: Wait, trace: WriteTrace
+    ) -> None:
         definition = await self._collections.current(collection)
         shard = shard_of(document_id, self._num_shards)
         report = LoadReport()
         op = pack_op(Delete(definition.uid, [document_id]))
-        last_ids = await self._append([(shard, op)], report, is_removal=True)
+        last_ids = await self._append([(shard, op)], report, trace, is_removal=True)
         await self._progress.wait_for_room([shard], report)
+        trace.end_step("log")
         if wait == "applied":
             await self._progress.wait_applied(last_ids, report)
+            trace.end_step("apply")
 
     def wake(self, shard: int) -> None:
         """A replica of `shard` has announced that it applied more (event `applied:<shard>`)."""
@@ -272,7 +316,12 @@ class Documents:
                 self._gate.check(is_removal=is_removal)
 
     async def _append(
-        self, ops: Sequence[tuple[int, bytes]], report: LoadReport, *, is_removal: bool = False
+        self,
+        ops: Sequence[tuple[int, bytes]],
+        report: LoadReport,
+        trace: WriteTrace,
+        *,
+        is_removal: bool = False,
     ) -> dict[int, str]:
         """Log operations; retries while Redis is briefly unavailable.
 
@@ -288,7 +337,7 @@ class Documents:
         while True:
             self._check_room(report, is_removal=is_removal)
             try:
-                appended = await self._log.append_many(ops)
+                appended = await self._log.append_many(ops, trace.to_workers)
                 break
             except WriteRefusedError as error:
                 # During a failover, a read-only replica may be about to become the master.

@@ -42,6 +42,7 @@ class LoadReport:
         inferred: the collection's fields, if inferred from this load's first documents.
         inference: how they were inferred.
         warnings: the fields with values that are not indexed.
+        trace_id: names the load's trace; None while tracing is off.
     """
 
     accepted: int = 0
@@ -51,6 +52,7 @@ class LoadReport:
     inferred: Mapping[str, FieldType] | None = None
     inference: list[InferredField] | None = None
     warnings: FieldWarnings | None = None
+    trace_id: str | None = None
 
     def reject(self, line: int, reason: str) -> None:
         """Count a rejected line, and keep it while there is room."""
@@ -68,6 +70,7 @@ class LoadReport:
             inferred_fields=None if self.inferred is None else dict(self.inferred),
             inference=self.inference,
             field_warnings=[] if self.warnings is None else self.warnings.result(),
+            trace_id=self.trace_id,
         )
 
 

@@ -52,6 +52,7 @@ from hedgerow.shard_worker.indexing.indexer_client import IndexerClient
 from hedgerow.shard_worker.indexing.load_statistics import LoadStatistics
 from hedgerow.shard_worker.indexing.shard_report import CollectionReport
 from hedgerow.shard_worker.snapshots.shard_snapshots import Snapshots
+from hedgerow.shard_worker.traces import WorkTraces
 
 SNAPSHOT_AGAIN_S = 120.0
 SUM_AFTER_S = 1.0
@@ -99,6 +100,7 @@ class Jobs:
         settings: Settings,
         snapshots: Snapshots | None = None,
         has_disk: Callable[[], bool] = lambda: True,
+        traces: WorkTraces | None = None,
     ) -> None:
         """Work for `shards` through `indexer`.
 
@@ -111,6 +113,7 @@ class Jobs:
             settings: redis, worker.statistics_interval_s and snapshots.timeout_s apply.
             snapshots: makes snapshots, as jobs; None if none are made.
             has_disk: whether the disk has room for the copy that a snapshot begins with.
+            traces: traces the jobs.
         """
         self._keys = keys
         self._applier = applier
@@ -122,6 +125,7 @@ class Jobs:
         self._store = StatisticsStore(control, keys)
         self._snapshots = snapshots if snapshots is not None and snapshots.is_on else None
         self._has_disk = has_disk
+        self._traces = traces or WorkTraces()
         self._num_shards: int | None = None
         self._asked_at: dict[tuple[int, str], float] = {}
         self._tables: dict[str, bytes] = {}  # uid → version of the table on disk
@@ -161,14 +165,16 @@ class Jobs:
         if shard in self._applier.withheld:
             raise retry(1.0)  # so that another replica takes it
         try:
-            await self._collect_now(uid, shard)
+            with self._traces.job("collect_statistics", {"hedgerow.shard": shard}):
+                await self._collect_now(uid, shard)
         except (WorkError, RedisUnavailableError) as error:
             raise _again(error) from error
 
     async def _sum(self, uid: str) -> None:
         try:
             if not await self._is_summed(uid):
-                await self._sum_now(uid)
+                with self._traces.job("sum_statistics", {"hedgerow.uid": uid}):
+                    await self._sum_now(uid)
         except (WorkError, RedisUnavailableError) as error:
             raise _again(error) from error
 
@@ -195,7 +201,9 @@ class Jobs:
     async def _make_snapshot(self, shard: int, begun: int) -> None:
         if self._snapshots is None:
             return
-        if not self._has_disk() or not await self._snapshots.make(shard, begun):
+        with self._traces.job("make_snapshot", {"hedgerow.shard": shard}):
+            is_made = self._has_disk() and await self._snapshots.make(shard, begun)
+        if not is_made:
             raise retry()  # so that another replica takes it
 
     def _snapshot_parts(self, queues: JobQueues) -> list[Coroutine[None, None, None]]:

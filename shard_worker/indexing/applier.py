@@ -36,6 +36,7 @@ from hedgerow.shard_worker.indexing.set_aside import SetAside
 from hedgerow.shard_worker.indexing.set_aside_files import SetAsideFiles
 from hedgerow.shard_worker.indexing.shard_report import ShardState
 from hedgerow.shard_worker.indexing.storage_watch import StorageWatch
+from hedgerow.shard_worker.traces import WorkTraces
 
 BLOCK_MS = 2000
 BACKLOG_INTERVAL_S = 1.0
@@ -71,6 +72,7 @@ class Applier:
         on_withheld: Callable[[frozenset[int]], None] = lambda _shards: None,
         snapshot_position: Callable[[int], str | None] = lambda _shard: None,
         storage: StorageWatch | None = None,
+        traces: WorkTraces | None = None,
     ) -> None:
         """Apply to `shards` through `indexer`; call `open` before `run`.
 
@@ -90,6 +92,7 @@ class Applier:
                 `START` if there is none yet; None if no snapshots are made.
             storage: learns each failure of the indexer, and knows whether a shortage of disk or
                 memory was the cause.
+            traces: notes each batch that was applied.
         """
         self.states: dict[int, ShardState] = {}
         self.applied_at: dict[int, float] = {}
@@ -112,6 +115,7 @@ class Applier:
         self._filled: dict[int, dict[str, int]] = {}  # shard → collection → documents, about
         self._snapshot_position = snapshot_position
         self._storage = storage
+        self._traces = traces or WorkTraces()
         self._set_aside = SetAsideFiles(
             settings.data, settings.storage.max_set_aside_mb * MB, counters
         )
@@ -293,8 +297,10 @@ class Applier:
             size = sum(len(entry.op) for entry in entries)
             if size < self._max_bytes:  # more may have come during the others' turns
                 entries += await self._log.read(shard, entries[-1].id, self._max_bytes - size)
+            began = asyncio.get_running_loop().time()
             state = await self._batches.apply(shard, entries)
-        self.applied_at[shard] = asyncio.get_running_loop().time()
+        self.applied_at[shard] = now = asyncio.get_running_loop().time()
+        self._traces.applied(shard, (entry.trace for entry in entries), now - began)
         if self._snapshot_position(shard) is not None:
             self._kept[shard].add(entry.id for entry in entries)
         self._take(state)

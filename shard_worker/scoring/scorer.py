@@ -1,10 +1,13 @@
 """Runs in a scorer process: retrieves and ranks documents on the shards of one worker."""
 
+import os
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -20,8 +23,11 @@ from hedgerow.common.errors import (
     RankingError,
     WorkError,
 )
+from hedgerow.common.observability.span import Attribute
+from hedgerow.common.observability.tracing import Tracing, tracing_of
 from hedgerow.common.query.tree import Node, named_fields
 from hedgerow.common.settings.rank_profiles import RankProfile
+from hedgerow.common.settings.tracing import TracingSettings
 from hedgerow.common.wire.messages import (
     Attach,
     SearchBody,
@@ -29,10 +35,12 @@ from hedgerow.common.wire.messages import (
     pack_body,
     unpack_search_payload,
 )
+from hedgerow.common.wire.trace_context import TraceContext
 from hedgerow.shard_worker.scoring.open_shards import OpenShards, Snapshot
 from hedgerow.shard_worker.scoring.ranking import Budget, SecondPhase, second_phases
 from hedgerow.shard_worker.scoring.retrieval import Found, Located, retrieve
 
+SCORER_GATHER_S = 0.25  # spans that wait for longer would be lost when the process ends
 CLOSE_UNUSED_S = 1.0  # interval at which a scorer closes files that it no longer needs
 
 
@@ -46,6 +54,8 @@ class ScorerConfig:
         profiles: name → rank profile.
         import_path: folders from which the users' functions are imported.
         max_candidate_bytes: limit of the candidates of one second phase together, as JSON.
+        tracing: whether second phases are traced, and how.
+        worker_id: of the worker, which its spans name.
     """
 
     data: str
@@ -53,17 +63,20 @@ class ScorerConfig:
     profiles: dict[str, RankProfile]
     import_path: tuple[str, ...] = ()
     max_candidate_bytes: int = 8_388_608
+    tracing: TracingSettings = field(default_factory=TracingSettings)
+    worker_id: str = ""
 
 
 def make_scorer(config: ScorerConfig) -> "Scorer":
     """Make the function that a scorer process runs for each search.
 
     It takes `(shard, generation, packed SearchPayload)`, followed by the fields of an `Attach` if
-    documents are wanted, and returns a packed `SearchBody`. A shard is opened when it is first
+    documents are wanted, and by a packed `TraceContext` if the search is traced, and returns a
+    packed `SearchBody`. A shard is opened when it is first
     searched, and reopened when a search asks for a newer generation.
 
     Raises:
-        ConfigurationError: a profile's second phase cannot be used.
+        ConfigurationError: a profile's second phase cannot be used, or OpenTelemetry is missing.
     """
     for folder in config.import_path:
         if folder not in sys.path:
@@ -83,6 +96,7 @@ class Scorer:
     def __init__(self, config: ScorerConfig) -> None:
         self._profiles = config.profiles
         self._second_phases = second_phases(config.profiles)
+        self._tracing = _tracing_of(config) if self._second_phases else None
         self._shards = OpenShards(Path(config.data), config.shards)
         self._max_candidate_bytes = config.max_candidate_bytes
         self._turn = threading.Lock()  # held by a search, or by the thread that closes files
@@ -110,7 +124,11 @@ class Scorer:
             return self._score(payload, budget)
 
     def _score(self, payload: tuple[Any, ...], budget: Budget) -> bytes:
+        began = time.monotonic()
         shard, generation, packed, *wanted = payload
+        trace = None
+        if wanted and type(wanted[-1]) is bytes:
+            trace = _Trace.of(wanted.pop(), self._tracing, shard, began)
         search = _read(packed)
         profile = self._profiles.get(search.profile)
         if profile is None:
@@ -120,7 +138,7 @@ class Scorer:
         if profile.first_phase == "noop" and search.profile not in self._second_phases:
             now = time.monotonic()
             return self._shards.noop_body(shard, search.uid, generation, search.k, now)
-        body, located = self._search(shard, generation, search, profile, budget)
+        body, located = self._search(shard, generation, search, profile, budget, trace)
         # An `enrich` function needs the documents first; it runs in the threads of the fetch.
         if wanted and body.ids and profile.enrich is None:
             attach = Attach(*wanted)
@@ -142,6 +160,7 @@ class Scorer:
         search: SearchPayload,
         profile: RankProfile,
         budget: Budget,
+        trace: "_Trace | None",
     ) -> tuple[SearchBody, Located | None]:
         second_phase = self._second_phases.get(search.profile)
         # If a client wants more hits than there are candidates, the second phase scores that many.
@@ -165,14 +184,21 @@ class Scorer:
             )
             _check(budget)
             try:
-                found = _rank(second_phase, search, found.total, candidates, budget)
+                if trace is None:
+                    found = _rank(second_phase, search, found.total, candidates, budget)
+                else:
+                    with trace.ranking(search.profile, len(candidates)):
+                        found = _rank(second_phase, search, found.total, candidates, budget)
             except RankingError:
                 _check(budget)  # a function that gave up at the deadline has not failed
                 raise
             _check(budget)
         hits = found.hits[: search.k]
         ids, scores = [one for _, one in hits], [score for score, _ in hits]
-        return SearchBody(documents, found.total, True, ids, scores, unranked), located
+        body = SearchBody(documents, found.total, True, ids, scores, unranked)
+        if trace is not None and trace.ranking_us is not None:
+            body = replace(body, second_phase_us=trace.ranking_us)
+        return body, located
 
     def _retrieve(
         self, shard: int, generation: int, search: SearchPayload, wanted: int
@@ -199,6 +225,57 @@ class Scorer:
         except (BadRequestError, ValueError, OverflowError, RecursionError) as error:
             # The gateway has checked the query, but perhaps against a newer definition.
             raise BadQueryError(f"the query does not fit the index: {error}") from error
+
+
+class _Trace:
+    """The trace of the search that is being scored.
+
+    Attributes:
+        ranking_us: when the second phase began, from the start of the work, and how long it took,
+            in µs; None before, and if a span has been made of it here.
+    """
+
+    def __init__(self, span: TraceContext, tracing: Tracing, shard: int, began: float) -> None:
+        self.ranking_us: tuple[int, int] | None = None
+        self._span = span
+        self._tracing = tracing
+        self._shard = shard
+        self._began = began
+
+    @classmethod
+    def of(
+        cls, packed: bytes, tracing: Tracing | None, shard: int, began: float
+    ) -> "_Trace | None":
+        """Return what `packed` says; None if it says nothing, or tracing is off."""
+        context = TraceContext.unpack(packed)
+        if context is None or tracing is None:
+            return None
+        return cls(context.of_shard(shard), tracing, shard, began)
+
+    @contextmanager
+    def ranking(self, profile: str, num_candidates: int) -> Iterator[None]:
+        """Trace the second phase, which runs in the block."""
+        started = time.monotonic()
+        attributes: dict[str, Attribute] = {
+            "hedgerow.shard": self._shard,
+            "hedgerow.rank_profile": profile,
+            "hedgerow.candidates": num_candidates,
+        }
+        with self._tracing.users_span("second phase", self._span, attributes):
+            yield
+        if not self._span.is_sampled:
+            took_s = time.monotonic() - started
+            self.ranking_us = int((started - self._began) * 1e6), int(took_s * 1e6)
+
+
+def _tracing_of(config: ScorerConfig) -> Tracing | None:
+    """Let second phases make spans; after the users' modules were imported."""
+    instance = f"{config.worker_id}/scorer-{os.getpid()}"
+    tracing = tracing_of(config.tracing, "hedgerow-worker", instance, SCORER_GATHER_S)
+    if tracing is not None:
+        tracing.start()
+        tracing.provide_tracers()
+    return tracing
 
 
 def _check_fields(missing: AbstractSet[str], *nodes: Node | None) -> None:

@@ -103,6 +103,8 @@ class Answering:
             intake,
             GiveBack(self._connection, keys, expiry_s, counters, self._searches),
         )
+        if context.tracing is not None:
+            context.tracing.provide_tracers()  # after the users' modules were imported
         self._fetch_service = FetchService(
             fetch_lanes,
             self._turn,
@@ -111,6 +113,7 @@ class Answering:
             records,
             intake,
             settings.limits,
+            context.tracing,
         )
 
     @property

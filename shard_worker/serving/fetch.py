@@ -18,7 +18,9 @@ from hedgerow.common.errors import (
     WireError,
     WorkError,
 )
+from hedgerow.common.observability.span import Attribute
 from hedgerow.common.observability.telemetry import Throttle
+from hedgerow.common.observability.tracing import Tracing
 from hedgerow.common.settings.limits import LimitSettings
 from hedgerow.common.wire.messages import (
     Failure,
@@ -33,6 +35,7 @@ from hedgerow.common.wire.messages import (
     unpack_fetch_payload,
     unpack_request,
 )
+from hedgerow.common.wire.trace_context import TraceContext
 from hedgerow.shard_worker.executors.error_text import error_line
 from hedgerow.shard_worker.executors.thread_pool.batched_threads import BatchedThreads
 from hedgerow.shard_worker.executors.thread_pool.threads import Spent, ThreadLane
@@ -94,6 +97,7 @@ class FetchService:
         records: Records,
         intake: Intake,
         limits: LimitSettings,
+        tracing: Tracing | None = None,
     ) -> None:
         """Answer fetches.
 
@@ -105,6 +109,7 @@ class FetchService:
             records: where requests are recorded.
             intake: sorts out what was pulled.
             limits: max_fetch_bytes, max_document_bytes and max_enrich_bytes apply.
+            tracing: makes spans of `enrich`; None while tracing is off.
         """
         self._lanes = lanes
         self._turn = turn
@@ -115,6 +120,7 @@ class FetchService:
         # Any document that could be stored can be read.
         self._max_fetch_bytes = max(limits.max_fetch_bytes, limits.max_document_bytes)
         self._max_enrich_bytes = limits.max_enrich_bytes
+        self._tracing = tracing
         self._held_bytes = 0
         self._throttle = Throttle(60.0)
         self._tasks: set[asyncio.Task[None]] = set()  # the requests in flight
@@ -188,8 +194,8 @@ class FetchService:
         try:
             enriching, body = await self._lanes.reading.run(read, deadline - pulled_at, spent)
             if enriching is not None and enrich is not None:
-                call = partial(enriching.run, enrich)
-                body = await self._enrich(payload.profile, enriching, call, deadline, spent)
+                run = self._traced(shard, request, payload.profile, enriching, enrich, started_at)
+                body = await self._enrich(payload.profile, enriching, run, deadline, spent)
             status = _OK
         except ExpiredError as error:
             self._counters.add("expired_in_lane")
@@ -234,7 +240,7 @@ class FetchService:
         self,
         profile: str,
         enriching: Enriching,
-        call: Callable[[], None],
+        run: Callable[[], bytes],
         deadline: float,
         spent: Spent,
     ) -> bytes:
@@ -246,24 +252,55 @@ class FetchService:
             return pack_body(FetchBody(enriching.documents, problem))
         self._held_bytes += num_bytes
         try:
-            return await self._enrich_held(profile, enriching, call, deadline, spent)
+            return await self._enrich_held(profile, enriching, run, deadline, spent)
         finally:
             self._held_bytes -= num_bytes
+
+    def _traced(
+        self,
+        shard: int,
+        request: Request,
+        profile: str,
+        enriching: Enriching,
+        enrich: Enrich,
+        started_at: list[float],
+    ) -> Callable[[], bytes]:
+        """What a thread is to run: `enrich`, in a span of its own if the fetch is traced."""
+        tracing = self._tracing
+        context = None if request.trace is None else TraceContext.unpack(request.trace)
+
+        def run() -> bytes:
+            if context is None or tracing is None:
+                enriching.run(enrich)
+                return pack_body(FetchBody(enriching.documents, enriching.problem))
+            began = time.monotonic()
+            attributes: dict[str, Attribute] = {
+                "hedgerow.shard": shard,
+                "hedgerow.rank_profile": profile,
+            }
+            with tracing.users_span("enrich", context.of_shard(shard), attributes):
+                enriching.run(enrich)
+            took_us = int((time.monotonic() - began) * 1e6)
+            after_us = int((began - started_at[0]) * 1e6)
+            return pack_body(
+                FetchBody(
+                    enriching.documents,
+                    enriching.problem,
+                    enrich_us=None if context.is_sampled else (after_us, took_us),
+                )
+            )
+
+        return run
 
     async def _enrich_held(
         self,
         profile: str,
         enriching: Enriching,
-        call: Callable[[], None],
+        run: Callable[[], bytes],
         deadline: float,
         spent: Spent,
     ) -> bytes:
         is_late = False
-
-        def run() -> bytes:
-            call()
-            return pack_body(FetchBody(enriching.documents, enriching.problem))
-
         try:
             timeout_s = (deadline - time.monotonic()) * ENRICH_SHARE
             return await self._lanes.enriching.run(run, timeout_s, spent, profile)

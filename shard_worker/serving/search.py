@@ -122,8 +122,10 @@ class SearchService:
             read.allowed_ms = max(1, request.expires_at_ms - request.sent_at_us // 1000)
         attach = request.attach
         wanted = () if attach is None else (attach.num, attach.max_bytes, attach.fields)
+        trace = request.trace
+        traced = () if trace is None or profile.second_phase is None else (trace,)
         task = Task(
-            (shard, state.generation, request.payload, *wanted),
+            (shard, state.generation, request.payload, *wanted, *traced),
             self._clock.monotonic_s(request.expires_at_ms),
             read,
             request.late_ms / 1000,

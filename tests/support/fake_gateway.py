@@ -93,6 +93,7 @@ EMPTY_STATUS: dict[str, Any] = {
         "addresses": {"refused": 0, "most_refused": []},
         "access": {"open": True, "keys": [], "keys_error": ""},
         "clock_error_us": 12.5,
+        "tracing": None,
     },
 }
 
@@ -157,7 +158,13 @@ class FakeDocuments:
         self.report = LoadReport(accepted=2, is_applied=True)
 
     async def load(
-        self, collection: str, lines: AsyncIterator[bytes], wait: Any, *, party: str
+        self,
+        collection: str,
+        lines: AsyncIterator[bytes],
+        wait: Any,
+        *,
+        party: str,
+        traceparent: str,
     ) -> LoadReport:
         """Keep the load, or raise `error`."""
         chunks = [chunk async for chunk in lines if chunk]
@@ -174,6 +181,7 @@ class FakeDocuments:
         wait: Any,
         *,
         party: str,
+        traceparent: str,
     ) -> LoadReport:
         """Keep the document, or raise `error`."""
         document = b"".join([chunk async for chunk in body])
@@ -182,7 +190,9 @@ class FakeDocuments:
         self.puts.append((collection, document_id, wait, json.loads(document)))
         return LoadReport(1, is_applied=wait == "applied")
 
-    async def delete(self, collection: str, document_id: str, wait: Any) -> None:
+    async def delete(
+        self, collection: str, document_id: str, wait: Any, *, traceparent: str
+    ) -> None:
         """Keep what was deleted, or raise `error`."""
         if self.error is not None:
             raise self.error

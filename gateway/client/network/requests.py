@@ -5,6 +5,7 @@ from urllib.parse import quote, urlencode
 
 from hedgerow.gateway.client.calls import Call
 from hedgerow.gateway.client.network.address import PATH_CHARACTERS, Address
+from hedgerow.gateway.client.trace_header import traceparent
 
 LAST_CHUNK: Final = b"0\r\n\r\n"
 
@@ -42,6 +43,9 @@ class RequestWriter:
         # Quoting keeps what is quoted already, and no path can contain a line break.
         path = quote(call.path, safe=PATH_CHARACTERS)
         query = f"?{urlencode(call.params, quote_via=quote)}" if call.params else ""
+        trace = traceparent()
+        if trace is not None:
+            framing = f"Traceparent: {trace}\r\n{framing}"
         return f"{call.method} {self._prefix}{path}{query}{self._common}{framing}\r\n".encode(
             "ascii"
         )

@@ -38,7 +38,7 @@ class Guard:
                 self._serve,
                 allow_origins=access.cors_origins,
                 allow_methods=("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"),
-                allow_headers=("Authorization", "Content-Type"),
+                allow_headers=("Authorization", "Content-Type", "Traceparent"),
                 expose_headers=("Retry-After",),
             )
 
@@ -104,6 +104,15 @@ def peer_in(scope: Scope) -> str:
 def party_of(scope: Scope) -> str:
     """Return the party of a request: the callers that share one allowance."""
     return caller_of(scope).party(peer_in(scope))
+
+
+def traceparent_in(scope: Scope) -> str:
+    """Return the trace that a request is a part of, as its caller names it; "" for none.
+
+    A request with several is in none: W3C Trace Context allows one.
+    """
+    found = [value for name, value in scope["headers"] if name == b"traceparent"]
+    return str(found[0], "latin-1") if len(found) == 1 else ""
 
 
 def combined(headers: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:

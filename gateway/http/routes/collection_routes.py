@@ -9,7 +9,7 @@ from hedgerow.gateway.http.openapi import answers, json_body
 from hedgerow.gateway.http.ports import GatewayPort
 from hedgerow.gateway.http.problems import json_response
 from hedgerow.gateway.http.requests.bodies import read_object
-from hedgerow.gateway.http.requests.guard import caller_of, party_of
+from hedgerow.gateway.http.requests.guard import caller_of, party_of, traceparent_in
 from hedgerow.gateway.http.requests.held import HeldResponse
 from hedgerow.gateway.http.requests.in_progress import in_progress
 from hedgerow.gateway.http.requests.limits import read_body
@@ -147,7 +147,10 @@ def document_routes(gateway: GatewayPort, settings: GatewaySettings) -> APIRoute
     )
     async def load_documents(name: str, request: Request, wait: Wait = "applied") -> Response:
         party = party_of(request.scope)
-        report = await gateway.documents.load(name, request.stream(), wait, party=party)
+        traceparent = traceparent_in(request.scope)
+        report = await gateway.documents.load(
+            name, request.stream(), wait, party=party, traceparent=traceparent
+        )
         return json_response(report.answer())
 
     @router.get(
@@ -181,7 +184,10 @@ def document_routes(gateway: GatewayPort, settings: GatewaySettings) -> APIRoute
         name: str, document_id: str, request: Request, wait: Wait = "applied"
     ) -> Response:
         party = party_of(request.scope)
-        report = await gateway.documents.put(name, document_id, request.stream(), wait, party=party)
+        traceparent = traceparent_in(request.scope)
+        report = await gateway.documents.put(
+            name, document_id, request.stream(), wait, party=party, traceparent=traceparent
+        )
         return json_response(report.answer())
 
     @router.delete(
@@ -195,7 +201,9 @@ def document_routes(gateway: GatewayPort, settings: GatewaySettings) -> APIRoute
         name: str, document_id: str, request: Request, wait: Wait = "applied"
     ) -> Response:
         with in_progress(gateway.requests, request.scope):
-            await gateway.documents.delete(name, document_id, wait)
+            await gateway.documents.delete(
+                name, document_id, wait, traceparent=traceparent_in(request.scope)
+            )
         return Response(status_code=204)
 
     return router

@@ -26,7 +26,7 @@ from hedgerow.gateway.http.problems import (
     problem_of,
 )
 from hedgerow.gateway.http.requests.bodies import body_reader
-from hedgerow.gateway.http.requests.guard import caller_of, peer_in
+from hedgerow.gateway.http.requests.guard import caller_of, peer_in, traceparent_in
 from hedgerow.gateway.http.requests.hang_up import ClientLeftError, unless_client_leaves
 from hedgerow.gateway.http.requests.held import send_body
 from hedgerow.gateway.http.requests.limits import read_body
@@ -81,7 +81,7 @@ class SearchApp:
             check_parameters(scope, ())
             raw = await read_body(scope, receive, self.max_body_bytes)
             # The result's lease lasts until its answer is sent.
-            query = self.query(collection, raw, caller, peer_in(scope))
+            query = self.query(collection, raw, caller, peer_in(scope), traceparent_in(scope))
             body, lease = await unless_client_leaves(receive, self.search(query))
         except Exception as error:  # noqa: BLE001 - unexpected errors become problems too
             if query is None:
@@ -115,13 +115,16 @@ class SearchApp:
         """Count a search that was refused before it was read; the gateway counts all others."""
         self._gateway.count_unread(caller, error)
 
-    def query(self, collection: str, raw: bytes, caller: Caller, peer: str) -> SearchQuery:
-        """Read a body as a query of a caller at an address.
+    def query(
+        self, collection: str, raw: bytes, caller: Caller, peer: str, traceparent: str
+    ) -> SearchQuery:
+        """Read a body as a query of a caller at an address, and perhaps within its trace.
 
         Raises:
             BadRequestError: names each invalid member and the reason.
         """
-        members = (collection, *astuple(self._read(raw)), caller, peer)  # in the order of `Search`
+        # In the order of `Search`.
+        members = (collection, *astuple(self._read(raw)), caller, peer, traceparent)
         return SearchQuery(*members)
 
     def refusal(self, error: Exception) -> Response:

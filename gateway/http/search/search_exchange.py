@@ -78,7 +78,10 @@ class PlainSearches:
         verdict = self._guard.plain_search(headers, collection)
         if verdict is None:
             return None
-        return SearchExchange(self._app, collection, verdict, peer, head.keeps_alive, wire)
+        traceparent = headers.get(b"traceparent", b"").decode("latin-1")
+        return SearchExchange(
+            self._app, collection, verdict, peer, traceparent, head.keeps_alive, wire
+        )
 
 
 class SearchExchange:
@@ -100,6 +103,7 @@ class SearchExchange:
         "_peer",
         "_query",
         "_task",
+        "_traceparent",
         "_verdict",
         "_wire",
         "has_begun",
@@ -113,6 +117,7 @@ class SearchExchange:
         collection: str,
         verdict: Caller | HedgerowError,
         peer: str,
+        traceparent: str,
         keep_alive: bool,
         wire: Wire,
     ) -> None:
@@ -123,6 +128,7 @@ class SearchExchange:
         self._collection = collection
         self._verdict = verdict
         self._peer = peer
+        self._traceparent = traceparent
         self._wire = wire
         self._body = b""
         self._query: SearchQuery | None = None
@@ -166,7 +172,7 @@ class SearchExchange:
         return self._app.overload(query)
 
     def _read(self, caller: Caller) -> SearchQuery:
-        return self._app.query(self._collection, self._body, caller, self._peer)
+        return self._app.query(self._collection, self._body, caller, self._peer, self._traceparent)
 
     def _turn_away(self, refusal: OverloadedError) -> None:
         """Refuse at once or later, without a task."""

@@ -23,6 +23,7 @@ from hedgerow.common.wire.messages import (
 from hedgerow.gateway.policies.latency import FetchReserve
 from hedgerow.gateway.policies.shard_result import ShardResult
 from hedgerow.gateway.search.documents.answer_memory import AnswerMemory, Lease
+from hedgerow.gateway.search.documents.fetch_walk import FetchWalk
 from hedgerow.gateway.search.gather import Gather
 from hedgerow.gateway.search.hedger import Hedger
 from hedgerow.gateway.search.result import Hit
@@ -81,6 +82,8 @@ class Fetcher:
         profile: str,
         deadline: float,
         lease: Lease,
+        trace: bytes | None = None,
+        walks: list[FetchWalk] | None = None,
     ) -> Fetch:
         """Give the hits those of their documents that arrive by `deadline`, on the loop's clock.
 
@@ -93,6 +96,8 @@ class Fetcher:
             profile: the rank profile whose `enrich` runs; "" for none.
             deadline: when the query must be answered.
             lease: the answer's part of the gateway's memory.
+            trace: the context that the workers get, packed; None for none.
+            walks: gets how the fetch went, if one is needed.
         """
         answer = _Answer(self._max_answer_bytes)
         by_shard: dict[int, list[Hit]] = {}
@@ -106,7 +111,7 @@ class Fetcher:
             return answer.report(len(hits))
         started = self._loop.time()
         wanted = {shard: [hit.id for hit in group] for shard, group in by_shard.items()}
-        results = await self.read(uid, wanted, fields, profile, deadline, lease)
+        results = await self.read(uid, wanted, fields, profile, deadline, lease, trace, walks)
         for shard, group in sorted(by_shard.items()):
             answer.add_part(shard, group, results[shard])
         answer.trim(hits)
@@ -127,6 +132,8 @@ class Fetcher:
         profile: str,
         deadline: float,
         lease: Lease,
+        trace: bytes | None = None,
+        walks: list[FetchWalk] | None = None,
     ) -> dict[int, ShardResult]:
         """Ask each shard for its documents.
 
@@ -137,12 +144,16 @@ class Fetcher:
             profile: the rank profile whose `enrich` runs; "" for none.
             deadline: until when to wait, on the loop's clock.
             lease: the answer's part of the gateway's memory.
+            trace: the context that the workers get, packed; None for none.
+            walks: gets how it went.
 
         Returns:
             How each shard's part ended; the bodies are `FetchBody`s, or `Refused`.
         """
         gather = Gather(wanted, partial(_unpack, lease))
-        scatter = Scatter(Kind.FETCH, self._messenger, gather, self._loop.time(), deadline)
+        scatter = Scatter(
+            Kind.FETCH, self._messenger, gather, self._loop.time(), deadline, trace=trace
+        )
         try:
             if gather.num_open:
                 sent = []
@@ -153,7 +164,9 @@ class Fetcher:
                 await gather.wait(deadline)
         finally:
             scatter.close()
-            self.hedger.learn(gather, self._loop.time())
+            self.hedger.learn(gather, now := self._loop.time())
+            if walks is not None:
+                walks.append(FetchWalk(gather, now))
         return gather.results
 
 

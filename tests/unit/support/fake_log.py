@@ -15,7 +15,9 @@ class CountingLog:
     num_ops: int = 0
     num_bytes: int = 0
 
-    async def append_many(self, ops: Sequence[tuple[int, bytes]]) -> list[Appended]:
+    async def append_many(
+        self, ops: Sequence[tuple[int, bytes]], trace: bytes | None = None
+    ) -> list[Appended]:
         """Take operations; workers that keep up have applied them at once."""
         self.num_ops += len(ops)
         self.num_bytes += sum(len(op) for _, op in ops)

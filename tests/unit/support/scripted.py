@@ -64,6 +64,7 @@ class ScriptedTransport:
         scripts: shard → script; a shard without one is silent.
         late: replies that arrived after their query was released.
         scattered: kind and shards of each scatter.
+        messages: the request of each scatter, packed.
         asked: how many hits each search asked for.
         queued: shards whose requests no worker has taken.
         hedge_scripts: shard → script of its second copy; one without never starts.
@@ -78,6 +79,7 @@ class ScriptedTransport:
     late: int = 0
     asked: list[int] = field(default_factory=list)
     scattered: list[tuple[Kind, tuple[int, ...]]] = field(default_factory=list)
+    messages: list[bytes] = field(default_factory=list)
     cancelled: list[tuple[int, tuple[int, ...], int]] = field(default_factory=list)
     worker_scripts: dict[str, Script] = field(default_factory=dict)
     sent_to: list[tuple[str, float, Request]] = field(default_factory=list)
@@ -101,6 +103,7 @@ class ScriptedTransport:
         loop = asyncio.get_running_loop()
         self._sinks[query_id] = sink
         self.scattered.append((kind, shards))
+        self.messages.append(message)
         if goes_ahead:
             self.ahead.add(query_id)
         if kind is Kind.SEARCH:

@@ -20,6 +20,7 @@ from hedgerow.gateway.search.guards.profile_guards import Guards, ProfileGuards
 from hedgerow.gateway.search.learning import Learning
 from hedgerow.gateway.search.search_settings import SearchSettings
 from hedgerow.gateway.search.searcher import Searcher
+from hedgerow.gateway.search.walks import Walks
 from hedgerow.gateway.shapes.collection import Filling
 from hedgerow.gateway.transport.messenger import Messenger
 from tests.unit.support.scripted import ScriptedTransport
@@ -65,6 +66,7 @@ def searcher_over(
     settings: GatewaySettings | None = None,
     attaching: AttachPolicy = NO_ATTACHING,
     admission: AdmissionSettings | None = None,
+    walks: Walks | None = None,
 ) -> Searcher:
     """A real searcher over scripted shards, which hears of late replies."""
     coverage = coverage or CoverageSettings()
@@ -93,4 +95,5 @@ def searcher_over(
         ),
         Learning(curves, observers),
         attaching,
+        walks,
     )

@@ -55,6 +55,7 @@ requests = st.builds(
     strings,
     blobs,
     attach=st.none() | attaches,
+    trace=st.none() | blobs,
 )
 replies = st.builds(
     Reply, integers, integers, integers, integers, integers, integers, integers, blobs
@@ -67,13 +68,16 @@ def search_bodies(draw: st.DrawFn) -> SearchBody:
     finite = st.floats(allow_nan=False, allow_infinity=False)
     rows = draw(st.lists(st.tuples(strings, finite), max_size=8))
     documents = st.just(()) | st.lists(blobs, min_size=1, max_size=len(rows))
+    second_phase_us = draw(st.none() | st.tuples(counts, counts))
+    attached = draw(documents) if rows else ()
     return SearchBody(
         draw(counts),
         draw(counts),
         draw(st.booleans()),
         [row[0] for row in rows],
         [row[1] for row in rows],
-        attached=draw(documents) if rows else (),
+        attached=[*attached] if second_phase_us else attached,  # an array that is sent is a list
+        second_phase_us=second_phase_us,
     )
 
 
@@ -100,6 +104,7 @@ BODIES: list[tuple[Callable[[bytes], Any], st.SearchStrategy[Any]]] = [
             st.lists(st.none() | st.dictionaries(strings, json_values, max_size=4), max_size=5),
             strings,
             st.booleans(),
+            st.none() | st.tuples(counts, counts),
         ),
     ),
     (unpack_failure, st.builds(Failure, strings, strings)),
@@ -145,11 +150,16 @@ def test_bodies_come_back(
 
 
 def test_an_older_process_is_sent_what_it_knows() -> None:
-    """A request that asks for no documents, and a body without, have no part that is new."""
+    """What no one has asked for, documents or traces, leaves no new part in a message."""
     request = Request(1, 2, 3, 4, "to", b"p", None, 7)
     assert msgpack.unpackb(pack_request(request)) == [VERSION, [1, 2, 3, 4, "to", b"p", None, 7]]
     body = SearchBody(9, 1, True, ["a"], [1.0])
     assert msgpack.unpackb(pack_body(body)) == [9, 1, True, ["a"], [1.0], 0]
+    body = SearchBody(9, 1, True, ["a"], [1.0], 0, [b"{}"])
+    assert msgpack.unpackb(pack_body(body)) == [9, 1, True, ["a"], [1.0], 0, [b"{}"]]
+    assert msgpack.unpackb(pack_body(FetchBody([], "", False))) == [[], "", False]
+    request = Request(1, 2, 3, 4, "to", b"p", None, 7, Attach(1, 2, None))
+    assert msgpack.unpackb(pack_request(request))[1][8:] == [[1, 2, None]]
 
 
 def test_a_request_asks_for_no_more_bytes_than_a_worker_sends() -> None:

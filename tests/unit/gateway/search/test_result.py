@@ -25,7 +25,7 @@ ANSWER = (
     '"worker":"","lane":"","queue_us":0,"lane_us":0,"work_us":0,"took_us":300120,'
     '"breaker":"closed","hedged_us":0,"is_hedge":false}]},'
     '"fetch":{"fetched":1,"missing":1,"left_out":0,"problems":[{"shard":1,"reason":"late"}]},'
-    '"warnings":["a quote was closed"],"took_ms":300.457,"deadline_ms":300}'
+    '"warnings":["a quote was closed"],"took_ms":300.457,"deadline_ms":300,"trace_id":null}'
 )
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters()),

@@ -28,13 +28,15 @@ class KeepingLog(CountingLog):
         super().__init__()
         self.documents: dict[str, tuple[int, bytes]] = {}
 
-    async def append_many(self, ops: Sequence[tuple[int, bytes]]) -> list[Appended]:
+    async def append_many(
+        self, ops: Sequence[tuple[int, bytes]], trace: bytes | None = None
+    ) -> list[Appended]:
         """Keep each document with its shard."""
         for shard, packed in ops:
             op = unpack_op(packed)
             assert isinstance(op, Upsert)
             self.documents |= {one: (shard, body) for one, body in op.documents}
-        return await super().append_many(ops)
+        return await super().append_many(ops, trace)
 
 
 def documents_over(log: CountingLog, slots: LoadSlots | None = None) -> Documents:

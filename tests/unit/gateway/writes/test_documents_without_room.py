@@ -48,7 +48,9 @@ class Writing:
     def _workers(self) -> list[Heartbeat]:
         return [Heartbeat("w0", 1, "h", [0], "1", 0, 0, shortages=self.shortages)]
 
-    async def _append(self, ops: Sequence[tuple[int, bytes]]) -> list[Appended]:
+    async def _append(
+        self, ops: Sequence[tuple[int, bytes]], _trace: bytes | None = None
+    ) -> list[Appended]:
         self.appended.set()
         return [Appended("5-0", 1) for _ in ops]
 
@@ -108,7 +110,9 @@ async def test_a_server_that_is_read_only_for_a_moment_is_asked_again() -> None:
     refusal = WriteRefusedError("READONLY", "read_only")
     answers = iter([refusal])
 
-    async def append(ops: Sequence[tuple[int, bytes]]) -> list[Appended]:
+    async def append(
+        ops: Sequence[tuple[int, bytes]], _trace: bytes | None = None
+    ) -> list[Appended]:
         for answer in answers:
             raise answer
         return [Appended("5-0", 1) for _ in ops]
@@ -125,7 +129,7 @@ async def test_what_a_full_disk_keeps_from_being_applied_is_not_waited_for() -> 
     """All is accepted, and the answer says at once that it waits for room, and not for replicas."""
     writing = Writing()
 
-    async def fill(ops: Sequence[tuple[int, bytes]]) -> list[Appended]:
+    async def fill(ops: Sequence[tuple[int, bytes]], _trace: bytes | None = None) -> list[Appended]:
         writing.shortages = [FULL]
         return [Appended("5-0", 1) for _ in ops]
 

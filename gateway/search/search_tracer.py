@@ -1,0 +1,75 @@
+"""Traces searches: when one has ended, its spans are made, if its trace is kept.
+
+What happened in its shards is known from the timings that their replies carry. The spans of the
+other searches are never made, so they cost next to nothing.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from typing import Final, Protocol
+
+from hedgerow.common.errors import BadRequestError
+from hedgerow.common.observability.span import Span
+from hedgerow.common.wire.trace_context import TraceContext
+from hedgerow.gateway.policies.tail_sampling import TailSampling
+from hedgerow.gateway.search.walk import SearchTrace, Walk
+from hedgerow.gateway.search.walk_spans import spans_of
+
+# The caller's fault, or its wish: such a search is kept only if it is sampled or slow.
+_CALLERS: Final = (BadRequestError, asyncio.CancelledError)
+
+
+class SpanSink(Protocol):
+    """Takes spans without waiting."""
+
+    def offer(self, spans: Sequence[Span]) -> None:
+        """Send spans, or drop them."""
+
+
+class SearchTracer:
+    """Traces the searches of one gateway."""
+
+    def __init__(
+        self,
+        sampling: TailSampling,
+        sink: SpanSink,
+        wall_clock_ns: Callable[[], int] = time.time_ns,
+    ) -> None:
+        """Trace.
+
+        Args:
+            sampling: decides which traces are kept.
+            sink: takes the spans.
+            wall_clock_ns: in ns since 1970.
+        """
+        self._sampling = sampling
+        self._sink = sink
+        self._wall_clock_ns = wall_clock_ns
+
+    def begin(self, traceparent: str, now: float) -> tuple[bytes, int]:
+        """See `TailSampling.begin`."""
+        return self._sampling.begin(traceparent, now)
+
+    def end(self, walk: Walk, trace: SearchTrace, *, is_slow: bool) -> None:
+        """A search of a trace has ended."""
+        is_chosen = trace.is_sampled
+        reason = _why_kept(walk, is_slow=is_slow) or ("sampled" if is_chosen else "")
+        if not reason or not self._sampling.keeps(walk.ended_at, is_sampled=is_chosen):
+            return
+        span = TraceContext.unpack(trace.span)
+        if span is not None:
+            offset_ns = self._wall_clock_ns() - int(walk.ended_at * 1e9)
+            self._sink.offer(spans_of(walk, span, trace.caller_span, offset_ns, reason))
+
+
+def _why_kept(walk: Walk, *, is_slow: bool) -> str:
+    """Why a search's trace is worth keeping though it was not sampled; "" if it is not."""
+    error = walk.error
+    if error is not None and not isinstance(error, _CALLERS):
+        return "failed"
+    if error is None and walk.is_partial:
+        return "partial"
+    if walk.is_hedged:
+        return "hedged"
+    return "slow" if is_slow else ""
