@@ -13,9 +13,9 @@ from hedgerow.shard_worker.indexing.indexer_client import IndexerClient
 from hedgerow.shard_worker.indexing.optimiser import Optimiser
 from hedgerow.shard_worker.indexing.shard_report import ShardState
 from hedgerow.shard_worker.indexing.storage_watch import StorageWatch
+from hedgerow.shard_worker.indexing.work_traces import WorkTraces
 from hedgerow.shard_worker.snapshots.recovery import lost_shards, restore_shards, revive_definitions
 from hedgerow.shard_worker.snapshots.shard_snapshots import Snapshots
-from hedgerow.shard_worker.traces import WorkTraces
 
 
 class Writing:

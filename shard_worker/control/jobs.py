@@ -51,8 +51,8 @@ from hedgerow.shard_worker.indexing.applier import Applier
 from hedgerow.shard_worker.indexing.indexer_client import IndexerClient
 from hedgerow.shard_worker.indexing.load_statistics import LoadStatistics
 from hedgerow.shard_worker.indexing.shard_report import CollectionReport
+from hedgerow.shard_worker.indexing.work_traces import WorkTraces
 from hedgerow.shard_worker.snapshots.shard_snapshots import Snapshots
-from hedgerow.shard_worker.traces import WorkTraces
 
 SNAPSHOT_AGAIN_S = 120.0
 SUM_AFTER_S = 1.0

@@ -36,7 +36,7 @@ from hedgerow.shard_worker.indexing.set_aside import SetAside
 from hedgerow.shard_worker.indexing.set_aside_files import SetAsideFiles
 from hedgerow.shard_worker.indexing.shard_report import ShardState
 from hedgerow.shard_worker.indexing.storage_watch import StorageWatch
-from hedgerow.shard_worker.traces import WorkTraces
+from hedgerow.shard_worker.indexing.work_traces import WorkTraces
 
 BLOCK_MS = 2000
 BACKLOG_INTERVAL_S = 1.0

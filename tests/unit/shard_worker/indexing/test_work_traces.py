@@ -10,7 +10,7 @@ from hedgerow.common.observability.current_trace import CURRENT
 from hedgerow.common.observability.span import Span
 from hedgerow.common.settings.tracing import TracingSettings
 from hedgerow.common.wire.trace_context import TraceContext
-from hedgerow.shard_worker.traces import MOST_WRITES, WorkTraces
+from hedgerow.shard_worker.indexing.work_traces import MOST_WRITES, WorkTraces
 
 
 class FakeTracing:
