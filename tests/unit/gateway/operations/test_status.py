@@ -144,7 +144,6 @@ def status_of(
         optimising={"u": Optimising(800, {"r0": 800, "r1": 700})} if server else {},
         curves={"u": coverage_report(make_curve(), 300.0, is_brief=True)},
         gateway={
-            "tracing": None,
             "id": "g",
             "version": "1",
             "in_flight": 0,
