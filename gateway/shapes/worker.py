@@ -148,7 +148,7 @@ class WorkerStatus(msgspec.Struct, frozen=True, kw_only=True):
     memory_mb: Annotated[
         dict[str, float],
         doc(
-            "Its own process (worker) and its lanes of processes to the memory that they have for "
+            "Its own process (worker), scorers and indexer to the memory that they have for "
             "themselves, in MB; without what the system does not tell."
         ),
     ] = {}

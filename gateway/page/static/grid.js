@@ -85,7 +85,7 @@ function workerRow(worker) {
 function memory(byName) {
   const all = Object.values(byName ?? {}).reduce((sum, mb) => sum + mb, 0);
   if (!all) return "–";
-  const scorers = byName.process;
+  const { scorers } = byName;
   return [`${count(Math.round(all))} MB`, scorers ? h("span", { class: "dim small" }, `scorers ${count(Math.round(scorers))}`) : null];
 }
 

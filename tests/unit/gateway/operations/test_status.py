@@ -87,7 +87,7 @@ def status_of(
         log_backlog={0: 5},
         statistics={"u": version_of(LABELS).hex()},
         set_aside={"bytes": 700, "dropped": 2},
-        metrics={"usage": {"worker": {"cpu_s": 1.5, "memory_mb": 30.04}, "process": {}, "x": 1}},
+        metrics={"usage": {"worker": {"cpu_s": 1.5, "memory_mb": 30.04}, "scorers": {}, "x": 1}},
     )
     membership = Membership(Mock(spec=Registry), 2, 2.0, 0.1, lambda: 0, list)
     membership.take({"w0": worker}, {"u": {0: 3, 1: 4}}, 1000, 0.0)
