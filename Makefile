@@ -25,7 +25,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo up down query test test-unit test-integration test-containers test-tools \
-        test-hostile attack check audit docs bench bench-client bench-crowd bench-keys bench-peers bench-search lab dist clean
+        test-browser test-hostile screenshots attack check audit docs bench bench-client bench-crowd bench-keys bench-peers bench-search lab dist clean
 # The rings of tests run one after the other, even under `make -j`. Within a ring, tests run in
 # parallel, except for those that measure time or load the machine (marked `alone`). In the rings with
 # real processes, tests spend most of their time waiting for them.
@@ -73,6 +73,12 @@ test-containers: $(VENV)/.development  ## tests of the image and compose.yaml; n
 test-tools: $(VENV)/.development $(VENV)/.docs  ## tests of bench/, lab/, the Makefile and the docs
 	$(BIN)/pytest tests/tools --dist loadfile $(SIDE_BY_SIDE) 2 $(PYTEST_FLAGS)
 	$(BIN)/pytest tests/tools $(ALONE)
+
+test-browser: $(VENV)/.development  ## tests of the page in a real Chromium, which must be installed
+	$(BIN)/pytest tests/browser $(PYTEST_FLAGS)
+
+screenshots: $(VENV)/.development  ## pictures of the page with a cluster at work: docs/page-*.png
+	$(BIN)/python -m tests.browser.screenshots
 
 test-hostile: $(VENV)/.development  ## attack a real cluster while a normal client uses it (SEED=n)
 	$(BIN)/pytest tests/hostile $(PYTEST_FLAGS)

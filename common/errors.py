@@ -181,7 +181,8 @@ class OverloadedError(UnavailableError):
             before one of priority batch is admitted; "share": queries in flight of this key, or of
             this address without a key; "rate": requests a second of this key; "backlog": the shards
             are behind, and too few would have answered by the deadline; "loads": bulk loads in
-            progress; "requests": requests in progress that are neither searches nor loads.
+            progress; "requests": requests in progress that are neither searches nor loads;
+            "viewers": clients that follow the events.
     """
 
     def __init__(self, message: str, cause: str, retry_after_s: float = 1.0) -> None:

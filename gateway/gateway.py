@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import secrets
+import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from collections.abc import Collection as AbstractCollection
 from contextlib import asynccontextmanager
@@ -31,6 +32,10 @@ from hedgerow.common.wire.heartbeat import Heartbeat
 from hedgerow.gateway.access.fair_share import FairShare
 from hedgerow.gateway.access.request_admission import RequestAdmission
 from hedgerow.gateway.access.usage_report import keys_in_use, refused_addresses
+from hedgerow.gateway.live.changes import Cluster
+from hedgerow.gateway.live.journal import Journal
+from hedgerow.gateway.live.live import Live, Sources
+from hedgerow.gateway.live.sources import cluster_of, totals_of
 from hedgerow.gateway.metrics.collector import GatewayCollector
 from hedgerow.gateway.metrics.page import MetricsPage
 from hedgerow.gateway.metrics.redis_facts import RedisFactsReader
@@ -43,6 +48,7 @@ from hedgerow.gateway.operations.server_watch import ServerWatch
 from hedgerow.gateway.operations.shared_state import SharedStateReader
 from hedgerow.gateway.operations.snapshots import Snapshots
 from hedgerow.gateway.operations.status_report import StatusReport
+from hedgerow.gateway.policies.breaker import Transition
 from hedgerow.gateway.policies.hedging import HedgeCounts
 from hedgerow.gateway.search.coverage.late_replies import CoverageCurves
 from hedgerow.gateway.search.coverage.report import coverage_report
@@ -89,6 +95,7 @@ class Gateway:
         reloader: reads the rank profiles again.
         requests: admits requests that are neither searches nor bulk loads.
         shortages: the shortages of this gateway itself.
+        live: the last minutes, and the viewers of what happens.
     """
 
     def __init__(
@@ -124,14 +131,22 @@ class Gateway:
         self._tracing = tracing_of(settings.tracing, "hedgerow-gateway", self.id)
         tracers = Tracers.make(self._tracing)
 
+        journal = Journal(lambda: time.time_ns() // 1_000_000)
         max_names = settings.metrics.max_names
         self._recorder = SearchRecorder(num_shards, max_names)
         self._load_counts = LoadCounts(BoundedNames(max_names))
-        self._guards = make_guards(access, self._recorder.on_transition, self._loop.time())
+
+        def on_transition(shard: int, profile: str, transition: Transition) -> None:
+            self._recorder.on_transition(shard, profile, transition)
+            journal.add_transition(shard, profile, transition)
+
+        self._guards = make_guards(access, on_transition, self._loop.time())
         self._tracers = tracers
         self._curves = CoverageCurves(settings.coverage, self.collections.uids)
         self._transport = make_transport(access, self._guards, self._curves)
-        self._membership = make_membership(access, self.collections, self._server_ms)
+        self._membership = make_membership(
+            access, self.collections, self._server_ms, self._on_members
+        )
         # A random start, so that replies to another gateway that drew the same id match no query.
         next_id = itertools.count(secrets.randbits(32)).__next__
         self._ejection = make_ejection(access, self._transport, next_id, self._membership)
@@ -198,6 +213,14 @@ class Gateway:
             deadline_ms=settings.gateway.default_deadline_ms,
             server_ms=self._server_ms,
         )
+        sources = Sources(
+            gateway_id=self.id,
+            totals=lambda: totals_of(self._searcher, self._guards),
+            cluster=self._cluster,
+            status=self.status,
+        )
+        self.live = Live(sources, journal, settings.gateway.max_viewers)
+        journal.on_event = self.live.on_event
         self._metrics = MetricsPage(
             GatewayCollector(
                 recorder=self._recorder,
@@ -276,6 +299,7 @@ class Gateway:
                     group.create_task(self._lag.run(), name="loop lag"),
                     group.create_task(self._server_watch.run(), name="server watch"),
                     group.create_task(self.shortages.run(), name="own shortages"),
+                    group.create_task(self.live.run(), name="live"),
                 ]
                 try:
                     yield
@@ -353,6 +377,7 @@ class Gateway:
         """Forget the counts of keys that are not among `names`, since they were revoked."""
         for shares in self._shares():
             shares.keep_keys(names)
+        self.live.keep_keys(names)
         self._recorder.keep_keys(names)
 
     def refusal_of(self, query: SearchQuery) -> OverloadedError | None:
@@ -488,6 +513,20 @@ class Gateway:
             "clock_error_us": round(self._transport.clock.error_us, 1),
             "tracing": self._tracers.as_dict(),
         }
+
+    def _on_members(self) -> None:
+        """The view of the workers is fresh; a dead one may be back before the next second."""
+        self.live.look()
+
+    def _cluster(self) -> Cluster:
+        return cluster_of(
+            self._membership,
+            self._ejection,
+            self.collections,
+            self._storage,
+            is_connected=self.is_connected,
+            now_ms=self._server_ms(),
+        )
 
     def _shares(self) -> list[FairShare]:
         return [*self._guards.shares(), self.requests.shares]

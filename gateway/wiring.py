@@ -142,9 +142,19 @@ def make_transport(
 
 
 def make_membership(
-    access: ClusterAccess, collections: Collections, server_ms: Callable[[], int]
+    access: ClusterAccess,
+    collections: Collections,
+    server_ms: Callable[[], int],
+    on_view: Callable[[], None],
 ) -> Membership:
-    """Make the view of the workers; `server_ms` is the Redis server's clock."""
+    """Make the view of the workers.
+
+    Args:
+        access: to the cluster.
+        collections: whose documents are counted.
+        server_ms: the Redis server's clock.
+        on_view: called after each refresh of the view.
+    """
     settings = access.settings
     return Membership(
         access.registry,
@@ -153,6 +163,7 @@ def make_membership(
         settings.gateway.membership_poll_s,
         server_ms,
         collections.uids,
+        on_view,
     )
 
 

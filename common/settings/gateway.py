@@ -91,6 +91,11 @@ class GatewaySettings(ConnectionSettings, TlsSettings):
         "deletes of documents, status, collections and the like. Callers below their fair share "
         "may have half as many more.",
     )
+    max_viewers: Annotated[int, Field(ge=0)] = Field(
+        20,
+        description="Most clients at once that follow the events of the cluster: pages in "
+        "browsers, and gateway top. With 0, none may.",
+    )
     load_idle_s: PositiveFloat = Field(
         10.0,
         description="If there are max_loads bulk loads, a new one replaces a load whose client "

@@ -160,7 +160,8 @@ def _victim(cluster: LocalCluster) -> Victim:
 
 async def _wait(console: Console, cluster: LocalCluster, stopped: threading.Event) -> None:
     console.print(
-        f"The cluster stays up at [bold]{cluster.url}[/] until Ctrl-C. In another terminal:\n"
+        f"The cluster stays up at [bold]{cluster.url}[/] until Ctrl-C: open that in a browser, or "
+        "in another terminal:\n"
         f'  gateway query "read a csv file" --collection python-docs --url {cluster.url} --explain',
         soft_wrap=True,
     )

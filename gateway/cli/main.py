@@ -52,6 +52,10 @@ COMMANDS: Final[Commands] = {
         "hedgerow.gateway.cli.status:status",
         "Show shards, workers, documents, breakers, admission, hedges and wasted work.",
     ),
+    "top": (
+        "hedgerow.gateway.cli.top:top",
+        "Watch shards, workers, throughput, answer times and events, second by second.",
+    ),
     "snapshot create": (
         "hedgerow.gateway.cli.snapshot:create",
         "Make a snapshot of every shard now, and wait until all are complete.",

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import socket
+from collections.abc import Callable
 from functools import partial
 from typing import Annotated, NoReturn
 
@@ -109,7 +110,15 @@ async def _serve(
             app = create_app(gateway, http, access)
             table = ConnectionTable(_within_descriptors(http), gateway.counters)
             calm_collector()
-            await run_server(app, listener, http.drain_timeout_s, stopped, table, certificate)
+            await run_server(
+                app,
+                listener,
+                http.drain_timeout_s,
+                stopped,
+                table,
+                certificate,
+                on_drain=gateway.live.close,  # streams of events would outlast it
+            )
         # The gateway is closed here, after the last answer, since queries in flight need it.
     log.info("stopped")
 
@@ -153,6 +162,7 @@ async def run_server(
     stopped: asyncio.Event,
     table: ConnectionTable,
     certificate: Certificate | None = None,
+    on_drain: Callable[[], None] = lambda: None,
 ) -> None:
     """Serve `app` until `stopped` is set, then finish what is in flight.
 
@@ -163,6 +173,7 @@ async def run_server(
         stopped: set by a signal, or when the parent ends.
         table: limits the connections.
         certificate: shown to clients; None to serve plain HTTP.
+        on_drain: called when the drain begins.
     """
     server = HttpServer(app, table, certificate)
     await server.start(listener)
@@ -171,5 +182,6 @@ async def run_server(
     url = f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
     log.info("ready", url=url, pid=os.getpid())
     await stopped.wait()
+    on_drain()
     log.info("draining", in_flight=server.num_in_flight)
     await server.drain(drain_timeout_s)

@@ -154,7 +154,10 @@ def show_ready(console: Console, cluster: LocalCluster) -> None:
     for line in cluster.processes():
         table.add_row(line.name, str(line.pid or "-"), escape(line.what))
     console.print(table)
-    console.print(f"[bold green]ready[/] at [bold]{cluster.url}[/], its API at {cluster.url}/docs")
+    console.print(
+        f"[bold green]ready[/] at [bold]{cluster.url}[/], in a browser too; "
+        f"its API at {cluster.url}/docs"
+    )
 
 
 class Story:

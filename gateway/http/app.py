@@ -15,7 +15,9 @@ from hedgerow.gateway.http.requests.parameters import check_request
 from hedgerow.gateway.http.requests.rights import check_rights
 from hedgerow.gateway.http.routes.collection_routes import collection_routes, document_routes
 from hedgerow.gateway.http.routes.docs_routes import docs_routes
+from hedgerow.gateway.http.routes.event_routes import event_routes
 from hedgerow.gateway.http.routes.metrics_routes import metrics_routes
+from hedgerow.gateway.http.routes.page_routes import page_routes
 from hedgerow.gateway.http.routes.quarantine_routes import quarantine_routes
 from hedgerow.gateway.http.routes.reload_routes import reload_routes
 from hedgerow.gateway.http.routes.snapshot_routes import snapshot_routes
@@ -69,10 +71,12 @@ def create_framework_app(
     app.include_router(collection_routes(gateway, settings))
     app.include_router(document_routes(gateway, settings))
     app.include_router(status_routes(gateway, settings, access))
+    app.include_router(event_routes(gateway))
     app.include_router(metrics_routes(gateway, access))
     app.include_router(snapshot_routes(gateway))
     app.include_router(quarantine_routes(gateway))
     app.include_router(reload_routes(gateway))
+    app.include_router(page_routes())
     app.router.routes.extend(docs_routes())
     add_openapi(app, body)
     add_handlers(app)

@@ -20,6 +20,7 @@ from hedgerow.gateway.shapes.collection import (
     LoadAnswer,
     OptimiseAnswer,
 )
+from hedgerow.gateway.shapes.live import LiveHistory
 from hedgerow.gateway.shapes.operations import (
     BreakerBody,
     QuarantineAnswer,
@@ -61,6 +62,7 @@ _SHAPES: Final[tuple[type[msgspec.Struct], ...]] = (
     OptimiseAnswer,
     QuarantineAnswer,
     StatusAnswer,
+    LiveHistory,
 )
 
 

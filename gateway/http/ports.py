@@ -6,6 +6,7 @@ from typing import Any, Protocol
 from hedgerow.common.errors import OverloadedError
 from hedgerow.common.metrics.exposition import TextFormat
 from hedgerow.gateway.access.request_admission import RequestAdmission
+from hedgerow.gateway.live.live import Live
 from hedgerow.gateway.search.documents.fetch import StoredDocument
 from hedgerow.gateway.search.result import SearchQuery, SearchResult
 from hedgerow.gateway.shapes.collection import LoadAnswer, Wait
@@ -136,6 +137,10 @@ class GatewayPort(Protocol):
     @property
     def quarantine(self) -> QuarantinePort:
         """The queries that have killed scorers."""
+
+    @property
+    def live(self) -> Live:
+        """The last minutes, and the viewers of what happens."""
 
     @property
     def reloader(self) -> ReloaderPort:

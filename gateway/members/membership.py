@@ -43,6 +43,7 @@ class Membership:
         poll_s: float,
         server_ms: Callable[[], int],
         uids: Callable[[], Iterable[str]],
+        on_view: Callable[[], None] = lambda: None,
     ) -> None:
         """Describe the view; `run` keeps it fresh.
 
@@ -53,6 +54,7 @@ class Membership:
             poll_s: how often to refresh, in addition to each announced change, in s.
             server_ms: the Redis server's clock, which dates heartbeats.
             uids: the collections whose documents are counted.
+            on_view: called after each refresh.
         """
         self.live = [False] * num_shards
         self.num_live = [0] * num_shards
@@ -69,6 +71,7 @@ class Membership:
         self._poll_s = poll_s
         self._server_ms = server_ms
         self._uids = uids
+        self._on_view = on_view
         self._filling: dict[str, tuple[Collection, Filling | None]] = {}  # until the next refresh
         self._changed = asyncio.Event()
 
@@ -136,6 +139,7 @@ class Membership:
         now_ms = self._server_ms()
         self.take(heartbeats, counts, now_ms, asyncio.get_running_loop().time())
         self.refreshed_at = began_at
+        self._on_view()
         for worker, heartbeat in heartbeats.items():
             # If the worker comes back at this moment, it sends another heartbeat within a second.
             if now_ms - heartbeat.beat_at_ms > FORGET_AFTER_S * 1000:

@@ -173,7 +173,16 @@ def _worker_json(
             "bytes": worker.set_aside.get("bytes", 0),
             "dropped": worker.set_aside.get("dropped", 0),
         },
+        "memory_mb": _memory_mb(worker.metrics.get("usage")),
     }
+
+
+def _memory_mb(usage: Any) -> dict[str, float]:
+    """Name → memory in MB, by a heartbeat, which may be of another version."""
+    if not isinstance(usage, Mapping):
+        return {}
+    known = {name: one.get("memory_mb") for name, one in usage.items() if isinstance(one, Mapping)}
+    return {str(name): round(mb, 1) for name, mb in known.items() if isinstance(mb, int | float)}
 
 
 def _breaker_json(snapshot: BreakerSnapshot, now: float) -> dict[str, Any]:

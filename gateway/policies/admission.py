@@ -327,6 +327,11 @@ class Admission:
         self.duration_s += (duration_s - self.duration_s) * _DURATION_WEIGHT
         self.limit.judge(self.num_in_flight, now)
 
+    @property
+    def num_refused(self) -> int:
+        """Queries refused since the start, for whatever cause."""
+        return sum(map(sum, self._refused.values()))
+
     def snapshot(self, now: float) -> AdmissionSnapshot:
         """For `status`."""
         return AdmissionSnapshot(

@@ -7,7 +7,7 @@ from typing import Final, Protocol
 from msgspec.structs import replace
 
 from hedgerow.common.collection import Collection
-from hedgerow.common.errors import HedgerowError, OverloadedError
+from hedgerow.common.errors import HedgerowError, InsufficientCoverageError, OverloadedError
 from hedgerow.common.outcome import Outcome
 from hedgerow.common.settings.rank_profiles import RankProfile
 from hedgerow.common.wire.messages import Kind, SearchPayload, pack_body, unpack_search_body
@@ -34,6 +34,7 @@ from hedgerow.gateway.search.planned_search import PlannedSearch
 from hedgerow.gateway.search.result import Hit, SearchQuery, SearchResult
 from hedgerow.gateway.search.scatter import Scatter
 from hedgerow.gateway.search.search_settings import SearchSettings
+from hedgerow.gateway.search.tally import SearchTally
 from hedgerow.gateway.search.top_up import TopUp, may_have_more, num_asked, topped_up
 from hedgerow.gateway.search.validation import Admitted, admit
 from hedgerow.gateway.search.walk import SearchTrace, Walk
@@ -86,6 +87,7 @@ class Searcher:
     Attributes:
         hedger: sends second copies of searches.
         fetcher: reads documents.
+        tally: counts how searches have ended.
     """
 
     def __init__(
@@ -121,6 +123,7 @@ class Searcher:
             memory=AnswerMemory(settings.gateway.max_held_bytes),
             max_answer_bytes=settings.gateway.max_answer_bytes,
         )
+        self.tally = SearchTally()
         self._messenger = messenger
         self._view = view
         self._guards = guards
@@ -391,8 +394,11 @@ class Searcher:
         try:
             result = make_answer(search, gather, found, counts, now)
         except HedgerowError as error:
+            if isinstance(error, InsufficientCoverageError):
+                self.tally.add_insufficient(error.result)
             self._walks.end(_walk(search, gather, found, now, error))
             raise
+        self.tally.add(result)
         num_shards = len(search.plan.breakers.shards)
         if self._walks.wants(search.trace, now - search.started, gather, num_shards) or (
             found.fetch_walk is not None and search.trace is not None

@@ -11,7 +11,15 @@ from hedgerow.gateway.shapes.doc import doc
 from hedgerow.gateway.shapes.operations import ShortageStatus
 
 Cause = Literal[
-    "limit", "batch_share", "share", "rate", "backlog", "loads", "requests", "connections"
+    "limit",
+    "batch_share",
+    "share",
+    "rate",
+    "backlog",
+    "loads",
+    "requests",
+    "connections",
+    "viewers",
 ]
 
 

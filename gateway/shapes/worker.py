@@ -145,3 +145,10 @@ class WorkerStatus(msgspec.Struct, frozen=True, kw_only=True):
         dict[str, dict[str, int]], doc("Shard to collection to number of documents.")
     ]
     set_aside: SetAsideStatus = SetAsideStatus()
+    memory_mb: Annotated[
+        dict[str, float],
+        doc(
+            "Its own process (worker), scorers and indexer to the memory that they have for "
+            "themselves, in MB; without what the system does not tell."
+        ),
+    ] = {}

@@ -1,4 +1,4 @@
-"""`gateway index`, `query`, `status` and `eval` as a user runs them, against a real cluster."""
+"""`gateway index`, `query`, `status`, `top` and `eval` as a user runs them, on a real cluster."""
 
 import asyncio
 import json
@@ -165,6 +165,18 @@ async def test_status_names_the_processes(commands: Commands) -> None:
     assert status["redis"]["pid"] == commands.up.pids["redis"]
     assert [shard["shard"] for shard in status["shards"]] == [0, 1, 2, 3]
     assert all(shard["workers"] for shard in status["shards"])
+
+
+async def test_top_prints_the_cluster_once_when_it_is_piped(commands: Commands) -> None:
+    """Shards, workers and their processes are in the text, and it ends by itself."""
+    ended = await commands.run("top")
+    assert ended.code == 0, ended.err
+    assert "4 shards on 2 workers" in ended.out
+    for name in ("worker-0", "worker-1"):
+        assert any(
+            line.split()[:2] == [name, str(commands.up.pids[name])]
+            for line in ended.out.splitlines()
+        ), ended.out
 
 
 async def test_a_load_outlives_the_gateway(tmp_path: Path) -> None:

@@ -47,6 +47,21 @@ def test_a_signal_ends_it_well(
         assert "Traceback" not in log
 
 
+def test_those_who_watch_do_not_hold_it_up(redis_server: RedisServer, key_prefix: str) -> None:
+    """A stream of events, which has no end by itself, is ended when the drain begins."""
+    with serving(redis_server.url, key_prefix) as process:
+        url = url_of(process)
+        with httpx.stream("GET", f"{url}/v1/events", timeout=20) as response:
+            pieces = response.iter_text()
+            assert "event: history" in next(pieces)
+            process.send_signal(signal.SIGTERM)
+            for _ in pieces:  # it ends in good order
+                pass
+        _, log = process.communicate(timeout=20)
+    assert process.returncode == 0
+    assert "drain_timed_out" not in log
+
+
 def test_it_ends_with_its_parent(redis_server: RedisServer, key_prefix: str) -> None:
     """When nobody holds the pipe's other end any more, it drains and ends with 0."""
     read_end, write_end = os.pipe()

@@ -1,7 +1,7 @@
 """A gateway that answers from a script, to test client, commands and HTTP without a cluster."""
 
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import msgspec
@@ -11,12 +11,17 @@ from hedgerow.common.metrics.exposition import TextFormat
 from hedgerow.common.outcome import Outcome
 from hedgerow.gateway.access.request_admission import RequestAdmission
 from hedgerow.gateway.client import SearchAnswer
+from hedgerow.gateway.live.changes import Cluster
+from hedgerow.gateway.live.history import Totals
+from hedgerow.gateway.live.journal import Journal
+from hedgerow.gateway.live.live import Live, Sources
 from hedgerow.gateway.search.coverage.curve import CoverageCurve
 from hedgerow.gateway.search.coverage.measurement import coverage_of
 from hedgerow.gateway.search.coverage.report import coverage_report
 from hedgerow.gateway.search.documents.answer_memory import AnswerMemory
 from hedgerow.gateway.search.documents.fetch import StoredDocument
 from hedgerow.gateway.search.result import Hit, SearchQuery, SearchResult
+from hedgerow.gateway.search.tally import SearchTally
 from hedgerow.gateway.shapes.answer import Fetch, ShardDetail, TotalHits
 from hedgerow.gateway.views.json_bytes import encode
 from hedgerow.gateway.writes.collection_list import ListedCollection
@@ -292,8 +297,39 @@ def _next(script: list[T]) -> T | None:
     return script.pop(0) if len(script) > 1 else next(iter(script), None)
 
 
+async def _empty_status() -> dict[str, Any]:
+    return EMPTY_STATUS
+
+
+def _empty_cluster() -> Cluster:
+    return Cluster({}, {}, frozenset(), (), is_connected=True)
+
+
+def make_live(
+    journal: Journal | None = None,
+    max_viewers: int = 20,
+    status: Callable[[], Awaitable[dict[str, Any]]] = _empty_status,
+    cluster: Callable[[], Cluster] = _empty_cluster,
+) -> Live:
+    """The stream of a cluster that has nothing, and where nothing happens by itself."""
+    journal = journal or Journal(lambda: 1_000)
+    sources = Sources(
+        gateway_id="g",
+        totals=lambda: Totals.of(SearchTally()),
+        cluster=cluster,
+        status=status,
+    )
+    live = Live(sources, journal, max_viewers)
+    journal.on_event = live.on_event
+    return live
+
+
 class FakeGateway:
-    """Answers each search with `answer`, which may be an error to raise."""
+    """Answers each search with `answer`, which may be an error to raise.
+
+    Attributes:
+        live: a stream that ends after the history, since it is closed.
+    """
 
     def __init__(self) -> None:
         self.collections = FakeCollections()
@@ -304,6 +340,8 @@ class FakeGateway:
         self.quarantine = FakeQuarantine()
         self.reloader = FakeReloader()
         self.requests = RequestAdmission(128)
+        self.live = make_live()
+        self.live.close()
         self.is_ready = True
         self.answer: SearchResult | Exception = make_result()
         self.searches: list[SearchQuery] = []

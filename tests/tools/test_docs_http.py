@@ -49,6 +49,7 @@ TABLES = {
     "optimise answer": "OptimiseAnswer",
     "reload answer": "ReloadAnswer",
     "quarantine answer": "QuarantineAnswer",
+    "history answer": "LiveHistory",
 }
 
 

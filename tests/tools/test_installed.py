@@ -162,6 +162,16 @@ def test_the_sources_archive_makes_the_same_wheel(tmp_path: Path) -> None:
     assert sorted(again.namelist()) == sorted(direct.namelist())
 
 
+def test_the_page_is_in_both_archives(tmp_path: Path) -> None:
+    """Each file that browsers are served is installed, from the wheel or from the sources."""
+    static = {path.name for path in (ROOT / "gateway/page/static").iterdir()}
+    wheel = zipfile.ZipFile(built(ROOT, tmp_path / "wheel")).namelist()
+    with tarfile.open(built(ROOT, tmp_path / "sdist", "sdist")) as opened:
+        sources = opened.getnames()
+    for names in (wheel, sources):
+        assert {name.rpartition("/")[2] for name in names if "/page/static/" in name} == static
+
+
 def test_the_two_distributions_have_one_version() -> None:
     """And the version is the package's own."""
     versions = {

@@ -32,6 +32,8 @@ LISTED = {
     "test-integration",
     "test-containers",
     "test-tools",
+    "test-browser",
+    "screenshots",
     "test-hostile",
     "attack",
 }

@@ -11,6 +11,7 @@ from hedgerow.gateway.access.caller import ANONYMOUS, Caller, Right
 from hedgerow.gateway.access.control import AccessControl
 from hedgerow.gateway.http.problems import problem_of
 from hedgerow.gateway.http.protocol.connection_policy import peer_of
+from hedgerow.gateway.http.requests.page_paths import is_page
 
 OPEN_PATHS: Final = frozenset({"/healthz", "/readyz"})
 METRICS_PATH: Final = "/metrics"
@@ -19,6 +20,8 @@ _CALLER: Final = "hedgerow.caller"  # in the scope of a request
 
 class Guard:
     """Refuses requests by Host, Origin and Authorization; health checks by their Host only.
+
+    The page is shown without a key, which it asks for: its files hold nothing of the cluster.
 
     Attributes:
         app: the guarded application.
@@ -62,6 +65,8 @@ class Guard:
             return ANONYMOUS
         self._access.check_host(host)
         self._access.check_page(scope["method"], fields)
+        if is_page(scope["method"], scope["path"], fields.get(b"accept", b"").decode("latin-1")):
+            return ANONYMOUS
         if scope["path"] == METRICS_PATH and self._access.has_public_metrics:
             return ANONYMOUS
         return self._access.admit(fields.get(b"authorization", b""))

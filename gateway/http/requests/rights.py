@@ -8,7 +8,9 @@ from fastapi.routing import APIRoute
 
 from hedgerow.gateway.access.caller import Right
 from hedgerow.gateway.http.requests.guard import OPEN_PATHS, caller_of
+from hedgerow.gateway.http.requests.page_paths import ROUTES as PAGE_ROUTES
 
+_OPEN_ROUTES: Final = OPEN_PATHS | PAGE_ROUTES
 _SEARCH, _WRITE, _ADMIN, _METRICS = Right.SEARCH, Right.WRITE, Right.ADMIN, Right.METRICS
 
 # Method and path of a route → the right that it needs: for the collection `{name}` if the path has
@@ -30,6 +32,7 @@ RIGHTS: Final[Mapping[tuple[str, str], Right | None]] = {
     ("GET", "/readyz"): None,
     ("GET", "/metrics"): _METRICS,
     ("GET", "/v1/status"): _ADMIN,
+    ("GET", "/v1/events"): _ADMIN,
     ("POST", "/v1/shards/{shard}/breaker"): _ADMIN,
     ("POST", "/v1/snapshots"): _ADMIN,
     ("POST", "/v1/reload"): _ADMIN,
@@ -45,7 +48,7 @@ async def check_rights(request: Request) -> None:
         ForbiddenError: names the missing right or collection.
     """
     route = request.scope.get("route")
-    if not isinstance(route, APIRoute) or route.path in OPEN_PATHS:
+    if not isinstance(route, APIRoute) or route.path in _OPEN_ROUTES:
         return
     # A route that is missing in the table needs the right of an operator.
     right = RIGHTS.get((request.method, route.path), _ADMIN)

@@ -106,6 +106,11 @@ class ProfileGuards:
         """The number of queries in flight, of all profiles."""
         return sum([guards.admission.num_in_flight for guards in self])
 
+    @property
+    def num_refused(self) -> int:
+        """Queries refused since the start, by whatever profile."""
+        return sum([guards.admission.num_refused for guards in self])
+
     def shares(self) -> list[FairShare]:
         """How callers share the queries in flight, for each set of guards."""
         return [guards.admission.shares for guards in self]

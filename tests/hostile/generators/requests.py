@@ -25,6 +25,8 @@ _PATHS = (
     f"/v1/collections/{FUZZ}/documents/a",
     f"/v1/collections/{COLLECTION}/coverage-curve",
     "/",
+    "/page/main.js",
+    "/page/../main.js",
     "/v1/collections/none/search",
     f"/v1/collections/{FUZZ}/optimise",
     "*",

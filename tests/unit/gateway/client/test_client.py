@@ -98,8 +98,8 @@ METHODS: dict[str, tuple[tuple[Any, ...], dict[str, Any], str]] = {
     "reload": ((), {}, "POST /v1/reload"),
     "lift_quarantine": (("ab12",), {}, "DELETE /v1/quarantine/{fingerprint}"),
 }
-# What a monitoring system reads, not a program that searches.
-WITHOUT_METHOD = {"GET /metrics"}
+# What a monitoring system reads, and what a viewer follows without an end.
+WITHOUT_METHOD = {"GET /metrics", "GET /v1/events"}
 VALUES = {"name": "films", "document_id": "a%2Fb", "shard": "3", "fingerprint": "ab12"}
 
 

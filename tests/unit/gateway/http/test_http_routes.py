@@ -228,6 +228,7 @@ NOT_COUNTED = {
     ("PUT", "/v1/collections/{name}/documents/{document_id:path}"),
     ("GET", "/v1/collections/{name}/coverage-curve"),
     ("POST", "/v1/shards/{shard}/breaker"),
+    ("GET", "/v1/events"),
     ("GET", "/healthz"),
     ("GET", "/readyz"),
     ("GET", "/metrics"),

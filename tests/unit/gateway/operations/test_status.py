@@ -87,6 +87,7 @@ def status_of(
         log_backlog={0: 5},
         statistics={"u": version_of(LABELS).hex()},
         set_aside={"bytes": 700, "dropped": 2},
+        metrics={"usage": {"worker": {"cpu_s": 1.5, "memory_mb": 30.04}, "scorers": {}, "x": 1}},
     )
     membership = Membership(Mock(spec=Registry), 2, 2.0, 0.1, lambda: 0, list)
     membership.take({"w0": worker}, {"u": {0: 3, 1: 4}}, 1000, 0.0)
@@ -179,6 +180,7 @@ async def test_every_member_of_the_status_is_documented(is_connected: bool) -> N
     assert all(status[name] for name in ("shards", "workers", "collections", "quarantine"))
     assert status["shards"][0]["breaker_detail"]["transitions"]
     assert status["workers"][0]["set_aside"] == {"bytes": 700, "dropped": 2}
+    assert status["workers"][0]["memory_mb"] == {"worker": 30.0}
 
 
 @pytest.mark.parametrize(

@@ -143,6 +143,7 @@ def test_a_gateway_that_is_served_says_when(monkeypatch: pytest.MonkeyPatch) -> 
 
         counters = Counters()
         shortages = Mock()
+        live = Mock()
 
         def coalescing_s(self) -> float:
             asked.append(1)
@@ -150,7 +151,7 @@ def test_a_gateway_that_is_served_says_when(monkeypatch: pytest.MonkeyPatch) -> 
 
         def keep_keys(self, _: frozenset[str]) -> None: ...
 
-    async def run_server(*_: Any) -> None:
+    async def run_server(*_: Any, **__: Any) -> None:
         asked.clear()
         await asyncio.sleep(0.001)
         assert asked

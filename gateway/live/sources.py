@@ -1,0 +1,43 @@
+"""Reads what the parts of a gateway have counted, and what they see. Asks nothing of Redis."""
+
+from hedgerow.gateway.live.changes import Cluster
+from hedgerow.gateway.live.history import Totals
+from hedgerow.gateway.members.membership import Membership
+from hedgerow.gateway.members.outlier_ejection import OutlierEjection
+from hedgerow.gateway.search.guards.profile_guards import ProfileGuards
+from hedgerow.gateway.search.searcher import Searcher
+from hedgerow.gateway.writes.collections import Collections
+from hedgerow.gateway.writes.storage_gate import StorageGate
+
+
+def totals_of(searcher: Searcher, guards: ProfileGuards) -> Totals:
+    """What has been counted so far, for the history of the last minutes."""
+    hedges = (searcher.hedger.counts, searcher.fetcher.hedger.counts)
+    return Totals.of(
+        searcher.tally,
+        refused=guards.num_refused,
+        hedges_sent=sum(counts.sent for counts in hedges),
+        hedges_won=sum(counts.won for counts in hedges),
+        in_flight=searcher.num_in_flight,
+        limit=guards.shared.admission.limit.value,
+    )
+
+
+def cluster_of(
+    membership: Membership,
+    ejection: OutlierEjection,
+    collections: Collections,
+    storage: StorageGate,
+    *,
+    is_connected: bool,
+    now_ms: int,
+) -> Cluster:
+    """What the journal of events is written by; `now_ms` is the Redis server's clock."""
+    entries = ejection.entries(now_ms)
+    return Cluster(
+        workers=membership.workers,
+        probation={worker: entry.reason for worker, entry in entries.items()},
+        collections=frozenset(collections.names().values()),
+        shortages=storage.list(),
+        is_connected=is_connected,
+    )
