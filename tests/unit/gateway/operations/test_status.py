@@ -157,6 +157,13 @@ def status_of(
             "addresses": refused_addresses([requests.shares]),
             "access": AccessControl(GatewaySettings(), ring).to_json({}),
             "clock_error_us": 1.5,
+            "tracing": {
+                "kept": 1,
+                "dropped": 0,
+                "spans_sent": 3,
+                "spans_dropped": 0,
+                "spans_waiting": 2,
+            },
         },
     )
 

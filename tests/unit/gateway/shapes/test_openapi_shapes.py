@@ -24,7 +24,7 @@ REQUESTS: dict[str, tuple[type[msgspec.Struct], dict[str, Any]]] = {
     "BreakerBody": (BreakerBody, {"state": "closed"}),
 }
 MAY_LACK = {
-    "LoadAnswer": {"inferred_fields", "inference", "field_warnings"},
+    "LoadAnswer": {"inferred_fields", "inference", "field_warnings", "trace_id"},
     "WeightedField": {"weight"},
 }
 
