@@ -17,7 +17,7 @@ from hedgerow.common.shard_log.operations import Create, Delete, Drop, Op, Upser
 from hedgerow.shard_worker.indexing import field_filling
 from hedgerow.shard_worker.indexing.shard_indexer import ShardIndexer
 from hedgerow.shard_worker.indexing.shard_report import ShardState
-from hedgerow.shard_worker.storage import index_replacement, text_index
+from hedgerow.shard_worker.storage import index_files, index_replacement, text_index
 from hedgerow.shard_worker.storage.index_replacement import filling_folder
 from hedgerow.shard_worker.storage.text_index import TextIndex
 
@@ -300,7 +300,7 @@ def test_an_index_that_is_replaced_while_it_is_opened_is_opened_again(shard: Sha
     shard.put(1)
     folder = shard.folder / "u0"
     beside = index_replacement._replaced_folder(folder)
-    opened, calls = text_index.open_index, 0
+    opened, calls = index_files.open_index, 0
 
     def gone_at_first(path: Path, collection: Collection) -> Any:
         nonlocal calls
