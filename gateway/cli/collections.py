@@ -14,7 +14,7 @@ from hedgerow.common.errors import UnavailableError
 from hedgerow.common.observability.printable import printable, printable_json
 from hedgerow.gateway.cli import options
 from hedgerow.gateway.cli.options import DEFAULT_URL, CaFile, Timeout, Token, Url
-from hedgerow.gateway.cli.render import folded, plain, table_of
+from hedgerow.gateway.cli.render import counted, folded, plain, table_of
 from hedgerow.gateway.client import CollectionAnswer, WeightedField, calls
 from hedgerow.gateway.shapes.collection import CollectionsAnswer
 
@@ -66,7 +66,7 @@ def describe(
         names = printable(", ".join(filling.fields))
         sys.stdout.write(
             f"being filled: {names}; {filling.share:.0%} of the documents, "
-            f"{filling.waiting} replicas to go\n"
+            f"{counted(filling.waiting, 'replica')} to go\n"
         )
 
 
@@ -137,8 +137,8 @@ def collections_table(collections: Iterable[CollectionAnswer]) -> Table:
 def summary(collection: CollectionAnswer) -> str:
     """Say in one line what a collection holds, and how it is ranked."""
     per_shard = ", ".join(f"{one.documents:,}" for one in collection.shards)
-    documents = f"{collection.documents:,} document{'' if collection.documents == 1 else 's'}"
-    shards = f"{len(collection.shards)} shard{'' if len(collection.shards) == 1 else 's'}"
+    documents = counted(collection.documents, "document")
+    shards = counted(len(collection.shards), "shard")
     return (
         f"{collection.name}: {documents} in {shards} ({per_shard}); "
         f"rank profile {collection.rank_profile}, language {collection.language}"

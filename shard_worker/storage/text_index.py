@@ -60,7 +60,7 @@ class TextIndex:
         """
         try:
             return cls(path)
-        except TextIndexError:
+        except (TextIndexError, OSError):
             # It may have been replaced between the reading of two of its files.
             if not await_replacement(path) and not path.is_dir():
                 raise

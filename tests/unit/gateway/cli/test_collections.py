@@ -1,6 +1,7 @@
 """`gateway collections`, down to the HTTP routes."""
 
 import json
+from typing import Any
 
 import pytest
 
@@ -56,6 +57,20 @@ def test_a_collection_is_described(command: CommandLine) -> None:
     assert "year integer definition" in words
     described = json.loads(command.run("collections", "describe", "films", "--json").out)
     assert described["fields"] == FIELDS
+
+
+def test_a_collection_that_is_being_filled_says_how_far_it_is(command: CommandLine) -> None:
+    """The fields, the share of the documents, and the replicas that are not done."""
+    collections = command.gateway.collections
+    describe = collections.describe
+
+    async def filling(name: str) -> dict[str, Any]:
+        progress = {"fields": ["year"], "share": 0.4, "waiting": 1}
+        return {**await describe(name), "filling": progress}
+
+    collections.describe = filling  # type: ignore[method-assign] # a script
+    ended = command.run("collections", "describe", "films")
+    assert "being filled: year; 40% of the documents, 1 replica to go\n" in ended.out
 
 
 def test_a_collection_that_there_is_none_of_is_an_error(command: CommandLine) -> None:

@@ -17,7 +17,7 @@ from hedgerow.common.shard_log.operations import Create, Delete, Drop, Op, Upser
 from hedgerow.shard_worker.indexing import field_filling
 from hedgerow.shard_worker.indexing.shard_indexer import ShardIndexer
 from hedgerow.shard_worker.indexing.shard_report import ShardState
-from hedgerow.shard_worker.storage import index_replacement
+from hedgerow.shard_worker.storage import index_files, index_replacement, text_index
 from hedgerow.shard_worker.storage.index_replacement import filling_folder
 from hedgerow.shard_worker.storage.text_index import TextIndex
 
@@ -293,6 +293,29 @@ def test_a_replacement_that_is_refused_leaves_the_old_index(shard: Shard) -> Non
     assert shard.indexer.begin_filling("u0")
     shard.fill()
     shard.check(has_author=True)
+
+
+def test_an_index_that_is_replaced_while_it_is_opened_is_opened_again(shard: Shard) -> None:
+    """The definition is read, and then tantivy finds no folder."""
+    shard.put(1)
+    folder = shard.folder / "u0"
+    beside = index_replacement._replaced_folder(folder)
+    opened, calls = index_files.open_index, 0
+
+    def gone_at_first(path: Path, collection: Collection) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls > 1:
+            return opened(path, collection)
+        folder.rename(beside)
+        try:
+            return opened(path, collection)
+        finally:
+            beside.rename(folder)
+
+    with patch.object(text_index, "open_index", gone_at_first):
+        assert TextIndex.open(folder).num_documents == 1
+    assert calls > 1
 
 
 def test_a_reader_waits_while_an_index_is_replaced(shard: Shard) -> None:
