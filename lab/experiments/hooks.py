@@ -1,6 +1,7 @@
 """Hooks of the fetch that fail or block: what their queries get, and what other queries pay."""
 
 import asyncio
+import inspect
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -115,6 +116,11 @@ def _num_fetched(result: SearchResult) -> int:
     return sum(hit.fields is not None for hit in result.hits)
 
 
+def _line_that_raises() -> int:
+    lines, first = inspect.getsourcelines(hook_fails)
+    return first + next(n for n, line in enumerate(lines) if "raise " in line)
+
+
 def _reasons(*results: SearchResult) -> str:
     reasons = {one.reason for result in results if result.fetch for one in result.fetch.problems}
     return ", ".join(sorted(reasons)) or "none"
@@ -153,7 +159,8 @@ def _finding(seen: Seen) -> Finding:
             exactly(
                 "hook that fails: what the answer says",
                 _reasons(seen.fails),
-                f"enrich failed: {_FAILS} raised ConnectionError: the old system is down",
+                f"enrich failed: {_FAILS} raised ConnectionError: the old system is down "
+                f"(work.py:{_line_that_raises()}, in hook_fails)",
             ),
             exactly(
                 "hook that blocks: hits with stored fields, the fewest",
