@@ -41,7 +41,11 @@ _MARGIN_S = 20
 _LEFT_OUT = "/(breaker|events)$"
 
 
-@attack("requests made from `/openapi.json` by schemathesis, right and wrong", max_s=60.0)
+@attack(
+    "requests made from `/openapi.json` by schemathesis, right and wrong",
+    max_s=60.0,
+    may_replace_scorers=True,  # a reload does, and no search is lost by it
+)
 async def openapi(target: Target) -> list[str]:
     """Every answer is one that the document describes."""
     config = target.folder / "schemathesis.toml"
