@@ -23,8 +23,8 @@ class Attack:
         is_reproduction: whether it repeats one known attack, or generates many.
         min_searches: how many searches of the normal client must be seen beside and after it.
         needs: what it needs of the machine: `mount`, `pyarrow`, or nothing.
-        may_replace_scorers: whether scorers may be replaced, because they run on past their deadline
-            or profiles are reloaded; all other processes must stay.
+        may_replace_scorers: whether scorers may be replaced, because they run on past their
+            deadline or profiles are reloaded; all other processes must stay.
     """
 
     name: str
