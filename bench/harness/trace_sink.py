@@ -1,4 +1,4 @@
-"""A receiver of traces that drops them; in a process of its own, whose CPU is nobody's price."""
+"""A receiver that drops all traces, in its own process, so that its CPU time is not counted."""
 
 import contextlib
 import subprocess

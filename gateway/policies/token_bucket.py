@@ -1,4 +1,4 @@
-"""At most so many of something a second, on average."""
+"""A token bucket: a limit on how often something happens each second, on average."""
 
 
 class TokenBucket:

@@ -75,10 +75,7 @@ class Scatter:
             gather.end(Outcome.TIMED_OUT, "the deadline left no time", NO_TIME)
 
     def close(self) -> None:
-        """Cancel the parts that have not ended, and have the transport forget the query.
-
-        The workers of these parts are told to stop.
-        """
+        """Cancel the parts that have not ended, in their workers too, and forget the query."""
         transport, gather = self._transport, self.gather
         transport.release(self.query_id)
         if gather.num_ok < len(gather.asked):

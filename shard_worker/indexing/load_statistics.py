@@ -139,7 +139,7 @@ class LoadStatistics:
 
 
 def _is_bulk(report: CollectionReport, collected: int | None) -> bool:
-    """Whether a shard has changed so much that its statistics must be collected at once."""
+    """Whether a shard has changed enough for its statistics to be collected at once."""
     if collected is None:
         return report.documents > 0
     return report.changes - collected > BULK_SHARE * report.documents

@@ -21,7 +21,7 @@ class ServedProfile(NamedTuple):
 
 
 class ElsewhereObserver(Protocol):
-    """Is told of searches that no scorer runs."""
+    """Observes searches that are answered without a scorer."""
 
     def observe_elsewhere(self, num_tasks: int) -> None:
         """See `ScorerPool.observe_elsewhere`."""

@@ -86,7 +86,7 @@ def test_a_breaker_is_set_by_hand_with_a_confirmation(browser: Browser, cluster:
 def test_the_plots_show_the_time_before_the_page_was_opened(
     browser: Browser, cluster: Cluster
 ) -> None:
-    """Searches that were answered while nobody watched are in the history."""
+    """The history includes searches that were answered while no page was open."""
     with cluster.client() as client:
         for _ in range(40):
             client.search(COLLECTION, "lamp")

@@ -65,7 +65,7 @@ async def test_the_server_names_itself_and_its_version(server: Server, server_im
 
 
 async def test_a_wrong_password_is_said_to_be_wrong(server: Server) -> None:
-    """A refused caller is told so, and what was refused; trying again would be of no use."""
+    """The error says what was refused, and that trying again is of no use."""
     async with connected(server.settings):
         pass
     for wrong in ({"password": None, "username": None}, {"password": "guess"}):
@@ -168,7 +168,7 @@ async def test_the_data_plane_outlives_a_server_that_is_killed(server: Server) -
 
 
 async def test_the_control_plane_outlives_a_server_that_is_killed(server: Server) -> None:
-    """Stored facts survive, commands work again, and a listener is told to read again."""
+    """Stored facts survive, commands work again, and a listener learns that it must read again."""
     keys = Keys(server.settings.key_prefix)
     async with connected(server.settings) as control:
         registry = Registry(control, keys)

@@ -1,4 +1,4 @@
-"""Each attack, and each generator, harms nobody but the attacker."""
+"""Each attack, and each generator, harms only the attacker."""
 
 import os
 from collections.abc import Iterator

@@ -170,7 +170,7 @@ async def test_a_connection_that_the_server_closed_is_not_used(
 
 
 async def test_nobody_listening_is_unavailable() -> None:
-    """The error of a port that nobody listens on names its URL."""
+    """If no server listens on a port, the error names its URL."""
     server = await asyncio.get_running_loop().create_server(asyncio.Protocol, "127.0.0.1", 0)
     url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     server.close()

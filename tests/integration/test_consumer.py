@@ -437,7 +437,7 @@ async def test_a_pull_does_not_wait_for_the_replies_of_works_that_take_longer(
 async def test_a_pull_does_not_wait_for_long_for_replies(
     redis_server: RedisServer, key_prefix: str
 ) -> None:
-    """Tasks that should have ended soon and hang stop nobody from pulling."""
+    """Tasks that hang, although they should have ended soon, do not stop the pulling."""
     slots = Slots(free=8, is_quick=True)
     async with pulling(redis_server, key_prefix, slots) as at_work:
         await each_is_pulled_at_once(at_work, slots)

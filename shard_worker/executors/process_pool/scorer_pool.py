@@ -150,7 +150,7 @@ class ScorerPool(ABC):
         await self._change()
 
     def wake(self) -> None:
-        """Have whoever waits for room or a change look again."""
+        """Wake the callers that wait for room or for a change."""
         self._on_change()
 
     @abstractmethod
