@@ -215,7 +215,7 @@ class Gateway:
         )
         sources = Sources(
             gateway_id=self.id,
-            totals=lambda: totals_of(self._searcher, self._guards),
+            totals=lambda: totals_of(self._recorder.tally(), self._searcher, self._guards),
             cluster=self._cluster,
             status=self.status,
         )

@@ -6,15 +6,16 @@ from hedgerow.gateway.members.membership import Membership
 from hedgerow.gateway.members.outlier_ejection import OutlierEjection
 from hedgerow.gateway.search.guards.profile_guards import ProfileGuards
 from hedgerow.gateway.search.searcher import Searcher
+from hedgerow.gateway.search.tally import SearchTally
 from hedgerow.gateway.writes.collections import Collections
 from hedgerow.gateway.writes.storage_gate import StorageGate
 
 
-def totals_of(searcher: Searcher, guards: ProfileGuards) -> Totals:
+def totals_of(tally: SearchTally, searcher: Searcher, guards: ProfileGuards) -> Totals:
     """What has been counted so far, for the history of the last minutes."""
     hedges = (searcher.hedger.counts, searcher.fetcher.hedger.counts)
     return Totals.of(
-        searcher.tally,
+        tally,
         refused=guards.num_refused,
         hedges_sent=sum(counts.sent for counts in hedges),
         hedges_won=sum(counts.won for counts in hedges),

@@ -31,6 +31,7 @@ from hedgerow.gateway.policies.admission import CAUSES
 from hedgerow.gateway.policies.breaker import Transition
 from hedgerow.gateway.search.ended_search import EndedSearch
 from hedgerow.gateway.search.result import SearchQuery, SearchResult
+from hedgerow.gateway.search.tally import SearchTally
 
 RESULTS: Final = (
     "full", "partial", "insufficient", "refused", "bad_request", "not_found", "forbidden",
@@ -85,7 +86,7 @@ class SearchRecorder:
         self._keys = BoundedNames(max_names)
         self._durations: dict[tuple[str, str], Histogram] = {}
         self._full: list[tuple[str, str, str, float, float]] = []  # not counted yet
-        self._num_full = 0
+        self._tally = SearchTally()
         self._full_by_caller = {"": 0}
         # Those without a key begin at 0: a rate misses what happens before its series is there.
         self._results: Counter[tuple[str, str, str]] = Counter(dict.fromkeys(_FIRST_RESULTS, 0))
@@ -103,6 +104,7 @@ class SearchRecorder:
         else:
             self._add_answer(query, profile, result)
             self._results["partial", "", self.key(query.caller.name)] += 1
+            self._tally.add_partial(result)
         if result.steps_s is not None:
             merge_s, fetch_s = result.steps_s
             self._merge.observe(merge_s)
@@ -117,6 +119,7 @@ class SearchRecorder:
         result: SearchResult = error.result
         self._results["insufficient", "", self.key(query.caller.name)] += 1
         self._add_answer(query, profile, result)
+        self._tally.add_insufficient(result)
 
     def unread(self, caller: str, error: BaseException) -> None:
         """A search ended before any shard was asked; perhaps not even its body was read.
@@ -168,6 +171,11 @@ class SearchRecorder:
         """The label of a caller: the name of its key, `token`, `other`; empty without either."""
         return self._keys.of(caller) if caller else ""
 
+    def tally(self) -> SearchTally:
+        """The totals of all searches, which go on growing."""
+        self._settle()
+        return self._tally
+
     def results(self) -> Iterator[tuple[str, str, str, int]]:
         """Result, cause, key, and how many searches ended so."""
         self._settle()
@@ -188,7 +196,7 @@ class SearchRecorder:
         self._settle()
         for shard in range(self._num_shards):
             for outcome in Outcome:
-                num_full = self._num_full if outcome is _OK else 0
+                num_full = self._tally.full if outcome is _OK else 0
                 yield shard, outcome.value, num_full + self._outcomes[shard, outcome.value]
 
     def time_left(self) -> Histogram:
@@ -201,7 +209,7 @@ class SearchRecorder:
         self._settle()
         whole = Histogram(COVERAGE_BOUNDS)
         whole.add(self._coverage)
-        whole.observe_times(1.0, self._num_full)
+        whole.observe_times(1.0, self._tally.full)
         return whole
 
     def _add_answer(self, query: SearchQuery, profile: str, result: SearchResult) -> None:
@@ -223,9 +231,9 @@ class SearchRecorder:
     def _settle(self) -> None:
         """Count the full answers that have only been noted."""
         full, self._full = self._full, []
-        self._num_full += len(full)
-        by_caller = self._full_by_caller
+        by_caller, tally, num_shards = self._full_by_caller, self._tally, self._num_shards
         for collection, profile, caller, took_ms, deadline_ms in full:
+            tally.add_full(num_shards, took_ms)
             self._add_times(collection, profile, took_ms, deadline_ms)
             key = caller if caller in by_caller else self.key(caller)
             by_caller[key] = by_caller.get(key, 0) + 1

@@ -7,7 +7,7 @@ from typing import Final, Protocol
 from msgspec.structs import replace
 
 from hedgerow.common.collection import Collection
-from hedgerow.common.errors import HedgerowError, InsufficientCoverageError, OverloadedError
+from hedgerow.common.errors import HedgerowError, OverloadedError
 from hedgerow.common.outcome import Outcome
 from hedgerow.common.settings.rank_profiles import RankProfile
 from hedgerow.common.wire.messages import Kind, SearchPayload, pack_body, unpack_search_body
@@ -34,11 +34,10 @@ from hedgerow.gateway.search.planned_search import PlannedSearch
 from hedgerow.gateway.search.result import Hit, SearchQuery, SearchResult
 from hedgerow.gateway.search.scatter import Scatter
 from hedgerow.gateway.search.search_settings import SearchSettings
-from hedgerow.gateway.search.tally import SearchTally
 from hedgerow.gateway.search.top_up import TopUp, may_have_more, num_asked, topped_up
-from hedgerow.gateway.search.validation import Admitted, admit
+from hedgerow.gateway.search.validation import Admitted, admit, filling_warning
 from hedgerow.gateway.search.walk import SearchTrace, Walk
-from hedgerow.gateway.search.walks import Walks
+from hedgerow.gateway.search.walks import Walks, walk_of
 from hedgerow.gateway.shapes.answer import Fetch
 from hedgerow.gateway.shapes.collection import Filling
 from hedgerow.gateway.transport.messenger import Messenger
@@ -46,8 +45,6 @@ from hedgerow.gateway.transport.messenger import Messenger
 # An enum's member is looked up through a descriptor in Python 3.11: five times a global's price.
 _OK: Final = Outcome.OK
 _SEARCH: Final = Kind.SEARCH
-
-_NAMED_FIELDS = 10  # in a warning
 
 _REMOVED: Final = RankProfile()
 
@@ -87,7 +84,6 @@ class Searcher:
     Attributes:
         hedger: sends second copies of searches.
         fetcher: reads documents.
-        tally: counts how searches have ended.
     """
 
     def __init__(
@@ -123,7 +119,6 @@ class Searcher:
             memory=AnswerMemory(settings.gateway.max_held_bytes),
             max_answer_bytes=settings.gateway.max_answer_bytes,
         )
-        self.tally = SearchTally()
         self._messenger = messenger
         self._view = view
         self._guards = guards
@@ -177,7 +172,10 @@ class Searcher:
         except BaseException as error:
             permit.done(ended_at := self._loop.time())
             self._in_flight.end()
-            self._tell_failed(query, trace, started, ended_at, search, gather, error)
+            walk = Walk(query, trace, started, ended_at, error=error)
+            if search is not None:
+                walk = walk_of(search, gather, ended_at, error=error)
+            self._walks.end(walk)
             raise
         permit.done(ended_at := self._loop.time())
         self._in_flight.end()
@@ -221,7 +219,7 @@ class Searcher:
         settings = self._settings
         admitted = admit(query, collection, settings.limits, settings.profiles)
         if collection.revision and (filling := self._view.filling_of(collection)):
-            return admitted._replace(warnings=(*admitted.warnings, _filling_warning(filling)))
+            return admitted._replace(warnings=(*admitted.warnings, filling_warning(filling)))
         return admitted
 
     def _admit(
@@ -394,58 +392,7 @@ class Searcher:
         try:
             result = make_answer(search, gather, found, counts, now)
         except HedgerowError as error:
-            if isinstance(error, InsufficientCoverageError):
-                self.tally.add_insufficient(error.result)
-            self._walks.end(_walk(search, gather, found, now, error))
+            self._walks.end(walk_of(search, gather, now, found.fetch_walk, error))
             raise
-        self.tally.add(result)
-        num_shards = len(search.plan.breakers.shards)
-        if self._walks.wants(search.trace, now - search.started, gather, num_shards) or (
-            found.fetch_walk is not None and search.trace is not None
-        ):
-            self._walks.end(_walk(search, gather, found, now))
+        self._walks.answered(search, gather, now, found.fetch_walk)
         return result
-
-    def _tell_failed(
-        self,
-        query: SearchQuery,
-        trace: SearchTrace | None,
-        started: float,
-        now: float,
-        search: PlannedSearch | None,
-        gather: Gather | None,
-        error: BaseException,
-    ) -> None:
-        if search is None:
-            self._walks.end(Walk(query, trace, started, now, error=error))
-        else:
-            profile = search.payload.profile
-            self._walks.end(
-                Walk(query, trace, started, now, profile, search.plan, gather, None, error)
-            )
-
-
-def _walk(
-    search: PlannedSearch, gather: Gather, found: Found, now: float, error: Exception | None = None
-) -> Walk:
-    """A search to which there is an answer, or an error instead of one."""
-    return Walk(
-        search.query,
-        search.trace,
-        search.started,
-        now,
-        search.payload.profile,
-        search.plan,
-        gather,
-        found.fetch_walk,
-        error,
-    )
-
-
-def _filling_warning(filling: Filling) -> str:
-    names = ", ".join(filling.fields[:_NAMED_FIELDS])
-    more = len(filling.fields) - _NAMED_FIELDS
-    return (
-        f"Fields that were added are not searched everywhere yet ({filling.share:.0%} of the "
-        f"documents): {names}{f' and {more} more' if more > 0 else ''}."
-    )

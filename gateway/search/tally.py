@@ -1,7 +1,6 @@
-"""Counts how searches have ended: totals that only grow, from which the last minutes are drawn.
+"""Totals of how searches have ended; they only grow. The last minutes are drawn from them.
 
-It sees every search that was answered, at the price of a bisection and a few additions. Refusals
-are counted by admission control.
+Refusals are counted by admission control.
 """
 
 from bisect import bisect_left
@@ -42,23 +41,27 @@ class SearchTally:
         self.times = [0] * (len(BOUNDS_MS) + 1)
         self.parts = [0] * len(Outcome)
 
-    def add(self, result: SearchResult) -> None:
-        """Count an answer, full or partial."""
-        # `outcomes` names every outcome, in order: ok is the first.
-        if result.coverage.is_full:
-            self.full += 1
-            self.parts[0] += next(iter(result.outcomes.values()))
-        else:
-            self.partial += 1
-            self.parts = list(map(add, self.parts, result.outcomes.values()))
-        self._count(result)
+    def add_full(self, num_shards: int, took_ms: float) -> None:
+        """Count an answer for which all of `num_shards` shards were searched."""
+        self.full += 1
+        self.parts[0] += num_shards  # ok is the first outcome
+        self._count(1.0, took_ms)
+
+    def add_partial(self, result: SearchResult) -> None:
+        """Count an answer that reflects less."""
+        self.partial += 1
+        self._count_parts(result)
 
     def add_insufficient(self, result: SearchResult) -> None:
         """Count a search of which too little was searched."""
         self.insufficient += 1
-        self.parts = list(map(add, self.parts, result.outcomes.values()))
-        self._count(result)
+        self._count_parts(result)
 
-    def _count(self, result: SearchResult) -> None:
-        self.coverage += result.coverage.fraction
-        self.times[bisect_left(BOUNDS_MS, result.took_ms)] += 1
+    def _count_parts(self, result: SearchResult) -> None:
+        # `outcomes` names every outcome, in order.
+        self.parts = list(map(add, self.parts, result.outcomes.values()))
+        self._count(result.coverage.fraction, result.took_ms)
+
+    def _count(self, coverage: float, took_ms: float) -> None:
+        self.coverage += coverage
+        self.times[bisect_left(BOUNDS_MS, took_ms)] += 1

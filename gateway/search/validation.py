@@ -14,8 +14,10 @@ from hedgerow.common.settings.gateway import GatewaySettings
 from hedgerow.common.settings.query_limits import QuerySettings
 from hedgerow.common.settings.rank_profiles import RankProfile
 from hedgerow.gateway.search.result import SearchQuery
+from hedgerow.gateway.shapes.collection import Filling
 
 _MAX_PROFILE_WARNINGS = 4
+_NAMED_FIELDS = 10  # in a warning
 
 
 class Admitted(NamedTuple):
@@ -105,3 +107,13 @@ def check_deadline(deadline_ms: float, settings: GatewaySettings) -> None:
         raise BadRequestError(
             "deadline_ms", f"is {deadline_ms:g}; it must be in (0, {longest_ms:g}]"
         )
+
+
+def filling_warning(filling: Filling) -> str:
+    """Say that fields were added which not every shard can search yet."""
+    names = ", ".join(filling.fields[:_NAMED_FIELDS])
+    more = len(filling.fields) - _NAMED_FIELDS
+    return (
+        f"Fields that were added are not searched everywhere yet ({filling.share:.0%} of the "
+        f"documents): {names}{f' and {more} more' if more > 0 else ''}."
+    )

@@ -4,7 +4,9 @@ import math
 from collections.abc import Callable
 
 from hedgerow.common.observability.current_trace import CURRENT
+from hedgerow.gateway.search.documents.fetch_walk import FetchWalk
 from hedgerow.gateway.search.gather import Gather
+from hedgerow.gateway.search.planned_search import PlannedSearch
 from hedgerow.gateway.search.result import SearchQuery
 from hedgerow.gateway.search.search_tracer import SearchTracer
 from hedgerow.gateway.search.slow_queries import SlowQueries
@@ -12,7 +14,7 @@ from hedgerow.gateway.search.walk import SearchTrace, Walk
 
 
 class Walks:
-    """Tells of one gateway's searches."""
+    """Logs and traces one gateway's searches."""
 
     __slots__ = ("_do_workers_trace", "_slow", "_slow_s", "_tracer")
 
@@ -43,20 +45,28 @@ class Walks:
         CURRENT.set(span)
         return SearchTrace(span, caller_span, self._do_workers_trace())
 
-    def wants(
-        self, trace: SearchTrace | None, took_s: float, gather: Gather, num_shards: int
-    ) -> bool:
-        """Whether there is something to tell of a search that was answered.
+    def answered(
+        self, search: PlannedSearch, gather: Gather, now: float, fetch: FetchWalk | None
+    ) -> None:
+        """A search was answered; most have nothing to tell of, and cost no more than to see that.
 
         Args:
-            trace: its trace; None while tracing is off.
-            took_s: how long it took, in s.
+            search: what was asked.
             gather: how the parts of the shards that were asked have ended.
-            num_shards: shards of the cluster.
+            now: when it ended.
+            fetch: the fetch, if there was one.
         """
-        if trace is None or took_s >= self._slow_s:
-            return took_s >= self._slow_s
-        return trace.is_sampled or gather.num_ok < num_shards or bool(gather.hedged)
+        trace = search.trace
+        is_wanted = now - search.started >= self._slow_s
+        if trace is not None and not is_wanted:
+            is_wanted = (
+                trace.is_sampled
+                or gather.num_ok < len(search.plan.breakers.shards)
+                or bool(gather.hedged)
+                or fetch is not None
+            )
+        if is_wanted:
+            self.end(walk_of(search, gather, now, fetch))
 
     def end(self, walk: Walk) -> None:
         """A search has ended, in any way."""
@@ -65,3 +75,24 @@ class Walks:
             self._slow.tell(walk)
         if self._tracer is not None and walk.trace is not None:
             self._tracer.end(walk, walk.trace, is_slow=is_slow)
+
+
+def walk_of(
+    search: PlannedSearch,
+    gather: Gather | None,
+    ended_at: float,
+    fetch: FetchWalk | None = None,
+    error: BaseException | None = None,
+) -> Walk:
+    """Describe a search that was planned: to which there is an answer, or an error instead."""
+    return Walk(
+        search.query,
+        search.trace,
+        search.started,
+        ended_at,
+        search.payload.profile,
+        search.plan,
+        gather,
+        fetch,
+        error,
+    )

@@ -12,16 +12,16 @@ _NONE = dict.fromkeys(Outcome, 0)
 def test_a_point_holds_what_was_counted_since_the_last_one() -> None:
     """Not what was counted before; and a second without searches has no times and no coverage."""
     tally = SearchTally()
-    full = make_result(coverage=coverage_of(4, 4), outcomes={**_NONE, Outcome.OK: 4}, took_ms=8.0)
     half = make_result(
         coverage=coverage_of(2, 4, {"timed_out": 2}),
         outcomes={**_NONE, Outcome.OK: 2, Outcome.TIMED_OUT: 2},
         took_ms=100.0,
     )
-    tally.add(full)
+    tally.add_full(4, 8.0)
     history = History(Totals.of(tally, refused=3, hedges_sent=5))
-    for result in (full, full, full, half):
-        tally.add(result)
+    for _ in range(3):
+        tally.add_full(4, 8.0)
+    tally.add_partial(half)
     tally.add_insufficient(half)
     point = history.add(
         Totals.of(tally, refused=10, hedges_sent=7, hedges_won=1, in_flight=2, limit=64), 5_000

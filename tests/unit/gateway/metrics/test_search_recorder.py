@@ -61,6 +61,21 @@ def test_full_and_partial_answers_add_up_by_shard() -> None:
     assert results(recorder) == {("full", "", ""): 3, ("partial", "", ""): 1}
 
 
+def test_the_totals_are_those_of_the_results() -> None:
+    """Full, partial and insufficient searches are in the totals at once, each once."""
+    recorder = SearchRecorder(8, 20)
+    for _ in range(3):
+        recorder.answered(QUERY, "bm25", make_result(**FULL))
+    recorder.answered(QUERY, "bm25", make_result())
+    recorder.failed(QUERY, "bm25", InsufficientCoverageError("too little", make_result()))
+    recorder.failed(QUERY, "bm25", NotFoundError("there is none"))
+    tally = recorder.tally()
+    assert (tally.full, tally.partial, tally.insufficient) == (3, 1, 1)
+    assert sum(tally.times) == 5
+    assert sum(tally.parts) == 5 * 8
+    assert tally.coverage == pytest.approx(recorder.coverages().total)
+
+
 def test_an_answer_that_covers_too_little_counts_as_insufficient() -> None:
     """Its coverage, its time and its shards are recorded as those of an answer."""
     recorder = SearchRecorder(8, 20)

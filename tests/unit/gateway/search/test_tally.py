@@ -17,14 +17,13 @@ _NONE = dict.fromkeys(Outcome, 0)
 def test_each_search_is_counted_once_by_how_it_ended() -> None:
     """Full, partial and insufficient answers add up, and so do the parts of all shards."""
     tally = SearchTally()
-    full = make_result(coverage=coverage_of(8, 8), outcomes={**_NONE, Outcome.OK: 8})
     partial = make_result(outcomes={**_NONE, Outcome.OK: 7, Outcome.TIMED_OUT: 1})
     nothing = make_result(
         coverage=coverage_of(0, 8, {"failed": 8}), outcomes={**_NONE, Outcome.FAILED: 8}
     )
-    tally.add(full)
-    tally.add(full)
-    tally.add(partial)
+    tally.add_full(8, 3.0)
+    tally.add_full(8, 4.0)
+    tally.add_partial(partial)
     tally.add_insufficient(nothing)
     assert (tally.full, tally.partial, tally.insufficient) == (2, 1, 1)
     assert tally.coverage == 1 + 1 + partial.coverage.fraction
@@ -45,7 +44,7 @@ def test_a_quantile_is_off_by_less_than_a_bucket(times_ms: list[float], share: f
     """What is read from the buckets differs from an answer time at that rank by at most 19 %."""
     tally = SearchTally()
     for took_ms in times_ms:
-        tally.add(make_result(took_ms=took_ms, outcomes=_NONE))
+        tally.add_full(8, took_ms)
     found = quantile_ms(tally.times, share)
     assert found is not None
     rank = max(0, -int(-share * len(times_ms) // 1) - 1)  # the smallest that `share` do not exceed
@@ -57,7 +56,7 @@ def test_every_answer_time_has_a_bucket() -> None:
     """Also one of 0 ms, and one beyond the longest deadline."""
     tally = SearchTally()
     for took_ms in (0.0, BOUNDS_MS[-1], 10 * BOUNDS_MS[-1], random.uniform(1, 100)):
-        tally.add(make_result(took_ms=took_ms, outcomes=_NONE))
+        tally.add_full(8, took_ms)
     assert sum(tally.times) == 4
     assert quantile_ms(tally.times, 1.0) is not None
     assert quantile_ms(SearchTally().times, 0.5) is None
