@@ -23,7 +23,7 @@ from hedgerow.common.settings.rank_profiles import RankProfile
 from hedgerow.common.settings.settings import Settings
 from hedgerow.common.shard_log.log import ShardLog
 from hedgerow.common.snapshots.status import SnapshotRecords
-from hedgerow.common.state import probation as probation_board
+from hedgerow.common.state import probation as probation_state
 from hedgerow.common.state.optimising import OptimisingStore
 from hedgerow.common.state.registry import Registry
 from hedgerow.common.state.reloading import ReloadStore
@@ -327,7 +327,7 @@ class Gateway:
             self._ranked_loads.take(event)
             if kind in ("workers", "reconnected"):
                 self._membership.wake()
-            if kind in (probation_board.EVENT, "reconnected"):
+            if kind in (probation_state.EVENT, "reconnected"):
                 self._ejection.wake()
             if kind in ("collections", "reconnected"):
                 self.collections.wake()
