@@ -120,7 +120,9 @@ class Applier:
             settings.data, settings.storage.max_set_aside_mb * MB, counters
         )
         self._batches = Batches(indexer, SetAside(self._set_aside, counters), storage)
-        self._trimmed_by: dict[int, str | None] = {}
+        # Shard → the newest snapshot and how many replicas were forgotten when its log was trimmed.
+        self._trimmed_by: dict[int, tuple[str | None, int]] = {}
+        self._num_forgotten = dict.fromkeys(shards, 0)
         self._kept = {shard: LogRetention() for shard in shards}
         self._others: dict[
             int, str
@@ -200,6 +202,10 @@ class Applier:
     def kept(self, shard: int) -> int:
         """How many applied entries stay in the log until a snapshot contains them."""
         return len(self._kept[shard])
+
+    def trim_again(self, shard: int) -> None:
+        """Trim a shard's log though no entry comes: a replica that held it up was forgotten."""
+        self._num_forgotten[shard] += 1
 
     @property
     def withheld(self) -> frozenset[int]:
@@ -380,7 +386,8 @@ class Applier:
         state = self.states[shard]
         before = self._announced.get(shard)
         snapshot = self._snapshot_position(shard)
-        if before is state and snapshot == self._trimmed_by.get(shard):
+        trimmed_by = snapshot, self._num_forgotten[shard]
+        if before is state and trimmed_by == self._trimmed_by.get(shard):
             return
         counts = {report.uid: report.documents for report in state.collections}
         dropped = {report.uid for report in before.collections} - counts.keys() if before else ()
@@ -399,7 +406,7 @@ class Applier:
         if shard in self.behind and not self._is_before(shard, self._others[shard]):
             self._set_behind(shard, is_behind=False)
         self._others[shard] = furthest(applied)
-        self._announced[shard], self._trimmed_by[shard] = state, snapshot
+        self._announced[shard], self._trimmed_by[shard] = state, trimmed_by
 
     async def _trim(self, shard: int, applied: Collection[str], snapshot: str | None) -> None:
         """Remove the entries that all replicas and the newest snapshot have from the log."""

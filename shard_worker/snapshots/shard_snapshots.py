@@ -230,6 +230,7 @@ class Snapshots:
                     "replica_forgotten", shard=shard, replica=replica, position=applied[replica]
                 )
                 await self._log.forget_replica(shard, replica)
+                self._applier.trim_again(shard)
 
     def _tell_overdue(self, shard: int, now: ShardNow, status: SnapshotStatus, now_ms: int) -> None:
         if self._throttle.allows(f"overdue {shard}", asyncio.get_running_loop().time()):

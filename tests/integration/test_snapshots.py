@@ -240,8 +240,11 @@ async def test_an_empty_replica_joins_beside_a_live_one(
 async def test_a_replica_that_is_gone_holds_nothing_up(
     replicas: Replicated, tmp_path: Path
 ) -> None:
-    """The log is not kept for a lost disk once a snapshot has what was on it."""
-    replicas.environment["HEDGEROW_SNAPSHOTS__FORGET_REPLICA_S"] = "1"
+    """The log is not kept for a lost disk once a snapshot has what was on it.
+
+    The snapshot is there before the replica is forgotten, and then nothing else happens.
+    """
+    replicas.environment["HEDGEROW_SNAPSHOTS__FORGET_REPLICA_S"] = "4"
     restart(replicas)
     async with gateway_to(replicas) as gateway, boarding(replicas.server) as (board, log):
         await load(gateway, "books", documents(0, 10))
