@@ -12,7 +12,8 @@ from hedgerow.common.outcome import Outcome
 from hedgerow.common.settings.rank_profiles import RankProfile
 from hedgerow.common.wire.messages import Kind, SearchPayload, pack_body, unpack_search_body
 from hedgerow.gateway.policies.adaptive_timeout import AdaptiveTimeout
-from hedgerow.gateway.policies.admission import Admission, AdmissionPermit
+from hedgerow.gateway.policies.admission import Admission
+from hedgerow.gateway.policies.admission_permit import AdmissionPermit
 from hedgerow.gateway.policies.hedging import HedgePolicy
 from hedgerow.gateway.policies.latency import AnswerReserve
 from hedgerow.gateway.search.answer import Bodies, Found, bodies_of, make_answer

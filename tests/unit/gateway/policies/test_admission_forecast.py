@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from hedgerow.common.errors import OverloadedError
 from hedgerow.common.settings.tail import AdmissionSettings
-from hedgerow.gateway.policies.admission import Admission, AdmissionPermit
+from hedgerow.gateway.policies.admission import Admission
+from hedgerow.gateway.policies.admission_permit import AdmissionPermit
 
 NO_LIMIT = AdmissionSettings(initial_limit=10**6, min_limit=10**6, max_limit=10**6)
 

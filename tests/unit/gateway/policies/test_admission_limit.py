@@ -10,7 +10,8 @@ from hedgerow.common.errors import OverloadedError
 from hedgerow.common.settings.tail import AdmissionSettings
 from hedgerow.common.wire.pull_order import PullOrder
 from hedgerow.gateway.access.caller import ANONYMOUS
-from hedgerow.gateway.policies.admission import PRIORITIES, Admission, AdmissionPermit
+from hedgerow.gateway.policies.admission import PRIORITIES, Admission
+from hedgerow.gateway.policies.admission_permit import AdmissionPermit
 from tests.unit.support.limit_rivals import (
     CAPACITY,
     DEADLINE_S,

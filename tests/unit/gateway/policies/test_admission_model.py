@@ -9,7 +9,8 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invar
 
 from hedgerow.common.errors import OverloadedError
 from hedgerow.common.settings.tail import AdmissionSettings
-from hedgerow.gateway.policies.admission import PRIORITIES, Admission, AdmissionPermit, Priority
+from hedgerow.gateway.policies.admission import PRIORITIES, Admission, Priority
+from hedgerow.gateway.policies.admission_permit import AdmissionPermit
 
 NUM_SHARDS = 3
 SETTINGS = st.builds(
