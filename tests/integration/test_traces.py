@@ -29,7 +29,6 @@ PROFILES = {
 }
 TRACE_ID = 0x4BF92F3577B34DA6A3CE929D0E0E4736
 CALLER = f"00-{TRACE_ID:032x}-00f067aa0ba902b7-01"
-SHARD_PARTS = {"queue", "lane", "work"}
 
 
 @pytest.fixture
