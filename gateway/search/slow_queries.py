@@ -5,7 +5,7 @@ from typing import Any, Final
 import structlog
 
 from hedgerow.common.outcome import Outcome
-from hedgerow.gateway.policies.token_bucket import TokenBucket
+from hedgerow.gateway.access.rate import TokenBucket
 from hedgerow.gateway.search.walk import Walk
 from hedgerow.gateway.search.walk_parts import ShardPart, parts_of
 
@@ -24,7 +24,7 @@ class SlowQueries:
 
     def tell(self, walk: Walk) -> None:
         """Log a search that has ended, unless there were many in the last second."""
-        if not self._lines.take(walk.ended_at):
+        if self._lines.take(walk.ended_at) > 0:
             self._num_unsaid += 1
             return
         num_unsaid, self._num_unsaid = self._num_unsaid, 0
