@@ -134,7 +134,7 @@ async def optimising(path: WritePath) -> AsyncIterator[int]:
     async with path.applying(lane) as applier:
 
         async def tell() -> None:
-            """There is nobody to tell."""
+            """No listener is there."""
 
         optimiser = Optimiser(path.control, path.keys, applier, path.settings, tell)
         running = asyncio.create_task(optimiser.run())

@@ -91,7 +91,7 @@ async def test_a_bug_in_what_follows_on_ends_costs_no_scorer(tmp_path: Path) -> 
 
 
 class _Unasked:
-    """An identity that nobody may ask for."""
+    """An identity that must not be asked for."""
 
     @property
     def fingerprint(self) -> bytes | None:
@@ -128,7 +128,7 @@ async def test_a_payload_may_be_a_tuple() -> None:
 
 
 async def test_times_say_how_long_a_work_waited_and_ran(tmp_path: Path) -> None:
-    """Behind a work of 60 ms on the only scorer, the next one waited so long, and ran shortly."""
+    """Behind a task of 60 ms on the only scorer, the next one waited that long, and ran briefly."""
     async with running(tmp_path, num_processes=1) as bench:
         first, second = bench.submit("a sleep 0.06"), bench.submit("b echo")
         await bench.ended(first, second)
@@ -187,7 +187,7 @@ async def test_cheap_work_makes_room_for_many() -> None:
 
 
 async def test_what_waits_without_room_is_refused_beyond_a_bound(tmp_path: Path) -> None:
-    """A caller that never asks for room is told so, instead of filling the memory."""
+    """A caller that never asks for room gets an error, instead of filling the memory."""
     async with running(tmp_path, num_processes=1, max_batch=1) as bench:
         calls = [bench.submit("w obey", timeout_s=1.5) for _ in range(5000)]
         assert bench.lane.load()["waiting"] < 5000

@@ -78,7 +78,7 @@ class NoReplicas:
     died_at = (-math.inf,) * len(SHARDS)
 
     def workers_of(self, shard: int) -> list[str]:
-        """Nobody else."""
+        """No other observers."""
         return []
 
 
@@ -321,7 +321,7 @@ async def test_replies_go_to_their_own_queries(redis_server: RedisServer, key_pr
 async def test_a_reply_after_release_is_counted_and_dropped(
     redis_server: RedisServer, key_prefix: str
 ) -> None:
-    """What arrives for a released or unknown query is counted as late and passed to nobody."""
+    """What arrives for a released or unknown query is counted as late and not passed on."""
     async with scattering(redis_server, key_prefix) as scattered:
         released, waiting = scattered.scatter(1, 2)
         scattered.transport.release(1)

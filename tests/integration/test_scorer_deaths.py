@@ -124,7 +124,7 @@ def oom_score_adj(pid: int) -> int:
 
 
 async def test_a_crash_past_the_deadline_is_not_tried_again(tmp_path: Path) -> None:
-    """A retry that nobody waits for is not made."""
+    """A task is not tried again if no caller waits for it."""
     async with running(tmp_path, num_processes=1) as bench:
         call = bench.submit("a sleep 600", timeout_s=0.2)
         victim = await bench.started("a")
@@ -280,7 +280,7 @@ async def test_the_same_query_to_many_shards_kills_no_more_than_the_quarantine_a
 
 
 async def test_a_cluster_that_does_not_answer_is_not_waited_for(tmp_path: Path) -> None:
-    """Nobody confirms the kill: the second try comes all the same, well before the deadline."""
+    """No worker confirms the kill: the second try comes all the same, well before the deadline."""
     gate = QuarantineGate(Quarantine(2, 60.0))
     told: list[Record] = []
     gate.publish = told.append
@@ -368,7 +368,7 @@ async def test_a_kill_for_an_ignored_budget_counts_in_the_quarantine(tmp_path: P
 
 
 async def test_a_forkserver_that_is_killed_is_replaced_with_its_scorers(tmp_path: Path) -> None:
-    """Its scorers die with it; their work is done by the next ones, and nobody is blamed."""
+    """Its scorers die with it; their work is done by the next ones, and no task is blamed."""
     quarantine = Quarantine(1, 60.0)
     async with running(tmp_path, gate=QuarantineGate(quarantine)) as bench:
         before = bench.pids()

@@ -185,7 +185,7 @@ async def test_a_call_waits_for_a_thread_within_its_timeout(gate: threading.Even
 
 
 async def test_when_every_thread_is_lost_calls_fail_at_once(gate: threading.Event) -> None:
-    """Those who come then and those already waiting are told, long before the timeout."""
+    """New calls and those already waiting get the error long before the timeout."""
     lane = _lane(num_threads=2, lost_after_s=0.1)
     hung = [asyncio.create_task(lane.run(gate.wait, 0.01)) for _ in range(2)]
     waiting = asyncio.create_task(lane.run(gate.wait, 60.0))

@@ -143,7 +143,7 @@ def render() -> dict[str, str]:
 
 def test_the_tables_are_those_of_the_api() -> None:
     """Each route, member, default, bound and type of problem stands in the document as it is."""
-    assert doc_blocks.blocks(DOCUMENT) == render(), f"write it anew: python -m {__name__}"
+    assert doc_blocks.blocks(DOCUMENT) == render(), f"write it again: python -m {__name__}"
 
 
 def test_every_status_is_explained() -> None:

@@ -1,6 +1,6 @@
 """A model of a cluster under load, for the policies of admission: shards with hard capacities.
 
-Discrete events in virtual time. Each shard has one queue and so many servers; a request is started
+Discrete events in virtual time. Each shard has one queue and some servers; a request is started
 first in, first out, or newest first, or as a worker's `PullOrder` says, and one that has expired
 when it is pulled is dropped. It shares nothing with the code under test but what goes over its
 interface.

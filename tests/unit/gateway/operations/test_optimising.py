@@ -350,7 +350,7 @@ def test_an_optimised_index_is_balanced_as_the_one_before_was(tmp_path: Path) ->
 
 
 def test_an_indexer_that_has_nothing_to_optimise_says_what_it_holds(tmp_path: Path) -> None:
-    """At once, so that nobody waits for it."""
+    """At once, so that no test waits for it."""
     handler = handler_of(tmp_path)
     packed = handler(pack_command(Command.BEGIN_OPTIMISING, 0, "u1"), BUDGET)
     assert [one.documents for one in ShardState.unpack(packed).collections] == [30]

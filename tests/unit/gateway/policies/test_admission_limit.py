@@ -337,7 +337,7 @@ def test_waits_are_of_what_was_in_flight_then() -> None:
 
 
 def test_what_goes_ahead_says_nothing_of_the_queues() -> None:
-    """Queries that have waited for hardly any time, since they went ahead, let nobody else in."""
+    """Queries that have hardly waited, because they went ahead, let no others in."""
     admission = Admission(1, AdmissionSettings(initial_limit=100))
     for now, has_gone_ahead, grows in ((1.0, True, False), (2.0, False, True)):
         permits = let_in(admission, 100, now)

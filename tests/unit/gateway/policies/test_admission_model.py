@@ -54,7 +54,7 @@ class AdmissionAgainstModel(RuleBasedStateMachine):
             assert refusal.value.cause == cause
             assert refusal.value.retry_after_s >= 0
             self.refused[priority] += 1
-            # Of another gateway: whatever it is told must not touch this one.
+            # Of another gateway: whatever is reported to it must not touch this one.
             return Admission(NUM_SHARDS, self.settings).admit(*query)
         permit = self.admission.admit(*query)
         self.open[permit] = priority

@@ -208,7 +208,7 @@ def test_who_waits_for_less_waits_shorter() -> None:
 
 
 def test_a_shard_without_servers_is_unavailable_once_it_is_missed() -> None:
-    """After its heartbeat has expired nobody waits for it, and after its restart it answers."""
+    """After its heartbeat has expired, no query waits for it; after its restart, it answers."""
     run = run_of(
         scenario(
             2,

@@ -30,7 +30,7 @@ class Wire:
     messages: list[tuple[str, bytes]] = field(default_factory=list)
 
     def send_now(self, commands: list[bytes], takers: list[object]) -> None:
-        """Take some commands; nobody waits for their replies."""
+        """Take some commands; their replies are not awaited."""
         assert takers == []
         self.writes += 1
         reader = hiredis.Reader()

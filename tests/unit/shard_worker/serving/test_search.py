@@ -300,7 +300,7 @@ def test_noop_of_a_collection_that_is_not_there_is_empty(serving: Serving) -> No
 
 
 def test_the_same_search_has_one_fingerprint_and_another_has_not(serving: Serving) -> None:
-    """The quarantine knows a search by its payload, whoever asks for it and whenever."""
+    """The quarantine recognises a search by its payload, whatever its caller and time."""
     serving.pull(serving.request(), serving.request(query_id=8, reply_to="hedgerow:reply:g2"))
     serving.pull(serving.request(payload=search(query="x"), query_id=9))
     serving.pull(serving.request(payload=search(k=4), query_id=10))
@@ -310,7 +310,7 @@ def test_the_same_search_has_one_fingerprint_and_another_has_not(serving: Servin
 
 
 def test_a_search_that_asks_for_documents_has_the_same_fingerprint(serving: Serving) -> None:
-    """The scorer is told which; varying the fields does not escape the quarantine."""
+    """The scorer learns which; varying the fields does not escape the quarantine."""
     serving.pull(serving.request(), serving.request(query_id=8, attach=Attach(3, 500, ["title"])))
     plain, asking = serving.lane.works
     assert asking.payload == (*plain.payload, 3, 500, ["title"])
@@ -392,12 +392,12 @@ def test_what_cannot_start_here_is_given_back_as_it_came(serving: Serving) -> No
     serving.lane.on_dones[0](TaskResult(b"", 20_000, 0, 0, NotStartedError("held up")))
     assert serving.given_back == [(SHARD, message)]
     assert serving.replies.sent == []
-    serving.pull(message)  # nobody else has taken it
+    serving.pull(message)  # no other worker has taken it
     assert len(serving.lane.works) == 2
 
 
 def test_what_nobody_waits_for_is_not_given_back(serving: Serving) -> None:
-    """A search that was cancelled meanwhile or has expired is handed to nobody."""
+    """A search that was cancelled meanwhile or has expired is not handed on."""
     serving.pull(serving.request(), serving.request(query_id=8))
     cancellation = Cancellation(REPLY_TO, [(7, serving.clock.server_ms(0.1))])
     serving.in_flight.on_cancel(SHARD, pack_cancellation(cancellation), serving.clock.now)

@@ -78,7 +78,7 @@ def test_a_status_that_does_not_say_is_not_guessed_at(line: bytes) -> None:
     assert parse_status(b"") is None
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nobody tells")
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not report it")
 def test_what_a_process_keeps_counts_and_what_it_maps_does_not(tmp_path: Path) -> None:
     """64 MB of bytes are 64 MB more; a file of 64 MB that was mapped and read is nothing."""
     path = tmp_path / "file"
