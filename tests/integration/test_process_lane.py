@@ -1,4 +1,4 @@
-"""The process lane over real processes: what a work gets back, and how many there is room for."""
+"""The process lane over real processes: what a task gets back, and how many there is room for."""
 
 import asyncio
 import contextlib
@@ -105,7 +105,7 @@ class _Unasked:
 
 
 async def test_nobody_asks_who_a_work_is_that_does_no_harm(tmp_path: Path) -> None:
-    """While nothing is suspect, a work runs and ends without its fingerprint or label made."""
+    """While no task is suspect, tasks run and end without a fingerprint or a label."""
     gate = QuarantineGate(Quarantine(2, 60.0))
     async with running(tmp_path, gate=gate) as bench:
         work = Task(b"a echo", time.monotonic() + 30, _Unasked())
@@ -138,7 +138,7 @@ async def test_times_say_how_long_a_work_waited_and_ran(tmp_path: Path) -> None:
 
 
 async def test_each_work_of_a_frame_has_its_own_cpu_time(tmp_path: Path) -> None:
-    """What a work computed, in whatever thread, and not what it waited or what others computed."""
+    """The time for which a task computed, in any thread, without waits and other tasks."""
     async with running(tmp_path, num_processes=1, batch_window_ms=1000.0) as bench:
         calls = [
             bench.submit(command)
@@ -178,7 +178,7 @@ async def test_a_work_that_was_killed_asleep_has_used_no_cpu_time(tmp_path: Path
 
 
 async def test_cheap_work_makes_room_for_many() -> None:
-    """Once works are measured as cheap, far more than one a scorer is asked for."""
+    """Once tasks are measured as cheap, far more than one for each scorer are asked for."""
     async with _echoing() as lane:
         for _ in range(200):
             await lane.run(Task(b"x", time.monotonic() + 30))
@@ -196,7 +196,7 @@ async def test_what_waits_without_room_is_refused_beyond_a_bound(tmp_path: Path)
 
 
 def test_helpers_see_a_second_ending() -> None:
-    """The tests' own check for exactly-once fails when a work ends twice."""
+    """The tests' own check for exactly-once fails when a task ends twice."""
     done = TaskResult(b"", 0, 0, 0, None)
     call = Call(dones=[done, done])
     bench = Bench(make_lane("x:y"), Config("."))

@@ -84,7 +84,7 @@ class NoReplicas:
 
 @dataclass
 class Scattering:
-    """A transport, and a link of the test's own to look at the server."""
+    """A transport, and a connection of the test's own to look at the server."""
 
     transport: RedisTransport
     link: RedisConnection
@@ -119,7 +119,7 @@ class Scattering:
         assert await self.link.call("PUBLISH", self.transport.reply_to, message) == 1
 
     def sizes(self) -> dict[str, int]:
-        """How much each container within the transport and its links holds."""
+        """How much each container within the transport and its connections holds."""
         found = {}
         links = {
             name: one
@@ -172,7 +172,7 @@ async def monitored(server: RedisServer, prefix: str) -> AsyncIterator[list[list
 
 
 def counted_writes(link: RedisConnection, monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The sizes of the link's writes to its socket, from now on."""
+    """The sizes of the connection's writes to its socket, from now on."""
     connection = link._connection
     assert connection is not None
     sizes: list[int] = []

@@ -33,7 +33,7 @@ pytestmark = [
 LIMIT = MemoryLimit(150.0, look_every_s=0.0)
 ALWAYS = MemoryLimit(0.0, look_every_s=0.0)
 # A batch that runs on beyond two windows gives up what has not begun, and what has ended unsent is
-# done again. Where each work is to run once, none is taken for long on a machine that is busy.
+# done again. If each task is to run once, none counts as long on a machine that is busy.
 UNHURRIED_MS = 5_000.0
 
 

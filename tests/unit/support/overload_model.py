@@ -59,7 +59,7 @@ class Query:
 
 @dataclass(eq=False)
 class Shard:
-    """One queue, its servers and how long a work takes at a given time."""
+    """One queue, its servers and how long a request takes at a given time."""
 
     work_s: Callable[[random.Random, float], float]
     num_servers: int = 1

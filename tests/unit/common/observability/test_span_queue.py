@@ -11,7 +11,7 @@ from tests.support.waiting import block_until
 
 
 class Receiver:
-    """Takes batches when it is let to; `is_willing` says what it answers."""
+    """Takes batches when the test lets it; `is_willing` is its answer."""
 
     def __init__(self) -> None:
         self.batches: list[list[Any]] = []
@@ -22,7 +22,7 @@ class Receiver:
         self.has_one = threading.Event()
 
     def send(self, spans: Sequence[Any]) -> bool:
-        """Keep a batch, once it is let to."""
+        """Keep a batch, once the test lets it."""
         self.has_one.set()
         self.open.wait()
         if self.error is not None:
@@ -32,7 +32,7 @@ class Receiver:
         return self.is_willing
 
     def close(self) -> None:
-        """Let go of what it holds."""
+        """Release what it holds."""
         self.open.set()
 
 

@@ -145,7 +145,7 @@ def test_named_file_must_exist(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_file_that_is_not_toml_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    """When another file than hedgerow.toml is read, it is that one which is named."""
+    """If another file than hedgerow.toml is read, the error names that file."""
     write_file("[gateway\n", "other.toml")
     monkeypatch.setenv("HEDGEROW_CONFIG", "other.toml")
     assert error_of().startswith("other.toml: ")

@@ -34,7 +34,7 @@ def test_a_worker_that_redis_refuses_beats_on() -> None:
 
 
 def signs_over(registry: AsyncMock, interval_s: float) -> HeartbeatSender:
-    """Signs of life whose heartbeats go to a registry that takes them."""
+    """A sender whose heartbeats go to a registry that takes them."""
     return HeartbeatSender(registry, lambda: Mock(spec=Heartbeat), interval_s=interval_s)
 
 

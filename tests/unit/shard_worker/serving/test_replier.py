@@ -24,7 +24,7 @@ ENVELOPE_BYTES = 64 + 16 + len(WORKER.encode())
 
 @dataclass
 class Wire:
-    """Stands for the link: takes what is sent, as a server would read it."""
+    """Stands for the connection: takes what is sent, as a server would read it."""
 
     writes: int = 0
     messages: list[tuple[str, bytes]] = field(default_factory=list)
