@@ -1,4 +1,4 @@
-"""Logs where the time of a slow search went: one line each, for some of them a second."""
+"""Logs where the time of a slow search went: one line each, for at most some of them a second."""
 
 from typing import Any, Final
 
@@ -20,15 +20,15 @@ class SlowQueries:
 
     def __init__(self) -> None:
         self._lines = TokenBucket(LINES_PER_S)
-        self._num_unsaid = 0
+        self._num_skipped = 0
 
     def tell(self, walk: Walk) -> None:
         """Log a search that has ended, unless there were many in the last second."""
         if self._lines.take(walk.ended_at) > 0:
-            self._num_unsaid += 1
+            self._num_skipped += 1
             return
-        num_unsaid, self._num_unsaid = self._num_unsaid, 0
-        log.info("slow_query", **line_of(walk), others=num_unsaid)
+        num_skipped, self._num_skipped = self._num_skipped, 0
+        log.info("slow_query", **line_of(walk), others=num_skipped)
 
 
 def line_of(walk: Walk) -> dict[str, Any]:
