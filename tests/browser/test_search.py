@@ -118,7 +118,7 @@ def test_below_the_minimum_coverage_the_hits_are_shown_with_the_reason(
 
 
 def test_a_bad_query_names_the_field_and_the_place(browser: Browser, cluster: Cluster) -> None:
-    """As the gateway's problem does."""
+    """The page shows the field and the position that the gateway's problem names."""
     browser.open(cluster.url)
     browser.one("#filter").send_keys("price:[1 TO")
     search(browser, "desk")

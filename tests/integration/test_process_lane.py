@@ -35,7 +35,7 @@ async def _echoing(num_processes: int = 2, how: str = "echo") -> AsyncIterator[P
 
 
 async def test_the_lane_says_whether_its_works_will_end_soon() -> None:
-    """Not while it has none, nor before it knows that they are cheap; once it does, it says so."""
+    """It says so once it has tasks and knows that they are cheap, and not before."""
     async with _echoing(num_processes=1) as lane:
         assert not lane.ends_soon()
         first = asyncio.ensure_future(lane.run(Task(b"first", time.monotonic() + 30)))
@@ -154,7 +154,7 @@ async def test_each_work_of_a_frame_has_its_own_cpu_time(tmp_path: Path) -> None
 
 
 async def test_a_work_that_was_killed_has_the_cpu_time_that_it_used(tmp_path: Path) -> None:
-    """As the process itself counted it until its death, without what it had computed before."""
+    """The time is what the process had counted at its death, without earlier tasks."""
     async with running(tmp_path, num_processes=1) as bench:
         await bench.ended(bench.submit("before burn 0.3"))
         spinner = bench.submit("spinner spin-counting", timeout_s=0.2)

@@ -82,7 +82,7 @@ def test_a_receiver_that_hangs_costs_only_spans() -> None:
 
 @pytest.mark.parametrize("error", [None, ConnectionError("away")])
 def test_what_the_receiver_does_not_take_is_dropped(error: Exception | None) -> None:
-    """Whether it says so or breaks down: those spans are counted, later ones get through."""
+    """If it refuses spans or raises, these are counted, and later ones are sent."""
     receiver = Receiver()
     receiver.is_willing, receiver.error = False, error
     queue = queue_of(receiver)

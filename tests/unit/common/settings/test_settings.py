@@ -184,7 +184,7 @@ def test_settings_are_plain_values() -> None:
     ],
 )
 def test_a_misspelt_variable_is_an_error_that_names_the_nearest(name: str, meant: str) -> None:
-    """Otherwise it would have no effect, and nothing would say so."""
+    """A variable that is almost that of a setting is an error, instead of having no effect."""
     with pytest.raises(ConfigurationError) as refused:
         check_environment([name, "PATH"])
     assert str(refused.value) == f"{name}: there is no such setting; is {meant} meant?"

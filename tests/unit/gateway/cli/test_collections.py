@@ -21,7 +21,7 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
 
 @pytest.mark.parametrize("arguments", [[], ["list"]])
 def test_collections_are_listed(command: CommandLine, arguments: list[str]) -> None:
-    """Also if no subcommand is named."""
+    """They are listed with the subcommand, and without any."""
     ended = command.run("collections", *arguments)
     assert (ended.code, ended.err) == (0, "")
     words = " ".join(ended.out.split())

@@ -64,7 +64,7 @@ async def test_the_right_metrics_allows_nothing_else() -> None:
 
 
 async def test_public_metrics_need_no_key() -> None:
-    """And no more than metrics is public then."""
+    """Metrics are then public, and nothing else is."""
     key, _ = make_key("k")
     public = access_by(key)
     public.has_public_metrics = True

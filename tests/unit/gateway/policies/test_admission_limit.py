@@ -266,7 +266,7 @@ def test_a_caller_below_its_share_is_not_refused_early() -> None:
 
 
 def test_batch_is_refused_early_from_its_share_on() -> None:
-    """As `admit` does, at a share of the limit at which interactive queries are let in."""
+    """It is refused as by `admit`, where interactive queries are still admitted."""
     admission = Admission(2, AdmissionSettings(initial_limit=10, batch_share=0.5))
     for _ in range(5):
         admission.admit("interactive", DEADLINE_S, 0.0, [True] * 2, [1] * 2, 0.0)

@@ -52,7 +52,7 @@ def test_a_trusted_caller_decides(header: str, drawn: float) -> None:
 
 
 def test_a_malformed_header_begins_a_new_trace() -> None:
-    """As if the caller had sent none."""
+    """A malformed header counts as if the caller had sent none."""
     context, caller_span = begun(sampling_of(0.5), SAMPLED + "-x")
     assert context.hex_id != TRACE
     assert caller_span == 0

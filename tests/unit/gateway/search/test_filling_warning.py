@@ -34,6 +34,6 @@ def test_fields_that_are_being_filled_are_named() -> None:
 
 
 def test_nothing_is_said_when_all_are_filled() -> None:
-    """Nor is the view asked about a collection to which nothing was ever added."""
+    """There is no warning; of a collection without added fields, the view is not asked."""
     assert warnings_of(None, revision=1) == []
     assert warnings_of(Filling(["a"], 0.0, 1), revision=0) == []

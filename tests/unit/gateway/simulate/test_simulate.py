@@ -279,7 +279,7 @@ def test_percentiles_are_nearest_rank() -> None:
 
 
 def test_figures_are_found_by_their_path() -> None:
-    """Also where a key has a dot of its own; None where there is none."""
+    """A figure is found even if a key has a dot of its own; without such a figure, it is None."""
     run = {"marks_ms": {"0.95": {"p99": 3.0}}, "name": "x"}
     assert figure(run, "marks_ms.0.95.p99") == 3.0
     assert figure(run, "marks_ms.0.9.p99") is None

@@ -75,7 +75,7 @@ def test_only_wanted_fields_come(shard: OneShard) -> None:
 
 
 def test_they_end_with_the_first_that_has_no_room(shard: OneShard) -> None:
-    """Also if a later one would have room: the fetch asks for the rest."""
+    """Even if a later one would have room, the rest is left to the fetch."""
     assert attached(shard, 3, len(BODIES[0]) + len(BODIES[1]), None) == BODIES[:2]
     assert attached(shard, 3, len(BODIES[0]) - 1, None) == ()
 
