@@ -97,7 +97,7 @@ async def test_what_calls_cost_is_told(cpu: CpuClock) -> None:
 async def test_a_call_that_nobody_waits_for_tells_its_cost_elsewhere(
     cpu: CpuClock, gate: threading.Event
 ) -> None:
-    """Once it returns, and not to a caller that has stopped waiting."""
+    """Its cost is reported once it returns, and not to a caller that has stopped waiting."""
     untaken: list[tuple[float, float]] = []
     lane = ThreadLane(
         num_threads=1,

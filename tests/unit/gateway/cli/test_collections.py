@@ -35,7 +35,7 @@ def test_the_list_is_printed_as_json(command: CommandLine) -> None:
 
 
 def test_an_empty_list_is_said(command: CommandLine) -> None:
-    """Nothing to show is not nothing shown."""
+    """If there are no collections, the command says so."""
     command.gateway.collections.defined = {}
     assert command.run("collections").out == "there are no collections\n"
 

@@ -349,5 +349,5 @@ async def test_a_rate_is_counted_once_a_request(way: Way) -> None:
 
 
 def test_the_guard_stands_before_every_application() -> None:
-    """Without a token too: the host and the origin are checked then above all."""
+    """Without a token, it still checks the host and the origin."""
     assert isinstance(create_app(FakeGateway(), GatewaySettings()), Guard)

@@ -99,7 +99,7 @@ async def unread(request: str, access: AccessControl, way: Way) -> list[tuple[st
 
 @WAYS
 async def test_a_body_that_cannot_be_read_counts_once(way: Way) -> None:
-    """For its caller; whichever way it takes."""
+    """It counts once for its caller, on either way through the server."""
     key, secret = make_key("shop")
     request = f"{SEARCH}Authorization: Bearer {secret}\r\nContent-Length: 3\r\n\r\nnot"
     ((caller, error),) = await unread(request, access_by(key), way)

@@ -65,7 +65,7 @@ def test_the_best_documents_come_as_they_are_stored(shard: OneShard) -> None:
 
 
 def test_only_wanted_fields_come(shard: OneShard) -> None:
-    """In the order asked for; one that a document lacks is left out."""
+    """They come in the order asked for; a field that a document lacks is left out."""
     found = attached(shard, 3, 1000, ("year", "id"))
     assert [json.loads(one) for one in found] == [
         {"year": 1990, "id": "a"},

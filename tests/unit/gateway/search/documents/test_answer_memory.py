@@ -70,7 +70,7 @@ def test_small_replies_do_not_count() -> None:
 
 
 def test_what_an_answer_holds_is_given_back_once() -> None:
-    """By its release, and not again by its end."""
+    """Its release gives it back, and its end does not do so again."""
     memory = AnswerMemory(9 * LARGE)
     lease, other = memory.lease("a"), memory.lease("a")
     assert lease.take(LARGE)
