@@ -70,7 +70,8 @@ def type_of(part: dict[str, Any]) -> str:
         return " or ".join(f"`{json.dumps(value)}`" for value in part["enum"])
     kind = {"array": "list"}.get(part["type"], part["type"])
     if kind == "list" and resolve(part["items"])["type"] != "object":
-        kind = f"list of {type_of(part['items'])}s"
+        plural = "" if "enum" in resolve(part["items"]) else "s"
+        kind = f"list of {type_of(part['items'])}{plural}"
     elif kind == "list":
         kind = "list of objects"
     elif isinstance(part.get("additionalProperties"), dict):
