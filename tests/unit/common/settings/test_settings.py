@@ -93,14 +93,14 @@ def test_settings_are_frozen() -> None:
         ("[breaker]\nfailures = 3\n", "breaker.failures: there is no such setting"),
         (
             "[gateway]\nprot = 3\n",
-            "gateway.prot: there is no such setting; is gateway.port meant?",
+            "gateway.prot: there is no such setting; did you mean gateway.port?",
         ),
         (
             '[rank_profiles.x]\nsecond_fase = "a:b"\n',
-            "rank_profiles.x.second_fase: there is no such setting; is rank_profiles.x.second_",
+            "rank_profiles.x.second_fase: there is no such setting; did you mean rank_profiles.x.second_",
         ),
-        ("[gatway]\nport = 1\n", "gatway: there is no such setting; is gateway meant?"),
-        ("[brakes]\nfailures = 3\n", "brakes: there is no such setting; is breaker meant?"),
+        ("[gatway]\nport = 1\n", "gatway: there is no such setting; did you mean gateway?"),
+        ("[brakes]\nfailures = 3\n", "brakes: there is no such setting; did you mean breaker?"),
         (
             '[rank_profiles.x]\nsecond_phase = "score"\n',
             "rank_profiles.x.second_phase: is written module:function",
@@ -187,7 +187,7 @@ def test_a_misspelt_variable_is_an_error_that_names_the_nearest(name: str, meant
     """A variable that is almost that of a setting is an error, instead of having no effect."""
     with pytest.raises(ConfigurationError) as refused:
         check_environment([name, "PATH"])
-    assert str(refused.value) == f"{name}: there is no such setting; is {meant} meant?"
+    assert str(refused.value) == f"{name}: there is no such setting; did you mean {meant}?"
 
 
 @pytest.mark.parametrize(
