@@ -92,7 +92,7 @@ class Viewers:
         """Admit a viewer, whose stream begins with `first`.
 
         Raises:
-            OverloadedError: there are as many as may be.
+            OverloadedError: there are as many viewers as are allowed.
         """
         if len(self._viewers) >= self._max_viewers:
             raise OverloadedError(
