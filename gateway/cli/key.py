@@ -163,7 +163,10 @@ def keys_table(keys: Iterable[Key]) -> Table:
 
 
 def _path(data: Path | None) -> Path:
-    return path_of(load_settings()) if data is None else data / FILE_NAME
+    if data is None:
+        return path_of(load_settings())
+    options.check_environment()
+    return data / FILE_NAME
 
 
 def _rights(text: str) -> list[Right]:
