@@ -26,6 +26,7 @@ from hedgerow.gateway.access.key import (
     new_secret,
 )
 from hedgerow.gateway.access.key_file import FILE_NAME, change_keys, path_of, read_keys
+from hedgerow.gateway.cli import options
 from hedgerow.gateway.cli.render import folded, output, plain, table_of
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The key's name: a-z, 0-9 and -.")]
