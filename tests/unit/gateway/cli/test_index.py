@@ -374,7 +374,7 @@ def test_ctrl_c_while_the_gateway_is_away_does_not_wait_for_it(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(loader, "LONGEST_PAUSE_S", 3600.0)
-    with pytest.raises(HedgerowError, match="^interrupted; 0 documents"):
+    with pytest.raises(HedgerowError, match=r"^interrupted; 0 documents"):
         make_loader(away, pause=None).load(lines())
 
 
