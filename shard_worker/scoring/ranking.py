@@ -2,7 +2,7 @@
 
 import inspect
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, Protocol
 
 import structlog
@@ -197,7 +197,7 @@ def _is_finite(score: Any) -> bool:
 
 def _listed(scores: Any) -> Any:
     """List what a function returned, if it is a series of values; a set has no order."""
-    is_other = isinstance(scores, str | bytes | Mapping | Set)
+    is_other = isinstance(scores, str | bytes | Mapping | set | frozenset)
     return list(scores) if isinstance(scores, Iterable) and not is_other else scores
 
 
