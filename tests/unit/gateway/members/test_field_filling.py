@@ -27,7 +27,9 @@ def worker(indexed: dict[int, int], filled: dict[int, int] | None = None) -> Hea
 def test_the_share_counts_the_documents_of_every_replica() -> None:
     """A replica that is done counts in full, one that has begun as far as it is."""
     workers = [worker({0: 4, 1: 2}, {1: 50}), worker({0: 2, 1: 3}, {0: 10_000})]
-    assert filling_of(BOOKS, workers, {}) == Filling(["author", "day"], (100 + 50 + 100 + 0) / 400, 3)
+    assert filling_of(BOOKS, workers, {}) == Filling(
+        ["author", "day"], (100 + 50 + 100 + 0) / 400, 3
+    )
 
 
 def test_a_worker_that_has_not_heard_of_it_is_waited_for() -> None:
