@@ -66,8 +66,8 @@ class Live:
             group.create_task(self._run_samples(), name="live samples")
             group.create_task(self._run_statuses(), name="live statuses")
 
-    def open(self, key: str | None = None) -> Viewer:
-        """Admit a viewer, whose stream begins with the last minutes.
+    def open(self, key: str | None = None, party: str = "") -> Viewer:
+        """Admit a viewer of a party, whose stream begins with the last minutes.
 
         Raises:
             OverloadedError: there are as many viewers as are allowed.
@@ -79,7 +79,7 @@ class Live:
             events=list(self._journal.events),
         )
         first = _RETRY + message("history", history)
-        return self._viewers.open(key, first + self._status if self._viewers else first)
+        return self._viewers.open(key, party, first + self._status if self._viewers else first)
 
     def leave(self, viewer: Viewer) -> None:
         """A viewer has gone."""

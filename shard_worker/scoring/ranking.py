@@ -179,7 +179,7 @@ def _takes(
 def _call(reference: str, call: Callable[[], Any]) -> Any:
     try:
         return call()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         # Whatever the user's code raises fails this search alone; the log has the traceback.
         where = raised_at(error)
         place = {"at": where} if where else {}
@@ -196,9 +196,9 @@ def _is_finite(score: Any) -> bool:
 
 
 def _listed(scores: Any) -> Any:
-    """Make a list of what a function returned, if it is a series of values."""
-    is_text = isinstance(scores, str | bytes | Mapping)
-    return list(scores) if isinstance(scores, Iterable) and not is_text else scores
+    """List what a function returned, if it is a series of values; a set has no order."""
+    is_other = isinstance(scores, str | bytes | Mapping | set | frozenset)
+    return list(scores) if isinstance(scores, Iterable) and not is_other else scores
 
 
 def _described(enriched: Any) -> str:

@@ -117,6 +117,48 @@ def test_below_the_minimum_coverage_the_hits_are_shown_with_the_reason(
     assert "504" in complaints[0]
 
 
+def test_the_collection_that_a_link_names_is_the_one_that_is_chosen(
+    browser: Browser, cluster: Cluster
+) -> None:
+    """Also if another comes first in the list, which arrives later than the form is drawn."""
+    with cluster.client() as client:
+        client.put_collection("earlier", fields={"title": "text"})
+        try:
+            for view in ("search", "coverage"):
+                browser.open(cluster.url, f"{view}?collection={COLLECTION}&q=desk")
+                browser.until_text("earlier (0)", "#collection")
+                assert browser.one("#collection").get_attribute("value") == COLLECTION
+        finally:
+            client.delete_collection("earlier")
+
+
+def test_a_warning_is_shown_as_the_gateway_says_it(browser: Browser, cluster: Cluster) -> None:
+    """Not each of them is about a repaired query."""
+    query = "titel:lamp"
+    browser.open(cluster.url, f"search?collection={COLLECTION}&q={query}")
+    browser.until_text("Coverage")
+    with cluster.client() as client:
+        (warning,) = client.search(COLLECTION, query).warnings
+    assert browser.text(".notice.warn") == f"Warning: {warning}"
+
+
+def test_without_any_shard_it_is_unknown_whether_there_are_hits(
+    browser: Browser, cluster: Cluster
+) -> None:
+    """Nothing was searched, so "no hits" would be a guess."""
+    with cluster.client() as client:
+        for shard in range(4):
+            client.set_breaker(shard, "forced_open")
+        try:
+            browser.open(cluster.url, f"search?collection={COLLECTION}&q=desk")
+            browser.until_text("No shard has answered", ".hits")
+            assert "found" not in browser.text(".hits")
+        finally:
+            for shard in range(4):
+                client.set_breaker(shard, "closed")
+    assert all("50" in one for one in browser.complaints())
+
+
 def test_a_bad_query_names_the_field_and_the_place(browser: Browser, cluster: Cluster) -> None:
     """The page shows the field and the position that the gateway's problem names."""
     browser.open(cluster.url)

@@ -97,7 +97,7 @@ def test_settings_are_frozen() -> None:
         ),
         (
             '[rank_profiles.x]\nsecond_fase = "a:b"\n',
-            "rank_profiles.x.second_fase: there is no such setting; did you mean rank_profiles.x.second_",
+            "rank_profiles.x.second_fase: there is no such setting; did you mean rank_profiles.x.",
         ),
         ("[gatway]\nport = 1\n", "gatway: there is no such setting; did you mean gateway?"),
         ("[brakes]\nfailures = 3\n", "brakes: there is no such setting; did you mean breaker?"),

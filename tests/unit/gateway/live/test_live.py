@@ -159,6 +159,29 @@ def test_the_number_of_viewers_is_bounded() -> None:
     run_virtually(scenario())
 
 
+def test_one_caller_s_viewers_do_not_keep_others_out() -> None:
+    """Its oldest makes room for another caller, but not for one that has nearly as many."""
+
+    async def scenario() -> None:
+        script = Script(max_viewers=4)
+        many = []
+        for _ in range(4):
+            many.append(script.live.open(None, "hog"))
+            await asyncio.sleep(1.0)
+        with pytest.raises(OverloadedError):
+            script.live.open(None, "hog")
+        first = script.live.open("other", "other")
+        assert [viewer.is_open for viewer in many] == [False, True, True, True]
+        second = script.live.open("other", "other")
+        assert [viewer.is_open for viewer in many] == [False, False, True, True]
+        with pytest.raises(OverloadedError):
+            script.live.open("other", "other")
+        assert first.is_open
+        assert second.is_open
+
+    run_virtually(scenario())
+
+
 def test_a_slow_viewer_is_dropped_and_nothing_is_kept_for_it() -> None:
     """It loses its place after some seconds, while a viewer that reads stays."""
 
