@@ -213,7 +213,7 @@ def test_a_short_deadline_makes_more_shards() -> None:
         ({"replicas": 1}, "nothing can be hedged", True),
         ({}, "Copies: 6 of each document instead of 3", True),
         ({"qps": 50}, "Copies:", False),
-        ({"qps": 1, "writes": 5e5}, "the writes need more shards", True),
+        ({"documents": 1e6, "qps": 1, "writes": 5e5}, "the writes need more shards", True),
         ({"qps": 50, "replicas": 1}, "documents are missing from answers", True),
         ({}, "measured on 2 cores", True),
     ],

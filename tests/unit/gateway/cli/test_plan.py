@@ -14,6 +14,12 @@ EXAMPLE = (
 )
 
 
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> CommandLine:
+    """Run commands; this one connects to nothing."""
+    return CommandLine(monkeypatch, capsys)
+
+
 @pytest.mark.parametrize(
     ("text", "number"),
     [("250", 250), ("1.5k", 1500), ("100M", 1e8), ("2G", 2e9), ("1,000", 1000), (" .5 ", 0.5)],
