@@ -73,7 +73,8 @@ class ReplicaProgress:
         if full and not await self._until(has_room, full):
             raise LoadInterruptedError(
                 f"the replicas of shards {_names(full)} have been over {self._max_log_entries} log "
-                f"entries behind for {self._timeout_s:g} s; {report.documents(' is', ' are')} logged",
+                f"entries behind for {self._timeout_s:g} s; "
+                f"{report.documents(' is', ' are')} logged",
                 report,
             )
 
