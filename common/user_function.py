@@ -14,7 +14,7 @@ from hedgerow.common.errors import ConfigurationError
 
 _OURS: Final = f"{Path(__file__).parents[1]}{os.sep}"
 _NOT_THEIRS: Final = (_OURS, "<frozen ")  # nor the interpreter's import of a module
-# Where code lies that is no user's own.
+# Folders of code that is not a user's own.
 _LIBRARIES: Final = tuple(
     f"{sysconfig.get_path(name)}{os.sep}" for name in ("stdlib", "platstdlib", "purelib", "platlib")
 )
@@ -86,7 +86,7 @@ def take_out_modules(folders: Iterable[str]) -> dict[str, ModuleType]:
 
 
 def put_back_modules(folders: Iterable[str], modules: Mapping[str, ModuleType]) -> None:
-    """Have the user's modules as they were before `take_out_modules` returned `modules`."""
+    """Restore the user's modules as they were before `take_out_modules` returned `modules`."""
     take_out_modules(folders)
     sys.modules.update(modules)
 

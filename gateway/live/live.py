@@ -23,7 +23,7 @@ from hedgerow.gateway.shapes.live import LiveEvent, LiveHistory
 log = structlog.get_logger()
 
 PERIOD_S: Final = 1.0
-# After an event, the status follows at once; in a storm of events, it comes no more often than so.
+# After an event, the status follows at once, but with at least this pause between two of them.
 _LEAST_PAUSE_S: Final = 0.25
 _RETRY: Final = b"retry: 2000\n\n"  # after how many ms a browser asks again
 _LOG_INTERVAL_S: Final = 60.0
@@ -70,7 +70,7 @@ class Live:
         """Admit a viewer of a party, whose stream begins with the last minutes.
 
         Raises:
-            OverloadedError: there are as many as may be.
+            OverloadedError: there are as many viewers as are allowed.
         """
         history = LiveHistory(
             gateway=self._sources.gateway_id,

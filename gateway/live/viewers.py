@@ -99,7 +99,7 @@ class Viewers:
         provided that this party still has as many as the new one then.
 
         Raises:
-            OverloadedError: there are as many as may be, and none makes room.
+            OverloadedError: there are as many viewers as are allowed, and none makes room.
         """
         if len(self._viewers) >= self._max_viewers and not self._make_room(party):
             raise OverloadedError(

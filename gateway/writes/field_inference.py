@@ -97,8 +97,9 @@ class FieldInference:
                 if num_typed > MAX_FIELDS:
                     kind, why = None, f"too many other fields ({MAX_FIELDS} is the limit)"
                     line = candidate.first_line
-            shown = shown_name(name)
-            explained.append(InferredField(shown, None if kind is None else kind.value, why, line))
+            explained.append(
+                InferredField(shown_name(name), None if kind is None else kind.value, why, line)
+            )
         return explained
 
 

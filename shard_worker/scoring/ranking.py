@@ -14,7 +14,7 @@ from hedgerow.common.user_function import find_function, last_line, raised_at
 
 SCORE_FIELD = "_score"  # of a candidate: its first-phase score
 
-# What an error of a user's function may say, in characters: it is part of an answer.
+# Longest text of a user's error, in characters, since it becomes part of an answer.
 _LONGEST_ERROR: Final = 400
 _LONGEST_VALUE: Final = 40
 
@@ -57,7 +57,7 @@ class SecondPhase:
             RankingError: the function raised, or returned something else.
         """
         extra = (budget,) if self._takes_budget else ()
-        # A generator runs, and may raise, while it is listed.
+        # A generator runs, and may raise, while it is made into a list.
         scores = _call(self._reference, lambda: _listed(self._function(query, documents, *extra)))
         return self._checked(scores, documents)
 
@@ -206,7 +206,7 @@ def _described(enriched: Any) -> str:
         return _named(enriched)
     if all(isinstance(one, dict) for one in enriched):
         return _counted(len(enriched), "document")
-    return "a list with something else than documents"
+    return "a list that does not consist of documents"
 
 
 def _named(value: Any) -> str:

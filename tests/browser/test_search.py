@@ -72,7 +72,7 @@ def test_profile_filter_and_hits_are_asked_for(browser: Browser, cluster: Cluste
 
 
 def test_the_sliders_set_deadline_and_minimum_coverage(browser: Browser, cluster: Cluster) -> None:
-    """With the arrow keys, too; and a search is repeated with what was chosen."""
+    """They can be moved by the arrow keys too; a search is repeated with what was chosen."""
     browser.open(cluster.url, f"search?collection={COLLECTION}&q=desk")
     browser.until_text("Coverage 100 %")
     browser.one("#deadline").send_keys(Keys.ARROW_RIGHT, Keys.ARROW_RIGHT)
@@ -160,7 +160,7 @@ def test_without_any_shard_it_is_unknown_whether_there_are_hits(
 
 
 def test_a_bad_query_names_the_field_and_the_place(browser: Browser, cluster: Cluster) -> None:
-    """As the gateway's problem does."""
+    """The page shows the field and the position that the gateway's problem names."""
     browser.open(cluster.url)
     browser.one("#filter").send_keys("price:[1 TO")
     search(browser, "desk")
@@ -182,7 +182,7 @@ def test_documents_are_text_whatever_is_in_them(browser: Browser, cluster: Clust
 
 
 def test_a_query_with_markup_is_text_too(browser: Browser, cluster: Cluster) -> None:
-    """In the page, in its address and in the snippets."""
+    """It is text in the page, in its address and in the snippets."""
     query = '<img src=x onerror="window.hurt=\'query\'"> it\'s "lamp" & more'
     browser.open(cluster.url)
     search(browser, query)

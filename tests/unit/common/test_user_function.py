@@ -26,7 +26,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def test_what_a_user_has_changed_is_imported_again(folder: Path) -> None:
-    """Also what the changed module imports; functions from before keep what they had."""
+    """The changed module and what it imports are imported again; earlier functions keep theirs."""
     before = find_function("my_rank:score")
     (folder / "my_numbers.py").write_text("NUMBER = 22\n")
     taken = take_out_modules([str(folder)])

@@ -24,7 +24,7 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
 
 @pytest.mark.parametrize("arguments", [[], ["list"]])
 def test_collections_are_listed(command: CommandLine, arguments: list[str]) -> None:
-    """Also if no subcommand is named."""
+    """They are listed with the subcommand, and without any."""
     ended = command.run("collections", *arguments)
     assert (ended.code, ended.err) == (0, "")
     words = " ".join(ended.out.split())
@@ -38,7 +38,7 @@ def test_the_list_is_printed_as_json(command: CommandLine) -> None:
 
 
 def test_an_empty_list_is_said(command: CommandLine) -> None:
-    """Nothing to show is not nothing shown."""
+    """If there are no collections, the command says so."""
     command.gateway.collections.defined = {}
     assert command.run("collections").out == "there are no collections\n"
 

@@ -239,7 +239,7 @@ def test_a_wrong_id_field_makes_no_collection(command: CommandLine, tmp_path: Pa
 
 
 def test_an_empty_source_makes_an_empty_collection(command: CommandLine, tmp_path: Path) -> None:
-    """Nothing is wrong with a file without lines: what was asked for is made."""
+    """A file without lines is not an error: the collection is created."""
     films = Films()
     command.answer = films
     ended = command.run("index", write(tmp_path / "f.jsonl"), "--collection", "films")

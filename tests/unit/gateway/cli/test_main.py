@@ -141,5 +141,5 @@ def test_a_misspelt_variable_is_an_error_of_every_command(
     assert ended.value.code == 1
     assert capsys.readouterr().err == (
         "gateway: HEDGEROW_GATEWAY__PROT: there is no such setting; "
-        "is HEDGEROW_GATEWAY__PORT meant?\n"
+        "did you mean HEDGEROW_GATEWAY__PORT?\n"
     )

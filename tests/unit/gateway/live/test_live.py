@@ -126,7 +126,7 @@ def test_statuses_are_made_only_while_there_are_viewers_and_once_for_all() -> No
 
 
 def test_an_event_is_sent_at_once_with_a_status_after_it() -> None:
-    """Not only at the next second; but a storm of events makes no storm of statuses."""
+    """Both are sent before the next second; a storm of events makes no storm of statuses."""
 
     async def scenario() -> None:
         script = Script()
@@ -212,7 +212,7 @@ def test_a_viewer_with_too_many_messages_is_dropped() -> None:
 
 
 def test_streams_end_when_their_key_is_revoked_when_they_are_old_and_at_the_drain() -> None:
-    """And one that begins after the drain ends at once, with the history."""
+    """A stream that begins after the drain ends at once, with the history."""
 
     async def scenario() -> None:
         script = Script()

@@ -62,7 +62,7 @@ def test_only_replicas_that_can_answer_count() -> None:
 
 
 def test_counts_outlive_their_worker() -> None:
-    """What a shard last reported still counts in the total when nobody serves it any more."""
+    """What a shard last reported still counts in the total when no worker serves it any more."""
     membership = view()
     membership.take({}, {"u1": {0: 7, 3: 2}}, 0, 0.0)
     assert membership.live == [False] * NUM_SHARDS

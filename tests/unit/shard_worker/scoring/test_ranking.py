@@ -200,7 +200,7 @@ def test_an_exception_without_a_line_is_told_without_one() -> None:
 
 @pytest.mark.parametrize(
     ("name", "came"),
-    [("fewer", "1 document"), ("others", "a list with something else than documents")],
+    [("fewer", "1 document"), ("others", "a list that does not consist of documents")],
 )
 def test_enriched_documents_are_as_many_documents(name: str, came: str) -> None:
     """A hook that drops or exchanges them is at fault, and the stored fields stay."""
