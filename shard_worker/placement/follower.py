@@ -73,6 +73,7 @@ class PlacementFollower:
     async def run(self) -> None:
         """Follow until cancelled."""
         settings = self._context.settings
+        await self._copies.tidy()
         await run_together(
             reconcile("placement_waits", self._look, self._woken, settings.redis.reconnect_max_s),
             self._listen(),

@@ -93,7 +93,10 @@ async def test_a_shard_is_handed_over_under_queries_and_writes(copied: Cluster) 
 async def test_a_worker_that_is_killed_while_it_joins_goes_on_where_it_was(
     copied: Cluster,
 ) -> None:
-    """Meanwhile the other serves; when the killed one is back, it takes the shard up."""
+    """Meanwhile the other serves; when the killed one is back, it takes the shard up.
+
+    What it had pulled, if it had just begun to serve, is asked again once its death is noticed.
+    """
     async with placing(copied) as placed:
         await placed.place({0: ["w0"], 1: ["w0"]})
         await placed.until_carried_out("w0", "w1")
@@ -127,6 +130,7 @@ async def test_a_worker_that_restarts_keeps_its_name_and_its_shards(cluster: Clu
             cluster.start(1)
             await placed.until_is(1)
             await placed.until_serves("w1", 1)
+            await until(lambda: is_found(gateway, ids(0, 120)))
             async with asking(gateway, "books", "common") as questions:
                 await until(lambda: len(questions.results) > 5)
             questions.check(ids(0, 120), 5)

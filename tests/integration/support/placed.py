@@ -129,7 +129,8 @@ async def asking(
 
     async def keep_asking() -> None:
         while not is_over.is_set():
-            questions.results.append(await ask(gateway, collection, query, k=1000))
+            result = await ask(gateway, collection, query, k=1000, deadline_ms=5000.0)
+            questions.results.append(result)
             await asyncio.sleep(0.005)
 
     async with asyncio.TaskGroup() as group:
