@@ -22,8 +22,8 @@ from hedgerow.common.shard_log.log import ShardLog
 from hedgerow.common.state.registry import Registry
 from hedgerow.common.tasks import KeyedTasks, run_together
 from hedgerow.shard_worker.context import Context
-from hedgerow.shard_worker.held_shards import HeldShards
 from hedgerow.shard_worker.placement.copies import Copies
+from hedgerow.shard_worker.placement.held_shards import HeldShards
 from hedgerow.shard_worker.placement.steps import (
     Failure,
     Situation,

@@ -19,9 +19,9 @@ from hedgerow.common.settings.settings import Settings
 from hedgerow.common.state.registry import Registry
 from hedgerow.common.wire.heartbeat import Heartbeat
 from hedgerow.shard_worker.context import Context
-from hedgerow.shard_worker.held_shards import HeldShards
 from hedgerow.shard_worker.placement.copies import Copies
 from hedgerow.shard_worker.placement.follower import PlacementFollower
+from hedgerow.shard_worker.placement.held_shards import HeldShards
 from tests.support.virtual_time import run_virtually
 
 NUM_SHARDS = 6
