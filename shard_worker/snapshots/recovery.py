@@ -54,7 +54,7 @@ async def restore_if_needed(
     thread has ended when this returns.
 
     Args:
-        log: the logs of all shards.
+        log: all shards' logs.
         store: where the snapshots are.
         threads: the pool that downloads them.
         shard: the shard.
