@@ -38,7 +38,7 @@ from hedgerow.shard_worker.indexing.indexer_client import IndexerClient
 from hedgerow.shard_worker.indexing.log_retention import LogRetention, trim_position
 from hedgerow.shard_worker.indexing.set_aside import SetAside
 from hedgerow.shard_worker.indexing.set_aside_files import SetAsideFiles
-from hedgerow.shard_worker.indexing.shard_report import ShardState, told_of
+from hedgerow.shard_worker.indexing.shard_report import ShardState, fields_of
 from hedgerow.shard_worker.indexing.storage_watch import StorageWatch
 from hedgerow.shard_worker.indexing.work_traces import WorkTraces
 
@@ -205,7 +205,7 @@ class Applier:
             },
             "log_backlog": dict(self.backlog),
             "set_aside": self._set_aside.to_json(),
-            **told_of(states),
+            **fields_of(states),
         }
 
     def owed_bytes(self) -> int:

@@ -86,7 +86,7 @@ class ShardState(NamedTuple):
         return cls(shard, replica_id, applied, reports, skipped)
 
 
-def told_of(states: Mapping[int, ShardState]) -> dict[str, dict[int, Any]]:
+def fields_of(states: Mapping[int, ShardState]) -> dict[str, dict[int, Any]]:
     """The heartbeat's fields about what shards hold."""
     return {
         "changes": {

@@ -34,7 +34,7 @@ class Copies:
         """Remove the data of a shard that is not open; the log waits for it no longer.
 
         Raises:
-            RedisUnavailableError: the log could not be told; the data is still there.
+            RedisUnavailableError: the log still knows the replica; the data is still there.
             OSError, sqlite3.Error: the data cannot be read, or not all of it be removed.
         """
         replica = await asyncio.to_thread(self._replica, shard)

@@ -1,8 +1,8 @@
 """Follows the placement: takes up the shards that it assigns to this worker, and lets go of others.
 
-What is to be done is decided anew whenever the placement or a worker has changed, and each second,
-from what the worker holds then (`steps`). So a worker that was killed half-way, or that has missed
-an event, goes on where it is. While Redis is away, what is held is held on to.
+What is to be done is decided whenever the placement or a worker has changed, and each second, from
+what the worker holds then (`steps`). So a worker that was killed half-way, or that has missed
+an event, goes on where it is. While Redis is away, the worker keeps what it holds.
 """
 
 import asyncio

@@ -112,7 +112,7 @@ class Questions:
     results: list[SearchResult] = field(default_factory=list)
 
     def check(self, expected: set[str], least: int) -> None:
-        """Each answer was whole, and there were at least so many of them."""
+        """Each answer was whole, and there were at least `least` of them."""
         assert len(self.results) >= least
         for number, result in enumerate(self.results):
             assert result.coverage.fraction == 1.0, (number, len(self.results), result)

@@ -28,7 +28,7 @@ def folders_of(data: Path) -> list[str]:
 
 
 async def test_shards_with_a_store_are_stored(tmp_path: Path) -> None:
-    """A folder without a store counts as empty, as it does for whoever opens it."""
+    """A folder without a store counts as empty."""
     copies = Copies(tmp_path, AsyncMock(spec=ShardLog))
     assert await copies.stored() == set()
     for shard in (3, 11):

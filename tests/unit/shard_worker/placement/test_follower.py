@@ -131,7 +131,7 @@ def play(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Play:
 
 
 def test_assigned_shards_are_taken_up_few_at_a_time(play: Play) -> None:
-    """Of other workers' shards, none; the version is told once all are held."""
+    """Of other workers' shards, none; the version is reported once all are held."""
 
     async def scenario(scene: Scene) -> None:
         scene.place("a", "ab", "b", "a", "a", version=7)
@@ -146,7 +146,7 @@ def test_assigned_shards_are_taken_up_few_at_a_time(play: Play) -> None:
 
 
 def test_a_shard_that_cannot_be_taken_up_is_tried_again(play: Play) -> None:
-    """The others go on, and the reason is told until it succeeds."""
+    """The others go on, and the reason is reported until it succeeds."""
 
     async def scenario(scene: Scene) -> None:
         scene.held.broken[0] = SnapshotError("the target does not answer")
