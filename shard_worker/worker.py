@@ -23,6 +23,7 @@ from hedgerow.common.state.reloading import ReloadStore
 from hedgerow.common.tasks import end
 from hedgerow.common.wire.heartbeat import Heartbeat
 from hedgerow.shard_worker.context import Context
+from hedgerow.shard_worker.control.placing import Placing
 from hedgerow.shard_worker.executors.process_pool.forkserver_start import Start, start_interpreter
 from hedgerow.shard_worker.executors.process_pool.quarantine_gate import QuarantineGate
 from hedgerow.shard_worker.reloading import Reloading, Ways
@@ -213,6 +214,9 @@ class Worker:
                     group.create_task(self._reloading.run(), name="reloading"),
                     group.create_task(self._writing.storage.run(), name="storage"),
                 ]
+                if self._context.settings.worker.join:
+                    placing = Placing(self._context)
+                    watchers.append(group.create_task(placing.run(), name="placing"))
                 group.create_task(self._answering.serve(), name="answering")
                 shards = list(self._context.shards)
                 log.info("ready", worker=self.id, shards=shards, pid=os.getpid())

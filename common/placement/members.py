@@ -57,15 +57,35 @@ class Observation:
         num_shards: shards of the cluster.
         heartbeats: worker → its last heartbeat, including workers that are no longer live.
         draining: the workers that are draining.
-        left: worker → when it was noticed that it had left without a trace, in ms.
+        departed: worker → since when it has been known to be gone, in ms.
         now_ms: when it was read, an instant on the Redis server's clock.
     """
 
     num_shards: int
     heartbeats: Mapping[str, Heartbeat]
     draining: frozenset[str]
-    left: Mapping[str, int]
+    departed: Mapping[str, int]
     now_ms: int
+
+    def departures(self, named: Iterable[str]) -> tuple[dict[str, int], list[str]]:
+        """What to record of workers that signed off, and have no heartbeat that dates it.
+
+        Args:
+            named: the workers that the placement names.
+
+        Returns:
+            Worker → since when it is gone, as far as that is not recorded; and the workers whose
+            record is no longer needed.
+        """
+        gone = set(named) - self.heartbeats.keys()
+        new = dict.fromkeys(gone - self.departed.keys(), self.now_ms)
+        return new, [
+            worker for worker in self.departed if worker not in named or self._is_back(worker)
+        ]
+
+    def _is_back(self, worker: str) -> bool:
+        beat = self.heartbeats.get(worker)
+        return beat is not None and beat.beat_at_ms > self.departed[worker]
 
     def is_live(self, worker: str, expiry_s: float) -> bool:
         """Whether a worker has sent a heartbeat within `expiry_s`."""
@@ -108,7 +128,7 @@ def cluster_of(
     members += [
         Member(
             worker,
-            lost_since_ms=seen.left.get(worker, seen.now_ms),
+            lost_since_ms=seen.departed.get(worker, seen.now_ms),
             is_draining=worker in seen.draining,
         )
         for worker in named - seen.heartbeats.keys()
@@ -122,7 +142,7 @@ def cluster_of(
 
 
 def _member(seen: Observation, beat: Heartbeat, *, is_live: bool) -> Member:
-    lost_since_ms = min(beat.beat_at_ms, seen.left.get(beat.id, beat.beat_at_ms))
+    lost_since_ms = min(beat.beat_at_ms, seen.departed.get(beat.id, beat.beat_at_ms))
     return Member(
         beat.id,
         beat.host,
