@@ -19,6 +19,7 @@ from typing import NamedTuple
 from hedgerow.common.placement.document import NOT_PLACED, Placement, ShardPlacement
 from hedgerow.common.placement.members import Cluster, Member
 from hedgerow.common.placement.target import Target, target_of
+from hedgerow.common.settings.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,17 @@ class Rules:
     replace_after_ms: float = 60_000
     max_moves: int = 2
     has_snapshots: bool = True
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Rules":
+        """The rules by the settings."""
+        placement = settings.placement
+        return cls(
+            placement.replicas,
+            placement.replace_after_s * 1000,
+            placement.max_moves,
+            has_snapshots=bool(settings.snapshots.url),
+        )
 
 
 class Plan(NamedTuple):

@@ -21,7 +21,6 @@ from hedgerow.common.placement.policy import Plan, Rules, plan
 from hedgerow.common.placement.store import DRAINING, PLACED, PlacementStore
 from hedgerow.common.redis.client import RECONNECTED
 from hedgerow.common.redis.reconcile import reconcile
-from hedgerow.common.settings.settings import Settings
 from hedgerow.common.state.registry import Registry
 from hedgerow.common.tasks import run_together
 from hedgerow.shard_worker.context import Context
@@ -34,17 +33,6 @@ LOOK_S = 5.0  # longest time between two looks: a worker that was killed announc
 _log = structlog.get_logger()
 
 
-def rules_of(settings: Settings) -> Rules:
-    """The policy's rules, by the settings."""
-    placement = settings.placement
-    return Rules(
-        placement.replicas,
-        placement.replace_after_s * 1000,
-        placement.max_moves,
-        has_snapshots=bool(settings.snapshots.url),
-    )
-
-
 class Placing:
     """Watches whether the placement must change, and runs the job that changes it."""
 
@@ -55,7 +43,7 @@ class Placing:
         self._worker = context.worker_id
         self._num_shards = context.num_shards
         self._settings = context.settings
-        self._rules = rules_of(context.settings)
+        self._rules = Rules.of(context.settings)
         self._store = PlacementStore(context.control, context.keys)
         self._registry = Registry(context.control, context.keys)
         self._woken = asyncio.Event()
