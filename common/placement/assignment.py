@@ -30,6 +30,7 @@ class Assignment:
         shares: Shares,
         num_shards: int,
         fixed: Sequence[Sequence[tuple[str, Host]]],
+        stored: Sequence[frozenset[Shard]],
         cost: Callable[[Shard, Worker], int],
     ) -> None:
         """Begin with an assignment of nothing.
@@ -38,12 +39,14 @@ class Assignment:
             shares: the workers' shares, and how replicas are to be spread.
             num_shards: shards of the cluster.
             fixed: for each shard, zone and host of replicas that are not part of the assignment.
+            stored: for each worker, the shards whose data is on its disk.
             cost: what it costs that a shard leaves a worker; the least is moved first.
         """
         self.holders: list[set[Worker]] = [set() for _ in range(num_shards)]
         self.held: list[set[Shard]] = [set() for _ in shares.of_worker]
         self._shares = shares
         self._fixed = fixed
+        self._stored = stored
         self._cost = cost
         self._low = [math.floor(share + _ROUNDING) for share in shares.of_worker]
         self._looks_left = _MOST_LOOKS
@@ -193,7 +196,20 @@ class Assignment:
         return sorted(self.held[worker], key=lambda shard: (self._cost(shard, worker), shard))
 
     def _movable(self, order: Sequence[Shard], giver: Worker, receiver: Worker) -> Shard | None:
-        return next((shard for shard in order if self.fits(shard, receiver, giver)), None)
+        """The cheapest shard that can move; of equally cheap ones, one whose data is there."""
+        first = next((shard for shard in order if self.fits(shard, receiver, giver)), None)
+        stored = self._stored[receiver]
+        if first is None or not stored:
+            return first
+        cost = self._cost(first, giver)
+        with_data = (
+            shard
+            for shard in order
+            if shard in stored
+            and self._cost(shard, giver) == cost
+            and self.fits(shard, receiver, giver)
+        )
+        return next(with_data, first)
 
     def _move(self, shard: Shard, giver: Worker, receiver: Worker) -> None:
         self.remove(shard, giver)

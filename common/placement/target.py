@@ -85,6 +85,7 @@ class _Filling:
             self._shares,
             cluster.num_shards,
             [[(member.zone, (member.zone, member.host)) for member in of] for of in fixed],
+            [member.stored for member in active],
             self._cost,
         )
         self._stored: dict[Shard, list[Worker]] = defaultdict(list)
