@@ -103,6 +103,7 @@ def rebalance(
 def _wait_until_drained(client: Client, worker: str, give_up_at: float) -> None:
     with _progress() as progress:
         task: TaskID | None = None
+        most = 0
         while True:
             found = client.get_placement()
             state = _state_of(found, worker)
@@ -116,7 +117,8 @@ def _wait_until_drained(client: Client, worker: str, give_up_at: float) -> None:
                 )
             if task is None:
                 task = progress.add_task("drain", total=held)
-            progress.update(task, completed=progress.tasks[0].total - held)
+            most = max(most, held)
+            progress.update(task, total=most, completed=most - held)
             if time.monotonic() >= give_up_at:
                 raise UnavailableError(
                     f"{worker} still holds {counted(held, 'shard')}; the drain goes on"
