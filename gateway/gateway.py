@@ -11,7 +11,7 @@ from typing import Any
 
 from hedgerow.common import __version__
 from hedgerow.common.collection import Collection
-from hedgerow.common.errors import BadRequestError, OverloadedError
+from hedgerow.common.errors import OverloadedError
 from hedgerow.common.metrics.bounded_names import BoundedNames
 from hedgerow.common.metrics.exposition import TextFormat
 from hedgerow.common.observability.current_trace import CURRENT
@@ -24,6 +24,7 @@ from hedgerow.common.settings.settings import Settings
 from hedgerow.common.shard_log.log import ShardLog
 from hedgerow.common.snapshots.status import SnapshotRecords
 from hedgerow.common.state import probation as probation_state
+from hedgerow.common.state.gateways import GatewayStore
 from hedgerow.common.state.optimising import OptimisingStore
 from hedgerow.common.state.registry import Registry
 from hedgerow.common.state.reloading import ReloadStore
@@ -40,8 +41,10 @@ from hedgerow.gateway.metrics.collector import GatewayCollector
 from hedgerow.gateway.metrics.page import MetricsPage
 from hedgerow.gateway.metrics.redis_facts import RedisFactsReader
 from hedgerow.gateway.metrics.search_recorder import SearchRecorder
+from hedgerow.gateway.operations.breaker_switch import BreakerSwitch
 from hedgerow.gateway.operations.optimising import Optimiser
 from hedgerow.gateway.operations.own_shortages import OwnShortages
+from hedgerow.gateway.operations.presence import Presence, ProcessPlace
 from hedgerow.gateway.operations.quarantine import QuarantineAdmin
 from hedgerow.gateway.operations.reloading import Reloader
 from hedgerow.gateway.operations.server_watch import ServerWatch
@@ -104,6 +107,7 @@ class Gateway:
         control: RedisClient,
         num_shards: int,
         read_settings: Callable[[], Settings] | None = None,
+        place: ProcessPlace = ProcessPlace(),  # noqa: B008 - frozen
     ) -> None:
         """Wire the parts; use `Gateway.connect`, which also starts them."""
         self.id = secrets.token_hex(4)
@@ -141,6 +145,9 @@ class Gateway:
             journal.add_transition(shard, profile, transition)
 
         self._guards = make_guards(access, on_transition, self._loop.time())
+        self._breaker_switch = BreakerSwitch(
+            self.id, self._guards, num_shards, control, keys, self._loop.time
+        )
         self._tracers = tracers
         self._curves = CoverageCurves(settings.coverage, self.collections.uids)
         self._transport = make_transport(access, self._guards, self._curves)
@@ -157,6 +164,13 @@ class Gateway:
             self._guards,
             Learning(self._curves, [self._ejection.on_end, self._recorder.on_end]),
             tracers.searches,
+        )
+        self._presence = Presence(
+            self.id,
+            place,
+            GatewayStore(control, keys),
+            lambda: self._searcher.num_in_flight,
+            self._server_ms,
         )
         self.reader = DocumentReader(
             self._searcher.fetcher, self.collections, self._membership, settings
@@ -200,6 +214,7 @@ class Gateway:
                 snapshots=self.snapshots,
                 optimiser=self.optimiser,
                 quarantine=self.quarantine,
+                gateways=self._presence.store,
                 num_shards=num_shards,
                 timeout_s=settings.redis.command_timeout_s,
             ),
@@ -258,6 +273,7 @@ class Gateway:
         settings: Settings,
         num_shards: int | None = None,
         read_settings: Callable[[], Settings] | None = None,
+        place: ProcessPlace = ProcessPlace(),  # noqa: B008 - frozen
     ) -> "AsyncIterator[Gateway]":
         """Start a gateway, and stop it at the end of the block.
 
@@ -266,6 +282,7 @@ class Gateway:
             num_shards: shards in the cluster; None to read the number from Redis.
             read_settings: reads the settings again, for a reload of the rank profiles; None if
                 they do not come from a file.
+            place: which of several processes that share a port this gateway is.
 
         Raises:
             ConfigurationError: the server is too old, or has another number of shards.
@@ -275,7 +292,7 @@ class Gateway:
         try:
             registry = Registry(control, Keys(settings.redis.key_prefix))
             cluster = await registry.cluster(num_shards)
-            gateway = cls(settings, control, cluster, read_settings)
+            gateway = cls(settings, control, cluster, read_settings, place)
             async with gateway._running():
                 yield gateway
         finally:
@@ -300,6 +317,7 @@ class Gateway:
                     group.create_task(self._server_watch.run(), name="server watch"),
                     group.create_task(self.shortages.run(), name="own shortages"),
                     group.create_task(self.live.run(), name="live"),
+                    group.create_task(self._presence.run(), name="gateway heartbeat"),
                 ]
                 try:
                     yield
@@ -325,6 +343,7 @@ class Gateway:
             if kind == "applied" and shard.isdecimal():
                 self.documents.wake(int(shard))
             self._ranked_loads.take(event)
+            self._breaker_switch.take(event)
             if kind in ("workers", "reconnected"):
                 self._membership.wake()
             if kind in (probation_state.EVENT, "reconnected"):
@@ -351,15 +370,20 @@ class Gateway:
 
     @property
     def is_ready(self) -> bool:
-        """Whether a query could be answered: Redis answers and at least one shard is live.
+        """Whether to send queries here: Redis answers, a shard is live, and it is not leaving.
 
         If Redis hangs, its connections stay open, but the view of the workers becomes old.
         """
         return (
-            self.is_connected
+            not self._presence.is_leaving
+            and self.is_connected
             and any(self._membership.live)
             and self._membership.age_s(self._loop.time()) < self._stale_after_s
         )
+
+    def leave(self) -> None:
+        """The gateway is about to stop: it is not ready from now on, and still answers."""
+        self._presence.leave()
 
     def hedge_counts(self) -> HedgeCounts:
         """How the second copies of searches have ended so far."""
@@ -456,29 +480,12 @@ class Gateway:
         return {"name": collection, **coverage_report(curve, deadline_ms)}
 
     def set_breaker(self, shard: int, state: str) -> None:
-        """Set a breaker by hand.
+        """Set a shard's breakers by hand, in this gateway; see `BreakerSwitch.set`."""
+        self._breaker_switch.set(shard, state)
 
-        Args:
-            shard: the shard of the breaker.
-            state: `forced_open`, `disabled`, or `closed`, after which it works by itself again.
-
-        Raises:
-            BadRequestError: there is no such shard or state.
-        """
-        if not 0 <= shard < self.num_shards:
-            raise BadRequestError("shard", f"is {shard}; there are {self.num_shards} shards")
-        if state not in ("forced_open", "disabled", "closed"):
-            raise BadRequestError("state", "must be forced_open, disabled or closed")
-        now = self._loop.time()
-        for guards in self._guards:
-            breaker = guards.breakers[shard]
-            match state:
-                case "forced_open":
-                    breaker.force_open(now)
-                case "disabled":
-                    breaker.disable(now)
-                case _:
-                    breaker.reset(now)
+    async def set_breaker_everywhere(self, shard: int, state: str) -> None:
+        """As `set_breaker`, in all live gateways; see `BreakerSwitch.set_everywhere`."""
+        await self._breaker_switch.set_everywhere(shard, state)
 
     async def metrics_text(self, form: TextFormat, keys: Sequence[Mapping[str, Any]]) -> bytes:
         """Write the metrics for Prometheus.

@@ -175,5 +175,5 @@ class GatewayPort(Protocol):
     def coverage_curve(self, collection: str, deadline_ms: float) -> dict[str, Any]:
         """Return the coverage reached by each deadline."""
 
-    def set_breaker(self, shard: int, state: str) -> None:
-        """Set a shard's breaker by hand to `forced_open`, `disabled` or `closed`."""
+    async def set_breaker_everywhere(self, shard: int, state: str) -> None:
+        """Set a shard's breaker by hand, in every gateway."""

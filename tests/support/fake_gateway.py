@@ -95,6 +95,7 @@ EMPTY_STATUS: dict[str, Any] = {
         "clock_error_us": 12.5,
         "tracing": None,
     },
+    "gateways": [],
 }
 
 
@@ -389,6 +390,6 @@ class FakeGateway:
             raise self.collections.error
         return {"name": collection, **coverage_report(make_curve(), deadline_ms)}
 
-    def set_breaker(self, shard: int, state: str) -> None:
+    async def set_breaker_everywhere(self, shard: int, state: str) -> None:
         """Keep the state."""
         self.breakers[shard] = state

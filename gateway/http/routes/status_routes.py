@@ -56,15 +56,15 @@ def status_routes(
 
     @router.post(
         "/v1/shards/{shard}/breaker",
-        summary="Set a shard's breaker by hand, in this gateway",
-        responses=answers(200, BreakerBody, 400, 413),
+        summary="Set a shard's breaker by hand, in every gateway",
+        responses=answers(200, BreakerBody, 400, 413, 503),
         openapi_extra=json_body(BreakerBody),
         response_class=Response,
     )
     async def set_breaker(shard: int, request: Request) -> Response:
         raw = await read_body(request.scope, request.receive, settings.max_body_bytes)
         body = read_breaker(raw)
-        gateway.set_breaker(shard, body.state)
+        await gateway.set_breaker_everywhere(shard, body.state)
         return json_response(body)
 
     return router
