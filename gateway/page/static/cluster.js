@@ -192,6 +192,13 @@ function figure(name, value, more = "") {
   return h("div", { key: name, class: "figure" }, h("b", { class: more }, value), h("span", null, name));
 }
 
+/** Which gateway the figures are of, if there are several. */
+function oneOf({ gateway, gateways = [] }) {
+  if (gateways.length < 2) return "";
+  const own = gateways.find((one) => one.id === gateway.id);
+  return `${own ? ` (pid ${own.pid})` : ""}, one of ${gateways.length}: searches and breakers are its own`;
+}
+
 function summary(status) {
   const numDead = status.shards.filter((shard) => !shard.workers.length).length;
   const { redis } = status;
@@ -199,6 +206,6 @@ function summary(status) {
     `${counted(status.shards.length, "shard")} on ${counted(status.workers.length, "worker")}`,
     numDead ? `${counted(numDead, "shard")} without a worker` : null,
     redis.connected ? `${redis.name} ${redis.version}` : "Redis does not answer",
-    `gateway ${status.gateway.version}`,
+    `gateway ${status.gateway.version}${oneOf(status)}`,
   ].filter(Boolean).join(" · ");
 }
