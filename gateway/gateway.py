@@ -381,6 +381,11 @@ class Gateway:
             and self._membership.age_s(self._loop.time()) < self._stale_after_s
         )
 
+    @property
+    def is_leaving(self) -> bool:
+        """Whether the gateway is about to stop."""
+        return self._presence.is_leaving
+
     def leave(self) -> None:
         """The gateway is about to stop: it is not ready from now on, and still answers."""
         self._presence.leave()

@@ -12,7 +12,7 @@ from hedgerow.common.settings.processes import ProcessSettings
 from hedgerow.common.settings.tls import TlsSettings
 
 
-class GatewaySettings(ConnectionSettings, TlsSettings, ProcessSettings):
+class GatewaySettings(ProcessSettings, ConnectionSettings, TlsSettings):
     """The gateway: HTTP, query defaults and limits."""
 
     host: str = Field("127.0.0.1", description="Address that the HTTP server binds.")

@@ -17,8 +17,10 @@ class ProcessSettings(Group):
         description="Gateway processes that share the port (SO_REUSEPORT); more than one on Linux "
         "only. Each has limits, breakers and metrics of its own.",
     )
-    process_port: Annotated[int, Field(ge=1, le=65535)] | None = Field(
+    process_port: int | None = Field(
         None,
+        ge=1,
+        le=65535,
         description="With several processes, the first of the ports at which each can also be "
         "reached alone: the first process listens there too, the next at the next port. Prometheus "
         "scrapes them there. If unset, there are none.",

@@ -147,6 +147,10 @@ class GatewayPort(Protocol):
         """The reload of rank profiles."""
 
     @property
+    def is_leaving(self) -> bool:
+        """Whether the gateway is about to stop, and therefore not ready."""
+
+    @property
     def is_ready(self) -> bool:
         """Whether Redis answers and at least one shard is live."""
 

@@ -344,6 +344,7 @@ class FakeGateway:
         self.live = make_live()
         self.live.close()
         self.is_ready = True
+        self.is_leaving = False
         self.answer: SearchResult | Exception = make_result()
         self.searches: list[SearchQuery] = []
         self.breakers: dict[int, str] = {}

@@ -33,11 +33,13 @@ def status_routes(
 
     @router.get(
         "/readyz",
-        summary="Whether Redis answers and a shard is live",
+        summary="Whether Redis answers, a shard is live, and the gateway is not about to stop",
         responses=answers(200, None, 400, 503),
         response_class=Response,
     )
     async def readyz() -> Response:
+        if gateway.is_leaving:
+            raise UnavailableError("this gateway is about to stop")
         if not gateway.is_ready:
             raise UnavailableError("Redis does not answer, or no shard has a live worker")
         return json_response({"ready": True})
