@@ -77,6 +77,7 @@ class Served:
 
     async def is_ready(self) -> bool:
         """Whether it says so."""
+        assert self.process.poll() is None
         try:
             async with Caller(f"http://127.0.0.1:{self.port}") as caller:
                 return (await caller.http.get("/readyz")).status_code == 200
@@ -140,12 +141,17 @@ class Proxied:
             await client.close()
 
 
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The cluster's folder."""
+    return tmp_path_factory.mktemp("proxied") / "data"
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def up(tmp_path_factory: pytest.TempPathFactory, binary: str) -> AsyncIterator[Up]:
+async def up(data: Path, binary: str) -> AsyncIterator[Up]:
     """A cluster with some documents; its own gateway is not behind HAProxy."""
     assert binary  # no cluster without one
-    folder = tmp_path_factory.mktemp("proxied")
-    async with running_up(folder / "data", "--shards", "2", "--workers", "1") as one:
+    async with running_up(data, "--shards", "2", "--workers", "1") as one:
         async with Caller(one.url) as caller:
             await loaded(caller)
         yield one
@@ -153,13 +159,14 @@ async def up(tmp_path_factory: pytest.TempPathFactory, binary: str) -> AsyncIter
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def proxied(
-    up: Up, binary: str, tmp_path_factory: pytest.TempPathFactory
+    up: Up, data: Path, binary: str, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Proxied]:
     """Two gateways behind HAProxy, with the settings that its configuration asks for."""
+    assert up.url
     folder = tmp_path_factory.mktemp("haproxy")
     port = free_ports(3)
     ports = [port + 1, port + 2]
-    redis = next(line.split()[2] for line in up.lines if line.startswith("redis"))
+    redis = f"unix://{data / 'redis' / 'valkey.sock'}"
     with pytest.MonkeyPatch.context() as patch, running_haproxy(binary, folder, port, ports) as url:
         for line in CONFIGURATION.read_text(encoding="utf-8").splitlines():
             name, is_setting, rest = line.removeprefix("#").strip().partition("=")
