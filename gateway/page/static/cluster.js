@@ -149,7 +149,7 @@ export function clusterView(root) {
           last ? ` (${last.reason}, ${Math.round(last.ago_s)} s ago)` : "",
           `: ${counted(detail.calls, "call")} in its window, ${detail.failure_rate ?? 0} % failed.`),
         h("ul", null,
-          h("li", null, h("b", null, "Force open"), ": this gateway asks the shard no more. Every answer lacks its documents until you reset it."),
+          h("li", null, h("b", null, "Force open"), ": no gateway asks the shard any more. Every answer lacks its documents until you reset it."),
           h("li", null, h("b", null, "Disable"), ": the shard is always asked, however it fails."),
           h("li", null, h("b", null, "Reset"), ": the breaker closes, forgets what it has seen, and judges by itself again.")),
       ],
