@@ -357,7 +357,8 @@ class LocalCluster:
             return "the gateway"
         late = self._late({worker["pid"] for worker in status["workers"]})
         if not late and len(self._gateways) > 1:
-            here = {gateway["pid"] for gateway in status["gateways"]}
+            host = socket.gethostname()
+            here = {one["pid"] for one in status["gateways"] if one["host"] == host}
             late = ", ".join(name for name in self._gateways if self._pid(name) not in here)
         return late or ("" if is_ready else "the gateway")
 
