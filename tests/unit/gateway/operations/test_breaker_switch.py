@@ -34,7 +34,7 @@ class Channel:
         """Make a gateway of two shards."""
         guards = ProfileGuards.make(2, SETTINGS, random.random, lambda *_: None, now=0.0)
         control = cast("RedisClient", self)
-        switch = BreakerSwitch(name, guards, 2, control, Keys("p"), lambda: 1.0)
+        switch = BreakerSwitch(name, guards, control, Keys("p"), lambda: 1.0)
         self.gateways.append(switch)
         return switch
 
