@@ -16,7 +16,7 @@ from hedgerow.gateway.transport.redis import RedisTransport
 
 @dataclass(frozen=True, slots=True)
 class OwnStatus:
-    """The parts that it describes.
+    """Describes this gateway, from its parts.
 
     Attributes:
         gateway_id: unique to this process.

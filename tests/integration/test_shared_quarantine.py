@@ -289,7 +289,7 @@ def handle() -> TaskHandle:
 async def test_kills_while_redis_is_away_are_told_when_it_is_back(
     own_server: RedisServer, key_prefix: str
 ) -> None:
-    """Without Redis a worker refuses by what it knows; with it, everybody does."""
+    """Without Redis, a worker refuses by what it knows; with it, every worker does."""
     async with (
         exchange(own_server, key_prefix, "w0") as here,
         exchange(own_server, key_prefix, "w1") as there,
