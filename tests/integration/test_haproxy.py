@@ -92,7 +92,7 @@ class Served:
                 own = (await caller.http.get("/v1/status")).json()["gateway"]["id"]
             client = await Client(url).connect()
             await client.close()
-            return own == client.gateway
+            return bool(own == client.gateway)
 
         await until(self.is_ready, what="a gateway is ready")
         await until(is_asked, what="HAProxy asks it")
