@@ -80,6 +80,11 @@ class Keys:
         return f"{self.prefix}:workers"
 
     @property
+    def gateways(self) -> str:
+        """Hash: gateway id → its last heartbeat."""
+        return f"{self.prefix}:gateways"
+
+    @property
     def quarantine(self) -> str:
         """Sorted set: which queries have killed scorers, and when; by time, in ms."""
         return f"{self.prefix}:quarantine"
