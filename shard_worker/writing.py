@@ -1,8 +1,12 @@
 """The part of a worker that writes: it applies the logs and maintains the indexes."""
 
 from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
 
+from hedgerow.common.collection import Collection
+from hedgerow.common.errors import WireError
 from hedgerow.common.shard_log.log import ShardLog
+from hedgerow.common.shard_log.operations import Create, unpack_op
 from hedgerow.common.state.registry import Registry
 from hedgerow.shard_worker.context import Context
 from hedgerow.shard_worker.control.jobs import Jobs
@@ -76,6 +80,7 @@ class Writing:
             snapshot_position=self._snapshot_position,
             storage=self.storage,
             traces=traces,
+            on_restored=self._revive_created,
         )
         self.snapshots = Snapshots(control, keys, self.applier, indexer, shards, settings)
         self.jobs = Jobs(
@@ -136,6 +141,20 @@ class Writing:
             "optimiser": self._optimiser.run(),
             "field_filler": self._filler.run(),
         }
+
+    async def _revive_created(self, shard: int, ops: list[bytes]) -> None:
+        """Define collections again whose creation a failover of Redis has lost."""
+        created = set()
+        for packed in ops:
+            with suppress(WireError):  # the indexer has skipped it, too
+                op = unpack_op(packed)
+                if isinstance(op, Create):
+                    created.add(Collection.from_json(op.definition).uid)
+        if created:
+            state = self.applier.states[shard]
+            reports = [report for report in state.collections if report.uid in created]
+            state = state._replace(collections=reports)
+            await revive_definitions(self._registry, [state], self._context.num_shards)
 
     def _owed_bytes(self) -> int:
         return self.applier.owed_bytes()

@@ -143,7 +143,8 @@ class Jobs:
 
     async def run(self) -> None:
         """Run until cancelled."""
-        async with JobQueues.connect(self._keys, self._settings.redis) as queues:
+        connected = JobQueues.connect(self._keys, self._settings.redis, self._control.primary)
+        async with connected as queues:
             await run_together(
                 *(
                     queues.serve(self._queue(shard), "collect_statistics", self._collect)

@@ -6,7 +6,7 @@ order of arrival; a shard's next batch is read while the others' batches are app
 """
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Awaitable, Callable, Collection
 from typing import Any
 
 import structlog
@@ -32,6 +32,7 @@ from hedgerow.shard_worker.indexing.batches import Batches
 from hedgerow.shard_worker.indexing.field_filling import STEP_DOCUMENTS
 from hedgerow.shard_worker.indexing.indexer_client import IndexerClient
 from hedgerow.shard_worker.indexing.log_retention import LogRetention, trim_position
+from hedgerow.shard_worker.indexing.log_tail import LogTails
 from hedgerow.shard_worker.indexing.set_aside import SetAside
 from hedgerow.shard_worker.indexing.set_aside_files import SetAsideFiles
 from hedgerow.shard_worker.indexing.shard_report import ShardState
@@ -73,6 +74,7 @@ class Applier:
         snapshot_position: Callable[[int], str | None] = lambda _shard: None,
         storage: StorageWatch | None = None,
         traces: WorkTraces | None = None,
+        on_restored: Callable[[int, list[bytes]], Awaitable[None]] | None = None,
     ) -> None:
         """Apply to `shards` through `indexer`; call `open` before `run`.
 
@@ -93,6 +95,8 @@ class Applier:
             storage: learns each failure of the indexer, and knows whether a shortage of disk or
                 memory was the cause.
             traces: notes each batch that was applied.
+            on_restored: called after a failover with the operations that were put back into a
+                shard's log.
         """
         self.states: dict[int, ShardState] = {}
         self.applied_at: dict[int, float] = {}
@@ -101,8 +105,11 @@ class Applier:
         self.gaps: frozenset[int] = frozenset()
         self.behind: frozenset[int] = frozenset()
         self._on_withheld = on_withheld
+        self._on_restored = on_restored or _ignore
         self._shards = shards
         self._log = ShardLog(control, keys)
+        self._primary = control.primary
+        self._tails = LogTails(self._log) if self._primary.moves else None
         self._registry = registry
         self._indexer = indexer
         self._on_state = on_state
@@ -164,9 +171,10 @@ class Applier:
 
     async def run(self) -> None:
         """Follow every shard's log until cancelled."""
-        await run_together(
-            *map(self._follow, self._shards), self._watch_backlog(), self._set_aside.watch()
-        )
+        parts = [*map(self._follow, self._shards), self._watch_backlog(), self._set_aside.watch()]
+        if self._tails is not None:
+            parts.append(self._follow_primary(self._tails))
+        await run_together(*parts)
 
     def progress(self) -> dict[str, Any]:
         """The heartbeat's fields about shards, except `documents`."""
@@ -266,6 +274,40 @@ class Applier:
         self._take(finished)
         return is_needed
 
+    async def _follow_primary(self, tails: LogTails) -> None:
+        """After each failover, put back into the logs what they have lost."""
+        moved = asyncio.Event()
+        unfollow = self._primary.follow(moved.set)
+        try:
+            while True:
+                await moved.wait()
+                moved.clear()
+                failures = 0
+                missing = list(self._shards)
+                while missing and not moved.is_set():
+                    try:
+                        await self._restore(missing[0], tails)
+                        del missing[0]
+                    except (RedisUnavailableError, ConfigurationError, WorkError) as error:
+                        failures += 1
+                        _log.debug("log_not_restored", shard=missing[0], error=str(error))
+                        await self._primary.pause(pause_s(failures, self._reconnect_max_s))
+        finally:
+            unfollow()
+
+    async def _restore(self, shard: int, tails: LogTails) -> None:
+        async with self._turn:  # what is being applied counts, too
+            state = self.states[shard]
+            tail = await tails.restore(shard, state.position)
+            if tail.strangers:  # they are newer than all that was applied
+                ops = [entry.op for entry in tail.strangers]
+                self._take(await self._indexer.apply(shard, None, ops))
+        await self._on_restored(shard, [entry.op for entry in tail.restored])
+        # Positions and counts may be lost as well.
+        self._announced.pop(shard, None)
+        state = self.states[shard]
+        await self._log.record_applied(shard, state.replica_id, state.position)
+
     async def _follow(self, shard: int) -> None:
         failures = 0
         while True:
@@ -274,12 +316,13 @@ class Applier:
                 after = self.states[shard].position
                 if after == START:
                     await self._define(shard)
+                version = self._primary.version
                 entries = await self._log.read(shard, after, self._max_bytes, BLOCK_MS)
                 await self._check_gap(shard)
                 if entries:
                     self.busy.add(shard)
                     try:
-                        await self._apply(shard, entries)
+                        await self._apply(shard, entries, version)
                     finally:
                         self.busy.discard(shard)
                 else:  # the end of the log
@@ -298,13 +341,18 @@ class Applier:
                 self._tell_failed(shard, error, failures)
                 await asyncio.sleep(pause_s(failures, MAX_PAUSE_S))
 
-    async def _apply(self, shard: int, entries: list[Entry]) -> None:
+    async def _apply(self, shard: int, entries: list[Entry], version: int) -> None:
+        """Apply entries that were read when the primary had this version."""
         async with self._turn:
             size = sum(len(entry.op) for entry in entries)
             if size < self._max_bytes:  # more may have come during the others' turns
                 entries += await self._log.read(shard, entries[-1].id, self._max_bytes - size)
+            if version != self._primary.version:  # the new primary's log may lack them
+                raise RedisUnavailableError("Redis has failed over")
             began = asyncio.get_running_loop().time()
             state = await self._batches.apply(shard, entries)
+            if self._tails is not None:
+                self._tails.add(shard, entries)
         self.applied_at[shard] = now = asyncio.get_running_loop().time()
         self._traces.applied(shard, (entry.trace for entry in entries), now - began)
         if self._snapshot_position(shard) is not None:
@@ -434,3 +482,7 @@ class Applier:
             except ConfigurationError as error:
                 self._tell_refused("backlog_refused", error)
             await sleep_to_tick(BACKLOG_INTERVAL_S)
+
+
+async def _ignore(_shard: int, _ops: list[bytes]) -> None:
+    """Do nothing: nothing is to be done about restored operations."""

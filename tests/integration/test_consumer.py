@@ -118,6 +118,7 @@ async def pulling(
     policy = None if order is None else PullPolicy(order, _spent_share)
     consumer = Consumer(
         redis,
+        Endpoint.of(redis),
         "test-consumer",
         link,
         queues if own_queue is None else {**queues, own_queue: OWN_QUEUE},
