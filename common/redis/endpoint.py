@@ -83,6 +83,10 @@ class Endpoint:
             raise ConfigurationError(f"redis.url: database {database!r} is not a number")
         tls = None
         if url.scheme == "rediss":
+            if settings.tls_ca_file is not None and not settings.tls_ca_file.is_file():
+                raise ConfigurationError(
+                    f"redis.tls_ca_file: there is no file {settings.tls_ca_file}"
+                )
             tls = ssl.create_default_context(
                 cafile=str(settings.tls_ca_file) if settings.tls_ca_file else None
             )

@@ -25,11 +25,11 @@ def connection_pool(
 
     Args:
         settings: where the server is, and how long a connection attempt may take.
-        primary: where it is if it moves.
+        primary: where it is if it moves; made of the same settings.
         socket_timeout_s: bound on each read and write, for a library (arq) that sets none itself.
 
     Raises:
-        ConfigurationError: the URL or the file of authorities cannot be used.
+        ConfigurationError: the URL cannot be used.
     """
     try:
         options: dict[str, Any] = dict(parse_url(settings.url))
@@ -43,10 +43,6 @@ def connection_pool(
     if is_tls:
         options.setdefault("ssl_check_hostname", True)
         if settings.tls_ca_file is not None:
-            if not settings.tls_ca_file.is_file():
-                raise ConfigurationError(
-                    f"redis.tls_ca_file: there is no file {settings.tls_ca_file}"
-                )
             options["ssl_ca_certs"] = str(settings.tls_ca_file)
     if primary.moves:
         options["connection_class"] = TlsPrimaryConnection if is_tls else PrimaryConnection
