@@ -12,6 +12,7 @@ import argparse
 import asyncio
 import contextlib
 import json
+import logging
 import math
 import os
 import signal
@@ -22,6 +23,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
+
+import structlog
 
 from bench.harness.cluster import start_workers, stop_workers
 from bench.harness.report import median, show
@@ -257,7 +260,7 @@ async def bring_back(sentinels: Sentinels, old: Node, how: signal.Signals) -> No
 
 
 @contextlib.contextmanager
-def workers_on(sentinels: Sentinels, environment: dict[str, str]) -> Iterator[None]:
+def workers_on(sentinels: Sentinels) -> Iterator[None]:
     """Run the workers for the block."""
     variables = {
         **os.environ,
@@ -265,7 +268,6 @@ def workers_on(sentinels: Sentinels, environment: dict[str, str]) -> Iterator[No
         "HEDGEROW_WORKER__SCORERS": "1",
         "HEDGEROW_WORKER__WORKERS_ON_HOST": str(NUM_WORKERS),
         **sentinels.environment,
-        **environment,
     }
     layout = [range(NUM_SHARDS)] * NUM_WORKERS
     workers = start_workers(layout, sentinels.folder, "redis:///0", NUM_SHARDS, variables)
@@ -318,7 +320,7 @@ async def document_counts(gateway: Gateway) -> list[dict[int, int]]:
 
 async def measure(num_failovers: int, min_replicas: int) -> dict[str, Any]:
     """Run it; returns all figures."""
-    with running_sentinels() as sentinels, workers_on(sentinels, {}):
+    with running_sentinels() as sentinels, workers_on(sentinels):
         async with (
             gateway_on(sentinels, min_replicas) as gateway,
             SwitchWatch(sentinels).running() as watch,
@@ -354,6 +356,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--min-replicas", type=int, default=1)
     parser.add_argument("--json", type=Path, help="also write every figure to this file")
     options = parser.parse_args(arguments)
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     found = asyncio.run(measure(options.failovers, options.min_replicas))
     rows = []
     for name in ("SIGKILL", "SIGSTOP"):

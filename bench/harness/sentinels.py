@@ -20,7 +20,7 @@ from hedgerow.common.settings.redis import RedisSettings
 from hedgerow.gateway.local.redis.server import find_binary
 
 SERVICE = "hedgerow"
-DOWN_AFTER_MS = 500
+DOWN_AFTER_MS = 1000
 START_TIMEOUT_S = 10.0
 _ERRORS = (redis.RedisError, OSError)
 

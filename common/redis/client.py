@@ -322,6 +322,8 @@ class RedisClient:
                             or not retry
                             or failures == MAX_ATTEMPTS
                         ):
+                            if translated is error:  # else it would be its own cause
+                                raise
                             raise translated from error
                         await self._primary.pause(pause_s(failures, self.settings.reconnect_max_s))
         except TimeoutError as error:

@@ -1,6 +1,6 @@
 """The end of a log that a failover has lost, in a real server whose stream is shortened by hand."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 
 import pytest
 import structlog
@@ -95,14 +95,13 @@ class MovingPrimary(Endpoint):
 
 
 @pytest.fixture
-async def primary(path: WritePath, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[None]:
+async def primary(path: WritePath, monkeypatch: pytest.MonkeyPatch) -> None:
     """Makes the path's server one that fails over when `MovingPrimary.move` is called."""
     MovingPrimary.followers, MovingPrimary.version = [], 0  # type: ignore[misc]
     endpoint = path.control.primary
     assert isinstance(endpoint, Endpoint)
     fields = {name: getattr(endpoint, name) for name in Endpoint.__slots__}
     monkeypatch.setattr(path.control, "_primary", MovingPrimary(**fields))
-    yield
 
 
 @pytest.mark.usefixtures("primary")
@@ -125,9 +124,7 @@ async def test_a_worker_restores_the_log_and_applies_what_it_missed(path: WriteP
             op = pack_op(Upsert(uid, [(f"meanwhile-{shard}", b'{"id": "x", "year": 1}')]))
             await path.control.execute("DEL", path.keys.log(shard), path.keys.applied(shard))
             await path.control.execute("HDEL", path.keys.trimmed(shard), "position")
-            await path.control.execute(
-                "XADD", path.keys.log(shard), f"{ms}-{number + 1}", "op", op
-            )
+            await path.control.execute("XADD", path.keys.log(shard), f"{ms}-{number + 1}", "op", op)
         with structlog.testing.capture_logs() as logs:
             MovingPrimary.move()
             await until(lambda: len(path.stored(uid)) == len(both) + len(applied))
