@@ -20,8 +20,8 @@ class RedisSettings(Group):
         description="redis://, rediss:// or unix:// URL of the server. With `redis.sentinels` it "
         "names no host: `redis:///0`, or `rediss:///0` for TLS.",
     )
-    sentinels: tuple[str, ...] = Field(
-        (),
+    sentinels: list[str] = Field(
+        [],
         description="The sentinels that know which server is the primary: a JSON list of HOST:PORT,"
         " or of rediss://HOST:PORT for TLS. Empty for the server of `redis.url`.",
     )

@@ -77,8 +77,8 @@ async def test_future_entries_come_after_what_was_applied(log: ShardLog) -> None
 class MovingPrimary(Endpoint):
     """The server of a test, of which workers believe that it may fail over."""
 
-    moves = True  # type: ignore[misc]  # of this one
-    version = 0  # type: ignore[misc]  # of this one
+    moves = True
+    version = 0
     followers: list[Callable[[], None]]
 
     def follow(self, on_moved: Callable[[], None]) -> Callable[[], None]:
@@ -89,7 +89,7 @@ class MovingPrimary(Endpoint):
     @classmethod
     def move(cls) -> None:
         """A failover."""
-        cls.version += 1  # type: ignore[misc]  # of this one
+        cls.version += 1
         for on_moved in cls.followers:
             on_moved()
 
@@ -97,7 +97,7 @@ class MovingPrimary(Endpoint):
 @pytest.fixture
 async def primary(path: WritePath, monkeypatch: pytest.MonkeyPatch) -> None:
     """Makes the path's server one that fails over when `MovingPrimary.move` is called."""
-    MovingPrimary.followers, MovingPrimary.version = [], 0  # type: ignore[misc]
+    MovingPrimary.followers, MovingPrimary.version = [], 0
     endpoint = path.control.primary
     assert isinstance(endpoint, Endpoint)
     fields = {name: getattr(endpoint, name) for name in Endpoint.__slots__}
