@@ -80,6 +80,7 @@ class Traffic:
     acknowledged: list[tuple[float, str]] = field(default_factory=list)
     refused: int = 0
     errors: dict[str, int] = field(default_factory=dict)
+    _acknowledged_more: asyncio.Event = field(default_factory=asyncio.Event)
 
     @asynccontextmanager
     async def running(
@@ -103,6 +104,15 @@ class Traffic:
         """When the last answer that was not whole came, after `since`; `since` if there is none."""
         ends = [one.ended_at for one in self.searches if one.kind != "whole"]
         return max([since, *ends])
+
+    async def acknowledged_after(self, since: float) -> float:
+        """When the first write was acknowledged after `since`; waits for one."""
+        async with asyncio.timeout(_PATIENCE_S):
+            while True:
+                self._acknowledged_more.clear()
+                if self.acknowledged and self.acknowledged[-1][0] > since:
+                    return next(at for at, _ in self.acknowledged if at > since)
+                await self._acknowledged_more.wait()
 
     async def _search(self) -> None:
         loop = asyncio.get_running_loop()
@@ -130,6 +140,7 @@ class Traffic:
                     COLLECTION, name, _one(body), "applied" if number % 8 == 0 else "logged"
                 )
                 self.acknowledged.append((asyncio.get_running_loop().time(), name))
+                self._acknowledged_more.set()
             except HedgerowError as error:
                 self.refused += 1
                 text = type(error).__name__
@@ -225,8 +236,8 @@ async def fail_over(
     async with asyncio.timeout(_PATIENCE_S):
         decided_s = await watch.next() - ended_at
     await asyncio.sleep(OBSERVED_S)
-    switched_at = watch.switches[-1][0]  # on a busy machine, there may be another one at once
-    confirmed = [at for at, _ in traffic.acknowledged if at > switched_at]
+    switched_at = watch.switches[-1][0]  # two sentinels may have begun a failover each
+    confirmed = await traffic.acknowledged_after(switched_at)
     whole = [
         one.ended_at
         for one in traffic.searches
@@ -239,7 +250,7 @@ async def fail_over(
             decided_s,
             min(whole, default=math.inf) - switched_at,
             traffic.not_whole_until(switched_at) - switched_at,
-            min(confirmed, default=math.inf) - switched_at,
+            confirmed - switched_at,
         ),
         old,
     )

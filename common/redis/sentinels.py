@@ -25,7 +25,7 @@ from hedgerow.common.settings.redis import DEFAULT_URL, RedisSettings
 from hedgerow.common.tasks import end
 
 SWITCH: Final = "+switch-master"
-SILENCE_S: Final = 1.0  # a sentinel that owes an answer for this long does not count
+SILENCE_S: Final = 2.0  # a sentinel that owes an answer for this long does not count
 ASK_TIMEOUT_S: Final = 0.25
 ROLE_INTERVAL_S: Final = 1.0
 # How long writes wait after a failover. Workers that have applied more than the new primary has

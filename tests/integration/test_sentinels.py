@@ -2,11 +2,13 @@
 
 import asyncio
 import contextlib
+import re
 import signal
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 
 import pytest
+import structlog
 
 from bench.harness.sentinels import Node, Sentinels
 from hedgerow.common.errors import (
@@ -27,7 +29,7 @@ from hedgerow.gateway.writes.collections import Collections
 from hedgerow.gateway.writes.documents import Documents
 from hedgerow.shard_worker.control.queues import JobQueues
 from tests.support import sentinels as fixtures
-from tests.support.clusters import ndjson
+from tests.support.clusters import ROOT, ndjson
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.integration
@@ -130,6 +132,37 @@ async def test_a_wrong_password_of_sentinels_is_named(sentinels: Sentinels) -> N
     """A process that the sentinels refuse says which setting is wrong."""
     with pytest.raises(ConfigurationError, match=r"redis\.sentinel_password: a sentinel refuses"):
         await connect(sentinels.settings(sentinel_username="someone", sentinel_password="wrong"), 5)
+
+
+async def test_the_documented_rights_are_enough(sentinels: Sentinels) -> None:
+    """A user of the servers and one of the sentinels with just the rights of docs/operations.md."""
+    text = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    of_servers = re.search(r"^user hedgerow on >PASSWORD (.*)$", text, re.MULTILINE)
+    with_sentinels = re.search(r"With \[Sentinel\]\(#sentinel\), add `(.*?)`", text)
+    of_sentinels = re.search(r"ACL user of the sentinels needs\s+`(.*?)`", text)
+    assert of_servers
+    assert with_sentinels
+    assert of_sentinels
+    rights = [*of_servers[1].split(), *with_sentinels[1].split()]
+    for node in sentinels.servers:
+        node.ask("ACL", "SETUSER", "hedgerow", "on", ">secret", *rights)
+    for node in sentinels.sentinels:
+        node.ask("ACL", "SETUSER", "watcher", "on", ">hush", *of_sentinels[1].split())
+    settings = sentinels.settings(
+        username="hedgerow",
+        password="secret",
+        sentinel_username="watcher",
+        sentinel_password="hush",
+        min_replicas=1,
+        key_prefix="hedgerow",
+    )
+    with structlog.testing.capture_logs() as logs:
+        async with connected(settings) as (control, link):
+            await ShardLog(control, Keys("hedgerow")).append(0, b"op")
+            assert await link.call("LLEN", "hedgerow:search:0") == 0
+            await asyncio.sleep(1.2)  # the role is asked for each second
+            assert link.is_connected
+    assert not [line for line in logs if line["log_level"] != "debug"]
 
 
 async def test_a_write_is_acknowledged_when_replicas_have_it(
