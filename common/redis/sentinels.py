@@ -83,6 +83,8 @@ class SentinelPrimary:
             await self._wait_for_first()
         if self._view.primary is None:
             raise self._why_unknown()
+        if not self._tasks:
+            self._tasks.append(asyncio.create_task(self._watch_role(), name="role of the primary"))
         return self._servers.at(*self._view.primary)
 
     def follow(self, on_moved: Callable[[], None]) -> Callable[[], None]:
@@ -122,7 +124,6 @@ class SentinelPrimary:
             self._started = True
             for sentinel in self._sentinels:
                 sentinel.start()
-            self._tasks.append(asyncio.create_task(self._watch_role(), name="role of the primary"))
 
     async def _ask(self, sentinels: Sequence["_Sentinel"]) -> None:
         asking = [
