@@ -7,7 +7,7 @@ answer of the old primary, so that one that hangs is left as well.
 """
 
 import asyncio
-import time
+import math
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, Final
@@ -64,7 +64,7 @@ class SentinelPrimary:
         self._view = SentinelView()
         self._followers: dict[object, Callable[[], None]] = {}
         self._moved = asyncio.Event()
-        self._moved_at = -SETTLE_S
+        self._moved_at = -math.inf
         self._started = False
         self._tasks: list[asyncio.Task[None]] = []
         self._sentinels = [
@@ -107,7 +107,7 @@ class SentinelPrimary:
 
     async def settled(self) -> None:
         """See `Primary.settled`."""
-        rest_s = self._moved_at + SETTLE_S - time.monotonic()
+        rest_s = self._moved_at + SETTLE_S - asyncio.get_running_loop().time()
         if rest_s > 0:
             await asyncio.sleep(rest_s)
             await self.settled()  # it may have moved again
@@ -170,7 +170,7 @@ class SentinelPrimary:
         before = self._view.primary
         if self._view.take(sentinel, report) and before is not None:
             log.warning("redis_primary_moved", old=str(before), new=str(self._view.primary))
-            self._moved_at = time.monotonic()
+            self._moved_at = asyncio.get_running_loop().time()
             self._leave()
 
     def _leave(self) -> None:

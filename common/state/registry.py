@@ -25,7 +25,8 @@ from hedgerow.common.errors import (
 from hedgerow.common.observability.telemetry import Throttle
 from hedgerow.common.redis.client import Command, RedisClient
 from hedgerow.common.redis.keys import Keys
-from hedgerow.common.shard_log.log import FIELD, write
+from hedgerow.common.shard_log.durability import write
+from hedgerow.common.shard_log.log import FIELD
 from hedgerow.common.shard_log.operations import Create, Drop, pack_op
 from hedgerow.common.state.batched import batched
 from hedgerow.common.state.registry_scripts import CHANGE, FORGET, TOO_MANY
