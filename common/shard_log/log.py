@@ -363,6 +363,17 @@ class ShardLog:
         keys = (self._keys.applied(shard), self._keys.trimmed(shard))
         return bool(await self._control.execute("EXISTS", *keys))
 
+    async def has_had(self, shard: int, entry_id: str) -> bool:
+        """Whether an entry is in a log, or was when it was trimmed."""
+        found, trimmed = await self._control.pipeline(
+            [
+                ("XRANGE", self._keys.log(shard), entry_id, entry_id, "COUNT", 1),
+                ("HGET", self._keys.trimmed(shard), "position"),
+            ]
+        )
+        text = (trimmed or b"").decode(errors="replace")
+        return bool(found) or (_is_position(text) and position(entry_id) <= position(text))
+
     async def continue_after(self, shard: int, entry_id: str) -> bool:
         """Make every future entry come after a replica's position.
 

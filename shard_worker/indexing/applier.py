@@ -32,7 +32,7 @@ from hedgerow.shard_worker.indexing.batches import Batches
 from hedgerow.shard_worker.indexing.field_filling import STEP_DOCUMENTS
 from hedgerow.shard_worker.indexing.indexer_client import IndexerClient
 from hedgerow.shard_worker.indexing.log_retention import LogRetention, trim_position
-from hedgerow.shard_worker.indexing.log_tail import LogTails
+from hedgerow.shard_worker.indexing.log_tail import HINT, LogTails
 from hedgerow.shard_worker.indexing.set_aside import SetAside
 from hedgerow.shard_worker.indexing.set_aside_files import SetAsideFiles
 from hedgerow.shard_worker.indexing.shard_report import ShardState
@@ -152,22 +152,26 @@ class Applier:
             await self._log.record_applied(shard, state.replica_id, state.position)
             await self._check_gap(shard)
             await self._check_others(shard)
-            newest = await self._log.newest(shard)
-            if newest != START and position(newest) < position(self.states[shard].position):
-                # Redis was restored from a backup, or its clock is behind. New entries get ids
-                # after the newest, and those before the shard's position would never be read.
-                _log.error(
-                    "log_behind",
-                    shard=shard,
-                    position=self.states[shard].position,
-                    newest=newest,
-                )
-            # Whatever has happened to the log, no future write is skipped.
-            if self.states[shard].position != START:
-                await self._log.continue_after(shard, self.states[shard].position)
+            await self._check_end(shard)
             if self._snapshot_position(shard) is not None:
                 ids = await self._log.ids(shard, self.states[shard].position)
                 self._kept[shard] = LogRetention(ids)
+
+    async def _check_end(self, shard: int) -> None:
+        """Have all future writes come after the shard's position, whatever has happened to the log.
+
+        It may have lost its end in a failover, or was restored from a backup, or the server's clock
+        is behind. Entries with ids before the position would never be read.
+        """
+        applied = self.states[shard].position
+        if applied == START:
+            return
+        newest = await self._log.newest(shard)
+        if newest != START and position(newest) < position(applied):
+            _log.error("log_behind", shard=shard, position=applied, newest=newest)
+        elif position(newest) > position(applied) and not await self._log.has_had(shard, applied):
+            _log.error("log_end_lost", shard=shard, position=applied, hint=HINT)
+        await self._log.continue_after(shard, applied)
 
     async def run(self) -> None:
         """Follow every shard's log until cancelled."""

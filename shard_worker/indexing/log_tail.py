@@ -18,6 +18,9 @@ from hedgerow.common.shard_log.log import Entry, RestoredTail, ShardLog
 
 MAX_AGE_S: Final = 10.0
 MAX_BYTES: Final = 2_000_000  # of one shard's
+HINT: Final = "this replica has writes that the log and perhaps others lack; see docs/operations.md"
+    "this replica has writes that the log, and perhaps others, lack; see docs/operations.md"
+)
 
 _log = structlog.get_logger()
 
@@ -79,7 +82,7 @@ class LogTails:
                 shard=shard,
                 position=applied,
                 entries=restored.num_lost,
-                hint="this replica has writes that the others lack; see docs/operations.md",
+                hint=HINT,
             )
         if restored.restored or restored.strangers:
             _log.warning(

@@ -139,3 +139,28 @@ async def test_a_worker_restores_the_log_and_applies_what_it_missed(path: WriteP
             assert await path.log.applied(shard) == {
                 path.states[shard].replica_id: path.states[shard].position
             }
+
+
+async def test_a_worker_that_was_down_says_what_the_log_has_lost(path: WritePath) -> None:
+    """It starts ahead of a log that has gone on without its last entries, and applies the rest."""
+    async with path.applying():
+        uid = (await path.collections.put("books", BOOKS)).uid
+        await path.documents.load("books", ndjson(books(8)))
+        await until(path.is_drained)
+    applied = {shard: state.position for shard, state in path.states.items()}
+    for shard, before in applied.items():  # a new primary, without the last entry and its trimming
+        ms, number = position(before)
+        op = pack_op(Upsert(uid, [(f"later-{shard}", b'{"id": "x", "year": 1}')]))
+        await path.control.execute("DEL", path.keys.log(shard), path.keys.trimmed(shard))
+        await path.control.execute("XADD", path.keys.log(shard), f"{ms + 1}-{number}", "op", op)
+    with structlog.testing.capture_logs() as logs:
+        async with path.applying():
+            await until(lambda: len(path.stored(uid)) == 10)
+    told = [line for line in logs if line["event"] == "log_end_lost"]
+    assert {line["shard"]: line["position"] for line in told} == applied
+    for shard, before in applied.items():  # replicas that have applied less have a gap
+        assert position(await path.log.trimmed(shard)) >= position(before)
+    with structlog.testing.capture_logs() as logs:
+        async with path.applying():  # it is said once
+            pass
+    assert not [line for line in logs if line["event"] == "log_end_lost"]
