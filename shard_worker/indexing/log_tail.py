@@ -18,9 +18,7 @@ from hedgerow.common.shard_log.log import Entry, RestoredTail, ShardLog
 
 MAX_AGE_S: Final = 10.0
 MAX_BYTES: Final = 2_000_000  # of one shard's
-HINT: Final = "this replica has writes that the log and perhaps others lack; see docs/operations.md"
-    "this replica has writes that the log, and perhaps others, lack; see docs/operations.md"
-)
+HINT: Final = "this replica has writes that the log and perhaps others lack"
 
 _log = structlog.get_logger()
 
