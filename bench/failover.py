@@ -73,6 +73,7 @@ class Traffic:
         acknowledged: when each write was acknowledged, and the document's id.
         refused: how often a write was reported as not acknowledged.
         errors: what those reports said, and how often.
+        reasons: why answers were not whole, and when the last of them came.
     """
 
     gateway: Gateway
@@ -80,6 +81,7 @@ class Traffic:
     acknowledged: list[tuple[float, str]] = field(default_factory=list)
     refused: int = 0
     errors: dict[str, int] = field(default_factory=dict)
+    reasons: dict[str, float] = field(default_factory=dict)
     _acknowledged_more: asyncio.Event = field(default_factory=asyncio.Event)
 
     @asynccontextmanager
@@ -124,8 +126,10 @@ class Traffic:
                 )
                 if not result.coverage.is_full:
                     kind = "partial"
+                    self.reasons[str(result.coverage.degraded)] = loop.time()
             except (InsufficientCoverageError, UnavailableError, OverloadedError) as error:
                 kind = type(error).__name__
+                self.reasons[str(error)] = loop.time()
             self.searches.append(Search(began_at, loop.time(), kind))
             await asyncio.sleep(PAUSE_S)
 
@@ -163,6 +167,7 @@ class Failover:
         first_s: to the first whole answer.
         whole_s: to the last answer that was not whole.
         confirmed_s: to the first write that was acknowledged.
+        last_reason: why the last answer that was not whole was not.
     """
 
     signal: str
@@ -171,6 +176,7 @@ class Failover:
     first_s: float
     whole_s: float
     confirmed_s: float
+    last_reason: str
 
 
 class SwitchWatch:
@@ -251,6 +257,7 @@ async def fail_over(
             min(whole, default=math.inf) - switched_at,
             traffic.not_whole_until(switched_at) - switched_at,
             confirmed - switched_at,
+            max(traffic.reasons, key=traffic.reasons.__getitem__, default=""),
         ),
         old,
     )
@@ -329,9 +336,11 @@ async def document_counts(gateway: Gateway) -> list[dict[int, int]]:
     ]
 
 
-async def measure(num_failovers: int, min_replicas: int) -> dict[str, Any]:
+async def measure(
+    num_failovers: int, min_replicas: int, min_replicas_to_write: int
+) -> dict[str, Any]:
     """Run it; returns all figures."""
-    with running_sentinels() as sentinels, workers_on(sentinels):
+    with running_sentinels(min_replicas_to_write) as sentinels, workers_on(sentinels):
         async with (
             gateway_on(sentinels, min_replicas) as gateway,
             SwitchWatch(sentinels).running() as watch,
@@ -365,10 +374,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.failover", description=__doc__)
     parser.add_argument("--failovers", type=int, default=50)
     parser.add_argument("--min-replicas", type=int, default=1)
+    parser.add_argument("--min-replicas-to-write", type=int, default=0)
     parser.add_argument("--json", type=Path, help="also write every figure to this file")
     options = parser.parse_args(arguments)
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
-    found = asyncio.run(measure(options.failovers, options.min_replicas))
+    found = asyncio.run(
+        measure(options.failovers, options.min_replicas, options.min_replicas_to_write)
+    )
     rows = []
     for name in ("SIGKILL", "SIGSTOP"):
         some = [one for one in found["failovers"] if one.signal == name]

@@ -83,11 +83,13 @@ class Sentinels:
     """The servers and the sentinels.
 
     Attributes:
+        min_replicas_to_write: without so many replicas, a primary refuses writes.
         servers: the first one is the primary at the start.
         sentinels: they monitor it as `SERVICE`.
     """
 
     folder: Path
+    min_replicas_to_write: int = 0
     servers: list[Node] = field(default_factory=list)
     sentinels: list[Node] = field(default_factory=list)
 
@@ -188,6 +190,8 @@ class Sentinels:
             "0",
             "--repl-ping-replica-period",
             "1",
+            "--min-replicas-to-write",
+            str(self.min_replicas_to_write),
         ]
 
     def _start_sentinel(self, node: Node) -> None:
@@ -204,10 +208,10 @@ class Sentinels:
 
 
 @contextlib.contextmanager
-def running_sentinels() -> Iterator[Sentinels]:
+def running_sentinels(min_replicas_to_write: int = 0) -> Iterator[Sentinels]:
     """Servers and sentinels for the block; they are gone afterwards."""
     with tempfile.TemporaryDirectory(prefix="hedgerow-sentinel-") as folder:
-        sentinels = Sentinels(Path(folder))
+        sentinels = Sentinels(Path(folder), min_replicas_to_write)
         try:
             sentinels.start()
             yield sentinels
