@@ -69,6 +69,7 @@ class Traffic:
     """Callers that search and write until they are stopped, and what they have seen.
 
     Attributes:
+        deadline_ms: of each search.
         searches: all searches, in the order of their ends.
         acknowledged: when each write was acknowledged, and the document's id.
         refused: how often a write was reported as not acknowledged.
@@ -77,6 +78,7 @@ class Traffic:
     """
 
     gateway: Gateway
+    deadline_ms: float = DEADLINE_MS
     searches: list[Search] = field(default_factory=list)
     acknowledged: list[tuple[float, str]] = field(default_factory=list)
     refused: int = 0
@@ -100,7 +102,7 @@ class Traffic:
 
     def late_s(self) -> float:
         """How long after its deadline the latest answer came, in s."""
-        return max(one.ended_at - one.began_at - DEADLINE_MS / 1000 for one in self.searches)
+        return max(one.ended_at - one.began_at - self.deadline_ms / 1000 for one in self.searches)
 
     def not_whole_until(self, since: float) -> float:
         """When the last answer that was not whole came, after `since`; `since` if there is none."""
@@ -122,7 +124,7 @@ class Traffic:
             began_at, kind = loop.time(), "whole"
             try:
                 result = await self.gateway.search(
-                    SearchQuery(COLLECTION, "note", deadline_ms=DEADLINE_MS)
+                    SearchQuery(COLLECTION, "note", deadline_ms=self.deadline_ms)
                 )
                 if not result.coverage.is_full:
                     kind = "partial"
@@ -231,7 +233,11 @@ async def _subscribe(handshake: Handshake) -> None:
 
 
 async def fail_over(
-    sentinels: Sentinels, traffic: Traffic, watch: SwitchWatch, how: signal.Signals
+    sentinels: Sentinels,
+    traffic: Traffic,
+    watch: SwitchWatch,
+    how: signal.Signals,
+    observed_s: float = OBSERVED_S,
 ) -> tuple[Failover, Node]:
     """End the primary and watch for what follows; returns that, and the old primary."""
     loop = asyncio.get_running_loop()
@@ -241,7 +247,7 @@ async def fail_over(
     num_before = len(watch.switches)
     async with asyncio.timeout(_PATIENCE_S):
         decided_s = await watch.next() - ended_at
-    await asyncio.sleep(OBSERVED_S)
+    await asyncio.sleep(observed_s)
     switched_at = watch.switches[-1][0]  # two sentinels may have begun a failover each
     confirmed = await traffic.acknowledged_after(switched_at)
     whole = [
