@@ -39,8 +39,10 @@ log = structlog.get_logger()
 # at 32 in flight, writes of 16 give half as many answers again.
 MAX_COALESCED = 16
 # While queries are in flight, the server is asked for a sign of life this often, in s. One that has
-# not answered by the next time hangs, and a shard that is not heard of then is not at fault.
+# not answered by the second time after that hangs, and shards that are not heard of are not at
+# fault.
 PROBE_INTERVAL_S = 0.05
+HANGS_AFTER_S = 1.8 * PROBE_INTERVAL_S
 
 # Entries of a queue that are compared, at about 10 ns each, to find a request.
 MOST_LOOKED_AT = 256
@@ -114,6 +116,7 @@ class RedisTransport:
         self._is_subscribed = asyncio.Event()
         self._clock_task: asyncio.Task[None] | None = None
         self._probe: asyncio.TimerHandle | None = None
+        self._hangs = False  # as of the last probe
         server = primary or Endpoint.of(redis)
         self._push = RedisConnection(
             server,
@@ -265,7 +268,7 @@ class RedisTransport:
 
     def is_silent(self) -> bool:
         """Whether the server hangs; see `Transport.is_silent`."""
-        return self._push.overdue_s > PROBE_INTERVAL_S / 2
+        return self._hangs and self._push.overdue_s > 0
 
     def release(self, query_id: int) -> None:
         """Forget a query; see `Transport.release`."""
@@ -292,10 +295,13 @@ class RedisTransport:
 
     def _look_for_life(self) -> None:
         """Have the server owe an answer: requests that it has taken do not show that it hangs."""
-        self._probe = None
+        self._probe, self._hangs = None, False
         if not self._sinks:
             return
         self._probe = self._loop.call_later(PROBE_INTERVAL_S, self._look_for_life)
+        # Not when a query ends: in a turn of the loop with many ends, nothing is read meanwhile. A
+        # timer's callback runs after what had arrived before its turn.
+        self._hangs = self._push.overdue_s >= HANGS_AFTER_S
         if self._push.is_connected and not self._push.overdue_s:
             self._push.send(pack("PING"))
 
