@@ -127,6 +127,16 @@ class Keys:
         return f"{self.prefix}:snapshot-lease:{shard}"
 
     @property
+    def placement(self) -> str:
+        """String: which workers should serve which shard, as JSON; absent if all are pinned."""
+        return f"{self.prefix}:placement"
+
+    @property
+    def draining(self) -> str:
+        """Set: the workers that are to lose all of their shards."""
+        return f"{self.prefix}:draining"
+
+    @property
     def reload_claim(self) -> str:
         """String: the reload of rank profiles that is in progress; expires."""
         return f"{self.prefix}:reload"

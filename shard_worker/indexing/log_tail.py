@@ -58,6 +58,10 @@ class LogTails:
         recent = self._recent.setdefault(shard, RecentEntries())
         recent.add(entries, asyncio.get_running_loop().time())
 
+    def forget(self, shard: int) -> None:
+        """The worker has closed a shard."""
+        self._recent.pop(shard, None)
+
     async def restore(self, shard: int, applied: str) -> RestoredTail:
         """Put back what the log lacks.
 
