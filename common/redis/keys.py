@@ -57,7 +57,10 @@ class Keys:
 
     @property
     def confirm(self) -> str:
-        """Stream: never created; a command on it shows whether logs can be appended to."""
+        """Stream: never created; a command on it shows whether logs can be appended to.
+
+        Also a channel: a message on it shows whether replicas have what was written before.
+        """
         return f"{self.prefix}:log:confirm"
 
     @property

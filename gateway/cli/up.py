@@ -78,7 +78,7 @@ def up(
         num_replicas=replicas,
         host=host or settings.gateway.host,
         port=settings.gateway.port if port is None else port,
-        redis_url=redis,
+        redis_url=redis or (settings.redis.url if settings.redis.sentinels else None),
     )
     with Template.started(MODULES) as template:
         configure_logging(settings.log_level, settings.log_format)
