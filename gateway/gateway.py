@@ -76,6 +76,7 @@ class Gateway:
         self.snapshots = parts.snapshots
         self.optimiser = parts.optimiser
         self.quarantine = parts.quarantine
+        self.placement = parts.placement
         self.reloader = parts.reloader
         self.placement = parts.placement
         self.requests = parts.requests

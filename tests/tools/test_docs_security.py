@@ -25,6 +25,7 @@ OTHER_SECTIONS = {
     "coverage",
     "probation",
     "snapshots",
+    "placement",
     "rank_profiles.NAME",
 }
 NO_LIMITS = {
@@ -38,6 +39,9 @@ NO_LIMITS = {
     "gateway.process_port",
     "gateway.processes",
     "gateway.slow_ms",
+    "worker.join",
+    "worker.capacity",
+    "worker.zone",
     "worker.scorers",
     "worker.workers_on_host",
     "worker.threads",
