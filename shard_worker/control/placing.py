@@ -44,6 +44,7 @@ class Placing:
         self._worker = context.worker_id
         self._num_shards = context.num_shards
         self._settings = context.settings
+        self._control = context.control
         self._rules = Rules.of(context.settings)
         self._store = PlacementStore(context.control, context.keys)
         self._registry = Registry(context.control, context.keys)
@@ -54,7 +55,8 @@ class Placing:
 
     async def run(self) -> None:
         """Run until cancelled."""
-        async with JobQueues.connect(self._keys, self._settings.redis) as queues:
+        primary = self._control.primary
+        async with JobQueues.connect(self._keys, self._settings.redis, primary) as queues:
             await run_together(
                 queues.serve(self._queue, "place", self._place),
                 reconcile(
