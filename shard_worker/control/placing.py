@@ -44,7 +44,6 @@ class Placing:
         self._worker = context.worker_id
         self._num_shards = context.num_shards
         self._settings = context.settings
-        self._control = context.control
         self._rules = Rules.of(context.settings)
         self._store = PlacementStore(context.control, context.keys)
         self._registry = Registry(context.control, context.keys)
