@@ -22,6 +22,7 @@ from hedgerow.common.errors import (
     WireError,
     WriteRefusedError,
 )
+from hedgerow.common.formats import other_format
 from hedgerow.common.observability.telemetry import Throttle
 from hedgerow.common.redis.client import Command, RedisClient
 from hedgerow.common.redis.keys import Keys
@@ -86,9 +87,9 @@ class Registry:
                 "name one when its first process starts"
             )
         if stored_format != FORMAT.encode():
+            found = (stored_format or b"none").decode(errors="replace")
             raise ConfigurationError(
-                f"the cluster {self.keys.prefix!r} has format {(stored_format or b'').decode()}; "
-                f"this version speaks format {FORMAT}"
+                other_format(f"the cluster {self.keys.prefix!r}", found, FORMAT)
             )
         if num_shards is not None and int(shards) != num_shards:
             raise ConfigurationError(
