@@ -37,7 +37,7 @@ from tests.support.helm import (
 from tests.support.openapi import OPENAPI
 
 # What commands in pods may start beside our programs: coreutils and the shell of the image.
-PROGRAMS = {"sh", "sleep", "timeout"}
+PROGRAMS = {"sh", "sleep", "timeout", "true"}
 
 every_case = pytest.mark.parametrize("case", MATRIX)
 
@@ -49,7 +49,7 @@ def commands(container: Mapping[str, Any]) -> Iterator[list[str]]:
     if own:
         yield from plain([re.sub(r"\$\((\w+)\)", lambda name: env[name[1]], one) for one in own])
     probes = [container.get(f"{name}Probe", {}) for name in ("startup", "liveness", "readiness")]
-    for one in (*probes, container.get("lifecycle", {}).get("preStop", {})):
+    for one in (*probes, *container.get("lifecycle", {}).values()):
         if "exec" in one:
             # Kubernetes replaces no $(NAME) there.
             assert not any("$(" in word for word in one["exec"]["command"])
@@ -57,13 +57,15 @@ def commands(container: Mapping[str, Any]) -> Iterator[list[str]]:
 
 
 def plain(command: list[str]) -> Iterator[list[str]]:
-    """The command that a shell becomes, or which `timeout` runs; otherwise the command itself."""
+    """The commands that a shell runs, or which `timeout` does; otherwise the command itself."""
     if command[:2] == ["sh", "-c"]:
-        (line,) = re.findall(r"^\s*exec (.+)$", command[2], re.MULTILINE)
+        script = re.sub(r"^case .*^esac$", "", command[2], flags=re.MULTILINE | re.DOTALL)
         for name, value in (("POD_NAME", f"{RELEASE}-worker-0"), ("shards", "0-3")):
-            line = line.replace(f'"${name}"', value)
-        assert "$" not in line
-        yield from plain(shlex.split(line))
+            script = script.replace(f'"${name}"', value)
+        assert "$" not in script
+        for line in re.split(r"\|\||\n", script):
+            if line.strip():
+                yield from plain(shlex.split(line.strip().removeprefix("exec ")))
     elif command[0] == "timeout":
         assert float(command[1]) > 0
         yield from plain(command[2:])
@@ -209,7 +211,7 @@ def test_stopping_leaves_time_to_drain(case: str) -> None:
     for name, _, spec in rendered(case).pods():
         (container,) = spec["containers"]
         hook = container.get("lifecycle", {}).get("preStop", {}).get("exec", {}).get("command", [])
-        hook_s = max(map(float, re.findall(r"\b\d+\b", " ".join(hook))), default=0.0)
+        hook_s = max(map(float, re.findall(r"\b(\d+)s?\b", " ".join(hook))), default=0.0)
         if name.endswith("-gateway"):
             assert grace_s(spec) > hook_s + settings.gateway.drain_timeout_s
         elif name.endswith("-worker"):  # its lanes, and then its indexer

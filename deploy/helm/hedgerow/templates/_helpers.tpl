@@ -112,6 +112,10 @@ topologySpreadConstraints:
 - name: HEDGEROW_CONFIG
   value: /etc/hedgerow/config/hedgerow.toml
 {{- end }}
+{{- if eq .Values.workers.placement "join" }}
+- name: HEDGEROW_PLACEMENT__REPLICAS
+  value: {{ .Values.shards.replicas | quote }}
+{{- end }}
 {{- with .Values.snapshots.url }}
 - name: HEDGEROW_SNAPSHOTS__URL
   value: {{ . | quote }}
