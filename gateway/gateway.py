@@ -42,6 +42,7 @@ from hedgerow.gateway.metrics.redis_facts import RedisFactsReader
 from hedgerow.gateway.metrics.search_recorder import SearchRecorder
 from hedgerow.gateway.operations.optimising import Optimiser
 from hedgerow.gateway.operations.own_shortages import OwnShortages
+from hedgerow.gateway.operations.placement import PlacementAdmin
 from hedgerow.gateway.operations.quarantine import QuarantineAdmin
 from hedgerow.gateway.operations.reloading import Reloader
 from hedgerow.gateway.operations.server_watch import ServerWatch
@@ -92,6 +93,7 @@ class Gateway:
         snapshots: asks for snapshots.
         optimiser: asks for the optimising of text indexes.
         quarantine: lists the queries that have killed scorers, and lets them run again.
+        placement: shows which worker should serve which shard; drains workers.
         reloader: reads the rank profiles again.
         requests: admits requests that are neither searches nor bulk loads.
         shortages: the shortages of this gateway itself.
@@ -185,6 +187,7 @@ class Gateway:
             SnapshotRecords(control, keys), num_shards, settings.snapshots, self._storage.check
         )
         self.quarantine = QuarantineAdmin(control, keys, settings.worker, self._server_ms)
+        self.placement = PlacementAdmin(control, keys, self._registry, num_shards, settings)
         self.reloader = Reloader(
             ReloadStore(control, keys),
             read_settings,

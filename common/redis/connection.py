@@ -265,6 +265,19 @@ class RedisConnection:
         """
         return await _answer(self.send, pack(*parts))
 
+    def subscribe(self, channel: str) -> None:
+        """Subscribe to a channel, if connected; the confirmation comes as a message.
+
+        For a connection whose `on_connect` subscribes, and that is used for nothing else.
+        """
+        if self._is_connected.is_set():
+            self._write_unanswered(pack("SUBSCRIBE", channel))
+
+    def unsubscribe(self, channel: str) -> None:
+        """End what `subscribe` has begun, if connected; the confirmation comes as a message."""
+        if self._is_connected.is_set():
+            self._write_unanswered(pack("UNSUBSCRIBE", channel))
+
     def ping_subscribed(self) -> None:
         """Ping a subscribed connection; the answer comes as a message."""
         if self._connection is not None:

@@ -51,6 +51,8 @@ class Heartbeat:
         zone: where it is, such as a rack; "" if that is not known.
         stored: the shards whose data is on its disk, whether it serves them or not.
         placement: the version of the placement that it has carried out; 0 for none.
+        unready: shard → why the worker cannot serve it, though the placement assigns it to it: the
+            last attempt to take it up has failed, or it has missed a part of the log.
     """
 
     id: str
@@ -85,6 +87,7 @@ class Heartbeat:
     zone: str = ""
     stored: list[int] = field(default_factory=list)
     placement: int = 0
+    unready: dict[int, str] = field(default_factory=dict)
 
     def pack(self) -> bytes:
         """Pack for the wire."""

@@ -114,17 +114,19 @@ async def pulling(
     await link.start(5)
     replier = Replier(link, "w1", Counters(), 10_000)
     its_turn = Turn(replier)
-    queues = {f"{prefix}:{shard}": shard for shard in (4, 7)}
     policy = None if order is None else PullPolicy(order, _spent_share)
     consumer = Consumer(
         redis,
         "test-consumer",
         link,
-        queues if own_queue is None else {**queues, own_queue: OWN_QUEUE},
         slots,
         replier,
         policy,
     )
+    for shard in (4, 7):
+        consumer.add(f"{prefix}:{shard}", shard)
+    if own_queue is not None:
+        consumer.add(own_queue, OWN_QUEUE)
     task = asyncio.create_task(its_turn.serve(consumer, slots.handle))
     try:
         yield Pulling(consumer, its_turn, replier, link, task, prefix)

@@ -27,10 +27,9 @@ async def test_a_document_that_ends_the_indexer_holds_nothing_up(
     path: WritePath, tmp_path: Path
 ) -> None:
     """It is put aside, where it can be read; all others of its load, and later ones, are found."""
-    shards = tuple(range(NUM_SHARDS))
     lane = ProcessLane(
         factory="tests.integration.support.dying_indexer:make_indexer",
-        config=IndexerConfig(str(tmp_path), shards),
+        config=IndexerConfig(str(tmp_path)),
         num_processes=1,
         max_batch=1,
         batch_window_ms=4.0,

@@ -115,7 +115,7 @@ def serving(monkeypatch: pytest.MonkeyPatch) -> Serving:
     given_back: list[tuple[int, bytes]] = []
     server_clock = clock.drive(monkeypatch, search_service, intake)
     in_flight = InFlight(server_clock, counters, MAX_BYTES)
-    states = ShardStates((SHARD,))
+    states = ShardStates()
     states.take(
         ShardState(
             SHARD, "r", "1-0", [CollectionReport("u1", "{}", len(IDS), 9, 20, pack_ids(IDS))]
@@ -138,7 +138,7 @@ def serving(monkeypatch: pytest.MonkeyPatch) -> Serving:
             )
         },
         records,
-        intake.Intake(records, forwarding, MAX_BYTES),
+        intake.Intake(records, forwarding, MAX_BYTES, states),
         give_back,
     )
     return Serving(
