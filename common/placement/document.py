@@ -9,7 +9,7 @@ pinned workers has no placement.
 import msgspec
 
 from hedgerow.common.errors import NewerVersionError, WireError
-from hedgerow.common.formats import is_newer, other_format
+from hedgerow.common.wire.formats import is_newer, other_format
 
 FORMAT = 1  # of the JSON; members that a newer version adds are ignored
 

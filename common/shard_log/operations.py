@@ -14,7 +14,7 @@ import msgpack
 
 from hedgerow.common.collection import Collection
 from hedgerow.common.errors import NewerVersionError, WireError
-from hedgerow.common.formats import other_format
+from hedgerow.common.wire.formats import other_format
 
 
 class Create(NamedTuple):

@@ -15,8 +15,8 @@ from typing import Annotated, Any, NamedTuple
 import msgspec
 
 from hedgerow.common.errors import SnapshotError
-from hedgerow.common.formats import other_format
 from hedgerow.common.machine.folder_lock import LOCK_FILE
+from hedgerow.common.wire.formats import other_format
 
 FORMAT = 1
 MANIFEST = "manifest.json"

@@ -22,7 +22,6 @@ from hedgerow.common.errors import (
     WireError,
     WriteRefusedError,
 )
-from hedgerow.common.formats import other_format
 from hedgerow.common.observability.telemetry import Throttle
 from hedgerow.common.redis.client import Command, RedisClient
 from hedgerow.common.redis.keys import Keys
@@ -30,6 +29,7 @@ from hedgerow.common.shard_log.log import FIELD, confirm
 from hedgerow.common.shard_log.operations import Create, Drop, pack_op
 from hedgerow.common.state.batched import batched
 from hedgerow.common.state.registry_scripts import CHANGE, FORGET, TOO_MANY
+from hedgerow.common.wire.formats import other_format
 from hedgerow.common.wire.heartbeat import Heartbeat
 
 FORMAT = "1"  # of everything that is stored in Redis

@@ -18,7 +18,7 @@ import msgspec
 from msgspec.structs import astuple
 
 from hedgerow.common.errors import WireError
-from hedgerow.common.formats import HINT, is_newer
+from hedgerow.common.wire.formats import HINT, is_newer
 
 VERSION = 1
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024  # the setting limits.max_message_bytes narrows it

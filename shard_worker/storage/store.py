@@ -12,7 +12,7 @@ from collections.abc import Collection as AbstractCollection
 from pathlib import Path
 
 from hedgerow.common.errors import ConfigurationError
-from hedgerow.common.formats import other_format
+from hedgerow.common.wire.formats import other_format
 from hedgerow.shard_worker.storage.leading_documents import read_leading
 
 FORMAT = "1"

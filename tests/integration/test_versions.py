@@ -91,8 +91,9 @@ def test_gateways_and_workers_of_both_versions_work_together(site: Path) -> None
             del mine[first]
             expected |= mine
         check_all_find(clients, expected, *VERSIONS)
-        for client in clients:
+        for client in clients:  # which is of this version
             assert client.get_document("books", "d1") == expected["d1"]
+            assert {worker.id for worker in client.status().workers} == {*VERSIONS}
 
         # Each version alone, and then what was written meanwhile.
         for number, (absent, present) in enumerate((VERSIONS, VERSIONS[::-1])):
