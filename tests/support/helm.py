@@ -29,7 +29,14 @@ EXTERNAL: Values = {
 MATRIX: Mapping[str, Values] = {
     "default": {},
     "pinned": {"workers": {"placement": "pinned", "replicaCount": 3}, "shards": {"number": 11}},
-    "no drain": {"workers": {"drain": {"enabled": False}, "zone": "a", "capacity": 2.5}},
+    "no drain": {
+        "workers": {"drain": {"enabled": False}, "zone": "a", "capacity": 2.5},
+        "snapshots": {"url": "s3://bucket/folder"},
+    },
+    "pinned with snapshots": {
+        "workers": {"placement": "pinned"},
+        "snapshots": {"url": "s3://bucket/folder"},
+    },
     "external": {**EXTERNAL, "secret": {"name": "mine"}, "image": {"pullSecrets": ["pull"]}},
     "tls": {"gateway": {"tls": {"secretName": "cert"}, "service": {"type": "LoadBalancer"}}},
     "open": {"gateway": {"token": False, "allowedHosts": ["search.example.org"]}},
@@ -54,6 +61,7 @@ MATRIX: Mapping[str, Values] = {
             "credentialsSecret": "aws",
             "signed": True,
         },
+        "gateway": {"tls": {"secretName": "cert"}},
         "serviceAccount": {"annotations": {"role": "writer"}},
     },
     "configured": {
