@@ -226,18 +226,17 @@ class Worker:
                     group.create_task(self._reloading.run(), name="reloading"),
                     group.create_task(self._writing.storage.run(), name="storage"),
                 ]
-                if self._context.settings.worker.join:
-                    placing = Placing(self._context)
-                    watchers.append(group.create_task(placing.run(), name="placing"))
                 group.create_task(self._answering.serve(), name="answering")
                 for shard in self._held.shards:
                     self._held.serve(shard)
-                placing = []
+                following = []
                 if self._placement is not None:
-                    placing.append(group.create_task(self._placement.run(), name="placement"))
+                    following.append(group.create_task(self._placement.run(), name="placement"))
+                    policy = Placing(self._context)
+                    watchers.append(group.create_task(policy.run(), name="placement policy"))
                 log.info("ready", worker=self.id, shards=list(self._held.shards), pid=os.getpid())
                 await stop.wait()
-                await self._drain(heartbeat, [*placing, holding], writers, watchers)
+                await self._drain(heartbeat, [*following, holding], writers, watchers)
         log.info("stopped", worker=self.id)
 
     async def _open_when_possible(self, stop: asyncio.Event) -> bool:

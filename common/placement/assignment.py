@@ -2,13 +2,14 @@
 
 import heapq
 import math
-from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from hedgerow.common.placement.shares import Host, Shares
 
 _ROUNDING = 1e-9
-_MOST_LOOKED_AT = 200  # workers on the way from one that has too much to one that has too little
+_MOST_PASSED = 32  # workers that do not fit, before others are looked at
+_MOST_LOOKS = 20_000  # for ways through others, in all: about 0.1 s
 
 Worker = int
 Shard = int
@@ -29,6 +30,7 @@ class Assignment:
         shares: Shares,
         num_shards: int,
         fixed: Sequence[Sequence[tuple[str, Host]]],
+        stored: Sequence[frozenset[Shard]],
         cost: Callable[[Shard, Worker], int],
     ) -> None:
         """Begin with an assignment of nothing.
@@ -37,14 +39,17 @@ class Assignment:
             shares: the workers' shares, and how replicas are to be spread.
             num_shards: shards of the cluster.
             fixed: for each shard, zone and host of replicas that are not part of the assignment.
+            stored: for each worker, the shards whose data is on its disk.
             cost: what it costs that a shard leaves a worker; the least is moved first.
         """
         self.holders: list[set[Worker]] = [set() for _ in range(num_shards)]
         self.held: list[set[Shard]] = [set() for _ in shares.of_worker]
         self._shares = shares
         self._fixed = fixed
+        self._stored = stored
         self._cost = cost
         self._low = [math.floor(share + _ROUNDING) for share in shares.of_worker]
+        self._looks_left = _MOST_LOOKS
         self._high = [math.ceil(share - _ROUNDING) for share in shares.of_worker]
 
     def add(self, shard: Shard, worker: Worker) -> None:
@@ -91,28 +96,57 @@ class Assignment:
 
     def balance(self) -> None:
         """Move as few replicas as possible until every load is balanced."""
-        receivers = LightestFirst(range(len(self.held)), self)
+        receivers = self.lightest_first()
         for worker in sorted(range(len(self.held)), key=lambda one: -self.excess(one)):
             while len(self.held[worker]) > self._high[worker] and self._give(worker, receivers):
                 pass
+        givers = self._in_zones(lambda worker: -self.excess(worker), self._can_give)
         for worker in sorted(range(len(self.held)), key=self.excess):
-            while len(self.held[worker]) < self._low[worker] and self._take(worker):
+            while len(self.held[worker]) < self._low[worker] and self._take(worker, givers):
                 pass
 
-    def _give(self, worker: Worker, receivers: "LightestFirst") -> bool:
+    def lightest_first(self) -> "dict[str, InOrder]":
+        """For each zone, its workers in the order in which they should be given shards."""
+        return self._in_zones(self.excess, self.has_room)
+
+    def _in_zones(
+        self, key: Callable[[Worker], float], is_usable: Callable[[Worker], bool]
+    ) -> "dict[str, InOrder]":
+        zones: dict[str, list[Worker]] = defaultdict(list)
+        for worker, zone in enumerate(self._shares.zones):
+            zones[zone].append(worker)
+        return {zone: InOrder(workers, key, is_usable) for zone, workers in zones.items()}
+
+    def _give(self, worker: Worker, receivers: "Mapping[str, InOrder]") -> bool:
         """Let a worker give a shard to one that has room, directly or through others."""
         order = self._cheapest_first(worker)
-        receiver = receivers.find(lambda other: self._movable(order, worker, other) is not None)
-        shard = None if receiver is None else self._movable(order, worker, receiver)
-        if receiver is None or shard is None:
-            return self._shift(worker, self.has_room, is_backward=False)
-        self._move(shard, worker, receiver)
-        return True
+        for zone in sorted(receivers, key=lambda zone: receivers[zone].least()):
+            if not any(self._zone_has_room(shard, zone, worker) for shard in order):
+                continue  # without looking at each of its workers
+            receiver = receivers[zone].find(
+                lambda other: self._movable(order, worker, other) is not None
+            )
+            shard = None if receiver is None else self._movable(order, worker, receiver)
+            if receiver is not None and shard is not None:
+                self._move(shard, worker, receiver)
+                return True
+        return self._shift(worker, self.has_room, is_backward=False)
 
-    def _take(self, worker: Worker) -> bool:
+    def _zone_has_room(self, shard: Shard, zone: str, instead_of: Worker) -> bool:
+        """Whether a zone may have one more replica of a shard, instead of a worker's."""
+        zones = self._shares.zones
+        in_zone = sum(zones[other] == zone for other in self.holders[shard] if other != instead_of)
+        in_zone += sum(fixed_zone == zone for fixed_zone, _ in self._fixed[shard])
+        return in_zone < self._shares.most_in_zone[zone]
+
+    def _take(self, worker: Worker, givers: "Mapping[str, InOrder]") -> bool:
         """Let a worker take a shard from one that remains balanced, or has too much."""
-        for giver in sorted(range(len(self.held)), key=lambda one: -self.excess(one)):
-            if self._can_give(giver):
+        own = self._shares.zones[worker]
+        for zone in sorted(givers, key=lambda zone: zone != own):  # in one's own, most shards fit
+            giver = givers[zone].find(
+                lambda other: self._movable(self._cheapest_first(other), other, worker) is not None
+            )
+            if giver is not None:
                 shard = self._movable(self._cheapest_first(giver), giver, worker)
                 if shard is not None:
                     self._move(shard, giver, worker)
@@ -126,14 +160,13 @@ class Assignment:
         """Move one shard along each step of a way from a worker to another, the shortest one."""
         came_by: dict[Worker, tuple[Worker, Shard]] = {}
         reached = deque([start])
-        num_looked_at = 0
-        while reached and num_looked_at < _MOST_LOOKED_AT:
+        while reached and self._looks_left > 0:
             here = reached.popleft()
-            num_looked_at += 1
             for there in range(len(self.held)):
                 if there == start or there in came_by:
                     continue
                 giver, receiver = (there, here) if is_backward else (here, there)
+                self._looks_left -= 1
                 shard = self._movable(self._cheapest_first(giver), giver, receiver)
                 if shard is None:
                     continue
@@ -163,36 +196,58 @@ class Assignment:
         return sorted(self.held[worker], key=lambda shard: (self._cost(shard, worker), shard))
 
     def _movable(self, order: Sequence[Shard], giver: Worker, receiver: Worker) -> Shard | None:
-        return next((shard for shard in order if self.fits(shard, receiver, giver)), None)
+        """The cheapest shard that can move; of equally cheap ones, one whose data is there."""
+        first = next((shard for shard in order if self.fits(shard, receiver, giver)), None)
+        stored = self._stored[receiver]
+        if first is None or not stored:
+            return first
+        cost = self._cost(first, giver)
+        with_data = (
+            shard
+            for shard in order
+            if shard in stored
+            and self._cost(shard, giver) == cost
+            and self.fits(shard, receiver, giver)
+        )
+        return next(with_data, first)
 
     def _move(self, shard: Shard, giver: Worker, receiver: Worker) -> None:
         self.remove(shard, giver)
         self.add(shard, receiver)
 
 
-class LightestFirst:
-    """Finds workers, the one that is furthest below its share first."""
+class InOrder:
+    """Finds workers, those with the least `key` first, which only ever grows."""
 
-    def __init__(self, workers: Iterable[Worker], assignment: Assignment) -> None:
-        self._assignment = assignment
-        self._heap = [(assignment.excess(worker), worker) for worker in workers]
+    def __init__(
+        self,
+        workers: Iterable[Worker],
+        key: Callable[[Worker], float],
+        is_usable: Callable[[Worker], bool],
+    ) -> None:
+        self._key = key
+        self._is_usable = is_usable
+        self._heap = [(key(worker), worker) for worker in workers]
         heapq.heapify(self._heap)
 
+    def least(self) -> float:
+        """The key of the first worker."""
+        while (key := self._key(self._heap[0][1])) > self._heap[0][0]:
+            heapq.heapreplace(self._heap, (key, self._heap[0][1]))
+        return self._heap[0][0]
+
     def find(self, accept: Callable[[Worker], bool]) -> Worker | None:
-        """The first worker with room that `accept` accepts; None if there is none."""
+        """The first usable worker that `accept` accepts; None if there is none, or not soon."""
         passed = []
         found = None
-        while self._heap and found is None:
+        while self._heap and found is None and len(passed) < _MOST_PASSED:
+            self.least()
             entry = heapq.heappop(self._heap)
-            excess, worker = self._assignment.excess(entry[1]), entry[1]
-            if excess > entry[0]:  # it was given shards meanwhile
-                heapq.heappush(self._heap, (excess, worker))
-                continue
             passed.append(entry)
-            if not self._assignment.has_room(worker):
-                break  # nor, as a rule, have those that follow
-            if accept(worker):
-                found = worker
+            if not self._is_usable(entry[1]):
+                break  # nor, as a rule, are those that follow
+            if accept(entry[1]):
+                found = entry[1]
         for entry in passed:
             heapq.heappush(self._heap, entry)
         return found

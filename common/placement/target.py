@@ -7,7 +7,7 @@ furthest below their shares; then shards move from workers with too many to work
 from collections import defaultdict
 from collections.abc import Sequence
 
-from hedgerow.common.placement.assignment import Assignment, LightestFirst, Shard, Worker
+from hedgerow.common.placement.assignment import Assignment, Shard, Worker
 from hedgerow.common.placement.document import ShardPlacement
 from hedgerow.common.placement.members import Cluster, Member
 from hedgerow.common.placement.shares import Shares, shares_of
@@ -85,6 +85,7 @@ class _Filling:
             self._shares,
             cluster.num_shards,
             [[(member.zone, (member.zone, member.host)) for member in of] for of in fixed],
+            [member.stored for member in active],
             self._cost,
         )
         self._stored: dict[Shard, list[Worker]] = defaultdict(list)
@@ -122,10 +123,7 @@ class _Filling:
 
     def fill(self) -> None:
         """Give each shard the workers that it lacks."""
-        zones: dict[str, list[Worker]] = defaultdict(list)
-        for worker, zone in enumerate(self._shares.zones):
-            zones[zone].append(worker)
-        choice = _Choice(self._shares, zones, self.assignment)
+        choice = _Choice(self._shares, self.assignment)
         for shard, needed in enumerate(self._needs):
             while len(self.assignment.holders[shard]) < needed:
                 worker = self._with_data(shard)
@@ -153,15 +151,13 @@ class _Filling:
 class _Choice:
     """Chooses workers for shards: of the zone that lacks most, the one that lacks most."""
 
-    def __init__(
-        self, shares: Shares, zones: dict[str, list[Worker]], assignment: Assignment
-    ) -> None:
+    def __init__(self, shares: Shares, assignment: Assignment) -> None:
         self._shares = shares
         self._assignment = assignment
-        self._workers = {zone: LightestFirst(some, assignment) for zone, some in zones.items()}
-        self._excess = {
-            zone: sum(assignment.excess(worker) for worker in some) for zone, some in zones.items()
-        }
+        self._workers = assignment.lightest_first()
+        self._excess = dict.fromkeys(self._workers, 0.0)
+        for worker, zone in enumerate(shares.zones):
+            self._excess[zone] += assignment.excess(worker)
 
     def of(self, shard: Shard) -> Worker:
         """A worker for a shard, which does not hold it yet."""

@@ -103,8 +103,17 @@ def rebalance(
 def _wait_until_drained(client: Client, worker: str, give_up_at: float) -> None:
     with _progress() as progress:
         task: TaskID | None = None
-        while (state := _state_of(client.get_placement(), worker)) and not state.drained:
+        while True:
+            found = client.get_placement()
+            state = _state_of(found, worker)
+            if state is None or state.drained:
+                return
             held = state.owns + state.joining
+            if held and found.is_settled:
+                raise UnavailableError(
+                    f"no other worker can take over the {counted(held, 'shard')} of {worker}; "
+                    f"the drain goes on when one can, and gateway drain {worker} --cancel ends it"
+                )
             if task is None:
                 task = progress.add_task("drain", total=held)
             progress.update(task, completed=progress.tasks[0].total - held)
@@ -158,6 +167,9 @@ def _moves(moves: Iterable[ShardMove]) -> Table:
 
 def _summary(found: PlacementAnswer) -> str:
     version = f"version {found.version}"
+    if found.is_settled and found.moves:
+        waiting = counted(len(found.moves), "shard")
+        return f"{version}: nothing moves; {waiting} would, if snapshots.url were set"
     if found.is_settled:
         return f"{version}: nothing moves"
     joining = sum(move.state == "joining" for move in found.moves)

@@ -54,7 +54,8 @@ class PlacementAdmin:
             "version": 0 if present is None else present.version,
             "replicas": self._rules.replicas,
             "computed_at_ms": 0 if present is None else present.computed_at_ms,
-            "is_settled": decided.next is present and not moves,
+            "is_settled": decided.next is present
+            and not any(move["state"] == "joining" for move in moves),
             "workers": [_worker_json(member, present, seen) for member in cluster.members],
             "shards": self._shards_json(present, seen, cluster),
             "moves": moves,

@@ -60,7 +60,13 @@ class PlacementAnswer(msgspec.Struct, frozen=True):
     version: Annotated[int, doc("0 if there is none: no worker has joined.")]
     replicas: Annotated[int, doc("Workers that each shard should have.")]
     computed_at_ms: Annotated[int, doc("When this version was computed, in ms since 1970.")]
-    is_settled: Annotated[bool, doc("Whether nothing moves or will, as things are now.")]
+    is_settled: Annotated[
+        bool,
+        doc(
+            "Whether nothing moves or will, as things are now. Moves that wait all the same need "
+            "snapshots (`snapshots.url`)."
+        ),
+    ]
     workers: list[PlacedWorker]
     shards: list[PlacedShard]
     moves: Annotated[list[ShardMove], doc("By shard.")]

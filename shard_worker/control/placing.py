@@ -28,6 +28,7 @@ from hedgerow.shard_worker.control.queues import JobQueues, retry
 
 LEASE_S = 5.0  # renewed each second
 SETTLE_S = 2.0  # how long the first placement waits for more workers to start
+SHORTEST_PAUSE_S = 0.25  # between two looks
 LOOK_S = 5.0  # longest time between two looks: a worker that was killed announces nothing
 
 _log = structlog.get_logger()
@@ -58,12 +59,17 @@ class Placing:
                 queues.serve(self._queue, "place", self._place),
                 reconcile(
                     "placement_waits",
-                    partial(self._tick, queues),
+                    partial(self._look, queues),
                     self._woken,
                     self._settings.redis.reconnect_max_s,
                 ),
                 self._listen(),
             )
+
+    async def _look(self, queues: JobQueues) -> None:
+        """Look soon after the last time, at the earliest: while shards move, much is announced."""
+        await asyncio.sleep(SHORTEST_PAUSE_S)
+        await self._tick(queues)
 
     async def _tick(self, queues: JobQueues) -> None:
         """Request the job if this worker watches and the policy would change something."""

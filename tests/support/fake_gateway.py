@@ -274,11 +274,13 @@ class FakePlacement:
     Attributes:
         draining: the workers that drain.
         held: how many shards w-b still owns; 1 fewer each time that it is asked while it drains.
+        is_stuck: whether no other worker can take them over.
     """
 
     def __init__(self) -> None:
         self.draining: set[str] = set()
         self.held = 2
+        self.is_stuck = False
         self.has_rebalanced = False
 
     async def describe(self) -> dict[str, Any]:
@@ -288,7 +290,7 @@ class FakePlacement:
             "version": 7,
             "replicas": 1,
             "computed_at_ms": 5,
-            "is_settled": not self.draining or not rest,
+            "is_settled": self.is_stuck or not self.draining or not rest,
             "workers": [self._worker("w-a", 2), self._worker("w-b", self.held)],
             "shards": [
                 {
@@ -306,7 +308,7 @@ class FakePlacement:
                 if self.draining
             ],
         }
-        if "w-b" in self.draining:
+        if "w-b" in self.draining and not self.is_stuck:
             self.held = max(0, self.held - 1)
         return answer
 

@@ -102,6 +102,20 @@ def test_a_worker_that_comes_back_in_time_is_preferred() -> None:
     assert model.placement.held_by("c") == mine
 
 
+def test_a_worker_that_comes_back_too_late_gets_shards_whose_data_it_has() -> None:
+    """It was replaced, and what it is given for balance is on its disk already."""
+    model = settled("abc", 9, Rules(1, replace_after_ms=10))
+    assert model.placement is not None
+    mine = model.placement.held_by("c")
+    model.lose("c")
+    model.now_ms += 10
+    model.settle()
+    assert model.owned() == {"a": 5, "b": 4, "c": 0}
+    model.change("c", lost_since_ms=None, stored=mine)
+    assert model.decide()
+    assert {shard for shard in range(9) if model.placement.of(shard).joining} <= mine
+
+
 def test_a_drain_empties_a_worker_while_all_is_served() -> None:
     """A draining worker serves each shard until another does, gets nothing, and ends empty."""
     model = settled("abc", 6, Rules(2, max_moves=1))

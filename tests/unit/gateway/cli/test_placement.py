@@ -57,6 +57,17 @@ def test_a_drain_that_takes_too_long_goes_on(command: CommandLine) -> None:
     assert command.gateway.placement.draining == {"w-b"}
 
 
+def test_a_drain_that_cannot_proceed_is_said(command: CommandLine) -> None:
+    """If no other worker can take over the shards, the command does not wait for one."""
+    command.gateway.placement.is_stuck = True
+    ended = command.run("drain", "w-b")
+    assert (ended.code, ended.out) == (1, "")
+    assert ended.err.startswith("gateway: no other worker can take over the 2 shards of w-b;")
+    assert command.gateway.placement.draining == {"w-b"}
+    listed = command.run("placement").out
+    assert listed.endswith("nothing moves; 2 shards would, if snapshots.url were set\n")
+
+
 def test_an_interrupted_drain_goes_on(
     command: CommandLine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
