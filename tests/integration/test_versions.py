@@ -114,6 +114,17 @@ def test_gateways_and_workers_of_both_versions_work_together(site: Path) -> None
         check_all_find(clients, expected, *VERSIONS)
 
 
+def test_a_worker_that_joins_serves_a_gateway_of_the_version_before(site: Path) -> None:
+    """It knows nothing of a placement, and finds the shards by the heartbeat."""
+    with mixed_cluster(site) as cluster, cluster.gateway("previous") as client:
+        cluster.start_worker("w", "present", joins=True)
+        wait_for_workers(client, "w")
+        client.put_collection("books", fields={"title": "text", "year": "integer"})
+        expected = documents(0, NUM_DOCUMENTS)
+        load(client, expected.values())
+        check_all_find([client], expected, "w")
+
+
 @pytest.mark.parametrize(("maker", "restorer"), [VERSIONS, VERSIONS[::-1]])
 def test_a_snapshot_of_one_version_is_restored_by_the_other(
     site: Path, tmp_path: Path, maker: Version, restorer: Version

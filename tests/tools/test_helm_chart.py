@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Mapping
 from functools import cache
+from typing import Any
 
 import kubernetes_validate
 import pytest
@@ -66,7 +67,8 @@ def validate(text: str, version: str) -> None:
 def test_the_schemas_allow_nothing_else() -> None:
     """A misspelt member, or one at the wrong place, is an error."""
     (pods,) = rendered("default").of("Deployment")
-    for change in ({"replica": 2}, {"containers": []}, {"replicas": "2"}):
+    changes: list[dict[str, Any]] = [{"replica": 2}, {"containers": []}, {"replicas": "2"}]
+    for change in changes:
         changed = {**pods, "spec": {**pods["spec"], **change}}
         with pytest.raises(kubernetes_validate.ValidationError):
             validate(json.dumps(changed), NEWEST)

@@ -52,11 +52,12 @@ class MixedCluster:
         """The data folder of a worker."""
         return self.folder / f"data-{worker}"
 
-    def start_worker(self, name: str, version: Version) -> None:
-        """Start a worker; it may not serve yet when this returns."""
+    def start_worker(self, name: str, version: Version, *, joins: bool = False) -> None:
+        """Start a worker, which serves every shard or joins; it may not serve yet afterwards."""
         command = [sys.executable, "-m", "hedgerow.shard_worker.main", "--id", name]
-        command += ["--shards", f"0-{NUM_SHARDS - 1}", "--num-shards", str(NUM_SHARDS)]
-        command += ["--redis", self.server.url, "--data", str(self.data(name))]
+        command += ["--join"] if joins else ["--shards", f"0-{NUM_SHARDS - 1}"]
+        command += ["--num-shards", str(NUM_SHARDS), "--redis", self.server.url]
+        command += ["--data", str(self.data(name))]
         self.workers[name] = self._start(command, version, f"{name}.log")
 
     def stop_worker(self, name: str) -> None:
