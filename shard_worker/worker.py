@@ -27,8 +27,8 @@ from hedgerow.shard_worker.context import Context
 from hedgerow.shard_worker.control.placing import Placing
 from hedgerow.shard_worker.executors.process_pool.forkserver_start import Start, start_interpreter
 from hedgerow.shard_worker.executors.process_pool.quarantine_gate import QuarantineGate
-from hedgerow.shard_worker.held_shards import HeldShards
 from hedgerow.shard_worker.placement.follower import PlacementFollower
+from hedgerow.shard_worker.placement.held_shards import HeldShards
 from hedgerow.shard_worker.reloading import Reloading, Ways
 from hedgerow.shard_worker.scoring.ranking import enrich_hooks
 from hedgerow.shard_worker.serving.answering import Answering

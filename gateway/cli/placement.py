@@ -103,6 +103,7 @@ def rebalance(
 def _wait_until_drained(client: Client, worker: str, give_up_at: float) -> None:
     with _progress() as progress:
         task: TaskID | None = None
+        most = 0
         while True:
             found = client.get_placement()
             state = _state_of(found, worker)
@@ -114,9 +115,10 @@ def _wait_until_drained(client: Client, worker: str, give_up_at: float) -> None:
                     f"no other worker can take over the {counted(held, 'shard')} of {worker}; "
                     f"the drain goes on when one can, and gateway drain {worker} --cancel ends it"
                 )
+            most = max(most, held)
             if task is None:
-                task = progress.add_task("drain", total=held)
-            progress.update(task, completed=progress.tasks[0].total - held)
+                task = progress.add_task("drain", total=most)
+            progress.update(task, total=most, completed=most - held)
             if time.monotonic() >= give_up_at:
                 raise UnavailableError(
                     f"{worker} still holds {counted(held, 'shard')}; the drain goes on"

@@ -317,7 +317,11 @@ class Jobs:
                 self._checks[uid] -= 1
                 await self._balance(uid)
         await self._loads.answer(uids, self._tables, self._num_shards)
-        self._asked_at = {key: at for key, at in self._asked_at.items() if key[1] in uids}
+        self._asked_at = {
+            key: at
+            for key, at in self._asked_at.items()
+            if key[1] in uids and key[0] in self._applier.states
+        }
         for uid in self._tables.keys() - uids:
             await self._indexer.remove_table(uid)
             del self._tables[uid]

@@ -38,7 +38,7 @@ from hedgerow.shard_worker.indexing.indexer_client import IndexerClient
 from hedgerow.shard_worker.indexing.log_retention import LogRetention, trim_position
 from hedgerow.shard_worker.indexing.set_aside import SetAside
 from hedgerow.shard_worker.indexing.set_aside_files import SetAsideFiles
-from hedgerow.shard_worker.indexing.shard_report import ShardState
+from hedgerow.shard_worker.indexing.shard_report import ShardState, fields_of
 from hedgerow.shard_worker.indexing.storage_watch import StorageWatch
 from hedgerow.shard_worker.indexing.work_traces import WorkTraces
 
@@ -198,29 +198,14 @@ class Applier:
             "shards": [shard for shard in states if shard not in self.withheld],
             "gaps": sorted(self.gaps),
             "behind": sorted(self.behind),
-            "changes": {
-                shard: {report.uid: report.changes for report in state.collections}
-                for shard, state in states.items()
-            },
-            "segments": {
-                shard: {report.uid: report.segments for report in state.collections}
-                for shard, state in states.items()
-            },
-            "indexed": {
-                shard: {
-                    report.uid: report.indexed for report in state.collections if report.revision
-                }
-                for shard, state in states.items()
-            },
             "filled": {
                 shard: dict(self._followed[shard].filled)
                 for shard in states
                 if self._followed[shard].filled
             },
-            "applied": {shard: state.position for shard, state in states.items()},
-            "replicas": {shard: state.replica_id for shard, state in states.items()},
             "log_backlog": dict(self.backlog),
             "set_aside": self._set_aside.to_json(),
+            **fields_of(states),
         }
 
     def owed_bytes(self) -> int:

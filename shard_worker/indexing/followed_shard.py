@@ -13,7 +13,7 @@ class FollowedShard:
 
     Attributes:
         kept: its applied entries that stay in the log for the next snapshot.
-        announced: what Redis was last told that the shard holds.
+        announced: what was last recorded in Redis that the shard holds.
         trimmed_by: the newest snapshot, and `num_forgotten`, when its log was last trimmed.
         num_forgotten: how many of its replicas were forgotten.
         furthest: the furthest position of any replica, when last read.

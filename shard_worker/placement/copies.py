@@ -22,6 +22,10 @@ class Copies:
         self._data = data
         self._log = shard_log
 
+    async def tidy(self) -> None:
+        """Remove what a worker that was killed half-way has left, before any shard is opened."""
+        await asyncio.to_thread(self._tidy)
+
     async def stored(self) -> frozenset[int]:
         """The shards that have a store in the folder."""
         return await asyncio.to_thread(self._stored)
@@ -30,7 +34,7 @@ class Copies:
         """Remove the data of a shard that is not open; the log waits for it no longer.
 
         Raises:
-            RedisUnavailableError: the log could not be told; the data is still there.
+            RedisUnavailableError: the log still knows the replica; the data is still there.
             OSError, sqlite3.Error: the data cannot be read, or not all of it be removed.
         """
         replica = await asyncio.to_thread(self._replica, shard)
@@ -41,13 +45,20 @@ class Copies:
         await asyncio.to_thread(self._remove, shard)
         log.info("shard_removed", shard=shard, replica=replica)
 
+    def _tidy(self) -> None:
+        shutil.rmtree(self._data / "restoring", ignore_errors=True)
+        for shard in self._folders() - self._stored():
+            shutil.rmtree(shard_folder(self._data, shard), ignore_errors=True)
+
     def _stored(self) -> frozenset[int]:
+        return frozenset(shard for shard in self._folders() if has_store(self._data, shard))
+
+    def _folders(self) -> frozenset[int]:
         try:
             names = [path.name for path in (self._data / "shards").iterdir()]
         except FileNotFoundError:
             return frozenset()
-        shards = [int(name) for name in names if name.isdecimal()]
-        return frozenset(shard for shard in shards if has_store(self._data, shard))
+        return frozenset(int(name) for name in names if name.isdecimal())
 
     def _replica(self, shard: int) -> str | None:
         if not has_store(self._data, shard):

@@ -1,8 +1,8 @@
 """Follows the placement: takes up the shards that it assigns to this worker, and lets go of others.
 
-What is to be done is decided anew whenever the placement or a worker has changed, and each second,
-from what the worker holds then (`steps`). So a worker that was killed half-way, or that has missed
-an event, goes on where it is. While Redis is away, what is held is held on to.
+What is to be done is decided whenever the placement or a worker has changed, and each second, from
+what the worker holds then (`steps`). So a worker that was killed half-way, or that has missed
+an event, goes on where it is. While Redis is away, the worker keeps what it holds.
 """
 
 import asyncio
@@ -22,11 +22,12 @@ from hedgerow.common.shard_log.log import ShardLog
 from hedgerow.common.state.registry import Registry
 from hedgerow.common.tasks import KeyedTasks, run_together
 from hedgerow.shard_worker.context import Context
-from hedgerow.shard_worker.held_shards import HeldShards
 from hedgerow.shard_worker.placement.copies import Copies
+from hedgerow.shard_worker.placement.held_shards import HeldShards
 from hedgerow.shard_worker.placement.steps import (
     Failure,
     Situation,
+    Steps,
     after_failure,
     next_steps,
     served_elsewhere,
@@ -59,6 +60,7 @@ class PlacementFollower:
         self._copies = Copies(context.settings.data, ShardLog(context.control, context.keys))
         self._loop = asyncio.get_running_loop()
         self._placement: Placement | None = None
+        self._wanted: frozenset[int] = frozenset()
         self._read_at = -math.inf
         self._must_look = True  # at the disk
         self._waits_for_others = False
@@ -73,6 +75,7 @@ class PlacementFollower:
     async def run(self) -> None:
         """Follow until cancelled."""
         settings = self._context.settings
+        await self._copies.tidy()
         await run_together(
             reconcile("placement_waits", self._look, self._woken, settings.redis.reconnect_max_s),
             self._listen(),
@@ -80,63 +83,66 @@ class PlacementFollower:
         )
 
     def unready(self, gaps: Iterable[int]) -> dict[int, str]:
-        """Shard → why it cannot be served: of shards with `gaps`, and of moves that have failed."""
-        failed = {shard: failure.reason for shard, failure in self._failures.items()}
-        return {**dict.fromkeys(gaps, _GAP), **failed}
+        """Assigned shard → why it cannot be served: it has a gap, or its last move has failed."""
+        reasons = dict.fromkeys(gaps, _GAP)
+        reasons |= {shard: failure.reason for shard, failure in self._failures.items()}
+        return {shard: reason for shard, reason in reasons.items() if shard in self._wanted}
 
     async def _look(self) -> None:
-        placement = await self._current()
+        await self._read()
         if self._must_look:
             self._must_look = False
             self.stored = await self._copies.stored()
-        if placement is None:
+        if (placement := self._placement) is None:
             return
-        worker, held = self._context.worker_id, frozenset(self._held.shards)
-        wanted = frozenset(
-            shard for shard in placement.held_by(worker) if shard < self._context.num_shards
-        )
-        self._dropped -= wanted
-        self._failures = {
-            shard: one
-            for shard, one in self._failures.items()
-            if shard in wanted or shard in self._dropped
-        }
-        if held == wanted and not self._taking_up and not self._letting_go:
-            self._carried_out(placement)
-        self._waits_for_others = bool((held | self.stored) - wanted)
-        steps = next_steps(
-            wanted,
-            await self._replaced(placement) if self._waits_for_others else frozenset(),
-            Situation(
-                held,
-                self.stored,
-                frozenset(self._dropped),
-                frozenset(self._taking_up),
-                frozenset(self._letting_go),
-                self._failures,
-                self._started_at,
-            ),
-            self._context.settings.placement.max_moves,
-            self._loop.time(),
-        )
+        # What others serve is read only if this worker has what it could do without.
+        steps = self._next_steps(replaced=self.stored.union(self._held.shards))
+        self._waits_for_others = bool(steps.let_go or steps.remove)
+        if self._waits_for_others:
+            steps = self._next_steps(await self._replaced(placement))
+        # Without another `await`, since moves may end meanwhile.
         for shard in steps.take_up:
             self._begin(shard, self._taking_up, self._take_up)
         for shard in steps.let_go:
             self._begin(shard, self._letting_go, self._let_go)
         for shard in steps.remove:
             self._begin(shard, self._letting_go, self._copies.remove)
+        is_moving = self._taking_up or self._letting_go
+        if not is_moving and self._wanted == frozenset(self._held.shards):
+            self._carried_out(placement)
 
-    async def _current(self) -> Placement | None:
-        """The placement, read again when a new version was announced, and now and then."""
+    def _next_steps(self, replaced: frozenset[int]) -> Steps:
+        held = frozenset(self._held.shards)
+        known = held | self.stored | self._wanted
+        self._failures = {shard: one for shard, one in self._failures.items() if shard in known}
+        self._dropped -= self._wanted
+        situation = Situation(
+            held,
+            self.stored,
+            frozenset(self._dropped),
+            frozenset(self._taking_up),
+            frozenset(self._letting_go),
+            self._failures,
+            self._started_at,
+        )
+        most = self._context.settings.placement.max_moves
+        return next_steps(self._wanted, replaced, situation, most, self._loop.time())
+
+    async def _read(self) -> None:
+        """Read the placement again, if a new version was announced, and now and then."""
         now = self._loop.time()
-        if now - self._read_at >= READ_AGAIN_S:
-            self._read_at = now  # first: an announcement meanwhile has it read again
-            try:
-                self._placement = await self._store.read() or self._placement
-            except BaseException:
-                self._read_at = -math.inf
-                raise
-        return self._placement
+        if now - self._read_at < READ_AGAIN_S:
+            return
+        self._read_at = now  # first: an announcement meanwhile has it read again
+        try:
+            placement = await self._store.read()
+        except BaseException:
+            self._read_at = -math.inf
+            raise
+        if placement is not None:  # if it was lost, the one before is held to
+            self._placement = placement
+            assigned = placement.held_by(self._context.worker_id)
+            self._wanted = frozenset(one for one in assigned if one < self._context.num_shards)
 
     async def _replaced(self, placement: Placement) -> frozenset[int]:
         expiry_s = self._context.settings.worker.heartbeat_expiry_s

@@ -14,7 +14,7 @@ _NUM_OPENINGS: Final = 1 << 9  # then the number begins again, so that the sum h
 
 
 def first_generation(num_before: int) -> int:
-    """What the generations of a shard begin at, that was taken up so many times before."""
+    """What the generations of a shard begin at that was taken up `num_before` times before."""
     return num_before % _NUM_OPENINGS * OPENING
 
 

@@ -54,7 +54,7 @@ async def restore_if_needed(
     thread has ended when this returns.
 
     Args:
-        log: the logs of all shards.
+        log: all shards' logs.
         store: where the snapshots are.
         threads: the pool that downloads them.
         shard: the shard.
@@ -122,7 +122,7 @@ class _Restoring:
                 self._loop.call_soon_threadsafe(self._has_ended.set_result, None)
 
     async def end(self) -> None:
-        """Stop the thread at its next piece, and wait until it has ended, however long."""
+        """Stop the thread at its next piece, and wait until it has ended, without a limit."""
         with self._lock:
             self._is_stopped = True
         if self._is_running:

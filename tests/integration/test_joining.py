@@ -2,7 +2,8 @@
 
 import asyncio
 import signal
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from hedgerow.gateway.gateway import Gateway
 from tests.integration.support.placed import asking, placing
 from tests.integration.support.snapshots import documents, ids, is_found, make_snapshots
-from tests.support.clusters import Cluster, load, load_into, ndjson, running_cluster
+from tests.support.clusters import Cluster, ask, load, load_into, ndjson, running_cluster
 from tests.support.servers import RedisServer
 from tests.support.waiting import until
 
@@ -73,7 +74,10 @@ async def test_a_shard_is_handed_over_under_queries_and_writes(copied: Cluster) 
             await load(gateway, "books", documents(0, 300))
             await make_snapshots(copied.server, NUM_SHARDS)
             await load_into(gateway, "books", documents(300, 400))
-            async with asking(gateway, "books", "common") as questions:
+            async with (
+                asking(gateway, "books", "common") as questions,
+                _writing(gateway) as written,
+            ):
                 await placed.place({0: ["w0"], 1: ["w0"]}, {1: ["w1"]})
                 await placed.until_serves("w1", 1)
                 assert await placed.serves("w0", 0, 1)
@@ -81,6 +85,7 @@ async def test_a_shard_is_handed_over_under_queries_and_writes(copied: Cluster) 
                 await placed.until_carried_out("w0", "w1")
                 await until(lambda: not placed.has_folder(0, 1))
             questions.check(ids(0, 400), 20)
+            assert written
             assert await placed.serves("w0", 0)
             assert await placed.serves("w1", 1)
             await until(lambda: placed.is_forgotten(1, 1))
@@ -88,12 +93,39 @@ async def test_a_shard_is_handed_over_under_queries_and_writes(copied: Cluster) 
             async with asking(gateway, "books", "common") as questions:
                 await until(lambda: len(questions.results) > 5)
             questions.check(ids(0, 450), 5)
+            found = await ask(gateway, "books", "written", k=1000)
+            assert {hit.id for hit in found.hits} == written
+
+
+@asynccontextmanager
+async def _writing(gateway: Gateway) -> AsyncIterator[set[str]]:
+    """Writes that are applied one after the other during the block; yields their ids."""
+    written: set[str] = set()
+    is_over = asyncio.Event()
+
+    async def write() -> None:
+        for first in range(1000, 1900, 10):
+            if is_over.is_set():
+                return
+            some = [{"id": f"d{number}", "text": "written"} for number in range(first, first + 10)]
+            written.update(one["id"] for one in some)
+            await load_into(gateway, "books", some)
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(write())
+        try:
+            yield written
+        finally:
+            is_over.set()
 
 
 async def test_a_worker_that_is_killed_while_it_joins_goes_on_where_it_was(
     copied: Cluster,
 ) -> None:
-    """Meanwhile the other serves; when the killed one is back, it takes the shard up."""
+    """Meanwhile the other serves; when the killed one is back, it takes the shard up.
+
+    What it had pulled, if it had just begun to serve, is asked again once its death is noticed.
+    """
     async with placing(copied) as placed:
         await placed.place({0: ["w0"], 1: ["w0"]})
         await placed.until_carried_out("w0", "w1")
@@ -127,6 +159,7 @@ async def test_a_worker_that_restarts_keeps_its_name_and_its_shards(cluster: Clu
             cluster.start(1)
             await placed.until_is(1)
             await placed.until_serves("w1", 1)
+            await until(lambda: is_found(gateway, ids(0, 120)))
             async with asking(gateway, "books", "common") as questions:
                 await until(lambda: len(questions.results) > 5)
             questions.check(ids(0, 120), 5)

@@ -25,6 +25,7 @@ OTHER_SECTIONS = {
     "coverage",
     "probation",
     "snapshots",
+    "placement",
     "rank_profiles.NAME",
 }
 NO_LIMITS = {
@@ -35,6 +36,9 @@ NO_LIMITS = {
     "gateway.membership_poll_s",
     "gateway.drain_timeout_s",
     "gateway.slow_ms",
+    "worker.join",
+    "worker.capacity",
+    "worker.zone",
     "worker.scorers",
     "worker.workers_on_host",
     "worker.threads",

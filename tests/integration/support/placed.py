@@ -114,7 +114,7 @@ class Questions:
     results: list[SearchResult] = field(default_factory=list)
 
     def check(self, expected: set[str], least: int) -> None:
-        """Each answer was whole, and there were at least so many of them."""
+        """Each answer was whole, and there were at least `least` of them."""
         assert len(self.results) >= least
         for number, result in enumerate(self.results):
             assert result.coverage.fraction == 1.0, (number, len(self.results), result)
@@ -131,7 +131,8 @@ async def asking(
 
     async def keep_asking() -> None:
         while not is_over.is_set():
-            questions.results.append(await ask(gateway, collection, query, k=1000))
+            result = await ask(gateway, collection, query, k=1000, deadline_ms=5000.0)
+            questions.results.append(result)
             await asyncio.sleep(0.005)
 
     async with asyncio.TaskGroup() as group:

@@ -252,6 +252,7 @@ def test_every_route_has_a_right() -> None:
 def address_of(path: str) -> str:
     """A path of the table, with a value for each parameter."""
     places = {"name": "films", "shard": "0", "fingerprint": "ab", "document_id:path": "1"}
+    places["worker"] = "w-a"
     for name, value in places.items():
         path = path.replace(f"{{{name}}}", value)
     return path
@@ -268,6 +269,7 @@ async def test_a_key_reaches_what_it_has_the_right_to(
     gateway = FakeGateway()
     gateway.collections.defined["films"] = {}
     gateway.quarantine.entries = [{"fingerprint": "ab"}]
+    gateway.placement.draining = {"w-a"}
     headers = {"Authorization": f"Bearer {secret}"}
     body = b'{"state": "closed"}' if "breaker" in path else b'{"query": "a"}'
     async with client_of(gateway, access_by(key)) as client:
@@ -302,7 +304,7 @@ async def test_a_key_of_some_collections_sees_no_others() -> None:
 
 
 async def test_a_search_is_asked_on_behalf_of_its_key() -> None:
-    """Admission control is told whose search it is, on both ways."""
+    """Admission control learns whose search it is, on both ways."""
     key, secret = make_key("web", share=0.25)
     authorization = f"Authorization: Bearer {secret}"
     for extra in ((), ("Accept: a", "Accept: b")):  # what comes twice goes through ASGI
@@ -319,7 +321,7 @@ async def test_a_search_is_asked_on_behalf_of_its_key() -> None:
 async def test_both_ways_of_a_search_decide_alike(
     right: Right, collections: tuple[str, ...] | None, given: str
 ) -> None:
-    """Byte for byte, whoever asks for whatever."""
+    """Byte for byte, for any caller and request."""
     key, secret = make_key("k", right, collections=collections)
     lines = {"key": [f"Authorization: Bearer {secret}"], "wrong": ["Authorization: Bearer x"]}
     request = search("Host: search.example", *lines.get(given, []))
@@ -349,5 +351,5 @@ async def test_a_rate_is_counted_once_a_request(way: Way) -> None:
 
 
 def test_the_guard_stands_before_every_application() -> None:
-    """Without a token too: the host and the origin are checked then above all."""
+    """Without a token, it still checks the host and the origin."""
     assert isinstance(create_app(FakeGateway(), GatewaySettings()), Guard)

@@ -137,7 +137,7 @@ def test_steps_lead_to_the_placement_and_never_break_before_they_make(
     dropped: frozenset[int],
     most_at_once: int,
 ) -> None:
-    """If all steps succeed, the worker ends with what it should have, and what nobody else has."""
+    """If all steps succeed, it ends with what it should have, and what no other worker has."""
     needed = wanted | (held - replaced)
     stored |= held
     for _ in range(20):

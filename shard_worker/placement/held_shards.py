@@ -83,12 +83,14 @@ class HeldShards:
         self._answering.add(shard)
 
     async def hold(self, shard: int) -> None:
-        """Open a shard and serve it, ranked as the others are.
+        """Open a shard and serve it, ranked as the others are, unless it is held.
 
         Raises:
             WorkError, SnapshotError, RedisUnavailableError, ConfigurationError: as `open`; the
                 shard is not held then.
         """
+        if shard in self._open:
+            return
         await self.open(shard)
         try:
             await self._writing.jobs.prepare(shard)
