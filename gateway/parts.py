@@ -82,6 +82,7 @@ class Parts:
         quarantine: lists the queries that have killed scorers, and lets them run again.
         placement: shows which worker should serve which shard; drains workers.
         reloader: reads the rank profiles again.
+        placement: shows which worker should serve which shard; drains workers.
     """
 
     def __init__(
