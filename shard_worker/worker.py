@@ -319,7 +319,7 @@ class Worker:
         return Heartbeat(
             id=self.id,
             pid=os.getpid(),
-            host=socket.gethostname(),
+            host=self._context.settings.worker.host or socket.gethostname(),
             version=__version__,
             beat_at_ms=self._context.server_ms(),
             started_at_ms=self._server_ms(self._started_at),
