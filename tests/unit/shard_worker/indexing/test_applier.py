@@ -13,6 +13,7 @@ from hedgerow.common.redis.keys import Keys
 from hedgerow.common.settings.settings import Settings
 from hedgerow.common.shard_log.log import START, ShardLog
 from hedgerow.common.state.registry import Registry
+from hedgerow.common.tasks import run_together
 from hedgerow.shard_worker.indexing.applier import Applier
 from hedgerow.shard_worker.indexing.indexer_client import IndexerClient
 from hedgerow.shard_worker.indexing.shard_report import ShardState
@@ -35,13 +36,12 @@ def test_a_worker_that_redis_refuses_follows_on(monkeypatch: pytest.MonkeyPatch)
             Keys(),
             registry,
             Mock(spec=IndexerClient),
-            (0,),
             Settings(),
             lambda _state: None,
             Counters(),
         )
         applier.states[0] = ShardState(0, "r", START, [])
-        running = asyncio.create_task(applier.run())
+        running = asyncio.create_task(run_together(applier.run(), applier.follow(0)))
         await asyncio.sleep(50.5)
         assert not running.done()
         running.cancel()
