@@ -29,9 +29,9 @@ def plan(
         str, typer.Option(metavar="DURATION", help="Deadline of a search: 300ms, 2s.")
     ] = "300ms",
     replicas: Annotated[int, typer.Option(metavar="N", help="Replicas of each shard.")] = 2,
-    fields: Annotated[
-        bool, typer.Option("--fields/--no-fields", help="Whether hits come with their fields.")
-    ] = True,
+    no_fields: Annotated[
+        bool, typer.Option("--no-fields", help="Hits come as ids and scores, without fields.")
+    ] = False,
     writes: Annotated[
         str, typer.Option(metavar="NUMBER", help="Documents written a second.")
     ] = "0",
@@ -91,7 +91,7 @@ def plan(
             qps=parse_number("qps", qps),
             deadline_ms=_duration_ms("deadline_ms", deadline),
             replicas=replicas,
-            fields=fields,
+            fields=not no_fields,
             writes=parse_number("writes", writes),
             shards=shards,
             shard_documents=parse_number("shard_documents", shard_documents),

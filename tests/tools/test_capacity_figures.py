@@ -1,6 +1,7 @@
 """The figures of `gateway plan` against the pages that they are taken from, and its predictions."""
 
 import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -10,14 +11,15 @@ import pytest
 from hedgerow.gateway.capacity import costs, figures
 from hedgerow.gateway.capacity.costs import MEASURED, MILLION, cpu_of_search
 from hedgerow.gateway.capacity.figures import Cell, Quote
+from hedgerow.gateway.cli import main
 
 DOCS: Final = Path(__file__).parents[2] / "docs"
 NAMED: Final = {
     **{name: each for name, each in vars(figures).items() if isinstance(each, Cell | Quote)},
     **{f"SCORERS_{shards}": cell for shards, cell in figures.SCORERS_BY_SHARDS.items()},
 }
-WORDS: Final = {1: "1 worker|A", 2: "two|twice", 3: "third", 4: "four"}
-# What the measured throughput and CPU may differ from the predicted, at most.
+WORDS: Final = {2: "twice", 3: "third", 4: "four"}
+# By what a cluster's CPU and throughput may differ from the prediction, at most.
 FACTOR: Final = 1.3
 
 
@@ -97,18 +99,18 @@ def test_the_throughput_of_the_default_is_predicted(fields: bool) -> None:
     measured = rows(figures.USED, name, "whole answers/s")[1]  # with 32 in flight
     cpu = cpu_of_search(MEASURED, 2, figures.USED_DOCUMENTS.value, fields=fields)
     predicted = figures.CORES.value * 1e6 / (cpu.total + client)
-    assert 1 / FACTOR < predicted / measured < FACTOR
+    assert 1 / 1.09 < predicted / measured < 1.09
 
 
 @pytest.mark.parametrize("row", ["1 on 1", "2 on 1", "4 on 1", "8 on 1", "8 on 4"])
 def test_other_numbers_of_shards_are_predicted(row: str) -> None:
-    """Of clusters that no cost was taken from, CPU and throughput are within the same factor."""
+    """Of clusters that no cost was taken from, both are within a factor, and CPU is not below."""
     (measured_us,) = rows(figures.USED, row, "CPU of a whole answer, µs")
     (measured_qps,) = rows(figures.USED, row, "32 in flight: whole answers/s")
     (client,) = rows(figures.USED, "`gateway up`, HTTP", "client")
     cpu = cpu_of_search(MEASURED, int(row[0]), 100_000, fields=True)
     predicted_us = cpu.total + client
-    assert 1 / FACTOR < predicted_us / measured_us < FACTOR
+    assert 1 < predicted_us / measured_us < FACTOR
     assert 1 / FACTOR < figures.CORES.value * 1e6 / predicted_us / measured_qps < FACTOR
 
 
@@ -116,3 +118,22 @@ def test_the_formula_is_continuous_at_a_million() -> None:
     """Where the measured growth ends and the assumed one begins, the time does not jump."""
     below, above = (MEASURED.scorer_us(MILLION + by, fields=False) for by in (-1, 1))
     assert below == pytest.approx(above, rel=1e-4)
+
+
+def test_the_example_of_the_page_is_what_the_command_prints(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The table in docs/operations.md is that of the command above it."""
+    shown = re.search(
+        r"```sh\n(gateway plan .*)\n```\n\n<!-- plan: begin -->\n\n```\n(.*?)```",
+        page(figures.OPERATIONS),
+        re.DOTALL,
+    )
+    assert shown is not None
+    monkeypatch.setattr("sys.argv", shlex.split(shown[1]))
+    monkeypatch.setenv("COLUMNS", "100")
+    with pytest.raises(SystemExit):
+        main.run()
+    printed = capsys.readouterr().out.splitlines()
+    written = shown[2].splitlines()
+    assert [line.rstrip() for line in printed[: len(written)]] == written
