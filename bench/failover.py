@@ -154,6 +154,11 @@ class Traffic:
             await asyncio.sleep(PAUSE_S)
 
 
+async def _none() -> AsyncIterator[bytes]:
+    for body in ():
+        yield body
+
+
 async def _one(body: bytes) -> AsyncIterator[bytes]:
     yield body
 
@@ -361,7 +366,8 @@ async def measure(
                     failovers.append(seen)
                     sys.stderr.write(f"{number + 1}: {seen}\n")
                     await bring_back(sentinels, old, how)
-            await asyncio.sleep(2.0)
+            # An empty load waits until all that was logged is applied.
+            await gateway.documents.load(COLLECTION, _none(), "applied")
             kinds = [one.kind for one in traffic.searches]
             return {
                 "failovers": failovers,
