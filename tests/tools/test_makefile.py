@@ -36,6 +36,7 @@ LISTED = {
     "screenshots",
     "test-hostile",
     "attack",
+    "nemesis",
 }
 
 pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="NEEDS MAKE")
