@@ -39,7 +39,7 @@ _START_S: Final = 90.0
 _WARM_UP_S: Final = 8.0
 _WHOLE_FOR_S: Final = 2.0  # before a round counts as over
 _GIVE_UP_S: Final = 60.0  # after which a run goes on with a cluster that has not recovered
-_END_S: Final = 25.0  # kept for the reading at the end
+_END_S: Final = 40.0  # kept for the reading at the end
 
 
 @dataclass(frozen=True, slots=True)

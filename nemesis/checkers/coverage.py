@@ -48,14 +48,10 @@ def _claims(search: Search) -> list[Violation]:
     assert search.outcomes is not None
     num_ok = sum(outcome == "ok" for _, outcome in search.outcomes)
     is_whole = num_ok == NUM_SHARDS
-    found = []
-    if search.is_full != is_whole:
-        text = f"is_full is {search.is_full} with {num_ok} of {NUM_SHARDS} shards ok"
-        found.append(Violation(COVERAGE, search.at, text))
-    if not is_whole and search.fraction == 1.0 and search.known:
-        text = f"coverage 1 with {num_ok} of {NUM_SHARDS} shards ok"
-        found.append(Violation(COVERAGE, search.at, text))
-    return found
+    if search.is_full == is_whole:
+        return []
+    text = f"is_full is {search.is_full} with {num_ok} of {NUM_SHARDS} shards ok"
+    return [Violation(COVERAGE, search.at, text)]
 
 
 def _steady(search: Search) -> list[Violation]:

@@ -24,7 +24,7 @@ class Clock:
             "FAKETIME_CACHE_DURATION": "1",
             "FAKETIME_DONT_FAKE_MONOTONIC": "1",
             "FAKETIME_DONT_RESET": "1",
-            # Waits with a timeout are the kernel's own, not recomputed by the library.
+            # Each process reads the file by itself; no state is shared through memory.
             "FAKETIME_DISABLE_SHM": "1",
         }
 

@@ -6,9 +6,11 @@ of ours (`packets`): kernels without netem can do this, and it delays, loses and
 below TCP, as netem would.
 """
 
+import asyncio
 import contextlib
 import itertools
 import os
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
@@ -17,6 +19,7 @@ from nemesis.commands import Helper, run
 from nemesis.layout import GATEWAYS, PROCESSES, REDIS, WORKERS
 
 _PORTS = {REDIS: 6379, **dict.fromkeys(GATEWAYS, 8080), **dict.fromkeys(WORKERS, 9100)}
+_UP_S = 10.0
 _DEVICE = "nm0"
 _TABLE = "77"
 _FIRST_CUT, _FIRST_DISTURBANCE = 1_000, 10_000  # priorities of rules: what is cut, is cut
@@ -69,6 +72,8 @@ class Namespaces:
                 "ip", "-n", self._hub, "route", "add", "default", "dev", _DEVICE, "table", _TABLE
             )
             self._packets.start()
+
+        await self._until_up()
 
     async def close(self) -> None:
         """Remove them; processes in them must have ended."""
@@ -124,6 +129,15 @@ class Namespaces:
             yield
         finally:
             await run("ip", "-n", self._hub, "rule", "del", "pref", str(priority))
+
+    async def _until_up(self) -> None:
+        """Wait for the links' carriers: until then, what is sent is lost as if to a dead host."""
+        give_up_at = time.monotonic() + _UP_S
+        for name in self._names:
+            while " UP " not in await run("ip", "-n", self._namespace(name), "-br", "link"):
+                if time.monotonic() > give_up_at:
+                    raise RuntimeError(f"the link of {name} does not come up")
+                await asyncio.sleep(0.05)
 
     async def _connect(self, name: str) -> None:
         namespace, outer = self._namespace(name), f"v-{name}"

@@ -43,7 +43,8 @@ async def _squeeze(cluster: Cluster, fault: Fault) -> AsyncIterator[str]:
     limit_mb = used_mb * (0.85 + 0.2 * fault.strength)
     before = groups.num_killed()
     try:
-        groups.limit_memory(limit_mb)
+        # In a thread: the kernel first reclaims what is over the limit.
+        await asyncio.to_thread(groups.limit_memory, limit_mb)
         words = f"{fault.target} may use {limit_mb:.0f} MB of memory; it used {used_mb:.0f}"
     except OSError as error:  # not even what could be reclaimed was enough
         words = f"{fault.target} had to give memory back, but could not: {error.strerror}"

@@ -205,7 +205,6 @@ def _state(body: dict[str, Any]) -> dict[str, Any]:
         for word, key in (("behind", "behind"), ("gap", "gaps"))
         for shard in worker[key]
     ]
-    lacking += [f"{worker['id']} on probation" for worker in body["workers"] if worker["probation"]]
     return {
         "is_reachable": body["redis"]["connected"],
         "replicas": tuple(shard["replicas"] for shard in shards),

@@ -39,7 +39,7 @@ def test_honest_answers_are_no_violation() -> None:
         (group_search(1, down=DOWN, is_full=True), "is_full is True with 3 of 4"),
         (group_search(1, down=DOWN, covered=400), "400 documents covered"),
         (group_search(1, down=DOWN, fraction=0.99), "coverage 0.99, although"),
-        (search(1, outcomes=((0, "ok"),), is_full=False, known=9), "coverage 1 with 1 of 4"),
+        (search(1, outcomes=((0, "ok"),)), "is_full is True with 1 of 4"),
     ],
 )
 def test_a_claim_beyond_what_was_searched_is_a_violation(event: Search, text: str) -> None:
