@@ -74,6 +74,9 @@ class Cluster:
             {name: Clock(library, folder / f"{name}.clock") for name in CLOCKED} if library else {}
         )
         (folder / "hedgerow.toml").write_text("")  # none from the folder that it is started in
+        as_in_compose = (ROOT / "deploy" / "redis" / "redis.conf").read_text()
+        # The server looks for a folder as soon as it reads of one.
+        (folder / "redis.conf").write_text(as_in_compose.replace("\ndir /data\n", "\n"))
         self.programs = {
             name: Program(
                 name, self._command(name), self._environment(name), self.log(name), record
@@ -152,7 +155,7 @@ class Cluster:
     def _redis_command(self) -> list[str]:
         host, port = self.links.listens(REDIS)
         return [
-            *(str(get_binary_path()), str(ROOT / "deploy" / "redis" / "redis.conf")),
+            *(str(get_binary_path()), str(self._folder / "redis.conf")),
             *("--dir", str(self._folder / REDIS / "data"), "--maxmemory", _REDIS_MEMORY),
             *("--bind", host, "--port", str(port), "--protected-mode", "no"),
         ]
