@@ -119,10 +119,10 @@ def _seen(summaries: Sequence[Summary]) -> str:
         rows.append(("time to recover, median and longest", f"{median:.1f} s, {worst:.1f} s"))
     worst_ms = max((one.late_ms for one in summaries), default=0.0)
     late = sum(one.elapsed_over for one in summaries)
-    waited = max((one.waited_ms for one in summaries), default=0.0)
+    unjudged = sum(one.unjudged for one in summaries)
     rows += [
         ("latest answer, after its deadline, without this machine's waits", f"{worst_ms:.1f} ms"),
-        ("longest such wait", f"{waited:.1f} ms"),
+        ("searches during which the machine was too busy to judge", _share(unjudged, searches)),
         ("answers more than 5 ms late as the client saw them, waits included", f"{late}"),
     ]
     return table(("", "all runs"), rows)

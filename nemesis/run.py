@@ -19,6 +19,7 @@ from nemesis.cluster.links import LOAD, Links
 from nemesis.cluster.namespaces import Namespaces
 from nemesis.cluster.proxied import Proxied
 from nemesis.cluster.resource_use import resources_of
+from nemesis.commands import at_once
 from nemesis.faults.catalogue import FAULTS, INJECT
 from nemesis.history import (
     Calm,
@@ -105,7 +106,7 @@ class _Attack:
             {gateway: cluster.links.listens(gateway) for gateway in GATEWAYS},
             options.seed,
             folder / "load.jsonl",
-            cluster.links.enter(LOAD),
+            [*cluster.links.enter(LOAD), *at_once()],
         )
 
     async def run(self) -> None:

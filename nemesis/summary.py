@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 
 from nemesis.checkers.all_checks import check
-from nemesis.checkers.deadlines import elapsed_ms, lateness_ms
+from nemesis.checkers.deadlines import TOLERANCE_MS, elapsed_ms, is_judged, lateness_ms
 from nemesis.checkers.recovery import recoveries
 from nemesis.checkers.violation import Violation
 from nemesis.history import Any, FaultBegan, Read, Search, Write
@@ -30,8 +30,9 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
             or over some.
         statuses: of searches that were not answered so.
         outcomes: of shards, over all searches.
-        late_ms: the worst lateness, without this machine's waits; negative: before the deadline.
-        waited_ms: the longest of those waits that was taken off.
+        unjudged: searches during which the machine was too busy to judge their time.
+        late_ms: of the others, the worst lateness, without the waits of this machine; negative:
+            before the deadline.
         elapsed_over: searches whose client saw the answer later than the deadline and 5 ms, waits
             included.
         writes: how writes ended.
@@ -53,8 +54,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     partial: int
     statuses: dict[str, int]
     outcomes: dict[str, int]
+    unjudged: int
     late_ms: float
-    waited_ms: float
     elapsed_over: int
     writes: dict[str, int]
     reads: int
@@ -69,6 +70,7 @@ def summarise(
     faults = [event for event in events if isinstance(event, FaultBegan)]
     answered = [search for search in searches if search.status == 200]
     timed = [search for search in searches if search.status]
+    judged = [search for search in timed if is_judged(search)]
     by_round = Counter(fault.round for fault in faults)
     violations: list[Violation] = check(events)
     began = events[0].at if events else 0.0
@@ -91,11 +93,9 @@ def summarise(
         outcomes=dict(
             Counter(outcome for one in searches for _, outcome in one.outcomes or ()).most_common()
         ),
-        late_ms=round(max(map(lateness_ms, timed), default=0.0), 1),
-        waited_ms=round(
-            max((one.client_waited_ms + one.gateway_waited_ms for one in timed), default=0.0), 1
-        ),
-        elapsed_over=sum(elapsed_ms(one) > one.deadline_ms + 5.0 for one in timed),
+        unjudged=len(timed) - len(judged),
+        late_ms=round(max(map(lateness_ms, judged), default=0.0), 1),
+        elapsed_over=sum(elapsed_ms(one) > one.deadline_ms + TOLERANCE_MS for one in timed),
         writes=dict(
             Counter(event.end for event in events if isinstance(event, Write)).most_common()
         ),

@@ -23,7 +23,7 @@ from nemesis.cluster.disks import Disk
 from nemesis.cluster.groups import Groups
 from nemesis.cluster.links import Links
 from nemesis.cluster.program import Program
-from nemesis.commands import ROOT
+from nemesis.commands import ROOT, at_once
 from nemesis.history import Event, Note
 from nemesis.layout import CLOCKED, GATEWAYS, NUM_SHARDS, REDIS, SHARDS, WORKERS
 
@@ -163,6 +163,7 @@ class Cluster:
     def _gateway_command(self, name: str) -> list[str]:
         host, port = self.links.listens(name)
         return [
+            *at_once(),
             *(sys.executable, "-m", "hedgerow.gateway.cli.main", "serve"),
             *("--host", host, "--port", str(port), "--redis", self._redis_url(name)),
             *("--num-shards", str(NUM_SHARDS)),

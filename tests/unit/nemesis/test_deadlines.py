@@ -23,8 +23,12 @@ def stopped(at: float, until: float, target: str = "gateway-0") -> list[Event]:
         [search(1, 299.0)],
         [search(1, 304.9)],
         [search(1, 20.0, status=503)],
-        [search(1, 340.0, client_waited_ms=36.0)],
-        [search(1, 340.0, gateway_waited_ms=36.0)],
+        [search(1, 325.0, client_waited_ms=21.0)],
+        [
+            search(1, 325.0, gateway_waited_ms=21.0),
+            # Too busy to say anything.
+            search(1, 900.0, gateway_waited_ms=26.0),
+        ],
         [*stopped(1, 2), search(1.5, 900.0)],
         [*stopped(1, 2), search(0.9, 900.0, status=0, outcomes=None)],
         [
