@@ -13,7 +13,9 @@ from typing import Final
 LONGEST_S: Final = 12.0
 SHORTEST_S: Final = 2.0
 _SPREAD_S: Final = 4.0  # within which the faults of a round begin
-_NUMBERS: Final = ((1, 0.4), (2, 0.35), (3, 0.25))  # faults in a round, and how likely
+# Faults in a round, and how likely each number is.
+_NUMBERS: Final = (1, 2, 3)
+_LIKELY: Final = (0.4, 0.35, 0.25)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +74,7 @@ def rounds(seed: int, cards: Sequence[Card]) -> Iterator[Round]:
     number = 0
     while True:
         number += 1
-        sizes, weights = zip(*_NUMBERS, strict=True)
-        (size,) = chance.choices(sizes, weights)
+        (size,) = chance.choices(_NUMBERS, _LIKELY)
         faults = [_fault(chance, next(drawn), is_first=index == 0) for index in range(size)]
         yield Round(number, tuple(sorted(faults, key=lambda fault: fault.at_s)))
 

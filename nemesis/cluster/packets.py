@@ -60,7 +60,7 @@ def main() -> None:
     wire = Wire(random.Random(int(seed)))
     waiting: list[tuple[float, int, bytes]] = []
     order = itertools.count()
-    commands = sys.stdin.buffer.raw  # type: ignore[attr-defined]  # unbuffered, for select
+    commands = sys.stdin.fileno()  # unbuffered, for select
     partial = b""
     while True:
         now = time.monotonic()
@@ -70,7 +70,7 @@ def main() -> None:
         timeout_s = waiting[0][0] - now if waiting else None
         readable, _, _ = select.select([tun, commands], [], [], timeout_s)
         if commands in readable:
-            received = commands.read(65_536)
+            received = os.read(commands, 65_536)
             if not received:
                 return
             *lines, partial = (partial + received).split(b"\n")

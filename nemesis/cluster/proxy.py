@@ -41,7 +41,8 @@ class Stalls:
 
     def delay_s(self, source: str, target: str) -> float:
         """By how much the direction is delayed."""
-        return sum(one["delay_ms"] for one in self._of(source, target)) / 1e3
+        delay_ms: float = sum(one["delay_ms"] for one in self._of(source, target))
+        return delay_ms / 1e3
 
     def _of(self, source: str, target: str) -> list[dict[str, Any]]:
         return [one for one in self._all.values() if [source, target] in one["pairs"]]

@@ -83,6 +83,6 @@ def test_a_lost_stale_or_repeated_document_is_a_violation(events: list[Any], tex
 
 def test_a_write_of_unknown_outcome_hides_no_lost_one() -> None:
     """What was acknowledged before it must be seen, unless what may have replaced it is."""
-    events = [write(1, 1), write(2, 2, end="unknown"), search(3)]
-    assert len(check_documents(events)) == 1
-    assert allowed(events[:2], 3, 4, is_final=False) == {1, 2}  # type: ignore[arg-type]
+    writes = [write(1, 1), write(2, 2, end="unknown")]
+    assert len(check_documents([*writes, search(3)])) == 1
+    assert allowed(writes, 3, 4, is_final=False) == {1, 2}

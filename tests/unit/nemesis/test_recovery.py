@@ -58,7 +58,7 @@ def test_what_does_not_recover_is_a_violation(states: list[Any], text: str) -> N
 def used(phase: Any, at: float, **members: Any) -> Resources:
     """What a worker uses."""
     given = {"name": "worker-0", "pid": 1, "descriptors": 50, "memory_mb": 200.0, "processes": 5}
-    return Resources(at=at, phase=phase, **{**given, **members})  # type: ignore[arg-type]
+    return Resources(at=at, phase=phase, **{**given, **members})
 
 
 def test_what_returns_to_where_it_was_is_no_violation() -> None:
