@@ -189,6 +189,6 @@ _HOW = """
   replicas and closed breakers, no shortage, and answer searches of 300 ms or more over all
   shards. One or a tenth of the searches between two looks, half a second apart, may be partial.
 - **Resources.** Before the first fault and after the last: descriptors + 16 at most, memory + 30
-  % or 40 MB at most, and as many processes as before; no process outlives the one that started
+  % or 120 MB at most, and as many processes as before; no process outlives the one that started
   it.
 """

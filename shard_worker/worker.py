@@ -1,6 +1,7 @@
 """One shard worker: starts its parts, serves until stopped, and stops them in order."""
 
 import asyncio
+import math
 import os
 import socket
 import time
@@ -49,6 +50,9 @@ from hedgerow.shard_worker.writing import Writing
 log = structlog.get_logger()
 
 OPEN_AGAIN_S = 2.0
+# Of `worker.heartbeat_expiry_s`: how long a worker knows that it counts as live. The rest is for
+# the error of its estimate of the server's clock, by which heartbeats expire.
+SURE_SHARE = 0.9
 
 
 class Worker:
@@ -119,6 +123,7 @@ class Worker:
             ),
         )
         self._usage = ProcessUsage({"scorers": self._served.load, "indexer": self._indexer.load})
+        self._longest_silence_s = SURE_SHARE * settings.worker.heartbeat_expiry_s
         self._heartbeats = HeartbeatSender(
             Registry(context.control, keys), self.heartbeat, settings.worker.heartbeat_interval_s
         )
@@ -129,6 +134,7 @@ class Worker:
             on_withheld=self._withhold,
             beat_soon=self._heartbeats.beat_soon,
             beat=self._heartbeats.beat_and_wait,
+            beat_until_arrived=self._heartbeats.beat_until_arrived,
         )
         self._answering = Answering(
             context,
@@ -137,6 +143,7 @@ class Worker:
             self._states,
             self._stores,
             self._accounting,
+            self._is_current,
         )
         self._probation = ProbationWatch(
             context.control,
@@ -279,6 +286,20 @@ class Worker:
             withheld |= {OWN_QUEUE}
         self._answering.withhold(withheld)
         self._heartbeats.beat_soon()  # gateways send requests once they have read it
+
+    def _is_current(self) -> bool:
+        """Whether callers that wait for a write are sure to have waited for this worker.
+
+        If its heartbeats may have expired meanwhile, all shards are withheld until a heartbeat has
+        arrived and, after that, the shards have been found to have what the other replicas have.
+        """
+        silent_s = asyncio.get_running_loop().time() - self._heartbeats.arrived_at
+        if silent_s < self._longest_silence_s:
+            return True
+        if not self._writing.applier.unsure and self._heartbeats.arrived_at > -math.inf:
+            log.info("replicas_unsure", worker=self.id, shards=list(self._context.shards))
+        self._writing.applier.doubt()
+        return False
 
     def _server_ms(self, at: float) -> int:
         return self._context.clock.server_us(at) // 1000

@@ -36,6 +36,7 @@ class Writing:
         on_withheld: Callable[[], None],
         beat_soon: Callable[[], None],
         beat: Callable[[], Awaitable[None]],
+        beat_until_arrived: Callable[[], Awaitable[None]],
     ) -> None:
         """Wire the parts; `open` opens the shards.
 
@@ -46,6 +47,7 @@ class Writing:
             on_withheld: called when the set of shards that must not be searched has changed.
             beat_soon: has a heartbeat sent soon.
             beat: has a heartbeat sent, and returns when it has been.
+            beat_until_arrived: the same, and returns when one has arrived.
 
         Raises:
             ConfigurationError: there is no driver for `snapshots.url`.
@@ -76,6 +78,7 @@ class Writing:
             snapshot_position=self._snapshot_position,
             storage=self.storage,
             traces=traces,
+            beat_until_arrived=beat_until_arrived,
         )
         self.snapshots = Snapshots(control, keys, self.applier, indexer, shards, settings)
         self.jobs = Jobs(

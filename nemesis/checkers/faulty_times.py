@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from nemesis.history import Any, FaultBegan, FaultEnded, ProcessEnded, ProcessStarted
 
@@ -29,13 +30,17 @@ def spans(events: Iterable[Any]) -> list[Span]:
     return sorted(found, key=lambda span: span.at)
 
 
+# A process that is killed is gone a little later, and the run notices a little later than that.
+_UNTIL_GONE_S: Final = 2.0
+
+
 class Disruptions:
     """When a gateway was itself the target: stopped, killed, or not running."""
 
     def __init__(self, events: Sequence[Any]) -> None:
         """Read the history."""
         self._spans = [
-            (span.target, span.at, span.until)
+            (span.target, span.at, span.until + _UNTIL_GONE_S)
             for span in spans(events)
             if span.kind in ("kill a gateway", "crash a gateway", "stop a gateway")
         ]

@@ -6,7 +6,7 @@ order of arrival; a shard's next batch is read while the others' batches are app
 """
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Awaitable, Callable, Collection
 from typing import Any
 
 import structlog
@@ -45,6 +45,10 @@ MAX_PAUSE_S = 5.0
 _log = structlog.get_logger()
 
 
+async def _already() -> None:
+    """Nothing has to arrive."""
+
+
 class Applier:
     """Keeps this worker's shards up to date with their logs.
 
@@ -57,6 +61,7 @@ class Applier:
         behind: shards that have not applied everything that other replicas have announced as
             applied. They must not be searched, since a caller that has waited for a write must
             find it.
+        unsure: shards of which that is unknown, see `doubt`; they must not be searched either.
     """
 
     def __init__(
@@ -73,6 +78,7 @@ class Applier:
         snapshot_position: Callable[[int], str | None] = lambda _shard: None,
         storage: StorageWatch | None = None,
         traces: WorkTraces | None = None,
+        beat_until_arrived: Callable[[], Awaitable[None]] = _already,
     ) -> None:
         """Apply to `shards` through `indexer`; call `open` before `run`.
 
@@ -93,6 +99,8 @@ class Applier:
             storage: learns each failure of the indexer, and knows whether a shortage of disk or
                 memory was the cause.
             traces: notes each batch that was applied.
+            beat_until_arrived: returns when a heartbeat that was composed after the call has
+                arrived.
         """
         self.states: dict[int, ShardState] = {}
         self.applied_at: dict[int, float] = {}
@@ -100,6 +108,10 @@ class Applier:
         self.busy: set[int] = set()
         self.gaps: frozenset[int] = frozenset()
         self.behind: frozenset[int] = frozenset()
+        self.unsure: frozenset[int] = frozenset()
+        self._beat_until_arrived = beat_until_arrived
+        self._doubted = asyncio.Event()
+        self._num_checks = dict.fromkeys(shards, 0)  # how often others' positions were read
         self._on_withheld = on_withheld
         self._shards = shards
         self._log = ShardLog(control, keys)
@@ -165,13 +177,17 @@ class Applier:
     async def run(self) -> None:
         """Follow every shard's log until cancelled."""
         await run_together(
-            *map(self._follow, self._shards), self._watch_backlog(), self._set_aside.watch()
+            *map(self._follow, self._shards),
+            self._end_doubts(),
+            self._watch_backlog(),
+            self._set_aside.watch(),
         )
 
     def progress(self) -> dict[str, Any]:
         """The heartbeat's fields about shards, except `documents`."""
         return {
-            "shards": [shard for shard in self._shards if shard not in self.withheld],
+            # With those of which it is not sure: it is within milliseconds of the next heartbeat.
+            "shards": [shard for shard in self._shards if shard not in self.gaps | self.behind],
             "gaps": sorted(self.gaps),
             "behind": sorted(self.behind),
             "changes": {
@@ -210,7 +226,36 @@ class Applier:
     @property
     def withheld(self) -> frozenset[int]:
         """Shards that must not be searched."""
-        return self.gaps | self.behind
+        return self.gaps | self.behind | self.unsure
+
+    def doubt(self) -> None:
+        """Withhold all shards until it is certain that they have what other replicas have.
+
+        While this worker sends no heartbeats, callers that wait for a write do not wait for it. It
+        must therefore first be heard again, and read what others have applied after that.
+        """
+        if not self._doubted.is_set():
+            self._doubted.set()
+            self.unsure = frozenset(self._shards)
+            self._on_withheld(self.withheld)
+
+    async def _end_doubts(self) -> None:
+        failures = 0
+        while True:
+            await self._doubted.wait()
+            try:
+                await self._beat_until_arrived()
+                for shard in self._shards:
+                    await self._check_others(shard)
+            except (RedisUnavailableError, ConfigurationError) as error:
+                failures += 1
+                _log.debug("replicas_still_unsure", error=str(error))
+                await asyncio.sleep(pause_s(failures, self._reconnect_max_s))
+                continue
+            failures = 0
+            self._doubted.clear()
+            self.unsure = frozenset()
+            self._on_withheld(self.withheld)
 
     async def balance(self, shard: int, uid: str) -> None:
         """Fit a shard's index to the newest term statistics.
@@ -274,6 +319,7 @@ class Applier:
                 after = self.states[shard].position
                 if after == START:
                     await self._define(shard)
+                num_checks = self._num_checks[shard]
                 entries = await self._log.read(shard, after, self._max_bytes, BLOCK_MS)
                 await self._check_gap(shard)
                 if entries:
@@ -282,7 +328,8 @@ class Applier:
                         await self._apply(shard, entries)
                     finally:
                         self.busy.discard(shard)
-                else:  # the end of the log
+                # The end of the log, unless it was read before others were found to be ahead.
+                elif num_checks == self._num_checks[shard]:
                     self._set_behind(shard, is_behind=False)
                 failures = 0
             except RedisUnavailableError as error:
@@ -342,6 +389,7 @@ class Applier:
 
     async def _check_others(self, shard: int) -> None:
         self._others[shard] = furthest(await self._log.applied(shard))
+        self._num_checks[shard] += 1
         self._set_behind(shard, is_behind=self._is_before(shard, self._others[shard]))
 
     def _is_before(self, shard: int, entry_id: str) -> bool:

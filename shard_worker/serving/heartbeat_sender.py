@@ -1,6 +1,7 @@
 """Sends this worker's heartbeats, which say what it holds: twice a second, and at each change."""
 
 import asyncio
+import math
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -21,7 +22,12 @@ SHORTEST_PAUSE_S: Final = 0.25
 
 
 class HeartbeatSender:
-    """Sends heartbeats until cancelled; `leave` then removes the worker's entry."""
+    """Sends heartbeats until cancelled; `leave` then removes the worker's entry.
+
+    Attributes:
+        arrived_at: when the last heartbeat that has arrived was composed, by the loop's clock, in
+            s; -inf before the first.
+    """
 
     def __init__(
         self, registry: Registry, compose: Callable[[], Heartbeat], interval_s: float
@@ -33,6 +39,7 @@ class HeartbeatSender:
         self._changed = asyncio.Event()
         self._sent_next = asyncio.Event()  # set when the next heartbeat that begins has been sent
         self._throttle = Throttle(60.0)
+        self.arrived_at = -math.inf
         self._arrived: Heartbeat | None = None
         self._sent: Heartbeat | None = None  # may or may not have arrived
 
@@ -65,12 +72,19 @@ class HeartbeatSender:
         self.beat_soon()
         await is_sent.wait()
 
+    async def beat_until_arrived(self) -> None:
+        """Return when a heartbeat that was composed after this call has arrived."""
+        called_at = asyncio.get_running_loop().time()
+        while self.arrived_at < called_at:
+            await self.beat_and_wait()
+
     async def beat(self, *, is_changed: bool = False) -> None:
         """Send one heartbeat; if something has changed, announce it to the gateways."""
         try:
+            composed_at = asyncio.get_running_loop().time()
             self._sent = self._compose()
             await self._registry.beat(self._sent, is_changed=is_changed)
-            self._arrived = self._sent
+            self._arrived, self.arrived_at = self._sent, composed_at
         except RedisUnavailableError as error:
             log.debug("heartbeat_unsent", error=str(error))
         except ConfigurationError as error:

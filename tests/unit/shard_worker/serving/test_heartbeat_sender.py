@@ -1,11 +1,12 @@
 """A worker's heartbeats, and how it signs off."""
 
 import asyncio
+import math
 from unittest.mock import AsyncMock, Mock
 
 import structlog
 
-from hedgerow.common.errors import ConfigurationError
+from hedgerow.common.errors import ConfigurationError, RedisUnavailableError
 from hedgerow.common.state.registry import Registry
 from hedgerow.common.wire.heartbeat import Heartbeat
 from hedgerow.shard_worker.serving.heartbeat_sender import SHORTEST_PAUSE_S, HeartbeatSender
@@ -66,6 +67,33 @@ def test_telling_ends_when_others_can_have_heard() -> None:
         await telling
         assert composed == ["old", "new"]
         assert asyncio.get_running_loop().time() < 3.0
+        running.cancel()
+        await asyncio.wait([running])
+
+    run_virtually(scenario())
+
+
+def test_a_worker_knows_when_it_was_last_heard() -> None:
+    """A heartbeat that does not arrive proves nothing; another counts from its composition."""
+    registry = AsyncMock(spec=Registry)
+
+    async def slowly(_beat: Heartbeat, *, is_changed: bool) -> None:
+        del is_changed
+        await asyncio.sleep(0.2)
+
+    async def scenario() -> None:
+        loop = asyncio.get_running_loop()
+        signs = signs_over(registry, interval_s=0.5)
+        assert signs.arrived_at == -math.inf
+        registry.beat.side_effect = RedisUnavailableError("no answer")
+        running = asyncio.create_task(signs.run())
+        waiting = asyncio.create_task(signs.beat_until_arrived())
+        await asyncio.sleep(5.0)
+        assert signs.arrived_at == -math.inf
+        assert not waiting.done()
+        registry.beat.side_effect = slowly
+        await waiting
+        assert 5.0 <= signs.arrived_at <= loop.time() - 0.2
         running.cancel()
         await asyncio.wait([running])
 
