@@ -57,7 +57,7 @@ def test_a_worker_that_redis_refuses_follows_on(monkeypatch: pytest.MonkeyPatch)
 def test_a_worker_that_was_silent_serves_once_it_has_what_others_have(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """It is heard first and reads the others' positions then; what it read before tells nothing."""
+    """It is heard first, then reads the others' positions; what it read before says nothing."""
     others, entries = {"r": "5-0", "other": "5-0"}, list[Entry]()
     reads_end = asyncio.Event()
 
@@ -71,7 +71,7 @@ def test_a_worker_that_was_silent_serves_once_it_has_what_others_have(
     monkeypatch.setattr(ShardLog, "gap", AsyncMock(return_value=None))
     monkeypatch.setattr(ShardLog, "applied", AsyncMock(side_effect=lambda _shard: dict(others)))
     monkeypatch.setattr(ShardLog, "record_applied", AsyncMock(side_effect=lambda *_: dict(others)))
-    monkeypatch.setattr(ShardLog, "trim", AsyncMock())
+    monkeypatch.setattr(ShardLog, "trim_to", AsyncMock())
     withheld: list[frozenset[int]] = []
     arrived = asyncio.Event()
 
