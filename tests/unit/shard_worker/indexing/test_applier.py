@@ -58,13 +58,11 @@ def test_a_worker_that_was_silent_serves_once_it_has_what_others_have(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """It is heard first, then reads the others' positions; what it read before says nothing."""
-    others, entries = {"r": "5-0", "other": "5-0"}, list[Entry]()
-    reads_end = asyncio.Event()
+    others = {"r": "5-0", "other": "5-0"}
+    found = asyncio.Queue[list[Entry]]()
 
     async def read(*_arguments: object) -> list[Entry]:
-        found = list(entries)  # when the read began
-        await reads_end.wait()
-        return found
+        return await found.get()
 
     monkeypatch.setattr(ShardLog, "read", read)
     monkeypatch.setattr(ShardLog, "lengths", AsyncMock(return_value={0: 0}))
@@ -108,9 +106,12 @@ def test_a_worker_that_was_silent_serves_once_it_has_what_others_have(
         assert applier.behind == {0}
         assert applier.progress()["shards"] == []
 
-        reads_end.set()  # the read that began before ends at an end of the log that is old
-        await asyncio.sleep(0)
+        found.put_nowait([])  # the end of the log, when the read began
+        await asyncio.sleep(1.0)
         assert applier.withheld == {0}
+        found.put_nowait([])  # and now
+        await asyncio.sleep(1.0)
+        assert applier.withheld == frozenset()
         running.cancel()
         await asyncio.wait([running])
 
