@@ -227,7 +227,7 @@ def main() -> int:
         "--profile",
         choices=("bm25", _HELD),
         default="bm25",
-        help="held: works that hold a scorer and take no CPU, for a machine with other load (bm25)",
+        help="held: tasks that hold a scorer and take no CPU, for a machine with other load (bm25)",
     )
     add_cores(parser)
     for size in ("--shards", "--workers"):

@@ -13,11 +13,11 @@ from hedgerow.common.errors import BadRequestError, ConflictError, WireError
 from hedgerow.common.fields.field_types import FieldType, mismatch
 
 MAX_FIELDS = 256
-MAX_WEIGHT = 10  # of a text field, whose words the joined field holds as many times
+MAX_WEIGHT = 10  # of a text field: the joined field holds its words this many times
 
 # The stemmers in tantivy (Snowball); "none" only splits and lowercases.
 LANGUAGES = frozenset(
-    (  # noqa: SIM905 - one name a line would be a page
+    (  # noqa: SIM905 - one name on each line would fill a page
         "arabic armenian basque catalan danish dutch english estonian finnish french german greek "
         "hindi hungarian indonesian irish italian lithuanian nepali norwegian polish portuguese "
         "romanian russian serbian spanish swedish tamil turkish yiddish none"
@@ -35,7 +35,7 @@ class Collection:
 
     Attributes:
         name: what callers call it.
-        uid: unique for ever; a collection that is dropped and created again has another.
+        uid: never used again: a collection that is dropped and created again gets another.
         fields: declared fields; None until they are inferred from the first documents. Every
             collection also has the field `id`, a keyword, which is not among them.
         rank_profile: the profile of a query that names none.

@@ -24,7 +24,7 @@ _find_unusable = re.compile(f"[\0-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff{_NONCHA
 
 
 def unusable_character(text: str) -> str | None:
-    """The first character that no id, name or address may have, as "U+000A"; None without one."""
+    """The first character that no id, name or address may have, as "U+000A"; None without any."""
     found = _find_unusable(text)
     return found and f"U+{ord(found[0]):04X}"
 
@@ -75,7 +75,8 @@ def check_address_id(document_id: str, max_bytes: int) -> None:
     """Refuse an id in an address that no document can have.
 
     Raises:
-        BadRequestError: it cannot be an id. Too long an address is a 400, too large a body a 413.
+        BadRequestError: it cannot be an id. An address that is too long is answered with 400, a
+            body that is too large with 413.
     """
     try:
         check_id(document_id, max_bytes=max_bytes)

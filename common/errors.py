@@ -224,7 +224,7 @@ class WorkError(HedgerowError):
 
 
 class ExpiredEnd(StrEnum):
-    """How a task ended whose deadline had passed, or that was cancelled."""
+    """How a task ended after its deadline had passed or it was cancelled."""
 
     DROPPED = "dropped"  # before its start
     STOPPED = "stopped"  # by its budget

@@ -13,7 +13,8 @@ from typing import Any, Final
 from hedgerow.common.errors import ConfigurationError
 
 _OURS: Final = f"{Path(__file__).parents[1]}{os.sep}"
-# Where code lies that is no user's own.
+_NOT_THEIRS: Final = (_OURS, "<frozen ")  # nor the interpreter's import of a module
+# Folders of code that is not a user's own.
 _LIBRARIES: Final = tuple(
     f"{sysconfig.get_path(name)}{os.sep}" for name in ("stdlib", "platstdlib", "purelib", "platlib")
 )
@@ -40,9 +41,11 @@ def find_function(reference: str) -> Callable[..., Any]:
     module_name, _, path = reference.partition(":")
     try:
         found: Any = importlib.import_module(module_name)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         # Importing runs the user's module, which can raise anything.
-        raise ConfigurationError(f"cannot import: {last_line(error)}") from error
+        where = _broken_at(error)
+        reason = f"{last_line(error)} ({where})" if where else last_line(error)
+        raise ConfigurationError(f"cannot import: {reason}") from error
     for name in path.split("."):
         try:
             found = getattr(found, name)
@@ -52,6 +55,18 @@ def find_function(reference: str) -> Callable[..., Any]:
         raise ConfigurationError("is not a function")
     function: Callable[..., Any] = found
     return function
+
+
+def _broken_at(error: BaseException) -> str:
+    """Name the line that keeps a module from being imported; "" if there is no such line."""
+    if isinstance(error, SyntaxError) and error.filename:  # no line of it has run
+        return f"{Path(error.filename).name}:{error.lineno}"
+    own = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if not frame.filename.startswith((*_NOT_THEIRS, *_LIBRARIES))
+    ]
+    return f"{Path(own[-1].filename).name}:{own[-1].lineno}" if own else ""
 
 
 def take_out_modules(folders: Iterable[str]) -> dict[str, ModuleType]:
@@ -71,7 +86,7 @@ def take_out_modules(folders: Iterable[str]) -> dict[str, ModuleType]:
 
 
 def put_back_modules(folders: Iterable[str], modules: Mapping[str, ModuleType]) -> None:
-    """Have the user's modules as they were before `take_out_modules` returned `modules`."""
+    """Restore the user's modules as they were before `take_out_modules` returned `modules`."""
     take_out_modules(folders)
     sys.modules.update(modules)
 
@@ -96,7 +111,7 @@ def raised_at(error: BaseException) -> str:
         "" if there is no such line: a function written in C has none.
     """
     frames = traceback.extract_tb(error.__traceback__)
-    theirs = [frame for frame in frames if not frame.filename.startswith(_OURS)]
+    theirs = [frame for frame in frames if not frame.filename.startswith(_NOT_THEIRS)]
     own = [frame for frame in theirs if not frame.filename.startswith(_LIBRARIES)]
     if not theirs:
         return ""

@@ -1,78 +1,30 @@
 """The gateway as a Python object: one per process, for HTTP, for benchmarks, and embedded."""
 
 import asyncio
-import itertools
 import secrets
-import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from collections.abc import Collection as AbstractCollection
 from contextlib import asynccontextmanager
 from typing import Any
 
-from hedgerow.common import __version__
-from hedgerow.common.collection import Collection
-from hedgerow.common.errors import BadRequestError, OverloadedError
-from hedgerow.common.metrics.bounded_names import BoundedNames
+from hedgerow.common.errors import OverloadedError
 from hedgerow.common.metrics.exposition import TextFormat
 from hedgerow.common.observability.current_trace import CURRENT
-from hedgerow.common.observability.telemetry import Counters, LagWatch
-from hedgerow.common.observability.tracing import tracing_of
+from hedgerow.common.observability.telemetry import Counters
 from hedgerow.common.redis.client import RedisClient, connect
 from hedgerow.common.redis.keys import Keys
-from hedgerow.common.settings.rank_profiles import RankProfile
 from hedgerow.common.settings.settings import Settings
-from hedgerow.common.shard_log.log import ShardLog
-from hedgerow.common.snapshots.status import SnapshotRecords
 from hedgerow.common.state import probation as probation_state
-from hedgerow.common.state.optimising import OptimisingStore
 from hedgerow.common.state.registry import Registry
-from hedgerow.common.state.reloading import ReloadStore
-from hedgerow.common.state.statistics import StatisticsStore
-from hedgerow.common.wire.heartbeat import Heartbeat
-from hedgerow.gateway.access.fair_share import FairShare
-from hedgerow.gateway.access.request_admission import RequestAdmission
-from hedgerow.gateway.access.usage_report import keys_in_use, refused_addresses
-from hedgerow.gateway.live.changes import Cluster
-from hedgerow.gateway.live.journal import Journal
-from hedgerow.gateway.live.live import Live, Sources
-from hedgerow.gateway.live.sources import cluster_of, totals_of
-from hedgerow.gateway.metrics.collector import GatewayCollector
-from hedgerow.gateway.metrics.page import MetricsPage
-from hedgerow.gateway.metrics.redis_facts import RedisFactsReader
-from hedgerow.gateway.metrics.search_recorder import SearchRecorder
-from hedgerow.gateway.operations.optimising import Optimiser
-from hedgerow.gateway.operations.own_shortages import OwnShortages
-from hedgerow.gateway.operations.quarantine import QuarantineAdmin
-from hedgerow.gateway.operations.reloading import Reloader
-from hedgerow.gateway.operations.server_watch import ServerWatch
-from hedgerow.gateway.operations.shared_state import SharedStateReader
-from hedgerow.gateway.operations.snapshots import Snapshots
-from hedgerow.gateway.operations.status_report import StatusReport
-from hedgerow.gateway.policies.breaker import Transition
+from hedgerow.gateway.access.usage_report import keys_in_use
+from hedgerow.gateway.parts import Parts
 from hedgerow.gateway.policies.hedging import HedgeCounts
-from hedgerow.gateway.search.coverage.late_replies import CoverageCurves
+from hedgerow.gateway.reporting import make_live, make_metrics, make_status
 from hedgerow.gateway.search.coverage.report import coverage_report
-from hedgerow.gateway.search.learning import Learning
 from hedgerow.gateway.search.result import SearchQuery, SearchResult
 from hedgerow.gateway.search.search_body import check_members, search_body
-from hedgerow.gateway.shapes.collection import Filling
-from hedgerow.gateway.transport.messenger import Messenger
 from hedgerow.gateway.transport.wake_up_coalescing import sleep_for
-from hedgerow.gateway.wiring import (
-    ClusterAccess,
-    Tracers,
-    make_collections,
-    make_documents,
-    make_ejection,
-    make_guards,
-    make_membership,
-    make_searcher,
-    make_transport,
-)
-from hedgerow.gateway.writes.document_reader import DocumentReader
-from hedgerow.gateway.writes.load_counts import LoadCounts
-from hedgerow.gateway.writes.ranked_loads import RankedLoads
-from hedgerow.gateway.writes.storage_gate import StorageGate
+from hedgerow.gateway.wiring import ClusterAccess
 
 START_TIMEOUT_S = 30.0
 # If the view of the workers is older than this, in polls and in s, Redis does not answer.
@@ -109,146 +61,33 @@ class Gateway:
         self.id = secrets.token_hex(4)
         self.settings = settings
         self.num_shards = num_shards
-        keys = Keys(settings.redis.key_prefix)
         self._control = control
-        self._keys = keys
-        self._registry = Registry(control, keys)
-        access = ClusterAccess(settings, control, keys, self._registry, num_shards, self.id)
-        self._loop = asyncio.get_running_loop()
-        self._lag = LagWatch(settings.worker.loop_lag_threshold_ms)
+        self._keys = Keys(settings.redis.key_prefix)
+        self._registry = Registry(control, self._keys)
+        access = ClusterAccess(settings, control, self._keys, self._registry, num_shards, self.id)
+        parts = self._parts = Parts(access, read_settings, on_view=self._on_view)
+
+        self.collections = parts.collections
+        self.documents = parts.documents
+        self.reader = parts.reader
+        self.snapshots = parts.snapshots
+        self.optimiser = parts.optimiser
+        self.quarantine = parts.quarantine
+        self.reloader = parts.reloader
+        self.requests = parts.requests
+        self.shortages = parts.shortages
+
+        self._searcher = parts.searcher
+        self._guards = parts.guards
+        self._membership = parts.membership
+        self._transport = parts.transport
+        self._recorder = parts.recorder
+        self._tracing = parts.tracing
         self._search_body = search_body(settings.gateway)
-        self.requests = RequestAdmission(settings.gateway.max_requests)
-        self.shortages = OwnShortages(
-            settings.storage.poll_s, now=self._loop.time, now_ms=self._server_ms
-        )
-        self._storage = StorageGate(
-            self._heartbeats, now=self._loop.time, now_ms=self._server_ms, own=self.shortages.list
-        )
-        self._server_watch = ServerWatch(
-            control, keys, settings.storage, self._storage, self._server_ms
-        )
-        self.collections = make_collections(access, self._storage, self._filling_of)
-        self._tracing = tracing_of(settings.tracing, "hedgerow-gateway", self.id)
-        tracers = Tracers.make(self._tracing)
 
-        journal = Journal(lambda: time.time_ns() // 1_000_000)
-        max_names = settings.metrics.max_names
-        self._recorder = SearchRecorder(num_shards, max_names)
-        self._load_counts = LoadCounts(BoundedNames(max_names))
-
-        def on_transition(shard: int, profile: str, transition: Transition) -> None:
-            self._recorder.on_transition(shard, profile, transition)
-            journal.add_transition(shard, profile, transition)
-
-        self._guards = make_guards(access, on_transition, self._loop.time())
-        self._tracers = tracers
-        self._curves = CoverageCurves(settings.coverage, self.collections.uids)
-        self._transport = make_transport(access, self._guards, self._curves)
-        self._membership = make_membership(
-            access, self.collections, self._server_ms, self._on_members
-        )
-        # A random start, so that replies to another gateway that drew the same id match no query.
-        next_id = itertools.count(secrets.randbits(32)).__next__
-        self._ejection = make_ejection(access, self._transport, next_id, self._membership)
-        self._searcher = make_searcher(
-            access,
-            Messenger(self._transport, self._transport.clock, self._transport.reply_to, next_id),
-            self._membership,
-            self._guards,
-            Learning(self._curves, [self._ejection.on_end, self._recorder.on_end]),
-            tracers.searches,
-        )
-        self.reader = DocumentReader(
-            self._searcher.fetcher, self.collections, self._membership, settings
-        )
-
-        statistics = StatisticsStore(control, keys)
-        self._ranked_loads = RankedLoads(
-            store=statistics,
-            registry=self._registry,
-            live_replicas=self._membership.replicas_of,
-            timeout_s=settings.gateway.statistics_timeout_s,
-        )
-        self.documents = make_documents(
-            access,
-            self.collections,
-            self._membership,
-            self._storage,
-            self._ranked_loads,
-            self._load_counts,
-            tracers.writes,
-        )
-        self.optimiser = Optimiser(
-            OptimisingStore(control, keys), self.collections, self._storage.check
-        )
-        self.snapshots = Snapshots(
-            SnapshotRecords(control, keys), num_shards, settings.snapshots, self._storage.check
-        )
-        self.quarantine = QuarantineAdmin(control, keys, settings.worker, self._server_ms)
-        self.reloader = Reloader(
-            ReloadStore(control, keys),
-            read_settings,
-            live=lambda: self._membership.workers,
-            definitions=self.collections.definitions,
-            use=self._use_profiles,
-        )
-        self._status = StatusReport(
-            shared=SharedStateReader(
-                client=control,
-                registry=self._registry,
-                statistics=statistics,
-                snapshots=self.snapshots,
-                optimiser=self.optimiser,
-                quarantine=self.quarantine,
-                num_shards=num_shards,
-                timeout_s=settings.redis.command_timeout_s,
-            ),
-            collections=self.collections,
-            membership=self._membership,
-            ejection=self._ejection,
-            storage=self._storage,
-            guards=self._guards,
-            curves=self._curves,
-            own=self._own_status,
-            deadline_ms=settings.gateway.default_deadline_ms,
-            server_ms=self._server_ms,
-        )
-        sources = Sources(
-            gateway_id=self.id,
-            totals=lambda: totals_of(self._recorder.tally(), self._searcher, self._guards),
-            cluster=self._cluster,
-            status=self.status,
-        )
-        self.live = Live(sources, journal, settings.gateway.max_viewers)
-        journal.on_event = self.live.on_event
-        self._metrics = MetricsPage(
-            GatewayCollector(
-                recorder=self._recorder,
-                searcher=self._searcher,
-                guards=self._guards,
-                transport=self._transport,
-                membership=self._membership,
-                ejection=self._ejection,
-                collections=self.collections,
-                loads=self._load_counts,
-                storage=self._storage,
-                requests=self.requests,
-                lag=self._lag,
-                profiles=BoundedNames(max_names),
-                num_addresses_refused=lambda: sum(
-                    shares.num_addresses_refused for shares in self._shares()
-                ),
-                server_ms=self._server_ms,
-                now=self._loop.time,
-            ),
-            RedisFactsReader(
-                registry=self._registry,
-                log=ShardLog(control, keys),
-                snapshots=self.snapshots,
-                quarantine=self.quarantine,
-                num_shards=num_shards,
-            ),
-        )
+        self._status = make_status(parts)
+        self.live = make_live(parts, self._status)
+        self._metrics = make_metrics(parts)
         self._stale_after_s = max(_STALE_POLLS * settings.gateway.membership_poll_s, _STALE_S)
 
     @classmethod
@@ -294,10 +133,10 @@ class Gateway:
                 tasks = [
                     group.create_task(self._membership.run(), name="membership"),
                     group.create_task(self.collections.run(), name="collections"),
-                    group.create_task(self._ejection.run(), name="probation"),
+                    group.create_task(self._parts.ejection.run(), name="probation"),
                     group.create_task(self._listen(), name="events"),
-                    group.create_task(self._lag.run(), name="loop lag"),
-                    group.create_task(self._server_watch.run(), name="server watch"),
+                    group.create_task(self._parts.lag.run(), name="loop lag"),
+                    group.create_task(self._parts.server_watch.run(), name="server watch"),
                     group.create_task(self.shortages.run(), name="own shortages"),
                     group.create_task(self.live.run(), name="live"),
                 ]
@@ -324,20 +163,15 @@ class Gateway:
             kind, _, shard = event.decode(errors="replace").partition(":")
             if kind == "applied" and shard.isdecimal():
                 self.documents.wake(int(shard))
-            self._ranked_loads.take(event)
+            self._parts.ranked_loads.take(event)
             if kind in ("workers", "reconnected"):
                 self._membership.wake()
             if kind in (probation_state.EVENT, "reconnected"):
-                self._ejection.wake()
+                self._parts.ejection.wake()
             if kind in ("collections", "reconnected"):
                 self.collections.wake()
             if self.reloader.take(event):
                 await self.reloader.follow(event)
-
-    def _use_profiles(self, profiles: Mapping[str, RankProfile]) -> None:
-        self._guards.use_profiles(profiles)
-        self._searcher.use_profiles(profiles)
-        self.collections.use_profiles(profiles)
 
     @property
     def counters(self) -> Counters:
@@ -358,7 +192,7 @@ class Gateway:
         return (
             self.is_connected
             and any(self._membership.live)
-            and self._membership.age_s(self._loop.time()) < self._stale_after_s
+            and self._membership.age_s(self._parts.now()) < self._stale_after_s
         )
 
     def hedge_counts(self) -> HedgeCounts:
@@ -371,11 +205,11 @@ class Gateway:
 
     def callers(self) -> dict[str, dict[str, int]]:
         """Name of each key that was used → `in_flight`, and `refused` for its share."""
-        return keys_in_use(self._shares())
+        return keys_in_use(self._parts.shares())
 
     def keep_keys(self, names: AbstractCollection[str]) -> None:
         """Forget the counts of keys that are not among `names`, since they were revoked."""
-        for shares in self._shares():
+        for shares in self._parts.shares():
             shares.keep_keys(names)
         self.live.keep_keys(names)
         self._recorder.keep_keys(names)
@@ -452,7 +286,7 @@ class Gateway:
         Raises:
             NotFoundError: there is no such collection.
         """
-        curve = self._curves.curve(self.collections.get(collection).uid)
+        curve = self._parts.curves.curve(self.collections.get(collection).uid)
         return {"name": collection, **coverage_report(curve, deadline_ms)}
 
     def set_breaker(self, shard: int, state: str) -> None:
@@ -465,20 +299,7 @@ class Gateway:
         Raises:
             BadRequestError: there is no such shard or state.
         """
-        if not 0 <= shard < self.num_shards:
-            raise BadRequestError("shard", f"is {shard}; there are {self.num_shards} shards")
-        if state not in ("forced_open", "disabled", "closed"):
-            raise BadRequestError("state", "must be forced_open, disabled or closed")
-        now = self._loop.time()
-        for guards in self._guards:
-            breaker = guards.breakers[shard]
-            match state:
-                case "forced_open":
-                    breaker.force_open(now)
-                case "disabled":
-                    breaker.disable(now)
-                case _:
-                    breaker.reset(now)
+        self._guards.set_by_hand(shard, state, self._parts.now())
 
     async def metrics_text(self, form: TextFormat, keys: Sequence[Mapping[str, Any]]) -> bytes:
         """Write the metrics for Prometheus.
@@ -493,49 +314,6 @@ class Gateway:
         """Return the state of the cluster, as `gateway status --json` prints it."""
         return await self._status.make()
 
-    def _own_status(self) -> dict[str, Any]:
-        """The part of the status about this gateway itself."""
-        searcher, now = self._searcher, self._loop.time()
-        return {
-            "id": self.id,
-            "version": __version__,
-            "in_flight": searcher.num_in_flight,
-            "counters": self._transport.counters.as_dict(),
-            "answers": searcher.fetcher.memory.as_dict(),
-            "loop": self._lag.as_dict(),
-            "admission": self._guards.admission_json(now),
-            "requests": self.requests.to_json(),
-            "addresses": refused_addresses(self._shares()),
-            "hedges": {
-                "search": searcher.hedger.as_dict(),
-                "fetch": searcher.fetcher.hedger.as_dict(),
-            },
-            "clock_error_us": round(self._transport.clock.error_us, 1),
-            "tracing": self._tracers.as_dict(),
-        }
-
-    def _on_members(self) -> None:
+    def _on_view(self) -> None:
         """The view of the workers is fresh; a dead one may be back before the next second."""
         self.live.look()
-
-    def _cluster(self) -> Cluster:
-        return cluster_of(
-            self._membership,
-            self._ejection,
-            self.collections,
-            self._storage,
-            is_connected=self.is_connected,
-            now_ms=self._server_ms(),
-        )
-
-    def _shares(self) -> list[FairShare]:
-        return [*self._guards.shares(), self.requests.shares]
-
-    def _heartbeats(self) -> Iterable[Heartbeat]:
-        return self._membership.workers.values()
-
-    def _filling_of(self, collection: Collection) -> Filling | None:
-        return self._membership.filling_of(collection)
-
-    def _server_ms(self) -> int:
-        return self._transport.clock.server_us(self._loop.time()) // 1000

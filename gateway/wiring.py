@@ -19,7 +19,6 @@ from hedgerow.gateway.members.outlier_ejection import OutlierEjection
 from hedgerow.gateway.policies.breaker import Transition
 from hedgerow.gateway.policies.tail_sampling import TailSampling
 from hedgerow.gateway.search.coverage.late_replies import CoverageCurves
-from hedgerow.gateway.search.documents.attaching import AttachPolicy
 from hedgerow.gateway.search.guards.profile_guards import OnTransition, ProfileGuards
 from hedgerow.gateway.search.learning import Learning
 from hedgerow.gateway.search.search_settings import SearchSettings
@@ -223,14 +222,12 @@ def make_searcher(
 ) -> Searcher:
     """Make the part that answers searches; `tracer` is None while tracing is off."""
     settings = access.settings
-    max_attached_bytes = min(settings.limits.max_attached_bytes, settings.limits.max_fetch_bytes)
     return Searcher(
         messenger,
         membership,
         guards,
         SearchSettings.of(settings),
         learning,
-        AttachPolicy(settings.rank_profiles, max_attached_bytes, lambda: membership.attaches),
         Walks(settings.gateway.slow_ms, tracer, lambda: membership.traces),
     )
 

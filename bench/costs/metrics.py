@@ -80,7 +80,7 @@ async def _subjects() -> AsyncIterator[tuple[list[Subject], Gateway]]:
     with run_cluster() as cluster:
         parts = {"gateway": [os.getpid()], **cluster.parts()}
         async with contextlib.AsyncExitStack() as started:
-            with mock.patch("hedgerow.gateway.gateway.SearchRecorder", Silent):
+            with mock.patch("hedgerow.gateway.parts.SearchRecorder", Silent):
                 without = await started.enter_async_context(connect(cluster))
             recording = await started.enter_async_context(connect(cluster))
             subjects = [

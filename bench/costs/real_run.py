@@ -129,13 +129,13 @@ async def observe_real(cluster: Cluster, run: Run, seed: int) -> Observed:
     Returns:
         The times and coverage of each counted answer, the outcomes, and the second copies.
     """
-    nobody = ProbationSettings(max_ejection_percent=0.0)
+    no_probation = ProbationSettings(max_ejection_percent=0.0)
     coverage = run.coverage.model_copy(update={"max_late_load": 0.0})
     async with open_gateway(
         cluster,
         admission=run.admission,
         hedging=run.hedging,
-        probation=nobody,
+        probation=no_probation,
         breaker=run.breaker,
         coverage=coverage,
     ) as gateway:

@@ -39,11 +39,11 @@ async def measure(options: Options) -> list[Section]:
         async with AsyncExitStack() as opened:
             gateways = {}
             # Otherwise the worker that stalls is soon ejected, and there is nothing to hedge.
-            nobody = ProbationSettings(max_ejection_percent=0.0)
+            no_probation = ProbationSettings(max_ejection_percent=0.0)
             for mode in _MODES:
                 hedging = HedgingSettings(max_extra_load=0.05 if mode == "hedging on" else 0.0)
                 gateways[mode] = await opened.enter_async_context(
-                    connect(cluster, hedging=hedging, probation=nobody)
+                    connect(cluster, hedging=hedging, probation=no_probation)
                 )
             calm_collector()
             stalled = await _stalled(gateways, num_rounds, seconds)

@@ -128,8 +128,16 @@ def _open(subjects: list[Subject]) -> Section:
     section = Section(
         title="Latency, open loop",
         load="The same queries, arriving at random (Poisson) at half the throughput of each row.",
-        columns=("", "arrivals/s", "p50, ms", "p99, ms", "p99.9, ms", "sent late, p99, ms"),
-        formats=(",.0f", *(".2f",) * 4),
+        columns=(
+            "",
+            "arrivals/s",
+            "p50, ms",
+            "p99, ms",
+            "p99.9, ms",
+            "sent late, p99, ms",
+            "refused",
+        ),
+        formats=(",.0f", *(".2f",) * 4, ".0f"),
     )
     for subject in subjects:
         figures = {
@@ -138,11 +146,13 @@ def _open(subjects: list[Subject]) -> Section:
             "p99_ms": _quantile(subject.opened, 0.99),
             "p999_ms": _quantile(subject.opened, 0.999),
             "late_p99_ms": median(load.late_quantile_ms(0.99) for load in subject.opened),
+            "refused": subject.num_refused,
         }
         section.add(subject.name, figures)
     section.reading = (
-        "A query that was sent late because the loop was busy counts as late: the last column is "
-        "part of the others."
+        "A query that was sent late because the loop was busy counts as late: that column is part "
+        "of those before it. The last column counts, of all rounds, queries that the gateway "
+        "refused because more than it admits had come while the machine stood still."
     )
     return section
 

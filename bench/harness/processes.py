@@ -13,7 +13,7 @@ from typing import Any
 
 import psutil
 
-from hedgerow.gateway.local.processes import parent_death_guard as tether
+from hedgerow.gateway.local.processes import parent_death_guard
 from hedgerow.shard_worker.executors.process_pool.cpu_time import process_cpu_s
 
 
@@ -35,7 +35,7 @@ def send(number: signal.Signals, pids: Iterable[int]) -> None:
 def start_tied(command: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:
     """Start a process that ends with this one, however this one ends (see `parent_death_guard`)."""
     with Path(os.devnull).open("rb") as nothing:  # instead of a pipe, which Linux does not need
-        tied = (sys.executable, "-I", "-S", str(tether.__file__), str(os.getpid()))
+        tied = (sys.executable, "-I", "-S", str(parent_death_guard.__file__), str(os.getpid()))
         return subprocess.Popen(
             [*tied, str(nothing.fileno()), *command], pass_fds=(nothing.fileno(),), **options
         )

@@ -8,6 +8,7 @@ from bench.harness.processes import CpuMeter
 from bench.harness.report import median
 
 IN_FLIGHT = 32
+_MAX_REFUSED = 0.01  # share of the queries of open loops that may fail
 
 
 @dataclass(slots=True)
@@ -59,17 +60,28 @@ class Subject:
             {part: used_s / num_answers * 1e6 for part, used_s in meter.used_s().items()}
         )
 
+    @property
+    def num_refused(self) -> int:
+        """How many queries of the open loops were not answered."""
+        return sum(load.num_failed for load in self.opened)
+
     def cpu_of(self, part: str) -> float:
         """CPU time per query of one part, in µs: the median of the rounds."""
         return median(used[part] for used in self.cpu_us if part in used)
 
     def check(self) -> None:
-        """Be sure that every query was answered.
+        """Be sure that every query of the closed loops was answered, and nearly all of the others.
+
+        An open loop does not wait for answers: if the machine stands still for a moment, more are
+        asked than the gateway admits, and some are refused.
 
         Raises:
-            RuntimeError: some have failed; says how many, and what the last of them raised.
+            RuntimeError: more have failed; says how many, and what the last of them raised.
         """
-        failed = [load for load in self.alone + self.together + self.opened if load.num_failed]
+        failed = [load for load in self.alone + self.together if load.num_failed]
+        num_opened = sum(len(load.latencies_s) + load.num_failed for load in self.opened)
+        if self.num_refused > _MAX_REFUSED * num_opened:
+            failed += [load for load in self.opened if load.num_failed]
         if failed:
             num_failed = sum(load.num_failed for load in failed)
             raise RuntimeError(f"{self.name}: {num_failed} queries failed: {failed[-1].failure}")

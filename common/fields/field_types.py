@@ -16,7 +16,7 @@ _LAST_DATE = datetime(2262, 1, 1, tzinfo=UTC)
 _MIN_INTEGER, _MAX_INTEGER = -(2**63), 2**63 - 1
 
 
-# The values that have a text; a list of them has several.
+# The types of values that have a text; a list of such values has several texts.
 _WRITTEN: dict[type, Callable[[Any], str]] = {
     str: str,
     int: str,
@@ -42,7 +42,8 @@ class FieldType(StrEnum):
     DATE = "date"
 
 
-# An enum's member is looked up through a descriptor in Python 3.11: five times a global's price.
+# Python 3.11 looks up an enum's member through a descriptor, which takes five times as long as a
+# global.
 TEXTUAL_TYPES = frozenset({FieldType.TEXT, FieldType.KEYWORD})
 
 

@@ -70,7 +70,7 @@ def read_disk(path: Path) -> DiskReading:
 
 
 def probe_disk(folder: Path) -> None:
-    """Write as little as possible, the time of a folder; blocks as `read_disk` does.
+    """Write as little as possible: a folder's modification time; blocks as `read_disk` does.
 
     A file system that became read-only after an error may not report it.
 

@@ -1,6 +1,6 @@
 """A shard's folder belongs to one indexer at a time.
 
-Source: flock(2); the system releases a lock when its holder dies, in any way.
+Source: flock(2); the system releases a lock when its holder dies, whatever the cause.
 """
 
 import fcntl

@@ -7,12 +7,12 @@ OTHER: Final = "other"
 
 
 class BoundedNames:
-    """The names that have series of their own: the first ones that come, up to a number."""
+    """The names that have series of their own: the first to be used, up to a number."""
 
     __slots__ = ("_known", "_most")
 
     def __init__(self, most: int) -> None:
-        """Allow `most` names beside `other`."""
+        """Allow `most` names besides `other`."""
         self._most = most
         self._known: set[str] = set()
 

@@ -4,7 +4,7 @@
 - Prometheus's own text format 0.0.4 (https://prometheus.io/docs/instrumenting/exposition_formats/).
 
 They differ in the name of a counter in its comments, in the units, and in the end.
-prometheus-client writes both as well, in ten times the time, and adds 12 MB to each process that
+prometheus-client also writes both, but takes ten times as long and adds 12 MB to each process that
 imports it. The tests read what is written here with its parser, with promtool and with Prometheus.
 """
 

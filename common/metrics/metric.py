@@ -25,7 +25,7 @@ class Metric(NamedTuple):
     Attributes:
         name: its name by Prometheus's conventions; that of a counter ends with `_total`.
         kind: its kind.
-        about: what it says, as a sentence without a full stop.
+        about: what it measures, as a sentence without a full stop.
         labels: the names of its labels.
     """
 
@@ -83,7 +83,7 @@ def summed(rows: Iterable[Sequence[Any]]) -> Iterator[tuple[Any, ...]]:
 def together(families: Iterable[Family]) -> list[Family]:
     """Join the samples of families of the same metric; each metric is written once.
 
-    The order is that in which the metrics first come.
+    The metrics are in the order in which they first appear.
     """
     joined: dict[str, tuple[Metric, list[Iterable[Sample]]]] = {}
     for metric, samples in families:

@@ -165,7 +165,7 @@ def worker_families(heartbeats: Sequence[Heartbeat], profiles: BoundedNames) -> 
 
 
 def number(found: Mapping[str, Any], name: str) -> float | None:
-    """A member that another version may lack, or have of another kind."""
+    """A member that is a number; None if another version lacks it or has another type there."""
     value = found.get(name)
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     return value if is_number else None

@@ -1,6 +1,6 @@
 """The spans of users' functions, by OpenTelemetry, and sending all spans.
 
-Itself imported only if tracing is on: OpenTelemetry is imported here and in `otlp_receiver` alone.
+Imported only if tracing is on: only this module and `otlp_receiver` import OpenTelemetry.
 """
 
 import logging
@@ -38,10 +38,10 @@ class OtlpSender:
     """Sends spans to a receiver; blocks."""
 
     def __init__(self, settings: TracingSettings, service: str, instance: str) -> None:
-        """Send what `service` makes, of which this process is an `instance`.
+        """Send the spans of `instance`, one process of `service`.
 
         OpenTelemetry's own variables (OTEL_EXPORTER_OTLP_…, OTEL_RESOURCE_ATTRIBUTES and so on)
-        count where the settings say nothing.
+        apply where the settings are not set.
         """
         self.resource = _resource(settings, service, instance)
         self._ours = {name: str(value) for name, value in self.resource.attributes.items()}
@@ -95,7 +95,8 @@ def provide_tracers(
 ) -> None:
     """Let users' functions make spans, unless they have brought a provider of their own.
 
-    A span within a trace is kept if that is sampled; of spans outside of any, `sample_rate`.
+    A span within a trace is kept if the trace is sampled; of spans outside of any trace, the share
+    `sample_rate` is kept.
     """
     if isinstance(trace.get_tracer_provider(), ProxyTracerProvider):
         sampler = ParentBased(TraceIdRatioBased(settings.sample_rate))
@@ -108,7 +109,7 @@ def provide_tracers(
 def users_span(
     name: str, parent: TraceContext, attributes: Mapping[str, Attribute]
 ) -> Iterator[None]:
-    """Run a user's function in a span of its own, which its spans are parts of.
+    """Run a user's function in a span of its own, the parent of the spans that the function makes.
 
     If the trace is not sampled, nothing is recorded, and the function sees the trace's id only.
     """
@@ -128,7 +129,7 @@ def users_span(
 
 
 def _resource(settings: TracingSettings, service: str, instance: str) -> Resource:
-    found = Resource.create()  # with what the environment says
+    found = Resource.create()  # with the environment's attributes
     ours: dict[str, str] = {"service.instance.id": instance, "service.version": __version__}
     if settings.service_name is not None:
         ours[SERVICE_NAME] = settings.service_name

@@ -1,4 +1,4 @@
-"""Where spans are sent, by the settings and OpenTelemetry's variables, and sending a request there.
+"""Sends requests to the receiver of spans, which settings or OpenTelemetry's variables name.
 
 Imports requests, so it is itself imported only if tracing is on.
 """
@@ -22,10 +22,10 @@ _FIRST_PAUSE_S: Final = 0.5
 
 
 class OtlpReceiver:
-    """Takes requests of OTLP, over HTTP."""
+    """The receiver, which takes OTLP requests over HTTP."""
 
     def __init__(self, settings: TracingSettings) -> None:
-        """Send to where `settings` say."""
+        """Send to the receiver that `settings` name."""
         self._url = _url(settings)
         self._timeout_s = settings.timeout_s
         self._is_compressed = _variable("COMPRESSION").lower() == "gzip"
@@ -41,7 +41,7 @@ class OtlpReceiver:
             self._session.cert = (certificate, key) if key else certificate
 
     def post(self, body: bytes) -> bool:
-        """Send a request, again while the receiver asks for that; returns whether it was taken."""
+        """Send a request, and retry while OTLP allows it; returns whether the receiver took it."""
         if self._is_compressed:
             body = gzip.compress(body)
         give_up_at, pause_s = time.monotonic() + self._timeout_s, _FIRST_PAUSE_S
@@ -62,7 +62,7 @@ class OtlpReceiver:
             pause_s *= 2
 
     def close(self) -> None:
-        """Send nothing again."""
+        """Make `post` stop retrying."""
         self._has_closed.set()
 
 

@@ -23,12 +23,12 @@ class Span(msgspec.Struct, frozen=True, gc=False):
     """One span that has ended.
 
     Attributes:
-        name: says what was done; there are few names.
+        name: what was done; there are few different names.
         context: the span itself.
         parent_id: the span that it is a part of; 0 for none.
         started_ns: when it began, in ns since 1970.
         ended_ns: when it ended, likewise.
-        attributes: what else there is to say.
+        attributes: further facts about it.
         error: why it failed; "" if it did not.
         kind: which side of a request it is.
         has_remote_parent: whether another process made the parent.

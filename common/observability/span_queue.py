@@ -1,7 +1,7 @@
 """Spans on their way out: a bounded queue, and a thread that sends what is in it.
 
-Nothing here waits for the receiver but that thread. While the receiver hangs or is away, the queue
-fills, and what finds no room in it is dropped and counted.
+Only that thread waits for the receiver. While the receiver hangs or is away, the queue fills; spans
+that find no room in it are dropped and counted.
 """
 
 import threading
@@ -14,7 +14,8 @@ import structlog
 
 from hedgerow.common.observability.telemetry import Throttle
 
-BATCH_SPANS: Final = 4096  # at once, some 600 kB: a request takes as long as encoding 50 spans
+# In one request, of some 600 kB. A request takes as long as encoding 50 spans.
+BATCH_SPANS: Final = 4096
 GATHER_S: Final = 1.0  # how long spans wait for others, so that they leave together
 CLOSE_S: Final = 2.0  # how long the last spans may take at the end
 
@@ -56,7 +57,7 @@ class SpanQueue:
         self._is_urgent = threading.Event()  # a batch is full, or the end has come
         self._is_closed = False
         self._throttle = Throttle(60.0)
-        self._num_told = 0  # of those dropped, in the log
+        self._num_logged = 0  # dropped spans that the log has reported
         self._thread = threading.Thread(target=self._run, name="spans", daemon=True)
 
     def start(self) -> None:
@@ -113,16 +114,16 @@ class SpanQueue:
         reason = "the receiver did not take them"
         try:
             is_sent = self._sender.send(batch)
-        except Exception as error:  # noqa: BLE001 - whatever it is, later spans may get through
+        except Exception as error:  # noqa: BLE001 - later spans may be sent all the same
             is_sent, reason = False, f"{type(error).__name__}: {error}"
         with self._lock:
             if is_sent:
                 self.num_sent += len(batch)
             else:
                 self.num_dropped += len(batch)
-        num_new = self.num_dropped - self._num_told
+        num_new = self.num_dropped - self._num_logged
         if num_new and self._throttle.allows("dropped", time.monotonic()):
-            self._num_told += num_new
+            self._num_logged += num_new
             _log.warning(
                 "spans_dropped",
                 dropped=num_new,

@@ -1,4 +1,4 @@
-"""What a process traces by: its queue of spans, and spans around users' functions."""
+"""A process's tracing: its queue of spans, and spans around users' functions."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,12 +19,12 @@ class Tracing:
     def __init__(
         self, settings: TracingSettings, service: str, instance: str, gather_s: float = GATHER_S
     ) -> None:
-        """Trace as `settings` say; see `tracing_of`.
+        """Trace according to `settings`; see `tracing_of`.
 
         Args:
-            settings: of tracing.
+            settings: the settings of tracing.
             service: the `service.name`, unless it is configured.
-            instance: tells this process from others of the service.
+            instance: distinguishes this process from others of the service.
             gather_s: how long spans wait for others, so that they leave together, in s.
 
         Raises:
@@ -41,7 +41,7 @@ class Tracing:
         self.queue.start()
 
     def offer(self, spans: Sequence[Span]) -> None:
-        """Send spans, in a while and from a thread; drops them if there is no room."""
+        """Queue spans, which a thread sends soon; drops them if there is no room."""
         # Encoded here: thousands of spans that wait as objects would cost more than their encoding.
         self.queue.offer([encode_span(span) for span in spans])
 
@@ -63,9 +63,9 @@ class Tracing:
         """Run a user's function in a span of its own, if the trace is sampled.
 
         Args:
-            name: of the span.
-            parent: the span that it is a part of; its id is in the lines that are logged.
-            attributes: of the span.
+            name: the span's name.
+            parent: the span that it is a part of; log lines name its trace.
+            attributes: the span's attributes.
         """
         token = CURRENT.set(parent.pack())
         try:
@@ -88,7 +88,7 @@ def load_if_on(settings: TracingSettings) -> None:
 def tracing_of(
     settings: TracingSettings, service: str, instance: str, gather_s: float = GATHER_S
 ) -> Tracing | None:
-    """Return what a process traces by; None while tracing is off. `Tracing` has the arguments.
+    """Return a process's tracing; None while tracing is off. The arguments are those of `Tracing`.
 
     Raises:
         ConfigurationError: OpenTelemetry is not installed.
@@ -97,7 +97,7 @@ def tracing_of(
 
 
 def _otlp() -> Any:
-    """The module of OpenTelemetry; imported here, so that it is not while tracing is off.
+    """Import the module that uses OpenTelemetry, which is not loaded while tracing is off.
 
     Raises:
         ConfigurationError: OpenTelemetry is not installed.

@@ -1,4 +1,4 @@
-"""Finds variables of the environment that look like settings, and are none: misspelt ones."""
+"""Finds environment variables that look like settings but are not: misspelt ones."""
 
 import difflib
 from collections.abc import Collection, Iterable
@@ -23,18 +23,18 @@ OTHERS: Final = frozenset(
     }
 )
 _OTHERS_BEGIN: Final = ("HEDGEROW_BENCH_", "HEDGEROW_LAB_", "HEDGEROW_TEST_")
-# Likeness, of 1 for names that are equal. All variables begin alike, and one that is like none may
-# be another program's; what stands in a section of the file is meant to be a setting.
+# The least likeness, which is 1 for equal names. All our variables begin alike, and one that is
+# like no setting may be another program's; a name in a section of the file is meant as a setting.
 _NEAR: Final = 0.8
 _NEAR_IN_SECTION: Final = 0.6
 
 
 def misspelt(names: Iterable[str], settings: Collection[str], free: str) -> list[str]:
-    """Say of each variable that seems to be a misspelt setting what it may have been meant to be.
+    """Return a message for each variable that seems to be a misspelt setting.
 
     Args:
         names: the variables of the environment.
-        settings: the variables of the settings, in upper case.
+        settings: the variables of the settings, in upper case; a message names the nearest.
         free: the beginning of variables whose names are the user's choice.
     """
     found = []
@@ -50,8 +50,8 @@ def misspelt(names: Iterable[str], settings: Collection[str], free: str) -> list
 
 
 def no_such(name: str, near: str) -> str:
-    """Say that there is no such setting, and which one may have been meant; "" for none."""
-    return f"{name}: there is no such setting" + (f"; is {near} meant?" if near else "")
+    """Say that there is no such setting, and which may have been meant: `near`, unless empty."""
+    return f"{name}: there is no such setting" + (f"; did you mean {near}?" if near else "")
 
 
 def nearest(name: str, names: Collection[str], likeness: float = _NEAR_IN_SECTION) -> str:

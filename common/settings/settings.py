@@ -143,7 +143,7 @@ def _variables() -> list[str]:
 
 
 def _members(kind: Any) -> list[str]:
-    """The settings of a group; none of what is no group."""
+    """The settings of a group; none for any other type."""
     is_group = isinstance(kind, type) and issubclass(kind, Group)
     return list(kind.model_fields) if is_group else []
 
@@ -162,7 +162,7 @@ def _describe(error: ErrorDetails) -> str:
 
 
 def _siblings(groups: Sequence[str]) -> list[str]:
-    """The settings that there are in a group, or at the top."""
+    """The settings of a group, or those at the top level."""
     match groups:
         case []:
             return list(Settings.model_fields)

@@ -15,7 +15,7 @@ from hedgerow.common.redis.keys import Keys
 from hedgerow.common.shard_log.scripts import CONTINUE, IDS, TRIM
 
 FIELD = b"op"
-TRACE_FIELD = b"trace"  # beside it, if the write is traced; earlier workers pass over it
+TRACE_FIELD = b"trace"  # beside it, if the write is traced; earlier workers ignore it
 START = "0-0"  # the position of a replica that has applied nothing
 READ_COUNT = 32
 MAX_ENTRY_BYTES = 64 * 1024  # of documents in one entry, unless a single one is larger

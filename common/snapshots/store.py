@@ -43,7 +43,7 @@ class SnapshotStore:
     Every method raises SnapshotError if the target fails or does not answer.
 
     Attributes:
-        place: the cluster's folder on the target, for people.
+        place: the cluster's folder on the target, for messages.
     """
 
     def __init__(self, url: str, key_prefix: str, settings: SnapshotSettings | None = None) -> None:

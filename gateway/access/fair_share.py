@@ -27,6 +27,7 @@ caller would lose a tenth of its queries by chance.
 import math
 from collections.abc import Collection
 from enum import Enum
+from math import exp
 from typing import Final
 
 from hedgerow.gateway.access.caller import ADDRESS, Caller
@@ -67,13 +68,16 @@ class Mean:
 
     def set(self, value: float, now: float) -> None:
         """The value changes."""
-        self.at(now)
+        if now > self._at:  # as `at`, twice for each query
+            kept = exp((self._at - now) / MEAN_S)
+            self._mean = self.value + (self._mean - self.value) * kept
+            self._at = now
         self.value = value
 
     def at(self, now: float) -> float:
         """The mean until now."""
         if now > self._at:
-            kept = math.exp((self._at - now) / MEAN_S)
+            kept = exp((self._at - now) / MEAN_S)
             self._mean = self.value + (self._mean - self.value) * kept
             self._at = now
         return self._mean
@@ -91,12 +95,12 @@ class Recent:
 
     def add(self, now: float) -> None:
         """Count an event."""
-        self._count = self.at(now) + 1
+        self._count = self._count * exp((self._at - now) / MEAN_S) + 1
         self._at = now
 
     def at(self, now: float) -> float:
         """The count until now."""
-        return self._count * math.exp((self._at - now) / MEAN_S)
+        return self._count * exp((self._at - now) / MEAN_S)
 
 
 class Usage:

@@ -1,11 +1,11 @@
-"""A limit on requests a second. Pure."""
+"""A limit on how often something happens each second, on average: a token bucket. Pure."""
 
 
 class TokenBucket:
-    """Admits `rate` requests a second on average, and at most one second's worth at once.
+    """Admits `rate` events a second on average, and at most one second's worth at once.
 
     Attributes:
-        rate: tokens that are added a second; each request takes one.
+        rate: tokens that are added a second; each event takes one.
     """
 
     __slots__ = ("_at", "_most", "_tokens", "rate")

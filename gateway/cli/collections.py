@@ -14,7 +14,7 @@ from hedgerow.common.errors import UnavailableError
 from hedgerow.common.observability.printable import printable, printable_json
 from hedgerow.gateway.cli import options
 from hedgerow.gateway.cli.options import DEFAULT_URL, CaFile, Timeout, Token, Url
-from hedgerow.gateway.cli.render import counted, folded, plain, table_of
+from hedgerow.gateway.cli.render import counted, folded, output, percent, plain, table_of
 from hedgerow.gateway.client import CollectionAnswer, WeightedField, calls
 from hedgerow.gateway.shapes.collection import CollectionsAnswer
 
@@ -38,7 +38,7 @@ def list_(
     if as_json:
         sys.stdout.write(printable_json(reply.body.decode()) + "\n")
     elif collections:
-        Console().print(collections_table(collections))
+        output().print(collections_table(collections))
     else:
         sys.stdout.write("there are no collections\n")
 
@@ -61,11 +61,11 @@ def describe(
     if collection.fields is None:
         sys.stdout.write("its fields will be inferred from the first documents\n")
     else:
-        Console().print(fields_table(collection))
+        output().print(fields_table(collection))
     if (filling := collection.filling) is not None:
         names = printable(", ".join(filling.fields))
         sys.stdout.write(
-            f"being filled: {names}; {filling.share:.0%} of the documents, "
+            f"being filled: {names}; {percent(filling.share)} of the documents, "
             f"{counted(filling.waiting, 'replica')} to go\n"
         )
 
@@ -96,7 +96,7 @@ def add_field(
             progress.update(task, completed=filling.share)
             if time.monotonic() >= give_up_at:
                 raise UnavailableError(
-                    f"after {timeout}, {filling.share:.0%} of the documents are filled; the "
+                    f"after {timeout}, {percent(filling.share)} of the documents are filled; the "
                     "workers continue"
                 )
             time.sleep(POLL_S)

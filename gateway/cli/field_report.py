@@ -3,19 +3,18 @@
 import sys
 from collections.abc import Iterable
 
-from rich.console import Console
 from rich.table import Table
 
 from hedgerow.common.observability.printable import printable
 from hedgerow.gateway.cli.loading.field_findings import FieldFindings, FoundField
-from hedgerow.gateway.cli.render import folded, table_of
+from hedgerow.gateway.cli.render import folded, output, table_of
 
 
 def report_fields(collection: str, findings: FieldFindings) -> None:
     """Print the inferred fields, and a warning for each field with values that are not indexed."""
     if findings.inferred:
         sys.stdout.write(f"{collection}: fields, inferred from the first documents:\n")
-        Console().print(inferred_table(findings.inferred))
+        output().print(inferred_table(findings.inferred))
     for finding in findings:
         sys.stderr.write(f"gateway: warning: {printable(str(finding))}\n")
 

@@ -26,6 +26,7 @@ from hedgerow.gateway.access.key import (
     new_secret,
 )
 from hedgerow.gateway.access.key_file import FILE_NAME, change_keys, path_of, read_keys
+from hedgerow.gateway.cli import options
 from hedgerow.gateway.cli.render import folded, output, plain, table_of
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The key's name: a-z, 0-9 and -.")]
@@ -163,7 +164,10 @@ def keys_table(keys: Iterable[Key]) -> Table:
 
 
 def _path(data: Path | None) -> Path:
-    return path_of(load_settings()) if data is None else data / FILE_NAME
+    if data is None:
+        return path_of(load_settings())
+    options.check_environment()
+    return data / FILE_NAME
 
 
 def _rights(text: str) -> list[Right]:

@@ -118,6 +118,8 @@ class _ListingCommands(TyperGroup):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Put `list` before options, unless they ask for help."""
         is_list = not args or (args[0].startswith("-") and args[0] not in {"--help", "-h"})
+        if ctx.resilient_parsing:  # what a shell completes may become any subcommand
+            is_list = False
         return super().parse_args(ctx, ["list", *args] if is_list else args)
 
 

@@ -84,10 +84,19 @@ def connect(url: str, token: str | None, *, verify: Verify) -> Client:
     Raises:
         ConfigurationError: a variable of the environment seems to be a misspelt setting.
     """
+    check_environment()
+    return Client(url, token, verify=verify)
+
+
+def check_environment() -> None:
+    """Check that no variable of the environment is a misspelt setting.
+
+    Raises:
+        ConfigurationError: one seems to be; names it, and the setting that may have been meant.
+    """
     names = [name for name in os.environ if name.startswith("HEDGEROW_")]
     if not _CLIENTS.issuperset(names):  # loading the settings' names takes a while
         import_module("hedgerow.common.settings.settings").check_environment(names)
-    return Client(url, token, verify=verify)
 
 
 def given(**members: Any) -> dict[str, Any]:

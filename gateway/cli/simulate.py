@@ -15,6 +15,7 @@ from rich.text import Text
 
 from hedgerow.common.errors import BadRequestError
 from hedgerow.common.lifecycle import calm_collector
+from hedgerow.gateway.cli import options
 from hedgerow.gateway.cli.render import folded, plain
 from hedgerow.gateway.simulate.report import Report, simulate
 from hedgerow.gateway.simulate.scenario import load, shipped
@@ -46,6 +47,7 @@ def simulate_scenario(
     ] = False,
 ) -> None:
     """Run the gateway's policies over scripted shards in virtual time."""
+    options.check_environment()
     console = Console()
     if list_them:
         for name in shipped():

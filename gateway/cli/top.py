@@ -11,8 +11,10 @@ from rich.console import Console
 from rich.live import Live as Screen
 
 from hedgerow.common.errors import UnavailableError
+from hedgerow.gateway.cli import options
 from hedgerow.gateway.cli.event_stream import Message, follow
 from hedgerow.gateway.cli.options import DEFAULT_URL, CaFile, Token, Url
+from hedgerow.gateway.cli.render import output
 from hedgerow.gateway.cli.top_view import TopView
 from hedgerow.gateway.client.link import Link
 
@@ -31,8 +33,9 @@ def top(
     ca_file: CaFile = None,
 ) -> None:
     """Watch shards, workers, throughput, answer times and events, second by second."""
+    options.check_environment()
     link = Link(url, token, verify=ca_file or True)
-    console = Console()
+    console = output()
     if once or not console.is_terminal:
         console.print(first_view(follow(link)))
         return

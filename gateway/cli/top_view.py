@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hedgerow.gateway.cli.event_stream import Message
-from hedgerow.gateway.cli.render import folded, percent, plain, styled, table_of
+from hedgerow.gateway.cli.render import WIDEST, folded, percent, plain, styled, table_of
 from hedgerow.gateway.local.sizing import counted
 
 _NUM_POINTS: Final = 300
@@ -61,7 +61,8 @@ class TopView:
         lines_left = height - 10 - len(self.status["workers"])
         yield self._head()
         yield self._figures()
-        yield from self._graphs(options.max_width, is_ascii=options.ascii_only)
+        width = options.max_width if self._is_live else min(options.max_width, WIDEST)
+        yield from self._graphs(width, is_ascii=options.ascii_only)
         yield Text()
         num_shards = len(self.status["shards"])
         most = max(4, lines_left - _LEAST_EVENTS) if self._is_live else num_shards

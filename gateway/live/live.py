@@ -23,7 +23,7 @@ from hedgerow.gateway.shapes.live import LiveEvent, LiveHistory
 log = structlog.get_logger()
 
 PERIOD_S: Final = 1.0
-# After an event, the status follows at once; in a storm of events, it comes no more often than so.
+# After an event, the status follows at once, but with at least this pause between two of them.
 _LEAST_PAUSE_S: Final = 0.25
 _RETRY: Final = b"retry: 2000\n\n"  # after how many ms a browser asks again
 _LOG_INTERVAL_S: Final = 60.0
@@ -66,11 +66,11 @@ class Live:
             group.create_task(self._run_samples(), name="live samples")
             group.create_task(self._run_statuses(), name="live statuses")
 
-    def open(self, key: str | None = None) -> Viewer:
-        """Admit a viewer, whose stream begins with the last minutes.
+    def open(self, key: str | None = None, party: str = "") -> Viewer:
+        """Admit a viewer of a party, whose stream begins with the last minutes.
 
         Raises:
-            OverloadedError: there are as many as may be.
+            OverloadedError: there are as many viewers as are allowed.
         """
         history = LiveHistory(
             gateway=self._sources.gateway_id,
@@ -79,7 +79,7 @@ class Live:
             events=list(self._journal.events),
         )
         first = _RETRY + message("history", history)
-        return self._viewers.open(key, first + self._status if self._viewers else first)
+        return self._viewers.open(key, party, first + self._status if self._viewers else first)
 
     def leave(self, viewer: Viewer) -> None:
         """A viewer has gone."""

@@ -6,7 +6,7 @@ connection may hold (`gateway.send_timeout_s`).
 """
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Collection
 from typing import Any, Final
 
@@ -34,12 +34,16 @@ class Viewer:
 
     Attributes:
         key: the name of its key; None if it has none.
+        party: whose it is: a key's, or an address's.
+        began_at: when, on the event loop's clock.
         is_open: whether it gets further messages.
     """
 
-    def __init__(self, key: str | None, first: bytes, now: float) -> None:
+    def __init__(self, key: str | None, party: str, first: bytes, now: float) -> None:
         """Begin with `first`, at `now` on the event loop's clock."""
         self.key = key
+        self.party = party
+        self.began_at = now
         self.is_open = True
         self._ends_at = now + MAX_AGE_S
         self._waiting = deque((first,))
@@ -88,20 +92,23 @@ class Viewers:
     def __len__(self) -> int:
         return len(self._viewers)
 
-    def open(self, key: str | None, first: bytes) -> Viewer:
+    def open(self, key: str | None, party: str, first: bytes) -> Viewer:
         """Admit a viewer, whose stream begins with `first`.
 
+        If there are as many as may be, the oldest of the party with most of them makes room,
+        provided that this party still has as many as the new one then.
+
         Raises:
-            OverloadedError: there are as many as may be.
+            OverloadedError: there are as many viewers as are allowed, and none makes room.
         """
-        if len(self._viewers) >= self._max_viewers:
+        if len(self._viewers) >= self._max_viewers and not self._make_room(party):
             raise OverloadedError(
                 f"{len(self._viewers)} viewers follow the events, and gateway.max_viewers "
                 f"({self._max_viewers}) allows no more",
                 "viewers",
                 5.0,
             )
-        viewer = Viewer(key, first, asyncio.get_running_loop().time())
+        viewer = Viewer(key, party, first, asyncio.get_running_loop().time())
         if self._is_closed:
             viewer.close()
             return viewer
@@ -109,6 +116,17 @@ class Viewers:
         if len(self._viewers) == 1:
             self._on_first()
         return viewer
+
+    def _make_room(self, party: str) -> bool:
+        counts = Counter(viewer.party for viewer in self._viewers)
+        if not counts:
+            return False
+        largest, num = counts.most_common(1)[0]
+        if num < counts[party] + 2:
+            return False
+        theirs = (viewer for viewer in self._viewers if viewer.party == largest)
+        self.leave(min(theirs, key=lambda viewer: viewer.began_at))
+        return True
 
     def leave(self, viewer: Viewer) -> None:
         """A viewer has gone."""

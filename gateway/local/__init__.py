@@ -1,4 +1,5 @@
 """Runs a whole cluster on this machine, for `gateway up`, `gateway demo` and embedding.
 
-`processes/` keeps child processes alive, `redis/` runs the embedded Valkey. Open `cluster` first.
+`processes/` keeps child processes alive, `redis/` runs the embedded Valkey. Imports `common`,
+`gateway.access`, `gateway.client` and `gateway.http`. Open `cluster` first.
 """

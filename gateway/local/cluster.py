@@ -4,7 +4,6 @@ import asyncio
 import hashlib
 import os
 import secrets
-import shutil
 import socket
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
@@ -42,6 +41,7 @@ from hedgerow.gateway.local.programs import gateway_program, worker_program
 from hedgerow.gateway.local.redis import server as embedded_redis
 from hedgerow.gateway.local.redis.keeper import RedisKeeper
 from hedgerow.gateway.local.redis.server import EmbeddedRedis
+from hedgerow.gateway.local.refused_start import RefusedStart
 from hedgerow.gateway.local.sizing import Asked, Sizing
 
 GATEWAY = "gateway"
@@ -138,7 +138,7 @@ class LocalCluster:
         self._sync: asyncio.Task[None] | None = None
         self._keeper: asyncio.Task[None] | None = None
         self._lock = -1
-        self._is_new_folder = False  # and nothing of value is in it
+        self._refused_start: RefusedStart | None = None  # while nothing of value is in the folder
         self.supervisor = Supervisor(
             self._data, options.restart, self._note, self._on_death, template
         )
@@ -164,7 +164,10 @@ class LocalCluster:
         await self._start_redis()
         control = await self._join_redis()
         self.sizing = size = await self._size(control)
-        self._is_new_folder = False  # from here on, it has logs, and may have documents
+        if self._options.redis_url is not None:
+            self._refused_start = None  # from here on, workers may store others' documents
+        elif self._refused_start is not None:
+            self._refused_start.keeps_logs = True
         await self._forget(*self._shards)
         await self._starting.or_death(
             self.supervisor.start(*self._worker_programs(size.num_shards))
@@ -174,6 +177,7 @@ class LocalCluster:
             # applied: a document loaded before would be missing in a replica that comes later.
             silent = partial(self._silent, control)
             await self._starting.wait_until_there("the workers", silent)
+        self._refused_start = None  # from here on, there may be documents
         await self._starting.or_death(self.supervisor.start(self._gateway_program(port)))
         await self._wait_until_ready()
 
@@ -192,8 +196,8 @@ class LocalCluster:
         await self.supervisor.close()
         if self._redis is not None:
             self._redis.close()
-        if self._is_new_folder:  # the start was refused before there was anything to store
-            await asyncio.to_thread(shutil.rmtree, self._data, ignore_errors=True)
+        if self._refused_start is not None:  # before there was anything to store
+            await asyncio.to_thread(self._refused_start.undo)
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
@@ -242,7 +246,7 @@ class LocalCluster:
         if self._data.is_dir():  # report its holder rather than the port's
             self._lock = lock_folder(self._data)
         port = check_port(self._options.host, self._options.port)
-        self._is_new_folder = not self._data.exists()
+        self._refused_start = RefusedStart(self._data)
         make_private(self._data)
         if self._lock < 0:
             self._lock = lock_folder(self._data)

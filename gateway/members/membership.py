@@ -73,6 +73,7 @@ class Membership:
         self._uids = uids
         self._on_view = on_view
         self._filling: dict[str, tuple[Collection, Filling | None]] = {}  # until the next refresh
+        self._last: dict[int, Heartbeat] = {}  # shard → the newest of a worker that served it
         self._changed = asyncio.Event()
 
     def counts_of(self, uid: str) -> list[int | None]:
@@ -86,7 +87,7 @@ class Membership:
             return None
         known = self._filling.get(collection.uid)
         if known is None or known[0] is not collection:
-            known = collection, filling_of(collection, self.workers.values())
+            known = collection, filling_of(collection, self.workers.values(), self._last)
             self._filling[collection.uid] = known
         return known[1]
 
@@ -164,6 +165,8 @@ class Membership:
             for worker, heartbeat in heartbeats.items()
             if now_ms - heartbeat.beat_at_ms < self._expiry_ms
         }
+        for beat in sorted(heartbeats.values(), key=lambda beat: beat.beat_at_ms):
+            self._last.update(dict.fromkeys(beat.shards, beat))
         self.attaches = all(beat.attaches for beat in self.workers.values())
         self.traces = all(beat.traces for beat in self.workers.values())
         for worker, beat in before.items():

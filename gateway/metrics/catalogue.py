@@ -147,7 +147,7 @@ SHORTAGES: Final = Metric(
 REDIS_UP: Final = Metric(
     "hedgerow_redis_up",
     _GAUGE,
-    "1 if Redis answered this scrape; without, what it knows is missing",
+    "1 if Redis answered this scrape; if 0, what only Redis knows is missing",
 )
 RECONNECTS: Final = Metric(
     "hedgerow_redis_reconnects_total", _COUNTER,

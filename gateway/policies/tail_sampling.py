@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from hedgerow.common.settings.tracing import TracingSettings
 from hedgerow.common.wire.trace_context import TraceContext, new_packed
-from hedgerow.gateway.policies.token_bucket import TokenBucket
+from hedgerow.gateway.access.rate import TokenBucket
 
 
 class TailSampling:
@@ -61,7 +61,7 @@ class TailSampling:
         return {"kept": self.num_kept, "dropped": self.num_dropped}
 
     def _allow(self, now: float) -> bool:
-        is_allowed = self._allowance.take(now)
+        is_allowed = self._allowance.take(now) == 0
         if is_allowed:
             self.num_kept += 1
         else:

@@ -4,9 +4,7 @@ Python sorts floats alone, or strings alone, several times as fast as tuples of 
 that are not among the best are dropped first, and only the rest is sorted as tuples.
 """
 
-import heapq
 from collections.abc import Sequence
-from itertools import islice, repeat
 
 from hedgerow.common.wire.messages import SearchBody
 from hedgerow.gateway.search.result import Hit
@@ -43,7 +41,17 @@ def merge(parts: Sequence[tuple[int, SearchBody]], k: int) -> list[Hit]:
 
 def _merge_tied(parts: Sequence[tuple[int, SearchBody]], k: int, score: float) -> list[Hit]:
     """Return the k best hits if all have the same score, as for a query without text."""
-    # Each shard's ids are mostly in order already, which makes sorting them a single pass.
-    runs = [zip(sorted(body.ids), repeat(shard), strict=False) for shard, body in parts]
-    rows = islice(heapq.merge(*runs), k)
-    return [Hit(document_id, score, shard) for document_id, shard in rows]
+    ids: list[str] = []
+    for _, body in parts:
+        ids += body.ids
+    ids.sort()
+    last = ids[min(k, len(ids)) - 1]
+    rows: list[tuple[str, int]] = []
+    for shard, body in parts:
+        # Each shard's ids are mostly in order already, which makes sorting them a single pass.
+        for document_id in sorted(body.ids):
+            if document_id > last:
+                break
+            rows.append((document_id, shard))
+    rows.sort()
+    return [Hit(document_id, score, shard) for document_id, shard in rows[:k]]

@@ -3,7 +3,7 @@
 import msgspec
 
 from hedgerow.common.wire.messages import SearchPayload
-from hedgerow.gateway.policies.admission import AdmissionPermit
+from hedgerow.gateway.policies.admission_permit import AdmissionPermit
 from hedgerow.gateway.search.plan import Plan
 from hedgerow.gateway.search.result import SearchQuery
 from hedgerow.gateway.search.validation import Admitted

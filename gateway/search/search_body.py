@@ -59,10 +59,13 @@ def check_members(query: SearchQuery, body: type[msgspec.Struct]) -> None:
     Raises:
         BadRequestError: names each invalid member, with the reason.
     """
-    members = {name: getattr(query, name) for name in body.__struct_fields__}
-    checked(body, members)
-    for name in ("query", "filter"):
-        if not members[name].isascii() and _HALF_PAIR.search(members[name]):
+    try:
+        msgspec.convert(query, body, from_attributes=True)
+    except msgspec.ValidationError:  # which names the first fault; all are wanted
+        checked(body, {name: getattr(query, name) for name in body.__struct_fields__})
+        raise
+    for name, text in (("query", query.query), ("filter", query.filter)):
+        if not text.isascii() and _HALF_PAIR.search(text):
             raise BadRequestError(
                 name, "contains half of a surrogate pair, which is not a character"
             )

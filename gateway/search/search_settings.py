@@ -19,6 +19,8 @@ class SearchSettings(NamedTuple):
         profiles: name → rank profile.
         hedging: when to send second copies.
         coverage: how long to wait for the rest, once enough is covered.
+        max_attached_bytes: limit on the documents that all replies to a search attach together; 0
+            for none.
     """
 
     gateway: GatewaySettings
@@ -26,6 +28,7 @@ class SearchSettings(NamedTuple):
     profiles: Mapping[str, RankProfile]
     hedging: HedgingSettings
     coverage: CoverageSettings
+    max_attached_bytes: int = 0
 
     @classmethod
     def of(cls, settings: Settings) -> "SearchSettings":
@@ -36,4 +39,7 @@ class SearchSettings(NamedTuple):
             profiles=settings.rank_profiles,
             hedging=settings.hedging,
             coverage=settings.coverage,
+            max_attached_bytes=min(
+                settings.limits.max_attached_bytes, settings.limits.max_fetch_bytes
+            ),
         )

@@ -12,12 +12,13 @@ from hedgerow.common.outcome import Outcome
 from hedgerow.common.settings.rank_profiles import RankProfile
 from hedgerow.common.wire.messages import Kind, SearchPayload, pack_body, unpack_search_body
 from hedgerow.gateway.policies.adaptive_timeout import AdaptiveTimeout
-from hedgerow.gateway.policies.admission import Admission, AdmissionPermit
+from hedgerow.gateway.policies.admission import Admission
+from hedgerow.gateway.policies.admission_permit import AdmissionPermit
 from hedgerow.gateway.policies.hedging import HedgePolicy
 from hedgerow.gateway.policies.latency import AnswerReserve
 from hedgerow.gateway.search.answer import Bodies, Found, bodies_of, make_answer
 from hedgerow.gateway.search.documents.answer_memory import AnswerMemory, Lease
-from hedgerow.gateway.search.documents.attaching import NO_ATTACHING, AttachPolicy, take_attached
+from hedgerow.gateway.search.documents.attaching import AttachPolicy, take_attached
 from hedgerow.gateway.search.documents.fetch import Fetcher
 from hedgerow.gateway.search.documents.fetch_walk import FetchWalk
 from hedgerow.gateway.search.ended_search import EndedSearch
@@ -68,6 +69,10 @@ class View(Protocol):
     def died_at(self) -> Sequence[float]:
         """For each shard, when a worker's death was last noticed, on the event loop's clock."""
 
+    @property
+    def attaches(self) -> bool:
+        """Whether every live worker can attach documents to its replies."""
+
     def workers_of(self, shard: int) -> list[str]:
         """The names of the live workers that take a shard's requests."""
 
@@ -93,7 +98,6 @@ class Searcher:
         guards: ProfileGuards,
         settings: SearchSettings,
         learning: Learning,
-        attaching: AttachPolicy = NO_ATTACHING,
         walks: Walks | None = None,
     ) -> None:
         """Search over `messenger`, asking the shards that `view` and `guards` let through.
@@ -104,7 +108,6 @@ class Searcher:
             guards: admission control and the breakers.
             settings: what a search may ask for, and how it is run.
             learning: learns from a sample of the searches.
-            attaching: decides which documents the replies should include.
             walks: logs and traces where the time of searches went; None for neither.
         """
         num_shards = len(guards.shared.breakers)
@@ -124,7 +127,9 @@ class Searcher:
         self._guards = guards
         self._settings = settings
         self._learning = learning
-        self._attaching = attaching
+        self._attaching = AttachPolicy(
+            settings.profiles, settings.max_attached_bytes, lambda: view.attaches
+        )
         self._walks = walks or Walks(slow_ms=0)
         self._canary = Canary(settings.profiles, messenger)
         self._top_up = TopUp(messenger, self.hedger)

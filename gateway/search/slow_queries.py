@@ -1,11 +1,11 @@
-"""Logs where the time of a slow search went: one line each, for some of them a second."""
+"""Logs where the time of a slow search went: one line each, for at most some of them a second."""
 
 from typing import Any, Final
 
 import structlog
 
 from hedgerow.common.outcome import Outcome
-from hedgerow.gateway.policies.token_bucket import TokenBucket
+from hedgerow.gateway.access.rate import TokenBucket
 from hedgerow.gateway.search.walk import Walk
 from hedgerow.gateway.search.walk_parts import ShardPart, parts_of
 
@@ -20,15 +20,15 @@ class SlowQueries:
 
     def __init__(self) -> None:
         self._lines = TokenBucket(LINES_PER_S)
-        self._num_unsaid = 0
+        self._num_skipped = 0
 
     def tell(self, walk: Walk) -> None:
         """Log a search that has ended, unless there were many in the last second."""
-        if not self._lines.take(walk.ended_at):
-            self._num_unsaid += 1
+        if self._lines.take(walk.ended_at) > 0:
+            self._num_skipped += 1
             return
-        num_unsaid, self._num_unsaid = self._num_unsaid, 0
-        log.info("slow_query", **line_of(walk), others=num_unsaid)
+        num_skipped, self._num_skipped = self._num_skipped, 0
+        log.info("slow_query", **line_of(walk), others=num_skipped)
 
 
 def line_of(walk: Walk) -> dict[str, Any]:

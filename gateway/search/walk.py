@@ -51,8 +51,8 @@ class SearchTrace(msgspec.Struct, frozen=True, gc=False):
         return None if context is None else context.child(FETCH).pack()
 
 
-# Made of what is there anyway, and only of searches that there is something to tell of: to note
-# instants in each would cost it a hundredth of its CPU.
+# Made from what exists anyway, and only for searches that are logged or traced: to note instants in
+# every search would take a hundredth of its CPU.
 class Walk(msgspec.Struct, frozen=True):
     """One search, as far as it has come; instants are on the event loop's clock, in s.
 

@@ -1,4 +1,4 @@
-"""Begins each search's trace, and has those logged that were slow, and traced that are kept."""
+"""Begins each search's trace, logs the slow searches, and traces those whose trace is kept."""
 
 import math
 from collections.abc import Callable
@@ -24,7 +24,7 @@ class Walks:
         tracer: SearchTracer | None = None,
         do_workers_trace: Callable[[], bool] = lambda: False,
     ) -> None:
-        """Tell of searches that take `slow_ms` or longer.
+        """Log searches that take `slow_ms` or longer.
 
         Args:
             slow_ms: in ms; 0 for none.
@@ -48,7 +48,7 @@ class Walks:
     def answered(
         self, search: PlannedSearch, gather: Gather, now: float, fetch: FetchWalk | None
     ) -> None:
-        """A search was answered; most have nothing to tell of, and cost no more than to see that.
+        """A search was answered; most are neither logged nor traced, and cost only this decision.
 
         Args:
             search: what was asked.

@@ -88,7 +88,9 @@ class Filling(msgspec.Struct, frozen=True):
 
     fields: Annotated[list[str], doc("Fields that the index of some replica lacks yet.")]
     share: Annotated[float, doc("Share of the documents that is filled, from 0 to 1, about.")]
-    waiting: Annotated[int, doc("Live replicas that are not done.")]
+    waiting: Annotated[
+        int, doc("Replicas that are not done, live or, of a shard without one, last seen.")
+    ]
 
 
 class CollectionAnswer(msgspec.Struct, frozen=True):

@@ -18,6 +18,7 @@ class ScriptedView:
         live: for each shard, whether a worker serves it, as far as is known.
         num_live: for each shard, how many workers do.
         died_at: for each shard, when a worker was last missed, in s; -inf for never.
+        attaches: False, since the scripted shards have no documents to attach.
     """
 
     def __init__(self, run: Run) -> None:
@@ -25,6 +26,7 @@ class ScriptedView:
         self.live = [True] * run.shards.count
         self.num_live = [run.shards.replicas] * run.shards.count
         self.died_at = [-math.inf] * run.shards.count
+        self.attaches = False
         self._counts: list[int | None] = [run.shards.documents] * run.shards.count
 
     @property

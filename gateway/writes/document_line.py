@@ -148,7 +148,8 @@ def _decode_with_reasons(line: bytes) -> dict[str, Any]:
     try:
         document: Any = _DECODER.decode(text)
     except json.JSONDecodeError as error:
-        reason = f"is not JSON: {error.msg} at character {error.pos + 1}"
+        what = error.msg.removesuffix(" starting at")
+        reason = f"is not JSON: {what} at character {error.pos + 1}"
         raise BadRequestError("the line", reason, error.pos) from error
     except RecursionError as error:
         raise BadRequestError("the document", f"is nested more than {MAX_DEPTH} deep") from error

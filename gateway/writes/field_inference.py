@@ -14,6 +14,7 @@ from hedgerow.common.document_ids import ID_FIELD
 from hedgerow.common.fields.field_types import FieldType, mismatch, texts_of
 from hedgerow.gateway.shapes.collection import InferredField
 
+MAX_NAME = 100  # characters of a name in a report; longer ones no collection can have
 MAX_NAMES = 512  # twice the most fields of a collection, since some have no single type
 _LEAST_TO_RECUR = 10  # strings; among fewer, repetitions may be chance
 
@@ -24,7 +25,7 @@ class _Kind(Enum):
     BOOLEAN = "true or false"
     WHOLE = "a whole number"
     FRACTION = "a number that is not whole"
-    HUGE = "a whole number of more than 64 bits"
+    HUGE = "a whole number of 2^63 or more"
     DATE = "a date"
     STRING = "a string"
     LIST = "a list of strings"
@@ -96,8 +97,15 @@ class FieldInference:
                 if num_typed > MAX_FIELDS:
                     kind, why = None, f"too many other fields ({MAX_FIELDS} is the limit)"
                     line = candidate.first_line
-            explained.append(InferredField(name, None if kind is None else kind.value, why, line))
+            explained.append(
+                InferredField(shown_name(name), None if kind is None else kind.value, why, line)
+            )
         return explained
+
+
+def shown_name(name: str) -> str:
+    """The name of a field as reports have it: a caller's document may have one of any length."""
+    return name if len(name) <= MAX_NAME else f"{name[:MAX_NAME]}…"
 
 
 class _Candidate:

@@ -7,6 +7,7 @@ from typing import Any, Final, Literal
 from hedgerow.common.collection import Collection
 from hedgerow.common.document_ids import ID_FIELD
 from hedgerow.gateway.shapes.collection import FieldWarning, InferredField
+from hedgerow.gateway.writes.field_inference import shown_name
 
 MAX_WARNINGS: Final = 100
 # A clause, as are the reasons of `mismatch`.
@@ -46,9 +47,11 @@ class FieldWarnings:
         # Fields that are noted already are known too.
         for name in document.keys() - self._known if self._has_room else ():
             if document[name] is not None and self._has_room:
-                self._known.add(name)
-                reason = self._why.get(name, _UNKNOWN)
-                self._noted[name, False] = _Noted("stored_only", reason, line)
+                shown = shown_name(name)
+                if shown == name:  # a long one is not kept
+                    self._known.add(name)
+                reason = self._why.get(shown, _UNKNOWN)
+                self._noted.setdefault((shown, False), _Noted("stored_only", reason, line))
         for name, reason in misfits.items():
             self._count(name, "not_indexed", reason, line)
 

@@ -1,11 +1,52 @@
 """Compares what a shard knows of a collection with another definition of it."""
 
+from pathlib import Path
+
 import structlog
 
 from hedgerow.common.collection import Collection
 from hedgerow.common.errors import WireError
+from hedgerow.shard_worker.storage.index_files import definition_of
+from hedgerow.shard_worker.storage.store import Store
 
 _log = structlog.get_logger()
+
+
+class Definitions:
+    """The definitions of one shard's collections, as its store has them."""
+
+    def __init__(self, folder: Path, shard: int, store: Store) -> None:
+        """Read the definitions in `store`; the indexes are in the shard's `folder`."""
+        self._folder = folder
+        self._shard = shard
+        self._store = store
+
+    def read(self, uid: str, definition: str) -> Collection | None:
+        """A definition, read; None if only a newer version can read it."""
+        return read_definition(self._shard, uid, definition)
+
+    def current(self, uid: str) -> Collection | None:
+        """A collection as the store has it; None if it has none, or none that can be read."""
+        definition = self._store.definition(uid)
+        return None if definition is None else self.read(uid, definition)
+
+    def is_newer(self, uid: str, definition: str) -> bool:
+        """Whether the shard lacks a collection, or fields that it has in this definition."""
+        return self._store.definition(uid) is None or self._num_added(uid, definition) > 0
+
+    def is_older(self, uid: str, definition: str) -> bool:
+        """Whether the shard has fields of a collection that this definition lacks."""
+        return self._num_added(uid, definition) < 0
+
+    def not_indexed(self, collection: Collection) -> list[str]:
+        """The fields of a collection that its index lacks."""
+        return missing_fields(collection, definition_of(self._folder / collection.uid))
+
+    def _num_added(self, uid: str, definition: str) -> int:
+        stored = self._store.definition(uid)
+        if stored is None or stored == definition:
+            return 0
+        return num_added_fields(self.read(uid, stored), self.read(uid, definition))
 
 
 def read_definition(shard: int, uid: str, definition: str) -> Collection | None:

@@ -17,7 +17,7 @@ def write_documents(
 
     Args:
         writer: the index's.
-        documents: id → JSON, or None where the document goes.
+        documents: id → JSON, or None to remove the document.
         with_bodies: whether to keep the documents beside the index too (`bodies`).
 
     Raises:
@@ -29,8 +29,8 @@ def write_documents(
     try:
         writer.apply(deletes, upserts, bodies)
     except (TypeError, ValueError, OverflowError):
-        # The gateway has checked each against the fields, so this should not be. The others go in
-        # all the same: applying them a second time replaces them.
+        # The gateway has checked each against the fields, so this should not happen. The others
+        # are written all the same: applying them a second time replaces them.
         for upsert in upserts:
             try:
                 writer.apply((), (upsert,), bodies)

@@ -17,7 +17,7 @@ _log = structlog.get_logger()
 class FieldFiller:
     """Keeps looking for indexes that lack fields, and has them replaced, one after the other.
 
-    What is to be done follows from what the shards hold, so it outlives any restart.
+    What to do follows from what the shards hold, so a restart loses nothing.
     """
 
     def __init__(
@@ -31,7 +31,7 @@ class FieldFiller:
 
         Args:
             applier: has the indexer do it, between two batches of the log.
-            tell: has others hear of an index that has changed, and returns when they can.
+            tell: sends a heartbeat, which says that an index has changed; returns when it was sent.
             has_disk: whether the disk has room for another copy of an index.
             max_pause_s: longest wait after Redis has failed, in s.
         """

@@ -23,7 +23,7 @@ from hedgerow.shard_worker.storage.index_replacement import filling_folder, repl
 from hedgerow.shard_worker.storage.store import Store
 from hedgerow.shard_worker.storage.text_index_writer import TextIndexWriter
 
-STEP_DOCUMENTS: Final = 2000  # some 50 ms; between two steps the indexer does what else there is
+STEP_DOCUMENTS: Final = 2000  # some 50 ms; between two steps the indexer runs other commands
 
 _log = structlog.get_logger()
 
@@ -73,10 +73,10 @@ class FieldFilling:
         return len(documents) < STEP_DOCUMENTS
 
     def apply(self, documents: Mapping[str, bytes | None]) -> None:
-        """Take up documents that are being written; those not read yet will be read anyway.
+        """Apply documents that are being written; those not read yet will be read anyway.
 
         Args:
-            documents: id → JSON, or None where the document goes.
+            documents: id → JSON, or None to remove the document.
         """
         reached = {one: body for one, body in documents.items() if one <= self._reached}
         write_documents(self._writer, reached, with_bodies=True)
@@ -137,7 +137,7 @@ class Fillings:
         del self._running[uid]
 
     def apply(self, collection: Collection, documents: Mapping[str, bytes | None]) -> None:
-        """Take up documents that are being written to a collection."""
+        """Apply documents that are being written to a collection."""
         filling = self._running.get(collection.uid)
         if filling is None:
             return

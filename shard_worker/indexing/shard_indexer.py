@@ -20,11 +20,8 @@ from hedgerow.common.shard_log.log import position
 from hedgerow.common.shard_log.operations import Op, unpack_op
 from hedgerow.common.snapshots.manifest import STORE
 from hedgerow.shard_worker.indexing.changes import Changes
-from hedgerow.shard_worker.indexing.definitions import (
-    missing_fields,
-    num_added_fields,
-    read_definition,
-)
+from hedgerow.shard_worker.indexing.collection_report import report_of
+from hedgerow.shard_worker.indexing.definitions import Definitions
 from hedgerow.shard_worker.indexing.document_writes import write_documents
 from hedgerow.shard_worker.indexing.field_filling import Fillings
 from hedgerow.shard_worker.indexing.index_rewrite import IndexRewrite
@@ -33,13 +30,8 @@ from hedgerow.shard_worker.indexing.level_choice import (
     chosen,
     rewrite_with_levels,
 )
-from hedgerow.shard_worker.indexing.shard_report import (
-    MAX_FIRST_IDS,
-    CollectionReport,
-    ShardState,
-    pack_ids,
-)
-from hedgerow.shard_worker.storage.index_files import TextIndexError, definition_of
+from hedgerow.shard_worker.indexing.shard_report import CollectionReport, ShardState
+from hedgerow.shard_worker.storage.index_files import TextIndexError
 from hedgerow.shard_worker.storage.index_replacement import finish_replacing
 from hedgerow.shard_worker.storage.length_padding import balance
 from hedgerow.shard_worker.storage.store import Store
@@ -97,6 +89,7 @@ class ShardIndexer:
         self._lock = FolderLock(folder, lock_wait_s)
         try:
             self._store = Store.open(folder / STORE)
+            self._definitions = Definitions(folder, shard, self._store)
             self._fillings = Fillings(folder, shard, self._store, optimise_memory_bytes)
             for uid in self._store.collections():
                 finish_replacing(folder / uid)
@@ -141,7 +134,9 @@ class ShardIndexer:
             return self.state()  # applied by an earlier attempt whose answer was lost
         changes = Changes.of(self._read(ops))
         # The log may begin with a definition that `define` has already replaced by a newer one.
-        for uid in [uid for uid, one in changes.definitions.items() if self._is_older(uid, one)]:
+        for uid in [
+            uid for uid, one in changes.definitions.items() if self._definitions.is_older(uid, one)
+        ]:
             del changes.definitions[uid]
         definitions = {**self._store.collections(), **changes.definitions}
         for uid in changes.dropped & definitions.keys():
@@ -152,7 +147,7 @@ class ShardIndexer:
             uid: len(some) for uid, some in changes.documents.items() if uid not in documents
         }
         for uid in {**changes.definitions, **documents}:
-            collection = self._defined(uid, definitions[uid])
+            collection = self._definitions.read(uid, definitions[uid])
             if collection is not None:
                 self._index(collection, documents.get(uid, {}))
             else:  # its documents are kept; a version that can read it rebuilds the index
@@ -174,7 +169,7 @@ class ShardIndexer:
     def define(self, definitions: Iterable[str]) -> ShardState:
         """Add collections, or fields, that may not be in the log; the position stays."""
         read = {Collection.from_json(one).uid: one for one in definitions}
-        new = {uid: one for uid, one in read.items() if self._is_newer(uid, one)}
+        new = {uid: one for uid, one in read.items() if self._definitions.is_newer(uid, one)}
         for one in new.values():
             self._index(Collection.from_json(one), {})
         self._store.apply(self._store.position, definitions=new)
@@ -182,23 +177,9 @@ class ShardIndexer:
             self._reports.pop(uid, None)
         return self.state()
 
-    def _is_newer(self, uid: str, definition: str) -> bool:
-        """Whether the shard lacks a collection, or fields that it has in this definition."""
-        return self._store.definition(uid) is None or self._added_fields(uid, definition) > 0
-
-    def _is_older(self, uid: str, definition: str) -> bool:
-        """Whether the shard has fields of a collection that this definition lacks."""
-        return self._added_fields(uid, definition) < 0
-
-    def _added_fields(self, uid: str, definition: str) -> int:
-        stored = self._store.definition(uid)
-        if stored is None or stored == definition:
-            return 0
-        return num_added_fields(self._defined(uid, stored), self._defined(uid, definition))
-
     def reindex(self, uid: str, ids: Sequence[str]) -> ShardState:
         """Index some documents again, as the store has them; the position stays."""
-        collection = self._current(uid)
+        collection = self._definitions.current(uid)
         if collection is not None:
             self._index(collection, dict(zip(ids, self._store.get(uid, ids), strict=True)))
             self._reports.pop(uid, None)
@@ -207,7 +188,7 @@ class ShardIndexer:
     def balance(self, uid: str, averages: Mapping[str, float]) -> ShardState:
         """Fit a collection's index to the average lengths over all shards."""
         # An index that is being optimised is balanced afterwards.
-        collection = None if uid in self._rewrites else self._current(uid)
+        collection = None if uid in self._rewrites else self._definitions.current(uid)
         if collection is not None:
             balance(self._writer(collection), averages)
             self._reports.pop(uid, None)
@@ -225,10 +206,10 @@ class ShardIndexer:
             WorkError: the index lacks fields; when they are filled, it is in few segments.
             OSError: the index cannot be opened now.
         """
-        collection = self._current(uid)
+        collection = self._definitions.current(uid)
         if collection is None or collection.fields is None or not self._store.count(uid):
             return False
-        if self._missing_fields(collection):
+        if self._definitions.not_indexed(collection):
             raise WorkError("fields of the collection are being filled")
         self._give_up(uid)
         if writer := self._writers.pop(uid, None):
@@ -274,8 +255,8 @@ class ShardIndexer:
         Raises:
             OSError: the new index cannot be made.
         """
-        collection = self._current(uid)
-        if collection is None or not self._missing_fields(collection):
+        collection = self._definitions.current(uid)
+        if collection is None or not self._definitions.not_indexed(collection):
             return False
         self._fillings.begin(collection, chosen(self._store, uid))
         return True
@@ -303,9 +284,6 @@ class ShardIndexer:
         self._store.count_as_changed(uid)  # so that its term statistics are collected
         self._reports.pop(uid, None)
         return True
-
-    def _missing_fields(self, collection: Collection) -> list[str]:
-        return missing_fields(collection, definition_of(self._folder / collection.uid))
 
     def _give_up(self, uid: str) -> None:
         """End the optimising of a collection, if it has begun; its index is unchanged."""
@@ -377,40 +355,16 @@ class ShardIndexer:
             self._writers[uid] = writer
         return writer
 
-    def _current(self, uid: str) -> Collection | None:
-        """A collection as the store has it; None if it has none, or none that can be read."""
-        definition = self._store.definition(uid)
-        return None if definition is None else self._defined(uid, definition)
-
-    def _defined(self, uid: str, definition: str) -> Collection | None:
-        """A definition, read; None if only a newer version can read it."""
-        return read_definition(self.shard, uid, definition)
-
     def _report(self, uid: str, definition: str) -> CollectionReport:
-        collection = self._defined(uid, definition)
-        generation = segments = num_indexed = 0
-        missing: list[str] = []
+        collection = self._definitions.read(uid, definition)
+        index = None
         if collection is not None and collection.fields is not None:
             try:
                 index = TextIndex.open(self._folder / uid)
             except TextIndexError:
                 self._writer(collection)  # rebuilds it
                 index = TextIndex.open(self._folder / uid)
-            generation, segments = index.generation, index.num_segments
-            missing = missing_fields(collection, index.collection)
-            num_indexed = len(index.collection.fields or {})
-        return CollectionReport(
-            uid,
-            definition,
-            self._store.count(uid),
-            generation,
-            self._store.changes(uid),
-            pack_ids(self._store.first_ids(uid, MAX_FIRST_IDS)),
-            segments,
-            missing,
-            0 if collection is None else collection.revision,
-            num_indexed,
-        )
+        return report_of(uid, definition, self._store, collection, index)
 
     def _empty(self, uid: str) -> None:
         """Remove a collection's documents in slices, which bounds the size of each transaction.

@@ -21,7 +21,7 @@ _ESCAPED = re.compile(rf"[{WHITE}^`:{{}}\"'\[\]()\\-]")
 
 
 class Span(NamedTuple):
-    """Keywords from `lower`, inclusive, to `upper`, exclusive; None is no bound."""
+    """Keywords from `lower`, inclusive, to `upper`, exclusive; None means no bound."""
 
     lower: str | None
     upper: str | None

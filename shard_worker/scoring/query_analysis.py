@@ -19,8 +19,8 @@ class QueryAnalysis:
     """Parses queries for one definition of a collection, and caches the last ones.
 
     A scorer searches the shards of a query one after the other, so that only the first has to parse
-    it. Parsing takes 8 µs of CPU, or 25 if the query has operators; searching ten thousand short
-    documents takes 10.
+    it. Parsing takes 8 µs of CPU, or 25 µs if the query has operators; searching ten thousand short
+    documents takes 10 µs.
 
     Attributes:
         collection: the definition.

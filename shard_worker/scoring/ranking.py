@@ -14,7 +14,7 @@ from hedgerow.common.user_function import find_function, last_line, raised_at
 
 SCORE_FIELD = "_score"  # of a candidate: its first-phase score
 
-# What an error of a user's function may say, in characters: it is part of an answer.
+# Longest text of a user's error, in characters, since it becomes part of an answer.
 _LONGEST_ERROR: Final = 400
 _LONGEST_VALUE: Final = 40
 
@@ -57,7 +57,7 @@ class SecondPhase:
             RankingError: the function raised, or returned something else.
         """
         extra = (budget,) if self._takes_budget else ()
-        # A generator runs, and may raise, while it is listed.
+        # A generator runs, and may raise, while it is made into a list.
         scores = _call(self._reference, lambda: _listed(self._function(query, documents, *extra)))
         return self._checked(scores, documents)
 
@@ -179,7 +179,7 @@ def _takes(
 def _call(reference: str, call: Callable[[], Any]) -> Any:
     try:
         return call()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         # Whatever the user's code raises fails this search alone; the log has the traceback.
         where = raised_at(error)
         place = {"at": where} if where else {}
@@ -196,9 +196,9 @@ def _is_finite(score: Any) -> bool:
 
 
 def _listed(scores: Any) -> Any:
-    """List what a function returned, if it is a series of values."""
-    is_text = isinstance(scores, str | bytes | Mapping)
-    return list(scores) if isinstance(scores, Iterable) and not is_text else scores
+    """List what a function returned, if it is a series of values; a set has no order."""
+    is_other = isinstance(scores, str | bytes | Mapping | set | frozenset)
+    return list(scores) if isinstance(scores, Iterable) and not is_other else scores
 
 
 def _described(enriched: Any) -> str:
@@ -206,7 +206,7 @@ def _described(enriched: Any) -> str:
         return _named(enriched)
     if all(isinstance(one, dict) for one in enriched):
         return _counted(len(enriched), "document")
-    return "a list with something else than documents"
+    return "a list that does not consist of documents"
 
 
 def _named(value: Any) -> str:

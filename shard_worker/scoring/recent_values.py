@@ -33,7 +33,7 @@ class RecentValues(Generic[K, V]):
         return entry.value
 
     def put(self, key: K, value: V, now: float, weight: int = 1) -> None:
-        """Set a key's value; one heavier than the limit is kept, alone."""
+        """Set a key's value; a value heavier than the limit is kept, but no others with it."""
         self.drop(key)
         while self._entries and self._weight + weight > self._max_weight:
             self.drop(next(iter(self._entries)))

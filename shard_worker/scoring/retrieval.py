@@ -13,7 +13,7 @@ from hedgerow.shard_worker.storage.text_index import TextIndex, count_of
 # How many hits are read beyond k, to see where the ties of the last one end. A second search costs
 # as much as the first, a further hit 0.2 µs. With one hit beyond the 10 best of a million
 # documents, 14 % of real queries needed a second search; with this many, 1 %. Further down scores
-# lie closer, and more documents tie: for the 1000 best it was 19 %, and is 2 %.
+# lie closer, and more documents tie: for the 1000 best it was 19 %, and is now 2 %.
 _SPARE = 8
 _SPARE_SHARE = 16  # one more for every 16 of k
 

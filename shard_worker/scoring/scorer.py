@@ -55,7 +55,7 @@ class ScorerConfig:
         import_path: folders from which the users' functions are imported.
         max_candidate_bytes: limit of the candidates of one second phase together, as JSON.
         tracing: whether second phases are traced, and how.
-        worker_id: of the worker, which its spans name.
+        worker_id: the worker's name, which its spans carry.
     """
 
     data: str
@@ -232,7 +232,7 @@ class _Trace:
 
     Attributes:
         ranking_us: when the second phase began, from the start of the work, and how long it took,
-            in µs; None before, and if a span has been made of it here.
+            in µs; None before it has begun, and if a span was made of it here.
     """
 
     def __init__(self, span: TraceContext, tracing: Tracing, shard: int, began: float) -> None:
@@ -246,7 +246,7 @@ class _Trace:
     def of(
         cls, packed: bytes, tracing: Tracing | None, shard: int, began: float
     ) -> "_Trace | None":
-        """Return what `packed` says; None if it says nothing, or tracing is off."""
+        """Return the trace that `packed` names; None if it names none, or tracing is off."""
         context = TraceContext.unpack(packed)
         if context is None or tracing is None:
             return None

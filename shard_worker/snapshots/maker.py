@@ -4,8 +4,9 @@
       ► the copy completes while writes go on ► upload in a thread ► is the lease still ours?
         ► write the manifest ► record the snapshot in Redis ► remove older snapshots
 
-A kill at any moment leaves a folder without a manifest at the target, which is never taken for a
-snapshot and which the next one removes; and a folder here, which the next attempt empties.
+If the process is killed at any moment, it leaves a folder without a manifest at the target, which
+never counts as a snapshot and which the next snapshot removes; and a folder on this machine, which
+the next attempt empties.
 """
 
 import asyncio
@@ -52,11 +53,11 @@ class SnapshotMaker:
         """Create a maker; `make` does the work.
 
         Args:
-            settings: data and snapshots count.
+            settings: of which `data` and `snapshots` are used.
             store: where snapshots go.
             records: what Redis knows of them.
             indexer: copies a shard while it writes to it.
-            threads: a lane for calls that take minutes.
+            threads: the pool for calls that take minutes.
         """
         self._folder = settings.data / "snapshots"
         self._keep = settings.snapshots.keep

@@ -50,7 +50,7 @@ async def restore_shards(
     To be called before any shard is opened.
 
     Args:
-        log: the logs of all shards.
+        log: all shards' logs.
         store: where the snapshots are.
         threads: the pool that downloads them.
         shards: those that this worker serves.

@@ -211,7 +211,7 @@ class Snapshots:
             if is_due(now, one, now_ms, self._settings.snapshots):
                 await enqueue(shard, one.begun)
             if is_overdue(now, one, now_ms, self._settings.snapshots):
-                self._tell_overdue(shard, now, one, now_ms)
+                self._log_overdue(shard, now, one, now_ms)
 
     async def _forget_absent(self, status: Mapping[int, SnapshotStatus], now_ms: int) -> None:
         """Let the logs forget replicas that are gone, once a snapshot covers what they had."""
@@ -232,7 +232,7 @@ class Snapshots:
                 await self._log.forget_replica(shard, replica)
                 self._applier.trim_again(shard)
 
-    def _tell_overdue(self, shard: int, now: ShardNow, status: SnapshotStatus, now_ms: int) -> None:
+    def _log_overdue(self, shard: int, now: ShardNow, status: SnapshotStatus, now_ms: int) -> None:
         if self._throttle.allows(f"overdue {shard}", asyncio.get_running_loop().time()):
             newest = status.newest
             _log.error(

@@ -14,7 +14,7 @@ _PAUSE_S: Final = 0.002
 
 
 def filling_folder(path: Path) -> Path:
-    """Where the index is made that will replace the one at a path."""
+    """The folder in which the index is made that will replace the one at a path."""
     return path.with_name(f"{path.name}.filling")
 
 

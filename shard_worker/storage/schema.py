@@ -29,8 +29,8 @@ ANALYSER = "hedgerow"
 # Ids are read from blocks, and a block is decompressed as a whole. tantivy's default of 16 KB is
 # meant for documents that are stored in full. With it, reading an id takes 0.8 µs while a segment
 # has no more blocks than tantivy caches (100, or 50,000 documents), and 4 µs beyond. With blocks of
-# 512 bytes it takes 1.2 µs for any size, with 1024 1.4 and with 2048 1.7; a million documents then
-# take 4, 3 and 2 MB more on disk.
+# 512 bytes it takes 1.2 µs for any size, with 1024 bytes 1.4 µs and with 2048 bytes 1.7 µs; a
+# million documents then take 4, 3 and 2 MB more on disk.
 BLOCK_BYTES = 512
 _BLOCK_SETTING = "docstore_blocksize"
 

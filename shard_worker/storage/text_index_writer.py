@@ -179,7 +179,7 @@ class TextIndexWriter:
         self._opstamp = self._writer.commit()
 
     def renew(self) -> None:
-        """Have the next commit begin a new generation, even if there is no other change."""
+        """Make the next commit begin a new generation, even if there is no other change."""
         self._writer.delete_documents_by_term(ID_FIELD, _NO_ID)
         self._has_changes = True
 

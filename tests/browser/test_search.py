@@ -72,7 +72,7 @@ def test_profile_filter_and_hits_are_asked_for(browser: Browser, cluster: Cluste
 
 
 def test_the_sliders_set_deadline_and_minimum_coverage(browser: Browser, cluster: Cluster) -> None:
-    """With the arrow keys, too; and a search is repeated with what was chosen."""
+    """They can be moved by the arrow keys too; a search is repeated with what was chosen."""
     browser.open(cluster.url, f"search?collection={COLLECTION}&q=desk")
     browser.until_text("Coverage 100 %")
     browser.one("#deadline").send_keys(Keys.ARROW_RIGHT, Keys.ARROW_RIGHT)
@@ -117,8 +117,50 @@ def test_below_the_minimum_coverage_the_hits_are_shown_with_the_reason(
     assert "504" in complaints[0]
 
 
+def test_the_collection_that_a_link_names_is_the_one_that_is_chosen(
+    browser: Browser, cluster: Cluster
+) -> None:
+    """Also if another comes first in the list, which arrives later than the form is drawn."""
+    with cluster.client() as client:
+        client.put_collection("earlier", fields={"title": "text"})
+        try:
+            for view in ("search", "coverage"):
+                browser.open(cluster.url, f"{view}?collection={COLLECTION}&q=desk")
+                browser.until_text("earlier (0)", "#collection")
+                assert browser.one("#collection").get_attribute("value") == COLLECTION
+        finally:
+            client.delete_collection("earlier")
+
+
+def test_a_warning_is_shown_as_the_gateway_says_it(browser: Browser, cluster: Cluster) -> None:
+    """Not each of them is about a repaired query."""
+    query = "titel:lamp"
+    browser.open(cluster.url, f"search?collection={COLLECTION}&q={query}")
+    browser.until_text("Coverage")
+    with cluster.client() as client:
+        (warning,) = client.search(COLLECTION, query).warnings
+    assert browser.text(".notice.warn") == f"Warning: {warning}"
+
+
+def test_without_any_shard_it_is_unknown_whether_there_are_hits(
+    browser: Browser, cluster: Cluster
+) -> None:
+    """Nothing was searched, so "no hits" would be a guess."""
+    with cluster.client() as client:
+        for shard in range(4):
+            client.set_breaker(shard, "forced_open")
+        try:
+            browser.open(cluster.url, f"search?collection={COLLECTION}&q=desk")
+            browser.until_text("No shard has answered", ".hits")
+            assert "found" not in browser.text(".hits")
+        finally:
+            for shard in range(4):
+                client.set_breaker(shard, "closed")
+    assert all("50" in one for one in browser.complaints())
+
+
 def test_a_bad_query_names_the_field_and_the_place(browser: Browser, cluster: Cluster) -> None:
-    """As the gateway's problem does."""
+    """The page shows the field and the position that the gateway's problem names."""
     browser.open(cluster.url)
     browser.one("#filter").send_keys("price:[1 TO")
     search(browser, "desk")
@@ -140,7 +182,7 @@ def test_documents_are_text_whatever_is_in_them(browser: Browser, cluster: Clust
 
 
 def test_a_query_with_markup_is_text_too(browser: Browser, cluster: Cluster) -> None:
-    """In the page, in its address and in the snippets."""
+    """It is text in the page, in its address and in the snippets."""
     query = '<img src=x onerror="window.hurt=\'query\'"> it\'s "lamp" & more'
     browser.open(cluster.url)
     search(browser, query)

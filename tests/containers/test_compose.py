@@ -344,7 +344,7 @@ def test_stopping_drains_and_what_was_stored_stays(cluster: ComposeCluster, tmp_
 
     stopping_at = time.monotonic()
     cluster.compose("stop")
-    assert time.monotonic() - stopping_at < 20  # the grace is 30 s: nobody waited for SIGKILL
+    assert time.monotonic() - stopping_at < 20  # the grace is 30 s: SIGKILL was not needed
     codes = {service: cluster.inspect(service)["State"]["ExitCode"] for service in SERVICES}
     assert codes == dict.fromkeys(SERVICES, 0)
 

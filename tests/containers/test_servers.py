@@ -106,7 +106,7 @@ async def test_the_documented_rights_suffice_for_the_data_plane(server: Server) 
     heard: asyncio.Queue[list[bytes]] = asyncio.Queue()
 
     def hear(message: Any) -> None:
-        if isinstance(message, list) and message[0] != b"pong":  # pings keep the link watched
+        if isinstance(message, list) and message[0] != b"pong":  # pings keep the connection watched
             heard.put_nowait(message)
 
     async def subscribe(handshake: Handshake) -> None:

@@ -93,7 +93,9 @@ def _names() -> list[str]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.hostile", description=__doc__)
-    parser.add_argument("--minutes", type=float, default=0.0, help="go on for so long (one round)")
+    parser.add_argument(
+        "--minutes", type=float, default=0.0, help="go on for this long (default: one round)"
+    )
     parser.add_argument("--seed", type=int, default=1, help="of all chance (1)")
     parser.add_argument("--only", nargs="+", choices=_names(), metavar="NAME", help="some alone")
     parser.add_argument("--light", action="store_true", help="at the strength of pytest's ring")

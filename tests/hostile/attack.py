@@ -19,7 +19,7 @@ class Attack:
         was: what it did before there was anything against it.
         run: does it; returns what it finds wrong beside what is measured of every attack.
         ground: on what kind of cluster.
-        max_s: after so long in the ring, in s, it is ended; what stops by itself is sooner.
+        max_s: it is ended after this time in the ring, in s, unless it has stopped by itself.
         is_reproduction: whether it repeats one known attack, or generates many.
         min_searches: how many searches of the normal client must be seen beside and after it.
         needs: what it needs of the machine: `mount`, `pyarrow`, or nothing.

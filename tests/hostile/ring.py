@@ -30,7 +30,7 @@ _SEARCHES_AFTER = 20  # a second of the client's
 _SEARCHES_S = 10.0
 _SETTLE_S = 8.0
 _SAMPLE_S = 0.2
-_FULL_TIME = 10  # an attack at full strength may take so many times as long
+_FULL_TIME = 10  # times as long as in the ring, for an attack at full strength
 
 BOUNDS = Bounds()
 

@@ -61,7 +61,7 @@ class Ended:
 
 
 class Desk:
-    """A folder in which somebody asks for advice; its name is on every runner's command line."""
+    """A folder in which advice is asked for; its name is on every runner's command line."""
 
     def __init__(self, folder: Path) -> None:
         """Work in `folder`."""

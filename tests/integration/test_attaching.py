@@ -47,7 +47,7 @@ def fields_of(result: SearchResult) -> list[tuple[str, Any]]:
 
 
 async def test_answers_are_the_same_with_and_without_a_fetch(cluster: Cluster) -> None:
-    """Whether their documents came with the replies or were fetched."""
+    """Answers are equal, whether their documents came with the replies or were fetched."""
     async with gateway_with(cluster) as attaching:
         await load(attaching, "same", DOCUMENTS)
         async with gateway_with(cluster, max_attached_bytes=0) as fetching:

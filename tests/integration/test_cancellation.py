@@ -1,4 +1,4 @@
-"""Work that nobody waits for any more ends: callers who leave, over Python and over HTTP."""
+"""Work ends when no caller waits for it any more: callers who leave, over Python and over HTTP."""
 
 import asyncio
 import json

@@ -23,10 +23,10 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 
 
 class Server:
-    """Answers searches when it is told to, and counts its connections."""
+    """Answers searches on command, and counts its connections."""
 
     def __init__(self) -> None:
-        """Nobody has connected yet."""
+        """No client has connected yet."""
         self.url = ""
         self.num_made = 0
         self.num_lost = 0

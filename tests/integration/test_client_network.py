@@ -39,7 +39,7 @@ def test_a_server_that_closes_after_each_answer_is_connected_to_again(either: Ei
 
 
 def test_a_connection_that_was_closed_while_idle_is_not_used(either: EitherKind) -> None:
-    """Not even when the event loop has had no time to see it."""
+    """It is not used even if the event loop has had no time to notice the close."""
     with RawServer(answer_all) as server:
         call = either.connect(server.url)
         call("search", "films", "a")

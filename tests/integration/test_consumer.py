@@ -73,7 +73,7 @@ class Slots:
 
 @dataclass
 class Pulling:
-    """A consumer at work, and a link to look at its queues."""
+    """A consumer at work, and a connection to look at its queues."""
 
     consumer: Consumer
     turn: Turn

@@ -213,7 +213,7 @@ async def test_a_connection_that_cannot_be_closed_does_not_end_its_user(
 
 
 async def test_events_arrive_and_come_back(own_server: RedisServer, key_prefix: str) -> None:
-    """Listeners hear what is published, and are told to refresh after each reconnection."""
+    """Listeners get what is published, and a request to refresh after each reconnection."""
     heard: list[bytes] = []
 
     async def listen(control: RedisClient) -> None:
@@ -253,7 +253,7 @@ async def test_a_dead_subscription_is_noticed(
 
 
 async def test_waiting_for_a_server(own_server: RedisServer) -> None:
-    """Connecting waits for a server that is not there yet, for as long as it is told to."""
+    """Connecting waits for a server that is not there yet, for as long as `wait_s` says."""
     own_server.stop()
     with pytest.raises(RedisUnavailableError):
         await connect(settings_of(own_server))
@@ -354,7 +354,7 @@ async def test_tls(redis_server: RedisServer, key_prefix: str, tmp_path: Path) -
         assert await control.execute("ECHO", key_prefix) == key_prefix.encode()
         await control.close()
         for wrong in (
-            RedisSettings(url=url),  # signed by nobody that the system knows
+            RedisSettings(url=url),  # not signed by an authority that the system knows
             RedisSettings(url=f"rediss://127.0.0.1:{port}", tls_ca_file=certificate),
             RedisSettings(url=url, tls_ca_file=tmp_path / "none.pem"),
         ):

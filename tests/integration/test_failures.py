@@ -385,7 +385,7 @@ async def test_a_hanging_redis_is_not_waited_for(cluster: Cluster) -> None:
 
 
 async def test_rubbish_in_a_queue_is_counted_and_dropped(cluster: Cluster) -> None:
-    """Malformed bytes and an unknown version harm nobody, and can be seen in the counters."""
+    """Malformed bytes and an unknown version do no harm, and can be seen in the counters."""
     link = RedisConnection(Endpoint.of(cluster.settings.redis), name="test", silence_s=5)
     await link.start(5)
     try:

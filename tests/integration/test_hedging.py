@@ -129,7 +129,7 @@ async def test_a_second_copy_is_handed_on_by_the_worker_that_has_the_first(
     async with learnt(roomy_cluster) as gateway:
         roomy_cluster.signal(1, signal.SIGSTOP)
         await ask(gateway, "hedges", "number", rank_profile="late_here", deadline_ms=2000.0)
-        with pytest.raises(InsufficientCoverageError):  # nobody is left who could
+        with pytest.raises(InsufficientCoverageError):  # no worker is left that could answer
             await ask(gateway, "hedges", "late", rank_profile="late_here", deadline_ms=800.0)
         roomy_cluster.signal(1, signal.SIGCONT)
 

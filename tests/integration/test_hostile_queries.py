@@ -1,4 +1,4 @@
-"""One caller's bad and costly queries, on real processes: nobody else loses a shard for them."""
+"""One caller's bad and costly queries, on real processes: no other caller loses a shard."""
 
 import asyncio
 import contextlib

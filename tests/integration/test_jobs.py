@@ -126,7 +126,7 @@ async def test_a_worker_that_comes_later_catches_up(town: Town) -> None:
 
 
 async def test_a_job_waits_for_its_worker(town: Town) -> None:
-    """A shard's job is durable: asked for while nobody serves the shard, it runs when one does."""
+    """A shard's job that is requested while no worker serves the shard runs when one does."""
     async with town.worker("a", *range(NUM_SHARDS)) as member:
         uid = (await town.collections.put("texts", PLAIN)).uid
         await town.documents.load("texts", ndjson(texts(200)))

@@ -115,7 +115,7 @@ async def test_with_keys_alone_it_gets_ready(tmp_path: Path) -> None:
 
 
 async def test_a_page_of_another_site_gets_nothing(up: Up) -> None:
-    """Neither by its origin nor by a name of its own that leads here; programs go on."""
+    """It is refused by its origin, and by a name of its own that leads here; programs are not."""
     async with Caller(up.url) as caller:
         await fill(caller)
         http = caller.http

@@ -338,7 +338,7 @@ async def test_a_log_goes_on_after_a_position(redis: Redis) -> None:
         assert await redis.log.newest(shard) != ahead
         assert await redis.log.gap(shard, "less", "5-0") is None
         assert await redis.log.continue_after(shard, ahead)
-        # What only a replica that is so far ahead has, nobody else can get from here.
+        # Only a replica that is that far ahead has this; no other can get it from here.
         assert await redis.log.gap(shard, "less", "5-0") == ahead
         assert await redis.log.newest(shard) == ahead
         appended = await redis.log.append(shard, b"new")

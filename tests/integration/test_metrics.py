@@ -36,7 +36,7 @@ ONE_AT_A_TIME = {
 
 @pytest.fixture
 async def up(tmp_path: Path) -> AsyncIterator[Up]:
-    """A cluster with four shards on two workers, each of which is told a port that is in use."""
+    """A cluster with four shards on two workers, whose setting for a port names one in use."""
     arguments = ("--shards", "4", "--workers", "2")
     async with running_up(tmp_path / "data", *arguments, HEDGEROW_WORKER__METRICS_PORT="1") as one:
         yield one
@@ -64,7 +64,7 @@ async def search(client: httpx.AsyncClient, **members: object) -> httpx.Response
 async def test_what_callers_count_is_what_is_shown(client: httpx.AsyncClient) -> None:
     """Searches by how they ended, documents and rejected lines, and parts by shard, to the number.
 
-    One target shows the gateway and both workers of `gateway up`, whatever port a worker is told.
+    One target shows the gateway and both workers of `gateway up`, whatever port is set for them.
     """
     await load(client, DOCUMENTS + b'{"no": "id"}\nnot json\n')
     for _ in range(7):

@@ -115,7 +115,7 @@ async def test_a_worker_that_was_away_optimises_when_it_is_back(cluster: Cluster
 
 
 async def test_a_dropped_collection_leaves_no_trace_of_it(cluster: Cluster) -> None:
-    """Neither the key that asked for it, nor one that a replica writes when it is done late."""
+    """No key is left: not the request's, nor one of a replica that is done late."""
     async with filled(cluster, "gone") as gateway:
         await optimise(gateway, "gone")
         uid = gateway.collections.get("gone").uid
@@ -134,7 +134,7 @@ async def optimising(path: WritePath) -> AsyncIterator[int]:
     async with path.applying(lane) as applier:
 
         async def tell() -> None:
-            """There is nobody to tell."""
+            """No listener is there."""
 
         optimiser = Optimiser(path.control, path.keys, applier, path.settings, tell)
         running = asyncio.create_task(optimiser.run())

@@ -1,4 +1,4 @@
-"""The process lane over real processes: what a work gets back, and how many there is room for."""
+"""The process lane over real processes: what a task gets back, and how many there is room for."""
 
 import asyncio
 import contextlib
@@ -35,7 +35,7 @@ async def _echoing(num_processes: int = 2, how: str = "echo") -> AsyncIterator[P
 
 
 async def test_the_lane_says_whether_its_works_will_end_soon() -> None:
-    """Not while it has none, nor before it knows that they are cheap; once it does, it says so."""
+    """It says so once it has tasks and knows that they are cheap, and not before."""
     async with _echoing(num_processes=1) as lane:
         assert not lane.ends_soon()
         first = asyncio.ensure_future(lane.run(Task(b"first", time.monotonic() + 30)))
@@ -91,7 +91,7 @@ async def test_a_bug_in_what_follows_on_ends_costs_no_scorer(tmp_path: Path) -> 
 
 
 class _Unasked:
-    """An identity that nobody may ask for."""
+    """An identity that must not be asked for."""
 
     @property
     def fingerprint(self) -> bytes | None:
@@ -105,7 +105,7 @@ class _Unasked:
 
 
 async def test_nobody_asks_who_a_work_is_that_does_no_harm(tmp_path: Path) -> None:
-    """While nothing is suspect, a work runs and ends without its fingerprint or label made."""
+    """While no task is suspect, tasks run and end without a fingerprint or a label."""
     gate = QuarantineGate(Quarantine(2, 60.0))
     async with running(tmp_path, gate=gate) as bench:
         work = Task(b"a echo", time.monotonic() + 30, _Unasked())
@@ -128,7 +128,7 @@ async def test_a_payload_may_be_a_tuple() -> None:
 
 
 async def test_times_say_how_long_a_work_waited_and_ran(tmp_path: Path) -> None:
-    """Behind a work of 60 ms on the only scorer, the next one waited so long, and ran shortly."""
+    """Behind a task of 60 ms on the only scorer, the next one waited that long, and ran briefly."""
     async with running(tmp_path, num_processes=1) as bench:
         first, second = bench.submit("a sleep 0.06"), bench.submit("b echo")
         await bench.ended(first, second)
@@ -138,7 +138,7 @@ async def test_times_say_how_long_a_work_waited_and_ran(tmp_path: Path) -> None:
 
 
 async def test_each_work_of_a_frame_has_its_own_cpu_time(tmp_path: Path) -> None:
-    """What a work computed, in whatever thread, and not what it waited or what others computed."""
+    """The time for which a task computed, in any thread, without waits and other tasks."""
     async with running(tmp_path, num_processes=1, batch_window_ms=1000.0) as bench:
         calls = [
             bench.submit(command)
@@ -154,7 +154,7 @@ async def test_each_work_of_a_frame_has_its_own_cpu_time(tmp_path: Path) -> None
 
 
 async def test_a_work_that_was_killed_has_the_cpu_time_that_it_used(tmp_path: Path) -> None:
-    """As the process itself counted it until its death, without what it had computed before."""
+    """The time is what the process had counted at its death, without earlier tasks."""
     async with running(tmp_path, num_processes=1) as bench:
         await bench.ended(bench.submit("before burn 0.3"))
         spinner = bench.submit("spinner spin-counting", timeout_s=0.2)
@@ -178,7 +178,7 @@ async def test_a_work_that_was_killed_asleep_has_used_no_cpu_time(tmp_path: Path
 
 
 async def test_cheap_work_makes_room_for_many() -> None:
-    """Once works are measured as cheap, far more than one a scorer is asked for."""
+    """Once tasks are measured as cheap, far more than one for each scorer are asked for."""
     async with _echoing() as lane:
         for _ in range(200):
             await lane.run(Task(b"x", time.monotonic() + 30))
@@ -187,7 +187,7 @@ async def test_cheap_work_makes_room_for_many() -> None:
 
 
 async def test_what_waits_without_room_is_refused_beyond_a_bound(tmp_path: Path) -> None:
-    """A caller that never asks for room is told so, instead of filling the memory."""
+    """A caller that never asks for room gets an error, instead of filling the memory."""
     async with running(tmp_path, num_processes=1, max_batch=1) as bench:
         calls = [bench.submit("w obey", timeout_s=1.5) for _ in range(5000)]
         assert bench.lane.load()["waiting"] < 5000
@@ -196,7 +196,7 @@ async def test_what_waits_without_room_is_refused_beyond_a_bound(tmp_path: Path)
 
 
 def test_helpers_see_a_second_ending() -> None:
-    """The tests' own check for exactly-once fails when a work ends twice."""
+    """The tests' own check for exactly-once fails when a task ends twice."""
     done = TaskResult(b"", 0, 0, 0, None)
     call = Call(dones=[done, done])
     bench = Bench(make_lane("x:y"), Config("."))

@@ -66,7 +66,7 @@ async def test_nothing_leaves_while_another_scorer_could_start_it(tmp_path: Path
 
 
 async def test_cancelling_the_wait_cancels_the_work(tmp_path: Path) -> None:
-    """A task that is cancelled in `run` leaves no work behind."""
+    """A task that is cancelled in `run` leaves no running task behind."""
     async with running(tmp_path, num_processes=1) as bench:
         task = asyncio.create_task(bench.lane.run(Task(b"a obey", math.inf)))
         await bench.started("a")

@@ -189,7 +189,7 @@ def test_shutdown_may_cancel_what_has_not_begun(config: Config) -> None:
 
 
 def test_a_factory_that_fails_is_told_where_the_pool_is_made() -> None:
-    """As a ConfigurationError with its reason; no thread is left."""
+    """The constructor raises a ConfigurationError with the reason, and no thread is left."""
     num_threads = threading.active_count()
     with pytest.raises(ConfigurationError, match="no such index"):
         ProcessPool("tests.integration.support.misbehaving:raise_at_start", num_processes=1)

@@ -78,13 +78,13 @@ class NoReplicas:
     died_at = (-math.inf,) * len(SHARDS)
 
     def workers_of(self, shard: int) -> list[str]:
-        """Nobody else."""
+        """No other observers."""
         return []
 
 
 @dataclass
 class Scattering:
-    """A transport, and a link of the test's own to look at the server."""
+    """A transport, and a connection of the test's own to look at the server."""
 
     transport: RedisTransport
     link: RedisConnection
@@ -119,7 +119,7 @@ class Scattering:
         assert await self.link.call("PUBLISH", self.transport.reply_to, message) == 1
 
     def sizes(self) -> dict[str, int]:
-        """How much each container within the transport and its links holds."""
+        """How much each container within the transport and its connections holds."""
         found = {}
         links = {
             name: one
@@ -172,7 +172,7 @@ async def monitored(server: RedisServer, prefix: str) -> AsyncIterator[list[list
 
 
 def counted_writes(link: RedisConnection, monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The sizes of the link's writes to its socket, from now on."""
+    """The sizes of the connection's writes to its socket, from now on."""
     connection = link._connection
     assert connection is not None
     sizes: list[int] = []
@@ -321,7 +321,7 @@ async def test_replies_go_to_their_own_queries(redis_server: RedisServer, key_pr
 async def test_a_reply_after_release_is_counted_and_dropped(
     redis_server: RedisServer, key_prefix: str
 ) -> None:
-    """What arrives for a released or unknown query is counted as late and passed to nobody."""
+    """What arrives for a released or unknown query is counted as late and not passed on."""
     async with scattering(redis_server, key_prefix) as scattered:
         released, waiting = scattered.scatter(1, 2)
         scattered.transport.release(1)

@@ -75,7 +75,7 @@ async def test_works_behind_a_crash_are_moved_not_blamed(tmp_path: Path) -> None
 
 
 async def test_a_scorer_killed_from_outside_is_replaced_and_its_work_done(tmp_path: Path) -> None:
-    """SIGKILL in the middle of a work: the other scorer does it, well within its deadline."""
+    """SIGKILL in the middle of a task: the other scorer runs it, well within its deadline."""
     async with running(tmp_path) as bench:
         call = bench.submit("a sleep 0.2")
         victim = await bench.started("a")
@@ -124,7 +124,7 @@ def oom_score_adj(pid: int) -> int:
 
 
 async def test_a_crash_past_the_deadline_is_not_tried_again(tmp_path: Path) -> None:
-    """A retry that nobody waits for is not made."""
+    """A task is not tried again if no caller waits for it."""
     async with running(tmp_path, num_processes=1) as bench:
         call = bench.submit("a sleep 600", timeout_s=0.2)
         victim = await bench.started("a")
@@ -175,7 +175,7 @@ async def test_a_budget_cancelled_and_ignored_is_killed_too(tmp_path: Path) -> N
 
 
 async def test_works_behind_a_hung_one_go_to_another_scorer(tmp_path: Path) -> None:
-    """What shares a frame with a work that hangs does not wait until that one is killed."""
+    """Tasks in the same frame as one that hangs do not wait until that is killed."""
     async with running(tmp_path, batch_window_ms=4.0) as bench:
         for _ in range(200):
             await bench.lane.run(Task(b"warm echo", time.monotonic() + 30))
@@ -234,7 +234,7 @@ async def test_a_stopped_scorer_costs_nobody_anything(tmp_path: Path, command: s
 
 
 async def test_a_scorer_stopped_while_it_works_is_killed_at_the_deadline(tmp_path: Path) -> None:
-    """SIGSTOP in the middle of a work looks like a work that hangs."""
+    """SIGSTOP in the middle of a task looks like a task that hangs."""
     async with running(tmp_path) as bench:
         call = bench.submit("a obey", timeout_s=0.4)
         os.kill(await bench.started("a"), signal.SIGSTOP)
@@ -280,7 +280,7 @@ async def test_the_same_query_to_many_shards_kills_no_more_than_the_quarantine_a
 
 
 async def test_a_cluster_that_does_not_answer_is_not_waited_for(tmp_path: Path) -> None:
-    """Nobody confirms the kill: the second try comes all the same, well before the deadline."""
+    """No worker confirms the kill: the second try comes all the same, well before the deadline."""
     gate = QuarantineGate(Quarantine(2, 60.0))
     told: list[Record] = []
     gate.publish = told.append
@@ -368,7 +368,7 @@ async def test_a_kill_for_an_ignored_budget_counts_in_the_quarantine(tmp_path: P
 
 
 async def test_a_forkserver_that_is_killed_is_replaced_with_its_scorers(tmp_path: Path) -> None:
-    """Its scorers die with it; their work is done by the next ones, and nobody is blamed."""
+    """Its scorers die with it; their work is done by the next ones, and no task is blamed."""
     quarantine = Quarantine(1, 60.0)
     async with running(tmp_path, gate=QuarantineGate(quarantine)) as bench:
         before = bench.pids()
@@ -411,7 +411,7 @@ async def test_a_replacement_that_cannot_start_is_tried_ever_less_often(tmp_path
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
 async def test_nothing_is_lost_or_doubled_whatever_dies(tmp_path: Path, seed: int) -> None:
-    """Misbehaving work and random SIGKILLs and SIGSTOPs: each work ends once, as it may."""
+    """With misbehaving tasks and random signals, each task ends once, in an allowed way."""
     rng = random.Random(seed)
     weights = {"echo": 60, "sleep 0.005": 10, "exit": 1, "crash-first": 3, "spin": 1, "obey": 3}
     async with running(tmp_path, num_processes=3) as bench:
@@ -433,7 +433,7 @@ async def test_nothing_is_lost_or_doubled_whatever_dies(tmp_path: Path, seed: in
         }
         for command, call in calls:
             error = None if call.error is None else type(call.error)
-            # Two of the random signals may hit one work, which then is crashed or late, too.
+            # Two of the random signals may hit one task, which then also ends as crashed or late.
             assert error in allowed.get(command, {None, ScorerCrashedError, ExpiredError})
         num_good = sum(call.error is None for _, call in calls)
         assert num_good > 300

@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 from hedgerow.common.settings.settings import Settings
 from hedgerow.common.settings.worker import WorkerSettings
 from hedgerow.common.state.quarantine import Quarantine
-from hedgerow.shard_worker.executors.process_pool import supervisor as crew
+from hedgerow.shard_worker.executors.process_pool import supervisor
 from hedgerow.shard_worker.executors.process_pool.pool import ProcessLane
 from hedgerow.shard_worker.executors.process_pool.process_memory import own_memory_mb
 from hedgerow.shard_worker.executors.process_pool.quarantine_gate import QuarantineGate
@@ -33,7 +33,7 @@ pytestmark = [
 LIMIT = MemoryLimit(150.0, look_every_s=0.0)
 ALWAYS = MemoryLimit(0.0, look_every_s=0.0)
 # A batch that runs on beyond two windows gives up what has not begun, and what has ended unsent is
-# done again. Where each work is to run once, none is taken for long on a machine that is busy.
+# done again. If each task is to run once, none counts as long on a machine that is busy.
 UNHURRIED_MS = 5_000.0
 
 
@@ -55,7 +55,7 @@ async def test_a_scorer_that_leaks_is_replaced_and_no_work_notices(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each work runs once and has its answer; none of the scorers is ever away; none is killed."""
-    monkeypatch.setattr(crew, "_OBEY_TIMEOUT_S", 600.0)
+    monkeypatch.setattr(supervisor, "_OBEY_TIMEOUT_S", 600.0)
     with capture_logs() as logs:
         async with running(
             tmp_path, num_processes=2, batch_window_ms=UNHURRIED_MS, memory_limit=LIMIT
@@ -176,7 +176,7 @@ async def test_a_successor_that_cannot_start_leaves_the_scorer_in_its_place(tmp_
 async def test_a_scorer_that_dies_before_its_successor_is_ready_is_restarted(
     tmp_path: Path,
 ) -> None:
-    """Its work is tried once more, and the successor that nobody needs now ends."""
+    """Its work is tried once more, and the successor, which is no longer needed, ends."""
     async with running(tmp_path, num_processes=1, memory_limit=ALWAYS) as bench:
         await begin_to_replace(bench)
         call = bench.submit("a crash-first")
@@ -217,7 +217,7 @@ async def test_a_scorer_that_does_not_go_is_killed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One that is stopped (SIGSTOP) does not read that it is to end."""
-    monkeypatch.setattr(crew, "_OBEY_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(supervisor, "_OBEY_TIMEOUT_S", 0.05)
     async with running(tmp_path, num_processes=1, memory_limit=ALWAYS) as bench:
         (before,) = bench.pids()
         await begin_to_replace(bench)
@@ -250,7 +250,7 @@ async def test_works_under_load_end_once_while_scorers_come_and_go(tmp_path: Pat
 async def test_the_setting_is_the_scorers_limit(
     tmp_path: Path, max_mb: int, limit: MemoryLimit | None
 ) -> None:
-    """The scorers have it, by default none; the indexer, which runs nobody's function, never."""
+    """The scorers have it, by default none; the indexer, which runs no user's function, never."""
     settings = Settings(data=tmp_path, worker=WorkerSettings(scorer_max_memory_mb=max_mb))
     gate = QuarantineGate(Quarantine(2, 300.0), lambda _: 0, "w")
     scorers = scorer_lane(settings, (0,), (), gate)

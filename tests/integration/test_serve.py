@@ -63,7 +63,7 @@ def test_those_who_watch_do_not_hold_it_up(redis_server: RedisServer, key_prefix
 
 
 def test_it_ends_with_its_parent(redis_server: RedisServer, key_prefix: str) -> None:
-    """When nobody holds the pipe's other end any more, it drains and ends with 0."""
+    """When the last holder of the pipe's other end is gone, it drains and ends with 0."""
     read_end, write_end = os.pipe()
     with (
         contextlib.closing(os.fdopen(read_end)),

@@ -71,12 +71,12 @@ async def prepared(cluster: Cluster) -> AsyncIterator[Gateway]:
 
 async def lanes(gateway: Gateway) -> list[dict[str, Any]]:
     """Each worker's process lane, by a heartbeat that was sent after this was called."""
-    asked_at_ms = gateway._server_ms()
+    asked_at_ms = gateway._parts.server_ms()
     found: list[dict[str, Any]] = []
 
     async def is_fresh() -> bool:
         workers = (await gateway.status())["workers"]
-        now_ms = gateway._server_ms()
+        now_ms = gateway._parts.server_ms()
         found[:] = [worker["lanes"]["process"] for worker in workers]
         return all(now_ms - worker["age_ms"] > asked_at_ms for worker in workers)
 
@@ -289,7 +289,7 @@ def handle() -> TaskHandle:
 async def test_kills_while_redis_is_away_are_told_when_it_is_back(
     own_server: RedisServer, key_prefix: str
 ) -> None:
-    """Without Redis a worker refuses by what it knows; with it, everybody does."""
+    """Without Redis, a worker refuses by what it knows; with it, every worker does."""
     async with (
         exchange(own_server, key_prefix, "w0") as here,
         exchange(own_server, key_prefix, "w1") as there,

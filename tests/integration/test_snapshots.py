@@ -74,7 +74,7 @@ async def test_an_empty_worker_takes_no_snapshot_of_another_key(
         assert len(json.loads(place.read_bytes())["signature"]) == 64
     lose_disks(cluster)
     ours = cluster.environment
-    cluster.environment = {**ours, "HEDGEROW_SNAPSHOTS__KEY": "a key of somebody else's"}
+    cluster.environment = {**ours, "HEDGEROW_SNAPSHOTS__KEY": "a key of another cluster"}
     cluster.start(0)
     assert cluster.workers[0].wait(60) == 1
     cluster.environment = ours

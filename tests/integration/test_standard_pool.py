@@ -189,7 +189,7 @@ async def test_a_profile_leaves_a_process_to_others(tmp_path: Path) -> None:
 
 
 async def test_pools_that_come_and_go_leave_nothing_behind(tmp_path: Path) -> None:
-    """Neither a descriptor nor a name of shared memory is left, of those replaced neither."""
+    """No descriptor and no name of shared memory is left, nor of pools that were replaced."""
     (tmp_path / "warm").mkdir()
     async with running_standard(tmp_path / "warm"):  # starts the forkserver, which stays
         pass

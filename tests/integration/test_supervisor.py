@@ -201,7 +201,7 @@ time.sleep(60)
 
 
 async def test_stopping_drains_and_does_not_restart(watched: Watched) -> None:
-    """A stopped child gets SIGTERM, ends by itself, and nobody starts it again."""
+    """A stopped child gets SIGTERM, ends by itself, and is not started again."""
     await watched.supervisor.start(_program("worker", POLITE))
     pid = watched.pid("worker")
     await until(lambda: "ready" in "".join(watched.supervisor.log_tail("worker")), what="ready")

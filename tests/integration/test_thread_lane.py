@@ -97,7 +97,7 @@ async def test_what_calls_cost_is_told(cpu: CpuClock) -> None:
 async def test_a_call_that_nobody_waits_for_tells_its_cost_elsewhere(
     cpu: CpuClock, gate: threading.Event
 ) -> None:
-    """Once it returns, and not to a caller that has stopped waiting."""
+    """Its cost is reported once it returns, and not to a caller that has stopped waiting."""
     untaken: list[tuple[float, float]] = []
     lane = ThreadLane(
         num_threads=1,
@@ -185,7 +185,7 @@ async def test_a_call_waits_for_a_thread_within_its_timeout(gate: threading.Even
 
 
 async def test_when_every_thread_is_lost_calls_fail_at_once(gate: threading.Event) -> None:
-    """Those who come then and those already waiting are told, long before the timeout."""
+    """New calls and those already waiting get the error long before the timeout."""
     lane = _lane(num_threads=2, lost_after_s=0.1)
     hung = [asyncio.create_task(lane.run(gate.wait, 0.01)) for _ in range(2)]
     waiting = asyncio.create_task(lane.run(gate.wait, 60.0))

@@ -29,7 +29,6 @@ PROFILES = {
 }
 TRACE_ID = 0x4BF92F3577B34DA6A3CE929D0E0E4736
 CALLER = f"00-{TRACE_ID:032x}-00f067aa0ba902b7-01"
-SHARD_PARTS = {"queue", "lane", "work"}
 
 
 @pytest.fixture
@@ -178,7 +177,7 @@ async def test_a_slow_search_shows_where_its_time_went(tmp_path: Path, receiver:
 
 
 async def test_fetch_and_enrich_are_parts_of_the_trace(tmp_path: Path, receiver: Receiver) -> None:
-    """The user's spans nest in `enrich`, and what it is told is the trace's id."""
+    """The user's spans nest in `enrich`, which sees the trace's id."""
     environment = tracing(receiver.url, sample_rate=1)
     async with up(tmp_path, environment) as one, Caller(one.url) as caller:
         await loaded(caller)

@@ -130,7 +130,7 @@ async def test_a_port_in_use_is_refused_before_anything_starts(tmp_path: Path) -
 
 
 async def test_a_worker_that_cannot_start_ends_it_all(tmp_path: Path) -> None:
-    """A profile that no worker can use ends `up` with the reason, and leaves nothing."""
+    """A profile that no worker can use ends `up` with the reason, and leaves nothing but logs."""
     one = await Up.start(
         tmp_path / "data", HEDGEROW_RANK_PROFILES__BAD__SECOND_PHASE="no_such_module:score"
     )
@@ -139,6 +139,7 @@ async def test_a_worker_that_cannot_start_ends_it_all(tmp_path: Path) -> None:
     assert "No module named 'no_such_module'" in one.output
     assert "stopped; no process is left" in one.output
     assert processes_mentioning(str(tmp_path)) == {}
+    assert [path.name for path in (tmp_path / "data").iterdir()] == ["logs"]
 
 
 async def test_a_password_is_refused_where_there_is_none(tmp_path: Path) -> None:

@@ -94,7 +94,7 @@ class Load:
 
 
 async def test_a_killed_worker_costs_nothing(tmp_path: Path) -> None:
-    """With two replicas every answer under load is whole, hits' fields included, whoever dies.
+    """With two replicas, every answer under load is whole, hits' fields included, whichever dies.
 
     Every query has time for a second try: its deadline is far above the delay of a second copy.
     What the dead worker had in hand is included, and what was sent until its death was known.

@@ -103,7 +103,7 @@ def test_one_that_died_before_its_turn_is_replaced(tmp_path: Path) -> None:
 
 
 def test_those_that_no_lane_takes_end_with_the_block() -> None:
-    """Nothing is left of them."""
+    """They end with the block, and nothing is left of them."""
     before = _forked()
     with WaitingForkservers.forked(2):
         waiting = _forked() - before

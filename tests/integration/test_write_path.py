@@ -159,7 +159,7 @@ async def test_a_dropped_collection_leaves_nothing(path: WritePath) -> None:
 async def test_applied_or_logged(
     redis_server: RedisServer, key_prefix: str, tmp_path: Path
 ) -> None:
-    """With nobody to apply it, a load is logged at once; waiting for more says how far it is."""
+    """Without a worker, a load is logged at once; waiting for more says how far it is."""
     async with writing(redis_server, key_prefix, tmp_path, write_timeout_s=0.3) as path:
         uid = (await path.collections.put("books", BOOKS)).uid
         report = await path.documents.load("books", ndjson(books(10)), "logged")

@@ -128,7 +128,7 @@ def test_subjects_take_turns(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize("num_shards", [1, 8, 64])
 def test_every_shard_gets_as_many_documents(num_shards: int) -> None:
-    """So that coverage, which counts documents, counts shards."""
+    """All shards have equally many documents, so coverage in documents is one in shards."""
     counts = Counter(shard_of(one, num_shards) for one in even_ids(num_shards, 20))
     assert counts == dict.fromkeys(range(num_shards), 20)
 

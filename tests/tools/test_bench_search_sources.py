@@ -62,7 +62,7 @@ def test_gloss_has_its_words_and_no_licence() -> None:
 
 
 def test_description_is_one_line_of_its_stanza() -> None:
-    """Continuation lines are joined, empty ones left out, and a package is told once."""
+    """Continuation lines are joined, empty ones left out, and a package appears once."""
     text = (
         "Package: lamp\nDescription-md5: 0\nDescription-en: A lamp\n It glows.\n .\n In red.\n\n"
         "Package: lamp\nDescription-en: Another\n\nPackage: none\nDescription-md5: 1\n"

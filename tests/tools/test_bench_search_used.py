@@ -57,7 +57,7 @@ def _part() -> Comparison:
 
 
 def test_a_synopsis_is_the_first_line_of_a_description() -> None:
-    """What follows it is left out, and a package is told once."""
+    """What follows it is left out, and a package appears once."""
     text = (
         "Package: lamp\nDescription-md5: 0\nDescription-en: A lamp\n It glows.\n .\n In red.\n\n"
         "Package: lamp\nDescription-en: Another\n\nPackage: none\nDescription-md5: 1\n"

@@ -88,7 +88,7 @@ def render() -> dict[str, str]:
 
 def test_the_tables_are_those_of_the_commands() -> None:
     """Each command, option, default and meaning stands in the document as it is."""
-    assert doc_blocks.blocks(DOCUMENT) == render(), f"write it anew: python -m {__name__}"
+    assert doc_blocks.blocks(DOCUMENT) == render(), f"write it again: python -m {__name__}"
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -54,7 +54,7 @@ def _short(name: str) -> str:
 
 def test_the_table_is_that_of_the_methods() -> None:
     """Each method stands in the document as it is called, with what it returns and does."""
-    assert doc_blocks.blocks(DOCUMENT) == render(), f"write it anew: python -m {__name__}"
+    assert doc_blocks.blocks(DOCUMENT) == render(), f"write it again: python -m {__name__}"
 
 
 def test_the_errors_are_those_that_there_are() -> None:

@@ -70,7 +70,8 @@ def type_of(part: dict[str, Any]) -> str:
         return " or ".join(f"`{json.dumps(value)}`" for value in part["enum"])
     kind = {"array": "list"}.get(part["type"], part["type"])
     if kind == "list" and resolve(part["items"])["type"] != "object":
-        kind = f"list of {type_of(part['items'])}s"
+        plural = "" if "enum" in resolve(part["items"]) else "s"
+        kind = f"list of {type_of(part['items'])}{plural}"
     elif kind == "list":
         kind = "list of objects"
     elif isinstance(part.get("additionalProperties"), dict):
@@ -143,7 +144,7 @@ def render() -> dict[str, str]:
 
 def test_the_tables_are_those_of_the_api() -> None:
     """Each route, member, default, bound and type of problem stands in the document as it is."""
-    assert doc_blocks.blocks(DOCUMENT) == render(), f"write it anew: python -m {__name__}"
+    assert doc_blocks.blocks(DOCUMENT) == render(), f"write it again: python -m {__name__}"
 
 
 def test_every_status_is_explained() -> None:

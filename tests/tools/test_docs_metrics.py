@@ -1,6 +1,6 @@
 """docs/metrics.md against the metrics, and what is shipped for Prometheus and Grafana against both.
 
-`python -m tests.tools.test_docs_metrics` writes the tables anew after a metric has changed.
+`python -m tests.tools.test_docs_metrics` writes the tables again after a metric has changed.
 """
 
 import json
@@ -52,7 +52,7 @@ def test_each_metric_has_a_row_and_each_row_a_metric() -> None:
     """The tables are those of the code."""
     found = doc_blocks.blocks(DOCUMENT)
     for name, metrics in BY_TABLE.items():
-        assert found[name] == render(metrics), f"write it anew: python -m {__name__}"
+        assert found[name] == render(metrics), f"write it again: python -m {__name__}"
     names = [one.name for one in ALL]
     assert len(names) == len(set(names))
 

@@ -173,7 +173,7 @@ def test_the_page_is_in_both_archives(tmp_path: Path) -> None:
 
 
 def test_the_two_distributions_have_one_version() -> None:
-    """And the version is the package's own."""
+    """Both distributions have the version of the package."""
     versions = {
         tomllib.loads((ROOT / path).read_text(encoding="utf-8"))["project"]["version"]
         for path in ("pyproject.toml", "deploy/client/pyproject.toml")

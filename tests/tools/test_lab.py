@@ -281,9 +281,9 @@ _THREADS = st.sampled_from("1234")
 def test_a_circle_is_found_when_nobody_in_it_can_go_on(
     holders: dict[str, str], wants: dict[str, str]
 ) -> None:
-    """The watchdog sees a deadlock exactly where letting all go that can go leaves somebody.
+    """The watchdog sees a deadlock exactly if a party is left when all that can go on have gone.
 
-    Who wants nothing, or a lock that nobody holds, goes on and gives back what it holds; what is
+    A party that wants nothing, or a free lock, goes on and gives back what it holds; what is
     left at the end are circles and those who wait for them.
     """
     held, waiting = dict(holders), dict(wants)

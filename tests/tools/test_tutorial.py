@@ -34,7 +34,7 @@ class Reader:
         elif command := re.match(r"gateway up(.*)\n$", block.text):
             await self._start(command[1].split())
         else:
-            assert block.language == "sh", f"line {block.line}: nobody runs this block"
+            assert block.language == "sh", f"line {block.line}: this block is not run"
             await self._run(block, expected)
 
     async def _start(self, options: list[str]) -> None:

@@ -1,4 +1,4 @@
-"""Floor: a bare asyncio client and raw hiredis links, in the shape that Hedgerow has."""
+"""Floor: a bare asyncio client over raw hiredis connections, in the shape that Hedgerow has."""
 
 import os
 from collections.abc import AsyncIterator

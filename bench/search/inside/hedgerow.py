@@ -33,7 +33,7 @@ def layout_of(num_shards: int, num_workers: int) -> list[list[int]]:
 
 
 def settings_of(num_shards: int, num_workers: int) -> tuple[Setting, ...]:
-    """What is told of them."""
+    """What the page says of them."""
     scorers = max(1, len(os.sched_getaffinity(0)) // num_workers)
     return (
         Setting("shards", str(num_shards), "of the collection"),

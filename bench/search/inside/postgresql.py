@@ -77,7 +77,9 @@ def run_server(programs: Path) -> Iterator[str]:
             try:
                 yield f"host={home} user={_USER} dbname=postgres"
             finally:
-                server.send_signal(signal.SIGINT)  # its fast shutdown, whoever is connected
+                server.send_signal(
+                    signal.SIGINT
+                )  # its fast shutdown, which does not wait for clients
                 try:
                     server.wait(20)
                 except subprocess.TimeoutExpired:
@@ -136,7 +138,7 @@ def counter(connection: Connection) -> Find:
 
 
 def settings_of(connections: int) -> Sequence[Setting]:
-    """What is told of them."""
+    """What the page says of them."""
     return (
         Setting("index", "GIN on a stored tsvector, fastupdate off", "no expression to compute"),
         Setting("configuration", "simple", "lower case, no stop words, no stems"),

@@ -30,7 +30,7 @@ _COLLECTION = define("bench", {"fields": {_FIELD: "text"}, "language": "none"})
 
 
 def build(task: Task, limit: int | None = None) -> float:
-    """Build the index of the task's documents, or of so many; returns how long it took, in s."""
+    """Build the index of the task's documents, or of `limit`; returns how long it took, in s."""
     started = time.perf_counter()
     task.folder.mkdir(parents=True)
     index = make_index(task.folder, _COLLECTION)

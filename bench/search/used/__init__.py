@@ -1,1 +1,5 @@
-"""Search as it is used: `gateway up` as it comes, beside what people would write themselves."""
+"""Search as it is used: `gateway up` as it comes, beside what people would write themselves.
+
+Imports `bench.search` and `bench.harness`. Open `driver` first, then `page`, which writes
+docs/search-used.md.
+"""

@@ -3,6 +3,8 @@
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from threading import Event
 from typing import Final, Literal, NamedTuple, Protocol
 
 from hedgerow.common.errors import HedgerowError, InsufficientStorageError, UnavailableError
@@ -76,7 +78,7 @@ class Loader:
         wait: Literal["logged", "applied"],
         on_rejected: Callable[[Rejected], None],
         on_progress: Callable[[Progressed], None],
-        pause: Callable[[float], None] = time.sleep,
+        pause: Callable[[float], object] | None = None,
         on_no_room: Callable[[InsufficientStorageError], None] = lambda _error: None,
         on_report: Callable[[LoadAnswer, Sequence[Line]], None] = lambda _report, _piece: None,
     ) -> None:
@@ -89,7 +91,8 @@ class Loader:
                 before is safe.
             on_rejected: called for each line that was not loaded.
             on_progress: called after each piece.
-            pause: sleeps for the given time, in s, before a piece is sent again.
+            pause: sleeps for the given time, in s, before a piece is sent again; if None, until
+                Ctrl-C at the longest.
             on_no_room: called each time that the gateway has no room for writes; the piece is sent
                 again after a pause.
             on_report: called with each piece and its report.
@@ -99,7 +102,8 @@ class Loader:
         self._wait = wait
         self._on_rejected = on_rejected
         self._on_progress = on_progress
-        self._pause = pause
+        self._is_interrupted = Event()
+        self._pause = pause or self._is_interrupted.wait
         self._on_no_room = on_no_room
         self._on_report = on_report
         self._accepted = 0
@@ -116,7 +120,10 @@ class Loader:
         """
         sent: Future[_Sent] | None = None
         try:
-            with ThreadPoolExecutor(1) as thread:  # one: a later line of the same id must win
+            with (  # one: a later line of the same id must win
+                ThreadPoolExecutor(1) as thread,
+                self._noting_interrupts(),
+            ):
                 for piece in pieces(self._only_good(lines)):
                     self._take(sent)
                     self._last = piece[-1]
@@ -128,8 +135,24 @@ class Loader:
         if self._wait == "applied" and (sent is not None or not self._has_rejected):
             # An empty load waits for everything that was logged before it.
             self._on_progress(self._progressed()._replace(is_sent=True))
-            self._patiently([], "applied", APPLIED_WITHIN_S)
+            try:
+                self._patiently([], "applied", APPLIED_WITHIN_S)
+            except KeyboardInterrupt:
+                them = "it" if self._accepted == 1 else "them"
+                raise HedgerowError(
+                    f"interrupted; {_documents(self._accepted)} safe, and will be found as soon "
+                    f"as the workers have applied {them}"
+                ) from None
         return self._progressed()
+
+    @contextmanager
+    def _noting_interrupts(self) -> Iterator[None]:
+        """Have a piece that waits to be sent again give up at Ctrl-C, before it is waited for."""
+        try:
+            yield
+        except KeyboardInterrupt:
+            self._is_interrupted.set()
+            raise
 
     def _only_good(self, lines: Iterable[Line]) -> Iterator[Line]:
         for line in lines:
@@ -184,6 +207,8 @@ class Loader:
                     raise self._stopped(piece, error) from error
                 pause_s = min(LONGEST_PAUSE_S, max(pause_s * 2, error.retry_after_s))
                 self._pause(pause_s)
+                if self._is_interrupted.is_set():
+                    raise self._stopped(piece, error) from error
             except HedgerowError as error:
                 raise self._stopped(piece, error) from error
 

@@ -7,7 +7,7 @@ from starlette.types import Receive, Scope, Send
 
 from hedgerow.gateway.http.openapi import answers
 from hedgerow.gateway.http.ports import GatewayPort
-from hedgerow.gateway.http.requests.guard import caller_of
+from hedgerow.gateway.http.requests.guard import caller_of, party_of
 from hedgerow.gateway.live.live import Live
 from hedgerow.gateway.live.viewers import Viewer
 
@@ -31,7 +31,8 @@ def event_routes(gateway: GatewayPort) -> APIRouter:
     )
     async def events(request: Request) -> Response:
         caller = caller_of(request.scope)
-        return EventStream(gateway.live, gateway.live.open(caller.name if caller.is_key else None))
+        key = caller.name if caller.is_key else None
+        return EventStream(gateway.live, gateway.live.open(key, party_of(request.scope)))
 
     return router
 

@@ -63,7 +63,9 @@ function update(node, one) {
     if (!(name in one.attrs)) unset(node, name);
   }
   for (const [name, value] of Object.entries(one.attrs)) {
-    if (before[name] !== value) set(node, name, value);
+    // A select keeps no value that it has no option for yet, and takes it when there is one.
+    const is = one.tag === "select" && name === "value" ? node.value : before[name];
+    if (is !== value) set(node, name, value);
   }
   node.hedgerowAttrs = one.attrs;
 }

@@ -142,12 +142,12 @@ export function searchView(root, parameters) {
     const { answer } = state;
     return h("div", { key: "results", class: state.isBusy ? "results busy" : "results" },
       coverage(answer),
-      answer.warnings.map((warning, at) => h("p", { key: `warning ${at}`, class: "notice warn" }, `The query was repaired: ${warning}`)),
+      answer.warnings.map((warning, at) => h("p", { key: `warning ${at}`, class: "notice warn" }, `Warning: ${warning}`)),
       (answer.fetch?.problems ?? []).map((one, at) => h("p", { key: `fetch ${at}`, class: "notice warn" }, `Fields of shard ${one.shard}: ${one.reason}`)),
       h("div", { class: "columns", key: "columns" },
         h("section", { class: "card hits", "aria-labelledby": "hits-title" },
-          h("h2", { id: "hits-title" }, "Hits ", h("span", { class: "dim" }, found(answer))),
-          answer.hits.length ? h("ol", null, answer.hits.map(hit)) : h("p", { class: "dim" }, "No hits.")),
+          h("h2", { id: "hits-title" }, "Hits ", answer.shards.ok ? h("span", { class: "dim" }, found(answer)) : null),
+          answer.hits.length ? h("ol", null, answer.hits.map(hit)) : h("p", { class: "dim" }, answer.shards.ok ? "No hits." : "No shard has answered, so it is unknown whether there are any.")),
         h("div", null, timeline(answer), request())));
   }
 

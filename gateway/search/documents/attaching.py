@@ -75,9 +75,6 @@ class AttachPolicy:
         return Attach(num, max_bytes, None if query.fields is True else list(query.fields))
 
 
-NO_ATTACHING: Final = AttachPolicy({}, 0, lambda: False)
-
-
 @lru_cache(maxsize=1024)
 def num_wanted(k: int, num_shards: int) -> int:
     """Return for how many hits each shard should send the documents.

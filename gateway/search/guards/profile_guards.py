@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
+from hedgerow.common.errors import BadRequestError
 from hedgerow.common.settings.rank_profiles import RankProfile
 from hedgerow.common.settings.settings import Settings
 from hedgerow.gateway.access.fair_share import FairShare
@@ -110,6 +111,33 @@ class ProfileGuards:
     def num_refused(self) -> int:
         """Queries refused since the start, by whatever profile."""
         return sum([guards.admission.num_refused for guards in self])
+
+    def set_by_hand(self, shard: int, state: str, now: float) -> None:
+        """Set a shard's breakers by hand, those of all profiles.
+
+        Args:
+            shard: the shard of the breakers.
+            state: `forced_open`, `disabled`, or `closed`, after which they work by themselves
+                again.
+            now: the event loop's time, in s.
+
+        Raises:
+            BadRequestError: there is no such shard or state.
+        """
+        num_shards = len(self.shared.breakers)
+        if not 0 <= shard < num_shards:
+            raise BadRequestError("shard", f"is {shard}; there are {num_shards} shards")
+        if state not in ("forced_open", "disabled", "closed"):
+            raise BadRequestError("state", "must be forced_open, disabled or closed")
+        for guards in self:
+            breaker = guards.breakers[shard]
+            match state:
+                case "forced_open":
+                    breaker.force_open(now)
+                case "disabled":
+                    breaker.disable(now)
+                case _:
+                    breaker.reset(now)
 
     def shares(self) -> list[FairShare]:
         """How callers share the queries in flight, for each set of guards."""

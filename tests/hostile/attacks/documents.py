@@ -123,7 +123,7 @@ async def churn_of_collections(target: Target) -> list[str]:
         for _ in range(_MOST_REFUSALS):
             if found.status != 429:
                 break
-            await asyncio.sleep(0.2)  # what a client does that is told to come back
+            await asyncio.sleep(0.2)  # as a client does that was asked to come back
             found = await target.ask("POST", f"{path}/search", search)
         await target.ask("DELETE", path)
         return found.status

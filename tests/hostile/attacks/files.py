@@ -184,7 +184,7 @@ def _readable_by_others(data: Path) -> list[str]:
         here = Path(parent)
         others = stat.S_IRGRP | stat.S_IXGRP | stat.S_IROTH | stat.S_IXOTH
         if not here.stat().st_mode & others:
-            folders.clear()  # nobody else gets below
+            folders.clear()  # no other user gets below
             continue
         for name in names:
             mode = (here / name).lstat().st_mode

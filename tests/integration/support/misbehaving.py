@@ -1,7 +1,7 @@
 """A handler for scorer processes that does, on command, what no handler should.
 
 A payload is "name command [argument]"; before the command runs, its name is noted in the journal
-file, so that a test sees how often each work was started, and by whom.
+file, so that a test sees how often each task was started, and in which process.
 """
 
 import ctypes

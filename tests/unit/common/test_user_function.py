@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from hedgerow.common.errors import ConfigurationError
 from hedgerow.common.user_function import find_function, put_back_modules, take_out_modules
 
 
@@ -25,7 +26,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def test_what_a_user_has_changed_is_imported_again(folder: Path) -> None:
-    """Also what the changed module imports; functions from before keep what they had."""
+    """The changed module and what it imports are imported again; earlier functions keep theirs."""
     before = find_function("my_rank:score")
     (folder / "my_numbers.py").write_text("NUMBER = 22\n")
     taken = take_out_modules([str(folder)])
@@ -54,3 +55,33 @@ def test_libraries_and_this_package_stay(folder: Path) -> None:
         assert {name: sys.modules.get(name) for name in names} == before
     finally:
         sys.modules.update(taken)
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "reason"),
+    [
+        ("NUMBER = 1\n\nNUMBER = missing\n", 3, "NameError: name 'missing' is not defined"),
+        ("import json\njson.loads('')\n", 2, "json.decoder.JSONDecodeError: Expecting value"),
+        ("NUMBER = 1\ndef broken(:\n", 2, "SyntaxError: invalid syntax"),
+        ("import no_such_module_at_all\n", 1, "ModuleNotFoundError: No module named"),
+        ("import sys\nsys.exit(3)\n", 2, "SystemExit: 3"),
+    ],
+)
+def test_a_module_that_cannot_be_imported_names_the_line(
+    folder: Path, text: str, line: int, reason: str
+) -> None:
+    """The user's own line, in the module that is named or in one that it imports."""
+    (folder / "my_numbers.py").write_text(text)
+    with pytest.raises(ConfigurationError) as caught:
+        find_function("my_rank:score")
+    assert f"cannot import: {reason}" in str(caught.value)
+    assert str(caught.value).endswith(f"(my_numbers.py:{line})")
+
+
+def test_a_module_that_does_not_exist_has_no_line() -> None:
+    """Its name says enough."""
+    with pytest.raises(ConfigurationError) as caught:
+        find_function("no_such_module_at_all:score")
+    assert str(caught.value) == (
+        "cannot import: ModuleNotFoundError: No module named 'no_such_module_at_all'"
+    )

@@ -54,7 +54,7 @@ def answering(status: int, files: tuple[Path, Path] | None = None) -> Iterator[G
 
 
 def test_a_gateway_is_asked_over_http_or_https_by_its_settings(files: tuple[Path, Path]) -> None:
-    """With a certificate, for any name, HTTPS; without one, HTTP."""
+    """With a certificate, for any name, it is asked over HTTPS; without one, over HTTP."""
     with answering(200) as settings:
         assert health.unready_because(settings) is None
     with answering(200, files) as settings:

@@ -1,4 +1,4 @@
-"""A worker's own `/metrics`: what it answers, and what it does not put up with."""
+"""A worker's own `/metrics`: what it answers, and what it refuses."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -1,6 +1,6 @@
 """A model of a cluster under load, for the policies of admission: shards with hard capacities.
 
-Discrete events in virtual time. Each shard has one queue and so many servers; a request is started
+Discrete events in virtual time. Each shard has one queue and some servers; a request is started
 first in, first out, or newest first, or as a worker's `PullOrder` says, and one that has expired
 when it is pulled is dropped. It shares nothing with the code under test but what goes over its
 interface.
@@ -59,7 +59,7 @@ class Query:
 
 @dataclass(eq=False)
 class Shard:
-    """One queue, its servers and how long a work takes at a given time."""
+    """One queue, its servers and how long a request takes at a given time."""
 
     work_s: Callable[[random.Random, float], float]
     num_servers: int = 1

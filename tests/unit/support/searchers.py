@@ -12,7 +12,6 @@ from hedgerow.common.settings.rank_profiles import RankProfile
 from hedgerow.common.settings.tail import AdmissionSettings, CoverageSettings, HedgingSettings
 from hedgerow.gateway.policies.admission import Admission
 from hedgerow.gateway.search.coverage.late_replies import CoverageCurves
-from hedgerow.gateway.search.documents.attaching import NO_ATTACHING, AttachPolicy
 from hedgerow.gateway.search.ended_search import Observer
 from hedgerow.gateway.search.guards.breakers import Breakers
 from hedgerow.gateway.search.guards.heavy_work import HeavyWork
@@ -36,6 +35,7 @@ class FixedView:
         self.num_live = [num_live] * len(counts)
         self.died_at = [-math.inf] * len(counts)
         self.filling: Filling | None = None
+        self.attaches = True
         self._counts = counts
 
     @property
@@ -64,7 +64,7 @@ def searcher_over(
     coverage: CoverageSettings | None = None,
     observers: Iterable[Observer] = (),
     settings: GatewaySettings | None = None,
-    attaching: AttachPolicy = NO_ATTACHING,
+    max_attached_bytes: int = 0,
     admission: AdmissionSettings | None = None,
     walks: Walks | None = None,
 ) -> Searcher:
@@ -92,8 +92,8 @@ def searcher_over(
             },
             hedging=hedging or HedgingSettings(),
             coverage=coverage,
+            max_attached_bytes=max_attached_bytes,
         ),
         Learning(curves, observers),
-        attaching,
         walks,
     )

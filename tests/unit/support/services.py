@@ -39,7 +39,7 @@ class Clock:
         return round((self.now + SERVER_AHEAD_S) * 1e6)
 
     def server_ms(self, after_s: float) -> int:
-        """An instant on the server's clock, so long after now."""
+        """An instant on the server's clock, this long after now."""
         return round((self.now + SERVER_AHEAD_S + after_s) * 1e3)
 
     def request(self, kind: Kind, payload: bytes, /, **changes: Any) -> bytes:

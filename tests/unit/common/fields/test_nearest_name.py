@@ -21,7 +21,7 @@ NAMES = ("id", "title", "year", "popularity", "Published")
     ],
 )
 def test_the_nearest_name_is_found_if_one_is_near(name: str, nearest: str | None) -> None:
-    """Letters that are swapped, missing or of another case are seen through."""
+    """Names with swapped or missing letters, or of another case, are found."""
     assert nearest_name(name, NAMES) == nearest
     assert nearest_name(name, ()) is None
     assert suggestion(name, NAMES) == (f" (nearest: {nearest})" if nearest else "")

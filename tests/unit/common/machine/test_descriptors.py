@@ -37,6 +37,6 @@ def test_the_limit_is_raised(monkeypatch: pytest.MonkeyPatch, hard: int, expecte
 
 
 def test_a_limit_that_cannot_be_raised_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the system refuses, the limit that holds is returned."""
+    """If the system refuses, the limit in force is returned."""
     limited(monkeypatch, (1024, resource.RLIM_INFINITY), refuse=True)
     assert raise_descriptor_limit() == 1024

@@ -11,7 +11,7 @@ from tests.support.waiting import block_until
 
 
 class Receiver:
-    """Takes batches when it is let to; `is_willing` says what it answers."""
+    """Takes batches when the test lets it; `is_willing` is its answer."""
 
     def __init__(self) -> None:
         self.batches: list[list[Any]] = []
@@ -22,7 +22,7 @@ class Receiver:
         self.has_one = threading.Event()
 
     def send(self, spans: Sequence[Any]) -> bool:
-        """Keep a batch, once it is let to."""
+        """Keep a batch, once the test lets it."""
         self.has_one.set()
         self.open.wait()
         if self.error is not None:
@@ -32,7 +32,7 @@ class Receiver:
         return self.is_willing
 
     def close(self) -> None:
-        """Let go of what it holds."""
+        """Release what it holds."""
         self.open.set()
 
 
@@ -82,7 +82,7 @@ def test_a_receiver_that_hangs_costs_only_spans() -> None:
 
 @pytest.mark.parametrize("error", [None, ConnectionError("away")])
 def test_what_the_receiver_does_not_take_is_dropped(error: Exception | None) -> None:
-    """Whether it says so or breaks down: those spans are counted, later ones get through."""
+    """If it refuses spans or raises, these are counted, and later ones are sent."""
     receiver = Receiver()
     receiver.is_willing, receiver.error = False, error
     queue = queue_of(receiver)

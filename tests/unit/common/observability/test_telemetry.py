@@ -35,7 +35,7 @@ async def test_blocking_the_loop_is_seen() -> None:
     until = time.monotonic() + 0.2
     while time.monotonic() < until:
         pass
-    while not watch.num_lags:  # noqa: ASYNC110 - the watch tells nobody; it is looked at
+    while not watch.num_lags:  # noqa: ASYNC110 - the watch announces nothing
         await asyncio.sleep(0)
     task.cancel()
     assert watch.num_lags == 1

@@ -62,7 +62,7 @@ def test_a_span_arrives_as_it_was_made(receiver: Receiver) -> None:
 def test_opentelemetry_s_variables_count(
     receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where the settings say nothing: the receiver, headers for it, and the service's name."""
+    """Without settings, the variables name the receiver, its headers and the service."""
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", receiver.url)
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "authorization=Bearer%20secret")
     monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", "service.name=theirs,deployment=test")
@@ -74,7 +74,7 @@ def test_opentelemetry_s_variables_count(
 def test_a_setting_counts_before_a_variable(
     receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As everywhere."""
+    """The settings apply before OpenTelemetry's variables."""
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")
     monkeypatch.setenv("OTEL_SERVICE_NAME", "theirs")
     assert sent(receiver, receiver.url, service_name="mine").service == "mine"
@@ -92,7 +92,7 @@ def test_a_user_s_function_sees_the_trace(receiver: Receiver) -> None:
 
 
 def test_without_the_extra_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    """When tracing is on; while it is off, nothing is missing."""
+    """Without OpenTelemetry, tracing that is on is an error; while it is off, none is needed."""
     monkeypatch.delitem(sys.modules, "hedgerow.common.observability.otlp", raising=False)
     monkeypatch.delattr(observability, "otlp", raising=False)
     monkeypatch.setitem(sys.modules, "opentelemetry.sdk.trace", None)
@@ -103,7 +103,7 @@ def test_without_the_extra_it_says_what_to_install(monkeypatch: pytest.MonkeyPat
 
 
 def test_an_endpoint_is_a_url() -> None:
-    """Else the settings are refused at the start."""
+    """Settings with an endpoint that is not a URL are refused at the start."""
     with pytest.raises(ValueError, match="is not an http"):
         TracingSettings(endpoint="localhost:4318")
 
@@ -194,7 +194,7 @@ class Refusing(BaseHTTPRequestHandler):
 def test_a_receiver_that_asks_for_it_is_tried_again(
     statuses: list[int], is_taken: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What OTLP calls retryable, within the time that it may take; not what is refused for good."""
+    """Requests are repeated for the statuses that OTLP calls retryable, until the time is over."""
     monkeypatch.setattr(otlp_receiver, "_FIRST_PAUSE_S", 0.001)
     Refusing.statuses = [*statuses]
     with ThreadingHTTPServer(("127.0.0.1", 0), Refusing) as server:
@@ -210,7 +210,7 @@ def test_a_receiver_that_asks_for_it_is_tried_again(
 
 
 def test_a_receiver_that_is_away_does_not_take_anything() -> None:
-    """And does not raise; once closed, it is not tried again."""
+    """Sending reports a failure and does not raise; once closed, nothing is tried again."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         url = f"http://127.0.0.1:{server.getsockname()[1]}"
     receiver = OtlpReceiver(TracingSettings(enabled=True, endpoint=url, timeout_s=60))

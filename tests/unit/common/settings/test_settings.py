@@ -93,14 +93,14 @@ def test_settings_are_frozen() -> None:
         ("[breaker]\nfailures = 3\n", "breaker.failures: there is no such setting"),
         (
             "[gateway]\nprot = 3\n",
-            "gateway.prot: there is no such setting; is gateway.port meant?",
+            "gateway.prot: there is no such setting; did you mean gateway.port?",
         ),
         (
             '[rank_profiles.x]\nsecond_fase = "a:b"\n',
-            "rank_profiles.x.second_fase: there is no such setting; is rank_profiles.x.second_",
+            "rank_profiles.x.second_fase: there is no such setting; did you mean rank_profiles.x.",
         ),
-        ("[gatway]\nport = 1\n", "gatway: there is no such setting; is gateway meant?"),
-        ("[brakes]\nfailures = 3\n", "brakes: there is no such setting; is breaker meant?"),
+        ("[gatway]\nport = 1\n", "gatway: there is no such setting; did you mean gateway?"),
+        ("[brakes]\nfailures = 3\n", "brakes: there is no such setting; did you mean breaker?"),
         (
             '[rank_profiles.x]\nsecond_phase = "score"\n',
             "rank_profiles.x.second_phase: is written module:function",
@@ -145,7 +145,7 @@ def test_named_file_must_exist(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_file_that_is_not_toml_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    """When another file than hedgerow.toml is read, it is that one which is named."""
+    """If another file than hedgerow.toml is read, the error names that file."""
     write_file("[gateway\n", "other.toml")
     monkeypatch.setenv("HEDGEROW_CONFIG", "other.toml")
     assert error_of().startswith("other.toml: ")
@@ -184,10 +184,10 @@ def test_settings_are_plain_values() -> None:
     ],
 )
 def test_a_misspelt_variable_is_an_error_that_names_the_nearest(name: str, meant: str) -> None:
-    """Otherwise it would have no effect, and nothing would say so."""
+    """A variable that is almost that of a setting is an error, instead of having no effect."""
     with pytest.raises(ConfigurationError) as refused:
         check_environment([name, "PATH"])
-    assert str(refused.value) == f"{name}: there is no such setting; is {meant} meant?"
+    assert str(refused.value) == f"{name}: there is no such setting; did you mean {meant}?"
 
 
 @pytest.mark.parametrize(

@@ -21,12 +21,12 @@ def kill(at_ms: int, fingerprint: bytes = b"q", label: str = "", **more: Any) ->
 
 
 def is_refused(quarantine: Quarantine, fingerprint: bytes, now_ms: int) -> bool:
-    """Whether the work may not run."""
+    """Whether the task is refused."""
     return quarantine.refused(fingerprint, now_ms) is not None
 
 
 def test_a_work_is_refused_from_its_nth_kill_until_expiry() -> None:
-    """One kill is forgiven, two refuse the work, and the refusal ends on time."""
+    """One kill is forgiven, two refuse the task, and the refusal ends on time."""
     quarantine = Quarantine(after=2, expiry_s=60.0)
     quarantine.take([kill(100_000)])
     assert not is_refused(quarantine, b"q", 100_000)
@@ -37,7 +37,7 @@ def test_a_work_is_refused_from_its_nth_kill_until_expiry() -> None:
 
 
 def test_entries_say_what_was_refused_and_until_when() -> None:
-    """The listing carries label, kills, last kill and expiry, and tells suspects apart."""
+    """The listing has label, kills, last kill and expiry, and says which are refused."""
     quarantine = Quarantine(after=2, expiry_s=60.0)
     quarantine.take([kill(10_000, label="first words", worker="w1")])
     quarantine.take([kill(15_000, b"suspect", "other words")])

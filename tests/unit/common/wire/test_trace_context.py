@@ -71,7 +71,7 @@ def test_any_text_may_come_as_a_traceparent(header: str) -> None:
 
 @given(CONTEXTS)
 def test_a_context_survives_both_its_forms(context: TraceContext) -> None:
-    """As a header, and as what our processes send."""
+    """It is the same after its way as a header, and as what our processes send."""
     assert TraceContext.parse(context.traceparent()) == context
     assert TraceContext.unpack(context.pack()) == context
 

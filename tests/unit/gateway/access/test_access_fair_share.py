@@ -26,7 +26,8 @@ from hedgerow.gateway.access.fair_share import (
     Mean,
     Usage,
 )
-from hedgerow.gateway.policies.admission import Admission, AdmissionPermit
+from hedgerow.gateway.policies.admission import Admission
+from hedgerow.gateway.policies.admission_permit import AdmissionPermit
 from tests.unit.support.limit_rivals import CAPACITY, DEADLINE_S, NUM_SHARDS, noisy, steady
 from tests.unit.support.overload_model import Model, Query, Shard, poisson
 

@@ -270,7 +270,7 @@ def test_without_exactly_the_token_there_is_no_way_in(header: bytes, has_keys: b
 
 
 def test_only_the_whole_key_opens() -> None:
-    """Not another's secret under its name, nor a part of it, nor its hash."""
+    """Another key's secret under its name, a part of it, and its hash are refused."""
     (web, secret), (app, other) = make_key("web"), make_key("app")
     access = access_by(web, app)
     mixed = "hedgerow_web_" + other.rpartition("_")[2]
@@ -335,7 +335,7 @@ def test_a_key_as_the_token_is_refused() -> None:
 def test_an_open_gateway_beyond_this_machine_is_warned_of(
     host: str, has_token: bool, has_keys: bool, is_warned: bool
 ) -> None:
-    """Neither a token nor a key, and an address that is not loopback."""
+    """Without a token or a key, an address that is not loopback brings a warning."""
     settings = GatewaySettings(host=host, token=SecretStr("s3cret") if has_token else None)
     ring = KeyRing()
     if has_keys:

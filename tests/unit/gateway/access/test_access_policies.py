@@ -50,7 +50,7 @@ def test_loopback_names_are_always_known(host: str, bound: str) -> None:
     ],
 )
 def test_other_names_are_not_known(host: str) -> None:
-    """Nor is what merely begins or ends like a known name."""
+    """Names that merely begin or end like a known one are not known either."""
     assert Hosts("0.0.0.0", ()).verdict(host.encode()) is UNKNOWN
 
 

@@ -134,7 +134,7 @@ def test_the_report_says_what_matters(measured: Figures, words: list[str]) -> No
     ],
 )
 def test_durations_have_a_unit_and_three_digits(seconds: float, text: str) -> None:
-    """From nanoseconds to minutes."""
+    """Each duration from nanoseconds to minutes has a unit and three digits."""
     assert duration(seconds) == text
 
 

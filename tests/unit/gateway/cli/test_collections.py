@@ -1,6 +1,9 @@
 """`gateway collections`, down to the HTTP routes."""
 
 import json
+import os
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -21,7 +24,7 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
 
 @pytest.mark.parametrize("arguments", [[], ["list"]])
 def test_collections_are_listed(command: CommandLine, arguments: list[str]) -> None:
-    """Also if no subcommand is named."""
+    """They are listed with the subcommand, and without any."""
     ended = command.run("collections", *arguments)
     assert (ended.code, ended.err) == (0, "")
     words = " ".join(ended.out.split())
@@ -35,7 +38,7 @@ def test_the_list_is_printed_as_json(command: CommandLine) -> None:
 
 
 def test_an_empty_list_is_said(command: CommandLine) -> None:
-    """Nothing to show is not nothing shown."""
+    """If there are no collections, the command says so."""
     command.gateway.collections.defined = {}
     assert command.run("collections").out == "there are no collections\n"
 
@@ -70,7 +73,47 @@ def test_a_collection_that_is_being_filled_says_how_far_it_is(command: CommandLi
 
     collections.describe = filling  # type: ignore[method-assign] # a script
     ended = command.run("collections", "describe", "films")
-    assert "being filled: year; 40% of the documents, 1 replica to go\n" in ended.out
+    assert "being filled: year; 40.0 % of the documents, 1 replica to go\n" in ended.out
+
+
+def test_what_is_piped_is_as_wide_as_its_content(
+    command: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Names are not folded for the width of a terminal that is not there."""
+    monkeypatch.delenv("COLUMNS")
+    names = [f"a_field_whose_name_is_longer_than_others_{number}" for number in range(9)]
+    command.gateway.collections.defined = {"films": {"fields": dict.fromkeys(names, "text")}}
+    listed = command.run("collections")
+    assert ", ".join(names) in listed.out
+    described = command.run("collections", "describe", "films")
+    assert all(name in described.out for name in names)
+
+
+@pytest.mark.parametrize(
+    ("typed", "found"),
+    [
+        ("gateway collections ", ["list", "describe", "add-field"]),
+        ("gateway collections add", ["add-field"]),
+        ("gateway collections describe --js", ["--json"]),
+        ("gateway col", ["collections"]),
+    ],
+)
+def test_a_shell_completes_the_subcommands(typed: str, found: list[str]) -> None:
+    """Though the group lists if none is named."""
+    words = typed.split(" ")
+    environment = {
+        **os.environ,
+        "_GATEWAY_COMPLETE": "complete_bash",
+        "COMP_WORDS": "\n".join(words),
+        "COMP_CWORD": str(len(words) - 1),
+    }
+    code = (
+        "import sys; sys.argv = ['gateway']\n"
+        "from hedgerow.gateway.cli.main import app\napp(prog_name='gateway')"
+    )
+    program = [sys.executable, "-c", code]
+    ended = subprocess.run(program, env=environment, capture_output=True, text=True, check=False)
+    assert ended.stdout.split() == found, ended.stderr
 
 
 def test_a_collection_that_there_is_none_of_is_an_error(command: CommandLine) -> None:

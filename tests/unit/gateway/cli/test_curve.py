@@ -70,7 +70,7 @@ def test_a_plain_terminal_gets_ascii() -> None:
 
 
 def test_before_the_first_query_it_says_so() -> None:
-    """Nothing is drawn of a curve that knows nothing."""
+    """A curve without queries is not drawn."""
     assert draw(CoverageCurve()) == ["no query has been measured yet"]
 
 

@@ -3,6 +3,7 @@
 import itertools
 import json
 import re
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -238,7 +239,7 @@ def test_a_wrong_id_field_makes_no_collection(command: CommandLine, tmp_path: Pa
 
 
 def test_an_empty_source_makes_an_empty_collection(command: CommandLine, tmp_path: Path) -> None:
-    """Nothing is wrong with a file without lines: what was asked for is made."""
+    """A file without lines is not an error: the collection is created."""
     films = Films()
     command.answer = films
     ended = command.run("index", write(tmp_path / "f.jsonl"), "--collection", "films")
@@ -353,6 +354,43 @@ def test_ctrl_c_says_how_far_it_got(monkeypatch: pytest.MonkeyPatch) -> None:
         "again: what is there already does not change"
     )
     assert len(films.documents) == 4
+
+
+def test_ctrl_c_while_the_gateway_is_away_does_not_wait_for_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The piece that waits to be sent again gives up at once, and what was safe is said."""
+    monkeypatch.setattr(loader, "PIECE_LINES", 1)
+    refused = threading.Event()
+
+    def away(_request: httpx.Request) -> httpx.Response:
+        refused.set()
+        return unavailable(3600)
+
+    def lines() -> Iterator[Line]:
+        yield Line(1, b'{"id": "1"}')
+        yield Line(2, b'{"id": "2"}')
+        assert refused.wait(10.0)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(loader, "LONGEST_PAUSE_S", 3600.0)
+    with pytest.raises(HedgerowError, match=r"^interrupted; 0 documents"):
+        make_loader(away, pause=None).load(lines())
+
+
+def test_ctrl_c_while_documents_are_applied_says_that_they_are_safe() -> None:
+    """All were accepted, and only cannot be found yet."""
+
+    def interrupted(request: httpx.Request) -> httpx.Response:
+        if request.url.params.get("wait") == "applied":
+            raise KeyboardInterrupt
+        return Films()(request)
+
+    with pytest.raises(HedgerowError) as ended:
+        make_loader(interrupted).load(iter([Line(1, b'{"id": "1"}')]))
+    assert str(ended.value) == (
+        "interrupted; 1 document is safe, and will be found as soon as the workers have applied it"
+    )
 
 
 def make_loader(answer: Any, **told: Any) -> Loader:

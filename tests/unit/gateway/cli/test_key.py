@@ -53,7 +53,7 @@ def test_a_key_is_printed_once_and_kept_as_a_hash(command: CommandLine, tmp_path
 
 
 def test_keys_are_listed_without_secrets(command: CommandLine) -> None:
-    """As a table and as JSON, and neither has the key nor its hash."""
+    """Neither the table nor the JSON has the key or its hash."""
     secret = command.run("key", "create", "web", "--share", "0.25").out.strip()
     command.run("key", "create", "ops", "--rights", "search,write,admin")
     table, raw = command.run("key", "list").out, command.run("key", "list", "--json").out
@@ -110,7 +110,7 @@ def test_a_name_is_used_once(command: CommandLine) -> None:
 
 
 def test_what_is_not_there_is_not_revoked(command: CommandLine) -> None:
-    """Neither in a file nor without one."""
+    """A key that does not exist is an error, with a file of keys and without one."""
     for _ in range(2):
         ended = command.run("key", "revoke", "web")
         assert ended.code == 1

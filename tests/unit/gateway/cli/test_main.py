@@ -9,7 +9,7 @@ from importlib import import_module
 
 import pytest
 
-from hedgerow.gateway.cli.main import COMMANDS
+from hedgerow.gateway.cli.main import COMMANDS, app, run_call
 from tests.unit.support.command_line import CommandLine
 
 
@@ -119,3 +119,27 @@ def test_a_shell_completes_commands_and_options(
     assert found == completed
     commands = {name.rpartition(".")[2] for name in json.loads(modules)}
     assert commands & {name.partition(" ")[0] for name in COMMANDS} == set(loaded)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("query", "wing", "--collection", "films"),
+        ("top", "--once"),
+        ("simulate", "--list"),
+        ("key", "list"),
+        ("key", "list", "--data", "."),
+    ],
+)
+def test_a_misspelt_variable_is_an_error_of_every_command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...]
+) -> None:
+    """Also of those that read no settings, and of those that connect in a way of their own."""
+    monkeypatch.setenv("HEDGEROW_GATEWAY__PROT", "1")
+    with pytest.raises(SystemExit) as ended:
+        run_call(lambda: app(arguments, standalone_mode=False))
+    assert ended.value.code == 1
+    assert capsys.readouterr().err == (
+        "gateway: HEDGEROW_GATEWAY__PROT: there is no such setting; "
+        "did you mean HEDGEROW_GATEWAY__PORT?\n"
+    )

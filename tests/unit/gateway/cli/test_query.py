@@ -139,7 +139,7 @@ def test_below_the_minimum_coverage_what_there_is_is_shown(command: CommandLine)
 
 
 def test_that_no_shard_has_answered_is_not_told_as_no_hits(command: CommandLine) -> None:
-    """Whether there are hits is unknown, and no minimum coverage was asked for."""
+    """It is an error, since whether there are hits is unknown, without any minimum coverage."""
     nothing = make_result(
         hits=[], coverage=coverage_of(0, 100, {"failed": 8}), outcomes={Outcome.FAILED: 8}
     )

@@ -127,7 +127,7 @@ def test_text_from_elsewhere_cannot_write_to_the_terminal() -> None:
 
 
 def test_a_stream_that_ends_before_a_status_is_an_error() -> None:
-    """Not an empty picture."""
+    """The command fails instead of printing an empty picture."""
     with pytest.raises(UnavailableError, match="ended"):
         first_view(iter([Message("history", HISTORY)]))
 
@@ -174,7 +174,7 @@ def test_messages_are_read_as_they_come(answers: dict[str, Any]) -> None:
 
 
 def test_a_refusal_is_its_error(answers: dict[str, Any]) -> None:
-    """As with every other command."""
+    """The command prints the refusal, as every other command does."""
     answers["status"] = 403
     answers["body"] = json.dumps({"detail": "key 'k' lacks the right 'admin'"}).encode()
     with pytest.raises(ForbiddenError, match="lacks the right"):
@@ -182,6 +182,6 @@ def test_a_refusal_is_its_error(answers: dict[str, Any]) -> None:
 
 
 def test_no_gateway_is_an_error_that_names_the_url() -> None:
-    """Not a traceback."""
+    """The command names the URL, and prints no traceback."""
     with pytest.raises(UnavailableError, match=r"http://127\.0\.0\.1:9"):
         list(follow(Link("http://127.0.0.1:9")))

@@ -174,7 +174,7 @@ def test_an_id_that_no_document_has_is_not_sent(
 
 
 def test_an_id_that_no_document_has_is_not_put(ask: EitherClient) -> None:
-    """Nor is a document that cannot be written as JSON."""
+    """Such an id, or a document that cannot be written as JSON, is refused by the client."""
     for document_id, document in (("..", {"title": "wing"}), ("a", {"title": object()})):
         with pytest.raises(BadRequestError):
             ask("put_document", "films", document_id, document)

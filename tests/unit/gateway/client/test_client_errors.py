@@ -36,7 +36,7 @@ def test_a_partial_answer_is_an_answer(ask: EitherClient) -> None:
 
 
 def test_below_the_minimum_coverage_the_error_carries_the_answer(ask: EitherClient) -> None:
-    """504 says what there is; 503, that nobody could be asked, says when to try again too."""
+    """504 says what there is; 503, if no shard could be asked, also says when to try again."""
     ask.gateway.answer = InsufficientCoverageError("coverage is 0.875", make_result())
     with pytest.raises(InsufficientCoverageError, match=r"coverage is 0\.875") as raised:
         ask("search", "films", "wing", minimum_coverage=0.9)
@@ -72,7 +72,7 @@ def test_below_the_minimum_coverage_the_error_carries_the_answer(ask: EitherClie
             OverloadedError("long queues", "backlog", 2.5),
             {"cause": "backlog", "retry_after_s": 2.5},
         ),
-        (UnavailableError("nobody lives", 3.0), {"retry_after_s": 3.0}),
+        (UnavailableError("no worker is live", 3.0), {"retry_after_s": 3.0}),
         (HedgerowError("a thing that went wrong"), {}),
     ],
     ids=lambda one: type(one).__name__,

@@ -68,7 +68,7 @@ async def test_a_viewer_that_leaves_makes_room() -> None:
 
 
 async def test_one_viewer_too_many_is_refused() -> None:
-    """With a 429 that names the setting and the cause."""
+    """It gets a 429 that names the setting and the cause."""
     gateway = streaming(Journal(lambda: 7), max_viewers=0)
     transport = httpx.ASGITransport(create_app(gateway, GatewaySettings()))
     async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:

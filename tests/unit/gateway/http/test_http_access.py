@@ -302,7 +302,7 @@ async def test_a_key_of_some_collections_sees_no_others() -> None:
 
 
 async def test_a_search_is_asked_on_behalf_of_its_key() -> None:
-    """Admission control is told whose search it is, on both ways."""
+    """Admission control learns whose search it is, on both ways."""
     key, secret = make_key("web", share=0.25)
     authorization = f"Authorization: Bearer {secret}"
     for extra in ((), ("Accept: a", "Accept: b")):  # what comes twice goes through ASGI
@@ -319,7 +319,7 @@ async def test_a_search_is_asked_on_behalf_of_its_key() -> None:
 async def test_both_ways_of_a_search_decide_alike(
     right: Right, collections: tuple[str, ...] | None, given: str
 ) -> None:
-    """Byte for byte, whoever asks for whatever."""
+    """Byte for byte, for any caller and request."""
     key, secret = make_key("k", right, collections=collections)
     lines = {"key": [f"Authorization: Bearer {secret}"], "wrong": ["Authorization: Bearer x"]}
     request = search("Host: search.example", *lines.get(given, []))
@@ -349,5 +349,5 @@ async def test_a_rate_is_counted_once_a_request(way: Way) -> None:
 
 
 def test_the_guard_stands_before_every_application() -> None:
-    """Without a token too: the host and the origin are checked then above all."""
+    """Without a token, it still checks the host and the origin."""
     assert isinstance(create_app(FakeGateway(), GatewaySettings()), Guard)

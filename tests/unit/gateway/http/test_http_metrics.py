@@ -25,7 +25,7 @@ async def get(access: AccessControl, host: str = "localhost", **headers: str) ->
 
 
 async def test_the_format_is_the_preferred_one() -> None:
-    """OpenMetrics to Prometheus, text to others; the media type is whole, and caches are told."""
+    """OpenMetrics to Prometheus, text to others; the media type is complete, and `vary` is set."""
     access = AccessControl(GatewaySettings())
     text = await get(access)
     assert text.text == "PROMETHEUS []\n"
@@ -64,7 +64,7 @@ async def test_the_right_metrics_allows_nothing_else() -> None:
 
 
 async def test_public_metrics_need_no_key() -> None:
-    """And no more than metrics is public then."""
+    """Metrics are then public, and nothing else is."""
     key, _ = make_key("k")
     public = access_by(key)
     public.has_public_metrics = True
@@ -87,7 +87,7 @@ async def test_an_open_gateway_answers_to_known_names_alone() -> None:
 
 
 async def unread(request: str, access: AccessControl, way: Way) -> list[tuple[str, type]]:
-    """The searches that a gateway is told of, without their being searched."""
+    """The searches that are reported to a gateway without being searched."""
     gateway = FakeGateway()
     protocol, _ = connect(way(create_app(gateway, GatewaySettings(), access)))
     protocol.data_received(request.encode())
@@ -99,7 +99,7 @@ async def unread(request: str, access: AccessControl, way: Way) -> list[tuple[st
 
 @WAYS
 async def test_a_body_that_cannot_be_read_counts_once(way: Way) -> None:
-    """For its caller; whichever way it takes."""
+    """It counts once for its caller, on either way through the server."""
     key, secret = make_key("shop")
     request = f"{SEARCH}Authorization: Bearer {secret}\r\nContent-Length: 3\r\n\r\nnot"
     ((caller, error),) = await unread(request, access_by(key), way)
@@ -108,7 +108,7 @@ async def test_a_body_that_cannot_be_read_counts_once(way: Way) -> None:
 
 
 async def test_a_refused_caller_counts_without_a_name() -> None:
-    """A wrong key is nobody's, and a key without the right was refused before its name counted."""
+    """A wrong key has no name, and a key without the right was refused before its name counted."""
     key, secret = make_key("loader", Right.WRITE)
     wrong = f"{SEARCH}Authorization: Bearer no\r\nContent-Length: 2\r\n\r\n{{}}"
     assert await unread(wrong, access_by(key), plain) == [("", UnauthorizedError)]

@@ -73,7 +73,7 @@ async def test_a_browser_keeps_a_file_until_it_changes() -> None:
 
 @pytest.mark.parametrize("name", ["nothing.js", "..%2Ffiles.py", "%2e%2e/files.py", "files.py", ""])
 async def test_only_the_page_s_files_are_served(name: str) -> None:
-    """Nothing beside them, and nothing above them."""
+    """No file beside or above them is served."""
     async with client_of() as client:
         assert (await client.get(f"/page/{name}")).status_code == 404
 

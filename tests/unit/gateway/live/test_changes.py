@@ -29,7 +29,7 @@ def texts(*looks: Cluster) -> list[tuple[str, str, str]]:
 
 
 def test_what_stays_is_no_event() -> None:
-    """Neither what is there when the gateway starts, nor what is there again."""
+    """What is there at the start, or is there again, adds no event."""
     assert texts(CALM, CALM, CALM) == []
 
 

@@ -10,7 +10,7 @@ _NONE = dict.fromkeys(Outcome, 0)
 
 
 def test_a_point_holds_what_was_counted_since_the_last_one() -> None:
-    """Not what was counted before; and a second without searches has no times and no coverage."""
+    """Earlier counts are not in it; a second without searches has no times and no coverage."""
     tally = SearchTally()
     half = make_result(
         coverage=coverage_of(2, 4, {"timed_out": 2}),

@@ -126,7 +126,7 @@ def test_statuses_are_made_only_while_there_are_viewers_and_once_for_all() -> No
 
 
 def test_an_event_is_sent_at_once_with_a_status_after_it() -> None:
-    """Not only at the next second; but a storm of events makes no storm of statuses."""
+    """Both are sent before the next second; a storm of events makes no storm of statuses."""
 
     async def scenario() -> None:
         script = Script()
@@ -155,6 +155,29 @@ def test_the_number_of_viewers_is_bounded() -> None:
         assert caught.value.cause == "viewers"
         script.live.leave(first)
         script.live.open()
+
+    run_virtually(scenario())
+
+
+def test_one_caller_s_viewers_do_not_keep_others_out() -> None:
+    """Its oldest makes room for another caller, but not for one that has nearly as many."""
+
+    async def scenario() -> None:
+        script = Script(max_viewers=4)
+        many = []
+        for _ in range(4):
+            many.append(script.live.open(None, "hog"))
+            await asyncio.sleep(1.0)
+        with pytest.raises(OverloadedError):
+            script.live.open(None, "hog")
+        first = script.live.open("other", "other")
+        assert [viewer.is_open for viewer in many] == [False, True, True, True]
+        second = script.live.open("other", "other")
+        assert [viewer.is_open for viewer in many] == [False, False, True, True]
+        with pytest.raises(OverloadedError):
+            script.live.open("other", "other")
+        assert first.is_open
+        assert second.is_open
 
     run_virtually(scenario())
 
@@ -189,7 +212,7 @@ def test_a_viewer_with_too_many_messages_is_dropped() -> None:
 
 
 def test_streams_end_when_their_key_is_revoked_when_they_are_old_and_at_the_drain() -> None:
-    """And one that begins after the drain ends at once, with the history."""
+    """A stream that begins after the drain ends at once, with the history."""
 
     async def scenario() -> None:
         script = Script()

@@ -62,7 +62,7 @@ def test_only_replicas_that_can_answer_count() -> None:
 
 
 def test_counts_outlive_their_worker() -> None:
-    """What a shard last reported still counts in the total when nobody serves it any more."""
+    """What a shard last reported still counts in the total when no worker serves it any more."""
     membership = view()
     membership.take({}, {"u1": {0: 7, 3: 2}}, 0, 0.0)
     assert membership.live == [False] * NUM_SHARDS
@@ -170,3 +170,20 @@ def test_the_filling_is_that_of_the_newest_heartbeats_and_definition() -> None:
     assert membership.filling_of(widest) == Filling(["year", "day"], 0.0, 1)
     membership.take({"w": replace(worker, indexed={0: {"u": 3}})}, {}, 1000, 1.0)
     assert membership.filling_of(widest) is None
+
+
+def test_what_was_being_filled_when_a_worker_died_is_not_filled() -> None:
+    """Its heartbeat ages, or is removed; either way, nothing of the shard is searched."""
+    wider = with_added_fields(
+        define("c", {"fields": {"title": "text"}}, uid="u"), {"year": "integer"}
+    )
+    membership = view()
+    worker = replace(beat("w", [0], 1000), indexed={0: {"u": 1}})
+    membership.take({"w": worker}, {}, 1000, 1.0)
+    membership.take({"w": worker}, {}, 9000, 9.0)
+    assert membership.filling_of(wider) == Filling(["year"], 0.0, 1)
+    membership.take({}, {}, 9000, 9.0)
+    assert membership.filling_of(wider) == Filling(["year"], 0.0, 1)
+    back = replace(beat("w", [0], 10_000), indexed={0: {"u": 2}})
+    membership.take({"w": back}, {}, 10_000, 10.0)
+    assert membership.filling_of(wider) is None

@@ -20,7 +20,7 @@ NUM_SERIES = 100_000
 class Members:
     """No workers."""
 
-    workers: dict[str, Heartbeat] = {}  # noqa: RUF012 - nobody writes to it
+    workers: dict[str, Heartbeat] = {}  # noqa: RUF012 - it is never changed
 
 
 class Collector:

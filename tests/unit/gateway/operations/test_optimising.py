@@ -95,7 +95,7 @@ def shard(tmp_path: Path) -> Iterator[Shard]:
 
 
 def test_an_optimised_index_has_one_segment_and_finds_the_same(shard: Shard) -> None:
-    """Also where documents were replaced and deleted, whose remains are gone; readers reopen it."""
+    """What replaced and deleted documents have left is gone; readers reopen the index."""
     shard.fill(batches=6)
     shard.apply(Upsert("u0", documents(range(5))), Delete("u0", ["d7", "d8"]))
     before, generation = shard.found(), TextIndex.open(shard.folder / "u0").generation
@@ -163,7 +163,7 @@ def test_a_snapshot_that_is_made_amid_has_the_old_index(
 
 
 def test_what_does_not_fit_into_memory_becomes_more_segments(tmp_path: Path) -> None:
-    """And when eight of a size have come together, tantivy's own merge joins them."""
+    """When there are eight segments of a size, tantivy's own merge joins them."""
     many = [
         (f"d{n}", json.dumps({"title": " ".join(f"w{n}x{i}" for i in range(40))}).encode())
         for n in range(15_000)
@@ -210,7 +210,7 @@ def test_writes_to_other_collections_do_not_disturb_it(shard: Shard) -> None:
 
 
 def test_a_collection_dropped_meanwhile_leaves_nothing(shard: Shard) -> None:
-    """Neither its folder nor a writer on it; the next step says that it has ended."""
+    """No folder and no writer is left; the next step says that it has ended."""
     shard.fill(batches=2)
     shard.indexer.begin_optimising("u0")
     shard.indexer.optimise("u0")
@@ -255,7 +255,7 @@ def refusing_soon(collection: Any, document_id: str, fields: Any, *rest: Any) ->
 
 
 def test_a_document_that_cannot_be_indexed_keeps_no_other_out(shard: Shard) -> None:
-    """As when it was applied."""
+    """The others are indexed, as they were when the document was applied."""
     shard.apply(Create(define("dated", {"fields": {"year": "integer"}}, "u0").to_json()))
     with patch.object(text_index_writer, "make_document", refusing_soon):
         shard.apply(
@@ -350,7 +350,7 @@ def test_an_optimised_index_is_balanced_as_the_one_before_was(tmp_path: Path) ->
 
 
 def test_an_indexer_that_has_nothing_to_optimise_says_what_it_holds(tmp_path: Path) -> None:
-    """At once, so that nobody waits for it."""
+    """At once, so that no test waits for it."""
     handler = handler_of(tmp_path)
     packed = handler(pack_command(Command.BEGIN_OPTIMISING, 0, "u1"), BUDGET)
     assert [one.documents for one in ShardState.unpack(packed).collections] == [30]

@@ -237,7 +237,7 @@ async def test_without_redis_nobody_knows_who_is_to_optimise() -> None:
 
 
 async def test_a_shard_without_a_live_replica_is_waited_for() -> None:
-    """As a whole: a caller that waits for all to optimise must not hear that they have.
+    """It counts as one that waits, so that a caller does not hear that all have optimised.
 
     Where none was asked to, none is waited for.
     """

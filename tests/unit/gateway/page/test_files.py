@@ -57,7 +57,7 @@ def test_every_file_that_is_named_is_there() -> None:
 
 
 def test_what_a_module_imports_is_exported() -> None:
-    """By the module that it is imported from."""
+    """Each name is exported by the module that it is imported from."""
     for name in SCRIPTS:
         for names, module in re.findall(r'import \{([^}]*)\} from "\./([\w.]+)"', FILES[name]):
             exported = set(

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from hedgerow.common.errors import OverloadedError
 from hedgerow.common.settings.tail import AdmissionSettings
-from hedgerow.gateway.policies.admission import Admission, AdmissionPermit
+from hedgerow.gateway.policies.admission import Admission
+from hedgerow.gateway.policies.admission_permit import AdmissionPermit
 
 NO_LIMIT = AdmissionSettings(initial_limit=10**6, min_limit=10**6, max_limit=10**6)
 
@@ -124,7 +125,7 @@ def test_refuses_most_of_what_would_be_late(
 
 
 def behind(admission: Admission, shard: int, wait_s: float, now: float) -> None:
-    """Teach it that a shard's queue is so long, by a request that waited in it as long."""
+    """Teach it the wait in a shard's queue, by a request that waited for that time."""
     for _ in range(50):
         permit = admission.admit("interactive", 60.0, 0.0, [True] * 4, [1] * 4, now)
         permit.on_queued(shard, 100, now - wait_s)

@@ -10,7 +10,8 @@ from hedgerow.common.errors import OverloadedError
 from hedgerow.common.settings.tail import AdmissionSettings
 from hedgerow.common.wire.pull_order import PullOrder
 from hedgerow.gateway.access.caller import ANONYMOUS
-from hedgerow.gateway.policies.admission import PRIORITIES, Admission, AdmissionPermit
+from hedgerow.gateway.policies.admission import PRIORITIES, Admission
+from hedgerow.gateway.policies.admission_permit import AdmissionPermit
 from tests.unit.support.limit_rivals import (
     CAPACITY,
     DEADLINE_S,
@@ -265,7 +266,7 @@ def test_a_caller_below_its_share_is_not_refused_early() -> None:
 
 
 def test_batch_is_refused_early_from_its_share_on() -> None:
-    """As `admit` does, at a share of the limit at which interactive queries are let in."""
+    """It is refused as by `admit`, where interactive queries are still admitted."""
     admission = Admission(2, AdmissionSettings(initial_limit=10, batch_share=0.5))
     for _ in range(5):
         admission.admit("interactive", DEADLINE_S, 0.0, [True] * 2, [1] * 2, 0.0)
@@ -336,7 +337,7 @@ def test_waits_are_of_what_was_in_flight_then() -> None:
 
 
 def test_what_goes_ahead_says_nothing_of_the_queues() -> None:
-    """Queries that have waited for hardly any time, since they went ahead, let nobody else in."""
+    """Queries that have hardly waited, because they went ahead, let no others in."""
     admission = Admission(1, AdmissionSettings(initial_limit=100))
     for now, has_gone_ahead, grows in ((1.0, True, False), (2.0, False, True)):
         permits = let_in(admission, 100, now)

@@ -9,7 +9,8 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invar
 
 from hedgerow.common.errors import OverloadedError
 from hedgerow.common.settings.tail import AdmissionSettings
-from hedgerow.gateway.policies.admission import PRIORITIES, Admission, AdmissionPermit, Priority
+from hedgerow.gateway.policies.admission import PRIORITIES, Admission, Priority
+from hedgerow.gateway.policies.admission_permit import AdmissionPermit
 
 NUM_SHARDS = 3
 SETTINGS = st.builds(
@@ -53,7 +54,7 @@ class AdmissionAgainstModel(RuleBasedStateMachine):
             assert refusal.value.cause == cause
             assert refusal.value.retry_after_s >= 0
             self.refused[priority] += 1
-            # Of another gateway: whatever it is told must not touch this one.
+            # Of another gateway: whatever is reported to it must not touch this one.
             return Admission(NUM_SHARDS, self.settings).admit(*query)
         permit = self.admission.admit(*query)
         self.open[permit] = priority

@@ -322,7 +322,7 @@ def test_results_of_an_earlier_state_are_dropped(outcome: CallOutcome) -> None:
 
 
 def test_forced_open_refuses_for_ever() -> None:
-    """A breaker that is forced open refuses until somebody resets it."""
+    """A breaker that is forced open refuses until it is reset by hand."""
     breaker = make_breaker()
     late = permit_of(breaker)
     breaker.force_open(0)

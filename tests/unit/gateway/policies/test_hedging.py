@@ -59,11 +59,11 @@ def test_the_budget_is_the_bucket_of_the_model(
     tokens = most
     first_copies = hedges = refused = 0
     for num in events:
-        if num >= 0:  # so many first copies
+        if num >= 0:  # that number of first copies
             budget.add(num)
             first_copies += num
             tokens = min(tokens + num * ratio, most)
-        for _ in range(-num):  # so many attempts at a hedge
+        for _ in range(-num):  # that number of attempts at a hedge
             assert budget.has_token == (tokens >= 1)
             is_granted = budget.take()
             assert is_granted == (tokens >= 1)

@@ -26,7 +26,7 @@ def warnings_of(filling: Filling | None, revision: int) -> list[Any]:
 
 
 def test_fields_that_are_being_filled_are_named() -> None:
-    """With the share of the documents that have them; at most ten are named."""
+    """The warning has the share of the documents that have them, and names at most ten."""
     names = [f"f{number}" for number in range(12)]
     (warning,) = warnings_of(Filling(names, 0.4, 3), revision=1)
     assert "(40% of the documents): f0, f1" in warning
@@ -34,6 +34,6 @@ def test_fields_that_are_being_filled_are_named() -> None:
 
 
 def test_nothing_is_said_when_all_are_filled() -> None:
-    """Nor is the view asked about a collection to which nothing was ever added."""
+    """There is no warning; of a collection without added fields, the view is not asked."""
     assert warnings_of(None, revision=1) == []
     assert warnings_of(Filling(["a"], 0.0, 1), revision=0) == []

@@ -113,7 +113,7 @@ def test_arrival_order_does_not_matter(order: list[int]) -> None:
 
 
 def test_it_ends_with_the_last_reply() -> None:
-    """When every shard has answered, nobody waits for the deadline."""
+    """When every shard has answered, the gather does not wait for the deadline."""
     scripts = {shard: Script(delays_s=(0.02 * (shard + 1),)) for shard in range(4)}
     _, took_s = run_virtually(ask(ScriptedTransport(scripts), [10] * 4))
     assert took_s == pytest.approx(0.08, abs=1e-6)
@@ -188,7 +188,7 @@ def test_late_and_duplicate_replies_change_nothing() -> None:
 def test_a_look_is_due_once_and_changes_no_end(
     look_s: float, until_s: float | None, looked_s: list[float], end_s: float
 ) -> None:
-    """It goes off at its instant if the wait lasts so long, and the wait ends when it would have.
+    """It goes off at its instant if the wait lasts until then, and does not change the wait's end.
 
     One shard answers after 50 ms, which may be enough soon; the other never does.
     """

@@ -47,7 +47,7 @@ class Scene:
         return await self.searcher.search(query, COLLECTION)
 
     def slow(self, shard: int, delay_s: float | None, hedge_s: float | None) -> None:
-        """From now on the first copy takes so long, and the second; None for never."""
+        """Set how long the first copy takes from now on, and the second; None for never."""
         self.transport.scripts[shard] = Script(delays_s=() if delay_s is None else (delay_s,))
         if hedge_s is not None:
             self.transport.hedge_scripts[shard] = Script(delays_s=(hedge_s,))

@@ -240,7 +240,7 @@ def test_overload_opens_no_breaker(num_shards: int, most_to_blame: int, num_miss
 
 
 def test_a_hung_shard_s_breaker_opens_in_an_overload_too() -> None:
-    """A shard that replies to nobody is to blame, whatever happens to the others."""
+    """A shard that replies to no query is to blame, whatever happens to the others."""
     replied_at = [0.0] * 8
     breakers = Breakers(8, BreakerSettings(), lambda: 0.5, replied_at=replied_at)
     for number in range(5):

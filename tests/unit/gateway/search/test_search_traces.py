@@ -200,7 +200,7 @@ def test_workers_get_the_context_if_all_of_them_take_it() -> None:
 
 
 def test_an_answer_names_its_trace() -> None:
-    """Whether or not it is kept, and also a refusal for want of coverage; without tracing, none."""
+    """Answers, and refusals for want of coverage, name a trace, kept or not, if tracing is on."""
 
     async def scenario() -> None:
         scene = Scene(OK, Script(delays_s=()))

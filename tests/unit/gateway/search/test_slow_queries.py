@@ -52,7 +52,7 @@ def test_a_line_says_where_the_time_went() -> None:
 
 
 def test_a_search_in_time_is_not_logged() -> None:
-    """Nor is any, if the limit is 0."""
+    """A search below the limit is not logged, and none is if the limit is 0."""
     assert run_virtually(lines_of(OK, OK)) == []
     assert run_virtually(lines_of(OK, SLOW, slow_ms=0)) == []
 

@@ -53,7 +53,7 @@ def test_a_quantile_is_off_by_less_than_a_bucket(times_ms: list[float], share: f
 
 
 def test_every_answer_time_has_a_bucket() -> None:
-    """Also one of 0 ms, and one beyond the longest deadline."""
+    """Times of 0 ms, and beyond the longest deadline, have a bucket too."""
     tally = SearchTally()
     for took_ms in (0.0, BOUNDS_MS[-1], 10 * BOUNDS_MS[-1], random.uniform(1, 100)):
         tally.add_full(8, took_ms)

@@ -208,7 +208,7 @@ def test_who_waits_for_less_waits_shorter() -> None:
 
 
 def test_a_shard_without_servers_is_unavailable_once_it_is_missed() -> None:
-    """After its heartbeat has expired nobody waits for it, and after its restart it answers."""
+    """After its heartbeat has expired, no query waits for it; after its restart, it answers."""
     run = run_of(
         scenario(
             2,
@@ -279,7 +279,7 @@ def test_percentiles_are_nearest_rank() -> None:
 
 
 def test_figures_are_found_by_their_path() -> None:
-    """Also where a key has a dot of its own; None where there is none."""
+    """A figure is found even if a key has a dot of its own; without such a figure, it is None."""
     run = {"marks_ms": {"0.95": {"p99": 3.0}}, "name": "x"}
     assert figure(run, "marks_ms.0.95.p99") == 3.0
     assert figure(run, "marks_ms.0.9.p99") is None

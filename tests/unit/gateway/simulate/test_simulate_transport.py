@@ -159,7 +159,7 @@ def test_a_second_copy_is_withdrawn_unless_it_has_started() -> None:
 
 
 def test_replies_to_a_query_that_was_released_are_late() -> None:
-    """Nobody is told, and the work counts as abandoned."""
+    """No reply is sent, and the work counts as abandoned."""
     desk = Desk()
     desk.ask(1)
     desk.pass_time(5)

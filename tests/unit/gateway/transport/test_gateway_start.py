@@ -12,8 +12,8 @@ from hedgerow.gateway.gateway import Gateway
 from hedgerow.gateway.transport.redis import RedisTransport
 
 
-def test_a_start_that_fails_leaves_no_link_behind(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where one link could not connect, both are closed; else they would try for ever."""
+def test_a_start_that_fails_leaves_no_connection_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If one connection could not be made, both are closed; otherwise they would try for ever."""
     close = AsyncMock()
     monkeypatch.setattr(RedisTransport, "start", AsyncMock(side_effect=RedisUnavailableError("x")))
     monkeypatch.setattr(RedisTransport, "close", close)

@@ -84,7 +84,7 @@ def test_what_arrives_in_a_sleep_is_found_after_it(idle: Idle, timeout: float | 
 
 
 def test_a_loop_that_has_something_to_do_does_not_sleep(idle: Idle) -> None:
-    """Not when it only polls, nor when something has already arrived."""
+    """It does not sleep when it only polls, nor when something has already arrived."""
     assert idle.selector.select(0) == []
     idle.arrive()
     assert len(idle.selector.select(0)) == 1

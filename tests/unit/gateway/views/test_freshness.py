@@ -16,7 +16,7 @@ from tests.support.virtual_time import run_virtually
         (RedisUnavailableError("away"), {"debug"}),
         (ConfigurationError("the server refuses the user or password"), {"error"}),
         (HedgerowError("unforeseen"), {"error"}),
-        (ValueError("a bug, or what somebody else stored"), {"error"}),
+        (ValueError("a bug, or what another program stored"), {"error"}),
     ],
 )
 def test_a_view_that_cannot_be_read_is_read_again(error: Exception, levels: set[str]) -> None:

@@ -7,7 +7,7 @@ from hedgerow.gateway.writes.backlog import Backlog
 
 
 def test_full_by_entries() -> None:
-    """A log with more entries than the limit is full until it is shorter, whoever wrote them."""
+    """A log with more entries than the limit is full until it is shorter, whatever wrote them."""
     backlog = Backlog(max_entries=3, entry_bytes=1000)
     backlog.add(0, 1, length=3)
     assert not backlog.is_full(0)

@@ -28,7 +28,7 @@ def explained(*values: Any, name: str = "f") -> InferredField:
         ([7, 8, "n/a", "n/a"], "text", 13, "a string"),
         ([7, 2.5, True, "x"], "text", 13, "true or false"),
         (["2020-01-01", None, "soon"], "text", 13, "a string that is no date"),
-        ([1, 2**63], "text", 12, "more than 64 bits"),
+        ([1, 2**63], "text", 12, "2^63 or more"),
         (["a", {"b": 1}, [1]], None, 12, "an object"),
         ([[0.5, 0.25], "a"], None, 11, "a list without strings"),
         ([None, ["a", None]], None, 12, "a list of lists, objects or nulls"),

@@ -4,6 +4,7 @@ from typing import Any
 
 from hedgerow.common.collection import define
 from hedgerow.gateway.shapes.collection import FieldWarning, InferredField
+from hedgerow.gateway.writes.field_inference import FieldInference
 from hedgerow.gateway.writes.field_warnings import MAX_WARNINGS, FieldWarnings
 
 BOOKS = define("books", {"fields": {"title": "text", "year": "integer"}})
@@ -53,3 +54,26 @@ def test_ever_new_fields_take_bounded_memory() -> None:
         warnings.see({f"f{line}_{n}": n for n in range(1000)}, line, {})
     assert len(warnings.result()) == MAX_WARNINGS
     assert len(warnings._known) <= MAX_WARNINGS + 3
+
+
+def test_names_of_any_length_take_bounded_memory() -> None:
+    """A document's names may be as long as the document; a report names their beginning."""
+    warnings = FieldWarnings(BOOKS)
+    for line in range(1, 50):
+        warnings.see({"x" * 500_000 + str(line): 1, f"{line}{'y' * 500_000}": 1}, line, {})
+    result = warnings.result()
+    assert result[0].field in {"x" * 100 + "…", "1" + "y" * 99 + "…"}
+    assert len(result) == 50  # those that begin alike are one
+    assert sum(map(len, warnings._known)) < 100
+    assert max(len(name) for name, _ in warnings._noted) <= 101
+
+
+def test_a_long_name_has_the_reason_of_its_inference() -> None:
+    """Both cut it alike."""
+    inference = FieldInference()
+    inference.add({"id": "1", "z" * 300: 1}, 1)
+    (inferred,) = inference.explained()
+    assert inferred.field == "z" * 100 + "…"
+    warnings = FieldWarnings(BOOKS, [inferred])
+    warnings.see({"id": "1", "z" * 300: 1}, 1, {})
+    assert warnings.result()[0].reason == "has a name that a query cannot contain"

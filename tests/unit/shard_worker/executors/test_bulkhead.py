@@ -60,7 +60,7 @@ def test_whatever_one_profile_does_there_is_a_place_for_another(
 
 
 def test_the_load_names_the_profiles_and_what_was_refused() -> None:
-    """Of each that has ever held a place; what is no user's code is not among them."""
+    """It names each profile that has ever held a place, and no code that is not a user's."""
     bulkhead = Bulkhead(4, 0.5, {})
     for profile in ("b", "a", OURS):
         bulkhead.take(profile)

@@ -210,7 +210,7 @@ def test_more_fields_amid_the_filling_begin_it_again(shard: Shard) -> None:
 
 
 def test_a_drop_amid_the_filling_leaves_nothing(shard: Shard) -> None:
-    """Neither the index, nor the one that was being made."""
+    """Neither the index nor the one that was being made is left."""
     shard.put(*range(20))
     shard.apply(Create(WIDER.to_json()))
     shard.indexer.begin_filling("u0")

@@ -1,7 +1,7 @@
 """The indexer's order of writing: cut off anywhere and applied again, a shard is what its log says.
 
 Real files, no server: a batch is cut off by an error in the place of a kill, after which the shard
-is opened anew. tests/integration/test_kill_during_load.py does the same with SIGKILL.
+is opened again. tests/integration/test_kill_during_load.py does the same with SIGKILL.
 """
 
 import json

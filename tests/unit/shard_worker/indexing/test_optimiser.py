@@ -25,7 +25,7 @@ from tests.support.virtual_time import run_virtually
 
 @given(st.integers(1, 40), st.integers(0, 10**6))
 def test_each_failure_waits_for_longer_and_none_for_ever(failures: int, started: int) -> None:
-    """So that a collection which is always written to costs ever less, and is not given up."""
+    """A collection that is always written to costs less and less, and is not given up."""
     attempts, pauses, now = Attempts(), [], float(started)
     for _ in range(failures):
         attempts = attempts.after_failure(now)
@@ -113,7 +113,7 @@ def test_what_failed_is_tried_later_and_later() -> None:
 
 
 def test_a_shard_that_is_written_to_is_left_alone() -> None:
-    """Until it has been quiet for a second; and one that lacks writes until it has them."""
+    """It waits until the shard is quiet for a second, and has all writes of the log."""
     for name, value in (("busy", {0}), ("withheld", frozenset({0})), ("applied_at", {0: 10**6})):
         bench = Bench()
         setattr(bench.applier, name, value)

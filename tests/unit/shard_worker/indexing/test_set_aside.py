@@ -61,7 +61,7 @@ def entry(number: int, *ids: str) -> Entry:
 
 
 def kept(folder: Path) -> list[str]:
-    """The ids of what lies aside."""
+    """The ids of the documents that are set aside."""
     path = folder / "set-aside" / "shard-3.ndjson"
     if not path.exists():
         return []

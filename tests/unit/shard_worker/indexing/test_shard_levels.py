@@ -132,7 +132,7 @@ def test_nothing_is_lost_when_boundaries_cannot_be_written(
 
 
 def test_an_index_that_is_rebuilt_has_boundaries(shard: Shard) -> None:
-    """Also one that was lost, and is made from the store."""
+    """An index that was lost, and is made from the store, has boundaries."""
     shard.add(numbered(0, MOST))
     shard.indexer.close()
     (shard.folder / "u0" / "meta.json").unlink()

@@ -63,7 +63,7 @@ def test_a_share_of_the_jobs_is_traced(drawn: float, num_spans: int) -> None:
 
 
 def test_a_job_that_fails_is_traced() -> None:
-    """With the reason, which goes on to whoever runs the job."""
+    """Its trace has the reason, which is also passed on to the runner of the job."""
     work, tracing = traces()
     with pytest.raises(WorkError), work.job("sum", {}):
         raise WorkError("no room")

@@ -43,6 +43,8 @@ def nothing(query, documents): return None
 def text(query, documents): return "abc"
 def mapping(query, documents): return {"a": 1.0}
 def gap(query, documents): return [1.0, None, 2.0]
+def disordered(query, documents): return set(map(float, range(len(documents))))
+def exits(query, documents): raise SystemExit(4)
 def huge(query, documents): return [1.0, 2.0, 10 ** 5000]
 def generates(query, documents): yield from map(inverse, documents)
 def inverse(document): return 1 / document["n"]
@@ -126,6 +128,7 @@ def test_a_function_may_take_the_budget_or_leave_it(name: str, scores: list[floa
         ("nothing", "returned None, not a list of 3 scores"),
         ("text", "returned 'abc', not a list of 3 scores"),
         ("mapping", "returned a dict, not a list of 3 scores"),
+        ("disordered", "returned a set, not a list of 3 scores"),
         ("infinite", "returned inf as the score of document 'a', not a finite number"),
         ("gap", "returned None as the score of document 'b', not a finite number"),
         ("huge", "returned an int as the score of document 'c', not a finite number"),
@@ -152,6 +155,8 @@ def test_scores_may_come_one_by_one() -> None:
         # The line that calls the library, not the library's own.
         ("calls_library", "calls_library", "json.decoder.JSONDecodeError: Expecting value"),
         ("generates", "inverse", "ZeroDivisionError: division by zero"),
+        # It would end the scorer, and the caller would read that the query has killed two.
+        ("exits", "exits", "SystemExit: 4"),
     ],
 )
 def test_an_exception_is_told_with_its_line_and_logged_whole(
@@ -195,7 +200,7 @@ def test_an_exception_without_a_line_is_told_without_one() -> None:
 
 @pytest.mark.parametrize(
     ("name", "came"),
-    [("fewer", "1 document"), ("others", "a list with something else than documents")],
+    [("fewer", "1 document"), ("others", "a list that does not consist of documents")],
 )
 def test_enriched_documents_are_as_many_documents(name: str, came: str) -> None:
     """A hook that drops or exchanges them is at fault, and the stored fields stay."""

@@ -65,7 +65,7 @@ def test_the_best_documents_come_as_they_are_stored(shard: OneShard) -> None:
 
 
 def test_only_wanted_fields_come(shard: OneShard) -> None:
-    """In the order asked for; one that a document lacks is left out."""
+    """They come in the order asked for; a field that a document lacks is left out."""
     found = attached(shard, 3, 1000, ("year", "id"))
     assert [json.loads(one) for one in found] == [
         {"year": 1990, "id": "a"},
@@ -75,7 +75,7 @@ def test_only_wanted_fields_come(shard: OneShard) -> None:
 
 
 def test_they_end_with_the_first_that_has_no_room(shard: OneShard) -> None:
-    """Also if a later one would have room: the fetch asks for the rest."""
+    """Even if a later one would have room, the rest is left to the fetch."""
     assert attached(shard, 3, len(BODIES[0]) + len(BODIES[1]), None) == BODIES[:2]
     assert attached(shard, 3, len(BODIES[0]) - 1, None) == ()
 

@@ -35,7 +35,7 @@ def test_a_worker_that_redis_refuses_beats_on() -> None:
 
 
 def signs_over(registry: AsyncMock, interval_s: float) -> HeartbeatSender:
-    """Signs of life whose heartbeats go to a registry that takes them."""
+    """A sender whose heartbeats go to a registry that takes them."""
     return HeartbeatSender(registry, lambda: Mock(spec=Heartbeat), interval_s=interval_s)
 
 
@@ -101,7 +101,7 @@ def test_a_worker_knows_when_it_was_last_heard() -> None:
 
 
 def test_a_change_is_told_at_once_and_announced() -> None:
-    """Neither at the next turn nor twice; and the turns go on at their instants."""
+    """A change is sent at once, and once; the regular heartbeats keep their instants."""
     registry = AsyncMock(spec=Registry)
 
     async def scenario() -> list[tuple[float, bool]]:

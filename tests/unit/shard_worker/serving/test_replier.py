@@ -24,13 +24,13 @@ ENVELOPE_BYTES = 64 + 16 + len(WORKER.encode())
 
 @dataclass
 class Wire:
-    """Stands for the link: takes what is sent, as a server would read it."""
+    """Stands for the connection: takes what is sent, as a server would read it."""
 
     writes: int = 0
     messages: list[tuple[str, bytes]] = field(default_factory=list)
 
     def send_now(self, commands: list[bytes], takers: list[object]) -> None:
-        """Take some commands; nobody waits for their replies."""
+        """Take some commands; their replies are not awaited."""
         assert takers == []
         self.writes += 1
         reader = hiredis.Reader()

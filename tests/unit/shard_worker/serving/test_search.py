@@ -54,7 +54,7 @@ IDS = [f"d{number}" for number in range(20)]
 
 @dataclass
 class ScriptedLane:
-    """Takes works; the test ends them."""
+    """Takes tasks; the test ends them."""
 
     works: list[Task] = field(default_factory=list)
     on_dones: list[Callable[[TaskResult], None]] = field(default_factory=list)
@@ -63,7 +63,7 @@ class ScriptedLane:
     cancelled: list[int] = field(default_factory=list)
 
     def submit(self, work: Task, on_done: Callable[[TaskResult], None]) -> int:
-        """Take a work; its handle is its place."""
+        """Take a task; its handle is its place in the list."""
         self.works.append(work)
         self.on_dones.append(on_done)
         return len(self.works) - 1
@@ -170,7 +170,7 @@ def test_clocks_that_disagree_give_no_negative_wait(serving: Serving) -> None:
 
 
 def test_what_has_expired_at_the_pull_is_dropped(serving: Serving) -> None:
-    """At its deadline a request is no work, has no reply and is counted; others are served."""
+    """At its deadline a request is not started, has no reply and is counted; others are served."""
     late = [serving.request(expires_at_ms=serving.clock.server_ms(-by)) for by in (0.0, 0.001, 9.0)]
     serving.pull(*late, serving.request(query_id=8))
     assert len(serving.lane.works) == 1
@@ -300,7 +300,7 @@ def test_noop_of_a_collection_that_is_not_there_is_empty(serving: Serving) -> No
 
 
 def test_the_same_search_has_one_fingerprint_and_another_has_not(serving: Serving) -> None:
-    """The quarantine knows a search by its payload, whoever asks for it and whenever."""
+    """The quarantine recognises a search by its payload, whatever its caller and time."""
     serving.pull(serving.request(), serving.request(query_id=8, reply_to="hedgerow:reply:g2"))
     serving.pull(serving.request(payload=search(query="x"), query_id=9))
     serving.pull(serving.request(payload=search(k=4), query_id=10))
@@ -310,7 +310,7 @@ def test_the_same_search_has_one_fingerprint_and_another_has_not(serving: Servin
 
 
 def test_a_search_that_asks_for_documents_has_the_same_fingerprint(serving: Serving) -> None:
-    """The scorer is told which; varying the fields does not escape the quarantine."""
+    """The scorer learns which; varying the fields does not escape the quarantine."""
     serving.pull(serving.request(), serving.request(query_id=8, attach=Attach(3, 500, ["title"])))
     plain, asking = serving.lane.works
     assert asking.payload == (*plain.payload, 3, 500, ["title"])
@@ -352,7 +352,7 @@ def cancel(serving: Serving, *query_ids: int, shard: int = SHARD, reply_to: str 
 
 
 def test_a_cancelled_search_that_runs_is_stopped_and_not_answered(serving: Serving) -> None:
-    """Its work is cancelled in the lane; what it has cost is in the ledger, and nothing is sent."""
+    """Its task is cancelled in the lane; its cost is in the ledger, and nothing is sent."""
     serving.pull(serving.request(query_id=7), serving.request(query_id=8))
     cancel(serving, 7)
     assert serving.lane.cancelled == [0]
@@ -392,12 +392,12 @@ def test_what_cannot_start_here_is_given_back_as_it_came(serving: Serving) -> No
     serving.lane.on_dones[0](TaskResult(b"", 20_000, 0, 0, NotStartedError("held up")))
     assert serving.given_back == [(SHARD, message)]
     assert serving.replies.sent == []
-    serving.pull(message)  # nobody else has taken it
+    serving.pull(message)  # no other worker has taken it
     assert len(serving.lane.works) == 2
 
 
 def test_what_nobody_waits_for_is_not_given_back(serving: Serving) -> None:
-    """A search that was cancelled meanwhile or has expired is handed to nobody."""
+    """A search that was cancelled meanwhile or has expired is not handed on."""
     serving.pull(serving.request(), serving.request(query_id=8))
     cancellation = Cancellation(REPLY_TO, [(7, serving.clock.server_ms(0.1))])
     serving.in_flight.on_cancel(SHARD, pack_cancellation(cancellation), serving.clock.now)
@@ -409,7 +409,7 @@ def test_what_nobody_waits_for_is_not_given_back(serving: Serving) -> None:
 
 
 def test_what_was_sent_to_this_worker_alone_stays(serving: Serving) -> None:
-    """A second copy that was handed to it, or a trial, is not for the shard's other replicas."""
+    """A second copy that was handed to it, or a shadow request, is not for other replicas."""
     serving.service.handle(OWN_QUEUE, [serving.request(hedge=Hedge(SHARD, []))])
     assert not serving.lane.works[0].is_movable
 

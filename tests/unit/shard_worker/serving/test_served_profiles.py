@@ -74,7 +74,7 @@ def test_two_exchanges_in_a_row_leave_the_last() -> None:
 
 
 def test_who_waits_for_room_of_the_old_scorers_gets_that_of_the_new() -> None:
-    """Otherwise the worker would pull nothing until the old ones have room."""
+    """A waiter gets room of the new scorers at once, without waiting for the old ones."""
 
     async def scenario() -> int:
         first, second = Pool(room=0), Pool(room=3)

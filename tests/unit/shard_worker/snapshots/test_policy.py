@@ -31,7 +31,7 @@ def at(seconds_after: float) -> int:
         (CHANGED, SnapshotStatus(MADE), 3599.0, HOURLY, False),
         (CHANGED, SnapshotStatus(MADE), 3600.0, HOURLY, True),
         (CHANGED, SnapshotStatus(MADE), 1e6, BY_COMMAND, False),
-        # what has not changed is not copied again, unless somebody asks
+        # what has not changed is copied again only on request
         (UNCHANGED, SnapshotStatus(MADE), 1e6, HOURLY, False),
         (UNCHANGED, SnapshotStatus(MADE, wanted_at_ms=at(1)), 2.0, BY_COMMAND, True),
         (UNCHANGED, SnapshotStatus(MADE, wanted_at_ms=at(-1)), 2.0, BY_COMMAND, False),

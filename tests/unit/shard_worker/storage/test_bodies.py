@@ -76,7 +76,7 @@ def test_short_documents_come_from_beside_the_index(tmp_path: Path) -> None:
 
 
 def test_a_document_comes_as_it_was_scored(tmp_path: Path) -> None:
-    """Also if it has been replaced since, and the scorer does not know of the new index yet."""
+    """A replaced document comes in its old form while the scorer uses the old index."""
     shard = make_shard(tmp_path)
     score = scorer_of(shard)
     old = attached(score, 0)
@@ -88,7 +88,7 @@ def test_a_document_comes_as_it_was_scored(tmp_path: Path) -> None:
 
 
 def test_the_store_is_asked_where_no_file_is_there(tmp_path: Path) -> None:
-    """As in a shard that comes from a snapshot."""
+    """Without the files, as after a restored snapshot, documents come from the store."""
     shard = make_shard(tmp_path)
     for file in files(shard):
         file.unlink()

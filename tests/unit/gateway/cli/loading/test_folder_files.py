@@ -128,7 +128,7 @@ def test_what_is_no_regular_file_is_not_opened(folder: Path, follow_links: bool)
 
 
 def test_a_source_that_is_a_fifo_is_refused(tmp_path: Path) -> None:
-    """A FIFO in the place of a file is refused at once, though nobody writes to it."""
+    """A FIFO in the place of a file is refused at once, though no process writes to it."""
     os.mkfifo(tmp_path / "lines.jsonl")
     with (
         pytest.raises(BadRequestError, match="neither a regular file nor a folder"),

@@ -51,7 +51,7 @@ def test_refusals_of_a_tick_leave_together() -> None:
 
 @given(st.lists(st.tuples(st.integers(0, 23), st.booleans())), st.integers(0, 12))
 def test_no_more_wait_than_may(events: list[tuple[int, bool]], most: int) -> None:
-    """Of all addresses together at most the limit, and of each a quarter of it."""
+    """At most the limit wait for all addresses together, and a quarter of it for each."""
     server, held = RefusalPace(most), Counter[int]()
     connections = [ConnectionPace(server, str(number % 6)) for number in range(24)]
     waiting: set[int] = set()

@@ -207,7 +207,7 @@ async def test_too_little_coverage_is_a_problem_with_what_there_is(
     is_ready: bool,
     status: int,
 ) -> None:
-    """Below the minimum it is 504, with nobody live 503; both carry hits, coverage and shards."""
+    """Below the minimum: 504; without a live worker: 503; both carry hits, coverage and shards."""
     result = make_result(outcomes=outcomes)
     gateway.answer = InsufficientCoverageError("coverage is 0.875", result)
     gateway.is_ready = is_ready
@@ -390,7 +390,7 @@ class HangingUp:
 
 
 def test_a_client_that_hangs_up_cancels_its_search() -> None:
-    """The search is cancelled as its client leaves, and the answer that nobody reads is a 499."""
+    """The search is cancelled as its client leaves, and the unread answer is a 499."""
     cancelled_at: list[float] = []
 
     class SlowGateway(FakeGateway):
@@ -410,7 +410,7 @@ def test_a_client_that_hangs_up_cancels_its_search() -> None:
 
 
 def test_a_body_that_breaks_off_is_no_search() -> None:
-    """Part of a body is not searched when the client leaves; it is nobody's failure, but a 499.
+    """Part of a body is not searched when the client leaves; it is not a failure, but a 499.
 
     Though what has come were JSON.
     """

@@ -45,7 +45,7 @@ def test_the_gain_is_what_half_as_much_again_would_give_at_the_least(
 
 @given(st.floats(145.0, 155.0))
 def test_no_more_is_proposed_than_half_of_the_deadline(needed_ms: float) -> None:
-    """Also where the point that is sought lies just beyond."""
+    """Nothing is proposed if the point that is sought lies just beyond half of the deadline."""
     gain = gain_of(curve_of([10.0, needed_ms]), 100.0)
     assert gain is None or gain.extra_ms <= 50
 

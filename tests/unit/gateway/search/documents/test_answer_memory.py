@@ -39,7 +39,7 @@ def test_a_slow_reader_leaves_room_for_the_largest_answer_of_another() -> None:
     )
 )
 def test_all_parties_together_stay_within_the_limit(steps: list[tuple[str, int, bool]]) -> None:
-    """Whoever takes and gives back, no more is held; a party that holds nothing gets a part."""
+    """Whatever is taken and given back, no more is held; a party that holds nothing gets a part."""
     limit = 99 * LARGE
     memory = AnswerMemory(limit)
     held: list[tuple[str, int, Lease]] = []
@@ -70,7 +70,7 @@ def test_small_replies_do_not_count() -> None:
 
 
 def test_what_an_answer_holds_is_given_back_once() -> None:
-    """By its release, and not again by its end."""
+    """Its release gives it back, and its end does not do so again."""
     memory = AnswerMemory(9 * LARGE)
     lease, other = memory.lease("a"), memory.lease("a")
     assert lease.take(LARGE)

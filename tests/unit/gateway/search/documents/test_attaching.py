@@ -71,7 +71,7 @@ def test_the_bytes_are_shared_among_the_shards() -> None:
     ],
 )
 def test_nothing_is_asked_for(wish: Attach | None, reason: str) -> None:
-    """Where it could not be answered, or would cost more than a fetch."""
+    """No documents are asked for if that could not be answered, or would cost more than a fetch."""
     assert wish is None, reason
 
 

@@ -8,10 +8,8 @@ from typing import Any
 import pytest
 
 from hedgerow.common.settings.gateway import GatewaySettings
-from hedgerow.common.settings.rank_profiles import RankProfile
 from hedgerow.common.wire.messages import Kind
 from hedgerow.gateway.search.documents.answer_memory import SMALL_BYTES
-from hedgerow.gateway.search.documents.attaching import NO_ATTACHING, AttachPolicy
 from hedgerow.gateway.search.result import SearchQuery, SearchResult
 from hedgerow.gateway.shapes.answer import Fetch, FetchProblem
 from tests.support.virtual_time import run_virtually
@@ -31,7 +29,7 @@ def owner(*ids: str, **changes: Any) -> Script:
 def ask(
     scripts: dict[int, Script],
     settings: GatewaySettings | None = None,
-    attaching: AttachPolicy = NO_ATTACHING,
+    max_attached_bytes: int = 0,
     **changes: Any,
 ) -> tuple[SearchResult, float, ScriptedTransport]:
     """Search once with fields; returns the result, how long it took, and the transport."""
@@ -44,7 +42,10 @@ def ask(
         loop = asyncio.get_running_loop()
         started = loop.time()
         searcher = searcher_over(
-            transport, [10] * len(scripts), settings=settings, attaching=attaching
+            transport,
+            [10] * len(scripts),
+            settings=settings,
+            max_attached_bytes=max_attached_bytes,
         )
         return await searcher.search(query, COLLECTION), loop.time() - started
 
@@ -63,8 +64,8 @@ def test_only_the_owners_of_the_winners_are_asked() -> None:
     assert (result.fetch.fetched, result.fetch.missing, result.fetch.problems) == (3, 0, [])
 
 
-# The scripted collection's profile is named noop; here, one that may bring its documents along.
-ATTACHING = AttachPolicy({"noop": RankProfile()}, 10_000, lambda: True)
+# A profile whose documents may come along, unlike those of the collection's noop.
+ATTACHING: dict[str, Any] = {"max_attached_bytes": 10_000, "rank_profile": "bm25"}
 
 
 def documents_of(script: Script, num: int) -> tuple[bytes, ...]:
@@ -78,7 +79,7 @@ def test_what_comes_with_the_replies_is_not_fetched() -> None:
     scripts = {
         shard: replace(script, attached=documents_of(script, 2)) for shard, script in plain.items()
     }
-    result, _, transport = ask(scripts, attaching=ATTACHING)
+    result, _, transport = ask(scripts, **ATTACHING)
     fetched, _, _ = ask(plain)
     assert [kind for kind, _ in transport.scattered] == [Kind.SEARCH]
     assert [(hit.id, hit.fields) for hit in result.hits] == [
@@ -91,7 +92,7 @@ def test_only_what_has_not_come_is_fetched() -> None:
     """A shard that sent some of its winners' documents is asked for the others."""
     both = owner("d9", "d8", "d7")
     scripts = {0: replace(both, attached=documents_of(both, 1), fetch={"d8": {"id": "d8"}})}
-    result, _, transport = ask(scripts, attaching=ATTACHING)
+    result, _, transport = ask(scripts, **ATTACHING)
     assert [kind for kind, _ in transport.scattered] == [Kind.SEARCH, Kind.FETCH]
     assert [hit.fields for hit in result.hits] == [
         {"id": "d9", "title": "title of d9"},
@@ -106,7 +107,7 @@ def test_documents_that_come_with_the_replies_count_in_the_answer() -> None:
     script = owner("d9", "d8")
     attached = documents_of(script, 2)
     settings = GatewaySettings(max_answer_bytes=len(attached[0]))
-    result, _, _ = ask({0: replace(script, attached=attached)}, settings, ATTACHING)
+    result, _, _ = ask({0: replace(script, attached=attached)}, settings, **ATTACHING)
     assert [hit.fields is not None for hit in result.hits] == [True, False]
     why = "1 document was left out: the answer reached its limit, gateway.max_answer_bytes"
     assert result.fetch == Fetch(1, 1, 1, [FetchProblem(0, why)])

@@ -36,7 +36,7 @@ def admit(guards: Guards) -> Any:
 
 
 def test_a_profile_with_a_function_opens_its_own_breaker() -> None:
-    """Its failures refuse its own queries and nobody else's; each profile is named."""
+    """Its failures refuse its own queries and no others; each profile is named."""
     told: list[Any] = []
     guards = make(told)
     permit = guards.of("slow").breakers[0].allow(0.0)

@@ -48,7 +48,7 @@ def test_expensive_works_spread_and_cheap_ones_stay_together() -> None:
 
 
 def test_the_service_time_follows_a_change_and_forgets_an_outlier() -> None:
-    """A few hundred works at a new pace are enough; the estimate never leaves what was seen."""
+    """A few hundred tasks at a new pace are enough; the estimate stays within what was seen."""
     service = ServiceTime(4000.0)
     for _ in range(300):
         service.observe(1, 100.0)

@@ -61,7 +61,7 @@ def test_a_scorer_is_looked_at_once_a_second_unless_told_otherwise() -> None:
 
 
 def test_a_scorer_that_is_not_ready_is_never_due() -> None:
-    """Its time of being ready is infinite until then."""
+    """Until it is ready, its start counts as infinitely late."""
     assert not MemoryLimit(0.0, 0.0).is_due(math.inf, 1e9)
 
 
@@ -78,7 +78,7 @@ def test_a_status_that_does_not_say_is_not_guessed_at(line: bytes) -> None:
     assert parse_status(b"") is None
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nobody tells")
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not report it")
 def test_what_a_process_keeps_counts_and_what_it_maps_does_not(tmp_path: Path) -> None:
     """64 MB of bytes are 64 MB more; a file of 64 MB that was mapped and read is nothing."""
     path = tmp_path / "file"
@@ -98,7 +98,7 @@ def test_what_a_process_keeps_counts_and_what_it_maps_does_not(tmp_path: Path) -
 
 
 def test_a_process_that_is_gone_has_no_memory_to_tell() -> None:
-    """Neither one that has ended, nor the 0 that stands for none."""
+    """The memory of a process that has ended, and of the 0 that stands for none, is unknown."""
     gone = subprocess.Popen(["true"])
     gone.wait()
     assert own_memory_mb(gone.pid) is None
@@ -106,7 +106,7 @@ def test_a_process_that_is_gone_has_no_memory_to_tell() -> None:
 
 
 def test_other_systems_do_not_tell(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Elsewhere than on Linux there is no limit."""
+    """On systems other than Linux, there is no limit."""
     monkeypatch.setattr(sys, "platform", "darwin")
     assert own_memory_mb(os.getpid()) is None
 

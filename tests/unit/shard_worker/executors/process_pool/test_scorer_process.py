@@ -68,7 +68,7 @@ def region() -> Iterator[Region]:
 
 
 def cpu_us(clocks: Clocks, region: Region, *works_us: int) -> list[int]:
-    """The CPU times that a scorer reports of a batch of tasks that compute for so long."""
+    """The CPU times that a scorer reports of a batch of tasks that compute for these times."""
     worker, scorer = socket.socketpair()
     with worker, scorer:
         worker.sendall(msgpack.packb([FIRST_GENERATION, works_us]))

@@ -68,7 +68,7 @@ async def test_an_error_is_the_commands_own(redis_server: RedisServer, key_prefi
 async def test_a_killed_server_fails_calls_at_once_and_is_found_again(
     own_server: RedisServer,
 ) -> None:
-    """What waits when the server dies fails; the link reconnects to its successor by itself."""
+    """What waits when the server dies fails; the connection to its successor is made by itself."""
     lost: list[bool] = []
     async with linked(own_server, on_disconnect=lambda: lost.append(True)) as link:
         waiting = asyncio.ensure_future(link.call("BLPOP", "none", 0))
@@ -100,7 +100,7 @@ async def test_a_hanging_server_is_given_up(own_server: RedisServer) -> None:
 
 
 async def test_nothing_is_sent_twice(own_server: RedisServer) -> None:
-    """A push whose reply was lost with the connection is not sent again by the link."""
+    """A push whose reply was lost with the connection is not sent again."""
     async with linked(own_server, silence_s=0.3) as link:
         await link.call("DEL", "queue")
         os.kill(own_server.pid, signal.SIGSTOP)
@@ -158,7 +158,7 @@ async def test_it_authenticates_and_selects(own_server: RedisServer) -> None:
 
 
 async def test_nothing_goes_out_before_the_connection_is_set_up(own_server: RedisServer) -> None:
-    """What is sent while a link authenticates and selects is refused, and reaches no database."""
+    """What is sent during AUTH and SELECT is refused, and reaches no database."""
     async with linked(own_server) as other:
         await other.call("ACL", "SETUSER", "hedge", "on", ">row", "~*", "&*", "+@all")
         where = endpoint(f"{own_server.url}?db=3", username="hedge", password="row")

@@ -1,0 +1,193 @@
+"""The parts of one gateway, connected to each other; `gateway` starts, stops and offers them."""
+
+import asyncio
+import itertools
+import secrets
+import time
+from collections.abc import Callable, Iterable, Mapping
+
+from hedgerow.common.collection import Collection
+from hedgerow.common.metrics.bounded_names import BoundedNames
+from hedgerow.common.observability.telemetry import LagWatch
+from hedgerow.common.observability.tracing import tracing_of
+from hedgerow.common.settings.rank_profiles import RankProfile
+from hedgerow.common.settings.settings import Settings
+from hedgerow.common.snapshots.status import SnapshotRecords
+from hedgerow.common.state.optimising import OptimisingStore
+from hedgerow.common.state.reloading import ReloadStore
+from hedgerow.common.state.statistics import StatisticsStore
+from hedgerow.common.wire.heartbeat import Heartbeat
+from hedgerow.gateway.access.fair_share import FairShare
+from hedgerow.gateway.access.request_admission import RequestAdmission
+from hedgerow.gateway.live.journal import Journal
+from hedgerow.gateway.metrics.search_recorder import SearchRecorder
+from hedgerow.gateway.operations.optimising import Optimiser
+from hedgerow.gateway.operations.own_shortages import OwnShortages
+from hedgerow.gateway.operations.quarantine import QuarantineAdmin
+from hedgerow.gateway.operations.reloading import Reloader
+from hedgerow.gateway.operations.server_watch import ServerWatch
+from hedgerow.gateway.operations.snapshots import Snapshots
+from hedgerow.gateway.policies.breaker import Transition
+from hedgerow.gateway.search.coverage.late_replies import CoverageCurves
+from hedgerow.gateway.search.learning import Learning
+from hedgerow.gateway.shapes.collection import Filling
+from hedgerow.gateway.transport.messenger import Messenger
+from hedgerow.gateway.wiring import (
+    ClusterAccess,
+    Tracers,
+    make_collections,
+    make_documents,
+    make_ejection,
+    make_guards,
+    make_membership,
+    make_searcher,
+    make_transport,
+)
+from hedgerow.gateway.writes.document_reader import DocumentReader
+from hedgerow.gateway.writes.load_counts import LoadCounts
+from hedgerow.gateway.writes.ranked_loads import RankedLoads
+from hedgerow.gateway.writes.storage_gate import StorageGate
+
+
+class Parts:
+    """All parts that serve requests; those that report on them are made by `reporting`.
+
+    Attributes:
+        access: the cluster.
+        now: the event loop's time, in s.
+        lag: measures how late the event loop runs.
+        requests: admits requests that are neither searches nor bulk loads.
+        shortages: the shortages of this gateway itself.
+        storage: refuses writes while a disk or memory is full.
+        server_watch: looks for shortages of the Redis server.
+        tracing: sends spans; None while tracing is off.
+        tracers: what traces requests.
+        journal: the last events.
+        recorder: counts searches for metrics and the page.
+        load_counts: counts loaded documents for metrics.
+        guards: breakers and admission control.
+        collections: defines, describes and drops collections.
+        curves: the coverage by deadline of each collection.
+        transport: carries requests to shards, and their replies back.
+        membership: who serves which shard.
+        ejection: keeps live requests from outliers among the workers.
+        searcher: answers searches.
+        reader: reads documents one by one.
+        statistics: the collections' term statistics.
+        ranked_loads: waits until a load is ranked by current statistics.
+        documents: loads and deletes documents.
+        optimiser: asks for the optimising of text indexes.
+        snapshots: asks for snapshots.
+        quarantine: lists the queries that have killed scorers, and lets them run again.
+        reloader: reads the rank profiles again.
+    """
+
+    def __init__(
+        self,
+        access: ClusterAccess,
+        read_settings: Callable[[], Settings] | None,
+        on_view: Callable[[], None],
+    ) -> None:
+        """Make and connect the parts; none is started.
+
+        Args:
+            access: to the cluster.
+            read_settings: reads the settings again; None if they do not come from a file.
+            on_view: called after each refresh of the view of the workers.
+        """
+        settings, control, keys = access.settings, access.client, access.keys
+        self.access = access
+        self.now = asyncio.get_running_loop().time
+        self.lag = LagWatch(settings.worker.loop_lag_threshold_ms)
+        self.requests = RequestAdmission(settings.gateway.max_requests)
+        self.tracing = tracing_of(settings.tracing, "hedgerow-gateway", access.gateway_id)
+        self.tracers = Tracers.make(self.tracing)
+        self.journal = Journal(lambda: time.time_ns() // 1_000_000)
+        self.recorder = SearchRecorder(access.num_shards, settings.metrics.max_names)
+        self.load_counts = LoadCounts(BoundedNames(settings.metrics.max_names))
+
+        self.shortages = OwnShortages(settings.storage.poll_s, now=self.now, now_ms=self.server_ms)
+        self.storage = StorageGate(
+            self._heartbeats, now=self.now, now_ms=self.server_ms, own=self.shortages.list
+        )
+        self.server_watch = ServerWatch(
+            control, keys, settings.storage, self.storage, self.server_ms
+        )
+
+        self.guards = make_guards(access, self._on_transition, self.now())
+        self.collections = make_collections(access, self.storage, self._filling_of)
+        self.curves = CoverageCurves(settings.coverage, self.collections.uids)
+        self.transport = make_transport(access, self.guards, self.curves)
+        self.membership = make_membership(access, self.collections, self.server_ms, on_view)
+        # A random start, so that replies to another gateway that drew the same id match no query.
+        next_id = itertools.count(secrets.randbits(32)).__next__
+        self.ejection = make_ejection(access, self.transport, next_id, self.membership)
+        self.searcher = make_searcher(
+            access,
+            Messenger(self.transport, self.transport.clock, self.transport.reply_to, next_id),
+            self.membership,
+            self.guards,
+            Learning(self.curves, [self.ejection.on_end, self.recorder.on_end]),
+            self.tracers.searches,
+        )
+
+        self.reader = DocumentReader(
+            self.searcher.fetcher, self.collections, self.membership, settings
+        )
+        self.statistics = StatisticsStore(control, keys)
+        self.ranked_loads = RankedLoads(
+            store=self.statistics,
+            registry=access.registry,
+            live_replicas=self.membership.replicas_of,
+            timeout_s=settings.gateway.statistics_timeout_s,
+        )
+        self.documents = make_documents(
+            access,
+            self.collections,
+            self.membership,
+            self.storage,
+            self.ranked_loads,
+            self.load_counts,
+            self.tracers.writes,
+        )
+
+        self.optimiser = Optimiser(
+            OptimisingStore(control, keys), self.collections, self.storage.check
+        )
+        self.snapshots = Snapshots(
+            SnapshotRecords(control, keys),
+            access.num_shards,
+            settings.snapshots,
+            self.storage.check,
+        )
+        self.quarantine = QuarantineAdmin(control, keys, settings.worker, self.server_ms)
+        self.reloader = Reloader(
+            ReloadStore(control, keys),
+            read_settings,
+            live=lambda: self.membership.workers,
+            definitions=self.collections.definitions,
+            use=self._use_profiles,
+        )
+
+    def server_ms(self) -> int:
+        """The Redis server's clock, in ms."""
+        return self.transport.clock.server_us(self.now()) // 1000
+
+    def shares(self) -> list[FairShare]:
+        """How callers share what is admitted: searches, by guards, and other requests."""
+        return [*self.guards.shares(), self.requests.shares]
+
+    def _heartbeats(self) -> Iterable[Heartbeat]:
+        return self.membership.workers.values()
+
+    def _filling_of(self, collection: Collection) -> Filling | None:
+        return self.membership.filling_of(collection)
+
+    def _on_transition(self, shard: int, profile: str, transition: Transition) -> None:
+        self.recorder.on_transition(shard, profile, transition)
+        self.journal.add_transition(shard, profile, transition)
+
+    def _use_profiles(self, profiles: Mapping[str, RankProfile]) -> None:
+        self.guards.use_profiles(profiles)
+        self.searcher.use_profiles(profiles)
+        self.collections.use_profiles(profiles)
