@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from hedgerow.common.lifecycle import stop_on_signals
-from nemesis.abilities import NAMESPACES, find_abilities, what_it_lacks
+from nemesis.abilities import NAMESPACES, PACKETS, find_abilities, what_it_lacks
 from nemesis.faults.catalogue import FAULTS
 from nemesis.history import read_history
 from nemesis.report import page, tell
@@ -48,9 +48,11 @@ def _attack(arguments: argparse.Namespace) -> int:
         seed=arguments.seed,
         minutes=arguments.minutes,
         only=tuple(arguments.only),
-        with_namespaces=not arguments.proxies,
+        is_proxied=arguments.proxies,
     )
     has = find_abilities()
+    if arguments.proxies:
+        has = has.without(NAMESPACES, PACKETS, why="proxies were asked for")
     for what, why in has.missing.items():
         sys.stdout.write(f"LEFT OUT: faults that need {what}: {why}\n")
     folder = arguments.output / f"seed-{options.seed}-{time.strftime('%Y%m%d-%H%M%S')}"
@@ -81,9 +83,8 @@ async def _until_stopped(attack: Coroutine[Any, Any, None]) -> bool:
 def _check(folder: Path) -> Summary:
     """Check a history, and keep the figures beside it."""
     about = json.loads((folder / "run.json").read_text())
-    is_proxied = not about["with_namespaces"] or NAMESPACES in about["missing"]
     command = f"make nemesis MINUTES={about['minutes']:g} SEED={about['seed']}"
-    if not about["with_namespaces"]:
+    if about["is_proxied"]:
         command += " PROXIES=1"
     if about["only"]:
         command += f" ONLY='{','.join(about['only'])}'"
@@ -91,7 +92,7 @@ def _check(folder: Path) -> Summary:
         read_history(histories(folder)),
         command=command,
         seed=about["seed"],
-        network="proxies" if is_proxied else "namespaces",
+        network="proxies" if NAMESPACES in about["missing"] else "namespaces",
         missing=about["missing"],
     )
     write_summary(summary, folder)

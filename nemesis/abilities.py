@@ -41,6 +41,10 @@ class Abilities:
     present: frozenset[str]
     missing: dict[str, str]
 
+    def without(self, *abilities: str, why: str) -> "Abilities":
+        """The same machine if it lacked these."""
+        return Abilities(self.present - {*abilities}, self.missing | dict.fromkeys(abilities, why))
+
 
 class CannotError(Exception):
     """The machine lacks an ability; the message says what was tried."""

@@ -51,13 +51,13 @@ class Options:
         seed: of the schedule and of the load.
         minutes: how long it lasts, from its start to its end.
         only: kinds of faults; the others are left out. Empty for all.
-        with_namespaces: whether to use network namespaces if the machine has them.
+        is_proxied: whether proxies were asked for, though the machine may have namespaces.
     """
 
     seed: int
     minutes: float
     only: tuple[str, ...] = ()
-    with_namespaces: bool = True
+    is_proxied: bool = False
 
 
 async def run(options: Options, has: Abilities, folder: Path) -> None:
@@ -80,7 +80,7 @@ async def run(options: Options, has: Abilities, folder: Path) -> None:
 
 def make_links(options: Options, has: Abilities) -> Links:
     """The network that the machine can have."""
-    if options.with_namespaces and abilities.NAMESPACES in has.present:
+    if abilities.NAMESPACES in has.present:
         return Namespaces(options.seed, with_packets=abilities.PACKETS in has.present)
     return Proxied()
 

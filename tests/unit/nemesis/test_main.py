@@ -24,7 +24,7 @@ def test_without_root_it_says_what_it_needs(
 
 def _recorded(folder: Path, *events: object) -> Path:
     """The folder of a run with these events."""
-    about = {"seed": 7, "minutes": 3.0, "only": [], "with_namespaces": True, "missing": {}}
+    about = {"seed": 7, "minutes": 3.0, "only": [], "is_proxied": False, "missing": {}}
     (folder / "run.json").write_text(json.dumps(about))
     recorder = Recorder(folder / "load.jsonl")
     for event in events:
