@@ -47,6 +47,7 @@ def page(summaries: Sequence[Summary]) -> str:
         _runs(summaries),
         "## What was injected",
         _injected(summaries),
+        _MEANS.strip(),
         "## What was seen",
         _seen(summaries),
         "## What was checked",
@@ -171,6 +172,20 @@ record of a run is kept in `build/nemesis/`, with the logs of all processes; `py
 check FOLDER` checks it again. A run that fails prints the command that repeats its schedule.
 """
 
+_MEANS = """
+- **Processes** get signals; what ends is started again a second later, as by an engine.
+- **Partitions** are rules of a router between the namespaces, which drop what goes one way.
+- **Delay, loss and reordering** happen below TCP: the router sends packets through a TUN device
+  to a process of ours, which delays, drops and reorders them. netem would do the same, but not
+  every kernel has it.
+- **Disks** are file systems of 160 MB in files. A full one is filled to the last byte; a slow one
+  is throttled by a control group (`blkio` or `io`).
+- **Memory** is limited by a control group, in which the kernel kills what does not fit.
+- **Clocks** are moved by libfaketime, for one gateway, one worker and Redis: the wall clock only,
+  since no kernel lets the monotonic clock jump.
+- Failovers, moves and splits of shards are not among them yet.
+"""
+
 _HOW = """
 - **Documents.** A document has a single writer, which numbers its versions. A write that was not
   acknowledged may or may not have taken effect, and may yet (a gateway that was stopped may pass
@@ -181,7 +196,8 @@ _HOW = """
 - **Deadlines.** Measured by the client, from the request to the last byte of the answer. What the
   client's own loop was late is taken off, and the time that the gateway's process waited for a
   core (`/proc/PID/schedstat`), since a dozen processes share the machine. Nothing else is:
-  lateness because of the gateway's own work counts. Searches of a gateway that is itself stopped,
+  lateness because of the gateway's own work counts. If these waits exceed 25 ms, the answer's
+  time is not judged. Searches of a gateway that is itself stopped,
   killed or starting are not counted.
 - **Coverage.** Half of the searches are for documents that never change, so it is known which
   documents each answer must contain, given the outcomes of its shards.
