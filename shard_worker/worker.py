@@ -1,7 +1,6 @@
 """One shard worker: starts its parts, serves until stopped, and stops them in order."""
 
 import asyncio
-import math
 import os
 import socket
 import time
@@ -134,7 +133,7 @@ class Worker:
             on_withheld=self._withhold,
             beat_soon=self._heartbeats.beat_soon,
             beat=self._heartbeats.beat_and_wait,
-            beat_until_arrived=self._heartbeats.beat_until_arrived,
+            until_heard=self._heartbeats.until_arrived,
         )
         self._answering = Answering(
             context,
@@ -206,6 +205,9 @@ class Worker:
             self._stores.open()
             started.callback(self._stores.close)
             await self._quarantine.catch_up()
+            # Until the first heartbeat has arrived, callers that wait for a write do not wait for
+            # this worker, so it may lack what was written since it opened its shards.
+            self._writing.applier.doubt()
             async with asyncio.TaskGroup() as group:
                 heartbeat = group.create_task(self._heartbeats.run(), name="heartbeat")
                 writers = [
@@ -296,7 +298,7 @@ class Worker:
         silent_s = asyncio.get_running_loop().time() - self._heartbeats.arrived_at
         if silent_s < self._longest_silence_s:
             return True
-        if not self._writing.applier.unsure and self._heartbeats.arrived_at > -math.inf:
+        if not self._writing.applier.unsure:
             log.info("replicas_unsure", worker=self.id, shards=list(self._context.shards))
         self._writing.applier.doubt()
         return False

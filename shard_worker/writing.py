@@ -36,7 +36,7 @@ class Writing:
         on_withheld: Callable[[], None],
         beat_soon: Callable[[], None],
         beat: Callable[[], Awaitable[None]],
-        beat_until_arrived: Callable[[], Awaitable[None]],
+        until_heard: Callable[[float], Awaitable[None]],
     ) -> None:
         """Wire the parts; `open` opens the shards.
 
@@ -47,7 +47,7 @@ class Writing:
             on_withheld: called when the set of shards that must not be searched has changed.
             beat_soon: has a heartbeat sent soon.
             beat: has a heartbeat sent, and returns when it has been.
-            beat_until_arrived: the same, and returns when one has arrived.
+            until_heard: returns when a heartbeat of that instant or later has arrived.
 
         Raises:
             ConfigurationError: there is no driver for `snapshots.url`.
@@ -78,7 +78,7 @@ class Writing:
             snapshot_position=self._snapshot_position,
             storage=self.storage,
             traces=traces,
-            beat_until_arrived=beat_until_arrived,
+            until_heard=until_heard,
         )
         self.snapshots = Snapshots(control, keys, self.applier, indexer, shards, settings)
         self.jobs = Jobs(

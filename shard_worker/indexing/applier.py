@@ -45,7 +45,7 @@ MAX_PAUSE_S = 5.0
 _log = structlog.get_logger()
 
 
-async def _already() -> None:
+async def _already(_since: float) -> None:
     """Nothing has to arrive."""
 
 
@@ -78,7 +78,7 @@ class Applier:
         snapshot_position: Callable[[int], str | None] = lambda _shard: None,
         storage: StorageWatch | None = None,
         traces: WorkTraces | None = None,
-        beat_until_arrived: Callable[[], Awaitable[None]] = _already,
+        until_heard: Callable[[float], Awaitable[None]] = _already,
     ) -> None:
         """Apply to `shards` through `indexer`; call `open` before `run`.
 
@@ -99,8 +99,8 @@ class Applier:
             storage: learns each failure of the indexer, and knows whether a shortage of disk or
                 memory was the cause.
             traces: notes each batch that was applied.
-            beat_until_arrived: returns when a heartbeat that was composed after the call has
-                arrived.
+            until_heard: returns when a heartbeat that was composed at that instant of the loop's
+                clock, or later, has arrived.
         """
         self.states: dict[int, ShardState] = {}
         self.applied_at: dict[int, float] = {}
@@ -109,8 +109,9 @@ class Applier:
         self.gaps: frozenset[int] = frozenset()
         self.behind: frozenset[int] = frozenset()
         self.unsure: frozenset[int] = frozenset()
-        self._beat_until_arrived = beat_until_arrived
+        self._until_heard = until_heard
         self._doubted = asyncio.Event()
+        self._doubted_at = 0.0
         self._num_checks = dict.fromkeys(shards, 0)  # how often others' positions were read
         self._on_withheld = on_withheld
         self._shards = shards
@@ -236,6 +237,7 @@ class Applier:
         """
         if not self._doubted.is_set():
             self._doubted.set()
+            self._doubted_at = asyncio.get_running_loop().time()
             self.unsure = frozenset(self._shards)
             self._on_withheld(self.withheld)
 
@@ -244,7 +246,7 @@ class Applier:
         while True:
             await self._doubted.wait()
             try:
-                await self._beat_until_arrived()
+                await self._until_heard(self._doubted_at)
                 for shard in self._shards:
                     await self._check_others(shard)
             except (RedisUnavailableError, ConfigurationError) as error:

@@ -40,6 +40,8 @@ class HeartbeatSender:
         self._sent_next = asyncio.Event()  # set when the next heartbeat that begins has been sent
         self._throttle = Throttle(60.0)
         self.arrived_at = -math.inf
+        self._composed_at = -math.inf
+        self._ended = asyncio.Event()  # set when the current heartbeat, or the next, has ended
         self._arrived: Heartbeat | None = None
         self._sent: Heartbeat | None = None  # may or may not have arrived
 
@@ -72,24 +74,28 @@ class HeartbeatSender:
         self.beat_soon()
         await is_sent.wait()
 
-    async def beat_until_arrived(self) -> None:
-        """Return when a heartbeat that was composed after this call has arrived."""
-        called_at = asyncio.get_running_loop().time()
-        while self.arrived_at < called_at:
-            await self.beat_and_wait()
+    async def until_arrived(self, since: float) -> None:
+        """Return when a heartbeat has arrived that was composed at `since`, in s, or later."""
+        while self.arrived_at < since:
+            if self._composed_at < since:
+                self.beat_soon()
+            await self._ended.wait()
 
     async def beat(self, *, is_changed: bool = False) -> None:
         """Send one heartbeat; if something has changed, announce it to the gateways."""
         try:
-            composed_at = asyncio.get_running_loop().time()
+            self._composed_at = asyncio.get_running_loop().time()
             self._sent = self._compose()
             await self._registry.beat(self._sent, is_changed=is_changed)
-            self._arrived, self.arrived_at = self._sent, composed_at
+            self._arrived, self.arrived_at = self._sent, self._composed_at
         except RedisUnavailableError as error:
             log.debug("heartbeat_unsent", error=str(error))
         except ConfigurationError as error:
             if self._throttle.allows("refused", time.monotonic()):
                 log.error("heartbeat_refused", error=str(error))  # noqa: TRY400 - the message of Redis suffices
+        finally:
+            ended, self._ended = self._ended, asyncio.Event()
+            ended.set()
 
     async def leave(self, worker: str) -> None:
         """Remove this worker's entry, unless its successor has already written one of its own."""

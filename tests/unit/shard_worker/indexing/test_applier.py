@@ -71,7 +71,11 @@ def test_a_worker_that_was_silent_serves_once_it_has_what_others_have(
     monkeypatch.setattr(ShardLog, "record_applied", AsyncMock(side_effect=lambda *_: dict(others)))
     monkeypatch.setattr(ShardLog, "trim_to", AsyncMock())
     withheld: list[frozenset[int]] = []
-    arrived = asyncio.Event()
+    arrived, since = asyncio.Event(), list[float]()
+
+    async def until_heard(at: float) -> None:
+        since.append(at)
+        await arrived.wait()
 
     async def scenario() -> None:
         registry = AsyncMock(spec=Registry)
@@ -87,7 +91,7 @@ def test_a_worker_that_was_silent_serves_once_it_has_what_others_have(
             lambda _state: None,
             Counters(),
             withheld.append,
-            beat_until_arrived=arrived.wait,  # type: ignore[arg-type]
+            until_heard=until_heard,
         )
         applier.states[0] = ShardState(0, "r", "5-0", [])
         running = asyncio.create_task(applier.run())
@@ -98,6 +102,7 @@ def test_a_worker_that_was_silent_serves_once_it_has_what_others_have(
         applier.doubt()
         await asyncio.sleep(5.0)
         assert withheld == [{0}]  # it has not been heard yet
+        assert since == [1.0]
         assert applier.progress()["shards"] == [0]  # gateways may send what it will soon take
 
         others["other"] = "9-0"

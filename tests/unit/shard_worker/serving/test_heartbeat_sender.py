@@ -87,13 +87,19 @@ def test_a_worker_knows_when_it_was_last_heard() -> None:
         assert signs.arrived_at == -math.inf
         registry.beat.side_effect = RedisUnavailableError("no answer")
         running = asyncio.create_task(signs.run())
-        waiting = asyncio.create_task(signs.beat_until_arrived())
+        waiting = asyncio.create_task(signs.until_arrived(0.0))
         await asyncio.sleep(5.0)
         assert signs.arrived_at == -math.inf
         assert not waiting.done()
         registry.beat.side_effect = slowly
         await waiting
         assert 5.0 <= signs.arrived_at <= loop.time() - 0.2
+        await asyncio.sleep(0.1)  # and the next is not due yet
+        since = loop.time()
+        await signs.until_arrived(since)
+        assert since <= signs.arrived_at
+        assert loop.time() < since + 0.4
+        await signs.until_arrived(since)
         running.cancel()
         await asyncio.wait([running])
 
