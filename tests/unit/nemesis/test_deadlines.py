@@ -28,6 +28,7 @@ def stopped(at: float, until: float, target: str = "gateway-0") -> list[Event]:
             search(1, 325.0, gateway_waited_ms=21.0),
             # Too busy to say anything.
             search(1, 900.0, gateway_waited_ms=26.0),
+            search(1, 3_300.0, status=0, error="no answer", gateway_waited_ms=3_100.0),
         ],
         [*stopped(1, 2), search(1.5, 900.0)],
         [*stopped(1, 2), search(0.9, 900.0, status=0, outcomes=None)],
