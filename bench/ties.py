@@ -150,7 +150,7 @@ class Bench:
 
     def __init__(self, folder: Path) -> None:
         self.index = TextIndex.open(folder / "shards" / str(_SHARD) / _UID)
-        self._scorer = Scorer(ScorerConfig(str(folder), (_SHARD,), BUILT_IN_PROFILES))
+        self._scorer = Scorer(ScorerConfig(str(folder), BUILT_IN_PROFILES))
         self._builder = QueryBuilder(self.index, None)
         self._budget = Budget.until(float("inf"))
 

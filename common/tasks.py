@@ -6,13 +6,16 @@ what it waits for (https://github.com/python/cpython/issues/86296), and client l
 """
 
 import asyncio
-from collections.abc import Coroutine, Iterable
+from collections.abc import Coroutine, Hashable, Iterable
+from typing import Generic, TypeVar
 
 import structlog
 
 log = structlog.get_logger()
 
 AGAIN_S = 1.0
+
+K = TypeVar("K", bound=Hashable)
 
 
 async def run_together(*coroutines: Coroutine[None, None, None]) -> None:
@@ -59,3 +62,39 @@ async def end(tasks: Iterable[asyncio.Task[None]], patience_s: float | None = No
             break
     if cancelled is not None:
         raise cancelled
+
+
+class KeyedTasks(Generic[K]):
+    """Tasks by key, which are started and ended at any time, while `run` owns them."""
+
+    def __init__(self) -> None:
+        self._tasks: dict[K, asyncio.Task[None]] = {}
+        self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def start(self, key: K, coroutine: Coroutine[None, None, None], name: str) -> None:
+        """Start a task; the key must not have one that runs."""
+        task = self._tasks[key] = asyncio.create_task(coroutine, name=name)
+        task.add_done_callback(self._note)
+
+    async def end(self, key: K) -> None:
+        """Cancel the task of a key, if it has one; returns when it has ended."""
+        if (task := self._tasks.pop(key, None)) is not None:
+            await end([task])
+
+    async def run(self) -> None:
+        """Wait until cancelled, or until a task fails; then all of them have ended.
+
+        Raises:
+            BaseException: the error of the first task to fail.
+        """
+        try:
+            await self._failed
+        finally:
+            tasks = list(self._tasks.values())
+            self._tasks.clear()
+            await end(tasks)
+
+    def _note(self, task: asyncio.Task[None]) -> None:
+        if task.cancelled() or (error := task.exception()) is None or self._failed.done():
+            return
+        self._failed.set_exception(error)

@@ -18,7 +18,6 @@ class Context:
     Attributes:
         settings: all settings.
         worker_id: the worker's name in the cluster.
-        shards: which shards it serves.
         num_shards: shards in the cluster.
         control: the client for everything off the hot path.
         keys: the names of everything in Redis.
@@ -29,7 +28,6 @@ class Context:
 
     settings: Settings
     worker_id: str
-    shards: tuple[int, ...]
     num_shards: int
     control: RedisClient
     keys: Keys

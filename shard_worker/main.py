@@ -8,14 +8,14 @@ import secrets
 import socket
 import sys
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from hedgerow.common.errors import HedgerowError
+from hedgerow.common.errors import ConfigurationError, HedgerowError
 from hedgerow.common.lifecycle import calm_collector, stop_on_signals, stop_with_parent
 from hedgerow.common.machine.descriptors import raise_descriptor_limit
 from hedgerow.common.machine.private_folder import make_private, write_privately
@@ -27,6 +27,7 @@ from hedgerow.common.settings.settings import Settings, load_settings
 from hedgerow.common.user_function import import_path
 from hedgerow.shard_worker.executors.process_pool.forkserver_start import WaitingForkservers
 from hedgerow.shard_worker.metrics_server import MetricsServer
+from hedgerow.shard_worker.placement.worker_name import named_worker
 from hedgerow.shard_worker.wiring import SCORER_FACTORY
 from hedgerow.shard_worker.worker import Worker
 
@@ -40,11 +41,23 @@ app = typer.Typer(
 @app.command()
 def serve(
     shards: Annotated[
-        str, typer.Option(metavar="N[,N…]", help="Shards to serve, as in 0,1 or 0-3.")
-    ],
+        str | None, typer.Option(metavar="N[,N…]", help="Shards to serve, as in 0,1 or 0-3.")
+    ] = None,
+    join: Annotated[
+        bool | None,
+        typer.Option(
+            "--join",
+            help="Serve the shards that the placement assigns to it; the setting if unset.",
+        ),
+    ] = None,
     worker_id: Annotated[
         str | None,
-        typer.Option("--id", metavar="NAME", help="Name in the cluster; host and pid if unset."),
+        typer.Option(
+            "--id",
+            metavar="NAME",
+            help="Name in the cluster; if unset, host and pid, or the name that is kept in the "
+            "data folder of a worker that joins.",
+        ),
     ] = None,
     data: Annotated[
         Path | None,
@@ -62,17 +75,16 @@ def serve(
         typer.Option(metavar="FD", help="Drain and exit when this descriptor reads end of file."),
     ] = None,
 ) -> None:
-    """Serve some of a cluster's shards."""
+    """Serve some of a cluster's shards: those that are named, or with --join those assigned."""
     # A parent has several workers, and its gateway serves their metrics.
-    settings = _settings(data, redis, has_parent=parent_pipe is not None)
+    settings = _settings(data, redis, join, has_parent=parent_pipe is not None)
+    served = _named_shards(shards, is_joining=settings.worker.join)
     keep_output_steady(settings.log_format)
     configure_logging(settings.log_level, settings.log_format)
     raise_descriptor_limit()
     write_privately()
     is_new_folder = not settings.data.exists()
     make_private(settings.data)
-    name = worker_id or f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}"
-    served = parse_shards(shards)
     # Users' functions are imported from where the worker is started, as `python -m` would.
     folders = import_path()
     sys.path[:0] = [folder for folder in folders if folder not in sys.path]
@@ -81,8 +93,11 @@ def serve(
     gc.freeze()  # pages that no collector writes to stay shared with the forkservers
     # For the indexer, and for scorers that are supervised.
     num_forkservers = 2 if settings.worker.process_pool == "supervised" else 1
-    with WaitingForkservers.forked(num_forkservers) as forkservers:
-        read = partial(_settings, data, redis, has_parent=parent_pipe is not None)
+    with (
+        WaitingForkservers.forked(num_forkservers) as forkservers,
+        _name(worker_id, settings, is_joining=served is None) as name,
+    ):
+        read = partial(_settings, data, redis, join, has_parent=parent_pipe is not None)
         connect = partial(
             Worker.connect, settings, name, served, folders, num_shards, forkservers, read
         )
@@ -95,13 +110,42 @@ def serve(
             raise
 
 
-def _settings(data: Path | None, redis: str | None, *, has_parent: bool) -> Settings:
+def _named_shards(shards: str | None, *, is_joining: bool) -> tuple[int, ...] | None:
+    """The shards to serve; None for those that the placement assigns.
+
+    Raises:
+        ConfigurationError: it is neither or both that are asked for, or they cannot be read.
+    """
+    if is_joining and shards is not None:
+        raise ConfigurationError("--shards: a worker that joins (worker.join) is assigned shards")
+    if not is_joining and shards is None:
+        raise ConfigurationError("--shards: name the shards to serve, or use --join")
+    return None if shards is None else parse_shards(shards)
+
+
+def _name(
+    worker_id: str | None, settings: Settings, *, is_joining: bool
+) -> AbstractContextManager[str]:
+    if is_joining:
+        return named_worker(settings.data, worker_id, settings.worker.drain_timeout_s)
+    own = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}"
+    return contextlib.nullcontext(worker_id or own)
+
+
+def _settings(
+    data: Path | None, redis: str | None, join: bool | None, *, has_parent: bool
+) -> Settings:
     """Read the settings, the command's options over them."""
     settings = load_settings()
     server = settings.redis.model_copy(update={"url": redis} if redis else {})
-    update: dict[str, object] = {"redis": server, **({"data": data} if data else {})}
+    worker: dict[str, object] = {} if join is None else {"join": join}
     if has_parent:
-        update["worker"] = settings.worker.model_copy(update={"metrics_port": None})
+        worker["metrics_port"] = None
+    update: dict[str, object] = {
+        "redis": server,
+        "worker": settings.worker.model_copy(update=worker),
+        **({"data": data} if data else {}),
+    }
     return settings.model_copy(update=update)
 
 
@@ -125,12 +169,16 @@ def run() -> None:
 
 
 def run_with(
-    shards: str, num_shards: int, worker_id: str, data: str, redis: str, parent_pipe: int
+    shards: str | None, num_shards: int, worker_id: str, data: str, redis: str, parent_pipe: int
 ) -> None:
-    """Run the command without a command line to parse: what a forked process does."""
+    """Run the command without a command line to parse: what a forked process does.
+
+    Without `shards`, the worker joins.
+    """
     _run(
         lambda: serve(
             shards=shards,
+            join=shards is None,
             num_shards=num_shards,
             worker_id=worker_id,
             data=Path(data),

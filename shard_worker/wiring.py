@@ -42,7 +42,6 @@ def prepare_process(
 
 def scorer_lane(
     settings: Settings,
-    shards: tuple[int, ...],
     import_path: tuple[str, ...],
     gate: QuarantineGate,
     start_forkserver: Start = start_interpreter,
@@ -59,7 +58,6 @@ def scorer_lane(
     max_mb = tuning.scorer_max_memory_mb
     config = ScorerConfig(
         str(settings.data),
-        shards,
         dict(profiles),
         import_path,
         max_candidate_bytes=settings.limits.max_candidate_bytes,
@@ -106,16 +104,13 @@ def scorer_lane(
     )
 
 
-def indexer_lane(
-    settings: Settings, shards: tuple[int, ...], start_forkserver: Start = start_interpreter
-) -> ProcessLane:
+def indexer_lane(settings: Settings, start_forkserver: Start = start_interpreter) -> ProcessLane:
     """The process lane that writes: one process, since a store and an index have one writer."""
     tuning, limits = settings.worker, settings.limits
     return ProcessLane(
         factory="hedgerow.shard_worker.indexing.indexer:make_indexer",
         config=IndexerConfig(
             str(settings.data),
-            shards,
             limits.index_memory_bytes,
             limits.optimise_memory_bytes,
         ),

@@ -6,6 +6,7 @@ import socket
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from typing import Any
 
 import structlog
 
@@ -23,8 +24,11 @@ from hedgerow.common.state.reloading import ReloadStore
 from hedgerow.common.tasks import end
 from hedgerow.common.wire.heartbeat import Heartbeat
 from hedgerow.shard_worker.context import Context
+from hedgerow.shard_worker.control.placing import Placing
 from hedgerow.shard_worker.executors.process_pool.forkserver_start import Start, start_interpreter
 from hedgerow.shard_worker.executors.process_pool.quarantine_gate import QuarantineGate
+from hedgerow.shard_worker.placement.follower import PlacementFollower
+from hedgerow.shard_worker.placement.held_shards import HeldShards
 from hedgerow.shard_worker.reloading import Reloading, Ways
 from hedgerow.shard_worker.scoring.ranking import enrich_hooks
 from hedgerow.shard_worker.serving.answering import Answering
@@ -60,6 +64,7 @@ class Worker:
     def __init__(
         self,
         context: Context,
+        shards: tuple[int, ...] | None,
         import_path: tuple[str, ...],
         start_forkserver: Start,
         read_settings: Callable[[], Settings] | None = None,
@@ -68,6 +73,7 @@ class Worker:
 
         Args:
             context: the worker, and the cluster that it is a member of.
+            shards: which shards it serves; None for those that the placement assigns to it.
             import_path: folders in which users' functions are searched for.
             start_forkserver: starts the forkservers of the process lanes.
             read_settings: reads them again, for a reload; None if there is nothing to read.
@@ -75,14 +81,15 @@ class Worker:
         Raises:
             ConfigurationError: a rank profile names a function that cannot be used.
         """
-        settings, shards, keys = context.settings, context.shards, context.keys
+        settings, keys = context.settings, context.keys
         self.id = context.worker_id
         self._context = context
+        self._shards = shards or ()
         self._started_at = time.monotonic()
         self._is_scraped = settings.worker.metrics_port is not None
         self._lag = LagWatch(settings.worker.loop_lag_threshold_ms)
-        self._states = ShardStates(shards)
-        self._stores = ShardStores(settings.data, shards)
+        self._states = ShardStates()
+        self._stores = ShardStores(settings.data)
         self._accounting = WorkAccounting()
         quarantine = Quarantine(
             settings.worker.quarantine_after, settings.worker.quarantine_expiry_s
@@ -98,13 +105,11 @@ class Worker:
         self._served = ServedProfiles(
             ProfileSet(
                 profiles,
-                scorer_lane(
-                    settings, shards, import_path, gate, start_forkserver, worker_id=self.id
-                ),
+                scorer_lane(settings, import_path, gate, start_forkserver, worker_id=self.id),
                 enrich_hooks(profiles),
             )
         )
-        self._indexer = indexer_lane(settings, shards, start_forkserver)
+        self._indexer = indexer_lane(settings, start_forkserver)
         bulkhead = enrich_bulkhead(settings)
         self._fetch_lanes = fetch_lanes(settings, self._accounting, bulkhead)
         self._reloading = Reloading(
@@ -113,9 +118,7 @@ class Worker:
             self._served,
             Ways(
                 read=read_settings or (lambda: settings),
-                make_scorers=lambda new: scorer_lane(
-                    new, shards, import_path, gate, worker_id=self.id
-                ),
+                make_scorers=lambda new: scorer_lane(new, import_path, gate, worker_id=self.id),
                 import_path=import_path,
                 threads=self._fetch_lanes.enriching,
                 bulkhead=bulkhead,
@@ -124,7 +127,11 @@ class Worker:
         self._usage = ProcessUsage({"scorers": self._served.load, "indexer": self._indexer.load})
         self._longest_silence_s = SURE_SHARE * settings.worker.heartbeat_expiry_s
         self._heartbeats = HeartbeatSender(
-            Registry(context.control, keys), self.heartbeat, settings.worker.heartbeat_interval_s
+            Registry(context.control, keys),
+            self.heartbeat,
+            settings.worker.heartbeat_interval_s,
+            self._longest_silence_s,
+            on_silence=self._doubt,
         )
         self._writing = Writing(
             context,
@@ -144,11 +151,21 @@ class Worker:
             self._accounting,
             self._is_current,
         )
+        self._held = HeldShards(
+            self._writing,
+            self._answering,
+            self._states,
+            self._stores,
+            on_change=self._withhold,
+        )
+        self._placement = None
+        if shards is None:
+            self._placement = PlacementFollower(context, self._held, self._heartbeats.beat_soon)
         self._probation = ProbationWatch(
             context.control,
             keys,
             self.id,
-            shards,
+            shards=lambda: self._held.shards,
             server_ms=context.server_ms,
             interval_s=settings.worker.heartbeat_interval_s,
             expiry_s=settings.worker.heartbeat_expiry_s,
@@ -161,7 +178,7 @@ class Worker:
         cls,
         settings: Settings,
         worker_id: str,
-        shards: tuple[int, ...],
+        shards: tuple[int, ...] | None,
         import_path: tuple[str, ...],
         num_shards: int | None,
         start_forkserver: Start = start_interpreter,
@@ -176,13 +193,13 @@ class Worker:
         control, keys = await connect(settings.redis), Keys(settings.redis.key_prefix)
         try:
             cluster = await Registry(control, keys).cluster(num_shards)
-            if outside := [shard for shard in shards if shard >= cluster]:
+            if outside := [shard for shard in shards or () if shard >= cluster]:
                 raise ConfigurationError(
                     f"--shards: {outside[0]} is not one of the cluster's 0 to {cluster - 1}"
                 )
             tracing = tracing_of(settings.tracing, WORKER_SERVICE, worker_id)
-            context = Context(settings, worker_id, shards, cluster, control, keys, tracing)
-            yield cls(context, import_path, start_forkserver, read_settings)
+            context = Context(settings, worker_id, cluster, control, keys, tracing)
+            yield cls(context, shards, import_path, start_forkserver, read_settings)
         finally:
             await control.close()
 
@@ -193,23 +210,22 @@ class Worker:
                 tracing.start()
                 started.push_async_callback(asyncio.to_thread, tracing.close)
             await self._answering.start(started)
+            # A failover may have lost the last heartbeats.
+            started.callback(self._context.control.primary.follow(self._heartbeats.beat_soon))
             for threads in self._fetch_lanes:
                 started.push_async_callback(threads.close, 0.0)
             started.push_async_callback(self._writing.snapshots.threads.close, 0.0)
             for lane in (self._served, self._indexer):
                 await lane.start()
                 started.push_async_callback(lane.close, 0.0)
+            started.callback(self._stores.close_all)
             # Before any request, since it is unknown what the shards hold until they are open.
             if not await self._open_when_possible(stop):
                 return
-            self._stores.open()
-            started.callback(self._stores.close)
             await self._quarantine.catch_up()
-            # Until the first heartbeat has arrived, callers that wait for a write do not wait for
-            # this worker, so it may lack what was written since it opened its shards.
-            self._writing.applier.doubt()
             async with asyncio.TaskGroup() as group:
                 heartbeat = group.create_task(self._heartbeats.run(), name="heartbeat")
+                holding = group.create_task(self._held.run(), name="shards")
                 writers = [
                     group.create_task(part, name=name)
                     for name, part in self._writing.parts().items()
@@ -223,10 +239,16 @@ class Worker:
                     group.create_task(self._writing.storage.run(), name="storage"),
                 ]
                 group.create_task(self._answering.serve(), name="answering")
-                shards = list(self._context.shards)
-                log.info("ready", worker=self.id, shards=shards, pid=os.getpid())
+                for shard in self._held.shards:
+                    self._held.serve(shard)
+                following = []
+                if self._placement is not None:
+                    following.append(group.create_task(self._placement.run(), name="placement"))
+                    policy = Placing(self._context)
+                    watchers.append(group.create_task(policy.run(), name="placement policy"))
+                log.info("ready", worker=self.id, shards=list(self._held.shards), pid=os.getpid())
                 await stop.wait()
-                await self._drain(heartbeat, writers, watchers)
+                await self._drain(heartbeat, [*following, holding], writers, watchers)
         log.info("stopped", worker=self.id)
 
     async def _open_when_possible(self, stop: asyncio.Event) -> bool:
@@ -241,7 +263,8 @@ class Worker:
         await storage.look()
         while not stop.is_set():
             try:
-                await self._writing.open()
+                for shard in self._shards:
+                    await self._held.open(shard)
             except (WriteRefusedError, WorkError, SnapshotError, OSError) as error:
                 if not (isinstance(error, WriteRefusedError) or storage.note(error)):
                     raise
@@ -257,6 +280,7 @@ class Worker:
     async def _drain(
         self,
         heartbeat: asyncio.Task[None],
+        holding: list[asyncio.Task[None]],
         writers: list[asyncio.Task[None]],
         watchers: list[asyncio.Task[None]],
     ) -> None:
@@ -273,6 +297,8 @@ class Worker:
         await asyncio.gather(self._served.close(drain_s), self._answering.finish_fetches(drain_s))
         # 3. Writing stops. A batch that is cut short is applied again at the next start, since its
         #    position is recorded last.
+        for task in holding:
+            await end([task], drain_s)
         await end(writers, drain_s)
         await self._indexer.close(drain_s)
         # 4. Stores, threads and connections are closed last, by the exit stack of `run`, since all
@@ -284,7 +310,7 @@ class Worker:
         unfit = self._writing.applier.withheld
         withheld = unfit | self._probation.leaves
         # On probation, it still pulls from its own queue, which brings shadow requests.
-        if unfit >= set(self._context.shards):
+        if unfit >= set(self._held.shards):
             withheld |= {OWN_QUEUE}
         self._answering.withhold(withheld)
         self._heartbeats.beat_soon()  # gateways send requests once they have read it
@@ -296,12 +322,15 @@ class Worker:
         arrived and, after that, the shards have been found to have what the other replicas have.
         """
         silent_s = asyncio.get_running_loop().time() - self._heartbeats.arrived_at
-        if silent_s < self._longest_silence_s:
-            return True
+        if silent_s >= self._longest_silence_s:
+            self._doubt()
+        applier = self._writing.applier
+        return not (applier.unsure and applier.unsure.issuperset(applier.states))
+
+    def _doubt(self) -> None:
         if not self._writing.applier.unsure:
-            log.info("replicas_unsure", worker=self.id, shards=list(self._context.shards))
+            log.info("replicas_unsure", worker=self.id, shards=list(self._held.shards))
         self._writing.applier.doubt()
-        return False
 
     def _server_ms(self, at: float) -> int:
         return self._context.clock.server_us(at) // 1000
@@ -317,7 +346,7 @@ class Worker:
         return Heartbeat(
             id=self.id,
             pid=os.getpid(),
-            host=socket.gethostname(),
+            host=self._context.settings.worker.host or socket.gethostname(),
             version=__version__,
             beat_at_ms=self._context.server_ms(),
             started_at_ms=self._server_ms(self._started_at),
@@ -343,4 +372,19 @@ class Worker:
                 "redis_reconnects": self._answering.num_reconnects,
             },
             **self._writing.applier.progress(),
+            **self._offer(),
         )
+
+    def _offer(self) -> dict[str, Any]:
+        """The heartbeat's fields about placement."""
+        placement, worker = self._placement, self._context.settings.worker
+        if placement is None:
+            return {"stored": list(self._held.shards)}
+        return {
+            "joins": True,
+            "capacity": worker.capacity,
+            "zone": worker.zone,
+            "stored": sorted(placement.stored),
+            "placement": placement.version,
+            "unready": placement.unready(self._writing.applier.gaps),
+        }

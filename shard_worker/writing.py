@@ -1,8 +1,12 @@
 """The part of a worker that writes: it applies the logs and maintains the indexes."""
 
 from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
 
+from hedgerow.common.collection import Collection
+from hedgerow.common.errors import WireError
 from hedgerow.common.shard_log.log import ShardLog
+from hedgerow.common.shard_log.operations import Create, unpack_op
 from hedgerow.common.state.registry import Registry
 from hedgerow.shard_worker.context import Context
 from hedgerow.shard_worker.control.jobs import Jobs
@@ -14,7 +18,11 @@ from hedgerow.shard_worker.indexing.optimiser import Optimiser
 from hedgerow.shard_worker.indexing.shard_report import ShardState
 from hedgerow.shard_worker.indexing.storage_watch import StorageWatch
 from hedgerow.shard_worker.indexing.work_traces import WorkTraces
-from hedgerow.shard_worker.snapshots.recovery import lost_shards, restore_shards, revive_definitions
+from hedgerow.shard_worker.snapshots.recovery import (
+    lost_shards,
+    restore_if_needed,
+    revive_definitions,
+)
 from hedgerow.shard_worker.snapshots.shard_snapshots import Snapshots
 
 
@@ -52,10 +60,10 @@ class Writing:
         Raises:
             ConfigurationError: there is no driver for `snapshots.url`.
         """
-        settings, shards = context.settings, context.shards
-        control, keys = context.control, context.keys
+        settings, control, keys = context.settings, context.control, context.keys
         self._context = context
         self._registry = Registry(control, keys)
+        self._log = ShardLog(control, keys)
         indexer = IndexerClient(indexer_lane)
         traces = WorkTraces(context.tracing)
         self.storage = StorageWatch(
@@ -70,7 +78,6 @@ class Writing:
             keys,
             self._registry,
             indexer,
-            shards,
             settings,
             on_state=on_state,
             counters=context.counters,
@@ -78,15 +85,15 @@ class Writing:
             snapshot_position=self._snapshot_position,
             storage=self.storage,
             traces=traces,
+            on_restored=self._revive_created,
             until_heard=until_heard,
         )
-        self.snapshots = Snapshots(control, keys, self.applier, indexer, shards, settings)
+        self.snapshots = Snapshots(control, keys, self.applier, indexer, settings)
         self.jobs = Jobs(
             control=control,
             keys=keys,
             applier=self.applier,
             indexer=indexer,
-            shards=shards,
             settings=settings,
             snapshots=self.snapshots,
             has_disk=self.storage.has_disk,
@@ -107,29 +114,32 @@ class Writing:
             has_disk=self.storage.has_disk,
         )
 
-    async def open(self) -> None:
-        """Open the shards; restore empty ones from snapshots first.
+    async def open(self, shard: int) -> None:
+        """Open a shard; restore it from a snapshot first if it is empty here.
 
         Raises:
-            WorkError: a store cannot be opened.
+            WorkError: its store cannot be opened.
             SnapshotError: a snapshot cannot be read.
             RedisUnavailableError: Redis does not answer.
         """
-        context, log = self._context, ShardLog(self._context.control, self._context.keys)
-        if self.snapshots.store is not None:
-            await self.snapshots.open()
-            await restore_shards(
-                log,
-                self.snapshots.store,
-                self.snapshots.threads,
-                context.shards,
-                context.num_shards,
-                context.settings,
-            )
-        lost = await lost_shards(log, context.shards)
-        await self.applier.open()
-        states = [self.applier.states[shard] for shard in sorted(lost)]
-        await revive_definitions(self._registry, states, context.num_shards)
+        await self.snapshots.open(shard)
+        while True:
+            is_restored = await self._restore(shard)
+            await self._open(shard)
+            # If the log was trimmed meanwhile, there is a newer snapshot.
+            if not is_restored or shard not in self.applier.gaps:
+                return
+            await self.close(shard)
+
+    async def close(self, shard: int) -> None:
+        """Close a shard, whose log is no longer followed.
+
+        Raises:
+            WorkError: the indexer has failed; the worker has forgotten the shard all the same.
+        """
+        await self.jobs.leave(shard)
+        self.snapshots.close(shard)
+        await self.applier.close(shard)
 
     def parts(self) -> dict[str, Coroutine[None, None, None]]:
         """Name of a task → its coroutine, which runs until cancelled."""
@@ -139,6 +149,38 @@ class Writing:
             "optimiser": self._optimiser.run(),
             "field_filler": self._filler.run(),
         }
+
+    async def _restore(self, shard: int) -> bool:
+        context, snapshots = self._context, self.snapshots
+        if snapshots.store is None:
+            return False
+        return await restore_if_needed(
+            self._log,
+            snapshots.store,
+            snapshots.threads,
+            shard,
+            context.num_shards,
+            context.settings,
+        )
+
+    async def _open(self, shard: int) -> None:
+        lost = await lost_shards(self._log, [shard])
+        await self.applier.open(shard)
+        states = [self.applier.states[one] for one in lost]
+        await revive_definitions(self._registry, states, self._context.num_shards)
+
+    async def _revive_created(self, state: ShardState, ops: list[bytes]) -> None:
+        """Define collections again whose creation a failover of Redis has lost."""
+        created = set()
+        for packed in ops:
+            with suppress(WireError):  # the indexer has skipped it, too
+                op = unpack_op(packed)
+                if isinstance(op, Create):
+                    created.add(Collection.from_json(op.definition).uid)
+        if created:
+            reports = [report for report in state.collections if report.uid in created]
+            state = state._replace(collections=reports)
+            await revive_definitions(self._registry, [state], self._context.num_shards)
 
     def _owed_bytes(self) -> int:
         return self.applier.owed_bytes()

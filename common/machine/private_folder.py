@@ -30,6 +30,7 @@ PARTS = (
     "run",
     "lock",
     "set-aside",
+    "worker",
 )
 
 _OTHERS = 0o077

@@ -57,7 +57,10 @@ class Keys:
 
     @property
     def confirm(self) -> str:
-        """Stream: never created; a command on it shows whether logs can be appended to."""
+        """Stream: never created; a command on it shows whether logs can be appended to.
+
+        Also a channel: a message on it shows whether replicas have what was written before.
+        """
         return f"{self.prefix}:log:confirm"
 
     @property
@@ -78,6 +81,11 @@ class Keys:
     def workers(self) -> str:
         """Hash: worker id → its last heartbeat."""
         return f"{self.prefix}:workers"
+
+    @property
+    def gateways(self) -> str:
+        """Hash: gateway id → its last heartbeat."""
+        return f"{self.prefix}:gateways"
 
     @property
     def quarantine(self) -> str:
@@ -122,6 +130,26 @@ class Keys:
     def snapshot_lease(self, shard: int) -> str:
         """String: which worker is making a snapshot of a shard; expires if it is not renewed."""
         return f"{self.prefix}:snapshot-lease:{shard}"
+
+    @property
+    def placement(self) -> str:
+        """String: which workers should serve which shard, as JSON; absent if all are pinned."""
+        return f"{self.prefix}:placement"
+
+    @property
+    def draining(self) -> str:
+        """Set: the workers that are to lose all of their shards."""
+        return f"{self.prefix}:draining"
+
+    @property
+    def placement_lease(self) -> str:
+        """String: which worker watches whether the placement must change; expires."""
+        return f"{self.prefix}:placement-lease"
+
+    @property
+    def departed(self) -> str:
+        """Hash: worker of the placement → since when it is gone, in ms, if it signed off."""
+        return f"{self.prefix}:departed"
 
     @property
     def reload_claim(self) -> str:

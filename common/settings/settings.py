@@ -27,6 +27,7 @@ from hedgerow.common.settings.gateway import GatewaySettings
 from hedgerow.common.settings.group import Group
 from hedgerow.common.settings.limits import LimitSettings
 from hedgerow.common.settings.metrics import MetricsSettings
+from hedgerow.common.settings.placement import PlacementSettings
 from hedgerow.common.settings.query_limits import QuerySettings
 from hedgerow.common.settings.rank_profiles import BUILT_IN_PROFILES, RankProfile
 from hedgerow.common.settings.redis import RedisSettings
@@ -70,6 +71,7 @@ class Settings(BaseSettings):
     limits: LimitSettings = LimitSettings()
     storage: StorageSettings = StorageSettings()
     snapshots: SnapshotSettings = SnapshotSettings()
+    placement: PlacementSettings = PlacementSettings()
     tracing: TracingSettings = TracingSettings()
     metrics: MetricsSettings = MetricsSettings()
     rank_profiles: dict[str, RankProfile] = Field(

@@ -6,9 +6,10 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from hedgerow.common.settings.group import PositiveFloat, PositiveInt
 from hedgerow.common.settings.metrics import WorkerMetricsSettings
+from hedgerow.common.settings.placement import JoinSettings
 
 
-class WorkerSettings(WorkerMetricsSettings):
+class WorkerSettings(JoinSettings, WorkerMetricsSettings):
     """One shard worker."""
 
     scorers: Annotated[int, Field(ge=0)] = Field(

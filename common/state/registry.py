@@ -25,10 +25,12 @@ from hedgerow.common.errors import (
 from hedgerow.common.observability.telemetry import Throttle
 from hedgerow.common.redis.client import Command, RedisClient
 from hedgerow.common.redis.keys import Keys
-from hedgerow.common.shard_log.log import FIELD, confirm
+from hedgerow.common.shard_log.durability import write
+from hedgerow.common.shard_log.log import FIELD
 from hedgerow.common.shard_log.operations import Create, Drop, pack_op
 from hedgerow.common.state.batched import batched
 from hedgerow.common.state.registry_scripts import CHANGE, FORGET, TOO_MANY
+from hedgerow.common.wire.formats import other_format
 from hedgerow.common.wire.heartbeat import Heartbeat
 
 FORMAT = "1"  # of everything that is stored in Redis
@@ -86,9 +88,9 @@ class Registry:
                 "name one when its first process starts"
             )
         if stored_format != FORMAT.encode():
+            found = (stored_format or b"none").decode(errors="replace")
             raise ConfigurationError(
-                f"the cluster {self.keys.prefix!r} has format {(stored_format or b'').decode()}; "
-                f"this version speaks format {FORMAT}"
+                other_format(f"the cluster {self.keys.prefix!r}", found, FORMAT)
             )
         if num_shards is not None and int(shards) != num_shards:
             raise ConfigurationError(
@@ -241,10 +243,8 @@ class Registry:
             keys += [self.keys.statistics(new.uid), self.keys.shard_statistics(new.uid)]
             keys.append(self.keys.optimising(new.uid))
         command: Command = ("EVAL", CHANGE, len(keys), *keys)
-        done = await self._control.execute(
-            *command, name, old, definition, FIELD, op, num_shards, max_collections
-        )
-        await confirm(self._control, self.keys)
+        arguments = (name, old, definition, FIELD, op, num_shards, max_collections)
+        [done] = await write(self._control, self.keys, [(*command, *arguments)], retry=True)
         # Also when nothing was done: an attempt whose answer was lost may have done it.
         await self.announce("collections")
         return int(done)

@@ -45,6 +45,14 @@ class Heartbeat:
         traces: whether it takes the context of a trace (`wire.Request.trace`): tracing is on.
         metrics: what only metrics need (`common.metrics.worker_metrics`): `usage` of its
             processes, `loop_lag`, `redis_reconnects`; and whether the worker is `scraped` itself.
+        joins: whether it serves what the placement assigns to it (`common.placement`); if not, its
+            shards are pinned.
+        capacity: how many shards it should get in relation to others that join.
+        zone: where it is, such as a rack; "" if that is not known.
+        stored: the shards whose data is on its disk, whether it serves them or not.
+        placement: the version of the placement that it has carried out; 0 for none.
+        unready: shard → why the worker cannot serve it, though the placement assigns it to it: the
+            last attempt to take it up has failed, or it has missed a part of the log.
     """
 
     id: str
@@ -74,6 +82,12 @@ class Heartbeat:
     metrics: dict[str, Any] = field(default_factory=dict)
     indexed: dict[int, dict[str, int]] = field(default_factory=dict)
     filled: dict[int, dict[str, int]] = field(default_factory=dict)
+    joins: bool = False
+    capacity: float = 1.0
+    zone: str = ""
+    stored: list[int] = field(default_factory=list)
+    placement: int = 0
+    unready: dict[int, str] = field(default_factory=dict)
 
     def pack(self) -> bytes:
         """Pack for the wire."""

@@ -66,11 +66,7 @@ def status_view(found: Mapping[str, Any]) -> RenderableType:
         parts += [Text(), _collections(found["collections"])]
         parts += _curves(found["collections"])
     if gateway := found.get("gateway"):
-        parts += [Text(), admission_line(gateway["admission"])]
-        parts += requests_line(gateway.get("requests"))
-        parts += [Text(), hedges_table(gateway["hedges"])]
-        parts += access_parts(gateway.get("access"))
-        parts += addresses_parts(gateway.get("addresses"))
+        parts += _gateway_parts(gateway, found.get("gateways", ()))
     if (work := work_table(found["workers"])) is not None:
         parts += [Text(), work]
     if any(snapshot["id"] or snapshot["error"] for snapshot in found.get("snapshots", ())):
@@ -166,6 +162,39 @@ def _workers(workers: Iterable[Mapping[str, Any]]) -> Table:
     return table
 
 
+def _gateway_parts(
+    gateway: Mapping[str, Any], gateways: Sequence[Mapping[str, Any]]
+) -> list[RenderableType]:
+    """Make what is about the gateway that answers, after a list of all if there are several."""
+    parts: list[RenderableType] = []
+    if len(gateways) > 1:
+        parts += [Text(), _gateways(gateways)]
+        parts += [Text(), plain(f"gateway {gateway['id']}, which has answered:")]
+    parts += [Text(), admission_line(gateway["admission"])]
+    parts += requests_line(gateway.get("requests"))
+    parts += [Text(), hedges_table(gateway["hedges"])]
+    parts += access_parts(gateway.get("access"))
+    parts += addresses_parts(gateway.get("addresses"))
+    return parts
+
+
+def _gateways(gateways: Iterable[Mapping[str, Any]]) -> Table:
+    table = table_of(
+        "gateway", "pid", "host", "port", "version", "in flight", "", right=("pid", "in flight")
+    )
+    for gateway in gateways:
+        table.add_row(
+            plain(gateway["id"]),
+            str(gateway["pid"]),
+            folded(gateway["host"]),
+            str(gateway["process_port"] or ""),
+            plain(gateway["version"]),
+            f"{gateway['in_flight']:,}",
+            Text("is about to stop", "yellow") if gateway["leaving"] else Text(),
+        )
+    return table
+
+
 def _has_set_aside(worker: Mapping[str, Any]) -> bool:
     """Return whether a worker has documents that it could not index; older workers do not say."""
     return any((worker.get("set_aside") or {}).values())
@@ -254,7 +283,7 @@ def _statistics_state(statistics: Mapping[str, Any]) -> str:
     if statistics["changes_behind"]:
         current = f"{statistics['changes_behind']:,} changes behind"
     spread = "used by all workers" if statistics["is_spread"] else "not yet used by all workers"
-    return f"of {num_shards} shards, {current}, {spread}"
+    return f"of {counted(num_shards, 'shard')}, {current}, {spread}"
 
 
 def _snapshots(snapshots: Iterable[Mapping[str, Any]]) -> Table:

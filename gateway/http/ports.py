@@ -104,6 +104,22 @@ class QuarantinePort(Protocol):
         """Take a query out of quarantine."""
 
 
+class PlacementPort(Protocol):
+    """Which worker should serve which shard."""
+
+    async def describe(self) -> dict[str, Any]:
+        """The placement, and what moves, as JSON."""
+
+    async def drain(self, worker: str) -> None:
+        """Let a worker lose its shards."""
+
+    async def cancel_drain(self, worker: str) -> None:
+        """Let a worker keep its shards."""
+
+    async def rebalance(self) -> dict[str, Any]:
+        """Do not wait for lost workers any longer."""
+
+
 class ReloaderPort(Protocol):
     """The reload of rank profiles."""
 
@@ -139,12 +155,20 @@ class GatewayPort(Protocol):
         """The queries that have killed scorers."""
 
     @property
+    def placement(self) -> PlacementPort:
+        """Which worker should serve which shard."""
+
+    @property
     def live(self) -> Live:
         """The last minutes, and the viewers of what happens."""
 
     @property
     def reloader(self) -> ReloaderPort:
         """The reload of rank profiles."""
+
+    @property
+    def is_leaving(self) -> bool:
+        """Whether the gateway is about to stop, and therefore not ready."""
 
     @property
     def is_ready(self) -> bool:
@@ -175,5 +199,5 @@ class GatewayPort(Protocol):
     def coverage_curve(self, collection: str, deadline_ms: float) -> dict[str, Any]:
         """Return the coverage reached by each deadline."""
 
-    def set_breaker(self, shard: int, state: str) -> None:
-        """Set a shard's breaker by hand to `forced_open`, `disabled` or `closed`."""
+    async def set_breaker_everywhere(self, shard: int, state: str) -> None:
+        """Set a shard's breaker by hand, in every gateway."""

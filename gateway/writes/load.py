@@ -43,6 +43,7 @@ class LoadReport:
         inference: how they were inferred.
         warnings: the fields with values that are not indexed.
         trace_id: names the load's trace; None while tracing is off.
+        failovers: `ShardLog.failovers` when the first documents were logged; None before.
     """
 
     accepted: int = 0
@@ -53,6 +54,11 @@ class LoadReport:
     inference: list[InferredField] | None = None
     warnings: FieldWarnings | None = None
     trace_id: str | None = None
+    failovers: int | None = None
+
+    def documents(self, one: str = "", more: str = "") -> str:
+        """Count the accepted documents in words, and add what one, or several, are or did."""
+        return f"1 document{one}" if self.accepted == 1 else f"{self.accepted} documents{more}"
 
     def reject(self, line: int, reason: str) -> None:
         """Count a rejected line, and keep it while there is room."""

@@ -45,7 +45,7 @@ from hedgerow.common.state.statistics import (
     label_of,
     replica_of,
 )
-from hedgerow.common.tasks import run_together
+from hedgerow.common.tasks import KeyedTasks, run_together
 from hedgerow.shard_worker.control.queues import JOB_TIMEOUT_S, JobQueues, retry
 from hedgerow.shard_worker.indexing.applier import Applier
 from hedgerow.shard_worker.indexing.indexer_client import IndexerClient
@@ -96,20 +96,18 @@ class Jobs:
         keys: Keys,
         applier: Applier,
         indexer: IndexerClient,
-        shards: tuple[int, ...],
         settings: Settings,
         snapshots: Snapshots | None = None,
         has_disk: Callable[[], bool] = lambda: True,
         traces: WorkTraces | None = None,
     ) -> None:
-        """Work for `shards` through `indexer`.
+        """Work for the shards of `applier`, through `indexer`.
 
         Args:
             control: Redis, for everything but the queues.
             keys: the names of everything in Redis.
             applier: knows what the shards hold and when they were last written.
             indexer: collects, sums and writes the statistics.
-            shards: those that this worker serves.
             settings: redis, worker.statistics_interval_s and snapshots.timeout_s apply.
             snapshots: makes snapshots, as jobs; None if none are made.
             has_disk: whether the disk has room for the copy that a snapshot begins with.
@@ -118,7 +116,6 @@ class Jobs:
         self._keys = keys
         self._applier = applier
         self._indexer = indexer
-        self._shards = shards
         self._settings = settings
         self._control = control
         self._registry = Registry(control, keys)
@@ -126,6 +123,8 @@ class Jobs:
         self._snapshots = snapshots if snapshots is not None and snapshots.is_on else None
         self._has_disk = has_disk
         self._traces = traces or WorkTraces()
+        self._queues: asyncio.Future[JobQueues] = asyncio.get_running_loop().create_future()
+        self._serving = KeyedTasks[int]()
         self._num_shards: int | None = None
         self._asked_at: dict[tuple[int, str], float] = {}
         self._tables: dict[str, bytes] = {}  # uid → version of the table on disk
@@ -142,18 +141,49 @@ class Jobs:
         )
 
     async def run(self) -> None:
-        """Run until cancelled."""
-        async with JobQueues.connect(self._keys, self._settings.redis) as queues:
+        """Run until cancelled, with the jobs of the shards that `serve` names."""
+        connected = JobQueues.connect(self._keys, self._settings.redis, self._control.primary)
+        async with connected as queues:
+            self._queues.set_result(queues)
             await run_together(
-                *(
-                    queues.serve(self._queue(shard), "collect_statistics", self._collect)
-                    for shard in self._shards
-                ),
                 queues.serve(self._keys.jobs, "sum_statistics", self._sum),
                 self._follow(queues),
                 self._listen(),
                 *self._snapshot_parts(queues),
+                self._serving.run(),
             )
+
+    def serve(self, shard: int) -> None:
+        """Run the jobs of an open shard, too."""
+        self._serving.start(shard, self._serve(shard), name=f"jobs of shard {shard}")
+
+    async def leave(self, shard: int) -> None:
+        """Run the jobs of a shard no longer; the one that runs is cancelled."""
+        await self._serving.end(shard)
+
+    async def _serve(self, shard: int) -> None:
+        queues = await asyncio.shield(self._queues)
+        parts = [queues.serve(self._queue(shard), "collect_statistics", self._collect)]
+        if self._snapshots is not None:
+            parts.append(self._serve_snapshots(shard, queues, self._snapshots))
+        await run_together(*parts)
+
+    async def prepare(self, shard: int) -> None:
+        """Fit an open shard to the newest term statistics, before it is searched.
+
+        Raises:
+            WorkError: the indexer has failed.
+            RedisUnavailableError: there was no answer.
+        """
+        uids = sorted(report.uid for report in self._applier.states[shard].collections)
+        if self._num_shards is None:
+            self._num_shards = await self._registry.cluster()
+        for uid, one in (await self._store.status(uids, self._num_shards)).items():
+            if one.version and one.version != self._tables.get(uid):
+                await self._write_table(uid)
+            elif one.version:
+                await self._applier.balance(shard, uid)
+                self._checks[uid] = CHECKS
 
     def tables(self) -> dict[str, str]:
         """Collection uid → version (hexadecimal) of the statistics that this worker ranks by."""
@@ -179,10 +209,9 @@ class Jobs:
             raise _again(error) from error
 
     async def _collect_now(self, uid: str, shard: int) -> None:
-        report = self._report(shard, uid)
-        if report is None or report.generation == 0:
-            return  # dropped meanwhile
-        state = self._applier.states[shard]
+        state, report = self._applier.states.get(shard), self._report(shard, uid)
+        if state is None or report is None or report.generation == 0:
+            return  # dropped meanwhile, or another worker's now
         packed = await self._indexer.statistics(shard, uid)
         if packed:
             label = label_of(state.replica_id, report.changes)
@@ -207,10 +236,9 @@ class Jobs:
             raise retry()  # so that another replica takes it
 
     def _snapshot_parts(self, queues: JobQueues) -> list[Coroutine[None, None, None]]:
-        """The coroutines for snapshots, which have queues of their own, since they take minutes."""
+        """The coroutines that request snapshots, and wait for requests."""
         if (snapshots := self._snapshots) is None:
             return []
-        timeout_s = self._settings.snapshots.timeout_s + JOB_TIMEOUT_S  # it ends by itself before
 
         async def enqueue(shard: int, begun: int) -> None:
             # A job that was lost has not taken the lease, and is requested again; a job too many
@@ -224,16 +252,14 @@ class Jobs:
                 again_s=SNAPSHOT_AGAIN_S,
             )
 
-        async def serve(shard: int) -> None:
-            await snapshots.wait_until_fit(shard)  # until then, others must take the jobs
-            queue = self._snapshot_queue(shard)
-            await queues.serve(queue, "make_snapshot", self._make_snapshot, timeout_s)
+        return [snapshots.run(enqueue), snapshots.listen()]
 
-        return [
-            *map(serve, self._shards),
-            snapshots.run(enqueue),
-            snapshots.listen(),
-        ]
+    async def _serve_snapshots(self, shard: int, queues: JobQueues, snapshots: Snapshots) -> None:
+        """Run the jobs that make snapshots; their queue is another, since they take minutes."""
+        await snapshots.wait_until_fit(shard)  # until then, others must take the jobs
+        timeout_s = self._settings.snapshots.timeout_s + JOB_TIMEOUT_S  # it ends by itself before
+        queue = self._snapshot_queue(shard)
+        await queues.serve(queue, "make_snapshot", self._make_snapshot, timeout_s)
 
     # What to do
 
@@ -292,7 +318,11 @@ class Jobs:
                 self._checks[uid] -= 1
                 await self._balance(uid)
         await self._loads.answer(uids, self._tables, self._num_shards)
-        self._asked_at = {key: at for key, at in self._asked_at.items() if key[1] in uids}
+        self._asked_at = {
+            key: at
+            for key, at in self._asked_at.items()
+            if key[1] in uids and key[0] in self._applier.states
+        }
         for uid in self._tables.keys() - uids:
             await self._indexer.remove_table(uid)
             del self._tables[uid]
@@ -300,10 +330,10 @@ class Jobs:
 
     async def _is_ours(self, shard: int, label: str | None, now: float) -> bool:
         """Whether this replica, and no other that is served, decides about a shard's statistics."""
-        replica = replica_of(label)
-        if shard in self._applier.withheld:
+        replica, state = replica_of(label), self._applier.states.get(shard)
+        if state is None or shard in self._applier.withheld:
             return False
-        if replica in (None, self._applier.states[shard].replica_id):
+        if replica in (None, state.replica_id):
             return True
         if now - self._served_at >= SERVED_S:
             expiry_s = self._settings.worker.heartbeat_expiry_s
@@ -326,8 +356,8 @@ class Jobs:
             _log.debug("statistics_written", uid=uid, bytes=len(statistics))
 
     async def _balance(self, uid: str) -> None:
-        for shard, state in list(self._applier.states.items()):
-            if any(report.uid == uid for report in state.collections):
+        for shard in list(self._applier.states):
+            if self._report(shard, uid) is not None:
                 await self._applier.balance(shard, uid)
 
     async def _listen(self) -> None:
@@ -344,7 +374,8 @@ class Jobs:
         return f"{self._queue(shard)}:snapshots"
 
     def _report(self, shard: int, uid: str) -> CollectionReport | None:
-        for report in self._applier.states[shard].collections:
+        state = self._applier.states.get(shard)
+        for report in state.collections if state is not None else ():
             if report.uid == uid:
                 return report
         return None

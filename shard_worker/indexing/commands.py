@@ -27,6 +27,7 @@ class Command(StrEnum):
     FREEZE = "freeze"
     FROZEN = "frozen"
     THAW = "thaw"
+    RELEASE = "release"
 
 
 def pack_command(command: Command, *arguments: Any) -> bytes:

@@ -40,13 +40,11 @@ class IndexerConfig:
 
     Attributes:
         data: the worker's folder.
-        shards: the shards that the worker serves.
         memory_bytes: memory of one text index's writer.
         optimise_memory_bytes: most memory of a writer that optimises.
     """
 
     data: str
-    shards: tuple[int, ...]
     memory_bytes: int = 32_000_000
     optimise_memory_bytes: int = OPTIMISE_MEMORY_BYTES
 
@@ -58,7 +56,6 @@ class Indexer:
         self._data = Path(config.data)
         self._memory_bytes = config.memory_bytes
         self._optimise_memory_bytes = config.optimise_memory_bytes
-        self._max_writers = max(1, MAX_WRITERS // max(1, len(config.shards)))
         self._shards: dict[int, ShardIndexer] = {}
         self._copies: dict[int, StoreCopy] = {}
 
@@ -66,10 +63,10 @@ class Indexer:
         """Carry out a command that `IndexerClient` has packed.
 
         Most commands return a packed `ShardState`. The others: `statistics` and `sum` return packed
-        statistics (b"" for none); `table` and `thaw` return b""; `freeze` returns a position and
-        `[[uid, definition, documents], …]`, packed; `frozen` returns b"" until the copy is
-        complete; `begin_optimising`, `optimise`, `begin_filling` and `fill` return b"" while steps
-        are left.
+        statistics (b"" for none); `table`, `thaw` and `release` return b""; `freeze` returns a
+        position and `[[uid, definition, documents], …]`, packed; `frozen` returns b"" until the
+        copy is complete; `begin_optimising`, `optimise`, `begin_filling` and `fill` return b""
+        while steps are left.
         """
         command, arguments = unpack_command(payload)
         try:
@@ -164,6 +161,14 @@ class Indexer:
             copy.stop()
         return b""
 
+    def release(self, shard: int) -> bytes:
+        """Close a shard that the worker lets go of; merges that run are given up."""
+        self.thaw(shard)
+        if indexer := self._shards.pop(shard, None):
+            indexer.close(is_abandoned=True)
+            self._share_writers()
+        return b""
+
     def close(self) -> None:
         """Close every shard."""
         for copy in self._copies.values():
@@ -202,10 +207,14 @@ class Indexer:
                 folder,
                 shard,
                 self._memory_bytes,
-                self._max_writers,
                 optimise_memory_bytes=self._optimise_memory_bytes,
             )
+            self._share_writers()
         return self._shards[shard]
+
+    def _share_writers(self) -> None:
+        for indexer in self._shards.values():
+            indexer.max_writers = max(1, MAX_WRITERS // len(self._shards))
 
 
 _ACTIONS: dict[Command, Callable[..., bytes]] = {
@@ -224,6 +233,7 @@ _ACTIONS: dict[Command, Callable[..., bytes]] = {
     Command.FREEZE: Indexer.freeze,
     Command.FROZEN: Indexer.frozen,
     Command.THAW: Indexer.thaw,
+    Command.RELEASE: Indexer.release,
 }
 
 

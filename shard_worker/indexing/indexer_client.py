@@ -6,6 +6,7 @@ from typing import Any, NamedTuple, Protocol
 
 import msgpack
 
+from hedgerow.common.errors import WorkError
 from hedgerow.shard_worker.executors.process_pool.task import Named, Task, TaskResult
 from hedgerow.shard_worker.indexing.commands import Command, pack_command
 from hedgerow.shard_worker.indexing.shard_report import ShardState
@@ -58,10 +59,21 @@ class IndexerClient:
     def __init__(self, executor: Executor) -> None:
         """Run the commands in `executor`, whose factory is `indexer:make_indexer`."""
         self._executor = executor
+        self._released: set[int] = set()
 
     async def open(self, shard: int) -> ShardState:
         """Open a shard; returns what it holds."""
+        self._released.discard(shard)
         return await self._state(Command.OPEN, shard)
+
+    async def release(self, shard: int) -> None:
+        """Close a shard, after the commands that wait; later ones fail until it is opened again.
+
+        The indexer opens the shards that commands name: one that came late would make the folder
+        again that was removed meanwhile.
+        """
+        self._released.add(shard)
+        await self._send(Command.RELEASE, shard)
 
     async def define(self, shard: int, definitions: Sequence[str]) -> ShardState:
         """Define collections (as JSON) whose definitions may no longer be in the log."""
@@ -138,6 +150,11 @@ class IndexerClient:
         return ShardState.unpack(await self._run(command, shard, *arguments))
 
     async def _run(self, command: Command, *arguments: Any) -> bytes:
+        if isinstance(arguments[0], int) and arguments[0] in self._released:
+            raise WorkError(f"this worker has let go of shard {arguments[0]}")
+        return await self._send(command, *arguments)
+
+    async def _send(self, command: Command, *arguments: Any) -> bytes:
         label = f"{command} {arguments[0]}" if isinstance(arguments[0], int) else str(command)
         task = Task(pack_command(command, *arguments), math.inf, Named(label))
         return (await self._executor.run(task)).body

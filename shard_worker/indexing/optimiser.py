@@ -75,8 +75,9 @@ class Optimiser:
         self._has_disk = has_disk
         self._store = OptimisingStore(control, keys)
         self._max_pause_s = settings.redis.reconnect_max_s
-        self._attempts: dict[tuple[int, str], Attempts] = {}
-        self._done: dict[tuple[int, str], int] = {}  # the last request that was carried out
+        # By replica, since a shard may be let go of and come back as another one, and collection.
+        self._attempts: dict[tuple[str, str], Attempts] = {}
+        self._done: dict[tuple[str, str], int] = {}  # the last request that was carried out
         self._woken = asyncio.Event()
 
     async def run(self) -> None:
@@ -90,31 +91,36 @@ class Optimiser:
         states = dict(self._applier.states)
         uids = {report.uid for state in states.values() for report in state.collections}
         status = await self._store.status(sorted(uids))
+        held = {
+            (state.replica_id, report.uid)
+            for state in states.values()
+            for report in state.collections
+        }
         for known in (self._attempts, self._done):
-            for key in [key for key in known if key[1] not in uids]:
+            for key in known.keys() - held:
                 del known[key]
         for shard, state in states.items():
             for report in state.collections:
-                key, wanted = (shard, report.uid), status[report.uid]
+                key, wanted = (state.replica_id, report.uid), status[report.uid]
                 if not wanted.is_waiting(state.replica_id):
                     continue
-                if self._done.get(key) != wanted.wanted_at_ms and self._may(*key):
-                    await self._optimise(*key, wanted.wanted_at_ms)
+                if self._done.get(key) != wanted.wanted_at_ms and self._may(shard, key):
+                    await self._optimise(shard, key, wanted.wanted_at_ms)
                 # Also after an earlier call failed to record it, without optimising again.
                 if self._done.get(key) == wanted.wanted_at_ms:
                     await self._store.set_done(report.uid, state.replica_id, wanted.wanted_at_ms)
 
-    def _may(self, shard: int, uid: str) -> bool:
+    def _may(self, shard: int, key: tuple[str, str]) -> bool:
         now = asyncio.get_running_loop().time()
         if shard in self._applier.busy or shard in self._applier.withheld:
             return False
         if not self._has_disk():
             return False
         is_quiet = now - self._applier.applied_at.get(shard, -math.inf) >= QUIET_S
-        return is_quiet and now >= self._attempts.get((shard, uid), Attempts()).next_at
+        return is_quiet and now >= self._attempts.get(key, Attempts()).next_at
 
-    async def _optimise(self, shard: int, uid: str, wanted_at_ms: int) -> None:
-        key, started = (shard, uid), time.monotonic()
+    async def _optimise(self, shard: int, key: tuple[str, str], wanted_at_ms: int) -> None:
+        (_, uid), started = key, time.monotonic()
         try:
             has_changed = await self._applier.optimise(shard, uid)
         except WorkError as error:

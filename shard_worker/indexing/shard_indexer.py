@@ -14,7 +14,7 @@ from pathlib import Path
 import structlog
 
 from hedgerow.common.collection import Collection
-from hedgerow.common.errors import WireError, WorkError
+from hedgerow.common.errors import NewerVersionError, WireError, WorkError
 from hedgerow.common.machine.folder_lock import FolderLock
 from hedgerow.common.shard_log.log import position
 from hedgerow.common.shard_log.operations import Op, unpack_op
@@ -54,14 +54,17 @@ _log = structlog.get_logger()
 
 
 class ShardIndexer:
-    """One shard's store and text indexes, opened for writing."""
+    """One shard's store and text indexes, opened for writing.
+
+    Attributes:
+        max_writers: how many collections' writers stay open; each has a few threads.
+    """
 
     def __init__(
         self,
         folder: Path,
         shard: int,
         memory_bytes: int,
-        max_writers: int = MAX_OPEN_WRITERS,
         lock_wait_s: float = LOCK_WAIT_S,
         optimise_memory_bytes: int = OPTIMISE_MEMORY_BYTES,
     ) -> None:
@@ -71,7 +74,6 @@ class ShardIndexer:
             folder: the shard's.
             shard: its number.
             memory_bytes: memory of one text index's writer while it has uncommitted changes.
-            max_writers: how many collections' writers stay open; each has a few threads.
             lock_wait_s: how long to wait while another indexer uses the folder, in s.
             optimise_memory_bytes: most memory of the writer that optimises an index.
 
@@ -79,7 +81,7 @@ class ShardIndexer:
             ConfigurationError: another indexer uses the folder, or its store has another format.
         """
         self.shard = shard
-        self._max_writers = max_writers
+        self.max_writers = MAX_OPEN_WRITERS
         self._folder = folder
         self._memory_bytes = memory_bytes
         self._optimise_memory_bytes = optimise_memory_bytes
@@ -98,14 +100,18 @@ class ShardIndexer:
             self._lock.release()
             raise
 
-    def close(self) -> None:
-        """Close everything; waits for merges."""
+    def close(self, *, is_abandoned: bool = False) -> None:
+        """Close everything; waits for merges, unless the shard is abandoned."""
         try:
             for uid in list(self._rewrites):
                 self._give_up(uid)
             self._fillings.keep_only(())
             while self._writers:
-                self._writers.pop(next(iter(self._writers))).close()
+                writer = self._writers.pop(next(iter(self._writers)))
+                if is_abandoned:
+                    writer.abandon()
+                else:
+                    writer.close()
             self._store.close()
         finally:
             self._lock.release()
@@ -313,6 +319,8 @@ class ShardIndexer:
         for op in ops:
             try:
                 yield unpack_op(op)
+            except NewerVersionError as error:  # skipped, it would be missing for ever
+                raise WorkError(str(error)) from error
             except WireError as error:
                 # No gateway writes such an entry; a foreign one must not block all others.
                 _log.error("log_entry_skipped", shard=self.shard, reason=str(error))
@@ -341,7 +349,7 @@ class ShardIndexer:
             writer.close()
             writer = None
         if writer is None:
-            while len(self._writers) >= self._max_writers:
+            while len(self._writers) >= self.max_writers:
                 self._writers.pop(next(iter(self._writers))).close()
             writer = TextIndexWriter.open(self._folder / uid, collection, self._memory_bytes)
         self._writers[uid] = writer

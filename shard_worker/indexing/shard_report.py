@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgpack
 
@@ -84,3 +84,23 @@ class ShardState(NamedTuple):
         shard, replica_id, applied, collections, skipped = msgpack.unpackb(data)
         reports = [CollectionReport(*one) for one in collections]
         return cls(shard, replica_id, applied, reports, skipped)
+
+
+def fields_of(states: Mapping[int, ShardState]) -> dict[str, dict[int, Any]]:
+    """The heartbeat's fields about what shards hold."""
+    return {
+        "changes": {
+            shard: {report.uid: report.changes for report in state.collections}
+            for shard, state in states.items()
+        },
+        "segments": {
+            shard: {report.uid: report.segments for report in state.collections}
+            for shard, state in states.items()
+        },
+        "indexed": {
+            shard: {report.uid: report.indexed for report in state.collections if report.revision}
+            for shard, state in states.items()
+        },
+        "applied": {shard: state.position for shard, state in states.items()},
+        "replicas": {shard: state.replica_id for shard, state in states.items()},
+    }

@@ -20,6 +20,7 @@ from hedgerow.common.collection import Collection
 from hedgerow.common.document_ids import ID_FIELD
 from hedgerow.common.errors import ConfigurationError, WireError, WorkError
 from hedgerow.common.wire.messages import Attach, SearchBody, pack_body
+from hedgerow.shard_worker.scoring.opening import OPENING, split
 from hedgerow.shard_worker.scoring.query_analysis import QueryAnalysis
 from hedgerow.shard_worker.scoring.query_builder import QueryBuilder
 from hedgerow.shard_worker.scoring.ranking import SCORE_FIELD
@@ -61,14 +62,15 @@ class Snapshot:
 
 
 class OpenShards:
-    """The stores and indexes of some shards, opened when they are first needed.
+    """The stores and indexes of a worker's shards, opened when they are first needed.
 
     Not thread-safe: only one thread may use it at a time.
     """
 
-    def __init__(self, data: Path, shards: Sequence[int]) -> None:
+    def __init__(self, data: Path) -> None:
         self._data = data
-        self._stores: dict[int, Store | None] = dict.fromkeys(shards)
+        self._stores: dict[int, Store] = {}
+        self._num_openings: dict[int, int] = {}  # shard → the opening that its files are of
         self._snapshots = RecentValues[tuple[int, str], Snapshot](MAX_OPEN_SEGMENTS)
         self._statistics = RecentValues[str, StatisticsFile](
             MAX_OPEN_STATISTICS, StatisticsFile.close
@@ -77,22 +79,43 @@ class OpenShards:
         self._first = RecentValues[tuple[int, str], _First](MAX_FIRST)
         self._bodies = RecentValues[tuple[int, str], BodyReader](MAX_OPEN_BODIES, BodyReader.close)
 
-    def __contains__(self, shard: object) -> bool:
-        return shard in self._stores
+    def current(self, shard: int, generation: int) -> int:
+        """Close the files of an earlier opening of a shard; returns the index's generation.
+
+        Args:
+            shard: the shard.
+            generation: that a search asks for, with the number of openings (`opening`).
+        """
+        if generation < OPENING and not self._num_openings:
+            return generation
+        opening, generation = split(generation)
+        if opening != self._num_openings.get(shard, 0):
+            self.close_shard(shard)
+            self._num_openings[shard] = opening
+        return generation
+
+    def close_shard(self, shard: int) -> None:
+        """Close the files of a shard."""
+        if (store := self._stores.pop(shard, None)) is not None:
+            store.close()
+        for cache in (self._snapshots, self._first, self._bodies):
+            for key in cache:
+                if key[0] == shard:
+                    cache.drop(key)
 
     def close(self) -> None:
         """Close the files."""
-        for shard, store in self._stores.items():
-            if store is not None:
-                store.close()
-            self._stores[shard] = None
+        for shard in list(self._stores):
+            self._stores.pop(shard).close()
         for uid in self._statistics:
             self._statistics.drop(uid)
         for key in self._bodies:
             self._bodies.drop(key)
 
     def close_unused(self, now: float) -> None:
-        """Close the files of dropped collections, and those that were not used for `IDLE_S`.
+        """Close files that were not used for `IDLE_S`, and those of what is gone.
+
+        That is of collections that were dropped, and of shards that the worker has let go of.
 
         Args:
             now: seconds on the clock of `time.monotonic`.
@@ -105,15 +128,19 @@ class OpenShards:
             self._bodies,
         ):
             cache.drop_unused(now - IDLE_S)
+        for shard in {*self._stores, *(shard for shard, _ in self._snapshots)}:
+            if not self._shard_folder(shard).is_dir():
+                self.close_shard(shard)
         gone = {
             uid for shard, uid in self._snapshots if not self._index_folder(shard, uid).is_dir()
         }
         for uid in gone:
             self._analyses.drop(uid)
             self._statistics.drop(uid)
-            for shard in self._stores:
-                self._snapshots.drop((shard, uid))
-                self._bodies.drop((shard, uid))
+        for key in self._snapshots:
+            if key[1] in gone:
+                self._snapshots.drop(key)
+                self._bodies.drop(key)
         for uid in self._statistics:
             if not self._statistics_path(uid).exists():
                 self._statistics.drop(uid)
@@ -127,7 +154,7 @@ class OpenShards:
                 index = TextIndex.open(self._index_folder(shard, uid))
                 known = Snapshot(index, statistics, self._definition(shard, uid, index))
             except TextIndexError as error:
-                if generation == 0:
+                if generation == 0 and self._shard_folder(shard).is_dir():
                     return None
                 raise WorkError(f"the text index cannot be read: {error}") from error
         elif known.statistics is not statistics:
@@ -164,6 +191,8 @@ class OpenShards:
         if known is None or known.generation != generation or known.k < k:
             store = self._store(shard)
             if store is None:
+                if not self._shard_folder(shard).is_dir():
+                    raise WorkError(f"this worker does not hold shard {shard}")
                 return 0, Found(0, [])
             known = _First(generation, k, store.count(uid), store.first_ids(uid, k))
             self._first.put((shard, uid), known, now)
@@ -270,7 +299,7 @@ class OpenShards:
             return []
 
     def _store(self, shard: int) -> Store | None:
-        store = self._stores[shard]
+        store = self._stores.get(shard)
         if store is None:
             path = self._shard_folder(shard) / "store.sqlite"
             if path.is_file():

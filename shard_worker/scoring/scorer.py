@@ -50,7 +50,6 @@ class ScorerConfig:
 
     Attributes:
         data: the worker's data folder.
-        shards: the shards that it serves.
         profiles: name → rank profile.
         import_path: folders from which the users' functions are imported.
         max_candidate_bytes: limit of the candidates of one second phase together, as JSON.
@@ -59,7 +58,6 @@ class ScorerConfig:
     """
 
     data: str
-    shards: tuple[int, ...]
     profiles: dict[str, RankProfile]
     import_path: tuple[str, ...] = ()
     max_candidate_bytes: int = 8_388_608
@@ -73,7 +71,7 @@ def make_scorer(config: ScorerConfig) -> "Scorer":
     It takes `(shard, generation, packed SearchPayload)`, followed by the fields of an `Attach` if
     documents are wanted, and by a packed `TraceContext` if the search is traced, and returns a
     packed `SearchBody`. A shard is opened when it is first
-    searched, and reopened when a search asks for a newer generation.
+    searched, and reopened when a search asks for a newer generation or another opening (`opening`).
 
     Raises:
         ConfigurationError: a profile's second phase cannot be used, or OpenTelemetry is missing.
@@ -97,7 +95,7 @@ class Scorer:
         self._profiles = config.profiles
         self._second_phases = second_phases(config.profiles)
         self._tracing = _tracing_of(config) if self._second_phases else None
-        self._shards = OpenShards(Path(config.data), config.shards)
+        self._shards = OpenShards(Path(config.data))
         self._max_candidate_bytes = config.max_candidate_bytes
         self._turn = threading.Lock()  # held by a search, or by the thread that closes files
         self._has_ended = threading.Event()
@@ -133,8 +131,7 @@ class Scorer:
         profile = self._profiles.get(search.profile)
         if profile is None:
             raise WorkError(f"this worker has no rank profile {search.profile}")
-        if shard not in self._shards:
-            raise WorkError(f"this worker does not serve shard {shard}")
+        generation = self._shards.current(shard, generation)
         if profile.first_phase == "noop" and search.profile not in self._second_phases:
             now = time.monotonic()
             return self._shards.noop_body(shard, search.uid, generation, search.k, now)

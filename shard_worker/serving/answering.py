@@ -6,7 +6,6 @@ from functools import partial
 from typing import Final
 
 from hedgerow.common.redis.connection import Handshake, RedisConnection
-from hedgerow.common.redis.endpoint import Endpoint
 from hedgerow.common.redis.server_clock import keep_clock, read_clock
 from hedgerow.common.wire.pull_order import PullOrder
 from hedgerow.shard_worker.context import Context
@@ -57,14 +56,15 @@ class Answering:
         max_bytes = settings.limits.max_message_bytes
         self._context = context
         self._connection = RedisConnection(
-            Endpoint.of(settings.redis),
+            context.control.primary,
             name=f"hedgerow-worker-reply-{worker_id}",
             silence_s=settings.redis.command_timeout_s,
             on_connect=self._read_clock,
         )
         in_flight = InFlight(context.clock, counters, max_bytes)
+        self._in_flight = in_flight
         self._cancel_listener = CancelListener(
-            settings.redis, keys, worker_id, context.shards, in_flight, counters
+            settings.redis, context.control.primary, keys, worker_id, in_flight, counters
         )
         replier = Replier(self._connection, worker_id, counters, max_bytes)
         self._turn = Turn(replier, is_current)
@@ -72,30 +72,26 @@ class Answering:
         served.call_after_ends(self._turn.end)
         self._searches = Consumer(
             settings.redis,
+            context.control.primary,
             f"hedgerow-worker-search-{worker_id}",
             self._connection,
-            {
-                **{keys.search_queue(shard): shard for shard in context.shards},
-                keys.worker_search_queue(worker_id): OWN_QUEUE,
-            },
             served,
             replier,
             PullPolicy(PullOrder(), partial(spent_share, context.clock, max_bytes)),
         )
         self._fetches = Consumer(
             settings.redis,
+            context.control.primary,
             f"hedgerow-worker-fetch-{worker_id}",
             self._connection,
-            {
-                **{keys.fetch_queue(shard): shard for shard in context.shards},
-                keys.worker_fetch_queue(worker_id): OWN_QUEUE,
-            },
             fetch_lanes.reading,
             replier,
         )
+        self._searches.add(keys.worker_search_queue(worker_id), OWN_QUEUE)
+        self._fetches.add(keys.worker_fetch_queue(worker_id), OWN_QUEUE)
         records = Records(context.clock, in_flight, accounting, counters)
         forwarding = Forwarding(self._connection, keys, worker_id, expiry_s, counters)
-        intake = Intake(records, forwarding, max_bytes)
+        intake = Intake(records, forwarding, max_bytes, states)
         self._search_service = SearchService(
             served,
             replier,
@@ -150,6 +146,23 @@ class Answering:
     async def keep_clock(self) -> None:
         """Keep the server's clock known until cancelled."""
         await keep_clock(self._connection, self._context.clock)
+
+    def add(self, shard: int) -> None:
+        """Pull the requests of another shard, unless it is withheld."""
+        keys = self._context.keys
+        self._cancel_listener.add(shard)
+        self._searches.add(keys.search_queue(shard), shard)
+        self._fetches.add(keys.fetch_queue(shard), shard)
+
+    async def remove(self, shard: int) -> None:
+        """Pull a shard's requests no longer, and answer those that were pulled."""
+        keys = self._context.keys
+        await asyncio.gather(
+            self._searches.remove(keys.search_queue(shard)),
+            self._fetches.remove(keys.fetch_queue(shard)),
+        )
+        await self._in_flight.drain(shard, self._context.settings.worker.drain_timeout_s)
+        self._cancel_listener.remove(shard)
 
     def withhold(self, shards: frozenset[int]) -> None:
         """Pull for all shards except these; see `Consumer.withhold`."""

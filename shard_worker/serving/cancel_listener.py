@@ -1,7 +1,6 @@
 """Receives cancellations of queries, on a connection of its own."""
 
 import time
-from collections.abc import Iterable
 from typing import Any
 
 import structlog
@@ -9,8 +8,8 @@ import structlog
 from hedgerow.common.errors import WireError
 from hedgerow.common.observability.telemetry import Counters, Throttle
 from hedgerow.common.redis.connection import Handshake, RedisConnection
-from hedgerow.common.redis.endpoint import Endpoint
 from hedgerow.common.redis.keys import Keys
+from hedgerow.common.redis.primary import Primary
 from hedgerow.common.settings.redis import RedisSettings
 from hedgerow.shard_worker.serving.in_flight import InFlight
 
@@ -27,19 +26,20 @@ class CancelListener:
     def __init__(
         self,
         redis: RedisSettings,
+        primary: Primary,
         keys: Keys,
         worker_id: str,
-        shards: Iterable[int],
         in_flight: InFlight,
         counters: Counters,
     ) -> None:
         """Describe the connection; `start` makes it."""
-        self._shards = {keys.cancel_channel(shard).encode(): shard for shard in shards}
+        self._keys = keys
+        self._shards: dict[bytes, int] = {}  # by channel
         self._in_flight = in_flight
         self._counters = counters
         self._throttle = Throttle(60.0)
         self._connection = RedisConnection(
-            Endpoint.of(redis),
+            primary,
             name=f"hedgerow-worker-cancel-{worker_id}",
             silence_s=redis.command_timeout_s,
             on_connect=self._subscribe,
@@ -58,6 +58,18 @@ class CancelListener:
         """Stop listening."""
         await self._connection.close()
 
+    def add(self, shard: int) -> None:
+        """Listen on a shard's channel, too."""
+        channel = self._keys.cancel_channel(shard)
+        self._shards[channel.encode()] = shard
+        self._connection.subscribe(channel)
+
+    def remove(self, shard: int) -> None:
+        """Listen on a shard's channel no longer."""
+        channel = self._keys.cancel_channel(shard)
+        self._shards.pop(channel.encode(), None)
+        self._connection.unsubscribe(channel)
+
     async def _subscribe(self, handshake: Handshake) -> None:
         for channel in self._shards:
             handshake.subscribe(channel.decode())
@@ -69,10 +81,10 @@ class CancelListener:
             ):
                 log.error("cancellations_refused", error=str(message))
             return
-        if message[0] != b"message":
+        if message[0] != b"message" or (shard := self._shards.get(message[1])) is None:
             return
         try:
-            self._in_flight.on_cancel(self._shards[message[1]], message[2], time.monotonic())
+            self._in_flight.on_cancel(shard, message[2], time.monotonic())
         except WireError as error:
             self._counters.add("cancellations_malformed")
             if self._throttle.allows("malformed", time.monotonic()):

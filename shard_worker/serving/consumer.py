@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, NamedTuple, Protocol
 
@@ -16,7 +16,7 @@ from hedgerow.common.redis.connection import (
     pack,
     unanswered,
 )
-from hedgerow.common.redis.endpoint import Endpoint
+from hedgerow.common.redis.primary import Primary
 from hedgerow.common.settings.redis import RedisSettings
 from hedgerow.common.wire.pull_order import PullOrder
 from hedgerow.shard_worker.serving.replier import Replier
@@ -92,21 +92,20 @@ class Consumer:
     def __init__(
         self,
         redis: RedisSettings,
+        primary: Primary,
         name: str,
         control: RedisConnection,
-        queues: Mapping[str, int],
         lane: Lane,
         replier: Replier,
         policy: PullPolicy | None = None,
     ) -> None:
-        """Prepare to pull; `run` pulls.
+        """Prepare to pull, from no queue yet; `run` pulls.
 
         Args:
-            redis: where Redis is; the blocking pop has a connection of its own.
+            redis: how long Redis may take.
+            primary: where Redis is; the blocking pop has a connection of its own.
             name: shown by CLIENT LIST.
             control: another connection, to end a blocking pop at once when draining.
-            queues: queue key → shard, or `OWN_QUEUE` for a queue of this worker alone, in which
-                each request names its shard.
             lane: says how many requests may be pulled.
             replier: holds the replies that leave with a pull.
             policy: from which end to pull; None to pull the oldest first, always.
@@ -114,14 +113,12 @@ class Consumer:
         silence_s = redis.command_timeout_s
         self._queue_expiry_s = redis.queue_expiry_s
         self._connection = RedisConnection(
-            Endpoint.of(redis), name=name, silence_s=silence_s, on_connect=self._learn_id
+            primary, name=name, silence_s=silence_s, on_connect=self._learn_id
         )
         self._control = control
-        self._shards = {key.encode(): shard for key, shard in queues.items()}
-        # Without the worker's own queue, which is nearly always empty.
-        num_shared = sum(shard != OWN_QUEUE for shard in queues.values())
-        self._max_pops = min(num_shared, MAX_POPS)
-        self._keys = list(self._shards)
+        self._shards: dict[bytes, int] = {}  # by queue
+        self._max_pops = 1
+        self._keys: list[bytes] = []  # the queues, in the order in which they are pulled from
         self.lane = lane
         self._replier = replier
         self._order = None if policy is None else policy.order
@@ -133,7 +130,6 @@ class Consumer:
         self._block_s = min(LONGEST_BLOCK_S, silence_s / 3)
         self._withheld: frozenset[int] = frozenset()
         self._has_queues = asyncio.Event()
-        self._has_queues.set()
         self._num_pops = 0
         self._answers: list[Any] = []  # to the pops of the current pull
         self._error: Exception | None = None  # of that pull
@@ -185,7 +181,48 @@ class Consumer:
         if shards != self._withheld:
             self._end_pop()
         self._withheld = shards
-        if shards >= set(self._shards.values()):
+        self._on_queues()
+
+    def add(self, queue: str, shard: int) -> None:
+        """Pull from another queue; a pop that is waiting ends, and the next includes it.
+
+        Args:
+            queue: its key.
+            shard: whose requests it has; or `OWN_QUEUE` for a queue of this worker alone, in which
+                each request names its shard.
+        """
+        key = queue.encode()
+        if key in self._shards:
+            return
+        self._shards[key] = shard
+        # The worker's own queue comes last at first: it is nearly always empty.
+        is_own = [self._shards[one] == OWN_QUEUE for one in self._keys]
+        self._keys.insert(is_own.index(True) if True in is_own else len(is_own), key)
+        self._on_queues()
+        self._end_pop()
+
+    async def remove(self, queue: str) -> None:
+        """Pull from a queue no longer; what was pulled from it has been delivered on return."""
+        key = queue.encode()
+        removed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def remove() -> None:
+            if self._shards.pop(key, None) is not None:
+                self._keys.remove(key)
+                self._on_queues()
+            if not removed.done():
+                removed.set_result(None)
+
+        self.between_pulls(remove)
+        await removed
+
+    def _on_queues(self) -> None:
+        """The queues, or those that are withheld, have changed."""
+        shards = self._shards.values()
+        # Without the worker's own queue, which is nearly always empty.
+        num_shared = sum(shard != OWN_QUEUE for shard in shards)
+        self._max_pops = max(1, min(num_shared, MAX_POPS))
+        if self._withheld >= set(shards):
             self._has_queues.clear()
         else:
             self._has_queues.set()

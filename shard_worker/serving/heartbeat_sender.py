@@ -30,12 +30,28 @@ class HeartbeatSender:
     """
 
     def __init__(
-        self, registry: Registry, compose: Callable[[], Heartbeat], interval_s: float
+        self,
+        registry: Registry,
+        compose: Callable[[], Heartbeat],
+        interval_s: float,
+        longest_silence_s: float = math.inf,
+        on_silence: Callable[[], None] = lambda: None,
     ) -> None:
-        """Send what `compose` returns every `interval_s`, in s."""
+        """Send heartbeats.
+
+        Args:
+            registry: where they go.
+            compose: returns the next.
+            interval_s: how often, in s.
+            longest_silence_s: for how long the last one proves that this worker is live, in s.
+            on_silence: called when a heartbeat arrives after a longer silence, before any code can
+                take this worker for one that has been live all the time.
+        """
         self._registry = registry
         self._compose = compose
         self._interval_s = interval_s
+        self._longest_silence_s = longest_silence_s
+        self._on_silence = on_silence
         self._changed = asyncio.Event()
         self._sent_next = asyncio.Event()  # set when the next heartbeat that begins has been sent
         self._throttle = Throttle(60.0)
@@ -87,7 +103,10 @@ class HeartbeatSender:
             self._composed_at = asyncio.get_running_loop().time()
             self._sent = self._compose()
             await self._registry.beat(self._sent, is_changed=is_changed)
+            is_first, silent_s = self._arrived is None, self._composed_at - self.arrived_at
             self._arrived, self.arrived_at = self._sent, self._composed_at
+            if silent_s >= self._longest_silence_s and not is_first:
+                self._on_silence()
         except RedisUnavailableError as error:
             log.debug("heartbeat_unsent", error=str(error))
         except ConfigurationError as error:

@@ -7,6 +7,7 @@ dropped when it is pulled: searching the queue for it would cost Redis time that
 queue's length.
 """
 
+import asyncio
 from collections.abc import Callable
 
 from hedgerow.common.observability.telemetry import Counters
@@ -29,6 +30,7 @@ class InFlight:
         self._max_bytes = max_message_bytes
         self._running: dict[Key, Callable[[], object]] = {}
         self._unwanted: dict[Key, int] = {}  # → when it expires, in ms on the server's clock
+        self._awaited: asyncio.Event | None = None  # set at each end while an end is waited for
 
     def has(self, shard: int, request: Request) -> bool:
         """Whether this worker has another copy of a request."""
@@ -44,7 +46,26 @@ class InFlight:
 
     def end(self, key: Key) -> bool:
         """A request has ended; returns whether it was still wanted then."""
+        if self._awaited is not None:
+            self._awaited.set()
         return self._running.pop(key, None) is not None
+
+    async def drain(self, shard: int, timeout_s: float) -> None:
+        """Wait until no request of a shard runs here, for at most `timeout_s`; then stop the rest.
+
+        No other shard may be drained at the same time.
+        """
+        self._awaited = ended = asyncio.Event()
+        try:
+            async with asyncio.timeout(timeout_s):
+                while any(key[2] == shard for key in self._running):
+                    ended.clear()
+                    await ended.wait()
+        except TimeoutError:
+            for key in [key for key in self._running if key[2] == shard]:
+                self._running.pop(key)()
+        finally:
+            self._awaited = None
 
     def is_unwanted(self, shard: int, request: Request) -> bool:
         """Whether a request that was just pulled had been cancelled; forgets the cancellation."""

@@ -1,6 +1,7 @@
 """What a worker does with a pulled request before an executor gets it."""
 
 import time
+from collections.abc import Container
 from typing import Final, NamedTuple, Protocol, TypeVar
 
 import structlog
@@ -72,11 +73,26 @@ class Service(Protocol[Read]):
 class Intake:
     """Drops requests whose caller no longer waits, forwards second copies, and starts the rest."""
 
-    def __init__(self, records: Records, forwarding: Forwarding, max_message_bytes: int) -> None:
-        """Forward, by `forwarding`, second copies of requests that already run here."""
+    def __init__(
+        self,
+        records: Records,
+        forwarding: Forwarding,
+        max_message_bytes: int,
+        held: Container[int],
+    ) -> None:
+        """Start requests.
+
+        Args:
+            records: where they are recorded.
+            forwarding: forwards second copies of requests that already run here, or of a shard that
+                this worker no longer holds.
+            max_message_bytes: largest request.
+            held: the shards that this worker holds.
+        """
         self._max_bytes = max_message_bytes
         self._clock, self._in_flight, self._accounting, self._counters = records
         self._forwarding = forwarding
+        self._held = held
         self._throttle = Throttle(60.0)
 
     def take(self, service: Service[Read], shard: int, messages: list[bytes]) -> float:
@@ -106,7 +122,7 @@ class Intake:
             elif in_flight.is_unwanted(target, request):
                 self._counters.add("cancelled_at_pull")
                 self._accounting.add(_DROPPED, 0, 0)
-            elif hedge is not None and in_flight.has(target, request):
+            elif hedge is not None and (target not in self._held or in_flight.has(target, request)):
                 self._forwarding.forward(request)
             else:
                 start(target, one, now, max(0, now_us - request.sent_at_us), is_shared)

@@ -13,7 +13,7 @@ free to take it, and this worker helps for `HELPS_S`.
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from typing import Final
+from typing import Final, NamedTuple
 
 import structlog
 
@@ -63,6 +63,13 @@ def shards_to_leave(
     return taken.intersection(shards)
 
 
+class _Queue(NamedTuple):
+    """A queue of a shard."""
+
+    shard: int
+    key: str
+
+
 class ProbationWatch:
     """Keeps `leaves` up to date until cancelled.
 
@@ -75,7 +82,7 @@ class ProbationWatch:
         control: RedisClient,
         keys: Keys,
         worker_id: str,
-        shards: tuple[int, ...],
+        shards: Callable[[], Iterable[int]],
         server_ms: Callable[[], int],
         interval_s: float,
         expiry_s: float,
@@ -87,7 +94,7 @@ class ProbationWatch:
             control: Redis.
             keys: the names of everything in Redis.
             worker_id: this worker's name.
-            shards: those that it serves.
+            shards: returns those that it serves.
             server_ms: the Redis server's clock.
             interval_s: how often to look while on probation, in s; otherwise a quarter as often,
                 and at each announced change.
@@ -96,12 +103,7 @@ class ProbationWatch:
         """
         self.leaves: frozenset[int] = frozenset()
         self._control = control
-        self._events = keys.events
-        self._queues = {
-            queue: shard
-            for shard in shards
-            for queue in (keys.search_queue(shard), keys.fetch_queue(shard))
-        }
+        self._keys = keys
         self._loop = asyncio.get_running_loop()
         self._helps_until: dict[int, float] = {}
         self._is_leaving = asyncio.Event()
@@ -137,7 +139,7 @@ class ProbationWatch:
         now = self._loop.time()
         leaves = shards_to_leave(
             self._id,
-            self._shards,
+            self._shards(),
             self._entries,
             self._heartbeats,
             self._server_ms(),
@@ -164,12 +166,12 @@ class ProbationWatch:
                     await self._woken.wait()
 
     async def _look_after(self) -> None:
-        before: dict[str, bytes | None] = {}
+        before: dict[_Queue, bytes | None] = {}
         while True:
             await self._is_leaving.wait()
             heads = await self._heads()
             waits = {
-                self._queues[queue]
+                queue.shard
                 for queue, head in heads.items()
                 if head is not None and head == before.get(queue)
             }
@@ -181,17 +183,22 @@ class ProbationWatch:
                 self._decide()
             await asyncio.sleep(WAITS_S)
 
-    async def _heads(self) -> dict[str, bytes | None]:
+    async def _heads(self) -> "dict[_Queue, bytes | None]":
         """Queue → the request at its head, for the queues that are left to others."""
-        queues = [queue for queue, shard in self._queues.items() if shard in self.leaves]
+        keys = self._keys
+        queues = [
+            _Queue(shard, key)
+            for shard in sorted(self.leaves)
+            for key in (keys.search_queue(shard), keys.fetch_queue(shard))
+        ]
         try:
-            heads = await self._control.pipeline([("LINDEX", queue, 0) for queue in queues])
+            heads = await self._control.pipeline([("LINDEX", queue.key, 0) for queue in queues])
         except (RedisUnavailableError, ConfigurationError):
             return {}
         return dict(zip(queues, heads, strict=True))
 
     async def _listen(self) -> None:
-        async for event in self._control.events(self._events):
+        async for event in self._control.events(self._keys.events):
             # The only other worker may have gone, or another may have come.
             if event in (EVENT.encode(), b"workers", b"reconnected"):
                 self._woken.set()

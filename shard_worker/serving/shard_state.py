@@ -7,6 +7,7 @@ from hedgerow.shard_worker.indexing.shard_report import (
     pack_ids,
     unpack_ids,
 )
+from hedgerow.shard_worker.scoring.opening import first_generation
 
 
 class CollectionState:
@@ -14,7 +15,8 @@ class CollectionState:
 
     Attributes:
         documents: how many documents the shard holds.
-        generation: grows with each commit; a scorer whose index is older reloads it.
+        generation: grows with each commit, and each time that the worker takes up the shard again
+            (`opening`); a scorer whose index is older reloads it.
     """
 
     __slots__ = ("_first_ids", "_noop_bodies", "documents", "generation")
@@ -27,9 +29,9 @@ class CollectionState:
         self._noop_bodies: dict[int, bytes] = {}
 
     @classmethod
-    def of(cls, report: CollectionReport) -> "CollectionState":
-        """What the indexer reports."""
-        return cls(report.documents, report.generation, report.first_ids)
+    def of(cls, report: CollectionReport, before: int) -> "CollectionState":
+        """What the indexer reports; `before` is what the generations of this opening begin at."""
+        return cls(report.documents, before + report.generation, report.first_ids)
 
     def noop_body(self, k: int) -> bytes:
         """The packed answer of the noop profile: the first k ids, with equal scores."""
@@ -43,25 +45,37 @@ class CollectionState:
         return body
 
 
-_EMPTY = CollectionState(0, 0, pack_ids([]))
-
-
 class ShardStates:
-    """The state of every collection in each shard that this worker serves."""
+    """The state of every collection in each shard that this worker holds."""
 
-    def __init__(self, shards: tuple[int, ...]) -> None:
-        """Start with no collections in any of `shards`."""
-        self._collections: dict[int, dict[str, CollectionState]] = {shard: {} for shard in shards}
+    def __init__(self) -> None:
+        """Start without any shard."""
+        self._collections: dict[int, dict[str, CollectionState]] = {}
+        self._empty: dict[int, CollectionState] = {}  # shard → the state of what it lacks
+        self._num_openings: dict[int, int] = {}
+
+    def __contains__(self, shard: object) -> bool:
+        return shard in self._collections
 
     def of(self, shard: int, uid: str) -> CollectionState:
         """The state of one collection; an empty state if the shard has none of its documents."""
-        return self._collections[shard].get(uid, _EMPTY)
+        return self._collections[shard].get(uid) or self._empty[shard]
 
     def take(self, state: ShardState) -> None:
-        """Replace a shard's state by what the indexer reports."""
-        self._collections[state.shard] = {
-            report.uid: CollectionState.of(report) for report in state.collections
+        """Replace a shard's state by what the indexer reports; the first one adds the shard."""
+        shard = state.shard
+        if shard not in self._collections:
+            num_before = self._num_openings.get(shard, 0)
+            self._num_openings[shard] = num_before + 1
+            self._empty[shard] = CollectionState(0, first_generation(num_before), pack_ids([]))
+        before = self._empty[shard].generation
+        self._collections[shard] = {
+            report.uid: CollectionState.of(report, before) for report in state.collections
         }
+
+    def remove(self, shard: int) -> None:
+        """Forget a shard that the worker no longer holds."""
+        self._collections.pop(shard, None)
 
     def documents(self) -> dict[int, dict[str, int]]:
         """Shard → collection uid → documents."""

@@ -6,8 +6,11 @@
 If Redis has lost its data, the collections' definitions are gone, too; the stores still have them.
 """
 
+import asyncio
 import sqlite3
-from collections.abc import Iterable
+import threading
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -37,25 +40,29 @@ LOCK_WAIT_S = 10.0
 _log = structlog.get_logger()
 
 
-async def restore_shards(
+async def restore_if_needed(
     log: ShardLog,
     store: SnapshotStore,
     threads: ThreadLane,
-    shards: Iterable[int],
+    shard: int,
     num_shards: int,
     settings: Settings,
-) -> None:
-    """Restore the shards that are empty, or that lack log entries which a snapshot contains.
+) -> bool:
+    """Restore a shard that is empty, or that lacks log entries which a snapshot contains.
 
-    To be called before any shard is opened.
+    To be called before the shard is opened. If the caller is cancelled, or the time is over, the
+    thread has ended when this returns.
 
     Args:
         log: all shards' logs.
         store: where the snapshots are.
         threads: the pool that downloads them.
-        shards: those that this worker serves.
+        shard: the shard.
         num_shards: of the cluster.
         settings: of which `data` and `snapshots.timeout_s` are used.
+
+    Returns:
+        Whether it was restored.
 
     Raises:
         SnapshotError: the target does not answer, or there are snapshots but none is usable. If the
@@ -65,31 +72,78 @@ async def restore_shards(
         RedisUnavailableError: Redis does not answer.
     """
     timeout_s = settings.snapshots.timeout_s
-    for shard in shards:
-        held = await threads.run(partial(_held, settings.data, shard), timeout_s)
-        needed = START
-        if held is not None:
-            if await log.gap(shard, *held) is None:
-                continue
-            needed = await log.trimmed(shard)
-        restored = await threads.run(
-            partial(restore_shard, store, settings.data, shard, num_shards, needed), timeout_s
-        )
-        if restored is None:
-            continue
-        if held is not None:  # this replica is gone, and the log need not wait for it
-            await log.forget_replica(shard, held.replica_id)
-        _log.info(
-            "shard_restored",
-            shard=shard,
-            id=restored.id,
-            position=restored.position,
-            documents=restored.documents,
-        )
+    held = await threads.run(partial(held_replica, settings.data, shard), timeout_s)
+    needed = START
+    if held is not None:
+        if await log.gap(shard, *held) is None:
+            return False
+        needed = await log.trimmed(shard)
+    restoring = _Restoring(store, settings.data, shard, num_shards, needed)
+    try:
+        restored = await threads.run(restoring.run, timeout_s)
+    finally:
+        await restoring.end()
+    if restored is None:
+        return False
+    if held is not None:  # this replica is gone, and the log need not wait for it
+        await log.forget_replica(shard, held.replica_id)
+    _log.info(
+        "shard_restored",
+        shard=shard,
+        id=restored.id,
+        position=restored.position,
+        documents=restored.documents,
+    )
+    return True
+
+
+class _Restoring:
+    """Restores a shard in a thread, and can stop it: another attempt uses the same folders."""
+
+    def __init__(
+        self, store: SnapshotStore, data: Path, shard: int, num_shards: int, needed: str
+    ) -> None:
+        self._restore = partial(restore_shard, store, data, shard, num_shards, needed)
+        self._loop = asyncio.get_running_loop()
+        self._has_ended: asyncio.Future[None] = self._loop.create_future()
+        self._lock = threading.Lock()
+        self._is_running = False
+        self._is_stopped = False
+
+    def run(self) -> Manifest | None:
+        """Restore it; in the thread."""
+        with self._lock:
+            self._check()
+            self._is_running = True
+        try:
+            return self._restore(check=self._check)
+        finally:
+            with suppress(RuntimeError):  # the loop is closed
+                self._loop.call_soon_threadsafe(self._has_ended.set_result, None)
+
+    async def end(self) -> None:
+        """Stop the thread at its next piece, and wait until it has ended, without a limit."""
+        with self._lock:
+            self._is_stopped = True
+        if self._is_running:
+            await asyncio.shield(self._has_ended)
+
+    def _check(self) -> None:
+        if self._is_stopped:
+            raise _StoppedError
+
+
+class _StoppedError(Exception):
+    """No result is wanted any more."""
 
 
 def restore_shard(
-    store: SnapshotStore, data: Path, shard: int, num_shards: int, needed: str
+    store: SnapshotStore,
+    data: Path,
+    shard: int,
+    num_shards: int,
+    needed: str,
+    check: Callable[[], None] = lambda: None,
 ) -> Manifest | None:
     """Restore one shard from the newest complete snapshot; blocks.
 
@@ -99,13 +153,14 @@ def restore_shard(
         shard: the shard to restore.
         num_shards: of the cluster.
         needed: the log position that the snapshot must at least have; `START` for any.
+        check: called between pieces; an error that it raises ends the restoring.
 
     Returns:
         The snapshot that was restored; None if there is no suitable one.
 
     Raises:
-        SnapshotError: see `restore_shards`.
-        ConfigurationError: see `restore_shards`.
+        SnapshotError: see `restore_if_needed`.
+        ConfigurationError: see `restore_if_needed`.
     """
     complete = store.complete(shard)
     reason = ""
@@ -118,7 +173,7 @@ def restore_shard(
         if position(manifest.position) < position(needed):
             return None
         try:
-            restore(store, manifest, data, LOCK_WAIT_S)
+            restore(store, manifest, data, LOCK_WAIT_S, check)
         except SnapshotError as error:
             _log.error("snapshot_unusable", shard=shard, id=manifest.id, reason=str(error))
             reason = f": {error}"
@@ -132,14 +187,14 @@ def restore_shard(
     return None
 
 
-class _Held(NamedTuple):
+class Held(NamedTuple):
     """The replica of a shard in a data folder."""
 
     replica_id: str
     position: str
 
 
-def _held(data: Path, shard: int) -> _Held | None:
+def held_replica(data: Path, shard: int) -> Held | None:
     """The replica in the folder; None if there is no store, or it has never applied an entry."""
     if not has_store(data, shard):
         return None
@@ -150,7 +205,7 @@ def _held(data: Path, shard: int) -> _Held | None:
             return None
         raise
     try:
-        return None if store.position == START else _Held(store.replica_id, store.position)
+        return None if store.position == START else Held(store.replica_id, store.position)
     finally:
         store.close()
 

@@ -53,7 +53,6 @@ class Snapshots:
         keys: Keys,
         applier: Applier,
         indexer: IndexerClient,
-        shards: tuple[int, ...],
         settings: Settings,
     ) -> None:
         """Create the parts; `run` does the work.
@@ -63,7 +62,6 @@ class Snapshots:
             keys: the names of everything in Redis.
             applier: knows how far the shards are; it asks in turn for `position`.
             indexer: copies a shard while it writes to it.
-            shards: those that this worker serves.
             settings: of which `data`, `redis`, `worker` and `snapshots` are used.
 
         Raises:
@@ -71,7 +69,6 @@ class Snapshots:
         """
         self._keys = keys
         self._control = control
-        self._shards = shards
         self._settings = settings
         url = settings.snapshots.url
         self.store = SnapshotStore(url, keys.prefix, settings.snapshots) if url else None
@@ -88,10 +85,9 @@ class Snapshots:
         self._num_shards = 0
         self._newest: dict[int, SnapshotFacts | None] = {}
         self._settled: dict[int, str] = {}
-        self._seen_at_ms: int | None = None
+        self._seen_at_ms: dict[int, int] = {}
         self._throttle = Throttle(TELL_OVERDUE_S)
-        forget_s = settings.snapshots.forget_replica_s
-        self._absent = {shard: AbsentReplicas(forget_s) for shard in shards}
+        self._absent: dict[int, AbsentReplicas] = {}
         self._woken = asyncio.Event()
 
     @property
@@ -106,22 +102,30 @@ class Snapshots:
         newest = self._newest.get(shard)
         return newest.position if newest else START
 
-    async def open(self) -> None:
-        """Read which snapshots exist, and correct the records in Redis.
+    async def open(self, shard: int) -> None:
+        """Read which snapshots of a shard exist, and correct the record in Redis.
 
         Raises:
             SnapshotError: the snapshots' target does not answer.
             RedisUnavailableError: Redis does not answer.
         """
-        status = await self._records.status(self._shards) if self.store else {}
-        for shard, one in status.items():
-            newest = await self._newest_on_target(shard)
-            found = SnapshotFacts.of(newest) if newest else None
-            if found != one.newest:
-                if one.newest is not None and (found is None or found.id < one.newest.id):
-                    _log.error("snapshot_missing", shard=shard, id=one.newest.id)
-                await self._records.set_newest(shard, found)
-            self._newest[shard] = found
+        if self.store is None:
+            return
+        recorded = (await self._records.status([shard]))[shard].newest
+        newest = await self._newest_on_target(shard)
+        found = SnapshotFacts.of(newest) if newest else None
+        if found != recorded:
+            if recorded is not None and (found is None or found.id < recorded.id):
+                _log.error("snapshot_missing", shard=shard, id=recorded.id)
+            await self._records.set_newest(shard, found)
+        self._newest[shard] = found
+
+    def close(self, shard: int) -> None:
+        """Forget a shard that this worker no longer holds."""
+        self._newest.pop(shard, None)
+        self._settled.pop(shard, None)
+        self._seen_at_ms.pop(shard, None)
+        self._absent.pop(shard, None)
 
     async def _newest_on_target(self, shard: int) -> Manifest | None:
         store = self.store
@@ -186,28 +190,31 @@ class Snapshots:
         When a worker starts after a kill, its indexes may be ahead of its store by one batch, until
         it has applied all entries that the log had at that time.
         """
-        if shard in self._applier.withheld:
+        if shard not in self._applier.states or shard in self._applier.withheld:
             return False
-        if shard not in self._settled:
-            self._settled[shard] = await self._log.newest(shard)
-        held = position(self._applier.states[shard].position)
+        settled = self._settled.get(shard) or await self._log.newest(shard)
+        state = self._applier.states.get(shard)
+        if state is None:
+            return False  # let go of meanwhile
+        self._settled[shard] = settled
+        held = position(state.position)
         newest = self._newest.get(shard)
         is_ahead = newest is None or held >= position(newest.position)
-        return is_ahead and held >= position(self._settled[shard])
+        return is_ahead and held >= position(settled)
 
     async def _tick(self, enqueue: Enqueue) -> None:
-        status = await self._records.status(self._shards)
+        status = await self._records.status(self._applier.states)
         now_ms = await self._records.now_ms()
         await self._forget_absent(status, now_ms)
-        if self._seen_at_ms is None:
-            self._seen_at_ms = now_ms
         for shard, one in status.items():
+            if shard not in self._applier.states:
+                continue  # let go of meanwhile
             self._newest[shard] = one.newest
+            seen_at_ms = self._seen_at_ms.setdefault(shard, now_ms)
             if not await self._is_fit(shard):
                 continue
-            now = ShardNow(
-                self._applier.states[shard].position, self._applier.kept(shard), self._seen_at_ms
-            )
+            state = self._applier.states[shard]
+            now = ShardNow(state.position, self._applier.kept(shard), seen_at_ms)
             if is_due(now, one, now_ms, self._settings.snapshots):
                 await enqueue(shard, one.begun)
             if is_overdue(now, one, now_ms, self._settings.snapshots):
@@ -218,8 +225,12 @@ class Snapshots:
         expiry_ms = self._settings.worker.heartbeat_expiry_s * 1000
         heartbeats = (await self._registry.heartbeats()).values()
         live = [beat.replicas for beat in heartbeats if now_ms - beat.beat_at_ms < expiry_ms]
-        for shard, applied in (await self._log.applied_of(self._shards)).items():
+        for shard, applied in (await self._log.applied_of(list(status))).items():
             newest = status[shard].newest
+            if shard not in self._applier.states:
+                continue  # let go of meanwhile
+            if shard not in self._absent:
+                self._absent[shard] = AbsentReplicas(self._settings.snapshots.forget_replica_s)
             for replica in self._absent[shard].forgettable(
                 applied,
                 {replicas[shard] for replicas in live if shard in replicas},

@@ -297,7 +297,7 @@ async def test_scorers_are_nicer_than_their_worker(kind: Kind, tmp_path: Path, n
     worker = WorkerSettings(process_nice=nice, scorers=1, process_pool=kind.name)
     settings = Settings(data=tmp_path, worker=worker)
     gate = QuarantineGate(Quarantine(2, 300.0), lambda _: 0, "w")
-    for pool in (scorer_lane(settings, (0,), (), gate), indexer_lane(settings, (0,))):
+    for pool in (scorer_lane(settings, (), gate), indexer_lane(settings)):
         await pool.start()
         try:
             (pid,) = pool.load()["pids"]

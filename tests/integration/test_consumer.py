@@ -115,17 +115,20 @@ async def pulling(
     await link.start(5)
     replier = Replier(link, "w1", Counters(), 10_000)
     its_turn = Turn(replier, lambda: slots.is_current())  # noqa: PLW0108 - a test replaces it
-    queues = {f"{prefix}:{shard}": shard for shard in (4, 7)}
     policy = None if order is None else PullPolicy(order, _spent_share)
     consumer = Consumer(
         redis,
+        Endpoint.of(redis),
         "test-consumer",
         link,
-        queues if own_queue is None else {**queues, own_queue: OWN_QUEUE},
         slots,
         replier,
         policy,
     )
+    for shard in (4, 7):
+        consumer.add(f"{prefix}:{shard}", shard)
+    if own_queue is not None:
+        consumer.add(own_queue, OWN_QUEUE)
     task = asyncio.create_task(its_turn.serve(consumer, slots.handle))
     try:
         yield Pulling(consumer, its_turn, replier, link, task, prefix)
@@ -486,3 +489,40 @@ async def test_draining_does_not_wait_for_replies(
         assert at_work.task.done()
         assert await at_work.waiting(4) == 1
     assert slots.pulled == [(4, b"a")]
+
+
+async def test_what_was_pulled_from_a_queue_is_delivered_before_it_is_removed(
+    redis_server: RedisServer, key_prefix: str
+) -> None:
+    """From then on, its requests wait in Redis, for others; the other queue is pulled on."""
+    slots = Slots(free=100)
+    async with pulling(redis_server, key_prefix, slots) as at_work:
+        await at_work.push(4, "a")
+        await until(lambda: slots.pulled == [(4, b"a")])
+        pushed = asyncio.create_task(at_work.push(4, "b"))
+        await at_work.consumer.remove(at_work.queue(4))
+        await pushed
+        await at_work.push(4, "c")
+        await at_work.push(7, "d")
+        await until(lambda: (7, b"d") in slots.pulled)
+        num_pulled = sum(shard == 4 for shard, _ in slots.pulled)
+        assert num_pulled + await at_work.waiting(4) == 3
+        assert (4, b"c") not in slots.pulled
+
+
+async def test_a_queue_that_is_added_is_pulled_from_at_once(
+    redis_server: RedisServer, key_prefix: str
+) -> None:
+    """Also if the consumer had none, and while its pop waits for other queues."""
+    slots = Slots(free=100)
+    async with pulling(redis_server, key_prefix, slots) as at_work:
+        for shard in (4, 7):
+            await at_work.consumer.remove(at_work.queue(shard))
+        await at_work.push(4, "a")
+        await at_work.push(5, "b")
+        assert slots.pulled == []
+        at_work.consumer.add(at_work.queue(4), 4)
+        await until(lambda: slots.pulled == [(4, b"a")])
+        at_work.consumer.add(at_work.queue(5), 5)
+        await until(lambda: slots.pulled == [(4, b"a"), (5, b"b")], 0.9)
+        await at_work.consumer.remove(at_work.queue(9))  # it has none of this name

@@ -11,7 +11,14 @@ import pytest
 
 from hedgerow.common.shard_log.operations import Upsert, pack_op
 from hedgerow.shard_worker.indexing.applier import Applier
-from tests.integration.support.write_path import NUM_SHARDS, WritePath, opened, running, writing
+from tests.integration.support.write_path import (
+    NUM_SHARDS,
+    WritePath,
+    following,
+    opened,
+    running,
+    writing,
+)
 from tests.support.clusters import ndjson
 from tests.support.servers import RedisServer
 from tests.support.waiting import until
@@ -67,7 +74,7 @@ async def test_a_replica_that_was_away_is_not_searched_before_it_has_what_others
     A caller that waited for a write to be applied has waited for the others alone.
     """
     async with path.applying():
-        async with another(path, "second") as (second, withheld), running(second.run()):
+        async with another(path, "second") as (second, withheld), running(following(second)):
             uid = (await path.collections.put("books", BOOKS)).uid
             await path.documents.load("books", ndjson(books(100)), "applied")
             await until(path.is_drained)
@@ -88,7 +95,7 @@ async def test_a_replica_that_was_away_is_not_searched_before_it_has_what_others
                 await second._announce(shard)
             assert await is_counted()
             assert second.withheld == set(SHARDS)
-            async with running(second.run()):
+            async with running(following(second)):
                 await until(lambda: second.progress()["shards"] == [*SHARDS])
                 assert withheld[-1] == set()
                 await until(path.is_drained)
@@ -110,7 +117,7 @@ async def test_a_replica_catches_up_under_a_load_that_does_not_end(path: WritePa
 
     loading = asyncio.create_task(load_and_apply_at_once())
     await until(lambda: has_log(path))
-    async with another(path, "second") as (second, withheld), running(second.run()):
+    async with another(path, "second") as (second, withheld), running(following(second)):
         assert withheld[-1] == set(SHARDS)
         await until(lambda: second.withheld == set(), 20)
     loading.cancel()
@@ -124,7 +131,7 @@ async def test_what_only_a_dead_replica_says_it_has_is_not_waited_for(path: Writ
         await path.log.record_applied(shard, "gone", f"{2**45}-0")
     async with another(path, "second") as (second, withheld):
         assert withheld[-1] == set(SHARDS)
-        async with running(second.run()):
+        async with running(following(second)):
             await until(lambda: second.withheld == set())
 
 
@@ -144,7 +151,7 @@ async def test_a_replica_is_known_before_anybody_hears_of_it(path: WritePath) ->
                 )
 
             await until(is_applied)
-        async with running(second.run()):
+        async with running(following(second)):
             await until(path.is_drained)
             assert second.gaps == set()
             assert sum(state.collections[0].documents for state in second.states.values()) == 100

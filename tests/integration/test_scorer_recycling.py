@@ -253,11 +253,11 @@ async def test_the_setting_is_the_scorers_limit(
     """The scorers have it, by default none; the indexer, which runs no user's function, never."""
     settings = Settings(data=tmp_path, worker=WorkerSettings(scorer_max_memory_mb=max_mb))
     gate = QuarantineGate(Quarantine(2, 300.0), lambda _: 0, "w")
-    scorers = scorer_lane(settings, (0,), (), gate)
+    scorers = scorer_lane(settings, (), gate)
     assert isinstance(scorers, ProcessLane)
     recycler = scorers._supervisor.recycler
     assert (None if recycler is None else recycler._limit) == limit
-    assert indexer_lane(settings, (0,))._supervisor.recycler is None
+    assert indexer_lane(settings)._supervisor.recycler is None
 
 
 async def test_a_limit_that_cannot_be_kept_is_said_at_the_start(

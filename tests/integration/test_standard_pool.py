@@ -49,9 +49,9 @@ def test_the_setting_chooses_the_pool(
     """Supervised by default; either tells the same figures of itself."""
     settings = Settings(data=tmp_path, worker=WorkerSettings(scorers=2, **chosen))
     gate = QuarantineGate(Quarantine(2, 300.0), lambda _: 0, "w")
-    pool = scorer_lane(settings, (0,), (), gate)
+    pool = scorer_lane(settings, (), gate)
     assert type(pool) is kind
-    supervised = indexer_lane(settings, (0,))
+    supervised = indexer_lane(settings)
     assert type(supervised) is ProcessLane
     assert pool.load().keys() == supervised.load().keys()
     assert pool.load()["capacity"] == 2

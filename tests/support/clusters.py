@@ -48,6 +48,7 @@ class Cluster:
 
     Attributes:
         num_replicas: workers that serve each shard.
+        joins: whether the workers join, and serve what a placement assigns to them.
         log: the file to which all workers' stderr is appended, relative to `folder`; None to share
             the test's own.
     """
@@ -57,6 +58,7 @@ class Cluster:
     num_shards: int = 4
     num_workers: int = 2
     num_replicas: int = 1
+    joins: bool = False
     environment: dict[str, str] = field(default_factory=dict)
     log: Path | None = None
     workers: dict[int, subprocess.Popen[bytes]] = field(default_factory=dict)
@@ -98,8 +100,7 @@ class Cluster:
                     "hedgerow.shard_worker.main",
                     "--id",
                     f"w{worker}",
-                    "--shards",
-                    ",".join(map(str, self.shards_of(worker))),
+                    *self._which(worker),
                     "--num-shards",
                     str(self.num_shards),
                     "--redis",
@@ -123,6 +124,11 @@ class Cluster:
                 },
                 stderr=opened.enter_context(self.log.open("ab")) if self.log else None,
             )
+
+    def _which(self, worker: int) -> list[str]:
+        if self.joins:
+            return ["--join"]
+        return ["--shards", ",".join(map(str, self.shards_of(worker)))]
 
     def signal(self, worker: int, number: signal.Signals) -> None:
         """Send a signal to one worker's process."""

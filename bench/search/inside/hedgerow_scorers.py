@@ -57,7 +57,7 @@ def _documents(task: Task) -> Iterator[tuple[str, bytes]]:
 def finder(task: Task) -> Find:
     """Searches by a scorer; the few µs that it takes to read its answer are in the time."""
     generation = _open(task).generation
-    score = make_scorer(ScorerConfig(str(task.folder), (_SHARD,), BUILT_IN_PROFILES))
+    score = make_scorer(ScorerConfig(str(task.folder), BUILT_IN_PROFILES))
     budget = Budget.until(float("inf"))
 
     def find(query: Query, k: int) -> tuple[int | None, Hits]:

@@ -12,7 +12,7 @@ from hedgerow.common.settings.limits import LimitSettings
 from hedgerow.common.settings.redis import RedisSettings
 from hedgerow.common.settings.settings import Settings
 from hedgerow.shard_worker.wiring import indexer_lane
-from tests.integration.support.write_path import NUM_SHARDS, opened
+from tests.integration.support.write_path import NUM_SHARDS, following, opened
 
 
 async def apply(url: str, prefix: str, data: str, batch_bytes: str) -> None:
@@ -23,11 +23,11 @@ async def apply(url: str, prefix: str, data: str, batch_bytes: str) -> None:
         limits=LimitSettings(apply_batch_bytes=int(batch_bytes)),
     )
     shards = tuple(range(NUM_SHARDS))
-    lane = indexer_lane(settings, shards)
+    lane = indexer_lane(settings)
     async with opened(await connect(settings.redis), settings, shards, lane) as applier:
         sys.stdout.write(f"{' '.join(map(str, lane.load()['pids']))}\n")
         sys.stdout.flush()
-        await applier.run()
+        await following(applier)
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ from hedgerow.shard_worker.indexing.applier import Applier
 from hedgerow.shard_worker.indexing.indexer_client import IndexerClient
 from hedgerow.shard_worker.storage.term_statistics import TermStatistics
 from hedgerow.shard_worker.wiring import indexer_lane
-from tests.integration.support.write_path import opened, running
+from tests.integration.support.write_path import following, opened, running
 from tests.support.servers import RedisServer
 
 NUM_SHARDS = 4
@@ -88,10 +88,12 @@ class Town:
     ) -> AsyncIterator[Member]:
         """A worker of these shards, for the block."""
         settings = self.settings(name, interval_s)
-        lane = indexer_lane(settings, shards)
+        lane = indexer_lane(settings)
         async with opened(self.control, settings, shards, lane) as applier:
-            jobs = Jobs(self.control, self.keys, applier, IndexerClient(lane), shards, settings)
-            async with running(applier.run(), jobs.run()):
+            jobs = Jobs(self.control, self.keys, applier, IndexerClient(lane), settings)
+            for shard in shards:
+                jobs.serve(shard)
+            async with running(following(applier), jobs.run()):
                 yield Member(settings, applier, jobs)
 
     async def is_spread(self, uid: str, *members: Member, shards: int = NUM_SHARDS) -> bool:

@@ -18,6 +18,7 @@ from hedgerow.common.settings.redis import RedisSettings
 from hedgerow.common.settings.settings import Settings
 from hedgerow.common.shard_log.log import ShardLog
 from hedgerow.common.state.registry import Registry
+from hedgerow.common.tasks import run_together
 from hedgerow.gateway.writes.collections import Collections
 from hedgerow.gateway.writes.documents import Documents
 from hedgerow.shard_worker.executors.process_pool.pool import ProcessLane
@@ -54,7 +55,7 @@ class WritePath:
 
     def indexer_lane(self) -> ProcessLane:
         """A lane of one indexer of all shards, for `applying` to start and close."""
-        return indexer_lane(self.settings, tuple(range(NUM_SHARDS)))
+        return indexer_lane(self.settings)
 
     @asynccontextmanager
     async def applying(self, lane: ProcessLane | None = None) -> AsyncIterator[Applier]:
@@ -68,7 +69,7 @@ class WritePath:
                 on_state=lambda state: self.states.__setitem__(state.shard, state),
                 counters=self.counters,
             ) as applier,
-            running(applier.run()),
+            running(following(applier)),
         ):
             yield applier
 
@@ -127,7 +128,7 @@ async def opened(
         options: further ones of `Applier`.
     """
     keys = Keys(settings.redis.key_prefix)
-    lane = lane or indexer_lane(settings, shards)
+    lane = lane or indexer_lane(settings)
     await lane.start()
     try:
         applier = Applier(
@@ -135,16 +136,22 @@ async def opened(
             keys,
             Registry(control, keys),
             IndexerClient(lane),
-            shards,
             settings,
             on_state,
             counters or Counters(),
             **options,
         )
-        await applier.open()
+        for shard in shards:
+            await applier.open(shard)
+            applier.serve(shard)
         yield applier
     finally:
         await lane.close(5.0)
+
+
+async def following(applier: Applier) -> None:
+    """Have an applier follow the logs of the shards that it has opened."""
+    await run_together(applier.run(), *map(applier.follow, applier.states))
 
 
 @asynccontextmanager

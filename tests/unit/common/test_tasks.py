@@ -6,7 +6,7 @@ from contextlib import suppress
 import pytest
 import structlog
 
-from hedgerow.common.tasks import end, run_together
+from hedgerow.common.tasks import KeyedTasks, end, run_together
 from tests.support.virtual_time import run_virtually
 
 
@@ -78,3 +78,63 @@ def test_one_that_fails_ends_the_others() -> None:
         assert asyncio.all_tasks() == {asyncio.current_task()}
 
     run_virtually(scenario())
+
+
+def test_tasks_are_started_and_ended_by_key() -> None:
+    """Ending one leaves the others; when the owner is cancelled, all have ended."""
+
+    async def scenario() -> None:
+        tasks = KeyedTasks[str]()
+        running = asyncio.create_task(tasks.run())
+        alive: set[str] = set()
+
+        async def live(name: str) -> None:
+            alive.add(name)
+            try:
+                await asyncio.Event().wait()
+            finally:
+                await asyncio.sleep(0.5)
+                alive.discard(name)
+
+        for name in ("a", "b"):
+            tasks.start(name, live(name), name=name)
+        await asyncio.sleep(0)
+        await tasks.end("a")
+        await tasks.end("a")
+        assert alive == {"b"}
+        tasks.start("a", live("a"), name="a")
+        await asyncio.sleep(0)
+        assert alive == {"a", "b"}
+        running.cancel()
+        await asyncio.wait([running])
+        assert alive == set()
+
+    run_virtually(scenario())
+
+
+def test_the_owner_of_tasks_fails_with_the_first_that_fails() -> None:
+    """The others have ended then; a task that ends by itself changes nothing."""
+
+    async def scenario() -> None:
+        tasks = KeyedTasks[str]()
+
+        async def fail() -> None:
+            await asyncio.sleep(5)
+            raise ValueError("broken")
+
+        other = asyncio.Event()
+        tasks.start("short", asyncio.sleep(1), name="short")
+        tasks.start("other", _note_end(other), name="other")
+        tasks.start("broken", fail(), name="broken")
+        with pytest.raises(ValueError, match="broken"):
+            await tasks.run()
+        assert other.is_set()
+
+    run_virtually(scenario())
+
+
+async def _note_end(ended: asyncio.Event) -> None:
+    try:
+        await asyncio.Event().wait()
+    finally:
+        ended.set()

@@ -122,7 +122,7 @@ class OneShard:
         budget: Budget | None = None,
     ) -> SearchBody:
         """One search by a scorer that has only now been started."""
-        score = make_scorer(ScorerConfig(str(self.data), (0,), dict(profiles)))
+        score = make_scorer(ScorerConfig(str(self.data), dict(profiles)))
         payload = SearchPayload("u1", query, k, profile, filter_text, strict)
         work = (0, self.open().generation, pack_body(payload))
         try:

@@ -129,7 +129,7 @@ queries = st.recursive(
 def scorer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scorer]:
     """A scorer over one shard with documents of every type."""
     shard = OneShard.of(tmp_path_factory.mktemp("fuzz"), FIELDS, DOCUMENTS)
-    made = make_scorer(ScorerConfig(str(shard.data), (0,), dict(BUILT_IN_PROFILES)))
+    made = make_scorer(ScorerConfig(str(shard.data), dict(BUILT_IN_PROFILES)))
     yield made
     made.close()
 

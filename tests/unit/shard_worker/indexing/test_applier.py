@@ -13,6 +13,7 @@ from hedgerow.common.redis.keys import Keys
 from hedgerow.common.settings.settings import Settings
 from hedgerow.common.shard_log.log import START, Entry, ShardLog
 from hedgerow.common.state.registry import Registry
+from hedgerow.common.tasks import run_together
 from hedgerow.shard_worker.indexing.applier import Applier
 from hedgerow.shard_worker.indexing.indexer_client import IndexerClient
 from hedgerow.shard_worker.indexing.shard_report import ShardState
@@ -35,13 +36,12 @@ def test_a_worker_that_redis_refuses_follows_on(monkeypatch: pytest.MonkeyPatch)
             Keys(),
             registry,
             Mock(spec=IndexerClient),
-            (0,),
             Settings(),
             lambda _state: None,
             Counters(),
         )
         applier.states[0] = ShardState(0, "r", START, [])
-        running = asyncio.create_task(applier.run())
+        running = asyncio.create_task(run_together(applier.run(), applier.follow(0)))
         await asyncio.sleep(50.5)
         assert not running.done()
         running.cancel()
@@ -86,7 +86,6 @@ def test_a_worker_that_was_silent_serves_once_it_has_what_others_have(
             Keys(),
             registry,
             indexer,
-            (0,),
             Settings(),
             lambda _state: None,
             Counters(),
@@ -94,7 +93,7 @@ def test_a_worker_that_was_silent_serves_once_it_has_what_others_have(
             until_heard=until_heard,
         )
         applier.states[0] = ShardState(0, "r", "5-0", [])
-        running = asyncio.create_task(applier.run())
+        running = asyncio.create_task(run_together(applier.run(), applier.follow(0)))
         await asyncio.sleep(1.0)
         assert applier.withheld == frozenset()
 

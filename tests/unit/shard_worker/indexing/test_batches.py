@@ -40,7 +40,7 @@ class FailingShard:
 
     def __init__(self, data: Path) -> None:
         self._data = data
-        self._indexer: Indexer = make_indexer(IndexerConfig(str(data), (0,)))
+        self._indexer: Indexer = make_indexer(IndexerConfig(str(data)))
         self._budget: Any = None  # nothing asks for it
         files = SetAsideFiles(data, 1_000_000, Counters())
         aside = SetAside(files, Counters(), self._no_pause, lambda: True)

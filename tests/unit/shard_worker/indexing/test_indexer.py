@@ -236,7 +236,7 @@ def test_a_large_collection_is_dropped_in_slices(tmp_path: Path) -> None:
 
 def test_an_error_leaves_the_shard_open_for_the_next_try(tmp_path: Path) -> None:
     """After a batch that failed (a full disk, say) the same batch applies once it can."""
-    handler = make_indexer(IndexerConfig(str(tmp_path), (0,), MEMORY))
+    handler = make_indexer(IndexerConfig(str(tmp_path), MEMORY))
     budget: Any = None
     opened = ShardState.unpack(handler(pack_command(Command.OPEN, 0), budget))
     assert opened.position == START
@@ -281,7 +281,8 @@ def test_a_document_that_cannot_be_indexed_keeps_no_other_out(tmp_path: Path) ->
 
 def test_more_collections_than_open_writers(tmp_path: Path) -> None:
     """Writers beyond the limit are closed and opened as they are needed; nothing is lost."""
-    indexer = ShardIndexer(tmp_path, 0, MEMORY, max_writers=2)
+    indexer = ShardIndexer(tmp_path, 0, MEMORY)
+    indexer.max_writers = 2
     many = [define(f"c{n}", {"fields": {"title": "text"}}, f"c{n}") for n in range(4)]
     for turn in range(2):
         for number, one in enumerate(many):

@@ -1,11 +1,13 @@
 """Each command to the indexer: what is asked for, and what the answer is read as."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from hedgerow.common.collection import define, with_added_fields
+from hedgerow.common.errors import WorkError
 from hedgerow.common.shard_log.log import START
 from hedgerow.common.shard_log.operations import Create, Upsert, pack_op
 from hedgerow.shard_worker.executors.process_pool.task import Task, TaskResult
@@ -22,7 +24,7 @@ class InProcess:
     """Runs commands in this process; notes which."""
 
     def __init__(self, data: Path) -> None:
-        self.indexer: Indexer = make_indexer(IndexerConfig(str(data), (0,)))
+        self.indexer: Indexer = make_indexer(IndexerConfig(str(data)))
         self.commands: list[Command] = []
         self.labels: list[str] = []
 
@@ -66,14 +68,30 @@ async def test_a_shard_is_written_to_copied_and_optimised_by_every_command(tmp_p
     await client.thaw(0)
     await client.remove_table("u0")
     assert not (tmp_path / "statistics" / "u0.sqlite").exists()
-    process.indexer.close()
+    await client.release(0)
     assert set(process.commands) == set(Command)
     assert process.labels[0] == "open 0"
+
+
+async def test_a_late_command_does_not_make_a_released_shard_again(tmp_path: Path) -> None:
+    """The indexer closes it, and later commands fail without reaching it, until it is opened."""
+    process = InProcess(tmp_path)
+    client = IndexerClient(process)
+    await client.open(0)
+    await client.apply(0, "1-0", OPS)
+    await client.release(0)
+    shutil.rmtree(tmp_path / "shards" / "0")
+    with pytest.raises(WorkError, match="let go of shard 0"):
+        await client.balance(0, "u0")
+    await client.release(0)  # as one that is sent again after a crash of the indexer
+    assert not (tmp_path / "shards" / "0").exists()
+    assert (await client.open(0)).position == START
+    await client.release(0)
 
 
 def test_an_unknown_command_is_refused(tmp_path: Path) -> None:
     """It names the command, and no shard is opened for it."""
     budget: Any = None
     with pytest.raises(ValueError, match="burn"):
-        make_indexer(IndexerConfig(str(tmp_path), (0,)))(b"\x92\xa4burn\x00", budget)
+        make_indexer(IndexerConfig(str(tmp_path)))(b"\x92\xa4burn\x00", budget)
     assert list(tmp_path.iterdir()) == []

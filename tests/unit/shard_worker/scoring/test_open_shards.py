@@ -8,6 +8,8 @@ import pytest
 from hedgerow.common.collection import define
 from hedgerow.shard_worker.scoring import open_shards
 from hedgerow.shard_worker.scoring.open_shards import IDLE_S, OpenShards
+from hedgerow.shard_worker.scoring.opening import OPENING
+from hedgerow.shard_worker.storage.text_index import TextIndex
 from hedgerow.shard_worker.storage.text_index_writer import TextIndexWriter
 
 FIELDS = {"fields": {"title": "text"}}
@@ -31,7 +33,7 @@ def mapped(folder: Path) -> int:
 @pytest.fixture
 def shards(tmp_path: Path) -> OpenShards:
     """Shard 0 of a data folder."""
-    return OpenShards(tmp_path, (0,))
+    return OpenShards(tmp_path)
 
 
 def test_an_index_that_was_dropped_is_closed(shards: OpenShards, tmp_path: Path) -> None:
@@ -66,7 +68,7 @@ def test_open_indexes_are_bounded(
 ) -> None:
     """However many collections are searched, those searched last are open and no others."""
     monkeypatch.setattr(open_shards, "MAX_OPEN_SEGMENTS", 6)
-    bounded = OpenShards(tmp_path, (0,))
+    bounded = OpenShards(tmp_path)
     folders = [make_index(tmp_path, f"u{number}") for number in range(8)]
     for number in range(8):
         bounded.snapshot(0, f"u{number}", 1, now=float(number))
@@ -87,3 +89,37 @@ def test_everything_of_a_dropped_collection_is_closed(shards: OpenShards, tmp_pa
     shards.close_unused(now=1.0 + 2 * IDLE_S)
     kept = (shards._snapshots, shards._statistics, shards._analyses, shards._first)
     assert [len(one) for one in kept] == [0, 0, 0, 0]
+
+
+def test_a_shard_that_came_back_is_searched_in_its_new_files(
+    shards: OpenShards, tmp_path: Path
+) -> None:
+    """Though the index from before was of a later generation, and is still open."""
+    folder = make_index(tmp_path, "u")
+    writer = TextIndexWriter.open(folder, define("c", FIELDS, uid="u"))
+    writer.apply((), [("b", {"id": "b", "title": "wing"})])
+    writer.commit()
+    writer.close()
+    generation = TextIndex.open(folder).generation
+    before = shards.snapshot(0, "u", shards.current(0, generation), now=0.0)
+    assert before is not None
+    assert before.index.num_documents == 2
+    shutil.rmtree(folder.parent)
+    make_index(tmp_path, "u")
+    after = shards.snapshot(0, "u", shards.current(0, OPENING + 1), now=1.0)
+    assert after is not None
+    assert after.index.num_documents == 1
+    again = shards.snapshot(0, "u", shards.current(0, OPENING + 1), now=2.0)
+    assert again is after
+
+
+def test_a_shard_that_was_let_go_of_is_closed(shards: OpenShards, tmp_path: Path) -> None:
+    """Its files are unmapped at the next look; those of another shard stay open."""
+    folder, other = make_index(tmp_path, "u"), tmp_path / "shards" / "1" / "u"
+    shutil.copytree(folder, other)
+    for shard in (0, 1):
+        assert shards.snapshot(shard, "u", 1, now=0.0) is not None
+    shutil.rmtree(folder.parent)
+    shards.close_unused(now=1.0)
+    assert mapped(folder) == 0
+    assert mapped(other) > 0

@@ -260,7 +260,7 @@ def test_candidates_are_ranked_within_their_bound(
         max_bytes = sum(len(one or b"") for one in store.get("u1", first.ids[:2]))
         store.close()
     profiles = profile("three", fields=fields)
-    config = ScorerConfig(str(shard.data), (0,), profiles, max_candidate_bytes=max_bytes)
+    config = ScorerConfig(str(shard.data), profiles, max_candidate_bytes=max_bytes)
     payload = SearchPayload("u1", "word", 6, "mine", "", False)
     packed = make_scorer(config)((0, shard.open().generation, pack_body(payload)), EndlessBudget())
     body = unpack_search_body(packed)
@@ -318,7 +318,7 @@ def test_a_failure_after_the_deadline_is_the_deadlines(shard: OneShard) -> None:
 
 def test_a_search_that_cannot_be_done_is_a_work_error(shard: OneShard) -> None:
     """Another shard, another profile, a filter that does not fit: none ends the scorer."""
-    score = make_scorer(ScorerConfig(str(shard.data), (0,), dict(BUILT_IN_PROFILES)))
+    score = make_scorer(ScorerConfig(str(shard.data), dict(BUILT_IN_PROFILES)))
 
     def ask(number: int, name: str = "bm25", filter_text: str = "", uid: str = "u1") -> Any:
         payload = SearchPayload(uid, "word", 3, name, filter_text, False)
@@ -360,7 +360,7 @@ def test_a_query_that_does_not_fit_is_told_from_a_shard_that_cannot_be_searched(
 
 def test_a_newer_generation_is_opened_and_new_statistics_are_used(shard: OneShard) -> None:
     """A scorer lives on through commits and statistics; it never shows an older generation."""
-    score = make_scorer(ScorerConfig(str(shard.data), (0,), dict(BUILT_IN_PROFILES)))
+    score = make_scorer(ScorerConfig(str(shard.data), dict(BUILT_IN_PROFILES)))
 
     def ask(generation: int) -> Any:
         payload = SearchPayload("u1", "fresh", 9, "bm25", "", False)

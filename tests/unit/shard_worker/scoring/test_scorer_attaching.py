@@ -46,7 +46,7 @@ def attached(
     shard: OneShard, *wanted: object, profile: str = "bm25", budget: Budget | None = None
 ) -> Sequence[bytes]:
     """What comes with a search for "wing"."""
-    score = make_scorer(ScorerConfig(str(shard.data), (0,), PROFILES))
+    score = make_scorer(ScorerConfig(str(shard.data), PROFILES))
     payload = pack_body(SearchPayload("u1", "wing", 10, profile, "", False))
     work = (0, shard.open().generation, payload, *wanted)
     try:

@@ -168,7 +168,10 @@ def serving(monkeypatch: pytest.MonkeyPatch) -> Serving:
         enrichers,
         records,
         intake.Intake(
-            records, Mock(spec=Forwarding, forward=handed_over.append), LIMITS.max_message_bytes
+            records,
+            Mock(spec=Forwarding, forward=handed_over.append),
+            LIMITS.max_message_bytes,
+            held=(SHARD,),
         ),
         LIMITS,
     )

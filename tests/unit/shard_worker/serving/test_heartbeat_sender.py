@@ -4,6 +4,7 @@ import asyncio
 import math
 from unittest.mock import AsyncMock, Mock
 
+import pytest
 import structlog
 
 from hedgerow.common.errors import ConfigurationError, RedisUnavailableError
@@ -100,6 +101,38 @@ def test_a_worker_knows_when_it_was_last_heard() -> None:
         assert since <= signs.arrived_at
         assert loop.time() < since + 0.4
         await signs.until_arrived(since)
+        running.cancel()
+        await asyncio.wait([running])
+
+    run_virtually(scenario())
+
+
+def test_a_silence_is_told_when_it_ends() -> None:
+    """Once, with the first heartbeat that arrives after it; a start is none."""
+    registry = AsyncMock(spec=Registry)
+
+    async def scenario() -> None:
+        loop, told = asyncio.get_running_loop(), list[float]()
+        signs = HeartbeatSender(
+            registry,
+            lambda: Mock(spec=Heartbeat),
+            interval_s=0.5,
+            longest_silence_s=1.8,
+            on_silence=lambda: told.append(loop.time()),
+        )
+        running = asyncio.create_task(signs.run())
+        await asyncio.sleep(10.1)
+        registry.beat.side_effect = RedisUnavailableError("no answer")
+        await asyncio.sleep(1.0)
+        registry.beat.side_effect = None
+        await asyncio.sleep(10.0)
+        assert told == []
+        registry.beat.side_effect = RedisUnavailableError("no answer")
+        await asyncio.sleep(5.0)
+        registry.beat.side_effect = None
+        assert told == []
+        await asyncio.sleep(5.0)
+        assert told == [pytest.approx(26.5)]
         running.cancel()
         await asyncio.wait([running])
 

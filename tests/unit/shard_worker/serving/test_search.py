@@ -1,7 +1,9 @@
 """From a pulled search request to its reply, over a scripted lane and a clock set by hand."""
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, cast
 from unittest.mock import Mock
 
@@ -45,6 +47,7 @@ from hedgerow.shard_worker.serving.search import SearchService
 from hedgerow.shard_worker.serving.served_profiles import ServedProfile
 from hedgerow.shard_worker.serving.shard_state import CollectionState, ShardStates
 from hedgerow.shard_worker.serving.work_accounting import WorkAccounting
+from tests.support.virtual_time import run_virtually
 from tests.unit.support.services import REPLY_TO, Clock, Replies
 
 SHARD = 2
@@ -115,7 +118,7 @@ def serving(monkeypatch: pytest.MonkeyPatch) -> Serving:
     given_back: list[tuple[int, bytes]] = []
     server_clock = clock.drive(monkeypatch, search_service, intake)
     in_flight = InFlight(server_clock, counters, MAX_BYTES)
-    states = ShardStates((SHARD,))
+    states = ShardStates()
     states.take(
         ShardState(
             SHARD, "r", "1-0", [CollectionReport("u1", "{}", len(IDS), 9, 20, pack_ids(IDS))]
@@ -138,7 +141,7 @@ def serving(monkeypatch: pytest.MonkeyPatch) -> Serving:
             )
         },
         records,
-        intake.Intake(records, forwarding, MAX_BYTES),
+        intake.Intake(records, forwarding, MAX_BYTES, states),
         give_back,
     )
     return Serving(
@@ -455,3 +458,38 @@ def test_no_more_cancellations_are_remembered_than_the_limit(serving: Serving) -
     assert len(serving.in_flight._unwanted) == MOST_REMEMBERED
     serving.pull(serving.request(query_id=5), serving.request(query_id=MOST_REMEMBERED + 5))
     assert len(serving.lane.works) == 1
+
+
+def test_a_second_copy_of_a_shard_that_was_let_go_of_goes_to_another_worker(
+    serving: Serving,
+) -> None:
+    """A gateway that has not noticed yet has sent it to this worker's own queue."""
+    hedge = Hedge(SHARD + 1, ["worker-2"])
+    serving.service.handle(OWN_QUEUE, [serving.request(hedge=hedge)])
+    assert [one.hedge for one in serving.handed_over] == [hedge]
+    assert serving.lane.works == []
+    assert serving.replies.sent == []
+
+
+def test_a_shard_is_drained_when_its_last_request_has_ended(serving: Serving) -> None:
+    """Those of other shards run on; what has not ended in time is stopped."""
+    stopped: list[str] = []
+
+    async def scenario() -> None:
+        in_flight, loop = serving.in_flight, asyncio.get_running_loop()
+        for number, shard in enumerate((1, 1, 2)):
+            name = f"{number}"
+            in_flight.begin(("g", number, shard), partial(stopped.append, name))
+        loop.call_later(1.0, in_flight.end, ("g", 0, 1))
+        loop.call_later(2.0, in_flight.end, ("g", 1, 1))
+        began = loop.time()
+        await in_flight.drain(1, 10.0)
+        assert loop.time() - began == pytest.approx(2.0)
+        await in_flight.drain(3, 10.0)
+        assert stopped == []
+        await in_flight.drain(2, 5.0)
+        assert loop.time() - began == pytest.approx(7.0)
+        assert stopped == ["2"]
+        assert not in_flight.is_running(("g", 2, 2))
+
+    run_virtually(scenario())

@@ -42,7 +42,7 @@ def make_shard(folder: Path, *, beside: bool = True) -> OneShard:
 
 def scorer_of(shard: OneShard) -> Scorer:
     """A scorer that has opened nothing yet."""
-    return Scorer(ScorerConfig(str(shard.data), (0,), BUILT_IN_PROFILES))
+    return Scorer(ScorerConfig(str(shard.data), BUILT_IN_PROFILES))
 
 
 def attached(score: Scorer, generation: int, query: str = "wing") -> list[bytes]:

@@ -1,0 +1,136 @@
+"""The placement in Redis, and the workers that are draining."""
+
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from hedgerow.common.placement.document import Placement
+from hedgerow.common.placement.members import Observation
+from hedgerow.common.redis.client import Command, RedisClient
+from hedgerow.common.redis.keys import Keys
+from hedgerow.common.state.registry import Registry
+
+PLACED: Final = "placement"  # the event `placement:<version>`: there is a new version
+DRAINING: Final = "draining"  # the event: workers have begun to drain, or no longer do
+
+# Store a placement if the stored one has the version that was expected (0: there is none), and
+# announce it. The version is read from the start of the JSON, since a large document takes long to
+# parse.
+_WRITE = """
+local start = redis.call('GETRANGE', KEYS[1], 0, 40)
+local version = string.match(start, '^{"version":(%d+)') or '0'
+if version ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[1], ARGV[2])
+redis.call('PUBLISH', ARGV[3], ARGV[4])
+return 1
+"""
+
+# Take a lease that is free, or renew one's own.
+_HOLD = """
+local holder = redis.call('GET', KEYS[1])
+if holder and holder ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+return 1
+"""
+
+
+class PlacementStore:
+    """Reads and writes the placement.
+
+    Every method raises RedisUnavailableError if there is no answer in time.
+    """
+
+    def __init__(self, control: RedisClient, keys: Keys) -> None:
+        self._control = control
+        self._keys = keys
+
+    async def read(self) -> Placement | None:
+        """The placement; None if there is none, as in a cluster of pinned workers.
+
+        Raises:
+            WireError: it is malformed.
+        """
+        stored: bytes | None = await self._control.execute("GET", self._keys.placement)
+        return None if stored is None else Placement.from_json(stored)
+
+    async def write(self, placement: Placement, expected_version: int) -> bool:
+        """Store a new version and announce it, unless another was stored meanwhile.
+
+        Args:
+            placement: the new version.
+            expected_version: the version that it replaces; 0 if there was none.
+
+        Returns:
+            Whether the stored placement is now this one.
+        """
+        is_done = await self._control.execute(
+            "EVAL",
+            _WRITE,
+            1,
+            self._keys.placement,
+            expected_version,
+            placement.to_json(),
+            self._keys.events,
+            f"{PLACED}:{placement.version}",
+        )
+        # If the answer to an attempt was lost, the stored version is that of the attempt.
+        return bool(is_done) or await self.read() == placement
+
+    async def draining(self) -> frozenset[str]:
+        """The workers that are draining."""
+        members: list[bytes] = await self._control.execute("SMEMBERS", self._keys.draining)
+        return frozenset(worker.decode(errors="replace") for worker in members)
+
+    async def set_draining(self, worker: str, *, is_draining: bool) -> None:
+        """Let a worker drain, or no longer, and announce it."""
+        change = "SADD" if is_draining else "SREM"
+        commands: list[Command] = [
+            (change, self._keys.draining, worker),
+            ("PUBLISH", self._keys.events, DRAINING),
+        ]
+        await self._control.pipeline(commands, atomic=True)
+
+    async def departed(self) -> dict[str, int]:
+        """Worker → since when it has been known to be gone, in ms on the server's clock."""
+        stored: dict[bytes, bytes] = await self._control.execute("HGETALL", self._keys.departed)
+        return {worker.decode(errors="replace"): int(at_ms) for worker, at_ms in stored.items()}
+
+    async def note_departed(self, since_ms: Mapping[str, int], forgotten: Iterable[str]) -> None:
+        """Record since when workers have been gone, and forget others.
+
+        Args:
+            since_ms: worker → since when; replaces what was recorded.
+            forgotten: workers that are back, or that the placement no longer names.
+        """
+        commands: list[Command] = [
+            *(("HSET", self._keys.departed, worker, at_ms) for worker, at_ms in since_ms.items()),
+            *(("HDEL", self._keys.departed, worker) for worker in forgotten),
+        ]
+        await self._control.pipeline(commands)
+
+    async def announce(self, event: str) -> None:
+        """Announce an event to all gateways and workers."""
+        await self._control.execute("PUBLISH", self._keys.events, event)
+
+    async def hold_lease(self, worker: str, hold_s: float) -> bool:
+        """Take or renew the lease of the worker that watches; return whether it has it now."""
+        is_held = await self._control.execute(
+            "EVAL", _HOLD, 1, self._keys.placement_lease, worker, int(hold_s * 1000)
+        )
+        return bool(is_held)
+
+    async def observe(self, registry: Registry, num_shards: int) -> Observation:
+        """Read what the policy decides by, except for the placement itself."""
+        heartbeats = await registry.heartbeats()
+        return Observation(
+            num_shards,
+            heartbeats,
+            await self.draining(),
+            await self.departed(),
+            await self._control.now_ms(),
+        )
+
+
+def placed_version(event: bytes) -> int | None:
+    """The version that an event announces; None if it is another event."""
+    kind, _, version = event.decode(errors="replace").partition(":")
+    return int(version) if kind == PLACED and version.isdecimal() else None

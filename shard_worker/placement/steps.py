@@ -1,0 +1,123 @@
+"""Decides what a worker does next to get from the shards that it holds to those it should hold.
+
+Pure; `now` is in s of the loop's clock. Make before break: a shard is let go of only when another
+worker serves it, whatever the placement says, and its data is removed only after that.
+"""
+
+from collections.abc import Mapping
+from typing import Final, NamedTuple
+
+from hedgerow.common.placement.document import Placement
+from hedgerow.common.wire.heartbeat import Heartbeat
+
+FIRST_PAUSE_S: Final = 1.0
+MOST_PAUSE_S: Final = 30.0
+# Data that a worker has brought along, and that the placement does not assign to it, is kept for
+# this time: a worker that was away is preferred for what it has, once the others have noticed it.
+KEEP_S: Final = 600.0
+
+
+class Failure(NamedTuple):
+    """The failed attempts to take up a shard, or to remove its data.
+
+    Attributes:
+        num_failed: how many, in a row.
+        next_at: when the next attempt may be made.
+        reason: why the last one failed.
+    """
+
+    num_failed: int
+    next_at: float
+    reason: str
+
+
+def after_failure(before: Failure | None, reason: str, now: float) -> Failure:
+    """Another failure; the pause before the next attempt doubles."""
+    num_before = 0 if before is None else before.num_failed
+    pause_s = min(FIRST_PAUSE_S * 2 ** min(num_before, 16), MOST_PAUSE_S)
+    return Failure(num_before + 1, now + pause_s, reason)
+
+
+class Situation(NamedTuple):
+    """What a worker has, and what it is doing.
+
+    Attributes:
+        held: shards that it holds.
+        stored: shards whose data is on its disk.
+        dropped: of these, those that it has let go of since its start.
+        taking_up: shards that it is taking up.
+        letting_go: shards that it is letting go of, or whose data it is removing.
+        failures: shard → its failures.
+        started_at: when the worker started.
+    """
+
+    held: frozenset[int]
+    stored: frozenset[int]
+    dropped: frozenset[int]
+    taking_up: frozenset[int]
+    letting_go: frozenset[int]
+    failures: Mapping[int, Failure]
+    started_at: float
+
+
+class Steps(NamedTuple):
+    """What to begin now.
+
+    Attributes:
+        take_up: shards to take up, in order.
+        let_go: shards to let go of.
+        remove: shards whose data is to be removed.
+    """
+
+    take_up: list[int]
+    let_go: list[int]
+    remove: list[int]
+
+
+def next_steps(
+    wanted: frozenset[int],
+    replaced: frozenset[int],
+    situation: Situation,
+    most_at_once: int,
+    now: float,
+) -> Steps:
+    """What a worker should begin to do.
+
+    Args:
+        wanted: the shards that the placement assigns to it.
+        replaced: the shards that other workers serve (`served_elsewhere`).
+        situation: what it has and does.
+        most_at_once: most shards that it takes up at the same time.
+        now: the time.
+    """
+    one = situation
+    changing = one.taking_up | one.letting_go
+    waiting = {shard for shard, failure in one.failures.items() if failure.next_at > now}
+    lacking = wanted - one.held - changing - waiting
+    # What is on the disk takes least, and may be what others wait for.
+    in_order = sorted(lacking, key=lambda shard: (shard not in one.stored, shard))
+    brought = one.stored if now - one.started_at >= KEEP_S else one.stored & one.dropped
+    return Steps(
+        in_order[: max(0, most_at_once - len(one.taking_up))],
+        sorted((one.held - wanted - changing) & replaced),
+        sorted((brought - one.held - wanted - changing - waiting) & replaced),
+    )
+
+
+def served_elsewhere(
+    placement: Placement, worker: str, live: Mapping[str, Heartbeat]
+) -> frozenset[int]:
+    """The shards that another worker serves, as an owner or because they are pinned to it.
+
+    Args:
+        placement: names the owners.
+        worker: the worker's own id.
+        live: worker id → heartbeat, of the live workers.
+    """
+    return frozenset(
+        shard
+        for other, heartbeat in live.items()
+        if other != worker
+        for shard in heartbeat.shards
+        if not heartbeat.joins or other in placement.of(shard).owners
+    )
