@@ -155,7 +155,8 @@ class Traffic:
 
 
 async def _none() -> AsyncIterator[bytes]:
-    for body in ():
+    bodies: tuple[bytes, ...] = ()
+    for body in bodies:
         yield body
 
 
