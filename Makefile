@@ -25,7 +25,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo up down query test test-unit test-integration test-containers test-tools \
-        test-browser test-hostile screenshots attack check audit docs bench bench-client bench-crowd bench-keys bench-peers bench-search lab dist clean
+        test-browser test-hostile screenshots attack nemesis check audit docs bench bench-client bench-crowd bench-keys bench-peers bench-search lab dist clean
 # The rings of tests run one after the other, even under `make -j`. Within a ring, tests run in
 # parallel, except for those that measure time or load the machine (marked `alone`). In the rings with
 # real processes, tests spend most of their time waiting for them.
@@ -86,6 +86,10 @@ test-hostile: $(VENV)/.development  ## attack a real cluster while a normal clie
 attack: $(VENV)/.development  ## the same at full strength, for MINUTES=10 (SEED=1 ONLY=name WRITE=1)
 	$(BIN)/python -m tests.hostile --minutes $(or $(MINUTES),10) --seed $(or $(SEED),1) \
 	  $(if $(ONLY),--only $(ONLY)) $(if $(JSON),--json "$$JSON") $(if $(WRITE),--write --keep-going)
+
+nemesis: $(VENV)/.development  ## faults of all kinds in a cluster under load, and checks of every promise (root; MINUTES=30 SEED=1 ONLY=kind,…)
+	$(BIN)/python -m nemesis attack --minutes $(or $(MINUTES),30) --seed $(or $(SEED),1) \
+	  $(if $(ONLY),--only "$$ONLY") $(if $(PROXIES),--proxies)
 
 check: $(VENV)/.development docs  ## check lint, format, types, imports and the docs (make docs)
 	$(BIN)/ruff check
