@@ -45,11 +45,11 @@ LABEL org.opencontainers.image.title="Hedgerow" \
       org.opencontainers.image.description="Scatter-gather serving: gateway and shard worker" \
       org.opencontainers.image.licenses="Apache-2.0"
 
-# A new volume that is mounted at /data takes over the owner of this folder.
+# A new volume that is mounted at /data or /snapshots takes over the owner of this folder.
 RUN groupadd --gid 10001 hedgerow \
  && useradd --uid 10001 --gid hedgerow --no-create-home --home-dir /app --shell /usr/sbin/nologin \
         hedgerow \
- && install --directory --mode=0700 --owner=hedgerow --group=hedgerow /data \
+ && install --directory --mode=0700 --owner=hedgerow --group=hedgerow /data /snapshots \
  && install --directory /app
 COPY --from=build /opt/hedgerow /opt/hedgerow
 

@@ -45,6 +45,7 @@ class Gateway:
         optimiser: asks for the optimising of text indexes.
         quarantine: lists the queries that have killed scorers, and lets them run again.
         reloader: reads the rank profiles again.
+        placement: shows which worker should serve which shard; drains workers.
         requests: admits requests that are neither searches nor bulk loads.
         shortages: the shortages of this gateway itself.
         live: the last minutes, and the viewers of what happens.
@@ -74,6 +75,7 @@ class Gateway:
         self.optimiser = parts.optimiser
         self.quarantine = parts.quarantine
         self.reloader = parts.reloader
+        self.placement = parts.placement
         self.requests = parts.requests
         self.shortages = parts.shortages
 

@@ -23,6 +23,7 @@ from hedgerow.gateway.live.journal import Journal
 from hedgerow.gateway.metrics.search_recorder import SearchRecorder
 from hedgerow.gateway.operations.optimising import Optimiser
 from hedgerow.gateway.operations.own_shortages import OwnShortages
+from hedgerow.gateway.operations.placement import PlacementAdmin
 from hedgerow.gateway.operations.quarantine import QuarantineAdmin
 from hedgerow.gateway.operations.reloading import Reloader
 from hedgerow.gateway.operations.server_watch import ServerWatch
@@ -80,6 +81,7 @@ class Parts:
         snapshots: asks for snapshots.
         quarantine: lists the queries that have killed scorers, and lets them run again.
         reloader: reads the rank profiles again.
+        placement: shows which worker should serve which shard; drains workers.
     """
 
     def __init__(
@@ -161,6 +163,7 @@ class Parts:
             self.storage.check,
         )
         self.quarantine = QuarantineAdmin(control, keys, settings.worker, self.server_ms)
+        self.placement = PlacementAdmin(control, keys, access.registry, access.num_shards, settings)
         self.reloader = Reloader(
             ReloadStore(control, keys),
             read_settings,

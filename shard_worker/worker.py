@@ -24,6 +24,7 @@ from hedgerow.common.state.reloading import ReloadStore
 from hedgerow.common.tasks import end
 from hedgerow.common.wire.heartbeat import Heartbeat
 from hedgerow.shard_worker.context import Context
+from hedgerow.shard_worker.control.placing import Placing
 from hedgerow.shard_worker.executors.process_pool.forkserver_start import Start, start_interpreter
 from hedgerow.shard_worker.executors.process_pool.quarantine_gate import QuarantineGate
 from hedgerow.shard_worker.placement.follower import PlacementFollower
@@ -228,12 +229,14 @@ class Worker:
                 group.create_task(self._answering.serve(), name="answering")
                 for shard in self._held.shards:
                     self._held.serve(shard)
-                placing = []
+                following = []
                 if self._placement is not None:
-                    placing.append(group.create_task(self._placement.run(), name="placement"))
+                    following.append(group.create_task(self._placement.run(), name="placement"))
+                    policy = Placing(self._context)
+                    watchers.append(group.create_task(policy.run(), name="placement policy"))
                 log.info("ready", worker=self.id, shards=list(self._held.shards), pid=os.getpid())
                 await stop.wait()
-                await self._drain(heartbeat, [*placing, holding], writers, watchers)
+                await self._drain(heartbeat, [*following, holding], writers, watchers)
         log.info("stopped", worker=self.id)
 
     async def _open_when_possible(self, stop: asyncio.Event) -> bool:

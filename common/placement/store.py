@@ -1,10 +1,13 @@
 """The placement in Redis, and the workers that are draining."""
 
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from hedgerow.common.placement.document import Placement
+from hedgerow.common.placement.members import Observation
 from hedgerow.common.redis.client import Command, RedisClient
 from hedgerow.common.redis.keys import Keys
+from hedgerow.common.state.registry import Registry
 
 PLACED: Final = "placement"  # the event `placement:<version>`: there is a new version
 DRAINING: Final = "draining"  # the event: workers have begun to drain, or no longer do
@@ -18,6 +21,14 @@ local version = string.match(start, '^{"version":(%d+)') or '0'
 if version ~= ARGV[1] then return 0 end
 redis.call('SET', KEYS[1], ARGV[2])
 redis.call('PUBLISH', ARGV[3], ARGV[4])
+return 1
+"""
+
+# Take a lease that is free, or renew one's own.
+_HOLD = """
+local holder = redis.call('GET', KEYS[1])
+if holder and holder ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 return 1
 """
 
@@ -77,6 +88,46 @@ class PlacementStore:
             ("PUBLISH", self._keys.events, DRAINING),
         ]
         await self._control.pipeline(commands, atomic=True)
+
+    async def departed(self) -> dict[str, int]:
+        """Worker → since when it has been known to be gone, in ms on the server's clock."""
+        stored: dict[bytes, bytes] = await self._control.execute("HGETALL", self._keys.departed)
+        return {worker.decode(errors="replace"): int(at_ms) for worker, at_ms in stored.items()}
+
+    async def note_departed(self, since_ms: Mapping[str, int], forgotten: Iterable[str]) -> None:
+        """Record since when workers have been gone, and forget others.
+
+        Args:
+            since_ms: worker → since when; replaces what was recorded.
+            forgotten: workers that are back, or that the placement no longer names.
+        """
+        commands: list[Command] = [
+            *(("HSET", self._keys.departed, worker, at_ms) for worker, at_ms in since_ms.items()),
+            *(("HDEL", self._keys.departed, worker) for worker in forgotten),
+        ]
+        await self._control.pipeline(commands)
+
+    async def announce(self, event: str) -> None:
+        """Announce an event to all gateways and workers."""
+        await self._control.execute("PUBLISH", self._keys.events, event)
+
+    async def hold_lease(self, worker: str, hold_s: float) -> bool:
+        """Take or renew the lease of the worker that watches; return whether it has it now."""
+        is_held = await self._control.execute(
+            "EVAL", _HOLD, 1, self._keys.placement_lease, worker, int(hold_s * 1000)
+        )
+        return bool(is_held)
+
+    async def observe(self, registry: Registry, num_shards: int) -> Observation:
+        """Read what the policy decides by, except for the placement itself."""
+        heartbeats = await registry.heartbeats()
+        return Observation(
+            num_shards,
+            heartbeats,
+            await self.draining(),
+            await self.departed(),
+            await self._control.now_ms(),
+        )
 
 
 def placed_version(event: bytes) -> int | None:

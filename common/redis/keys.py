@@ -134,6 +134,16 @@ class Keys:
         return f"{self.prefix}:draining"
 
     @property
+    def placement_lease(self) -> str:
+        """String: which worker watches whether the placement must change; expires."""
+        return f"{self.prefix}:placement-lease"
+
+    @property
+    def departed(self) -> str:
+        """Hash: worker of the placement → since when it is gone, in ms, if it signed off."""
+        return f"{self.prefix}:departed"
+
+    @property
     def reload_claim(self) -> str:
         """String: the reload of rank profiles that is in progress; expires."""
         return f"{self.prefix}:reload"

@@ -3,6 +3,7 @@
 The commands change the file; a running gateway rereads it within about a second.
 """
 
+import os
 import re
 import sys
 from collections.abc import Iterable
@@ -15,7 +16,7 @@ import typer
 from rich.table import Table
 
 from hedgerow.common.errors import BadRequestError, ConflictError, NotFoundError
-from hedgerow.common.settings.settings import load_settings
+from hedgerow.common.settings.settings import check_environment, load_settings
 from hedgerow.gateway.access.caller import Right
 from hedgerow.gateway.access.key import (
     NAME_PATTERN,
@@ -26,7 +27,6 @@ from hedgerow.gateway.access.key import (
     new_secret,
 )
 from hedgerow.gateway.access.key_file import FILE_NAME, change_keys, path_of, read_keys
-from hedgerow.gateway.cli import options
 from hedgerow.gateway.cli.render import folded, output, plain, table_of
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The key's name: a-z, 0-9 and -.")]
@@ -166,7 +166,7 @@ def keys_table(keys: Iterable[Key]) -> Table:
 def _path(data: Path | None) -> Path:
     if data is None:
         return path_of(load_settings())
-    options.check_environment()
+    check_environment(os.environ)
     return data / FILE_NAME
 
 

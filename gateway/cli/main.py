@@ -68,6 +68,18 @@ COMMANDS: Final[Commands] = {
         "hedgerow.gateway.cli.snapshot:restore_",
         "Restore shards from snapshots into a data folder that no worker uses, or verify them.",
     ),
+    "placement": (
+        "hedgerow.gateway.cli.placement:placement",
+        "Show which worker serves which shards, and what moves.",
+    ),
+    "drain": (
+        "hedgerow.gateway.cli.placement:drain",
+        "Let other workers take over a worker's shards; ends when it can be switched off.",
+    ),
+    "rebalance": (
+        "hedgerow.gateway.cli.placement:rebalance",
+        "Balance the shards without waiting for lost workers; ends when nothing moves any more.",
+    ),
     "reload": (
         "hedgerow.gateway.cli.reload:reload",
         "Have a running cluster read its rank profiles again, once every worker has checked them.",

@@ -254,7 +254,7 @@ def _statistics_state(statistics: Mapping[str, Any]) -> str:
     if statistics["changes_behind"]:
         current = f"{statistics['changes_behind']:,} changes behind"
     spread = "used by all workers" if statistics["is_spread"] else "not yet used by all workers"
-    return f"of {num_shards} shards, {current}, {spread}"
+    return f"of {counted(num_shards, 'shard')}, {current}, {spread}"
 
 
 def _snapshots(snapshots: Iterable[Mapping[str, Any]]) -> Table:

@@ -26,6 +26,7 @@ from hedgerow.gateway.shapes.operations import (
     ReloadAnswer,
     SnapshotAnswer,
 )
+from hedgerow.gateway.shapes.placement import PlacementAnswer, RebalanceAnswer
 from hedgerow.gateway.shapes.status import StatusAnswer
 
 if TYPE_CHECKING:
@@ -211,6 +212,22 @@ class AsyncClient:
     async def lift_quarantine(self, fingerprint: str) -> None:
         """As `Client.lift_quarantine`."""
         await self._ask(calls.lift_quarantine(fingerprint))
+
+    async def get_placement(self) -> PlacementAnswer:
+        """As `Client.get_placement`."""
+        return await self._ask(calls.get_placement())
+
+    async def drain_worker(self, worker: str) -> None:
+        """As `Client.drain_worker`."""
+        await self._ask(calls.drain_worker(worker))
+
+    async def cancel_drain(self, worker: str) -> None:
+        """As `Client.cancel_drain`."""
+        await self._ask(calls.cancel_drain(worker))
+
+    async def rebalance(self) -> RebalanceAnswer:
+        """As `Client.rebalance`."""
+        return await self._ask(calls.rebalance())
 
     async def exchange(self, call: Call[Any], content: AsyncIterator[bytes] | None = None) -> Reply:
         """As `Client.exchange`."""

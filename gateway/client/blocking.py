@@ -26,6 +26,7 @@ from hedgerow.gateway.shapes.operations import (
     ReloadAnswer,
     SnapshotAnswer,
 )
+from hedgerow.gateway.shapes.placement import PlacementAnswer, RebalanceAnswer
 from hedgerow.gateway.shapes.status import StatusAnswer
 
 if TYPE_CHECKING:
@@ -312,6 +313,31 @@ class Client:
             NotFoundError: the query is not in quarantine.
         """
         self._ask(calls.lift_quarantine(fingerprint))
+
+    def get_placement(self) -> PlacementAnswer:
+        """Show which worker should serve which shard, and what moves."""
+        return self._ask(calls.get_placement())
+
+    def drain_worker(self, worker: str) -> None:
+        """Let other workers take over a worker's shards; `get_placement` says when it is drained.
+
+        Raises:
+            NotFoundError: there is no such worker.
+            ConflictError: its shards are pinned.
+        """
+        self._ask(calls.drain_worker(worker))
+
+    def cancel_drain(self, worker: str) -> None:
+        """Let a worker keep its shards, and get others.
+
+        Raises:
+            NotFoundError: the worker is not draining.
+        """
+        self._ask(calls.cancel_drain(worker))
+
+    def rebalance(self) -> RebalanceAnswer:
+        """Balance the shards without waiting for lost workers."""
+        return self._ask(calls.rebalance())
 
     def exchange(self, call: Call[Any], content: Iterable[bytes] | None = None) -> Reply:
         """Send a call, and return its raw reply, from which `call.read` makes the answer.

@@ -30,6 +30,7 @@ from hedgerow.gateway.shapes.operations import (
     ReloadAnswer,
     SnapshotAnswer,
 )
+from hedgerow.gateway.shapes.placement import PlacementAnswer, RebalanceAnswer
 from hedgerow.gateway.shapes.status import StatusAnswer
 
 # How long a gateway may take by its default settings, unless the request says.
@@ -260,6 +261,30 @@ def list_quarantine() -> Call[list[QuarantinedQuery]]:
 def lift_quarantine(fingerprint: str) -> Call[None]:
     """Take a query out of quarantine."""
     return Call("DELETE", f"/v1/quarantine/{_segment(fingerprint)}", Reply.nothing)
+
+
+def get_placement() -> Call[PlacementAnswer]:
+    """Return which worker should serve which shard, and what moves."""
+    return Call("GET", "/v1/placement", _answer(PlacementAnswer))
+
+
+def drain_worker(worker: str) -> Call[None]:
+    """Let other workers take over a worker's shards."""
+    return Call("PUT", _draining(worker), Reply.nothing)
+
+
+def cancel_drain(worker: str) -> Call[None]:
+    """Let a worker keep its shards."""
+    return Call("DELETE", _draining(worker), Reply.nothing)
+
+
+def rebalance() -> Call[RebalanceAnswer]:
+    """Balance the shards without waiting for lost workers."""
+    return Call("POST", "/v1/placement/rebalance", _answer(RebalanceAnswer))
+
+
+def _draining(worker: str) -> str:
+    return f"/v1/placement/draining/{_segment(worker)}"
 
 
 def _answer(kind: type[T]) -> Callable[[Reply], T]:

@@ -27,6 +27,7 @@ from hedgerow.gateway.shapes.operations import (
     ReloadAnswer,
     SnapshotAnswer,
 )
+from hedgerow.gateway.shapes.placement import PlacementAnswer, RebalanceAnswer
 from hedgerow.gateway.shapes.problem import Problem
 from hedgerow.gateway.shapes.status import StatusAnswer
 
@@ -37,9 +38,9 @@ _REASONS: Final = {
     400: "The request cannot be used; names the field and the reason",
     401: "The bearer token or key is missing or wrong",
     403: "The key lacks a right or a collection, or the Host or Origin is not allowed",
-    404: "No such collection, document or shard",
+    404: "No such collection, document, shard or worker",
     409: "The collection exists with another definition or field, or there are too many; or a "
-    "reload is refused",
+    "reload is refused; or the worker's shards are pinned",
     413: "The request exceeds a limit",
     429: "Too many queries or requests are in progress, or the key sends too much; Retry-After "
     "says when to try again",
@@ -61,6 +62,8 @@ _SHAPES: Final[tuple[type[msgspec.Struct], ...]] = (
     ReloadAnswer,
     OptimiseAnswer,
     QuarantineAnswer,
+    PlacementAnswer,
+    RebalanceAnswer,
     StatusAnswer,
     LiveHistory,
 )

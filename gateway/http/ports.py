@@ -104,6 +104,22 @@ class QuarantinePort(Protocol):
         """Take a query out of quarantine."""
 
 
+class PlacementPort(Protocol):
+    """Which worker should serve which shard."""
+
+    async def describe(self) -> dict[str, Any]:
+        """The placement, and what moves, as JSON."""
+
+    async def drain(self, worker: str) -> None:
+        """Let a worker lose its shards."""
+
+    async def cancel_drain(self, worker: str) -> None:
+        """Let a worker keep its shards."""
+
+    async def rebalance(self) -> dict[str, Any]:
+        """Do not wait for lost workers any longer."""
+
+
 class ReloaderPort(Protocol):
     """The reload of rank profiles."""
 
@@ -137,6 +153,10 @@ class GatewayPort(Protocol):
     @property
     def quarantine(self) -> QuarantinePort:
         """The queries that have killed scorers."""
+
+    @property
+    def placement(self) -> PlacementPort:
+        """Which worker should serve which shard."""
 
     @property
     def live(self) -> Live:

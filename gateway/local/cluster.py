@@ -138,7 +138,7 @@ class LocalCluster:
         self._sync: asyncio.Task[None] | None = None
         self._keeper: asyncio.Task[None] | None = None
         self._lock = -1
-        self._refused_start: RefusedStart | None = None  # while nothing of value is in the folder
+        self._refused_start: RefusedStart | None = None  # until the start is over
         self.supervisor = Supervisor(
             self._data, options.restart, self._note, self._on_death, template
         )
@@ -177,9 +177,9 @@ class LocalCluster:
             # applied: a document loaded before would be missing in a replica that comes later.
             silent = partial(self._silent, control)
             await self._starting.wait_until_there("the workers", silent)
-        self._refused_start = None  # from here on, there may be documents
         await self._starting.or_death(self.supervisor.start(self._gateway_program(port)))
         await self._wait_until_ready()
+        self._refused_start = None
 
     async def stop(self) -> None:
         """Drain in order; returns when no process is left."""
@@ -191,16 +191,27 @@ class LocalCluster:
         for task in filter(None, (self._keeper, self._sync)):
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
+        is_refused = self._refused_start is not None and await self._is_empty()
         if self._control is not None:
             await self._control.close()
         await self.supervisor.close()
         if self._redis is not None:
             self._redis.close()
-        if self._refused_start is not None:  # before there was anything to store
+        if self._refused_start is not None and is_refused:
             await asyncio.to_thread(self._refused_start.undo)
+            self._refused_start = None
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
+
+    async def _is_empty(self) -> bool:
+        """Whether nothing was stored: the gateway may have answered before the start was over."""
+        if self._registry is None:
+            return True
+        try:
+            return not await self._registry.collections()
+        except RedisUnavailableError:
+            return False
 
     def processes(self) -> list[ProcessLine]:
         """The processes, in the order of their start."""

@@ -349,7 +349,7 @@ class Documents:
                 failures += 1
                 if loop.time() >= give_up_at:
                     raise LoadInterruptedError(
-                        f"{error}; {report.accepted} documents were accepted before", report
+                        f"{error}; {report.documents(' was', ' were')} accepted before", report
                     ) from error
                 _log.warning("append_again", error=str(error), failures=failures)
                 await asyncio.sleep(pause_s(failures, cap_s=1.0))
@@ -369,7 +369,7 @@ class Documents:
 def _gave_way(report: LoadReport) -> LoadInterruptedError:
     return LoadInterruptedError(
         "the client sent no document that could be accepted while other loads waited to start; "
-        f"{report.accepted} documents had been accepted",
+        f"{report.documents()} had been accepted",
         report,
     )
 

@@ -54,6 +54,10 @@ class LoadReport:
     warnings: FieldWarnings | None = None
     trace_id: str | None = None
 
+    def documents(self, one: str = "", more: str = "") -> str:
+        """Count the accepted documents in words, and add what one, or several, are or did."""
+        return f"1 document{one}" if self.accepted == 1 else f"{self.accepted} documents{more}"
+
     def reject(self, line: int, reason: str) -> None:
         """Count a rejected line, and keep it while there is room."""
         self.rejected_total += 1

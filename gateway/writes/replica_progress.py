@@ -73,7 +73,8 @@ class ReplicaProgress:
         if full and not await self._until(has_room, full):
             raise LoadInterruptedError(
                 f"the replicas of shards {_names(full)} have been over {self._max_log_entries} log "
-                f"entries behind for {self._timeout_s:g} s; {report.accepted} documents are logged",
+                f"entries behind for {self._timeout_s:g} s; "
+                f"{report.documents(' is', ' are')} logged",
                 report,
             )
 
@@ -105,8 +106,8 @@ class ReplicaProgress:
 
         if not await self._until(is_applied, missing):
             raise LoadInterruptedError(
-                f"{report.accepted} documents are logged and will be applied, but shards "
-                f"{_names(missing)} have not applied them after {self._timeout_s:g} s",
+                f"{report.documents(' is', ' are')} logged and will be applied, but shards "
+                f"{_names(missing)} have not done so after {self._timeout_s:g} s",
                 report,
             )
         report.is_applied = True

@@ -135,6 +135,35 @@ def test_prometheus_may_read_the_gateways_metrics(engine: None) -> None:
         assert found[name]["healthcheck"]["test"]
 
 
+def test_workers_that_join_take_the_place_of_those_that_name_their_shards(engine: None) -> None:
+    """With compose.join.yaml, all workers are of one service, contained as those of the others."""
+    command = ["docker", "compose", "--env-file", "/dev/null"]
+    for name in ("compose.yaml", "compose.join.yaml"):
+        command += ["--file", name]
+    done = subprocess.run(
+        [*command, "config", "--format", "json"],
+        cwd=ROOT,
+        env={"PATH": "/usr/bin:/bin:/usr/local/bin", "HEDGEROW_REDIS_PASSWORD": "x"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    found = json.loads(done.stdout)["services"]
+    assert set(found) == {"redis", "gateway", "worker"}
+    worker, gateway = found["worker"], found["gateway"]
+    assert worker["command"] == ["shard-worker", "--join", *gateway["command"][-2:]]
+    for name in ("HEDGEROW_PLACEMENT__REPLICAS", "HEDGEROW_SNAPSHOTS__URL"):
+        assert worker["environment"][name] == gateway["environment"][name]
+    targets = {volume["target"] for volume in worker["volumes"]}
+    assert targets == {"/data", worker["environment"]["HEDGEROW_SNAPSHOTS__URL"]}
+    pinned = resolved("--env-file", "/dev/null", HEDGEROW_REDIS_PASSWORD="x")["worker-0"]
+    differs = {"command", "environment", "healthcheck", "hostname", "volumes"}
+    for member in pinned.keys() - differs:
+        assert worker[member] == pinned[member], member
+    assert worker["environment"].items() >= pinned["environment"].items()
+
+
 @pytest.mark.parametrize("name", GUARDS)
 def test_what_guards_the_gateway_comes_from_the_env_file(
     engine: None, tmp_path: Path, name: str

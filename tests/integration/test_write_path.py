@@ -164,7 +164,7 @@ async def test_applied_or_logged(
         uid = (await path.collections.put("books", BOOKS)).uid
         report = await path.documents.load("books", ndjson(books(10)), "logged")
         assert (report.accepted, report.is_applied) == (10, False)
-        with pytest.raises(LoadInterruptedError, match="1 documents are logged") as caught:
+        with pytest.raises(LoadInterruptedError, match="1 document is logged") as caught:
             await path.documents.load("books", ndjson([{"id": "late"}]), "applied")
         assert caught.value.report.accepted == 1
         with pytest.raises(LoadInterruptedError):

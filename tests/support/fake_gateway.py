@@ -268,6 +268,85 @@ class FakeQuarantine:
         self.entries = kept
 
 
+class FakePlacement:
+    """Two workers, of which one may drain.
+
+    Attributes:
+        draining: the workers that drain.
+        held: how many shards w-b still owns; 1 fewer each time that it is asked while it drains.
+        is_stuck: whether no other worker can take them over.
+    """
+
+    def __init__(self) -> None:
+        self.draining: set[str] = set()
+        self.held = 2
+        self.is_stuck = False
+        self.has_rebalanced = False
+
+    async def describe(self) -> dict[str, Any]:
+        """Shards 0 and 1 on w-a, the others on w-b until it has drained."""
+        rest = list(range(2, 2 + self.held))
+        answer = {
+            "version": 7,
+            "replicas": 1,
+            "computed_at_ms": 5,
+            "is_settled": self.is_stuck or not self.draining or not rest,
+            "workers": [self._worker("w-a", 2), self._worker("w-b", self.held)],
+            "shards": [
+                {
+                    "shard": shard,
+                    "owners": ["w-b" if shard in rest else "w-a"],
+                    "joining": [],
+                    "serving": ["w-b" if shard in rest else "w-a"],
+                    "pinned": False,
+                }
+                for shard in range(4)
+            ],
+            "moves": [
+                {"shard": shard, "worker": "w-a", "replaces": "w-b", "state": "waiting"}
+                for shard in rest
+                if self.draining
+            ],
+        }
+        if "w-b" in self.draining and not self.is_stuck:
+            self.held = max(0, self.held - 1)
+        return answer
+
+    def _worker(self, worker: str, owns: int) -> dict[str, Any]:
+        is_draining = worker in self.draining
+        return {
+            "id": worker,
+            "host": "h",
+            "zone": "z",
+            "capacity": 1.0,
+            "live": True,
+            "lost_for_s": None,
+            "draining": is_draining,
+            "drained": is_draining and not owns,
+            "owns": owns,
+            "joining": 0,
+            "serves": owns,
+            "version": 7,
+        }
+
+    async def drain(self, worker: str) -> None:
+        """Remember it."""
+        if worker not in {"w-a", "w-b"}:
+            raise NotFoundError(f"there is no worker {worker!r}")
+        self.draining.add(worker)
+
+    async def cancel_drain(self, worker: str) -> None:
+        """Forget it."""
+        if worker not in self.draining:
+            raise NotFoundError(f"the worker {worker!r} is not draining")
+        self.draining.remove(worker)
+
+    async def rebalance(self) -> dict[str, Any]:
+        """Remember it."""
+        self.has_rebalanced = True
+        return {"replaced": ["w-c"]}
+
+
 class FakeReloader:
     """Reloads as the script says."""
 
@@ -339,6 +418,7 @@ class FakeGateway:
         self.optimiser = FakeOptimiser()
         self.quarantine = FakeQuarantine()
         self.reloader = FakeReloader()
+        self.placement = FakePlacement()
         self.requests = RequestAdmission(128)
         self.live = make_live()
         self.live.close()

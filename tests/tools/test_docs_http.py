@@ -49,6 +49,8 @@ TABLES = {
     "optimise answer": "OptimiseAnswer",
     "reload answer": "ReloadAnswer",
     "quarantine answer": "QuarantineAnswer",
+    "placement answer": "PlacementAnswer",
+    "rebalance answer": "RebalanceAnswer",
     "history answer": "LiveHistory",
 }
 

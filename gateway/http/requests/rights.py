@@ -38,6 +38,10 @@ RIGHTS: Final[Mapping[tuple[str, str], Right | None]] = {
     ("POST", "/v1/reload"): _ADMIN,
     ("GET", "/v1/quarantine"): _ADMIN,
     ("DELETE", "/v1/quarantine/{fingerprint}"): _ADMIN,
+    ("GET", "/v1/placement"): _ADMIN,
+    ("PUT", "/v1/placement/draining/{worker}"): _ADMIN,
+    ("DELETE", "/v1/placement/draining/{worker}"): _ADMIN,
+    ("POST", "/v1/placement/rebalance"): _ADMIN,
 }
 
 

@@ -126,7 +126,7 @@ class ProfileGuards:
         """
         num_shards = len(self.shared.breakers)
         if not 0 <= shard < num_shards:
-            raise BadRequestError("shard", f"is {shard}; there are {num_shards} shards")
+            raise BadRequestError("shard", f"is {shard}; the shards are 0 to {num_shards - 1}")
         if state not in ("forced_open", "disabled", "closed"):
             raise BadRequestError("state", "must be forced_open, disabled or closed")
         for guards in self:

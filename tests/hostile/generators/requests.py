@@ -19,6 +19,7 @@ _PATHS = (
     "/healthz",
     "/readyz",
     "/v1/quarantine",
+    "/v1/placement",
     f"/v1/collections/{FUZZ}/documents",
     "/docs",
     "/openapi.json",

@@ -91,6 +91,8 @@ async def placing(cluster: Cluster) -> AsyncIterator[Placing]:
     """The placement of a cluster, for the block."""
     control, keys = await connect(cluster.settings.redis), Keys()
     try:
+        # As long as the lease is held, no worker asks the policy.
+        await control.execute("SET", keys.placement_lease, "the test")
         yield Placing(
             cluster,
             PlacementStore(control, keys),

@@ -97,10 +97,20 @@ METHODS: dict[str, tuple[tuple[Any, ...], dict[str, Any], str]] = {
     "list_quarantine": ((), {}, "GET /v1/quarantine"),
     "reload": ((), {}, "POST /v1/reload"),
     "lift_quarantine": (("ab12",), {}, "DELETE /v1/quarantine/{fingerprint}"),
+    "get_placement": ((), {}, "GET /v1/placement"),
+    "drain_worker": (("w-b",), {}, "PUT /v1/placement/draining/{worker}"),
+    "cancel_drain": (("w-b",), {}, "DELETE /v1/placement/draining/{worker}"),
+    "rebalance": ((), {}, "POST /v1/placement/rebalance"),
 }
 # What a monitoring system reads, and what a viewer follows without an end.
 WITHOUT_METHOD = {"GET /metrics", "GET /v1/events"}
-VALUES = {"name": "films", "document_id": "a%2Fb", "shard": "3", "fingerprint": "ab12"}
+VALUES = {
+    "name": "films",
+    "document_id": "a%2Fb",
+    "shard": "3",
+    "fingerprint": "ab12",
+    "worker": "w-b",
+}
 
 
 def test_the_methods_are_those_of_the_http_interface() -> None:
@@ -128,6 +138,7 @@ def test_a_method_takes_its_route(ask: EitherClient, method: str) -> None:
             "workers": [],
         }
     ]
+    ask.gateway.placement.draining = {"w-b"}
     arguments, options, route = METHODS[method]
     ask(method, *arguments, **options)
     (request,) = ask.requests

@@ -219,6 +219,10 @@ IN_PROGRESS = [
     ("POST", "/v1/reload"),
     ("GET", "/v1/quarantine"),
     ("DELETE", "/v1/quarantine/ab"),
+    ("GET", "/v1/placement"),
+    ("PUT", "/v1/placement/draining/w-a"),
+    ("DELETE", "/v1/placement/draining/w-a"),
+    ("POST", "/v1/placement/rebalance"),
 ]
 # They have limits of their own, or answer from memory within one turn of the loop; metrics are
 # wanted most while the gateway is busy, and scrapes that come together share the work.

@@ -199,3 +199,14 @@ def test_a_slice_ends_when_time_is_up() -> None:
     assert not intake.take(lines, up_at(2))
     left = len(list(lines))
     assert 900 < left < 1000
+
+
+def test_accepted_documents_are_counted_in_words() -> None:
+    """In the singular for one, with the verb that follows."""
+    report = LoadReport(accepted=1)
+    assert (report.documents(), report.documents(" is", " are")) == ("1 document", "1 document is")
+    report.accepted = 2
+    assert (report.documents(), report.documents(" is", " are")) == (
+        "2 documents",
+        "2 documents are",
+    )

@@ -1,0 +1,203 @@
+"""`gateway placement`, `gateway drain` and `gateway rebalance`: which worker serves which shard."""
+
+import contextlib
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from typing import Annotated, Final
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from hedgerow.common.errors import UnavailableError
+from hedgerow.common.observability.printable import printable_json
+from hedgerow.gateway.cli import options
+from hedgerow.gateway.cli.options import DEFAULT_URL, CaFile, Timeout, Token, Url
+from hedgerow.gateway.cli.render import counted, folded, output, plain, table_of
+from hedgerow.gateway.client import Client
+from hedgerow.gateway.shapes.placement import PlacedWorker, PlacementAnswer, ShardMove
+
+POLL_S: Final = 0.5
+
+
+def placement(
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run", help="Show all moves that are still to come, and change nothing."
+        ),
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
+    url: Url = DEFAULT_URL,
+    token: Token = None,
+    ca_file: CaFile = None,
+) -> None:
+    """Show which worker serves which shards, and what moves."""
+    with options.connect(url, token, verify=ca_file or True) as client:
+        found = client.get_placement()
+    if as_json:
+        text = msgspec.json.format(msgspec.json.encode(found), indent=2).decode()
+        sys.stdout.write(printable_json(text) + "\n")
+        return
+    if not found.workers:
+        sys.stdout.write("no worker has joined; shards are served by the workers that name them\n")
+        return
+    output().print(_workers(found))
+    moves = [move for move in found.moves if dry_run or move.state == "joining"]
+    if moves:
+        output().print(_moves(moves))
+    sys.stdout.write(_summary(found) + "\n")
+
+
+def drain(
+    worker: Annotated[str, typer.Argument(metavar="WORKER", help="The worker's name.")],
+    cancel: Annotated[
+        bool, typer.Option("--cancel", help="Let the worker keep its shards, and get others.")
+    ] = False,
+    timeout: Timeout = "3600s",
+    url: Url = DEFAULT_URL,
+    token: Token = None,
+    ca_file: CaFile = None,
+) -> None:
+    """Let other workers take over a worker's shards; ends when it can be switched off."""
+    give_up_at = time.monotonic() + options.parse_duration_ms(timeout) / 1000
+    with options.connect(url, token, verify=ca_file or True) as client:
+        if cancel:
+            client.cancel_drain(worker)
+            sys.stdout.write(f"{worker} keeps its shards\n")
+            return
+        client.drain_worker(worker)
+        try:
+            _wait_until_drained(client, worker, give_up_at)
+        except KeyboardInterrupt:
+            sys.stderr.write(f"the drain goes on; gateway drain {worker} --cancel ends it\n")
+            raise typer.Exit(1) from None
+    sys.stdout.write(f"{worker} holds no shard and can be switched off\n")
+
+
+def rebalance(
+    timeout: Timeout = "3600s",
+    url: Url = DEFAULT_URL,
+    token: Token = None,
+    ca_file: CaFile = None,
+) -> None:
+    """Balance the shards without waiting for lost workers; ends when nothing moves any more."""
+    give_up_at = time.monotonic() + options.parse_duration_ms(timeout) / 1000
+    with options.connect(url, token, verify=ca_file or True) as client, _progress() as progress:
+        client.rebalance()
+        task = progress.add_task("moves", total=None)
+        most = 0
+        while not (found := client.get_placement()).is_settled:
+            most = max(most, len(found.moves))
+            progress.update(task, total=most, completed=most - len(found.moves))
+            if time.monotonic() >= give_up_at:
+                raise UnavailableError(f"{_summary(found)} after {timeout}; the moves go on")
+            time.sleep(POLL_S)
+    sys.stdout.write(_summary(found) + "\n")
+
+
+def _wait_until_drained(client: Client, worker: str, give_up_at: float) -> None:
+    with _progress() as progress:
+        task: TaskID | None = None
+        most = 0
+        while True:
+            found = client.get_placement()
+            state = _state_of(found, worker)
+            if state is None or state.drained:
+                return
+            held = state.owns + state.joining
+            if held and found.is_settled:
+                raise UnavailableError(
+                    f"no other worker can take over the {counted(held, 'shard')} of {worker}; "
+                    f"the drain goes on when one can, and gateway drain {worker} --cancel ends it"
+                )
+            if task is None:
+                task = progress.add_task("drain", total=held)
+            most = max(most, held)
+            progress.update(task, total=most, completed=most - held)
+            if time.monotonic() >= give_up_at:
+                raise UnavailableError(
+                    f"{worker} still holds {counted(held, 'shard')}; the drain goes on"
+                )
+            time.sleep(POLL_S)
+
+
+def _state_of(found: PlacementAnswer, worker: str) -> PlacedWorker | None:
+    """A worker's state; None if it has stopped and holds nothing."""
+    return next((one for one in found.workers if one.id == worker), None)
+
+
+def _workers(found: PlacementAnswer) -> Table:
+    owned: dict[str, list[int]] = defaultdict(list)
+    for placed in found.shards:
+        for owner in placed.owners:
+            owned[owner].append(placed.shard)
+    table = table_of(
+        "worker", "where", "capacity", "state", "serves", "joining", "owns", right=("serves",)
+    )
+    for one in found.workers:
+        table.add_row(
+            folded(one.id),
+            folded(f"{one.zone}/{one.host}" if one.zone else one.host),
+            f"{one.capacity:g}",
+            plain(_state(one)),
+            str(one.serves),
+            str(one.joining or ""),
+            folded(ranges(owned[one.id])),
+        )
+    return table
+
+
+def _state(one: PlacedWorker) -> str:
+    if one.lost_for_s is not None:
+        return f"lost for {one.lost_for_s:.0f} s"
+    if one.drained:
+        return "drained"
+    return "draining" if one.draining else "live"
+
+
+def _moves(moves: Iterable[ShardMove]) -> Table:
+    table = table_of("shard", "to", "instead of", "state", right=("shard",))
+    for move in moves:
+        table.add_row(str(move.shard), folded(move.worker), folded(move.replaces or ""), move.state)
+    return table
+
+
+def _summary(found: PlacementAnswer) -> str:
+    version = f"version {found.version}"
+    if found.is_settled and found.moves:
+        waiting = counted(len(found.moves), "shard")
+        return f"{version}: nothing moves; {waiting} would, if snapshots.url were set"
+    if found.is_settled:
+        return f"{version}: nothing moves"
+    joining = sum(move.state == "joining" for move in found.moves)
+    return f"{version}: {counted(len(found.moves), 'move')} to come, {joining} of them in progress"
+
+
+def ranges(shards: Iterable[int]) -> str:
+    """Write shards as in 0-3,7; they are ascending."""
+    parts: list[list[int]] = []
+    for shard in shards:
+        if parts and parts[-1][-1] == shard - 1:
+            parts[-1][1:] = [shard]
+        else:
+            parts.append([shard])
+    return ",".join("-".join(map(str, part)) for part in parts)
+
+
+@contextlib.contextmanager
+def _progress() -> Iterator[Progress]:
+    console = Console(stderr=True)
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed:.0f} of {task.total}"),
+        TimeElapsedColumn(),
+        console=console,
+        disable=not console.is_terminal,
+    ) as progress:
+        yield progress

@@ -1,0 +1,116 @@
+"""`gateway placement`, `gateway drain` and `gateway rebalance`, down to the HTTP routes."""
+
+import json
+
+import pytest
+
+from hedgerow.gateway.cli import placement
+from tests.unit.support.command_line import CommandLine
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> CommandLine:
+    """Run commands against a scripted gateway with two workers; they do not wait between looks."""
+    monkeypatch.setattr(placement, "POLL_S", 0.0)
+    return CommandLine(monkeypatch, capsys)
+
+
+def test_the_placement_names_each_workers_shards(command: CommandLine) -> None:
+    """Worker, place, state and shards; and whether anything moves."""
+    ended = command.run("placement")
+    assert (ended.code, ended.err) == (0, "")
+    lines = ended.out.splitlines()
+    assert any("w-a" in line and "z/h" in line and "0-1" in line for line in lines)
+    assert any("w-b" in line and "live" in line and "2-3" in line for line in lines)
+    assert lines[-1] == "version 7: nothing moves"
+
+
+def test_a_dry_run_shows_the_moves_to_come(command: CommandLine) -> None:
+    """Moves that wait are shown with --dry-run only; their number always is."""
+    command.gateway.placement.draining.add("w-b")
+    ended = command.run("placement", "--dry-run")
+    assert [line for line in ended.out.splitlines() if "waiting" in line]
+    assert ended.out.splitlines()[-1] == "version 7: 2 moves to come, 0 of them in progress"
+    assert "waiting" not in command.run("placement").out
+
+
+def test_json_is_the_answer_as_it_is(command: CommandLine) -> None:
+    """--json prints everything."""
+    found = json.loads(command.run("placement", "--json").out)
+    assert found["shards"][3]["owners"] == ["w-b"]
+    assert [worker["id"] for worker in found["workers"]] == ["w-a", "w-b"]
+
+
+def test_a_drain_ends_when_the_worker_holds_nothing(command: CommandLine) -> None:
+    """It asks until the worker is drained, and says that it can be switched off."""
+    ended = command.run("drain", "w-b")
+    assert (ended.code, ended.err) == (0, "")
+    assert ended.out == "w-b holds no shard and can be switched off\n"
+    assert command.gateway.placement.held == 0
+
+
+def test_a_drain_that_takes_too_long_goes_on(command: CommandLine) -> None:
+    """After the timeout the exit code is 1; the worker is still draining."""
+    ended = command.run("drain", "w-b", "--timeout", "0s")
+    assert (ended.code, ended.out) == (1, "")
+    assert "still holds 2 shards; the drain goes on" in ended.err
+    assert command.gateway.placement.draining == {"w-b"}
+
+
+def test_a_drain_that_cannot_proceed_is_said(command: CommandLine) -> None:
+    """If no other worker can take over the shards, the command does not wait for one."""
+    command.gateway.placement.is_stuck = True
+    ended = command.run("drain", "w-b")
+    assert (ended.code, ended.out) == (1, "")
+    assert ended.err.startswith("gateway: no other worker can take over the 2 shards of w-b;")
+    assert command.gateway.placement.draining == {"w-b"}
+    listed = command.run("placement").out
+    assert listed.endswith("nothing moves; 2 shards would, if snapshots.url were set\n")
+
+
+def test_an_interrupted_drain_goes_on(
+    command: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C ends the command with exit code 1, and it says how to end the drain."""
+
+    def interrupt(*_arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(placement, "_wait_until_drained", interrupt)
+    ended = command.run("drain", "w-b")
+    assert (ended.code, ended.out) == (1, "")
+    assert ended.err == "the drain goes on; gateway drain w-b --cancel ends it\n"
+    assert command.gateway.placement.draining == {"w-b"}
+
+
+def test_a_drain_can_be_cancelled(command: CommandLine) -> None:
+    """With --cancel, the worker is no longer draining; a second time it is an error."""
+    command.gateway.placement.draining.add("w-b")
+    ended = command.run("drain", "w-b", "--cancel")
+    assert (ended.code, ended.out) == (0, "w-b keeps its shards\n")
+    assert not command.gateway.placement.draining
+    ended = command.run("drain", "w-b", "--cancel")
+    assert (ended.code, ended.err) == (1, "gateway: the worker 'w-b' is not draining\n")
+
+
+def test_an_unknown_worker_is_an_error(command: CommandLine) -> None:
+    """A misspelt name is not waited for."""
+    ended = command.run("drain", "w-x")
+    assert (ended.code, ended.err) == (1, "gateway: there is no worker 'w-x'\n")
+
+
+def test_rebalancing_ends_when_nothing_moves(command: CommandLine) -> None:
+    """It asks once, and waits."""
+    command.gateway.placement.draining.add("w-b")
+    ended = command.run("rebalance")
+    assert (ended.code, ended.out) == (0, "version 7: nothing moves\n")
+    assert command.gateway.placement.has_rebalanced
+
+
+@pytest.mark.parametrize(
+    ("shards", "text"),
+    [([], ""), ([3], "3"), ([0, 1], "0-1"), ([0, 1, 2, 4, 6, 7], "0-2,4,6-7")],
+)
+def test_shards_are_written_as_ranges(shards: list[int], text: str) -> None:
+    """As `shard-worker --shards` takes them."""
+    assert placement.ranges(shards) == text
