@@ -13,7 +13,8 @@ HedgerowError
 ├── SnapshotError            a snapshot cannot be made, read or trusted, or its target is away
 ├── UnavailableError         the request cannot be answered now; says when to try again
 │   ├── RedisUnavailableError
-│   │   └── WriteRefusedError   Redis answers, but refuses writes: no memory, no disk, read-only
+│   │   ├── WriteRefusedError   Redis answers, but refuses writes: no memory, no disk, read-only
+│   │   └── UnconfirmedError    a write was done, but its replicas have not confirmed it in time
 │   ├── InsufficientStorageError a write is refused, since a disk or memory runs out
 │   ├── OverloadedError      there is too much to answer in time; no shard was asked
 │   └── LoadInterruptedError a bulk load stopped, or waits to be applied; says how far it got
@@ -151,6 +152,13 @@ class WriteRefusedError(RedisUnavailableError):
     def __init__(self, message: str, cause: str, retry_after_s: float = 5.0) -> None:
         super().__init__(message, retry_after_s)
         self.cause = cause
+
+
+class UnconfirmedError(RedisUnavailableError):
+    """A write was done, but fewer replicas than `redis.min_replicas` have confirmed it in time.
+
+    It is lost if the server fails now; otherwise it stays.
+    """
 
 
 class InsufficientStorageError(UnavailableError):

@@ -17,6 +17,7 @@ from hedgerow.common.settings.settings import Settings
 from hedgerow.common.state import probation as probation_state
 from hedgerow.common.state.registry import Registry
 from hedgerow.gateway.access.usage_report import keys_in_use
+from hedgerow.gateway.operations.presence import ProcessPlace
 from hedgerow.gateway.parts import Parts
 from hedgerow.gateway.policies.hedging import HedgeCounts
 from hedgerow.gateway.reporting import make_live, make_metrics, make_status
@@ -57,6 +58,7 @@ class Gateway:
         control: RedisClient,
         num_shards: int,
         read_settings: Callable[[], Settings] | None = None,
+        place: ProcessPlace = ProcessPlace(),  # noqa: B008 - frozen
     ) -> None:
         """Wire the parts; use `Gateway.connect`, which also starts them."""
         self.id = secrets.token_hex(4)
@@ -66,7 +68,7 @@ class Gateway:
         self._keys = Keys(settings.redis.key_prefix)
         self._registry = Registry(control, self._keys)
         access = ClusterAccess(settings, control, self._keys, self._registry, num_shards, self.id)
-        parts = self._parts = Parts(access, read_settings, on_view=self._on_view)
+        parts = self._parts = Parts(access, read_settings, place, on_view=self._on_view)
 
         self.collections = parts.collections
         self.documents = parts.documents
@@ -74,6 +76,7 @@ class Gateway:
         self.snapshots = parts.snapshots
         self.optimiser = parts.optimiser
         self.quarantine = parts.quarantine
+        self.placement = parts.placement
         self.reloader = parts.reloader
         self.placement = parts.placement
         self.requests = parts.requests
@@ -99,6 +102,7 @@ class Gateway:
         settings: Settings,
         num_shards: int | None = None,
         read_settings: Callable[[], Settings] | None = None,
+        place: ProcessPlace = ProcessPlace(),  # noqa: B008 - frozen
     ) -> "AsyncIterator[Gateway]":
         """Start a gateway, and stop it at the end of the block.
 
@@ -107,6 +111,7 @@ class Gateway:
             num_shards: shards in the cluster; None to read the number from Redis.
             read_settings: reads the settings again, for a reload of the rank profiles; None if
                 they do not come from a file.
+            place: which of several processes that share a port this gateway is.
 
         Raises:
             ConfigurationError: the server is too old, or has another number of shards.
@@ -116,7 +121,7 @@ class Gateway:
         try:
             registry = Registry(control, Keys(settings.redis.key_prefix))
             cluster = await registry.cluster(num_shards)
-            gateway = cls(settings, control, cluster, read_settings)
+            gateway = cls(settings, control, cluster, read_settings, place)
             async with gateway._running():
                 yield gateway
         finally:
@@ -141,6 +146,7 @@ class Gateway:
                     group.create_task(self._parts.server_watch.run(), name="server watch"),
                     group.create_task(self.shortages.run(), name="own shortages"),
                     group.create_task(self.live.run(), name="live"),
+                    group.create_task(self._parts.presence.run(), name="gateway heartbeat"),
                 ]
                 try:
                     yield
@@ -166,6 +172,7 @@ class Gateway:
             if kind == "applied" and shard.isdecimal():
                 self.documents.wake(int(shard))
             self._parts.ranked_loads.take(event)
+            self._parts.breaker_switch.take(event)
             if kind in ("workers", "reconnected"):
                 self._membership.wake()
             if kind in (probation_state.EVENT, "reconnected"):
@@ -187,15 +194,25 @@ class Gateway:
 
     @property
     def is_ready(self) -> bool:
-        """Whether a query could be answered: Redis answers and at least one shard is live.
+        """Whether to send queries here: Redis answers, a shard is live, and it is not leaving.
 
         If Redis hangs, its connections stay open, but the view of the workers becomes old.
         """
         return (
-            self.is_connected
+            not self.is_leaving
+            and self.is_connected
             and any(self._membership.live)
             and self._membership.age_s(self._parts.now()) < self._stale_after_s
         )
+
+    @property
+    def is_leaving(self) -> bool:
+        """Whether the gateway is about to stop."""
+        return self._parts.presence.is_leaving
+
+    def leave(self) -> None:
+        """The gateway is about to stop: it is not ready from now on, and still answers."""
+        self._parts.presence.leave()
 
     def hedge_counts(self) -> HedgeCounts:
         """How the second copies of searches have ended so far."""
@@ -292,7 +309,7 @@ class Gateway:
         return {"name": collection, **coverage_report(curve, deadline_ms)}
 
     def set_breaker(self, shard: int, state: str) -> None:
-        """Set a breaker by hand.
+        """Set a breaker by hand, in this gateway.
 
         Args:
             shard: the shard of the breaker.
@@ -301,7 +318,11 @@ class Gateway:
         Raises:
             BadRequestError: there is no such shard or state.
         """
-        self._guards.set_by_hand(shard, state, self._parts.now())
+        self._parts.breaker_switch.set(shard, state)
+
+    async def set_breaker_everywhere(self, shard: int, state: str) -> None:
+        """As `set_breaker`, in all live gateways; see `BreakerSwitch.set_everywhere`."""
+        await self._parts.breaker_switch.set_everywhere(shard, state)
 
     async def metrics_text(self, form: TextFormat, keys: Sequence[Mapping[str, Any]]) -> bytes:
         """Write the metrics for Prometheus.

@@ -13,6 +13,7 @@ from hedgerow.common.observability.tracing import tracing_of
 from hedgerow.common.settings.rank_profiles import RankProfile
 from hedgerow.common.settings.settings import Settings
 from hedgerow.common.snapshots.status import SnapshotRecords
+from hedgerow.common.state.gateways import GatewayStore
 from hedgerow.common.state.optimising import OptimisingStore
 from hedgerow.common.state.reloading import ReloadStore
 from hedgerow.common.state.statistics import StatisticsStore
@@ -21,6 +22,7 @@ from hedgerow.gateway.access.fair_share import FairShare
 from hedgerow.gateway.access.request_admission import RequestAdmission
 from hedgerow.gateway.live.journal import Journal
 from hedgerow.gateway.metrics.search_recorder import SearchRecorder
+from hedgerow.gateway.operations.breaker_switch import BreakerSwitch
 from hedgerow.gateway.operations.optimising import Optimiser
 from hedgerow.gateway.operations.own_shortages import OwnShortages
 from hedgerow.gateway.operations.placement import PlacementAdmin
@@ -80,14 +82,18 @@ class Parts:
         optimiser: asks for the optimising of text indexes.
         snapshots: asks for snapshots.
         quarantine: lists the queries that have killed scorers, and lets them run again.
+        placement: shows which worker should serve which shard; drains workers.
         reloader: reads the rank profiles again.
         placement: shows which worker should serve which shard; drains workers.
+        presence: tells the other gateways of this one.
+        breaker_switch: sets breakers by hand, in all gateways.
     """
 
     def __init__(
         self,
         access: ClusterAccess,
         read_settings: Callable[[], Settings] | None,
+        place: ProcessPlace,
         on_view: Callable[[], None],
     ) -> None:
         """Make and connect the parts; none is started.
@@ -95,6 +101,7 @@ class Parts:
         Args:
             access: to the cluster.
             read_settings: reads the settings again; None if they do not come from a file.
+            place: which of several processes that share a port this gateway is.
             on_view: called after each refresh of the view of the workers.
         """
         settings, control, keys = access.settings, access.client, access.keys
@@ -171,6 +178,14 @@ class Parts:
             definitions=self.collections.definitions,
             use=self._use_profiles,
         )
+        self.presence = Presence(
+            access.gateway_id,
+            place,
+            GatewayStore(control, keys),
+            lambda: self.searcher.num_in_flight,
+            self.server_ms,
+        )
+        self.breaker_switch = BreakerSwitch(access.gateway_id, self.guards, control, keys, self.now)
 
     def server_ms(self) -> int:
         """The Redis server's clock, in ms."""

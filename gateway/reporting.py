@@ -25,6 +25,7 @@ def make_status(parts: Parts) -> StatusReport:
         snapshots=parts.snapshots,
         optimiser=parts.optimiser,
         quarantine=parts.quarantine,
+        gateways=parts.presence.store,
         num_shards=access.num_shards,
         timeout_s=settings.redis.command_timeout_s,
     )

@@ -137,6 +137,7 @@ def make_transport(
         access.gateway_id,
         guards.shared.admission.on_backlog,
         curves.on_late,
+        access.client.primary,
     )
 
 

@@ -200,6 +200,8 @@ class Worker:
                 tracing.start()
                 started.push_async_callback(asyncio.to_thread, tracing.close)
             await self._answering.start(started)
+            # A failover may have lost the last heartbeats.
+            started.callback(self._context.control.primary.follow(self._heartbeats.beat_soon))
             for threads in self._fetch_lanes:
                 started.push_async_callback(threads.close, 0.0)
             started.push_async_callback(self._writing.snapshots.threads.close, 0.0)

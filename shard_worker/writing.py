@@ -1,8 +1,12 @@
 """The part of a worker that writes: it applies the logs and maintains the indexes."""
 
 from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
 
+from hedgerow.common.collection import Collection
+from hedgerow.common.errors import WireError
 from hedgerow.common.shard_log.log import ShardLog
+from hedgerow.common.shard_log.operations import Create, unpack_op
 from hedgerow.common.state.registry import Registry
 from hedgerow.shard_worker.context import Context
 from hedgerow.shard_worker.control.jobs import Jobs
@@ -79,6 +83,7 @@ class Writing:
             snapshot_position=self._snapshot_position,
             storage=self.storage,
             traces=traces,
+            on_restored=self._revive_created,
         )
         self.snapshots = Snapshots(control, keys, self.applier, indexer, settings)
         self.jobs = Jobs(
@@ -160,6 +165,19 @@ class Writing:
         await self.applier.open(shard)
         states = [self.applier.states[one] for one in lost]
         await revive_definitions(self._registry, states, self._context.num_shards)
+
+    async def _revive_created(self, state: ShardState, ops: list[bytes]) -> None:
+        """Define collections again whose creation a failover of Redis has lost."""
+        created = set()
+        for packed in ops:
+            with suppress(WireError):  # the indexer has skipped it, too
+                op = unpack_op(packed)
+                if isinstance(op, Create):
+                    created.add(Collection.from_json(op.definition).uid)
+        if created:
+            reports = [report for report in state.collections if report.uid in created]
+            state = state._replace(collections=reports)
+            await revive_definitions(self._registry, [state], self._context.num_shards)
 
     def _owed_bytes(self) -> int:
         return self.applier.owed_bytes()

@@ -164,28 +164,15 @@ def run_cluster(
         }
         with run_server(is_durable=is_durable) as server, contextlib.ExitStack() as started:
             workers: list[subprocess.Popen[bytes]] = []
-            started.callback(_stop, workers)
-            for number, shards in enumerate(layout):
-                command = [
-                    sys.executable,
-                    "-m",
-                    "hedgerow.shard_worker.main",
-                    "--id",
-                    f"worker-{number}",
-                    "--shards",
-                    ",".join(map(str, shards)),
-                    "--num-shards",
-                    str(num_shards),
-                    "--data",
-                    str(folder / f"worker-{number}"),
-                    "--redis",
-                    server.url,
-                ]
-                own = {
+            started.callback(stop_workers, workers)
+            own = [
+                {
                     "HEDGEROW_BENCH_STALLS": str(int(number in stalls)),
                     "HEDGEROW_BENCH_WORKER": str(number),
                 }
-                workers.append(start_tied(command, cwd=_ROOT, env={**variables, **own}))
+                for number in range(len(layout))
+            ]
+            start_workers(layout, folder, server.url, num_shards, variables, own, workers)
             yield Cluster(
                 server=server,
                 workers=workers,
@@ -198,7 +185,50 @@ def run_cluster(
             )
 
 
-def _stop(workers: list[subprocess.Popen[bytes]]) -> None:
+def start_workers(
+    layout: Sequence[Sequence[int]],
+    folder: Path,
+    redis_url: str,
+    num_shards: int,
+    environment: Mapping[str, str],
+    own: Sequence[Mapping[str, str]] = (),
+    workers: list[subprocess.Popen[bytes]] | None = None,
+) -> list[subprocess.Popen[bytes]]:
+    """Start a worker for each list of shards.
+
+    Args:
+        layout: the shards of each worker.
+        folder: has their data folders.
+        redis_url: the server.
+        num_shards: shards of the cluster.
+        environment: of all workers.
+        own: further variables of each.
+        workers: the list to which each is added as soon as it is started; None for a new one.
+    """
+    workers = [] if workers is None else workers
+    for number, shards in enumerate(layout):
+        command = [
+            sys.executable,
+            "-m",
+            "hedgerow.shard_worker.main",
+            "--id",
+            f"worker-{number}",
+            "--shards",
+            ",".join(map(str, shards)),
+            "--num-shards",
+            str(num_shards),
+            "--data",
+            str(folder / f"worker-{number}"),
+            "--redis",
+            redis_url,
+        ]
+        variables = {**environment, **(own[number] if own else {})}
+        workers.append(start_tied(command, cwd=_ROOT, env=variables))
+    return workers
+
+
+def stop_workers(workers: Sequence[subprocess.Popen[bytes]]) -> None:
+    """End workers by SIGTERM, and by SIGKILL those that do not end in time."""
     for worker in workers:
         worker.send_signal(signal.SIGCONT)  # one may have been stopped
         worker.terminate()

@@ -22,7 +22,7 @@ PATIENT = {"HEDGEROW_WORKER__HEARTBEAT_EXPIRY_S": PATIENT_S}
 _START_TIMEOUT_S = 120.0
 _STATE_TIMEOUT_S = 300.0
 _LOAD_TIMEOUT_S = 600.0
-_ROW = re.compile(r"(redis|gateway|worker-\d+) +(\d+) ")
+_ROW = re.compile(r"(redis|gateway(?:-\d+)?|worker-\d+) +(\d+) ")
 _READY = re.compile(r"ready at http://(\S+):(\d+),")
 _SIZE = re.compile(r"\d+ cores?: ")
 
@@ -57,11 +57,16 @@ class Up:
         assert self.address is not None
         return "http://{}:{}".format(*self.address)
 
+    @property
+    def gateways(self) -> list[int]:
+        """The processes of its gateway."""
+        return [pid for name, pid in self.pids.items() if name.startswith("gateway")]
+
     @contextlib.contextmanager
     def http(self) -> Iterator[HttpGateway]:
         """A bare exchange with its gateway."""
         assert self.address is not None
-        gateway = HttpGateway(*self.address, self.pids["gateway"])
+        gateway = HttpGateway(*self.address, self.gateways[0])
         try:
             yield gateway
         finally:
@@ -72,7 +77,7 @@ class Up:
         workers = [pid for name, pid in self.pids.items() if name.startswith("worker-")]
         return {
             "client": [os.getpid()],
-            "gateway": [self.pids["gateway"]],
+            "gateway": self.gateways,
             "Redis": [self.pids["redis"]],
             "workers": workers,
             "scorers": [pid for worker in workers for pid in descendants(worker)],

@@ -19,6 +19,7 @@ import random
 import ssl
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 import structlog
@@ -30,22 +31,17 @@ from hedgerow.common.errors import (
     WriteRefusedError,
 )
 from hedgerow.common.redis.endpoint import Endpoint
-from hedgerow.common.redis.redis_py import (
-    ConnectionPool,
-    Redis,
-    SSLConnection,
-    exceptions,
-    parse_url,
-)
-from hedgerow.common.redis.refusals import refused_write
+from hedgerow.common.redis.pool import CLOSE_ERRORS, close_pool, connection_pool
+from hedgerow.common.redis.primary import Primary
+from hedgerow.common.redis.redis_py import Redis, exceptions
+from hedgerow.common.redis.refusals import READ_ONLY, refused_write
+from hedgerow.common.redis.sentinels import primary_of
 from hedgerow.common.settings.redis import RedisSettings
 
 MAX_ATTEMPTS = 4
 FIRST_PAUSE_S = 0.05
 EVENTS_IDLE_S = 10.0  # after this time without a message, a subscription is checked by a PING
 RECONNECTED = b"reconnected"
-# Errors that closing a connection may raise, including redis-py's own; it is closed all the same.
-_CLOSE_ERRORS = (exceptions.RedisError, OSError)
 # Errors of a server that cannot execute a command now, but may later; the errors of a server that
 # refuses writes are in common.redis.refusals.
 # UNBLOCKED is for a blocked read whose server becomes a replica: a failover.
@@ -78,54 +74,6 @@ class ServerInfo(NamedTuple):
     pid: int
 
 
-def connection_pool(
-    settings: RedisSettings, socket_timeout_s: float | None = None
-) -> ConnectionPool:
-    """Make redis-py's pool for these settings; it connects when it is first used.
-
-    Args:
-        settings: where the server is, and how long a connection attempt may take.
-        socket_timeout_s: bound on each read and write, for a library (arq) that sets none itself.
-
-    Raises:
-        ConfigurationError: the URL or the file of authorities cannot be used.
-    """
-    try:
-        options: dict[str, Any] = dict(parse_url(settings.url))
-    except ValueError as error:
-        raise ConfigurationError(f"redis.url: {error}") from error
-    if settings.username is not None:
-        options["username"] = settings.username
-    if settings.password is not None:
-        options["password"] = settings.password.get_secret_value()
-    if options.get("connection_class") is SSLConnection:
-        options.setdefault("ssl_check_hostname", True)
-        if settings.tls_ca_file is not None:
-            if not settings.tls_ca_file.is_file():
-                raise ConfigurationError(
-                    f"redis.tls_ca_file: there is no file {settings.tls_ca_file}"
-                )
-            options["ssl_ca_certs"] = str(settings.tls_ca_file)
-    return ConnectionPool(
-        **{
-            # RESP2, since redis-py's RESP3 push handler formats a debug line for every message.
-            "protocol": 2,
-            "decode_responses": False,
-            "socket_connect_timeout": settings.connect_timeout_s,
-            "socket_timeout": socket_timeout_s,
-            "lib_name": None,
-            "lib_version": None,
-            **options,
-        }
-    )
-
-
-async def close_pool(pool: ConnectionPool) -> None:
-    """Close every connection of a pool, including those in use; errors are ignored."""
-    with suppress(*_CLOSE_ERRORS):
-        await pool.disconnect()
-
-
 async def connect(settings: RedisSettings, wait_s: float = 0.0) -> "RedisClient":
     """Connect, and check that Hedgerow supports the server.
 
@@ -148,14 +96,19 @@ async def connect(settings: RedisSettings, wait_s: float = 0.0) -> "RedisClient"
             failures += 1
             if loop.time() >= give_up_at:
                 await control.close()
-                text = f"Redis at {Endpoint.of(settings).address} does not answer: {_why(error)}"
-                raise RedisUnavailableError(text) from error
+                raise RedisUnavailableError(_not_answered(settings, error)) from error
             await asyncio.sleep(pause_s(failures, settings.reconnect_max_s))
         except BaseException:
             await control.close()
             raise
         else:
             return control
+
+
+def _not_answered(settings: RedisSettings, error: RedisUnavailableError) -> str:
+    if settings.sentinels:
+        return f"Redis does not answer: {_why(error)}"
+    return f"Redis at {Endpoint.of(settings).address} does not answer: {_why(error)}"
 
 
 def _why(error: BaseException) -> str:
@@ -209,12 +162,22 @@ class RedisClient:
     def __init__(self, settings: RedisSettings) -> None:
         self.settings = settings
         self.server = ServerInfo("redis", "0", 0)
-        self._pool = connection_pool(settings)
+        self._primary = primary_of(settings)
+        self._pool = connection_pool(settings, self._primary)
         self._client: Redis = Redis(connection_pool=self._pool)
+        self._attempts: set[asyncio.Timeout] = set()
+        self._unfollow = self._primary.follow(self._leave)
+
+    @property
+    def primary(self) -> Primary:
+        """Where the server is, for the connections of the data plane."""
+        return self._primary
 
     async def close(self) -> None:
-        """Close every connection, including those in use."""
+        """Close every connection, including those in use and those to sentinels."""
+        self._unfollow()
         await close_pool(self._pool)
+        await self._primary.close()
 
     async def execute(
         self, *command: bytes | str | float, retry: bool = True, block_s: float = 0.0
@@ -242,7 +205,11 @@ class RedisClient:
         return await self._attempt(run, str(command[0]), retry, block_s)
 
     async def pipeline(
-        self, commands: Sequence[Command], retry: bool = True, atomic: bool = False
+        self,
+        commands: Sequence[Command],
+        retry: bool = True,
+        atomic: bool = False,
+        block_s: float = 0.0,
     ) -> list[Any]:
         """Run commands in one write and one read.
 
@@ -250,6 +217,7 @@ class RedisClient:
             commands: each with its name and arguments.
             retry: whether they may all be sent again if the answer is missing.
             atomic: whether they run as one transaction (MULTI).
+            block_s: how long the server itself may block on them, in addition to the usual bound.
 
         Returns:
             Their replies, in order.
@@ -272,7 +240,7 @@ class RedisClient:
                     raise reply
             return replies
 
-        return await self._attempt(run, str(commands[0][0]), retry, 0.0)
+        return await self._attempt(run, str(commands[0][0]), retry, block_s)
 
     async def now_ms(self) -> int:
         """The Redis server's clock, in ms since 1970."""
@@ -301,26 +269,28 @@ class RedisClient:
         """
         failures = 0
         while True:
+            version = self._primary.version
             pubsub = self._client.pubsub(ignore_subscribe_messages=False)
             try:
                 async with asyncio.timeout(self.settings.command_timeout_s):
-                    await pubsub.subscribe(channel)
+                    await self._here(partial(pubsub.subscribe, channel), version)
                 while True:
-                    message = await self._next_message(pubsub)
+                    message = await self._here(partial(self._next_message, pubsub), version)
                     if message["type"] == "subscribe":
                         failures = 0
                         yield RECONNECTED
                     elif message["type"] == "message":
                         yield message["data"]
-            except (exceptions.RedisError, OSError) as error:
+            except (exceptions.RedisError, RedisUnavailableError, OSError) as error:
                 failures += 1
                 log = _log.warning if failures == 1 else _log.debug
                 log("events_lost", channel=channel, error=str(error))
             finally:
                 # Over TLS, a server that hangs sends no close_notify, and redis-py raises.
-                with suppress(*_CLOSE_ERRORS):
+                with suppress(*CLOSE_ERRORS):
                     await pubsub.aclose()  # type: ignore[no-untyped-call]  # redis-py leaves it bare
-            await asyncio.sleep(pause_s(failures, self.settings.reconnect_max_s))
+            if version == self._primary.version:
+                await self._primary.pause(pause_s(failures, self.settings.reconnect_max_s))
 
     async def _next_message(self, pubsub: Any) -> dict[str, Any]:
         message = await pubsub.get_message(timeout=EVENTS_IDLE_S)
@@ -341,22 +311,62 @@ class RedisClient:
         try:
             async with asyncio.timeout(timeout_s):
                 while True:
+                    version = self._primary.version
                     try:
-                        return await run()
-                    except (exceptions.RedisError, OSError) as error:
+                        return await self._here(run, version)
+                    except (exceptions.RedisError, RedisUnavailableError, OSError) as error:
                         failures += 1
-                        translated = _translate(error, name)
+                        translated = self._translated(error, name, version)
                         if (
                             isinstance(translated, ConfigurationError)
                             or not retry
                             or failures == MAX_ATTEMPTS
                         ):
+                            if translated is error:  # else it would be its own cause
+                                raise
                             raise translated from error
-                        await asyncio.sleep(pause_s(failures, self.settings.reconnect_max_s))
+                        await self._primary.pause(pause_s(failures, self.settings.reconnect_max_s))
         except TimeoutError as error:
             raise RedisUnavailableError(
                 f"Redis did not answer {name} within {timeout_s:g} s"
             ) from error
+
+    async def _here(self, run: Callable[[], Awaitable[_T]], version: int) -> _T:
+        """Run something that ends with an error if the primary is no longer the `version`'s.
+
+        redis-py drops a connection whose command is cancelled.
+        """
+        if version == self._primary.version:
+            try:
+                async with asyncio.timeout(None) as attempt:
+                    self._attempts.add(attempt)
+                    try:
+                        return await run()
+                    finally:
+                        self._attempts.discard(attempt)
+            except TimeoutError:
+                if not attempt.expired():
+                    raise
+        raise exceptions.ConnectionError("the primary has moved")
+
+    def _leave(self) -> None:
+        """End the commands that wait for a server which is no longer the primary."""
+        now = asyncio.get_running_loop().time()
+        for attempt in list(self._attempts):
+            attempt.reschedule(now)
+
+    def _translated(self, error: Exception, command: str, version: int) -> HedgerowError:
+        if isinstance(error, HedgerowError):
+            return error
+        found = _translate(error, command)
+        if (
+            self._primary.moves
+            and isinstance(found, WriteRefusedError)
+            and found.cause == READ_ONLY
+        ):
+            self._primary.doubt(version)
+            return RedisUnavailableError(f"Redis refuses {command}: it has become a replica")
+        return found
 
 
 @contextmanager

@@ -19,6 +19,7 @@ import structlog
 
 from hedgerow.common.errors import HedgerowError, RedisUnavailableError
 from hedgerow.common.redis.endpoint import Endpoint
+from hedgerow.common.redis.primary import Primary
 from hedgerow.common.runtime.ticks import tick_after
 
 log = structlog.get_logger()
@@ -27,6 +28,8 @@ OnReply = Callable[[Any], None]
 
 FIRST_PAUSE_S = 0.05
 CLOSE_TIMEOUT_S = 1.0
+# What a server that has become a replica answers to a write, and to one that waits in it.
+_OF_REPLICAS = ("READONLY", "UNBLOCKED force")
 
 
 class CommandError(HedgerowError):
@@ -40,11 +43,20 @@ def _ignore(_reply: Any) -> None:
 class _Connection(asyncio.Protocol):
     """One connection while it lasts: feeds the parser, and passes on replies in order."""
 
-    def __init__(self, on_message: OnReply | None, on_lost: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        on_message: OnReply | None,
+        on_lost: Callable[[], None],
+        on_replica: Callable[[], None] | None,
+    ) -> None:
         self.pending: deque[OnReply] = deque()
         self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.last_received = time.monotonic()
-        self._reader = hiredis.Reader()
+        if on_replica is None:
+            self._reader = hiredis.Reader()
+        else:  # hiredis calls it for errors only: the other replies need not be looked at
+            self._reader = hiredis.Reader(replyError=self._make_error)
+        self._on_replica = on_replica
         self._on_message = on_message
         self._on_lost = on_lost
         self._transport: asyncio.Transport | None = None
@@ -67,6 +79,11 @@ class _Connection(asyncio.Protocol):
         except hiredis.ProtocolError as error:
             log.warning("redis_protocol_error", error=str(error))
             self.abort()
+
+    def _make_error(self, text: str) -> hiredis.ReplyError:
+        if text.startswith(_OF_REPLICAS) and self._on_replica is not None:
+            asyncio.get_running_loop().call_soon(self._on_replica)
+        return hiredis.ReplyError(text)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._on_lost()  # first: the callbacks of lost commands must find it disconnected
@@ -139,22 +156,32 @@ async def _answer(send: Callable[[bytes, OnReply], None], command: bytes) -> Any
     return reply
 
 
+async def _check_role(handshake: Handshake, endpoint: Endpoint) -> None:
+    """Make sure that a server takes writes, since sentinels may not have noticed otherwise yet."""
+    role = await handshake.call("ROLE")
+    if role[0] != b"master":
+        raise RedisUnavailableError(f"the server at {endpoint.address} is a replica")
+
+
 class RedisConnection:
     """A connection that is restored automatically, with jittered backoff.
 
     A command that is sent while there is no connection, or while it is still being set up, fails
     at once with RedisUnavailableError: between AUTH and SELECT it would go to another database.
     If an answer is overdue by `silence_s`, the connection is dropped: the server hangs, or the
-    network has lost the answer.
+    network has lost the answer. It is also dropped when the primary moves; whatever still waits in
+    it fails then, although a server that hangs may yet carry it out.
 
     Attributes:
         name: shown by CLIENT LIST.
         num_reconnects: how often the connection was restored.
+        tried: set once the first attempt to connect has ended.
+        last_error: why the last attempt has failed; "" if it has not.
     """
 
     def __init__(
         self,
-        endpoint: Endpoint,
+        primary: Primary,
         *,
         name: str,
         silence_s: float,
@@ -165,7 +192,7 @@ class RedisConnection:
         """Describe the connection; `start` opens it.
 
         Args:
-            endpoint: where to connect.
+            primary: where to connect: an `Endpoint`, unless it moves.
             name: shown by CLIENT LIST.
             silence_s: longest wait for an answer that is due, in s.
             on_connect: awaited on each new connection before it counts as connected; it may already
@@ -175,7 +202,12 @@ class RedisConnection:
         """
         self.name = name
         self.num_reconnects = 0
-        self._endpoint = endpoint
+        self.tried = asyncio.Event()
+        self.last_error = ""
+        self._primary = primary
+        self._version = -1  # of the primary, when the present connection was begun
+        self._unfollow: Callable[[], None] | None = None
+        self._attempt: asyncio.Timeout | None = None
         self._silence_s = silence_s
         self._on_connect = on_connect
         self._on_disconnect = on_disconnect
@@ -191,6 +223,19 @@ class RedisConnection:
         """Whether a command sent now would go out."""
         return self._is_connected.is_set()
 
+    @property
+    def overdue_s(self) -> float:
+        """How long nothing has been heard although an answer is due, in s; 0 if none is due."""
+        connection = self._connection
+        if connection is None or not connection.pending:
+            return 0.0
+        return time.monotonic() - connection.last_received
+
+    def begin(self) -> None:
+        """Connect in the background, and stay connected from then on."""
+        self._unfollow = self._primary.follow(self._leave)
+        self._task = self._loop.create_task(self._keep_connected(), name=f"link {self.name}")
+
     async def start(self, timeout_s: float | None = None) -> None:
         """Connect, and stay connected from then on.
 
@@ -198,7 +243,7 @@ class RedisConnection:
             RedisUnavailableError: there was no connection within `timeout_s` (it keeps trying all
                 the same).
         """
-        self._task = self._loop.create_task(self._keep_connected(), name=f"link {self.name}")
+        self.begin()
         try:
             async with asyncio.timeout(timeout_s):
                 await self._is_connected.wait()
@@ -214,6 +259,8 @@ class RedisConnection:
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
         self._task = None
+        if self._unfollow is not None:
+            self._unfollow()
 
     def send(self, command: bytes, on_reply: OnReply = _ignore) -> None:
         """Send a packed command; those of one turn of the event loop leave in one write.
@@ -298,16 +345,19 @@ class RedisConnection:
         while True:
             try:
                 connection = await self._connect()
-            except (OSError, TimeoutError, CommandError, RedisUnavailableError) as error:
+            except (OSError, TimeoutError, HedgerowError) as error:
                 failures += 1
+                self.last_error = str(error) or "timeout"
+                self.tried.set()
                 write = log.warning if failures == 1 else log.debug
-                write("redis_connect_failed", link=self.name, error=str(error) or "timeout")
-                await asyncio.sleep(pause_s * random.uniform(0.5, 1.5))
-                pause_s = min(pause_s * 2, self._endpoint.reconnect_max_s)
+                write("redis_connect_failed", link=self.name, error=self.last_error)
+                await self._primary.pause(pause_s * random.uniform(0.5, 1.5))
+                pause_s = min(pause_s * 2, self._primary.reconnect_max_s)
                 continue
             if failures:
                 log.info("redis_connected", link=self.name, failures=failures)
-            pause_s, failures = FIRST_PAUSE_S, 0
+            pause_s, failures, self.last_error = FIRST_PAUSE_S, 0, ""
+            self.tried.set()
             self.num_reconnects += has_connected
             has_connected = True
             try:
@@ -316,31 +366,55 @@ class RedisConnection:
                 await connection.close()
 
     async def _connect(self) -> _Connection:
-        endpoint = self._endpoint
-        async with asyncio.timeout(endpoint.connect_timeout_s):
-            connection = await self._open()
-            self._connection = connection
-            try:
-                handshake = Handshake(connection)
-                if endpoint.password is not None:
-                    user = (endpoint.username,) if endpoint.username else ()
-                    await handshake.call("AUTH", *user, endpoint.password)
-                if endpoint.database:
-                    await handshake.call("SELECT", endpoint.database)
-                await handshake.call("CLIENT", "SETNAME", self.name)
-                if self._on_connect is not None:
-                    await self._on_connect(handshake)
-                self._is_connected.set()
-            except BaseException:
-                connection.abort()
-                raise
+        endpoint = await self._primary.find()
+        self._version = self._primary.version
+        try:
+            async with asyncio.timeout(endpoint.connect_timeout_s) as self._attempt:
+                return await self._set_up(endpoint)
+        finally:
+            self._attempt = None
+
+    async def _set_up(self, endpoint: Endpoint) -> _Connection:
+        connection = await self._open(endpoint)
+        self._connection = connection
+        try:
+            handshake = Handshake(connection)
+            if endpoint.password is not None:
+                user = (endpoint.username,) if endpoint.username else ()
+                await handshake.call("AUTH", *user, endpoint.password)
+            if self._primary.moves:
+                await _check_role(handshake, endpoint)
+            if endpoint.database:
+                await handshake.call("SELECT", endpoint.database)
+            await handshake.call("CLIENT", "SETNAME", self.name)
+            if self._on_connect is not None:
+                await self._on_connect(handshake)
+            self._check_unmoved()
+            self._is_connected.set()
+        except BaseException:
+            connection.abort()
+            raise
         return connection
 
-    async def _open(self) -> _Connection:
-        endpoint = self._endpoint
+    def _check_unmoved(self) -> None:
+        if self._version != self._primary.version:
+            raise RedisUnavailableError("the primary has moved")
+
+    def _leave(self) -> None:
+        """The primary has moved, or has become a replica: drop this connection at once."""
+        if self._attempt is not None:
+            self._attempt.reschedule(self._loop.time())
+        if self._connection is not None:
+            self._connection.abort()
+
+    def _doubt(self) -> None:
+        self._primary.doubt(self._version)
+
+    async def _open(self, endpoint: Endpoint) -> _Connection:
+        on_replica = self._doubt if self._primary.moves else None
 
         def protocol() -> _Connection:
-            return _Connection(self._on_message, self._forget)
+            return _Connection(self._on_message, self._forget, on_replica)
 
         if endpoint.path is not None:
             _, connection = await self._loop.create_unix_connection(protocol, endpoint.path)

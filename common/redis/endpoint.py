@@ -1,7 +1,10 @@
 """Where and how to connect to Redis, from the settings."""
 
+import asyncio
 import ssl
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import ClassVar
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from hedgerow.common.errors import ConfigurationError
@@ -10,7 +13,7 @@ from hedgerow.common.settings.redis import RedisSettings
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where and how to connect, from the settings.
+    """Where and how to connect, from the settings; as a `Primary`, one that never moves.
 
     Attributes:
         path: a Unix socket; None if `host` and `port` are used.
@@ -27,11 +30,40 @@ class Endpoint:
     connect_timeout_s: float
     reconnect_max_s: float
 
+    moves: ClassVar[bool] = False
+    version: ClassVar[int] = 0
+
     @property
     def address(self) -> str:
         """The server, for messages: without user and password."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return self.path or f"{host}:{self.port}"
+
+    def at(self, host: str, port: int) -> "Endpoint":
+        """The same, on another host and port."""
+        return replace(self, host=host, port=port)
+
+    async def find(self) -> "Endpoint":
+        """This endpoint; see `Primary.find`."""
+        return self
+
+    def follow(self, on_moved: Callable[[], None]) -> Callable[[], None]:
+        """Do nothing; see `Primary.follow`."""
+        del on_moved
+        return lambda: None
+
+    def doubt(self, version: int) -> None:
+        """Do nothing: if the server became a replica, it may become the primary again."""
+
+    async def pause(self, duration_s: float) -> None:
+        """Wait; see `Primary.pause`."""
+        await asyncio.sleep(duration_s)
+
+    async def settled(self) -> None:
+        """Return at once; see `Primary.settled`."""
+
+    async def close(self) -> None:
+        """Do nothing: there is nothing to close."""
 
     @classmethod
     def of(cls, settings: RedisSettings) -> "Endpoint":
@@ -51,6 +83,10 @@ class Endpoint:
             raise ConfigurationError(f"redis.url: database {database!r} is not a number")
         tls = None
         if url.scheme == "rediss":
+            if settings.tls_ca_file is not None and not settings.tls_ca_file.is_file():
+                raise ConfigurationError(
+                    f"redis.tls_ca_file: there is no file {settings.tls_ca_file}"
+                )
             tls = ssl.create_default_context(
                 cafile=str(settings.tls_ca_file) if settings.tls_ca_file else None
             )

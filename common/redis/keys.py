@@ -57,7 +57,10 @@ class Keys:
 
     @property
     def confirm(self) -> str:
-        """Stream: never created; a command on it shows whether logs can be appended to."""
+        """Stream: never created; a command on it shows whether logs can be appended to.
+
+        Also a channel: a message on it shows whether replicas have what was written before.
+        """
         return f"{self.prefix}:log:confirm"
 
     @property
@@ -78,6 +81,11 @@ class Keys:
     def workers(self) -> str:
         """Hash: worker id → its last heartbeat."""
         return f"{self.prefix}:workers"
+
+    @property
+    def gateways(self) -> str:
+        """Hash: gateway id → its last heartbeat."""
+        return f"{self.prefix}:gateways"
 
     @property
     def quarantine(self) -> str:

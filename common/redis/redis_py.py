@@ -10,6 +10,6 @@ from hedgerow.common.redis.lean_import import without
 with without("cryptography", remembered_by="jwt"):
     from redis import exceptions
     from redis.asyncio import Redis
-    from redis.asyncio.connection import ConnectionPool, SSLConnection, parse_url
+    from redis.asyncio.connection import Connection, ConnectionPool, SSLConnection, parse_url
 
-__all__ = ["ConnectionPool", "Redis", "SSLConnection", "exceptions", "parse_url"]
+__all__ = ["Connection", "ConnectionPool", "Redis", "SSLConnection", "exceptions", "parse_url"]

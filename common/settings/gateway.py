@@ -8,10 +8,11 @@ from pydantic import Field
 from hedgerow.common.settings.access import HostName, Origin, Token
 from hedgerow.common.settings.connections import ConnectionSettings
 from hedgerow.common.settings.group import PositiveFloat, PositiveInt
+from hedgerow.common.settings.processes import ProcessSettings
 from hedgerow.common.settings.tls import TlsSettings
 
 
-class GatewaySettings(ConnectionSettings, TlsSettings):
+class GatewaySettings(ProcessSettings, ConnectionSettings, TlsSettings):
     """The gateway: HTTP, query defaults and limits."""
 
     host: str = Field("127.0.0.1", description="Address that the HTTP server binds.")

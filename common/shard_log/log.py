@@ -5,14 +5,15 @@ sending it again puts the same writes into the log twice. Every operation here r
 by id, so a second copy changes nothing.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import structlog
 
 from hedgerow.common.redis.client import Command, RedisClient
 from hedgerow.common.redis.keys import Keys
-from hedgerow.common.shard_log.scripts import CONTINUE, IDS, TRIM
+from hedgerow.common.shard_log.durability import write
+from hedgerow.common.shard_log.scripts import CONTINUE, IDS, RESTORE, TRIM
 
 FIELD = b"op"
 TRACE_FIELD = b"trace"  # beside it, if the write is traced; earlier workers ignore it
@@ -43,6 +44,20 @@ class Appended(NamedTuple):
     length: int
 
 
+class RestoredTail(NamedTuple):
+    """What `ShardLog.restore` has done.
+
+    Attributes:
+        restored: the entries that were appended again.
+        num_lost: entries that the log lacks, or has with other contents, and that come too late.
+        strangers: entries of the log before the replica's position that it has not applied.
+    """
+
+    restored: list[Entry]
+    num_lost: int
+    strangers: list[Entry]
+
+
 def position(entry_id: str) -> tuple[int, int]:
     """An entry's id in a form that can be compared: (milliseconds, sequence)."""
     milliseconds, _, sequence = entry_id.partition("-")
@@ -54,19 +69,15 @@ def furthest(applied: Mapping[str, str]) -> str:
     return max(applied.values(), key=position, default=START)
 
 
-async def confirm(control: RedisClient, keys: Keys) -> None:
-    """Make sure that earlier appends are in the server's append-only file.
+def strangers(found: Iterable[Entry], known: Iterable[Entry]) -> list[Entry]:
+    """The entries that are not among those that are known, or have other contents."""
+    ops = {entry.id: entry.op for entry in known}
+    return [entry for entry in found if ops.get(entry.id) != entry.op]
 
-    A server answers a write before it knows whether its file was written: the writes of the turn in
-    which the disk fills are acknowledged, and lost if the server is then killed. From the next turn
-    on, it refuses writes until its file is complete again. So if a write that is sent after the
-    answer is accepted, the earlier ones are safe. The write here changes nothing.
 
-    Raises:
-        WriteRefusedError: the appends may be lost if the server dies.
-        RedisUnavailableError: there was no answer.
-    """
-    await control.execute("XADD", keys.confirm, "NOMKSTREAM", "*", FIELD, b"")
+def _entry(found: tuple[bytes, dict[bytes, bytes]]) -> Entry:
+    entry_id, fields = found
+    return Entry(entry_id.decode(), fields.get(FIELD, b""), fields.get(TRACE_FIELD, b""))
 
 
 def _is_position(text: str) -> bool:
@@ -104,6 +115,14 @@ class ShardLog:
         self._control = control
         self._keys = keys
 
+    @property
+    def failovers(self) -> int:
+        """Changes whenever what was appended before may be lost, since Redis has failed over.
+
+        If `redis.min_replicas` confirm each write, it never does.
+        """
+        return 0 if self._control.settings.min_replicas else self._control.primary.version
+
     async def append(self, shard: int, op: bytes) -> Appended:
         """Append one packed operation to one shard's log."""
         return (await self.append_many([(shard, op)]))[0]
@@ -117,19 +136,19 @@ class ShardLog:
             ops: shard and operation.
             trace: the packed context that workers trace the write by; None for none.
 
-        When this returns, the operations survive the death of the server; see `confirm`.
+        When this returns, the operations survive the death of the server; see `write`.
         It does not retry: after RedisUnavailableError, any of them may be in the log.
 
         Raises:
             WriteRefusedError: the server accepts no writes now.
+            UnconfirmedError: `redis.min_replicas` have not confirmed them in time.
         """
         commands: list[Command] = []
         for shard, op in ops:
             key = self._keys.log(shard)
             fields = (FIELD, op) if trace is None else (FIELD, op, TRACE_FIELD, trace)
             commands += [("XADD", key, "*", *fields), *self._length(shard)]
-        replies = await self._control.pipeline(commands, retry=False)
-        await confirm(self._control, self._keys)
+        replies = await write(self._control, self._keys, commands, retry=False)
         return [
             Appended(entry_id.decode(), _waiting(length, kept))
             for entry_id, length, kept in zip(*(replies[i::3] for i in range(3)), strict=True)
@@ -193,10 +212,9 @@ class ShardLog:
                 block_s=block_ms / 1000,
             )
             found = reply[0][1] if reply else []
-            for entry_id, fields in found:
-                op = fields.get(FIELD, b"")
-                entries.append(Entry(entry_id.decode(), op, fields.get(TRACE_FIELD, b"")))
-                size += len(op)
+            for entry in map(_entry, found):
+                entries.append(entry)
+                size += len(entry.op)
             if len(found) < count:
                 break
             after = entries[-1].id
@@ -345,6 +363,17 @@ class ShardLog:
         keys = (self._keys.applied(shard), self._keys.trimmed(shard))
         return bool(await self._control.execute("EXISTS", *keys))
 
+    async def has_had(self, shard: int, entry_id: str) -> bool:
+        """Whether an entry is in a log, or was when it was trimmed."""
+        found, trimmed = await self._control.pipeline(
+            [
+                ("XRANGE", self._keys.log(shard), entry_id, entry_id, "COUNT", 1),
+                ("HGET", self._keys.trimmed(shard), "position"),
+            ]
+        )
+        text = (trimmed or b"").decode(errors="replace")
+        return bool(found) or (_is_position(text) and position(entry_id) <= position(text))
+
     async def continue_after(self, shard: int, entry_id: str) -> bool:
         """Make every future entry come after a replica's position.
 
@@ -357,6 +386,25 @@ class ShardLog:
         """
         keys = (self._keys.log(shard), self._keys.trimmed(shard))
         return bool(await self._control.execute("EVAL", CONTINUE, 2, *keys, entry_id, FIELD))
+
+    async def restore(self, shard: int, applied: str, recent: Sequence[Entry]) -> RestoredTail:
+        """Append again what a failover has lost; future entries then come after a position.
+
+        Args:
+            shard: the log's shard.
+            applied: the replica's position.
+            recent: the last entries that it has applied, oldest first.
+        """
+        keys = (self._keys.log(shard), self._keys.trimmed(shard))
+        ops = [part for entry in recent for part in (entry.id, entry.op)]
+        num_lost, *numbers = await self._control.execute("EVAL", RESTORE, 2, *keys, FIELD, *ops)
+        if applied != START:
+            await self.continue_after(shard, applied)
+        late: list[Entry] = []
+        if recent:
+            found = await self._control.execute("XRANGE", keys[0], recent[0].id, applied)
+            late = strangers(map(_entry, found), recent)
+        return RestoredTail([recent[number - 1] for number in numbers], num_lost, late)
 
     async def missed(self, shards: Sequence[int]) -> dict[int, set[str]]:
         """Shard → the replicas with a recorded gap."""

@@ -46,6 +46,34 @@ end
 return ids
 """
 
+# Append entries again that the log lacks, under the ids that they had, as far as no later entry is
+# there. Entries that were trimmed since are not lacking. Returns how many are lost, and then the
+# numbers of those that were appended, from 1.
+RESTORE = (
+    _IS_BEFORE
+    + """
+local trimmed = redis.call('HGET', KEYS[2], 'position')
+local about = redis.call('EXISTS', KEYS[1]) == 1 and redis.call('XINFO', 'STREAM', KEYS[1]) or {}
+local newest = '0-0'
+for i = 1, #about, 2 do if about[i] == 'last-generated-id' then newest = about[i + 1] end end
+local done = {0}
+for i = 2, #ARGV, 2 do
+    local id, op = ARGV[i], ARGV[i + 1]
+    if not trimmed or is_before(trimmed, id) then
+        local found = redis.call('XRANGE', KEYS[1], id, id)[1]
+        if not found and is_before(newest, id) then
+            redis.call('XADD', KEYS[1], id, ARGV[1], op)
+            newest = id
+            done[#done + 1] = i / 2
+        elseif not found or found[2][2] ~= op then
+            done[1] = done[1] + 1
+        end
+    end
+end
+return done
+"""
+)
+
 # Make a log continue after a replica's position. If it has lost the entries before (they are then
 # neither in the log nor recorded as trimmed), these count as trimmed: replicas that have applied
 # less cannot get them. An entry that is added and removed again leaves its id; ids only grow.

@@ -25,7 +25,8 @@ from hedgerow.common.errors import (
 from hedgerow.common.observability.telemetry import Throttle
 from hedgerow.common.redis.client import Command, RedisClient
 from hedgerow.common.redis.keys import Keys
-from hedgerow.common.shard_log.log import FIELD, confirm
+from hedgerow.common.shard_log.durability import write
+from hedgerow.common.shard_log.log import FIELD
 from hedgerow.common.shard_log.operations import Create, Drop, pack_op
 from hedgerow.common.state.batched import batched
 from hedgerow.common.state.registry_scripts import CHANGE, FORGET, TOO_MANY
@@ -241,10 +242,8 @@ class Registry:
             keys += [self.keys.statistics(new.uid), self.keys.shard_statistics(new.uid)]
             keys.append(self.keys.optimising(new.uid))
         command: Command = ("EVAL", CHANGE, len(keys), *keys)
-        done = await self._control.execute(
-            *command, name, old, definition, FIELD, op, num_shards, max_collections
-        )
-        await confirm(self._control, self.keys)
+        arguments = (name, old, definition, FIELD, op, num_shards, max_collections)
+        [done] = await write(self._control, self.keys, [(*command, *arguments)], retry=True)
         # Also when nothing was done: an attempt whose answer was lost may have done it.
         await self.announce("collections")
         return int(done)

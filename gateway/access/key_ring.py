@@ -23,10 +23,20 @@ class KeyInForce:
         num_over_rate: requests refused because of the rate.
     """
 
-    __slots__ = ("_bucket", "_expires_at", "caller", "hash", "key", "num_over_rate", "num_requests")
+    __slots__ = (
+        "_bucket",
+        "_expires_at",
+        "_num_processes",
+        "caller",
+        "hash",
+        "key",
+        "num_over_rate",
+        "num_requests",
+    )
 
-    def __init__(self, key: Key) -> None:
-        """Start without a request."""
+    def __init__(self, key: Key, num_processes: int = 1) -> None:
+        """Start without a request; each of `num_processes` admits its part of the key's rate."""
+        self._num_processes = num_processes
         self.num_requests = 0
         self.num_over_rate = 0
         self._bucket: TokenBucket | None = None
@@ -40,8 +50,10 @@ class KeyInForce:
         self._expires_at = math.inf if key.expires is None else key.expires.timestamp()
         if key.rate_per_s is None:
             self._bucket = None
-        elif self._bucket is None or self._bucket.rate != key.rate_per_s:
-            self._bucket = TokenBucket(key.rate_per_s)
+            return
+        rate = key.rate_per_s / self._num_processes
+        if self._bucket is None or self._bucket.rate != rate:
+            self._bucket = TokenBucket(rate)
 
     def has_expired(self, wall: float) -> bool:
         """Whether its time is over."""
@@ -56,13 +68,15 @@ class KeyInForce:
         wait_s = 0.0 if self._bucket is None else self._bucket.take(now)
         if wait_s:
             self.num_over_rate += 1
-            raise OverloadedError(
-                f"key {self.key.name!r} may send {self.key.rate_per_s:g} requests a second",
-                "rate",
-                wait_s,
-            )
+            raise OverloadedError(self._limit(), "rate", wait_s)
         self.num_requests += 1
         return self.caller
+
+    def _limit(self) -> str:
+        limit = f"key {self.key.name!r} may send {self.key.rate_per_s:g} requests a second"
+        if self._num_processes == 1:
+            return limit
+        return f"{limit}, an equal part to each of the {self._num_processes} gateway processes"
 
 
 class KeyRing:
@@ -74,8 +88,13 @@ class KeyRing:
         error: why the file could not be read the last time; empty if it could.
     """
 
-    def __init__(self) -> None:
-        """Start without keys, and without requiring one."""
+    def __init__(self, num_processes: int = 1) -> None:
+        """Start without keys, and without requiring one.
+
+        Args:
+            num_processes: gateway processes that share a port, and the rate of each key.
+        """
+        self._num_processes = num_processes
         self.is_required = False
         self.error = ""
         self._in_force: dict[str, KeyInForce] = {}
@@ -91,7 +110,9 @@ class KeyRing:
         for key in keys:
             known = before.get(key.name)
             if known is None or known.key.sha256 != key.sha256:
-                known = KeyInForce(key)  # a new key with an old name starts counting at 0
+                known = KeyInForce(
+                    key, self._num_processes
+                )  # a new key with an old name starts counting at 0
             else:
                 known.update(key)
             self._in_force[key.name] = known

@@ -115,9 +115,9 @@ def _wait_until_drained(client: Client, worker: str, give_up_at: float) -> None:
                     f"no other worker can take over the {counted(held, 'shard')} of {worker}; "
                     f"the drain goes on when one can, and gateway drain {worker} --cancel ends it"
                 )
-            if task is None:
-                task = progress.add_task("drain", total=held)
             most = max(most, held)
+            if task is None:
+                task = progress.add_task("drain", total=most)
             progress.update(task, total=most, completed=most - held)
             if time.monotonic() >= give_up_at:
                 raise UnavailableError(

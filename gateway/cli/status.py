@@ -66,11 +66,7 @@ def status_view(found: Mapping[str, Any]) -> RenderableType:
         parts += [Text(), _collections(found["collections"])]
         parts += _curves(found["collections"])
     if gateway := found.get("gateway"):
-        parts += [Text(), admission_line(gateway["admission"])]
-        parts += requests_line(gateway.get("requests"))
-        parts += [Text(), hedges_table(gateway["hedges"])]
-        parts += access_parts(gateway.get("access"))
-        parts += addresses_parts(gateway.get("addresses"))
+        parts += _gateway_parts(gateway, found.get("gateways", ()))
     if (work := work_table(found["workers"])) is not None:
         parts += [Text(), work]
     if any(snapshot["id"] or snapshot["error"] for snapshot in found.get("snapshots", ())):
@@ -162,6 +158,39 @@ def _workers(workers: Iterable[Mapping[str, Any]]) -> Table:
             ", ".join(str(shard) for shard in worker["shards"]),
             plain(worker["version"]),
             folded("; ".join(_lane(name, load) for name, load in worker["lanes"].items())),
+        )
+    return table
+
+
+def _gateway_parts(
+    gateway: Mapping[str, Any], gateways: Sequence[Mapping[str, Any]]
+) -> list[RenderableType]:
+    """Make what is about the gateway that answers, after a list of all if there are several."""
+    parts: list[RenderableType] = []
+    if len(gateways) > 1:
+        parts += [Text(), _gateways(gateways)]
+        parts += [Text(), plain(f"gateway {gateway['id']}, which has answered:")]
+    parts += [Text(), admission_line(gateway["admission"])]
+    parts += requests_line(gateway.get("requests"))
+    parts += [Text(), hedges_table(gateway["hedges"])]
+    parts += access_parts(gateway.get("access"))
+    parts += addresses_parts(gateway.get("addresses"))
+    return parts
+
+
+def _gateways(gateways: Iterable[Mapping[str, Any]]) -> Table:
+    table = table_of(
+        "gateway", "pid", "host", "port", "version", "in flight", "", right=("pid", "in flight")
+    )
+    for gateway in gateways:
+        table.add_row(
+            plain(gateway["id"]),
+            str(gateway["pid"]),
+            folded(gateway["host"]),
+            str(gateway["process_port"] or ""),
+            plain(gateway["version"]),
+            f"{gateway['in_flight']:,}",
+            Text("is about to stop", "yellow") if gateway["leaving"] else Text(),
         )
     return table
 

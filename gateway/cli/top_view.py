@@ -84,7 +84,13 @@ class TopView:
             head.append_text(plain(f"{redis['name'] or 'Redis'} {redis['version']}"))
         else:
             head.append("Redis does not answer", style="red")
-        head.append_text(plain(f"; gateway {status['gateway']['version']}"))
+        gateway = status["gateway"]
+        head.append_text(plain(f"; gateway {gateway['version']}"))
+        if len(gateways := status.get("gateways", ())) > 1:
+            # The figures below are of the one that sends them.
+            pids = [one["pid"] for one in gateways if one["id"] == gateway["id"]]
+            which = f" (pid {pids[0]})" if pids else ""
+            head.append_text(plain(f"{which}, one of {len(gateways)}"))
         for shortage in status.get("shortages", ()):
             head.append("; ").append_text(
                 plain(f"{shortage['resource']} of {shortage['where']} is {shortage['state']}")

@@ -62,9 +62,15 @@ def up(
         str | None,
         typer.Option(metavar="URL", help="Redis server.", show_default="an embedded Valkey"),
     ] = None,
+    processes: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=256, help="Gateway processes that share the port.", show_default="1"
+        ),
+    ] = None,
 ) -> None:
     """Run a whole cluster on this machine: Redis, shard workers and the HTTP gateway."""
-    settings = load_settings()
+    settings = _with_processes(load_settings(), processes)
     options = ClusterOptions(
         data=data or settings.data,
         num_shards=shards,
@@ -72,13 +78,20 @@ def up(
         num_replicas=replicas,
         host=host or settings.gateway.host,
         port=settings.gateway.port if port is None else port,
-        redis_url=redis,
+        redis_url=redis or (settings.redis.url if settings.redis.sentinels else None),
     )
     with Template.started(MODULES) as template:
         configure_logging(settings.log_level, settings.log_format)
         raise_descriptor_limit()
         console = Console(highlight=False, soft_wrap=True, emoji=False)
         asyncio.run(_up(options, settings, console, template))
+
+
+def _with_processes(settings: Settings, processes: int | None) -> Settings:
+    if processes is None:
+        return settings
+    gateway = settings.gateway.model_copy(update={"processes": processes})
+    return settings.model_copy(update={"gateway": gateway})
 
 
 async def _up(

@@ -283,7 +283,7 @@ class Client:
         return False
 
     def set_breaker(self, shard: int, state: ByHand) -> None:
-        """Set a shard's breaker by hand, in this gateway; "closed" ends that."""
+        """Set a shard's breaker by hand, in all gateways; "closed" ends that."""
         self._ask(calls.set_breaker(shard, state))
 
     def optimise(self, collection: str) -> OptimiseAnswer:

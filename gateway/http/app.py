@@ -73,7 +73,7 @@ def create_framework_app(
     app.include_router(document_routes(gateway, settings))
     app.include_router(status_routes(gateway, settings, access))
     app.include_router(event_routes(gateway))
-    app.include_router(metrics_routes(gateway, access))
+    app.include_router(metrics_routes(gateway, settings, access))
     app.include_router(snapshot_routes(gateway))
     app.include_router(quarantine_routes(gateway))
     app.include_router(reload_routes(gateway))

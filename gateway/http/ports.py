@@ -167,6 +167,10 @@ class GatewayPort(Protocol):
         """The reload of rank profiles."""
 
     @property
+    def is_leaving(self) -> bool:
+        """Whether the gateway is about to stop, and therefore not ready."""
+
+    @property
     def is_ready(self) -> bool:
         """Whether Redis answers and at least one shard is live."""
 
@@ -195,5 +199,5 @@ class GatewayPort(Protocol):
     def coverage_curve(self, collection: str, deadline_ms: float) -> dict[str, Any]:
         """Return the coverage reached by each deadline."""
 
-    def set_breaker(self, shard: int, state: str) -> None:
-        """Set a shard's breaker by hand to `forced_open`, `disabled` or `closed`."""
+    async def set_breaker_everywhere(self, shard: int, state: str) -> None:
+        """Set a shard's breaker by hand, in every gateway."""

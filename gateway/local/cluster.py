@@ -30,6 +30,7 @@ from hedgerow.gateway.client import AsyncClient, calls
 from hedgerow.gateway.http.server.certificate import Certificate
 from hedgerow.gateway.local import replica_folders
 from hedgerow.gateway.local.cluster_size import size_cluster
+from hedgerow.gateway.local.gateway_group import check_can_share
 from hedgerow.gateway.local.locks import check_port, lock_folder, url_of
 from hedgerow.gateway.local.placement import place
 from hedgerow.gateway.local.processes.child import Program
@@ -37,19 +38,21 @@ from hedgerow.gateway.local.processes.restart_policy import RestartPolicy
 from hedgerow.gateway.local.processes.start_watch import StartWatch
 from hedgerow.gateway.local.processes.supervisor import Event, Supervisor
 from hedgerow.gateway.local.processes.template import Template
-from hedgerow.gateway.local.programs import gateway_program, worker_program
+from hedgerow.gateway.local.programs import (
+    DRAIN_MARGIN_S,
+    DRAIN_PARTS,
+    JSON_LOGS,
+    gateway_programs,
+    worker_program,
+)
 from hedgerow.gateway.local.redis import server as embedded_redis
 from hedgerow.gateway.local.redis.keeper import RedisKeeper
 from hedgerow.gateway.local.redis.server import EmbeddedRedis
 from hedgerow.gateway.local.refused_start import RefusedStart
 from hedgerow.gateway.local.sizing import Asked, Sizing
 
-GATEWAY = "gateway"
 _START_TIMEOUT_S = 60.0
 _REDIS_TIMEOUT_S = 30.0
-# A process drains in two parts (requests, then what they use), each bounded by its timeout.
-_DRAIN_PARTS = 2
-_DRAIN_MARGIN_S = 5.0
 
 log = structlog.get_logger()
 
@@ -132,6 +135,7 @@ class LocalCluster:
         self.sizing: Sizing | None = None
         self._shards: dict[str, list[int]] = {}
         self._homes: dict[str, Path] = {}
+        self._gateways: list[str] = []
         self._control: RedisClient | None = None
         self._registry: Registry | None = None
         self._redis: EmbeddedRedis | None = None
@@ -157,6 +161,7 @@ class LocalCluster:
                 folder's contents. Call `stop` to end what was started before.
             UnavailableError: a process died while starting, or took too long; says which.
         """
+        check_can_share(self._settings.gateway)
         certificate = Certificate.of(self._settings.gateway)  # which the gateway process reads too
         port = self._lock_folder_and_port()
         scheme = "http" if certificate is None else "https"
@@ -177,7 +182,9 @@ class LocalCluster:
             # applied: a document loaded before would be missing in a replica that comes later.
             silent = partial(self._silent, control)
             await self._starting.wait_until_there("the workers", silent)
-        await self._starting.or_death(self.supervisor.start(self._gateway_program(port)))
+        gateways = self._gateway_programs(port)
+        self._gateways = [program.name for program in gateways]
+        await self._starting.or_death(self.supervisor.start(*gateways))
         await self._wait_until_ready()
         self._refused_start = None
 
@@ -186,7 +193,7 @@ class LocalCluster:
         # The gateway stops first, so that no query is sent to stopping workers. Then the workers,
         # which need Redis until they have answered and recorded their position. Redis stops last,
         # when there are no more writes, so that its file is complete.
-        for tier in ([GATEWAY], list(self._shards)):
+        for tier in (self._gateways, list(self._shards)):
             await self.supervisor.stop(tier)
         for task in filter(None, (self._keeper, self._sync)):
             task.cancel()
@@ -221,7 +228,7 @@ class LocalCluster:
                 name: "shards " + ", ".join(map(str, shards))
                 for name, shards in self._shards.items()
             },
-            GATEWAY: self.url,
+            **dict.fromkeys(self._gateways, self.url),
         }
         lines = []
         for name, text in what.items():
@@ -317,7 +324,7 @@ class LocalCluster:
 
     @property
     def _drain_s(self) -> float:
-        return _DRAIN_PARTS * self._settings.worker.drain_timeout_s + _DRAIN_MARGIN_S
+        return DRAIN_PARTS * self._settings.worker.drain_timeout_s + DRAIN_MARGIN_S
 
     def _worker_programs(self, num_shards: int) -> list[Program]:
         environment = {
@@ -337,17 +344,17 @@ class LocalCluster:
             for name, shards in self._shards.items()
         ]
 
-    def _gateway_program(self, port: int) -> Program:
-        drain_s = _DRAIN_PARTS * self._settings.gateway.drain_timeout_s + _DRAIN_MARGIN_S
+    def _gateway_programs(self, port: int) -> list[Program]:
         environment = {
             **self._options.environment,
+            **JSON_LOGS,
             "HEDGEROW_GATEWAY__KEYS_FILE": str(self._keys_file),
         }
         if self.token is not None:
             # Not as an argument, which other users could see.
             environment["HEDGEROW_GATEWAY__TOKEN"] = self.token
-        return gateway_program(
-            GATEWAY, self._options.host, port, self.redis_url, drain_s, environment
+        return gateway_programs(
+            self._settings.gateway, self._options.host, port, self.redis_url, environment
         )
 
     async def _wait_until_ready(self) -> None:
@@ -364,6 +371,10 @@ class LocalCluster:
         except HedgerowError:
             return "the gateway"
         late = self._late({worker["pid"] for worker in status["workers"]})
+        if not late and len(self._gateways) > 1:
+            host = socket.gethostname()
+            here = {one["pid"] for one in status["gateways"] if one["host"] == host}
+            late = ", ".join(name for name in self._gateways if self._pid(name) not in here)
         return late or ("" if is_ready else "the gateway")
 
     async def _silent(self, control: RedisClient) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 from hedgerow.common.errors import ConfigurationError, RedisUnavailableError
 from hedgerow.common.redis.client import RedisClient, ServerInfo
 from hedgerow.common.snapshots.status import SnapshotStatus
+from hedgerow.common.state.gateways import GatewayHeartbeat, GatewayStore
 from hedgerow.common.state.optimising import Optimising
 from hedgerow.common.state.registry import Registry
 from hedgerow.common.state.statistics import StatisticsStatus, StatisticsStore
@@ -27,6 +28,7 @@ class SharedState:
         snapshots: shard → state of its snapshots.
         optimising: collection uid → progress of optimising its indexes.
         quarantine: the queries that have killed scorers, as JSON.
+        gateways: the live gateways.
     """
 
     server: ServerInfo | None = None
@@ -35,6 +37,7 @@ class SharedState:
     snapshots: Mapping[int, SnapshotStatus] = field(default_factory=dict)
     optimising: Mapping[str, Optimising] = field(default_factory=dict)
     quarantine: Sequence[Mapping[str, Any]] = ()
+    gateways: Sequence[GatewayHeartbeat] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +55,17 @@ class SharedStateReader:
     snapshots: Snapshots
     optimiser: Optimiser
     quarantine: QuarantineAdmin
+    gateways: GatewayStore
     num_shards: int
     timeout_s: float
 
-    async def read(self, uids: Iterable[str]) -> SharedState:
-        """Read the shared state, for these collections; empty if Redis does not answer."""
+    async def read(self, uids: Iterable[str], now_ms: int) -> SharedState:
+        """Read the shared state; empty if Redis does not answer.
+
+        Args:
+            uids: the collections.
+            now_ms: the Redis server's clock.
+        """
         try:
             async with asyncio.timeout(self.timeout_s):
                 return SharedState(
@@ -66,6 +75,7 @@ class SharedStateReader:
                     snapshots=await self.snapshots.status(),
                     optimising=await self.optimiser.progress(uids),
                     quarantine=await self.quarantine.list(),
+                    gateways=await self.gateways.live(now_ms),
                 )
         except (RedisUnavailableError, ConfigurationError, TimeoutError):
             return SharedState()

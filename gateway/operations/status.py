@@ -8,6 +8,7 @@ import msgspec
 
 from hedgerow.common.redis.client import ServerInfo
 from hedgerow.common.snapshots.status import SnapshotStatus
+from hedgerow.common.state.gateways import GatewayHeartbeat
 from hedgerow.common.state.optimising import Optimising
 from hedgerow.common.state.probation import ProbationEntry
 from hedgerow.common.state.statistics import StatisticsStatus, changes_of
@@ -39,6 +40,7 @@ def cluster_status(
     fillings: Mapping[str, Filling],
     shortages: Sequence[Mapping[str, Any]],
     profile_breakers: Sequence[Mapping[str, str]] = (),
+    gateways: Sequence[GatewayHeartbeat] = (),
 ) -> dict[str, Any]:
     """Make the JSON that `gateway status --json` prints.
 
@@ -60,6 +62,7 @@ def cluster_status(
         fillings: collection uid → progress of fields that were added to it.
         shortages: the shortages of workers and of the server.
         profile_breakers: for each shard, profile → state of its own breaker, if not closed.
+        gateways: the live gateways; empty if Redis is unavailable.
     """
     workers = sorted(membership.workers.values(), key=lambda worker: worker.id)
     return {
@@ -99,6 +102,7 @@ def cluster_status(
             "pid": server.pid if server else None,
         },
         "gateway": dict(gateway),
+        "gateways": [_gateway_json(one, now_ms) for one in gateways],
     }
 
 
@@ -174,6 +178,22 @@ def _worker_json(
             "dropped": worker.set_aside.get("dropped", 0),
         },
         "memory_mb": _memory_mb(worker.metrics.get("usage")),
+    }
+
+
+def _gateway_json(gateway: GatewayHeartbeat, now_ms: int) -> dict[str, Any]:
+    return {
+        "id": gateway.id,
+        "pid": gateway.pid,
+        "host": gateway.host,
+        "version": gateway.version,
+        "age_ms": now_ms - gateway.beat_at_ms,
+        "uptime_ms": gateway.beat_at_ms - gateway.started_at_ms,
+        "in_flight": gateway.in_flight,
+        "process": gateway.process,
+        "processes": gateway.processes,
+        "process_port": gateway.process_port or None,
+        "leaving": gateway.is_leaving,
     }
 
 

@@ -43,7 +43,7 @@ class StatusReport:
 
     async def make(self) -> dict[str, Any]:
         """Return the state of the cluster, as `gateway status --json` prints it."""
-        state = await self.shared.read(self.collections.uids())
+        state = await self.shared.read(self.collections.uids(), self.server_ms())
         names = self.collections.names()
         curves = await self._curves_of(names)
         now, now_ms = asyncio.get_running_loop().time(), self.server_ms()
@@ -65,6 +65,7 @@ class StatusReport:
             names=names,
             curves=curves,
             gateway=self.own(),
+            gateways=state.gateways,
         )
 
     def _fillings(self, names: Mapping[str, str]) -> dict[str, Filling]:

@@ -41,6 +41,7 @@ class Gather:
         "_done",
         "_ends_at",
         "_is_enough",
+        "_is_silent",
         "_look",
         "_look_at",
         "_loop",
@@ -74,6 +75,7 @@ class Gather:
         self.num_open = len(self.asked)
         self._on_hedge_ends: dict[int, OnHedgeEnd] = {}
         self._sent: list[Mapping[int, int]] = []
+        self._is_silent: Callable[[], bool] | None = None
         self._unpack = unpack
         self._done: asyncio.Future[None] = self._loop.create_future()
         self._alarm: asyncio.TimerHandle | None = None
@@ -92,9 +94,17 @@ class Gather:
         """Shard → length of its queue with the request in it, for the requests sent last."""
         return self._sent[-1] if self._sent else {}
 
-    def sent(self, backlogs: Mapping[int, int]) -> None:
-        """Requests were sent; `backlogs` is what `Transport.scatter` returned."""
+    def sent(
+        self, backlogs: Mapping[int, int], is_silent: Callable[[], bool] | None = None
+    ) -> None:
+        """Requests were sent.
+
+        Args:
+            backlogs: what `Transport.scatter` returned.
+            is_silent: its transport's; None if it is not to be asked.
+        """
         self._sent.append(backlogs)
+        self._is_silent = is_silent
 
     def restart(self) -> None:
         """Measure the times of the open parts from now on, when their shards are asked."""
@@ -188,8 +198,11 @@ class Gather:
 
     def _expire(self) -> None:
         waited_s = self._loop.time() - self.started
+        is_silent = self._is_silent is not None and self._is_silent()
         for shard in sorted(self.open):
-            if any(shard in backlogs for backlogs in self._sent):
+            if is_silent:  # it may have the reply, and the shard is not at fault
+                self._end(shard, Outcome.UNAVAILABLE, "Redis does not answer")
+            elif any(shard in backlogs for backlogs in self._sent):
                 self._end(shard, Outcome.TIMED_OUT, "no reply by the deadline")
             elif waited_s < ROUND_TRIP_S:  # the deadline was too short, nothing else is wrong
                 self._end(shard, Outcome.TIMED_OUT, "the deadline left no time", NO_TIME)

@@ -119,6 +119,7 @@ class Scatter:
         gather.sent(
             self._transport.scatter(
                 self._kind, self.query_id, shards, message, gather, goes_ahead=goes_ahead
-            )
+            ),
+            self._transport.is_silent,
         )
         return Watched(gather, shards, request, message, gather.started, self.deadline)

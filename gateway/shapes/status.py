@@ -250,6 +250,24 @@ class GatewayStatus(msgspec.Struct, frozen=True, kw_only=True):
     tracing: Annotated[TracingStatus | None, doc("null while tracing is off.")] = None
 
 
+class LiveGateway(msgspec.Struct, frozen=True):
+    """A gateway of the cluster, by its last heartbeat."""
+
+    id: Annotated[str, doc("Changes at each start.")]
+    pid: int
+    host: str
+    version: str
+    age_ms: Annotated[int, doc("Age of its last heartbeat, which it sends once a second.")]
+    uptime_ms: Annotated[int, doc("From its start to that heartbeat.")]
+    in_flight: Annotated[int, doc("Searches in flight at that heartbeat.")]
+    process: Annotated[int, doc("Its number among the processes that share a port, from 0.")]
+    processes: Annotated[int, doc("Processes that share the port (gateway.processes).")]
+    process_port: Annotated[
+        int | None, doc("Port at which it alone can be reached (gateway.process_port).")
+    ]
+    leaving: Annotated[bool, doc("Whether it is about to stop.")]
+
+
 class StatusAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """The state of the cluster."""
 
@@ -261,3 +279,7 @@ class StatusAnswer(msgspec.Struct, frozen=True, kw_only=True):
     snapshots: Annotated[list[SnapshotStatus], doc("Empty if Redis does not answer.")]
     redis: RedisStatus
     gateway: GatewayStatus
+    gateways: Annotated[
+        list[LiveGateway],
+        doc("All live gateways of the cluster, this one too; empty if Redis does not answer."),
+    ] = []

@@ -203,6 +203,10 @@ class ScriptedTransport:
             unwanted = tuple(shards)
             self._after_message(lambda _: self._cancel(scatter, unwanted))
 
+    def is_silent(self) -> bool:
+        """The simulated server never hangs."""
+        return False
+
     def release(self, query_id: int) -> None:
         """Stop waiting for replies; see `Transport.release`."""
         scatter = self._scatters.get(query_id)

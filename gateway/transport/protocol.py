@@ -83,5 +83,8 @@ class Transport(Protocol):
             expires_at_ms: the requests' deadline, by the Redis server's clock.
         """
 
+    def is_silent(self) -> bool:
+        """Whether the server hangs: it owes an answer that takes it microseconds otherwise."""
+
     def release(self, query_id: int) -> None:
         """Stop waiting for this query; replies that arrive afterwards are late."""

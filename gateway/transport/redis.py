@@ -20,6 +20,7 @@ from hedgerow.common.redis.connection import (
 )
 from hedgerow.common.redis.endpoint import Endpoint
 from hedgerow.common.redis.keys import Keys
+from hedgerow.common.redis.primary import Primary
 from hedgerow.common.redis.server_clock import ServerClock, keep_clock, read_clock
 from hedgerow.common.settings.limits import LimitSettings
 from hedgerow.common.settings.redis import RedisSettings
@@ -37,7 +38,11 @@ log = structlog.get_logger()
 # Queries in one write. With all queries of a turn in one write, gateway and workers idle in turns:
 # at 32 in flight, writes of 16 give half as many answers again.
 MAX_COALESCED = 16
-
+# While queries are in flight, the server is asked for a sign of life this often, in s. One that has
+# not answered by the second time after that hangs, and shards that are not heard of are not at
+# fault.
+PROBE_INTERVAL_S = 0.05
+HANGS_AFTER_S = 1.8 * PROBE_INTERVAL_S
 
 # Entries of a queue that are compared, at about 10 ns each, to find a request.
 MOST_LOOKED_AT = 256
@@ -78,6 +83,7 @@ class RedisTransport:
         gateway_id: str,
         on_backlog: Callable[[int, int, float], None] | None = None,
         on_late: Callable[[Reply], None] | None = None,
+        primary: Primary | None = None,
     ) -> None:
         """Describe the connections; `start` opens them.
 
@@ -89,6 +95,7 @@ class RedisTransport:
             on_backlog: called after each write of searches with the shard, the length of its queue,
                 and the time.
             on_late: called for each reply that is no longer awaited.
+            primary: where the server is, if it moves; None for the address of `redis`.
         """
         self._on_backlog = on_backlog
         self._on_late = on_late
@@ -108,16 +115,18 @@ class RedisTransport:
         self._loop = asyncio.get_running_loop()
         self._is_subscribed = asyncio.Event()
         self._clock_task: asyncio.Task[None] | None = None
-        endpoint = Endpoint.of(redis)
+        self._probe: asyncio.TimerHandle | None = None
+        self._hangs = False  # as of the last probe
+        server = primary or Endpoint.of(redis)
         self._push = RedisConnection(
-            endpoint,
+            server,
             name=f"hedgerow-gateway-push-{gateway_id}",
             silence_s=redis.command_timeout_s,
             on_connect=self._read_clock,
             on_disconnect=self._lose_all,
         )
         self._replies = RedisConnection(
-            endpoint,
+            server,
             name=f"hedgerow-gateway-replies-{gateway_id}",
             silence_s=redis.command_timeout_s,
             on_connect=self._subscribe,
@@ -156,6 +165,8 @@ class RedisTransport:
         if self._clock_task is not None:
             self._clock_task.cancel()
             await asyncio.gather(self._clock_task, return_exceptions=True)
+        if self._probe is not None:
+            self._probe.cancel()
         await asyncio.gather(self._push.close(), self._replies.close())
 
     def scatter(
@@ -173,6 +184,8 @@ class RedisTransport:
                 sink.on_unsent(shard, "there is no connection to Redis")
             return {}
         self._sinks[query_id] = sink
+        if self._probe is None:
+            self._probe = self._loop.call_later(PROBE_INTERVAL_S, self._look_for_life)
         waiting = self._waiting
         if not waiting:
             self._loop.call_soon(self._push_waiting)
@@ -253,6 +266,10 @@ class RedisTransport:
         for shard in shards:
             self._cancelled.setdefault(shard, []).append((query_id, expires_at_ms))
 
+    def is_silent(self) -> bool:
+        """Whether the server hangs; see `Transport.is_silent`."""
+        return self._hangs and self._push.overdue_s > 0
+
     def release(self, query_id: int) -> None:
         """Forget a query; see `Transport.release`."""
         self._sinks.pop(query_id, None)
@@ -275,6 +292,18 @@ class RedisTransport:
                 commands += (push, queue.expire)
                 on_replies.append(partial(self._on_pushed, kind, shard, batch, goes_ahead))
         self._push.send_now(commands, on_replies)
+
+    def _look_for_life(self) -> None:
+        """Have the server owe an answer: requests that it has taken do not show that it hangs."""
+        self._probe, self._hangs = None, False
+        if not self._sinks:
+            return
+        self._probe = self._loop.call_later(PROBE_INTERVAL_S, self._look_for_life)
+        # Not when a query ends: in a turn of the loop with many ends, nothing is read meanwhile. A
+        # timer's callback runs after what had arrived before its turn.
+        self._hangs = self._push.overdue_s >= HANGS_AFTER_S
+        if self._push.is_connected and not self._push.overdue_s:
+            self._push.send(pack("PING"))
 
     def _publish_cancelled(self) -> None:
         cancelled, self._cancelled = self._cancelled, {}

@@ -28,6 +28,7 @@ from hedgerow.common.errors import (
     InsufficientStorageError,
     LoadInterruptedError,
     RedisUnavailableError,
+    UnconfirmedError,
     WriteRefusedError,
 )
 from hedgerow.common.partition import shard_of
@@ -190,6 +191,7 @@ class Documents:
                 num_documents = intake.report.accepted if last_ids else None
                 await self._ranked.wait(definition.uid, ends, num_documents)
                 trace.end_step("rank")
+        self._check_failover(intake.report)
         trace.attributes["hedgerow.accepted"] = intake.report.accepted
         trace.attributes["hedgerow.rejected"] = intake.report.rejected_total
         return intake.report
@@ -289,6 +291,7 @@ class Documents:
         if wait == "applied":
             await self._progress.wait_applied(last_ids, report)
             trace.end_step("apply")
+        self._check_failover(report)
 
     def wake(self, shard: int) -> None:
         """A replica of `shard` has announced that it applied more (event `applied:<shard>`)."""
@@ -309,6 +312,18 @@ class Documents:
                 await asyncio.sleep(0)
             if intake.is_full or intake.needs_fields:
                 await flush()
+
+    def _check_failover(self, report: LoadReport) -> None:
+        """Do not acknowledge what the old primary may have taken with it.
+
+        Positions do not show that: they are ids of entries, and the new primary's go on.
+        """
+        if report.failovers not in (None, self._log.failovers):
+            raise LoadInterruptedError(
+                "Redis has failed over meanwhile, and some of the writes may be lost: send them "
+                f"again; {report.accepted} documents were accepted",
+                report,
+            )
 
     def _check_room(self, report: LoadReport, *, is_removal: bool = False) -> None:
         if self._gate is not None:
@@ -339,6 +354,10 @@ class Documents:
             try:
                 appended = await self._log.append_many(ops, trace.to_workers)
                 break
+            except UnconfirmedError as error:  # sent again, it would be in the log once more
+                raise LoadInterruptedError(
+                    f"{error}; {report.accepted} documents were accepted before", report
+                ) from error
             except WriteRefusedError as error:
                 # During a failover, a read-only replica may be about to become the master.
                 if error.cause != "read_only" or loop.time() >= give_up_at:
@@ -353,6 +372,8 @@ class Documents:
                     ) from error
                 _log.warning("append_again", error=str(error), failures=failures)
                 await asyncio.sleep(pause_s(failures, cap_s=1.0))
+        if report.failovers is None:
+            report.failovers = self._log.failovers
         last_ids = {}
         for (shard, op), entry in zip(ops, appended, strict=True):
             self._progress.on_append(shard, len(op), entry.length)

@@ -43,6 +43,7 @@ class LoadReport:
         inference: how they were inferred.
         warnings: the fields with values that are not indexed.
         trace_id: names the load's trace; None while tracing is off.
+        failovers: `ShardLog.failovers` when the first documents were logged; None before.
     """
 
     accepted: int = 0
@@ -53,6 +54,7 @@ class LoadReport:
     inference: list[InferredField] | None = None
     warnings: FieldWarnings | None = None
     trace_id: str | None = None
+    failovers: int | None = None
 
     def documents(self, one: str = "", more: str = "") -> str:
         """Count the accepted documents in words, and add what one, or several, are or did."""

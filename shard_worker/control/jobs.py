@@ -142,7 +142,8 @@ class Jobs:
 
     async def run(self) -> None:
         """Run until cancelled, with the jobs of the shards that `serve` names."""
-        async with JobQueues.connect(self._keys, self._settings.redis) as queues:
+        connected = JobQueues.connect(self._keys, self._settings.redis, self._control.primary)
+        async with connected as queues:
             self._queues.set_result(queues)
             await run_together(
                 queues.serve(self._keys.jobs, "sum_statistics", self._sum),

@@ -17,8 +17,10 @@ from arq import Retry
 from arq.connections import ArqRedis
 from arq.worker import Function, Worker, func
 
-from hedgerow.common.redis.client import close_pool, connection_pool, pause_s, translated
+from hedgerow.common.redis.client import pause_s, translated
 from hedgerow.common.redis.keys import Keys
+from hedgerow.common.redis.pool import close_pool, connection_pool
+from hedgerow.common.redis.primary import Primary
 from hedgerow.common.settings.redis import RedisSettings
 
 if TYPE_CHECKING:
@@ -47,9 +49,19 @@ class JobQueues:
 
     @classmethod
     @asynccontextmanager
-    async def connect(cls, keys: Keys, settings: RedisSettings) -> AsyncIterator[Self]:
-        """Queues over connections of their own, which are closed at the end."""
-        pool = connection_pool(settings, settings.command_timeout_s)
+    async def connect(
+        cls, keys: Keys, settings: RedisSettings, primary: Primary
+    ) -> AsyncIterator[Self]:
+        """Queues over connections of their own to `primary`, which are closed at the end."""
+        pool = connection_pool(settings, primary, settings.command_timeout_s)
+        leaving: set[asyncio.Task[None]] = set()
+
+        def leave() -> None:  # arq's next command connects to where the primary is then
+            task = asyncio.create_task(close_pool(pool), name="leave the old primary")
+            leaving.add(task)
+            task.add_done_callback(leaving.discard)
+
+        unfollow = primary.follow(leave)
         redis = ArqRedis(
             pool_or_conn=pool,
             job_serializer=_serialize,
@@ -59,6 +71,8 @@ class JobQueues:
         try:
             yield cls(redis, keys, settings)
         finally:
+            unfollow()
+            await asyncio.gather(*leaving)
             await close_pool(pool)
 
     async def enqueue(

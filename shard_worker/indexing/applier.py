@@ -9,7 +9,7 @@ Shards may come and go at any time: `open`, `serve`, `follow` until cancelled, `
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Collection
+from collections.abc import Awaitable, Callable, Collection
 from typing import Any
 
 import structlog
@@ -36,6 +36,7 @@ from hedgerow.shard_worker.indexing.field_filling import STEP_DOCUMENTS
 from hedgerow.shard_worker.indexing.followed_shard import FollowedShard
 from hedgerow.shard_worker.indexing.indexer_client import IndexerClient
 from hedgerow.shard_worker.indexing.log_retention import LogRetention, trim_position
+from hedgerow.shard_worker.indexing.log_tail import HINT, LogTails
 from hedgerow.shard_worker.indexing.set_aside import SetAside
 from hedgerow.shard_worker.indexing.set_aside_files import SetAsideFiles
 from hedgerow.shard_worker.indexing.shard_report import ShardState, fields_of
@@ -78,6 +79,7 @@ class Applier:
         snapshot_position: Callable[[int], str | None] = lambda _shard: None,
         storage: StorageWatch | None = None,
         traces: WorkTraces | None = None,
+        on_restored: Callable[[ShardState, list[bytes]], Awaitable[None]] | None = None,
     ) -> None:
         """Apply through `indexer` to shards that `open` opens.
 
@@ -98,6 +100,8 @@ class Applier:
             storage: learns each failure of the indexer, and knows whether a shortage of disk or
                 memory was the cause.
             traces: notes each batch that was applied.
+            on_restored: called after a failover with a shard's state, and the operations that were
+                put back into its log.
         """
         self.states: dict[int, ShardState] = {}
         self.applied_at: dict[int, float] = {}
@@ -107,7 +111,10 @@ class Applier:
         self.behind: frozenset[int] = frozenset()
         self.changing: frozenset[int] = frozenset()
         self._on_withheld = on_withheld
+        self._on_restored = on_restored or _ignore
         self._log = ShardLog(control, keys)
+        self._primary = control.primary
+        self._tails = LogTails(self._log) if self._primary.moves else None
         self._registry = registry
         self._indexer = indexer
         self._on_state = on_state
@@ -143,16 +150,7 @@ class Applier:
         await self._log.record_applied(shard, state.replica_id, state.position)
         await self._check_gap(shard)
         await self._check_others(shard)
-        newest = await self._log.newest(shard)
-        if newest != START and position(newest) < position(self.states[shard].position):
-            # Redis was restored from a backup, or its clock is behind. New entries get ids after
-            # the newest, and those before the shard's position would never be read.
-            _log.error(
-                "log_behind", shard=shard, position=self.states[shard].position, newest=newest
-            )
-        # Whatever has happened to the log, no future write is skipped.
-        if self.states[shard].position != START:
-            await self._log.continue_after(shard, self.states[shard].position)
+        await self._check_end(shard)
         if self._snapshot_position(shard) is not None:
             ids = await self._log.ids(shard, self.states[shard].position)
             self._followed[shard].kept = LogRetention(ids)
@@ -178,13 +176,34 @@ class Applier:
             self.applied_at.pop(shard, None)
             self.backlog.pop(shard, None)
             self._followed.pop(shard, None)
+            if self._tails is not None:
+                self._tails.forget(shard)
             self.gaps -= {shard}
             self.behind -= {shard}
             self.changing -= {shard}
 
+    async def _check_end(self, shard: int) -> None:
+        """Have all future writes come after the shard's position, whatever has happened to the log.
+
+        It may have lost its end in a failover, or was restored from a backup, or the server's clock
+        is behind. Entries with ids before the position would never be read.
+        """
+        applied = self.states[shard].position
+        if applied == START:
+            return
+        newest = await self._log.newest(shard)
+        if newest != START and position(newest) < position(applied):
+            _log.error("log_behind", shard=shard, position=applied, newest=newest)
+        elif position(newest) > position(applied) and not await self._log.has_had(shard, applied):
+            _log.error("log_end_lost", shard=shard, position=applied, hint=HINT)
+        await self._log.continue_after(shard, applied)
+
     async def run(self) -> None:
-        """Watch the logs' lengths, and the files of what was set aside, until cancelled."""
-        await run_together(self._watch_backlog(), self._set_aside.watch())
+        """Watch the logs' lengths, what was set aside, and failovers, until cancelled."""
+        parts = [self._watch_backlog(), self._set_aside.watch()]
+        if self._tails is not None:
+            parts.append(self._follow_primary(self._tails))
+        await run_together(*parts)
 
     def progress(self) -> dict[str, Any]:
         """The heartbeat's fields about shards, except `documents`."""
@@ -280,6 +299,45 @@ class Applier:
         self._take_again(finished)
         return is_needed
 
+    async def _follow_primary(self, tails: LogTails) -> None:
+        """After each failover, put back into the logs what they have lost."""
+        moved = asyncio.Event()
+        unfollow = self._primary.follow(moved.set)
+        try:
+            while True:
+                await moved.wait()
+                moved.clear()
+                failures = 0
+                missing = list(self.states)
+                while missing and not moved.is_set():
+                    try:
+                        await self._restore(missing[0], tails)
+                        del missing[0]
+                    except (RedisUnavailableError, ConfigurationError, WorkError) as error:
+                        failures += 1
+                        _log.debug("log_not_restored", shard=missing[0], error=str(error))
+                        await self._primary.pause(pause_s(failures, self._reconnect_max_s))
+        finally:
+            unfollow()
+
+    async def _restore(self, shard: int, tails: LogTails) -> None:
+        async with self._turn:  # what is being applied counts, too
+            state = self.states.get(shard)
+            if state is None:
+                return  # it was closed meanwhile
+            tail = await tails.restore(shard, state.position)
+            if tail.strangers:  # they are newer than all that was applied
+                ops = [entry.op for entry in tail.strangers]
+                self._take_again(await self._indexer.apply(shard, None, ops))
+        state = self.states.get(shard)
+        if state is None:
+            return
+        await self._on_restored(state, [entry.op for entry in tail.restored])
+        # Positions and counts may be lost as well.
+        if shard in self.states:
+            self._followed[shard].announced = None
+            await self._log.record_applied(shard, state.replica_id, state.position)
+
     async def follow(self, shard: int) -> None:
         """Follow an open shard's log until cancelled."""
         failures = 0
@@ -289,12 +347,13 @@ class Applier:
                 after = self.states[shard].position
                 if after == START:
                     await self._define(shard)
+                version = self._primary.version
                 entries = await self._log.read(shard, after, self._max_bytes, BLOCK_MS)
                 await self._check_gap(shard)
                 if entries:
                     self.busy.add(shard)
                     try:
-                        await self._apply(shard, entries)
+                        await self._apply(shard, entries, version)
                     finally:
                         self.busy.discard(shard)
                 else:  # the end of the log
@@ -313,13 +372,18 @@ class Applier:
                 self._tell_failed(shard, error, failures)
                 await asyncio.sleep(pause_s(failures, MAX_PAUSE_S))
 
-    async def _apply(self, shard: int, entries: list[Entry]) -> None:
+    async def _apply(self, shard: int, entries: list[Entry], version: int) -> None:
+        """Apply entries that were read when the primary had this version."""
         async with self._turn:
             size = sum(len(entry.op) for entry in entries)
             if size < self._max_bytes:  # more may have come during the others' turns
                 entries += await self._log.read(shard, entries[-1].id, self._max_bytes - size)
+            if version != self._primary.version:  # the new primary's log may lack them
+                raise RedisUnavailableError("Redis has failed over")
             began = asyncio.get_running_loop().time()
             state = await self._batches.apply(shard, entries)
+            if self._tails is not None:
+                self._tails.add(shard, entries)
         self.applied_at[shard] = now = asyncio.get_running_loop().time()
         self._traces.applied(shard, (entry.trace for entry in entries), now - began)
         if self._snapshot_position(shard) is not None:
@@ -457,3 +521,7 @@ class Applier:
             except ConfigurationError as error:
                 self._tell_refused("backlog_refused", error)
             await sleep_to_tick(BACKLOG_INTERVAL_S)
+
+
+async def _ignore(_state: ShardState, _ops: list[bytes]) -> None:
+    """Do nothing: nothing is to be done about restored operations."""

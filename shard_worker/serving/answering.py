@@ -6,7 +6,6 @@ from functools import partial
 from typing import Final
 
 from hedgerow.common.redis.connection import Handshake, RedisConnection
-from hedgerow.common.redis.endpoint import Endpoint
 from hedgerow.common.redis.server_clock import keep_clock, read_clock
 from hedgerow.common.wire.pull_order import PullOrder
 from hedgerow.shard_worker.context import Context
@@ -55,20 +54,23 @@ class Answering:
         max_bytes = settings.limits.max_message_bytes
         self._context = context
         self._connection = RedisConnection(
-            Endpoint.of(settings.redis),
+            context.control.primary,
             name=f"hedgerow-worker-reply-{worker_id}",
             silence_s=settings.redis.command_timeout_s,
             on_connect=self._read_clock,
         )
         in_flight = InFlight(context.clock, counters, max_bytes)
         self._in_flight = in_flight
-        self._cancel_listener = CancelListener(settings.redis, keys, worker_id, in_flight, counters)
+        self._cancel_listener = CancelListener(
+            settings.redis, context.control.primary, keys, worker_id, in_flight, counters
+        )
         replier = Replier(self._connection, worker_id, counters, max_bytes)
         self._turn = Turn(replier)
         # The only callback of the turn: the pool knows when results have come together.
         served.call_after_ends(self._turn.end)
         self._searches = Consumer(
             settings.redis,
+            context.control.primary,
             f"hedgerow-worker-search-{worker_id}",
             self._connection,
             served,
@@ -77,6 +79,7 @@ class Answering:
         )
         self._fetches = Consumer(
             settings.redis,
+            context.control.primary,
             f"hedgerow-worker-fetch-{worker_id}",
             self._connection,
             fetch_lanes.reading,

@@ -8,8 +8,8 @@ import structlog
 from hedgerow.common.errors import WireError
 from hedgerow.common.observability.telemetry import Counters, Throttle
 from hedgerow.common.redis.connection import Handshake, RedisConnection
-from hedgerow.common.redis.endpoint import Endpoint
 from hedgerow.common.redis.keys import Keys
+from hedgerow.common.redis.primary import Primary
 from hedgerow.common.settings.redis import RedisSettings
 from hedgerow.shard_worker.serving.in_flight import InFlight
 
@@ -26,6 +26,7 @@ class CancelListener:
     def __init__(
         self,
         redis: RedisSettings,
+        primary: Primary,
         keys: Keys,
         worker_id: str,
         in_flight: InFlight,
@@ -38,7 +39,7 @@ class CancelListener:
         self._counters = counters
         self._throttle = Throttle(60.0)
         self._connection = RedisConnection(
-            Endpoint.of(redis),
+            primary,
             name=f"hedgerow-worker-cancel-{worker_id}",
             silence_s=redis.command_timeout_s,
             on_connect=self._subscribe,

@@ -16,7 +16,7 @@ from hedgerow.common.redis.connection import (
     pack,
     unanswered,
 )
-from hedgerow.common.redis.endpoint import Endpoint
+from hedgerow.common.redis.primary import Primary
 from hedgerow.common.settings.redis import RedisSettings
 from hedgerow.common.wire.pull_order import PullOrder
 from hedgerow.shard_worker.serving.replier import Replier
@@ -92,6 +92,7 @@ class Consumer:
     def __init__(
         self,
         redis: RedisSettings,
+        primary: Primary,
         name: str,
         control: RedisConnection,
         lane: Lane,
@@ -101,7 +102,8 @@ class Consumer:
         """Prepare to pull, from no queue yet; `run` pulls.
 
         Args:
-            redis: where Redis is; the blocking pop has a connection of its own.
+            redis: how long Redis may take.
+            primary: where Redis is; the blocking pop has a connection of its own.
             name: shown by CLIENT LIST.
             control: another connection, to end a blocking pop at once when draining.
             lane: says how many requests may be pulled.
@@ -110,7 +112,7 @@ class Consumer:
         """
         silence_s = redis.command_timeout_s
         self._connection = RedisConnection(
-            Endpoint.of(redis), name=name, silence_s=silence_s, on_connect=self._learn_id
+            primary, name=name, silence_s=silence_s, on_connect=self._learn_id
         )
         self._control = control
         self._shards: dict[bytes, int] = {}  # by queue

@@ -117,6 +117,7 @@ async def pulling(
     policy = None if order is None else PullPolicy(order, _spent_share)
     consumer = Consumer(
         redis,
+        Endpoint.of(redis),
         "test-consumer",
         link,
         slots,

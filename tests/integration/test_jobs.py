@@ -9,8 +9,9 @@ import msgpack
 import pytest
 from arq.connections import ArqRedis
 
-from hedgerow.common.redis.client import connect, connection_pool
+from hedgerow.common.redis.client import connect
 from hedgerow.common.redis.keys import Keys
+from hedgerow.common.redis.pool import connection_pool
 from hedgerow.common.settings.redis import RedisSettings
 from hedgerow.common.settings.settings import Settings
 from hedgerow.common.shard_log.log import ShardLog
@@ -132,7 +133,7 @@ async def test_a_job_waits_for_its_worker(town: Town) -> None:
         await town.documents.load("texts", ndjson(texts(200)))
         await until(lambda: town.is_spread(uid, member), timeout_s=30)
     await town.control.execute("DEL", town.keys.shard_statistics(uid))
-    pool = connection_pool(RedisSettings(url=town.server.url))
+    pool = connection_pool(RedisSettings(url=town.server.url), town.control.primary)
     redis = ArqRedis(pool_or_conn=pool, job_serializer=_pack)
     for _ in range(2):  # the second is the same job, and there once
         await redis.enqueue_job(

@@ -17,8 +17,10 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.integration.support.several import free_ports
+from tests.integration.support.trees import loaded
 from tests.support.needs import missing
-from tests.support.up import Up, running_up
+from tests.support.up import Caller, Up, running_up
 from tests.support.waiting import until
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
@@ -63,14 +65,14 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def running_prometheus(binary: str, folder: Path, target: str, key: str) -> Iterator[str]:
-    """A Prometheus with the shipped configuration, but for the target, the key and the pace."""
+def running_prometheus(binary: str, folder: Path, key: str, *targets: str) -> Iterator[str]:
+    """A Prometheus with the shipped configuration, but for the targets, the key and the pace."""
     for rules in PROMETHEUS.glob("*.yml"):
         shutil.copy(rules, folder)
     (folder / "key").write_text(key, encoding="utf-8")
     text = (PROMETHEUS / "prometheus.yml").read_text(encoding="utf-8")
     for before, after in (
-        ("gateway:8080", target),
+        ('"gateway:8080"', ", ".join(f'"{target}"' for target in targets)),
         ("scrape_interval: 15s", "scrape_interval: 1s"),
         ("evaluation_interval: 15s", "evaluation_interval: 1s"),
         ("    # authorization:\n", "    authorization:\n"),
@@ -198,7 +200,7 @@ async def test_rules_and_panels_find_their_series(up: Up, binary: str, tmp_path:
         )
         (await client.post(f"{FILMS}/documents?wait=applied", content=lines)).raise_for_status()
         target = up.url.removeprefix("http://")
-        with running_prometheus(binary, folder, target, key) as url:
+        with running_prometheus(binary, folder, key, target) as url:
             api = httpx.AsyncClient(base_url=f"{url}/api/v1", timeout=20)
             prometheus = Prometheus(await stack.enter_async_context(api))
             await until(prometheus.scrapes, 30.0, what="the first scrape")
@@ -226,6 +228,38 @@ async def test_rules_and_panels_find_their_series(up: Up, binary: str, tmp_path:
             assert {rule["health"] for rule in rules} == {"ok"}, rules
             states = {rule["name"]: rule["state"] for rule in rules if rule["type"] == "alerting"}
             assert states["HedgerowBreakerOpen"] in {"pending", "firing"}
+
+
+async def test_processes_that_share_a_port_are_scraped_each_at_its_own(
+    binary: str, tmp_path: Path
+) -> None:
+    """Two targets for two processes: each search is counted once, and so is each worker."""
+    own_port, folder = free_ports(2), tmp_path / "prometheus"
+    folder.mkdir()
+    targets = [f"127.0.0.1:{own_port + number}" for number in range(2)]
+    async with (
+        running_up(
+            tmp_path / "data",
+            "--processes",
+            "2",
+            HEDGEROW_GATEWAY__PROCESS_PORT=str(own_port),
+        ) as one,
+        contextlib.AsyncExitStack() as stack,
+    ):
+        async with Caller(one.url) as caller:
+            await loaded(caller)  # which searches once
+        for _ in range(19):  # by a connection each, so that both processes are asked
+            async with Caller(one.url) as caller:
+                await caller.found("trees", "amber")
+        url = stack.enter_context(running_prometheus(binary, folder, "no key", *targets))
+        api = httpx.AsyncClient(base_url=f"{url}/api/v1", timeout=20)
+        prometheus = Prometheus(await stack.enter_async_context(api))
+        await until(prometheus.scrapes, 30.0, what="the first scrape")
+        counted = 'hedgerow_searches_total{result="full"}'
+        assert await prometheus.values(f"sum({counted})") == [20.0]
+        assert await prometheus.values(f"count({counted} > 0)") == [2.0]
+        workers = "count(max by (worker) (hedgerow_worker_info))"
+        assert await prometheus.values(workers) == [1.0]
 
 
 async def test_promtool_finds_nothing_to_improve(up: Up, binary: str) -> None:

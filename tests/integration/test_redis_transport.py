@@ -427,6 +427,33 @@ async def test_nothing_is_pushed_twice(own_server: RedisServer) -> None:
             assert await scattered.queue(shard) == [0, 1, 2, 3, 4, 5]
 
 
+async def test_a_server_that_hangs_is_noticed_while_queries_wait(own_server: RedisServer) -> None:
+    """Although it has taken the requests: the transport asks for a sign of life. Idle, it does not.
+
+    A server that answers, and a worker that does not, is no silence.
+    """
+    async with scattering(own_server) as scattered:
+        transport = scattered.transport
+        (sink,) = scattered.scatter(1)
+        await until(lambda: len(sink.queued) == len(SHARDS))
+        await asyncio.sleep(0.15)
+        assert not transport.is_silent()
+        own_server.signal(signal.SIGSTOP)
+        try:
+            await until(transport.is_silent, 1.0)
+        finally:
+            own_server.signal(signal.SIGCONT)
+        await until(lambda: not transport.is_silent(), 1.0)
+        transport.release(1)
+        await asyncio.sleep(0.1)
+        before = await scattered.link.call("INFO", "commandstats")
+        await asyncio.sleep(0.2)
+        after = await scattered.link.call("INFO", "commandstats")
+        assert [line for line in before.split() if b"_ping:" in line] == [
+            line for line in after.split() if b"_ping:" in line
+        ]
+
+
 async def test_a_channel_that_may_not_be_heard_is_told_of(own_server: RedisServer) -> None:
     """A user without the right to the reply channel reads so in the log, as an error."""
     admin = RedisConnection(

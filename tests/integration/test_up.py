@@ -57,7 +57,8 @@ async def test_a_start_that_is_refused_leaves_no_new_folder(
     if has_folder:
         data.mkdir(mode=0o700)
     one = await Up.start(data, "--redis", "redis://user:secret@127.0.0.1:1")
-    await until(lambda: one.has_ended, 20.0, what="it has ended")
+    assert await one.process.wait() == 1
+    await until(lambda: one.has_ended, 20.0, what="its output has ended")
     assert one.output.strip() == "gateway: Redis at 127.0.0.1:1 does not answer: Connection refused"
     assert data.exists() is has_folder
 

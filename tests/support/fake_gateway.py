@@ -95,6 +95,7 @@ EMPTY_STATUS: dict[str, Any] = {
         "clock_error_us": 12.5,
         "tracing": None,
     },
+    "gateways": [],
 }
 
 
@@ -423,6 +424,7 @@ class FakeGateway:
         self.live = make_live()
         self.live.close()
         self.is_ready = True
+        self.is_leaving = False
         self.answer: SearchResult | Exception = make_result()
         self.searches: list[SearchQuery] = []
         self.breakers: dict[int, str] = {}
@@ -469,6 +471,6 @@ class FakeGateway:
             raise self.collections.error
         return {"name": collection, **coverage_report(make_curve(), deadline_ms)}
 
-    def set_breaker(self, shard: int, state: str) -> None:
+    async def set_breaker_everywhere(self, shard: int, state: str) -> None:
         """Keep the state."""
         self.breakers[shard] = state

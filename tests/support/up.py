@@ -39,7 +39,7 @@ class Announcement:
 
     def read(self, line: str) -> None:
         """Read a line of the output."""
-        if row := re.match(r"(redis|gateway|\S*worker-\d+) +(\d+) ", line):
+        if row := re.match(r"(redis|gateway(?:-\d+)?|\S*worker-\d+) +(\d+) ", line):
             self.pids[row[1]] = int(row[2])
         if ready := re.match(r"ready at (\S+),", line):
             self.url = ready[1]

@@ -25,6 +25,7 @@ OTHER_SECTIONS = {
     "coverage",
     "probation",
     "snapshots",
+    "placement",
     "rank_profiles.NAME",
 }
 NO_LIMITS = {
@@ -33,8 +34,14 @@ NO_LIMITS = {
     "gateway.default_deadline_ms",
     "gateway.default_k",
     "gateway.membership_poll_s",
+    "gateway.drain_delay_s",
     "gateway.drain_timeout_s",
+    "gateway.process_port",
+    "gateway.processes",
     "gateway.slow_ms",
+    "worker.join",
+    "worker.capacity",
+    "worker.zone",
     "worker.scorers",
     "worker.workers_on_host",
     "worker.threads",

@@ -4,7 +4,9 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
+from hedgerow.common.errors import NotFoundError
 from hedgerow.common.metrics.exposition import TextFormat, wanted_format
+from hedgerow.common.settings.gateway import GatewaySettings
 from hedgerow.gateway.access.control import AccessControl
 from hedgerow.gateway.http.openapi import answers
 from hedgerow.gateway.http.ports import GatewayPort
@@ -12,7 +14,9 @@ from hedgerow.gateway.http.requests.guard import METRICS_PATH
 from hedgerow.gateway.http.requests.in_progress import in_progress
 
 
-def metrics_routes(gateway: GatewayPort, access: AccessControl) -> APIRouter:
+def metrics_routes(
+    gateway: GatewayPort, settings: GatewaySettings, access: AccessControl
+) -> APIRouter:
     """Make the route of the metrics."""
     router = APIRouter()
 
@@ -23,6 +27,12 @@ def metrics_routes(gateway: GatewayPort, access: AccessControl) -> APIRouter:
         response_class=Response,
     )
     async def metrics(request: Request) -> Response:
+        if settings.processes > 1 and _port_of(request) == settings.port:
+            # Each scrape would reach another process, whose counters are others.
+            raise NotFoundError(
+                f"{settings.processes} processes share this port, and each has metrics of its own: "
+                "set gateway.process_port, and scrape each process at its own port"
+            )
         form = wanted_format(",".join(request.headers.getlist("accept")))
         with in_progress(gateway.requests, request.scope):
             keys = access.to_json(gateway.callers())["keys"]
@@ -33,7 +43,13 @@ def metrics_routes(gateway: GatewayPort, access: AccessControl) -> APIRouter:
     return router
 
 
+def _port_of(request: Request) -> int | None:
+    """Return the port at which a request has arrived."""
+    server = request.scope.get("server")
+    return None if server is None else int(server[1])
+
+
 def _text_answers() -> dict[int | str, Any]:
-    described = answers(200, None, 400)
+    described = answers(200, None, 400, 404)
     content = {form.value.partition(";")[0]: {"schema": {"type": "string"}} for form in TextFormat}
     return {**described, 200: {**described[200], "content": content}}

@@ -33,11 +33,13 @@ def status_routes(
 
     @router.get(
         "/readyz",
-        summary="Whether Redis answers and a shard is live",
+        summary="Whether Redis answers, a shard is live, and the gateway is not about to stop",
         responses=answers(200, None, 400, 503),
         response_class=Response,
     )
     async def readyz() -> Response:
+        if gateway.is_leaving:
+            raise UnavailableError("this gateway is about to stop")
         if not gateway.is_ready:
             raise UnavailableError("Redis does not answer, or no shard has a live worker")
         return json_response({"ready": True})
@@ -56,15 +58,15 @@ def status_routes(
 
     @router.post(
         "/v1/shards/{shard}/breaker",
-        summary="Set a shard's breaker by hand, in this gateway",
-        responses=answers(200, BreakerBody, 400, 413),
+        summary="Set a shard's breaker by hand, in every gateway",
+        responses=answers(200, BreakerBody, 400, 413, 503),
         openapi_extra=json_body(BreakerBody),
         response_class=Response,
     )
     async def set_breaker(shard: int, request: Request) -> Response:
         raw = await read_body(request.scope, request.receive, settings.max_body_bytes)
         body = read_breaker(raw)
-        gateway.set_breaker(shard, body.state)
+        await gateway.set_breaker_everywhere(shard, body.state)
         return json_response(body)
 
     return router

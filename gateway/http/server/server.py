@@ -39,7 +39,7 @@ class HttpServer:
         """
         self._state = ServerState(app, table)
         self._certificate = certificate
-        self._listening: asyncio.Server | None = None
+        self._listening: list[asyncio.Server] = []
 
     @property
     def num_in_flight(self) -> int:
@@ -47,10 +47,13 @@ class HttpServer:
         return len(self._state.tasks)
 
     async def start(self, listener: socket.socket) -> None:
-        """Accept connections on a bound socket, which is closed when the drain begins."""
+        """Accept connections on a bound socket, which is closed when the drain begins.
+
+        May be called again, for another socket.
+        """
         loop = asyncio.get_running_loop()
-        self._listening = await loop.create_server(
-            self._connect, sock=listener, backlog=_MAX_ACCEPTED_AT_ONCE
+        self._listening.append(
+            await loop.create_server(self._connect, sock=listener, backlog=_MAX_ACCEPTED_AT_ONCE)
         )
         # asyncio uses one number for two things: how many connections are accepted in one turn of
         # the loop, all before any is counted, and how many the system queues.
@@ -64,8 +67,8 @@ class HttpServer:
     async def drain(self, timeout_s: float) -> None:
         """Stop accepting, and finish the requests in flight; end the rest after `timeout_s`."""
         state = self._state
-        if self._listening is not None:
-            self._listening.close()
+        for listening in self._listening:
+            listening.close()
         state.is_draining = True
         for connection in list(state.connections):
             connection.shutdown()

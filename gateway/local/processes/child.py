@@ -16,7 +16,7 @@ import structlog
 
 from hedgerow.common.errors import ConfigurationError
 from hedgerow.common.machine.private_folder import FILE_MODE, UMASK
-from hedgerow.gateway.local.processes.child_log import ChildLog
+from hedgerow.gateway.local.processes.child_log import Log
 from hedgerow.gateway.local.processes.template import (
     ForkRequest,
     Process,
@@ -78,8 +78,9 @@ class Child:
 
     Three things tie it to this process. A pipe whose other end only this process holds reads EOF
     when this process has ended in any way. A session of its own keeps the terminal's Ctrl-C from
-    it, so that the drain has one order. It inherits a lock and holds it for as long as it lives, so
-    that a later start on the same folder detects a child that was left behind.
+    it, so that the drain has one order. If it belongs to a folder, it inherits a lock and holds it
+    for as long as it lives, so that a later start on the same folder detects a child that was left
+    behind.
 
     Attributes:
         started_at: when it was started, in s of the monotonic clock.
@@ -95,13 +96,13 @@ class Child:
 
     @classmethod
     async def start(
-        cls, program: Program, folder: Path, log: ChildLog, template: Template | None = None
+        cls, program: Program, folder: Path | None, log: Log, template: Template | None = None
     ) -> "Child":
         """Start `program`.
 
         Args:
             program: what to run.
-            folder: the folder of its lock, which exists.
+            folder: the folder of its lock, which exists; None for no lock.
             log: takes its standard output and error.
             template: forks it, if it is a Python module and the template process lives.
 
@@ -110,7 +111,7 @@ class Child:
             OSError: it cannot be started.
         """
         with contextlib.ExitStack() as passed, contextlib.ExitStack() as kept:
-            lock = await _lock_of(program.name, folder, program.drain_s)
+            lock = _no_lock() if folder is None else await _lock_of(program, folder)
             passed.callback(os.close, lock)
             pipe_read, pipe_write = os.pipe()
             passed.callback(os.close, pipe_read)
@@ -213,11 +214,16 @@ async def _start(
     )
 
 
-async def _lock_of(name: str, folder: Path, drain_s: float) -> int:
+def _no_lock() -> int:
+    """Return a descriptor in place of a lock's, which takes the process id and keeps nothing."""
+    return os.open(os.devnull, os.O_WRONLY)
+
+
+async def _lock_of(program: Program, folder: Path) -> int:
     """Take the lock that a child holds while it lives; returns its descriptor."""
-    descriptor = os.open(folder / f"{name}.lock", os.O_RDWR | os.O_CREAT, FILE_MODE)
+    descriptor = os.open(folder / f"{program.name}.lock", os.O_RDWR | os.O_CREAT, FILE_MODE)
     try:
-        await _take_over(descriptor, f"{name} on {folder.parent}", drain_s)
+        await _take_over(descriptor, f"{program.name} on {folder.parent}", program.drain_s)
     except BaseException:
         os.close(descriptor)
         raise

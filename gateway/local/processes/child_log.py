@@ -1,10 +1,13 @@
-"""The log of one child process: a file of bounded size, and its warnings as they appear."""
+"""The log of one child process: a file of bounded size, and its warnings as they appear.
+
+A child that writes where this process does has an `InheritedLog` instead.
+"""
 
 import json
 import os
 import shutil
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 from hedgerow.common.machine.disk import DiskState, disk_failure
 from hedgerow.common.machine.private_folder import FILE_MODE
@@ -13,6 +16,7 @@ from hedgerow.common.observability.printable import printable
 MAX_BYTES = 10_000_000
 _LONGEST_READ = 262_144
 _GRAVE = ("warning", "error", "critical")
+_STDERR: Final = 2
 
 
 class LogLine(NamedTuple):
@@ -28,6 +32,40 @@ class LogLine(NamedTuple):
     text: str
 
 
+class Log(Protocol):
+    """Takes what a child writes."""
+
+    def open(self) -> int:
+        """Open it for the child; returns a descriptor, which the caller closes."""
+
+    def new_lines(self) -> list[LogLine]:
+        """Return the lines since the last call that the operator should see."""
+
+    def trim(self) -> None:
+        """Bound its size."""
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+
+
+class InheritedLog:
+    """This process's standard error, where the operator sees everything anyway."""
+
+    name = "standard error"
+
+    def open(self) -> int:
+        """Open it for the child; returns a descriptor, which the caller closes."""
+        return os.dup(_STDERR)
+
+    def new_lines(self) -> list[LogLine]:
+        """Return nothing: all was seen."""
+        return []
+
+    def trim(self) -> None:
+        """Leave that to what this process writes to."""
+
+
 class ChildLog:
     """A file that a child appends to by itself, so that it can log even after this process ends.
 
@@ -39,6 +77,11 @@ class ChildLog:
         self.path = path
         self._offset = path.stat().st_size if path.exists() else 0
         self._rest = b""
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        return str(self.path)
 
     def open(self) -> int:
         """Open it for the child; returns a descriptor, which the caller closes."""

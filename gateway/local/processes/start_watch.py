@@ -12,12 +12,13 @@ from hedgerow.gateway.local.processes.supervisor import Died, Event, Supervisor
 class StartWatch:
     """Waits for the children of one supervisor while they start."""
 
-    def __init__(self, supervisor: Supervisor, logs: Path, timeout_s: float) -> None:
+    def __init__(self, supervisor: Supervisor, logs: Path | None, timeout_s: float) -> None:
         """Watch the children of `supervisor`.
 
         Args:
             supervisor: starts the children; its events must be passed to `on_event`.
-            logs: the folder of the children's logs, which messages name.
+            logs: the folder of the children's logs, which messages name; None if the children
+                write to this process's standard error.
             timeout_s: longest wait of `wait_until_there`, in s.
         """
         self._supervisor = supervisor
@@ -40,16 +41,18 @@ class StartWatch:
         try:
             await asyncio.wait({task, self._died}, return_when=asyncio.FIRST_COMPLETED)
             if self._died.done():
-                died = self._died.result()
-                said = " ".join(self._supervisor.log_tail(died.name, 1)) or "nothing"
-                raise UnavailableError(
-                    f"{died.name} {died.how} while starting; its last log line: {said} "
-                    f"(its log is {self._logs / died.name}.log)"
-                )
+                raise UnavailableError(self._words(self._died.result()))
             await task
         finally:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
+
+    def _words(self, died: Died) -> str:
+        what = f"{died.name} {died.how} while starting"
+        if self._logs is None:
+            return what if died.pid == 0 else f"{what}; its last message says why"
+        said = " ".join(self._supervisor.log_tail(died.name, 1)) or "nothing"
+        return f"{what}; its last log line: {said} (its log is {self._logs / died.name}.log)"
 
     async def wait_until_there(self, what: str, missing: Callable[[], Awaitable[str]]) -> None:
         """Wait until nothing is missing, unless a child dies.
@@ -70,7 +73,7 @@ class StartWatch:
                     what = await missing()
                     await asyncio.sleep(0.05)
         except TimeoutError:
+            where = "" if self._logs is None else f"; the logs are in {self._logs}"
             raise UnavailableError(
-                f"after {self._timeout_s:g} s there is no sign of {what}; "
-                f"the logs are in {self._logs}"
+                f"after {self._timeout_s:g} s there is no sign of {what}{where}"
             ) from None

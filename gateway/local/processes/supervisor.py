@@ -17,7 +17,7 @@ from hedgerow.common.errors import ConfigurationError
 from hedgerow.common.machine.private_folder import make_folders
 from hedgerow.common.observability.telemetry import Throttle
 from hedgerow.gateway.local.processes.child import Child, Program, ending
-from hedgerow.gateway.local.processes.child_log import ChildLog, LogLine
+from hedgerow.gateway.local.processes.child_log import ChildLog, InheritedLog, Log, LogLine
 from hedgerow.gateway.local.processes.restart_policy import RestartBackoff, RestartPolicy
 from hedgerow.gateway.local.processes.template import Template
 
@@ -71,7 +71,7 @@ Event = Started | Died | Said | Stopped
 @dataclass(slots=True)
 class _Kept:
     program: Program
-    log: ChildLog
+    log: Log
     child: Child | None = None
     num_restarts: int = 0
     task: asyncio.Task[None] | None = None
@@ -82,7 +82,8 @@ class Supervisor:
     """Child processes that are restarted when they die.
 
     Args:
-        folder: contains `logs/` and `run/`, with a log and a lock per child.
+        folder: contains `logs/` and `run/`, with a log and a lock per child; None if the children
+            write to this process's standard error, and need no locks.
         policy: the pauses between restarts.
         on_event: called on the loop for each event.
         on_death: awaited after each death, before the pause; must not raise.
@@ -91,7 +92,7 @@ class Supervisor:
 
     def __init__(
         self,
-        folder: Path,
+        folder: Path | None,
         policy: RestartPolicy,
         on_event: Callable[[Event], None],
         on_death: Callable[[str], Awaitable[None]],
@@ -111,13 +112,12 @@ class Supervisor:
 
         Returns once each of them has been started, or has failed to start (see `on_event`).
         """
-        logs = self._folder / "logs"
-        if self._log_task is None:
+        if self._log_task is None and self._folder is not None:
             for name in ("logs", "run"):
                 make_folders(self._folder / name)
             self._log_task = asyncio.create_task(self._watch_logs(), name="logs")
         for program in programs:
-            log = ChildLog(logs / f"{program.name}.log")
+            log = self._log_of(program.name)
             log.trim()
             kept = self._kept[program.name] = _Kept(program, log)
             kept.task = asyncio.create_task(self._keep(kept), name=f"keep {program.name}")
@@ -158,17 +158,22 @@ class Supervisor:
 
     def log_tail(self, name: str, num_lines: int = 20) -> list[str]:
         """The last lines that a child logged."""
-        return ChildLog(self._folder / "logs" / f"{name}.log").tail(num_lines)
+        log = self._log_of(name)
+        return log.tail(num_lines) if isinstance(log, ChildLog) else []
+
+    def _log_of(self, name: str) -> Log:
+        if self._folder is None:
+            return InheritedLog()
+        return ChildLog(self._folder / "logs" / f"{name}.log")
 
     async def _keep(self, kept: _Kept) -> None:
         name = kept.program.name
+        locks = None if self._folder is None else self._folder / "run"
         backoff = RestartBackoff(self._policy, random.random)
         while True:
             pid = 0
             try:
-                kept.child = await Child.start(
-                    kept.program, self._folder / "run", kept.log, self._template
-                )
+                kept.child = await Child.start(kept.program, locks, kept.log, self._template)
             except (OSError, ConfigurationError) as error:
                 how = f"could not be started: {error}"
             else:
@@ -220,7 +225,7 @@ class Supervisor:
         for line in lines[:_MOST_LINES]:
             self._report(Said(name, line.level, line.text))
         if len(lines) > _MOST_LINES:
-            more = f"{len(lines) - _MOST_LINES} more lines in {kept.log.path}"
+            more = f"{len(lines) - _MOST_LINES} more lines in {kept.log.name}"
             self._report(Said(name, "warning", more))
 
     def _report(self, event: Event) -> None:
@@ -229,7 +234,7 @@ class Supervisor:
             self._on_event(event)
 
 
-def _read_and_trim(logs: Sequence[ChildLog]) -> list[list[LogLine] | OSError]:
+def _read_and_trim(logs: Sequence[Log]) -> list[list[LogLine] | OSError]:
     """Return the new lines of each log, or the error in reading it, such as a full disk."""
     found: list[list[LogLine] | OSError] = []
     for log in logs:

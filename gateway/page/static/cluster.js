@@ -149,7 +149,7 @@ export function clusterView(root) {
           last ? ` (${last.reason}, ${Math.round(last.ago_s)} s ago)` : "",
           `: ${counted(detail.calls, "call")} in its window, ${detail.failure_rate ?? 0} % failed.`),
         h("ul", null,
-          h("li", null, h("b", null, "Force open"), ": this gateway asks the shard no more. Every answer lacks its documents until you reset it."),
+          h("li", null, h("b", null, "Force open"), ": no gateway asks the shard any more. Every answer lacks its documents until you reset it."),
           h("li", null, h("b", null, "Disable"), ": the shard is always asked, however it fails."),
           h("li", null, h("b", null, "Reset"), ": the breaker closes, forgets what it has seen, and judges by itself again.")),
       ],
@@ -192,6 +192,13 @@ function figure(name, value, more = "") {
   return h("div", { key: name, class: "figure" }, h("b", { class: more }, value), h("span", null, name));
 }
 
+/** Which gateway the figures are of, if there are several. */
+function oneOf({ gateway, gateways = [] }) {
+  if (gateways.length < 2) return "";
+  const own = gateways.find((one) => one.id === gateway.id);
+  return `${own ? ` (pid ${own.pid})` : ""}, one of ${gateways.length}: searches and breakers are its own`;
+}
+
 function summary(status) {
   const numDead = status.shards.filter((shard) => !shard.workers.length).length;
   const { redis } = status;
@@ -199,6 +206,6 @@ function summary(status) {
     `${counted(status.shards.length, "shard")} on ${counted(status.workers.length, "worker")}`,
     numDead ? `${counted(numDead, "shard")} without a worker` : null,
     redis.connected ? `${redis.name} ${redis.version}` : "Redis does not answer",
-    `gateway ${status.gateway.version}`,
+    `gateway ${status.gateway.version}${oneOf(status)}`,
   ].filter(Boolean).join(" · ");
 }

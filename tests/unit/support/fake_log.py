@@ -14,6 +14,7 @@ class CountingLog:
 
     num_ops: int = 0
     num_bytes: int = 0
+    failovers: int = 0
 
     async def append_many(
         self, ops: Sequence[tuple[int, bytes]], trace: bytes | None = None

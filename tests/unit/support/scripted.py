@@ -88,6 +88,7 @@ class ScriptedTransport:
     hedged: list[tuple[int, float, Request]] = field(default_factory=list)
     on_late: Callable[[Reply], None] = lambda _reply: None
     ahead: set[int] = field(default_factory=set)
+    silent: bool = False
     _sinks: dict[int, ReplySink] = field(default_factory=dict)
 
     def scatter(
@@ -171,6 +172,10 @@ class ScriptedTransport:
     def cancel(self, query_id: int, shards: Iterable[int], expires_at_ms: int) -> None:
         """Note what is cancelled."""
         self.cancelled.append((query_id, tuple(sorted(shards)), expires_at_ms))
+
+    def is_silent(self) -> bool:
+        """Whether the script says that the server hangs."""
+        return self.silent
 
     def release(self, query_id: int) -> None:
         """Forget the sink."""

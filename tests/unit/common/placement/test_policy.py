@@ -245,8 +245,8 @@ def test_whatever_happens_a_served_shard_stays_served_and_all_settles(
         joining = sum(len(placed.joining) for placed in model.placement.shards)
         assert joining <= max_moves
         model.carry_out(slow[number % len(slow)])
-    for one in workers:
-        model.change(one.id, lost_since_ms=None, is_draining=False)
+    for member in workers:
+        model.change(member.id, lost_since_ms=None, is_draining=False)
     if model.placement is not None:
         model.carry_out()
     model.settle()

@@ -295,6 +295,20 @@ def test_a_key_expires() -> None:
     assert access.to_json({})["keys"][0]["is_expired"]
 
 
+def test_processes_that_share_a_port_divide_a_rate() -> None:
+    """Three processes together admit what one alone would, and a refusal says how."""
+    key, secret = make_key("web", rate_per_s=6)
+    rings = [KeyRing(3) for _ in range(3)]
+    for ring in rings:
+        ring.replace([key])
+        ring.replace([key])  # the file was read again
+        held = ring.find(secret.encode(), 0.0)
+        for _ in range(2):
+            held.admit(100.0)
+        with pytest.raises(OverloadedError, match=r"6 requests a second, an equal part to each"):
+            held.admit(100.0)
+
+
 def test_a_rate_is_held_across_a_reload() -> None:
     """A reread file gives no key a second's worth more, and counts go on; another rate starts."""
     key, secret = make_key("web", rate_per_s=2)

@@ -205,6 +205,33 @@ def test_the_picture_has_what_an_operator_looks_for(command: CommandLine) -> Non
     assert "\x1b" not in ended.out
 
 
+def test_several_gateways_are_listed_and_figures_name_theirs(
+    command: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With one gateway there is no list; with two, both are in it, and one whose figures follow."""
+    one = {
+        "id": "g1",
+        "pid": 811,
+        "host": "h1",
+        "version": "0.1.0",
+        "age_ms": 100,
+        "uptime_ms": 5000,
+        "in_flight": 7,
+        "process": 0,
+        "processes": 2,
+        "process_port": 9101,
+        "leaving": False,
+    }
+    other = {**one, "id": "g2", "pid": 812, "process": 1, "process_port": None, "leaving": True}
+    monkeypatch.setitem(STATUS["gateway"], "id", "g2")
+    monkeypatch.setitem(STATUS, "gateways", [one])
+    assert "811" not in command.run("status").out
+    monkeypatch.setitem(STATUS, "gateways", [one, other])
+    words = " ".join(command.run("status").out.split())
+    assert "g1 811 h1 9101 0.1.0 7 g2 812 h1 0.1.0 7 is about to stop" in words
+    assert "gateway g2, which has answered: admission" in words
+
+
 def test_what_is_done_for_the_tail_is_shown(command: CommandLine) -> None:
     """Admission, second copies, and what all workers have worked for; of this, what there is."""
     out = command.run("status").out

@@ -94,6 +94,16 @@ def test_the_state_is_in_the_picture() -> None:
     assert row.split() == ["1", "open", "12", "77", "1,500", "none"]
 
 
+def test_it_names_the_gateway_whose_figures_it_shows() -> None:
+    """If there are several: each has figures of its own."""
+    gateways = [{"id": "other", "pid": 1}, {"id": "g", "pid": 4321}]
+    status = {**STATUS, "gateways": gateways}
+    view = first_view(iter([Message("history", HISTORY), Message("status", status)]))
+    assert "gateway 0.1.0 (pid 4321), one of 2" in drawn(view)
+    view.take(Message("status", {**STATUS, "gateways": gateways[1:]}))
+    assert "one of" not in drawn(view)
+
+
 def test_later_messages_replace_earlier_ones() -> None:
     """A point is added, a status replaces the last, and an unknown message changes nothing."""
     view = first_view(iter([Message("history", HISTORY), Message("status", STATUS)]))

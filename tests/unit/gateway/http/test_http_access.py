@@ -252,6 +252,7 @@ def test_every_route_has_a_right() -> None:
 def address_of(path: str) -> str:
     """A path of the table, with a value for each parameter."""
     places = {"name": "films", "shard": "0", "fingerprint": "ab", "document_id:path": "1"}
+    places["worker"] = "w-a"
     for name, value in places.items():
         path = path.replace(f"{{{name}}}", value)
     return path
@@ -268,6 +269,7 @@ async def test_a_key_reaches_what_it_has_the_right_to(
     gateway = FakeGateway()
     gateway.collections.defined["films"] = {}
     gateway.quarantine.entries = [{"fingerprint": "ab"}]
+    gateway.placement.draining = {"w-a"}
     headers = {"Authorization": f"Bearer {secret}"}
     body = b'{"state": "closed"}' if "breaker" in path else b'{"query": "a"}'
     async with client_of(gateway, access_by(key)) as client:

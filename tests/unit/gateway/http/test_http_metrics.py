@@ -37,6 +37,24 @@ async def test_the_format_is_the_preferred_one() -> None:
     assert other.headers["content-type"] == media_type
 
 
+@pytest.mark.parametrize(
+    ("port", "num_processes", "status"), [(8080, 1, 200), (8080, 2, 404), (9101, 2, 200)]
+)
+async def test_a_port_that_processes_share_has_no_metrics(
+    port: int, num_processes: int, status: int
+) -> None:
+    """Scrapes would be of different processes; a process's own port and a single one have them."""
+    app = create_app(FakeGateway(), GatewaySettings(port=8080, processes=num_processes))
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(
+        transport=transport, base_url=f"http://localhost:{port}"
+    ) as client:
+        answer = await client.get("/metrics")
+    assert answer.status_code == status
+    if status == 404:
+        assert "gateway.process_port" in answer.json()["detail"]
+
+
 async def test_only_the_right_metrics_reads_them() -> None:
     """Once there is a key, others are refused; the key's name is in the metrics then."""
     key, secret = make_key("prometheus", Right.METRICS)

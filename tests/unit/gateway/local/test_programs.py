@@ -8,12 +8,18 @@ import pytest
 
 from hedgerow.gateway.local.processes.child import Program
 from hedgerow.gateway.local.programs import MODULES, gateway_program, worker_program
+from hedgerow.gateway.operations.presence import ProcessPlace
 
 WORKER = worker_program(
     "worker-1", [0, 3], 4, Path("/data/1"), "unix:///redis.sock", 9.0, {"A": "b"}
 )
 GATEWAY = gateway_program("gateway", "127.0.0.1", 8080, "unix:///redis.sock", 9.0, {"A": "b"})
-PROGRAMS = pytest.mark.parametrize("program", [WORKER, GATEWAY], ids=["worker", "gateway"])
+ONE_OF_THREE = gateway_program(
+    "gateway-1", "127.0.0.1", 8080, "unix:///redis.sock", 9.0, {}, ProcessPlace(1, 3), 8
+)
+PROGRAMS = pytest.mark.parametrize(
+    "program", [WORKER, GATEWAY, ONE_OF_THREE], ids=["worker", "gateway", "one of three"]
+)
 
 
 @PROGRAMS

@@ -12,6 +12,7 @@ from hedgerow.common.settings.gateway import GatewaySettings
 from hedgerow.common.settings.rank_profiles import RankProfile
 from hedgerow.common.settings.settings import Settings
 from hedgerow.common.snapshots.status import SnapshotFacts, SnapshotStatus
+from hedgerow.common.state.gateways import GatewayHeartbeat
 from hedgerow.common.state.optimising import Optimising
 from hedgerow.common.state.probation import ProbationEntry
 from hedgerow.common.state.registry import Registry
@@ -166,6 +167,9 @@ def status_of(
                 "spans_waiting": 2,
             },
         },
+        gateways=[GatewayHeartbeat("g", 11, "here", "1", 700, 200, 3, 1, 2, 9101, is_leaving=True)]
+        if server
+        else [],
     )
 
 
@@ -181,6 +185,9 @@ async def test_every_member_of_the_status_is_documented(is_connected: bool) -> N
     assert status["shards"][0]["breaker_detail"]["transitions"]
     assert status["workers"][0]["set_aside"] == {"bytes": 700, "dropped": 2}
     assert status["workers"][0]["memory_mb"] == {"worker": 30.0}
+    gateways = [{"age_ms": 300, "uptime_ms": 500, "process_port": 9101, "leaving": True}]
+    shown = [{name: one[name] for name in gateways[0]} for one in status["gateways"]]
+    assert shown == (gateways if is_connected else [])
 
 
 @pytest.mark.parametrize(

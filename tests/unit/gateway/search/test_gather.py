@@ -213,6 +213,21 @@ def test_a_look_is_due_once_and_changes_no_end(
     assert gather.results[1].outcome is ended
 
 
+@pytest.mark.parametrize("is_silent", [False, True])
+def test_a_server_that_hangs_is_not_the_shards_fault(is_silent: bool) -> None:
+    """A part whose reply may wait in a server that answers nothing is unavailable, not late."""
+    transport = ScriptedTransport({0: Script(), 1: Script(delays_s=())}, silent=is_silent)
+
+    async def scenario() -> SearchResult:
+        result, took_s = await ask(transport, [10, 10])
+        assert took_s == pytest.approx(DEADLINE_S, abs=0.01)
+        return result
+
+    outcomes = run_virtually(scenario()).outcomes
+    expected = Outcome.UNAVAILABLE if is_silent else Outcome.TIMED_OUT
+    assert (outcomes[Outcome.OK], outcomes[expected]) == (1, 1)
+
+
 def test_a_lost_connection_ends_the_wait() -> None:
     """When no reply can come any more, the open shards end at once as unavailable."""
 

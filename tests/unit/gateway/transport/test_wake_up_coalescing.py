@@ -151,6 +151,8 @@ def test_a_gateway_that_is_served_says_when(monkeypatch: pytest.MonkeyPatch) -> 
 
         def keep_keys(self, _: frozenset[str]) -> None: ...
 
+        def leave(self) -> None: ...
+
     async def run_server(*_: Any, **__: Any) -> None:
         asked.clear()
         await asyncio.sleep(0.001)

@@ -126,7 +126,7 @@ async def test_a_settled_cluster_needs_no_job() -> None:
     await watch.placing._place()
     watch.carry_out()
     assert [await watch.tick(5_000) for _ in range(5)] == [0] * 5
-    watch.join("b")
+    watch.join("b", stored=[0, 1, 2, 3])
     assert await watch.tick() == 1
     assert watch.queues.ids[-1] == "place:1"
 
