@@ -26,6 +26,7 @@ from hedgerow.gateway.operations.breaker_switch import BreakerSwitch
 from hedgerow.gateway.operations.optimising import Optimiser
 from hedgerow.gateway.operations.own_shortages import OwnShortages
 from hedgerow.gateway.operations.placement import PlacementAdmin
+from hedgerow.gateway.operations.presence import Presence, ProcessPlace
 from hedgerow.gateway.operations.quarantine import QuarantineAdmin
 from hedgerow.gateway.operations.reloading import Reloader
 from hedgerow.gateway.operations.server_watch import ServerWatch
@@ -82,7 +83,6 @@ class Parts:
         optimiser: asks for the optimising of text indexes.
         snapshots: asks for snapshots.
         quarantine: lists the queries that have killed scorers, and lets them run again.
-        placement: shows which worker should serve which shard; drains workers.
         reloader: reads the rank profiles again.
         placement: shows which worker should serve which shard; drains workers.
         presence: tells the other gateways of this one.

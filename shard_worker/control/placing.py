@@ -54,7 +54,8 @@ class Placing:
 
     async def run(self) -> None:
         """Run until cancelled."""
-        async with JobQueues.connect(self._keys, self._settings.redis) as queues:
+        primary = self._control.primary
+        async with JobQueues.connect(self._keys, self._settings.redis, primary) as queues:
             await run_together(
                 queues.serve(self._queue, "place", self._place),
                 reconcile(
