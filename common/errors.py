@@ -10,6 +10,7 @@ HedgerowError
 ├── ConflictError            the collection exists with another definition, or is one too many
 ├── ConfigurationError       a setting, profile or hook cannot be used, or Redis refuses access
 ├── WireError                a message is malformed, oversized or of an unknown version
+│   └── NewerVersionError    it is of a newer version, and must not be skipped
 ├── SnapshotError            a snapshot cannot be made, read or trusted, or its target is away
 ├── UnavailableError         the request cannot be answered now; says when to try again
 │   ├── RedisUnavailableError
@@ -119,6 +120,10 @@ class ConfigurationError(HedgerowError):
 
 class WireError(HedgerowError):
     """A message is malformed, oversized or of an unknown version."""
+
+
+class NewerVersionError(WireError):
+    """What was read is of a newer version of Hedgerow, and must not be skipped."""
 
 
 class SnapshotError(HedgerowError):

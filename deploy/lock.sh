@@ -2,10 +2,12 @@
 # Updates the lock files from pyproject.toml. Versions that still fit are kept. `deploy/lock.sh
 # --upgrade` upgrades all packages, `deploy/lock.sh --upgrade-package NAME` upgrades one.
 #
-#   requirements.lock        what Hedgerow needs to run, and the extra otel, which the image has
+#   requirements.lock        what Hedgerow needs to run, and the extras otel and s3, which the image
+#                            has
 #   requirements-dev.lock    the same, all extras, the tools for checks and tests, and the build
 #   requirements-build.lock  the build backend alone, for the image
 #   requirements-docs.lock   tools for building the site of docs/, compatible with the above
+#   requirements-helm.lock   the package that brings Helm's program, for the tests of the chart
 #   requirements-audit.lock  tools for `make audit` and the image's bill of materials, compatible
 #                            with the above
 #
@@ -32,9 +34,10 @@ with open("pyproject.toml", "rb") as file:
     print(*tomllib.load(file)["build-system"]["requires"], sep="\n")'
 }
 
-lock requirements.lock pyproject.toml --extra otel "$@"
+lock requirements.lock pyproject.toml --extra otel --extra s3 "$@"
 build_requirements | lock requirements-build.lock - "$@"
 build_requirements | lock requirements-dev.lock pyproject.toml - --all-extras --group dev \
     --constraint requirements.lock --constraint requirements-build.lock "$@"
 lock requirements-docs.lock --group docs --constraint requirements-dev.lock "$@"
+lock requirements-helm.lock --group helm --no-deps "$@"
 lock requirements-audit.lock --group audit --constraint requirements-dev.lock "$@"

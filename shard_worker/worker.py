@@ -53,6 +53,9 @@ from hedgerow.shard_worker.writing import Writing
 log = structlog.get_logger()
 
 OPEN_AGAIN_S = 2.0
+# Of `worker.heartbeat_expiry_s`: how long a worker knows that it counts as live. The rest is for
+# the error of its estimate of the server's clock, by which heartbeats expire.
+SURE_SHARE = 0.9
 
 
 class Worker:
@@ -122,8 +125,13 @@ class Worker:
             ),
         )
         self._usage = ProcessUsage({"scorers": self._served.load, "indexer": self._indexer.load})
+        self._longest_silence_s = SURE_SHARE * settings.worker.heartbeat_expiry_s
         self._heartbeats = HeartbeatSender(
-            Registry(context.control, keys), self.heartbeat, settings.worker.heartbeat_interval_s
+            Registry(context.control, keys),
+            self.heartbeat,
+            settings.worker.heartbeat_interval_s,
+            self._longest_silence_s,
+            on_silence=self._doubt,
         )
         self._writing = Writing(
             context,
@@ -132,6 +140,7 @@ class Worker:
             on_withheld=self._withhold,
             beat_soon=self._heartbeats.beat_soon,
             beat=self._heartbeats.beat_and_wait,
+            until_heard=self._heartbeats.until_arrived,
         )
         self._answering = Answering(
             context,
@@ -140,6 +149,7 @@ class Worker:
             self._states,
             self._stores,
             self._accounting,
+            self._is_current,
         )
         self._held = HeldShards(
             self._writing,
@@ -305,6 +315,23 @@ class Worker:
         self._answering.withhold(withheld)
         self._heartbeats.beat_soon()  # gateways send requests once they have read it
 
+    def _is_current(self) -> bool:
+        """Whether callers that wait for a write are sure to have waited for this worker.
+
+        If its heartbeats may have expired meanwhile, all shards are withheld until a heartbeat has
+        arrived and, after that, the shards have been found to have what the other replicas have.
+        """
+        silent_s = asyncio.get_running_loop().time() - self._heartbeats.arrived_at
+        if silent_s >= self._longest_silence_s:
+            self._doubt()
+        applier = self._writing.applier
+        return not (applier.unsure and applier.unsure.issuperset(applier.states))
+
+    def _doubt(self) -> None:
+        if not self._writing.applier.unsure:
+            log.info("replicas_unsure", worker=self.id, shards=list(self._held.shards))
+        self._writing.applier.doubt()
+
     def _server_ms(self, at: float) -> int:
         return self._context.clock.server_us(at) // 1000
 
@@ -319,7 +346,7 @@ class Worker:
         return Heartbeat(
             id=self.id,
             pid=os.getpid(),
-            host=socket.gethostname(),
+            host=self._context.settings.worker.host or socket.gethostname(),
             version=__version__,
             beat_at_ms=self._context.server_ms(),
             started_at_ms=self._server_ms(self._started_at),

@@ -44,6 +44,7 @@ class Writing:
         on_withheld: Callable[[], None],
         beat_soon: Callable[[], None],
         beat: Callable[[], Awaitable[None]],
+        until_heard: Callable[[float], Awaitable[None]],
     ) -> None:
         """Wire the parts; `open` opens the shards.
 
@@ -54,6 +55,7 @@ class Writing:
             on_withheld: called when the set of shards that must not be searched has changed.
             beat_soon: has a heartbeat sent soon.
             beat: has a heartbeat sent, and returns when it has been.
+            until_heard: returns when a heartbeat of that instant or later has arrived.
 
         Raises:
             ConfigurationError: there is no driver for `snapshots.url`.
@@ -84,6 +86,7 @@ class Writing:
             storage=self.storage,
             traces=traces,
             on_restored=self._revive_created,
+            until_heard=until_heard,
         )
         self.snapshots = Snapshots(control, keys, self.applier, indexer, settings)
         self.jobs = Jobs(

@@ -239,7 +239,7 @@ class InOrder:
     def find(self, accept: Callable[[Worker], bool]) -> Worker | None:
         """The first usable worker that `accept` accepts; None if there is none, or not soon."""
         passed: list[tuple[float, Worker]] = []
-        found = None
+        found: Worker | None = None
         while self._heap and found is None and len(passed) < _MOST_PASSED:
             self.least()
             entry = heapq.heappop(self._heap)

@@ -8,7 +8,10 @@ pinned workers has no placement.
 
 import msgspec
 
-from hedgerow.common.errors import WireError
+from hedgerow.common.errors import NewerVersionError, WireError
+from hedgerow.common.wire.formats import is_newer, other_format
+
+FORMAT = 1  # of the JSON; members that a newer version adds are ignored
 
 
 class ShardPlacement(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -40,6 +43,7 @@ class Placement(msgspec.Struct, frozen=True):
         replicas: owners that each shard should have.
         computed_at_ms: when it was computed, an instant on the Redis server's clock.
         shards: the placement of each shard, by its number.
+        format: the version of the document's form.
     """
 
     version: int  # stays first: the script of `store` reads it from the start of the JSON
@@ -47,6 +51,7 @@ class Placement(msgspec.Struct, frozen=True):
     replicas: int
     computed_at_ms: int
     shards: tuple[ShardPlacement, ...]
+    format: int = FORMAT
 
     def of(self, shard: int) -> ShardPlacement:
         """The placement of a shard; of one that was not placed yet, an empty one."""
@@ -69,13 +74,22 @@ class Placement(msgspec.Struct, frozen=True):
         """Read a placement, which a newer version of Hedgerow may have written.
 
         Raises:
+            NewerVersionError: it has a form that this version does not know.
             WireError: it is malformed.
         """
         try:
+            found = _decode_format(data).format
+            if is_newer(found, FORMAT):
+                raise NewerVersionError(other_format("the placement", found, FORMAT))
             return _decode(data)
         except msgspec.DecodeError as error:
             raise WireError(f"a malformed placement: {error}") from error
 
 
+class _Format(msgspec.Struct):
+    format: int = FORMAT
+
+
+_decode_format = msgspec.json.Decoder(_Format).decode
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Placement).decode

@@ -2,6 +2,7 @@
 
 Deadlines are sent as instants on that clock, so hosts need not agree on the time. The offset is
 estimated as in NTP (RFC 5905, section 8): of recent round trips, the fastest has the least error.
+If the newest contradicts it, the server's clock has been set, and all older ones are forgotten.
 """
 
 import time
@@ -14,6 +15,9 @@ from hedgerow.common.runtime.ticks import sleep_to_tick
 INTERVAL_S = 5.0
 FIRST_SAMPLES = 4  # round trips at each connection, before the first deadline is sent
 WINDOW = 8  # round trips kept; old ones are dropped, since clocks drift and servers change
+# By how much two clocks drift apart while a round trip is kept: 500 ppm, the fastest that Linux
+# slews a clock (adjtimex(2)).
+MAX_DRIFT_US = int(WINDOW * INTERVAL_S * 500)
 
 
 class ServerClock:
@@ -43,8 +47,14 @@ class ServerClock:
             received_at: when the answer came, in s.
             server_us: the answer, in µs.
         """
+        took_s = received_at - sent_at
         offset_us = server_us - int((sent_at + received_at) / 2 * 1e6)
-        self._samples.append((received_at - sent_at, offset_us))
+        if self._samples:
+            least_s, known_us = min(self._samples)
+            # Each offset is wrong by half of its round trip at most.
+            if abs(offset_us - known_us) > (took_s + least_s) / 2 * 1e6 + MAX_DRIFT_US:
+                self._samples.clear()
+        self._samples.append((took_s, offset_us))
         self.offset_us = min(self._samples)[1]
 
     def reset(self) -> None:

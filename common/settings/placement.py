@@ -42,3 +42,9 @@ class JoinSettings(Group):
         description="Where the worker is, such as a rack or a zone of a data centre: the replicas "
         "of a shard are placed in different zones if there are several.",
     )
+    host: str = Field(
+        "",
+        description="Name of the machine that the worker runs on, as status and metrics show it: "
+        "the replicas of a shard are placed on different machines if there are several. If empty, "
+        "the system's host name, which in a container is the container's.",
+    )

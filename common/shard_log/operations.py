@@ -1,6 +1,11 @@
 """The operations in a shard's log, and their packed form.
 
 Each replaces or removes by id, so that applying it twice changes nothing.
+
+A packed operation is an array: the operation's code and its parts. Parts after those that are known
+are a newer gateway's, and are ignored. An operation that a reader must not ignore, or must not read
+by these rules, begins with the number of its format, at least 2: a worker of this version then
+stops before it, and applies it once it is upgraded (docs/upgrading.md).
 """
 
 from typing import NamedTuple
@@ -8,7 +13,8 @@ from typing import NamedTuple
 import msgpack
 
 from hedgerow.common.collection import Collection
-from hedgerow.common.errors import WireError
+from hedgerow.common.errors import NewerVersionError, WireError
+from hedgerow.common.wire.formats import other_format
 
 
 class Create(NamedTuple):
@@ -38,6 +44,7 @@ class Delete(NamedTuple):
 
 
 Op = Create | Drop | Upsert | Delete
+FORMAT = 1  # of operations that begin with their code
 
 _CODES: dict[type[Op], str] = {
     Create: "create",
@@ -59,21 +66,24 @@ def unpack_op(data: bytes) -> Op:
     """Unpack an operation.
 
     Raises:
+        NewerVersionError: it is of a newer format, so this process must not skip it.
         WireError: it is malformed, or of a kind, or a definition of a collection, that this version
             does not know.
     """
     try:
         code, *parts = msgpack.unpackb(data)
+        if type(code) is int and code > FORMAT:
+            raise NewerVersionError(other_format("an entry of the log", code, FORMAT))
         kind = _TYPES[code]
     except (ValueError, TypeError, KeyError, msgpack.UnpackException) as error:
         raise WireError(f"not an operation of the log: {error or type(error).__name__}") from error
-    if kind in (Create, Drop) and len(parts) == 1 and type(parts[0]) is str:
+    if kind in (Create, Drop) and parts and type(parts[0]) is str:
         if kind is Drop:
             return Drop(parts[0])
         Collection.from_json(parts[0])
         return Create(parts[0])
-    if len(parts) == 2 and type(parts[0]) is str and type(parts[1]) is list:
-        uid, items = parts
+    if len(parts) >= 2 and type(parts[0]) is str and type(parts[1]) is list:
+        uid, items = parts[:2]
         if kind is Delete and all(type(item) is str for item in items):
             return Delete(uid, items)
         if kind is Upsert and all(

@@ -7,15 +7,16 @@ manifest is therefore not a snapshot, and a missing, short or changed file is de
 
 import json
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 
 from hedgerow.common.errors import SnapshotError
 from hedgerow.common.machine.folder_lock import LOCK_FILE
+from hedgerow.common.wire.formats import other_format
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -59,6 +60,8 @@ class Manifest:
         collections: its collections.
         files: all files except the manifest.
         signature: of everything else, by `common.snapshots.signature`; "" if it is not signed.
+        content: all members of the file that it was read from, with those that a newer version
+            wrote and this one ignores; empty if it was not read.
     """
 
     id: str
@@ -70,6 +73,7 @@ class Manifest:
     collections: Sequence[CollectionFacts]
     files: Sequence[FileFacts]
     signature: str = ""
+    content: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def documents(self) -> int:
@@ -85,13 +89,19 @@ class Manifest:
         """The content of the file `manifest.json`."""
         facts = {
             "format": FORMAT,
-            **asdict(self),
+            **{name: getattr(self, name) for name in _MEMBERS},
             "collections": [one._asdict() for one in self.collections],
             "files": [one._asdict() for one in self.files],
         }
         if not self.signature:
             del facts["signature"]
-        return json.dumps(facts, indent=1).encode() + b"\n"
+        return _encode(facts)
+
+    def signed_content(self) -> bytes:
+        """What its signature covers: everything else, as written or as read."""
+        if not self.content:
+            return replace(self, signature="").to_json()
+        return _encode({k: v for k, v in self.content.items() if k != "signature"})
 
     @classmethod
     def from_json(cls, data: bytes) -> "Manifest":
@@ -104,15 +114,18 @@ class Manifest:
         if len(data) > MAX_MANIFEST_BYTES:
             raise SnapshotError(f"a manifest of more than {MAX_MANIFEST_BYTES} bytes")
         try:
-            if msgspec.json.decode(data, type=_Format).format != FORMAT:
-                raise SnapshotError("the snapshot is of a format that this version does not read")
-            read = msgspec.json.decode(data, type=_ManifestFile)
+            content = msgspec.json.decode(data, type=dict[str, Any])
+            found = msgspec.convert(content, _Format).format
+            if found != FORMAT:
+                raise SnapshotError(other_format("the snapshot", found, FORMAT))
+            read = msgspec.convert(content, _ManifestFile)
         except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
             raise SnapshotError(f"a manifest that cannot be read: {error}") from error
-        facts = {name: getattr(read, name) for name in cls.__dataclass_fields__}
+        facts = {name: getattr(read, name) for name in _MEMBERS}
         collections = [CollectionFacts(*msgspec.structs.astuple(one)) for one in read.collections]
         files = [FileFacts(*msgspec.structs.astuple(one)) for one in read.files]
-        manifest = cls(**{**facts, "collections": tuple(collections), "files": tuple(files)})
+        facts |= {"collections": tuple(collections), "files": tuple(files)}
+        manifest = cls(**facts, content=content)
         paths = [one.path for one in files]
         if (
             not _ID.fullmatch(manifest.id)
@@ -127,6 +140,11 @@ class Manifest:
         return manifest
 
 
+def _encode(facts: Mapping[str, Any]) -> bytes:
+    return json.dumps(facts, indent=1).encode() + b"\n"
+
+
+_MEMBERS = tuple(name for name in Manifest.__dataclass_fields__ if name != "content")
 _Count = Annotated[int, msgspec.Meta(ge=0)]
 
 
@@ -134,20 +152,20 @@ class _Format(msgspec.Struct):
     format: int
 
 
-class _File(msgspec.Struct, forbid_unknown_fields=True):
+class _File(msgspec.Struct):
     path: str
     num_bytes: _Count
     sha256: str
 
 
-class _Collection(msgspec.Struct, forbid_unknown_fields=True):
+class _Collection(msgspec.Struct):
     uid: str
     name: str
     documents: _Count
 
 
-class _ManifestFile(_Format, forbid_unknown_fields=True):
-    """The file's content; a member of another type is an error."""
+class _ManifestFile(_Format):
+    """The file's content; a member of another type is an error, one that is unknown is ignored."""
 
     id: str
     shard: _Count

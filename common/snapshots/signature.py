@@ -54,7 +54,5 @@ class ManifestSigner:
             )
 
     def _signature(self, key: bytes, manifest: Manifest) -> str:
-        # Sign the content as we would write it: nothing else of the file is used.
-        content = replace(manifest, signature="").to_json()
-        message = b"\0".join((_PURPOSE, self._key_prefix, content))
+        message = b"\0".join((_PURPOSE, self._key_prefix, manifest.signed_content()))
         return hmac.new(key, message, hashlib.sha256).hexdigest()

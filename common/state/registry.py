@@ -30,6 +30,7 @@ from hedgerow.common.shard_log.log import FIELD
 from hedgerow.common.shard_log.operations import Create, Drop, pack_op
 from hedgerow.common.state.batched import batched
 from hedgerow.common.state.registry_scripts import CHANGE, FORGET, TOO_MANY
+from hedgerow.common.wire.formats import other_format
 from hedgerow.common.wire.heartbeat import Heartbeat
 
 FORMAT = "1"  # of everything that is stored in Redis
@@ -87,9 +88,9 @@ class Registry:
                 "name one when its first process starts"
             )
         if stored_format != FORMAT.encode():
+            found = (stored_format or b"none").decode(errors="replace")
             raise ConfigurationError(
-                f"the cluster {self.keys.prefix!r} has format {(stored_format or b'').decode()}; "
-                f"this version speaks format {FORMAT}"
+                other_format(f"the cluster {self.keys.prefix!r}", found, FORMAT)
             )
         if num_shards is not None and int(shards) != num_shards:
             raise ConfigurationError(

@@ -1,5 +1,9 @@
 """The messages between gateway and shard worker: MessagePack arrays that begin with a version.
 
+A newer process may append members to a struct; an older one passes over them. So a new member has a
+default, and if ignoring it would give a wrong answer, it is sent only to processes whose heartbeats
+say that they know it. Any other change is a new version (docs/upgrading.md).
+
 A request has the same bytes for every shard of a query: its queue says which shard is meant.
 Replies that are ready together leave a worker as one message. Bodies are packed in the lane that
 produced them, and stay opaque to everything between that lane and the merge.
@@ -14,6 +18,7 @@ import msgspec
 from msgspec.structs import astuple
 
 from hedgerow.common.errors import WireError
+from hedgerow.common.wire.formats import HINT, is_newer
 
 VERSION = 1
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024  # the setting limits.max_message_bytes narrows it
@@ -49,8 +54,11 @@ class Lane(IntEnum):
     PROCESS = 3
 
 
-class _Array(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):
-    """A type that is sent as an array of its members, each checked when it is read."""
+class _Array(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A type that is sent as an array of its members, each checked when it is read.
+
+    Members after those that are known are a newer process's, and are ignored.
+    """
 
 
 class Hedge(_Array, frozen=True):
@@ -395,5 +403,7 @@ def _read_message(decode: Callable[[bytes], T], data: bytes, max_bytes: int) -> 
 
 
 def _check_version(version: object) -> None:
-    if version != VERSION:
-        raise WireError(f"version {version!r} is unknown; this process speaks {VERSION}")
+    if version == VERSION:
+        return
+    hint = f": {HINT}" if is_newer(version, VERSION) else ""
+    raise WireError(f"version {version!r} is unknown; this process speaks {VERSION}{hint}")

@@ -50,6 +50,10 @@ MAX_PAUSE_S = 5.0
 _log = structlog.get_logger()
 
 
+async def _at_once(_since: float) -> None:
+    """Nothing has to arrive."""
+
+
 class Applier:
     """Keeps this worker's shards up to date with their logs.
 
@@ -62,8 +66,8 @@ class Applier:
         behind: shards that have not applied everything that other replicas have announced as
             applied. They must not be searched, since a caller that has waited for a write must
             find it.
-        changing: shards that the worker is taking up or letting go of; they must not be searched,
-            either.
+        unsure: shards of which that is unknown, see `doubt`; they must not be searched either.
+        changing: shards that the worker is taking up or letting go of; nor must these.
     """
 
     def __init__(
@@ -80,6 +84,7 @@ class Applier:
         storage: StorageWatch | None = None,
         traces: WorkTraces | None = None,
         on_restored: Callable[[ShardState, list[bytes]], Awaitable[None]] | None = None,
+        until_heard: Callable[[float], Awaitable[None]] | None = None,
     ) -> None:
         """Apply through `indexer` to shards that `open` opens.
 
@@ -102,6 +107,8 @@ class Applier:
             traces: notes each batch that was applied.
             on_restored: called after a failover with a shard's state, and the operations that were
                 put back into its log.
+            until_heard: returns when a heartbeat that was composed at that instant of the loop's
+                clock, or later, has arrived; None if there are no heartbeats.
         """
         self.states: dict[int, ShardState] = {}
         self.applied_at: dict[int, float] = {}
@@ -109,7 +116,11 @@ class Applier:
         self.busy: set[int] = set()
         self.gaps: frozenset[int] = frozenset()
         self.behind: frozenset[int] = frozenset()
+        self.unsure: frozenset[int] = frozenset()
         self.changing: frozenset[int] = frozenset()
+        self._until_heard = until_heard or _at_once
+        self._doubted = asyncio.Event()
+        self._doubted_at = 0.0
         self._on_withheld = on_withheld
         self._on_restored = on_restored or _ignore
         self._log = ShardLog(control, keys)
@@ -180,6 +191,7 @@ class Applier:
                 self._tails.forget(shard)
             self.gaps -= {shard}
             self.behind -= {shard}
+            self.unsure -= {shard}
             self.changing -= {shard}
 
     async def _check_end(self, shard: int) -> None:
@@ -200,7 +212,7 @@ class Applier:
 
     async def run(self) -> None:
         """Watch the logs' lengths, what was set aside, and failovers, until cancelled."""
-        parts = [self._watch_backlog(), self._set_aside.watch()]
+        parts = [self._watch_backlog(), self._end_doubts(), self._set_aside.watch()]
         if self._tails is not None:
             parts.append(self._follow_primary(self._tails))
         await run_together(*parts)
@@ -214,7 +226,8 @@ class Applier:
             if shard not in self.changing
         }
         return {
-            "shards": [shard for shard in states if shard not in self.withheld],
+            # With those of which it is not sure: it is within milliseconds of the next heartbeat.
+            "shards": [shard for shard in states if shard not in self.gaps | self.behind],
             "gaps": sorted(self.gaps),
             "behind": sorted(self.behind),
             "filled": {
@@ -243,7 +256,46 @@ class Applier:
     @property
     def withheld(self) -> frozenset[int]:
         """Shards that must not be searched."""
-        return self.gaps | self.behind | self.changing
+        return self.gaps | self.behind | self.unsure | self.changing
+
+    def doubt(self, shards: Collection[int] | None = None) -> None:
+        """Withhold shards until it is certain that they have what other replicas have.
+
+        While this worker sends no heartbeats, or none with these shards, callers that wait for a
+        write do not wait for it. It must therefore first be heard, and read what others have
+        applied after that.
+
+        Args:
+            shards: which; None for all.
+        """
+        doubted = frozenset(self.states if shards is None else shards) - self.unsure
+        if not doubted and self._doubted.is_set():
+            return
+        self._doubted.set()
+        self._doubted_at = asyncio.get_running_loop().time()
+        self.unsure |= doubted
+        self._on_withheld(self.withheld)
+
+    async def _end_doubts(self) -> None:
+        failures = 0
+        while True:
+            await self._doubted.wait()
+            self._doubted.clear()
+            try:
+                await self._until_heard(self._doubted_at)
+                for shard in self.unsure:
+                    if shard in self.states:
+                        await self._check_others(shard)
+            except (RedisUnavailableError, ConfigurationError) as error:
+                failures += 1
+                self._doubted.set()
+                _log.debug("replicas_still_unsure", error=str(error))
+                await asyncio.sleep(pause_s(failures, self._reconnect_max_s))
+                continue
+            failures = 0
+            if not self._doubted.is_set():  # otherwise it was silent again meanwhile
+                self.unsure = frozenset()
+                self._on_withheld(self.withheld)
 
     async def balance(self, shard: int, uid: str) -> None:
         """Fit a shard's index to the newest term statistics.
@@ -348,6 +400,7 @@ class Applier:
                 if after == START:
                     await self._define(shard)
                 version = self._primary.version
+                num_checks = self._followed[shard].num_checks
                 entries = await self._log.read(shard, after, self._max_bytes, BLOCK_MS)
                 await self._check_gap(shard)
                 if entries:
@@ -356,7 +409,8 @@ class Applier:
                         await self._apply(shard, entries, version)
                     finally:
                         self.busy.discard(shard)
-                else:  # the end of the log
+                # The end of the log, unless it was read before others were found to be ahead.
+                elif num_checks == self._followed[shard].num_checks:
                     self._set_behind(shard, is_behind=False)
                 failures = 0
             except RedisUnavailableError as error:
@@ -422,6 +476,7 @@ class Applier:
     async def _check_others(self, shard: int) -> None:
         known = self._followed[shard]
         known.furthest = furthest(await self._log.applied(shard))
+        known.num_checks += 1
         self._set_behind(shard, is_behind=self._is_before(shard, known.furthest))
 
     def _is_before(self, shard: int, entry_id: str) -> bool:

@@ -17,6 +17,7 @@ class FollowedShard:
         trimmed_by: the newest snapshot, and `num_forgotten`, when its log was last trimmed.
         num_forgotten: how many of its replicas were forgotten.
         furthest: the furthest position of any replica, when last read.
+        num_checks: how often that was read to compare.
         filled: collection → documents of the index that will have its new fields, about.
     """
 
@@ -25,4 +26,5 @@ class FollowedShard:
     trimmed_by: tuple[str | None, int] | None = None
     num_forgotten: int = 0
     furthest: str = START
+    num_checks: int = 0
     filled: dict[str, int] = field(default_factory=dict)

@@ -14,7 +14,7 @@ from pathlib import Path
 import structlog
 
 from hedgerow.common.collection import Collection
-from hedgerow.common.errors import WireError, WorkError
+from hedgerow.common.errors import NewerVersionError, WireError, WorkError
 from hedgerow.common.machine.folder_lock import FolderLock
 from hedgerow.common.shard_log.log import position
 from hedgerow.common.shard_log.operations import Op, unpack_op
@@ -319,6 +319,8 @@ class ShardIndexer:
         for op in ops:
             try:
                 yield unpack_op(op)
+            except NewerVersionError as error:  # skipped, it would be missing for ever
+                raise WorkError(str(error)) from error
             except WireError as error:
                 # No gateway writes such an entry; a foreign one must not block all others.
                 _log.error("log_entry_skipped", shard=self.shard, reason=str(error))

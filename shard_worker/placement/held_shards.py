@@ -104,6 +104,8 @@ class HeldShards:
         applier = self._writing.applier
         self._following.start(shard, applier.follow(shard), name=f"log of shard {shard}")
         self._writing.jobs.serve(shard)
+        # Callers that wait for a write do not wait for it before a heartbeat has named it.
+        applier.doubt([shard])
         applier.serve(shard)
         self._on_change()
 

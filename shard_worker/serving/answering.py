@@ -21,7 +21,7 @@ from hedgerow.shard_worker.serving.search_request import spent_share
 from hedgerow.shard_worker.serving.served_profiles import ServedProfiles
 from hedgerow.shard_worker.serving.shard_state import ShardStates
 from hedgerow.shard_worker.serving.shard_stores import ShardStores
-from hedgerow.shard_worker.serving.turn import Turn
+from hedgerow.shard_worker.serving.turn import IsCurrent, Turn
 from hedgerow.shard_worker.serving.work_accounting import WorkAccounting
 
 START_TIMEOUT_S: Final = 30.0
@@ -38,6 +38,7 @@ class Answering:
         states: ShardStates,
         stores: ShardStores,
         accounting: WorkAccounting,
+        is_current: IsCurrent,
     ) -> None:
         """Wire the parts; `start` connects them.
 
@@ -48,6 +49,7 @@ class Answering:
             states: what the shards hold.
             stores: the shards' documents.
             accounting: adds up what the time was spent on.
+            is_current: whether what the shards hold may be answered from.
         """
         settings, worker_id, keys = context.settings, context.worker_id, context.keys
         counters, expiry_s = context.counters, settings.redis.queue_expiry_s
@@ -65,7 +67,7 @@ class Answering:
             settings.redis, context.control.primary, keys, worker_id, in_flight, counters
         )
         replier = Replier(self._connection, worker_id, counters, max_bytes)
-        self._turn = Turn(replier)
+        self._turn = Turn(replier, is_current)
         # The only callback of the turn: the pool knows when results have come together.
         served.call_after_ends(self._turn.end)
         self._searches = Consumer(

@@ -111,6 +111,7 @@ class Consumer:
             policy: from which end to pull; None to pull the oldest first, always.
         """
         silence_s = redis.command_timeout_s
+        self._queue_expiry_s = redis.queue_expiry_s
         self._connection = RedisConnection(
             primary, name=name, silence_s=silence_s, on_connect=self._learn_id
         )
@@ -336,6 +337,20 @@ class Consumer:
         if self._waiting:
             self._call_waiting()
         return num_taken
+
+    def put_back(self, answers: list[Any]) -> None:
+        """Put what was pulled back to the head of the queues, where another replica takes it."""
+        commands = []
+        for answer in answers:
+            if answer is not None and not isinstance(answer, Exception):
+                key, messages = answer
+                # In reverse, so that the oldest is at the head again.
+                commands.append(unanswered("LPUSH", key, *reversed(messages)))
+                commands.append(unanswered("EXPIRE", key, self._queue_expiry_s))
+        if commands:
+            self._control.send_now(commands, [])
+        if self._waiting:
+            self._call_waiting()
 
     def _is_standing(self, answers: list[Any], num_taken: int) -> bool:
         """Whether the queues may hold more than the current pull has taken."""

@@ -1,6 +1,7 @@
 """Sends this worker's heartbeats, which say what it holds: twice a second, and at each change."""
 
 import asyncio
+import math
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -21,18 +22,42 @@ SHORTEST_PAUSE_S: Final = 0.25
 
 
 class HeartbeatSender:
-    """Sends heartbeats until cancelled; `leave` then removes the worker's entry."""
+    """Sends heartbeats until cancelled; `leave` then removes the worker's entry.
+
+    Attributes:
+        arrived_at: when the last heartbeat that has arrived was composed, by the loop's clock, in
+            s; -inf before the first.
+    """
 
     def __init__(
-        self, registry: Registry, compose: Callable[[], Heartbeat], interval_s: float
+        self,
+        registry: Registry,
+        compose: Callable[[], Heartbeat],
+        interval_s: float,
+        longest_silence_s: float = math.inf,
+        on_silence: Callable[[], None] = lambda: None,
     ) -> None:
-        """Send what `compose` returns every `interval_s`, in s."""
+        """Send heartbeats.
+
+        Args:
+            registry: where they go.
+            compose: returns the next.
+            interval_s: how often, in s.
+            longest_silence_s: for how long the last one proves that this worker is live, in s.
+            on_silence: called when a heartbeat arrives after a longer silence, before any code can
+                take this worker for one that has been live all the time.
+        """
         self._registry = registry
         self._compose = compose
         self._interval_s = interval_s
+        self._longest_silence_s = longest_silence_s
+        self._on_silence = on_silence
         self._changed = asyncio.Event()
         self._sent_next = asyncio.Event()  # set when the next heartbeat that begins has been sent
         self._throttle = Throttle(60.0)
+        self.arrived_at = -math.inf
+        self._composed_at = -math.inf
+        self._ended = asyncio.Event()  # set when the current heartbeat, or the next, has ended
         self._arrived: Heartbeat | None = None
         self._sent: Heartbeat | None = None  # may or may not have arrived
 
@@ -65,17 +90,31 @@ class HeartbeatSender:
         self.beat_soon()
         await is_sent.wait()
 
+    async def until_arrived(self, since: float) -> None:
+        """Return when a heartbeat has arrived that was composed at `since`, in s, or later."""
+        while self.arrived_at < since:
+            if self._composed_at < since:
+                self.beat_soon()
+            await self._ended.wait()
+
     async def beat(self, *, is_changed: bool = False) -> None:
         """Send one heartbeat; if something has changed, announce it to the gateways."""
         try:
+            self._composed_at = asyncio.get_running_loop().time()
             self._sent = self._compose()
             await self._registry.beat(self._sent, is_changed=is_changed)
-            self._arrived = self._sent
+            is_first, silent_s = self._arrived is None, self._composed_at - self.arrived_at
+            self._arrived, self.arrived_at = self._sent, self._composed_at
+            if silent_s >= self._longest_silence_s and not is_first:
+                self._on_silence()
         except RedisUnavailableError as error:
             log.debug("heartbeat_unsent", error=str(error))
         except ConfigurationError as error:
             if self._throttle.allows("refused", time.monotonic()):
                 log.error("heartbeat_refused", error=str(error))  # noqa: TRY400 - the message of Redis suffices
+        finally:
+            ended, self._ended = self._ended, asyncio.Event()
+            ended.set()
 
     async def leave(self, worker: str) -> None:
         """Remove this worker's entry, unless its successor has already written one of its own."""

@@ -12,6 +12,8 @@ from hedgerow.shard_worker.serving.replier import Replier
 # Longest that a pull waits for replies that could leave with it, in s.
 HOLD_S: Final = 0.002
 
+# Whether what this worker holds may be answered from; if not, it has been withheld.
+IsCurrent = Callable[[], bool]
 Handle = Callable[[int, list[bytes]], None]
 
 
@@ -27,11 +29,15 @@ class Turn:
     moment, the next pull waits for their replies, for `HOLD_S` at most.
 
     *The pull last, from the same callback*: waking a task would cost as much as several requests.
+
+    What was pulled goes back if this worker was silent for so long that callers may no longer have
+    waited for it: it was stopped, or a pull was on its way through a partition meanwhile.
     """
 
-    def __init__(self, replier: Replier) -> None:
+    def __init__(self, replier: Replier, is_current: IsCurrent) -> None:
         """Send the replies of `replier`, which also leave with the consumers' pulls."""
         self._replier = replier
+        self._is_current = is_current
         self._loop = asyncio.get_running_loop()
         self._is_ending = False  # `end` is due in this turn of the loop
         self._held: Consumer | None = None  # whose next pull waits for replies
@@ -68,6 +74,10 @@ class Turn:
 
     def _on_pulled(self, consumer: Consumer, handle: Handle, answers: list[Any]) -> None:
         # Requests that came together are submitted together, so that each scorer gets one frame.
+        if not self._is_current():
+            consumer.put_back(answers)
+            consumer.pull_next()
+            return
         lane = consumer.lane
         lane.cork()
         try:

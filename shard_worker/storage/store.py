@@ -12,6 +12,7 @@ from collections.abc import Collection as AbstractCollection
 from pathlib import Path
 
 from hedgerow.common.errors import ConfigurationError
+from hedgerow.common.wire.formats import other_format
 from hedgerow.shard_worker.storage.leading_documents import read_leading
 
 FORMAT = "1"
@@ -88,7 +89,7 @@ class Store:
         found = store._meta("format")
         if found != FORMAT:
             store.close()
-            raise ConfigurationError(f"{path} has format {found}; this version reads {FORMAT}")
+            raise ConfigurationError(other_format(str(path), found, FORMAT))
         return store
 
     def _connection(self) -> sqlite3.Connection:

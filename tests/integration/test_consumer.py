@@ -1,7 +1,7 @@
 """Pulling, against a real server: only into free slots, nothing lost when draining."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -32,6 +32,7 @@ class Slots:
 
     free: int
     is_quick: bool = False
+    is_current: Callable[[], bool] = lambda: True
     pulled: list[tuple[int, bytes]] = field(default_factory=list)
     dropped: list[bytes] = field(default_factory=list)
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
@@ -113,7 +114,7 @@ async def pulling(
     link = RedisConnection(Endpoint.of(redis), name="test", silence_s=5)
     await link.start(5)
     replier = Replier(link, "w1", Counters(), 10_000)
-    its_turn = Turn(replier)
+    its_turn = Turn(replier, lambda: slots.is_current())  # noqa: PLW0108 - a test replaces it
     policy = None if order is None else PullPolicy(order, _spent_share)
     consumer = Consumer(
         redis,
@@ -152,6 +153,30 @@ async def test_it_pulls_no_more_than_it_has_slots(
         slots.release(1)
         await until(lambda: len(slots.pulled) == 3)
         assert await at_work.waiting(4) == 2
+    assert slots.pulled == [(4, b"a"), (4, b"b"), (4, b"c")]
+
+
+async def test_a_worker_that_was_silent_puts_back_what_it_pulled(
+    redis_server: RedisServer, key_prefix: str
+) -> None:
+    """In the order in which it came, so that another replica answers it next."""
+    slots = Slots(free=8)
+    async with pulling(redis_server, key_prefix, slots) as at_work:
+
+        def withhold() -> bool:
+            at_work.consumer.withhold(frozenset({4, 7}))
+            return False
+
+        slots.is_current = withhold
+        await until(at_work.is_blocked)
+        await at_work.push(4, "a", "b", "c")
+        await until(lambda: at_work.consumer.is_pulling is False)
+        assert await at_work.link.call("LRANGE", at_work.queue(4), 0, -1) == [b"a", b"b", b"c"]
+        assert slots.pulled == []
+        assert await at_work.link.call("TTL", at_work.queue(4)) > 0
+        slots.is_current = lambda: True
+        at_work.consumer.withhold(frozenset())
+        await until(lambda: len(slots.pulled) == 3)
     assert slots.pulled == [(4, b"a"), (4, b"b"), (4, b"c")]
 
 

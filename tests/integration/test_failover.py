@@ -49,7 +49,12 @@ async def test_nothing_acknowledged_is_lost_and_all_is_whole_again(sentinels: Se
                 "partial",
                 "InsufficientCoverageError",
             }
-            assert not await lost(gateway, [name for _, name in traffic.acknowledged])
+            acknowledged = [name for _, name in traffic.acknowledged]
+
+            async def are_found() -> bool:  # those that were only logged may have yet to be applied
+                return not await lost(gateway, acknowledged)
+
+            await until(are_found, 30, what="all acknowledged documents are found")
             shards = (await gateway.status())["shards"]
             assert {shard["breaker"] for shard in shards} == {"closed"}
 

@@ -94,7 +94,8 @@ class Served:
             await client.close()
             return bool(own == client.gateway)
 
-        await until(self.is_ready, what="a gateway is ready")
+        # Two new interpreters, on a machine that may be busy.
+        await until(self.is_ready, 40.0, what="a gateway is ready")
         await until(is_asked, what="HAProxy asks it")
 
 

@@ -5,9 +5,12 @@ import re
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 
+from hedgerow.common.placement.document import Placement, ShardPlacement
+from hedgerow.common.placement.store import PlacementStore
 from hedgerow.common.redis.client import RedisClient, connect
 from hedgerow.common.redis.keys import Keys
 from hedgerow.common.settings.redis import RedisSettings
@@ -17,10 +20,12 @@ from tests.support.servers import RedisServer
 pytestmark = pytest.mark.integration
 
 
-def check(server_url: str, prefix: str, worker: str) -> subprocess.CompletedProcess[str]:
+def check(
+    server_url: str, prefix: str, worker: str, *options: str
+) -> subprocess.CompletedProcess[str]:
     """Run the check as a container engine would."""
     return subprocess.run(
-        [sys.executable, "-m", "hedgerow.shard_worker.health", worker],
+        [sys.executable, "-m", "hedgerow.shard_worker.health", worker, *options],
         env={
             **os.environ,
             "HEDGEROW_REDIS__URL": server_url,
@@ -61,6 +66,33 @@ async def test_a_worker_is_healthy_while_its_heartbeat_is_fresh(
     assert 40 <= float(told[1]) < 60  # the check itself takes a while
     absent = check(redis_server.url, key_prefix, "absent")
     assert (absent.returncode, "no heartbeat" in absent.stderr) == (1, True)
+
+
+async def test_a_worker_is_complete_when_it_serves_all_of_its_shards(
+    redis_server: RedisServer, key_prefix: str
+) -> None:
+    """With --complete, a shard that is behind, has a gap or is yet to be opened is named."""
+    placement = Placement(1, 3, 1, 0, (ShardPlacement(("all",)), ShardPlacement((), ("one",))))
+    now_ms = int(time.time() * 1000)
+    of_all = Heartbeat("all", 1, "here", [0], "0", now_ms, now_ms, joins=True)
+    control = await connect(RedisSettings(url=redis_server.url))
+    try:
+        keys = Keys(key_prefix)
+        assert await PlacementStore(control, keys).write(placement, 0)
+        for beat in (
+            of_all,
+            replace(of_all, id="one"),
+            replace(of_all, id="pinned", joins=False, behind=[2], gaps=[4]),
+        ):
+            await control.execute("HSET", keys.workers, beat.id, beat.pack())
+    finally:
+        await control.close()
+
+    for worker, missing in (("all", None), ("one", "shards 1 yet"), ("pinned", "shards 2, 4 yet")):
+        complete = check(redis_server.url, key_prefix, worker, "--complete")
+        assert complete.returncode == (0 if missing is None else 1)
+        assert (missing or "") in complete.stderr
+    assert check(redis_server.url, key_prefix, "pinned").returncode == 0
 
 
 def test_a_worker_without_redis_is_unhealthy(key_prefix: str) -> None:

@@ -4,6 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
+import msgpack
 import pytest
 import structlog
 
@@ -187,6 +188,28 @@ async def test_foreign_entries_hold_nothing_up(path: WritePath) -> None:
         await path.control.execute("XADD", path.keys.log(0), "*", "other", "field")
         await path.documents.load("books", ndjson(books(20)))
         assert path.stored(uid) == by_id(books(20))
+
+
+async def test_an_entry_of_a_newer_format_is_not_passed_over(path: WritePath) -> None:
+    """A worker stops before it, for this shard alone, says so, and keeps its place in the log."""
+    newer = msgpack.packb([2, "merge", "u"])
+    with structlog.testing.capture_logs() as told:
+        async with path.applying() as applier:
+            uid = (await path.collections.put("books", BOOKS)).uid
+            await path.documents.load("books", ndjson(books(20)))
+            await until(path.is_drained)
+            before = applier.states[0].position
+            (appended,) = await path.log.append_many([(0, newer)])
+            await path.log.append(0, pack_op(Delete(uid, [*by_id(books(20))])))
+            await path.log.append(1, pack_op(Delete(uid, [*by_id(books(20))])))
+            failed = [("apply_failed", 0)]
+            await until(lambda: [(one["event"], one.get("shard")) for one in told][-1:] == failed)
+            await until(lambda: applier.states[1].position > before)
+            assert applier.states[0].position == before
+            assert await path.log.ids(0, "+") == [appended.id, *(await path.log.ids(0, "+"))[1:]]
+    (error,) = {one["error"] for one in told if one["event"] == "apply_failed"}
+    assert "has format 2" in error
+    assert "upgrade this process" in error
 
 
 async def test_ids_of_earlier_versions_are_applied(path: WritePath) -> None:

@@ -16,6 +16,7 @@ LOCKS = (
     "requirements-build.lock",
     "requirements-dev.lock",
     "requirements-docs.lock",
+    "requirements-helm.lock",
     "requirements-audit.lock",
 )
 
@@ -24,6 +25,7 @@ BUILD: list[str] = PROJECT["build-system"]["requires"]
 EXTRAS: list[str] = list(chain.from_iterable(PROJECT["project"]["optional-dependencies"].values()))
 DEV: list[str] = PROJECT["dependency-groups"]["dev"]
 SITE: list[str] = PROJECT["dependency-groups"]["docs"]
+HELM: list[str] = PROJECT["dependency-groups"]["helm"]
 AUDIT: list[str] = PROJECT["dependency-groups"]["audit"]
 
 
@@ -45,6 +47,7 @@ def entries(lock: str) -> dict[str, list[str]]:
         ("requirements-build.lock", BUILD),
         ("requirements-dev.lock", RUNTIME + EXTRAS + DEV + BUILD),
         ("requirements-docs.lock", SITE),
+        ("requirements-helm.lock", HELM),
         ("requirements-audit.lock", AUDIT),
     ],
 )

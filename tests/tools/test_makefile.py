@@ -36,6 +36,7 @@ LISTED = {
     "screenshots",
     "test-hostile",
     "attack",
+    "nemesis",
 }
 
 pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="NEEDS MAKE")
@@ -150,6 +151,15 @@ def test_bench_passes_the_file_on(copy: Path) -> None:
     """JSON=FILE becomes the argument of the benchmark."""
     assert re.search(r"-m bench *$", _make("-n", "bench", folder=copy)[1])
     assert '-m bench --json "$JSON"' in _make("-n", "bench", "JSON=out.json", folder=copy)[1]
+
+
+def test_the_nemesis_takes_time_seed_and_kinds(copy: Path) -> None:
+    """MINUTES, SEED and ONLY become its arguments; without them, it runs for half an hour."""
+    plain = _make("-n", "nemesis", folder=copy)[1].replace("\\\n", "")
+    assert re.search(r"-m nemesis attack --minutes 30 --seed 1 *$", plain)
+    chosen = _make("-n", "nemesis", "MINUTES=3", "SEED=7", "ONLY=full disk,loss", folder=copy)[1]
+    joined = chosen.replace("\\\n", "")
+    assert re.search(r'--minutes 3 --seed 7 +--only "\$ONLY" *$', joined)
 
 
 def test_lab_passes_the_names_on(copy: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hedgerow.common.errors import WireError
+from hedgerow.common.errors import NewerVersionError, WireError
 from hedgerow.common.placement.document import Placement, ShardPlacement
 from hedgerow.common.placement.store import placed_version
 
@@ -36,6 +36,13 @@ def test_a_newer_version_is_understood() -> None:
     parts["mood"] = "fine"
     parts["shards"][0]["weight"] = 3
     assert Placement.from_json(json.dumps(parts).encode()) == PLACEMENT
+
+
+def test_a_newer_form_is_refused() -> None:
+    """A placement of a form that this version does not know says what to upgrade."""
+    parts = {"version": 4, "format": 2, "owners": {}}
+    with pytest.raises(NewerVersionError, match=r"has format 2.*upgrade this process"):
+        Placement.from_json(json.dumps(parts).encode())
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What the policy is told of what was read."""
+"""What the policy knows of the workers, from what was read."""
 
 from dataclasses import replace
 

@@ -31,6 +31,33 @@ def test_the_error_is_within_half_of_the_fastest_round_trip(
     assert abs(clock.error_us - bound_us) < 2
 
 
+@given(
+    before_us=st.integers(-(10**12), 10**12),
+    by_us=st.integers(10**6, 10**12),
+    sign=st.sampled_from([-1, 1]),
+    trips=st.lists(st.tuples(st.floats(0, 0.2), st.floats(0, 0.2)), min_size=2, max_size=20),
+    jumps_before=st.integers(1, 19),
+)
+def test_a_server_whose_clock_is_set_is_followed_with_the_next_round_trip(
+    before_us: int,
+    by_us: int,
+    sign: int,
+    trips: list[tuple[float, float]],
+    jumps_before: int,
+) -> None:
+    """The estimate is within the bounds of the new clock as soon as it has been asked once."""
+    clock, now, true_us = ServerClock(), 1000.0, before_us
+    since: list[float] = []
+    for number, (there_s, back_s) in enumerate(trips):
+        if number == jumps_before:
+            true_us += sign * by_us
+            since = []
+        clock.record(now, now + there_s + back_s, int((now + there_s) * 1e6) + true_us)
+        since.append(there_s + back_s)
+        assert abs(clock.offset_us - true_us) <= min(since[-8:]) / 2 * 1e6 + 2
+        now += 5.0
+
+
 @given(offset_us=st.integers(-(10**12), 10**12), now=st.floats(0, 1e6))
 def test_an_instant_survives_the_way_there_and_back(offset_us: int, now: float) -> None:
     """A deadline that is sent and read by the same process moves by no more than a rounding."""

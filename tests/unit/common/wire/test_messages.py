@@ -6,9 +6,11 @@ from contextlib import suppress
 from typing import Any, cast
 
 import msgpack
+import msgspec
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import astuple
 
 from hedgerow.common.errors import FailureCode, WireError
 from hedgerow.common.wire.messages import (
@@ -162,6 +164,29 @@ def test_an_older_process_is_sent_what_it_knows() -> None:
     assert msgpack.unpackb(pack_request(request))[1][8:] == [[1, 2, None]]
 
 
+@given(requests, st.lists(replies, max_size=3), st.lists(json_values, max_size=3))
+def test_members_of_a_newer_version_are_ignored(
+    request: Request, sent: list[Reply], more: list[object]
+) -> None:
+    """What a newer process appends to a struct does not change what this one reads of it."""
+    full = [VERSION, [*astuple(request), *more]]
+    assert unpack_request(msgspec.msgpack.encode(full)) == request
+    full = [VERSION, "w", [[*astuple(reply), *more] for reply in sent]]
+    assert unpack_replies(msgspec.msgpack.encode(full)) == ("w", sent)
+
+
+@pytest.mark.parametrize(("unpack", "bodies"), BODIES)
+@given(data=st.data())
+def test_members_of_a_newer_body_are_ignored(
+    unpack: Callable[[bytes], Any], bodies: st.SearchStrategy[Any], data: st.DataObject
+) -> None:
+    """The same holds for each kind of payload and body."""
+    body = data.draw(bodies)
+    members = [*astuple(body), data.draw(json_values)]
+    known = unpack(msgspec.msgpack.encode(astuple(body)))
+    assert unpack(msgspec.msgpack.encode(members)) == known
+
+
 def test_a_request_asks_for_no_more_bytes_than_a_worker_sends() -> None:
     """A sender that can push to a queue cannot make a scorer read large documents."""
     for num_bytes, is_read in ((MAX_ATTACHED_BYTES, True), (MAX_ATTACHED_BYTES + 1, False)):
@@ -285,8 +310,10 @@ def test_contents_that_cannot_be(unpack: Callable[[bytes], Any], parts: list[obj
 def test_unknown_version(version: object) -> None:
     """A message of another version is refused by name, so that logs tell which one came."""
     for unpack, rest in ((unpack_request, [[1, 2, 3, 4, "to", b""]]), (unpack_replies, ["w", []])):
-        with pytest.raises(WireError, match=r"version .* is unknown"):
+        with pytest.raises(WireError, match=r"version .* is unknown") as caught:
             unpack(cast("bytes", msgpack.packb([version, *rest])))
+        # If it is newer, it says what to do.
+        assert ("upgrade this process" in str(caught.value)) == (version == VERSION + 1)
 
 
 @given(requests, st.lists(replies, max_size=3))

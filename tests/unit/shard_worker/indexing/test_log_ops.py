@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hedgerow.common.collection import define
-from hedgerow.common.errors import WireError
+from hedgerow.common.errors import NewerVersionError, WireError
 from hedgerow.common.shard_log.log import position
 from hedgerow.common.shard_log.operations import (
+    FORMAT,
     Create,
     Delete,
     Drop,
@@ -70,6 +71,22 @@ def test_wrong_parts_are_refused(parts: object) -> None:
     """An operation with parts of other types or numbers, or an unknown one, is a WireError."""
     with pytest.raises(WireError):
         unpack_op(msgpack.packb(parts))
+
+
+@given(ops, st.lists(st.none() | st.integers(0, 9) | st.text(max_size=3), max_size=3))
+def test_parts_of_a_newer_version_are_ignored(op: Op, more: list[object]) -> None:
+    """What a newer gateway appends to an operation does not change what this version reads."""
+    assert unpack_op(msgpack.packb([*msgpack.unpackb(pack_op(op)), *more])) == op
+
+
+def test_an_operation_of_a_newer_format_is_told_from_a_foreign_one() -> None:
+    """It is an error of its own, since it must not be skipped, and says what to upgrade."""
+    with pytest.raises(NewerVersionError, match=r"has format 2.*upgrade this process"):
+        unpack_op(msgpack.packb([FORMAT + 1, "merge", "u"]))
+    for code in (FORMAT, 0, -1, True, 1.5, "2"):
+        with pytest.raises(WireError) as caught:
+            unpack_op(msgpack.packb([code, "merge", "u"]))
+        assert not isinstance(caught.value, NewerVersionError)
 
 
 @given(st.tuples(st.integers(0), st.integers(0)), st.tuples(st.integers(0), st.integers(0)))

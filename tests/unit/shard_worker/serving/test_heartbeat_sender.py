@@ -1,11 +1,13 @@
 """A worker's heartbeats, and how it signs off."""
 
 import asyncio
+import math
 from unittest.mock import AsyncMock, Mock
 
+import pytest
 import structlog
 
-from hedgerow.common.errors import ConfigurationError
+from hedgerow.common.errors import ConfigurationError, RedisUnavailableError
 from hedgerow.common.state.registry import Registry
 from hedgerow.common.wire.heartbeat import Heartbeat
 from hedgerow.shard_worker.serving.heartbeat_sender import SHORTEST_PAUSE_S, HeartbeatSender
@@ -66,6 +68,71 @@ def test_telling_ends_when_others_can_have_heard() -> None:
         await telling
         assert composed == ["old", "new"]
         assert asyncio.get_running_loop().time() < 3.0
+        running.cancel()
+        await asyncio.wait([running])
+
+    run_virtually(scenario())
+
+
+def test_a_worker_knows_when_it_was_last_heard() -> None:
+    """A heartbeat that does not arrive proves nothing; another counts from its composition."""
+    registry = AsyncMock(spec=Registry)
+
+    async def slowly(_beat: Heartbeat, *, is_changed: bool) -> None:
+        del is_changed
+        await asyncio.sleep(0.2)
+
+    async def scenario() -> None:
+        loop = asyncio.get_running_loop()
+        signs = signs_over(registry, interval_s=0.5)
+        assert signs.arrived_at == -math.inf
+        registry.beat.side_effect = RedisUnavailableError("no answer")
+        running = asyncio.create_task(signs.run())
+        waiting = asyncio.create_task(signs.until_arrived(0.0))
+        await asyncio.sleep(5.0)
+        assert signs.arrived_at == -math.inf
+        assert not waiting.done()
+        registry.beat.side_effect = slowly
+        await waiting
+        assert 5.0 <= signs.arrived_at <= loop.time() - 0.2
+        await asyncio.sleep(0.1)  # and the next is not due yet
+        since = loop.time()
+        await signs.until_arrived(since)
+        assert since <= signs.arrived_at
+        assert loop.time() < since + 0.4
+        await signs.until_arrived(since)
+        running.cancel()
+        await asyncio.wait([running])
+
+    run_virtually(scenario())
+
+
+def test_a_silence_is_told_when_it_ends() -> None:
+    """Once, with the first heartbeat that arrives after it; a start is none."""
+    registry = AsyncMock(spec=Registry)
+
+    async def scenario() -> None:
+        loop, told = asyncio.get_running_loop(), list[float]()
+        signs = HeartbeatSender(
+            registry,
+            lambda: Mock(spec=Heartbeat),
+            interval_s=0.5,
+            longest_silence_s=1.8,
+            on_silence=lambda: told.append(loop.time()),
+        )
+        running = asyncio.create_task(signs.run())
+        await asyncio.sleep(10.1)
+        registry.beat.side_effect = RedisUnavailableError("no answer")
+        await asyncio.sleep(1.0)
+        registry.beat.side_effect = None
+        await asyncio.sleep(10.0)
+        assert told == []
+        registry.beat.side_effect = RedisUnavailableError("no answer")
+        await asyncio.sleep(5.0)
+        registry.beat.side_effect = None
+        assert told == []
+        await asyncio.sleep(5.0)
+        assert told == [pytest.approx(26.5)]
         running.cancel()
         await asyncio.wait([running])
 

@@ -69,7 +69,7 @@ async def replying() -> Replying:
     """A replier of a worker under a limit of 1 MB."""
     wire, counters = Wire(), Counters()
     replier = Replier(cast("RedisConnection", cast("Any", wire)), WORKER, counters, MAX_BYTES)
-    return Replying(wire, counters, replier, Turn(replier))
+    return Replying(wire, counters, replier, Turn(replier, lambda: True))
 
 
 async def test_replies_of_one_turn_leave_as_one_message_a_gateway(replying: Replying) -> None:

@@ -30,7 +30,7 @@ class Worker:
         self.lane = self
         connection = cast("RedisConnection", self)
         self.replier = Replier(connection, "w1", Counters(), 10_000)
-        self.turn = Turn(self.replier)
+        self.turn = Turn(self.replier, lambda: True)
 
     # The pool
 

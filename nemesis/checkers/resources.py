@@ -1,0 +1,39 @@
+"""Memory, descriptors and processes return to where they were, and nothing is left behind."""
+
+from collections.abc import Sequence
+
+from nemesis.checkers.violation import Violation
+from nemesis.history import Any, Leftover, Resources
+
+PROMISE = "resources"
+MORE_DESCRIPTORS = 16
+# A worker whose forkservers had to be replaced by new interpreters no longer shares their pages.
+MORE_MEMORY_SHARE, MORE_MEMORY_MB = 0.30, 120.0
+
+
+def check_resources(events: Sequence[Any]) -> list[Violation]:
+    """What a process of the cluster, restarted or not, uses more than before the first fault."""
+    before: dict[str, Resources] = {}
+    found = []
+    for event in events:
+        if isinstance(event, Leftover):
+            text = f"a process of {event.parent} outlived it: {event.pid} ({event.command})"
+            found.append(Violation(PROMISE, event.at, text))
+        elif isinstance(event, Resources) and event.phase == "before":
+            before[event.name] = event
+        elif isinstance(event, Resources) and event.name in before:
+            found += _growth(before[event.name], event)
+    return found
+
+
+def _growth(before: Resources, after: Resources) -> list[Violation]:
+    same = "the same process" if before.pid == after.pid else "restarted since"
+    found = []
+    if after.descriptors > before.descriptors + MORE_DESCRIPTORS:
+        found.append(f"{before.descriptors} descriptors before, {after.descriptors} after")
+    grown_mb = max(before.memory_mb * MORE_MEMORY_SHARE, MORE_MEMORY_MB)
+    if after.memory_mb > before.memory_mb + grown_mb:
+        found.append(f"{before.memory_mb:.0f} MB before, {after.memory_mb:.0f} after")
+    if after.processes != before.processes:
+        found.append(f"{before.processes} processes before, {after.processes} after")
+    return [Violation(PROMISE, after.at, f"{after.name} ({same}): {text}") for text in found]

@@ -1,0 +1,29 @@
+"""What a process of the cluster uses now."""
+
+import contextlib
+import time
+from pathlib import Path
+from typing import Literal
+
+from bench.harness.processes import shared_bytes
+from nemesis.cluster.program import Program
+from nemesis.history import Resources
+
+
+def resources_of(program: Program, phase: Literal["before", "after"]) -> Resources | None:
+    """The use of a process and its descendants; None while it does not run."""
+    family = program.family()
+    if not family:
+        return None
+    descriptors = 0
+    with contextlib.suppress(OSError):
+        descriptors = len(list(Path(f"/proc/{family[0]}/fd").iterdir()))
+    return Resources(
+        at=time.monotonic(),
+        phase=phase,
+        name=program.name,
+        pid=family[0],
+        descriptors=descriptors,
+        memory_mb=round(shared_bytes(family) / 1e6, 1),
+        processes=len(family),
+    )

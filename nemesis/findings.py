@@ -1,0 +1,50 @@
+"""What the runs have found in the product, for the page; the regression tests are named."""
+
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A violation that was understood.
+
+    Attributes:
+        seen: what a checker saw.
+        cause: in the product.
+        now: how it was mended, with the regression test; or that it is open.
+        seed: of a run that shows it.
+    """
+
+    seen: str
+    cause: str
+    now: str
+    seed: str
+
+
+FINDINGS: Final = (
+    Finding(
+        seen="documents: a search found a version older than one acknowledged with `wait=applied`, "
+        "just after a worker that was cut off could reach Redis again",
+        cause="a silent worker does not count as live, so writes do not wait for it; when it came "
+        "back, it pulled requests before it had read the log",
+        now="mended: it puts them back until it has what the other replicas have "
+        "(`tests/integration/test_silent_replica.py`)",
+        seed="2",
+    ),
+    Finding(
+        seen="coverage: documents were missing from a shard that was `ok`, in the first second "
+        "after a load while workers were starting",
+        cause="a worker that starts is not live before its first heartbeat; it pulled requests "
+        "before that, and before it had applied the load",
+        now="mended by the same: a worker is silent until its first heartbeat has arrived",
+        seed="2",
+    ),
+    Finding(
+        seen="recovery: no whole answers for 45 s after Redis's clock had been set back by 2 s",
+        cause="each process believes the fastest of its last eight round trips, in 40 s, and that "
+        "was one from before; gateways and workers disagreed on deadlines by 2 s",
+        now="mended: a round trip that contradicts the others replaces them "
+        "(`tests/unit/common/redis/test_server_clock.py`)",
+        seed="2",
+    ),
+)

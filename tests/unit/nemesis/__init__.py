@@ -1,0 +1,1 @@
+"""Checkers and schedule of the nemesis, over histories that are made up."""
