@@ -100,7 +100,11 @@ async def test_changed_functions_and_new_profiles_are_used(caller: Caller, folde
         ("import nowhere_at_all", SETTINGS, "No module named 'nowhere_at_all'"),
         ("", SETTINGS.replace(":score", ":scores"), "my_ranking has no scores"),
         ("", SETTINGS.replace(":enrich", ":enriches"), "my_ranking has no enriches"),
-        ("", SETTINGS.replace("second_phase", "second_fase"), "is rank_profiles.mine.second_phase"),
+        (
+            "",
+            SETTINGS.replace("second_phase", "second_fase"),
+            "did you mean rank_profiles.mine.second_phase?",
+        ),
         ("", "no toml", "hedgerow.toml"),
     ],
 )

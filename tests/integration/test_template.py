@@ -235,6 +235,25 @@ def test_a_request_that_is_given_up_is_not_answered_twice(tmp_path: Path) -> Non
     _with_template(test)
 
 
+def test_a_request_that_is_given_up_leaves_no_process(tmp_path: Path) -> None:
+    """What the template forks for a cancelled request is ended, and the template serves on."""
+
+    async def test(template: Template) -> None:
+        os.kill(template.pid, signal.SIGSTOP)
+        start = asyncio.create_task(
+            Child.start(_program("wait"), tmp_path, ChildLog(tmp_path / "a"), template)
+        )
+        await until(template._turn.locked, what="a request is under way")
+        start.cancel()
+        os.kill(template.pid, signal.SIGCONT)
+        with pytest.raises(asyncio.CancelledError):
+            await start
+        assert children_of(os.getpid()) == [template.pid]
+        assert template.is_alive
+
+    _with_template(test)
+
+
 def test_no_orphan_becomes_ours(tmp_path: Path) -> None:
     """What a child leaves behind is init's to reap, though the child itself is ours."""
     assert not _is_subreaper()

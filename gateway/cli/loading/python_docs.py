@@ -8,11 +8,13 @@ import ast
 import gc
 import multiprocessing
 import os
+import signal
 import stat
 import sysconfig
 import warnings
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -130,7 +132,23 @@ def _parsed(files: list[Source], num_processes: int | None) -> Iterator[Parsed]:
     context = multiprocessing.get_context("spawn")
     # Syntax trees contain no garbage cycles; without the collector, parsing is a sixth faster.
     with ProcessPoolExecutor(num_processes, context, initializer=gc.disable) as pool:
-        yield from pool.map(parse_all, tasks)
+        with _no_interrupts():
+            parsed = pool.map(parse_all, tasks)  # this starts the processes
+        yield from parsed
+
+
+@contextmanager
+def _no_interrupts() -> Iterator[None]:
+    """Have processes that are started here ignore Ctrl-C, which a terminal sends to them as well.
+
+    They end with their pool. If they ended first, the pool would break, and the caller would report
+    that instead of the interrupt.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def parse_all(files: Iterable[Source]) -> Parsed:

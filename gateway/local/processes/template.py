@@ -17,6 +17,7 @@ from typing import IO, Protocol
 from hedgerow.gateway.local.processes.template_process import ANSWER, REQUEST, be_template
 
 _PR_SET_CHILD_SUBREAPER = 36
+_UNDO_S = 2.0  # how long a template may take to answer for a process that is not wanted any more
 
 
 class TemplateLostError(Exception):
@@ -138,7 +139,14 @@ class Template:
             if self._control is None:
                 raise TemplateLostError
             with _adopting_orphans(), _request_file(request) as file:
-                pid = await self._ask(self._control, [file.fileno(), *descriptors])
+                asking = asyncio.ensure_future(
+                    self._ask(self._control, [file.fileno(), *descriptors])
+                )
+                try:
+                    pid = await asyncio.shield(asking)
+                except asyncio.CancelledError:
+                    await _undo(asking)
+                    raise
         if pid < 0:
             raise OSError(-pid, os.strerror(-pid))
         return ForkedProcess(pid)
@@ -193,6 +201,18 @@ class ForkedProcess:
         _, status = os.waitpid(self._pid, 0)
         self._returncode = os.waitstatus_to_exitcode(status)
         self._has_ended.set()
+
+
+async def _undo(asking: asyncio.Task[int]) -> None:
+    """End the process that a template was asked for; left alone, nothing would know of it."""
+    await asyncio.wait([asking], timeout=_UNDO_S)
+    if not asking.done():  # the template hangs; this closes it
+        asking.cancel()
+        await asyncio.wait([asking])
+    elif not asking.cancelled() and asking.exception() is None and asking.result() > 0:
+        process = ForkedProcess(asking.result())
+        os.kill(process.pid, signal.SIGKILL)
+        await process.wait()
 
 
 async def _receive(control: socket.socket, size: int) -> bytes:

@@ -4,6 +4,8 @@ import contextlib
 import importlib
 import inspect
 import json
+import signal
+import subprocess
 import sys
 import textwrap
 from pathlib import Path
@@ -162,3 +164,14 @@ def test_progress_ends_with_every_file_read(library: Path) -> None:
 def test_processes_find_what_one_finds(library: Path) -> None:
     """Parsing in processes of their own gives the same documents in the same order."""
     assert list(python_docs.documents(2)) == list(python_docs.documents(0))
+
+
+def test_processes_that_parse_ignore_ctrl_c() -> None:
+    """A terminal's Ctrl-C reaches them too, and they go on until their pool is closed."""
+    code = "import os, signal; os.kill(os.getpid(), signal.SIGINT); print('goes on')"
+    with python_docs._no_interrupts():
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=20
+        )
+    assert done.stdout == "goes on\n"
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
