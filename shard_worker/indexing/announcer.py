@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Collection, Iterable
 
-from hedgerow.common.shard_log.log import START, Entry, ShardLog, furthest
+from hedgerow.common.shard_log.entries import START, Entry, furthest
+from hedgerow.common.shard_log.log import ShardLog
 from hedgerow.common.state.registry import Registry
 from hedgerow.shard_worker.indexing.log_retention import LogRetention, trim_position
 from hedgerow.shard_worker.indexing.open_shards import OpenShards

@@ -24,7 +24,8 @@ from hedgerow.common.redis.client import RedisClient, pause_s
 from hedgerow.common.redis.keys import Keys
 from hedgerow.common.runtime.ticks import sleep_to_tick
 from hedgerow.common.settings.settings import Settings
-from hedgerow.common.shard_log.log import MAX_ENTRY_BYTES, START, Entry, ShardLog
+from hedgerow.common.shard_log.entries import START, Entry
+from hedgerow.common.shard_log.log import MAX_ENTRY_BYTES, ShardLog
 from hedgerow.common.state.registry import Registry
 from hedgerow.common.tasks import run_together
 from hedgerow.shard_worker.indexing.announcer import Announcer

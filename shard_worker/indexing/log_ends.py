@@ -12,7 +12,8 @@ import structlog
 from hedgerow.common.errors import ConfigurationError, RedisUnavailableError, WorkError
 from hedgerow.common.redis.client import pause_s
 from hedgerow.common.redis.primary import Primary
-from hedgerow.common.shard_log.log import START, Entry, ShardLog, position
+from hedgerow.common.shard_log.entries import START, Entry, position
+from hedgerow.common.shard_log.log import ShardLog
 from hedgerow.shard_worker.indexing.indexer_client import IndexerClient
 from hedgerow.shard_worker.indexing.log_tail import HINT, LogTails
 from hedgerow.shard_worker.indexing.open_shards import OpenShards

@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Callable
 
-from hedgerow.common.shard_log.log import position
+from hedgerow.common.shard_log.entries import position
 from hedgerow.shard_worker.indexing.followed_shard import FollowedShard
 from hedgerow.shard_worker.indexing.shard_report import ShardState
 

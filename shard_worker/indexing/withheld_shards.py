@@ -12,7 +12,8 @@ import structlog
 
 from hedgerow.common.errors import ConfigurationError, RedisUnavailableError
 from hedgerow.common.redis.client import pause_s
-from hedgerow.common.shard_log.log import ShardLog, furthest
+from hedgerow.common.shard_log.entries import furthest
+from hedgerow.common.shard_log.log import ShardLog
 from hedgerow.shard_worker.indexing.open_shards import OpenShards
 
 _log = structlog.get_logger()

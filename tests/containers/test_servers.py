@@ -19,7 +19,8 @@ from hedgerow.common.redis.endpoint import Endpoint
 from hedgerow.common.redis.handshake import Handshake
 from hedgerow.common.redis.keys import Keys
 from hedgerow.common.settings.redis import RedisSettings
-from hedgerow.common.shard_log.log import START, ShardLog
+from hedgerow.common.shard_log.entries import START
+from hedgerow.common.shard_log.log import ShardLog
 from hedgerow.common.shard_log.operations import Delete, pack_op
 from hedgerow.common.state.registry import Registry
 from hedgerow.common.wire.heartbeat import Heartbeat
