@@ -36,7 +36,7 @@ FINDINGS: Final = (
         "after a load while workers were starting",
         cause="a worker that starts is not live before its first heartbeat; it pulled requests "
         "before that, and before it had applied the load",
-        now="mended by the same: a worker is silent until its first heartbeat has arrived",
+        now="mended by the same, for each shard until a heartbeat has named it",
         seed="2",
     ),
     Finding(

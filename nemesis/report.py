@@ -122,7 +122,10 @@ def _seen(summaries: Sequence[Summary]) -> str:
     late = sum(one.elapsed_over for one in summaries)
     unjudged = sum(one.unjudged for one in summaries)
     rows += [
-        ("latest answer, after its deadline, without this machine's waits", f"{worst_ms:.1f} ms"),
+        (
+            "latest answer, without this machine's waits",
+            f"{abs(worst_ms):.1f} ms {'after' if worst_ms > 0 else 'before'} its deadline",
+        ),
         ("searches during which the machine was too busy to judge", _share(unjudged, searches)),
         ("answers more than 5 ms late as the client saw them, waits included", f"{late}"),
     ]

@@ -117,6 +117,10 @@ COMMANDS: Final[Commands] = {
         "hedgerow.gateway.cli.simulate:simulate_scenario",
         "Run the gateway's policies over scripted shards in virtual time.",
     ),
+    "plan": (
+        "hedgerow.gateway.cli.plan:plan",
+        "Compute how many Redis servers, gateways and workers a load needs, from measured costs.",
+    ),
     "demo": (
         "hedgerow.gateway.cli.demo:demo",
         "Show a cluster at work on this machine, and how it copes when a worker is killed.",

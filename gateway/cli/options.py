@@ -8,12 +8,15 @@ from typing import Annotated, Any, Final
 
 import typer
 
+from hedgerow.common.errors import BadRequestError
 from hedgerow.gateway.client import Client, link
 from hedgerow.gateway.client.link import Verify
 
 DEFAULT_URL: Final = link.DEFAULT_URL
 
 _DURATION: Final = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(ms|s)")
+_NUMBER: Final = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)([kMG]?)")
+_TIMES: Final = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9}
 
 Url = Annotated[str, typer.Option(envvar="HEDGEROW_URL", metavar="URL", help="URL of the gateway.")]
 Token = Annotated[
@@ -44,6 +47,14 @@ def parse_duration_ms(text: str) -> float:
     if found is None:
         raise typer.BadParameter(f"{text!r} is not a duration such as 300ms, 0.3s or 2s")
     return float(found[1]) * (1000 if found[2] == "s" else 1)
+
+
+def parse_number(name: str, text: str) -> float:
+    """Read a number such as 250, 1.5k, 100M or 2G; `name` is for the error."""
+    found = _NUMBER.fullmatch(text.strip().replace(",", "").replace("_", ""))
+    if found is None:
+        raise BadRequestError(name, f"{text!r} is not a number such as 250, 1.5k, 100M or 2G")
+    return float(found[1]) * _TIMES[found[2]]
 
 
 def parse_fields(text: str) -> bool | list[str]:

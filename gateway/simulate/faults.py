@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from hedgerow.common.collection import Collection
 from hedgerow.gateway.simulate.event_loop import VirtualLoop
+from hedgerow.gateway.simulate.racks import place
 from hedgerow.gateway.simulate.scenario import Crash, Pause, Run, Slowdown, Whose
 from hedgerow.gateway.simulate.servers import Server
 from hedgerow.gateway.simulate.shards import Shard, worker_name
@@ -173,9 +174,10 @@ def script_faults(
         chooser = rng(f"pauses/{at}")
         for server in _servers(pause, shards, chooser):
             _Pausing(pause, server, loop, rng(f"pauses/{at}/{server.name}"))
+    racks = place(run.racks, run.shards) if run.racks is not None else []
     for at, crash in enumerate(run.crashes):
         chooser = rng(f"crashes/{at}")
-        for server in _servers(crash, shards, chooser):
+        for server in _servers(crash, shards, chooser, crash.rack, racks):
             own = rng(f"crashes/{at}/{server.name}")
             _Crashing(crash, server, loop, own, view, run.heartbeat_expiry_s)
 
@@ -194,10 +196,18 @@ def _chosen(whose: Whose, shards: Sequence[Shard], rng: random.Random) -> list[S
     return rng.sample(shards, max(1, round(whose.share * len(shards))))
 
 
-def _servers(whose: Whose, shards: Sequence[Shard], rng: random.Random) -> list[Server]:
+def _servers(
+    whose: Whose,
+    shards: Sequence[Shard],
+    rng: random.Random,
+    rack: int | None = None,
+    racks: Sequence[Sequence[int]] = (),
+) -> list[Server]:
+    """Return the servers that a fault affects; `racks` are those of each shard's replicas."""
     return [
         server
         for shard in _chosen(whose, shards, rng)
         for replica, server in enumerate(shard.servers)
         if whose.replica is None or replica == whose.replica
+        if rack is None or racks[shard.number][replica] == rack
     ]

@@ -5,7 +5,7 @@ import math
 import random
 from array import array
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from hedgerow.common.collection import Collection
@@ -27,10 +27,10 @@ from hedgerow.gateway.search.searcher import Searcher
 from hedgerow.gateway.simulate.distributions import Constant
 from hedgerow.gateway.simulate.event_loop import VirtualLoop
 from hedgerow.gateway.simulate.faults import ScriptedView, script_faults
-from hedgerow.gateway.simulate.jobs import Totals
+from hedgerow.gateway.simulate.jobs import Job, Totals
 from hedgerow.gateway.simulate.scenario import Closed, Run
 from hedgerow.gateway.simulate.shards import SeparateShard, Shard, TiedShard
-from hedgerow.gateway.simulate.transport import ScriptedTransport
+from hedgerow.gateway.simulate.transport import ScriptedTransport, answered
 from hedgerow.gateway.transport.messenger import Messenger
 
 _COLLECTION = Collection(name="simulated", uid="simulated", fields={}, rank_profile="noop")
@@ -67,37 +67,30 @@ class Observed:
     num_late: int = 0
     hedges: dict[str, int] = field(default_factory=dict)
 
+    def add(self, transport: ScriptedTransport, hedges: Mapping[str, int]) -> None:
+        """Add what one gateway has observed."""
+        self.reply_s.extend(transport.reply_s)
+        for times, its_own in zip(self.marks_s, transport.marks_s, strict=True):
+            times.extend(its_own)
+        self.num_late += transport.num_late
+        for end, number in hedges.items():
+            self.hedges[end] = self.hedges.get(end, 0) + number
 
-class _Asker:
-    """Asks a run's queries, and records the observations."""
 
-    def __init__(self, run: Run, seed: int, timing_seed: int, loop: VirtualLoop) -> None:
-        def rng(purpose: str) -> random.Random:
-            # A stream for each purpose, so that runs that differ in one thing share the other
-            # draws.
-            is_timing = purpose.startswith("network/")
-            return random.Random(f"{timing_seed if is_timing else seed}/{purpose}")
+class _Gateway:
+    """One gateway of a run, with policies of its own."""
 
-        self.observed = Observed()
-        self._run = run
-        self._loop = loop
-        self._num_asked = 0
-        self._query = SearchQuery(
-            collection=_COLLECTION.name,
-            query="*",
-            k=run.query.k,
-            deadline_ms=run.query.deadline_ms,
-            fields=run.query.fields,
-            minimum_coverage=run.query.minimum_coverage,
-            wait_for=run.query.wait_for,
-            priority=run.query.priority,
-        )
-        totals = self.observed.totals
+    def __init__(
+        self,
+        run: Run,
+        loop: VirtualLoop,
+        observed: Observed,
+        view: ScriptedView,
+        rng: Callable[[str], random.Random],
+    ) -> None:
         admission = Admission(run.shards.count, run.admission)
-        self._transport = ScriptedTransport(run, loop, totals, rng, admission.on_backlog)
-        self._transport.shards = make_shards(run, loop, totals, self._transport, rng)
-        view = ScriptedView(run)
-        script_faults(run, self._transport.shards, view, loop, rng)
+        self.transport = ScriptedTransport(run, loop, observed.totals, rng, admission.on_backlog)
+        self._observed = observed
         breakers = Breakers(
             run.shards.count,
             run.breaker,
@@ -108,10 +101,8 @@ class _Asker:
         if run.breakers == "off":
             for breaker in breakers:
                 breaker.disable(loop.time())
-        self._searcher = Searcher(
-            Messenger(
-                self._transport, ServerClock(), "simulated", iter(range(1, 1 << 62)).__next__
-            ),
+        self.searcher = Searcher(
+            Messenger(self.transport, ServerClock(), "simulated", iter(range(1, 1 << 62)).__next__),
             view,
             ProfileGuards(
                 Guards(breakers, admission),
@@ -130,6 +121,47 @@ class _Asker:
                 rng=rng("searcher").random,
             ),
         )
+
+    def _on_transition(self, shard: int, transition: Transition) -> None:
+        del shard
+        if transition.after is State.OPEN:
+            self._observed.opened += 1
+
+
+class _Asker:
+    """Asks a run's queries, and records the observations."""
+
+    def __init__(self, run: Run, seed: int, timing_seed: int, loop: VirtualLoop) -> None:
+        def rng(purpose: str) -> random.Random:
+            # A stream for each purpose, so that runs that differ in one thing share the other
+            # draws.
+            is_timing = purpose.startswith("network/")
+            return random.Random(f"{timing_seed if is_timing else seed}/{purpose}")
+
+        self.observed = Observed(marks_s=[array("d") for _ in run.marks])
+        self._run = run
+        self._loop = loop
+        self._num_asked = 0
+        self._query = SearchQuery(
+            collection=_COLLECTION.name,
+            query="*",
+            k=run.query.k,
+            deadline_ms=run.query.deadline_ms,
+            fields=run.query.fields,
+            minimum_coverage=run.query.minimum_coverage,
+            wait_for=run.query.wait_for,
+            priority=run.query.priority,
+        )
+        view = ScriptedView(run)
+        self._gateways = [
+            _Gateway(run, loop, self.observed, view, _of_gateway(number, rng))
+            for number in range(run.gateways)
+        ]
+        shards = make_shards(run, loop, self.observed.totals, answered, rng)
+        for gateway in self._gateways:
+            gateway.transport.shards = shards
+        script_faults(run, shards, view, loop, rng)
+        self._choices = rng("gateways")
         self._arrivals = rng("arrivals")
         self._leaving = rng("query/hang_up")
         self._leaves_after_s = run.query.hang_up_after.sampler(self._leaving)
@@ -149,13 +181,10 @@ class _Asker:
                     due += draw(arrivals.rate_per_s) if arrivals.kind == "poisson" else gap_s
                     await self._loop.sleep_until(due)
                     group.create_task(self._ask())
-        observed, transport = self.observed, self._transport
-        observed.duration_s = self._loop.time()
-        observed.reply_s = transport.reply_s
-        observed.marks_s = transport.marks_s
-        observed.num_late = transport.num_late
-        observed.hedges = self._searcher.hedger.as_dict()
-        return observed
+        self.observed.duration_s = self._loop.time()
+        for gateway in self._gateways:
+            self.observed.add(gateway.transport, gateway.searcher.hedger.as_dict())
+        return self.observed
 
     async def _call(self, think_s: Callable[[], float]) -> None:
         while self._num_asked < self._run.warmup + self._run.queries:
@@ -169,9 +198,10 @@ class _Asker:
         started = self._loop.time()
         hang_up = self._run.query.hang_up
         leaves = hang_up and self._leaving.random() < hang_up
+        gateway = self._choices.choice(self._gateways)
         try:
             async with asyncio.timeout(self._leaves_after_s() if leaves else None):
-                result = await self._searcher.search(self._query, _COLLECTION)
+                result = await gateway.searcher.search(self._query, _COLLECTION)
         except InsufficientCoverageError as error:
             result = error.result
         except TimeoutError:
@@ -193,10 +223,10 @@ class _Asker:
             if number:
                 observed.outcomes[outcome] += number
 
-    def _on_transition(self, shard: int, transition: Transition) -> None:
-        del shard
-        if transition.after is State.OPEN:
-            self.observed.opened += 1
+
+def _of_gateway(number: int, rng: Callable[[str], random.Random]) -> Callable[[str], random.Random]:
+    """Return the streams of one gateway; those of the first are named as if it were alone."""
+    return (lambda purpose: rng(f"{purpose}/{number}")) if number else rng
 
 
 def observe(run: Run, seed: int, timing_seed: int | None = None) -> Observed:
@@ -226,10 +256,10 @@ def make_shards(
     run: Run,
     loop: VirtualLoop,
     totals: Totals,
-    transport: ScriptedTransport,
+    on_answer: Callable[[Job], None],
     rng: Callable[[str], random.Random],
 ) -> list[Shard]:
-    """Make the shards of a run with their servers, which report their answers to `transport`."""
+    """Make the shards of a run with their servers, which report their answers to `on_answer`."""
     shards: list[Shard] = []
     for number in range(run.shards.count):
         own = rng(f"shards/{number}")
@@ -237,11 +267,11 @@ def make_shards(
         service = run.shards.service.sampler(own)
         again = run.shards.service.sampler(rng(f"again/{number}"))
         if run.shards.queue == "shared":
-            shards.append(Shard(*parts, service, again, transport.answered))
+            shards.append(Shard(*parts, service, again, on_answer))
         else:
             kind = TiedShard if run.shards.queue == "tied" else SeparateShard
             choices = rng(f"choices/{number}")
-            shards.append(kind(*parts, service, again, transport.answered, choices))
+            shards.append(kind(*parts, service, again, on_answer, choices))
         _make_different(run, shards[-1], own)
     return shards
 

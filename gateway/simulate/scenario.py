@@ -115,6 +115,26 @@ class Query(Part):
     cost_sigma: Annotated[float, Field(ge=0, le=10)] = 0.0
 
 
+class Racks(Part):
+    """Workers in racks, over which the cluster's placement policy spreads the replicas of shards.
+
+    Attributes:
+        count: racks.
+        workers: in all racks.
+        are_known: whether each worker states its rack (`worker.zone`).
+    """
+
+    count: PositiveInt
+    workers: PositiveInt
+    are_known: bool = True
+
+    @model_validator(mode="after")
+    def _has_workers_in_each(self) -> Self:
+        if self.workers < self.count:
+            raise ValueError("racks.workers is less than racks.count")
+        return self
+
+
 class Whose(Part):
     """The servers that a fault affects; shards None for a new random `share` each time."""
 
@@ -154,11 +174,13 @@ class Crash(Whose):
     Attributes:
         at_s: when; None: at a random time, independently.
         every_s: mean of the exponential gap from a restart to the next crash; None for only one.
+        rack: only the servers in this rack.
     """
 
     at_s: Seconds | None = None
     every_s: PositiveSeconds | None = None
     lasts: Distribution
+    rack: Annotated[int, Field(ge=0)] | None = None
 
 
 class Run(Part):
@@ -167,6 +189,9 @@ class Run(Part):
     Attributes:
         queries: how many queries are counted.
         warmup: how many queries precede these and are not counted.
+        gateways: each with breakers, admission and estimates of its own; a query goes to a random
+            one.
+        racks: None if all servers fail independently.
         late: how late timers of the gateway's event loop run, including its deadlines; callers are
             on time.
         breakers: "off" disables them all, as an operator can.
@@ -179,7 +204,9 @@ class Run(Part):
     queries: PositiveInt
     warmup: Annotated[int, Field(ge=0)] = 0
     arrivals: Annotated[Open | Closed, Field(discriminator="kind")]
+    gateways: PositiveInt = 1
     shards: Shards
+    racks: Racks | None = None
     different: tuple[Different, ...] = ()
     network: Network = Network()
     late: Distribution = _NO_TIME
@@ -216,6 +243,12 @@ class Run(Part):
                 raise ValueError(
                     f"names replica {fault.replica}, but shards.replicas is {self.shards.replicas}"
                 )
+        num_racks = 0 if self.racks is None else self.racks.count
+        for crash in self.crashes:
+            if crash.rack is not None and crash.rack >= num_racks:
+                raise ValueError(f"names rack {crash.rack}, but racks.count is {num_racks}")
+        if self.racks is not None and self.racks.workers < self.shards.replicas:
+            raise ValueError("racks.workers is less than shards.replicas")
         return self
 
 

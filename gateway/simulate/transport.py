@@ -39,6 +39,7 @@ class Scatter:
     """The requests of one query, the receiver of their replies, and what they share.
 
     Attributes:
+        transport: of the gateway that asks.
         sink: takes the replies; None once they are not awaited.
         jobs: shard → its first copy.
         cancelled: shards whose part was cancelled before it was queued.
@@ -55,11 +56,19 @@ class Scatter:
         "query_id",
         "sent_at",
         "sink",
+        "transport",
     )
 
     def __init__(
-        self, query_id: int, sink: ReplySink, sent_at: float, cost: float, delay_s: float
+        self,
+        transport: "ScriptedTransport",
+        query_id: int,
+        sink: ReplySink,
+        sent_at: float,
+        cost: float,
+        delay_s: float,
     ) -> None:
+        self.transport = transport
         self.query_id = query_id
         self.sink: ReplySink | None = sink
         self.sent_at = sent_at
@@ -85,7 +94,8 @@ class ScriptedTransport:
     """Carries requests to scripted shards, and their replies back.
 
     Attributes:
-        shards: set by the code that makes them, since they report to `answered`.
+        shards: set by the code that makes them, since they report to `answered`; those of one run
+            are the same for all its gateways.
         reply_s: time from scatter to reply, of each search request with an awaited reply.
         marks_s: for each mark of the run, each query's time until that share had replied.
         num_late: replies that were no longer awaited.
@@ -146,7 +156,8 @@ class ScriptedTransport:
         scatter = self._scatters.get(query_id)
         if scatter is None:
             cost, delay_s = (self._cost(), self._delay_s()) if is_search else (1.0, 0.0)
-            scatter = self._scatters[query_id] = Scatter(query_id, sink, now, cost, delay_s)
+            scatter = Scatter(self, query_id, sink, now, cost, delay_s)
+            self._scatters[query_id] = scatter
         scatter.num_asked += len(shards)
         sent = Sent(scatter, shards, message, {})
         self._loop.at(now + self._request_s(), self._queue if is_search else self._fetch, sent)
@@ -326,6 +337,12 @@ class ScriptedTransport:
         else:
             scatter.num_replies += 1
             scatter.sink.on_reply(reply, f"worker-{reply.shard}-0")
+
+
+def answered(job: Job) -> None:
+    """A server has done its work; have the gateway that asked receive the reply."""
+    scatter: Scatter = job.subject
+    scatter.transport.answered(job)
 
 
 def _body(shard: int, documents: int, hits: int) -> bytes:

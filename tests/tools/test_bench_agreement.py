@@ -36,7 +36,7 @@ def test_real_workers_draw_the_work_that_the_simulator_draws(has_overhead: bool)
             return random.Random(f"{seed}/{purpose}")
 
         transport = ScriptedTransport(simulated, loop, totals, rng)
-        shards = make_shards(simulated, loop, totals, transport, rng)
+        shards = make_shards(simulated, loop, totals, transport.answered, rng)
     finally:
         loop.close()
     more_s = inside_ms / 1000 if has_overhead else 0.0

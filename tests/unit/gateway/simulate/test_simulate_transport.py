@@ -59,7 +59,7 @@ class Desk:
         run = parse("x", ONE_SHARD).runs[0]
         self.transport = ScriptedTransport(run, self.loop, self.totals, random.Random)
         self.transport.shards = make_shards(
-            run, self.loop, self.totals, self.transport, random.Random
+            run, self.loop, self.totals, self.transport.answered, random.Random
         )
         self.sinks: dict[int, Sink] = {}
         self.answers: list[bool] = []

@@ -478,8 +478,7 @@ def test_a_shard_is_drained_when_its_last_request_has_ended(serving: Serving) ->
     async def scenario() -> None:
         in_flight, loop = serving.in_flight, asyncio.get_running_loop()
         for number, shard in enumerate((1, 1, 2)):
-            name = f"{number}"
-            in_flight.begin(("g", number, shard), partial(stopped.append, name))
+            in_flight.begin(("g", number, shard), partial(stopped.append, f"{number}"))
         loop.call_later(1.0, in_flight.end, ("g", 0, 1))
         loop.call_later(2.0, in_flight.end, ("g", 1, 1))
         began = loop.time()
