@@ -94,6 +94,16 @@ def test_an_address_that_is_none_is_a_configuration_error() -> None:
         listen("192.0.2.1", 0)  # TEST-NET-1, RFC 5737
 
 
+def test_a_shared_port_takes_no_connection_before_it_is_served() -> None:
+    """Another process may bind it too, and the system has nothing to queue for either yet."""
+    with (
+        contextlib.closing(listen("127.0.0.1", 0, is_shared=True)) as one,
+        contextlib.closing(listen("127.0.0.1", one.getsockname()[1], is_shared=True)),
+        pytest.raises(ConnectionRefusedError),
+    ):
+        socket.create_connection(one.getsockname(), timeout=5)
+
+
 class SlowApp:
     """An ASGI application that answers when the test allows it."""
 
