@@ -36,8 +36,9 @@ from hedgerow.common.errors import (
     OverloadedError,
     UnavailableError,
 )
-from hedgerow.common.redis.connection import Handshake, RedisConnection
+from hedgerow.common.redis.connection import RedisConnection
 from hedgerow.common.redis.endpoint import Endpoint
+from hedgerow.common.redis.handshake import Handshake
 from hedgerow.common.redis.sentinels import SWITCH
 from hedgerow.common.settings.redis import RedisSettings
 from hedgerow.common.settings.settings import Settings

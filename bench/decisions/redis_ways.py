@@ -30,7 +30,8 @@ from bench.harness.rounds import turns
 from bench.harness.server import Server, run_server
 from bench.harness.subject import Subject
 from hedgerow.common.lifecycle import calm_collector
-from hedgerow.common.redis.connection import RedisConnection, pack
+from hedgerow.common.redis.commands import pack
+from hedgerow.common.redis.connection import RedisConnection
 from hedgerow.common.redis.endpoint import Endpoint
 from hedgerow.common.settings.redis import RedisSettings
 

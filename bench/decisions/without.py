@@ -39,7 +39,8 @@ from hedgerow.common.settings.settings import load_settings
 from hedgerow.gateway.client import AsyncClient
 from hedgerow.gateway.http.protocol.response_head import CLOSE, STATUS_LINES
 from hedgerow.gateway.http.search.search_exchange import SearchExchange
-from hedgerow.gateway.local.cluster import ClusterOptions, LocalCluster
+from hedgerow.gateway.local.cluster import LocalCluster
+from hedgerow.gateway.local.cluster_options import ClusterOptions
 from hedgerow.gateway.local.programs import GATEWAY
 from hedgerow.gateway.transport.wake_up_coalescing import CoalescingSelector
 

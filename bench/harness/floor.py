@@ -17,7 +17,7 @@ import msgpack
 
 from bench.harness.floor_worker import CHANNEL, queue_of
 from bench.harness.server import Server
-from hedgerow.common.redis.connection import pack
+from hedgerow.common.redis.commands import pack
 
 NUM_SHARDS = 8
 SHARDS_A_WORKER = 2

@@ -14,7 +14,7 @@ from typing import Any
 import hiredis
 import msgpack
 
-from hedgerow.common.redis.connection import pack
+from hedgerow.common.redis.commands import pack
 
 CHANNEL = b"floor:replies"
 IDS = [f"document-{number}" for number in range(10)]

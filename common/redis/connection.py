@@ -1,166 +1,36 @@
 """The data plane's connection to Redis: pipelined commands over asyncio, parsed by hiredis.
 
-The hot path uses this thin `asyncio.Protocol`, everything else `common.redis.client` with redis-py
-(docs/decisions/redis-connection.md has the reasons and the figures). Commands that are sent in the
-same turn of the loop leave in one write. Replies come in the order of their commands, and each is
-given to its command's callback even if its caller has left, so that an abandoned call
-never leaves the connection one reply behind. No command is ever sent twice by this module.
+The hot path uses this thin layer over an `asyncio.Protocol` (`protocol`), everything else
+`common.redis.client` with redis-py (docs/decisions/redis-connection.md has the reasons and the
+figures). Commands that are sent in the same turn of the loop leave in one write. Replies come in
+the order of their commands, and each is given to its command's callback even if its caller has
+left, so that an abandoned call never leaves the connection one reply behind. No command is ever
+sent twice by this module.
 """
 
 import asyncio
 import random
 import time
-from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import Any, cast
+from collections.abc import Awaitable, Callable
+from typing import Any
 
-import hiredis
 import structlog
 
 from hedgerow.common.errors import HedgerowError, RedisUnavailableError
+from hedgerow.common.redis.commands import OnReply, pack, reply_to
 from hedgerow.common.redis.endpoint import Endpoint
+from hedgerow.common.redis.handshake import Handshake, check_role
 from hedgerow.common.redis.primary import Primary
+from hedgerow.common.redis.protocol import RedisProtocol
 from hedgerow.common.runtime.ticks import tick_after
 
 log = structlog.get_logger()
 
-OnReply = Callable[[Any], None]
-
 FIRST_PAUSE_S = 0.05
-CLOSE_TIMEOUT_S = 1.0
-# What a server that has become a replica answers to a write, and to one that waits in it.
-_OF_REPLICAS = ("READONLY", "UNBLOCKED force")
-
-
-class CommandError(HedgerowError):
-    """Redis answered a command with an error (`OOM`, `READONLY`, `NOPERM`, …)."""
 
 
 def _ignore(_reply: Any) -> None:
     """The callback of a command whose reply is not needed."""
-
-
-class _Connection(asyncio.Protocol):
-    """One connection while it lasts: feeds the parser, and passes on replies in order."""
-
-    def __init__(
-        self,
-        on_message: OnReply | None,
-        on_lost: Callable[[], None],
-        on_replica: Callable[[], None] | None,
-    ) -> None:
-        self.pending: deque[OnReply] = deque()
-        self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.last_received = time.monotonic()
-        if on_replica is None:
-            self._reader = hiredis.Reader()
-        else:  # hiredis calls it for errors only: the other replies need not be looked at
-            self._reader = hiredis.Reader(replyError=self._make_error)
-        self._on_replica = on_replica
-        self._on_message = on_message
-        self._on_lost = on_lost
-        self._transport: asyncio.Transport | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)  # uvloop's does not inherit from it
-
-    def data_received(self, data: bytes) -> None:
-        self.last_received = time.monotonic()
-        reader, pending = self._reader, self.pending
-        reader.feed(data)
-        try:
-            while (reply := reader.gets()) is not False:
-                if pending:
-                    pending.popleft()(reply)
-                elif self._on_message is not None:
-                    self._on_message(reply)
-                else:
-                    raise hiredis.ProtocolError("a reply that no command has asked for")  # noqa: TRY301
-        except hiredis.ProtocolError as error:
-            log.warning("redis_protocol_error", error=str(error))
-            self.abort()
-
-    def _make_error(self, text: str) -> hiredis.ReplyError:
-        if text.startswith(_OF_REPLICAS) and self._on_replica is not None:
-            asyncio.get_running_loop().call_soon(self._on_replica)
-        return hiredis.ReplyError(text)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._on_lost()  # first: the callbacks of lost commands must find it disconnected
-        lost = RedisUnavailableError(f"the connection to Redis was lost ({exc or 'closed'})")
-        while self.pending:
-            self.pending.popleft()(lost)
-        if not self.closed.done():
-            self.closed.set_result(None)
-
-    def write(self, data: bytes) -> None:
-        if self._transport is not None:
-            self._transport.write(data)
-
-    def abort(self) -> None:
-        if self._transport is not None:
-            self._transport.abort()
-
-    async def close(self) -> None:
-        if self._transport is not None:
-            self._transport.close()
-            # Do not wait for a server that no longer reads: what it has not read is lost.
-            await asyncio.wait([self.closed], timeout=CLOSE_TIMEOUT_S)
-            self._transport.abort()
-        await self.closed
-
-
-class Handshake:
-    """A connection that is being set up, for the code that sets it up.
-
-    All other commands wait for `RedisConnection.is_connected`.
-    """
-
-    def __init__(self, connection: _Connection) -> None:
-        self._connection = connection
-
-    async def call(self, *parts: bytes | str | float) -> Any:
-        """Send a command and wait for its reply.
-
-        Raises:
-            CommandError: Redis answered with an error.
-            RedisUnavailableError: the connection was lost first.
-        """
-        return await _answer(self._send, pack(*parts))
-
-    def subscribe(self, channel: str) -> None:
-        """Subscribe to a channel; the confirmation also comes as a message."""
-        self._connection.write(pack("SUBSCRIBE", channel))
-
-    def _send(self, command: bytes, on_reply: OnReply) -> None:
-        if self._connection.closed.done():
-            on_reply(RedisUnavailableError("the connection to Redis was lost"))
-            return
-        self._connection.pending.append(on_reply)
-        self._connection.write(command)
-
-
-async def _answer(send: Callable[[bytes, OnReply], None], command: bytes) -> Any:
-    future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-
-    def settle(reply: Any) -> None:
-        if not future.done():
-            future.set_result(reply)
-
-    send(command, settle)
-    reply = await future
-    if isinstance(reply, RedisUnavailableError):
-        raise reply
-    if isinstance(reply, hiredis.ReplyError):
-        raise CommandError(str(reply))
-    return reply
-
-
-async def _check_role(handshake: Handshake, endpoint: Endpoint) -> None:
-    """Make sure that a server takes writes, since sentinels may not have noticed otherwise yet."""
-    role = await handshake.call("ROLE")
-    if role[0] != b"master":
-        raise RedisUnavailableError(f"the server at {endpoint.address} is a replica")
 
 
 class RedisConnection:
@@ -212,7 +82,7 @@ class RedisConnection:
         self._on_connect = on_connect
         self._on_disconnect = on_disconnect
         self._on_message = on_message
-        self._connection: _Connection | None = None
+        self._connection: RedisProtocol | None = None
         self._outbox: list[bytes] = []
         self._loop = asyncio.get_running_loop()
         self._task: asyncio.Task[None] | None = None
@@ -310,7 +180,7 @@ class RedisConnection:
             CommandError: Redis answered with an error.
             RedisUnavailableError: there is no connection, or it was lost first.
         """
-        return await _answer(self.send, pack(*parts))
+        return await reply_to(self.send, pack(*parts))
 
     def subscribe(self, channel: str) -> None:
         """Subscribe to a channel, if connected; the confirmation comes as a message.
@@ -365,7 +235,7 @@ class RedisConnection:
             finally:
                 await connection.close()
 
-    async def _connect(self) -> _Connection:
+    async def _connect(self) -> RedisProtocol:
         endpoint = await self._primary.find()
         self._version = self._primary.version
         try:
@@ -374,7 +244,7 @@ class RedisConnection:
         finally:
             self._attempt = None
 
-    async def _set_up(self, endpoint: Endpoint) -> _Connection:
+    async def _set_up(self, endpoint: Endpoint) -> RedisProtocol:
         connection = await self._open(endpoint)
         self._connection = connection
         try:
@@ -383,7 +253,7 @@ class RedisConnection:
                 user = (endpoint.username,) if endpoint.username else ()
                 await handshake.call("AUTH", *user, endpoint.password)
             if self._primary.moves:
-                await _check_role(handshake, endpoint)
+                await check_role(handshake, endpoint)
             if endpoint.database:
                 await handshake.call("SELECT", endpoint.database)
             await handshake.call("CLIENT", "SETNAME", self.name)
@@ -410,11 +280,11 @@ class RedisConnection:
     def _doubt(self) -> None:
         self._primary.doubt(self._version)
 
-    async def _open(self, endpoint: Endpoint) -> _Connection:
+    async def _open(self, endpoint: Endpoint) -> RedisProtocol:
         on_replica = self._doubt if self._primary.moves else None
 
-        def protocol() -> _Connection:
-            return _Connection(self._on_message, self._forget, on_replica)
+        def protocol() -> RedisProtocol:
+            return RedisProtocol(self._on_message, self._forget, on_replica)
 
         if endpoint.path is not None:
             _, connection = await self._loop.create_unix_connection(protocol, endpoint.path)
@@ -424,7 +294,7 @@ class RedisConnection:
             )
         return connection
 
-    async def _watch(self, connection: _Connection) -> None:
+    async def _watch(self, connection: RedisProtocol) -> None:
         """Return when the connection is lost or has been silent for too long."""
         is_subscribed = self._on_message is not None
         while not connection.closed.done():
@@ -445,34 +315,3 @@ class RedisConnection:
             self._is_connected.clear()
             if self._on_disconnect is not None:
                 self._on_disconnect()
-
-
-def unanswered(*parts: bytes | str | float) -> bytes:
-    """Pack a command that Redis does not answer, not even with an error.
-
-    For commands whose answer is not needed, and would wake a sleeping process.
-    """
-    return _SKIP + pack(*parts)
-
-
-def pack(*parts: bytes | str | float) -> bytes:
-    """Pack a command in Redis's wire format."""
-    packed: bytes = hiredis.pack_command(parts)  # type: ignore[arg-type] # its stub lacks "..."
-    return packed
-
-
-def pack_for_each(name: str, keys: Iterable[str], values: Sequence[bytes]) -> list[bytes]:
-    """Pack a command for each key with the same values, which are encoded only once.
-
-    The format is the Redis serialization protocol (https://valkey.io/topics/protocol/).
-    """
-    head = b"*%d\r\n$%d\r\n%b\r\n" % (2 + len(values), len(name), name.encode())
-    tail = b"".join([b"$%d\r\n%b\r\n" % (len(value), value) for value in values])
-    packed = []
-    for key in keys:
-        encoded = key.encode()
-        packed.append(b"%b$%d\r\n%b\r\n%b" % (head, len(encoded), encoded, tail))
-    return packed
-
-
-_SKIP = pack("CLIENT", "REPLY", "SKIP")  # https://valkey.io/commands/client-reply/

@@ -16,8 +16,10 @@ from urllib.parse import urlsplit
 import structlog
 
 from hedgerow.common.errors import ConfigurationError, RedisUnavailableError
-from hedgerow.common.redis.connection import CommandError, Handshake, RedisConnection
+from hedgerow.common.redis.commands import CommandError
+from hedgerow.common.redis.connection import RedisConnection
 from hedgerow.common.redis.endpoint import Endpoint
+from hedgerow.common.redis.handshake import Handshake
 from hedgerow.common.redis.primary import Primary
 from hedgerow.common.redis.sentinel_view import Address, Report, SentinelView
 from hedgerow.common.runtime.ticks import sleep_to_tick

@@ -9,7 +9,9 @@ import time
 from collections import deque
 
 from hedgerow.common.errors import RedisUnavailableError
-from hedgerow.common.redis.connection import CommandError, Handshake, RedisConnection
+from hedgerow.common.redis.commands import CommandError
+from hedgerow.common.redis.connection import RedisConnection
+from hedgerow.common.redis.handshake import Handshake
 from hedgerow.common.runtime.ticks import sleep_to_tick
 
 INTERVAL_S = 5.0

@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from hedgerow.common.shard_log.log import position
+from hedgerow.common.shard_log.entries import position
 
 LOADED: Final = "loaded"
 RANKED: Final = "ranked"

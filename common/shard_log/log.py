@@ -5,19 +5,27 @@ sending it again puts the same writes into the log twice. Every operation here r
 by id, so a second copy changes nothing.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
 import structlog
 
 from hedgerow.common.redis.client import Command, RedisClient
 from hedgerow.common.redis.keys import Keys
 from hedgerow.common.shard_log.durability import write
+from hedgerow.common.shard_log.entries import (
+    START,
+    Appended,
+    Entry,
+    RestoredTail,
+    is_position,
+    position,
+    strangers,
+)
 from hedgerow.common.shard_log.scripts import CONTINUE, IDS, RESTORE, TRIM
 
 FIELD = b"op"
 TRACE_FIELD = b"trace"  # beside it, if the write is traced; earlier workers ignore it
-START = "0-0"  # the position of a replica that has applied nothing
 READ_COUNT = 32
 MAX_ENTRY_BYTES = 64 * 1024  # of documents in one entry, unless a single one is larger
 _IDS_COUNT = 200
@@ -26,66 +34,9 @@ FACTS = {"position", "documents", "kept", "kept_to"}  # beside the replicas, in 
 _log = structlog.get_logger()
 
 
-class Entry(NamedTuple):
-    """One entry of the log: its id ("milliseconds-sequence"), and the packed operation.
-
-    `trace` is the packed `TraceContext` of the write, if it is to be traced; else b"".
-    """
-
-    id: str
-    op: bytes
-    trace: bytes = b""
-
-
-class Appended(NamedTuple):
-    """An appended operation: its entry's id, and how many entries then wait to be applied."""
-
-    id: str
-    length: int
-
-
-class RestoredTail(NamedTuple):
-    """What `ShardLog.restore` has done.
-
-    Attributes:
-        restored: the entries that were appended again.
-        num_lost: entries that the log lacks, or has with other contents, and that come too late.
-        strangers: entries of the log before the replica's position that it has not applied.
-    """
-
-    restored: list[Entry]
-    num_lost: int
-    strangers: list[Entry]
-
-
-def position(entry_id: str) -> tuple[int, int]:
-    """An entry's id in a form that can be compared: (milliseconds, sequence)."""
-    milliseconds, _, sequence = entry_id.partition("-")
-    return int(milliseconds), int(sequence or 0)
-
-
-def furthest(applied: Mapping[str, str]) -> str:
-    """The position of the replica that has applied the most; `START` if there is none."""
-    return max(applied.values(), key=position, default=START)
-
-
-def strangers(found: Iterable[Entry], known: Iterable[Entry]) -> list[Entry]:
-    """The entries that are not among those that are known, or have other contents."""
-    ops = {entry.id: entry.op for entry in known}
-    return [entry for entry in found if ops.get(entry.id) != entry.op]
-
-
 def _entry(found: tuple[bytes, dict[bytes, bytes]]) -> Entry:
     entry_id, fields = found
     return Entry(entry_id.decode(), fields.get(FIELD, b""), fields.get(TRACE_FIELD, b""))
-
-
-def _is_position(text: str) -> bool:
-    try:
-        position(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _positions(shard: int, stored: dict[bytes, bytes]) -> dict[str, str]:
@@ -93,7 +44,7 @@ def _positions(shard: int, stored: dict[bytes, bytes]) -> dict[str, str]:
     found = {}
     for replica, value in stored.items():
         text = value.decode(errors="replace")
-        if _is_position(text):
+        if is_position(text):
             found[replica.decode(errors="replace")] = text
         else:  # the hash was edited by hand; the replica's next batch overwrites it
             _log.error("position_unreadable", shard=shard, replica=replica, value=value)
@@ -347,7 +298,7 @@ class ShardLog:
         trimmed = facts.get("position", START)
         # A new store gets the collections in another way, so it can only miss documents.
         needs_it = applied != START or "documents" in facts
-        if not needs_it or not _is_position(trimmed) or position(trimmed) <= position(applied):
+        if not needs_it or not is_position(trimmed) or position(trimmed) <= position(applied):
             return None
         await self._control.execute("HSET", key, replica, trimmed)
         return trimmed
@@ -356,7 +307,7 @@ class ShardLog:
         """Id of the last entry that was removed from a log; `START` if none was."""
         stored = await self._control.execute("HGET", self._keys.trimmed(shard), "position")
         text = (stored or b"").decode(errors="replace")
-        return text if _is_position(text) else START
+        return text if is_position(text) else START
 
     async def is_known(self, shard: int) -> bool:
         """Whether a replica of a shard has ever recorded a position here."""
@@ -372,7 +323,7 @@ class ShardLog:
             ]
         )
         text = (trimmed or b"").decode(errors="replace")
-        return bool(found) or (_is_position(text) and position(entry_id) <= position(text))
+        return bool(found) or (is_position(text) and position(entry_id) <= position(text))
 
     async def continue_after(self, shard: int, entry_id: str) -> bool:
         """Make every future entry come after a replica's position.

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from hedgerow.common.redis.client import Command, RedisClient
 from hedgerow.common.redis.keys import Keys
-from hedgerow.common.shard_log.log import START, position
+from hedgerow.common.shard_log.entries import START, position
 
 EVENT = "statistics"
 BULK_SHARE = 0.02  # of the documents; fewer changes wait for worker.statistics_interval_s

@@ -25,7 +25,8 @@ from hedgerow.common.settings.settings import Settings, load_settings
 from hedgerow.gateway.cli.demo_story import DemoStory, Interrupted, Victim
 from hedgerow.gateway.cli.up import Story, show_ready, starting
 from hedgerow.gateway.client import Client
-from hedgerow.gateway.local.cluster import ClusterOptions, LocalCluster
+from hedgerow.gateway.local.cluster import LocalCluster
+from hedgerow.gateway.local.cluster_options import ClusterOptions
 from hedgerow.gateway.local.locks import check_port
 from hedgerow.gateway.local.processes.child import is_running
 from hedgerow.gateway.local.processes.restart_policy import RestartPolicy

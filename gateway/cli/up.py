@@ -17,7 +17,8 @@ from hedgerow.common.observability.telemetry import Throttle, configure_logging
 from hedgerow.common.settings.settings import Settings, load_settings
 from hedgerow.gateway.access.control import OPEN_WARNING
 from hedgerow.gateway.access.hosts import is_loopback
-from hedgerow.gateway.local.cluster import ClusterOptions, LocalCluster
+from hedgerow.gateway.local.cluster import LocalCluster
+from hedgerow.gateway.local.cluster_options import ClusterOptions
 from hedgerow.gateway.local.processes.supervisor import Died, Event, Said, Started, Stopped
 from hedgerow.gateway.local.processes.template import Template
 from hedgerow.gateway.local.programs import MODULES

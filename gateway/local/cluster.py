@@ -5,19 +5,14 @@ import hashlib
 import os
 import secrets
 import socket
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import structlog
 
-from hedgerow.common.errors import (
-    ConfigurationError,
-    HedgerowError,
-    RedisUnavailableError,
-)
+from hedgerow.common.errors import ConfigurationError, HedgerowError, RedisUnavailableError
 from hedgerow.common.machine.private_folder import make_private
 from hedgerow.common.redis.client import RedisClient, connect
 from hedgerow.common.redis.keys import Keys
@@ -29,12 +24,12 @@ from hedgerow.gateway.access.control import token_of
 from hedgerow.gateway.client import AsyncClient, calls
 from hedgerow.gateway.http.server.certificate import Certificate
 from hedgerow.gateway.local import replica_folders
+from hedgerow.gateway.local.cluster_options import ClusterOptions
 from hedgerow.gateway.local.cluster_size import size_cluster
 from hedgerow.gateway.local.gateway_group import check_can_share
 from hedgerow.gateway.local.locks import check_port, lock_folder, url_of
 from hedgerow.gateway.local.placement import place
 from hedgerow.gateway.local.processes.child import Program
-from hedgerow.gateway.local.processes.restart_policy import RestartPolicy
 from hedgerow.gateway.local.processes.start_watch import StartWatch
 from hedgerow.gateway.local.processes.supervisor import Event, Supervisor
 from hedgerow.gateway.local.processes.template import Template
@@ -49,48 +44,12 @@ from hedgerow.gateway.local.redis import server as embedded_redis
 from hedgerow.gateway.local.redis.keeper import RedisKeeper
 from hedgerow.gateway.local.redis.server import EmbeddedRedis
 from hedgerow.gateway.local.refused_start import RefusedStart
-from hedgerow.gateway.local.sizing import Asked, Sizing
+from hedgerow.gateway.local.sizing import Sizing
 
 _START_TIMEOUT_S = 60.0
 _REDIS_TIMEOUT_S = 30.0
 
 log = structlog.get_logger()
-
-
-@dataclass(frozen=True, slots=True)
-class ClusterOptions:
-    """What to run.
-
-    Attributes:
-        data: the folder for all stored data.
-        num_shards: None for as many as the folder's cluster has; for a new one, by the cores.
-        num_workers: None for as many as fit the machine, but no more than there are replicas.
-        num_replicas: replicas of each shard, each on a different worker; None for as many as the
-            folder has, or 1 for a new one.
-        host: address that the gateway binds.
-        port: port that the gateway binds; 0 for any free one.
-        redis_url: the server to use; None for an embedded one.
-        restart: the pauses before a process that died is restarted.
-        announces_deaths: whether the gateway is notified of a worker's death at once. If not, it
-            finds out by itself, as when a whole machine fails.
-        environment: variables for the children, in addition to those of this process.
-    """
-
-    data: Path
-    num_shards: int | None = None
-    num_workers: int | None = None
-    num_replicas: int | None = None
-    host: str = "127.0.0.1"
-    port: int = 8080
-    redis_url: str | None = None
-    restart: RestartPolicy = field(default_factory=RestartPolicy)
-    announces_deaths: bool = True
-    environment: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def asked(self) -> Asked:
-        """The numbers that the options ask for."""
-        return Asked(self.num_shards, self.num_workers, self.num_replicas)
 
 
 class ProcessLine(NamedTuple):

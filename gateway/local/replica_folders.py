@@ -20,7 +20,8 @@ import structlog
 from hedgerow.common.errors import ConfigurationError
 from hedgerow.common.machine.private_folder import FILE_MODE, make_folders
 from hedgerow.common.machine.store_file import Stamp, read_stamp
-from hedgerow.common.shard_log.log import START, ShardLog, position
+from hedgerow.common.shard_log.entries import START, position
+from hedgerow.common.shard_log.log import ShardLog
 from hedgerow.gateway.local.processes.child import try_lock
 
 _LOCK_FILE = "lock"  # held by the process that writes to a shard's folder

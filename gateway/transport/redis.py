@@ -10,15 +10,10 @@ import structlog
 
 from hedgerow.common.errors import RedisUnavailableError, WireError
 from hedgerow.common.observability.telemetry import Counters, Throttle
-from hedgerow.common.redis.connection import (
-    Handshake,
-    OnReply,
-    RedisConnection,
-    pack,
-    pack_for_each,
-    unanswered,
-)
+from hedgerow.common.redis.commands import OnReply, pack, pack_for_each, unanswered
+from hedgerow.common.redis.connection import RedisConnection
 from hedgerow.common.redis.endpoint import Endpoint
+from hedgerow.common.redis.handshake import Handshake
 from hedgerow.common.redis.keys import Keys
 from hedgerow.common.redis.primary import Primary
 from hedgerow.common.redis.server_clock import ServerClock, keep_clock, read_clock

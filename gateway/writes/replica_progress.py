@@ -6,7 +6,8 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 import structlog
 
 from hedgerow.common.errors import LoadInterruptedError, RedisUnavailableError
-from hedgerow.common.shard_log.log import START, ShardLog, position
+from hedgerow.common.shard_log.entries import START, position
+from hedgerow.common.shard_log.log import ShardLog
 from hedgerow.gateway.writes.backlog import Backlog
 from hedgerow.gateway.writes.load import BATCH_BYTES, LoadReport, with_report
 from hedgerow.gateway.writes.storage_gate import StorageGate

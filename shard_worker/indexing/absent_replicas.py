@@ -7,7 +7,7 @@ has a gap, and starts from a snapshot.
 
 from collections.abc import Collection, Mapping
 
-from hedgerow.common.shard_log.log import position
+from hedgerow.common.shard_log.entries import position
 
 
 class AbsentReplicas:

@@ -7,7 +7,7 @@ from typing import Final
 import structlog
 
 from hedgerow.common.errors import WorkError
-from hedgerow.common.shard_log.log import Entry
+from hedgerow.common.shard_log.entries import Entry
 from hedgerow.shard_worker.indexing.indexer_client import IndexerClient
 from hedgerow.shard_worker.indexing.set_aside import SetAside, ends_the_indexer
 from hedgerow.shard_worker.indexing.shard_report import ShardState

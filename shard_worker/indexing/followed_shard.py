@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from hedgerow.common.shard_log.log import START
+from hedgerow.common.shard_log.entries import START
 from hedgerow.shard_worker.indexing.log_retention import LogRetention
 from hedgerow.shard_worker.indexing.shard_report import ShardState
 

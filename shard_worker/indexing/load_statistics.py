@@ -10,8 +10,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Container, Mapping
 from dataclasses import dataclass
 
+from hedgerow.common.shard_log.entries import position
 from hedgerow.common.shard_log.events import Loaded, Ranked
-from hedgerow.common.shard_log.log import position
 from hedgerow.common.state.statistics import BULK_SHARE, StatisticsStore, changes_of, version_of
 from hedgerow.shard_worker.indexing.applier import Applier
 from hedgerow.shard_worker.indexing.shard_report import CollectionReport

@@ -3,7 +3,7 @@
 from bisect import bisect_right
 from collections.abc import Iterable
 
-from hedgerow.common.shard_log.log import position
+from hedgerow.common.shard_log.entries import position
 
 
 class LogRetention:

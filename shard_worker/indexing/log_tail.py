@@ -14,7 +14,8 @@ from typing import Final
 
 import structlog
 
-from hedgerow.common.shard_log.log import Entry, RestoredTail, ShardLog
+from hedgerow.common.shard_log.entries import Entry, RestoredTail
+from hedgerow.common.shard_log.log import ShardLog
 
 MAX_AGE_S: Final = 10.0
 MAX_BYTES: Final = 2_000_000  # of one shard's

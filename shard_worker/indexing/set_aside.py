@@ -19,7 +19,7 @@ import structlog
 
 from hedgerow.common.errors import LaneUnavailableError, ScorerCrashedError, WorkError
 from hedgerow.common.observability.telemetry import Counters
-from hedgerow.common.shard_log.log import Entry
+from hedgerow.common.shard_log.entries import Entry
 from hedgerow.common.shard_log.operations import Delete, Upsert, pack_op, unpack_op
 from hedgerow.shard_worker.indexing.set_aside_files import SetAsideFiles
 

@@ -16,7 +16,7 @@ import structlog
 from hedgerow.common.collection import Collection
 from hedgerow.common.errors import NewerVersionError, WireError, WorkError
 from hedgerow.common.machine.folder_lock import FolderLock
-from hedgerow.common.shard_log.log import position
+from hedgerow.common.shard_log.entries import position
 from hedgerow.common.shard_log.operations import Op, unpack_op
 from hedgerow.common.snapshots.manifest import STORE
 from hedgerow.shard_worker.indexing.changes import Changes

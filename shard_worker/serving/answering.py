@@ -5,7 +5,8 @@ from contextlib import AsyncExitStack
 from functools import partial
 from typing import Final
 
-from hedgerow.common.redis.connection import Handshake, RedisConnection
+from hedgerow.common.redis.connection import RedisConnection
+from hedgerow.common.redis.handshake import Handshake
 from hedgerow.common.redis.server_clock import keep_clock, read_clock
 from hedgerow.common.wire.pull_order import PullOrder
 from hedgerow.shard_worker.context import Context

@@ -7,7 +7,8 @@ import structlog
 
 from hedgerow.common.errors import WireError
 from hedgerow.common.observability.telemetry import Counters, Throttle
-from hedgerow.common.redis.connection import Handshake, RedisConnection
+from hedgerow.common.redis.connection import RedisConnection
+from hedgerow.common.redis.handshake import Handshake
 from hedgerow.common.redis.keys import Keys
 from hedgerow.common.redis.primary import Primary
 from hedgerow.common.settings.redis import RedisSettings

@@ -9,13 +9,9 @@ from typing import Any, NamedTuple, Protocol
 import structlog
 
 from hedgerow.common.errors import RedisUnavailableError
-from hedgerow.common.redis.connection import (
-    CommandError,
-    Handshake,
-    RedisConnection,
-    pack,
-    unanswered,
-)
+from hedgerow.common.redis.commands import CommandError, pack, unanswered
+from hedgerow.common.redis.connection import RedisConnection
+from hedgerow.common.redis.handshake import Handshake
 from hedgerow.common.redis.primary import Primary
 from hedgerow.common.settings.redis import RedisSettings
 from hedgerow.common.wire.pull_order import PullOrder

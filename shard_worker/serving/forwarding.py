@@ -5,7 +5,8 @@ import asyncio
 from msgspec.structs import replace
 
 from hedgerow.common.observability.telemetry import Counters
-from hedgerow.common.redis.connection import RedisConnection, unanswered
+from hedgerow.common.redis.commands import unanswered
+from hedgerow.common.redis.connection import RedisConnection
 from hedgerow.common.redis.keys import Keys
 from hedgerow.common.wire.messages import Hedge, Kind, Request, pack_request
 from hedgerow.shard_worker.serving.consumer import Consumer

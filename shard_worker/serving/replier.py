@@ -4,7 +4,8 @@ from msgspec.structs import replace
 
 from hedgerow.common.errors import FailureCode
 from hedgerow.common.observability.telemetry import Counters
-from hedgerow.common.redis.connection import RedisConnection, unanswered
+from hedgerow.common.redis.commands import unanswered
+from hedgerow.common.redis.connection import RedisConnection
 from hedgerow.common.wire.messages import Failure, Reply, Status, pack_body, pack_replies
 
 # What MessagePack adds at most: to a body, an array of eight with five numbers of 64 bits and two

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from hedgerow.common.settings.snapshots import SnapshotSettings
-from hedgerow.common.shard_log.log import START
+from hedgerow.common.shard_log.entries import START
 from hedgerow.common.snapshots.status import SnapshotStatus
 
 RETRY_S = 30.0  # after a failed attempt

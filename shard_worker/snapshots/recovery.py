@@ -26,7 +26,8 @@ from hedgerow.common.errors import (
     WireError,
 )
 from hedgerow.common.settings.settings import Settings
-from hedgerow.common.shard_log.log import START, ShardLog, position
+from hedgerow.common.shard_log.entries import START, position
+from hedgerow.common.shard_log.log import ShardLog
 from hedgerow.common.snapshots.manifest import STORE, Manifest
 from hedgerow.common.snapshots.restore import has_store, restore, shard_folder
 from hedgerow.common.snapshots.store import SnapshotStore

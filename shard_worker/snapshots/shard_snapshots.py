@@ -19,7 +19,8 @@ from hedgerow.common.redis.keys import Keys
 from hedgerow.common.redis.reconcile import TICK_S, reconcile, wake_at
 from hedgerow.common.runtime.ticks import sleep_to_tick
 from hedgerow.common.settings.settings import Settings
-from hedgerow.common.shard_log.log import START, ShardLog, position
+from hedgerow.common.shard_log.entries import START, position
+from hedgerow.common.shard_log.log import ShardLog
 from hedgerow.common.snapshots.manifest import Manifest
 from hedgerow.common.snapshots.status import EVENT, SnapshotFacts, SnapshotRecords, SnapshotStatus
 from hedgerow.common.snapshots.store import SnapshotStore

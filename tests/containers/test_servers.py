@@ -13,11 +13,14 @@ import pytest
 
 from hedgerow.common.errors import ConfigurationError, RedisUnavailableError
 from hedgerow.common.redis.client import RECONNECTED, RedisClient, connect
-from hedgerow.common.redis.connection import CommandError, Handshake, RedisConnection
+from hedgerow.common.redis.commands import CommandError
+from hedgerow.common.redis.connection import RedisConnection
 from hedgerow.common.redis.endpoint import Endpoint
+from hedgerow.common.redis.handshake import Handshake
 from hedgerow.common.redis.keys import Keys
 from hedgerow.common.settings.redis import RedisSettings
-from hedgerow.common.shard_log.log import START, ShardLog
+from hedgerow.common.shard_log.entries import START
+from hedgerow.common.shard_log.log import ShardLog
 from hedgerow.common.shard_log.operations import Delete, pack_op
 from hedgerow.common.state.registry import Registry
 from hedgerow.common.wire.heartbeat import Heartbeat

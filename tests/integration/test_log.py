@@ -16,7 +16,8 @@ from hedgerow.common.fields.field_types import FieldType
 from hedgerow.common.redis.client import RedisClient, connect
 from hedgerow.common.redis.keys import Keys
 from hedgerow.common.settings.redis import RedisSettings
-from hedgerow.common.shard_log.log import START, ShardLog, furthest, position
+from hedgerow.common.shard_log.entries import START, furthest, position
+from hedgerow.common.shard_log.log import ShardLog
 from hedgerow.common.shard_log.operations import Create, Delete, Drop, Upsert, pack_op, unpack_op
 from hedgerow.common.state.registry import Registry
 from hedgerow.common.wire.heartbeat import Heartbeat

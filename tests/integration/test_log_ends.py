@@ -8,7 +8,8 @@ import structlog
 from hedgerow.common.redis.client import RedisClient
 from hedgerow.common.redis.endpoint import Endpoint
 from hedgerow.common.redis.keys import Keys
-from hedgerow.common.shard_log.log import Entry, ShardLog, position
+from hedgerow.common.shard_log.entries import Entry, position
+from hedgerow.common.shard_log.log import ShardLog
 from hedgerow.common.shard_log.operations import Upsert, pack_op
 from tests.integration.support import write_path
 from tests.integration.support.write_path import BOOKS, WritePath, books, by_id

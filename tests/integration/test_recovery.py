@@ -6,7 +6,7 @@ import pytest
 import structlog
 
 from hedgerow.common.collection import Collection, define, with_added_fields
-from hedgerow.common.shard_log.log import START, position
+from hedgerow.common.shard_log.entries import START, position
 from hedgerow.common.shard_log.operations import Create, unpack_op
 from hedgerow.shard_worker.indexing.shard_report import CollectionReport, ShardState, pack_ids
 from hedgerow.shard_worker.snapshots.recovery import lost_shards, revive_definitions

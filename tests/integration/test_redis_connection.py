@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 
 from hedgerow.common.errors import RedisUnavailableError
-from hedgerow.common.redis.connection import CommandError, Handshake, RedisConnection, pack
+from hedgerow.common.redis.commands import CommandError, pack
+from hedgerow.common.redis.connection import RedisConnection
 from hedgerow.common.redis.endpoint import Endpoint
+from hedgerow.common.redis.handshake import Handshake
 from hedgerow.common.settings.redis import RedisSettings
 from tests.support.servers import RedisServer
 from tests.support.waiting import until

@@ -92,7 +92,7 @@ async def test_a_replica_that_was_away_is_not_searched_before_it_has_what_others
             assert second.gaps == set()
             assert (second.progress()["shards"], second.progress()["behind"]) == ([], [*SHARDS])
             for shard in SHARDS:
-                await second._announce(shard)
+                await second._announcer.announce(shard)
             assert await is_counted()
             assert second.withheld == set(SHARDS)
             async with running(following(second)):

@@ -18,7 +18,8 @@ from hedgerow.common.errors import (
     UnconfirmedError,
 )
 from hedgerow.common.redis.client import RedisClient, connect
-from hedgerow.common.redis.connection import CommandError, RedisConnection
+from hedgerow.common.redis.commands import CommandError
+from hedgerow.common.redis.connection import RedisConnection
 from hedgerow.common.redis.keys import Keys
 from hedgerow.common.settings.rank_profiles import BUILT_IN_PROFILES
 from hedgerow.common.settings.redis import RedisSettings

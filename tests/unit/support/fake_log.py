@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hedgerow.common.collection import Collection
-from hedgerow.common.shard_log.log import Appended
+from hedgerow.common.shard_log.entries import Appended
 
 
 @dataclass

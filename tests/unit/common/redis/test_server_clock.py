@@ -6,7 +6,8 @@ from unittest.mock import AsyncMock, Mock
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hedgerow.common.redis.connection import CommandError, RedisConnection
+from hedgerow.common.redis.commands import CommandError
+from hedgerow.common.redis.connection import RedisConnection
 from hedgerow.common.redis.server_clock import ServerClock, keep_clock
 from tests.support.virtual_time import run_virtually
 

@@ -4,7 +4,8 @@ import asyncio
 from pathlib import Path
 
 from hedgerow.common.settings.settings import Settings
-from hedgerow.gateway.local.cluster import ClusterOptions, LocalCluster
+from hedgerow.gateway.local.cluster import LocalCluster
+from hedgerow.gateway.local.cluster_options import ClusterOptions
 
 
 def names(data: Path, redis_url: str | None) -> list[str]:

@@ -10,7 +10,8 @@ from hedgerow.common.collection import define
 from hedgerow.common.errors import BadRequestError, OverloadedError, TooLargeError
 from hedgerow.common.partition import shard_of
 from hedgerow.common.settings.limits import LimitSettings
-from hedgerow.common.shard_log.log import Appended, ShardLog
+from hedgerow.common.shard_log.entries import Appended
+from hedgerow.common.shard_log.log import ShardLog
 from hedgerow.common.shard_log.operations import Upsert, unpack_op
 from hedgerow.gateway.writes.collections import Collections
 from hedgerow.gateway.writes.document_body import line_of

@@ -13,7 +13,8 @@ from hedgerow.common.errors import (
     WriteRefusedError,
 )
 from hedgerow.common.settings.limits import LimitSettings
-from hedgerow.common.shard_log.log import Appended, ShardLog
+from hedgerow.common.shard_log.entries import Appended
+from hedgerow.common.shard_log.log import ShardLog
 from hedgerow.common.wire.heartbeat import Heartbeat
 from hedgerow.gateway.writes.collections import Collections
 from hedgerow.gateway.writes.documents import Documents

@@ -11,7 +11,8 @@ from hedgerow.common.observability.telemetry import Counters
 from hedgerow.common.redis.client import RedisClient
 from hedgerow.common.redis.keys import Keys
 from hedgerow.common.settings.settings import Settings
-from hedgerow.common.shard_log.log import START, Entry, ShardLog
+from hedgerow.common.shard_log.entries import START, Entry
+from hedgerow.common.shard_log.log import ShardLog
 from hedgerow.common.state.registry import Registry
 from hedgerow.common.tasks import run_together
 from hedgerow.shard_worker.indexing.applier import Applier

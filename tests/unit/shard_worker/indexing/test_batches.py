@@ -15,7 +15,7 @@ import pytest
 from hedgerow.common.collection import define
 from hedgerow.common.errors import WorkError
 from hedgerow.common.observability.telemetry import Counters
-from hedgerow.common.shard_log.log import Entry
+from hedgerow.common.shard_log.entries import Entry
 from hedgerow.common.shard_log.operations import Create, Delete, Upsert, pack_op
 from hedgerow.shard_worker.executors.process_pool.task import Task, TaskResult
 from hedgerow.shard_worker.indexing.batches import Batches

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from hedgerow.common.collection import define
 from hedgerow.common.errors import ConfigurationError
-from hedgerow.common.shard_log.log import START, Entry, position
+from hedgerow.common.shard_log.entries import START, Entry, position
 from hedgerow.common.shard_log.operations import Create, Delete, Drop, Op, Upsert, pack_op
 from hedgerow.shard_worker.indexing.commands import Command, pack_command
 from hedgerow.shard_worker.indexing.indexer import IndexerConfig, make_indexer

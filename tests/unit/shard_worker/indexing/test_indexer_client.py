@@ -8,7 +8,7 @@ import pytest
 
 from hedgerow.common.collection import define, with_added_fields
 from hedgerow.common.errors import WorkError
-from hedgerow.common.shard_log.log import START
+from hedgerow.common.shard_log.entries import START
 from hedgerow.common.shard_log.operations import Create, Upsert, pack_op
 from hedgerow.shard_worker.executors.process_pool.task import Task, TaskResult
 from hedgerow.shard_worker.indexing.commands import Command, unpack_command

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hedgerow.common.shard_log.entries import START, position
 from hedgerow.common.shard_log.events import Loaded, Ranked
-from hedgerow.common.shard_log.log import START, position
 from hedgerow.common.state.statistics import StatisticsStatus, StatisticsStore, label_of, version_of
 from hedgerow.shard_worker.indexing.applier import Applier
 from hedgerow.shard_worker.indexing.load_statistics import GIVE_UP_S, LoadStatistics

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from hedgerow.common.collection import define
 from hedgerow.common.errors import NewerVersionError, WireError
-from hedgerow.common.shard_log.log import position
+from hedgerow.common.shard_log.entries import position
 from hedgerow.common.shard_log.operations import (
     FORMAT,
     Create,

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hedgerow.common.shard_log.log import START, position
+from hedgerow.common.shard_log.entries import START, position
 from hedgerow.shard_worker.indexing.log_retention import LogRetention, trim_position
 
 positions = st.builds("{}-{}".format, st.integers(0, 12), st.integers(0, 3))

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hedgerow.common.shard_log.log import Entry, strangers
+from hedgerow.common.shard_log.entries import Entry, strangers
 from hedgerow.shard_worker.indexing.log_tail import RecentEntries
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from hedgerow.common.settings.snapshots import SnapshotSettings
-from hedgerow.common.shard_log.log import START
+from hedgerow.common.shard_log.entries import START
 from hedgerow.common.snapshots.status import SnapshotFacts, SnapshotStatus
 from hedgerow.shard_worker.snapshots.policy import (
     FIRST_AFTER_S,

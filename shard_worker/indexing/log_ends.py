@@ -1,0 +1,139 @@
+"""Keeps the ends of logs in step with what this worker has applied.
+
+Redis may lose the end of a log, in a failover or since it was restored from a backup. What was
+applied here must not be lost with it, and all future writes must come after it.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+
+import structlog
+
+from hedgerow.common.errors import ConfigurationError, RedisUnavailableError, WorkError
+from hedgerow.common.redis.client import pause_s
+from hedgerow.common.redis.primary import Primary
+from hedgerow.common.shard_log.entries import START, Entry, position
+from hedgerow.common.shard_log.log import ShardLog
+from hedgerow.shard_worker.indexing.indexer_client import IndexerClient
+from hedgerow.shard_worker.indexing.log_tail import HINT, LogTails
+from hedgerow.shard_worker.indexing.open_shards import OpenShards
+from hedgerow.shard_worker.indexing.shard_report import ShardState
+
+_log = structlog.get_logger()
+
+
+async def _ignore(_state: ShardState, _ops: list[bytes]) -> None:
+    """Do nothing: nothing is to be done about restored operations."""
+
+
+class LogEnds:
+    """Checks the end of a log when its shard is opened, and restores it after each failover."""
+
+    def __init__(
+        self,
+        log: ShardLog,
+        primary: Primary,
+        shards: OpenShards,
+        indexer: IndexerClient,
+        turn: asyncio.Lock,
+        on_restored: Callable[[ShardState, list[bytes]], Awaitable[None]] | None,
+        max_pause_s: float,
+    ) -> None:
+        """Watch the ends of the logs of `shards`.
+
+        Args:
+            log: the logs.
+            primary: the server that has them; if it cannot move, nothing is kept for a failover.
+            shards: those of this worker.
+            indexer: applies what a restored log has more.
+            turn: held while anything is applied.
+            on_restored: called after a failover with a shard's state, and the operations that were
+                put back into its log.
+            max_pause_s: longest pause between two attempts to restore, in s.
+        """
+        self._log = log
+        self._primary = primary
+        self._tails = LogTails(log) if primary.moves else None
+        self._shards = shards
+        self._indexer = indexer
+        self._turn = turn
+        self._on_restored = on_restored or _ignore
+        self._max_pause_s = max_pause_s
+
+    def add(self, shard: int, entries: Iterable[Entry]) -> None:
+        """Entries were applied to a shard; its turn has not ended."""
+        if self._tails is not None:
+            self._tails.add(shard, entries)
+
+    def forget(self, shard: int) -> None:
+        """Forget a shard, which was closed."""
+        if self._tails is not None:
+            self._tails.forget(shard)
+
+    async def check(self, shard: int) -> None:
+        """Have all future writes come after the shard's position, whatever has happened to the log.
+
+        It may have lost its end in a failover, or was restored from a backup, or the server's clock
+        is behind. Entries with ids before the position would never be read.
+
+        Raises:
+            RedisUnavailableError: there was no answer.
+        """
+        applied = self._shards.states[shard].position
+        if applied == START:
+            return
+        newest = await self._log.newest(shard)
+        if newest != START and position(newest) < position(applied):
+            _log.error("log_behind", shard=shard, position=applied, newest=newest)
+        elif position(newest) > position(applied) and not await self._log.has_had(shard, applied):
+            _log.error("log_end_lost", shard=shard, position=applied, hint=HINT)
+        await self._log.continue_after(shard, applied)
+
+    async def run(self) -> None:
+        """After each failover, put back into the logs what they have lost, until cancelled.
+
+        Returns at once if there are no failovers.
+        """
+        if self._tails is None:
+            return
+        moved = asyncio.Event()
+        unfollow = self._primary.follow(moved.set)
+        try:
+            while True:
+                await moved.wait()
+                moved.clear()
+                await self._restore_all(self._tails, moved)
+        finally:
+            unfollow()
+
+    async def _restore_all(self, tails: LogTails, moved: asyncio.Event) -> None:
+        """Restore the end of each log; if the primary moves again meanwhile, return early."""
+        failures = 0
+        missing = list(self._shards.states)
+        while missing and not moved.is_set():
+            try:
+                await self._restore(missing[0], tails)
+                del missing[0]
+            except (RedisUnavailableError, ConfigurationError, WorkError) as error:
+                failures += 1
+                _log.debug("log_not_restored", shard=missing[0], error=str(error))
+                await self._primary.pause(pause_s(failures, self._max_pause_s))
+
+    async def _restore(self, shard: int, tails: LogTails) -> None:
+        states = self._shards.states
+        async with self._turn:  # what is being applied counts, too
+            state = states.get(shard)
+            if state is None:
+                return  # it was closed meanwhile
+            tail = await tails.restore(shard, state.position)
+            if tail.strangers:  # they are newer than all that was applied
+                ops = [entry.op for entry in tail.strangers]
+                self._shards.take_again(await self._indexer.apply(shard, None, ops))
+        state = states.get(shard)
+        if state is None:
+            return
+        await self._on_restored(state, [entry.op for entry in tail.restored])
+        # Positions and counts may be lost as well.
+        if shard in states:
+            self._shards.followed[shard].announced = None
+            await self._log.record_applied(shard, state.replica_id, state.position)
