@@ -10,6 +10,8 @@ from hedgerow.common.placement.shares import Host, Shares
 _ROUNDING = 1e-9
 _MOST_PASSED = 32  # workers that do not fit, before others are looked at
 _MOST_LOOKS = 20_000  # for ways through others, in all: about 0.1 s
+_MOST_NEW_LOOKS = 5_000  # for ways that move nothing, in place of a move
+HELD = 2  # what it costs, at least, that a shard leaves a worker that holds it in fact
 
 Worker = int
 Shard = int
@@ -50,6 +52,7 @@ class Assignment:
         self._cost = cost
         self._low = [math.floor(share + _ROUNDING) for share in shares.of_worker]
         self._looks_left = _MOST_LOOKS
+        self._new_looks_left = _MOST_NEW_LOOKS
         self._high = [math.ceil(share - _ROUNDING) for share in shares.of_worker]
 
     def add(self, shard: Shard, worker: Worker) -> None:
@@ -128,9 +131,12 @@ class Assignment:
             )
             shard = None if receiver is None else self._movable(order, worker, receiver)
             if receiver is not None and shard is not None:
-                self._move(shard, worker, receiver)
+                if self._cost(shard, worker) < HELD or not self._shift_new(
+                    worker, self.has_room, is_backward=False
+                ):
+                    self._move(shard, worker, receiver)
                 return True
-        return self._shift(worker, self.has_room, is_backward=False)
+        return self._shift(worker, self.has_room, self._cheapest_first, is_backward=False)
 
     def _zone_has_room(self, shard: Shard, zone: str, instead_of: Worker) -> bool:
         """Whether a zone may have one more replica of a shard, instead of a worker's."""
@@ -149,15 +155,44 @@ class Assignment:
             if giver is not None:
                 shard = self._movable(self._cheapest_first(giver), giver, worker)
                 if shard is not None:
-                    self._move(shard, giver, worker)
+                    if self._cost(shard, giver) < HELD or not self._shift_new(
+                        worker, self._can_give, is_backward=True
+                    ):
+                        self._move(shard, giver, worker)
                     return True
-        return self._shift(worker, self._can_give, is_backward=True)
+        return self._shift(worker, self._can_give, self._cheapest_first, is_backward=True)
 
     def _can_give(self, worker: Worker) -> bool:
         return len(self.held[worker]) > self._low[worker]
 
-    def _shift(self, start: Worker, is_end: Callable[[Worker], bool], *, is_backward: bool) -> bool:
-        """Move one shard along each step of a way from a worker to another, the shortest one."""
+    def _shift_new(
+        self, start: Worker, is_end: Callable[[Worker], bool], *, is_backward: bool
+    ) -> bool:
+        """Shift only what its giver does not hold yet in fact, which moves nothing."""
+        looks_left = self._looks_left
+        self._looks_left = min(looks_left, self._new_looks_left)
+        self._new_looks_left -= self._looks_left
+        is_done = self._shift(start, is_end, self._new, is_backward=is_backward)
+        self._new_looks_left += max(self._looks_left, 0)
+        self._looks_left = looks_left
+        return is_done
+
+    def _shift(
+        self,
+        start: Worker,
+        is_end: Callable[[Worker], bool],
+        order: Callable[[Worker], list[Shard]],
+        *,
+        is_backward: bool,
+    ) -> bool:
+        """Move one shard along each step of a way from a worker to another, the shortest one.
+
+        Args:
+            start: where the way begins.
+            is_end: whether it may end at a worker.
+            order: the shards that a worker may give, the first that fits is taken.
+            is_backward: whether shards move towards `start`.
+        """
         came_by: dict[Worker, tuple[Worker, Shard]] = {}
         reached = deque([start])
         while reached and self._looks_left > 0:
@@ -167,7 +202,7 @@ class Assignment:
                     continue
                 giver, receiver = (there, here) if is_backward else (here, there)
                 self._looks_left -= 1
-                shard = self._movable(self._cheapest_first(giver), giver, receiver)
+                shard = self._movable(order(giver), giver, receiver)
                 if shard is None:
                     continue
                 came_by[there] = here, shard
@@ -194,6 +229,10 @@ class Assignment:
 
     def _cheapest_first(self, worker: Worker) -> list[Shard]:
         return sorted(self.held[worker], key=lambda shard: (self._cost(shard, worker), shard))
+
+    def _new(self, worker: Worker) -> list[Shard]:
+        """The shards of a worker that it does not hold in fact, the cheapest first."""
+        return [shard for shard in self._cheapest_first(worker) if self._cost(shard, worker) < HELD]
 
     def _movable(self, order: Sequence[Shard], giver: Worker, receiver: Worker) -> Shard | None:
         """The cheapest shard that can move; of equally cheap ones, one whose data is there."""

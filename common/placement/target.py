@@ -7,7 +7,7 @@ furthest below their shares; then shards move from workers with too many to work
 from collections import defaultdict
 from collections.abc import Sequence
 
-from hedgerow.common.placement.assignment import Assignment, Shard, Worker
+from hedgerow.common.placement.assignment import HELD, Assignment, Shard, Worker
 from hedgerow.common.placement.document import ShardPlacement
 from hedgerow.common.placement.members import Cluster, Member
 from hedgerow.common.placement.shares import Shares, shares_of
@@ -144,7 +144,7 @@ class _Filling:
         """What it costs that a shard leaves a worker: most if the worker serves it."""
         member, placed = self._active[worker], self._present[shard]
         if member.id in placed.holders:
-            return 2 + (shard in member.ready)
+            return HELD + (shard in member.ready)
         return int(shard in member.stored)
 
 

@@ -50,6 +50,13 @@ def test_equal_workers_are_balanced_with_the_fewest_moves(data: st.DataObject) -
     assert num_moves(target, present) == best_of(workers, present, replicas)[2]
 
 
+def test_what_is_new_moves_before_what_is_held() -> None:
+    """A worker with too much keeps what it holds, if new replicas can go elsewhere."""
+    workers = tuple(Member(f"w{n}", host=f"h{n}") for n in range(4))
+    present = [ShardPlacement(owners) for owners in ((), ("w0",), ("w0",), ("w3",))]
+    assert num_moves(find(workers, present, 2), present) == best_of(workers, present, 2)[2] == 5
+
+
 @settings(max_examples=150, deadline=None)
 @given(st.data())
 def test_workers_are_balanced_by_their_capacity(data: st.DataObject) -> None:
