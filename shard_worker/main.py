@@ -15,6 +15,7 @@ from typing import Annotated
 
 import typer
 
+from hedgerow.common import __version__
 from hedgerow.common.errors import ConfigurationError, HedgerowError
 from hedgerow.common.lifecycle import calm_collector, stop_on_signals, stop_with_parent
 from hedgerow.common.machine.descriptors import raise_descriptor_limit
@@ -36,6 +37,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _print_version(is_asked: bool) -> None:  # noqa: FBT001 - as Typer calls it
+    if is_asked:
+        sys.stdout.write(f"shard-worker {__version__}\n")
+        raise typer.Exit
 
 
 @app.command()
@@ -74,6 +81,12 @@ def serve(
         int | None,
         typer.Option(metavar="FD", help="Drain and exit when this descriptor reads end of file."),
     ] = None,
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
+    ] = False,
 ) -> None:
     """Serve some of a cluster's shards: those that are named, or with --join those assigned."""
     # A parent has several workers, and its gateway serves their metrics.

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from hedgerow.common import __version__
 from hedgerow.common.errors import ConfigurationError
 from hedgerow.shard_worker.main import app
 
@@ -31,3 +32,9 @@ def test_shards_are_named_or_assigned(
     assert isinstance(result.exception, ConfigurationError)
     assert "--shards" in str(result.exception)
     assert not (tmp_path / "data").exists()
+
+
+def test_the_version_needs_no_shards() -> None:
+    """`--version` prints it and starts nothing."""
+    result = CliRunner().invoke(app, ["--version"])
+    assert (result.exit_code, result.output) == (0, f"shard-worker {__version__}\n")
