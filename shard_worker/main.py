@@ -39,7 +39,7 @@ app = typer.Typer(
 )
 
 
-def _print_version(is_asked: bool) -> None:  # noqa: FBT001 - as Typer calls it
+def _print_version(is_asked: bool) -> None:
     if is_asked:
         sys.stdout.write(f"shard-worker {__version__}\n")
         raise typer.Exit
