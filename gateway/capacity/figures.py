@@ -77,11 +77,11 @@ SCORERS_BY_SHARDS: Final = {
 SLOW_SEARCH_MS: Final = Cell(3.16, BENCH, "Hedgerow, 1 shard, HTTP", "p99 alone, ms")
 
 # Indexing, without replicas: CPU per document in µs, and what is on disk afterwards.
-WRITE_CPU: Final = "| 10, 1, 47 |"
-GATEWAY_WRITE: Final = Quote(10, COSTS, WRITE_CPU)
+WRITE_CPU: Final = "| 8, 1, 80 |"
+GATEWAY_WRITE: Final = Quote(8, COSTS, WRITE_CPU)
 REDIS_WRITE: Final = Quote(1, COSTS, WRITE_CPU)
-WORKERS_WRITE: Final = Quote(47, COSTS, WRITE_CPU)
-DISK_BYTES: Final = Cell(2.85, COSTS, "243,899", "bytes on disk per byte of text")
+WORKERS_WRITE: Final = Quote(80, COSTS, WRITE_CPU)
+DISK_BYTES: Final = Cell(4.87, COSTS, "243,899", "bytes on disk per byte of text")
 TEXT_MB: Final = Cell(46.8, COSTS, "243,899", "text, MB")
 TEXTS: Final = Cell(243_899, COSTS, "243,899", "documents")
 
