@@ -3,7 +3,7 @@
 A cluster runs on a replicated Valkey under three sentinels, with callers that search and callers
 that write all the time. The primary is killed (SIGKILL) or stopped (SIGSTOP) in turns, and each
 time the sentinels make one of its replicas the primary. A server that was stopped goes on after the
-switch: it still takes itself for the primary, and whoever wrote to it now would lose that.
+switch: it still takes itself for the primary, and what is written to it then is lost.
 
 At the end, every document whose write was acknowledged must be found in each replica of its shard.
 """

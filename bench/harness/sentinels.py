@@ -83,7 +83,7 @@ class Sentinels:
     """The servers and the sentinels.
 
     Attributes:
-        min_replicas_to_write: without so many replicas, a primary refuses writes.
+        min_replicas_to_write: a primary with fewer replicas refuses writes.
         servers: the first one is the primary at the start.
         sentinels: they monitor it as `SERVICE`.
     """

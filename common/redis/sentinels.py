@@ -31,7 +31,7 @@ SILENCE_S: Final = 2.0  # a sentinel that owes an answer for this long does not 
 ASK_TIMEOUT_S: Final = 0.25
 ROLE_INTERVAL_S: Final = 1.0
 # How long writes wait after a failover. Workers that have applied more than the new primary has
-# restore the end of its logs in that time: they are told of the failover when the gateways are.
+# restore the end of its logs in that time: they learn of the failover when the gateways do.
 SETTLE_S: Final = 0.5
 _REFUSALS: Final = ("WRONGPASS", "NOAUTH", "NOPERM", "ERR AUTH", "ERR invalid password")
 

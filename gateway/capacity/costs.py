@@ -31,7 +31,7 @@ class PartCost:
     fields_shard: float = 0.0
 
     def us(self, shards: int, *, fields: bool) -> float:
-        """Return the CPU of one search over so many shards."""
+        """Return the CPU of one search over `shards` shards, in µs."""
         search = self.search + (self.fields_search if fields else 0.0)
         return search + shards * (self.shard + (self.fields_shard if fields else 0.0))
 

@@ -9,7 +9,7 @@ from hedgerow.gateway.capacity import figures as of
 from hedgerow.gateway.capacity.costs import FIT_POWER, Costs
 from hedgerow.gateway.capacity.plan import Inputs, Plan
 
-# Over so many shards, half of the searches wait for one of some shard's slowest 1 %.
+# Over this many shards, half of the searches wait for one of some shard's slowest 1 %.
 SHARDS_UNTIL_MEDIAN: Final = round(math.log(0.5) / math.log(0.99))
 
 

@@ -6,14 +6,14 @@ from collections.abc import Iterable
 from typing import Annotated, Final
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
 from hedgerow.common.errors import UnavailableError
 from hedgerow.common.observability.printable import printable, printable_json
 from hedgerow.gateway.cli import options
 from hedgerow.gateway.cli.options import DEFAULT_URL, CaFile, Timeout, Token, Url
+from hedgerow.gateway.cli.progress import progress
 from hedgerow.gateway.cli.render import counted, folded, output, percent, plain, table_of
 from hedgerow.gateway.client import CollectionAnswer, WeightedField, calls
 from hedgerow.gateway.shapes.collection import CollectionsAnswer
@@ -106,14 +106,10 @@ def add_field(
 
 
 def _progress() -> Progress:
-    console = Console(stderr=True)
-    return Progress(
+    return progress(
         TextColumn("{task.description}"),
         BarColumn(),
         TextColumn("{task.percentage:>3.0f} %"),
-        TimeElapsedColumn(),
-        console=console,
-        disable=not console.is_terminal,
     )
 
 

@@ -4,12 +4,12 @@ import time
 from typing import Annotated, Final
 
 import typer
-from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress, SpinnerColumn, TextColumn
 
 from hedgerow.common.errors import NotFoundError, UnavailableError
 from hedgerow.gateway.cli import options
 from hedgerow.gateway.cli.options import DEFAULT_URL, CaFile, Timeout, Token, Url
+from hedgerow.gateway.cli.progress import progress
 from hedgerow.gateway.cli.render import counted, output
 from hedgerow.gateway.client import Client
 from hedgerow.gateway.shapes.status import IndexStatus
@@ -65,11 +65,4 @@ def _segments(index: IndexStatus) -> str:
 
 
 def _progress() -> Progress:
-    console = Console(stderr=True)
-    return Progress(
-        SpinnerColumn(),
-        TextColumn("{task.description} {task.fields[waiting]}"),
-        TimeElapsedColumn(),
-        console=console,
-        disable=not console.is_terminal,
-    )
+    return progress(SpinnerColumn(), TextColumn("{task.description} {task.fields[waiting]}"))

@@ -1,22 +1,21 @@
 """`gateway placement`, `gateway drain` and `gateway rebalance`: which worker serves which shard."""
 
-import contextlib
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Annotated, Final
 
 import msgspec
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 
 from hedgerow.common.errors import UnavailableError
 from hedgerow.common.observability.printable import printable_json
 from hedgerow.gateway.cli import options
 from hedgerow.gateway.cli.options import DEFAULT_URL, CaFile, Timeout, Token, Url
+from hedgerow.gateway.cli.progress import progress
 from hedgerow.gateway.cli.render import counted, folded, output, plain, table_of
 from hedgerow.gateway.client import Client
 from hedgerow.gateway.shapes.placement import PlacedWorker, PlacementAnswer, ShardMove
@@ -189,15 +188,9 @@ def ranges(shards: Iterable[int]) -> str:
     return ",".join("-".join(map(str, part)) for part in parts)
 
 
-@contextlib.contextmanager
-def _progress() -> Iterator[Progress]:
-    console = Console(stderr=True)
-    with Progress(
+def _progress() -> Progress:
+    return progress(
         TextColumn("{task.description}"),
         BarColumn(),
         TextColumn("{task.completed:.0f} of {task.total}"),
-        TimeElapsedColumn(),
-        console=console,
-        disable=not console.is_terminal,
-    ) as progress:
-        yield progress
+    )

@@ -4,15 +4,14 @@ import contextlib
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
 from msgspec import structs
 from pydantic_core import to_json
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, TextColumn
 
 from hedgerow.common.errors import (
     ConfigurationError,
@@ -28,6 +27,7 @@ from hedgerow.common.snapshots.restore import has_store, restore
 from hedgerow.common.snapshots.store import SnapshotStore
 from hedgerow.gateway.cli import options
 from hedgerow.gateway.cli.options import DEFAULT_URL, CaFile, Timeout, Token, Url
+from hedgerow.gateway.cli.progress import progress
 from hedgerow.gateway.cli.render import folded, local_time, output, plain, table_of
 from hedgerow.gateway.local.locks import lock_folder
 
@@ -219,15 +219,9 @@ def _print_table(rows: Iterable[tuple[int, Mapping[str, Any]]]) -> None:
     output().print(table)
 
 
-@contextlib.contextmanager
-def _progress() -> Iterator[Progress]:
-    console = Console(stderr=True)
-    with Progress(
+def _progress() -> Progress:
+    return progress(
         TextColumn("{task.description}"),
         BarColumn(),
         TextColumn("{task.completed:.0f} of {task.total:.0f} shards"),
-        TimeElapsedColumn(),
-        console=console,
-        disable=not console.is_terminal,
-    ) as progress:
-        yield progress
+    )

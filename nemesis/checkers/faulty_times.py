@@ -49,7 +49,7 @@ class Disruptions:
             if isinstance(event, ProcessEnded):
                 down[event.name] = event.at
             elif isinstance(event, ProcessStarted):
-                # It is not reached before it listens, whose instant nobody records.
+                # It is not reached before it listens, and the history does not say when that was.
                 self._spans.append((event.name, down.pop(event.name, event.at), event.at + 10.0))
         self._spans += [(name, at, float("inf")) for name, at in down.items()]
 

@@ -44,7 +44,7 @@ def _name(pid: int) -> str:
 
 
 def _once(number: signal.Signals, find: Callable[[Cluster, str], list[int]]) -> Inject:
-    """Send a signal, and that is all: what ends is started again by whoever started it."""
+    """Send a signal, no more: a process that ends is started again by its supervisor."""
 
     @asynccontextmanager
     async def inject(cluster: Cluster, fault: Fault) -> AsyncIterator[str]:

@@ -1,4 +1,4 @@
-"""HTTP with a time on each answer: when its last byte arrived, not when somebody looked."""
+"""HTTP with a time on each answer: when its last byte arrived, not when it was read."""
 
 import asyncio
 import json
@@ -94,7 +94,7 @@ class _Exchange(asyncio.Protocol):
         self.is_closed = True
         if not self._answer.done():
             self._answer.set_exception(exc or ConnectionResetError("closed"))
-            # Nobody waits if the connection was idle.
+            # If the connection was idle, no caller retrieves it.
             self._answer.exception()
 
 

@@ -241,7 +241,7 @@ class Applier:
 
     def progress(self) -> dict[str, Any]:
         """The heartbeat's fields about shards, except `documents`."""
-        # Nobody waits for a replica that is not open yet, or that is leaving.
+        # Writes do not wait for a replica that is not open yet, or that is leaving.
         states = {
             shard: state
             for shard, state in sorted(self.states.items())

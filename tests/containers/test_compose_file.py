@@ -25,7 +25,9 @@ GUARDS = (
 @pytest.fixture(scope="module")
 def services(engine: None) -> dict[str, Any]:
     """The services, resolved."""
-    return resolved("--env-file", "/dev/null", HEDGEROW_REDIS_PASSWORD="x")
+    found = resolved("--env-file", "/dev/null", HEDGEROW_REDIS_PASSWORD="x")
+    assert set(found) == set(SERVICES)
+    return found
 
 
 def resolved(*options: str, **environment: str) -> dict[str, Any]:
@@ -40,7 +42,6 @@ def resolved(*options: str, **environment: str) -> dict[str, Any]:
         check=True,
     )
     found: dict[str, Any] = json.loads(done.stdout)["services"]
-    assert set(found) == set(SERVICES)
     return found
 
 
@@ -111,19 +112,9 @@ def test_no_service_may_take_the_machine(services: dict[str, Any]) -> None:
 
 def test_prometheus_may_read_the_gateways_metrics(engine: None) -> None:
     """With compose.observe.yaml, the gateway answers to the name by which it is scraped."""
-    command = ["docker", "compose", "--env-file", "/dev/null"]
-    for name in ("compose.yaml", "compose.observe.yaml"):
-        command += ["--file", name]
-    done = subprocess.run(
-        [*command, "config", "--format", "json"],
-        cwd=ROOT,
-        env={"PATH": "/usr/bin:/bin:/usr/local/bin", "HEDGEROW_REDIS_PASSWORD": "x"},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
+    found = resolved(
+        "--env-file", "/dev/null", "--file", "compose.observe.yaml", HEDGEROW_REDIS_PASSWORD="x"
     )
-    found = json.loads(done.stdout)["services"]
     assert set(found) == {*SERVICES, "prometheus", "grafana"}
     environment = found["gateway"]["environment"]
     assert json.loads(environment["HEDGEROW_GATEWAY__ALLOWED_HOSTS"]) == ["gateway"]
@@ -137,19 +128,9 @@ def test_prometheus_may_read_the_gateways_metrics(engine: None) -> None:
 
 def test_workers_that_join_take_the_place_of_those_that_name_their_shards(engine: None) -> None:
     """With compose.join.yaml, all workers are of one service, contained as those of the others."""
-    command = ["docker", "compose", "--env-file", "/dev/null"]
-    for name in ("compose.yaml", "compose.join.yaml"):
-        command += ["--file", name]
-    done = subprocess.run(
-        [*command, "config", "--format", "json"],
-        cwd=ROOT,
-        env={"PATH": "/usr/bin:/bin:/usr/local/bin", "HEDGEROW_REDIS_PASSWORD": "x"},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
+    found = resolved(
+        "--env-file", "/dev/null", "--file", "compose.join.yaml", HEDGEROW_REDIS_PASSWORD="x"
     )
-    found = json.loads(done.stdout)["services"]
     assert set(found) == {"redis", "gateway", "worker"}
     worker, gateway = found["worker"], found["gateway"]
     assert worker["command"] == ["shard-worker", "--join", *gateway["command"][-2:]]
@@ -174,6 +155,7 @@ def test_what_guards_the_gateway_comes_from_the_env_file(
         env_file = tmp_path / ".env"
         env_file.write_text(f"HEDGEROW_REDIS_PASSWORD=x\n{line}")
         found = resolved("--env-file", str(env_file))
+        assert set(found) == set(SERVICES)
         assert found["gateway"]["environment"][name] == expected
         assert not any(name in found[worker]["environment"] for worker in WORKERS)
 

@@ -74,7 +74,7 @@ def test_a_port_that_is_taken_is_said_and_nothing_is_left(
 def test_readiness_fails_before_the_listener_closes(
     redis_server: RedisServer, key_prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With a drain delay, load balancers are told first, and requests are still answered then."""
+    """With a drain delay, readiness fails first, and requests are answered until it ends."""
     monkeypatch.setenv("HEDGEROW_GATEWAY__DRAIN_DELAY_S", "0.7")
     with serving(redis_server.url, key_prefix) as process:
         url = url_of(process)

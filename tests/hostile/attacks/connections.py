@@ -71,7 +71,7 @@ def _again(block: bytes) -> Iterator[bytes]:
 
 @attack(
     "1,100 connections that say nothing, at `ulimit -n 1024`",
-    "nobody else could connect",
+    "no other client could connect",
     ground=Ground(max_files=1024, num_documents=2_000),
 )
 async def idle_sockets(target: Target) -> list[str]:
