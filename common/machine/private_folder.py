@@ -27,6 +27,7 @@ PARTS = (
     "restoring",
     "redis",
     "logs",
+    "ray",
     "run",
     "lock",
     "set-aside",

@@ -61,7 +61,12 @@ class Up:
 
     @classmethod
     async def start(
-        cls, data: Path, *arguments: str, folder: Path | None = None, **environment: str
+        cls,
+        data: Path,
+        *arguments: str,
+        folder: Path | None = None,
+        ready_s: float = 40.0,
+        **environment: str,
     ) -> Self:
         """Start one on `data` and any free port; returns when it is ready or has ended."""
         process = await asyncio.create_subprocess_exec(
@@ -74,7 +79,7 @@ class Up:
         )
         one = cls(process)
         one._reader = asyncio.create_task(one._read())
-        await until(lambda: one.url != "" or one.has_ended, 40.0, what="ready, or ended")
+        await until(lambda: one.url != "" or one.has_ended, ready_s, what="ready, or ended")
         return one
 
     async def _read(self) -> None:
