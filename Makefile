@@ -63,7 +63,7 @@ test: test-unit test-integration test-containers  ## run the three rings of test
 test-unit: $(VENV)/.development  ## tests without servers, in virtual time
 	$(BIN)/pytest tests/unit --dist worksteal --numprocesses auto --maxprocesses 4 $(PYTEST_FLAGS)
 
-test-integration: $(VENV)/.development $(VENV)/.ray  ## tests with a real Valkey, real processes, real signals
+test-integration: $(VENV)/.development  ## tests with a real Valkey, real processes, real signals
 	$(BIN)/pytest tests/integration --dist worksteal $(SIDE_BY_SIDE) 3 $(PYTEST_FLAGS)
 	$(BIN)/pytest tests/integration $(ALONE)
 
@@ -154,11 +154,6 @@ $(VENV)/.development: $(VENV)/.runtime requirements-dev.lock
 
 $(VENV)/.docs: $(VENV)/.made requirements-docs.lock
 	$(INSTALL) --require-hashes -r requirements-docs.lock
-	@touch $@
-
-# Large, and needed by the tests of one way to run a cluster only.
-$(VENV)/.ray: $(VENV)/.made requirements-ray.lock
-	$(INSTALL) --require-hashes -r requirements-ray.lock
 	@touch $@
 
 # Helm's program, which is in no package of Debian's; it is a part of this one.

@@ -4,8 +4,7 @@
 #
 #   requirements.lock        what Hedgerow needs to run, and the extras otel and s3, which the image
 #                            has
-#   requirements-dev.lock    the same, all extras but ray, the tools for checks and tests, and the build
-#   requirements-ray.lock    what the extra ray brings, compatible with the above
+#   requirements-dev.lock    the same, all extras, the tools for checks and tests, and the build
 #   requirements-build.lock  the build backend alone, for the image
 #   requirements-docs.lock   tools for building the site of docs/, compatible with the above
 #   requirements-helm.lock   the package that brings Helm's program, for the tests of the chart
@@ -37,13 +36,8 @@ with open("pyproject.toml", "rb") as file:
 
 lock requirements.lock pyproject.toml --extra otel --extra s3 "$@"
 build_requirements | lock requirements-build.lock - "$@"
-build_requirements | lock requirements-dev.lock pyproject.toml - --group dev \
-    --extra eval --extra examples --extra otel --extra parquet --extra plots --extra s3 \
+build_requirements | lock requirements-dev.lock pyproject.toml - --all-extras --group dev \
     --constraint requirements.lock --constraint requirements-build.lock "$@"
-python3 -c 'import tomllib
-with open("pyproject.toml", "rb") as file:
-    print(*tomllib.load(file)["project"]["optional-dependencies"]["ray"], sep="\n")' |
-    lock requirements-ray.lock - --constraint requirements-dev.lock "$@"
 lock requirements-docs.lock --group docs --constraint requirements-dev.lock "$@"
 lock requirements-helm.lock --group helm --no-deps "$@"
 lock requirements-audit.lock --group audit --constraint requirements-dev.lock "$@"

@@ -100,7 +100,7 @@ class Settings(BaseSettings):
         return (
             init_settings,
             env_settings,
-            TomlConfigSettingsSource(settings_cls, path if path.issettings_file() else None),
+            TomlConfigSettingsSource(settings_cls, path if path.is_file() else None),
         )
 
 
@@ -111,7 +111,7 @@ def load_settings(**overrides: object) -> Settings:
         ConfigurationError: a value is invalid; names the setting and the reason.
     """
     check_environment(os.environ)
-    if os.environ.get("HEDGEROW_CONFIG") and not settings_file().issettings_file():
+    if os.environ.get("HEDGEROW_CONFIG") and not settings_file().is_file():
         raise ConfigurationError(f"HEDGEROW_CONFIG: there is no file {settings_file()}")
     try:
         return Settings(**overrides)  # type: ignore[arg-type]

@@ -105,12 +105,14 @@ class NodeProcesses:
 
     def stop(self) -> None:
         """Drain the processes; returns when none is left."""
-        self._loop.call_soon_threadsafe(self._stopped.set)
+        with contextlib.suppress(RuntimeError):  # they have ended, and the loop is closed
+            self._loop.call_soon_threadsafe(self._stopped.set)
         self._thread.join()
 
     def kill(self) -> None:
         """Kill the processes at once, if the user will not wait for `stop`."""
-        self._loop.call_soon_threadsafe(self._kill)
+        with contextlib.suppress(RuntimeError):  # as above
+            self._loop.call_soon_threadsafe(self._kill)
 
     def _kill(self) -> None:
         if self._supervisor is not None:
@@ -139,8 +141,10 @@ class NodeProcesses:
         )
 
     def _run(self) -> None:
-        asyncio.set_event_loop(self._loop)
-        self._loop.run_until_complete(self._live())
+        try:
+            self._loop.run_until_complete(self._live())
+        finally:
+            self._loop.close()
 
     async def _live(self) -> None:
         while not self._stopped.is_set():

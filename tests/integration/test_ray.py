@@ -45,7 +45,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def nodes(folder: Path) -> Iterator[RayNodes]:
     """Three nodes of Ray."""
     if find_spec("ray") is None:
-        missing("Ray (make .venv/.ray)")
+        missing("Ray (make setup)")
     with running_nodes(folder, 3) as running:
         yield running
 
@@ -213,7 +213,7 @@ async def test_a_node_that_is_killed_is_replaced(nodes: RayNodes, up: Up, caller
     lost = nodes.nodes[-1]
     of_node = {pid for pid in living(Path(lost.data).parent) if _stores_in(pid, lost.data)}
     assert of_node
-    os.kill(lost.raylet, signal.SIGKILL)
+    nodes.kill(2)
     await until(lambda: not of_node & living(Path(lost.data).parent), 60.0, what="its end")
     await until(caller.is_settled, 120.0, what="each shard has its replicas")
     assert await answer(caller)

@@ -15,7 +15,6 @@ LOCKS = (
     "requirements.lock",
     "requirements-build.lock",
     "requirements-dev.lock",
-    "requirements-ray.lock",
     "requirements-docs.lock",
     "requirements-helm.lock",
     "requirements-audit.lock",
@@ -23,9 +22,7 @@ LOCKS = (
 
 RUNTIME: list[str] = PROJECT["project"]["dependencies"]
 BUILD: list[str] = PROJECT["build-system"]["requires"]
-_OPTIONAL: dict[str, list[str]] = PROJECT["project"]["optional-dependencies"]
-RAY: list[str] = _OPTIONAL.pop("ray")
-EXTRAS: list[str] = list(chain.from_iterable(_OPTIONAL.values()))
+EXTRAS: list[str] = list(chain.from_iterable(PROJECT["project"]["optional-dependencies"].values()))
 DEV: list[str] = PROJECT["dependency-groups"]["dev"]
 SITE: list[str] = PROJECT["dependency-groups"]["docs"]
 HELM: list[str] = PROJECT["dependency-groups"]["helm"]
@@ -49,7 +46,6 @@ def entries(lock: str) -> dict[str, list[str]]:
         ("requirements.lock", RUNTIME),
         ("requirements-build.lock", BUILD),
         ("requirements-dev.lock", RUNTIME + EXTRAS + DEV + BUILD),
-        ("requirements-ray.lock", RAY),
         ("requirements-docs.lock", SITE),
         ("requirements-helm.lock", HELM),
         ("requirements-audit.lock", AUDIT),
@@ -95,10 +91,9 @@ def test_the_locks_agree_with_each_other() -> None:
             assert pins <= {line.split(" ")[0] for line in developed[name]}, name
 
 
-@pytest.mark.parametrize("lock", ["requirements-docs.lock", "requirements-ray.lock"])
-def test_what_is_added_to_the_environment_fits_it(lock: str) -> None:
-    """Packages that the docs, or Ray, and the tests need have one version."""
-    developed, site = entries("requirements-dev.lock"), entries(lock)
+def test_the_site_is_made_beside_the_rest() -> None:
+    """Packages that both docs and tests need have one version: they share an environment."""
+    developed, site = entries("requirements-dev.lock"), entries("requirements-docs.lock")
     shared = developed.keys() & site.keys()
     assert shared
     for name in shared:

@@ -1,8 +1,8 @@
 """The nodes of a Ray cluster on this machine, in a process of their own.
 
 `python -m tests.integration.support.ray_nodes FOLDER NUMBER` prints a line of JSON for each node.
-It ends them all when its input ends. Ray is loaded there only, since it changes handlers of signals
-and starts threads.
+For each number that it reads it kills that node, and when its input ends, all of them. Ray is loaded
+there only, since it changes handlers of signals and starts threads.
 """
 
 import contextlib
@@ -73,6 +73,11 @@ class RayNodes:
         """Of the head."""
         return self.nodes[0].address
 
+    def kill(self, number: int) -> None:
+        """Kill the processes of Ray on a node, as counted from 0; those of actors notice."""
+        assert self.process.stdin is not None
+        print(number, file=self.process.stdin, flush=True)
+
     def read(self) -> RayNode:
         """Read the line of a node."""
         assert self.process.stdout is not None
@@ -116,7 +121,10 @@ def main() -> None:
     folder, number = Path(sys.argv[1]), int(sys.argv[2])
     # Of Ray's sockets, whose paths must be short.
     own = tempfile.mkdtemp(prefix="ray-")
+    Path("/tmp/ray").mkdir(exist_ok=True)  # where it writes down the head's address in any case
     cluster = Cluster(shutdown_at_exit=False)
+
+    nodes = []
 
     def add(count: int) -> None:
         data = str(folder / f"node-{count}")
@@ -127,6 +135,7 @@ def main() -> None:
             temp_dir=own,
             env_vars={"HEDGEROW_DATA": data},
         )
+        nodes.append(node)
         pids = {
             kind: [one.process.pid for one in processes]
             for kind, processes in node.all_processes.items()
@@ -140,7 +149,8 @@ def main() -> None:
     try:
         for count in range(number):
             add(count)
-        sys.stdin.read()
+        for line in sys.stdin:
+            cluster.remove_node(nodes[int(line)], allow_graceful=False)
     finally:
         for node in cluster.list_all_nodes():
             node.kill_all_processes(check_alive=False, allow_graceful=False)
