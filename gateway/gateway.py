@@ -39,6 +39,7 @@ class Gateway:
     Attributes:
         id: unique to this process; part of its reply channel's name.
         num_shards: shards in the cluster.
+        aliases: the aliases of collections, and their changes.
         collections: defines, describes and drops collections.
         documents: loads and deletes documents.
         reader: reads documents one by one.
@@ -70,6 +71,7 @@ class Gateway:
         access = ClusterAccess(settings, control, self._keys, self._registry, num_shards, self.id)
         parts = self._parts = Parts(access, read_settings, place, on_view=self._on_view)
 
+        self.aliases = parts.aliases
         self.collections = parts.collections
         self.documents = parts.documents
         self.reader = parts.reader
@@ -305,8 +307,9 @@ class Gateway:
         Raises:
             NotFoundError: there is no such collection.
         """
-        curve = self._parts.curves.curve(self.collections.get(collection).uid)
-        return {"name": collection, **coverage_report(curve, deadline_ms)}
+        found = self.collections.get(collection)
+        curve = self._parts.curves.curve(found.uid)
+        return {"name": found.name, **coverage_report(curve, deadline_ms)}
 
     def set_breaker(self, shard: int, state: str) -> None:
         """Set a breaker by hand, in this gateway.

@@ -13,6 +13,7 @@ from hedgerow.common.observability.tracing import tracing_of
 from hedgerow.common.settings.rank_profiles import RankProfile
 from hedgerow.common.settings.settings import Settings
 from hedgerow.common.snapshots.status import SnapshotRecords
+from hedgerow.common.state.aliases import AliasStore
 from hedgerow.common.state.gateways import GatewayStore
 from hedgerow.common.state.optimising import OptimisingStore
 from hedgerow.common.state.reloading import ReloadStore
@@ -47,6 +48,7 @@ from hedgerow.gateway.wiring import (
     make_searcher,
     make_transport,
 )
+from hedgerow.gateway.writes.aliases import Aliases
 from hedgerow.gateway.writes.document_reader import DocumentReader
 from hedgerow.gateway.writes.load_counts import LoadCounts
 from hedgerow.gateway.writes.ranked_loads import RankedLoads
@@ -70,6 +72,7 @@ class Parts:
         recorder: counts searches for metrics and the page.
         load_counts: counts loaded documents for metrics.
         guards: breakers and admission control.
+        aliases: the aliases of collections, and their changes.
         collections: defines, describes and drops collections.
         curves: the coverage by deadline of each collection.
         transport: carries requests to shards, and their replies back.
@@ -124,7 +127,10 @@ class Parts:
         )
 
         self.guards = make_guards(access, self._on_transition, self.now())
-        self.collections = make_collections(access, self.storage, self._filling_of)
+        self.aliases = Aliases(
+            AliasStore(control, keys), settings.limits.max_aliases, self.storage
+        )
+        self.collections = make_collections(access, self.aliases, self.storage, self._filling_of)
         self.curves = CoverageCurves(settings.coverage, self.collections.uids)
         self.transport = make_transport(access, self.guards, self.curves)
         self.membership = make_membership(access, self.collections, self.server_ms, on_view)

@@ -73,6 +73,11 @@ class Keys:
         """Hash: collection name → its definition."""
         return f"{self.prefix}:collections"
 
+    @property
+    def aliases(self) -> str:
+        """Hash: alias → name of the collection that it stands for."""
+        return f"{self.prefix}:aliases"
+
     def documents(self, uid: str) -> str:
         """Hash: shard → number of documents of one collection that it holds."""
         return f"{self.prefix}:documents:{uid}"

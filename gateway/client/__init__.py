@@ -15,6 +15,7 @@ from hedgerow.gateway.client.blocking import Client
 from hedgerow.gateway.client.calls import Call, Definition, SearchOptions
 from hedgerow.gateway.client.ndjson import Document
 from hedgerow.gateway.client.reply import Reply
+from hedgerow.gateway.shapes.alias import AliasAnswer
 from hedgerow.gateway.shapes.answer import Coverage, Hit, SearchAnswer, ShardDetail, Shards
 from hedgerow.gateway.shapes.collection import (
     CollectionAnswer,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from hedgerow.gateway.client.asynchronous import AsyncClient
 
 __all__ = [
+    "AliasAnswer",
     "AsyncClient",
     "Call",
     "Client",

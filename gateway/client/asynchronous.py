@@ -12,6 +12,7 @@ from hedgerow.gateway.client.many import CONCURRENCY, Answers, ask_many_async
 from hedgerow.gateway.client.ndjson import Document, chunks_of
 from hedgerow.gateway.client.network.asynchronous import AsyncNetwork
 from hedgerow.gateway.client.reply import Reply
+from hedgerow.gateway.shapes.alias import AliasAnswer
 from hedgerow.gateway.shapes.answer import SearchAnswer
 from hedgerow.gateway.shapes.collection import (
     CollectionAnswer,
@@ -166,6 +167,26 @@ class AsyncClient:
     async def delete_collection(self, name: str) -> None:
         """As `Client.delete_collection`."""
         await self._ask(calls.delete_collection(name))
+
+    async def list_aliases(self) -> list[AliasAnswer]:
+        """As `Client.list_aliases`."""
+        return await self._ask(calls.list_aliases())
+
+    async def change_aliases(self, changes: Mapping[str, str | None]) -> list[AliasAnswer]:
+        """As `Client.change_aliases`."""
+        return await self._ask(calls.change_aliases(changes))
+
+    async def get_alias(self, alias: str) -> AliasAnswer:
+        """As `Client.get_alias`."""
+        return await self._ask(calls.get_alias(alias))
+
+    async def put_alias(self, alias: str, collection: str) -> AliasAnswer:
+        """As `Client.put_alias`."""
+        return await self._ask(calls.put_alias(alias, collection))
+
+    async def delete_alias(self, alias: str) -> None:
+        """As `Client.delete_alias`."""
+        await self._ask(calls.delete_alias(alias))
 
     async def coverage_curve(
         self, collection: str, *, deadline_ms: float | None = None

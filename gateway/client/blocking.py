@@ -12,6 +12,7 @@ from hedgerow.gateway.client.many import CONCURRENCY, Answers, ask_many
 from hedgerow.gateway.client.ndjson import Document, chunks
 from hedgerow.gateway.client.network.blocking import BlockingNetwork
 from hedgerow.gateway.client.reply import Reply
+from hedgerow.gateway.shapes.alias import AliasAnswer
 from hedgerow.gateway.shapes.answer import SearchAnswer
 from hedgerow.gateway.shapes.collection import (
     CollectionAnswer,
@@ -261,6 +262,50 @@ class Client:
             NotFoundError: there is no collection of that name.
         """
         self._ask(calls.delete_collection(name))
+
+    def list_aliases(self) -> list[AliasAnswer]:
+        """Return the aliases, each with the collection that it stands for."""
+        return self._ask(calls.list_aliases())
+
+    def change_aliases(self, changes: Mapping[str, str | None]) -> list[AliasAnswer]:
+        """Set and remove several aliases in one step: all, or none.
+
+        Args:
+            changes: alias → name of its collection from now on; None to remove the alias.
+
+        Returns:
+            All aliases.
+
+        Raises:
+            NotFoundError: there is no such collection, or an alias to be removed does not exist.
+            ConflictError: a collection has the name of an alias, or there would be too many.
+        """
+        return self._ask(calls.change_aliases(changes))
+
+    def get_alias(self, alias: str) -> AliasAnswer:
+        """Return which collection an alias stands for.
+
+        Raises:
+            NotFoundError: there is no such alias.
+        """
+        return self._ask(calls.get_alias(alias))
+
+    def put_alias(self, alias: str, collection: str) -> AliasAnswer:
+        """Make an alias stand for a collection, whatever it stood for before.
+
+        Raises:
+            NotFoundError: there is no such collection.
+            ConflictError: a collection has the name of the alias, or there are too many aliases.
+        """
+        return self._ask(calls.put_alias(alias, collection))
+
+    def delete_alias(self, alias: str) -> None:
+        """Remove an alias; its collection stays.
+
+        Raises:
+            NotFoundError: there is no such alias.
+        """
+        self._ask(calls.delete_alias(alias))
 
     def coverage_curve(self, collection: str, *, deadline_ms: float | None = None) -> CurveAnswer:
         """Return the coverage that longer or shorter deadlines would give."""

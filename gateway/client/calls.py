@@ -14,6 +14,13 @@ import msgspec
 from hedgerow.common.document_ids import check_address_id
 from hedgerow.gateway.client.ndjson import Document, document_body
 from hedgerow.gateway.client.reply import Reply
+from hedgerow.gateway.shapes.alias import (
+    AliasAnswer,
+    AliasBody,
+    AliasChange,
+    AliasChanges,
+    AliasesAnswer,
+)
 from hedgerow.gateway.shapes.answer import SearchAnswer
 from hedgerow.gateway.shapes.collection import (
     CollectionAnswer,
@@ -198,6 +205,33 @@ def list_collections() -> Call[list[CollectionAnswer]]:
     return Call("GET", "/v1/collections", lambda reply: reply.typed(CollectionsAnswer).collections)
 
 
+def list_aliases() -> Call[list[AliasAnswer]]:
+    """Return the aliases of collections."""
+    return Call("GET", "/v1/aliases", _aliases)
+
+
+def change_aliases(changes: Mapping[str, str | None]) -> Call[list[AliasAnswer]]:
+    """Set and remove aliases in one step."""
+    body = AliasChanges([AliasChange(alias, name) for alias, name in changes.items()])
+    return Call("POST", "/v1/aliases", _aliases, body=msgspec.json.encode(body))
+
+
+def get_alias(alias: str) -> Call[AliasAnswer]:
+    """Return which collection an alias stands for."""
+    return Call("GET", _alias(alias), _answer(AliasAnswer))
+
+
+def put_alias(alias: str, collection: str) -> Call[AliasAnswer]:
+    """Make an alias stand for a collection."""
+    body = msgspec.json.encode(AliasBody(collection))
+    return Call("PUT", _alias(alias), _answer(AliasAnswer), body=body)
+
+
+def delete_alias(alias: str) -> Call[None]:
+    """Remove an alias."""
+    return Call("DELETE", _alias(alias), Reply.nothing)
+
+
 def delete_collection(name: str) -> Call[None]:
     """Remove a collection with its documents."""
     return Call("DELETE", _collection(name), Reply.nothing)
@@ -285,6 +319,14 @@ def rebalance() -> Call[RebalanceAnswer]:
 
 def _draining(worker: str) -> str:
     return f"/v1/placement/draining/{_segment(worker)}"
+
+
+def _alias(alias: str) -> str:
+    return f"/v1/aliases/{_segment(alias)}"
+
+
+def _aliases(reply: Reply) -> list[AliasAnswer]:
+    return reply.typed(AliasesAnswer).aliases
 
 
 def _answer(kind: type[T]) -> Callable[[Reply], T]:

@@ -10,6 +10,7 @@ from fastapi.openapi.utils import get_openapi
 
 from hedgerow.gateway.http.problems import MEDIA_TYPE
 from hedgerow.gateway.http.requests.guard import OPEN_PATHS
+from hedgerow.gateway.shapes.alias import AliasAnswer, AliasBody, AliasChanges, AliasesAnswer
 from hedgerow.gateway.shapes.answer import SearchAnswer
 from hedgerow.gateway.shapes.collection import (
     CollectionAnswer,
@@ -39,8 +40,9 @@ _REASONS: Final = {
     401: "The bearer token or key is missing or wrong",
     403: "The key lacks a right or a collection, or the Host or Origin is not allowed",
     404: "No such collection, document, shard or worker",
-    409: "The collection exists with another definition or field, or there are too many; or a "
-    "reload is refused; or the worker's shards are pinned",
+    409: "The collection exists with another definition or field, or there are too many; or an "
+    "alias has the name or stands for the collection; or a reload is refused; or the worker's "
+    "shards are pinned",
     413: "The request exceeds a limit",
     429: "Too many queries or requests are in progress, or the key sends too much; Retry-After "
     "says when to try again",
@@ -57,6 +59,10 @@ _SHAPES: Final[tuple[type[msgspec.Struct], ...]] = (
     CurveAnswer,
     CollectionBody,
     CollectionPatch,
+    AliasAnswer,
+    AliasesAnswer,
+    AliasBody,
+    AliasChanges,
     BreakerBody,
     SnapshotAnswer,
     ReloadAnswer,

@@ -9,6 +9,7 @@ from hedgerow.gateway.access.request_admission import RequestAdmission
 from hedgerow.gateway.live.live import Live
 from hedgerow.gateway.search.documents.fetch import StoredDocument
 from hedgerow.gateway.search.result import SearchQuery, SearchResult
+from hedgerow.gateway.shapes.alias import AliasChange
 from hedgerow.gateway.shapes.collection import LoadAnswer, Wait
 from hedgerow.gateway.writes.collection_list import ListedCollection
 
@@ -37,6 +38,25 @@ class CollectionsPort(Protocol):
 
     async def list(self) -> Sequence[ListedCollection]:
         """Every collection, as by `describe`; encoded."""
+
+    def real_name(self, name: str) -> str:
+        """Name of the collection that an alias stands for; `name` itself if it is no alias."""
+
+
+class AliasesPort(Protocol):
+    """Aliases of collections."""
+
+    async def refresh(self) -> Mapping[str, str]:
+        """Alias → name of its collection, of all aliases, as stored now."""
+
+    def known(self) -> Mapping[str, str]:
+        """The same, as this gateway knows them."""
+
+    async def stored(self, name: str) -> str | None:
+        """Name of the collection that an alias stands for now; None if it is no alias."""
+
+    async def change(self, changes: list[AliasChange]) -> None:
+        """Make several changes in one step: all, or none."""
 
 
 class DocumentsPort(Protocol):
@@ -133,6 +153,10 @@ class GatewayPort(Protocol):
     @property
     def collections(self) -> CollectionsPort:
         """Definitions of collections."""
+
+    @property
+    def aliases(self) -> AliasesPort:
+        """Aliases of collections."""
 
     @property
     def documents(self) -> DocumentsPort:

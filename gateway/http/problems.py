@@ -49,7 +49,7 @@ TITLES: Final = {
     "forbidden": "The caller is not allowed to do this",
     "not-found": "The resource does not exist",
     "method-not-allowed": "The path does not take this method",
-    "conflict": "The collection exists with another definition, or there are too many",
+    "conflict": "The request does not fit what exists",
     "insufficient-coverage": "Fewer documents were searched than asked for",
     "unavailable": "The cluster cannot answer now",
     "timed-out": "The request took too long to arrive",

@@ -22,6 +22,7 @@ from hedgerow.gateway.search.documents.answer_memory import AnswerMemory
 from hedgerow.gateway.search.documents.fetch import StoredDocument
 from hedgerow.gateway.search.result import Hit, SearchQuery, SearchResult
 from hedgerow.gateway.search.tally import SearchTally
+from hedgerow.gateway.shapes.alias import AliasChange
 from hedgerow.gateway.shapes.answer import Fetch, ShardDetail, TotalHits
 from hedgerow.gateway.views.json_bytes import encode
 from hedgerow.gateway.writes.collection_list import ListedCollection
@@ -102,7 +103,8 @@ EMPTY_STATUS: dict[str, Any] = {
 class FakeCollections:
     """Collections in a dict."""
 
-    def __init__(self) -> None:
+    def __init__(self, aliases: "FakeAliases") -> None:
+        self.aliases = aliases
         self.defined: dict[str, dict[str, Any]] = {}
         self.error: Exception | None = None
 
@@ -142,10 +144,46 @@ class FakeCollections:
             "filling": None,
         }
 
+    def real_name(self, name: str) -> str:
+        """Return what an alias stands for."""
+        return self.aliases.there.get(name, name)
+
     async def list(self) -> list[ListedCollection]:
         """Describe all, with the JSON cut somewhere."""
         found = [(name, encode(await self.describe(name))) for name in self.defined]
         return [ListedCollection(name, body[:9], body[9:]) for name, body in found]
+
+
+class FakeAliases:
+    """Aliases in a dict."""
+
+    def __init__(self) -> None:
+        self.there: dict[str, str] = {}
+        self.error: Exception | None = None
+
+    async def refresh(self) -> dict[str, str]:
+        """Return all, or raise `error`."""
+        if self.error is not None:
+            raise self.error
+        return self.there
+
+    def known(self) -> dict[str, str]:
+        """Return all."""
+        return self.there
+
+    async def stored(self, name: str) -> str | None:
+        """Return what an alias stands for."""
+        return self.there.get(name)
+
+    async def change(self, changes: list[AliasChange]) -> None:
+        """Make changes, or raise `error`."""
+        if self.error is not None:
+            raise self.error
+        for change in changes:
+            if change.collection is None:
+                del self.there[change.alias]
+            else:
+                self.there[change.alias] = change.collection
 
 
 class FakeDocuments:
@@ -412,7 +450,8 @@ class FakeGateway:
     """
 
     def __init__(self) -> None:
-        self.collections = FakeCollections()
+        self.aliases = FakeAliases()
+        self.collections = FakeCollections(self.aliases)
         self.documents = FakeDocuments()
         self.reader = FakeReader()
         self.snapshots = FakeSnapshots()

@@ -21,6 +21,7 @@ from hedgerow.common.errors import (
 from hedgerow.common.outcome import Outcome
 from hedgerow.common.settings.gateway import GatewaySettings
 from hedgerow.gateway.client import (
+    AliasAnswer,
     AsyncClient,
     Client,
     LoadAnswer,
@@ -86,6 +87,11 @@ METHODS: dict[str, tuple[tuple[Any, ...], dict[str, Any], str]] = {
     "add_fields": (("films", {"day": "date"}), {}, "PATCH /v1/collections/{name}"),
     "get_collection": (("films",), {}, "GET /v1/collections/{name}"),
     "list_collections": ((), {}, "GET /v1/collections"),
+    "list_aliases": ((), {}, "GET /v1/aliases"),
+    "change_aliases": (({"movies": "films"},), {}, "POST /v1/aliases"),
+    "get_alias": (("a",), {}, "GET /v1/aliases/{alias}"),
+    "put_alias": (("a", "films"), {}, "PUT /v1/aliases/{alias}"),
+    "delete_alias": (("a",), {}, "DELETE /v1/aliases/{alias}"),
     "coverage_curve": (("films",), {}, "GET /v1/collections/{name}/coverage-curve"),
     "delete_collection": (("films",), {}, "DELETE /v1/collections/{name}"),
     "status": ((), {}, "GET /v1/status"),
@@ -110,6 +116,7 @@ VALUES = {
     "shard": "3",
     "fingerprint": "ab12",
     "worker": "w-b",
+    "alias": "a",
 }
 
 
@@ -139,6 +146,7 @@ def test_a_method_takes_its_route(ask: EitherClient, method: str) -> None:
         }
     ]
     ask.gateway.placement.draining = {"w-b"}
+    ask.gateway.aliases.there = {"a": "films"}
     arguments, options, route = METHODS[method]
     ask(method, *arguments, **options)
     (request,) = ask.requests
@@ -169,6 +177,11 @@ def test_answers_are_those_of_the_gateway(ask: EitherClient) -> None:
     assert ask.gateway.documents.deleted == [("films", "a/b", "logged")]
     ask("set_breaker", 3, "disabled")
     assert ask.gateway.breakers == {3: "disabled"}
+    assert ask("put_alias", "a", "films") == AliasAnswer("a", "films")
+    assert ask("change_aliases", {"a": None, "b": "films"}) == [AliasAnswer("b", "films")]
+    assert ask("list_aliases") == [ask("get_alias", "b")] == [AliasAnswer("b", "films")]
+    ask("delete_alias", "b")
+    assert ask("list_aliases") == []
     ask("delete_collection", "films")
     assert ask.gateway.collections.defined.keys() == {"books"}
 
