@@ -42,6 +42,7 @@ class Gateway:
         aliases: the aliases of collections, and their changes.
         collections: defines, describes and drops collections.
         documents: loads and deletes documents.
+        conditional_writes: writes documents on a condition, and merges changes into them.
         reader: reads documents one by one.
         snapshots: asks for snapshots.
         optimiser: asks for the optimising of text indexes.
@@ -74,6 +75,7 @@ class Gateway:
         self.aliases = parts.aliases
         self.collections = parts.collections
         self.documents = parts.documents
+        self.conditional_writes = parts.conditional_writes
         self.reader = parts.reader
         self.snapshots = parts.snapshots
         self.optimiser = parts.optimiser

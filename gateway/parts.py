@@ -15,6 +15,7 @@ from hedgerow.common.settings.settings import Settings
 from hedgerow.common.snapshots.status import SnapshotRecords
 from hedgerow.common.state.aliases import AliasStore
 from hedgerow.common.state.gateways import GatewayStore
+from hedgerow.common.state.judgements import JudgementStore
 from hedgerow.common.state.optimising import OptimisingStore
 from hedgerow.common.state.reloading import ReloadStore
 from hedgerow.common.state.statistics import StatisticsStore
@@ -49,6 +50,7 @@ from hedgerow.gateway.wiring import (
     make_transport,
 )
 from hedgerow.gateway.writes.aliases import Aliases
+from hedgerow.gateway.writes.conditional_writes import ConditionalWrites
 from hedgerow.gateway.writes.document_reader import DocumentReader
 from hedgerow.gateway.writes.load_counts import LoadCounts
 from hedgerow.gateway.writes.ranked_loads import RankedLoads
@@ -83,6 +85,7 @@ class Parts:
         statistics: the collections' term statistics.
         ranked_loads: waits until a load is ranked by current statistics.
         documents: loads and deletes documents.
+        conditional_writes: writes documents on a condition, and merges changes into them.
         optimiser: asks for the optimising of text indexes.
         snapshots: asks for snapshots.
         quarantine: lists the queries that have killed scorers, and lets them run again.
@@ -164,6 +167,16 @@ class Parts:
             self.ranked_loads,
             self.load_counts,
             self.tracers.writes,
+        )
+
+        self.conditional_writes = ConditionalWrites(
+            self.documents,
+            self.reader,
+            self.collections,
+            JudgementStore(control, keys),
+            settings,
+            access.num_shards,
+            lambda: self.membership.workers,
         )
 
         self.optimiser = Optimiser(

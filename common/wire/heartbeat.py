@@ -51,6 +51,8 @@ class Heartbeat:
         zone: where it is, such as a rack; "" if that is not known.
         stored: the shards whose data is on its disk, whether it serves them or not.
         placement: the version of the placement that it has carried out; 0 for none.
+        writes: which operations of the log it knows beside the first ones; 1: conditional writes
+            (`shard_log.operations.Write`).
         unready: shard → why the worker cannot serve it, though the placement assigns it to it: the
             last attempt to take it up has failed, or it has missed a part of the log.
     """
@@ -88,6 +90,7 @@ class Heartbeat:
     stored: list[int] = field(default_factory=list)
     placement: int = 0
     unready: dict[int, str] = field(default_factory=dict)
+    writes: int = 0
 
     def pack(self) -> bytes:
         """Pack for the wire."""

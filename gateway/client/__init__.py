@@ -12,7 +12,7 @@ HTTP. Open `blocking` first, then `calls`, which both clients share.
 from typing import TYPE_CHECKING, Any
 
 from hedgerow.gateway.client.blocking import Client
-from hedgerow.gateway.client.calls import Call, Definition, SearchOptions
+from hedgerow.gateway.client.calls import Call, Definition, SearchOptions, VersionedDocument
 from hedgerow.gateway.client.ndjson import Document
 from hedgerow.gateway.client.reply import Reply
 from hedgerow.gateway.shapes.alias import AliasAnswer
@@ -60,6 +60,7 @@ __all__ = [
     "Shards",
     "SnapshotAnswer",
     "StatusAnswer",
+    "VersionedDocument",
     "WeightedField",
 ]
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, Unpack, overload
 
 from hedgerow.common.errors import HedgerowError, UnavailableError
 from hedgerow.gateway.client import calls
-from hedgerow.gateway.client.calls import Call, Definition, SearchOptions
+from hedgerow.gateway.client.calls import Call, Definition, SearchOptions, VersionedDocument
 from hedgerow.gateway.client.link import CONNECT_TIMEOUT_S, DEFAULT_URL, MARGIN_S, Link, Verify
 from hedgerow.gateway.client.many import CONCURRENCY, Answers, ask_many_async
 from hedgerow.gateway.client.ndjson import Document, chunks_of
@@ -134,17 +134,52 @@ class AsyncClient:
         """As `Client.get_document`."""
         return await self._ask(calls.get_document(collection, document_id, deadline_ms))
 
+    async def get_versioned(
+        self, collection: str, document_id: str, *, deadline_ms: float | None = None
+    ) -> VersionedDocument:
+        """As `Client.get_versioned`."""
+        return await self._ask(calls.get_versioned(collection, document_id, deadline_ms))
+
     async def put_document(
-        self, collection: str, document_id: str, document: Document, *, wait: Wait = "applied"
+        self,
+        collection: str,
+        document_id: str,
+        document: Document,
+        *,
+        wait: Wait = "applied",
+        if_version: str | None = None,
+        request_id: str | None = None,
     ) -> LoadAnswer:
         """As `Client.put_document`."""
-        return await self._ask(calls.put_document(collection, document_id, document, wait))
+        call = calls.put_document(collection, document_id, document, wait, if_version, request_id)
+        return await self._ask(call)
+
+    async def patch_document(
+        self,
+        collection: str,
+        document_id: str,
+        changes: Document,
+        *,
+        wait: Wait = "applied",
+        if_version: str | None = None,
+        request_id: str | None = None,
+    ) -> LoadAnswer:
+        """As `Client.patch_document`."""
+        call = calls.patch_document(collection, document_id, changes, wait, if_version, request_id)
+        return await self._ask(call)
 
     async def delete_document(
-        self, collection: str, document_id: str, *, wait: Wait = "applied"
+        self,
+        collection: str,
+        document_id: str,
+        *,
+        wait: Wait = "applied",
+        if_version: str | None = None,
+        request_id: str | None = None,
     ) -> None:
         """As `Client.delete_document`."""
-        await self._ask(calls.delete_document(collection, document_id, wait))
+        call = calls.delete_document(collection, document_id, wait, if_version, request_id)
+        await self._ask(call)
 
     async def put_collection(self, name: str, **definition: Unpack[Definition]) -> CollectionAnswer:
         """As `Client.put_collection`."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, Unpack, overload
 
 from hedgerow.common.errors import HedgerowError, UnavailableError
 from hedgerow.gateway.client import calls
-from hedgerow.gateway.client.calls import Call, Definition, SearchOptions
+from hedgerow.gateway.client.calls import Call, Definition, SearchOptions, VersionedDocument
 from hedgerow.gateway.client.link import CONNECT_TIMEOUT_S, DEFAULT_URL, MARGIN_S, Link, Verify
 from hedgerow.gateway.client.many import CONCURRENCY, Answers, ask_many
 from hedgerow.gateway.client.ndjson import Document, chunks
@@ -192,8 +192,25 @@ class Client:
         """
         return self._ask(calls.get_document(collection, document_id, deadline_ms))
 
+    def get_versioned(
+        self, collection: str, document_id: str, *, deadline_ms: float | None = None
+    ) -> VersionedDocument:
+        """Return a document as it was loaded, and its version.
+
+        Raises:
+            NotFoundError: the document or the collection does not exist.
+        """
+        return self._ask(calls.get_versioned(collection, document_id, deadline_ms))
+
     def put_document(
-        self, collection: str, document_id: str, document: Document, *, wait: Wait = "applied"
+        self,
+        collection: str,
+        document_id: str,
+        document: Document,
+        *,
+        wait: Wait = "applied",
+        if_version: str | None = None,
+        request_id: str | None = None,
     ) -> LoadAnswer:
         """Add a document, or replace the one with the same id.
 
@@ -202,16 +219,66 @@ class Client:
             document_id: the document's id.
             document: as for `index`; it may lack its `id`.
             wait: "applied" returns when the document can be found, "logged" when it is safe.
+            if_version: write only if the document has this version; "none": if it does not exist.
+            request_id: names the request, so that it can be sent again if its answer is lost.
 
         Raises:
             BadRequestError: the document cannot be used, or has another `id`.
+            VersionMismatchError: it has another version; nothing was written.
             LoadInterruptedError: it could not be logged, or was not applied in time.
         """
-        return self._ask(calls.put_document(collection, document_id, document, wait))
+        call = calls.put_document(collection, document_id, document, wait, if_version, request_id)
+        return self._ask(call)
 
-    def delete_document(self, collection: str, document_id: str, *, wait: Wait = "applied") -> None:
-        """Remove a document; it is not an error if it does not exist."""
-        self._ask(calls.delete_document(collection, document_id, wait))
+    def patch_document(
+        self,
+        collection: str,
+        document_id: str,
+        changes: Document,
+        *,
+        wait: Wait = "applied",
+        if_version: str | None = None,
+        request_id: str | None = None,
+    ) -> LoadAnswer:
+        """Change some members of a document, by a JSON merge patch (RFC 7396).
+
+        Args:
+            collection: the collection's name.
+            document_id: the document's id.
+            changes: member → new value; None removes it, and a mapping changes it in the same way.
+            wait: as for `put_document`.
+            if_version: change only this version; any if left out.
+            request_id: as for `put_document`.
+
+        Raises:
+            NotFoundError: the document does not exist.
+            Others: as `put_document`.
+        """
+        call = calls.patch_document(collection, document_id, changes, wait, if_version, request_id)
+        return self._ask(call)
+
+    def delete_document(
+        self,
+        collection: str,
+        document_id: str,
+        *,
+        wait: Wait = "applied",
+        if_version: str | None = None,
+        request_id: str | None = None,
+    ) -> None:
+        """Remove a document; it is not an error if it does not exist.
+
+        Args:
+            collection: the collection's name.
+            document_id: the document's id.
+            wait: as for `put_document`.
+            if_version: remove only this version.
+            request_id: as for `put_document`.
+
+        Raises:
+            VersionMismatchError: it has another version than `if_version`, or does not exist.
+        """
+        self._ask(calls.delete_document(collection, document_id, wait, if_version, request_id))
 
     def put_collection(self, name: str, **definition: Unpack[Definition]) -> CollectionAnswer:
         """Create a collection; no effect if it exists with the same definition.

@@ -5,8 +5,8 @@ reply, send a call with `Client.exchange`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final, Generic, Literal, TypedDict, TypeVar
+from dataclasses import dataclass, replace
+from typing import Any, Final, Generic, Literal, NamedTuple, TypedDict, TypeVar
 from urllib.parse import quote
 
 import msgspec
@@ -77,6 +77,18 @@ class SearchOptions(TypedDict, total=False):
     explain: bool | None
     syntax: Literal["lenient", "strict"] | None
     priority: Literal["interactive", "batch"] | None
+
+
+class VersionedDocument(NamedTuple):
+    """A document, and its version.
+
+    Attributes:
+        document: as it was loaded.
+        version: for `if_version` of a write; "" from a gateway of an earlier version.
+    """
+
+    document: dict[str, Any]
+    version: str
 
 
 class Definition(TypedDict, total=False):
@@ -150,8 +162,20 @@ def get_document(
     )
 
 
+def get_versioned(
+    collection: str, document_id: str, deadline_ms: float | None
+) -> Call[VersionedDocument]:
+    """Read a document with its version."""
+    return replace(get_document(collection, document_id, deadline_ms), read=_versioned)
+
+
 def put_document(
-    collection: str, document_id: str, document: Document, wait: Wait
+    collection: str,
+    document_id: str,
+    document: Document,
+    wait: Wait,
+    if_version: str | None = None,
+    request_id: str | None = None,
 ) -> Call[LoadAnswer]:
     """Add or replace a document."""
     return Call(
@@ -159,19 +183,45 @@ def put_document(
         _document(collection, document_id),
         _answer(LoadAnswer),
         WRITE_TIMEOUT_S,
-        {"wait": wait},
+        _write_parameters(wait, if_version, request_id),
         body=document_body(document),
     )
 
 
-def delete_document(collection: str, document_id: str, wait: Wait) -> Call[None]:
+def patch_document(
+    collection: str,
+    document_id: str,
+    changes: Document,
+    wait: Wait,
+    if_version: str | None = None,
+    request_id: str | None = None,
+) -> Call[LoadAnswer]:
+    """Merge changes into a document."""
+    return Call(
+        "PATCH",
+        _document(collection, document_id),
+        _answer(LoadAnswer),
+        WRITE_TIMEOUT_S,
+        _write_parameters(wait, if_version, request_id),
+        body=document_body(changes),
+        media_type="application/merge-patch+json",
+    )
+
+
+def delete_document(
+    collection: str,
+    document_id: str,
+    wait: Wait,
+    if_version: str | None = None,
+    request_id: str | None = None,
+) -> Call[None]:
     """Remove a document."""
     return Call(
         "DELETE",
         _document(collection, document_id),
         Reply.nothing,
         WRITE_TIMEOUT_S,
-        {"wait": wait},
+        _write_parameters(wait, if_version, request_id),
     )
 
 
@@ -341,6 +391,17 @@ def _yes_or_no(reply: Reply) -> bool:
 
 def _given(members: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in members.items() if value is not None}
+
+
+def _write_parameters(
+    wait: Wait, if_version: str | None, request_id: str | None
+) -> dict[str, str]:
+    return _given({"wait": wait, "if_version": if_version, "request_id": request_id})
+
+
+def _versioned(reply: Reply) -> VersionedDocument:
+    document = reply.json()
+    return VersionedDocument(document, reply.headers.get("etag", "").strip('"'))
 
 
 def _deadline(deadline_ms: float | None) -> dict[str, str] | None:

@@ -19,6 +19,7 @@ from hedgerow.common.errors import (
     TooLargeError,
     UnauthorizedError,
     UnavailableError,
+    VersionMismatchError,
 )
 from hedgerow.gateway.shapes.answer import SearchAnswer
 from hedgerow.gateway.shapes.collection import LoadAnswer
@@ -115,6 +116,8 @@ def error_of(reply: Reply) -> HedgerowError:
         return _at_fault(found, detail, is_limit=status == 413)
     if status in {429, 503}:
         return _unavailable(reply, found, detail)
+    if status == 412:
+        return VersionMismatchError(detail, found.get("version"))
     if status == 507:
         report = reply.read_as(LoadAnswer) if "accepted" in found else None
         shortages = [

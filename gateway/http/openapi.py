@@ -43,6 +43,7 @@ _REASONS: Final = {
     409: "The collection exists with another definition or field, or there are too many; or an "
     "alias has the name or stands for the collection; or a reload is refused; or the worker's "
     "shards are pinned",
+    412: "The document does not have the version that if_version demands",
     413: "The request exceeds a limit",
     429: "Too many queries or requests are in progress, or the key sends too much; Retry-After "
     "says when to try again",

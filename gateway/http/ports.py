@@ -12,6 +12,7 @@ from hedgerow.gateway.search.result import SearchQuery, SearchResult
 from hedgerow.gateway.shapes.alias import AliasChange
 from hedgerow.gateway.shapes.collection import LoadAnswer, Wait
 from hedgerow.gateway.writes.collection_list import ListedCollection
+from hedgerow.gateway.writes.conditional_writes import Origin
 
 
 class Report(Protocol):
@@ -91,6 +92,48 @@ class DocumentsPort(Protocol):
         """Remove one document."""
 
 
+class ConditionalWritesPort(Protocol):
+    """Writes that depend on what the document is."""
+
+    async def put(
+        self,
+        collection: str,
+        document_id: str,
+        body: AsyncIterator[bytes],
+        if_version: str,
+        wait: Wait,
+        *,
+        request_id: str | None,
+        origin: Origin,
+    ) -> Report:
+        """Add or replace a document, if it has a certain version."""
+
+    async def patch(
+        self,
+        collection: str,
+        document_id: str,
+        body: bytes,
+        wait: Wait,
+        *,
+        if_version: str | None,
+        request_id: str | None,
+        origin: Origin,
+    ) -> Report:
+        """Merge changes into a document."""
+
+    async def delete(
+        self,
+        collection: str,
+        document_id: str,
+        if_version: str,
+        wait: Wait,
+        *,
+        request_id: str | None,
+        origin: Origin,
+    ) -> None:
+        """Remove a document, if it has a certain version."""
+
+
 class ReaderPort(Protocol):
     """Reads single documents."""
 
@@ -161,6 +204,10 @@ class GatewayPort(Protocol):
     @property
     def documents(self) -> DocumentsPort:
         """The write path."""
+
+    @property
+    def conditional_writes(self) -> ConditionalWritesPort:
+        """Writes that depend on what the document is."""
 
     @property
     def reader(self) -> ReaderPort:

@@ -26,6 +26,7 @@ from hedgerow.gateway.shapes.alias import AliasChange
 from hedgerow.gateway.shapes.answer import Fetch, ShardDetail, TotalHits
 from hedgerow.gateway.views.json_bytes import encode
 from hedgerow.gateway.writes.collection_list import ListedCollection
+from hedgerow.gateway.writes.conditional_writes import Origin
 from hedgerow.gateway.writes.load import LoadReport
 
 T = TypeVar("T")
@@ -236,6 +237,63 @@ class FakeDocuments:
         if self.error is not None:
             raise self.error
         self.deleted.append((collection, document_id, wait))
+
+
+class FakeConditionalWrites:
+    """Keeps what it was given, as the documents' writes with a condition."""
+
+    def __init__(self) -> None:
+        self.writes: list[tuple[str, str, str, Any, str, str | None, str | None]] = []
+        self.error: Exception | None = None
+
+    async def put(
+        self,
+        collection: str,
+        document_id: str,
+        body: AsyncIterator[bytes],
+        if_version: str,
+        wait: Any,
+        *,
+        request_id: str | None,
+        origin: Origin,
+    ) -> LoadReport:
+        """Keep the document, or raise `error`."""
+        document = json.loads(b"".join([chunk async for chunk in body]))
+        return self._keep("put", collection, document_id, document, wait, if_version, request_id)
+
+    async def patch(
+        self,
+        collection: str,
+        document_id: str,
+        body: bytes,
+        wait: Any,
+        *,
+        if_version: str | None,
+        request_id: str | None,
+        origin: Origin,
+    ) -> LoadReport:
+        """Keep the changes, or raise `error`."""
+        changes = json.loads(body)
+        return self._keep("patch", collection, document_id, changes, wait, if_version, request_id)
+
+    async def delete(
+        self,
+        collection: str,
+        document_id: str,
+        if_version: str,
+        wait: Any,
+        *,
+        request_id: str | None,
+        origin: Origin,
+    ) -> None:
+        """Keep what was deleted, or raise `error`."""
+        self._keep("delete", collection, document_id, None, wait, if_version, request_id)
+
+    def _keep(self, *write: Any) -> LoadReport:
+        if self.error is not None:
+            raise self.error
+        self.writes.append(write)
+        return LoadReport(1, is_applied=True, version="v" * 16)
 
 
 class FakeReader:
@@ -453,6 +511,7 @@ class FakeGateway:
         self.aliases = FakeAliases()
         self.collections = FakeCollections(self.aliases)
         self.documents = FakeDocuments()
+        self.conditional_writes = FakeConditionalWrites()
         self.reader = FakeReader()
         self.snapshots = FakeSnapshots()
         self.optimiser = FakeOptimiser()

@@ -49,7 +49,7 @@ class Guard:
                 allow_origins=access.cors_origins,
                 allow_methods=("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"),
                 allow_headers=("Authorization", "Content-Type", "Traceparent"),
-                expose_headers=("Retry-After",),
+                expose_headers=("ETag", "Retry-After"),
             )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -27,6 +27,7 @@ RIGHTS: Final[Mapping[tuple[str, str], Right | None]] = {
     ("POST", "/v1/collections/{name}/documents"): _WRITE,
     ("GET", "/v1/collections/{name}/documents/{document_id:path}"): _SEARCH,
     ("PUT", "/v1/collections/{name}/documents/{document_id:path}"): _WRITE,
+    ("PATCH", "/v1/collections/{name}/documents/{document_id:path}"): _WRITE,
     ("DELETE", "/v1/collections/{name}/documents/{document_id:path}"): _WRITE,
     ("GET", "/v1/aliases"): None,
     ("POST", "/v1/aliases"): _WRITE,

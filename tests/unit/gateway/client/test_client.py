@@ -78,6 +78,11 @@ METHODS: dict[str, tuple[tuple[Any, ...], dict[str, Any], str]] = {
         {},
         "PUT /v1/collections/{name}/documents/{document_id}",
     ),
+    "patch_document": (
+        ("films", "a/b", {"title": "wing"}),
+        {},
+        "PATCH /v1/collections/{name}/documents/{document_id}",
+    ),
     "delete_document": (
         ("films", "a/b"),
         {},
@@ -129,7 +134,7 @@ def test_the_methods_are_those_of_the_http_interface() -> None:
     }
     assert sorted(route for *_, route in METHODS.values()) == sorted(routes - WITHOUT_METHOD)
     public = {name for name in vars(Client) if not name.startswith("_")}
-    assert public - {"close", "exchange", "search_many"} == METHODS.keys()
+    assert public - {"close", "exchange", "search_many", "get_versioned"} == METHODS.keys()
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -175,6 +180,18 @@ def test_answers_are_those_of_the_gateway(ask: EitherClient) -> None:
         assert ask.gateway.documents.puts.pop() == ("films", "a/b", "logged", {"id": "a/b"})
     ask("delete_document", "films", "a/b", wait="logged")
     assert ask.gateway.documents.deleted == [("films", "a/b", "logged")]
+    changed = ask("patch_document", "films", "a/b", {"title": None}, request_id="r")
+    assert (changed.applied, changed.version) == (True, "v" * 16)
+    ask("put_document", "films", "a/b", {}, wait="logged", if_version="none")
+    ask("delete_document", "films", "a/b", if_version="v" * 16)
+    assert ask.gateway.conditional_writes.writes == [
+        ("patch", "films", "a/b", {"title": None}, "applied", None, "r"),
+        ("put", "films", "a/b", {}, "logged", "none", None),
+        ("delete", "films", "a/b", None, "applied", "v" * 16, None),
+    ]
+    found = ask("get_versioned", "films", "a/b", deadline_ms=70)
+    assert found.document == ask("get_document", "films", "a/b", deadline_ms=70)
+    assert len(found.version) == 16
     ask("set_breaker", 3, "disabled")
     assert ask.gateway.breakers == {3: "disabled"}
     assert ask("put_alias", "a", "films") == AliasAnswer("a", "films")

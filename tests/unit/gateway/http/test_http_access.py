@@ -25,6 +25,7 @@ WRITES = [
     ("DELETE", FILMS),
     ("POST", f"{FILMS}/documents"),
     ("PUT", f"{FILMS}/documents/1"),
+    ("PATCH", f"{FILMS}/documents/1"),
     ("DELETE", f"{FILMS}/documents/1"),
     ("POST", "/v1/shards/0/breaker"),
     ("POST", "/v1/snapshots"),
