@@ -1,7 +1,7 @@
 """The operations in a shard's log, and their packed form.
 
-Each replaces or removes by id, so that applying it twice changes nothing. A `Write` has a condition,
-and a token by which a second copy of it is recognised.
+Each replaces or removes by id, so that applying it twice changes nothing. A `Write` has a
+condition, and a token by which a second copy of it is recognised.
 
 A packed operation is an array: the operation's code and its parts. Parts after those that are known
 are a newer gateway's, and are ignored. An operation that a reader must not ignore, or must not read

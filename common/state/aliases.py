@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from hedgerow.common.errors import ConflictError, NotFoundError
-from hedgerow.common.redis.client import RedisClient
+from hedgerow.common.redis.client import Command, RedisClient
 from hedgerow.common.redis.keys import Keys
 from hedgerow.common.shard_log.durability import write
 
@@ -67,12 +67,14 @@ class AliasStore:
         """
         pairs = [part for alias, name in changes.items() for part in (alias, name or "")]
         keys = (self._keys.collections, self._keys.aliases)
-        command = ("EVAL", _CHANGE, len(keys), *keys, max_aliases, *pairs)
+        command: Command = ("EVAL", _CHANGE, len(keys), *keys, max_aliases, *pairs)
         [(verdict, about)] = await write(self._control, self._keys, [command], retry=True)
         name = about.decode(errors="replace")
         match verdict:
             case b"taken":
-                raise ConflictError(f"{name!r} is the name of a collection, so no alias can have it")
+                raise ConflictError(
+                    f"{name!r} is the name of a collection, so no alias can have it"
+                )
             case b"unknown":
                 raise NotFoundError(
                     f"there is no collection {name!r}; an alias stands for a collection, not for "

@@ -5,7 +5,7 @@ reply, send a call with `Client.exchange`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final, Generic, Literal, NamedTuple, TypedDict, TypeVar
 from urllib.parse import quote
 
@@ -166,7 +166,13 @@ def get_versioned(
     collection: str, document_id: str, deadline_ms: float | None
 ) -> Call[VersionedDocument]:
     """Read a document with its version."""
-    return replace(get_document(collection, document_id, deadline_ms), read=_versioned)
+    return Call(
+        "GET",
+        _document(collection, document_id),
+        _versioned,
+        _deadline_s(deadline_ms),
+        _deadline(deadline_ms),
+    )
 
 
 def put_document(
@@ -393,15 +399,13 @@ def _given(members: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in members.items() if value is not None}
 
 
-def _write_parameters(
-    wait: Wait, if_version: str | None, request_id: str | None
-) -> dict[str, str]:
+def _write_parameters(wait: Wait, if_version: str | None, request_id: str | None) -> dict[str, str]:
     return _given({"wait": wait, "if_version": if_version, "request_id": request_id})
 
 
 def _versioned(reply: Reply) -> VersionedDocument:
     document = reply.json()
-    return VersionedDocument(document, reply.headers.get("etag", "").strip('"'))
+    return VersionedDocument(document, reply.headers.get("etag", "").removeprefix("W/").strip('"'))
 
 
 def _deadline(deadline_ms: float | None) -> dict[str, str] | None:

@@ -61,10 +61,7 @@ class Changes:
             write("collection", "info", f"collection {name} was created")
         for name in sorted(before.collections - now.collections):
             write("collection", "info", f"collection {name} was removed")
-        for alias, name in sorted(now.aliases.items() - before.aliases.items()):
-            write("collection", "info", f"alias {alias} now stands for collection {name}")
-        for alias in sorted(before.aliases.keys() - now.aliases.keys()):
-            write("collection", "info", f"alias {alias} was removed")
+        self._compare_aliases(before.aliases, now.aliases)
         self._compare_shortages(before.shortages, now.shortages)
 
     def look_at_status(self, status: Mapping[str, Any]) -> None:
@@ -109,6 +106,13 @@ class Changes:
             if worker not in now:
                 text = f"{worker} has gone (pid {old.pid}); it served {_shards(old.shards)}"
                 write("worker", "bad", text, worker=worker)
+
+    def _compare_aliases(self, before: Mapping[str, str], now: Mapping[str, str]) -> None:
+        for alias, name in sorted(now.items() - before.items()):
+            text = f"alias {alias} now stands for collection {name}"
+            self._journal.write("collection", "info", text)
+        for alias in sorted(before.keys() - now.keys()):
+            self._journal.write("collection", "info", f"alias {alias} was removed")
 
     def _compare_shortages(
         self, before: Iterable[Mapping[str, Any]], now: Iterable[Mapping[str, Any]]

@@ -22,8 +22,8 @@ from hedgerow.gateway.writes.collection_list import (
 )
 from hedgerow.gateway.writes.storage_gate import StorageGate
 
-# If an alias stands for a collection that is not there, though the collections were read this often,
-# its collection was removed, and another gateway made the alias at the same moment.
+# If an alias stands for a collection that is not there, though both were read this often, another
+# gateway made the alias at the moment at which the collection was removed.
 _MOST_READINGS: Final = 3
 
 

@@ -153,10 +153,10 @@ class ConditionalWrites:
         definition = await self._collections.current(collection)
         token = _token(request_id, "delete", definition.uid, document_id, if_version)
         condition = Condition(expected, token)
-        await self._documents.delete(
+        report = await self._documents.delete(
             definition.name, document_id, wait, origin.traceparent, condition=condition
         )
-        await self._judge(definition.name, document_id, condition)
+        await self._judge(definition.name, document_id, condition, report)
 
     async def patch(
         self,
@@ -288,12 +288,12 @@ class ConditionalWrites:
             traceparent=origin.traceparent,
             condition=condition,
         )
-        judgement = await self._judge(collection, document_id, condition)
+        judgement = await self._judge(collection, document_id, condition, report)
         report.version = judgement.version
         return report
 
     async def _judge(
-        self, collection: str, document_id: str, condition: Condition
+        self, collection: str, document_id: str, condition: Condition, report: LoadReport
     ) -> Judgement:
         """Return how a logged write has ended, if it was done.
 
@@ -306,6 +306,7 @@ class ConditionalWrites:
         judgement = await self._documents.until_found(
             lambda: self._judgements.read(shard, condition.token), shard
         )
+        self._documents.check_failover(report)
         if judgement is None:
             raise UnavailableError(
                 f"the write is logged, but no replica of shard {shard} has said in time whether "
@@ -351,7 +352,7 @@ def _token(request_id: str | None, *what: str | bytes | None) -> str:
 
 
 async def _within(body: AsyncIterator[bytes], limits: LimitSettings) -> AsyncIterator[bytes]:
-    """Yield a body up to the limit of documents; beyond it, the write path refuses what there is."""
+    """Yield a body, but little beyond the limit of documents; the write path refuses that."""
     num_bytes = 0
     async for chunk in body:
         yield chunk

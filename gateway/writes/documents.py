@@ -16,6 +16,7 @@ from collections.abc import (
     Callable,
     Collection,
     Iterable,
+    Mapping,
     Sequence,
 )
 from contextlib import aclosing
@@ -24,6 +25,7 @@ from typing import TypeVar
 
 import structlog
 
+from hedgerow.common.collection import Collection as Definition
 from hedgerow.common.document_ids import check_address_id
 from hedgerow.common.document_version import version_of
 from hedgerow.common.errors import (
@@ -200,7 +202,7 @@ class Documents:
                 num_documents = intake.report.accepted if last_ids else None
                 await self._ranked.wait(definition.uid, ends, num_documents)
                 trace.end_step("rank")
-        self._check_failover(intake.report)
+        self.check_failover(intake.report)
         trace.attributes["hedgerow.accepted"] = intake.report.accepted
         trace.attributes["hedgerow.rejected"] = intake.report.rejected_total
         return intake.report
@@ -294,7 +296,7 @@ class Documents:
         traceparent: str = "",
         *,
         condition: Condition | None = None,
-    ) -> None:
+    ) -> LoadReport:
         """Remove a document; it is not an error if it does not exist.
 
         Args:
@@ -312,7 +314,7 @@ class Documents:
         """
         check_address_id(document_id, self._limits.max_id_bytes)
         with traced(self._tracer, "delete", collection, traceparent) as trace:
-            await self._delete(collection, document_id, wait, trace, condition)
+            return await self._delete(collection, document_id, wait, trace, condition)
 
     async def _delete(
         self,
@@ -321,7 +323,7 @@ class Documents:
         wait: Wait,
         trace: WriteTrace,
         condition: Condition | None,
-    ) -> None:
+    ) -> LoadReport:
         definition = await self._collections.current(collection)
         shard = shard_of(document_id, self._num_shards)
         report = LoadReport()
@@ -335,7 +337,43 @@ class Documents:
         if wait == "applied":
             await self._progress.wait_applied(last_ids, report)
             trace.end_step("apply")
-        self._check_failover(report)
+        self.check_failover(report)
+        return report
+
+    async def delete_many(
+        self, definition: Definition, ids: Mapping[int, Sequence[str]], traceparent: str = ""
+    ) -> dict[int, str]:
+        """Log the removal of documents.
+
+        Args:
+            definition: the collection's.
+            ids: shard → documents that it owns.
+            traceparent: as for `load`.
+
+        Returns:
+            Shard → id of the last entry, for `wait_applied`.
+
+        Raises:
+            LoadInterruptedError: Redis or the replicas did not keep up.
+            InsufficientStorageError: the disk takes no writes at all.
+        """
+        report = LoadReport()
+        with traced(self._tracer, "delete", definition.name, traceparent) as trace:
+            ops = [
+                (shard, pack_op(Delete(definition.uid, list(own)))) for shard, own in ids.items()
+            ]
+            last_ids = await self._append(ops, report, trace, is_removal=True)
+            await self._progress.wait_for_room(last_ids, report)
+            trace.end_step("log")
+        return last_ids
+
+    async def wait_applied(self, last_ids: Mapping[int, str]) -> None:
+        """Return once all live replicas have applied these entries: shard → id of the last.
+
+        Raises:
+            LoadInterruptedError: they did not keep up.
+        """
+        await self._progress.wait_applied(last_ids, LoadReport())
 
     async def catch_up(self, shard: int) -> None:
         """Return once the live replicas of a shard have applied what its log has now.
@@ -343,7 +381,7 @@ class Documents:
         Raises:
             LoadInterruptedError: they did not keep up.
         """
-        await self._progress.wait_applied(await self._log.last_ids([shard]), LoadReport())
+        await self.wait_applied(await self._log.last_ids([shard]))
 
     async def until_found(self, find: Callable[[], Awaitable[T | None]], shard: int) -> T | None:
         """Return what `find` finds once replicas of a shard have gone on; None if it never does."""
@@ -377,10 +415,13 @@ class Documents:
             if intake.is_full or intake.needs_fields:
                 await flush()
 
-    def _check_failover(self, report: LoadReport) -> None:
+    def check_failover(self, report: LoadReport) -> None:
         """Do not acknowledge what the old primary may have taken with it.
 
         Positions do not show that: they are ids of entries, and the new primary's go on.
+
+        Raises:
+            LoadInterruptedError: Redis has failed over since the report's first append.
         """
         if report.failovers not in (None, self._log.failovers):
             raise LoadInterruptedError(

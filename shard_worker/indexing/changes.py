@@ -59,9 +59,9 @@ class Changes:
         return changes
 
     @property
-    def judgements(self) -> list[Judgement]:
+    def judgements(self) -> tuple[Judgement, ...]:
         """How all conditional writes have ended."""
-        return [*(judgement for _, judgement in self.judged.values()), *self.repeated]
+        return (*(judgement for _, judgement in self.judged.values()), *self.repeated)
 
     def _add(self, op: Op) -> None:
         if isinstance(op, Drop):

@@ -75,7 +75,7 @@ class ShardState(NamedTuple):
     position: str
     collections: list[CollectionReport]
     skipped: Mapping[str, int] = MappingProxyType({})
-    judgements: Sequence[Judgement] = ()
+    judgements: tuple[Judgement, ...] = ()
 
     def pack(self) -> bytes:
         """Pack for sending from the indexer to the worker."""
@@ -87,7 +87,7 @@ class ShardState(NamedTuple):
         """Unpack what `pack` packed."""
         shard, replica_id, applied, collections, skipped, judgements = msgpack.unpackb(data)
         reports = [CollectionReport(*one) for one in collections]
-        judged = [Judgement(*one) for one in judgements]
+        judged = tuple(Judgement(*one) for one in judgements)
         return cls(shard, replica_id, applied, reports, skipped, judged)
 
 

@@ -32,7 +32,7 @@ class StoredBefore:
         return self._store.judgements.last_number
 
 
-def judged_before(store: Store, ops: Iterable[Op]) -> list[Judgement]:
+def judged_before(store: Store, ops: Iterable[Op]) -> tuple[Judgement, ...]:
     """How those conditional writes have ended that a shard has applied before."""
     tokens = (op.token for op in ops if isinstance(op, Write))
-    return [found[1] for token in tokens if (found := store.judgements.find(token))]
+    return tuple(found[1] for token in tokens if (found := store.judgements.find(token)))

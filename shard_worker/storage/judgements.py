@@ -37,12 +37,12 @@ class StoredJudgements:
         )
         return None if row is None else (row[0], Judgement(token, bool(row[1]), row[2]))
 
-    def newest(self, limit: int) -> list[Judgement]:
+    def newest(self, limit: int) -> tuple[Judgement, ...]:
         """The newest ones, newest first."""
         rows = self._connection().execute(
             "SELECT token, done, version FROM judgements ORDER BY number DESC LIMIT ?", (limit,)
         )
-        return [Judgement(token, bool(done), version) for token, done, version in rows]
+        return tuple(Judgement(token, bool(done), version) for token, done, version in rows)
 
     def add(self, judged: Iterable[tuple[int, Judgement]]) -> None:
         """Remember judgements, and forget the oldest; the caller's transaction goes on."""

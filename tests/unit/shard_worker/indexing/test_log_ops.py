@@ -134,7 +134,7 @@ class Folded:
 
     def body(self, uid: str, document_id: str) -> bytes | None:
         """A document as it is stored."""
-        return self.shard[uid].get(document_id)
+        return self.shard.get(uid, {}).get(document_id)
 
     def find(self, token: str) -> tuple[int, Judgement] | None:
         """The newest judgement of a token."""
@@ -223,7 +223,7 @@ def test_replicas_judge_alike_however_the_log_is_cut(batch: list[Op], cuts: list
     Of copies with one token, the first decides, as long as it is remembered. Where batches begin
     and end makes no difference, neither to the documents nor to the judgements.
     """
-    writes = [op for op in batch if not isinstance(op, Drop | Create)]
+    writes: list[Op] = [op for op in batch if not isinstance(op, Drop | Create)]
     model: Shard = {uid: {"old": b"1"} for uid in UIDS}
     expected = apply_one_by_one(model, writes)
     folded = Folded({uid: {"old": b"1"} for uid in UIDS})
