@@ -43,6 +43,7 @@ class Gateway:
         collections: defines, describes and drops collections.
         documents: loads and deletes documents.
         conditional_writes: writes documents on a condition, and merges changes into them.
+        delete_by_query: deletes the documents that a query finds.
         reader: reads documents one by one.
         snapshots: asks for snapshots.
         optimiser: asks for the optimising of text indexes.
@@ -76,6 +77,7 @@ class Gateway:
         self.collections = parts.collections
         self.documents = parts.documents
         self.conditional_writes = parts.conditional_writes
+        self.delete_by_query = parts.delete_by_query
         self.reader = parts.reader
         self.snapshots = parts.snapshots
         self.optimiser = parts.optimiser

@@ -51,6 +51,7 @@ from hedgerow.gateway.wiring import (
 )
 from hedgerow.gateway.writes.aliases import Aliases
 from hedgerow.gateway.writes.conditional_writes import ConditionalWrites
+from hedgerow.gateway.writes.delete_by_query import DeleteByQuery
 from hedgerow.gateway.writes.document_reader import DocumentReader
 from hedgerow.gateway.writes.load_counts import LoadCounts
 from hedgerow.gateway.writes.ranked_loads import RankedLoads
@@ -86,6 +87,7 @@ class Parts:
         ranked_loads: waits until a load is ranked by current statistics.
         documents: loads and deletes documents.
         conditional_writes: writes documents on a condition, and merges changes into them.
+        delete_by_query: deletes the documents that a query finds.
         optimiser: asks for the optimising of text indexes.
         snapshots: asks for snapshots.
         quarantine: lists the queries that have killed scorers, and lets them run again.
@@ -175,6 +177,10 @@ class Parts:
             settings,
             access.num_shards,
             lambda: self.membership.workers,
+        )
+
+        self.delete_by_query = DeleteByQuery(
+            self.documents, self.collections, self.searcher.search, settings.gateway
         )
 
         self.optimiser = Optimiser(

@@ -44,6 +44,10 @@ COMMANDS: Final[Commands] = {
         "hedgerow.gateway.cli.collections:add_field",
         "Add fields to a collection, and wait until they are filled from the stored documents.",
     ),
+    "delete": (
+        "hedgerow.gateway.cli.delete:delete",
+        "Delete the documents of a collection that a query finds.",
+    ),
     "alias list": (
         "hedgerow.gateway.cli.alias:list_",
         "List the aliases, with the collections that they stand for.",

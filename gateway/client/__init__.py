@@ -28,6 +28,7 @@ from hedgerow.gateway.shapes.collection import (
     RejectedLine,
     WeightedField,
 )
+from hedgerow.gateway.shapes.delete_by_query import DeleteByQueryAnswer, MissingShard
 from hedgerow.gateway.shapes.operations import QuarantinedQuery, ReloadAnswer, SnapshotAnswer
 from hedgerow.gateway.shapes.status import StatusAnswer
 
@@ -43,12 +44,14 @@ __all__ = [
     "Coverage",
     "CurveAnswer",
     "Definition",
+    "DeleteByQueryAnswer",
     "Document",
     "FieldWarning",
     "Filling",
     "Hit",
     "InferredField",
     "LoadAnswer",
+    "MissingShard",
     "OptimiseAnswer",
     "QuarantinedQuery",
     "RejectedLine",

@@ -21,6 +21,7 @@ from hedgerow.gateway.shapes.collection import (
     OptimiseAnswer,
     Wait,
 )
+from hedgerow.gateway.shapes.delete_by_query import DeleteByQueryAnswer, DeleteByQueryBody
 from hedgerow.gateway.shapes.operations import (
     ByHand,
     QuarantinedQuery,
@@ -180,6 +181,20 @@ class AsyncClient:
         """As `Client.delete_document`."""
         call = calls.delete_document(collection, document_id, wait, if_version, request_id)
         await self._ask(call)
+
+    async def delete_by_query(
+        self,
+        collection: str,
+        query: str,
+        *,
+        filter: str = "",  # noqa: A002 - as a search calls it
+        limit: int | None = None,
+        timeout_ms: float | None = None,
+        dry_run: bool = False,
+    ) -> DeleteByQueryAnswer:
+        """As `Client.delete_by_query`."""
+        body = DeleteByQueryBody(query, filter, limit, timeout_ms, dry_run)
+        return await self._ask(calls.delete_by_query(collection, body))
 
     async def put_collection(self, name: str, **definition: Unpack[Definition]) -> CollectionAnswer:
         """As `Client.put_collection`."""

@@ -21,6 +21,7 @@ from hedgerow.gateway.shapes.collection import (
     OptimiseAnswer,
     Wait,
 )
+from hedgerow.gateway.shapes.delete_by_query import DeleteByQueryAnswer, DeleteByQueryBody
 from hedgerow.gateway.shapes.operations import (
     ByHand,
     QuarantinedQuery,
@@ -279,6 +280,33 @@ class Client:
             VersionMismatchError: it has another version than `if_version`, or does not exist.
         """
         self._ask(calls.delete_document(collection, document_id, wait, if_version, request_id))
+
+    def delete_by_query(
+        self,
+        collection: str,
+        query: str,
+        *,
+        filter: str = "",  # noqa: A002 - as a search calls it
+        limit: int | None = None,
+        timeout_ms: float | None = None,
+        dry_run: bool = False,
+    ) -> DeleteByQueryAnswer:
+        """Delete the documents that a query finds; the answer says whether any may be left.
+
+        Args:
+            collection: the collection's name.
+            query: the query; "*" for all documents.
+            filter: query that the documents must match too.
+            limit: delete at most this many; all if left out.
+            timeout_ms: stop after this time, in ms; by default after the gateway's write_timeout_s.
+            dry_run: only count what would be deleted.
+
+        Raises:
+            BadRequestError: the query is at fault, or may find other documents than it seems to.
+            UnavailableError: no shard could be searched.
+        """
+        body = DeleteByQueryBody(query, filter, limit, timeout_ms, dry_run)
+        return self._ask(calls.delete_by_query(collection, body))
 
     def put_collection(self, name: str, **definition: Unpack[Definition]) -> CollectionAnswer:
         """Create a collection; no effect if it exists with the same definition.

@@ -30,6 +30,7 @@ from hedgerow.gateway.shapes.collection import (
     OptimiseAnswer,
     Wait,
 )
+from hedgerow.gateway.shapes.delete_by_query import DeleteByQueryAnswer, DeleteByQueryBody
 from hedgerow.gateway.shapes.operations import (
     ByHand,
     QuarantineAnswer,
@@ -228,6 +229,18 @@ def delete_document(
         Reply.nothing,
         WRITE_TIMEOUT_S,
         _write_parameters(wait, if_version, request_id),
+    )
+
+
+def delete_by_query(collection: str, body: DeleteByQueryBody) -> Call[DeleteByQueryAnswer]:
+    """Delete the documents that a query finds."""
+    takes_s = WRITE_TIMEOUT_S if body.timeout_ms is None else body.timeout_ms / 1000
+    return Call(
+        "POST",
+        f"{_collection(collection)}/documents:delete",
+        _answer(DeleteByQueryAnswer),
+        takes_s + WRITE_TIMEOUT_S,  # the last deletions are waited for
+        body=msgspec.json.encode(body),
     )
 
 

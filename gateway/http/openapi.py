@@ -21,6 +21,7 @@ from hedgerow.gateway.shapes.collection import (
     LoadAnswer,
     OptimiseAnswer,
 )
+from hedgerow.gateway.shapes.delete_by_query import DeleteByQueryAnswer, DeleteByQueryBody
 from hedgerow.gateway.shapes.live import LiveHistory
 from hedgerow.gateway.shapes.operations import (
     BreakerBody,
@@ -60,6 +61,8 @@ _SHAPES: Final[tuple[type[msgspec.Struct], ...]] = (
     CurveAnswer,
     CollectionBody,
     CollectionPatch,
+    DeleteByQueryBody,
+    DeleteByQueryAnswer,
     AliasAnswer,
     AliasesAnswer,
     AliasBody,

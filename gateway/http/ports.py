@@ -5,12 +5,14 @@ from typing import Any, Protocol
 
 from hedgerow.common.errors import OverloadedError
 from hedgerow.common.metrics.exposition import TextFormat
+from hedgerow.gateway.access.caller import Caller
 from hedgerow.gateway.access.request_admission import RequestAdmission
 from hedgerow.gateway.live.live import Live
 from hedgerow.gateway.search.documents.fetch import StoredDocument
 from hedgerow.gateway.search.result import SearchQuery, SearchResult
 from hedgerow.gateway.shapes.alias import AliasChange
 from hedgerow.gateway.shapes.collection import LoadAnswer, Wait
+from hedgerow.gateway.shapes.delete_by_query import DeleteByQueryAnswer, DeleteByQueryBody
 from hedgerow.gateway.writes.collection_list import ListedCollection
 from hedgerow.gateway.writes.conditional_writes import Origin
 
@@ -134,6 +136,21 @@ class ConditionalWritesPort(Protocol):
         """Remove a document, if it has a certain version."""
 
 
+class DeleteByQueryPort(Protocol):
+    """Deletes by query."""
+
+    async def run(
+        self,
+        collection: str,
+        body: DeleteByQueryBody,
+        *,
+        caller: Caller,
+        peer: str,
+        traceparent: str,
+    ) -> DeleteByQueryAnswer:
+        """Delete what a query finds, or only count it."""
+
+
 class ReaderPort(Protocol):
     """Reads single documents."""
 
@@ -208,6 +225,10 @@ class GatewayPort(Protocol):
     @property
     def conditional_writes(self) -> ConditionalWritesPort:
         """Writes that depend on what the document is."""
+
+    @property
+    def delete_by_query(self) -> DeleteByQueryPort:
+        """Deletes by query."""
 
     @property
     def reader(self) -> ReaderPort:

@@ -9,6 +9,7 @@ import msgspec
 from hedgerow.common.errors import NotFoundError, OverloadedError
 from hedgerow.common.metrics.exposition import TextFormat
 from hedgerow.common.outcome import Outcome
+from hedgerow.gateway.access.caller import Caller
 from hedgerow.gateway.access.request_admission import RequestAdmission
 from hedgerow.gateway.client import SearchAnswer
 from hedgerow.gateway.live.changes import Cluster
@@ -24,6 +25,7 @@ from hedgerow.gateway.search.result import Hit, SearchQuery, SearchResult
 from hedgerow.gateway.search.tally import SearchTally
 from hedgerow.gateway.shapes.alias import AliasChange
 from hedgerow.gateway.shapes.answer import Fetch, ShardDetail, TotalHits
+from hedgerow.gateway.shapes.delete_by_query import DeleteByQueryAnswer, DeleteByQueryBody
 from hedgerow.gateway.views.json_bytes import encode
 from hedgerow.gateway.writes.collection_list import ListedCollection
 from hedgerow.gateway.writes.conditional_writes import Origin
@@ -296,6 +298,37 @@ class FakeConditionalWrites:
         return LoadReport(1, is_applied=True, version="v" * 16)
 
 
+class FakeDeleteByQuery:
+    """Answers by a script; the last answer stays."""
+
+    def __init__(self) -> None:
+        self.answers = [
+            DeleteByQueryAnswer(
+                found=TotalHits(3, "eq"),
+                deleted=3,
+                complete=True,
+                reason=None,
+                missing_shards=[],
+                dry_run=False,
+                warnings=[],
+            )
+        ]
+        self.asked: list[tuple[str, DeleteByQueryBody]] = []
+
+    async def run(
+        self,
+        collection: str,
+        body: DeleteByQueryBody,
+        *,
+        caller: Caller,
+        peer: str,
+        traceparent: str,
+    ) -> DeleteByQueryAnswer:
+        """Keep what was asked."""
+        self.asked.append((collection, body))
+        return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+
+
 class FakeReader:
     """Has one document, which may be an error to raise."""
 
@@ -512,6 +545,7 @@ class FakeGateway:
         self.collections = FakeCollections(self.aliases)
         self.documents = FakeDocuments()
         self.conditional_writes = FakeConditionalWrites()
+        self.delete_by_query = FakeDeleteByQuery()
         self.reader = FakeReader()
         self.snapshots = FakeSnapshots()
         self.optimiser = FakeOptimiser()

@@ -42,6 +42,8 @@ TABLES = {
     "definition": "CollectionBody",
     "patch": "CollectionPatch",
     "collection": "CollectionAnswer",
+    "delete by query": "DeleteByQueryBody",
+    "delete by query answer": "DeleteByQueryAnswer",
     "alias": "AliasBody",
     "alias changes": "AliasChanges",
     "aliases answer": "AliasesAnswer",

@@ -25,6 +25,7 @@ RIGHTS: Final[Mapping[tuple[str, str], Right | None]] = {
     ("POST", "/v1/collections/{name}/optimise"): _ADMIN,
     ("GET", "/v1/collections/{name}/coverage-curve"): _SEARCH,
     ("POST", "/v1/collections/{name}/documents"): _WRITE,
+    ("POST", "/v1/collections/{name}/documents:delete"): _WRITE,
     ("GET", "/v1/collections/{name}/documents/{document_id:path}"): _SEARCH,
     ("PUT", "/v1/collections/{name}/documents/{document_id:path}"): _WRITE,
     ("PATCH", "/v1/collections/{name}/documents/{document_id:path}"): _WRITE,

@@ -9,8 +9,8 @@ from hedgerow.common.settings.gateway import GatewaySettings
 from hedgerow.gateway.http.openapi import answers, json_body
 from hedgerow.gateway.http.ports import GatewayPort, Report
 from hedgerow.gateway.http.problems import json_response
-from hedgerow.gateway.http.requests.bodies import read_object
-from hedgerow.gateway.http.requests.guard import caller_of, party_of, traceparent_in
+from hedgerow.gateway.http.requests.bodies import body_reader, read_object
+from hedgerow.gateway.http.requests.guard import caller_of, party_of, peer_in, traceparent_in
 from hedgerow.gateway.http.requests.held import HeldResponse
 from hedgerow.gateway.http.requests.in_progress import in_progress
 from hedgerow.gateway.http.requests.limits import read_body
@@ -25,6 +25,7 @@ from hedgerow.gateway.shapes.collection import (
     OptimiseAnswer,
     Wait,
 )
+from hedgerow.gateway.shapes.delete_by_query import DeleteByQueryAnswer, DeleteByQueryBody
 from hedgerow.gateway.writes.conditional_writes import Origin
 
 _NDJSON: Final = {
@@ -161,6 +162,28 @@ def document_routes(gateway: GatewayPort, settings: GatewaySettings) -> APIRoute
             name, request.stream(), wait, party=party, traceparent=traceparent
         )
         return json_response(report.answer())
+
+    read_deletion = body_reader(DeleteByQueryBody)
+
+    @router.post(
+        "/v1/collections/{name}/documents:delete",
+        summary="Delete the documents that a query finds",
+        responses=answers(200, DeleteByQueryAnswer, 400, 404, 413, 503, 504, 507),
+        openapi_extra=json_body(DeleteByQueryBody),
+        response_class=Response,
+    )
+    async def delete_by_query(name: str, request: Request) -> Response:
+        raw = await read_body(request.scope, request.receive, settings.max_body_bytes)
+        body = read_deletion(raw)
+        with in_progress(gateway.requests, request.scope):
+            answer = await gateway.delete_by_query.run(
+                name,
+                body,
+                caller=caller_of(request.scope),
+                peer=peer_in(request.scope),
+                traceparent=traceparent_in(request.scope),
+            )
+        return json_response(answer)
 
     @router.get(
         "/v1/collections/{name}/documents/{document_id:path}",

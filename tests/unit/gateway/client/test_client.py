@@ -33,6 +33,7 @@ from hedgerow.gateway.client import (
     link,
 )
 from hedgerow.gateway.search.result import SearchQuery
+from hedgerow.gateway.shapes.delete_by_query import DeleteByQueryBody
 from hedgerow.gateway.shapes.search import Search
 from tests.support.fake_gateway import EMPTY_STATUS, make_result
 from tests.support.openapi import OPENAPI
@@ -87,6 +88,11 @@ METHODS: dict[str, tuple[tuple[Any, ...], dict[str, Any], str]] = {
         ("films", "a/b"),
         {},
         "DELETE /v1/collections/{name}/documents/{document_id}",
+    ),
+    "delete_by_query": (
+        ("films", "wing"),
+        {"dry_run": True},
+        "POST /v1/collections/{name}/documents:delete",
     ),
     "put_collection": (("films",), {"language": "german"}, "PUT /v1/collections/{name}"),
     "add_fields": (("films", {"day": "date"}), {}, "PATCH /v1/collections/{name}"),
@@ -189,6 +195,10 @@ def test_answers_are_those_of_the_gateway(ask: EitherClient) -> None:
         ("put", "films", "a/b", {}, "logged", "none", None),
         ("delete", "films", "a/b", None, "applied", "v" * 16, None),
     ]
+    deleted = ask("delete_by_query", "films", "wing", filter="n:1", limit=5, timeout_ms=70)
+    assert (deleted.deleted, deleted.complete) == (3, True)
+    body = DeleteByQueryBody("wing", "n:1", 5, 70.0)
+    assert ask.gateway.delete_by_query.asked == [("films", body)]
     found = ask("get_versioned", "films", "a/b", deadline_ms=70)
     assert found.document == ask("get_document", "films", "a/b", deadline_ms=70)
     assert len(found.version) == 16

@@ -24,6 +24,7 @@ WRITES = [
     ("PATCH", FILMS),
     ("DELETE", FILMS),
     ("POST", f"{FILMS}/documents"),
+    ("POST", f"{FILMS}/documents:delete"),
     ("PUT", f"{FILMS}/documents/1"),
     ("PATCH", f"{FILMS}/documents/1"),
     ("DELETE", f"{FILMS}/documents/1"),

@@ -213,6 +213,7 @@ IN_PROGRESS = [
     ("DELETE", FILMS),
     ("POST", f"{FILMS}/optimise"),
     ("GET", f"{FILMS}/documents/1"),
+    ("POST", f"{FILMS}/documents:delete"),
     ("PATCH", f"{FILMS}/documents/1"),
     ("DELETE", f"{FILMS}/documents/1"),
     ("GET", "/v1/aliases"),
@@ -232,6 +233,7 @@ IN_PROGRESS = [
 ]
 BODIES = {  # of those that are read before
     ("POST", "/v1/aliases"): b'{"changes": []}',
+    ("POST", f"{FILMS}/documents:delete"): b'{"query": "a"}',
     ("PUT", "/v1/aliases/a"): b'{"collection": "films"}',
 }
 # They have limits of their own, or answer from memory within one turn of the loop; metrics are
@@ -269,6 +271,7 @@ async def test_requests_beyond_the_limit_are_refused(
     assert not gateway.collections.defined
     assert not gateway.documents.deleted
     assert not gateway.conditional_writes.writes
+    assert not gateway.delete_by_query.asked
     assert not gateway.aliases.there
     assert not gateway.snapshots.num_asked
     gateway.requests.end(place, 1.0)
