@@ -6,7 +6,7 @@ import secrets
 from dataclasses import dataclass
 from typing import Final
 
-from hedgerow.common.document_version import ABSENT
+from hedgerow.common.shard_log.document_version import ABSENT
 from hedgerow.common.errors import BadRequestError
 from hedgerow.common.shard_log.operations import Write, pack_op
 

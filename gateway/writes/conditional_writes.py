@@ -19,7 +19,7 @@ from msgspec import json
 from pydantic_core import from_json
 
 from hedgerow.common.document_ids import check_address_id
-from hedgerow.common.document_version import ABSENT, version_of
+from hedgerow.common.shard_log.document_version import ABSENT, version_of
 from hedgerow.common.errors import (
     BadRequestError,
     NotFoundError,

@@ -27,7 +27,7 @@ import structlog
 
 from hedgerow.common.collection import Collection as Definition
 from hedgerow.common.document_ids import check_address_id
-from hedgerow.common.document_version import version_of
+from hedgerow.common.shard_log.document_version import version_of
 from hedgerow.common.errors import (
     BadRequestError,
     InsufficientStorageError,

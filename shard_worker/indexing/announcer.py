@@ -54,7 +54,7 @@ class Announcer:
         """Report how the conditional writes that were applied have ended.
 
         To be done before their position is recorded: a gateway that learns of the position must
-        find the judgements.
+        find the judgements. A replica with a gap may have judged wrongly, so it reports none.
 
         Raises:
             RedisUnavailableError: there was no answer; they are reported the next time.
@@ -62,6 +62,8 @@ class Announcer:
         known = self._shards.followed[shard]
         if judged := known.judged:
             known.judged = []
+            if shard in self._withheld.gaps:
+                return
             try:
                 await self._judgements.report(shard, judged)
             except BaseException:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from hedgerow.common.collection import Collection
-from hedgerow.common.document_version import ABSENT, version_of
+from hedgerow.common.shard_log.document_version import ABSENT, version_of
 from hedgerow.common.shard_log.judgement import KEPT_JUDGEMENTS, Judgement
 from hedgerow.common.shard_log.operations import Create, Drop, Op, Upsert, Write
 

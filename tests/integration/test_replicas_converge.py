@@ -17,7 +17,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from hedgerow.common.document_version import version_of
+from hedgerow.common.shard_log.document_version import version_of
 from hedgerow.common.shard_log.operations import Write, pack_op
 from hedgerow.gateway.gateway import Gateway
 from hedgerow.gateway.search.result import Hit

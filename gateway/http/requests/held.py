@@ -3,7 +3,7 @@
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from hedgerow.common.document_version import version_of
+from hedgerow.common.shard_log.document_version import version_of
 from hedgerow.gateway.search.documents.fetch import StoredDocument
 
 

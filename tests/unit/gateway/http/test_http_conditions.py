@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from hedgerow.common.document_version import version_of
+from hedgerow.common.shard_log.document_version import version_of
 from hedgerow.common.errors import ConflictError, VersionMismatchError
 from hedgerow.common.settings.gateway import GatewaySettings
 from hedgerow.gateway.http.app import create_app

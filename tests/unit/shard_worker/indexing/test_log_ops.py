@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hedgerow.common.collection import define
-from hedgerow.common.document_version import version_of
+from hedgerow.common.shard_log.document_version import version_of
 from hedgerow.common.errors import NewerVersionError, WireError
 from hedgerow.common.shard_log.entries import position
 from hedgerow.common.shard_log.judgement import Judgement
@@ -198,7 +198,7 @@ def apply_at_once(folded: Folded, batch: list[Op]) -> list[Judgement]:
     for uid in changes.dropped:
         shard.pop(uid, None)
     folded.judged |= dict(changes.judged.values())
-    return changes.judgements
+    return list(changes.judgements)
 
 
 @given(st.lists(ops, max_size=12), st.lists(uids, unique=True))
