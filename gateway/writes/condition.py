@@ -6,8 +6,8 @@ import secrets
 from dataclasses import dataclass
 from typing import Final
 
-from hedgerow.common.shard_log.document_version import ABSENT
 from hedgerow.common.errors import BadRequestError
+from hedgerow.common.shard_log.document_version import ABSENT
 from hedgerow.common.shard_log.operations import Write, pack_op
 
 NONE: Final = "none"  # how a caller names the version of a document that does not exist

@@ -19,7 +19,6 @@ from msgspec import json
 from pydantic_core import from_json
 
 from hedgerow.common.document_ids import check_address_id
-from hedgerow.common.shard_log.document_version import ABSENT, version_of
 from hedgerow.common.errors import (
     BadRequestError,
     NotFoundError,
@@ -29,6 +28,7 @@ from hedgerow.common.errors import (
 from hedgerow.common.partition import shard_of
 from hedgerow.common.settings.limits import LimitSettings
 from hedgerow.common.settings.settings import Settings
+from hedgerow.common.shard_log.document_version import ABSENT, version_of
 from hedgerow.common.shard_log.judgement import Judgement
 from hedgerow.common.state.judgements import JudgementStore
 from hedgerow.common.wire.heartbeat import Heartbeat

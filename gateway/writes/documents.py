@@ -27,7 +27,6 @@ import structlog
 
 from hedgerow.common.collection import Collection as Definition
 from hedgerow.common.document_ids import check_address_id
-from hedgerow.common.shard_log.document_version import version_of
 from hedgerow.common.errors import (
     BadRequestError,
     InsufficientStorageError,
@@ -39,6 +38,7 @@ from hedgerow.common.errors import (
 from hedgerow.common.partition import shard_of
 from hedgerow.common.redis.client import pause_s
 from hedgerow.common.settings.limits import LimitSettings
+from hedgerow.common.shard_log.document_version import version_of
 from hedgerow.common.shard_log.log import ShardLog
 from hedgerow.common.shard_log.operations import Delete, pack_op
 from hedgerow.gateway.shapes.collection import Wait

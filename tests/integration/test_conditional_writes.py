@@ -10,7 +10,6 @@ from unittest.mock import patch as replaced
 import msgspec
 import pytest
 
-from hedgerow.common.shard_log.document_version import ABSENT, version_of
 from hedgerow.common.errors import (
     BadRequestError,
     HedgerowError,
@@ -18,6 +17,7 @@ from hedgerow.common.errors import (
     UnavailableError,
     VersionMismatchError,
 )
+from hedgerow.common.shard_log.document_version import ABSENT, version_of
 from hedgerow.gateway.gateway import Gateway
 from hedgerow.gateway.shapes.collection import Wait
 from hedgerow.gateway.writes.condition import NONE

@@ -7,9 +7,9 @@ from typing import Any
 import httpx
 import pytest
 
-from hedgerow.common.shard_log.document_version import version_of
 from hedgerow.common.errors import ConflictError, VersionMismatchError
 from hedgerow.common.settings.gateway import GatewaySettings
+from hedgerow.common.shard_log.document_version import version_of
 from hedgerow.gateway.http.app import create_app
 from hedgerow.gateway.shapes.problem import Problem
 from tests.support.fake_gateway import FakeGateway

@@ -17,8 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hedgerow.common.collection import define
-from hedgerow.common.shard_log.document_version import version_of
 from hedgerow.common.errors import ConfigurationError
+from hedgerow.common.shard_log.document_version import version_of
 from hedgerow.common.shard_log.entries import START, Entry, position
 from hedgerow.common.shard_log.operations import Create, Delete, Drop, Op, Upsert, Write, pack_op
 from hedgerow.shard_worker.indexing.commands import Command, pack_command

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hedgerow.common.collection import define
-from hedgerow.common.shard_log.document_version import version_of
 from hedgerow.common.errors import NewerVersionError, WireError
+from hedgerow.common.shard_log.document_version import version_of
 from hedgerow.common.shard_log.entries import position
 from hedgerow.common.shard_log.judgement import Judgement
 from hedgerow.common.shard_log.operations import (

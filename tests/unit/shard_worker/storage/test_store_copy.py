@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from hedgerow.common.shard_log.document_version import ABSENT
 from hedgerow.common.errors import SnapshotError
+from hedgerow.common.shard_log.document_version import ABSENT
 from hedgerow.common.shard_log.operations import Delete, Write, pack_op
 from hedgerow.common.snapshots.manifest import STORE
 from hedgerow.shard_worker.indexing.shard_indexer import ShardIndexer
