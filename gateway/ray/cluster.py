@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import socket
+import threading
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +35,8 @@ _START_S: Final = 60.0
 _PLACE_S: Final = 30.0
 _POLL_S: Final = 0.25
 _WATCH_S: Final = 1.0
+_CLOSE_S: Final = 30.0
+_UNKNOWN_S: Final = 2.0  # for an actor that does not answer
 _LIVE_S: Final = 5.0  # without a heartbeat, after which a worker counts as lost here
 
 log = structlog.get_logger()
@@ -172,7 +175,7 @@ class RayCluster:
         gateway_s = http.drain_delay_s + DRAIN_PARTS * http.drain_timeout_s + DRAIN_MARGIN_S
         for tier, drain_s in ((self._gateways, gateway_s), (self._workers, self._drain_s)):
             await asyncio.gather(*(self._stop(one, drain_s) for one in tier))
-        await asyncio.to_thread(self._engine.close)
+        await self._close_engine()
         if self._redis is not None:
             await self._redis.rest()
         if self._control is not None:
@@ -356,8 +359,17 @@ class RayCluster:
         one.report = report
 
     async def _stop(self, one: _Watched, drain_s: float) -> None:
-        if not await one.actor.stop(drain_s if not one.is_lost else _POLL_S):
+        is_there = one.report is not None and not one.is_lost
+        if not await one.actor.stop(drain_s if is_there else _UNKNOWN_S) and is_there:
             log.warning("actor_not_stopped", actor=one.name)
+
+    async def _close_engine(self) -> None:
+        # In a thread that may be left behind: without a head, Ray waits for long.
+        closing = threading.Thread(target=self._engine.close, daemon=True)
+        closing.start()
+        await asyncio.to_thread(closing.join, _CLOSE_S)
+        if closing.is_alive():
+            log.warning("ray_does_not_answer", hint="it ends the actors once its head is back")
 
 
 def _check_start(name: str, report: Report) -> None:

@@ -100,6 +100,10 @@ def plan_for_nodes(nodes: Sequence[Node], wanted: Wanted) -> NodePlan:
     if worker_cpus is None:
         left = min(usable) - (GATEWAY_CPUS if num_gateways else 0.0)
         worker_cpus = float(max(1, math.floor(left / math.ceil(num_workers / len(usable)))))
+    if worker_cpus > 1.0 and worker_cpus != int(worker_cpus):
+        raise ConfigurationError(
+            f"--worker-cpus {worker_cpus:g}: Ray reserves whole CPUs, or a part of one"
+        )
     needed = num_workers * worker_cpus + num_gateways * GATEWAY_CPUS
     if needed > sum(usable):
         raise ConfigurationError(

@@ -30,8 +30,8 @@ def test_without_options_it_uses_all_nodes(cpus: tuple[float, ...], plan: NodePl
 
 def test_options_decide() -> None:
     """What is asked for is planned."""
-    wanted = Wanted(num_workers=6, worker_cpus=1.5, num_gateways=0, num_replicas=3)
-    assert plan_for_nodes(nodes(4.0, 4.0, 4.0), wanted) == NodePlan(3, 6, 1.5, 0, 3)
+    wanted = Wanted(num_workers=6, worker_cpus=0.5, num_gateways=0, num_replicas=3)
+    assert plan_for_nodes(nodes(4.0, 4.0, 4.0), wanted) == NodePlan(3, 6, 0.5, 0, 3)
 
 
 def test_several_workers_share_a_node() -> None:
@@ -47,6 +47,7 @@ def test_several_workers_share_a_node() -> None:
         ((4.0, 4.0), Wanted(num_gateways=3), "--gateways 3: each needs a node of its own"),
         ((4.0, 4.0), Wanted(num_workers=3, worker_cpus=3.0), "need 11 CPUs, .* offer 8"),
         ((1.0,), Wanted(), "need 2 CPUs, and the nodes of Ray offer 1"),
+        ((4.0, 4.0), Wanted(worker_cpus=1.5), "--worker-cpus 1.5: Ray reserves whole CPUs"),
         ((4.0, 4.0), Wanted(num_replicas=3), "--replicas 3: .* there are 2 workers"),
     ],
 )
