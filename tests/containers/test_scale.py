@@ -81,7 +81,11 @@ def test_workers_that_are_added_and_drained(cluster: ComposeCluster) -> None:
 def test_a_worker_that_is_killed_returns_with_its_data(cluster: ComposeCluster) -> None:
     """While its container restarts, the other replica answers; it has its name and shards again."""
     name = name_of(cluster, 1)
+    before = cluster.inspect("worker")["State"]["StartedAt"]
     cluster.crash("worker")
     cluster.whole_answer("green", k=1)
+    cluster.until(
+        lambda: bool(cluster.inspect("worker")["State"]["StartedAt"] != before), "it is restarted"
+    )
     until_serving(cluster, 8, 8)
     assert name_of(cluster, 1) == name
