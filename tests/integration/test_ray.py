@@ -31,7 +31,6 @@ pytestmark = [
 ]
 
 NUM_SHARDS = 6
-MARK = "HEDGEROW_TEST_RAY"
 HEAD_AWAY_S = 30.0
 
 
@@ -63,16 +62,15 @@ async def start(folder: Path, nodes: RayNodes, server: RedisServer) -> Up:
         folder / "up",
         *("--ray", nodes.address, "--redis", server.url, "--shards", str(NUM_SHARDS)),
         *("--worker-cpus", "2", "--host", "127.0.0.1"),
-        ready_s=90.0,
         HEDGEROW_SNAPSHOTS__URL=str(folder / "snapshots"),
         HEDGEROW_PLACEMENT__REPLACE_AFTER_S="3",
-        **{MARK: str(folder)},
+        HEDGEROW_TEST_RAY=str(folder),
     )
 
 
 def living(folder: Path) -> set[int]:
     """The processes of the cluster: those with its mark in their environment."""
-    mark, found = f"{MARK}={folder}".encode(), set()
+    mark, found = f"HEDGEROW_TEST_RAY={folder}".encode(), set()
     for path in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             is_child = (path / "stat").read_text().rpartition(")")[2].split()[0] != "Z"

@@ -19,6 +19,9 @@ from tests.support.processes import is_alive, session_members
 from tests.support.waiting import until
 
 
+READY_S = 90.0
+
+
 def up_command(data: Path, *arguments: str) -> list[str]:
     """The command line of `gateway up` on `data`, on any free port unless `arguments` name one."""
     port = () if "--port" in arguments else ("--port", "0")
@@ -61,12 +64,7 @@ class Up:
 
     @classmethod
     async def start(
-        cls,
-        data: Path,
-        *arguments: str,
-        folder: Path | None = None,
-        ready_s: float = 40.0,
-        **environment: str,
+        cls, data: Path, *arguments: str, folder: Path | None = None, **environment: str
     ) -> Self:
         """Start one on `data` and any free port; returns when it is ready or has ended."""
         process = await asyncio.create_subprocess_exec(
@@ -79,7 +77,7 @@ class Up:
         )
         one = cls(process)
         one._reader = asyncio.create_task(one._read())
-        await until(lambda: one.url != "" or one.has_ended, ready_s, what="ready, or ended")
+        await until(lambda: one.url != "" or one.has_ended, READY_S, what="ready, or ended")
         return one
 
     async def _read(self) -> None:
