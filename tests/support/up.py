@@ -18,7 +18,6 @@ from tests.support.commands import GATEWAY
 from tests.support.processes import is_alive, session_members
 from tests.support.waiting import until
 
-
 READY_S = 90.0
 
 
