@@ -22,7 +22,7 @@ from tests.support.processes import is_alive
 from tests.support.waiting import block_until
 
 _MIB = 2**20
-NUM_CPUS = 4
+NUM_CPUS = 6
 
 
 @dataclass(frozen=True)
