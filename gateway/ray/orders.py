@@ -1,8 +1,8 @@
 """What an actor is told to run, and with which settings. Pure.
 
 The settings are those of `gateway up`: its environment and the file that it has read. What belongs
-to a machine is the node's own: the folder of the data, the zone, the capacity. A variable of the
-environment in which a node was started (`ray start`) precedes the same variable of `gateway up`.
+to a machine is the node's own, from the environment in which it was started (`ray start`): the
+folder of the data, the zone, the capacity.
 """
 
 import ipaddress
@@ -26,6 +26,14 @@ _OF_A_MACHINE: Final = frozenset(
         "HEDGEROW_WORKER__CAPACITY",
         "HEDGEROW_WORKER__HOST",
         "HEDGEROW_WORKER__JOIN",
+        "HEDGEROW_WORKER__ZONE",
+    }
+)
+_OF_A_NODE: Final = frozenset(
+    {
+        "HEDGEROW_DATA",
+        "HEDGEROW_WORKER__CAPACITY",
+        "HEDGEROW_WORKER__HOST",
         "HEDGEROW_WORKER__ZONE",
     }
 )
@@ -89,8 +97,10 @@ def sent_environment(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def own_settings(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the settings in the environment of a node."""
-    return {name: value for name, value in environment.items() if name.upper().startswith(PREFIX)}
+    """Return the settings in the environment of a node that precede what is sent."""
+    return {
+        name.upper(): value for name, value in environment.items() if name.upper() in _OF_A_NODE
+    }
 
 
 def environment_on(
@@ -101,12 +111,13 @@ def environment_on(
     Args:
         order: what the actor runs.
         place: where it runs.
-        own: the settings in the node's own environment.
+        own: the node's own settings (`own_settings`).
         file: the path of the sent settings file on the node; None without one.
     """
     config = {} if file is None else {"HEDGEROW_CONFIG": file}
     placed = {"HEDGEROW_WORKER__ZONE": place.zone, "HEDGEROW_WORKER__HOST": place.host}
-    return {"HEDGEROW_LOG_FORMAT": "json", **config, **placed, **order.environment, **own}
+    # Its supervisor reads the log as JSON.
+    return {**config, **placed, **order.environment, **own, "HEDGEROW_LOG_FORMAT": "json"}
 
 
 def check_reachable(url: str, nodes: Sequence[Node], here: str) -> None:

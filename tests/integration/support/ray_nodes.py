@@ -54,7 +54,7 @@ class RayNodes:
     @classmethod
     def start(cls, folder: Path, number: int) -> Self:
         """Start this many nodes, with their data in `folder`."""
-        # No HEDGEROW_ variables: those of a node precede those of `gateway up`.
+        # No HEDGEROW_ variables, which processes on the nodes would inherit.
         environment = {k: v for k, v in os.environ.items() if not k.startswith("HEDGEROW_")}
         process = subprocess.Popen(
             [sys.executable, "-m", __name__, str(folder), str(number)],

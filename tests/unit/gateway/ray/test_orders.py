@@ -47,7 +47,7 @@ def test_what_belongs_to_a_machine_is_not_sent() -> None:
 
 
 def test_a_node_is_the_zone_unless_it_says_otherwise() -> None:
-    """A node's variables precede those that are sent, and these what follows from the place."""
+    """What belongs to a machine is the node's own; for all else, what is sent counts."""
     found = environment_on(order(HEDGEROW_LOG_LEVEL="debug"), PLACE, {}, None)
     assert found["HEDGEROW_WORKER__ZONE"] == "0123456789ab"
     assert found["HEDGEROW_WORKER__HOST"] == "seven"
@@ -55,7 +55,7 @@ def test_a_node_is_the_zone_unless_it_says_otherwise() -> None:
     own = own_settings({"HEDGEROW_WORKER__ZONE": "rack 4", "HEDGEROW_LOG_LEVEL": "error", "A": ""})
     found = environment_on(order(HEDGEROW_LOG_LEVEL="debug"), PLACE, own, "/x.toml")
     assert found["HEDGEROW_WORKER__ZONE"] == "rack 4"
-    assert found["HEDGEROW_LOG_LEVEL"] == "error"
+    assert found["HEDGEROW_LOG_LEVEL"] == "debug"
     assert found["HEDGEROW_CONFIG"] == "/x.toml"
     assert "A" not in found
 
