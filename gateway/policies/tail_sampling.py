@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from hedgerow.common.settings.tracing import TracingSettings
 from hedgerow.common.wire.trace_context import TraceContext, new_packed
-from hedgerow.gateway.access.rate import TokenBucket
+from hedgerow.common.runtime.token_bucket import TokenBucket
 
 
 class TailSampling:

@@ -50,7 +50,9 @@ class Placing:
         self._woken = asyncio.Event()
         self._is_watching = False
         self._look_at = 0.0  # the event loop's time
-        self._decided: tuple[int, Cluster] | None = None  # for which nothing had to change
+        # For which nothing had to change. The placement itself and not its version, since a
+        # failover of Redis may lose a version, whose number is then given to another.
+        self._decided: tuple[Placement | None, Cluster] | None = None
 
     async def run(self) -> None:
         """Run until cancelled."""
@@ -82,20 +84,20 @@ class Placing:
         present = await self._read()
         seen = await self._store.observe(self._registry, self._num_shards)
         await self._keep_records(seen, present)
-        version = present.version if present is not None else 0
         cluster = self._cluster(seen, present)
         is_waiting = any(member.lost_since_ms is not None for member in cluster.members)
-        if not is_waiting and self._decided == (version, cluster):
+        if not is_waiting and self._decided == (present, cluster):
             return
         if not has_settled(present, seen, self._settings.placement.replace_after_s):
             self._look_at = now
             return
         decided = await self._plan(present, cluster, seen.now_ms)
         if decided.next is present:
-            self._decided = version, cluster
+            self._decided = present, cluster
             return
         self._look_at = now  # until the next version is there
-        await queues.enqueue(self._queue, "place", job_id=f"place:{version}", again_s=LEASE_S)
+        of = "none" if present is None else f"{present.version}:{present.computed_at_ms}"
+        await queues.enqueue(self._queue, "place", job_id=f"place:{of}", again_s=LEASE_S)
 
     async def _place(self) -> None:
         """The job: decide by what is true now, and store the next version."""
