@@ -81,6 +81,20 @@ class PlacementStore:
         # If the answer to an attempt was lost, the stored version is that of the attempt.
         return bool(is_done) or await self.read() == placement
 
+    async def begin(self, placement: Placement | None) -> None:
+        """Set what workers that are about to start will find: no worker drains or is lost.
+
+        Only for a cluster without a worker that runs, since another version may be overwritten.
+
+        Args:
+            placement: what they are to carry out; None for no placement.
+        """
+        stored: Command = ("DEL", self._keys.placement)
+        if placement is not None:
+            stored = ("SET", self._keys.placement, placement.to_json())
+        records: Command = ("DEL", self._keys.draining, self._keys.departed)
+        await self._control.pipeline([stored, records], atomic=True)
+
     async def draining(self) -> frozenset[str]:
         """The workers that are draining."""
         members: list[bytes] = await self._control.execute("SMEMBERS", self._keys.draining)
