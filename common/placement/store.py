@@ -1,7 +1,7 @@
 """The placement in Redis, and the workers that are draining.
 
-What is decided here is written as safely as documents are (`durability`): if `redis.min_replicas` is
-set, a failover loses neither a version of the placement nor a drain that was acknowledged.
+What is decided here is written as safely as documents are (`durability`): if `redis.min_replicas`
+is set, a failover loses neither a version of the placement nor a drain that was acknowledged.
 """
 
 from collections.abc import Iterable, Mapping

@@ -45,7 +45,9 @@ def assign(
         Member(
             name,
             stored=shards,
-            ready=frozenset(shard for shard in shards if shard < num_shards and name in owned[shard]),
+            ready=frozenset(
+                shard for shard in shards if shard < num_shards and name in owned[shard]
+            ),
         )
         for name, shards in stored.items()
     )
@@ -90,9 +92,7 @@ class OwnPlacement:
         assigned = assign(num_shards, num_replicas, stored, self._present)
         self._shards = tuple(_placed(shard, self._present, to) for shard, to in enumerate(assigned))
         self._num_replicas = num_replicas
-        return [
-            [shard for shard, names in enumerate(assigned) if name in names] for name in stored
-        ]
+        return [[shard for shard, names in enumerate(assigned) if name in names] for name in stored]
 
     async def keep(self) -> None:
         """Store what was decided, as the version that workers start with. No worker drains then.

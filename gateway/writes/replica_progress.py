@@ -125,9 +125,7 @@ class ReplicaProgress:
             )
         report.is_applied = True
 
-    def _have_reached(
-        self, shard: int, applied: Mapping[str, str], end: tuple[int, int]
-    ) -> bool:
+    def _have_reached(self, shard: int, applied: Mapping[str, str], end: tuple[int, int]) -> bool:
         """Whether the replicas that are waited for have applied a shard's log as far as `end`."""
         replicas = (self._live_replicas(shard) if self._live_replicas else ()) or applied
         return bool(replicas) and all(

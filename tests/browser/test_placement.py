@@ -12,7 +12,9 @@ pytestmark = pytest.mark.timeout(180)
 
 
 @pytest.fixture(scope="module")
-def replicated(browser_of_ring: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def replicated(
+    browser_of_ring: Browser, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Cluster]:
     """Three workers, two replicas of each shard, and snapshots of all shards."""
     assert browser_of_ring
     folder = tmp_path_factory.mktemp("placement")
@@ -54,7 +56,7 @@ def test_a_drain_is_shown_with_its_moves_until_the_worker_holds_nothing(
             browser.until_text("restores", "#moves")
             browser.until(lambda: "drained" in browser.text(row), 90.0, what="worker-2 is drained")
             browser.until_text("nothing moves", "#placement-title")
-            assert browser.text(f"{row} td:nth-child(3)") == "–"
+            assert not any(one.isdigit() for one in browser.text(f"{row} td:nth-child(3)"))
         finally:
             client.cancel_drain("worker-2")
 

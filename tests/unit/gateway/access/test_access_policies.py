@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hedgerow.common.errors import ForbiddenError
+from hedgerow.common.runtime.token_bucket import TokenBucket
 from hedgerow.gateway.access.caller import Caller, Right
 from hedgerow.gateway.access.hosts import Hosts, HostVerdict, is_loopback
 from hedgerow.gateway.access.origins import Origins
-from hedgerow.common.runtime.token_bucket import TokenBucket
 
 KNOWN, UNKNOWN, MALFORMED = HostVerdict.KNOWN, HostVerdict.UNKNOWN, HostVerdict.MALFORMED
 

@@ -72,7 +72,7 @@ def test_the_status_comes_with_the_placement() -> None:
         raise RedisUnavailableError("away")
 
     async def scenario() -> None:
-        assert b"event: placement\ndata: {\"version\":3}" in await _sent(make_live(placement=placed))
+        assert b'event: placement\ndata: {"version":3}' in await _sent(make_live(placement=placed))
         for live in (make_live(), make_live(placement=unknown)):
             found = await _sent(live)
             assert b"event: status" in found

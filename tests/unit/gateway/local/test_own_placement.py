@@ -29,7 +29,7 @@ def folders(draw: st.DrawFn) -> tuple[int, int, dict[str, frozenset[int]], Place
 def test_each_shard_has_its_replicas_and_the_load_is_even(
     given_: tuple[int, int, dict[str, frozenset[int]], Placement | None],
 ) -> None:
-    """Whatever was there, every shard has as many workers as asked, and loads differ by at most 1."""
+    """Whatever was there, every shard has its workers, and loads differ by at most 1."""
     num_shards, num_replicas, stored, present = given_
     assigned = assign(num_shards, num_replicas, stored, present)
     assert [len(names) for names in assigned] == [num_replicas] * num_shards
