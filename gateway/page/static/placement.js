@@ -9,7 +9,7 @@ export function placement(known, most) {
   const workers = [...known.workers].sort((a, b) => byName(a.id, b.id));
   return h("section", { class: "card", key: "placement", "aria-labelledby": "placement-title" },
     h("h2", { id: "placement-title" }, "Placement ", h("span", { class: "dim" }, summary(known))),
-    known.moves.length ? progress(most - known.moves.length, most) : null,
+    known.moves.length && !known.is_settled ? progress(most - known.moves.length, most) : null,
     known.moves.length ? h("ul", { class: "moves", id: "moves" }, known.moves.map(move)) : null,
     h("div", { class: "scroll", tabindex: 0, role: "region", "aria-labelledby": "placement-title" },
       h("table", { class: "plain", id: "placement" },
@@ -21,8 +21,10 @@ export function placement(known, most) {
         h("tbody", null, workers.map((worker) => row(worker, known.shards))))));
 }
 
-function summary({ version, replicas, moves }) {
-  const moving = moves.length ? `${counted(moves.length, "move")} to go` : "nothing moves";
+function summary({ version, replicas, moves, is_settled: isSettled }) {
+  const left = counted(moves.length, "move");
+  // What waits though nothing moves needs snapshots.
+  const moving = moves.length ? `${left} ${isSettled ? "without a snapshot (snapshots.url)" : "to go"}` : "nothing moves";
   return `version ${version} · ${counted(replicas, "replica")} · ${moving}`;
 }
 
