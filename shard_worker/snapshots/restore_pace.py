@@ -8,6 +8,7 @@ from typing import Final, Self
 from hedgerow.common.runtime.token_bucket import TokenBucket
 from hedgerow.common.settings.settings import Settings
 
+SHORTEST_SLEEP_S: Final = 0.001  # a clock may not show a shorter one
 LONGEST_SLEEP_S: Final = 0.1  # until it is asked again whether to go on
 
 
@@ -43,7 +44,7 @@ class RestorePace:
             check: called at least every 0.1 s; an error that it raises ends the wait.
         """
         while num_bytes and (wait_s := self._take(num_bytes)):
-            self._sleep(min(wait_s, LONGEST_SLEEP_S))
+            self._sleep(min(max(wait_s, SHORTEST_SLEEP_S), LONGEST_SLEEP_S))
             check()
 
     def _take(self, num_bytes: int) -> float:
