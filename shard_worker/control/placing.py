@@ -5,9 +5,10 @@
         then, and stores the next version ► workers carry it out
 
 One worker at a time watches, by a lease, and runs the jobs: the others need not poll for them. A
-worker that takes the lease runs what the one before has left. What it reads is compared with what it read last, so while
-nothing changes, the policy is not asked and no job runs. A job that is lost is requested again. Two
-that run at once do no harm, since a version replaces only the one that it was computed from.
+worker that takes the lease runs what the one before has left. What it reads is compared with what
+it read last, so while nothing changes, the policy is not asked and no job runs. A job that is lost
+is requested again. Two that run at once do no harm, since a version replaces only the one that it
+was computed from.
 """
 
 import asyncio
@@ -161,7 +162,8 @@ class Placing:
     async def _listen(self) -> None:
         async for event in self._control.events(self._keys.events):
             kind = event.partition(b":")[0].decode(errors="replace")
-            if self._watching.is_set() and kind in ("workers", PLACED, DRAINING, RECONNECTED.decode()):
+            has_changed = kind in ("workers", PLACED, DRAINING, RECONNECTED.decode())
+            if has_changed and self._watching.is_set():
                 self._look_at = 0.0
                 self._woken.set()
 
