@@ -167,8 +167,13 @@ class Searcher:
 
     async def ask(self) -> _Answer:
         """One search for the ten best documents with their fields."""
-        body = {"query": self._words.draw(2), "deadline_ms": self._deadline_ms}
-        return _decode(await self._gateway.search(COLLECTION, json.dumps(body).encode()))
+        query = {"query": self._words.draw(2), "deadline_ms": self._deadline_ms}
+        body = json.dumps(query).encode()
+        try:
+            answer = await self._gateway.search(COLLECTION, body)
+        except ConnectionError:  # the gateway has closed a connection that was idle for long
+            answer = await self._gateway.search(COLLECTION, body)
+        return _decode(answer)
 
     async def note(self, phase: Phase) -> None:
         """One search of a phase."""
