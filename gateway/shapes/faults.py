@@ -74,11 +74,17 @@ def _members(kind: type[msgspec.Struct]) -> list[_Member]:
         _Member(
             name=member.name,
             kind=member.type,
-            is_required=member.default is NODEFAULT,
+            is_required=member.required,
             alone=msgspec.defstruct(member.name, [(member.name, member.type)]),
         )
         for member in msgspec.structs.fields(kind)
     ]
+
+
+def _within(error: msgspec.ValidationError) -> str:
+    """Say what is wrong in a part of a member: `$.price.size: Expected ...`."""
+    what, _, where = str(error).partition(" - at ")
+    return f"is not as expected ({where.strip('`') or '$'}: {what})"
 
 
 def _reason(kind: Any, value: Any) -> str:
@@ -91,8 +97,8 @@ def _reason(kind: Any, value: Any) -> str:
         return f"should be {', '.join(others)} or {last}"
     try:
         msgspec.convert(value, kind)
-    except msgspec.ValidationError:
-        return _WRONG_TYPE[kind]
+    except msgspec.ValidationError as error:
+        return _WRONG_TYPE.get(kind) or _within(error)
     if isinstance(value, float) and not math.isfinite(value):
         return "should be a finite number"
     return next(

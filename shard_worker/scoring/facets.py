@@ -8,6 +8,7 @@ documents any value that is not returned may have.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Any, Final
 
 import tantivy
@@ -140,7 +141,7 @@ def _ranges(bounds: Sequence[float]) -> list[dict[str, float]]:
     """The ranges between the bounds; tantivy adds the one before, and the one after."""
     if len(bounds) == 1:
         return [{"to": bounds[0]}]
-    return [{"from": start, "to": end} for start, end in zip(bounds[:-1], bounds[1:], strict=True)]
+    return [{"from": start, "to": end} for start, end in pairwise(bounds)]
 
 
 def _starts(facet: WantedFacet, least: float | None, most: float | None) -> list[datetime]:

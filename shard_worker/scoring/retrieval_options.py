@@ -41,7 +41,7 @@ def retrieve_with_options(
     facets = count_facets(index, query, options.facets) if options.facets else ()
     check()
     if not options.sort and options.search_after is None and not options.group_by:
-        return retrieve(index, query, k), SearchExtras(facets)
+        return retrieve(index, query, k), SearchExtras(facets, ranking=_ranking(index, statistics))
     ordering = Ordering(index, options.sort)
     groups = None
     if options.group_by:

@@ -57,7 +57,7 @@ class Ordering:
     Attributes:
         located: where the documents are that were read.
         by_score: whether the score is the last key.
-        total: how many documents match the last query of `first`; None if they were not counted.
+        total: how many documents match the first query of `first`; None if they were not counted.
     """
 
     def __init__(self, index: TextIndex, keys: Sequence[SortKey]) -> None:
@@ -80,7 +80,7 @@ class Ordering:
         Raises:
             BadQueryError: too many documents come before those wanted.
         """
-        self._whole, self.total = query, None
+        self._whole = self._whole or query
         return self._first(query, 0, k, after)
 
     def _first(self, query: tantivy.Query, at: int, k: int, after: After | None) -> list[Row]:
@@ -156,8 +156,7 @@ class Ordering:
         addresses = [address for _, address in hits]
         ids = self._ids(addresses)
         columns = [[value for value, _ in hits]]
-        for field in self._fields[at + 1 :]:
-            columns.append(self._column(field, ids, addresses))
+        columns += [self._column(field, ids, addresses) for field in self._fields[at + 1 :]]
         scores = [0.0] * len(ids)
         if self.by_score:
             scores = self._scores(query, ids)

@@ -153,10 +153,7 @@ def make_document(
         if kind not in TEXTUAL_TYPES:
             _add_value(document, name, kind, value)
         elif type(value) is str or not mismatch(kind, value):
-            texts = texts_of(value)
-            if kind is FieldType.KEYWORD and len(texts) > 1:
-                # A list is sorted by its first value, and counts once for each of its values.
-                texts = sorted(set(texts))
+            texts = _texts(kind, value)
             for text in texts:
                 document.add_text(name, text)
             if kind is FieldType.TEXT:
@@ -167,6 +164,14 @@ def make_document(
                 for text in (*texts,) * collection.weight_of(name) if has_all_text else ():
                     document.add_text(ALL_TEXT, text)
     return document
+
+
+def _texts(kind: FieldType, value: Any) -> list[str]:
+    texts = texts_of(value)
+    if kind is FieldType.KEYWORD and len(texts) > 1:
+        # A list is sorted by its first value, and counts once for each of its values.
+        return sorted(set(texts))
+    return texts
 
 
 def _add_value(document: tantivy.Document, name: str, kind: FieldType, value: Any) -> None:
