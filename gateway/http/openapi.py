@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import EnumType
-from typing import Any, Final, Literal, get_args, get_origin
+from typing import Annotated, Any, Final, Literal, get_args, get_origin
 
 import msgspec
 from fastapi import FastAPI
@@ -149,7 +149,10 @@ def _types_in(kinds: Iterable[Any]) -> Iterator[Any]:
 
 def _is_optional(member: msgspec.structs.FieldInfo) -> bool:
     """Whether a member is absent while it does not apply."""
-    return msgspec.UnsetType in _types_in([member.type])
+    kind = member.type
+    if get_origin(kind) is Annotated:
+        kind = get_args(kind)[0]
+    return msgspec.UnsetType in get_args(kind)
 
 
 def _is_struct(kind: Any) -> bool:

@@ -6,7 +6,7 @@ from functools import cache
 from typing import Annotated, Any, Final, Literal, NamedTuple, TypeVar, get_args, get_origin
 
 import msgspec
-from msgspec import NODEFAULT, Meta
+from msgspec import Meta
 
 from hedgerow.common.errors import BadBodyError
 

@@ -21,6 +21,7 @@ from hedgerow.shard_worker.storage.text_index import TextIndex
 
 _MOST_BUCKETS: Final = 60_000  # of one aggregation; tantivy refuses more than 65,000
 _NS: Final = 1_000_000_000
+_MOST_INTERVALS: Final = 2.0**53  # whole numbers up to here have exact floating-point numbers
 _FIXED_UNITS: Final = {"day": "1d", "hour": "1h", "minute": "1m"}
 
 
@@ -202,6 +203,11 @@ def _value(kind: FieldType | None, key: Any) -> Value:
 def _histogram(facet: WantedFacet, buckets: Sequence[Mapping[str, Any]]) -> FacetPart:
     if facet.kind == FacetKind.HISTOGRAM:
         found = [(one["key"] + 0.0, one["doc_count"]) for one in buckets]
+        if any(abs(key) > _MOST_INTERVALS * facet.interval for key, _ in found):
+            raise BadQueryError(
+                f"the histogram of {facet.field} has numbers that are more than 2^53 intervals "
+                "from 0; take longer ones, or a filter"
+            )
     elif facet.unit in _FIXED_UNITS:
         found = [(one["key_as_string"], one["doc_count"]) for one in buckets]
     else:

@@ -171,8 +171,8 @@ class FieldQueries:
             _TYPES[self.kind],
             low,
             high,
-            include_lower=include_lower,
-            include_upper=include_upper,
+            include_lower=include_lower or lower is None,  # tantivy refuses to exclude no bound
+            include_upper=include_upper or upper is None,
         )
 
 

@@ -169,7 +169,7 @@ class Ordering:
 
     def _last_key(self, query: tantivy.Query, k: int, after: After | None) -> list[Row]:
         if self.by_score:
-            return self.by_scores(query, k, after)
+            return self._by_scores(query, k, after)
         if after is not None:
             query = both(query, after_id(self._index, after.id))
         hits = self._index.searcher.search(
