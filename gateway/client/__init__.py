@@ -27,7 +27,15 @@ from hedgerow.gateway.shapes.collection import (
     RejectedLine,
     WeightedField,
 )
+from hedgerow.gateway.shapes.facets import (
+    Facet,
+    FacetAnswer,
+    FacetBucket,
+    FacetRange,
+    FacetStats,
+)
 from hedgerow.gateway.shapes.operations import QuarantinedQuery, ReloadAnswer, SnapshotAnswer
+from hedgerow.gateway.shapes.sorting import NextPage, SortBy
 from hedgerow.gateway.shapes.status import StatusAnswer
 
 if TYPE_CHECKING:
@@ -42,11 +50,17 @@ __all__ = [
     "CurveAnswer",
     "Definition",
     "Document",
+    "Facet",
+    "FacetAnswer",
+    "FacetBucket",
+    "FacetRange",
+    "FacetStats",
     "FieldWarning",
     "Filling",
     "Hit",
     "InferredField",
     "LoadAnswer",
+    "NextPage",
     "OptimiseAnswer",
     "QuarantinedQuery",
     "RejectedLine",
@@ -57,6 +71,7 @@ __all__ = [
     "ShardDetail",
     "Shards",
     "SnapshotAnswer",
+    "SortBy",
     "StatusAnswer",
     "WeightedField",
 ]
