@@ -78,9 +78,9 @@ def parse_sort(
             case [name]:
                 keys.append(name)
             case [name, "asc" | "desc" as order]:
-                keys.append({name: order})  # type: ignore[dict-item]  # mypy keeps it a str
+                keys.append({name: order})
             case [name, "asc" | "desc" as order, "first" | "last" as missing]:
-                keys.append({name: SortBy(order, missing)})  # type: ignore[arg-type]  # likewise
+                keys.append({name: SortBy(order, missing)})
             case _:
                 raise typer.BadParameter(
                     f"{text!r} is not a sort key such as price, price:desc, price:desc:first or "

@@ -17,7 +17,8 @@ from tests.unit.support.real_shards import RealShards
 DOCUMENT = Path(__file__).parents[2] / "docs" / "search.md"
 FIELDS = {"name": "text", "brand": "keyword", "tags": "keyword", "price": "float", "sold": "date"}
 EXAMPLE = re.compile(
-    r"<!-- example -->\n+```json\n(?P<body>.*?)```\n+<!-- shows (?P<part>\w+)(?:: (?P<names>.*?))? -->"
+    r"<!-- example -->\n+```json\n(?P<body>.*?)```\n+"
+    r"<!-- shows (?P<part>\w+)(?:: (?P<names>.*?))? -->"
     r"\n+```json\n(?P<shown>.*?)```",
     re.DOTALL,
 )
@@ -40,7 +41,8 @@ def test_the_examples_are_answered_as_shown(
     shop.put([json.loads(line) for line in lines])
     body = msgspec.json.decode(example["body"], type=search_body(GatewaySettings()))
     members = {name: getattr(body, name) for name in body.__struct_fields__}
-    answer: Any = shop.search(**members | {"fields": False}).to_json()[example["part"]]
+    found = shop.search(**members | {"fields": False}).answer()
+    answer: Any = json.loads(msgspec.json.encode(found))[example["part"]]
     if example["names"]:
         names = example["names"].split(", ")
         answer = [{name: hit[name] for name in names} for hit in answer]

@@ -129,7 +129,7 @@ def test_ranges_of_dates_are_counted(
     values = [second_of(value) for value in values_in(goods_shards, word, "sold")]
     answer = facet_of(goods_shards, word, "sold", Facet(ranges=ranges))
     assert [bucket.count for bucket in answer.buckets or ()] == [
-        sum(parse_date(first) <= value < parse_date(end) for value in values)  # type: ignore[operator]
+        sum(parse_date(first) <= value < parse_date(end) for value in values)
         for first, end in bounds
     ]
 
@@ -143,17 +143,19 @@ def test_histograms_count_by_intervals(
     values = [float(value) for value in values_in(goods_shards, word, "price")]
     numbers = [math.floor(value / interval) for value in values]
     if any(abs(number) > 2**53 for number in numbers):
-        index = goods_shards.index(0)
-        query = QueryBuilder(index, None).build(parse("price:>1000", COLLECTION, strict=True)[0])
         wanted = WantedFacet("price", FacetKind.HISTOGRAM, 99, interval=interval)
         with pytest.raises(BadQueryError, match=r"more than 2\^53 intervals from 0"):
-            count_facets(index, query, [wanted])
+            for shard in range(goods_shards.num_shards):
+                index = goods_shards.index(shard)
+                node = parse("price:>1000", COLLECTION, strict=True)[0]
+                count_facets(index, QueryBuilder(index, None).build(node), [wanted])
         return
     counts = Counter(float(number) * interval + 0.0 for number in numbers)
     answer = facet_of(goods_shards, word, "price", Facet(histogram=interval))
     found = {bucket.from_: bucket.count for bucket in answer.buckets or ()}
     assert found == dict(counts)
-    assert list(found) == sorted(found)
+    starts: list[Any] = list(found)
+    assert starts == sorted(starts)
 
 
 @pytest.mark.parametrize(
@@ -268,7 +270,7 @@ def test_a_missing_shard_bounds_what_is_missing(goods_shards: RealShards) -> Non
     assert answer.not_searched == goods_shards.index(3).num_documents
     true = Counter(values_in(goods_shards, "*", "brand"))
     for bucket in answer.buckets or ():
-        assert bucket.count <= true[bucket.value] <= bucket.count + answer.not_searched
+        assert bucket.count <= true[str(bucket.value)] <= bucket.count + answer.not_searched
 
 
 def test_a_filter_narrows_and_pages_do_not(goods_shards: RealShards) -> None:
