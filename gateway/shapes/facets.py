@@ -70,9 +70,12 @@ class FacetAnswer(msgspec.Struct, frozen=True, omit_defaults=True):
     ]
     buckets: Annotated[
         list[FacetBucket] | None,
-        doc("By value, the most frequent first; ranges as asked for; intervals in order."),
+        doc(
+            "By value, the most frequent first; ranges as asked for; intervals in order; absent with "
+            "`stats` alone."
+        ),
     ] = None
-    stats: FacetStats | None = None
+    stats: Annotated[FacetStats | None, doc("With `stats`.")] = None
     other: Annotated[
         int, doc("By value: values that were counted and are in no bucket; absent if 0.")
     ] = 0

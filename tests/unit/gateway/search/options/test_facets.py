@@ -56,6 +56,17 @@ def values_in(found: RealShards, word: str, field: str) -> list[Any]:
     return values
 
 
+def count_everywhere(
+    found: RealShards, query: str, wanted: WantedFacet
+) -> list[tuple[FacetPart, ...]]:
+    """Each shard's part of a facet."""
+    node = parse(query, COLLECTION, strict=True)[0]
+    indexes = [found.index(shard) for shard in range(found.num_shards)]
+    return [
+        count_facets(index, QueryBuilder(index, None).build(node), [wanted]) for index in indexes
+    ]
+
+
 def second_of(text: str) -> Any:
     """A date as indexes keep it."""
     date = parse_date(text)
@@ -145,10 +156,7 @@ def test_histograms_count_by_intervals(
     if any(abs(number) > 2**53 for number in numbers):
         wanted = WantedFacet("price", FacetKind.HISTOGRAM, 99, interval=interval)
         with pytest.raises(BadQueryError, match=r"more than 2\^53 intervals from 0"):
-            for shard in range(goods_shards.num_shards):
-                index = goods_shards.index(shard)
-                node = parse("price:>1000", COLLECTION, strict=True)[0]
-                count_facets(index, QueryBuilder(index, None).build(node), [wanted])
+            count_everywhere(goods_shards, "price:>1000", wanted)
         return
     counts = Counter(float(number) * interval + 0.0 for number in numbers)
     answer = facet_of(goods_shards, word, "price", Facet(histogram=interval))
@@ -204,11 +212,7 @@ def test_bounds_hold_when_values_are_left_out(
 ) -> None:
     """However few values a shard returns, no true count is above its bound, or below its count."""
     wanted = WantedFacet(field, FacetKind.TERMS, kept)
-    parts = []
-    for shard in range(goods_shards.num_shards):
-        index = goods_shards.index(shard)
-        node = parse(word, COLLECTION, strict=True)[0]
-        parts.append(count_facets(index, QueryBuilder(index, None).build(node), [wanted]))
+    parts = count_everywhere(goods_shards, word, wanted)
     counted = [Counted(field, Facet(size), wanted, None)]
     answer = facet_answers(counted, parts, 0)[field]
     true = Counter(shown(value, field) for value in values_in(goods_shards, word, field))
