@@ -12,9 +12,10 @@ HTTP. Open `blocking` first, then `calls`, which both clients share.
 from typing import TYPE_CHECKING, Any
 
 from hedgerow.gateway.client.blocking import Client
-from hedgerow.gateway.client.calls import Call, Definition, SearchOptions
+from hedgerow.gateway.client.calls import Call, Definition, SearchOptions, VersionedDocument
 from hedgerow.gateway.client.ndjson import Document
 from hedgerow.gateway.client.reply import Reply
+from hedgerow.gateway.shapes.alias import AliasAnswer
 from hedgerow.gateway.shapes.answer import Coverage, Hit, SearchAnswer, ShardDetail, Shards
 from hedgerow.gateway.shapes.collection import (
     CollectionAnswer,
@@ -27,6 +28,7 @@ from hedgerow.gateway.shapes.collection import (
     RejectedLine,
     WeightedField,
 )
+from hedgerow.gateway.shapes.delete_by_query import DeleteByQueryAnswer, MissingShard
 from hedgerow.gateway.shapes.facets import (
     Facet,
     FacetAnswer,
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
     from hedgerow.gateway.client.asynchronous import AsyncClient
 
 __all__ = [
+    "AliasAnswer",
     "AsyncClient",
     "Call",
     "Client",
@@ -49,6 +52,7 @@ __all__ = [
     "Coverage",
     "CurveAnswer",
     "Definition",
+    "DeleteByQueryAnswer",
     "Document",
     "Facet",
     "FacetAnswer",
@@ -60,6 +64,7 @@ __all__ = [
     "Hit",
     "InferredField",
     "LoadAnswer",
+    "MissingShard",
     "NextPage",
     "OptimiseAnswer",
     "QuarantinedQuery",
@@ -73,6 +78,7 @@ __all__ = [
     "SnapshotAnswer",
     "SortBy",
     "StatusAnswer",
+    "VersionedDocument",
     "WeightedField",
 ]
 

@@ -81,12 +81,6 @@ def _members(kind: type[msgspec.Struct]) -> list[_Member]:
     ]
 
 
-def _within(error: msgspec.ValidationError) -> str:
-    """Say what is wrong in a part of a member: `$.price.size: Expected ...`."""
-    what, _, where = str(error).partition(" - at ")
-    return f"is not as expected ({where.strip('`') or '$'}: {what})"
-
-
 def _reason(kind: Any, value: Any) -> str:
     """Say why a value is not valid for a type."""
     limits: list[Meta] = []
@@ -98,7 +92,9 @@ def _reason(kind: Any, value: Any) -> str:
     try:
         msgspec.convert(value, kind)
     except msgspec.ValidationError as error:
-        return _WRONG_TYPE.get(kind) or _within(error)
+        if kind in _WRONG_TYPE:
+            return _WRONG_TYPE[kind]
+        return f"has a fault: {error}"  # within a member; says where
     if isinstance(value, float) and not math.isfinite(value):
         return "should be a finite number"
     return next(
