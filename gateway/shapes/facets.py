@@ -71,8 +71,8 @@ class FacetAnswer(msgspec.Struct, frozen=True, omit_defaults=True):
     buckets: Annotated[
         list[FacetBucket] | None,
         doc(
-            "By value, the most frequent first; ranges as asked for; intervals in order; absent with "
-            "`stats` alone."
+            "By value, the most frequent first; ranges as asked for; intervals in order; absent "
+            "with `stats` alone."
         ),
     ] = None
     stats: Annotated[FacetStats | None, doc("With `stats`.")] = None
