@@ -9,9 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hedgerow.common.errors import BadRequestError
+from hedgerow.common.wire.search_options import SearchOptions, SortKey
 from hedgerow.gateway.search.options.cursor import Cursor, CursorSigner
 from hedgerow.gateway.search.options.paging import CHANGED, PARTIAL
 from hedgerow.gateway.search.result import SearchResult
+from hedgerow.gateway.search.validation import check_level
 from hedgerow.gateway.shapes.facets import Facet
 from hedgerow.gateway.shapes.sorting import NextPage, SortBy
 from tests.unit.gateway.search.options.corpus import goods, shards
@@ -189,6 +191,14 @@ def test_what_cannot_be_done_is_refused_by_name(
     """The error names the member, and why."""
     with pytest.raises(BadRequestError, match=match):
         goods_shards.search("*", **members)
+
+
+def test_options_are_refused_while_a_worker_does_not_know_them() -> None:
+    """It would answer as if nothing had been asked; a search without options is sent."""
+    for options in (SearchOptions(sort=(SortKey("year", False),)), SearchOptions()):
+        check_level(options, options.level)
+        with pytest.raises(BadRequestError, match="upgrade the workers first"):
+            check_level(options, 0)
 
 
 @pytest.mark.parametrize("query", ["*", "red blue", "code:c1 OR old"])
