@@ -19,6 +19,7 @@ from hedgerow.common.wire.search_options import FacetKind, FacetPart, Value, Wan
 from hedgerow.shard_worker.scoring.field_queries import EPOCH, has_lists, seconds_of, shown_date
 from hedgerow.shard_worker.storage.text_index import TextIndex
 
+MOST_VALUES: Final = 20_000  # of all facets of a search; merging these of 8 shards takes some 50 ms
 _MOST_BUCKETS: Final = 60_000  # of one aggregation; tantivy refuses more than 65,000
 _NS: Final = 1_000_000_000
 _MOST_INTERVALS: Final = 2.0**53  # whole numbers up to here have exact floating-point numbers
@@ -45,7 +46,26 @@ def count_facets(
             _part(facet, index.collection.type_of(facet.field), one)
             for facet, one in zip(batch, found, strict=True)
         ]
-    return tuple(parts)
+    return _shortened(parts)
+
+
+def _shortened(parts: Sequence[FacetPart]) -> tuple[FacetPart, ...]:
+    """Leave out the rarest values of facets that together have too many for one reply."""
+    lists = [part for part in parts if part.values]
+    if sum(len(part.values) for part in lists) <= MOST_VALUES:
+        return tuple(parts)
+    most = MOST_VALUES // len(lists)
+    return tuple(part if len(part.values) <= most else _cut(part, most) for part in parts)
+
+
+def _cut(part: FacetPart, num: int) -> FacetPart:
+    return FacetPart(
+        part.values[:num],
+        part.counts[:num],
+        error=part.error,
+        unlisted=max(part.unlisted, part.counts[num] + part.error),
+        other=part.other + sum(part.counts[num:]),
+    )
 
 
 def _batches(facets: Sequence[WantedFacet]) -> Iterator[list[WantedFacet]]:

@@ -6,6 +6,7 @@ new one. So each repetition finds a group at least, and usually many.
 """
 
 from collections.abc import Callable
+from typing import Final
 
 import tantivy
 
@@ -13,6 +14,8 @@ from hedgerow.common.wire.search_options import Value
 from hedgerow.shard_worker.scoring.field_queries import FieldQueries, any_of, without
 from hedgerow.shard_worker.scoring.sorting import Find, Row, values_of
 from hedgerow.shard_worker.storage.text_index import TextIndex
+
+_MOST_READ: Final = 1024  # documents of one search, unless more groups are wanted
 
 
 def best_of_groups(
@@ -48,7 +51,7 @@ def best_of_groups(
             return [(row, group) for group, row in best.items()][:k]
         check()
         rest = _without_groups(index, query, field, best)
-        size *= 2
+        size = min(2 * size, max(2 * k, _MOST_READ))
 
 
 def _without_groups(

@@ -30,11 +30,12 @@ async def test_a_cluster_counts_sorts_pages_and_groups() -> None:
             await all_live(other)
             await load(one, "goods", DOCUMENTS)
             found: list[Any] = []
+            gateways = [one, other]
             cursor: str | None = ""
             while cursor is not None:
-                one, other = other, one
+                gateways.reverse()
                 page = await ask(
-                    one,
+                    gateways[0],
                     "goods",
                     "wing",
                     k=30,

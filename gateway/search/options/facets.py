@@ -8,6 +8,7 @@ have been left out: that is `unlisted_at_most`.
 
 import math
 from collections.abc import Mapping, Sequence
+from heapq import nsmallest
 from typing import Any, Final, NamedTuple
 
 from hedgerow.common.collection import Collection
@@ -226,8 +227,11 @@ def _terms(parts: Sequence[FacetPart], size: int, answer: FacetAnswer) -> FacetA
             counts[value] = counts.get(value, 0) + count
             if listed_here:
                 errors[value] = errors.get(value, 0) + listed_here
-    ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    listed, rest = ranked[:size], ranked[size:]
+    # Of many values, only the first few need an order.
+    listed = nsmallest(size, counts.items(), key=lambda item: (-item[1], item[0]))
+    for value, _ in listed:
+        del counts[value]
+    rest = counts.items()
     buckets = [
         FacetBucket(count, value, error=unlisted + errors.get(value, 0)) for value, count in listed
     ]

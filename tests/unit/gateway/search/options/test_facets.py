@@ -4,6 +4,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -256,6 +257,28 @@ def _part_of(values: Sequence[int], kept: int) -> FacetPart:
         unlisted=max((count for _, count in rest), default=0),
         other=sum(count for _, count in rest),
     )
+
+
+def test_bounds_hold_when_many_facets_share_a_reply(goods_shards: RealShards) -> None:
+    """A reply has room for so many values; those that are left out are counted in the bounds."""
+    fields = ("code", "brand", "id")
+    facets = [WantedFacet(field, FacetKind.TERMS, 10_000) for field in fields]
+    node = parse("*", COLLECTION, strict=True)[0]
+    parts = []
+    with patch("hedgerow.shard_worker.scoring.facets.MOST_VALUES", 30):
+        for shard in range(goods_shards.num_shards):
+            index = goods_shards.index(shard)
+            parts.append(count_facets(index, QueryBuilder(index, None).build(node), facets))
+    assert all(len(part.values) <= 10 for one in parts for part in one)
+    counted = [Counted(one.field, Facet(5), one, None) for one in facets]
+    for field, answer in facet_answers(counted, parts, 0).items():
+        true = Counter(values_in(goods_shards, "*", field))
+        listed = {str(bucket.value): bucket for bucket in answer.buckets or ()}
+        for value, bucket in listed.items():
+            assert bucket.count <= true[value] <= bucket.count + bucket.error
+        rest = [count for value, count in true.items() if value not in listed]
+        assert max(rest) <= answer.unlisted_at_most
+        assert sum(rest) <= answer.other
 
 
 def test_a_missing_shard_bounds_what_is_missing(goods_shards: RealShards) -> None:
