@@ -9,6 +9,7 @@ have been left out: that is `unlisted_at_most`.
 import math
 from collections.abc import Mapping, Sequence
 from heapq import nsmallest
+from itertools import accumulate
 from typing import Any, Final, NamedTuple
 
 from hedgerow.common.collection import Collection
@@ -254,15 +255,17 @@ def _counted_ranges(
     for part in parts:
         for number, count in enumerate(part.counts):
             between[number] += count
+    below = list(accumulate(between))  # number of a bound → documents below it
     places = {bound: number for number, bound in enumerate(bounds)}
     is_dates = bool(bounds) and isinstance(bounds[0], str)
     is_whole = bool(bounds) and isinstance(bounds[0], int)
     kind = FieldType.DATE if is_dates else FieldType.INTEGER if is_whole else FieldType.FLOAT
     buckets = []
     for one in ranges:
-        start = 0 if one.from_ is None else places[_bound("", one.from_, kind)] + 1
-        end = len(between) if one.to is None else places[_bound("", one.to, kind)] + 1
-        buckets.append(FacetBucket(sum(between[start:end]), from_=one.from_, to=one.to))
+        before = 0 if one.from_ is None else below[places[_bound("", one.from_, kind)]]
+        until = below[-1] if one.to is None else below[places[_bound("", one.to, kind)]]
+        # A range that ends before it begins is empty.
+        buckets.append(FacetBucket(max(0, until - before), from_=one.from_, to=one.to))
     return buckets
 
 
