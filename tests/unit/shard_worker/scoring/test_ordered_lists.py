@@ -1,6 +1,7 @@
 """Keywords in lists: what earlier versions have indexed is refused where it would be wrong."""
 
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import pytest
@@ -14,7 +15,7 @@ from hedgerow.shard_worker.scoring.sorting import Ordering
 from tests.unit.support.shards import OneShard
 
 FIELDS = {"tags": "keyword", "brand": "keyword"}
-DOCUMENTS = [
+DOCUMENTS: list[dict[str, Any]] = [
     {"id": "a", "tags": ["z", "b", "b"], "brand": "acme"},
     {"id": "b", "tags": "c", "brand": "acme"},
 ]

@@ -240,7 +240,7 @@ def test_merged_bounds_hold_for_any_distribution(
     counted = [Counted("n", Facet(size), WantedFacet("n", FacetKind.TERMS, kept), None)]
     answer = facet_answers(counted, parts, 0)["n"]
     true = Counter(value for values in shards_values for value in values)
-    listed = {bucket.value: bucket for bucket in answer.buckets or ()}
+    listed: dict[Any, FacetBucket] = {bucket.value: bucket for bucket in answer.buckets or ()}
     for value, bucket in listed.items():
         assert bucket.count <= true[value] <= bucket.count + bucket.error
     rest = [count for value, count in true.items() if value not in listed]
