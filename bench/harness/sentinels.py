@@ -96,7 +96,7 @@ class Node:
         binary = find_binary() if self.tls is None else self.tls.binary
         command = [str(binary), *arguments]
         self.process = start_tied(command, stdout=subprocess.DEVNULL, cwd=self.folder)
-        _wait_until(self.answers, START_TIMEOUT_S, what=f"the server on port {self.port} starts")
+        wait_until(self.answers, START_TIMEOUT_S, what=f"the server on port {self.port} starts")
 
     def answers(self) -> bool:
         """Whether it answers a PING."""
@@ -163,7 +163,7 @@ class Sentinels:
 
     def start(self) -> None:
         """Start everything; returns when the sentinels know the replicas and each other."""
-        ports = _free_ports(6)
+        ports = free_ports(6)
         self.servers = [Node(self.folder, port, self.tls) for port in ports[:3]]
         self.sentinels = [Node(self.folder, port, self.tls) for port in ports[3:]]
         self.servers[0].start(*self._options(self.servers[0]))
@@ -171,7 +171,7 @@ class Sentinels:
             self.start_replica(replica, of=self.servers[0])
         for sentinel in self.sentinels:
             self._start_sentinel(sentinel)
-        _wait_until(self.is_whole, 30, what="the sentinels know all servers")
+        wait_until(self.is_whole, 30, what="the sentinels know all servers")
 
     def stop(self) -> None:
         """End everything."""
@@ -210,7 +210,7 @@ class Sentinels:
 
     def wait_until_switched(self, old: Node, timeout_s: float = 20.0) -> Node:
         """Wait until a sentinel names another primary; returns it."""
-        _wait_until(lambda: self.primary() is not old, timeout_s, what="the sentinels switch")
+        wait_until(lambda: self.primary() is not old, timeout_s, what="the sentinels switch")
         return self.primary()
 
     def _primary_of(self, sentinel: Node) -> int:
@@ -274,7 +274,7 @@ def _pairs(flat: list[bytes]) -> dict[str, str]:
     return dict(zip(texts[::2], texts[1::2], strict=True))
 
 
-def _free_ports(number: int) -> list[int]:
+def free_ports(number: int) -> list[int]:
     """Ports of 127.0.0.1 that are free now."""
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(number)]
@@ -283,7 +283,12 @@ def _free_ports(number: int) -> list[int]:
         return [int(one.getsockname()[1]) for one in sockets]
 
 
-def _wait_until(is_true: Callable[[], bool], timeout_s: float, *, what: str) -> None:
+def wait_until(is_true: Callable[[], bool], timeout_s: float, *, what: str) -> None:
+    """Block until something is true.
+
+    Raises:
+        TimeoutError: it is not in time; says what was waited for.
+    """
     give_up_at = time.monotonic() + timeout_s
     while not is_true():
         if time.monotonic() > give_up_at:

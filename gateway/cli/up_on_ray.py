@@ -53,6 +53,7 @@ def up_on_ray(
         UnavailableError: a process died while starting, or took too long.
     """
     http, redis = settings.gateway, settings.redis
+    is_named = redis.is_split or bool(redis.sentinels) or "url" in redis.model_fields_set
     options = RayOptions(
         address=address,
         data=data,
@@ -60,7 +61,7 @@ def up_on_ray(
         wanted=Wanted(*wanted),
         host=host or (http.host if "host" in http.model_fields_set else ""),
         port=http.port if port is None else port,
-        redis_url=redis_url or (redis.url if "url" in redis.model_fields_set else None),
+        redis_url=redis_url or (redis.url if is_named else None),
     )
     # Before the event loop, whose handlers of signals replace Ray's.
     engine = Engine(options.address)

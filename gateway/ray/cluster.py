@@ -143,8 +143,8 @@ class RayCluster:
         nodes = await asyncio.to_thread(self._engine.nodes)
         self.plan = plan = plan_for_nodes(nodes, self._options.wanted)
         if self._options.redis_url is not None:
-            if not self._settings.redis.sentinels:
-                check_reachable(self._options.redis_url, nodes, socket.gethostname())
+            for url in self._named_urls(self._options.redis_url):
+                check_reachable(url, nodes, socket.gethostname())
         else:
             await self._start_redis([node.host for node in nodes])
         control = self._control = await connect(
@@ -198,6 +198,12 @@ class RayCluster:
         return [one.report.url for one in self._gateways if one.report is not None]
 
     # Starting
+
+    def _named_urls(self, redis_url: str) -> list[str]:
+        """The URLs of servers, of which there may be others that only sentinels or nodes know."""
+        redis = self._settings.redis
+        urls = [] if redis.sentinels or redis.cluster_nodes else [redis_url]
+        return urls if redis.control_url is None else [*urls, redis.control_url]
 
     async def _start_redis(self, hosts: Sequence[str]) -> None:
         if len({socket.gethostname(), *hosts}) > 1:
