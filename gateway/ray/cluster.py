@@ -129,7 +129,7 @@ class RayCluster:
         self._workers: list[_Watched] = []
         self._gateways: list[_Watched] = []
         self._watch: asyncio.Task[None] | None = None
-        self._keys = Keys(settings.redis.key_prefix)
+        self._keys = Keys.of(settings.redis)
 
     async def start(self) -> None:
         """Start everything; returns once every shard is served and the gateways are ready.
