@@ -43,6 +43,7 @@ from hedgerow.gateway.local.programs import (
 )
 from hedgerow.gateway.local.redis import server as embedded_redis
 from hedgerow.gateway.local.redis.keeper import RedisKeeper
+from hedgerow.gateway.local.redis.nodes import EmbeddedNodes, num_nodes_in
 from hedgerow.gateway.local.redis.server import EmbeddedRedis
 from hedgerow.gateway.local.refused_start import RefusedStart
 from hedgerow.gateway.local.sizing import Sizing
@@ -100,6 +101,8 @@ class LocalCluster:
         self._control: RedisClient | None = None
         self._registry: Registry | None = None
         self._redis: EmbeddedRedis | None = None
+        self._nodes: EmbeddedNodes | None = None
+        self._redis_settings = settings.redis  # of what is started, once it is
         self._sync: asyncio.Task[None] | None = None
         self._keeper: asyncio.Task[None] | None = None
         self._lock = -1
@@ -185,7 +188,8 @@ class LocalCluster:
     def processes(self) -> list[ProcessLine]:
         """The processes, in the order of their start."""
         what = {
-            **({embedded_redis.NAME: self.redis_url} if self._redis is not None else {}),
+            **({embedded_redis.NAME: self._redis.url} if self._redis is not None else {}),
+            **({} if self._nodes is None else self._nodes.lines()),
             **{
                 name: "shards " + ", ".join(map(str, shards))
                 for name, shards in self._shards.items()
@@ -245,19 +249,29 @@ class LocalCluster:
         await self._starting.or_death(self.supervisor.start(self._redis.program()))
         await self._starting.or_death(self._redis.wait_until_ready(_REDIS_TIMEOUT_S))
         self._sync = asyncio.create_task(self._redis.keep_synced(), name="sync")
+        if number := self._options.redis_nodes or num_nodes_in(self._data):
+            await self._start_nodes(number, self._redis.url)
+
+    async def _start_nodes(self, number: int, control_url: str) -> None:
+        self._nodes = nodes = EmbeddedNodes(self._data, number)
+        await self._starting.or_death(self.supervisor.start(*nodes.programs()))
+        await self._starting.or_death(nodes.wait_until_ready(_REDIS_TIMEOUT_S))
+        self._redis_settings = nodes.settings(self._settings.redis, control_url)
+        self.redis_url = self._redis_settings.url
 
     async def _join_redis(self) -> RedisClient:
-        settings = self._settings.redis.model_copy(update={"url": self.redis_url})
+        settings = self._redis_settings.model_copy(update={"url": self.redis_url})
+        self._redis_settings = settings
         self._control = await connect(settings)
         if self._redis is not None:
-            keys = Keys(settings.key_prefix)
+            keys = Keys.of(settings)
             keeper = RedisKeeper(self._control, keys, self._redis.folder, self._settings.storage)
             self._keeper = asyncio.create_task(keeper.run(), name="redis keeper")
         return self._control
 
     async def _size(self, control: RedisClient) -> Sizing:
         """Decide which worker serves which shards, and move these into the workers' folders."""
-        keys = Keys(self._settings.redis.key_prefix)
+        keys = Keys.of(self._redis_settings)
         self._registry = Registry(control, keys)
         found = await asyncio.to_thread(replica_folders.find_replicas, self._data)
         size = await size_cluster(self._options.asked, self._settings, found, self._registry)
@@ -307,7 +321,7 @@ class LocalCluster:
 
     def _worker_programs(self, num_shards: int) -> list[Program]:
         environment = {
-            **self._options.environment,
+            **self._environment(),
             "HEDGEROW_WORKER__WORKERS_ON_HOST": str(len(self._shards)),
             **self._placement_settings(),
         }
@@ -324,6 +338,13 @@ class LocalCluster:
             for name, shards in self._shards.items()
         ]
 
+    def _environment(self) -> dict[str, str]:
+        """Variables of all workers and gateways."""
+        of_redis = {}
+        if self._nodes is not None and self._redis is not None:
+            of_redis = self._nodes.environment | {"HEDGEROW_REDIS__CONTROL_URL": self._redis.url}
+        return {**self._options.environment, **of_redis}
+
     def _placement_settings(self) -> dict[str, str]:
         if self._placement is None or self.sizing is None:
             return {}
@@ -331,7 +352,7 @@ class LocalCluster:
 
     def _gateway_programs(self, port: int) -> list[Program]:
         environment = {
-            **self._options.environment,
+            **self._environment(),
             **self._placement_settings(),
             **JSON_LOGS,
             "HEDGEROW_GATEWAY__KEYS_FILE": str(self._keys_file),
@@ -365,7 +386,7 @@ class LocalCluster:
 
     async def _silent(self, control: RedisClient) -> str:
         """Name the workers without a heartbeat."""
-        registry = Registry(control, Keys(self._settings.redis.key_prefix))
+        registry = Registry(control, Keys.of(self._redis_settings))
         beats = await registry.heartbeats()  # of other hosts too, whose pids mean nothing here
         return self._late({beat.pid for name, beat in beats.items() if name in self._shards})
 

@@ -60,7 +60,7 @@ class Placing:
     async def run(self) -> None:
         """Run until cancelled."""
         primary = self._control.primary
-        async with JobQueues.connect(self._keys, self._settings.redis, primary) as queues:
+        async with JobQueues.connect(self._keys, self._control.settings, primary) as queues:
             await run_together(
                 self._serve(queues),
                 reconcile(
