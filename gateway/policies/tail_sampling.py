@@ -45,9 +45,7 @@ class TailSampling:
         else:  # not by the trace's id, which the caller may choose
             is_sampled = self._rng() < self._rate
         # A trace that is sampled is certain to be kept: users' functions make spans for it.
-        if is_sampled:
-            is_sampled = self._allow(now)
-        drawn = new_packed(is_sampled=is_sampled)
+        drawn = new_packed(is_sampled=is_sampled and self._allow(now))
         if caller is None:
             return drawn, 0
         return caller.pack()[:16] + drawn[16:], caller.span_id

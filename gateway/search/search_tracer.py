@@ -11,7 +11,7 @@ from typing import Final, Protocol
 
 from hedgerow.common.errors import BadRequestError
 from hedgerow.common.observability.span import Span
-from hedgerow.common.wire.trace_context import TraceContext
+from hedgerow.common.wire.trace_context import TraceContext, hex_id_of, is_sampled
 from hedgerow.gateway.policies.tail_sampling import TailSampling
 from hedgerow.gateway.search.walk import SearchTrace, Walk
 from hedgerow.gateway.search.walk_spans import spans_of
@@ -47,9 +47,10 @@ class SearchTracer:
         self._sink = sink
         self._wall_clock_ns = wall_clock_ns
 
-    def begin(self, traceparent: str, now: float) -> tuple[bytes, int]:
-        """See `TailSampling.begin`."""
-        return self._sampling.begin(traceparent, now)
+    def begin(self, traceparent: str, now: float) -> SearchTrace:
+        """Begin a search's trace; see `TailSampling.begin`."""
+        span, caller_span = self._sampling.begin(traceparent, now)
+        return SearchTrace(span, caller_span, hex_id_of(span), is_sampled(span))
 
     def end(self, walk: Walk, trace: SearchTrace, *, is_slow: bool) -> None:
         """A search of a trace has ended."""

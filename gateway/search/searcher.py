@@ -284,7 +284,7 @@ class Searcher:
         # Without a function, workers have no use for it, and to carry it costs a hundredth of a
         # cheap search's CPU.
         if trace is not None and self._profile_of(search).second_phase:
-            to_workers = trace.to_workers
+            to_workers = self._walks.to_workers(trace)
         scatter = Scatter(_SEARCH, self._messenger, gather, now, deadline, late_ms, to_workers)
         request = scatter.request(
             pack_body(search.payload),
@@ -375,7 +375,9 @@ class Searcher:
         if not hits:
             return Fetch(0, 0)
         query, trace, profile = search.query, search.trace, search.payload.profile
-        enrich = trace is not None and self._profile_of(search).enrich
+        to_workers = None
+        if trace is not None and self._profile_of(search).enrich:
+            to_workers = self._walks.fetch_to_workers(trace)
         fields = None if isinstance(query.fields, bool) else list(query.fields)
         return await self.fetcher.fill(
             hits,
@@ -384,7 +386,7 @@ class Searcher:
             profile,
             search.deadline,
             lease,
-            trace.fetch_to_workers if trace is not None and enrich else None,
+            to_workers,
             walks,
         )
 
