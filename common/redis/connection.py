@@ -44,6 +44,7 @@ class RedisConnection:
 
     Attributes:
         name: shown by CLIENT LIST.
+        is_connected: whether a command sent now would go out.
         num_reconnects: how often the connection was restored.
         tried: set once the first attempt to connect has ended.
         last_error: why the last attempt has failed; "" if it has not.
@@ -71,6 +72,7 @@ class RedisConnection:
             on_message: called with Pub/Sub messages.
         """
         self.name = name
+        self.is_connected = False
         self.num_reconnects = 0
         self.tried = asyncio.Event()
         self.last_error = ""
@@ -86,12 +88,7 @@ class RedisConnection:
         self._outbox: list[bytes] = []
         self._loop = asyncio.get_running_loop()
         self._task: asyncio.Task[None] | None = None
-        self._is_connected = asyncio.Event()
-
-    @property
-    def is_connected(self) -> bool:
-        """Whether a command sent now would go out."""
-        return self._is_connected.is_set()
+        self._has_connected = asyncio.Event()  # set while `is_connected`, for those that wait
 
     @property
     def overdue_s(self) -> float:
@@ -116,7 +113,7 @@ class RedisConnection:
         self.begin()
         try:
             async with asyncio.timeout(timeout_s):
-                await self._is_connected.wait()
+                await self._has_connected.wait()
         except TimeoutError:
             raise RedisUnavailableError(f"no connection to Redis within {timeout_s} s") from None
 
@@ -124,7 +121,7 @@ class RedisConnection:
         """Write the waiting commands, close, and stop reconnecting."""
         if self._task is None:
             return
-        if self._connection is not None and self._is_connected.is_set():
+        if self._connection is not None and self.is_connected:
             self._flush()
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
@@ -142,7 +139,7 @@ class RedisConnection:
                 within `send` while connected.
         """
         connection = self._connection
-        if connection is None or not self._is_connected.is_set():
+        if connection is None or not self.is_connected:
             on_reply(RedisUnavailableError("there is no connection to Redis"))
             return
         if not connection.pending:
@@ -163,7 +160,7 @@ class RedisConnection:
             on_replies: called with the replies, in order; one for each command that is answered.
         """
         connection = self._connection
-        if connection is None or not self._is_connected.is_set():
+        if connection is None or not self.is_connected:
             for on_reply in on_replies:
                 on_reply(RedisUnavailableError("there is no connection to Redis"))
             return
@@ -187,12 +184,12 @@ class RedisConnection:
 
         For a connection whose `on_connect` subscribes, and that is used for nothing else.
         """
-        if self._is_connected.is_set():
+        if self.is_connected:
             self._write_unanswered(pack("SUBSCRIBE", channel))
 
     def unsubscribe(self, channel: str) -> None:
         """End what `subscribe` has begun, if connected; the confirmation comes as a message."""
-        if self._is_connected.is_set():
+        if self.is_connected:
             self._write_unanswered(pack("UNSUBSCRIBE", channel))
 
     def ping_subscribed(self) -> None:
@@ -260,7 +257,8 @@ class RedisConnection:
             if self._on_connect is not None:
                 await self._on_connect(handshake)
             self._check_unmoved()
-            self._is_connected.set()
+            self.is_connected = True
+            self._has_connected.set()
         except BaseException:
             connection.abort()
             raise
@@ -311,7 +309,8 @@ class RedisConnection:
     def _forget(self) -> None:
         self._connection = None
         self._outbox.clear()
-        if self._is_connected.is_set():
-            self._is_connected.clear()
+        if self.is_connected:
+            self.is_connected = False
+            self._has_connected.clear()
             if self._on_disconnect is not None:
                 self._on_disconnect()

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from hedgerow.common.collection import Collection
 from hedgerow.common.errors import HedgerowError, OverloadedError
 from hedgerow.common.outcome import Outcome
+from hedgerow.common.runtime.alarms import Alarms
 from hedgerow.common.settings.rank_profiles import RankProfile
 from hedgerow.common.wire.messages import Kind, SearchPayload, pack_body, unpack_search_body
 from hedgerow.gateway.policies.adaptive_timeout import AdaptiveTimeout
@@ -136,6 +137,7 @@ class Searcher:
         self._observers = Observers(self.hedger, learning, view.counts_of)
         self._answer_reserve = AnswerReserve()
         self._in_flight = InFlight()
+        self._alarms = Alarms()
         self._coming: dict[Admission, int] = {}  # queries that `refusal_of` has let pass this turn
         self._loop = asyncio.get_running_loop()
 
@@ -166,7 +168,7 @@ class Searcher:
         search = gather = None
         try:
             search = self._plan(query, collection, admitted, permit, started, trace)
-            gather = Gather(search.plan.shards, unpack_search_body)
+            gather = Gather(search.plan.shards, unpack_search_body, self._alarms)
             await self._scatter_gather(search, gather)
             gathered_at = self._loop.time() if gather.is_sampled else 0.0
             hits, bodies = self._merge(search, gather)
