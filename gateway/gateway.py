@@ -263,11 +263,11 @@ class Gateway:
         if self._tracing is None:
             result = await self.search_held(query)
         else:
-            current = CURRENT.set(b"")  # the caller's task goes on after the search
+            before = CURRENT.get()  # the caller's task goes on after the search
             try:
                 result = await self.search_held(query)
             finally:
-                CURRENT.reset(current)
+                CURRENT.set(before)
         if result.lease is not None:
             result.lease.release()
         return result

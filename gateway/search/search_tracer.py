@@ -11,11 +11,18 @@ from typing import Final, Protocol
 
 from hedgerow.common.errors import BadRequestError
 from hedgerow.common.observability.span import Span
-from hedgerow.common.wire.trace_context import TraceContext, hex_id_of, is_sampled
+from hedgerow.common.wire.trace_context import (
+    TraceContext,
+    draw_unsampled,
+    hex_id_of,
+    is_sampled,
+    new_packed,
+)
 from hedgerow.gateway.policies.tail_sampling import TailSampling
 from hedgerow.gateway.search.walk import SearchTrace, Walk
 from hedgerow.gateway.search.walk_spans import spans_of
 
+_NUM_DRAWN: Final = 64
 # The caller's fault, or its wish: such a search is kept only if it is sampled or slow.
 _CALLERS: Final = (BadRequestError, asyncio.CancelledError)
 
@@ -46,11 +53,24 @@ class SearchTracer:
         self._sampling = sampling
         self._sink = sink
         self._wall_clock_ns = wall_clock_ns
+        self._drawn: list[SearchTrace] = []  # for searches to come
 
     def begin(self, traceparent: str, now: float) -> SearchTrace:
         """Begin a search's trace; see `TailSampling.begin`."""
-        span, caller_span = self._sampling.begin(traceparent, now)
-        return SearchTrace(span, caller_span, hex_id_of(span), is_sampled(span))
+        if traceparent:
+            span, caller_span = self._sampling.begin(traceparent, now)
+            return SearchTrace(span, caller_span, hex_id_of(span), is_sampled(span))
+        if self._sampling.samples(now):
+            span = new_packed(is_sampled=True)
+            return SearchTrace(span, 0, hex_id_of(span), is_sampled=True)
+        # Drawn for the next searches as well: code that runs in a row finds its data in the
+        # processor's caches.
+        if not self._drawn:
+            self._drawn = [
+                SearchTrace(span, 0, hex_id_of(span), is_sampled=False)
+                for span in draw_unsampled(_NUM_DRAWN)
+            ]
+        return self._drawn.pop()
 
     def end(self, walk: Walk, trace: SearchTrace, *, is_slow: bool) -> None:
         """A search of a trace has ended."""

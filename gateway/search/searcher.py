@@ -25,7 +25,11 @@ from hedgerow.gateway.search.documents.fetch_walk import FetchWalk
 from hedgerow.gateway.search.ended_search import EndedSearch
 from hedgerow.gateway.search.gather import Gather
 from hedgerow.gateway.search.guards.canary import Canary
-from hedgerow.gateway.search.guards.profile_guards import Guards, ProfileGuards
+from hedgerow.gateway.search.guards.profile_guards import (
+    Guards,
+    ProfileGuards,
+    profiles_with_functions,
+)
 from hedgerow.gateway.search.hedger import Hedger
 from hedgerow.gateway.search.in_flight import InFlight
 from hedgerow.gateway.search.learning import Learning
@@ -127,6 +131,7 @@ class Searcher:
         self._view = view
         self._guards = guards
         self._settings = settings
+        self._ranked = frozenset(profiles_with_functions(settings.profiles))
         self._learning = learning
         self._attaching = AttachPolicy(
             settings.profiles, settings.max_attached_bytes, lambda: view.attaches
@@ -207,6 +212,7 @@ class Searcher:
     def use_profiles(self, profiles: Mapping[str, RankProfile]) -> None:
         """From now on, rank by these; searches that have begun end as they began."""
         self._settings = self._settings._replace(profiles=profiles)
+        self._ranked = frozenset(profiles_with_functions(profiles))
         self._canary.use_profiles(profiles)
         self._attaching.use_profiles(profiles)
 
@@ -285,7 +291,7 @@ class Searcher:
         to_workers = None
         # Without a function, workers have no use for it, and to carry it costs a hundredth of a
         # cheap search's CPU.
-        if trace is not None and self._profile_of(search).second_phase:
+        if trace is not None and search.payload.profile in self._ranked:
             to_workers = self._walks.to_workers(trace)
         scatter = Scatter(_SEARCH, self._messenger, gather, now, deadline, late_ms, to_workers)
         request = scatter.request(
