@@ -1,4 +1,4 @@
-"""The common instants of a process's periodic work, and timers for a process that has many.
+"""When things happen in a process: instants of periodic work, timers of many, limits of rates.
 
 Imports nothing else of Hedgerow. Open `ticks` first.
 """

@@ -85,7 +85,7 @@ class ReloadStore:
         return True
 
     async def renew(self, token: str) -> bool:
-        """Keep the claim; returns False if it has expired, so that another reload may have begun."""
+        """Keep the claim; returns False if it has expired: another reload may have begun."""
         claim = self._keys.reload_claim
         return bool(await self._control.execute("EVAL", _RENEW, 1, claim, token, LEASE_S))
 

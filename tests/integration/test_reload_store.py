@@ -1,4 +1,4 @@
-"""The claim of a reload, on a real server: one gateway at a time, and none for long that has died."""
+"""The claim of a reload, on a real server: a gateway that has died holds none for long."""
 
 from collections.abc import AsyncIterator
 
