@@ -170,6 +170,8 @@ class Gateway:
             # Last, since queries in flight need it: no reply can come once it is closed.
             await self._transport.close()
             if self._tracing is not None:
+                if self._parts.tracers.searches is not None:
+                    self._parts.tracers.searches.flush()
                 await asyncio.to_thread(self._tracing.close)
 
     async def _listen(self) -> None:

@@ -44,8 +44,14 @@ async def _subjects() -> AsyncIterator[list[Subject]]:
         cluster = started.enter_context(run_cluster(environment=partial(_same, variables)))
         parts = {"gateway": [os.getpid()], **cluster.parts()}
         subjects = []
-        for name in (_OFF, _ON, _OFF_AGAIN):
-            tracing = TracingSettings(enabled=name == _ON, endpoint=url, sample_rate=0.01)
+        names = (_OFF, _ON, _OFF_AGAIN)
+        # What a gateway may keep and does not, it may keep a little later. So in its turn, which is
+        # a third of the time, it keeps as many a second as one does that is asked all the time.
+        most = TracingSettings().max_traces_per_second / len(names)
+        for name in names:
+            tracing = TracingSettings(
+                enabled=name == _ON, endpoint=url, sample_rate=0.01, max_traces_per_second=most
+            )
             gateway = await started.enter_async_context(connect(cluster, tracing=tracing))
             subjects.append(Subject(name, Asker(gateway, LOOP_LANE).ask, parts))
         for subject in subjects:
