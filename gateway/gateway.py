@@ -170,6 +170,8 @@ class Gateway:
             # Last, since queries in flight need it: no reply can come once it is closed.
             await self._transport.close()
             if self._tracing is not None:
+                if self._parts.tracers.searches is not None:
+                    self._parts.tracers.searches.flush()
                 await asyncio.to_thread(self._tracing.close)
 
     async def _listen(self) -> None:
@@ -270,11 +272,11 @@ class Gateway:
         if self._tracing is None:
             result = await self.search_held(query)
         else:
-            current = CURRENT.set(b"")  # the caller's task goes on after the search
+            before = CURRENT.get()  # the caller's task goes on after the search
             try:
                 result = await self.search_held(query)
             finally:
-                CURRENT.reset(current)
+                CURRENT.set(before)
         if result.lease is not None:
             result.lease.release()
         return result

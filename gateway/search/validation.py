@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from hedgerow.common.collection import MAX_FIELDS, Collection
 from hedgerow.common.document_ids import ID_FIELD
@@ -19,6 +19,7 @@ from hedgerow.gateway.search.options.wanted import NOTHING, Wanted, wanted_of
 from hedgerow.gateway.search.result import SearchQuery
 from hedgerow.gateway.shapes.collection import Filling
 
+_NO_COST: Final = Cost()
 _MAX_PROFILE_WARNINGS = 4
 _NAMED_FIELDS = 10  # in a warning
 
@@ -76,17 +77,18 @@ def admit(
     if profile.first_phase == "noop":
         if query.filter:
             raise BadRequestError("filter", f"does not apply: profile {name!r} reads no index")
-        return Admitted(name, _warnings(name, profile, collection), Cost())
-    cost, warnings = check_query(query.query, collection, query.syntax == "strict")
+        warnings = _warnings(name, profile, collection) if profile.fields else ()
+        return Admitted(name, warnings, _NO_COST)
+    cost, repairs = check_query(query.query, collection, query.syntax == "strict")
     check_cost(cost, limits, "query")
     if query.filter:
         cost = cost.plus(check_filter(query.filter, collection))
         check_cost(cost, limits, "filter")
     if profile.fields:
-        warnings += _warnings(name, profile, collection)
+        repairs += _warnings(name, profile, collection)
     if wanted is not NOTHING:
         cost = cost.plus(wanted.cost)
-    return Admitted(name, tuple(warnings), cost, wanted.options, wanted)
+    return Admitted(name, tuple(repairs), cost, wanted.options, wanted)
 
 
 def _warnings(name: str, profile: RankProfile, collection: Collection) -> tuple[str, ...]:
