@@ -141,6 +141,7 @@ class Gateway:
             await self._transport.start(START_TIMEOUT_S)
             await self.collections.refresh()
             await self._membership.refresh()
+            self._searcher.use_cursor_key(await self._parts.access.registry.cursor_key())
             left_by: BaseException | None = None
             async with asyncio.TaskGroup() as group:
                 tasks = [

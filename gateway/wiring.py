@@ -199,6 +199,7 @@ def make_documents(
         write_timeout_s=settings.gateway.write_timeout_s,
         slots=LoadSlots(settings.gateway.max_loads, settings.gateway.load_idle_s),
         live_replicas=membership.replicas_of,
+        read_live=membership.read_again,
         gate=gate,
         ranked=ranked,
         counts=counts,

@@ -155,7 +155,7 @@ class Keys:
 
     @property
     def cluster(self) -> str:
-        """Hash: facts that every process must agree on (`shards`, `format`)."""
+        """Hash: facts that every process must agree on (`shards`, `format`, `cursor_key`)."""
         return f"{self.prefix}:cluster"
 
     def statistics(self, uid: str) -> str:

@@ -7,6 +7,7 @@ processes keep a copy of is announced on the events channel.
 import asyncio
 import json
 import re
+import secrets
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -127,6 +128,15 @@ class Registry:
             f"redis.cluster_slots: {self.keys.num_slots} was named, but {name} was made with "
             f"{int(slots)}, and that number is fixed"
         )
+
+    async def cursor_key(self) -> bytes:
+        """The key with which the cluster's gateways sign cursors; made by the first that asks."""
+        new = secrets.token_hex(32)
+        # While a server accepts no writes, the key serves this process alone.
+        with suppress(WriteRefusedError):
+            await self._control.execute("HSETNX", self.keys.cluster, "cursor_key", new)
+        stored: bytes | None = await self._control.execute("HGET", self.keys.cluster, "cursor_key")
+        return stored or new.encode()
 
     # Collections
 

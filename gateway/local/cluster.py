@@ -28,6 +28,7 @@ from hedgerow.gateway.local.cluster_options import ClusterOptions
 from hedgerow.gateway.local.cluster_size import size_cluster
 from hedgerow.gateway.local.gateway_group import check_can_share
 from hedgerow.gateway.local.locks import check_port, lock_folder, url_of
+from hedgerow.gateway.local.own_placement import OwnPlacement
 from hedgerow.gateway.local.placement import place
 from hedgerow.gateway.local.processes.child import Program
 from hedgerow.gateway.local.processes.start_watch import StartWatch
@@ -95,6 +96,7 @@ class LocalCluster:
         self.sizing: Sizing | None = None
         self._shards: dict[str, list[int]] = {}
         self._homes: dict[str, Path] = {}
+        self._placement: OwnPlacement | None = None  # None if the workers are pinned
         self._gateways: list[str] = []
         self._control: RedisClient | None = None
         self._registry: Registry | None = None
@@ -142,7 +144,8 @@ class LocalCluster:
         if size.num_replicas > 1:
             # Until the logs know every replica, they drop entries that the known ones have
             # applied: a document loaded before would be missing in a replica that comes later.
-            silent = partial(self._silent, control)
+            # Workers that join are alive before they hold a shard.
+            silent = self._unplaced if self._placement else partial(self._silent, control)
             await self._starting.wait_until_there("the workers", silent)
         gateways = self._gateway_programs(port)
         self._gateways = [program.name for program in gateways]
@@ -200,7 +203,7 @@ class LocalCluster:
         return lines
 
     def shards_of(self, worker: str) -> list[int]:
-        """The shards that a worker serves."""
+        """The shards with which a worker starts."""
         return self._shards[worker]
 
     @property
@@ -272,20 +275,37 @@ class LocalCluster:
         self._registry = Registry(control, keys)
         found = await asyncio.to_thread(replica_folders.find_replicas, self._data)
         size = await size_cluster(self._options.asked, self._settings, found, self._registry)
-        await self._place(size, found, ShardLog(control, keys))
+        self._homes = {
+            self._worker_name(number): replica_folders.home_of(
+                self._data, number, size.num_replicas
+            )
+            for number in range(size.num_workers)
+        }
+        # On a server that other machines use too, each of them serves all shards by itself.
+        own = OwnPlacement(control, keys) if self._options.redis_url is None else None
+        if own is not None and size.num_replicas > 1:
+            self._placement = own
+            stored = {
+                name: replica_folders.shards_in(found, home) for name, home in self._homes.items()
+            }
+            served = await own.decide(size.num_shards, size.num_replicas, stored)
+        else:
+            served = place(size.num_shards, size.num_workers, size.num_replicas)
+        self._shards = dict(zip(self._homes, served, strict=True))
+        await self._settle(found, size.num_shards, ShardLog(control, keys))
+        if self._placement is not None:
+            await self._placement.keep()
+        elif own is not None:
+            await own.clear()
         return size
 
-    async def _place(
-        self, size: Sizing, found: list[replica_folders.ReplicaFolder], shard_log: ShardLog
+    async def _settle(
+        self, found: list[replica_folders.ReplicaFolder], num_shards: int, shard_log: ShardLog
     ) -> None:
-        homes: dict[int, list[Path]] = {shard: [] for shard in range(size.num_shards)}
-        served = place(size.num_shards, size.num_workers, size.num_replicas)
-        for number, shards in enumerate(served):
-            name = self._worker_name(number)
-            home = replica_folders.home_of(self._data, number, size.num_replicas)
-            self._shards[name], self._homes[name] = shards, home
+        homes: dict[int, list[Path]] = {shard: [] for shard in range(num_shards)}
+        for name, shards in self._shards.items():
             for shard in shards:
-                homes[shard].append(home)
+                homes[shard].append(self._homes[name])
         await replica_folders.settle(found, homes, self._data, shard_log, self._drain_s)
 
     def _worker_name(self, number: int) -> str:
@@ -303,11 +323,12 @@ class LocalCluster:
         environment = {
             **self._environment(),
             "HEDGEROW_WORKER__WORKERS_ON_HOST": str(len(self._shards)),
+            **self._placement_settings(),
         }
         return [
             worker_program(
                 name,
-                shards,
+                None if self._placement else shards,
                 num_shards,
                 self._homes[name],
                 self.redis_url,
@@ -324,9 +345,15 @@ class LocalCluster:
             of_redis = self._nodes.environment | {"HEDGEROW_REDIS__CONTROL_URL": self._redis.url}
         return {**self._options.environment, **of_redis}
 
+    def _placement_settings(self) -> dict[str, str]:
+        if self._placement is None or self.sizing is None:
+            return {}
+        return {"HEDGEROW_PLACEMENT__REPLICAS": str(self.sizing.num_replicas)}
+
     def _gateway_programs(self, port: int) -> list[Program]:
         environment = {
             **self._environment(),
+            **self._placement_settings(),
             **JSON_LOGS,
             "HEDGEROW_GATEWAY__KEYS_FILE": str(self._keys_file),
         }
@@ -362,6 +389,11 @@ class LocalCluster:
         registry = Registry(control, Keys.of(self._redis_settings))
         beats = await registry.heartbeats()  # of other hosts too, whose pids mean nothing here
         return self._late({beat.pid for name, beat in beats.items() if name in self._shards})
+
+    async def _unplaced(self) -> str:
+        """Name the workers that do not hold their shards yet."""
+        lacking = {} if self._placement is None else await self._placement.lacking(self._shards)
+        return ", ".join(f"{name} ({why})" if why else name for name, why in lacking.items())
 
     def _late(self, live: Collection[int | None]) -> str:
         return ", ".join(name for name in self._shards if self._pid(name) not in live)
