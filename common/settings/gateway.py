@@ -81,6 +81,11 @@ class GatewaySettings(ProcessSettings, ConnectionSettings, TlsSettings):
         description="Longest that a load with ?wait=applied, once its documents can be found, "
         "waits for term statistics that count them, in s; 0 for no wait.",
     )
+    expiry_interval_s: Annotated[float, Field(ge=0)] = Field(
+        10.0,
+        description="How often one of the gateways deletes documents that have expired, in s; 0 "
+        "if this gateway never should.",
+    )
     max_loads: PositiveInt = Field(
         32,
         description="Most bulk loads at once; each holds up to four times "

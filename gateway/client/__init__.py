@@ -29,6 +29,7 @@ from hedgerow.gateway.shapes.collection import (
     WeightedField,
 )
 from hedgerow.gateway.shapes.delete_by_query import DeleteByQueryAnswer, MissingShard
+from hedgerow.gateway.shapes.expiry import ExpiryAnswer
 from hedgerow.gateway.shapes.operations import QuarantinedQuery, ReloadAnswer, SnapshotAnswer
 from hedgerow.gateway.shapes.status import StatusAnswer
 
@@ -46,6 +47,7 @@ __all__ = [
     "Definition",
     "DeleteByQueryAnswer",
     "Document",
+    "ExpiryAnswer",
     "FieldWarning",
     "Filling",
     "Hit",
