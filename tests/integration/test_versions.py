@@ -116,10 +116,9 @@ def test_gateways_and_workers_of_both_versions_work_together(site: Path) -> None
 
 
 def test_writes_on_a_condition_wait_for_the_last_upgrade(site: Path) -> None:
-    """They are refused while a worker lives that would stop at them in its log, which is named.
+    """They are refused while a worker lives that does not know them, and that is named.
 
-    If such a worker starts later, it stops there, and passes over nothing: once it is upgraded, it
-    has judged as the other replica has.
+    Once it is upgraded, it judges what came meanwhile as the other replica has.
     """
     with mixed_cluster(site) as cluster, cluster.gateway("present") as client:
         for version in VERSIONS:
@@ -132,6 +131,8 @@ def test_writes_on_a_condition_wait_for_the_last_upgrade(site: Path) -> None:
             client.put_document("books", "d9", {"title": "amber"}, if_version="none")
         with pytest.raises(UnavailableError, match="worker previous"):
             client.patch_document("books", "d1", {"year": 7})
+        with pytest.raises(UnavailableError, match="worker previous"):
+            client.delete_document("books", "d1", if_version="A" * 16)
 
         cluster.stop_worker("previous")
         wait_for_workers(client, "present")
@@ -146,9 +147,6 @@ def test_writes_on_a_condition_wait_for_the_last_upgrade(site: Path) -> None:
         expected["d1"]["year"] = 7
         check_all_find([client], expected, "present")
 
-        cluster.start_worker("previous", "previous")
-        block_until(lambda: "apply_failed" in cluster.log("previous"), 20, what="it stops there")
-        cluster.stop_worker("previous")
         cluster.start_worker("previous", "present")
         check_all_find([client], expected, *VERSIONS)
 

@@ -60,10 +60,6 @@ class MixedCluster:
         command += ["--data", str(self.data(name))]
         self.workers[name] = self._start(command, version, f"{name}.log")
 
-    def log(self, name: str) -> str:
-        """What a worker has logged so far."""
-        return (self.folder / f"{name}.log").read_text(encoding="utf-8", errors="replace")
-
     def stop_worker(self, name: str) -> None:
         """Drain a worker."""
         process = self.workers.pop(name)

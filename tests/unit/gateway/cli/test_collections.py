@@ -105,7 +105,7 @@ def test_what_is_piped_is_as_wide_as_its_content(
 @pytest.mark.parametrize(
     ("typed", "found"),
     [
-        ("gateway collections ", ["list", "describe", "add-field"]),
+        ("gateway collections ", ["list", "describe", "add-field", "expire"]),
         ("gateway collections add", ["add-field"]),
         ("gateway collections describe --js", ["--json"]),
         ("gateway col", ["collections"]),
