@@ -94,8 +94,8 @@ class GatewaySettings(ProcessSettings, ConnectionSettings, TlsSettings):
     max_requests: PositiveInt = Field(
         128,
         description="Most requests at once that are neither searches nor bulk loads: reads, "
-        "patches and deletes of documents, status, collections and the like. Callers below their fair share "
-        "may have half as many more.",
+        "patches and deletes of documents, status, collections and the like. Callers below their "
+        "fair share may have half as many more.",
     )
     max_viewers: Annotated[int, Field(ge=0)] = Field(
         20,

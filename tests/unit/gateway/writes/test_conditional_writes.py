@@ -171,15 +171,15 @@ def test_an_outcome_that_nobody_reports_is_unknown() -> None:
     """It is neither a success nor a refusal, and the error says what to do."""
 
     async def story() -> None:
-        for make in (
-            lambda one: one.put_if(version_of(ONE)),
-            lambda one: one.patch(b"{}"),
-            lambda one: one.writes.delete("films", "a", version_of(ONE)),
+        cluster = Cluster()
+        cluster.judges = False
+        for write in (
+            cluster.put_if(version_of(ONE)),
+            cluster.patch(b"{}"),
+            cluster.writes.delete("films", "a", version_of(TWO)),
         ):
-            cluster = Cluster()
-            cluster.judges = False
             with pytest.raises(UnavailableError, match="request_id"):
-                await make(cluster)
+                await write
 
     run_virtually(story())
 
