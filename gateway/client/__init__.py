@@ -30,7 +30,15 @@ from hedgerow.gateway.shapes.collection import (
 )
 from hedgerow.gateway.shapes.delete_by_query import DeleteByQueryAnswer, MissingShard
 from hedgerow.gateway.shapes.expiry import ExpiryAnswer
+from hedgerow.gateway.shapes.facets import (
+    Facet,
+    FacetAnswer,
+    FacetBucket,
+    FacetRange,
+    FacetStats,
+)
 from hedgerow.gateway.shapes.operations import QuarantinedQuery, ReloadAnswer, SnapshotAnswer
+from hedgerow.gateway.shapes.sorting import NextPage, SortBy
 from hedgerow.gateway.shapes.status import StatusAnswer
 
 if TYPE_CHECKING:
@@ -48,12 +56,18 @@ __all__ = [
     "DeleteByQueryAnswer",
     "Document",
     "ExpiryAnswer",
+    "Facet",
+    "FacetAnswer",
+    "FacetBucket",
+    "FacetRange",
+    "FacetStats",
     "FieldWarning",
     "Filling",
     "Hit",
     "InferredField",
     "LoadAnswer",
     "MissingShard",
+    "NextPage",
     "OptimiseAnswer",
     "QuarantinedQuery",
     "RejectedLine",
@@ -64,6 +78,7 @@ __all__ = [
     "ShardDetail",
     "Shards",
     "SnapshotAnswer",
+    "SortBy",
     "StatusAnswer",
     "VersionedDocument",
     "WeightedField",
