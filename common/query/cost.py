@@ -6,14 +6,12 @@ at a value of every document. Each kind is therefore counted separately and has 
 counts are upper bounds: words are counted as written, before analysis drops any.
 """
 
-import re
 from typing import NamedTuple
-
-import tantivy
 
 from hedgerow.common.collection import Collection
 from hedgerow.common.errors import BadRequestError
 from hedgerow.common.fields.field_types import FieldType
+from hedgerow.common.query.tokens import words_of
 from hedgerow.common.query.tree import (
     Boosted,
     Clauses,
@@ -25,6 +23,7 @@ from hedgerow.common.query.tree import (
     Prefix,
     Present,
     Range,
+    Typed,
     Words,
 )
 from hedgerow.common.settings.query_limits import QuerySettings
@@ -34,9 +33,6 @@ MAX_FUZZY_CHARS = 64
 # Seconds of a scorer's CPU for one part of a kind and one document, measured on 20,000 and on
 # 300,000 descriptions of Debian packages: the worst of each kind.
 _WORD_S, _EDIT_S, _PREFIX_S, _SCAN_S, _SLOPPY_S = 1.5e-10, 6e-8, 1.25e-7, 4.5e-8, 2e-8
-_words = re.compile(r"[0-9A-Za-z]+").findall
-# Splits as the analysis of texts does (`shard_worker.storage.schema`); so does `_words` for ASCII.
-_split = tantivy.TextAnalyzerBuilder(tantivy.Tokenizer.simple()).build().analyze
 
 
 class Cost(NamedTuple):
@@ -154,6 +150,10 @@ class _Counts:
                     self.scans += 1
             case Boosted():
                 self.add(node.node)
+            case Typed():
+                self.clauses += 1
+                self.prefix_terms += node.is_prefix
+                self.fuzzy_edits += node.distance
             case Fuzzy():
                 self._fuzzy(node)
             case Prefix() if self._is_text(node.field):
@@ -194,4 +194,4 @@ def _num_more(collection: Collection, num_words: int, slop: int = 0) -> int:
 
 
 def _words_in(text: str) -> int:
-    return len(_words(text) if text.isascii() else _split(text)) or 1
+    return len(words_of(text)) or 1

@@ -53,6 +53,23 @@ class Prefix:
 
 
 @dataclass(frozen=True, slots=True)
+class Typed:
+    """A word of a text field as it was typed: itself, and words that it may have been meant for.
+
+    Attributes:
+        field: the field; None for all text.
+        text: not yet analysed.
+        distance: how many edits a word may be away.
+        is_prefix: whether words that begin with it match too.
+    """
+
+    field: str | None
+    text: str
+    distance: int
+    is_prefix: bool
+
+
+@dataclass(frozen=True, slots=True)
 class OneOf:
     """A field that is not text has one of these values."""
 
@@ -105,13 +122,15 @@ class Clauses:
     clauses: tuple[Clause, ...]
 
 
-Node: TypeAlias = Words | Fuzzy | Prefix | OneOf | Range | Present | Everything | Boosted | Clauses
+Node: TypeAlias = (
+    Words | Typed | Fuzzy | Prefix | OneOf | Range | Present | Everything | Boosted | Clauses
+)
 
 
 def has_bare_words(node: Node) -> bool:
     """Whether a query searches words without naming a field."""
     match node:
-        case Words() | Fuzzy() | Prefix():
+        case Words() | Typed() | Fuzzy() | Prefix():
             return node.field is None
         case Boosted():
             return has_bare_words(node.node)

@@ -1,0 +1,135 @@
+"""Scores words as they were typed: a word itself, longer ones that begin with it, likely slips.
+
+The words that a document may have instead of the typed one are in ranks: the word itself, those that
+begin with it, those one edit away, those two edits away. Ranks of which the collection has no word
+are passed over. A document scores by the best rank of which it has a word, between these bounds:
+
+- first rank: idf (1 + tf'), which is more than idf. tf' is BM25's part for frequency and length,
+  from 0 to 2.2. (BM25 with a lower bound for the part: Lv and Zhai, "Lower-bounding term frequency
+  normalization", 2011.)
+- each further rank: from a half to the whole of what it is below, by tf': for the second, idf / 2
+  to idf.
+
+The idf of a rank is that of a word which is in all of its documents and in those of the ranks before
+it. So no length and no frequency lift a document above one with a word of a better rank, and a
+shard, which may lack the better words, agrees with the others, since ranks and frequencies are
+those of the whole collection.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import tantivy
+
+from hedgerow.shard_worker.scoring.term_weights import K1, TermWeights
+from hedgerow.shard_worker.storage.text_index import TextIndex
+
+_MAX_TF = 1.0 + K1  # of BM25's part for frequency and length
+_UNKNOWN = 1.0  # the score if there are no statistics, or none of such words
+_CACHED_QUERIES = 256  # for each snapshot; about 30 KB each at worst
+
+
+class _Rank(NamedTuple):
+    words: Sequence[str]
+    idf: float
+
+
+class TypedWords:
+    """Builds the queries for one snapshot of an index."""
+
+    def __init__(self, index: TextIndex, weights: TermWeights | None) -> None:
+        """Score by `weights`; without any, by constants."""
+        self._index = index
+        self._schema = index.schema
+        self._weights = weights
+        self._built: dict[tuple[str, str, int, bool], tantivy.Query] = {}
+
+    def query(self, name: str, word: str, distance: int, *, is_prefix: bool) -> tantivy.Query:
+        """The query for an analysed word.
+
+        Args:
+            name: a text field of the index.
+            word: the word.
+            distance: how many edits a document's word may be away.
+            is_prefix: whether words that begin with it match too.
+        """
+        key = name, word, distance, is_prefix
+        built = self._built.get(key)
+        if built is None:
+            if len(self._built) >= _CACHED_QUERIES:
+                self._built.clear()
+            built = self._built[key] = self._build(name, word, distance, is_prefix)
+        return built
+
+    def _build(self, name: str, word: str, distance: int, is_prefix: bool) -> tantivy.Query:
+        ranks = self._ranks(name, word, distance, is_prefix)
+        # Finds the words that are not listed, too.
+        every = self._every(name, word, distance, is_prefix)
+        if not ranks:
+            return tantivy.Query.const_score_query(every, _UNKNOWN)
+        share, scored = 1.0, []
+        for position, rank in enumerate(ranks):
+            scored += self._rank(name, rank, share, is_first=position == 0)
+            share /= 2
+        scored.append(tantivy.Query.const_score_query(every, ranks[-1].idf * share))
+        return tantivy.Query.disjunction_max_query(scored)
+
+    def _ranks(self, name: str, word: str, distance: int, is_prefix: bool) -> list[_Rank]:
+        weights = self._weights
+        if weights is None:
+            return []
+        dictionary = weights.statistics.dictionary
+        like = []
+        if itself := weights.frequency(name, word):
+            like.append(((word,), itself))
+        if is_prefix:
+            like.append(dictionary.beginning_with(name, word))
+        if distance:
+            near = dictionary.near(name, word, distance)
+            like += [near[edits] for edits in sorted(near)]
+        ranks, frequency = [], 0
+        for words, of_words in like:
+            if words:
+                frequency += of_words
+                ranks.append(_Rank(words, weights.idf(name, frequency)))
+        return ranks
+
+    def _rank(
+        self, name: str, rank: _Rank, share: float, *, is_first: bool
+    ) -> Iterable[tantivy.Query]:
+        """The query for the words of a rank; none if the shard has none of them."""
+        least = rank.idf * share
+        by_tf = rank.idf if is_first else least / _MAX_TF
+        present, weighted = [], []
+        for word in rank.words:
+            local = self._weights.local_idf(name, word) if self._weights is not None else None
+            if local is not None:
+                term = tantivy.Query.term_query(self._schema, name, word)
+                weighted.append(tantivy.Query.boost_query(term, by_tf / local))
+                present.append(tantivy.Query.term_query(self._schema, name, word, "basic"))
+        if not present:
+            return
+        floor = tantivy.Query.const_score_query(_any_of(present), least)
+        best = weighted[0] if len(weighted) == 1 else tantivy.Query.disjunction_max_query(weighted)
+        yield tantivy.Query.boolean_query(
+            [(tantivy.Occur.Must, floor), (tantivy.Occur.Should, best)]
+        )
+
+    def _every(self, name: str, word: str, distance: int, is_prefix: bool) -> tantivy.Query:
+        parts = []
+        if distance or not is_prefix:
+            parts.append(self._automaton(name, word, distance, is_prefix=False))
+        if is_prefix:
+            parts.append(self._automaton(name, word, 0, is_prefix=True))
+        return _any_of(parts)
+
+    def _automaton(self, name: str, word: str, distance: int, *, is_prefix: bool) -> tantivy.Query:
+        return tantivy.Query.fuzzy_term_query(
+            self._schema, name, word, distance=distance, prefix=is_prefix
+        )
+
+
+def _any_of(queries: Sequence[tantivy.Query]) -> tantivy.Query:
+    if len(queries) == 1:
+        return queries[0]
+    return tantivy.Query.boolean_query([(tantivy.Occur.Should, one) for one in queries])
