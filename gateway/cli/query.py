@@ -71,6 +71,17 @@ def query(
         Literal["interactive", "batch"],
         typer.Option(help="Under overload, batch queries are refused first."),
     ] = "interactive",
+    typos: Annotated[
+        Literal["off", "auto"],
+        typer.Option(
+            help="Whether words may be misspelt: with auto, by one edit from 5 letters on, by two "
+            "from 9."
+        ),
+    ] = "off",
+    prefix: Annotated[
+        bool,
+        typer.Option("--prefix", help="The query's last word may be the beginning of another."),
+    ] = False,
     explain: Annotated[
         bool, typer.Option("--explain", help="Draw each shard's times to scale.")
     ] = False,
@@ -94,6 +105,8 @@ def query(
         "wait_for": wait_for,
         "priority": priority,
         "explain": explain,
+        "typos": None if typos == "off" else typos,
+        "prefix": prefix or None,
     }
     call = calls.search(collection, text, search)
     with options.connect(url, token, verify=ca_file or True) as client:

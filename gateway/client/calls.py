@@ -58,6 +58,9 @@ class SearchOptions(TypedDict, total=False):
         explain: whether to detail every shard, or only those not ok.
         syntax: whether to repair an error in the query, or to refuse it.
         priority: under overload, batch queries are refused first.
+        typos: whether words may be misspelt: with auto, by one edit from 5 letters on, by two
+            from 9.
+        prefix: whether the query's last word may be the beginning of another.
     """
 
     k: int | None
@@ -70,6 +73,8 @@ class SearchOptions(TypedDict, total=False):
     explain: bool | None
     syntax: Literal["lenient", "strict"] | None
     priority: Literal["interactive", "batch"] | None
+    typos: Literal["off", "auto"] | None
+    prefix: bool | None
 
 
 class Definition(TypedDict, total=False):

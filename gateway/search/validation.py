@@ -15,6 +15,7 @@ from hedgerow.common.settings.query_limits import QuerySettings
 from hedgerow.common.settings.rank_profiles import RankProfile
 from hedgerow.common.wire.search_options import SearchOptions
 from hedgerow.gateway.search.result import SearchQuery
+from hedgerow.gateway.search.typed_query import check_typed
 from hedgerow.gateway.shapes.collection import Filling
 
 _MAX_PROFILE_WARNINGS = 4
@@ -68,14 +69,19 @@ def admit(
         if query.filter:
             raise BadRequestError("filter", f"does not apply: profile {name!r} reads no index")
         return Admitted(name, _warnings(name, profile, collection), Cost())
-    cost, warnings = check_query(query.query, collection, query.syntax == "strict")
+    options = None
+    if query.typos == "auto" or query.prefix:
+        cost, warnings, typing = check_typed(query, collection, limits)
+        options = SearchOptions(typos=typing.edits, prefix=typing.is_last_unfinished)
+    else:
+        cost, warnings = check_query(query.query, collection, query.syntax == "strict")
     check_cost(cost, limits, "query")
     if query.filter:
         cost = cost.plus(check_filter(query.filter, collection))
         check_cost(cost, limits, "filter")
     if profile.fields:
         warnings += _warnings(name, profile, collection)
-    return Admitted(name, tuple(warnings), cost)
+    return Admitted(name, tuple(warnings), cost, options)
 
 
 def _warnings(name: str, profile: RankProfile, collection: Collection) -> tuple[str, ...]:

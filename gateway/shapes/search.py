@@ -53,3 +53,12 @@ class Search(msgspec.Struct, frozen=True, gc=False):
         Literal["interactive", "batch"],
         doc("Under overload, batch queries are refused first."),
     ] = "interactive"
+    typos: Annotated[
+        Literal["off", "auto"],
+        doc(
+            "Whether words may be misspelt: with auto, by one edit from 5 letters on, by two from 9."
+        ),
+    ] = "off"
+    prefix: Annotated[
+        bool, doc("Whether the query's last word may be the beginning of another.")
+    ] = False

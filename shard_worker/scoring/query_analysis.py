@@ -3,6 +3,7 @@
 from functools import lru_cache, partial
 
 from hedgerow.common.collection import Collection
+from hedgerow.common.query.as_typed import AS_WRITTEN, Typing, as_typed
 from hedgerow.common.query.syntax import parse, parse_filter
 from hedgerow.common.query.tree import Boosted, Clause, Clauses, Node, Words
 from hedgerow.shard_worker.storage.schema import analyser_of, searched_field
@@ -35,11 +36,11 @@ class QueryAnalysis:
             partial(_read_filter, collection)
         )
 
-    def read(self, query: str, strict: bool) -> Node:
+    def read(self, query: str, strict: bool, typing: Typing = AS_WRITTEN) -> Node:
         """The query's tree, without the words that analysis removes."""
         if len(query) > _CACHED_QUERY_CHARS:
-            return _read(self.collection, query, strict)
-        return self._cached_read(query, strict)
+            return _read(self.collection, query, strict, typing)
+        return self._cached_read(query, strict, typing)
 
     def read_filter(self, text: str) -> Node | None:
         """The filter's tree; None if there is no filter."""
@@ -48,9 +49,10 @@ class QueryAnalysis:
         return self._cached_read_filter(text)
 
 
-def _read(collection: Collection, query: str, strict: bool) -> Node:
+def _read(collection: Collection, query: str, strict: bool, typing: Typing) -> Node:
     # The gateway has already reported the parser's warnings.
-    return pruned(parse(query, collection, strict=strict)[0], collection)
+    tree = parse(query, collection, strict=strict)[0]
+    return pruned(as_typed(tree, typing), collection)
 
 
 def _read_filter(collection: Collection, text: str) -> Node | None:

@@ -177,10 +177,10 @@ class QueryBuilder:
         if name is None:
             return tantivy.Query.empty_query()
         words = [word for _, word in tokens_of(self._language, text)]
+        if not words and is_prefix:  # a stop word may be the beginning of another word
+            words = [word for _, word in tokens_of("none", text)]
         parts = [
-            self._typed.query(
-                name, word, distance, is_prefix=is_prefix and position == len(words)
-            )
+            self._typed.query(name, word, distance, is_prefix=is_prefix and position == len(words))
             for position, word in enumerate(words, 1)
         ]
         if len(parts) <= 1:
