@@ -112,8 +112,12 @@ def make_collections(
     access: ClusterAccess,
     gate: StorageGate,
     filling_of: Callable[[Collection], Filling | None],
+    texts: Callable[[], int],
 ) -> Collections:
-    """Make the part that defines and drops collections; `filling_of` is the membership's."""
+    """Make the part that defines and drops collections.
+
+    `filling_of` is the membership's, and `texts` is what its workers know (`Collection.texts`).
+    """
     settings = access.settings
     return Collections(
         access.registry,
@@ -122,6 +126,7 @@ def make_collections(
         max_collections=settings.limits.max_collections,
         gate=gate,
         filling_of=filling_of,
+        texts=texts,
     )
 
 

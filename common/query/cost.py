@@ -11,7 +11,8 @@ from typing import NamedTuple
 from hedgerow.common.collection import Collection
 from hedgerow.common.errors import BadRequestError
 from hedgerow.common.fields.field_types import FieldType
-from hedgerow.common.query.tokens import words_of
+from hedgerow.common.query.plain import read_plain
+from hedgerow.common.query.tokens import count_single, count_words, has_cjk
 from hedgerow.common.query.tree import (
     Boosted,
     Clauses,
@@ -70,11 +71,15 @@ class Cost(NamedTuple):
         )
 
 
+# A single character of Chinese, say, is looked up in all pairs that begin with it.
+_SINGLE_CLAUSES = 32
 _NO_MORE = Cost()[1:]
 
 
 def plain_cost(query: str, collection: Collection) -> Cost:
     """The cost of a plain query (`common.query.plain`), or a little more."""
+    if has_cjk(query) and (tree := read_plain(query)) is not None:
+        return estimate(tree, collection)
     clauses = query.count(" ") + query.count("_") + 1
     if '"' in query:
         phrases = query.split('"')[1::2]
@@ -150,14 +155,10 @@ class _Counts:
                     self.scans += 1
             case Boosted():
                 self.add(node.node)
-            case Typed():
-                self.clauses += 1
-                self.prefix_terms += node.is_prefix
-                self.fuzzy_edits += node.distance
-            case Fuzzy():
+            case Fuzzy() | Typed():
                 self._fuzzy(node)
             case Prefix() if self._is_text(node.field):
-                self.prefix_terms += _words_in(node.text)
+                self.prefix_terms += count_words(node.text)
             case OneOf():
                 self.clauses += len(node.values)
             case Prefix() | Range() | Present() | Everything():
@@ -167,19 +168,23 @@ class _Counts:
         return field is None or self._collection.type_of(field) is FieldType.TEXT
 
     def _words(self, node: Words) -> None:
-        count = _words_in(node.text)
+        count = count_words(node.text)
         is_everywhere = node.is_phrase and node.field is None
         num_more = _num_more(self._collection, count, node.slop) if is_everywhere else 0
-        self.clauses += count + num_more
+        self.clauses += count + num_more + _SINGLE_CLAUSES * count_single(node.text)
         self.prefix_terms += node.is_prefix * (1 + num_more)
         if node.is_phrase and node.slop and count > 1:
             self.sloppy_words += count
 
-    def _fuzzy(self, node: Fuzzy) -> None:
+    def _fuzzy(self, node: Fuzzy | Typed) -> None:
+        if isinstance(node, Typed):
+            self.clauses += 1
+            self.prefix_terms += node.is_prefix
         # In a text field, each word that the analysis makes of it is fuzzy.
-        num_words = _words_in(node.text) if self._is_text(node.field) else 1
+        num_words = count_words(node.text) if self._is_text(node.field) else 1
         self.fuzzy_edits += num_words * node.distance
-        self.longest_fuzzy = max(self.longest_fuzzy, len(node.text))
+        if node.distance:
+            self.longest_fuzzy = max(self.longest_fuzzy, len(node.text))
 
 
 def _num_more(collection: Collection, num_words: int, slop: int = 0) -> int:
@@ -191,7 +196,3 @@ def _num_more(collection: Collection, num_words: int, slop: int = 0) -> int:
     may_have_gap = num_words > 2 or (slop > 0 and num_words > 1)
     fields = collection.searched_fields
     return len(fields) if may_have_gap and len(fields) > 1 else 0
-
-
-def _words_in(text: str) -> int:
-    return len(words_of(text)) or 1

@@ -108,6 +108,19 @@ class Boosted:
     boost: float
 
 
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """A query; documents with a text that is the query's, as a whole, come first.
+
+    Attributes:
+        node: the query.
+        text: what `common.query.tokens.whole_text` makes of such a text.
+    """
+
+    node: "Node"
+    text: str
+
+
 class Clause(NamedTuple):
     """A part of `Clauses`, and what is required of it."""
 
@@ -123,7 +136,17 @@ class Clauses:
 
 
 Node: TypeAlias = (
-    Words | Typed | Fuzzy | Prefix | OneOf | Range | Present | Everything | Boosted | Clauses
+    Words
+    | Typed
+    | Fuzzy
+    | Prefix
+    | OneOf
+    | Range
+    | Present
+    | Everything
+    | Boosted
+    | Whole
+    | Clauses
 )
 
 
@@ -132,7 +155,7 @@ def has_bare_words(node: Node) -> bool:
     match node:
         case Words() | Typed() | Fuzzy() | Prefix():
             return node.field is None
-        case Boosted():
+        case Boosted() | Whole():
             return has_bare_words(node.node)
         case Clauses():
             return any(has_bare_words(part) for _, part in node.clauses)
@@ -143,7 +166,7 @@ def has_bare_words(node: Node) -> bool:
 def named_fields(node: Node) -> Iterator[str]:
     """The fields that a query names."""
     match node:
-        case Boosted():
+        case Boosted() | Whole():
             yield from named_fields(node.node)
         case Clauses():
             for _, part in node.clauses:

@@ -13,8 +13,9 @@ import msgspec
 from hedgerow.common.wire.packing import Array, Count, Finite
 
 # 1: facets, sort, search_after and group_by.
-# 2: typos and prefix.
+# 2: typos and prefix; and `collection.TEXTS`, which is not an option, but as new.
 LEVEL: Final = 2
+TEXTS_LEVEL: Final = 2
 
 # A field's value: a keyword, a number, a boolean, or a date (RFC 3339, in UTC, to the second, so
 # that dates are ordered as texts); None if a document has none.

@@ -85,11 +85,13 @@ class Definition(TypedDict, total=False):
             {"type": "text", "weight": 3}; inferred from the first documents if left out.
         rank_profile: the profile of searches that name none.
         language: the language of the text, or "none".
+        folding: whether accents make no difference to words.
     """
 
     fields: Mapping[str, str | Mapping[str, Any]] | None
     rank_profile: str | None
     language: str | None
+    folding: bool | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,7 +56,8 @@ class Search(msgspec.Struct, frozen=True, gc=False):
     typos: Annotated[
         Literal["off", "auto"],
         doc(
-            "Whether words may be misspelt: with auto, by one edit from 5 letters on, by two from 9."
+            "Whether words may be misspelt: with auto, by one edit from 5 letters on, by two from "
+            "9."
         ),
     ] = "off"
     prefix: Annotated[

@@ -1,11 +1,13 @@
 """Builds tantivy's query from a query's tree, weighted by the whole collection's statistics."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import tantivy
 
+from hedgerow.common.collection import TEXTS
 from hedgerow.common.fields.field_types import FieldType
+from hedgerow.common.query.tokens import is_single
 from hedgerow.common.query.tree import (
     Boosted,
     Clauses,
@@ -18,6 +20,7 @@ from hedgerow.common.query.tree import (
     Present,
     Range,
     Typed,
+    Whole,
     Words,
 )
 from hedgerow.shard_worker.scoring.keyword_range import (
@@ -32,7 +35,13 @@ from hedgerow.shard_worker.scoring.keyword_range import (
 from hedgerow.shard_worker.scoring.query_analysis import tokens_of
 from hedgerow.shard_worker.scoring.term_weights import TermWeights
 from hedgerow.shard_worker.scoring.typed_words import TypedWords
-from hedgerow.shard_worker.storage.schema import ALL_TEXT, EVERY, PRESENT, searched_field
+from hedgerow.shard_worker.storage.schema import (
+    ALL_TEXT,
+    EVERY,
+    PRESENT,
+    searched_field,
+    whole_mark,
+)
 from hedgerow.shard_worker.storage.term_statistics import TermStatistics
 from hedgerow.shard_worker.storage.text_index import TextIndex
 
@@ -61,7 +70,7 @@ class QueryBuilder:
     def __init__(self, index: TextIndex, statistics: TermStatistics | None) -> None:
         self._index = index
         self._schema = index.schema
-        self._language = index.collection.language
+        self._analysis = index.collection.word_analysis
         self._searched = searched_field(index.collection)
         self._weights = None if statistics is None else TermWeights(index, statistics)
         self._typed = TypedWords(index, self._weights)
@@ -72,33 +81,52 @@ class QueryBuilder:
         if filter_node is None:
             return query
         keep = self._build(filter_node) or tantivy.Query.empty_query()
-        return tantivy.Query.boolean_query(
-            [
-                (tantivy.Occur.Must, query),
-                (tantivy.Occur.Must, tantivy.Query.const_score_query(keep, 0.0)),
-            ]
-        )
+        return self._with_score_of(query, keep)
 
     def _build(self, node: Node, occur: Occur = Occur.SHOULD) -> tantivy.Query | None:
         """Build a node; None if analysis removes all its words, as if they had not been written."""
         match node:
             case Words():
-                return self._words(node, occur)
+                query = self._words(node, occur)
             case Clauses():
-                return self._clauses(node)
+                query = self._clauses(node)
             case Boosted():
                 inner = self._build(node.node, occur)
-                return None if inner is None else tantivy.Query.boost_query(inner, node.boost)
-            case Typed():
-                return self._typed_words(
-                    node.field, node.text, node.distance, is_prefix=node.is_prefix
-                )
+                query = None if inner is None else tantivy.Query.boost_query(inner, node.boost)
+            case Whole():
+                query = self._whole(node)
+            case Typed(field, text, distance, is_prefix):
+                query = self._typed_words(field, text, distance, is_prefix=is_prefix)
             case Fuzzy():
-                return self._fuzzy(node)
+                query = self._fuzzy(node)
             case Prefix():
-                return self._prefix(node)
+                query = self._prefix(node)
             case _:
-                return self._constant(node)
+                query = self._constant(node)
+        return query
+
+    def _whole(self, node: Whole) -> tantivy.Query | None:
+        query, mark = self._build(node.node), whole_mark(node.text)
+        if not self._index.document_frequency(PRESENT, mark):  # almost always; takes 2 µs
+            return query
+        # Above all that the words of the query can score.
+        most = sum(self._typed.most(self._searched, word) for word in self._words_of(node.node))
+        whole = tantivy.Query.const_score_query(
+            tantivy.Query.term_query(self._schema, PRESENT, mark, "basic"), max(most, 1.0)
+        )
+        if query is None:
+            return whole
+        return tantivy.Query.boolean_query(
+            [(tantivy.Occur.Should, query), (tantivy.Occur.Should, whole)]
+        )
+
+    def _words_of(self, node: Node) -> Iterator[str]:
+        match node:
+            case Clauses():
+                for _, part in node.clauses:
+                    yield from self._words_of(part)
+            case Words() | Typed():
+                yield from (word for _, word in tokens_of(self._analysis, node.text))
 
     def _clauses(self, node: Clauses) -> tantivy.Query | None:
         parts = []
@@ -132,16 +160,18 @@ class QueryBuilder:
         return tantivy.Query.boolean_query([(each, term) for term in terms])
 
     def _tokens(self, node: Words) -> tuple[tuple[int, str], ...]:
-        return tokens_of(self._language, node.text)
+        return tokens_of(self._analysis, node.text)
 
     def _term(self, name: str, word: str) -> tantivy.Query:
+        if self._analysis[1] >= TEXTS and is_single(word):
+            return self._typed.query(name, word, 0, is_prefix=True)
         term = tantivy.Query.term_query(self._schema, name, word)
         return self._weighted(term, name, (word,))
 
     def _phrase(self, name: str, words: Sequence[tuple[int, str]], node: Words) -> tantivy.Query:
         query = self._bare_phrase(name, words, node)
         if node.is_prefix:
-            query = tantivy.Query.const_score_query(query, 1.0)
+            query = self._with_score_of(self._weighted_phrase(name, words[:-1]), query)
         else:
             query = self._weighted(query, name, tuple(word for _, word in words))
         if name != ALL_TEXT or not (node.slop or _has_hole(words)):
@@ -150,9 +180,19 @@ class QueryBuilder:
         # within one text. A stop word in the phrase, or slop, could bridge that gap.
         fields = self._index.collection.searched_fields
         within = [(tantivy.Occur.Should, self._bare_phrase(one, words, node)) for one in fields]
-        keep = tantivy.Query.const_score_query(tantivy.Query.boolean_query(within), 0.0)
+        return self._with_score_of(query, tantivy.Query.boolean_query(within))
+
+    def _weighted_phrase(self, name: str, words: Sequence[tuple[int, str]]) -> tantivy.Query:
+        if len(words) == 1:
+            return self._term(name, words[0][1])
+        phrase = tantivy.Query.phrase_query(self._schema, name, list(words))
+        return self._weighted(phrase, name, tuple(word for _, word in words))
+
+    def _with_score_of(self, scored: tantivy.Query, query: tantivy.Query) -> tantivy.Query:
+        """A query that matches what both match, and scores as the first."""
+        keep = tantivy.Query.const_score_query(query, 0.0)
         return tantivy.Query.boolean_query(
-            [(tantivy.Occur.Must, query), (tantivy.Occur.Must, keep)]
+            [(tantivy.Occur.Must, scored), (tantivy.Occur.Must, keep)]
         )
 
     def _bare_phrase(
@@ -176,9 +216,9 @@ class QueryBuilder:
         name = field or self._searched
         if name is None:
             return tantivy.Query.empty_query()
-        words = [word for _, word in tokens_of(self._language, text)]
+        words = [word for _, word in tokens_of(self._analysis, text)]
         if not words and is_prefix:  # a stop word may be the beginning of another word
-            words = [word for _, word in tokens_of("none", text)]
+            words = [word for _, word in tokens_of(("none", *self._analysis[1:]), text)]
         parts = [
             self._typed.query(name, word, distance, is_prefix=is_prefix and position == len(words))
             for position, word in enumerate(words, 1)

@@ -42,7 +42,7 @@ class TermWeights:
             weight = self._weights[name, words] = self._weight(name, words)
         return weight
 
-    def idf(self, name: str, frequency: int) -> float:
+    def idf(self, frequency: int) -> float:
         """The weight of a word that this many of the collection's documents have."""
         return inverse_document_frequency(max(self.statistics.documents, frequency), frequency)
 
@@ -74,7 +74,7 @@ class TermWeights:
         for word in words:
             local = self._index.document_frequency(name, word)
             local_weight += inverse_document_frequency(local_documents, local)
-            weight += self.idf(name, self.frequency(name, word))
+            weight += self.idf(self.frequency(name, word))
         return weight / local_weight * self._factor(name, words)
 
     def _factor(self, name: str, words: Sequence[str]) -> float:

@@ -9,8 +9,8 @@ import pytest
 
 from hedgerow.common.collection import define
 from hedgerow.common.query.as_typed import Typing
-from hedgerow.shard_worker.scoring.query_builder import QueryBuilder
 from hedgerow.shard_worker.scoring.query_analysis import QueryAnalysis
+from hedgerow.shard_worker.scoring.query_builder import QueryBuilder
 from hedgerow.shard_worker.scoring.retrieval import retrieve
 from hedgerow.shard_worker.storage import dictionary
 from tests.unit.support.split_index import SplitIndex
