@@ -29,6 +29,7 @@ from hedgerow.gateway.shapes.collection import (
 )
 from hedgerow.gateway.shapes.operations import QuarantinedQuery, ReloadAnswer, SnapshotAnswer
 from hedgerow.gateway.shapes.status import StatusAnswer
+from hedgerow.gateway.shapes.suggest import SuggestAnswer, Suggestion
 
 if TYPE_CHECKING:
     from hedgerow.gateway.client.asynchronous import AsyncClient
@@ -58,6 +59,8 @@ __all__ = [
     "Shards",
     "SnapshotAnswer",
     "StatusAnswer",
+    "SuggestAnswer",
+    "Suggestion",
     "WeightedField",
 ]
 

@@ -32,6 +32,7 @@ from hedgerow.gateway.shapes.operations import (
 )
 from hedgerow.gateway.shapes.placement import PlacementAnswer, RebalanceAnswer
 from hedgerow.gateway.shapes.status import StatusAnswer
+from hedgerow.gateway.shapes.suggest import SuggestAnswer
 
 # How long a gateway may take by its default settings, unless the request says.
 MAX_DEADLINE_S: Final = 60.0
@@ -217,6 +218,19 @@ def coverage_curve(collection: str, deadline_ms: float | None = None) -> Call[Cu
         f"{_collection(collection)}/coverage-curve",
         _answer(CurveAnswer),
         params=_deadline(deadline_ms),
+    )
+
+
+def suggest(
+    collection: str, prefix: str, field: str, size: int, deadline_ms: float | None
+) -> Call[SuggestAnswer]:
+    """Suggest texts of a field for the beginning of a query."""
+    return Call(
+        "GET",
+        f"{_collection(collection)}/suggest",
+        _answer(SuggestAnswer),
+        _deadline_s(deadline_ms),
+        {"prefix": prefix, "field": field, "size": str(size), **(_deadline(deadline_ms) or {})},
     )
 
 

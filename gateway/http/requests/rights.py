@@ -24,6 +24,7 @@ RIGHTS: Final[Mapping[tuple[str, str], Right | None]] = {
     ("DELETE", "/v1/collections/{name}"): _WRITE,
     ("POST", "/v1/collections/{name}/optimise"): _ADMIN,
     ("GET", "/v1/collections/{name}/coverage-curve"): _SEARCH,
+    ("GET", "/v1/collections/{name}/suggest"): _SEARCH,
     ("POST", "/v1/collections/{name}/documents"): _WRITE,
     ("GET", "/v1/collections/{name}/documents/{document_id:path}"): _SEARCH,
     ("PUT", "/v1/collections/{name}/documents/{document_id:path}"): _WRITE,

@@ -87,6 +87,7 @@ METHODS: dict[str, tuple[tuple[Any, ...], dict[str, Any], str]] = {
     "get_collection": (("films",), {}, "GET /v1/collections/{name}"),
     "list_collections": ((), {}, "GET /v1/collections"),
     "coverage_curve": (("films",), {}, "GET /v1/collections/{name}/coverage-curve"),
+    "suggest": (("films", "wi"), {"field": "title"}, "GET /v1/collections/{name}/suggest"),
     "delete_collection": (("films",), {}, "DELETE /v1/collections/{name}"),
     "status": ((), {}, "GET /v1/status"),
     "is_alive": ((), {}, "GET /healthz"),
