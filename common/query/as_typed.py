@@ -47,12 +47,11 @@ def as_typed(tree: Node, typing: Typing) -> Node:
     return _Typist(typing.edits, last).read(tree, Occur.SHOULD)
 
 
-def wants_more_edits(tree: Node, typing: Typing) -> bool:
-    """Whether the words of a query would be tolerated more edits than are allowed."""
+def wanted_edits(tree: Node) -> int:
+    """How many edits the words of a query may be away together, if there is no limit."""
     typist = _Typist(0, None)
-    if typing.edits:
-        typist.read(tree, Occur.SHOULD)
-    return typist.wanted > typing.edits
+    typist.read(tree, Occur.SHOULD)
+    return typist.wanted
 
 
 def _last_words(tree: Node) -> Words | None:

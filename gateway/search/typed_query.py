@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from hedgerow.common.collection import Collection
-from hedgerow.common.query.as_typed import Typing, as_typed, wants_more_edits
+from hedgerow.common.query.as_typed import Typing, as_typed, wanted_edits
 from hedgerow.common.query.cost import Cost, estimate
 from hedgerow.common.query.syntax import parse_checked
 from hedgerow.common.settings.query_limits import QuerySettings
@@ -43,7 +43,7 @@ def check_typed(query: SearchQuery, collection: Collection, limits: QuerySetting
     if query.typos == "auto":
         written = estimate(tree, collection).fuzzy_edits
         edits = max(0, limits.max_fuzzy_edits - written)
+        if wanted_edits(tree) > edits:
+            warnings.append(_TOO_FEW.format(edits))
     typing = Typing(edits, query.prefix)
-    if query.typos == "auto" and wants_more_edits(tree, typing):
-        warnings.append(_TOO_FEW.format(edits))
     return CheckedQuery(estimate(as_typed(tree, typing), collection), warnings, typing)

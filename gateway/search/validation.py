@@ -8,6 +8,7 @@ from hedgerow.common.collection import MAX_FIELDS, Collection
 from hedgerow.common.document_ids import ID_FIELD
 from hedgerow.common.errors import BadRequestError
 from hedgerow.common.fields.nearest_name import nearest_name
+from hedgerow.common.query.as_typed import AS_WRITTEN
 from hedgerow.common.query.cost import Cost, check_cost
 from hedgerow.common.query.syntax import check_filter, check_query
 from hedgerow.common.settings.gateway import GatewaySettings
@@ -72,7 +73,8 @@ def admit(
     options = None
     if query.typos == "auto" or query.prefix:
         cost, warnings, typing = check_typed(query, collection, limits)
-        options = SearchOptions(typos=typing.edits, prefix=typing.is_last_unfinished)
+        if typing != AS_WRITTEN:
+            options = SearchOptions(typos=typing.edits, prefix=typing.is_last_unfinished)
     else:
         cost, warnings = check_query(query.query, collection, query.syntax == "strict")
     check_cost(cost, limits, "query")
