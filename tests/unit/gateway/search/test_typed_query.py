@@ -35,7 +35,7 @@ def test_the_shards_get_the_edits_that_the_limit_leaves() -> None:
     assert many.cost.fuzzy_edits == 4
     (warning,) = many.warnings
     assert warning.endswith("words may be 4 edits away together (query.max_fuzzy_edits).")
-    none_left = admitted(SearchQuery("films", "standards~2 standards~2 lamps", typos="auto"))
+    none_left = admitted(SearchQuery("films", "standards~2 candlestick~2 lamps", typos="auto"))
     assert none_left.options is None
     assert len(none_left.warnings) == 1
 
