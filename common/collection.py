@@ -194,6 +194,18 @@ class Collection:
         )
 
 
+def check_name(name: str, field: str = "name") -> None:
+    """Make sure that a collection, or an alias of one, can have a name.
+
+    Raises:
+        BadRequestError: it cannot; names `field`.
+    """
+    if not _NAME.match(name):
+        raise BadRequestError(
+            field, "is letters, digits, '_', '.' and '-', at most 100, a letter or digit first"
+        )
+
+
 def define(
     name: str, body: Mapping[str, Any], uid: str | None = None, texts: int = TEXTS
 ) -> Collection:
@@ -208,10 +220,7 @@ def define(
     Raises:
         BadRequestError: names the offending key and the reason.
     """
-    if not _NAME.match(name):
-        raise BadRequestError(
-            "name", "is letters, digits, '_', '.' and '-', at most 100, a letter or digit first"
-        )
+    check_name(name)
     for key in body:
         if key not in {"fields", "rank_profile", "language", "folding"}:
             raise BadRequestError(

@@ -62,6 +62,7 @@ def make_live(parts: Parts, status: StatusReport) -> Live:
             parts.membership,
             parts.ejection,
             parts.collections,
+            parts.aliases,
             parts.storage,
             is_connected=parts.transport.is_connected,
             now_ms=parts.server_ms(),

@@ -28,6 +28,7 @@ from hedgerow.gateway.search.walks import Walks
 from hedgerow.gateway.shapes.collection import Filling
 from hedgerow.gateway.transport.messenger import Messenger
 from hedgerow.gateway.transport.redis import RedisTransport
+from hedgerow.gateway.writes.aliases import Aliases
 from hedgerow.gateway.writes.collections import Collections
 from hedgerow.gateway.writes.documents import Documents
 from hedgerow.gateway.writes.load_counts import LoadCounts
@@ -110,6 +111,7 @@ def make_guards(access: ClusterAccess, on_transition: OnTransition, now: float) 
 
 def make_collections(
     access: ClusterAccess,
+    aliases: Aliases,
     gate: StorageGate,
     filling_of: Callable[[Collection], Filling | None],
     texts: Callable[[], int],
@@ -127,6 +129,7 @@ def make_collections(
         gate=gate,
         filling_of=filling_of,
         texts=texts,
+        aliases=aliases,
     )
 
 

@@ -41,6 +41,10 @@ class Keys:
         """Stream: the writes of one shard that are not yet applied by every replica."""
         return f"{self.prefix}:log:{shard}"
 
+    def judgement(self, shard: int, token: str) -> str:
+        """String: how a conditional write to a shard has ended; expires."""
+        return f"{self.prefix}:judgement:{shard}:{token}"
+
     def applied(self, shard: int) -> str:
         """Hash: replica id → id of the last log entry that it has applied."""
         return f"{self.prefix}:applied:{shard}"
@@ -72,6 +76,11 @@ class Keys:
     def collections(self) -> str:
         """Hash: collection name → its definition."""
         return f"{self.prefix}:collections"
+
+    @property
+    def aliases(self) -> str:
+        """Hash: alias → name of the collection that it stands for."""
+        return f"{self.prefix}:aliases"
 
     def documents(self, uid: str) -> str:
         """Hash: shard → number of documents of one collection that it holds."""
