@@ -18,7 +18,11 @@ from hedgerow.common.query.tree import (
     Whole,
     Words,
 )
-from hedgerow.shard_worker.storage.schema import analyser_of, searched_field
+from hedgerow.shard_worker.storage.schema import (
+    analyser_of,
+    is_folded_first,
+    searched_field,
+)
 
 # Only short queries are cached: one of 4,096 characters takes 300 KB when it is parsed, and its
 # words 180 KB when they are analysed.
@@ -88,7 +92,7 @@ def tokens_of(analysis: tuple[str, int, bool], text: str) -> tuple[tuple[int, st
 
 def _tokens_of(analysis: tuple[str, int, bool], text: str) -> tuple[tuple[int, str], ...]:
     if analysis[1] >= TEXTS:
-        text = of_query(text)
+        text = of_query(text, is_folded=is_folded_first(analysis))
     tokens = analyser_of(analysis).pre_tokenize(text).tokens
     return tuple((token.position, token.text) for token in tokens)
 

@@ -28,7 +28,7 @@ PLACE = "_place"  # the document's place in `bodies`, if it has one
 EVERY = "*"
 PADDING = "+"
 _WHOLE = "="  # begins a mark
-_WHOLE_CHARS = 16  # longer texts are hashed to as many, since long terms would double the index
+_WHOLE_CHARS = 12  # longer texts are hashed to as many, since long terms would bloat the index
 
 ANALYSER = "hedgerow"
 # Ids are read from blocks, and a block is decompressed as a whole. tantivy's default of 16 KB is
@@ -49,8 +49,8 @@ def make_analyser(
 
     Words are runs of letters and digits. They are lowercased; then stop words of the language are
     dropped and the other words stemmed by Snowball, unless the language is "none". With `folding`,
-    letters lose their accents: in English before all else, in other languages last, since their
-    stop words and endings have accents themselves.
+    letters lose their accents: in English before all else (`is_folded_first`), in other languages
+    last, since their stop words and endings have accents themselves.
 
     Args:
         language: of stop words and stemming.
@@ -62,17 +62,19 @@ def make_analyser(
         .filter(tantivy.Filter.remove_long(MAX_TOKEN_BYTES))
         .filter(tantivy.Filter.lowercase())
     )
-    folding = folding and texts >= TEXTS
-    is_folded_first = language in ("english", "none")
-    if folding and is_folded_first:
-        builder = builder.filter(tantivy.Filter.ascii_fold())
     if language != "none":
         builder = builder.filter(tantivy.Filter.stopword(language)).filter(
             tantivy.Filter.stemmer(language)
         )
-    if folding and not is_folded_first:
+    if folding and texts >= TEXTS and not is_folded_first((language, texts, folding)):
         builder = builder.filter(tantivy.Filter.ascii_fold())
     return builder.build()
+
+
+def is_folded_first(analysis: tuple[str, int, bool]) -> bool:
+    """Whether a text is folded before it is analysed, by its `Collection.word_analysis`."""
+    language, _, folding = analysis
+    return folding and language in ("english", "none")
 
 
 @lru_cache(maxsize=64)
@@ -199,7 +201,8 @@ def _add_text(
     if collection.texts >= TEXTS:
         if collection.weight_of(name):
             whole = {one for text in texts if (one := whole_text(text))}
-        texts = [of_document(text) for text in texts]
+        is_folded = is_folded_first(collection.word_analysis)
+        texts = [of_document(text, is_folded=is_folded) for text in texts]
     for text in texts:
         document.add_text(name, text)
     document.add_text(PRESENT, name)
