@@ -35,7 +35,7 @@ _MAX_TF = 1.0 + K1  # of BM25's part for frequency and length
 _TIES = 16  # how much less tf' counts below the least score of the first rank
 _MOST = _MAX_TF + 0.1  # of any rank, as a multiple of the idf
 _UNKNOWN = 1.0  # the score if there are no statistics, or none of such words
-_CACHED_QUERIES = 256  # for each snapshot; about 30 KB each at worst
+_CACHED_QUERIES = 64  # for each snapshot; about 30 KB each at worst
 
 
 class _Rank(NamedTuple):
