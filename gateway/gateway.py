@@ -68,7 +68,7 @@ class Gateway:
         self.settings = settings
         self.num_shards = num_shards
         self._control = control
-        self._keys = Keys(settings.redis.key_prefix)
+        self._keys = Keys.of(settings.redis)
         self._registry = Registry(control, self._keys)
         access = ClusterAccess(settings, control, self._keys, self._registry, num_shards, self.id)
         parts = self._parts = Parts(access, read_settings, place, on_view=self._on_view)
@@ -125,7 +125,7 @@ class Gateway:
         """
         control = await connect(settings.redis)
         try:
-            registry = Registry(control, Keys(settings.redis.key_prefix))
+            registry = Registry(control, Keys.of(settings.redis))
             cluster = await registry.cluster(num_shards)
             gateway = cls(settings, control, cluster, read_settings, place)
             async with gateway._running():
@@ -141,6 +141,7 @@ class Gateway:
             await self._transport.start(START_TIMEOUT_S)
             await self.collections.refresh()
             await self._membership.refresh()
+            self._searcher.use_cursor_key(await self._parts.access.registry.cursor_key())
             left_by: BaseException | None = None
             async with asyncio.TaskGroup() as group:
                 tasks = [

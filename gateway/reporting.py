@@ -4,6 +4,7 @@ from hedgerow.common.metrics.bounded_names import BoundedNames
 from hedgerow.common.shard_log.log import ShardLog
 from hedgerow.gateway.live.changes import Cluster
 from hedgerow.gateway.live.live import Live, Sources
+from hedgerow.gateway.live.placement_view import PlacementView
 from hedgerow.gateway.live.sources import cluster_of, totals_of
 from hedgerow.gateway.metrics.collector import GatewayCollector
 from hedgerow.gateway.metrics.page import MetricsPage
@@ -68,11 +69,15 @@ def make_live(parts: Parts, status: StatusReport) -> Live:
             now_ms=parts.server_ms(),
         )
 
+    def has_joined() -> bool:
+        return any(beat.joins for beat in parts.membership.workers.values())
+
     sources = Sources(
         gateway_id=parts.access.gateway_id,
         totals=lambda: totals_of(parts.recorder.tally(), parts.searcher, parts.guards),
         cluster=cluster,
         status=status.make,
+        placement=PlacementView(parts.placement.describe, has_joined).read,
     )
     live = Live(sources, parts.journal, parts.access.settings.gateway.max_viewers)
     parts.journal.on_event = live.on_event

@@ -39,7 +39,7 @@ async def unhealthy_because(
         RedisUnavailableError: the server does not answer.
         WireError: the heartbeat, or the placement, cannot be read.
     """
-    control, keys = await connect(settings.redis), Keys(settings.redis.key_prefix)
+    control, keys = await connect(settings.redis.of_control()), Keys.of(settings.redis)
     try:
         packed, (seconds, microseconds), placed = await control.pipeline(
             [("HGET", keys.workers, worker_id), ("TIME",), ("GET", keys.placement)]

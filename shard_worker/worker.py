@@ -191,7 +191,7 @@ class Worker:
             ConfigurationError: the cluster lacks a shard, or a profile cannot be used.
             RedisUnavailableError: there is no server.
         """
-        control, keys = await connect(settings.redis), Keys(settings.redis.key_prefix)
+        control, keys = await connect(settings.redis), Keys.of(settings.redis)
         try:
             cluster = await Registry(control, keys).cluster(num_shards)
             if outside := [shard for shard in shards or () if shard >= cluster]:

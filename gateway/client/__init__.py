@@ -29,7 +29,15 @@ from hedgerow.gateway.shapes.collection import (
     WeightedField,
 )
 from hedgerow.gateway.shapes.delete_by_query import DeleteByQueryAnswer, MissingShard
+from hedgerow.gateway.shapes.facets import (
+    Facet,
+    FacetAnswer,
+    FacetBucket,
+    FacetRange,
+    FacetStats,
+)
 from hedgerow.gateway.shapes.operations import QuarantinedQuery, ReloadAnswer, SnapshotAnswer
+from hedgerow.gateway.shapes.sorting import NextPage, SortBy
 from hedgerow.gateway.shapes.status import StatusAnswer
 from hedgerow.gateway.shapes.suggest import SuggestAnswer, Suggestion
 
@@ -47,12 +55,18 @@ __all__ = [
     "Definition",
     "DeleteByQueryAnswer",
     "Document",
+    "Facet",
+    "FacetAnswer",
+    "FacetBucket",
+    "FacetRange",
+    "FacetStats",
     "FieldWarning",
     "Filling",
     "Hit",
     "InferredField",
     "LoadAnswer",
     "MissingShard",
+    "NextPage",
     "OptimiseAnswer",
     "QuarantinedQuery",
     "RejectedLine",
@@ -63,6 +77,7 @@ __all__ = [
     "ShardDetail",
     "Shards",
     "SnapshotAnswer",
+    "SortBy",
     "StatusAnswer",
     "SuggestAnswer",
     "Suggestion",

@@ -95,7 +95,7 @@ class GatewayGroup:
         port = check_port(gateway.host, gateway.port)
         control = await connect(self._settings.redis)
         try:
-            keys = Keys(self._settings.redis.key_prefix)
+            keys = Keys.of(self._settings.redis)
             await Registry(control, keys).cluster(self._num_shards)
             programs = gateway_programs(
                 gateway, gateway.host, port, self._redis_url, {}, self._num_shards

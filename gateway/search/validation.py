@@ -4,6 +4,8 @@ import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from msgspec.structs import replace
+
 from hedgerow.common.collection import MAX_FIELDS, Collection
 from hedgerow.common.document_ids import ID_FIELD
 from hedgerow.common.errors import BadRequestError
@@ -15,6 +17,8 @@ from hedgerow.common.settings.gateway import GatewaySettings
 from hedgerow.common.settings.query_limits import QuerySettings
 from hedgerow.common.settings.rank_profiles import RankProfile
 from hedgerow.common.wire.search_options import SearchOptions
+from hedgerow.gateway.search.options.cursor import CursorSigner
+from hedgerow.gateway.search.options.wanted import NOTHING, Wanted, wanted_of
 from hedgerow.gateway.search.result import SearchQuery
 from hedgerow.gateway.search.typed_query import check_typed
 from hedgerow.gateway.shapes.collection import Filling
@@ -31,12 +35,14 @@ class Admitted(NamedTuple):
         warnings: what a lenient parser repaired in the query, and which fields are unknown.
         cost: the estimated cost of query and filter.
         options: what else the search asks the shards for; None for nothing.
+        wanted: the same as the caller wants it.
     """
 
     profile: str
     warnings: tuple[str, ...]
     cost: Cost
     options: SearchOptions | None = None
+    wanted: Wanted = NOTHING
 
 
 def admit(
@@ -44,6 +50,8 @@ def admit(
     collection: Collection,
     limits: QuerySettings,
     profiles: Mapping[str, RankProfile],
+    signer: CursorSigner | None = None,
+    num_shards: int = 1,
 ) -> Admitted:
     """Check a search against the configured profiles and the collection's fields.
 
@@ -52,6 +60,8 @@ def admit(
         collection: what is searched.
         limits: what a query may cost.
         profiles: name → rank profile.
+        signer: reads and writes the cursors of pages; None refuses them.
+        num_shards: the shards of the cluster.
 
     Raises:
         BadRequestError: names the field and the reason.
@@ -66,15 +76,18 @@ def admit(
         raise BadRequestError(
             "rank_profile", f"{name!r} is not configured; there are {', '.join(sorted(profiles))}"
         )
+    wanted = wanted_of(query, collection, profile, limits, signer, num_shards)
     if profile.first_phase == "noop":
         if query.filter:
             raise BadRequestError("filter", f"does not apply: profile {name!r} reads no index")
         return Admitted(name, _warnings(name, profile, collection), Cost())
-    options = None
+    options = wanted.options
     if query.typos == "auto" or query.prefix:
         cost, warnings, typing = check_typed(query, collection, limits)
         if typing != AS_WRITTEN:
-            options = SearchOptions(typos=typing.edits, prefix=typing.is_last_unfinished)
+            options = replace(
+                options or SearchOptions(), typos=typing.edits, prefix=typing.is_last_unfinished
+            )
     else:
         cost, warnings = check_query(query.query, collection, query.syntax == "strict")
     check_cost(cost, limits, "query")
@@ -83,7 +96,9 @@ def admit(
         check_cost(cost, limits, "filter")
     if profile.fields:
         warnings += _warnings(name, profile, collection)
-    return Admitted(name, tuple(warnings), cost, options)
+    if wanted is not NOTHING:
+        cost = cost.plus(wanted.cost)
+    return Admitted(name, tuple(warnings), cost, options, wanted)
 
 
 def _warnings(name: str, profile: RankProfile, collection: Collection) -> tuple[str, ...]:
@@ -119,7 +134,7 @@ def check_level(options: SearchOptions, level: int) -> None:
     """
     if options.level > level:
         raise BadRequestError(
-            options.used[0],
+            next(iter(options.used), "search_after"),
             "is not known to every live worker: upgrade the workers first, then use it",
         )
 

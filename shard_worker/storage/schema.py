@@ -22,12 +22,14 @@ from hedgerow.common.query.tokens import of_document, whole_text
 
 # Names of internal fields begin with "_", unlike those of declared fields.
 ALL_TEXT = "_text"  # the texts of all fields, by weight, for queries that name no field
-# EVERY or PADDING, names of its text fields, marks of `id_levels`, marks of whole texts.
+# EVERY and ORDERED_LISTS, or PADDING; names of its text fields; marks of `id_levels` and of whole
+# texts.
 PRESENT = "_present"
 PLACE = "_place"  # the document's place in `bodies`, if it has one
 EVERY = "*"
 PADDING = "+"
-_WHOLE = "="  # begins a mark
+ORDERED_LISTS = "="
+_WHOLE = "~"  # begins a mark
 _WHOLE_CHARS = 12  # longer texts are hashed to as many, since long terms would bloat the index
 
 ANALYSER = "hedgerow"
@@ -171,6 +173,7 @@ def make_document(
     if place is not None:
         document.add_unsigned(PLACE, place)
     document.add_text(PRESENT, EVERY)
+    document.add_text(PRESENT, ORDERED_LISTS)  # documents of earlier versions lack it
     for mark in marks:
         document.add_text(PRESENT, mark)
     whole: set[str] = set()
@@ -186,11 +189,16 @@ def make_document(
             if kind is FieldType.TEXT:
                 whole |= _add_text(document, collection, name, texts_of(value))
             else:
-                for text in texts_of(value):
+                for text in _ordered(texts_of(value)):
                     document.add_text(name, text)
     for text in whole:
         document.add_text(PRESENT, whole_mark(text))
     return document
+
+
+def _ordered(texts: list[str]) -> list[str]:
+    # A list is sorted by its first value, and counts once for each of its values.
+    return sorted(set(texts)) if len(texts) > 1 else texts
 
 
 def _add_text(

@@ -15,7 +15,9 @@ PLACEHOLDERS = {
     "gateway_id": "GATEWAY",
     "uid": "UID",
     "token": "TOKEN",
+    "slot": "SLOT",  # which only clusters of nodes spell
 }
+NO_KEYS = {"of", "prefix", "num_slots", "slot", "reply_channel_in"}
 
 
 def named_by_the_code() -> dict[str, str]:
@@ -23,7 +25,7 @@ def named_by_the_code() -> dict[str, str]:
     keys = Keys()
     found = {}
     for name, member in inspect.getmembers(Keys):
-        if name.startswith("_") or name == "prefix":
+        if name.startswith("_") or name in NO_KEYS:
             continue
         if isinstance(member, property):
             key, about = getattr(keys, name), member.__doc__
