@@ -6,7 +6,7 @@ import secrets
 import time
 from collections.abc import Callable, Iterable, Mapping
 
-from hedgerow.common.collection import Collection
+from hedgerow.common.collection import PLAIN_TEXTS, TEXTS, Collection
 from hedgerow.common.metrics.bounded_names import BoundedNames
 from hedgerow.common.observability.telemetry import LagWatch
 from hedgerow.common.observability.tracing import tracing_of
@@ -21,6 +21,7 @@ from hedgerow.common.state.optimising import OptimisingStore
 from hedgerow.common.state.reloading import ReloadStore
 from hedgerow.common.state.statistics import StatisticsStore
 from hedgerow.common.wire.heartbeat import Heartbeat
+from hedgerow.common.wire.search_options import TEXTS_LEVEL
 from hedgerow.gateway.access.fair_share import FairShare
 from hedgerow.gateway.access.request_admission import RequestAdmission
 from hedgerow.gateway.live.journal import Journal
@@ -136,7 +137,9 @@ class Parts:
 
         self.guards = make_guards(access, self._on_transition, self.now())
         self.aliases = Aliases(AliasStore(control, keys), settings.limits.max_aliases, self.storage)
-        self.collections = make_collections(access, self.aliases, self.storage, self._filling_of)
+        self.collections = make_collections(
+            access, self.aliases, self.storage, self._filling_of, self._texts
+        )
         self.curves = CoverageCurves(settings.coverage, self.collections.uids)
         self.transport = make_transport(access, self.guards, self.curves)
         self.membership = make_membership(access, self.collections, self.server_ms, on_view)
@@ -235,6 +238,9 @@ class Parts:
 
     def _filling_of(self, collection: Collection) -> Filling | None:
         return self.membership.filling_of(collection)
+
+    def _texts(self) -> int:
+        return TEXTS if self.membership.search_options >= TEXTS_LEVEL else PLAIN_TEXTS
 
     def _on_transition(self, shard: int, profile: str, transition: Transition) -> None:
         self.recorder.on_transition(shard, profile, transition)

@@ -40,6 +40,7 @@ from hedgerow.gateway.shapes.facets import (
 from hedgerow.gateway.shapes.operations import QuarantinedQuery, ReloadAnswer, SnapshotAnswer
 from hedgerow.gateway.shapes.sorting import NextPage, SortBy
 from hedgerow.gateway.shapes.status import StatusAnswer
+from hedgerow.gateway.shapes.suggest import SuggestAnswer, Suggestion
 
 if TYPE_CHECKING:
     from hedgerow.gateway.client.asynchronous import AsyncClient
@@ -80,6 +81,8 @@ __all__ = [
     "SnapshotAnswer",
     "SortBy",
     "StatusAnswer",
+    "SuggestAnswer",
+    "Suggestion",
     "VersionedDocument",
     "WeightedField",
 ]

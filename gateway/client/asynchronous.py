@@ -31,6 +31,7 @@ from hedgerow.gateway.shapes.operations import (
 )
 from hedgerow.gateway.shapes.placement import PlacementAnswer, RebalanceAnswer
 from hedgerow.gateway.shapes.status import StatusAnswer
+from hedgerow.gateway.shapes.suggest import SuggestAnswer
 
 if TYPE_CHECKING:
     import httpx
@@ -256,6 +257,18 @@ class AsyncClient:
     ) -> CurveAnswer:
         """As `Client.coverage_curve`."""
         return await self._ask(calls.coverage_curve(collection, deadline_ms))
+
+    async def suggest(
+        self,
+        collection: str,
+        prefix: str,
+        *,
+        field: str,
+        size: int = 10,
+        deadline_ms: float | None = None,
+    ) -> SuggestAnswer:
+        """As `Client.suggest`."""
+        return await self._ask(calls.suggest(collection, prefix, field, size, deadline_ms))
 
     async def status(self) -> StatusAnswer:
         """As `Client.status`."""

@@ -31,6 +31,7 @@ from hedgerow.gateway.shapes.operations import (
 )
 from hedgerow.gateway.shapes.placement import PlacementAnswer, RebalanceAnswer
 from hedgerow.gateway.shapes.status import StatusAnswer
+from hedgerow.gateway.shapes.suggest import SuggestAnswer
 
 if TYPE_CHECKING:
     import httpx
@@ -423,6 +424,30 @@ class Client:
     def coverage_curve(self, collection: str, *, deadline_ms: float | None = None) -> CurveAnswer:
         """Return the coverage that longer or shorter deadlines would give."""
         return self._ask(calls.coverage_curve(collection, deadline_ms))
+
+    def suggest(
+        self,
+        collection: str,
+        prefix: str,
+        *,
+        field: str,
+        size: int = 10,
+        deadline_ms: float | None = None,
+    ) -> SuggestAnswer:
+        """Suggest texts for the beginning of a query.
+
+        Args:
+            collection: the collection's name.
+            prefix: what was typed; its last word may be unfinished.
+            field: the text field whose texts are suggested.
+            size: most suggestions, at most 100.
+            deadline_ms: time within which the answer leaves the gateway, in ms.
+
+        Raises:
+            InsufficientCoverageError: no shard answered.
+            OverloadedError: no shard was asked; `retry_after_s` says when to try again.
+        """
+        return self._ask(calls.suggest(collection, prefix, field, size, deadline_ms))
 
     def status(self) -> StatusAnswer:
         """Return the state of the cluster as this gateway sees it."""

@@ -25,6 +25,7 @@ from hedgerow.gateway.http.routes.quarantine_routes import quarantine_routes
 from hedgerow.gateway.http.routes.reload_routes import reload_routes
 from hedgerow.gateway.http.routes.snapshot_routes import snapshot_routes
 from hedgerow.gateway.http.routes.status_routes import status_routes
+from hedgerow.gateway.http.routes.suggest_routes import suggest_routes
 from hedgerow.gateway.http.search.search_app import SearchApp, describe_search
 from hedgerow.gateway.search.search_body import search_body
 
@@ -73,6 +74,7 @@ def create_framework_app(
     )
     describe_search(app, body)
     app.include_router(collection_routes(gateway, settings))
+    app.include_router(suggest_routes(gateway, settings))
     app.include_router(document_routes(gateway, settings))
     app.include_router(expiry_routes(gateway, settings))
     app.include_router(alias_routes(gateway, settings))

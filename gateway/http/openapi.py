@@ -33,6 +33,7 @@ from hedgerow.gateway.shapes.operations import (
 from hedgerow.gateway.shapes.placement import PlacementAnswer, RebalanceAnswer
 from hedgerow.gateway.shapes.problem import Problem
 from hedgerow.gateway.shapes.status import StatusAnswer
+from hedgerow.gateway.shapes.suggest import SuggestAnswer
 
 _REF: Final = "#/components/schemas/"
 # Statuses that the guard may answer on every route but health checks.
@@ -55,6 +56,7 @@ _REASONS: Final = {
 }
 _SHAPES: Final[tuple[type[msgspec.Struct], ...]] = (
     SearchAnswer,
+    SuggestAnswer,
     Problem,
     LoadAnswer,
     CollectionAnswer,

@@ -143,6 +143,7 @@ class FakeCollections:
             "rank_profiles": ["bm25", "noop"],
             "language": "english",
             "inferred": [],
+            "folding": True,
             "documents": 3,
             "shards": [{"shard": 0, "documents": 1}, {"shard": 1, "documents": 2}],
             "filling": None,

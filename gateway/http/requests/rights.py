@@ -27,6 +27,7 @@ RIGHTS: Final[Mapping[tuple[str, str], Right | None]] = {
     ("PUT", "/v1/collections/{name}/expiry"): _WRITE,
     ("GET", "/v1/collections/{name}/expiry"): _SEARCH,
     ("DELETE", "/v1/collections/{name}/expiry"): _WRITE,
+    ("GET", "/v1/collections/{name}/suggest"): _SEARCH,
     ("POST", "/v1/collections/{name}/documents"): _WRITE,
     ("POST", "/v1/collections/{name}/documents:delete"): _WRITE,
     ("GET", "/v1/collections/{name}/documents/{document_id:path}"): _SEARCH,

@@ -115,6 +115,7 @@ METHODS: dict[str, tuple[tuple[Any, ...], dict[str, Any], str]] = {
     "put_alias": (("a", "films"), {}, "PUT /v1/aliases/{alias}"),
     "delete_alias": (("a",), {}, "DELETE /v1/aliases/{alias}"),
     "coverage_curve": (("films",), {}, "GET /v1/collections/{name}/coverage-curve"),
+    "suggest": (("films", "wi"), {"field": "title"}, "GET /v1/collections/{name}/suggest"),
     "delete_collection": (("films",), {}, "DELETE /v1/collections/{name}"),
     "status": ((), {}, "GET /v1/status"),
     "is_alive": ((), {}, "GET /healthz"),

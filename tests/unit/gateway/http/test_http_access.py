@@ -262,7 +262,7 @@ def address_of(path: str) -> str:
     places |= {"worker": "w-a", "alias": "a"}
     for name, value in places.items():
         path = path.replace(f"{{{name}}}", value)
-    return path
+    return f"{path}?prefix=a&field=title" if path.endswith("/suggest") else path
 
 
 BODIES = {

@@ -247,6 +247,7 @@ NOT_COUNTED = {
     ("POST", "/v1/collections/{name}/documents"),
     ("PUT", "/v1/collections/{name}/documents/{document_id:path}"),
     ("GET", "/v1/collections/{name}/coverage-curve"),
+    ("GET", "/v1/collections/{name}/suggest"),
     ("POST", "/v1/shards/{shard}/breaker"),
     ("GET", "/v1/events"),
     ("GET", "/healthz"),
