@@ -44,6 +44,10 @@ COMMANDS: Final[Commands] = {
         "hedgerow.gateway.cli.collections:add_field",
         "Add fields to a collection, and wait until they are filled from the stored documents.",
     ),
+    "collections expire": (
+        "hedgerow.gateway.cli.collections:expire",
+        "Have the documents of a collection expire at the date in a field, or never.",
+    ),
     "delete": (
         "hedgerow.gateway.cli.delete:delete",
         "Delete the documents of a collection that a query finds.",

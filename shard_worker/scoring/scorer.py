@@ -20,6 +20,7 @@ from hedgerow.common.errors import (
     RankingError,
     WorkError,
 )
+from hedgerow.common.query.as_typed import AS_WRITTEN, Typing
 from hedgerow.common.query.tree import Node, named_fields
 from hedgerow.common.settings.rank_profiles import RankProfile
 from hedgerow.common.settings.tracing import TracingSettings
@@ -238,7 +239,7 @@ class Scorer:
     def _build(self, snapshot: Snapshot, search: SearchPayload, now: float) -> tantivy.Query:
         analysis = self._shards.query_analysis(snapshot.definition, now)
         try:
-            node = analysis.read(search.query, search.strict)
+            node = analysis.read(search.query, search.strict, _typing_of(search))
             filter_node = analysis.read_filter(search.filter)
             if snapshot.missing:
                 _check_fields(snapshot.missing, node, filter_node)
@@ -248,6 +249,11 @@ class Scorer:
         except (BadRequestError, ValueError, OverflowError, RecursionError) as error:
             # The gateway has checked the query, but perhaps against a newer definition.
             raise BadQueryError(f"the query does not fit the index: {error}") from error
+
+
+def _typing_of(search: SearchPayload) -> Typing:
+    options = search.options
+    return AS_WRITTEN if options is None else Typing(options.typos, options.prefix)
 
 
 def _check_fields(missing: AbstractSet[str], *nodes: Node | None) -> None:
