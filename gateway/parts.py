@@ -14,6 +14,7 @@ from hedgerow.common.settings.rank_profiles import RankProfile
 from hedgerow.common.settings.settings import Settings
 from hedgerow.common.snapshots.status import SnapshotRecords
 from hedgerow.common.state.aliases import AliasStore
+from hedgerow.common.state.expiry import ExpiryStore
 from hedgerow.common.state.gateways import GatewayStore
 from hedgerow.common.state.judgements import JudgementStore
 from hedgerow.common.state.optimising import OptimisingStore
@@ -54,6 +55,7 @@ from hedgerow.gateway.writes.aliases import Aliases
 from hedgerow.gateway.writes.conditional_writes import ConditionalWrites
 from hedgerow.gateway.writes.delete_by_query import DeleteByQuery
 from hedgerow.gateway.writes.document_reader import DocumentReader
+from hedgerow.gateway.writes.expiry import Expiry
 from hedgerow.gateway.writes.load_counts import LoadCounts
 from hedgerow.gateway.writes.ranked_loads import RankedLoads
 from hedgerow.gateway.writes.storage_gate import StorageGate
@@ -89,6 +91,7 @@ class Parts:
         documents: loads and deletes documents.
         conditional_writes: writes documents on a condition, and merges changes into them.
         delete_by_query: deletes the documents that a query finds.
+        expiry: deletes documents that have expired.
         optimiser: asks for the optimising of text indexes.
         snapshots: asks for snapshots.
         quarantine: lists the queries that have killed scorers, and lets them run again.
@@ -184,6 +187,15 @@ class Parts:
 
         self.delete_by_query = DeleteByQuery(
             self.documents, self.collections, self.searcher.search, settings.gateway
+        )
+
+        self.expiry = Expiry(
+            ExpiryStore(control, keys),
+            self.collections,
+            self.delete_by_query.run,
+            self.transport.counters,
+            access.gateway_id,
+            settings.gateway.expiry_interval_s,
         )
 
         self.optimiser = Optimiser(

@@ -29,6 +29,7 @@ from hedgerow.gateway.shapes.collection import (
     WeightedField,
 )
 from hedgerow.gateway.shapes.delete_by_query import DeleteByQueryAnswer, MissingShard
+from hedgerow.gateway.shapes.expiry import ExpiryAnswer
 from hedgerow.gateway.shapes.facets import (
     Facet,
     FacetAnswer,
@@ -55,6 +56,7 @@ __all__ = [
     "Definition",
     "DeleteByQueryAnswer",
     "Document",
+    "ExpiryAnswer",
     "Facet",
     "FacetAnswer",
     "FacetBucket",

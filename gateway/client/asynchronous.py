@@ -22,6 +22,7 @@ from hedgerow.gateway.shapes.collection import (
     Wait,
 )
 from hedgerow.gateway.shapes.delete_by_query import DeleteByQueryAnswer, DeleteByQueryBody
+from hedgerow.gateway.shapes.expiry import ExpiryAnswer
 from hedgerow.gateway.shapes.operations import (
     ByHand,
     QuarantinedQuery,
@@ -196,6 +197,18 @@ class AsyncClient:
         """As `Client.delete_by_query`."""
         body = DeleteByQueryBody(query, filter, limit, timeout_ms, dry_run)
         return await self._ask(calls.delete_by_query(collection, body))
+
+    async def set_expiry(self, collection: str, field: str) -> ExpiryAnswer:
+        """As `Client.set_expiry`."""
+        return await self._ask(calls.set_expiry(collection, field))
+
+    async def get_expiry(self, collection: str) -> ExpiryAnswer:
+        """As `Client.get_expiry`."""
+        return await self._ask(calls.get_expiry(collection))
+
+    async def delete_expiry(self, collection: str) -> None:
+        """As `Client.delete_expiry`."""
+        await self._ask(calls.delete_expiry(collection))
 
     async def put_collection(self, name: str, **definition: Unpack[Definition]) -> CollectionAnswer:
         """As `Client.put_collection`."""

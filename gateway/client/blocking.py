@@ -22,6 +22,7 @@ from hedgerow.gateway.shapes.collection import (
     Wait,
 )
 from hedgerow.gateway.shapes.delete_by_query import DeleteByQueryAnswer, DeleteByQueryBody
+from hedgerow.gateway.shapes.expiry import ExpiryAnswer
 from hedgerow.gateway.shapes.operations import (
     ByHand,
     QuarantinedQuery,
@@ -308,6 +309,23 @@ class Client:
         """
         body = DeleteByQueryBody(query, filter, limit, timeout_ms, dry_run)
         return self._ask(calls.delete_by_query(collection, body))
+
+    def set_expiry(self, collection: str, field: str) -> ExpiryAnswer:
+        """Have a collection's documents expire at the date that each has in a field.
+
+        Raises:
+            NotFoundError: there is no such collection.
+            BadRequestError: it has no date field of that name.
+        """
+        return self._ask(calls.set_expiry(collection, field))
+
+    def get_expiry(self, collection: str) -> ExpiryAnswer:
+        """Return by which field a collection's documents expire, if they do."""
+        return self._ask(calls.get_expiry(collection))
+
+    def delete_expiry(self, collection: str) -> None:
+        """Have a collection's documents expire no longer."""
+        self._ask(calls.delete_expiry(collection))
 
     def put_collection(self, name: str, **definition: Unpack[Definition]) -> CollectionAnswer:
         """Create a collection; no effect if it exists with the same definition.

@@ -31,6 +31,7 @@ from hedgerow.gateway.shapes.collection import (
     Wait,
 )
 from hedgerow.gateway.shapes.delete_by_query import DeleteByQueryAnswer, DeleteByQueryBody
+from hedgerow.gateway.shapes.expiry import ExpiryAnswer, ExpiryBody
 from hedgerow.gateway.shapes.facets import Facet
 from hedgerow.gateway.shapes.operations import (
     ByHand,
@@ -265,6 +266,22 @@ def delete_by_query(collection: str, body: DeleteByQueryBody) -> Call[DeleteByQu
     )
 
 
+def set_expiry(name: str, field: str) -> Call[ExpiryAnswer]:
+    """Have documents expire at the date in a field."""
+    body = msgspec.json.encode(ExpiryBody(field))
+    return Call("PUT", _expiry(name), _answer(ExpiryAnswer), body=body)
+
+
+def get_expiry(name: str) -> Call[ExpiryAnswer]:
+    """Return by which field documents expire."""
+    return Call("GET", _expiry(name), _answer(ExpiryAnswer))
+
+
+def delete_expiry(name: str) -> Call[None]:
+    """Have documents expire no longer."""
+    return Call("DELETE", _expiry(name), Reply.nothing)
+
+
 def put_collection(name: str, definition: Definition) -> Call[CollectionAnswer]:
     """Create a collection; no effect if it exists with the same definition."""
     return Call(
@@ -422,6 +439,10 @@ def rebalance() -> Call[RebalanceAnswer]:
 
 def _draining(worker: str) -> str:
     return f"/v1/placement/draining/{_segment(worker)}"
+
+
+def _expiry(name: str) -> str:
+    return f"{_collection(name)}/expiry"
 
 
 def _alias(alias: str) -> str:

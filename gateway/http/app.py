@@ -17,6 +17,7 @@ from hedgerow.gateway.http.routes.alias_routes import alias_routes
 from hedgerow.gateway.http.routes.collection_routes import collection_routes, document_routes
 from hedgerow.gateway.http.routes.docs_routes import docs_routes
 from hedgerow.gateway.http.routes.event_routes import event_routes
+from hedgerow.gateway.http.routes.expiry_routes import expiry_routes
 from hedgerow.gateway.http.routes.metrics_routes import metrics_routes
 from hedgerow.gateway.http.routes.page_routes import page_routes
 from hedgerow.gateway.http.routes.placement_routes import placement_routes
@@ -75,6 +76,7 @@ def create_framework_app(
     app.include_router(collection_routes(gateway, settings))
     app.include_router(suggest_routes(gateway, settings))
     app.include_router(document_routes(gateway, settings))
+    app.include_router(expiry_routes(gateway, settings))
     app.include_router(alias_routes(gateway, settings))
     app.include_router(status_routes(gateway, settings, access))
     app.include_router(event_routes(gateway))

@@ -22,6 +22,7 @@ from hedgerow.gateway.shapes.collection import (
     OptimiseAnswer,
 )
 from hedgerow.gateway.shapes.delete_by_query import DeleteByQueryAnswer, DeleteByQueryBody
+from hedgerow.gateway.shapes.expiry import ExpiryAnswer, ExpiryBody
 from hedgerow.gateway.shapes.live import LiveHistory
 from hedgerow.gateway.shapes.operations import (
     BreakerBody,
@@ -65,6 +66,8 @@ _SHAPES: Final[tuple[type[msgspec.Struct], ...]] = (
     CollectionPatch,
     DeleteByQueryBody,
     DeleteByQueryAnswer,
+    ExpiryBody,
+    ExpiryAnswer,
     AliasAnswer,
     AliasesAnswer,
     AliasBody,

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from msgspec.structs import replace
 
@@ -23,6 +23,7 @@ from hedgerow.gateway.search.result import SearchQuery
 from hedgerow.gateway.search.typed_query import check_typed
 from hedgerow.gateway.shapes.collection import Filling
 
+_NO_COST: Final = Cost()
 _MAX_PROFILE_WARNINGS = 4
 _NAMED_FIELDS = 10  # in a warning
 
@@ -80,25 +81,26 @@ def admit(
     if profile.first_phase == "noop":
         if query.filter:
             raise BadRequestError("filter", f"does not apply: profile {name!r} reads no index")
-        return Admitted(name, _warnings(name, profile, collection), Cost())
+        warnings = _warnings(name, profile, collection) if profile.fields else ()
+        return Admitted(name, warnings, _NO_COST)
     options = wanted.options
     if query.typos == "auto" or query.prefix:
-        cost, warnings, typing = check_typed(query, collection, limits)
+        cost, repairs, typing = check_typed(query, collection, limits)
         if typing != AS_WRITTEN:
             options = replace(
                 options or SearchOptions(), typos=typing.edits, prefix=typing.is_last_unfinished
             )
     else:
-        cost, warnings = check_query(query.query, collection, query.syntax == "strict")
+        cost, repairs = check_query(query.query, collection, query.syntax == "strict")
     check_cost(cost, limits, "query")
     if query.filter:
         cost = cost.plus(check_filter(query.filter, collection))
         check_cost(cost, limits, "filter")
     if profile.fields:
-        warnings += _warnings(name, profile, collection)
+        repairs += _warnings(name, profile, collection)
     if wanted is not NOTHING:
         cost = cost.plus(wanted.cost)
-    return Admitted(name, tuple(warnings), cost, options, wanted)
+    return Admitted(name, tuple(repairs), cost, options, wanted)
 
 
 def _warnings(name: str, profile: RankProfile, collection: Collection) -> tuple[str, ...]:

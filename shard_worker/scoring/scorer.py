@@ -32,6 +32,7 @@ from hedgerow.common.wire.messages import (
     unpack_search_payload,
 )
 from hedgerow.common.wire.search_options import SearchExtras
+from hedgerow.shard_worker.scoring.absent_fields import AbsentFields
 from hedgerow.shard_worker.scoring.open_shards import OpenShards, Snapshot
 from hedgerow.shard_worker.scoring.ranking import Budget, SecondPhase, second_phases
 from hedgerow.shard_worker.scoring.retrieval import Found, Located, retrieve
@@ -100,6 +101,7 @@ class Scorer:
             self._tracing = scorer_tracing(config.tracing, config.worker_id)
         self._shards = OpenShards(Path(config.data))
         self._max_candidate_bytes = config.max_candidate_bytes
+        self._absent = AbsentFields()
         self._turn = threading.Lock()  # held by a search, or by the thread that closes files
         self._has_ended = threading.Event()
 
@@ -184,6 +186,8 @@ class Scorer:
                 is_late=budget.expired,
             )
             _check(budget)
+            if profile.fields:
+                self._absent.look(search.profile, profile.fields, search.uid, candidates)
             try:
                 if trace is None:
                     found = _rank(second_phase, search, found.total, candidates, budget)

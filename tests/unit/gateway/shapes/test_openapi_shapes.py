@@ -14,6 +14,7 @@ from hedgerow.gateway.shapes import collection
 from hedgerow.gateway.shapes.alias import AliasBody, AliasChanges
 from hedgerow.gateway.shapes.answer import Shards
 from hedgerow.gateway.shapes.delete_by_query import DeleteByQueryBody
+from hedgerow.gateway.shapes.expiry import ExpiryBody
 from hedgerow.gateway.shapes.operations import BreakerBody
 from tests.support.openapi import OPENAPI
 
@@ -25,6 +26,7 @@ REQUESTS: dict[str, tuple[type[msgspec.Struct], dict[str, Any]]] = {
     "CollectionPatch": (collection.CollectionPatch, {"fields": {}}),
     "BreakerBody": (BreakerBody, {"state": "closed"}),
     "DeleteByQueryBody": (DeleteByQueryBody, {"query": "wing"}),
+    "ExpiryBody": (ExpiryBody, {"field": "day"}),
     "AliasBody": (AliasBody, {"collection": "films"}),
     "AliasChanges": (AliasChanges, {"changes": []}),
 }
