@@ -29,14 +29,9 @@ from hedgerow.common.collection import Collection as Definition
 from hedgerow.common.document_ids import check_address_id
 from hedgerow.common.errors import (
     BadRequestError,
-    InsufficientStorageError,
     LoadInterruptedError,
-    RedisUnavailableError,
-    UnconfirmedError,
-    WriteRefusedError,
 )
 from hedgerow.common.partition import shard_of
-from hedgerow.common.redis.client import pause_s
 from hedgerow.common.settings.limits import LimitSettings
 from hedgerow.common.shard_log.document_version import version_of
 from hedgerow.common.shard_log.log import ShardLog
@@ -45,10 +40,11 @@ from hedgerow.gateway.shapes.collection import Wait
 from hedgerow.gateway.writes.collections import Collections
 from hedgerow.gateway.writes.condition import Condition
 from hedgerow.gateway.writes.document_body import line_of
-from hedgerow.gateway.writes.load import Intake, LoadReport, with_report
+from hedgerow.gateway.writes.load import Intake, LoadReport
 from hedgerow.gateway.writes.load_counts import LoadCounts
 from hedgerow.gateway.writes.load_slots import LoadSlots
 from hedgerow.gateway.writes.load_stream import has_line, with_pauses
+from hedgerow.gateway.writes.log_writer import LogWriter
 from hedgerow.gateway.writes.ndjson import Line, LineSplitter
 from hedgerow.gateway.writes.ranked_loads import RankedLoads
 from hedgerow.gateway.writes.replica_progress import ReplicaProgress
@@ -110,8 +106,6 @@ class Documents:
         self._num_shards = num_shards
         self._limits = limits
         self._slots = LoadSlots() if slots is None else slots
-        self._outage_timeout_s = outage_timeout_s
-        self._gate = gate
         self._progress = ReplicaProgress(
             log,
             limits.max_log_entries,
@@ -120,6 +114,7 @@ class Documents:
             read_live=read_live,
             gate=gate,
         )
+        self._writer = LogWriter(log, gate, outage_timeout_s, self._progress.on_append)
         self._slices = asyncio.Lock()  # all loads together parse one slice in each turn of the loop
         self._appends = asyncio.Semaphore(MAX_APPENDS)
 
@@ -173,7 +168,8 @@ class Documents:
         try:
             definition = await self._collections.current(collection)
             intake = Intake(definition, self._num_shards, self._limits)
-            self._check_room(intake.report)  # before reading a body that could not be stored
+            # Before a body is read that could not be stored.
+            self._writer.check_room(intake.report)
             intake.report.trace_id = trace.trace_id
             flush = partial(self._flush, intake, last_ids, on_progress, trace, condition)
             async with aclosing(with_pauses(lines)) as chunks:
@@ -205,7 +201,7 @@ class Documents:
                 num_documents = intake.report.accepted if last_ids else None
                 await self._ranked.wait(definition.uid, ends, num_documents)
                 trace.end_step("rank")
-        self.check_failover(intake.report)
+        self._writer.check_failover(intake.report)
         trace.attributes["hedgerow.accepted"] = intake.report.accepted
         trace.attributes["hedgerow.rejected"] = intake.report.rejected_total
         return intake.report
@@ -231,7 +227,7 @@ class Documents:
             uid = intake.definition.uid
             async with self._appends:
                 ops = [(batch.shard, batch.pack(uid, condition)) for batch in batches]
-                last_ids.update(await self._append(ops, intake.report, trace))
+                last_ids.update(await self._writer.append(ops, intake.report, trace))
             num_accepted = sum(batch.num_lines for batch in batches)
             intake.report.accepted += num_accepted
             if self._counts is not None:
@@ -334,13 +330,13 @@ class Documents:
             op = pack_op(Delete(definition.uid, [document_id]))
         else:
             op = condition.pack(definition.uid, document_id, None)
-        last_ids = await self._append([(shard, op)], report, trace, is_removal=True)
+        last_ids = await self._writer.append([(shard, op)], report, trace, is_removal=True)
         await self._progress.wait_for_room([shard], report)
         trace.end_step("log")
         if wait == "applied":
             await self._progress.wait_applied(last_ids, report)
             trace.end_step("apply")
-        self.check_failover(report)
+        self._writer.check_failover(report)
         return report
 
     async def delete_many(
@@ -365,7 +361,7 @@ class Documents:
             ops = [
                 (shard, pack_op(Delete(definition.uid, list(own)))) for shard, own in ids.items()
             ]
-            last_ids = await self._append(ops, report, trace, is_removal=True)
+            last_ids = await self._writer.append(ops, report, trace, is_removal=True)
             await self._progress.wait_for_room(last_ids, report)
             trace.end_step("log")
         return last_ids
@@ -398,6 +394,10 @@ class Documents:
         await self._progress.until(is_found, [shard])
         return found
 
+    def check_failover(self, report: LoadReport) -> None:
+        """As `LogWriter.check_failover`."""
+        self._writer.check_failover(report)
+
     def wake(self, shard: int) -> None:
         """A replica of `shard` has announced that it applied more (event `applied:<shard>`)."""
         self._progress.wake(shard)
@@ -417,82 +417,6 @@ class Documents:
                 await asyncio.sleep(0)
             if intake.is_full or intake.needs_fields:
                 await flush()
-
-    def check_failover(self, report: LoadReport) -> None:
-        """Do not acknowledge what the old primary may have taken with it.
-
-        Positions do not show that: they are ids of entries, and the new primary's go on.
-
-        Raises:
-            LoadInterruptedError: Redis has failed over since the report's first append.
-        """
-        if report.failovers not in (None, self._log.failovers):
-            raise LoadInterruptedError(
-                "Redis has failed over meanwhile, and some of the writes may be lost: send them "
-                f"again; {report.accepted} documents were accepted",
-                report,
-            )
-
-    def _check_room(self, report: LoadReport, *, is_removal: bool = False) -> None:
-        if self._gate is not None:
-            with with_report(report):
-                self._gate.check(is_removal=is_removal)
-
-    async def _append(
-        self,
-        ops: Sequence[tuple[int, bytes]],
-        report: LoadReport,
-        trace: WriteTrace,
-        *,
-        is_removal: bool = False,
-    ) -> dict[int, str]:
-        """Log operations; retries while Redis is briefly unavailable.
-
-        Operations may then be in a log twice, which does no harm: they replace or remove by id, and
-        are not acknowledged yet.
-
-        Returns:
-            Shard → id of the last entry that was appended.
-        """
-        loop = asyncio.get_running_loop()
-        give_up_at = loop.time() + self._outage_timeout_s
-        failures = 0
-        while True:
-            self._check_room(report, is_removal=is_removal)
-            try:
-                appended = await self._log.append_many(ops, trace.to_workers)
-                break
-            except UnconfirmedError as error:  # sent again, it would be in the log once more
-                raise LoadInterruptedError(
-                    f"{error}; {report.accepted} documents were accepted before", report
-                ) from error
-            except WriteRefusedError as error:
-                # During a failover, a read-only replica may be about to become the master.
-                if error.cause != "read_only" or loop.time() >= give_up_at:
-                    raise self._refused(error, report) from error
-                failures += 1
-                await asyncio.sleep(pause_s(failures, cap_s=1.0))
-            except RedisUnavailableError as error:
-                failures += 1
-                if loop.time() >= give_up_at:
-                    raise LoadInterruptedError(
-                        f"{error}; {report.documents(' was', ' were')} accepted before", report
-                    ) from error
-                _log.warning("append_again", error=str(error), failures=failures)
-                await asyncio.sleep(pause_s(failures, cap_s=1.0))
-        if report.failovers is None:
-            report.failovers = self._log.failovers
-        last_ids = {}
-        for (shard, op), entry in zip(ops, appended, strict=True):
-            self._progress.on_append(shard, len(op), entry.length)
-            last_ids[shard] = entry.id
-        return last_ids
-
-    def _refused(self, error: WriteRefusedError, report: LoadReport) -> InsufficientStorageError:
-        gate = self._gate or StorageGate(tuple, now=time.monotonic, now_ms=lambda: 0)
-        refused = gate.refused(error)
-        refused.report = report
-        return refused
 
 
 def _gave_way(report: LoadReport) -> LoadInterruptedError:
