@@ -26,6 +26,7 @@ def make_status(parts: Parts) -> StatusReport:
         optimiser=parts.optimiser,
         quarantine=parts.quarantine,
         gateways=parts.presence.store,
+        splits=parts.splits,
         num_shards=access.num_shards,
         timeout_s=settings.redis.command_timeout_s,
     )
@@ -56,6 +57,14 @@ def make_status(parts: Parts) -> StatusReport:
 
 def make_live(parts: Parts, status: StatusReport) -> Live:
     """Make the stream of what happens, which also gets each event of the journal."""
+    sources = sources_of(parts, status)
+    live = Live(sources, parts.journal, parts.access.settings.gateway.max_viewers)
+    parts.journal.on_event = live.on_event
+    return live
+
+
+def sources_of(parts: Parts, status: StatusReport) -> Sources:
+    """What the stream of what happens is made of."""
 
     def cluster() -> Cluster:
         return cluster_of(
@@ -67,15 +76,12 @@ def make_live(parts: Parts, status: StatusReport) -> Live:
             now_ms=parts.server_ms(),
         )
 
-    sources = Sources(
+    return Sources(
         gateway_id=parts.access.gateway_id,
         totals=lambda: totals_of(parts.recorder.tally(), parts.searcher, parts.guards),
         cluster=cluster,
         status=status.make,
     )
-    live = Live(sources, parts.journal, parts.access.settings.gateway.max_viewers)
-    parts.journal.on_event = live.on_event
-    return live
 
 
 def make_metrics(parts: Parts) -> MetricsPage:

@@ -16,8 +16,8 @@ import sys
 from hedgerow.common.errors import HedgerowError
 from hedgerow.common.placement.document import Placement
 from hedgerow.common.redis.client import connect
-from hedgerow.common.redis.keys import Keys
 from hedgerow.common.settings.settings import Settings, load_settings
+from hedgerow.common.state.layout import current_keys
 from hedgerow.common.wire.heartbeat import Heartbeat
 
 
@@ -39,8 +39,9 @@ async def unhealthy_because(
         RedisUnavailableError: the server does not answer.
         WireError: the heartbeat, or the placement, cannot be read.
     """
-    control, keys = await connect(settings.redis), Keys(settings.redis.key_prefix)
+    control = await connect(settings.redis)
     try:
+        keys = await current_keys(control, settings.redis.key_prefix)
         packed, (seconds, microseconds), placed = await control.pipeline(
             [("HGET", keys.workers, worker_id), ("TIME",), ("GET", keys.placement)]
         )

@@ -28,13 +28,14 @@ from hedgerow.common.errors import (
     ConfigurationError,
     HedgerowError,
     RedisUnavailableError,
+    SealedError,
     WriteRefusedError,
 )
 from hedgerow.common.redis.endpoint import Endpoint
 from hedgerow.common.redis.pool import CLOSE_ERRORS, close_pool, connection_pool
 from hedgerow.common.redis.primary import Primary
 from hedgerow.common.redis.redis_py import Redis, exceptions
-from hedgerow.common.redis.refusals import READ_ONLY, refused_write
+from hedgerow.common.redis.refusals import READ_ONLY, SEALED, refused_write
 from hedgerow.common.redis.sentinels import primary_of
 from hedgerow.common.settings.redis import RedisSettings
 
@@ -378,6 +379,10 @@ def translated(command: str) -> Iterator[None]:
         raise _translate(error, command) from error
 
 
+def _refused(error: Exception, command: str, cause: str) -> WriteRefusedError:
+    return WriteRefusedError(f"Redis refuses {command}: {error}", cause)
+
+
 def _translate(error: Exception, command: str) -> HedgerowError:
     if isinstance(error.__cause__, exceptions.AuthenticationError):
         error = error.__cause__  # over a Unix socket redis-py hides it in a ConnectionError
@@ -386,7 +391,7 @@ def _translate(error: Exception, command: str) -> HedgerowError:
     if isinstance(error, exceptions.AuthenticationError):
         return ConfigurationError(f"redis: the server refuses the user or password: {error}")
     if (cause := refused_write(error)) is not None:
-        return WriteRefusedError(f"Redis refuses {command}: {error}", cause)
+        return SealedError() if cause == SEALED else _refused(error, command, cause)
     if isinstance(error, exceptions.NoPermissionError):
         return ConfigurationError(f"redis: the server refuses {command} to this user: {error}")
     if not isinstance(error, exceptions.ResponseError) or str(error).startswith(_NOT_NOW):

@@ -9,51 +9,69 @@ class Keys:
 
     Attributes:
         prefix: first part of every key; the setting `redis.key_prefix`.
+        layout: the layout whose shards are meant (`common.state.layout`). Almost every name belongs
+            to one layout; `collections`, `gateways`, `quarantine`, `storage`, `cluster`,
+            `layout_document`, `split_lease` and `split_progress` are those of the cluster.
     """
 
     prefix: str = "hedgerow"
+    layout: int = 0
+
+    @property
+    def own(self) -> str:
+        """First part of the keys of this layout; the first one has no part of its own."""
+        return f"{self.prefix}:layout:{self.layout}" if self.layout else self.prefix
+
+    @property
+    def folder(self) -> str:
+        """Name of the folder that the snapshots of this layout are in."""
+        return f"{self.prefix}-layout-{self.layout}" if self.layout else self.prefix
+
+    def of_layout(self, layout: int) -> "Keys":
+        """The names of another layout of the same cluster."""
+        return Keys(self.prefix, layout)
 
     def search_queue(self, shard: int) -> str:
         """List: search requests that wait for a worker of `shard`."""
-        return f"{self.prefix}:search:{shard}"
+        return f"{self.own}:search:{shard}"
 
     def worker_search_queue(self, worker: str) -> str:
         """List: searches for one worker only: second copies from another, or shadow requests."""
-        return f"{self.prefix}:search@{worker}"
+        return f"{self.own}:search@{worker}"
 
     def worker_fetch_queue(self, worker: str) -> str:
         """List: second copies of fetches that another worker has handed to this one."""
-        return f"{self.prefix}:fetch@{worker}"
+        return f"{self.own}:fetch@{worker}"
 
     def fetch_queue(self, shard: int) -> str:
         """List: fetch requests that wait for a worker of `shard`."""
-        return f"{self.prefix}:fetch:{shard}"
+        return f"{self.own}:fetch:{shard}"
 
     def reply_channel(self, gateway_id: str) -> str:
         """Channel: replies to one gateway."""
-        return f"{self.prefix}:reply:{gateway_id}"
+        return f"{self.own}:reply:{gateway_id}"
 
     def cancel_channel(self, shard: int) -> str:
         """Channel: queries whose answer from `shard` is no longer needed."""
-        return f"{self.prefix}:cancel:{shard}"
+        return f"{self.own}:cancel:{shard}"
 
     def log(self, shard: int) -> str:
         """Stream: the writes of one shard that are not yet applied by every replica."""
-        return f"{self.prefix}:log:{shard}"
+        return f"{self.own}:log:{shard}"
 
     def applied(self, shard: int) -> str:
         """Hash: replica id → id of the last log entry that it has applied."""
-        return f"{self.prefix}:applied:{shard}"
+        return f"{self.own}:applied:{shard}"
 
     def trimmed(self, shard: int) -> str:
         """Hash: how far the log was trimmed, and the replicas that have missed some of it.
 
         `position` is the last entry removed; `documents` exists once the shard has had any;
         `kept` counts the entries, up to `kept_to`, that all replicas have applied and that wait for
-        a snapshot; a replica's id maps to where the log began when the replica was found to have a
-        gap.
+        a snapshot; `sealed` is the log's last id, if the log is sealed; a replica's id maps to
+        where the log began when the replica was found to have a gap.
         """
-        return f"{self.prefix}:trimmed:{shard}"
+        return f"{self.own}:trimmed:{shard}"
 
     @property
     def confirm(self) -> str:
@@ -61,7 +79,7 @@ class Keys:
 
         Also a channel: a message on it shows whether replicas have what was written before.
         """
-        return f"{self.prefix}:log:confirm"
+        return f"{self.own}:log:confirm"
 
     @property
     def storage(self) -> str:
@@ -75,12 +93,12 @@ class Keys:
 
     def documents(self, uid: str) -> str:
         """Hash: shard → number of documents of one collection that it holds."""
-        return f"{self.prefix}:documents:{uid}"
+        return f"{self.own}:documents:{uid}"
 
     @property
     def workers(self) -> str:
         """Hash: worker id → its last heartbeat."""
-        return f"{self.prefix}:workers"
+        return f"{self.own}:workers"
 
     @property
     def gateways(self) -> str:
@@ -95,72 +113,94 @@ class Keys:
     @property
     def probation(self) -> str:
         """Hash: worker id → which gateway put it on probation, why and until when."""
-        return f"{self.prefix}:probation"
+        return f"{self.own}:probation"
 
     @property
     def events(self) -> str:
         """Channel: `workers`, `collections`, `snapshots` and the like, when one has changed."""
-        return f"{self.prefix}:events"
+        return f"{self.own}:events"
 
     @property
     def cluster(self) -> str:
         """Hash: facts that every process must agree on (`shards`, `format`)."""
         return f"{self.prefix}:cluster"
 
+    @property
+    def layout_document(self) -> str:
+        """String: which layout is current, and the state of a split, as JSON; absent before one.
+
+        Also a channel: a message on it announces a new version.
+        """
+        return f"{self.prefix}:layout"
+
+    @property
+    def split_lease(self) -> str:
+        """String: which worker moves a split on; expires if it is not renewed."""
+        return f"{self.prefix}:split-lease"
+
+    @property
+    def split_progress(self) -> str:
+        """String: how far the split in progress is, as JSON; expires if it is not renewed."""
+        return f"{self.prefix}:split-progress"
+
+    def copy_lease(self, shard: int) -> str:
+        """String: which worker copies a shard for a split; expires if it is not renewed."""
+        return f"{self.own}:copy-lease:{shard}"
+
     def statistics(self, uid: str) -> str:
         """String: the collection-wide term statistics of one collection."""
-        return f"{self.prefix}:statistics:{uid}"
+        return f"{self.own}:statistics:{uid}"
 
     def shard_statistics(self, uid: str) -> str:
         """Hash: shard → its own term statistics, until they are summed."""
-        return f"{self.prefix}:statistics-of:{uid}"
+        return f"{self.own}:statistics-of:{uid}"
 
     def statistics_claim(self, uid: str) -> str:
         """String: version of the sum that a worker is computing; expires soon."""
-        return f"{self.prefix}:statistics-claim:{uid}"
+        return f"{self.own}:statistics-claim:{uid}"
 
     def optimising(self, uid: str) -> str:
         """Hash: when optimising a collection was last requested, and which replicas did it."""
-        return f"{self.prefix}:optimise:{uid}"
+        return f"{self.own}:optimise:{uid}"
 
     def snapshots(self, shard: int) -> str:
         """Hash: the newest snapshot of a shard, when one was last requested, the last failure."""
-        return f"{self.prefix}:snapshots:{shard}"
+        return f"{self.own}:snapshots:{shard}"
 
     def snapshot_lease(self, shard: int) -> str:
         """String: which worker is making a snapshot of a shard; expires if it is not renewed."""
-        return f"{self.prefix}:snapshot-lease:{shard}"
+        return f"{self.own}:snapshot-lease:{shard}"
 
     @property
     def placement(self) -> str:
         """String: which workers should serve which shard, as JSON; absent if all are pinned."""
-        return f"{self.prefix}:placement"
+        return f"{self.own}:placement"
 
     @property
     def draining(self) -> str:
         """Set: the workers that are to lose all of their shards."""
-        return f"{self.prefix}:draining"
+        return f"{self.own}:draining"
 
     @property
     def placement_lease(self) -> str:
         """String: which worker watches whether the placement must change; expires."""
-        return f"{self.prefix}:placement-lease"
+        return f"{self.own}:placement-lease"
 
     @property
     def departed(self) -> str:
         """Hash: worker of the placement → since when it is gone, in ms, if it signed off."""
-        return f"{self.prefix}:departed"
+        return f"{self.own}:departed"
 
     @property
     def reload_claim(self) -> str:
         """String: the reload of rank profiles that is in progress; expires."""
-        return f"{self.prefix}:reload"
+        return f"{self.own}:reload"
 
     def reload(self, token: str) -> str:
         """Hash: the rank profiles of one reload, and the workers' answers; expires."""
-        return f"{self.prefix}:reload:{token}"
+        return f"{self.own}:reload:{token}"
 
     @property
     def jobs(self) -> str:
         """Sorted set: arq's queue of control-plane jobs."""
-        return f"{self.prefix}:jobs"
+        return f"{self.own}:jobs"

@@ -31,6 +31,7 @@ from hedgerow.gateway.shapes.operations import (
     SnapshotAnswer,
 )
 from hedgerow.gateway.shapes.placement import PlacementAnswer, RebalanceAnswer
+from hedgerow.gateway.shapes.split import SplitAnswer
 from hedgerow.gateway.shapes.status import StatusAnswer
 
 # How long a gateway may take by its default settings, unless the request says.
@@ -281,6 +282,21 @@ def cancel_drain(worker: str) -> Call[None]:
 def rebalance() -> Call[RebalanceAnswer]:
     """Balance the shards without waiting for lost workers."""
     return Call("POST", "/v1/placement/rebalance", _answer(RebalanceAnswer))
+
+
+def get_split() -> Call[SplitAnswer]:
+    """Return the number of shards, and how far their split is."""
+    return Call("GET", "/v1/split", _answer(SplitAnswer))
+
+
+def begin_split() -> Call[SplitAnswer]:
+    """Begin to double the number of shards."""
+    return Call("POST", "/v1/split", _answer(SplitAnswer))
+
+
+def cancel_split() -> Call[SplitAnswer]:
+    """Give up the split in progress."""
+    return Call("DELETE", "/v1/split", _answer(SplitAnswer))
 
 
 def _draining(worker: str) -> str:

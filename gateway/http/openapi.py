@@ -29,6 +29,7 @@ from hedgerow.gateway.shapes.operations import (
 )
 from hedgerow.gateway.shapes.placement import PlacementAnswer, RebalanceAnswer
 from hedgerow.gateway.shapes.problem import Problem
+from hedgerow.gateway.shapes.split import SplitAnswer
 from hedgerow.gateway.shapes.status import StatusAnswer
 
 _REF: Final = "#/components/schemas/"
@@ -64,6 +65,7 @@ _SHAPES: Final[tuple[type[msgspec.Struct], ...]] = (
     QuarantineAnswer,
     PlacementAnswer,
     RebalanceAnswer,
+    SplitAnswer,
     StatusAnswer,
     LiveHistory,
 )

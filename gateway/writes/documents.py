@@ -22,19 +22,23 @@ from functools import partial
 
 import structlog
 
+from hedgerow.common.collection import Collection as CollectionDefinition
 from hedgerow.common.document_ids import check_address_id
 from hedgerow.common.errors import (
     BadRequestError,
     InsufficientStorageError,
     LoadInterruptedError,
     RedisUnavailableError,
+    SealedError,
     UnconfirmedError,
     WriteRefusedError,
 )
 from hedgerow.common.partition import shard_of
 from hedgerow.common.redis.client import pause_s
 from hedgerow.common.settings.limits import LimitSettings
+from hedgerow.common.shard_log.entries import Appended
 from hedgerow.common.shard_log.log import ShardLog
+from hedgerow.common.shard_log.op_parts import divided
 from hedgerow.common.shard_log.operations import Delete, pack_op
 from hedgerow.gateway.shapes.collection import Wait
 from hedgerow.gateway.writes.collections import Collections
@@ -47,6 +51,7 @@ from hedgerow.gateway.writes.ndjson import Line, LineSplitter
 from hedgerow.gateway.writes.ranked_loads import RankedLoads
 from hedgerow.gateway.writes.replica_progress import ReplicaProgress
 from hedgerow.gateway.writes.storage_gate import StorageGate
+from hedgerow.gateway.writes.write_gate import WriteGate
 from hedgerow.gateway.writes.write_tracer import WriteTrace, WriteTracer, traced
 
 SLICE_S = 0.002
@@ -73,6 +78,7 @@ class Documents:
         ranked: RankedLoads | None = None,
         counts: LoadCounts | None = None,
         tracer: WriteTracer | None = None,
+        write_gate: WriteGate | None = None,
     ) -> None:
         """Write documents of `collections` to `log`.
 
@@ -91,7 +97,9 @@ class Documents:
                 ranking.
             counts: counts documents and rejected lines.
             tracer: makes traces; None while tracing is off.
+            write_gate: holds writes back while a split of the shards changes over.
         """
+        self._write_gate = WriteGate() if write_gate is None else write_gate
         self._log = log
         self._counts = counts
         self._ranked = ranked
@@ -111,6 +119,23 @@ class Documents:
         )
         self._slices = asyncio.Lock()  # all loads together parse one slice in each turn of the loop
         self._appends = asyncio.Semaphore(MAX_APPENDS)
+
+    def take_over(self, former: "Documents") -> None:
+        """The shards were split into ours: what `former` still writes goes to them, too."""
+        former.move(self._log, self._num_shards, self._progress, self._ranked, self._collections)
+
+    def move(
+        self,
+        log: ShardLog,
+        num_shards: int,
+        progress: ReplicaProgress,
+        ranked: RankedLoads | None,
+        collections: Collections,
+    ) -> None:
+        """Write to other shards, which have applied all that was logged to ours."""
+        self._progress.end()
+        self._log, self._num_shards, self._progress = log, num_shards, progress
+        self._ranked, self._collections = ranked, collections
 
     async def load(
         self,
@@ -205,10 +230,7 @@ class Documents:
     ) -> None:
         """Log the batches of a load; infers the collection's fields first, if it has none."""
         if intake.has_first:
-            collection = await self._collections.give_fields(
-                intake.definition, intake.inferred_fields()
-            )
-            intake.define(collection)
+            intake.define(await self._give_fields(intake))
             again = partial(self._flush, intake, last_ids, on_progress, trace)
             await self._take(intake, (), again)
         batches = intake.batches()
@@ -216,14 +238,25 @@ class Documents:
             uid = intake.definition.uid
             async with self._appends:
                 ops = [(batch.shard, batch.pack(uid)) for batch in batches]
-                last_ids.update(await self._append(ops, intake.report, trace))
+                logged = await self._append(ops, intake.report, trace, num_shards=intake.num_shards)
+                last_ids.update(logged)
             num_accepted = sum(batch.num_lines for batch in batches)
             intake.report.accepted += num_accepted
             if self._counts is not None:
                 self._counts.add(intake.definition.name, accepted=num_accepted)
             if on_progress is not None:
                 on_progress(intake.report)
-            await self._progress.wait_for_room({batch.shard for batch in batches}, intake.report)
+            await self._progress.wait_for_room(logged, intake.report)
+
+    async def _give_fields(self, intake: Intake) -> CollectionDefinition:
+        while True:
+            await self._write_gate.wait()
+            try:
+                return await self._collections.give_fields(
+                    intake.definition, intake.inferred_fields()
+                )
+            except SealedError:
+                await self._write_gate.refused()
 
     async def put(
         self,
@@ -282,11 +315,17 @@ class Documents:
         self, collection: str, document_id: str, wait: Wait, trace: WriteTrace
     ) -> None:
         definition = await self._collections.current(collection)
-        shard = shard_of(document_id, self._num_shards)
         report = LoadReport()
         op = pack_op(Delete(definition.uid, [document_id]))
-        last_ids = await self._append([(shard, op)], report, trace, is_removal=True)
-        await self._progress.wait_for_room([shard], report)
+        num_shards = self._num_shards
+        last_ids = await self._append(
+            [(shard_of(document_id, num_shards), op)],
+            report,
+            trace,
+            num_shards=num_shards,
+            is_removal=True,
+        )
+        await self._progress.wait_for_room(last_ids, report)
         trace.end_step("log")
         if wait == "applied":
             await self._progress.wait_applied(last_ids, report)
@@ -336,12 +375,15 @@ class Documents:
         report: LoadReport,
         trace: WriteTrace,
         *,
+        num_shards: int,
         is_removal: bool = False,
     ) -> dict[int, str]:
-        """Log operations; retries while Redis is briefly unavailable.
+        """Log operations; retries while Redis is briefly unavailable, or the shards are split.
 
         Operations may then be in a log twice, which does no harm: they replace or remove by id, and
-        are not acknowledged yet.
+        are not acknowledged yet. If the shards were split since the operations were made, they are
+        divided again. An entry of a log that was split has the same id in the new logs, so ids of
+        before and after can be waited for together.
 
         Returns:
             Shard → id of the last entry that was appended.
@@ -351,6 +393,10 @@ class Documents:
         failures = 0
         while True:
             self._check_room(report, is_removal=is_removal)
+            await self._write_gate.wait()
+            if num_shards != self._num_shards:
+                num_shards = self._num_shards
+                ops = divided(ops, num_shards)
             try:
                 appended = await self._log.append_many(ops, trace.to_workers)
                 break
@@ -358,6 +404,8 @@ class Documents:
                 raise LoadInterruptedError(
                     f"{error}; {report.accepted} documents were accepted before", report
                 ) from error
+            except SealedError:  # just before this gateway learns of it
+                await self._write_gate.refused()
             except WriteRefusedError as error:
                 # During a failover, a read-only replica may be about to become the master.
                 if error.cause != "read_only" or loop.time() >= give_up_at:
@@ -372,6 +420,11 @@ class Documents:
                     ) from error
                 _log.warning("append_again", error=str(error), failures=failures)
                 await asyncio.sleep(pause_s(failures, cap_s=1.0))
+        return self._logged(ops, appended, report)
+
+    def _logged(
+        self, ops: Sequence[tuple[int, bytes]], appended: Iterable[Appended], report: LoadReport
+    ) -> dict[int, str]:
         if report.failovers is None:
             report.failovers = self._log.failovers
         last_ids = {}
