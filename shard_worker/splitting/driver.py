@@ -18,7 +18,7 @@ from hedgerow.common.shard_log.entries import START, position
 from hedgerow.common.shard_log.events import Loaded
 from hedgerow.common.shard_log.log import ShardLog
 from hedgerow.common.shard_log.sealing import Sealing
-from hedgerow.common.splitting.policy import Seen, next_step
+from hedgerow.common.splitting.policy import MOST_LAG_MS, Seen, next_step
 from hedgerow.common.state.gateways import GatewayHeartbeat, GatewayStore
 from hedgerow.common.state.layout import (
     ClusterLayout,
@@ -110,12 +110,15 @@ class SplitDriver:
         now_ms = await self._control.now_ms()
         gateways = await self._gateways.live(now_ms)
         copied = await self._copied(split)
+        lag_ms = await self._apply_lag_ms(split, target, copied.newest)
+        most_ms = MOST_LAG_MS if split.state is SplitState.COPYING else 0
+        is_there = not copied.uncopied and max(copied.lag_ms, lag_ms) <= most_ms
         return Seen(
             unserved=_unserved(target, split.target.num_shards),
             uncopied=copied.uncopied,
             copy_lag_ms=copied.lag_ms,
-            apply_lag_ms=await self._apply_lag_ms(split, target, copied.newest),
-            is_counted=await self._is_counted(split, target, copied.newest),
+            apply_lag_ms=lag_ms,
+            is_counted=is_there and await self._is_counted(split, target, copied.newest),
             other_gateways=[one.id for one in gateways if one.layout != split.target.id],
             gateways_in_source=[one.id for one in gateways if _is_in(one, split.source.id)],
             source_workers=source.keys(),
@@ -168,18 +171,22 @@ class SplitDriver:
 
         While the source takes writes, it is enough that there are statistics of all shards.
         """
+        if split.state not in (SplitState.COPYING, SplitState.SEALED):
+            return True
         keys = self._keys.of_layout(split.target.id)
         registry, store = Registry(self._control, keys), StatisticsStore(self._control, keys)
         uids = await registry.uids()
         status = await store.status(uids, split.target.num_shards)
-        is_sealed = split.state is not SplitState.COPYING
+        is_sealed = split.state is SplitState.SEALED
         uncounted = set()
         ends = dict(enumerate(newest))
         for uid, counts in (await registry.document_counts_of(uids)).items():
             held = {shard for shard, count in counts.items() if count}
             one = status[uid]
-            is_counted = one.labels.keys() >= held and all(
-                beat.statistics.get(uid, "") == one.version.hex() for beat in live.values()
+            is_counted = not held or (
+                bool(one.version)
+                and one.labels.keys() >= held
+                and all(beat.statistics.get(uid) == one.version.hex() for beat in live.values())
             )
             if is_counted and is_sealed and held:
                 own = {shard: end for shard, end in ends.items() if shard in held}
@@ -194,8 +201,7 @@ class SplitDriver:
     ) -> None:
         """Have workers count now what they would count later: as at the end of a load."""
         now = asyncio.get_running_loop().time()
-        is_time = now - self._counted_at.get(state, -COUNT_AGAIN_S) >= COUNT_AGAIN_S
-        if state not in (SplitState.COPYING, SplitState.SEALED) or not is_time:
+        if now - self._counted_at.get(state, -COUNT_AGAIN_S) < COUNT_AGAIN_S:
             return
         for uid in uids:
             self._counted_at[state] = now

@@ -31,6 +31,16 @@ async def until_split(gateway: Gateway, num_shards: int, timeout_s: float = 90.0
     return found
 
 
+async def until_state(gateway: Gateway, *states: str | None, timeout_s: float = 60.0) -> None:
+    """Wait until the split is in one of these states; None is its end."""
+
+    async def is_there() -> bool:
+        split = (await gateway.splits.describe())["split"]
+        return (split and split["state"]) in states
+
+    await until(is_there, timeout_s, what=f"a split that is {states}")
+
+
 def document(number: int, version: int) -> dict[str, Any]:
     """A document whose text says its version."""
     return {"id": f"d{number}", "title": f"common number{number}", "version": version}
@@ -69,7 +79,7 @@ class Writer:
                 self.acknowledged[f"d{number}"] = None
             else:
                 report = await self.gateway.documents.load(
-                    "books", _lines([document(one, self.num_writes) for one in chosen]), "applied"
+                    "books", lines([document(one, self.num_writes) for one in chosen]), "applied"
                 )
                 assert (report.accepted, report.rejected) == (len(chosen), [])
                 self.acknowledged |= dict.fromkeys(ids, self.num_writes)
@@ -94,7 +104,8 @@ class Writer:
         assert found == ([] if expected is None else [(chosen, expected)]), (chosen, expected)
 
 
-async def _lines(documents: list[dict[str, Any]]) -> AsyncIterator[bytes]:
+async def lines(documents: list[dict[str, Any]]) -> AsyncIterator[bytes]:
+    """Documents as a load's stream."""
     for one in documents:
         yield json.dumps(one).encode() + b"\n"
 
@@ -120,7 +131,7 @@ async def busy(writers: list[Writer], readers: list[Gateway]) -> AsyncIterator[N
             is_over.set()
 
 
-async def everything(gateway: Gateway, k: int = 5000) -> dict[str, int]:
+async def everything(gateway: Gateway, k: int = 1000) -> dict[str, int]:
     """Id → version of all documents, each of which is found once."""
     result = await ask(gateway, "books", "common", k=k, deadline_ms=10_000.0, fields=["version"])
     assert result.coverage.fraction == 1.0, result
