@@ -23,6 +23,7 @@ from hedgerow.common.state.registry import Registry
 from hedgerow.common.state.reloading import ReloadStore
 from hedgerow.common.tasks import end
 from hedgerow.common.wire.heartbeat import Heartbeat
+from hedgerow.common.wire.search_options import LEVEL
 from hedgerow.shard_worker.context import Context
 from hedgerow.shard_worker.control.placing import Placing
 from hedgerow.shard_worker.executors.process_pool.forkserver_start import Start, start_interpreter
@@ -377,6 +378,7 @@ class Worker:
             shortages=self._writing.storage.to_json(),
             attaches=True,
             traces=self._context.tracing is not None,
+            search_options=LEVEL,
             metrics={
                 "scraped": self._is_scraped,
                 "usage": self._usage.read(),

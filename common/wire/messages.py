@@ -9,25 +9,29 @@ Replies that are ready together leave a worker as one message. Bodies are packed
 produced them, and stay opaque to everything between that lane and the merge.
 """
 
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from enum import IntEnum
-from typing import Annotated, Any, Final, TypeVar
+from typing import Annotated, Any
 
 import msgspec
 from msgspec.structs import astuple
 
 from hedgerow.common.errors import WireError
-from hedgerow.common.wire.formats import HINT, is_newer
+from hedgerow.common.wire.packing import (
+    MAX_MESSAGE_BYTES,
+    UNREADABLE,
+    VERSION,
+    Array,
+    Count,
+    Finite,
+    check_version,
+    encode,
+    read,
+    read_message,
+)
+from hedgerow.common.wire.search_options import SearchExtras, SearchOptions
 
-VERSION = 1
-MAX_MESSAGE_BYTES = 16 * 1024 * 1024  # the setting limits.max_message_bytes narrows it
 MAX_ATTACHED_BYTES = 65_536  # the setting limits.max_attached_bytes narrows it
-
-T = TypeVar("T")
-Count = Annotated[int, msgspec.Meta(ge=0)]
-# Neither infinite nor NaN, which cannot be ordered.
-Finite = Annotated[float, msgspec.Meta(ge=-sys.float_info.max, le=sys.float_info.max)]
 
 
 class Kind(IntEnum):
@@ -54,14 +58,7 @@ class Lane(IntEnum):
     PROCESS = 3
 
 
-class _Array(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A type that is sent as an array of its members, each checked when it is read.
-
-    Members after those that are known are a newer process's, and are ignored.
-    """
-
-
-class Hedge(_Array, frozen=True):
+class Hedge(Array, frozen=True):
     """Marks a request as a second copy.
 
     Attributes:
@@ -73,7 +70,7 @@ class Hedge(_Array, frozen=True):
     workers: list[str]
 
 
-class Attach(_Array, frozen=True):
+class Attach(Array, frozen=True):
     """Which documents a reply to a search carries, so that they need no fetch.
 
     Attributes:
@@ -87,7 +84,7 @@ class Attach(_Array, frozen=True):
     fields: list[str] | None
 
 
-class Request(_Array, frozen=True):
+class Request(Array, frozen=True):
     """One request, as it is in a shard's queue.
 
     Attributes:
@@ -119,7 +116,7 @@ class Request(_Array, frozen=True):
     trace: bytes | None = None
 
 
-class Reply(_Array, frozen=True):
+class Reply(Array, frozen=True):
     """One shard's answer to one request.
 
     Attributes:
@@ -145,7 +142,7 @@ class Reply(_Array, frozen=True):
     is_hedge: bool = False
 
 
-class Cancellation(_Array, frozen=True):
+class Cancellation(Array, frozen=True):
     """Queries that no longer need one shard's reply; the channel says which shard.
 
     Attributes:
@@ -157,7 +154,7 @@ class Cancellation(_Array, frozen=True):
     queries: list[tuple[int, int]]
 
 
-class SearchPayload(_Array, frozen=True):
+class SearchPayload(Array, frozen=True):
     """The part of a search that is the same for all shards.
 
     Attributes:
@@ -167,6 +164,8 @@ class SearchPayload(_Array, frozen=True):
         profile: the rank profile's name.
         filter: a query that documents must match and that does not count in the score, or "".
         strict: whether a syntax error in the query is an error.
+        options: what else is asked for; None for nothing. It is sent only if all workers know what
+            it asks for (`Heartbeat.search_options`).
     """
 
     uid: str
@@ -175,9 +174,10 @@ class SearchPayload(_Array, frozen=True):
     profile: str
     filter: str
     strict: bool
+    options: SearchOptions | None = None
 
 
-class SearchBody(_Array, frozen=True):
+class SearchBody(Array, frozen=True):
     """One shard's part of a search's answer.
 
     Attributes:
@@ -202,9 +202,10 @@ class SearchBody(_Array, frozen=True):
     unranked: Count = 0
     attached: Sequence[bytes] = ()
     second_phase_us: tuple[Count, Count] | None = None
+    extras: SearchExtras | None = None
 
 
-class FetchPayload(_Array, frozen=True):
+class FetchPayload(Array, frozen=True):
     """Which documents to read from one shard.
 
     Attributes:
@@ -220,7 +221,7 @@ class FetchPayload(_Array, frozen=True):
     profile: str
 
 
-class FetchBody(_Array, frozen=True):
+class FetchBody(Array, frozen=True):
     """The documents that a shard read.
 
     Attributes:
@@ -239,7 +240,7 @@ class FetchBody(_Array, frozen=True):
     enrich_us: tuple[Count, Count] | None = None
 
 
-class Failure(_Array, frozen=True):
+class Failure(Array, frozen=True):
     """Why a request failed.
 
     Attributes:
@@ -252,8 +253,6 @@ class Failure(_Array, frozen=True):
     message: str
 
 
-_encode = msgspec.msgpack.Encoder().encode
-_decode_any = msgspec.msgpack.Decoder().decode
 _decode_request = msgspec.msgpack.Decoder(tuple[int, Request]).decode
 _decode_cancellation = msgspec.msgpack.Decoder(tuple[int, Cancellation]).decode
 _decode_replies = msgspec.msgpack.Decoder(tuple[int, str, list[Reply]]).decode
@@ -262,24 +261,27 @@ _decode_search_body = msgspec.msgpack.Decoder(SearchBody).decode
 _decode_fetch_payload = msgspec.msgpack.Decoder(FetchPayload).decode
 _decode_fetch_body = msgspec.msgpack.Decoder(FetchBody).decode
 _decode_failure = msgspec.msgpack.Decoder(Failure).decode
-_UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 def pack_body(body: SearchPayload | SearchBody | FetchPayload | FetchBody | Failure) -> bytes:
     """Pack a payload or a body; its place in a message implies its type."""
     # Without what they have not asked for, earlier gateways can read these.
-    if type(body) is SearchBody and body.second_phase_us is None:
-        return _encode(astuple(body)[: -1 if body.attached else -2])
+    if type(body) is SearchPayload and body.options is None:
+        return encode(astuple(body)[:-1])
+    if type(body) is SearchBody and body.extras is None:
+        if body.second_phase_us is not None:
+            return encode(astuple(body)[:-1])
+        return encode(astuple(body)[: -2 if body.attached else -3])
     if type(body) is FetchBody and body.enrich_us is None:
-        return _encode(astuple(body)[:-1])
-    return _encode(body)
+        return encode(astuple(body)[:-1])
+    return encode(body)
 
 
 def pack_request(request: Request) -> bytes:
     """Pack a request. The same bytes go to every shard that is asked."""
     if request.trace is None:  # the forms that earlier workers can read
-        return _encode((VERSION, astuple(request)[: -2 if request.attach is None else -1]))
-    return _encode((VERSION, request))
+        return encode((VERSION, astuple(request)[: -2 if request.attach is None else -1]))
+    return encode((VERSION, request))
 
 
 def unpack_request(data: bytes, max_bytes: int = MAX_MESSAGE_BYTES) -> Request:
@@ -288,14 +290,14 @@ def unpack_request(data: bytes, max_bytes: int = MAX_MESSAGE_BYTES) -> Request:
     Raises:
         WireError: it is malformed, over `max_bytes`, or of an unknown version.
     """
-    version, request = _read_message(_decode_request, data, max_bytes)
-    _check_version(version)
+    version, request = read_message(_decode_request, data, max_bytes)
+    check_version(version)
     return request
 
 
 def pack_replies(worker: str, replies: list[Reply]) -> bytes:
     """Pack replies that are ready together for the same gateway."""
-    return _encode((VERSION, worker, replies))
+    return encode((VERSION, worker, replies))
 
 
 def unpack_replies(data: bytes, max_bytes: int = MAX_MESSAGE_BYTES) -> tuple[str, list[Reply]]:
@@ -307,14 +309,14 @@ def unpack_replies(data: bytes, max_bytes: int = MAX_MESSAGE_BYTES) -> tuple[str
     Raises:
         WireError: it is malformed, over `max_bytes`, or of an unknown version.
     """
-    version, worker, replies = _read_message(_decode_replies, data, max_bytes)
-    _check_version(version)
+    version, worker, replies = read_message(_decode_replies, data, max_bytes)
+    check_version(version)
     return worker, replies
 
 
 def pack_cancellation(cancellation: Cancellation) -> bytes:
     """Pack a cancellation."""
-    return _encode((VERSION, cancellation))
+    return encode((VERSION, cancellation))
 
 
 def unpack_cancellation(data: bytes, max_bytes: int = MAX_MESSAGE_BYTES) -> Cancellation:
@@ -323,8 +325,8 @@ def unpack_cancellation(data: bytes, max_bytes: int = MAX_MESSAGE_BYTES) -> Canc
     Raises:
         WireError: it is malformed, over `max_bytes`, or of an unknown version.
     """
-    version, cancellation = _read_message(_decode_cancellation, data, max_bytes)
-    _check_version(version)
+    version, cancellation = read_message(_decode_cancellation, data, max_bytes)
+    check_version(version)
     return cancellation
 
 
@@ -334,7 +336,7 @@ def unpack_search_payload(data: bytes) -> SearchPayload:
     Raises:
         WireError: it is malformed.
     """
-    return _read(_decode_search_payload, data)
+    return read(_decode_search_payload, data)
 
 
 def unpack_search_body(data: bytes) -> SearchBody:
@@ -346,7 +348,7 @@ def unpack_search_body(data: bytes) -> SearchBody:
     """
     try:  # inlined, since this is read eight times as often as any other message
         body = _decode_search_body(data)
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise WireError(f"malformed: {error}") from error
     if len(body.ids) != len(body.scores):
         raise WireError("a search body has as many scores as ids")
@@ -361,7 +363,7 @@ def unpack_fetch_payload(data: bytes) -> FetchPayload:
     Raises:
         WireError: it is malformed.
     """
-    return _read(_decode_fetch_payload, data)
+    return read(_decode_fetch_payload, data)
 
 
 def unpack_fetch_body(data: bytes) -> FetchBody:
@@ -370,7 +372,7 @@ def unpack_fetch_body(data: bytes) -> FetchBody:
     Raises:
         WireError: it is malformed.
     """
-    return _read(_decode_fetch_body, data)
+    return read(_decode_fetch_body, data)
 
 
 def unpack_failure(data: bytes) -> Failure:
@@ -379,31 +381,4 @@ def unpack_failure(data: bytes) -> Failure:
     Raises:
         WireError: it is malformed.
     """
-    return _read(_decode_failure, data)
-
-
-def _read(decode: Callable[[bytes], T], data: bytes) -> T:
-    try:
-        return decode(data)
-    except _UNREADABLE as error:
-        raise WireError(f"malformed: {error}") from error
-
-
-def _read_message(decode: Callable[[bytes], T], data: bytes, max_bytes: int) -> T:
-    if len(data) > max_bytes:
-        raise WireError(f"a message of {len(data)} bytes is over the limit of {max_bytes}")
-    try:
-        return decode(data)
-    except _UNREADABLE as error:
-        # If the version is unknown, say that instead of how the message differs.
-        parts = _read(_decode_any, data)
-        if isinstance(parts, list) and parts:
-            _check_version(parts[0])
-        raise WireError(f"malformed: {error}") from error
-
-
-def _check_version(version: object) -> None:
-    if version == VERSION:
-        return
-    hint = f": {HINT}" if is_newer(version, VERSION) else ""
-    raise WireError(f"version {version!r} is unknown; this process speaks {VERSION}{hint}")
+    return read(_decode_failure, data)

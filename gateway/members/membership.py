@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from hedgerow.common.collection import Collection
 from hedgerow.common.state.registry import Registry
 from hedgerow.common.wire.heartbeat import Heartbeat
+from hedgerow.common.wire.search_options import LEVEL
 from hedgerow.gateway.members.field_filling import filling_of
 from hedgerow.gateway.shapes.collection import Filling
 from hedgerow.gateway.views.freshness import keep_fresh
@@ -30,6 +31,7 @@ class Membership:
         workers: the live workers' last heartbeats, by id.
         attaches: whether all of them support searches that ask for documents.
         traces: whether all of them take the context of a trace.
+        search_options: the level of the options of a search that all of them know.
         document_counts: collection uid → for each shard, the documents it last reported or None.
         refreshed_at: when the last successful refresh began, in the event loop's time, in s; -inf
             before the first.
@@ -64,6 +66,7 @@ class Membership:
         self.workers: dict[str, Heartbeat] = {}
         self.attaches = False
         self.traces = False
+        self.search_options = 0
         self.document_counts: dict[str, list[int | None]] = {}
         self.refreshed_at = -math.inf
         self._registry = registry
@@ -169,6 +172,9 @@ class Membership:
             self._last.update(dict.fromkeys(beat.shards, beat))
         self.attaches = all(beat.attaches for beat in self.workers.values())
         self.traces = all(beat.traces for beat in self.workers.values())
+        self.search_options = min(
+            (beat.search_options for beat in self.workers.values()), default=LEVEL
+        )
         for worker, beat in before.items():
             if _has_died(beat, self.workers.get(worker)):
                 for shard in beat.shards:

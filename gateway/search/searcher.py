@@ -1,8 +1,8 @@
 """The walk of one query: admit, plan, scatter, gather, merge, fetch, respond."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
-from typing import Final, Protocol
+from collections.abc import Callable, Mapping
+from typing import Final
 
 from msgspec.structs import replace
 
@@ -36,11 +36,11 @@ from hedgerow.gateway.search.result import Hit, SearchQuery, SearchResult
 from hedgerow.gateway.search.scatter import Scatter
 from hedgerow.gateway.search.search_settings import SearchSettings
 from hedgerow.gateway.search.top_up import TopUp, may_have_more, num_asked, topped_up
-from hedgerow.gateway.search.validation import Admitted, admit, filling_warning
+from hedgerow.gateway.search.validation import Admitted, admit, check_level, filling_warning
+from hedgerow.gateway.search.view import View
 from hedgerow.gateway.search.walk import SearchTrace, Walk
 from hedgerow.gateway.search.walks import Walks, walk_of
 from hedgerow.gateway.shapes.answer import Fetch
-from hedgerow.gateway.shapes.collection import Filling
 from hedgerow.gateway.transport.messenger import Messenger
 
 # An enum's member is looked up through a descriptor in Python 3.11: five times a global's price.
@@ -48,39 +48,6 @@ _OK: Final = Outcome.OK
 _SEARCH: Final = Kind.SEARCH
 
 _REMOVED: Final = RankProfile()
-
-
-class View(Protocol):
-    """What a search needs to know of the cluster."""
-
-    @property
-    def live(self) -> Sequence[bool]:
-        """For each shard, whether a live worker serves it."""
-
-    @property
-    def num_live(self) -> Sequence[int]:
-        """For each shard, how many live workers serve it."""
-
-    @property
-    def most_live(self) -> int:
-        """The most live workers that any shard has."""
-
-    @property
-    def died_at(self) -> Sequence[float]:
-        """For each shard, when a worker's death was last noticed, on the event loop's clock."""
-
-    @property
-    def attaches(self) -> bool:
-        """Whether every live worker can attach documents to its replies."""
-
-    def workers_of(self, shard: int) -> list[str]:
-        """The names of the live workers that take a shard's requests."""
-
-    def filling_of(self, collection: Collection) -> Filling | None:
-        """The progress of fields that were added to a collection; None if none is missing."""
-
-    def counts_of(self, uid: str) -> Sequence[int | None]:
-        """For each shard, how many documents of a collection it last reported; None if never."""
 
 
 class Searcher:
@@ -223,6 +190,8 @@ class Searcher:
     def _check(self, query: SearchQuery, collection: Collection) -> Admitted:
         settings = self._settings
         admitted = admit(query, collection, settings.limits, settings.profiles)
+        if admitted.options is not None:
+            check_level(admitted.options, self._view.search_options)
         if collection.revision and (filling := self._view.filling_of(collection)):
             return admitted._replace(warnings=(*admitted.warnings, filling_warning(filling)))
         return admitted
@@ -266,6 +235,7 @@ class Searcher:
             profile=admitted.profile,
             filter=query.filter,
             strict=query.syntax == "strict",
+            options=admitted.options,
         )
         deadline_s = query.deadline_ms / 1000
         deadline = started + deadline_s - self._answer_reserve.reserve_s(deadline_s)

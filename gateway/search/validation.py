@@ -13,6 +13,7 @@ from hedgerow.common.query.syntax import check_filter, check_query
 from hedgerow.common.settings.gateway import GatewaySettings
 from hedgerow.common.settings.query_limits import QuerySettings
 from hedgerow.common.settings.rank_profiles import RankProfile
+from hedgerow.common.wire.search_options import SearchOptions
 from hedgerow.gateway.search.result import SearchQuery
 from hedgerow.gateway.shapes.collection import Filling
 
@@ -27,11 +28,13 @@ class Admitted(NamedTuple):
         profile: the name of the rank profile that applies.
         warnings: what a lenient parser repaired in the query, and which fields are unknown.
         cost: the estimated cost of query and filter.
+        options: what else the search asks the shards for; None for nothing.
     """
 
     profile: str
     warnings: tuple[str, ...]
     cost: Cost
+    options: SearchOptions | None = None
 
 
 def admit(
@@ -94,6 +97,23 @@ def _warnings(name: str, profile: RankProfile, collection: Collection) -> tuple[
         for field, nearest in pairs
         if nearest is not None
     )
+
+
+def check_level(options: SearchOptions, level: int) -> None:
+    """Refuse options that a live worker does not know, and so would answer without.
+
+    Args:
+        options: what a search asks for.
+        level: what every live worker knows (`Heartbeat.search_options`).
+
+    Raises:
+        BadRequestError: names an option.
+    """
+    if options.level > level:
+        raise BadRequestError(
+            options.used[0],
+            "is not known to every live worker: upgrade the workers first, then use it",
+        )
 
 
 def check_deadline(deadline_ms: float, settings: GatewaySettings) -> None:

@@ -20,6 +20,7 @@ class ScriptedView:
         num_live: for each shard, how many workers do.
         died_at: for each shard, when a worker was last missed, in s; -inf for never.
         attaches: False, since the scripted shards have no documents to attach.
+        search_options: 0, since they know no options.
     """
 
     def __init__(self, run: Run) -> None:
@@ -28,6 +29,7 @@ class ScriptedView:
         self.num_live = [run.shards.replicas] * run.shards.count
         self.died_at = [-math.inf] * run.shards.count
         self.attaches = False
+        self.search_options = 0
         self._counts: list[int | None] = [run.shards.documents] * run.shards.count
 
     @property

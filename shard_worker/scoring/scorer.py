@@ -1,12 +1,9 @@
 """Runs in a scorer process: retrieves and ranks documents on the shards of one worker."""
 
-import os
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -23,8 +20,6 @@ from hedgerow.common.errors import (
     RankingError,
     WorkError,
 )
-from hedgerow.common.observability.span import Attribute
-from hedgerow.common.observability.tracing import Tracing, tracing_of
 from hedgerow.common.query.tree import Node, named_fields
 from hedgerow.common.settings.rank_profiles import RankProfile
 from hedgerow.common.settings.tracing import TracingSettings
@@ -35,12 +30,11 @@ from hedgerow.common.wire.messages import (
     pack_body,
     unpack_search_payload,
 )
-from hedgerow.common.wire.trace_context import TraceContext
 from hedgerow.shard_worker.scoring.open_shards import OpenShards, Snapshot
 from hedgerow.shard_worker.scoring.ranking import Budget, SecondPhase, second_phases
 from hedgerow.shard_worker.scoring.retrieval import Found, Located, retrieve
+from hedgerow.shard_worker.scoring.second_phase_trace import SecondPhaseTrace, scorer_tracing
 
-SCORER_GATHER_S = 0.25  # spans that wait for longer would be lost when the process ends
 CLOSE_UNUSED_S = 1.0  # interval at which a scorer closes files that it no longer needs
 
 
@@ -94,7 +88,9 @@ class Scorer:
     def __init__(self, config: ScorerConfig) -> None:
         self._profiles = config.profiles
         self._second_phases = second_phases(config.profiles)
-        self._tracing = _tracing_of(config) if self._second_phases else None
+        self._tracing = None
+        if self._second_phases:
+            self._tracing = scorer_tracing(config.tracing, config.worker_id)
         self._shards = OpenShards(Path(config.data))
         self._max_candidate_bytes = config.max_candidate_bytes
         self._turn = threading.Lock()  # held by a search, or by the thread that closes files
@@ -126,7 +122,7 @@ class Scorer:
         shard, generation, packed, *wanted = payload
         trace = None
         if wanted and type(wanted[-1]) is bytes:
-            trace = _Trace.of(wanted.pop(), self._tracing, shard, began)
+            trace = SecondPhaseTrace.of(wanted.pop(), self._tracing, shard, began)
         search = _read(packed)
         profile = self._profiles.get(search.profile)
         if profile is None:
@@ -157,7 +153,7 @@ class Scorer:
         search: SearchPayload,
         profile: RankProfile,
         budget: Budget,
-        trace: "_Trace | None",
+        trace: SecondPhaseTrace | None,
     ) -> tuple[SearchBody, Located | None]:
         second_phase = self._second_phases.get(search.profile)
         # If a client wants more hits than there are candidates, the second phase scores that many.
@@ -222,57 +218,6 @@ class Scorer:
         except (BadRequestError, ValueError, OverflowError, RecursionError) as error:
             # The gateway has checked the query, but perhaps against a newer definition.
             raise BadQueryError(f"the query does not fit the index: {error}") from error
-
-
-class _Trace:
-    """The trace of the search that is being scored.
-
-    Attributes:
-        ranking_us: when the second phase began, from the start of the work, and how long it took,
-            in µs; None before it has begun, and if a span was made of it here.
-    """
-
-    def __init__(self, span: TraceContext, tracing: Tracing, shard: int, began: float) -> None:
-        self.ranking_us: tuple[int, int] | None = None
-        self._span = span
-        self._tracing = tracing
-        self._shard = shard
-        self._began = began
-
-    @classmethod
-    def of(
-        cls, packed: bytes, tracing: Tracing | None, shard: int, began: float
-    ) -> "_Trace | None":
-        """Return the trace that `packed` names; None if it names none, or tracing is off."""
-        context = TraceContext.unpack(packed)
-        if context is None or tracing is None:
-            return None
-        return cls(context.of_shard(shard), tracing, shard, began)
-
-    @contextmanager
-    def ranking(self, profile: str, num_candidates: int) -> Iterator[None]:
-        """Trace the second phase, which runs in the block."""
-        started = time.monotonic()
-        attributes: dict[str, Attribute] = {
-            "hedgerow.shard": self._shard,
-            "hedgerow.rank_profile": profile,
-            "hedgerow.candidates": num_candidates,
-        }
-        with self._tracing.users_span("second phase", self._span, attributes):
-            yield
-        if not self._span.is_sampled:
-            took_s = time.monotonic() - started
-            self.ranking_us = int((started - self._began) * 1e6), int(took_s * 1e6)
-
-
-def _tracing_of(config: ScorerConfig) -> Tracing | None:
-    """Let second phases make spans; after the users' modules were imported."""
-    instance = f"{config.worker_id}/scorer-{os.getpid()}"
-    tracing = tracing_of(config.tracing, "hedgerow-worker", instance, SCORER_GATHER_S)
-    if tracing is not None:
-        tracing.start()
-        tracing.provide_tracers()
-    return tracing
 
 
 def _check_fields(missing: AbstractSet[str], *nodes: Node | None) -> None:

@@ -24,7 +24,6 @@ from hedgerow.common.settings.limits import LimitSettings
 from hedgerow.common.settings.redis import RedisSettings
 from hedgerow.common.settings.tail import HedgingSettings
 from hedgerow.common.wire.messages import (
-    VERSION,
     Kind,
     Lane,
     Reply,
@@ -34,6 +33,7 @@ from hedgerow.common.wire.messages import (
     pack_request,
     unpack_request,
 )
+from hedgerow.common.wire.packing import VERSION
 from hedgerow.gateway.policies.hedging import HedgePolicy
 from hedgerow.gateway.search.documents.answer_memory import AnswerMemory
 from hedgerow.gateway.search.documents.fetch import Fetcher

@@ -10,6 +10,7 @@ from hedgerow.common.settings.gateway import GatewaySettings
 from hedgerow.common.settings.query_limits import QuerySettings
 from hedgerow.common.settings.rank_profiles import RankProfile
 from hedgerow.common.settings.tail import AdmissionSettings, CoverageSettings, HedgingSettings
+from hedgerow.common.wire.search_options import LEVEL
 from hedgerow.gateway.policies.admission import Admission
 from hedgerow.gateway.search.coverage.late_replies import CoverageCurves
 from hedgerow.gateway.search.ended_search import Observer
@@ -36,6 +37,7 @@ class FixedView:
         self.died_at = [-math.inf] * len(counts)
         self.filling: Filling | None = None
         self.attaches = True
+        self.search_options = LEVEL
         self._counts = counts
 
     @property

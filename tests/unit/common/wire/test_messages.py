@@ -15,7 +15,6 @@ from msgspec.structs import astuple
 from hedgerow.common.errors import FailureCode, WireError
 from hedgerow.common.wire.messages import (
     MAX_ATTACHED_BYTES,
-    VERSION,
     Attach,
     Failure,
     FetchBody,
@@ -35,6 +34,22 @@ from hedgerow.common.wire.messages import (
     unpack_search_body,
     unpack_search_payload,
 )
+from hedgerow.common.wire.packing import VERSION
+from hedgerow.common.wire.search_options import (
+    After,
+    FacetKind,
+    FacetPart,
+    SearchExtras,
+    SearchOptions,
+    SortKey,
+    WantedFacet,
+)
+
+
+def tuples_of(items: st.SearchStrategy[Any]) -> st.SearchStrategy[tuple[Any, ...]]:
+    """A few of them."""
+    return st.lists(items, max_size=3).map(tuple)
+
 
 integers = st.integers(-(2**63), 2**64 - 1)  # what MessagePack can hold
 strings = st.text(max_size=20)
@@ -63,6 +78,25 @@ replies = st.builds(
     Reply, integers, integers, integers, integers, integers, integers, integers, blobs
 )
 
+values = st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | strings
+wanted_facets = st.builds(
+    WantedFacet, strings, st.sampled_from(FacetKind).map(int), counts, tuples_of(values)
+)
+search_options = st.builds(
+    SearchOptions,
+    tuples_of(wanted_facets),
+    tuples_of(st.builds(SortKey, strings, st.booleans(), st.booleans())),
+    st.none() | st.builds(After, tuples_of(values), strings, counts),
+    strings,
+)
+search_extras = st.builds(
+    SearchExtras,
+    tuples_of(st.builds(FacetPart, tuples_of(values), tuples_of(counts), counts, counts, counts)),
+    tuples_of(tuples_of(values)),
+    tuples_of(values),
+    strings,
+)
+
 
 @st.composite
 def search_bodies(draw: st.DrawFn) -> SearchBody:
@@ -72,21 +106,32 @@ def search_bodies(draw: st.DrawFn) -> SearchBody:
     documents = st.just(()) | st.lists(blobs, min_size=1, max_size=len(rows))
     second_phase_us = draw(st.none() | st.tuples(counts, counts))
     attached = draw(documents) if rows else ()
+    extras = draw(st.none() | search_extras)
     return SearchBody(
         draw(counts),
         draw(counts),
         draw(st.booleans()),
         [row[0] for row in rows],
         [row[1] for row in rows],
-        attached=[*attached] if second_phase_us else attached,  # an array that is sent is a list
+        attached=[*attached] if second_phase_us or extras else attached,  # what is sent is a list
         second_phase_us=second_phase_us,
+        extras=extras,
     )
 
 
 BODIES: list[tuple[Callable[[bytes], Any], st.SearchStrategy[Any]]] = [
     (
         unpack_search_payload,
-        st.builds(SearchPayload, strings, strings, integers, strings, strings, st.booleans()),
+        st.builds(
+            SearchPayload,
+            strings,
+            strings,
+            integers,
+            strings,
+            strings,
+            st.booleans(),
+            st.none() | search_options,
+        ),
     ),
     (unpack_search_body, search_bodies()),
     (
@@ -152,13 +197,17 @@ def test_bodies_come_back(
 
 
 def test_an_older_process_is_sent_what_it_knows() -> None:
-    """What no one has asked for, documents or traces, leaves no new part in a message."""
+    """What was not asked for, documents, traces or options, leaves no new part in a message."""
     request = Request(1, 2, 3, 4, "to", b"p", None, 7)
     assert msgpack.unpackb(pack_request(request)) == [VERSION, [1, 2, 3, 4, "to", b"p", None, 7]]
     body = SearchBody(9, 1, True, ["a"], [1.0])
     assert msgpack.unpackb(pack_body(body)) == [9, 1, True, ["a"], [1.0], 0]
     body = SearchBody(9, 1, True, ["a"], [1.0], 0, [b"{}"])
     assert msgpack.unpackb(pack_body(body)) == [9, 1, True, ["a"], [1.0], 0, [b"{}"]]
+    body = SearchBody(9, 1, True, ["a"], [1.0], 0, [], (1, 2))
+    assert msgpack.unpackb(pack_body(body)) == [9, 1, True, ["a"], [1.0], 0, [], [1, 2]]
+    payload = SearchPayload("u1", "q", 10, "bm25", "", strict=False)
+    assert msgpack.unpackb(pack_body(payload)) == ["u1", "q", 10, "bm25", "", False]
     assert msgpack.unpackb(pack_body(FetchBody([], "", False))) == [[], "", False]
     request = Request(1, 2, 3, 4, "to", b"p", None, 7, Attach(1, 2, None))
     assert msgpack.unpackb(pack_request(request))[1][8:] == [[1, 2, None]]

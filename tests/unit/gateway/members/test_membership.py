@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hedgerow.common.collection import define, with_added_fields
 from hedgerow.common.errors import RedisUnavailableError
 from hedgerow.common.state.registry import Registry
+from hedgerow.common.wire.search_options import LEVEL
 from hedgerow.gateway.members.membership import Membership
 from hedgerow.gateway.shapes.collection import Filling
 from tests.support.virtual_time import run_virtually
@@ -154,6 +155,22 @@ def test_searches_ask_for_documents_once_every_live_worker_understands(
     membership = view()
     membership.take(heartbeats, {}, now_ms, 0.0)
     assert membership.attaches == all(attaches for attaches, is_live in workers if is_live)
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.booleans()), min_size=1, max_size=4))
+def test_the_oldest_live_worker_decides_which_options_a_search_may_have(
+    workers: list[tuple[int, bool]],
+) -> None:
+    """A worker that is gone does not count; without any, nothing is sent anyway."""
+    now_ms = 5000
+    heartbeats = {
+        f"w{number}": replace(beat(f"w{number}", [0], now_ms if is_live else 0), search_options=one)
+        for number, (one, is_live) in enumerate(workers)
+    }
+    membership = view()
+    membership.take(heartbeats, {}, now_ms, 0.0)
+    levels = [one for one, is_live in workers if is_live]
+    assert membership.search_options == min(levels, default=LEVEL)
 
 
 def test_the_filling_is_that_of_the_newest_heartbeats_and_definition() -> None:

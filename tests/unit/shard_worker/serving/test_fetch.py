@@ -18,7 +18,6 @@ from hedgerow.common.errors import ExpiredError, HedgerowError, LaneUnavailableE
 from hedgerow.common.observability.telemetry import Counters
 from hedgerow.common.settings.limits import LimitSettings
 from hedgerow.common.wire.messages import (
-    VERSION,
     Failure,
     FetchBody,
     FetchPayload,
@@ -29,6 +28,7 @@ from hedgerow.common.wire.messages import (
     pack_body,
     unpack_fetch_body,
 )
+from hedgerow.common.wire.packing import VERSION
 from hedgerow.shard_worker.executors.thread_pool.batched_threads import BatchedThreads
 from hedgerow.shard_worker.executors.thread_pool.threads import Spent, ThreadLane
 from hedgerow.shard_worker.serving import fetch as fetch_service

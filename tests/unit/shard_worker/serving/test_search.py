@@ -21,7 +21,6 @@ from hedgerow.common.errors import (
 from hedgerow.common.observability.telemetry import Counters
 from hedgerow.common.settings.rank_profiles import BUILT_IN_PROFILES, RankProfile
 from hedgerow.common.wire.messages import (
-    VERSION,
     Attach,
     Cancellation,
     Failure,
@@ -36,6 +35,7 @@ from hedgerow.common.wire.messages import (
     pack_cancellation,
     unpack_search_body,
 )
+from hedgerow.common.wire.packing import VERSION
 from hedgerow.shard_worker.executors.process_pool.pool import ProcessLane, Task, TaskResult
 from hedgerow.shard_worker.indexing.shard_report import CollectionReport, ShardState, pack_ids
 from hedgerow.shard_worker.serving import intake

@@ -1,0 +1,147 @@
+"""What a search may ask for beyond its hits, and what a shard returns for it.
+
+Each feature has its members here, which by default mean that it is not used. They go only to
+workers that know them: a worker's heartbeat has the level of what it knows
+(`Heartbeat.search_options`). Each feature that is added raises `LEVEL`.
+"""
+
+from enum import IntEnum
+from typing import Annotated, Final, TypeAlias
+
+import msgspec
+
+from hedgerow.common.wire.packing import Array, Count, Finite
+
+# 1: facets, sort, search_after and group_by.
+LEVEL: Final = 1
+
+# A field's value: a keyword, a number, a boolean, or a date (RFC 3339, in UTC, to the second, so
+# that dates are ordered as texts); None if a document has none.
+Value: TypeAlias = bool | int | Finite | str | None
+
+
+class FacetKind(IntEnum):
+    """How a facet divides the documents."""
+
+    TERMS = 1  # by value
+    RANGES = 2  # by bounds
+    HISTOGRAM = 3  # by intervals of the same length
+    CALENDAR = 4  # dates, by a unit of the calendar
+    STATS = 5  # not at all: the count, sum, minimum and maximum of all values
+
+
+class WantedFacet(Array, frozen=True):
+    """One facet of a search.
+
+    Attributes:
+        field: whose values are counted.
+        kind: a `FacetKind`.
+        size: the most values or intervals to return.
+        bounds: of ranges, ascending; n bounds make n + 1 ranges, the first and last without end.
+        interval: the length of the intervals of a histogram.
+        unit: of a calendar: year, month, day, hour or minute.
+    """
+
+    field: str
+    kind: int
+    size: Count = 0
+    bounds: tuple[Value, ...] = ()
+    interval: Finite = 0.0
+    unit: str = ""
+
+
+class SortKey(Array, frozen=True):
+    """One key of a search's order; ties of all keys are ordered by id.
+
+    Attributes:
+        field: whose values are compared; "_score" for the score, which can only be the last key.
+        is_descending: whether the largest value comes first.
+        is_missing_first: whether documents without a value come first; otherwise they come last.
+    """
+
+    field: str
+    is_descending: bool
+    is_missing_first: bool = False
+
+
+class After(Array, frozen=True):
+    """The place in the order after which hits are wanted.
+
+    Attributes:
+        values: of the last hit, for each sort key; its score where that is a key.
+        id: the last hit's id.
+        position: about how many hits of this shard come before, where to start looking.
+    """
+
+    values: tuple[Value, ...]
+    id: str
+    position: Count = 0
+
+
+class SearchOptions(Array, frozen=True):
+    """What else a search asks for; each member's default means that it is not asked for.
+
+    Members are called as in a search's body.
+
+    Attributes:
+        facets: counts of all matches, by field.
+        sort: the order of the hits; empty for the order by score.
+        search_after: only hits after this place.
+        group_by: only the best hit of each value of this keyword field.
+    """
+
+    facets: tuple[WantedFacet, ...] = ()
+    sort: tuple[SortKey, ...] = ()
+    search_after: After | None = None
+    group_by: str = ""
+
+    @property
+    def level(self) -> int:
+        """The level of `Heartbeat.search_options` that a worker needs for it."""
+        return 1
+
+    @property
+    def used(self) -> list[str]:
+        """The names of the members that are asked for."""
+        return [
+            name for name in self.__struct_fields__ if getattr(self, name) != getattr(_NONE, name)
+        ]
+
+
+_NONE: Final = SearchOptions()
+
+
+class FacetPart(Array, frozen=True):
+    """One shard's part of a facet.
+
+    Attributes:
+        values: the values, or where the intervals begin; empty for ranges.
+        counts: how many documents have each of them, or are in each range.
+        error: how many documents more may have any of `values`, at most.
+        unlisted: how many documents may have a value that is not in `values`, at most.
+        other: how many values were counted that are not in `values`, repetitions included.
+        stats: the number of values, their sum, the smallest and the largest.
+    """
+
+    values: tuple[Value, ...] = ()
+    counts: tuple[Count, ...] = ()
+    error: Count = 0
+    unlisted: Count = 0
+    other: Count = 0
+    stats: tuple[Count, float, Value, Value] | None = None
+
+
+class SearchExtras(Array, frozen=True):
+    """What a shard returns for a search's options, in the order of its hits or of the options.
+
+    Attributes:
+        facets: one part for each facet that was asked for.
+        sort_values: each hit's values of the sort keys; empty without a sort.
+        groups: each hit's value of the field by which the hits are grouped; empty without one.
+        ranking: names what the scores depend on beyond the document; "" if no scores were computed.
+    """
+
+    facets: tuple[FacetPart, ...] = ()
+    sort_values: tuple[tuple[Value, ...], ...] = ()
+    groups: tuple[Value, ...] = ()
+    ranking: Annotated[str, msgspec.Meta(max_length=200)] = ""
