@@ -18,6 +18,7 @@ from hedgerow.common.redis.client import RedisClient, connect
 from hedgerow.common.redis.keys import Keys
 from hedgerow.common.settings.settings import Settings
 from hedgerow.common.shard_log.log import ShardLog
+from hedgerow.common.state.layout import current_keys
 from hedgerow.common.state.registry import Registry
 from hedgerow.gateway.access import key_file
 from hedgerow.gateway.access.control import token_of
@@ -254,7 +255,7 @@ class LocalCluster:
 
     async def _size(self, control: RedisClient) -> Sizing:
         """Decide which worker serves which shards, and move these into the workers' folders."""
-        keys = Keys(self._settings.redis.key_prefix)
+        keys = await current_keys(control, self._settings.redis.key_prefix)
         self._registry = Registry(control, keys)
         found = await asyncio.to_thread(replica_folders.find_replicas, self._data)
         size = await size_cluster(self._options.asked, self._settings, found, self._registry)
@@ -338,7 +339,8 @@ class LocalCluster:
 
     async def _silent(self, control: RedisClient) -> str:
         """Name the workers without a heartbeat."""
-        registry = Registry(control, Keys(self._settings.redis.key_prefix))
+        keys = await current_keys(control, self._settings.redis.key_prefix)
+        registry = Registry(control, keys)
         beats = await registry.heartbeats()  # of other hosts too, whose pids mean nothing here
         return self._late({beat.pid for name, beat in beats.items() if name in self._shards})
 
@@ -361,11 +363,13 @@ class LocalCluster:
 
     async def _forget(self, *workers: str) -> None:
         """Delete dead workers' heartbeats, so that the gateway stops asking them at once."""
-        if self._registry is None:
+        if self._control is None or self._registry is None:
             return
         for name in workers:
             try:
-                await self._registry.forget_worker(name)
+                # The shards may have been split since the start.
+                keys = await current_keys(self._control, self._settings.redis.key_prefix)
+                await Registry(self._control, keys).forget_worker(name)
             except (RedisUnavailableError, ConfigurationError) as error:
                 # The heartbeat will expire by itself, a little later.
                 log.warning("forget_worker_failed", worker=name, reason=str(error))

@@ -9,6 +9,7 @@ from hedgerow.common.redis.keys import Keys
 from hedgerow.common.settings.settings import Settings
 
 OPERATIONS = (Path(__file__).parents[2] / "docs" / "operations.md").read_text(encoding="utf-8")
+NO_KEYS = {"prefix", "layout", "own", "folder", "of_layout"}
 PLACEHOLDERS = {
     "shard": "SHARD",
     "worker": "WORKER",
@@ -23,7 +24,7 @@ def named_by_the_code() -> dict[str, str]:
     keys = Keys()
     found = {}
     for name, member in inspect.getmembers(Keys):
-        if name.startswith("_") or name == "prefix":
+        if name.startswith("_") or name in NO_KEYS:
             continue
         if isinstance(member, property):
             key, about = getattr(keys, name), member.__doc__

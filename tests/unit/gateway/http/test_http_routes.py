@@ -223,6 +223,9 @@ IN_PROGRESS = [
     ("PUT", "/v1/placement/draining/w-a"),
     ("DELETE", "/v1/placement/draining/w-a"),
     ("POST", "/v1/placement/rebalance"),
+    ("GET", "/v1/split"),
+    ("POST", "/v1/split"),
+    ("DELETE", "/v1/split"),
 ]
 # They have limits of their own, or answer from memory within one turn of the loop; metrics are
 # wanted most while the gateway is busy, and scrapes that come together share the work.
