@@ -166,6 +166,18 @@ class Collection:
         return cls(**names, fields=kinds, weights=weights, inferred=inferred, revision=revision)
 
 
+def check_name(name: str, field: str = "name") -> None:
+    """Make sure that a collection, or an alias of one, can have a name.
+
+    Raises:
+        BadRequestError: it cannot; names `field`.
+    """
+    if not _NAME.match(name):
+        raise BadRequestError(
+            field, "is letters, digits, '_', '.' and '-', at most 100, a letter or digit first"
+        )
+
+
 def define(name: str, body: Mapping[str, Any], uid: str | None = None) -> Collection:
     """Make a definition from a caller's JSON body.
 
@@ -177,10 +189,7 @@ def define(name: str, body: Mapping[str, Any], uid: str | None = None) -> Collec
     Raises:
         BadRequestError: names the offending key and the reason.
     """
-    if not _NAME.match(name):
-        raise BadRequestError(
-            "name", "is letters, digits, '_', '.' and '-', at most 100, a letter or digit first"
-        )
+    check_name(name)
     for key in body:
         if key not in {"fields", "rank_profile", "language"}:
             raise BadRequestError(

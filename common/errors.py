@@ -8,6 +8,7 @@ HedgerowError
 ├── ForbiddenError           not allowed for this key, this web page's origin or this Host name
 ├── NotFoundError            no such collection or document
 ├── ConflictError            the collection exists with another definition, or is one too many
+│   └── VersionMismatchError a document does not have the version that a write demands
 ├── ConfigurationError       a setting, profile or hook cannot be used, or Redis refuses access
 ├── WireError                a message is malformed, oversized or of an unknown version
 │   └── NewerVersionError    it is of a newer version, and must not be skipped
@@ -110,6 +111,18 @@ class NotFoundError(HedgerowError):
 
 class ConflictError(HedgerowError):
     """The collection exists with another definition, or there are as many as allowed."""
+
+
+class VersionMismatchError(ConflictError):
+    """A document does not have the version that a write demands; nothing was written.
+
+    Attributes:
+        version: the version that it has; None if there is no such document.
+    """
+
+    def __init__(self, message: str, version: str | None = None) -> None:
+        super().__init__(message)
+        self.version = version
 
 
 class ConfigurationError(HedgerowError):

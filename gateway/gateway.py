@@ -39,8 +39,11 @@ class Gateway:
     Attributes:
         id: unique to this process; part of its reply channel's name.
         num_shards: shards in the cluster.
+        aliases: the aliases of collections, and their changes.
         collections: defines, describes and drops collections.
         documents: loads and deletes documents.
+        conditional_writes: writes documents on a condition, and merges changes into them.
+        delete_by_query: deletes the documents that a query finds.
         reader: reads documents one by one.
         snapshots: asks for snapshots.
         optimiser: asks for the optimising of text indexes.
@@ -89,8 +92,11 @@ class Gateway:
         self._registry = parts.access.registry
         self.num_shards = parts.access.num_shards
 
+        self.aliases = parts.aliases
         self.collections = parts.collections
         self.documents = parts.documents
+        self.conditional_writes = parts.conditional_writes
+        self.delete_by_query = parts.delete_by_query
         self.reader = parts.reader
         self.snapshots = parts.snapshots
         self.optimiser = parts.optimiser
@@ -301,8 +307,9 @@ class Gateway:
         Raises:
             NotFoundError: there is no such collection.
         """
-        curve = self._parts.curves.curve(self.collections.get(collection).uid)
-        return {"name": collection, **coverage_report(curve, deadline_ms)}
+        found = self.collections.get(collection)
+        curve = self._parts.curves.curve(found.uid)
+        return {"name": found.name, **coverage_report(curve, deadline_ms)}
 
     def set_breaker(self, shard: int, state: str) -> None:
         """Set a breaker by hand, in this gateway.

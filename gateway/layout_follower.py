@@ -120,6 +120,7 @@ class LayoutFollower:
         old, self._present, self._prepared = self._present, new, None
         self._use(new.parts)
         new.parts.documents.take_over(old.parts.documents)
+        new.parts.conditional_writes.take_over(old.parts.conditional_writes)
         former, layout = old.parts.access.keys.layout, new.parts.access.keys.layout
         self._leaving[old.key] = old.parts
         self._report()

@@ -13,7 +13,9 @@ from hedgerow.common.observability.tracing import tracing_of
 from hedgerow.common.settings.rank_profiles import RankProfile
 from hedgerow.common.settings.settings import Settings
 from hedgerow.common.snapshots.status import SnapshotRecords
+from hedgerow.common.state.aliases import AliasStore
 from hedgerow.common.state.gateways import GatewayStore
+from hedgerow.common.state.judgements import JudgementStore
 from hedgerow.common.state.optimising import OptimisingStore
 from hedgerow.common.state.reloading import ReloadStore
 from hedgerow.common.state.statistics import StatisticsStore
@@ -48,6 +50,9 @@ from hedgerow.gateway.wiring import (
     make_searcher,
     make_transport,
 )
+from hedgerow.gateway.writes.aliases import Aliases
+from hedgerow.gateway.writes.conditional_writes import ConditionalWrites
+from hedgerow.gateway.writes.delete_by_query import DeleteByQuery
 from hedgerow.gateway.writes.document_reader import DocumentReader
 from hedgerow.gateway.writes.load_counts import LoadCounts
 from hedgerow.gateway.writes.load_slots import LoadSlots
@@ -76,6 +81,7 @@ class Parts:
         slots: the slots for concurrent loads.
         write_gate: holds writes back while a split changes over.
         guards: breakers and admission control.
+        aliases: the aliases of collections, and their changes.
         collections: defines, describes and drops collections.
         curves: the coverage by deadline of each collection.
         transport: carries requests to shards, and their replies back.
@@ -86,6 +92,8 @@ class Parts:
         statistics: the collections' term statistics.
         ranked_loads: waits until a load is ranked by current statistics.
         documents: loads and deletes documents.
+        conditional_writes: writes documents on a condition, and merges changes into them.
+        delete_by_query: deletes the documents that a query finds.
         optimiser: asks for the optimising of text indexes.
         snapshots: asks for snapshots.
         quarantine: lists the queries that have killed scorers, and lets them run again.
@@ -130,7 +138,8 @@ class Parts:
         )
 
         self.guards = make_guards(access, self._on_transition, self.now())
-        self.collections = make_collections(access, self.storage, self._filling_of)
+        self.aliases = Aliases(AliasStore(control, keys), settings.limits.max_aliases, self.storage)
+        self.collections = make_collections(access, self.aliases, self.storage, self._filling_of)
         self.curves = CoverageCurves(settings.coverage, self.collections.uids)
         self.transport = make_transport(access, self.guards, self.curves)
         self.membership = make_membership(access, self.collections, self.server_ms, on_view)
@@ -166,6 +175,20 @@ class Parts:
             self.tracers.writes,
             self.slots,
             self.write_gate,
+        )
+
+        self.conditional_writes = ConditionalWrites(
+            self.documents,
+            self.reader,
+            self.collections,
+            JudgementStore(control, keys),
+            settings,
+            access.num_shards,
+            lambda: self.membership.workers,
+        )
+
+        self.delete_by_query = DeleteByQuery(
+            self.documents, self.collections, self.searcher.search, settings.gateway
         )
 
         self.optimiser = Optimiser(

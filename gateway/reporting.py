@@ -71,6 +71,7 @@ def sources_of(parts: Parts, status: StatusReport) -> Sources:
             parts.membership,
             parts.ejection,
             parts.collections,
+            parts.aliases,
             parts.storage,
             is_connected=parts.transport.is_connected,
             now_ms=parts.server_ms(),

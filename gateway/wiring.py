@@ -28,6 +28,7 @@ from hedgerow.gateway.search.walks import Walks
 from hedgerow.gateway.shapes.collection import Filling
 from hedgerow.gateway.transport.messenger import Messenger
 from hedgerow.gateway.transport.redis import RedisTransport
+from hedgerow.gateway.writes.aliases import Aliases
 from hedgerow.gateway.writes.collections import Collections
 from hedgerow.gateway.writes.documents import Documents
 from hedgerow.gateway.writes.load_counts import LoadCounts
@@ -111,6 +112,7 @@ def make_guards(access: ClusterAccess, on_transition: OnTransition, now: float) 
 
 def make_collections(
     access: ClusterAccess,
+    aliases: Aliases,
     gate: StorageGate,
     filling_of: Callable[[Collection], Filling | None],
 ) -> Collections:
@@ -123,6 +125,7 @@ def make_collections(
         max_collections=settings.limits.max_collections,
         gate=gate,
         filling_of=filling_of,
+        aliases=aliases,
     )
 
 

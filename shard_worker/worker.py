@@ -377,6 +377,7 @@ class Worker:
             leaves=sorted(self._probation.leaves),
             shortages=self._writing.storage.to_json(),
             attaches=True,
+            writes=1,
             traces=self._context.tracing is not None,
             search_options=LEVEL,
             metrics={

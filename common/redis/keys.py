@@ -10,7 +10,7 @@ class Keys:
     Attributes:
         prefix: first part of every key; the setting `redis.key_prefix`.
         layout: the layout whose shards are meant (`common.state.layout`). Almost every name belongs
-            to one layout; `collections`, `gateways`, `quarantine`, `storage`, `cluster`,
+            to one layout; `collections`, `aliases`, `gateways`, `quarantine`, `storage`, `cluster`,
             `layout_document`, `split_lease` and `split_progress` are those of the cluster.
     """
 
@@ -59,6 +59,10 @@ class Keys:
         """Stream: the writes of one shard that are not yet applied by every replica."""
         return f"{self.own}:log:{shard}"
 
+    def judgement(self, shard: int, token: str) -> str:
+        """String: how a conditional write to a shard has ended; expires."""
+        return f"{self.own}:judgement:{shard}:{token}"
+
     def applied(self, shard: int) -> str:
         """Hash: replica id → id of the last log entry that it has applied."""
         return f"{self.own}:applied:{shard}"
@@ -90,6 +94,11 @@ class Keys:
     def collections(self) -> str:
         """Hash: collection name → its definition."""
         return f"{self.prefix}:collections"
+
+    @property
+    def aliases(self) -> str:
+        """Hash: alias → name of the collection that it stands for."""
+        return f"{self.prefix}:aliases"
 
     def documents(self, uid: str) -> str:
         """Hash: shard → number of documents of one collection that it holds."""

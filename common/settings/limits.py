@@ -15,6 +15,7 @@ class LimitSettings(Group):
         256,
         description="Most collections in a cluster; each has a text index in every shard.",
     )
+    max_aliases: PositiveInt = Field(256, description="Most aliases of collections in a cluster.")
     max_document_bytes: PositiveInt = Field(
         1_048_576, description="Largest document, as JSON, in bytes."
     )

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from hedgerow.common.partition import shard_of
-from hedgerow.common.shard_log.operations import Delete, Drop, Op, Upsert, pack_op, unpack_op
+from hedgerow.common.shard_log.operations import Delete, Drop, Op, Upsert, Write, pack_op, unpack_op
 
 # An operation that changes nothing: it holds a place in a log.
 NOTHING = pack_op(Drop(""))
@@ -30,7 +30,23 @@ def parts_of(op: Op, num_shards: int) -> dict[int, Op] | None:
             for document_id in ids:
                 deletes.setdefault(shard_of(document_id, num_shards), []).append(document_id)
             return {shard: Delete(uid, some) for shard, some in deletes.items()}
+        case Write():
+            return {shard_of(op.id, num_shards): op}
     return None
+
+
+def ids_of(op: Op) -> dict[str, list[str]]:
+    """Collection uid → ids of the documents that an operation may change, except by a drop."""
+    match op:
+        case Upsert(uid, documents):
+            return {uid: [document_id for document_id, _ in documents]}
+        case Delete(uid, ids):
+            return {uid: ids}
+        case Write():
+            return {op.uid: [op.id]}
+        case Drop(uid):
+            return {uid: []}
+    return {}
 
 
 def divided(ops: Sequence[tuple[int, bytes]], num_shards: int) -> Sequence[tuple[int, bytes]]:

@@ -1,14 +1,17 @@
 """The operations in a shard's log, and their packed form.
 
-Each replaces or removes by id, so that applying it twice changes nothing.
+Each replaces or removes by id, so that applying it twice changes nothing. A `Write` has a
+condition, and a token by which a second copy of it is recognised.
 
 A packed operation is an array: the operation's code and its parts. Parts after those that are known
 are a newer gateway's, and are ignored. An operation that a reader must not ignore, or must not read
-by these rules, begins with the number of its format, at least 2: a worker of this version then
-stops before it, and applies it once it is upgraded (docs/upgrading.md).
+by these rules, begins with the number of its format, at least 2: a worker that does not know the
+format stops before it, and applies it once it is upgraded (docs/upgrading.md). In format 2, the
+code comes after the number; it is the format of `Write`. Gateways append one only while every live
+worker says that it knows it (`Heartbeat.writes`).
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgpack
 
@@ -43,9 +46,28 @@ class Delete(NamedTuple):
     ids: list[str]
 
 
-Op = Create | Drop | Upsert | Delete
-FORMAT = 1  # of operations that begin with their code
+class Write(NamedTuple):
+    """A write of one document that is done only if the document has a certain version by then.
 
+    Attributes:
+        uid: the collection's.
+        id: the document's.
+        body: its JSON from then on; None to remove it.
+        expected: the version that it must have; `ABSENT` if it must not exist.
+        token: identifies the write. Of several copies with the same token, the first decides.
+    """
+
+    uid: str
+    id: str
+    body: bytes | None
+    expected: str
+    token: str
+
+
+Op = Create | Drop | Upsert | Delete | Write
+FORMAT = 2  # the newest that this version knows
+
+_WRITE = "write"
 _CODES: dict[type[Op], str] = {
     Create: "create",
     Drop: "drop",
@@ -58,7 +80,8 @@ _packb = msgpack.Packer(use_bin_type=True, autoreset=True).pack
 
 def pack_op(op: Op) -> bytes:
     """Pack an operation for the log."""
-    packed: bytes = _packb((_CODES[type(op)], *op))
+    kind = (FORMAT, _WRITE) if isinstance(op, Write) else (_CODES[type(op)],)
+    packed: bytes = _packb((*kind, *op))
     return packed
 
 
@@ -74,6 +97,8 @@ def unpack_op(data: bytes) -> Op:
         code, *parts = msgpack.unpackb(data)
         if type(code) is int and code > FORMAT:
             raise NewerVersionError(other_format("an entry of the log", code, FORMAT))
+        if type(code) is int and code == FORMAT:
+            return _write(parts)
         kind = _TYPES[code]
     except (ValueError, TypeError, KeyError, msgpack.UnpackException) as error:
         raise WireError(f"not an operation of the log: {error or type(error).__name__}") from error
@@ -95,3 +120,18 @@ def unpack_op(data: bytes) -> Op:
         ):
             return Upsert(uid, [(item[0], item[1]) for item in items])
     raise WireError(f"the parts of {code!r} are not of the types that the log's format names")
+
+
+def _write(parts: list[Any]) -> Write:
+    match parts:
+        case [
+            "write",
+            str(uid),
+            str(document_id),
+            bytes() | None as body,
+            str(expected),
+            str(token),
+            *_,
+        ]:
+            return Write(uid, document_id, body, expected, token)
+    raise WireError("an operation of format 2 is not of the form that the log's format names")

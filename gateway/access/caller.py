@@ -32,19 +32,24 @@ class Caller:
     collections: frozenset[str] | None = None
     share: float = 1.0
 
-    def check(self, right: Right, collection: str | None = None) -> None:
+    def check(
+        self, right: Right, collection: str | None = None, real_name: str | None = None
+    ) -> None:
         """Make sure that the caller may do something.
 
         Args:
             right: the required right.
-            collection: the collection concerned; None for the cluster as a whole.
+            collection: the collection concerned, by the name that the caller gave; None for the
+                cluster as a whole.
+            real_name: the collection's own name, which decides, if that was an alias.
 
         Raises:
             ForbiddenError: names the right or the collection that the caller lacks.
         """
         if right not in self.rights:
             raise ForbiddenError(f"key {self.name!r} lacks the right {right.value!r}")
-        if self.collections is None or collection in self.collections:
+        real_name = collection if real_name is None else real_name
+        if self.collections is None or real_name in self.collections:
             return
         if collection is None:
             raise ForbiddenError(

@@ -44,6 +44,22 @@ COMMANDS: Final[Commands] = {
         "hedgerow.gateway.cli.collections:add_field",
         "Add fields to a collection, and wait until they are filled from the stored documents.",
     ),
+    "delete": (
+        "hedgerow.gateway.cli.delete:delete",
+        "Delete the documents of a collection that a query finds.",
+    ),
+    "alias list": (
+        "hedgerow.gateway.cli.alias:list_",
+        "List the aliases, with the collections that they stand for.",
+    ),
+    "alias set": (
+        "hedgerow.gateway.cli.alias:set_",
+        "Make aliases stand for collections, all in one step.",
+    ),
+    "alias remove": (
+        "hedgerow.gateway.cli.alias:remove",
+        "Remove aliases, all in one step; their collections stay.",
+    ),
     "query": (
         "hedgerow.gateway.cli.query:query",
         "Ask a collection, and show the hits and the coverage.",
@@ -159,7 +175,7 @@ class LazyCommands(TyperGroup):
             names = list(self.table)
             line = self.table[cmd_name][1] if cmd_name in names else ""
             return TyperCommand(cmd_name, help=line)
-        does_list = cmd_name == "collections"
+        does_list = cmd_name in {"collections", "alias"}
         alone = typer.Typer(
             cls=_ListingCommands if does_list else None,
             add_completion=False,

@@ -12,9 +12,10 @@ HTTP. Open `blocking` first, then `calls`, which both clients share.
 from typing import TYPE_CHECKING, Any
 
 from hedgerow.gateway.client.blocking import Client
-from hedgerow.gateway.client.calls import Call, Definition, SearchOptions
+from hedgerow.gateway.client.calls import Call, Definition, SearchOptions, VersionedDocument
 from hedgerow.gateway.client.ndjson import Document
 from hedgerow.gateway.client.reply import Reply
+from hedgerow.gateway.shapes.alias import AliasAnswer
 from hedgerow.gateway.shapes.answer import Coverage, Hit, SearchAnswer, ShardDetail, Shards
 from hedgerow.gateway.shapes.collection import (
     CollectionAnswer,
@@ -27,6 +28,7 @@ from hedgerow.gateway.shapes.collection import (
     RejectedLine,
     WeightedField,
 )
+from hedgerow.gateway.shapes.delete_by_query import DeleteByQueryAnswer, MissingShard
 from hedgerow.gateway.shapes.operations import QuarantinedQuery, ReloadAnswer, SnapshotAnswer
 from hedgerow.gateway.shapes.status import StatusAnswer
 
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from hedgerow.gateway.client.asynchronous import AsyncClient
 
 __all__ = [
+    "AliasAnswer",
     "AsyncClient",
     "Call",
     "Client",
@@ -41,12 +44,14 @@ __all__ = [
     "Coverage",
     "CurveAnswer",
     "Definition",
+    "DeleteByQueryAnswer",
     "Document",
     "FieldWarning",
     "Filling",
     "Hit",
     "InferredField",
     "LoadAnswer",
+    "MissingShard",
     "OptimiseAnswer",
     "QuarantinedQuery",
     "RejectedLine",
@@ -58,6 +63,7 @@ __all__ = [
     "Shards",
     "SnapshotAnswer",
     "StatusAnswer",
+    "VersionedDocument",
     "WeightedField",
 ]
 

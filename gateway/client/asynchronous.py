@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, Unpack, overload
 
 from hedgerow.common.errors import HedgerowError, UnavailableError
 from hedgerow.gateway.client import calls
-from hedgerow.gateway.client.calls import Call, Definition, SearchOptions
+from hedgerow.gateway.client.calls import Call, Definition, SearchOptions, VersionedDocument
 from hedgerow.gateway.client.link import CONNECT_TIMEOUT_S, DEFAULT_URL, MARGIN_S, Link, Verify
 from hedgerow.gateway.client.many import CONCURRENCY, Answers, ask_many_async
 from hedgerow.gateway.client.ndjson import Document, chunks_of
 from hedgerow.gateway.client.network.asynchronous import AsyncNetwork
 from hedgerow.gateway.client.reply import Reply
+from hedgerow.gateway.shapes.alias import AliasAnswer
 from hedgerow.gateway.shapes.answer import SearchAnswer
 from hedgerow.gateway.shapes.collection import (
     CollectionAnswer,
@@ -20,6 +21,7 @@ from hedgerow.gateway.shapes.collection import (
     OptimiseAnswer,
     Wait,
 )
+from hedgerow.gateway.shapes.delete_by_query import DeleteByQueryAnswer, DeleteByQueryBody
 from hedgerow.gateway.shapes.operations import (
     ByHand,
     QuarantinedQuery,
@@ -134,17 +136,66 @@ class AsyncClient:
         """As `Client.get_document`."""
         return await self._ask(calls.get_document(collection, document_id, deadline_ms))
 
+    async def get_versioned(
+        self, collection: str, document_id: str, *, deadline_ms: float | None = None
+    ) -> VersionedDocument:
+        """As `Client.get_versioned`."""
+        return await self._ask(calls.get_versioned(collection, document_id, deadline_ms))
+
     async def put_document(
-        self, collection: str, document_id: str, document: Document, *, wait: Wait = "applied"
+        self,
+        collection: str,
+        document_id: str,
+        document: Document,
+        *,
+        wait: Wait = "applied",
+        if_version: str | None = None,
+        request_id: str | None = None,
     ) -> LoadAnswer:
         """As `Client.put_document`."""
-        return await self._ask(calls.put_document(collection, document_id, document, wait))
+        call = calls.put_document(collection, document_id, document, wait, if_version, request_id)
+        return await self._ask(call)
+
+    async def patch_document(
+        self,
+        collection: str,
+        document_id: str,
+        changes: Document,
+        *,
+        wait: Wait = "applied",
+        if_version: str | None = None,
+        request_id: str | None = None,
+    ) -> LoadAnswer:
+        """As `Client.patch_document`."""
+        call = calls.patch_document(collection, document_id, changes, wait, if_version, request_id)
+        return await self._ask(call)
 
     async def delete_document(
-        self, collection: str, document_id: str, *, wait: Wait = "applied"
+        self,
+        collection: str,
+        document_id: str,
+        *,
+        wait: Wait = "applied",
+        if_version: str | None = None,
+        request_id: str | None = None,
     ) -> None:
         """As `Client.delete_document`."""
-        await self._ask(calls.delete_document(collection, document_id, wait))
+        call = calls.delete_document(collection, document_id, wait, if_version, request_id)
+        await self._ask(call)
+
+    async def delete_by_query(
+        self,
+        collection: str,
+        query: str,
+        *,
+        filter: str = "",  # noqa: A002 - as a search calls it
+        limit: int | None = None,
+        timeout_ms: float | None = None,
+        dry_run: bool = False,
+    ) -> DeleteByQueryAnswer:
+        """As `Client.delete_by_query`."""
+        body = DeleteByQueryBody(query, filter, limit, timeout_ms, dry_run)
+        return await self._ask(calls.delete_by_query(collection, body))
 
     async def put_collection(self, name: str, **definition: Unpack[Definition]) -> CollectionAnswer:
         """As `Client.put_collection`."""
@@ -167,6 +218,26 @@ class AsyncClient:
     async def delete_collection(self, name: str) -> None:
         """As `Client.delete_collection`."""
         await self._ask(calls.delete_collection(name))
+
+    async def list_aliases(self) -> list[AliasAnswer]:
+        """As `Client.list_aliases`."""
+        return await self._ask(calls.list_aliases())
+
+    async def change_aliases(self, changes: Mapping[str, str | None]) -> list[AliasAnswer]:
+        """As `Client.change_aliases`."""
+        return await self._ask(calls.change_aliases(changes))
+
+    async def get_alias(self, alias: str) -> AliasAnswer:
+        """As `Client.get_alias`."""
+        return await self._ask(calls.get_alias(alias))
+
+    async def put_alias(self, alias: str, collection: str) -> AliasAnswer:
+        """As `Client.put_alias`."""
+        return await self._ask(calls.put_alias(alias, collection))
+
+    async def delete_alias(self, alias: str) -> None:
+        """As `Client.delete_alias`."""
+        await self._ask(calls.delete_alias(alias))
 
     async def coverage_curve(
         self, collection: str, *, deadline_ms: float | None = None

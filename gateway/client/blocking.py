@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, Unpack, overload
 
 from hedgerow.common.errors import HedgerowError, UnavailableError
 from hedgerow.gateway.client import calls
-from hedgerow.gateway.client.calls import Call, Definition, SearchOptions
+from hedgerow.gateway.client.calls import Call, Definition, SearchOptions, VersionedDocument
 from hedgerow.gateway.client.link import CONNECT_TIMEOUT_S, DEFAULT_URL, MARGIN_S, Link, Verify
 from hedgerow.gateway.client.many import CONCURRENCY, Answers, ask_many
 from hedgerow.gateway.client.ndjson import Document, chunks
 from hedgerow.gateway.client.network.blocking import BlockingNetwork
 from hedgerow.gateway.client.reply import Reply
+from hedgerow.gateway.shapes.alias import AliasAnswer
 from hedgerow.gateway.shapes.answer import SearchAnswer
 from hedgerow.gateway.shapes.collection import (
     CollectionAnswer,
@@ -20,6 +21,7 @@ from hedgerow.gateway.shapes.collection import (
     OptimiseAnswer,
     Wait,
 )
+from hedgerow.gateway.shapes.delete_by_query import DeleteByQueryAnswer, DeleteByQueryBody
 from hedgerow.gateway.shapes.operations import (
     ByHand,
     QuarantinedQuery,
@@ -192,8 +194,25 @@ class Client:
         """
         return self._ask(calls.get_document(collection, document_id, deadline_ms))
 
+    def get_versioned(
+        self, collection: str, document_id: str, *, deadline_ms: float | None = None
+    ) -> VersionedDocument:
+        """Return a document as it was loaded, and its version.
+
+        Raises:
+            NotFoundError: the document or the collection does not exist.
+        """
+        return self._ask(calls.get_versioned(collection, document_id, deadline_ms))
+
     def put_document(
-        self, collection: str, document_id: str, document: Document, *, wait: Wait = "applied"
+        self,
+        collection: str,
+        document_id: str,
+        document: Document,
+        *,
+        wait: Wait = "applied",
+        if_version: str | None = None,
+        request_id: str | None = None,
     ) -> LoadAnswer:
         """Add a document, or replace the one with the same id.
 
@@ -202,16 +221,93 @@ class Client:
             document_id: the document's id.
             document: as for `index`; it may lack its `id`.
             wait: "applied" returns when the document can be found, "logged" when it is safe.
+            if_version: write only if the document has this version; "none": if it does not exist.
+            request_id: names the request, so that it can be sent again if its answer is lost.
 
         Raises:
             BadRequestError: the document cannot be used, or has another `id`.
+            VersionMismatchError: it has another version; nothing was written.
             LoadInterruptedError: it could not be logged, or was not applied in time.
         """
-        return self._ask(calls.put_document(collection, document_id, document, wait))
+        call = calls.put_document(collection, document_id, document, wait, if_version, request_id)
+        return self._ask(call)
 
-    def delete_document(self, collection: str, document_id: str, *, wait: Wait = "applied") -> None:
-        """Remove a document; it is not an error if it does not exist."""
-        self._ask(calls.delete_document(collection, document_id, wait))
+    def patch_document(
+        self,
+        collection: str,
+        document_id: str,
+        changes: Document,
+        *,
+        wait: Wait = "applied",
+        if_version: str | None = None,
+        request_id: str | None = None,
+    ) -> LoadAnswer:
+        """Change some members of a document, by a JSON merge patch (RFC 7396).
+
+        Args:
+            collection: the collection's name.
+            document_id: the document's id.
+            changes: member → new value; None removes it, and a mapping changes it in the same way.
+            wait: as for `put_document`.
+            if_version: change only this version; any if left out.
+            request_id: as for `put_document`.
+
+        Raises:
+            NotFoundError: the document does not exist.
+            Others: as `put_document`.
+        """
+        call = calls.patch_document(collection, document_id, changes, wait, if_version, request_id)
+        return self._ask(call)
+
+    def delete_document(
+        self,
+        collection: str,
+        document_id: str,
+        *,
+        wait: Wait = "applied",
+        if_version: str | None = None,
+        request_id: str | None = None,
+    ) -> None:
+        """Remove a document; it is not an error if it does not exist.
+
+        Args:
+            collection: the collection's name.
+            document_id: the document's id.
+            wait: as for `put_document`.
+            if_version: remove only this version.
+            request_id: as for `put_document`.
+
+        Raises:
+            VersionMismatchError: it has another version than `if_version`, or does not exist.
+        """
+        self._ask(calls.delete_document(collection, document_id, wait, if_version, request_id))
+
+    def delete_by_query(
+        self,
+        collection: str,
+        query: str,
+        *,
+        filter: str = "",  # noqa: A002 - as a search calls it
+        limit: int | None = None,
+        timeout_ms: float | None = None,
+        dry_run: bool = False,
+    ) -> DeleteByQueryAnswer:
+        """Delete the documents that a query finds; the answer says whether any may be left.
+
+        Args:
+            collection: the collection's name.
+            query: the query; "*" for all documents.
+            filter: query that the documents must match too.
+            limit: delete at most this many; all if left out.
+            timeout_ms: stop after this time, in ms; by default after the gateway's write_timeout_s.
+            dry_run: only count what would be deleted.
+
+        Raises:
+            BadRequestError: the query is at fault, or may find other documents than it seems to.
+            UnavailableError: no shard could be searched.
+        """
+        body = DeleteByQueryBody(query, filter, limit, timeout_ms, dry_run)
+        return self._ask(calls.delete_by_query(collection, body))
 
     def put_collection(self, name: str, **definition: Unpack[Definition]) -> CollectionAnswer:
         """Create a collection; no effect if it exists with the same definition.
@@ -262,6 +358,50 @@ class Client:
             NotFoundError: there is no collection of that name.
         """
         self._ask(calls.delete_collection(name))
+
+    def list_aliases(self) -> list[AliasAnswer]:
+        """Return the aliases, each with the collection that it stands for."""
+        return self._ask(calls.list_aliases())
+
+    def change_aliases(self, changes: Mapping[str, str | None]) -> list[AliasAnswer]:
+        """Set and remove several aliases in one step: all, or none.
+
+        Args:
+            changes: alias → name of its collection from now on; None to remove the alias.
+
+        Returns:
+            All aliases.
+
+        Raises:
+            NotFoundError: there is no such collection, or an alias to be removed does not exist.
+            ConflictError: a collection has the name of an alias, or there would be too many.
+        """
+        return self._ask(calls.change_aliases(changes))
+
+    def get_alias(self, alias: str) -> AliasAnswer:
+        """Return which collection an alias stands for.
+
+        Raises:
+            NotFoundError: there is no such alias.
+        """
+        return self._ask(calls.get_alias(alias))
+
+    def put_alias(self, alias: str, collection: str) -> AliasAnswer:
+        """Make an alias stand for a collection, whatever it stood for before.
+
+        Raises:
+            NotFoundError: there is no such collection.
+            ConflictError: a collection has the name of the alias, or there are too many aliases.
+        """
+        return self._ask(calls.put_alias(alias, collection))
+
+    def delete_alias(self, alias: str) -> None:
+        """Remove an alias; its collection stays.
+
+        Raises:
+            NotFoundError: there is no such alias.
+        """
+        self._ask(calls.delete_alias(alias))
 
     def coverage_curve(self, collection: str, *, deadline_ms: float | None = None) -> CurveAnswer:
         """Return the coverage that longer or shorter deadlines would give."""

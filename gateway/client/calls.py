@@ -6,7 +6,7 @@ reply, send a call with `Client.exchange`.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Generic, Literal, TypedDict, TypeVar
+from typing import Any, Final, Generic, Literal, NamedTuple, TypedDict, TypeVar
 from urllib.parse import quote
 
 import msgspec
@@ -14,6 +14,13 @@ import msgspec
 from hedgerow.common.document_ids import check_address_id
 from hedgerow.gateway.client.ndjson import Document, document_body
 from hedgerow.gateway.client.reply import Reply
+from hedgerow.gateway.shapes.alias import (
+    AliasAnswer,
+    AliasBody,
+    AliasChange,
+    AliasChanges,
+    AliasesAnswer,
+)
 from hedgerow.gateway.shapes.answer import SearchAnswer
 from hedgerow.gateway.shapes.collection import (
     CollectionAnswer,
@@ -23,6 +30,7 @@ from hedgerow.gateway.shapes.collection import (
     OptimiseAnswer,
     Wait,
 )
+from hedgerow.gateway.shapes.delete_by_query import DeleteByQueryAnswer, DeleteByQueryBody
 from hedgerow.gateway.shapes.operations import (
     ByHand,
     QuarantineAnswer,
@@ -71,6 +79,18 @@ class SearchOptions(TypedDict, total=False):
     explain: bool | None
     syntax: Literal["lenient", "strict"] | None
     priority: Literal["interactive", "batch"] | None
+
+
+class VersionedDocument(NamedTuple):
+    """A document, and its version.
+
+    Attributes:
+        document: as it was loaded.
+        version: for `if_version` of a write; "" from a gateway of an earlier version.
+    """
+
+    document: dict[str, Any]
+    version: str
 
 
 class Definition(TypedDict, total=False):
@@ -144,8 +164,26 @@ def get_document(
     )
 
 
+def get_versioned(
+    collection: str, document_id: str, deadline_ms: float | None
+) -> Call[VersionedDocument]:
+    """Read a document with its version."""
+    return Call(
+        "GET",
+        _document(collection, document_id),
+        _versioned,
+        _deadline_s(deadline_ms),
+        _deadline(deadline_ms),
+    )
+
+
 def put_document(
-    collection: str, document_id: str, document: Document, wait: Wait
+    collection: str,
+    document_id: str,
+    document: Document,
+    wait: Wait,
+    if_version: str | None = None,
+    request_id: str | None = None,
 ) -> Call[LoadAnswer]:
     """Add or replace a document."""
     return Call(
@@ -153,19 +191,57 @@ def put_document(
         _document(collection, document_id),
         _answer(LoadAnswer),
         WRITE_TIMEOUT_S,
-        {"wait": wait},
+        _write_parameters(wait, if_version, request_id),
         body=document_body(document),
     )
 
 
-def delete_document(collection: str, document_id: str, wait: Wait) -> Call[None]:
+def patch_document(
+    collection: str,
+    document_id: str,
+    changes: Document,
+    wait: Wait,
+    if_version: str | None = None,
+    request_id: str | None = None,
+) -> Call[LoadAnswer]:
+    """Merge changes into a document."""
+    return Call(
+        "PATCH",
+        _document(collection, document_id),
+        _answer(LoadAnswer),
+        WRITE_TIMEOUT_S,
+        _write_parameters(wait, if_version, request_id),
+        body=document_body(changes),
+        media_type="application/merge-patch+json",
+    )
+
+
+def delete_document(
+    collection: str,
+    document_id: str,
+    wait: Wait,
+    if_version: str | None = None,
+    request_id: str | None = None,
+) -> Call[None]:
     """Remove a document."""
     return Call(
         "DELETE",
         _document(collection, document_id),
         Reply.nothing,
         WRITE_TIMEOUT_S,
-        {"wait": wait},
+        _write_parameters(wait, if_version, request_id),
+    )
+
+
+def delete_by_query(collection: str, body: DeleteByQueryBody) -> Call[DeleteByQueryAnswer]:
+    """Delete the documents that a query finds."""
+    takes_s = WRITE_TIMEOUT_S if body.timeout_ms is None else body.timeout_ms / 1000
+    return Call(
+        "POST",
+        f"{_collection(collection)}/documents:delete",
+        _answer(DeleteByQueryAnswer),
+        takes_s + WRITE_TIMEOUT_S,  # the last deletions are waited for
+        body=msgspec.json.encode(body),
     )
 
 
@@ -197,6 +273,33 @@ def get_collection(name: str) -> Call[CollectionAnswer]:
 def list_collections() -> Call[list[CollectionAnswer]]:
     """Describe all collections."""
     return Call("GET", "/v1/collections", lambda reply: reply.typed(CollectionsAnswer).collections)
+
+
+def list_aliases() -> Call[list[AliasAnswer]]:
+    """Return the aliases of collections."""
+    return Call("GET", "/v1/aliases", _aliases)
+
+
+def change_aliases(changes: Mapping[str, str | None]) -> Call[list[AliasAnswer]]:
+    """Set and remove aliases in one step."""
+    body = AliasChanges([AliasChange(alias, name) for alias, name in changes.items()])
+    return Call("POST", "/v1/aliases", _aliases, body=msgspec.json.encode(body))
+
+
+def get_alias(alias: str) -> Call[AliasAnswer]:
+    """Return which collection an alias stands for."""
+    return Call("GET", _alias(alias), _answer(AliasAnswer))
+
+
+def put_alias(alias: str, collection: str) -> Call[AliasAnswer]:
+    """Make an alias stand for a collection."""
+    body = msgspec.json.encode(AliasBody(collection))
+    return Call("PUT", _alias(alias), _answer(AliasAnswer), body=body)
+
+
+def delete_alias(alias: str) -> Call[None]:
+    """Remove an alias."""
+    return Call("DELETE", _alias(alias), Reply.nothing)
 
 
 def delete_collection(name: str) -> Call[None]:
@@ -303,6 +406,14 @@ def _draining(worker: str) -> str:
     return f"/v1/placement/draining/{_segment(worker)}"
 
 
+def _alias(alias: str) -> str:
+    return f"/v1/aliases/{_segment(alias)}"
+
+
+def _aliases(reply: Reply) -> list[AliasAnswer]:
+    return reply.typed(AliasesAnswer).aliases
+
+
 def _answer(kind: type[T]) -> Callable[[Reply], T]:
     return lambda reply: reply.typed(kind)
 
@@ -315,6 +426,15 @@ def _yes_or_no(reply: Reply) -> bool:
 
 def _given(members: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in members.items() if value is not None}
+
+
+def _write_parameters(wait: Wait, if_version: str | None, request_id: str | None) -> dict[str, str]:
+    return _given({"wait": wait, "if_version": if_version, "request_id": request_id})
+
+
+def _versioned(reply: Reply) -> VersionedDocument:
+    document = reply.json()
+    return VersionedDocument(document, reply.headers.get("etag", "").removeprefix("W/").strip('"'))
 
 
 def _deadline(deadline_ms: float | None) -> dict[str, str] | None:

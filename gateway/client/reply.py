@@ -19,6 +19,7 @@ from hedgerow.common.errors import (
     TooLargeError,
     UnauthorizedError,
     UnavailableError,
+    VersionMismatchError,
 )
 from hedgerow.gateway.shapes.answer import SearchAnswer
 from hedgerow.gateway.shapes.collection import LoadAnswer
@@ -111,18 +112,20 @@ def error_of(reply: Reply) -> HedgerowError:
     if "coverage" in found:
         retry_after_s = _retry_after_s(reply, found) if status == 503 else None
         return InsufficientCoverageError(detail, reply.read_as(SearchAnswer), retry_after_s)
-    if status in {400, 413}:
-        return _at_fault(found, detail, is_limit=status == 413)
-    if status in {429, 503}:
-        return _unavailable(reply, found, detail)
-    if status == 507:
-        report = reply.read_as(LoadAnswer) if "accepted" in found else None
-        shortages = [
-            dict(shortage)
-            for shortage in found.get("shortages") or ()
-            if isinstance(shortage, dict)
-        ]
-        return InsufficientStorageError(detail, shortages, report, _retry_after_s(reply, found))
+    match status:
+        case 400 | 413:
+            return _at_fault(found, detail, is_limit=status == 413)
+        case 429 | 503:
+            return _unavailable(reply, found, detail)
+        case 507:
+            return _no_room(reply, found, detail)
+        case _:
+            return _simple(status, found, detail)
+
+
+def _simple(status: int, found: Mapping[str, Any], detail: str) -> HedgerowError:
+    if status == 412:
+        return VersionMismatchError(detail, found.get("version"))
     return _SIMPLE.get(status, HedgerowError)(detail)
 
 
@@ -155,6 +158,14 @@ def _unavailable(reply: Reply, found: Mapping[str, Any], detail: str) -> Unavail
     if "accepted" in found:
         return LoadInterruptedError(detail, reply.read_as(LoadAnswer), retry_after_s)
     return UnavailableError(detail, retry_after_s)
+
+
+def _no_room(reply: Reply, found: Mapping[str, Any], detail: str) -> InsufficientStorageError:
+    report = reply.read_as(LoadAnswer) if "accepted" in found else None
+    shortages = [
+        dict(shortage) for shortage in found.get("shortages") or () if isinstance(shortage, dict)
+    ]
+    return InsufficientStorageError(detail, shortages, report, _retry_after_s(reply, found))
 
 
 def _retry_after_s(reply: Reply, found: Mapping[str, Any]) -> float:

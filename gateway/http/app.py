@@ -13,6 +13,7 @@ from hedgerow.gateway.http.problems import add_handlers
 from hedgerow.gateway.http.requests.guard import Guard
 from hedgerow.gateway.http.requests.parameters import check_request
 from hedgerow.gateway.http.requests.rights import check_rights
+from hedgerow.gateway.http.routes.alias_routes import alias_routes
 from hedgerow.gateway.http.routes.collection_routes import collection_routes, document_routes
 from hedgerow.gateway.http.routes.docs_routes import docs_routes
 from hedgerow.gateway.http.routes.event_routes import event_routes
@@ -42,7 +43,8 @@ def create_app(
     access = access or AccessControl(settings)
     body = search_body(settings)
     framework = create_framework_app(gateway, settings, access, body)
-    return Guard(SearchApp(framework, gateway, settings, body), access)
+    app = SearchApp(framework, gateway, settings, body)
+    return Guard(app, access, gateway.collections.real_name)
 
 
 def create_framework_app(
@@ -72,6 +74,7 @@ def create_framework_app(
     describe_search(app, body)
     app.include_router(collection_routes(gateway, settings))
     app.include_router(document_routes(gateway, settings))
+    app.include_router(alias_routes(gateway, settings))
     app.include_router(status_routes(gateway, settings, access))
     app.include_router(event_routes(gateway))
     app.include_router(metrics_routes(gateway, settings, access))

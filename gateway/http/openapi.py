@@ -10,6 +10,7 @@ from fastapi.openapi.utils import get_openapi
 
 from hedgerow.gateway.http.problems import MEDIA_TYPE
 from hedgerow.gateway.http.requests.guard import OPEN_PATHS
+from hedgerow.gateway.shapes.alias import AliasAnswer, AliasBody, AliasChanges, AliasesAnswer
 from hedgerow.gateway.shapes.answer import SearchAnswer
 from hedgerow.gateway.shapes.collection import (
     CollectionAnswer,
@@ -20,6 +21,7 @@ from hedgerow.gateway.shapes.collection import (
     LoadAnswer,
     OptimiseAnswer,
 )
+from hedgerow.gateway.shapes.delete_by_query import DeleteByQueryAnswer, DeleteByQueryBody
 from hedgerow.gateway.shapes.live import LiveHistory
 from hedgerow.gateway.shapes.operations import (
     BreakerBody,
@@ -40,8 +42,10 @@ _REASONS: Final = {
     401: "The bearer token or key is missing or wrong",
     403: "The key lacks a right or a collection, or the Host or Origin is not allowed",
     404: "No such collection, document, shard or worker",
-    409: "The collection exists with another definition or field, or there are too many; or a "
-    "reload is refused; or the worker's shards are pinned",
+    409: "The collection exists with another definition or field, or there are too many; or an "
+    "alias has the name or stands for the collection; or a reload is refused; or the worker's "
+    "shards are pinned",
+    412: "The document does not have the version that if_version demands",
     413: "The request exceeds a limit",
     429: "Too many queries or requests are in progress, or the key sends too much; Retry-After "
     "says when to try again",
@@ -58,6 +62,12 @@ _SHAPES: Final[tuple[type[msgspec.Struct], ...]] = (
     CurveAnswer,
     CollectionBody,
     CollectionPatch,
+    DeleteByQueryBody,
+    DeleteByQueryAnswer,
+    AliasAnswer,
+    AliasesAnswer,
+    AliasBody,
+    AliasChanges,
     BreakerBody,
     SnapshotAnswer,
     ReloadAnswer,

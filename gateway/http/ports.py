@@ -5,12 +5,16 @@ from typing import Any, Protocol
 
 from hedgerow.common.errors import OverloadedError
 from hedgerow.common.metrics.exposition import TextFormat
+from hedgerow.gateway.access.caller import Caller
 from hedgerow.gateway.access.request_admission import RequestAdmission
 from hedgerow.gateway.live.live import Live
 from hedgerow.gateway.search.documents.fetch import StoredDocument
 from hedgerow.gateway.search.result import SearchQuery, SearchResult
+from hedgerow.gateway.shapes.alias import AliasChange
 from hedgerow.gateway.shapes.collection import LoadAnswer, Wait
+from hedgerow.gateway.shapes.delete_by_query import DeleteByQueryAnswer, DeleteByQueryBody
 from hedgerow.gateway.writes.collection_list import ListedCollection
+from hedgerow.gateway.writes.conditional_writes import Origin
 
 
 class Report(Protocol):
@@ -37,6 +41,25 @@ class CollectionsPort(Protocol):
 
     async def list(self) -> Sequence[ListedCollection]:
         """Every collection, as by `describe`; encoded."""
+
+    def real_name(self, name: str) -> str:
+        """Name of the collection that an alias stands for; `name` itself if it is no alias."""
+
+
+class AliasesPort(Protocol):
+    """Aliases of collections."""
+
+    async def refresh(self) -> Mapping[str, str]:
+        """Alias → name of its collection, of all aliases, as stored now."""
+
+    def known(self) -> Mapping[str, str]:
+        """The same, as this gateway knows them."""
+
+    async def stored(self, name: str) -> str | None:
+        """Name of the collection that an alias stands for now; None if it is no alias."""
+
+    async def change(self, changes: list[AliasChange]) -> None:
+        """Make several changes in one step: all, or none."""
 
 
 class DocumentsPort(Protocol):
@@ -69,6 +92,63 @@ class DocumentsPort(Protocol):
         self, collection: str, document_id: str, wait: Wait, *, traceparent: str
     ) -> object:
         """Remove one document."""
+
+
+class ConditionalWritesPort(Protocol):
+    """Writes that depend on what the document is."""
+
+    async def put(
+        self,
+        collection: str,
+        document_id: str,
+        body: AsyncIterator[bytes],
+        if_version: str,
+        wait: Wait,
+        *,
+        request_id: str | None,
+        origin: Origin,
+    ) -> Report:
+        """Add or replace a document, if it has a certain version."""
+
+    async def patch(
+        self,
+        collection: str,
+        document_id: str,
+        body: bytes,
+        wait: Wait,
+        *,
+        if_version: str | None,
+        request_id: str | None,
+        origin: Origin,
+    ) -> Report:
+        """Merge changes into a document."""
+
+    async def delete(
+        self,
+        collection: str,
+        document_id: str,
+        if_version: str,
+        wait: Wait,
+        *,
+        request_id: str | None,
+        origin: Origin,
+    ) -> None:
+        """Remove a document, if it has a certain version."""
+
+
+class DeleteByQueryPort(Protocol):
+    """Deletes by query."""
+
+    async def run(
+        self,
+        collection: str,
+        body: DeleteByQueryBody,
+        *,
+        caller: Caller,
+        peer: str,
+        traceparent: str,
+    ) -> DeleteByQueryAnswer:
+        """Delete what a query finds, or only count it."""
 
 
 class ReaderPort(Protocol):
@@ -148,8 +228,20 @@ class GatewayPort(Protocol):
         """Definitions of collections."""
 
     @property
+    def aliases(self) -> AliasesPort:
+        """Aliases of collections."""
+
+    @property
     def documents(self) -> DocumentsPort:
         """The write path."""
+
+    @property
+    def conditional_writes(self) -> ConditionalWritesPort:
+        """Writes that depend on what the document is."""
+
+    @property
+    def delete_by_query(self) -> DeleteByQueryPort:
+        """Deletes by query."""
 
     @property
     def reader(self) -> ReaderPort:

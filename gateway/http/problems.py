@@ -28,6 +28,7 @@ from hedgerow.common.errors import (
     TooLargeError,
     UnauthorizedError,
     UnavailableError,
+    VersionMismatchError,
     WriteRefusedError,
 )
 from hedgerow.common.outcome import Outcome
@@ -49,7 +50,8 @@ TITLES: Final = {
     "forbidden": "The caller is not allowed to do this",
     "not-found": "The resource does not exist",
     "method-not-allowed": "The path does not take this method",
-    "conflict": "The collection exists with another definition, or there are too many",
+    "conflict": "The request does not fit what exists",
+    "version-mismatch": "The document has another version",
     "insufficient-coverage": "Fewer documents were searched than asked for",
     "unavailable": "The cluster cannot answer now",
     "timed-out": "The request took too long to arrive",
@@ -130,6 +132,8 @@ def problem_of(error: Exception) -> Response:
             is_limit = isinstance(error, TooLargeError)
             slug, status = ("too-large", 413) if is_limit else ("bad-request", 400)
             members = _fault_members(error)
+        case VersionMismatchError():
+            slug, status, members = "version-mismatch", 412, {"version": error.version}
         case UnauthorizedError() | ForbiddenError() | NotFoundError() | ConflictError():
             slug, status, headers = _SIMPLE[type(error)]
         case LoadInterruptedError(report=report, retry_after_s=retry_after_s):

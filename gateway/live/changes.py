@@ -1,6 +1,7 @@
 """Finds what has changed in a cluster between two looks at it. Pure."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from hedgerow.common.wire.heartbeat import Heartbeat
@@ -18,6 +19,7 @@ class Cluster(NamedTuple):
         collections: names of the collections.
         shortages: as in the status.
         is_connected: whether Redis answers.
+        aliases: alias → name of its collection.
     """
 
     workers: Mapping[str, Heartbeat]
@@ -25,6 +27,7 @@ class Cluster(NamedTuple):
     collections: frozenset[str]
     shortages: Sequence[Mapping[str, Any]]
     is_connected: bool
+    aliases: Mapping[str, str] = MappingProxyType({})
 
 
 class Changes:
@@ -58,6 +61,7 @@ class Changes:
             write("collection", "info", f"collection {name} was created")
         for name in sorted(before.collections - now.collections):
             write("collection", "info", f"collection {name} was removed")
+        self._compare_aliases(before.aliases, now.aliases)
         self._compare_shortages(before.shortages, now.shortages)
 
     def look_at_status(self, status: Mapping[str, Any]) -> None:
@@ -102,6 +106,13 @@ class Changes:
             if worker not in now:
                 text = f"{worker} has gone (pid {old.pid}); it served {_shards(old.shards)}"
                 write("worker", "bad", text, worker=worker)
+
+    def _compare_aliases(self, before: Mapping[str, str], now: Mapping[str, str]) -> None:
+        for alias, name in sorted(now.items() - before.items()):
+            text = f"alias {alias} now stands for collection {name}"
+            self._journal.write("collection", "info", text)
+        for alias in sorted(before.keys() - now.keys()):
+            self._journal.write("collection", "info", f"alias {alias} was removed")
 
     def _compare_shortages(
         self, before: Iterable[Mapping[str, Any]], now: Iterable[Mapping[str, Any]]

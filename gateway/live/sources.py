@@ -7,6 +7,7 @@ from hedgerow.gateway.members.outlier_ejection import OutlierEjection
 from hedgerow.gateway.search.guards.profile_guards import ProfileGuards
 from hedgerow.gateway.search.searcher import Searcher
 from hedgerow.gateway.search.tally import SearchTally
+from hedgerow.gateway.writes.aliases import Aliases
 from hedgerow.gateway.writes.collections import Collections
 from hedgerow.gateway.writes.storage_gate import StorageGate
 
@@ -28,6 +29,7 @@ def cluster_of(
     membership: Membership,
     ejection: OutlierEjection,
     collections: Collections,
+    aliases: Aliases,
     storage: StorageGate,
     *,
     is_connected: bool,
@@ -41,4 +43,5 @@ def cluster_of(
         collections=frozenset(collections.names().values()),
         shortages=storage.list(),
         is_connected=is_connected,
+        aliases=aliases.known(),
     )

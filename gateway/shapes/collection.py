@@ -64,6 +64,9 @@ class LoadAnswer(msgspec.Struct, frozen=True, omit_defaults=True):
         doc("Fields with values that are not indexed, at most 100."),
     ] = []
     trace_id: Annotated[str | None, doc("The load's trace; null while tracing is off.")] = None
+    version: Annotated[
+        str | None, doc("Version of the document, in the answer to a request that writes one.")
+    ] = None
 
 
 class ShardDocuments(msgspec.Struct, frozen=True):

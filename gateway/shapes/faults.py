@@ -91,8 +91,10 @@ def _reason(kind: Any, value: Any) -> str:
         return f"should be {', '.join(others)} or {last}"
     try:
         msgspec.convert(value, kind)
-    except msgspec.ValidationError:
-        return _WRONG_TYPE[kind]
+    except msgspec.ValidationError as error:
+        if kind in _WRONG_TYPE:
+            return _WRONG_TYPE[kind]
+        return f"has a fault: {error}"  # within a member; says where
     if isinstance(value, float) and not math.isfinite(value):
         return "should be a finite number"
     return next(

@@ -66,6 +66,10 @@ class Problem(msgspec.Struct, frozen=True, gc=False):
     trace_id: Annotated[str | UnsetType | None, doc("insufficient-coverage: as in an answer.")] = (
         UNSET
     )
+    version: Annotated[
+        str | UnsetType | None,
+        doc("version-mismatch: the document's version; null if there is no such document."),
+    ] = UNSET
     cause: Annotated[Cause | UnsetType, doc("overloaded: why the request was refused.")] = UNSET
     retry_after_s: Annotated[
         float | UnsetType,

@@ -4,7 +4,7 @@ import asyncio
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 from hedgerow.common.collection import Collection, define
 from hedgerow.common.errors import BadRequestError, ConflictError, NotFoundError
@@ -13,6 +13,7 @@ from hedgerow.common.state.registry import Registry
 from hedgerow.gateway.shapes.collection import Filling
 from hedgerow.gateway.views.freshness import keep_fresh
 from hedgerow.gateway.views.shared_run import SharedRun
+from hedgerow.gateway.writes.aliases import Aliases
 from hedgerow.gateway.writes.collection_list import (
     CollectionList,
     ListedCollection,
@@ -21,12 +22,19 @@ from hedgerow.gateway.writes.collection_list import (
 )
 from hedgerow.gateway.writes.storage_gate import StorageGate
 
+# If an alias stands for a collection that is not there, though both were read this often, another
+# gateway made the alias at the moment at which the collection was removed.
+_MOST_READINGS: Final = 3
+
 
 class Collections:
     """Definitions, written through to Redis, with a copy of them for the hot path.
 
     `run` keeps the copy fresh: at each `wake` (when a change is announced), and by polling in case
     an announcement was lost.
+
+    Where a collection is named to be used, an alias names it too. A collection's own name wins over
+    an alias of the same name, which can only be there if both were made at the same moment.
     """
 
     def __init__(
@@ -38,6 +46,7 @@ class Collections:
         max_collections: int = 0,
         gate: StorageGate | None = None,
         filling_of: Callable[[Collection], Filling | None] = lambda _collection: None,
+        aliases: Aliases | None = None,
     ) -> None:
         """Describe the view; nothing is known before `refresh`.
 
@@ -49,7 +58,9 @@ class Collections:
             max_collections: the largest number of collections; 0 for no limit.
             gate: refuses changes when there is no room; None allows all.
             filling_of: the progress of fields that were added to a collection.
+            aliases: of the collections; None if there are none.
         """
+        self._aliases = aliases
         self._filling_of = filling_of
         self._registry = registry
         self._num_shards = num_shards
@@ -67,13 +78,29 @@ class Collections:
     def get(self, name: str) -> Collection:
         """Return the definition that this gateway knows, without waiting.
 
+        Args:
+            name: the collection's, or an alias.
+
         Raises:
             NotFoundError: it knows no collection of that name.
         """
         collection = self._known.get(name)
         if collection is None:
+            alias_of = None if self._aliases is None else self._aliases.collection_of(name)
+            collection = None if alias_of is None else self._known.get(alias_of)
+        if collection is None:
             raise NotFoundError(f"there is no collection {name!r}")
         return collection
+
+    def real_name(self, name: str) -> str:
+        """Name of the collection that an alias stands for; `name` itself if it is no alias.
+
+        Callers are given access by this name. A request that was checked by it has to go on with
+        it, since the alias may stand for another collection a moment later.
+        """
+        if name in self._known or self._aliases is None:
+            return name
+        return self._aliases.collection_of(name) or name
 
     def use_profiles(self, profiles: Iterable[str]) -> None:
         """From now on, these are the names of the rank profiles there are."""
@@ -93,11 +120,22 @@ class Collections:
         return {collection.uid: name for name, collection in self._known.items()}
 
     async def refresh(self) -> None:
-        """Read all definitions.
+        """Read all definitions and aliases.
 
         Raises:
             RedisUnavailableError: Redis did not answer in time.
         """
+        for _ in range(_MOST_READINGS):
+            await self._read_definitions()
+            if self._aliases is None:
+                return
+            # Definitions first: a collection can be removed once no alias stands for it any more,
+            # and is still known here then. One that was made in between is read now.
+            aliases = await self._aliases.refresh()
+            if self._known.keys() >= set(aliases.values()):
+                return
+
+    async def _read_definitions(self) -> None:
         # Changes during the read are newer than its result.
         newer: dict[str, Collection | None] = {}
         self._newer.append(newer)
@@ -138,6 +176,7 @@ class Collections:
         if self._gate is not None:
             self._gate.check()
         wanted = define(name, body)
+        await self._check_not_alias(name)
         if wanted.rank_profile not in self._profiles:
             raise BadRequestError(
                 "rank_profile", f"{wanted.rank_profile!r} is not a configured profile"
@@ -152,12 +191,19 @@ class Collections:
     async def current(self, name: str) -> Collection:
         """Return the definition as stored now.
 
+        Args:
+            name: the collection's, or an alias.
+
         Raises:
             NotFoundError: there is no collection of that name.
         """
         collection = await self._registry.collection(name)
         if collection is None:
             self._forget(name)
+            alias_of = None if self._aliases is None else await self._aliases.stored(name)
+            if alias_of is not None:
+                collection = await self._registry.collection(alias_of)
+        if collection is None:
             raise NotFoundError(f"there is no collection {name!r}")
         self._keep(collection)
         return collection
@@ -209,12 +255,31 @@ class Collections:
 
         Raises:
             NotFoundError: there is no collection of that name.
+            ConflictError: the name is an alias, or aliases stand for the collection.
             InsufficientStorageError: the disk takes no writes at all, not even this one.
         """
         if self._gate is not None:
             self._gate.check(is_removal=True)
-        await self._registry.drop_collection(await self.current(name), self._num_shards)
+        collection = await self.current(name)
+        if collection.name != name:
+            raise ConflictError(
+                f"{name!r} is an alias of {collection.name!r}; name the collection to remove it"
+            )
+        if self._aliases is not None and (names := await self._aliases.names_for(name)):
+            raise ConflictError(
+                f"the alias {names[0]!r} stands for {name!r}; remove the alias first, or make it "
+                "stand for another collection"
+            )
+        await self._registry.drop_collection(collection, self._num_shards)
         self._forget(name)
+
+    async def _check_not_alias(self, name: str) -> None:
+        if self._aliases is None or (alias_of := await self._aliases.stored(name)) is None:
+            return
+        if await self._registry.collection(name) is None:
+            raise ConflictError(
+                f"{name!r} is an alias of {alias_of!r}, so no collection can have that name"
+            )
 
     async def describe(self, name: str) -> dict[str, Any]:
         """Return a collection with its number of documents, as JSON.

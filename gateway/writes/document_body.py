@@ -8,6 +8,11 @@ from hedgerow.common.settings.limits import LimitSettings
 from hedgerow.gateway.writes.document_line import parse_steps
 
 
+async def stream_of(content: bytes) -> AsyncGenerator[bytes]:
+    """Yield a body that is there as a whole."""
+    yield content
+
+
 async def line_of(
     chunks: AsyncIterator[bytes], document_id: str, limits: LimitSettings
 ) -> AsyncGenerator[bytes]:

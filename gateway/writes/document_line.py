@@ -94,6 +94,33 @@ def parse_steps(
     return Parsed(document_id(document, max_bytes=limits.max_id_bytes), document, body)
 
 
+def parse_changes(body: bytes, limits: LimitSettings) -> dict[str, Any]:
+    """Read the changes that are to be merged into a document: an object of a document's values.
+
+    Raises:
+        BadRequestError: names the field (or the body) and the reason.
+        TooLargeError: it has more values than a document may have.
+    """
+    try:
+        if _seems_over(body, limits.max_document_values):
+            _check_values(body, limits.max_document_values)
+        changes = _decode(body)
+        if changes is None:
+            changes = _decode_with_reasons(body)
+        _encode(changes)
+    except UnicodeEncodeError as error:
+        raise BadRequestError("the body", "contains half of a surrogate pair") from error
+    except TooLargeError as error:
+        raise TooLargeError("the body", error.reason) from error
+    except BadRequestError as error:
+        raise BadRequestError("the body", error.reason, error.position) from error
+    if not _is_within(changes, MAX_DEPTH):
+        raise BadRequestError("the body", f"is nested more than {MAX_DEPTH} deep")
+    if "id" in changes and changes["id"] is None:
+        raise BadRequestError("id", "cannot be removed")
+    return changes
+
+
 def _seems_over(line: bytes, limit: int) -> bool:
     """Return whether a document may have more than `limit` values, judged by its bytes.
 

@@ -10,19 +10,22 @@ line, and `gateway.writes.load_slots` the number of loads.
 import asyncio
 import time
 from collections.abc import (
+    AsyncGenerator,
     AsyncIterator,
     Awaitable,
     Callable,
     Collection,
     Iterable,
+    Mapping,
     Sequence,
 )
 from contextlib import aclosing
 from functools import partial
+from typing import TypeVar
 
 import structlog
 
-from hedgerow.common.collection import Collection as CollectionDefinition
+from hedgerow.common.collection import Collection as Definition
 from hedgerow.common.document_ids import check_address_id
 from hedgerow.common.errors import (
     BadRequestError,
@@ -36,12 +39,14 @@ from hedgerow.common.errors import (
 from hedgerow.common.partition import shard_of
 from hedgerow.common.redis.client import pause_s
 from hedgerow.common.settings.limits import LimitSettings
+from hedgerow.common.shard_log.document_version import version_of
 from hedgerow.common.shard_log.entries import Appended
 from hedgerow.common.shard_log.log import ShardLog
 from hedgerow.common.shard_log.op_parts import divided
 from hedgerow.common.shard_log.operations import Delete, pack_op
 from hedgerow.gateway.shapes.collection import Wait
 from hedgerow.gateway.writes.collections import Collections
+from hedgerow.gateway.writes.condition import Condition
 from hedgerow.gateway.writes.document_body import line_of
 from hedgerow.gateway.writes.load import Intake, LoadReport, with_report
 from hedgerow.gateway.writes.load_counts import LoadCounts
@@ -56,6 +61,8 @@ from hedgerow.gateway.writes.write_tracer import WriteTrace, WriteTracer, traced
 
 SLICE_S = 0.002
 MAX_APPENDS = 4  # of all loads at once: each has its batches in memory twice, packed and buffered
+
+T = TypeVar("T")
 
 _log = structlog.get_logger()
 
@@ -145,6 +152,7 @@ class Documents:
         on_progress: Callable[[LoadReport], None] | None = None,
         party: str = "",
         traceparent: str = "",
+        condition: Condition | None = None,
     ) -> LoadReport:
         """Load NDJSON; an invalid line does not stop the others.
 
@@ -157,6 +165,7 @@ class Documents:
             on_progress: called with the report each time that documents were logged.
             party: the owner of the load, by `Caller.party`: parties share the slots.
             traceparent: the caller's trace, as W3C Trace Context has it; "" for none.
+            condition: that of a single document; the report does not say whether it held.
 
         Raises:
             NotFoundError: there is no such collection.
@@ -166,7 +175,7 @@ class Documents:
             InsufficientStorageError: a disk or memory is nearly full; carries the report.
         """
         with traced(self._tracer, "load", collection, traceparent) as trace:
-            return await self._load(collection, lines, wait, on_progress, party, trace)
+            return await self._load(collection, lines, wait, on_progress, party, trace, condition)
 
     async def _load(
         self,
@@ -176,6 +185,7 @@ class Documents:
         on_progress: Callable[[LoadReport], None] | None,
         party: str,
         trace: WriteTrace,
+        condition: Condition | None,
     ) -> LoadReport:
         loop = asyncio.get_running_loop()
         slot = self._slots.take(loop.time(), party)
@@ -186,7 +196,7 @@ class Documents:
             intake = Intake(definition, self._num_shards, self._limits)
             self._check_room(intake.report)  # before reading a body that could not be stored
             intake.report.trace_id = trace.trace_id
-            flush = partial(self._flush, intake, last_ids, on_progress, trace)
+            flush = partial(self._flush, intake, last_ids, on_progress, trace, condition)
             async with aclosing(with_pauses(lines)) as chunks:
                 async for chunk in chunks:
                     if slot.has_lost:
@@ -216,7 +226,7 @@ class Documents:
                 num_documents = intake.report.accepted if last_ids else None
                 await self._ranked.wait(definition.uid, ends, num_documents)
                 trace.end_step("rank")
-        self._check_failover(intake.report)
+        self.check_failover(intake.report)
         trace.attributes["hedgerow.accepted"] = intake.report.accepted
         trace.attributes["hedgerow.rejected"] = intake.report.rejected_total
         return intake.report
@@ -227,17 +237,18 @@ class Documents:
         last_ids: dict[int, str],
         on_progress: Callable[[LoadReport], None] | None,
         trace: WriteTrace,
+        condition: Condition | None,
     ) -> None:
         """Log the batches of a load; infers the collection's fields first, if it has none."""
         if intake.has_first:
             intake.define(await self._give_fields(intake))
-            again = partial(self._flush, intake, last_ids, on_progress, trace)
+            again = partial(self._flush, intake, last_ids, on_progress, trace, condition)
             await self._take(intake, (), again)
         batches = intake.batches()
         if batches:
             uid = intake.definition.uid
             async with self._appends:
-                ops = [(batch.shard, batch.pack(uid)) for batch in batches]
+                ops = [(batch.shard, batch.pack(uid, condition)) for batch in batches]
                 logged = await self._append(ops, intake.report, trace, num_shards=intake.num_shards)
                 last_ids.update(logged)
             num_accepted = sum(batch.num_lines for batch in batches)
@@ -248,7 +259,7 @@ class Documents:
                 on_progress(intake.report)
             await self._progress.wait_for_room(logged, intake.report)
 
-    async def _give_fields(self, intake: Intake) -> CollectionDefinition:
+    async def _give_fields(self, intake: Intake) -> Definition:
         while True:
             await self._write_gate.wait()
             try:
@@ -267,6 +278,7 @@ class Documents:
         *,
         party: str = "",
         traceparent: str = "",
+        condition: Condition | None = None,
     ) -> LoadReport:
         """Load one document, as `load` does; it replaces a document with the same id.
 
@@ -277,6 +289,7 @@ class Documents:
             wait: as for `load`.
             party: as for `load`.
             traceparent: as for `load`.
+            condition: as for `load`.
 
         Raises:
             BadRequestError: no document can have that id, or this document cannot be used.
@@ -284,15 +297,38 @@ class Documents:
             Others: as `load`.
         """
         check_address_id(document_id, self._limits.max_id_bytes)
-        async with aclosing(line_of(body, document_id, self._limits)) as lines:
-            report = await self.load(collection, lines, wait, party=party, traceparent=traceparent)
+        version: str | None = None
+
+        async def noting_version() -> AsyncGenerator[bytes]:
+            nonlocal version
+            async with aclosing(line_of(body, document_id, self._limits)) as lines:
+                async for line in lines:
+                    version = version_of(line)
+                    yield line
+
+        async with aclosing(noting_version()) as lines:
+            report = await self.load(
+                collection,
+                lines,
+                wait,
+                party=party,
+                traceparent=traceparent,
+                condition=condition,
+            )
         if report.rejected:
             raise BadRequestError("the document", f"is rejected: {report.rejected[0].reason}")
+        report.version = version
         return report
 
     async def delete(
-        self, collection: str, document_id: str, wait: Wait = "applied", traceparent: str = ""
-    ) -> None:
+        self,
+        collection: str,
+        document_id: str,
+        wait: Wait = "applied",
+        traceparent: str = "",
+        *,
+        condition: Condition | None = None,
+    ) -> LoadReport:
         """Remove a document; it is not an error if it does not exist.
 
         Args:
@@ -300,6 +336,7 @@ class Documents:
             document_id: the document's id.
             wait: as for `load`.
             traceparent: as for `load`.
+            condition: as for `load`.
 
         Raises:
             BadRequestError: the id is not valid.
@@ -309,15 +346,23 @@ class Documents:
         """
         check_address_id(document_id, self._limits.max_id_bytes)
         with traced(self._tracer, "delete", collection, traceparent) as trace:
-            await self._delete(collection, document_id, wait, trace)
+            return await self._delete(collection, document_id, wait, trace, condition)
 
     async def _delete(
-        self, collection: str, document_id: str, wait: Wait, trace: WriteTrace
-    ) -> None:
+        self,
+        collection: str,
+        document_id: str,
+        wait: Wait,
+        trace: WriteTrace,
+        condition: Condition | None,
+    ) -> LoadReport:
         definition = await self._collections.current(collection)
         report = LoadReport()
-        op = pack_op(Delete(definition.uid, [document_id]))
         num_shards = self._num_shards
+        if condition is None:
+            op = pack_op(Delete(definition.uid, [document_id]))
+        else:
+            op = condition.pack(definition.uid, document_id, None)
         last_ids = await self._append(
             [(shard_of(document_id, num_shards), op)],
             report,
@@ -330,7 +375,67 @@ class Documents:
         if wait == "applied":
             await self._progress.wait_applied(last_ids, report)
             trace.end_step("apply")
-        self._check_failover(report)
+        self.check_failover(report)
+        return report
+
+    async def delete_many(
+        self, definition: Definition, ids: Mapping[int, Sequence[str]], traceparent: str = ""
+    ) -> dict[int, str]:
+        """Log the removal of documents.
+
+        Args:
+            definition: the collection's.
+            ids: shard → documents that it owns.
+            traceparent: as for `load`.
+
+        Returns:
+            Shard → id of the last entry, for `wait_applied`.
+
+        Raises:
+            LoadInterruptedError: Redis or the replicas did not keep up.
+            InsufficientStorageError: the disk takes no writes at all.
+        """
+        report = LoadReport()
+        with traced(self._tracer, "delete", definition.name, traceparent) as trace:
+            ops = [
+                (shard, pack_op(Delete(definition.uid, list(own)))) for shard, own in ids.items()
+            ]
+            # Of which layout the shards are is not known: the ids are divided again.
+            last_ids = await self._append(ops, report, trace, num_shards=0, is_removal=True)
+            await self._progress.wait_for_room(last_ids, report)
+            trace.end_step("log")
+        return last_ids
+
+    async def wait_applied(self, last_ids: Mapping[int, str]) -> None:
+        """Return once all live replicas have applied these entries: shard → id of the last.
+
+        Raises:
+            LoadInterruptedError: they did not keep up.
+        """
+        await self._progress.wait_applied(last_ids, LoadReport())
+
+    async def catch_up(self, shard: int) -> None:
+        """Return once the live replicas of a shard have applied what its log has now.
+
+        Raises:
+            LoadInterruptedError: they did not keep up.
+        """
+        await self.wait_applied(await self._log.last_ids([shard]))
+
+    async def until_found(self, find: Callable[[], Awaitable[T | None]], shard: int) -> T | None:
+        """Return what `find` finds once replicas of a shard have gone on; None if it never does."""
+        found: T | None = None
+
+        async def is_found() -> bool:
+            nonlocal found
+            found = await find()
+            return found is not None
+
+        progress = self._progress
+        await progress.until(is_found, [shard])
+        if found is None and progress is not self._progress:  # the shards were split meanwhile
+            await self._progress.until(is_found, [shard])
+        return found
 
     def wake(self, shard: int) -> None:
         """A replica of `shard` has announced that it applied more (event `applied:<shard>`)."""
@@ -352,10 +457,13 @@ class Documents:
             if intake.is_full or intake.needs_fields:
                 await flush()
 
-    def _check_failover(self, report: LoadReport) -> None:
+    def check_failover(self, report: LoadReport) -> None:
         """Do not acknowledge what the old primary may have taken with it.
 
         Positions do not show that: they are ids of entries, and the new primary's go on.
+
+        Raises:
+            LoadInterruptedError: Redis has failed over since the report's first append.
         """
         if report.failovers not in (None, self._log.failovers):
             raise LoadInterruptedError(

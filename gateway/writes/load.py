@@ -13,6 +13,7 @@ from hedgerow.common.settings.limits import LimitSettings
 from hedgerow.common.shard_log.log import MAX_ENTRY_BYTES
 from hedgerow.common.shard_log.operations import Upsert, pack_op
 from hedgerow.gateway.shapes.collection import InferredField, LoadAnswer, RejectedLine
+from hedgerow.gateway.writes.condition import Condition
 from hedgerow.gateway.writes.document_line import Parsed, parse_document, parse_steps
 from hedgerow.gateway.writes.field_inference import FieldInference
 from hedgerow.gateway.writes.field_warnings import FieldWarnings
@@ -43,6 +44,7 @@ class LoadReport:
         inference: how they were inferred.
         warnings: the fields with values that are not indexed.
         trace_id: names the load's trace; None while tracing is off.
+        version: of the one document of a request that writes one; None for others.
         failovers: `ShardLog.failovers` when the first documents were logged; None before.
     """
 
@@ -54,6 +56,7 @@ class LoadReport:
     inference: list[InferredField] | None = None
     warnings: FieldWarnings | None = None
     trace_id: str | None = None
+    version: str | None = None
     failovers: int | None = None
 
     def documents(self, one: str = "", more: str = "") -> str:
@@ -77,6 +80,7 @@ class LoadReport:
             inference=self.inference,
             field_warnings=[] if self.warnings is None else self.warnings.result(),
             trace_id=self.trace_id,
+            version=self.version,
         )
 
 
@@ -117,8 +121,11 @@ class Batch:
         self.num_lines += 1
         self.num_bytes += len(document_id) + len(body) + _OVERHEAD_BYTES
 
-    def pack(self, uid: str) -> bytes:
-        """Encode the batch as an operation of the log."""
+    def pack(self, uid: str, condition: Condition | None = None) -> bytes:
+        """Encode the batch as an operation of the log; a condition is that of its one document."""
+        if condition is not None:
+            ((document_id, body),) = self._documents.items()
+            return condition.pack(uid, document_id, body)
         return pack_op(Upsert(uid, list(self._documents.items())))
 
 

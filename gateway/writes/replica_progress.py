@@ -78,7 +78,7 @@ class ReplicaProgress:
                 self._backlog.see(shard, length)
             return not any(map(self._backlog.is_full, full))
 
-        if full and not await self._until(has_room, full):
+        if full and not await self.until(has_room, full):
             raise LoadInterruptedError(
                 f"the replicas of shards {_names(full)} have been over {self._max_log_entries} log "
                 f"entries behind for {self._timeout_s:g} s; "
@@ -112,7 +112,7 @@ class ReplicaProgress:
                     del missing[shard]
             return not missing
 
-        if not await self._until(is_applied, missing):
+        if not await self.until(is_applied, missing):
             raise LoadInterruptedError(
                 f"{report.documents(' is', ' are')} logged and will be applied, but shards "
                 f"{_names(missing)} have not done so after {self._timeout_s:g} s",
@@ -120,7 +120,7 @@ class ReplicaProgress:
             )
         report.is_applied = True
 
-    async def _until(self, is_true: Callable[[], Awaitable[bool]], shards: Collection[int]) -> bool:
+    async def until(self, is_true: Callable[[], Awaitable[bool]], shards: Collection[int]) -> bool:
         """Check at each `wake` of the shards, else at growing intervals; False if never true."""
         loop = asyncio.get_running_loop()
         give_up_at = loop.time() + self._timeout_s

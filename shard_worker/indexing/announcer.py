@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection, Iterable
 
 from hedgerow.common.shard_log.entries import START, Entry, furthest
 from hedgerow.common.shard_log.log import ShardLog
+from hedgerow.common.state.judgements import JudgementStore
 from hedgerow.common.state.registry import Registry
 from hedgerow.shard_worker.indexing.log_retention import LogRetention, trim_position
 from hedgerow.shard_worker.indexing.open_shards import OpenShards
@@ -17,6 +18,7 @@ class Announcer:
         self,
         log: ShardLog,
         registry: Registry,
+        judgements: JudgementStore,
         shards: OpenShards,
         withheld: WithheldShards,
         snapshot_position: Callable[[int], str | None],
@@ -26,12 +28,14 @@ class Announcer:
         Args:
             log: where positions go, and what is trimmed.
             registry: where the document counts go.
+            judgements: where it is reported how conditional writes have ended.
             shards: those of this worker.
             withheld: which of them have counts that others must not see.
             snapshot_position: as in `Applier`.
         """
         self._log = log
         self._registry = registry
+        self._judgements = judgements
         self._shards = shards
         self._withheld = withheld
         self._snapshot_position = snapshot_position
@@ -45,6 +49,26 @@ class Announcer:
         if self._snapshot_position(shard) is not None:
             ids = await self._log.ids(shard, self._shards.states[shard].position)
             self._shards.followed[shard].kept = LogRetention(ids)
+
+    async def report(self, shard: int) -> None:
+        """Report how the conditional writes that were applied have ended.
+
+        To be done before their position is recorded: a gateway that learns of the position must
+        find the judgements. A replica with a gap may have judged wrongly, so it reports none.
+
+        Raises:
+            RedisUnavailableError: there was no answer; they are reported the next time.
+        """
+        known = self._shards.followed[shard]
+        if judged := known.judged:
+            known.judged = []
+            if shard in self._withheld.gaps:
+                return
+            try:
+                await self._judgements.report(shard, judged)
+            except BaseException:
+                known.judged = judged + known.judged
+                raise
 
     def add(self, shard: int, entries: Iterable[Entry]) -> None:
         """Entries were applied to a shard; they stay in its log until a snapshot contains them."""
@@ -74,6 +98,7 @@ class Announcer:
             await self._registry.set_document_counts(shard, counts, dropped)
             if before is None:  # of collections dropped just before an earlier worker ended
                 await self._registry.forget_counts(shard, counts)
+        await self.report(shard)
         applied = await self._log.record_applied(shard, state.replica_id, state.position)
         await self._trim(shard, applied.values(), snapshot)
         self._withheld.note_position(shard)

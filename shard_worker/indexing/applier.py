@@ -26,6 +26,7 @@ from hedgerow.common.runtime.ticks import sleep_to_tick
 from hedgerow.common.settings.settings import Settings
 from hedgerow.common.shard_log.entries import START, Entry
 from hedgerow.common.shard_log.log import MAX_ENTRY_BYTES, ShardLog
+from hedgerow.common.state.judgements import JudgementStore
 from hedgerow.common.state.registry import Registry
 from hedgerow.common.tasks import run_together
 from hedgerow.shard_worker.indexing.announcer import Announcer
@@ -115,7 +116,14 @@ class Applier:
         self._shards = shards = OpenShards(on_state)
         self._collections = RegisteredCollections(registry, indexer, shards, counters)
         self._withheld = WithheldShards(log, shards, on_withheld, until_heard, max_pause_s)
-        self._announcer = Announcer(log, registry, shards, self._withheld, snapshot_position)
+        self._announcer = Announcer(
+            log,
+            registry,
+            JudgementStore(control, keys),
+            shards,
+            self._withheld,
+            snapshot_position,
+        )
         self._ends = LogEnds(
             log,
             self._primary,
@@ -145,6 +153,7 @@ class Applier:
             await self._collections.define(shard, only_known=True)
         # Before the first heartbeat: the log keeps entries only for replicas that it knows, and a
         # caller that sees all workers may begin to load.
+        await self._announcer.report(shard)
         await self._log.record_applied(shard, state.replica_id, state.position)
         await self._withheld.check_gap(shard)
         await self._withheld.check_others(shard)

@@ -2,9 +2,29 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from hedgerow.common.collection import Collection
-from hedgerow.common.shard_log.operations import Create, Drop, Op, Upsert
+from hedgerow.common.shard_log.document_version import ABSENT, version_of
+from hedgerow.common.shard_log.judgement import KEPT_JUDGEMENTS, Judgement
+from hedgerow.common.shard_log.operations import Create, Drop, Op, Upsert, Write
+
+
+class Before(Protocol):
+    """A shard as it was before the batch, on which conditions depend."""
+
+    def body(self, uid: str, document_id: str) -> bytes | None:
+        """A document as it is stored; None if there is none."""
+
+    def has_collection(self, uid: str) -> bool:
+        """Whether there is such a collection."""
+
+    def find(self, token: str) -> tuple[int, Judgement] | None:
+        """Number and judgement of an earlier write; None if it is not remembered."""
+
+    @property
+    def last_number(self) -> int:
+        """Number of the newest judgement; 0 if there is none."""
 
 
 @dataclass
@@ -12,22 +32,36 @@ class Changes:
     """The combined effect of operations: the state after the last, for everything they change.
 
     Attributes:
+        before: the shard before them.
         definitions: uid → definition (JSON), new or changed.
         documents: uid → id → JSON, or None if the document is deleted.
         dropped: uids of dropped collections.
+        judged: token → number and judgement of the conditional writes that were judged now.
+        repeated: the judgements of those that had been judged before; their copies had no effect.
     """
 
+    before: Before
     definitions: dict[str, str] = field(default_factory=dict)
     documents: dict[str, dict[str, bytes | None]] = field(default_factory=dict)
     dropped: set[str] = field(default_factory=set)
+    judged: dict[str, tuple[int, Judgement]] = field(default_factory=dict)
+    repeated: list[Judgement] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._last_number = self.before.last_number
 
     @classmethod
-    def of(cls, ops: Iterable[Op]) -> "Changes":
+    def of(cls, ops: Iterable[Op], before: Before) -> "Changes":
         """Combine operations, oldest first; a drop cancels later ones of its collection."""
-        changes = cls()
+        changes = cls(before)
         for op in ops:
             changes._add(op)
         return changes
+
+    @property
+    def judgements(self) -> tuple[Judgement, ...]:
+        """How all conditional writes have ended."""
+        return (*(judgement for _, judgement in self.judged.values()), *self.repeated)
 
     def _add(self, op: Op) -> None:
         if isinstance(op, Drop):
@@ -38,9 +72,45 @@ class Changes:
             uid = Collection.from_json(op.definition).uid
             if uid not in self.dropped:
                 self.definitions[uid] = op.definition
+        elif isinstance(op, Write):
+            self._judge(op)
         elif op.uid not in self.dropped:
             documents = self.documents.setdefault(op.uid, {})
             if isinstance(op, Upsert):
                 documents.update(op.documents)
             else:
                 documents.update(dict.fromkeys(op.ids))
+
+    def _judge(self, write: Write) -> None:
+        """Do a conditional write if its condition holds now; of several copies, only the first."""
+        if (known := self._judged_before(write.token)) is not None:
+            self.repeated.append(known)
+            return
+        is_done, version = False, ABSENT
+        if self._has_collection(write.uid):
+            version = version_of(self._body(write.uid, write.id))
+            if is_done := version == write.expected:
+                self.documents.setdefault(write.uid, {})[write.id] = write.body
+                version = version_of(write.body)
+        self._last_number += 1
+        judgement = Judgement(write.token, is_done, version)
+        self.judged[write.token] = self._last_number, judgement
+
+    def _has_collection(self, uid: str) -> bool:
+        return uid not in self.dropped and (
+            uid in self.definitions or self.before.has_collection(uid)
+        )
+
+    def _body(self, uid: str, document_id: str) -> bytes | None:
+        changed = self.documents.get(uid, {})
+        if document_id in changed:
+            return changed[document_id]
+        return self.before.body(uid, document_id)
+
+    def _judged_before(self, token: str) -> Judgement | None:
+        # That an older one is forgotten must not depend on how the log was cut into batches: all
+        # replicas have to judge alike.
+        found = self.judged.get(token) or self.before.find(token)
+        if found is None or found[0] <= self._last_number - KEPT_JUDGEMENTS:
+            return None
+        return found[1]

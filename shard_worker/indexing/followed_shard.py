@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from hedgerow.common.shard_log.entries import START
+from hedgerow.common.shard_log.judgement import Judgement
 from hedgerow.shard_worker.indexing.log_retention import LogRetention
 from hedgerow.shard_worker.indexing.shard_report import ShardState
 
@@ -18,6 +19,7 @@ class FollowedShard:
         num_forgotten: how many of its replicas were forgotten.
         furthest: the furthest position of any replica, when last read.
         num_checks: how often that was read to compare.
+        judged: judgements that are still to be reported to the gateways.
         filled: collection → documents of the index that will have its new fields, about.
     """
 
@@ -27,4 +29,5 @@ class FollowedShard:
     num_forgotten: int = 0
     furthest: str = START
     num_checks: int = 0
+    judged: list[Judgement] = field(default_factory=list)
     filled: dict[str, int] = field(default_factory=dict)

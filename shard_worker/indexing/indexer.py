@@ -79,7 +79,7 @@ class Indexer:
 
     def open(self, shard: int) -> bytes:
         """Open a shard; returns what it holds."""
-        return self._shard(shard).state().pack()
+        return self._shard(shard).opened().pack()
 
     def define(self, shard: int, definitions: list[str]) -> bytes:
         """Define collections whose definitions may no longer be in the log."""

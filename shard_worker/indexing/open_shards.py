@@ -24,6 +24,7 @@ class OpenShards:
 
     def take(self, state: ShardState) -> None:
         """Take what a shard holds now."""
+        self.followed[state.shard].judged += state.judgements
         self.states[state.shard] = state
         self._on_state(state)
 

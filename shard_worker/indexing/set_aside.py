@@ -20,7 +20,7 @@ import structlog
 from hedgerow.common.errors import LaneUnavailableError, ScorerCrashedError, WorkError
 from hedgerow.common.observability.telemetry import Counters
 from hedgerow.common.shard_log.entries import Entry
-from hedgerow.common.shard_log.operations import Delete, Upsert, pack_op, unpack_op
+from hedgerow.common.shard_log.operations import Delete, Upsert, Write, pack_op, unpack_op
 from hedgerow.shard_worker.indexing.set_aside_files import SetAsideFiles
 
 ATTEMPTS: Final = 3
@@ -197,9 +197,9 @@ async def _reindex(target: Target, unit: bytes) -> None:
     The index commits before the store, so an indexer that died in between has left it there.
     """
     op = unpack_op(unit)
-    if not isinstance(op, Upsert | Delete):
+    if not isinstance(op, Upsert | Delete | Write):
         return
-    ids = op.ids if isinstance(op, Delete) else [one for one, _ in op.documents]
+    ids = _ids_of(op)
     try:
         await target.reindex(op.uid, ids)
     except WorkError as error:
@@ -209,11 +209,23 @@ async def _reindex(target: Target, unit: bytes) -> None:
         _log.warning("document_not_reindexed", uid=op.uid, ids=ids, error=str(error))
 
 
+def _ids_of(op: Upsert | Delete | Write) -> list[str]:
+    match op:
+        case Upsert(documents=documents):
+            return [one for one, _ in documents]
+        case Delete(ids=ids):
+            return ids
+        case Write(id=document_id):
+            return [document_id]
+
+
 def _record(unit: bytes) -> dict[str, Any]:
     op = unpack_op(unit)
     if isinstance(op, Upsert):
         ((document_id, body),) = op.documents
         return {"uid": op.uid, "id": document_id, "document": json.loads(body)}
+    if isinstance(op, Write) and op.body is not None:
+        return {"uid": op.uid, "id": op.id, "document": json.loads(op.body)}
     return {"operation": repr(msgpack.unpackb(unit))}
 
 

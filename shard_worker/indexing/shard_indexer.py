@@ -31,6 +31,7 @@ from hedgerow.shard_worker.indexing.level_choice import (
     rewrite_with_levels,
 )
 from hedgerow.shard_worker.indexing.shard_report import CollectionReport, ShardState
+from hedgerow.shard_worker.indexing.stored_before import StoredBefore, judged_before
 from hedgerow.shard_worker.storage.index_files import TextIndexError
 from hedgerow.shard_worker.storage.index_replacement import finish_replacing
 from hedgerow.shard_worker.storage.length_padding import balance
@@ -49,6 +50,7 @@ LOCK_WAIT_S = 10.0  # for the indexer of a worker that drains
 MAX_BODY_SHARE = 2
 SPARE_BODY_BYTES = 64_000_000
 DROP_SLICE = 5000  # documents removed in one transaction
+NUM_REPORTED_AGAIN = 1000  # judgements, when a shard is opened
 
 _log = structlog.get_logger()
 
@@ -129,6 +131,11 @@ class ShardIndexer:
             [self._reports[uid] for uid in definitions],
         )
 
+    def opened(self) -> ShardState:
+        """What the shard holds, with judgements that an earlier worker may not have reported."""
+        newest = self._store.judgements.newest(NUM_REPORTED_AGAIN)
+        return self.state()._replace(judgements=newest)
+
     def apply(self, last_entry_id: str | None, ops: Iterable[bytes]) -> ShardState:
         """Apply the operations of log entries up to and including `last_entry_id`.
 
@@ -137,8 +144,9 @@ class ShardIndexer:
         if last_entry_id is None:
             last_entry_id = self._store.position
         elif position(last_entry_id) <= position(self._store.position):
-            return self.state()  # applied by an earlier attempt whose answer was lost
-        changes = Changes.of(self._read(ops))
+            # Applied by an earlier attempt whose answer was lost.
+            return self.state()._replace(judgements=judged_before(self._store, self._read(ops)))
+        changes = Changes.of(self._read(ops), StoredBefore(self._store))
         # The log may begin with a definition that `define` has already replaced by a newer one.
         for uid in [
             uid for uid, one in changes.definitions.items() if self._definitions.is_older(uid, one)
@@ -165,12 +173,13 @@ class ShardIndexer:
             definitions=changes.definitions,
             documents=documents,
             dropped=changes.dropped,
+            judged=changes.judged.values(),
         )
         for uid in {**changes.definitions, **documents, **dict.fromkeys(changes.dropped)}:
             self._reports.pop(uid, None)
         if changes.dropped:
             self._remove_orphans()
-        return self.state()._replace(skipped=skipped)
+        return self.state()._replace(skipped=skipped, judgements=changes.judgements)
 
     def define(self, definitions: Iterable[str]) -> ShardState:
         """Add collections, or fields, that may not be in the log; the position stays."""

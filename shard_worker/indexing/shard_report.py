@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 
 import msgpack
 
+from hedgerow.common.shard_log.judgement import Judgement
+
 MAX_FIRST_IDS = 1000
 MAX_FIRST_BYTES = 64 * 1024  # of a collection's first ids; a thousand of the usual length
 
@@ -65,6 +67,7 @@ class ShardState(NamedTuple):
         collections: one report each.
         skipped: collection uid → how many writes of the last batch were skipped because the shard
             has no such collection: it was dropped, or the writes are lost.
+        judgements: of the last batch's conditional writes.
     """
 
     shard: int
@@ -72,18 +75,20 @@ class ShardState(NamedTuple):
     position: str
     collections: list[CollectionReport]
     skipped: Mapping[str, int] = MappingProxyType({})
+    judgements: tuple[Judgement, ...] = ()
 
     def pack(self) -> bytes:
         """Pack for sending from the indexer to the worker."""
-        packed: bytes = msgpack.packb((*self[:-1], dict(self.skipped)))
+        packed: bytes = msgpack.packb((*self[:-2], dict(self.skipped), list(self.judgements)))
         return packed
 
     @classmethod
     def unpack(cls, data: bytes) -> "ShardState":
         """Unpack what `pack` packed."""
-        shard, replica_id, applied, collections, skipped = msgpack.unpackb(data)
+        shard, replica_id, applied, collections, skipped, judgements = msgpack.unpackb(data)
         reports = [CollectionReport(*one) for one in collections]
-        return cls(shard, replica_id, applied, reports, skipped)
+        judged = tuple(Judgement(*one) for one in judgements)
+        return cls(shard, replica_id, applied, reports, skipped, judged)
 
 
 def fields_of(states: Mapping[int, ShardState]) -> dict[str, dict[int, Any]]:

@@ -8,8 +8,8 @@ shard's own log. So the newest id of a new log says how far it is, and a worker 
 after a crash needs to know nothing else:
 
 - it is that of an entry of the shard's log: go on with the entry after it;
-- it is 0-N: the documents were not all copied. They are all copied again, and then the log from
-  where it was held (see below), since documents may have been deleted meanwhile.
+- it is 0-N: the documents were not all copied. They are all copied again, and those are removed
+  that were copied and are gone since, by what the log has to say about them.
 
 An append names the newest id that it expects, so a copier that was thought dead does no harm.
 
@@ -19,8 +19,9 @@ has not reached, since replicas wait for each other's positions.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Final
@@ -32,7 +33,7 @@ from hedgerow.common.redis.client import RedisClient
 from hedgerow.common.redis.keys import Keys
 from hedgerow.common.shard_log.entries import START, Entry, position
 from hedgerow.common.shard_log.log import ShardLog
-from hedgerow.common.shard_log.op_parts import NOTHING, parts_of
+from hedgerow.common.shard_log.op_parts import NOTHING, ids_of, parts_of
 from hedgerow.common.shard_log.operations import pack_op, unpack_op
 from hedgerow.common.shard_log.sealing import Sealing
 from hedgerow.common.state.layout import Split
@@ -86,7 +87,9 @@ class Copier:
         self._holder = held_by(target.id)
         self._applied = applied
         self._max_log_entries = max_log_entries
-        self._log = ShardLog(control, keys.of_layout(source.id))
+        self._control = control
+        self._keys = keys.of_layout(source.id)
+        self._log = ShardLog(control, self._keys)
         self._new_log = ShardLog(control, keys.of_layout(target.id))
         self._copies = Sealing(control, keys.of_layout(target.id))
         self._newest: dict[int, str] = {}
@@ -129,7 +132,9 @@ class Copier:
     async def _copy_documents(
         self, shards: list[int], held: str, check_lease: Callable[[], Awaitable[None]]
     ) -> None:
-        is_first = {shard: self._newest[shard] == START for shard in shards}
+        is_again = any(self._newest[shard] != START for shard in shards)
+        if is_again:  # the store must be at least as far as the one that was copied before
+            await self._wait_until_applied(check_lease)
         loop = asyncio.get_running_loop()
         with ThreadPoolExecutor(1, "split") as thread:  # a transaction is its thread's
             documents = await loop.run_in_executor(
@@ -139,16 +144,47 @@ class Copier:
                 rest = documents.operations()
                 while ops := await loop.run_in_executor(thread, _some, rest):
                     await check_lease()
-                    for shard in shards:
-                        own = [op for of, op in ops if of is None or of == shard]
-                        await self._append(shard, _numbered(self._newest[shard], own))
+                    await self._append_ops(shards, ops)
                     await self._wait_for_room(shards, check_lease)
+                if is_again:
+                    touched = await self._touched(held, documents.position)
+                    gone = await loop.run_in_executor(thread, documents.missing, touched)
+                    await self._append_ops(shards, gone)
             finally:
                 await loop.run_in_executor(thread, documents.close)
         for shard in shards:
-            mark = documents.position if is_first[shard] else held
-            await self._append(shard, [(mark, NOTHING)])
+            await self._append(shard, [(documents.position, NOTHING)])
         _log.info("shard_copied", shard=self._shard, into=shards, position=documents.position)
+
+    async def _touched(self, after: str, upto: str) -> dict[str, set[str]]:
+        """Collection uid → ids of the documents that entries of the log may have changed."""
+        touched: dict[str, set[str]] = {}
+        while position(after) < position(upto):
+            entries = await self._log.read(self._shard, after, READ_BYTES)
+            trimmed = await self._log.trimmed(self._shard)
+            if not entries or position(trimmed) > position(after):
+                raise SplitError(f"the log of shard {self._shard} was trimmed while it was copied")
+            for entry in entries:
+                if position(entry.id) > position(upto):
+                    return touched
+                with suppress(WireError):  # replicas skip it
+                    for uid, ids in ids_of(unpack_op(entry.op)).items():
+                        touched.setdefault(uid, set()).update(ids)
+            after = entries[-1].id
+        return touched
+
+    async def _wait_until_applied(self, check_lease: Callable[[], Awaitable[None]]) -> None:
+        """Wait until this worker's replica has applied all that the log has now."""
+        (last,) = await Sealing(self._control, self._keys).ends([self._shard])
+        while (applied := self._applied()) is None or position(applied) < position(last):
+            await asyncio.sleep(ROOM_POLL_S)
+            await check_lease()
+
+    async def _append_ops(self, shards: list[int], ops: Iterable[tuple[int | None, bytes]]) -> None:
+        all_ops = list(ops)
+        for shard in shards:
+            own = [op for of, op in all_ops if of is None or of == shard]
+            await self._append(shard, _numbered(self._newest[shard], own))
 
     async def _follow(self) -> None:
         """Copy what comes next in the shard's log, if it comes soon."""

@@ -1,11 +1,12 @@
 """Reads what a shard's store has at one moment, as operations for the logs of the new shards."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 from hedgerow.common.partition import shard_of
 from hedgerow.common.shard_log.log import MAX_ENTRY_BYTES
-from hedgerow.common.shard_log.operations import Create, Upsert, pack_op
+from hedgerow.common.shard_log.op_parts import parts_of
+from hedgerow.common.shard_log.operations import Create, Delete, Drop, Upsert, pack_op
 from hedgerow.shard_worker.storage.store import Store
 
 _MAX_DOCUMENTS = 500  # of one operation
@@ -55,6 +56,28 @@ class ShardDocuments:
             yield None, pack_op(Create(definition))
         for uid in definitions:
             yield from self._documents(uid)
+
+    def missing(self, touched: Mapping[str, Collection[str]]) -> list[tuple[int | None, bytes]]:
+        """Operations that remove what the store does not have, each with its shard.
+
+        Args:
+            touched: collection uid → ids of documents that it may have had before.
+        """
+        definitions = self._store.collections()
+        ops: list[tuple[int | None, bytes]] = []
+        for uid, ids in touched.items():
+            if uid not in definitions:
+                ops.append((None, pack_op(Drop(uid))))
+                continue
+            some = list(ids)
+            found = self._store.get(uid, some)
+            gone = [one for one, body in zip(some, found, strict=True) if body is None]
+            for start in range(0, len(gone), _MAX_DOCUMENTS):
+                parts = parts_of(
+                    Delete(uid, gone[start : start + _MAX_DOCUMENTS]), self._num_shards
+                )
+                ops += [(shard, pack_op(part)) for shard, part in (parts or {}).items()]
+        return ops
 
     def _documents(self, uid: str) -> Iterator[tuple[int, bytes]]:
         some: dict[int, list[tuple[str, bytes]]] = {}

@@ -12,7 +12,10 @@ from collections.abc import Collection as AbstractCollection
 from pathlib import Path
 
 from hedgerow.common.errors import ConfigurationError
+from hedgerow.common.shard_log.judgement import Judgement
 from hedgerow.common.wire.formats import other_format
+from hedgerow.shard_worker.storage.judgements import SCHEMA as JUDGEMENTS_SCHEMA
+from hedgerow.shard_worker.storage.judgements import StoredJudgements
 from hedgerow.shard_worker.storage.leading_documents import read_leading
 
 FORMAT = "1"
@@ -46,6 +49,9 @@ class Store:
     """One shard's store. Any number of threads and processes may read; one process writes.
 
     Each thread gets a connection of its own. A read sees the last `apply` that ended before it.
+
+    Attributes:
+        judgements: of conditional writes; to be read by the process that writes.
     """
 
     def __init__(self, path: Path, *, read_only: bool, mapped_bytes: int) -> None:
@@ -55,6 +61,7 @@ class Store:
         self._local = threading.local()
         self._lock = threading.Lock()
         self._connections: list[sqlite3.Connection] = []
+        self.judgements = StoredJudgements(self._connection)
 
     @classmethod
     def open(cls, path: Path, *, read_only: bool = False, mapped_bytes: int = 0) -> "Store":
@@ -76,7 +83,7 @@ class Store:
         else:
             path.parent.mkdir(parents=True, exist_ok=True)
             connection = store._connection()
-            connection.executescript(_SCHEMA)
+            connection.executescript(_SCHEMA + JUDGEMENTS_SCHEMA)
             with connection:
                 connection.executemany(
                     "INSERT OR IGNORE INTO meta VALUES (?, ?)",
@@ -326,6 +333,7 @@ class Store:
         definitions: Mapping[str, str] | None = None,
         documents: Mapping[str, Mapping[str, bytes | None]] | None = None,
         dropped: AbstractCollection[str] = (),
+        judged: Iterable[tuple[int, Judgement]] = (),
     ) -> None:
         """Write a batch of log entries in one transaction; applying it again changes nothing.
 
@@ -335,6 +343,7 @@ class Store:
             documents: uid → id → JSON of the document, or None to delete it, as of the end of the
                 batch. Documents of unknown collections are ignored.
             dropped: uids of collections to remove with their documents, after all other changes.
+            judged: numbers and judgements of the batch's conditional writes.
         """
         connection = self._connection()
         with connection:
@@ -353,6 +362,7 @@ class Store:
                     number = (numbers[uid],)
                     connection.execute("DELETE FROM documents WHERE collection = ?", number)
                     connection.execute("DELETE FROM collections WHERE number = ?", number)
+            self.judgements.add(judged)
             connection.execute("UPDATE meta SET value = ? WHERE key = 'position'", (position,))
         self._trim()
 

@@ -12,12 +12,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from hedgerow.common.shard_log.document_version import version_of
+from hedgerow.common.shard_log.operations import Write, pack_op
 from hedgerow.gateway.gateway import Gateway
 from hedgerow.gateway.search.result import Hit
+from hedgerow.gateway.writes.condition import new_token
 from hedgerow.shard_worker.storage.store import Store
 from hedgerow.shard_worker.storage.text_index import TextIndex
 from tests.support.clusters import Cluster, all_live, ask, gateway_to
@@ -47,6 +51,18 @@ class Remove(NamedTuple):
     number: int
 
 
+class WriteIf(NamedTuple):
+    """A document is replaced or removed on a condition; its entry is perhaps in the log twice.
+
+    `is_right`: whether the condition is that the document is as it is, or another.
+    """
+
+    number: int
+    words: str | None
+    is_right: bool
+    num_copies: int
+
+
 class Kill(NamedTuple):
     """A replica's worker is killed (SIGKILL), if it lives, a little after the step before.
 
@@ -63,11 +79,15 @@ class Restart(NamedTuple):
     replica: int
 
 
-Step = Put | Remove | Kill | Restart
+Step = Put | Remove | WriteIf | Kill | Restart
 
 numbers = st.integers(0, 40)  # few, so that ids are written again and again
 words = st.lists(st.sampled_from(WORDS), min_size=1, max_size=5).map(" ".join)
-writes = st.dictionaries(numbers, words, min_size=1, max_size=30).map(Put) | numbers.map(Remove)
+writes = (
+    st.dictionaries(numbers, words, min_size=1, max_size=30).map(Put)
+    | numbers.map(Remove)
+    | st.builds(WriteIf, numbers, st.none() | words, st.booleans(), st.integers(1, 2))
+)
 deaths = st.builds(Kill, st.sampled_from(REPLICAS), st.sampled_from((0, 0, 3, 10, 30)))
 # A write between any two of the other steps: what a replica may miss, or apply twice.
 schedules = st.lists(
@@ -123,6 +143,8 @@ class Story:
             case Remove(number):
                 await self.gateway.documents.delete(COLLECTION, f"d{number}", "logged")
                 self.model.pop(f"d{number}", None)
+            case WriteIf():
+                await self._write_if(step)
             case Kill(replica, after_ms) if replica in self.alive:
                 await asyncio.sleep(after_ms / 1000)
                 kill_all_of(self.cluster.workers[replica].pid)
@@ -133,6 +155,20 @@ class Story:
                 self.alive.add(replica)
             case _:
                 pass
+
+    async def _write_if(self, step: WriteIf) -> None:
+        """Log a conditional write, as a gateway does; whether it is done is for each replica."""
+        one = f"d{step.number}"
+        before, after = self.model.get(one), None
+        if step.words is not None:
+            after = {"id": one, "title": step.words}
+        expected = version_of(encoded(before)) if step.is_right else version_of(b"another")
+        op = pack_op(Write(self.uid, one, encoded(after), expected, new_token()))
+        await self.gateway.documents._log.append_many([(0, op)] * step.num_copies)
+        if step.is_right:
+            self.model.pop(one, None)
+            if after is not None:
+                self.model[one] = after
 
     async def until_both_serve(self) -> None:
         """Wait until the gateway sees both workers that were last started, up to date."""
@@ -195,6 +231,11 @@ class Story:
         return bool(one["statistics"]["is_current"] and one["statistics"]["is_spread"])
 
 
+def encoded(document: Document | None) -> bytes | None:
+    """A document as it is stored."""
+    return None if document is None else msgspec.json.encode(document)
+
+
 def of(documents: dict[int, str]) -> list[Document]:
     """The documents that a step names."""
     return [{"id": f"d{number}", "title": title} for number, title in documents.items()]
@@ -243,7 +284,7 @@ async def test_replicas_converge(own_server: RedisServer, tmp_path: Path) -> Non
                     raise
 
             await asyncio.to_thread(check)
-            assert story.num_steps.keys() == {"Put", "Remove", "Kill", "Restart"}
+            assert story.num_steps.keys() == {"Put", "Remove", "WriteIf", "Kill", "Restart"}
             await all_live(gateway)
             await until(story.is_settled, 45)
             await until(partial(story.do_score_alike, (*WORDS, " ".join(WORDS))), 45)

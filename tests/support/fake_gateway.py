@@ -9,6 +9,7 @@ import msgspec
 from hedgerow.common.errors import NotFoundError, OverloadedError
 from hedgerow.common.metrics.exposition import TextFormat
 from hedgerow.common.outcome import Outcome
+from hedgerow.gateway.access.caller import Caller
 from hedgerow.gateway.access.request_admission import RequestAdmission
 from hedgerow.gateway.client import SearchAnswer
 from hedgerow.gateway.live.changes import Cluster
@@ -22,9 +23,12 @@ from hedgerow.gateway.search.documents.answer_memory import AnswerMemory
 from hedgerow.gateway.search.documents.fetch import StoredDocument
 from hedgerow.gateway.search.result import Hit, SearchQuery, SearchResult
 from hedgerow.gateway.search.tally import SearchTally
+from hedgerow.gateway.shapes.alias import AliasChange
 from hedgerow.gateway.shapes.answer import Fetch, ShardDetail, TotalHits
+from hedgerow.gateway.shapes.delete_by_query import DeleteByQueryAnswer, DeleteByQueryBody
 from hedgerow.gateway.views.json_bytes import encode
 from hedgerow.gateway.writes.collection_list import ListedCollection
+from hedgerow.gateway.writes.conditional_writes import Origin
 from hedgerow.gateway.writes.load import LoadReport
 
 T = TypeVar("T")
@@ -102,7 +106,8 @@ EMPTY_STATUS: dict[str, Any] = {
 class FakeCollections:
     """Collections in a dict."""
 
-    def __init__(self) -> None:
+    def __init__(self, aliases: "FakeAliases") -> None:
+        self.aliases = aliases
         self.defined: dict[str, dict[str, Any]] = {}
         self.error: Exception | None = None
 
@@ -142,10 +147,46 @@ class FakeCollections:
             "filling": None,
         }
 
+    def real_name(self, name: str) -> str:
+        """Return what an alias stands for."""
+        return self.aliases.there.get(name, name)
+
     async def list(self) -> list[ListedCollection]:
         """Describe all, with the JSON cut somewhere."""
         found = [(name, encode(await self.describe(name))) for name in self.defined]
         return [ListedCollection(name, body[:9], body[9:]) for name, body in found]
+
+
+class FakeAliases:
+    """Aliases in a dict."""
+
+    def __init__(self) -> None:
+        self.there: dict[str, str] = {}
+        self.error: Exception | None = None
+
+    async def refresh(self) -> dict[str, str]:
+        """Return all, or raise `error`."""
+        if self.error is not None:
+            raise self.error
+        return self.there
+
+    def known(self) -> dict[str, str]:
+        """Return all."""
+        return self.there
+
+    async def stored(self, name: str) -> str | None:
+        """Return what an alias stands for."""
+        return self.there.get(name)
+
+    async def change(self, changes: list[AliasChange]) -> None:
+        """Make changes, or raise `error`."""
+        if self.error is not None:
+            raise self.error
+        for change in changes:
+            if change.collection is None:
+                del self.there[change.alias]
+            else:
+                self.there[change.alias] = change.collection
 
 
 class FakeDocuments:
@@ -198,6 +239,94 @@ class FakeDocuments:
         if self.error is not None:
             raise self.error
         self.deleted.append((collection, document_id, wait))
+
+
+class FakeConditionalWrites:
+    """Keeps what it was given, as the documents' writes with a condition."""
+
+    def __init__(self) -> None:
+        self.writes: list[tuple[str, str, str, Any, str, str | None, str | None]] = []
+        self.error: Exception | None = None
+
+    async def put(
+        self,
+        collection: str,
+        document_id: str,
+        body: AsyncIterator[bytes],
+        if_version: str,
+        wait: Any,
+        *,
+        request_id: str | None,
+        origin: Origin,
+    ) -> LoadReport:
+        """Keep the document, or raise `error`."""
+        document = json.loads(b"".join([chunk async for chunk in body]))
+        return self._keep("put", collection, document_id, document, wait, if_version, request_id)
+
+    async def patch(
+        self,
+        collection: str,
+        document_id: str,
+        body: bytes,
+        wait: Any,
+        *,
+        if_version: str | None,
+        request_id: str | None,
+        origin: Origin,
+    ) -> LoadReport:
+        """Keep the changes, or raise `error`."""
+        changes = json.loads(body)
+        return self._keep("patch", collection, document_id, changes, wait, if_version, request_id)
+
+    async def delete(
+        self,
+        collection: str,
+        document_id: str,
+        if_version: str,
+        wait: Any,
+        *,
+        request_id: str | None,
+        origin: Origin,
+    ) -> None:
+        """Keep what was deleted, or raise `error`."""
+        self._keep("delete", collection, document_id, None, wait, if_version, request_id)
+
+    def _keep(self, *write: Any) -> LoadReport:
+        if self.error is not None:
+            raise self.error
+        self.writes.append(write)
+        return LoadReport(1, is_applied=True, version="v" * 16)
+
+
+class FakeDeleteByQuery:
+    """Answers by a script; the last answer stays."""
+
+    def __init__(self) -> None:
+        self.answers = [
+            DeleteByQueryAnswer(
+                found=TotalHits(3, "eq"),
+                deleted=3,
+                complete=True,
+                reason=None,
+                missing_shards=[],
+                dry_run=False,
+                warnings=[],
+            )
+        ]
+        self.asked: list[tuple[str, DeleteByQueryBody]] = []
+
+    async def run(
+        self,
+        collection: str,
+        body: DeleteByQueryBody,
+        *,
+        caller: Caller,
+        peer: str,
+        traceparent: str,
+    ) -> DeleteByQueryAnswer:
+        """Keep what was asked."""
+        self.asked.append((collection, body))
+        return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
 
 
 class FakeReader:
@@ -463,8 +592,11 @@ class FakeGateway:
     """
 
     def __init__(self) -> None:
-        self.collections = FakeCollections()
+        self.aliases = FakeAliases()
+        self.collections = FakeCollections(self.aliases)
         self.documents = FakeDocuments()
+        self.conditional_writes = FakeConditionalWrites()
+        self.delete_by_query = FakeDeleteByQuery()
         self.reader = FakeReader()
         self.snapshots = FakeSnapshots()
         self.optimiser = FakeOptimiser()

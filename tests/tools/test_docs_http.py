@@ -20,6 +20,7 @@ from hedgerow.gateway.http.problems import TITLES, TYPE_PREFIX
 from hedgerow.gateway.http.requests.rights import RIGHTS
 from hedgerow.gateway.policies.admission import CAUSES
 from hedgerow.gateway.search.search_body import search_body
+from hedgerow.gateway.shapes.alias import AliasChanges
 from hedgerow.gateway.shapes.answer import SearchAnswer
 from hedgerow.gateway.shapes.collection import CollectionBody, CurveAnswer, LoadAnswer
 from hedgerow.gateway.shapes.problem import Cause, Problem
@@ -41,6 +42,11 @@ TABLES = {
     "definition": "CollectionBody",
     "patch": "CollectionPatch",
     "collection": "CollectionAnswer",
+    "delete by query": "DeleteByQueryBody",
+    "delete by query answer": "DeleteByQueryAnswer",
+    "alias": "AliasBody",
+    "alias changes": "AliasChanges",
+    "aliases answer": "AliasesAnswer",
     "curve answer": "CurveAnswer",
     "load answer": "LoadAnswer",
     "status": "StatusAnswer",
@@ -187,6 +193,7 @@ def test_every_cause_of_a_refusal_is_documented() -> None:
 REQUESTS: dict[str, type[msgspec.Struct]] = {
     "a search": search_body(GatewaySettings()),
     "a definition": CollectionBody,
+    "changes": AliasChanges,
 }
 ANSWERS: dict[str, type[msgspec.Struct]] = {
     "an answer": SearchAnswer,

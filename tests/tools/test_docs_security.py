@@ -94,6 +94,7 @@ MUST_BE_THERE = {
     "gateway.max_held_bytes",
     "limits.max_document_values",
     "limits.max_collections",
+    "limits.max_aliases",
     "limits.max_fetch_bytes",
     "query.max_clauses",
     "query.max_fuzzy_edits",

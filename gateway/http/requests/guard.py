@@ -1,6 +1,6 @@
 """Refuses requests without access, before the application reads anything else of them."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 from starlette.middleware.cors import CORSMiddleware
@@ -16,6 +16,7 @@ from hedgerow.gateway.http.requests.page_paths import is_page
 OPEN_PATHS: Final = frozenset({"/healthz", "/readyz"})
 METRICS_PATH: Final = "/metrics"
 _CALLER: Final = "hedgerow.caller"  # in the scope of a request
+_REAL_NAME: Final = "hedgerow.real_name"  # likewise
 
 
 class Guard:
@@ -27,9 +28,18 @@ class Guard:
         app: the guarded application.
     """
 
-    def __init__(self, app: ASGIApp, access: AccessControl) -> None:
-        """Pass to `app` the requests that `access` admits."""
+    def __init__(
+        self, app: ASGIApp, access: AccessControl, real_name: Callable[[str], str] = str
+    ) -> None:
+        """Pass to `app` the requests that `access` admits.
+
+        Args:
+            app: the application.
+            access: decides.
+            real_name: name of a collection, or an alias → the collection's own name.
+        """
         self.app = app
+        self._real_name = real_name
         self._access = access
         self._entry: ASGIApp = self._serve
         if access.cors_origins:
@@ -39,7 +49,7 @@ class Guard:
                 allow_origins=access.cors_origins,
                 allow_methods=("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"),
                 allow_headers=("Authorization", "Content-Type", "Traceparent"),
-                expose_headers=("Retry-After",),
+                expose_headers=("ETag", "Retry-After"),
             )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -50,6 +60,7 @@ class Guard:
         if scope["type"] == "http":
             try:
                 scope[_CALLER] = self._judge(scope)
+                scope[_REAL_NAME] = self._real_name
             except HedgerowError as error:
                 await problem_of(error)(scope, receive, send)
                 return
@@ -73,26 +84,34 @@ class Guard:
 
     def plain_search(
         self, headers: Mapping[bytes, bytes], collection: str
-    ) -> Caller | HedgerowError | None:
+    ) -> tuple[Caller | HedgerowError, str] | None:
         """Check a search in which each header occurs once, as `__call__` would.
 
         Returns:
-            The caller, or the refusal; or None if `__call__` has to check in full.
+            The caller, or the refusal, and the collection's own name; or None if `__call__` has to
+            check in full.
         """
         if not self._access.admits_plainly(headers):
             return None
+        real_name = self._real_name(collection)
         try:
             caller = self._access.admit(headers.get(b"authorization", b""))
-            caller.check(Right.SEARCH, collection)
+            caller.check(Right.SEARCH, collection, real_name)
         except HedgerowError as error:
-            return error
-        return caller
+            return error, collection
+        return caller, real_name
 
 
 def caller_of(scope: Scope) -> Caller:
     """Return the caller of a request; the anonymous one if no guard precedes the application."""
     caller: Caller = scope.get(_CALLER, ANONYMOUS)
     return caller
+
+
+def real_name_in(scope: Scope, collection: str) -> str:
+    """Return the own name of the collection that a request names, perhaps by an alias."""
+    real_name: Callable[[str], str] = scope.get(_REAL_NAME, str)
+    return real_name(collection)
 
 
 def peer_in(scope: Scope) -> str:

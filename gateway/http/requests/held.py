@@ -3,6 +3,7 @@
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from hedgerow.common.shard_log.document_version import version_of
 from hedgerow.gateway.search.documents.fetch import StoredDocument
 
 
@@ -21,8 +22,8 @@ class HeldResponse(Response):
     media_type = "application/json"
 
     def __init__(self, document: StoredDocument) -> None:
-        """Answer with `document`."""
-        super().__init__(document.body)
+        """Answer with `document`, and its version."""
+        super().__init__(document.body, headers={"ETag": f'"{version_of(document.body)}"'})
         self._lease = document.lease
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI

@@ -7,7 +7,7 @@ from fastapi import Request
 from fastapi.routing import APIRoute
 
 from hedgerow.gateway.access.caller import Right
-from hedgerow.gateway.http.requests.guard import OPEN_PATHS, caller_of
+from hedgerow.gateway.http.requests.guard import OPEN_PATHS, caller_of, real_name_in
 from hedgerow.gateway.http.requests.page_paths import ROUTES as PAGE_ROUTES
 
 _OPEN_ROUTES: Final = OPEN_PATHS | PAGE_ROUTES
@@ -25,9 +25,16 @@ RIGHTS: Final[Mapping[tuple[str, str], Right | None]] = {
     ("POST", "/v1/collections/{name}/optimise"): _ADMIN,
     ("GET", "/v1/collections/{name}/coverage-curve"): _SEARCH,
     ("POST", "/v1/collections/{name}/documents"): _WRITE,
+    ("POST", "/v1/collections/{name}/documents:delete"): _WRITE,
     ("GET", "/v1/collections/{name}/documents/{document_id:path}"): _SEARCH,
     ("PUT", "/v1/collections/{name}/documents/{document_id:path}"): _WRITE,
+    ("PATCH", "/v1/collections/{name}/documents/{document_id:path}"): _WRITE,
     ("DELETE", "/v1/collections/{name}/documents/{document_id:path}"): _WRITE,
+    ("GET", "/v1/aliases"): None,
+    ("POST", "/v1/aliases"): _WRITE,
+    ("GET", "/v1/aliases/{alias}"): None,  # the route asks for the collection that it stands for
+    ("PUT", "/v1/aliases/{alias}"): _WRITE,
+    ("DELETE", "/v1/aliases/{alias}"): _WRITE,
     ("GET", "/healthz"): None,
     ("GET", "/readyz"): None,
     ("GET", "/metrics"): _METRICS,
@@ -46,10 +53,17 @@ RIGHTS: Final[Mapping[tuple[str, str], Right | None]] = {
     ("POST", "/v1/split"): _ADMIN,
     ("DELETE", "/v1/split"): _ADMIN,
 }
+# The routes that make or remove the collection of that very name, which is never an alias.
+_BY_OWN_NAME: Final = frozenset(
+    {("PUT", "/v1/collections/{name}"), ("DELETE", "/v1/collections/{name}")}
+)
 
 
 async def check_rights(request: Request) -> None:
     """Check that the caller has the right that the route needs.
+
+    A caller that is restricted to some collections uses a collection by its own name from here on,
+    since an alias may stand for another one before the request is carried out.
 
     Raises:
         ForbiddenError: names the missing right or collection.
@@ -58,6 +72,14 @@ async def check_rights(request: Request) -> None:
     if not isinstance(route, APIRoute) or route.path in _OPEN_ROUTES:
         return
     # A route that is missing in the table needs the right of an operator.
-    right = RIGHTS.get((request.method, route.path), _ADMIN)
-    if right is not None:
-        caller_of(request.scope).check(right, request.path_params.get("name"))
+    here = request.method, route.path
+    right = RIGHTS.get(here, _ADMIN)
+    if right is None:
+        return
+    caller, name = caller_of(request.scope), request.path_params.get("name")
+    if name is None or caller.collections is None or here in _BY_OWN_NAME:
+        caller.check(right, name)
+        return
+    real_name = real_name_in(request.scope, name)
+    caller.check(right, name, real_name)
+    request.scope["path_params"] = {**request.path_params, "name": real_name}

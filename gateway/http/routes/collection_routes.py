@@ -4,12 +4,13 @@ from typing import Annotated, Final
 
 from fastapi import APIRouter, Query, Request, Response
 
+from hedgerow.common.errors import BadRequestError
 from hedgerow.common.settings.gateway import GatewaySettings
 from hedgerow.gateway.http.openapi import answers, json_body
-from hedgerow.gateway.http.ports import GatewayPort
+from hedgerow.gateway.http.ports import GatewayPort, Report
 from hedgerow.gateway.http.problems import json_response
-from hedgerow.gateway.http.requests.bodies import read_object
-from hedgerow.gateway.http.requests.guard import caller_of, party_of, traceparent_in
+from hedgerow.gateway.http.requests.bodies import body_reader, read_object
+from hedgerow.gateway.http.requests.guard import caller_of, party_of, peer_in, traceparent_in
 from hedgerow.gateway.http.requests.held import HeldResponse
 from hedgerow.gateway.http.requests.in_progress import in_progress
 from hedgerow.gateway.http.requests.limits import read_body
@@ -24,6 +25,8 @@ from hedgerow.gateway.shapes.collection import (
     OptimiseAnswer,
     Wait,
 )
+from hedgerow.gateway.shapes.delete_by_query import DeleteByQueryAnswer, DeleteByQueryBody
+from hedgerow.gateway.writes.conditional_writes import Origin
 
 _NDJSON: Final = {
     "requestBody": {
@@ -36,6 +39,13 @@ _DOCUMENT: Final = {
     "requestBody": {
         "required": True,
         "content": {"application/json": {"schema": {"type": "object"}}},
+    }
+}
+
+_CHANGES: Final = {
+    "requestBody": {
+        "required": True,
+        "content": {"application/merge-patch+json": {"schema": {"type": "object"}}},
     }
 }
 
@@ -153,6 +163,28 @@ def document_routes(gateway: GatewayPort, settings: GatewaySettings) -> APIRoute
         )
         return json_response(report.answer())
 
+    read_deletion = body_reader(DeleteByQueryBody)
+
+    @router.post(
+        "/v1/collections/{name}/documents:delete",
+        summary="Delete the documents that a query finds",
+        responses=answers(200, DeleteByQueryAnswer, 400, 404, 413, 503, 504, 507),
+        openapi_extra=json_body(DeleteByQueryBody),
+        response_class=Response,
+    )
+    async def delete_by_query(name: str, request: Request) -> Response:
+        raw = await read_body(request.scope, request.receive, settings.max_body_bytes)
+        body = read_deletion(raw)
+        with in_progress(gateway.requests, request.scope):
+            answer = await gateway.delete_by_query.run(
+                name,
+                body,
+                caller=caller_of(request.scope),
+                peer=peer_in(request.scope),
+                traceparent=traceparent_in(request.scope),
+            )
+        return json_response(answer)
+
     @router.get(
         "/v1/collections/{name}/documents/{document_id:path}",
         summary="Read a document",
@@ -176,34 +208,105 @@ def document_routes(gateway: GatewayPort, settings: GatewaySettings) -> APIRoute
     @router.put(
         "/v1/collections/{name}/documents/{document_id:path}",
         summary="Add or replace a document",
-        responses=answers(200, LoadAnswer, 400, 404, 413, 429, 503, 507),
+        responses=answers(200, LoadAnswer, 400, 404, 412, 413, 429, 503, 507),
         openapi_extra=_DOCUMENT,
         response_class=Response,
     )
     async def put_document(
-        name: str, document_id: str, request: Request, wait: Wait = "applied"
+        name: str,
+        document_id: str,
+        request: Request,
+        wait: Wait = "applied",
+        if_version: str | None = None,
+        request_id: str | None = None,
     ) -> Response:
-        party = party_of(request.scope)
-        traceparent = traceparent_in(request.scope)
-        report = await gateway.documents.put(
-            name, document_id, request.stream(), wait, party=party, traceparent=traceparent
-        )
+        origin = _origin(request)
+        if if_version is not None:
+            report: Report = await gateway.conditional_writes.put(
+                name,
+                document_id,
+                request.stream(),
+                if_version,
+                wait,
+                request_id=request_id,
+                origin=origin,
+            )
+        else:
+            _check_alone(request_id)
+            report = await gateway.documents.put(
+                name,
+                document_id,
+                request.stream(),
+                wait,
+                party=origin.party,
+                traceparent=origin.traceparent,
+            )
+        return json_response(report.answer())
+
+    @router.patch(
+        "/v1/collections/{name}/documents/{document_id:path}",
+        summary="Change a document by a JSON merge patch",
+        responses=answers(200, LoadAnswer, 400, 404, 412, 413, 429, 503, 507),
+        openapi_extra=_CHANGES,
+        response_class=Response,
+    )
+    async def patch_document(
+        name: str,
+        document_id: str,
+        request: Request,
+        wait: Wait = "applied",
+        if_version: str | None = None,
+        request_id: str | None = None,
+    ) -> Response:
+        body = await read_body(request.scope, request.receive, settings.max_body_bytes)
+        with in_progress(gateway.requests, request.scope):
+            report = await gateway.conditional_writes.patch(
+                name,
+                document_id,
+                body,
+                wait,
+                if_version=if_version,
+                request_id=request_id,
+                origin=_origin(request),
+            )
         return json_response(report.answer())
 
     @router.delete(
         "/v1/collections/{name}/documents/{document_id:path}",
         summary="Remove a document",
         status_code=204,
-        responses=answers(204, None, 400, 404, 503, 507),
+        responses=answers(204, None, 400, 404, 412, 503, 507),
         response_class=Response,
     )
     async def delete_document(
-        name: str, document_id: str, request: Request, wait: Wait = "applied"
+        name: str,
+        document_id: str,
+        request: Request,
+        wait: Wait = "applied",
+        if_version: str | None = None,
+        request_id: str | None = None,
     ) -> Response:
+        origin = _origin(request)
         with in_progress(gateway.requests, request.scope):
-            await gateway.documents.delete(
-                name, document_id, wait, traceparent=traceparent_in(request.scope)
-            )
+            if if_version is not None:
+                await gateway.conditional_writes.delete(
+                    name, document_id, if_version, wait, request_id=request_id, origin=origin
+                )
+            else:
+                _check_alone(request_id)
+                await gateway.documents.delete(
+                    name, document_id, wait, traceparent=origin.traceparent
+                )
         return Response(status_code=204)
 
     return router
+
+
+def _origin(request: Request) -> Origin:
+    return Origin(party_of(request.scope), traceparent_in(request.scope))
+
+
+def _check_alone(request_id: str | None) -> None:
+    """Refuse an id of a write without a condition, which may be repeated anyway."""
+    if request_id is not None:
+        raise BadRequestError("request_id", "is for writes with if_version, and for patches")

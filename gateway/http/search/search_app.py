@@ -26,7 +26,12 @@ from hedgerow.gateway.http.problems import (
     problem_of,
 )
 from hedgerow.gateway.http.requests.bodies import body_reader
-from hedgerow.gateway.http.requests.guard import caller_of, peer_in, traceparent_in
+from hedgerow.gateway.http.requests.guard import (
+    caller_of,
+    peer_in,
+    real_name_in,
+    traceparent_in,
+)
 from hedgerow.gateway.http.requests.hang_up import ClientLeftError, unless_client_leaves
 from hedgerow.gateway.http.requests.held import send_body
 from hedgerow.gateway.http.requests.limits import read_body
@@ -77,11 +82,12 @@ class SearchApp:
             return
         caller, query = caller_of(scope), None
         try:
-            caller.check(Right.SEARCH, collection)
+            real_name = real_name_in(scope, collection)
+            caller.check(Right.SEARCH, collection, real_name)
             check_parameters(scope, ())
             raw = await read_body(scope, receive, self.max_body_bytes)
             # The result's lease lasts until its answer is sent.
-            query = self.query(collection, raw, caller, peer_in(scope), traceparent_in(scope))
+            query = self.query(real_name, raw, caller, peer_in(scope), traceparent_in(scope))
             body, lease = await unless_client_leaves(receive, self.search(query))
         except Exception as error:  # noqa: BLE001 - unexpected errors become problems too
             if query is None:

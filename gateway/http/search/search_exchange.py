@@ -79,8 +79,9 @@ class PlainSearches:
         if verdict is None:
             return None
         traceparent = headers.get(b"traceparent", b"").decode("latin-1")
+        decision, real_name = verdict
         return SearchExchange(
-            self._app, collection, verdict, peer, traceparent, head.keeps_alive, wire
+            self._app, real_name, decision, peer, traceparent, head.keeps_alive, wire
         )
 
 

@@ -17,8 +17,10 @@ from hedgerow.common.settings.limits import LimitSettings
 from hedgerow.common.settings.redis import RedisSettings
 from hedgerow.common.settings.settings import Settings
 from hedgerow.common.shard_log.log import ShardLog
+from hedgerow.common.state.aliases import AliasStore
 from hedgerow.common.state.registry import Registry
 from hedgerow.common.tasks import run_together
+from hedgerow.gateway.writes.aliases import Aliases
 from hedgerow.gateway.writes.collections import Collections
 from hedgerow.gateway.writes.documents import Documents
 from hedgerow.shard_worker.executors.process_pool.pool import ProcessLane
@@ -48,6 +50,7 @@ class WritePath:
     keys: Keys
     registry: Registry
     log: ShardLog
+    aliases: Aliases
     collections: Collections
     documents: Documents
     states: dict[int, ShardState] = field(default_factory=dict)
@@ -185,12 +188,13 @@ async def writing(
     keys = Keys(prefix)
     registry, log = Registry(control, keys), ShardLog(control, keys)
     await registry.cluster(NUM_SHARDS)
-    collections = Collections(registry, NUM_SHARDS, settings.rank_profiles)
+    aliases = Aliases(AliasStore(control, keys), settings.limits.max_aliases)
+    collections = Collections(registry, NUM_SHARDS, settings.rank_profiles, aliases=aliases)
     documents = Documents(
         log, collections, NUM_SHARDS, settings.limits, write_timeout_s=write_timeout_s
     )
     try:
-        yield WritePath(settings, control, keys, registry, log, collections, documents)
+        yield WritePath(settings, control, keys, registry, log, aliases, collections, documents)
     finally:
         await control.close()
 

@@ -21,6 +21,7 @@ from hedgerow.common.errors import (
 from hedgerow.common.outcome import Outcome
 from hedgerow.common.settings.gateway import GatewaySettings
 from hedgerow.gateway.client import (
+    AliasAnswer,
     AsyncClient,
     Client,
     LoadAnswer,
@@ -32,6 +33,7 @@ from hedgerow.gateway.client import (
     link,
 )
 from hedgerow.gateway.search.result import SearchQuery
+from hedgerow.gateway.shapes.delete_by_query import DeleteByQueryBody
 from hedgerow.gateway.shapes.search import Search
 from tests.support.fake_gateway import EMPTY_STATUS, make_result
 from tests.support.openapi import OPENAPI
@@ -77,15 +79,30 @@ METHODS: dict[str, tuple[tuple[Any, ...], dict[str, Any], str]] = {
         {},
         "PUT /v1/collections/{name}/documents/{document_id}",
     ),
+    "patch_document": (
+        ("films", "a/b", {"title": "wing"}),
+        {},
+        "PATCH /v1/collections/{name}/documents/{document_id}",
+    ),
     "delete_document": (
         ("films", "a/b"),
         {},
         "DELETE /v1/collections/{name}/documents/{document_id}",
     ),
+    "delete_by_query": (
+        ("films", "wing"),
+        {"dry_run": True},
+        "POST /v1/collections/{name}/documents:delete",
+    ),
     "put_collection": (("films",), {"language": "german"}, "PUT /v1/collections/{name}"),
     "add_fields": (("films", {"day": "date"}), {}, "PATCH /v1/collections/{name}"),
     "get_collection": (("films",), {}, "GET /v1/collections/{name}"),
     "list_collections": ((), {}, "GET /v1/collections"),
+    "list_aliases": ((), {}, "GET /v1/aliases"),
+    "change_aliases": (({"movies": "films"},), {}, "POST /v1/aliases"),
+    "get_alias": (("a",), {}, "GET /v1/aliases/{alias}"),
+    "put_alias": (("a", "films"), {}, "PUT /v1/aliases/{alias}"),
+    "delete_alias": (("a",), {}, "DELETE /v1/aliases/{alias}"),
     "coverage_curve": (("films",), {}, "GET /v1/collections/{name}/coverage-curve"),
     "delete_collection": (("films",), {}, "DELETE /v1/collections/{name}"),
     "status": ((), {}, "GET /v1/status"),
@@ -110,6 +127,7 @@ VALUES = {
     "shard": "3",
     "fingerprint": "ab12",
     "worker": "w-b",
+    "alias": "a",
 }
 
 
@@ -122,7 +140,7 @@ def test_the_methods_are_those_of_the_http_interface() -> None:
     }
     assert sorted(route for *_, route in METHODS.values()) == sorted(routes - WITHOUT_METHOD)
     public = {name for name in vars(Client) if not name.startswith("_")}
-    assert public - {"close", "exchange", "search_many"} == METHODS.keys()
+    assert public - {"close", "exchange", "search_many", "get_versioned"} == METHODS.keys()
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -139,6 +157,7 @@ def test_a_method_takes_its_route(ask: EitherClient, method: str) -> None:
         }
     ]
     ask.gateway.placement.draining = {"w-b"}
+    ask.gateway.aliases.there = {"a": "films"}
     arguments, options, route = METHODS[method]
     ask(method, *arguments, **options)
     (request,) = ask.requests
@@ -167,8 +186,29 @@ def test_answers_are_those_of_the_gateway(ask: EitherClient) -> None:
         assert ask.gateway.documents.puts.pop() == ("films", "a/b", "logged", {"id": "a/b"})
     ask("delete_document", "films", "a/b", wait="logged")
     assert ask.gateway.documents.deleted == [("films", "a/b", "logged")]
+    changed = ask("patch_document", "films", "a/b", {"title": None}, request_id="r")
+    assert (changed.applied, changed.version) == (True, "v" * 16)
+    ask("put_document", "films", "a/b", {}, wait="logged", if_version="none")
+    ask("delete_document", "films", "a/b", if_version="v" * 16)
+    assert ask.gateway.conditional_writes.writes == [
+        ("patch", "films", "a/b", {"title": None}, "applied", None, "r"),
+        ("put", "films", "a/b", {}, "logged", "none", None),
+        ("delete", "films", "a/b", None, "applied", "v" * 16, None),
+    ]
+    deleted = ask("delete_by_query", "films", "wing", filter="n:1", limit=5, timeout_ms=70)
+    assert (deleted.deleted, deleted.complete) == (3, True)
+    body = DeleteByQueryBody("wing", "n:1", 5, 70.0)
+    assert ask.gateway.delete_by_query.asked == [("films", body)]
+    found = ask("get_versioned", "films", "a/b", deadline_ms=70)
+    assert found.document == ask("get_document", "films", "a/b", deadline_ms=70)
+    assert len(found.version) == 16
     ask("set_breaker", 3, "disabled")
     assert ask.gateway.breakers == {3: "disabled"}
+    assert ask("put_alias", "a", "films") == AliasAnswer("a", "films")
+    assert ask("change_aliases", {"a": None, "b": "films"}) == [AliasAnswer("b", "films")]
+    assert ask("list_aliases") == [ask("get_alias", "b")] == [AliasAnswer("b", "films")]
+    ask("delete_alias", "b")
+    assert ask("list_aliases") == []
     ask("delete_collection", "films")
     assert ask.gateway.collections.defined.keys() == {"books"}
 

@@ -24,10 +24,15 @@ WRITES = [
     ("PATCH", FILMS),
     ("DELETE", FILMS),
     ("POST", f"{FILMS}/documents"),
+    ("POST", f"{FILMS}/documents:delete"),
     ("PUT", f"{FILMS}/documents/1"),
+    ("PATCH", f"{FILMS}/documents/1"),
     ("DELETE", f"{FILMS}/documents/1"),
     ("POST", "/v1/shards/0/breaker"),
     ("POST", "/v1/snapshots"),
+    ("POST", "/v1/aliases"),
+    ("PUT", "/v1/aliases/a"),
+    ("DELETE", "/v1/aliases/a"),
 ]
 
 
@@ -252,10 +257,17 @@ def test_every_route_has_a_right() -> None:
 def address_of(path: str) -> str:
     """A path of the table, with a value for each parameter."""
     places = {"name": "films", "shard": "0", "fingerprint": "ab", "document_id:path": "1"}
-    places["worker"] = "w-a"
+    places |= {"worker": "w-a", "alias": "a"}
     for name, value in places.items():
         path = path.replace(f"{{{name}}}", value)
     return path
+
+
+BODIES = {
+    "/v1/shards/{shard}/breaker": b'{"state": "closed"}',
+    "/v1/aliases": b'{"changes": [{"alias": "a", "collection": null}]}',
+    "/v1/aliases/{alias}": b'{"collection": "films"}',
+}
 
 
 @pytest.mark.parametrize(("route", "right"), RIGHTS.items())
@@ -270,10 +282,13 @@ async def test_a_key_reaches_what_it_has_the_right_to(
     gateway.collections.defined["films"] = {}
     gateway.quarantine.entries = [{"fingerprint": "ab"}]
     gateway.placement.draining = {"w-a"}
+    gateway.aliases.there = {"a": "films"}
     headers = {"Authorization": f"Bearer {secret}"}
-    body = b'{"state": "closed"}' if "breaker" in path else b'{"query": "a"}'
+    body = BODIES.get(path, b'{"query": "a"}')
     async with client_of(gateway, access_by(key)) as client:
         response = await client.request(method, address_of(path), content=body, headers=headers)
+    if right is None and path == "/v1/aliases/{alias}":  # as the collection that it stands for
+        right = Right.SEARCH
     if right in {None, given}:
         assert response.is_success, response.text
     else:
@@ -301,6 +316,62 @@ async def test_a_key_of_some_collections_sees_no_others() -> None:
                 assert repr(name) in response.json()["detail"]
         assert (await client.get("/v1/status")).status_code == 403
     assert gateway.searches == []
+
+
+@pytest.mark.parametrize("way", [plain, by_asgi])
+@pytest.mark.parametrize(("target", "status"), [("films", b"200"), ("secret", b"403")])
+async def test_an_alias_opens_no_collection(way: Way, target: str, status: bytes) -> None:
+    """A key of some collections may search an alias of one of them; an alias of another is a 403.
+
+    What is searched is the collection that the key was checked for, by its own name.
+    """
+    key, secret = make_key("k", collections=("films", "a"))
+    gateway = FakeGateway()
+    gateway.aliases.there = {"a": target}
+    app = create_app(gateway, GatewaySettings(), access_by(key))
+    protocol, transport = connect(way(app))
+    request = search("Host: localhost", f"Authorization: Bearer {secret}")
+    protocol.data_received(request.replace(FILMS.encode(), b"/v1/collections/a"))
+    await turn()
+    protocol.connection_lost(None)
+    assert transport.written.startswith(b"HTTP/1.1 " + status)
+    assert target.encode() not in transport.written or status == b"200"
+    assert [query.collection for query in gateway.searches] == ["films"] * (status == b"200")
+
+
+@pytest.mark.parametrize("target", ["films", "secret"])
+async def test_a_key_of_some_collections_uses_their_aliases(target: str) -> None:
+    """It reads and writes through them, by the collection's own name, and can change none.
+
+    A collection is not made or removed by an alias, so for that the name itself has to be the
+    key's.
+    """
+    key, secret = make_key("k", collections=("films",))
+    gateway = FakeGateway()
+    gateway.collections.defined = {"films": {}, "secret": {}}
+    gateway.aliases.there = {"a": target, "other": "secret"}
+    may = target == "films"
+    async with client_of(gateway, access_by(key)) as client:
+        client.headers = httpx.Headers({"Authorization": f"Bearer {secret}"})
+        for method, path in (("GET", ""), ("POST", "/documents"), ("PUT", "/documents/1")):
+            response = await client.request(method, f"/v1/collections/a{path}", content=b"{}")
+            assert response.status_code == (200 if may else 403)
+            assert may or "secret" not in response.json()["detail"]
+        assert [load[0] for load in gateway.documents.loads] == ["films"] * may
+        for method, path in (
+            ("PUT", "/v1/collections/a"),
+            ("DELETE", "/v1/collections/a"),
+            ("PUT", "/v1/aliases/a"),
+            ("DELETE", "/v1/aliases/a"),
+            ("POST", "/v1/aliases"),
+        ):
+            response = await client.request(method, path, content=b"{}")
+            assert response.status_code == 403, (method, path)
+        listed = (await client.get("/v1/aliases")).json()["aliases"]
+        assert listed == [{"alias": "a", "collection": "films"}] * may
+        assert (await client.get("/v1/aliases/a")).status_code == (200 if may else 403)
+        assert (await client.get("/v1/aliases/nothing")).status_code == 403
+    assert gateway.collections.defined.keys() == {"films", "secret"}
 
 
 async def test_a_search_is_asked_on_behalf_of_its_key() -> None:

@@ -153,7 +153,7 @@ async def test_the_framework_s_own_refusals_are_problems(client: httpx.AsyncClie
     [
         (FILMS, "GET, PUT, PATCH, DELETE"),
         (f"{FILMS}/documents", "POST"),
-        (f"{FILMS}/documents/a/b", "GET, PUT, DELETE"),
+        (f"{FILMS}/documents/a/b", "GET, PUT, PATCH, DELETE"),
         ("/v1/status", "GET"),
     ],
 )
@@ -213,7 +213,14 @@ IN_PROGRESS = [
     ("DELETE", FILMS),
     ("POST", f"{FILMS}/optimise"),
     ("GET", f"{FILMS}/documents/1"),
+    ("POST", f"{FILMS}/documents:delete"),
+    ("PATCH", f"{FILMS}/documents/1"),
     ("DELETE", f"{FILMS}/documents/1"),
+    ("GET", "/v1/aliases"),
+    ("POST", "/v1/aliases"),
+    ("GET", "/v1/aliases/a"),
+    ("PUT", "/v1/aliases/a"),
+    ("DELETE", "/v1/aliases/a"),
     ("GET", "/v1/status"),
     ("POST", "/v1/snapshots"),
     ("POST", "/v1/reload"),
@@ -227,6 +234,11 @@ IN_PROGRESS = [
     ("POST", "/v1/split"),
     ("DELETE", "/v1/split"),
 ]
+BODIES = {  # of those that are read before
+    ("POST", "/v1/aliases"): b'{"changes": []}',
+    ("POST", f"{FILMS}/documents:delete"): b'{"query": "a"}',
+    ("PUT", "/v1/aliases/a"): b'{"collection": "films"}',
+}
 # They have limits of their own, or answer from memory within one turn of the loop; metrics are
 # wanted most while the gateway is busy, and scrapes that come together share the work.
 NOT_COUNTED = {
@@ -255,12 +267,15 @@ async def test_requests_beyond_the_limit_are_refused(
     """While all places are taken, it is a 429 that says when to try again, and nothing is done."""
     gateway.requests = RequestAdmission(1)
     place = gateway.requests.admit(ANONYMOUS, "127.0.0.1", 0.0)
-    response = await client.request(method, path)
+    response = await client.request(method, path, content=BODIES.get((method, path), b""))
     assert (response.status_code, response.json()["cause"]) == (429, "requests")
     assert int(response.headers["retry-after"]) >= 1
     check_shape(response.json(), Problem)
     assert not gateway.collections.defined
     assert not gateway.documents.deleted
+    assert not gateway.conditional_writes.writes
+    assert not gateway.delete_by_query.asked
+    assert not gateway.aliases.there
     assert not gateway.snapshots.num_asked
     gateway.requests.end(place, 1.0)
     assert (await client.put(FILMS)).status_code == 200

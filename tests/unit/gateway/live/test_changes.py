@@ -50,6 +50,19 @@ def test_workers_come_restart_move_and_go() -> None:
     ]
 
 
+def test_aliases_are_set_moved_and_removed() -> None:
+    """Each change of an alias is an event that names it and its collection."""
+    first, second = {"a": "books", "b": "books"}, {"a": "films", "b": "books"}
+    looks = [CALM._replace(aliases=aliases) for aliases in ({}, first, second, {})]
+    assert texts(*looks) == [
+        ("collection", "info", "alias a now stands for collection books"),
+        ("collection", "info", "alias b now stands for collection books"),
+        ("collection", "info", "alias a now stands for collection films"),
+        ("collection", "info", "alias a was removed"),
+        ("collection", "info", "alias b was removed"),
+    ]
+
+
 def test_probation_redis_collections_and_shortages() -> None:
     """Each begins and ends with an event."""
     assert texts(CALM, CALM._replace(probation={"w1": "slow"}), CALM) == [

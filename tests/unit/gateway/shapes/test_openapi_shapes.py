@@ -11,7 +11,9 @@ from hedgerow.common.outcome import Outcome
 from hedgerow.common.settings.gateway import GatewaySettings
 from hedgerow.gateway.search.search_body import search_body
 from hedgerow.gateway.shapes import collection
+from hedgerow.gateway.shapes.alias import AliasBody, AliasChanges
 from hedgerow.gateway.shapes.answer import Shards
+from hedgerow.gateway.shapes.delete_by_query import DeleteByQueryBody
 from hedgerow.gateway.shapes.operations import BreakerBody
 from tests.support.openapi import OPENAPI
 
@@ -22,9 +24,12 @@ REQUESTS: dict[str, tuple[type[msgspec.Struct], dict[str, Any]]] = {
     "CollectionBody": (collection.CollectionBody, {}),
     "CollectionPatch": (collection.CollectionPatch, {"fields": {}}),
     "BreakerBody": (BreakerBody, {"state": "closed"}),
+    "DeleteByQueryBody": (DeleteByQueryBody, {"query": "wing"}),
+    "AliasBody": (AliasBody, {"collection": "films"}),
+    "AliasChanges": (AliasChanges, {"changes": []}),
 }
 MAY_LACK = {
-    "LoadAnswer": {"inferred_fields", "inference", "field_warnings", "trace_id"},
+    "LoadAnswer": {"inferred_fields", "inference", "field_warnings", "trace_id", "version"},
     "WeightedField": {"weight"},
 }
 

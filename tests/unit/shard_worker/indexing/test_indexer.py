@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 
 from hedgerow.common.collection import define
 from hedgerow.common.errors import ConfigurationError
+from hedgerow.common.shard_log.document_version import version_of
 from hedgerow.common.shard_log.entries import START, Entry, position
-from hedgerow.common.shard_log.operations import Create, Delete, Drop, Op, Upsert, pack_op
+from hedgerow.common.shard_log.operations import Create, Delete, Drop, Op, Upsert, Write, pack_op
 from hedgerow.shard_worker.indexing.commands import Command, pack_command
 from hedgerow.shard_worker.indexing.indexer import IndexerConfig, make_indexer
 from hedgerow.shard_worker.indexing.shard_indexer import ShardIndexer
@@ -61,6 +62,20 @@ writes = st.one_of(
         st.lists(st.tuples(ids, st.integers(0, 9)), min_size=1, max_size=4),
     ),
     st.builds(Delete, uids, st.lists(ids, min_size=1, max_size=2)),
+    st.builds(
+        lambda uid, one, after, before, token: Write(
+            uid,
+            one,
+            None if after is None else body(one, after),
+            version_of(None if before is None else body(one, before)),
+            token,
+        ),
+        uids,
+        ids,
+        st.none() | st.integers(0, 2),
+        st.none() | st.integers(0, 2),
+        st.sampled_from("tuvwxyz"),  # some twice: of these, the first decides
+    ),
 )
 # The log begins with both definitions; now and then a collection is dropped for good.
 logs = st.builds(
@@ -74,6 +89,7 @@ logs = st.builds(
 def model_of(ops: list[Op]) -> Model:
     """What a shard holds after all operations."""
     model: Model = {"u0": {}, "u1": {}}
+    tokens: set[str] = set()
     for op in ops:
         match op:
             case Drop(uid):
@@ -83,6 +99,14 @@ def model_of(ops: list[Op]) -> Model:
             case Delete(uid, doomed) if uid in model:
                 for one in doomed:
                     model[uid].pop(one, None)
+            case Write(uid, one, after, expected, token) if token not in tokens:
+                tokens.add(token)
+                before = model.get(uid, {}).get(one)
+                stored = None if before is None else json.dumps(before).encode()
+                if uid in model and version_of(stored) == expected:
+                    model[uid].pop(one, None)
+                    if after is not None:
+                        model[uid][one] = json.loads(after)
     return model
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from hedgerow.common.errors import SnapshotError
+from hedgerow.common.shard_log.document_version import ABSENT
+from hedgerow.common.shard_log.operations import Delete, Write, pack_op
 from hedgerow.common.snapshots.manifest import STORE
 from hedgerow.shard_worker.indexing.shard_indexer import ShardIndexer
 from hedgerow.shard_worker.storage import store_copy
@@ -59,6 +61,23 @@ def test_a_copy_is_another_replica(tmp_path: Path) -> None:
     assert original not in seen
     assert len(held(tmp_path / "copy")[1]) == 20
     assert held(tmp_path / "copy")[1] == held(tmp_path / "copy")[2]
+
+
+def test_a_copy_remembers_which_writes_were_judged(tmp_path: Path) -> None:
+    """A replica that starts from it judges a second copy of a write as the other replicas do."""
+    shard = indexer(tmp_path / "shard")
+    write(shard, 0)
+    op = pack_op(Write(BOOKS.uid, "one", b'{"id": "one"}', ABSENT, "token"))
+    (judged,) = shard.apply("9-0", [op]).judgements
+    wait(shard.freeze(tmp_path / "copy"))
+    shard.close()
+    again = ShardIndexer(tmp_path / "copy", 0, 15_000_000)
+    removed = pack_op(Delete(BOOKS.uid, ["one"]))
+    assert again.opened().judgements == (judged,)
+    assert again.apply("9-1", [removed, op]).judgements == (judged,)
+    assert again.apply("9-1", [removed, op]).judgements == (judged,)  # its answer was lost
+    again.close()
+    assert "one" not in held(tmp_path / "copy")[1]
 
 
 def test_a_copy_that_is_stopped_leaves_no_store(tmp_path: Path) -> None:
