@@ -34,7 +34,7 @@ class Seen(NamedTuple):
     """What the driver of a split has found.
 
     Attributes:
-        unserved: shards of the target that no live worker serves.
+        unserved: shards of the target that fewer live workers serve than the source's.
         uncopied: shards of the source whose documents are not all copied once.
         copy_lag_ms: by how much the copies are behind the logs of the source, at most; 0 if they
             have everything.

@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from hedgerow.common.errors import ConflictError, NotFoundError
+from hedgerow.common.errors import ConflictError, NotFoundError, WireError
 from hedgerow.common.placement.store import PlacementStore
 from hedgerow.common.redis.client import RedisClient
 from hedgerow.common.redis.keys import Keys
@@ -65,8 +65,11 @@ class SplitAdmin:
         }
 
     async def running(self) -> dict[str, Any] | None:
-        """The split in progress, as `RunningSplit`; None if there is none."""
-        split = (await self._read()).split
+        """The split in progress, as `RunningSplit`; None if there is none that can be read."""
+        try:
+            split = (await self._read()).split
+        except WireError:  # of a newer version
+            return None
         return None if split is None else await self._split_json(split)
 
     async def begin(self) -> dict[str, Any]:

@@ -129,7 +129,14 @@ class Documents:
 
     def take_over(self, former: "Documents") -> None:
         """The shards were split into ours: what `former` still writes goes to them, too."""
-        former.move(self._log, self._num_shards, self._progress, self._ranked, self._collections)
+        former.move(
+            self._log,
+            self._num_shards,
+            self._progress,
+            self._ranked,
+            self._collections,
+            self._gate,
+        )
 
     def move(
         self,
@@ -138,11 +145,12 @@ class Documents:
         progress: ReplicaProgress,
         ranked: RankedLoads | None,
         collections: Collections,
+        gate: StorageGate | None,
     ) -> None:
         """Write to other shards, which have applied all that was logged to ours."""
         self._progress.end()
         self._log, self._num_shards, self._progress = log, num_shards, progress
-        self._ranked, self._collections = ranked, collections
+        self._ranked, self._collections, self._gate = ranked, collections, gate
 
     async def load(
         self,

@@ -84,6 +84,7 @@ class LayoutHost:
         self._copying = KeyedTasks[tuple[int, int]]()
         self._copied: set[tuple[int, int]] = set()
         self._woken = asyncio.Event()
+        self._next_look: asyncio.TimerHandle | None = None
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until `stop` is set, then drain.
@@ -166,7 +167,9 @@ class LayoutHost:
         await self._copy_shards()
         if layout.split is not None:
             pause_s = COPYING_LOOK_S if layout.takes_writes else HELD_LOOK_S
-            self._loop.call_later(pause_s, self._woken.set)
+            if self._next_look is not None:
+                self._next_look.cancel()
+            self._next_look = self._loop.call_later(pause_s, self._woken.set)
             await self._driver.step(layout)
 
     async def _read(self) -> ClusterLayout:

@@ -7,6 +7,7 @@ the layout replaces only the one that it was decided from.
 
 import asyncio
 import secrets
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple
 
@@ -114,7 +115,7 @@ class SplitDriver:
         most_ms = MOST_LAG_MS if split.state is SplitState.COPYING else 0
         is_there = not copied.uncopied and max(copied.lag_ms, lag_ms) <= most_ms
         return Seen(
-            unserved=_unserved(target, split.target.num_shards),
+            unserved=_unserved(source, target, split),
             uncopied=copied.uncopied,
             copy_lag_ms=copied.lag_ms,
             apply_lag_ms=lag_ms,
@@ -186,7 +187,11 @@ class SplitDriver:
             is_counted = not held or (
                 bool(one.version)
                 and one.labels.keys() >= held
-                and all(beat.statistics.get(uid) == one.version.hex() for beat in live.values())
+                and all(
+                    beat.statistics.get(uid) == one.version.hex()
+                    for beat in live.values()
+                    if beat.shards
+                )
             )
             if is_counted and is_sealed and held:
                 own = {shard: end for shard, end in ends.items() if shard in held}
@@ -246,9 +251,18 @@ def _lag_ms(behind: str, end: str) -> int:
     return max(1, position(end)[0] - position(behind)[0])
 
 
-def _unserved(live: Mapping[str, Heartbeat], num_shards: int) -> list[int]:
-    served = {shard for beat in live.values() for shard in beat.shards}
-    return [shard for shard in range(num_shards) if shard not in served]
+def _unserved(
+    source: Mapping[str, Heartbeat], target: Mapping[str, Heartbeat], split: Split
+) -> list[int]:
+    """Shards of the target that fewer workers serve than the shard that they come from."""
+    before = Counter(shard for beat in source.values() for shard in beat.shards)
+    now = Counter(shard for beat in target.values() for shard in beat.shards)
+    num_old = split.source.num_shards
+    return [
+        shard
+        for shard in range(split.target.num_shards)
+        if now[shard] < max(1, before[shard % num_old])
+    ]
 
 
 def _is_in(gateway: GatewayHeartbeat, layout: int) -> bool:
