@@ -253,7 +253,6 @@ class LayoutHost:
             shard,
             shard_folder(split.source.data(self._settings.data), shard) / STORE,
             applied=applied,
-            max_log_entries=self._settings.limits.max_log_entries,
         )
         while True:
             try:

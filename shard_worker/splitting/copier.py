@@ -42,6 +42,9 @@ from hedgerow.shard_worker.splitting.shard_documents import ShardDocuments
 READ_BYTES: Final = 1_000_000  # of the log, or of documents, at once
 BLOCK_MS: Final = 500
 ROOM_POLL_S: Final = 0.05
+# Entries of a new log, of 64 KiB, that wait to be applied while documents are copied: they are in
+# the memory of Redis, and come from all shards at once.
+MOST_WAITING: Final = 64
 HOLD_EVERY_S: Final = 1.0
 
 _log = structlog.get_logger()
@@ -64,7 +67,6 @@ class Copier:
         store: Path,
         *,
         applied: Callable[[], str | None],
-        max_log_entries: int,
     ) -> None:
         """Copy a shard that this worker serves.
 
@@ -76,8 +78,6 @@ class Copier:
             store: the file of its store.
             applied: returns up to which entry of its log the shard's replica here has applied;
                 None if it no longer serves it.
-            max_log_entries: the copier waits while a new log has more entries that its replicas
-                have not applied.
         """
         source, target = split.source, split.target
         self._shard = shard
@@ -86,7 +86,6 @@ class Copier:
         self._new = (shard, shard + source.num_shards)
         self._holder = held_by(target.id)
         self._applied = applied
-        self._max_log_entries = max_log_entries
         self._control = control
         self._keys = keys.of_layout(source.id)
         self._log = ShardLog(control, self._keys)
@@ -238,7 +237,7 @@ class Copier:
     async def _wait_for_room(
         self, shards: list[int], check_lease: Callable[[], Awaitable[None]]
     ) -> None:
-        while max((await self._new_log.lengths(shards)).values()) > self._max_log_entries:
+        while max((await self._new_log.lengths(shards)).values()) > MOST_WAITING:
             await asyncio.sleep(ROOM_POLL_S)
             await check_lease()
 

@@ -195,7 +195,6 @@ async def test_a_copier_that_ends_at_any_point_loses_nothing(
             0,
             source.path,
             applied=lambda: source.applied,
-            max_log_entries=1000,
         )
 
     for _ in range(15):
