@@ -89,7 +89,7 @@ class Gateway:
     def _use(self, parts: Parts) -> None:
         """Serve by these parts from now on."""
         self._parts = parts
-        self._registry = parts.access.registry
+        self._registry, self._keys = parts.access.registry, parts.access.keys
         self.num_shards = parts.access.num_shards
 
         self.aliases = parts.aliases
