@@ -154,11 +154,11 @@ async def test_a_load_that_is_in_progress_goes_on(cluster: Cluster) -> None:
 
         async def stream() -> AsyncIterator[bytes]:
             number = 0
-            while not is_split.is_set() or number < 300:
+            while not is_split.is_set():
                 async for line in lines([document(number, 1)]):
                     yield line
                 number += 1
-                await asyncio.sleep(0.02)
+                await asyncio.sleep(0.1)
 
         loading = asyncio.create_task(gateway.documents.load("books", stream(), "applied"))
         await asyncio.sleep(0.5)
