@@ -67,6 +67,9 @@ class Layout(msgspec.Struct, frozen=True):
         return data / f"layout-{self.id}" if self.id else data
 
 
+FIRST: Final = Layout(0, 0)  # where only its id counts
+
+
 class Split(msgspec.Struct, frozen=True):
     """A split in progress.
 

@@ -18,7 +18,7 @@ from hedgerow.common.redis.client import RedisClient, connect
 from hedgerow.common.redis.keys import Keys
 from hedgerow.common.settings.settings import Settings
 from hedgerow.common.shard_log.log import ShardLog
-from hedgerow.common.state.layout import current_keys
+from hedgerow.common.state.layout import FIRST, Layout, current_keys
 from hedgerow.common.state.registry import Registry
 from hedgerow.gateway.access import key_file
 from hedgerow.gateway.access.control import token_of
@@ -95,6 +95,7 @@ class LocalCluster:
         self.sizing: Sizing | None = None
         self._shards: dict[str, list[int]] = {}
         self._homes: dict[str, Path] = {}
+        self._layout = FIRST
         self._gateways: list[str] = []
         self._control: RedisClient | None = None
         self._registry: Registry | None = None
@@ -257,7 +258,9 @@ class LocalCluster:
         """Decide which worker serves which shards, and move these into the workers' folders."""
         keys = await current_keys(control, self._settings.redis.key_prefix)
         self._registry = Registry(control, keys)
-        found = await asyncio.to_thread(replica_folders.find_replicas, self._data)
+        self._layout = Layout(keys.layout, 0)
+        find = replica_folders.find_replicas
+        found = await asyncio.to_thread(find, self._data, self._layout)
         size = await size_cluster(self._options.asked, self._settings, found, self._registry)
         await self._place(size, found, ShardLog(control, keys))
         return size
@@ -272,8 +275,9 @@ class LocalCluster:
             home = replica_folders.home_of(self._data, number, size.num_replicas)
             self._shards[name], self._homes[name] = shards, home
             for shard in shards:
-                homes[shard].append(home)
-        await replica_folders.settle(found, homes, self._data, shard_log, self._drain_s)
+                homes[shard].append(self._layout.data(home))
+        data = self._layout.data(self._data)
+        await replica_folders.settle(found, homes, data, shard_log, self._drain_s)
 
     def _worker_name(self, number: int) -> str:
         if self._options.redis_url is None:
