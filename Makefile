@@ -25,7 +25,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo up down query test test-unit test-integration test-containers test-tools \
-        test-browser test-hostile screenshots attack nemesis check audit docs bench bench-client bench-crowd bench-keys bench-peers bench-search lab dist clean
+        test-browser test-hostile screenshots attack nemesis check audit docs bench bench-client bench-crowd bench-keys bench-moves bench-peers bench-search lab dist clean
 # The rings of tests run one after the other, even under `make -j`. Within a ring, tests run in
 # parallel, except for those that measure time or load the machine (marked `alone`). In the rings with
 # real processes, tests spend most of their time waiting for them.
@@ -119,6 +119,9 @@ bench-crowd: $(VENV)/.development  ## `gateway up` with 1 to 16 times the caller
 bench-keys: $(VENV)/.development  ## effect of one key's tenfold overload on another key: docs/operations.md (CORES=shared SHARDS=n WORKERS=n)
 	$(BIN)/python -m bench.keys --cores $(or $(CORES),apart) \
 	  $(if $(SHARDS),--shards $(SHARDS)) $(if $(WORKERS),--workers $(WORKERS))
+
+bench-moves: $(VENV)/.development  ## searches at half load while a worker is added, drained and lost: docs/placement.md
+	$(BIN)/python -m bench.moves
 
 bench-peers: $(VENV)/.development  ## the same scatter-gather in task queues, dask and Ray: docs/peers.md (ONLY=a,b)
 	$(BIN)/python -m bench.peers --only "$$ONLY" $(if $(JSON),--json "$$JSON")

@@ -27,6 +27,7 @@ from typing import Any, Final
 import structlog
 
 from bench.harness.cluster import start_workers, stop_workers
+from bench.harness.redis_cluster import RedisCluster
 from bench.harness.report import median, show
 from bench.harness.sentinels import Node, Sentinels, running_sentinels
 from hedgerow.common.errors import (
@@ -286,17 +287,17 @@ async def bring_back(sentinels: Sentinels, old: Node, how: signal.Signals) -> No
 
 
 @contextlib.contextmanager
-def workers_on(sentinels: Sentinels) -> Iterator[None]:
-    """Run the workers for the block."""
+def workers_on(servers: Sentinels | RedisCluster, num_shards: int = NUM_SHARDS) -> Iterator[None]:
+    """Run the workers for the block, each with all shards."""
     variables = {
         **os.environ,
         "HEDGEROW_LOG_LEVEL": "error",
         "HEDGEROW_WORKER__SCORERS": "1",
         "HEDGEROW_WORKER__WORKERS_ON_HOST": str(NUM_WORKERS),
-        **sentinels.environment,
+        **servers.environment,
     }
-    layout = [range(NUM_SHARDS)] * NUM_WORKERS
-    workers = start_workers(layout, sentinels.folder, "redis:///0", NUM_SHARDS, variables)
+    layout = [range(num_shards)] * NUM_WORKERS
+    workers = start_workers(layout, servers.folder, "redis:///0", num_shards, variables)
     try:
         yield
     finally:
@@ -304,10 +305,12 @@ def workers_on(sentinels: Sentinels) -> Iterator[None]:
 
 
 @asynccontextmanager
-async def gateway_on(sentinels: Sentinels, min_replicas: int) -> AsyncIterator[Gateway]:
+async def gateway_on(
+    servers: Sentinels | RedisCluster, min_replicas: int, num_shards: int = NUM_SHARDS
+) -> AsyncIterator[Gateway]:
     """A gateway in this process, once all replicas are live, and with a collection."""
-    settings = Settings(redis=sentinels.settings(min_replicas=min_replicas))
-    async with Gateway.connect(settings, NUM_SHARDS) as gateway:
+    settings = Settings(redis=servers.settings(min_replicas=min_replicas))
+    async with Gateway.connect(settings, num_shards) as gateway:
         give_up_at = time.monotonic() + _PATIENCE_S
         while not await _is_live(gateway):
             if time.monotonic() > give_up_at:

@@ -16,6 +16,7 @@ log = structlog.get_logger()
 AGAIN_S = 1.0
 
 K = TypeVar("K", bound=Hashable)
+T = TypeVar("T")
 
 
 async def run_together(*coroutines: Coroutine[None, None, None]) -> None:
@@ -33,6 +34,21 @@ async def run_together(*coroutines: Coroutine[None, None, None]) -> None:
         await end(tasks)
     for task in done:
         task.result()
+
+
+async def all_of(coroutines: Iterable[Coroutine[None, None, T]]) -> list[T]:
+    """Run at the same time; return their results, in order, once all have ended.
+
+    Raises:
+        Exception: the error of the first, in their order, that has failed.
+    """
+    results = await asyncio.gather(*coroutines, return_exceptions=True)
+    ended: list[T] = []
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+        ended.append(result)
+    return ended
 
 
 async def end(tasks: Iterable[asyncio.Task[None]], patience_s: float | None = None) -> None:

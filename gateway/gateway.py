@@ -79,7 +79,7 @@ class Gateway:
 
     def _make_parts(self, layout: Layout, before: Parts | None = None) -> Parts:
         """Make the parts that search one layout; `before` are those of another."""
-        keys = Keys(self.settings.redis.key_prefix, layout.id)
+        keys = Keys.of(self.settings.redis).of_layout(layout.id)
         registry = Registry(self._control, keys)
         access = ClusterAccess(
             self.settings, self._control, keys, registry, layout.num_shards, self.id
@@ -143,7 +143,7 @@ class Gateway:
         """
         control = await connect(settings.redis)
         try:
-            keys = await current_keys(control, settings.redis.key_prefix)
+            keys = await current_keys(control, Keys.of(settings.redis))
             cluster = await Registry(control, keys).cluster(num_shards)
             gateway = cls(settings, control, cluster, read_settings, place, keys.layout)
             async with gateway._running():

@@ -57,7 +57,7 @@ class LayoutFollower:
             use: has the gateway serve by these parts.
         """
         self._control = control
-        self._keys = Keys(parts.access.settings.redis.key_prefix)
+        self._keys = Keys.of(parts.access.settings.redis)
         self._store = LayoutStore(control, self._keys)
         self._make_parts = make_parts
         self._use = use
@@ -173,6 +173,7 @@ async def start(parts: Parts) -> None:
     await parts.transport.start(START_TIMEOUT_S)
     await parts.collections.refresh()
     await parts.membership.refresh()
+    parts.searcher.use_cursor_key(await parts.access.registry.cursor_key())
 
 
 async def run_parts(parts: Parts, control: RedisClient) -> None:

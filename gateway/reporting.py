@@ -4,6 +4,7 @@ from hedgerow.common.metrics.bounded_names import BoundedNames
 from hedgerow.common.shard_log.log import ShardLog
 from hedgerow.gateway.live.changes import Cluster
 from hedgerow.gateway.live.live import Live, Sources
+from hedgerow.gateway.live.placement_view import PlacementView
 from hedgerow.gateway.live.sources import cluster_of, totals_of
 from hedgerow.gateway.metrics.collector import GatewayCollector
 from hedgerow.gateway.metrics.page import MetricsPage
@@ -77,11 +78,15 @@ def sources_of(parts: Parts, status: StatusReport) -> Sources:
             now_ms=parts.server_ms(),
         )
 
+    def has_joined() -> bool:
+        return any(beat.joins for beat in parts.membership.workers.values())
+
     return Sources(
         gateway_id=parts.access.gateway_id,
         totals=lambda: totals_of(parts.recorder.tally(), parts.searcher, parts.guards),
         cluster=cluster,
         status=status.make,
+        placement=PlacementView(parts.placement.describe, has_joined).read,
     )
 
 

@@ -28,6 +28,7 @@ from hedgerow.gateway.search.walks import Walks
 from hedgerow.gateway.shapes.collection import Filling
 from hedgerow.gateway.transport.messenger import Messenger
 from hedgerow.gateway.transport.redis import RedisTransport
+from hedgerow.gateway.transport.split import GatewayTransport, SplitTransport
 from hedgerow.gateway.writes.aliases import Aliases
 from hedgerow.gateway.writes.collections import Collections
 from hedgerow.gateway.writes.documents import Documents
@@ -131,9 +132,18 @@ def make_collections(
 
 def make_transport(
     access: ClusterAccess, guards: ProfileGuards, curves: CoverageCurves
-) -> RedisTransport:
+) -> GatewayTransport:
     """Make the transport, which reports the lengths of queues and late replies."""
     settings = access.settings
+    if access.client.is_split:
+        return SplitTransport(
+            settings,
+            access.client,
+            access.keys,
+            access.gateway_id,
+            guards.shared.admission.on_backlog,
+            curves.on_late,
+        )
     return RedisTransport(
         settings.redis,
         settings.limits,
@@ -192,6 +202,7 @@ def make_documents(
         write_timeout_s=settings.gateway.write_timeout_s,
         slots=slots,
         live_replicas=membership.replicas_of,
+        read_live=membership.read_again,
         gate=gate,
         ranked=ranked,
         counts=counts,
@@ -202,7 +213,7 @@ def make_documents(
 
 def make_ejection(
     access: ClusterAccess,
-    transport: RedisTransport,
+    transport: GatewayTransport,
     next_id: Callable[[], int],
     membership: Membership,
 ) -> OutlierEjection:

@@ -39,7 +39,7 @@ class Shards:
     async def of(cls, gateway: Gateway) -> AsyncIterator[Self]:
         """The shards of a gateway's cluster, over separate connections."""
         settings: Settings = gateway.settings
-        keys = Keys(settings.redis.key_prefix)
+        keys = Keys.of(settings.redis)
         transport = RedisTransport(settings.redis, settings.limits, keys, f"{gateway.id}-lab")
         await transport.start(_START_TIMEOUT_S)
         try:

@@ -169,6 +169,7 @@ class State(Event, frozen=True, tag="state"):
         workers: those that are live.
         lacking: shards that a worker does not serve (`worker-1 behind 2`, `worker-1 gap 2`).
         shortages: disks or memory that run out.
+        is_settled: whether no shard moves, or will.
         quarantined: queries that are refused.
         num_searches, num_full: searches of this gateway with a deadline of 300 ms or more that
             ended since the last state, and those of them that were answered over all shards.
@@ -182,6 +183,7 @@ class State(Event, frozen=True, tag="state"):
     workers: tuple[str, ...] = ()
     lacking: tuple[str, ...] = ()
     shortages: tuple[str, ...] = ()
+    is_settled: bool = True
     quarantined: int = 0
     num_searches: int = 0
     num_full: int = 0

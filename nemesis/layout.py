@@ -1,17 +1,19 @@
-"""The cluster that is attacked: names of its processes, and which shards each worker serves."""
+"""The cluster that is attacked: the names of its processes, and what its clients store in it."""
 
 from typing import Final
 
-REDIS: Final = "redis"
+REDIS: Final = "redis"  # the primary at first
+STANDBY: Final = "redis-1"  # its replica at first
+SERVERS: Final = (REDIS, STANDBY)
+SENTINELS: Final = ("sentinel-0", "sentinel-1", "sentinel-2")
 GATEWAYS: Final = ("gateway-0", "gateway-1")
 NUM_SHARDS: Final = 4
 NUM_REPLICAS: Final = 2
-# The replicas of a shard are the two workers of a column: {0, 1} and {2, 3} are a whole copy each,
-# {0, 2} are both replicas of half of the documents.
-SHARDS: Final = {"worker-0": (0, 1), "worker-1": (2, 3), "worker-2": (0, 1), "worker-3": (2, 3)}
-WORKERS: Final = tuple(SHARDS)
-COPIES: Final = (WORKERS[:2], WORKERS[2:])
-PROCESSES: Final = (REDIS, *GATEWAYS, *WORKERS)
+# They join: which shards each serves is up to the placement.
+WORKERS: Final = ("worker-0", "worker-1", "worker-2", "worker-3")
+SPARE: Final = "worker-4"  # runs only while a fault adds it
+PROCESSES: Final = (*SERVERS, *SENTINELS, *GATEWAYS, *WORKERS, SPARE)
+STORING: Final = (*SERVERS, *WORKERS, SPARE)
 # Processes whose wall clock a fault may move; the others run without a library in between.
 CLOCKED: Final = (REDIS, GATEWAYS[1], WORKERS[3])
 

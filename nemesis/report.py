@@ -161,16 +161,19 @@ def _share(count: int, of: int) -> str:
 
 
 _INTRODUCTION = """
-`make nemesis MINUTES=30 SEED=1` attacks a real cluster: two gateways, four workers with two
-replicas of each of four shards, and a Valkey, each in a network namespace of its own, with the
-settings that people get. Clients search and write all the time. Faults come in rounds, alone or
-up to three at once, by a schedule that the seed alone determines; after each round the cluster
+`make nemesis MINUTES=30 SEED=1` attacks a real cluster: two gateways, four workers that
+[join](placement.md) with two replicas of each of four shards, and a Valkey with a replica under
+three [sentinels](operations.md#sentinel), each in a network namespace of its own. Settings are
+those that people get, except for `redis.min_replicas` (1) and snapshots every 10 s, from which
+shards that move are restored. Clients search and write all the time. Faults come in rounds, alone
+or up to three at once, by a schedule that the seed alone determines; after each round the cluster
 has 30 s to recover without a hand. Every call of the clients is recorded with its times, and
 independent checkers read the record. The program `nemesis` has written this page (`python -m
 nemesis page`).
 
 It needs Linux and root. If the machine lacks something, it leaves out the faults that need it,
-and says so; without namespaces, TCP proxies of its own stand between each process and Redis. The
+and says so; without namespaces, TCP proxies of its own stand between each process and a single
+Redis. The
 record of a run is kept in `build/nemesis/`, with the logs of all processes; `python -m nemesis
 check FOLDER` checks it again. A run that fails prints the command that repeats its schedule.
 """
@@ -186,7 +189,13 @@ _MEANS = """
 - **Memory** is limited by a control group, in which the kernel kills what does not fit.
 - **Clocks** are moved by libfaketime, for one gateway, one worker and Redis: the wall clock only,
   since no kernel lets the monotonic clock jump.
-- Failovers, moves and splits of shards are not among them yet.
+- **Moves**: a worker is drained, and keeps its shards in the end, however far that has got; a
+  fifth worker joins, and is drained and stopped; lost workers are replaced at once.
+- **Failovers**: the primary is killed or stopped for 6 s or longer. The sentinels wait for 2 s
+  before they make its replica the primary; with only one replica, no write is acknowledged until
+  the old primary is back. Killing and stopping Redis, which lasts for any time, may lead to
+  failovers as well.
+- Splits of shards are not among them yet.
 """
 
 _HOW = """
@@ -194,7 +203,7 @@ _HOW = """
   acknowledged may or may not have taken effect, and may yet (a gateway that was stopped may pass
   it on later), so it is never held against a reading. A search whose shard is `ok` must show the
   last version that was acknowledged with `wait=applied`, or a later one. At the end, without
-  writers, every document is searched for and read by its id: with both copies of the data, and
+  writers, every document is searched for and read by its id: with both replicas of each shard, and
   with each alone.
 - **Deadlines.** Measured by the client, from the request to the last byte of the answer. What the
   client's own loop was late is taken off, and the time that the gateway's process waited for a
@@ -205,8 +214,9 @@ _HOW = """
 - **Coverage.** Half of the searches are for documents that never change, so it is known which
   documents each answer must contain, given the outcomes of its shards.
 - **Recovery.** From the end of a round's last fault until both gateways show all workers,
-  replicas and closed breakers, no shortage, and answer searches of 300 ms or more over all
-  shards. One or a tenth of the searches between two looks, half a second apart, may be partial.
+  replicas and closed breakers, no shard that moves, no shortage, and answer searches of 300 ms or
+  more over all shards. One or a tenth of the searches between two looks, half a second apart, may
+  be partial.
 - **Resources.** Before the first fault and after the last: descriptors + 16 at most, memory + 30
   % or 120 MB at most, and as many processes as before; no process outlives the one that started
   it.

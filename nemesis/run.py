@@ -32,7 +32,7 @@ from nemesis.history import (
     RoundBegan,
     RoundOver,
 )
-from nemesis.layout import COPIES, GATEWAYS
+from nemesis.layout import GATEWAYS, PROCESSES, WORKERS
 from nemesis.load.process import LoadProcess
 from nemesis.schedule import Fault, Round, rounds
 
@@ -40,7 +40,7 @@ _START_S: Final = 90.0
 _WARM_UP_S: Final = 8.0
 _WHOLE_FOR_S: Final = 2.0  # before a round counts as over
 _GIVE_UP_S: Final = 60.0  # after which a run goes on with a cluster that has not recovered
-_END_S: Final = 40.0  # kept for the reading at the end
+_END_S: Final = 45.0  # kept for the reading at the end
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +180,8 @@ class _Attack:
     def _is_possible(self, fault: Fault) -> bool:
         card = next(card for card in FAULTS if card.kind == fault.kind)
         is_wanted = not self._options.only or fault.kind in self._options.only
-        return is_wanted and card.needs <= self._can
+        is_there = fault.target not in PROCESSES or fault.target in self._cluster.programs
+        return is_wanted and is_there and card.needs <= self._can
 
     async def _until_whole(self, timeout_s: float) -> bool:
         """Wait until both gateways have shown a whole cluster for some time."""
@@ -205,7 +206,9 @@ class _Attack:
         await self._load.do("read")
         self._measure("after")
         self._record_leftovers()
-        for gone in COPIES:
+        placement = await self._cluster.placement()
+        owners = [frozenset(shard["owners"]) for shard in placement.get("shards", [])]
+        for gone in apart(WORKERS, owners):
             await asyncio.gather(*(self._cluster.programs[name].drain() for name in gone))
             await self._load.do("read")
             for name in gone:
@@ -255,3 +258,29 @@ def _say(line: str) -> None:
 def histories(folder: Path) -> Sequence[Path]:
     """The files of a run's history."""
     return sorted(folder.glob("*.jsonl"))
+
+
+def apart(workers: Sequence[str], owners: Sequence[frozenset[str]]) -> list[list[str]]:
+    """Groups of workers to stop, one after the other, so that each replica answers alone once.
+
+    Two groups, without both replicas of any shard in either, if there are such; else each worker by
+    itself. Shards with more or fewer than two replicas do not matter.
+
+    Args:
+        workers: all workers.
+        owners: of each shard.
+    """
+    side: dict[str, int] = {}
+    for worker in workers:
+        waiting = [(worker, 0)] if worker not in side else []
+        while waiting:
+            one, number = waiting.pop()
+            if side.setdefault(one, number) != number:
+                return [[each] for each in workers]
+            for pair in owners:
+                if one in pair and len(pair) == 2:
+                    (other,) = pair - {one}
+                    if side.get(other) != 1 - number:
+                        waiting.append((other, 1 - number))
+    groups = [[one for one in workers if side[one] == number] for number in (0, 1)]
+    return [group for group in groups if group]

@@ -192,7 +192,7 @@ class Worker:
             ConfigurationError: the cluster lacks a shard, or a profile cannot be used.
             RedisUnavailableError: there is no server.
         """
-        control, keys = await connect(settings.redis), Keys(settings.redis.key_prefix, layout)
+        control, keys = await connect(settings.redis), Keys.of(settings.redis).of_layout(layout)
         try:
             cluster = await Registry(control, keys).cluster(num_shards)
             if outside := [shard for shard in shards or () if shard >= cluster]:

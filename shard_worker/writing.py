@@ -23,6 +23,7 @@ from hedgerow.shard_worker.snapshots.recovery import (
     restore_if_needed,
     revive_definitions,
 )
+from hedgerow.shard_worker.snapshots.restore_pace import RestorePace
 from hedgerow.shard_worker.snapshots.shard_snapshots import Snapshots
 
 
@@ -89,6 +90,7 @@ class Writing:
             until_heard=until_heard,
         )
         self.snapshots = Snapshots(control, keys, self.applier, indexer, settings)
+        self._pace = RestorePace.of(settings)
         self.jobs = Jobs(
             control=control,
             keys=keys,
@@ -161,6 +163,7 @@ class Writing:
             shard,
             context.num_shards,
             context.settings,
+            self._pace,
         )
 
     async def _open(self, shard: int) -> None:

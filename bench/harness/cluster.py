@@ -28,6 +28,7 @@ from pydantic import BaseModel
 
 from bench.harness.processes import descendants, start_tied
 from bench.harness.profiles import to_toml
+from bench.harness.redis_cluster import RedisCluster
 from bench.harness.second_phases import with_stall
 from bench.harness.server import Server, run_server
 from hedgerow.common.errors import InsufficientCoverageError
@@ -83,6 +84,7 @@ class Cluster:
         profiles: rank profiles beside the built-in ones.
         num_shards: shards of the cluster.
         num_replicas: on how many workers each of them is.
+        nodes: the Redis Cluster that carries queries; None for `server`.
     """
 
     server: Server
@@ -93,6 +95,7 @@ class Cluster:
     num_shards: int
     num_replicas: int
     heartbeat_expiry_s: float
+    nodes: RedisCluster | None = None
 
     @property
     def notes(self) -> Path:
@@ -103,7 +106,9 @@ class Cluster:
     def settings(self) -> Settings:
         """Settings of a gateway to it."""
         return Settings(
-            redis=RedisSettings(url=self.server.url),
+            redis=RedisSettings(url=self.server.url)
+            if self.nodes is None
+            else self.nodes.settings(),
             gateway=GatewaySettings(write_timeout_s=600.0),
             worker=WorkerSettings(heartbeat_expiry_s=self.heartbeat_expiry_s),
             rank_profiles=dict(self.profiles),
@@ -122,8 +127,9 @@ class Cluster:
     def parts(self) -> dict[str, list[int]]:
         """The processes of each part whose CPU time is counted, without the gateway."""
         workers = [worker.pid for worker in self.workers]
+        nodes = [] if self.nodes is None else self.nodes.pids
         return {
-            "Redis": [self.server.pid],
+            "Redis": [self.server.pid, *nodes],
             "workers": workers,
             "scorers": [pid for worker in workers for pid in descendants(worker)],
         }
@@ -138,6 +144,7 @@ def run_cluster(
     is_durable: bool = False,
     heartbeat_expiry_s: float = 10.0,
     stalls: Collection[int] = (),
+    nodes: RedisCluster | None = None,
 ) -> Iterator[Cluster]:
     """Start a server and the workers; stop them at the end of the block.
 
@@ -148,6 +155,7 @@ def run_cluster(
         is_durable: whether the server keeps an append-only file, as the embedded cluster's does.
         heartbeat_expiry_s: how long a silent worker counts as live.
         stalls: workers in which requests of `STALLING_LANE` may stall.
+        nodes: the Redis Cluster that carries queries; None for the server that is started.
     """
     num_shards = len({shard for shards in layout for shard in shards})
     with tempfile.TemporaryDirectory(prefix="hedgerow-bench-") as name:
@@ -161,6 +169,7 @@ def run_cluster(
             "HEDGEROW_BENCH_NOTES": str(folder / "notes"),
             "HEDGEROW_WORKER__WORKERS_ON_HOST": str(len(layout)),
             **environment(folder),
+            **({} if nodes is None else nodes.environment),
         }
         with run_server(is_durable=is_durable) as server, contextlib.ExitStack() as started:
             workers: list[subprocess.Popen[bytes]] = []
@@ -172,7 +181,8 @@ def run_cluster(
                 }
                 for number in range(len(layout))
             ]
-            start_workers(layout, folder, server.url, num_shards, variables, own, workers)
+            url = server.url if nodes is None else nodes.settings().url
+            start_workers(layout, folder, url, num_shards, variables, own, workers)
             yield Cluster(
                 server=server,
                 workers=workers,
@@ -182,6 +192,7 @@ def run_cluster(
                 num_shards=num_shards,
                 num_replicas=sum(map(len, layout)) // num_shards,
                 heartbeat_expiry_s=heartbeat_expiry_s,
+                nodes=nodes,
             )
 
 

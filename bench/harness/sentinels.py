@@ -57,7 +57,7 @@ class Node:
         """Start, and return when it answers."""
         command = [str(find_binary()), *arguments]
         self.process = start_tied(command, stdout=subprocess.DEVNULL, cwd=self.folder)
-        _wait_until(self.answers, START_TIMEOUT_S, what=f"the server on port {self.port} starts")
+        wait_until(self.answers, START_TIMEOUT_S, what=f"the server on port {self.port} starts")
 
     def answers(self) -> bool:
         """Whether it answers a PING."""
@@ -118,7 +118,7 @@ class Sentinels:
 
     def start(self) -> None:
         """Start everything; returns when the sentinels know the replicas and each other."""
-        ports = _free_ports(6)
+        ports = free_ports(6)
         self.servers = [Node(self.folder, port) for port in ports[:3]]
         self.sentinels = [Node(self.folder, port) for port in ports[3:]]
         self.servers[0].start(*self._options(self.servers[0]))
@@ -126,7 +126,7 @@ class Sentinels:
             self.start_replica(replica, of=self.servers[0])
         for sentinel in self.sentinels:
             self._start_sentinel(sentinel)
-        _wait_until(self.is_whole, 30, what="the sentinels know all servers")
+        wait_until(self.is_whole, 30, what="the sentinels know all servers")
 
     def stop(self) -> None:
         """End everything."""
@@ -165,7 +165,7 @@ class Sentinels:
 
     def wait_until_switched(self, old: Node, timeout_s: float = 20.0) -> Node:
         """Wait until a sentinel names another primary; returns it."""
-        _wait_until(lambda: self.primary() is not old, timeout_s, what="the sentinels switch")
+        wait_until(lambda: self.primary() is not old, timeout_s, what="the sentinels switch")
         return self.primary()
 
     def _primary_of(self, sentinel: Node) -> int:
@@ -224,7 +224,7 @@ def _pairs(flat: list[bytes]) -> dict[str, str]:
     return dict(zip(texts[::2], texts[1::2], strict=True))
 
 
-def _free_ports(number: int) -> list[int]:
+def free_ports(number: int) -> list[int]:
     """Ports of 127.0.0.1 that are free now."""
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(number)]
@@ -233,7 +233,12 @@ def _free_ports(number: int) -> list[int]:
         return [int(one.getsockname()[1]) for one in sockets]
 
 
-def _wait_until(is_true: Callable[[], bool], timeout_s: float, *, what: str) -> None:
+def wait_until(is_true: Callable[[], bool], timeout_s: float, *, what: str) -> None:
+    """Block until something is true.
+
+    Raises:
+        TimeoutError: it is not in time; says what was waited for.
+    """
     give_up_at = time.monotonic() + timeout_s
     while not is_true():
         if time.monotonic() > give_up_at:

@@ -26,6 +26,7 @@ PARTS = (
     "snapshots",
     "restoring",
     "redis",
+    "redis-nodes",
     "logs",
     "run",
     "lock",

@@ -1,4 +1,8 @@
-"""The placement in Redis, and the workers that are draining."""
+"""The placement in Redis, and the workers that are draining.
+
+What is decided here is written as safely as documents are (`durability`): if `redis.min_replicas`
+is set, a failover loses neither a version of the placement nor a drain that was acknowledged.
+"""
 
 from collections.abc import Iterable, Mapping
 from typing import Final
@@ -7,6 +11,7 @@ from hedgerow.common.placement.document import Placement
 from hedgerow.common.placement.members import Observation
 from hedgerow.common.redis.client import Command, RedisClient
 from hedgerow.common.redis.keys import Keys
+from hedgerow.common.shard_log import durability
 from hedgerow.common.state.registry import Registry
 
 PLACED: Final = "placement"  # the event `placement:<version>`: there is a new version
@@ -62,7 +67,7 @@ class PlacementStore:
         Returns:
             Whether the stored placement is now this one.
         """
-        is_done = await self._control.execute(
+        command: Command = (
             "EVAL",
             _WRITE,
             1,
@@ -72,8 +77,23 @@ class PlacementStore:
             self._keys.events,
             f"{PLACED}:{placement.version}",
         )
+        (is_done,) = await durability.write(self._control, self._keys, [command], retry=True)
         # If the answer to an attempt was lost, the stored version is that of the attempt.
         return bool(is_done) or await self.read() == placement
+
+    async def begin(self, placement: Placement | None) -> None:
+        """Set what workers that are about to start will find: no worker drains or is lost.
+
+        Only for a cluster without a worker that runs, since another version may be overwritten.
+
+        Args:
+            placement: what they are to carry out; None for no placement.
+        """
+        stored: Command = ("DEL", self._keys.placement)
+        if placement is not None:
+            stored = ("SET", self._keys.placement, placement.to_json())
+        records: Command = ("DEL", self._keys.draining, self._keys.departed)
+        await self._control.pipeline([stored, records], atomic=True)
 
     async def draining(self) -> frozenset[str]:
         """The workers that are draining."""
@@ -87,7 +107,7 @@ class PlacementStore:
             (change, self._keys.draining, worker),
             ("PUBLISH", self._keys.events, DRAINING),
         ]
-        await self._control.pipeline(commands, atomic=True)
+        await durability.write(self._control, self._keys, commands, retry=True)
 
     async def departed(self) -> dict[str, int]:
         """Worker → since when it has been known to be gone, in ms on the server's clock."""

@@ -34,6 +34,7 @@ MAX_FUZZY_CHARS = 64
 # Seconds of a scorer's CPU for one part of a kind and one document, measured on 20,000 and on
 # 300,000 descriptions of Debian packages: the worst of each kind.
 _WORD_S, _EDIT_S, _PREFIX_S, _SCAN_S, _SLOPPY_S = 1.5e-10, 6e-8, 1.25e-7, 4.5e-8, 2e-8
+_COLUMN_S = 1e-8
 _words = re.compile(r"[0-9A-Za-z]+").findall
 # Splits as the analysis of texts does (`shard_worker.storage.schema`); so does `_words` for ASCII.
 _split = tantivy.TextAnalyzerBuilder(tantivy.Tokenizer.simple()).build().analyze
@@ -49,6 +50,7 @@ class Cost(NamedTuple):
         scans: ranges, prefixes of keywords, and parts that match nearly every document.
         sloppy_words: words of phrases that allow gaps.
         longest_fuzzy: the characters of its longest fuzzy word.
+        columns: fields whose values are read of every match: facets, sort keys, groups.
     """
 
     clauses: int = 0
@@ -57,6 +59,7 @@ class Cost(NamedTuple):
     scans: int = 0
     sloppy_words: int = 0
     longest_fuzzy: int = 0
+    columns: int = 0
 
     def plus(self, other: "Cost") -> "Cost":
         """The cost of both together."""
@@ -71,6 +74,7 @@ class Cost(NamedTuple):
             + self.prefix_terms * _PREFIX_S
             + self.scans * _SCAN_S
             + self.sloppy_words * _SLOPPY_S
+            + self.columns * _COLUMN_S
         )
 
 

@@ -16,11 +16,10 @@ it is not sent again here; its caller decides, knowing the effect of a second co
 import asyncio
 import os
 import random
-import ssl
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
 from functools import partial
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import structlog
 
@@ -28,51 +27,30 @@ from hedgerow.common.errors import (
     ConfigurationError,
     HedgerowError,
     RedisUnavailableError,
-    SealedError,
     WriteRefusedError,
 )
 from hedgerow.common.redis.endpoint import Endpoint
 from hedgerow.common.redis.pool import CLOSE_ERRORS, close_pool, connection_pool
 from hedgerow.common.redis.primary import Primary
 from hedgerow.common.redis.redis_py import Redis, exceptions
-from hedgerow.common.redis.refusals import READ_ONLY, SEALED, refused_write
+from hedgerow.common.redis.refusals import READ_ONLY
+from hedgerow.common.redis.sentinel_view import Address
 from hedgerow.common.redis.sentinels import primary_of
+from hedgerow.common.redis.server_info import ServerInfo, check_server
+from hedgerow.common.redis.topology import Topology
+from hedgerow.common.redis.translation import asked_at, is_moved, translate
 from hedgerow.common.settings.redis import RedisSettings
+from hedgerow.common.tasks import all_of
 
 MAX_ATTEMPTS = 4
 FIRST_PAUSE_S = 0.05
 EVENTS_IDLE_S = 10.0  # after this time without a message, a subscription is checked by a PING
 RECONNECTED = b"reconnected"
-# Errors of a server that cannot execute a command now, but may later; the errors of a server that
-# refuses writes are in common.redis.refusals.
-# UNBLOCKED is for a blocked read whose server becomes a replica: a failover.
-_NOT_NOW = (
-    "CLUSTERDOWN",
-    "MASTERDOWN",
-    "NOREPLICAS",
-    "TRYAGAIN",
-    "BUSY",
-    "UNBLOCKED",
-)
 
 _T = TypeVar("_T")
 _log = structlog.get_logger()
 
 Command = tuple[bytes | str | float, ...]
-
-
-class ServerInfo(NamedTuple):
-    """The server that answers.
-
-    Attributes:
-        name: "redis" or "valkey".
-        version: its version, such as "8.1.3".
-        pid: its process.
-    """
-
-    name: str
-    version: str
-    pid: int
 
 
 async def connect(settings: RedisSettings, wait_s: float = 0.0) -> "RedisClient":
@@ -86,13 +64,14 @@ async def connect(settings: RedisSettings, wait_s: float = 0.0) -> "RedisClient"
         ConfigurationError: the server is too old, or refuses the user, or the URL is wrong.
         RedisUnavailableError: it does not answer.
     """
-    control = RedisClient(settings)
+    control = client_of(settings)
     loop = asyncio.get_running_loop()
     give_up_at = loop.time() + wait_s
     failures = 0
     while True:
         try:
-            check_version(await control.server_info())
+            for client in dict.fromkeys((control, *control.data_clients)):
+                check_server(await client.server_info(), client.setting, client.is_in_cluster)
         except RedisUnavailableError as error:
             failures += 1
             if loop.time() >= give_up_at:
@@ -106,8 +85,24 @@ async def connect(settings: RedisSettings, wait_s: float = 0.0) -> "RedisClient"
             return control
 
 
+def client_of(settings: RedisSettings) -> "RedisClient":
+    """Make the client that the settings ask for, not connected yet.
+
+    Raises:
+        ConfigurationError: the settings contradict each other, or an address cannot be read.
+    """
+    if not settings.is_split:
+        return RedisClient(settings)
+    if settings.cluster_nodes:
+        primaries = Topology(settings).primaries
+        data = [RedisClient(settings, one, setting="redis.cluster_nodes") for one in primaries]
+    else:
+        data = [RedisClient(settings)]
+    return RedisClient(settings.of_control(), data=data, setting="redis.control_url")
+
+
 def _not_answered(settings: RedisSettings, error: RedisUnavailableError) -> str:
-    if settings.sentinels:
+    if settings.sentinels or settings.is_split:
         return f"Redis does not answer: {_why(error)}"
     return f"Redis at {Endpoint.of(settings).address} does not answer: {_why(error)}"
 
@@ -132,21 +127,6 @@ def pause_s(failures: int, cap_s: float) -> float:
     return random.uniform(0, min(cap_s, FIRST_PAUSE_S * 2 ** min(failures, 16)))
 
 
-def check_version(server: ServerInfo) -> None:
-    """Refuse a server that lacks what Hedgerow uses (BLMPOP, XTRIM MINID).
-
-    Raises:
-        ConfigurationError: it is older than Redis 7.0 or Valkey 8; names the version.
-    """
-    major = server.version.partition(".")[0]
-    oldest = 8 if server.name == "valkey" else 7
-    if not major.isdigit() or int(major) < oldest:
-        raise ConfigurationError(
-            f"redis.url: the server is {server.name} {server.version}; "
-            "Redis 7.0 or newer, or Valkey 8 or newer, is needed"
-        )
-
-
 class RedisClient:
     """A client for everything off the hot path: bounded in time, with Hedgerow's own errors.
 
@@ -155,15 +135,39 @@ class RedisClient:
     `WriteRefusedError` (the server accepts no writes now), or with `ConfigurationError` (the server
     refuses the command itself, so another attempt does not help).
 
+    The queues and logs of shards may be on other servers, which have clients of their own (`data`).
+    By default, it is the same server, and the same client.
+
     Attributes:
         settings: where the server is, and the timeouts.
+        setting: the one that names the server, for messages.
+        data_clients: the clients for queues and logs: one for each slot of a Redis Cluster,
+            otherwise a single one.
         server: the server at the last `server_info`.
     """
 
-    def __init__(self, settings: RedisSettings) -> None:
+    def __init__(
+        self,
+        settings: RedisSettings,
+        primary: Primary | None = None,
+        data: Sequence["RedisClient"] = (),
+        setting: str = "redis.url",
+    ) -> None:
+        """Describe the server; it connects when it is first used.
+
+        Args:
+            settings: where the server is, and the timeouts.
+            primary: the node with the slot whose keys are used; None for the settings' server.
+            data: the clients for queues and logs, closed with this one; empty for itself.
+            setting: the one that names the server.
+        """
         self.settings = settings
+        self.setting = setting
+        self.is_in_cluster = primary is not None
+        self.data_clients: tuple[RedisClient, ...] = tuple(data) or (self,)
         self.server = ServerInfo("redis", "0", 0)
-        self._primary = primary_of(settings)
+        self._primary = primary or primary_of(settings)
+        self._targets: dict[Address, RedisClient] = {}
         self._pool = connection_pool(settings, self._primary)
         self._client: Redis = Redis(connection_pool=self._pool)
         self._attempts: set[asyncio.Timeout] = set()
@@ -174,9 +178,22 @@ class RedisClient:
         """Where the server is, for the connections of the data plane."""
         return self._primary
 
+    def data(self, shard: int) -> "RedisClient":
+        """The client for a shard's queues and log."""
+        return self.data_clients[shard % len(self.data_clients)]
+
+    @property
+    def is_split(self) -> bool:
+        """Whether queues and logs are on other servers than this one."""
+        return self.data_clients[0] is not self
+
     async def close(self) -> None:
-        """Close every connection, including those in use and those to sentinels."""
+        """Close every connection, including those in use, to sentinels and to other servers."""
+        if self.is_split:
+            await asyncio.gather(*(client.close() for client in self.data_clients))
         self._unfollow()
+        targets, self._targets = self._targets, {}
+        await asyncio.gather(*(target.close() for target in targets.values()))
         await close_pool(self._pool)
         await self._primary.close()
 
@@ -199,11 +216,17 @@ class RedisClient:
         """
 
         async def run() -> Any:
-            return await self._client.execute_command(  # type: ignore[no-untyped-call]  # redis-py
-                *command
-            )
+            try:
+                return await self._client.execute_command(  # type: ignore[no-untyped-call]  # its
+                    *command
+                )
+            except exceptions.ResponseError as error:
+                if (target := asked_at(error)) is None:
+                    raise
+                return await self._ask(target, command, block_s)
 
-        return await self._attempt(run, str(command[0]), retry, block_s)
+        _, reply = await self._attempt(run, str(command[0]), retry, block_s)
+        return reply
 
     async def pipeline(
         self,
@@ -227,8 +250,19 @@ class RedisClient:
             RedisUnavailableError: at least one of them had no answer in time.
             ConfigurationError: the server refuses one of them; the others may have been done.
         """
+        _, replies = await self.versioned_pipeline(commands, retry, atomic, block_s)
+        return replies
+
+    async def versioned_pipeline(
+        self,
+        commands: Sequence[Command],
+        retry: bool = True,
+        atomic: bool = False,
+        block_s: float = 0.0,
+    ) -> tuple[int, list[Any]]:
+        """As `pipeline`; also returns the `version` of the primary that has answered."""
         if not commands:
-            return []
+            return self._primary.version, []
 
         async def run() -> list[Any]:
             pipe = self._client.pipeline(transaction=atomic)
@@ -236,12 +270,55 @@ class RedisClient:
                 pipe.execute_command(*command)
             # redis-py would put a whole failed command into its message: raise the reply itself.
             replies: list[Any] = await pipe.execute(raise_on_error=False)
-            for reply in replies:
-                if isinstance(reply, Exception):
+            for at, reply in enumerate(replies):
+                if (target := asked_at(reply)) is not None:
+                    if commands[-1][0] == "WAIT":  # it would say nothing about another server
+                        raise reply
+                    replies[at] = await self._ask(target, commands[at], block_s)
+                elif isinstance(reply, Exception):
                     raise reply
             return replies
 
         return await self._attempt(run, str(commands[0][0]), retry, block_s)
+
+    async def pipeline_of_shards(
+        self, commands: Iterable[tuple[int, Command]], retry: bool = True
+    ) -> list[Any]:
+        """As `pipeline`, for commands on the queues and logs of several shards.
+
+        Args:
+            commands: each with its shard; those on one server go in one write.
+            retry: whether they may be sent again if the answer is missing.
+
+        Returns:
+            Their replies, in order.
+        """
+        if len(self.data_clients) == 1:
+            only = [command for _, command in commands]
+            return await self.data_clients[0].pipeline(only, retry=retry)
+        given = list(commands)
+        places: dict[RedisClient, list[int]] = {}
+        for at, (shard, _) in enumerate(given):
+            places.setdefault(self.data(shard), []).append(at)
+        parts = await all_of(
+            client.pipeline([given[at][1] for at in some], retry=retry)
+            for client, some in places.items()
+        )
+        replies: list[Any] = [None] * len(given)
+        for some, part in zip(places.values(), parts, strict=True):
+            for at, reply in zip(some, part, strict=True):
+                replies[at] = reply
+        return replies
+
+    async def _ask(self, target: Address, command: Command, block_s: float) -> Any:
+        """Run a command on the node to which its slot is being moved."""
+        client = self._targets.get(target)
+        if client is None:
+            scheme = self.settings.url.partition(":")[0]
+            settings = self.settings.of_node(f"{scheme}://{target}/0")
+            client = self._targets[target] = RedisClient(settings, setting=self.setting)
+        _, reply = await client.pipeline([("ASKING",), command], retry=False, block_s=block_s)
+        return reply
 
     async def now_ms(self) -> int:
         """The Redis server's clock, in ms since 1970."""
@@ -255,10 +332,7 @@ class RedisClient:
 
     async def server_info(self) -> ServerInfo:
         """Ask the server for its name and version, and keep them in `server`."""
-        info: dict[str, Any] = await self.execute("INFO", "server")
-        name = "valkey" if "valkey_version" in info else "redis"
-        version = str(info.get(f"{name}_version", "unknown"))
-        self.server = ServerInfo(name, version, int(info.get("process_id", 0)))
+        self.server = ServerInfo.of(await self.execute("INFO", "server"))
         return self.server
 
     async def events(self, channel: str) -> AsyncGenerator[bytes]:
@@ -306,7 +380,8 @@ class RedisClient:
 
     async def _attempt(
         self, run: Callable[[], Awaitable[_T]], name: str, retry: bool, block_s: float
-    ) -> _T:
+    ) -> tuple[int, _T]:
+        """Run until it succeeds; also returns the version of the primary that has answered."""
         failures = 0
         timeout_s = self.settings.command_timeout_s + block_s
         try:
@@ -314,13 +389,13 @@ class RedisClient:
                 while True:
                     version = self._primary.version
                     try:
-                        return await self._here(run, version)
+                        return version, await self._here(run, version)
                     except (exceptions.RedisError, RedisUnavailableError, OSError) as error:
                         failures += 1
                         translated = self._translated(error, name, version)
                         if (
                             isinstance(translated, ConfigurationError)
-                            or not retry
+                            or not (retry or is_moved(error))  # then it was not carried out
                             or failures == MAX_ATTEMPTS
                         ):
                             if translated is error:  # else it would be its own cause
@@ -359,41 +434,12 @@ class RedisClient:
     def _translated(self, error: Exception, command: str, version: int) -> HedgerowError:
         if isinstance(error, HedgerowError):
             return error
-        found = _translate(error, command)
-        if (
-            self._primary.moves
-            and isinstance(found, WriteRefusedError)
-            and found.cause == READ_ONLY
-        ):
+        found = translate(error, command)
+        if not self._primary.moves:
+            return found
+        if isinstance(found, WriteRefusedError) and found.cause == READ_ONLY:
             self._primary.doubt(version)
             return RedisUnavailableError(f"Redis refuses {command}: it has become a replica")
+        if is_moved(error):
+            self._primary.doubt(version)
         return found
-
-
-@contextmanager
-def translated(command: str) -> Iterator[None]:
-    """Translate errors that a plain redis-py client (arq's) raises in the block into ours."""
-    try:
-        yield
-    except (exceptions.RedisError, OSError) as error:
-        raise _translate(error, command) from error
-
-
-def _refused(error: Exception, command: str, cause: str) -> WriteRefusedError:
-    return WriteRefusedError(f"Redis refuses {command}: {error}", cause)
-
-
-def _translate(error: Exception, command: str) -> HedgerowError:
-    if isinstance(error.__cause__, exceptions.AuthenticationError):
-        error = error.__cause__  # over a Unix socket redis-py hides it in a ConnectionError
-    if isinstance(error.__context__, ssl.SSLCertVerificationError):
-        return ConfigurationError(f"redis.tls_ca_file: {error.__context__.verify_message}")
-    if isinstance(error, exceptions.AuthenticationError):
-        return ConfigurationError(f"redis: the server refuses the user or password: {error}")
-    if (cause := refused_write(error)) is not None:
-        return SealedError() if cause == SEALED else _refused(error, command, cause)
-    if isinstance(error, exceptions.NoPermissionError):
-        return ConfigurationError(f"redis: the server refuses {command} to this user: {error}")
-    if not isinstance(error, exceptions.ResponseError) or str(error).startswith(_NOT_NOW):
-        return RedisUnavailableError(f"Redis refuses {command}: {error}")
-    return ConfigurationError(f"redis: the server refuses {command}: {error}")

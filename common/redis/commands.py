@@ -15,6 +15,27 @@ class CommandError(HedgerowError):
     """Redis answered a command with an error (`OOM`, `READONLY`, `NOPERM`, …)."""
 
 
+def asked_node(error: object) -> tuple[str, int] | None:
+    """Where to send a command, if a node says that its key may be where its slot is moved to."""
+    if not isinstance(error, (hiredis.ReplyError, CommandError)):
+        return None
+    kind, _, rest = str(error).partition(" ")
+    host, _, port = rest.rpartition(" ")[2].rpartition(":")
+    return (host, int(port)) if kind == "ASK" and host and port.isdecimal() else None
+
+
+def is_moving(error: object) -> bool:
+    """Whether a command cannot be carried out since its slot is being moved."""
+    return isinstance(error, (hiredis.ReplyError, CommandError)) and str(error).startswith(
+        ("ASK ", "TRYAGAIN")
+    )
+
+
+def has_moved(error: object) -> bool:
+    """Whether a node has refused a command because it no longer has the key's slot."""
+    return isinstance(error, (hiredis.ReplyError, CommandError)) and str(error).startswith("MOVED ")
+
+
 async def reply_to(send: Callable[[bytes, OnReply], None], command: bytes) -> Any:
     """Send a packed command and wait for its reply; safe to cancel.
 
@@ -65,4 +86,5 @@ def pack_for_each(name: str, keys: Iterable[str], values: Sequence[bytes]) -> li
     return packed
 
 
+ASKING = pack("ASKING")  # before a command that a node has sent on by ASK
 _SKIP = pack("CLIENT", "REPLY", "SKIP")  # https://valkey.io/commands/client-reply/

@@ -28,6 +28,12 @@ log = structlog.get_logger()
 
 FIRST_PAUSE_S = 0.05
 
+# The kinds of messages on a subscribed connection. The last one comes without being asked for when
+# a node no longer has the slot of a sharded channel.
+MESSAGES = (b"message", b"smessage")
+SUBSCRIBED = (b"subscribe", b"ssubscribe")
+LEFT = b"sunsubscribe"
+
 
 def _ignore(_reply: Any) -> None:
     """The callback of a command whose reply is not needed."""
@@ -47,6 +53,7 @@ class RedisConnection:
         num_reconnects: how often the connection was restored.
         tried: set once the first attempt to connect has ended.
         last_error: why the last attempt has failed; "" if it has not.
+        has_left: whether the last connection ended because the primary moved.
     """
 
     def __init__(
@@ -58,6 +65,7 @@ class RedisConnection:
         on_connect: Callable[[Handshake], Awaitable[None]] | None = None,
         on_disconnect: Callable[[], None] | None = None,
         on_message: OnReply | None = None,
+        is_sharded: bool = False,
     ) -> None:
         """Describe the connection; `start` opens it.
 
@@ -69,11 +77,13 @@ class RedisConnection:
                 send commands over the handshake that it is given.
             on_disconnect: called each time a connection is lost.
             on_message: called with Pub/Sub messages.
+            is_sharded: whether the channels to subscribe to are those of a Redis Cluster's slot.
         """
         self.name = name
         self.num_reconnects = 0
         self.tried = asyncio.Event()
         self.last_error = ""
+        self.has_left = False
         self._primary = primary
         self._version = -1  # of the primary, when the present connection was begun
         self._unfollow: Callable[[], None] | None = None
@@ -82,6 +92,7 @@ class RedisConnection:
         self._on_connect = on_connect
         self._on_disconnect = on_disconnect
         self._on_message = on_message
+        self._is_sharded = is_sharded
         self._connection: RedisProtocol | None = None
         self._outbox: list[bytes] = []
         self._loop = asyncio.get_running_loop()
@@ -114,6 +125,14 @@ class RedisConnection:
                 the same).
         """
         self.begin()
+        await self.until_connected(timeout_s)
+
+    async def until_connected(self, timeout_s: float | None) -> None:
+        """Wait until there is a connection.
+
+        Raises:
+            RedisUnavailableError: there was none within `timeout_s` (it keeps trying all the same).
+        """
         try:
             async with asyncio.timeout(timeout_s):
                 await self._is_connected.wait()
@@ -188,12 +207,12 @@ class RedisConnection:
         For a connection whose `on_connect` subscribes, and that is used for nothing else.
         """
         if self._is_connected.is_set():
-            self._write_unanswered(pack("SUBSCRIBE", channel))
+            self._write_unanswered(pack("S" * self._is_sharded + "SUBSCRIBE", channel))
 
     def unsubscribe(self, channel: str) -> None:
         """End what `subscribe` has begun, if connected; the confirmation comes as a message."""
         if self._is_connected.is_set():
-            self._write_unanswered(pack("UNSUBSCRIBE", channel))
+            self._write_unanswered(pack("S" * self._is_sharded + "UNSUBSCRIBE", channel))
 
     def ping_subscribed(self) -> None:
         """Ping a subscribed connection; the answer comes as a message."""
@@ -248,7 +267,7 @@ class RedisConnection:
         connection = await self._open(endpoint)
         self._connection = connection
         try:
-            handshake = Handshake(connection)
+            handshake = Handshake(connection, is_sharded=self._is_sharded)
             if endpoint.password is not None:
                 user = (endpoint.username,) if endpoint.username else ()
                 await handshake.call("AUTH", *user, endpoint.password)
@@ -260,6 +279,7 @@ class RedisConnection:
             if self._on_connect is not None:
                 await self._on_connect(handshake)
             self._check_unmoved()
+            self.has_left = False
             self._is_connected.set()
         except BaseException:
             connection.abort()
@@ -275,13 +295,15 @@ class RedisConnection:
         if self._attempt is not None:
             self._attempt.reschedule(self._loop.time())
         if self._connection is not None:
+            self.has_left = True
             self._connection.abort()
 
-    def _doubt(self) -> None:
+    def doubt(self) -> None:
+        """The server has said that it no longer serves what this connection is for."""
         self._primary.doubt(self._version)
 
     async def _open(self, endpoint: Endpoint) -> RedisProtocol:
-        on_replica = self._doubt if self._primary.moves else None
+        on_replica = self.doubt if self._primary.moves else None
 
         def protocol() -> RedisProtocol:
             return RedisProtocol(self._on_message, self._forget, on_replica)

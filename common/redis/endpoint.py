@@ -32,6 +32,7 @@ class Endpoint:
 
     moves: ClassVar[bool] = False
     version: ClassVar[int] = 0
+    failovers: ClassVar[int] = 0
 
     @property
     def address(self) -> str:

@@ -14,8 +14,9 @@ class Handshake:
     All other commands wait for `RedisConnection.is_connected`.
     """
 
-    def __init__(self, connection: RedisProtocol) -> None:
+    def __init__(self, connection: RedisProtocol, *, is_sharded: bool = False) -> None:
         self._connection = connection
+        self._subscribe = "SSUBSCRIBE" if is_sharded else "SUBSCRIBE"
 
     async def call(self, *parts: bytes | str | float) -> Any:
         """Send a command and wait for its reply.
@@ -28,7 +29,7 @@ class Handshake:
 
     def subscribe(self, channel: str) -> None:
         """Subscribe to a channel; the confirmation also comes as a message."""
-        self._connection.write(pack("SUBSCRIBE", channel))
+        self._connection.write(pack(self._subscribe, channel))
 
     def _send(self, command: bytes, on_reply: OnReply) -> None:
         if self._connection.closed.done():

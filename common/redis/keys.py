@@ -1,6 +1,15 @@
-"""Every Redis key and channel, in one place. docs/operations.md lists them for operators."""
+"""Every Redis key and channel, in one place. docs/operations.md lists them for operators.
+
+In Redis Cluster, what belongs to a shard is in one hash slot, by a tag: `hedgerow:{5}:log:0`. The
+shards share a few slots, since a worker needs connections for each slot whose shards it serves. On
+a plain server there are no tags, so that processes of every version spell the keys alike.
+"""
 
 from dataclasses import dataclass
+from typing import Self
+
+from hedgerow.common.redis.hash_slots import tags
+from hedgerow.common.settings.redis import RedisSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -9,13 +18,20 @@ class Keys:
 
     Attributes:
         prefix: first part of every key; the setting `redis.key_prefix`.
+        num_slots: over how many hash slots the shards are spread; 0 without Redis Cluster.
         layout: the layout whose shards are meant (`common.state.layout`). Almost every name belongs
-            to one layout; `collections`, `aliases`, `gateways`, `quarantine`, `storage`, `cluster`,
-            `layout_document`, `split_lease` and `split_progress` are those of the cluster.
+            to one layout; `collections`, `changes`, `aliases`, `gateways`, `quarantine`, `storage`,
+            `cluster`, `layout_document`, `split_lease` and `split_progress` are the cluster's.
     """
 
     prefix: str = "hedgerow"
+    num_slots: int = 0
     layout: int = 0
+
+    @classmethod
+    def of(cls, settings: RedisSettings) -> Self:
+        """The names that the settings ask for."""
+        return cls(settings.key_prefix, settings.num_slots)
 
     @property
     def own(self) -> str:
@@ -29,35 +45,57 @@ class Keys:
 
     def of_layout(self, layout: int) -> "Keys":
         """The names of another layout of the same cluster."""
-        return Keys(self.prefix, layout)
+        return Keys(self.prefix, self.num_slots, layout)
+
+    def slot(self, shard: int) -> int:
+        """Which of the `num_slots` slots a shard is in, from 0; 0 without Redis Cluster."""
+        return shard % self.num_slots if self.num_slots else 0
+
+    def _in(self, slot: int) -> str:
+        """The first part of the keys and channels in a slot."""
+        return f"{self.own}:{{{tags(self.num_slots)[slot]}}}" if self.num_slots else self.own
+
+    def _of(self, shard: int) -> str:
+        return self._in(shard % self.num_slots) if self.num_slots else self.own
 
     def search_queue(self, shard: int) -> str:
         """List: search requests that wait for a worker of `shard`."""
-        return f"{self.own}:search:{shard}"
+        return f"{self._of(shard)}:search:{shard}"
 
-    def worker_search_queue(self, worker: str) -> str:
-        """List: searches for one worker only: second copies from another, or shadow requests."""
-        return f"{self.own}:search@{worker}"
+    def worker_search_queue(self, worker: str, slot: int = 0) -> str:
+        """List: searches for one worker only: second copies from another, or shadow requests.
 
-    def worker_fetch_queue(self, worker: str) -> str:
+        A worker has one in each slot, for that slot's shards.
+        """
+        return f"{self._in(slot)}:search@{worker}"
+
+    def worker_fetch_queue(self, worker: str, slot: int = 0) -> str:
         """List: second copies of fetches that another worker has handed to this one."""
-        return f"{self.own}:fetch@{worker}"
+        return f"{self._in(slot)}:fetch@{worker}"
 
     def fetch_queue(self, shard: int) -> str:
         """List: fetch requests that wait for a worker of `shard`."""
-        return f"{self.own}:fetch:{shard}"
+        return f"{self._of(shard)}:fetch:{shard}"
 
     def reply_channel(self, gateway_id: str) -> str:
-        """Channel: replies to one gateway."""
+        """Channel: replies to one gateway; requests name it, see `reply_channel_in`."""
         return f"{self.own}:reply:{gateway_id}"
+
+    def reply_channel_in(self, slot: int, reply_to: str) -> str:
+        """The channel of a slot on which a gateway that is named so gets its shards' replies.
+
+        Each node then carries the replies of its own shards, over the connections that bring the
+        requests.
+        """
+        return self._in(slot) + reply_to.removeprefix(self.own)
 
     def cancel_channel(self, shard: int) -> str:
         """Channel: queries whose answer from `shard` is no longer needed."""
-        return f"{self.own}:cancel:{shard}"
+        return f"{self._of(shard)}:cancel:{shard}"
 
     def log(self, shard: int) -> str:
         """Stream: the writes of one shard that are not yet applied by every replica."""
-        return f"{self.own}:log:{shard}"
+        return f"{self._of(shard)}:log:{shard}"
 
     def judgement(self, shard: int, token: str) -> str:
         """String: how a conditional write to a shard has ended; expires."""
@@ -65,7 +103,7 @@ class Keys:
 
     def applied(self, shard: int) -> str:
         """Hash: replica id → id of the last log entry that it has applied."""
-        return f"{self.own}:applied:{shard}"
+        return f"{self._of(shard)}:applied:{shard}"
 
     def trimmed(self, shard: int) -> str:
         """Hash: how far the log was trimmed, and the replicas that have missed some of it.
@@ -75,15 +113,14 @@ class Keys:
         a snapshot; `sealed` is the log's last id, if the log is sealed; a replica's id maps to
         where the log began when the replica was found to have a gap.
         """
-        return f"{self.own}:trimmed:{shard}"
+        return f"{self._of(shard)}:trimmed:{shard}"
 
-    @property
-    def confirm(self) -> str:
+    def confirm(self, slot: int = 0) -> str:
         """Stream: never created; a command on it shows whether logs can be appended to.
 
         Also a channel: a message on it shows whether replicas have what was written before.
         """
-        return f"{self.own}:log:confirm"
+        return f"{self._in(slot)}:log:confirm"
 
     @property
     def storage(self) -> str:
@@ -94,6 +131,11 @@ class Keys:
     def collections(self) -> str:
         """Hash: collection name → its definition."""
         return f"{self.prefix}:collections"
+
+    @property
+    def changes(self) -> str:
+        """Hash: collection name → a change of it that has begun; only with `redis.control_url`."""
+        return f"{self.prefix}:changes"
 
     @property
     def aliases(self) -> str:
@@ -131,7 +173,7 @@ class Keys:
 
     @property
     def cluster(self) -> str:
-        """Hash: facts that every process must agree on (`shards`, `format`)."""
+        """Hash: facts that every process must agree on (`shards`, `format`, `cursor_key`)."""
         return f"{self.prefix}:cluster"
 
     @property

@@ -1,6 +1,7 @@
 """Which server takes the writes: what a connection needs to know of it, wherever that comes from.
 
-`Endpoint` is a primary that never moves, `SentinelPrimary` one that sentinels watch.
+`Endpoint` is a primary that never moves, `SentinelPrimary` one that sentinels watch, `SlotPrimary`
+the node of a Redis Cluster that has a hash slot.
 """
 
 from collections.abc import Callable
@@ -25,6 +26,10 @@ class Primary(Protocol):
         """How often connections have had to leave, since it had moved or was a replica."""
 
     @property
+    def failovers(self) -> int:
+        """How often a server that may lack its last writes may have taken over."""
+
+    @property
     def reconnect_max_s(self) -> float:
         """Longest pause between two attempts to connect, in s."""
 
@@ -35,6 +40,9 @@ class Primary(Protocol):
             RedisUnavailableError: that is not known.
             ConfigurationError: the sentinels refuse the user, or know no such service.
         """
+
+    def at(self, host: str, port: int) -> Endpoint:
+        """How to connect to another of its servers."""
 
     def follow(self, on_moved: Callable[[], None]) -> Callable[[], None]:
         """Have `on_moved` called whenever connections must leave; returns what ends that."""

@@ -15,8 +15,8 @@ from hedgerow.common.redis.commands import OnReply
 log = structlog.get_logger()
 
 CLOSE_TIMEOUT_S = 1.0
-# What a server that has become a replica answers to a write, and to one that waits in it.
-_OF_REPLICAS = ("READONLY", "UNBLOCKED force")
+# What a server answers that has become a replica, or has no longer the slot of a key.
+_OF_REPLICAS = ("READONLY", "UNBLOCKED force", "MOVED ")
 
 
 class RedisProtocol(asyncio.Protocol):

@@ -7,7 +7,6 @@ answer of the old primary, so that one that hangs is left as well.
 """
 
 import asyncio
-import math
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, Final
@@ -20,6 +19,7 @@ from hedgerow.common.redis.commands import CommandError
 from hedgerow.common.redis.connection import RedisConnection
 from hedgerow.common.redis.endpoint import Endpoint
 from hedgerow.common.redis.handshake import Handshake
+from hedgerow.common.redis.moving_primary import MovingPrimary
 from hedgerow.common.redis.primary import Primary
 from hedgerow.common.redis.sentinel_view import Address, Report, SentinelView
 from hedgerow.common.runtime.ticks import sleep_to_tick
@@ -30,9 +30,6 @@ SWITCH: Final = "+switch-master"
 SILENCE_S: Final = 2.0  # a sentinel that owes an answer for this long does not count
 ASK_TIMEOUT_S: Final = 0.25
 ROLE_INTERVAL_S: Final = 1.0
-# How long writes wait after a failover. Workers that have applied more than the new primary has
-# restore the end of its logs in that time: they learn of the failover when the gateways do.
-SETTLE_S: Final = 0.5
 _REFUSALS: Final = ("WRONGPASS", "NOAUTH", "NOPERM", "ERR AUTH", "ERR invalid password")
 
 log = structlog.get_logger()
@@ -47,10 +44,8 @@ def primary_of(settings: RedisSettings) -> Primary:
     return SentinelPrimary(settings) if settings.sentinels else Endpoint.of(settings)
 
 
-class SentinelPrimary:
+class SentinelPrimary(MovingPrimary):
     """A `Primary` that sentinels watch; it asks them for the first time when it is first needed."""
-
-    moves: Final = True
 
     def __init__(self, settings: RedisSettings) -> None:
         """Read the settings.
@@ -58,15 +53,10 @@ class SentinelPrimary:
         Raises:
             ConfigurationError: they contradict each other, or an address cannot be read.
         """
-        _check_url(settings)
-        self.version = 0
-        self.reconnect_max_s = settings.reconnect_max_s
-        self._servers = Endpoint.of(settings)
+        check_url(settings, "redis.sentinels")
+        super().__init__(Endpoint.of(settings))
         self._service = settings.service_name or ""
         self._view = SentinelView()
-        self._followers: dict[object, Callable[[], None]] = {}
-        self._moved = asyncio.Event()
-        self._moved_at = -math.inf
         self._started = False
         self._tasks: list[asyncio.Task[None]] = []
         self._sentinels = [
@@ -89,30 +79,12 @@ class SentinelPrimary:
             self._tasks.append(asyncio.create_task(self._watch_role(), name="role of the primary"))
         return self._servers.at(*self._view.primary)
 
-    def follow(self, on_moved: Callable[[], None]) -> Callable[[], None]:
-        """See `Primary.follow`."""
-        key = object()
-        self._followers[key] = on_moved
-        return lambda: self._followers.pop(key, None) and None
-
     def doubt(self, version: int) -> None:
         """See `Primary.doubt`."""
         if version == self.version:
             log.warning("redis_primary_doubted", primary=str(self._view.primary))
+            self.failovers += 1
             self._leave()
-
-    async def pause(self, duration_s: float) -> None:
-        """See `Primary.pause`."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(duration_s):
-                await self._moved.wait()
-
-    async def settled(self) -> None:
-        """See `Primary.settled`."""
-        rest_s = self._moved_at + SETTLE_S - asyncio.get_running_loop().time()
-        if rest_s > 0:
-            await asyncio.sleep(rest_s)
-            await self.settled()  # it may have moved again
 
     async def close(self) -> None:
         """Close the connections to the sentinels."""
@@ -172,15 +144,7 @@ class SentinelPrimary:
         before = self._view.primary
         if self._view.take(sentinel, report) and before is not None:
             log.warning("redis_primary_moved", old=str(before), new=str(self._view.primary))
-            self._moved_at = asyncio.get_running_loop().time()
-            self._leave()
-
-    def _leave(self) -> None:
-        self.version += 1
-        moved, self._moved = self._moved, asyncio.Event()
-        moved.set()
-        for on_moved in list(self._followers.values()):
-            on_moved()
+            self._has_failed_over()
 
     async def _watch_role(self) -> None:
         """Notice that the primary has become a replica, even if nothing is written to it."""
@@ -272,6 +236,11 @@ class _Sentinel:
 
 
 def _sentinel_endpoint(text: str, settings: RedisSettings) -> Endpoint:
+    """The endpoint of a sentinel.
+
+    Raises:
+        ConfigurationError: its address cannot be read.
+    """
     url = text if "://" in text else f"redis://{text}"
     parts = urlsplit(url)
     try:
@@ -307,14 +276,19 @@ def _without_user(text: str) -> str:
     return text.rpartition("@")[2]
 
 
-def _check_url(settings: RedisSettings) -> None:
+def check_url(settings: RedisSettings, other: str) -> None:
+    """Make sure that `redis.url` names no server, since the setting `other` says where they are.
+
+    Raises:
+        ConfigurationError: it does.
+    """
     parts = urlsplit(settings.url)
     if parts.scheme == "unix":
         raise ConfigurationError(
-            "redis.url: is a Unix socket, but redis.sentinels name servers by host and port"
+            f"redis.url: is a Unix socket, but {other} name servers by host and port"
         )
     if settings.url != DEFAULT_URL and (parts.hostname or parts.netloc.rpartition("@")[2]):
         raise ConfigurationError(
-            f"redis.url: names the server {_without_user(parts.netloc)}, but redis.sentinels say "
+            f"redis.url: names the server {_without_user(parts.netloc)}, but {other} say "
             f"which one it is; leave it out, as in {parts.scheme}:///0"
         )

@@ -1,5 +1,7 @@
 """Settings of placement: `[placement]`, and what a worker offers when it joins."""
 
+from typing import Annotated
+
 from pydantic import Field
 
 from hedgerow.common.settings.group import Group, PositiveFloat, PositiveInt
@@ -21,6 +23,11 @@ class PlacementSettings(Group):
         2,
         description="Most replicas that are prepared at once, in the whole cluster, when shards "
         "move. Shards that have no owner yet do not count.",
+    )
+    max_restore_bytes_per_s: Annotated[int, Field(ge=0)] = Field(
+        50_000_000,
+        description="Most bytes that a worker that joins restores from snapshots in a second, for "
+        "all shards together, so that restores give way to queries; 0 for no limit.",
     )
 
 

@@ -33,6 +33,27 @@ class QuerySettings(Group):
         description='Most words in phrases that allow gaps ("high seas"~2). Each takes a scorer '
         "up to 0.4 ms on 20,000 short documents.",
     )
+    max_facets: PositiveInt = Field(
+        16,
+        description="Most facets of a search. Each takes a scorer about 1 ms if 100,000 documents "
+        "match.",
+    )
+    max_facet_values: PositiveInt = Field(
+        10_000,
+        le=50_000,
+        description="Most values that a shard returns for a facet, so that fields with no more "
+        "values are counted exactly; also the most intervals of a histogram, and the largest size "
+        "of a facet. 10,000 values take a scorer about 10 ms.",
+    )
+    max_sort_keys: PositiveInt = Field(
+        4, description="Most fields by which hits are sorted, the score included."
+    )
+    max_score_depth: PositiveInt = Field(
+        100_000,
+        le=100_000,
+        description="How many hits deep search_after goes in the order by score, since a scorer "
+        "has to pass over them. In the order by a field there is no limit.",
+    )
     heavy_ms: PositiveFloat = Field(
         20.0,
         description="A query is heavy if it is estimated to take a scorer longer than this on one "

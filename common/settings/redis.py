@@ -1,7 +1,7 @@
 """The settings of the connections to Redis: `[redis]`."""
 
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Any, Final, Self, TypeVar
 
 from pydantic import Field, NonNegativeInt, SecretStr, ValidationInfo, field_validator
 
@@ -10,6 +10,8 @@ from hedgerow.common.settings.group import Group, PositiveFloat, PositiveInt
 _T = TypeVar("_T")
 
 DEFAULT_URL: Final = "redis://127.0.0.1:6379/0"
+DEFAULT_SLOTS: Final = 3
+MOST_SLOTS: Final = 128  # a worker of many shards has five connections for each
 
 
 class RedisSettings(Group):
@@ -17,8 +19,8 @@ class RedisSettings(Group):
 
     url: str = Field(
         DEFAULT_URL,
-        description="redis://, rediss:// or unix:// URL of the server. With `redis.sentinels` it "
-        "names no host: `redis:///0`, or `rediss:///0` for TLS.",
+        description="redis://, rediss:// or unix:// URL of the server. With `redis.sentinels` or "
+        "`redis.cluster_nodes` it names no host: `redis:///0`, or `rediss:///0` for TLS.",
     )
     sentinels: list[str] = Field(
         [],
@@ -36,6 +38,30 @@ class RedisSettings(Group):
     )
     sentinel_password: SecretStr | None = Field(
         None, description="Password of the sentinels; `redis.password` is that of the servers."
+    )
+    cluster_nodes: list[str] = Field(
+        [],
+        description="Nodes of a Redis or Valkey Cluster that carries queries, replies and logs: a "
+        "JSON list of HOST:PORT. Some that are up are enough; the rest is learned from them.",
+    )
+    cluster_slots: PositiveInt = Field(
+        DEFAULT_SLOTS,
+        le=MOST_SLOTS,
+        description="Over how many hash slots the shards are spread: at least the number of nodes "
+        "that the Redis Cluster will ever have. It is fixed when Hedgerow first uses it.",
+    )
+    control_url: str | None = Field(
+        None,
+        validate_default=True,
+        description="URL of a server of its own for everything but queries, replies and logs; "
+        "needed with `redis.cluster_nodes`, unless `redis.sentinels` name that server. If unset, "
+        "the server of `redis.url` does it as well.",
+    )
+    control_username: str | None = Field(
+        None, description="ACL user of that server; overrides the URL's."
+    )
+    control_password: SecretStr | None = Field(
+        None, description="Password of that server; overrides the URL's."
     )
     min_replicas: NonNegativeInt = Field(
         0,
@@ -69,6 +95,59 @@ class RedisSettings(Group):
     queue_expiry_s: PositiveInt = Field(
         60, description="A shard's queue is removed after this time without a push, in s."
     )
+
+    @property
+    def num_slots(self) -> int:
+        """Over how many hash slots the shards are spread; 0 without Redis Cluster."""
+        return self.cluster_slots if self.cluster_nodes else 0
+
+    @property
+    def is_split(self) -> bool:
+        """Whether queries, replies and logs are on other servers than all the rest."""
+        return bool(self.cluster_nodes) or self.control_url is not None
+
+    def of_control(self) -> Self:
+        """The settings of the server for all but queries, replies and logs."""
+        if not self.is_split:
+            return self
+        changes: dict[str, Any] = {
+            "cluster_nodes": [],
+            "control_url": None,
+            "username": self.control_username,
+            "password": self.control_password,
+        }
+        if self.control_url is not None:
+            changes |= {"url": self.control_url, "sentinels": [], "min_replicas": 0}
+        return self.model_copy(update=changes)
+
+    def of_node(self, url: str) -> Self:
+        """The settings of a single server."""
+        changes: dict[str, Any] = {"url": url, "sentinels": [], "cluster_nodes": []}
+        changes["control_url"] = None
+        return self.model_copy(update=changes)
+
+    @field_validator("control_url")
+    @classmethod
+    def _is_needed_with_cluster(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if info.data.get("cluster_nodes"):
+            if value is None and not info.data.get("sentinels"):
+                raise ValueError(
+                    "is needed with redis.cluster_nodes: arq and scripts over many keys need a "
+                    "server that is not part of a Redis Cluster"
+                )
+            if value is not None and info.data.get("sentinels"):
+                raise ValueError(
+                    "is set, but redis.sentinels name the server that it would name; leave one out"
+                )
+        return value
+
+    @field_validator("control_username", "control_password")
+    @classmethod
+    def _is_of_control(cls, value: Any, info: ValidationInfo) -> Any:
+        is_split = info.data.get("cluster_nodes") or info.data.get("control_url")
+        if value is not None and "control_url" in info.data and not is_split:
+            raise ValueError("is set, but redis.control_url names no server")
+        return value
 
     @field_validator("service_name")
     @classmethod

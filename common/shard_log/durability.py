@@ -1,14 +1,16 @@
 """Makes writes as safe as the settings demand: in the server's file, and in its replicas."""
 
 from collections.abc import Sequence
+from itertools import islice
 from typing import Any
 
 from hedgerow.common.errors import RedisUnavailableError, UnconfirmedError
 from hedgerow.common.redis.client import Command, RedisClient
 from hedgerow.common.redis.keys import Keys
+from hedgerow.common.tasks import all_of
 
 
-async def confirm(control: RedisClient, keys: Keys) -> None:
+async def confirm(control: RedisClient, keys: Keys, slot: int = 0) -> None:
     """Make sure that earlier appends are in the server's append-only file.
 
     A server answers a write before it knows whether its file was written: the writes of the turn in
@@ -20,19 +22,25 @@ async def confirm(control: RedisClient, keys: Keys) -> None:
         WriteRefusedError: the appends may be lost if the server dies.
         RedisUnavailableError: there was no answer.
     """
-    await control.execute("XADD", keys.confirm, "NOMKSTREAM", "*", b"op", b"")
+    await control.execute("XADD", keys.confirm(slot), "NOMKSTREAM", "*", b"op", b"")
 
 
 async def write(
-    control: RedisClient, keys: Keys, commands: Sequence[Command], *, retry: bool
+    control: RedisClient,
+    keys: Keys,
+    commands: Sequence[Command],
+    *,
+    retry: bool,
+    slot: int = 0,
 ) -> list[Any]:
     """Run writes; returns their replies once they are as safe as the settings demand.
 
     Args:
-        control: the client.
+        control: the client of the server that they are for.
         keys: the names of everything in Redis.
         commands: the writes.
         retry: whether they may be sent again if the answer is missing.
+        slot: the slot of their keys, with Redis Cluster.
 
     Raises:
         WriteRefusedError: the writes may be lost if the server dies.
@@ -42,22 +50,60 @@ async def write(
     """
     settings, primary = control.settings, control.primary
     await primary.settled()
-    version, number = primary.version, settings.min_replicas
+    number = settings.min_replicas
     wait_s = settings.min_replicas_timeout_s if number else 0.0
     # On the connection of the writes: another server's answer would say nothing about them. WAIT is
     # about its own connection's last write, which the commands need not have made if an earlier
     # attempt did; replicas get messages as well.
     wait: list[Command] = []
     if number:
-        wait = [("PUBLISH", keys.confirm, ""), ("WAIT", number, int(wait_s * 1000))]
-    replies = await control.pipeline([*commands, *wait], retry=retry, block_s=wait_s)
+        wait = [("PUBLISH", keys.confirm(slot), ""), ("WAIT", number, int(wait_s * 1000))]
+    version, replies = await control.versioned_pipeline(
+        [*commands, *wait], retry=retry, block_s=wait_s
+    )
     confirmed = replies[-1] if number else 0
     if confirmed < number:
         raise UnconfirmedError(
             f"{confirmed} of {number} replicas of Redis have confirmed the write within "
             f"{wait_s:g} s; it may have been done all the same"
         )
-    await confirm(control, keys)
+    await confirm(control, keys, slot)
     if not number and version != primary.version:
         raise RedisUnavailableError("Redis has failed over; the write may be lost")
     return replies[: len(commands)]
+
+
+async def write_of_shards(
+    control: RedisClient,
+    keys: Keys,
+    writes: Sequence[tuple[int, Sequence[Command]]],
+    *,
+    retry: bool,
+) -> list[list[Any]]:
+    """Run the writes of several shards, each with its own commands; see `write`.
+
+    Servers are written to at the same time. If one fails, those of the others may have been done,
+    and all have ended.
+
+    Returns:
+        For each of the `writes`, the replies to its commands.
+    """
+    places: dict[int, list[int]] = {}
+    for at, (shard, _) in enumerate(writes):
+        places.setdefault(keys.slot(shard), []).append(at)
+
+    async def run(slot: int, some: list[int]) -> list[Any]:
+        client = control.data(writes[some[0]][0])
+        commands = [command for at in some for command in writes[at][1]]
+        return await write(client, keys, commands, retry=retry, slot=slot)
+
+    if len(places) == 1:  # always, without Redis Cluster
+        parts = [await run(slot, some) for slot, some in places.items()]
+    else:
+        parts = await all_of(run(slot, some) for slot, some in places.items())
+    replies: list[list[Any]] = [[]] * len(writes)
+    for some, part in zip(places.values(), parts, strict=True):
+        answers = iter(part)
+        for at in some:
+            replies[at] = list(islice(answers, len(writes[at][1])))
+    return replies

@@ -12,7 +12,8 @@ import structlog
 
 from hedgerow.common.redis.client import Command, RedisClient
 from hedgerow.common.redis.keys import Keys
-from hedgerow.common.shard_log.durability import write
+from hedgerow.common.redis.primary import Primary
+from hedgerow.common.shard_log.durability import write_of_shards
 from hedgerow.common.shard_log.entries import (
     START,
     Appended,
@@ -65,6 +66,7 @@ class ShardLog:
 
     def __init__(self, control: RedisClient, keys: Keys) -> None:
         self._control = control
+        self._data = control.data  # shard → the client of the server that has its log
         self._keys = keys
 
     @property
@@ -73,7 +75,19 @@ class ShardLog:
 
         If `redis.min_replicas` confirm each write, it never does.
         """
-        return 0 if self._control.settings.min_replicas else self._control.primary.version
+        clients = self._control.data_clients
+        if clients[0].settings.min_replicas:
+            return 0
+        return sum(client.primary.failovers for client in clients)
+
+    def primary(self, shard: int) -> Primary:
+        """The server that has a shard's log."""
+        return self._data(shard).primary
+
+    @property
+    def primaries(self) -> tuple[Primary, ...]:
+        """All servers that have logs."""
+        return tuple(client.primary for client in self._control.data_clients)
 
     async def append(self, shard: int, op: bytes) -> Appended:
         """Append one packed operation to one shard's log."""
@@ -95,15 +109,15 @@ class ShardLog:
             WriteRefusedError: the server accepts no writes now.
             UnconfirmedError: `redis.min_replicas` have not confirmed them in time.
         """
-        commands: list[Command] = []
+        appends: list[tuple[int, Sequence[Command]]] = []
         for shard, op in ops:
             key = self._keys.log(shard)
             fields = (FIELD, op) if trace is None else (FIELD, op, TRACE_FIELD, trace)
-            commands += [("XADD", key, "*", *fields), *self._length(shard)]
-        replies = await write(self._control, self._keys, commands, retry=False)
+            appends.append((shard, [("XADD", key, "*", *fields), *self._length(shard)]))
+        replies = await write_of_shards(self._control, self._keys, appends, retry=False)
         return [
             Appended(entry_id.decode(), _waiting(length, kept))
-            for entry_id, length, kept in zip(*(replies[i::3] for i in range(3)), strict=True)
+            for entry_id, length, kept in replies
         ]
 
     async def length(self, shard: int) -> int:
@@ -115,8 +129,8 @@ class ShardLog:
 
     async def lengths(self, shards: Sequence[int]) -> dict[int, int]:
         """`length` of several shards in one round trip."""
-        replies = await self._control.pipeline(
-            [command for shard in shards for command in self._length(shard)]
+        replies = await self._control.pipeline_of_shards(
+            [(shard, command) for shard in shards for command in self._length(shard)]
         )
         lengths = map(_waiting, replies[::2], replies[1::2])
         return dict(zip(shards, lengths, strict=True))
@@ -129,7 +143,7 @@ class ShardLog:
         found: list[str] = []
         after = "-"
         while True:
-            some: list[bytes] = await self._control.execute(
+            some: list[bytes] = await self._data(shard).execute(
                 "EVAL", IDS, 1, self._keys.log(shard), after, upto, _IDS_COUNT
             )
             found += [one.decode() for one in some]
@@ -153,7 +167,7 @@ class ShardLog:
         size, count = 0, READ_COUNT
         while size < max_bytes:
             options = ("BLOCK", block_ms) if block_ms and not entries else ()
-            reply = await self._control.execute(
+            reply = await self._data(shard).execute(
                 "XREAD",
                 "COUNT",
                 count,
@@ -176,8 +190,11 @@ class ShardLog:
 
     async def last_ids(self, shards: Sequence[int]) -> dict[int, str]:
         """Shard → id of the newest entry in its log, for the shards whose log is not empty."""
-        replies = await self._control.pipeline(
-            [("XREVRANGE", self._keys.log(shard), "+", "-", "COUNT", 1) for shard in shards]
+        replies = await self._control.pipeline_of_shards(
+            [
+                (shard, ("XREVRANGE", self._keys.log(shard), "+", "-", "COUNT", 1))
+                for shard in shards
+            ]
         )
         return {
             shard: newest[0][0].decode()
@@ -194,9 +211,9 @@ class ShardLog:
         Returns:
             For each position, the id of the entry that follows; None if there is none.
         """
-        replies = await self._control.pipeline(
+        replies = await self._control.pipeline_of_shards(
             [
-                ("EVAL", IDS, 1, self._keys.log(shard), f"({after}", "+", 1)
+                (shard, ("EVAL", IDS, 1, self._keys.log(shard), f"({after}", "+", 1))
                 for shard, after in positions
             ]
         )
@@ -208,8 +225,8 @@ class ShardLog:
 
     async def applied_of(self, shards: Sequence[int]) -> dict[int, dict[str, str]]:
         """`applied` of several shards in one round trip."""
-        replies = await self._control.pipeline(
-            [("HGETALL", self._keys.applied(shard)) for shard in shards]
+        replies = await self._control.pipeline_of_shards(
+            [(shard, ("HGETALL", self._keys.applied(shard))) for shard in shards]
         )
         return {
             shard: _positions(shard, reply) for shard, reply in zip(shards, replies, strict=True)
@@ -221,14 +238,14 @@ class ShardLog:
         Returns:
             The positions as `applied` returns them.
         """
-        key = self._keys.applied(shard)
-        _, _, reply = await self._control.pipeline(
-            [
-                ("HSET", key, replica, entry_id),
-                ("PUBLISH", self._keys.events, f"applied:{shard}"),
-                ("HGETALL", key),
-            ]
-        )
+        key, data = self._keys.applied(shard), self._data(shard)
+        announcement: Command = ("PUBLISH", self._keys.events, f"applied:{shard}")
+        commands: list[Command] = [("HSET", key, replica, entry_id), ("HGETALL", key)]
+        if data is self._control:
+            _, reply, _ = await data.pipeline([*commands, announcement])
+        else:
+            _, reply = await data.pipeline(commands)
+            await self._control.execute(*announcement)
         return _positions(shard, reply)
 
     async def forget_replica(self, shard: int, replica: str) -> None:
@@ -238,7 +255,7 @@ class ShardLog:
         wait. If snapshots are made, workers decide this (`shard_worker.indexing.absent_replicas`),
         otherwise an operator.
         """
-        await self._control.execute("HDEL", self._keys.applied(shard), replica)
+        await self._data(shard).execute("HDEL", self._keys.applied(shard), replica)
 
     async def trim_to(
         self,
@@ -263,7 +280,7 @@ class ShardLog:
         milliseconds, sequence = position(upto)
         num_kept, kept_to = kept if kept is not None else ("", "")
         # In one step, so that a replica that misses an entry can see why: XTRIM leaves no trace.
-        removed = await self._control.execute(
+        removed = await self._data(shard).execute(
             "EVAL",
             TRIM,
             2,
@@ -292,7 +309,7 @@ class ShardLog:
             have been loaded again.
         """
         key = self._keys.trimmed(shard)
-        stored: dict[bytes, bytes] = await self._control.execute("HGETALL", key)
+        stored: dict[bytes, bytes] = await self._data(shard).execute("HGETALL", key)
         facts = {name.decode(): value.decode() for name, value in stored.items()}
         if replica in facts:
             return facts[replica]
@@ -301,23 +318,23 @@ class ShardLog:
         needs_it = applied != START or "documents" in facts
         if not needs_it or not is_position(trimmed) or position(trimmed) <= position(applied):
             return None
-        await self._control.execute("HSET", key, replica, trimmed)
+        await self._data(shard).execute("HSET", key, replica, trimmed)
         return trimmed
 
     async def trimmed(self, shard: int) -> str:
         """Id of the last entry that was removed from a log; `START` if none was."""
-        stored = await self._control.execute("HGET", self._keys.trimmed(shard), "position")
+        stored = await self._data(shard).execute("HGET", self._keys.trimmed(shard), "position")
         text = (stored or b"").decode(errors="replace")
         return text if is_position(text) else START
 
     async def is_known(self, shard: int) -> bool:
         """Whether a replica of a shard has ever recorded a position here."""
         keys = (self._keys.applied(shard), self._keys.trimmed(shard))
-        return bool(await self._control.execute("EXISTS", *keys))
+        return bool(await self._data(shard).execute("EXISTS", *keys))
 
     async def has_had(self, shard: int, entry_id: str) -> bool:
         """Whether an entry is in a log, or was when it was trimmed."""
-        found, trimmed = await self._control.pipeline(
+        found, trimmed = await self._data(shard).pipeline(
             [
                 ("XRANGE", self._keys.log(shard), entry_id, entry_id, "COUNT", 1),
                 ("HGET", self._keys.trimmed(shard), "position"),
@@ -337,7 +354,7 @@ class ShardLog:
             False if future entries come after it anyway.
         """
         keys = (self._keys.log(shard), self._keys.trimmed(shard))
-        return bool(await self._control.execute("EVAL", CONTINUE, 2, *keys, entry_id, FIELD))
+        return bool(await self._data(shard).execute("EVAL", CONTINUE, 2, *keys, entry_id, FIELD))
 
     async def restore(self, shard: int, applied: str, recent: Sequence[Entry]) -> RestoredTail:
         """Append again what a failover has lost; future entries then come after a position.
@@ -349,19 +366,19 @@ class ShardLog:
         """
         keys = (self._keys.log(shard), self._keys.trimmed(shard))
         ops = [part for entry in recent for part in (entry.id, entry.op)]
-        num_lost, *numbers = await self._control.execute("EVAL", RESTORE, 2, *keys, FIELD, *ops)
+        num_lost, *numbers = await self._data(shard).execute("EVAL", RESTORE, 2, *keys, FIELD, *ops)
         if applied != START:
             await self.continue_after(shard, applied)
         late: list[Entry] = []
         if recent:
-            found = await self._control.execute("XRANGE", keys[0], recent[0].id, applied)
+            found = await self._data(shard).execute("XRANGE", keys[0], recent[0].id, applied)
             late = strangers(map(_entry, found), recent)
         return RestoredTail([recent[number - 1] for number in numbers], num_lost, late)
 
     async def missed(self, shards: Sequence[int]) -> dict[int, set[str]]:
         """Shard → the replicas with a recorded gap."""
-        replies = await self._control.pipeline(
-            [("HKEYS", self._keys.trimmed(shard)) for shard in shards]
+        replies = await self._control.pipeline_of_shards(
+            [(shard, ("HKEYS", self._keys.trimmed(shard))) for shard in shards]
         )
         return {
             shard: {name.decode(errors="replace") for name in names} - FACTS
@@ -371,8 +388,8 @@ class ShardLog:
     async def newest(self, shard: int) -> str:
         """Id of the last entry ever appended to a log, trimmed or not; `START` without a log."""
         key = self._keys.log(shard)
-        if not await self._control.execute("EXISTS", key):
+        if not await self._data(shard).execute("EXISTS", key):
             return START
-        about: list[Any] = await self._control.execute("XINFO", "STREAM", key)
+        about: list[Any] = await self._data(shard).execute("XINFO", "STREAM", key)
         newest: bytes = about[about.index(b"last-generated-id") + 1]
         return newest.decode()

@@ -34,7 +34,7 @@ def restore(
     manifest: Manifest,
     data: Path,
     lock_wait_s: float,
-    check: Callable[[], None] = lambda: None,
+    before_piece: Callable[[int], None] = lambda _num_bytes: None,
 ) -> None:
     """Replace a shard in a data folder by a snapshot, whatever the folder held.
 
@@ -43,7 +43,8 @@ def restore(
         manifest: its manifest.
         data: the data folder.
         lock_wait_s: how long to wait while another process has the shard's folder, in s.
-        check: called between pieces; an error that it raises ends the restoring.
+        before_piece: called with the number of bytes of each piece before it is written; it may
+            wait, and an error that it raises ends the restoring.
 
     Raises:
         SnapshotError: the target does not answer, a file does not match the manifest, or this
@@ -55,7 +56,7 @@ def restore(
     try:
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir(parents=True)
-        store.fetch(manifest, aside, check)
+        store.fetch(manifest, aside, before_piece)
         lock = FolderLock(folder, lock_wait_s)
         try:
             _replace(folder, aside)

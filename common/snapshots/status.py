@@ -104,20 +104,22 @@ class SnapshotRecords:
         return await self._control.now_ms()
 
     async def status(self, shards: Iterable[int]) -> dict[int, SnapshotStatus]:
-        """The state of these shards' snapshots, in one round trip."""
+        """The state of these shards' snapshots."""
         asked = list(shards)
         commands: list[Command] = []
         for shard in asked:
             commands += [
                 ("HMGET", self._keys.snapshots(shard), _NEWEST, _WANTED, _BEGUN, _FAILED),
                 ("EXISTS", self._keys.snapshot_lease(shard)),
-                ("HGET", self._keys.trimmed(shard), "kept"),
             ]
         replies = await self._control.pipeline(commands)
+        all_kept = await self._control.pipeline_of_shards(
+            [(shard, ("HGET", self._keys.trimmed(shard), "kept")) for shard in asked]
+        )
         return {
             shard: _status_of(*facts, is_running=bool(lease), num_kept=int(kept or 0))
             for shard, facts, lease, kept in zip(
-                asked, replies[::3], replies[1::3], replies[2::3], strict=True
+                asked, replies[::2], replies[1::2], all_kept, strict=True
             )
         }
 

@@ -206,11 +206,15 @@ class SnapshotStore:
         return sorted(gone)
 
     def fetch(
-        self, manifest: Manifest, folder: Path, check: Callable[[], None] = lambda: None
+        self,
+        manifest: Manifest,
+        folder: Path,
+        before_piece: Callable[[int], None] = lambda _num_bytes: None,
     ) -> None:
         """Copy a snapshot's files durably into an empty folder, and compare each with the manifest.
 
-        No more is fetched than the manifest says.
+        No more is fetched than the manifest says. `before_piece` is called with the number of bytes
+        of each piece before it is written: it may wait, and an error that it raises ends the copy.
 
         Raises:
             SnapshotError: a file is missing or does not match the manifest, and the folder is
@@ -219,7 +223,7 @@ class SnapshotStore:
         """
         self._check_room(manifest, folder)
         for path, piece in self._pieces(manifest):
-            check()
+            before_piece(len(piece or b""))
             target = folder / path
             if piece is None:
                 target.parent.mkdir(parents=True, exist_ok=True)

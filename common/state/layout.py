@@ -278,13 +278,12 @@ class LayoutStore:
         return bool(is_held)
 
 
-async def current_keys(control: RedisClient, prefix: str) -> Keys:
-    """The names of the keys of the layout that is searched now.
+async def current_keys(control: RedisClient, keys: Keys) -> Keys:
+    """The names of the keys of the layout that is searched now; `keys` may be of any layout.
 
     Raises:
         RedisUnavailableError: there was no answer in time.
         WireError: the layout is malformed, or of a newer version.
     """
-    keys = Keys(prefix)
     layout = await LayoutStore(control, keys).read()
     return keys if layout is None else keys.of_layout(layout.searched.id)

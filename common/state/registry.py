@@ -7,6 +7,7 @@ processes keep a copy of is announced on the events channel.
 import asyncio
 import json
 import re
+import secrets
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -31,6 +32,7 @@ from hedgerow.common.shard_log.operations import Create, Drop, pack_op
 from hedgerow.common.state.batched import batched
 from hedgerow.common.state.layout import ClusterLayout
 from hedgerow.common.state.registry_scripts import CHANGE, FORGET, TOO_MANY
+from hedgerow.common.state.split_changes import BUSY, Change, SplitChanges
 from hedgerow.common.wire.formats import other_format
 from hedgerow.common.wire.heartbeat import Heartbeat
 
@@ -38,6 +40,7 @@ FORMAT = "1"  # of everything that is stored in Redis
 SPLIT_FORMAT = "2"  # once the cluster has been split: versions that know no layouts must not join
 FORMATS = (FORMAT, SPLIT_FORMAT)
 LOG_INTERVAL_S = 60.0
+BUSY_PAUSE_S = 0.05  # while another process changes the same collection
 MAX_SHARDS = 10_000
 _READ_AT_ONCE = 8  # definitions, of up to 0.2 ms each, in one turn of the event loop
 _COUNTED_AT_ONCE = 64  # collections
@@ -58,6 +61,7 @@ class Registry:
         self._control = control
         self._throttle = Throttle(LOG_INTERVAL_S)
         self._read: dict[bytes, tuple[bytes, Collection]] = {}  # definitions as they were last read
+        self._split = SplitChanges(control, keys)
         self.keys = keys
 
     async def cluster(self, num_shards: int | None = None) -> int:
@@ -75,16 +79,18 @@ class Registry:
                 yet and none is given.
         """
         key = self.keys.cluster
+        await self._check_slots()
         if num_shards is not None:
             if not 1 <= num_shards <= MAX_SHARDS:
                 raise ConfigurationError(
                     f"num_shards: {num_shards} is not between 1 and {MAX_SHARDS}"
                 )
             # A server that accepts no writes can still be read.
+            facts: list[Command] = [("HSETNX", key, "format", FORMAT)]
+            if self.keys.num_slots:
+                facts.append(("HSETNX", key, "slots", self.keys.num_slots))
             with suppress(WriteRefusedError):
-                await self._control.pipeline(
-                    [("HSETNX", key, "shards", num_shards), ("HSETNX", key, "format", FORMAT)]
-                )
+                await self._control.pipeline([*facts, ("HSETNX", key, "shards", num_shards)])
         (shards, stored_format), layout = await self._control.pipeline(
             [("HMGET", key, "shards", "format"), ("GET", self.keys.layout_document)]
         )
@@ -112,10 +118,45 @@ class Registry:
         """Keep versions of Hedgerow that know no layouts from joining the cluster from now on."""
         await self._control.execute("HSET", self.keys.cluster, "format", SPLIT_FORMAT)
 
+    async def _check_slots(self) -> None:
+        """Make sure that this process spells the keys of shards as the cluster's others do.
+
+        Raises:
+            ConfigurationError: the cluster has another number of slots.
+        """
+        shards, slots = await self._control.execute("HMGET", self.keys.cluster, "shards", "slots")
+        if shards is None or int(slots or 0) == self.keys.num_slots:
+            return
+        name = f"the cluster {self.keys.prefix!r}"
+        if not self.keys.num_slots:
+            raise ConfigurationError(
+                f"redis.cluster_nodes: none are named, but {name} uses a Redis Cluster"
+            )
+        if slots is None:
+            raise ConfigurationError(
+                f"redis.cluster_nodes: {name} was made without a Redis Cluster, which it cannot "
+                "change to; use another redis.key_prefix and load the documents there"
+            )
+        raise ConfigurationError(
+            f"redis.cluster_slots: {self.keys.num_slots} was named, but {name} was made with "
+            f"{int(slots)}, and that number is fixed"
+        )
+
+    async def cursor_key(self) -> bytes:
+        """The key with which the cluster's gateways sign cursors; made by the first that asks."""
+        new = secrets.token_hex(32)
+        # While a server accepts no writes, the key serves this process alone.
+        with suppress(WriteRefusedError):
+            await self._control.execute("HSETNX", self.keys.cluster, "cursor_key", new)
+        stored: bytes | None = await self._control.execute("HGET", self.keys.cluster, "cursor_key")
+        return stored or new.encode()
+
     # Collections
 
     async def collections(self) -> dict[str, Collection]:
         """All collections by name, except those whose definition cannot be read."""
+        if self._control.is_split:
+            await self._split.complete_left()
         stored: dict[bytes, bytes] = await self._control.execute("HGETALL", self.keys.collections)
         before, read = self._read, {}
         num_new = 0
@@ -251,10 +292,20 @@ class Registry:
     ) -> int:
         definition = "" if isinstance(new, Drop) else new.to_json()
         op = pack_op(new if isinstance(new, Drop) else Create(definition))
-        keys = [self.keys.collections, *(self.keys.log(shard) for shard in range(num_shards))]
+        removed = []
         if isinstance(new, Drop):
-            keys += [self.keys.statistics(new.uid), self.keys.shard_statistics(new.uid)]
-            keys.append(self.keys.optimising(new.uid))
+            removed += [self.keys.statistics(new.uid), self.keys.shard_statistics(new.uid)]
+            removed.append(self.keys.optimising(new.uid))
+        if self._control.is_split:
+            change = Change(name, old, definition, op, num_shards, removed)
+            done = await self._split.make(change, max_collections)
+            await self.announce("collections")
+            if done == BUSY:
+                await asyncio.sleep(BUSY_PAUSE_S)
+                return 0
+            return done
+        logs = (self.keys.log(shard) for shard in range(num_shards))
+        keys = [self.keys.collections, *logs, *removed]
         command: Command = ("EVAL", CHANGE, len(keys), *keys)
         arguments = (name, old, definition, FIELD, op, num_shards, max_collections)
         [done] = await write(self._control, self.keys, [(*command, *arguments)], retry=True)
@@ -355,8 +406,8 @@ class Registry:
     async def backlog(self, shards: Iterable[int]) -> dict[int, int]:
         """Shard → search requests that wait for a worker."""
         asked = list(shards)
-        lengths = await self._control.pipeline(
-            [("LLEN", self.keys.search_queue(shard)) for shard in asked]
+        lengths = await self._control.pipeline_of_shards(
+            [(shard, ("LLEN", self.keys.search_queue(shard))) for shard in asked]
         )
         return dict(zip(asked, (int(length) for length in lengths), strict=True))
 

@@ -12,6 +12,8 @@ import msgspec
 
 from hedgerow.common.wire.packing import Array, Count, Finite
 
+SCORE: Final = "_score"  # the sort key that is the score
+
 # 1: facets, sort, search_after and group_by.
 LEVEL: Final = 1
 

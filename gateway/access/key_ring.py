@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from hedgerow.common.errors import OverloadedError, UnauthorizedError
+from hedgerow.common.runtime.token_bucket import TokenBucket
 from hedgerow.gateway.access.caller import Caller
 from hedgerow.gateway.access.key import Key, hash_of, name_in
-from hedgerow.gateway.access.rate import TokenBucket
 
 _NO_HASH: Final = bytes(32)  # compared with if there is no such key
 

@@ -18,7 +18,7 @@ class Message(NamedTuple):
     """A message of the stream.
 
     Attributes:
-        name: history, status, point or event.
+        name: history, status, placement, point or event.
         data: its JSON.
     """
 

@@ -110,8 +110,10 @@ def _wait_until_drained(client: Client, worker: str, give_up_at: float) -> None:
                 return
             held = state.owns + state.joining
             if held and found.is_settled:
+                lacks = any(move.state == "waiting" for move in found.moves)
+                why = " without snapshots (snapshots.url)" if lacks else ""
                 raise UnavailableError(
-                    f"no other worker can take over the {counted(held, 'shard')} of {worker}; "
+                    f"no other worker can take over the {counted(held, 'shard')} of {worker}{why}; "
                     f"the drain goes on when one can, and gateway drain {worker} --cancel ends it"
                 )
             most = max(most, held)

@@ -9,8 +9,14 @@ from rich.console import Console
 from hedgerow.common.errors import InsufficientCoverageError, UnavailableError
 from hedgerow.common.observability.printable import printable, printable_json
 from hedgerow.gateway.cli import options
+from hedgerow.gateway.cli.facets import (
+    facet_tables,
+    next_page_line,
+    parse_facets,
+    parse_sort,
+)
 from hedgerow.gateway.cli.options import DEFAULT_URL, CaFile, Token, Url
-from hedgerow.gateway.cli.render import coverage_line, degraded, hits_table, output, percent
+from hedgerow.gateway.cli.render import coverage_line, degraded, hits_table, output, percent, plain
 from hedgerow.gateway.cli.timeline import Timeline
 from hedgerow.gateway.client import SearchAnswer, SearchOptions, calls
 from hedgerow.gateway.shapes.reasons import reasons_line
@@ -71,6 +77,36 @@ def query(
         Literal["interactive", "batch"],
         typer.Option(help="Under overload, batch queries are refused first."),
     ] = "interactive",
+    facet: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FACET",
+            help="Count all matches by a field: brand, brand:10, price:..10,10..20,20.., "
+            "year:every=10, sold:month, price:stats; may be repeated.",
+        ),
+    ] = None,
+    sort: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEYS",
+            help="The order of the hits: price, price:desc, price:desc:first (those without a "
+            "price first), _score; commas between keys.",
+        ),
+    ] = None,
+    after: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CURSOR",
+            help='The cursor of the page before; "" for the first page, to get a cursor.',
+        ),
+    ] = None,
+    offset: Annotated[int, typer.Option(min=0, help="Hits to leave out at the beginning.")] = 0,
+    group_by: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="A keyword field: only the best hit of each of its values."
+        ),
+    ] = None,
     explain: Annotated[
         bool, typer.Option("--explain", help="Draw each shard's times to scale.")
     ] = False,
@@ -94,6 +130,11 @@ def query(
         "wait_for": wait_for,
         "priority": priority,
         "explain": explain,
+        "facets": parse_facets(facet or ()),
+        "sort": parse_sort(sort or ()),
+        "search_after": after,
+        "offset": offset or None,
+        "group_by": group_by,
     }
     call = calls.search(collection, text, search)
     with options.connect(url, token, verify=ca_file or True) as client:
@@ -113,9 +154,16 @@ def query(
 
 
 def show(answer: SearchAnswer, console: Console, *, explain: bool) -> None:
-    """Print the hits, the coverage, and with `explain` the timeline and the trace's id."""
+    """Print hits, facets and coverage, and with `explain` the timeline and the trace's id."""
     if answer.shards.ok:  # if no shard has answered, it is unknown whether there are hits
         console.print(hits_table(answer), crop=False)
+    if answer.facets:
+        for part in facet_tables(answer.facets):
+            console.print(part, crop=False)
+    if answer.next_page:
+        console.print(next_page_line(answer.next_page), soft_wrap=True, markup=False)
+        for reason in answer.next_page.reasons:
+            console.print(plain(reason), soft_wrap=True)
     console.print(coverage_line(answer), soft_wrap=True)
     if explain:
         console.print()

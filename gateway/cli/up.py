@@ -11,9 +11,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from hedgerow.common.errors import ConfigurationError
 from hedgerow.common.lifecycle import stop_on_signals
 from hedgerow.common.machine.descriptors import raise_descriptor_limit
 from hedgerow.common.observability.telemetry import Throttle, configure_logging
+from hedgerow.common.settings.redis import RedisSettings
 from hedgerow.common.settings.settings import Settings, load_settings
 from hedgerow.gateway.access.control import OPEN_WARNING
 from hedgerow.gateway.access.hosts import is_loopback
@@ -63,6 +65,15 @@ def up(
         str | None,
         typer.Option(metavar="URL", help="Redis server.", show_default="an embedded Valkey"),
     ] = None,
+    redis_nodes: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=16,
+            help="Nodes of an embedded Valkey Cluster for queries and logs, to try one.",
+            show_default="as in the folder, or none",
+        ),
+    ] = None,
     processes: Annotated[
         int | None,
         typer.Option(
@@ -79,13 +90,21 @@ def up(
         num_replicas=replicas,
         host=host or settings.gateway.host,
         port=settings.gateway.port if port is None else port,
-        redis_url=redis or (settings.redis.url if settings.redis.sentinels else None),
+        redis_url=redis or _named_server(settings.redis),
+        redis_nodes=redis_nodes or 0,
     )
+    if redis_nodes and options.redis_url is not None:
+        raise ConfigurationError("--redis-nodes: starts nodes, but a server is named as well")
     with Template.started(MODULES) as template:
         configure_logging(settings.log_level, settings.log_format)
         raise_descriptor_limit()
         console = Console(highlight=False, soft_wrap=True, emoji=False)
         asyncio.run(_up(options, settings, console, template))
+
+
+def _named_server(redis: RedisSettings) -> str | None:
+    """The URL of the settings, if they say that there are servers; None for an embedded one."""
+    return redis.url if redis.sentinels or redis.is_split else None
 
 
 def _with_processes(settings: Settings, processes: int | None) -> Settings:

@@ -29,7 +29,15 @@ from hedgerow.gateway.shapes.collection import (
     WeightedField,
 )
 from hedgerow.gateway.shapes.delete_by_query import DeleteByQueryAnswer, MissingShard
+from hedgerow.gateway.shapes.facets import (
+    Facet,
+    FacetAnswer,
+    FacetBucket,
+    FacetRange,
+    FacetStats,
+)
 from hedgerow.gateway.shapes.operations import QuarantinedQuery, ReloadAnswer, SnapshotAnswer
+from hedgerow.gateway.shapes.sorting import NextPage, SortBy
 from hedgerow.gateway.shapes.status import StatusAnswer
 
 if TYPE_CHECKING:
@@ -46,12 +54,18 @@ __all__ = [
     "Definition",
     "DeleteByQueryAnswer",
     "Document",
+    "Facet",
+    "FacetAnswer",
+    "FacetBucket",
+    "FacetRange",
+    "FacetStats",
     "FieldWarning",
     "Filling",
     "Hit",
     "InferredField",
     "LoadAnswer",
     "MissingShard",
+    "NextPage",
     "OptimiseAnswer",
     "QuarantinedQuery",
     "RejectedLine",
@@ -62,6 +76,7 @@ __all__ = [
     "ShardDetail",
     "Shards",
     "SnapshotAnswer",
+    "SortBy",
     "StatusAnswer",
     "VersionedDocument",
     "WeightedField",

@@ -31,6 +31,7 @@ from hedgerow.gateway.shapes.collection import (
     Wait,
 )
 from hedgerow.gateway.shapes.delete_by_query import DeleteByQueryAnswer, DeleteByQueryBody
+from hedgerow.gateway.shapes.facets import Facet
 from hedgerow.gateway.shapes.operations import (
     ByHand,
     QuarantineAnswer,
@@ -39,6 +40,7 @@ from hedgerow.gateway.shapes.operations import (
     SnapshotAnswer,
 )
 from hedgerow.gateway.shapes.placement import PlacementAnswer, RebalanceAnswer
+from hedgerow.gateway.shapes.sorting import SortBy
 from hedgerow.gateway.shapes.split import SplitAnswer
 from hedgerow.gateway.shapes.status import StatusAnswer
 
@@ -67,6 +69,12 @@ class SearchOptions(TypedDict, total=False):
         explain: whether to detail every shard, or only those not ok.
         syntax: whether to repair an error in the query, or to refuse it.
         priority: under overload, batch queries are refused first.
+        facets: counts of all matches: field → `Facet`, or the same as a dict.
+        sort: the order of the hits: field names, or field → "asc", "desc" or a `SortBy`; "_score"
+            may be the last.
+        search_after: the cursor of the page before; "" for the first page, to get one.
+        offset: hits to leave out at the beginning.
+        group_by: a keyword field, to get only the best hit of each of its values.
     """
 
     k: int | None
@@ -79,6 +87,11 @@ class SearchOptions(TypedDict, total=False):
     explain: bool | None
     syntax: Literal["lenient", "strict"] | None
     priority: Literal["interactive", "batch"] | None
+    facets: Mapping[str, Facet | Mapping[str, Any]] | None
+    sort: Sequence[str | Mapping[str, Literal["asc", "desc"] | SortBy]] | None
+    search_after: str | None
+    offset: int | None
+    group_by: str | None
 
 
 class VersionedDocument(NamedTuple):

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import EnumType
-from typing import Any, Final, Literal, get_args, get_origin
+from typing import Annotated, Any, Final, Literal, get_args, get_origin
 
 import msgspec
 from fastapi import FastAPI
@@ -139,7 +139,8 @@ def describe_shapes(shapes: Sequence[type[Any]]) -> dict[str, Any]:
             continue
         part["additionalProperties"] = False
         if not config.omit_defaults:
-            part["required"] = list(part["properties"])
+            absent = {one.encode_name for one in msgspec.structs.fields(shape) if _is_optional(one)}
+            part["required"] = [name for name in part["properties"] if name not in absent]
             for member in part["properties"].values():
                 member.pop("default", None)
     choices = [get_args(choice) for choice in parts if get_origin(choice) is Literal]
@@ -156,6 +157,14 @@ def _types_in(kinds: Iterable[Any]) -> Iterator[Any]:
             yield from _types_in(member.type for member in msgspec.structs.fields(kind))
         elif get_origin(kind) is not Literal:
             yield from _types_in(get_args(kind))
+
+
+def _is_optional(member: msgspec.structs.FieldInfo) -> bool:
+    """Whether a member is absent while it does not apply."""
+    kind = member.type
+    if get_origin(kind) is Annotated:
+        kind = get_args(kind)[0]
+    return msgspec.UnsetType in get_args(kind)
 
 
 def _is_struct(kind: Any) -> bool:

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import structlog
 
+from hedgerow.common.errors import HedgerowError
 from hedgerow.common.observability.telemetry import Throttle
 from hedgerow.common.runtime.ticks import sleep_to_tick, tick_after
 from hedgerow.gateway.live.changes import Changes, Cluster
@@ -38,12 +39,14 @@ class Sources:
         totals: what has been counted so far.
         cluster: what is looked at every second.
         status: the state of the cluster, as in GET /v1/status; asks Redis.
+        placement: the placement, as in GET /v1/placement; None where no worker has joined.
     """
 
     gateway_id: str
     totals: Callable[[], Totals]
     cluster: Callable[[], Cluster]
     status: Callable[[], Awaitable[Mapping[str, Any]]]
+    placement: Callable[[], Awaitable[Mapping[str, Any] | None]]
 
 
 class Live:
@@ -57,7 +60,7 @@ class Live:
         self._changes = Changes(journal)
         self._viewers = Viewers(max_viewers, self._want_status)
         self._wanted = asyncio.Event()
-        self._status = b""  # the last one as a message, while there are viewers
+        self._status = b""  # the last one as messages, while there are viewers
         self._throttle = Throttle(_LOG_INTERVAL_S)
 
     def follow(self, sources: Sources) -> None:
@@ -120,11 +123,18 @@ class Live:
             self._viewers.send(message("point", point))
 
     async def send_status(self) -> None:
-        """Make a status, and send it to all viewers."""
+        """Make a status, and send it to all viewers, with the placement if there is one."""
         status = await self._sources.status()
         self._changes.look_at_status(status)
-        self._status = message("status", status)
-        self._viewers.send(self._status)
+        messages = message("status", status)
+        try:
+            placement = await self._sources.placement()
+        except HedgerowError:  # the status says that Redis does not answer
+            placement = None
+        if placement is not None:
+            messages += message("placement", placement)
+        self._status = messages
+        self._viewers.send(messages)
 
     async def _run_samples(self) -> None:
         while True:

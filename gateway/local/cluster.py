@@ -29,6 +29,7 @@ from hedgerow.gateway.local.cluster_options import ClusterOptions
 from hedgerow.gateway.local.cluster_size import size_cluster
 from hedgerow.gateway.local.gateway_group import check_can_share
 from hedgerow.gateway.local.locks import check_port, lock_folder, url_of
+from hedgerow.gateway.local.own_placement import OwnPlacement
 from hedgerow.gateway.local.placement import place
 from hedgerow.gateway.local.processes.child import Program
 from hedgerow.gateway.local.processes.start_watch import StartWatch
@@ -43,6 +44,7 @@ from hedgerow.gateway.local.programs import (
 )
 from hedgerow.gateway.local.redis import server as embedded_redis
 from hedgerow.gateway.local.redis.keeper import RedisKeeper
+from hedgerow.gateway.local.redis.nodes import EmbeddedNodes, num_nodes_in
 from hedgerow.gateway.local.redis.server import EmbeddedRedis
 from hedgerow.gateway.local.refused_start import RefusedStart
 from hedgerow.gateway.local.sizing import Sizing
@@ -96,10 +98,13 @@ class LocalCluster:
         self._shards: dict[str, list[int]] = {}
         self._homes: dict[str, Path] = {}
         self._layout = FIRST
+        self._placement: OwnPlacement | None = None  # None if the workers are pinned
         self._gateways: list[str] = []
         self._control: RedisClient | None = None
         self._registry: Registry | None = None
         self._redis: EmbeddedRedis | None = None
+        self._nodes: EmbeddedNodes | None = None
+        self._redis_settings = settings.redis  # of what is started, once it is
         self._sync: asyncio.Task[None] | None = None
         self._keeper: asyncio.Task[None] | None = None
         self._lock = -1
@@ -141,7 +146,8 @@ class LocalCluster:
         if size.num_replicas > 1:
             # Until the logs know every replica, they drop entries that the known ones have
             # applied: a document loaded before would be missing in a replica that comes later.
-            silent = partial(self._silent, control)
+            # Workers that join are alive before they hold a shard.
+            silent = self._unplaced if self._placement else partial(self._silent, control)
             await self._starting.wait_until_there("the workers", silent)
         gateways = self._gateway_programs(port)
         self._gateways = [program.name for program in gateways]
@@ -184,7 +190,8 @@ class LocalCluster:
     def processes(self) -> list[ProcessLine]:
         """The processes, in the order of their start."""
         what = {
-            **({embedded_redis.NAME: self.redis_url} if self._redis is not None else {}),
+            **({embedded_redis.NAME: self._redis.url} if self._redis is not None else {}),
+            **({} if self._nodes is None else self._nodes.lines()),
             **{
                 name: "shards " + ", ".join(map(str, shards))
                 for name, shards in self._shards.items()
@@ -198,7 +205,7 @@ class LocalCluster:
         return lines
 
     def shards_of(self, worker: str) -> list[int]:
-        """The shards that a worker serves."""
+        """The shards with which a worker starts."""
         return self._shards[worker]
 
     @property
@@ -244,38 +251,66 @@ class LocalCluster:
         await self._starting.or_death(self.supervisor.start(self._redis.program()))
         await self._starting.or_death(self._redis.wait_until_ready(_REDIS_TIMEOUT_S))
         self._sync = asyncio.create_task(self._redis.keep_synced(), name="sync")
+        if number := self._options.redis_nodes or num_nodes_in(self._data):
+            await self._start_nodes(number, self._redis.url)
+
+    async def _start_nodes(self, number: int, control_url: str) -> None:
+        self._nodes = nodes = EmbeddedNodes(self._data, number)
+        await self._starting.or_death(self.supervisor.start(*nodes.programs()))
+        await self._starting.or_death(nodes.wait_until_ready(_REDIS_TIMEOUT_S))
+        self._redis_settings = nodes.settings(self._settings.redis, control_url)
+        self.redis_url = self._redis_settings.url
 
     async def _join_redis(self) -> RedisClient:
-        settings = self._settings.redis.model_copy(update={"url": self.redis_url})
+        settings = self._redis_settings.model_copy(update={"url": self.redis_url})
+        self._redis_settings = settings
         self._control = await connect(settings)
         if self._redis is not None:
-            keys = Keys(settings.key_prefix)
+            keys = Keys.of(settings)
             keeper = RedisKeeper(self._control, keys, self._redis.folder, self._settings.storage)
             self._keeper = asyncio.create_task(keeper.run(), name="redis keeper")
         return self._control
 
     async def _size(self, control: RedisClient) -> Sizing:
         """Decide which worker serves which shards, and move these into the workers' folders."""
-        keys = await current_keys(control, self._settings.redis.key_prefix)
+        keys = await current_keys(control, Keys.of(self._redis_settings))
         self._registry = Registry(control, keys)
         self._layout = Layout(keys.layout, 0)
         find = replica_folders.find_replicas
         found = await asyncio.to_thread(find, self._data, self._layout)
         size = await size_cluster(self._options.asked, self._settings, found, self._registry)
-        await self._place(size, found, ShardLog(control, keys))
+        self._homes = {
+            self._worker_name(number): replica_folders.home_of(
+                self._data, number, size.num_replicas
+            )
+            for number in range(size.num_workers)
+        }
+        # On a server that other machines use too, each of them serves all shards by itself.
+        own = OwnPlacement(control, keys) if self._options.redis_url is None else None
+        if own is not None and size.num_replicas > 1:
+            self._placement = own
+            stored = {
+                name: replica_folders.shards_in(found, self._layout.data(home))
+                for name, home in self._homes.items()
+            }
+            served = await own.decide(size.num_shards, size.num_replicas, stored)
+        else:
+            served = place(size.num_shards, size.num_workers, size.num_replicas)
+        self._shards = dict(zip(self._homes, served, strict=True))
+        await self._settle(found, size.num_shards, ShardLog(control, keys))
+        if self._placement is not None:
+            await self._placement.keep()
+        elif own is not None:
+            await own.clear()
         return size
 
-    async def _place(
-        self, size: Sizing, found: list[replica_folders.ReplicaFolder], shard_log: ShardLog
+    async def _settle(
+        self, found: list[replica_folders.ReplicaFolder], num_shards: int, shard_log: ShardLog
     ) -> None:
-        homes: dict[int, list[Path]] = {shard: [] for shard in range(size.num_shards)}
-        served = place(size.num_shards, size.num_workers, size.num_replicas)
-        for number, shards in enumerate(served):
-            name = self._worker_name(number)
-            home = replica_folders.home_of(self._data, number, size.num_replicas)
-            self._shards[name], self._homes[name] = shards, home
+        homes: dict[int, list[Path]] = {shard: [] for shard in range(num_shards)}
+        for name, shards in self._shards.items():
             for shard in shards:
-                homes[shard].append(self._layout.data(home))
+                homes[shard].append(self._layout.data(self._homes[name]))
         data = self._layout.data(self._data)
         await replica_folders.settle(found, homes, data, shard_log, self._drain_s)
 
@@ -292,13 +327,14 @@ class LocalCluster:
 
     def _worker_programs(self, num_shards: int) -> list[Program]:
         environment = {
-            **self._options.environment,
+            **self._environment(),
             "HEDGEROW_WORKER__WORKERS_ON_HOST": str(len(self._shards)),
+            **self._placement_settings(),
         }
         return [
             worker_program(
                 name,
-                shards,
+                None if self._placement else shards,
                 num_shards,
                 self._homes[name],
                 self.redis_url,
@@ -308,9 +344,22 @@ class LocalCluster:
             for name, shards in self._shards.items()
         ]
 
+    def _environment(self) -> dict[str, str]:
+        """Variables of all workers and gateways."""
+        of_redis = {}
+        if self._nodes is not None and self._redis is not None:
+            of_redis = self._nodes.environment | {"HEDGEROW_REDIS__CONTROL_URL": self._redis.url}
+        return {**self._options.environment, **of_redis}
+
+    def _placement_settings(self) -> dict[str, str]:
+        if self._placement is None or self.sizing is None:
+            return {}
+        return {"HEDGEROW_PLACEMENT__REPLICAS": str(self.sizing.num_replicas)}
+
     def _gateway_programs(self, port: int) -> list[Program]:
         environment = {
-            **self._options.environment,
+            **self._environment(),
+            **self._placement_settings(),
             **JSON_LOGS,
             "HEDGEROW_GATEWAY__KEYS_FILE": str(self._keys_file),
         }
@@ -343,10 +392,15 @@ class LocalCluster:
 
     async def _silent(self, control: RedisClient) -> str:
         """Name the workers without a heartbeat."""
-        keys = await current_keys(control, self._settings.redis.key_prefix)
+        keys = await current_keys(control, Keys.of(self._redis_settings))
         registry = Registry(control, keys)
         beats = await registry.heartbeats()  # of other hosts too, whose pids mean nothing here
         return self._late({beat.pid for name, beat in beats.items() if name in self._shards})
+
+    async def _unplaced(self) -> str:
+        """Name the workers that do not hold their shards yet."""
+        lacking = {} if self._placement is None else await self._placement.lacking(self._shards)
+        return ", ".join(f"{name} ({why})" if why else name for name, why in lacking.items())
 
     def _late(self, live: Collection[int | None]) -> str:
         return ", ".join(name for name in self._shards if self._pid(name) not in live)
@@ -372,7 +426,7 @@ class LocalCluster:
         for name in workers:
             try:
                 # The shards may have been split since the start.
-                keys = await current_keys(self._control, self._settings.redis.key_prefix)
+                keys = await current_keys(self._control, Keys.of(self._redis_settings))
                 await Registry(self._control, keys).forget_worker(name)
             except (RedisUnavailableError, ConfigurationError) as error:
                 # The heartbeat will expire by itself, a little later.

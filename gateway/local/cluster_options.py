@@ -21,6 +21,8 @@ class ClusterOptions:
         host: address that the gateway binds.
         port: port that the gateway binds; 0 for any free one.
         redis_url: the server to use; None for an embedded one.
+        redis_nodes: how many nodes of an embedded Valkey Cluster carry queries and logs; 0 for as
+            many as the folder has, or none for a new one.
         restart: the pauses before a process that died is restarted.
         announces_deaths: whether the gateway is notified of a worker's death at once. If not, it
             finds out by itself, as when a whole machine fails.
@@ -34,6 +36,7 @@ class ClusterOptions:
     host: str = "127.0.0.1"
     port: int = 8080
     redis_url: str | None = None
+    redis_nodes: int = 0
     restart: RestartPolicy = field(default_factory=RestartPolicy)
     announces_deaths: bool = True
     environment: Mapping[str, str] = field(default_factory=dict)

@@ -96,7 +96,7 @@ class GatewayGroup:
         port = check_port(gateway.host, gateway.port)
         control = await connect(self._settings.redis)
         try:
-            keys = await current_keys(control, self._settings.redis.key_prefix)
+            keys = await current_keys(control, Keys.of(self._settings.redis))
             await Registry(control, keys).cluster(self._num_shards)
             programs = gateway_programs(
                 gateway, gateway.host, port, self._redis_url, {}, self._num_shards

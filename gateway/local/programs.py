@@ -44,7 +44,7 @@ _GATEWAY_DEFAULTS = MappingProxyType({"MALLOC_MMAP_THRESHOLD_": "270336"})
 
 def worker_program(
     name: str,
-    shards: Sequence[int],
+    shards: Sequence[int] | None,
     num_shards: int,
     home: Path,
     redis_url: str,
@@ -55,18 +55,17 @@ def worker_program(
 
     Args:
         name: its id in the cluster.
-        shards: the shards that it serves.
+        shards: the shards that it serves; None for those that the placement assigns to it.
         num_shards: shards of the cluster.
         home: its data folder.
         redis_url: the Redis server.
         drain_s: how long it may take to end.
         environment: variables in addition to those of this process.
     """
-    served = ",".join(map(str, shards))
+    served = None if shards is None else ",".join(map(str, shards))
     command = (
         "hedgerow.shard_worker.main",
-        "--shards",
-        served,
+        *(("--join",) if served is None else ("--shards", served)),
         "--num-shards",
         str(num_shards),
         "--id",
@@ -76,7 +75,7 @@ def worker_program(
         "--redis",
         redis_url,
     )
-    options: dict[str, str | int] = {
+    options: dict[str, str | int | None] = {
         "shards": served,
         "num_shards": num_shards,
         "worker_id": name,

@@ -78,6 +78,15 @@ def _numbered(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.name.isdecimal() and path.is_dir())
 
 
+def shards_in(replicas: Iterable[ReplicaFolder], home: Path) -> frozenset[int]:
+    """Return the shards of which a worker has a replica in its data folder."""
+    return frozenset(
+        replica.shard
+        for replica in replicas
+        if replica.is_used and replica.folder.parent == home / "shards"
+    )
+
+
 def num_replicas_of(replicas: Iterable[ReplicaFolder]) -> int:
     """Return how many replicas each shard had when the cluster last ran; at least 1."""
     counts: dict[int, int] = {}

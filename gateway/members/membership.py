@@ -78,6 +78,7 @@ class Membership:
         self._filling: dict[str, tuple[Collection, Filling | None]] = {}  # until the next refresh
         self._last: dict[int, Heartbeat] = {}  # shard → the newest of a worker that served it
         self._changed = asyncio.Event()
+        self._reading = asyncio.Lock()
 
     def counts_of(self, uid: str) -> list[int | None]:
         """For each shard, how many documents of the collection it last reported; None if never."""
@@ -130,6 +131,17 @@ class Membership:
     async def run(self) -> None:
         """Keep the view fresh until cancelled; while Redis is unavailable, the last view stays."""
         await keep_fresh("membership", self.refresh, self._changed, self._poll_s)
+
+    async def read_again(self) -> None:
+        """Return after a refresh that began after this call; calls meanwhile share the next one.
+
+        Raises:
+            RedisUnavailableError: there was no answer.
+        """
+        asked_at = asyncio.get_running_loop().time()
+        async with self._reading:
+            if self.refreshed_at < asked_at:
+                await self.refresh()
 
     async def refresh(self) -> None:
         """Read the heartbeats and the counts once, and remove heartbeats of long-dead workers.

@@ -48,15 +48,16 @@ class Line(Protocol):
     """What shadow requests need from the transport."""
 
     def send_to(
-        self, kind: Kind, worker: str, query_id: int, message: bytes, sink: ReplySink
+        self, kind: Kind, worker: str, shard: int, query_id: int, message: bytes, sink: ReplySink
     ) -> None:
         """Send a request to one worker, by the queue that only this worker reads.
 
         Args:
             kind: what is asked for.
             worker: the worker.
+            shard: the shard that is meant.
             query_id: unique in this gateway; replies with it go to `sink`.
-            message: the packed `Request`, whose `hedge` says which shard is meant.
+            message: the packed `Request`, whose `hedge` names the shard as well.
             sink: gets the reply, until `release`.
         """
 
@@ -278,4 +279,5 @@ class OutlierEjection:
                 self._policy.record(worker, shard, took_s, is_ok, self._loop.time())
 
         shadow = self._shadow_requests[worker] = ShadowRequest(given_us / 1e6, on_end)
-        self._transport.send_to(Kind.SEARCH, worker, query_id, pack_request(copy), shadow)
+        message = pack_request(copy)
+        self._transport.send_to(Kind.SEARCH, worker, shard, query_id, message, shadow)

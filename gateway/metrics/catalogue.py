@@ -156,6 +156,16 @@ RECONNECTS: Final = Metric(
 UNSENT: Final = Metric(
     "hedgerow_redis_push_failures_total", _COUNTER, "Requests to a shard that Redis did not take"
 )
+REDIRECTED: Final = Metric(
+    "hedgerow_redis_redirected_requests_total",
+    _COUNTER,
+    "Requests to a shard whose Redis Cluster slot was being moved; they were sent to where it goes",
+)
+SENT_AGAIN: Final = Metric(
+    "hedgerow_redis_requests_sent_again_total",
+    _COUNTER,
+    "Requests that were sent again since their shard's Redis Cluster slot had moved",
+)
 MALFORMED: Final = Metric(
     "hedgerow_malformed_replies_total",
     _COUNTER,
@@ -187,5 +197,5 @@ GATEWAY_METRICS: Final = (
     ACCEPTED, REJECTED, DOCUMENTS, LOG_LAG,
     WORKERS, REPLICAS, PROBATION, QUARANTINED, SNAPSHOT_TIME, SNAPSHOT_BYTES, SNAPSHOT_FAILED,
     SNAPSHOT_KEPT, SHORTAGES,
-    REDIS_UP, RECONNECTS, UNSENT, MALFORMED, CLOCK_ERROR, HELD, LAG, BUILD,
+    REDIS_UP, RECONNECTS, UNSENT, REDIRECTED, SENT_AGAIN, MALFORMED, CLOCK_ERROR, HELD, LAG, BUILD,
 )  # fmt: skip

@@ -22,7 +22,7 @@ from hedgerow.gateway.metrics.search_recorder import SearchRecorder
 from hedgerow.gateway.policies.breaker import State
 from hedgerow.gateway.search.guards.profile_guards import Guards, ProfileGuards
 from hedgerow.gateway.search.searcher import Searcher
-from hedgerow.gateway.transport.redis import RedisTransport
+from hedgerow.gateway.transport.split import GatewayTransport
 from hedgerow.gateway.writes.collections import Collections
 from hedgerow.gateway.writes.load_counts import LoadCounts
 from hedgerow.gateway.writes.storage_gate import StorageGate
@@ -42,6 +42,8 @@ CONNECTION_LIMITS: Final = (
 OWN_COUNTERS: Final = {
     "replies_late": catalogue.LATE_REPLIES,
     "push_failed": catalogue.UNSENT,
+    "pushes_redirected": catalogue.REDIRECTED,
+    "requests_sent_again": catalogue.SENT_AGAIN,
     "replies_malformed": catalogue.MALFORMED,
 }
 
@@ -61,7 +63,7 @@ class GatewayCollector:
     recorder: SearchRecorder
     searcher: Searcher
     guards: ProfileGuards
-    transport: RedisTransport
+    transport: GatewayTransport
     membership: Membership
     ejection: OutlierEjection
     collections: Collections

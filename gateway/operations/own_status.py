@@ -11,7 +11,7 @@ from hedgerow.gateway.access.request_admission import RequestAdmission
 from hedgerow.gateway.access.usage_report import refused_addresses
 from hedgerow.gateway.search.guards.profile_guards import ProfileGuards
 from hedgerow.gateway.search.searcher import Searcher
-from hedgerow.gateway.transport.redis import RedisTransport
+from hedgerow.gateway.transport.split import GatewayTransport
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class OwnStatus:
 
     gateway_id: str
     searcher: Searcher
-    transport: RedisTransport
+    transport: GatewayTransport
     guards: ProfileGuards
     requests: RequestAdmission
     lag: LagWatch

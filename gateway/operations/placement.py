@@ -14,6 +14,7 @@ from hedgerow.common.redis.keys import Keys
 from hedgerow.common.settings.settings import Settings
 from hedgerow.common.state.layout import LayoutStore
 from hedgerow.common.state.registry import Registry
+from hedgerow.common.wire.heartbeat import Heartbeat
 
 
 class PlacementAdmin:
@@ -51,7 +52,7 @@ class PlacementAdmin:
         """The placement, as `PlacementAnswer`."""
         present, seen, cluster = await self._look()
         decided = await asyncio.to_thread(plan, present, cluster, self._rules, seen.now_ms)
-        moves = _moves(present, decided)
+        moves = _moves(present, decided, seen)
         return {
             "version": 0 if present is None else present.version,
             "replicas": self._rules.replicas,
@@ -160,7 +161,7 @@ def _worker_json(member: Member, present: Placement | None, seen: Observation) -
     }
 
 
-def _moves(present: Placement | None, decided: Plan) -> list[dict[str, Any]]:
+def _moves(present: Placement | None, decided: Plan, seen: Observation) -> list[dict[str, Any]]:
     moves: list[dict[str, Any]] = []
     for shard, wanted in enumerate(decided.target):
         placed = NOT_PLACED if present is None else present.of(shard)
@@ -171,7 +172,15 @@ def _moves(present: Placement | None, decided: Plan) -> list[dict[str, Any]]:
                 "worker": worker,
                 "replaces": next(replaced, None),
                 "state": "joining" if worker in placed.joining else "waiting",
+                **_progress(seen.heartbeats.get(worker), shard),
             }
             for worker in sorted(wanted.difference(placed.owners))
         ]
     return moves
+
+
+def _progress(beat: Heartbeat | None, shard: int) -> dict[str, Any]:
+    if beat is None:
+        return {"behind": None, "error": None}
+    behind = beat.log_backlog.get(shard, 0) if shard in beat.replicas else None
+    return {"behind": behind, "error": beat.unready.get(shard)}

@@ -2,8 +2,10 @@
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
+from hedgerow.common.errors import RedisUnavailableError
 from hedgerow.common.machine.shortage import DISK, MEMORY, Shortage, ShortageBook
 from hedgerow.common.redis.client import RedisClient
 from hedgerow.common.redis.keys import Keys
@@ -24,12 +26,14 @@ class ServerWatch:
         gate: StorageGate,
         now_ms: Callable[[], int],
     ) -> None:
-        """Watch the server that `control` connects to; `now_ms` is its clock."""
+        """Watch the servers of `control`, the data plane's as well; `now_ms` is its clock."""
         self._control = control
         self._keys = keys
         self._settings = settings
         self._gate = gate
-        self._memory = ServerMemory(settings.max_memory_share)
+        self._others = tuple(one for one in control.data_clients if one is not control)
+        servers = (control, *self._others)
+        self._memory = {one: ServerMemory(settings.max_memory_share) for one in servers}
         self._book = ShortageBook(now_ms)
 
     async def run(self) -> None:
@@ -46,7 +50,13 @@ class ServerWatch:
         info, reported = await self._control.pipeline(
             [("INFO", "memory", "persistence"), ("GET", self._keys.storage)]
         )
-        self._book.put(MEMORY, self._memory.judge(info, self._book.since_ms(MEMORY)))
+        infos = {self._control: info}
+        for other in self._others:
+            with suppress(RedisUnavailableError):  # searches and writes find that out themselves
+                infos[other] = await other.execute("INFO", "memory")
+        since_ms = self._book.since_ms(MEMORY)
+        judged = [self._memory[server].judge(said, since_ms) for server, said in infos.items()]
+        self._book.put(MEMORY, next(filter(None, judged), None))
         disk = next(
             (shortage for shortage in read_told(reported) if shortage.resource == DISK), None
         )

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hedgerow.common.errors import ConfigurationError, RedisUnavailableError
-from hedgerow.common.redis.client import RedisClient, ServerInfo
+from hedgerow.common.redis.client import RedisClient
+from hedgerow.common.redis.server_info import ServerInfo
 from hedgerow.common.snapshots.status import SnapshotStatus
 from hedgerow.common.state.gateways import GatewayHeartbeat, GatewayStore
 from hedgerow.common.state.optimising import Optimising

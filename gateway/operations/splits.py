@@ -110,6 +110,11 @@ class SplitAdmin:
         return stored or ClusterLayout(0, Layout(self._keys.layout, self._num_shards))
 
     async def _check(self, layout: ClusterLayout) -> None:
+        if self._control.is_split:
+            raise ConflictError(
+                "shards whose queues and logs are on servers of their own (redis.control_url, "
+                "redis.cluster_nodes) cannot be split"
+            )
         if layout.split is not None:
             raise ConflictError(
                 f"a split to {layout.split.target.num_shards} shards is in progress"

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from hedgerow.common.redis.client import ServerInfo
+from hedgerow.common.redis.server_info import ServerInfo
 from hedgerow.common.snapshots.status import SnapshotStatus
 from hedgerow.common.state.gateways import GatewayHeartbeat
 from hedgerow.common.state.optimising import Optimising

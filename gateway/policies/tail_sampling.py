@@ -7,9 +7,9 @@ are worth it are kept, too. Together, they are bounded: under an overload every 
 
 from collections.abc import Callable
 
+from hedgerow.common.runtime.token_bucket import TokenBucket
 from hedgerow.common.settings.tracing import TracingSettings
 from hedgerow.common.wire.trace_context import TraceContext, new_packed
-from hedgerow.gateway.access.rate import TokenBucket
 
 
 class TailSampling:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Final
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from hedgerow.common.errors import BadQueryError, BadRequestError, InsufficientCoverageError
 from hedgerow.common.outcome import Outcome
@@ -12,11 +13,14 @@ from hedgerow.gateway.search.coverage.measurement import count_outcomes, measure
 from hedgerow.gateway.search.documents.answer_memory import Lease
 from hedgerow.gateway.search.documents.fetch_walk import FetchWalk
 from hedgerow.gateway.search.gather import Gather
+from hedgerow.gateway.search.options.facets import facet_answers
 from hedgerow.gateway.search.plan import Plan
 from hedgerow.gateway.search.planned_search import PlannedSearch
 from hedgerow.gateway.search.result import Hit, SearchResult
 from hedgerow.gateway.shapes.answer import Fetch, ShardDetail, TotalHits
+from hedgerow.gateway.shapes.facets import FacetAnswer
 from hedgerow.gateway.shapes.reasons import reasons_line
+from hedgerow.gateway.shapes.sorting import NextPage
 
 # An enum's member is looked up through a descriptor in Python 3.11: five times a global's price.
 _OK: Final = Outcome.OK
@@ -89,6 +93,15 @@ def make_answer(
         warnings = (*warnings, _UNRANKED.format(unranked))
     outcomes = _outcomes(plan, gather)
     coverage = measure_coverage(outcomes, documents, counts)
+    wanted = search.admitted.wanted
+    facets: dict[str, FacetAnswer] | UnsetType = UNSET
+    next_page: NextPage | UnsetType = UNSET
+    if wanted.facets:
+        parts = [body.extras.facets for _, body in bodies if body.extras is not None]
+        not_searched = max(0, coverage.documents_total - coverage.documents)
+        facets = facet_answers(wanted.facets, parts, not_searched)
+    if wanted.paging is not None:
+        next_page = wanted.paging.next_page(found.hits, query.k, bodies, is_full=coverage.is_full)
     result = SearchResult(
         hits=found.hits,
         total_hits=TotalHits(value, "eq" if is_exact else "gte"),
@@ -104,6 +117,8 @@ def make_answer(
         lease=found.lease,
         steps_s=found.steps_s,
         trace_id=None if search.trace is None else search.trace.hex_id,
+        facets=facets,
+        next_page=next_page,
     )
     if not bodies:
         _check_fault(gather)

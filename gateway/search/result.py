@@ -3,6 +3,7 @@
 from typing import Any, Final, cast
 
 import msgspec
+from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 from pydantic_core import from_json
 
@@ -18,7 +19,9 @@ from hedgerow.gateway.shapes.answer import (
     TotalHits,
 )
 from hedgerow.gateway.shapes.answer import Hit as AnsweredHit
+from hedgerow.gateway.shapes.facets import FacetAnswer, FieldValue
 from hedgerow.gateway.shapes.search import Search
+from hedgerow.gateway.shapes.sorting import NextPage
 from hedgerow.gateway.views.json_bytes import to_builtins
 
 _NO_SHARDS: Final = dict.fromkeys(Outcome, 0)  # in the order of the members of `Shards`
@@ -37,6 +40,11 @@ class SearchQuery(Search, frozen=True, gc=False):
     peer: str = ""
     traceparent: str = ""
 
+    @property
+    def num_ranked(self) -> int:
+        """How many hits are ranked: those that are left out at the beginning, and the `k` after."""
+        return self.offset + self.k
+
 
 class Hit(msgspec.Struct, gc=False, rename={"stored": "fields"}):
     """One document found; it is encoded like a `shapes.answer.Hit`.
@@ -50,6 +58,8 @@ class Hit(msgspec.Struct, gc=False, rename={"stored": "fields"}):
     score: float
     shard: int
     stored: msgspec.Raw | dict[str, Any] | None = None
+    sort: tuple[FieldValue, ...] | UnsetType = UNSET
+    group: FieldValue | UnsetType = UNSET
 
     @property
     def fields(self) -> dict[str, Any] | None:
@@ -77,6 +87,8 @@ class SearchResult(msgspec.Struct, frozen=True, gc=False):
         steps_s: time for merging the shards' hits (and for asking some shards again), and for
             reading the documents that the replies did not bring, in s; None if it is not sampled.
         trace_id: names the search's trace; None while tracing is off.
+        facets: the counts of the facets, by field; UNSET without facets.
+        next_page: where the next page begins; UNSET unless the search is read page by page.
     """
 
     hits: list[Hit]
@@ -91,6 +103,8 @@ class SearchResult(msgspec.Struct, frozen=True, gc=False):
     lease: Lease | None = None
     steps_s: tuple[float, float] | None = None
     trace_id: str | None = None
+    facets: dict[str, FacetAnswer] | UnsetType = UNSET
+    next_page: NextPage | UnsetType = UNSET
 
     def to_json(self) -> dict[str, Any]:
         """The answer as JSON values."""
@@ -113,4 +127,6 @@ class SearchResult(msgspec.Struct, frozen=True, gc=False):
             took_ms=round(self.took_ms, 3),
             deadline_ms=self.deadline_ms,
             trace_id=self.trace_id,
+            facets=self.facets,
+            next_page=self.next_page,
         )

@@ -35,7 +35,9 @@ def search_body(settings: GatewaySettings) -> type[msgspec.Struct]:
         kind = member.type
         if member.name in bounds:
             kind = Annotated[kind, bounds[member.name]]
-        default = defaults.get(member.name, member.default)
+        default: Any = defaults.get(member.name, member.default)
+        if member.default_factory is not NODEFAULT:
+            default = msgspec.field(default_factory=member.default_factory)
         members.append(
             (member.name, kind) if default is NODEFAULT else (member.name, kind, default)
         )

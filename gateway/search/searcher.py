@@ -7,10 +7,10 @@ from typing import Final
 from msgspec.structs import replace
 
 from hedgerow.common.collection import Collection
-from hedgerow.common.errors import HedgerowError, OverloadedError
+from hedgerow.common.errors import BadRequestError, HedgerowError, OverloadedError
 from hedgerow.common.outcome import Outcome
 from hedgerow.common.settings.rank_profiles import RankProfile
-from hedgerow.common.wire.messages import Kind, SearchPayload, pack_body, unpack_search_body
+from hedgerow.common.wire.messages import Kind, SearchPayload, pack_body
 from hedgerow.gateway.policies.adaptive_timeout import AdaptiveTimeout
 from hedgerow.gateway.policies.admission import Admission
 from hedgerow.gateway.policies.admission_permit import AdmissionPermit
@@ -30,6 +30,9 @@ from hedgerow.gateway.search.in_flight import InFlight
 from hedgerow.gateway.search.learning import Learning
 from hedgerow.gateway.search.merge import merge
 from hedgerow.gateway.search.observers import Observers
+from hedgerow.gateway.search.options.cursor import CursorSigner
+from hedgerow.gateway.search.options.replies import reader_of
+from hedgerow.gateway.search.options.sorting import merge_ordered
 from hedgerow.gateway.search.plan import make_plan
 from hedgerow.gateway.search.planned_search import PlannedSearch
 from hedgerow.gateway.search.result import Hit, SearchQuery, SearchResult
@@ -98,6 +101,7 @@ class Searcher:
             settings.profiles, settings.max_attached_bytes, lambda: view.attaches
         )
         self._walks = walks or Walks(slow_ms=0)
+        self._signer: CursorSigner | None = None
         self._canary = Canary(settings.profiles, messenger)
         self._top_up = TopUp(messenger, self.hedger)
         self._observers = Observers(self.hedger, learning, view.counts_of)
@@ -133,14 +137,14 @@ class Searcher:
         search = gather = None
         try:
             search = self._plan(query, collection, admitted, permit, started, trace)
-            gather = Gather(search.plan.shards, unpack_search_body)
+            gather = Gather(search.plan.shards, reader_of(search.payload.options))
             await self._scatter_gather(search, gather)
             gathered_at = self._loop.time() if gather.is_sampled else 0.0
             hits, bodies = self._merge(search, gather)
-            if shards := may_have_more(hits, bodies, search.payload.k, query.k):
+            if shards := may_have_more(hits, bodies, search.payload.k, query.num_ranked):
                 await self._ask_again(search, shards, gather)
                 hits, bodies = self._merge(search, gather)
-            found = await self._fetch(search, hits, bodies, gathered_at)
+            found = await self._fetch(search, hits[query.offset :], bodies, gathered_at)
         except BaseException as error:
             permit.done(ended_at := self._loop.time())
             self._in_flight.end()
@@ -175,6 +179,10 @@ class Searcher:
         self._canary.use_profiles(profiles)
         self._attaching.use_profiles(profiles)
 
+    def use_cursor_key(self, key: bytes) -> None:
+        """From now on, sign the cursors of pages with this key; without any, refuse them."""
+        self._signer = CursorSigner(key)
+
     async def drain(self, timeout_s: float) -> None:
         """Wait until no query is in flight, for at most `timeout_s`."""
         await self._in_flight.drain(timeout_s)
@@ -189,7 +197,14 @@ class Searcher:
 
     def _check(self, query: SearchQuery, collection: Collection) -> Admitted:
         settings = self._settings
-        admitted = admit(query, collection, settings.limits, settings.profiles)
+        if query.offset and query.num_ranked > settings.gateway.max_k:
+            raise BadRequestError(
+                "offset", f"and k are more than {settings.gateway.max_k} together (gateway.max_k)"
+            )
+        num_shards = len(self._view.live)
+        admitted = admit(
+            query, collection, settings.limits, settings.profiles, self._signer, num_shards
+        )
         if admitted.options is not None:
             check_level(admitted.options, self._view.search_options)
         if collection.revision and (filling := self._view.filling_of(collection)):
@@ -224,8 +239,11 @@ class Searcher:
         plan = make_plan(self._view.live, breakers, started)
         counts = self._view.counts_of(collection.uid)
         is_heavy = self._guards.heavy.is_heavy(admitted.cost, counts)
-        k = query.k
-        if not is_heavy:  # running a heavy query twice would cost more than all the hits
+        k = query.num_ranked
+        # A shard's next hit may be of a group of which another has a better one, and so on.
+        if (
+            not is_heavy and not query.group_by
+        ):  # running a heavy query twice would cost more than all the hits
             profile = self._settings.profiles[admitted.profile]
             k = num_asked(k, len(breakers.shards), len(plan.shards), profile)
         payload = SearchPayload(
@@ -310,7 +328,11 @@ class Searcher:
     def _merge(self, search: PlannedSearch, gather: Gather) -> tuple[list[Hit], Bodies]:
         """The best hits of all shards, and the shards' replies."""
         bodies = bodies_of(gather)
-        return merge(bodies, search.query.k), bodies
+        query, options = search.query, search.payload.options
+        if options is None:
+            return merge(bodies, query.num_ranked), bodies
+        is_grouped = bool(options.group_by)
+        return merge_ordered(bodies, query.num_ranked, options.sort, is_grouped=is_grouped), bodies
 
     async def _ask_again(
         self, search: PlannedSearch, shards: tuple[int, ...], gather: Gather
@@ -318,8 +340,9 @@ class Searcher:
         """Replace the parts of `shards` by parts with all their hits."""
         deadline = self._shards_deadline(search, self._loop.time())
         attach = self._attaching.wish(search.query, search.payload.profile, 1)
-        payload = replace(search.payload, k=search.query.k)
-        for shard, part in (await self._top_up.ask(payload, attach, shards, deadline)).items():
+        payload = replace(search.payload, k=search.query.num_ranked)
+        parts = await self._top_up.ask(payload, attach, shards, deadline)
+        for shard, part in parts.items():
             gather.amend(shard, topped_up(gather.results[shard], part))
 
     async def _fetch(

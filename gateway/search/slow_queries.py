@@ -5,7 +5,7 @@ from typing import Any, Final
 import structlog
 
 from hedgerow.common.outcome import Outcome
-from hedgerow.gateway.access.rate import TokenBucket
+from hedgerow.common.runtime.token_bucket import TokenBucket
 from hedgerow.gateway.search.walk import Walk
 from hedgerow.gateway.search.walk_parts import ShardPart, parts_of
 

@@ -25,12 +25,12 @@ from hedgerow.common.wire.messages import (
     SearchBody,
     SearchPayload,
     pack_body,
-    unpack_search_body,
 )
 from hedgerow.gateway.policies.shard_result import ShardResult
 from hedgerow.gateway.search.documents.attaching import num_wanted
 from hedgerow.gateway.search.gather import Gather
 from hedgerow.gateway.search.hedger import Hedger
+from hedgerow.gateway.search.options.replies import reader_of
 from hedgerow.gateway.search.result import Hit
 from hedgerow.gateway.search.scatter import Scatter
 from hedgerow.gateway.transport.messenger import Messenger
@@ -109,7 +109,7 @@ class TopUp:
             shards: the shards that may have more winners.
             deadline: until when to wait, on the loop's clock.
         """
-        gather = Gather(shards, unpack_search_body)
+        gather = Gather(shards, reader_of(payload.options))
         scatter = Scatter(Kind.SEARCH, self._messenger, gather, self._loop.time(), deadline)
         try:
             if gather.num_open:

@@ -14,6 +14,8 @@ from hedgerow.common.settings.gateway import GatewaySettings
 from hedgerow.common.settings.query_limits import QuerySettings
 from hedgerow.common.settings.rank_profiles import RankProfile
 from hedgerow.common.wire.search_options import SearchOptions
+from hedgerow.gateway.search.options.cursor import CursorSigner
+from hedgerow.gateway.search.options.wanted import NOTHING, Wanted, wanted_of
 from hedgerow.gateway.search.result import SearchQuery
 from hedgerow.gateway.shapes.collection import Filling
 
@@ -29,12 +31,14 @@ class Admitted(NamedTuple):
         warnings: what a lenient parser repaired in the query, and which fields are unknown.
         cost: the estimated cost of query and filter.
         options: what else the search asks the shards for; None for nothing.
+        wanted: the same as the caller wants it.
     """
 
     profile: str
     warnings: tuple[str, ...]
     cost: Cost
     options: SearchOptions | None = None
+    wanted: Wanted = NOTHING
 
 
 def admit(
@@ -42,6 +46,8 @@ def admit(
     collection: Collection,
     limits: QuerySettings,
     profiles: Mapping[str, RankProfile],
+    signer: CursorSigner | None = None,
+    num_shards: int = 1,
 ) -> Admitted:
     """Check a search against the configured profiles and the collection's fields.
 
@@ -50,6 +56,8 @@ def admit(
         collection: what is searched.
         limits: what a query may cost.
         profiles: name → rank profile.
+        signer: reads and writes the cursors of pages; None refuses them.
+        num_shards: the shards of the cluster.
 
     Raises:
         BadRequestError: names the field and the reason.
@@ -64,6 +72,7 @@ def admit(
         raise BadRequestError(
             "rank_profile", f"{name!r} is not configured; there are {', '.join(sorted(profiles))}"
         )
+    wanted = wanted_of(query, collection, profile, limits, signer, num_shards)
     if profile.first_phase == "noop":
         if query.filter:
             raise BadRequestError("filter", f"does not apply: profile {name!r} reads no index")
@@ -75,7 +84,9 @@ def admit(
         check_cost(cost, limits, "filter")
     if profile.fields:
         warnings += _warnings(name, profile, collection)
-    return Admitted(name, tuple(warnings), cost)
+    if wanted is not NOTHING:
+        cost = cost.plus(wanted.cost)
+    return Admitted(name, tuple(warnings), cost, wanted.options, wanted)
 
 
 def _warnings(name: str, profile: RankProfile, collection: Collection) -> tuple[str, ...]:
@@ -111,7 +122,7 @@ def check_level(options: SearchOptions, level: int) -> None:
     """
     if options.level > level:
         raise BadRequestError(
-            options.used[0],
+            next(iter(options.used), "search_after"),
             "is not known to every live worker: upgrade the workers first, then use it",
         )
 

@@ -3,9 +3,12 @@
 from typing import Annotated, Any, Literal
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from hedgerow.common.outcome import Outcome
 from hedgerow.gateway.shapes.doc import doc
+from hedgerow.gateway.shapes.facets import FacetAnswer, FieldValue
+from hedgerow.gateway.shapes.sorting import NextPage
 
 
 class Hit(msgspec.Struct, frozen=True, gc=False):
@@ -15,6 +18,14 @@ class Hit(msgspec.Struct, frozen=True, gc=False):
     score: float
     shard: int
     fields: Annotated[dict[str, Any] | None, doc("null: not requested, or not fetched.")]
+    sort: Annotated[
+        tuple[FieldValue, ...] | UnsetType,
+        doc("With `sort`: the values by which the hit was ordered."),
+    ] = UNSET
+    group: Annotated[
+        FieldValue | UnsetType,
+        doc("With `group_by`: the value that only this hit has; null for documents without one."),
+    ] = UNSET
 
 
 class TotalHits(msgspec.Struct, frozen=True, gc=False):
@@ -102,3 +113,9 @@ class SearchAnswer(msgspec.Struct, frozen=True, gc=False):
     took_ms: Annotated[float, doc("Time in the gateway, in ms.")]
     deadline_ms: Annotated[float, doc("The query's deadline, in ms.")]
     trace_id: Annotated[str | None, doc("The search's trace; null while tracing is off.")] = None
+    facets: Annotated[
+        dict[str, FacetAnswer] | UnsetType, doc("With `facets`: the counts, by field.")
+    ] = UNSET
+    next_page: Annotated[
+        NextPage | UnsetType, doc("With `search_after`: where the next page begins.")
+    ] = UNSET

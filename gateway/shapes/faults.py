@@ -6,7 +6,7 @@ from functools import cache
 from typing import Annotated, Any, Final, Literal, NamedTuple, TypeVar, get_args, get_origin
 
 import msgspec
-from msgspec import NODEFAULT, Meta
+from msgspec import Meta
 
 from hedgerow.common.errors import BadBodyError
 
@@ -74,7 +74,7 @@ def _members(kind: type[msgspec.Struct]) -> list[_Member]:
         _Member(
             name=member.name,
             kind=member.type,
-            is_required=member.default is NODEFAULT,
+            is_required=member.required,
             alone=msgspec.defstruct(member.name, [(member.name, member.type)]),
         )
         for member in msgspec.structs.fields(kind)

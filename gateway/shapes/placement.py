@@ -52,6 +52,16 @@ class ShardMove(msgspec.Struct, frozen=True):
         Literal["joining", "waiting"],
         doc("joining: the worker is preparing it; waiting: it will, after other moves."),
     ]
+    behind: Annotated[
+        int | None,
+        doc(
+            "Log entries that are still to be applied; null until the worker has restored the "
+            "shard."
+        ),
+    ] = None
+    error: Annotated[
+        str | None, doc("Why the worker could not take it up; it tries again. null if it could.")
+    ] = None
 
 
 class PlacementAnswer(msgspec.Struct, frozen=True):

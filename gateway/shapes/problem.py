@@ -8,7 +8,9 @@ from msgspec import UNSET, UnsetType
 from hedgerow.gateway.shapes.answer import Coverage, Fetch, Hit, Shards, TotalHits
 from hedgerow.gateway.shapes.collection import FieldWarning, InferredField, RejectedLine
 from hedgerow.gateway.shapes.doc import doc
+from hedgerow.gateway.shapes.facets import FacetAnswer
 from hedgerow.gateway.shapes.operations import ShortageStatus
+from hedgerow.gateway.shapes.sorting import NextPage
 
 Cause = Literal[
     "limit",
@@ -64,6 +66,12 @@ class Problem(msgspec.Struct, frozen=True, gc=False):
         UNSET
     )
     trace_id: Annotated[str | UnsetType | None, doc("insufficient-coverage: as in an answer.")] = (
+        UNSET
+    )
+    facets: Annotated[
+        dict[str, FacetAnswer] | UnsetType, doc("insufficient-coverage: as in an answer.")
+    ] = UNSET
+    next_page: Annotated[NextPage | UnsetType, doc("insufficient-coverage: as in an answer.")] = (
         UNSET
     )
     version: Annotated[

@@ -6,6 +6,8 @@ import msgspec
 from msgspec import Meta
 
 from hedgerow.gateway.shapes.doc import doc
+from hedgerow.gateway.shapes.facets import Facet
+from hedgerow.gateway.shapes.sorting import SortKey
 
 
 class Search(msgspec.Struct, frozen=True, gc=False):
@@ -53,3 +55,22 @@ class Search(msgspec.Struct, frozen=True, gc=False):
         Literal["interactive", "batch"],
         doc("Under overload, batch queries are refused first."),
     ] = "interactive"
+    facets: Annotated[
+        dict[str, Facet],
+        doc("Counts of all matches by fields: a field's name to what is counted."),
+    ] = {}
+    sort: Annotated[
+        tuple[SortKey, ...],
+        doc(
+            'The order of the hits: fields with "asc" or "desc", or with `order` and `missing`; '
+            '"_score" can be the last. By score if it is empty.'
+        ),
+    ] = ()
+    search_after: Annotated[
+        str | None,
+        doc('The cursor of the page before; "" for the first page, to get a cursor for the next.'),
+    ] = None
+    offset: Annotated[int, Meta(ge=0, description="Hits to leave out at the beginning.")] = 0
+    group_by: Annotated[
+        str, doc("A keyword field: return only the best hit of each of its values.")
+    ] = ""

@@ -10,8 +10,16 @@ import structlog
 
 from hedgerow.common.errors import RedisUnavailableError, WireError
 from hedgerow.common.observability.telemetry import Counters, Throttle
-from hedgerow.common.redis.commands import OnReply, pack, pack_for_each, unanswered
-from hedgerow.common.redis.connection import RedisConnection
+from hedgerow.common.redis.asked_nodes import AskedNodes
+from hedgerow.common.redis.commands import (
+    OnReply,
+    asked_node,
+    has_moved,
+    pack,
+    pack_for_each,
+    unanswered,
+)
+from hedgerow.common.redis.connection import LEFT, MESSAGES, SUBSCRIBED, RedisConnection
 from hedgerow.common.redis.endpoint import Endpoint
 from hedgerow.common.redis.handshake import Handshake
 from hedgerow.common.redis.keys import Keys
@@ -27,6 +35,7 @@ from hedgerow.common.wire.messages import (
     unpack_replies,
 )
 from hedgerow.gateway.transport.protocol import ReplySink
+from hedgerow.gateway.transport.slot_move import SlotMove
 
 log = structlog.get_logger()
 
@@ -41,6 +50,10 @@ HANGS_AFTER_S = 1.8 * PROBE_INTERVAL_S
 
 # Entries of a queue that are compared, at about 10 ns each, to find a request.
 MOST_LOOKED_AT = 256
+
+
+def _ignore(_reply: Any) -> None:
+    """The callback of a command whose reply is not needed."""
 
 
 class _Queue(NamedTuple):
@@ -62,6 +75,23 @@ class _Batch(NamedTuple):
     backlogs: dict[int, int]
 
 
+class SharedParts(NamedTuple):
+    """What the transports of a gateway to several servers share.
+
+    Attributes:
+        slot: whose shards this one is for; the others have other slots.
+        clock: by which requests expire, which is kept elsewhere.
+        counters: the gateway's.
+        on_moved: called with the slot when this transport is connected to where the slot is now;
+            what it has sent to where it was may not have arrived.
+    """
+
+    slot: int
+    clock: ServerClock
+    counters: Counters
+    on_moved: Callable[[int], None] = lambda _slot: None
+
+
 class RedisTransport:
     """Carries requests to shards and replies back, over two connections.
 
@@ -79,6 +109,7 @@ class RedisTransport:
         on_backlog: Callable[[int, int, float], None] | None = None,
         on_late: Callable[[Reply], None] | None = None,
         primary: Primary | None = None,
+        shared: SharedParts | None = None,
     ) -> None:
         """Describe the connections; `start` opens them.
 
@@ -91,13 +122,24 @@ class RedisTransport:
                 and the time.
             on_late: called for each reply that is no longer awaited.
             primary: where the server is, if it moves; None for the address of `redis`.
+            shared: what it shares with the transports to other servers; None if there are none.
         """
         self._on_backlog = on_backlog
         self._on_late = on_late
         self.gateway_id = gateway_id
         self.reply_to = keys.reply_channel(gateway_id)
-        self.clock = ServerClock()
-        self.counters = Counters()
+        self._keeps_clock = shared is None
+        shared = shared or SharedParts(0, ServerClock(), Counters())
+        slot, self.clock, self.counters, on_moved = shared
+        self._move: SlotMove | None = None
+        self._replies_on = self.reply_to
+        self._publish, part = "PUBLISH", ""
+        if keys.num_slots:
+            self._replies_on = keys.reply_channel_in(slot, self.reply_to)
+            self._publish, part = "SPUBLISH", f"-{slot}"
+            self._move = SlotMove(
+                lambda: self.is_connected, partial(on_moved, slot), self._lose_all
+            )
         self._keys = keys
         self._max_bytes = limits.max_message_bytes
         self._expiry_s = redis.queue_expiry_s
@@ -115,18 +157,22 @@ class RedisTransport:
         server = primary or Endpoint.of(redis)
         self._push = RedisConnection(
             server,
-            name=f"hedgerow-gateway-push-{gateway_id}",
+            name=f"hedgerow-gateway-push-{gateway_id}{part}",
             silence_s=redis.command_timeout_s,
-            on_connect=self._read_clock,
-            on_disconnect=self._lose_all,
+            on_connect=self._read_clock if self._keeps_clock else None,
+            on_disconnect=lambda: self._on_disconnect(self._push),
         )
         self._replies = RedisConnection(
             server,
-            name=f"hedgerow-gateway-replies-{gateway_id}",
+            name=f"hedgerow-gateway-replies-{gateway_id}{part}",
             silence_s=redis.command_timeout_s,
             on_connect=self._subscribe,
-            on_disconnect=self._lose_all,
+            on_disconnect=lambda: self._on_disconnect(self._replies),
             on_message=self._on_message,
+            is_sharded=bool(keys.num_slots),
+        )
+        self._asked = AskedNodes(
+            server, f"hedgerow-gateway-asked-{gateway_id}", redis.command_timeout_s
         )
 
     @property
@@ -140,6 +186,11 @@ class RedisTransport:
         return self._push.is_connected and self._replies.is_connected
 
     @property
+    def is_moving(self) -> bool:
+        """Whether it is about to connect to where its slot is now, and then calls `on_moved`."""
+        return self._move is not None and self._move.is_under_way
+
+    @property
     def num_in_flight(self) -> int:
         """The number of queries whose replies are awaited."""
         return len(self._sinks)
@@ -150,9 +201,10 @@ class RedisTransport:
         Raises:
             RedisUnavailableError: not connected within `timeout_s`; the connections keep trying.
         """
-        self._clock_task = self._loop.create_task(
-            keep_clock(self._push, self.clock), name="server clock"
-        )
+        if self._keeps_clock:
+            self._clock_task = self._loop.create_task(
+                keep_clock(self._push, self.clock), name="server clock"
+            )
         await asyncio.gather(self._push.start(timeout_s), self._replies.start(timeout_s))
 
     async def close(self) -> None:
@@ -162,7 +214,10 @@ class RedisTransport:
             await asyncio.gather(self._clock_task, return_exceptions=True)
         if self._probe is not None:
             self._probe.cancel()
+        if self._move is not None:
+            await self._move.close()
         await asyncio.gather(self._push.close(), self._replies.close())
+        await self._asked.close()
 
     def scatter(
         self,
@@ -224,7 +279,7 @@ class RedisTransport:
         self._push.send_now([unanswered("LPUSH", queue.key, message), queue.expire], [])
 
     def send_to(
-        self, kind: Kind, worker: str, query_id: int, message: bytes, sink: ReplySink
+        self, kind: Kind, worker: str, shard: int, query_id: int, message: bytes, sink: ReplySink
     ) -> None:
         """Send a request to one worker only; see `outlier_ejection.Line.send_to`."""
         if not self.is_connected:
@@ -238,7 +293,8 @@ class RedisTransport:
         self._sinks[query_id] = sink
         keys = self._keys
         is_search = kind is Kind.SEARCH
-        queue = keys.worker_search_queue(worker) if is_search else keys.worker_fetch_queue(worker)
+        queue_of = keys.worker_search_queue if is_search else keys.worker_fetch_queue
+        queue = queue_of(worker, keys.slot(shard))
         commands = [pack("RPUSH", queue, message), unanswered("EXPIRE", queue, self._expiry_s)]
         self._push.send_now(commands, [on_pushed])
 
@@ -288,6 +344,24 @@ class RedisTransport:
                 on_replies.append(partial(self._on_pushed, kind, shard, batch, goes_ahead))
         self._push.send_now(commands, on_replies)
 
+    def _push_again(
+        self, kind: Kind, shard: int, batch: _Batch, goes_ahead: bool, node: tuple[str, int]
+    ) -> None:
+        """Push to where the queue's slot is being moved, as its node demands."""
+        self.counters.add("pushes_redirected")
+        # Workers wait where the slot was; an empty message has them look where it goes.
+        channel = self._keys.cancel_channel(shard)
+        self._push.send_now([unanswered(self._publish, channel, b"")], [])
+        queue = self._queue(kind, shard)
+        name, messages = (
+            ("LPUSH", batch.messages[::-1]) if goes_ahead else ("RPUSH", batch.messages)
+        )
+        self._asked.send(
+            node,
+            [pack(name, queue.key, *messages), pack("EXPIRE", queue.key, self._expiry_s)],
+            [partial(self._on_pushed, kind, shard, batch, goes_ahead), _ignore],
+        )
+
     def _look_for_life(self) -> None:
         """Have the server owe an answer: requests that it has taken do not show that it hangs."""
         self._probe, self._hangs = None, False
@@ -306,7 +380,7 @@ class RedisTransport:
         self._push.send_now(
             [
                 unanswered(
-                    "PUBLISH",
+                    self._publish,
                     self._keys.cancel_channel(shard),
                     pack_cancellation(Cancellation(self.reply_to, queries)),
                 )
@@ -333,6 +407,11 @@ class RedisTransport:
             if self._on_backlog is not None and kind is Kind.SEARCH:
                 self._on_backlog(shard, reply, self._loop.time())
             return
+        if self._sends_again(reply):
+            return
+        if (node := asked_node(reply)) is not None:
+            self._push_again(kind, shard, batch, goes_ahead, node)
+            return
         self.counters.add("push_failed")
         if not isinstance(reply, RedisUnavailableError) and self._throttle.allows(
             "push", time.monotonic()
@@ -345,12 +424,11 @@ class RedisTransport:
     def _on_message(self, message: Any) -> None:
         if not isinstance(message, list):
             # On this connection, only the subscription can be answered with an error.
-            if isinstance(message, Exception) and self._throttle.allows(
-                "refused", time.monotonic()
-            ):
+            is_refused = isinstance(message, Exception) and not has_moved(message)
+            if is_refused and self._throttle.allows("refused", time.monotonic()):
                 log.error("replies_refused", channel=self.reply_to, error=str(message))
             return
-        if message[0] == b"message":
+        if message[0] in MESSAGES:
             try:
                 worker, replies = unpack_replies(message[2], self._max_bytes)
             except WireError as error:
@@ -365,13 +443,29 @@ class RedisTransport:
                         self._on_late(reply)
                 else:
                     sink.on_reply(reply, worker)
-        elif message[0] == b"subscribe":
+        elif message[0] in SUBSCRIBED:
             self._is_subscribed.set()
+        elif message[0] == LEFT:
+            self._replies.doubt()
 
     def _count_malformed(self, error: WireError) -> None:
         self.counters.add("replies_malformed")
         if self._throttle.allows("malformed", time.monotonic()):
             log.warning("reply_malformed", error=str(error))
+
+    def _sends_again(self, reply: Any) -> bool:
+        """Whether a push failed since the slot moves, so that all that is open is sent again."""
+        if self._move is None:
+            return False
+        if has_moved(reply):
+            self._move.begin()
+        return self._move.is_under_way
+
+    def _on_disconnect(self, connection: RedisConnection) -> None:
+        if self._move is not None and connection.has_left:
+            self._move.begin()
+        elif not self.is_moving:
+            self._lose_all()
 
     def _lose_all(self) -> None:
         # Workers may still answer, but the replies are lost: Pub/Sub stores nothing.
@@ -380,7 +474,7 @@ class RedisTransport:
 
     async def _subscribe(self, link: Handshake) -> None:
         self._is_subscribed.clear()
-        link.subscribe(self.reply_to)
+        link.subscribe(self._replies_on)
         await self._is_subscribed.wait()
 
     async def _read_clock(self, link: Handshake) -> None:

@@ -81,6 +81,7 @@ class Documents:
         slots: LoadSlots | None = None,
         outage_timeout_s: float = 5.0,
         live_replicas: Callable[[int], Collection[str]] | None = None,
+        read_live: Callable[[], Awaitable[None]] | None = None,
         gate: StorageGate | None = None,
         ranked: RankedLoads | None = None,
         counts: LoadCounts | None = None,
@@ -99,6 +100,7 @@ class Documents:
             outage_timeout_s: how long a load keeps trying while Redis does not answer, in s.
             live_replicas: shard → ids of the replicas that live workers serve now; without it, or
                 if it returns none, every replica that has ever recorded a position counts.
+            read_live: reads again which workers are live, for `live_replicas`.
             gate: refuses documents when there is no room; None allows all.
             ranked: delays the answer to a load with `wait="applied"` until it counts in the
                 ranking.
@@ -122,6 +124,7 @@ class Documents:
             limits.max_log_entries,
             timeout_s=write_timeout_s,
             live_replicas=live_replicas,
+            read_live=read_live,
             gate=gate,
         )
         self._slices = asyncio.Lock()  # all loads together parse one slice in each turn of the loop

@@ -28,6 +28,7 @@ class ReplicaProgress:
         *,
         timeout_s: float,
         live_replicas: Callable[[int], Collection[str]] | None = None,
+        read_live: Callable[[], Awaitable[None]] | None = None,
         gate: StorageGate | None = None,
     ) -> None:
         """Wait for the replicas that apply `log`.
@@ -38,12 +39,14 @@ class ReplicaProgress:
             timeout_s: longest wait, in s.
             live_replicas: shard → ids of the replicas that live workers serve now; without it, or
                 if it returns none, every replica that has ever recorded a position counts.
+            read_live: reads again which workers are live, for `live_replicas`.
             gate: ends a wait for replicas that cannot apply anything for lack of disk space.
         """
         self._log = log
         self._max_log_entries = max_log_entries
         self._timeout_s = timeout_s
         self._live_replicas = live_replicas
+        self._read_live = read_live
         self._gate = gate
         self._backlog = Backlog(max_log_entries, BATCH_BYTES)
         self._waiting: dict[asyncio.Event, Collection[int]] = {}
@@ -103,12 +106,21 @@ class ReplicaProgress:
             if self._gate is not None:
                 with with_report(report):
                     self._gate.check_applying()
-            for shard, applied in (await self._log.applied_of(list(missing))).items():
-                live = self._live_replicas(shard) if self._live_replicas else ()
-                replicas = live or applied
-                if replicas and all(
-                    position(applied.get(replica, START)) >= missing[shard] for replica in replicas
-                ):
+            applied = await self._log.applied_of(list(missing))
+            reached = [
+                shard
+                for shard, end in missing.items()
+                if self._have_reached(shard, applied[shard], end)
+            ]
+            if self._read_live is not None and any(
+                position(at) < missing[shard] for shard in reached for at in applied[shard].values()
+            ):
+                # A replica that lags is left out, as its worker is not live. After the positions,
+                # since a worker that returns compares them once its heartbeat is there: if that is
+                # not there now, the worker will find that it lacks these entries.
+                await self._read_live()
+            for shard in reached:
+                if self._have_reached(shard, applied[shard], missing[shard]):
                     del missing[shard]
             return not missing
 
@@ -119,6 +131,13 @@ class ReplicaProgress:
                 report,
             )
         report.is_applied = True
+
+    def _have_reached(self, shard: int, applied: Mapping[str, str], end: tuple[int, int]) -> bool:
+        """Whether the replicas that are waited for have applied a shard's log as far as `end`."""
+        replicas = (self._live_replicas(shard) if self._live_replicas else ()) or applied
+        return bool(replicas) and all(
+            position(applied.get(replica, START)) >= end for replica in replicas
+        )
 
     async def until(self, is_true: Callable[[], Awaitable[bool]], shards: Collection[int]) -> bool:
         """Check at each `wake` of the shards, else at growing intervals; False if never true."""

@@ -1,8 +1,8 @@
 """After the faults have ended, everything recovers within 30 s, without a hand.
 
-Recovered means, as every gateway shows it: all workers live, each shard with all its replicas, all
-breakers closed, nothing in quarantine, no shortage, and whole answers to searches (of 300 ms or
-more) from then on, until the next round begins.
+Recovered means, as every gateway shows it: all workers live, each shard with all its replicas, no
+shard that moves, all breakers closed, nothing in quarantine, no shortage, and whole answers to
+searches (of 300 ms or more) from then on, until the next round begins.
 """
 
 from collections.abc import Sequence
@@ -81,6 +81,8 @@ def lacks_of(state: State) -> list[str]:
         for shard, breaker in enumerate(state.breakers)
         if breaker != "closed"
     ]
+    if not state.is_settled:
+        lacks.append("shards move")
     lacks += [*state.profile_breakers, *state.lacking, *state.shortages]
     if state.quarantined:
         lacks.append(f"{state.quarantined} queries in quarantine")

@@ -2,8 +2,11 @@
 
 from collections.abc import Sequence
 
+import msgspec
+
 from nemesis.checkers.violation import Violation
 from nemesis.history import Any, Leftover, Resources
+from nemesis.layout import SERVERS
 
 PROMISE = "resources"
 MORE_DESCRIPTORS = 16
@@ -22,8 +25,22 @@ def check_resources(events: Sequence[Any]) -> list[Violation]:
         elif isinstance(event, Resources) and event.phase == "before":
             before[event.name] = event
         elif isinstance(event, Resources) and event.name in before:
-            found += _growth(before[event.name], event)
+            found += _growth(_most_of(before, event.name), event)
     return found
+
+
+def _most_of(before: dict[str, Resources], name: str) -> Resources:
+    """What a process used; of a server of Redis, what either of them did.
+
+    The primary has the connections of all others, and another server may be the primary since.
+    """
+    own = before[name]
+    alike = [before[one] for one in SERVERS if one in before] if name in SERVERS else [own]
+    return msgspec.structs.replace(
+        own,
+        descriptors=max(one.descriptors for one in alike),
+        memory_mb=max(one.memory_mb for one in alike),
+    )
 
 
 def _growth(before: Resources, after: Resources) -> list[Violation]:

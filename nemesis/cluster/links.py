@@ -5,6 +5,8 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import asdict, dataclass
 from typing import Protocol
 
+from nemesis.layout import SENTINELS, SERVERS
+
 Pair = tuple[str, str]  # from one process to another, in this direction only
 LOAD = "load"  # the name of the clients' place in the network
 
@@ -42,7 +44,14 @@ class Disturbance:
 
 
 class Links(Protocol):
-    """A network with a place for each process."""
+    """A network with a place for each process.
+
+    Attributes:
+        is_direct: whether processes reach each other at the addresses at which they listen, as
+            sentinels need, which name the primary.
+    """
+
+    is_direct: bool
 
     async def open(self) -> None:
         """Create it."""
@@ -66,6 +75,11 @@ class Links(Protocol):
         self, pairs: Sequence[Pair], disturbance: Disturbance
     ) -> AbstractAsyncContextManager[None]:
         """Disturb these directions."""
+
+
+def redis_hosts() -> tuple[str, ...]:
+    """Everything that belongs to Redis."""
+    return (*SERVERS, *SENTINELS)
 
 
 def both_ways(first: str, second: str) -> list[Pair]:

@@ -16,9 +16,14 @@ from contextlib import asynccontextmanager
 
 from nemesis.cluster.links import LOAD, Disturbance, Pair
 from nemesis.commands import Helper, run
-from nemesis.layout import GATEWAYS, PROCESSES, REDIS, WORKERS
+from nemesis.layout import GATEWAYS, PROCESSES, REDIS, SENTINELS, SERVERS, SPARE, WORKERS
 
-_PORTS = {REDIS: 6379, **dict.fromkeys(GATEWAYS, 8080), **dict.fromkeys(WORKERS, 9100)}
+_PORTS = {
+    **dict.fromkeys(SERVERS, 6379),
+    **dict.fromkeys(SENTINELS, 26379),
+    **dict.fromkeys(GATEWAYS, 8080),
+    **dict.fromkeys((*WORKERS, SPARE), 9100),
+}
 _UP_S = 10.0
 _DEVICE = "nm0"
 _TABLE = "77"
@@ -27,6 +32,8 @@ _FIRST_CUT, _FIRST_DISTURBANCE = 1_000, 10_000  # priorities of rules: what is c
 
 class Namespaces:
     """Namespaces of this run; the machine's own network is not touched."""
+
+    is_direct = True
 
     def __init__(self, seed: int, *, with_packets: bool) -> None:
         """Name them after this process.

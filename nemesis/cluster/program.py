@@ -59,6 +59,15 @@ class Program:
             return None
         return self._process.pid
 
+    @property
+    def is_wanted(self) -> bool:
+        """Whether it is started again when it ends."""
+        return self._is_wanted.is_set()
+
+    def hold(self) -> None:
+        """Do not start it again before `start`, when it ends."""
+        self._is_wanted.clear()
+
     def start(self) -> None:
         """Start it, and again each time that it ends."""
         self._is_wanted.set()
@@ -67,7 +76,7 @@ class Program:
 
     async def drain(self) -> None:
         """Ask it to end, and do not start it again before `start`."""
-        self._is_wanted.clear()
+        self.hold()
         process = self._process
         if process is None or process.poll() is not None:
             return

@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 
 from nemesis.cluster.links import Disturbance, Pair
 from nemesis.commands import Helper
-from nemesis.layout import GATEWAYS, PROCESSES, REDIS, WORKERS
+from nemesis.layout import GATEWAYS, PROCESSES, REDIS, SPARE, WORKERS
 
 _HOST = "127.0.0.1"
 
@@ -21,9 +21,11 @@ _HOST = "127.0.0.1"
 class Proxied:
     """Proxies of this run, on the loopback interface."""
 
+    is_direct = False
+
     def __init__(self) -> None:
         """Choose free ports."""
-        behind = (*GATEWAYS, *WORKERS)
+        behind = (*GATEWAYS, *WORKERS, SPARE)
         ports = _free_ports(len(PROCESSES) + len(behind))
         self._listens = dict(zip(PROCESSES, ports, strict=False))
         self._proxies = dict(zip(behind, ports[len(PROCESSES) :], strict=True))

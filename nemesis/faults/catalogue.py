@@ -2,10 +2,16 @@
 
 from typing import Final
 
-from nemesis.faults import machine, network, processes
+from nemesis.faults import failovers, machine, moves, network, processes
 from nemesis.faults.injection import Inject
 from nemesis.schedule import Card
 
-# Failovers, moves and splits belong here once the product has them.
-FAULTS: Final[dict[Card, Inject]] = {**processes.FAULTS, **network.FAULTS, **machine.FAULTS}
+# Splits belong here once the product has them.
+FAULTS: Final[dict[Card, Inject]] = {
+    **processes.FAULTS,
+    **network.FAULTS,
+    **machine.FAULTS,
+    **moves.FAULTS,
+    **failovers.FAULTS,
+}
 INJECT: Final = {card.kind: inject for card, inject in FAULTS.items()}

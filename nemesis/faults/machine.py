@@ -8,10 +8,10 @@ from typing import Final
 from nemesis.abilities import CLOCKS, DISKS, MEMORY, SLOW_DISKS
 from nemesis.cluster.cluster import Cluster
 from nemesis.faults.injection import Inject
-from nemesis.layout import CLOCKED, REDIS, WORKERS
+from nemesis.layout import CLOCKED, SERVERS, WORKERS
 from nemesis.schedule import Card, Fault
 
-_STORING: Final = (REDIS, *WORKERS)
+_STORING: Final = (*SERVERS, *WORKERS)
 _JUMPS_S: Final = (-3_600.0, -60.0, -2.0, 2.0, 60.0, 3_600.0)
 
 

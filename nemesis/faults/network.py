@@ -6,19 +6,27 @@ from typing import Final
 
 from nemesis.abilities import PACKETS
 from nemesis.cluster.cluster import Cluster
-from nemesis.cluster.links import Disturbance, Pair, both_ways
+from nemesis.cluster.links import Disturbance, Pair, both_ways, redis_hosts
 from nemesis.faults.injection import Inject
-from nemesis.layout import COPIES, GATEWAYS, REDIS, WORKERS
+from nemesis.layout import GATEWAYS, REDIS, WORKERS
 from nemesis.schedule import Card, Fault
 
 _NEEDS_PACKETS: Final = frozenset({PACKETS})
-# A half is a gateway with two workers: a whole copy of the documents, or both replicas of half.
+# A gateway with two of the four workers; which replicas these have is up to the placement.
 _HALVES: Final = {
-    "a whole copy": (GATEWAYS[0], *COPIES[0]),
-    "another whole copy": (GATEWAYS[1], *COPIES[1]),
-    "both replicas of a half": (GATEWAYS[0], WORKERS[0], WORKERS[2]),
-    "both replicas of the other half": (GATEWAYS[1], WORKERS[1], WORKERS[3]),
+    f"{gateway} with {first} and {second}": (gateway, first, second)
+    for gateway, first, second in (
+        (GATEWAYS[0], WORKERS[0], WORKERS[1]),
+        (GATEWAYS[1], WORKERS[2], WORKERS[3]),
+        (GATEWAYS[0], WORKERS[0], WORKERS[2]),
+        (GATEWAYS[1], WORKERS[1], WORKERS[3]),
+    )
 }
+
+
+def _with_redis(name: str) -> list[Pair]:
+    """Both directions between a process and everything that belongs to Redis."""
+    return [pair for host in redis_hosts() for pair in both_ways(name, host)]
 
 
 def _cut(directions: Callable[[str], list[Pair]]) -> Inject:
@@ -26,20 +34,25 @@ def _cut(directions: Callable[[str], list[Pair]]) -> Inject:
     async def inject(cluster: Cluster, fault: Fault) -> AsyncIterator[str]:
         pairs = directions(fault.target)
         async with cluster.links.cut(pairs):
-            yield "nothing gets through: " + ", ".join(f"{a} → {b}" for a, b in pairs)
+            ways = sorted({f"{_name(a)} → {_name(b)}" for a, b in pairs})
+            yield f"nothing gets through: {', '.join(ways)}"
 
     return inject
 
 
+def _name(host: str) -> str:
+    return REDIS if host in redis_hosts() else host
+
+
 def _halves(target: str) -> list[Pair]:
-    return [pair for name in _HALVES[target] for pair in both_ways(name, REDIS)]
+    return [pair for name in _HALVES[target] for pair in _with_redis(name)]
 
 
 def _disturb(how: Callable[[float], Disturbance]) -> Inject:
     @asynccontextmanager
     async def inject(cluster: Cluster, fault: Fault) -> AsyncIterator[str]:
         disturbance = how(fault.strength)
-        async with cluster.links.disturb(both_ways(fault.target, REDIS), disturbance):
+        async with cluster.links.disturb(_with_redis(fault.target), disturbance):
             yield f"between {fault.target} and redis: {disturbance}"
 
     return inject
@@ -60,16 +73,16 @@ def _reordering(strength: float) -> Disturbance:
 _ASKING: Final = (*GATEWAYS, *WORKERS)
 FAULTS: Final[dict[Card, Inject]] = {
     Card("cut off a gateway", "a gateway and Redis do not reach each other", GATEWAYS): _cut(
-        lambda name: both_ways(name, REDIS)
+        _with_redis
     ),
     Card("cut off a worker", "a worker and Redis do not reach each other", WORKERS): _cut(
-        lambda name: both_ways(name, REDIS)
+        _with_redis
     ),
     Card("deaf", "nothing from Redis reaches a gateway or worker", _ASKING): _cut(
-        lambda name: [(REDIS, name)]
+        lambda name: [(host, name) for host in redis_hosts()]
     ),
     Card("mute", "nothing from a gateway or worker reaches Redis", _ASKING): _cut(
-        lambda name: [(name, REDIS)]
+        lambda name: [(name, host) for host in redis_hosts()]
     ),
     Card("halves", "a gateway and two workers do not reach Redis", tuple(_HALVES)): _cut(_halves),
     Card("delay", "traffic of a gateway or worker with Redis is late", _ASKING): _disturb(_delay),

@@ -12,7 +12,7 @@ import psutil
 
 from nemesis.cluster.cluster import Cluster
 from nemesis.faults.injection import Inject
-from nemesis.layout import GATEWAYS, REDIS, WORKERS
+from nemesis.layout import GATEWAYS, SERVERS, WORKERS
 from nemesis.schedule import Card, Fault
 
 
@@ -97,7 +97,7 @@ _PARTS: Final = (
     ("a scorer", WORKERS, _child("scorer")),
     ("an indexer", WORKERS, _child("indexer")),
     ("a forkserver", WORKERS, _child("scorer-launcher")),
-    ("Redis", (REDIS,), _own),
+    ("Redis", SERVERS, _own),
 )
 
 FAULTS: Final[dict[Card, Inject]] = {

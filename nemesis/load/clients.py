@@ -190,6 +190,9 @@ class Clients:
             ended, self._ended[caller.gateway] = self._ended[caller.gateway], []
             num_full = sum(search.status == 200 and search.is_full for search in ended)
             members = _state(answer.body) if answer.status == 200 else {"is_reachable": False}
+            placement = await caller.ask("GET", "/v1/placement")
+            if placement.status == 200:
+                members["is_settled"] = placement.body["is_settled"]
             self._record(
                 State(
                     at=now(),

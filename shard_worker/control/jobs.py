@@ -142,7 +142,7 @@ class Jobs:
 
     async def run(self) -> None:
         """Run until cancelled, with the jobs of the shards that `serve` names."""
-        connected = JobQueues.connect(self._keys, self._settings.redis, self._control.primary)
+        connected = JobQueues.connect(self._keys, self._control.settings, self._control.primary)
         async with connected as queues:
             self._queues.set_result(queues)
             await run_together(

@@ -1,12 +1,14 @@
 """Keeps the placement of shards current, in a worker that joined.
 
     a heartbeat, the placement or a drain has changed ► the watching worker asks the policy what
-        should change ► if something, it requests the job `place` ► a worker that joined runs it: it
-        decides by what is true then, and stores the next version ► workers carry it out
+        should change ► if something, it requests the job `place` ► the job decides by what is true
+        then, and stores the next version ► workers carry it out
 
-One worker at a time watches, by a lease. What it reads is compared with what it read last, so while
-nothing changes, the policy is not asked and no job runs. A job that is lost is requested again. Two
-that run at once do no harm, since a version replaces only the one that it was computed from.
+One worker at a time watches, by a lease, and runs the jobs: the others need not poll for them. A
+worker that takes the lease runs what the one before has left. What it reads is compared with what
+it read last, so while nothing changes, the policy is not asked and no job runs. A job that is lost
+is requested again. Two that run at once do no harm, since a version replaces only the one that it
+was computed from.
 """
 
 import asyncio
@@ -22,7 +24,7 @@ from hedgerow.common.placement.store import DRAINING, PLACED, PlacementStore
 from hedgerow.common.redis.client import RECONNECTED
 from hedgerow.common.redis.reconcile import reconcile
 from hedgerow.common.state.registry import Registry
-from hedgerow.common.tasks import run_together
+from hedgerow.common.tasks import end, run_together
 from hedgerow.shard_worker.context import Context
 from hedgerow.shard_worker.control.queues import JobQueues, retry
 
@@ -48,16 +50,19 @@ class Placing:
         self._store = PlacementStore(context.control, context.keys)
         self._registry = Registry(context.control, context.keys)
         self._woken = asyncio.Event()
-        self._is_watching = False
+        self._watching = asyncio.Event()
+        self._not_watching = asyncio.Event()
         self._look_at = 0.0  # the event loop's time
-        self._decided: tuple[int, Cluster] | None = None  # for which nothing had to change
+        # For which nothing had to change. The placement itself and not its version, since a
+        # failover of Redis may lose a version, whose number is then given to another.
+        self._decided: tuple[Placement | None, Cluster] | None = None
 
     async def run(self) -> None:
         """Run until cancelled."""
         primary = self._control.primary
-        async with JobQueues.connect(self._keys, self._settings.redis, primary) as queues:
+        async with JobQueues.connect(self._keys, self._control.settings, primary) as queues:
             await run_together(
-                queues.serve(self._queue, "place", self._place),
+                self._serve(queues),
                 reconcile(
                     "placement_waits",
                     partial(self._look, queues),
@@ -67,6 +72,17 @@ class Placing:
                 self._listen(),
             )
 
+    async def _serve(self, queues: JobQueues) -> None:
+        """Run the jobs while this worker watches."""
+        while True:
+            await self._watching.wait()
+            jobs = queues.serve(self._queue, "place", self._place)
+            serving = asyncio.create_task(jobs, name="place")
+            try:
+                await self._not_watching.wait()
+            finally:
+                await end([serving])
+
     async def _look(self, queues: JobQueues) -> None:
         """Look soon after the last time, at the earliest: while shards move, much is announced."""
         await asyncio.sleep(SHORTEST_PAUSE_S)
@@ -74,28 +90,34 @@ class Placing:
 
     async def _tick(self, queues: JobQueues) -> None:
         """Request the job if this worker watches and the policy would change something."""
-        self._is_watching = await self._store.hold_lease(self._worker, LEASE_S)
+        is_watching = await self._store.hold_lease(self._worker, LEASE_S)
+        self._note(is_watching=is_watching)
         now = asyncio.get_running_loop().time()
-        if not self._is_watching or now < self._look_at:
+        if not is_watching or now < self._look_at:
             return
         self._look_at = now + LOOK_S
         present = await self._read()
         seen = await self._store.observe(self._registry, self._num_shards)
         await self._keep_records(seen, present)
-        version = present.version if present is not None else 0
         cluster = self._cluster(seen, present)
         is_waiting = any(member.lost_since_ms is not None for member in cluster.members)
-        if not is_waiting and self._decided == (version, cluster):
+        if not is_waiting and self._decided == (present, cluster):
             return
         if not has_settled(present, seen, self._settings.placement.replace_after_s):
             self._look_at = now
             return
         decided = await self._plan(present, cluster, seen.now_ms)
         if decided.next is present:
-            self._decided = version, cluster
+            self._decided = present, cluster
             return
         self._look_at = now  # until the next version is there
-        await queues.enqueue(self._queue, "place", job_id=f"place:{version}", again_s=LEASE_S)
+        of = "none" if present is None else f"{present.version}:{present.computed_at_ms}"
+        await queues.enqueue(self._queue, "place", job_id=f"place:{of}", again_s=LEASE_S)
+
+    def _note(self, *, is_watching: bool) -> None:
+        begun, ended = self._watching, self._not_watching
+        (begun if is_watching else ended).set()
+        (ended if is_watching else begun).clear()
 
     async def _place(self) -> None:
         """The job: decide by what is true now, and store the next version."""
@@ -140,7 +162,8 @@ class Placing:
     async def _listen(self) -> None:
         async for event in self._control.events(self._keys.events):
             kind = event.partition(b":")[0].decode(errors="replace")
-            if self._is_watching and kind in ("workers", PLACED, DRAINING, RECONNECTED.decode()):
+            has_changed = kind in ("workers", PLACED, DRAINING, RECONNECTED.decode())
+            if has_changed and self._watching.is_set():
                 self._look_at = 0.0
                 self._woken.set()
 

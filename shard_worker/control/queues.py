@@ -17,10 +17,11 @@ from arq import Retry
 from arq.connections import ArqRedis
 from arq.worker import Function, Worker, func
 
-from hedgerow.common.redis.client import pause_s, translated
+from hedgerow.common.redis.client import pause_s
 from hedgerow.common.redis.keys import Keys
 from hedgerow.common.redis.pool import close_pool, connection_pool
 from hedgerow.common.redis.primary import Primary
+from hedgerow.common.redis.translation import translated
 from hedgerow.common.settings.redis import RedisSettings
 
 if TYPE_CHECKING:

@@ -101,7 +101,6 @@ class Applier:
                 clock, or later, has arrived; None if there are no heartbeats.
         """
         self._log = log = ShardLog(control, keys)
-        self._primary = control.primary
         self._indexer = indexer
         self._max_bytes = settings.limits.apply_batch_bytes
         self._reconnect_max_s = max_pause_s = settings.redis.reconnect_max_s
@@ -126,7 +125,6 @@ class Applier:
         )
         self._ends = LogEnds(
             log,
-            self._primary,
             shards,
             indexer,
             turn=self._turn,
@@ -190,7 +188,7 @@ class Applier:
         after = self.states[shard].position
         if after == START:
             await self._collections.define(shard)
-        version = self._primary.version
+        version = self._log.primary(shard).version
         num_checks = self._shards.followed[shard].num_checks
         entries = await self._log.read(shard, after, self._max_bytes, BLOCK_MS)
         await self._withheld.check_gap(shard)
@@ -209,7 +207,7 @@ class Applier:
             size = sum(len(entry.op) for entry in entries)
             if size < self._max_bytes:  # more may have come during the others' turns
                 entries += await self._log.read(shard, entries[-1].id, self._max_bytes - size)
-            if version != self._primary.version:  # the new primary's log may lack them
+            if version != self._log.primary(shard).version:  # the new primary's log may lack them
                 raise RedisUnavailableError("Redis has failed over")
             began = asyncio.get_running_loop().time()
             state = await self._batches.apply(shard, entries)

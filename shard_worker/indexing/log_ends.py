@@ -14,6 +14,7 @@ from hedgerow.common.redis.client import pause_s
 from hedgerow.common.redis.primary import Primary
 from hedgerow.common.shard_log.entries import START, Entry, position
 from hedgerow.common.shard_log.log import ShardLog
+from hedgerow.common.tasks import run_together
 from hedgerow.shard_worker.indexing.indexer_client import IndexerClient
 from hedgerow.shard_worker.indexing.log_tail import HINT, LogTails
 from hedgerow.shard_worker.indexing.open_shards import OpenShards
@@ -32,7 +33,6 @@ class LogEnds:
     def __init__(
         self,
         log: ShardLog,
-        primary: Primary,
         shards: OpenShards,
         indexer: IndexerClient,
         turn: asyncio.Lock,
@@ -42,8 +42,7 @@ class LogEnds:
         """Watch the ends of the logs of `shards`.
 
         Args:
-            log: the logs.
-            primary: the server that has them; if it cannot move, nothing is kept for a failover.
+            log: the logs; if their servers cannot move, nothing is kept for a failover.
             shards: those of this worker.
             indexer: applies what a restored log has more.
             turn: held while anything is applied.
@@ -52,8 +51,8 @@ class LogEnds:
             max_pause_s: longest pause between two attempts to restore, in s.
         """
         self._log = log
-        self._primary = primary
-        self._tails = LogTails(log) if primary.moves else None
+        moves = any(primary.moves for primary in log.primaries)
+        self._tails = LogTails(log) if moves else None
         self._shards = shards
         self._indexer = indexer
         self._turn = turn
@@ -96,20 +95,24 @@ class LogEnds:
         """
         if self._tails is None:
             return
+        await run_together(*(self._follow(primary, self._tails) for primary in self._log.primaries))
+
+    async def _follow(self, primary: Primary, tails: LogTails) -> None:
+        """Do so for the logs of one server."""
         moved = asyncio.Event()
-        unfollow = self._primary.follow(moved.set)
+        unfollow = primary.follow(moved.set)
         try:
             while True:
                 await moved.wait()
                 moved.clear()
-                await self._restore_all(self._tails, moved)
+                await self._restore_all(primary, tails, moved)
         finally:
             unfollow()
 
-    async def _restore_all(self, tails: LogTails, moved: asyncio.Event) -> None:
+    async def _restore_all(self, primary: Primary, tails: LogTails, moved: asyncio.Event) -> None:
         """Restore the end of each log; if the primary moves again meanwhile, return early."""
         failures = 0
-        missing = list(self._shards.states)
+        missing = [shard for shard in self._shards.states if self._log.primary(shard) is primary]
         while missing and not moved.is_set():
             try:
                 await self._restore(missing[0], tails)
@@ -117,7 +120,7 @@ class LogEnds:
             except (RedisUnavailableError, ConfigurationError, WorkError) as error:
                 failures += 1
                 _log.debug("log_not_restored", shard=missing[0], error=str(error))
-                await self._primary.pause(pause_s(failures, self._max_pause_s))
+                await primary.pause(pause_s(failures, self._max_pause_s))
 
     async def _restore(self, shard: int, tails: LogTails) -> None:
         states = self._shards.states

@@ -96,7 +96,7 @@ class LayoutHost:
         """
         control = await connect(self._settings.redis)
         try:
-            keys = Keys(self._settings.redis.key_prefix)
+            keys = Keys.of(self._settings.redis)
             self._start_with(control, keys)
             self._layout = await self._read_first(control, keys)
             await self._run(stop)
@@ -285,7 +285,7 @@ async def pinned_layout(settings: Settings, num_shards: int | None) -> Layout:
     """
     control = await connect(settings.redis)
     try:
-        keys = Keys(settings.redis.key_prefix)
+        keys = Keys.of(settings.redis)
         found = await LayoutStore(control, keys).read()
         if found is not None and found.split is not None:
             raise ConfigurationError(

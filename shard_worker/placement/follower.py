@@ -60,6 +60,7 @@ class PlacementFollower:
         self._copies = Copies(context.settings.data, ShardLog(context.control, context.keys))
         self._loop = asyncio.get_running_loop()
         self._placement: Placement | None = None
+        self._done: Placement | None = None  # what was carried out
         self._wanted: frozenset[int] = frozenset()
         self._read_at = -math.inf
         self._must_look = True  # at the disk
@@ -150,8 +151,10 @@ class PlacementFollower:
         return served_elsewhere(placement, self._context.worker_id, live)
 
     def _carried_out(self, placement: Placement) -> None:
-        if placement.version != self.version:
-            self.version = placement.version
+        # Not by the version alone: a failover of Redis may lose the last one, and its number is
+        # then given to another.
+        if placement != self._done:
+            self._done, self.version = placement, placement.version
             log.info("placement_carried_out", version=self.version, shards=list(self._held.shards))
             self._on_change()
 

@@ -30,9 +30,15 @@ from hedgerow.common.wire.messages import (
     pack_body,
     unpack_search_payload,
 )
+from hedgerow.common.wire.search_options import SearchExtras
 from hedgerow.shard_worker.scoring.open_shards import OpenShards, Snapshot
 from hedgerow.shard_worker.scoring.ranking import Budget, SecondPhase, second_phases
 from hedgerow.shard_worker.scoring.retrieval import Found, Located, retrieve
+from hedgerow.shard_worker.scoring.retrieval_options import (
+    check_option_fields,
+    retrieve_with_options,
+    without_index,
+)
 from hedgerow.shard_worker.scoring.second_phase_trace import SecondPhaseTrace, scorer_tracing
 
 CLOSE_UNUSED_S = 1.0  # interval at which a scorer closes files that it no longer needs
@@ -156,13 +162,14 @@ class Scorer:
         trace: SecondPhaseTrace | None,
     ) -> tuple[SearchBody, Located | None]:
         second_phase = self._second_phases.get(search.profile)
+        extras = None
         # If a client wants more hits than there are candidates, the second phase scores that many.
         wanted = max(search.k, profile.candidates) if second_phase else search.k
         if profile.first_phase == "noop":
             now = time.monotonic()
             documents, found = self._shards.first(shard, search.uid, generation, wanted, now)
         else:
-            documents, found = self._retrieve(shard, generation, search, wanted)
+            documents, found, extras = self._retrieve(shard, generation, search, wanted, budget)
         _check(budget)
         located = found.located
         unranked = 0
@@ -188,24 +195,41 @@ class Scorer:
             _check(budget)
         hits = found.hits[: search.k]
         ids, scores = [one for _, one in hits], [score for score, _ in hits]
-        body = SearchBody(documents, found.total, True, ids, scores, unranked)
+        body = SearchBody(documents, found.total, True, ids, scores, unranked, extras=extras)
         if trace is not None and trace.ranking_us is not None:
             body = replace(body, second_phase_us=trace.ranking_us)
         return body, located
 
     def _retrieve(
-        self, shard: int, generation: int, search: SearchPayload, wanted: int
-    ) -> tuple[int, Found]:
+        self,
+        shard: int,
+        generation: int,
+        search: SearchPayload,
+        wanted: int,
+        budget: Budget,
+    ) -> tuple[int, Found, SearchExtras | None]:
         now = time.monotonic()
         snapshot = self._shards.snapshot(shard, search.uid, generation, now)
         if snapshot is None:
-            return 0, Found(0, [])
+            options = search.options
+            return 0, Found(0, []), None if options is None else without_index(options)
         query = self._build(snapshot, search, now)
+        extras = None
         try:
-            found = retrieve(snapshot.index, query, wanted)
+            if search.options is None:
+                found = retrieve(snapshot.index, query, wanted)
+            else:
+                found, extras = retrieve_with_options(
+                    snapshot.index,
+                    snapshot.statistics,
+                    query,
+                    wanted,
+                    search.options,
+                    lambda: _check(budget),
+                )
         except ValueError as error:  # tantivy raises it for a damaged index, too
             raise WorkError(f"the index cannot be searched: {error}") from error
-        return snapshot.index.num_documents, found
+        return snapshot.index.num_documents, found, extras
 
     def _build(self, snapshot: Snapshot, search: SearchPayload, now: float) -> tantivy.Query:
         analysis = self._shards.query_analysis(snapshot.definition, now)
@@ -214,6 +238,8 @@ class Scorer:
             filter_node = analysis.read_filter(search.filter)
             if snapshot.missing:
                 _check_fields(snapshot.missing, node, filter_node)
+                if search.options is not None:
+                    check_option_fields(snapshot.missing, search.options)
             return snapshot.builder.build(node, filter_node)
         except (BadRequestError, ValueError, OverflowError, RecursionError) as error:
             # The gateway has checked the query, but perhaps against a newer definition.

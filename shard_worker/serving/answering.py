@@ -3,29 +3,26 @@
 import asyncio
 from contextlib import AsyncExitStack
 from functools import partial
-from typing import Final
 
 from hedgerow.common.redis.connection import RedisConnection
 from hedgerow.common.redis.handshake import Handshake
 from hedgerow.common.redis.server_clock import keep_clock, read_clock
 from hedgerow.common.wire.pull_order import PullOrder
 from hedgerow.shard_worker.context import Context
-from hedgerow.shard_worker.serving.cancel_listener import CancelListener
-from hedgerow.shard_worker.serving.consumer import OWN_QUEUE, Consumer, PullPolicy
+from hedgerow.shard_worker.serving.consumer import PullPolicy
 from hedgerow.shard_worker.serving.fetch import FetchLanes, FetchService
-from hedgerow.shard_worker.serving.forwarding import Forwarding, GiveBack
+from hedgerow.shard_worker.serving.forwarding import Forwarding
 from hedgerow.shard_worker.serving.in_flight import InFlight
 from hedgerow.shard_worker.serving.intake import Intake, Records
-from hedgerow.shard_worker.serving.replier import Replier
+from hedgerow.shard_worker.serving.replier import Replies, SlotRepliers
 from hedgerow.shard_worker.serving.search import SearchService
 from hedgerow.shard_worker.serving.search_request import spent_share
 from hedgerow.shard_worker.serving.served_profiles import ServedProfiles
 from hedgerow.shard_worker.serving.shard_state import ShardStates
 from hedgerow.shard_worker.serving.shard_stores import ShardStores
+from hedgerow.shard_worker.serving.slot_link import START_TIMEOUT_S, SlotLink
 from hedgerow.shard_worker.serving.turn import IsCurrent, Turn
 from hedgerow.shard_worker.serving.work_accounting import WorkAccounting
-
-START_TIMEOUT_S: Final = 30.0
 
 
 class Answering:
@@ -56,42 +53,39 @@ class Answering:
         counters, expiry_s = context.counters, settings.redis.queue_expiry_s
         max_bytes = settings.limits.max_message_bytes
         self._context = context
-        self._connection = RedisConnection(
-            context.control.primary,
-            name=f"hedgerow-worker-reply-{worker_id}",
-            silence_s=settings.redis.command_timeout_s,
-            on_connect=self._read_clock,
-        )
         in_flight = InFlight(context.clock, counters, max_bytes)
         self._in_flight = in_flight
-        self._cancel_listener = CancelListener(
-            settings.redis, context.control.primary, keys, worker_id, in_flight, counters
+        # Requests expire by the clock of the server that has the heartbeats; gateways use the same.
+        self._clock_connection: RedisConnection | None = None
+        if context.control.is_split:
+            self._clock_connection = RedisConnection(
+                context.control.primary,
+                name=f"hedgerow-worker-clock-{worker_id}",
+                silence_s=settings.redis.command_timeout_s,
+                on_connect=self._read_clock,
+            )
+        self._links = tuple(
+            SlotLink(
+                context,
+                slot,
+                served,
+                fetch_lanes.reading,
+                PullPolicy(PullOrder(), partial(spent_share, context.clock, max_bytes)),
+                in_flight,
+                on_connect=None if context.control.is_split else self._read_clock,
+            )
+            for slot in range(max(1, keys.num_slots))
         )
-        replier = Replier(self._connection, worker_id, counters, max_bytes)
+        replier: Replies = self._links[0].replier
+        if len(self._links) > 1:
+            replier = SlotRepliers([link.replier for link in self._links])
         self._turn = Turn(replier, is_current)
         # The only callback of the turn: the pool knows when results have come together.
         served.call_after_ends(self._turn.end)
-        self._searches = Consumer(
-            settings.redis,
-            context.control.primary,
-            f"hedgerow-worker-search-{worker_id}",
-            self._connection,
-            served,
-            replier,
-            PullPolicy(PullOrder(), partial(spent_share, context.clock, max_bytes)),
-        )
-        self._fetches = Consumer(
-            settings.redis,
-            context.control.primary,
-            f"hedgerow-worker-fetch-{worker_id}",
-            self._connection,
-            fetch_lanes.reading,
-            replier,
-        )
-        self._searches.add(keys.worker_search_queue(worker_id), OWN_QUEUE)
-        self._fetches.add(keys.worker_fetch_queue(worker_id), OWN_QUEUE)
         records = Records(context.clock, in_flight, accounting, counters)
-        forwarding = Forwarding(self._connection, keys, worker_id, expiry_s, counters)
+        forwarding = Forwarding(
+            lambda shard: self._link(shard).connection, keys, worker_id, expiry_s, counters
+        )
         intake = Intake(records, forwarding, max_bytes, states)
         self._search_service = SearchService(
             served,
@@ -100,7 +94,7 @@ class Answering:
             served.by_name,
             records,
             intake,
-            GiveBack(self._connection, keys, expiry_s, counters, self._searches),
+            lambda shard, message: self._link(shard).give_back.give_back(shard, message),
         )
         if context.tracing is not None:
             context.tracing.provide_tracers()  # after the users' modules were imported
@@ -118,8 +112,7 @@ class Answering:
     @property
     def num_reconnects(self) -> int:
         """How often a connection to Redis was restored: of replies, searches, fetches."""
-        parts = (self._connection, self._searches, self._fetches)
-        return sum(part.num_reconnects for part in parts)
+        return sum(link.num_reconnects for link in self._links)
 
     async def start(self, started: AsyncExitStack) -> None:
         """Connect to Redis; the connections are closed by `started`.
@@ -127,56 +120,58 @@ class Answering:
         Raises:
             RedisUnavailableError: there is no server.
         """
-        started.push_async_callback(self._connection.close)
-        await self._connection.start(START_TIMEOUT_S)
-        started.push_async_callback(self._cancel_listener.close)
-        await self._cancel_listener.start(START_TIMEOUT_S)
+        if self._clock_connection is not None:
+            started.push_async_callback(self._clock_connection.close)
+            await self._clock_connection.start(START_TIMEOUT_S)
+        for link in self._links:
+            started.push_async_callback(link.close)
+        await asyncio.gather(*(link.start() for link in self._links))
 
     async def serve(self) -> None:
         """Pull and answer until `stop_pulling`."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(
-                self._turn.serve(self._searches, self._search_service.handle),
-                name="search consumer",
-            )
-            group.create_task(
-                self._turn.serve(self._fetches, self._fetch_service.handle),
-                name="fetch consumer",
-            )
+            for link in self._links:
+                group.create_task(
+                    self._turn.serve(link.searches, self._search_service.handle),
+                    name="search consumer",
+                )
+                group.create_task(
+                    self._turn.serve(link.fetches, self._fetch_service.handle),
+                    name="fetch consumer",
+                )
 
     async def keep_clock(self) -> None:
         """Keep the server's clock known until cancelled."""
-        await keep_clock(self._connection, self._context.clock)
+        connection = self._clock_connection or self._links[0].connection
+        await keep_clock(connection, self._context.clock)
 
     def add(self, shard: int) -> None:
         """Pull the requests of another shard, unless it is withheld."""
-        keys = self._context.keys
-        self._cancel_listener.add(shard)
-        self._searches.add(keys.search_queue(shard), shard)
-        self._fetches.add(keys.fetch_queue(shard), shard)
+        self._link(shard).add(shard)
 
     async def remove(self, shard: int) -> None:
         """Pull a shard's requests no longer, and answer those that were pulled."""
-        keys = self._context.keys
-        await asyncio.gather(
-            self._searches.remove(keys.search_queue(shard)),
-            self._fetches.remove(keys.fetch_queue(shard)),
-        )
+        await self._link(shard).remove(shard)
         await self._in_flight.drain(shard, self._context.settings.worker.drain_timeout_s)
-        self._cancel_listener.remove(shard)
+        self._link(shard).forget(shard)
 
     def withhold(self, shards: frozenset[int]) -> None:
         """Pull for all shards except these; see `Consumer.withhold`."""
-        self._searches.withhold(shards)
-        self._fetches.withhold(shards)
+        for link in self._links:
+            link.searches.withhold(shards)
+            link.fetches.withhold(shards)
 
     async def stop_pulling(self) -> None:
         """Stop pulling; requests that wait in Redis are left to other replicas."""
-        await asyncio.gather(self._searches.drain(), self._fetches.drain())
+        consumers = [one for link in self._links for one in (link.searches, link.fetches)]
+        await asyncio.gather(*(consumer.drain() for consumer in consumers))
 
     async def finish_fetches(self, timeout_s: float) -> None:
         """Wait for the fetches in flight, then cancel the rest; searches end with their lane."""
         await self._fetch_service.drain(timeout_s)
+
+    def _link(self, shard: int) -> SlotLink:
+        return self._links[shard % len(self._links)]
 
     async def _read_clock(self, handshake: Handshake) -> None:
         await read_clock(handshake, self._context.clock)

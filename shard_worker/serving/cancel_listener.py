@@ -1,13 +1,15 @@
 """Receives cancellations of queries, on a connection of its own."""
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import structlog
 
 from hedgerow.common.errors import WireError
 from hedgerow.common.observability.telemetry import Counters, Throttle
-from hedgerow.common.redis.connection import RedisConnection
+from hedgerow.common.redis.commands import has_moved
+from hedgerow.common.redis.connection import LEFT, MESSAGES, RedisConnection
 from hedgerow.common.redis.handshake import Handshake
 from hedgerow.common.redis.keys import Keys
 from hedgerow.common.redis.primary import Primary
@@ -32,8 +34,15 @@ class CancelListener:
         worker_id: str,
         in_flight: InFlight,
         counters: Counters,
+        slot: int = 0,
+        on_look_again: Callable[[], None] = lambda: None,
     ) -> None:
-        """Describe the connection; `start` makes it."""
+        """Describe the connection to the server that has a slot's shards; `start` makes it.
+
+        Gateways send an empty message when they push where the slot is being moved to;
+        `on_look_again` is then called.
+        """
+        self._on_look_again = on_look_again
         self._keys = keys
         self._shards: dict[bytes, int] = {}  # by channel
         self._in_flight = in_flight
@@ -41,10 +50,11 @@ class CancelListener:
         self._throttle = Throttle(60.0)
         self._connection = RedisConnection(
             primary,
-            name=f"hedgerow-worker-cancel-{worker_id}",
+            name=f"hedgerow-worker-cancel-{worker_id}" + (f"-{slot}" if keys.num_slots else ""),
             silence_s=redis.command_timeout_s,
             on_connect=self._subscribe,
             on_message=self._on_message,
+            is_sharded=bool(keys.num_slots),
         )
 
     async def start(self, timeout_s: float) -> None:
@@ -77,12 +87,18 @@ class CancelListener:
 
     def _on_message(self, message: Any) -> None:
         if not isinstance(message, list):
-            if isinstance(message, Exception) and self._throttle.allows(
-                "refused", time.monotonic()
-            ):
+            is_refused = isinstance(message, Exception) and not has_moved(message)
+            if is_refused and self._throttle.allows("refused", time.monotonic()):
                 log.error("cancellations_refused", error=str(message))
             return
-        if message[0] != b"message" or (shard := self._shards.get(message[1])) is None:
+        if (shard := self._shards.get(message[1])) is None:
+            return
+        if message[0] == LEFT:
+            self._connection.doubt()
+        if message[0] not in MESSAGES:
+            return
+        if not message[2]:
+            self._on_look_again()
             return
         try:
             self._in_flight.on_cancel(shard, message[2], time.monotonic())

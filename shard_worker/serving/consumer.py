@@ -9,18 +9,22 @@ from typing import Any, NamedTuple, Protocol
 import structlog
 
 from hedgerow.common.errors import RedisUnavailableError
-from hedgerow.common.redis.commands import CommandError, pack, unanswered
+from hedgerow.common.redis.asked_nodes import AskedNodes
+from hedgerow.common.redis.commands import CommandError, is_moving, pack, unanswered
 from hedgerow.common.redis.connection import RedisConnection
 from hedgerow.common.redis.handshake import Handshake
 from hedgerow.common.redis.primary import Primary
 from hedgerow.common.settings.redis import RedisSettings
 from hedgerow.common.wire.pull_order import PullOrder
+from hedgerow.shard_worker.serving.moving_pull import MovingPull
 from hedgerow.shard_worker.serving.replier import Replier
 
 log = structlog.get_logger()
 
 LONGEST_BLOCK_S = 1.0
 PAUSE_AFTER_ERROR_S = 0.2
+# Between looks into empty queues whose slot is being moved to another node of a Redis Cluster.
+PAUSE_WHILE_MOVING_S = 0.005
 MAX_POPS = 8  # in one pull; each that finds nothing costs the server half a microsecond
 
 # While the newest are served first, a request at the far end of a queue that has spent less than
@@ -94,6 +98,7 @@ class Consumer:
         lane: Lane,
         replier: Replier,
         policy: PullPolicy | None = None,
+        num_sharing: int = 1,
     ) -> None:
         """Prepare to pull, from no queue yet; `run` pulls.
 
@@ -105,18 +110,21 @@ class Consumer:
             lane: says how many requests may be pulled.
             replier: holds the replies that leave with a pull.
             policy: from which end to pull; None to pull the oldest first, always.
+            num_sharing: how many consumers pull for the lane, each for a part of its room.
         """
         silence_s = redis.command_timeout_s
         self._queue_expiry_s = redis.queue_expiry_s
         self._connection = RedisConnection(
             primary, name=name, silence_s=silence_s, on_connect=self._learn_id
         )
+        self._moving = MovingPull(self._connection, AskedNodes(primary, f"{name}-asked", silence_s))
         self._control = control
         self._shards: dict[bytes, int] = {}  # by queue
         self._max_pops = 1
         self._keys: list[bytes] = []  # the queues, in the order in which they are pulled from
         self.lane = lane
         self._replier = replier
+        self._num_sharing = num_sharing
         self._order = None if policy is None else policy.order
         self._spent_share = None if policy is None else policy.spent_share
         self._room = 0  # for which the current pull was made
@@ -162,12 +170,35 @@ class Consumer:
                     continue
                 self._paused = asyncio.get_running_loop().create_future()
                 self._pull(room)
-                if (error := await self._paused) is not None:
+                while is_moving(error := await self._paused) and not self._is_draining:
+                    await self._pull_while_moving(error)
+                if error is not None:
                     if not isinstance(error, RedisUnavailableError):
                         log.warning("pull_refused", error=str(error))
                     await asyncio.sleep(PAUSE_AFTER_ERROR_S)
         finally:
+            await self._moving.close()
             await self._connection.close()
+
+    async def _pull_while_moving(self, error: Exception | None) -> None:
+        """Pull from queues whose slot is being moved, then try again as usual."""
+        self._paused = asyncio.get_running_loop().create_future()
+        room, keys = self.lane.room(), self._wanted_keys()
+        if error is None or not room or not keys:
+            self._paused.set_result(None)
+            return
+        self._is_pulling = True  # a drain waits for what this pops
+        pops = [_pop((key,), max(1, room // len(keys)), _OLDEST) for key in keys]
+        answers = await self._moving.pull(pops, error)
+        self._is_pulling = False
+        self._room, self._num_work, self._num_asked = room, len(answers), 0
+        if answers:
+            self._on_pulled(answers)  # which pulls as usual
+            return
+        if self._waiting:
+            self._call_waiting()
+        await asyncio.sleep(PAUSE_WHILE_MOVING_S)
+        self.pull_next()
 
     def withhold(self, shards: frozenset[int]) -> None:
         """Pull from the queues of all shards except these; a pop that is waiting ends.
@@ -240,6 +271,10 @@ class Consumer:
         if self._is_pulling and self._client_id is not None:
             self._control.send(pack("CLIENT", "UNBLOCK", self._client_id))
 
+    def look_again(self) -> None:
+        """A waiting pop ends, since what it waits for may be where the queues' slot goes."""
+        self._end_pop()
+
     async def drain(self) -> None:
         """Stop pulling; requests that a waiting pop has already taken are still delivered."""
         self._is_draining = True
@@ -260,9 +295,9 @@ class Consumer:
         return self._is_pulling
 
     def _pull(self, room: int) -> None:
-        keys = tuple(self._keys)
-        if self._withheld:
-            keys = tuple(key for key in keys if self._shards[key] not in self._withheld)
+        keys = self._wanted_keys()
+        if self._num_sharing > 1:
+            room = max(1, room // self._num_sharing)
         num_pops = min(len(keys), room, self._max_pops)
         # Without this connection, the replier sends them over its own.
         commands = self._replier.take() if self._connection.is_connected else []
@@ -280,6 +315,12 @@ class Consumer:
         self._num_pops = num_pops
         self._is_pulling = True
         self._connection.send_now(commands, [self._on_answer] * num_pops)
+
+    def _wanted_keys(self) -> tuple[bytes, ...]:
+        """The queues to pull from, in order."""
+        if not self._withheld:
+            return tuple(self._keys)
+        return tuple(key for key in self._keys if self._shards[key] not in self._withheld)
 
     def _on_answer(self, answer: Any) -> None:
         self._answers.append(answer)

@@ -1,6 +1,7 @@
 """Requests for another worker: second copies, and searches that cannot start here soon."""
 
 import asyncio
+from collections.abc import Callable
 
 from msgspec.structs import replace
 
@@ -17,14 +18,22 @@ class Forwarding:
 
     def __init__(
         self,
-        connection: RedisConnection,
+        connection_of: Callable[[int], RedisConnection],
         keys: Keys,
         worker: str,
         expiry_s: int,
         counters: Counters,
     ) -> None:
-        """Forward for `worker`; a queue without a push is removed after `expiry_s`, in s."""
-        self._connection = connection
+        """Forward requests.
+
+        Args:
+            connection_of: shard → the connection to the server that has its queues.
+            keys: the names of everything in Redis.
+            worker: this worker.
+            expiry_s: a queue without a push is removed after this time, in s.
+            counters: counts what is forwarded.
+        """
+        self._connection_of = connection_of
         self._keys = keys
         self._worker = worker
         self._expiry_s = expiry_s
@@ -43,10 +52,10 @@ class Forwarding:
         is_search = request.kind == Kind.SEARCH
         keys = self._keys
         key_of = keys.worker_search_queue if is_search else keys.worker_fetch_queue
-        queue = key_of(others[0])
+        queue = key_of(others[0], keys.slot(hedge.shard))
         # No worker is tried twice, so that the request cannot go in circles.
         message = pack_request(replace(request, hedge=Hedge(hedge.shard, others[1:])))
-        self._connection.send_now(
+        self._connection_of(hedge.shard).send_now(
             [
                 unanswered("RPUSH", queue, message),
                 unanswered("EXPIRE", queue, self._expiry_s),
@@ -66,10 +75,10 @@ class GiveBack:
         counters: Counters,
         consumer: Consumer,
     ) -> None:
-        """Give searches back.
+        """Give the searches of one slot's shards back.
 
         Args:
-            connection: to Redis.
+            connection: to the server that has their queues.
             keys: the names of everything in Redis.
             expiry_s: a queue without a push is removed after this time, in s.
             counters: counts what is given back.

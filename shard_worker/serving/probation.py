@@ -192,7 +192,9 @@ class ProbationWatch:
             for key in (keys.search_queue(shard), keys.fetch_queue(shard))
         ]
         try:
-            heads = await self._control.pipeline([("LINDEX", queue.key, 0) for queue in queues])
+            heads = await self._control.pipeline_of_shards(
+                [(queue.shard, ("LINDEX", queue.key, 0)) for queue in queues]
+            )
         except (RedisUnavailableError, ConfigurationError):
             return {}
         return dict(zip(queues, heads, strict=True))

@@ -1,5 +1,8 @@
 """Sends replies: those that are ready together leave as one message to each gateway."""
 
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
 from msgspec.structs import replace
 
 from hedgerow.common.errors import FailureCode
@@ -14,6 +17,20 @@ _REPLY_BYTES = 64
 _MESSAGE_BYTES = 16
 
 
+class Replies(Protocol):
+    """Takes replies, and sends them when `Turn` decides."""
+
+    @property
+    def has_ready(self) -> bool:
+        """Whether there is something to send."""
+
+    def add(self, reply_to: str, reply: Reply) -> None:
+        """Add a reply, which leaves with the next `flush` or with a pull."""
+
+    def flush(self) -> None:
+        """Send what is ready now."""
+
+
 class Replier:
     """Collects replies, and publishes them when `Turn` decides.
 
@@ -25,10 +42,27 @@ class Replier:
     """
 
     def __init__(
-        self, connection: RedisConnection, worker: str, counters: Counters, max_message_bytes: int
+        self,
+        connection: RedisConnection,
+        worker: str,
+        counters: Counters,
+        max_message_bytes: int,
+        channel_of: Callable[[str], str] | None = None,
     ) -> None:
-        """Reply in the name of `worker`, in messages of at most `max_message_bytes`."""
+        """Reply over a connection.
+
+        Args:
+            connection: to Redis.
+            worker: in whose name.
+            counters: counts the replies.
+            max_message_bytes: largest message.
+            channel_of: returns the sharded channel on which the gateway that a request names takes
+                replies from the slot that `connection` is for; None without Redis Cluster, where
+                the request names the channel.
+        """
         self._connection = connection
+        self._channel_of = channel_of
+        self._publish = "PUBLISH" if channel_of is None else "SPUBLISH"
         self._worker = worker
         self._counters = counters
         self._max_bytes = max_message_bytes - _MESSAGE_BYTES - len(worker.encode())
@@ -58,8 +92,9 @@ class Replier:
         commands: list[bytes] = []
         for reply_to, replies in ready.items():
             self._counters.add("replies", len(replies))
+            channel = reply_to if self._channel_of is None else self._channel_of(reply_to)
             commands += [
-                unanswered("PUBLISH", reply_to, pack_replies(self._worker, part))
+                unanswered(self._publish, channel, pack_replies(self._worker, part))
                 for part in self._split(replies)
             ]
         return commands
@@ -89,3 +124,25 @@ class Replier:
         reason = f"the reply has {size} bytes, over limits.max_message_bytes"
         body = pack_body(Failure(FailureCode.TOO_LARGE, reason))
         return replace(reply, status=Status.FAILED.value, body=body)
+
+
+class SlotRepliers:
+    """The repliers of several slots of a Redis Cluster: each has its own shards' replies."""
+
+    def __init__(self, repliers: Sequence[Replier]) -> None:
+        """Reply by `repliers`, in the order of the slots."""
+        self._repliers = tuple(repliers)
+
+    @property
+    def has_ready(self) -> bool:
+        """Whether there is something to send."""
+        return any(replier.has_ready for replier in self._repliers)
+
+    def add(self, reply_to: str, reply: Reply) -> None:
+        """Add a reply to those of its shard's slot."""
+        self._repliers[reply.shard % len(self._repliers)].add(reply_to, reply)
+
+    def flush(self) -> None:
+        """Send what is ready now."""
+        for replier in self._repliers:
+            replier.flush()

@@ -1,7 +1,7 @@
 """Searches: from a pulled request to its reply, through the lane that its rank profile names."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Final
 
@@ -10,9 +10,8 @@ from hedgerow.common.wire.messages import Failure, Lane, Reply, Request, Status,
 from hedgerow.shard_worker.executors.bulkhead import OURS
 from hedgerow.shard_worker.executors.error_text import error_line
 from hedgerow.shard_worker.executors.process_pool.task import Task, TaskResult
-from hedgerow.shard_worker.serving.forwarding import GiveBack
 from hedgerow.shard_worker.serving.intake import Intake, Records
-from hedgerow.shard_worker.serving.replier import Replier
+from hedgerow.shard_worker.serving.replier import Replies
 from hedgerow.shard_worker.serving.search_request import SearchRequest, read_search
 from hedgerow.shard_worker.serving.served_profiles import ElsewhereObserver, ServedProfile
 from hedgerow.shard_worker.serving.shard_state import ShardStates
@@ -39,12 +38,12 @@ class SearchService:
     def __init__(
         self,
         lane: ElsewhereObserver,
-        replier: Replier,
+        replier: Replies,
         states: ShardStates,
         profiles: Mapping[str, ServedProfile],
         records: Records,
         intake: Intake,
-        give_back: GiveBack,
+        give_back: Callable[[int, bytes], None],
     ) -> None:
         """Search by profiles' scorers; those with `lane = "loop"` are answered on the event loop.
 
@@ -55,7 +54,7 @@ class SearchService:
             profiles: the rank profiles by name; may change between two searches.
             records: where requests are recorded.
             intake: sorts out what was pulled.
-            give_back: returns requests that cannot start here soon to their queue.
+            give_back: returns a request of a shard that cannot start here soon to its queue.
         """
         self._lane = lane
         self._replier = replier
@@ -178,7 +177,7 @@ class SearchService:
                 self._counters.add("expired_in_lane")
             self._accounting.add(error.end, result.work_us, result.cpu_us)
         elif is_wanted and left_us > 0:
-            self._give_back.give_back(shard, search.message)
+            self._give_back(shard, search.message)
         else:
             self._counters.add("expired_in_lane" if is_wanted else "cancelled_in_lane")
             self._accounting.add(_DROPPED, 0, 0)

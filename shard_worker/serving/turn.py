@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from hedgerow.common.wire.messages import Reply
 from hedgerow.shard_worker.serving.consumer import Consumer
-from hedgerow.shard_worker.serving.replier import Replier
+from hedgerow.shard_worker.serving.replier import Replies
 
 # Longest that a pull waits for replies that could leave with it, in s.
 HOLD_S: Final = 0.002
@@ -34,13 +34,13 @@ class Turn:
     waited for it: it was stopped, or a pull was on its way through a partition meanwhile.
     """
 
-    def __init__(self, replier: Replier, is_current: IsCurrent) -> None:
+    def __init__(self, replier: Replies, is_current: IsCurrent) -> None:
         """Send the replies of `replier`, which also leave with the consumers' pulls."""
         self._replier = replier
         self._is_current = is_current
         self._loop = asyncio.get_running_loop()
         self._is_ending = False  # `end` is due in this turn of the loop
-        self._held: Consumer | None = None  # whose next pull waits for replies
+        self._held: list[Consumer] = []  # whose next pull waits for replies
         self._timer: asyncio.TimerHandle | None = None
 
     async def serve(self, consumer: Consumer, handle: Handle) -> None:
@@ -54,8 +54,8 @@ class Turn:
         try:
             await consumer.run(partial(self._on_pulled, consumer, handle))
         finally:
-            if self._held is consumer:
-                self._release()
+            if consumer in self._held:
+                self._held.remove(consumer)
 
     def reply(self, reply_to: str, reply: Reply) -> None:
         """Send a reply, together with all others of this turn of the loop."""
@@ -67,9 +67,9 @@ class Turn:
     def end(self) -> None:
         """Send the replies that have been added, and make the pull that waited for them."""
         self._is_ending = False
-        if (held := self._held) is not None:
-            self._release()
-            held.pull_next()
+        if self._held:
+            for held in self._release():
+                held.pull_next()
         self._replier.flush()  # what did not leave with a pull
 
     def _on_pulled(self, consumer: Consumer, handle: Handle, answers: list[Any]) -> None:
@@ -85,14 +85,16 @@ class Turn:
         finally:
             lane.uncork()
         if num_taken and not self._replier.has_ready and lane.ends_soon():
-            self._held = consumer
-            self._timer = self._loop.call_later(HOLD_S, self.end)
+            self._held.append(consumer)
+            if self._timer is None:
+                self._timer = self._loop.call_later(HOLD_S, self.end)
             return
         consumer.pull_next()
         self._replier.flush()
 
-    def _release(self) -> None:
-        self._held = None
+    def _release(self) -> list[Consumer]:
+        held, self._held = self._held, []
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        return held

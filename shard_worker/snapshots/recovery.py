@@ -34,6 +34,7 @@ from hedgerow.common.snapshots.store import SnapshotStore
 from hedgerow.common.state.registry import Registry
 from hedgerow.shard_worker.executors.thread_pool.threads import ThreadLane
 from hedgerow.shard_worker.indexing.shard_report import ShardState
+from hedgerow.shard_worker.snapshots.restore_pace import RestorePace
 from hedgerow.shard_worker.storage.store import Store
 
 LOCK_WAIT_S = 10.0
@@ -48,6 +49,7 @@ async def restore_if_needed(
     shard: int,
     num_shards: int,
     settings: Settings,
+    pace: RestorePace | None = None,
 ) -> bool:
     """Restore a shard that is empty, or that lacks log entries which a snapshot contains.
 
@@ -61,6 +63,7 @@ async def restore_if_needed(
         shard: the shard.
         num_shards: of the cluster.
         settings: of which `data` and `snapshots.timeout_s` are used.
+        pace: bounds how fast it is restored; None for no bound.
 
     Returns:
         Whether it was restored.
@@ -79,7 +82,7 @@ async def restore_if_needed(
         if await log.gap(shard, *held) is None:
             return False
         needed = await log.trimmed(shard)
-    restoring = _Restoring(store, settings.data, shard, num_shards, needed)
+    restoring = _Restoring(store, settings.data, shard, num_shards, needed, pace)
     try:
         restored = await threads.run(restoring.run, timeout_s)
     finally:
@@ -102,9 +105,16 @@ class _Restoring:
     """Restores a shard in a thread, and can stop it: another attempt uses the same folders."""
 
     def __init__(
-        self, store: SnapshotStore, data: Path, shard: int, num_shards: int, needed: str
+        self,
+        store: SnapshotStore,
+        data: Path,
+        shard: int,
+        num_shards: int,
+        needed: str,
+        pace: RestorePace | None,
     ) -> None:
         self._restore = partial(restore_shard, store, data, shard, num_shards, needed)
+        self._pace = pace
         self._loop = asyncio.get_running_loop()
         self._has_ended: asyncio.Future[None] = self._loop.create_future()
         self._lock = threading.Lock()
@@ -117,7 +127,7 @@ class _Restoring:
             self._check()
             self._is_running = True
         try:
-            return self._restore(check=self._check)
+            return self._restore(before_piece=self._before_piece)
         finally:
             with suppress(RuntimeError):  # the loop is closed
                 self._loop.call_soon_threadsafe(self._has_ended.set_result, None)
@@ -128,6 +138,11 @@ class _Restoring:
             self._is_stopped = True
         if self._is_running:
             await asyncio.shield(self._has_ended)
+
+    def _before_piece(self, num_bytes: int) -> None:
+        self._check()
+        if self._pace is not None:
+            self._pace.wait(num_bytes, self._check)
 
     def _check(self) -> None:
         if self._is_stopped:
@@ -144,7 +159,7 @@ def restore_shard(
     shard: int,
     num_shards: int,
     needed: str,
-    check: Callable[[], None] = lambda: None,
+    before_piece: Callable[[int], None] = lambda _num_bytes: None,
 ) -> Manifest | None:
     """Restore one shard from the newest complete snapshot; blocks.
 
@@ -154,7 +169,8 @@ def restore_shard(
         shard: the shard to restore.
         num_shards: of the cluster.
         needed: the log position that the snapshot must at least have; `START` for any.
-        check: called between pieces; an error that it raises ends the restoring.
+        before_piece: called with the number of bytes of each piece before it is written; it may
+            wait, and an error that it raises ends the restoring.
 
     Returns:
         The snapshot that was restored; None if there is no suitable one.
@@ -174,7 +190,7 @@ def restore_shard(
         if position(manifest.position) < position(needed):
             return None
         try:
-            restore(store, manifest, data, LOCK_WAIT_S, check)
+            restore(store, manifest, data, LOCK_WAIT_S, before_piece)
         except SnapshotError as error:
             _log.error("snapshot_unusable", shard=shard, id=manifest.id, reason=str(error))
             reason = f": {error}"

@@ -20,10 +20,12 @@ from hedgerow.common.fields.field_types import (
 
 # Names of internal fields begin with "_", unlike those of declared fields.
 ALL_TEXT = "_text"  # the texts of all fields, by weight, for queries that name no field
-PRESENT = "_present"  # EVERY or PADDING, names of its text fields, marks of `id_levels`
+# EVERY and ORDERED_LISTS, or PADDING; names of its text fields; marks of `id_levels`.
+PRESENT = "_present"
 PLACE = "_place"  # the document's place in `bodies`, if it has one
 EVERY = "*"
 PADDING = "+"
+ORDERED_LISTS = "="
 
 ANALYSER = "hedgerow"
 # Ids are read from blocks, and a block is decompressed as a whole. tantivy's default of 16 KB is
@@ -138,6 +140,7 @@ def make_document(
     if place is not None:
         document.add_unsigned(PLACE, place)
     document.add_text(PRESENT, EVERY)
+    document.add_text(PRESENT, ORDERED_LISTS)  # documents of earlier versions lack it
     for mark in marks:
         document.add_text(PRESENT, mark)
     has_all_text = searched_field(collection) == ALL_TEXT
@@ -150,7 +153,7 @@ def make_document(
         if kind not in TEXTUAL_TYPES:
             _add_value(document, name, kind, value)
         elif type(value) is str or not mismatch(kind, value):
-            texts = texts_of(value)
+            texts = _texts(kind, value)
             for text in texts:
                 document.add_text(name, text)
             if kind is FieldType.TEXT:
@@ -161,6 +164,14 @@ def make_document(
                 for text in (*texts,) * collection.weight_of(name) if has_all_text else ():
                     document.add_text(ALL_TEXT, text)
     return document
+
+
+def _texts(kind: FieldType, value: Any) -> list[str]:
+    texts = texts_of(value)
+    if kind is FieldType.KEYWORD and len(texts) > 1:
+        # A list is sorted by its first value, and counts once for each of its values.
+        return sorted(set(texts))
+    return texts
 
 
 def _add_value(document: tantivy.Document, name: str, kind: FieldType, value: Any) -> None:

@@ -223,6 +223,11 @@ class TermStatistics:
             if key.startswith("words:")
         }
 
+    @cached_property
+    def fingerprint(self) -> str:
+        """Differs for statistics that differ, but for those of single terms."""
+        return repr(sorted(self._about.items()))
+
     def close(self) -> None:
         """Close the file."""
         self._connection.close()

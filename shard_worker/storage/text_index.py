@@ -23,7 +23,7 @@ from hedgerow.shard_worker.storage.index_files import (
 )
 from hedgerow.shard_worker.storage.index_replacement import await_replacement
 from hedgerow.shard_worker.storage.read_only_index import linked
-from hedgerow.shard_worker.storage.schema import EVERY, PADDING, PLACE, PRESENT
+from hedgerow.shard_worker.storage.schema import EVERY, ORDERED_LISTS, PADDING, PLACE, PRESENT
 
 
 class TextIndex:
@@ -45,6 +45,7 @@ class TextIndex:
         self.collection = collection_of(about)
         # Read before the snapshot is taken, so that it may be too old, but never too new.
         self.generation = int(about["epoch"]) + read_opstamp(path)
+        self._lists: dict[str, bool] = {}  # keyword field → whether it has lists
         self._has_places = PLACE in read_fields(path)
         self._index = _open_for_reading(path, self.collection)
         self.schema = self._index.schema
@@ -99,6 +100,26 @@ class TextIndex:
         if counts.pop(MARK, 0) != self.num_counted:
             return []
         return [Level(count, mark) for mark, count in sorted(counts.items(), key=itemgetter(1))]
+
+    @cached_property
+    def orders_lists(self) -> bool:
+        """Whether every document was indexed with the values of its lists in ascending order."""
+        return self.searcher.doc_freq(PRESENT, ORDERED_LISTS) == self.num_counted
+
+    def has_lists(self, name: str) -> bool:
+        """Whether some document has several values of a keyword field; counted once, in about 1 ms.
+
+        Args:
+            name: a keyword field of the index.
+        """
+        known = self._lists.get(name)
+        if known is None:
+            every = tantivy.Query.term_query(self.schema, PRESENT, EVERY, "basic")
+            counts = self.searcher.aggregate(every, {"n": {"value_count": {"field": name}}})
+            present = tantivy.Query.exists_query(name)
+            known = counts["n"]["value"] > count_of(self.searcher.search(present, 1))
+            self._lists[name] = known
+        return known
 
     def document_frequency(self, field: str, term: str) -> int:
         """The number of documents in which a term occurs, deleted ones included, as BM25 counts."""

@@ -1,6 +1,7 @@
 """Takes pictures of the page with a cluster at work, for README.md and docs/page.md.
 
-`make screenshots` writes docs/page-*.png; `--seconds` says for how long the cluster works before.
+`make screenshots` writes docs/page-*.png; `--seconds` says for how long the cluster works before,
+`--placement` takes the picture of moving shards alone.
 """
 
 import argparse
@@ -106,11 +107,47 @@ def take(browser: Browser, cluster: Cluster, seconds: float) -> None:
             browser.screenshot(DOCS / f"page-{name}.png")
 
 
+def take_placement(browser: Browser) -> None:
+    """Take the picture of a worker that is drained."""
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        environment = {
+            "HEDGEROW_SNAPSHOTS__URL": str(folder / "snapshots"),
+            "HEDGEROW_WORKER__SCORERS": "1",
+            "HEDGEROW_PLACEMENT__MAX_RESTORE_BYTES_PER_S": "20000",  # slow enough for a picture
+        }
+        arguments = ("--shards", "8", "--workers", "4", "--replicas", "2")
+        with (
+            running_cluster(folder, *arguments, environment=environment) as cluster,
+            cluster.client() as client,
+        ):
+            client.put_collection(COLLECTION, fields=_FIELDS)
+            client.index(COLLECTION, documents(400), wait="applied")
+            client.create_snapshots()
+            while not all(one.id for one in client.status().snapshots):
+                time.sleep(0.2)
+            client.drain_worker("worker-2")
+            browser.open(cluster.url, "cluster")
+            browser.until_text("1 of 4 moves done", ".progress", 60.0)
+            card = browser.one("section[aria-labelledby='placement-title']")
+            browser.run("arguments[0].scrollIntoView({block: 'center'})", card)
+            card.screenshot(str(DOCS / "page-placement.png"))
+
+
 def main() -> None:
     """Start a cluster, let it work, take the pictures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=300.0)
-    seconds = parser.parse_args().seconds
+    parser.add_argument("--placement", action="store_true")
+    given = parser.parse_args()
+    with running_browser() as browser:
+        take_placement(browser)
+    if not given.placement:
+        take_all(given.seconds)
+
+
+def take_all(seconds: float) -> None:
+    """Take the pictures of a cluster at work."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         (folder / "model_ranking.py").write_text(_RANKING, encoding="utf-8")

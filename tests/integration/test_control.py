@@ -18,10 +18,9 @@ from hedgerow.common.errors import ConfigurationError, RedisUnavailableError
 from hedgerow.common.redis.client import (
     RECONNECTED,
     RedisClient,
-    ServerInfo,
-    check_version,
     connect,
 )
+from hedgerow.common.redis.server_info import ServerInfo, check_server
 from hedgerow.common.settings.redis import RedisSettings
 from tests.support.needs import missing
 from tests.support.servers import RedisServer, temporary_server
@@ -75,10 +74,10 @@ def test_old_servers_are_refused(name: str, version: str, is_new_enough: bool) -
     """A server that is too old is refused with what was found and what is needed."""
     server = ServerInfo(name, version, 1)
     if is_new_enough:
-        check_version(server)
+        check_server(server)
     else:
         with pytest.raises(ConfigurationError, match=rf"{name} {version}.*Redis 7.0.*Valkey 8"):
-            check_version(server)
+            check_server(server)
 
 
 async def test_cancelled_commands_leave_no_reply_behind(

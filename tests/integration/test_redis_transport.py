@@ -262,7 +262,7 @@ async def test_what_is_for_one_worker_goes_to_its_own_queue(
     async with scattering(redis_server, key_prefix) as scattered:
         sink, transport = Sink(), scattered.transport
         message = pack_request(Request(Kind.SEARCH, 9, 2**42, 0, transport.reply_to, b""))
-        transport.send_to(Kind.SEARCH, "w1", 9, message, sink)
+        transport.send_to(Kind.SEARCH, "w1", 3, 9, message, sink)
         queue = scattered.keys.worker_search_queue("w1")
 
         async def is_there() -> bool:
@@ -284,10 +284,10 @@ async def test_what_redis_does_not_take_for_one_worker_is_told(
     async with scattering(redis_server, key_prefix) as scattered:
         refused, lost = Sink(), Sink()
         await scattered.link.call("SET", scattered.keys.worker_search_queue("w1"), "no list")
-        scattered.transport.send_to(Kind.SEARCH, "w1", 1, b"message", refused)
+        scattered.transport.send_to(Kind.SEARCH, "w1", 0, 1, b"message", refused)
         await until(lambda: len(refused.lost) == 1)
         await scattered.transport.close()
-        scattered.transport.send_to(Kind.SEARCH, "w2", 2, b"message", lost)
+        scattered.transport.send_to(Kind.SEARCH, "w2", 0, 2, b"message", lost)
         assert len(lost.lost) == 1
 
 

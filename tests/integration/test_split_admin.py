@@ -108,7 +108,7 @@ async def test_a_process_that_starts_gets_the_layout_that_is_searched(
     begun = await scene.admin.begin()
     assert begun["split"]["to_shards"] == 8
     assert begun["split"]["waits_for"] == "a worker to move it on"
-    assert (await current_keys(control, key_prefix)).layout == 0
+    assert (await current_keys(control, Keys(key_prefix))).layout == 0
     layout: ClusterLayout | None = await scene.layouts.read()
     while layout is not None and layout.split is not None:
         step = next_step(layout, Seen(is_counted=True), await control.now_ms())
@@ -116,7 +116,7 @@ async def test_a_process_that_starts_gets_the_layout_that_is_searched(
         assert await scene.layouts.write(step.next, layout.version)
         assert not await scene.layouts.write(msgspec.structs.replace(step.next, next_id=9), 1)
         layout = step.next
-    keys = await current_keys(control, key_prefix)
+    keys = await current_keys(control, Keys(key_prefix))
     assert keys.layout == 1
     for named in (None, 4, 8):
         assert await Registry(control, keys).cluster(named) == 8

@@ -77,7 +77,7 @@ async def test_a_copy_is_appended_only_after_what_is_expected(
     control: RedisClient, key_prefix: str
 ) -> None:
     """Of two copiers, the one that comes late appends nothing."""
-    keys = Keys(key_prefix, 1)
+    keys = Keys(key_prefix, layout=1)
     copies = Sealing(control, keys)
     assert await copies.copy(0, START, [("0-1", b"a"), ("5-0", b"b")])
     assert not await copies.copy(0, START, [("0-1", b"c")])

@@ -561,6 +561,10 @@ async def _empty_status() -> dict[str, Any]:
     return EMPTY_STATUS
 
 
+async def _no_placement() -> None:
+    return None
+
+
 def _empty_cluster() -> Cluster:
     return Cluster({}, {}, frozenset(), (), is_connected=True)
 
@@ -570,6 +574,7 @@ def make_live(
     max_viewers: int = 20,
     status: Callable[[], Awaitable[dict[str, Any]]] = _empty_status,
     cluster: Callable[[], Cluster] = _empty_cluster,
+    placement: Callable[[], Awaitable[dict[str, Any] | None]] = _no_placement,
 ) -> Live:
     """The stream of a cluster that has nothing, and where nothing happens by itself."""
     journal = journal or Journal(lambda: 1_000)
@@ -578,6 +583,7 @@ def make_live(
         totals=lambda: Totals.of(SearchTally()),
         cluster=cluster,
         status=status,
+        placement=placement,
     )
     live = Live(sources, journal, max_viewers)
     journal.on_event = live.on_event

@@ -78,7 +78,9 @@ def type_of(part: dict[str, Any]) -> str:
     if "enum" in part:
         return " or ".join(f"`{json.dumps(value)}`" for value in part["enum"])
     kind = {"array": "list"}.get(part["type"], part["type"])
-    if kind == "list" and resolve(part["items"])["type"] != "object":
+    if kind == "list" and "anyOf" in resolve(part["items"]):
+        kind = f"list of {type_of(part['items'])}"
+    elif kind == "list" and resolve(part["items"])["type"] != "object":
         plural = "" if "enum" in resolve(part["items"]) else "s"
         kind = f"list of {type_of(part['items'])}{plural}"
     elif kind == "list":
@@ -100,9 +102,11 @@ def members(part: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str, 
         yield f"`{prefix}{name}`", type_of(member), default, inner.get("description", "")
         choices = [resolve(one) for one in inner.get("anyOf", [inner])]
         for choice in choices:
-            item = resolve(choice.get("items", choice))
+            named = choice.get("additionalProperties")
+            by_name = named if isinstance(named, dict) else choice
+            item = resolve(choice.get("items", by_name))
             if "properties" in item:
-                end = "[]." if "items" in choice else "."
+                end = "[]." if "items" in choice else "." if by_name is choice else ".*."
                 yield from members(item, f"{prefix}{name}{end}")
 
 

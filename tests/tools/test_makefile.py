@@ -24,6 +24,7 @@ LISTED = {
     "bench-client",
     "bench-crowd",
     "bench-keys",
+    "bench-moves",
     "bench-search",
     "lab",
     "clean",

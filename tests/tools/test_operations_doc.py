@@ -9,13 +9,17 @@ from hedgerow.common.redis.keys import Keys
 from hedgerow.common.settings.settings import Settings
 
 OPERATIONS = (Path(__file__).parents[2] / "docs" / "operations.md").read_text(encoding="utf-8")
-NO_KEYS = {"prefix", "layout", "own", "folder", "of_layout"}
 PLACEHOLDERS = {
     "shard": "SHARD",
     "worker": "WORKER",
     "gateway_id": "GATEWAY",
     "uid": "UID",
     "token": "TOKEN",
+    "slot": "SLOT",  # which only clusters of nodes spell
+}
+NO_KEYS = {
+    *("of", "prefix", "num_slots", "slot", "reply_channel_in"),
+    *("layout", "own", "folder", "of_layout"),
 }
 
 

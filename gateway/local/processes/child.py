@@ -40,7 +40,7 @@ class Call(NamedTuple):
     """
 
     module: str
-    options: Mapping[str, str | int]
+    options: Mapping[str, str | int | None]
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,7 +37,7 @@ class ForkRequest:
 
     name: str
     module: str
-    options: Mapping[str, str | int]
+    options: Mapping[str, str | int | None]
     environment: Mapping[str, str]
 
 

@@ -44,7 +44,7 @@ _DRAIN_S = 10.0
 # sockaddr_un.sun_path has 108 bytes on Linux and 104 on macOS, including a final zero.
 _MAX_SOCKET_BYTES = 100
 
-_OPTIONS = (
+OPTIONS = (
     "--port",
     "0",
     "--unixsocketperm",
@@ -127,7 +127,7 @@ class EmbeddedRedis:
                 str(self.folder),
                 "--unixsocket",
                 str(self.socket),
-                *_OPTIONS,
+                *OPTIONS,
                 "--maxmemory",
                 str(self._max_memory_bytes),
                 "--auto-aof-rewrite-min-size",

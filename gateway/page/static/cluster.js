@@ -7,6 +7,7 @@ import { count, counted, ms, percent, tone, words } from "./format.js";
 import { access, admission, events, hedges, quarantine, shortages, snapshots } from "./operations.js";
 import { plot } from "./plots.js";
 import { shardGrid, workerTable } from "./grid.js";
+import { placement } from "./placement.js";
 
 const MAX_POINTS = 300;
 const MAX_EVENTS = 200;
@@ -18,7 +19,7 @@ const STATES = {
 
 export function clusterView(root) {
   const abort = new AbortController();
-  const state = { points: [], events: [], status: null, link: "connecting", reason: "", at: null, notice: null };
+  const state = { points: [], events: [], status: null, placement: null, mostMoves: 0, link: "connecting", reason: "", at: null, notice: null };
   let stream = null;
   let frame = 0;
 
@@ -31,6 +32,10 @@ export function clusterView(root) {
     point: (data) => { state.points = [...state.points, data].slice(-MAX_POINTS); },
     event: (data) => { state.events = [...state.events, data].slice(-MAX_EVENTS); },
     status: (data) => { state.status = data; },
+    placement: (data) => {
+      state.placement = data;
+      state.mostMoves = data.moves.length && Math.max(state.mostMoves, data.moves.length);
+    },
   };
 
   function start() {
@@ -73,6 +78,7 @@ export function clusterView(root) {
         h("div", null,
           shortages(status),
           shardGrid(status, onBreaker),
+          placement(state.placement, state.mostMoves),
           workerTable(status),
           h("div", { class: "pair-of-cards" }, admission(status), hedges(status)),
           quarantine(status, onRelease),

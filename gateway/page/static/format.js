@@ -2,7 +2,17 @@
 
 export const count = (value) => value.toLocaleString("en");
 
-export const counted = (value, word) => `${count(value)} ${word}${value === 1 ? "" : "s"}`;
+export const counted = (value, word, words = `${word}s`) => `${count(value)} ${value === 1 ? word : words}`;
+
+/** Ascending numbers as people write them: 0–3, 7. */
+export function ranges(numbers) {
+  const runs = [];
+  for (const one of numbers) {
+    if (runs.length && runs.at(-1)[1] === one - 1) runs.at(-1)[1] = one;
+    else runs.push([one, one]);
+  }
+  return runs.map(([first, last]) => (first === last ? `${first}` : `${first}–${last}`)).join(", ");
+}
 
 /** A share; only 1 reads 100 %. */
 export function percent(share, digits = 1) {

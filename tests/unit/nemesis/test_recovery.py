@@ -80,3 +80,17 @@ def test_what_stays_behind_is_a_violation(event: Any, text: str) -> None:
     """Descriptors, memory, processes of the cluster, and processes whose parent is gone."""
     (violation,) = check_resources([used("before", 1), event])
     assert text in violation.text
+
+
+def test_servers_of_redis_may_have_changed_their_roles() -> None:
+    """The one that is the primary now may use what the other one did; a worker may not."""
+    events = [
+        used("before", 1, name="redis", descriptors=140),
+        used("before", 1, name="redis-1", descriptors=17),
+        used("before", 1, name="worker-0", descriptors=17),
+        used("after", 9, name="redis", descriptors=20),
+        used("after", 9, name="redis-1", descriptors=145),
+    ]
+    assert check_resources(events) == []
+    assert check_resources([*events, used("after", 9, name="worker-0", descriptors=145)])
+    assert check_resources([*events, used("after", 9, name="redis-1", descriptors=200)])

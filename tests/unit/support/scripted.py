@@ -150,14 +150,13 @@ class ScriptedTransport:
             loop.call_later(delay_s, self._arrive, request.query_id, reply)
 
     def send_to(
-        self, kind: Kind, worker: str, query_id: int, message: bytes, sink: ReplySink
+        self, kind: Kind, worker: str, shard: int, query_id: int, message: bytes, sink: ReplySink
     ) -> None:
         """Follow the worker's script, if it has one."""
         loop, request = asyncio.get_running_loop(), unpack_request(message)
         self._sinks[query_id] = sink
         self.sent_to.append((worker, loop.time(), request))
         script = self.worker_scripts.get(worker, Script(delays_s=()))
-        shard = -1 if request.hedge is None else request.hedge.shard
         for delay_s in script.delays_s:
             reply = replace(reply_of(query_id, shard, script), work_us=round(delay_s * 1e6))
             loop.call_later(delay_s, self._arrive, query_id, reply)

@@ -4,8 +4,9 @@ import asyncio
 
 import pytest
 
+from hedgerow.common.redis.moving_primary import SETTLE_S
 from hedgerow.common.redis.sentinel_view import Address, Report
-from hedgerow.common.redis.sentinels import SETTLE_S, SentinelPrimary
+from hedgerow.common.redis.sentinels import SentinelPrimary
 from hedgerow.common.settings.redis import RedisSettings
 from tests.support.virtual_time import run_virtually
 

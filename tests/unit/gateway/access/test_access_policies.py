@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hedgerow.common.errors import ForbiddenError
+from hedgerow.common.runtime.token_bucket import TokenBucket
 from hedgerow.gateway.access.caller import Caller, Right
 from hedgerow.gateway.access.hosts import Hosts, HostVerdict, is_loopback
 from hedgerow.gateway.access.origins import Origins
-from hedgerow.gateway.access.rate import TokenBucket
 
 KNOWN, UNKNOWN, MALFORMED = HostVerdict.KNOWN, HostVerdict.UNKNOWN, HostVerdict.MALFORMED
 
@@ -213,3 +213,13 @@ def test_a_bucket_that_starts_is_full() -> None:
     bucket = TokenBucket(2.5)
     assert [bucket.take(1.0) == 0 for _ in range(3)] == [True, True, False]
     assert math.isclose(bucket.take(1.0), (1 - 0.5) / 2.5)
+
+
+def test_a_bucket_owes_what_exceeds_a_second() -> None:
+    """More than a second's worth is taken once the bucket is full, and paid for by the next."""
+    bucket = TokenBucket(10.0)
+    assert bucket.take(1.0, 5.0) == 0
+    assert math.isclose(bucket.take(1.0, 25.0), 0.5)
+    assert bucket.take(1.5, 25.0) == 0
+    assert math.isclose(bucket.take(1.5), 1.6)
+    assert math.isclose(bucket.take(2.0, 5.0), 1.5)

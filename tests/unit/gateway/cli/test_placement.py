@@ -62,7 +62,8 @@ def test_a_drain_that_cannot_proceed_is_said(command: CommandLine) -> None:
     command.gateway.placement.is_stuck = True
     ended = command.run("drain", "w-b")
     assert (ended.code, ended.out) == (1, "")
-    assert ended.err.startswith("gateway: no other worker can take over the 2 shards of w-b;")
+    said = "no other worker can take over the 2 shards of w-b without snapshots (snapshots.url);"
+    assert ended.err.startswith(f"gateway: {said}")
     assert command.gateway.placement.draining == {"w-b"}
     listed = command.run("placement").out
     assert listed.endswith("nothing moves; 2 shards would, if snapshots.url were set\n")

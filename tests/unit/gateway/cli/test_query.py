@@ -5,6 +5,7 @@ import unicodedata
 
 import httpx
 import pytest
+from msgspec import structs
 
 from hedgerow.common.errors import (
     BadRequestError,
@@ -13,10 +14,14 @@ from hedgerow.common.errors import (
     RedisUnavailableError,
 )
 from hedgerow.common.outcome import Outcome
+from hedgerow.gateway.cli.facets import parse_facets
 from hedgerow.gateway.cli.options import parse_duration_ms
+from hedgerow.gateway.client import FacetAnswer, FacetBucket, FacetStats, NextPage
 from hedgerow.gateway.search.coverage.measurement import coverage_of
 from hedgerow.gateway.search.result import Hit, SearchQuery
 from hedgerow.gateway.shapes.answer import Fetch, FetchProblem, ShardDetail, TotalHits
+from hedgerow.gateway.shapes.facets import Facet, FacetRange
+from hedgerow.gateway.shapes.sorting import SortBy
 from tests.support.fake_gateway import make_result
 from tests.unit.support.command_line import CommandLine
 
@@ -54,6 +59,18 @@ def test_every_option_reaches_the_gateway(command: CommandLine) -> None:
         "--syntax",
         "strict",
         "--explain",
+        "--facet",
+        "brand:5",
+        "--facet",
+        "price:..10,10..20.5",
+        "--facet",
+        "sold:month",
+        "--sort",
+        "price:desc:first,_score",
+        "--offset",
+        "7",
+        "--group-by",
+        "brand",
     )
     assert ended.code == 0
     assert command.gateway.searches == [
@@ -69,8 +86,67 @@ def test_every_option_reaches_the_gateway(command: CommandLine) -> None:
             explain=True,
             syntax="strict",
             peer="127.0.0.1",
+            facets={
+                "brand": Facet(size=5),
+                "price": Facet(ranges=(FacetRange(None, 10), FacetRange(10, 20.5))),
+                "sold": Facet(histogram="month"),
+            },
+            sort=({"price": SortBy("desc", "first")}, "_score"),
+            offset=7,
+            group_by="brand",
         )
     ]
+
+
+@pytest.mark.parametrize(
+    ("text", "facet"),
+    [
+        ("brand", Facet()),
+        ("year:every=10", Facet(histogram=10.0)),
+        ("price:stats", Facet(stats=True)),
+        ("sold:2020-01-01..", Facet(ranges=(FacetRange("2020-01-01", None),))),
+    ],
+)
+def test_facets_are_read(text: str, facet: Facet) -> None:
+    """Each way to count has its notation."""
+    assert parse_facets([text]) == {text.partition(":")[0]: facet}
+
+
+@pytest.mark.parametrize("option", ["--facet=brand:most", "--sort=price:up", "--sort=a:asc:b"])
+def test_what_is_no_facet_or_key_is_misuse(command: CommandLine, option: str) -> None:
+    """It is said before the gateway is asked."""
+    ended = command.run("query", "wing", "--collection", "films", option)
+    assert ended.code == 2
+    assert not command.requests
+
+
+def test_facets_and_the_next_page_are_shown(command: CommandLine) -> None:
+    """Counts stand below the hits, with what they cannot say, and the cursor is there to copy."""
+    command.gateway.answer = structs.replace(
+        WHOLE,
+        facets={
+            "brand": FacetAnswer(
+                is_exact=False,
+                buckets=[FacetBucket(9, "acme", error=2)],
+                other=4,
+                not_searched=70,
+            ),
+            "price": FacetAnswer(True, [FacetBucket(3, to=10)], FacetStats(3, 1, 9, 12, 4)),
+        },
+        next_page=NextPage("abc" * 99, is_whole=False, reasons=["A shard was missing."]),
+    )
+    ended = command.run("query", "wing", "--collection", "films", "--after", "")
+    assert command.gateway.searches[0].search_after == ""
+    for words in (
+        "9 to 11",
+        "others",
+        "70 documents were not searched",
+        ".. 10",
+        "3 values from 1 to 9, mean 4",
+        f"--after {'abc' * 99}",
+        "A shard was missing.",
+    ):
+        assert words in ended.out
 
 
 def test_what_is_not_said_is_left_to_the_gateway(command: CommandLine) -> None:

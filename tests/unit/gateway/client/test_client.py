@@ -5,7 +5,7 @@ import json
 import ssl
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import NoneType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
@@ -34,7 +34,9 @@ from hedgerow.gateway.client import (
 )
 from hedgerow.gateway.search.result import SearchQuery
 from hedgerow.gateway.shapes.delete_by_query import DeleteByQueryBody
+from hedgerow.gateway.shapes.facets import Facet
 from hedgerow.gateway.shapes.search import Search
+from hedgerow.gateway.shapes.sorting import SortBy, SortKey
 from tests.support.fake_gateway import EMPTY_STATUS, make_result
 from tests.support.openapi import OPENAPI
 from tests.unit.support.either_client import KINDS, URL, EitherClient
@@ -45,11 +47,16 @@ def test_the_options_of_a_search_are_the_members_of_its_body() -> None:
     said = get_type_hints(SearchOptions)
     members = get_type_hints(Search)
     assert said.keys() == members.keys() - {"collection", "query"}
-    lists = {Sequence[str]: tuple[str, ...]}
+    # What a caller may give more loosely than JSON has it.
+    lists = {
+        Sequence[str]: tuple[str, ...],
+        Mapping[str, Facet | Mapping[str, Any]]: dict[str, Facet],
+        Sequence[str | Mapping[str, Literal["asc", "desc"] | SortBy]]: tuple[SortKey, ...],
+    }
     for name, kind in said.items():
         of_option = {lists.get(one, one) for one in get_args(kind)} - {NoneType}
         of_member = set(get_args(members[name]) or (members[name],)) - {NoneType}
-        if get_origin(members[name]) is Literal:
+        if get_origin(members[name]) in {Literal, dict, tuple}:
             of_member = {members[name]}
         assert of_option == of_member, name
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hedgerow.common.collection import define, with_added_fields
 from hedgerow.common.errors import RedisUnavailableError
 from hedgerow.common.state.registry import Registry
+from hedgerow.common.wire.heartbeat import Heartbeat
 from hedgerow.common.wire.search_options import LEVEL
 from hedgerow.gateway.members.membership import Membership
 from hedgerow.gateway.shapes.collection import Filling
@@ -204,3 +205,30 @@ def test_what_was_being_filled_when_a_worker_died_is_not_filled() -> None:
     back = replace(beat("w", [0], 10_000), indexed={0: {"u": 2}})
     membership.take({"w": back}, {}, 10_000, 10.0)
     assert membership.filling_of(wider) is None
+
+
+def test_calls_share_a_read_that_began_after_them() -> None:
+    """Of ten calls during a read, none is satisfied by it, and the next one serves all of them."""
+
+    async def scenario() -> None:
+        num_begun = 0
+
+        async def heartbeats() -> dict[str, Heartbeat]:
+            nonlocal num_begun
+            num_begun += 1
+            await asyncio.sleep(1.0)
+            return {}
+
+        registry = AsyncMock(spec=Registry)
+        registry.heartbeats.side_effect = heartbeats
+        registry.document_counts_of.return_value = {}
+        membership = Membership(registry, NUM_SHARDS, EXPIRY_S, 0.1, lambda: 0, list)
+        first = asyncio.create_task(membership.read_again())
+        await asyncio.sleep(0.5)
+        others = [asyncio.create_task(membership.read_again()) for _ in range(10)]
+        await first
+        assert not any(other.done() for other in others)
+        await asyncio.gather(*others)
+        assert num_begun == 2
+
+    run_virtually(scenario())

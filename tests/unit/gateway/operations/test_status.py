@@ -6,7 +6,7 @@ from unittest.mock import Mock
 import pytest
 
 from hedgerow.common.observability.telemetry import LagWatch
-from hedgerow.common.redis.client import ServerInfo
+from hedgerow.common.redis.server_info import ServerInfo
 from hedgerow.common.settings.breaker import BreakerSettings
 from hedgerow.common.settings.gateway import GatewaySettings
 from hedgerow.common.settings.rank_profiles import RankProfile

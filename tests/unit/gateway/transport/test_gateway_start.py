@@ -19,7 +19,7 @@ def test_a_start_that_fails_leaves_no_connection_behind(monkeypatch: pytest.Monk
     monkeypatch.setattr(RedisTransport, "close", close)
 
     async def scenario() -> None:
-        gateway = Gateway(Settings(), Mock(spec=RedisClient), 1)
+        gateway = Gateway(Settings(), Mock(spec=RedisClient, is_split=False, data_clients=()), 1)
         async with gateway._running():
             pytest.fail("it has started")
 

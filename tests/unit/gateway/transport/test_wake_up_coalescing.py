@@ -120,7 +120,9 @@ def test_there_is_none_before_somebody_asks_for_it() -> None:
 
 async def test_a_gateway_goes_by_the_queries_that_it_has_let_in() -> None:
     """It sleeps while many are in flight, for a share of what the last ones took."""
-    gateway = service.Gateway(Settings(), Mock(spec=RedisClient), 1)
+    gateway = service.Gateway(
+        Settings(), Mock(spec=RedisClient, is_split=False, data_clients=()), 1
+    )
     admission = gateway._guards.shared.admission
     permits = [admission.admit("interactive", 60.0, 0.0, [True], [1], 0.0) for _ in range(2 * MANY)]
     assert gateway.coalescing_s() == 0  # none is known to be slow

@@ -1,11 +1,13 @@
 """When the placement is asked to change, without a server."""
 
+import asyncio
 from dataclasses import replace
 from typing import Any, cast
 
+import msgspec
 import pytest
 
-from hedgerow.common.placement.document import Placement
+from hedgerow.common.placement.document import Placement, ShardPlacement
 from hedgerow.common.placement.members import Observation
 from hedgerow.common.placement.policy import Rules
 from hedgerow.common.redis.client import RedisClient
@@ -71,6 +73,16 @@ class FakeQueues:
 
     def __init__(self) -> None:
         self.ids: list[str] = []
+        self.is_serving = False
+
+    async def serve(self, _queue: str, name: str, _job: object) -> None:
+        """Serve until cancelled."""
+        assert name == "place"
+        self.is_serving = True
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.is_serving = False
 
     async def enqueue(self, _queue: str, name: str, *, job_id: str, again_s: float) -> None:
         """Remember it."""
@@ -122,13 +134,13 @@ async def test_a_settled_cluster_needs_no_job() -> None:
     watch = Watch()
     watch.join("a")
     assert [await watch.tick(10_000), await watch.tick()] == [1, 1]
-    assert set(watch.queues.ids) == {"place:0"}
+    assert set(watch.queues.ids) == {"place:none"}
     await watch.placing._place()
     watch.carry_out()
     assert [await watch.tick(5_000) for _ in range(5)] == [0] * 5
     watch.join("b", stored=[0, 1, 2, 3])
     assert await watch.tick() == 1
-    assert watch.queues.ids[-1] == "place:1"
+    assert watch.queues.ids[-1].startswith("place:1:")
 
 
 async def test_while_nothing_changes_the_policy_is_not_asked(
@@ -209,3 +221,33 @@ def test_the_first_placement_waits_for_workers_that_start_together() -> None:
     assert [settled(98_000, 0, 1), settled(40_000, 0, 1)] == [False, True]
     assert settled(98_000, 0, 1, 2, 3)
     assert has_settled(Placement(1, 1, 1, 0, ()), Observation(1, {}, frozenset(), {}, 0), 60.0)
+
+
+async def test_a_version_that_a_failover_has_changed_is_looked_at_again() -> None:
+    """Other contents under the same version are planned for, though nothing else has changed."""
+    watch = Watch()
+    await watch.settle()
+    assert await watch.tick() == 0
+    present = watch.store.placement
+    assert present is not None
+    empty = tuple(ShardPlacement() for _ in present.shards)
+    watch.store.placement = msgspec.structs.replace(present, shards=empty)
+    assert await watch.tick() == 1
+
+
+async def test_only_the_worker_that_watches_runs_the_jobs() -> None:
+    """It begins when it has the lease, and ends when another one has it."""
+    watch = Watch()
+    watch.store.has_lease = False
+    serving = asyncio.create_task(watch.placing._serve(cast("JobQueues", watch.queues)))
+    running = []
+    for has_lease in (False, True, True, False, True):
+        watch.store.has_lease = has_lease
+        await watch.tick()
+        for _ in range(10):  # turns of the loop, in which tasks begin and end
+            await asyncio.sleep(0)
+        running.append(watch.queues.is_serving)
+    serving.cancel()
+    await asyncio.gather(serving, return_exceptions=True)
+    assert running == [False, True, True, False, True]
+    assert not watch.queues.is_serving

@@ -33,7 +33,7 @@ def test_a_worker_that_redis_refuses_follows_on(monkeypatch: pytest.MonkeyPatch)
         registry = AsyncMock(spec=Registry)
         registry.collections.return_value = {}
         applier = Applier(
-            Mock(spec=RedisClient),
+            Mock(spec=RedisClient, data_clients=()),
             Keys(),
             registry,
             Mock(spec=IndexerClient),
@@ -83,7 +83,7 @@ def test_a_worker_that_was_silent_serves_once_it_has_what_others_have(
         registry.collections.return_value = {}
         indexer = Mock(spec=IndexerClient)
         applier = Applier(
-            Mock(spec=RedisClient),
+            Mock(spec=RedisClient, data_clients=()),
             Keys(),
             registry,
             indexer,

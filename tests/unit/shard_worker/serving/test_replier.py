@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from hedgerow.common.observability.telemetry import Counters
 from hedgerow.common.redis.connection import RedisConnection
 from hedgerow.common.wire.messages import Reply, Status, unpack_failure, unpack_replies
-from hedgerow.shard_worker.serving.replier import Replier
+from hedgerow.shard_worker.serving.replier import Replier, SlotRepliers
 from hedgerow.shard_worker.serving.turn import Turn
 
 MAX_BYTES = 1_000_000
@@ -36,7 +36,7 @@ class Wire:
         reader = hiredis.Reader()
         reader.feed(b"".join(commands))
         while (command := reader.gets()) is not False:
-            if command[0] == b"PUBLISH":
+            if command[0] in (b"PUBLISH", b"SPUBLISH"):
                 self.messages.append((command[1].decode(), command[2]))
 
     def replies(self, reply_to: str = "g1") -> list[list[Reply]]:
@@ -132,3 +132,30 @@ async def test_a_write_that_leaves_anyway_takes_the_replies_along(replying: Repl
     replying.turn.end()
     assert replying.wire.writes == 0
     assert not replying.replier.has_ready
+
+
+async def test_each_slot_has_its_shards_replies_on_a_channel_of_its_own() -> None:
+    """They leave over the connection to the slot's node."""
+    wires = [Wire(), Wire()]
+    repliers = SlotRepliers(
+        [
+            Replier(
+                cast("RedisConnection", cast("Any", wire)),
+                WORKER,
+                Counters(),
+                MAX_BYTES,
+                lambda reply_to, slot=slot: f"{slot}:{reply_to}",  # type: ignore[misc]
+            )
+            for slot, wire in enumerate(wires)
+        ]
+    )
+    assert not repliers.has_ready
+    sent = [replace(LONGEST, shard=shard) for shard in range(4)]
+    for reply in sent:
+        repliers.add("g", reply)
+    assert repliers.has_ready
+    repliers.flush()
+    assert not repliers.has_ready
+    assert wires[0].replies("0:g") == [[sent[0], sent[2]]]
+    assert wires[1].replies("1:g") == [[sent[1], sent[3]]]
+    assert [wire.writes for wire in wires] == [1, 1]

@@ -41,7 +41,7 @@ from hedgerow.shard_worker.indexing.shard_report import CollectionReport, ShardS
 from hedgerow.shard_worker.serving import intake
 from hedgerow.shard_worker.serving import search as search_service
 from hedgerow.shard_worker.serving.consumer import OWN_QUEUE
-from hedgerow.shard_worker.serving.forwarding import Forwarding, GiveBack
+from hedgerow.shard_worker.serving.forwarding import Forwarding
 from hedgerow.shard_worker.serving.in_flight import MOST_REMEMBERED, InFlight
 from hedgerow.shard_worker.serving.search import SearchService
 from hedgerow.shard_worker.serving.served_profiles import ServedProfile
@@ -126,9 +126,6 @@ def serving(monkeypatch: pytest.MonkeyPatch) -> Serving:
     )
     records = intake.Records(server_clock, in_flight, ledger, counters)
     forwarding = Mock(spec=Forwarding, forward=handed_over.append)
-    give_back = Mock(
-        spec=GiveBack, give_back=lambda shard, message: given_back.append((shard, message))
-    )
     service = SearchService(
         cast("ProcessLane", lane),
         replies,
@@ -142,7 +139,7 @@ def serving(monkeypatch: pytest.MonkeyPatch) -> Serving:
         },
         records,
         intake.Intake(records, forwarding, MAX_BYTES, states),
-        give_back,
+        lambda shard, message: given_back.append((shard, message)),
     )
     return Serving(
         clock, lane, replies, counters, in_flight, ledger, handed_over, given_back, service

@@ -140,6 +140,23 @@ def test_the_next_pull_waits_for_replies_that_come_soon_and_takes_them_along() -
     serving(scenario, ends_soon_=True)
 
 
+def test_each_consumer_that_waits_for_replies_pulls_again() -> None:
+    """A worker has a consumer for each slot; the first results end the wait of all of them."""
+
+    async def scenario(worker: Worker) -> None:
+        other = Worker(ends_soon_=True)
+        task = asyncio.create_task(worker.turn.serve(cast("Consumer", other), other.handle))
+        await asyncio.sleep(0)
+        assert worker.pulled(b"a", b"b") == STARTED
+        assert other.pulled(b"c", b"d") == STARTED
+        assert worker.results() == ["pull with 1"]
+        assert other.done == [*STARTED, "pull with 0"]
+        other.stop.set()
+        await task
+
+    serving(scenario, ends_soon_=True)
+
+
 def test_the_next_pull_waits_for_late_replies_no_longer_than_it_may() -> None:
     """After `HOLD_S` it leaves without them."""
 

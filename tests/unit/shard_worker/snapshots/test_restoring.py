@@ -23,11 +23,11 @@ async def test_a_caller_that_is_cancelled_leaves_no_thread_behind(tmp_path: Path
     """
     has_begun, has_ended = threading.Event(), threading.Event()
 
-    def restore_shard(*_arguments: object, check: Callable[[], None]) -> None:
+    def restore_shard(*_arguments: object, before_piece: Callable[[int], None]) -> None:
         has_begun.set()
         try:
             while not has_ended.wait(0.01):
-                check()
+                before_piece(1)
         finally:
             has_ended.set()
 

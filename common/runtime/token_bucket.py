@@ -5,7 +5,7 @@ class TokenBucket:
     """Admits `rate` events a second on average, and at most one second's worth at once.
 
     Attributes:
-        rate: tokens that are added a second; each event takes one.
+        rate: tokens that are added a second; each event takes one, or as many as it says.
     """
 
     __slots__ = ("_at", "_most", "_tokens", "rate")
@@ -17,15 +17,18 @@ class TokenBucket:
         self._tokens = self._most
         self._at = 0.0
 
-    def take(self, now: float) -> float:
-        """Take a token.
+    def take(self, now: float, num: float = 1.0) -> float:
+        """Take `num` tokens, if they are there.
+
+        More than one second's worth can be taken from a full bucket, which then owes the rest.
 
         Returns:
-            0 if there was one, else the time until there is one, in s.
+            0 if they were there, else the time until they are, in s.
         """
         self._tokens = min(self._most, self._tokens + max(0.0, now - self._at) * self.rate)
         self._at = max(self._at, now)
-        if self._tokens >= 1.0:
-            self._tokens -= 1.0
+        needed = min(num, self._most)
+        if self._tokens >= needed:
+            self._tokens -= num
             return 0.0
-        return (1.0 - self._tokens) / self.rate
+        return (needed - self._tokens) / self.rate

@@ -1,0 +1,134 @@
+"""Facets, orders and pages on the command line: how they are written, and how they are shown."""
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any, Final, Literal, get_args
+
+import typer
+from rich.console import RenderableType
+from rich.padding import Padding
+from rich.text import Text
+
+from hedgerow.gateway.cli.render import plain, table_of
+from hedgerow.gateway.client import Facet, FacetAnswer, FacetRange, NextPage, SortBy
+from hedgerow.gateway.shapes.facets import FacetBucket, Unit
+
+_NUMBER: Final = re.compile(r"-?\d+(\.\d+)?([eE][-+]?\d+)?")
+
+
+def parse_facets(texts: Iterable[str]) -> dict[str, Facet | Mapping[str, Any]] | None:
+    """Read facets: `FIELD`, `FIELD:10`, `FIELD:..10,10..20,20..`, `FIELD:every=10` and others.
+
+    Returns:
+        None if there are none, so that the gateway is not asked.
+    """
+    facets: dict[str, Facet | Mapping[str, Any]] = {}
+    for text in texts:
+        name, _, how = text.partition(":")
+        facets[name] = _facet(text, how)
+    return facets or None
+
+
+def _facet(text: str, how: str) -> Facet:
+    if not how:
+        return Facet()
+    if how.isdecimal():
+        return Facet(size=int(how))
+    if how == "stats":
+        return Facet(stats=True)
+    for unit in get_args(Unit):
+        if how == unit:
+            return Facet(histogram=unit)
+    every = how.removeprefix("every=")
+    if every != how and _NUMBER.fullmatch(every):
+        return Facet(histogram=float(every))
+    if ".." in how:
+        return Facet(ranges=tuple(_range(part) for part in how.split(",")))
+    raise typer.BadParameter(
+        f"{text!r} is not a facet such as brand, brand:10, price:..10,10..20,20.., year:every=10, "
+        "sold:month or price:stats"
+    )
+
+
+def _range(text: str) -> FacetRange:
+    start, _, end = text.partition("..")
+    return FacetRange(_bound(start), _bound(end))
+
+
+def _bound(text: str) -> float | str | None:
+    text = text.strip()
+    if not text:
+        return None
+    if _NUMBER.fullmatch(text):
+        return int(text) if text.lstrip("-").isdecimal() else float(text)
+    return text
+
+
+def parse_sort(
+    texts: Iterable[str],
+) -> list[str | Mapping[str, Literal["asc", "desc"] | SortBy]] | None:
+    """Read sort keys: `FIELD`, `FIELD:desc`, `FIELD:desc:first`, `_score`; commas between them.
+
+    Returns:
+        None if there are none.
+    """
+    keys: list[str | Mapping[str, Literal["asc", "desc"] | SortBy]] = []
+    for text in (part.strip() for one in texts for part in one.split(",")):
+        match text.split(":"):
+            case [name]:
+                keys.append(name)
+            case [name, "asc" | "desc" as order]:
+                keys.append({name: order})
+            case [name, "asc" | "desc" as order, "first" | "last" as missing]:
+                keys.append({name: SortBy(order, missing)})
+            case _:
+                raise typer.BadParameter(
+                    f"{text!r} is not a sort key such as price, price:desc, price:desc:first or "
+                    "_score"
+                )
+    return keys or None
+
+
+def facet_tables(facets: Mapping[str, FacetAnswer]) -> Iterable[RenderableType]:
+    """Lay out the counts, one facet below another."""
+    for name, answer in facets.items():
+        yield Text.assemble(plain(name), (_doubts(answer), "dim"))
+        if answer.buckets is not None:
+            table = table_of("", "documents", right=("documents",))
+            for bucket in answer.buckets:
+                table.add_row(plain(_label(bucket)), _count(bucket))
+            if answer.other:
+                table.add_row(Text("others", style="dim"), str(answer.other))
+            yield Padding(table, (0, 0, 0, 2))
+        if answer.stats is not None:
+            stats = answer.stats
+            words = f"{stats.count} values from {stats.min} to {stats.max}"
+            words += "" if stats.mean is None else f", mean {stats.mean:.6g}"
+            yield Padding(plain(words), (0, 0, 0, 2))
+
+
+def _doubts(answer: FacetAnswer) -> str:
+    if answer.is_exact:
+        return ""
+    if answer.not_searched:
+        return f" (not exact; {answer.not_searched} documents were not searched)"
+    return " (not exact)"
+
+
+def _count(bucket: FacetBucket) -> str:
+    return f"{bucket.count} to {bucket.count + bucket.error}" if bucket.error else str(bucket.count)
+
+
+def _label(bucket: FacetBucket) -> str:
+    if bucket.value is not None:
+        return str(bucket.value)
+    start = "" if bucket.from_ is None else bucket.from_
+    end = "" if bucket.to is None else bucket.to
+    return f"{start} .. {end}"
+
+
+def next_page_line(page: NextPage) -> Text:
+    """Say how to get the next page; a cursor is there to be copied, so it is not cut."""
+    if page.cursor is None:
+        return Text("no more hits", style="dim")
+    return Text(f"next page: --after {page.cursor}", no_wrap=True, overflow="ignore")

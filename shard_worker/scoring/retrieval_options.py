@@ -1,0 +1,87 @@
+"""Retrieves with the options of a search: facets, an order by fields, pages, groups."""
+
+from collections.abc import Callable
+from collections.abc import Set as AbstractSet
+from zlib import crc32
+
+import tantivy
+
+from hedgerow.common.errors import BadQueryError
+from hedgerow.common.wire.search_options import SCORE, FacetPart, SearchExtras, SearchOptions
+from hedgerow.shard_worker.scoring.facets import count_facets
+from hedgerow.shard_worker.scoring.grouping import best_of_groups
+from hedgerow.shard_worker.scoring.retrieval import Found, retrieve
+from hedgerow.shard_worker.scoring.sorting import Ordering, count
+from hedgerow.shard_worker.storage.term_statistics import TermStatistics
+from hedgerow.shard_worker.storage.text_index import TextIndex
+
+
+def retrieve_with_options(
+    index: TextIndex,
+    statistics: TermStatistics | None,
+    query: tantivy.Query,
+    k: int,
+    options: SearchOptions,
+    check: Callable[[], None],
+) -> tuple[Found, SearchExtras]:
+    """Find the first `k` documents as the options want them, and what else they ask for.
+
+    Args:
+        index: the index to search.
+        statistics: with which the query was built.
+        query: what to search for.
+        k: at least 1.
+        options: what is asked for.
+        check: called between steps; raises if the result is no longer wanted.
+
+    Raises:
+        BadQueryError: the index cannot be searched with these options.
+        ValueError: the index is damaged.
+    """
+    facets = count_facets(index, query, options.facets) if options.facets else ()
+    check()
+    if not options.sort and options.search_after is None and not options.group_by:
+        return retrieve(index, query, k), SearchExtras(facets, ranking=_ranking(index, statistics))
+    ordering = Ordering(index, options.sort)
+    groups = None
+    if options.group_by:
+        grouped = best_of_groups(index, query, k, options.group_by, ordering.first, check)
+        rows, groups = [row for row, _ in grouped], tuple(group for _, group in grouped)
+    else:
+        rows = ordering.first(query, k, options.search_after)
+    total = ordering.total
+    if total is None:
+        total = count(index, query)
+    found = Found(total, [(row.score, row.id) for row in rows], ordering.located)
+    extras = SearchExtras(
+        facets,
+        tuple(row.values for row in rows) if options.sort else (),
+        groups or (),
+        _ranking(index, statistics) if ordering.by_score else "",
+    )
+    return found, extras
+
+
+def without_index(options: SearchOptions) -> SearchExtras:
+    """What a shard without any document of a collection returns for the options."""
+    return SearchExtras(tuple(FacetPart() for _ in options.facets))
+
+
+def check_option_fields(missing: AbstractSet[str], options: SearchOptions) -> None:
+    """Refuse options that name a field which this shard's index lacks.
+
+    Raises:
+        BadQueryError: they name one.
+    """
+    names = [facet.field for facet in options.facets]
+    names += [key.field for key in options.sort if key.field != SCORE]
+    names += [options.group_by] if options.group_by else []
+    for name in names:
+        if name in missing:
+            raise BadQueryError(f"the field {name} was added, and is being filled")
+
+
+def _ranking(index: TextIndex, statistics: TermStatistics | None) -> str:
+    """Names what scores depend on beyond a document: if it is the same, so are the scores."""
+    of_collection = "" if statistics is None else statistics.fingerprint
+    return f"{crc32(f'{of_collection} {index.max_doc} {index.num_counted}'.encode()):08x}"
