@@ -29,7 +29,12 @@ from hedgerow.common.state.layout import (
     SplitState,
 )
 from hedgerow.common.state.registry import Registry
-from hedgerow.common.state.statistics import StatisticsStore
+from hedgerow.common.state.statistics import (
+    BULK_SHARE,
+    StatisticsStatus,
+    StatisticsStore,
+    changes_of,
+)
 from hedgerow.common.wire.heartbeat import Heartbeat
 from hedgerow.shard_worker.splitting.copier import held_by, must_copy_documents
 
@@ -52,6 +57,46 @@ class _Copied(NamedTuple):
     uncopied: list[int]
     lag_ms: int
     newest: list[str]
+
+
+def is_counted(
+    uid: str,
+    status: StatisticsStatus,
+    counts: Mapping[int, int],
+    live: Iterable[Heartbeat],
+) -> bool:
+    """Whether every worker ranks a collection by statistics that count almost all of it.
+
+    Args:
+        uid: the collection's.
+        status: of its statistics.
+        counts: shard → its documents of the collection.
+        live: the workers' heartbeats.
+    """
+    held = {shard for shard, count in counts.items() if count}
+    if not held:
+        return True
+    if not (status.version and status.is_current and status.labels.keys() >= held):
+        return False
+    version = status.version.hex()
+    return all(
+        beat.statistics.get(uid) == version and not _lacks_many(uid, status, counts, beat)
+        for beat in live
+        if beat.shards
+    )
+
+
+def _lacks_many(
+    uid: str, status: StatisticsStatus, counts: Mapping[int, int], beat: Heartbeat
+) -> bool:
+    """Whether one of a worker's shards has changed much since its statistics were collected."""
+    lacking = {
+        shard: changes.get(uid, 0) - counted
+        for shard, changes in beat.changes.items()
+        if (counted := changes_of(status.labels.get(shard), beat.replicas.get(shard, "")))
+        is not None
+    }
+    return any(num > BULK_SHARE * counts.get(shard, 0) for shard, num in lacking.items())
 
 
 class SplitDriver:
@@ -170,7 +215,7 @@ class SplitDriver:
     ) -> bool:
         """Whether searches of the target rank as those of the source do.
 
-        While the source takes writes, it is enough that there are statistics of all shards.
+        As at the end of a load, a few documents that are not counted yet do not matter.
         """
         if split.state not in (SplitState.COPYING, SplitState.SEALED):
             return True
@@ -178,27 +223,12 @@ class SplitDriver:
         registry, store = Registry(self._control, keys), StatisticsStore(self._control, keys)
         uids = await registry.uids()
         status = await store.status(uids, split.target.num_shards)
-        is_sealed = split.state is SplitState.SEALED
-        uncounted = set()
-        ends = dict(enumerate(newest))
-        for uid, counts in (await registry.document_counts_of(uids)).items():
-            held = {shard for shard, count in counts.items() if count}
-            one = status[uid]
-            is_counted = not held or (
-                bool(one.version)
-                and one.labels.keys() >= held
-                and all(
-                    beat.statistics.get(uid) == one.version.hex()
-                    for beat in live.values()
-                    if beat.shards
-                )
-            )
-            if is_counted and is_sealed and held:
-                own = {shard: end for shard, end in ends.items() if shard in held}
-                is_counted = one.is_current and not await store.missing(uid, own)
-            if not is_counted:
-                uncounted.add(uid)
-        await self._have_counted(split.state, store, uncounted, ends)
+        uncounted = {
+            uid
+            for uid, counts in (await registry.document_counts_of(uids)).items()
+            if not is_counted(uid, status[uid], counts, live.values())
+        }
+        await self._have_counted(split.state, store, uncounted, dict(enumerate(newest)))
         return not uncounted
 
     async def _have_counted(
