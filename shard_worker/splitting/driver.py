@@ -40,6 +40,7 @@ from hedgerow.shard_worker.splitting.copier import held_by, must_copy_documents
 
 LEASE_S: Final = 3.0
 COUNT_AGAIN_S: Final = 2.0  # between two requests to count term statistics
+COUNTING_S: Final = 6.0  # longest time for which they are waited for
 DELETED_AT_ONCE: Final = 500
 
 _log = structlog.get_logger()
@@ -112,6 +113,7 @@ class SplitDriver:
         self._gateways = GatewayStore(control, keys)
         self._waits_for = ""
         self._counted_at: dict[SplitState, float] = {}
+        self._uncounted_since: float | None = None
 
     async def step(self, layout: ClusterLayout) -> None:
         """Take one step of the split of this layout, if there is one to take.
@@ -136,7 +138,7 @@ class SplitDriver:
             return
         await self._clean_up(split)
         if await self._store.write(step.next, layout.version):
-            self._counted_at = {}
+            self._counted_at, self._uncounted_since = {}, None
             _log.info("split_goes_on", version=step.next.version, state=_state_of(step.next))
             if step.next.split is not None:
                 await self._keep_sealed(step.next.split)
@@ -164,7 +166,7 @@ class SplitDriver:
             uncopied=copied.uncopied,
             copy_lag_ms=copied.lag_ms,
             apply_lag_ms=lag_ms,
-            is_counted=is_there and await self._is_counted(split, target, copied.newest),
+            is_counted=await self._is_counted(split, target, copied.newest, is_there=is_there),
             other_gateways=[one.id for one in gateways if one.layout != split.target.id],
             gateways_in_source=[one.id for one in gateways if _is_in(one, split.source.id)],
             source_workers=source.keys(),
@@ -211,14 +213,17 @@ class SplitDriver:
         )
 
     async def _is_counted(
-        self, split: Split, live: Mapping[str, Heartbeat], newest: list[str]
+        self, split: Split, live: Mapping[str, Heartbeat], newest: list[str], *, is_there: bool
     ) -> bool:
         """Whether searches of the target rank as those of the source do.
 
-        As at the end of a load, a few documents that are not counted yet do not matter.
+        As at the end of a load, a few documents that are not counted yet do not matter. While many
+        are written all the time, statistics are never that current, and not waited for for long.
         """
         if split.state not in (SplitState.COPYING, SplitState.SEALED):
             return True
+        if not is_there:
+            return False
         keys = self._keys.of_layout(split.target.id)
         registry, store = Registry(self._control, keys), StatisticsStore(self._control, keys)
         uids = await registry.uids()
@@ -229,7 +234,12 @@ class SplitDriver:
             if not is_counted(uid, status[uid], counts, live.values())
         }
         await self._have_counted(split.state, store, uncounted, dict(enumerate(newest)))
-        return not uncounted
+        if not uncounted:
+            self._uncounted_since = None
+            return True
+        now = asyncio.get_running_loop().time()
+        since = self._uncounted_since = self._uncounted_since or now
+        return now - since >= COUNTING_S
 
     async def _have_counted(
         self, state: SplitState, store: StatisticsStore, uids: Iterable[str], ends: dict[int, str]
