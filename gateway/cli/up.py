@@ -3,8 +3,10 @@
 import asyncio
 import contextlib
 import signal
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Protocol
 
 import typer
 from rich.console import Console
@@ -80,9 +82,50 @@ def up(
             min=1, max=256, help="Gateway processes that share the port.", show_default="1"
         ),
     ] = None,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Run it on the nodes of this Ray cluster; `auto` for the one of this machine.",
+            show_default="on this machine",
+        ),
+    ] = None,
+    gateways: Annotated[
+        int | None,
+        typer.Option(
+            min=0, help="With --ray: gateways, each on another node.", show_default="2, or 1"
+        ),
+    ] = None,
+    worker_cpus: Annotated[
+        float | None,
+        typer.Option(
+            min=0.1,
+            help="With --ray: CPUs that each worker reserves.",
+            show_default="by the smallest node",
+        ),
+    ] = None,
 ) -> None:
     """Run a whole cluster on this machine: Redis, shard workers and the HTTP gateway."""
     settings = _with_processes(load_settings(), processes)
+    if ray is not None:
+        if redis_nodes:
+            raise ConfigurationError(
+                "--redis-nodes: is for a cluster on this machine, without --ray"
+            )
+        _on_ray().up_on_ray(
+            settings,
+            ray,
+            data=data or settings.data,
+            num_shards=shards,
+            wanted=(workers, worker_cpus, gateways, replicas),
+            host=host,
+            port=port,
+            redis_url=redis,
+        )
+        return
+    for option, value in (("--gateways", gateways), ("--worker-cpus", worker_cpus)):
+        if value is not None:
+            raise ConfigurationError(f"{option}: is for a cluster on Ray (--ray)")
     options = ClusterOptions(
         data=data or settings.data,
         num_shards=shards,
@@ -100,6 +143,19 @@ def up(
         raise_descriptor_limit()
         console = Console(highlight=False, soft_wrap=True, emoji=False)
         asyncio.run(_up(options, settings, console, template))
+
+
+def _on_ray() -> Any:
+    """Load the code for Ray.
+
+    Raises:
+        ConfigurationError: Ray is not installed.
+    """
+    if find_spec("ray") is None:
+        raise ConfigurationError(
+            "--ray needs the extra ray, here and on all nodes: pip install 'hedgerow[ray]'"
+        )
+    return import_module("hedgerow.gateway.cli.up_on_ray")
 
 
 def _named_server(redis: RedisSettings) -> str | None:
@@ -132,7 +188,7 @@ async def _up(
     with stop_on_signals(stop):
         try:
             with starting(console, f"starting a cluster in {escape(str(options.data))} …"):
-                is_up = await _unless(stopped, cluster)
+                is_up = await unless_stopped(stopped, cluster)
             if is_up:
                 say(console, str(cluster.sizing))
                 show_ready(console, cluster)
@@ -150,7 +206,14 @@ async def _up(
                 say(console, "stopped; no process is left")
 
 
-async def _unless(stopped: asyncio.Event, cluster: LocalCluster) -> bool:
+class Startable(Protocol):
+    """A cluster."""
+
+    async def start(self) -> None:
+        """Start it; returns when it is ready."""
+
+
+async def unless_stopped(stopped: asyncio.Event, cluster: Startable) -> bool:
     """Start the cluster, unless `stopped` is set before; returns whether it runs."""
     start = asyncio.create_task(cluster.start())
     stop = asyncio.create_task(stopped.wait())
@@ -216,22 +279,23 @@ class Story:
         match event:
             case Died(name, pid, how, restart_in_s) if self.is_live:
                 who = f"{name} (pid {pid})" if pid else name
-                self._print(f"[red]{who} {escape(how)}[/]; again in {restart_in_s:.1f} s")
+                self.say(f"[red]{who} {escape(how)}[/]; again in {restart_in_s:.1f} s")
             case Started(name, pid, num_restarts) if self.is_live:
-                self._print(f"[green]{name} is back[/] (pid {pid}, restart {num_restarts})")
+                self.say(f"[green]{name} is back[/] (pid {pid}, restart {num_restarts})")
             case Said(_, "warning", _) if self._least == "error":
                 pass
             case Said(name, level, text) if self.is_live and self._is_new(text):
                 colour = "yellow" if level == "warning" else "red"
-                self._print(f"[{colour}]{name}: {escape(text)}[/]")
+                self.say(f"[{colour}]{name}: {escape(text)}[/]")
             case Stopped(name, pid, _, is_overdue=True):
-                self._print(f"[yellow]{name} (pid {pid}) did not drain in time and was killed[/]")
+                self.say(f"[yellow]{name} (pid {pid}) did not drain in time and was killed[/]")
             case Stopped(name, pid, "was killed by SIGKILL"):
-                self._print(f"[yellow]{name} (pid {pid}) was killed before it had drained[/]")
+                self.say(f"[yellow]{name} (pid {pid}) was killed before it had drained[/]")
             case _:
                 pass
 
-    def _print(self, text: str) -> None:
+    def say(self, text: str) -> None:
+        """Print a line."""
         say(self._console, text)
 
     def _is_new(self, text: str) -> bool:

@@ -34,7 +34,7 @@ DRAIN_MARGIN_S = 5.0
 # glibc gives each thread an arena, and hardly ever returns an arena's memory to the system. The
 # writer threads of an indexer leave some 200 MB in theirs; if all threads share two arenas, hardly
 # any is left, for the same CPU.
-_WORKER_DEFAULTS = MappingProxyType({"MALLOC_ARENA_MAX": "2"})
+WORKER_DEFAULTS = MappingProxyType({"MALLOC_ARENA_MAX": "2"})
 # glibc keeps freed blocks of up to twice the size of the largest freed so far. An unfinished line
 # of a load that breaks off has up to a megabyte; blocks over this many bytes are returned to the
 # system at once. It is just above the 256 KiB that asyncio allocates for each read from a socket:
@@ -84,7 +84,7 @@ def worker_program(
     }
     call = Call("hedgerow.shard_worker.main", options)
     variables = {**environment, **JSON_LOGS}
-    return _python_program(name, command, call, drain_s, variables, _WORKER_DEFAULTS)
+    return _python_program(name, command, call, drain_s, variables, WORKER_DEFAULTS)
 
 
 def gateway_programs(

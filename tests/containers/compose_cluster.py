@@ -56,15 +56,16 @@ class ComposeCluster:
         assert done.returncode == 0, f"compose {' '.join(args)}:\n{done.stderr[-3000:]}"
         return done.stdout
 
-    def up(self, *overrides: str) -> None:
+    def up(self, *overrides: str, options: tuple[str, ...] = ()) -> None:
         """Build and start as `make up` does, and wait until all are healthy.
 
         Args:
             overrides: further compose files, which users would name compose.override.yaml.
+            options: further options of `docker compose up`.
         """
         self._files = ("compose.yaml", *overrides)
         try:
-            self.compose("up", "--build", "--detach", "--wait", timeout_s=UP_TIMEOUT_S)
+            self.compose("up", "--build", "--detach", "--wait", *options, timeout_s=UP_TIMEOUT_S)
         except (AssertionError, subprocess.TimeoutExpired) as error:
             raise AssertionError(f"{error}\n{self.compose('logs', '--tail', '20')}") from error
 

@@ -123,6 +123,13 @@ def test_the_final_image_holds_no_build_tools(cluster: ComposeCluster) -> None:
     )
 
 
+def test_the_image_has_the_driver_for_s3(cluster: ComposeCluster) -> None:
+    """Snapshots may go to an s3:// address without another package."""
+    code = "import fsspec; fsspec.filesystem('s3', anon=True)"
+    made = cluster.execute("worker-0", "python", "-c", code)
+    assert made.returncode == 0, made.stderr
+
+
 def test_the_image_has_a_bill_of_what_is_installed(cluster: ComposeCluster) -> None:
     """The SBOM names every package that Python finds in the image, at its version, and no other."""
     path = re.search(r"`(/opt/hedgerow/\S+\.json)`", document("dependencies.md"))

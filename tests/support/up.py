@@ -18,6 +18,8 @@ from tests.support.commands import GATEWAY
 from tests.support.processes import is_alive, session_members
 from tests.support.waiting import until
 
+READY_S = 90.0
+
 
 def up_command(data: Path, *arguments: str) -> list[str]:
     """The command line of `gateway up` on `data`, on any free port unless `arguments` name one."""
@@ -74,7 +76,7 @@ class Up:
         )
         one = cls(process)
         one._reader = asyncio.create_task(one._read())
-        await until(lambda: one.url != "" or one.has_ended, 40.0, what="ready, or ended")
+        await until(lambda: one.url != "" or one.has_ended, READY_S, what="ready, or ended")
         return one
 
     async def _read(self) -> None:

@@ -2,12 +2,23 @@
 
 import errno
 import io
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 from hedgerow.gateway.cli.up import Story, say
 from hedgerow.gateway.local.processes.supervisor import Died, Stopped
+from tests.unit.support.command_line import CommandLine
+
+
+@pytest.fixture
+def command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> CommandLine:
+    """Run commands in a folder of their own."""
+    monkeypatch.chdir(tmp_path)
+    return CommandLine(monkeypatch, capsys)
 
 
 class Gone(io.StringIO):
@@ -52,3 +63,21 @@ def test_it_is_told_why_a_drain_ended_by_a_kill(is_overdue: bool, told: str) -> 
     said = io.StringIO()
     Story(Console(file=said)).tell(Stopped("worker-0", 7, "was killed by SIGKILL", is_overdue))
     assert f"worker-0 (pid 7) {told}" in said.getvalue()
+
+
+def test_ray_that_is_missing_is_named_with_its_command(
+    command: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without the extra, --ray says how to install it."""
+    monkeypatch.setattr("hedgerow.gateway.cli.up.find_spec", lambda _name: None)
+    ended = command.run("up", "--ray", "auto")
+    assert ended.code == 1
+    assert "pip install 'hedgerow[ray]'" in ended.err
+
+
+@pytest.mark.parametrize("option", ["--gateways", "--worker-cpus"])
+def test_what_is_for_ray_alone_is_refused_without_it(command: CommandLine, option: str) -> None:
+    """An option that would have no effect is an error."""
+    ended = command.run("up", option, "2")
+    assert ended.code == 1
+    assert f"{option}: is for a cluster on Ray (--ray)" in ended.err
