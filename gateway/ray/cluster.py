@@ -19,6 +19,7 @@ from hedgerow.common.redis.client import RedisClient, connect
 from hedgerow.common.redis.keys import Keys
 from hedgerow.common.settings.settings import Settings
 from hedgerow.common.state.gateways import GatewayStore
+from hedgerow.common.state.layout import current_keys
 from hedgerow.common.state.registry import Registry
 from hedgerow.gateway.local.cluster_size import settle_shards
 from hedgerow.gateway.local.gateway_group import check_can_share
@@ -152,14 +153,15 @@ class RayCluster:
         )
         if self._redis is not None:
             self._redis.keep(control, self._keys)
-        registry = Registry(control, self._keys)
+        keys = await current_keys(control, self._keys)
+        registry = Registry(control, keys)
         self.num_shards, _ = await settle_shards(
             registry, self._options.num_shards, 0, plan.num_shards
         )
         self._workers = await self._started(WORKER, plan.num_workers, plan.worker_cpus)
         await self._wait_for("the workers", lambda: self._missing_workers(registry))
         # Until the logs know every replica, they drop entries that the known ones have applied.
-        await self._wait_until_placed(registry, PlacementStore(control, self._keys))
+        await self._wait_until_placed(registry, PlacementStore(control, keys))
         if plan.num_gateways:
             self._gateways = await self._started(GATEWAY, plan.num_gateways, GATEWAY_CPUS)
             await self._wait_for("the gateways", lambda: self._missing_gateways(control))
