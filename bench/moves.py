@@ -263,10 +263,15 @@ class Bench:
             # Last, since the moves of the new shards need snapshots of their own.
             await self._phase(
                 "the shards are split",
-                self._client.begin_split,
+                lambda: self._split(last),
                 lambda found: len(found.shards) == 2 * num_shards and _is_balanced(found),
             ),
         ]
+
+    async def _split(self, drained: str) -> None:
+        """Begin a split, which needs every worker."""
+        await self._client.cancel_drain(drained)
+        await self._client.begin_split()
 
     @property
     def rate(self) -> float:
