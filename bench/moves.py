@@ -81,6 +81,7 @@ class Options:
 
 class _Coverage(msgspec.Struct):
     fraction: float
+    degraded: dict[str, int] = {}
 
 
 class _Answer(msgspec.Struct):
@@ -95,8 +96,15 @@ _decode = msgspec.json.Decoder(_Answer).decode
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """One search: how long it took, in ms, and its coverage; None if it was refused."""
+    """One search.
 
+    Attributes:
+        at_s: when it was sent, in s after the event.
+        took_ms: until its answer was there.
+        coverage: of the answer; None if it was refused.
+    """
+
+    at_s: float
     took_ms: float
     coverage: float | None
 
@@ -109,13 +117,15 @@ class Phase:
         name: the event.
         balanced_s: how long the shards took to be balanced again, in s.
         searches: those that arrived during the event, and shortly before and after it.
-        problems: why searches got no answer, and how often.
+        problems: why shards are missing in answers, or why there was none, and how often.
+        began_at: when the event began, on the clock `time.perf_counter`.
     """
 
     name: str
     balanced_s: float = 0.0
     searches: list[Search] = field(default_factory=list)
     problems: dict[str, int] = field(default_factory=dict)
+    began_at: float = field(default_factory=time.perf_counter)
 
     def row(self) -> list[str]:
         """The row of the table."""
@@ -185,10 +195,11 @@ class Searcher:
         else:
             problem = str(answer.status)
         took_ms = (time.perf_counter() - began_at) * 1000
-        if answer.coverage is None:
-            phase.problems[problem] = phase.problems.get(problem, 0) + 1
+        lacks = {problem: 1} if answer.coverage is None else answer.coverage.degraded
+        for problem, count in lacks.items():
+            phase.problems[problem] = phase.problems.get(problem, 0) + count
         fraction = None if answer.coverage is None else answer.coverage.fraction
-        phase.searches.append(Search(took_ms, fraction))
+        phase.searches.append(Search(began_at - phase.began_at, took_ms, fraction))
 
 
 class Workers:
@@ -314,12 +325,12 @@ class Bench:
         phase = Phase(name)
         async with self._arriving(phase):
             await asyncio.sleep(self._options.before_s)
-            began_at = time.perf_counter()
+            phase.began_at = time.perf_counter()
             done = act()
             if done is not None:
                 await done
             await self._until_placed(is_over)
-            phase.balanced_s = time.perf_counter() - began_at
+            phase.balanced_s = time.perf_counter() - phase.began_at
             await asyncio.sleep(self._options.after_s)
         return phase
 

@@ -24,6 +24,10 @@ LANGUAGES = frozenset(
     ).split()
 )
 
+# How texts become words. Documents are always indexed as their collection was defined to be.
+PLAIN_TEXTS = 1  # of versions before there was another: split, lowercased, stemmed
+TEXTS = 2  # accents are folded, characters of Chinese, say, paired, short whole texts marked
+
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}\Z")
 FIELD_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.]{0,99}\Z")
 _NONE: Mapping[str, str] = MappingProxyType({})
@@ -43,6 +47,8 @@ class Collection:
         weights: text field → how many times its words count, for the fields whose weight is not 1.
         inferred: the fields whose type was inferred. A value that does not fit such a type is
             stored but not indexed, since the inference may have been wrong.
+        texts: how texts become words: `PLAIN_TEXTS` or `TEXTS`.
+        folding: whether accents are folded; only with `TEXTS`.
         revision: how often fields were added. While workers fill them, their indexes have only the
             first of the fields.
         text_fields: the fields of type text.
@@ -58,6 +64,8 @@ class Collection:
     weights: Mapping[str, int] = field(default_factory=dict)
     inferred: frozenset[str] = frozenset()
     revision: int = 0
+    texts: int = PLAIN_TEXTS
+    folding: bool = False
     text_fields: tuple[str, ...] = field(init=False, repr=False, compare=False)
     searched_fields: tuple[str, ...] = field(init=False, repr=False, compare=False)
 
@@ -94,7 +102,12 @@ class Collection:
     @property
     def analysis(self) -> object:
         """Everything that decides how documents are indexed: if it differs, the index does too."""
-        return self.fields, self.language, self.weights
+        return self.fields, self.word_analysis, self.weights
+
+    @property
+    def word_analysis(self) -> tuple[str, int, bool]:
+        """What decides how texts become words: the language, `texts` and `folding`."""
+        return self.language, self.texts, self.folding
 
     def with_fields(
         self,
@@ -120,7 +133,7 @@ class Collection:
         if self.fields is None or other.fields is None:
             return self.analysis == other.analysis
         return (
-            self.language == other.language
+            self.word_analysis == other.word_analysis
             and self.fields.items() >= other.fields.items()
             and all(self.weight_of(name) == other.weight_of(name) for name in other.fields)
         )
@@ -140,6 +153,9 @@ class Collection:
             definition["inferred"] = sorted(self.inferred)
         if self.revision:
             definition["revision"] = self.revision
+        if self.texts != PLAIN_TEXTS:
+            definition["texts"] = self.texts
+            definition["folding"] = self.folding
         return json.dumps(definition, separators=(",", ":"))
 
     @classmethod
@@ -157,13 +173,25 @@ class Collection:
             weights = {str(name): int(one) for name, one in read.get("weights", {}).items()}
             inferred = frozenset(map(str, read.get("inferred", ())))
             revision = int(read.get("revision", 0))
+            texts = int(read.get("texts", PLAIN_TEXTS))
+            folding = bool(read.get("folding", False))
         except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
             raise WireError(f"not a definition that this version can read: {error!r}") from error
         if not all(isinstance(part, str) for part in names.values()):
             raise WireError("a definition's name, uid, rank_profile and language are strings")
         if names["language"] not in LANGUAGES:
             raise WireError(f"this version does not know the language {names['language']!r}")
-        return cls(**names, fields=kinds, weights=weights, inferred=inferred, revision=revision)
+        if texts not in (PLAIN_TEXTS, TEXTS):
+            raise WireError(f"this version does not know texts of version {texts}")
+        return cls(
+            **names,
+            fields=kinds,
+            weights=weights,
+            inferred=inferred,
+            revision=revision,
+            texts=texts,
+            folding=folding,
+        )
 
 
 def check_name(name: str, field: str = "name") -> None:
@@ -178,22 +206,25 @@ def check_name(name: str, field: str = "name") -> None:
         )
 
 
-def define(name: str, body: Mapping[str, Any], uid: str | None = None) -> Collection:
+def define(
+    name: str, body: Mapping[str, Any], uid: str | None = None, texts: int = TEXTS
+) -> Collection:
     """Make a definition from a caller's JSON body.
 
     Args:
         name: the collection's name.
-        body: keys `fields`, `rank_profile`, `language`, all optional.
+        body: keys `fields`, `rank_profile`, `language`, `folding`, all optional.
         uid: that of the existing collection; None for a new one.
+        texts: how its texts become words; an earlier version's way while such workers live.
 
     Raises:
         BadRequestError: names the offending key and the reason.
     """
     check_name(name)
     for key in body:
-        if key not in {"fields", "rank_profile", "language"}:
+        if key not in {"fields", "rank_profile", "language", "folding"}:
             raise BadRequestError(
-                key, "is unknown; a collection has fields, rank_profile, language"
+                key, "is unknown; a collection has fields, rank_profile, language, folding"
             )
     language = body.get("language", "english")
     if not isinstance(language, str) or language not in LANGUAGES:
@@ -201,6 +232,13 @@ def define(name: str, body: Mapping[str, Any], uid: str | None = None) -> Collec
     profile = body.get("rank_profile", "bm25")
     if not isinstance(profile, str) or not profile:
         raise BadRequestError("rank_profile", "is the name of a configured profile")
+    folding = body.get("folding", texts >= TEXTS)
+    if not isinstance(folding, bool):
+        raise BadRequestError("folding", "is true or false")
+    if folding and texts < TEXTS:
+        raise BadRequestError(
+            "folding", "is not known to every live worker: upgrade the workers first, then use it"
+        )
     defined = body.get("fields")
     fields, weights = (None, {}) if defined is None else _define_fields(defined)
     return Collection(
@@ -210,6 +248,8 @@ def define(name: str, body: Mapping[str, Any], uid: str | None = None) -> Collec
         rank_profile=profile,
         language=language,
         weights=weights,
+        texts=texts,
+        folding=folding,
     )
 
 

@@ -44,6 +44,7 @@ class Gateway:
         documents: loads and deletes documents.
         conditional_writes: writes documents on a condition, and merges changes into them.
         delete_by_query: deletes the documents that a query finds.
+        expiry: deletes documents that have expired.
         reader: reads documents one by one.
         snapshots: asks for snapshots.
         optimiser: asks for the optimising of text indexes.
@@ -97,6 +98,7 @@ class Gateway:
         self.documents = parts.documents
         self.conditional_writes = parts.conditional_writes
         self.delete_by_query = parts.delete_by_query
+        self.expiry = parts.expiry
         self.reader = parts.reader
         self.snapshots = parts.snapshots
         self.optimiser = parts.optimiser
@@ -182,6 +184,8 @@ class Gateway:
             # Last, since queries in flight need it: no reply can come once it is closed.
             await self._transport.close()
             if self._tracing is not None:
+                if self._parts.tracers.searches is not None:
+                    self._parts.tracers.searches.flush()
                 await asyncio.to_thread(self._tracing.close)
 
     @property
@@ -265,11 +269,11 @@ class Gateway:
         if self._tracing is None:
             result = await self.search_held(query)
         else:
-            current = CURRENT.set(b"")  # the caller's task goes on after the search
+            before = CURRENT.get()  # the caller's task goes on after the search
             try:
                 result = await self.search_held(query)
             finally:
-                CURRENT.reset(current)
+                CURRENT.set(before)
         if result.lease is not None:
             result.lease.release()
         return result

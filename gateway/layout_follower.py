@@ -71,6 +71,7 @@ class LayoutFollower:
     async def run(self) -> None:
         """Run the parts, and follow the layout, until cancelled."""
         self._run_parts(self._present)
+        self._expire(self._present)
         try:
             await run_together(
                 keep_fresh("layout", self._look, self._changed, LOOK_S),
@@ -123,6 +124,7 @@ class LayoutFollower:
         new.parts.conditional_writes.take_over(old.parts.conditional_writes)
         former, layout = old.parts.access.keys.layout, new.parts.access.keys.layout
         self._leaving[old.key] = old.parts
+        self._expire(new)
         self._report()
         self._tasks.start(("leave", old.key), self._leave(old), name=f"leave layout {former}")
         log.info("layout_changed", layout=layout, num_shards=new.parts.access.num_shards)
@@ -130,6 +132,7 @@ class LayoutFollower:
     async def _leave(self, old: _Running) -> None:
         """Stop parts when the last search in them has ended."""
         settings = old.parts.access.settings
+        await self._tasks.end(("expire", old.key))
         while old.parts.searcher.num_in_flight:
             await old.parts.searcher.drain(settings.gateway.drain_timeout_s)
         # Reads of single documents are not counted.
@@ -154,6 +157,10 @@ class LayoutFollower:
         parts = running.parts
         name = f"layout {parts.access.keys.layout}"
         self._tasks.start(("run", running.key), run_parts(parts, self._control), name=name)
+
+    def _expire(self, running: _Running) -> None:
+        """Delete expired documents; parts that are only prepared must not write."""
+        self._tasks.start(("expire", running.key), running.parts.expiry.run(), name="expiry")
 
     async def _discard(self, running: _Running) -> None:
         await self._tasks.end(("run", running.key))

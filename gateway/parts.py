@@ -6,7 +6,7 @@ import secrets
 import time
 from collections.abc import Callable, Iterable, Mapping
 
-from hedgerow.common.collection import Collection
+from hedgerow.common.collection import PLAIN_TEXTS, TEXTS, Collection
 from hedgerow.common.metrics.bounded_names import BoundedNames
 from hedgerow.common.observability.telemetry import LagWatch
 from hedgerow.common.observability.tracing import tracing_of
@@ -14,12 +14,14 @@ from hedgerow.common.settings.rank_profiles import RankProfile
 from hedgerow.common.settings.settings import Settings
 from hedgerow.common.snapshots.status import SnapshotRecords
 from hedgerow.common.state.aliases import AliasStore
+from hedgerow.common.state.expiry import ExpiryStore
 from hedgerow.common.state.gateways import GatewayStore
 from hedgerow.common.state.judgements import JudgementStore
 from hedgerow.common.state.optimising import OptimisingStore
 from hedgerow.common.state.reloading import ReloadStore
 from hedgerow.common.state.statistics import StatisticsStore
 from hedgerow.common.wire.heartbeat import Heartbeat
+from hedgerow.common.wire.search_options import TEXTS_LEVEL
 from hedgerow.gateway.access.fair_share import FairShare
 from hedgerow.gateway.access.request_admission import RequestAdmission
 from hedgerow.gateway.live.journal import Journal
@@ -54,6 +56,7 @@ from hedgerow.gateway.writes.aliases import Aliases
 from hedgerow.gateway.writes.conditional_writes import ConditionalWrites
 from hedgerow.gateway.writes.delete_by_query import DeleteByQuery
 from hedgerow.gateway.writes.document_reader import DocumentReader
+from hedgerow.gateway.writes.expiry import Expiry
 from hedgerow.gateway.writes.load_counts import LoadCounts
 from hedgerow.gateway.writes.load_slots import LoadSlots
 from hedgerow.gateway.writes.ranked_loads import RankedLoads
@@ -94,6 +97,7 @@ class Parts:
         documents: loads and deletes documents.
         conditional_writes: writes documents on a condition, and merges changes into them.
         delete_by_query: deletes the documents that a query finds.
+        expiry: deletes documents that have expired.
         optimiser: asks for the optimising of text indexes.
         snapshots: asks for snapshots.
         quarantine: lists the queries that have killed scorers, and lets them run again.
@@ -139,9 +143,13 @@ class Parts:
 
         self.guards = make_guards(access, self._on_transition, self.now())
         self.aliases = Aliases(AliasStore(control, keys), settings.limits.max_aliases, self.storage)
-        self.collections = make_collections(access, self.aliases, self.storage, self._filling_of)
+        self.collections = make_collections(
+            access, self.aliases, self.storage, self._filling_of, self._texts
+        )
         self.curves = CoverageCurves(settings.coverage, self.collections.uids)
         self.transport = make_transport(access, self.guards, self.curves)
+        if before is not None:
+            self.transport.counters = before.transport.counters
         self.membership = make_membership(access, self.collections, self.server_ms, on_view)
         # A random start, so that replies to another gateway that drew the same id match no query.
         next_id = itertools.count(secrets.randbits(32)).__next__
@@ -191,6 +199,15 @@ class Parts:
             self.documents, self.collections, self.searcher.search, settings.gateway
         )
 
+        self.expiry = Expiry(
+            ExpiryStore(control, keys),
+            self.collections,
+            self.delete_by_query.run,
+            self.transport.counters,
+            access.gateway_id,
+            settings.gateway.expiry_interval_s,
+        )
+
         self.optimiser = Optimiser(
             OptimisingStore(control, keys), self.collections, self.storage.check
         )
@@ -213,10 +230,8 @@ class Parts:
             use=self._use_profiles,
         )
         self.breaker_switch = BreakerSwitch(access.gateway_id, self.guards, control, keys, self.now)
-        if before is not None:
-            self.transport.counters = before.transport.counters
-            if before.profiles is not None:
-                self._use_profiles(before.profiles)
+        if before is not None and before.profiles is not None:
+            self._use_profiles(before.profiles)
 
     def _make_lasting(self, place: ProcessPlace) -> None:
         """Make what does not depend on shards."""
@@ -262,6 +277,9 @@ class Parts:
 
     def _filling_of(self, collection: Collection) -> Filling | None:
         return self.membership.filling_of(collection)
+
+    def _texts(self) -> int:
+        return TEXTS if self.membership.search_options >= TEXTS_LEVEL else PLAIN_TEXTS
 
     def _on_transition(self, shard: int, profile: str, transition: Transition) -> None:
         self.recorder.on_transition(shard, profile, transition)

@@ -116,8 +116,12 @@ def make_collections(
     aliases: Aliases,
     gate: StorageGate,
     filling_of: Callable[[Collection], Filling | None],
+    texts: Callable[[], int],
 ) -> Collections:
-    """Make the part that defines and drops collections; `filling_of` is the membership's."""
+    """Make the part that defines and drops collections.
+
+    `filling_of` is the membership's, and `texts` is what its workers know (`Collection.texts`).
+    """
     settings = access.settings
     return Collections(
         access.registry,
@@ -126,6 +130,7 @@ def make_collections(
         max_collections=settings.limits.max_collections,
         gate=gate,
         filling_of=filling_of,
+        texts=texts,
         aliases=aliases,
     )
 

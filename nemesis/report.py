@@ -217,7 +217,7 @@ _HOW = """
   replicas and closed breakers, no shard that moves, no shortage, and answer searches of 300 ms or
   more over all shards. One or a tenth of the searches between two looks, half a second apart, may
   be partial.
-- **Resources.** Before the first fault and after the last: descriptors + 16 at most, memory + 30
-  % or 120 MB at most, and as many processes as before; no process outlives the one that started
-  it.
+- **Resources.** Before the first fault and after the last: 16 descriptors more at most (of Redis,
+  48, since it has the connections of all others), 30 % or 120 MB more memory at most, and as many
+  processes as before; no process outlives the one that started it.
 """

@@ -23,6 +23,9 @@ _ERROR: Final = b"\x18\x02"  # of a status
 _INT64: Final = 1 << 64
 # Fields 1, 2 and 6 to 8: ids, kind and times.
 _fixed = struct.Struct("<2s16s2s8sBBBQBQ").pack
+# The same, and 4, the parent.
+_WITH_PARENT: Final = struct.Struct("<2s16s2s8s2s8sBBBQBQ")
+_with_parent = _WITH_PARENT.pack
 
 
 def encode_request(
@@ -45,6 +48,23 @@ def encode_request(
 def encode_span(span: Span) -> bytes:
     """Encode one span, as it is in a request."""
     context = span.context
+    if span.parent_id and not span.attributes and not span.error:  # three of four are like this
+        head, tail = _bare(span.name, span.has_remote_parent)
+        middle = _with_parent(
+            b"\x0a\x10",
+            context.trace_id.to_bytes(16, "big"),
+            b"\x12\x08",
+            context.span_id.to_bytes(8, "big"),
+            b"\x22\x08",
+            span.parent_id.to_bytes(8, "big"),
+            0x30,
+            span.kind,
+            0x39,
+            span.started_ns,
+            0x41,
+            span.ended_ns,
+        )
+        return head + middle + tail
     parts = [
         _fixed(
             b"\x0a\x10",
@@ -67,6 +87,13 @@ def encode_span(span: Span) -> bytes:
     if span.error:
         parts.append(_field(15, _text(2, span.error) + _ERROR))
     return _field(2, b"".join(parts))
+
+
+@lru_cache(maxsize=256)
+def _bare(name: str, has_remote_parent: bool) -> tuple[bytes, bytes]:
+    """What is before and after `_WITH_PARENT` in a span without attributes and error."""
+    tail = _name(name) + _FLAGS[has_remote_parent]
+    return b"\x12" + _varint(_WITH_PARENT.size + len(tail)), tail
 
 
 @lru_cache(maxsize=256)

@@ -6,14 +6,13 @@ at a value of every document. Each kind is therefore counted separately and has 
 counts are upper bounds: words are counted as written, before analysis drops any.
 """
 
-import re
 from typing import NamedTuple
-
-import tantivy
 
 from hedgerow.common.collection import Collection
 from hedgerow.common.errors import BadRequestError
 from hedgerow.common.fields.field_types import FieldType
+from hedgerow.common.query.plain import read_plain
+from hedgerow.common.query.tokens import count_single, count_words, has_cjk
 from hedgerow.common.query.tree import (
     Boosted,
     Clauses,
@@ -25,6 +24,7 @@ from hedgerow.common.query.tree import (
     Prefix,
     Present,
     Range,
+    Typed,
     Words,
 )
 from hedgerow.common.settings.query_limits import QuerySettings
@@ -35,9 +35,6 @@ MAX_FUZZY_CHARS = 64
 # 300,000 descriptions of Debian packages: the worst of each kind.
 _WORD_S, _EDIT_S, _PREFIX_S, _SCAN_S, _SLOPPY_S = 1.5e-10, 6e-8, 1.25e-7, 4.5e-8, 2e-8
 _COLUMN_S = 1e-8
-_words = re.compile(r"[0-9A-Za-z]+").findall
-# Splits as the analysis of texts does (`shard_worker.storage.schema`); so does `_words` for ASCII.
-_split = tantivy.TextAnalyzerBuilder(tantivy.Tokenizer.simple()).build().analyze
 
 
 class Cost(NamedTuple):
@@ -78,11 +75,15 @@ class Cost(NamedTuple):
         )
 
 
+# A single character of Chinese, say, is looked up in all pairs that begin with it.
+_SINGLE_CLAUSES = 32
 _NO_MORE = Cost()[1:]
 
 
 def plain_cost(query: str, collection: Collection) -> Cost:
     """The cost of a plain query (`common.query.plain`), or a little more."""
+    if has_cjk(query) and (tree := read_plain(query)) is not None:
+        return estimate(tree, collection)
     clauses = query.count(" ") + query.count("_") + 1
     if '"' in query:
         phrases = query.split('"')[1::2]
@@ -158,10 +159,10 @@ class _Counts:
                     self.scans += 1
             case Boosted():
                 self.add(node.node)
-            case Fuzzy():
+            case Fuzzy() | Typed():
                 self._fuzzy(node)
             case Prefix() if self._is_text(node.field):
-                self.prefix_terms += _words_in(node.text)
+                self.prefix_terms += count_words(node.text)
             case OneOf():
                 self.clauses += len(node.values)
             case Prefix() | Range() | Present() | Everything():
@@ -171,19 +172,23 @@ class _Counts:
         return field is None or self._collection.type_of(field) is FieldType.TEXT
 
     def _words(self, node: Words) -> None:
-        count = _words_in(node.text)
+        count = count_words(node.text)
         is_everywhere = node.is_phrase and node.field is None
         num_more = _num_more(self._collection, count, node.slop) if is_everywhere else 0
-        self.clauses += count + num_more
+        self.clauses += count + num_more + _SINGLE_CLAUSES * count_single(node.text)
         self.prefix_terms += node.is_prefix * (1 + num_more)
         if node.is_phrase and node.slop and count > 1:
             self.sloppy_words += count
 
-    def _fuzzy(self, node: Fuzzy) -> None:
+    def _fuzzy(self, node: Fuzzy | Typed) -> None:
+        if isinstance(node, Typed):
+            self.clauses += 1
+            self.prefix_terms += node.is_prefix
         # In a text field, each word that the analysis makes of it is fuzzy.
-        num_words = _words_in(node.text) if self._is_text(node.field) else 1
+        num_words = count_words(node.text) if self._is_text(node.field) else 1
         self.fuzzy_edits += num_words * node.distance
-        self.longest_fuzzy = max(self.longest_fuzzy, len(node.text))
+        if node.distance:
+            self.longest_fuzzy = max(self.longest_fuzzy, len(node.text))
 
 
 def _num_more(collection: Collection, num_words: int, slop: int = 0) -> int:
@@ -195,7 +200,3 @@ def _num_more(collection: Collection, num_words: int, slop: int = 0) -> int:
     may_have_gap = num_words > 2 or (slop > 0 and num_words > 1)
     fields = collection.searched_fields
     return len(fields) if may_have_gap and len(fields) > 1 else 0
-
-
-def _words_in(text: str) -> int:
-    return len(_words(text) if text.isascii() else _split(text)) or 1

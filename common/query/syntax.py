@@ -69,10 +69,22 @@ def check_query(
     """
     if is_plain(query):
         return plain_cost(query, collection), [] if collection.searched_fields else [_NO_TEXT]
+    tree, warnings = parse_checked(query, collection, strict, field)
+    return estimate(tree, collection), warnings
+
+
+def parse_checked(
+    query: str, collection: Collection, strict: bool, field: str = "query"
+) -> tuple[Node, list[str]]:
+    """Parse a query; as `check_query`.
+
+    Returns:
+        The query's tree, and a sentence for each repair and each part that cannot match.
+    """
     tree, warnings = parse(query, collection, strict=strict, field=field)
     if not collection.searched_fields and has_bare_words(tree):
         warnings.append(_NO_TEXT)
-    return estimate(tree, collection), warnings
+    return tree, warnings
 
 
 def check_filter(text: str, collection: Collection, field: str = "filter") -> Cost:

@@ -53,6 +53,23 @@ class Prefix:
 
 
 @dataclass(frozen=True, slots=True)
+class Typed:
+    """A word of a text field as it was typed: itself, and words that it may have been meant for.
+
+    Attributes:
+        field: the field; None for all text.
+        text: not yet analysed.
+        distance: how many edits a word may be away.
+        is_prefix: whether words that begin with it match too.
+    """
+
+    field: str | None
+    text: str
+    distance: int
+    is_prefix: bool
+
+
+@dataclass(frozen=True, slots=True)
 class OneOf:
     """A field that is not text has one of these values."""
 
@@ -91,6 +108,19 @@ class Boosted:
     boost: float
 
 
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """A query; documents with a text that is the query's, as a whole, come first.
+
+    Attributes:
+        node: the query.
+        text: what `common.query.tokens.whole_text` makes of such a text.
+    """
+
+    node: "Node"
+    text: str
+
+
 class Clause(NamedTuple):
     """A part of `Clauses`, and what is required of it."""
 
@@ -105,15 +135,27 @@ class Clauses:
     clauses: tuple[Clause, ...]
 
 
-Node: TypeAlias = Words | Fuzzy | Prefix | OneOf | Range | Present | Everything | Boosted | Clauses
+Node: TypeAlias = (
+    Words
+    | Typed
+    | Fuzzy
+    | Prefix
+    | OneOf
+    | Range
+    | Present
+    | Everything
+    | Boosted
+    | Whole
+    | Clauses
+)
 
 
 def has_bare_words(node: Node) -> bool:
     """Whether a query searches words without naming a field."""
     match node:
-        case Words() | Fuzzy() | Prefix():
+        case Words() | Typed() | Fuzzy() | Prefix():
             return node.field is None
-        case Boosted():
+        case Boosted() | Whole():
             return has_bare_words(node.node)
         case Clauses():
             return any(has_bare_words(part) for _, part in node.clauses)
@@ -124,7 +166,7 @@ def has_bare_words(node: Node) -> bool:
 def named_fields(node: Node) -> Iterator[str]:
     """The fields that a query names."""
     match node:
-        case Boosted():
+        case Boosted() | Whole():
             yield from named_fields(node.node)
         case Clauses():
             for _, part in node.clauses:

@@ -50,6 +50,7 @@ class RedisConnection:
 
     Attributes:
         name: shown by CLIENT LIST.
+        is_connected: whether a command sent now would go out.
         num_reconnects: how often the connection was restored.
         tried: set once the first attempt to connect has ended.
         last_error: why the last attempt has failed; "" if it has not.
@@ -80,6 +81,7 @@ class RedisConnection:
             is_sharded: whether the channels to subscribe to are those of a Redis Cluster's slot.
         """
         self.name = name
+        self.is_connected = False
         self.num_reconnects = 0
         self.tried = asyncio.Event()
         self.last_error = ""
@@ -97,12 +99,7 @@ class RedisConnection:
         self._outbox: list[bytes] = []
         self._loop = asyncio.get_running_loop()
         self._task: asyncio.Task[None] | None = None
-        self._is_connected = asyncio.Event()
-
-    @property
-    def is_connected(self) -> bool:
-        """Whether a command sent now would go out."""
-        return self._is_connected.is_set()
+        self._has_connected = asyncio.Event()  # set while `is_connected`, for those that wait
 
     @property
     def overdue_s(self) -> float:
@@ -135,7 +132,7 @@ class RedisConnection:
         """
         try:
             async with asyncio.timeout(timeout_s):
-                await self._is_connected.wait()
+                await self._has_connected.wait()
         except TimeoutError:
             raise RedisUnavailableError(f"no connection to Redis within {timeout_s} s") from None
 
@@ -143,7 +140,7 @@ class RedisConnection:
         """Write the waiting commands, close, and stop reconnecting."""
         if self._task is None:
             return
-        if self._connection is not None and self._is_connected.is_set():
+        if self._connection is not None and self.is_connected:
             self._flush()
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
@@ -161,7 +158,7 @@ class RedisConnection:
                 within `send` while connected.
         """
         connection = self._connection
-        if connection is None or not self._is_connected.is_set():
+        if connection is None or not self.is_connected:
             on_reply(RedisUnavailableError("there is no connection to Redis"))
             return
         if not connection.pending:
@@ -182,7 +179,7 @@ class RedisConnection:
             on_replies: called with the replies, in order; one for each command that is answered.
         """
         connection = self._connection
-        if connection is None or not self._is_connected.is_set():
+        if connection is None or not self.is_connected:
             for on_reply in on_replies:
                 on_reply(RedisUnavailableError("there is no connection to Redis"))
             return
@@ -206,12 +203,12 @@ class RedisConnection:
 
         For a connection whose `on_connect` subscribes, and that is used for nothing else.
         """
-        if self._is_connected.is_set():
+        if self.is_connected:
             self._write_unanswered(pack("S" * self._is_sharded + "SUBSCRIBE", channel))
 
     def unsubscribe(self, channel: str) -> None:
         """End what `subscribe` has begun, if connected; the confirmation comes as a message."""
-        if self._is_connected.is_set():
+        if self.is_connected:
             self._write_unanswered(pack("S" * self._is_sharded + "UNSUBSCRIBE", channel))
 
     def ping_subscribed(self) -> None:
@@ -280,7 +277,8 @@ class RedisConnection:
                 await self._on_connect(handshake)
             self._check_unmoved()
             self.has_left = False
-            self._is_connected.set()
+            self.is_connected = True
+            self._has_connected.set()
         except BaseException:
             connection.abort()
             raise
@@ -333,7 +331,8 @@ class RedisConnection:
     def _forget(self) -> None:
         self._connection = None
         self._outbox.clear()
-        if self._is_connected.is_set():
-            self._is_connected.clear()
+        if self.is_connected:
+            self.is_connected = False
+            self._has_connected.clear()
             if self._on_disconnect is not None:
                 self._on_disconnect()

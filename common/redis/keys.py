@@ -142,6 +142,16 @@ class Keys:
         """Hash: alias → name of the collection that it stands for."""
         return f"{self.prefix}:aliases"
 
+    @property
+    def expiring(self) -> str:
+        """Hash: collection uid → name of the date field by which its documents expire."""
+        return f"{self.prefix}:expiring"
+
+    @property
+    def expiry_lease(self) -> str:
+        """String: which gateway deletes what has expired; expires if it is not renewed."""
+        return f"{self.prefix}:expiry-lease"
+
     def documents(self, uid: str) -> str:
         """Hash: shard → number of documents of one collection that it holds."""
         return f"{self.own}:documents:{uid}"

@@ -81,6 +81,11 @@ class GatewaySettings(ProcessSettings, ConnectionSettings, TlsSettings):
         description="Longest that a load with ?wait=applied, once its documents can be found, "
         "waits for term statistics that count them, in s; 0 for no wait.",
     )
+    expiry_interval_s: Annotated[float, Field(ge=0)] = Field(
+        10.0,
+        description="How often one of the gateways deletes documents that have expired, in s; 0 "
+        "if this gateway never should.",
+    )
     max_loads: PositiveInt = Field(
         32,
         description="Most bulk loads at once; each holds up to four times "
@@ -88,9 +93,9 @@ class GatewaySettings(ProcessSettings, ConnectionSettings, TlsSettings):
     )
     max_requests: PositiveInt = Field(
         128,
-        description="Most requests at once that are neither searches nor bulk loads: reads and "
-        "deletes of documents, status, collections and the like. Callers below their fair share "
-        "may have half as many more.",
+        description="Most requests at once that are neither searches nor bulk loads: reads, "
+        "patches and deletes of documents, status, collections and the like. Callers below their "
+        "fair share may have half as many more.",
     )
     max_viewers: Annotated[int, Field(ge=0)] = Field(
         20,

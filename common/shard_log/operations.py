@@ -17,7 +17,7 @@ import msgpack
 
 from hedgerow.common.collection import Collection
 from hedgerow.common.errors import NewerVersionError, WireError
-from hedgerow.common.wire.formats import other_format
+from hedgerow.common.wire.formats import HINT, other_format
 
 
 class Create(NamedTuple):
@@ -123,6 +123,12 @@ def unpack_op(data: bytes) -> Op:
 
 
 def _write(parts: list[Any]) -> Write:
+    """Read an operation of format 2.
+
+    Raises:
+        NewerVersionError: it is not a `Write`, but one that was added later.
+        WireError: it is malformed.
+    """
     match parts:
         case [
             "write",
@@ -134,4 +140,6 @@ def _write(parts: list[Any]) -> Write:
             *_,
         ]:
             return Write(uid, document_id, body, expected, token)
-    raise WireError("an operation of format 2 is not of the form that the log's format names")
+        case [str(code), *_] if code != _WRITE:
+            raise NewerVersionError(f"an entry of the log is a {code!r}, which is unknown: {HINT}")
+    raise WireError("a conditional write is not of the form that the log's format names")

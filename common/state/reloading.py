@@ -1,6 +1,7 @@
 """A reload of the rank profiles: what a gateway asks of the workers, and what they answer.
 
-One gateway at a time asks. It stores the profiles that it has read and announces each step; every
+One gateway at a time asks. It holds a claim, which it renews; that of a gateway that has died
+expires within seconds. It stores the profiles that it has read and announces each step; every
 worker that has done the step writes so into the same hash, which is gone after some minutes.
 """
 
@@ -16,6 +17,13 @@ from hedgerow.common.settings.rank_profiles import RankProfile
 EVENT = "reload"
 ANSWERED = "reload-answered"
 KEPT_S = 300  # longer than any reload takes
+LEASE_S = 10  # how long a claim lasts that is not renewed
+
+_RENEW = """
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+return redis.call('EXPIRE', KEYS[1], ARGV[2])
+"""
+_RELEASE = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end"
 
 _PROFILES = b"profiles"
 
@@ -61,8 +69,11 @@ class ReloadStore:
         self._keys = keys
 
     async def begin(self, token: str, profiles: Mapping[str, RankProfile]) -> bool:
-        """Store what a reload is about; returns False if another one is in progress."""
-        claim = ("SET", self._keys.reload_claim, token, "NX", "EX", KEPT_S)
+        """Store what a reload is about; returns False if another one is in progress.
+
+        The claim must be renewed within `LEASE_S`, again and again, until `end`.
+        """
+        claim = ("SET", self._keys.reload_claim, token, "NX", "EX", LEASE_S)
         if not await self._control.execute(*claim):
             return False
         key = self._keys.reload(token)
@@ -73,9 +84,14 @@ class ReloadStore:
         await self._control.pipeline(commands, atomic=True)
         return True
 
+    async def renew(self, token: str) -> bool:
+        """Keep the claim; returns False if it has expired: another reload may have begun."""
+        claim = self._keys.reload_claim
+        return bool(await self._control.execute("EVAL", _RENEW, 1, claim, token, LEASE_S))
+
     async def end(self, token: str) -> None:
-        """Let another reload begin; that of this token must be the one in progress."""
-        await self._control.execute("DEL", self._keys.reload_claim)
+        """Let another reload begin, if that of this token is the one in progress."""
+        await self._control.execute("EVAL", _RELEASE, 1, self._keys.reload_claim, token)
         await self._control.execute("EXPIRE", self._keys.reload(token), KEPT_S)
 
     async def ask(self, token: str, step: Step) -> None:

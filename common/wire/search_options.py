@@ -15,7 +15,9 @@ from hedgerow.common.wire.packing import Array, Count, Finite
 SCORE: Final = "_score"  # the sort key that is the score
 
 # 1: facets, sort, search_after and group_by.
-LEVEL: Final = 1
+# 2: typos and prefix; and `collection.TEXTS`, which is not an option, but as new.
+LEVEL: Final = 2
+TEXTS_LEVEL: Final = 2
 
 # A field's value: a keyword, a number, a boolean, or a date (RFC 3339, in UTC, to the second, so
 # that dates are ordered as texts); None if a document has none.
@@ -90,17 +92,21 @@ class SearchOptions(Array, frozen=True):
         sort: the order of the hits; empty for the order by score.
         search_after: only hits after this place.
         group_by: only the best hit of each value of this keyword field.
+        typos: how many edits the query's words may be away, together.
+        prefix: whether the query's last word may be the beginning of another.
     """
 
     facets: tuple[WantedFacet, ...] = ()
     sort: tuple[SortKey, ...] = ()
     search_after: After | None = None
     group_by: str = ""
+    typos: Count = 0
+    prefix: bool = False
 
     @property
     def level(self) -> int:
         """The level of `Heartbeat.search_options` that a worker needs for it."""
-        return 1
+        return 2 if self.typos or self.prefix else 1
 
     @property
     def used(self) -> list[str]:

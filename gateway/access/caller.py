@@ -62,7 +62,8 @@ class Caller:
 
         Each key is a party. Callers without a key are distinguished by their addresses.
         """
-        return self.name if self.is_key else f"{ADDRESS}{peer}"
+        name = self.name
+        return f"{ADDRESS}{peer}" if name in _SHARED else name
 
     @property
     def is_key(self) -> bool:

@@ -105,6 +105,31 @@ def add_field(
     sys.stdout.write(f"{printable(name)}: {printable(', '.join(added))} filled in {took_s:.1f} s\n")
 
 
+def expire(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The collection.")],
+    field: Annotated[
+        str | None, typer.Argument(metavar="FIELD", help="The date field; none to show it.")
+    ] = None,
+    never: Annotated[
+        bool, typer.Option("--never", help="Have the documents expire no longer.")
+    ] = False,
+    url: Url = DEFAULT_URL,
+    token: Token = None,
+    ca_file: CaFile = None,
+) -> None:
+    """Have the documents of a collection expire at the date in a field, or never."""
+    if never and field is not None:
+        raise typer.BadParameter("FIELD and --never exclude each other")
+    with options.connect(url, token, verify=ca_file or True) as client:
+        if never:
+            client.delete_expiry(name)
+        elif field is not None:
+            client.set_expiry(name, field)
+        by = None if never else client.get_expiry(name).field
+    when = "never expire" if by is None else f"expire at the date in {by}"
+    sys.stdout.write(printable(f"{name}: documents {when}") + "\n")
+
+
 def _progress() -> Progress:
     return progress(
         TextColumn("{task.description}"),

@@ -80,6 +80,14 @@ def index(
             show_default="english",
         ),
     ] = None,
+    folding: Annotated[
+        bool | None,
+        typer.Option(
+            "--folding/--no-folding",
+            help="Whether accents make no difference to the words of a new collection.",
+            show_default="folding",
+        ),
+    ] = None,
     wait: Annotated[
         Literal["logged", "applied"],
         typer.Option(help="Whether to wait until documents are safe, or until searches find them."),
@@ -134,6 +142,7 @@ def index(
         fields=None if fields is None else options.parse_types(fields),
         rank_profile=rank_profile,
         language=language,
+        folding=folding,
     )
     with ExitStack() as opened:
         client = opened.enter_context(options.connect(url, token, verify=ca_file or True))

@@ -44,6 +44,10 @@ COMMANDS: Final[Commands] = {
         "hedgerow.gateway.cli.collections:add_field",
         "Add fields to a collection, and wait until they are filled from the stored documents.",
     ),
+    "collections expire": (
+        "hedgerow.gateway.cli.collections:expire",
+        "Have the documents of a collection expire at the date in a field, or never.",
+    ),
     "delete": (
         "hedgerow.gateway.cli.delete:delete",
         "Delete the documents of a collection that a query finds.",
@@ -77,7 +81,7 @@ COMMANDS: Final[Commands] = {
         "Make a snapshot of every shard now, and wait until all are complete.",
     ),
     "snapshot list": (
-        "hedgerow.gateway.cli.snapshot:list_",
+        "hedgerow.gateway.cli.snapshot_list:list_",
         "List the complete snapshots of each shard, newest first.",
     ),
     "snapshot restore": (
@@ -148,17 +152,6 @@ COMMANDS: Final[Commands] = {
 }
 
 
-class _ListingCommands(TyperGroup):
-    """A group that lists if no command is named."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Put `list` before options, unless they ask for help."""
-        is_list = not args or (args[0].startswith("-") and args[0] not in {"--help", "-h"})
-        if ctx.resilient_parsing:  # what a shell completes may become any subcommand
-            is_list = False
-        return super().parse_args(ctx, ["list", *args] if is_list else args)
-
-
 class LazyCommands(TyperGroup):
     """A group whose commands are imported when they are used, so that `--help` is quick."""
 
@@ -170,24 +163,21 @@ class LazyCommands(TyperGroup):
         return list(dict.fromkeys(name.partition(" ")[0] for name in self.table))
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002 - as above
-        """Import a command, or all of a group; None if there is no such command."""
+        """Import a command; None if there is none. Those of a group are imported by the group."""
         if self._is_listing:
             names = list(self.table)
             line = self.table[cmd_name][1] if cmd_name in names else ""
             return TyperCommand(cmd_name, help=line)
-        does_list = cmd_name in {"collections", "alias"}
-        alone = typer.Typer(
-            cls=_ListingCommands if does_list else None,
-            add_completion=False,
-            no_args_is_help=not does_list,
-        )
         if cmd_name in self.table:
+            alone = typer.Typer(add_completion=False)
             alone.command(cmd_name)(self._function(cmd_name))
             return typer.main.get_command(alone)
-        names = [name for name in self.table if name.startswith(f"{cmd_name} ")]
-        for name in names:
-            alone.command(name.partition(" ")[2])(self._function(name))
-        return typer.main.get_command(alone) if names else None
+        table = {
+            name.partition(" ")[2]: entry
+            for name, entry in self.table.items()
+            if name.startswith(f"{cmd_name} ")
+        }
+        return _group_of(cmd_name, table) if table else None
 
     def shell_complete(self, ctx: Any, incomplete: str) -> Any:
         """Complete the name of a command; loads none of them."""
@@ -212,6 +202,31 @@ class LazyCommands(TyperGroup):
     def _function(self, name: str) -> Any:
         module, _, function = self.table[name][0].partition(":")
         return getattr(import_module(module), function)
+
+
+class _ListingCommands(LazyCommands):
+    """A group that lists if no command is named."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Put `list` before options, unless they ask for help."""
+        is_list = not args or (args[0].startswith("-") and args[0] not in {"--help", "-h"})
+        if ctx.resilient_parsing:  # what a shell completes may become any subcommand
+            is_list = False
+        return super().parse_args(ctx, ["list", *args] if is_list else args)
+
+
+def _group_of(name: str, table: Commands) -> Any:
+    """A group of commands, each imported when it is used."""
+    does_list = name in {"collections", "alias"}
+    base = _ListingCommands if does_list else LazyCommands
+    made = typer.Typer(
+        name=name,
+        cls=type(base.__name__, (base,), {"table": table}),
+        add_completion=False,
+        no_args_is_help=not does_list,
+    )
+    made.callback()(lambda: None)
+    return typer.main.get_command(made)
 
 
 # The exception that typer raises for a misused command line is public only as the base of this.

@@ -107,6 +107,17 @@ def query(
             metavar="NAME", help="A keyword field: only the best hit of each of its values."
         ),
     ] = None,
+    typos: Annotated[
+        Literal["off", "auto"],
+        typer.Option(
+            help="Whether words may be misspelt: with auto, by one edit from 5 letters on, by two "
+            "from 9."
+        ),
+    ] = "off",
+    prefix: Annotated[
+        bool,
+        typer.Option("--prefix", help="The query's last word may be the beginning of another."),
+    ] = False,
     explain: Annotated[
         bool, typer.Option("--explain", help="Draw each shard's times to scale.")
     ] = False,
@@ -135,6 +146,8 @@ def query(
         "search_after": after,
         "offset": offset or None,
         "group_by": group_by,
+        "typos": None if typos == "off" else typos,
+        "prefix": prefix or None,
     }
     call = calls.search(collection, text, search)
     with options.connect(url, token, verify=ca_file or True) as client:

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hedgerow.common.observability.printable import printable
-from hedgerow.gateway.client import Hit, SearchAnswer
+from hedgerow.gateway.shapes.answer import Hit, SearchAnswer
 
 _TITLE_FIELDS: Final = ("title", "name", "headline", "subject", "label", "path", "url")
 _TEXT_FIELDS: Final = ("text", "abstract", "summary", "description", "body", "content", "doc")

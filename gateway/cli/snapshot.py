@@ -1,16 +1,14 @@
-"""`gateway snapshot create|list|restore`: makes, lists and restores copies of whole shards."""
+"""`gateway snapshot create|restore`: makes and restores copies of whole shards."""
 
 import contextlib
 import os
-import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 import typer
 from msgspec import structs
-from pydantic_core import to_json
 from rich.progress import BarColumn, Progress, TextColumn
 
 from hedgerow.common.errors import (
@@ -20,40 +18,24 @@ from hedgerow.common.errors import (
     UnavailableError,
 )
 from hedgerow.common.machine.private_folder import make_private, write_privately
-from hedgerow.common.partition import parse_shards
-from hedgerow.common.settings.settings import load_settings
 from hedgerow.common.snapshots.manifest import Manifest
 from hedgerow.common.snapshots.restore import has_store, restore
 from hedgerow.common.snapshots.store import SnapshotStore
 from hedgerow.gateway.cli import options
 from hedgerow.gateway.cli.options import DEFAULT_URL, CaFile, Timeout, Token, Url
 from hedgerow.gateway.cli.progress import progress
-from hedgerow.gateway.cli.render import folded, local_time, output, plain, table_of
+from hedgerow.gateway.cli.snapshot_list import (
+    Prefix,
+    Shards,
+    Source,
+    facts_of,
+    print_table,
+    shards_of,
+    store_of,
+)
 from hedgerow.gateway.local.locks import lock_folder
 
 POLL_S: Final = 0.25
-
-Source = Annotated[
-    str | None,
-    typer.Option(
-        "--from",
-        metavar="URL",
-        help="Folder or fsspec URL of the snapshots.",
-        show_default="the setting snapshots.url",
-    ),
-]
-Prefix = Annotated[
-    str | None,
-    typer.Option(
-        metavar="TEXT",
-        help="Key prefix of the snapshots' cluster.",
-        show_default="the setting redis.key_prefix",
-    ),
-]
-Shards = Annotated[
-    str | None,
-    typer.Option(metavar="N[,N…]", help="Shards, as in 0,1 or 0-3.", show_default="all"),
-]
 
 
 def create(
@@ -85,26 +67,7 @@ def create(
                     f"{', '.join(map(str, missing))}; they are still requested"
                 )
             time.sleep(POLL_S)
-    _print_table((snapshot.shard, structs.asdict(snapshot)) for snapshot in made)
-
-
-def list_(
-    source: Source = None,
-    prefix: Prefix = None,
-    shards: Shards = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print them as JSON.")] = False,
-) -> None:
-    """List the complete snapshots of each shard, newest first."""
-    store = _store(source, prefix)
-    found = [manifest for shard in _shards(store, shards) for manifest in store.manifests(shard)]
-    if as_json:
-        sys.stdout.write(
-            to_json([_facts(manifest) for manifest in found], indent=2).decode() + "\n"
-        )
-    elif found:
-        _print_table((manifest.shard, _facts(manifest)) for manifest in found)
-    else:
-        sys.stdout.write(f"there are no snapshots in {store.place}\n")
+    print_table((snapshot.shard, structs.asdict(snapshot)) for snapshot in made)
 
 
 def restore_(
@@ -133,8 +96,8 @@ def restore_(
     """Restore shards from snapshots into a data folder that no worker uses, or verify them."""
     if (data is None) is not verify:
         raise typer.BadParameter("give either --data or --verify")
-    store = _store(source, prefix)
-    chosen = [_choose(store, shard, at) for shard in _shards(store, shards)]
+    store = store_of(source, prefix)
+    chosen = [_choose(store, shard, at) for shard in shards_of(store, shards)]
     if not chosen:
         raise NotFoundError(f"there are no snapshots in {store.place}")
     with contextlib.ExitStack() as opened:
@@ -146,19 +109,7 @@ def restore_(
                 store.verify(manifest)
             else:
                 restore(store, manifest, data, lock_wait_s=0.0)
-    _print_table((manifest.shard, _facts(manifest)) for manifest in chosen)
-
-
-def _store(source: str | None, prefix: str | None) -> SnapshotStore:
-    settings = load_settings()
-    url = source or settings.snapshots.url
-    if not url:
-        raise ConfigurationError("snapshots.url is not set; set it, or give the place with --from")
-    return SnapshotStore(url, prefix or settings.redis.key_prefix, settings.snapshots)
-
-
-def _shards(store: SnapshotStore, text: str | None) -> Iterable[int]:
-    return store.shards() if text is None else parse_shards(text)
+    print_table((manifest.shard, facts_of(manifest)) for manifest in chosen)
 
 
 def _choose(store: SnapshotStore, shard: int, at: str | None) -> Manifest:
@@ -181,42 +132,6 @@ def _lock(data: Path, chosen: Iterable[Manifest], opened: contextlib.ExitStack) 
     write_privately()
     make_private(data)
     opened.callback(os.close, lock_folder(data))
-
-
-def _facts(manifest: Manifest) -> dict[str, Any]:
-    return {
-        "shard": manifest.shard,
-        "id": manifest.id,
-        "made_at_ms": manifest.made_at_ms,
-        "position": manifest.position,
-        "documents": manifest.documents,
-        "bytes": manifest.num_bytes,
-        "num_shards": manifest.num_shards,
-        "version": manifest.version,
-        "collections": {item.name or item.uid: item.documents for item in manifest.collections},
-    }
-
-
-def _print_table(rows: Iterable[tuple[int, Mapping[str, Any]]]) -> None:
-    table = table_of(
-        "shard",
-        "made at",
-        "documents",
-        "bytes",
-        "position",
-        "id",
-        right=("shard", "documents", "bytes"),
-    )
-    for shard, row in sorted(rows, key=lambda row: row[0]):
-        table.add_row(
-            str(shard),
-            local_time(row["made_at_ms"], "%Y-%m-%d %H:%M:%S"),
-            f"{row['documents']:,}",
-            f"{row['bytes']:,}",
-            plain(row["position"]),
-            folded(row["id"]),
-        )
-    output().print(table)
 
 
 def _progress() -> Progress:

@@ -29,6 +29,7 @@ from hedgerow.gateway.shapes.collection import (
     WeightedField,
 )
 from hedgerow.gateway.shapes.delete_by_query import DeleteByQueryAnswer, MissingShard
+from hedgerow.gateway.shapes.expiry import ExpiryAnswer
 from hedgerow.gateway.shapes.facets import (
     Facet,
     FacetAnswer,
@@ -39,6 +40,7 @@ from hedgerow.gateway.shapes.facets import (
 from hedgerow.gateway.shapes.operations import QuarantinedQuery, ReloadAnswer, SnapshotAnswer
 from hedgerow.gateway.shapes.sorting import NextPage, SortBy
 from hedgerow.gateway.shapes.status import StatusAnswer
+from hedgerow.gateway.shapes.suggest import SuggestAnswer, Suggestion
 
 if TYPE_CHECKING:
     from hedgerow.gateway.client.asynchronous import AsyncClient
@@ -54,6 +56,7 @@ __all__ = [
     "Definition",
     "DeleteByQueryAnswer",
     "Document",
+    "ExpiryAnswer",
     "Facet",
     "FacetAnswer",
     "FacetBucket",
@@ -78,6 +81,8 @@ __all__ = [
     "SnapshotAnswer",
     "SortBy",
     "StatusAnswer",
+    "SuggestAnswer",
+    "Suggestion",
     "VersionedDocument",
     "WeightedField",
 ]

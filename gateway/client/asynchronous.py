@@ -22,6 +22,7 @@ from hedgerow.gateway.shapes.collection import (
     Wait,
 )
 from hedgerow.gateway.shapes.delete_by_query import DeleteByQueryAnswer, DeleteByQueryBody
+from hedgerow.gateway.shapes.expiry import ExpiryAnswer
 from hedgerow.gateway.shapes.operations import (
     ByHand,
     QuarantinedQuery,
@@ -31,6 +32,7 @@ from hedgerow.gateway.shapes.operations import (
 from hedgerow.gateway.shapes.placement import PlacementAnswer, RebalanceAnswer
 from hedgerow.gateway.shapes.split import SplitAnswer
 from hedgerow.gateway.shapes.status import StatusAnswer
+from hedgerow.gateway.shapes.suggest import SuggestAnswer
 
 if TYPE_CHECKING:
     import httpx
@@ -197,6 +199,18 @@ class AsyncClient:
         body = DeleteByQueryBody(query, filter, limit, timeout_ms, dry_run)
         return await self._ask(calls.delete_by_query(collection, body))
 
+    async def set_expiry(self, collection: str, field: str) -> ExpiryAnswer:
+        """As `Client.set_expiry`."""
+        return await self._ask(calls.set_expiry(collection, field))
+
+    async def get_expiry(self, collection: str) -> ExpiryAnswer:
+        """As `Client.get_expiry`."""
+        return await self._ask(calls.get_expiry(collection))
+
+    async def delete_expiry(self, collection: str) -> None:
+        """As `Client.delete_expiry`."""
+        await self._ask(calls.delete_expiry(collection))
+
     async def put_collection(self, name: str, **definition: Unpack[Definition]) -> CollectionAnswer:
         """As `Client.put_collection`."""
         return await self._ask(calls.put_collection(name, definition))
@@ -244,6 +258,18 @@ class AsyncClient:
     ) -> CurveAnswer:
         """As `Client.coverage_curve`."""
         return await self._ask(calls.coverage_curve(collection, deadline_ms))
+
+    async def suggest(
+        self,
+        collection: str,
+        prefix: str,
+        *,
+        field: str,
+        size: int = 10,
+        deadline_ms: float | None = None,
+    ) -> SuggestAnswer:
+        """As `Client.suggest`."""
+        return await self._ask(calls.suggest(collection, prefix, field, size, deadline_ms))
 
     async def status(self) -> StatusAnswer:
         """As `Client.status`."""

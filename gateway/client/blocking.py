@@ -22,6 +22,7 @@ from hedgerow.gateway.shapes.collection import (
     Wait,
 )
 from hedgerow.gateway.shapes.delete_by_query import DeleteByQueryAnswer, DeleteByQueryBody
+from hedgerow.gateway.shapes.expiry import ExpiryAnswer
 from hedgerow.gateway.shapes.operations import (
     ByHand,
     QuarantinedQuery,
@@ -31,6 +32,7 @@ from hedgerow.gateway.shapes.operations import (
 from hedgerow.gateway.shapes.placement import PlacementAnswer, RebalanceAnswer
 from hedgerow.gateway.shapes.split import SplitAnswer
 from hedgerow.gateway.shapes.status import StatusAnswer
+from hedgerow.gateway.shapes.suggest import SuggestAnswer
 
 if TYPE_CHECKING:
     import httpx
@@ -309,6 +311,23 @@ class Client:
         body = DeleteByQueryBody(query, filter, limit, timeout_ms, dry_run)
         return self._ask(calls.delete_by_query(collection, body))
 
+    def set_expiry(self, collection: str, field: str) -> ExpiryAnswer:
+        """Have a collection's documents expire at the date that each has in a field.
+
+        Raises:
+            NotFoundError: there is no such collection.
+            BadRequestError: it has no date field of that name.
+        """
+        return self._ask(calls.set_expiry(collection, field))
+
+    def get_expiry(self, collection: str) -> ExpiryAnswer:
+        """Return by which field a collection's documents expire, if they do."""
+        return self._ask(calls.get_expiry(collection))
+
+    def delete_expiry(self, collection: str) -> None:
+        """Have a collection's documents expire no longer."""
+        self._ask(calls.delete_expiry(collection))
+
     def put_collection(self, name: str, **definition: Unpack[Definition]) -> CollectionAnswer:
         """Create a collection; no effect if it exists with the same definition.
 
@@ -406,6 +425,30 @@ class Client:
     def coverage_curve(self, collection: str, *, deadline_ms: float | None = None) -> CurveAnswer:
         """Return the coverage that longer or shorter deadlines would give."""
         return self._ask(calls.coverage_curve(collection, deadline_ms))
+
+    def suggest(
+        self,
+        collection: str,
+        prefix: str,
+        *,
+        field: str,
+        size: int = 10,
+        deadline_ms: float | None = None,
+    ) -> SuggestAnswer:
+        """Suggest texts for the beginning of a query.
+
+        Args:
+            collection: the collection's name.
+            prefix: what was typed; its last word may be unfinished.
+            field: the text field whose texts are suggested.
+            size: most suggestions, at most 100.
+            deadline_ms: time within which the answer leaves the gateway, in ms.
+
+        Raises:
+            InsufficientCoverageError: no shard answered.
+            OverloadedError: no shard was asked; `retry_after_s` says when to try again.
+        """
+        return self._ask(calls.suggest(collection, prefix, field, size, deadline_ms))
 
     def status(self) -> StatusAnswer:
         """Return the state of the cluster as this gateway sees it."""

@@ -31,6 +31,7 @@ from hedgerow.gateway.shapes.collection import (
     Wait,
 )
 from hedgerow.gateway.shapes.delete_by_query import DeleteByQueryAnswer, DeleteByQueryBody
+from hedgerow.gateway.shapes.expiry import ExpiryAnswer, ExpiryBody
 from hedgerow.gateway.shapes.facets import Facet
 from hedgerow.gateway.shapes.operations import (
     ByHand,
@@ -43,6 +44,7 @@ from hedgerow.gateway.shapes.placement import PlacementAnswer, RebalanceAnswer
 from hedgerow.gateway.shapes.sorting import SortBy
 from hedgerow.gateway.shapes.split import SplitAnswer
 from hedgerow.gateway.shapes.status import StatusAnswer
+from hedgerow.gateway.shapes.suggest import SuggestAnswer
 
 # How long a gateway may take by its default settings, unless the request says.
 MAX_DEADLINE_S: Final = 60.0
@@ -75,6 +77,9 @@ class SearchOptions(TypedDict, total=False):
         search_after: the cursor of the page before; "" for the first page, to get one.
         offset: hits to leave out at the beginning.
         group_by: a keyword field, to get only the best hit of each of its values.
+        typos: whether words may be misspelt: with auto, by one edit from 5 letters on, by two
+            from 9.
+        prefix: whether the query's last word may be the beginning of another.
     """
 
     k: int | None
@@ -92,6 +97,8 @@ class SearchOptions(TypedDict, total=False):
     search_after: str | None
     offset: int | None
     group_by: str | None
+    typos: Literal["off", "auto"] | None
+    prefix: bool | None
 
 
 class VersionedDocument(NamedTuple):
@@ -114,11 +121,13 @@ class Definition(TypedDict, total=False):
             {"type": "text", "weight": 3}; inferred from the first documents if left out.
         rank_profile: the profile of searches that name none.
         language: the language of the text, or "none".
+        folding: whether accents make no difference to words.
     """
 
     fields: Mapping[str, str | Mapping[str, Any]] | None
     rank_profile: str | None
     language: str | None
+    folding: bool | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,6 +267,22 @@ def delete_by_query(collection: str, body: DeleteByQueryBody) -> Call[DeleteByQu
     )
 
 
+def set_expiry(name: str, field: str) -> Call[ExpiryAnswer]:
+    """Have documents expire at the date in a field."""
+    body = msgspec.json.encode(ExpiryBody(field))
+    return Call("PUT", _expiry(name), _answer(ExpiryAnswer), body=body)
+
+
+def get_expiry(name: str) -> Call[ExpiryAnswer]:
+    """Return by which field documents expire."""
+    return Call("GET", _expiry(name), _answer(ExpiryAnswer))
+
+
+def delete_expiry(name: str) -> Call[None]:
+    """Have documents expire no longer."""
+    return Call("DELETE", _expiry(name), Reply.nothing)
+
+
 def put_collection(name: str, definition: Definition) -> Call[CollectionAnswer]:
     """Create a collection; no effect if it exists with the same definition."""
     return Call(
@@ -327,6 +352,19 @@ def coverage_curve(collection: str, deadline_ms: float | None = None) -> Call[Cu
         f"{_collection(collection)}/coverage-curve",
         _answer(CurveAnswer),
         params=_deadline(deadline_ms),
+    )
+
+
+def suggest(
+    collection: str, prefix: str, field: str, size: int, deadline_ms: float | None
+) -> Call[SuggestAnswer]:
+    """Suggest texts of a field for the beginning of a query."""
+    return Call(
+        "GET",
+        f"{_collection(collection)}/suggest",
+        _answer(SuggestAnswer),
+        _deadline_s(deadline_ms),
+        {"prefix": prefix, "field": field, "size": str(size), **(_deadline(deadline_ms) or {})},
     )
 
 
@@ -417,6 +455,10 @@ def cancel_split() -> Call[SplitAnswer]:
 
 def _draining(worker: str) -> str:
     return f"/v1/placement/draining/{_segment(worker)}"
+
+
+def _expiry(name: str) -> str:
+    return f"{_collection(name)}/expiry"
 
 
 def _alias(alias: str) -> str:

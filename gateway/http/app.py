@@ -17,6 +17,7 @@ from hedgerow.gateway.http.routes.alias_routes import alias_routes
 from hedgerow.gateway.http.routes.collection_routes import collection_routes, document_routes
 from hedgerow.gateway.http.routes.docs_routes import docs_routes
 from hedgerow.gateway.http.routes.event_routes import event_routes
+from hedgerow.gateway.http.routes.expiry_routes import expiry_routes
 from hedgerow.gateway.http.routes.metrics_routes import metrics_routes
 from hedgerow.gateway.http.routes.page_routes import page_routes
 from hedgerow.gateway.http.routes.placement_routes import placement_routes
@@ -25,6 +26,7 @@ from hedgerow.gateway.http.routes.reload_routes import reload_routes
 from hedgerow.gateway.http.routes.snapshot_routes import snapshot_routes
 from hedgerow.gateway.http.routes.split_routes import split_routes
 from hedgerow.gateway.http.routes.status_routes import status_routes
+from hedgerow.gateway.http.routes.suggest_routes import suggest_routes
 from hedgerow.gateway.http.search.search_app import SearchApp, describe_search
 from hedgerow.gateway.search.search_body import search_body
 
@@ -73,7 +75,9 @@ def create_framework_app(
     )
     describe_search(app, body)
     app.include_router(collection_routes(gateway, settings))
+    app.include_router(suggest_routes(gateway, settings))
     app.include_router(document_routes(gateway, settings))
+    app.include_router(expiry_routes(gateway, settings))
     app.include_router(alias_routes(gateway, settings))
     app.include_router(status_routes(gateway, settings, access))
     app.include_router(event_routes(gateway))

@@ -22,6 +22,7 @@ from hedgerow.gateway.shapes.collection import (
     OptimiseAnswer,
 )
 from hedgerow.gateway.shapes.delete_by_query import DeleteByQueryAnswer, DeleteByQueryBody
+from hedgerow.gateway.shapes.expiry import ExpiryAnswer, ExpiryBody
 from hedgerow.gateway.shapes.live import LiveHistory
 from hedgerow.gateway.shapes.operations import (
     BreakerBody,
@@ -33,6 +34,7 @@ from hedgerow.gateway.shapes.placement import PlacementAnswer, RebalanceAnswer
 from hedgerow.gateway.shapes.problem import Problem
 from hedgerow.gateway.shapes.split import SplitAnswer
 from hedgerow.gateway.shapes.status import StatusAnswer
+from hedgerow.gateway.shapes.suggest import SuggestAnswer
 
 _REF: Final = "#/components/schemas/"
 # Statuses that the guard may answer on every route but health checks.
@@ -55,6 +57,7 @@ _REASONS: Final = {
 }
 _SHAPES: Final[tuple[type[msgspec.Struct], ...]] = (
     SearchAnswer,
+    SuggestAnswer,
     Problem,
     LoadAnswer,
     CollectionAnswer,
@@ -64,6 +67,8 @@ _SHAPES: Final[tuple[type[msgspec.Struct], ...]] = (
     CollectionPatch,
     DeleteByQueryBody,
     DeleteByQueryAnswer,
+    ExpiryBody,
+    ExpiryAnswer,
     AliasAnswer,
     AliasesAnswer,
     AliasBody,

@@ -13,6 +13,7 @@ from hedgerow.gateway.search.result import SearchQuery, SearchResult
 from hedgerow.gateway.shapes.alias import AliasChange
 from hedgerow.gateway.shapes.collection import LoadAnswer, Wait
 from hedgerow.gateway.shapes.delete_by_query import DeleteByQueryAnswer, DeleteByQueryBody
+from hedgerow.gateway.shapes.expiry import ExpiryAnswer
 from hedgerow.gateway.writes.collection_list import ListedCollection
 from hedgerow.gateway.writes.conditional_writes import Origin
 
@@ -151,6 +152,19 @@ class DeleteByQueryPort(Protocol):
         """Delete what a query finds, or only count it."""
 
 
+class ExpiryPort(Protocol):
+    """When documents expire."""
+
+    async def set_field(self, collection: str, field: str) -> ExpiryAnswer:
+        """Have a collection's documents expire at the date in a field."""
+
+    async def get(self, collection: str) -> ExpiryAnswer:
+        """By which field they expire."""
+
+    async def remove(self, collection: str) -> None:
+        """Have them expire no longer."""
+
+
 class ReaderPort(Protocol):
     """Reads single documents."""
 
@@ -242,6 +256,10 @@ class GatewayPort(Protocol):
     @property
     def delete_by_query(self) -> DeleteByQueryPort:
         """Deletes by query."""
+
+    @property
+    def expiry(self) -> ExpiryPort:
+        """When documents expire."""
 
     @property
     def reader(self) -> ReaderPort:

@@ -39,7 +39,7 @@ class ShadowRequest:
             timeout_s + _GRACE_S, self._end, timeout_s, False
         )
 
-    def on_reply(self, reply: Reply, worker: str) -> None:  # noqa: ARG002 - only one was asked
+    def on_reply(self, reply: Reply, worker: str, now: float) -> None:  # noqa: ARG002 - by its own
         """The worker has answered."""
         took_s = (reply.lane_us + reply.work_us) / 1e6
         self._end(took_s, True if reply.status == Status.OK else _blame(reply))

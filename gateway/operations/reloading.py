@@ -24,6 +24,7 @@ from hedgerow.common.settings.rank_profiles import RankProfile
 from hedgerow.common.settings.settings import Settings
 from hedgerow.common.state.reloading import (
     ANSWERED,
+    LEASE_S,
     ReloadStore,
     Step,
     announced,
@@ -77,7 +78,8 @@ class Reloader:
         Raises:
             ConflictError: a profile cannot be used, and all stays as it was; says where and why.
                 Or another reload is in progress.
-            UnavailableError: a worker does not answer, or there is none; says what that means.
+            UnavailableError: a worker does not answer, or there is none, or this gateway stood
+                still for so long that another may have begun a reload; says what that means.
             RedisUnavailableError: Redis does not answer.
         """
         profiles = await self._profiles()
@@ -177,6 +179,12 @@ class Reloader:
         await self._store.ask(token, step)
         while True:
             self._heard.clear()
+            # What was checked may be gone then; what has begun to be taken is taken.
+            if not await self._store.renew(token) and step is Step.CHECK:
+                raise UnavailableError(
+                    f"this gateway stood still for more than {LEASE_S} s, so that another may have "
+                    "begun a reload; nothing was reloaded"
+                )
             answers = await self._store.answers(token, step)
             left_s = give_up_at - loop.time()
             if set(workers) <= set(answers) or any(answers.values()) or left_s <= 0:

@@ -142,6 +142,7 @@ class Breaker:
         "_num_failed",
         "_num_probes",
         "_num_slow",
+        "_on_change",
         "_on_transition",
         "_probes",
         "_probes_ok",
@@ -171,6 +172,7 @@ class Breaker:
         settings: BreakerSettings,
         rng: Callable[[], float],
         on_transition: Callable[[Transition], None] | None = None,
+        on_change: Callable[[], None] | None = None,
     ) -> None:
         """Start closed.
 
@@ -178,6 +180,8 @@ class Breaker:
             settings: thresholds and waits.
             rng: uniform over [0, 1), for the jitter of the wait.
             on_transition: called after each change of state.
+            on_change: called when `generation`, `passes` or `is_steady` changes, perhaps just
+                before; and perhaps if none has.
         """
         self._consecutive_limit = settings.consecutive_failures
         self._size = settings.sliding_window_size
@@ -191,6 +195,7 @@ class Breaker:
         self._num_probes = settings.permitted_number_of_calls_in_half_open_state
         self._rng = rng
         self._on_transition = on_transition
+        self._on_change = on_change
         self._transitions: deque[Transition] = deque(maxlen=MAX_TRANSITIONS)
         self._state = State.CLOSED
         self.generation = 0
@@ -285,11 +290,15 @@ class Breaker:
                 self._judge(now)
         elif bits:
             self._judge(now)
-        self.is_steady = (
+        is_steady = (
             self._num_calls == self._size
             and not (self._num_failed or self._num_slow)
             and self._state is _CLOSED
         )
+        if is_steady is not self.is_steady:
+            self.is_steady = is_steady
+            if self._on_change is not None:
+                self._on_change()
 
     def _judge(self, now: float) -> None:
         calls, failed, slow = self._num_calls, self._num_failed, self._num_slow
@@ -351,6 +360,8 @@ class Breaker:
 
     def _move(self, now: float, after: State, reason: str) -> None:
         before, self._state = self._state, after
+        if self._on_change is not None:
+            self._on_change()
         self.generation += 1
         self.is_steady = False
         self._probes.clear()

@@ -41,16 +41,20 @@ class TailSampling:
         """
         caller = TraceContext.parse(traceparent) if traceparent else None
         if caller is not None and self._trusts_callers:
-            is_sampled = caller.is_sampled
+            is_sampled = caller.is_sampled and self._allow(now)
         else:  # not by the trace's id, which the caller may choose
-            is_sampled = self._rng() < self._rate
-        # A trace that is sampled is certain to be kept: users' functions make spans for it.
-        if is_sampled:
-            is_sampled = self._allow(now)
+            is_sampled = self.samples(now)
         drawn = new_packed(is_sampled=is_sampled)
         if caller is None:
             return drawn, 0
         return caller.pack()[:16] + drawn[16:], caller.span_id
+
+    def samples(self, now: float) -> bool:
+        """Whether a trace that begins is sampled, if no caller decides; to be asked once.
+
+        A trace that is sampled is certain to be kept: users' functions make spans for it.
+        """
+        return self._rng() < self._rate and self._allow(now)
 
     def keeps(self, now: float, *, is_sampled: bool) -> bool:
         """Whether a trace is kept that is worth it; to be asked once."""

@@ -9,7 +9,11 @@ from msgspec import UNSET, UnsetType
 from hedgerow.common.errors import BadQueryError, BadRequestError, InsufficientCoverageError
 from hedgerow.common.outcome import Outcome
 from hedgerow.common.wire.messages import Lane, SearchBody
-from hedgerow.gateway.search.coverage.measurement import count_outcomes, measure_coverage
+from hedgerow.gateway.search.coverage.measurement import (
+    count_outcomes,
+    coverage_of,
+    measure_coverage,
+)
 from hedgerow.gateway.search.documents.answer_memory import Lease
 from hedgerow.gateway.search.documents.fetch_walk import FetchWalk
 from hedgerow.gateway.search.gather import Gather
@@ -82,7 +86,7 @@ def make_answer(
     query, plan, bodies = search.query, search.plan, found.bodies
     num_shards = len(plan.breakers.shards)
     documents = value = unranked = 0
-    is_exact = len(bodies) == num_shards
+    is_exact = is_whole = len(bodies) == num_shards
     for _, body in bodies:
         documents += body.documents
         value += body.total
@@ -92,7 +96,11 @@ def make_answer(
     if unranked:
         warnings = (*warnings, _UNRANKED.format(unranked))
     outcomes = _outcomes(plan, gather)
-    coverage = measure_coverage(outcomes, documents, counts)
+    coverage = (
+        coverage_of(documents, documents)
+        if is_whole
+        else measure_coverage(outcomes, documents, counts)
+    )
     wanted = search.admitted.wanted
     facets: dict[str, FacetAnswer] | UnsetType = UNSET
     next_page: NextPage | UnsetType = UNSET

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from hedgerow.common.errors import WireError
 from hedgerow.common.outcome import Outcome
+from hedgerow.common.runtime.alarms import Alarm, Alarms
 from hedgerow.common.wire.messages import Reply, Status, unpack_failure
 from hedgerow.gateway.policies.shard_result import ENOUGH, NO_TIME, ShardResult
 
@@ -38,6 +39,7 @@ class Gather:
 
     __slots__ = (
         "_alarm",
+        "_alarms",
         "_done",
         "_ends_at",
         "_is_enough",
@@ -62,12 +64,14 @@ class Gather:
         self,
         shards: Iterable[int],
         unpack: Callable[[bytes], Any],
+        alarms: Alarms | None = None,
     ) -> None:
         """Expect one reply from each of `shards`.
 
         Args:
             shards: the shards that are asked.
             unpack: reads a reply's body; raises WireError.
+            alarms: those of other gathers; None for its own.
         """
         self._loop = asyncio.get_running_loop()
         self.started = self._loop.time()
@@ -78,7 +82,8 @@ class Gather:
         self._is_silent: Callable[[], bool] | None = None
         self._unpack = unpack
         self._done: asyncio.Future[None] = self._loop.create_future()
-        self._alarm: asyncio.TimerHandle | None = None
+        self._alarms = alarms or Alarms()
+        self._alarm: Alarm | None = None
         self._ends_at = math.inf
         self._is_enough = False  # whether it ends at `_ends_at` because enough is covered
         self._look_at = math.inf
@@ -165,7 +170,7 @@ class Gather:
             for shard in sorted(self.open if shards is None else self.open.intersection(shards)):
                 self._end(shard, outcome, reason, code)
 
-    def on_reply(self, reply: Reply, worker: str) -> None:
+    def on_reply(self, reply: Reply, worker: str, now: float) -> None:
         """A shard has answered."""
         shard = reply.shard
         if shard in self.results or shard not in self.asked:
@@ -173,11 +178,10 @@ class Gather:
         try:
             if reply.status == _STATUS_OK:
                 body = self._unpack(reply.body)
-                part = ShardResult(
-                    _OK, "", "", body, reply, worker, self._loop.time() - self.started
-                )
                 self.num_ok += 1
-                self._record(shard, part)
+                self._record(
+                    shard, ShardResult(_OK, "", "", body, reply, worker, now - self.started)
+                )
                 return
             failure = unpack_failure(reply.body)
             reason, code = failure.message, failure.code
@@ -239,10 +243,10 @@ class Gather:
         self._ends_at, self._is_enough = until, True
         self._alarm = self._next_alarm()
 
-    def _next_alarm(self) -> asyncio.TimerHandle:
+    def _next_alarm(self) -> Alarm:
         if self._look_at < self._ends_at:
-            return self._loop.call_at(self._look_at, self._on_look_due)
-        return self._loop.call_at(self._ends_at, self._stop if self._is_enough else self._expire)
+            return self._alarms.set(self._look_at, self._on_look_due)
+        return self._alarms.set(self._ends_at, self._stop if self._is_enough else self._expire)
 
     def _on_look_due(self) -> None:
         look, self._look, self._look_at = self._look, None, math.inf

@@ -4,6 +4,7 @@ They are called for every search that was sent, cancelled ones included, after t
 forgotten the query. Each observer is a function of an `EndedSearch`; none of them waits.
 """
 
+import math
 from collections.abc import Callable, Sequence
 
 from hedgerow.gateway.search.ended_search import EndedSearch, Observer
@@ -75,8 +76,15 @@ def _end_trial(ended: EndedSearch) -> None:
 
 
 def _finish_breakers(ended: EndedSearch) -> None:
-    plan = ended.search.plan
-    plan.breakers.finish(plan.shards, plan.permits, ended.gather.results, ended.ended_at)
+    plan, gather, now = ended.search.plan, ended.gather, ended.ended_at
+    is_ok = gather.num_ok == len(gather.asked)
+    plan.breakers.finish(
+        plan.shards,
+        plan.permits,
+        gather.results,
+        now,
+        now - ended.search.started if is_ok else math.inf,
+    )
 
 
 def _end_heavy(ended: EndedSearch) -> None:

@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+
+import msgspec
 
 from hedgerow.common.outcome import Outcome
 from hedgerow.gateway.policies.breaker import Breaker, Permit, State
@@ -11,7 +12,7 @@ from hedgerow.gateway.search.guards.breakers import Breakers
 _UNAVAILABLE = (Outcome.UNAVAILABLE, "no live worker")
 
 
-class Plan(NamedTuple):
+class Plan(msgspec.Struct, frozen=True, gc=False):
     """The shards to ask, and the outcomes of the others.
 
     Attributes:

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from hedgerow.common.collection import Collection
 from hedgerow.common.errors import BadRequestError, HedgerowError, OverloadedError
 from hedgerow.common.outcome import Outcome
+from hedgerow.common.runtime.alarms import Alarms
 from hedgerow.common.settings.rank_profiles import RankProfile
 from hedgerow.common.wire.messages import Kind, SearchPayload, pack_body
 from hedgerow.gateway.policies.adaptive_timeout import AdaptiveTimeout
@@ -24,7 +25,11 @@ from hedgerow.gateway.search.documents.fetch_walk import FetchWalk
 from hedgerow.gateway.search.ended_search import EndedSearch
 from hedgerow.gateway.search.gather import Gather
 from hedgerow.gateway.search.guards.canary import Canary
-from hedgerow.gateway.search.guards.profile_guards import Guards, ProfileGuards
+from hedgerow.gateway.search.guards.profile_guards import (
+    Guards,
+    ProfileGuards,
+    profiles_with_functions,
+)
 from hedgerow.gateway.search.hedger import Hedger
 from hedgerow.gateway.search.in_flight import InFlight
 from hedgerow.gateway.search.learning import Learning
@@ -96,6 +101,7 @@ class Searcher:
         self._view = view
         self._guards = guards
         self._settings = settings
+        self._ranked = frozenset(profiles_with_functions(settings.profiles))
         self._learning = learning
         self._attaching = AttachPolicy(
             settings.profiles, settings.max_attached_bytes, lambda: view.attaches
@@ -107,6 +113,7 @@ class Searcher:
         self._observers = Observers(self.hedger, learning, view.counts_of)
         self._answer_reserve = AnswerReserve()
         self._in_flight = InFlight()
+        self._alarms = Alarms()
         self._coming: dict[Admission, int] = {}  # queries that `refusal_of` has let pass this turn
         self._loop = asyncio.get_running_loop()
 
@@ -137,7 +144,8 @@ class Searcher:
         search = gather = None
         try:
             search = self._plan(query, collection, admitted, permit, started, trace)
-            gather = Gather(search.plan.shards, reader_of(search.payload.options))
+            read = reader_of(search.payload.options)
+            gather = Gather(search.plan.shards, read, self._alarms)
             await self._scatter_gather(search, gather)
             gathered_at = self._loop.time() if gather.is_sampled else 0.0
             hits, bodies = self._merge(search, gather)
@@ -176,6 +184,7 @@ class Searcher:
     def use_profiles(self, profiles: Mapping[str, RankProfile]) -> None:
         """From now on, rank by these; searches that have begun end as they began."""
         self._settings = self._settings._replace(profiles=profiles)
+        self._ranked = frozenset(profiles_with_functions(profiles))
         self._canary.use_profiles(profiles)
         self._attaching.use_profiles(profiles)
 
@@ -271,8 +280,8 @@ class Searcher:
         to_workers = None
         # Without a function, workers have no use for it, and to carry it costs a hundredth of a
         # cheap search's CPU.
-        if trace is not None and self._profile_of(search).second_phase:
-            to_workers = trace.to_workers
+        if trace is not None and search.payload.profile in self._ranked:
+            to_workers = self._walks.to_workers(trace)
         scatter = Scatter(_SEARCH, self._messenger, gather, now, deadline, late_ms, to_workers)
         request = scatter.request(
             pack_body(search.payload),
@@ -368,7 +377,9 @@ class Searcher:
         if not hits:
             return Fetch(0, 0)
         query, trace, profile = search.query, search.trace, search.payload.profile
-        enrich = trace is not None and self._profile_of(search).enrich
+        to_workers = None
+        if trace is not None and self._profile_of(search).enrich:
+            to_workers = self._walks.fetch_to_workers(trace)
         fields = None if isinstance(query.fields, bool) else list(query.fields)
         return await self.fetcher.fill(
             hits,
@@ -377,7 +388,7 @@ class Searcher:
             profile,
             search.deadline,
             lease,
-            trace.fetch_to_workers if trace is not None and enrich else None,
+            to_workers,
             walks,
         )
 

@@ -18,6 +18,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from hedgerow.common.outcome import Outcome
+from hedgerow.common.runtime.alarms import Alarms
 from hedgerow.common.settings.rank_profiles import RankProfile
 from hedgerow.common.wire.messages import (
     Attach,
@@ -93,6 +94,7 @@ class TopUp:
         self._messenger = messenger
         self._hedger = hedger
         self._loop = asyncio.get_running_loop()
+        self._alarms = Alarms()
 
     async def ask(
         self,
@@ -109,7 +111,7 @@ class TopUp:
             shards: the shards that may have more winners.
             deadline: until when to wait, on the loop's clock.
         """
-        gather = Gather(shards, reader_of(payload.options))
+        gather = Gather(shards, reader_of(payload.options), self._alarms)
         scatter = Scatter(Kind.SEARCH, self._messenger, gather, self._loop.time(), deadline)
         try:
             if gather.num_open:

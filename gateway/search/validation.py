@@ -2,12 +2,15 @@
 
 import math
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Final, NamedTuple
+
+from msgspec.structs import replace
 
 from hedgerow.common.collection import MAX_FIELDS, Collection
 from hedgerow.common.document_ids import ID_FIELD
 from hedgerow.common.errors import BadRequestError
 from hedgerow.common.fields.nearest_name import nearest_name
+from hedgerow.common.query.as_typed import AS_WRITTEN
 from hedgerow.common.query.cost import Cost, check_cost
 from hedgerow.common.query.syntax import check_filter, check_query
 from hedgerow.common.settings.gateway import GatewaySettings
@@ -17,8 +20,10 @@ from hedgerow.common.wire.search_options import SearchOptions
 from hedgerow.gateway.search.options.cursor import CursorSigner
 from hedgerow.gateway.search.options.wanted import NOTHING, Wanted, wanted_of
 from hedgerow.gateway.search.result import SearchQuery
+from hedgerow.gateway.search.typed_query import check_typed
 from hedgerow.gateway.shapes.collection import Filling
 
+_NO_COST: Final = Cost()
 _MAX_PROFILE_WARNINGS = 4
 _NAMED_FIELDS = 10  # in a warning
 
@@ -76,17 +81,26 @@ def admit(
     if profile.first_phase == "noop":
         if query.filter:
             raise BadRequestError("filter", f"does not apply: profile {name!r} reads no index")
-        return Admitted(name, _warnings(name, profile, collection), Cost())
-    cost, warnings = check_query(query.query, collection, query.syntax == "strict")
+        warnings = _warnings(name, profile, collection) if profile.fields else ()
+        return Admitted(name, warnings, _NO_COST)
+    options = wanted.options
+    if query.typos == "auto" or query.prefix:
+        cost, repairs, typing = check_typed(query, collection, limits)
+        if typing != AS_WRITTEN:
+            options = replace(
+                options or SearchOptions(), typos=typing.edits, prefix=typing.is_last_unfinished
+            )
+    else:
+        cost, repairs = check_query(query.query, collection, query.syntax == "strict")
     check_cost(cost, limits, "query")
     if query.filter:
         cost = cost.plus(check_filter(query.filter, collection))
         check_cost(cost, limits, "filter")
     if profile.fields:
-        warnings += _warnings(name, profile, collection)
+        repairs += _warnings(name, profile, collection)
     if wanted is not NOTHING:
         cost = cost.plus(wanted.cost)
-    return Admitted(name, tuple(warnings), cost, wanted.options, wanted)
+    return Admitted(name, tuple(repairs), cost, options, wanted)
 
 
 def _warnings(name: str, profile: RankProfile, collection: Collection) -> tuple[str, ...]:

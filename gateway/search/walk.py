@@ -4,7 +4,7 @@ from typing import Final
 
 import msgspec
 
-from hedgerow.common.wire.trace_context import TraceContext, hex_id_of, is_sampled
+from hedgerow.common.wire.trace_context import TraceContext
 from hedgerow.gateway.search.documents.fetch_walk import FetchWalk
 from hedgerow.gateway.search.gather import Gather
 from hedgerow.gateway.search.plan import Plan
@@ -22,32 +22,19 @@ class SearchTrace(msgspec.Struct, frozen=True, gc=False):
     Attributes:
         span: the search's own span, packed (`TraceContext.pack`).
         caller_span: the caller's span, which that is a part of; 0 for none.
-        goes_to_workers: whether the workers get the context.
+        hex_id: the id of the trace, as answers and logs show it.
+        is_sampled: whether the trace is certain to be kept.
     """
 
     span: bytes
     caller_span: int
-    goes_to_workers: bool
+    hex_id: str
+    is_sampled: bool
 
     @property
-    def is_sampled(self) -> bool:
-        """Whether the trace is certain to be kept."""
-        return is_sampled(self.span)
-
-    @property
-    def hex_id(self) -> str:
-        """The id of the trace, as answers and logs show it."""
-        return hex_id_of(self.span)
-
-    @property
-    def to_workers(self) -> bytes | None:
-        """The context that the workers get, packed; None for none."""
-        return self.span if self.goes_to_workers else None
-
-    @property
-    def fetch_to_workers(self) -> bytes | None:
-        """The context that the workers get with a fetch, packed; None for none."""
-        context = TraceContext.unpack(self.span) if self.goes_to_workers else None
+    def fetch(self) -> bytes | None:
+        """The span of the fetch, packed."""
+        context = TraceContext.unpack(self.span)
         return None if context is None else context.child(FETCH).pack()
 
 
@@ -102,11 +89,11 @@ class Walk(msgspec.Struct, frozen=True):
         plan, gather, fetch = self.plan, self.gather, self.fetch
         if plan is None or gather is None or gather.num_ok < len(plan.breakers.shards):
             return True
-        return fetch is not None and fetch.gather.num_ok < len(fetch.gather.asked)
+        return fetch is not None and fetch.is_partial
 
     @property
     def is_hedged(self) -> bool:
         """Whether any shard got a second copy of its request."""
         return (self.gather is not None and bool(self.gather.hedged)) or (
-            self.fetch is not None and bool(self.fetch.gather.hedged)
+            self.fetch is not None and self.fetch.is_hedged
         )

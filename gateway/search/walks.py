@@ -41,9 +41,17 @@ class Walks:
         tracer = self._tracer
         if tracer is None:
             return None
-        span, caller_span = tracer.begin(query.traceparent, now)
-        CURRENT.set(span)
-        return SearchTrace(span, caller_span, self._do_workers_trace())
+        trace = tracer.begin(query.traceparent, now)
+        CURRENT.set(trace.span)
+        return trace
+
+    def to_workers(self, trace: SearchTrace) -> bytes | None:
+        """The context that the workers get with a search, packed; None for none."""
+        return trace.span if self._do_workers_trace() else None
+
+    def fetch_to_workers(self, trace: SearchTrace) -> bytes | None:
+        """As `to_workers`, with a fetch."""
+        return trace.fetch if self._do_workers_trace() else None
 
     def answered(
         self, search: PlannedSearch, gather: Gather, now: float, fetch: FetchWalk | None
@@ -56,17 +64,18 @@ class Walks:
             now: when it ended.
             fetch: the fetch, if there was one.
         """
-        trace = search.trace
-        is_wanted = now - search.started >= self._slow_s
-        if trace is not None and not is_wanted:
-            is_wanted = (
-                trace.is_sampled
-                or gather.num_ok < len(search.plan.breakers.shards)
-                or bool(gather.hedged)
-                or fetch is not None
-            )
-        if is_wanted:
-            self.end(walk_of(search, gather, now, fetch))
+        if now - search.started < self._slow_s:
+            trace = search.trace
+            if trace is None:
+                return
+            if (
+                not trace.is_sampled
+                and gather.num_ok == len(search.plan.breakers.shards)
+                and not gather.hedged
+                and (fetch is None or not (fetch.is_partial or fetch.is_hedged))
+            ):
+                return
+        self.end(walk_of(search, gather, now, fetch))
 
     def end(self, walk: Walk) -> None:
         """A search has ended, in any way."""

@@ -119,6 +119,7 @@ class CollectionAnswer(msgspec.Struct, frozen=True):
         Filling | None,
         doc("Progress of the fields that were added; null once they are searched everywhere."),
     ] = None
+    folding: Annotated[bool, doc("Whether accents make no difference to words.")] = False
 
 
 class CollectionsAnswer(msgspec.Struct, frozen=True):
@@ -139,6 +140,7 @@ class CollectionBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ] = UNSET
     rank_profile: str = "bm25"
     language: str = "english"
+    folding: Annotated[bool, doc("Whether accents make no difference to words.")] = True
 
 
 class CollectionPatch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

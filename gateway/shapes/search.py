@@ -74,3 +74,13 @@ class Search(msgspec.Struct, frozen=True, gc=False):
     group_by: Annotated[
         str, doc("A keyword field: return only the best hit of each of its values.")
     ] = ""
+    typos: Annotated[
+        Literal["off", "auto"],
+        doc(
+            "Whether words may be misspelt: with auto, by one edit from 5 letters on, by two from "
+            "9."
+        ),
+    ] = "off"
+    prefix: Annotated[
+        bool, doc("Whether the query's last word may be the beginning of another.")
+    ] = False

@@ -303,7 +303,8 @@ class ScriptedTransport:
             self._bodies[number],
             job.is_hedge,
         )
-        sink.on_reply(reply, job.server.name if job.server is not None else "")
+        worker = job.server.name if job.server is not None else ""
+        sink.on_reply(reply, worker, self._loop.time())
 
     def _count(self, scatter: Scatter) -> None:
         took_s = self._loop.time() - scatter.sent_at
@@ -336,7 +337,7 @@ class ScriptedTransport:
             self.num_late += 1
         else:
             scatter.num_replies += 1
-            scatter.sink.on_reply(reply, f"worker-{reply.shard}-0")
+            scatter.sink.on_reply(reply, f"worker-{reply.shard}-0", self._loop.time())
 
 
 def answered(job: Job) -> None:

@@ -9,8 +9,14 @@ from hedgerow.common.wire.messages import Kind, Reply
 class ReplySink(Protocol):
     """Takes the reports about one scatter; called on the event loop."""
 
-    def on_reply(self, reply: Reply, worker: str) -> None:
-        """A reply has arrived; it may be a duplicate, or from a shard that was not asked."""
+    def on_reply(self, reply: Reply, worker: str, now: float) -> None:
+        """A reply has arrived; it may be a duplicate, or from a shard that was not asked.
+
+        Args:
+            reply: the reply.
+            worker: who has sent it.
+            now: when it arrived, on the event loop's clock.
+        """
 
     def on_unsent(self, shard: int, reason: str) -> None:
         """The request to `shard` was not sent, as far as is known."""

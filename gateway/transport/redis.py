@@ -434,7 +434,7 @@ class RedisTransport:
             except WireError as error:
                 self._count_malformed(error)
                 return
-            sinks = self._sinks
+            sinks, now = self._sinks, self._loop.time()
             for reply in replies:
                 sink = sinks.get(reply.query_id)
                 if sink is None:
@@ -442,7 +442,7 @@ class RedisTransport:
                     if self._on_late is not None:
                         self._on_late(reply)
                 else:
-                    sink.on_reply(reply, worker)
+                    sink.on_reply(reply, worker, now)
         elif message[0] in SUBSCRIBED:
             self._is_subscribed.set()
         elif message[0] == LEFT:

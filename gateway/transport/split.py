@@ -207,10 +207,10 @@ class _SlotSink:
         self.open: set[int] = set()
         self.sent: list[_Sent] = []
 
-    def on_reply(self, reply: Reply, worker: str) -> None:
+    def on_reply(self, reply: Reply, worker: str, now: float) -> None:
         """A reply has arrived."""
         self.open.discard(reply.shard)
-        self._sink.on_reply(reply, worker)
+        self._sink.on_reply(reply, worker, now)
 
     def on_lost(self, reason: str) -> None:
         """No reply from this server's shards can arrive any more; the others' can."""

@@ -102,6 +102,7 @@ def definition_json(collection: Collection, profiles: Sequence[str]) -> dict[str
         "rank_profiles": list(profiles),
         "language": collection.language,
         "inferred": sorted(collection.inferred),
+        "folding": collection.folding,
     }
 
 

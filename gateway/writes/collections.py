@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
-from hedgerow.common.collection import Collection, define
+from hedgerow.common.collection import TEXTS, Collection, define
 from hedgerow.common.errors import BadRequestError, ConflictError, NotFoundError
 from hedgerow.common.fields.field_types import FieldType
 from hedgerow.common.state.registry import Registry
@@ -46,6 +46,7 @@ class Collections:
         max_collections: int = 0,
         gate: StorageGate | None = None,
         filling_of: Callable[[Collection], Filling | None] = lambda _collection: None,
+        texts: Callable[[], int] = lambda: TEXTS,
         aliases: Aliases | None = None,
     ) -> None:
         """Describe the view; nothing is known before `refresh`.
@@ -58,10 +59,12 @@ class Collections:
             max_collections: the largest number of collections; 0 for no limit.
             gate: refuses changes when there is no room; None allows all.
             filling_of: the progress of fields that were added to a collection.
+            texts: how the texts of a new collection become words (`Collection.texts`).
             aliases: of the collections; None if there are none.
         """
         self._aliases = aliases
         self._filling_of = filling_of
+        self._texts = texts
         self._registry = registry
         self._num_shards = num_shards
         self._profiles = sorted(profiles)
@@ -166,7 +169,7 @@ class Collections:
 
         Args:
             name: the collection's name.
-            body: `fields`, `rank_profile` and `language`, each optional.
+            body: `fields`, `rank_profile`, `language` and `folding`, each optional.
 
         Raises:
             BadRequestError: names the invalid part of the definition and the reason.
@@ -175,7 +178,7 @@ class Collections:
         """
         if self._gate is not None:
             self._gate.check()
-        wanted = define(name, body)
+        wanted = define(name, body, texts=self._texts())
         await self._check_not_alias(name)
         if wanted.rank_profile not in self._profiles:
             raise BadRequestError(
@@ -323,7 +326,8 @@ def check_same(stored: Collection, body: Mapping[str, Any]) -> None:
         BadRequestError: the definition is invalid.
         ConflictError: it is another; says how.
     """
-    same = define(stored.name, body, stored.uid)
+    texts = TEXTS if body.get("folding") else stored.texts
+    same = define(stored.name, body, stored.uid, texts)
     if same.fields is None and stored.fields is not None:
         same = same.with_fields(stored.fields, stored.weights)
     same = replace(same, inferred=stored.inferred, revision=stored.revision)
@@ -339,12 +343,12 @@ def _difference(stored: Collection, wanted: Collection) -> str:
     if fields != others:
         there = "yet to be inferred" if fields is None else _json(fields)
         return f"its fields are {there}, not {_json(others or {})}"
-    for part in ("rank_profile", "language"):
+    for part in ("rank_profile", "language", "folding"):
         there, asked = getattr(stored, part), getattr(wanted, part)
         if there != asked:
             return f"its {part} is {_json(there)}, not {_json(asked)}"
     return "it is another"
 
 
-def _json(value: str | Mapping[str, Any]) -> str:
+def _json(value: str | bool | Mapping[str, Any]) -> str:
     return json.dumps(dict(value) if isinstance(value, Mapping) else value, ensure_ascii=False)

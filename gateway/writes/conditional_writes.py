@@ -287,6 +287,7 @@ class ConditionalWrites:
         wait: Wait,
         origin: Origin,
     ) -> LoadReport:
+        self._check_workers()
         report = await self._documents.put(
             collection,
             document_id,

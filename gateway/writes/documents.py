@@ -29,29 +29,23 @@ from hedgerow.common.collection import Collection as Definition
 from hedgerow.common.document_ids import check_address_id
 from hedgerow.common.errors import (
     BadRequestError,
-    InsufficientStorageError,
     LoadInterruptedError,
-    RedisUnavailableError,
     SealedError,
-    UnconfirmedError,
-    WriteRefusedError,
 )
 from hedgerow.common.partition import shard_of
-from hedgerow.common.redis.client import pause_s
 from hedgerow.common.settings.limits import LimitSettings
 from hedgerow.common.shard_log.document_version import version_of
-from hedgerow.common.shard_log.entries import Appended
 from hedgerow.common.shard_log.log import ShardLog
-from hedgerow.common.shard_log.op_parts import divided
 from hedgerow.common.shard_log.operations import Delete, pack_op
 from hedgerow.gateway.shapes.collection import Wait
 from hedgerow.gateway.writes.collections import Collections
 from hedgerow.gateway.writes.condition import Condition
 from hedgerow.gateway.writes.document_body import line_of
-from hedgerow.gateway.writes.load import Intake, LoadReport, with_report
+from hedgerow.gateway.writes.load import Intake, LoadReport
 from hedgerow.gateway.writes.load_counts import LoadCounts
 from hedgerow.gateway.writes.load_slots import LoadSlots
 from hedgerow.gateway.writes.load_stream import has_line, with_pauses
+from hedgerow.gateway.writes.log_writer import LogWriter, WriteTarget
 from hedgerow.gateway.writes.ndjson import Line, LineSplitter
 from hedgerow.gateway.writes.ranked_loads import RankedLoads
 from hedgerow.gateway.writes.replica_progress import ReplicaProgress
@@ -117,8 +111,6 @@ class Documents:
         self._num_shards = num_shards
         self._limits = limits
         self._slots = LoadSlots() if slots is None else slots
-        self._outage_timeout_s = outage_timeout_s
-        self._gate = gate
         self._progress = ReplicaProgress(
             log,
             limits.max_log_entries,
@@ -127,33 +119,27 @@ class Documents:
             read_live=read_live,
             gate=gate,
         )
+        target = WriteTarget(log, num_shards, gate, self._progress.on_append)
+        self._writer = LogWriter(target, outage_timeout_s, self._write_gate)
         self._slices = asyncio.Lock()  # all loads together parse one slice in each turn of the loop
         self._appends = asyncio.Semaphore(MAX_APPENDS)
 
     def take_over(self, former: "Documents") -> None:
         """The shards were split into ours: what `former` still writes goes to them, too."""
-        former.move(
-            self._log,
-            self._num_shards,
-            self._progress,
-            self._ranked,
-            self._collections,
-            self._gate,
-        )
+        former.move(self._writer.target, self._progress, self._ranked, self._collections)
 
     def move(
         self,
-        log: ShardLog,
-        num_shards: int,
+        target: WriteTarget,
         progress: ReplicaProgress,
         ranked: RankedLoads | None,
         collections: Collections,
-        gate: StorageGate | None,
     ) -> None:
         """Write to other shards, which have applied all that was logged to ours."""
         self._progress.end()
-        self._log, self._num_shards, self._progress = log, num_shards, progress
-        self._ranked, self._collections, self._gate = ranked, collections, gate
+        self._writer.target = target
+        self._log, self._num_shards, self._progress = target.log, target.num_shards, progress
+        self._ranked, self._collections = ranked, collections
 
     async def load(
         self,
@@ -205,7 +191,8 @@ class Documents:
         try:
             definition = await self._collections.current(collection)
             intake = Intake(definition, self._num_shards, self._limits)
-            self._check_room(intake.report)  # before reading a body that could not be stored
+            # Before a body is read that could not be stored.
+            self._writer.check_room(intake.report)
             intake.report.trace_id = trace.trace_id
             flush = partial(self._flush, intake, last_ids, on_progress, trace, condition)
             async with aclosing(with_pauses(lines)) as chunks:
@@ -237,7 +224,7 @@ class Documents:
                 num_documents = intake.report.accepted if last_ids else None
                 await self._ranked.wait(definition.uid, ends, num_documents)
                 trace.end_step("rank")
-        self.check_failover(intake.report)
+        self._writer.check_failover(intake.report)
         trace.attributes["hedgerow.accepted"] = intake.report.accepted
         trace.attributes["hedgerow.rejected"] = intake.report.rejected_total
         return intake.report
@@ -260,7 +247,9 @@ class Documents:
             uid = intake.definition.uid
             async with self._appends:
                 ops = [(batch.shard, batch.pack(uid, condition)) for batch in batches]
-                logged = await self._append(ops, intake.report, trace, num_shards=intake.num_shards)
+                logged = await self._writer.append(
+                    ops, intake.report, trace, num_shards=intake.num_shards
+                )
                 last_ids.update(logged)
             num_accepted = sum(batch.num_lines for batch in batches)
             intake.report.accepted += num_accepted
@@ -368,25 +357,22 @@ class Documents:
         condition: Condition | None,
     ) -> LoadReport:
         definition = await self._collections.current(collection)
-        report = LoadReport()
         num_shards = self._num_shards
+        shard = shard_of(document_id, num_shards)
+        report = LoadReport()
         if condition is None:
             op = pack_op(Delete(definition.uid, [document_id]))
         else:
             op = condition.pack(definition.uid, document_id, None)
-        last_ids = await self._append(
-            [(shard_of(document_id, num_shards), op)],
-            report,
-            trace,
-            num_shards=num_shards,
-            is_removal=True,
+        last_ids = await self._writer.append(
+            [(shard, op)], report, trace, num_shards=num_shards, is_removal=True
         )
         await self._progress.wait_for_room(last_ids, report)
         trace.end_step("log")
         if wait == "applied":
             await self._progress.wait_applied(last_ids, report)
             trace.end_step("apply")
-        self.check_failover(report)
+        self._writer.check_failover(report)
         return report
 
     async def delete_many(
@@ -412,7 +398,7 @@ class Documents:
                 (shard, pack_op(Delete(definition.uid, list(own)))) for shard, own in ids.items()
             ]
             # Of which layout the shards are is not known: the ids are divided again.
-            last_ids = await self._append(ops, report, trace, num_shards=0, is_removal=True)
+            last_ids = await self._writer.append(ops, report, trace, num_shards=0, is_removal=True)
             await self._progress.wait_for_room(last_ids, report)
             trace.end_step("log")
         return last_ids
@@ -448,6 +434,10 @@ class Documents:
             await self._progress.until(is_found, [shard])
         return found
 
+    def check_failover(self, report: LoadReport) -> None:
+        """As `LogWriter.check_failover`."""
+        self._writer.check_failover(report)
+
     def wake(self, shard: int) -> None:
         """A replica of `shard` has announced that it applied more (event `applied:<shard>`)."""
         self._progress.wake(shard)
@@ -467,96 +457,6 @@ class Documents:
                 await asyncio.sleep(0)
             if intake.is_full or intake.needs_fields:
                 await flush()
-
-    def check_failover(self, report: LoadReport) -> None:
-        """Do not acknowledge what the old primary may have taken with it.
-
-        Positions do not show that: they are ids of entries, and the new primary's go on.
-
-        Raises:
-            LoadInterruptedError: Redis has failed over since the report's first append.
-        """
-        if report.failovers not in (None, self._log.failovers):
-            raise LoadInterruptedError(
-                "Redis has failed over meanwhile, and some of the writes may be lost: send them "
-                f"again; {report.accepted} documents were accepted",
-                report,
-            )
-
-    def _check_room(self, report: LoadReport, *, is_removal: bool = False) -> None:
-        if self._gate is not None:
-            with with_report(report):
-                self._gate.check(is_removal=is_removal)
-
-    async def _append(
-        self,
-        ops: Sequence[tuple[int, bytes]],
-        report: LoadReport,
-        trace: WriteTrace,
-        *,
-        num_shards: int,
-        is_removal: bool = False,
-    ) -> dict[int, str]:
-        """Log operations; retries while Redis is briefly unavailable, or the shards are split.
-
-        Operations may then be in a log twice, which does no harm: they replace or remove by id, and
-        are not acknowledged yet. If the shards were split since the operations were made, they are
-        divided again. An entry of a log that was split has the same id in the new logs, so ids of
-        before and after can be waited for together.
-
-        Returns:
-            Shard → id of the last entry that was appended.
-        """
-        loop = asyncio.get_running_loop()
-        give_up_at = loop.time() + self._outage_timeout_s
-        failures = 0
-        while True:
-            self._check_room(report, is_removal=is_removal)
-            await self._write_gate.wait()
-            if num_shards != self._num_shards:
-                num_shards = self._num_shards
-                ops = divided(ops, num_shards)
-            try:
-                appended = await self._log.append_many(ops, trace.to_workers)
-                break
-            except UnconfirmedError as error:  # sent again, it would be in the log once more
-                raise LoadInterruptedError(
-                    f"{error}; {report.accepted} documents were accepted before", report
-                ) from error
-            except SealedError:  # just before this gateway learns of it
-                await self._write_gate.refused()
-            except WriteRefusedError as error:
-                # During a failover, a read-only replica may be about to become the master.
-                if error.cause != "read_only" or loop.time() >= give_up_at:
-                    raise self._refused(error, report) from error
-                failures += 1
-                await asyncio.sleep(pause_s(failures, cap_s=1.0))
-            except RedisUnavailableError as error:
-                failures += 1
-                if loop.time() >= give_up_at:
-                    raise LoadInterruptedError(
-                        f"{error}; {report.documents(' was', ' were')} accepted before", report
-                    ) from error
-                _log.warning("append_again", error=str(error), failures=failures)
-                await asyncio.sleep(pause_s(failures, cap_s=1.0))
-        return self._logged(ops, appended, report)
-
-    def _logged(
-        self, ops: Sequence[tuple[int, bytes]], appended: Iterable[Appended], report: LoadReport
-    ) -> dict[int, str]:
-        if report.failovers is None:
-            report.failovers = self._log.failovers
-        last_ids = {}
-        for (shard, op), entry in zip(ops, appended, strict=True):
-            self._progress.on_append(shard, len(op), entry.length)
-            last_ids[shard] = entry.id
-        return last_ids
-
-    def _refused(self, error: WriteRefusedError, report: LoadReport) -> InsufficientStorageError:
-        gate = self._gate or StorageGate(tuple, now=time.monotonic, now_ms=lambda: 0)
-        refused = gate.refused(error)
-        refused.report = report
-        return refused
 
 
 def _gave_way(report: LoadReport) -> LoadInterruptedError:

@@ -1,11 +1,28 @@
 """Parses and analyses queries, once for all shards of a collection that a scorer searches."""
 
+from collections.abc import Iterator
 from functools import lru_cache, partial
 
-from hedgerow.common.collection import Collection
+from hedgerow.common.collection import TEXTS, Collection
+from hedgerow.common.query.as_typed import AS_WRITTEN, Typing, as_typed
 from hedgerow.common.query.syntax import parse, parse_filter
-from hedgerow.common.query.tree import Boosted, Clause, Clauses, Node, Words
-from hedgerow.shard_worker.storage.schema import analyser_of, searched_field
+from hedgerow.common.query.tokens import MAX_WHOLE_WORDS, of_query, whole_text
+from hedgerow.common.query.tree import (
+    Boosted,
+    Clause,
+    Clauses,
+    Everything,
+    Node,
+    Occur,
+    Typed,
+    Whole,
+    Words,
+)
+from hedgerow.shard_worker.storage.schema import (
+    analyser_of,
+    is_folded_first,
+    searched_field,
+)
 
 # Only short queries are cached: one of 4,096 characters takes 300 KB when it is parsed, and its
 # words 180 KB when they are analysed.
@@ -35,11 +52,11 @@ class QueryAnalysis:
             partial(_read_filter, collection)
         )
 
-    def read(self, query: str, strict: bool) -> Node:
+    def read(self, query: str, strict: bool, typing: Typing = AS_WRITTEN) -> Node:
         """The query's tree, without the words that analysis removes."""
         if len(query) > _CACHED_QUERY_CHARS:
-            return _read(self.collection, query, strict)
-        return self._cached_read(query, strict)
+            return _read(self.collection, query, strict, typing)
+        return self._cached_read(query, strict, typing)
 
     def read_filter(self, text: str) -> Node | None:
         """The filter's tree; None if there is no filter."""
@@ -48,28 +65,62 @@ class QueryAnalysis:
         return self._cached_read_filter(text)
 
 
-def _read(collection: Collection, query: str, strict: bool) -> Node:
+def _read(collection: Collection, query: str, strict: bool, typing: Typing) -> Node:
     # The gateway has already reported the parser's warnings.
-    return pruned(parse(query, collection, strict=strict)[0], collection)
+    tree = parse(query, collection, strict=strict)[0]
+    typed = as_typed(tree, typing)
+    if collection.texts >= TEXTS and (text := whole_of(tree)):
+        return Whole(pruned(typed, collection), text)
+    return pruned(typed, collection)
 
 
 def _read_filter(collection: Collection, text: str) -> Node | None:
     return pruned(parse_filter(text, collection), collection) if text else None
 
 
-def tokens_of(language: str, text: str) -> tuple[tuple[int, str], ...]:
-    """The position and the word of each token that analysis makes of a text."""
+def tokens_of(analysis: tuple[str, int, bool], text: str) -> tuple[tuple[int, str], ...]:
+    """The position and the word of each token that an analysis makes of a query's text.
+
+    Args:
+        analysis: the collection's `word_analysis`.
+        text: the text.
+    """
     if len(text) > _CACHED_TEXT_CHARS:
-        return _tokens_of(language, text)
-    return _cached_tokens_of(language, text)
+        return _tokens_of(analysis, text)
+    return _cached_tokens_of(analysis, text)
 
 
-def _tokens_of(language: str, text: str) -> tuple[tuple[int, str], ...]:
-    tokens = analyser_of(language).pre_tokenize(text).tokens
+def _tokens_of(analysis: tuple[str, int, bool], text: str) -> tuple[tuple[int, str], ...]:
+    if analysis[1] >= TEXTS:
+        text = of_query(text, is_folded=is_folded_first(analysis))
+    tokens = analyser_of(analysis).pre_tokenize(text).tokens
     return tuple((token.position, token.text) for token in tokens)
 
 
 _cached_tokens_of = lru_cache(maxsize=_CACHED_TEXTS)(_tokens_of)
+
+
+def whole_of(tree: Node) -> str:
+    """What a whole text has to be in order to equal a query; "" if none can.
+
+    Only a query of words without field names can equal a text.
+    """
+    words = []
+    for node in _flat(tree):
+        if not isinstance(node, Words | Typed) or node.field is not None:
+            return ""
+        words.append(node.text)
+        if len(words) > MAX_WHOLE_WORDS:
+            return ""
+    return whole_text(" ".join(words))
+
+
+def _flat(tree: Node) -> Iterator[Node]:
+    if isinstance(tree, Clauses):
+        for occur, part in tree.clauses:
+            yield from _flat(part if occur is not Occur.MUST_NOT else Everything())
+    else:
+        yield tree
 
 
 def pruned(node: Node, collection: Collection) -> Node:
@@ -80,7 +131,7 @@ def pruned(node: Node, collection: Collection) -> Node:
 def _pruned(node: Node, collection: Collection) -> Node | None:
     match node:
         case Words():
-            if tokens_of(collection.language, node.text):
+            if tokens_of(collection.word_analysis, node.text):
                 return node
             has_field = node.field is not None or searched_field(collection) is not None
             return None if has_field else node

@@ -1,12 +1,13 @@
 """Builds tantivy's query from a query's tree, weighted by the whole collection's statistics."""
 
-import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import tantivy
 
+from hedgerow.common.collection import TEXTS
 from hedgerow.common.fields.field_types import FieldType
+from hedgerow.common.query.tokens import is_single
 from hedgerow.common.query.tree import (
     Boosted,
     Clauses,
@@ -18,6 +19,8 @@ from hedgerow.common.query.tree import (
     Prefix,
     Present,
     Range,
+    Typed,
+    Whole,
     Words,
 )
 from hedgerow.shard_worker.scoring.keyword_range import (
@@ -30,19 +33,19 @@ from hedgerow.shard_worker.scoring.keyword_range import (
     prefix_span,
 )
 from hedgerow.shard_worker.scoring.query_analysis import tokens_of
+from hedgerow.shard_worker.scoring.term_weights import TermWeights
+from hedgerow.shard_worker.scoring.typed_words import TypedWords
 from hedgerow.shard_worker.storage.schema import (
     ALL_TEXT,
     EVERY,
     PRESENT,
-    analyser_of,
     searched_field,
+    whole_mark,
 )
 from hedgerow.shard_worker.storage.term_statistics import TermStatistics
 from hedgerow.shard_worker.storage.text_index import TextIndex
 
-K1, B = 1.2, 0.75  # tantivy's constants, the same as Lucene's; they cannot be set
 _MAX_LOOKED_UP = 32  # values; for more, a set is as fast
-_CACHED_WEIGHTS = 10_000  # for each snapshot; about 1 MB
 
 _OCCURS = {
     Occur.SHOULD: tantivy.Occur.Should,
@@ -56,27 +59,21 @@ _TYPES = {
 }
 
 
-def inverse_document_frequency(documents: int, frequency: int) -> float:
-    """BM25's weight of a term, in the form that tantivy and Lucene use (never negative)."""
-    return math.log(1.0 + (documents - frequency + 0.5) / (frequency + 0.5))
-
-
 class QueryBuilder:
     """Builds queries for one snapshot of an index.
 
-    Words and phrases score by BM25. Everything else (values, ranges, prefixes, fuzzy words) adds 1,
-    times its boost, since a constant is the same on every shard.
+    Words and phrases score by BM25, prefixes and fuzzy words in texts as `typed_words` says.
+    Everything else (values, ranges, prefixes of keywords) adds 1, times its boost, since a constant
+    is the same on every shard.
     """
 
     def __init__(self, index: TextIndex, statistics: TermStatistics | None) -> None:
         self._index = index
         self._schema = index.schema
-        self._statistics = statistics
-        self._language = index.collection.language
+        self._analysis = index.collection.word_analysis
         self._searched = searched_field(index.collection)
-        self._average_lengths: dict[str, float] = {}
-        # Neither the snapshot nor the statistics ever change, so a weight stays valid.
-        self._weights: dict[tuple[str, tuple[str, ...]], float] = {}
+        self._weights = None if statistics is None else TermWeights(index, statistics)
+        self._typed = TypedWords(index, self._weights)
 
     def build(self, node: Node, filter_node: Node | None = None) -> tantivy.Query:
         """The query that matches what both `node` and `filter_node` match; `node` alone scores."""
@@ -84,29 +81,52 @@ class QueryBuilder:
         if filter_node is None:
             return query
         keep = self._build(filter_node) or tantivy.Query.empty_query()
-        return tantivy.Query.boolean_query(
-            [
-                (tantivy.Occur.Must, query),
-                (tantivy.Occur.Must, tantivy.Query.const_score_query(keep, 0.0)),
-            ]
-        )
+        return self._with_score_of(query, keep)
 
     def _build(self, node: Node, occur: Occur = Occur.SHOULD) -> tantivy.Query | None:
         """Build a node; None if analysis removes all its words, as if they had not been written."""
         match node:
             case Words():
-                return self._words(node, occur)
+                query = self._words(node, occur)
             case Clauses():
-                return self._clauses(node)
+                query = self._clauses(node)
             case Boosted():
                 inner = self._build(node.node, occur)
-                return None if inner is None else tantivy.Query.boost_query(inner, node.boost)
+                query = None if inner is None else tantivy.Query.boost_query(inner, node.boost)
+            case Whole():
+                query = self._whole(node)
+            case Typed(field, text, distance, is_prefix):
+                query = self._typed_words(field, text, distance, is_prefix=is_prefix)
             case Fuzzy():
-                return self._expanded(node, node.distance, is_prefix=False)
+                query = self._fuzzy(node)
             case Prefix():
-                return self._prefix(node)
+                query = self._prefix(node)
             case _:
-                return self._constant(node)
+                query = self._constant(node)
+        return query
+
+    def _whole(self, node: Whole) -> tantivy.Query | None:
+        query, mark = self._build(node.node), whole_mark(node.text)
+        if not self._index.document_frequency(PRESENT, mark):  # almost always; takes 2 µs
+            return query
+        # Above all that the words of the query can score.
+        most = sum(self._typed.most(self._searched, word) for word in self._words_of(node.node))
+        whole = tantivy.Query.const_score_query(
+            tantivy.Query.term_query(self._schema, PRESENT, mark, "basic"), max(most, 1.0)
+        )
+        if query is None:
+            return whole
+        return tantivy.Query.boolean_query(
+            [(tantivy.Occur.Should, query), (tantivy.Occur.Should, whole)]
+        )
+
+    def _words_of(self, node: Node) -> Iterator[str]:
+        match node:
+            case Clauses():
+                for _, part in node.clauses:
+                    yield from self._words_of(part)
+            case Words() | Typed():
+                yield from (word for _, word in tokens_of(self._analysis, node.text))
 
     def _clauses(self, node: Clauses) -> tantivy.Query | None:
         parts = []
@@ -128,7 +148,7 @@ class QueryBuilder:
         if not words:
             return None
         if node.is_prefix and len(words) == 1:
-            return self._prefix(Prefix(node.field, words[0][1]))
+            return self._typed.query(name, words[0][1], 0, is_prefix=True)
         if node.is_phrase and len(words) > 1:
             return self._phrase(name, words, node)
         terms = [self._term(name, word) for _, word in words]
@@ -140,16 +160,18 @@ class QueryBuilder:
         return tantivy.Query.boolean_query([(each, term) for term in terms])
 
     def _tokens(self, node: Words) -> tuple[tuple[int, str], ...]:
-        return tokens_of(self._language, node.text)
+        return tokens_of(self._analysis, node.text)
 
     def _term(self, name: str, word: str) -> tantivy.Query:
+        if self._analysis[1] >= TEXTS and is_single(word):
+            return self._typed.query(name, word, 0, is_prefix=True)
         term = tantivy.Query.term_query(self._schema, name, word)
         return self._weighted(term, name, (word,))
 
     def _phrase(self, name: str, words: Sequence[tuple[int, str]], node: Words) -> tantivy.Query:
         query = self._bare_phrase(name, words, node)
         if node.is_prefix:
-            query = tantivy.Query.const_score_query(query, 1.0)
+            query = self._with_score_of(self._weighted_phrase(name, words[:-1]), query)
         else:
             query = self._weighted(query, name, tuple(word for _, word in words))
         if name != ALL_TEXT or not (node.slop or _has_hole(words)):
@@ -158,9 +180,19 @@ class QueryBuilder:
         # within one text. A stop word in the phrase, or slop, could bridge that gap.
         fields = self._index.collection.searched_fields
         within = [(tantivy.Occur.Should, self._bare_phrase(one, words, node)) for one in fields]
-        keep = tantivy.Query.const_score_query(tantivy.Query.boolean_query(within), 0.0)
+        return self._with_score_of(query, tantivy.Query.boolean_query(within))
+
+    def _weighted_phrase(self, name: str, words: Sequence[tuple[int, str]]) -> tantivy.Query:
+        if len(words) == 1:
+            return self._term(name, words[0][1])
+        phrase = tantivy.Query.phrase_query(self._schema, name, list(words))
+        return self._weighted(phrase, name, tuple(word for _, word in words))
+
+    def _with_score_of(self, scored: tantivy.Query, query: tantivy.Query) -> tantivy.Query:
+        """A query that matches what both match, and scores as the first."""
+        keep = tantivy.Query.const_score_query(query, 0.0)
         return tantivy.Query.boolean_query(
-            [(tantivy.Occur.Must, query), (tantivy.Occur.Must, keep)]
+            [(tantivy.Occur.Must, scored), (tantivy.Occur.Must, keep)]
         )
 
     def _bare_phrase(
@@ -173,69 +205,38 @@ class QueryBuilder:
 
     def _weighted(self, query: tantivy.Query, name: str, words: tuple[str, ...]) -> tantivy.Query:
         """Replace the shard's weight of these words by the collection's."""
-        if self._statistics is None:
+        if self._weights is None:
             return query
-        weight = self._weights.get((name, words))
-        if weight is None:
-            if len(self._weights) >= _CACHED_WEIGHTS:
-                self._weights.clear()
-            weight = self._weights[name, words] = self._weight(self._statistics, name, words)
-        return tantivy.Query.boost_query(query, weight)
+        return tantivy.Query.boost_query(query, self._weights.of(name, words))
 
-    def _weight(self, statistics: TermStatistics, name: str, words: tuple[str, ...]) -> float:
-        """The collection's weight of these words, as a multiple of the shard's.
-
-        The weight of a phrase is the sum of its words' weights. A word that the statistics list
-        gets that frequency: the shard's own count includes deleted documents, which differ between
-        replicas.
-        """
-        average = statistics.average_lengths.get(name)
-        if average is None:  # the field is newer than the statistics
-            return 1.0
-        local_documents = self._index.max_doc
-        local_weight = weight = 0.0
-        for word in words:
-            local = self._index.document_frequency(name, word)
-            listed = statistics.document_frequency(name, word)
-            # The word is newer than the statistics, or too rare to be listed.
-            frequency = local if listed is None else listed
-            documents = max(statistics.documents, frequency)
-            local_weight += inverse_document_frequency(local_documents, local)
-            weight += inverse_document_frequency(documents, frequency)
-        factor = self._length_factor(average, name, words)
-        return weight / local_weight * factor
-
-    def _length_factor(self, average: float, name: str, words: Sequence[str]) -> float:
-        """Correct for the shard's average length, to first order, while the padding does not.
-
-        BM25 divides tf by tf + k1 (1 - b + b length / average). The factor is exact for a document
-        of average length in which the word occurs once; for others a second-order error remains.
-        """
-        local = self._average_lengths.get(name, 0.0)
-        if not local:
-            local = self._index.average_length(name, words)
-            self._average_lengths[name] = local
-        if not local or not average:
-            return 1.0
-        return (1.0 + K1 * (1.0 - B + B * average / local)) / (1.0 + K1)
-
-    def _expanded(self, node: Fuzzy | Prefix, distance: int, *, is_prefix: bool) -> tantivy.Query:
-        name = node.field or self._searched
+    def _typed_words(
+        self, field: str | None, text: str, distance: int, *, is_prefix: bool
+    ) -> tantivy.Query | None:
+        """The words that analysis makes of a text, each with those it may be meant for."""
+        name = field or self._searched
         if name is None:
             return tantivy.Query.empty_query()
-        words = [node.text]
-        if name == self._searched or self._index.collection.type_of(name) is FieldType.TEXT:
-            words = analyser_of(self._language).analyze(node.text)
-        queries = [
-            tantivy.Query.const_score_query(
-                tantivy.Query.fuzzy_term_query(
-                    self._schema, name, word, distance=distance, prefix=is_prefix
-                ),
-                1.0,
-            )
-            for word in words
+        words = [word for _, word in tokens_of(self._analysis, text)]
+        if not words and is_prefix:  # a stop word may be the beginning of another word
+            words = [word for _, word in tokens_of(("none", *self._analysis[1:]), text)]
+        parts = [
+            self._typed.query(name, word, distance, is_prefix=is_prefix and position == len(words))
+            for position, word in enumerate(words, 1)
         ]
-        return tantivy.Query.boolean_query([(tantivy.Occur.Must, query) for query in queries])
+        if len(parts) <= 1:
+            return parts[0] if parts else None
+        return tantivy.Query.boolean_query([(tantivy.Occur.Must, part) for part in parts])
+
+    def _fuzzy(self, node: Fuzzy) -> tantivy.Query | None:
+        if self._is_text(node.field):
+            return self._typed_words(node.field, node.text, node.distance, is_prefix=False)
+        query = tantivy.Query.fuzzy_term_query(
+            self._schema, node.field or "", node.text, distance=node.distance
+        )
+        return tantivy.Query.const_score_query(query, 1.0)
+
+    def _is_text(self, field: str | None) -> bool:
+        return field is None or self._index.collection.type_of(field) is FieldType.TEXT
 
     def _constant(self, node: Node) -> tantivy.Query:
         match node:
@@ -285,9 +286,9 @@ class QueryBuilder:
             case _:
                 return self._index.parse_native(native(name, part))
 
-    def _prefix(self, node: Prefix) -> tantivy.Query:
-        if node.field is None or self._index.collection.type_of(node.field) is FieldType.TEXT:
-            return self._expanded(node, 0, is_prefix=True)
+    def _prefix(self, node: Prefix) -> tantivy.Query | None:
+        if node.field is None or self._is_text(node.field):
+            return self._typed_words(node.field, node.text, 0, is_prefix=True)
         # If 300,000 keywords have the prefix, a range takes 2 ms and a prefix query 180 ms; if ten
         # have it, 0.2 ms and 0.01 ms.
         span = prefix_span(node.text)

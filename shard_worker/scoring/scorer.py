@@ -20,6 +20,7 @@ from hedgerow.common.errors import (
     RankingError,
     WorkError,
 )
+from hedgerow.common.query.as_typed import AS_WRITTEN, Typing
 from hedgerow.common.query.tree import Node, named_fields
 from hedgerow.common.settings.rank_profiles import RankProfile
 from hedgerow.common.settings.tracing import TracingSettings
@@ -31,6 +32,7 @@ from hedgerow.common.wire.messages import (
     unpack_search_payload,
 )
 from hedgerow.common.wire.search_options import SearchExtras
+from hedgerow.shard_worker.scoring.absent_fields import AbsentFields
 from hedgerow.shard_worker.scoring.open_shards import OpenShards, Snapshot
 from hedgerow.shard_worker.scoring.ranking import Budget, SecondPhase, second_phases
 from hedgerow.shard_worker.scoring.retrieval import Found, Located, retrieve
@@ -99,6 +101,7 @@ class Scorer:
             self._tracing = scorer_tracing(config.tracing, config.worker_id)
         self._shards = OpenShards(Path(config.data))
         self._max_candidate_bytes = config.max_candidate_bytes
+        self._absent = AbsentFields()
         self._turn = threading.Lock()  # held by a search, or by the thread that closes files
         self._has_ended = threading.Event()
 
@@ -183,6 +186,8 @@ class Scorer:
                 is_late=budget.expired,
             )
             _check(budget)
+            if profile.fields:
+                self._absent.look(search.profile, profile.fields, search.uid, candidates)
             try:
                 if trace is None:
                     found = _rank(second_phase, search, found.total, candidates, budget)
@@ -234,7 +239,7 @@ class Scorer:
     def _build(self, snapshot: Snapshot, search: SearchPayload, now: float) -> tantivy.Query:
         analysis = self._shards.query_analysis(snapshot.definition, now)
         try:
-            node = analysis.read(search.query, search.strict)
+            node = analysis.read(search.query, search.strict, _typing_of(search))
             filter_node = analysis.read_filter(search.filter)
             if snapshot.missing:
                 _check_fields(snapshot.missing, node, filter_node)
@@ -244,6 +249,11 @@ class Scorer:
         except (BadRequestError, ValueError, OverflowError, RecursionError) as error:
             # The gateway has checked the query, but perhaps against a newer definition.
             raise BadQueryError(f"the query does not fit the index: {error}") from error
+
+
+def _typing_of(search: SearchPayload) -> Typing:
+    options = search.options
+    return AS_WRITTEN if options is None else Typing(options.typos, options.prefix)
 
 
 def _check_fields(missing: AbstractSet[str], *nodes: Node | None) -> None:

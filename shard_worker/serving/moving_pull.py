@@ -32,12 +32,13 @@ class MovingPull:
             The answers that have brought something.
         """
         here = await _answers(lambda on: self._connection.send_now(list(pops), on), len(pops))
+        if found := [answer for answer in here if isinstance(answer, list)]:
+            return found  # at once: the other node may have to be connected to first
         nodes = [asked_node(one) for one in (error, *here)]
-        found = [answer for answer in here if isinstance(answer, list)]
-        if (node := next(filter(None, nodes), None)) is not None:
-            there = await _answers(lambda on: self._asked.send(node, list(pops), on), len(pops))
-            found += [answer for answer in there if isinstance(answer, list)]
-        return found
+        if (node := next(filter(None, nodes), None)) is None:
+            return []
+        there = await _answers(lambda on: self._asked.send(node, list(pops), on), len(pops))
+        return [answer for answer in there if isinstance(answer, list)]
 
     async def close(self) -> None:
         """Close the connections to where slots went."""

@@ -30,7 +30,7 @@ def open_index(path: Path, collection: Collection) -> tantivy.Index:
     """
     try:
         index = tantivy.Index.open(str(path))
-        index.register_tokenizer(ANALYSER, make_analyser(collection.language))
+        index.register_tokenizer(ANALYSER, make_analyser(*collection.word_analysis))
         # The indexer announces new generations; watching the folder would take a thread.
         index.config_reader("manual")
         index.searcher()
@@ -99,7 +99,7 @@ def fitting_definition(about: Mapping[str, Any], collection: Collection) -> Coll
     if earlier.analysis == collection.analysis:
         return collection
     if not collection.extends(earlier):
-        raise TextIndexError("the collection's fields, weights or language have changed")
+        raise TextIndexError("the collection's fields, weights, language or folding have changed")
     return earlier
 
 

@@ -1,14 +1,15 @@
 """Makes tantivy's schema, analyser, documents and new indexes from a collection's definition."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
 import tantivy
 
-from hedgerow.common.collection import Collection
+from hedgerow.common.collection import PLAIN_TEXTS, TEXTS, Collection
 from hedgerow.common.document_ids import ID_FIELD
 from hedgerow.common.fields.field_types import (
     TEXTUAL_TYPES,
@@ -17,15 +18,19 @@ from hedgerow.common.fields.field_types import (
     parse_date,
     texts_of,
 )
+from hedgerow.common.query.tokens import of_document, whole_text
 
 # Names of internal fields begin with "_", unlike those of declared fields.
 ALL_TEXT = "_text"  # the texts of all fields, by weight, for queries that name no field
-# EVERY and ORDERED_LISTS, or PADDING; names of its text fields; marks of `id_levels`.
+# EVERY and ORDERED_LISTS, or PADDING; names of its text fields; marks of `id_levels` and of whole
+# texts.
 PRESENT = "_present"
 PLACE = "_place"  # the document's place in `bodies`, if it has one
 EVERY = "*"
 PADDING = "+"
 ORDERED_LISTS = "="
+_WHOLE = "~"  # begins a mark
+_WHOLE_CHARS = 12  # longer texts are hashed to as many, since long terms would bloat the index
 
 ANALYSER = "hedgerow"
 # Ids are read from blocks, and a block is decompressed as a whole. tantivy's default of 16 KB is
@@ -39,11 +44,20 @@ _BLOCK_SETTING = "docstore_blocksize"
 MAX_TOKEN_BYTES = 255  # longer tokens are dropped (Lucene's StandardAnalyzer has the same limit)
 
 
-def make_analyser(language: str) -> tantivy.TextAnalyzer:
-    """Make the analyser for texts and for queries on them.
+def make_analyser(
+    language: str, texts: int = PLAIN_TEXTS, folding: bool = False
+) -> tantivy.TextAnalyzer:
+    """Make the analyser for texts and for queries on them, from `Collection.word_analysis`.
 
     Words are runs of letters and digits. They are lowercased; then stop words of the language are
-    dropped and the other words stemmed by Snowball, unless the language is "none".
+    dropped and the other words stemmed by Snowball, unless the language is "none". With `folding`,
+    letters lose their accents: in English before all else (`is_folded_first`), in other languages
+    last, since their stop words and endings have accents themselves.
+
+    Args:
+        language: of stop words and stemming.
+        texts: as `Collection.texts`; `of_document` and `of_query` do what is left.
+        folding: whether to fold accents.
     """
     builder = (
         tantivy.TextAnalyzerBuilder(tantivy.Tokenizer.simple())
@@ -54,13 +68,32 @@ def make_analyser(language: str) -> tantivy.TextAnalyzer:
         builder = builder.filter(tantivy.Filter.stopword(language)).filter(
             tantivy.Filter.stemmer(language)
         )
+    if folding and texts >= TEXTS and not is_folded_first((language, texts, folding)):
+        builder = builder.filter(tantivy.Filter.ascii_fold())
     return builder.build()
 
 
+def is_folded_first(analysis: tuple[str, int, bool]) -> bool:
+    """Whether a text is folded before it is analysed, by its `Collection.word_analysis`."""
+    language, _, folding = analysis
+    return folding and language in ("english", "none")
+
+
 @lru_cache(maxsize=64)
-def analyser_of(language: str) -> tantivy.TextAnalyzer:
-    """The analyser of a language, made once per process."""
-    return make_analyser(language)
+def analyser_of(analysis: tuple[str, int, bool]) -> tantivy.TextAnalyzer:
+    """The analyser for a `Collection.word_analysis`, made once per process."""
+    return make_analyser(*analysis)
+
+
+def whole_mark(text: str) -> str:
+    """The mark of documents that have a searched text which is this as a whole.
+
+    Args:
+        text: what `whole_text` has made of it.
+    """
+    if len(text) > _WHOLE_CHARS:
+        text = blake2b(text.encode(), digest_size=_WHOLE_CHARS // 2).hexdigest()
+    return f"{_WHOLE}{text}"
 
 
 def searched_field(collection: Collection) -> str | None:
@@ -115,7 +148,7 @@ def make_index(folder: Path, collection: Collection) -> tantivy.Index:
         content["index_settings"][_BLOCK_SETTING] = BLOCK_BYTES
         meta.write_text(json.dumps(content))
     index = tantivy.Index.open(str(folder))
-    index.register_tokenizer(ANALYSER, make_analyser(collection.language))
+    index.register_tokenizer(ANALYSER, make_analyser(*collection.word_analysis))
     return index
 
 
@@ -143,7 +176,7 @@ def make_document(
     document.add_text(PRESENT, ORDERED_LISTS)  # documents of earlier versions lack it
     for mark in marks:
         document.add_text(PRESENT, mark)
-    has_all_text = searched_field(collection) == ALL_TEXT
+    whole: set[str] = set()
     for name, kind in (collection.fields or {}).items():
         value = fields.get(name)
         if value is None:
@@ -153,25 +186,40 @@ def make_document(
         if kind not in TEXTUAL_TYPES:
             _add_value(document, name, kind, value)
         elif type(value) is str or not mismatch(kind, value):
-            texts = _texts(kind, value)
-            for text in texts:
-                document.add_text(name, text)
             if kind is FieldType.TEXT:
-                document.add_text(PRESENT, name)
-                # The simple form of BM25F (Robertson, Zaragoza and Taylor, 2004): a field of weight
-                # 3 counts as if its text occurred three times, both in term frequency and in
-                # length.
-                for text in (*texts,) * collection.weight_of(name) if has_all_text else ():
-                    document.add_text(ALL_TEXT, text)
+                whole |= _add_text(document, collection, name, texts_of(value))
+            else:
+                for text in _ordered(texts_of(value)):
+                    document.add_text(name, text)
+    for text in whole:
+        document.add_text(PRESENT, whole_mark(text))
     return document
 
 
-def _texts(kind: FieldType, value: Any) -> list[str]:
-    texts = texts_of(value)
-    if kind is FieldType.KEYWORD and len(texts) > 1:
-        # A list is sorted by its first value, and counts once for each of its values.
-        return sorted(set(texts))
-    return texts
+def _ordered(texts: list[str]) -> list[str]:
+    # A list is sorted by its first value, and counts once for each of its values.
+    return sorted(set(texts)) if len(texts) > 1 else texts
+
+
+def _add_text(
+    document: tantivy.Document, collection: Collection, name: str, texts: Sequence[str]
+) -> set[str]:
+    """Add the texts of a text field; returns those that are marked as a whole."""
+    whole: set[str] = set()
+    if collection.texts >= TEXTS:
+        if collection.weight_of(name):
+            whole = {one for text in texts if (one := whole_text(text))}
+        is_folded = is_folded_first(collection.word_analysis)
+        texts = [of_document(text, is_folded=is_folded) for text in texts]
+    for text in texts:
+        document.add_text(name, text)
+    document.add_text(PRESENT, name)
+    if searched_field(collection) == ALL_TEXT:
+        # The simple form of BM25F (Robertson, Zaragoza and Taylor, 2004): a field of weight 3
+        # counts as if its text occurred three times, both in term frequency and in length.
+        for text in (*texts,) * collection.weight_of(name):
+            document.add_text(ALL_TEXT, text)
+    return whole
 
 
 def _add_value(document: tantivy.Document, name: str, kind: FieldType, value: Any) -> None:

@@ -18,6 +18,7 @@ from pathlib import Path
 import msgpack
 
 from hedgerow.common.errors import WireError
+from hedgerow.shard_worker.storage.dictionary import SCHEMA, Dictionary, rows_of
 from hedgerow.shard_worker.storage.length_padding import is_padding, padding_words
 from hedgerow.shard_worker.storage.schema import text_fields
 from hedgerow.shard_worker.storage.text_index import TextIndex
@@ -152,7 +153,7 @@ def write_table(path: Path, statistics: Statistics) -> None:
             "PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF;"
             "CREATE TABLE about (key TEXT PRIMARY KEY, value REAL) WITHOUT ROWID;"
             "CREATE TABLE terms (field TEXT, term TEXT, frequency INTEGER,"
-            " PRIMARY KEY (field, term)) WITHOUT ROWID;"
+            " PRIMARY KEY (field, term)) WITHOUT ROWID;" + SCHEMA
         )
         with connection:
             about = {f"words:{name}": one.words for name, one in statistics.fields.items()}
@@ -162,6 +163,9 @@ def write_table(path: Path, statistics: Statistics) -> None:
                 connection.executemany(
                     "INSERT INTO terms VALUES (?, ?, ?)",
                     ((name, term, count) for term, count in sorted(one.frequencies.items())),
+                )
+                connection.executemany(
+                    "INSERT INTO lengths VALUES (?, ?, ?)", rows_of(name, one.frequencies)
                 )
     finally:
         connection.close()
@@ -173,10 +177,12 @@ class TermStatistics:
 
     Attributes:
         documents: how many documents the collection has.
+        dictionary: its words.
     """
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
+        self.dictionary = Dictionary(connection)
         self._about: dict[str, float] = dict(connection.execute("SELECT key, value FROM about"))
         self._cache: dict[tuple[str, str], int | None] = {}
         self.documents = int(self._about["documents"])

@@ -114,7 +114,7 @@ def take_placement(browser: Browser) -> None:
         environment = {
             "HEDGEROW_SNAPSHOTS__URL": str(folder / "snapshots"),
             "HEDGEROW_WORKER__SCORERS": "1",
-            "HEDGEROW_PLACEMENT__MAX_RESTORE_BYTES_PER_S": "20000",  # slow enough for a picture
+            "HEDGEROW_PLACEMENT__MAX_RESTORE_BYTES_PER_S": "50000",  # slow enough for a picture
         }
         arguments = ("--shards", "8", "--workers", "4", "--replicas", "2")
         with (
@@ -128,7 +128,7 @@ def take_placement(browser: Browser) -> None:
                 time.sleep(0.2)
             client.drain_worker("worker-2")
             browser.open(cluster.url, "cluster")
-            browser.until_text("1 of 4 moves done", ".progress", 60.0)
+            browser.until_text("restores", "#moves", 60.0)
             card = browser.one("section[aria-labelledby='placement-title']")
             browser.run("arguments[0].scrollIntoView({block: 'center'})", card)
             card.screenshot(str(DOCS / "page-placement.png"))

@@ -3,9 +3,6 @@
 import asyncio
 import contextlib
 import json
-import os
-import subprocess
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import cast
@@ -15,7 +12,7 @@ import pytest
 from hedgerow.common.errors import UnavailableError
 from hedgerow.gateway.client import AsyncClient, Client
 from tests.support.fake_gateway import make_result
-from tests.support.pages import blocks_of
+from tests.support.page_examples import output_of
 from tests.support.up import running_up
 from tests.support.waiting import until
 
@@ -182,21 +179,6 @@ async def test_nobody_listening_is_unavailable() -> None:
 
 async def test_the_page_s_examples_do_what_it_says(tmp_path: Path) -> None:
     """Each example of docs/client.md runs, in order, and prints what stands below it."""
-    blocks = blocks_of("client.md")
-    examples = [block.text for block in blocks if block.language == "python"]
-    expected = "".join(block.text for block in blocks if block.language == "text")
-    assert len(examples) >= 4
     async with running_up(tmp_path / "data", "--shards", "8") as up:
-        script = tmp_path / "examples.py"
-        script.write_text("\n\n".join(examples).replace("http://127.0.0.1:8080", up.url))
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            str(script),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            cwd=tmp_path,
-            env={**os.environ, "PYTHONPATH": str(Path.cwd())},
-        )
-        out, err = await process.communicate()
-        assert err.decode() == ""
-        assert out.decode() == expected
+        printed, expected = await output_of("client.md", up.url, tmp_path)
+    assert printed == expected

@@ -19,6 +19,7 @@ from hedgerow.common.shard_log.log import ShardLog
 from hedgerow.common.shard_log.operations import Create, Drop, unpack_op
 from hedgerow.common.state import split_changes
 from hedgerow.common.state.registry import Registry
+from hedgerow.gateway.shapes.alias import AliasChange
 from tests.support.clusters import Cluster, ask, gateway_to, load
 from tests.support.servers import DURABLE, RedisServer, temporary_server
 from tests.support.waiting import until
@@ -98,6 +99,9 @@ async def test_a_cluster_lives_on_two_servers(servers: Servers, tmp_path: Path) 
             result = await ask(gateway, "notes", "river", k=100)
             assert len(result.hits) == 60
             assert result.coverage.is_full
+            await gateway.aliases.change([AliasChange("all", "notes")])
+            await gateway.conditional_writes.patch("all", "d1", b'{"title": "river bank"}')
+            assert [hit.id for hit in (await ask(gateway, "all", "bank")).hits] == ["d1"]
 
             async with servers.connected("hedgerow") as (control, keys):
                 uid = gateway.collections.get("notes").uid
@@ -112,8 +116,9 @@ async def test_a_cluster_lives_on_two_servers(servers: Servers, tmp_path: Path) 
                 assert await log.lengths(range(NUM_SHARDS)) == dict.fromkeys(range(NUM_SHARDS), 0)
             assert on_data <= set(OF_DATA)
             assert {"applied"} <= on_data
-            assert {"collections", "workers", "cluster"} <= on_control
+            assert {"collections", "aliases", "judgement", "workers", "cluster"} <= on_control
             assert not on_control & set(OF_DATA)
+            await gateway.aliases.change([AliasChange("all", None)])
             await gateway.collections.drop("notes")
             with pytest.raises(NotFoundError):
                 await ask(gateway, "notes", "river")

@@ -58,7 +58,7 @@ class Sink:
     unsent: list[int] = field(default_factory=list)
     lost: list[str] = field(default_factory=list)
 
-    def on_reply(self, reply: Reply, worker: str) -> None:
+    def on_reply(self, reply: Reply, worker: str, now: float) -> None:
         """Note shard and worker."""
         self.replies.append((reply.shard, worker))
 

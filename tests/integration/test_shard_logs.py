@@ -10,7 +10,7 @@ import structlog
 
 from hedgerow.common.collection import define
 from hedgerow.common.fields.field_types import FieldType
-from hedgerow.common.shard_log.operations import Delete, Upsert, pack_op
+from hedgerow.common.shard_log.operations import FORMAT, Delete, Upsert, pack_op
 from hedgerow.shard_worker.executors.process_pool.pool import ProcessLane
 from hedgerow.shard_worker.indexing.indexer import IndexerConfig
 from tests.integration.support import write_path
@@ -192,7 +192,7 @@ async def test_foreign_entries_hold_nothing_up(path: WritePath) -> None:
 
 async def test_an_entry_of_a_newer_format_is_not_passed_over(path: WritePath) -> None:
     """A worker stops before it, for this shard alone, says so, and keeps its place in the log."""
-    newer = msgpack.packb([2, "merge", "u"])
+    newer = msgpack.packb([FORMAT + 1, "merge", "u"])
     with structlog.testing.capture_logs() as told:
         async with path.applying() as applier:
             uid = (await path.collections.put("books", BOOKS)).uid

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from hedgerow.common.errors import UnavailableError, VersionMismatchError
 from hedgerow.gateway.client import Client
 from tests.integration.support import previous_version
 from tests.integration.support.mixed import (
@@ -112,6 +113,42 @@ def test_gateways_and_workers_of_both_versions_work_together(site: Path) -> None
             cluster.stop_worker(name)
             cluster.start_worker(name, version)
         check_all_find(clients, expected, *VERSIONS)
+
+
+def test_writes_on_a_condition_wait_for_the_last_upgrade(site: Path) -> None:
+    """They are refused while a worker lives that does not know them, and that is named.
+
+    Once it is upgraded, it judges what came meanwhile as the other replica has.
+    """
+    with mixed_cluster(site) as cluster, cluster.gateway("present") as client:
+        for version in VERSIONS:
+            cluster.start_worker(version, version)
+        wait_for_workers(client, *VERSIONS)
+        client.put_collection("books", fields={"title": "text", "year": "integer"})
+        expected = documents(0, 3)
+        load(client, expected.values())
+        with pytest.raises(UnavailableError, match="worker previous"):
+            client.put_document("books", "d9", {"title": "amber"}, if_version="none")
+        with pytest.raises(UnavailableError, match="worker previous"):
+            client.patch_document("books", "d1", {"year": 7})
+        with pytest.raises(UnavailableError, match="worker previous"):
+            client.delete_document("books", "d1", if_version="A" * 16)
+
+        cluster.stop_worker("previous")
+        wait_for_workers(client, "present")
+        expected["d9"] = {"id": "d9", "title": "amber"}
+        first = client.put_document("books", "d9", expected["d9"], if_version="none").version
+        assert first is not None
+        assert client.get_versioned("books", "d9") == (expected["d9"], first)
+        with pytest.raises(VersionMismatchError) as refused:
+            client.put_document("books", "d9", {"title": "amber"}, if_version="none")
+        assert refused.value.version == first
+        client.patch_document("books", "d1", {"year": 7}, wait="logged")
+        expected["d1"]["year"] = 7
+        check_all_find([client], expected, "present")
+
+        cluster.start_worker("previous", "present")
+        check_all_find([client], expected, *VERSIONS)
 
 
 def test_a_worker_that_joins_serves_a_gateway_of_the_version_before(site: Path) -> None:

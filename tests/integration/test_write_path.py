@@ -293,7 +293,7 @@ async def test_a_server_that_stays_away(key_prefix: str, tmp_path: Path) -> None
     """Without a server a load ends in time with an error, and works when the server is back."""
     with temporary_server(*DURABLE) as server:
         async with writing(server, key_prefix, tmp_path) as path, path.applying():
-            path.documents._outage_timeout_s = 0.5
+            path.documents._writer._outage_timeout_s = 0.5
             uid = (await path.collections.put("books", BOOKS)).uid
 
             async def stream() -> AsyncIterator[bytes]:

@@ -26,6 +26,7 @@ from hedgerow.gateway.search.tally import SearchTally
 from hedgerow.gateway.shapes.alias import AliasChange
 from hedgerow.gateway.shapes.answer import Fetch, ShardDetail, TotalHits
 from hedgerow.gateway.shapes.delete_by_query import DeleteByQueryAnswer, DeleteByQueryBody
+from hedgerow.gateway.shapes.expiry import ExpiryAnswer
 from hedgerow.gateway.views.json_bytes import encode
 from hedgerow.gateway.writes.collection_list import ListedCollection
 from hedgerow.gateway.writes.conditional_writes import Origin
@@ -142,6 +143,7 @@ class FakeCollections:
             "rank_profiles": ["bm25", "noop"],
             "language": "english",
             "inferred": [],
+            "folding": True,
             "documents": 3,
             "shards": [{"shard": 0, "documents": 1}, {"shard": 1, "documents": 2}],
             "filling": None,
@@ -327,6 +329,26 @@ class FakeDeleteByQuery:
         """Keep what was asked."""
         self.asked.append((collection, body))
         return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+
+
+class FakeExpiry:
+    """Fields in a dict."""
+
+    def __init__(self) -> None:
+        self.fields: dict[str, str] = {}
+
+    async def set_field(self, collection: str, field: str) -> ExpiryAnswer:
+        """Keep the field."""
+        self.fields[collection] = field
+        return ExpiryAnswer(field)
+
+    async def get(self, collection: str) -> ExpiryAnswer:
+        """Return the field."""
+        return ExpiryAnswer(self.fields.get(collection))
+
+    async def remove(self, collection: str) -> None:
+        """Forget the field."""
+        self.fields.pop(collection, None)
 
 
 class FakeReader:
@@ -603,6 +625,7 @@ class FakeGateway:
         self.documents = FakeDocuments()
         self.conditional_writes = FakeConditionalWrites()
         self.delete_by_query = FakeDeleteByQuery()
+        self.expiry = FakeExpiry()
         self.reader = FakeReader()
         self.snapshots = FakeSnapshots()
         self.optimiser = FakeOptimiser()

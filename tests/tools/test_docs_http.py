@@ -44,6 +44,8 @@ TABLES = {
     "collection": "CollectionAnswer",
     "delete by query": "DeleteByQueryBody",
     "delete by query answer": "DeleteByQueryAnswer",
+    "expiry": "ExpiryBody",
+    "expiry answer": "ExpiryAnswer",
     "alias": "AliasBody",
     "alias changes": "AliasChanges",
     "aliases answer": "AliasesAnswer",

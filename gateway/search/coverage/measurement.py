@@ -1,6 +1,7 @@
 """How much of the collection an answer reflects, and why not the rest."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 from hedgerow.common.outcome import Outcome
 from hedgerow.gateway.shapes.answer import Coverage
@@ -12,15 +13,18 @@ _NONE = dict.fromkeys(Outcome, 0)
 
 def count_outcomes(outcomes: Sequence[Outcome]) -> dict[Outcome, int]:
     """Return outcome → number of shards, for every outcome; the sum is the fan-out."""
-    counts = _NONE.copy()
-    # An enum's hash is computed in Python, which costs more than all else here.
     num_ok = outcomes.count(_OK)
-    counts[_OK] = num_ok
+    counts = _counts_of_ok(num_ok).copy()
     if num_ok < len(outcomes):
         for outcome in outcomes:
             if outcome is not _OK:
                 counts[outcome] += 1
     return counts
+
+
+@lru_cache(maxsize=256)
+def _counts_of_ok(num_ok: int) -> dict[Outcome, int]:
+    return {**_NONE, _OK: num_ok}
 
 
 def coverage_of(

@@ -13,6 +13,7 @@ import msgspec
 from pydantic_core import to_json
 
 from hedgerow.common.outcome import Outcome
+from hedgerow.common.runtime.alarms import Alarms
 from hedgerow.common.wire.messages import (
     FetchBody,
     FetchPayload,
@@ -73,6 +74,7 @@ class Fetcher:
         self._max_answer_bytes = max_answer_bytes
         self._messenger = messenger
         self._loop = asyncio.get_running_loop()
+        self._alarms = Alarms()
 
     async def fill(
         self,
@@ -150,7 +152,7 @@ class Fetcher:
         Returns:
             How each shard's part ended; the bodies are `FetchBody`s, or `Refused`.
         """
-        gather = Gather(wanted, partial(_unpack, lease))
+        gather = Gather(wanted, partial(_unpack, lease), self._alarms)
         scatter = Scatter(
             Kind.FETCH, self._messenger, gather, self._loop.time(), deadline, trace=trace
         )

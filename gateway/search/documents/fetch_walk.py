@@ -10,3 +10,13 @@ class FetchWalk(NamedTuple):
 
     gather: Gather
     ended_at: float
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether the documents of a shard were not read."""
+        return self.gather.num_ok < len(self.gather.asked)
+
+    @property
+    def is_hedged(self) -> bool:
+        """Whether any shard got a second copy of its request."""
+        return bool(self.gather.hedged)

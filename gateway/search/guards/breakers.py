@@ -90,8 +90,11 @@ class Breakers:
     """
 
     __slots__ = (
+        "_are_steady",
         "_breakers",
         "_heavy",
+        "_is_known",
+        "_passing",
         "_pressure",
         "_replied_at",
         "_sampled_at",
@@ -129,8 +132,12 @@ class Breakers:
         self._replied_at = replied_at
         self._heavy = heavy
         self._pressure = pressure
+        self._is_known = False  # whether the two that follow are, of the breakers as they are now
+        self._passing: PassingPermits | None = None
+        self._are_steady = False
         self._breakers = tuple(
-            Breaker(settings, rng, _of_shard(shard, on_transition)) for shard in range(num_shards)
+            Breaker(settings, rng, _of_shard(shard, on_transition), self._on_change)
+            for shard in range(num_shards)
         )
 
     def __len__(self) -> int:
@@ -143,11 +150,13 @@ class Breakers:
         return iter(self._breakers)
 
     def passing(self) -> "PassingPermits | None":
-        """Return permits for a query to all shards, if every breaker lets every call through."""
-        generations = [breaker.generation for breaker in self._breakers if breaker.passes]
-        if len(generations) < len(self._breakers):
-            return None
-        return PassingPermits(self._breakers, generations)
+        """Return permits for a query to all shards, if every breaker lets every call through.
+
+        Queries share them: they are the same until a breaker changes.
+        """
+        if not self._is_known:
+            self._look()
+        return self._passing
 
     def finish(
         self,
@@ -155,6 +164,7 @@ class Breakers:
         permits: Iterable[Permit],
         results: Mapping[int, ShardResult],
         now: float,
+        ok_within_s: float = math.inf,
     ) -> None:
         """Report a query's ended parts to the breakers, and learn how long shards need.
 
@@ -163,12 +173,16 @@ class Breakers:
             permits: their breakers' permits, in the same order.
             results: shard → how its part ended.
             now: the event loop's time, in s.
+            ok_within_s: all parts are ok, and none took longer; inf if that is not known.
         """
         latency = excused = None
         if now - self._sampled_at >= SAMPLE_INTERVAL_S:
             self._sampled_at, latency = now, self.latency
-        elif type(permits) is PassingPermits and self._is_steady(results):
-            return
+        elif ok_within_s <= self._slow_s:
+            if not self._is_known:
+                self._look()
+            if self._are_steady:  # these parts would change nothing
+                return
         for shard, permit in zip(shards, permits, strict=True):
             part = results[shard]
             if part.outcome is _OK:
@@ -199,13 +213,18 @@ class Breakers:
         least = max(LATE_SHARE * len(results), min(1, len(results) - 1))
         return behind if len(behind) > least else ()
 
-    def _is_steady(self, results: Mapping[int, ShardResult]) -> bool:
-        """Whether these parts would change nothing: all are ok, and have been for a while."""
-        slow_s = self._slow_s
-        for part in results.values():
-            if part.outcome is not _OK or part.took_s > slow_s:
-                return False
-        return False not in [breaker.is_steady for breaker in self._breakers]
+    def _on_change(self) -> None:
+        self._is_known = False
+
+    def _look(self) -> None:
+        """Note what is true of all breakers, until one changes."""
+        breakers = self._breakers
+        self._is_known = True
+        self._are_steady = all(breaker.is_steady for breaker in breakers)
+        self._passing = None
+        if all(breaker.passes for breaker in breakers):
+            generations = [breaker.generation for breaker in breakers]
+            self._passing = PassingPermits(breakers, generations)
 
     def _blame(self, shard: int, part: ShardResult, now: float) -> CallOutcome:
         if part.outcome is _TIMED_OUT:

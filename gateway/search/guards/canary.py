@@ -191,9 +191,9 @@ class _Watch:
             await self._changed.wait()
         return self._gather.results[shard]
 
-    def on_reply(self, reply: Reply, worker: str) -> None:
+    def on_reply(self, reply: Reply, worker: str, now: float) -> None:
         """A shard has answered."""
-        self._gather.on_reply(reply, worker)
+        self._gather.on_reply(reply, worker, now)
         self._changed.set()
 
     def on_unsent(self, shard: int, reason: str) -> None:

@@ -115,6 +115,13 @@ def _paging(
         raise BadRequestError("search_after", "does not apply here: there is no key for cursors")
     profile = query.rank_profile or collection.rank_profile
     search = fingerprint_of(
-        collection.uid, query.query, query.filter, query.syntax, profile, query.sort
+        collection.uid,
+        query.query,
+        query.filter,
+        query.syntax,
+        profile,
+        query.sort,
+        query.typos,
+        query.prefix,
     )
     return Paging(signer, search, signer.read(text) if text else None)

@@ -191,7 +191,8 @@ class ScriptedTransport:
             self.late += 1
             self.on_late(reply)
         else:
-            sink.on_reply(reply, f"worker-of-{reply.shard}")
+            worker = f"worker-of-{reply.shard}"
+            sink.on_reply(reply, worker, asyncio.get_running_loop().time())
 
 
 def fetched(query_id: int, shard: int, script: Script, message: bytes) -> Reply:

@@ -50,6 +50,19 @@ def test_help_lists_the_subcommands(command: CommandLine) -> None:
     assert all(name in ended.out for name in ("list", "describe", "add-field"))
 
 
+def test_documents_expire_by_a_field(command: CommandLine) -> None:
+    """It is set, shown and ended; both at once is wrong usage."""
+    fields = command.gateway.expiry.fields
+    ended = command.run("collections", "expire", "films", "day")
+    assert (ended.code, ended.out) == (0, "films: documents expire at the date in day\n")
+    assert fields == {"films": "day"}
+    assert command.run("collections", "expire", "films").out == ended.out
+    ended = command.run("collections", "expire", "films", "--never")
+    assert (ended.code, ended.out) == (0, "films: documents never expire\n")
+    assert fields == {}
+    assert command.run("collections", "expire", "films", "day", "--never").code == 2
+
+
 def test_a_collection_is_described(command: CommandLine) -> None:
     """Documents by shard, and the fields with type, weight and where the type is from."""
     ended = command.run("collections", "describe", "films")
@@ -92,7 +105,7 @@ def test_what_is_piped_is_as_wide_as_its_content(
 @pytest.mark.parametrize(
     ("typed", "found"),
     [
-        ("gateway collections ", ["list", "describe", "add-field"]),
+        ("gateway collections ", ["list", "describe", "add-field", "expire"]),
         ("gateway collections add", ["add-field"]),
         ("gateway collections describe --js", ["--json"]),
         ("gateway col", ["collections"]),

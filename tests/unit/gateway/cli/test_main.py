@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from importlib import import_module
+from pathlib import Path
 
 import pytest
 
@@ -47,6 +48,32 @@ def test_the_listing_loads_no_command() -> None:
         assert name.encode() in ended.stdout
 
 
+@pytest.mark.parametrize(
+    ("arguments", "unused"),
+    [
+        (["key", "list"], {"structlog", "tantivy"}),
+        (["snapshot", "list"], {"tantivy"}),
+    ],
+)
+def test_a_command_loads_no_other(arguments: list[str], unused: set[str], tmp_path: Path) -> None:
+    """Of a group, only the command that is run is imported, and not what others of it need."""
+    program = (
+        "import sys, json\n"
+        "from hedgerow.gateway.cli.main import run\n"
+        "sys.argv = ['gateway', *sys.argv[1:]]\n"
+        "try: run()\n"
+        "except SystemExit: pass\n"
+        "print()\n"
+        "print(json.dumps(sorted(sys.modules)))"
+    )
+    command = [sys.executable, "-c", program, *arguments]
+    ended = subprocess.run(command, capture_output=True, check=True, cwd=tmp_path)
+    loaded = set(json.loads(ended.stdout.splitlines()[-1]))
+    commands = {f"hedgerow.gateway.cli.{name}" for name in ("snapshot", "query", "up")}
+    unused |= {"hedgerow.gateway.client", "rich.progress", *commands}
+    assert not unused & loaded
+
+
 def test_without_a_command_the_listing_is_shown(command: CommandLine) -> None:
     """`gateway` alone shows its commands, and ends with the code of a usage error."""
     ended = command.run()
@@ -85,7 +112,7 @@ def test_h_is_help(command: CommandLine, arguments: tuple[str, ...]) -> None:
     ("line", "completed", "loaded"),
     [
         ("gateway qu", ["query", "quarantine"], []),
-        ("gateway snapshot cr", ["create"], ["snapshot"]),
+        ("gateway snapshot cr", ["create"], []),
         ("gateway query --prof", ["--profile"], ["query"]),
         ("gateway query --priority ba", ["batch"], ["query"]),
     ],

@@ -24,6 +24,7 @@ from hedgerow.gateway.client import (
     AliasAnswer,
     AsyncClient,
     Client,
+    ExpiryAnswer,
     LoadAnswer,
     SearchAnswer,
     SearchOptions,
@@ -101,6 +102,9 @@ METHODS: dict[str, tuple[tuple[Any, ...], dict[str, Any], str]] = {
         {"dry_run": True},
         "POST /v1/collections/{name}/documents:delete",
     ),
+    "set_expiry": (("films", "day"), {}, "PUT /v1/collections/{name}/expiry"),
+    "get_expiry": (("films",), {}, "GET /v1/collections/{name}/expiry"),
+    "delete_expiry": (("films",), {}, "DELETE /v1/collections/{name}/expiry"),
     "put_collection": (("films",), {"language": "german"}, "PUT /v1/collections/{name}"),
     "add_fields": (("films", {"day": "date"}), {}, "PATCH /v1/collections/{name}"),
     "get_collection": (("films",), {}, "GET /v1/collections/{name}"),
@@ -111,6 +115,7 @@ METHODS: dict[str, tuple[tuple[Any, ...], dict[str, Any], str]] = {
     "put_alias": (("a", "films"), {}, "PUT /v1/aliases/{alias}"),
     "delete_alias": (("a",), {}, "DELETE /v1/aliases/{alias}"),
     "coverage_curve": (("films",), {}, "GET /v1/collections/{name}/coverage-curve"),
+    "suggest": (("films", "wi"), {"field": "title"}, "GET /v1/collections/{name}/suggest"),
     "delete_collection": (("films",), {}, "DELETE /v1/collections/{name}"),
     "status": ((), {}, "GET /v1/status"),
     "is_alive": ((), {}, "GET /healthz"),
@@ -209,6 +214,9 @@ def test_answers_are_those_of_the_gateway(ask: EitherClient) -> None:
     assert (deleted.deleted, deleted.complete) == (3, True)
     body = DeleteByQueryBody("wing", "n:1", 5, 70.0)
     assert ask.gateway.delete_by_query.asked == [("films", body)]
+    assert ask("set_expiry", "films", "day") == ask("get_expiry", "films") == ExpiryAnswer("day")
+    ask("delete_expiry", "films")
+    assert ask("get_expiry", "films") == ExpiryAnswer(None)
     found = ask("get_versioned", "films", "a/b", deadline_ms=70)
     assert found.document == ask("get_document", "films", "a/b", deadline_ms=70)
     assert len(found.version) == 16

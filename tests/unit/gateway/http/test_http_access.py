@@ -24,6 +24,8 @@ WRITES = [
     ("PATCH", FILMS),
     ("DELETE", FILMS),
     ("POST", f"{FILMS}/documents"),
+    ("PUT", f"{FILMS}/expiry"),
+    ("DELETE", f"{FILMS}/expiry"),
     ("POST", f"{FILMS}/documents:delete"),
     ("PUT", f"{FILMS}/documents/1"),
     ("PATCH", f"{FILMS}/documents/1"),
@@ -260,11 +262,12 @@ def address_of(path: str) -> str:
     places |= {"worker": "w-a", "alias": "a"}
     for name, value in places.items():
         path = path.replace(f"{{{name}}}", value)
-    return path
+    return f"{path}?prefix=a&field=title" if path.endswith("/suggest") else path
 
 
 BODIES = {
     "/v1/shards/{shard}/breaker": b'{"state": "closed"}',
+    "/v1/collections/{name}/expiry": b'{"field": "day"}',
     "/v1/aliases": b'{"changes": [{"alias": "a", "collection": null}]}',
     "/v1/aliases/{alias}": b'{"collection": "films"}',
 }

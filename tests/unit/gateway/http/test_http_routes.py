@@ -213,6 +213,9 @@ IN_PROGRESS = [
     ("DELETE", FILMS),
     ("POST", f"{FILMS}/optimise"),
     ("GET", f"{FILMS}/documents/1"),
+    ("PUT", f"{FILMS}/expiry"),
+    ("GET", f"{FILMS}/expiry"),
+    ("DELETE", f"{FILMS}/expiry"),
     ("POST", f"{FILMS}/documents:delete"),
     ("PATCH", f"{FILMS}/documents/1"),
     ("DELETE", f"{FILMS}/documents/1"),
@@ -236,6 +239,7 @@ IN_PROGRESS = [
 ]
 BODIES = {  # of those that are read before
     ("POST", "/v1/aliases"): b'{"changes": []}',
+    ("PUT", f"{FILMS}/expiry"): b'{"field": "day"}',
     ("POST", f"{FILMS}/documents:delete"): b'{"query": "a"}',
     ("PUT", "/v1/aliases/a"): b'{"collection": "films"}',
 }
@@ -246,6 +250,7 @@ NOT_COUNTED = {
     ("POST", "/v1/collections/{name}/documents"),
     ("PUT", "/v1/collections/{name}/documents/{document_id:path}"),
     ("GET", "/v1/collections/{name}/coverage-curve"),
+    ("GET", "/v1/collections/{name}/suggest"),
     ("POST", "/v1/shards/{shard}/breaker"),
     ("GET", "/v1/events"),
     ("GET", "/healthz"),
@@ -275,6 +280,7 @@ async def test_requests_beyond_the_limit_are_refused(
     assert not gateway.documents.deleted
     assert not gateway.conditional_writes.writes
     assert not gateway.delete_by_query.asked
+    assert not gateway.expiry.fields
     assert not gateway.aliases.there
     assert not gateway.snapshots.num_asked
     gateway.requests.end(place, 1.0)

@@ -41,11 +41,8 @@ def test_a_restart_moves_nothing() -> None:
     """Workers start with what they had, whatever an earlier run has left in other folders."""
     owners = [("worker-2", "worker-0"), ("worker-1", "worker-2"), ("worker-0", "worker-1")]
     present = Placement(7, 3, 2, 0, tuple(ShardPlacement(one) for one in owners))
-    stored = {
-        "worker-0": frozenset({0, 1, 2}),  # 1 was drained from here, and not yet removed
-        "worker-1": frozenset({1, 2}),
-        "worker-2": frozenset({0, 1}),
-    }
+    # What was moved away is not removed yet.
+    stored = dict.fromkeys(("worker-0", "worker-1", "worker-2"), frozenset({0, 1, 2}))
     assert assign(3, 2, stored, present) == [frozenset(one) for one in owners]
 
 

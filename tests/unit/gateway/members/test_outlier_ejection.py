@@ -130,7 +130,8 @@ class Scene:
         takers = [one for one in self.members.workers if one not in self.members.ejected]
         for shard in range(self.num_shards):
             worker = self._rng.choice(takers)
-            gather.on_reply(self._reply(query_id, shard, worker, shard in failed), worker)
+            reply = self._reply(query_id, shard, worker, shard in failed)
+            gather.on_reply(reply, worker, loop.time())
         now_us = int(loop.time() * 1e6)
         request = Request(
             Kind.SEARCH,
@@ -338,7 +339,7 @@ def test_who_lost_to_a_second_copy_is_slow_if_it_is_known(
             if number % 2:  # the first copy went to w1
                 await asyncio.sleep(0.05)
                 reply = replace(reply, is_hedge=True)
-            gather.on_reply(reply, "w0")
+            gather.on_reply(reply, "w0", asyncio.get_running_loop().time())
             request = Request(Kind.SEARCH, number, 0, 0, "here", b"")
             scene.ejection.learn(gather, request, asyncio.get_running_loop().time())
         assert scene.members.ejected == expected
@@ -362,7 +363,7 @@ def test_a_query_that_is_at_fault_is_no_mark_against_a_worker() -> None:
                 reply = Reply(number, 0, Status.OK, Lane.PROCESS, 0, 0, 10_000, BODY)
                 if worker == "w1":
                     reply = replace(reply, status=Status.FAILED, body=body)
-                gather.on_reply(reply, worker)
+                gather.on_reply(reply, worker, asyncio.get_running_loop().time())
                 assert gather.results[0].outcome in (Outcome.OK, Outcome.FAILED)
                 request = Request(Kind.SEARCH, number, 0, 0, "here", b"")
                 scene.ejection.learn(gather, request, asyncio.get_running_loop().time())

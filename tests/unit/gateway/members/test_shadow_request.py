@@ -35,8 +35,8 @@ def test_a_reply_ends_it_with_the_workers_own_time(
         ends: list[tuple[float, bool | None]] = []
         trial = ShadowRequest(TIMEOUT_S, lambda took_s, is_ok: ends.append((took_s, is_ok)))
         reply = Reply(1, 0, status, Lane.PROCESS, 900_000, 2_000, 3_000, body)
-        trial.on_reply(reply, "w")
-        trial.on_reply(reply, "w")
+        trial.on_reply(reply, "w", 0.0)
+        trial.on_reply(reply, "w", 0.0)
         trial.on_lost("too late")
         await asyncio.sleep(2 * TIMEOUT_S)
         return ends

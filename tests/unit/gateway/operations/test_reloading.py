@@ -30,6 +30,7 @@ class FakeStore:
         self.script = script or {}
         self.steps: list[Step] = []
         self.is_free = True
+        self.lasts = 1_000  # how often the claim can be renewed
         self.has_ended = False
         self.stored: dict[str, Any] = {}
         self.tell: Callable[[bytes], object] = lambda _event: None
@@ -39,6 +40,11 @@ class FakeStore:
         """Keep the profiles."""
         self.stored = profiles_json(profiles)
         return self.is_free
+
+    async def renew(self, token: str) -> bool:
+        """Renew it as often as was set."""
+        self.lasts -= 1
+        return self.lasts >= 0
 
     async def end(self, token: str) -> None:
         """Note it."""
@@ -207,3 +213,30 @@ def test_another_gateway_follows_if_it_reads_the_same(
     assert reloads.reloader.take(event)
     run_virtually(reloads.reloader.follow(event))
     assert len(reloads.used) == num_used
+
+
+def test_a_gateway_that_has_lost_its_claim_changes_nothing() -> None:
+    """Another may have begun a reload meanwhile: what the workers have checked is dropped."""
+    store = FakeStore()
+    store.lasts = 1
+    reloads = Reloads(store)
+    with pytest.raises(UnavailableError, match="nothing was reloaded"):
+        run_virtually(reloads.reloader.reload())
+    assert store.steps == [Step.CHECK, Step.DROP]
+    assert reloads.used == []
+
+
+def test_what_has_begun_to_be_taken_is_taken_though_the_claim_is_lost() -> None:
+    """Half of the workers with the old profiles would be worse than another reload soon after."""
+    store = FakeStore()
+    reloads = Reloads(store)
+
+    async def scenario() -> None:
+        task = asyncio.ensure_future(reloads.reloader.reload())
+        await asyncio.sleep(0.25)  # both workers have checked
+        store.lasts = 0
+        await task
+
+    run_virtually(scenario())
+    assert store.steps == [Step.CHECK, Step.TAKE, Step.DONE]
+    assert reloads.used == [PROFILES]

@@ -201,7 +201,7 @@ def test_a_look_is_due_once_and_changes_no_end(
         gather.look_when(started + look_s, lambda: looked.append(loop.time() - started))
         if until_s is not None:
             gather.stop_when(lambda: started + until_s)
-        loop.call_later(0.05, gather.on_reply, reply_of(1, 0, Script()), "w0")
+        loop.call_later(0.05, gather.on_reply, reply_of(1, 0, Script()), "w0", 0.05)
         await gather.wait(started + 0.3)
         return looked, loop.time() - started, gather
 
@@ -234,7 +234,7 @@ def test_a_lost_connection_ends_the_wait() -> None:
     async def scenario() -> tuple[Gather, float]:
         loop = asyncio.get_running_loop()
         gather = Gather([0, 1], unpack_search_body)
-        gather.on_reply(reply_of(1, 0, Script()), "w")
+        gather.on_reply(reply_of(1, 0, Script()), "w", loop.time())
         loop.call_later(0.05, gather.on_lost, "gone")
         started = loop.time()
         await gather.wait(started + 10)

@@ -15,7 +15,7 @@ from hedgerow.common.wire.messages import unpack_request
 from hedgerow.common.wire.trace_context import TraceContext, hex_id_of
 from hedgerow.gateway.policies.tail_sampling import TailSampling
 from hedgerow.gateway.search.result import SearchQuery
-from hedgerow.gateway.search.search_tracer import SearchTracer
+from hedgerow.gateway.search.search_tracer import GATHER_S, NUM_TOGETHER, SearchTracer
 from hedgerow.gateway.search.searcher import Searcher
 from hedgerow.gateway.search.walks import Walks
 from tests.support.virtual_time import run_virtually
@@ -45,7 +45,7 @@ class Scene:
         self.transport = ScriptedTransport(dict(enumerate(scripts)))
         self.sink = Sink()
         loop = asyncio.get_running_loop()
-        tracer = SearchTracer(
+        self.tracer = SearchTracer(
             TailSampling(TracingSettings(enabled=True, **settings), lambda: drawn),
             self.sink,
             wall_clock_ns=lambda: EPOCH_NS + int(loop.time() * 1e9),
@@ -56,10 +56,16 @@ class Scene:
             [10] * len(scripts),
             num_live=2,
             hedging=HedgingSettings(),
-            walks=Walks(100.0, tracer, lambda: self.do_workers_trace),
+            walks=Walks(100.0, self.tracer, lambda: self.do_workers_trace),
         )
 
     async def search(self, **changes: Any) -> Any:
+        """Search, and have the spans made; returns the result, or the error."""
+        found = await self.begin(**changes)
+        self.tracer.flush()
+        return found
+
+    async def begin(self, **changes: Any) -> Any:
         """Search; returns the result, or the error."""
         asked = {"query": "x", "fields": False, "deadline_ms": 300.0, **changes}
         query = SearchQuery("things", **asked)
@@ -215,3 +221,34 @@ def test_an_answer_names_its_trace() -> None:
         assert result.to_json()["trace_id"] is None
 
     run_virtually(scenario())
+
+
+def test_the_spans_of_several_searches_are_made_together() -> None:
+    """As soon as there are enough, or the first has waited for long enough; in order."""
+
+    async def scenario() -> tuple[list[int], list[Any], list[str]]:
+        scene = Scene(OK, OK, drawn=0.0)
+        found, num_made = [], []
+        for _ in range(NUM_TOGETHER + 2):
+            found.append((await scene.begin()).trace_id)
+            num_made.append(len(scene.sink.traces))
+        await asyncio.sleep(GATHER_S)
+        num_made.append(len(scene.sink.traces))
+        return num_made, found, [trace[0].context.hex_id for trace in scene.sink.traces]
+
+    num_made, found, made = run_virtually(scenario())
+    assert num_made[:-1] == [0] * (NUM_TOGETHER - 1) + [NUM_TOGETHER] * 3
+    assert num_made[-1] == NUM_TOGETHER + 2
+    assert made == found
+
+
+@pytest.mark.parametrize("changes", [{"minimum_coverage": 1.0}, {"fields": True}])
+def test_large_searches_do_not_wait_for_others(changes: dict[str, Any]) -> None:
+    """A fetch's replies, and an error's answer, are not held for the sake of the trace."""
+
+    async def scenario() -> int:
+        scene = Scene(OK, Script(delays_s=()), drawn=0.0)
+        await scene.begin(**changes)
+        return len(scene.sink.traces)
+
+    assert run_virtually(scenario()) == 1

@@ -5,7 +5,7 @@ from typing import Any, get_args
 import msgspec
 import pytest
 
-from hedgerow.common.collection import MAX_WEIGHT, Collection, define
+from hedgerow.common.collection import MAX_WEIGHT, TEXTS, Collection, define
 from hedgerow.common.fields.field_types import FieldType
 from hedgerow.common.outcome import Outcome
 from hedgerow.common.settings.gateway import GatewaySettings
@@ -14,6 +14,7 @@ from hedgerow.gateway.shapes import collection
 from hedgerow.gateway.shapes.alias import AliasBody, AliasChanges
 from hedgerow.gateway.shapes.answer import Shards
 from hedgerow.gateway.shapes.delete_by_query import DeleteByQueryBody
+from hedgerow.gateway.shapes.expiry import ExpiryBody
 from hedgerow.gateway.shapes.operations import BreakerBody
 from tests.support.openapi import OPENAPI
 
@@ -25,6 +26,7 @@ REQUESTS: dict[str, tuple[type[msgspec.Struct], dict[str, Any]]] = {
     "CollectionPatch": (collection.CollectionPatch, {"fields": {}}),
     "BreakerBody": (BreakerBody, {"state": "closed"}),
     "DeleteByQueryBody": (DeleteByQueryBody, {"query": "wing"}),
+    "ExpiryBody": (ExpiryBody, {"field": "day"}),
     "AliasBody": (AliasBody, {"collection": "films"}),
     "AliasChanges": (AliasChanges, {"changes": []}),
 }
@@ -66,7 +68,8 @@ def test_shapes_of_collections_are_as_collections_are_defined() -> None:
     weighted = SCHEMAS["WeightedField"]["properties"]["weight"]
     assert (weighted["minimum"], weighted["maximum"]) == (0, MAX_WEIGHT)
     body = collection.CollectionBody()
-    assert define("a", msgspec.to_builtins(body), "u") == Collection("a", "u")
+    defined = Collection("a", "u", texts=TEXTS, folding=True)
+    assert define("a", msgspec.to_builtins(body), "u") == defined
     assert (body.rank_profile, body.language) == (Collection("a", "u").rank_profile, "english")
 
 

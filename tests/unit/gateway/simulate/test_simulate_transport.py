@@ -32,9 +32,10 @@ class Sink:
         self.replies: list[tuple[float, str, bool]] = []
         self._loop = loop
 
-    def on_reply(self, reply: Reply, worker: str) -> None:
+    def on_reply(self, reply: Reply, worker: str, now: float) -> None:
         """Note it."""
-        self.replies.append((self._loop.time(), worker, reply.is_hedge))
+        assert now == self._loop.time()
+        self.replies.append((now, worker, reply.is_hedge))
 
     def on_unsent(self, shard: int, reason: str) -> None:
         """Fail: scripted networks take everything."""

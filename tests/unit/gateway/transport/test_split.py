@@ -56,7 +56,7 @@ class Sink:
     replies: list[int] = field(default_factory=list)
     unsent: list[int] = field(default_factory=list)
 
-    def on_reply(self, reply: Reply, worker: str) -> None:
+    def on_reply(self, reply: Reply, worker: str, now: float) -> None:
         """Note the shard."""
         assert worker == "w"
         self.replies.append(reply.shard)
@@ -120,10 +120,10 @@ async def test_each_server_is_asked_for_its_own_shards(split: Split) -> None:
 async def test_a_server_that_is_lost_takes_only_its_open_shards_along(split: Split) -> None:
     """What it had answered counts, and the other servers' shards are still waited for."""
     sink = split.ask(1, 0, 1, 2, 3, 4)
-    split.servers[0].sinks[1].on_reply(reply(1, 3), "w")
+    split.servers[0].sinks[1].on_reply(reply(1, 3), "w", 0.0)
     split.servers[0].sinks[1].on_lost("gone")
     assert (sink.replies, sink.unsent) == ([3], [0])
-    split.servers[1].sinks[1].on_reply(reply(1, 4), "w")
+    split.servers[1].sinks[1].on_reply(reply(1, 4), "w", 0.0)
     assert sink.replies == [3, 4]
 
 
@@ -132,7 +132,7 @@ async def test_what_is_open_is_sent_again_to_where_a_slot_is_now(split: Split) -
     split.ask(1, 0, 1, 3)
     split.ask(2, 1, 4)
     server = split.servers[0]
-    server.sinks[1].on_reply(reply(1, 0), "w")
+    server.sinks[1].on_reply(reply(1, 0), "w", 0.0)
     server.is_moving = True
     split.ask(3, 0, 1)  # it waits: where the slot was, it would be lost
     assert [one[0] for one in server.scattered] == [1]

@@ -104,7 +104,9 @@ def test_an_operation_of_a_newer_format_is_told_from_a_foreign_one() -> None:
     """It is an error of its own, since it must not be skipped, and says what to upgrade."""
     with pytest.raises(NewerVersionError, match=r"has format 3.*upgrade this process"):
         unpack_op(msgpack.packb([FORMAT + 1, "merge", "u"]))
-    for code in (FORMAT, 0, -1, True, 1.5, "2"):
+    with pytest.raises(NewerVersionError, match=r"'merge'.*upgrade this process"):
+        unpack_op(msgpack.packb([FORMAT, "merge", "u"]))
+    for code in (0, 1, -1, True, 1.5, "2"):
         with pytest.raises(WireError) as caught:
             unpack_op(msgpack.packb([code, "merge", "u"]))
         assert not isinstance(caught.value, NewerVersionError)

@@ -54,8 +54,8 @@ def test_pruning_goes_by_the_language_of_the_collection() -> None:
 
 def test_tokens_are_those_of_the_language() -> None:
     """Words are stemmed in English and left as they are without a language; positions count."""
-    assert tokens_of("english", "Lamps glowing") == ((0, "lamp"), (1, "glow"))
-    assert tokens_of("none", "Lamps glowing") == ((0, "lamps"), (1, "glowing"))
+    assert tokens_of(("english", 1, False), "Lamps glowing") == ((0, "lamp"), (1, "glow"))
+    assert tokens_of(("none", 1, False), "Lamps glowing") == ((0, "lamps"), (1, "glowing"))
 
 
 def test_long_queries_are_read_and_not_kept() -> None:
@@ -65,8 +65,8 @@ def test_long_queries_are_read_and_not_kept() -> None:
     assert analysis.read(long, False) is not analysis.read(long, False)
     assert analysis.read(long, False) == analysis.read(long, False)
     phrase = " ".join("abcdefgh" * 20)
-    assert tokens_of("none", phrase) is not tokens_of("none", phrase)
-    assert tokens_of("none", "lamp") is tokens_of("none", "lamp")
+    assert tokens_of(("none", 1, False), phrase) is not tokens_of(("none", 1, False), phrase)
+    assert tokens_of(("none", 1, False), "lamp") is tokens_of(("none", 1, False), "lamp")
 
 
 def test_what_was_read_goes_with_its_collection() -> None:

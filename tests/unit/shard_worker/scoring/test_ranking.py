@@ -369,7 +369,7 @@ def test_a_newer_generation_is_opened_and_new_statistics_are_used(shard: OneShar
 
     before = shard.open().generation
     assert ask(before).ids == []
-    after = shard.put([{"id": "new", "t": "fresh"}])
+    after = shard.put([{"id": "new", "t": "fresh paint"}])
     assert ask(after).ids == ["new"]
     (alone,) = ask(after).scores
     statistics = collect(shard.open())

@@ -46,8 +46,11 @@ def pull_of(nodes: Nodes) -> MovingPull:
 async def test_each_queue_is_looked_into_wherever_it_is(error: Exception) -> None:
     """A pop of several is refused with an address, or without one if some keys are still there."""
     nodes = Nodes({b"a": [b"a", [b"1"]]}, {b"b": [b"b", [b"2", b"3"]]})
-    found = await pull_of(nodes).pull([b"a", b"b", b"c"], error)
-    assert found == [[b"a", [b"1"]], [b"b", [b"2", b"3"]]]
+    pull = pull_of(nodes)
+    assert await pull.pull([b"a", b"b", b"c"], error) == [[b"a", [b"1"]]]
+    assert nodes.asked == []  # what is found is not held back until the other node answers
+    nodes.here.clear()
+    assert await pull.pull([b"a", b"b", b"c"], error) == [[b"b", [b"2", b"3"]]]
     assert nodes.asked == [("10.0.0.2", 7002)]
 
 

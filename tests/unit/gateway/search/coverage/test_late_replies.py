@@ -277,7 +277,7 @@ def ended(uid: str, query_id: int, late_s: float = 0.0, code: str = "") -> Ended
     """A query over two shards, now; the second has timed out, or failed with a code."""
     now = asyncio.get_running_loop().time()
     gather = Gather(range(2), lambda _body: reply_body())
-    gather.on_reply(reply_of(query_id, 0, Script()), "w")
+    gather.on_reply(reply_of(query_id, 0, Script()), "w", now)
     gather.end(Outcome.FAILED if code else Outcome.TIMED_OUT, "scripted", code)
     unused: Any = None
     search = PlannedSearch(

@@ -75,9 +75,9 @@ class Shards:
         self.sent_at_us.append(unpack_request(message).sent_at_us)
         for shard in shards:
             if (code := self.codes.get(shard, "")) is not None:
-                asyncio.get_running_loop().call_later(
-                    DELAY_S, sink.on_reply, reply(shard, code), "w"
-                )
+                loop = asyncio.get_running_loop()
+                at = loop.time() + DELAY_S
+                loop.call_at(at, sink.on_reply, reply(shard, code), "w", at)
         return dict.fromkeys(shards, 1)
 
 

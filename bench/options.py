@@ -1,0 +1,184 @@
+"""`python -m bench.options`: what facets, sorting, pages and groups cost a scorer.
+
+One process calls `shard_worker.scoring.scorer` as the cluster's scorers do, without anything around
+it, and its CPU time is measured, which hardly depends on what else the machine does. Each search
+with an option is measured in turns with the same search without it; an order by a field also with
+tantivy's own, which reads no ids and breaks no ties.
+"""
+
+import argparse
+import random
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import tantivy
+
+from bench.harness.report import show
+from bench.ties import compare
+from hedgerow.common.collection import define
+from hedgerow.common.query.syntax import parse
+from hedgerow.common.settings.rank_profiles import BUILT_IN_PROFILES
+from hedgerow.common.wire.messages import SearchBody, SearchPayload, pack_body, unpack_search_body
+from hedgerow.common.wire.search_options import (
+    After,
+    FacetKind,
+    SearchOptions,
+    SortKey,
+    WantedFacet,
+)
+from hedgerow.shard_worker.executors.process_pool.budget import Budget
+from hedgerow.shard_worker.scoring.query_builder import QueryBuilder
+from hedgerow.shard_worker.scoring.scorer import Scorer, ScorerConfig
+from hedgerow.shard_worker.storage.text_index import TextIndex
+from hedgerow.shard_worker.storage.text_index_writer import TextIndexWriter
+
+_UID = "goods"
+_MEMORY_BYTES = 128_000_000
+_FIELDS = {
+    "title": "text",
+    "brand": "keyword",
+    "code": "keyword",
+    "price": "float",
+    "year": "integer",
+    "sold": "date",
+}
+_COLLECTION = define("goods", {"fields": _FIELDS, "language": "none"}, uid=_UID)
+_NUM_WORDS = 1000
+_NUM_BRANDS = 200
+_MOST_VALUES = 10_000
+_DEEP = 1000  # hits before a page in the order by score
+QUERIES = ("w0", "*")  # a word of half of the documents, and all of them
+
+
+def goods(num_documents: int) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield ids and documents: few brands, a code of nearly every document's own."""
+    draw = random.Random(1)
+    for number in range(num_documents):
+        words = [f"w{int(draw.random() ** 3 * _NUM_WORDS)}" for _ in range(8)]
+        yield (
+            f"document-{number:08d}",
+            {
+                "title": " ".join(words),
+                "brand": f"b{int(draw.random() ** 2 * _NUM_BRANDS)}",
+                "code": f"c{draw.randrange(num_documents)}",
+                "price": round(draw.random() * 100, 2),
+                "year": 1950 + draw.randrange(70),
+                "sold": f"20{draw.randrange(10, 26)}-0{draw.randrange(1, 10)}-15",
+            },
+        )
+
+
+def build(folder: Path, num_documents: int) -> None:
+    """Build the index of one shard."""
+    writer = TextIndexWriter.open(folder / "shards" / "0" / _UID, _COLLECTION, _MEMORY_BYTES)
+    writer.apply((), goods(num_documents))
+    writer.commit()
+    writer.close()
+
+
+class Bench:
+    """One index, and a scorer that searches it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.index = TextIndex.open(folder / "shards" / "0" / _UID)
+        self._scorer = Scorer(ScorerConfig(str(folder), BUILT_IN_PROFILES))
+        self._budget = Budget.until(float("inf"))
+
+    def close(self) -> None:
+        """Close the files."""
+        self._scorer.close()
+
+    def scored(
+        self, query: str, options: SearchOptions | None = None, k: int = 10
+    ) -> Callable[[], bytes]:
+        """A search by the scorer."""
+        payload = SearchPayload(_UID, query, k, "bm25", "", strict=False, options=options)
+        work = (0, self.index.generation, pack_body(payload))
+        return lambda: self._scorer(work, self._budget)
+
+    def answer(self, query: str, options: SearchOptions | None = None, k: int = 10) -> SearchBody:
+        """What the scorer answers."""
+        return unpack_search_body(self.scored(query, options, k)())
+
+    def ordered(self, query: str, field: str) -> Callable[[], object]:
+        """The order by a field by tantivy alone, of a query that was built beforehand."""
+        tree = parse(query, _COLLECTION, strict=False)[0]
+        built = QueryBuilder(self.index, None).build(tree)
+        order = tantivy.Order.Asc
+        return lambda: self.index.searcher.search(built, 10, order_by_field=field, order=order).hits
+
+    def cases(self, query: str) -> dict[str, SearchOptions]:
+        """All options that are measured, by what they ask for."""
+        deep = self.answer(query, k=_DEEP)
+        price = SortKey("price", is_descending=False)
+        year = SortKey("year", is_descending=True)
+        score = SortKey("_score", is_descending=True)
+        facets = {
+            "facet of 200 brands": WantedFacet("brand", FacetKind.TERMS, _MOST_VALUES),
+            "facet of codes": WantedFacet("code", FacetKind.TERMS, _MOST_VALUES),
+            "facet of 3 ranges": WantedFacet("price", FacetKind.RANGES, bounds=(10.0, 50.0)),
+            "facet of decades": WantedFacet(
+                "year", FacetKind.HISTOGRAM, _MOST_VALUES, interval=10.0
+            ),
+            "facet of months": WantedFacet("sold", FacetKind.CALENDAR, _MOST_VALUES, unit="month"),
+            "statistics": WantedFacet("price", FacetKind.STATS),
+        }
+        return {name: SearchOptions((facet,)) for name, facet in facets.items()} | {
+            "sorted by price": SearchOptions(sort=(price,)),
+            "sorted by code": SearchOptions(sort=(SortKey("code", is_descending=False),)),
+            "sorted by date": SearchOptions(sort=(SortKey("sold", is_descending=True),)),
+            "sorted by year, then price": SearchOptions(sort=(year, price)),
+            "sorted by year, then score": SearchOptions(sort=(year, score)),
+            "page in the middle, by price": SearchOptions(
+                sort=(price,), search_after=After((50.0,), "")
+            ),
+            f"page after {_DEEP:,} hits, by score": SearchOptions(
+                search_after=After((deep.scores[-1],), deep.ids[-1], len(deep.ids))
+            ),
+            "best of each brand": SearchOptions(group_by="brand"),
+        }
+
+
+def _report(bench: Bench, query: str) -> None:
+    rows = []
+    for name, options in bench.cases(query).items():
+        used, without = compare(bench.scored(query, options), bench.scored(query))
+        rows.append((name, f"{used:,.0f}", f"{without:,.0f}", f"{used - without:+,.0f}"))
+    used, alone = compare(
+        bench.scored(query, bench.cases(query)["sorted by price"]), bench.ordered(query, "price")
+    )
+    rows.append(("sorted by price: tantivy alone", f"{used:,.0f}", f"{alone:,.0f}", ""))
+    show(
+        f"`{query}`: {bench.answer(query).total:,} of {bench.index.num_documents:,} documents",
+        ("search", "CPU, µs", "without, µs", "more, µs"),
+        rows,
+    )
+
+
+def main() -> int:
+    """Measure; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m bench.options", description=__doc__)
+    parser.add_argument(
+        "--documents",
+        type=int,
+        nargs="+",
+        default=[10_000, 100_000],
+        metavar="N",
+        help="of each index (10000 100000); a million take a minute",
+    )
+    arguments = parser.parse_args()
+    for num_documents in arguments.documents:
+        with tempfile.TemporaryDirectory(prefix="hedgerow-options-") as name:
+            build(Path(name), num_documents)
+            bench = Bench(Path(name))
+            for query in QUERIES:
+                _report(bench, query)
+            bench.close()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,22 @@
+"""The benchmark of options asks for what its rows say."""
+
+from pathlib import Path
+
+from bench.options import QUERIES, Bench, build
+
+
+def test_every_row_finds_or_counts_something(tmp_path: Path) -> None:
+    """No row is about a search that finds nothing, or asks for nothing."""
+    build(tmp_path, 2000)
+    bench = Bench(tmp_path)
+    for query in QUERIES:
+        whole = bench.answer(query)
+        for name, options in bench.cases(query).items():
+            found = bench.answer(query, options)
+            assert len(found.ids) == 10, name
+            assert found.total == whole.total, name
+            assert found.extras is not None, name
+            is_other = found.ids != whole.ids
+            assert is_other == (not options.facets), name
+            assert all(part.counts or part.stats for part in found.extras.facets), name
+    bench.close()

@@ -1,0 +1,57 @@
+"""Searches with typos and prefix, as the gateway checks them."""
+
+import pytest
+
+from hedgerow.common.collection import define
+from hedgerow.common.errors import BadRequestError
+from hedgerow.common.settings.query_limits import QuerySettings
+from hedgerow.common.settings.rank_profiles import BUILT_IN_PROFILES
+from hedgerow.common.wire.search_options import LEVEL, SearchOptions
+from hedgerow.gateway.search.result import SearchQuery
+from hedgerow.gateway.search.validation import Admitted, admit, check_level
+
+COLLECTION = define("films", {"fields": {"title": "text", "year": "integer"}}, uid="u")
+LIMITS = QuerySettings(max_fuzzy_edits=4)
+
+
+def admitted(query: SearchQuery) -> Admitted:
+    """The search, if it may be sent."""
+    return admit(query, COLLECTION, LIMITS, BUILT_IN_PROFILES)
+
+
+def test_a_search_without_them_has_no_options() -> None:
+    """It is sent as before, to workers of any version."""
+    assert admitted(SearchQuery("films", "standards of living")).options is None
+
+
+def test_the_shards_get_the_edits_that_the_limit_leaves() -> None:
+    """Those of fuzzy words count first; a long query is not refused, but says so."""
+    query = SearchQuery("films", "standards~2 lamps", typos="auto", prefix=True)
+    found = admitted(query)
+    assert found.options == SearchOptions(typos=2, prefix=True)
+    assert (found.cost.fuzzy_edits, found.cost.prefix_terms) == (3, 1)
+    assert found.warnings == ()
+    many = admitted(SearchQuery("films", "standards " * 9, typos="auto"))
+    assert many.cost.fuzzy_edits == 4
+    (warning,) = many.warnings
+    assert warning.endswith("words may be 4 edits away together (query.max_fuzzy_edits).")
+    none_left = admitted(SearchQuery("films", "standards~2 candlestick~2 lamps", typos="auto"))
+    assert none_left.options is None
+    assert len(none_left.warnings) == 1
+
+
+def test_a_strict_query_is_still_checked() -> None:
+    """A syntax error is one, however tolerant the search of words is."""
+    with pytest.raises(BadRequestError) as caught:
+        admitted(SearchQuery("films", "year:x", syntax="strict", typos="auto"))
+    assert caught.value.field == "query"
+
+
+def test_an_older_worker_would_ignore_them() -> None:
+    """So the search is refused while it lives, and the error names what it does not know."""
+    options = admitted(SearchQuery("films", "lamps", prefix=True)).options
+    assert options is not None
+    check_level(options, LEVEL)
+    with pytest.raises(BadRequestError) as caught:
+        check_level(options, 1)
+    assert caught.value.field == "prefix"
