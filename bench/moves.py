@@ -99,12 +99,12 @@ class Search:
     """One search.
 
     Attributes:
-        at_s: when it was sent, in s after the event.
+        at: when it was sent, on the clock `time.perf_counter`.
         took_ms: until its answer was there.
         coverage: of the answer; None if it was refused.
     """
 
-    at_s: float
+    at: float
     took_ms: float
     coverage: float | None
 
@@ -199,7 +199,7 @@ class Searcher:
         for problem, count in lacks.items():
             phase.problems[problem] = phase.problems.get(problem, 0) + count
         fraction = None if answer.coverage is None else answer.coverage.fraction
-        phase.searches.append(Search(began_at - phase.began_at, took_ms, fraction))
+        phase.searches.append(Search(began_at, took_ms, fraction))
 
 
 class Workers:

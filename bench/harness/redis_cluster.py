@@ -109,6 +109,8 @@ class RedisCluster:
             str(NODE_TIMEOUT_MS),
             "--cluster-port",
             str(bus_port or self._buses[node.port]),
+            "--cluster-require-full-coverage",
+            "no",
             "--cluster-replica-validity-factor",
             "0",
             "--repl-diskless-sync-delay",

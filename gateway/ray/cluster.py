@@ -6,7 +6,7 @@ import os
 import socket
 import threading
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -158,10 +158,12 @@ class RayCluster:
         self.num_shards, _ = await settle_shards(
             registry, self._options.num_shards, 0, plan.num_shards
         )
+        store = PlacementStore(control, keys)
+        plan = self.plan = replace(plan, num_replicas=await self._settle_replicas(plan, store))
         self._workers = await self._started(WORKER, plan.num_workers, plan.worker_cpus)
         await self._wait_for("the workers", lambda: self._missing_workers(registry))
         # Until the logs know every replica, they drop entries that the known ones have applied.
-        await self._wait_until_placed(registry, PlacementStore(control, keys))
+        await self._wait_until_placed(registry, store)
         if plan.num_gateways:
             self._gateways = await self._started(GATEWAY, plan.num_gateways, GATEWAY_CPUS)
             await self._wait_for("the gateways", lambda: self._missing_gateways(control))
@@ -221,6 +223,16 @@ class RayCluster:
         self._redis = OwnRedis(self._options.data.resolve(), self._settings.storage, self._on_event)
         self.redis_url = self._redis.url
         await self._redis.start()
+
+    async def _settle_replicas(self, plan: NodePlan, store: PlacementStore) -> int:
+        """Decide how many replicas each shard should have: all workers must agree on that."""
+        if self._options.wanted.num_replicas is None:
+            present = await store.read()
+            if present is not None:
+                return present.replicas
+            if "replicas" in self._settings.placement.model_fields_set:
+                return self._settings.placement.replicas
+        return plan.num_replicas
 
     async def _started(self, kind: str, number: int, cpus: float) -> list[_Watched]:
         names = [f"{kind}-{one}" for one in range(number)]

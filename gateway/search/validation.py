@@ -12,11 +12,11 @@ from hedgerow.common.errors import BadRequestError
 from hedgerow.common.fields.nearest_name import nearest_name
 from hedgerow.common.query.as_typed import AS_WRITTEN
 from hedgerow.common.query.cost import Cost, check_cost
-from hedgerow.common.query.syntax import check_filter, check_query
 from hedgerow.common.settings.gateway import GatewaySettings
 from hedgerow.common.settings.query_limits import QuerySettings
 from hedgerow.common.settings.rank_profiles import RankProfile
 from hedgerow.common.wire.search_options import SearchOptions
+from hedgerow.gateway.search.checked_queries import check_filter, check_query
 from hedgerow.gateway.search.options.cursor import CursorSigner
 from hedgerow.gateway.search.options.wanted import NOTHING, Wanted, wanted_of
 from hedgerow.gateway.search.result import SearchQuery

@@ -152,7 +152,12 @@ class Collections:
                 known.pop(name, None)
             else:
                 known[name] = collection
-        self._known = known
+        # The same objects as long as definitions do not change, so that what was found out with one
+        # stays known (`gateway.search.checked_queries`).
+        before = self._known
+        self._known = {
+            name: before[name] if before.get(name) == one else one for name, one in known.items()
+        }
 
     def wake(self) -> None:
         """A change was announced: refresh at once."""

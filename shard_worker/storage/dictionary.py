@@ -10,9 +10,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import NamedTuple
 
-from rapidfuzz import process
-from rapidfuzz.distance import OSA
-
 # Of the words that begin alike, or are as far from one that was typed; the others count less. With
 # 50, Elasticsearch's `max_expansions` for fuzzy words is the same.
 MAX_LIKE = 50
@@ -92,6 +89,10 @@ class Dictionary:
     def _find_near(self, name: str, word: str, distance: int) -> Mapping[int, Like]:
         if not self._has_lengths:
             return {}
+        # Only a scorer that is asked for fuzzy words needs them.
+        from rapidfuzz import process  # noqa: PLC0415 - as above
+        from rapidfuzz.distance import OSA  # noqa: PLC0415 - as above
+
         found: dict[int, list[tuple[int, str]]] = {}
         for terms in self._of_length(name, len(word) - distance, len(word) + distance):
             matches = process.extract(

@@ -186,19 +186,23 @@ def make_document(
         if kind not in TEXTUAL_TYPES:
             _add_value(document, name, kind, value)
         elif type(value) is str or not mismatch(kind, value):
+            texts = _texts(kind, value)
             if kind is FieldType.TEXT:
-                whole |= _add_text(document, collection, name, texts_of(value))
+                whole |= _add_text(document, collection, name, texts)
             else:
-                for text in _ordered(texts_of(value)):
+                for text in texts:
                     document.add_text(name, text)
     for text in whole:
         document.add_text(PRESENT, whole_mark(text))
     return document
 
 
-def _ordered(texts: list[str]) -> list[str]:
-    # A list is sorted by its first value, and counts once for each of its values.
-    return sorted(set(texts)) if len(texts) > 1 else texts
+def _texts(kind: FieldType, value: Any) -> list[str]:
+    texts = texts_of(value)
+    if kind is FieldType.KEYWORD and len(texts) > 1:
+        # A list is sorted by its first value, and counts once for each of its values.
+        return sorted(set(texts))
+    return texts
 
 
 def _add_text(

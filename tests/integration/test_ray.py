@@ -20,7 +20,7 @@ from tests.integration.support.trees import answer, loaded
 from tests.support.needs import missing
 from tests.support.processes import is_alive, parent_of
 from tests.support.servers import RedisServer, temporary_server
-from tests.support.up import Caller, Up
+from tests.support.up import Caller, Up, up_command
 from tests.support.waiting import until
 
 pytestmark = [
@@ -62,14 +62,22 @@ async def start(folder: Path, nodes: RayNodes, server: RedisServer) -> Up:
         folder / "up",
         *("--ray", nodes.address, "--redis", server.url, "--shards", str(NUM_SHARDS)),
         *("--worker-cpus", "2", "--host", "127.0.0.1"),
-        HEDGEROW_SNAPSHOTS__URL=str(folder / "snapshots"),
-        HEDGEROW_PLACEMENT__REPLACE_AFTER_S="3",
-        HEDGEROW_TEST_RAY=str(folder),
+        folder=None,
+        **variables(folder),
     )
     if not one.url:
         await one.destroy()
         pytest.fail(one.output)
     return one
+
+
+def variables(folder: Path) -> dict[str, str]:
+    """The settings, and the mark of the cluster's processes."""
+    return {
+        "HEDGEROW_SNAPSHOTS__URL": str(folder / "snapshots"),
+        "HEDGEROW_PLACEMENT__REPLACE_AFTER_S": "3",
+        "HEDGEROW_TEST_RAY": str(folder),
+    }
 
 
 def living(folder: Path) -> set[int]:
@@ -172,6 +180,28 @@ async def test_it_spreads_over_the_nodes(nodes: RayNodes, up: Up, caller: Ring) 
     for shard in (await caller.http.get("/v1/placement")).json()["shards"]:
         zones = [workers[owner]["zone"] for owner in shard["owners"]]
         assert len(set(zones)) == len(zones) == 2
+
+
+async def test_a_second_command_adds_workers(
+    folder: Path, nodes: RayNodes, server: RedisServer, caller: Ring
+) -> None:
+    """Its worker gets shards of the same cluster, whose number of replicas stays as it is."""
+    second = await asyncio.create_subprocess_exec(
+        *up_command(folder / "up", "--ray", nodes.address, "--redis", server.url),
+        *("--gateways", "0", "--workers", "1", "--worker-cpus", "1"),
+        env={**os.environ, **variables(folder)},
+    )
+
+    async def is_used() -> bool:
+        live = [one for one in (await caller.workers()).values() if one["live"]]
+        return len(live) == 4 and all(one["serves"] for one in live) and await caller.is_settled()
+
+    try:
+        await until(is_used, 90.0, what="the new worker has shards")
+    finally:
+        second.send_signal(signal.SIGINT)
+        assert await second.wait() == 0
+    await until(caller.is_settled, 60.0, what="each shard has its replicas")
 
 
 async def test_an_actor_that_is_killed_comes_back_with_its_data(

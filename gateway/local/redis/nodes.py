@@ -176,6 +176,8 @@ class EmbeddedNodes:
                 str(self._ports[self._number + number]),
                 "--cluster-node-timeout",
                 str(NODE_TIMEOUT_MS),
+                "--cluster-require-full-coverage",
+                "no",
             ),
             drain_s=_DRAIN_S,
             is_quiet=True,

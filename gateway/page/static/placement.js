@@ -31,7 +31,8 @@ function summary({ version, replicas, moves, is_settled: isSettled }) {
 function progress(done, most) {
   const text = `${done} of ${most} moves done`;
   return h("div", { class: "progress" },
-    h("progress", { "aria-label": text, value: done, max: most }),
+    h("svg", { class: "cover", viewBox: "0 0 100 10", preserveAspectRatio: "none", role: "img", "aria-label": text },
+      h("rect", { class: "cover-good", x: 0, y: 0, width: (100 * done) / most, height: 10 })),
     h("span", { class: "dim" }, text));
 }
 

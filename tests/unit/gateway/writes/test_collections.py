@@ -174,3 +174,18 @@ async def test_the_limit_of_collections_reaches_the_registry() -> None:
     collections = Collections(registry, 2, {"bm25": 1}, max_collections=7)
     await collections.put("books", BOOKS)
     assert registry.create_collection.call_args.args[1:] == (2, 7)
+
+
+async def test_a_definition_that_does_not_change_stays_the_same_object() -> None:
+    """However often all are read, so that what was found out with it stays known."""
+    collections = holding()
+    registry = cast("AsyncMock", collections._registry)
+    stored = registry.collection.return_value
+    await collections.refresh()
+    known = collections.get("books")
+    registry.collections.return_value = {"books": replace(stored)}
+    await collections.refresh()
+    assert collections.get("books") is known
+    registry.collections.return_value = {"books": replace(stored, revision=1)}
+    await collections.refresh()
+    assert collections.get("books").revision == 1

@@ -1,0 +1,53 @@
+"""How many replicas a cluster on Ray keeps."""
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hedgerow.common.placement.document import Placement
+from hedgerow.common.settings.placement import PlacementSettings
+from hedgerow.common.settings.settings import Settings
+from hedgerow.gateway.ray.nodes import NodePlan, Wanted
+from tests.support.needs import missing
+
+
+class Store:
+    """A placement that has, or has not, been stored."""
+
+    def __init__(self, replicas: int | None) -> None:
+        """Store one with this number of replicas; None for no placement."""
+        self._replicas = replicas
+
+    async def read(self) -> Placement | None:
+        """Return it."""
+        return None if self._replicas is None else Placement(1, 2, self._replicas, 0, ())
+
+
+@pytest.mark.parametrize(
+    ("asked", "stored", "setting", "kept"),
+    [
+        (3, 2, 1, 3),  # the option decides
+        (None, 2, 4, 2),  # a second command must not change what the first has asked for
+        (None, None, 4, 4),
+        (None, None, None, 1),  # by the nodes, as planned
+    ],
+)
+async def test_workers_that_are_added_keep_the_number_of_replicas(
+    asked: int | None, stored: int | None, setting: int | None, kept: int
+) -> None:
+    """The option precedes what the cluster has, and this the setting."""
+    if find_spec("ray") is None:
+        missing("Ray (make setup)")
+    from hedgerow.gateway.ray.cluster import RayCluster, RayOptions  # noqa: PLC0415 - needs Ray
+
+    placement = PlacementSettings() if setting is None else PlacementSettings(replicas=setting)
+    options = RayOptions(
+        "auto", Path("data"), None, Wanted(num_replicas=asked), host="", port=0, redis_url=None
+    )
+    nothing: Any = None
+    cluster = RayCluster(nothing, options, Settings(placement=placement), "", nothing)
+    plan = NodePlan(1, 1, 1.0, 0, asked or 1)
+    stored_placement: Any = Store(stored)
+    assert await cluster._settle_replicas(plan, stored_placement) == kept
