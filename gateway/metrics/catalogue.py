@@ -104,6 +104,10 @@ REJECTED: Final = Metric(
     "hedgerow_documents_rejected_total", _COUNTER, "Lines that this gateway has rejected",
     ("collection",),
 )  # fmt: skip
+EXPIRED: Final = Metric(
+    "hedgerow_documents_expired_total", _COUNTER,
+    "Documents that this gateway has deleted since they had expired",
+)  # fmt: skip
 DOCUMENTS: Final = Metric(
     "hedgerow_collection_documents", _GAUGE, "Documents of the collection", ("collection",)
 )
@@ -194,7 +198,7 @@ GATEWAY_METRICS: Final = (
     BREAKER, TRANSITIONS, HEDGES_SENT, HEDGES_ENDED, HEDGES_REFUSED, LIMIT, IN_FLIGHT, FORECAST,
     QUEUE,
     REQUESTS, LIMITS_HIT, KEY_REQUESTS, KEY_REFUSED,
-    ACCEPTED, REJECTED, DOCUMENTS, LOG_LAG,
+    ACCEPTED, REJECTED, EXPIRED, DOCUMENTS, LOG_LAG,
     WORKERS, REPLICAS, PROBATION, QUARANTINED, SNAPSHOT_TIME, SNAPSHOT_BYTES, SNAPSHOT_FAILED,
     SNAPSHOT_KEPT, SHORTAGES,
     REDIS_UP, RECONNECTS, UNSENT, REDIRECTED, SENT_AGAIN, MALFORMED, CLOCK_ERROR, HELD, LAG, BUILD,

@@ -45,6 +45,7 @@ OWN_COUNTERS: Final = {
     "pushes_redirected": catalogue.REDIRECTED,
     "requests_sent_again": catalogue.SENT_AGAIN,
     "replies_malformed": catalogue.MALFORMED,
+    "documents_expired": catalogue.EXPIRED,
 }
 
 

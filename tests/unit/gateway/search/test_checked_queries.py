@@ -7,13 +7,14 @@ import pytest
 
 from hedgerow.common.collection import Collection
 from hedgerow.common.errors import BadRequestError
+from hedgerow.common.fields.field_types import FieldType
 from hedgerow.common.query import syntax
 from hedgerow.common.query.cost import Cost
 from hedgerow.gateway.search import checked_queries
 from hedgerow.gateway.search.checked_queries import LONGEST, MOST, check_filter, check_query
 
 BOOKS = Collection(
-    name="books", uid="u1", fields={"title": "text", "year": "integer"}, rank_profile="bm25"
+    name="books", uid="u1", fields={"title": FieldType.TEXT, "year": FieldType.INTEGER}
 )
 QUERIES = ("desk lamp", "lamp, desk", "+lamp titel:x", "wing~1 year:[1990 TO 2000]", '"', "NOT")
 
@@ -72,7 +73,7 @@ def test_a_collection_that_changes_has_its_queries_checked_again() -> None:
     assert check_query("author:x", BOOKS, strict=False)[1]
     with pytest.raises(BadRequestError):
         check_filter("author:x", BOOKS)
-    more = replace(BOOKS, fields={**(BOOKS.fields or {}), "author": "text"}, revision=1)
+    more = replace(BOOKS, fields={**(BOOKS.fields or {}), "author": FieldType.TEXT}, revision=1)
     for _ in range(2):
         assert not check_query("author:x", more, strict=False)[1]
         check_filter("author:x", more)
