@@ -5,7 +5,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, Unpack, overload
 
 from hedgerow.common.errors import HedgerowError, UnavailableError
-from hedgerow.gateway.client import calls
+from hedgerow.gateway.client import batch_calls, calls
+from hedgerow.gateway.client.batch_calls import BatchSearch
 from hedgerow.gateway.client.calls import Call, Definition, SearchOptions, VersionedDocument
 from hedgerow.gateway.client.link import CONNECT_TIMEOUT_S, DEFAULT_URL, MARGIN_S, Link, Verify
 from hedgerow.gateway.client.many import CONCURRENCY, Answers, ask_many
@@ -161,6 +162,21 @@ class Client:
             concurrency,
             return_errors=return_errors,
         )
+
+    def search_batch(
+        self, searches: Iterable[BatchSearch], *, deadline_ms: float | None = None
+    ) -> list[SearchAnswer | HedgerowError]:
+        """Send several searches, of any collections, in one request with one deadline.
+
+        Args:
+            searches: each with its collection, its query, and the options of `search`.
+            deadline_ms: time within which the whole answer leaves the gateway, in ms; the
+                gateway's default if None. A search has what is left of it when it begins.
+
+        Returns:
+            For each search, in order, its answer, or the error that `search` would have raised.
+        """
+        return self._ask(batch_calls.search_batch(searches, deadline_ms))
 
     def index(
         self,
