@@ -132,6 +132,8 @@ def test_facets_and_the_next_page_are_shown(command: CommandLine) -> None:
                 not_searched=70,
             ),
             "price": FacetAnswer(True, [FacetBucket(3, to=10)], FacetStats(3, 1, 9, 12, 4)),
+            "is_new": FacetAnswer(True, [FacetBucket(2, True)]),
+            "sold": FacetAnswer(True, stats=FacetStats(0, None, None, None, None)),
         },
         next_page=NextPage("abc" * 99, is_whole=False, reasons=["A shard was missing."]),
     )
@@ -145,8 +147,11 @@ def test_facets_and_the_next_page_are_shown(command: CommandLine) -> None:
         "3 values from 1 to 9, mean 4",
         f"--after {'abc' * 99}",
         "A shard was missing.",
+        "  true ",
+        "  no values",
     ):
         assert words in ended.out
+    assert max(len(line) for line in ended.out.splitlines()) < 400  # what is piped is not padded
 
 
 def test_what_is_not_said_is_left_to_the_gateway(command: CommandLine) -> None:
