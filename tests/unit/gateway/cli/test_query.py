@@ -2,10 +2,12 @@
 
 import json
 import unicodedata
+from io import StringIO
 
 import httpx
 import pytest
 from msgspec import structs
+from rich.console import Console
 
 from hedgerow.common.errors import (
     BadRequestError,
@@ -14,7 +16,7 @@ from hedgerow.common.errors import (
     RedisUnavailableError,
 )
 from hedgerow.common.outcome import Outcome
-from hedgerow.gateway.cli.facets import parse_facets
+from hedgerow.gateway.cli.facets import facet_tables, parse_facets
 from hedgerow.gateway.cli.options import parse_duration_ms
 from hedgerow.gateway.client import FacetAnswer, FacetBucket, FacetStats, NextPage
 from hedgerow.gateway.search.coverage.measurement import coverage_of
@@ -151,7 +153,14 @@ def test_facets_and_the_next_page_are_shown(command: CommandLine) -> None:
         "  no values",
     ):
         assert words in ended.out
-    assert max(len(line) for line in ended.out.splitlines()) < 400  # what is piped is not padded
+
+
+def test_facets_that_are_piped_are_as_wide_as_their_content() -> None:
+    """The console of a pipe is very wide, and lines are not filled up with spaces."""
+    facets = {"price": FacetAnswer(True, [FacetBucket(3, to=10)], FacetStats(3, 1, 9, 12, 4))}
+    console = Console(width=10_000, record=True, file=StringIO())
+    console.print(*facet_tables(facets), sep="\n")
+    assert max(map(len, console.export_text().splitlines())) < 80
 
 
 def test_what_is_not_said_is_left_to_the_gateway(command: CommandLine) -> None:
