@@ -107,13 +107,13 @@ class GiveBack:
             queues.setdefault(shard, []).append(message)
         for shard, messages in queues.items():
             queue = self._keys.search_queue(shard)
-            # In reverse, so that the oldest is at the head again.
-            push = ("LPUSH", queue, *reversed(messages))
             expire = unanswered("EXPIRE", queue, self._expiry_s)
+            # In reverse, so that the oldest is at the head again.
+            newest_first = messages[::-1]
             if self._keys.num_slots:
-                packed = pack(*push)
-                again = [packed, pack("EXPIRE", queue, self._expiry_s)]
+                push = pack("LPUSH", queue, *newest_first)
+                again = [push, pack("EXPIRE", queue, self._expiry_s)]
                 on_pushed = partial(self._consumer.send_where_asked, again)
-                self._connection.send_now([packed, expire], [on_pushed])
+                self._connection.send_now([push, expire], [on_pushed])
             else:
-                self._connection.send_now([unanswered(*push), expire], [])
+                self._connection.send_now([unanswered("LPUSH", queue, *newest_first), expire], [])
