@@ -2,9 +2,9 @@
 
 A cluster of workers that join, with two replicas of each shard, and a gateway, each a process of
 its own. First it is found out how many searches a second it answers; half as many, at random
-instants, then arrive throughout. Meanwhile a worker is added, one is drained, and one is killed,
-whose disk is lost with it. Of each, it is measured how long it takes until the shards are balanced
-again, and what the searches that arrived meanwhile got.
+instants, then arrive throughout. Meanwhile a worker is added, one is drained, one is killed, whose
+disk is lost with it, and the shards are split. Of each, it is measured how long it takes until the
+shards are balanced again, and what the searches that arrived meanwhile got.
 """
 
 import argparse
@@ -249,7 +249,7 @@ class Bench:
         self._rate = 0.0
 
     async def run(self) -> list[Phase]:
-        """Measure all events. A split of the shards belongs here as well."""
+        """Measure all events."""
         await self._prepare()
         self._rate = self._options.share * await self._capacity()
         last, extra = f"w{self._options.workers - 1}", f"w{self._options.workers}"
@@ -271,7 +271,18 @@ class Bench:
                 lambda: self._workers.lose("w0"),
                 lambda found: "w0" not in _owners(found) and _is_balanced(found),
             ),
+            # Last, since the moves of the new shards need snapshots of their own.
+            await self._phase(
+                "the shards are split",
+                lambda: self._split(last),
+                lambda found: len(found.shards) == 2 * num_shards and _is_balanced(found),
+            ),
         ]
+
+    async def _split(self, drained: str) -> None:
+        """Begin a split, which needs every worker."""
+        await self._client.cancel_drain(drained)
+        await self._client.begin_split()
 
     @property
     def rate(self) -> float:

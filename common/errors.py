@@ -13,9 +13,11 @@ HedgerowError
 ├── WireError                a message is malformed, oversized or of an unknown version
 │   └── NewerVersionError    it is of a newer version, and must not be skipped
 ├── SnapshotError            a snapshot cannot be made, read or trusted, or its target is away
+├── SplitError               a split of the shards cannot go on, and is abandoned
 ├── UnavailableError         the request cannot be answered now; says when to try again
 │   ├── RedisUnavailableError
 │   │   ├── WriteRefusedError   Redis answers, but refuses writes: no memory, no disk, read-only
+│   │   │   └── SealedError     the shards are being split, and take no writes for a moment
 │   │   └── UnconfirmedError    a write was done, but its replicas have not confirmed it in time
 │   ├── InsufficientStorageError a write is refused, since a disk or memory runs out
 │   ├── OverloadedError      there is too much to answer in time; no shard was asked
@@ -143,6 +145,10 @@ class SnapshotError(HedgerowError):
     """A snapshot cannot be made, read or trusted, or the snapshots' target does not answer."""
 
 
+class SplitError(HedgerowError):
+    """A split of the shards cannot go on, and is abandoned; the shards are as they were."""
+
+
 class UnavailableError(HedgerowError):
     """The request cannot be answered now.
 
@@ -164,12 +170,21 @@ class WriteRefusedError(RedisUnavailableError):
 
     Attributes:
         cause: "memory" (it has reached its maxmemory), "disk" (it cannot write its files), or
-            "read_only" (it is a replica, or writes were forbidden).
+            "read_only" (it is a replica, or writes were forbidden), or "sealed" (the log is of a
+            layout that is being replaced by a split).
     """
 
     def __init__(self, message: str, cause: str, retry_after_s: float = 5.0) -> None:
         super().__init__(message, retry_after_s)
         self.cause = cause
+
+
+class SealedError(WriteRefusedError):
+    """The shards are being split, and take no writes for a moment."""
+
+    def __init__(self) -> None:
+        text = "the shards are being split, and take no writes for a moment"
+        super().__init__(text, "sealed", retry_after_s=1.0)
 
 
 class UnconfirmedError(RedisUnavailableError):

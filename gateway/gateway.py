@@ -14,20 +14,20 @@ from hedgerow.common.observability.telemetry import Counters
 from hedgerow.common.redis.client import RedisClient, connect
 from hedgerow.common.redis.keys import Keys
 from hedgerow.common.settings.settings import Settings
-from hedgerow.common.state import probation as probation_state
+from hedgerow.common.state.layout import Layout, current_keys
 from hedgerow.common.state.registry import Registry
 from hedgerow.gateway.access.usage_report import keys_in_use
+from hedgerow.gateway.layout_follower import LayoutFollower, start
 from hedgerow.gateway.operations.presence import ProcessPlace
 from hedgerow.gateway.parts import Parts
 from hedgerow.gateway.policies.hedging import HedgeCounts
-from hedgerow.gateway.reporting import make_live, make_metrics, make_status
+from hedgerow.gateway.reporting import make_live, make_metrics, make_status, sources_of
 from hedgerow.gateway.search.coverage.report import coverage_report
 from hedgerow.gateway.search.result import SearchQuery, SearchResult
 from hedgerow.gateway.search.search_body import check_members, search_body
 from hedgerow.gateway.transport.wake_up_coalescing import sleep_for
 from hedgerow.gateway.wiring import ClusterAccess
 
-START_TIMEOUT_S = 30.0
 # If the view of the workers is older than this, in polls and in s, Redis does not answer.
 _STALE_POLLS = 4
 _STALE_S = 1.0
@@ -51,6 +51,7 @@ class Gateway:
         quarantine: lists the queries that have killed scorers, and lets them run again.
         reloader: reads the rank profiles again.
         placement: shows which worker should serve which shard; drains workers.
+        splits: begins and cancels splits of the shards.
         requests: admits requests that are neither searches nor bulk loads.
         shortages: the shortages of this gateway itself.
         live: the last minutes, and the viewers of what happens.
@@ -63,16 +64,34 @@ class Gateway:
         num_shards: int,
         read_settings: Callable[[], Settings] | None = None,
         place: ProcessPlace = ProcessPlace(),  # noqa: B008 - frozen
+        layout: int = 0,
     ) -> None:
         """Wire the parts; use `Gateway.connect`, which also starts them."""
         self.id = secrets.token_hex(4)
         self.settings = settings
-        self.num_shards = num_shards
         self._control = control
-        self._keys = Keys.of(settings.redis)
-        self._registry = Registry(control, self._keys)
-        access = ClusterAccess(settings, control, self._keys, self._registry, num_shards, self.id)
-        parts = self._parts = Parts(access, read_settings, place, on_view=self._on_view)
+        self._read_settings = read_settings
+        self._place = place
+        self._stale_after_s = max(_STALE_POLLS * settings.gateway.membership_poll_s, _STALE_S)
+        self._search_body = search_body(settings.gateway)
+        parts = self._make_parts(Layout(layout, num_shards))
+        self.live = make_live(parts, make_status(parts))
+        self._use(parts)
+
+    def _make_parts(self, layout: Layout, before: Parts | None = None) -> Parts:
+        """Make the parts that search one layout; `before` are those of another."""
+        keys = Keys.of(self.settings.redis).of_layout(layout.id)
+        registry = Registry(self._control, keys)
+        access = ClusterAccess(
+            self.settings, self._control, keys, registry, layout.num_shards, self.id
+        )
+        return Parts(access, self._read_settings, self._place, self._on_view, before)
+
+    def _use(self, parts: Parts) -> None:
+        """Serve by these parts from now on."""
+        self._parts = parts
+        self._registry, self._keys = parts.access.registry, parts.access.keys
+        self.num_shards = parts.access.num_shards
 
         self.aliases = parts.aliases
         self.collections = parts.collections
@@ -85,8 +104,8 @@ class Gateway:
         self.optimiser = parts.optimiser
         self.quarantine = parts.quarantine
         self.placement = parts.placement
+        self.splits = parts.splits
         self.reloader = parts.reloader
-        self.placement = parts.placement
         self.requests = parts.requests
         self.shortages = parts.shortages
 
@@ -96,12 +115,11 @@ class Gateway:
         self._transport = parts.transport
         self._recorder = parts.recorder
         self._tracing = parts.tracing
-        self._search_body = search_body(settings.gateway)
 
+        self._recorder.grow(self.num_shards)
         self._status = make_status(parts)
-        self.live = make_live(parts, self._status)
+        self.live.follow(sources_of(parts, self._status))
         self._metrics = make_metrics(parts)
-        self._stale_after_s = max(_STALE_POLLS * settings.gateway.membership_poll_s, _STALE_S)
 
     @classmethod
     @asynccontextmanager
@@ -127,9 +145,9 @@ class Gateway:
         """
         control = await connect(settings.redis)
         try:
-            registry = Registry(control, Keys.of(settings.redis))
-            cluster = await registry.cluster(num_shards)
-            gateway = cls(settings, control, cluster, read_settings, place)
+            keys = await current_keys(control, Keys.of(settings.redis))
+            cluster = await Registry(control, keys).cluster(num_shards)
+            gateway = cls(settings, control, cluster, read_settings, place, keys.layout)
             async with gateway._running():
                 yield gateway
         finally:
@@ -140,23 +158,16 @@ class Gateway:
         try:
             if self._tracing is not None:
                 self._tracing.start()
-            await self._transport.start(START_TIMEOUT_S)
-            await self.collections.refresh()
-            await self._membership.refresh()
-            self._searcher.use_cursor_key(await self._parts.access.registry.cursor_key())
+            await start(self._parts)
+            follower = LayoutFollower(self._control, self._parts, self._make_parts, self._use)
             left_by: BaseException | None = None
             async with asyncio.TaskGroup() as group:
                 tasks = [
-                    group.create_task(self._membership.run(), name="membership"),
-                    group.create_task(self.collections.run(), name="collections"),
-                    group.create_task(self._parts.ejection.run(), name="probation"),
-                    group.create_task(self._listen(), name="events"),
+                    group.create_task(follower.run(), name="layout"),
                     group.create_task(self._parts.lag.run(), name="loop lag"),
-                    group.create_task(self._parts.server_watch.run(), name="server watch"),
                     group.create_task(self.shortages.run(), name="own shortages"),
                     group.create_task(self.live.run(), name="live"),
                     group.create_task(self._parts.presence.run(), name="gateway heartbeat"),
-                    group.create_task(self.expiry.run(), name="expiry"),
                 ]
                 try:
                     yield
@@ -176,23 +187,6 @@ class Gateway:
                 if self._parts.tracers.searches is not None:
                     self._parts.tracers.searches.flush()
                 await asyncio.to_thread(self._tracing.close)
-
-    async def _listen(self) -> None:
-        """Pass announced events on to the parts that they concern."""
-        async for event in self._control.events(self._keys.events):
-            kind, _, shard = event.decode(errors="replace").partition(":")
-            if kind == "applied" and shard.isdecimal():
-                self.documents.wake(int(shard))
-            self._parts.ranked_loads.take(event)
-            self._parts.breaker_switch.take(event)
-            if kind in ("workers", "reconnected"):
-                self._membership.wake()
-            if kind in (probation_state.EVENT, "reconnected"):
-                self._parts.ejection.wake()
-            if kind in ("collections", "reconnected"):
-                self.collections.wake()
-            if self.reloader.take(event):
-                await self.reloader.follow(event)
 
     @property
     def counters(self) -> Counters:

@@ -35,6 +35,7 @@ from hedgerow.gateway.operations.quarantine import QuarantineAdmin
 from hedgerow.gateway.operations.reloading import Reloader
 from hedgerow.gateway.operations.server_watch import ServerWatch
 from hedgerow.gateway.operations.snapshots import Snapshots
+from hedgerow.gateway.operations.splits import SplitAdmin
 from hedgerow.gateway.policies.breaker import Transition
 from hedgerow.gateway.search.coverage.late_replies import CoverageCurves
 from hedgerow.gateway.search.learning import Learning
@@ -57,8 +58,10 @@ from hedgerow.gateway.writes.delete_by_query import DeleteByQuery
 from hedgerow.gateway.writes.document_reader import DocumentReader
 from hedgerow.gateway.writes.expiry import Expiry
 from hedgerow.gateway.writes.load_counts import LoadCounts
+from hedgerow.gateway.writes.load_slots import LoadSlots
 from hedgerow.gateway.writes.ranked_loads import RankedLoads
 from hedgerow.gateway.writes.storage_gate import StorageGate
+from hedgerow.gateway.writes.write_gate import WriteGate
 
 
 class Parts:
@@ -67,6 +70,7 @@ class Parts:
     Attributes:
         access: the cluster.
         now: the event loop's time, in s.
+        profiles: the rank profiles, if they were reloaded since the start.
         lag: measures how late the event loop runs.
         requests: admits requests that are neither searches nor bulk loads.
         shortages: the shortages of this gateway itself.
@@ -77,6 +81,8 @@ class Parts:
         journal: the last events.
         recorder: counts searches for metrics and the page.
         load_counts: counts loaded documents for metrics.
+        slots: the slots for concurrent loads.
+        write_gate: holds writes back while a split changes over.
         guards: breakers and admission control.
         aliases: the aliases of collections, and their changes.
         collections: defines, describes and drops collections.
@@ -97,6 +103,7 @@ class Parts:
         quarantine: lists the queries that have killed scorers, and lets them run again.
         reloader: reads the rank profiles again.
         placement: shows which worker should serve which shard; drains workers.
+        splits: begins and cancels splits of the shards.
         presence: tells the other gateways of this one.
         breaker_switch: sets breakers by hand, in all gateways.
     """
@@ -107,6 +114,7 @@ class Parts:
         read_settings: Callable[[], Settings] | None,
         place: ProcessPlace,
         on_view: Callable[[], None],
+        before: "Parts | None" = None,
     ) -> None:
         """Make and connect the parts; none is started.
 
@@ -115,19 +123,17 @@ class Parts:
             read_settings: reads the settings again; None if they do not come from a file.
             place: which of several processes that share a port this gateway is.
             on_view: called after each refresh of the view of the workers.
+            before: the parts that these replace, since the shards are split. What does not depend
+                on shards is taken over from them.
         """
         settings, control, keys = access.settings, access.client, access.keys
         self.access = access
         self.now = asyncio.get_running_loop().time
-        self.lag = LagWatch(settings.worker.loop_lag_threshold_ms)
-        self.requests = RequestAdmission(settings.gateway.max_requests)
-        self.tracing = tracing_of(settings.tracing, "hedgerow-gateway", access.gateway_id)
-        self.tracers = Tracers.make(self.tracing)
-        self.journal = Journal(lambda: time.time_ns() // 1_000_000)
-        self.recorder = SearchRecorder(access.num_shards, settings.metrics.max_names)
-        self.load_counts = LoadCounts(BoundedNames(settings.metrics.max_names))
-
-        self.shortages = OwnShortages(settings.storage.poll_s, now=self.now, now_ms=self.server_ms)
+        self.profiles: Mapping[str, RankProfile] | None = None
+        if before is None:
+            self._make_lasting(place)
+        else:
+            self._take_over(before)
         self.storage = StorageGate(
             self._heartbeats, now=self.now, now_ms=self.server_ms, own=self.shortages.list
         )
@@ -142,6 +148,8 @@ class Parts:
         )
         self.curves = CoverageCurves(settings.coverage, self.collections.uids)
         self.transport = make_transport(access, self.guards, self.curves)
+        if before is not None:
+            self.transport.counters = before.transport.counters
         self.membership = make_membership(access, self.collections, self.server_ms, on_view)
         # A random start, so that replies to another gateway that drew the same id match no query.
         next_id = itertools.count(secrets.randbits(32)).__next__
@@ -173,6 +181,8 @@ class Parts:
             self.ranked_loads,
             self.load_counts,
             self.tracers.writes,
+            self.slots,
+            self.write_gate,
         )
 
         self.conditional_writes = ConditionalWrites(
@@ -209,6 +219,9 @@ class Parts:
         )
         self.quarantine = QuarantineAdmin(control, keys, settings.worker, self.server_ms)
         self.placement = PlacementAdmin(control, keys, access.registry, access.num_shards, settings)
+        self.splits = SplitAdmin(
+            control, keys, access.registry, access.num_shards, settings.worker.heartbeat_expiry_s
+        )
         self.reloader = Reloader(
             ReloadStore(control, keys),
             read_settings,
@@ -216,14 +229,40 @@ class Parts:
             definitions=self.collections.definitions,
             use=self._use_profiles,
         )
+        self.breaker_switch = BreakerSwitch(access.gateway_id, self.guards, control, keys, self.now)
+        if before is not None and before.profiles is not None:
+            self._use_profiles(before.profiles)
+
+    def _make_lasting(self, place: ProcessPlace) -> None:
+        """Make what does not depend on shards."""
+        access, settings = self.access, self.access.settings
+        self.lag = LagWatch(settings.worker.loop_lag_threshold_ms)
+        self.requests = RequestAdmission(settings.gateway.max_requests)
+        self.tracing = tracing_of(settings.tracing, "hedgerow-gateway", access.gateway_id)
+        self.tracers = Tracers.make(self.tracing)
+        self.journal = Journal(lambda: time.time_ns() // 1_000_000)
+        self.recorder = SearchRecorder(access.num_shards, settings.metrics.max_names)
+        self.load_counts = LoadCounts(BoundedNames(settings.metrics.max_names))
+        self.slots = LoadSlots(settings.gateway.max_loads, settings.gateway.load_idle_s)
+        self.write_gate = WriteGate()
+        self.shortages = OwnShortages(settings.storage.poll_s, now=self.now, now_ms=self.server_ms)
         self.presence = Presence(
             access.gateway_id,
             place,
-            GatewayStore(control, keys),
+            GatewayStore(access.client, access.keys),
             lambda: self.searcher.num_in_flight,
             self.server_ms,
+            layout=access.keys.layout,
         )
-        self.breaker_switch = BreakerSwitch(access.gateway_id, self.guards, control, keys, self.now)
+
+    def _take_over(self, before: "Parts") -> None:
+        """Go on with what does not depend on shards."""
+        self.lag, self.requests = before.lag, before.requests
+        self.tracing, self.tracers = before.tracing, before.tracers
+        self.journal, self.recorder = before.journal, before.recorder
+        self.load_counts, self.slots = before.load_counts, before.slots
+        self.write_gate, self.shortages = before.write_gate, before.shortages
+        self.presence = before.presence
 
     def server_ms(self) -> int:
         """The Redis server's clock, in ms."""
@@ -247,6 +286,7 @@ class Parts:
         self.journal.add_transition(shard, profile, transition)
 
     def _use_profiles(self, profiles: Mapping[str, RankProfile]) -> None:
+        self.profiles = profiles
         self.guards.use_profiles(profiles)
         self.searcher.use_profiles(profiles)
         self.collections.use_profiles(profiles)

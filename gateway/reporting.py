@@ -27,6 +27,7 @@ def make_status(parts: Parts) -> StatusReport:
         optimiser=parts.optimiser,
         quarantine=parts.quarantine,
         gateways=parts.presence.store,
+        splits=parts.splits,
         num_shards=access.num_shards,
         timeout_s=settings.redis.command_timeout_s,
     )
@@ -57,6 +58,14 @@ def make_status(parts: Parts) -> StatusReport:
 
 def make_live(parts: Parts, status: StatusReport) -> Live:
     """Make the stream of what happens, which also gets each event of the journal."""
+    sources = sources_of(parts, status)
+    live = Live(sources, parts.journal, parts.access.settings.gateway.max_viewers)
+    parts.journal.on_event = live.on_event
+    return live
+
+
+def sources_of(parts: Parts, status: StatusReport) -> Sources:
+    """What the stream of what happens is made of."""
 
     def cluster() -> Cluster:
         return cluster_of(
@@ -72,16 +81,13 @@ def make_live(parts: Parts, status: StatusReport) -> Live:
     def has_joined() -> bool:
         return any(beat.joins for beat in parts.membership.workers.values())
 
-    sources = Sources(
+    return Sources(
         gateway_id=parts.access.gateway_id,
         totals=lambda: totals_of(parts.recorder.tally(), parts.searcher, parts.guards),
         cluster=cluster,
         status=status.make,
         placement=PlacementView(parts.placement.describe, has_joined).read,
     )
-    live = Live(sources, parts.journal, parts.access.settings.gateway.max_viewers)
-    parts.journal.on_event = live.on_event
-    return live
 
 
 def make_metrics(parts: Parts) -> MetricsPage:

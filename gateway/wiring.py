@@ -36,6 +36,7 @@ from hedgerow.gateway.writes.load_counts import LoadCounts
 from hedgerow.gateway.writes.load_slots import LoadSlots
 from hedgerow.gateway.writes.ranked_loads import RankedLoads
 from hedgerow.gateway.writes.storage_gate import StorageGate
+from hedgerow.gateway.writes.write_gate import WriteGate
 from hedgerow.gateway.writes.write_tracer import WriteTracer
 
 log = structlog.get_logger()
@@ -193,6 +194,8 @@ def make_documents(
     ranked: RankedLoads,
     counts: LoadCounts,
     tracer: WriteTracer | None,
+    slots: LoadSlots,
+    write_gate: WriteGate,
 ) -> Documents:
     """Make the part that loads and deletes documents."""
     settings = access.settings
@@ -202,13 +205,14 @@ def make_documents(
         access.num_shards,
         settings.limits,
         write_timeout_s=settings.gateway.write_timeout_s,
-        slots=LoadSlots(settings.gateway.max_loads, settings.gateway.load_idle_s),
+        slots=slots,
         live_replicas=membership.replicas_of,
         read_live=membership.read_again,
         gate=gate,
         ranked=ranked,
         counts=counts,
         tracer=tracer,
+        write_gate=write_gate,
     )
 
 

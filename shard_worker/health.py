@@ -18,6 +18,7 @@ from hedgerow.common.placement.document import Placement
 from hedgerow.common.redis.client import connect
 from hedgerow.common.redis.keys import Keys
 from hedgerow.common.settings.settings import Settings, load_settings
+from hedgerow.common.state.layout import current_keys
 from hedgerow.common.wire.heartbeat import Heartbeat
 
 
@@ -39,8 +40,9 @@ async def unhealthy_because(
         RedisUnavailableError: the server does not answer.
         WireError: the heartbeat, or the placement, cannot be read.
     """
-    control, keys = await connect(settings.redis.of_control()), Keys.of(settings.redis)
+    control = await connect(settings.redis.of_control())
     try:
+        keys = await current_keys(control, Keys.of(settings.redis))
         packed, (seconds, microseconds), placed = await control.pipeline(
             [("HGET", keys.workers, worker_id), ("TIME",), ("GET", keys.placement)]
         )

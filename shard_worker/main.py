@@ -25,8 +25,10 @@ from hedgerow.common.observability.telemetry import configure_logging, keep_outp
 from hedgerow.common.observability.tracing import load_if_on
 from hedgerow.common.partition import parse_shards
 from hedgerow.common.settings.settings import Settings, load_settings
+from hedgerow.common.state.layout import Layout
 from hedgerow.common.user_function import import_path
 from hedgerow.shard_worker.executors.process_pool.forkserver_start import WaitingForkservers
+from hedgerow.shard_worker.layouts.layout_host import LayoutHost, pinned_layout
 from hedgerow.shard_worker.metrics_server import MetricsServer
 from hedgerow.shard_worker.placement.worker_name import named_worker
 from hedgerow.shard_worker.wiring import SCORER_FACTORY
@@ -111,11 +113,27 @@ def serve(
         _name(worker_id, settings, is_joining=served is None) as name,
     ):
         read = partial(_settings, data, redis, join, has_parent=parent_pipe is not None)
-        connect = partial(
-            Worker.connect, settings, name, served, folders, num_shards, forkservers, read
-        )
+
+        layouts: set[int] = set()
+
+        def connect(layout: Layout) -> AbstractAsyncContextManager[Worker]:
+            # Later layouts get the rank profiles that may have been reloaded since the start.
+            now = read() if layouts else settings
+            layouts.add(layout.id)
+            return Worker.connect(
+                _of_layout(now, layout),
+                name,
+                served,
+                folders,
+                num_shards,
+                forkservers,
+                lambda: _of_layout(read(), layout),
+                layout.id,
+            )
+
+        serve = _serve_assigned if served is None else _serve_named
         try:
-            asyncio.run(_serve(connect, settings, parent_pipe))
+            asyncio.run(serve(connect, settings, name, num_shards, parent_pipe))
         except HedgerowError:
             if is_new_folder:  # and still empty, if the start was refused
                 with contextlib.suppress(OSError):
@@ -162,14 +180,38 @@ def _settings(
     return settings.model_copy(update=update)
 
 
-async def _serve(
-    connect: Callable[[], AbstractAsyncContextManager[Worker]],
+def _of_layout(settings: Settings, layout: Layout) -> Settings:
+    """The settings for the shards of one layout, which have a folder of their own."""
+    return settings.model_copy(update={"data": layout.data(settings.data)})
+
+
+Connect = Callable[[Layout], AbstractAsyncContextManager[Worker]]
+
+
+async def _serve_assigned(
+    connect: Connect,
     settings: Settings,
+    name: str,
+    num_shards: int | None,
     parent_pipe: int | None,
 ) -> None:
+    """Serve what the placement assigns, in each layout that there is."""
     stopped = asyncio.Event()
     with stop_on_signals(stopped.set), stop_with_parent(parent_pipe, stopped.set):
-        async with connect() as worker:
+        await LayoutHost(settings, name, num_shards, connect).run(stopped)
+
+
+async def _serve_named(
+    connect: Connect,
+    settings: Settings,
+    _name: str,
+    num_shards: int | None,
+    parent_pipe: int | None,
+) -> None:
+    """Serve the shards that the command names."""
+    stopped = asyncio.Event()
+    with stop_on_signals(stopped.set), stop_with_parent(parent_pipe, stopped.set):
+        async with connect(await pinned_layout(settings, num_shards)) as worker:
             metrics = MetricsServer(settings.worker, worker.heartbeat, settings.metrics.max_names)
             async with metrics.running():
                 calm_collector()

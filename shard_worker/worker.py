@@ -184,14 +184,15 @@ class Worker:
         num_shards: int | None,
         start_forkserver: Start = start_interpreter,
         read_settings: Callable[[], Settings] | None = None,
+        layout: int = 0,
     ) -> "AsyncIterator[Worker]":
-        """Make a worker of the cluster that the settings name.
+        """Make a worker of the cluster that the settings name, for the shards of one layout.
 
         Raises:
             ConfigurationError: the cluster lacks a shard, or a profile cannot be used.
             RedisUnavailableError: there is no server.
         """
-        control, keys = await connect(settings.redis), Keys.of(settings.redis)
+        control, keys = await connect(settings.redis), Keys.of(settings.redis).of_layout(layout)
         try:
             cluster = await Registry(control, keys).cluster(num_shards)
             if outside := [shard for shard in shards or () if shard >= cluster]:
@@ -306,6 +307,17 @@ class Worker:
         #    of the above needs them. A thread that hangs does not delay the exit.
         await end(watchers, drain_s)
 
+    def applied(self, shard: int) -> str | None:
+        """Up to which entry of its log a shard is applied; None if it is not served here."""
+        progress = self._writing.applier.progress()
+        return progress["applied"].get(shard) if shard in progress["shards"] else None
+
+    @property
+    def served(self) -> list[int]:
+        """The shards that it serves: it has all of them, and answers searches of them."""
+        served: list[int] = self._writing.applier.progress()["shards"]
+        return served
+
     def _withhold(self) -> None:
         """Leave shards to other replicas: incomplete ones, and all if this worker is too slow."""
         unfit = self._writing.applier.withheld
@@ -385,6 +397,7 @@ class Worker:
             return {"stored": list(self._held.shards)}
         return {
             "joins": True,
+            "splits": True,
             "capacity": worker.capacity,
             "zone": worker.zone,
             "stored": sorted(placement.stored),

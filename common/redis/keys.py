@@ -19,15 +19,33 @@ class Keys:
     Attributes:
         prefix: first part of every key; the setting `redis.key_prefix`.
         num_slots: over how many hash slots the shards are spread; 0 without Redis Cluster.
+        layout: the layout whose shards are meant (`common.state.layout`). Almost every name belongs
+            to one layout; `collections`, `changes`, `aliases`, `gateways`, `quarantine`, `storage`,
+            `cluster`, `layout_document`, `split_lease` and `split_progress` are the cluster's.
     """
 
     prefix: str = "hedgerow"
     num_slots: int = 0
+    layout: int = 0
 
     @classmethod
     def of(cls, settings: RedisSettings) -> Self:
         """The names that the settings ask for."""
         return cls(settings.key_prefix, settings.num_slots)
+
+    @property
+    def own(self) -> str:
+        """First part of the keys of this layout; the first one has no part of its own."""
+        return f"{self.prefix}:layout:{self.layout}" if self.layout else self.prefix
+
+    @property
+    def folder(self) -> str:
+        """Name of the folder that the snapshots of this layout are in."""
+        return f"{self.prefix}-layout-{self.layout}" if self.layout else self.prefix
+
+    def of_layout(self, layout: int) -> "Keys":
+        """The names of another layout of the same cluster."""
+        return Keys(self.prefix, self.num_slots, layout)
 
     def slot(self, shard: int) -> int:
         """Which of the `num_slots` slots a shard is in, from 0; 0 without Redis Cluster."""
@@ -35,10 +53,10 @@ class Keys:
 
     def _in(self, slot: int) -> str:
         """The first part of the keys and channels in a slot."""
-        return f"{self.prefix}:{{{tags(self.num_slots)[slot]}}}" if self.num_slots else self.prefix
+        return f"{self.own}:{{{tags(self.num_slots)[slot]}}}" if self.num_slots else self.own
 
     def _of(self, shard: int) -> str:
-        return self._in(shard % self.num_slots) if self.num_slots else self.prefix
+        return self._in(shard % self.num_slots) if self.num_slots else self.own
 
     def search_queue(self, shard: int) -> str:
         """List: search requests that wait for a worker of `shard`."""
@@ -61,7 +79,7 @@ class Keys:
 
     def reply_channel(self, gateway_id: str) -> str:
         """Channel: replies to one gateway; requests name it, see `reply_channel_in`."""
-        return f"{self.prefix}:reply:{gateway_id}"
+        return f"{self.own}:reply:{gateway_id}"
 
     def reply_channel_in(self, slot: int, reply_to: str) -> str:
         """The channel of a slot on which a gateway that is named so gets its shards' replies.
@@ -69,7 +87,7 @@ class Keys:
         Each node then carries the replies of its own shards, over the connections that bring the
         requests.
         """
-        return self._in(slot) + reply_to.removeprefix(self.prefix)
+        return self._in(slot) + reply_to.removeprefix(self.own)
 
     def cancel_channel(self, shard: int) -> str:
         """Channel: queries whose answer from `shard` is no longer needed."""
@@ -81,7 +99,7 @@ class Keys:
 
     def judgement(self, shard: int, token: str) -> str:
         """String: how a conditional write to a shard has ended; expires."""
-        return f"{self.prefix}:judgement:{shard}:{token}"
+        return f"{self.own}:judgement:{shard}:{token}"
 
     def applied(self, shard: int) -> str:
         """Hash: replica id → id of the last log entry that it has applied."""
@@ -92,8 +110,8 @@ class Keys:
 
         `position` is the last entry removed; `documents` exists once the shard has had any;
         `kept` counts the entries, up to `kept_to`, that all replicas have applied and that wait for
-        a snapshot; a replica's id maps to where the log began when the replica was found to have a
-        gap.
+        a snapshot; `sealed` is the log's last id, if the log is sealed; a replica's id maps to
+        where the log began when the replica was found to have a gap.
         """
         return f"{self._of(shard)}:trimmed:{shard}"
 
@@ -136,12 +154,12 @@ class Keys:
 
     def documents(self, uid: str) -> str:
         """Hash: shard → number of documents of one collection that it holds."""
-        return f"{self.prefix}:documents:{uid}"
+        return f"{self.own}:documents:{uid}"
 
     @property
     def workers(self) -> str:
         """Hash: worker id → its last heartbeat."""
-        return f"{self.prefix}:workers"
+        return f"{self.own}:workers"
 
     @property
     def gateways(self) -> str:
@@ -156,72 +174,94 @@ class Keys:
     @property
     def probation(self) -> str:
         """Hash: worker id → which gateway put it on probation, why and until when."""
-        return f"{self.prefix}:probation"
+        return f"{self.own}:probation"
 
     @property
     def events(self) -> str:
         """Channel: `workers`, `collections`, `snapshots` and the like, when one has changed."""
-        return f"{self.prefix}:events"
+        return f"{self.own}:events"
 
     @property
     def cluster(self) -> str:
         """Hash: facts that every process must agree on (`shards`, `format`, `cursor_key`)."""
         return f"{self.prefix}:cluster"
 
+    @property
+    def layout_document(self) -> str:
+        """String: which layout is current, and the state of a split, as JSON; absent before one.
+
+        Also a channel: a message on it announces a new version.
+        """
+        return f"{self.prefix}:layout"
+
+    @property
+    def split_lease(self) -> str:
+        """String: which worker moves a split on; expires if it is not renewed."""
+        return f"{self.prefix}:split-lease"
+
+    @property
+    def split_progress(self) -> str:
+        """String: how far the split in progress is, as JSON; expires if it is not renewed."""
+        return f"{self.prefix}:split-progress"
+
+    def copy_lease(self, shard: int) -> str:
+        """String: which worker copies a shard for a split; expires if it is not renewed."""
+        return f"{self.own}:copy-lease:{shard}"
+
     def statistics(self, uid: str) -> str:
         """String: the collection-wide term statistics of one collection."""
-        return f"{self.prefix}:statistics:{uid}"
+        return f"{self.own}:statistics:{uid}"
 
     def shard_statistics(self, uid: str) -> str:
         """Hash: shard → its own term statistics, until they are summed."""
-        return f"{self.prefix}:statistics-of:{uid}"
+        return f"{self.own}:statistics-of:{uid}"
 
     def statistics_claim(self, uid: str) -> str:
         """String: version of the sum that a worker is computing; expires soon."""
-        return f"{self.prefix}:statistics-claim:{uid}"
+        return f"{self.own}:statistics-claim:{uid}"
 
     def optimising(self, uid: str) -> str:
         """Hash: when optimising a collection was last requested, and which replicas did it."""
-        return f"{self.prefix}:optimise:{uid}"
+        return f"{self.own}:optimise:{uid}"
 
     def snapshots(self, shard: int) -> str:
         """Hash: the newest snapshot of a shard, when one was last requested, the last failure."""
-        return f"{self.prefix}:snapshots:{shard}"
+        return f"{self.own}:snapshots:{shard}"
 
     def snapshot_lease(self, shard: int) -> str:
         """String: which worker is making a snapshot of a shard; expires if it is not renewed."""
-        return f"{self.prefix}:snapshot-lease:{shard}"
+        return f"{self.own}:snapshot-lease:{shard}"
 
     @property
     def placement(self) -> str:
         """String: which workers should serve which shard, as JSON; absent if all are pinned."""
-        return f"{self.prefix}:placement"
+        return f"{self.own}:placement"
 
     @property
     def draining(self) -> str:
         """Set: the workers that are to lose all of their shards."""
-        return f"{self.prefix}:draining"
+        return f"{self.own}:draining"
 
     @property
     def placement_lease(self) -> str:
         """String: which worker watches whether the placement must change; expires."""
-        return f"{self.prefix}:placement-lease"
+        return f"{self.own}:placement-lease"
 
     @property
     def departed(self) -> str:
         """Hash: worker of the placement → since when it is gone, in ms, if it signed off."""
-        return f"{self.prefix}:departed"
+        return f"{self.own}:departed"
 
     @property
     def reload_claim(self) -> str:
         """String: the reload of rank profiles that is in progress; expires."""
-        return f"{self.prefix}:reload"
+        return f"{self.own}:reload"
 
     def reload(self, token: str) -> str:
         """Hash: the rank profiles of one reload, and the workers' answers; expires."""
-        return f"{self.prefix}:reload:{token}"
+        return f"{self.own}:reload:{token}"
 
     @property
     def jobs(self) -> str:
         """Sorted set: arq's queue of control-plane jobs."""
-        return f"{self.prefix}:jobs"
+        return f"{self.own}:jobs"

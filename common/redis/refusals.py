@@ -1,6 +1,7 @@
 """Recognises the errors of a server that refuses writes: out of memory or disk, or read-only.
 
-The command is not at fault, and the server accepts writes again once there is room.
+The command is not at fault, and the server accepts writes again once there is room. A log that is
+sealed by a split refuses them as well (`common.shard_log.sealing`).
 """
 
 from typing import Final
@@ -10,6 +11,7 @@ from hedgerow.common.redis.redis_py import exceptions
 MEMORY: Final = "memory"
 DISK: Final = "disk"
 READ_ONLY: Final = "read_only"
+SEALED: Final = "sealed"
 
 _OF_PREFIX: Final = {
     "OOM": MEMORY,
@@ -18,6 +20,7 @@ _OF_PREFIX: Final = {
 }
 # While the embedded server cannot write its file, `gateway up` withdraws the right to append to
 # logs (gateway.local.redis.keeper). A script repeats the refusal in its own error.
+_EXHAUSTED: Final = "The stream has exhausted the last possible ID"
 _FENCED: Final = "User default has no permissions to run the 'xadd' command"
 
 
@@ -32,4 +35,6 @@ def refused_write(error: Exception) -> str | None:
     text = str(error)
     if _FENCED in text:
         return DISK
+    if _EXHAUSTED in text:
+        return SEALED
     return _OF_PREFIX.get(text.partition(" ")[0])

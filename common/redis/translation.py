@@ -9,10 +9,11 @@ from hedgerow.common.errors import (
     ConfigurationError,
     HedgerowError,
     RedisUnavailableError,
+    SealedError,
     WriteRefusedError,
 )
 from hedgerow.common.redis.redis_py import exceptions
-from hedgerow.common.redis.refusals import refused_write
+from hedgerow.common.redis.refusals import SEALED, refused_write
 from hedgerow.common.redis.sentinel_view import Address
 
 _MOVED: Final = "MOVED "
@@ -54,6 +55,10 @@ def translated(command: str) -> Iterator[None]:
         raise translate(error, command) from error
 
 
+def _refused(error: Exception, command: str, cause: str) -> WriteRefusedError:
+    return WriteRefusedError(f"Redis refuses {command}: {error}", cause)
+
+
 def translate(error: Exception, command: str) -> HedgerowError:
     """The error that a command's caller gets for one of redis-py's."""
     if isinstance(error.__cause__, exceptions.AuthenticationError):
@@ -63,7 +68,7 @@ def translate(error: Exception, command: str) -> HedgerowError:
     if isinstance(error, exceptions.AuthenticationError):
         return ConfigurationError(f"redis: the server refuses the user or password: {error}")
     if (cause := refused_write(error)) is not None:
-        return WriteRefusedError(f"Redis refuses {command}: {error}", cause)
+        return SealedError() if cause == SEALED else _refused(error, command, cause)
     if isinstance(error, exceptions.NoPermissionError):
         return ConfigurationError(f"redis: the server refuses {command} to this user: {error}")
     if not isinstance(error, exceptions.ResponseError) or str(error).startswith(_NOT_NOW):

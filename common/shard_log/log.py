@@ -30,7 +30,8 @@ TRACE_FIELD = b"trace"  # beside it, if the write is traced; earlier workers ign
 READ_COUNT = 32
 MAX_ENTRY_BYTES = 64 * 1024  # of documents in one entry, unless a single one is larger
 _IDS_COUNT = 200
-FACTS = {"position", "documents", "kept", "kept_to"}  # beside the replicas, in `Keys.trimmed`
+# Beside the replicas, in `Keys.trimmed`.
+FACTS = {"position", "documents", "kept", "kept_to", "sealed"}
 
 _log = structlog.get_logger()
 

@@ -31,6 +31,8 @@ class GatewayHeartbeat(msgspec.Struct, frozen=True, gc=False):
         processes: how many share that port.
         process_port: the port at which it alone can be reached; 0 for none.
         is_leaving: whether it is about to stop.
+        layout: the id of the layout that it searches; -1 from a version that knows no layouts.
+        leaving_layouts: other layouts in which it still has searches.
     """
 
     id: str
@@ -44,6 +46,8 @@ class GatewayHeartbeat(msgspec.Struct, frozen=True, gc=False):
     processes: int = 1
     process_port: int = 0
     is_leaving: bool = False
+    layout: int = -1
+    leaving_layouts: list[int] = msgspec.field(default_factory=list)
 
 
 _encode = msgspec.msgpack.Encoder().encode

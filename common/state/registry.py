@@ -30,15 +30,18 @@ from hedgerow.common.shard_log.durability import write
 from hedgerow.common.shard_log.log import FIELD
 from hedgerow.common.shard_log.operations import Create, Drop, pack_op
 from hedgerow.common.state.batched import batched
+from hedgerow.common.state.layout import ClusterLayout
 from hedgerow.common.state.registry_scripts import CHANGE, FORGET, TOO_MANY
 from hedgerow.common.state.split_changes import BUSY, Change, SplitChanges
 from hedgerow.common.wire.formats import other_format
 from hedgerow.common.wire.heartbeat import Heartbeat
 
 FORMAT = "1"  # of everything that is stored in Redis
+SPLIT_FORMAT = "2"  # once the cluster has been split: versions that know no layouts must not join
+FORMATS = (FORMAT, SPLIT_FORMAT)
 LOG_INTERVAL_S = 60.0
 BUSY_PAUSE_S = 0.05  # while another process changes the same collection
-_MAX_SHARDS = 10_000
+MAX_SHARDS = 10_000
 _READ_AT_ONCE = 8  # definitions, of up to 0.2 ms each, in one turn of the event loop
 _COUNTED_AT_ONCE = 64  # collections
 
@@ -62,13 +65,14 @@ class Registry:
         self.keys = keys
 
     async def cluster(self, num_shards: int | None = None) -> int:
-        """Set or read the number of shards, which is fixed when the cluster is created.
+        """Set or read the number of shards, which only a split changes.
 
         Args:
-            num_shards: the number given to this process; None to use the cluster's.
+            num_shards: the number given to this process: the one with which the cluster was
+                created, or its present one; None to use the cluster's.
 
         Returns:
-            The cluster's number of shards.
+            The number of shards of the layout that the keys belong to.
 
         Raises:
             ConfigurationError: the cluster has another number or another format, or has no number
@@ -77,9 +81,9 @@ class Registry:
         key = self.keys.cluster
         await self._check_slots()
         if num_shards is not None:
-            if not 1 <= num_shards <= _MAX_SHARDS:
+            if not 1 <= num_shards <= MAX_SHARDS:
                 raise ConfigurationError(
-                    f"num_shards: {num_shards} is not between 1 and {_MAX_SHARDS}"
+                    f"num_shards: {num_shards} is not between 1 and {MAX_SHARDS}"
                 )
             # A server that accepts no writes can still be read.
             facts: list[Command] = [("HSETNX", key, "format", FORMAT)]
@@ -87,23 +91,32 @@ class Registry:
                 facts.append(("HSETNX", key, "slots", self.keys.num_slots))
             with suppress(WriteRefusedError):
                 await self._control.pipeline([*facts, ("HSETNX", key, "shards", num_shards)])
-        shards, stored_format = await self._control.execute("HMGET", key, "shards", "format")
+        (shards, stored_format), layout = await self._control.pipeline(
+            [("HMGET", key, "shards", "format"), ("GET", self.keys.layout_document)]
+        )
         if shards is None:
             raise ConfigurationError(
                 f"num_shards: the cluster {self.keys.prefix!r} has no number of shards yet; "
                 "name one when its first process starts"
             )
-        if stored_format != FORMAT.encode():
+        if (stored_format or b"").decode(errors="replace") not in FORMATS:
             found = (stored_format or b"none").decode(errors="replace")
             raise ConfigurationError(
                 other_format(f"the cluster {self.keys.prefix!r}", found, FORMAT)
             )
-        if num_shards is not None and int(shards) != num_shards:
+        present = int(shards)
+        if layout is not None:
+            present = ClusterLayout.from_json(layout).num_shards_of(self.keys.layout)
+        if num_shards is not None and num_shards not in (int(shards), present):
             raise ConfigurationError(
-                f"num_shards: {num_shards} was named, but the cluster {self.keys.prefix!r} was "
-                f"made with {int(shards)} shards, and that number is fixed"
+                f"num_shards: {num_shards} was named, but the cluster {self.keys.prefix!r} "
+                f"{_history(int(shards), present)}, and only gateway split changes that number"
             )
-        return int(shards)
+        return present
+
+    async def allow_layouts(self) -> None:
+        """Keep versions of Hedgerow that know no layouts from joining the cluster from now on."""
+        await self._control.execute("HSET", self.keys.cluster, "format", SPLIT_FORMAT)
 
     async def _check_slots(self) -> None:
         """Make sure that this process spells the keys of shards as the cluster's others do.
@@ -401,6 +414,11 @@ class Registry:
     async def announce(self, event: str) -> None:
         """Announce on the events channel that `workers`, `collections` or the like has changed."""
         await self._control.publish(self.keys.events, event.encode())
+
+
+def _history(created: int, present: int) -> str:
+    split = f" and split to {present}" if present != created else ""
+    return f"was made with {created} shards{split}"
 
 
 def _read(name: str, raw: bytes) -> Collection:

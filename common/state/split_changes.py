@@ -108,14 +108,15 @@ class SplitChanges:
     async def complete_left(self) -> None:
         """Complete the changes that were begun long ago; logs what fails."""
         begun: dict[bytes, bytes]
-        (seconds, _), begun = await self._control.pipeline(
+        (seconds, us), begun = await self._control.pipeline(
             [("TIME",), ("HGETALL", self._keys.changes)]
         )
         settings = self._control.data_clients[0].settings
         longest_s = settings.command_timeout_s + settings.min_replicas_timeout_s
         for record in begun.values():
             change, begun_at_ms = _unpack(record)
-            if int(seconds) - begun_at_ms / 1000 < PATIENCE * longest_s:
+            since_s = int(seconds) + int(us) / 1e6 - begun_at_ms / 1000
+            if since_s < PATIENCE * longest_s:
                 continue
             with suppress(HedgerowError):
                 await self._complete(change, record)

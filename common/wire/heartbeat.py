@@ -53,6 +53,7 @@ class Heartbeat:
         placement: the version of the placement that it has carried out; 0 for none.
         unready: shard → why the worker cannot serve it, though the placement assigns it to it: the
             last attempt to take it up has failed, or it has missed a part of the log.
+        splits: whether it can take part in a split of the shards.
         writes: which operations of the log it knows beside the first ones; 1: conditional writes
             (`shard_log.operations.Write`).
         search_options: the level of the options of a search that it knows
@@ -92,6 +93,7 @@ class Heartbeat:
     stored: list[int] = field(default_factory=list)
     placement: int = 0
     unready: dict[int, str] = field(default_factory=dict)
+    splits: bool = False
     writes: int = 0
     search_options: int = 0
 

@@ -100,6 +100,10 @@ COMMANDS: Final[Commands] = {
         "hedgerow.gateway.cli.placement:rebalance",
         "Balance the shards without waiting for lost workers; ends when nothing moves any more.",
     ),
+    "split": (
+        "hedgerow.gateway.cli.split:split",
+        "Double the number of shards while the cluster serves; ends when the new ones do.",
+    ),
     "reload": (
         "hedgerow.gateway.cli.reload:reload",
         "Have a running cluster read its rank profiles again, once every worker has checked them.",

@@ -100,9 +100,12 @@ async def _up(engine: Engine, options: RayOptions, settings: Settings, console: 
                 await stopped.wait()
         finally:
             story.is_live = False
-            say(console, "draining …")
+            runs = bool(cluster.reports())
+            if runs:
+                say(console, "draining …")
             await cluster.stop()
-            say(console, "stopped; no actor is left")
+            if runs:
+                say(console, "stopped; no actor is left")
 
 
 def show_ready_on_ray(console: Console, cluster: RayCluster) -> None:

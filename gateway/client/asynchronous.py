@@ -30,6 +30,7 @@ from hedgerow.gateway.shapes.operations import (
     SnapshotAnswer,
 )
 from hedgerow.gateway.shapes.placement import PlacementAnswer, RebalanceAnswer
+from hedgerow.gateway.shapes.split import SplitAnswer
 from hedgerow.gateway.shapes.status import StatusAnswer
 from hedgerow.gateway.shapes.suggest import SuggestAnswer
 
@@ -325,6 +326,18 @@ class AsyncClient:
     async def rebalance(self) -> RebalanceAnswer:
         """As `Client.rebalance`."""
         return await self._ask(calls.rebalance())
+
+    async def get_split(self) -> SplitAnswer:
+        """As `Client.get_split`."""
+        return await self._ask(calls.get_split())
+
+    async def begin_split(self) -> SplitAnswer:
+        """As `Client.begin_split`."""
+        return await self._ask(calls.begin_split())
+
+    async def cancel_split(self) -> SplitAnswer:
+        """As `Client.cancel_split`."""
+        return await self._ask(calls.cancel_split())
 
     async def exchange(self, call: Call[Any], content: AsyncIterator[bytes] | None = None) -> Reply:
         """As `Client.exchange`."""

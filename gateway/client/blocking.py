@@ -30,6 +30,7 @@ from hedgerow.gateway.shapes.operations import (
     SnapshotAnswer,
 )
 from hedgerow.gateway.shapes.placement import PlacementAnswer, RebalanceAnswer
+from hedgerow.gateway.shapes.split import SplitAnswer
 from hedgerow.gateway.shapes.status import StatusAnswer
 from hedgerow.gateway.shapes.suggest import SuggestAnswer
 
@@ -521,6 +522,27 @@ class Client:
     def rebalance(self) -> RebalanceAnswer:
         """Balance the shards without waiting for lost workers."""
         return self._ask(calls.rebalance())
+
+    def get_split(self) -> SplitAnswer:
+        """Show the number of shards, and how far their split is."""
+        return self._ask(calls.get_split())
+
+    def begin_split(self) -> SplitAnswer:
+        """Begin to double the number of shards; `get_split` says when that is done.
+
+        Raises:
+            ConflictError: a split is in progress, or a process cannot take part in one.
+        """
+        return self._ask(calls.begin_split())
+
+    def cancel_split(self) -> SplitAnswer:
+        """Give up the split in progress.
+
+        Raises:
+            NotFoundError: there is none.
+            ConflictError: the new shards are about to take over, or have done so.
+        """
+        return self._ask(calls.cancel_split())
 
     def exchange(self, call: Call[Any], content: Iterable[bytes] | None = None) -> Reply:
         """Send a call, and return its raw reply, from which `call.read` makes the answer.

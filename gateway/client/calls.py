@@ -42,6 +42,7 @@ from hedgerow.gateway.shapes.operations import (
 )
 from hedgerow.gateway.shapes.placement import PlacementAnswer, RebalanceAnswer
 from hedgerow.gateway.shapes.sorting import SortBy
+from hedgerow.gateway.shapes.split import SplitAnswer
 from hedgerow.gateway.shapes.status import StatusAnswer
 from hedgerow.gateway.shapes.suggest import SuggestAnswer
 
@@ -435,6 +436,21 @@ def cancel_drain(worker: str) -> Call[None]:
 def rebalance() -> Call[RebalanceAnswer]:
     """Balance the shards without waiting for lost workers."""
     return Call("POST", "/v1/placement/rebalance", _answer(RebalanceAnswer))
+
+
+def get_split() -> Call[SplitAnswer]:
+    """Return the number of shards, and how far their split is."""
+    return Call("GET", "/v1/split", _answer(SplitAnswer))
+
+
+def begin_split() -> Call[SplitAnswer]:
+    """Begin to double the number of shards."""
+    return Call("POST", "/v1/split", _answer(SplitAnswer))
+
+
+def cancel_split() -> Call[SplitAnswer]:
+    """Give up the split in progress."""
+    return Call("DELETE", "/v1/split", _answer(SplitAnswer))
 
 
 def _draining(worker: str) -> str:

@@ -24,6 +24,7 @@ from hedgerow.gateway.http.routes.placement_routes import placement_routes
 from hedgerow.gateway.http.routes.quarantine_routes import quarantine_routes
 from hedgerow.gateway.http.routes.reload_routes import reload_routes
 from hedgerow.gateway.http.routes.snapshot_routes import snapshot_routes
+from hedgerow.gateway.http.routes.split_routes import split_routes
 from hedgerow.gateway.http.routes.status_routes import status_routes
 from hedgerow.gateway.http.routes.suggest_routes import suggest_routes
 from hedgerow.gateway.http.search.search_app import SearchApp, describe_search
@@ -85,6 +86,7 @@ def create_framework_app(
     app.include_router(quarantine_routes(gateway))
     app.include_router(reload_routes(gateway))
     app.include_router(placement_routes(gateway))
+    app.include_router(split_routes(gateway))
     app.include_router(page_routes())
     app.router.routes.extend(docs_routes())
     add_openapi(app, body)

@@ -32,6 +32,7 @@ from hedgerow.gateway.shapes.operations import (
 )
 from hedgerow.gateway.shapes.placement import PlacementAnswer, RebalanceAnswer
 from hedgerow.gateway.shapes.problem import Problem
+from hedgerow.gateway.shapes.split import SplitAnswer
 from hedgerow.gateway.shapes.status import StatusAnswer
 from hedgerow.gateway.shapes.suggest import SuggestAnswer
 
@@ -79,6 +80,7 @@ _SHAPES: Final[tuple[type[msgspec.Struct], ...]] = (
     QuarantineAnswer,
     PlacementAnswer,
     RebalanceAnswer,
+    SplitAnswer,
     StatusAnswer,
     LiveHistory,
 )

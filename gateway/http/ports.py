@@ -218,6 +218,19 @@ class PlacementPort(Protocol):
         """Do not wait for lost workers any longer."""
 
 
+class SplitsPort(Protocol):
+    """Splits of the shards."""
+
+    async def describe(self) -> dict[str, Any]:
+        """The number of shards, and the split in progress, as JSON."""
+
+    async def begin(self) -> dict[str, Any]:
+        """Begin to double the number of shards."""
+
+    async def cancel(self) -> dict[str, Any]:
+        """Give up the split in progress."""
+
+
 class ReloaderPort(Protocol):
     """The reload of rank profiles."""
 
@@ -271,6 +284,10 @@ class GatewayPort(Protocol):
     @property
     def placement(self) -> PlacementPort:
         """Which worker should serve which shard."""
+
+    @property
+    def splits(self) -> SplitsPort:
+        """Splits of the shards."""
 
     @property
     def live(self) -> Live:

@@ -77,6 +77,10 @@ class History:
         self.points: deque[LivePoint] = deque(maxlen=NUM_POINTS)
         self._before = start
 
+    def count_from(self, totals: Totals) -> None:
+        """What was counted before is not in the next point."""
+        self._before = totals
+
     def add(self, totals: Totals, at_ms: int) -> LivePoint:
         """Add a point: what has been counted since the last one."""
         before, self._before = self._before, totals

@@ -63,6 +63,11 @@ class Live:
         self._status = b""  # the last one as messages, while there are viewers
         self._throttle = Throttle(_LOG_INTERVAL_S)
 
+    def follow(self, sources: Sources) -> None:
+        """Follow other sources from now on, whose counts begin where they are."""
+        self._sources = sources
+        self._history.count_from(sources.totals())
+
     async def run(self) -> None:
         """Sample, and make statuses, until cancelled."""
         async with asyncio.TaskGroup() as group:

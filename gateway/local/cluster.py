@@ -18,6 +18,7 @@ from hedgerow.common.redis.client import RedisClient, connect
 from hedgerow.common.redis.keys import Keys
 from hedgerow.common.settings.settings import Settings
 from hedgerow.common.shard_log.log import ShardLog
+from hedgerow.common.state.layout import FIRST, Layout, current_keys
 from hedgerow.common.state.registry import Registry
 from hedgerow.gateway.access import key_file
 from hedgerow.gateway.access.control import token_of
@@ -96,6 +97,7 @@ class LocalCluster:
         self.sizing: Sizing | None = None
         self._shards: dict[str, list[int]] = {}
         self._homes: dict[str, Path] = {}
+        self._layout = FIRST
         self._placement: OwnPlacement | None = None  # None if the workers are pinned
         self._gateways: list[str] = []
         self._control: RedisClient | None = None
@@ -271,9 +273,11 @@ class LocalCluster:
 
     async def _size(self, control: RedisClient) -> Sizing:
         """Decide which worker serves which shards, and move these into the workers' folders."""
-        keys = Keys.of(self._redis_settings)
+        keys = await current_keys(control, Keys.of(self._redis_settings))
         self._registry = Registry(control, keys)
-        found = await asyncio.to_thread(replica_folders.find_replicas, self._data)
+        self._layout = Layout(keys.layout, 0)
+        find = replica_folders.find_replicas
+        found = await asyncio.to_thread(find, self._data, self._layout)
         size = await size_cluster(self._options.asked, self._settings, found, self._registry)
         self._homes = {
             self._worker_name(number): replica_folders.home_of(
@@ -286,7 +290,8 @@ class LocalCluster:
         if own is not None and size.num_replicas > 1:
             self._placement = own
             stored = {
-                name: replica_folders.shards_in(found, home) for name, home in self._homes.items()
+                name: replica_folders.shards_in(found, self._layout.data(home))
+                for name, home in self._homes.items()
             }
             served = await own.decide(size.num_shards, size.num_replicas, stored)
         else:
@@ -305,8 +310,9 @@ class LocalCluster:
         homes: dict[int, list[Path]] = {shard: [] for shard in range(num_shards)}
         for name, shards in self._shards.items():
             for shard in shards:
-                homes[shard].append(self._homes[name])
-        await replica_folders.settle(found, homes, self._data, shard_log, self._drain_s)
+                homes[shard].append(self._layout.data(self._homes[name]))
+        data = self._layout.data(self._data)
+        await replica_folders.settle(found, homes, data, shard_log, self._drain_s)
 
     def _worker_name(self, number: int) -> str:
         if self._options.redis_url is None:
@@ -386,7 +392,8 @@ class LocalCluster:
 
     async def _silent(self, control: RedisClient) -> str:
         """Name the workers without a heartbeat."""
-        registry = Registry(control, Keys.of(self._redis_settings))
+        keys = await current_keys(control, Keys.of(self._redis_settings))
+        registry = Registry(control, keys)
         beats = await registry.heartbeats()  # of other hosts too, whose pids mean nothing here
         return self._late({beat.pid for name, beat in beats.items() if name in self._shards})
 
@@ -414,11 +421,13 @@ class LocalCluster:
 
     async def _forget(self, *workers: str) -> None:
         """Delete dead workers' heartbeats, so that the gateway stops asking them at once."""
-        if self._registry is None:
+        if self._control is None or self._registry is None:
             return
         for name in workers:
             try:
-                await self._registry.forget_worker(name)
+                # The shards may have been split since the start.
+                keys = await current_keys(self._control, Keys.of(self._redis_settings))
+                await Registry(self._control, keys).forget_worker(name)
             except (RedisUnavailableError, ConfigurationError) as error:
                 # The heartbeat will expire by itself, a little later.
                 log.warning("forget_worker_failed", worker=name, reason=str(error))

@@ -16,6 +16,7 @@ from hedgerow.common.redis.keys import Keys
 from hedgerow.common.settings.gateway import GatewaySettings
 from hedgerow.common.settings.settings import Settings
 from hedgerow.common.state.gateways import GatewayStore
+from hedgerow.common.state.layout import current_keys
 from hedgerow.common.state.registry import Registry
 from hedgerow.gateway.http.server.certificate import Certificate
 from hedgerow.gateway.local.locks import check_port
@@ -95,7 +96,7 @@ class GatewayGroup:
         port = check_port(gateway.host, gateway.port)
         control = await connect(self._settings.redis)
         try:
-            keys = Keys.of(self._settings.redis)
+            keys = await current_keys(control, Keys.of(self._settings.redis))
             await Registry(control, keys).cluster(self._num_shards)
             programs = gateway_programs(
                 gateway, gateway.host, port, self._redis_url, {}, self._num_shards

@@ -4,6 +4,8 @@
     DATA/workers/worker-N/shards/SHARD     worker N's replica, if there are several
     DATA/unused/SHARD/REPLICA              a surplus replica, from when there were more
 
+After a split (docs/splitting.md), `shards` and `unused` are in a folder `layout-ID` of those.
+
 A replica is moved as a whole, by renaming its folder, before any worker starts. So the numbers of
 workers and of replicas may change from one start to the next. Nothing is ever deleted.
 """
@@ -22,6 +24,7 @@ from hedgerow.common.machine.private_folder import FILE_MODE, make_folders
 from hedgerow.common.machine.store_file import Stamp, read_stamp
 from hedgerow.common.shard_log.entries import START, position
 from hedgerow.common.shard_log.log import ShardLog
+from hedgerow.common.state.layout import FIRST, Layout
 from hedgerow.gateway.local.processes.child import try_lock
 
 _LOCK_FILE = "lock"  # held by the process that writes to a shard's folder
@@ -51,15 +54,16 @@ def home_of(data: Path, worker: int, num_replicas: int) -> Path:
     return data if num_replicas == 1 else data / "workers" / f"worker-{worker}"
 
 
-def find_replicas(data: Path) -> list[ReplicaFolder]:
-    """List the replicas in a cluster's folder, those in use first. Blocks."""
-    used = [data / "shards", *sorted((data / "workers").glob("*/shards"))]
+def find_replicas(data: Path, layout: Layout = FIRST) -> list[ReplicaFolder]:
+    """List the replicas of a layout in a cluster's folder, those in use first. Blocks."""
+    homes = [data, *sorted((data / "workers").glob("*"))]
+    used = [layout.data(home) / "shards" for home in homes]
     found = [
         ReplicaFolder(int(folder.name), folder, is_used=True)
         for home in used
         for folder in _numbered(home)
     ]
-    for home in _numbered(data / "unused"):
+    for home in _numbered(layout.data(data) / "unused"):
         found += [
             ReplicaFolder(int(home.name), folder, is_used=False)
             for folder in sorted(home.iterdir())
@@ -112,7 +116,7 @@ async def settle(
     Args:
         found: every replica in the folder.
         homes: shard → the data folders of the workers that serve it.
-        data: the cluster's folder.
+        data: the cluster's folder of the layout.
         shard_log: knows which replicas have gaps.
         wait_s: how long to wait for a worker of an earlier run that still drains, in s.
 

@@ -81,6 +81,7 @@ class SearchRecorder:
         self.transitions: Counter[tuple[int, str, str]] = Counter()
         self._merge, self._fetch = self.parts["merge"], self.parts["fetch"]
         self._num_shards = num_shards
+        self._full_before: list[int] = [0] * num_shards  # full answers before there was the shard
         self._collections = BoundedNames(max_names)
         self._profiles = BoundedNames(max_names)
         self._keys = BoundedNames(max_names)
@@ -91,6 +92,13 @@ class SearchRecorder:
         # Those without a key begin at 0: a rate misses what happens before its series is there.
         self._results: Counter[tuple[str, str, str]] = Counter(dict.fromkeys(_FIRST_RESULTS, 0))
         self._outcomes: Counter[tuple[int, str]] = Counter()
+
+    def grow(self, num_shards: int) -> None:
+        """The shards were split: there are more of them from now on."""
+        self._settle()
+        added = num_shards - self._num_shards
+        self._full_before = [*self._full_before, *[self._tally.full] * added][:num_shards]
+        self._num_shards = num_shards
 
     def answered(self, query: SearchQuery, profile: str, result: SearchResult) -> None:
         """A search was answered, in full or in part."""
@@ -196,7 +204,7 @@ class SearchRecorder:
         self._settle()
         for shard in range(self._num_shards):
             for outcome in Outcome:
-                num_full = self._tally.full if outcome is _OK else 0
+                num_full = self._tally.full - self._full_before[shard] if outcome is _OK else 0
                 yield shard, outcome.value, num_full + self._outcomes[shard, outcome.value]
 
     def time_left(self) -> Histogram:

@@ -12,6 +12,7 @@ from hedgerow.common.placement.store import DRAINING, PlacementStore
 from hedgerow.common.redis.client import RedisClient
 from hedgerow.common.redis.keys import Keys
 from hedgerow.common.settings.settings import Settings
+from hedgerow.common.state.layout import LayoutStore
 from hedgerow.common.state.registry import Registry
 from hedgerow.common.wire.heartbeat import Heartbeat
 
@@ -40,6 +41,7 @@ class PlacementAdmin:
             settings: `placement`, `snapshots.url` and `worker.heartbeat_expiry_s` apply.
         """
         self._store = PlacementStore(control, keys)
+        self._layouts = LayoutStore(control, keys)
         self._registry = registry
         self._num_shards = num_shards
         self._expiry_s = settings.worker.heartbeat_expiry_s
@@ -67,8 +69,11 @@ class PlacementAdmin:
 
         Raises:
             NotFoundError: there is no such worker.
-            ConflictError: its shards are pinned.
+            ConflictError: its shards are pinned, or are being split.
         """
+        layout = await self._layouts.read()
+        if layout is not None and layout.split is not None:
+            raise ConflictError("the shards are being split; drain the worker when that has ended")
         present, seen, _ = await self._look()
         beat = seen.heartbeats.get(worker)
         if beat is None and worker not in named_by(present):

@@ -42,6 +42,8 @@ class Presence:
         num_in_flight: returns how many searches are in flight.
         server_ms: the Redis server's clock.
         is_leaving: whether the gateway is about to stop.
+        layout: the layout that it searches.
+        leaving_layouts: other layouts in which it still has searches.
     """
 
     gateway_id: str
@@ -50,6 +52,8 @@ class Presence:
     num_in_flight: Callable[[], int]
     server_ms: Callable[[], int]
     is_leaving: bool = False
+    layout: int = 0
+    leaving_layouts: list[int] = field(default_factory=list)
     _started_at_ms: int = 0
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -67,6 +71,10 @@ class Presence:
     def leave(self) -> None:
         """The gateway is about to stop: say so at once."""
         self.is_leaving = True
+        self._changed.set()
+
+    def beat_soon(self) -> None:
+        """What the heartbeat reports has changed: send it at once."""
         self._changed.set()
 
     async def beat(self) -> None:
@@ -88,5 +96,7 @@ class Presence:
                 processes=self.place.of,
                 process_port=self.place.port,
                 is_leaving=self.is_leaving,
+                layout=self.layout,
+                leaving_layouts=self.leaving_layouts,
             )
         )

@@ -16,6 +16,7 @@ from hedgerow.common.state.statistics import StatisticsStatus, StatisticsStore
 from hedgerow.gateway.operations.optimising import Optimiser
 from hedgerow.gateway.operations.quarantine import QuarantineAdmin
 from hedgerow.gateway.operations.snapshots import Snapshots
+from hedgerow.gateway.operations.splits import SplitAdmin
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,7 @@ class SharedState:
         optimising: collection uid → progress of optimising its indexes.
         quarantine: the queries that have killed scorers, as JSON.
         gateways: the live gateways.
+        split: the split of the shards in progress, as JSON; None if there is none.
     """
 
     server: ServerInfo | None = None
@@ -39,6 +41,7 @@ class SharedState:
     optimising: Mapping[str, Optimising] = field(default_factory=dict)
     quarantine: Sequence[Mapping[str, Any]] = ()
     gateways: Sequence[GatewayHeartbeat] = ()
+    split: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,7 @@ class SharedStateReader:
     optimiser: Optimiser
     quarantine: QuarantineAdmin
     gateways: GatewayStore
+    splits: SplitAdmin
     num_shards: int
     timeout_s: float
 
@@ -77,6 +81,7 @@ class SharedStateReader:
                     optimising=await self.optimiser.progress(uids),
                     quarantine=await self.quarantine.list(),
                     gateways=await self.gateways.live(now_ms),
+                    split=await self.splits.running(),
                 )
         except (RedisUnavailableError, ConfigurationError, TimeoutError):
             return SharedState()

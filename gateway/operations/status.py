@@ -41,6 +41,7 @@ def cluster_status(
     shortages: Sequence[Mapping[str, Any]],
     profile_breakers: Sequence[Mapping[str, str]] = (),
     gateways: Sequence[GatewayHeartbeat] = (),
+    split: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Make the JSON that `gateway status --json` prints.
 
@@ -63,6 +64,7 @@ def cluster_status(
         shortages: the shortages of workers and of the server.
         profile_breakers: for each shard, profile → state of its own breaker, if not closed.
         gateways: the live gateways; empty if Redis is unavailable.
+        split: the split of the shards in progress, as JSON.
     """
     workers = sorted(membership.workers.values(), key=lambda worker: worker.id)
     return {
@@ -103,6 +105,7 @@ def cluster_status(
         },
         "gateway": dict(gateway),
         "gateways": [_gateway_json(one, now_ms) for one in gateways],
+        "split": split,
     }
 
 

@@ -66,6 +66,7 @@ class StatusReport:
             curves=curves,
             gateway=self.own(),
             gateways=state.gateways,
+            split=state.split,
         )
 
     def _fillings(self, names: Mapping[str, str]) -> dict[str, Filling]:

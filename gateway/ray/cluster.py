@@ -19,6 +19,7 @@ from hedgerow.common.redis.client import RedisClient, connect
 from hedgerow.common.redis.keys import Keys
 from hedgerow.common.settings.settings import Settings
 from hedgerow.common.state.gateways import GatewayStore
+from hedgerow.common.state.layout import current_keys
 from hedgerow.common.state.registry import Registry
 from hedgerow.gateway.local.cluster_size import settle_shards
 from hedgerow.gateway.local.gateway_group import check_can_share
@@ -152,11 +153,12 @@ class RayCluster:
         )
         if self._redis is not None:
             self._redis.keep(control, self._keys)
-        registry = Registry(control, self._keys)
+        keys = await current_keys(control, self._keys)
+        registry = Registry(control, keys)
         self.num_shards, _ = await settle_shards(
             registry, self._options.num_shards, 0, plan.num_shards
         )
-        store = PlacementStore(control, self._keys)
+        store = PlacementStore(control, keys)
         plan = self.plan = replace(plan, num_replicas=await self._settle_replicas(plan, store))
         self._workers = await self._started(WORKER, plan.num_workers, plan.worker_cpus)
         await self._wait_for("the workers", lambda: self._missing_workers(registry))

@@ -22,6 +22,7 @@ from hedgerow.gateway.ray.orders import Order, Place
 
 _CLIENT: Final = "ray://"
 _REPORT_S: Final = 5.0
+_CONNECT_S: Final = 5.0
 
 
 class RayProcesses(NodeProcesses):
@@ -65,6 +66,17 @@ class Actor:
         self._handle.kill.remote()
 
 
+def _check_head(address: str) -> None:
+    """Make sure that a head listens at HOST:PORT: Ray itself would try for minutes."""
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), _CONNECT_S).close()
+    except (OSError, OverflowError) as error:
+        raise ConfigurationError(f"--ray {address}: no Ray cluster answers: {error}") from error
+
+
 class Engine:
     """A connection to a Ray cluster.
 
@@ -82,6 +94,7 @@ class Engine:
                 f"--ray {address}: this command runs on a node of the Ray cluster, not as a client "
                 "of it; there, --ray auto finds the cluster"
             )
+        _check_head(address)
         try:
             ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
         except (ConnectionError, RuntimeError, ValueError, RayError) as error:

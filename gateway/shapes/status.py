@@ -8,6 +8,7 @@ from hedgerow.gateway.shapes.access import AccessStatus
 from hedgerow.gateway.shapes.collection import CoverageReport, Filling
 from hedgerow.gateway.shapes.doc import doc
 from hedgerow.gateway.shapes.operations import QuarantinedQuery, ShortageStatus
+from hedgerow.gateway.shapes.split import RunningSplit
 from hedgerow.gateway.shapes.worker import LoopLoad, WorkerStatus
 
 State = Literal["closed", "open", "half_open", "forced_open", "disabled"]
@@ -283,3 +284,6 @@ class StatusAnswer(msgspec.Struct, frozen=True, kw_only=True):
         list[LiveGateway],
         doc("All live gateways of the cluster, this one too; empty if Redis does not answer."),
     ] = []
+    split: Annotated[
+        RunningSplit | None, doc("The split of the shards in progress; null if there is none.")
+    ] = None

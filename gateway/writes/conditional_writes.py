@@ -94,6 +94,14 @@ class ConditionalWrites:
         self._read_ms = min(_READ_MS, settings.gateway.max_deadline_ms)
         self._turns = DocumentTurns()
 
+    def take_over(self, former: "ConditionalWrites") -> None:
+        """The shards were split into ours: `former` finds in them how its writes have ended."""
+        former.move(self._judgements, self._num_shards, self._reader)
+
+    def move(self, judgements: JudgementStore, num_shards: int, reader: DocumentReader) -> None:
+        """Find judgements, and read documents, in other shards."""
+        self._judgements, self._num_shards, self._reader = judgements, num_shards, reader
+
     async def put(
         self,
         collection: str,
@@ -303,10 +311,13 @@ class ConditionalWrites:
             NotFoundError: the collection was removed meanwhile.
             UnavailableError: no replica has reported it in time.
         """
+
+        async def find() -> Judgement | None:  # in other shards, if they are split meanwhile
+            shard = shard_of(document_id, self._num_shards)
+            return await self._judgements.read(shard, condition.token)
+
         shard = shard_of(document_id, self._num_shards)
-        judgement = await self._documents.until_found(
-            lambda: self._judgements.read(shard, condition.token), shard
-        )
+        judgement = await self._documents.until_found(find, shard)
         self._documents.check_failover(report)
         if judgement is None:
             raise UnavailableError(

@@ -30,6 +30,7 @@ from hedgerow.common.document_ids import check_address_id
 from hedgerow.common.errors import (
     BadRequestError,
     LoadInterruptedError,
+    SealedError,
 )
 from hedgerow.common.partition import shard_of
 from hedgerow.common.settings.limits import LimitSettings
@@ -44,11 +45,12 @@ from hedgerow.gateway.writes.load import Intake, LoadReport
 from hedgerow.gateway.writes.load_counts import LoadCounts
 from hedgerow.gateway.writes.load_slots import LoadSlots
 from hedgerow.gateway.writes.load_stream import has_line, with_pauses
-from hedgerow.gateway.writes.log_writer import LogWriter
+from hedgerow.gateway.writes.log_writer import LogWriter, WriteTarget
 from hedgerow.gateway.writes.ndjson import Line, LineSplitter
 from hedgerow.gateway.writes.ranked_loads import RankedLoads
 from hedgerow.gateway.writes.replica_progress import ReplicaProgress
 from hedgerow.gateway.writes.storage_gate import StorageGate
+from hedgerow.gateway.writes.write_gate import WriteGate
 from hedgerow.gateway.writes.write_tracer import WriteTrace, WriteTracer, traced
 
 SLICE_S = 0.002
@@ -78,6 +80,7 @@ class Documents:
         ranked: RankedLoads | None = None,
         counts: LoadCounts | None = None,
         tracer: WriteTracer | None = None,
+        write_gate: WriteGate | None = None,
     ) -> None:
         """Write documents of `collections` to `log`.
 
@@ -97,7 +100,9 @@ class Documents:
                 ranking.
             counts: counts documents and rejected lines.
             tracer: makes traces; None while tracing is off.
+            write_gate: holds writes back while a split of the shards changes over.
         """
+        self._write_gate = WriteGate() if write_gate is None else write_gate
         self._log = log
         self._counts = counts
         self._ranked = ranked
@@ -114,9 +119,27 @@ class Documents:
             read_live=read_live,
             gate=gate,
         )
-        self._writer = LogWriter(log, gate, outage_timeout_s, self._progress.on_append)
+        target = WriteTarget(log, num_shards, gate, self._progress.on_append)
+        self._writer = LogWriter(target, outage_timeout_s, self._write_gate)
         self._slices = asyncio.Lock()  # all loads together parse one slice in each turn of the loop
         self._appends = asyncio.Semaphore(MAX_APPENDS)
+
+    def take_over(self, former: "Documents") -> None:
+        """The shards were split into ours: what `former` still writes goes to them, too."""
+        former.move(self._writer.target, self._progress, self._ranked, self._collections)
+
+    def move(
+        self,
+        target: WriteTarget,
+        progress: ReplicaProgress,
+        ranked: RankedLoads | None,
+        collections: Collections,
+    ) -> None:
+        """Write to other shards, which have applied all that was logged to ours."""
+        self._progress.end()
+        self._writer.target = target
+        self._log, self._num_shards, self._progress = target.log, target.num_shards, progress
+        self._ranked, self._collections = ranked, collections
 
     async def load(
         self,
@@ -216,10 +239,7 @@ class Documents:
     ) -> None:
         """Log the batches of a load; infers the collection's fields first, if it has none."""
         if intake.has_first:
-            collection = await self._collections.give_fields(
-                intake.definition, intake.inferred_fields()
-            )
-            intake.define(collection)
+            intake.define(await self._give_fields(intake))
             again = partial(self._flush, intake, last_ids, on_progress, trace, condition)
             await self._take(intake, (), again)
         batches = intake.batches()
@@ -227,14 +247,27 @@ class Documents:
             uid = intake.definition.uid
             async with self._appends:
                 ops = [(batch.shard, batch.pack(uid, condition)) for batch in batches]
-                last_ids.update(await self._writer.append(ops, intake.report, trace))
+                logged = await self._writer.append(
+                    ops, intake.report, trace, num_shards=intake.num_shards
+                )
+                last_ids.update(logged)
             num_accepted = sum(batch.num_lines for batch in batches)
             intake.report.accepted += num_accepted
             if self._counts is not None:
                 self._counts.add(intake.definition.name, accepted=num_accepted)
             if on_progress is not None:
                 on_progress(intake.report)
-            await self._progress.wait_for_room({batch.shard for batch in batches}, intake.report)
+            await self._progress.wait_for_room(logged, intake.report)
+
+    async def _give_fields(self, intake: Intake) -> Definition:
+        while True:
+            await self._write_gate.wait()
+            try:
+                return await self._collections.give_fields(
+                    intake.definition, intake.inferred_fields()
+                )
+            except SealedError:
+                await self._write_gate.refused()
 
     async def put(
         self,
@@ -324,14 +357,17 @@ class Documents:
         condition: Condition | None,
     ) -> LoadReport:
         definition = await self._collections.current(collection)
-        shard = shard_of(document_id, self._num_shards)
+        num_shards = self._num_shards
+        shard = shard_of(document_id, num_shards)
         report = LoadReport()
         if condition is None:
             op = pack_op(Delete(definition.uid, [document_id]))
         else:
             op = condition.pack(definition.uid, document_id, None)
-        last_ids = await self._writer.append([(shard, op)], report, trace, is_removal=True)
-        await self._progress.wait_for_room([shard], report)
+        last_ids = await self._writer.append(
+            [(shard, op)], report, trace, num_shards=num_shards, is_removal=True
+        )
+        await self._progress.wait_for_room(last_ids, report)
         trace.end_step("log")
         if wait == "applied":
             await self._progress.wait_applied(last_ids, report)
@@ -361,7 +397,8 @@ class Documents:
             ops = [
                 (shard, pack_op(Delete(definition.uid, list(own)))) for shard, own in ids.items()
             ]
-            last_ids = await self._writer.append(ops, report, trace, is_removal=True)
+            # Of which layout the shards are is not known: the ids are divided again.
+            last_ids = await self._writer.append(ops, report, trace, num_shards=0, is_removal=True)
             await self._progress.wait_for_room(last_ids, report)
             trace.end_step("log")
         return last_ids
@@ -391,7 +428,10 @@ class Documents:
             found = await find()
             return found is not None
 
-        await self._progress.until(is_found, [shard])
+        progress = self._progress
+        await progress.until(is_found, [shard])
+        if found is None and progress is not self._progress:  # the shards were split meanwhile
+            await self._progress.until(is_found, [shard])
         return found
 
     def check_failover(self, report: LoadReport) -> None:

@@ -138,6 +138,7 @@ class Intake:
     Attributes:
         report: the result so far.
         definition: the collection's definition.
+        num_shards: the number of shards that the batches are for.
     """
 
     def __init__(self, definition: Collection, num_shards: int, limits: LimitSettings) -> None:
@@ -145,7 +146,7 @@ class Intake:
         self.definition = definition
         self._warnings = self.report.warnings = FieldWarnings(definition)
         self._num_batched = 0
-        self._num_shards = num_shards
+        self.num_shards = num_shards
         self._limits = limits
         self._open: dict[int, Batch] = {}
         self._open_bytes = 0
@@ -279,7 +280,7 @@ class Intake:
             self.report.reject(number, f"{error.field} {error.reason}")
             return
         self._warnings.see(parsed.document, number, misfits)
-        shard = shard_of(parsed.id, self._num_shards)
+        shard = shard_of(parsed.id, self.num_shards)
         batch = self._open.get(shard)
         if batch is not None and not batch.has_room_for(parsed.body):
             self._full.append(batch)

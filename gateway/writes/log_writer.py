@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
 
 import structlog
 
@@ -10,40 +11,61 @@ from hedgerow.common.errors import (
     InsufficientStorageError,
     LoadInterruptedError,
     RedisUnavailableError,
+    SealedError,
     UnconfirmedError,
     WriteRefusedError,
 )
 from hedgerow.common.redis.client import pause_s
+from hedgerow.common.shard_log.entries import Appended
 from hedgerow.common.shard_log.log import ShardLog
+from hedgerow.common.shard_log.op_parts import divided
 from hedgerow.gateway.writes.load import LoadReport, with_report
 from hedgerow.gateway.writes.storage_gate import StorageGate
+from hedgerow.gateway.writes.write_gate import WriteGate
 from hedgerow.gateway.writes.write_tracer import WriteTrace
 
 _log = structlog.get_logger()
 
 
+class WriteTarget(NamedTuple):
+    """Where writes go.
+
+    Attributes:
+        log: the logs of all shards.
+        num_shards: how many there are.
+        gate: refuses documents when there is no room; None allows all.
+        on_append: called with each entry's shard and size, and the length of its log then.
+    """
+
+    log: ShardLog
+    num_shards: int
+    gate: StorageGate | None
+    on_append: Callable[[int, int, int], None]
+
+
 class LogWriter:
-    """Appends operations for loads and for single writes."""
+    """Appends operations for loads and for single writes.
+
+    Attributes:
+        target: where to append; another one once the shards are split.
+    """
 
     def __init__(
         self,
-        log: ShardLog,
-        gate: StorageGate | None,
+        target: WriteTarget,
         outage_timeout_s: float,
-        on_append: Callable[[int, int, int], None],
+        write_gate: WriteGate,
     ) -> None:
-        """Append to `log`.
+        """Append to the logs of `target`.
 
         Args:
-            log: the logs of all shards.
-            gate: refuses documents when there is no room; None allows all.
+            target: where to append.
             outage_timeout_s: how long to keep trying while Redis does not answer, in s.
-            on_append: called with each entry's shard and size, and the length of its log then.
+            write_gate: holds writes back while a split of the shards changes over.
         """
-        self._log = log
-        self._gate = gate
+        self.target = target
         self._outage_timeout_s = outage_timeout_s
-        self._on_append = on_append
+        self._write_gate = write_gate
 
     def check_room(self, report: LoadReport, *, is_removal: bool = False) -> None:
         """Refuse to append if there is no room.
@@ -51,9 +73,9 @@ class LogWriter:
         Raises:
             InsufficientStorageError: a disk or memory is nearly full; carries the report.
         """
-        if self._gate is not None:
+        if (gate := self.target.gate) is not None:
             with with_report(report):
-                self._gate.check(is_removal=is_removal)
+                gate.check(is_removal=is_removal)
 
     async def append(
         self,
@@ -61,12 +83,23 @@ class LogWriter:
         report: LoadReport,
         trace: WriteTrace,
         *,
+        num_shards: int,
         is_removal: bool = False,
     ) -> dict[int, str]:
-        """Log operations; retries while Redis is briefly unavailable.
+        """Log operations; retries while Redis is briefly unavailable, or the shards are split.
 
         Operations may then be in a log twice, which does no harm: they replace or remove by id, or
-        have a token, and are not acknowledged yet.
+        have a token, and are not acknowledged yet. If the shards were split since the operations
+        were made, they are divided again. An entry of a log that was split has the same id in the
+        new logs, so ids of before and after can be waited for together.
+
+        Args:
+            ops: operations, each with its shard.
+            report: of the load so far.
+            trace: the trace of the load.
+            num_shards: how many shards there were when the operations were made; 0 if that is not
+                known.
+            is_removal: whether they free more room than they take.
 
         Returns:
             Shard → id of the last entry that was appended.
@@ -80,13 +113,20 @@ class LogWriter:
         failures = 0
         while True:
             self.check_room(report, is_removal=is_removal)
+            await self._write_gate.wait()
+            target = self.target
+            if num_shards != target.num_shards:
+                num_shards = target.num_shards
+                ops = divided(ops, num_shards)
             try:
-                appended = await self._log.append_many(ops, trace.to_workers)
+                appended = await target.log.append_many(ops, trace.to_workers)
                 break
             except UnconfirmedError as error:  # sent again, it would be in the log once more
                 raise LoadInterruptedError(
                     f"{error}; {report.accepted} documents were accepted before", report
                 ) from error
+            except SealedError:  # just before this gateway learns of it
+                await self._write_gate.refused()
             except WriteRefusedError as error:
                 # During a failover, a read-only replica may be about to become the master.
                 if error.cause != "read_only" or loop.time() >= give_up_at:
@@ -101,13 +141,7 @@ class LogWriter:
                     ) from error
                 _log.warning("append_again", error=str(error), failures=failures)
                 await asyncio.sleep(pause_s(failures, cap_s=1.0))
-        if report.failovers is None:
-            report.failovers = self._log.failovers
-        last_ids = {}
-        for (shard, op), entry in zip(ops, appended, strict=True):
-            self._on_append(shard, len(op), entry.length)
-            last_ids[shard] = entry.id
-        return last_ids
+        return _logged(target, ops, appended, report)
 
     def check_failover(self, report: LoadReport) -> None:
         """Do not acknowledge what the old primary may have taken with it.
@@ -117,7 +151,7 @@ class LogWriter:
         Raises:
             LoadInterruptedError: Redis has failed over since the report's first append.
         """
-        if report.failovers not in (None, self._log.failovers):
+        if report.failovers not in (None, self.target.log.failovers):
             raise LoadInterruptedError(
                 "Redis has failed over meanwhile, and some of the writes may be lost: send them "
                 f"again; {report.accepted} documents were accepted",
@@ -125,7 +159,23 @@ class LogWriter:
             )
 
     def _refused(self, error: WriteRefusedError, report: LoadReport) -> InsufficientStorageError:
-        gate = self._gate or StorageGate(tuple, now=time.monotonic, now_ms=lambda: 0)
+        gate = self.target.gate or StorageGate(tuple, now=time.monotonic, now_ms=lambda: 0)
         refused = gate.refused(error)
         refused.report = report
         return refused
+
+
+def _logged(
+    target: WriteTarget,
+    ops: Sequence[tuple[int, bytes]],
+    appended: Iterable[Appended],
+    report: LoadReport,
+) -> dict[int, str]:
+    """Note what was appended; returns shard → id of its last entry."""
+    if report.failovers is None:
+        report.failovers = target.log.failovers
+    last_ids = {}
+    for (shard, op), entry in zip(ops, appended, strict=True):
+        target.on_append(shard, len(op), entry.length)
+        last_ids[shard] = entry.id
+    return last_ids

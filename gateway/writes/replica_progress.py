@@ -50,6 +50,13 @@ class ReplicaProgress:
         self._gate = gate
         self._backlog = Backlog(max_log_entries, BATCH_BYTES)
         self._waiting: dict[asyncio.Event, Collection[int]] = {}
+        self._is_over = False
+
+    def end(self) -> None:
+        """The shards were split, and the new ones have applied everything: wait for no replica."""
+        self._is_over = True
+        for event in self._waiting:
+            event.set()
 
     def on_append(self, shard: int, num_bytes: int, length: int) -> None:
         """An entry of `num_bytes` was appended to a shard's log, whose length was then `length`."""
@@ -143,7 +150,7 @@ class ReplicaProgress:
             while True:
                 woken.clear()
                 try:
-                    if await is_true():
+                    if self._is_over or await is_true():
                         return True
                 except RedisUnavailableError as error:
                     _log.debug("progress_unknown", error=str(error))

@@ -106,7 +106,7 @@ class JobQueues:
             await self._redis.enqueue_job(
                 function,
                 *arguments,
-                _job_id=f"{self._keys.prefix}:{job_id}:{period}",
+                _job_id=f"{self._keys.own}:{job_id}:{period}",
                 _queue_name=queue,
                 _defer_by=defer_s,
             )

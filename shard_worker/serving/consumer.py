@@ -10,7 +10,13 @@ import structlog
 
 from hedgerow.common.errors import RedisUnavailableError
 from hedgerow.common.redis.asked_nodes import AskedNodes
-from hedgerow.common.redis.commands import CommandError, is_moving, pack, unanswered
+from hedgerow.common.redis.commands import (
+    CommandError,
+    asked_node,
+    is_moving,
+    pack,
+    unanswered,
+)
 from hedgerow.common.redis.connection import RedisConnection
 from hedgerow.common.redis.handshake import Handshake
 from hedgerow.common.redis.primary import Primary
@@ -274,6 +280,11 @@ class Consumer:
     def look_again(self) -> None:
         """A waiting pop ends, since what it waits for may be where the queues' slot goes."""
         self._end_pop()
+
+    def send_where_asked(self, commands: list[bytes], reply: Any) -> None:
+        """Send commands again if their node has said that their slot is being moved to another."""
+        if (node := asked_node(reply)) is not None:
+            self._moving.send(node, commands)
 
     async def drain(self) -> None:
         """Stop pulling; requests that a waiting pop has already taken are still delivered."""

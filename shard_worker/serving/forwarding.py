@@ -2,11 +2,12 @@
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 
 from msgspec.structs import replace
 
 from hedgerow.common.observability.telemetry import Counters
-from hedgerow.common.redis.commands import unanswered
+from hedgerow.common.redis.commands import pack, unanswered
 from hedgerow.common.redis.connection import RedisConnection
 from hedgerow.common.redis.keys import Keys
 from hedgerow.common.wire.messages import Hedge, Kind, Request, pack_request
@@ -104,10 +105,15 @@ class GiveBack:
         queues: dict[int, list[bytes]] = {}
         for shard, message in returned:
             queues.setdefault(shard, []).append(message)
-        commands = []
         for shard, messages in queues.items():
             queue = self._keys.search_queue(shard)
+            expire = unanswered("EXPIRE", queue, self._expiry_s)
             # In reverse, so that the oldest is at the head again.
-            commands.append(unanswered("LPUSH", queue, *reversed(messages)))
-            commands.append(unanswered("EXPIRE", queue, self._expiry_s))
-        self._connection.send_now(commands, [])
+            newest_first = messages[::-1]
+            if self._keys.num_slots:
+                push = pack("LPUSH", queue, *newest_first)
+                again = [push, pack("EXPIRE", queue, self._expiry_s)]
+                on_pushed = partial(self._consumer.send_where_asked, again)
+                self._connection.send_now([push, expire], [on_pushed])
+            else:
+                self._connection.send_now([unanswered("LPUSH", queue, *newest_first), expire], [])

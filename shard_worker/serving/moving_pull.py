@@ -40,9 +40,17 @@ class MovingPull:
         there = await _answers(lambda on: self._asked.send(node, list(pops), on), len(pops))
         return [answer for answer in there if isinstance(answer, list)]
 
+    def send(self, node: tuple[str, int], commands: list[bytes]) -> None:
+        """Send commands to where a slot goes; nothing waits for their answers."""
+        self._asked.send(node, commands, [_ignore] * len(commands))
+
     async def close(self) -> None:
         """Close the connections to where slots went."""
         await self._asked.close()
+
+
+def _ignore(_reply: Any) -> None:
+    """The callback of a command whose reply is not needed."""
 
 
 async def _answers(send: Callable[[list[OnReply]], None], number: int) -> list[Any]:

@@ -72,7 +72,7 @@ class Snapshots:
         self._control = control
         self._settings = settings
         url = settings.snapshots.url
-        self.store = SnapshotStore(url, keys.prefix, settings.snapshots) if url else None
+        self.store = SnapshotStore(url, keys.folder, settings.snapshots) if url else None
         self.threads = ThreadLane(
             num_threads=NUM_THREADS, lost_after_s=settings.snapshots.timeout_s, name="snapshots"
         )

@@ -142,6 +142,15 @@ class Store:
         """Id of the last log entry that was applied; "0-0" before the first."""
         return self._meta("position")
 
+    def begin_reading(self) -> str:
+        """Begin a transaction in which this thread sees the store as it is now; `close` ends it.
+
+        Returns:
+            The position.
+        """
+        self._connection().execute("BEGIN")
+        return self.position  # the first read fixes what is seen
+
     def collections(self) -> dict[str, str]:
         """Uid → definition (JSON) of every collection."""
         return dict(self._connection().execute("SELECT uid, definition FROM collections"))

@@ -14,7 +14,12 @@ pytestmark = pytest.mark.integration
 
 NUM_SHARDS = 4
 DOCUMENTS: list[dict[str, Any]] = [
-    {"id": f"d{number}", "text": "wing", "brand": f"b{number % 7}", "price": number % 13}
+    {
+        "id": f"d{number}",
+        "text": f"the wing of a large aeroplane, number {number}",
+        "brand": f"b{number % 7}",
+        "price": number % 13,
+    }
     for number in range(200)
 ]
 

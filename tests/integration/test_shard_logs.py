@@ -208,7 +208,7 @@ async def test_an_entry_of_a_newer_format_is_not_passed_over(path: WritePath) ->
             assert applier.states[0].position == before
             assert await path.log.ids(0, "+") == [appended.id, *(await path.log.ids(0, "+"))[1:]]
     (error,) = {one["error"] for one in told if one["event"] == "apply_failed"}
-    assert "has format 2" in error
+    assert f"has format {FORMAT + 1}" in error
     assert "upgrade this process" in error
 
 

@@ -533,6 +533,57 @@ def _next(script: list[T]) -> T | None:
     return script.pop(0) if len(script) > 1 else next(iter(script), None)
 
 
+class FakeSplits:
+    """A split that is done when it has been asked about as often as it has states."""
+
+    def __init__(self) -> None:
+        self.states: list[str] = []
+        self.num_shards = 4
+        self.error: str | None = None
+        self.refusal: Exception | None = None
+
+    async def describe(self) -> dict[str, Any]:
+        """The next state."""
+        state = self.states.pop(0) if self.states else None
+        running = {
+            "from_shards": 4,
+            "to_shards": 8,
+            "state": state,
+            "running_s": 1.0,
+            "copied_shards": 3,
+            "waits_for": "the copies",
+            "fell_back": None,
+        }
+        last = {
+            "from_shards": 4,
+            "to_shards": 8,
+            "took_s": 2.5,
+            "writes_held_s": 0.5,
+            "ended_at_ms": 7,
+            "error": self.error,
+        }
+        return {
+            "version": 3,
+            "num_shards": self.num_shards,
+            "split": running if state else None,
+            "last_split": None if state or (self.num_shards == 4 and not self.error) else last,
+        }
+
+    async def begin(self) -> dict[str, Any]:
+        """Begin, unless it is refused."""
+        if self.refusal is not None:
+            raise self.refusal
+        self.states, self.num_shards = ["copying", "sealed"], 8
+        return await self.describe()
+
+    async def cancel(self) -> dict[str, Any]:
+        """Give up, unless it is refused."""
+        if self.refusal is not None:
+            raise self.refusal
+        self.states, self.error = ["abandoning"], "it was cancelled"
+        return await self.describe()
+
+
 async def _empty_status() -> dict[str, Any]:
     return EMPTY_STATUS
 
@@ -586,6 +637,7 @@ class FakeGateway:
         self.quarantine = FakeQuarantine()
         self.reloader = FakeReloader()
         self.placement = FakePlacement()
+        self.splits = FakeSplits()
         self.requests = RequestAdmission(128)
         self.live = make_live()
         self.live.close()

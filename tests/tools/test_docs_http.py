@@ -58,6 +58,7 @@ TABLES = {
     "reload answer": "ReloadAnswer",
     "quarantine answer": "QuarantineAnswer",
     "placement answer": "PlacementAnswer",
+    "split answer": "SplitAnswer",
     "rebalance answer": "RebalanceAnswer",
     "history answer": "LiveHistory",
 }

@@ -17,7 +17,10 @@ PLACEHOLDERS = {
     "token": "TOKEN",
     "slot": "SLOT",  # which only clusters of nodes spell
 }
-NO_KEYS = {"of", "prefix", "num_slots", "slot", "reply_channel_in"}
+NO_KEYS = {
+    *("of", "prefix", "num_slots", "slot", "reply_channel_in"),
+    *("layout", "own", "folder", "of_layout"),
+}
 
 
 def named_by_the_code() -> dict[str, str]:

@@ -53,6 +53,9 @@ RIGHTS: Final[Mapping[tuple[str, str], Right | None]] = {
     ("PUT", "/v1/placement/draining/{worker}"): _ADMIN,
     ("DELETE", "/v1/placement/draining/{worker}"): _ADMIN,
     ("POST", "/v1/placement/rebalance"): _ADMIN,
+    ("GET", "/v1/split"): _ADMIN,
+    ("POST", "/v1/split"): _ADMIN,
+    ("DELETE", "/v1/split"): _ADMIN,
 }
 # The routes that make or remove the collection of that very name, which is never an alias.
 _BY_OWN_NAME: Final = frozenset(

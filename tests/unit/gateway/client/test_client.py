@@ -130,6 +130,9 @@ METHODS: dict[str, tuple[tuple[Any, ...], dict[str, Any], str]] = {
     "drain_worker": (("w-b",), {}, "PUT /v1/placement/draining/{worker}"),
     "cancel_drain": (("w-b",), {}, "DELETE /v1/placement/draining/{worker}"),
     "rebalance": ((), {}, "POST /v1/placement/rebalance"),
+    "get_split": ((), {}, "GET /v1/split"),
+    "begin_split": ((), {}, "POST /v1/split"),
+    "cancel_split": ((), {}, "DELETE /v1/split"),
 }
 # What a monitoring system reads, and what a viewer follows without an end.
 WITHOUT_METHOD = {"GET /metrics", "GET /v1/events"}

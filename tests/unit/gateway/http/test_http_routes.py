@@ -233,6 +233,9 @@ IN_PROGRESS = [
     ("PUT", "/v1/placement/draining/w-a"),
     ("DELETE", "/v1/placement/draining/w-a"),
     ("POST", "/v1/placement/rebalance"),
+    ("GET", "/v1/split"),
+    ("POST", "/v1/split"),
+    ("DELETE", "/v1/split"),
 ]
 BODIES = {  # of those that are read before
     ("POST", "/v1/aliases"): b'{"changes": []}',

@@ -1,4 +1,4 @@
-"""How many replicas a cluster on Ray keeps."""
+"""A cluster on Ray, without Ray's processes: what it refuses, and the replicas that it keeps."""
 
 from importlib.util import find_spec
 from pathlib import Path
@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from hedgerow.common.errors import ConfigurationError
 from hedgerow.common.placement.document import Placement
 from hedgerow.common.settings.placement import PlacementSettings
 from hedgerow.common.settings.settings import Settings
@@ -51,3 +52,20 @@ async def test_workers_that_are_added_keep_the_number_of_replicas(
     plan = NodePlan(1, 1, 1.0, 0, asked or 1)
     stored_placement: Any = Store(stored)
     assert await cluster._settle_replicas(plan, stored_placement) == kept
+
+
+@pytest.mark.parametrize(
+    ("address", "words"),
+    [
+        ("127.0.0.1:1", "no Ray cluster answers: .*refused"),
+        ("ray://127.0.0.1:10001", "not as a client of it"),
+    ],
+)
+def test_an_address_that_is_no_head_is_refused_at_once(address: str, words: str) -> None:
+    """A port at which nothing listens, or the address of a Ray client, is a clear error."""
+    if find_spec("ray") is None:
+        missing("Ray (make setup)")
+    from hedgerow.gateway.ray.engine import Engine  # noqa: PLC0415 - needs Ray
+
+    with pytest.raises(ConfigurationError, match=words):
+        Engine(address)

@@ -1,6 +1,7 @@
 """Prefixes, fuzzy words and words as typed: what they match, in which order, on any shards."""
 
 import random
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -95,7 +96,10 @@ def best_ranks(typed: str, distance: int, *, is_prefix: bool) -> dict[str, int]:
     return found
 
 
-TYPED = [*words_of(random.Random(9), 12), "abc", "zzz", "aaaaaaa", "ab"]
+# Words that occur, the most frequent and others, and words that do not.
+OCCURRING = Counter(word for one in DOCUMENTS for word in one["text"].split())
+FREQUENT = [word for word, _ in OCCURRING.most_common(5)]
+TYPED = [*FREQUENT, *sorted(OCCURRING)[::9], *words_of(random.Random(9), 6), "zzz", "ab"]
 QUERIES = [f"{word}{mark}" for word in TYPED for mark in ("*", "~1", "~2")]
 
 

@@ -54,6 +54,13 @@ async def test_each_queue_is_looked_into_wherever_it_is(error: Exception) -> Non
     assert nodes.asked == [("10.0.0.2", 7002)]
 
 
+async def test_what_is_given_back_goes_where_its_queue_goes() -> None:
+    """Nothing waits for the answers."""
+    nodes = Nodes({}, {})
+    pull_of(nodes).send(("10.0.0.2", 7002), [b"push", b"expire"])
+    assert nodes.asked == [("10.0.0.2", 7002)]
+
+
 async def test_where_nothing_is_on_its_way_no_other_node_is_asked() -> None:
     """The move was called off, or all keys are still there."""
     nodes = Nodes({b"a": None, b"b": None}, {})

@@ -1,0 +1,140 @@
+"""A cluster whose shards are split, and writers and searchers whose every claim is checked."""
+
+import asyncio
+import json
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from hedgerow.common.errors import HedgerowError
+from hedgerow.gateway.gateway import Gateway
+from tests.support.clusters import ask
+from tests.support.waiting import until
+
+
+async def until_split(gateway: Gateway, num_shards: int, timeout_s: float = 90.0) -> dict[str, Any]:
+    """Wait until a split has ended, and this gateway searches so many shards."""
+    found: dict[str, Any] = {}
+
+    async def is_done() -> bool:
+        found.clear()
+        found.update(await gateway.splits.describe())
+        return found["split"] is None and gateway.num_shards == num_shards
+
+    try:
+        await until(is_done, timeout_s, what=f"the split to {num_shards}")
+    except BaseException:
+        print(found)  # noqa: T201 - says how far it got
+        raise
+    return found
+
+
+async def until_state(gateway: Gateway, *states: str | None, timeout_s: float = 60.0) -> None:
+    """Wait until the split is in one of these states; None is its end."""
+
+    async def is_there() -> bool:
+        split = (await gateway.splits.describe())["split"]
+        return (split and split["state"]) in states
+
+    await until(is_there, timeout_s, what=f"a split that is {states}")
+
+
+def document(number: int, version: int) -> dict[str, Any]:
+    """A document whose text says its version."""
+    return {"id": f"d{number}", "title": f"common number{number}", "version": version}
+
+
+@dataclass
+class Writer:
+    """Writes documents of its own through one gateway, and knows what was acknowledged.
+
+    Attributes:
+        acknowledged: id → the version that it has, or None if it is deleted.
+        unsure: ids whose last write has failed: it may have been done.
+        waited_s: the longest time that a write took, in s.
+    """
+
+    gateway: Gateway
+    numbers: range
+    rng: random.Random
+    acknowledged: dict[str, int | None] = field(default_factory=dict)
+    unsure: set[str] = field(default_factory=set)
+    waited_s: float = 0.0
+    num_writes: int = 0
+
+    async def write_once(self) -> None:
+        """Insert, replace or delete a few documents."""
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        self.num_writes += 1
+        chosen = self.rng.sample(self.numbers, 3)
+        ids = {f"d{number}" for number in chosen}
+        try:
+            if self.rng.random() < 0.25:
+                (number, *_) = chosen
+                ids = {f"d{number}"}
+                await self.gateway.documents.delete("books", f"d{number}", "applied")
+                self.acknowledged[f"d{number}"] = None
+            else:
+                report = await self.gateway.documents.load(
+                    "books", lines([document(one, self.num_writes) for one in chosen]), "applied"
+                )
+                assert (report.accepted, report.rejected) == (len(chosen), [])
+                self.acknowledged |= dict.fromkeys(ids, self.num_writes)
+        except HedgerowError:
+            self.unsure |= ids
+            raise
+        self.unsure -= ids
+        self.waited_s = max(self.waited_s, loop.time() - began)
+
+    async def check_one(self, gateway: Gateway) -> None:
+        """Search for one of the documents: it has the version that was acknowledged last."""
+        known = [one for one in self.acknowledged if one not in self.unsure]
+        if not known:
+            return
+        chosen = self.rng.choice(known)
+        expected = self.acknowledged[chosen]
+        result = await ask(
+            gateway, "books", f"number{chosen[1:]}", k=10, deadline_ms=5000.0, fields=["version"]
+        )
+        assert result.coverage.fraction == 1.0, result
+        found = [(hit.id, (hit.fields or {}).get("version")) for hit in result.hits]
+        assert found == ([] if expected is None else [(chosen, expected)]), (chosen, expected)
+
+
+async def lines(documents: list[dict[str, Any]]) -> AsyncIterator[bytes]:
+    """Documents as a load's stream."""
+    for one in documents:
+        yield json.dumps(one).encode() + b"\n"
+
+
+@asynccontextmanager
+async def busy(writers: list[Writer], readers: list[Gateway]) -> AsyncIterator[None]:
+    """Write, and read through all gateways what was acknowledged, during the block."""
+    is_over = asyncio.Event()
+
+    async def work(writer: Writer) -> None:
+        while not is_over.is_set():
+            await writer.write_once()
+            for reader in readers:
+                await writer.check_one(reader)
+            await asyncio.sleep(0.01)
+
+    async with asyncio.TaskGroup() as group:
+        for writer in writers:
+            group.create_task(work(writer))
+        try:
+            yield
+        finally:
+            is_over.set()
+
+
+async def everything(gateway: Gateway, k: int = 1000) -> dict[str, int]:
+    """Id → version of all documents, each of which is found once."""
+    result = await ask(gateway, "books", "common", k=k, deadline_ms=10_000.0, fields=["version"])
+    assert result.coverage.fraction == 1.0, result
+    ids = [hit.id for hit in result.hits]
+    assert len(ids) == len(set(ids))
+    return {hit.id: (hit.fields or {})["version"] for hit in result.hits}

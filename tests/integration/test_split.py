@@ -1,0 +1,213 @@
+"""A split of the shards of a running cluster, with real workers: nothing is lost, all is whole."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hedgerow.common.errors import ConflictError, NotFoundError
+from hedgerow.common.redis.client import connect
+from hedgerow.gateway.gateway import Gateway
+from tests.integration.support.placed import asking
+from tests.integration.support.splits import (
+    Writer,
+    busy,
+    document,
+    everything,
+    lines,
+    until_split,
+    until_state,
+)
+from tests.support.clusters import Cluster, all_live, ask, gateway_to, load_into, running_cluster
+from tests.support.servers import RedisServer
+from tests.support.waiting import until
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+
+NUM_SHARDS = 2
+FIELDS = {"fields": {"title": "text", "version": "integer"}}
+WORDS = ("oak", "ash", "elm", "yew", "fir", "box", "bay", "fig")
+
+
+@pytest.fixture
+def cluster(own_server: RedisServer, tmp_path: Path) -> Iterator[Cluster]:
+    """Two workers that join, with two replicas of each of two shards."""
+    with running_cluster(
+        own_server,
+        tmp_path,
+        num_shards=NUM_SHARDS,
+        num_workers=2,
+        joins=True,
+        environment={
+            "HEDGEROW_PLACEMENT__REPLICAS": "2",
+            # Two workers have the scorers of four: on a busy machine, they are late.
+            "HEDGEROW_WORKER__HEARTBEAT_EXPIRY_S": "5.0",
+        },
+    ) as running:
+        yield running
+
+
+def expected_of(writers: list[Writer], num_documents: int) -> dict[str, int]:
+    """Id → version of what must be found after these writers."""
+    expected = {f"d{number}": 0 for number in range(num_documents)}
+    for writer in writers:
+        for key, version in writer.acknowledged.items():
+            expected.pop(key, None)
+            if version is not None:
+                expected[key] = version
+    return expected
+
+
+async def scores(gateway: Gateway, query: str) -> dict[str, float]:
+    """Id → score of all hits."""
+    result = await ask(gateway, "books", query, k=1000, deadline_ms=5000.0)
+    assert result.coverage.fraction == 1.0
+    assert len({hit.id for hit in result.hits}) == len(result.hits)
+    return {hit.id: hit.score for hit in result.hits}
+
+
+def nearly(expected: dict[str, float]) -> Any:
+    """Equal to within the last of the five digits that scores have (docs/ranking.md)."""
+    return pytest.approx(expected, rel=1e-4)
+
+
+async def test_a_split_under_writes_loses_nothing(cluster: Cluster) -> None:
+    """Inserts, updates, deletes and searches by two gateways go on: all is whole, and found once.
+
+    Then the shards are split again, and everything is started again as it was first.
+    """
+    async with gateway_to(cluster) as one, Gateway.connect(cluster.settings) as two:
+        await all_live(two)
+        await one.collections.put("books", FIELDS)
+        await load_into(one, "books", [document(number, 0) for number in range(600)])
+        writers = [
+            Writer(one, range(100), random.Random(1)),
+            Writer(two, range(100, 200), random.Random(2)),
+        ]
+        async with busy(writers, [one, two]), asking(one, "books", "number500") as questions:
+            await one.splits.begin()
+            found = await until_split(one, 2 * NUM_SHARDS)
+            await until_split(two, 2 * NUM_SHARDS)
+        questions.check({"d500"}, 20)
+        assert found["last_split"]["error"] is None
+        assert min(writer.num_writes for writer in writers) > 10
+        for gateway in (one, two):
+            assert await everything(gateway) == expected_of(writers, 600)
+        await two.splits.begin()
+        await until_split(one, 4 * NUM_SHARDS)
+        status = await one.status()
+        assert sorted({shard["shard"] for shard in status["shards"]}) == list(range(8))
+    for worker in range(2):
+        assert not (cluster.data(worker) / "shards").exists()
+        cluster.kill(worker)
+        cluster.start(worker)  # which names the number of shards that the cluster was made with
+    async with gateway_to(cluster) as again:
+        assert again.num_shards == 4 * NUM_SHARDS
+        assert await everything(again) == expected_of(writers, 600)
+
+
+async def test_hits_and_scores_are_those_of_before(cluster: Cluster) -> None:
+    """Each answer during and after the split has the same hits and scores as before."""
+    rng = random.Random(3)
+    async with gateway_to(cluster) as gateway:
+        await gateway.collections.put("books", FIELDS)
+        documents = [
+            {"id": f"d{n}", "title": " ".join(rng.choices(WORDS, range(1, 9), k=rng.randint(2, 9)))}
+            for n in range(400)
+        ]
+        await load_into(gateway, "books", documents)
+        queries = [*WORDS, "oak ash", "yew fir box", "fig +bay"]
+        before = {query: await scores(gateway, query) for query in queries}
+        await gateway.splits.begin()
+        num_asked = 0
+        while (found := await gateway.splits.describe())["split"] or gateway.num_shards == 2:
+            query = rng.choice(queries)
+            assert await scores(gateway, query) == nearly(before[query]), found
+            num_asked += 1
+        for query, expected in before.items():
+            assert await scores(gateway, query) == nearly(expected), query
+        assert num_asked > 20
+
+
+async def test_a_worker_that_is_killed_while_it_copies_costs_nothing(cluster: Cluster) -> None:
+    """One of two workers is killed in each early state, and comes back: the split is done."""
+    async with gateway_to(cluster) as gateway:
+        await gateway.collections.put("books", FIELDS)
+        await load_into(gateway, "books", [document(number, 0) for number in range(900)])
+        writers = [Writer(gateway, range(100), random.Random(4))]
+        async with busy(writers, [gateway]):
+            await gateway.splits.begin()
+            await asyncio.sleep(0.2)
+            cluster.kill(0)
+            await asyncio.sleep(1.0)
+            cluster.start(0)
+            await until_state(gateway, "sealed", "switched", "retiring", None)
+            cluster.kill(1)
+            cluster.start(1)
+            await until_split(gateway, 2 * NUM_SHARDS)
+        assert await everything(gateway) == expected_of(writers, 900)
+
+
+async def test_a_load_that_is_in_progress_goes_on(cluster: Cluster) -> None:
+    """A bulk load begins before the split and ends after it; each document is found once."""
+    async with gateway_to(cluster) as gateway:
+        await gateway.collections.put("books", FIELDS)
+        is_split = asyncio.Event()
+
+        async def stream() -> AsyncIterator[bytes]:
+            number = 0
+            while not is_split.is_set():
+                async for line in lines([document(number, 1)]):
+                    yield line
+                number += 1
+                await asyncio.sleep(0.1)
+
+        loading = asyncio.create_task(gateway.documents.load("books", stream(), "applied"))
+        await asyncio.sleep(0.5)
+        await gateway.splits.begin()
+        await until_split(gateway, 2 * NUM_SHARDS)
+        is_split.set()
+        report = await loading
+        assert report.rejected == []
+        found = await everything(gateway)
+        assert len(found) == report.accepted
+
+
+async def test_a_split_is_cancelled_and_begun_again(cluster: Cluster) -> None:
+    """A second split is refused, a cancelled one leaves nothing, and another can be begun."""
+    async with gateway_to(cluster) as gateway:
+        await gateway.collections.put("books", FIELDS)
+        await load_into(gateway, "books", [document(number, 0) for number in range(100)])
+        with pytest.raises(NotFoundError, match="no split"):
+            await gateway.splits.cancel()
+        await gateway.splits.begin()
+        with pytest.raises(ConflictError, match="a split to 4 shards is in progress"):
+            await gateway.splits.begin()
+        with pytest.raises(ConflictError, match="being split"):
+            await gateway.placement.drain("w0")
+        await gateway.splits.cancel()
+        found = await until_split(gateway, NUM_SHARDS)
+        assert found["last_split"]["error"] == "it was cancelled"
+        control = await connect(cluster.settings.redis)
+        try:
+            assert not await control.execute("KEYS", "hedgerow:layout:1:log:*")
+        finally:
+            await control.close()
+        await until(
+            lambda: not any((cluster.data(n) / "layout-1").exists() for n in range(2)), 10.0
+        )
+        assert len(await everything(gateway)) == 100
+        await gateway.splits.begin()
+        await until_split(gateway, 2 * NUM_SHARDS)
+        assert len(await everything(gateway)) == 100
+
+
+async def test_pinned_shards_are_not_split(own_server: RedisServer, tmp_path: Path) -> None:
+    """A cluster whose workers name their shards refuses, and says what to do."""
+    with running_cluster(own_server, tmp_path, num_shards=2, num_workers=1) as cluster:
+        async with gateway_to(cluster) as gateway:
+            with pytest.raises(ConflictError, match="start the workers with --join first"):
+                await gateway.splits.begin()

@@ -1,0 +1,220 @@
+"""Logs are sealed, and shards copied into new logs, on a real server: whatever ends a copier."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from hedgerow.common.collection import Collection
+from hedgerow.common.errors import SealedError
+from hedgerow.common.partition import shard_of
+from hedgerow.common.redis.client import RedisClient, connect
+from hedgerow.common.redis.keys import Keys
+from hedgerow.common.settings.redis import RedisSettings
+from hedgerow.common.shard_log.document_version import version_of
+from hedgerow.common.shard_log.entries import START, Entry, position
+from hedgerow.common.shard_log.judgement import Judgement
+from hedgerow.common.shard_log.log import ShardLog
+from hedgerow.common.shard_log.operations import (
+    Create,
+    Delete,
+    Op,
+    Upsert,
+    Write,
+    pack_op,
+    unpack_op,
+)
+from hedgerow.common.shard_log.sealing import Sealing
+from hedgerow.common.state.layout import Layout, Split, SplitState
+from hedgerow.common.tasks import end
+from hedgerow.shard_worker.indexing.changes import Changes
+from hedgerow.shard_worker.indexing.stored_before import StoredBefore
+from hedgerow.shard_worker.splitting.copier import Copier
+from hedgerow.shard_worker.storage.store import Store
+from tests.support.servers import RedisServer
+from tests.support.waiting import until
+
+pytestmark = pytest.mark.integration
+
+SPLIT = Split(Layout(0, 1), Layout(1, 2), SplitState.COPYING, 0, 0)
+BOOKS = Collection("books", "u")
+BODIES = [b"1", b"2", b"3"]
+
+
+@pytest.fixture
+async def control(redis_server: RedisServer) -> AsyncIterator[RedisClient]:
+    """A connection to the server."""
+    control = await connect(RedisSettings(url=redis_server.url))
+    yield control
+    await control.close()
+
+
+async def test_a_sealed_log_takes_no_appends_until_it_is_unsealed(
+    control: RedisClient, key_prefix: str
+) -> None:
+    """Not even one that was never written to; entries and ids are then as before."""
+    keys = Keys(key_prefix)
+    log, sealing = ShardLog(control, keys), Sealing(control, keys)
+    first = await log.append(0, b"one")
+    for _ in range(2):  # sealing twice is as good as once
+        await sealing.seal([0, 1])
+    for shard in (0, 1):
+        with pytest.raises(SealedError):
+            await log.append(shard, b"late")
+    assert await sealing.ends([0, 1]) == [first.id, START]
+    assert [entry.op for entry in await log.read(0, START, 100)] == [b"one"]
+    for _ in range(2):
+        await sealing.unseal([0, 1])
+    second = await log.append(0, b"two")
+    await log.append(1, b"three")
+    assert await sealing.ends([0]) == [second.id]
+    assert [entry.id for entry in await log.read(0, START, 100)] == [first.id, second.id]
+
+
+async def test_a_copy_is_appended_only_after_what_is_expected(
+    control: RedisClient, key_prefix: str
+) -> None:
+    """Of two copiers, the one that comes late appends nothing."""
+    keys = Keys(key_prefix, layout=1)
+    copies = Sealing(control, keys)
+    assert await copies.copy(0, START, [("0-1", b"a"), ("5-0", b"b")])
+    assert not await copies.copy(0, START, [("0-1", b"c")])
+    assert not await copies.copy(0, "4-0", [("6-0", b"d")])
+    assert await copies.copy(0, "5-0", [("6-0", b"e")])
+    assert await copies.last_ids([0, 1]) == ["6-0", START]
+    entries = await ShardLog(control, keys).read(0, START, 100)
+    assert entries == [Entry("0-1", b"a"), Entry("5-0", b"b"), Entry("6-0", b"e")]
+
+
+class Source:
+    """A shard whose store follows its log, as a worker's does."""
+
+    def __init__(self, control: RedisClient, keys: Keys, path: Path, rng: random.Random) -> None:
+        self.log = ShardLog(control, keys)
+        self.path = path
+        self.store = Store.open(path)
+        self.rng = rng
+        self.applied = START
+        self.num_writes = 0
+
+    async def write(self) -> None:
+        """Log a write of some documents, of few contents, so that they come back."""
+        chosen = {f"d{self.rng.randrange(40)}" for _ in range(3)}
+        op: Op
+        match self.rng.randrange(4):
+            case 0:
+                op = Delete("u", sorted(chosen))
+            case 1:
+                op = Upsert("u", [(one, self._body()) for one in sorted(chosen)])
+            case _:
+                self.num_writes += 1
+                expected = version_of(self.rng.choice([None, *BODIES]))
+                body = self.rng.choice([None, self._body()])
+                op = Write("u", min(chosen), body, expected, f"t{self.num_writes}")
+        await self.log.append(0, pack_op(op))
+
+    def _body(self) -> bytes:
+        return self.rng.choice(BODIES)
+
+    async def apply(self) -> None:
+        """Apply the log's rest to the store, and trim the log as far as it is not held."""
+        entries = await self.log.read(0, self.applied, 1_000_000)
+        if not entries:
+            return
+        ops = [unpack_op(entry.op) for entry in entries]
+        changes = Changes.of(ops, StoredBefore(self.store))
+        self.applied = entries[-1].id
+        self.store.apply(
+            self.applied,
+            definitions=changes.definitions,
+            documents=changes.documents,
+            judged=changes.judged.values(),
+        )
+        positions = await self.log.record_applied(0, "replica", self.applied)
+        slowest = min(positions.values(), key=position)
+        await self.log.trim_to(0, slowest)
+
+    def documents(self) -> dict[str, bytes]:
+        """What the store has."""
+        return dict(self.store.scan("u"))
+
+
+class Nothing:
+    """A shard that is empty before its log."""
+
+    last_number = 0
+
+    def body(self, uid: str, document_id: str) -> bytes | None:
+        """None."""
+
+    def has_collection(self, uid: str) -> bool:
+        """No."""
+        return False
+
+    def find(self, token: str) -> tuple[int, Judgement] | None:
+        """None."""
+
+
+async def copied(control: RedisClient, keys: Keys) -> dict[str, bytes]:
+    """What the replicas of the new shards have, once they have applied their logs."""
+    found: dict[str, bytes] = {}
+    for shard in (0, 1):
+        entries = await ShardLog(control, keys.of_layout(1)).read(shard, START, 100_000_000)
+        changes = Changes.of([unpack_op(entry.op) for entry in entries], Nothing())
+        assert changes.definitions.keys() == {"u"}
+        for document_id, body in changes.documents.get("u", {}).items():
+            assert shard_of(document_id, 2) == shard
+            if body is not None:
+                found[document_id] = body
+    return found
+
+
+@pytest.mark.parametrize("seed", range(6))
+async def test_a_copier_that_ends_at_any_point_loses_nothing(
+    control: RedisClient, key_prefix: str, tmp_path: Path, seed: int
+) -> None:
+    """Writes, deletes and trims go on; copiers are ended and begun again; the copy is the same."""
+    rng, keys = random.Random(seed), Keys(key_prefix)
+    source = Source(control, keys, tmp_path / "store.sqlite", rng)
+    await source.log.append(0, pack_op(Create(BOOKS.to_json())))
+    for _ in range(30):
+        await source.write()
+        if rng.random() < 0.5:
+            await source.apply()
+
+    async def always() -> None:
+        await asyncio.sleep(0)
+
+    def copier() -> Copier:
+        return Copier(
+            control,
+            keys,
+            SPLIT,
+            0,
+            source.path,
+            applied=lambda: source.applied,
+        )
+
+    for _ in range(15):
+        task = asyncio.create_task(copier().run(always))
+        for _ in range(rng.randrange(4)):
+            await source.write()
+            await source.apply()
+            await asyncio.sleep(rng.random() * 0.005)
+        await end([task])
+    for _ in range(5):
+        await source.write()
+    await source.apply()
+    last = asyncio.create_task(copier().run(always))
+    ends = await Sealing(control, keys).ends([0])
+
+    async def is_there() -> bool:
+        return await Sealing(control, keys.of_layout(1)).last_ids([0, 1]) == ends * 2
+
+    await until(is_there, 20.0, what="the rest of the log")
+    await end([last])
+    await source.apply()
+    assert await copied(control, keys) == source.documents()
+    source.store.close()
