@@ -21,11 +21,7 @@ from typing import TypeVar
 
 from hedgerow.common.collection import Collection as Definition
 from hedgerow.common.document_ids import check_address_id
-from hedgerow.common.errors import (
-    BadRequestError,
-    LoadInterruptedError,
-    SealedError,
-)
+from hedgerow.common.errors import BadRequestError, LoadInterruptedError, SealedError
 from hedgerow.common.partition import shard_of
 from hedgerow.common.settings.limits import LimitSettings
 from hedgerow.common.shard_log.document_version import version_of
