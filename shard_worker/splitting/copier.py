@@ -113,19 +113,21 @@ class Copier:
             shard for shard, newest in self._newest.items() if must_copy_documents(newest, trimmed)
         ]
         if unfinished:
-            await self._copy_documents(unfinished, held, check_lease)
+            if held is None and any(self._newest[shard] != START for shard in unfinished):
+                raise SplitError(f"the log of shard {self._shard} was no longer held for its copy")
+            # What was trimmed all the same, just before it was held, is in every copy.
+            after = max(held or trimmed, trimmed, key=position)
+            await self._copy_documents(unfinished, after, check_lease)
         while True:
             await check_lease()
             await self._follow()
 
-    async def _hold_from(self) -> str:
-        """Hold the log, if it is not held yet; returns the position from which it is."""
-        applied = await self._log.applied(self._shard)
-        if (held := applied.get(self._holder)) is None:
-            held = await self._log.trimmed(self._shard)
-            await self._log.record_applied(self._shard, self._holder, held)
-            # Another replica may have trimmed it in between.
-            held = max(held, await self._log.trimmed(self._shard), key=position)
+    async def _hold_from(self) -> str | None:
+        """Hold the log; returns the position from which it was held before, None if it was not."""
+        held = (await self._log.applied(self._shard)).get(self._holder)
+        if held is None:
+            trimmed = await self._log.trimmed(self._shard)
+            await self._log.record_applied(self._shard, self._holder, trimmed)
         return held
 
     async def _copy_documents(
