@@ -14,7 +14,8 @@ import structlog
 
 from hedgerow.common.errors import ConfigurationError, HedgerowError, RedisUnavailableError
 from hedgerow.common.machine.private_folder import make_private
-from hedgerow.common.redis.client import RedisClient, connect
+from hedgerow.common.redis.client import RedisClient
+from hedgerow.common.redis.connect import connect
 from hedgerow.common.redis.keys import Keys
 from hedgerow.common.settings.settings import Settings
 from hedgerow.common.shard_log.log import ShardLog

@@ -243,8 +243,8 @@ class Scorer:
             filter_node = analysis.read_filter(search.filter)
             if snapshot.missing:
                 _check_fields(snapshot.missing, node, filter_node)
-                if search.options is not None:
-                    check_option_fields(snapshot.missing, search.options)
+            if search.options is not None:
+                check_option_fields(snapshot.index.collection, search.options)
             return snapshot.builder.build(node, filter_node)
         except (BadRequestError, ValueError, OverflowError, RecursionError) as error:
             # The gateway has checked the query, but perhaps against a newer definition.
