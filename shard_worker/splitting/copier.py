@@ -51,7 +51,6 @@ from hedgerow.shard_worker.splitting.copy_pace import CopyPace, Rest
 from hedgerow.shard_worker.splitting.shard_documents import ShardDocuments
 
 READ_BYTES: Final = 1_000_000  # of the log at once
-COPY_BYTES: Final = 250_000  # of what there was when the split began, in one turn
 BLOCK_MS: Final = 500
 ROOM_POLL_S: Final = 0.05
 # Entries of a new log, of 64 KiB, that wait to be applied while documents are copied: they are in
@@ -160,7 +159,7 @@ class Copier:
             )
             try:
                 rest = documents.operations()
-                while ops := await loop.run_in_executor(thread, _some, rest):
+                while ops := await loop.run_in_executor(thread, _some, rest, self._pace.turn_bytes):
                     async with self._turn(shards, check_lease):
                         await self._append_ops(shards, ops)
                 if is_again:
@@ -206,7 +205,7 @@ class Copier:
         """Copy what comes next in the shard's log, if it comes soon."""
         after = min(self._newest.values(), key=position)
         is_old = position(after)[0] < self._began_at_ms
-        most_bytes = COPY_BYTES if is_old else READ_BYTES
+        most_bytes = self._pace.turn_bytes if is_old else READ_BYTES
         entries = await self._log.read(self._shard, after, most_bytes, BLOCK_MS)
         trimmed = await self._log.trimmed(self._shard)
         is_there = entries and position(entries[0].id) <= position(trimmed)
@@ -275,6 +274,7 @@ class Copier:
                 while not await self._is_applied(shards) and loop.time() - began < LONGEST_TURN_S:
                     await self._pause(check_lease)
                 rest = Rest.after(began, loop.time(), pace.share)
+                pace.adapt(loop.time() - began)
                 waiting = (await self._log.lengths([self._shard]))[self._shard]
                 is_urgent = waiting > pace.most_log_entries
                 while not rest.is_over(loop.time(), is_busy=pace.is_busy(), is_urgent=is_urgent):
@@ -313,13 +313,15 @@ def must_copy_documents(newest: str, trimmed: str) -> bool:
     return position(newest)[0] == 0
 
 
-def _some(rest: Iterator[tuple[int | None, bytes]]) -> list[tuple[int | None, bytes]]:
-    """The next operations, up to `COPY_BYTES`."""
+def _some(
+    rest: Iterator[tuple[int | None, bytes]], most_bytes: int
+) -> list[tuple[int | None, bytes]]:
+    """The next operations, of about `most_bytes`."""
     taken, size = [], 0
     for one in islice(rest, 100):
         taken.append(one)
         size += len(one[1])
-        if size >= COPY_BYTES:
+        if size >= most_bytes:
             break
     return taken
 

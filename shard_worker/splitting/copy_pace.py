@@ -16,6 +16,9 @@ from hedgerow.common.settings.cores import num_cores
 from hedgerow.common.settings.settings import Settings
 
 LONGEST_GIVING_WAY_S: Final = 2.0
+TURN_S: Final = 0.5  # about; with less, most of a turn would be commits
+SMALLEST_BYTES: Final = 60_000
+LARGEST_BYTES: Final = 2_000_000  # in the memory of Redis, for each turn
 CORES_OF_A_TURN: Final = 4  # two indexers at least, and what queries need beside them
 
 
@@ -60,6 +63,7 @@ class CopyPace:
         share: which part of the time may be spent on copies; 1 for no pace.
         most_log_entries: from so many entries that wait in a shard's log on, it does not rest.
         is_busy: returns whether searches wait here.
+        turn_bytes: how much to copy in the next turn.
     """
 
     def __init__(
@@ -69,11 +73,14 @@ class CopyPace:
         at_once: int = 1,
         most_log_entries: int = 500,
         is_busy: Callable[[], bool] = lambda: False,
+        largest_bytes: int = LARGEST_BYTES,
     ) -> None:
         """Let `at_once` shards be copied at a time."""
         self.share = share
         self.most_log_entries = most_log_entries
         self.is_busy = is_busy
+        self.turn_bytes = min(4 * SMALLEST_BYTES, largest_bytes)
+        self._largest_bytes = largest_bytes
         self._at_once = at_once
         self._queue: dict[object, None] = {}
 
@@ -87,6 +94,13 @@ class CopyPace:
             most_log_entries=settings.limits.max_log_entries // 2,
             is_busy=is_busy,
         )
+
+    def adapt(self, took_s: float) -> None:
+        """A turn took so long: copy more in the next if it was short, less if it was long."""
+        if took_s < TURN_S / 2:
+            self.turn_bytes = min(2 * self.turn_bytes, self._largest_bytes)
+        elif took_s > TURN_S * 2:
+            self.turn_bytes = max(self.turn_bytes // 2, SMALLEST_BYTES)
 
     @contextmanager
     def queued(self) -> Iterator[Callable[[], bool]]:

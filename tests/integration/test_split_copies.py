@@ -32,7 +32,7 @@ from hedgerow.common.state.layout import Layout, Split, SplitState
 from hedgerow.common.tasks import end
 from hedgerow.shard_worker.indexing.changes import Changes
 from hedgerow.shard_worker.indexing.stored_before import StoredBefore
-from hedgerow.shard_worker.splitting.copier import COPY_BYTES, Copier
+from hedgerow.shard_worker.splitting.copier import Copier
 from hedgerow.shard_worker.splitting.copy_pace import CopyPace
 from hedgerow.shard_worker.storage.store import Store
 from tests.support.servers import RedisServer
@@ -249,7 +249,7 @@ async def test_copies_are_never_further_ahead_of_the_replicas_than_a_turn(
         0,
         source.path,
         applied=lambda: source.applied,
-        pace=CopyPace(0.9),
+        pace=CopyPace(0.9, largest_bytes=250_000),
     )
     copying = asyncio.create_task(copier.run(always))
     applied, num_copied = {0: START, 1: START}, 0
@@ -259,7 +259,7 @@ async def test_copies_are_never_further_ahead_of_the_replicas_than_a_turn(
         nonlocal num_copied
         waiting = {shard: await target.read(shard, applied[shard], 10_000_000) for shard in (0, 1)}
         some = [entry for entries in waiting.values() for entry in entries]
-        assert sum(len(entry.op) for entry in some) <= COPY_BYTES + MAX_ENTRY_BYTES
+        assert sum(len(entry.op) for entry in some) <= 250_000 + MAX_ENTRY_BYTES
         num_copied += sum(entry.op.count(body) for entry in some)
         for shard, entries in waiting.items():
             if entries:

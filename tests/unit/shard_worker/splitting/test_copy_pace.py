@@ -7,7 +7,13 @@ from hypothesis import strategies as st
 from hedgerow.common.settings.limits import LimitSettings
 from hedgerow.common.settings.placement import PlacementSettings
 from hedgerow.common.settings.settings import Settings
-from hedgerow.shard_worker.splitting.copy_pace import LONGEST_GIVING_WAY_S, CopyPace, Rest
+from hedgerow.shard_worker.splitting.copy_pace import (
+    LONGEST_GIVING_WAY_S,
+    SMALLEST_BYTES,
+    TURN_S,
+    CopyPace,
+    Rest,
+)
 
 
 class Times:
@@ -72,6 +78,26 @@ def test_every_rest_ends(began: float, took: float, share: float, *, is_busy: bo
     latest = began + took + max(took, 0.0) * (1 / share) + LONGEST_GIVING_WAY_S
     assert rest.earliest >= began + took
     assert rest.is_over(latest, is_busy=is_busy, is_urgent=False)
+
+
+@pytest.mark.parametrize("bytes_per_s", [500_000.0, 1_000_000.0, 3_000_000.0])
+def test_a_turn_takes_about_half_a_second_on_any_machine(bytes_per_s: float) -> None:
+    """What is copied at once follows how fast new shards index, so that commits do not prevail."""
+    pace = CopyPace(0.5)
+    for _ in range(10):
+        pace.adapt(pace.turn_bytes / bytes_per_s)
+    assert TURN_S / 2 <= pace.turn_bytes / bytes_per_s <= TURN_S * 2
+
+
+def test_turns_are_bounded() -> None:
+    """However fast or slow the new shards are."""
+    pace = CopyPace(0.5, largest_bytes=500_000)
+    for _ in range(20):
+        pace.adapt(0.0)
+    assert pace.turn_bytes == 500_000
+    for _ in range(20):
+        pace.adapt(100.0)
+    assert pace.turn_bytes == SMALLEST_BYTES
 
 
 def test_turns_go_round() -> None:
