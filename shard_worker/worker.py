@@ -14,7 +14,7 @@ from hedgerow.common import __version__
 from hedgerow.common.errors import ConfigurationError, SnapshotError, WorkError, WriteRefusedError
 from hedgerow.common.observability.telemetry import LagWatch, Throttle
 from hedgerow.common.observability.tracing import tracing_of
-from hedgerow.common.redis.client import connect
+from hedgerow.common.redis.connect import connect
 from hedgerow.common.redis.keys import Keys
 from hedgerow.common.settings.settings import Settings
 from hedgerow.common.state.quarantine import Quarantine

@@ -59,7 +59,7 @@ def split(
 def _wait(client: Client, give_up_at: float) -> SplitAnswer:
     """Wait until no split is in progress.
 
-    Workers move it on, so a gateway that restarts or a Redis that fails over meanwhile ends nothing.
+    Workers move it on, so it outlasts a gateway that restarts, or a Redis that fails over.
     """
     with progress(TextColumn("{task.description}")) as shown:
         task = shown.add_task("split", total=None)

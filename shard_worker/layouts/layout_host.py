@@ -25,7 +25,8 @@ from hedgerow.common.errors import (
 )
 from hedgerow.common.lifecycle import calm_collector
 from hedgerow.common.machine.private_folder import make_private
-from hedgerow.common.redis.client import RedisClient, connect
+from hedgerow.common.redis.client import RedisClient
+from hedgerow.common.redis.connect import connect
 from hedgerow.common.redis.keys import Keys
 from hedgerow.common.redis.reconcile import reconcile
 from hedgerow.common.settings.settings import Settings

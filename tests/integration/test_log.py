@@ -13,7 +13,8 @@ import structlog
 from hedgerow.common.collection import define
 from hedgerow.common.errors import ConfigurationError, ConflictError, NotFoundError
 from hedgerow.common.fields.field_types import FieldType
-from hedgerow.common.redis.client import RedisClient, connect
+from hedgerow.common.redis.client import RedisClient
+from hedgerow.common.redis.connect import connect
 from hedgerow.common.redis.keys import Keys
 from hedgerow.common.settings.redis import RedisSettings
 from hedgerow.common.shard_log.entries import START, furthest, position

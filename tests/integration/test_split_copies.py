@@ -10,7 +10,8 @@ import pytest
 from hedgerow.common.collection import Collection
 from hedgerow.common.errors import SealedError
 from hedgerow.common.partition import shard_of
-from hedgerow.common.redis.client import RedisClient, connect
+from hedgerow.common.redis.client import RedisClient
+from hedgerow.common.redis.connect import connect
 from hedgerow.common.redis.keys import Keys
 from hedgerow.common.settings.redis import RedisSettings
 from hedgerow.common.shard_log.document_version import version_of

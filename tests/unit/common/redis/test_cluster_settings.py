@@ -7,7 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from hedgerow.common.errors import ConfigurationError, RedisUnavailableError
-from hedgerow.common.redis.client import client_of, connect
+from hedgerow.common.redis.connect import client_of, connect
 from hedgerow.common.redis.server_info import ServerInfo, check_server
 from hedgerow.common.redis.topology import Topology
 from hedgerow.common.settings.redis import RedisSettings
