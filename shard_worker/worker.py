@@ -318,6 +318,12 @@ class Worker:
         served: list[int] = self._writing.applier.progress()["shards"]
         return served
 
+    @property
+    def num_waiting(self) -> int:
+        """How many searches wait here for a scorer."""
+        waiting: int = self._served.load()["waiting"]
+        return waiting
+
     def _withhold(self) -> None:
         """Leave shards to other replicas: incomplete ones, and all if this worker is too slow."""
         unfit = self._writing.applier.withheld
