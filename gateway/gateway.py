@@ -11,7 +11,8 @@ from hedgerow.common.errors import OverloadedError
 from hedgerow.common.metrics.exposition import TextFormat
 from hedgerow.common.observability.current_trace import CURRENT
 from hedgerow.common.observability.telemetry import Counters
-from hedgerow.common.redis.client import RedisClient, connect
+from hedgerow.common.redis.client import RedisClient
+from hedgerow.common.redis.connect import connect
 from hedgerow.common.redis.keys import Keys
 from hedgerow.common.settings.settings import Settings
 from hedgerow.common.state.layout import Layout, current_keys

@@ -15,7 +15,7 @@ import sys
 
 from hedgerow.common.errors import HedgerowError
 from hedgerow.common.placement.document import Placement
-from hedgerow.common.redis.client import connect
+from hedgerow.common.redis.connect import connect
 from hedgerow.common.redis.keys import Keys
 from hedgerow.common.settings.settings import Settings, load_settings
 from hedgerow.common.state.layout import current_keys

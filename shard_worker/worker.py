@@ -14,7 +14,7 @@ from hedgerow.common import __version__
 from hedgerow.common.errors import ConfigurationError, SnapshotError, WorkError, WriteRefusedError
 from hedgerow.common.observability.telemetry import LagWatch, Throttle
 from hedgerow.common.observability.tracing import tracing_of
-from hedgerow.common.redis.client import connect
+from hedgerow.common.redis.connect import connect
 from hedgerow.common.redis.keys import Keys
 from hedgerow.common.settings.settings import Settings
 from hedgerow.common.state.quarantine import Quarantine
@@ -317,6 +317,12 @@ class Worker:
         """The shards that it serves: it has all of them, and answers searches of them."""
         served: list[int] = self._writing.applier.progress()["shards"]
         return served
+
+    @property
+    def num_waiting(self) -> int:
+        """How many searches wait here for a scorer."""
+        waiting: int = self._served.load()["waiting"]
+        return waiting
 
     def _withhold(self) -> None:
         """Leave shards to other replicas: incomplete ones, and all if this worker is too slow."""

@@ -3,8 +3,8 @@
 How many edits a word may be away depends on its length, as in Meilisearch (`minWordSizeForTypos`):
 none for a word below 5 letters, one below 9, else two. Short words have so many neighbours that
 edits would match almost anything. Words with digits are taken as they are: 2024 is not meant for
-2023. So are those of Chinese, Japanese and Korean, phrases, which ask for their words exactly, and
-words that are excluded.
+2023. So are words that are too long to be compared, those of Chinese, Japanese and Korean, phrases,
+which ask for their words exactly, and words that are excluded.
 """
 
 from typing import NamedTuple
@@ -14,6 +14,8 @@ from hedgerow.common.query.tree import Boosted, Clause, Clauses, Node, Occur, Ty
 
 ONE_EDIT_CHARS = 5
 TWO_EDITS_CHARS = 9
+# A longer one takes a scorer up to 50 ms with edits, since an automaton is built from it.
+MAX_FUZZY_CHARS = 64
 
 
 class Typing(NamedTuple):
@@ -34,7 +36,7 @@ AS_WRITTEN = Typing()
 
 def edits_of(word: str) -> int:
     """How many edits a word may be away."""
-    if len(word) < ONE_EDIT_CHARS or not word.isalpha() or has_cjk(word):
+    if not ONE_EDIT_CHARS <= len(word) <= MAX_FUZZY_CHARS or not word.isalpha() or has_cjk(word):
         return 0
     return 1 if len(word) < TWO_EDITS_CHARS else 2
 

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from hedgerow.common.collection import Collection
 from hedgerow.common.errors import BadRequestError
 from hedgerow.common.fields.field_types import FieldType
+from hedgerow.common.query.as_typed import MAX_FUZZY_CHARS
 from hedgerow.common.query.plain import read_plain
 from hedgerow.common.query.tokens import count_single, count_words, has_cjk
 from hedgerow.common.query.tree import (
@@ -29,8 +30,6 @@ from hedgerow.common.query.tree import (
 )
 from hedgerow.common.settings.query_limits import QuerySettings
 
-# A longer one takes a scorer up to 50 ms, since an automaton is built from it.
-MAX_FUZZY_CHARS = 64
 # Seconds of a scorer's CPU for one part of a kind and one document, measured on 20,000 and on
 # 300,000 descriptions of Debian packages: the worst of each kind.
 _WORD_S, _EDIT_S, _PREFIX_S, _SCAN_S, _SLOPPY_S = 1.5e-10, 6e-8, 1.25e-7, 4.5e-8, 2e-8

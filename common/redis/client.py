@@ -14,7 +14,6 @@ it is not sent again here; its caller decides, knowing the effect of a second co
 """
 
 import asyncio
-import os
 import random
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
@@ -29,15 +28,13 @@ from hedgerow.common.errors import (
     RedisUnavailableError,
     WriteRefusedError,
 )
-from hedgerow.common.redis.endpoint import Endpoint
 from hedgerow.common.redis.pool import CLOSE_ERRORS, close_pool, connection_pool
 from hedgerow.common.redis.primary import Primary
 from hedgerow.common.redis.redis_py import Redis, exceptions
 from hedgerow.common.redis.refusals import READ_ONLY
 from hedgerow.common.redis.sentinel_view import Address
 from hedgerow.common.redis.sentinels import primary_of
-from hedgerow.common.redis.server_info import ServerInfo, check_server
-from hedgerow.common.redis.topology import Topology
+from hedgerow.common.redis.server_info import ServerInfo
 from hedgerow.common.redis.translation import asked_at, is_moved, translate
 from hedgerow.common.settings.redis import RedisSettings
 from hedgerow.common.tasks import all_of
@@ -51,71 +48,6 @@ _T = TypeVar("_T")
 _log = structlog.get_logger()
 
 Command = tuple[bytes | str | float, ...]
-
-
-async def connect(settings: RedisSettings, wait_s: float = 0.0) -> "RedisClient":
-    """Connect, and check that Hedgerow supports the server.
-
-    Args:
-        settings: where the server is.
-        wait_s: how long to wait for a server that is not up yet, or is loading its data, in s.
-
-    Raises:
-        ConfigurationError: the server is too old, or refuses the user, or the URL is wrong.
-        RedisUnavailableError: it does not answer.
-    """
-    control = client_of(settings)
-    loop = asyncio.get_running_loop()
-    give_up_at = loop.time() + wait_s
-    failures = 0
-    while True:
-        try:
-            for client in dict.fromkeys((control, *control.data_clients)):
-                check_server(await client.server_info(), client.setting, client.is_in_cluster)
-        except RedisUnavailableError as error:
-            failures += 1
-            if loop.time() >= give_up_at:
-                await control.close()
-                raise RedisUnavailableError(_not_answered(settings, error)) from error
-            await asyncio.sleep(pause_s(failures, settings.reconnect_max_s))
-        except BaseException:
-            await control.close()
-            raise
-        else:
-            return control
-
-
-def client_of(settings: RedisSettings) -> "RedisClient":
-    """Make the client that the settings ask for, not connected yet.
-
-    Raises:
-        ConfigurationError: the settings contradict each other, or an address cannot be read.
-    """
-    if not settings.is_split:
-        return RedisClient(settings)
-    if settings.cluster_nodes:
-        primaries = Topology(settings).primaries
-        data = [RedisClient(settings, one, setting="redis.cluster_nodes") for one in primaries]
-    else:
-        data = [RedisClient(settings)]
-    return RedisClient(settings.of_control(), data=data, setting="redis.control_url")
-
-
-def _not_answered(settings: RedisSettings, error: RedisUnavailableError) -> str:
-    if settings.sentinels or settings.is_split:
-        return f"Redis does not answer: {_why(error)}"
-    return f"Redis at {Endpoint.of(settings).address} does not answer: {_why(error)}"
-
-
-def _why(error: BaseException) -> str:
-    """Say in the system's words why there is no connection, if that is the reason."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, OSError) and cause.errno:
-            # asyncio has words of its own for the system's errors; a resolver has other numbers.
-            return os.strerror(cause.errno) if cause.errno > 0 else str(cause.strerror)
-        cause = cause.__cause__ or cause.__context__
-    return str(error)
 
 
 def pause_s(failures: int, cap_s: float) -> float:

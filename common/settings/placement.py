@@ -29,6 +29,11 @@ class PlacementSettings(Group):
         description="Most bytes that a worker that joins restores from snapshots in a second, for "
         "all shards together, so that restores give way to queries; 0 for no limit.",
     )
+    split_share: Annotated[float, Field(gt=0, le=1)] = Field(
+        0.5,
+        description="Part of the time for which new shards index what is copied to them while the "
+        "shards are split, so that queries go first; 1 to copy as fast as possible.",
+    )
 
 
 class JoinSettings(Group):

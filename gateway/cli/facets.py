@@ -11,7 +11,7 @@ from rich.text import Text
 
 from hedgerow.gateway.cli.render import plain, table_of
 from hedgerow.gateway.client import Facet, FacetAnswer, FacetRange, NextPage, SortBy
-from hedgerow.gateway.shapes.facets import FacetBucket, Unit
+from hedgerow.gateway.shapes.facets import FacetBucket, FacetStats, Unit
 
 _NUMBER: Final = re.compile(r"-?\d+(\.\d+)?([eE][-+]?\d+)?")
 
@@ -99,12 +99,21 @@ def facet_tables(facets: Mapping[str, FacetAnswer]) -> Iterable[RenderableType]:
                 table.add_row(plain(_label(bucket)), _count(bucket))
             if answer.other:
                 table.add_row(Text("others", style="dim"), str(answer.other))
-            yield Padding(table, (0, 0, 0, 2))
+            yield _indented(table)
         if answer.stats is not None:
-            stats = answer.stats
-            words = f"{stats.count} values from {stats.min} to {stats.max}"
-            words += "" if stats.mean is None else f", mean {stats.mean:.6g}"
-            yield Padding(plain(words), (0, 0, 0, 2))
+            yield _indented(plain(_summary(answer.stats)))
+
+
+def _indented(shown: RenderableType) -> Padding:
+    # Not expanded: what is piped would end in spaces.
+    return Padding(shown, (0, 0, 0, 2), expand=False)
+
+
+def _summary(stats: FacetStats) -> str:
+    if not stats.count:
+        return "no values"
+    mean = "" if stats.mean is None else f", mean {stats.mean:.6g}"
+    return f"{stats.count} values from {stats.min} to {stats.max}{mean}"
 
 
 def _doubts(answer: FacetAnswer) -> str:
@@ -120,6 +129,8 @@ def _count(bucket: FacetBucket) -> str:
 
 
 def _label(bucket: FacetBucket) -> str:
+    if isinstance(bucket.value, bool):
+        return str(bucket.value).lower()
     if bucket.value is not None:
         return str(bucket.value)
     start = "" if bucket.from_ is None else bucket.from_

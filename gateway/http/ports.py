@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Protocol
 
+from hedgerow.common.collection import Collection
 from hedgerow.common.errors import OverloadedError
 from hedgerow.common.metrics.exposition import TextFormat
 from hedgerow.gateway.access.caller import Caller
@@ -37,6 +38,9 @@ class CollectionsPort(Protocol):
 
     async def drop(self, name: str) -> None:
         """Remove a collection with its documents."""
+
+    def get(self, name: str) -> Collection:
+        """The definition of a collection, or of what an alias stands for, as known here."""
 
     async def describe(self, name: str) -> dict[str, Any]:
         """One collection with its number of documents, as JSON."""

@@ -11,7 +11,8 @@ from collections.abc import Callable
 from typing import Final
 
 from hedgerow.common.errors import ConfigurationError
-from hedgerow.common.redis.client import RedisClient, connect
+from hedgerow.common.redis.client import RedisClient
+from hedgerow.common.redis.connect import connect
 from hedgerow.common.redis.keys import Keys
 from hedgerow.common.settings.gateway import GatewaySettings
 from hedgerow.common.settings.settings import Settings

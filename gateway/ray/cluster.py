@@ -15,7 +15,8 @@ import structlog
 from hedgerow.common import __version__
 from hedgerow.common.errors import ConfigurationError, UnavailableError
 from hedgerow.common.placement.store import PlacementStore
-from hedgerow.common.redis.client import RedisClient, connect
+from hedgerow.common.redis.client import RedisClient
+from hedgerow.common.redis.connect import connect
 from hedgerow.common.redis.keys import Keys
 from hedgerow.common.settings.settings import Settings
 from hedgerow.common.state.gateways import GatewayStore

@@ -4,8 +4,9 @@ All words have to be there, in any order; the last one may be unfinished, and lo
 misspelt (`common.query.as_typed`).
 """
 
-from hedgerow.common.collection import FIELD_NAME
+from hedgerow.common.collection import FIELD_NAME, Collection
 from hedgerow.common.errors import BadRequestError
+from hedgerow.common.fields.nearest_name import suggestion
 from hedgerow.common.query.tokens import words_of
 from hedgerow.gateway.access.caller import Caller
 from hedgerow.gateway.search.result import SearchQuery, SearchResult
@@ -56,6 +57,20 @@ def suggesting_query(
         peer=peer,
         traceparent=traceparent,
     )
+
+
+def check_field(field: str, collection: Collection) -> None:
+    """Refuse a field without texts, in which nothing would ever be found.
+
+    A collection without fields gets them from its first documents.
+
+    Raises:
+        BadRequestError: it is not a text field of the collection.
+    """
+    texts = tuple(collection.text_fields)
+    if collection.fields is not None and field not in texts:
+        nearest = suggestion(field, texts)
+        raise BadRequestError("field", f"{field!r} is not a text field of the collection{nearest}")
 
 
 def suggestions_of(result: SearchResult, field: str, size: int) -> SuggestAnswer:

@@ -25,7 +25,8 @@ from hedgerow.common.errors import (
 )
 from hedgerow.common.lifecycle import calm_collector
 from hedgerow.common.machine.private_folder import make_private
-from hedgerow.common.redis.client import RedisClient, connect
+from hedgerow.common.redis.client import RedisClient
+from hedgerow.common.redis.connect import connect
 from hedgerow.common.redis.keys import Keys
 from hedgerow.common.redis.reconcile import reconcile
 from hedgerow.common.settings.settings import Settings
@@ -38,6 +39,7 @@ from hedgerow.common.tasks import KeyedTasks, end, run_together
 from hedgerow.common.wire.heartbeat import Heartbeat
 from hedgerow.shard_worker.metrics_server import MetricsServer
 from hedgerow.shard_worker.splitting.copier import Copier
+from hedgerow.shard_worker.splitting.copy_pace import CopyPace
 from hedgerow.shard_worker.splitting.driver import LEASE_S, SplitDriver
 from hedgerow.shard_worker.worker import Worker
 
@@ -83,6 +85,7 @@ class LayoutHost:
         self._failed: asyncio.Future[None] = self._loop.create_future()
         self._copying = KeyedTasks[tuple[int, int]]()
         self._copied: set[tuple[int, int]] = set()
+        self._pace = CopyPace.of(settings, self._do_searches_wait)
         self._woken = asyncio.Event()
         self._next_look: asyncio.TimerHandle | None = None
 
@@ -253,6 +256,7 @@ class LayoutHost:
             shard,
             shard_folder(split.source.data(self._settings.data), shard) / STORE,
             applied=applied,
+            pace=self._pace,
         )
         while True:
             try:
@@ -262,6 +266,9 @@ class LayoutHost:
             except (HedgerowError, OSError, sqlite3.Error) as error:
                 log.debug("copy_waits", shard=shard, reason=str(error))
             await asyncio.sleep(COPY_AGAIN_S)
+
+    def _do_searches_wait(self) -> bool:
+        return any(worker.num_waiting for worker in self._workers.values())
 
     async def _abandon(self, reason: str) -> None:
         log.error("split_failed", reason=reason)

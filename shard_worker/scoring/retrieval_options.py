@@ -1,11 +1,11 @@
 """Retrieves with the options of a search: facets, an order by fields, pages, groups."""
 
 from collections.abc import Callable
-from collections.abc import Set as AbstractSet
 from zlib import crc32
 
 import tantivy
 
+from hedgerow.common.collection import Collection
 from hedgerow.common.errors import BadQueryError
 from hedgerow.common.wire.search_options import SCORE, FacetPart, SearchExtras, SearchOptions
 from hedgerow.shard_worker.scoring.facets import count_facets
@@ -67,8 +67,15 @@ def without_index(options: SearchOptions) -> SearchExtras:
     return SearchExtras(tuple(FacetPart() for _ in options.facets))
 
 
-def check_option_fields(missing: AbstractSet[str], options: SearchOptions) -> None:
+def check_option_fields(indexed: Collection, options: SearchOptions) -> None:
     """Refuse options that name a field which this shard's index lacks.
+
+    The gateway knows all of them. A worker that is behind with its log may not have heard of one
+    that was added just now: to tantivy, all documents would lack it.
+
+    Args:
+        indexed: the collection as the index has it.
+        options: of the search.
 
     Raises:
         BadQueryError: they name one.
@@ -77,7 +84,7 @@ def check_option_fields(missing: AbstractSet[str], options: SearchOptions) -> No
     names += [key.field for key in options.sort if key.field != SCORE]
     names += [options.group_by] if options.group_by else []
     for name in names:
-        if name in missing:
+        if indexed.type_of(name) is None:
             raise BadQueryError(f"the field {name} was added, and is being filled")
 
 

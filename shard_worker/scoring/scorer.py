@@ -112,7 +112,8 @@ class Scorer:
     def _close_unused(self) -> None:
         while not self._has_ended.wait(CLOSE_UNUSED_S):
             with self._turn:
-                self._shards.close_unused(time.monotonic())
+                unused = self._shards.take_unused(time.monotonic())
+            unused.close()  # searches do not wait for it
 
     def __call__(self, payload: tuple[Any, ...], budget: Budget) -> bytes:
         """Score one search on one shard.
@@ -243,8 +244,8 @@ class Scorer:
             filter_node = analysis.read_filter(search.filter)
             if snapshot.missing:
                 _check_fields(snapshot.missing, node, filter_node)
-                if search.options is not None:
-                    check_option_fields(snapshot.missing, search.options)
+            if search.options is not None:
+                check_option_fields(snapshot.index.collection, search.options)
             return snapshot.builder.build(node, filter_node)
         except (BadRequestError, ValueError, OverflowError, RecursionError) as error:
             # The gateway has checked the query, but perhaps against a newer definition.

@@ -1,4 +1,4 @@
-"""How fast a worker restores shards: so many bytes a second, for all of its restores together."""
+"""How many bytes a second a worker restores, in all of its restores together."""
 
 import threading
 import time
@@ -37,7 +37,7 @@ class RestorePace:
         return cls(rate) if settings.worker.join and rate else None
 
     def wait(self, num_bytes: int, check: Callable[[], None]) -> None:
-        """Return when so many bytes may be restored; blocks the thread that calls it.
+        """Return when `num_bytes` may be restored; blocks the thread that calls it.
 
         Args:
             num_bytes: how many; 0 never waits.

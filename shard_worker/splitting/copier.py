@@ -13,15 +13,25 @@ after a crash needs to know nothing else:
 
 An append names the newest id that it expects, so a copier that was thought dead does no harm.
 
+What there was when the split began is copied at a pace (`copy_pace`), so that queries go first.
+What is written since is not: copies that were slower than writes would never end.
+
 Until it is copied, an entry must stay in the shard's log. As a replica would, the copier records a
 position for which the log is held: that of the copies, but never one that this worker's replica
 has not reached, since replicas wait for each other's positions.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Collection,
+    Iterable,
+    Iterator,
+)
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from itertools import islice
 from pathlib import Path
 from typing import Final
@@ -37,15 +47,17 @@ from hedgerow.common.shard_log.op_parts import NOTHING, ids_of, parts_of
 from hedgerow.common.shard_log.operations import pack_op, unpack_op
 from hedgerow.common.shard_log.sealing import Sealing
 from hedgerow.common.state.layout import Split
+from hedgerow.shard_worker.splitting.copy_pace import CopyPace, Rest
 from hedgerow.shard_worker.splitting.shard_documents import ShardDocuments
 
-READ_BYTES: Final = 1_000_000  # of the log, or of documents, at once
+READ_BYTES: Final = 1_000_000  # of the log at once
 BLOCK_MS: Final = 500
 ROOM_POLL_S: Final = 0.05
 # Entries of a new log, of 64 KiB, that wait to be applied while documents are copied: they are in
 # the memory of Redis, and come from all shards at once.
 MOST_WAITING: Final = 64
 HOLD_EVERY_S: Final = 1.0
+LONGEST_TURN_S: Final = 5.0  # replicas that do not apply do not keep other shards from their turn
 
 _log = structlog.get_logger()
 
@@ -67,6 +79,7 @@ class Copier:
         store: Path,
         *,
         applied: Callable[[], str | None],
+        pace: CopyPace,
     ) -> None:
         """Copy a shard that this worker serves.
 
@@ -78,6 +91,7 @@ class Copier:
             store: the file of its store.
             applied: returns up to which entry of its log the shard's replica here has applied;
                 None if it no longer serves it.
+            pace: of all copiers of this process.
         """
         source, target = split.source, split.target
         self._shard = shard
@@ -86,6 +100,8 @@ class Copier:
         self._new = (shard, shard + source.num_shards)
         self._holder = held_by(target.id)
         self._applied = applied
+        self._pace = pace
+        self._began_at_ms = split.began_at_ms
         self._control = control
         self._keys = keys.of_layout(source.id)
         self._log = ShardLog(control, self._keys)
@@ -113,19 +129,21 @@ class Copier:
             shard for shard, newest in self._newest.items() if must_copy_documents(newest, trimmed)
         ]
         if unfinished:
-            await self._copy_documents(unfinished, held, check_lease)
+            if held is None and any(self._newest[shard] != START for shard in unfinished):
+                raise SplitError(f"the log of shard {self._shard} was no longer held for its copy")
+            # What was trimmed all the same, just before it was held, is in every copy.
+            after = max(held or trimmed, trimmed, key=position)
+            await self._copy_documents(unfinished, after, check_lease)
         while True:
             await check_lease()
-            await self._follow()
+            await self._follow(check_lease)
 
-    async def _hold_from(self) -> str:
-        """Hold the log, if it is not held yet; returns the position from which it is."""
-        applied = await self._log.applied(self._shard)
-        if (held := applied.get(self._holder)) is None:
-            held = await self._log.trimmed(self._shard)
-            await self._log.record_applied(self._shard, self._holder, held)
-            # Another replica may have trimmed it in between.
-            held = max(held, await self._log.trimmed(self._shard), key=position)
+    async def _hold_from(self) -> str | None:
+        """Hold the log; returns the position from which it was held before, None if it was not."""
+        held = (await self._log.applied(self._shard)).get(self._holder)
+        if held is None:
+            trimmed = await self._log.trimmed(self._shard)
+            await self._log.record_applied(self._shard, self._holder, trimmed)
         return held
 
     async def _copy_documents(
@@ -141,10 +159,9 @@ class Copier:
             )
             try:
                 rest = documents.operations()
-                while ops := await loop.run_in_executor(thread, _some, rest):
-                    await check_lease()
-                    await self._append_ops(shards, ops)
-                    await self._wait_for_room(shards, check_lease)
+                while ops := await loop.run_in_executor(thread, _some, rest, self._pace.turn_bytes):
+                    async with self._turn(shards, check_lease):
+                        await self._append_ops(shards, ops)
                 if is_again:
                     touched = await self._touched(held, documents.position)
                     gone = await loop.run_in_executor(thread, documents.missing, touched)
@@ -176,8 +193,7 @@ class Copier:
         """Wait until this worker's replica has applied all that the log has now."""
         (last,) = await Sealing(self._control, self._keys).ends([self._shard])
         while (applied := self._applied()) is None or position(applied) < position(last):
-            await asyncio.sleep(ROOM_POLL_S)
-            await check_lease()
+            await self._pause(check_lease)
 
     async def _append_ops(self, shards: list[int], ops: Iterable[tuple[int | None, bytes]]) -> None:
         all_ops = list(ops)
@@ -185,22 +201,30 @@ class Copier:
             own = [op for of, op in all_ops if of is None or of == shard]
             await self._append(shard, _numbered(self._newest[shard], own))
 
-    async def _follow(self) -> None:
+    async def _follow(self, check_lease: Callable[[], Awaitable[None]]) -> None:
         """Copy what comes next in the shard's log, if it comes soon."""
         after = min(self._newest.values(), key=position)
-        entries = await self._log.read(self._shard, after, READ_BYTES, BLOCK_MS)
+        is_old = position(after)[0] < self._began_at_ms
+        most_bytes = self._pace.turn_bytes if is_old else READ_BYTES
+        entries = await self._log.read(self._shard, after, most_bytes, BLOCK_MS)
         trimmed = await self._log.trimmed(self._shard)
         is_there = entries and position(entries[0].id) <= position(trimmed)
         if position(trimmed) > position(after) and not is_there:
             text = f"the log of shard {self._shard} was trimmed to {trimmed}, and copied to {after}"
             # Before anything is copied, it may still begin with the documents.
             raise RedisUnavailableError(text) if after == START else SplitError(text)
+        if entries and position(entries[0].id)[0] < self._began_at_ms:
+            async with self._turn(self._new, check_lease):
+                await self._append_parts(entries)
+        else:
+            await self._append_parts(entries)
+        await self._hold()
+
+    async def _append_parts(self, entries: list[Entry]) -> None:
         for shard in self._new:
             newest = position(self._newest[shard])
             own = [(one.id, self._part(one, shard)) for one in entries if position(one.id) > newest]
-            if own:
-                await self._append(shard, own)
-        await self._hold()
+            await self._append(shard, own)
 
     def _part(self, entry: Entry, shard: int) -> bytes:
         try:
@@ -234,12 +258,47 @@ class Copier:
             held = min(copied, applied, key=position)
             await self._log.record_applied(self._shard, self._holder, held)
 
-    async def _wait_for_room(
-        self, shards: list[int], check_lease: Callable[[], Awaitable[None]]
-    ) -> None:
-        while max((await self._new_log.lengths(shards)).values()) > MOST_WAITING:
-            await asyncio.sleep(ROOM_POLL_S)
+    @asynccontextmanager
+    async def _turn(
+        self, shards: Collection[int], check_lease: Callable[[], Awaitable[None]]
+    ) -> AsyncIterator[None]:
+        """Copy in the block when it is this shard's turn; then wait as long as the pace says."""
+        loop, pace = asyncio.get_running_loop(), self._pace
+        with pace.queued() as is_turn:
+            while not (is_turn() or pace.share == 1.0):
+                await self._pause(check_lease)
             await check_lease()
+            began = loop.time()
+            yield
+            if pace.share < 1.0:
+                while not await self._is_applied(shards) and loop.time() - began < LONGEST_TURN_S:
+                    await self._pause(check_lease)
+                rest = Rest.after(began, loop.time(), pace.share)
+                pace.adapt(loop.time() - began)
+                waiting = (await self._log.lengths([self._shard]))[self._shard]
+                is_urgent = waiting > pace.most_log_entries
+                while not rest.is_over(loop.time(), is_busy=pace.is_busy(), is_urgent=is_urgent):
+                    await self._pause(check_lease)
+        await self._wait_for_room(shards, check_lease)
+
+    async def _is_applied(self, shards: Collection[int]) -> bool:
+        """Whether all replicas of new shards have applied what was copied."""
+        applied = await self._new_log.applied_of(list(shards))
+        return all(
+            applied[shard]
+            and min(map(position, applied[shard].values())) >= position(self._newest[shard])
+            for shard in shards
+        )
+
+    async def _pause(self, check_lease: Callable[[], Awaitable[None]]) -> None:
+        await asyncio.sleep(ROOM_POLL_S)
+        await check_lease()
+
+    async def _wait_for_room(
+        self, shards: Collection[int], check_lease: Callable[[], Awaitable[None]]
+    ) -> None:
+        while max((await self._new_log.lengths(list(shards))).values()) > MOST_WAITING:
+            await self._pause(check_lease)
 
 
 def must_copy_documents(newest: str, trimmed: str) -> bool:
@@ -254,13 +313,15 @@ def must_copy_documents(newest: str, trimmed: str) -> bool:
     return position(newest)[0] == 0
 
 
-def _some(rest: Iterator[tuple[int | None, bytes]]) -> list[tuple[int | None, bytes]]:
-    """The next operations, up to `READ_BYTES`."""
+def _some(
+    rest: Iterator[tuple[int | None, bytes]], most_bytes: int
+) -> list[tuple[int | None, bytes]]:
+    """The next operations, of about `most_bytes`."""
     taken, size = [], 0
     for one in islice(rest, 100):
         taken.append(one)
         size += len(one[1])
-        if size >= READ_BYTES:
+        if size >= most_bytes:
             break
     return taken
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from hedgerow.common.redis.client import RedisClient, connect
+from hedgerow.common.redis.client import RedisClient
+from hedgerow.common.redis.connect import connect
 from hedgerow.common.redis.keys import Keys
 from tests.containers.container_servers import Server, running_container
 from tests.containers.engine import free_port

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from hedgerow.common.errors import ConfigurationError, RedisUnavailableError
-from hedgerow.common.redis.client import RECONNECTED, RedisClient, connect
+from hedgerow.common.redis.client import RECONNECTED, RedisClient
 from hedgerow.common.redis.commands import CommandError
+from hedgerow.common.redis.connect import connect
 from hedgerow.common.redis.connection import RedisConnection
 from hedgerow.common.redis.endpoint import Endpoint
 from hedgerow.common.redis.handshake import Handshake

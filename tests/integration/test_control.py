@@ -15,11 +15,8 @@ from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from hedgerow.common.errors import ConfigurationError, RedisUnavailableError
-from hedgerow.common.redis.client import (
-    RECONNECTED,
-    RedisClient,
-    connect,
-)
+from hedgerow.common.redis.client import RECONNECTED, RedisClient
+from hedgerow.common.redis.connect import connect
 from hedgerow.common.redis.server_info import ServerInfo, check_server
 from hedgerow.common.settings.redis import RedisSettings
 from tests.support.needs import missing

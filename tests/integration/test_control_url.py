@@ -10,7 +10,8 @@ import pytest
 
 from hedgerow.common.collection import define
 from hedgerow.common.errors import ConflictError, NotFoundError, RedisUnavailableError
-from hedgerow.common.redis.client import RedisClient, connect
+from hedgerow.common.redis.client import RedisClient
+from hedgerow.common.redis.connect import connect
 from hedgerow.common.redis.keys import Keys
 from hedgerow.common.settings.redis import RedisSettings
 from hedgerow.common.settings.settings import Settings

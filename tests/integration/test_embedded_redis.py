@@ -15,7 +15,8 @@ import pytest
 import structlog
 
 from hedgerow.common.errors import RedisUnavailableError
-from hedgerow.common.redis.client import RedisClient, connect
+from hedgerow.common.redis.client import RedisClient
+from hedgerow.common.redis.connect import connect
 from hedgerow.common.settings.redis import RedisSettings
 from hedgerow.gateway.local.processes.restart_policy import RestartPolicy
 from hedgerow.gateway.local.processes.supervisor import Event, Supervisor

@@ -11,7 +11,8 @@ import pytest
 
 from hedgerow.common.placement.document import Placement, ShardPlacement
 from hedgerow.common.placement.store import PlacementStore
-from hedgerow.common.redis.client import RedisClient, connect
+from hedgerow.common.redis.client import RedisClient
+from hedgerow.common.redis.connect import connect
 from hedgerow.common.redis.keys import Keys
 from hedgerow.common.settings.redis import RedisSettings
 from hedgerow.common.wire.heartbeat import Heartbeat

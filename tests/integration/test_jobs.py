@@ -9,7 +9,7 @@ import msgpack
 import pytest
 from arq.connections import ArqRedis
 
-from hedgerow.common.redis.client import connect
+from hedgerow.common.redis.connect import connect
 from hedgerow.common.redis.keys import Keys
 from hedgerow.common.redis.pool import connection_pool
 from hedgerow.common.settings.redis import RedisSettings

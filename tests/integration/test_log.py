@@ -13,7 +13,8 @@ import structlog
 from hedgerow.common.collection import define
 from hedgerow.common.errors import ConfigurationError, ConflictError, NotFoundError
 from hedgerow.common.fields.field_types import FieldType
-from hedgerow.common.redis.client import RedisClient, connect
+from hedgerow.common.redis.client import RedisClient
+from hedgerow.common.redis.connect import connect
 from hedgerow.common.redis.keys import Keys
 from hedgerow.common.settings.redis import RedisSettings
 from hedgerow.common.shard_log.entries import START, furthest, position
@@ -139,8 +140,8 @@ async def test_the_number_of_shards_is_fixed(redis: Redis) -> None:
 async def test_another_format_is_refused(redis: Redis) -> None:
     """What another version has stored is not touched."""
     await redis.registry.cluster(8)
-    await redis.control.execute("HSET", redis.keys.cluster, "format", "2")
-    with pytest.raises(ConfigurationError, match="format 2"):
+    await redis.control.execute("HSET", redis.keys.cluster, "format", "3")
+    with pytest.raises(ConfigurationError, match="format 3"):
         await redis.registry.cluster()
 
 

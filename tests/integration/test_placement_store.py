@@ -9,7 +9,8 @@ import pytest
 
 from hedgerow.common.placement.document import Placement, ShardPlacement
 from hedgerow.common.placement.store import DRAINING, PlacementStore
-from hedgerow.common.redis.client import RECONNECTED, RedisClient, connect
+from hedgerow.common.redis.client import RECONNECTED, RedisClient
+from hedgerow.common.redis.connect import connect
 from hedgerow.common.redis.keys import Keys
 from hedgerow.common.settings.redis import RedisSettings
 from tests.support.servers import RedisServer

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from hedgerow.common import __version__
-from hedgerow.common.redis.client import connect
+from hedgerow.common.redis.connect import connect
 from hedgerow.common.redis.keys import Keys
 from hedgerow.common.settings.gateway import GatewaySettings
 from hedgerow.common.settings.redis import RedisSettings

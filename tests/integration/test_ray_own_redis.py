@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from hedgerow.common.redis.client import connect
+from hedgerow.common.redis.connect import connect
 from hedgerow.common.redis.keys import Keys
 from hedgerow.common.settings.redis import RedisSettings
 from hedgerow.common.settings.storage import StorageSettings

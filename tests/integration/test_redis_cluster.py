@@ -9,7 +9,7 @@ from bench.failover import COLLECTION, Traffic, document_counts, gateway_on, los
 from bench.harness.redis_cluster import RedisCluster, running_redis_cluster
 from bench.nodes import bring_back, fail_over, move
 from hedgerow.common.errors import ConfigurationError, RedisUnavailableError
-from hedgerow.common.redis.client import connect
+from hedgerow.common.redis.connect import connect
 from hedgerow.common.redis.keys import Keys
 from hedgerow.common.settings.redis import RedisSettings
 from hedgerow.common.shard_log.log import ShardLog

@@ -4,7 +4,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from hedgerow.common.redis.client import RedisClient, connect
+from hedgerow.common.redis.client import RedisClient
+from hedgerow.common.redis.connect import connect
 from hedgerow.common.redis.keys import Keys
 from hedgerow.common.settings.redis import RedisSettings
 from hedgerow.common.state.reloading import LEASE_S, ReloadStore

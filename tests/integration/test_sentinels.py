@@ -17,8 +17,9 @@ from hedgerow.common.errors import (
     RedisUnavailableError,
     UnconfirmedError,
 )
-from hedgerow.common.redis.client import RedisClient, connect
+from hedgerow.common.redis.client import RedisClient
 from hedgerow.common.redis.commands import CommandError
+from hedgerow.common.redis.connect import connect
 from hedgerow.common.redis.connection import RedisConnection
 from hedgerow.common.redis.keys import Keys
 from hedgerow.common.settings.rank_profiles import BUILT_IN_PROFILES

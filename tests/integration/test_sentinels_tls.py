@@ -9,8 +9,8 @@ import trustme
 
 from bench.harness.sentinels import Sentinels, Tls, running_sentinels
 from hedgerow.common.errors import ConfigurationError, RedisUnavailableError
-from hedgerow.common.redis.client import connect
 from hedgerow.common.redis.commands import CommandError
+from hedgerow.common.redis.connect import connect
 from hedgerow.common.redis.connection import RedisConnection
 from tests.support.needs import missing
 from tests.support.waiting import until

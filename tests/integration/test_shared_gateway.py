@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from hedgerow.common.collection import define
-from hedgerow.common.redis.client import connect
+from hedgerow.common.redis.connect import connect
 from hedgerow.common.redis.keys import Keys
 from hedgerow.common.settings.redis import RedisSettings
 from hedgerow.common.state.registry import Registry

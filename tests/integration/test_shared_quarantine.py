@@ -13,7 +13,7 @@ from unittest.mock import patch
 import pytest
 
 from hedgerow.common.errors import InsufficientCoverageError, NotFoundError
-from hedgerow.common.redis.client import connect
+from hedgerow.common.redis.connect import connect
 from hedgerow.common.redis.keys import Keys
 from hedgerow.common.settings.gateway import GatewaySettings
 from hedgerow.common.settings.redis import RedisSettings

@@ -13,7 +13,7 @@ import pytest
 from redis.asyncio import Redis
 
 from hedgerow.common.errors import WriteRefusedError
-from hedgerow.common.redis.client import connect
+from hedgerow.common.redis.connect import connect
 from hedgerow.common.redis.keys import Keys
 from hedgerow.common.settings.redis import RedisSettings
 from hedgerow.common.shard_log.log import ShardLog

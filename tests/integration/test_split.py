@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from hedgerow.common.errors import ConflictError, NotFoundError
-from hedgerow.common.redis.client import connect
+from hedgerow.common.redis.connect import connect
 from hedgerow.gateway.gateway import Gateway
 from tests.integration.support.placed import asking
 from tests.integration.support.splits import (

@@ -10,13 +10,14 @@ import pytest
 from hedgerow.common.collection import Collection
 from hedgerow.common.errors import SealedError
 from hedgerow.common.partition import shard_of
-from hedgerow.common.redis.client import RedisClient, connect
+from hedgerow.common.redis.client import RedisClient
+from hedgerow.common.redis.connect import connect
 from hedgerow.common.redis.keys import Keys
 from hedgerow.common.settings.redis import RedisSettings
 from hedgerow.common.shard_log.document_version import version_of
 from hedgerow.common.shard_log.entries import START, Entry, position
 from hedgerow.common.shard_log.judgement import Judgement
-from hedgerow.common.shard_log.log import ShardLog
+from hedgerow.common.shard_log.log import MAX_ENTRY_BYTES, ShardLog
 from hedgerow.common.shard_log.operations import (
     Create,
     Delete,
@@ -32,6 +33,7 @@ from hedgerow.common.tasks import end
 from hedgerow.shard_worker.indexing.changes import Changes
 from hedgerow.shard_worker.indexing.stored_before import StoredBefore
 from hedgerow.shard_worker.splitting.copier import Copier
+from hedgerow.shard_worker.splitting.copy_pace import CopyPace
 from hedgerow.shard_worker.storage.store import Store
 from tests.support.servers import RedisServer
 from tests.support.waiting import until
@@ -195,6 +197,7 @@ async def test_a_copier_that_ends_at_any_point_loses_nothing(
             0,
             source.path,
             applied=lambda: source.applied,
+            pace=CopyPace(1.0),
         )
 
     for _ in range(15):
@@ -217,4 +220,53 @@ async def test_a_copier_that_ends_at_any_point_loses_nothing(
     await end([last])
     await source.apply()
     assert await copied(control, keys) == source.documents()
+    source.store.close()
+
+
+async def test_copies_are_never_further_ahead_of_the_replicas_than_a_turn(
+    control: RedisClient, key_prefix: str, tmp_path: Path
+) -> None:
+    """So searches are not crowded out, and the new logs take little memory of Redis."""
+    keys, num_documents = Keys(key_prefix), 400
+    source = Source(control, keys, tmp_path / "store.sqlite", random.Random(0))
+    await source.log.append(0, pack_op(Create(BOOKS.to_json())))
+    body = b"x" * 10_000
+    for number in range(num_documents):
+        await source.log.append(0, pack_op(Upsert("u", [(f"d{number}", body)])))
+        if number % 50 == 49:
+            await source.apply()
+    target = ShardLog(control, keys.of_layout(1))
+    for shard in (0, 1):
+        await target.record_applied(shard, "replica", START)
+
+    async def always() -> None:
+        """Hold the lease."""
+
+    copier = Copier(
+        control,
+        keys,
+        SPLIT,
+        0,
+        source.path,
+        applied=lambda: source.applied,
+        pace=CopyPace(0.9, largest_bytes=250_000),
+    )
+    copying = asyncio.create_task(copier.run(always))
+    applied, num_copied = {0: START, 1: START}, 0
+
+    async def apply() -> bool:
+        """Apply what is there to both shards; whether all documents were copied."""
+        nonlocal num_copied
+        waiting = {shard: await target.read(shard, applied[shard], 10_000_000) for shard in (0, 1)}
+        some = [entry for entries in waiting.values() for entry in entries]
+        assert sum(len(entry.op) for entry in some) <= 250_000 + MAX_ENTRY_BYTES
+        num_copied += sum(entry.op.count(body) for entry in some)
+        for shard, entries in waiting.items():
+            if entries:
+                applied[shard] = entries[-1].id
+                await target.record_applied(shard, "replica", applied[shard])
+        return num_copied == num_documents
+
+    await until(apply, 60.0, what="all documents")
+    await end([copying])
     source.store.close()

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from hedgerow.common.machine.folder_lock import FolderLock
-from hedgerow.common.redis.client import connect
+from hedgerow.common.redis.connect import connect
 from hedgerow.common.redis.keys import Keys
 from hedgerow.common.settings.redis import RedisSettings
 from hedgerow.common.shard_log.log import ShardLog

@@ -8,7 +8,8 @@ import pytest
 from hedgerow.common.collection import define
 from hedgerow.common.errors import WriteRefusedError
 from hedgerow.common.machine.shortage import Shortage
-from hedgerow.common.redis.client import RedisClient, connect
+from hedgerow.common.redis.client import RedisClient
+from hedgerow.common.redis.connect import connect
 from hedgerow.common.redis.keys import Keys
 from hedgerow.common.settings.redis import RedisSettings
 from hedgerow.common.shard_log.log import ShardLog

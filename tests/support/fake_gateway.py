@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from hedgerow.common.collection import Collection, define
 from hedgerow.common.errors import NotFoundError, OverloadedError
 from hedgerow.common.metrics.exposition import TextFormat
 from hedgerow.common.outcome import Outcome
@@ -131,6 +132,10 @@ class FakeCollections:
         if self.error is not None:
             raise self.error
         del self.defined[name]
+
+    def get(self, name: str) -> Collection:
+        """Return the definition; a collection that was never defined has no fields yet."""
+        return define(name, self.defined.get(name, {}), uid="u")
 
     async def describe(self, name: str) -> dict[str, Any]:
         """Describe one, or raise `error`."""

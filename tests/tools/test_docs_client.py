@@ -36,7 +36,12 @@ def returned_by(method: object) -> str:
 
 def render() -> dict[str, str]:
     """All blocks, as the document must have them."""
-    methods = [one for name, one in vars(Client).items() if not name.startswith("_")]
+    methods = [
+        method
+        for part in inspect.getmro(Client)
+        for name, method in vars(part).items()
+        if not name.startswith("_")
+    ]
     rows = [
         (
             signature_of(method),

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from fastapi import APIRouter, Request, Response
 
+from hedgerow.common.collection import check_name
 from hedgerow.common.errors import NotFoundError
 from hedgerow.common.settings.gateway import GatewaySettings
 from hedgerow.gateway.access.caller import Caller, Right
@@ -78,6 +79,8 @@ def alias_routes(gateway: GatewayPort, settings: GatewaySettings) -> APIRouter:
     )
     async def put_alias(alias: str, request: Request) -> Response:
         body = read_alias(await read_body(request.scope, request.receive, settings.max_body_bytes))
+        check_name(alias, "alias")
+        check_name(body.collection, "collection")
         with in_progress(gateway.requests, request.scope):
             await gateway.aliases.change([AliasChange(alias, body.collection)])
         return json_response(AliasAnswer(alias, body.collection))
@@ -90,6 +93,7 @@ def alias_routes(gateway: GatewayPort, settings: GatewaySettings) -> APIRouter:
         response_class=Response,
     )
     async def delete_alias(alias: str, request: Request) -> Response:
+        check_name(alias, "alias")
         with in_progress(gateway.requests, request.scope):
             await gateway.aliases.change([AliasChange(alias, None)])
         return Response(status_code=204)

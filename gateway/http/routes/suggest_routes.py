@@ -12,6 +12,7 @@ from hedgerow.gateway.http.requests.guard import caller_of, peer_in, traceparent
 from hedgerow.gateway.search.suggesting import (
     MAX_SUGGESTIONS,
     SPARE,
+    check_field,
     suggesting_query,
     suggestions_of,
 )
@@ -48,6 +49,7 @@ def suggest_routes(gateway: GatewayPort, settings: GatewaySettings) -> APIRouter
             peer=peer_in(request.scope),
             traceparent=traceparent_in(request.scope),
         )
+        check_field(field, gateway.collections.get(name))
         # The result's lease lasts until its texts are taken.
         result = await gateway.search_held(query)
         return json_response(suggestions_of(result, field, size))

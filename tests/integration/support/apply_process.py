@@ -7,7 +7,7 @@ import asyncio
 import sys
 from pathlib import Path
 
-from hedgerow.common.redis.client import connect
+from hedgerow.common.redis.connect import connect
 from hedgerow.common.settings.limits import LimitSettings
 from hedgerow.common.settings.redis import RedisSettings
 from hedgerow.common.settings.settings import Settings

@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 from hedgerow.common.placement.document import Placement, ShardPlacement
 from hedgerow.common.placement.store import PlacementStore
-from hedgerow.common.redis.client import connect
+from hedgerow.common.redis.connect import connect
 from hedgerow.common.redis.keys import Keys
 from hedgerow.common.shard_log.log import ShardLog
 from hedgerow.common.state.registry import Registry

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from hedgerow.common.errors import HedgerowError
-from hedgerow.common.redis.client import connect
+from hedgerow.common.redis.connect import connect
 from hedgerow.common.redis.keys import Keys
 from hedgerow.common.shard_log.log import ShardLog
 from hedgerow.common.snapshots.status import SnapshotFacts, SnapshotRecords

@@ -10,6 +10,7 @@ from hedgerow.common.collection import Collection, define
 from hedgerow.common.fields.field_types import FieldType
 from hedgerow.common.settings.rank_profiles import BUILT_IN_PROFILES, RankProfile
 from hedgerow.common.wire.messages import SearchBody, SearchPayload, pack_body, unpack_search_body
+from hedgerow.common.wire.search_options import SearchOptions
 from hedgerow.gateway.writes.field_inference import FieldInference
 from hedgerow.shard_worker.scoring.ranking import Budget
 from hedgerow.shard_worker.scoring.scorer import ScorerConfig, make_scorer
@@ -120,10 +121,11 @@ class OneShard:
         strict: bool = False,
         profiles: Mapping[str, RankProfile] = BUILT_IN_PROFILES,
         budget: Budget | None = None,
+        options: SearchOptions | None = None,
     ) -> SearchBody:
         """One search by a scorer that has only now been started."""
         score = make_scorer(ScorerConfig(str(self.data), dict(profiles)))
-        payload = SearchPayload("u1", query, k, profile, filter_text, strict)
+        payload = SearchPayload("u1", query, k, profile, filter_text, strict, options=options)
         work = (0, self.open().generation, pack_body(payload))
         try:
             return unpack_search_body(score(work, budget or EndlessBudget()))

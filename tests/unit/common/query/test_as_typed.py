@@ -42,10 +42,19 @@ def found(node: Node) -> list[Typed]:
 
 @pytest.mark.parametrize(
     ("word", "edits"),
-    [("lamp", 0), ("lamps", 1), ("standard", 1), ("standards", 2), ("2024", 0), ("mp3player", 0)],
+    [
+        ("lamp", 0),
+        ("lamps", 1),
+        ("standard", 1),
+        ("standards", 2),
+        ("2024", 0),
+        ("mp3player", 0),
+        ("a" * 64, 2),
+        ("a" * 65, 0),
+    ],
 )
 def test_the_length_of_a_word_decides_how_many_edits_it_may_be_away(word: str, edits: int) -> None:
-    """None below five letters, one below nine, else two; none with digits."""
+    """None below five letters, one below nine, else two; none with digits, or beyond 64 letters."""
     assert edits_of(word) == edits
 
 

@@ -4,7 +4,8 @@ import pytest
 
 from hedgerow.common.collection import define
 from hedgerow.common.errors import BadRequestError
-from hedgerow.common.query.cost import MAX_FUZZY_CHARS, Cost, check_cost, estimate
+from hedgerow.common.query.as_typed import MAX_FUZZY_CHARS
+from hedgerow.common.query.cost import Cost, check_cost, estimate
 from hedgerow.common.query.syntax import check_query, parse
 from hedgerow.common.settings.query_limits import QuerySettings
 

@@ -2,10 +2,12 @@
 
 import json
 import unicodedata
+from io import StringIO
 
 import httpx
 import pytest
 from msgspec import structs
+from rich.console import Console
 
 from hedgerow.common.errors import (
     BadRequestError,
@@ -14,7 +16,7 @@ from hedgerow.common.errors import (
     RedisUnavailableError,
 )
 from hedgerow.common.outcome import Outcome
-from hedgerow.gateway.cli.facets import parse_facets
+from hedgerow.gateway.cli.facets import facet_tables, parse_facets
 from hedgerow.gateway.cli.options import parse_duration_ms
 from hedgerow.gateway.client import FacetAnswer, FacetBucket, FacetStats, NextPage
 from hedgerow.gateway.search.coverage.measurement import coverage_of
@@ -132,6 +134,8 @@ def test_facets_and_the_next_page_are_shown(command: CommandLine) -> None:
                 not_searched=70,
             ),
             "price": FacetAnswer(True, [FacetBucket(3, to=10)], FacetStats(3, 1, 9, 12, 4)),
+            "is_new": FacetAnswer(True, [FacetBucket(2, True)]),
+            "sold": FacetAnswer(True, stats=FacetStats(0, None, None, None, None)),
         },
         next_page=NextPage("abc" * 99, is_whole=False, reasons=["A shard was missing."]),
     )
@@ -145,8 +149,18 @@ def test_facets_and_the_next_page_are_shown(command: CommandLine) -> None:
         "3 values from 1 to 9, mean 4",
         f"--after {'abc' * 99}",
         "A shard was missing.",
+        "  true ",
+        "  no values",
     ):
         assert words in ended.out
+
+
+def test_facets_that_are_piped_are_as_wide_as_their_content() -> None:
+    """The console of a pipe is very wide, and lines are not filled up with spaces."""
+    facets = {"price": FacetAnswer(True, [FacetBucket(3, to=10)], FacetStats(3, 1, 9, 12, 4))}
+    console = Console(width=10_000, record=True, file=StringIO())
+    console.print(*facet_tables(facets), sep="\n")
+    assert max(map(len, console.export_text().splitlines())) < 80
 
 
 def test_what_is_not_said_is_left_to_the_gateway(command: CommandLine) -> None:

@@ -159,7 +159,7 @@ def test_the_methods_are_those_of_the_http_interface() -> None:
         for method in operations
     }
     assert sorted(route for *_, route in METHODS.values()) == sorted(routes - WITHOUT_METHOD)
-    public = {name for name in vars(Client) if not name.startswith("_")}
+    public = {name for name in dir(Client) if not name.startswith("_")}
     assert public - {"close", "exchange", "search_many", "get_versioned"} == METHODS.keys()
 
 

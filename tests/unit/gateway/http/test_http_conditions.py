@@ -101,8 +101,16 @@ async def test_bad_bodies_of_aliases_name_the_member(
         ("PUT", "/v1/aliases/a", {"collection": 7}, "collection"),
         ("PUT", "/v1/aliases/a", {"collection": "films", "more": 1}, "more"),
         ("POST", "/v1/aliases", {"changes": {}}, "changes"),
-        ("POST", "/v1/aliases", {"changes": [{"alias": "a"}]}, "changes"),
-        ("POST", "/v1/aliases", {"changes": [{"alias": 7, "collection": None}]}, "changes"),
+        ("POST", "/v1/aliases", {"changes": [{"alias": "a"}]}, "changes[0].collection"),
+        (
+            "POST",
+            "/v1/aliases",
+            {"changes": [{"alias": 7, "collection": None}]},
+            "changes[0].alias",
+        ),
+        ("PUT", "/v1/aliases/a%20b", {"collection": "films"}, "alias"),
+        ("PUT", "/v1/aliases/a", {"collection": "a b"}, "collection"),
+        ("DELETE", "/v1/aliases/a%20b", None, "alias"),
     ):
         response = await client.request(method, path, json=body)
         assert (response.status_code, response.json()["field"]) == (400, field), body

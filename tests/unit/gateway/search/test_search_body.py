@@ -168,3 +168,32 @@ def test_a_search_of_a_program_is_held_to_the_same_limits(
     with pytest.raises(BadRequestError) as refused:
         check_members(SearchQuery(**{"collection": "things", "query": "hedge", **changes}), BODY)
     assert refused.value.field == field
+
+
+@pytest.mark.parametrize(
+    ("member", "value", "where", "reason"),
+    [
+        ("facets", {"when": {"histogram": "week"}}, "facets.when.histogram", "'minute'"),
+        ("facets", {"city": {"size": 0}}, "facets.city.size", "greater than or equal to 1"),
+        ("facets", {"city": {"sizes": 1}}, "facets.city.sizes", "is not a known field"),
+        ("facets", {"city": None}, "facets.city", "should be an object, not null"),
+        ("facets", {"p": {"ranges": [{}, {"from": []}]}}, "facets.p.ranges[1].from", "not a list"),
+        ("facets", {"p": {"ranges": [{"from_": 1}]}}, "facets.p.ranges[0].from_", "not a known"),
+        ("sort", [{"price": "down"}], "sort[0].price", "should be 'asc' or 'desc'"),
+        ("sort", ["price", 1], "sort[1]", "should be a string or an object, not a whole number"),
+        ("sort", "price", "sort", "should be a list, not a string"),
+    ],
+)
+def test_a_fault_within_a_member_is_named_by_its_place(
+    member: str, value: Any, where: str, reason: str
+) -> None:
+    """Callers see the facet or sort key that is wrong, in words of JSON."""
+    found = told(read, json.dumps({"query": "wing", member: value}).encode())
+    assert [name for name, _ in found] == [where]
+    assert reason in found[0][1]
+
+
+def test_a_member_names_a_few_of_its_faults() -> None:
+    """Thousands of wrong facets do not make an answer of thousands of reasons."""
+    raw = json.dumps({"query": "wing", "facets": dict.fromkeys(map(str, range(3000)), 1)})
+    assert 1 <= len(told(read, raw.encode())) <= 10

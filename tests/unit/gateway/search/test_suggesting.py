@@ -10,6 +10,7 @@ from hedgerow.gateway.access.caller import ANONYMOUS
 from hedgerow.gateway.search.result import Hit, SearchQuery
 from hedgerow.gateway.search.suggesting import (
     MAX_WORDS,
+    check_field,
     suggesting_query,
     suggestions_of,
 )
@@ -73,3 +74,25 @@ def test_texts_are_suggested_once_and_at_most_as_many_as_wanted() -> None:
     answer = suggestions_of(result, "title", 2)
     assert [(one.text, one.id) for one in answer.suggestions] == [("Wings", "1"), ("Wing", "5")]
     assert answer.coverage == result.coverage
+
+
+@pytest.mark.parametrize(
+    ("field", "reason"),
+    [
+        ("studio", "'studio' is not a text field of the collection"),
+        ("id", "'id' is not a text field of the collection"),
+        ("titel", "'titel' is not a text field of the collection (nearest: title)"),
+    ],
+)
+def test_a_field_without_texts_is_refused(field: str, reason: str) -> None:
+    """A keyword has no beginnings of words, so that nothing would be suggested without a reason."""
+    films = define("films", {"fields": {"title": "text", "studio": "keyword"}}, uid="u")
+    with pytest.raises(BadRequestError) as caught:
+        check_field(field, films)
+    assert (caught.value.field, caught.value.reason) == ("field", reason)
+
+
+def test_any_field_may_be_named_before_the_first_documents() -> None:
+    """A collection without fields gets them later; nothing is suggested until then."""
+    check_field("title", define("films", {}, uid="u"))
+    check_field("title", COLLECTION)

@@ -7,6 +7,7 @@ import pytest
 
 from hedgerow.common.collection import with_added_fields
 from hedgerow.common.errors import BadQueryError
+from hedgerow.common.wire.search_options import FacetKind, SearchOptions, SortKey, WantedFacet
 from hedgerow.shard_worker.storage.store import Store
 from tests.unit.support.shards import OneShard
 
@@ -50,6 +51,24 @@ def test_a_query_that_names_a_missing_field_is_not_answered(
     """It is not read as text, since other shards may have the field already."""
     with pytest.raises(BadQueryError, match="is being filled"):
         shard.search(query, filter_text=filter_text, strict=strict)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        SearchOptions(facets=(WantedFacet("year", FacetKind.TERMS, 10),)),
+        SearchOptions(sort=(SortKey("year", is_descending=False),)),
+        SearchOptions(group_by="maker"),
+    ],
+)
+@pytest.mark.parametrize("is_heard_of", [True, False])
+def test_options_that_name_a_missing_field_are_the_query_s_fault(
+    shard: OneShard, tmp_path: Path, options: SearchOptions, is_heard_of: bool
+) -> None:
+    """Also by a worker that has yet to hear of the field: no breaker opens, no count is wrong."""
+    one = shard if is_heard_of else OneShard.of(tmp_path / "behind", {"title": "text"}, DOCUMENTS)
+    with pytest.raises(BadQueryError, match="is being filled"):
+        one.search("lamp", options=options)
 
 
 def test_a_field_that_no_definition_has_is_read_as_text(shard: OneShard) -> None:

@@ -1,0 +1,64 @@
+"""A request as a value, and what the requests' modules share: paths, parameters, ways to read."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Generic, TypeVar
+from urllib.parse import quote
+
+from hedgerow.gateway.client.reply import Reply
+
+# How long a gateway may take by its default settings, unless the request says.
+MAX_DEADLINE_S: Final = 60.0
+WRITE_TIMEOUT_S: Final = 60.0
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Call(Generic[T_co]):
+    """One request.
+
+    Attributes:
+        read: makes the answer from the reply, or raises the problem's error.
+        takes_s: how long the gateway may take, in s; a client waits longer by its margin.
+        body: JSON; None if there is no body, or if the client adds it.
+    """
+
+    method: str
+    path: str
+    read: Callable[[Reply], T_co]
+    takes_s: float = 0.0
+    params: Mapping[str, str] | None = None
+    body: bytes | None = None
+    media_type: str = "application/json"
+
+
+def answer(kind: type[T]) -> Callable[[Reply], T]:
+    """Return what reads an answer of this kind."""
+    return lambda reply: reply.typed(kind)
+
+
+def given(members: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out what is None, for which the gateway has a default."""
+    return {name: value for name, value in members.items() if value is not None}
+
+
+def deadline_parameter(deadline_ms: float | None) -> dict[str, str] | None:
+    """Return the parameter of a deadline, if there is one."""
+    return None if deadline_ms is None else {"deadline_ms": str(deadline_ms)}
+
+
+def deadline_in_s(deadline_ms: float | None) -> float:
+    """Return how long the gateway may take, in s."""
+    return MAX_DEADLINE_S if deadline_ms is None else deadline_ms / 1000
+
+
+def path_of_collection(name: str) -> str:
+    """Return the path of a collection."""
+    return f"/v1/collections/{segment(name)}"
+
+
+def segment(name: str) -> str:
+    """Escape a name; one of only dots would otherwise mean a parent folder."""
+    return quote(name, safe="") if name.strip(".") else name.replace(".", "%2E")

@@ -1,0 +1,117 @@
+"""The pace at which a worker copies the documents of shards that are split: queries go first.
+
+    some documents are copied ► every replica of the new shards applies them ► all rest ► the next
+
+Indexing costs far more than copying, and is done by other processes, so that the copiers go by how
+long it takes: the rest is in proportion. On a slow or busy machine, copies are thus slower by
+themselves. While searches wait for a scorer, a rest is prolonged, but not for ever.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import islice
+from typing import Final, NamedTuple, Self
+
+from hedgerow.common.settings.cores import num_cores
+from hedgerow.common.settings.settings import Settings
+
+LONGEST_GIVING_WAY_S: Final = 2.0
+TURN_S: Final = 0.5  # about; with less, most of a turn would be commits
+SMALLEST_BYTES: Final = 60_000
+LARGEST_BYTES: Final = 2_000_000  # in the memory of Redis, for each turn
+CORES_OF_A_TURN: Final = 4  # two indexers at least, and what queries need beside them
+
+
+class Rest(NamedTuple):
+    """When the next documents may be copied, in s.
+
+    Attributes:
+        earliest: not before, unless it is urgent.
+        latest: then in any case, so that a split ends on a machine that is always busy.
+    """
+
+    earliest: float
+    latest: float
+
+    @classmethod
+    def after(cls, began: float, now: float, share: float) -> Self:
+        """The rest after documents that were copied at `began` and applied by `now`.
+
+        Args:
+            began: when they were copied.
+            now: when they were applied.
+            share: which part of the time may be spent on copies; more than 0, at most 1.
+        """
+        earliest = now + max(0.0, now - began) * (1.0 / share - 1.0)
+        return cls(earliest, earliest + LONGEST_GIVING_WAY_S)
+
+    def is_over(self, now: float, *, is_busy: bool, is_urgent: bool) -> bool:
+        """Whether to go on now.
+
+        Args:
+            now: the time.
+            is_busy: whether searches wait here.
+            is_urgent: whether the old log, which has to be kept meanwhile, gets too long.
+        """
+        return is_urgent or now >= (self.latest if is_busy else self.earliest)
+
+
+class CopyPace:
+    """What the copiers of a worker process share: their turns.
+
+    Attributes:
+        share: which part of the time may be spent on copies; 1 for no pace.
+        most_log_entries: from so many entries that wait in a shard's log on, it does not rest.
+        is_busy: returns whether searches wait here.
+        turn_bytes: how much to copy in the next turn.
+    """
+
+    def __init__(
+        self,
+        share: float,
+        *,
+        at_once: int = 1,
+        most_log_entries: int = 500,
+        is_busy: Callable[[], bool] = lambda: False,
+        largest_bytes: int = LARGEST_BYTES,
+    ) -> None:
+        """Let `at_once` shards be copied at a time."""
+        self.share = share
+        self.most_log_entries = most_log_entries
+        self.is_busy = is_busy
+        self.turn_bytes = min(4 * SMALLEST_BYTES, largest_bytes)
+        self._largest_bytes = largest_bytes
+        self._at_once = at_once
+        self._queue: dict[object, None] = {}
+
+    @classmethod
+    def of(cls, settings: Settings, is_busy: Callable[[], bool]) -> Self:
+        """The pace of a worker with these settings."""
+        return cls(
+            settings.placement.split_share,
+            at_once=max(1, num_cores() // CORES_OF_A_TURN),
+            # Beyond the limit, gateways would have bulk loads wait.
+            most_log_entries=settings.limits.max_log_entries // 2,
+            is_busy=is_busy,
+        )
+
+    def adapt(self, took_s: float) -> None:
+        """A turn took so long: copy more in the next if it was short, less if it was long."""
+        if took_s < TURN_S / 2:
+            self.turn_bytes = min(2 * self.turn_bytes, self._largest_bytes)
+        elif took_s > TURN_S * 2:
+            self.turn_bytes = max(self.turn_bytes // 2, SMALLEST_BYTES)
+
+    @contextmanager
+    def queued(self) -> Iterator[Callable[[], bool]]:
+        """Queue for a turn, which lasts until the block ends.
+
+        Yields:
+            A function that returns whether it is this one's turn: first come, first served.
+        """
+        place = object()
+        self._queue[place] = None
+        try:
+            yield lambda: place in islice(self._queue, self._at_once)
+        finally:
+            del self._queue[place]
