@@ -219,5 +219,13 @@ _HOW = """
   be partial.
 - **Resources.** Before the first fault and after the last: 16 descriptors more at most (of Redis,
   48, since it has the connections of all others), 30 % or 120 MB more memory at most, and as many
-  processes as before; no process outlives the one that started it.
+  processes as before; no process outlives the one that started it. The descriptors that are allowed
+  are for pools of connections, which keep as many as were ever in use at once: a process polls the
+  queues of its shards, reads their logs and keeps its records over two pools, and more of these
+  commands coincide the longer it runs, and after a failover, when all are sent at once.
+  With two workers, a gateway and 4 shards, a primary had 70 connections at first, 79 to 81 after
+  each of 5 failovers without load, 86 to 88 after each of the next 3, and 95 after 8 failovers
+  under load; a worker has 12 more at most. Each was opened after the last failover, and no client
+  is connected to another server than the primary: nothing is left over from earlier ones. Links to
+  replicas and sentinels stay as they are.
 """

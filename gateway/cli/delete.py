@@ -18,7 +18,9 @@ _ONE_REQUEST_MS = 20_000.0
 
 def delete(
     collection: Annotated[str, typer.Argument(metavar="NAME", help="The collection.")],
-    query: Annotated[str, typer.Argument(help="The query; '*' for all documents.")],
+    query: Annotated[
+        str, typer.Argument(metavar="QUERY", help="The query; '*' for all documents.")
+    ],
     filter_: Annotated[
         str, typer.Option("--filter", help="Query that the documents must match too.")
     ] = "",

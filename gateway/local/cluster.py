@@ -15,7 +15,6 @@ import structlog
 from hedgerow.common.errors import ConfigurationError, HedgerowError, RedisUnavailableError
 from hedgerow.common.machine.private_folder import make_private
 from hedgerow.common.redis.client import RedisClient
-from hedgerow.common.redis.connect import connect
 from hedgerow.common.redis.keys import Keys
 from hedgerow.common.settings.settings import Settings
 from hedgerow.common.shard_log.log import ShardLog
@@ -27,6 +26,7 @@ from hedgerow.gateway.client import AsyncClient, calls
 from hedgerow.gateway.http.server.certificate import Certificate
 from hedgerow.gateway.local import replica_folders
 from hedgerow.gateway.local.cluster_options import ClusterOptions
+from hedgerow.gateway.local.cluster_redis import ClusterRedis
 from hedgerow.gateway.local.cluster_size import size_cluster
 from hedgerow.gateway.local.gateway_group import check_can_share
 from hedgerow.gateway.local.locks import check_port, lock_folder, url_of
@@ -43,15 +43,10 @@ from hedgerow.gateway.local.programs import (
     gateway_programs,
     worker_program,
 )
-from hedgerow.gateway.local.redis import server as embedded_redis
-from hedgerow.gateway.local.redis.keeper import RedisKeeper
-from hedgerow.gateway.local.redis.nodes import EmbeddedNodes, num_nodes_in
-from hedgerow.gateway.local.redis.server import EmbeddedRedis
 from hedgerow.gateway.local.refused_start import RefusedStart
 from hedgerow.gateway.local.sizing import Sizing
 
 _START_TIMEOUT_S = 60.0
-_REDIS_TIMEOUT_S = 30.0
 
 log = structlog.get_logger()
 
@@ -75,7 +70,6 @@ class LocalCluster:
 
     Attributes:
         url: the gateway's URL; set once started.
-        redis_url: the Redis server's URL; set once started.
         token: with which this process authenticates to the gateway; None if it needs none.
         sizing: what runs on this machine, and why; set once started.
     """
@@ -88,7 +82,6 @@ class LocalCluster:
         template: Template | None = None,
     ) -> None:
         self.url = ""
-        self.redis_url = options.redis_url or ""
         self._options = options
         self._settings = settings
         self._on_event = on_event
@@ -103,11 +96,6 @@ class LocalCluster:
         self._gateways: list[str] = []
         self._control: RedisClient | None = None
         self._registry: Registry | None = None
-        self._redis: EmbeddedRedis | None = None
-        self._nodes: EmbeddedNodes | None = None
-        self._redis_settings = settings.redis  # of what is started, once it is
-        self._sync: asyncio.Task[None] | None = None
-        self._keeper: asyncio.Task[None] | None = None
         self._lock = -1
         self._refused_start: RefusedStart | None = None  # until the start is over
         self.supervisor = Supervisor(
@@ -119,6 +107,12 @@ class LocalCluster:
             self._data / "logs",
             _START_TIMEOUT_S + (snapshots.timeout_s if snapshots.url else 0.0),
         )
+        self._redis = ClusterRedis(options, settings, self._data, self.supervisor, self._starting)
+
+    @property
+    def redis_url(self) -> str:
+        """The Redis server's URL; set once started."""
+        return self._redis.url
 
     async def start(self) -> None:
         """Start everything; returns once every worker is live and the gateway is ready.
@@ -133,8 +127,8 @@ class LocalCluster:
         port = self._lock_folder_and_port()
         scheme = "http" if certificate is None else "https"
         self.url = url_of(self._options.host, port, scheme)
-        await self._start_redis()
-        control = await self._join_redis()
+        await self._redis.start()
+        self._control = control = await self._redis.join()
         self.sizing = size = await self._size(control)
         if self._options.redis_url is not None:
             self._refused_start = None  # from here on, workers may store others' documents
@@ -163,15 +157,12 @@ class LocalCluster:
         # when there are no more writes, so that its file is complete.
         for tier in (self._gateways, list(self._shards)):
             await self.supervisor.stop(tier)
-        for task in filter(None, (self._keeper, self._sync)):
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+        await self._redis.stop_tending()
         is_refused = self._refused_start is not None and await self._is_empty()
         if self._control is not None:
             await self._control.close()
         await self.supervisor.close()
-        if self._redis is not None:
-            self._redis.close()
+        self._redis.close()
         if self._refused_start is not None and is_refused:
             await asyncio.to_thread(self._refused_start.undo)
             self._refused_start = None
@@ -191,8 +182,7 @@ class LocalCluster:
     def processes(self) -> list[ProcessLine]:
         """The processes, in the order of their start."""
         what = {
-            **({embedded_redis.NAME: self._redis.url} if self._redis is not None else {}),
-            **({} if self._nodes is None else self._nodes.lines()),
+            **self._redis.lines(),
             **{
                 name: "shards " + ", ".join(map(str, shards))
                 for name, shards in self._shards.items()
@@ -239,42 +229,9 @@ class LocalCluster:
             self._lock = lock_folder(self._data)
         return port
 
-    async def _start_redis(self) -> None:
-        if self._options.redis_url is not None:
-            return
-        if self._settings.redis.password or self._settings.redis.username:
-            raise ConfigurationError(
-                "redis.password: the embedded server takes none; it is reached by a Unix socket "
-                "that is this user's alone. Unset it, or name the server with --redis"
-            )
-        self._redis = EmbeddedRedis(self._data, storage=self._settings.storage)
-        self.redis_url = self._redis.url
-        await self._starting.or_death(self.supervisor.start(self._redis.program()))
-        await self._starting.or_death(self._redis.wait_until_ready(_REDIS_TIMEOUT_S))
-        self._sync = asyncio.create_task(self._redis.keep_synced(), name="sync")
-        if number := self._options.redis_nodes or num_nodes_in(self._data):
-            await self._start_nodes(number, self._redis.url)
-
-    async def _start_nodes(self, number: int, control_url: str) -> None:
-        self._nodes = nodes = EmbeddedNodes(self._data, number)
-        await self._starting.or_death(self.supervisor.start(*nodes.programs()))
-        await self._starting.or_death(nodes.wait_until_ready(_REDIS_TIMEOUT_S))
-        self._redis_settings = nodes.settings(self._settings.redis, control_url)
-        self.redis_url = self._redis_settings.url
-
-    async def _join_redis(self) -> RedisClient:
-        settings = self._redis_settings.model_copy(update={"url": self.redis_url})
-        self._redis_settings = settings
-        self._control = await connect(settings)
-        if self._redis is not None:
-            keys = Keys.of(settings)
-            keeper = RedisKeeper(self._control, keys, self._redis.folder, self._settings.storage)
-            self._keeper = asyncio.create_task(keeper.run(), name="redis keeper")
-        return self._control
-
     async def _size(self, control: RedisClient) -> Sizing:
         """Decide which worker serves which shards, and move these into the workers' folders."""
-        keys = await current_keys(control, Keys.of(self._redis_settings))
+        keys = await current_keys(control, Keys.of(self._redis.settings))
         self._registry = Registry(control, keys)
         self._layout = Layout(keys.layout, 0)
         find = replica_folders.find_replicas
@@ -347,10 +304,7 @@ class LocalCluster:
 
     def _environment(self) -> dict[str, str]:
         """Variables of all workers and gateways."""
-        of_redis = {}
-        if self._nodes is not None and self._redis is not None:
-            of_redis = self._nodes.environment | {"HEDGEROW_REDIS__CONTROL_URL": self._redis.url}
-        return {**self._options.environment, **of_redis}
+        return {**self._options.environment, **self._redis.environment}
 
     def _placement_settings(self) -> dict[str, str]:
         if self._placement is None or self.sizing is None:
@@ -393,7 +347,7 @@ class LocalCluster:
 
     async def _silent(self, control: RedisClient) -> str:
         """Name the workers without a heartbeat."""
-        keys = await current_keys(control, Keys.of(self._redis_settings))
+        keys = await current_keys(control, Keys.of(self._redis.settings))
         registry = Registry(control, keys)
         beats = await registry.heartbeats()  # of other hosts too, whose pids mean nothing here
         return self._late({beat.pid for name, beat in beats.items() if name in self._shards})
@@ -427,7 +381,7 @@ class LocalCluster:
         for name in workers:
             try:
                 # The shards may have been split since the start.
-                keys = await current_keys(self._control, Keys.of(self._redis_settings))
+                keys = await current_keys(self._control, Keys.of(self._redis.settings))
                 await Registry(self._control, keys).forget_worker(name)
             except (RedisUnavailableError, ConfigurationError) as error:
                 # The heartbeat will expire by itself, a little later.

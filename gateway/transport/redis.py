@@ -35,6 +35,8 @@ from hedgerow.common.wire.messages import (
     unpack_replies,
 )
 from hedgerow.gateway.transport.protocol import ReplySink
+from hedgerow.gateway.transport.queues import Queues
+from hedgerow.gateway.transport.shared_parts import SharedParts
 from hedgerow.gateway.transport.slot_move import SlotMove
 
 log = structlog.get_logger()
@@ -56,40 +58,12 @@ def _ignore(_reply: Any) -> None:
     """The callback of a command whose reply is not needed."""
 
 
-class _Queue(NamedTuple):
-    """A queue's key, and the command that renews its expiry.
-
-    The queue of a dead shard must vanish, and a list that was emptied has lost its expiry, so each
-    push sets it again.
-    """
-
-    key: str
-    expire: bytes
-
-
 class _Batch(NamedTuple):
     """Requests of one turn of the loop to the same shards, and the same end of their queues."""
 
     messages: list[bytes]
     query_ids: list[int]
     backlogs: dict[int, int]
-
-
-class SharedParts(NamedTuple):
-    """What the transports of a gateway to several servers share.
-
-    Attributes:
-        slot: whose shards this one is for; the others have other slots.
-        clock: by which requests expire, which is kept elsewhere.
-        counters: the gateway's.
-        on_moved: called with the slot when this transport is connected to where the slot is now;
-            what it has sent to where it was may not have arrived.
-    """
-
-    slot: int
-    clock: ServerClock
-    counters: Counters
-    on_moved: Callable[[int], None] = lambda _slot: None
 
 
 class RedisTransport:
@@ -143,11 +117,11 @@ class RedisTransport:
         self._keys = keys
         self._max_bytes = limits.max_message_bytes
         self._expiry_s = redis.queue_expiry_s
+        self._queue = Queues(keys, redis.queue_expiry_s).of
         self._sinks: dict[int, ReplySink] = {}
         self._waiting: dict[tuple[Kind, tuple[int, ...], bool], _Batch] = {}
         self._num_waiting = 0
         self._cancelled: dict[int, list[tuple[int, int]]] = {}
-        self._queues: dict[tuple[Kind, int], _Queue] = {}
         self._throttle = Throttle(60.0)
         self._loop = asyncio.get_running_loop()
         self._is_subscribed = asyncio.Event()
@@ -388,16 +362,6 @@ class RedisTransport:
             ],
             [],
         )
-
-    def _queue(self, kind: Kind, shard: int) -> "_Queue":
-        queue = self._queues.get((kind, shard))
-        if queue is None:
-            keys = self._keys
-            key = keys.search_queue(shard) if kind is Kind.SEARCH else keys.fetch_queue(shard)
-            queue = self._queues[kind, shard] = _Queue(
-                key, unanswered("EXPIRE", key, self._expiry_s)
-            )
-        return queue
 
     def _on_pushed(
         self, kind: Kind, shard: int, batch: _Batch, goes_ahead: bool, reply: Any

@@ -15,7 +15,8 @@ from hedgerow.common.redis.server_clock import ServerClock, keep_clock, read_clo
 from hedgerow.common.settings.settings import Settings
 from hedgerow.common.wire.messages import Kind, Reply
 from hedgerow.gateway.transport.protocol import ReplySink
-from hedgerow.gateway.transport.redis import RedisTransport, SharedParts
+from hedgerow.gateway.transport.redis import RedisTransport
+from hedgerow.gateway.transport.shared_parts import SharedParts
 
 
 class SplitTransport:

@@ -1,37 +1,27 @@
 """The beginning of the write path: NDJSON to the shards' logs, in bounded memory.
 
 Lines go into a batch per shard; the batches go to the logs in one round trip as soon as one is
-full, or the stream ends or pauses. A load waits while the replicas are far behind. Parsing runs in
-slices on the loop: it costs some 10 µs per document, and a slice delays a query no longer than a
-thread that holds the interpreter lock would. `gateway.writes.document_line` bounds the cost of a
-line, and `gateway.writes.load_slots` the number of loads.
+full, or the stream ends or pauses (`gateway.writes.running_load`). A load waits while the replicas
+are far behind. `gateway.writes.document_line` bounds the cost of a line, and
+`gateway.writes.load_slots` the number of loads.
 """
 
 import asyncio
-import time
 from collections.abc import (
     AsyncGenerator,
     AsyncIterator,
     Awaitable,
     Callable,
     Collection,
-    Iterable,
     Mapping,
     Sequence,
 )
 from contextlib import aclosing
-from functools import partial
 from typing import TypeVar
-
-import structlog
 
 from hedgerow.common.collection import Collection as Definition
 from hedgerow.common.document_ids import check_address_id
-from hedgerow.common.errors import (
-    BadRequestError,
-    LoadInterruptedError,
-    SealedError,
-)
+from hedgerow.common.errors import BadRequestError, LoadInterruptedError, SealedError
 from hedgerow.common.partition import shard_of
 from hedgerow.common.settings.limits import LimitSettings
 from hedgerow.common.shard_log.document_version import version_of
@@ -46,19 +36,15 @@ from hedgerow.gateway.writes.load_counts import LoadCounts
 from hedgerow.gateway.writes.load_slots import LoadSlots
 from hedgerow.gateway.writes.load_stream import has_line, with_pauses
 from hedgerow.gateway.writes.log_writer import LogWriter, WriteTarget
-from hedgerow.gateway.writes.ndjson import Line, LineSplitter
+from hedgerow.gateway.writes.ndjson import LineSplitter
 from hedgerow.gateway.writes.ranked_loads import RankedLoads
 from hedgerow.gateway.writes.replica_progress import ReplicaProgress
+from hedgerow.gateway.writes.running_load import LoadParts, RunningLoad
 from hedgerow.gateway.writes.storage_gate import StorageGate
 from hedgerow.gateway.writes.write_gate import WriteGate
 from hedgerow.gateway.writes.write_tracer import WriteTrace, WriteTracer, traced
 
-SLICE_S = 0.002
-MAX_APPENDS = 4  # of all loads at once: each has its batches in memory twice, packed and buffered
-
 T = TypeVar("T")
-
-_log = structlog.get_logger()
 
 
 class Documents:
@@ -104,7 +90,6 @@ class Documents:
         """
         self._write_gate = WriteGate() if write_gate is None else write_gate
         self._log = log
-        self._counts = counts
         self._ranked = ranked
         self._tracer = tracer
         self._collections = collections
@@ -121,8 +106,7 @@ class Documents:
         )
         target = WriteTarget(log, num_shards, gate, self._progress.on_append)
         self._writer = LogWriter(target, outage_timeout_s, self._write_gate)
-        self._slices = asyncio.Lock()  # all loads together parse one slice in each turn of the loop
-        self._appends = asyncio.Semaphore(MAX_APPENDS)
+        self._parts = LoadParts(self._writer, counts, self._give_fields, self._wait_for_room)
 
     def take_over(self, former: "Documents") -> None:
         """The shards were split into ours: what `former` still writes goes to them, too."""
@@ -186,7 +170,6 @@ class Documents:
     ) -> LoadReport:
         loop = asyncio.get_running_loop()
         slot = self._slots.take(loop.time(), party)
-        last_ids: dict[int, str] = {}
         splitter = LineSplitter(self._limits.max_document_bytes)
         try:
             definition = await self._collections.current(collection)
@@ -194,7 +177,7 @@ class Documents:
             # Before a body is read that could not be stored.
             self._writer.check_room(intake.report)
             intake.report.trace_id = trace.trace_id
-            flush = partial(self._flush, intake, last_ids, on_progress, trace, condition)
+            load = RunningLoad(self._parts, intake, trace, condition, on_progress)
             async with aclosing(with_pauses(lines)) as chunks:
                 async for chunk in chunks:
                     if slot.has_lost:
@@ -204,60 +187,30 @@ class Documents:
                     if (not intake.is_empty) if chunk is None else has_line(chunk):
                         slot.work()
                     if chunk is None:
-                        await flush()
+                        await load.flush()
                     else:
-                        await self._take(intake, splitter.feed(chunk), flush)
+                        await load.take(splitter.feed(chunk))
                     slot.wait(loop.time(), intake.progress)
             slot.work()
-            await self._take(intake, splitter.end(), flush)
-            await flush()
+            await load.take(splitter.end())
+            await load.flush()
         finally:
             self._slots.give_back(slot)
             splitter.forget()
             trace.end_step("log")
         if wait == "applied":
             # An empty load waits for what others, or earlier loads, have logged.
-            ends = last_ids or await self._log.last_ids(range(self._num_shards))
+            ends = load.last_ids or await self._log.last_ids(range(self._num_shards))
             await self._progress.wait_applied(ends, intake.report)
             trace.end_step("apply")
             if self._ranked is not None:
-                num_documents = intake.report.accepted if last_ids else None
+                num_documents = intake.report.accepted if load.last_ids else None
                 await self._ranked.wait(definition.uid, ends, num_documents)
                 trace.end_step("rank")
         self._writer.check_failover(intake.report)
         trace.attributes["hedgerow.accepted"] = intake.report.accepted
         trace.attributes["hedgerow.rejected"] = intake.report.rejected_total
         return intake.report
-
-    async def _flush(
-        self,
-        intake: Intake,
-        last_ids: dict[int, str],
-        on_progress: Callable[[LoadReport], None] | None,
-        trace: WriteTrace,
-        condition: Condition | None,
-    ) -> None:
-        """Log the batches of a load; infers the collection's fields first, if it has none."""
-        if intake.has_first:
-            intake.define(await self._give_fields(intake))
-            again = partial(self._flush, intake, last_ids, on_progress, trace, condition)
-            await self._take(intake, (), again)
-        batches = intake.batches()
-        if batches:
-            uid = intake.definition.uid
-            async with self._appends:
-                ops = [(batch.shard, batch.pack(uid, condition)) for batch in batches]
-                logged = await self._writer.append(
-                    ops, intake.report, trace, num_shards=intake.num_shards
-                )
-                last_ids.update(logged)
-            num_accepted = sum(batch.num_lines for batch in batches)
-            intake.report.accepted += num_accepted
-            if self._counts is not None:
-                self._counts.add(intake.definition.name, accepted=num_accepted)
-            if on_progress is not None:
-                on_progress(intake.report)
-            await self._progress.wait_for_room(logged, intake.report)
 
     async def _give_fields(self, intake: Intake) -> Definition:
         while True:
@@ -268,6 +221,9 @@ class Documents:
                 )
             except SealedError:
                 await self._write_gate.refused()
+
+    async def _wait_for_room(self, last_ids: Mapping[int, str], report: LoadReport) -> None:
+        await self._progress.wait_for_room(last_ids, report)
 
     async def put(
         self,
@@ -442,22 +398,6 @@ class Documents:
         """A replica of `shard` has announced that it applied more (event `applied:<shard>`)."""
         self._progress.wake(shard)
 
-    async def _take(
-        self, intake: Intake, lines: Iterable[Line], flush: Callable[[], Awaitable[None]]
-    ) -> None:
-        rest, report = iter(lines), intake.report
-        is_done = False
-        while not is_done:
-            async with self._slices:
-                ends_at, num_before = time.perf_counter() + SLICE_S, report.rejected_total
-                is_done = intake.take(rest, partial(_is_past, ends_at))
-                num_rejected = report.rejected_total - num_before
-                if num_rejected and self._counts is not None:
-                    self._counts.add(intake.definition.name, rejected=num_rejected)
-                await asyncio.sleep(0)
-            if intake.is_full or intake.needs_fields:
-                await flush()
-
 
 def _gave_way(report: LoadReport) -> LoadInterruptedError:
     return LoadInterruptedError(
@@ -465,7 +405,3 @@ def _gave_way(report: LoadReport) -> LoadInterruptedError:
         f"{report.documents()} had been accepted",
         report,
     )
-
-
-def _is_past(instant: float) -> bool:
-    return time.perf_counter() >= instant

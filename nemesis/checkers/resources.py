@@ -9,8 +9,9 @@ from nemesis.history import Any, Leftover, Resources
 from nemesis.layout import SERVERS
 
 PROMISE = "resources"
+# For pools of connections, which keep as many as were ever in use at once (docs/nemesis.md says how
+# many that are). A server of Redis has the connections of all others.
 MORE_DESCRIPTORS = 16
-# A server of Redis has the connections of all others, of which each may keep some more.
 MORE_DESCRIPTORS_OF_A_SERVER = 48
 # A worker whose forkservers had to be replaced by new interpreters no longer shares their pages.
 MORE_MEMORY_SHARE, MORE_MEMORY_MB = 0.30, 120.0

@@ -8,6 +8,7 @@ import sqlite3
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from hashlib import blake2b
 from pathlib import Path
 
 import msgpack
@@ -58,6 +59,7 @@ class Indexer:
         self._optimise_memory_bytes = config.optimise_memory_bytes
         self._shards: dict[int, ShardIndexer] = {}
         self._copies: dict[int, StoreCopy] = {}
+        self._written: dict[str, bytes] = {}  # uid → digest of the statistics in its table
 
     def __call__(self, payload: bytes, _budget: Budget) -> bytes:
         """Carry out a command that `IndexerClient` has packed.
@@ -102,11 +104,20 @@ class Indexer:
         return pack(merge(unpack(part) for part in parts))
 
     def table(self, uid: str, statistics: bytes) -> bytes:
-        """Write the sum of all shards' statistics to the file that the scorers read."""
+        """Write the sum of all shards' statistics to the file that the scorers read.
+
+        A sum is new whenever a shard has moved, for all workers at once, but is often the same as
+        before. Then the file stays.
+        """
         path = self._table(uid)
-        if statistics:
+        digest = blake2b(statistics).digest()
+        if statistics and self._written.pop(uid, b"") == digest and path.exists():
+            self._written[uid] = digest
+        elif statistics:
             write_table(path, unpack(statistics))
+            self._written[uid] = digest
         else:
+            self._written.pop(uid, None)
             path.unlink(missing_ok=True)
         return b""
 

@@ -10,8 +10,9 @@ open.
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 from pydantic_core import from_json
@@ -61,6 +62,34 @@ class Snapshot:
         self.builder = QueryBuilder(index, statistics)
 
 
+class _Closable(Protocol):
+    def close(self) -> None: ...
+
+
+@dataclass
+class Unused:
+    """What a scorer no longer needs, but has not closed yet.
+
+    The files of a shard that the worker has let go of are removed by the system when they are
+    closed here, which can take 0.1 s.
+    """
+
+    files: list[_Closable] = field(default_factory=list)
+    snapshots: list[Snapshot] = field(default_factory=list)
+
+    def add(self, other: "Unused") -> None:
+        """Add the other's to this."""
+        self.files += other.files
+        self.snapshots += other.snapshots
+
+    def close(self) -> None:
+        """Close it."""
+        self.snapshots.clear()  # an index is closed when nothing refers to it
+        for file in self.files:
+            file.close()
+        self.files.clear()
+
+
 class OpenShards:
     """The stores and indexes of a worker's shards, opened when they are first needed.
 
@@ -96,12 +125,22 @@ class OpenShards:
 
     def close_shard(self, shard: int) -> None:
         """Close the files of a shard."""
+        self._take_shard(shard).close()
+
+    def _take_shard(self, shard: int) -> "Unused":
+        unused = Unused()
         if (store := self._stores.pop(shard, None)) is not None:
-            store.close()
-        for cache in (self._snapshots, self._first, self._bodies):
-            for key in cache:
-                if key[0] == shard:
-                    cache.drop(key)
+            unused.files.append(store)
+        for key in self._snapshots:
+            if key[0] == shard:
+                unused.snapshots += self._snapshots.take(key)
+        for key in self._bodies:
+            if key[0] == shard:
+                unused.files += self._bodies.take(key)
+        for key in self._first:
+            if key[0] == shard:
+                self._first.drop(key)
+        return unused
 
     def close(self) -> None:
         """Close the files."""
@@ -112,38 +151,41 @@ class OpenShards:
         for key in self._bodies:
             self._bodies.drop(key)
 
-    def close_unused(self, now: float) -> None:
-        """Close files that were not used for `IDLE_S`, and those of what is gone.
+    def take_unused(self, now: float) -> "Unused":
+        """Take out files that were not used for `IDLE_S`, and those of what is gone.
 
         That is of collections that were dropped, and of shards that the worker has let go of.
 
         Args:
             now: seconds on the clock of `time.monotonic`.
+
+        Returns:
+            The files, which are to be closed; any thread may do that.
         """
-        for cache in (
-            self._snapshots,
-            self._statistics,
-            self._analyses,
-            self._first,
-            self._bodies,
-        ):
-            cache.drop_unused(now - IDLE_S)
+        since = now - IDLE_S
+        unused = Unused(
+            [*self._statistics.take_unused(since), *self._bodies.take_unused(since)],
+            self._snapshots.take_unused(since),
+        )
+        self._analyses.take_unused(since)
+        self._first.take_unused(since)
         for shard in {*self._stores, *(shard for shard, _ in self._snapshots)}:
             if not self._shard_folder(shard).is_dir():
-                self.close_shard(shard)
+                unused.add(self._take_shard(shard))
         gone = {
             uid for shard, uid in self._snapshots if not self._index_folder(shard, uid).is_dir()
         }
         for uid in gone:
             self._analyses.drop(uid)
-            self._statistics.drop(uid)
+            unused.files += self._statistics.take(uid)
         for key in self._snapshots:
             if key[1] in gone:
-                self._snapshots.drop(key)
-                self._bodies.drop(key)
+                unused.snapshots += self._snapshots.take(key)
+                unused.files += self._bodies.take(key)
         for uid in self._statistics:
             if not self._statistics_path(uid).exists():
-                self._statistics.drop(uid)
+                unused.files += self._statistics.take(uid)
+        return unused
 
     def snapshot(self, shard: int, uid: str, generation: int, now: float) -> Snapshot | None:
         """The index as of `generation` or later; None if the shard has no index of it yet."""

@@ -42,19 +42,27 @@ class RecentValues(Generic[K, V]):
 
     def drop(self, key: K) -> None:
         """Drop a key's value, if there is one."""
-        entry = self._entries.pop(key, None)
-        if entry is not None:
-            self._weight -= entry.weight
+        for value in self.take(key):
             if self._on_drop is not None:
-                self._on_drop(entry.value)
+                self._on_drop(value)
 
-    def drop_unused(self, since: float) -> None:
-        """Drop the values that were last used before `since`."""
+    def take(self, key: K) -> list[V]:
+        """As `drop`, but returns the value, if there is one, and does not call `on_drop`."""
+        entry = self._entries.pop(key, None)
+        if entry is None:
+            return []
+        self._weight -= entry.weight
+        return [entry.value]
+
+    def take_unused(self, since: float) -> list[V]:
+        """Take the values that were last used before `since`."""
+        taken: list[V] = []
         while self._entries:
             key, entry = next(iter(self._entries.items()))
             if entry.used_at >= since:
-                return
-            self.drop(key)
+                break
+            taken += self.take(key)
+        return taken
 
 
 class _Entry(Generic[V]):

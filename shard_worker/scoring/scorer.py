@@ -112,7 +112,8 @@ class Scorer:
     def _close_unused(self) -> None:
         while not self._has_ended.wait(CLOSE_UNUSED_S):
             with self._turn:
-                self._shards.close_unused(time.monotonic())
+                unused = self._shards.take_unused(time.monotonic())
+            unused.close()  # searches do not wait for it
 
     def __call__(self, payload: tuple[Any, ...], budget: Budget) -> bytes:
         """Score one search on one shard.

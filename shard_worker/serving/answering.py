@@ -9,11 +9,11 @@ from hedgerow.common.redis.handshake import Handshake
 from hedgerow.common.redis.server_clock import keep_clock, read_clock
 from hedgerow.common.wire.pull_order import PullOrder
 from hedgerow.shard_worker.context import Context
-from hedgerow.shard_worker.serving.consumer import PullPolicy
 from hedgerow.shard_worker.serving.fetch import FetchLanes, FetchService
 from hedgerow.shard_worker.serving.forwarding import Forwarding
 from hedgerow.shard_worker.serving.in_flight import InFlight
 from hedgerow.shard_worker.serving.intake import Intake, Records
+from hedgerow.shard_worker.serving.pull_policy import PullPolicy
 from hedgerow.shard_worker.serving.replier import Replies, SlotRepliers
 from hedgerow.shard_worker.serving.search import SearchService
 from hedgerow.shard_worker.serving.search_request import spent_share

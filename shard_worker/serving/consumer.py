@@ -3,8 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable
-from functools import lru_cache
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 import structlog
 
@@ -21,8 +20,9 @@ from hedgerow.common.redis.connection import RedisConnection
 from hedgerow.common.redis.handshake import Handshake
 from hedgerow.common.redis.primary import Primary
 from hedgerow.common.settings.redis import RedisSettings
-from hedgerow.common.wire.pull_order import PullOrder
 from hedgerow.shard_worker.serving.moving_pull import MovingPull
+from hedgerow.shard_worker.serving.pops import NEWEST, OLDEST, pop
+from hedgerow.shard_worker.serving.pull_policy import Lane, PullPolicy, sift
 from hedgerow.shard_worker.serving.replier import Replier
 
 log = structlog.get_logger()
@@ -33,49 +33,9 @@ PAUSE_AFTER_ERROR_S = 0.2
 PAUSE_WHILE_MOVING_S = 0.005
 MAX_POPS = 8  # in one pull; each that finds nothing costs the server half a microsecond
 
-# While the newest are served first, a request at the far end of a queue that has spent less than
-# `FRESH_SHARE` of its time is not the oldest: a gateway has put it ahead. At most `MAX_AHEAD` such
-# requests are taken at once.
-FRESH_SHARE = 0.5
-MAX_AHEAD = 4
-
-_OLDEST, _NEWEST = b"LEFT", b"RIGHT"  # gateways push to the right
-
 OWN_QUEUE = -1  # in place of a shard: a worker's own queue
 
 OnPulled = Callable[[list[Any]], None]
-
-
-class Lane(Protocol):
-    """What pulling needs of a pool of processes or threads."""
-
-    def room(self) -> int:
-        """How many more requests would start within a few milliseconds."""
-
-    async def wait_for_room(self) -> int:
-        """Wait until there is room; returns it."""
-
-    def ends_soon(self) -> bool:
-        """Whether it has tasks, and all of them are expected to end within 0.5 ms."""
-
-    def cork(self) -> None:
-        """Hold back what is submitted until `uncork`, so that it starts together."""
-
-    def uncork(self) -> None:
-        """Start what was held back."""
-
-
-class PullPolicy(NamedTuple):
-    """From which end of the queues to pull.
-
-    Attributes:
-        order: decides it.
-        spent_share: returns what share of its time a packed request has spent at an instant of
-            `time.monotonic()`, in s; 1 or more once it has expired.
-    """
-
-    order: PullOrder
-    spent_share: Callable[[bytes, float], float]
 
 
 class Consumer:
@@ -194,7 +154,7 @@ class Consumer:
             self._paused.set_result(None)
             return
         self._is_pulling = True  # a drain waits for what this pops
-        pops = [_pop((key,), max(1, room // len(keys)), _OLDEST) for key in keys]
+        pops = [pop((key,), max(1, room // len(keys)), OLDEST) for key in keys]
         answers = await self._moving.pull(pops, error)
         self._is_pulling = False
         self._room, self._num_work, self._num_asked = room, len(answers), 0
@@ -314,14 +274,14 @@ class Consumer:
         commands = self._replier.take() if self._connection.is_connected else []
         self._room, self._num_work = room, num_pops
         self._num_asked = num_pops * (room // num_pops)
-        end, drops = _OLDEST, 0
+        end, drops = OLDEST, 0
         if self._order is not None and self._order.is_newest_first:
-            end, drops = _NEWEST, self._order.num_drops
-        commands.append(_pop(keys, room // num_pops, end, self._block_s))
+            end, drops = NEWEST, self._order.num_drops
+        commands.append(pop(keys, room // num_pops, end, self._block_s))
         for first in range(1, num_pops):
-            commands.append(_pop(keys[first:] + keys[:first], room // num_pops, end))
+            commands.append(pop(keys[first:] + keys[:first], room // num_pops, end))
         if drops:
-            commands += [_pop((key,), drops, _OLDEST) for key in keys]
+            commands += [pop((key,), drops, OLDEST) for key in keys]
             num_pops += len(keys)
         self._num_pops = num_pops
         self._is_pulling = True
@@ -413,25 +373,15 @@ class Consumer:
         room: int,
         handle: Callable[[int, list[bytes]], None],
     ) -> int:
-        """Of a queue's oldest requests, drop the expired and take as many as there is room for.
-
-        Requests that a gateway has put ahead are found here and are taken in any case, since they
-        are fresh. The rest goes back to where it was. Returns how many were taken.
-        """
-        now, share = time.monotonic(), self._share
-        expired = [message for message in messages if share(message, now) >= 1]
-        alive = [message for message in messages if share(message, now) < 1]
-        self._note_oldest(messages, len(expired))
-        num_ahead = 0
-        while num_ahead < min(len(alive), MAX_AHEAD) and share(alive[num_ahead], now) < FRESH_SHARE:
-            num_ahead += 1
-        room = max(room, num_ahead)
-        taken, left = alive[:room], alive[room:]
+        """Drop and take what `sift` says; the rest goes back. Returns how many were taken."""
+        now = time.monotonic()
+        sifted = sift(messages, room, self._share, now)
+        self._note_oldest(messages, len(sifted.expired))
         # It drops expired requests, too, and counts them.
-        handle(self._shards[key], expired + taken)
-        if left:
-            self._control.send_now([unanswered("LPUSH", key, *reversed(left))], [])
-        return len(taken)
+        handle(self._shards[key], sifted.expired + sifted.taken)
+        if sifted.left:
+            self._control.send_now([unanswered("LPUSH", key, *reversed(sifted.left))], [])
+        return len(sifted.taken)
 
     def _note_oldest(self, oldest: list[bytes], num_expired: int) -> None:
         if self._order is not None:
@@ -447,10 +397,3 @@ class Consumer:
 
 def _ignore(_answers: list[Any]) -> None:
     """Do nothing: `run` has not been called."""
-
-
-# Packed once: most pulls repeat the pops of an earlier one, and packing takes 1.4 µs each.
-@lru_cache(maxsize=256)
-def _pop(keys: tuple[bytes, ...], count: int, end: bytes, block_s: float | None = None) -> bytes:
-    name, wait = (b"LMPOP", ()) if block_s is None else (b"BLMPOP", (block_s,))
-    return pack(name, *wait, len(keys), *keys, end, b"COUNT", count)

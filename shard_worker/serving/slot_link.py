@@ -9,9 +9,10 @@ from hedgerow.common.redis.connection import RedisConnection
 from hedgerow.common.redis.handshake import Handshake
 from hedgerow.shard_worker.context import Context
 from hedgerow.shard_worker.serving.cancel_listener import CancelListener
-from hedgerow.shard_worker.serving.consumer import OWN_QUEUE, Consumer, Lane, PullPolicy
+from hedgerow.shard_worker.serving.consumer import OWN_QUEUE, Consumer
 from hedgerow.shard_worker.serving.forwarding import GiveBack
 from hedgerow.shard_worker.serving.in_flight import InFlight
+from hedgerow.shard_worker.serving.pull_policy import Lane, PullPolicy
 from hedgerow.shard_worker.serving.replier import Replier
 
 START_TIMEOUT_S: Final = 30.0

@@ -17,6 +17,7 @@ from hedgerow.common.wire.formats import other_format
 from hedgerow.shard_worker.storage.judgements import SCHEMA as JUDGEMENTS_SCHEMA
 from hedgerow.shard_worker.storage.judgements import StoredJudgements
 from hedgerow.shard_worker.storage.leading_documents import read_leading
+from hedgerow.shard_worker.storage.ordered_documents import READ, read_in_order
 
 FORMAT = "1"
 BUSY_TIMEOUT_S = 30.0
@@ -35,14 +36,6 @@ CREATE TABLE IF NOT EXISTS documents (
 );
 CREATE UNIQUE INDEX IF NOT EXISTS documents_by_id ON documents (collection, id);
 """
-
-
-_OF_IDS = (
-    " FROM documents WHERE collection = (SELECT number FROM collections WHERE uid = ?)"
-    " AND id IN (SELECT value FROM json_each(?))"
-)
-_READ = f"SELECT id, body{_OF_IDS}"
-_MEASURE = f"SELECT id, length(body){_OF_IDS}"
 
 
 class Store:
@@ -221,7 +214,7 @@ class Store:
 
     def get(self, uid: str, ids: Sequence[str]) -> list[bytes | None]:
         """Documents as stored (JSON), in the order of `ids`; None if there is none."""
-        rows = self._connection().execute(_READ, (uid, json.dumps(list(ids))))
+        rows = self._connection().execute(READ, (uid, json.dumps(list(ids))))
         found: dict[str, bytes] = dict(rows)
         return [found.get(one) for one in ids]
 
@@ -246,7 +239,7 @@ class Store:
             For each id, in order: the document; its size in bytes if it was left out; None if
             there is none.
         """
-        rows = self._connection().execute(_READ, (uid, json.dumps(list(ids))))
+        rows = self._connection().execute(READ, (uid, json.dumps(list(ids))))
         found: dict[str, bytes] = {}
         num_bytes = 0
         for one, stored in rows:
@@ -259,43 +252,13 @@ class Store:
             return [found.get(one) for one in ids]
         rows.close()
         found.clear()
-        return self._read_in_order(uid, ids, max_bytes, pick, is_late)
+        return read_in_order(self._connection(), uid, ids, max_bytes, pick, is_late)
 
     def leading(
         self, uid: str, ids: Sequence[str], max_bytes: int, is_late: Callable[[], bool]
     ) -> list[bytes]:
         """The first documents of `ids`; see `read_leading`."""
         return read_leading(self._connection(), uid, ids, max_bytes, is_late)
-
-    def _read_in_order(
-        self,
-        uid: str,
-        ids: Sequence[str],
-        max_bytes: int,
-        pick: Callable[[bytes], bytes] | None,
-        is_late: Callable[[], bool],
-    ) -> list[bytes | int | None]:
-        connection = self._connection()
-        # If only the length of a body is selected, SQLite does not read the pages that hold it.
-        sizes: dict[str, int] = dict(connection.execute(_MEASURE, (uid, json.dumps(list(ids)))))
-        taken: list[bytes | int | None] = []
-        left, is_full = max_bytes, False
-        for one in ids:
-            size = sizes.get(one)
-            if size is None or is_full or (pick is None and size > left):
-                taken.append(size)
-                continue
-            row = connection.execute(_READ, (uid, json.dumps([one]))).fetchone()
-            body = None if row is None else row[1] if pick is None else pick(row[1])
-            if body is not None and len(body) > left:  # replaced since it was measured
-                # Measuring the parts of later documents would take reading them.
-                taken.append(len(body))
-                is_full = pick is not None
-                continue
-            left -= 0 if body is None else len(body)
-            taken.append(body)
-            is_full = is_late()
-        return taken
 
     def scan(self, uid: str, page: int = 500, after: str = "") -> Iterator[tuple[str, bytes]]:
         """All documents of a collection (id, JSON), in ascending order of ids, read in pages.

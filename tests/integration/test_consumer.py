@@ -16,8 +16,9 @@ from hedgerow.common.settings.redis import RedisSettings
 from hedgerow.common.wire.messages import Reply
 from hedgerow.common.wire.pull_order import PullOrder
 from hedgerow.shard_worker.serving import turn
-from hedgerow.shard_worker.serving.consumer import OWN_QUEUE, Consumer, PullPolicy
+from hedgerow.shard_worker.serving.consumer import OWN_QUEUE, Consumer
 from hedgerow.shard_worker.serving.forwarding import GiveBack
+from hedgerow.shard_worker.serving.pull_policy import PullPolicy
 from hedgerow.shard_worker.serving.replier import Replier
 from hedgerow.shard_worker.serving.turn import Turn
 from tests.support.servers import RedisServer

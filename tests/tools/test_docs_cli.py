@@ -98,6 +98,13 @@ def test_every_option_has_a_meaning(name: str) -> None:
         assert parameter.help, f"{name}: {parameter.name}"
 
 
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_argument_has_a_name(name: str) -> None:
+    """The document and the help show it in capitals, as in `gateway delete NAME QUERY`."""
+    for parameter in parameters(name):
+        assert parameter.param_type_name == "option" or parameter.metavar, name
+
+
 def commands_shown() -> list[str]:
     """Return the command lines of the document's examples."""
     text = DOCUMENT.read_text(encoding="utf-8")

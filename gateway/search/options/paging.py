@@ -36,7 +36,8 @@ class Paging:
         """
         if before is not None and before.search != search:
             raise BadRequestError(
-                "search_after", "is the cursor of another search: query, filter and sort must stay"
+                "search_after",
+                "is the cursor of another search: only k, fields, facets and deadline may differ",
             )
         self._signer = signer
         self._search = search

@@ -34,6 +34,12 @@ from hedgerow.shard_worker.indexing.shard_report import (
 from hedgerow.shard_worker.storage import text_index_writer
 from hedgerow.shard_worker.storage.schema import make_document
 from hedgerow.shard_worker.storage.store import Store
+from hedgerow.shard_worker.storage.term_statistics import (
+    FieldStatistics,
+    Statistics,
+    TermStatistics,
+    pack,
+)
 from hedgerow.shard_worker.storage.text_index import TextIndex
 from hedgerow.shard_worker.storage.text_index_writer import TextIndexWriter
 
@@ -368,3 +374,28 @@ def test_first_ids_are_bounded_in_bytes() -> None:
     assert unpack_ids(pack_ids(usual)) == usual
     long = [f"{n:0512d}" for n in range(MAX_FIRST_IDS)]
     assert unpack_ids(pack_ids(long)) == long[: MAX_FIRST_BYTES // 512]
+
+
+def test_a_table_that_would_be_the_same_is_not_written_again(tmp_path: Path) -> None:
+    """Scorers keep the table that they have read, until its statistics differ or it is gone."""
+    indexer = make_indexer(IndexerConfig(str(tmp_path), MEMORY))
+    path = tmp_path / "statistics" / "u0.sqlite"
+    budget: Any = None
+
+    def write(documents: int) -> int:
+        packed = pack(Statistics(documents, {"title": FieldStatistics(4, {"wing": documents})}))
+        indexer(pack_command(Command.TABLE, "u0", packed), budget)
+        table = TermStatistics.open(path)
+        table.close()
+        assert table.documents == documents
+        return path.stat().st_ctime_ns
+
+    first = write(2)
+    assert write(2) == first
+    second = write(3)
+    assert second != first
+    path.unlink()
+    assert write(3) != second
+    indexer(pack_command(Command.TABLE, "u0", b""), budget)
+    assert not path.exists()
+    assert write(3) != second

@@ -1,16 +1,22 @@
 """What a scorer has open, and when it closes it."""
 
 import shutil
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from hedgerow.common.collection import define
-from hedgerow.shard_worker.scoring import open_shards
-from hedgerow.shard_worker.scoring.open_shards import IDLE_S, OpenShards
+from hedgerow.common.settings.rank_profiles import BUILT_IN_PROFILES
+from hedgerow.common.wire.messages import SearchPayload, pack_body
+from hedgerow.shard_worker.scoring import open_shards, scorer
+from hedgerow.shard_worker.scoring.open_shards import IDLE_S, OpenShards, Unused
 from hedgerow.shard_worker.scoring.opening import OPENING
+from hedgerow.shard_worker.scoring.scorer import ScorerConfig, make_scorer
 from hedgerow.shard_worker.storage.text_index import TextIndex
 from hedgerow.shard_worker.storage.text_index_writer import TextIndexWriter
+from tests.unit.support.shards import EndlessBudget
 
 FIELDS = {"fields": {"title": "text"}}
 
@@ -43,7 +49,7 @@ def test_an_index_that_was_dropped_is_closed(shards: OpenShards, tmp_path: Path)
         assert shards.snapshot(0, uid, 1, now=0.0) is not None
     shutil.rmtree(dropped)
     assert mapped(dropped) > 0
-    shards.close_unused(now=1.0)
+    shards.take_unused(now=1.0).close()
     assert mapped(dropped) == 0
     assert mapped(kept) > 0
     assert shards.snapshot(0, "dropped", 0, now=1.0) is None
@@ -54,9 +60,9 @@ def test_an_index_that_is_not_searched_is_closed(shards: OpenShards, tmp_path: P
     folder = make_index(tmp_path, "u")
     shards.snapshot(0, "u", 1, now=0.0)
     shards.snapshot(0, "u", 1, now=10.0)
-    shards.close_unused(now=10.0 + IDLE_S)
+    shards.take_unused(now=10.0 + IDLE_S).close()
     assert mapped(folder) > 0
-    shards.close_unused(now=11.0 + IDLE_S)
+    shards.take_unused(now=11.0 + IDLE_S).close()
     assert mapped(folder) == 0
     snapshot = shards.snapshot(0, "u", 1, now=100.0)
     assert snapshot is not None
@@ -85,8 +91,8 @@ def test_everything_of_a_dropped_collection_is_closed(shards: OpenShards, tmp_pa
     shards.query_analysis(snapshot.index.collection, now=0.0)
     shards.noop_body(0, "u", 1, 10, now=0.0)
     shutil.rmtree(folder)
-    shards.close_unused(now=1.0)
-    shards.close_unused(now=1.0 + 2 * IDLE_S)
+    shards.take_unused(now=1.0).close()
+    shards.take_unused(now=1.0 + 2 * IDLE_S).close()
     kept = (shards._snapshots, shards._statistics, shards._analyses, shards._first)
     assert [len(one) for one in kept] == [0, 0, 0, 0]
 
@@ -120,6 +126,34 @@ def test_a_shard_that_was_let_go_of_is_closed(shards: OpenShards, tmp_path: Path
     for shard in (0, 1):
         assert shards.snapshot(shard, "u", 1, now=0.0) is not None
     shutil.rmtree(folder.parent)
-    shards.close_unused(now=1.0)
+    shards.take_unused(now=1.0).close()
     assert mapped(folder) == 0
     assert mapped(other) > 0
+
+
+def test_searches_do_not_wait_until_files_are_closed(
+    shards: OpenShards, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A scorer answers while it closes the files of a shard that the worker has let go of."""
+    folder, other = make_index(tmp_path, "u"), tmp_path / "shards" / "1" / "u"
+    shutil.copytree(folder, other)
+    closing, may_end = threading.Event(), threading.Event()
+
+    def close(self: Unused) -> None:
+        if self.snapshots:
+            closing.set()
+            assert may_end.wait(10)
+
+    monkeypatch.setattr(scorer, "CLOSE_UNUSED_S", 0.01)
+    monkeypatch.setattr(Unused, "close", close)
+    score = make_scorer(ScorerConfig(str(tmp_path), dict(BUILT_IN_PROFILES)))
+    search = pack_body(SearchPayload("u", "wing", 10, "bm25", "", strict=False))
+    score((0, 1, search), EndlessBudget())
+    shutil.rmtree(folder.parent)
+    assert closing.wait(10)
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(score, (1, 1, search), EndlessBudget()).result(5)
+    finally:
+        may_end.set()
+        score.close()

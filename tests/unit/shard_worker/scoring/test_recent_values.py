@@ -50,5 +50,5 @@ def test_what_was_not_used_since_goes() -> None:
     kept.put("b", 2, 1.0)
     kept.put("c", 3, 2.0)
     kept.get("a", 3.0)
-    kept.drop_unused(2.0)
+    assert kept.take_unused(2.0) == [2]
     assert list(kept) == ["c", "a"]
