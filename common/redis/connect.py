@@ -3,7 +3,7 @@
 import asyncio
 import os
 
-from hedgerow.common.errors import RedisUnavailableError
+from hedgerow.common.errors import ConfigurationError, RedisUnavailableError
 from hedgerow.common.redis.client import RedisClient, pause_s
 from hedgerow.common.redis.endpoint import Endpoint
 from hedgerow.common.redis.server_info import check_server
@@ -34,7 +34,7 @@ async def connect(settings: RedisSettings, wait_s: float = 0.0) -> RedisClient:
             failures += 1
             if loop.time() >= give_up_at:
                 await control.close()
-                raise RedisUnavailableError(_not_answered(settings, error)) from error
+                raise RedisUnavailableError(_not_answered(settings, client, error)) from error
             await asyncio.sleep(pause_s(failures, settings.reconnect_max_s))
         except BaseException:
             await control.close()
@@ -54,13 +54,21 @@ def client_of(settings: RedisSettings) -> RedisClient:
     if settings.cluster_nodes:
         primaries = Topology(settings).primaries
         data = [RedisClient(settings, one, setting="redis.cluster_nodes") for one in primaries]
+    elif settings.control_url == settings.url:
+        raise ConfigurationError(
+            "redis.control_url: names the same server as redis.url; leave it out, or name another"
+        )
     else:
         data = [RedisClient(settings)]
     return RedisClient(settings.of_control(), data=data, setting="redis.control_url")
 
 
-def _not_answered(settings: RedisSettings, error: RedisUnavailableError) -> str:
-    if settings.sentinels or settings.is_split:
+def _not_answered(
+    settings: RedisSettings, client: RedisClient, error: RedisUnavailableError
+) -> str:
+    if settings.is_split:
+        return f"{client.setting}: Redis does not answer: {_why(error)}"
+    if settings.sentinels:
         return f"Redis does not answer: {_why(error)}"
     return f"Redis at {Endpoint.of(settings).address} does not answer: {_why(error)}"
 

@@ -22,8 +22,9 @@ class ClusterFacts(StoredState):
         """Set or read the number of shards, which only a split changes.
 
         Args:
-            num_shards: the number given to this process: the one with which the cluster was
-                created, or its present one; None to use the cluster's.
+            num_shards: the number given to this process: one that the cluster has had, from that
+                with which it was created to its present one, since what starts the process may have
+                been written between two splits; None to use the cluster's.
 
         Returns:
             The number of shards of the layout that the keys belong to.
@@ -58,10 +59,12 @@ class ClusterFacts(StoredState):
             raise ConfigurationError(
                 other_format(f"the cluster {self.keys.prefix!r}", found, FORMAT)
             )
-        present = int(shards)
+        present = most = int(shards)
         if layout is not None:
-            present = ClusterLayout.from_json(layout).num_shards_of(self.keys.layout)
-        if num_shards is not None and num_shards not in (int(shards), present):
+            known = ClusterLayout.from_json(layout)
+            present = known.num_shards_of(self.keys.layout)
+            most = max(present, known.current.num_shards)
+        if num_shards is not None and not _has_had(int(shards), most, num_shards):
             raise ConfigurationError(
                 f"num_shards: {num_shards} was named, but the cluster {self.keys.prefix!r} "
                 f"{_history(int(shards), present)}, and only gateway split changes that number"
@@ -104,6 +107,13 @@ class ClusterFacts(StoredState):
             await self._control.execute("HSETNX", self.keys.cluster, "cursor_key", new)
         stored: bytes | None = await self._control.execute("HGET", self.keys.cluster, "cursor_key")
         return stored or new.encode()
+
+
+def _has_had(created: int, most: int, num_shards: int) -> bool:
+    """Whether a cluster that each split has doubled, to `most` shards, has had this number."""
+    while created < min(num_shards, most):
+        created *= 2
+    return created == num_shards
 
 
 def _history(created: int, present: int) -> str:

@@ -18,6 +18,7 @@ from hedgerow.gateway.client import Client
 from hedgerow.gateway.shapes.split import RunningSplit, SplitAnswer
 
 POLL_S: Final = 0.5
+SILENCE_S: Final = 60.0  # without an answer; a restart or a failover takes less
 
 
 def split(
@@ -56,15 +57,26 @@ def split(
 
 
 def _wait(client: Client, give_up_at: float) -> SplitAnswer:
-    """Wait until no split is in progress."""
+    """Wait until no split is in progress.
+
+    Workers move it on, so it outlasts a gateway that restarts, or a Redis that fails over.
+    """
     with progress(TextColumn("{task.description}")) as shown:
         task = shown.add_task("split", total=None)
-        while (found := client.get_split()).split is not None:
-            shown.update(task, description=_running(found.split))
-            if time.monotonic() >= give_up_at:
-                raise UnavailableError(f"{_running(found.split)}; the split goes on")
+        answered_at = time.monotonic()
+        while True:
+            try:
+                found = client.get_split()
+            except UnavailableError as error:
+                state, is_silent = str(error), time.monotonic() >= answered_at + SILENCE_S
+            else:
+                if found.split is None:
+                    return found
+                state, is_silent, answered_at = _running(found.split), False, time.monotonic()
+            shown.update(task, description=state)
+            if is_silent or time.monotonic() >= give_up_at:
+                raise UnavailableError(f"{state}; the split goes on")
             time.sleep(POLL_S)
-    return found
 
 
 def _print(found: SplitAnswer, *, as_json: bool) -> None:

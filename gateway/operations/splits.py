@@ -130,7 +130,8 @@ class SplitAdmin:
         if pinned := sorted(worker for worker, beat in workers.items() if not beat.joins):
             raise ConflictError(
                 f"the shards of {', '.join(pinned)} are pinned (--shards), and pinned shards "
-                "cannot be split: start the workers with --join first (docs/splitting.md)"
+                "cannot be split: start the workers with --join first, or gateway up with "
+                "--replicas 2 (docs/splitting.md)"
             )
         if old := sorted(worker for worker, beat in workers.items() if not beat.splits):
             raise ConflictError(f"{', '.join(old)}: this version cannot split; upgrade it first")

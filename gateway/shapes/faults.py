@@ -75,7 +75,7 @@ def _faults(kind: type[msgspec.Struct], given: Mapping[str, Any]) -> list[tuple[
 def _within(where: str, kind: Any, value: Any) -> list[tuple[str, str]]:
     """Name the parts of an invalid member that are invalid: `facets.price.size`, `sort[0]`."""
     found: list[tuple[str, str]] = []
-    for one in _alternatives(kind):
+    for one in () if _bare(kind) in _WRONG_TYPE else _alternatives(kind):
         origin, of = get_origin(one) or one, get_args(one)
         if isinstance(value, Mapping) and origin is dict:
             found += _of_parts(((f"{where}.{name}", part) for name, part in value.items()), of[1])
@@ -88,8 +88,12 @@ def _within(where: str, kind: Any, value: Any) -> list[tuple[str, str]]:
 
 def _alternatives(kind: Any) -> tuple[Any, ...]:
     """The types of which a member may be any."""
-    bare = get_args(kind)[0] if get_origin(kind) is Annotated else kind
+    bare = _bare(kind)
     return get_args(bare) if get_origin(bare) in (Union, UnionType) else (bare,)
+
+
+def _bare(kind: Any) -> Any:
+    return get_args(kind)[0] if get_origin(kind) is Annotated else kind
 
 
 def _is_shape(kind: Any) -> bool:
@@ -164,7 +168,7 @@ def _is_meant(kind: Any, value: Any) -> bool:
     """Whether a value is of the type of an alternative, though beyond its limits."""
     if isinstance(value, str):
         return get_origin(kind) is Literal
-    bare = get_args(kind)[0] if get_origin(kind) is Annotated else kind
+    bare = _bare(kind)
     return bare in (int, float) and type(value) in (int, bare)
 
 

@@ -12,9 +12,9 @@ from hedgerow.common.redis.client import RedisClient
 from hedgerow.common.redis.connect import connect
 from hedgerow.common.redis.keys import Keys
 from hedgerow.common.settings.redis import RedisSettings
-from hedgerow.common.splitting.policy import Seen, next_step
+from hedgerow.common.splitting.policy import Seen, begin, next_step
 from hedgerow.common.state.gateways import GatewayHeartbeat, GatewayStore
-from hedgerow.common.state.layout import ClusterLayout, LayoutStore, current_keys
+from hedgerow.common.state.layout import ClusterLayout, Layout, LayoutStore, current_keys
 from hedgerow.common.state.registry import Registry
 from hedgerow.common.wire.heartbeat import Heartbeat
 from hedgerow.gateway.operations.splits import SplitAdmin
@@ -66,7 +66,10 @@ async def scene(control: RedisClient, key_prefix: str) -> Scene:
 
 @pytest.mark.parametrize(
     ("members", "words"),
-    [({"joins": False}, "shards of other are pinned"), ({"splits": False}, "other: this version")],
+    [
+        ({"joins": False}, "shards of other are pinned.*or gateway up with --replicas 2"),
+        ({"splits": False}, "other: this version"),
+    ],
 )
 async def test_a_worker_that_cannot_take_part_is_named(
     scene: Scene, members: dict[str, Any], words: str
@@ -100,6 +103,22 @@ async def test_a_cluster_without_workers_is_not_split(
     await scene.registry.cluster(4)
     with pytest.raises(ConflictError, match="no worker is live"):
         await scene.admin.begin()
+
+
+async def test_every_number_that_the_cluster_has_had_may_be_named(
+    scene: Scene, control: RedisClient, key_prefix: str
+) -> None:
+    """Of each layout there is: a worker may be started by what was written between two splits."""
+    begun = ClusterLayout(7, Layout(2, 16), next_id=3)
+    assert await scene.layouts.write(begin(begun, 1), 0)
+    target = Keys(key_prefix).of_layout(3)
+    for named in (4, 8, 16):
+        assert await Registry(control, Keys(key_prefix).of_layout(2)).cluster(named) == 16
+        assert await Registry(control, target).cluster(named) == 32
+    assert await Registry(control, target).cluster(32) == 32
+    for wrong in (2, 6, 64):
+        with pytest.raises(ConfigurationError, match="was made with 4 shards and split to 32"):
+            await Registry(control, target).cluster(wrong)
 
 
 async def test_a_process_that_starts_gets_the_layout_that_is_searched(

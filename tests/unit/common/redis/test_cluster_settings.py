@@ -1,11 +1,13 @@
 """The settings for several Redis servers: what fits together, and what their errors name."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
-from hedgerow.common.errors import ConfigurationError
+from hedgerow.common.errors import ConfigurationError, RedisUnavailableError
+from hedgerow.common.redis.connect import client_of, connect
 from hedgerow.common.redis.server_info import ServerInfo, check_server
 from hedgerow.common.redis.topology import Topology
 from hedgerow.common.settings.redis import RedisSettings
@@ -46,6 +48,20 @@ async def test_what_is_no_redis_cluster_is_refused(values: dict[str, Any], names
     with pytest.raises(ConfigurationError, match=names) as refused:
         Topology(RedisSettings(**{**CLUSTER, **values}))
     assert "secret" not in str(refused.value)
+
+
+def test_a_server_of_its_own_is_another_server() -> None:
+    """The same URL twice is refused, and the error names both settings."""
+    url = "redis://127.0.0.1:1/0"
+    with pytest.raises(ConfigurationError, match=r"redis.control_url: .* as redis.url"):
+        client_of(RedisSettings(url=url, control_url=url))
+
+
+async def test_the_server_that_does_not_answer_is_named_by_its_setting(tmp_path: Path) -> None:
+    """Of two servers, the error says by which setting it was reached."""
+    settings = RedisSettings(url="redis://127.0.0.1:1", control_url=f"unix://{tmp_path}/none")
+    with pytest.raises(RedisUnavailableError, match=r"^redis.control_url: Redis does not answer"):
+        await connect(settings)
 
 
 def test_the_other_server_has_a_user_of_its_own() -> None:

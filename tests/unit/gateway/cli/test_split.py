@@ -2,6 +2,7 @@
 
 import json
 
+import httpx
 import pytest
 
 from hedgerow.common.errors import ConflictError
@@ -66,3 +67,25 @@ def test_a_split_outlasts_the_commands_patience(command: CommandLine) -> None:
     ended = command.run("split", "--timeout", "0s")
     assert ended.code == 1
     assert "the split goes on" in ended.err
+
+
+@pytest.mark.parametrize("silence_s", [60.0, 0.0])
+def test_a_split_outlasts_a_gateway_that_is_away(
+    command: CommandLine, monkeypatch: pytest.MonkeyPatch, silence_s: float
+) -> None:
+    """A 503 on the way is waited out for a minute; then the error says that the split goes on."""
+    monkeypatch.setattr(split, "SILENCE_S", silence_s)
+    answer, looks = command.answer, 0
+
+    def fail_once(request: httpx.Request) -> httpx.Response:
+        nonlocal looks
+        looks += request.method == "GET"
+        away = request.method == "GET" and looks == 1
+        return httpx.Response(503, json={"detail": "no Redis"}) if away else answer(request)
+
+    command.answer = fail_once
+    ended = command.run("split")
+    if silence_s:
+        assert (ended.code, ended.out.splitlines()[0]) == (0, "8 shards")
+    else:
+        assert (ended.code, ended.err) == (1, "gateway: no Redis; the split goes on\n")
