@@ -24,6 +24,7 @@ from hedgerow.gateway.parts import Parts
 from hedgerow.gateway.policies.hedging import HedgeCounts
 from hedgerow.gateway.reporting import make_live, make_metrics, make_status, sources_of
 from hedgerow.gateway.search.coverage.report import coverage_report
+from hedgerow.gateway.search.documents.answer_memory import Lease
 from hedgerow.gateway.search.result import SearchQuery, SearchResult
 from hedgerow.gateway.search.search_body import check_members, search_body
 from hedgerow.gateway.transport.wake_up_coalescing import sleep_for
@@ -250,6 +251,10 @@ class Gateway:
         if refusal is not None:
             self._recorder.failed(query, "", refusal)
         return refusal
+
+    def answer_lease(self, party: str) -> Lease:
+        """Return a lease of the memory for answers (`gateway.max_held_bytes`) for a party."""
+        return self._searcher.fetcher.memory.lease(party)
 
     def count_unread(self, caller: str, error: BaseException) -> None:
         """Count a search that was refused before it was read; `caller` may be empty."""

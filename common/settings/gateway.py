@@ -48,6 +48,9 @@ class GatewaySettings(ProcessSettings, ConnectionSettings, TlsSettings):
     )
     default_k: PositiveInt = Field(10, description="Hits of a query that names no k.")
     max_k: PositiveInt = Field(1000, description="Most hits that a query may ask for.")
+    max_batch_searches: PositiveInt = Field(
+        100, description="Most searches in one request to POST /v1/search:batch."
+    )
     max_query_chars: PositiveInt = Field(
         4096, description="Longest query or filter, in characters."
     )

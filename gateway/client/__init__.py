@@ -11,6 +11,7 @@ HTTP. Open `blocking` first, then `calls`, which both clients share.
 
 from typing import TYPE_CHECKING, Any
 
+from hedgerow.gateway.client.batch_calls import BatchSearch
 from hedgerow.gateway.client.blocking import Client
 from hedgerow.gateway.client.calls import Call, Definition, SearchOptions, VersionedDocument
 from hedgerow.gateway.client.ndjson import Document
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AliasAnswer",
     "AsyncClient",
+    "BatchSearch",
     "Call",
     "Client",
     "CollectionAnswer",

@@ -5,7 +5,8 @@ from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, Unpack, overload
 
 from hedgerow.common.errors import HedgerowError, UnavailableError
-from hedgerow.gateway.client import calls
+from hedgerow.gateway.client import batch_calls, calls
+from hedgerow.gateway.client.batch_calls import BatchSearch
 from hedgerow.gateway.client.calls import Call, Definition, SearchOptions, VersionedDocument
 from hedgerow.gateway.client.link import CONNECT_TIMEOUT_S, DEFAULT_URL, MARGIN_S, Link, Verify
 from hedgerow.gateway.client.many import CONCURRENCY, Answers, ask_many_async
@@ -118,6 +119,12 @@ class AsyncClient:
             concurrency,
             return_errors=return_errors,
         )
+
+    async def search_batch(
+        self, searches: Iterable[BatchSearch], *, deadline_ms: float | None = None
+    ) -> list[SearchAnswer | HedgerowError]:
+        """As `Client.search_batch`."""
+        return await self._ask(batch_calls.search_batch(searches, deadline_ms))
 
     async def index(
         self,

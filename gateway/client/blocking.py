@@ -4,7 +4,8 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Literal, Self, Unpack, overload
 
 from hedgerow.common.errors import HedgerowError
-from hedgerow.gateway.client import calls
+from hedgerow.gateway.client import batch_calls, calls
+from hedgerow.gateway.client.batch_calls import BatchSearch
 from hedgerow.gateway.client.blocking_collections import Collections
 from hedgerow.gateway.client.blocking_documents import Documents
 from hedgerow.gateway.client.blocking_operations import Operations
@@ -141,6 +142,21 @@ class Client(Documents, Collections, Operations):
             concurrency,
             return_errors=return_errors,
         )
+
+    def search_batch(
+        self, searches: Iterable[BatchSearch], *, deadline_ms: float | None = None
+    ) -> list[SearchAnswer | HedgerowError]:
+        """Send several searches, of any collections, in one request with one deadline.
+
+        Args:
+            searches: each with its collection, its query, and the options of `search`.
+            deadline_ms: time within which the whole answer leaves the gateway, in ms; the
+                gateway's default if None. A search has what is left of it when it begins.
+
+        Returns:
+            For each search, in order, its answer, or the error that `search` would have raised.
+        """
+        return self._ask(batch_calls.search_batch(searches, deadline_ms))
 
     def coverage_curve(self, collection: str, *, deadline_ms: float | None = None) -> CurveAnswer:
         """Return the coverage that longer or shorter deadlines would give."""

@@ -27,7 +27,9 @@ from hedgerow.gateway.http.routes.snapshot_routes import snapshot_routes
 from hedgerow.gateway.http.routes.split_routes import split_routes
 from hedgerow.gateway.http.routes.status_routes import status_routes
 from hedgerow.gateway.http.routes.suggest_routes import suggest_routes
+from hedgerow.gateway.http.search.batch_route import batch_routes
 from hedgerow.gateway.http.search.search_app import SearchApp, describe_search
+from hedgerow.gateway.search.batch_body import batch_shapes
 from hedgerow.gateway.search.search_body import search_body
 
 
@@ -74,6 +76,8 @@ def create_framework_app(
         dependencies=[Depends(check_rights), Depends(check_request)],
     )
     describe_search(app, body)
+    batch = batch_shapes(settings, body)
+    app.include_router(batch_routes(gateway, settings, batch))
     app.include_router(collection_routes(gateway, settings))
     app.include_router(suggest_routes(gateway, settings))
     app.include_router(document_routes(gateway, settings))
@@ -89,6 +93,6 @@ def create_framework_app(
     app.include_router(split_routes(gateway))
     app.include_router(page_routes())
     app.router.routes.extend(docs_routes())
-    add_openapi(app, body)
+    add_openapi(app, (body, batch.body))
     add_handlers(app)
     return app

@@ -12,6 +12,7 @@ from hedgerow.gateway.http.problems import MEDIA_TYPE
 from hedgerow.gateway.http.requests.guard import OPEN_PATHS
 from hedgerow.gateway.shapes.alias import AliasAnswer, AliasBody, AliasChanges, AliasesAnswer
 from hedgerow.gateway.shapes.answer import SearchAnswer
+from hedgerow.gateway.shapes.batch import BatchAnswer
 from hedgerow.gateway.shapes.collection import (
     CollectionAnswer,
     CollectionBody,
@@ -57,6 +58,7 @@ _REASONS: Final = {
 }
 _SHAPES: Final[tuple[type[msgspec.Struct], ...]] = (
     SearchAnswer,
+    BatchAnswer,
     SuggestAnswer,
     Problem,
     LoadAnswer,
@@ -105,8 +107,8 @@ def json_body(shape: type[Any], *, is_required: bool = True) -> dict[str, Any]:
     return {"requestBody": {"required": is_required, "content": content}}
 
 
-def add_openapi(app: FastAPI, search_body: type[Any]) -> None:
-    """Make `app` describe itself, with `search_body` as the body of a search."""
+def add_openapi(app: FastAPI, search_bodies: Sequence[type[Any]]) -> None:
+    """Make `app` describe itself, with the bodies of searches that the settings shape."""
 
     def describe() -> dict[str, Any]:
         if app.openapi_schema is None:
@@ -121,7 +123,7 @@ def add_openapi(app: FastAPI, search_body: type[Any]) -> None:
                     operation["security"] = [{"bearer": []}, {}]
             bearer = {"type": "http", "scheme": "bearer", "description": "The token or a key."}
             schema["components"] = {
-                "schemas": describe_shapes((*_SHAPES, search_body)),
+                "schemas": describe_shapes((*_SHAPES, *search_bodies)),
                 "securitySchemes": {"bearer": bearer},
             }
             app.openapi_schema = schema

@@ -9,6 +9,7 @@ from hedgerow.common.metrics.exposition import TextFormat
 from hedgerow.gateway.access.caller import Caller
 from hedgerow.gateway.access.request_admission import RequestAdmission
 from hedgerow.gateway.live.live import Live
+from hedgerow.gateway.search.documents.answer_memory import Lease
 from hedgerow.gateway.search.documents.fetch import StoredDocument
 from hedgerow.gateway.search.result import SearchQuery, SearchResult
 from hedgerow.gateway.shapes.alias import AliasChange
@@ -307,6 +308,9 @@ class GatewayPort(Protocol):
 
     def refusal_of(self, query: SearchQuery) -> OverloadedError | None:
         """Return a refusal if there is no room for a query, or None."""
+
+    def answer_lease(self, party: str) -> Lease:
+        """Return a lease of the memory for answers, which holds nothing yet."""
 
     async def search_held(self, query: SearchQuery) -> SearchResult:
         """Answer by the deadline; the documents are accounted for until the lease is dropped."""

@@ -19,6 +19,7 @@ _WRONG_TYPE: Final[Mapping[Any, str]] = {
     str | None: "should be a valid string",
     int: "should be a valid integer",
     float: "should be a valid number",
+    list[Any]: "should be a list",
     bool: "should be a valid boolean",
     bool | tuple[str, ...]: "should be true, false or a list of names",
 }

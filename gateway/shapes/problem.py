@@ -18,6 +18,7 @@ Cause = Literal[
     "share",
     "rate",
     "backlog",
+    "deadline",
     "loads",
     "requests",
     "connections",

@@ -20,7 +20,7 @@ from hedgerow.gateway.live.live import Live, Sources
 from hedgerow.gateway.search.coverage.curve import CoverageCurve
 from hedgerow.gateway.search.coverage.measurement import coverage_of
 from hedgerow.gateway.search.coverage.report import coverage_report
-from hedgerow.gateway.search.documents.answer_memory import AnswerMemory
+from hedgerow.gateway.search.documents.answer_memory import AnswerMemory, Lease
 from hedgerow.gateway.search.documents.fetch import StoredDocument
 from hedgerow.gateway.search.result import Hit, SearchQuery, SearchResult
 from hedgerow.gateway.search.tally import SearchTally
@@ -648,10 +648,15 @@ class FakeGateway:
         self.breakers: dict[int, str] = {}
         self.refusal: OverloadedError | None = None
         self.unread: list[tuple[str, BaseException]] = []
+        self.memory = AnswerMemory(33_554_432)
 
     def refusal_of(self, query: SearchQuery) -> OverloadedError | None:
         """Refuse each search as the script says."""
         return self.refusal
+
+    def answer_lease(self, party: str) -> Lease:
+        """Return a lease of `memory`."""
+        return self.memory.lease(party)
 
     async def search_held(self, query: SearchQuery) -> SearchResult:
         """As `search`."""

@@ -19,9 +19,11 @@ from hedgerow.gateway.http import openapi
 from hedgerow.gateway.http.problems import TITLES, TYPE_PREFIX
 from hedgerow.gateway.http.requests.rights import RIGHTS
 from hedgerow.gateway.policies.admission import CAUSES
+from hedgerow.gateway.search.batch_body import batch_shapes
 from hedgerow.gateway.search.search_body import search_body
 from hedgerow.gateway.shapes.alias import AliasChanges
 from hedgerow.gateway.shapes.answer import SearchAnswer
+from hedgerow.gateway.shapes.batch import BatchAnswer
 from hedgerow.gateway.shapes.collection import CollectionBody, CurveAnswer, LoadAnswer
 from hedgerow.gateway.shapes.problem import Cause, Problem
 from tests.support import doc_blocks
@@ -196,13 +198,16 @@ def test_every_cause_of_a_refusal_is_documented() -> None:
     assert set(re.findall(r"`(\w+)`", " ".join(explained))) >= causes()
 
 
+SEARCH_BODY = search_body(GatewaySettings())
 REQUESTS: dict[str, type[msgspec.Struct]] = {
-    "a search": search_body(GatewaySettings()),
+    "a search": SEARCH_BODY,
+    "a batch": batch_shapes(GatewaySettings(), SEARCH_BODY).body,
     "a definition": CollectionBody,
     "changes": AliasChanges,
 }
 ANSWERS: dict[str, type[msgspec.Struct]] = {
     "an answer": SearchAnswer,
+    "a batch's answer": BatchAnswer,
     "a problem": Problem,
     "a partial answer": Problem,
     "a curve": CurveAnswer,

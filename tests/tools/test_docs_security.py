@@ -79,6 +79,7 @@ MUST_BE_THERE = {
     "gateway.max_body_bytes",
     "gateway.max_query_chars",
     "gateway.max_k",
+    "gateway.max_batch_searches",
     "gateway.max_deadline_ms",
     "limits.max_document_bytes",
     "limits.max_id_bytes",

@@ -17,6 +17,7 @@ OPEN_PATHS: Final = frozenset({"/healthz", "/readyz"})
 METRICS_PATH: Final = "/metrics"
 _CALLER: Final = "hedgerow.caller"  # in the scope of a request
 _REAL_NAME: Final = "hedgerow.real_name"  # likewise
+_ADMIT: Final = "hedgerow.admit"  # likewise
 
 
 class Guard:
@@ -61,6 +62,7 @@ class Guard:
             try:
                 scope[_CALLER] = self._judge(scope)
                 scope[_REAL_NAME] = self._real_name
+                scope[_ADMIT] = self._access.admit
             except HedgerowError as error:
                 await problem_of(error)(scope, receive, send)
                 return
@@ -106,6 +108,18 @@ def caller_of(scope: Scope) -> Caller:
     """Return the caller of a request; the anonymous one if no guard precedes the application."""
     caller: Caller = scope.get(_CALLER, ANONYMOUS)
     return caller
+
+
+def admit_again(scope: Scope) -> None:
+    """Count a further request of a caller, who has sent several as one.
+
+    Raises:
+        OverloadedError: too many requests a second come with this key.
+        UnauthorizedError: the key is no longer in force.
+    """
+    admit: Callable[[bytes], Caller] | None = scope.get(_ADMIT)
+    if admit is not None:
+        admit(combined(scope["headers"]).get(b"authorization", b""))
 
 
 def real_name_in(scope: Scope, collection: str) -> str:

@@ -1,9 +1,12 @@
 """Answers whose documents are accounted for until the client has read them."""
 
+from collections.abc import Mapping
+
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from hedgerow.common.shard_log.document_version import version_of
+from hedgerow.gateway.search.documents.answer_memory import Lease
 from hedgerow.gateway.search.documents.fetch import StoredDocument
 
 
@@ -16,15 +19,15 @@ async def send_body(send: Send, body: bytes) -> None:
     await send({"type": "http.response.body", "body": b""})
 
 
-class HeldResponse(Response):
-    """An answer with a document; holds the document's lease until it has been sent."""
+class HeldAnswer(Response):
+    """An answer in JSON; holds its lease of the gateway's memory until it has been sent."""
 
     media_type = "application/json"
 
-    def __init__(self, document: StoredDocument) -> None:
-        """Answer with `document`, and its version."""
-        super().__init__(document.body, headers={"ETag": f'"{version_of(document.body)}"'})
-        self._lease = document.lease
+    def __init__(self, body: bytes, lease: Lease, headers: Mapping[str, str] | None = None) -> None:
+        """Answer with `body`, and release `lease` after it."""
+        super().__init__(body, headers=headers)
+        self._lease = lease
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI
         """Send the answer."""
@@ -32,3 +35,12 @@ class HeldResponse(Response):
         await send({"type": "http.response.start", "status": self.status_code, "headers": headers})
         await send_body(send, bytes(self.body))
         self._lease.release()
+
+
+class HeldResponse(HeldAnswer):
+    """An answer with a document; holds the document's lease until it has been sent."""
+
+    def __init__(self, document: StoredDocument) -> None:
+        """Answer with `document`, and its version."""
+        etag = f'"{version_of(document.body)}"'
+        super().__init__(document.body, document.lease, {"ETag": etag})

@@ -17,6 +17,7 @@ _SEARCH, _WRITE, _ADMIN, _METRICS = Right.SEARCH, Right.WRITE, Right.ADMIN, Righ
 # one, else for the whole cluster. None: any caller, who sees only what they have rights for.
 RIGHTS: Final[Mapping[tuple[str, str], Right | None]] = {
     ("POST", "/v1/collections/{name}/search"): _SEARCH,
+    ("POST", "/v1/search:batch"): None,  # each of its searches is checked
     ("GET", "/v1/collections"): None,
     ("PUT", "/v1/collections/{name}"): _WRITE,
     ("GET", "/v1/collections/{name}"): _SEARCH,

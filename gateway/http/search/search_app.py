@@ -135,15 +135,17 @@ class SearchApp:
 
     def refusal(self, error: Exception) -> Response:
         """Describe why a search was not answered."""
-        match error:
-            case ClientLeftError():
-                return Response(status_code=CLIENT_CLOSED_REQUEST)
-            case InsufficientCoverageError(result=result):
-                # If Redis has failed since, no shard is available, whatever the outcomes.
-                status = coverage_status(result) if self._gateway.is_ready else 503
-                return insufficient_coverage(error, status)
-            case _:
-                return problem_of(error)
+        if isinstance(error, ClientLeftError):
+            return Response(status_code=CLIENT_CLOSED_REQUEST)
+        return search_problem(error, is_ready=self._gateway.is_ready)
+
+
+def search_problem(error: Exception, *, is_ready: bool) -> Response:
+    """Describe why a search has no answer, by a gateway that is ready or not."""
+    if isinstance(error, InsufficientCoverageError):
+        # If Redis has failed since, no shard is available, whatever the outcomes.
+        return insufficient_coverage(error, coverage_status(error.result) if is_ready else 503)
+    return problem_of(error)
 
 
 def _searched_collection(scope: Scope) -> str | None:

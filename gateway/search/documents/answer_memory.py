@@ -84,6 +84,10 @@ class Lease:
         """Hold a reply of `num_bytes`, if there is room or the reply is small; returns whether."""
         if num_bytes <= SMALL_BYTES:
             return True
+        return self.hold(num_bytes)
+
+    def hold(self, num_bytes: int) -> bool:
+        """As `take`, but small parts count too: a batch keeps many of them after their searches."""
         if not self._memory.take(num_bytes, self._party):
             return False
         self._num_bytes += num_bytes

@@ -80,6 +80,11 @@ def test_what_a_newer_gateway_adds_is_ignored() -> None:
 # Method → (its arguments, its options, the route that it takes).
 METHODS: dict[str, tuple[tuple[Any, ...], dict[str, Any], str]] = {
     "search": (("films", "wing"), {}, "POST /v1/collections/{name}/search"),
+    "search_batch": (
+        ([{"collection": "films", "query": "wing"}],),
+        {},
+        "POST /v1/search:batch",
+    ),
     "index": (("films", [{"id": "1"}]), {}, "POST /v1/collections/{name}/documents"),
     "get_document": (("films", "a/b"), {}, "GET /v1/collections/{name}/documents/{document_id}"),
     "put_document": (

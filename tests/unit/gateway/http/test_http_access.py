@@ -268,6 +268,7 @@ def address_of(path: str) -> str:
 BODIES = {
     "/v1/shards/{shard}/breaker": b'{"state": "closed"}',
     "/v1/collections/{name}/expiry": b'{"field": "day"}',
+    "/v1/search:batch": b'{"searches": []}',
     "/v1/aliases": b'{"changes": [{"alias": "a", "collection": null}]}',
     "/v1/aliases/{alias}": b'{"collection": "films"}',
 }

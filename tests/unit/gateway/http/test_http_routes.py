@@ -247,6 +247,7 @@ BODIES = {  # of those that are read before
 # wanted most while the gateway is busy, and scrapes that come together share the work.
 NOT_COUNTED = {
     ("POST", "/v1/collections/{name}/search"),
+    ("POST", "/v1/search:batch"),
     ("POST", "/v1/collections/{name}/documents"),
     ("PUT", "/v1/collections/{name}/documents/{document_id:path}"),
     ("GET", "/v1/collections/{name}/coverage-curve"),
