@@ -5,6 +5,7 @@ from typing import Final
 
 import msgspec
 from msgspec import UNSET, UnsetType
+from msgspec.structs import replace
 
 from hedgerow.common.errors import BadQueryError, BadRequestError, InsufficientCoverageError
 from hedgerow.common.outcome import Outcome
@@ -17,7 +18,7 @@ from hedgerow.gateway.search.coverage.measurement import (
 from hedgerow.gateway.search.documents.answer_memory import Lease
 from hedgerow.gateway.search.documents.fetch_walk import FetchWalk
 from hedgerow.gateway.search.gather import Gather
-from hedgerow.gateway.search.options.facets import facet_answers
+from hedgerow.gateway.search.options.facets import Counted, merge_facets, without
 from hedgerow.gateway.search.plan import Plan
 from hedgerow.gateway.search.planned_search import PlannedSearch
 from hedgerow.gateway.search.result import Hit, SearchResult
@@ -47,6 +48,7 @@ class Found(msgspec.Struct, frozen=True, gc=False):
         lease: what the documents take of the gateway's memory; None when none were asked for.
         steps_s: as in `SearchResult`.
         fetch_walk: how their fetch went, if there was one.
+        facets: the counts of the shards that have answered, by field.
     """
 
     hits: list[Hit]
@@ -55,11 +57,22 @@ class Found(msgspec.Struct, frozen=True, gc=False):
     lease: Lease | None
     steps_s: tuple[float, float] | None = None
     fetch_walk: FetchWalk | None = None
+    facets: dict[str, FacetAnswer] = {}
 
 
 def bodies_of(gather: Gather) -> Bodies:
     """Shard and its reply, of each part that is ok."""
     return [(shard, part.body) for shard, part in gather.results.items() if part.outcome is _OK]
+
+
+async def with_facets(found: Found, facets: Sequence[Counted]) -> Found:
+    """Add the counts of all shards that have answered.
+
+    Raises:
+        BadRequestError: a histogram has too many intervals.
+    """
+    parts = [body.extras.facets for _, body in found.bodies if body.extras is not None]
+    return replace(found, facets=await merge_facets(facets, parts))
 
 
 def make_answer(
@@ -105,9 +118,7 @@ def make_answer(
     facets: dict[str, FacetAnswer] | UnsetType = UNSET
     next_page: NextPage | UnsetType = UNSET
     if wanted.facets:
-        parts = [body.extras.facets for _, body in bodies if body.extras is not None]
-        not_searched = max(0, coverage.documents_total - coverage.documents)
-        facets = facet_answers(wanted.facets, parts, not_searched)
+        facets = without(max(0, coverage.documents_total - coverage.documents), found.facets)
     if wanted.paging is not None:
         next_page = wanted.paging.next_page(found.hits, query.k, bodies, is_full=coverage.is_full)
     result = SearchResult(

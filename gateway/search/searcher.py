@@ -17,7 +17,7 @@ from hedgerow.gateway.policies.admission import Admission
 from hedgerow.gateway.policies.admission_permit import AdmissionPermit
 from hedgerow.gateway.policies.hedging import HedgePolicy
 from hedgerow.gateway.policies.latency import AnswerReserve
-from hedgerow.gateway.search.answer import Bodies, Found, bodies_of, make_answer
+from hedgerow.gateway.search.answer import Bodies, Found, bodies_of, make_answer, with_facets
 from hedgerow.gateway.search.documents.answer_memory import AnswerMemory, Lease
 from hedgerow.gateway.search.documents.attaching import AttachPolicy, take_attached
 from hedgerow.gateway.search.documents.fetch import Fetcher
@@ -153,6 +153,8 @@ class Searcher:
                 await self._ask_again(search, shards, gather)
                 hits, bodies = self._merge(search, gather)
             found = await self._fetch(search, hits[query.offset :], bodies, gathered_at)
+            if admitted.wanted.facets:
+                found = await with_facets(found, admitted.wanted.facets)
         except BaseException as error:
             permit.done(ended_at := self._loop.time())
             self._in_flight.end()

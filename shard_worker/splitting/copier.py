@@ -58,6 +58,9 @@ ROOM_POLL_S: Final = 0.05
 MOST_WAITING: Final = 64
 HOLD_EVERY_S: Final = 1.0
 LONGEST_TURN_S: Final = 5.0  # replicas that do not apply do not keep other shards from their turn
+# How long copies wait for as many replicas of the new shards as the old ones have. A replica that
+# joins when the new log was trimmed needs a snapshot, and there may be none.
+REPLICAS_WITHIN_S: Final = 30.0
 
 _log = structlog.get_logger()
 
@@ -80,6 +83,7 @@ class Copier:
         *,
         applied: Callable[[], str | None],
         pace: CopyPace,
+        replicas_within_s: float = REPLICAS_WITHIN_S,
     ) -> None:
         """Copy a shard that this worker serves.
 
@@ -92,6 +96,7 @@ class Copier:
             applied: returns up to which entry of its log the shard's replica here has applied;
                 None if it no longer serves it.
             pace: of all copiers of this process.
+            replicas_within_s: how long replicas of the new shards are waited for.
         """
         source, target = split.source, split.target
         self._shard = shard
@@ -101,6 +106,7 @@ class Copier:
         self._holder = held_by(target.id)
         self._applied = applied
         self._pace = pace
+        self._replicas_within_s = replicas_within_s
         self._began_at_ms = split.began_at_ms
         self._control = control
         self._keys = keys.of_layout(source.id)
@@ -124,6 +130,7 @@ class Copier:
         await check_lease()
         held = await self._hold_from()
         self._newest = {shard: await self._new_log.newest(shard) for shard in self._new}
+        await self._wait_for_replicas(check_lease)
         trimmed = await self._log.trimmed(self._shard)
         unfinished = [
             shard for shard, newest in self._newest.items() if must_copy_documents(newest, trimmed)
@@ -137,6 +144,18 @@ class Copier:
         while True:
             await check_lease()
             await self._follow(check_lease)
+
+    async def _wait_for_replicas(self, check_lease: Callable[[], Awaitable[None]]) -> None:
+        """Before anything is copied, wait for the replicas of the new shards, but not for ever."""
+        new = [shard for shard, newest in self._newest.items() if newest == START]
+        wanted = len((await self._log.applied(self._shard)).keys() - {self._holder})
+        loop = asyncio.get_running_loop()
+        give_up_at = loop.time() + self._replicas_within_s
+        while new and loop.time() < give_up_at:
+            found = await self._new_log.applied_of(new)
+            if all(len(replicas) >= wanted for replicas in found.values()):
+                return
+            await self._pause(check_lease)
 
     async def _hold_from(self) -> str | None:
         """Hold the log; returns the position from which it was held before, None if it was not."""

@@ -198,6 +198,7 @@ async def test_a_copier_that_ends_at_any_point_loses_nothing(
             source.path,
             applied=lambda: source.applied,
             pace=CopyPace(1.0),
+            replicas_within_s=0.0,
         )
 
     for _ in range(15):

@@ -1,6 +1,7 @@
 """Facets count all matches, in all shards together, and their bounds are never violated."""
 
 import math
+import threading
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,7 +16,13 @@ from hedgerow.common.fields.field_types import parse_date
 from hedgerow.common.query.syntax import parse
 from hedgerow.common.settings.query_limits import QuerySettings
 from hedgerow.common.wire.search_options import FacetKind, FacetPart, WantedFacet
-from hedgerow.gateway.search.options.facets import Counted, check_facets, facet_answers
+from hedgerow.gateway.search.options import facets as facets_module
+from hedgerow.gateway.search.options.facets import (
+    Counted,
+    check_facets,
+    facet_answers,
+    merge_facets,
+)
 from hedgerow.gateway.shapes.facets import Facet, FacetAnswer, FacetBucket, FacetRange
 from hedgerow.shard_worker.scoring.facets import count_facets
 from hedgerow.shard_worker.scoring.query_builder import QueryBuilder
@@ -215,7 +222,7 @@ def test_bounds_hold_when_values_are_left_out(
     wanted = WantedFacet(field, FacetKind.TERMS, kept)
     parts = count_everywhere(goods_shards, word, wanted)
     counted = [Counted(field, Facet(size), wanted, None)]
-    answer = facet_answers(counted, parts, 0)[field]
+    answer = facet_answers(counted, parts)[field]
     true = Counter(shown(value, field) for value in values_in(goods_shards, word, field))
     listed = {bucket.value: bucket for bucket in answer.buckets or ()}
     for value, bucket in listed.items():
@@ -238,7 +245,7 @@ def test_merged_bounds_hold_for_any_distribution(
     """The merge's bounds follow from those of the shards, whatever they left out."""
     parts = [(_part_of(values, kept),) for values in shards_values]
     counted = [Counted("n", Facet(size), WantedFacet("n", FacetKind.TERMS, kept), None)]
-    answer = facet_answers(counted, parts, 0)["n"]
+    answer = facet_answers(counted, parts)["n"]
     true = Counter(value for values in shards_values for value in values)
     listed: dict[Any, FacetBucket] = {bucket.value: bucket for bucket in answer.buckets or ()}
     for value, bucket in listed.items():
@@ -271,7 +278,7 @@ def test_bounds_hold_when_many_facets_share_a_reply(goods_shards: RealShards) ->
             parts.append(count_facets(index, QueryBuilder(index, None).build(node), facets))
     assert all(len(part.values) <= 10 for one in parts for part in one)
     counted = [Counted(one.field, Facet(5), one, None) for one in facets]
-    for field, answer in facet_answers(counted, parts, 0).items():
+    for field, answer in facet_answers(counted, parts).items():
         true = Counter(values_in(goods_shards, "*", field))
         listed = {str(bucket.value): bucket for bucket in answer.buckets or ()}
         for value, bucket in listed.items():
@@ -362,9 +369,33 @@ def test_a_histogram_of_too_many_intervals_is_refused(goods_shards: RealShards, 
         count_facets(index, query, [WantedFacet("year", FacetKind.HISTOGRAM, 3, interval=2000)])
 
 
+@pytest.mark.parametrize(("num_values", "is_on_the_loop"), [(100, True), (20_000, False)])
+async def test_only_few_values_are_merged_on_the_event_loop(
+    monkeypatch: pytest.MonkeyPatch, num_values: int, is_on_the_loop: bool
+) -> None:
+    """Other searches go on while many values are merged, and the counts are the same."""
+    threads = []
+
+    def noted(*given: Any) -> dict[str, Any]:
+        threads.append(threading.current_thread())
+        return facet_answers(*given)
+
+    monkeypatch.setattr(facets_module, "facet_answers", noted)
+    values = tuple(range(num_values))
+    parts = [(FacetPart(values, (1,) * num_values),)] * 8
+    counted = [Counted("n", Facet(3), WantedFacet("n", FacetKind.TERMS, num_values), None)]
+    answer = (await merge_facets(counted, parts))["n"]
+    assert [(bucket.value, bucket.count) for bucket in answer.buckets or ()] == [
+        (0, 8),
+        (1, 8),
+        (2, 8),
+    ]
+    assert (threads == [threading.current_thread()]) is is_on_the_loop
+
+
 def test_a_histogram_of_too_many_intervals_of_all_shards_is_refused() -> None:
     """Each shard may have as many as are allowed, and all together more."""
     wanted = WantedFacet("price", FacetKind.HISTOGRAM, 2, interval=1.0)
     parts = [(FacetPart((float(n), n + 1.0), (1, 1)),) for n in (0, 5)]
     with pytest.raises(BadRequestError, match="would have 4 intervals"):
-        facet_answers([Counted("price", Facet(histogram=1.0), wanted, None)], parts, 0)
+        facet_answers([Counted("price", Facet(histogram=1.0), wanted, None)], parts)
