@@ -56,7 +56,10 @@ async def test_a_batch_answers_as_single_searches_do(tmp_path: Path) -> None:
             deadline_ms=20_000,
         )
         with Client(up.url) as blocking:
-            single = [blocking.search(**one, deadline_ms=5000) for one in SEARCHES]
+            single = [
+                blocking.search(one["collection"], one["query"], k=5, deadline_ms=5000)
+                for one in SEARCHES
+            ]
             again = blocking.search_batch(SEARCHES, deadline_ms=20_000)
     assert isinstance(found[-2], NotFoundError)
     assert isinstance(found[-1], BadRequestError)

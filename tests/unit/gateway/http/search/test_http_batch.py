@@ -27,7 +27,8 @@ from hedgerow.gateway.shapes.batch import BatchAnswer
 from tests.support.fake_gateway import FakeGateway, make_result
 from tests.support.shapes import check_shape
 from tests.support.virtual_time import run_virtually
-from tests.unit.gateway.http.test_http_access import access_by, client_of, make_key
+from tests.unit.gateway.http.test_http_access import client_of
+from tests.unit.support.access import access_by, make_key
 from tests.unit.support.http_client import connect
 
 PATH = "/v1/search:batch"
