@@ -221,10 +221,10 @@ class OverloadedError(UnavailableError):
         cause: which limit was reached. "limit": queries in flight; "batch_share": queries in flight
             before one of priority batch is admitted; "share": queries in flight of this key, or of
             this address without a key; "rate": requests a second of this key; "backlog": the shards
-            are behind, and too few would have answered by the deadline; "deadline": a batch's time was
-            over before this search of it began; "loads": bulk loads in
-            progress; "requests": requests in progress that are neither searches nor loads;
-            "viewers": clients that follow the events.
+            are behind, and too few would have answered by the deadline; "deadline": a batch's time
+            was over before this search of it began; "loads": bulk loads in progress; "requests":
+            requests in progress that are neither searches nor loads; "viewers": clients that follow
+            the events.
     """
 
     def __init__(self, message: str, cause: str, retry_after_s: float = 1.0) -> None:

@@ -25,7 +25,6 @@ def batch_routes(gateway: GatewayPort, settings: GatewaySettings, shapes: BatchS
     """Make the route that answers several searches at once."""
     router = APIRouter()
     read = body_reader(shapes.read)
-    most = settings.max_batch_searches
 
     @router.post(
         PATH,
@@ -38,12 +37,7 @@ def batch_routes(gateway: GatewayPort, settings: GatewaySettings, shapes: BatchS
         try:
             raw = await read_body(request.scope, request.receive, settings.max_body_bytes)
             given: Any = read(raw)
-            if len(given.searches) > most:
-                raise BadRequestError(
-                    "searches",
-                    f"has {len(given.searches)} searches; the limit is {most} "
-                    "(gateway.max_batch_searches)",
-                )
+            _check_number(len(given.searches), settings.max_batch_searches)
         except Exception as error:
             gateway.count_unread(caller_of(request.scope).name, error)
             raise
@@ -55,3 +49,10 @@ def batch_routes(gateway: GatewayPort, settings: GatewaySettings, shapes: BatchS
         return HeldAnswer(body, lease)
 
     return router
+
+
+def _check_number(num: int, most: int) -> None:
+    if num > most:
+        raise BadRequestError(
+            "searches", f"has {num} searches; the limit is {most} (gateway.max_batch_searches)"
+        )
