@@ -9,7 +9,7 @@ split is.
 import asyncio
 import shutil
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import AbstractAsyncContextManager, suppress
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -128,28 +128,19 @@ class LayoutHost:
         return layout or ClusterLayout(0, Layout(0, num_shards))
 
     async def _run(self, stop: asyncio.Event) -> None:
-        await self._serve_layouts()
-        starts: list[asyncio.Future[Any]] = [self._first, self._failed]
-        await asyncio.wait(starts, return_when=asyncio.FIRST_COMPLETED)
-        max_pause_s = self._settings.redis.reconnect_max_s
-        parts = run_together(
-            reconcile("layout_waits", self._look, self._woken, max_pause_s),
-            self._listen(),
-            self._copying.run(),
-        )
-        looking = asyncio.create_task(parts, name="layouts")
         stopping = asyncio.create_task(stop.wait(), name="stop")
+        looking: list[asyncio.Task[None]] = []
         try:
-            worker = self._settings.worker
-            metrics = MetricsServer(worker, self.heartbeat, self._settings.metrics.max_names)
-            if not self._failed.done():
-                async with metrics.running():
-                    calm_collector()
-                    ends: list[asyncio.Future[Any]] = [looking, stopping, self._failed]
-                    await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            await self._serve_layouts()
+            starts: list[asyncio.Future[Any]] = [self._first, self._failed, stopping]
+            await asyncio.wait(starts, return_when=asyncio.FIRST_COMPLETED)
+            if self._first.done() and not self._failed.done():
+                looking.append(asyncio.create_task(self._follow(), name="layouts"))
+                await self._report_until([*looking, stopping, self._failed])
         finally:
-            await end([looking])
             stopping.cancel()
+            # What looks for layouts to serve ends first, so that no further one is begun.
+            await end(looking)
             for served in self._served.values():
                 served.stop.set()
             await asyncio.gather(
@@ -157,8 +148,26 @@ class LayoutHost:
             )
         if self._failed.done():
             self._failed.result()
-        if not looking.cancelled():
-            looking.result()
+        for task in looking:
+            if not task.cancelled():
+                task.result()
+
+    async def _follow(self) -> None:
+        """Follow the layout, whose changes begin and end what this process serves and copies."""
+        max_pause_s = self._settings.redis.reconnect_max_s
+        await run_together(
+            reconcile("layout_waits", self._look, self._woken, max_pause_s),
+            self._listen(),
+            self._copying.run(),
+        )
+
+    async def _report_until(self, ends: Collection[asyncio.Future[Any]]) -> None:
+        """Offer metrics until one of `ends` is done."""
+        worker = self._settings.worker
+        metrics = MetricsServer(worker, self.heartbeat, self._settings.metrics.max_names)
+        async with metrics.running():
+            calm_collector()
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
 
     async def _look(self) -> None:
         """Compare the layout with what this process does, and move a split on."""

@@ -30,7 +30,7 @@ from collections.abc import (
     Iterable,
     Iterator,
 )
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from itertools import islice
 from pathlib import Path
@@ -172,21 +172,22 @@ class Copier:
         if is_again:  # the store must be at least as far as the one that was copied before
             await self._wait_until_applied(check_lease)
         loop = asyncio.get_running_loop()
-        with ThreadPoolExecutor(1, "split") as thread:  # a transaction is its thread's
-            documents = await loop.run_in_executor(
-                thread, ShardDocuments, self._store, self._num_shards
-            )
-            try:
-                rest = documents.operations()
-                while ops := await loop.run_in_executor(thread, _some, rest, self._pace.turn_bytes):
-                    async with self._turn(shards, check_lease):
-                        await self._append_ops(shards, ops)
-                if is_again:
-                    touched = await self._touched(held, documents.position)
-                    gone = await loop.run_in_executor(thread, documents.missing, touched)
-                    await self._append_ops(shards, gone)
-            finally:
-                await loop.run_in_executor(thread, documents.close)
+        thread = ThreadPoolExecutor(1, "split")  # a transaction is its thread's
+        opening = thread.submit(ShardDocuments, self._store, self._num_shards)
+        try:
+            documents = await asyncio.wrap_future(opening)
+            rest = documents.operations()
+            while ops := await loop.run_in_executor(thread, _some, rest, self._pace.turn_bytes):
+                async with self._turn(shards, check_lease):
+                    await self._append_ops(shards, ops)
+            if is_again:
+                touched = await self._touched(held, documents.position)
+                gone = await loop.run_in_executor(thread, documents.missing, touched)
+                await self._append_ops(shards, gone)
+        finally:
+            # After what the thread still does: a copy can be cancelled while it opens the store.
+            await asyncio.wrap_future(thread.submit(_close, opening))
+            thread.shutdown(wait=False)
         for shard in shards:
             await self._append(shard, [(documents.position, NOTHING)])
         _log.info("shard_copied", shard=self._shard, into=shards, position=documents.position)
@@ -318,6 +319,11 @@ class Copier:
     ) -> None:
         while max((await self._new_log.lengths(list(shards))).values()) > MOST_WAITING:
             await self._pause(check_lease)
+
+
+def _close(opening: Future[ShardDocuments]) -> None:
+    if not opening.cancelled() and opening.exception() is None:
+        opening.result().close()
 
 
 def must_copy_documents(newest: str, trimmed: str) -> bool:
