@@ -9,6 +9,7 @@ from hedgerow.common.collection import MAX_WEIGHT, TEXTS, Collection, define
 from hedgerow.common.fields.field_types import FieldType
 from hedgerow.common.outcome import Outcome
 from hedgerow.common.settings.gateway import GatewaySettings
+from hedgerow.gateway.search.batch_body import batch_shapes
 from hedgerow.gateway.search.search_body import search_body
 from hedgerow.gateway.shapes import collection
 from hedgerow.gateway.shapes.alias import AliasBody, AliasChanges
@@ -19,9 +20,13 @@ from hedgerow.gateway.shapes.operations import BreakerBody
 from tests.support.openapi import OPENAPI
 
 SCHEMAS = OPENAPI["components"]["schemas"]
+SEARCH_BODY = search_body(GatewaySettings())
+BATCH = batch_shapes(GatewaySettings(), SEARCH_BODY)
 # Name of a request's shape → the shape, and a body of no more than it must have.
 REQUESTS: dict[str, tuple[type[msgspec.Struct], dict[str, Any]]] = {
-    "SearchBody": (search_body(GatewaySettings()), {"query": "wing"}),
+    "SearchBody": (SEARCH_BODY, {"query": "wing"}),
+    "BatchBody": (BATCH.body, {"searches": []}),
+    "BatchSearch": (BATCH.search, {"collection": "films", "query": "wing"}),
     "CollectionBody": (collection.CollectionBody, {}),
     "CollectionPatch": (collection.CollectionPatch, {"fields": {}}),
     "BreakerBody": (BreakerBody, {"state": "closed"}),
@@ -33,6 +38,7 @@ REQUESTS: dict[str, tuple[type[msgspec.Struct], dict[str, Any]]] = {
 PARTS = {"Facet", "FacetRange", "SortBy"}  # of a search's body
 MAY_LACK = {
     "SearchAnswer": {"facets", "next_page"},
+    "BatchResult": {"answer", "problem"},
     "Hit": {"sort", "group"},
     "FacetAnswer": {"buckets", "stats", "other", "unlisted_at_most", "not_searched"},
     "FacetBucket": {"value", "from", "to", "error"},
