@@ -14,6 +14,8 @@ from hedgerow.gateway.shapes.suggest import SuggestAnswer, Suggestion
 
 MAX_SUGGESTIONS = 100
 MAX_WORDS = 16
+MAX_FIELD_CHARS = 100  # of a field's name
+MAX_PREFIX_CHARS = 500  # it is sent in a request's head, as up to 12 bytes a character
 SPARE = 2  # times as many hits as suggestions are wanted, since texts may repeat
 
 

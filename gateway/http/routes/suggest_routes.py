@@ -10,6 +10,8 @@ from hedgerow.gateway.http.ports import GatewayPort
 from hedgerow.gateway.http.problems import json_response
 from hedgerow.gateway.http.requests.guard import caller_of, peer_in, traceparent_in
 from hedgerow.gateway.search.suggesting import (
+    MAX_FIELD_CHARS,
+    MAX_PREFIX_CHARS,
     MAX_SUGGESTIONS,
     SPARE,
     check_field,
@@ -32,8 +34,8 @@ def suggest_routes(gateway: GatewayPort, settings: GatewaySettings) -> APIRouter
     async def suggest(
         name: str,
         request: Request,
-        prefix: Annotated[str, Query(max_length=settings.max_query_chars)],
-        field: str,
+        prefix: Annotated[str, Query(max_length=min(MAX_PREFIX_CHARS, settings.max_query_chars))],
+        field: Annotated[str, Query(max_length=MAX_FIELD_CHARS)],
         size: Annotated[int, Query(ge=1, le=MAX_SUGGESTIONS)] = 10,
         deadline_ms: Annotated[
             float, Query(gt=0, le=settings.max_deadline_ms, allow_inf_nan=False)
