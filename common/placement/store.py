@@ -13,29 +13,10 @@ from hedgerow.common.redis.client import Command, RedisClient
 from hedgerow.common.redis.keys import Keys
 from hedgerow.common.shard_log import durability
 from hedgerow.common.state.registry import Registry
+from hedgerow.common.state.versioned import hold_lease, replace_document
 
 PLACED: Final = "placement"  # the event `placement:<version>`: there is a new version
 DRAINING: Final = "draining"  # the event: workers have begun to drain, or no longer do
-
-# Store a placement if the stored one has the version that was expected (0: there is none), and
-# announce it. The version is read from the start of the JSON, since a large document takes long to
-# parse.
-_WRITE = """
-local start = redis.call('GETRANGE', KEYS[1], 0, 40)
-local version = string.match(start, '^{"version":(%d+)') or '0'
-if version ~= ARGV[1] then return 0 end
-redis.call('SET', KEYS[1], ARGV[2])
-redis.call('PUBLISH', ARGV[3], ARGV[4])
-return 1
-"""
-
-# Take a lease that is free, or renew one's own.
-_HOLD = """
-local holder = redis.call('GET', KEYS[1])
-if holder and holder ~= ARGV[1] then return 0 end
-redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
-return 1
-"""
 
 
 class PlacementStore:
@@ -67,19 +48,17 @@ class PlacementStore:
         Returns:
             Whether the stored placement is now this one.
         """
-        command: Command = (
-            "EVAL",
-            _WRITE,
-            1,
+        is_done = await replace_document(
+            self._control,
+            self._keys,
             self._keys.placement,
             expected_version,
             placement.to_json(),
             self._keys.events,
             f"{PLACED}:{placement.version}",
         )
-        (is_done,) = await durability.write(self._control, self._keys, [command], retry=True)
         # If the answer to an attempt was lost, the stored version is that of the attempt.
-        return bool(is_done) or await self.read() == placement
+        return is_done or await self.read() == placement
 
     async def begin(self, placement: Placement | None) -> None:
         """Set what workers that are about to start will find: no worker drains or is lost.
@@ -133,10 +112,7 @@ class PlacementStore:
 
     async def hold_lease(self, worker: str, hold_s: float) -> bool:
         """Take or renew the lease of the worker that watches; return whether it has it now."""
-        is_held = await self._control.execute(
-            "EVAL", _HOLD, 1, self._keys.placement_lease, worker, int(hold_s * 1000)
-        )
-        return bool(is_held)
+        return await hold_lease(self._control, self._keys.placement_lease, worker, hold_s)
 
     async def observe(self, registry: Registry, num_shards: int) -> Observation:
         """Read what the policy decides by, except for the placement itself."""

@@ -16,28 +16,10 @@ import msgspec
 from hedgerow.common.errors import ConfigurationError, NewerVersionError, WireError
 from hedgerow.common.redis.client import RedisClient
 from hedgerow.common.redis.keys import Keys
+from hedgerow.common.state.versioned import hold_lease, replace_document
 from hedgerow.common.wire.formats import is_newer, other_format
 
 FORMAT: Final = 1  # of the JSON; members that a newer version adds are ignored
-
-# Store a document if the stored one has the version that was expected (0: there is none), and
-# announce it.
-_WRITE: Final = """
-local start = redis.call('GETRANGE', KEYS[1], 0, 40)
-local version = string.match(start, '^{"version":(%d+)') or '0'
-if version ~= ARGV[1] then return 0 end
-redis.call('SET', KEYS[1], ARGV[2])
-redis.call('PUBLISH', KEYS[1], ARGV[3])
-return 1
-"""
-
-# Take a lease that is free, or renew one's own.
-_HOLD: Final = """
-local holder = redis.call('GET', KEYS[1])
-if holder and holder ~= ARGV[1] then return 0 end
-redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
-return 1
-"""
 
 
 class SplitState(StrEnum):
@@ -246,17 +228,17 @@ class LayoutStore:
         Returns:
             Whether the stored layout is now this one.
         """
-        is_done = await self._control.execute(
-            "EVAL",
-            _WRITE,
-            1,
+        is_done = await replace_document(
+            self._control,
+            self._keys,
             self._keys.layout_document,
             expected_version,
             layout.to_json(),
-            layout.version,
+            self._keys.layout_document,
+            str(layout.version),
         )
         # If the answer to an attempt was lost, the stored version is that of the attempt.
-        return bool(is_done) or await self.read() == layout
+        return is_done or await self.read() == layout
 
     async def progress(self) -> SplitProgress | None:
         """How far the split in progress is; None if no worker has said so lately."""
@@ -274,8 +256,7 @@ class LayoutStore:
 
     async def hold_lease(self, key: str, holder: str, hold_s: float) -> bool:
         """Take or renew a lease of `Keys`; return whether `holder` has it now."""
-        is_held = await self._control.execute("EVAL", _HOLD, 1, key, holder, int(hold_s * 1000))
-        return bool(is_held)
+        return await hold_lease(self._control, key, holder, hold_s)
 
 
 async def current_keys(control: RedisClient, keys: Keys) -> Keys:
