@@ -120,7 +120,7 @@ bench-keys: $(VENV)/.development  ## effect of one key's tenfold overload on ano
 	$(BIN)/python -m bench.keys --cores $(or $(CORES),apart) \
 	  $(if $(SHARDS),--shards $(SHARDS)) $(if $(WORKERS),--workers $(WORKERS))
 
-bench-moves: $(VENV)/.development  ## searches at half load while a worker is added, drained and lost: docs/placement.md
+bench-moves: $(VENV)/.development  ## searches at half load while a worker is added, drained and lost, and shards are split: docs/placement.md
 	$(BIN)/python -m bench.moves
 
 bench-peers: $(VENV)/.development  ## the same scatter-gather in task queues, dask and Ray: docs/peers.md (ONLY=a,b)
