@@ -7,16 +7,14 @@ import typer
 
 from hedgerow.common.observability.printable import printable, printable_json
 from hedgerow.gateway.cli import options
-from hedgerow.gateway.cli.options import DEFAULT_URL, CaFile, Token, Url
+from hedgerow.gateway.cli.options import DEFAULT_URL, AsJson, CaFile, Token, Url
 from hedgerow.gateway.cli.render import folded, output, table_of
 from hedgerow.gateway.client import calls
 from hedgerow.gateway.shapes.alias import AliasesAnswer
 
 
 def list_(
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print the gateway's answer as JSON, unchanged.")
-    ] = False,
+    as_json: AsJson = False,
     url: Url = DEFAULT_URL,
     token: Token = None,
     ca_file: CaFile = None,

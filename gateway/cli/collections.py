@@ -12,17 +12,13 @@ from rich.table import Table
 from hedgerow.common.errors import UnavailableError
 from hedgerow.common.observability.printable import printable, printable_json
 from hedgerow.gateway.cli import options
-from hedgerow.gateway.cli.options import DEFAULT_URL, CaFile, Timeout, Token, Url
+from hedgerow.gateway.cli.options import DEFAULT_URL, AsJson, CaFile, Timeout, Token, Url
 from hedgerow.gateway.cli.progress import progress
 from hedgerow.gateway.cli.render import counted, folded, output, percent, plain, table_of
 from hedgerow.gateway.client import CollectionAnswer, WeightedField, calls
 from hedgerow.gateway.shapes.collection import CollectionsAnswer
 
 POLL_S: Final = 0.25
-
-AsJson = Annotated[
-    bool, typer.Option("--json", help="Print the gateway's answer as JSON, unchanged.")
-]
 
 
 def list_(

@@ -28,6 +28,10 @@ Token = Annotated[
     ),
 ]
 
+AsJson = Annotated[
+    bool, typer.Option("--json", help="Print the gateway's answer as JSON, unchanged.")
+]
+
 CaFile = Annotated[
     Path | None,
     typer.Option(

@@ -63,9 +63,10 @@ def worker_program(
         environment: variables in addition to those of this process.
     """
     served = None if shards is None else ",".join(map(str, shards))
+    place = ["--join"] if served is None else ["--shards", served]
     command = (
         "hedgerow.shard_worker.main",
-        *(("--join",) if served is None else ("--shards", served)),
+        *place,
         "--num-shards",
         str(num_shards),
         "--id",
