@@ -1,7 +1,7 @@
 """Reads a query's words as people type them: with slips, and the last one perhaps unfinished.
 
 How many edits a word may be away depends on its length, as in Meilisearch (`minWordSizeForTypos`):
-none for a word below 5 letters, one below 9, else two. Short words have so many neighbours that
+none for a word below 5 letters, one below 9, else two. Short words have many neighbours, so
 edits would match almost anything. Words with digits are taken as they are: 2024 is not meant for
 2023. So are words that are too long to be compared, those of Chinese, Japanese and Korean, phrases,
 which ask for their words exactly, and words that are excluded.

@@ -1,4 +1,4 @@
-"""What an actor is told to run, and with which settings. Pure.
+"""What an actor runs, and with which settings. Pure.
 
 The settings are those of `gateway up`: its environment and the file that it has read. What belongs
 to a machine is the node's own, from the environment in which it was started (`ray start`): the

@@ -61,7 +61,7 @@ class CopyPace:
 
     Attributes:
         share: which part of the time may be spent on copies; 1 for no pace.
-        most_log_entries: from so many entries that wait in a shard's log on, it does not rest.
+        most_log_entries: it does not rest once this many entries wait in a shard's log.
         is_busy: returns whether searches wait here.
         turn_bytes: how much to copy in the next turn.
     """

@@ -155,7 +155,7 @@ async def test_a_change_that_was_left_behind_is_completed(
 
 
 async def test_one_of_two_changes_at_once_is_made(servers: Servers, key_prefix: str) -> None:
-    """All logs have the operations of a collection in one order, whoever else changes it."""
+    """All logs have the operations of a collection in one order, whichever process changes it."""
     async with (
         servers.connected(key_prefix) as (control, keys),
         servers.connected(key_prefix) as (other, _),

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.integration
 
 
 def at(seconds: float) -> str:
-    """A date so many seconds from now."""
+    """A date that is a number of seconds from now."""
     return (datetime.now(UTC) + timedelta(seconds=seconds)).isoformat()
 
 

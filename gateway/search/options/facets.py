@@ -1,7 +1,7 @@
 """Facets: what the shards are asked to count, and the counts of all of them together.
 
 A shard that has left out values says how many documents any of them may have. Of a value that some
-shards have listed, the others may therefore hold so many more: the sum of that is the bucket's
+shards have listed, the others may therefore hold that many more: the sum of that is the bucket's
 `error`. A value that is in no bucket has at most the largest sum of what was counted and what may
 have been left out: that is `unlisted_at_most`.
 """

@@ -78,7 +78,7 @@ def test_what_a_replica_says_of_itself_is_no_claim() -> None:
 
 @given(st.permutations([(epoch, "ab"[epoch % 2]) for epoch in range(1, 7)]))
 def test_the_order_of_reports_does_not_matter(order: list[tuple[int, str]]) -> None:
-    """Whoever is heard first, the claim of the highest epoch decides in the end."""
+    """Whichever claim is heard first, that of the highest epoch decides in the end."""
     view = ClusterView([7])
     for epoch, name in order:
         view.take([node(name, A if name == "a" else B, epoch, has=7)])

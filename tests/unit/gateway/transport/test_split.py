@@ -51,7 +51,7 @@ class Server:
 
 @dataclass
 class Sink:
-    """What a query is told."""
+    """What a query receives."""
 
     replies: list[int] = field(default_factory=list)
     unsent: list[int] = field(default_factory=list)

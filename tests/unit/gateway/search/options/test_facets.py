@@ -255,7 +255,7 @@ def test_merged_bounds_hold_for_any_distribution(
 
 
 def _part_of(values: Sequence[int], kept: int) -> FacetPart:
-    """What a shard of one segment returns if it keeps so many values."""
+    """What a shard of one segment returns if it keeps at most that many values."""
     ranked = Counter(values).most_common()
     listed, rest = ranked[:kept], ranked[kept:]
     return FacetPart(
@@ -267,7 +267,7 @@ def _part_of(values: Sequence[int], kept: int) -> FacetPart:
 
 
 def test_bounds_hold_when_many_facets_share_a_reply(goods_shards: RealShards) -> None:
-    """A reply has room for so many values; those that are left out are counted in the bounds."""
+    """Values for which a reply has no room are counted in the bounds."""
     fields = ("code", "brand", "id")
     facets = [WantedFacet(field, FacetKind.TERMS, 10_000) for field in fields]
     node = parse("*", COLLECTION, strict=True)[0]
