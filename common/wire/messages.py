@@ -29,7 +29,7 @@ from hedgerow.common.wire.packing import (
     read,
     read_message,
 )
-from hedgerow.common.wire.search_options import SearchExtras, SearchOptions
+from hedgerow.common.wire.search_options import Highlighting, SearchExtras, SearchOptions
 
 MAX_ATTACHED_BYTES = 65_536  # the setting limits.max_attached_bytes narrows it
 
@@ -213,12 +213,15 @@ class FetchPayload(Array, frozen=True):
         ids: the requested documents, all owned by this shard.
         fields: names of the requested fields; None for all.
         profile: the rank profile whose `enrich` hook runs on them; "" for none.
+        highlighting: what to mark in them; None for nothing. It is sent only if all workers know it
+            (`Heartbeat.search_options`).
     """
 
     uid: str
     ids: list[str]
     fields: list[str] | None
     profile: str
+    highlighting: Highlighting | None = None
 
 
 class FetchBody(Array, frozen=True):
@@ -232,12 +235,17 @@ class FetchBody(Array, frozen=True):
             stored fields.
         is_enrich_late: whether that is because `enrich` had too little time.
         enrich_us: as `SearchBody.second_phase_us`, of `enrich`.
+        highlights: for each document, its highlights as JSON; None if it has no document, or if
+            there was no time for them. Empty unless they were asked for.
+        highlight_error: why some documents have none; "" if all have.
     """
 
     documents: Sequence[bytes | Count | dict[str, Any] | None]
     enrich_error: str
     is_enrich_late: bool = False
     enrich_us: tuple[Count, Count] | None = None
+    highlights: Sequence[bytes | None] = ()
+    highlight_error: str = ""
 
 
 class Failure(Array, frozen=True):
@@ -272,7 +280,9 @@ def pack_body(body: SearchPayload | SearchBody | FetchPayload | FetchBody | Fail
         if body.second_phase_us is not None:
             return encode(astuple(body)[:-1])
         return encode(astuple(body)[: -2 if body.attached else -3])
-    if type(body) is FetchBody and body.enrich_us is None:
+    if type(body) is FetchBody and not (body.highlights or body.highlight_error):
+        return encode(astuple(body)[: -3 if body.enrich_us is None else -2])
+    if type(body) is FetchPayload and body.highlighting is None:
         return encode(astuple(body)[:-1])
     return encode(body)
 

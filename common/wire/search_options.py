@@ -16,8 +16,10 @@ SCORE: Final = "_score"  # the sort key that is the score
 
 # 1: facets, sort, search_after and group_by.
 # 2: typos and prefix; and `collection.TEXTS`, which is not an option, but as new.
-LEVEL: Final = 2
+# 3: highlights.
+LEVEL: Final = 3
 TEXTS_LEVEL: Final = 2
+HIGHLIGHTS_LEVEL: Final = 3
 
 # A field's value: a keyword, a number, a boolean, or a date (RFC 3339, in UTC, to the second, so
 # that dates are ordered as texts); None if a document has none.
@@ -117,6 +119,42 @@ class SearchOptions(Array, frozen=True):
 
 
 _NONE: Final = SearchOptions()
+
+
+class WantedHighlights(Array, frozen=True):
+    """The highlights of a search.
+
+    Attributes:
+        fields: the text fields in which to mark what matches.
+        snippets: the most snippets of a field; 0 for the whole text.
+        snippet_chars: about how long a snippet is, in characters.
+        max_chars: how much of a text is looked at, in characters.
+        pre: what stands before a marked word.
+        post: what stands after it.
+    """
+
+    fields: tuple[str, ...]
+    snippets: Count
+    snippet_chars: Count
+    max_chars: Count
+    pre: str
+    post: str
+
+
+class Highlighting(Array, frozen=True):
+    """What to mark in documents, and how.
+
+    Attributes:
+        query: the search's query.
+        strict: whether it is read in strict syntax.
+        options: those of the search that say how its words are read; None for none.
+        wanted: the highlights.
+    """
+
+    query: str
+    strict: bool
+    options: SearchOptions | None
+    wanted: WantedHighlights
 
 
 class FacetPart(Array, frozen=True):

@@ -118,6 +118,13 @@ def query(
         bool,
         typer.Option("--prefix", help="The query's last word may be the beginning of another."),
     ] = False,
+    highlight: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAMES",
+            help="Show what matched, in bold: in the text fields a,b,c, or in all of them.",
+        ),
+    ] = None,
     explain: Annotated[
         bool, typer.Option("--explain", help="Draw each shard's times to scale.")
     ] = False,
@@ -148,6 +155,7 @@ def query(
         "group_by": group_by,
         "typos": None if typos == "off" else typos,
         "prefix": prefix or None,
+        "highlight": None if highlight is None else options.parse_fields(highlight),
     }
     call = calls.search(collection, text, search)
     with options.connect(url, token, verify=ca_file or True) as client:

@@ -38,6 +38,7 @@ from hedgerow.gateway.shapes.facets import (
     FacetRange,
     FacetStats,
 )
+from hedgerow.gateway.shapes.highlighting import Highlight
 from hedgerow.gateway.shapes.operations import QuarantinedQuery, ReloadAnswer, SnapshotAnswer
 from hedgerow.gateway.shapes.sorting import NextPage, SortBy
 from hedgerow.gateway.shapes.status import StatusAnswer
@@ -66,6 +67,7 @@ __all__ = [
     "FacetStats",
     "FieldWarning",
     "Filling",
+    "Highlight",
     "Hit",
     "InferredField",
     "LoadAnswer",

@@ -46,12 +46,13 @@ class SearchQuery(Search, frozen=True, gc=False):
         return self.offset + self.k
 
 
-class Hit(msgspec.Struct, gc=False, rename={"stored": "fields"}):
+class Hit(msgspec.Struct, gc=False, rename={"stored": "fields", "marked": "highlights"}):
     """One document found; it is encoded like a `shapes.answer.Hit`.
 
     Attributes:
         stored: the document as JSON, as its shard sent it and as it goes into an answer; decoded
             after `fields` was read.
+        marked: the highlights as JSON, as the shard sent them; UNSET without any.
     """
 
     id: str
@@ -60,6 +61,13 @@ class Hit(msgspec.Struct, gc=False, rename={"stored": "fields"}):
     stored: msgspec.Raw | dict[str, Any] | None = None
     sort: tuple[FieldValue, ...] | UnsetType = UNSET
     group: FieldValue | UnsetType = UNSET
+    marked: msgspec.Raw | UnsetType = UNSET
+
+    @property
+    def highlights(self) -> dict[str, list[str]] | UnsetType:
+        """Field → snippets; UNSET if none were requested, or the document was not fetched."""
+        marked = self.marked
+        return UNSET if isinstance(marked, UnsetType) else from_json(bytes(marked))
 
     @property
     def fields(self) -> dict[str, Any] | None:

@@ -36,6 +36,7 @@ from hedgerow.gateway.search.learning import Learning
 from hedgerow.gateway.search.merge import merge
 from hedgerow.gateway.search.observers import Observers
 from hedgerow.gateway.search.options.cursor import CursorSigner
+from hedgerow.gateway.search.options.highlighting import highlighting_of
 from hedgerow.gateway.search.options.replies import reader_of
 from hedgerow.gateway.search.options.sorting import merge_ordered
 from hedgerow.gateway.search.plan import make_plan
@@ -44,7 +45,13 @@ from hedgerow.gateway.search.result import Hit, SearchQuery, SearchResult
 from hedgerow.gateway.search.scatter import Scatter
 from hedgerow.gateway.search.search_settings import SearchSettings
 from hedgerow.gateway.search.top_up import TopUp, may_have_more, num_asked, topped_up
-from hedgerow.gateway.search.validation import Admitted, admit, check_level, filling_warning
+from hedgerow.gateway.search.validation import (
+    Admitted,
+    admit,
+    check_highlights_level,
+    check_level,
+    filling_warning,
+)
 from hedgerow.gateway.search.view import View
 from hedgerow.gateway.search.walk import SearchTrace, Walk
 from hedgerow.gateway.search.walks import Walks, walk_of
@@ -218,6 +225,8 @@ class Searcher:
         )
         if admitted.options is not None:
             check_level(admitted.options, self._view.search_options)
+        if admitted.wanted.highlights is not None:
+            check_highlights_level(admitted.wanted, self._view.search_options)
         if collection.revision and (filling := self._view.filling_of(collection)):
             return admitted._replace(warnings=(*admitted.warnings, filling_warning(filling)))
         return admitted
@@ -316,7 +325,7 @@ class Searcher:
 
     def _shards_deadline(self, search: PlannedSearch, now: float) -> float:
         """Until when to wait for the shards, so that there is time to fetch the documents."""
-        if search.query.fields is False:
+        if search.query.fields is False and not search.query.highlight:
             return search.deadline
         return search.deadline - self.fetcher.reserve.reserve_s(search.deadline - now)
 
@@ -364,7 +373,7 @@ class Searcher:
         merged_at = self._loop.time() if gathered_at else 0.0
         fetch = lease = None
         walks: list[FetchWalk] = []
-        if query.fields is not False:
+        if query.fields is not False or query.highlight:
             take_attached(hits, bodies)
             lease = self.fetcher.memory.lease(query.caller.party(query.peer))
             fetch = await self._fill(search, hits, lease, walks)
@@ -382,8 +391,9 @@ class Searcher:
         to_workers = None
         if trace is not None and self._profile_of(search).enrich:
             to_workers = self._walks.fetch_to_workers(trace)
-        fields = None if isinstance(query.fields, bool) else list(query.fields)
-        return await self.fetcher.fill(
+        fields = None if query.fields is True else list(query.fields or ())
+        wanted = search.admitted.wanted.highlights
+        fetch = await self.fetcher.fill(
             hits,
             search.payload.uid,
             fields,
@@ -392,7 +402,12 @@ class Searcher:
             lease,
             to_workers,
             walks,
+            highlighting_of(query, search.payload.options, wanted),
         )
+        if query.fields is False:  # the documents were read for their highlights alone
+            for hit in hits:
+                hit.stored = None
+        return fetch
 
     def _respond(
         self, search: PlannedSearch, gather: Gather, found: Found, now: float

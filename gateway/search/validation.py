@@ -15,7 +15,7 @@ from hedgerow.common.query.cost import Cost, check_cost
 from hedgerow.common.settings.gateway import GatewaySettings
 from hedgerow.common.settings.query_limits import QuerySettings
 from hedgerow.common.settings.rank_profiles import RankProfile
-from hedgerow.common.wire.search_options import SearchOptions
+from hedgerow.common.wire.search_options import HIGHLIGHTS_LEVEL, SearchOptions
 from hedgerow.gateway.search.checked_queries import check_filter, check_query
 from hedgerow.gateway.search.options.cursor import CursorSigner
 from hedgerow.gateway.search.options.wanted import NOTHING, Wanted, wanted_of
@@ -26,6 +26,7 @@ from hedgerow.gateway.shapes.collection import Filling
 _NO_COST: Final = Cost()
 _MAX_PROFILE_WARNINGS = 4
 _NAMED_FIELDS = 10  # in a warning
+_UNKNOWN: Final = "is not known to every live worker: upgrade the workers first, then use it"
 
 
 class Admitted(NamedTuple):
@@ -135,10 +136,17 @@ def check_level(options: SearchOptions, level: int) -> None:
         BadRequestError: names an option.
     """
     if options.level > level:
-        raise BadRequestError(
-            next(iter(options.used), "search_after"),
-            "is not known to every live worker: upgrade the workers first, then use it",
-        )
+        raise BadRequestError(next(iter(options.used), "search_after"), _UNKNOWN)
+
+
+def check_highlights_level(wanted: Wanted, level: int) -> None:
+    """As `check_level`, for highlights, which are made when the documents are read.
+
+    Raises:
+        BadRequestError: a live worker does not know them.
+    """
+    if wanted.highlights is not None and level < HIGHLIGHTS_LEVEL:
+        raise BadRequestError("highlight", _UNKNOWN)
 
 
 def check_deadline(deadline_ms: float, settings: GatewaySettings) -> None:

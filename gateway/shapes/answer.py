@@ -26,6 +26,13 @@ class Hit(msgspec.Struct, frozen=True, gc=False):
         FieldValue | UnsetType,
         doc("With `group_by`: the value that only this hit has; null for documents without one."),
     ] = UNSET
+    highlights: Annotated[
+        dict[str, tuple[str, ...]] | UnsetType,
+        doc(
+            "With `highlight`: field to snippets of what matched, for fields with a match; absent "
+            "if the document was not fetched."
+        ),
+    ] = UNSET
 
 
 class TotalHits(msgspec.Struct, frozen=True, gc=False):
@@ -102,7 +109,7 @@ class SearchAnswer(msgspec.Struct, frozen=True, gc=False):
     total_hits: TotalHits
     coverage: Coverage
     shards: Shards
-    fetch: Annotated[Fetch | None, doc("null if no fields were requested.")]
+    fetch: Annotated[Fetch | None, doc("null if no fields or highlights were requested.")]
     warnings: Annotated[
         list[str],
         doc(

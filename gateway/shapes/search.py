@@ -7,6 +7,7 @@ from msgspec import Meta
 
 from hedgerow.gateway.shapes.doc import doc
 from hedgerow.gateway.shapes.facets import Facet
+from hedgerow.gateway.shapes.highlighting import Highlight
 from hedgerow.gateway.shapes.sorting import SortKey
 
 
@@ -83,4 +84,11 @@ class Search(msgspec.Struct, frozen=True, gc=False):
     ] = "off"
     prefix: Annotated[
         bool, doc("Whether the query's last word may be the beginning of another.")
+    ] = False
+    highlight: Annotated[
+        bool | tuple[str, ...] | Highlight,
+        doc(
+            "Whether hits show what matched in their texts: true (all text fields), a list of "
+            "fields, or how to show it."
+        ),
     ] = False

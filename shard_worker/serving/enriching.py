@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 from pydantic_core import from_json, to_json
 
+from hedgerow.common.wire.messages import FetchBody, pack_body
 from hedgerow.shard_worker.storage.picking import Pick
 
 Document = dict[str, Any]
@@ -27,6 +28,8 @@ class Enriching:
         num_bytes: bytes of the stored documents.
         documents: the documents to send, with their wanted fields, enriched or as stored.
         problem: why some are not enriched; "" if all are.
+        highlights: as `FetchBody.highlights`.
+        highlight_error: as `FetchBody.highlight_error`.
     """
 
     def __init__(
@@ -53,6 +56,24 @@ class Enriching:
         ]
         self.num_bytes = sum(len(one) for one in stored if isinstance(one, bytes))
         self.problem = ""
+        self.highlights: Sequence[bytes | None] = ()
+        self.highlight_error = ""
+
+    def packed(
+        self, problem: str, *, is_late: bool = False, took_us: tuple[int, int] | None = None
+    ) -> bytes:
+        """The packed body of the reply.
+
+        Args:
+            problem: why some documents are not enriched, "" if all are.
+            is_late: whether `enrich` had too little time.
+            took_us: as `FetchBody.enrich_us`.
+        """
+        return pack_body(
+            FetchBody(
+                self.documents, problem, is_late, took_us, self.highlights, self.highlight_error
+            )
+        )
 
     def run(self, enrich: Enrich) -> None:
         """Call `enrich` on the documents; blocks.

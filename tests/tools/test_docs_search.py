@@ -26,8 +26,8 @@ EXAMPLES = list(EXAMPLE.finditer(DOCUMENT.read_text(encoding="utf-8")))
 
 
 def test_the_page_has_examples() -> None:
-    """Facets, sorting, pages and groups each have one."""
-    assert len(EXAMPLES) == 4
+    """Facets, sorting, pages, groups and highlights each have one."""
+    assert len(EXAMPLES) == 5
 
 
 @pytest.mark.parametrize("num_shards", [1, 8])

@@ -16,6 +16,7 @@ from hedgerow.gateway.client.calls.call import (
 from hedgerow.gateway.shapes.answer import SearchAnswer
 from hedgerow.gateway.shapes.collection import CurveAnswer
 from hedgerow.gateway.shapes.facets import Facet
+from hedgerow.gateway.shapes.highlighting import Highlight
 from hedgerow.gateway.shapes.sorting import SortBy
 from hedgerow.gateway.shapes.suggest import SuggestAnswer
 
@@ -44,6 +45,8 @@ class SearchOptions(TypedDict, total=False):
         typos: whether words may be misspelt: with auto, by one edit from 5 letters on, by two
             from 9.
         prefix: whether the query's last word may be the beginning of another.
+        highlight: whether hits show what matched in their texts: True (all text fields), names of
+            fields, or a `Highlight`, which may be a dict.
     """
 
     k: int | None
@@ -63,6 +66,7 @@ class SearchOptions(TypedDict, total=False):
     group_by: str | None
     typos: Literal["off", "auto"] | None
     prefix: bool | None
+    highlight: bool | Sequence[str] | Highlight | Mapping[str, Any] | None
 
 
 def search(collection: str, query: str, options: SearchOptions) -> Call[SearchAnswer]:

@@ -7,9 +7,10 @@ from hedgerow.common.errors import BadRequestError
 from hedgerow.common.query.cost import Cost
 from hedgerow.common.settings.query_limits import QuerySettings
 from hedgerow.common.settings.rank_profiles import RankProfile
-from hedgerow.common.wire.search_options import SCORE, SearchOptions
+from hedgerow.common.wire.search_options import SCORE, SearchOptions, WantedHighlights
 from hedgerow.gateway.search.options.cursor import CursorSigner, fingerprint_of
 from hedgerow.gateway.search.options.facets import Counted, check_facets
+from hedgerow.gateway.search.options.highlighting import check_highlight
 from hedgerow.gateway.search.options.paging import Paging
 from hedgerow.gateway.search.options.sorting import check_group, check_sort
 from hedgerow.gateway.search.result import SearchQuery
@@ -23,12 +24,14 @@ class Wanted(NamedTuple):
         facets: the facets, in the order of those in `options`.
         paging: the page, of a search that is read page by page.
         cost: what all this adds to the search's cost.
+        highlights: what to mark in the documents of the hits; None for nothing.
     """
 
     options: SearchOptions | None = None
     facets: tuple[Counted, ...] = ()
     paging: Paging | None = None
     cost: Cost = Cost()
+    highlights: WantedHighlights | None = None
 
 
 NOTHING = Wanted()
@@ -56,7 +59,9 @@ def wanted_of(
         BadRequestError: names the member and the reason.
     """
     pages = query.search_after is not None
-    if not (query.facets or query.sort or pages or query.group_by or query.offset):
+    if not (
+        query.facets or query.sort or pages or query.group_by or query.offset or query.highlight
+    ):
         return NOTHING
     _check_profile(query, profile)
     if pages and query.offset:
@@ -85,7 +90,13 @@ def wanted_of(
     columns = len(wanted) + len(keys) * (1 + (after is not None)) + 2 * bool(query.group_by)
     # The first page, too, asks for what the scores depend on.
     is_asked = bool(options.used) or pages
-    return Wanted(options if is_asked else None, tuple(facets), paging, Cost(columns=columns))
+    return Wanted(
+        options if is_asked else None,
+        tuple(facets),
+        paging,
+        Cost(columns=columns),
+        check_highlight(query.highlight, collection, limits),
+    )
 
 
 def _check_profile(query: SearchQuery, profile: RankProfile) -> None:
@@ -96,9 +107,10 @@ def _check_profile(query: SearchQuery, profile: RankProfile) -> None:
         "group_by": bool(query.group_by),
     }
     asked = [name for name, is_asked in ordering.items() if is_asked]
-    if profile.first_phase == "noop" and (asked or query.facets):
+    if profile.first_phase == "noop" and (asked or query.facets or query.highlight):
         raise BadRequestError(
-            [*asked, "facets"][0], "does not apply: the rank profile reads no index"
+            [*asked, "facets" if query.facets else "highlight"][0],
+            "does not apply: the rank profile reads no index",
         )
     if profile.second_phase is not None and asked:
         raise BadRequestError(

@@ -39,10 +39,12 @@ from hedgerow.common.wire.search_options import (
     After,
     FacetKind,
     FacetPart,
+    Highlighting,
     SearchExtras,
     SearchOptions,
     SortKey,
     WantedFacet,
+    WantedHighlights,
 )
 
 
@@ -97,6 +99,14 @@ search_extras = st.builds(
     strings,
 )
 
+highlighting = st.builds(
+    Highlighting,
+    strings,
+    st.booleans(),
+    st.none() | search_options,
+    st.builds(WantedHighlights, tuples_of(strings), counts, counts, counts, strings, strings),
+)
+
 
 @st.composite
 def search_bodies(draw: st.DrawFn) -> SearchBody:
@@ -142,6 +152,7 @@ BODIES: list[tuple[Callable[[bytes], Any], st.SearchStrategy[Any]]] = [
             st.lists(strings, max_size=5),
             fields,
             strings,
+            st.none() | highlighting,
         ),
     ),
     (
@@ -152,6 +163,8 @@ BODIES: list[tuple[Callable[[bytes], Any], st.SearchStrategy[Any]]] = [
             strings,
             st.booleans(),
             st.none() | st.tuples(counts, counts),
+            st.lists(st.none() | blobs, min_size=1, max_size=5),
+            strings,
         ),
     ),
     (unpack_failure, st.builds(Failure, strings, strings)),
@@ -209,6 +222,12 @@ def test_an_older_process_is_sent_what_it_knows() -> None:
     payload = SearchPayload("u1", "q", 10, "bm25", "", strict=False)
     assert msgpack.unpackb(pack_body(payload)) == ["u1", "q", 10, "bm25", "", False]
     assert msgpack.unpackb(pack_body(FetchBody([], "", False))) == [[], "", False]
+    assert msgpack.unpackb(pack_body(FetchPayload("u1", ["a"], None, ""))) == [
+        "u1",
+        ["a"],
+        None,
+        "",
+    ]
     request = Request(1, 2, 3, 4, "to", b"p", None, 7, Attach(1, 2, None))
     assert msgpack.unpackb(pack_request(request))[1][8:] == [[1, 2, None]]
 
