@@ -156,7 +156,7 @@ def _highlighted(hit: Hit, highlights: Mapping[str, Sequence[str]]) -> Renderabl
     words = {name: value for name, value in (hit.fields or {}).items() if isinstance(value, str)}
     title = next((name for name in _TITLE_FIELDS if name in words or name in highlights), None)
     lines = []
-    if title in highlights:
+    if title is not None and title in highlights:
         lines.append(marked(highlights[title][0]))
     elif title is not None:
         lines.append(plain(words[title][:_SNIPPET_CHARS]))

@@ -187,10 +187,7 @@ class FetchService:
             if not is_enriched or not any(isinstance(one, bytes) for one in read.documents):
                 return None, pack_body(read)
             limits = (self._max_enrich_bytes, self._max_fetch_bytes)
-            enriching = Enriching(read.documents, pick, *limits)
-            enriching.highlights = read.highlights
-            enriching.highlight_error = read.highlight_error
-            return enriching, b""
+            return Enriching(read, pick, *limits), b""
 
         try:
             enriching, body = await self._lanes.reading.run(read, deadline - pulled_at, spent)

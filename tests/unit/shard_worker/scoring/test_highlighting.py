@@ -31,11 +31,16 @@ def highlights(
     **wanted: Any,
 ) -> dict[str, list[str]]:
     """The highlights of one document."""
-    how = {"fields": collection.text_fields, "snippets": 0, "snippet_chars": 100}
+    how: dict[str, Any] = {
+        "fields": collection.text_fields,
+        "snippets": 0,
+        "snippet_chars": 100,
+        "max_chars": 100_000,
+        "pre": "<em>",
+        "post": "</em>",
+    }
     options = None if typing is None else SearchOptions(typos=typing[0], prefix=typing[1])
-    asked = WantedHighlights(
-        **{**how, "max_chars": 100_000, "pre": "<em>", "post": "</em>"} | wanted
-    )
+    asked = WantedHighlights(**how | wanted)
     highlighter = Highlighter(collection, Highlighting(query, False, options, asked))
     body = highlighter.highlights(json.dumps(document).encode(), lambda: False)
     assert body is not None
