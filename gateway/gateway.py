@@ -27,6 +27,7 @@ from hedgerow.gateway.search.coverage.report import coverage_report
 from hedgerow.gateway.search.documents.answer_memory import Lease
 from hedgerow.gateway.search.result import SearchQuery, SearchResult
 from hedgerow.gateway.search.search_body import check_members, search_body
+from hedgerow.gateway.search.steps import takes_steps
 from hedgerow.gateway.transport.wake_up_coalescing import sleep_for
 from hedgerow.gateway.wiring import ClusterAccess
 
@@ -112,6 +113,7 @@ class Gateway:
         self.shortages = parts.shortages
 
         self._searcher = parts.searcher
+        self._steps = parts.steps
         self._guards = parts.guards
         self._membership = parts.membership
         self._transport = parts.transport
@@ -266,7 +268,8 @@ class Gateway:
         The documents belong to the caller: they no longer count as held by this gateway.
 
         Raises:
-            NotFoundError: there is no such collection.
+            NotFoundError: there is no such collection, or no document that others could be like.
+            UnavailableError: the shard of that document has not answered.
             BadRequestError: the query cannot be answered; names the field and the reason.
             InsufficientCoverageError: less was searched than demanded, or nothing; carries the
                 result with every shard's outcome.
@@ -294,7 +297,10 @@ class Gateway:
         try:
             collection = self.collections.get(query.collection)
             profile = query.rank_profile or collection.rank_profile
-            result = await self._searcher.search(query, collection)
+            if takes_steps(query):
+                result = await self._steps.search(query, collection)
+            else:
+                result = await self._searcher.search(query, collection)
         except BaseException as error:
             self._recorder.failed(query, profile, error)
             raise

@@ -39,6 +39,7 @@ from hedgerow.gateway.operations.splits import SplitAdmin
 from hedgerow.gateway.policies.breaker import Transition
 from hedgerow.gateway.search.coverage.late_replies import CoverageCurves
 from hedgerow.gateway.search.learning import Learning
+from hedgerow.gateway.search.steps import SearchSteps
 from hedgerow.gateway.shapes.collection import Filling
 from hedgerow.gateway.transport.messenger import Messenger
 from hedgerow.gateway.wiring import (
@@ -91,6 +92,7 @@ class Parts:
         membership: who serves which shard.
         ejection: keeps live requests from outliers among the workers.
         searcher: answers searches.
+        steps: answers the searches that take several steps.
         reader: reads documents one by one.
         statistics: the collections' term statistics.
         ranked_loads: waits until a load is ranked by current statistics.
@@ -162,6 +164,7 @@ class Parts:
             Learning(self.curves, [self.ejection.on_end, self.recorder.on_end]),
             self.tracers.searches,
         )
+        self.steps = SearchSteps(self.searcher, self.membership, settings.query)
 
         self.reader = DocumentReader(
             self.searcher.fetcher, self.collections, self.membership, settings

@@ -65,6 +65,9 @@ class QuerySettings(Group):
         description="How much of a text is looked at for highlights, in characters; what comes "
         "after it has none. 100,000 characters of English take a worker about 4 ms.",
     )
+    max_like_terms: PositiveInt = Field(
+        100, description="Most words of a document that a search for others like it may use."
+    )
     heavy_ms: PositiveFloat = Field(
         20.0,
         description="A query is heavy if it is estimated to take a scorer longer than this on one "

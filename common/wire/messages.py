@@ -29,7 +29,12 @@ from hedgerow.common.wire.packing import (
     read,
     read_message,
 )
-from hedgerow.common.wire.search_options import Highlighting, SearchExtras, SearchOptions
+from hedgerow.common.wire.search_options import (
+    Highlighting,
+    SearchExtras,
+    SearchOptions,
+    WantedTerms,
+)
 
 MAX_ATTACHED_BYTES = 65_536  # the setting limits.max_attached_bytes narrows it
 
@@ -215,6 +220,7 @@ class FetchPayload(Array, frozen=True):
         profile: the rank profile whose `enrich` hook runs on them; "" for none.
         highlighting: what to mark in them; None for nothing. It is sent only if all workers know it
             (`Heartbeat.search_options`).
+        terms: which words of the documents to send; None for none. Sent as `highlighting` is.
     """
 
     uid: str
@@ -222,6 +228,7 @@ class FetchPayload(Array, frozen=True):
     fields: list[str] | None
     profile: str
     highlighting: Highlighting | None = None
+    terms: WantedTerms | None = None
 
 
 class FetchBody(Array, frozen=True):
@@ -238,6 +245,7 @@ class FetchBody(Array, frozen=True):
         highlights: for each document, its highlights as JSON; None if it has no document, or if
             there was no time for them. Empty unless they were asked for.
         highlight_error: why some documents have none; "" if all have.
+        terms: field and word of the words that were asked for, of all documents.
     """
 
     documents: Sequence[bytes | Count | dict[str, Any] | None]
@@ -246,6 +254,7 @@ class FetchBody(Array, frozen=True):
     enrich_us: tuple[Count, Count] | None = None
     highlights: Sequence[bytes | None] = ()
     highlight_error: str = ""
+    terms: Sequence[tuple[str, str]] = ()
 
 
 class Failure(Array, frozen=True):
@@ -280,10 +289,10 @@ def pack_body(body: SearchPayload | SearchBody | FetchPayload | FetchBody | Fail
         if body.second_phase_us is not None:
             return encode(astuple(body)[:-1])
         return encode(astuple(body)[: -2 if body.attached else -3])
-    if type(body) is FetchBody and not (body.highlights or body.highlight_error):
-        return encode(astuple(body)[: -3 if body.enrich_us is None else -2])
-    if type(body) is FetchPayload and body.highlighting is None:
-        return encode(astuple(body)[:-1])
+    if type(body) is FetchBody and not (body.highlights or body.highlight_error or body.terms):
+        return encode(astuple(body)[: -4 if body.enrich_us is None else -3])
+    if type(body) is FetchPayload and body.highlighting is None and body.terms is None:
+        return encode(astuple(body)[:-2])
     return encode(body)
 
 

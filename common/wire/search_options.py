@@ -16,10 +16,11 @@ SCORE: Final = "_score"  # the sort key that is the score
 
 # 1: facets, sort, search_after and group_by.
 # 2: typos and prefix; and `collection.TEXTS`, which is not an option, but as new.
-# 3: highlights.
+# 3: highlights and more_like.
 LEVEL: Final = 3
 TEXTS_LEVEL: Final = 2
 HIGHLIGHTS_LEVEL: Final = 3
+LIKE_LEVEL: Final = 3
 
 # A field's value: a keyword, a number, a boolean, or a date (RFC 3339, in UTC, to the second, so
 # that dates are ordered as texts); None if a document has none.
@@ -84,6 +85,35 @@ class After(Array, frozen=True):
     position: Count = 0
 
 
+SEARCHED: Final = ""  # instead of a field's name: the field that words without one search
+
+
+class LikeTerms(Array, frozen=True):
+    """Documents are wanted that have some of these words, instead of those that match a query.
+
+    Attributes:
+        id: of a document that is not wanted; "" for none.
+        terms: field, or `SEARCHED`, and word, as they are in the index.
+    """
+
+    id: str
+    terms: tuple[tuple[str, str], ...]
+
+
+class WantedTerms(Array, frozen=True):
+    """The words of a document that are wanted.
+
+    Attributes:
+        fields: the text fields, each by itself; empty for all searched texts together.
+        max_terms: the most words.
+        max_chars: how much of the texts is read, in characters.
+    """
+
+    fields: tuple[str, ...]
+    max_terms: Count
+    max_chars: Count
+
+
 class SearchOptions(Array, frozen=True):
     """What else a search asks for; each member's default means that it is not asked for.
 
@@ -96,6 +126,7 @@ class SearchOptions(Array, frozen=True):
         group_by: only the best hit of each value of this keyword field.
         typos: how many edits the query's words may be away, together.
         prefix: whether the query's last word may be the beginning of another.
+        like: words instead of a query.
     """
 
     facets: tuple[WantedFacet, ...] = ()
@@ -104,10 +135,13 @@ class SearchOptions(Array, frozen=True):
     group_by: str = ""
     typos: Count = 0
     prefix: bool = False
+    like: LikeTerms | None = None
 
     @property
     def level(self) -> int:
         """The level of `Heartbeat.search_options` that a worker needs for it."""
+        if self.like is not None:
+            return LIKE_LEVEL
         return 2 if self.typos or self.prefix else 1
 
     @property

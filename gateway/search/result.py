@@ -8,6 +8,7 @@ from msgspec.structs import replace
 from pydantic_core import from_json
 
 from hedgerow.common.outcome import Outcome
+from hedgerow.common.wire.search_options import LikeTerms
 from hedgerow.gateway.access.caller import ANONYMOUS, Caller
 from hedgerow.gateway.search.documents.answer_memory import Lease
 from hedgerow.gateway.shapes.answer import (
@@ -34,11 +35,13 @@ class SearchQuery(Search, frozen=True, gc=False):
         caller: the caller; callers share the limit on queries in flight.
         peer: the caller's address, which tells callers without a key apart.
         traceparent: the caller's trace, as W3C Trace Context has it; "" for none.
+        terms: words to search for instead of a query, as they are in the index; None for none.
     """
 
     caller: Caller = ANONYMOUS
     peer: str = ""
     traceparent: str = ""
+    terms: LikeTerms | None = None
 
     @property
     def num_ranked(self) -> int:

@@ -26,6 +26,7 @@ from hedgerow.gateway.shapes.collection import Filling
 _NO_COST: Final = Cost()
 _MAX_PROFILE_WARNINGS = 4
 _NAMED_FIELDS = 10  # in a warning
+_NO_WORDS: Final = "The document has no words by which others could be found."
 _UNKNOWN: Final = "is not known to every live worker: upgrade the workers first, then use it"
 
 
@@ -84,15 +85,7 @@ def admit(
             raise BadRequestError("filter", f"does not apply: profile {name!r} reads no index")
         warnings = _warnings(name, profile, collection) if profile.fields else ()
         return Admitted(name, warnings, _NO_COST)
-    options = wanted.options
-    if query.typos == "auto" or query.prefix:
-        cost, repairs, typing = check_typed(query, collection, limits)
-        if typing != AS_WRITTEN:
-            options = replace(
-                options or SearchOptions(), typos=typing.edits, prefix=typing.is_last_unfinished
-            )
-    else:
-        cost, repairs = check_query(query.query, collection, query.syntax == "strict")
+    cost, repairs, options = _check_query(query, collection, limits, wanted.options)
     check_cost(cost, limits, "query")
     if query.filter:
         cost = cost.plus(check_filter(query.filter, collection))
@@ -102,6 +95,28 @@ def admit(
     if wanted is not NOTHING:
         cost = cost.plus(wanted.cost)
     return Admitted(name, tuple(repairs), cost, options, wanted)
+
+
+def _check_query(
+    query: SearchQuery,
+    collection: Collection,
+    limits: QuerySettings,
+    options: SearchOptions | None,
+) -> tuple[Cost, list[str], SearchOptions | None]:
+    """The cost of a query, what was repaired in it, and the options with which it is searched."""
+    if query.terms is not None:
+        options = replace(options or SearchOptions(), like=query.terms)
+        repairs = [] if query.terms.terms else [_NO_WORDS]
+        return Cost(clauses=len(query.terms.terms)), repairs, options
+    if query.typos == "auto" or query.prefix:
+        cost, repairs, typing = check_typed(query, collection, limits)
+        if typing != AS_WRITTEN:
+            options = replace(
+                options or SearchOptions(), typos=typing.edits, prefix=typing.is_last_unfinished
+            )
+        return cost, repairs, options
+    cost, repairs = check_query(query.query, collection, query.syntax == "strict")
+    return cost, repairs, options
 
 
 def _warnings(name: str, profile: RankProfile, collection: Collection) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from msgspec import Meta
 from hedgerow.gateway.shapes.doc import doc
 from hedgerow.gateway.shapes.facets import Facet
 from hedgerow.gateway.shapes.highlighting import Highlight
+from hedgerow.gateway.shapes.more_like import MoreLike
 from hedgerow.gateway.shapes.sorting import SortKey
 
 
@@ -15,7 +16,10 @@ class Search(msgspec.Struct, frozen=True, gc=False):
     """A search of a collection, with the limits and defaults that are the same in every gateway."""
 
     collection: str
-    query: Annotated[str, doc("The query: words, phrases, fields, ranges; see docs/ranking.md.")]
+    query: Annotated[
+        str,
+        doc("The query: words, phrases, fields, ranges; see docs/ranking.md."),
+    ] = ""
     k: Annotated[int, Meta(ge=1, description="Maximum number of hits.")] = 10
     deadline_ms: Annotated[
         float, Meta(gt=0, description="Time within which the answer leaves the gateway, in ms.")
@@ -92,3 +96,7 @@ class Search(msgspec.Struct, frozen=True, gc=False):
             "fields, or how to show it."
         ),
     ] = False
+    more_like: Annotated[
+        MoreLike | None,
+        doc("Search for the most telling words of a document, instead of a query."),
+    ] = None

@@ -5,25 +5,24 @@ A query is read as by a scorer (`query_analysis`), and a text is split as for th
 time for a text grows with its length alone, which is bounded.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import lru_cache
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
 from hedgerow.common.collection import Collection
-from hedgerow.common.fields.field_types import FieldType, mismatch, texts_of
+from hedgerow.common.fields.field_types import FieldType
 from hedgerow.common.query.as_typed import AS_WRITTEN, Typing
 from hedgerow.common.wire.search_options import Highlighting
+from hedgerow.shard_worker.scoring.document_texts import texts_in
 from hedgerow.shard_worker.scoring.matching import Mark, Matcher, words_for
 from hedgerow.shard_worker.scoring.query_analysis import QueryAnalysis
 from hedgerow.shard_worker.scoring.snippets import snippets_of
-from hedgerow.shard_worker.storage.picking import pick_of
 
 _CACHED_QUERIES: Final = 64  # each remembers what it has found of the last words
 _NOTHING: Final = b"{}"
 _encode = msgspec.json.Encoder().encode
-_decode_raw = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
 class Highlighter:
@@ -42,10 +41,11 @@ class Highlighter:
         self._matchers: dict[str, Matcher] = {}
         for name in wanted.fields:
             if collection.type_of(name) is FieldType.TEXT:
-                words = words_for(tree, collection, name)
+                like = None if options is None else options.like
+                words = words_for(tree, collection, name, () if like is None else like.terms)
                 if not words.is_empty:
                     self._matchers[name] = Matcher(words, collection.word_analysis)
-        self._pick = pick_of(tuple(self._matchers))
+        self._names = tuple(self._matchers)
 
     @classmethod
     def of(cls, definition: str, highlighting: Highlighting) -> "Highlighter":
@@ -70,23 +70,15 @@ class Highlighter:
         if not self._matchers:
             return _NOTHING
         found: dict[str, list[str]] = {}
-        for name, raw in self._fields(body).items():
+        for name, texts in texts_in(body, self._names).items():
             if is_late():
                 return None
-            texts = _texts(raw)
             marks = self._marks(self._matchers[name], texts, is_late)
             if any(marks):
                 found[name] = snippets_of(texts, marks, self._wanted)
         if is_late():
             return None
         return _encode(found) if found else _NOTHING
-
-    def _fields(self, body: bytes) -> Mapping[str, msgspec.Raw]:
-        pick = self._pick
-        try:
-            return _decode_raw(body if pick is None else pick(body))
-        except msgspec.MsgspecError:
-            return {}
 
     def _marks(
         self, matcher: Matcher, texts: list[str], is_late: Callable[[], bool]
@@ -99,17 +91,6 @@ class Highlighter:
             marks.append(found)
             left -= len(text)
         return marks
-
-
-def _texts(raw: msgspec.Raw) -> list[str]:
-    """The texts of a field's value, as they were indexed; none of one that was not."""
-    try:
-        value: Any = msgspec.json.decode(raw)
-    except (msgspec.MsgspecError, RecursionError):
-        return []
-    if value is None or mismatch(FieldType.TEXT, value):
-        return []
-    return texts_of(value)
 
 
 @lru_cache(maxsize=_CACHED_QUERIES)

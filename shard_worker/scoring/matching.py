@@ -81,10 +81,21 @@ class QueryWords:
         return not self.num
 
 
-def words_for(node: Node, collection: Collection, name: str) -> QueryWords:
-    """What of a query's tree can match in the texts of one field."""
+def words_for(
+    node: Node, collection: Collection, name: str, terms: Iterable[tuple[str, str]] = ()
+) -> QueryWords:
+    """What of a query can match in the texts of one field.
+
+    Args:
+        node: the query's tree.
+        collection: the definition.
+        name: the field.
+        terms: (field, word) that are searched for as well, as `LikeTerms` has them.
+    """
     reader = _Reader(collection.word_analysis, name, is_searched=bool(collection.weight_of(name)))
     reader.read(node)
+    for of, word in terms:
+        reader.add_term(of or None, word)
     return reader.found
 
 
@@ -107,6 +118,10 @@ class _Reader:
                 self._words(node)
             case _:
                 pass
+
+    def add_term(self, field: str | None, word: str) -> None:
+        if self._is_here(field):
+            self.found.exact.setdefault(word, self._next())
 
     def _is_here(self, field: str | None) -> bool:
         return self._is_searched if field is None else field == self._name

@@ -32,7 +32,11 @@ from hedgerow.shard_worker.storage.index_files import TextIndexError
 from hedgerow.shard_worker.storage.leading_documents import leading_of
 from hedgerow.shard_worker.storage.picking import pick_of
 from hedgerow.shard_worker.storage.store import Store
-from hedgerow.shard_worker.storage.term_statistics import StatisticsFile, TermStatistics
+from hedgerow.shard_worker.storage.term_statistics import (
+    StatisticsFile,
+    TermStatistics,
+    statistics_path,
+)
 from hedgerow.shard_worker.storage.text_index import TextIndex
 
 IDLE_S = 60.0  # an index that has not been searched for this long is closed
@@ -363,7 +367,7 @@ class OpenShards:
         return self._shard_folder(shard) / uid
 
     def _statistics_path(self, uid: str) -> Path:
-        return self._data / "statistics" / f"{uid}.sqlite"
+        return statistics_path(self._data, uid)
 
 
 class _First:

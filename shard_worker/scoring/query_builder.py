@@ -6,6 +6,7 @@ from typing import Any
 import tantivy
 
 from hedgerow.common.collection import TEXTS
+from hedgerow.common.document_ids import ID_FIELD
 from hedgerow.common.fields.field_types import FieldType
 from hedgerow.common.query.tokens import is_single
 from hedgerow.common.query.tree import (
@@ -23,6 +24,7 @@ from hedgerow.common.query.tree import (
     Whole,
     Words,
 )
+from hedgerow.common.wire.search_options import LikeTerms
 from hedgerow.shard_worker.scoring.keyword_range import (
     Beginning,
     Part,
@@ -82,6 +84,28 @@ class QueryBuilder:
             return query
         keep = self._build(filter_node) or tantivy.Query.empty_query()
         return self._with_score_of(query, keep)
+
+    def build_like(self, like: LikeTerms, filter_node: Node | None = None) -> tantivy.Query:
+        """The query for documents with any of some words, but one document; words score."""
+        parts = [
+            (tantivy.Occur.Should, self._exact(name, word))
+            for field, word in like.terms
+            if (name := field or self._searched) is not None
+        ]
+        if not parts:
+            return tantivy.Query.empty_query()
+        if like.id:
+            same = tantivy.Query.term_query(self._schema, ID_FIELD, like.id, "basic")
+            parts.append((tantivy.Occur.MustNot, same))
+        query = tantivy.Query.boolean_query(parts)
+        if filter_node is None:
+            return query
+        keep = self._build(filter_node) or tantivy.Query.empty_query()
+        return self._with_score_of(query, keep)
+
+    def _exact(self, name: str, word: str) -> tantivy.Query:
+        term = tantivy.Query.term_query(self._schema, name, word)
+        return self._weighted(term, name, (word,))
 
     def _build(self, node: Node, occur: Occur = Occur.SHOULD) -> tantivy.Query | None:
         """Build a node; None if analysis removes all its words, as if they had not been written."""
@@ -165,8 +189,7 @@ class QueryBuilder:
     def _term(self, name: str, word: str) -> tantivy.Query:
         if self._analysis[1] >= TEXTS and is_single(word):
             return self._typed.query(name, word, 0, is_prefix=True)
-        term = tantivy.Query.term_query(self._schema, name, word)
-        return self._weighted(term, name, (word,))
+        return self._exact(name, word)
 
     def _phrase(self, name: str, words: Sequence[tuple[int, str]], node: Words) -> tantivy.Query:
         query = self._bare_phrase(name, words, node)

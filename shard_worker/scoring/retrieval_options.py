@@ -83,6 +83,7 @@ def check_option_fields(indexed: Collection, options: SearchOptions) -> None:
     names = [facet.field for facet in options.facets]
     names += [key.field for key in options.sort if key.field != SCORE]
     names += [options.group_by] if options.group_by else []
+    names += [field for field, _ in options.like.terms if field] if options.like else []
     for name in names:
         if indexed.type_of(name) is None:
             raise BadQueryError(f"the field {name} was added, and is being filled")

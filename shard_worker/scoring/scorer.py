@@ -246,6 +246,9 @@ class Scorer:
                 _check_fields(snapshot.missing, node, filter_node)
             if search.options is not None:
                 check_option_fields(snapshot.index.collection, search.options)
+            like = None if search.options is None else search.options.like
+            if like is not None:
+                return snapshot.builder.build_like(like, filter_node)
             return snapshot.builder.build(node, filter_node)
         except (BadRequestError, ValueError, OverflowError, RecursionError) as error:
             # The gateway has checked the query, but perhaps against a newer definition.

@@ -4,18 +4,22 @@ The store reads documents one by one, and counts the bytes of what is made of ea
 and its highlights are packed together, and taken apart when all are read.
 """
 
+import sys
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 import msgspec
 
+from hedgerow.common.collection import Collection
 from hedgerow.common.errors import BadRequestError, WireError
 from hedgerow.common.wire.messages import FetchBody, FetchPayload
-from hedgerow.common.wire.search_options import Highlighting
+from hedgerow.common.wire.search_options import Highlighting, WantedTerms
 from hedgerow.shard_worker.executors.error_text import error_line
 from hedgerow.shard_worker.scoring.highlighting import Highlighter
+from hedgerow.shard_worker.scoring.like_terms import like_terms
 from hedgerow.shard_worker.serving.enriching import Stored
 from hedgerow.shard_worker.storage.picking import Pick
+from hedgerow.shard_worker.storage.term_statistics import TermStatistics
 
 _SHARE: Final = 0.7  # of the time left; the rest is for the documents, if highlights are late
 _LATE: Final = "there was no time for the highlights of {}"
@@ -29,6 +33,9 @@ class Stores(Protocol):
 
     def definition(self, shard: int, uid: str) -> str | None:
         """See `ShardStores.definition`."""
+
+    def statistics(self, uid: str) -> TermStatistics | None:
+        """See `ShardStores.statistics`."""
 
     def read(
         self,
@@ -68,6 +75,8 @@ def read_body(
         return left_s() <= 0
 
     uid, ids = payload.uid, payload.ids
+    if payload.terms is not None:
+        return _read_terms(stores, shard, payload, payload.terms, is_late)
     if payload.highlighting is None:
         return FetchBody(stores.read(shard, uid, ids, max_bytes, pick, is_late), "")
     for_documents_s = left_s() * (1 - _SHARE)
@@ -80,6 +89,33 @@ def read_body(
         highlights=highlighted.highlights,
         highlight_error=highlighted.problem,
     )
+
+
+def _read_terms(
+    stores: Stores,
+    shard: int,
+    payload: FetchPayload,
+    wanted: WantedTerms,
+    is_late: Callable[[], bool],
+) -> FetchBody:
+    """The words of documents that tell most about them; of the documents, only that they exist."""
+    definition = stores.definition(shard, payload.uid)
+    if definition is None:
+        return FetchBody([None] * len(payload.ids), "")
+    collection = Collection.from_json(definition)
+    statistics = stores.statistics(payload.uid)
+    terms: list[tuple[str, str]] = []
+
+    def take(body: bytes) -> bytes:
+        terms.extend(like_terms(collection, body, wanted, statistics))
+        return b"{}"
+
+    try:
+        documents = stores.read(shard, payload.uid, payload.ids, sys.maxsize, take, is_late)
+    finally:
+        if statistics is not None:
+            statistics.close()
+    return FetchBody(documents, "", terms=terms)
 
 
 class _Highlighted:

@@ -9,6 +9,7 @@ from hedgerow.common.snapshots.manifest import STORE
 from hedgerow.common.snapshots.restore import shard_folder
 from hedgerow.shard_worker.storage.picking import Pick
 from hedgerow.shard_worker.storage.store import Store
+from hedgerow.shard_worker.storage.term_statistics import TermStatistics, statistics_path
 
 
 class ShardStores:
@@ -40,6 +41,13 @@ class ShardStores:
             return opened.store.definition(uid)
         finally:
             opened.end()
+
+    def statistics(self, uid: str) -> TermStatistics | None:
+        """The term statistics of a collection, to be closed; None if there are none yet."""
+        try:
+            return TermStatistics.open(statistics_path(self._data, uid))
+        except OSError:
+            return None
 
     def read(
         self,

@@ -22,7 +22,7 @@ from hedgerow.common.wire.messages import (
     pack_body,
     unpack_fetch_body,
 )
-from hedgerow.common.wire.search_options import Highlighting
+from hedgerow.common.wire.search_options import Highlighting, WantedTerms
 from hedgerow.gateway.policies.latency import FetchReserve
 from hedgerow.gateway.policies.shard_result import ShardResult
 from hedgerow.gateway.search.documents.answer_memory import AnswerMemory, Lease
@@ -43,6 +43,7 @@ class Refused(msgspec.Struct, frozen=True):
     reason: str
     enrich_error: str = ""
     highlight_error: str = ""
+    highlights: tuple[bytes | None, ...] = ()
     is_enrich_late: bool = False
     documents: tuple[Document, ...] = ()
 
@@ -144,6 +145,7 @@ class Fetcher:
         trace: bytes | None = None,
         walks: list[FetchWalk] | None = None,
         highlighting: Highlighting | None = None,
+        terms: WantedTerms | None = None,
     ) -> dict[int, ShardResult]:
         """Ask each shard for its documents.
 
@@ -157,6 +159,7 @@ class Fetcher:
             trace: the context that the workers get, packed; None for none.
             walks: gets how it went.
             highlighting: what to mark in the documents; None for nothing.
+            terms: which of their words to read instead of them; None to read them.
 
         Returns:
             How each shard's part ended; the bodies are `FetchBody`s, or `Refused`.
@@ -169,7 +172,9 @@ class Fetcher:
             if gather.num_open:
                 sent = []
                 for shard, ids in wanted.items():
-                    payload = pack_body(FetchPayload(uid, ids, fields, profile, highlighting))
+                    payload = pack_body(
+                        FetchPayload(uid, ids, fields, profile, highlighting, terms)
+                    )
                     sent.append(scatter.send(scatter.request(payload), (shard,)))
                 self.hedger.watch(sent)
                 await gather.wait(deadline)

@@ -60,7 +60,13 @@ def wanted_of(
     """
     pages = query.search_after is not None
     if not (
-        query.facets or query.sort or pages or query.group_by or query.offset or query.highlight
+        query.facets
+        or query.sort
+        or pages
+        or query.group_by
+        or query.offset
+        or query.highlight
+        or query.more_like
     ):
         return NOTHING
     _check_profile(query, profile)
@@ -107,10 +113,15 @@ def _check_profile(query: SearchQuery, profile: RankProfile) -> None:
         "group_by": bool(query.group_by),
     }
     asked = [name for name, is_asked in ordering.items() if is_asked]
-    if profile.first_phase == "noop" and (asked or query.facets or query.highlight):
+    reading = {
+        "facets": bool(query.facets),
+        "highlight": bool(query.highlight),
+        "more_like": query.more_like is not None,
+    }
+    of_index = [name for name, is_asked in reading.items() if is_asked]
+    if profile.first_phase == "noop" and (asked or of_index):
         raise BadRequestError(
-            [*asked, "facets" if query.facets else "highlight"][0],
-            "does not apply: the rank profile reads no index",
+            [*asked, *of_index][0], "does not apply: the rank profile reads no index"
         )
     if profile.second_phase is not None and asked:
         raise BadRequestError(
@@ -135,5 +146,6 @@ def _paging(
         query.sort,
         query.typos,
         query.prefix,
+        *(() if query.more_like is None else (query.more_like,)),
     )
     return Paging(signer, search, signer.read(text) if text else None)

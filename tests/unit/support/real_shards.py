@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from hedgerow.common.collection import Collection
 from hedgerow.common.errors import InsufficientCoverageError, WorkError
 from hedgerow.common.partition import shard_of
+from hedgerow.common.settings.query_limits import QuerySettings
 from hedgerow.common.settings.rank_profiles import BUILT_IN_PROFILES
 from hedgerow.common.wire.messages import (
     Failure,
@@ -24,17 +25,24 @@ from hedgerow.common.wire.messages import (
     unpack_request,
 )
 from hedgerow.gateway.search.result import SearchQuery, SearchResult
+from hedgerow.gateway.search.steps import SearchSteps, takes_steps
 from hedgerow.gateway.transport.protocol import ReplySink
 from hedgerow.shard_worker.scoring.scorer import Scorer, ScorerConfig
 from hedgerow.shard_worker.serving.reading import read_body
 from hedgerow.shard_worker.serving.shard_stores import ShardStores
 from hedgerow.shard_worker.storage.picking import pick_of
 from hedgerow.shard_worker.storage.store import Store
+from hedgerow.shard_worker.storage.term_statistics import (
+    collect,
+    merge,
+    statistics_path,
+    write_table,
+)
 from hedgerow.shard_worker.storage.text_index import TextIndex
 from hedgerow.shard_worker.storage.text_index_writer import TextIndexWriter
 from tests.support.virtual_time import run_virtually
 from tests.unit.support.scripted import ScriptedTransport
-from tests.unit.support.searchers import searcher_over
+from tests.unit.support.searchers import FixedView, searcher_over
 from tests.unit.support.shards import EndlessBudget
 
 KEY = b"the key of the cluster"
@@ -96,6 +104,11 @@ class RealShards(ScriptedTransport):
             writer.close()
             store.close()
 
+    def collect_statistics(self) -> None:
+        """Write the term statistics of all shards, as the control plane's job does."""
+        parts = [collect(self.index(shard)) for shard in range(self.num_shards)]
+        write_table(statistics_path(self._data, self.collection.uid), merge(parts))
+
     def index(self, shard: int) -> TextIndex:
         """A shard's index as it is now."""
         return TextIndex.open(self._data / "shards" / str(shard) / self.collection.uid)
@@ -151,6 +164,9 @@ class RealShards(ScriptedTransport):
             searcher.use_cursor_key(KEY)
             asked = SearchQuery(self.collection.name, query, **{"fields": False, **members})
             try:
+                if takes_steps(asked):
+                    steps = SearchSteps(searcher, FixedView(counts), QuerySettings())
+                    return await steps.search(asked, self.collection)
                 return await searcher.search(asked, self.collection)
             except InsufficientCoverageError as error:
                 refused: SearchResult = error.result

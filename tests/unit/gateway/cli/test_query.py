@@ -230,9 +230,9 @@ def test_what_matched_is_bold_on_a_terminal() -> None:
     piped = Console(file=StringIO(), width=120)
     piped.print(hits_table(answer))
     lines = piped.file.getvalue().splitlines()  # type: ignore[attr-defined]
-    assert lines[0].endswith("a <b>study</b>")
-    assert lines[1].strip().startswith("…of models")
-    assert lines[1].strip().endswith("& studies…")
+    assert lines[1].rstrip().endswith("a <b>study</b>")
+    assert lines[2].strip().startswith("…of models")
+    assert lines[2].strip().endswith("& studies…")
 
 
 def test_a_partial_answer_warns(command: CommandLine) -> None:

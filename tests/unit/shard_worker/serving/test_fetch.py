@@ -30,7 +30,7 @@ from hedgerow.common.wire.messages import (
     unpack_fetch_body,
 )
 from hedgerow.common.wire.packing import VERSION
-from hedgerow.common.wire.search_options import Highlighting, WantedHighlights
+from hedgerow.common.wire.search_options import Highlighting, WantedHighlights, WantedTerms
 from hedgerow.shard_worker.executors.thread_pool.batched_threads import BatchedThreads
 from hedgerow.shard_worker.executors.thread_pool.threads import Spent, ThreadLane
 from hedgerow.shard_worker.scoring.highlighting import Highlighter
@@ -42,6 +42,7 @@ from hedgerow.shard_worker.serving.forwarding import Forwarding
 from hedgerow.shard_worker.serving.in_flight import InFlight
 from hedgerow.shard_worker.serving.work_accounting import WorkAccounting
 from hedgerow.shard_worker.storage.picking import Pick
+from hedgerow.shard_worker.storage.term_statistics import TermStatistics
 from tests.unit.support.services import Clock, Replies
 
 T = TypeVar("T")
@@ -128,6 +129,10 @@ class Documents:
     def definition(self, shard: int, uid: str) -> str | None:
         """Of a collection with titles."""
         return define("c", {"fields": {"title": "text"}}, uid=uid).to_json()
+
+    def statistics(self, uid: str) -> TermStatistics | None:
+        """None yet."""
+        return None
 
     def read(
         self,
@@ -252,6 +257,13 @@ def _slow(clock: Clock, seconds: float) -> Callable[..., bytes | None]:
         return b"{}"
 
     return highlights
+
+
+async def test_the_telling_words_of_a_document_travel_alone(serving: Serving) -> None:
+    """Without the document, but with whether it is there."""
+    wanted = WantedTerms(("title",), 5, 1000)
+    await serving.pull(serving.request(payload=fetch("a", terms=wanted)))
+    assert serving.body == FetchBody([{}], "", terms=[("title", "hedg")])
 
 
 async def test_a_query_that_does_not_fit_costs_the_highlights_alone(serving: Serving) -> None:
