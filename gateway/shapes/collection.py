@@ -92,7 +92,9 @@ class WeightedField(
         return "text"
 
 
-class DefinedVector(msgspec.Struct, frozen=True, tag_field="type", tag="vector"):
+class DefinedVector(
+    msgspec.Struct, frozen=True, omit_defaults=True, tag_field="type", tag="vector"
+):
     """A field of vectors."""
 
     dimensions: Annotated[int, Meta(ge=1, le=4096, description="The numbers of each vector.")]
