@@ -18,13 +18,18 @@ from hedgerow.gateway.cli.facets import (
 from hedgerow.gateway.cli.options import DEFAULT_URL, CaFile, Token, Url
 from hedgerow.gateway.cli.render import coverage_line, degraded, hits_table, output, percent, plain
 from hedgerow.gateway.cli.timeline import Timeline
-from hedgerow.gateway.client import SearchAnswer, SearchOptions, calls
+from hedgerow.gateway.client import MoreLike, SearchAnswer, SearchOptions, calls
 from hedgerow.gateway.shapes.reasons import reasons_line
 
 
 def query(
-    text: Annotated[str, typer.Argument(metavar="TEXT", help="The query.")],
     collection: Annotated[str, typer.Option(metavar="NAME", help="The collection to ask.")],
+    text: Annotated[
+        str,
+        typer.Argument(
+            metavar="TEXT", help="The query; none with --more-like.", show_default=False
+        ),
+    ] = "",
     k: Annotated[
         int | None,
         typer.Option(
@@ -125,6 +130,12 @@ def query(
             help="Show what matched, in bold: in the text fields a,b,c, or in all of them.",
         ),
     ] = None,
+    more_like: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ID", help="Find documents like this one, instead of those that match a query."
+        ),
+    ] = None,
     explain: Annotated[
         bool, typer.Option("--explain", help="Draw each shard's times to scale.")
     ] = False,
@@ -155,6 +166,7 @@ def query(
         "group_by": group_by,
         "typos": None if typos == "off" else typos,
         "prefix": prefix or None,
+        "more_like": None if more_like is None else MoreLike(more_like),
         "highlight": None if highlight is None else options.parse_fields(highlight),
     }
     call = calls.search(collection, text, search)

@@ -21,6 +21,7 @@ from hedgerow.gateway.shapes.answer import Coverage, Hit, SearchAnswer, ShardDet
 from hedgerow.gateway.shapes.collection import (
     CollectionAnswer,
     CurveAnswer,
+    DefinedVector,
     FieldWarning,
     Filling,
     InferredField,
@@ -39,10 +40,12 @@ from hedgerow.gateway.shapes.facets import (
     FacetStats,
 )
 from hedgerow.gateway.shapes.highlighting import Highlight
+from hedgerow.gateway.shapes.more_like import MoreLike
 from hedgerow.gateway.shapes.operations import QuarantinedQuery, ReloadAnswer, SnapshotAnswer
 from hedgerow.gateway.shapes.sorting import NextPage, SortBy
 from hedgerow.gateway.shapes.status import StatusAnswer
 from hedgerow.gateway.shapes.suggest import SuggestAnswer, Suggestion
+from hedgerow.gateway.shapes.vector import VectorQuery
 
 if TYPE_CHECKING:
     from hedgerow.gateway.client.asynchronous import AsyncClient
@@ -56,6 +59,7 @@ __all__ = [
     "CollectionAnswer",
     "Coverage",
     "CurveAnswer",
+    "DefinedVector",
     "Definition",
     "DeleteByQueryAnswer",
     "Document",
@@ -72,6 +76,7 @@ __all__ = [
     "InferredField",
     "LoadAnswer",
     "MissingShard",
+    "MoreLike",
     "NextPage",
     "OptimiseAnswer",
     "QuarantinedQuery",
@@ -87,6 +92,7 @@ __all__ = [
     "StatusAnswer",
     "SuggestAnswer",
     "Suggestion",
+    "VectorQuery",
     "VersionedDocument",
     "WeightedField",
 ]

@@ -104,6 +104,8 @@ def _check_query(
     options: SearchOptions | None,
 ) -> tuple[Cost, list[str], SearchOptions | None]:
     """The cost of a query, what was repaired in it, and the options with which it is searched."""
+    if query.vector is not None:
+        return _NO_COST, [], options
     if query.terms is not None:
         options = replace(options or SearchOptions(), like=query.terms)
         repairs = [] if query.terms.terms else [_NO_WORDS]

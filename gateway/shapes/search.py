@@ -10,6 +10,7 @@ from hedgerow.gateway.shapes.facets import Facet
 from hedgerow.gateway.shapes.highlighting import Highlight
 from hedgerow.gateway.shapes.more_like import MoreLike
 from hedgerow.gateway.shapes.sorting import SortKey
+from hedgerow.gateway.shapes.vector import VectorQuery
 
 
 class Search(msgspec.Struct, frozen=True, gc=False):
@@ -18,7 +19,10 @@ class Search(msgspec.Struct, frozen=True, gc=False):
     collection: str
     query: Annotated[
         str,
-        doc("The query: words, phrases, fields, ranges; see docs/ranking.md."),
+        doc(
+            "The query: words, phrases, fields, ranges; see docs/ranking.md. Left out for a search "
+            "by `vector` or `more_like`."
+        ),
     ] = ""
     k: Annotated[int, Meta(ge=1, description="Maximum number of hits.")] = 10
     deadline_ms: Annotated[
@@ -89,6 +93,10 @@ class Search(msgspec.Struct, frozen=True, gc=False):
     prefix: Annotated[
         bool, doc("Whether the query's last word may be the beginning of another.")
     ] = False
+    vector: Annotated[
+        VectorQuery | None,
+        doc("Find the documents whose vectors are nearest to this one; see docs/vectors.md."),
+    ] = None
     highlight: Annotated[
         bool | tuple[str, ...] | Highlight,
         doc(

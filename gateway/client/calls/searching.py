@@ -17,8 +17,10 @@ from hedgerow.gateway.shapes.answer import SearchAnswer
 from hedgerow.gateway.shapes.collection import CurveAnswer
 from hedgerow.gateway.shapes.facets import Facet
 from hedgerow.gateway.shapes.highlighting import Highlight
+from hedgerow.gateway.shapes.more_like import MoreLike
 from hedgerow.gateway.shapes.sorting import SortBy
 from hedgerow.gateway.shapes.suggest import SuggestAnswer
+from hedgerow.gateway.shapes.vector import VectorQuery
 
 
 class SearchOptions(TypedDict, total=False):
@@ -45,8 +47,12 @@ class SearchOptions(TypedDict, total=False):
         typos: whether words may be misspelt: with auto, by one edit from 5 letters on, by two
             from 9.
         prefix: whether the query's last word may be the beginning of another.
+        vector: find the documents whose vectors are nearest to this one: a `VectorQuery`, or the
+            same as a dict.
         highlight: whether hits show what matched in their texts: True (all text fields), names of
             fields, or a `Highlight`, which may be a dict.
+        more_like: search for the most telling words of a document instead of a query, which is "":
+            a `MoreLike`, or the same as a dict.
     """
 
     k: int | None
@@ -66,7 +72,9 @@ class SearchOptions(TypedDict, total=False):
     group_by: str | None
     typos: Literal["off", "auto"] | None
     prefix: bool | None
+    vector: VectorQuery | Mapping[str, Any] | None
     highlight: bool | Sequence[str] | Highlight | Mapping[str, Any] | None
+    more_like: MoreLike | Mapping[str, Any] | None
 
 
 def search(collection: str, query: str, options: SearchOptions) -> Call[SearchAnswer]:

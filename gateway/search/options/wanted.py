@@ -13,6 +13,7 @@ from hedgerow.gateway.search.options.facets import Counted, check_facets
 from hedgerow.gateway.search.options.highlighting import check_highlight
 from hedgerow.gateway.search.options.paging import Paging
 from hedgerow.gateway.search.options.sorting import check_group, check_sort
+from hedgerow.gateway.search.options.vector import check_vector
 from hedgerow.gateway.search.result import SearchQuery
 
 
@@ -59,12 +60,14 @@ def wanted_of(
         BadRequestError: names the member and the reason.
     """
     pages = query.search_after is not None
+    vector = query.vector
     if not (
         query.facets
         or query.sort
         or pages
         or query.group_by
         or query.offset
+        or vector
         or query.highlight
         or query.more_like
     ):
@@ -76,6 +79,7 @@ def wanted_of(
         raise BadRequestError(
             "group_by", "does not apply with search_after: a group may have hits on earlier pages"
         )
+    nearest = None if vector is None else check_vector(query, vector, collection, limits)
     facets = check_facets(query.facets, collection, limits)
     keys = check_sort(query.sort, collection, limits)
     if query.group_by:
@@ -92,8 +96,9 @@ def wanted_of(
                 "(query.max_score_depth); sort by a field to go further",
             )
     wanted = [part for one in facets for part in one.wanted]
-    options = SearchOptions(tuple(wanted), keys, after, query.group_by)
+    options = SearchOptions(tuple(wanted), keys, after, query.group_by, vector=nearest)
     columns = len(wanted) + len(keys) * (1 + (after is not None)) + 2 * bool(query.group_by)
+    columns += nearest is not None
     # The first page, too, asks for what the scores depend on.
     is_asked = bool(options.used) or pages
     return Wanted(
@@ -115,6 +120,7 @@ def _check_profile(query: SearchQuery, profile: RankProfile) -> None:
     asked = [name for name, is_asked in ordering.items() if is_asked]
     reading = {
         "facets": bool(query.facets),
+        "vector": query.vector is not None,
         "highlight": bool(query.highlight),
         "more_like": query.more_like is not None,
     }

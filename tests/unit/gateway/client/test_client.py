@@ -55,7 +55,8 @@ def test_the_options_of_a_search_are_the_members_of_its_body() -> None:
         Sequence[str | Mapping[str, Literal["asc", "desc"] | SortBy]]: tuple[SortKey, ...],
     }
     for name, kind in said.items():
-        of_option = {lists.get(one, one) for one in get_args(kind)} - {NoneType}
+        # A shape may be given as a dict, too.
+        of_option = {lists.get(one, one) for one in get_args(kind)} - {NoneType, Mapping[str, Any]}
         of_member = set(get_args(members[name]) or (members[name],)) - {NoneType}
         if get_origin(members[name]) in {Literal, dict, tuple}:
             of_member = {members[name]}
@@ -193,7 +194,7 @@ def test_answers_are_those_of_the_gateway(ask: EitherClient) -> None:
     assert ask("put_collection", "books", fields={"year": "integer"}).fields == {"year": "integer"}
     assert ask.gateway.collections.defined["books"] == {"fields": {"year": "integer"}}
     weighted = ask("put_collection", "books", fields={"title": {"type": "text", "weight": 3}})
-    assert weighted.fields == {"title": WeightedField("text", 3)}
+    assert weighted.fields == {"title": WeightedField(3)}
     assert ask("coverage_curve", "films", deadline_ms=50).deadline_ms == 50
     assert ask("get_document", "films", "a/b", deadline_ms=70)["asked"] == ["films", "a/b", 70]
     assert ask("create_snapshots").wanted_at_ms == 1000
