@@ -252,9 +252,9 @@ class FetchBody(Array, frozen=True):
     enrich_error: str
     is_enrich_late: bool = False
     enrich_us: tuple[Count, Count] | None = None
-    highlights: Sequence[bytes | None] = ()
+    highlights: tuple[bytes | None, ...] = ()
     highlight_error: str = ""
-    terms: Sequence[tuple[str, str]] = ()
+    terms: tuple[tuple[str, str], ...] = ()
 
 
 class Failure(Array, frozen=True):

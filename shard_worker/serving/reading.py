@@ -86,7 +86,7 @@ def read_body(
     return FetchBody(
         documents,
         "",
-        highlights=highlighted.highlights,
+        highlights=tuple(highlighted.highlights),
         highlight_error=highlighted.problem,
     )
 
@@ -115,7 +115,7 @@ def _read_terms(
     finally:
         if statistics is not None:
             statistics.close()
-    return FetchBody(documents, "", terms=terms)
+    return FetchBody(documents, "", terms=tuple(terms))
 
 
 class _Highlighted:

@@ -56,7 +56,7 @@ class LikeTermsReader:
             raise UnavailableError(part.body.reason)
         match part.body.documents:
             case [bytes()]:
-                return LikeTerms(like.id, tuple(part.body.terms))
+                return LikeTerms(like.id, part.body.terms)
             case [None]:
                 raise NotFoundError(f"there is no document {like.id!r} in {like.collection.name!r}")
         raise UnavailableError(f"shard {shard}, which has {document}, has not read it in time")

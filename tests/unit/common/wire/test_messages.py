@@ -45,6 +45,7 @@ from hedgerow.common.wire.search_options import (
     SortKey,
     WantedFacet,
     WantedHighlights,
+    WantedTerms,
 )
 
 
@@ -153,6 +154,7 @@ BODIES: list[tuple[Callable[[bytes], Any], st.SearchStrategy[Any]]] = [
             fields,
             strings,
             st.none() | highlighting,
+            st.none() | st.builds(WantedTerms, tuples_of(strings), counts, counts),
         ),
     ),
     (
@@ -163,8 +165,9 @@ BODIES: list[tuple[Callable[[bytes], Any], st.SearchStrategy[Any]]] = [
             strings,
             st.booleans(),
             st.none() | st.tuples(counts, counts),
-            st.lists(st.none() | blobs, min_size=1, max_size=5),
+            tuples_of(st.none() | blobs),
             strings,
+            tuples_of(st.tuples(strings, strings)),
         ),
     ),
     (unpack_failure, st.builds(Failure, strings, strings)),

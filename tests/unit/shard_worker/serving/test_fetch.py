@@ -233,7 +233,11 @@ async def test_documents_come_with_what_matches_in_them(serving: Serving, profil
     wanted = fetch("a", "gone", "b", fields=["id"], highlighting=HIGHLIGHTING, profile=profile)
     await serving.pull(serving.request(payload=wanted))
     assert serving.body.documents == [{"id": "a"}, None, {"id": "b"}]
-    assert serving.body.highlights == [MARKED, None, b"{}"]
+    assert serving.body.highlights == (
+        MARKED,
+        None,
+        b"{}",
+    )
     assert serving.body.highlight_error == ""
 
 
@@ -245,7 +249,11 @@ async def test_late_highlights_leave_time_for_the_documents(
     wanted = fetch("a", "b", "a", highlighting=HIGHLIGHTING)
     await serving.pull(serving.request(payload=wanted))
     assert serving.body.documents == [STORED["a"], STORED["b"], STORED["a"]]
-    assert serving.body.highlights == [b"{}", b"{}", None]
+    assert serving.body.highlights == (
+        b"{}",
+        b"{}",
+        None,
+    )
     assert serving.body.highlight_error == "there was no time for the highlights of a document"
 
 
@@ -263,7 +271,7 @@ async def test_the_telling_words_of_a_document_travel_alone(serving: Serving) ->
     """Without the document, but with whether it is there."""
     wanted = WantedTerms(("title",), 5, 1000)
     await serving.pull(serving.request(payload=fetch("a", terms=wanted)))
-    assert serving.body == FetchBody([{}], "", terms=[("title", "hedg")])
+    assert serving.body == FetchBody([{}], "", terms=(("title", "hedg"),))
 
 
 async def test_a_query_that_does_not_fit_costs_the_highlights_alone(serving: Serving) -> None:
@@ -271,7 +279,7 @@ async def test_a_query_that_does_not_fit_costs_the_highlights_alone(serving: Ser
     bad = replace(HIGHLIGHTING, query="gone:1", strict=True)
     await serving.pull(serving.request(payload=fetch("a", highlighting=bad)))
     assert serving.body.documents == [STORED["a"]]
-    assert serving.body.highlights == [None]
+    assert serving.body.highlights == (None,)
     assert serving.body.highlight_error.startswith("nothing is highlighted: ")
 
 

@@ -137,7 +137,7 @@ def test_a_document_without_words_is_like_no_other(tmp_path: Path) -> None:
         ("", MoreLike("a", ()), "more_like.fields", "names 0 fields"),
         ("", MoreLike("a", max_terms=101), "more_like.max_terms", "query.max_like_terms"),
         ("", MoreLike(""), "more_like.id", "at least one"),
-        ("", MoreLike("x" * 5000), "more_like.id", "5000"),
+        ("", MoreLike("x" * 5000), "more_like.id", "512 bytes"),
     ],
 )
 def test_what_cannot_be_asked_is_refused(
