@@ -16,8 +16,8 @@ SCORE: Final = "_score"  # the sort key that is the score
 
 # 1: facets, sort, search_after and group_by.
 # 2: typos and prefix; and `collection.TEXTS`, which is not an option, but as new.
-# 3: vector, highlights and more_like; and `collection.VectorField`s, which are not an option, but
-#    as new.
+# 3: vector, highlights, more_like and did_you_mean; and `collection.VectorField`s, which are not an
+#    option, but as new.
 LEVEL: Final = 3
 TEXTS_LEVEL: Final = 2
 VECTORS_LEVEL: Final = 3
@@ -146,6 +146,7 @@ class SearchOptions(Array, frozen=True):
         prefix: whether the query's last word may be the beginning of another.
         vector: rank by the distance to a vector, not by a query.
         like: words instead of a query.
+        did_you_mean: whether to say which words of the query are probably misspelt.
     """
 
     facets: tuple[WantedFacet, ...] = ()
@@ -156,13 +157,14 @@ class SearchOptions(Array, frozen=True):
     prefix: bool = False
     vector: WantedVector | None = None
     like: LikeTerms | None = None
+    did_you_mean: bool = False
 
     @property
     def level(self) -> int:
         """The level of `Heartbeat.search_options` that a worker needs for it."""
         if self.vector is not None:
             return VECTORS_LEVEL
-        if self.like is not None:
+        if self.like is not None or self.did_you_mean:
             return LIKE_LEVEL
         return 2 if self.typos or self.prefix else 1
 
@@ -233,6 +235,23 @@ class FacetPart(Array, frozen=True):
     stats: tuple[Count, float, Value, Value] | None = None
 
 
+class Slip(Array, frozen=True):
+    """A word of a query that is probably misspelt.
+
+    Attributes:
+        word: the word, as it was typed.
+        field: in which it is searched, or `SEARCHED`.
+        frequency: how many of the collection's documents have it.
+        candidates: the words that were probably meant, as they are in the index, and how many
+            documents have each; the likeliest first.
+    """
+
+    word: str
+    field: str
+    frequency: Count
+    candidates: tuple[tuple[str, Count], ...]
+
+
 class SearchExtras(Array, frozen=True):
     """What a shard returns for a search's options, in the order of its hits or of the options.
 
@@ -241,9 +260,11 @@ class SearchExtras(Array, frozen=True):
         sort_values: each hit's values of the sort keys; empty without a sort.
         groups: each hit's value of the field by which the hits are grouped; empty without one.
         ranking: names what the scores depend on beyond the document; "" if no scores were computed.
+        slips: the query's words that are probably misspelt.
     """
 
     facets: tuple[FacetPart, ...] = ()
     sort_values: tuple[tuple[Value, ...], ...] = ()
     groups: tuple[Value, ...] = ()
     ranking: Annotated[str, msgspec.Meta(max_length=200)] = ""
+    slips: tuple[Slip, ...] = ()

@@ -136,6 +136,13 @@ def query(
             metavar="ID", help="Find documents like this one, instead of those that match a query."
         ),
     ] = None,
+    did_you_mean: Annotated[
+        bool,
+        typer.Option(
+            "--did-you-mean",
+            help="Suggest a query with misspelt words corrected, if it finds more.",
+        ),
+    ] = False,
     explain: Annotated[
         bool, typer.Option("--explain", help="Draw each shard's times to scale.")
     ] = False,
@@ -166,6 +173,7 @@ def query(
         "group_by": group_by,
         "typos": None if typos == "off" else typos,
         "prefix": prefix or None,
+        "did_you_mean": did_you_mean or None,
         "more_like": None if more_like is None else MoreLike(more_like),
         "highlight": None if highlight is None else options.parse_fields(highlight),
     }
@@ -190,6 +198,8 @@ def show(answer: SearchAnswer, console: Console, *, explain: bool) -> None:
     """Print hits, facets and coverage, and with `explain` the timeline and the trace's id."""
     if answer.shards.ok:  # if no shard has answered, it is unknown whether there are hits
         console.print(hits_table(answer), crop=False)
+    if answer.did_you_mean:
+        console.print(plain(f"did you mean: {answer.did_you_mean}"), soft_wrap=True)
     if answer.facets:
         for part in facet_tables(answer.facets):
             console.print(part, crop=False)

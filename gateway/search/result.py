@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from pydantic_core import from_json
 
 from hedgerow.common.outcome import Outcome
-from hedgerow.common.wire.search_options import LikeTerms
+from hedgerow.common.wire.search_options import LikeTerms, Slip
 from hedgerow.gateway.access.caller import ANONYMOUS, Caller
 from hedgerow.gateway.search.documents.answer_memory import Lease
 from hedgerow.gateway.shapes.answer import (
@@ -100,6 +100,8 @@ class SearchResult(msgspec.Struct, frozen=True, gc=False):
         trace_id: names the search's trace; None while tracing is off.
         facets: the counts of the facets, by field; UNSET without facets.
         next_page: where the next page begins; UNSET unless the search is read page by page.
+        did_you_mean: a query that finds more; UNSET without.
+        slips: the words of the query that are probably misspelt, if that was asked for.
     """
 
     hits: list[Hit]
@@ -116,6 +118,8 @@ class SearchResult(msgspec.Struct, frozen=True, gc=False):
     trace_id: str | None = None
     facets: dict[str, FacetAnswer] | UnsetType = UNSET
     next_page: NextPage | UnsetType = UNSET
+    did_you_mean: str | UnsetType = UNSET
+    slips: tuple[Slip, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The answer as JSON values."""
@@ -140,4 +144,5 @@ class SearchResult(msgspec.Struct, frozen=True, gc=False):
             trace_id=self.trace_id,
             facets=self.facets,
             next_page=self.next_page,
+            did_you_mean=self.did_you_mean,
         )

@@ -5,21 +5,25 @@ import asyncio
 from msgspec.structs import replace
 
 from hedgerow.common.collection import Collection
-from hedgerow.common.errors import InsufficientCoverageError
+from hedgerow.common.errors import HedgerowError, InsufficientCoverageError
 from hedgerow.common.settings.query_limits import QuerySettings
+from hedgerow.common.wire.search_options import LikeTerms, Slip
 from hedgerow.gateway.search.documents.like_terms import Like, LikeTermsReader
+from hedgerow.gateway.search.options.did_you_mean import to_correct, with_word, written_as
 from hedgerow.gateway.search.options.more_like import check_more_like
 from hedgerow.gateway.search.result import SearchQuery, SearchResult
 from hedgerow.gateway.search.searcher import Searcher
 from hedgerow.gateway.search.view import View
+from hedgerow.gateway.shapes.highlighting import Highlight
 from hedgerow.gateway.shapes.more_like import MoreLike
 
+_DOCUMENTS_LOOKED_AT = 100  # for how they write a word
 _TERMS_SHARE = 0.5  # of the time, for the words of the document that others are to be like
 
 
 def takes_steps(query: SearchQuery) -> bool:
     """Whether a search takes more than one step."""
-    return query.more_like is not None
+    return query.more_like is not None or query.did_you_mean
 
 
 class SearchSteps:
@@ -49,7 +53,72 @@ class SearchSteps:
         except InsufficientCoverageError as error:
             whole = self._whole(query, error.result, started)
             raise InsufficientCoverageError(str(error), whole) from error
+        if result.slips:
+            corrected = await self._corrected(query, collection, result, started)
+            if corrected is not None:
+                result = replace(result, did_you_mean=corrected)
         return self._whole(query, result, started)
+
+    async def _corrected(
+        self, query: SearchQuery, collection: Collection, result: SearchResult, started: float
+    ) -> str | None:
+        """The query with misspelt words corrected; None if it does not find more, or in no time."""
+        slips = to_correct(result.slips, result.total_hits.value)
+        async with asyncio.TaskGroup() as tasks:
+            forms = [
+                tasks.create_task(self._form(query, collection, slip, started)) for slip in slips
+            ]
+        text = query.query
+        for slip, form in zip(slips, forms, strict=True):
+            if (word := form.result()) is not None:
+                text = with_word(text, slip.word, word)
+        if text == query.query:
+            return None
+        check = replace(
+            self._bare(query, collection, started),
+            query=text,
+            filter=query.filter,
+            rank_profile=query.rank_profile,
+            syntax=query.syntax,
+            typos=query.typos,
+            prefix=query.prefix,
+        )
+        try:
+            found = await self._searcher.search(check, collection)
+        except HedgerowError:
+            return None
+        return text if found.total_hits.value > result.total_hits.value else None
+
+    async def _form(
+        self, query: SearchQuery, collection: Collection, slip: Slip, started: float
+    ) -> str | None:
+        """How documents write the word that was probably meant for a misspelt one."""
+        ((term, _), *_) = slip.candidates
+        search = replace(
+            self._bare(query, collection, started),
+            rank_profile="bm25",
+            k=_DOCUMENTS_LOOKED_AT,
+            terms=LikeTerms("", ((slip.field, term),)),
+            highlight=Highlight((slip.field,) if slip.field else None, snippet_chars=1),
+        )
+        try:
+            found = await self._searcher.search(search, collection)
+        except HedgerowError:  # there is no room or no time
+            return None
+        return written_as(slip, found.hits)
+
+    def _bare(self, query: SearchQuery, collection: Collection, started: float) -> SearchQuery:
+        """A search for the same caller, with what is left of the time."""
+        return SearchQuery(
+            collection.name,
+            k=1,
+            deadline_ms=self._left_ms(query, started),
+            fields=False,
+            priority=query.priority,
+            caller=query.caller,
+            peer=query.peer,
+            traceparent=query.traceparent,
+        )
 
     async def _with_terms(
         self, query: SearchQuery, asked: MoreLike, collection: Collection, started: float

@@ -126,3 +126,7 @@ class SearchAnswer(msgspec.Struct, frozen=True, gc=False):
     next_page: Annotated[
         NextPage | UnsetType, doc("With `search_after`: where the next page begins.")
     ] = UNSET
+    did_you_mean: Annotated[
+        str | UnsetType,
+        doc("With `did_you_mean`: the query that finds more; absent if there is none."),
+    ] = UNSET

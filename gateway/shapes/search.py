@@ -108,3 +108,7 @@ class Search(msgspec.Struct, frozen=True, gc=False):
         MoreLike | None,
         doc("Search for the most telling words of a document, instead of a query."),
     ] = None
+    did_you_mean: Annotated[
+        bool,
+        doc("Whether to suggest a query with misspelt words corrected, if that finds more."),
+    ] = False

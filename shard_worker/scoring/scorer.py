@@ -42,6 +42,7 @@ from hedgerow.shard_worker.scoring.retrieval_options import (
     without_index,
 )
 from hedgerow.shard_worker.scoring.second_phase_trace import SecondPhaseTrace, scorer_tracing
+from hedgerow.shard_worker.scoring.slips import slips_in
 
 CLOSE_UNUSED_S = 1.0  # interval at which a scorer closes files that it no longer needs
 
@@ -235,7 +236,15 @@ class Scorer:
                 )
         except ValueError as error:  # tantivy raises it for a damaged index, too
             raise WorkError(f"the index cannot be searched: {error}") from error
+        if extras is not None and search.options is not None and search.options.did_you_mean:
+            tree = self._tree(snapshot, search, now)
+            extras = replace(extras, slips=slips_in(tree, snapshot.index, snapshot.statistics))
         return snapshot.index.num_documents, found, extras
+
+    def _tree(self, snapshot: Snapshot, search: SearchPayload, now: float) -> Node:
+        """The query's tree, which `_build` has read before."""
+        analysis = self._shards.query_analysis(snapshot.definition, now)
+        return analysis.read(search.query, search.strict, _typing_of(search))
 
     def _build(self, snapshot: Snapshot, search: SearchPayload, now: float) -> tantivy.Query:
         analysis = self._shards.query_analysis(snapshot.definition, now)

@@ -53,6 +53,7 @@ class SearchOptions(TypedDict, total=False):
             fields, or a `Highlight`, which may be a dict.
         more_like: search for the most telling words of a document instead of a query, which is "":
             a `MoreLike`, or the same as a dict.
+        did_you_mean: whether to suggest a query with misspelt words corrected, if that finds more.
     """
 
     k: int | None
@@ -75,6 +76,7 @@ class SearchOptions(TypedDict, total=False):
     vector: VectorQuery | Mapping[str, Any] | None
     highlight: bool | Sequence[str] | Highlight | Mapping[str, Any] | None
     more_like: MoreLike | Mapping[str, Any] | None
+    did_you_mean: bool | None
 
 
 def search(collection: str, query: str, options: SearchOptions) -> Call[SearchAnswer]:

@@ -73,6 +73,8 @@ def highlighting_of(
     if wanted is None:
         return None
     if options is not None:  # what says how the words of the query are read
-        options = replace(options, facets=(), sort=(), search_after=None, group_by="")
+        options = replace(
+            options, facets=(), sort=(), search_after=None, group_by="", did_you_mean=False
+        )
         options = options if options.used else None
     return Highlighting(query.query, query.syntax == "strict", options, wanted)

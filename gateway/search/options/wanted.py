@@ -70,6 +70,7 @@ def wanted_of(
         or vector
         or query.highlight
         or query.more_like
+        or query.did_you_mean
     ):
         return NOTHING
     _check_profile(query, profile)
@@ -96,7 +97,14 @@ def wanted_of(
                 "(query.max_score_depth); sort by a field to go further",
             )
     wanted = [part for one in facets for part in one.wanted]
-    options = SearchOptions(tuple(wanted), keys, after, query.group_by, vector=nearest)
+    options = SearchOptions(
+        tuple(wanted),
+        keys,
+        after,
+        query.group_by,
+        vector=nearest,
+        did_you_mean=query.did_you_mean,
+    )
     columns = len(wanted) + len(keys) * (1 + (after is not None)) + 2 * bool(query.group_by)
     columns += nearest is not None
     # The first page, too, asks for what the scores depend on.
@@ -123,6 +131,7 @@ def _check_profile(query: SearchQuery, profile: RankProfile) -> None:
         "vector": query.vector is not None,
         "highlight": bool(query.highlight),
         "more_like": query.more_like is not None,
+        "did_you_mean": query.did_you_mean,
     }
     of_index = [name for name, is_asked in reading.items() if is_asked]
     if profile.first_phase == "noop" and (asked or of_index):
