@@ -75,6 +75,7 @@ class Problem(msgspec.Struct, frozen=True, gc=False):
     next_page: Annotated[NextPage | UnsetType, doc("insufficient-coverage: as in an answer.")] = (
         UNSET
     )
+    did_you_mean: Annotated[str | UnsetType, doc("insufficient-coverage: as in an answer.")] = UNSET
     version: Annotated[
         str | UnsetType | None,
         doc("version-mismatch: the document's version; null if there is no such document."),

@@ -40,8 +40,10 @@ from hedgerow.common.wire.search_options import (
     FacetKind,
     FacetPart,
     Highlighting,
+    LikeTerms,
     SearchExtras,
     SearchOptions,
+    Slip,
     SortKey,
     WantedFacet,
     WantedHighlights,
@@ -85,12 +87,15 @@ values = st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | strings
 wanted_facets = st.builds(
     WantedFacet, strings, st.sampled_from(FacetKind).map(int), counts, tuples_of(values)
 )
+pairs = tuples_of(st.tuples(strings, strings))
 search_options = st.builds(
     SearchOptions,
     tuples_of(wanted_facets),
     tuples_of(st.builds(SortKey, strings, st.booleans(), st.booleans())),
     st.none() | st.builds(After, tuples_of(values), strings, counts),
     strings,
+    like=st.none() | st.builds(LikeTerms, strings, pairs),
+    did_you_mean=st.booleans(),
 )
 search_extras = st.builds(
     SearchExtras,
@@ -98,6 +103,7 @@ search_extras = st.builds(
     tuples_of(tuples_of(values)),
     tuples_of(values),
     strings,
+    tuples_of(st.builds(Slip, strings, strings, counts, tuples_of(st.tuples(strings, counts)))),
 )
 
 highlighting = st.builds(
@@ -167,7 +173,7 @@ BODIES: list[tuple[Callable[[bytes], Any], st.SearchStrategy[Any]]] = [
             st.none() | st.tuples(counts, counts),
             tuples_of(st.none() | blobs),
             strings,
-            tuples_of(st.tuples(strings, strings)),
+            pairs,
         ),
     ),
     (unpack_failure, st.builds(Failure, strings, strings)),

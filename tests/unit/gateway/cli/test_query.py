@@ -19,7 +19,7 @@ from hedgerow.common.outcome import Outcome
 from hedgerow.gateway.cli.facets import facet_tables, parse_facets
 from hedgerow.gateway.cli.options import parse_duration_ms
 from hedgerow.gateway.cli.render import hits_table
-from hedgerow.gateway.client import FacetAnswer, FacetBucket, FacetStats, NextPage
+from hedgerow.gateway.client import FacetAnswer, FacetBucket, FacetStats, MoreLike, NextPage
 from hedgerow.gateway.search.coverage.measurement import coverage_of
 from hedgerow.gateway.search.result import Hit, SearchQuery
 from hedgerow.gateway.shapes.answer import Fetch, FetchProblem, ShardDetail, TotalHits
@@ -203,6 +203,25 @@ def test_hits_and_coverage_are_shown(command: CommandLine) -> None:
     assert "scale models for thermo-aeroelastic research" in lines[1]
     assert "29" in lines[2]
     assert lines[-1].startswith("coverage 100.0 % of 22,400 documents (shards: 8 ok)")
+
+
+def test_a_document_takes_the_place_of_a_query(command: CommandLine) -> None:
+    """There is no text then; and what was probably meant is shown below the hits."""
+    command.gateway.answer = structs.replace(WHOLE, did_you_mean="wing\x1b flow")
+    ended = command.run(
+        "query", "--collection", "films", "--more-like", "d7", "--did-you-mean", "--fields", "none"
+    )
+    assert command.gateway.searches == [
+        SearchQuery(
+            "films",
+            fields=False,
+            more_like=MoreLike("d7"),
+            did_you_mean=True,
+            peer="127.0.0.1",
+        )
+    ]
+    assert "did you mean: wing" in ended.out
+    assert "\x1b" not in ended.out
 
 
 MARKED = AnsweredHit(
