@@ -1,7 +1,8 @@
 """`python -m nemesis.cluster.ask`: one question, asked from within the network of a run.
 
-`http METHOD URL` prints the status of the answer and then its body; `primary HOST PORT` prints the
-address of the primary that a sentinel names. Imports little, since each question is a process.
+`http METHOD URL [BODY]` prints the status of the answer and then its body; `primary HOST PORT`
+prints the address of the primary that a sentinel names. Imports little, since each question is a
+process.
 """
 
 import http.client
@@ -14,10 +15,10 @@ SERVICE: Final = "hedgerow"
 _TIMEOUT_S: Final = 3.0
 
 
-def _http(method: str, url: str) -> str:
+def _http(method: str, url: str, body: str = "") -> str:
     address = urlsplit(url)
     connection = http.client.HTTPConnection(address.netloc, timeout=_TIMEOUT_S)
-    connection.request(method, address.path)
+    connection.request(method, address.path, body.encode() or None)
     answer = connection.getresponse()
     return f"{answer.status}\n{answer.read().decode(errors='replace')}"
 
