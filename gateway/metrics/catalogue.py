@@ -40,6 +40,13 @@ LATE_REPLIES: Final = Metric(
     "Replies to searches that had ended: after the deadline, or second ones",
 )  # fmt: skip
 
+# Reindex
+REINDEX: Final = Metric(
+    "hedgerow_reindex_documents", _GAUGE,
+    "Documents while a collection is reindexed: of the old collection (old), of the new one "
+    "(copied), and those of the old one that do not fit (faulty)", ("what",),
+)  # fmt: skip
+
 # Guards
 BREAKER: Final = Metric(
     "hedgerow_breaker_state", _GAUGE,
