@@ -46,7 +46,7 @@ def reindex(
         ),
     ] = False,
     as_json: AsJson = False,
-    timeout: Timeout = "24h",
+    timeout: Timeout = "86400s",
     url: Url = DEFAULT_URL,
     token: Token = None,
     ca_file: CaFile = None,

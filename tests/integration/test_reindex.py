@@ -5,13 +5,21 @@ import json
 import random
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
 
-from hedgerow.common.errors import HedgerowError, VersionMismatchError
+from hedgerow.common.errors import (
+    BadRequestError,
+    ConflictError,
+    HedgerowError,
+    NotFoundError,
+    VersionMismatchError,
+)
+from hedgerow.common.shard_log.operations import Delete, pack_op
 from hedgerow.gateway.gateway import Gateway
+from hedgerow.gateway.reindexing.view import ReindexView
 from hedgerow.gateway.shapes.alias import AliasChange
 from hedgerow.gateway.shapes.reindex import ReindexBody, ReindexReport
 from hedgerow.gateway.writes.conditional_writes import Origin
@@ -226,3 +234,129 @@ async def test_nothing_is_lost_and_nothing_is_missing(cluster: Cluster) -> None:
         assert not load.partial
         await one.reindexes.end()
         await until_is(one, "ended")
+        await one.aliases.change([AliasChange("shop", None)])
+
+
+async def until_stopped(gateway: Gateway) -> ReindexReport:
+    """Wait until a reindex waits for an operator."""
+
+    async def is_stopped() -> bool:
+        return (await report(gateway)).is_stopped
+
+    await until(is_stopped, 60, what="a reindex that waits for an operator")
+    return await report(gateway)
+
+
+async def test_documents_that_do_not_fit_keep_it_from_switching(cluster: Cluster) -> None:
+    """They are named; what is corrected counts no more, and the rest can be left out.
+
+    After the switch, what is written to the old collection is kept, whether it fits or not.
+    """
+    loose = {"fields": {"title": "text", "price": "keyword"}}
+    async with gateway_to(cluster) as gateway:
+        await gateway.collections.put("loose", loose)
+        uid = (await gateway.collections.put("strict", TEXT)).uid
+        documents = [{"id": f"d{n}", "title": "lamp", "price": "cheap"} for n in range(3)]
+        fitting = [{"id": f"e{n}", "title": "lamp"} for n in range(20)]
+        await load_into(gateway, "loose", [*documents, *fitting])
+        await begin(gateway, "loose", "strict")
+        stopped = await until_stopped(gateway)
+        assert (stopped.documents, stopped.copied, stopped.faulty) == (23, 20, 3)
+        assert [one.id for one in stopped.first_faulty] == ["d0", "d1", "d2"]
+        assert "price" in stopped.first_faulty[0].reason
+        assert "shop" not in await gateway.aliases.refresh()
+        await load_into(gateway, "loose", [{"id": "d0", "title": "lamp"}])
+        await gateway.documents.delete("loose", "d1")
+
+        async def is_one_left() -> bool:
+            return (await report(gateway)).faulty == 1
+
+        await until(is_one_left, 20)
+        await begin(gateway, "loose", "strict", skip_faulty=True)
+        await until_is(gateway, "switched")
+        assert (await gateway.aliases.refresh())["shop"] == "strict"
+        assert stored(cluster, 0, uid).keys() == {"d0", *(one["id"] for one in fitting)}
+        await load_into(gateway, "loose", [{"id": "late", "title": "lamp", "price": "dear"}])
+        assert (await gateway.get_document("shop", "late"))["price"] == "dear"
+        await gateway.reindexes.end()
+        await until_is(gateway, "ended")
+        await gateway.aliases.change([AliasChange("shop", None)])
+
+
+async def test_a_cancelled_one_leaves_the_alias_and_can_be_begun_again(cluster: Cluster) -> None:
+    """What was copied stays where it is, and follows no longer."""
+    async with gateway_to(cluster) as gateway:
+        await gateway.collections.put("first", {"fields": {"title": "text"}})
+        for name in ("second", "third"):
+            await gateway.collections.put(name, TEXT)
+        await gateway.aliases.change([AliasChange("shop", "first")])
+        await load_into(gateway, "first", [*lamps(50), {"id": "odd", "price": "cheap"}])
+        await begin(gateway, "first", "second")
+        await until_stopped(gateway)
+        with pytest.raises(ConflictError, match="in progress"):
+            await begin(gateway, "first", "third")
+        with pytest.raises(ConflictError, match="reindex of first into second is copying"):
+            await gateway.splits.begin()
+        await gateway.reindexes.end()
+        await until_is(gateway, "cancelled")
+        assert (await gateway.aliases.refresh())["shop"] == "first"
+        await gateway.documents.delete("first", "odd")
+        await load_into(gateway, "first", [{"id": "later", "title": "lamp"}])
+        assert "later" not in stored(cluster, 0, gateway.collections.get("second").uid)
+        await begin(gateway, "first", "third")
+        assert (await until_is(gateway, "switched")).copied == 51
+        await gateway.reindexes.end()
+        await until_is(gateway, "ended")
+        await gateway.aliases.change([AliasChange("shop", None)])
+
+
+async def test_one_can_go_back_until_the_old_collection_is_removed(cluster: Cluster) -> None:
+    """It has what was written after the switch; when it is gone, late writes reach the new one."""
+    async with gateway_to(cluster) as gateway:
+        new_uid = await prepare(gateway, "before", "after", lamps(30))
+        old = gateway.collections.get("before")
+        await begin(gateway, "before", "after")
+        await until_is(gateway, "switched")
+        await load_into(gateway, "shop", [{"id": "since", "title": "lamp"}])
+        assert "since" in stored(cluster, 0, old.uid)
+        await gateway.aliases.change([AliasChange("shop", "before")])
+        assert (await gateway.get_document("shop", "since"))["title"] == "lamp"
+        await gateway.aliases.change([AliasChange("shop", "after")])
+        await gateway.collections.drop("before")
+        await until_is(gateway, "ended")
+        late = [(shard, pack_op(Delete(old.uid, ["since"]))) for shard in range(2)]
+        await gateway.documents._log.append_many(late)
+        await settle(gateway, "shop")
+        assert stored(cluster, 1, new_uid).keys() == {one["id"] for one in lamps(30)}
+        await gateway.aliases.change([AliasChange("shop", None)])
+
+
+async def test_what_cannot_be_reindexed_is_refused_with_the_reason(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing has begun then."""
+    async with gateway_to(cluster) as gateway:
+        for name, definition in {"full": TEXT, "blank": TEXT, "other": TEXT, "vague": {}}.items():
+            await gateway.collections.put(name, definition)
+        await load_into(gateway, "full", lamps(2))
+        await gateway.aliases.change([AliasChange("taken", "other")])
+        refused = {
+            ("blank", "full", "new-name"): "has 2 documents",
+            ("full", "vague", "new-name"): "no fields yet",
+            ("full", "blank", "taken"): "stands for 'other'",
+            ("full", "blank", "other"): "is the name of a collection",
+        }
+        for (old, new, alias), reason in refused.items():
+            with pytest.raises(ConflictError, match=reason):
+                await gateway.reindexes.begin(ReindexBody(old, new, alias))
+        with pytest.raises(NotFoundError, match="'nowhere'"):
+            await gateway.reindexes.begin(ReindexBody("full", "nowhere", "new-name"))
+        with pytest.raises(BadRequestError, match="is the collection that is copied"):
+            await gateway.reindexes.begin(ReindexBody("full", "full", "new-name"))
+        older = {
+            name: replace(beat, writes=1) for name, beat in gateway._membership.workers.items()
+        }
+        monkeypatch.setattr(ReindexView, "workers", older)
+        with pytest.raises(ConflictError, match=r"w0, w1: .*upgrade"):
+            await gateway.reindexes.begin(ReindexBody("full", "blank", "new-name"))
+        await gateway.aliases.change([AliasChange("taken", None)])
