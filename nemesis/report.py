@@ -206,8 +206,8 @@ _HOW = """
   it on later), so it is never held against a reading. A search whose shard is `ok` must show the
   last version that was acknowledged with `wait=applied`, or a later one. At the end, without
   writers, every document is searched for and read by its id: with both replicas of each shard, and
-  with each alone. Some documents are patched by all writers at once, each a member of its own, which
-  is checked as a document is: none loses the change of another.
+  with each alone. Some documents are patched by all writers at once, each a member of its own,
+  which is checked as a document is: none loses the change of another.
 - **Conditions.** Many writes are patches, or on a condition: mostly on the version that the
   document has, and a few on one that no document ever has.
 - **Deadlines.** Measured by the client, from the request to the last byte of the answer. What the

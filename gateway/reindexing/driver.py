@@ -75,6 +75,7 @@ class ReindexDriver:
         self._changed = asyncio.Event()
         self._memory = _Memory("")
         self._orphans_since: dict[str, float] = {}
+        self._held_at = 0.0
 
     def wake(self) -> None:
         """A change was announced: look at once."""
@@ -104,7 +105,7 @@ class ReindexDriver:
             await self._end_orphans()
             return
         while (reindex := self.reindex) is not None and reindex.is_running:
-            if not await self._store.hold_lease(self._gateway_id, LEASE_S):
+            if not await self._hold_lease():
                 return
             if self._memory.reindex != reindex.id:
                 self._memory = _Memory(reindex.id)
@@ -191,7 +192,14 @@ class ReindexDriver:
             await self._pause()
 
     async def _pause(self) -> None:
+        """Wait a little, and keep the lease: a rest may be longer than it."""
         await asyncio.sleep(APPLIED_POLL_S)
+        if asyncio.get_running_loop().time() - self._held_at > LEASE_S / 3:
+            await self._hold_lease()
+
+    async def _hold_lease(self) -> bool:
+        self._held_at = asyncio.get_running_loop().time()
+        return await self._store.hold_lease(self._gateway_id, LEASE_S)
 
     def _not_applied(self, reindex: Reindex) -> str | None:
         """Copy less of shards whose last step was set aside; returns why if that is impossible."""
@@ -264,7 +272,7 @@ class ReindexDriver:
             for shard, mirror in sorted(orphans)
             if now - self._orphans_since[mirror] >= ORPHANS_AFTER_S
         ]
-        if due and await self._store.hold_lease(self._gateway_id, LEASE_S):
+        if due and await self._hold_lease():
             _log.warning("reindex_unknown", mirrors=sorted({mirror for _, mirror in due}))
             await self._log.append_many([(one, pack_op(Unmirror(mirror))) for one, mirror in due])
             self._orphans_since = {}

@@ -131,7 +131,7 @@ def _when_copied(reindex: Reindex, seen: Seen) -> Step:
     if (misfits := num_misfits(seen)) and not reindex.skip_faulty:
         noun = "document does" if misfits == 1 else "documents do"
         correct = f"correct or remove them in {old}, or ask again with skip_faulty"
-        return Step(f"{misfits} {noun} not fit {new}: {correct}", is_stopped=True)
+        return Step(f"a decision: {misfits} {noun} not fit {new}; {correct}", is_stopped=True)
     if different := _shards_with(seen, _is_different):
         differ = f"but their numbers differ in {_shards(different)}"
         remove = f"remove what was written to {new} itself, or cancel"

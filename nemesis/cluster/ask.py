@@ -8,6 +8,7 @@ process.
 import http.client
 import socket
 import sys
+from collections.abc import Callable
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -42,7 +43,8 @@ def main() -> None:
     """Ask; exits with 1 if there is no answer."""
     kind, *arguments = sys.argv[1:]
     try:
-        sys.stdout.write({"http": _http, "primary": _primary}[kind](*arguments))
+        ask: dict[str, Callable[..., str]] = {"http": _http, "primary": _primary}
+        sys.stdout.write(ask[kind](*arguments))
     except (OSError, http.client.HTTPException) as error:
         sys.exit(f"{' '.join(arguments)}: {error}")
 

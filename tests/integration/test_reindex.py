@@ -19,6 +19,7 @@ from hedgerow.common.errors import (
 )
 from hedgerow.common.shard_log.operations import Delete, pack_op
 from hedgerow.gateway.gateway import Gateway
+from hedgerow.gateway.reindexing import driver
 from hedgerow.gateway.reindexing.view import ReindexView
 from hedgerow.gateway.shapes.alias import AliasChange
 from hedgerow.gateway.shapes.reindex import ReindexBody, ReindexReport
@@ -360,3 +361,25 @@ async def test_what_cannot_be_reindexed_is_refused_with_the_reason(
         with pytest.raises(ConflictError, match=r"w0, w1: .*upgrade"):
             await gateway.reindexes.begin(ReindexBody("full", "blank", "new-name"))
         await gateway.aliases.change([AliasChange("taken", None)])
+
+
+async def test_a_pair_that_no_reindex_knows_is_ended(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Redis has lost the reindex: what is written to the old collection is for it alone again."""
+    monkeypatch.setattr(driver, "ORPHANS_AFTER_S", 0.5)
+    async with gateway_to(cluster) as gateway:
+        await gateway.collections.put("known", {"fields": {"title": "text"}})
+        uid = (await gateway.collections.put("unknown", TEXT)).uid
+        await load_into(gateway, "known", [*lamps(5), {"id": "odd", "price": "cheap"}])
+        await begin(gateway, "known", "unknown")
+        await until_stopped(gateway)
+        await gateway._control.execute("DEL", gateway._keys.reindex)
+
+        def is_over() -> bool:
+            beats = gateway._membership.workers.values()
+            return all(beat.mirrors == {} for beat in beats)
+
+        await until(is_over, 30, what="the end of the pair")
+        await load_into(gateway, "known", [{"id": "later", "title": "lamp"}])
+        assert stored(cluster, 0, uid).keys() == {one["id"] for one in lamps(5)}

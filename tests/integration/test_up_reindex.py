@@ -15,14 +15,14 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(240)]
 
 NUM_DOCUMENTS = 3000
 LINES = "".join(json.dumps({"id": f"d{n}", "title": "amber"}) + "\n" for n in range(NUM_DOCUMENTS))
-SLOWLY = {"HEDGEROW_GATEWAY__REINDEX_SHARE": "0.2"}
+SLOWLY = "0.2"
 
 
 async def test_a_reindex_outlasts_its_gateway(tmp_path: Path) -> None:
     """The gateway is killed (SIGKILL) while it copies; the one that follows it goes on."""
     options = ("--shards=2", "--replicas=2", "--workers=2")
     async with (
-        running_up(tmp_path / "data", *options, **SLOWLY) as up,
+        running_up(tmp_path / "data", *options, HEDGEROW_GATEWAY__REINDEX_SHARE=SLOWLY) as up,
         Caller(up.url) as caller,
     ):
         for name in ("trees-1", "trees-2"):
@@ -35,7 +35,7 @@ async def test_a_reindex_outlasts_its_gateway(tmp_path: Path) -> None:
 
         async def is_copying() -> bool:
             found = (await caller.http.get("/v1/reindex")).json()["reindex"]
-            return 0 < found["copied"] < NUM_DOCUMENTS
+            return bool(0 < found["copied"] < NUM_DOCUMENTS)
 
         await until(is_copying, 60, what="a part of the copy")
         os.kill(up.pids["gateway"], signal.SIGKILL)
