@@ -8,7 +8,7 @@ from hedgerow.common.shard_log.operations import Op
 from hedgerow.shard_worker.indexing.changes import Changes
 from hedgerow.shard_worker.indexing.copying import copy_next
 from hedgerow.shard_worker.indexing.definitions import Definitions
-from hedgerow.shard_worker.indexing.mirroring import take_out_misfits
+from hedgerow.shard_worker.indexing.mirroring import fit_documents
 from hedgerow.shard_worker.indexing.stored_before import StoredBefore
 from hedgerow.shard_worker.storage.store import Store
 
@@ -55,5 +55,5 @@ class CombinedBatch(NamedTuple):
         def definition(uid: str) -> Collection | None:
             return known.read(uid, definitions[uid]) if uid in definitions else None
 
-        fits = take_out_misfits(changes.mirroring, documents, definition)
+        fits = fit_documents(changes.mirroring, documents, definition)
         return cls(changes, definitions, documents, skipped, fits)

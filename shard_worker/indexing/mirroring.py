@@ -14,7 +14,9 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from hedgerow.common.collection import Collection, check_document
+import msgspec
+
+from hedgerow.common.collection import Collection, check_document, with_stored_vectors
 from hedgerow.common.errors import BadRequestError
 from hedgerow.common.shard_log.operations import CopyNext, Mirror, MirrorOp, Turn, Unmirror
 from hedgerow.shard_worker.storage.mirrors import StoredMirror
@@ -92,7 +94,7 @@ class Mirroring:
         self.touched.pop(pair.mirror, None)
 
 
-def take_out_misfits(
+def fit_documents(
     mirroring: Mirroring,
     documents: Mapping[str, dict[str, bytes | None]],
     definition: Callable[[str], Collection | None],
@@ -116,16 +118,18 @@ def take_out_misfits(
         reasons = fits[mirror] = dict.fromkeys(touched)
         for one, is_mirrored in touched.items():
             body = written.get(one)
-            if is_mirrored and body is not None and (reason := misfit(collection, body)):
-                written[one], reasons[one] = None, reason
+            if is_mirrored and body is not None:
+                written[one], reasons[one] = fitted(collection, body)
     return fits
 
 
-def misfit(collection: Collection, body: bytes) -> str | None:
-    """Why a stored document does not fit a definition; None if it does."""
+def fitted(collection: Collection, body: bytes) -> tuple[bytes | None, str | None]:
+    """A stored document as a collection stores it; or None, and why it does not fit."""
     document: Any = json.loads(body)
     try:
         check_document(collection, document)
     except BadRequestError as error:
-        return f"{error.field} {error.reason}"
-    return None
+        return None, f"{error.field} {error.reason}"
+    if with_stored_vectors(collection, document):
+        return msgspec.json.encode(document), None
+    return body, None
