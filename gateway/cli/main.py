@@ -106,7 +106,7 @@ COMMANDS: Final[Commands] = {
     ),
     "reindex": (
         "hedgerow.gateway.cli.reindex:reindex",
-        "Copy a collection into another one while both serve; then an alias changes over.",
+        "Copy a collection into another one while both serve; ends when the alias stands for it.",
     ),
     "reload": (
         "hedgerow.gateway.cli.reload:reload",

@@ -51,7 +51,7 @@ def reindex(
     token: Token = None,
     ca_file: CaFile = None,
 ) -> None:
-    """Copy a collection into another one while both serve; ends when the alias has changed over."""
+    """Copy a collection into another one while both serve; ends when the alias stands for it."""
     if status + cancel + (old is not None) != 1:
         raise typer.BadParameter("give OLD and NEW, or --status, or --cancel")
     give_up_at = time.monotonic() + options.parse_duration_ms(timeout) / 1000
