@@ -1,6 +1,7 @@
 """A gateway's side of a process that embeds."""
 
 import asyncio
+import contextlib
 import sys
 from typing import Final, Protocol
 
@@ -86,8 +87,6 @@ class EmbedProcess:
     async def close(self) -> None:
         """End the process, whatever it does."""
         if self._process.returncode is None:
-            try:
+            with contextlib.suppress(ProcessLookupError):
                 self._process.kill()
-            except ProcessLookupError:
-                pass
         await self._process.wait()

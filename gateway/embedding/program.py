@@ -11,9 +11,17 @@ from typing import BinaryIO, Final
 from hedgerow.common.embed_function import EmbedFunction
 from hedgerow.common.errors import ConfigurationError, EmbeddingError
 from hedgerow.common.user_function import import_path
-from hedgerow.gateway.embedding.frames import HEAD_BYTES, Texts, Vectors, length_in, pack, read_texts
+from hedgerow.gateway.embedding.frames import (
+    HEAD_BYTES,
+    Texts,
+    Vectors,
+    length_in,
+    pack,
+    read_texts,
+)
 
-_FIRST_TEXT: Final = "a first text"  # models load on their first call, which must not be a query's
+# Models load on their first call, which must not be that of a query.
+_FIRST_TEXT: Final = "a first text"
 
 
 def main() -> None:

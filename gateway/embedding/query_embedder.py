@@ -1,13 +1,14 @@
 """Turns the texts of queries into vectors: texts that wait together in one call.
 
-Each process embeds one batch at a time. The vectors of the last texts are kept, a text for which
-several queries wait is embedded once, and one whose queries have reached their deadlines not at all.
+Each process embeds one batch at a time. The vectors of the last texts are kept. A text for which
+several queries wait is embedded once, and one whose queries have reached their deadlines not at
+all.
 """
 
 import asyncio
 import math
 from collections import Counter, OrderedDict, deque
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Mapping
 from itertools import islice
 from typing import Final
 
@@ -15,6 +16,7 @@ import structlog
 
 from hedgerow.common.errors import EmbeddingError, ExpiredError, WorkError
 from hedgerow.common.settings.embed import EmbedSettings
+from hedgerow.common.settings.rank_profiles import RankProfile
 from hedgerow.common.tasks import run_together
 from hedgerow.gateway.embedding.embed_process import EmbedProcess, Embeds
 
@@ -49,18 +51,20 @@ class QueryEmbedder:
     def __init__(
         self,
         settings: EmbedSettings,
-        functions: Collection[str],
+        profiles: Mapping[str, RankProfile],
         start: Callable[[], Awaitable[Embeds]] = EmbedProcess.start,
     ) -> None:
         """Embed while `run` runs.
 
         Args:
             settings: how many texts at a time, and how long.
-            functions: those to load at the start; without any, no process starts before a text.
+            profiles: the rank profiles. Their functions, and those of the settings, are loaded at
+                the start; without any, no process starts before there is a text.
             start: starts a process that embeds.
         """
         self._settings = settings
-        self._functions = sorted(functions)
+        self._functions = _functions(settings, profiles)
+        self._version = 0  # of the functions
         self._start = start
         self._loop = asyncio.get_running_loop()
         self._cache: OrderedDict[Key, bytes] = OrderedDict()
@@ -102,10 +106,12 @@ class QueryEmbedder:
             raise EmbeddingError(outcome)
         return outcome
 
-    def use_functions(self, functions: Collection[str]) -> None:
-        """From now on, processes that start load these, and forget what was embedded before."""
-        self._functions = sorted(functions)
+    def use_profiles(self, profiles: Mapping[str, RankProfile]) -> None:
+        """Import all functions again, in new processes, and forget what was embedded before."""
+        self._functions = _functions(self._settings, profiles)
+        self._version += 1
         self._cache.clear()
+        self._has_texts.set()
 
     async def run(self) -> None:
         """Run the processes until cancelled."""
@@ -131,12 +137,13 @@ class QueryEmbedder:
         while True:
             process: Embeds | None = None
             try:
+                version = self._version
                 process = await self._start()
                 await self._load(process)
-                while True:
-                    batch = await self._next_batch()
+                while batch := await self._next_batch(version):
                     await self._serve(process, batch)
                     failures, self._failure = 0, ""
+                continue
             except (WorkError, OSError) as error:
                 failures += 1
                 self._failure = str(error)
@@ -154,9 +161,13 @@ class QueryEmbedder:
             except EmbeddingError as error:
                 _log.error("embedding_function_broken", function=function, reason=str(error))
 
-    async def _next_batch(self) -> list[_Text]:
-        """Wait for texts; returns those of one function, first come first served."""
-        while True:
+    async def _next_batch(self, version: int) -> list[_Text]:
+        """Wait for texts; returns those of one function, first come first served.
+
+        Returns:
+            Nothing if there are functions of another version.
+        """
+        while version == self._version:
             self._drop_expired()
             if self._queue:
                 function = self._queue[0].function
@@ -168,6 +179,7 @@ class QueryEmbedder:
                 return batch
             self._has_texts.clear()
             await self._has_texts.wait()
+        return []
 
     async def _serve(self, process: Embeds, batch: list[_Text]) -> None:
         """Embed a batch; whatever happens, none of its texts waits any longer."""
@@ -232,3 +244,9 @@ class QueryEmbedder:
         self._cache[key] = vector
         if len(self._cache) > self._settings.cached_texts:
             self._cache.popitem(last=False)
+
+
+def _functions(settings: EmbedSettings, profiles: Mapping[str, RankProfile]) -> list[str]:
+    """All functions that embed, of the settings and of the rank profiles."""
+    of_profiles = (profile.embed for profile in profiles.values())
+    return sorted({*settings.functions, *filter(None, of_profiles)})

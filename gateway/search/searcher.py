@@ -137,7 +137,7 @@ class Searcher:
         refusal = guards.admission.refusal_of(query.priority, query.caller, query.peer, started)
         if refusal is not None:
             raise refusal
-        admitted = self._check(query, collection)
+        admitted = self.check(query, collection)
         permit = self._admit(query, collection, guards.admission, started)
         self._in_flight.begin()
         trace = self._walks.begin(query, started)
@@ -206,7 +206,12 @@ class Searcher:
     def _guards_of(self, query: SearchQuery, collection: Collection) -> Guards:
         return self._guards.of(query.rank_profile or collection.rank_profile)
 
-    def _check(self, query: SearchQuery, collection: Collection) -> Admitted:
+    def check(self, query: SearchQuery, collection: Collection) -> Admitted:
+        """Check a search; nothing is sent.
+
+        Raises:
+            BadRequestError: the query cannot be answered by any shard.
+        """
         settings = self._settings
         if query.offset and query.num_ranked > settings.gateway.max_k:
             raise BadRequestError(

@@ -33,6 +33,7 @@ from hedgerow.common.wire.messages import (
 )
 from hedgerow.common.wire.search_options import SearchExtras
 from hedgerow.shard_worker.scoring.absent_fields import AbsentFields
+from hedgerow.shard_worker.scoring.fused_candidates import add_leg_scores, candidates_of
 from hedgerow.shard_worker.scoring.open_shards import OpenShards, Snapshot
 from hedgerow.shard_worker.scoring.ranking import Budget, SecondPhase, second_phases
 from hedgerow.shard_worker.scoring.retrieval import Found, Located, retrieve
@@ -169,7 +170,13 @@ class Scorer:
         extras = None
         # If a client wants more hits than there are candidates, the second phase scores that many.
         wanted = max(search.k, profile.candidates) if second_phase else search.k
-        if profile.first_phase == "noop":
+        fused = search.options.candidates if search.options is not None else ()
+        if fused:
+            now = time.monotonic()
+            snapshot = self._shards.snapshot(shard, search.uid, generation, now)
+            documents = 0 if snapshot is None else snapshot.index.num_documents
+            found, extras = candidates_of(fused, shard), SearchExtras()
+        elif profile.first_phase == "noop":
             now = time.monotonic()
             documents, found = self._shards.first(shard, search.uid, generation, wanted, now)
         else:
@@ -187,6 +194,7 @@ class Scorer:
                 is_late=budget.expired,
             )
             _check(budget)
+            add_leg_scores(candidates, fused)
             if profile.fields:
                 self._absent.look(search.profile, profile.fields, search.uid, candidates)
             try:
