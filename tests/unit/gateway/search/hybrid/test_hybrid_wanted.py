@@ -44,7 +44,7 @@ def legs(
 
 
 def test_the_legs_share_what_restricts_the_documents() -> None:
-    """Both have the filter and the same number of candidates; each has only its own kind of query."""
+    """Both have the filter and as many candidates; each has only its own kind of query."""
     found = legs(
         filter="title:red", vector=GIVEN, k=5, offset=7, typos="auto", minimum_coverage=0.5
     )

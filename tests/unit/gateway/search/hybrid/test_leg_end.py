@@ -42,9 +42,8 @@ LEGS = st.tuples(*[OUTCOMES] * len(COUNTS)).map(lambda outcomes: leg(*outcomes))
 def test_the_coverage_counts_what_both_legs_have_searched(text: LegEnd, vector: LegEnd) -> None:
     """A shard counts if it is ok in both; each shard has one outcome, which is not ok otherwise."""
     found = together({"text": text, "vector": vector}, COUNTS)
-    bad = {
-        detail.shard for end in (text, vector) for detail in (end.result.detail if end.result else ())
-    }
+    results = [end.result for end in (text, vector) if end.result is not None]
+    bad = {detail.shard for result in results for detail in result.detail}
     documents = sum(count for shard, count in enumerate(COUNTS) if shard not in bad)
     assert found.coverage.documents == documents
     assert found.coverage.documents_total == sum(COUNTS)
