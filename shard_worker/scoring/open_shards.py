@@ -262,8 +262,11 @@ class OpenShards:
         *,
         max_bytes: int,
         is_late: Callable[[], bool],
+        vectors: Sequence[str] = (),
     ) -> tuple[list[dict[str, Any]], int]:
         """The documents of the hits, best first, and how many did not fit into `max_bytes` of JSON.
+
+        Vectors are left out unless `fields` names them, and are then lists of numbers.
 
         A document that has been deleted since the index was committed is skipped and not counted.
         """
@@ -271,7 +274,7 @@ class OpenShards:
         if store is None:
             return [], 0
         ids = [one for _, one in hits]
-        bodies = store.read(uid, ids, max_bytes, pick_of(fields), is_late)
+        bodies = store.read(uid, ids, max_bytes, pick_of(fields, vectors), is_late)
         candidates = []
         for (score, one), body in zip(hits, bodies, strict=True):
             if isinstance(body, bytes):
@@ -305,7 +308,7 @@ class OpenShards:
             read = iter(self._read_leading(shard, uid, absent, attach.max_bytes, is_late))
             bodies = [next(read, None) if body is None else body for body in bodies]
         taken = leading_of(bodies, attach.max_bytes)
-        pick = pick_of(attach.fields)
+        pick = pick_of(attach.fields, attach.vectors)
         try:
             return taken if pick is None else [pick(body) for body in taken]
         except msgspec.MsgspecError:

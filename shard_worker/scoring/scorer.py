@@ -185,6 +185,7 @@ class Scorer:
                 profile.fields,
                 max_bytes=self._max_candidate_bytes,
                 is_late=budget.expired,
+                vectors=() if located is None else tuple(located.snapshot.collection.vectors),
             )
             _check(budget)
             if profile.fields:
