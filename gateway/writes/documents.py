@@ -177,9 +177,7 @@ class Documents:
         splitter = LineSplitter(self._limits.max_document_bytes)
         try:
             definition = await self._collections.current(collection)
-            intake = Intake(
-                definition, self._num_shards, self._limits, notes_version=notes_version
-            )
+            intake = Intake(definition, self._num_shards, self._limits, notes_version=notes_version)
             # Before a body is read that could not be stored.
             self._writer.check_room(intake.report)
             intake.report.trace_id = trace.trace_id

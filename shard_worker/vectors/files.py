@@ -224,6 +224,11 @@ class RowFile:
             self.mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         self.num_rows = len(self.mapped) // field.num_bytes
 
+    def row(self, number: int) -> bytes:
+        """A packed row."""
+        start = number * self.field.num_bytes
+        return self.mapped[start : start + self.field.num_bytes]
+
     def graph(self) -> tuple[int, Path] | None:
         """How many rows the graph has that covers most, and where it is; None if there is none.
 
