@@ -292,7 +292,9 @@ class Searcher:
         scatter = Scatter(_SEARCH, self._messenger, gather, now, deadline, late_ms, to_workers)
         request = scatter.request(
             pack_body(search.payload),
-            self._attaching.wish(query, search.payload.profile, len(plan.shards)),
+            self._attaching.wish(
+                query, search.payload.profile, len(plan.shards), search.admitted.vectors
+            ),
         )
         trial = self._canary.trial(search.payload.profile, request.payload)
         heavy = self._guards.heavy.begin(plan.shards, is_heavy=search.is_heavy)
@@ -355,7 +357,9 @@ class Searcher:
     ) -> None:
         """Replace the parts of `shards` by parts with all their hits."""
         deadline = self._shards_deadline(search, self._loop.time())
-        attach = self._attaching.wish(search.query, search.payload.profile, 1)
+        attach = self._attaching.wish(
+            search.query, search.payload.profile, 1, search.admitted.vectors
+        )
         payload = replace(search.payload, k=search.query.num_ranked)
         parts = await self._top_up.ask(payload, attach, shards, deadline)
         for shard, part in parts.items():
@@ -397,6 +401,7 @@ class Searcher:
             lease,
             to_workers,
             walks,
+            vectors=search.admitted.vectors,
         )
 
     def _respond(
