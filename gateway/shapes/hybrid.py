@@ -44,8 +44,8 @@ class Hybrid(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     method: Annotated[
         Literal["rrf", "scores"],
         doc(
-            "By rank (rrf): the sum of weight / (k + rank) over the legs. By score (scores): the sum "
-            "of weight * score, where the scores of each leg are brought to 0 to 1."
+            "By rank (rrf): the sum of weight / (k + rank) over the legs. By score (scores): the "
+            "sum of weight * score, where the scores of each leg are brought to 0 to 1."
         ),
     ] = "rrf"
     k: Annotated[

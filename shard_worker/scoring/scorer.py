@@ -171,11 +171,14 @@ class Scorer:
         # If a client wants more hits than there are candidates, the second phase scores that many.
         wanted = max(search.k, profile.candidates) if second_phase else search.k
         fused = search.options.candidates if search.options is not None else ()
+        vectors: tuple[str, ...] = ()
         if fused:
             now = time.monotonic()
             snapshot = self._shards.snapshot(shard, search.uid, generation, now)
-            documents = 0 if snapshot is None else snapshot.index.num_documents
-            found, extras = candidates_of(fused, shard), SearchExtras()
+            documents, found, extras = 0, Found(0, []), SearchExtras()
+            if snapshot is not None:
+                documents, found = snapshot.index.num_documents, candidates_of(fused, shard)
+                vectors = tuple(snapshot.definition.vectors)
         elif profile.first_phase == "noop":
             now = time.monotonic()
             documents, found = self._shards.first(shard, search.uid, generation, wanted, now)
@@ -183,6 +186,8 @@ class Scorer:
             documents, found, extras = self._retrieve(shard, generation, search, wanted, budget)
         _check(budget)
         located = found.located
+        if located is not None:
+            vectors = tuple(located.snapshot.collection.vectors)
         unranked = 0
         if second_phase is not None and found.hits:
             candidates, unranked = self._shards.candidates(
@@ -192,7 +197,7 @@ class Scorer:
                 profile.fields,
                 max_bytes=self._max_candidate_bytes,
                 is_late=budget.expired,
-                vectors=() if located is None else tuple(located.snapshot.collection.vectors),
+                vectors=vectors,
             )
             _check(budget)
             add_leg_scores(candidates, fused)

@@ -207,7 +207,15 @@ class HybridSearcher:
         if not hits:
             return Fetch(0, 0), lease
         fields = None if isinstance(query.fields, bool) else list(query.fields)
-        fetch = await fetcher.fill(hits, collection.uid, fields, legs.profile, deadline, lease)
+        fetch = await fetcher.fill(
+            hits,
+            collection.uid,
+            fields,
+            legs.profile,
+            deadline,
+            lease,
+            vectors=tuple(collection.vectors),
+        )
         return fetch, lease
 
     def _fetch_reserve_s(self, query: SearchQuery) -> float:
