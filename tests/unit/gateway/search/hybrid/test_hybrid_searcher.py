@@ -45,7 +45,7 @@ TEXT = {
     1: Script(hits=(("d", 6.0),), fetch={one: {"title": one} for one in "df"}),
 }
 VECTOR = {0: Script(hits=(("b", 0.9), ("e", 0.2))), 1: Script(hits=(("f", 0.5),))}
-SCORED = {0: Script(hits=(("a", 1.0), ("b", 7.0))), 1: Script(hits=(("f", 5.0),))}
+SCORED = {0: Script(hits=(("a", 1.0), ("b", 7.0))), 1: Script()}
 SILENT = Script(delays_s=())
 
 
