@@ -1,4 +1,4 @@
-"""Whether one ranking is better than another by more than chance: a paired randomisation test. Pure.
+"""Whether one ranking is better than another by more than chance: a randomisation test. Pure.
 
 If two rankings were equally good, it would be chance which of them has which of the two values of a
 query. So the values of each query are exchanged at random, many times over, and the p-value is the
