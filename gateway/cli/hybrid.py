@@ -1,6 +1,7 @@
 """Hybrid searches on the command line: how they are written, and how their legs are shown."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Final, Literal, TypeGuard, get_args
 
 import typer
@@ -8,6 +9,7 @@ from rich.table import Table
 
 from hedgerow.gateway.cli.render import percent, plain, table_of
 from hedgerow.gateway.client import Hybrid, Leg, LegWeights
+from hedgerow.gateway.shapes.hybrid import DEFAULT_RRF_K
 
 Method = Literal["rrf", "scores"]
 
@@ -25,16 +27,16 @@ def parse_hybrid(text: str | None) -> Hybrid | None:
     if not _is_method(method):
         raise typer.BadParameter(f"{text!r} is not a fusion such as {_EXAMPLES}")
     given = dict(part.partition("=")[::2] for part in filter(None, rest.split(",")))
-    try:
-        weights = LegWeights(
-            text=float(given.pop("text", "1")), vector=float(given.pop("vector", "1"))
-        )
-        numbers = {name: int(given.pop(name)) for name in ("k", "candidates") if name in given}
-    except ValueError:
-        numbers, given = {}, {"": ""}
-    if given:
-        raise typer.BadParameter(f"{text!r} is not a fusion such as {_EXAMPLES}")
-    return Hybrid(method=method, weights=weights, **numbers)
+    if given.keys() <= {"k", "candidates", "text", "vector"}:
+        with suppress(ValueError):
+            candidates = given.get("candidates")
+            return Hybrid(
+                method,
+                int(given.get("k", DEFAULT_RRF_K)),
+                LegWeights(float(given.get("text", 1)), float(given.get("vector", 1))),
+                None if candidates is None else int(candidates),
+            )
+    raise typer.BadParameter(f"{text!r} is not a fusion such as {_EXAMPLES}")
 
 
 def _is_method(text: str) -> TypeGuard[Method]:
