@@ -51,7 +51,7 @@ def make_answer(
     by_text = ends[TEXT].result
     result = SearchResult(
         hits=hits,
-        total_hits=_total_hits(ends, fused),
+        total_hits=_total_hits(ends),
         coverage=shards.coverage,
         outcomes=shards.outcomes,
         detail=shards.detail,
@@ -68,10 +68,12 @@ def make_answer(
     return result
 
 
-def _total_hits(ends: Mapping[str, LegEnd], fused: Sequence[FusedHit]) -> TotalHits:
+def _total_hits(ends: Mapping[str, LegEnd]) -> TotalHits:
     """How many documents match; which of them are in both legs is known of the candidates only."""
+    candidates = {hit.id for name in (TEXT, VECTOR) for hit in ends[name].hits}
     by_text = ends[TEXT].result
-    return TotalHits(max(len(fused), 0 if by_text is None else by_text.total_hits.value), "gte")
+    found = 0 if by_text is None else by_text.total_hits.value
+    return TotalHits(max(len(candidates), found), "gte")
 
 
 def _warnings(ends: Mapping[str, LegEnd], fused: Sequence[FusedHit], legs: Legs) -> tuple[str, ...]:

@@ -5,13 +5,13 @@ documents are divided among them.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 from hedgerow.gateway.shapes.answer import LegHit
 from hedgerow.gateway.shapes.hybrid import DEFAULT_RRF_K
 
 
-class RankedHit(NamedTuple):
+class RankedHit(Protocol):
     """A hit of one leg."""
 
     id: str
@@ -48,28 +48,28 @@ class Fusion(NamedTuple):
     k: int = DEFAULT_RRF_K
     weights: Mapping[str, float] = {}
 
-    def fuse(self, legs: Mapping[str, Sequence[RankedHit]]) -> list[FusedHit]:
+    def fuse(
+        self, legs: Mapping[str, Sequence[RankedHit]], most: int | None = None
+    ) -> list[FusedHit]:
         """Fuse the legs.
 
         Args:
             legs: name → hits, best first, of all shards together. No leg has a document twice.
+            most: how many documents to return; None for all.
 
         Returns:
             Each document of any leg once, by descending score, ties by ascending id.
         """
-        found: dict[str, FusedHit] = {}
+        scores: dict[str, float] = {}
+        places: dict[str, dict[str, tuple[int, RankedHit]]] = {}
         for name, hits in legs.items():
             weight = self.weights.get(name, 1.0)
             parts = _normalised(hits) if self.by_score else self._by_rank(len(hits))
-            for rank, (hit, part) in enumerate(zip(hits, parts, strict=True), 1):
-                place = LegHit(rank, hit.score)
-                known = found.get(hit.id)
-                if known is None:
-                    found[hit.id] = FusedHit(hit.id, weight * part, hit.shard, {name: place})
-                else:
-                    known.legs[name] = place
-                    found[hit.id] = known._replace(score=known.score + weight * part)
-        return sorted(found.values(), key=_order)
+            for hit, part in zip(hits, parts, strict=True):
+                scores[hit.id] = scores.get(hit.id, 0.0) + weight * part
+            places[name] = {hit.id: (rank, hit) for rank, hit in enumerate(hits, 1)}
+        best = sorted((-score, one) for one, score in scores.items())[:most]
+        return [_fused(one, -negated, places) for negated, one in best]
 
     def _by_rank(self, count: int) -> list[float]:
         return [1 / (self.k + rank) for rank in range(1, count + 1)]
@@ -89,5 +89,12 @@ def _normalised(hits: Sequence[RankedHit]) -> list[float]:
 _BEST: Final = 1.0
 
 
-def _order(hit: FusedHit) -> tuple[float, str]:
-    return -hit.score, hit.id
+def _fused(
+    document: str, score: float, places: Mapping[str, Mapping[str, tuple[int, RankedHit]]]
+) -> FusedHit:
+    legs, shard = {}, 0
+    for name, of_leg in places.items():
+        if (place := of_leg.get(document)) is not None:
+            rank, hit = place
+            legs[name], shard = LegHit(rank, hit.score), hit.shard
+    return FusedHit(document, score, shard, legs)

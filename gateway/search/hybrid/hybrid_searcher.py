@@ -95,7 +95,8 @@ class HybridSearcher:
         )
         ends = await self._legs.run(legs, query.query, collection, started, deadlines.legs)
         _check_answered(ends)
-        fused = legs.fusion.fuse({name: end.hits for name, end in ends.items()})
+        found = {name: end.hits for name, end in ends.items()}
+        fused = legs.fusion.fuse(found, max(query.num_ranked, legs.num_scored))
         if legs.num_scored and fused:
             fused, ends[SECOND_PHASE] = await self._second_phase(
                 legs, fused, collection, started, deadlines.second_phase

@@ -12,8 +12,7 @@ from hedgerow.gateway.search.coverage.measurement import (
     coverage_of,
     measure_coverage,
 )
-from hedgerow.gateway.search.hybrid.fusion import RankedHit
-from hedgerow.gateway.search.result import SearchResult, rounded, shards_of
+from hedgerow.gateway.search.result import Hit, SearchResult, rounded, shards_of
 from hedgerow.gateway.shapes.answer import Coverage, Leg, ShardDetail, TotalHits
 
 _OK = Outcome.OK
@@ -40,11 +39,9 @@ class LegEnd(NamedTuple):
     error: Exception | None = None
 
     @property
-    def hits(self) -> list[RankedHit]:
-        """The leg's part of the fusion."""
-        if self.left_out or self.result is None:
-            return []
-        return [RankedHit(hit.id, hit.score, hit.shard) for hit in self.result.hits]
+    def hits(self) -> list[Hit]:
+        """Its hits, which are in the fusion."""
+        return [] if self.left_out or self.result is None else self.result.hits
 
 
 def leg_of(end: LegEnd, of_shards: Sequence[Outcome], total: int) -> Leg:

@@ -7,17 +7,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hedgerow.gateway.search.hybrid.fusion import Fusion, RankedHit
+from hedgerow.gateway.search.hybrid.fusion import Fusion
+from hedgerow.gateway.search.result import Hit
 
 IDS = st.sampled_from("abcdefgh")
 SCORES = st.floats(-10, 10, width=32)
 
 
 @st.composite
-def rankings(draw: st.DrawFn) -> list[RankedHit]:
+def rankings(draw: st.DrawFn) -> list[Hit]:
     """A leg's hits, best first, ties by id."""
     ids = draw(st.lists(IDS, unique=True))
-    hits = [RankedHit(one, draw(SCORES), ord(one) % 4) for one in ids]
+    hits = [Hit(one, draw(SCORES), ord(one) % 4) for one in ids]
     return sorted(hits, key=lambda hit: (-hit.score, hit.id))
 
 
@@ -29,9 +30,9 @@ FUSIONS = st.builds(
 )
 
 
-def hits_of(*pairs: tuple[str, float]) -> list[RankedHit]:
+def hits_of(*pairs: tuple[str, float]) -> list[Hit]:
     """Hits of shard 0."""
-    return [RankedHit(one, score, 0) for one, score in pairs]
+    return [Hit(one, score, 0) for one, score in pairs]
 
 
 def test_by_rank_a_document_in_both_legs_has_the_sum_of_both_parts() -> None:
@@ -59,7 +60,7 @@ def test_by_score_each_leg_counts_from_0_to_1() -> None:
 
 @given(rankings(), rankings(), FUSIONS)
 def test_each_document_of_any_leg_is_there_once(
-    text: list[RankedHit], vector: list[RankedHit], fusion: Fusion
+    text: list[Hit], vector: list[Hit], fusion: Fusion
 ) -> None:
     """In descending order, ties by id, with finite scores and its places in the legs."""
     fused = fusion.fuse({"text": text, "vector": vector})
@@ -67,13 +68,14 @@ def test_each_document_of_any_leg_is_there_once(
     assert len(fused) == len({hit.id for hit in fused})
     assert fused == sorted(fused, key=lambda hit: (-hit.score, hit.id))
     assert all(math.isfinite(hit.score) for hit in fused)
+    assert fusion.fuse({"text": text, "vector": vector}, 3) == fused[:3]
     for name, leg in (("text", text), ("vector", vector)):
         places = {hit.id: hit.legs[name].rank for hit in fused if name in hit.legs}
         assert places == {hit.id: rank for rank, hit in enumerate(leg, 1)}
 
 
 @given(st.lists(rankings(), min_size=1, max_size=2), FUSIONS)
-def test_one_leg_alone_keeps_its_order(legs: list[list[RankedHit]], fusion: Fusion) -> None:
+def test_one_leg_alone_keeps_its_order(legs: list[list[Hit]], fusion: Fusion) -> None:
     """If the other leg is left out, the answer is that of the first."""
     leg = legs[0]
     fused = fusion._replace(weights={}).fuse({"text": leg, "vector": []})
@@ -86,10 +88,10 @@ def test_one_leg_alone_keeps_its_order(legs: list[list[RankedHit]], fusion: Fusi
 
 @given(rankings(), rankings(), st.floats(0.5, 100))
 def test_by_rank_the_scale_of_the_scores_does_not_matter(
-    text: list[RankedHit], vector: list[RankedHit], factor: float
+    text: list[Hit], vector: list[Hit], factor: float
 ) -> None:
     """Only the order of each leg does."""
-    scaled = [hit._replace(score=hit.score * factor) for hit in vector]
+    scaled = [Hit(hit.id, hit.score * factor, hit.shard) for hit in vector]
     order = [hit.id for hit in Fusion().fuse({"text": text, "vector": vector})]
     assert order == [hit.id for hit in Fusion().fuse({"text": text, "vector": scaled})]
 
@@ -97,7 +99,7 @@ def test_by_rank_the_scale_of_the_scores_does_not_matter(
 @given(rankings(), rankings(), FUSIONS)
 @settings(max_examples=50)
 def test_a_better_place_in_a_leg_never_makes_the_fused_place_worse(
-    text: list[RankedHit], vector: list[RankedHit], fusion: Fusion
+    text: list[Hit], vector: list[Hit], fusion: Fusion
 ) -> None:
     """Moving a hit to the top of a leg does not lower it in the fusion by rank."""
     if len(text) < 2:
@@ -108,9 +110,7 @@ def test_a_better_place_in_a_leg_never_makes_the_fused_place_worse(
     assert place(fusion, better, vector, moved.id) <= place(fusion, text, vector, moved.id)
 
 
-def place(
-    fusion: Fusion, text: Sequence[RankedHit], vector: Sequence[RankedHit], document: str
-) -> int:
+def place(fusion: Fusion, text: Sequence[Hit], vector: Sequence[Hit], document: str) -> int:
     """Where a document is in the fused ranking."""
     fused = fusion.fuse({"text": text, "vector": vector})
     return [hit.id for hit in fused].index(document)
