@@ -17,6 +17,7 @@ from hedgerow.common.state.layout import LayoutStore
 from hedgerow.common.state.probation import ProbationStore
 from hedgerow.common.state.registry import Registry
 from hedgerow.common.state.reindexing import ReindexStore
+from hedgerow.gateway.embedding.query_embedder import QueryEmbedder
 from hedgerow.gateway.members.membership import Membership
 from hedgerow.gateway.members.outlier_ejection import OutlierEjection
 from hedgerow.gateway.policies.breaker import Transition
@@ -26,6 +27,7 @@ from hedgerow.gateway.reindexing.driver import ReindexDriver
 from hedgerow.gateway.reindexing.view import ReindexView
 from hedgerow.gateway.search.coverage.late_replies import CoverageCurves
 from hedgerow.gateway.search.guards.profile_guards import OnTransition, ProfileGuards
+from hedgerow.gateway.search.hybrid.hybrid_searcher import HybridSearcher
 from hedgerow.gateway.search.learning import Learning
 from hedgerow.gateway.search.search_settings import SearchSettings
 from hedgerow.gateway.search.search_tracer import SearchTracer
@@ -283,6 +285,16 @@ def make_searcher(
         SearchSettings.of(settings),
         learning,
         Walks(settings.gateway.slow_ms, tracer, lambda: membership.traces),
+    )
+
+
+def make_hybrids(
+    access: ClusterAccess, searcher: Searcher, embedder: QueryEmbedder, membership: Membership
+) -> HybridSearcher:
+    """Make the part that answers hybrid searches, with the parts that answer their legs."""
+    settings = access.settings
+    return HybridSearcher(
+        searcher, embedder, membership, SearchSettings.of(settings), settings.embed.functions
     )
 
 
