@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 from selenium.webdriver.common.keys import Keys
@@ -38,10 +39,10 @@ def counts(browser: Browser, field: str) -> dict[str, str]:
     return dict(one.text.split("\n") for one in rows)
 
 
-def facet_of(cluster: Cluster, field: str, query: str = "lamp", **how: int) -> FacetAnswer:
+def facet_of(cluster: Cluster, field: str, size: int | None = None) -> FacetAnswer:
     """The same facet, as the client gets it."""
     with cluster.client() as client:
-        answer = client.search(COLLECTION, query, facets={field: Facet(**how)}, deadline_ms=2000)
+        answer = client.search(COLLECTION, "lamp", facets={field: Facet(size)}, deadline_ms=2000)
     assert isinstance(answer.facets, dict)
     return answer.facets[field]
 
@@ -250,3 +251,50 @@ def test_axe_finds_nothing_serious_with_a_choice_and_suggestions(
     browser.one("#query").send_keys(Keys.ARROW_DOWN)
     assert browser.axe() == []
     assert browser.run("return document.documentElement.scrollWidth") <= size[0]
+
+
+RANGES: list[tuple[str, dict[str, Any], list[str]]] = [
+    ("integer", {"min": 10, "max": 499}, ["under 100", "100 to under 200", "400 or more"]),
+    ("integer", {"min": 7, "max": 9}, ["under 8", "8 to under 9", "9 or more"]),
+    ("float", {"min": 0.05, "max": 0.62}, ["under 0.1", "0.1 to under 0.2", "0.6 or more"]),
+    ("float", {"min": -3e6, "max": 2.5e6}, ["under -2,000,000", "2,000,000 or more"]),
+    ("integer", {"min": 1.7e12 + 1, "max": 1.7e12 + 8}, ["under 1,700,000,000,002"]),
+    ("integer", {"min": 5, "max": 5}, []),
+    ("integer", {"min": -(2**60), "max": 2**60}, []),
+    (
+        "date",
+        {"min": "2019-12-31T00:00:00Z", "max": "2024-01-01T00:00:00Z"},
+        ["before 2020", "2020"],
+    ),
+    (
+        "date",
+        {"min": "1850-03-01T00:00:00Z", "max": "2020-01-01T00:00:00Z"},
+        ["1900 to before 1950"],
+    ),
+    (
+        "date",
+        {"min": "2023-11-05T00:00:00Z", "max": "2024-02-29T00:00:00Z"},
+        ["2023-12", "2024-01"],
+    ),
+    ("date", {"min": "2024-01-30T12:00:00Z", "max": "2024-02-02T00:00:00Z"}, ["2024-01-31"]),
+    ("date", {"min": "2024-01-30T01:00:00Z", "max": "2024-01-30T23:00:00Z"}, []),
+]
+
+
+def test_ranges_have_round_bounds_between_the_extremes(browser: Browser, cluster: Cluster) -> None:
+    """Two to seven of them without a gap, none of which lies beyond all values; or none at all."""
+    browser.open(cluster.url)
+    made = browser.driver.execute_async_script(
+        "const done = arguments[1]; import('./page/ranges.js').then((m) => done(arguments[0].map("
+        "([type, stats]) => m.rangesOf(type, {count: 9, ...stats}).map("
+        "(range) => [range, m.rangeName(type, range)]))))",
+        RANGES,
+    )
+    for (_, stats, wanted), ranges in zip(RANGES, made, strict=True):
+        names = [name for _, name in ranges]
+        assert names == [] if not wanted else set(wanted) <= set(names), (stats, names)
+        bounds = [one.get("to") for one, _ in ranges][:-1]
+        assert bounds == [one.get("from") for one, _ in ranges][1:]
+        assert bounds == sorted(bounds)
+        assert len(ranges) in {0, *range(2, 9)}
+        assert all(stats["min"] < bound <= stats["max"] for bound in bounds)

@@ -54,12 +54,12 @@ class Cluster:
         os.kill(pid, signal.SIGKILL)
         return pid
 
-    def kill_for_seconds(self, worker: str) -> int:
+    def kill_for_seconds(self, worker: str, token: str | None = None) -> int:
         """Kill a worker so that it stays away for some seconds; its last process.
 
         The first time, it would be back within half a second. The pause doubles each time.
         """
-        with self.client() as client:
+        with self.client(token) as client:
             for _ in range(4):
                 before = self.kill(worker)
 
