@@ -36,6 +36,7 @@ LISTED = {
     "test-browser",
     "screenshots",
     "test-hostile",
+    "typescript",
     "attack",
     "nemesis",
 }
