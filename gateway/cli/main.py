@@ -68,6 +68,10 @@ COMMANDS: Final[Commands] = {
         "hedgerow.gateway.cli.query:query",
         "Ask a collection, and show the hits and the coverage.",
     ),
+    "mcp": (
+        "hedgerow.gateway.cli.mcp:mcp",
+        "Serve search, get and status as tools for agents, by the Model Context Protocol.",
+    ),
     "status": (
         "hedgerow.gateway.cli.status:status",
         "Show shards, workers, documents, breakers, admission, hedges and wasted work.",

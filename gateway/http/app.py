@@ -75,6 +75,7 @@ def create_framework_app(
         docs_url=None,
         redoc_url=None,
         dependencies=[Depends(check_rights), Depends(check_request)],
+        generate_unique_id_function=lambda route: route.name,  # what generated clients call it
     )
     describe_search(app, body)
     batch = batch_shapes(settings, body)

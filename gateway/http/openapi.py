@@ -129,6 +129,7 @@ def add_openapi(app: FastAPI, search_bodies: Sequence[type[Any]]) -> None:
                 "schemas": describe_shapes((*_SHAPES, *search_bodies)),
                 "securitySchemes": {"bearer": bearer},
             }
+            _open_objects(schema)
             app.openapi_schema = schema
         return app.openapi_schema
 
@@ -190,6 +191,16 @@ def _describe_choices(part: Any, orders: Mapping[frozenset[str], Sequence[str]])
     if isinstance(part, dict) and isinstance(part.get("enum"), list):
         part["enum"] = list(orders[frozenset(part["enum"])])
         part["type"] = "string"
+
+
+def _open_objects(part: Any) -> None:
+    """Say of objects of any members that they have some: generators take them for empty ones."""
+    inner = part.values() if isinstance(part, dict) else part if isinstance(part, list) else ()
+    for value in inner:
+        _open_objects(value)
+    is_object = isinstance(part, dict) and part.get("type") == "object"
+    if is_object and not {"properties", "additionalProperties"} & part.keys():
+        part["additionalProperties"] = True
 
 
 def _operations(schema: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
