@@ -13,6 +13,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,8 @@ from hedgerow.common.wire.search_options import (
     WantedFacet,
     WantedHighlights,
 )
+from hedgerow.gateway.search.hybrid.fusion import Fusion
+from hedgerow.gateway.search.result import Hit
 from hedgerow.shard_worker.executors.process_pool.budget import Budget
 from hedgerow.shard_worker.scoring.query_builder import QueryBuilder
 from hedgerow.shard_worker.scoring.scorer import Scorer, ScorerConfig
@@ -217,7 +220,7 @@ class Reads:
             options = SearchOptions(typos=typos) if typos else None
             highlighting = Highlighting(query, False, options, wanted)
         ids = [f"a{number}" for number in range(10)]
-        payload = FetchPayload(_UID, ids, None, "bm25", highlighting)
+        payload = FetchPayload(_UID, ids, None, "bm25", (), highlighting)
         return lambda: read_body(self._stores, 1, payload, None, 1 << 24, lambda: 60.0)
 
 
@@ -270,6 +273,29 @@ def _report_reads(folder: Path) -> None:
     show("documents that are read", ("fetch", "CPU, µs", "without, µs", "more, µs"), rows)
 
 
+def _report_fusion() -> None:
+    """What a gateway adds to the legs of a hybrid search, which each cost what a search does."""
+    draw = random.Random(1)
+    rows = []
+    for num in (100, 1000):
+        legs = {
+            name: [
+                Hit(f"document-{one:08d}", (num - place) / num, one % 8)
+                for place, one in enumerate(draw.sample(range(num * 2), num))
+            ]
+            for name in ("text", "vector")
+        }
+        rank, score = compare(
+            partial(Fusion().fuse, legs, 10), partial(Fusion(by_score=True).fuse, legs, 10)
+        )
+        rows.append((f"{num:,}", f"{rank:,.0f}", f"{score:,.0f}"))
+    show(
+        "Fusing both legs of a hybrid search, in the gateway",
+        ("candidates of each leg", "by rank, µs", "by score, µs"),
+        rows,
+    )
+
+
 def main() -> int:
     """Measure; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m bench.options", description=__doc__)
@@ -292,6 +318,7 @@ def main() -> int:
             bench.close()
     with tempfile.TemporaryDirectory(prefix="hedgerow-options-") as name:
         _report_reads(Path(name))
+    _report_fusion()
     return 0
 
 

@@ -25,9 +25,11 @@ from hedgerow.gateway.policies.hedging import HedgeCounts
 from hedgerow.gateway.reporting import make_live, make_metrics, make_status, sources_of
 from hedgerow.gateway.search.coverage.report import coverage_report
 from hedgerow.gateway.search.documents.answer_memory import Lease
+from hedgerow.gateway.search.hybrid.hybrid_searcher import HybridSearcher
 from hedgerow.gateway.search.result import SearchQuery, SearchResult
 from hedgerow.gateway.search.search_body import check_members, search_body
-from hedgerow.gateway.search.steps import takes_steps
+from hedgerow.gateway.search.searcher import Searcher
+from hedgerow.gateway.search.steps import SearchSteps, takes_steps
 from hedgerow.gateway.transport.wake_up_coalescing import sleep_for
 from hedgerow.gateway.wiring import ClusterAccess
 
@@ -55,6 +57,7 @@ class Gateway:
         reloader: reads the rank profiles again.
         placement: shows which worker should serve which shard; drains workers.
         splits: begins and cancels splits of the shards.
+        reindexes: begins and ends the reindex of a collection.
         requests: admits requests that are neither searches nor bulk loads.
         shortages: the shortages of this gateway itself.
         live: the last minutes, and the viewers of what happens.
@@ -108,12 +111,14 @@ class Gateway:
         self.quarantine = parts.quarantine
         self.placement = parts.placement
         self.splits = parts.splits
+        self.reindexes = parts.reindexes
         self.reloader = parts.reloader
         self.requests = parts.requests
         self.shortages = parts.shortages
 
         self._searcher = parts.searcher
         self._steps = parts.steps
+        self._hybrids = parts.hybrids
         self._guards = parts.guards
         self._membership = parts.membership
         self._transport = parts.transport
@@ -172,6 +177,7 @@ class Gateway:
                     group.create_task(self.shortages.run(), name="own shortages"),
                     group.create_task(self.live.run(), name="live"),
                     group.create_task(self._parts.presence.run(), name="gateway heartbeat"),
+                    group.create_task(self._parts.embedder.run(), name="embedding"),
                 ]
                 try:
                     yield
@@ -249,7 +255,7 @@ class Gateway:
         Raises:
             NotFoundError: there is no such collection.
         """
-        refusal = self._searcher.refusal_of(query, self.collections.get(query.collection))
+        refusal = self._hybrids.refusal_of(query, self.collections.get(query.collection))
         if refusal is not None:
             self._recorder.failed(query, "", refusal)
         return refusal
@@ -297,15 +303,19 @@ class Gateway:
         try:
             collection = self.collections.get(query.collection)
             profile = query.rank_profile or collection.rank_profile
-            if takes_steps(query):
-                result = await self._steps.search(query, collection)
-            else:
-                result = await self._searcher.search(query, collection)
+            result = await self._answering(query).search(query, collection)
         except BaseException as error:
             self._recorder.failed(query, profile, error)
             raise
         self._recorder.answered(query, profile, result)
         return result
+
+    def _answering(self, query: SearchQuery) -> Searcher | SearchSteps | HybridSearcher:
+        """What answers a search."""
+        if takes_steps(query):
+            return self._steps
+        is_plain = query.vector is None and query.hybrid is None
+        return self._searcher if is_plain else self._hybrids
 
     async def get_document(
         self, collection: str, document_id: str, deadline_ms: float | None = None

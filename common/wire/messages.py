@@ -82,11 +82,14 @@ class Attach(Array, frozen=True):
         num: for how many of the shard's best hits, at most.
         max_bytes: most bytes of these documents, as they are stored.
         fields: names of the requested fields; None for all.
+        vectors: the collection's vector fields. They are left out unless `fields` names them, and
+            are then lists of numbers; fields that are not among these are as they are stored.
     """
 
     num: Count
     max_bytes: Annotated[int, msgspec.Meta(ge=0, le=MAX_ATTACHED_BYTES)]
     fields: list[str] | None
+    vectors: tuple[str, ...] = ()
 
 
 class Request(Array, frozen=True):
@@ -218,6 +221,7 @@ class FetchPayload(Array, frozen=True):
         ids: the requested documents, all owned by this shard.
         fields: names of the requested fields; None for all.
         profile: the rank profile whose `enrich` hook runs on them; "" for none.
+        vectors: as `Attach.vectors`.
         highlighting: what to mark in them; None for nothing. It is sent only if all workers know it
             (`Heartbeat.search_options`).
         terms: which words of the documents to send; None for none. Sent as `highlighting` is.
@@ -227,6 +231,7 @@ class FetchPayload(Array, frozen=True):
     ids: list[str]
     fields: list[str] | None
     profile: str
+    vectors: tuple[str, ...] = ()
     highlighting: Highlighting | None = None
     terms: WantedTerms | None = None
 
@@ -292,7 +297,7 @@ def pack_body(body: SearchPayload | SearchBody | FetchPayload | FetchBody | Fail
     if type(body) is FetchBody and not (body.highlights or body.highlight_error or body.terms):
         return encode(astuple(body)[: -4 if body.enrich_us is None else -3])
     if type(body) is FetchPayload and body.highlighting is None and body.terms is None:
-        return encode(astuple(body)[:-2])
+        return encode(astuple(body)[: -2 if body.vectors else -3])
     return encode(body)
 
 

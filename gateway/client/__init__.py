@@ -17,7 +17,15 @@ from hedgerow.gateway.client.calls import Call, Definition, SearchOptions, Versi
 from hedgerow.gateway.client.ndjson import Document
 from hedgerow.gateway.client.reply import Reply
 from hedgerow.gateway.shapes.alias import AliasAnswer
-from hedgerow.gateway.shapes.answer import Coverage, Hit, SearchAnswer, ShardDetail, Shards
+from hedgerow.gateway.shapes.answer import (
+    Coverage,
+    Hit,
+    Leg,
+    LegHit,
+    SearchAnswer,
+    ShardDetail,
+    Shards,
+)
 from hedgerow.gateway.shapes.collection import (
     CollectionAnswer,
     CurveAnswer,
@@ -40,6 +48,7 @@ from hedgerow.gateway.shapes.facets import (
     FacetStats,
 )
 from hedgerow.gateway.shapes.highlighting import Highlight
+from hedgerow.gateway.shapes.hybrid import Hybrid, LegMinimum, LegWait, LegWeights
 from hedgerow.gateway.shapes.more_like import MoreLike
 from hedgerow.gateway.shapes.operations import QuarantinedQuery, ReloadAnswer, SnapshotAnswer
 from hedgerow.gateway.shapes.sorting import NextPage, SortBy
@@ -73,7 +82,13 @@ __all__ = [
     "Filling",
     "Highlight",
     "Hit",
+    "Hybrid",
     "InferredField",
+    "Leg",
+    "LegHit",
+    "LegMinimum",
+    "LegWait",
+    "LegWeights",
     "LoadAnswer",
     "MissingShard",
     "MoreLike",

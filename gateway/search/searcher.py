@@ -20,7 +20,7 @@ from hedgerow.gateway.policies.latency import AnswerReserve
 from hedgerow.gateway.search.answer import Bodies, Found, bodies_of, make_answer, with_facets
 from hedgerow.gateway.search.documents.answer_memory import AnswerMemory, Lease
 from hedgerow.gateway.search.documents.attaching import AttachPolicy, take_attached
-from hedgerow.gateway.search.documents.fetch import Fetcher
+from hedgerow.gateway.search.documents.fetch import Fetcher, drop_fields
 from hedgerow.gateway.search.documents.fetch_walk import FetchWalk
 from hedgerow.gateway.search.ended_search import EndedSearch
 from hedgerow.gateway.search.gather import Gather
@@ -144,7 +144,7 @@ class Searcher:
         refusal = guards.admission.refusal_of(query.priority, query.caller, query.peer, started)
         if refusal is not None:
             raise refusal
-        admitted = self._check(query, collection)
+        admitted = self.check(query, collection)
         permit = self._admit(query, collection, guards.admission, started)
         self._in_flight.begin()
         trace = self._walks.begin(query, started)
@@ -213,7 +213,12 @@ class Searcher:
     def _guards_of(self, query: SearchQuery, collection: Collection) -> Guards:
         return self._guards.of(query.rank_profile or collection.rank_profile)
 
-    def _check(self, query: SearchQuery, collection: Collection) -> Admitted:
+    def check(self, query: SearchQuery, collection: Collection) -> Admitted:
+        """Check a search; nothing is sent.
+
+        Raises:
+            BadRequestError: the query cannot be answered by any shard.
+        """
         settings = self._settings
         if query.offset and query.num_ranked > settings.gateway.max_k:
             raise BadRequestError(
@@ -296,7 +301,9 @@ class Searcher:
         scatter = Scatter(_SEARCH, self._messenger, gather, now, deadline, late_ms, to_workers)
         request = scatter.request(
             pack_body(search.payload),
-            self._attaching.wish(query, search.payload.profile, len(plan.shards)),
+            self._attaching.wish(
+                query, search.payload.profile, len(plan.shards), search.admitted.vectors
+            ),
         )
         trial = self._canary.trial(search.payload.profile, request.payload)
         heavy = self._guards.heavy.begin(plan.shards, is_heavy=search.is_heavy)
@@ -325,7 +332,7 @@ class Searcher:
 
     def _shards_deadline(self, search: PlannedSearch, now: float) -> float:
         """Until when to wait for the shards, so that there is time to fetch the documents."""
-        if search.query.fields is False and not search.query.highlight:
+        if not search.query.reads_documents:
             return search.deadline
         return search.deadline - self.fetcher.reserve.reserve_s(search.deadline - now)
 
@@ -359,7 +366,9 @@ class Searcher:
     ) -> None:
         """Replace the parts of `shards` by parts with all their hits."""
         deadline = self._shards_deadline(search, self._loop.time())
-        attach = self._attaching.wish(search.query, search.payload.profile, 1)
+        attach = self._attaching.wish(
+            search.query, search.payload.profile, 1, search.admitted.vectors
+        )
         payload = replace(search.payload, k=search.query.num_ranked)
         parts = await self._top_up.ask(payload, attach, shards, deadline)
         for shard, part in parts.items():
@@ -373,7 +382,7 @@ class Searcher:
         merged_at = self._loop.time() if gathered_at else 0.0
         fetch = lease = None
         walks: list[FetchWalk] = []
-        if query.fields is not False or query.highlight:
+        if query.reads_documents:
             take_attached(hits, bodies)
             lease = self.fetcher.memory.lease(query.caller.party(query.peer))
             fetch = await self._fill(search, hits, lease, walks)
@@ -391,22 +400,21 @@ class Searcher:
         to_workers = None
         if trace is not None and self._profile_of(search).enrich:
             to_workers = self._walks.fetch_to_workers(trace)
-        fields = None if query.fields is True else list(query.fields or ())
         wanted = search.admitted.wanted.highlights
         fetch = await self.fetcher.fill(
             hits,
             search.payload.uid,
-            fields,
+            query.read_fields,
             profile,
             search.deadline,
             lease,
             to_workers,
             walks,
-            highlighting_of(query, search.payload.options, wanted),
+            vectors=search.admitted.vectors,
+            highlighting=highlighting_of(query, search.payload.options, wanted),
         )
-        if query.fields is False:  # the documents were read for their highlights alone
-            for hit in hits:
-                hit.stored = None
+        if query.fields is False:
+            drop_fields(hits)
         return fetch
 
     def _respond(

@@ -5,7 +5,7 @@ import asyncio
 from msgspec.structs import replace
 
 from hedgerow.common.collection import Collection
-from hedgerow.common.errors import HedgerowError, InsufficientCoverageError
+from hedgerow.common.errors import BadRequestError, HedgerowError, InsufficientCoverageError
 from hedgerow.common.settings.query_limits import QuerySettings
 from hedgerow.common.wire.search_options import LikeTerms, Slip
 from hedgerow.gateway.search.documents.like_terms import Like, LikeTermsReader
@@ -41,9 +41,11 @@ class SearchSteps:
         """As `Searcher.search`.
 
         Raises:
+            BadRequestError: as there, and for members that do not apply together.
             NotFoundError: there is no document that others could be like.
             UnavailableError: its shard has not answered.
         """
+        self._check(query)
         started = self._loop.time()
         step = query
         if query.more_like is not None:
@@ -119,6 +121,14 @@ class SearchSteps:
             peer=query.peer,
             traceparent=query.traceparent,
         )
+
+    def _check(self, query: SearchQuery) -> None:
+        for name in ("vector", "hybrid"):
+            if getattr(query, name) is not None:
+                raise BadRequestError(
+                    "more_like" if query.more_like is not None else "did_you_mean",
+                    f"does not apply with {name}",
+                )
 
     async def _with_terms(
         self, query: SearchQuery, asked: MoreLike, collection: Collection, started: float

@@ -175,7 +175,7 @@ class FetchService:
 
         def read() -> tuple[Enriching | None, bytes]:
             started_at.append(time.monotonic())
-            pick = pick_of(payload.fields)
+            pick = pick_of(payload.fields, payload.vectors)
             read = read_body(
                 self._stores,
                 shard,

@@ -17,6 +17,7 @@ from hedgerow.gateway.shapes.answer import SearchAnswer
 from hedgerow.gateway.shapes.collection import CurveAnswer
 from hedgerow.gateway.shapes.facets import Facet
 from hedgerow.gateway.shapes.highlighting import Highlight
+from hedgerow.gateway.shapes.hybrid import Hybrid
 from hedgerow.gateway.shapes.more_like import MoreLike
 from hedgerow.gateway.shapes.sorting import SortBy
 from hedgerow.gateway.shapes.suggest import SuggestAnswer
@@ -49,6 +50,7 @@ class SearchOptions(TypedDict, total=False):
         prefix: whether the query's last word may be the beginning of another.
         vector: find the documents whose vectors are nearest to this one: a `VectorQuery`, or the
             same as a dict.
+        hybrid: rank by the query and by a vector, and fuse both: a `Hybrid`, or the same as a dict.
         highlight: whether hits show what matched in their texts: True (all text fields), names of
             fields, or a `Highlight`, which may be a dict.
         more_like: search for the most telling words of a document instead of a query, which is "":
@@ -74,6 +76,7 @@ class SearchOptions(TypedDict, total=False):
     typos: Literal["off", "auto"] | None
     prefix: bool | None
     vector: VectorQuery | Mapping[str, Any] | None
+    hybrid: Hybrid | Mapping[str, Any] | None
     highlight: bool | Sequence[str] | Highlight | Mapping[str, Any] | None
     more_like: MoreLike | Mapping[str, Any] | None
     did_you_mean: bool | None

@@ -90,6 +90,8 @@ class Fetcher:
         lease: Lease,
         trace: bytes | None = None,
         walks: list[FetchWalk] | None = None,
+        *,
+        vectors: tuple[str, ...] = (),
         highlighting: Highlighting | None = None,
     ) -> Fetch:
         """Give the hits those of their documents that arrive by `deadline`, on the loop's clock.
@@ -105,6 +107,7 @@ class Fetcher:
             lease: the answer's part of the gateway's memory.
             trace: the context that the workers get, packed; None for none.
             walks: gets how the fetch went, if one is needed.
+            vectors: the collection's vector fields, as in `Attach`.
             highlighting: what to mark in the documents; None for nothing.
         """
         answer = _Answer(self._max_answer_bytes)
@@ -120,7 +123,16 @@ class Fetcher:
         started = self._loop.time()
         wanted = {shard: [hit.id for hit in group] for shard, group in by_shard.items()}
         results = await self.read(
-            uid, wanted, fields, profile, deadline, lease, trace, walks, highlighting
+            uid,
+            wanted,
+            fields,
+            profile,
+            deadline,
+            lease,
+            trace,
+            walks,
+            vectors=vectors,
+            highlighting=highlighting,
         )
         for shard, group in sorted(by_shard.items()):
             answer.add_part(shard, group, results[shard])
@@ -144,6 +156,8 @@ class Fetcher:
         lease: Lease,
         trace: bytes | None = None,
         walks: list[FetchWalk] | None = None,
+        *,
+        vectors: tuple[str, ...] = (),
         highlighting: Highlighting | None = None,
         terms: WantedTerms | None = None,
     ) -> dict[int, ShardResult]:
@@ -158,6 +172,7 @@ class Fetcher:
             lease: the answer's part of the gateway's memory.
             trace: the context that the workers get, packed; None for none.
             walks: gets how it went.
+            vectors: as in `fill`; without any, documents are as they are stored.
             highlighting: what to mark in the documents; None for nothing.
             terms: which of their words to read instead of them; None to read them.
 
@@ -173,7 +188,7 @@ class Fetcher:
                 sent = []
                 for shard, ids in wanted.items():
                     payload = pack_body(
-                        FetchPayload(uid, ids, fields, profile, highlighting, terms)
+                        FetchPayload(uid, ids, fields, profile, vectors, highlighting, terms)
                     )
                     sent.append(scatter.send(scatter.request(payload), (shard,)))
                 self.hedger.watch(sent)
@@ -184,6 +199,12 @@ class Fetcher:
             if walks is not None:
                 walks.append(FetchWalk(gather, now))
         return gather.results
+
+
+def drop_fields(hits: Sequence[Hit]) -> None:
+    """Take the documents from hits for which they were read for the highlights alone."""
+    for hit in hits:
+        hit.stored = None
 
 
 class _Answer:

@@ -34,8 +34,6 @@ def check_more_like(
     """
     if query.query.strip():
         raise BadRequestError(_MEMBER, "does not apply with a query; restrict it by a filter")
-    if query.vector is not None:
-        raise BadRequestError(_MEMBER, "does not apply with vector")
     if level < LIKE_LEVEL:
         raise BadRequestError(
             _MEMBER, "is not known to every live worker: upgrade the workers first, then use it"

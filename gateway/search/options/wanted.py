@@ -61,6 +61,8 @@ def wanted_of(
     """
     pages = query.search_after is not None
     vector = query.vector
+    if query.candidates:
+        return Wanted(SearchOptions(candidates=query.candidates))
     if not (
         query.facets
         or query.sort

@@ -159,6 +159,7 @@ BODIES: list[tuple[Callable[[bytes], Any], st.SearchStrategy[Any]]] = [
             st.lists(strings, max_size=5),
             fields,
             strings,
+            tuples_of(strings),
             st.none() | highlighting,
             st.none() | st.builds(WantedTerms, tuples_of(strings), counts, counts),
         ),
