@@ -54,6 +54,7 @@ class Gateway:
         reloader: reads the rank profiles again.
         placement: shows which worker should serve which shard; drains workers.
         splits: begins and cancels splits of the shards.
+        reindexes: begins and ends the reindex of a collection.
         requests: admits requests that are neither searches nor bulk loads.
         shortages: the shortages of this gateway itself.
         live: the last minutes, and the viewers of what happens.
@@ -107,6 +108,7 @@ class Gateway:
         self.quarantine = parts.quarantine
         self.placement = parts.placement
         self.splits = parts.splits
+        self.reindexes = parts.reindexes
         self.reloader = parts.reloader
         self.requests = parts.requests
         self.shortages = parts.shortages

@@ -51,6 +51,7 @@ from hedgerow.gateway.wiring import (
     make_guards,
     make_hybrids,
     make_membership,
+    make_reindexing,
     make_searcher,
     make_transport,
 )
@@ -108,6 +109,8 @@ class Parts:
         reloader: reads the rank profiles again.
         placement: shows which worker should serve which shard; drains workers.
         splits: begins and cancels splits of the shards.
+        reindex_driver: moves the reindex of a collection on.
+        reindexes: begins and ends it.
         presence: tells the other gateways of this one.
         breaker_switch: sets breakers by hand, in all gateways.
     """
@@ -226,6 +229,9 @@ class Parts:
         self.placement = PlacementAdmin(control, keys, access.registry, access.num_shards, settings)
         self.splits = SplitAdmin(
             control, keys, access.registry, access.num_shards, settings.worker.heartbeat_expiry_s
+        )
+        self.reindex_driver, self.reindexes = make_reindexing(
+            access, self.membership, self.aliases, self.storage, self.ranked_loads
         )
         self.reloader = Reloader(
             ReloadStore(control, keys),
