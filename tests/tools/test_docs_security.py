@@ -39,6 +39,7 @@ NO_LIMITS = {
     "gateway.process_port",
     "gateway.processes",
     "gateway.slow_ms",
+    "embed.processes",
     "worker.join",
     "worker.capacity",
     "worker.zone",
