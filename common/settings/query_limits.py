@@ -54,6 +54,11 @@ class QuerySettings(Group):
         description="How many hits deep search_after goes in the order by score, since a scorer "
         "has to pass over them. In the order by a field there is no limit.",
     )
+    max_synonyms: PositiveInt = Field(
+        32,
+        description="Most synonyms that are added to a query, for its first words first. Each "
+        "costs what its words cost as a phrase.",
+    )
     heavy_ms: PositiveFloat = Field(
         20.0,
         description="A query is heavy if it is estimated to take a scorer longer than this on one "

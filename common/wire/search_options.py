@@ -15,9 +15,12 @@ from hedgerow.common.wire.packing import Array, Count, Finite
 SCORE: Final = "_score"  # the sort key that is the score
 
 # 1: facets, sort, search_after and group_by.
-# 2: typos and prefix; and `collection.TEXTS`, which is not an option, but as new.
-LEVEL: Final = 2
+# 2: typos and prefix; and `word_analysis.TEXTS`, which is not an option, but as new.
+# 3: synonyms; and `word_analysis.FIELD_TEXTS`.
+LEVEL: Final = 3
 TEXTS_LEVEL: Final = 2
+FIELD_TEXTS_LEVEL: Final = 3
+SYNONYMS_LEVEL: Final = 3
 
 # A field's value: a keyword, a number, a boolean, or a date (RFC 3339, in UTC, to the second, so
 # that dates are ordered as texts); None if a document has none.
@@ -82,6 +85,18 @@ class After(Array, frozen=True):
     position: Count = 0
 
 
+class Synonym(Array, frozen=True):
+    """Words of a query, and what is searched for as well.
+
+    Attributes:
+        words: as they are compared (`common.query.tokens.plain_form`).
+        also: texts that mean the same.
+    """
+
+    words: str
+    also: tuple[str, ...]
+
+
 class SearchOptions(Array, frozen=True):
     """What else a search asks for; each member's default means that it is not asked for.
 
@@ -94,6 +109,8 @@ class SearchOptions(Array, frozen=True):
         group_by: only the best hit of each value of this keyword field.
         typos: how many edits the query's words may be away, together.
         prefix: whether the query's last word may be the beginning of another.
+        synonyms: what words of the query are looked for as well; not a member of a search's body,
+            where it says whether the collection's synonyms apply.
     """
 
     facets: tuple[WantedFacet, ...] = ()
@@ -102,10 +119,13 @@ class SearchOptions(Array, frozen=True):
     group_by: str = ""
     typos: Count = 0
     prefix: bool = False
+    synonyms: tuple[Synonym, ...] = ()
 
     @property
     def level(self) -> int:
         """The level of `Heartbeat.search_options` that a worker needs for it."""
+        if self.synonyms:
+            return SYNONYMS_LEVEL
         return 2 if self.typos or self.prefix else 1
 
     @property

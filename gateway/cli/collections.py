@@ -73,7 +73,8 @@ def add_field(
         typer.Argument(
             metavar="FIELD=TYPE,…",
             help="The fields to add: text, keyword, integer, float, boolean, date; text^3 is text "
-            "of weight 3.",
+            "of weight 3; text:german is German, text:3grams is found by parts of words, and "
+            "text:unfolded keeps accents.",
         ),
     ],
     timeout: Timeout = "600s",
@@ -169,5 +170,16 @@ def fields_table(collection: CollectionAnswer) -> Table:
         kind = defined.type if isinstance(defined, WeightedField) else defined
         weight = str(defined.weight if isinstance(defined, WeightedField) else 1)
         origin = "inference" if name in collection.inferred else "definition"
-        table.add_row(folded(name), plain(kind), weight if kind == "text" else "", origin)
+        if isinstance(defined, WeightedField):
+            kind = ", ".join((kind, *_analysis_of(defined)))
+        table.add_row(folded(name), plain(kind), weight if kind.startswith("text") else "", origin)
     return table
+
+
+def _analysis_of(field: WeightedField) -> list[str]:
+    """What is special about the analysis of a field, as `--types` and the like take it."""
+    parts = [field.language] if field.language else []
+    parts += [f"{field.ngrams}grams"] if field.ngrams else []
+    if field.folding is not None:
+        parts.append("folded" if field.folding else "unfolded")
+    return parts

@@ -73,4 +73,6 @@ def _definition_of(existing: CollectionAnswer) -> Collection:
     collection = define(existing.name, body if fields is None else {**body, "fields": fields})
     if collection.fields is None:
         return collection
-    return collection.with_fields(collection.fields, collection.weights, existing.inferred)
+    return collection.with_fields(
+        collection.fields, collection.weights, existing.inferred, collection.analyses
+    )

@@ -42,6 +42,7 @@ from hedgerow.gateway.shapes.operations import QuarantinedQuery, ReloadAnswer, S
 from hedgerow.gateway.shapes.sorting import NextPage, SortBy
 from hedgerow.gateway.shapes.status import StatusAnswer
 from hedgerow.gateway.shapes.suggest import SuggestAnswer, Suggestion
+from hedgerow.gateway.shapes.synonyms import SynonymsAnswer
 
 if TYPE_CHECKING:
     from hedgerow.gateway.client.asynchronous import AsyncClient
@@ -85,6 +86,7 @@ __all__ = [
     "StatusAnswer",
     "SuggestAnswer",
     "Suggestion",
+    "SynonymsAnswer",
     "VersionedDocument",
     "WeightedField",
 ]

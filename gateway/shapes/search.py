@@ -84,3 +84,6 @@ class Search(msgspec.Struct, frozen=True, gc=False):
     prefix: Annotated[
         bool, doc("Whether the query's last word may be the beginning of another.")
     ] = False
+    synonyms: Annotated[
+        bool, doc("Whether the collection's synonyms of the query's words are found, too.")
+    ] = True

@@ -44,6 +44,7 @@ class SearchOptions(TypedDict, total=False):
         typos: whether words may be misspelt: with auto, by one edit from 5 letters on, by two
             from 9.
         prefix: whether the query's last word may be the beginning of another.
+        synonyms: whether the collection's synonyms of the query's words are found, too.
     """
 
     k: int | None
@@ -63,6 +64,7 @@ class SearchOptions(TypedDict, total=False):
     group_by: str | None
     typos: Literal["off", "auto"] | None
     prefix: bool | None
+    synonyms: bool | None
 
 
 def search(collection: str, query: str, options: SearchOptions) -> Call[SearchAnswer]:
