@@ -10,7 +10,9 @@ from typing import Any, NamedTuple
 
 from hedgerow.common.document_ids import ID_FIELD, MAX_ID_BYTES, document_id
 from hedgerow.common.errors import BadRequestError, ConflictError, WireError
+from hedgerow.common.fields.embedding import check_sources
 from hedgerow.common.fields.field_types import FieldType, mismatch
+from hedgerow.common.fields.vectors import VectorField, read_vector_field, stored_form
 from hedgerow.common.fields.word_analysis import (
     FIELD_TEXTS,
     LANGUAGES,
@@ -52,6 +54,7 @@ class Collection:
             stored but not indexed, since the inference may have been wrong.
         texts: how texts become words: `PLAIN_TEXTS`, `TEXTS` or `FIELD_TEXTS`.
         folding: whether accents are folded; not with `PLAIN_TEXTS`.
+        vectors: vector field → the rest of its definition.
         analyses: text field → how its texts become words, where that is not as in the others; only
             with `FIELD_TEXTS`.
         revision: how often fields were added. While workers fill them, their indexes have only the
@@ -72,6 +75,7 @@ class Collection:
     revision: int = 0
     texts: int = PLAIN_TEXTS
     folding: bool = False
+    vectors: Mapping[str, VectorField] = field(default_factory=dict)
     analyses: Mapping[str, WordAnalysis] = field(default_factory=dict)
     text_fields: tuple[str, ...] = field(init=False, repr=False, compare=False)
     searched_fields: tuple[str, ...] = field(init=False, repr=False, compare=False)
@@ -84,6 +88,7 @@ class Collection:
         searched = [name for name in texts if weights.get(name, 1)]
         object.__setattr__(self, "fields", fields)
         object.__setattr__(self, "weights", MappingProxyType(weights))
+        object.__setattr__(self, "vectors", MappingProxyType(dict(self.vectors)))
         object.__setattr__(self, "text_fields", tuple(texts))
         object.__setattr__(self, "searched_fields", tuple(searched))
         object.__setattr__(self, "analyses", MappingProxyType(dict(self.analyses)))
@@ -108,20 +113,26 @@ class Collection:
         """The fields as `define` takes them; None until they are inferred."""
         if self.fields is None:
             return None
-        return {name: self._defined(name, kind) for name, kind in self.fields.items()}
+        return {
+            name: {"type": kind, **members} if (members := self._members_of(name)) else kind
+            for name, kind in self.fields.items()
+        }
 
-    def _defined(self, name: str, kind: FieldType) -> Any:
-        more: dict[str, Any] = {}
+    def _members_of(self, name: str) -> dict[str, Any]:
+        """The members of a field's definition but its type."""
+        if name in self.vectors:
+            return self.vectors[name].to_json()
+        members: dict[str, Any] = {}
         if name in self.weights:
-            more["weight"] = self.weights[name]
+            members["weight"] = self.weights[name]
         if name in self.analyses:
-            more |= self.analyses[name].members(self.word_analysis)
-        return {"type": kind, **more} if more else kind
+            members |= self.analyses[name].members(self.word_analysis)
+        return members
 
     @property
     def analysis(self) -> object:
         """Everything that decides how documents are indexed: if it differs, the index does too."""
-        return self.fields, self.word_analysis, self.weights, self.analyses
+        return self.fields, self.word_analysis, self.weights, self.vectors, self.analyses
 
     @property
     def word_analysis(self) -> WordAnalysis:
@@ -137,14 +148,16 @@ class Collection:
         fields: Mapping[str, FieldType],
         weights: Mapping[str, int] | None = None,
         inferred: Iterable[str] = (),
+        vectors: Mapping[str, VectorField] | None = None,
         analyses: Mapping[str, WordAnalysis] | None = None,
     ) -> "Collection":
-        """The same collection with other fields, and no weights and analyses but these."""
+        """The same collection with other fields, and no weights, vectors and analyses but these."""
         return replace(
             self,
             fields=fields,
             weights=weights or {},
             inferred=frozenset(inferred),
+            vectors=vectors or {},
             texts=_texts_with(analyses or {}, self.texts),
             analyses=analyses or {},
         )
@@ -157,6 +170,7 @@ class Collection:
             weights=other.weights,
             inferred=other.inferred,
             revision=other.revision,
+            vectors=other.vectors,
             texts=_texts_with(other.analyses, self.texts),
             analyses=other.analyses,
         )
@@ -169,6 +183,7 @@ class Collection:
             self.word_analysis == other.word_analysis
             and self.fields.items() >= other.fields.items()
             and all(self.weight_of(name) == other.weight_of(name) for name in other.fields)
+            and self.vectors.items() >= other.vectors.items()
             and all(self.analyses.get(name) == other.analyses.get(name) for name in other.fields)
         )
 
@@ -190,6 +205,8 @@ class Collection:
         if self.texts != PLAIN_TEXTS:
             definition["texts"] = self.texts
             definition["folding"] = self.folding
+        if self.vectors:
+            definition["vectors"] = {name: one.to_json() for name, one in self.vectors.items()}
         if self.analyses:
             definition["analyses"] = {
                 name: {"language": one.language, "folding": one.folding, "ngrams": one.ngrams}
@@ -214,12 +231,18 @@ class Collection:
             revision = int(read.get("revision", 0))
             texts = int(read.get("texts", PLAIN_TEXTS))
             folding = bool(read.get("folding", False))
+            vectors = {
+                str(name): read_vector_field(name, one)
+                for name, one in read.get("vectors", {}).items()
+            }
             analyses = {
                 str(name): WordAnalysis(
                     str(one["language"]), TEXTS, bool(one["folding"]), int(one["ngrams"])
                 )
                 for name, one in read.get("analyses", {}).items()
             }
+        except BadRequestError as error:
+            raise WireError(f"not a definition that this version can read: {error}") from error
         except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
             raise WireError(f"not a definition that this version can read: {error!r}") from error
         if not all(isinstance(part, str) for part in names.values()):
@@ -237,6 +260,7 @@ class Collection:
             revision=revision,
             texts=texts,
             folding=folding,
+            vectors=vectors,
             analyses=analyses,
         )
 
@@ -293,18 +317,19 @@ def define(
         )
     base = WordAnalysis(language, min(texts, TEXTS), folding)
     defined = body.get("fields")
-    fields = None if defined is None else _define_fields(defined, base, texts)
-    analyses = {} if fields is None else fields.analyses
+    fields = _Defined() if defined is None else _define_fields(defined, base, texts)
+    _check_sources(fields.types, fields.vectors)
     return Collection(
         name=name,
         uid=uid or secrets.token_hex(8),
-        fields=None if fields is None else fields.types,
+        fields=None if defined is None else fields.types,
         rank_profile=profile,
         language=language,
-        weights={} if fields is None else fields.weights,
-        texts=_texts_with(analyses, texts),
+        weights=fields.weights,
+        texts=_texts_with(fields.analyses, texts),
         folding=folding,
-        analyses=analyses,
+        vectors=fields.vectors,
+        analyses=fields.analyses,
     )
 
 
@@ -337,10 +362,12 @@ def with_added_fields(collection: Collection, fields: Any, texts: int = FIELD_TE
         raise BadRequestError("fields", f"would be more than {MAX_FIELDS}, which is the limit")
     if there.keys() >= added.types.keys():
         return collection
+    _check_sources({**there, **added.types}, added.vectors)
     wider = collection.with_fields(
         {**there, **added.types},
         {**collection.weights, **added.weights},
         collection.inferred,
+        {**collection.vectors, **added.vectors},
         {**collection.analyses, **added.analyses},
     )
     return replace(wider, revision=collection.revision + 1)
@@ -353,6 +380,8 @@ def _difference(collection: Collection, name: str, kind: FieldType, added: "_Def
         return there
     if collection.weight_of(name) != added.weights.get(name, 1):
         return f"of weight {collection.weight_of(name)}"
+    if (vector := collection.vectors.get(name)) != added.vectors.get(name) and vector is not None:
+        return f"a vector of {json.dumps(vector.to_json())}"
     analysis = collection.analyses.get(name)
     if analysis == added.analyses.get(name):
         return ""
@@ -360,12 +389,14 @@ def _difference(collection: Collection, name: str, kind: FieldType, added: "_Def
     return f"analysed with {json.dumps(members)}"
 
 
-class _Defined(NamedTuple):
-    """Fields as they are defined: their types, and the weights and analyses that are given."""
+@dataclass
+class _Defined:
+    """Fields as they are defined: their types, and what of the rest is given."""
 
-    types: dict[str, FieldType]
-    weights: dict[str, int]
-    analyses: dict[str, WordAnalysis]
+    types: dict[str, FieldType] = field(default_factory=dict)
+    weights: dict[str, int] = field(default_factory=dict)
+    vectors: dict[str, VectorField] = field(default_factory=dict)
+    analyses: dict[str, WordAnalysis] = field(default_factory=dict)
 
 
 def _define_fields(fields: Any, base: WordAnalysis, texts: int) -> _Defined:
@@ -374,10 +405,20 @@ def _define_fields(fields: Any, base: WordAnalysis, texts: int) -> _Defined:
         raise BadRequestError("fields", "is an object of field names and types")
     if len(fields) > MAX_FIELDS:
         raise BadRequestError("fields", f"has {len(fields)} fields; {MAX_FIELDS} is the limit")
-    defined = _Defined({}, {}, {})
+    defined = _Defined()
     for name, one in fields.items():
-        _define_field(defined, name, _members(name, one), base, texts)
+        members = one if isinstance(one, Mapping) else {"type": one}
+        if members.get("type") == FieldType.VECTOR:
+            defined.vectors[name] = read_vector_field(name, members)
+            members = {"type": FieldType.VECTOR}
+        _define_field(defined, name, _checked_members(name, members), base, texts)
     return defined
+
+
+def _check_sources(fields: Mapping[str, FieldType], vectors: Mapping[str, VectorField]) -> None:
+    for name, vector in vectors.items():
+        if vector.embedding is not None:
+            check_sources(name, vector.embedding, fields)
 
 
 def _define_field(
@@ -405,17 +446,15 @@ def _define_field(
         defined.analyses[name] = own
 
 
-def _members(name: str, one: Any) -> dict[str, Any]:
-    """The members of a field's definition; it may be its type alone."""
-    if not isinstance(one, Mapping):
-        return {"type": one}
-    for key in one:
+def _checked_members(name: str, members: Mapping[str, Any]) -> dict[str, Any]:
+    """The members of the definition of a field that is no vector."""
+    for key in members:
         if key not in {"type", "weight", *MEMBERS}:
             raise BadRequestError(
                 f"fields.{name}.{key}",
                 f"is unknown; a field has type, weight, {', '.join(MEMBERS)}",
             )
-    return {key: value for key, value in one.items() if value is not None}
+    return {key: value for key, value in members.items() if value is not None}
 
 
 def _checked_weight(name: str, weight: Any) -> int:
@@ -452,4 +491,24 @@ def check_document(
                 raise BadRequestError(name, reason)
             misfits = misfits or {}
             misfits[name] = reason
+    for name, vector in collection.vectors.items():
+        if (value := document.get(name)) is not None:
+            try:
+                vector.pack(value)
+            except ValueError as error:
+                raise BadRequestError(name, str(error)) from None
     return _NONE if misfits is None else misfits
+
+
+def with_stored_vectors(collection: Collection, document: dict[str, Any]) -> bool:
+    """Put the vectors of a document that fits its collection into the form that is stored.
+
+    Returns:
+        Whether that has changed the document.
+    """
+    has_changed = False
+    for name, vector in collection.vectors.items():
+        if (value := document.get(name)) is not None:
+            document[name] = stored_form(vector.pack(value))
+            has_changed |= document[name] != value
+    return has_changed

@@ -15,7 +15,7 @@ from hedgerow.gateway.cli import options
 from hedgerow.gateway.cli.options import DEFAULT_URL, AsJson, CaFile, Timeout, Token, Url
 from hedgerow.gateway.cli.progress import progress
 from hedgerow.gateway.cli.render import counted, folded, output, percent, plain, table_of
-from hedgerow.gateway.client import CollectionAnswer, WeightedField, calls
+from hedgerow.gateway.client import CollectionAnswer, DefinedVector, WeightedField, calls
 from hedgerow.gateway.shapes.collection import CollectionsAnswer
 
 POLL_S: Final = 0.25
@@ -167,12 +167,17 @@ def fields_table(collection: CollectionAnswer) -> Table:
     """Lay out the fields of a collection, with type, weight and where the type is from."""
     table = table_of("field", "type", "weight", "from", right=("weight",))
     for name, defined in (collection.fields or {}).items():
-        kind = defined.type if isinstance(defined, WeightedField) else defined
+        kind = defined if isinstance(defined, str) else defined.type
         weight = str(defined.weight if isinstance(defined, WeightedField) else 1)
         origin = "inference" if name in collection.inferred else "definition"
-        if isinstance(defined, WeightedField):
-            kind = ", ".join((kind, *_analysis_of(defined)))
-        table.add_row(folded(name), plain(kind), weight if kind.startswith("text") else "", origin)
+        shown = kind
+        if isinstance(defined, DefinedVector):
+            parts = [str(defined.dimensions), defined.metric]
+            parts += [defined.quantisation] if defined.quantisation != "none" else []
+            shown = f"{kind} ({', '.join(parts)})"
+        elif isinstance(defined, WeightedField) and (parts := _analysis_of(defined)):
+            shown = f"{kind} ({', '.join(parts)})"
+        table.add_row(folded(name), plain(shown), weight if kind == "text" else "", origin)
     return table
 
 

@@ -21,6 +21,7 @@ from hedgerow.gateway.shapes.answer import Coverage, Hit, SearchAnswer, ShardDet
 from hedgerow.gateway.shapes.collection import (
     CollectionAnswer,
     CurveAnswer,
+    DefinedVector,
     FieldWarning,
     Filling,
     InferredField,
@@ -43,6 +44,7 @@ from hedgerow.gateway.shapes.sorting import NextPage, SortBy
 from hedgerow.gateway.shapes.status import StatusAnswer
 from hedgerow.gateway.shapes.suggest import SuggestAnswer, Suggestion
 from hedgerow.gateway.shapes.synonyms import SynonymsAnswer
+from hedgerow.gateway.shapes.vector import VectorQuery
 
 if TYPE_CHECKING:
     from hedgerow.gateway.client.asynchronous import AsyncClient
@@ -56,6 +58,7 @@ __all__ = [
     "CollectionAnswer",
     "Coverage",
     "CurveAnswer",
+    "DefinedVector",
     "Definition",
     "DeleteByQueryAnswer",
     "Document",
@@ -87,6 +90,7 @@ __all__ = [
     "SuggestAnswer",
     "Suggestion",
     "SynonymsAnswer",
+    "VectorQuery",
     "VersionedDocument",
     "WeightedField",
 ]

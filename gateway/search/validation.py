@@ -87,7 +87,9 @@ def admit(
         warnings = _warnings(name, profile, collection) if profile.fields else ()
         return Admitted(name, warnings, _NO_COST)
     options = wanted.options
-    if query.typos == "auto" or query.prefix or synonyms is not None:
+    if query.vector is not None:
+        cost, repairs = _NO_COST, []
+    elif query.typos == "auto" or query.prefix or synonyms is not None:
         cost, repairs, typing, used = check_typed(query, collection, limits, synonyms)
         if typing != AS_WRITTEN or used:
             options = replace(

@@ -1,6 +1,6 @@
 """Collections and their documents."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeAlias
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -76,10 +76,9 @@ class ShardDocuments(msgspec.Struct, frozen=True):
     documents: int
 
 
-class WeightedField(msgspec.Struct, frozen=True, omit_defaults=True):
+class WeightedField(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="type", tag="text"):
     """A text field with a weight, or with an analysis of its own."""
 
-    type: Literal["text"]
     weight: Annotated[
         int,
         Meta(ge=0, le=10, description="How often its words count if a query names no field."),
@@ -96,6 +95,38 @@ class WeightedField(msgspec.Struct, frozen=True, omit_defaults=True):
         doc("Index its words by their parts of so many characters, so that parts are found."),
     ] = None
 
+    @property
+    def type(self) -> Literal["text"]:
+        """The field's type."""
+        return "text"
+
+
+class DefinedVector(
+    msgspec.Struct, frozen=True, omit_defaults=True, tag_field="type", tag="vector"
+):
+    """A field of vectors."""
+
+    dimensions: Annotated[int, Meta(ge=1, le=4096, description="The numbers of each vector.")]
+    metric: Annotated[
+        Literal["cosine", "dot", "l2"],
+        doc(
+            "How vectors are compared: by their product over their lengths, by their product, or "
+            "by their distance."
+        ),
+    ] = "cosine"
+    quantisation: Annotated[
+        Literal["none", "int8"],
+        doc("Whether the index keeps each number as it is, or in 8 bits."),
+    ] = "none"
+
+    @property
+    def type(self) -> Literal["vector"]:
+        """The field's type."""
+        return "vector"
+
+
+DefinedField: TypeAlias = FieldType | WeightedField | DefinedVector
+
 
 class Filling(msgspec.Struct, frozen=True):
     """How far the workers are with the fields that were added to a collection."""
@@ -111,9 +142,7 @@ class CollectionAnswer(msgspec.Struct, frozen=True):
     """A collection."""
 
     name: str
-    fields: Annotated[
-        dict[str, FieldType | WeightedField] | None, doc("null until inferred from documents.")
-    ]
+    fields: Annotated[dict[str, DefinedField] | None, doc("null until inferred from documents.")]
     rank_profile: Annotated[str, doc("Profile of searches that name none.")]
     rank_profiles: Annotated[list[str], doc("Profiles that a search may name.")]
     language: str
@@ -143,7 +172,7 @@ class CollectionBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The definition of a collection."""
 
     fields: Annotated[
-        dict[str, FieldType | WeightedField] | UnsetType,
+        dict[str, DefinedField] | UnsetType,
         doc(
             "Inferred from the first documents if left out. A text field may have a weight, see "
             "docs/ranking.md, and an analysis of its own, see docs/words.md."
@@ -158,7 +187,7 @@ class CollectionPatch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What is added to a collection."""
 
     fields: Annotated[
-        dict[str, FieldType | WeightedField],
+        dict[str, DefinedField],
         doc("Fields to add, as in the definition; those that it has already must be the same."),
     ]
 

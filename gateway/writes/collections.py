@@ -347,7 +347,9 @@ def check_same(stored: Collection, body: Mapping[str, Any]) -> None:
     texts = stored.texts if is_plain else FIELD_TEXTS
     same = define(stored.name, body, stored.uid, texts)
     if same.fields is None and stored.fields is not None:
-        same = same.with_fields(stored.fields, stored.weights, analyses=stored.analyses)
+        same = same.with_fields(
+            stored.fields, stored.weights, vectors=stored.vectors, analyses=stored.analyses
+        )
     same = replace(same, inferred=stored.inferred, revision=stored.revision)
     if same != stored:
         raise ConflictError(

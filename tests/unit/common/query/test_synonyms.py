@@ -68,9 +68,7 @@ def found_in(node: Node) -> dict[str, list[str]]:
         ("tvs", {}),  # endings make a difference
     ],
 )
-def test_words_find_what_means_the_same(
-    query: str, expected: dict[str, list[str]] | None
-) -> None:
+def test_words_find_what_means_the_same(query: str, expected: dict[str, list[str]] | None) -> None:
     """Whole words of a query do; phrases, excluded and fuzzy words are taken as written."""
     if expected is None:
         expected = {"tv": ["television"], "laptop": ["notebook"], "nyc": ["New York", "big apple"]}
@@ -86,9 +84,7 @@ def test_what_is_required_stays_so() -> None:
         (
             Clause(
                 Occur.MUST,
-                Alternatives(
-                    Words(None, "tv"), (Words(None, "television", is_phrase=True),)
-                ),
+                Alternatives(Words(None, "tv"), (Words(None, "television", is_phrase=True),)),
             ),
             Clause(Occur.MUST, Words(None, "lamp")),
         )
