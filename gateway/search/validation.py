@@ -85,7 +85,7 @@ def admit(
         return Admitted(name, warnings, _NO_COST)
     options = wanted.options
     if query.vector is not None:
-        cost, repairs = _NO_COST, []
+        cost, repairs = _NO_COST, list[str]()
     elif query.typos == "auto" or query.prefix or synonyms is not None:
         checked = check_typed(query, collection, limits, synonyms)
         cost, repairs = checked.cost, checked.warnings
