@@ -14,7 +14,6 @@ import tantivy
 
 from hedgerow.common.collection import Collection
 from hedgerow.common.document_ids import ID_FIELD
-from hedgerow.common.state.batched import batched
 from hedgerow.shard_worker.storage.bodies import BodyWriter
 from hedgerow.shard_worker.storage.document_maker import DocumentPlan, make_document
 from hedgerow.shard_worker.storage.id_levels import MARK, marks_of
@@ -31,10 +30,6 @@ from hedgerow.shard_worker.storage.index_files import (
 from hedgerow.shard_worker.storage.schema import PADDING, PLACE, PRESENT, make_index
 
 _NO_ID = ""  # the id of no document
-# tantivy indexes in a thread of its own, which sleeps as soon as it has nothing to do. If documents
-# were added one by one as they are made, it would be woken for each, which takes both threads more
-# CPU than to index a short text.
-_MADE_AT_ONCE = 256
 _REBUILD_COMMIT = 20_000  # documents; bounds the memory of a rebuild
 
 _log = structlog.get_logger()
@@ -139,16 +134,15 @@ class TextIndexWriter:
         for one in deletes:
             self._writer.delete_documents_by_term(ID_FIELD, one)
             self._has_changes = True
-        for some in batched(upserts, _MADE_AT_ONCE):
-            made = [(one, self._document(one, fields, bodies.get(one))) for one, fields in some]
-            for one, document in made:
-                self._writer.delete_documents_by_term(ID_FIELD, one)
-                try:
-                    self._writer.add_document(document)
-                except ValueError as error:
-                    # Any later document would fail, too, so this one is not at fault.
-                    raise OSError(f"{self.path}: {error}") from error
-                self._has_changes = True
+        for one, fields in upserts:
+            document = self._document(one, fields, bodies.get(one))
+            self._writer.delete_documents_by_term(ID_FIELD, one)
+            try:
+                self._writer.add_document(document)
+            except ValueError as error:
+                # Any later document would fail, too, so this one is not at fault.
+                raise OSError(f"{self.path}: {error}") from error
+            self._has_changes = True
 
     def _document(
         self, document_id: str, fields: Mapping[str, Any], body: bytes | None
@@ -214,18 +208,16 @@ class TextIndexWriter:
             The number of documents.
         """
         done = 0
-        for some in batched(documents, _MADE_AT_ONCE):
-            made = []
-            for one, body in some:
-                try:
-                    made.append(self._document(one, json.loads(body), body))
-                except (TypeError, ValueError, OverflowError):
-                    # Should not happen: the gateway checks each document against the fields.
-                    _log.exception("document_not_indexed", path=str(self.path), id=one)
-            for document in made:
+        for one, body in documents:
+            try:
+                document = self._document(one, json.loads(body), body)
+            except (TypeError, ValueError, OverflowError):
+                # Should not happen: the gateway checks each document against the fields.
+                _log.exception("document_not_indexed", path=str(self.path), id=one)
+            else:
                 self._writer.add_document(document)
             self._has_changes = True
-            done += len(some)
+            done += 1
         return done
 
     def rebuild(
