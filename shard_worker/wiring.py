@@ -120,7 +120,7 @@ def indexer_lane(settings: Settings, start_forkserver: Start = start_interpreter
         kill_grace_ms=INDEXER_GRACE_MS,
         gate=None,
         name="indexer",
-        nice=tuning.process_nice,
+        nice=tuning.indexer_nice,
         prepare=partial(prepare_process, settings.log_level, settings.log_format),
         start_forkserver=start_forkserver,
     )

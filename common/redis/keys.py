@@ -21,7 +21,8 @@ class Keys:
         num_slots: over how many hash slots the shards are spread; 0 without Redis Cluster.
         layout: the layout whose shards are meant (`common.state.layout`). Almost every name belongs
             to one layout; `collections`, `changes`, `aliases`, `gateways`, `quarantine`, `storage`,
-            `cluster`, `layout_document`, `split_lease` and `split_progress` are the cluster's.
+            `cluster`, `layout_document`, `split_lease`, `split_progress` and `copy_turn` are the
+            cluster's.
     """
 
     prefix: str = "hedgerow"
@@ -207,6 +208,10 @@ class Keys:
     def copy_lease(self, shard: int) -> str:
         """String: which worker copies a shard for a split; expires if it is not renewed."""
         return f"{self.own}:copy-lease:{shard}"
+
+    def copy_turn(self, host: str, number: int) -> str:
+        """String: which copy of a split has one of a machine's turns; expires likewise."""
+        return f"{self.prefix}:copy-turn:{host}:{number}"
 
     def statistics(self, uid: str) -> str:
         """String: the collection-wide term statistics of one collection."""

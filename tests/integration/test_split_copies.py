@@ -34,6 +34,7 @@ from hedgerow.shard_worker.indexing.changes import Changes
 from hedgerow.shard_worker.indexing.stored_before import StoredBefore
 from hedgerow.shard_worker.splitting.copier import Copier
 from hedgerow.shard_worker.splitting.copy_pace import CopyPace
+from hedgerow.shard_worker.splitting.machine_turns import TURN_LEASE_S, MachineTurns
 from hedgerow.shard_worker.storage.store import Store
 from tests.support.servers import RedisServer
 from tests.support.waiting import until
@@ -222,6 +223,31 @@ async def test_a_copier_that_ends_at_any_point_loses_nothing(
     await source.apply()
     assert await copied(control, keys) == source.documents()
     source.store.close()
+
+
+async def test_the_workers_of_a_machine_take_turns(
+    control: RedisClient, key_prefix: str
+) -> None:
+    """A machine has so many turns, whichever of its workers take them; one that ends is free."""
+    keys = Keys(key_prefix)
+
+    def turns(host: str, worker: str) -> MachineTurns:
+        return MachineTurns(control, keys, host=host, worker=worker, at_once=2)
+
+    first, second, elsewhere = turns("here", "w1"), turns("here", "w2"), turns("there", "w3")
+    assert [await first.hold(1), await first.hold(2), await first.hold(3)] == [True, True, False]
+    assert not await second.hold(4)
+    assert await elsewhere.hold(5)
+    assert await first.hold(1)  # again, without a question
+    await first.end(1)
+
+    async def is_free() -> bool:
+        return await second.hold(4)
+
+    await until(is_free)
+    assert not await first.hold(1)
+    # A worker that dies leaves its turns to expire.
+    assert 0 < await control.execute("PTTL", keys.copy_turn("here", 1)) <= 1000 * TURN_LEASE_S
 
 
 async def test_copies_are_never_further_ahead_of_the_replicas_than_a_turn(
