@@ -218,9 +218,11 @@ class Parts:
             self.storage.check,
         )
         self.quarantine = QuarantineAdmin(control, keys, settings.worker, self.server_ms)
-        self.placement = PlacementAdmin(control, keys, access.registry, access.num_shards, settings)
         self.splits = SplitAdmin(
             control, keys, access.registry, access.num_shards, settings.worker.heartbeat_expiry_s
+        )
+        self.placement = PlacementAdmin(
+            control, keys, access.registry, access.num_shards, settings, self.splits.running
         )
         self.reloader = Reloader(
             ReloadStore(control, keys),
