@@ -7,8 +7,9 @@ A packed operation is an array: the operation's code and its parts. Parts after 
 are a newer gateway's, and are ignored. An operation that a reader must not ignore, or must not read
 by these rules, begins with the number of its format, at least 2: a worker that does not know the
 format stops before it, and applies it once it is upgraded (docs/upgrading.md). In format 2, the
-code comes after the number; it is the format of `Write`. Gateways append one only while every live
-worker says that it knows it (`Heartbeat.writes`).
+code comes after the number; it is the format of `Write` and of `Remember`. Gateways append a `Write`
+only while every live worker says that it knows it (`Heartbeat.writes`); the copies of a split append
+a `Remember`, and workers that know splits know it.
 """
 
 from typing import Any, NamedTuple
@@ -17,6 +18,7 @@ import msgpack
 
 from hedgerow.common.collection import Collection
 from hedgerow.common.errors import NewerVersionError, WireError
+from hedgerow.common.shard_log.judgement import Judgement
 from hedgerow.common.wire.formats import HINT, other_format
 
 
@@ -64,10 +66,16 @@ class Write(NamedTuple):
     token: str
 
 
-Op = Create | Drop | Upsert | Delete | Write
+class Remember(NamedTuple):
+    """How conditional writes have ended in the shard that this one is split from, oldest first."""
+
+    judgements: list[Judgement]
+
+
+Op = Create | Drop | Upsert | Delete | Write | Remember
 FORMAT = 2  # the newest that this version knows
 
-_WRITE = "write"
+_WRITE, _REMEMBER = "write", "remember"
 _CODES: dict[type[Op], str] = {
     Create: "create",
     Drop: "drop",
@@ -80,7 +88,13 @@ _packb = msgpack.Packer(use_bin_type=True, autoreset=True).pack
 
 def pack_op(op: Op) -> bytes:
     """Pack an operation for the log."""
-    kind = (FORMAT, _WRITE) if isinstance(op, Write) else (_CODES[type(op)],)
+    match op:
+        case Write():
+            kind: tuple[int | str, ...] = FORMAT, _WRITE
+        case Remember():
+            kind = FORMAT, _REMEMBER
+        case _:
+            kind = (_CODES[type(op)],)
     packed: bytes = _packb((*kind, *op))
     return packed
 
@@ -98,7 +112,7 @@ def unpack_op(data: bytes) -> Op:
         if type(code) is int and code > FORMAT:
             raise NewerVersionError(other_format("an entry of the log", code, FORMAT))
         if type(code) is int and code == FORMAT:
-            return _write(parts)
+            return _of_format_2(parts)
         kind = _TYPES[code]
     except (ValueError, TypeError, KeyError, msgpack.UnpackException) as error:
         raise WireError(f"not an operation of the log: {error or type(error).__name__}") from error
@@ -122,11 +136,11 @@ def unpack_op(data: bytes) -> Op:
     raise WireError(f"the parts of {code!r} are not of the types that the log's format names")
 
 
-def _write(parts: list[Any]) -> Write:
+def _of_format_2(parts: list[Any]) -> Write | Remember:
     """Read an operation of format 2.
 
     Raises:
-        NewerVersionError: it is not a `Write`, but one that was added later.
+        NewerVersionError: it is one that was added later.
         WireError: it is malformed.
     """
     match parts:
@@ -140,6 +154,15 @@ def _write(parts: list[Any]) -> Write:
             *_,
         ]:
             return Write(uid, document_id, body, expected, token)
-        case [str(code), *_] if code != _WRITE:
+        case ["remember", list(judged), *_]:
+            return Remember([_judgement(one) for one in judged])
+        case [str(code), *_] if code not in (_WRITE, _REMEMBER):
             raise NewerVersionError(f"an entry of the log is a {code!r}, which is unknown: {HINT}")
     raise WireError("a conditional write is not of the form that the log's format names")
+
+
+def _judgement(parts: Any) -> Judgement:
+    match parts:
+        case [str(token), bool(is_done), str(version), *_]:
+            return Judgement(token, is_done, version)
+    raise WireError("a judgement is not of the form that the log's format names")

@@ -1,8 +1,8 @@
 """After the faults have ended, everything recovers within 30 s, without a hand.
 
 Recovered means, as every gateway shows it: all workers live, each shard with all its replicas, no
-shard that moves or is split, all breakers closed, nothing in quarantine, no shortage, and whole answers to
-searches (of 300 ms or more) from then on, until the next round begins.
+shard that moves or is split, all breakers closed, nothing in quarantine, no shortage, and whole
+answers to searches (of 300 ms or more) from then on, until the next round begins.
 """
 
 from collections.abc import Sequence

@@ -4,8 +4,8 @@
 
 Indexing costs far more than copying, and is done by other processes, so that the copiers go by how
 long it takes: the rest is in proportion. On a slow or busy machine, copies are thus slower by
-themselves. While searches wait for a scorer, a rest is prolonged, but not for ever. The workers of a
-machine take turns (`machine_turns`), since they share its cores.
+themselves. While searches wait for a scorer, a rest is prolonged, but not for ever. The workers of
+a machine take turns (`machine_turns`), since they share its cores.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -16,9 +16,11 @@ from typing import Final, NamedTuple, Protocol, Self
 from hedgerow.common.settings.cores import num_cores
 from hedgerow.common.settings.settings import Settings
 
-LONGEST_GIVING_WAY_S: Final = 2.0
-TURN_S: Final = 0.5  # about; with less, most of a turn would be commits
-SMALLEST_BYTES: Final = 60_000
+LONGEST_GIVING_WAY_S: Final = 0.5
+TURN_S: Final = 0.5  # about
+# A commit of each replica costs as much as indexing 80 KB of short documents. On a busy machine, a
+# turn takes long, but smaller ones would take longer in all.
+SMALLEST_BYTES: Final = 500_000
 LARGEST_BYTES: Final = 2_000_000  # in the memory of Redis, for each turn
 CORES_OF_A_TURN: Final = 4  # two indexers at least, and what queries need beside them
 
@@ -97,7 +99,7 @@ class CopyPace:
         self.share = share
         self.most_log_entries = most_log_entries
         self.is_busy = is_busy
-        self.turn_bytes = min(4 * SMALLEST_BYTES, largest_bytes)
+        self.turn_bytes = min(2 * SMALLEST_BYTES, largest_bytes)
         self._largest_bytes = largest_bytes
         self._at_once = at_once
         self._machine = machine

@@ -16,7 +16,7 @@ from hedgerow.common.redis.keys import Keys
 from hedgerow.common.settings.redis import RedisSettings
 from hedgerow.common.shard_log.document_version import version_of
 from hedgerow.common.shard_log.entries import START, Entry, position
-from hedgerow.common.shard_log.judgement import Judgement
+from hedgerow.common.shard_log.judgement import KEPT_JUDGEMENTS, Judgement
 from hedgerow.common.shard_log.log import MAX_ENTRY_BYTES, ShardLog
 from hedgerow.common.shard_log.operations import (
     Create,
@@ -160,9 +160,16 @@ class Nothing:
         """None."""
 
 
-async def copied(control: RedisClient, keys: Keys) -> dict[str, bytes]:
-    """What the replicas of the new shards have, once they have applied their logs."""
+async def copied(
+    control: RedisClient, keys: Keys
+) -> tuple[dict[str, bytes], dict[str, Judgement]]:
+    """What the replicas of the new shards have, once they have applied their logs.
+
+    Returns:
+        Their documents, and the judgements that they remember, by token.
+    """
     found: dict[str, bytes] = {}
+    judged: dict[str, Judgement] = {}
     for shard in (0, 1):
         entries = await ShardLog(control, keys.of_layout(1)).read(shard, START, 100_000_000)
         changes = Changes.of([unpack_op(entry.op) for entry in entries], Nothing())
@@ -171,7 +178,9 @@ async def copied(control: RedisClient, keys: Keys) -> dict[str, bytes]:
             assert shard_of(document_id, 2) == shard
             if body is not None:
                 found[document_id] = body
-    return found
+        for token, (_, judgement) in changes.judged.items():
+            assert judged.setdefault(token, judgement) == judgement
+    return found, judged
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -221,13 +230,12 @@ async def test_a_copier_that_ends_at_any_point_loses_nothing(
     await until(is_there, 20.0, what="the rest of the log")
     await end([last])
     await source.apply()
-    assert await copied(control, keys) == source.documents()
+    judged = {one.token: one for one in source.store.judgements.newest(KEPT_JUDGEMENTS)}
+    assert await copied(control, keys) == (source.documents(), judged)
     source.store.close()
 
 
-async def test_the_workers_of_a_machine_take_turns(
-    control: RedisClient, key_prefix: str
-) -> None:
+async def test_the_workers_of_a_machine_take_turns(control: RedisClient, key_prefix: str) -> None:
     """A machine has so many turns, whichever of its workers take them; one that ends is free."""
     keys = Keys(key_prefix)
 

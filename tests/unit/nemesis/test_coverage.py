@@ -51,7 +51,7 @@ def test_a_claim_beyond_what_was_searched_is_a_violation(event: Search, text: st
 def test_answers_are_over_the_old_or_the_new_shards_of_a_split() -> None:
     """Both are honest, as soon as a split may have begun, and judged by their own shards."""
     split = SplitBegan(at=2, num_shards=2 * NUM_SHARDS)
-    events = [
+    events: list[Any] = [
         group_search(1),
         split,
         group_search(3),
@@ -71,7 +71,10 @@ def test_answers_are_over_the_old_or_the_new_shards_of_a_split() -> None:
 )
 def test_another_number_of_shards_is_a_violation(at: float, num_shards: int, text: str) -> None:
     """Twice the shards before any split, or a number that no split leads to."""
-    events = [group_search(at, num_shards=num_shards), SplitBegan(at=2, num_shards=2 * NUM_SHARDS)]
+    events: list[Any] = [
+        group_search(at, num_shards=num_shards),
+        SplitBegan(at=2, num_shards=2 * NUM_SHARDS),
+    ]
     events.sort(key=lambda event: event.at)
     (violation,) = check_outcomes(events)
     assert text in violation.text

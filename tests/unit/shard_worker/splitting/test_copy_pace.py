@@ -57,8 +57,8 @@ def test_copies_wait_while_searches_wait_but_not_for_ever() -> None:
 def test_a_rest_ends_when_no_search_waits_any_more() -> None:
     """Giving way is not a fixed time."""
     rest = Rest.after(0.0, 1.0, 0.5)
-    assert not rest.is_over(2.5, is_busy=True, is_urgent=False)
-    assert rest.is_over(2.5, is_busy=False, is_urgent=False)
+    assert not rest.is_over(2.25, is_busy=True, is_urgent=False)
+    assert rest.is_over(2.25, is_busy=False, is_urgent=False)
 
 
 def test_copies_do_not_rest_when_the_old_log_gets_too_long() -> None:
