@@ -7,9 +7,9 @@ A packed operation is an array: the operation's code and its parts. Parts after 
 are a newer gateway's, and are ignored. An operation that a reader must not ignore, or must not read
 by these rules, begins with the number of its format, at least 2: a worker that does not know the
 format stops before it, and applies it once it is upgraded (docs/upgrading.md). In format 2, the
-code comes after the number; it is the format of `Write` and of `Remember`. Gateways append a `Write`
-only while every live worker says that it knows it (`Heartbeat.writes`); the copies of a split append
-a `Remember`, and workers that know splits know it.
+code comes after the number; it is the format of `Write` and of `Remember`. Gateways append a
+`Write` only while every live worker says that it knows it (`Heartbeat.writes`); the copies of a
+split append a `Remember`, and workers that know splits know it.
 """
 
 from typing import Any, NamedTuple

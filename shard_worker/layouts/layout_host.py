@@ -185,6 +185,9 @@ class LayoutHost:
             log.info("layout_changed", version=layout.version, state=_state_of(layout))
         self._layout = layout
         await self._serve_layouts()
+        for number, worker in self._workers.items():
+            # The driver of the split announces the end of the copies as that of a load.
+            worker.count_only_when_asked(only_asked=layout.is_filling(number))
         await self._copy_shards()
         if layout.split is not None:
             pause_s = COPYING_LOOK_S if layout.takes_writes else HELD_LOOK_S

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -32,9 +33,11 @@ from hedgerow.common.state.layout import Layout, Split, SplitState
 from hedgerow.common.tasks import end
 from hedgerow.shard_worker.indexing.changes import Changes
 from hedgerow.shard_worker.indexing.stored_before import StoredBefore
+from hedgerow.shard_worker.splitting import copier
 from hedgerow.shard_worker.splitting.copier import Copier
 from hedgerow.shard_worker.splitting.copy_pace import CopyPace
 from hedgerow.shard_worker.splitting.machine_turns import TURN_LEASE_S, MachineTurns
+from hedgerow.shard_worker.splitting.shard_documents import ShardDocuments
 from hedgerow.shard_worker.storage.store import Store
 from tests.support.servers import RedisServer
 from tests.support.waiting import until
@@ -160,9 +163,7 @@ class Nothing:
         """None."""
 
 
-async def copied(
-    control: RedisClient, keys: Keys
-) -> tuple[dict[str, bytes], dict[str, Judgement]]:
+async def copied(control: RedisClient, keys: Keys) -> tuple[dict[str, bytes], dict[str, Judgement]]:
     """What the replicas of the new shards have, once they have applied their logs.
 
     Returns:
@@ -232,6 +233,56 @@ async def test_a_copier_that_ends_at_any_point_loses_nothing(
     await source.apply()
     judged = {one.token: one for one in source.store.judgements.newest(KEPT_JUDGEMENTS)}
     assert await copied(control, keys) == (source.documents(), judged)
+    source.store.close()
+
+
+async def test_a_copy_cancelled_while_it_opens_the_store_closes_it(
+    control: RedisClient, key_prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The read transaction would keep the store's log of changes from being emptied."""
+    source = Source(control, Keys(key_prefix), tmp_path / "store.sqlite", random.Random(0))
+    await source.log.append(0, pack_op(Create(BOOKS.to_json())))
+    await source.apply()  # trims the log, so that the documents must be copied from the store
+    opening, go_on, num_open = threading.Event(), threading.Event(), 0
+
+    class SlowDocuments(ShardDocuments):
+        def __init__(self, path: Path, num_shards: int) -> None:
+            nonlocal num_open
+            opening.set()
+            assert go_on.wait(15.0)
+            super().__init__(path, num_shards)
+            num_open += 1
+
+        def close(self) -> None:
+            nonlocal num_open
+            super().close()
+            num_open -= 1
+
+    monkeypatch.setattr(copier, "ShardDocuments", SlowDocuments)
+
+    async def always() -> None:
+        await asyncio.sleep(0)
+
+    task = asyncio.create_task(
+        Copier(
+            control,
+            Keys(key_prefix),
+            SPLIT,
+            0,
+            source.path,
+            applied=lambda: source.applied,
+            pace=CopyPace(1.0),
+            replicas_within_s=0.0,
+        ).run(always)
+    )
+    await until(opening.is_set)
+    task.cancel()
+    await asyncio.sleep(0)  # it is cancelled while the thread opens the store
+    go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert num_open == 0
+    await until(lambda: not any(one.name.startswith("split") for one in threading.enumerate()))
     source.store.close()
 
 

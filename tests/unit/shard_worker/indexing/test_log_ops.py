@@ -177,9 +177,7 @@ def apply_one_by_one(shard: Shard, batch: list[Op]) -> list[Judgement]:
                 for one in doomed:
                     shard[uid].pop(one, None)
             case Remember(judgements):
-                for judgement in judgements:
-                    if judgement.token not in [known.token for known in judged[-KEPT:]]:
-                        judged.append(judgement)
+                remember(judged, judgements)
             case Write(uid, one, body, expected, token):
                 known = [judgement for judgement in judged[-KEPT:] if judgement.token == token]
                 if not known:
@@ -194,6 +192,13 @@ def apply_one_by_one(shard: Shard, batch: list[Op]) -> list[Judgement]:
                     judged += known
                 reported += known
     return reported
+
+
+def remember(judged: list[Judgement], judgements: list[Judgement]) -> None:
+    """Take over the judgements that are not known."""
+    for judgement in judgements:
+        if judgement.token not in [known.token for known in judged[-KEPT:]]:
+            judged.append(judgement)
 
 
 def apply_at_once(folded: Folded, batch: list[Op]) -> list[Judgement]:
