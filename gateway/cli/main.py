@@ -68,6 +68,10 @@ COMMANDS: Final[Commands] = {
         "hedgerow.gateway.cli.query:query",
         "Ask a collection, and show the hits and the coverage.",
     ),
+    "mcp": (
+        "hedgerow.gateway.cli.mcp:mcp",
+        "Serve search, get and status as tools for agents, by the Model Context Protocol.",
+    ),
     "status": (
         "hedgerow.gateway.cli.status:status",
         "Show shards, workers, documents, breakers, admission, hedges and wasted work.",
@@ -103,6 +107,10 @@ COMMANDS: Final[Commands] = {
     "split": (
         "hedgerow.gateway.cli.split:split",
         "Double the number of shards while the cluster serves; ends when the new ones do.",
+    ),
+    "reindex": (
+        "hedgerow.gateway.cli.reindex:reindex",
+        "Copy a collection into another one while both serve; ends when the alias stands for it.",
     ),
     "reload": (
         "hedgerow.gateway.cli.reload:reload",

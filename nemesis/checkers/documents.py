@@ -127,7 +127,8 @@ def _read(read: Read, writes: Sequence[Write]) -> list[Violation]:
 def _wrong(at: float, name: str, was: str, may_be: set[Seen], event: Search | Read) -> Violation:
     said = ", ".join("absent" if one is None else str(one) for one in sorted(may_be, key=_order))
     if isinstance(event, Search) and event.outcomes:
-        name = f"{name} (shard {shard_of(name, shards_of(event))} of {shards_of(event)})"
+        shard = shard_of(name.partition(".")[0], shards_of(event))  # perhaps of a member
+        name = f"{name} (shard {shard} of {shards_of(event)})"
     return Violation(PROMISE, at, f"{name} {was} by {event.gateway}; it may be: {said}")
 
 

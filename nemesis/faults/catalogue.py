@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from nemesis.faults import failovers, machine, moves, network, processes, splits
+from nemesis.faults import failovers, machine, moves, network, processes, reindexes, splits
 from nemesis.faults.injection import Inject
 from nemesis.schedule import Card
 
@@ -12,6 +12,7 @@ FAULTS: Final[dict[Card, Inject]] = {
     **machine.FAULTS,
     **moves.FAULTS,
     **failovers.FAULTS,
+    **reindexes.FAULTS,
     **splits.FAULTS,
 }
 INJECT: Final = {card.kind: inject for card, inject in FAULTS.items()}
