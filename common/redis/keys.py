@@ -21,8 +21,8 @@ class Keys:
         num_slots: over how many hash slots the shards are spread; 0 without Redis Cluster.
         layout: the layout whose shards are meant (`common.state.layout`). Almost every name belongs
             to one layout; `collections`, `changes`, `aliases`, `gateways`, `quarantine`, `storage`,
-            `cluster`, `layout_document`, `split_lease`, `split_progress`, `copy_turn`, `reindex` and
-            `reindex_lease` are the cluster's.
+            `cluster`, `layout_document`, `split_lease`, `split_progress`, `copy_turn`, `reindex`
+            and `reindex_lease` are the cluster's.
     """
 
     prefix: str = "hedgerow"

@@ -25,7 +25,6 @@ from hedgerow.gateway.metrics.catalogue import GATEWAY_METRICS
 from hedgerow.shard_worker.main import app as worker_app
 from hedgerow.shard_worker.metrics_server import MetricsServer
 from tests.support.helm import (
-    EXTERNAL,
     MATRIX,
     RELEASE,
     Rendered,
