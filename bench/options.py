@@ -35,7 +35,6 @@ from hedgerow.common.wire.messages import (
     unpack_search_body,
 )
 from hedgerow.common.wire.search_options import (
-    SEARCHED,
     After,
     FacetKind,
     Highlighting,
@@ -43,6 +42,7 @@ from hedgerow.common.wire.search_options import (
     SearchOptions,
     Slip,
     SortKey,
+    Synonym,
     WantedFacet,
     WantedHighlights,
 )
@@ -169,7 +169,7 @@ class Bench:
     def by_statistics(self) -> dict[str, tuple[Callable[[], bytes], Callable[[], bytes]]]:
         """Searches by the collection's statistics, each with one to compare it with."""
         words = [f"w{number * 37}" for number in range(25)]
-        like = LikeTerms("", tuple((SEARCHED, word) for word in words))
+        like = LikeTerms("", tuple(("title", word) for word in words))
         typed = SearchOptions(did_you_mean=True)
         return {
             "like a document: 25 words": (
@@ -232,9 +232,18 @@ def _articles(num_chars: int) -> Iterator[tuple[str, bytes]]:
         yield f"a{number}", msgspec.json.encode({"id": f"a{number}", "text": " ".join(words)})
 
 
+def synonyms_of(word: str, num: int) -> SearchOptions:
+    """So many synonyms of a word, each in about a thousandth of the documents."""
+    first = _NUM_WORDS // 2
+    return SearchOptions(synonyms=(Synonym(word, tuple(f"w{first + n}" for n in range(num))),))
+
+
 def _report(bench: Bench, query: str) -> None:
     rows = []
-    for name, options in bench.cases(query).items():
+    cases = bench.cases(query)
+    if query != "*":
+        cases |= {f"synonyms: {num}": synonyms_of(query, num) for num in (1, 8)}
+    for name, options in cases.items():
         used, without = compare(bench.scored(query, options), bench.scored(query))
         rows.append((name, f"{used:,.0f}", f"{without:,.0f}", f"{used - without:+,.0f}"))
     used, alone = compare(

@@ -15,12 +15,14 @@ from hedgerow.common.wire.packing import Array, Count, Finite
 SCORE: Final = "_score"  # the sort key that is the score
 
 # 1: facets, sort, search_after and group_by.
-# 2: typos and prefix; and `collection.TEXTS`, which is not an option, but as new.
-# 3: vector, candidates, highlights, more_like and did_you_mean; and `collection.VectorField`s,
-#    which are not an option, but as new.
+# 2: typos and prefix; and `word_analysis.TEXTS`, which is not an option, but as new.
+# 3: vector, candidates, synonyms, highlights, more_like and did_you_mean; and
+# `collection.VectorField`s and `word_analysis.FIELD_TEXTS`, which are not options, but as new.
 LEVEL: Final = 3
 TEXTS_LEVEL: Final = 2
 VECTORS_LEVEL: Final = 3
+SYNONYMS_LEVEL: Final = 3
+FIELD_TEXTS_LEVEL: Final = 3
 HIGHLIGHTS_LEVEL: Final = 3
 LIKE_LEVEL: Final = 3
 
@@ -119,7 +121,16 @@ class Candidate(Array, frozen=True):
     legs: tuple[Finite | None, Finite | None]
 
 
-SEARCHED: Final = ""  # instead of a field's name: the field that words without one search
+class Synonym(Array, frozen=True):
+    """Words of a query, and what is searched for as well.
+
+    Attributes:
+        words: as they are compared (`common.query.tokens.plain_form`).
+        also: texts that mean the same.
+    """
+
+    words: str
+    also: tuple[str, ...]
 
 
 class LikeTerms(Array, frozen=True):
@@ -127,7 +138,7 @@ class LikeTerms(Array, frozen=True):
 
     Attributes:
         id: of a document that is not wanted; "" for none.
-        terms: field, or `SEARCHED`, and word, as they are in the index.
+        terms: field of the index, and word, as it is there.
     """
 
     id: str
@@ -162,6 +173,8 @@ class SearchOptions(Array, frozen=True):
         prefix: whether the query's last word may be the beginning of another.
         vector: rank by the distance to a vector, not by a query.
         candidates: do not retrieve; have the second phase score these, those of the own shard.
+        synonyms: what words of the query are looked for as well; not a member of a search's body,
+            where it says whether the collection's synonyms apply.
         like: words instead of a query.
         did_you_mean: whether to say which words of the query are probably misspelt.
     """
@@ -174,6 +187,7 @@ class SearchOptions(Array, frozen=True):
     prefix: bool = False
     vector: WantedVector | None = None
     candidates: tuple[Candidate, ...] = ()
+    synonyms: tuple[Synonym, ...] = ()
     like: LikeTerms | None = None
     did_you_mean: bool = False
 
@@ -182,6 +196,8 @@ class SearchOptions(Array, frozen=True):
         """The level of `Heartbeat.search_options` that a worker needs for it."""
         if self.vector is not None or self.candidates:
             return VECTORS_LEVEL
+        if self.synonyms:
+            return SYNONYMS_LEVEL
         if self.like is not None or self.did_you_mean:
             return LIKE_LEVEL
         return 2 if self.typos or self.prefix else 1
@@ -258,7 +274,7 @@ class Slip(Array, frozen=True):
 
     Attributes:
         word: the word, as it was typed.
-        field: in which it is searched, or `SEARCHED`.
+        field: the field of the index in which it was probably meant to be found.
         frequency: how many of the collection's documents have it.
         candidates: the words that were probably meant, as they are in the index, and how many
             documents have each; the likeliest first.

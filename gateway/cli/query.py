@@ -132,6 +132,10 @@ def query(
             "rrf:k=10, scores:text=1,vector=0.5.",
         ),
     ] = None,
+    no_synonyms: Annotated[
+        bool,
+        typer.Option("--no-synonyms", help="Do not find the collection's synonyms of words."),
+    ] = False,
     highlight: Annotated[
         str | None,
         typer.Option(
@@ -183,6 +187,7 @@ def query(
         "typos": None if typos == "off" else typos,
         "prefix": prefix or None,
         "hybrid": parse_hybrid(hybrid),
+        "synonyms": False if no_synonyms else None,
         "did_you_mean": did_you_mean or None,
         "more_like": None if more_like is None else MoreLike(more_like),
         "highlight": None if highlight is None else options.parse_fields(highlight),

@@ -1,6 +1,7 @@
 """Searches that take several steps, each with what is left of the time."""
 
 import asyncio
+from collections import Counter
 
 from msgspec.structs import replace
 
@@ -9,7 +10,12 @@ from hedgerow.common.errors import BadRequestError, HedgerowError, InsufficientC
 from hedgerow.common.settings.query_limits import QuerySettings
 from hedgerow.common.wire.search_options import LikeTerms, Slip
 from hedgerow.gateway.search.documents.like_terms import Like, LikeTermsReader
-from hedgerow.gateway.search.options.did_you_mean import to_correct, with_word, written_as
+from hedgerow.gateway.search.options.did_you_mean import (
+    forms_in,
+    to_correct,
+    with_word,
+    written_as,
+)
 from hedgerow.gateway.search.options.more_like import check_more_like
 from hedgerow.gateway.search.result import SearchQuery, SearchResult
 from hedgerow.gateway.search.searcher import Searcher
@@ -17,7 +23,7 @@ from hedgerow.gateway.search.view import View
 from hedgerow.gateway.shapes.highlighting import Highlight
 from hedgerow.gateway.shapes.more_like import MoreLike
 
-_DOCUMENTS_LOOKED_AT = 100  # for how they write a word
+_DOCUMENTS_LOOKED_AT = 50  # for how they write a word
 _TERMS_SHARE = 0.5  # of the time, for the words of the document that others are to be like
 
 
@@ -67,12 +73,17 @@ class SearchSteps:
         """The query with misspelt words corrected; None if it does not find more, or in no time."""
         slips = to_correct(result.slips, result.total_hits.value)
         async with asyncio.TaskGroup() as tasks:
-            forms = [
-                tasks.create_task(self._form(query, collection, slip, started)) for slip in slips
+            asked = [
+                [
+                    tasks.create_task(self._forms(query, collection, slip, term, started))
+                    for term, _ in slip.candidates
+                ]
+                for slip in slips
             ]
         text = query.query
-        for slip, form in zip(slips, forms, strict=True):
-            if (word := form.result()) is not None:
+        for slip, forms in zip(slips, asked, strict=True):
+            counts = [form.result() for form in forms]
+            if (word := written_as(slip, counts)) is not None:
                 text = with_word(text, slip.word, word)
         if text == query.query:
             return None
@@ -84,6 +95,7 @@ class SearchSteps:
             syntax=query.syntax,
             typos=query.typos,
             prefix=query.prefix,
+            synonyms=query.synonyms,
         )
         try:
             found = await self._searcher.search(check, collection)
@@ -91,23 +103,22 @@ class SearchSteps:
             return None
         return text if found.total_hits.value > result.total_hits.value else None
 
-    async def _form(
-        self, query: SearchQuery, collection: Collection, slip: Slip, started: float
-    ) -> str | None:
-        """How documents write the word that was probably meant for a misspelt one."""
-        ((term, _), *_) = slip.candidates
+    async def _forms(
+        self, query: SearchQuery, collection: Collection, slip: Slip, term: str, started: float
+    ) -> Counter[str]:
+        """How documents write a word that may have been meant for a misspelt one."""
         search = replace(
             self._bare(query, collection, started),
             rank_profile="bm25",
             k=_DOCUMENTS_LOOKED_AT,
             terms=LikeTerms("", ((slip.field, term),)),
-            highlight=Highlight((slip.field,) if slip.field else None, snippet_chars=1),
+            highlight=Highlight(snippet_chars=1),
         )
         try:
             found = await self._searcher.search(search, collection)
         except HedgerowError:  # there is no room or no time
-            return None
-        return written_as(slip, found.hits)
+            return Counter()
+        return forms_in(found.hits)
 
     def _bare(self, query: SearchQuery, collection: Collection, started: float) -> SearchQuery:
         """A search for the same caller, with what is left of the time."""

@@ -10,8 +10,8 @@ from hedgerow.common.collection import MAX_FIELDS, Collection
 from hedgerow.common.document_ids import ID_FIELD
 from hedgerow.common.errors import BadRequestError
 from hedgerow.common.fields.nearest_name import nearest_name
-from hedgerow.common.query.as_typed import AS_WRITTEN
 from hedgerow.common.query.cost import Cost, check_cost
+from hedgerow.common.query.synonyms import SynonymRules
 from hedgerow.common.settings.gateway import GatewaySettings
 from hedgerow.common.settings.query_limits import QuerySettings
 from hedgerow.common.settings.rank_profiles import RankProfile
@@ -57,6 +57,7 @@ def admit(
     profiles: Mapping[str, RankProfile],
     signer: CursorSigner | None = None,
     num_shards: int = 1,
+    synonyms: SynonymRules | None = None,
 ) -> Admitted:
     """Check a search against the configured profiles and the collection's fields.
 
@@ -67,6 +68,7 @@ def admit(
         profiles: name → rank profile.
         signer: reads and writes the cursors of pages; None refuses them.
         num_shards: the shards of the cluster.
+        synonyms: those of the collection; None if it has none.
 
     Raises:
         BadRequestError: names the field and the reason.
@@ -88,7 +90,7 @@ def admit(
             raise BadRequestError("filter", f"does not apply: profile {name!r} reads no index")
         warnings = _warnings(name, profile, collection) if profile.fields else ()
         return Admitted(name, warnings, _NO_COST, vectors=vectors)
-    cost, repairs, options = _check_query(query, collection, limits, wanted.options)
+    cost, repairs, options = _check_query(query, collection, limits, synonyms, wanted.options)
     check_cost(cost, limits, "query")
     if query.filter:
         cost = cost.plus(check_filter(query.filter, collection))
@@ -104,6 +106,7 @@ def _check_query(
     query: SearchQuery,
     collection: Collection,
     limits: QuerySettings,
+    synonyms: SynonymRules | None,
     options: SearchOptions | None,
 ) -> tuple[Cost, list[str], SearchOptions | None]:
     """The cost of a query, what was repaired in it, and the options with which it is searched."""
@@ -113,13 +116,9 @@ def _check_query(
         options = replace(options or SearchOptions(), like=query.terms)
         repairs = [] if query.terms.terms else [_NO_WORDS]
         return Cost(clauses=len(query.terms.terms)), repairs, options
-    if query.typos == "auto" or query.prefix:
-        cost, repairs, typing = check_typed(query, collection, limits)
-        if typing != AS_WRITTEN:
-            options = replace(
-                options or SearchOptions(), typos=typing.edits, prefix=typing.is_last_unfinished
-            )
-        return cost, repairs, options
+    if query.typos == "auto" or query.prefix or synonyms is not None:
+        checked = check_typed(query, collection, limits, synonyms)
+        return checked.cost, checked.warnings, checked.added_to(options)
     cost, repairs = check_query(query.query, collection, query.syntax == "strict")
     return cost, repairs, options
 

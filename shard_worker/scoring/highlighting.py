@@ -36,7 +36,10 @@ class Highlighter:
         """
         options = highlighting.options
         typing = AS_WRITTEN if options is None else Typing(options.typos, options.prefix)
-        tree = QueryAnalysis(collection).read(highlighting.query, highlighting.strict, typing)
+        synonyms = () if options is None else options.synonyms
+        tree = QueryAnalysis(collection).read(
+            highlighting.query, highlighting.strict, typing, synonyms
+        )
         wanted = self._wanted = highlighting.wanted
         self._matchers: dict[str, Matcher] = {}
         for name in wanted.fields:
@@ -44,7 +47,7 @@ class Highlighter:
                 like = None if options is None else options.like
                 words = words_for(tree, collection, name, () if like is None else like.terms)
                 if not words.is_empty:
-                    self._matchers[name] = Matcher(words, collection.word_analysis)
+                    self._matchers[name] = Matcher(words, collection.analysis_of(name))
         self._names = tuple(self._matchers)
 
     @classmethod

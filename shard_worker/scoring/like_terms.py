@@ -5,11 +5,12 @@ from collections import Counter
 from collections.abc import Iterable
 
 from hedgerow.common.collection import Collection
-from hedgerow.common.wire.search_options import SEARCHED, WantedTerms
+from hedgerow.common.fields.word_analysis import WordAnalysis
+from hedgerow.common.wire.search_options import WantedTerms
 from hedgerow.shard_worker.scoring.document_texts import texts_in
+from hedgerow.shard_worker.scoring.query_analysis import targets_of
 from hedgerow.shard_worker.scoring.term_weights import inverse_document_frequency
 from hedgerow.shard_worker.scoring.text_tokens import chunks_of, read_chunk
-from hedgerow.shard_worker.storage.schema import searched_field
 from hedgerow.shard_worker.storage.term_statistics import TermStatistics
 
 _LEAST_FREQUENCY = 2  # documents: a word that only this one has finds no other
@@ -21,7 +22,7 @@ def like_terms(
     wanted: WantedTerms,
     statistics: TermStatistics | None,
 ) -> tuple[tuple[str, str], ...]:
-    """The document's most telling words, as (field, word), the best first.
+    """The document's most telling words, as (field of the index, word), the best first.
 
     A word tells more if it is in few documents of the collection, and often in this one, where each
     further time counts less: (1 + ln tf) idf. Before there are statistics, only the latter counts.
@@ -32,30 +33,29 @@ def like_terms(
         wanted: how many words, of which fields.
         statistics: the whole collection's.
     """
-    groups: list[tuple[str, tuple[str, ...]]] = [(name, (name,)) for name in wanted.fields]
-    if not groups:
-        groups = [(SEARCHED, collection.searched_fields)]
+    targets = [one for name in wanted.fields for one in targets_of(collection, name)]
     left = wanted.max_chars
     scored: list[tuple[float, str, str]] = []
-    for field, names in groups:
+    for target in targets or targets_of(collection, None):
+        if target.analysis.ngrams:  # parts of words tell little
+            continue
         counts: Counter[str] = Counter()
-        for name, texts in texts_in(body, names).items():
+        for name, texts in texts_in(body, target.fields).items():
             for text in texts:
-                for word in _words(text[:left], collection):
+                for word in _words(text[:left], target.analysis):
                     counts[word] += collection.weight_of(name) or 1
                 left = max(0, left - len(text))
-        index_field = field or searched_field(collection)
         for word, count in counts.items():
-            idf = _idf(index_field or "", word, statistics)
+            idf = _idf(target.name, word, statistics)
             if idf:
-                scored.append((-(1 + math.log(count)) * idf, field, word))
+                scored.append((-(1 + math.log(count)) * idf, target.name, word))
     scored.sort()
     return tuple((field, word) for _, field, word in scored[: wanted.max_terms])
 
 
-def _words(text: str, collection: Collection) -> Iterable[str]:
+def _words(text: str, analysis: WordAnalysis) -> Iterable[str]:
     for match in chunks_of(text):
-        for token in read_chunk(collection.word_analysis, match[0]).tokens:
+        for token in read_chunk(analysis, match[0]).tokens:
             yield token.text
 
 

@@ -5,9 +5,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-from hedgerow.common.collection import TEXTS, Collection
-from hedgerow.common.query.tokens import has_cjk, is_single
+from hedgerow.common.collection import Collection
+from hedgerow.common.fields.word_analysis import TEXTS, WordAnalysis
+from hedgerow.common.query.tokens import has_cjk, is_single, plain_words
 from hedgerow.common.query.tree import (
+    Alternatives,
     Boosted,
     Clauses,
     Fuzzy,
@@ -19,7 +21,8 @@ from hedgerow.common.query.tree import (
     Words,
 )
 from hedgerow.shard_worker.scoring.query_analysis import tokens_of
-from hedgerow.shard_worker.scoring.text_tokens import Token, WordAnalysis, chunks_of, read_chunk
+from hedgerow.shard_worker.scoring.text_tokens import Token, chunks_of, plain_chunk, read_chunk
+from hedgerow.shard_worker.storage.schema import searched
 
 _MOST_KNOWN: Final = 20_000  # chunks that a matcher remembers
 _KNOWN_CHARS: Final = 64  # of each, at most
@@ -67,12 +70,14 @@ class QueryWords:
         beginnings: beginnings of words, and the numbers of the query's words.
         near: words, how many edits others may be away, and the numbers of the query's words.
         phrases: the phrases.
+        within: words that match within others, and the numbers of the query's words.
     """
 
     exact: dict[str, int] = field(default_factory=dict)
     beginnings: list[tuple[str, int]] = field(default_factory=list)
     near: list[tuple[str, int, int]] = field(default_factory=list)
     phrases: list[Phrase] = field(default_factory=list)
+    within: list[tuple[str, int]] = field(default_factory=list)
     num: int = 0
 
     @property
@@ -90,12 +95,16 @@ def words_for(
         node: the query's tree.
         collection: the definition.
         name: the field.
-        terms: (field, word) that are searched for as well, as `LikeTerms` has them.
+        terms: words that are searched for as well, as `LikeTerms` has them.
     """
-    reader = _Reader(collection.word_analysis, name, is_searched=bool(collection.weight_of(name)))
+    is_searched = bool(collection.weight_of(name))
+    reader = _Reader(collection.analysis_of(name), name, is_searched=is_searched)
     reader.read(node)
+    # The fields of the index that have the words of the field.
+    here = {name, *(one.name for one in searched(collection) if name in one.fields)}
     for of, word in terms:
-        reader.add_term(of or None, word)
+        if of in here:
+            reader.add_term(word)
     return reader.found
 
 
@@ -112,6 +121,10 @@ class _Reader:
                 for occur, part in node.clauses:
                     if occur is not Occur.MUST_NOT:
                         self.read(part)
+            case Alternatives():
+                self.read(node.node)
+                for other in node.others:
+                    self.read(other)
             case Boosted() | Whole():
                 self.read(node.node)
             case Words() | Prefix() | Typed() | Fuzzy() if self._is_here(node.field):
@@ -119,14 +132,17 @@ class _Reader:
             case _:
                 pass
 
-    def add_term(self, field: str | None, word: str) -> None:
-        if self._is_here(field):
-            self.found.exact.setdefault(word, self._next())
+    def add_term(self, word: str) -> None:
+        self.found.exact.setdefault(word, self._next())
 
     def _is_here(self, field: str | None) -> bool:
         return self._is_searched if field is None else field == self._name
 
     def _words(self, node: Words | Prefix | Typed | Fuzzy) -> None:
+        if self._analysis.ngrams:  # which find a word wherever it is within another
+            for word in plain_words(node.text, is_folded=self._analysis.is_folded_first):
+                self.found.within.append((word, self._next()))
+            return
         words = tokens_of(self._analysis, node.text)
         distance, is_prefix = 0, False
         match node:
@@ -143,14 +159,14 @@ class _Reader:
             case _:
                 is_prefix = True
         if not words and is_prefix:  # a stop word may be the beginning of another word
-            words = tokens_of(("none", *self._analysis[1:]), node.text)
+            words = tokens_of(self._analysis._replace(language="none"), node.text)
         for place, (_, word) in enumerate(words, 1):
             self._word(word, distance, is_prefix=is_prefix and place == len(words))
 
     def _word(self, word: str, distance: int, *, is_prefix: bool) -> None:
         number, found = self._next(), self.found
         found.exact.setdefault(word, number)
-        if is_prefix or (self._analysis[1] >= TEXTS and is_single(word)):
+        if is_prefix or (self._analysis.texts >= TEXTS and is_single(word)):
             found.beginnings.append((word, number))
         if distance:
             found.near.append((word, distance, number))
@@ -211,6 +227,26 @@ class Matcher:
         return marks
 
     def _look(self, chunk: str) -> tuple[int, tuple[Mark, ...], tuple[Token, ...]]:
+        known = self._within(chunk) if self._analysis.ngrams else self._read(chunk)
+        if len(chunk) <= _KNOWN_CHARS:
+            if len(self._chunks) >= _MOST_KNOWN:
+                self._chunks.clear()
+            self._chunks[chunk] = known
+        return known
+
+    def _within(self, chunk: str) -> tuple[int, tuple[Mark, ...], tuple[Token, ...]]:
+        """The marks of words wherever they are in a chunk."""
+        plain = plain_chunk(chunk, is_folded=self._analysis.is_folded_first)
+        marks = []
+        for word, number in self._words.within:
+            at = plain.text.find(word)
+            while at >= 0:
+                last = at + len(word) - 1
+                marks.append(Mark(plain.starts[at], plain.ends[last], number))
+                at = plain.text.find(word, last + 1)
+        return 0, tuple(sorted(marks)), ()
+
+    def _read(self, chunk: str) -> tuple[int, tuple[Mark, ...], tuple[Token, ...]]:
         read = read_chunk(self._analysis, chunk, self._may_match)
         found: list[Mark] = []
         of_phrases: list[Token] = []
@@ -221,12 +257,7 @@ class Matcher:
                 found.append(Mark(token.start, token.end if is_whole else token.first_end, word))
             if token.text in self._in_phrases or token.text.startswith(self._phrase_beginnings):
                 of_phrases.append(token)
-        known = read.num_positions, tuple(found), tuple(of_phrases)
-        if len(chunk) <= _KNOWN_CHARS:
-            if len(self._chunks) >= _MOST_KNOWN:
-                self._chunks.clear()
-            self._chunks[chunk] = known
-        return known
+        return read.num_positions, tuple(found), tuple(of_phrases)
 
     def _may_match(self, run: str) -> bool:
         return any(word in run for word in self._of_cjk)

@@ -13,6 +13,7 @@ from hedgerow.shard_worker.scoring.facets import count_facets
 from hedgerow.shard_worker.scoring.grouping import best_of_groups
 from hedgerow.shard_worker.scoring.retrieval import Found, Located, retrieve
 from hedgerow.shard_worker.scoring.sorting import Ordering, count
+from hedgerow.shard_worker.storage.schema import text_fields
 from hedgerow.shard_worker.storage.term_statistics import TermStatistics
 from hedgerow.shard_worker.storage.text_index import TextIndex
 from hedgerow.shard_worker.vectors.files import RowFile
@@ -46,7 +47,9 @@ def retrieve_with_options(
     facets = count_facets(index, query, options.facets) if options.facets else ()
     check()
     if not options.sort and options.search_after is None and not options.group_by:
-        return retrieve(index, query, k), SearchExtras(facets, ranking=_ranking(index, statistics))
+        return retrieve(index, query, k), SearchExtras(
+            facets, ranking=_ranking(index, statistics, options)
+        )
     ordering = Ordering(index, options.sort)
     groups = None
     if options.group_by:
@@ -62,7 +65,7 @@ def retrieve_with_options(
         facets,
         tuple(row.values for row in rows) if options.sort else (),
         groups or (),
-        _ranking(index, statistics) if ordering.by_score else "",
+        _ranking(index, statistics, options) if ordering.by_score else "",
     )
     return found, extras
 
@@ -128,13 +131,17 @@ def check_option_fields(indexed: Collection, options: SearchOptions) -> None:
     names += [key.field for key in options.sort if key.field != SCORE]
     names += [options.group_by] if options.group_by else []
     names += [options.vector.field] if options.vector is not None else []
-    names += [field for field, _ in options.like.terms if field] if options.like else []
-    for name in names:
-        if indexed.type_of(name) is None:
-            raise BadQueryError(f"the field {name} was added, and is being filled")
+    absent = [name for name in names if indexed.type_of(name) is None]
+    if options.like is not None:
+        there = text_fields(indexed)
+        absent += [name for name, _ in options.like.terms if name not in there]
+    if absent:
+        raise BadQueryError(f"the field {absent[0]} was added, and is being filled")
 
 
-def _ranking(index: TextIndex, statistics: TermStatistics | None) -> str:
+def _ranking(index: TextIndex, statistics: TermStatistics | None, options: SearchOptions) -> str:
     """Names what scores depend on beyond a document: if it is the same, so are the scores."""
     of_collection = "" if statistics is None else statistics.fingerprint
+    if options.synonyms:
+        of_collection += repr(options.synonyms)
     return f"{crc32(f'{of_collection} {index.max_doc} {index.num_counted}'.encode()):08x}"

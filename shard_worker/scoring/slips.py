@@ -9,11 +9,20 @@ from typing import Final
 
 from hedgerow.common.query.as_typed import MAX_FUZZY_CHARS
 from hedgerow.common.query.tokens import has_cjk, words_of
-from hedgerow.common.query.tree import Boosted, Clauses, Node, Occur, Typed, Whole, Words
-from hedgerow.common.wire.search_options import SEARCHED, Slip
-from hedgerow.shard_worker.scoring.query_analysis import tokens_of
+from hedgerow.common.query.tree import (
+    Alternatives,
+    Boosted,
+    Clauses,
+    Node,
+    Occur,
+    Typed,
+    Whole,
+    Words,
+)
+from hedgerow.common.wire.search_options import Slip
+from hedgerow.shard_worker.scoring.query_analysis import targets_of, tokens_of
 from hedgerow.shard_worker.storage.dictionary import Like
-from hedgerow.shard_worker.storage.schema import searched_field
+from hedgerow.shard_worker.storage.schema import Searched
 from hedgerow.shard_worker.storage.term_statistics import TermStatistics
 from hedgerow.shard_worker.storage.text_index import TextIndex
 
@@ -23,6 +32,8 @@ _LEAST_CHARS: Final = 4
 _TWO_EDITS_CHARS: Final = 7
 _LEAST_FREQUENCY: Final = 2  # of a word that is suggested
 _UNSTEMMED_EDITS: Final = 2  # between a word as it was typed and a stem
+_LEAST_STEM: Final = 4  # characters, of a stem that is looked up
+_LONGEST_ENDING: Final = 6
 _MOST_SLIPS: Final = 5
 _MOST_CANDIDATES: Final = 3
 
@@ -35,7 +46,7 @@ def slips_in(tree: Node, index: TextIndex, statistics: TermStatistics | None) ->
     """
     if statistics is None:
         return ()
-    found: dict[tuple[str, str], Slip] = {}
+    found: dict[tuple[str | None, str], Slip] = {}
     for field, word in _words(tree):
         if len(found) >= _MOST_SLIPS:
             break
@@ -55,56 +66,69 @@ def _may_be_misspelt(word: str) -> bool:
     return _LEAST_CHARS <= len(word) <= MAX_FUZZY_CHARS and word.isalpha() and not has_cjk(word)
 
 
-def _words(node: Node) -> Iterator[tuple[str, str]]:
+def _words(node: Node) -> Iterator[tuple[str | None, str]]:
     match node:
         case Clauses():
             for occur, part in node.clauses:
                 if occur is not Occur.MUST_NOT:
                     yield from _words(part)
-        case Boosted() | Whole():
+        case Alternatives() | Boosted() | Whole():  # synonyms are spelt as they are meant
             yield from _words(node.node)
         case Words(is_prefix=False) | Typed(is_prefix=False):
             for word in words_of(node.text):
-                yield node.field or SEARCHED, word
+                yield node.field, word
         case _:
             pass
 
 
-def _slip(field: str, word: str, index: TextIndex, statistics: TermStatistics) -> Slip | None:
-    name = field or searched_field(index.collection)
-    tokens = tokens_of(index.collection.word_analysis, word)
-    if name is None or len(tokens) != 1:  # a stop word, say
-        return None
-    ((_, term),) = tokens
-    frequency = statistics.document_frequency(name, term) or 0
-    if max(frequency, index.document_frequency(name, term)) > RARE:
-        return None
-    least = _MORE * frequency if frequency else _LEAST_FREQUENCY
-    ranked = []
-    for edits, one in _near(name, word, term, index, statistics):
-        count = statistics.document_frequency(name, one) or 0
-        if count >= least:
-            ranked.append((edits, -count, one))
+def _slip(
+    field: str | None, word: str, index: TextIndex, statistics: TermStatistics
+) -> Slip | None:
+    """What a word was probably meant for; None if it is spelt as it is meant."""
+    frequency = 0
+    ranked: list[tuple[int, int, str, str]] = []
+    for target in targets_of(index.collection, field):
+        tokens = tokens_of(target.analysis, word)
+        if target.analysis.ngrams or len(tokens) != 1:  # a stop word, say
+            continue
+        ((_, term),) = tokens
+        here = statistics.document_frequency(target.name, term) or 0
+        frequency = max(frequency, here, index.document_frequency(target.name, term))
+        if frequency > RARE:
+            return None
+        least = _MORE * here if here else _LEAST_FREQUENCY
+        for edits, one in _near(target, word, term, statistics):
+            count = statistics.document_frequency(target.name, one) or 0
+            if count >= least:
+                ranked.append((edits, -count, one, target.name))
     if not ranked:
         return None
     ranked.sort()
-    candidates = dict.fromkeys((one, -count) for _, count, one in ranked)
-    return Slip(word, field, frequency, tuple(candidates)[:_MOST_CANDIDATES])
+    best = ranked[0][-1]
+    candidates = dict.fromkeys((one, -count) for _, count, one, name in ranked if name == best)
+    return Slip(word, best, frequency, tuple(candidates)[:_MOST_CANDIDATES])
 
 
 def _near(
-    name: str, word: str, term: str, index: TextIndex, statistics: TermStatistics
+    target: Searched, word: str, term: str, statistics: TermStatistics
 ) -> Iterator[tuple[int, str]]:
-    """Words of the index that are near to a typed one, stemmed or not, and how many edits away.
+    """Words of the index that may have been meant for a typed one, and how many edits away.
 
-    A slip in an ending changes what stemming does: `univercity` becomes `univerc`, while
-    `university` becomes `universiti`.
+    A slip in an ending changes what stemming does: `univercity` becomes `univerc`, and
+    `applicatino` stays, while `university` becomes `universiti` and `application` becomes `applic`.
+    So stems are compared with the word as it was typed, too, and those that it begins with are
+    looked up.
     """
     near = statistics.dictionary.near
-    yield from _flat(near(name, term, most_edits(word)))
-    tokens = tokens_of(("none", *index.collection.word_analysis[1:]), word)
-    if len(tokens) == 1 and tokens[0][1] != term:
-        yield from _flat(near(name, tokens[0][1], _UNSTEMMED_EDITS))
+    yield from _flat(near(target.name, term, most_edits(word)))
+    tokens = tokens_of(target.analysis._replace(language="none"), word)
+    if len(tokens) != 1 or target.analysis.language == "none":
+        return
+    ((_, plain),) = tokens
+    if plain != term:
+        yield from _flat(near(target.name, plain, _UNSTEMMED_EDITS))
+    for end in range(max(_LEAST_STEM, len(plain) - _LONGEST_ENDING), len(plain)):
+        yield _UNSTEMMED_EDITS, plain[:end]
 
 
 def _flat(near: Mapping[int, Like]) -> Iterator[tuple[int, str]]:

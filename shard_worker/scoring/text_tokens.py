@@ -13,9 +13,9 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import Final, NamedTuple
 
-from hedgerow.common.collection import TEXTS
+from hedgerow.common.fields.word_analysis import TEXTS, WordAnalysis
 from hedgerow.common.query.tokens import cjk_runs, folded, words_of
-from hedgerow.shard_worker.storage.schema import analyser_of, is_folded_first
+from hedgerow.shard_worker.storage.schema import analyser_of
 
 # Between two chunks is punctuation, which is part of no word and joins no other character: that of
 # ASCII, and the general, ideographic and full-width one.
@@ -27,8 +27,6 @@ _CACHED_CHUNKS: Final = 16_384
 _CACHED_CHARS: Final = 32
 # The second and third part of a syllable of Korean, which join the first.
 _FIRST_PART, _LAST_PART = "\u1160", "\u11ff"
-
-WordAnalysis = tuple[str, int, bool]  # `Collection.word_analysis`
 
 
 class Token(NamedTuple):
@@ -61,6 +59,31 @@ class Chunk(NamedTuple):
     tokens: tuple[Token, ...]
 
 
+class PlainChunk(NamedTuple):
+    """A chunk as words are compared without an analysis: in lower case, perhaps without accents.
+
+    Attributes:
+        text: the text.
+        starts: where each of its characters begins in the chunk.
+        ends: where each of them ends.
+    """
+
+    text: str
+    starts: Sequence[int]
+    ends: Sequence[int]
+
+
+def plain_chunk(chunk: str, *, is_folded: bool) -> PlainChunk:
+    """A chunk in the form of `ngrams_of_document`, but for the parts."""
+    if chunk.isascii():
+        places = range(len(chunk) + 1)
+        return PlainChunk(chunk.lower(), places, places[1:])
+    part = _compatible(chunk)
+    if is_folded:
+        part = part.folded()
+    return PlainChunk(*part.made_of([character.lower() for character in part.text]))
+
+
 def read_chunk(
     analysis: WordAnalysis, chunk: str, is_wanted: Callable[[str], bool] = lambda _run: True
 ) -> Chunk:
@@ -82,18 +105,17 @@ def _read(
     if chunk.isascii():
         words = analyser_of(analysis).analyze(chunk)
         return Chunk(1, tuple(Token(0, len(chunk), 0, word, 1) for word in words))
-    if analysis[1] < TEXTS:
+    if analysis.texts < TEXTS:
         whole = range(len(chunk) + 1)
         return Chunk(len(words_of(chunk)), tuple(_tokens(analysis, chunk, whole, whole[1:], 0)))
     text, starts, ends = _compatible(chunk)
-    is_folded = is_folded_first(analysis)
     tokens: list[Token] = []
     position = after = 0
     for run in (*cjk_runs(text), None):
         start, end = (len(text),) * 2 if run is None else run.span()
         if start > after:
             part = _Part(text[after:start], starts[after:start], ends[after:start])
-            if is_folded:
+            if analysis.is_folded_first:
                 part = part.folded()
             tokens += _tokens(analysis, *part, position)
             position += len(words_of(part.text))
@@ -123,7 +145,10 @@ class _Part(NamedTuple):
 
     def folded(self) -> "_Part":
         """The same without accents."""
-        characters = [folded(character) for character in self.text]
+        return self.made_of([folded(character) for character in self.text])
+
+    def made_of(self, characters: Sequence[str]) -> "_Part":
+        """The same with other characters in the places of its own, or none, or several."""
         if all(len(character) == 1 for character in characters):
             return _Part("".join(characters), self.starts, self.ends)
         return _Part(

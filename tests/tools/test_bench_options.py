@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from bench.options import QUERIES, Bench, Reads, build
+from bench.options import QUERIES, Bench, Reads, build, synonyms_of
 from hedgerow.shard_worker.storage.term_statistics import collect, statistics_path, write_table
 
 
@@ -20,6 +20,8 @@ def test_every_row_finds_or_counts_something(tmp_path: Path) -> None:
             is_other = found.ids != whole.ids
             assert is_other == (not options.facets), name
             assert all(part.counts or part.stats for part in found.extras.facets), name
+    numbers = [bench.answer("w0", synonyms_of("w0", num)).total for num in (0, 1, 8)]
+    assert sorted(set(numbers)) == numbers
     write_table(statistics_path(tmp_path, "goods"), collect(bench.index))
     assert [slip.candidates[0][0] for slip in bench.slips("colourr")] == ["colour"]
     for name, (one, other) in bench.by_statistics().items():

@@ -51,6 +51,7 @@ class SearchOptions(TypedDict, total=False):
         vector: find the documents whose vectors are nearest to this one: a `VectorQuery`, or the
             same as a dict.
         hybrid: rank by the query and by a vector, and fuse both: a `Hybrid`, or the same as a dict.
+        synonyms: whether the collection's synonyms of the query's words are found, too.
         highlight: whether hits show what matched in their texts: True (all text fields), names of
             fields, or a `Highlight`, which may be a dict.
         more_like: search for the most telling words of a document instead of a query, which is "":
@@ -77,6 +78,7 @@ class SearchOptions(TypedDict, total=False):
     prefix: bool | None
     vector: VectorQuery | Mapping[str, Any] | None
     hybrid: Hybrid | Mapping[str, Any] | None
+    synonyms: bool | None
     highlight: bool | Sequence[str] | Highlight | Mapping[str, Any] | None
     more_like: MoreLike | Mapping[str, Any] | None
     did_you_mean: bool | None

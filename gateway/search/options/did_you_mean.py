@@ -13,7 +13,7 @@ from hedgerow.common.wire.search_options import Slip
 from hedgerow.gateway.search.result import Hit
 
 FEW_HITS: Final = 5
-MOST_CORRECTED: Final = 3  # words of a query
+MOST_CORRECTED: Final = 2  # words of a query
 _TWO_EDITS_CHARS: Final = 7  # below it, a form may be one edit away from what was typed
 _MARKED: Final = re.compile("<em>(.*?)</em>", re.DOTALL)
 
@@ -40,32 +40,40 @@ def to_correct(slips: Sequence[Slip], total_hits: int) -> Sequence[Slip]:
     return [slip for slip in slips if is_few or not slip.frequency][:MOST_CORRECTED]
 
 
-def written_as(slip: Slip, hits: Iterable[Hit]) -> str | None:
+def forms_in(hits: Iterable[Hit]) -> Counter[str]:
+    """How often documents write a word in each form, from their highlights."""
+    counts: Counter[str] = Counter()
+    for hit in hits:
+        highlights = hit.highlights
+        if isinstance(highlights, dict):
+            counts.update(
+                {
+                    unescape(form).casefold()
+                    for snippets in highlights.values()
+                    for snippet in snippets
+                    for form in _MARKED.findall(snippet)
+                }
+            )
+    return counts
+
+
+def written_as(slip: Slip, forms: Iterable[Counter[str]]) -> str | None:
     """How documents write the word that was meant; None if that is not like what was typed.
 
-    Of the forms that a stem has, that with the fewest edits is taken, then the most frequent.
+    That with the fewest edits is taken, then that of the likelier candidate, then the most
+    frequent.
 
     Args:
         slip: what was typed.
-        hits: documents that have the word, in which it is highlighted.
+        forms: of each candidate.
     """
     from rapidfuzz.distance import OSA  # noqa: PLC0415 - only misspelt queries need it
 
     typed = _plain(slip.word)
     most_edits = 1 if len(typed) < _TWO_EDITS_CHARS else 2
-    counts: Counter[str] = Counter()
-    for hit in hits:
-        highlights = hit.highlights
-        if isinstance(highlights, dict):
-            forms = {
-                unescape(form).casefold()
-                for snippets in highlights.values()
-                for snippet in snippets
-                for form in _MARKED.findall(snippet)
-            }
-            counts.update(forms)
     near = [
-        (edits, -count, form)
+        (edits, place, -count, form)
+        for place, counts in enumerate(forms)
         for form, count in counts.items()
         if 0 < (edits := OSA.distance(typed, _plain(form))) <= most_edits
     ]

@@ -1,7 +1,5 @@
 """Highlights: checks what a search asks for, and says what the shards are to mark."""
 
-from msgspec.structs import replace
-
 from hedgerow.common.collection import MAX_FIELDS, Collection
 from hedgerow.common.errors import BadRequestError
 from hedgerow.common.fields.field_types import FieldType
@@ -73,8 +71,11 @@ def highlighting_of(
     if wanted is None:
         return None
     if options is not None:  # what says how the words of the query are read
-        options = replace(
-            options, facets=(), sort=(), search_after=None, group_by="", did_you_mean=False
+        options = SearchOptions(
+            typos=options.typos,
+            prefix=options.prefix,
+            like=options.like,
+            synonyms=options.synonyms,
         )
         options = options if options.used else None
     return Highlighting(query.query, query.syntax == "strict", options, wanted)

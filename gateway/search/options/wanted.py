@@ -163,6 +163,7 @@ def _paging(
         query.sort,
         query.typos,
         query.prefix,
+        *(() if query.synonyms else ("no synonyms",)),
         *(() if query.more_like is None else (query.more_like,)),
     )
     return Paging(signer, search, signer.read(text) if text else None)

@@ -10,13 +10,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hedgerow.common.collection import PLAIN_TEXTS, Collection, define
+from hedgerow.common.collection import Collection, define
+from hedgerow.common.fields.word_analysis import FIELD_TEXTS, PLAIN_TEXTS
 from hedgerow.common.query.as_typed import Typing
 from hedgerow.common.query.tokens import of_document
-from hedgerow.common.wire.search_options import Highlighting, SearchOptions, WantedHighlights
+from hedgerow.common.wire.search_options import (
+    Highlighting,
+    SearchOptions,
+    Synonym,
+    WantedHighlights,
+)
 from hedgerow.shard_worker.scoring.highlighting import Highlighter
 from hedgerow.shard_worker.scoring.text_tokens import chunks_of, read_chunk
-from hedgerow.shard_worker.storage.schema import analyser_of, is_folded_first
+from hedgerow.shard_worker.storage.schema import analyser_of
 from tests.unit.support.split_index import SplitIndex
 
 TEXT = define("c", {"fields": {"text": "text"}}, uid="u")
@@ -126,6 +132,35 @@ def test_words_are_marked_where_they_are_searched() -> None:
     }
 
 
+def test_each_field_is_read_in_its_own_way() -> None:
+    """A field of another language, and one in which words are found within others."""
+    fields = {
+        "en": "text",
+        "fr": {"type": "text", "language": "french"},
+        "part": {"type": "text", "ngrams": 3},
+    }
+    collection = define("c", {"fields": fields}, uid="u", texts=FIELD_TEXTS)
+    document = {"en": "chevaux pandas", "fr": "chevaux panda", "part": "GeoPándas, spandex"}
+    assert highlights("panda cheval", document, collection) == {
+        "en": ["chevaux <em>pandas</em>"],
+        "fr": ["<em>chevaux</em> <em>panda</em>"],
+        "part": ["Geo<em>Pánda</em>s, spandex"],
+    }
+    assert highlights("part:pa", document, collection) == {
+        "part": ["Geo<em>Pá</em>ndas, s<em>pa</em>ndex"]
+    }
+
+
+def test_synonyms_are_marked() -> None:
+    """As what was typed is."""
+    options = SearchOptions(synonyms=(Synonym("sofa", ("couch", "chaise longue")),))
+    highlighter = Highlighter(TEXT, Highlighting("sofa", False, options, WHOLE))
+    body = json.dumps({"text": "couches, a sofa, one chaise longue, longue"}).encode()
+    assert json.loads(highlighter.highlights(body, lambda: False) or b"") == {
+        "text": ["<em>couches</em>, a <em>sofa</em>, one <em>chaise</em> <em>longue</em>, longue"]
+    }
+
+
 words = st.sampled_from(
     "run running café cafe\u0301 straße panda pandas pandsa the of high seas sea x<b> a&b ½ Ⅷ ™ "  # noqa: SIM905 - one on each line would fill a page
     "東京 東京都 京 ホテル ﾎﾃﾙ 한국 \u0301 द्वि —".split()
@@ -166,7 +201,7 @@ of_asia = st.characters(min_codepoint=0x2000, max_codepoint=0xFFFF, exclude_cate
 def test_the_words_of_a_text_are_those_of_the_index(text: str, language: str) -> None:
     """Chunk by chunk, they and their positions are what analysis makes of the whole text."""
     analysis = define("c", {"language": language}).word_analysis
-    is_folded = is_folded_first(analysis)
+    is_folded = analysis.is_folded_first
     whole = analyser_of(analysis).pre_tokenize(of_document(text, is_folded=is_folded)).tokens
     position, found = 0, []
     for match in chunks_of(text):

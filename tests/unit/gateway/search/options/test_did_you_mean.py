@@ -11,6 +11,7 @@ from hedgerow.common.collection import define
 from hedgerow.common.wire.messages import SearchBody
 from hedgerow.common.wire.search_options import SearchExtras, Slip
 from hedgerow.gateway.search.options.did_you_mean import (
+    forms_in,
     merged_slips,
     to_correct,
     with_word,
@@ -69,6 +70,7 @@ def shop(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         ('"machine lerning"', None),  # no document has the phrase
         ("Pandsas PANDSAS", "Pandas PANDAS"),
         ("caffe", "café"),
+        ("universtiy univerxal", "university universal"),
         ("machine", None),
         ("zymurgy", None),
         ("xyzzyxyzzy", None),
@@ -114,15 +116,15 @@ def test_a_search_that_has_used_its_time_has_no_suggestion(tmp_path: Path) -> No
     assert found.took_ms <= found.deadline_ms == 200
 
 
-RARE = Slip("pandsa", "", 2, (("panda", 30),))
-UNKNOWN = Slip("machne", "", 0, (("machin", 30),))
+RARE = Slip("pandsa", "_text", 2, (("panda", 30),))
+UNKNOWN = Slip("machne", "_text", 0, (("machin", 30),))
 
 
 def test_rare_words_are_corrected_only_if_few_documents_match() -> None:
     """A word that no document has is, in any case."""
     assert to_correct([RARE, UNKNOWN], 5) == [RARE, UNKNOWN]
     assert to_correct([RARE, UNKNOWN], 6) == [UNKNOWN]
-    assert len(to_correct([UNKNOWN] * 5, 0)) == 3
+    assert len(to_correct([UNKNOWN] * 5, 0)) == 2
 
 
 def test_a_word_that_a_shard_knows_is_not_misspelt() -> None:
@@ -143,11 +145,16 @@ def test_a_form_that_is_not_like_what_was_typed_is_not_shown() -> None:
         made.marked = msgspec.Raw(msgspec.json.encode({"name": snippets}))
         return made
 
-    assert written_as(RARE, [hit("<em>extraordinary</em>")]) is None
+    def written(*candidates: list[Hit]) -> str | None:
+        return written_as(RARE, [forms_in(hits) for hits in candidates])
+
     panda, pandas = hit("<em>panda</em>"), hit("<em>Pandas</em>", "<em>pandas</em>")
-    assert written_as(RARE, [panda, pandas]) == "panda"
-    assert written_as(RARE, [panda, pandas, pandas]) == "pandas"
-    assert written_as(RARE, [Hit("a", 1.0, 0)]) is None
+    assert written([hit("<em>extraordinary</em>")]) is None
+    assert written([panda, pandas]) == "panda"
+    assert written([panda, pandas, pandas]) == "pandas"
+    assert written([pandas], [panda, panda]) == "pandas"
+    assert written([Hit("a", 1.0, 0)]) is None
+    assert written([hit("<em>PANDAS</em>"), hit("<em>b&lt;c</em>")]) == "pandas"
 
 
 @pytest.mark.parametrize(
