@@ -357,9 +357,7 @@ def _define_fields(
     return defined, weights, vectors
 
 
-def _check_sources(
-    fields: Mapping[str, FieldType], vectors: Mapping[str, VectorField]
-) -> None:
+def _check_sources(fields: Mapping[str, FieldType], vectors: Mapping[str, VectorField]) -> None:
     for name, vector in vectors.items():
         if vector.embedding is not None:
             check_sources(name, vector.embedding, fields)

@@ -86,6 +86,8 @@ class Write(Event, frozen=True, tag="write"):
         end: `acknowledged`; `logged` when only that it is safe was acknowledged, although the
             writer had asked for more; `refused` when the answer says that nothing was done;
             `unknown` otherwise.
+        condition: whether it was to be done only if the document had a certain version: the one
+            that it has (`right`), or one that no document ever has (`wrong`); empty for none.
     """
 
     until: float
@@ -97,6 +99,7 @@ class Write(Event, frozen=True, tag="write"):
     is_delete: bool = False
     status: int = 0
     error: str = ""
+    condition: Literal["", "right", "wrong"] = ""
 
 
 class Read(Event, frozen=True, tag="read"):

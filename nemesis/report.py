@@ -195,6 +195,8 @@ _MEANS = """
   before they make its replica the primary; with only one replica, no write is acknowledged until
   the old primary is back. Killing and stopping Redis, which lasts for any time, may lead to
   failovers as well.
+- **Reindexes**: the collection that is written to is replaced by another behind its alias, by the
+  rules of [reindexing](reindexing.md); some reindexes are cancelled while they copy.
 - Splits of shards are not among them yet.
 """
 
@@ -204,7 +206,10 @@ _HOW = """
   it on later), so it is never held against a reading. A search whose shard is `ok` must show the
   last version that was acknowledged with `wait=applied`, or a later one. At the end, without
   writers, every document is searched for and read by its id: with both replicas of each shard, and
-  with each alone.
+  with each alone. Some documents are patched by all writers at once, each a member of its own,
+  which is checked as a document is: none loses the change of another.
+- **Conditions.** Many writes are patches, or on a condition: mostly on the version that the
+  document has, and a few on one that no document ever has.
 - **Deadlines.** Measured by the client, from the request to the last byte of the answer. What the
   client's own loop was late is taken off, and the time that the gateway's process waited for a
   core (`/proc/PID/schedstat`), since a dozen processes share the machine. Nothing else is:

@@ -17,6 +17,7 @@ from hedgerow.common.observability.tracing import tracing_of
 from hedgerow.common.redis.connect import connect
 from hedgerow.common.redis.keys import Keys
 from hedgerow.common.settings.settings import Settings
+from hedgerow.common.shard_log.operations import MIRRORS
 from hedgerow.common.state.quarantine import Quarantine
 from hedgerow.common.state.quarantine_store import QuarantineStore
 from hedgerow.common.state.registry import Registry
@@ -383,7 +384,7 @@ class Worker:
             leaves=sorted(self._probation.leaves),
             shortages=self._writing.storage.to_json(),
             attaches=True,
-            writes=1,
+            writes=MIRRORS,
             traces=self._context.tracing is not None,
             search_options=LEVEL,
             metrics={

@@ -21,7 +21,8 @@ class Keys:
         num_slots: over how many hash slots the shards are spread; 0 without Redis Cluster.
         layout: the layout whose shards are meant (`common.state.layout`). Almost every name belongs
             to one layout; `collections`, `changes`, `aliases`, `gateways`, `quarantine`, `storage`,
-            `cluster`, `layout_document`, `split_lease` and `split_progress` are the cluster's.
+            `cluster`, `layout_document`, `split_lease`, `split_progress`, `reindex` and
+            `reindex_lease` are the cluster's.
     """
 
     prefix: str = "hedgerow"
@@ -151,6 +152,16 @@ class Keys:
     def expiry_lease(self) -> str:
         """String: which gateway deletes what has expired; expires if it is not renewed."""
         return f"{self.prefix}:expiry-lease"
+
+    @property
+    def reindex(self) -> str:
+        """String: the last reindex, as JSON."""
+        return f"{self.prefix}:reindex"
+
+    @property
+    def reindex_lease(self) -> str:
+        """String: which gateway moves a reindex on; expires if it is not renewed."""
+        return f"{self.prefix}:reindex-lease"
 
     def documents(self, uid: str) -> str:
         """Hash: shard → number of documents of one collection that it holds."""

@@ -108,6 +108,10 @@ COMMANDS: Final[Commands] = {
         "hedgerow.gateway.cli.split:split",
         "Double the number of shards while the cluster serves; ends when the new ones do.",
     ),
+    "reindex": (
+        "hedgerow.gateway.cli.reindex:reindex",
+        "Copy a collection into another one while both serve; ends when the alias stands for it.",
+    ),
     "reload": (
         "hedgerow.gateway.cli.reload:reload",
         "Have a running cluster read its rank profiles again, once every worker has checked them.",

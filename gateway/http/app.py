@@ -22,6 +22,7 @@ from hedgerow.gateway.http.routes.metrics_routes import metrics_routes
 from hedgerow.gateway.http.routes.page_routes import page_routes
 from hedgerow.gateway.http.routes.placement_routes import placement_routes
 from hedgerow.gateway.http.routes.quarantine_routes import quarantine_routes
+from hedgerow.gateway.http.routes.reindex_routes import reindex_routes
 from hedgerow.gateway.http.routes.reload_routes import reload_routes
 from hedgerow.gateway.http.routes.snapshot_routes import snapshot_routes
 from hedgerow.gateway.http.routes.split_routes import split_routes
@@ -92,6 +93,7 @@ def create_framework_app(
     app.include_router(reload_routes(gateway))
     app.include_router(placement_routes(gateway))
     app.include_router(split_routes(gateway))
+    app.include_router(reindex_routes(gateway, settings))
     app.include_router(page_routes())
     app.router.routes.extend(docs_routes())
     add_openapi(app, (body, batch.body))

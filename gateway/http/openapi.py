@@ -33,6 +33,7 @@ from hedgerow.gateway.shapes.operations import (
 )
 from hedgerow.gateway.shapes.placement import PlacementAnswer, RebalanceAnswer
 from hedgerow.gateway.shapes.problem import Problem
+from hedgerow.gateway.shapes.reindex import ReindexAnswer, ReindexBody
 from hedgerow.gateway.shapes.split import SplitAnswer
 from hedgerow.gateway.shapes.status import StatusAnswer
 from hedgerow.gateway.shapes.suggest import SuggestAnswer
@@ -47,7 +48,7 @@ _REASONS: Final = {
     404: "No such collection, document, shard or worker",
     409: "The collection exists with another definition or field, or there are too many; or an "
     "alias has the name or stands for the collection; or a reload is refused; or the worker's "
-    "shards are pinned",
+    "shards are pinned; or a split or a reindex cannot begin or end now",
     412: "The document does not have the version that if_version demands",
     413: "The request exceeds a limit",
     429: "Too many queries or requests are in progress, or the key sends too much; Retry-After "
@@ -83,6 +84,8 @@ _SHAPES: Final[tuple[type[msgspec.Struct], ...]] = (
     PlacementAnswer,
     RebalanceAnswer,
     SplitAnswer,
+    ReindexBody,
+    ReindexAnswer,
     StatusAnswer,
     LiveHistory,
 )

@@ -76,9 +76,7 @@ class ShardDocuments(msgspec.Struct, frozen=True):
     documents: int
 
 
-class WeightedField(
-    msgspec.Struct, frozen=True, omit_defaults=True, tag_field="type", tag="text"
-):
+class WeightedField(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="type", tag="text"):
     """A text field with a weight."""
 
     weight: Annotated[
@@ -133,9 +131,7 @@ class CollectionAnswer(msgspec.Struct, frozen=True):
     """A collection."""
 
     name: str
-    fields: Annotated[
-        dict[str, DefinedField] | None, doc("null until inferred from documents.")
-    ]
+    fields: Annotated[dict[str, DefinedField] | None, doc("null until inferred from documents.")]
     rank_profile: Annotated[str, doc("Profile of searches that name none.")]
     rank_profiles: Annotated[list[str], doc("Profiles that a search may name.")]
     language: str

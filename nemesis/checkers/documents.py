@@ -124,7 +124,7 @@ def _read(read: Read, writes: Sequence[Write]) -> list[Violation]:
 
 def _wrong(at: float, name: str, was: str, may_be: set[Seen], event: Search | Read) -> Violation:
     said = ", ".join("absent" if one is None else str(one) for one in sorted(may_be, key=_order))
-    shard = shard_of(name, NUM_SHARDS)
+    shard = shard_of(name.partition(".")[0], NUM_SHARDS)  # perhaps of a member
     return Violation(
         PROMISE, at, f"{name} (shard {shard}) {was} by {event.gateway}; it may be: {said}"
     )

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from nemesis.faults import failovers, machine, moves, network, processes
+from nemesis.faults import failovers, machine, moves, network, processes, reindexes
 from nemesis.faults.injection import Inject
 from nemesis.schedule import Card
 
@@ -13,5 +13,6 @@ FAULTS: Final[dict[Card, Inject]] = {
     **machine.FAULTS,
     **moves.FAULTS,
     **failovers.FAULTS,
+    **reindexes.FAULTS,
 }
 INJECT: Final = {card.kind: inject for card, inject in FAULTS.items()}

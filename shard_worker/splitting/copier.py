@@ -46,8 +46,9 @@ from hedgerow.common.shard_log.log import ShardLog
 from hedgerow.common.shard_log.op_parts import NOTHING, ids_of, parts_of
 from hedgerow.common.shard_log.operations import pack_op, unpack_op
 from hedgerow.common.shard_log.sealing import Sealing
+from hedgerow.common.splitting.rest import Rest
 from hedgerow.common.state.layout import Split
-from hedgerow.shard_worker.splitting.copy_pace import CopyPace, Rest
+from hedgerow.shard_worker.splitting.copy_pace import CopyPace
 from hedgerow.shard_worker.splitting.shard_documents import ShardDocuments
 
 READ_BYTES: Final = 1_000_000  # of the log at once

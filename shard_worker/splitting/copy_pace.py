@@ -10,50 +10,15 @@ themselves. While searches wait for a scorer, a rest is prolonged, but not for e
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import islice
-from typing import Final, NamedTuple, Self
+from typing import Final, Self
 
 from hedgerow.common.settings.cores import num_cores
 from hedgerow.common.settings.settings import Settings
 
-LONGEST_GIVING_WAY_S: Final = 2.0
 TURN_S: Final = 0.5  # about; with less, most of a turn would be commits
 SMALLEST_BYTES: Final = 60_000
 LARGEST_BYTES: Final = 2_000_000  # in the memory of Redis, for each turn
 CORES_OF_A_TURN: Final = 4  # two indexers at least, and what queries need beside them
-
-
-class Rest(NamedTuple):
-    """When the next documents may be copied, in s.
-
-    Attributes:
-        earliest: not before, unless it is urgent.
-        latest: then in any case, so that a split ends on a machine that is always busy.
-    """
-
-    earliest: float
-    latest: float
-
-    @classmethod
-    def after(cls, began: float, now: float, share: float) -> Self:
-        """The rest after documents that were copied at `began` and applied by `now`.
-
-        Args:
-            began: when they were copied.
-            now: when they were applied.
-            share: which part of the time may be spent on copies; more than 0, at most 1.
-        """
-        earliest = now + max(0.0, now - began) * (1.0 / share - 1.0)
-        return cls(earliest, earliest + LONGEST_GIVING_WAY_S)
-
-    def is_over(self, now: float, *, is_busy: bool, is_urgent: bool) -> bool:
-        """Whether to go on now.
-
-        Args:
-            now: the time.
-            is_busy: whether searches wait here.
-            is_urgent: whether the old log, which has to be kept meanwhile, gets too long.
-        """
-        return is_urgent or now >= (self.latest if is_busy else self.earliest)
 
 
 class CopyPace:

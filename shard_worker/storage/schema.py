@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import tantivy
@@ -22,8 +23,8 @@ from hedgerow.common.query.tokens import of_document, whole_text
 
 # Names of internal fields begin with "_", unlike those of declared fields.
 ALL_TEXT = "_text"  # the texts of all fields, by weight, for queries that name no field
-# EVERY and ORDERED_LISTS, or PADDING; names of its text fields; marks of `id_levels` and of whole
-# texts.
+# EVERY and ORDERED_LISTS, or PADDING; names of its text fields; marks of `id_levels`, of whole
+# texts, and of the files that its vectors are in (`vectors.files`).
 PRESENT = "_present"
 PLACE = "_place"  # the document's place in `bodies`, if it has one
 EVERY = "*"
@@ -135,6 +136,8 @@ def make_schema(collection: Collection) -> tantivy.Schema:
                 builder.add_boolean_field(name, indexed=True, fast=True)
             case FieldType.DATE:
                 builder.add_date_field(name, indexed=True, fast=True)
+            case FieldType.VECTOR:  # its row (`vectors.files`)
+                builder.add_unsigned_field(name, indexed=True, fast=True)
     return builder.build()
 
 
@@ -158,6 +161,7 @@ def make_document(
     fields: Mapping[str, Any],
     marks: Iterable[str] = (),
     place: int | None = None,
+    rows: Mapping[str, int] = MappingProxyType({}),
 ) -> tantivy.Document:
     """Make a document as tantivy indexes it.
 
@@ -165,8 +169,9 @@ def make_document(
         collection: its definition.
         document_id: the document's id.
         fields: the document's fields; a value that does not fit its field's type is left out.
-        marks: the document's marks (`id_levels`).
+        marks: the document's marks (`id_levels`, `vectors.files`).
         place: the document's place, from `bodies.BodyWriter`; None if it has none.
+        rows: vector field → the row of the document's vector, from `vectors.files.RowWriter`.
     """
     document = tantivy.Document()
     document.add_text(ID_FIELD, document_id)
@@ -176,6 +181,17 @@ def make_document(
     document.add_text(PRESENT, ORDERED_LISTS)  # documents of earlier versions lack it
     for mark in marks:
         document.add_text(PRESENT, mark)
+    for name, row in rows.items():
+        document.add_unsigned(name, row)
+    for text in _add_fields(document, collection, fields):
+        document.add_text(PRESENT, whole_mark(text))
+    return document
+
+
+def _add_fields(
+    document: tantivy.Document, collection: Collection, fields: Mapping[str, Any]
+) -> set[str]:
+    """Add the values of fields; returns the texts that are marked as a whole."""
     whole: set[str] = set()
     for name, kind in (collection.fields or {}).items():
         value = fields.get(name)
@@ -192,9 +208,7 @@ def make_document(
             else:
                 for text in texts:
                     document.add_text(name, text)
-    for text in whole:
-        document.add_text(PRESENT, whole_mark(text))
-    return document
+    return whole
 
 
 def _texts(kind: FieldType, value: Any) -> list[str]:

@@ -28,6 +28,7 @@ from hedgerow.gateway.shapes.alias import AliasChange
 from hedgerow.gateway.shapes.answer import Fetch, ShardDetail, TotalHits
 from hedgerow.gateway.shapes.delete_by_query import DeleteByQueryAnswer, DeleteByQueryBody
 from hedgerow.gateway.shapes.expiry import ExpiryAnswer
+from hedgerow.gateway.shapes.reindex import ReindexAnswer, ReindexBody, ReindexReport
 from hedgerow.gateway.views.json_bytes import encode
 from hedgerow.gateway.writes.collection_list import ListedCollection
 from hedgerow.gateway.writes.conditional_writes import Origin
@@ -584,6 +585,63 @@ class FakeSplits:
         return await self.describe()
 
 
+class FakeReindexes:
+    """A reindex that goes on to its next state each time that it is asked about.
+
+    Attributes:
+        states: those that are to come; the last stays.
+        changes: members of the report that are not as by default.
+        begun: the bodies that it was begun with.
+    """
+
+    def __init__(self) -> None:
+        self.states: list[str] = []
+        self.changes: dict[str, Any] = {}
+        self.begun: list[ReindexBody] = []
+        self.refusal: Exception | None = None
+
+    async def describe(self) -> ReindexAnswer:
+        """The next state."""
+        state = _next(self.states)
+        if state is None:
+            return ReindexAnswer(None)
+        members: dict[str, Any] = {
+            "old": "shop-1",
+            "new": "shop-2",
+            "alias": "shop",
+            "skip_faulty": False,
+            "state": state,
+            "running_s": 2.5,
+            "documents": 1200,
+            "copied": 1000,
+            "faulty": 0,
+            "first_faulty": [],
+            "copied_shards": 1,
+            "num_shards": 4,
+            "waits_for": "",
+            "is_stopped": False,
+            "switched_at_ms": None,
+            "ended_at_ms": None,
+            "error": None,
+        }
+        return ReindexAnswer(ReindexReport(**(members | self.changes)))
+
+    async def begin(self, body: ReindexBody) -> ReindexAnswer:
+        """Begin, unless it is refused."""
+        if self.refusal is not None:
+            raise self.refusal
+        self.begun.append(body)
+        self.states = self.states or ["copying", "switching", "switched"]
+        return await self.describe()
+
+    async def end(self) -> ReindexAnswer:
+        """Give up, unless it is refused."""
+        if self.refusal is not None:
+            raise self.refusal
+        self.states = ["cancelling", "cancelled"]
+        return await self.describe()
+
+
 async def _empty_status() -> dict[str, Any]:
     return EMPTY_STATUS
 
@@ -638,6 +696,7 @@ class FakeGateway:
         self.reloader = FakeReloader()
         self.placement = FakePlacement()
         self.splits = FakeSplits()
+        self.reindexes = FakeReindexes()
         self.requests = RequestAdmission(128)
         self.live = make_live()
         self.live.close()

@@ -61,6 +61,8 @@ TABLES = {
     "quarantine answer": "QuarantineAnswer",
     "placement answer": "PlacementAnswer",
     "split answer": "SplitAnswer",
+    "reindex": "ReindexBody",
+    "reindex answer": "ReindexAnswer",
     "rebalance answer": "RebalanceAnswer",
     "history answer": "LiveHistory",
 }

@@ -203,7 +203,8 @@ def document_routes(gateway: GatewayPort, settings: GatewaySettings) -> APIRoute
             document = await gateway.reader.stored(
                 name, document_id, deadline_ms, party=party_of(request.scope)
             )
-        return HeldResponse(document)
+            shown = gateway.reader.shown(name, document.body)
+        return HeldResponse(document, shown)
 
     @router.put(
         "/v1/collections/{name}/documents/{document_id:path}",

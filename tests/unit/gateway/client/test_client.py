@@ -138,6 +138,9 @@ METHODS: dict[str, tuple[tuple[Any, ...], dict[str, Any], str]] = {
     "get_split": ((), {}, "GET /v1/split"),
     "begin_split": ((), {}, "POST /v1/split"),
     "cancel_split": ((), {}, "DELETE /v1/split"),
+    "get_reindex": ((), {}, "GET /v1/reindex"),
+    "begin_reindex": (("films-1", "films-2", "films"), {"skip_faulty": True}, "POST /v1/reindex"),
+    "end_reindex": ((), {}, "DELETE /v1/reindex"),
 }
 # What a monitoring system reads, and what a viewer follows without an end.
 WITHOUT_METHOD = {"GET /metrics", "GET /v1/events"}

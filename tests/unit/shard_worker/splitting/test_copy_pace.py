@@ -7,13 +7,8 @@ from hypothesis import strategies as st
 from hedgerow.common.settings.limits import LimitSettings
 from hedgerow.common.settings.placement import PlacementSettings
 from hedgerow.common.settings.settings import Settings
-from hedgerow.shard_worker.splitting.copy_pace import (
-    LONGEST_GIVING_WAY_S,
-    SMALLEST_BYTES,
-    TURN_S,
-    CopyPace,
-    Rest,
-)
+from hedgerow.common.splitting.rest import LONGEST_GIVING_WAY_S, Rest
+from hedgerow.shard_worker.splitting.copy_pace import SMALLEST_BYTES, TURN_S, CopyPace
 
 
 class Times:
