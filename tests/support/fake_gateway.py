@@ -29,6 +29,7 @@ from hedgerow.gateway.shapes.answer import Fetch, ShardDetail, TotalHits
 from hedgerow.gateway.shapes.delete_by_query import DeleteByQueryAnswer, DeleteByQueryBody
 from hedgerow.gateway.shapes.expiry import ExpiryAnswer
 from hedgerow.gateway.shapes.reindex import ReindexAnswer, ReindexBody, ReindexReport
+from hedgerow.gateway.shapes.synonyms import SynonymsAnswer, SynonymsBody
 from hedgerow.gateway.views.json_bytes import encode
 from hedgerow.gateway.writes.collection_list import ListedCollection
 from hedgerow.gateway.writes.conditional_writes import Origin
@@ -357,6 +358,27 @@ class FakeExpiry:
         self.fields.pop(collection, None)
 
 
+class FakeSynonyms:
+    """Synonyms in a dict."""
+
+    def __init__(self) -> None:
+        self.bodies: dict[str, SynonymsBody] = {}
+
+    async def get(self, name: str) -> SynonymsAnswer:
+        """Return what was put last."""
+        body = self.bodies.get(name, SynonymsBody())
+        return SynonymsAnswer(len(self.bodies), body.groups, body.one_way)
+
+    async def put(self, name: str, body: SynonymsBody) -> SynonymsAnswer:
+        """Keep them."""
+        self.bodies[name] = body
+        return await self.get(name)
+
+    async def remove(self, name: str) -> None:
+        """Forget them."""
+        self.bodies.pop(name, None)
+
+
 class FakeReader:
     """Has one document, which may be an error to raise."""
 
@@ -433,12 +455,14 @@ class FakePlacement:
         draining: the workers that drain.
         held: how many shards w-b still owns; 1 fewer each time that it is asked while it drains.
         is_stuck: whether no other worker can take them over.
+        split: the split in progress.
     """
 
     def __init__(self) -> None:
         self.draining: set[str] = set()
         self.held = 2
         self.is_stuck = False
+        self.split: dict[str, Any] | None = None
         self.has_rebalanced = False
 
     async def describe(self) -> dict[str, Any]:
@@ -465,6 +489,7 @@ class FakePlacement:
                 for shard in rest
                 if self.draining
             ],
+            "split": self.split,
         }
         if "w-b" in self.draining and not self.is_stuck:
             self.held = max(0, self.held - 1)
@@ -534,6 +559,19 @@ def _next(script: list[T]) -> T | None:
     return script.pop(0) if len(script) > 1 else next(iter(script), None)
 
 
+def running_split(state: str | None) -> dict[str, Any]:
+    """A split from 4 to 8 shards."""
+    return {
+        "from_shards": 4,
+        "to_shards": 8,
+        "state": state,
+        "running_s": 1.0,
+        "copied_shards": 3,
+        "waits_for": "the copies",
+        "fell_back": None,
+    }
+
+
 class FakeSplits:
     """A split that is done when it has been asked about as often as it has states."""
 
@@ -546,15 +584,7 @@ class FakeSplits:
     async def describe(self) -> dict[str, Any]:
         """The next state."""
         state = self.states.pop(0) if self.states else None
-        running = {
-            "from_shards": 4,
-            "to_shards": 8,
-            "state": state,
-            "running_s": 1.0,
-            "copied_shards": 3,
-            "waits_for": "the copies",
-            "fell_back": None,
-        }
+        running = running_split(state)
         last = {
             "from_shards": 4,
             "to_shards": 8,
@@ -689,6 +719,7 @@ class FakeGateway:
         self.conditional_writes = FakeConditionalWrites()
         self.delete_by_query = FakeDeleteByQuery()
         self.expiry = FakeExpiry()
+        self.synonyms = FakeSynonyms()
         self.reader = FakeReader()
         self.snapshots = FakeSnapshots()
         self.optimiser = FakeOptimiser()
