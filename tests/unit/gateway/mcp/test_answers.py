@@ -47,6 +47,14 @@ def test_a_hit_that_fits_is_whole_though_the_next_one_does_not() -> None:
     assert answer["hits_left_out"] == 1
 
 
+def test_a_vector_is_left_out() -> None:
+    """A long list of numbers says nothing to a model; that it is there is said."""
+    document = {"embedding": [0.5] * 256, "sizes": [1, 2]}
+    answer = one_document("shop", "a", document, Limits())
+    assert answer["document"] == {"embedding": "(256 numbers, left out)", "sizes": [1, 2]}
+    assert answer["is_cut"] is True
+
+
 @settings(max_examples=40)
 @given(document=DOCUMENT)
 def test_a_document_is_cut_or_unchanged(document: dict[str, Any]) -> None:
