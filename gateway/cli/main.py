@@ -151,7 +151,7 @@ COMMANDS: Final[Commands] = {
     ),
     "eval": (
         "hedgerow.gateway.cli.eval:evaluate",
-        "Measure the quality of a collection's ranking against judged queries.",
+        "Measure the quality of a collection's rankings against judged queries.",
     ),
     "advise": (
         "hedgerow.gateway.cli.advise:advise",

@@ -55,7 +55,7 @@ def test_the_options_of_a_search_are_the_members_of_its_body() -> None:
         Sequence[str | Mapping[str, Literal["asc", "desc"] | SortBy]]: tuple[SortKey, ...],
     }
     for name, kind in said.items():
-        of_option = {lists.get(one, one) for one in get_args(kind)} - {NoneType}
+        of_option = {lists.get(one, one) for one in get_args(kind)} - {NoneType, Mapping[str, Any]}
         of_member = set(get_args(members[name]) or (members[name],)) - {NoneType}
         if get_origin(members[name]) in {Literal, dict, tuple}:
             of_member = {members[name]}

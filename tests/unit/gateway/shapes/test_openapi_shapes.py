@@ -40,11 +40,12 @@ REQUESTS: dict[str, tuple[type[msgspec.Struct], dict[str, Any]]] = {
     "AliasChanges": (AliasChanges, {"changes": []}),
     "ReindexBody": (ReindexBody, {"from": "films-1", "to": "films-2", "alias": "films"}),
 }
-PARTS = {"Facet", "FacetRange", "SortBy"}  # of a search's body
+PARTS = {"Facet", "FacetRange", "SortBy", "Hybrid", "LegMinimum", "LegWait", "LegWeights"}  # of a search's body
 MAY_LACK = {
-    "SearchAnswer": {"facets", "next_page"},
+    "SearchAnswer": {"facets", "next_page", "legs"},
     "BatchResult": {"answer", "problem"},
-    "Hit": {"sort", "group"},
+    "Hit": {"sort", "group", "legs"},
+    "Leg": {"embed_ms", "left_out"},
     "FacetAnswer": {"buckets", "stats", "other", "unlisted_at_most", "not_searched"},
     "FacetBucket": {"value", "from", "to", "error"},
     "LoadAnswer": {"inferred_fields", "inference", "field_warnings", "trace_id", "version"},
