@@ -234,9 +234,11 @@ class Parts:
             self.storage.check,
         )
         self.quarantine = QuarantineAdmin(control, keys, settings.worker, self.server_ms)
-        self.placement = PlacementAdmin(control, keys, access.registry, access.num_shards, settings)
         self.splits = SplitAdmin(
             control, keys, access.registry, access.num_shards, settings.worker.heartbeat_expiry_s
+        )
+        self.placement = PlacementAdmin(
+            control, keys, access.registry, access.num_shards, settings, self.splits.running
         )
         self.reindex_driver, self.reindexes = make_reindexing(
             access, self.membership, self.aliases, self.storage, self.ranked_loads

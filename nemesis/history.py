@@ -128,6 +128,12 @@ class FaultEnded(Event, frozen=True, tag="fault ended"):
     number: int
 
 
+class SplitBegan(Event, frozen=True, tag="split began"):
+    """A split into this many shards was asked for, or may have been; answers may be over them."""
+
+    num_shards: int
+
+
 class RoundBegan(Event, frozen=True, tag="round began"):
     """The faults of a round follow."""
 
@@ -173,6 +179,7 @@ class State(Event, frozen=True, tag="state"):
         lacking: shards that a worker does not serve (`worker-1 behind 2`, `worker-1 gap 2`).
         shortages: disks or memory that run out.
         is_settled: whether no shard moves, or will.
+        split: how far the split in progress is; empty if there is none.
         quarantined: queries that are refused.
         num_searches, num_full: searches of this gateway with a deadline of 300 ms or more that
             ended since the last state, and those of them that were answered over all shards.
@@ -187,6 +194,7 @@ class State(Event, frozen=True, tag="state"):
     lacking: tuple[str, ...] = ()
     shortages: tuple[str, ...] = ()
     is_settled: bool = True
+    split: str = ""
     quarantined: int = 0
     num_searches: int = 0
     num_full: int = 0
@@ -230,6 +238,7 @@ Any = (
     | Read
     | FaultBegan
     | FaultEnded
+    | SplitBegan
     | RoundBegan
     | Calm
     | RoundOver

@@ -254,6 +254,10 @@ class Worker:
                 await self._drain(heartbeat, [*following, holding], writers, watchers)
         log.info("stopped", worker=self.id)
 
+    def count_only_when_asked(self, *, only_asked: bool) -> None:
+        """Whether term statistics wait until the end of a load is announced."""
+        self._writing.jobs.only_asked = only_asked
+
     async def _open_when_possible(self, stop: asyncio.Event) -> bool:
         """Open the shards; wait while a shortage of disk, Redis or system prevents it.
 

@@ -9,7 +9,8 @@ are a newer gateway's, and are ignored. An operation that a reader must not igno
 by these rules, begins with the number of its format, at least 2: a worker that does not know the
 format stops before it, and applies it once it is upgraded (docs/upgrading.md). In format 2, the
 code comes after the number; it is the format of `Write`, and of `Mirror` and those after it.
-Gateways append one only while every live worker says that it knows it (`Heartbeat.writes`).
+Gateways append one only while every live worker says that it knows it (`Heartbeat.writes`). The
+copies of a split append a `Remember`, which workers that know splits know.
 """
 
 from typing import Any, NamedTuple
@@ -18,6 +19,7 @@ import msgpack
 
 from hedgerow.common.collection import Collection
 from hedgerow.common.errors import NewerVersionError, WireError
+from hedgerow.common.shard_log.judgement import Judgement
 from hedgerow.common.wire.formats import HINT, other_format
 
 
@@ -65,6 +67,12 @@ class Write(NamedTuple):
     token: str
 
 
+class Remember(NamedTuple):
+    """How conditional writes have ended in the shard that this one is split from, oldest first."""
+
+    judgements: list[Judgement]
+
+
 class Mirror(NamedTuple):
     """From here on, what is written to one collection is written to another one, too.
 
@@ -110,13 +118,14 @@ class Unmirror(NamedTuple):
 
 
 MirrorOp = Mirror | CopyNext | Turn | Unmirror
-Op = Create | Drop | Upsert | Delete | Write | MirrorOp
+Op = Create | Drop | Upsert | Delete | Write | MirrorOp | Remember
 FORMAT = 2  # the newest that this version knows
 MIRRORS = 2  # `Heartbeat.writes` of a worker that knows `MirrorOp`
 
 _WRITE = "write"
 _SECOND_CODES: dict[type[Op], str] = {
     Write: _WRITE,
+    Remember: "remember",
     Mirror: "mirror",
     CopyNext: "copy",
     Turn: "turn",
@@ -133,7 +142,9 @@ _packb = msgpack.Packer(use_bin_type=True, autoreset=True).pack
 # How some operations begin, after the byte that is the array's length.
 _CREATE_START: bytes = _packb(_CODES[Create])
 _MIRROR_STARTS: tuple[bytes, ...] = tuple(
-    _packb(FORMAT) + _packb(code) for kind, code in _SECOND_CODES.items() if kind is not Write
+    _packb(FORMAT) + _packb(code)
+    for kind, code in _SECOND_CODES.items()
+    if kind not in (Write, Remember)
 )
 
 
@@ -218,6 +229,15 @@ def _of_second_format(parts: list[Any]) -> Op:
             *_,
         ]:
             return Write(uid, document_id, body, expected, token)
+        case ["remember", list(judged), *_]:
+            return Remember([_judgement(one) for one in judged])
         case [str(code), *_] if code not in _SECOND_CODES.values():
             raise NewerVersionError(f"an entry of the log is a {code!r}, which is unknown: {HINT}")
     raise WireError("an operation of format 2 is not of the form that the log's format names")
+
+
+def _judgement(parts: Any) -> Judgement:
+    match parts:
+        case [str(token), bool(is_done), str(version), *_]:
+            return Judgement(token, is_done, version)
+    raise WireError("a judgement is not of the form that the log's format names")

@@ -2,7 +2,7 @@
 
 from typing import Final, NamedTuple, Self
 
-LONGEST_GIVING_WAY_S: Final = 2.0
+LONGEST_GIVING_WAY_S: Final = 0.5
 
 
 class Rest(NamedTuple):

@@ -145,6 +145,11 @@ class Cluster:
         status, body = await self._ask_gateways("GET", "/v1/placement")
         return json.loads(body) if status == 200 else {}
 
+    async def shards(self) -> dict[str, Any]:
+        """The number of shards and the split in progress; empty if no gateway shows it."""
+        status, body = await self._ask_gateways("GET", "/v1/split")
+        return json.loads(body) if status == 200 else {}
+
     async def primary(self) -> str | None:
         """The server that the sentinels name as the primary; None if none does."""
         names = {"{}:{}".format(*self.links.listens(name)): name for name in SERVERS}

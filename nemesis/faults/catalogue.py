@@ -2,11 +2,10 @@
 
 from typing import Final
 
-from nemesis.faults import failovers, machine, moves, network, processes, reindexes
+from nemesis.faults import failovers, machine, moves, network, processes, reindexes, splits
 from nemesis.faults.injection import Inject
 from nemesis.schedule import Card
 
-# Splits belong here once the product has them.
 FAULTS: Final[dict[Card, Inject]] = {
     **processes.FAULTS,
     **network.FAULTS,
@@ -14,5 +13,6 @@ FAULTS: Final[dict[Card, Inject]] = {
     **moves.FAULTS,
     **failovers.FAULTS,
     **reindexes.FAULTS,
+    **splits.FAULTS,
 }
 INJECT: Final = {card.kind: inject for card, inject in FAULTS.items()}

@@ -275,5 +275,6 @@ def _state(body: dict[str, Any]) -> dict[str, Any]:
         "workers": tuple(worker["id"] for worker in body["workers"]),
         "lacking": tuple(lacking),
         "shortages": tuple(str(shortage)[:200] for shortage in body["shortages"]),
+        "split": (body.get("split") or {}).get("state", ""),
         "quarantined": sum(entry["refused"] for entry in body["quarantine"]),
     }

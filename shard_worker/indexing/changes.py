@@ -7,7 +7,7 @@ from typing import Protocol
 from hedgerow.common.collection import Collection
 from hedgerow.common.shard_log.document_version import ABSENT, version_of
 from hedgerow.common.shard_log.judgement import KEPT_JUDGEMENTS, Judgement
-from hedgerow.common.shard_log.operations import Create, Delete, Drop, Op, Upsert, Write
+from hedgerow.common.shard_log.operations import Create, Delete, Drop, Op, Remember, Upsert, Write
 from hedgerow.shard_worker.indexing.mirroring import Mirroring
 from hedgerow.shard_worker.storage.mirrors import StoredMirror
 
@@ -40,6 +40,7 @@ class Changes:
         documents: uid → id → JSON, or None if the document is deleted.
         dropped: uids of dropped collections.
         judged: token → number and judgement of the conditional writes that were judged now.
+        remembered: tokens of those that the shard was split from has judged, which are in `judged`.
         repeated: the judgements of those that had been judged before; their copies had no effect.
     """
 
@@ -49,6 +50,7 @@ class Changes:
     documents: dict[str, dict[str, bytes | None]] = field(default_factory=dict)
     dropped: set[str] = field(default_factory=set)
     judged: dict[str, tuple[int, Judgement]] = field(default_factory=dict)
+    remembered: set[str] = field(default_factory=set)
     repeated: list[Judgement] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -70,8 +72,9 @@ class Changes:
 
     @property
     def judgements(self) -> tuple[Judgement, ...]:
-        """How all conditional writes have ended."""
-        return (*(judgement for _, judgement in self.judged.values()), *self.repeated)
+        """How all conditional writes have ended, whose writers may wait."""
+        now = [one for _, one in self.judged.values() if one.token not in self.remembered]
+        return (*now, *self.repeated)
 
     def copy(self, pair: StoredMirror, documents: Mapping[str, bytes]) -> None:
         """Give the new collection of a pair documents of the old one, unless they were written."""
@@ -92,6 +95,8 @@ class Changes:
                 self.definitions[uid] = op.definition
         elif isinstance(op, Write):
             self._judge(op)
+        elif isinstance(op, Remember):
+            self._remember(op.judgements)
         elif isinstance(op, Upsert):
             self._write(self.mirroring.resolved(op.uid), dict(op.documents))
         elif isinstance(op, Delete):
@@ -123,9 +128,19 @@ class Changes:
             if is_done := version == write.expected:
                 self._write(uid, {write.id: write.body})
                 version = version_of(write.body)
+        self._add_judgement(Judgement(write.token, is_done, version))
+        self.remembered.discard(write.token)
+
+    def _remember(self, judgements: Iterable[Judgement]) -> None:
+        """Take over what is not known yet; copies of a split may come a second time."""
+        for judgement in judgements:
+            if self._judged_before(judgement.token) is None:
+                self._add_judgement(judgement)
+                self.remembered.add(judgement.token)
+
+    def _add_judgement(self, judgement: Judgement) -> None:
         self._last_number += 1
-        judgement = Judgement(write.token, is_done, version)
-        self.judged[write.token] = self._last_number, judgement
+        self.judged[judgement.token] = self._last_number, judgement
 
     def _has_collection(self, uid: str) -> bool:
         return uid not in self.dropped and (

@@ -455,12 +455,14 @@ class FakePlacement:
         draining: the workers that drain.
         held: how many shards w-b still owns; 1 fewer each time that it is asked while it drains.
         is_stuck: whether no other worker can take them over.
+        split: the split in progress.
     """
 
     def __init__(self) -> None:
         self.draining: set[str] = set()
         self.held = 2
         self.is_stuck = False
+        self.split: dict[str, Any] | None = None
         self.has_rebalanced = False
 
     async def describe(self) -> dict[str, Any]:
@@ -487,6 +489,7 @@ class FakePlacement:
                 for shard in rest
                 if self.draining
             ],
+            "split": self.split,
         }
         if "w-b" in self.draining and not self.is_stuck:
             self.held = max(0, self.held - 1)
@@ -556,6 +559,19 @@ def _next(script: list[T]) -> T | None:
     return script.pop(0) if len(script) > 1 else next(iter(script), None)
 
 
+def running_split(state: str | None) -> dict[str, Any]:
+    """A split from 4 to 8 shards."""
+    return {
+        "from_shards": 4,
+        "to_shards": 8,
+        "state": state,
+        "running_s": 1.0,
+        "copied_shards": 3,
+        "waits_for": "the copies",
+        "fell_back": None,
+    }
+
+
 class FakeSplits:
     """A split that is done when it has been asked about as often as it has states."""
 
@@ -568,15 +584,7 @@ class FakeSplits:
     async def describe(self) -> dict[str, Any]:
         """The next state."""
         state = self.states.pop(0) if self.states else None
-        running = {
-            "from_shards": 4,
-            "to_shards": 8,
-            "state": state,
-            "running_s": 1.0,
-            "copied_shards": 3,
-            "waits_for": "the copies",
-            "fell_back": None,
-        }
+        running = running_split(state)
         last = {
             "from_shards": 4,
             "to_shards": 8,

@@ -47,6 +47,7 @@ NO_LIMITS = {
     "worker.workers_on_host",
     "worker.threads",
     "worker.process_nice",
+    "worker.indexer_nice",
     "worker.process_pool",
     "worker.max_batch",
     "worker.batch_window_ms",
