@@ -143,6 +143,7 @@ def make_collections(
         texts=texts,
         aliases=aliases,
         synonyms=synonyms,
+        functions=settings.embed.functions,
     )
 
 

@@ -3,11 +3,13 @@
 import asyncio
 import json
 from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Collection as AbstractCollection
 from dataclasses import replace
 from typing import Any, Final
 
 from hedgerow.common.collection import Collection, define, with_added_fields
 from hedgerow.common.errors import BadRequestError, ConflictError, NotFoundError
+from hedgerow.common.fields.embedding import EMBED
 from hedgerow.common.fields.field_types import FieldType
 from hedgerow.common.fields.word_analysis import FIELD_TEXTS, TEXTS
 from hedgerow.common.state.registry import Registry
@@ -51,6 +53,7 @@ class Collections:
         texts: Callable[[], int] = lambda: FIELD_TEXTS,
         aliases: Aliases | None = None,
         synonyms: Synonyms | None = None,
+        functions: AbstractCollection[str] = (),
     ) -> None:
         """Describe the view; nothing is known before `refresh`.
 
@@ -65,9 +68,11 @@ class Collections:
             texts: the latest `Collection.texts` that every live worker knows.
             aliases: of the collections; None if there are none.
             synonyms: of the collections; None if there are none.
+            functions: those that vector fields may name to embed.
         """
         self._aliases = aliases
         self._synonyms = synonyms
+        self._functions = frozenset(functions)
         self._filling_of = filling_of
         self._texts = texts
         self._registry = registry
@@ -194,6 +199,7 @@ class Collections:
         if self._gate is not None:
             self._gate.check()
         wanted = define(name, body, texts=self._texts())
+        self._check_embedding(wanted)
         await self._check_not_alias(name)
         if wanted.rank_profile not in self._profiles:
             raise BadRequestError(
@@ -263,10 +269,20 @@ class Collections:
         if "fields" not in body:
             raise BadRequestError("fields", "is missing")
         collection = await self.current(name)
-        with_added_fields(collection, body["fields"], self._texts())  # what the workers know
+        # What the workers know.
+        self._check_embedding(with_added_fields(collection, body["fields"], self._texts()))
         stored = await self._registry.add_fields(collection, body["fields"], self._num_shards)
         self._keep(stored)
         return stored
+
+    def _check_embedding(self, wanted: Collection) -> None:
+        """Refuse functions that the settings do not name: any other would be a caller's code."""
+        for name, field in wanted.vectors.items():
+            if field.embedding is not None and field.embedding.function not in self._functions:
+                raise BadRequestError(
+                    f"fields.{name}.{EMBED}",
+                    f"{field.embedding.function} is not among the functions of embed.functions",
+                )
 
     async def drop(self, name: str) -> None:
         """Remove a collection with all its documents; the shards delete them in time.
