@@ -12,8 +12,8 @@ from hedgerow.gateway.policies.shard_result import ShardResult
 from hedgerow.gateway.search.guards.breakers import (
     CROWDED_S,
     CROWDED_SILENCE_S,
-    STALL_S,
     QUERY_FAULT_CODES,
+    STALL_S,
     Breakers,
 )
 from hedgerow.gateway.search.plan import make_plan
@@ -269,7 +269,7 @@ def test_a_hung_shard_s_breaker_opens_in_an_overload_too() -> None:
 def test_a_stall_of_the_machine_opens_no_breaker(
     num_missing: int, silent_s: float, expected: State
 ) -> None:
-    """Many shards fall silent at once, for half a second: opening breakers would add a whole one."""
+    """Many shards fall silent at once, for half a second; open breakers would last longer."""
     replied_at = [3.0 - silent_s * STALL_S] * 8
     breakers = Breakers(8, BreakerSettings(), lambda: 0.5, replied_at=replied_at)
     for _ in range(100):  # all that were in flight
