@@ -1,4 +1,4 @@
-"""`python -m bench.options`: what facets, sorting, pages and groups cost a scorer.
+"""`python -m bench.options`: what facets, sorting, pages, groups and synonyms cost a scorer.
 
 One process calls `shard_worker.scoring.scorer` as the cluster's scorers do, without anything around
 it, and its CPU time is measured, which hardly depends on what else the machine does. Each search
@@ -28,6 +28,7 @@ from hedgerow.common.wire.search_options import (
     FacetKind,
     SearchOptions,
     SortKey,
+    Synonym,
     WantedFacet,
 )
 from hedgerow.gateway.search.hybrid.fusion import Fusion
@@ -145,9 +146,18 @@ class Bench:
         }
 
 
+def synonyms_of(word: str, num: int) -> SearchOptions:
+    """So many synonyms of a word, each in about a thousandth of the documents."""
+    first = _NUM_WORDS // 2
+    return SearchOptions(synonyms=(Synonym(word, tuple(f"w{first + n}" for n in range(num))),))
+
+
 def _report(bench: Bench, query: str) -> None:
     rows = []
-    for name, options in bench.cases(query).items():
+    cases = bench.cases(query)
+    if query != "*":
+        cases |= {f"synonyms: {num}": synonyms_of(query, num) for num in (1, 8)}
+    for name, options in cases.items():
         used, without = compare(bench.scored(query, options), bench.scored(query))
         rows.append((name, f"{used:,.0f}", f"{without:,.0f}", f"{used - without:+,.0f}"))
     used, alone = compare(

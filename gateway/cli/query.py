@@ -127,6 +127,10 @@ def query(
             "rrf:k=10, scores:text=1,vector=0.5.",
         ),
     ] = None,
+    no_synonyms: Annotated[
+        bool,
+        typer.Option("--no-synonyms", help="Do not find the collection's synonyms of words."),
+    ] = False,
     explain: Annotated[
         bool, typer.Option("--explain", help="Draw each shard's times to scale.")
     ] = False,
@@ -158,6 +162,7 @@ def query(
         "typos": None if typos == "off" else typos,
         "prefix": prefix or None,
         "hybrid": parse_hybrid(hybrid),
+        "synonyms": False if no_synonyms else None,
     }
     call = calls.search(collection, text, search)
     with options.connect(url, token, verify=ca_file or True) as client:

@@ -144,9 +144,9 @@ class QueryEmbedder:
                     await self._serve(process, batch)
                     failures, self._failure = 0, ""
                 continue
-            except (WorkError, OSError) as error:
+            except Exception as error:  # noqa: BLE001 - searches by text must go on, whatever it is
                 failures += 1
-                self._failure = str(error)
+                self._failure = str(error) or type(error).__name__
                 _log.error("embedding_process_ended", reason=self._failure, failures=failures)
             finally:
                 if process is not None:

@@ -4,14 +4,12 @@ import math
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
-from msgspec.structs import replace
-
 from hedgerow.common.collection import MAX_FIELDS, Collection
 from hedgerow.common.document_ids import ID_FIELD
 from hedgerow.common.errors import BadRequestError
 from hedgerow.common.fields.nearest_name import nearest_name
-from hedgerow.common.query.as_typed import AS_WRITTEN
 from hedgerow.common.query.cost import Cost, check_cost
+from hedgerow.common.query.synonyms import SynonymRules
 from hedgerow.common.settings.gateway import GatewaySettings
 from hedgerow.common.settings.query_limits import QuerySettings
 from hedgerow.common.settings.rank_profiles import RankProfile
@@ -55,6 +53,7 @@ def admit(
     profiles: Mapping[str, RankProfile],
     signer: CursorSigner | None = None,
     num_shards: int = 1,
+    synonyms: SynonymRules | None = None,
 ) -> Admitted:
     """Check a search against the configured profiles and the collection's fields.
 
@@ -65,6 +64,7 @@ def admit(
         profiles: name → rank profile.
         signer: reads and writes the cursors of pages; None refuses them.
         num_shards: the shards of the cluster.
+        synonyms: those of the collection; None if it has none.
 
     Raises:
         BadRequestError: names the field and the reason.
@@ -88,13 +88,11 @@ def admit(
         return Admitted(name, warnings, _NO_COST, vectors=vectors)
     options = wanted.options
     if query.vector is not None:
-        cost, repairs = _NO_COST, []
-    elif query.typos == "auto" or query.prefix:
-        cost, repairs, typing = check_typed(query, collection, limits)
-        if typing != AS_WRITTEN:
-            options = replace(
-                options or SearchOptions(), typos=typing.edits, prefix=typing.is_last_unfinished
-            )
+        cost, repairs = _NO_COST, list[str]()
+    elif query.typos == "auto" or query.prefix or synonyms is not None:
+        checked = check_typed(query, collection, limits, synonyms)
+        cost, repairs = checked.cost, checked.warnings
+        options = checked.added_to(options)
     else:
         cost, repairs = check_query(query.query, collection, query.syntax == "strict")
     check_cost(cost, limits, "query")

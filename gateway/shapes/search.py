@@ -100,3 +100,6 @@ class Search(msgspec.Struct, frozen=True, gc=False):
         Hybrid | None,
         doc("Rank by `query` and by `vector`, and fuse both rankings; see docs/hybrid.md."),
     ] = None
+    synonyms: Annotated[
+        bool, doc("Whether the collection's synonyms of the query's words are found, too.")
+    ] = True

@@ -30,7 +30,7 @@ from hedgerow.common.wire.messages import (
     pack_body,
     unpack_search_payload,
 )
-from hedgerow.common.wire.search_options import SearchExtras
+from hedgerow.common.wire.search_options import SearchExtras, Synonym
 from hedgerow.shard_worker.scoring.absent_fields import AbsentFields
 from hedgerow.shard_worker.scoring.fused_candidates import add_leg_scores, candidates_of
 from hedgerow.shard_worker.scoring.open_shards import OpenShards, Snapshot
@@ -263,7 +263,9 @@ class Scorer:
     def _build(self, snapshot: Snapshot, search: SearchPayload, now: float) -> tantivy.Query:
         analysis = self._shards.query_analysis(snapshot.definition, now)
         try:
-            node = analysis.read(search.query, search.strict, _typing_of(search))
+            node = analysis.read(
+                search.query, search.strict, _typing_of(search), _synonyms_of(search)
+            )
             filter_node = analysis.read_filter(search.filter)
             _check_fields(snapshot, search, node, filter_node)
             return snapshot.builder.build(node, filter_node)
@@ -294,6 +296,10 @@ def _unfit(error: Exception) -> BadQueryError:
 def _typing_of(search: SearchPayload) -> Typing:
     options = search.options
     return AS_WRITTEN if options is None else Typing(options.typos, options.prefix)
+
+
+def _synonyms_of(search: SearchPayload) -> tuple[Synonym, ...]:
+    return () if search.options is None else search.options.synonyms
 
 
 def _check_fields(snapshot: Snapshot, search: SearchPayload, *nodes: Node | None) -> None:

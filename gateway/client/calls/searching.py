@@ -49,6 +49,7 @@ class SearchOptions(TypedDict, total=False):
         vector: find the documents whose vectors are nearest to this one: a `VectorQuery`, or the
             same as a dict.
         hybrid: rank by the query and by a vector, and fuse both: a `Hybrid`, or the same as a dict.
+        synonyms: whether the collection's synonyms of the query's words are found, too.
     """
 
     k: int | None
@@ -70,6 +71,7 @@ class SearchOptions(TypedDict, total=False):
     prefix: bool | None
     vector: VectorQuery | Mapping[str, Any] | None
     hybrid: Hybrid | Mapping[str, Any] | None
+    synonyms: bool | None
 
 
 def search(collection: str, query: str, options: SearchOptions) -> Call[SearchAnswer]:

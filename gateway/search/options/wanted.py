@@ -130,5 +130,6 @@ def _paging(
         query.sort,
         query.typos,
         query.prefix,
+        *(() if query.synonyms else ("no synonyms",)),
     )
     return Paging(signer, search, signer.read(text) if text else None)

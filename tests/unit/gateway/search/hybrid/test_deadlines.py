@@ -21,6 +21,7 @@ def test_each_step_ends_before_the_next(
     )
     assert now <= found.legs <= found.second_phase <= found.answer
     assert found.answer == now + deadline_s
+    assert found.second_phase <= found.answer - deadline_s * fetch_share + 1e-6
     assert found.legs - now >= 0.1 * deadline_s - 1e-6
 
 
