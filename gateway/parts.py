@@ -144,7 +144,12 @@ class Parts:
         self.guards = make_guards(access, self._on_transition, self.now())
         self.aliases = Aliases(AliasStore(control, keys), settings.limits.max_aliases, self.storage)
         self.collections = make_collections(
-            access, self.aliases, self.storage, self._filling_of, self._texts
+            access,
+            self.aliases,
+            self.storage,
+            self._filling_of,
+            self._texts,
+            lambda: self.membership.without_vectors,
         )
         self.curves = CoverageCurves(settings.coverage, self.collections.uids)
         self.transport = make_transport(access, self.guards, self.curves)

@@ -58,6 +58,7 @@ class Heartbeat:
             (`shard_log.operations.Write`).
         search_options: the level of the options of a search that it knows
             (`common.wire.search_options`); 0 for none.
+        vectors: whether it can index vectors, for which it needs the extra of that name.
     """
 
     id: str
@@ -96,6 +97,7 @@ class Heartbeat:
     splits: bool = False
     writes: int = 0
     search_options: int = 0
+    vectors: bool = False
 
     def pack(self) -> bytes:
         """Pack for the wire."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
-from hedgerow.common.collection import TEXTS, Collection, define
+from hedgerow.common.collection import TEXTS, Collection, define, with_added_fields
 from hedgerow.common.errors import BadRequestError, ConflictError, NotFoundError
 from hedgerow.common.fields.field_types import FieldType
 from hedgerow.common.state.registry import Registry
@@ -48,6 +48,7 @@ class Collections:
         filling_of: Callable[[Collection], Filling | None] = lambda _collection: None,
         texts: Callable[[], int] = lambda: TEXTS,
         aliases: Aliases | None = None,
+        without_vectors: Callable[[], str | None] = lambda: None,
     ) -> None:
         """Describe the view; nothing is known before `refresh`.
 
@@ -61,10 +62,12 @@ class Collections:
             filling_of: the progress of fields that were added to a collection.
             texts: how the texts of a new collection become words (`Collection.texts`).
             aliases: of the collections; None if there are none.
+            without_vectors: a live worker that cannot index vectors; None if there is none.
         """
         self._aliases = aliases
         self._filling_of = filling_of
         self._texts = texts
+        self._without_vectors = without_vectors
         self._registry = registry
         self._num_shards = num_shards
         self._profiles = sorted(profiles)
@@ -184,6 +187,7 @@ class Collections:
         if self._gate is not None:
             self._gate.check()
         wanted = define(name, body, texts=self._texts())
+        self._check_vectors(wanted)
         await self._check_not_alias(name)
         if wanted.rank_profile not in self._profiles:
             raise BadRequestError(
@@ -252,11 +256,20 @@ class Collections:
                 raise BadRequestError(member, "cannot be changed; only fields can be added")
         if "fields" not in body:
             raise BadRequestError("fields", "is missing")
-        stored = await self._registry.add_fields(
-            await self.current(name), body["fields"], self._num_shards
-        )
+        current = await self.current(name)
+        self._check_vectors(with_added_fields(current, body["fields"]))
+        stored = await self._registry.add_fields(current, body["fields"], self._num_shards)
         self._keep(stored)
         return stored
+
+    def _check_vectors(self, wanted: Collection) -> None:
+        if not wanted.vectors or (worker := self._without_vectors()) is None:
+            return
+        raise BadRequestError(
+            f"fields.{next(iter(wanted.vectors))}",
+            f"is a vector, which the worker {worker} cannot index: vectors need the extra of that "
+            "name there (pip install 'hedgerow[vectors]')",
+        )
 
     async def drop(self, name: str) -> None:
         """Remove a collection with all its documents; the shards delete them in time.
@@ -334,7 +347,7 @@ def check_same(stored: Collection, body: Mapping[str, Any]) -> None:
     texts = TEXTS if body.get("folding") else stored.texts
     same = define(stored.name, body, stored.uid, texts)
     if same.fields is None and stored.fields is not None:
-        same = same.with_fields(stored.fields, stored.weights)
+        same = same.with_fields(stored.fields, stored.weights, vectors=stored.vectors)
     same = replace(same, inferred=stored.inferred, revision=stored.revision)
     if same != stored:
         raise ConflictError(
