@@ -21,7 +21,8 @@ from hedgerow.common.fields.field_types import FieldType, mismatch, parse_date, 
 from hedgerow.gateway.writes.field_inference import MAX_NAMES, FieldInference
 from tests.unit.support.shards import fields_of
 
-EVERY_TYPE = define("c", {"fields": {str(kind): str(kind) for kind in FieldType}})
+_ONE_OF_EACH = {str(kind): str(kind) for kind in FieldType if kind is not FieldType.VECTOR}
+EVERY_TYPE = define("c", {"fields": _ONE_OF_EACH})
 
 
 @pytest.mark.parametrize(
