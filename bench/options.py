@@ -1,4 +1,4 @@
-"""`python -m bench.options`: what facets, sorting, pages, groups and vectors cost a scorer.
+"""`python -m bench.options`: what a scorer pays for facets, sorting, pages, groups, synonyms, vectors.
 
 One process calls `shard_worker.scoring.scorer` as the cluster's scorers do, without anything around
 it, and its CPU time is measured, which hardly depends on what else the machine does. Each search
@@ -12,6 +12,7 @@ import sys
 import tempfile
 from array import array
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +29,12 @@ from hedgerow.common.wire.search_options import (
     FacetKind,
     SearchOptions,
     SortKey,
+    Synonym,
     WantedFacet,
     WantedVector,
 )
+from hedgerow.gateway.search.hybrid.fusion import Fusion
+from hedgerow.gateway.search.result import Hit
 from hedgerow.shard_worker.executors.process_pool.budget import Budget
 from hedgerow.shard_worker.scoring.query_builder import QueryBuilder
 from hedgerow.shard_worker.scoring.scorer import Scorer, ScorerConfig
@@ -163,9 +167,18 @@ class Bench:
         }
 
 
+def synonyms_of(word: str, num: int) -> SearchOptions:
+    """So many synonyms of a word, each in about a thousandth of the documents."""
+    first = _NUM_WORDS // 2
+    return SearchOptions(synonyms=(Synonym(word, tuple(f"w{first + n}" for n in range(num))),))
+
+
 def _report(bench: Bench, query: str) -> None:
     rows = []
-    for name, options in bench.cases(query).items():
+    cases = bench.cases(query)
+    if query != "*":
+        cases |= {f"synonyms: {num}": synonyms_of(query, num) for num in (1, 8)}
+    for name, options in cases.items():
         used, without = compare(bench.scored(query, options), bench.scored(query))
         rows.append((name, f"{used:,.0f}", f"{without:,.0f}", f"{used - without:+,.0f}"))
     used, alone = compare(
@@ -175,6 +188,29 @@ def _report(bench: Bench, query: str) -> None:
     show(
         f"`{query}`: {bench.answer(query).total:,} of {bench.index.num_documents:,} documents",
         ("search", "CPU, µs", "without, µs", "more, µs"),
+        rows,
+    )
+
+
+def _report_fusion() -> None:
+    """What a gateway adds to the legs of a hybrid search, which each cost what a search does."""
+    draw = random.Random(1)
+    rows = []
+    for num in (100, 1000):
+        legs = {
+            name: [
+                Hit(f"document-{one:08d}", (num - place) / num, one % 8)
+                for place, one in enumerate(draw.sample(range(num * 2), num))
+            ]
+            for name in ("text", "vector")
+        }
+        rank, score = compare(
+            partial(Fusion().fuse, legs, 10), partial(Fusion(by_score=True).fuse, legs, 10)
+        )
+        rows.append((f"{num:,}", f"{rank:,.0f}", f"{score:,.0f}"))
+    show(
+        "Fusing both legs of a hybrid search, in the gateway",
+        ("candidates of each leg", "by rank, µs", "by score, µs"),
         rows,
     )
 
@@ -198,6 +234,7 @@ def main() -> int:
             for query in QUERIES:
                 _report(bench, query)
             bench.close()
+    _report_fusion()
     return 0
 
 

@@ -6,7 +6,8 @@ import secrets
 import time
 from collections.abc import Callable, Iterable, Mapping
 
-from hedgerow.common.collection import PLAIN_TEXTS, TEXTS, Collection
+from hedgerow.common.collection import Collection
+from hedgerow.common.fields.word_analysis import FIELD_TEXTS, PLAIN_TEXTS, TEXTS
 from hedgerow.common.metrics.bounded_names import BoundedNames
 from hedgerow.common.observability.telemetry import LagWatch
 from hedgerow.common.observability.tracing import tracing_of
@@ -20,10 +21,12 @@ from hedgerow.common.state.judgements import JudgementStore
 from hedgerow.common.state.optimising import OptimisingStore
 from hedgerow.common.state.reloading import ReloadStore
 from hedgerow.common.state.statistics import StatisticsStore
+from hedgerow.common.state.synonyms import SynonymStore
 from hedgerow.common.wire.heartbeat import Heartbeat
-from hedgerow.common.wire.search_options import TEXTS_LEVEL
+from hedgerow.common.wire.search_options import FIELD_TEXTS_LEVEL, TEXTS_LEVEL
 from hedgerow.gateway.access.fair_share import FairShare
 from hedgerow.gateway.access.request_admission import RequestAdmission
+from hedgerow.gateway.embedding.query_embedder import QueryEmbedder
 from hedgerow.gateway.live.journal import Journal
 from hedgerow.gateway.metrics.search_recorder import SearchRecorder
 from hedgerow.gateway.operations.breaker_switch import BreakerSwitch
@@ -48,7 +51,9 @@ from hedgerow.gateway.wiring import (
     make_documents,
     make_ejection,
     make_guards,
+    make_hybrids,
     make_membership,
+    make_reindexing,
     make_searcher,
     make_transport,
 )
@@ -61,6 +66,8 @@ from hedgerow.gateway.writes.load_counts import LoadCounts
 from hedgerow.gateway.writes.load_slots import LoadSlots
 from hedgerow.gateway.writes.ranked_loads import RankedLoads
 from hedgerow.gateway.writes.storage_gate import StorageGate
+from hedgerow.gateway.writes.synonym_changes import SynonymChanges
+from hedgerow.gateway.writes.synonyms import Synonyms
 from hedgerow.gateway.writes.write_gate import WriteGate
 
 
@@ -86,11 +93,14 @@ class Parts:
         guards: breakers and admission control.
         aliases: the aliases of collections, and their changes.
         collections: defines, describes and drops collections.
+        synonyms: shows and changes the synonyms of collections.
         curves: the coverage by deadline of each collection.
         transport: carries requests to shards, and their replies back.
         membership: who serves which shard.
         ejection: keeps live requests from outliers among the workers.
+        embedder: embeds the texts of queries.
         searcher: answers searches.
+        hybrids: answers hybrid searches.
         reader: reads documents one by one.
         statistics: the collections' term statistics.
         ranked_loads: waits until a load is ranked by current statistics.
@@ -104,6 +114,8 @@ class Parts:
         reloader: reads the rank profiles again.
         placement: shows which worker should serve which shard; drains workers.
         splits: begins and cancels splits of the shards.
+        reindex_driver: moves the reindex of a collection on.
+        reindexes: begins and ends it.
         presence: tells the other gateways of this one.
         breaker_switch: sets breakers by hand, in all gateways.
     """
@@ -143,14 +155,17 @@ class Parts:
 
         self.guards = make_guards(access, self._on_transition, self.now())
         self.aliases = Aliases(AliasStore(control, keys), settings.limits.max_aliases, self.storage)
+        synonyms = Synonyms(SynonymStore(control, keys), settings.limits, self.storage)
         self.collections = make_collections(
             access,
             self.aliases,
+            synonyms,
             self.storage,
             self._filling_of,
             self._texts,
             lambda: self.membership.without_vectors,
         )
+        self.synonyms = SynonymChanges(synonyms, self.collections)
         self.curves = CoverageCurves(settings.coverage, self.collections.uids)
         self.transport = make_transport(access, self.guards, self.curves)
         if before is not None:
@@ -167,6 +182,8 @@ class Parts:
             Learning(self.curves, [self.ejection.on_end, self.recorder.on_end]),
             self.tracers.searches,
         )
+        self.searcher.use_synonyms(synonyms.rules_of)
+        self.hybrids = make_hybrids(access, self.searcher, self.embedder, self.membership)
 
         self.reader = DocumentReader(
             self.searcher.fetcher, self.collections, self.membership, settings
@@ -223,9 +240,14 @@ class Parts:
             self.storage.check,
         )
         self.quarantine = QuarantineAdmin(control, keys, settings.worker, self.server_ms)
-        self.placement = PlacementAdmin(control, keys, access.registry, access.num_shards, settings)
         self.splits = SplitAdmin(
             control, keys, access.registry, access.num_shards, settings.worker.heartbeat_expiry_s
+        )
+        self.placement = PlacementAdmin(
+            control, keys, access.registry, access.num_shards, settings, self.splits.running
+        )
+        self.reindex_driver, self.reindexes = make_reindexing(
+            access, self.membership, self.aliases, self.storage, self.ranked_loads
         )
         self.reloader = Reloader(
             ReloadStore(control, keys),
@@ -250,6 +272,7 @@ class Parts:
         self.load_counts = LoadCounts(BoundedNames(settings.metrics.max_names))
         self.slots = LoadSlots(settings.gateway.max_loads, settings.gateway.load_idle_s)
         self.write_gate = WriteGate()
+        self.embedder = QueryEmbedder(settings.embed, settings.rank_profiles)
         self.shortages = OwnShortages(settings.storage.poll_s, now=self.now, now_ms=self.server_ms)
         self.presence = Presence(
             access.gateway_id,
@@ -267,7 +290,7 @@ class Parts:
         self.journal, self.recorder = before.journal, before.recorder
         self.load_counts, self.slots = before.load_counts, before.slots
         self.write_gate, self.shortages = before.write_gate, before.shortages
-        self.presence = before.presence
+        self.presence, self.embedder = before.presence, before.embedder
 
     def server_ms(self) -> int:
         """The Redis server's clock, in ms."""
@@ -284,7 +307,10 @@ class Parts:
         return self.membership.filling_of(collection)
 
     def _texts(self) -> int:
-        return TEXTS if self.membership.search_options >= TEXTS_LEVEL else PLAIN_TEXTS
+        known = self.membership.search_options
+        if known >= FIELD_TEXTS_LEVEL:
+            return FIELD_TEXTS
+        return TEXTS if known >= TEXTS_LEVEL else PLAIN_TEXTS
 
     def _on_transition(self, shard: int, profile: str, transition: Transition) -> None:
         self.recorder.on_transition(shard, profile, transition)
@@ -294,4 +320,6 @@ class Parts:
         self.profiles = profiles
         self.guards.use_profiles(profiles)
         self.searcher.use_profiles(profiles)
+        self.hybrids.use_profiles(profiles)
+        self.embedder.use_profiles(profiles)
         self.collections.use_profiles(profiles)

@@ -57,6 +57,10 @@ class GatewaySettings(ProcessSettings, ConnectionSettings, TlsSettings):
     max_body_bytes: PositiveInt = Field(
         65_536, description="Largest body of a request that is not a bulk load, in bytes."
     )
+    max_synonyms_bytes: PositiveInt = Field(
+        1_048_576,
+        description="Largest body of a request with the synonyms of a collection, in bytes.",
+    )
     max_answer_bytes: PositiveInt = Field(
         8_388_608,
         description="Most bytes of documents, as JSON, in the answer to a search. If the "
@@ -88,6 +92,11 @@ class GatewaySettings(ProcessSettings, ConnectionSettings, TlsSettings):
         10.0,
         description="How often one of the gateways deletes documents that have expired, in s; 0 "
         "if this gateway never should.",
+    )
+    reindex_share: Annotated[float, Field(gt=0, le=1)] = Field(
+        0.5,
+        description="Part of the time for which documents are copied while a collection is "
+        "reindexed, so that queries go first; 1 to copy as fast as possible.",
     )
     max_loads: PositiveInt = Field(
         32,

@@ -15,6 +15,7 @@ from hedgerow.gateway.cli.facets import (
     parse_facets,
     parse_sort,
 )
+from hedgerow.gateway.cli.hybrid import legs_table, parse_hybrid
 from hedgerow.gateway.cli.options import DEFAULT_URL, CaFile, Token, Url
 from hedgerow.gateway.cli.render import coverage_line, degraded, hits_table, output, percent, plain
 from hedgerow.gateway.cli.timeline import Timeline
@@ -141,6 +142,18 @@ def query(
             show_default="the gateway's",
         ),
     ] = None,
+    hybrid: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FUSION",
+            help="Rank by the text and by a vector that is made of it, and fuse both: rrf, "
+            "rrf:k=10, scores:text=1,vector=0.5.",
+        ),
+    ] = None,
+    no_synonyms: Annotated[
+        bool,
+        typer.Option("--no-synonyms", help="Do not find the collection's synonyms of words."),
+    ] = False,
     explain: Annotated[
         bool, typer.Option("--explain", help="Draw each shard's times to scale.")
     ] = False,
@@ -172,6 +185,8 @@ def query(
         "typos": None if typos == "off" else typos,
         "prefix": prefix or None,
         "vector": parse_vector(vector, neighbours, ef),
+        "hybrid": parse_hybrid(hybrid),
+        "synonyms": False if no_synonyms else None,
     }
     call = calls.search(collection, text, search)
     with options.connect(url, token, verify=ca_file or True) as client:
@@ -197,6 +212,8 @@ def show(answer: SearchAnswer, console: Console, *, explain: bool) -> None:
     if answer.facets:
         for part in facet_tables(answer.facets):
             console.print(part, crop=False)
+    if answer.legs:
+        console.print(legs_table(answer.legs), crop=False)
     if answer.next_page:
         console.print(next_page_line(answer.next_page), soft_wrap=True, markup=False)
         for reason in answer.next_page.reasons:

@@ -1,7 +1,8 @@
 """The client for asyncio; `Client` describes the methods."""
 
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import aclosing, suppress
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, Unpack, overload
 
 from hedgerow.common.errors import HedgerowError, UnavailableError
@@ -31,9 +32,11 @@ from hedgerow.gateway.shapes.operations import (
     SnapshotAnswer,
 )
 from hedgerow.gateway.shapes.placement import PlacementAnswer, RebalanceAnswer
+from hedgerow.gateway.shapes.reindex import ReindexAnswer
 from hedgerow.gateway.shapes.split import SplitAnswer
 from hedgerow.gateway.shapes.status import StatusAnswer
 from hedgerow.gateway.shapes.suggest import SuggestAnswer
+from hedgerow.gateway.shapes.synonyms import SynonymsAnswer
 
 if TYPE_CHECKING:
     import httpx
@@ -214,6 +217,23 @@ class AsyncClient:
         """As `Client.get_expiry`."""
         return await self._ask(calls.get_expiry(collection))
 
+    async def put_synonyms(
+        self,
+        collection: str,
+        groups: Sequence[Sequence[str]] = (),
+        one_way: Mapping[str, Sequence[str]] = MappingProxyType({}),
+    ) -> SynonymsAnswer:
+        """As `Client.put_synonyms`."""
+        return await self._ask(calls.put_synonyms(collection, groups, one_way))
+
+    async def get_synonyms(self, collection: str) -> SynonymsAnswer:
+        """As `Client.get_synonyms`."""
+        return await self._ask(calls.get_synonyms(collection))
+
+    async def delete_synonyms(self, collection: str) -> None:
+        """As `Client.delete_synonyms`."""
+        await self._ask(calls.delete_synonyms(collection))
+
     async def delete_expiry(self, collection: str) -> None:
         """As `Client.delete_expiry`."""
         await self._ask(calls.delete_expiry(collection))
@@ -345,6 +365,20 @@ class AsyncClient:
     async def cancel_split(self) -> SplitAnswer:
         """As `Client.cancel_split`."""
         return await self._ask(calls.cancel_split())
+
+    async def get_reindex(self) -> ReindexAnswer:
+        """As `Client.get_reindex`."""
+        return await self._ask(calls.get_reindex())
+
+    async def begin_reindex(
+        self, old: str, new: str, alias: str, *, skip_faulty: bool = False
+    ) -> ReindexAnswer:
+        """As `Client.begin_reindex`."""
+        return await self._ask(calls.begin_reindex(old, new, alias, skip_faulty=skip_faulty))
+
+    async def end_reindex(self) -> ReindexAnswer:
+        """As `Client.end_reindex`."""
+        return await self._ask(calls.end_reindex())
 
     async def exchange(self, call: Call[Any], content: AsyncIterator[bytes] | None = None) -> Reply:
         """As `Client.exchange`."""

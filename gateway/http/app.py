@@ -22,11 +22,13 @@ from hedgerow.gateway.http.routes.metrics_routes import metrics_routes
 from hedgerow.gateway.http.routes.page_routes import page_routes
 from hedgerow.gateway.http.routes.placement_routes import placement_routes
 from hedgerow.gateway.http.routes.quarantine_routes import quarantine_routes
+from hedgerow.gateway.http.routes.reindex_routes import reindex_routes
 from hedgerow.gateway.http.routes.reload_routes import reload_routes
 from hedgerow.gateway.http.routes.snapshot_routes import snapshot_routes
 from hedgerow.gateway.http.routes.split_routes import split_routes
 from hedgerow.gateway.http.routes.status_routes import status_routes
 from hedgerow.gateway.http.routes.suggest_routes import suggest_routes
+from hedgerow.gateway.http.routes.synonym_routes import synonym_routes
 from hedgerow.gateway.http.search.batch_route import batch_routes
 from hedgerow.gateway.http.search.search_app import SearchApp, describe_search
 from hedgerow.gateway.search.batch_body import batch_shapes
@@ -74,6 +76,7 @@ def create_framework_app(
         docs_url=None,
         redoc_url=None,
         dependencies=[Depends(check_rights), Depends(check_request)],
+        generate_unique_id_function=lambda route: route.name,  # what generated clients call it
     )
     describe_search(app, body)
     batch = batch_shapes(settings, body)
@@ -82,6 +85,7 @@ def create_framework_app(
     app.include_router(suggest_routes(gateway, settings))
     app.include_router(document_routes(gateway, settings))
     app.include_router(expiry_routes(gateway, settings))
+    app.include_router(synonym_routes(gateway, settings.max_synonyms_bytes))
     app.include_router(alias_routes(gateway, settings))
     app.include_router(status_routes(gateway, settings, access))
     app.include_router(event_routes(gateway))
@@ -91,6 +95,7 @@ def create_framework_app(
     app.include_router(reload_routes(gateway))
     app.include_router(placement_routes(gateway))
     app.include_router(split_routes(gateway))
+    app.include_router(reindex_routes(gateway, settings))
     app.include_router(page_routes())
     app.router.routes.extend(docs_routes())
     add_openapi(app, (body, batch.body))

@@ -9,9 +9,11 @@ from msgspec.structs import replace
 from hedgerow.common.collection import Collection
 from hedgerow.common.errors import BadRequestError, HedgerowError, OverloadedError
 from hedgerow.common.outcome import Outcome
+from hedgerow.common.query.synonyms import SynonymRules
 from hedgerow.common.runtime.alarms import Alarms
 from hedgerow.common.settings.rank_profiles import RankProfile
 from hedgerow.common.wire.messages import Kind, SearchPayload, pack_body
+from hedgerow.common.wire.search_options import SYNONYMS_LEVEL
 from hedgerow.gateway.policies.adaptive_timeout import AdaptiveTimeout
 from hedgerow.gateway.policies.admission import Admission
 from hedgerow.gateway.policies.admission_permit import AdmissionPermit
@@ -56,6 +58,11 @@ _OK: Final = Outcome.OK
 _SEARCH: Final = Kind.SEARCH
 
 _REMOVED: Final = RankProfile()
+_OLDER_WORKER: Final = "Synonyms are not found while a worker of an earlier version lives."
+
+
+def _no_synonyms(_uid: str) -> None:
+    """Stands for the synonyms until they are known."""
 
 
 class Searcher:
@@ -108,6 +115,7 @@ class Searcher:
         )
         self._walks = walks or Walks(slow_ms=0)
         self._signer: CursorSigner | None = None
+        self._synonyms_of: Callable[[str], SynonymRules | None] = _no_synonyms
         self._canary = Canary(settings.profiles, messenger)
         self._top_up = TopUp(messenger, self.hedger)
         self._observers = Observers(self.hedger, learning, view.counts_of)
@@ -137,7 +145,7 @@ class Searcher:
         refusal = guards.admission.refusal_of(query.priority, query.caller, query.peer, started)
         if refusal is not None:
             raise refusal
-        admitted = self._check(query, collection)
+        admitted = self.check(query, collection)
         permit = self._admit(query, collection, guards.admission, started)
         self._in_flight.begin()
         trace = self._walks.begin(query, started)
@@ -194,6 +202,10 @@ class Searcher:
         """From now on, sign the cursors of pages with this key; without any, refuse them."""
         self._signer = CursorSigner(key)
 
+    def use_synonyms(self, rules_of: Callable[[str], SynonymRules | None]) -> None:
+        """From now on, apply the synonyms that this function returns for a collection's uid."""
+        self._synonyms_of = rules_of
+
     async def drain(self, timeout_s: float) -> None:
         """Wait until no query is in flight, for at most `timeout_s`."""
         await self._in_flight.drain(timeout_s)
@@ -206,16 +218,30 @@ class Searcher:
     def _guards_of(self, query: SearchQuery, collection: Collection) -> Guards:
         return self._guards.of(query.rank_profile or collection.rank_profile)
 
-    def _check(self, query: SearchQuery, collection: Collection) -> Admitted:
+    def check(self, query: SearchQuery, collection: Collection) -> Admitted:
+        """Check a search; nothing is sent.
+
+        Raises:
+            BadRequestError: the query cannot be answered by any shard.
+        """
         settings = self._settings
         if query.offset and query.num_ranked > settings.gateway.max_k:
             raise BadRequestError(
                 "offset", f"and k are more than {settings.gateway.max_k} together (gateway.max_k)"
             )
-        num_shards = len(self._view.live)
+        rules = self._synonyms_of(collection.uid) if query.synonyms else None
+        is_known = rules is None or self._view.search_options >= SYNONYMS_LEVEL
         admitted = admit(
-            query, collection, settings.limits, settings.profiles, self._signer, num_shards
+            query,
+            collection,
+            settings.limits,
+            settings.profiles,
+            self._signer,
+            len(self._view.live),
+            rules if is_known else None,
         )
+        if not is_known:
+            admitted = admitted._replace(warnings=(*admitted.warnings, _OLDER_WORKER))
         if admitted.options is not None:
             check_level(admitted.options, self._view.search_options)
         if collection.revision and (filling := self._view.filling_of(collection)):

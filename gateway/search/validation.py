@@ -4,14 +4,12 @@ import math
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
-from msgspec.structs import replace
-
 from hedgerow.common.collection import MAX_FIELDS, Collection
 from hedgerow.common.document_ids import ID_FIELD
 from hedgerow.common.errors import BadRequestError
 from hedgerow.common.fields.nearest_name import nearest_name
-from hedgerow.common.query.as_typed import AS_WRITTEN
 from hedgerow.common.query.cost import Cost, check_cost
+from hedgerow.common.query.synonyms import SynonymRules
 from hedgerow.common.settings.gateway import GatewaySettings
 from hedgerow.common.settings.query_limits import QuerySettings
 from hedgerow.common.settings.rank_profiles import RankProfile
@@ -55,6 +53,7 @@ def admit(
     profiles: Mapping[str, RankProfile],
     signer: CursorSigner | None = None,
     num_shards: int = 1,
+    synonyms: SynonymRules | None = None,
 ) -> Admitted:
     """Check a search against the configured profiles and the collection's fields.
 
@@ -65,6 +64,7 @@ def admit(
         profiles: name → rank profile.
         signer: reads and writes the cursors of pages; None refuses them.
         num_shards: the shards of the cluster.
+        synonyms: those of the collection; None if it has none.
 
     Raises:
         BadRequestError: names the field and the reason.
@@ -86,7 +86,7 @@ def admit(
             raise BadRequestError("filter", f"does not apply: profile {name!r} reads no index")
         warnings = _warnings(name, profile, collection) if profile.fields else ()
         return Admitted(name, warnings, _NO_COST, vectors=vectors)
-    cost, repairs, options = _check_query(query, collection, limits, wanted.options)
+    cost, repairs, options = _check_query(query, collection, limits, wanted.options, synonyms)
     check_cost(cost, limits, "query")
     if query.filter:
         cost = cost.plus(check_filter(query.filter, collection))
@@ -103,18 +103,15 @@ def _check_query(
     collection: Collection,
     limits: QuerySettings,
     options: SearchOptions | None,
+    synonyms: SynonymRules | None,
 ) -> tuple[Cost, list[str], SearchOptions | None]:
     """The cost of a query, what was repaired in it, and the options with how it is to be read."""
     if query.vector is not None:  # it has no query
         return _NO_COST, [], options
-    if query.typos == "off" and not query.prefix:
+    if query.typos == "off" and not query.prefix and synonyms is None:
         return *check_query(query.query, collection, query.syntax == "strict"), options
-    cost, repairs, typing = check_typed(query, collection, limits)
-    if typing != AS_WRITTEN:
-        options = replace(
-            options or SearchOptions(), typos=typing.edits, prefix=typing.is_last_unfinished
-        )
-    return cost, repairs, options
+    checked = check_typed(query, collection, limits, synonyms)
+    return checked.cost, checked.warnings, checked.added_to(options)
 
 
 def _warnings(name: str, profile: RankProfile, collection: Collection) -> tuple[str, ...]:

@@ -30,8 +30,9 @@ from hedgerow.common.wire.messages import (
     pack_body,
     unpack_search_payload,
 )
-from hedgerow.common.wire.search_options import SearchExtras
+from hedgerow.common.wire.search_options import SearchExtras, Synonym
 from hedgerow.shard_worker.scoring.absent_fields import AbsentFields
+from hedgerow.shard_worker.scoring.fused_candidates import add_leg_scores, candidates_of
 from hedgerow.shard_worker.scoring.open_shards import OpenShards, Snapshot
 from hedgerow.shard_worker.scoring.ranking import Budget, SecondPhase, second_phases
 from hedgerow.shard_worker.scoring.retrieval import Found, Located, retrieve
@@ -169,13 +170,24 @@ class Scorer:
         extras = None
         # If a client wants more hits than there are candidates, the second phase scores that many.
         wanted = max(search.k, profile.candidates) if second_phase else search.k
-        if profile.first_phase == "noop":
+        fused = search.options.candidates if search.options is not None else ()
+        vectors: tuple[str, ...] = ()
+        if fused:
+            now = time.monotonic()
+            snapshot = self._shards.snapshot(shard, search.uid, generation, now)
+            documents, found, extras = 0, Found(0, []), SearchExtras()
+            if snapshot is not None:
+                documents, found = snapshot.index.num_documents, candidates_of(fused, shard)
+                vectors = tuple(snapshot.definition.vectors)
+        elif profile.first_phase == "noop":
             now = time.monotonic()
             documents, found = self._shards.first(shard, search.uid, generation, wanted, now)
         else:
             documents, found, extras = self._retrieve(shard, generation, search, wanted, budget)
         _check(budget)
         located = found.located
+        if located is not None:
+            vectors = tuple(located.snapshot.collection.vectors)
         unranked = 0
         if second_phase is not None and found.hits:
             candidates, unranked = self._shards.candidates(
@@ -185,9 +197,10 @@ class Scorer:
                 profile.fields,
                 max_bytes=self._max_candidate_bytes,
                 is_late=budget.expired,
-                vectors=() if located is None else tuple(located.snapshot.collection.vectors),
+                vectors=vectors,
             )
             _check(budget)
+            add_leg_scores(candidates, fused)
             if profile.fields:
                 self._absent.look(search.profile, profile.fields, search.uid, candidates)
             try:
@@ -250,7 +263,9 @@ class Scorer:
     def _build(self, snapshot: Snapshot, search: SearchPayload, now: float) -> tantivy.Query:
         analysis = self._shards.query_analysis(snapshot.definition, now)
         try:
-            node = analysis.read(search.query, search.strict, _typing_of(search))
+            node = analysis.read(
+                search.query, search.strict, _typing_of(search), _synonyms_of(search)
+            )
             filter_node = analysis.read_filter(search.filter)
             _check_fields(snapshot, search, node, filter_node)
             return snapshot.builder.build(node, filter_node)
@@ -281,6 +296,10 @@ def _unfit(error: Exception) -> BadQueryError:
 def _typing_of(search: SearchPayload) -> Typing:
     options = search.options
     return AS_WRITTEN if options is None else Typing(options.typos, options.prefix)
+
+
+def _synonyms_of(search: SearchPayload) -> tuple[Synonym, ...]:
+    return () if search.options is None else search.options.synonyms
 
 
 def _check_fields(snapshot: Snapshot, search: SearchPayload, *nodes: Node | None) -> None:

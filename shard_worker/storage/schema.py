@@ -1,28 +1,24 @@
-"""Makes tantivy's schema, analyser, documents and new indexes from a collection's definition."""
+"""Makes tantivy's schema, analysers and new indexes from a collection's definition."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from hashlib import blake2b
+from operator import attrgetter
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any
+from typing import NamedTuple
 
 import tantivy
 
-from hedgerow.common.collection import PLAIN_TEXTS, TEXTS, Collection
+from hedgerow.common.collection import Collection
 from hedgerow.common.document_ids import ID_FIELD
-from hedgerow.common.fields.field_types import (
-    TEXTUAL_TYPES,
-    FieldType,
-    mismatch,
-    parse_date,
-    texts_of,
-)
-from hedgerow.common.query.tokens import of_document, whole_text
+from hedgerow.common.fields.field_types import FieldType
+from hedgerow.common.fields.word_analysis import TEXTS, WordAnalysis
+from hedgerow.common.query.tokens import ngrams_of_document, of_document
 
 # Names of internal fields begin with "_", unlike those of declared fields.
-ALL_TEXT = "_text"  # the texts of all fields, by weight, for queries that name no field
+# The texts of all fields, by weight, for queries that name no field. Fields with an analysis of
+# their own have another such field, whose name begins with this.
+ALL_TEXT = "_text"
 # EVERY and ORDERED_LISTS, or PADDING; names of its text fields; marks of `id_levels`, of whole
 # texts, and of the files that its vectors are in (`vectors.files`).
 PRESENT = "_present"
@@ -45,45 +41,52 @@ _BLOCK_SETTING = "docstore_blocksize"
 MAX_TOKEN_BYTES = 255  # longer tokens are dropped (Lucene's StandardAnalyzer has the same limit)
 
 
-def make_analyser(
-    language: str, texts: int = PLAIN_TEXTS, folding: bool = False
-) -> tantivy.TextAnalyzer:
-    """Make the analyser for texts and for queries on them, from `Collection.word_analysis`.
+def make_analyser(analysis: WordAnalysis) -> tantivy.TextAnalyzer:
+    """Make the analyser for texts and for queries on them.
 
     Words are runs of letters and digits. They are lowercased; then stop words of the language are
-    dropped and the other words stemmed by Snowball, unless the language is "none". With `folding`,
-    letters lose their accents: in English before all else (`is_folded_first`), in other languages
-    last, since their stop words and endings have accents themselves.
-
-    Args:
-        language: of stop words and stemming.
-        texts: as `Collection.texts`; `of_document` and `of_query` do what is left.
-        folding: whether to fold accents.
+    dropped and the other words stemmed by Snowball, unless the language is "none". `prepared`, and
+    what prepares queries, do the rest. In some languages, that includes the folding of accents
+    (`WordAnalysis.is_folded_first`); in the others, words are folded last.
     """
     builder = (
         tantivy.TextAnalyzerBuilder(tantivy.Tokenizer.simple())
         .filter(tantivy.Filter.remove_long(MAX_TOKEN_BYTES))
         .filter(tantivy.Filter.lowercase())
     )
+    language = analysis.language
     if language != "none":
         builder = builder.filter(tantivy.Filter.stopword(language)).filter(
             tantivy.Filter.stemmer(language)
         )
-    if folding and texts >= TEXTS and not is_folded_first((language, texts, folding)):
+    if analysis.folding and analysis.texts >= TEXTS and not analysis.is_folded_first:
         builder = builder.filter(tantivy.Filter.ascii_fold())
     return builder.build()
 
 
-def is_folded_first(analysis: tuple[str, int, bool]) -> bool:
-    """Whether a text is folded before it is analysed, by its `Collection.word_analysis`."""
-    language, _, folding = analysis
-    return folding and language in ("english", "none")
-
-
 @lru_cache(maxsize=64)
-def analyser_of(analysis: tuple[str, int, bool]) -> tantivy.TextAnalyzer:
-    """The analyser for a `Collection.word_analysis`, made once per process."""
-    return make_analyser(*analysis)
+def analyser_of(analysis: WordAnalysis) -> tantivy.TextAnalyzer:
+    """The analyser for an analysis, made once per process."""
+    return make_analyser(analysis)
+
+
+def register_analysers(index: tantivy.Index, collection: Collection) -> None:
+    """Give an index the analysers of a collection."""
+    for analysis in {collection.word_analysis, *collection.analyses.values()}:
+        index.register_tokenizer(_analyser_name(collection, analysis), make_analyser(analysis))
+
+
+def _analyser_name(collection: Collection, analysis: WordAnalysis) -> str:
+    return ANALYSER if analysis == collection.word_analysis else f"{ANALYSER}_{analysis.suffix}"
+
+
+def prepared(text: str, analysis: WordAnalysis) -> str:
+    """A document's text as its analyser gets it."""
+    if analysis.ngrams:
+        return ngrams_of_document(text, analysis.ngrams, is_folded=analysis.is_folded_first)
+    if analysis.texts >= TEXTS:
+        return of_document(text, is_folded=analysis.is_folded_first)
+    return text
 
 
 def whole_mark(text: str) -> str:
@@ -97,19 +100,51 @@ def whole_mark(text: str) -> str:
     return f"{_WHOLE}{text}"
 
 
-def searched_field(collection: Collection) -> str | None:
-    """The field that a query without a field name searches; None if no text field is searched."""
-    texts = collection.searched_fields
-    if len(texts) > 1:
-        return ALL_TEXT
-    # With a single searched field, a joined field would be a second copy of it.
-    return texts[0] if texts else None
+class Searched(NamedTuple):
+    """Where the index has the words of some text fields.
+
+    Attributes:
+        name: the field of the index.
+        analysis: how its words were made.
+        fields: the text fields whose words it has.
+    """
+
+    name: str
+    analysis: WordAnalysis
+    fields: tuple[str, ...]
+
+    @property
+    def is_joined(self) -> bool:
+        """Whether the texts of its fields were joined, each as often as it weighs."""
+        return self.name.startswith(ALL_TEXT)
+
+
+def searched(collection: Collection) -> tuple[Searched, ...]:
+    """What a query without a field name searches: for each analysis, one field of the index."""
+    groups = collection.text_groups
+    is_alone = len(groups) == 1
+    found = []
+    for analysis, fields in groups:
+        first = fields[0]
+        # A joined field of a single text field would be a second copy of it. If there is more to
+        # search, its weight needs one.
+        if len(fields) == 1 and (is_alone or collection.weight_of(first) == 1):
+            name = first
+        elif analysis == collection.word_analysis:
+            name = ALL_TEXT
+        else:
+            name = f"{ALL_TEXT}_{analysis.suffix}"
+        found.append(Searched(name, analysis, fields))
+    return tuple(found)
+
+
+_is_joined = attrgetter("is_joined")
 
 
 def text_fields(collection: Collection) -> tuple[str, ...]:
     """Every analysed field of the index."""
-    has_all_text = searched_field(collection) == ALL_TEXT
-    return (*collection.text_fields, ALL_TEXT) if has_all_text else collection.text_fields
+    joined = (one.name for one in filter(_is_joined, searched(collection)))
+    return (*collection.text_fields, *joined)
 
 
 def make_schema(collection: Collection) -> tantivy.Schema:
@@ -120,12 +155,13 @@ def make_schema(collection: Collection) -> tantivy.Schema:
     )
     builder.add_text_field(PRESENT, tokenizer_name="raw", index_option="basic")
     builder.add_unsigned_field(PLACE, stored=False, indexed=False, fast=True)
-    if searched_field(collection) == ALL_TEXT:
-        builder.add_text_field(ALL_TEXT, tokenizer_name=ANALYSER)
+    for one in filter(_is_joined, searched(collection)):
+        builder.add_text_field(one.name, tokenizer_name=_analyser_name(collection, one.analysis))
     for name, kind in (collection.fields or {}).items():
         match kind:
             case FieldType.TEXT:
-                builder.add_text_field(name, tokenizer_name=ANALYSER)
+                analyser = _analyser_name(collection, collection.analysis_of(name))
+                builder.add_text_field(name, tokenizer_name=analyser)
             case FieldType.KEYWORD:
                 builder.add_text_field(name, fast=True, tokenizer_name="raw", index_option="basic")
             case FieldType.INTEGER:
@@ -151,107 +187,5 @@ def make_index(folder: Path, collection: Collection) -> tantivy.Index:
         content["index_settings"][_BLOCK_SETTING] = BLOCK_BYTES
         meta.write_text(json.dumps(content))
     index = tantivy.Index.open(str(folder))
-    index.register_tokenizer(ANALYSER, make_analyser(*collection.word_analysis))
+    register_analysers(index, collection)
     return index
-
-
-def make_document(
-    collection: Collection,
-    document_id: str,
-    fields: Mapping[str, Any],
-    marks: Iterable[str] = (),
-    place: int | None = None,
-    rows: Mapping[str, int] = MappingProxyType({}),
-) -> tantivy.Document:
-    """Make a document as tantivy indexes it.
-
-    Args:
-        collection: its definition.
-        document_id: the document's id.
-        fields: the document's fields; a value that does not fit its field's type is left out.
-        marks: the document's marks (`id_levels`, `vectors.files`).
-        place: the document's place, from `bodies.BodyWriter`; None if it has none.
-        rows: vector field → the row of the document's vector, from `vectors.files.RowWriter`.
-    """
-    document = tantivy.Document()
-    document.add_text(ID_FIELD, document_id)
-    if place is not None:
-        document.add_unsigned(PLACE, place)
-    document.add_text(PRESENT, EVERY)
-    document.add_text(PRESENT, ORDERED_LISTS)  # documents of earlier versions lack it
-    for mark in marks:
-        document.add_text(PRESENT, mark)
-    for name, row in rows.items():
-        document.add_unsigned(name, row)
-    for text in _add_fields(document, collection, fields):
-        document.add_text(PRESENT, whole_mark(text))
-    return document
-
-
-def _add_fields(
-    document: tantivy.Document, collection: Collection, fields: Mapping[str, Any]
-) -> set[str]:
-    """Add the values of fields; returns the texts that are marked as a whole."""
-    whole: set[str] = set()
-    for name, kind in (collection.fields or {}).items():
-        value = fields.get(name)
-        if value is None:
-            continue
-        # A value that does not fit is left out: the gateway has said so, or the field is newer than
-        # the document.
-        if kind not in TEXTUAL_TYPES:
-            _add_value(document, name, kind, value)
-        elif type(value) is str or not mismatch(kind, value):
-            texts = _texts(kind, value)
-            if kind is FieldType.TEXT:
-                whole |= _add_text(document, collection, name, texts)
-            else:
-                for text in texts:
-                    document.add_text(name, text)
-    return whole
-
-
-def _texts(kind: FieldType, value: Any) -> list[str]:
-    texts = texts_of(value)
-    if kind is FieldType.KEYWORD and len(texts) > 1:
-        # A list is sorted by its first value, and counts once for each of its values.
-        return sorted(set(texts))
-    return texts
-
-
-def _add_text(
-    document: tantivy.Document, collection: Collection, name: str, texts: Sequence[str]
-) -> set[str]:
-    """Add the texts of a text field; returns those that are marked as a whole."""
-    whole: set[str] = set()
-    if collection.texts >= TEXTS:
-        if collection.weight_of(name):
-            whole = {one for text in texts if (one := whole_text(text))}
-        is_folded = is_folded_first(collection.word_analysis)
-        texts = [of_document(text, is_folded=is_folded) for text in texts]
-    for text in texts:
-        document.add_text(name, text)
-    document.add_text(PRESENT, name)
-    if searched_field(collection) == ALL_TEXT:
-        # The simple form of BM25F (Robertson, Zaragoza and Taylor, 2004): a field of weight 3
-        # counts as if its text occurred three times, both in term frequency and in length.
-        for text in (*texts,) * collection.weight_of(name):
-            document.add_text(ALL_TEXT, text)
-    return whole
-
-
-def _add_value(document: tantivy.Document, name: str, kind: FieldType, value: Any) -> None:
-    if kind is FieldType.DATE:
-        instant = parse_date(value) if type(value) is str else None
-        if instant is not None:
-            document.add_date(name, instant)
-        return
-    if mismatch(kind, value):
-        return
-    match kind:
-        case FieldType.INTEGER:
-            document.add_integer(name, value)
-        case FieldType.FLOAT:
-            document.add_float(name, float(value))
-        case FieldType.BOOLEAN:
-            document.add_boolean(name, value)

@@ -32,10 +32,12 @@ LISTED = {
     "test-unit",
     "test-integration",
     "test-containers",
+    "test-extras",
     "test-tools",
     "test-browser",
     "screenshots",
     "test-hostile",
+    "typescript",
     "attack",
     "nemesis",
 }

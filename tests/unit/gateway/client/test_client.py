@@ -55,7 +55,7 @@ def test_the_options_of_a_search_are_the_members_of_its_body() -> None:
         Sequence[str | Mapping[str, Literal["asc", "desc"] | SortBy]]: tuple[SortKey, ...],
     }
     for name, kind in said.items():
-        of_option = {lists.get(one, one) for one in get_args(kind)} - {NoneType}
+        of_option = {lists.get(one, one) for one in get_args(kind)} - {NoneType, Mapping[str, Any]}
         of_member = set(get_args(members[name]) or (members[name],)) - {NoneType}
         if get_origin(members[name]) in {Literal, dict, tuple}:
             of_member = {members[name]}
@@ -110,6 +110,13 @@ METHODS: dict[str, tuple[tuple[Any, ...], dict[str, Any], str]] = {
     "set_expiry": (("films", "day"), {}, "PUT /v1/collections/{name}/expiry"),
     "get_expiry": (("films",), {}, "GET /v1/collections/{name}/expiry"),
     "delete_expiry": (("films",), {}, "DELETE /v1/collections/{name}/expiry"),
+    "put_synonyms": (
+        ("films", [["film", "movie"]]),
+        {},
+        "PUT /v1/collections/{name}/synonyms",
+    ),
+    "get_synonyms": (("films",), {}, "GET /v1/collections/{name}/synonyms"),
+    "delete_synonyms": (("films",), {}, "DELETE /v1/collections/{name}/synonyms"),
     "put_collection": (("films",), {"language": "german"}, "PUT /v1/collections/{name}"),
     "add_fields": (("films", {"day": "date"}), {}, "PATCH /v1/collections/{name}"),
     "get_collection": (("films",), {}, "GET /v1/collections/{name}"),
@@ -138,6 +145,9 @@ METHODS: dict[str, tuple[tuple[Any, ...], dict[str, Any], str]] = {
     "get_split": ((), {}, "GET /v1/split"),
     "begin_split": ((), {}, "POST /v1/split"),
     "cancel_split": ((), {}, "DELETE /v1/split"),
+    "get_reindex": ((), {}, "GET /v1/reindex"),
+    "begin_reindex": (("films-1", "films-2", "films"), {"skip_faulty": True}, "POST /v1/reindex"),
+    "end_reindex": ((), {}, "DELETE /v1/reindex"),
 }
 # What a monitoring system reads, and what a viewer follows without an end.
 WITHOUT_METHOD = {"GET /metrics", "GET /v1/events"}
@@ -222,6 +232,10 @@ def test_answers_are_those_of_the_gateway(ask: EitherClient) -> None:
     assert ask("set_expiry", "films", "day") == ask("get_expiry", "films") == ExpiryAnswer("day")
     ask("delete_expiry", "films")
     assert ask("get_expiry", "films") == ExpiryAnswer(None)
+    set_to = ask("put_synonyms", "films", [("film", "movie")], {"star": ["actor"]})
+    assert set_to == ask("get_synonyms", "films")
+    assert (set_to.groups, set_to.one_way) == ([["film", "movie"]], {"star": ["actor"]})
+    ask("delete_synonyms", "films")
     found = ask("get_versioned", "films", "a/b", deadline_ms=70)
     assert found.document == ask("get_document", "films", "a/b", deadline_ms=70)
     assert len(found.version) == 16

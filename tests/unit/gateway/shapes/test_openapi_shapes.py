@@ -5,8 +5,9 @@ from typing import Any, get_args
 import msgspec
 import pytest
 
-from hedgerow.common.collection import MAX_WEIGHT, TEXTS, Collection, define
+from hedgerow.common.collection import MAX_WEIGHT, Collection, define
 from hedgerow.common.fields.field_types import FieldType
+from hedgerow.common.fields.word_analysis import MAX_NGRAMS, MIN_NGRAMS, TEXTS
 from hedgerow.common.outcome import Outcome
 from hedgerow.common.settings.gateway import GatewaySettings
 from hedgerow.gateway.search.batch_body import batch_shapes
@@ -17,6 +18,8 @@ from hedgerow.gateway.shapes.answer import Shards
 from hedgerow.gateway.shapes.delete_by_query import DeleteByQueryBody
 from hedgerow.gateway.shapes.expiry import ExpiryBody
 from hedgerow.gateway.shapes.operations import BreakerBody
+from hedgerow.gateway.shapes.reindex import ReindexBody
+from hedgerow.gateway.shapes.synonyms import SynonymsBody
 from tests.support.openapi import OPENAPI
 
 SCHEMAS = OPENAPI["components"]["schemas"]
@@ -32,18 +35,30 @@ REQUESTS: dict[str, tuple[type[msgspec.Struct], dict[str, Any]]] = {
     "BreakerBody": (BreakerBody, {"state": "closed"}),
     "DeleteByQueryBody": (DeleteByQueryBody, {"query": "wing"}),
     "ExpiryBody": (ExpiryBody, {"field": "day"}),
+    "SynonymsBody": (SynonymsBody, {}),
     "AliasBody": (AliasBody, {"collection": "films"}),
     "AliasChanges": (AliasChanges, {"changes": []}),
+    "ReindexBody": (ReindexBody, {"from": "films-1", "to": "films-2", "alias": "films"}),
 }
-PARTS = {"Facet", "FacetRange", "SortBy", "VectorQuery"}  # of a search's body
+PARTS = {
+    "Facet",
+    "FacetRange",
+    "SortBy",
+    "VectorQuery",
+    "Hybrid",
+    "LegMinimum",
+    "LegWait",
+    "LegWeights",
+}  # of a search's body
 MAY_LACK = {
-    "SearchAnswer": {"facets", "next_page"},
+    "SearchAnswer": {"facets", "next_page", "legs"},
     "BatchResult": {"answer", "problem"},
-    "Hit": {"sort", "group"},
+    "Hit": {"sort", "group", "legs"},
+    "Leg": {"embed_ms", "left_out"},
     "FacetAnswer": {"buckets", "stats", "other", "unlisted_at_most", "not_searched"},
     "FacetBucket": {"value", "from", "to", "error"},
     "LoadAnswer": {"inferred_fields", "inference", "field_warnings", "trace_id", "version"},
-    "WeightedField": {"weight"},
+    "WeightedField": {"weight", "language", "folding", "ngrams"},
     "DefinedVector": {"metric", "quantisation"},
 }
 
@@ -74,6 +89,8 @@ def test_shapes_of_collections_are_as_collections_are_defined() -> None:
     assert [*FieldType] == [*get_args(collection.FieldType), "vector"]
     weighted = SCHEMAS["WeightedField"]["properties"]["weight"]
     assert (weighted["minimum"], weighted["maximum"]) == (0, MAX_WEIGHT)
+    (ngrams, _) = SCHEMAS["WeightedField"]["properties"]["ngrams"]["anyOf"]
+    assert (ngrams["minimum"], ngrams["maximum"]) == (MIN_NGRAMS, MAX_NGRAMS)
     body = collection.CollectionBody()
     defined = Collection("a", "u", texts=TEXTS, folding=True)
     assert define("a", msgspec.to_builtins(body), "u") == defined
