@@ -1,4 +1,4 @@
-"""`python -m bench.options`: what a scorer pays for facets, sorting, pages, groups, synonyms, vectors.
+"""`python -m bench.options`: what facets, sorting, synonyms, vectors and others cost a scorer.
 
 One process calls `shard_worker.scoring.scorer` as the cluster's scorers do, without anything around
 it, and its CPU time is measured, which hardly depends on what else the machine does. Each search
