@@ -32,6 +32,7 @@ class Membership:
         attaches: whether all of them support searches that ask for documents.
         traces: whether all of them take the context of a trace.
         search_options: the level of the options of a search that all of them know.
+        without_vectors: one of them that cannot index vectors; None if all can.
         document_counts: collection uid → for each shard, the documents it last reported or None.
         refreshed_at: when the last successful refresh began, in the event loop's time, in s; -inf
             before the first.
@@ -67,6 +68,7 @@ class Membership:
         self.attaches = False
         self.traces = False
         self.search_options = 0
+        self.without_vectors: str | None = None
         self.document_counts: dict[str, list[int | None]] = {}
         self.refreshed_at = -math.inf
         self._registry = registry
@@ -186,6 +188,9 @@ class Membership:
         self.traces = all(beat.traces for beat in self.workers.values())
         self.search_options = min(
             (beat.search_options for beat in self.workers.values()), default=LEVEL
+        )
+        self.without_vectors = min(
+            (worker for worker, beat in self.workers.items() if not beat.vectors), default=None
         )
         for worker, beat in before.items():
             if _has_died(beat, self.workers.get(worker)):
