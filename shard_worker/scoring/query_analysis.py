@@ -4,9 +4,10 @@ from collections.abc import Iterator
 from functools import lru_cache, partial
 
 from hedgerow.common.collection import TEXTS, Collection
+from hedgerow.common.query.analysers import tokens_of
 from hedgerow.common.query.as_typed import AS_WRITTEN, Typing, as_typed
 from hedgerow.common.query.syntax import parse, parse_filter
-from hedgerow.common.query.tokens import MAX_WHOLE_WORDS, of_query, whole_text
+from hedgerow.common.query.tokens import MAX_WHOLE_WORDS, whole_text
 from hedgerow.common.query.tree import (
     Boosted,
     Clause,
@@ -18,18 +19,11 @@ from hedgerow.common.query.tree import (
     Whole,
     Words,
 )
-from hedgerow.shard_worker.storage.schema import (
-    analyser_of,
-    is_folded_first,
-    searched_field,
-)
+from hedgerow.shard_worker.storage.schema import searched_field
 
-# Only short queries are cached: one of 4,096 characters takes 300 KB when it is parsed, and its
-# words 180 KB when they are analysed.
+# Only short queries are cached: one of 4,096 characters takes 300 KB when it is parsed.
 _CACHED_QUERIES = 64
 _CACHED_QUERY_CHARS = 256
-_CACHED_TEXTS = 4096
-_CACHED_TEXT_CHARS = 64
 
 
 class QueryAnalysis:
@@ -76,28 +70,6 @@ def _read(collection: Collection, query: str, strict: bool, typing: Typing) -> N
 
 def _read_filter(collection: Collection, text: str) -> Node | None:
     return pruned(parse_filter(text, collection), collection) if text else None
-
-
-def tokens_of(analysis: tuple[str, int, bool], text: str) -> tuple[tuple[int, str], ...]:
-    """The position and the word of each token that an analysis makes of a query's text.
-
-    Args:
-        analysis: the collection's `word_analysis`.
-        text: the text.
-    """
-    if len(text) > _CACHED_TEXT_CHARS:
-        return _tokens_of(analysis, text)
-    return _cached_tokens_of(analysis, text)
-
-
-def _tokens_of(analysis: tuple[str, int, bool], text: str) -> tuple[tuple[int, str], ...]:
-    if analysis[1] >= TEXTS:
-        text = of_query(text, is_folded=is_folded_first(analysis))
-    tokens = analyser_of(analysis).pre_tokenize(text).tokens
-    return tuple((token.position, token.text) for token in tokens)
-
-
-_cached_tokens_of = lru_cache(maxsize=_CACHED_TEXTS)(_tokens_of)
 
 
 def whole_of(tree: Node) -> str:

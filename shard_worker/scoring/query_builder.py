@@ -7,6 +7,7 @@ import tantivy
 
 from hedgerow.common.collection import TEXTS
 from hedgerow.common.fields.field_types import FieldType
+from hedgerow.common.query.analysers import tokens_of
 from hedgerow.common.query.tokens import is_single
 from hedgerow.common.query.tree import (
     Boosted,
@@ -32,7 +33,6 @@ from hedgerow.shard_worker.scoring.keyword_range import (
     parts_of,
     prefix_span,
 )
-from hedgerow.shard_worker.scoring.query_analysis import tokens_of
 from hedgerow.shard_worker.scoring.term_weights import TermWeights
 from hedgerow.shard_worker.scoring.typed_words import TypedWords
 from hedgerow.shard_worker.storage.schema import (

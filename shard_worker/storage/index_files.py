@@ -10,7 +10,8 @@ import tantivy
 
 from hedgerow.common.collection import Collection
 from hedgerow.common.errors import WireError
-from hedgerow.shard_worker.storage.schema import ANALYSER, make_analyser
+from hedgerow.common.query.analysers import make_analyser
+from hedgerow.shard_worker.storage.schema import ANALYSER
 
 FORMAT = 1
 _ABOUT = "hedgerow.json"

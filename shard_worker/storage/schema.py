@@ -2,14 +2,13 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
 import tantivy
 
-from hedgerow.common.collection import PLAIN_TEXTS, TEXTS, Collection
+from hedgerow.common.collection import TEXTS, Collection
 from hedgerow.common.document_ids import ID_FIELD
 from hedgerow.common.fields.field_types import (
     TEXTUAL_TYPES,
@@ -18,6 +17,7 @@ from hedgerow.common.fields.field_types import (
     parse_date,
     texts_of,
 )
+from hedgerow.common.query.analysers import is_folded_first, make_analyser
 from hedgerow.common.query.tokens import of_document, whole_text
 
 # Names of internal fields begin with "_", unlike those of declared fields.
@@ -40,49 +40,6 @@ ANALYSER = "hedgerow"
 # million documents then take 4, 3 and 2 MB more on disk.
 BLOCK_BYTES = 512
 _BLOCK_SETTING = "docstore_blocksize"
-
-MAX_TOKEN_BYTES = 255  # longer tokens are dropped (Lucene's StandardAnalyzer has the same limit)
-
-
-def make_analyser(
-    language: str, texts: int = PLAIN_TEXTS, folding: bool = False
-) -> tantivy.TextAnalyzer:
-    """Make the analyser for texts and for queries on them, from `Collection.word_analysis`.
-
-    Words are runs of letters and digits. They are lowercased; then stop words of the language are
-    dropped and the other words stemmed by Snowball, unless the language is "none". With `folding`,
-    letters lose their accents: in English before all else (`is_folded_first`), in other languages
-    last, since their stop words and endings have accents themselves.
-
-    Args:
-        language: of stop words and stemming.
-        texts: as `Collection.texts`; `of_document` and `of_query` do what is left.
-        folding: whether to fold accents.
-    """
-    builder = (
-        tantivy.TextAnalyzerBuilder(tantivy.Tokenizer.simple())
-        .filter(tantivy.Filter.remove_long(MAX_TOKEN_BYTES))
-        .filter(tantivy.Filter.lowercase())
-    )
-    if language != "none":
-        builder = builder.filter(tantivy.Filter.stopword(language)).filter(
-            tantivy.Filter.stemmer(language)
-        )
-    if folding and texts >= TEXTS and not is_folded_first((language, texts, folding)):
-        builder = builder.filter(tantivy.Filter.ascii_fold())
-    return builder.build()
-
-
-def is_folded_first(analysis: tuple[str, int, bool]) -> bool:
-    """Whether a text is folded before it is analysed, by its `Collection.word_analysis`."""
-    language, _, folding = analysis
-    return folding and language in ("english", "none")
-
-
-@lru_cache(maxsize=64)
-def analyser_of(analysis: tuple[str, int, bool]) -> tantivy.TextAnalyzer:
-    """The analyser for a `Collection.word_analysis`, made once per process."""
-    return make_analyser(*analysis)
 
 
 def whole_mark(text: str) -> str:

@@ -16,10 +16,10 @@ from bench.harness.pipe import Setting
 from bench.search.inside.serving import Find, Hits, Ready, Task, disk_bytes, serve
 from bench.search.queries import Query
 from hedgerow.common.collection import define
+from hedgerow.common.query.analysers import make_analyser
 from hedgerow.shard_worker.storage.schema import (
     ANALYSER,
     BLOCK_BYTES,
-    make_analyser,
     make_document,
     make_index,
 )
