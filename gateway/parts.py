@@ -50,6 +50,7 @@ from hedgerow.gateway.wiring import (
     make_guards,
     make_membership,
     make_searcher,
+    make_skipping,
     make_transport,
 )
 from hedgerow.gateway.writes.aliases import Aliases
@@ -90,6 +91,7 @@ class Parts:
         transport: carries requests to shards, and their replies back.
         membership: who serves which shard.
         ejection: keeps live requests from outliers among the workers.
+        skipping: finds the shards that a search need not ask; None if it asks all.
         searcher: answers searches.
         reader: reads documents one by one.
         statistics: the collections' term statistics.
@@ -154,6 +156,7 @@ class Parts:
         # A random start, so that replies to another gateway that drew the same id match no query.
         next_id = itertools.count(secrets.randbits(32)).__next__
         self.ejection = make_ejection(access, self.transport, next_id, self.membership)
+        self.skipping = make_skipping(access, self.membership)
         self.searcher = make_searcher(
             access,
             Messenger(self.transport, self.transport.clock, self.transport.reply_to, next_id),
@@ -161,6 +164,7 @@ class Parts:
             self.guards,
             Learning(self.curves, [self.ejection.on_end, self.recorder.on_end]),
             self.tracers.searches,
+            None if self.skipping is None else self.skipping.skipper,
         )
 
         self.reader = DocumentReader(

@@ -386,6 +386,7 @@ class Worker:
             writes=1,
             traces=self._context.tracing is not None,
             search_options=LEVEL,
+            retracts=True,
             metrics={
                 "scraped": self._is_scraped,
                 "usage": self._usage.read(),

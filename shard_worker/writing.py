@@ -8,6 +8,7 @@ from hedgerow.common.errors import WireError
 from hedgerow.common.shard_log.log import ShardLog
 from hedgerow.common.shard_log.operations import Create, unpack_op
 from hedgerow.common.state.registry import Registry
+from hedgerow.common.state.summaries import SummaryStore
 from hedgerow.shard_worker.context import Context
 from hedgerow.shard_worker.control.jobs import Jobs
 from hedgerow.shard_worker.executors.process_pool.pool import ProcessLane
@@ -17,6 +18,7 @@ from hedgerow.shard_worker.indexing.indexer_client import IndexerClient
 from hedgerow.shard_worker.indexing.optimiser import Optimiser
 from hedgerow.shard_worker.indexing.shard_report import ShardState
 from hedgerow.shard_worker.indexing.storage_watch import StorageWatch
+from hedgerow.shard_worker.indexing.summaries import SummarisedShards, SummaryMaker
 from hedgerow.shard_worker.indexing.work_traces import WorkTraces
 from hedgerow.shard_worker.snapshots.recovery import (
     lost_shards,
@@ -65,7 +67,8 @@ class Writing:
         self._context = context
         self._registry = Registry(control, keys)
         self._log = ShardLog(control, keys)
-        indexer = IndexerClient(indexer_lane)
+        self._summaries = SummaryStore(control, keys)
+        indexer = IndexerClient(indexer_lane, self._summaries.retract)
         traces = WorkTraces(context.tracing)
         self.storage = StorageWatch(
             settings.data,
@@ -100,6 +103,9 @@ class Writing:
             snapshots=self.snapshots,
             has_disk=self.storage.has_disk,
             traces=traces,
+        )
+        self._shards = SummarisedShards(
+            control, keys, self.applier, indexer, settings.worker.summary_bytes
         )
         self._filler = FieldFiller(
             applier=self.applier,
@@ -145,7 +151,13 @@ class Writing:
 
     def parts(self) -> dict[str, Coroutine[None, None, None]]:
         """Name of a task → its coroutine, which runs until cancelled."""
+        parts = (
+            {}
+            if not self._context.settings.worker.summary_bytes
+            else {"summaries": SummaryMaker(self._summaries, self._shards).run()}
+        )
         return {
+            **parts,
             "applier": self.applier.run(),
             "jobs": self.jobs.run(),
             "optimiser": self._optimiser.run(),
@@ -169,6 +181,9 @@ class Writing:
     async def _open(self, shard: int) -> None:
         lost = await lost_shards(self._log, [shard])
         await self.applier.open(shard)
+        # Made before a worker of an earlier version wrote to the shard, perhaps.
+        held = self.applier.states[shard].collections
+        await self._summaries.retract(shard, {report.uid for report in held})
         states = [self.applier.states[one] for one in lost]
         await revive_definitions(self._registry, states, self._context.num_shards)
 

@@ -11,9 +11,11 @@ code comes after the number; it is the format of `Write`. Gateways append one on
 worker says that it knows it (`Heartbeat.writes`).
 """
 
-from typing import Any, NamedTuple
+from collections.abc import Iterable
+from typing import Any, Final, NamedTuple
 
 import msgpack
+import msgspec
 
 from hedgerow.common.collection import Collection
 from hedgerow.common.errors import NewerVersionError, WireError
@@ -83,6 +85,35 @@ def pack_op(op: Op) -> bytes:
     kind = (FORMAT, _WRITE) if isinstance(op, Write) else (_CODES[type(op)],)
     packed: bytes = _packb((*kind, *op))
     return packed
+
+
+class _Head(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """The beginning of an operation; the documents after it are not decoded."""
+
+    code: int | str
+    first: str
+    second: msgspec.Raw = msgspec.Raw(b"\xc0")
+
+
+_head = msgspec.msgpack.Decoder(_Head).decode
+_text = msgspec.msgpack.Decoder(str).decode
+_ADDS_NOTHING: Final = frozenset({_CODES[Create], _CODES[Drop], _CODES[Delete]})
+
+
+def written_uids(ops: Iterable[bytes]) -> set[str]:
+    """The collections to which operations may add documents, or words of documents.
+
+    Operations that cannot be read are skipped, as they are when they are applied.
+    """
+    uids = set()
+    for op in ops:
+        try:
+            head = _head(op)
+            if head.code not in _ADDS_NOTHING:
+                uids.add(_text(head.second) if type(head.code) is int else head.first)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            continue
+    return uids
 
 
 def unpack_op(data: bytes) -> Op:

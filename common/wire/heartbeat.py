@@ -58,6 +58,8 @@ class Heartbeat:
             (`shard_log.operations.Write`).
         search_options: the level of the options of a search that it knows
             (`common.wire.search_options`); 0 for none.
+        retracts: whether it retracts the summary of a shard before it adds documents to the shard
+            (`common.state.summaries`).
     """
 
     id: str
@@ -96,6 +98,7 @@ class Heartbeat:
     splits: bool = False
     writes: int = 0
     search_options: int = 0
+    retracts: bool = False
 
     def pack(self) -> bytes:
         """Pack for the wire."""

@@ -21,6 +21,7 @@ _ROOM_FOR_DOCUMENT: Final = 45  # with rank and score
 _SNIPPET_CHARS: Final = 400  # more than any terminal shows on one line
 _STYLES: Final = {
     "ok": "green",
+    "skipped": "dim",
     "cancelled": "dim",
     "breaker_open": "yellow",
     "closed": "green",
@@ -170,7 +171,7 @@ def percent(fraction: float) -> str:
 
 
 def degraded(result: SearchAnswer) -> str:
-    """Count the shards that are not ok, by outcome."""
+    """Count the shards that were not searched, by outcome."""
     return ", ".join(
         f"{count} {outcome}" for outcome, count in sorted(result.coverage.degraded.items())
     )

@@ -8,7 +8,7 @@ from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
 from hedgerow.common.errors import BadQueryError, BadRequestError, InsufficientCoverageError
-from hedgerow.common.outcome import Outcome
+from hedgerow.common.outcome import SEARCHED, Outcome
 from hedgerow.common.wire.messages import Lane, SearchBody
 from hedgerow.gateway.search.coverage.measurement import (
     count_outcomes,
@@ -99,7 +99,9 @@ def make_answer(
     query, plan, bodies = search.query, search.plan, found.bodies
     num_shards = len(plan.breakers.shards)
     documents = value = unranked = 0
-    is_exact = is_whole = len(bodies) == num_shards
+    is_whole = len(bodies) == num_shards
+    skipped = () if is_whole else plan.skipped
+    is_exact = len(bodies) + len(skipped) == num_shards
     for _, body in bodies:
         documents += body.documents
         value += body.total
@@ -138,9 +140,11 @@ def make_answer(
         trace_id=None if search.trace is None else search.trace.hex_id,
         facets=facets,
         next_page=next_page,
+        skipped=skipped,
     )
-    if not bodies:
+    if not bodies and gather.asked:
         _check_fault(gather)
+    if not bodies and not skipped:
         why = reasons_line(result.detail)
         raise InsufficientCoverageError(f"no shard has answered: {why}", result)
     if coverage.fraction < query.minimum_coverage:
@@ -166,10 +170,10 @@ def _outcomes(plan: Plan, gather: Gather) -> list[Outcome]:
 def _detail(
     plan: Plan, gather: Gather, outcomes: Sequence[Outcome], now: float, *, is_whole: bool
 ) -> list[ShardDetail]:
-    """How the shards ended that are not ok; with `explain`, all of them."""
+    """How the shards ended that were not searched; with `explain`, all of them."""
     details = []
     for shard, outcome in enumerate(outcomes):
-        if outcome is _OK and not is_whole:
+        if outcome in SEARCHED and not is_whole:
             continue
         breaker = plan.breakers[shard].state(now).value
         part = gather.results.get(shard)

@@ -1,5 +1,6 @@
 """A query with its caller, and its answer before it is encoded."""
 
+from collections.abc import Sequence
 from typing import Any, Final, cast
 
 import msgspec
@@ -80,7 +81,7 @@ class SearchResult(msgspec.Struct, frozen=True, gc=False):
 
     Attributes:
         outcomes: outcome → number of shards, for every outcome; the sum is the fan-out.
-        detail: the shards that are not ok; with `explain`, all of them.
+        detail: the shards that were not searched; with `explain`, all of them.
         fetch: None if no fields were requested.
         warnings: what a lenient parser repaired in the query.
         lease: keeps the memory of the hits' documents counted until it is released or dropped.
@@ -89,6 +90,7 @@ class SearchResult(msgspec.Struct, frozen=True, gc=False):
         trace_id: names the search's trace; None while tracing is off.
         facets: the counts of the facets, by field; UNSET without facets.
         next_page: where the next page begins; UNSET unless the search is read page by page.
+        skipped: the shards that were skipped.
     """
 
     hits: list[Hit]
@@ -105,6 +107,7 @@ class SearchResult(msgspec.Struct, frozen=True, gc=False):
     trace_id: str | None = None
     facets: dict[str, FacetAnswer] | UnsetType = UNSET
     next_page: NextPage | UnsetType = UNSET
+    skipped: Sequence[int] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The answer as JSON values."""

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
 from typing import Final
 
 from msgspec.structs import replace
@@ -43,6 +44,7 @@ from hedgerow.gateway.search.planned_search import PlannedSearch
 from hedgerow.gateway.search.result import Hit, SearchQuery, SearchResult
 from hedgerow.gateway.search.scatter import Scatter
 from hedgerow.gateway.search.search_settings import SearchSettings
+from hedgerow.gateway.search.skipping.skipper import NONE, Skipper
 from hedgerow.gateway.search.top_up import TopUp, may_have_more, num_asked, topped_up
 from hedgerow.gateway.search.validation import Admitted, admit, check_level, filling_warning
 from hedgerow.gateway.search.view import View
@@ -74,6 +76,7 @@ class Searcher:
         settings: SearchSettings,
         learning: Learning,
         walks: Walks | None = None,
+        skipper: Skipper | None = None,
     ) -> None:
         """Search over `messenger`, asking the shards that `view` and `guards` let through.
 
@@ -84,6 +87,7 @@ class Searcher:
             settings: what a search may ask for, and how it is run.
             learning: learns from a sample of the searches.
             walks: logs and traces where the time of searches went; None for neither.
+            skipper: finds the shards that need not be asked; None to ask all.
         """
         num_shards = len(guards.shared.breakers)
         self.hedger = Hedger(
@@ -107,6 +111,7 @@ class Searcher:
             settings.profiles, settings.max_attached_bytes, lambda: view.attaches
         )
         self._walks = walks or Walks(slow_ms=0)
+        self._skipper = skipper
         self._signer: CursorSigner | None = None
         self._canary = Canary(settings.profiles, messenger)
         self._top_up = TopUp(messenger, self.hedger)
@@ -143,7 +148,8 @@ class Searcher:
         trace = self._walks.begin(query, started)
         search = gather = None
         try:
-            search = self._plan(query, collection, admitted, permit, started, trace)
+            skipped = await self._skipped(query, collection, admitted)
+            search = self._plan(query, collection, admitted, permit, started, trace, skipped)
             read = reader_of(search.payload.options)
             gather = Gather(search.plan.shards, read, self._alarms)
             await self._scatter_gather(search, gather)
@@ -189,6 +195,8 @@ class Searcher:
         self._ranked = frozenset(profiles_with_functions(profiles))
         self._canary.use_profiles(profiles)
         self._attaching.use_profiles(profiles)
+        if self._skipper is not None:
+            self._skipper.use_profiles(profiles)
 
     def use_cursor_key(self, key: bytes) -> None:
         """From now on, sign the cursors of pages with this key; without any, refuse them."""
@@ -236,6 +244,17 @@ class Searcher:
             peer=query.peer,
         )
 
+    async def _skipped(
+        self, query: SearchQuery, collection: Collection, admitted: Admitted
+    ) -> AbstractSet[int]:
+        """The shards that need not be asked, since they have no match."""
+        if self._skipper is None:
+            return NONE
+        excluded = self._skipper.excluded(query, collection, admitted)
+        if excluded is None:
+            return NONE
+        return await self._skipper.confirmed(excluded, query.deadline_ms / 1000)
+
     def _plan(
         self,
         query: SearchQuery,
@@ -244,10 +263,11 @@ class Searcher:
         permit: AdmissionPermit,
         started: float,
         trace: SearchTrace | None,
+        skipped: AbstractSet[int],
     ) -> PlannedSearch:
         """Choose the shards to ask, and how many hits to ask for."""
         breakers = self._guards.of(admitted.profile).breakers
-        plan = make_plan(self._view.live, breakers, started)
+        plan = make_plan(self._view.live, breakers, started, skipped)
         counts = self._view.counts_of(collection.uid)
         is_heavy = self._guards.heavy.is_heavy(admitted.cost, counts)
         k = query.num_ranked
@@ -325,10 +345,11 @@ class Searcher:
         timeout = AdaptiveTimeout(search.query.wait_for, self._settings.coverage)
         counts = self._view.counts_of(search.payload.uid)
         known = [count for count in counts if count is not None]
+        num_skipped = sum(counts[shard] or 0 for shard in search.plan.skipped)
         total = round(sum(known) * len(counts) / len(known)) if known else 0
 
         def until() -> float:
-            covered = sum(
+            covered = num_skipped + sum(
                 part.body.documents for part in gather.results.values() if part.outcome is _OK
             )
             num_open, now = gather.num_open, self._loop.time()

@@ -43,7 +43,9 @@ class Coverage(msgspec.Struct, frozen=True, gc=False):
     ]
     documents: Annotated[int, doc("Documents searched.")]
     documents_total: Annotated[int, doc("Documents in the collection.")]
-    is_full: Annotated[bool, doc("Whether every shard is ok; if not, the answer is partial.")]
+    is_full: Annotated[
+        bool, doc("Whether every shard is ok or skipped; if not, the answer is partial.")
+    ]
     degraded: Annotated[dict[str, int], doc("Outcome to number of shards.")]
 
 
@@ -74,7 +76,10 @@ class Shards(msgspec.Struct, frozen=True, gc=False):
     unavailable: int
     breaker_open: int
     cancelled: int
-    detail: Annotated[list[ShardDetail], doc("Shards that are not ok; with `explain`, all shards.")]
+    skipped: Annotated[int, doc("Shards that have no match, so they were not asked.")]
+    detail: Annotated[
+        list[ShardDetail], doc("Shards that were not searched; with `explain`, all shards.")
+    ]
 
 
 class FetchProblem(msgspec.Struct, frozen=True, gc=False):

@@ -14,6 +14,7 @@ write counts.
 from collections import Counter
 from collections.abc import Sequence
 
+from hedgerow.common.outcome import SEARCHED
 from hedgerow.common.partition import shard_of
 from nemesis.checkers.violation import Violation
 from nemesis.history import Any, Read, Search, Write
@@ -77,7 +78,7 @@ def _seen(write: Write) -> Seen:
 def _has_searched(search: Search) -> bool:
     """Whether the shard of the document was searched."""
     owner = shard_of(search.subject, NUM_SHARDS)
-    return search.outcomes is not None and (owner, "ok") in search.outcomes
+    return search.outcomes is not None and any((owner, one) in search.outcomes for one in SEARCHED)
 
 
 def _stale(search: Search, writes: Sequence[Write]) -> list[Violation]:

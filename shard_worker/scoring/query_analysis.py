@@ -1,24 +1,20 @@
 """Parses and analyses queries, once for all shards of a collection that a scorer searches."""
 
-from collections.abc import Iterator
 from functools import lru_cache, partial
 
 from hedgerow.common.collection import TEXTS, Collection
 from hedgerow.common.query.analysers import tokens_of
 from hedgerow.common.query.as_typed import AS_WRITTEN, Typing, as_typed
 from hedgerow.common.query.syntax import parse, parse_filter
-from hedgerow.common.query.tokens import MAX_WHOLE_WORDS, whole_text
 from hedgerow.common.query.tree import (
     Boosted,
     Clause,
     Clauses,
-    Everything,
     Node,
-    Occur,
-    Typed,
     Whole,
     Words,
 )
+from hedgerow.common.query.whole_texts import whole_of
 from hedgerow.shard_worker.storage.schema import searched_field
 
 # Only short queries are cached: one of 4,096 characters takes 300 KB when it is parsed.
@@ -70,29 +66,6 @@ def _read(collection: Collection, query: str, strict: bool, typing: Typing) -> N
 
 def _read_filter(collection: Collection, text: str) -> Node | None:
     return pruned(parse_filter(text, collection), collection) if text else None
-
-
-def whole_of(tree: Node) -> str:
-    """What a whole text has to be in order to equal a query; "" if none can.
-
-    Only a query of words without field names can equal a text.
-    """
-    words = []
-    for node in _flat(tree):
-        if not isinstance(node, Words | Typed) or node.field is not None:
-            return ""
-        words.append(node.text)
-        if len(words) > MAX_WHOLE_WORDS:
-            return ""
-    return whole_text(" ".join(words))
-
-
-def _flat(tree: Node) -> Iterator[Node]:
-    if isinstance(tree, Clauses):
-        for occur, part in tree.clauses:
-            yield from _flat(part if occur is not Occur.MUST_NOT else Everything())
-    else:
-        yield tree
 
 
 def pruned(node: Node, collection: Collection) -> Node:

@@ -24,6 +24,7 @@ from hedgerow.common.query.tree import (
     Whole,
     Words,
 )
+from hedgerow.common.query.whole_texts import whole_mark
 from hedgerow.shard_worker.scoring.keyword_range import (
     Beginning,
     Part,
@@ -40,7 +41,6 @@ from hedgerow.shard_worker.storage.schema import (
     EVERY,
     PRESENT,
     searched_field,
-    whole_mark,
 )
 from hedgerow.shard_worker.storage.term_statistics import TermStatistics
 from hedgerow.shard_worker.storage.text_index import TextIndex

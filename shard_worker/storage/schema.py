@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from hedgerow.common.fields.field_types import (
 )
 from hedgerow.common.query.analysers import is_folded_first, make_analyser
 from hedgerow.common.query.tokens import of_document, whole_text
+from hedgerow.common.query.whole_texts import whole_mark
 
 # Names of internal fields begin with "_", unlike those of declared fields.
 ALL_TEXT = "_text"  # the texts of all fields, by weight, for queries that name no field
@@ -29,8 +29,6 @@ PLACE = "_place"  # the document's place in `bodies`, if it has one
 EVERY = "*"
 PADDING = "+"
 ORDERED_LISTS = "="
-_WHOLE = "~"  # begins a mark
-_WHOLE_CHARS = 12  # longer texts are hashed to as many, since long terms would bloat the index
 
 ANALYSER = "hedgerow"
 # Ids are read from blocks, and a block is decompressed as a whole. tantivy's default of 16 KB is
@@ -40,17 +38,6 @@ ANALYSER = "hedgerow"
 # million documents then take 4, 3 and 2 MB more on disk.
 BLOCK_BYTES = 512
 _BLOCK_SETTING = "docstore_blocksize"
-
-
-def whole_mark(text: str) -> str:
-    """The mark of documents that have a searched text which is this as a whole.
-
-    Args:
-        text: what `whole_text` has made of it.
-    """
-    if len(text) > _WHOLE_CHARS:
-        text = blake2b(text.encode(), digest_size=_WHOLE_CHARS // 2).hexdigest()
-    return f"{_WHOLE}{text}"
 
 
 def searched_field(collection: Collection) -> str | None:

@@ -1,0 +1,99 @@
+"""The summaries of one collection's shards, as a gateway keeps them."""
+
+from collections import OrderedDict
+from typing import Final, NamedTuple
+
+from hedgerow.common.collection import Collection
+from hedgerow.common.query.as_typed import Typing
+from hedgerow.common.query.needs import need_of
+from hedgerow.common.query.shard_summary import ShardSummary
+
+MOST_REMEMBERED: Final = 1024  # queries
+
+
+class Asked(NamedTuple):
+    """What decides which documents match a search."""
+
+    query: str
+    filter: str
+    strict: bool
+    typing: Typing
+
+
+class Excluded(NamedTuple):
+    """Shards that have no match, if their summaries are still valid.
+
+    Attributes:
+        uid: the collection's.
+        shards: ascending.
+        stamps: of their summaries, in the same order.
+    """
+
+    uid: str
+    shards: tuple[int, ...]
+    stamps: list[bytes]
+
+
+class CollectionSummaries:
+    """The summaries of one collection.
+
+    Attributes:
+        uid: the collection's.
+        used_at: when it was last searched, in s.
+        size: bytes of all summaries.
+    """
+
+    def __init__(self, uid: str, now: float) -> None:
+        """Know of no shard yet."""
+        self.uid = uid
+        self.used_at = now
+        self.size = 0
+        self._held: dict[int, tuple[bytes, ShardSummary]] = {}
+        self._known: OrderedDict[Asked, Excluded] = OrderedDict()
+        self._collection: Collection | None = None  # of which `_known` is
+
+    @property
+    def has_any(self) -> bool:
+        """Whether any shard's summary is kept."""
+        return bool(self._held)
+
+    def stamp(self, shard: int) -> bytes:
+        """The stamp of a shard's summary; b"" if there is none."""
+        held = self._held.get(shard)
+        return b"" if held is None else held[0]
+
+    def take(self, shard: int, stamp: bytes, summary: ShardSummary) -> None:
+        """Keep a summary."""
+        self.drop(shard)
+        self._held[shard] = stamp, summary
+        self.size += len(summary.bits)
+
+    def drop(self, shard: int) -> None:
+        """Forget a shard's summary, which is no longer valid."""
+        held = self._held.pop(shard, None)
+        if held is not None:
+            self.size -= len(held[1].bits)
+        self._known.clear()
+
+    def excluded(self, asked: Asked, collection: Collection) -> Excluded:
+        """The shards that have no match; remembers the answers to the last queries."""
+        if self._collection is not collection:
+            self._known.clear()
+            self._collection = collection
+        found = self._known.get(asked)
+        if found is None:
+            found = self._known[asked] = self._look(asked, collection)
+            if len(self._known) > MOST_REMEMBERED:
+                self._known.popitem(last=False)
+        return found
+
+    def _look(self, asked: Asked, collection: Collection) -> Excluded:
+        need = need_of(
+            asked.query, asked.filter, collection, strict=asked.strict, typing=asked.typing
+        )
+        shards = [
+            shard
+            for shard, (_, summary) in sorted(self._held.items())
+            if not summary.documents or not need.may_be_met(summary)
+        ]
+        return Excluded(self.uid, tuple(shards), [self._held[shard][0] for shard in shards])

@@ -1,0 +1,145 @@
+"""Decides which shards a search need not ask.
+
+A summary is as old as the last look at Redis, and its shard may have been written to since. So
+nothing is skipped before its stamp was read again, after the search has come in: then whatever any
+caller knows to be found was found before (`common.state.summaries`). That takes a round trip to
+Redis, of searches that skip shards only.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, Protocol
+
+from hedgerow.common.collection import Collection
+from hedgerow.common.errors import RedisUnavailableError
+from hedgerow.common.query.as_typed import AS_WRITTEN, Typing
+from hedgerow.common.settings.rank_profiles import RankProfile
+from hedgerow.common.wire.search_options import SearchOptions
+from hedgerow.gateway.search.result import SearchQuery
+from hedgerow.gateway.search.skipping.collection_summaries import (
+    Asked,
+    CollectionSummaries,
+    Excluded,
+)
+from hedgerow.gateway.search.validation import Admitted
+
+NONE: Final[frozenset[int]] = frozenset()
+LONGEST: Final = 256  # characters of a query or filter: a longer one takes long to read again
+UNUSED_S: Final = 600.0  # after this time without a search, a collection's summaries are dropped
+_CHECK_SHARE: Final = 0.1  # of the deadline: the longest wait for the stamps
+_LONGEST_CHECK_S: Final = 0.05
+# Options that do not change which documents match, or that `need_of` knows of.
+_UNDERSTOOD: Final = frozenset({"facets", "sort", "search_after", "group_by", "typos", "prefix"})
+
+
+class Stamps(Protocol):
+    """Reads the stamps of summaries."""
+
+    async def read(self, uid: str, shards: Sequence[int]) -> list[bytes | None]:
+        """The shards' stamps, in this order, as they are now.
+
+        Raises:
+            RedisUnavailableError: there was no answer.
+        """
+
+
+class Skipper:
+    """Finds the shards that cannot have a match."""
+
+    def __init__(
+        self,
+        stamps: Stamps,
+        retracts: Callable[[], bool],
+        profiles: Mapping[str, RankProfile],
+        on_wanted: Callable[[], None],
+    ) -> None:
+        """Skip nothing yet: `collections` has to be filled with summaries.
+
+        Args:
+            stamps: reads stamps.
+            retracts: whether every live worker retracts summaries before it writes.
+            profiles: name → rank profile.
+            on_wanted: called when a collection is searched whose summaries are not kept.
+        """
+        self.collections: dict[str, CollectionSummaries] = {}
+        self._stamps = stamps
+        self._retracts = retracts
+        self._on_wanted = on_wanted
+        self._now = asyncio.get_running_loop().time
+        self.use_profiles(profiles)
+
+    def use_profiles(self, profiles: Mapping[str, RankProfile]) -> None:
+        """From now on, these are the rank profiles."""
+        # Without an index, everything matches; and a canary is to be tried on a shard.
+        self._profiles = frozenset(
+            name
+            for name, profile in profiles.items()
+            if profile.first_phase != "noop" and not profile.canary
+        )
+
+    def excluded(
+        self, query: SearchQuery, collection: Collection, admitted: Admitted
+    ) -> Excluded | None:
+        """The shards that seem to have no match; None if there are none. Takes 1 µs mostly."""
+        held = self.collections.get(collection.uid)
+        if held is None:
+            self.collections[collection.uid] = CollectionSummaries(collection.uid, self._now())
+            self._on_wanted()
+            return None
+        held.used_at = self._now()
+        typing = _typing_of(admitted.options)
+        if (
+            typing is None
+            or not held.has_any
+            or admitted.profile not in self._profiles
+            or len(query.query) > LONGEST
+            or len(query.filter) > LONGEST
+            or not self._retracts()
+        ):
+            return None
+        asked = Asked(query.query, query.filter, query.syntax == "strict", typing)
+        found = held.excluded(asked, collection)
+        return found if found.shards else None
+
+    async def confirmed(self, excluded: Excluded, deadline_s: float) -> frozenset[int]:
+        """Those of `excluded` whose summaries are valid now, and so have no match indeed.
+
+        Args:
+            excluded: shards that seem to have none.
+            deadline_s: from the search's start to its deadline.
+        """
+        try:
+            async with asyncio.timeout(min(_CHECK_SHARE * deadline_s, _LONGEST_CHECK_S)):
+                stamps = await self._stamps.read(excluded.uid, excluded.shards)
+        except (TimeoutError, RedisUnavailableError):
+            return NONE
+        if stamps == excluded.stamps:
+            return frozenset(excluded.shards)
+        valid = set()
+        held = self.collections.get(excluded.uid)
+        for shard, before, now in zip(excluded.shards, excluded.stamps, stamps, strict=True):
+            if now == before:
+                valid.add(shard)
+            elif held is not None and held.stamp(shard) == before:
+                held.drop(shard)
+        return frozenset(valid)
+
+    def forget_unused(self) -> None:
+        """Drop the summaries of collections that are not searched any more."""
+        oldest = self._now() - UNUSED_S
+        for uid in [uid for uid, one in self.collections.items() if one.used_at < oldest]:
+            del self.collections[uid]
+
+    def forget_all(self) -> None:
+        """Drop all summaries: it is unknown whether their stamps still say anything."""
+        for uid in self.collections:
+            self.collections[uid] = CollectionSummaries(uid, self.collections[uid].used_at)
+
+
+def _typing_of(options: SearchOptions | None) -> Typing | None:
+    """How words may differ from what is meant; None if the options are not understood."""
+    if options is None:
+        return AS_WRITTEN
+    if not _UNDERSTOOD.issuperset(options.used):
+        return None
+    return Typing(options.typos, options.prefix)
