@@ -106,8 +106,9 @@ def is_due(seen: Seen, identity: str, now: float) -> bool:
 class SummaryMaker:
     """Makes the summaries of a worker's shards."""
 
-    def __init__(self, store: Store, replicas: Replicas) -> None:
-        """Store summaries of `replicas` in `store`."""
+    def __init__(self, store: Store, replicas: Replicas, rest: float = REST) -> None:
+        """Store summaries of `replicas` in `store`; rest for `rest` times the time of each."""
+        self._rest = rest
         self._store = store
         self._replicas = replicas
         self._seen: dict[tuple[int, str], Seen] = {}
@@ -141,7 +142,7 @@ class SummaryMaker:
             if self._impossible.get(key) != self._seen[key].changes and self._is_settled(key[0]):
                 began = self._now()
                 await self._make(*key, identity)
-                self._rests_until = self._now() + REST * (self._now() - began)
+                self._rests_until = self._now() + self._rest * (self._now() - began)
 
     async def _look(self, states: dict[int, ShardState]) -> None:
         """See what has changed."""
