@@ -139,7 +139,7 @@ def test_what_is_found_is_never_excluded(
         ('"red absent"', ""),
         ("red", "tag:never"),
         ("red", "tag:IN [never ever]"),
-        ("red", "year:<1990"),
+        ("red", "year:<1989"),
         ("red", "price:>8"),
         ("red", "day:>2021-01-01"),
         ("red AND (absent OR missing)", ""),
