@@ -22,6 +22,7 @@ from hedgerow.gateway.search.options.facets import Counted, merge_facets, withou
 from hedgerow.gateway.search.plan import Plan
 from hedgerow.gateway.search.planned_search import PlannedSearch
 from hedgerow.gateway.search.result import Hit, SearchResult
+from hedgerow.gateway.search.skipping.exactness import Exactness
 from hedgerow.gateway.shapes.answer import Fetch, ShardDetail, TotalHits
 from hedgerow.gateway.shapes.facets import FacetAnswer
 from hedgerow.gateway.shapes.reasons import reasons_line
@@ -81,6 +82,7 @@ def make_answer(
     found: Found,
     counts: Sequence[int | None],
     now: float,
+    exactness: Exactness | None = None,
 ) -> SearchResult:
     """Build the answer.
 
@@ -90,6 +92,7 @@ def make_answer(
         found: the hits.
         counts: for each shard, how many documents of the collection it last reported.
         now: the event loop's time, in s.
+        exactness: that the missing shards could not have changed the hits; None if they could.
 
     Raises:
         BadRequestError: every shard that was asked says that the query is at fault.
@@ -116,6 +119,9 @@ def make_answer(
         if is_whole
         else measure_coverage(outcomes, documents, counts)
     )
+    if exactness is not None and not coverage.is_full:
+        bound = UNSET if exactness.bound is None else exactness.bound
+        coverage = replace(coverage, exact=True, bound=bound)
     wanted = search.admitted.wanted
     facets: dict[str, FacetAnswer] | UnsetType = UNSET
     next_page: NextPage | UnsetType = UNSET

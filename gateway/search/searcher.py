@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from hedgerow.common.collection import Collection
 from hedgerow.common.errors import BadRequestError, HedgerowError, OverloadedError
-from hedgerow.common.outcome import Outcome
+from hedgerow.common.outcome import SEARCHED, Outcome
 from hedgerow.common.runtime.alarms import Alarms
 from hedgerow.common.settings.rank_profiles import RankProfile
 from hedgerow.common.wire.messages import Kind, SearchPayload, pack_body
@@ -44,6 +44,7 @@ from hedgerow.gateway.search.planned_search import PlannedSearch
 from hedgerow.gateway.search.result import Hit, SearchQuery, SearchResult
 from hedgerow.gateway.search.scatter import Scatter
 from hedgerow.gateway.search.search_settings import SearchSettings
+from hedgerow.gateway.search.skipping.exactness import Exactness
 from hedgerow.gateway.search.skipping.skipper import NONE, Skipper
 from hedgerow.gateway.search.top_up import TopUp, may_have_more, num_asked, topped_up
 from hedgerow.gateway.search.validation import Admitted, admit, check_level, filling_warning
@@ -158,6 +159,7 @@ class Searcher:
             if shards := may_have_more(hits, bodies, search.payload.k, query.num_ranked):
                 await self._ask_again(search, shards, gather)
                 hits, bodies = self._merge(search, gather)
+            exactness = await self._exactness(search, collection, gather, hits)
             found = await self._fetch(search, hits[query.offset :], bodies, gathered_at)
             if admitted.wanted.facets:
                 found = await with_facets(found, admitted.wanted.facets)
@@ -171,7 +173,7 @@ class Searcher:
             raise
         permit.done(ended_at := self._loop.time())
         self._in_flight.end()
-        return self._respond(search, gather, found, ended_at)
+        return self._respond(search, gather, found, ended_at, exactness)
 
     def refusal_of(self, query: SearchQuery, collection: Collection) -> OverloadedError | None:
         """Return a refusal if there is no room for a query; otherwise None.
@@ -366,6 +368,25 @@ class Searcher:
         is_grouped = bool(options.group_by)
         return merge_ordered(bodies, query.num_ranked, options.sort, is_grouped=is_grouped), bodies
 
+    async def _exactness(
+        self, search: PlannedSearch, collection: Collection, gather: Gather, hits: list[Hit]
+    ) -> Exactness | None:
+        """Why the missing shards could not have changed the hits; None if they could."""
+        shards, results = search.plan.breakers.shards, gather.results
+        if self._skipper is None or gather.num_ok == len(shards):
+            return None
+        missing = [
+            shard
+            for shard in shards
+            if (results[shard].outcome if shard in results else search.plan.not_asked[shard][0])
+            not in SEARCHED
+        ]
+        if not missing:
+            return None
+        return await self._skipper.exactness(
+            search.query, collection, search.admitted, missing, hits
+        )
+
     async def _ask_again(
         self, search: PlannedSearch, shards: tuple[int, ...], gather: Gather
     ) -> None:
@@ -416,13 +437,18 @@ class Searcher:
         )
 
     def _respond(
-        self, search: PlannedSearch, gather: Gather, found: Found, now: float
+        self,
+        search: PlannedSearch,
+        gather: Gather,
+        found: Found,
+        now: float,
+        exactness: Exactness | None,
     ) -> SearchResult:
         if now > search.deadline:
             self._answer_reserve.record(now - search.deadline, now)
         counts = self._view.counts_of(search.payload.uid)
         try:
-            result = make_answer(search, gather, found, counts, now)
+            result = make_answer(search, gather, found, counts, now, exactness)
         except HedgerowError as error:
             self._walks.end(walk_of(search, gather, now, found.fetch_walk, error))
             raise

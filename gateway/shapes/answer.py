@@ -47,6 +47,21 @@ class Coverage(msgspec.Struct, frozen=True, gc=False):
         bool, doc("Whether every shard is ok or skipped; if not, the answer is partial.")
     ]
     degraded: Annotated[dict[str, int], doc("Outcome to number of shards.")]
+    exact: Annotated[
+        Literal[True] | UnsetType,
+        doc(
+            "Only of a partial answer, if its hits are those that it would have with every shard: "
+            "no document of the shards that are missing can be among them. It says nothing of "
+            "`total_hits` and facets."
+        ),
+    ] = UNSET
+    bound: Annotated[
+        FieldValue | UnsetType,
+        doc(
+            "With `exact`: the best value of the first sort key that a document of the missing "
+            "shards can have; absent if none of them can match."
+        ),
+    ] = UNSET
 
 
 class ShardDetail(msgspec.Struct, frozen=True, gc=False):

@@ -1,11 +1,12 @@
 """The summaries of one collection's shards, as a gateway keeps them."""
 
 from collections import OrderedDict
+from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from hedgerow.common.collection import Collection
 from hedgerow.common.query.as_typed import Typing
-from hedgerow.common.query.needs import need_of
+from hedgerow.common.query.needs import Need, need_of
 from hedgerow.common.query.shard_summary import ShardSummary
 
 MOST_REMEMBERED: Final = 1024  # queries
@@ -87,10 +88,18 @@ class CollectionSummaries:
                 self._known.popitem(last=False)
         return found
 
-    def _look(self, asked: Asked, collection: Collection) -> Excluded:
-        need = need_of(
+    def of(self, shards: Iterable[int]) -> dict[int, tuple[bytes, ShardSummary]]:
+        """Shard → the stamp and the summary, of those that are kept."""
+        return {shard: self._held[shard] for shard in shards if shard in self._held}
+
+    def need(self, asked: Asked, collection: Collection) -> Need:
+        """What a document needs in order to match."""
+        return need_of(
             asked.query, asked.filter, collection, strict=asked.strict, typing=asked.typing
         )
+
+    def _look(self, asked: Asked, collection: Collection) -> Excluded:
+        need = self.need(asked, collection)
         shards = [
             shard
             for shard, (_, summary) in sorted(self._held.items())

@@ -15,12 +15,13 @@ from hedgerow.common.errors import RedisUnavailableError
 from hedgerow.common.query.as_typed import AS_WRITTEN, Typing
 from hedgerow.common.settings.rank_profiles import RankProfile
 from hedgerow.common.wire.search_options import SearchOptions
-from hedgerow.gateway.search.result import SearchQuery
+from hedgerow.gateway.search.result import Hit, SearchQuery
 from hedgerow.gateway.search.skipping.collection_summaries import (
     Asked,
     CollectionSummaries,
     Excluded,
 )
+from hedgerow.gateway.search.skipping.exactness import Exactness, exactness_of
 from hedgerow.gateway.search.validation import Admitted
 
 NONE: Final[frozenset[int]] = frozenset()
@@ -28,6 +29,7 @@ LONGEST: Final = 256  # characters of a query or filter: a longer one takes long
 UNUSED_S: Final = 600.0  # after this time without a search, a collection's summaries are dropped
 _CHECK_SHARE: Final = 0.1  # of the deadline: the longest wait for the stamps
 _LONGEST_CHECK_S: Final = 0.05
+_LATE_CHECK_S: Final = 0.005  # when the answer is due
 # Options that do not change which documents match, or that `need_of` knows of.
 _UNDERSTOOD: Final = frozenset({"facets", "sort", "search_after", "group_by", "typos", "prefix"})
 
@@ -87,19 +89,23 @@ class Skipper:
             self._on_wanted()
             return None
         held.used_at = self._now()
+        if not held.has_any or (asked := self._asked(query, admitted)) is None:
+            return None
+        found = held.excluded(asked, collection)
+        return found if found.shards else None
+
+    def _asked(self, query: SearchQuery, admitted: Admitted) -> Asked | None:
+        """What decides which documents match; None if that is not understood here."""
         typing = _typing_of(admitted.options)
         if (
             typing is None
-            or not held.has_any
             or admitted.profile not in self._profiles
             or len(query.query) > LONGEST
             or len(query.filter) > LONGEST
             or not self._retracts()
         ):
             return None
-        asked = Asked(query.query, query.filter, query.syntax == "strict", typing)
-        found = held.excluded(asked, collection)
-        return found if found.shards else None
+        return Asked(query.query, query.filter, query.syntax == "strict", typing)
 
     async def confirmed(self, excluded: Excluded, deadline_s: float) -> frozenset[int]:
         """Those of `excluded` whose summaries are valid now, and so have no match indeed.
@@ -108,8 +114,11 @@ class Skipper:
             excluded: shards that seem to have none.
             deadline_s: from the search's start to its deadline.
         """
+        return await self._confirmed(excluded, min(_CHECK_SHARE * deadline_s, _LONGEST_CHECK_S))
+
+    async def _confirmed(self, excluded: Excluded, timeout_s: float) -> frozenset[int]:
         try:
-            async with asyncio.timeout(min(_CHECK_SHARE * deadline_s, _LONGEST_CHECK_S)):
+            async with asyncio.timeout(timeout_s):
                 stamps = await self._stamps.read(excluded.uid, excluded.shards)
         except (TimeoutError, RedisUnavailableError):
             return NONE
@@ -123,6 +132,40 @@ class Skipper:
             elif held is not None and held.stamp(shard) == before:
                 held.drop(shard)
         return frozenset(valid)
+
+    async def exactness(
+        self,
+        query: SearchQuery,
+        collection: Collection,
+        admitted: Admitted,
+        missing: Sequence[int],
+        hits: Sequence[Hit],
+    ) -> Exactness | None:
+        """Why the missing shards could not have changed the hits; None if they could.
+
+        Args:
+            query: the search.
+            collection: what was searched.
+            admitted: the result of its validation.
+            missing: the shards that were not searched.
+            hits: the best of the others, with those that are left out at the beginning.
+        """
+        held = self.collections.get(collection.uid)
+        if held is None or (asked := self._asked(query, admitted)) is None:
+            return None
+        known = held.of(missing)
+        if len(known) < len(missing):
+            return None
+        keys = () if admitted.options is None else admitted.options.sort
+        need = held.need(asked, collection)
+        summaries = [summary for _, summary in known.values()]
+        found = exactness_of(summaries, need, hits, query.num_ranked, keys)
+        if found is None:
+            return None
+        stamps = [stamp for stamp, _ in known.values()]
+        excluded = Excluded(collection.uid, tuple(known), stamps)
+        valid = await self._confirmed(excluded, _LATE_CHECK_S)
+        return found if len(valid) == len(known) else None
 
     def forget_unused(self) -> None:
         """Drop the summaries of collections that are not searched any more."""
