@@ -25,14 +25,15 @@ from hedgerow.shard_worker.indexing.indexer_client import IndexerClient
 from hedgerow.shard_worker.indexing.shard_report import ShardState
 
 TICK_S: Final = 1.0
+LOOK_S: Final = 30.0  # how often all stamps are read: a replica that starts retracts them
 QUIET_S: Final = 1.0  # a collection that was not written to for this time may stay as it is
 CLAIM_S: Final = 30.0  # a claim that is older is of a worker that has died
 APPLIED_WITHIN_S: Final = 1.0
 _POLL_S: Final = 0.02
 # After a failover, replicas may have applied entries that the log lacks until they restore them.
 SETTLED_AFTER_S: Final = 10.0
-# Times that it has taken to make a summary: so long it rests. So a fiftieth of a core is used.
-REST: Final = 50.0
+# How many times as long as a summary took no other is made: a twentieth of a core is used at most.
+REST: Final = 20.0
 
 _log = structlog.get_logger()
 
@@ -87,6 +88,15 @@ class Seen(NamedTuple):
     stamp: bytes
     stamped_at: float
 
+    def now(self, changes: int, stamp: bytes, now: float) -> "Seen":
+        """What is seen now."""
+        return Seen(
+            changes,
+            self.changed_at if self.changes == changes else now,
+            stamp,
+            self.stamped_at if self.stamp == stamp else now,
+        )
+
 
 def is_due(seen: Seen, identity: str, now: float) -> bool:
     """Whether a summary should be made.
@@ -115,6 +125,7 @@ class SummaryMaker:
         self._impossible: dict[tuple[int, str], int] = {}  # → changes at which it was
         self._versions: dict[int, tuple[tuple[int, int], float]] = {}
         self._rests_until = -math.inf
+        self._looked_at = -math.inf
         self._now = asyncio.get_running_loop().time
 
     async def run(self) -> None:
@@ -133,34 +144,39 @@ class SummaryMaker:
             RedisUnavailableError, ConfigurationError, WorkError: something cannot be done now.
         """
         states, identity = self._replicas.states(), await self._store.identity()
-        await self._look(states)
+        await self._look(states, identity)
         now = self._now()
         due = [key for key, seen in self._seen.items() if is_due(seen, identity, now)]
         for key in sorted(due, key=lambda key: self._seen[key].stamped_at):
             if self._now() < self._rests_until:
                 return
             if self._impossible.get(key) != self._seen[key].changes and self._is_settled(key[0]):
-                began = self._now()
                 await self._make(*key, identity)
-                self._rests_until = self._now() + self._rest * (self._now() - began)
 
-    async def _look(self, states: dict[int, ShardState]) -> None:
-        """See what has changed."""
+    async def _look(self, states: dict[int, ShardState], identity: str) -> None:
+        """See what has changed; stamps of what has not are read now and then."""
         held: dict[str, dict[int, int]] = {}
         for shard, state in states.items():
             for report in state.collections:
                 held.setdefault(report.uid, {})[shard] = report.changes
-        before, self._seen = self._seen, {}
+        before, now = self._seen, self._now()
+        is_full = now - self._looked_at >= LOOK_S
+        self._looked_at = now if is_full else self._looked_at
+        self._seen = {}
         for uid, changes in held.items():
-            stamps = await self._store.stamps(uid, list(changes))
+            known = {shard: before.get((shard, uid), Seen(-1, now, b"", now)) for shard in changes}
+            asked = [
+                shard
+                for shard, number in changes.items()
+                if is_full
+                or known[shard].changes != number
+                or not is_of(known[shard].stamp, identity)
+            ]
+            stamps = await self._store.stamps(uid, asked) if asked else {}
             now = self._now()
             for shard, number in changes.items():
-                known = before.get((shard, uid), Seen(-1, now, b"", now))
-                self._seen[shard, uid] = Seen(
-                    number,
-                    known.changed_at if known.changes == number else now,
-                    stamps[shard],
-                    known.stamped_at if known.stamp == stamps[shard] else now,
+                self._seen[shard, uid] = known[shard].now(
+                    number, stamps.get(shard, known[shard].stamp), now
                 )
         self._impossible = {
             key: changes for key, changes in self._impossible.items() if key in self._seen
@@ -183,7 +199,9 @@ class SummaryMaker:
             return  # another replica makes it
         summary = b""
         if await self._has_applied(shard, await self._replicas.newest(shard)):
+            began = self._now()
             summary = await self._replicas.summary(shard, uid)
+            self._rests_until = self._now() + self._rest * (self._now() - began)
             if not summary:
                 self._impossible[shard, uid] = seen.changes
         if not summary or version != self._replicas.version(shard):

@@ -1,5 +1,6 @@
 """The summaries of one collection's shards, as a gateway keeps them."""
 
+import math
 from collections import OrderedDict
 from collections.abc import Iterable
 from typing import Final, NamedTuple
@@ -41,6 +42,7 @@ class CollectionSummaries:
     Attributes:
         uid: the collection's.
         used_at: when it was last searched, in s.
+        read_at: when the stamps were last read, in s; -inf for never.
         size: bytes of all summaries.
     """
 
@@ -48,6 +50,7 @@ class CollectionSummaries:
         """Know of no shard yet."""
         self.uid = uid
         self.used_at = now
+        self.read_at = -math.inf
         self.size = 0
         self._held: dict[int, tuple[bytes, ShardSummary]] = {}
         self._known: OrderedDict[Asked, Excluded] = OrderedDict()

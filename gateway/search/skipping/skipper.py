@@ -175,8 +175,9 @@ class Skipper:
 
     def forget_all(self) -> None:
         """Drop all summaries: it is unknown whether their stamps still say anything."""
-        for uid in self.collections:
-            self.collections[uid] = CollectionSummaries(uid, self.collections[uid].used_at)
+        self.collections = {
+            uid: CollectionSummaries(uid, one.used_at) for uid, one in self.collections.items()
+        }
 
 
 def _typing_of(options: SearchOptions | None) -> Typing | None:

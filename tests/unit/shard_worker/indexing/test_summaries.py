@@ -11,7 +11,14 @@ from hypothesis import strategies as st
 from hedgerow.common.shard_log.entries import START
 from hedgerow.common.state.summaries import Stamped, is_claim, is_of
 from hedgerow.shard_worker.indexing.shard_report import CollectionReport, ShardState
-from hedgerow.shard_worker.indexing.summaries import CLAIM_S, QUIET_S, Seen, SummaryMaker, is_due
+from hedgerow.shard_worker.indexing.summaries import (
+    CLAIM_S,
+    LOOK_S,
+    QUIET_S,
+    Seen,
+    SummaryMaker,
+    is_due,
+)
 from tests.support.virtual_time import run_virtually
 
 HERE = "server-1"
@@ -133,7 +140,7 @@ async def _run(seed: int) -> int:
         for number in range(12):
             await asyncio.sleep(shared.rng.choice([0.0, 0.2, 4.0, 20.0]))
             shared.log.append(shared.rng.choice([None, f"w{number}"]))
-        await asyncio.sleep(CLAIM_S + 100)
+        await asyncio.sleep(CLAIM_S + LOOK_S + 100)
         for task in tasks:
             task.cancel()
     shared.check()
