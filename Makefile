@@ -24,7 +24,7 @@ export SEED
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down query test test-unit test-integration test-containers test-tools \
+.PHONY: help setup demo up down query test test-unit test-integration test-containers test-extras test-tools \
         test-browser test-hostile screenshots attack nemesis check audit docs bench bench-client bench-crowd bench-keys bench-moves bench-peers bench-search lab dist clean
 # The rings of tests run one after the other, even under `make -j`. Within a ring, tests run in
 # parallel, except for those that measure time or load the machine (marked `alone`). In the rings with
@@ -69,6 +69,10 @@ test-integration: $(VENV)/.development  ## tests with a real Valkey, real proces
 
 test-containers: $(VENV)/.development  ## tests of the image and compose.yaml; need a Docker engine
 	$(BIN)/pytest tests/containers $(PYTEST_FLAGS)
+
+test-extras: $(VENV)/.development  ## tests with other software: Ray, HAProxy, Prometheus
+	$(BIN)/pytest tests/extras --dist loadfile $(SIDE_BY_SIDE) 2 $(PYTEST_FLAGS)
+	$(BIN)/pytest tests/extras $(ALONE)
 
 test-tools: $(VENV)/.development $(VENV)/.docs .helm/helm  ## tests of bench/, lab/, the Makefile, the Helm chart and the docs
 	$(BIN)/pytest tests/tools --dist loadfile $(SIDE_BY_SIDE) 2 $(PYTEST_FLAGS)

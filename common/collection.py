@@ -10,7 +10,9 @@ from typing import Any
 
 from hedgerow.common.document_ids import ID_FIELD, MAX_ID_BYTES, document_id
 from hedgerow.common.errors import BadRequestError, ConflictError, WireError
+from hedgerow.common.fields.embedding import check_sources
 from hedgerow.common.fields.field_types import FieldType, mismatch
+from hedgerow.common.fields.vectors import VectorField, read_vector_field, stored_form
 
 MAX_FIELDS = 256
 MAX_WEIGHT = 10  # of a text field: the joined field holds its words this many times
@@ -49,6 +51,7 @@ class Collection:
             stored but not indexed, since the inference may have been wrong.
         texts: how texts become words: `PLAIN_TEXTS` or `TEXTS`.
         folding: whether accents are folded; only with `TEXTS`.
+        vectors: vector field → the rest of its definition.
         revision: how often fields were added. While workers fill them, their indexes have only the
             first of the fields.
         text_fields: the fields of type text.
@@ -66,6 +69,7 @@ class Collection:
     revision: int = 0
     texts: int = PLAIN_TEXTS
     folding: bool = False
+    vectors: Mapping[str, VectorField] = field(default_factory=dict)
     text_fields: tuple[str, ...] = field(init=False, repr=False, compare=False)
     searched_fields: tuple[str, ...] = field(init=False, repr=False, compare=False)
 
@@ -76,6 +80,7 @@ class Collection:
         searched = (name for name in texts if weights.get(name, 1))
         object.__setattr__(self, "fields", fields)
         object.__setattr__(self, "weights", MappingProxyType(weights))
+        object.__setattr__(self, "vectors", MappingProxyType(dict(self.vectors)))
         object.__setattr__(self, "text_fields", tuple(texts))
         object.__setattr__(self, "searched_fields", tuple(searched))
 
@@ -95,14 +100,20 @@ class Collection:
         if self.fields is None:
             return None
         return {
-            name: {"type": kind, "weight": self.weights[name]} if name in self.weights else kind
+            name: {"type": kind, **members} if (members := self._members_of(name)) else kind
             for name, kind in self.fields.items()
         }
+
+    def _members_of(self, name: str) -> dict[str, Any]:
+        """The members of a field's definition but its type."""
+        if name in self.vectors:
+            return self.vectors[name].to_json()
+        return {"weight": self.weights[name]} if name in self.weights else {}
 
     @property
     def analysis(self) -> object:
         """Everything that decides how documents are indexed: if it differs, the index does too."""
-        return self.fields, self.word_analysis, self.weights
+        return self.fields, self.word_analysis, self.weights, self.vectors
 
     @property
     def word_analysis(self) -> tuple[str, int, bool]:
@@ -114,9 +125,16 @@ class Collection:
         fields: Mapping[str, FieldType],
         weights: Mapping[str, int] | None = None,
         inferred: Iterable[str] = (),
+        vectors: Mapping[str, VectorField] | None = None,
     ) -> "Collection":
-        """The same collection with other fields, and no weights but these."""
-        return replace(self, fields=fields, weights=weights or {}, inferred=frozenset(inferred))
+        """The same collection with other fields, and no weights and vectors but these."""
+        return replace(
+            self,
+            fields=fields,
+            weights=weights or {},
+            inferred=frozenset(inferred),
+            vectors=vectors or {},
+        )
 
     def with_fields_of(self, other: "Collection") -> "Collection":
         """The same collection with the fields of another definition, and what belongs to them."""
@@ -126,6 +144,7 @@ class Collection:
             weights=other.weights,
             inferred=other.inferred,
             revision=other.revision,
+            vectors=other.vectors,
         )
 
     def extends(self, other: "Collection") -> bool:
@@ -136,6 +155,7 @@ class Collection:
             self.word_analysis == other.word_analysis
             and self.fields.items() >= other.fields.items()
             and all(self.weight_of(name) == other.weight_of(name) for name in other.fields)
+            and self.vectors.items() >= other.vectors.items()
         )
 
     def to_json(self) -> str:
@@ -156,6 +176,8 @@ class Collection:
         if self.texts != PLAIN_TEXTS:
             definition["texts"] = self.texts
             definition["folding"] = self.folding
+        if self.vectors:
+            definition["vectors"] = {name: one.to_json() for name, one in self.vectors.items()}
         return json.dumps(definition, separators=(",", ":"))
 
     @classmethod
@@ -175,6 +197,12 @@ class Collection:
             revision = int(read.get("revision", 0))
             texts = int(read.get("texts", PLAIN_TEXTS))
             folding = bool(read.get("folding", False))
+            vectors = {
+                str(name): read_vector_field(name, one)
+                for name, one in read.get("vectors", {}).items()
+            }
+        except BadRequestError as error:
+            raise WireError(f"not a definition that this version can read: {error}") from error
         except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
             raise WireError(f"not a definition that this version can read: {error!r}") from error
         if not all(isinstance(part, str) for part in names.values()):
@@ -191,6 +219,7 @@ class Collection:
             revision=revision,
             texts=texts,
             folding=folding,
+            vectors=vectors,
         )
 
 
@@ -240,7 +269,8 @@ def define(
             "folding", "is not known to every live worker: upgrade the workers first, then use it"
         )
     defined = body.get("fields")
-    fields, weights = (None, {}) if defined is None else _define_fields(defined)
+    fields, weights, vectors = (None, {}, {}) if defined is None else _define_fields(defined)
+    _check_sources(fields or {}, vectors)
     return Collection(
         name=name,
         uid=uid or secrets.token_hex(8),
@@ -250,6 +280,7 @@ def define(
         weights=weights,
         texts=texts,
         folding=folding,
+        vectors=vectors,
     )
 
 
@@ -270,8 +301,11 @@ def with_added_fields(collection: Collection, fields: Any) -> Collection:
             f'the collection "{collection.name}" has no fields yet; they are inferred from its '
             "first documents"
         )
-    added, weights = _define_fields(fields)
+    added, weights, vectors = _define_fields(fields)
     for name, kind in added.items():
+        if name in vectors and collection.vectors.get(name, vectors[name]) != vectors[name]:
+            there_is = json.dumps(collection.vectors[name].to_json())
+            raise ConflictError(f'the field "{name}" is a vector of {there_is} already')
         weight = weights.get(name, 1)
         if name in there and (there[name], collection.weight_of(name)) != (kind, weight):
             is_other_type = there[name] is not kind
@@ -284,21 +318,29 @@ def with_added_fields(collection: Collection, fields: Any) -> Collection:
         raise BadRequestError("fields", f"would be more than {MAX_FIELDS}, which is the limit")
     if there.keys() >= added.keys():
         return collection
+    _check_sources({**there, **added}, vectors)
     wider = collection.with_fields(
-        {**there, **added}, {**collection.weights, **weights}, collection.inferred
+        {**there, **added},
+        {**collection.weights, **weights},
+        collection.inferred,
+        {**collection.vectors, **vectors},
     )
     return replace(wider, revision=collection.revision + 1)
 
 
-def _define_fields(fields: Any) -> tuple[dict[str, FieldType], dict[str, int]]:
-    """The types of fields, and the weights that are given."""
+def _define_fields(
+    fields: Any,
+) -> tuple[dict[str, FieldType], dict[str, int], dict[str, VectorField]]:
+    """The types of fields, the weights that are given, and what the vectors are."""
     if not isinstance(fields, Mapping):
         raise BadRequestError("fields", "is an object of field names and types")
     if len(fields) > MAX_FIELDS:
         raise BadRequestError("fields", f"has {len(fields)} fields; {MAX_FIELDS} is the limit")
-    defined, weights = {}, {}
+    defined, weights, vectors = {}, {}, {}
     for name, one in fields.items():
-        kind, weight = _type_and_weight(name, one)
+        if is_vector := _type_of(one) == FieldType.VECTOR:
+            vectors[name] = read_vector_field(name, one if isinstance(one, Mapping) else {})
+        kind, weight = (FieldType.VECTOR, None) if is_vector else _type_and_weight(name, one)
         if not isinstance(kind, str) or kind not in set(FieldType):
             raise BadRequestError(f"fields.{name}", f"has a type of {', '.join(FieldType)}")
         if name == ID_FIELD:
@@ -312,7 +354,19 @@ def _define_fields(fields: Any) -> tuple[dict[str, FieldType], dict[str, int]]:
         defined[name] = FieldType(kind)
         if weight is not None:
             weights[name] = _checked_weight(name, defined[name], weight)
-    return defined, weights
+    return defined, weights, vectors
+
+
+def _check_sources(
+    fields: Mapping[str, FieldType], vectors: Mapping[str, VectorField]
+) -> None:
+    for name, vector in vectors.items():
+        if vector.embedding is not None:
+            check_sources(name, vector.embedding, fields)
+
+
+def _type_of(one: Any) -> Any:
+    return one.get("type") if isinstance(one, Mapping) else one
 
 
 def _type_and_weight(name: str, one: Any) -> tuple[Any, Any]:
@@ -361,4 +415,24 @@ def check_document(
                 raise BadRequestError(name, reason)
             misfits = misfits or {}
             misfits[name] = reason
+    for name, vector in collection.vectors.items():
+        if (value := document.get(name)) is not None:
+            try:
+                vector.pack(value)
+            except ValueError as error:
+                raise BadRequestError(name, str(error)) from None
     return _NONE if misfits is None else misfits
+
+
+def with_stored_vectors(collection: Collection, document: dict[str, Any]) -> bool:
+    """Put the vectors of a document that fits its collection into the form that is stored.
+
+    Returns:
+        Whether that has changed the document.
+    """
+    has_changed = False
+    for name, vector in collection.vectors.items():
+        if (value := document.get(name)) is not None:
+            document[name] = stored_form(vector.pack(value))
+            has_changed |= document[name] != value
+    return has_changed

@@ -31,6 +31,7 @@ HedgerowError
     ├── ProfileBusyError     its rank profile has held its whole share of the lane for too long
     ├── NotStartedError      the tasks before it take long, and another worker may start it sooner
     ├── RankingError         the user's function raised
+    ├── EmbeddingError       a text could not be turned into a vector
     └── BadQueryError        the query is at fault in a way that the gateway did not notice
 """
 
@@ -52,6 +53,7 @@ class FailureCode(StrEnum):
     PROFILE_BUSY = "profile_busy"
     NOT_STARTED = "not_started"
     RANKING = "ranking"
+    EMBEDDING = "embedding"
     BAD_REQUEST = "bad_request"
     CONFIGURATION = "configuration"  # the worker has no such rank profile
     MALFORMED = "malformed"  # the request's payload, or the reply, cannot be read
@@ -323,6 +325,12 @@ class RankingError(WorkError):
     """The user's ranking function raised."""
 
     code = FailureCode.RANKING
+
+
+class EmbeddingError(WorkError):
+    """The user's function could not turn a text into a vector."""
+
+    code = FailureCode.EMBEDDING
 
 
 class BadQueryError(WorkError):

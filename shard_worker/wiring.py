@@ -9,6 +9,7 @@ from hedgerow.common.observability.telemetry import configure_logging, keep_outp
 from hedgerow.common.settings.cores import num_cores, num_scorers, num_spare_scorers
 from hedgerow.common.settings.rank_profiles import RankProfile
 from hedgerow.common.settings.settings import Settings
+from hedgerow.shard_worker.embedding.embedder import EmbedConfig
 from hedgerow.shard_worker.executors.bulkhead import Bulkhead
 from hedgerow.shard_worker.executors.process_pool.forkserver_start import Start, start_interpreter
 from hedgerow.shard_worker.executors.process_pool.limits import DispatchLimits
@@ -104,8 +105,15 @@ def scorer_lane(
     )
 
 
-def indexer_lane(settings: Settings, start_forkserver: Start = start_interpreter) -> ProcessLane:
-    """The process lane that writes: one process, since a store and an index have one writer."""
+def indexer_lane(
+    settings: Settings,
+    start_forkserver: Start = start_interpreter,
+    import_path: tuple[str, ...] = (),
+) -> ProcessLane:
+    """The process lane that writes: one process, since a store and an index have one writer.
+
+    Functions that embed are imported from `import_path`.
+    """
     tuning, limits = settings.worker, settings.limits
     return ProcessLane(
         factory="hedgerow.shard_worker.indexing.indexer:make_indexer",
@@ -113,6 +121,7 @@ def indexer_lane(settings: Settings, start_forkserver: Start = start_interpreter
             str(settings.data),
             limits.index_memory_bytes,
             limits.optimise_memory_bytes,
+            EmbedConfig.of(settings.embed),
         ),
         num_processes=1,
         max_batch=1,
@@ -121,6 +130,7 @@ def indexer_lane(settings: Settings, start_forkserver: Start = start_interpreter
         gate=None,
         name="indexer",
         nice=tuning.process_nice,
+        import_path=import_path,
         prepare=partial(prepare_process, settings.log_level, settings.log_format),
         start_forkserver=start_forkserver,
     )

@@ -110,7 +110,7 @@ class Worker:
                 enrich_hooks(profiles),
             )
         )
-        self._indexer = indexer_lane(settings, start_forkserver)
+        self._indexer = indexer_lane(settings, start_forkserver, import_path)
         bulkhead = enrich_bulkhead(settings)
         self._fetch_lanes = fetch_lanes(settings, self._accounting, bulkhead)
         self._reloading = Reloading(

@@ -31,7 +31,8 @@ class FieldType(StrEnum):
 
     A text is analysed (split, lowercased, stemmed) and counts in the score; a keyword is matched
     whole; the others by equality and range. Texts and keywords may be lists, and hold numbers and
-    booleans too, as `texts_of` writes them.
+    booleans too, as `texts_of` writes them. A vector has further members (`vectors.VectorField`),
+    which decide what it holds.
     """
 
     TEXT = "text"
@@ -40,6 +41,7 @@ class FieldType(StrEnum):
     FLOAT = "float"
     BOOLEAN = "boolean"
     DATE = "date"
+    VECTOR = "vector"
 
 
 # Python 3.11 looks up an enum's member through a descriptor, which takes five times as long as a
@@ -48,7 +50,10 @@ TEXTUAL_TYPES = frozenset({FieldType.TEXT, FieldType.KEYWORD})
 
 
 def mismatch(kind: FieldType, value: Any) -> str:
-    """Return why a value cannot be indexed as its field's type, as a clause; "" if it can."""
+    """Return why a value cannot be indexed as its field's type, as a clause; "" if it can.
+
+    Of vectors, only the field's definition says (`VectorField.pack`).
+    """
     if kind in TEXTUAL_TYPES:
         if type(value) is str:
             return "" if value.isascii() else _bad_unicode(value)
@@ -110,6 +115,7 @@ _CHECKS: dict[FieldType, tuple[Callable[[Any], bool], str]] = {
     FieldType.FLOAT: (_is_number, "is a finite number"),
     FieldType.BOOLEAN: (lambda value: isinstance(value, bool), "is true or false"),
     FieldType.DATE: (_is_date, "is a date of RFC 3339 between 1678 and 2261"),
+    FieldType.VECTOR: (lambda _: True, ""),
 }
 
 

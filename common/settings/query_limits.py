@@ -54,6 +54,18 @@ class QuerySettings(Group):
         description="How many hits deep search_after goes in the order by score, since a scorer "
         "has to pass over them. In the order by a field there is no limit.",
     )
+    max_vector_k: PositiveInt = Field(
+        1000,
+        le=10_000,
+        description="Most neighbours that a search by a vector looks for in each shard (`k` of the "
+        "vector, or of the search with its offset).",
+    )
+    max_vector_ef: PositiveInt = Field(
+        2000,
+        le=10_000,
+        description="Most documents that an index keeps in view while it looks for them (`ef` of "
+        "the vector). The time that it takes grows with it: about 1 ms for 500.",
+    )
     heavy_ms: PositiveFloat = Field(
         20.0,
         description="A query is heavy if it is estimated to take a scorer longer than this on one "

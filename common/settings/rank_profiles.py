@@ -25,6 +25,11 @@ class RankProfile(Group):
     enrich: str | None = Field(
         None, description="module:function, may block; runs on the winners' documents."
     )
+    embed: str | None = Field(
+        None,
+        description="module:function that turns the text of a query into a vector; that of the "
+        "vector field if unset.",
+    )
     share: float | None = Field(
         None,
         gt=0,
@@ -40,7 +45,7 @@ class RankProfile(Group):
         "process", description="Where the search runs; loop is only for noop."
     )
 
-    @field_validator("second_phase", "enrich")
+    @field_validator("second_phase", "enrich", "embed")
     @classmethod
     def _names_a_function(cls, value: str | None) -> str | None:
         if value is not None:

@@ -23,6 +23,7 @@ from pydantic_settings import (
 from hedgerow.common.errors import ConfigurationError
 from hedgerow.common.settings import environment
 from hedgerow.common.settings.breaker import BreakerSettings
+from hedgerow.common.settings.embed import EmbedSettings
 from hedgerow.common.settings.gateway import GatewaySettings
 from hedgerow.common.settings.group import Group
 from hedgerow.common.settings.limits import LimitSettings
@@ -63,6 +64,7 @@ class Settings(BaseSettings):
     gateway: GatewaySettings = GatewaySettings()
     worker: WorkerSettings = WorkerSettings()
     query: QuerySettings = QuerySettings()
+    embed: EmbedSettings = EmbedSettings()
     breaker: BreakerSettings = BreakerSettings()
     hedging: HedgingSettings = HedgingSettings()
     coverage: CoverageSettings = CoverageSettings()

@@ -16,8 +16,10 @@ SCORE: Final = "_score"  # the sort key that is the score
 
 # 1: facets, sort, search_after and group_by.
 # 2: typos and prefix; and `collection.TEXTS`, which is not an option, but as new.
-LEVEL: Final = 2
+# 3: vector; and `collection.VectorField`s, which are not an option, but as new.
+LEVEL: Final = 3
 TEXTS_LEVEL: Final = 2
+VECTORS_LEVEL: Final = 3
 
 # A field's value: a keyword, a number, a boolean, or a date (RFC 3339, in UTC, to the second, so
 # that dates are ordered as texts); None if a document has none.
@@ -82,6 +84,22 @@ class After(Array, frozen=True):
     position: Count = 0
 
 
+class WantedVector(Array, frozen=True):
+    """Documents are wanted by how near their vectors are to another.
+
+    Attributes:
+        field: the vector field.
+        value: the vector, packed as `VectorField.pack` does.
+        k: how many of the nearest documents each shard looks for, at least as many as it returns.
+        ef: how many it keeps in view while it looks for them in an index.
+    """
+
+    field: str
+    value: bytes
+    k: Count
+    ef: Count
+
+
 class SearchOptions(Array, frozen=True):
     """What else a search asks for; each member's default means that it is not asked for.
 
@@ -94,6 +112,7 @@ class SearchOptions(Array, frozen=True):
         group_by: only the best hit of each value of this keyword field.
         typos: how many edits the query's words may be away, together.
         prefix: whether the query's last word may be the beginning of another.
+        vector: rank by the distance to a vector, not by a query.
     """
 
     facets: tuple[WantedFacet, ...] = ()
@@ -102,10 +121,13 @@ class SearchOptions(Array, frozen=True):
     group_by: str = ""
     typos: Count = 0
     prefix: bool = False
+    vector: WantedVector | None = None
 
     @property
     def level(self) -> int:
         """The level of `Heartbeat.search_options` that a worker needs for it."""
+        if self.vector is not None:
+            return VECTORS_LEVEL
         return 2 if self.typos or self.prefix else 1
 
     @property

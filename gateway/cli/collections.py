@@ -15,7 +15,7 @@ from hedgerow.gateway.cli import options
 from hedgerow.gateway.cli.options import DEFAULT_URL, AsJson, CaFile, Timeout, Token, Url
 from hedgerow.gateway.cli.progress import progress
 from hedgerow.gateway.cli.render import counted, folded, output, percent, plain, table_of
-from hedgerow.gateway.client import CollectionAnswer, WeightedField, calls
+from hedgerow.gateway.client import CollectionAnswer, DefinedVector, WeightedField, calls
 from hedgerow.gateway.shapes.collection import CollectionsAnswer
 
 POLL_S: Final = 0.25
@@ -166,8 +166,13 @@ def fields_table(collection: CollectionAnswer) -> Table:
     """Lay out the fields of a collection, with type, weight and where the type is from."""
     table = table_of("field", "type", "weight", "from", right=("weight",))
     for name, defined in (collection.fields or {}).items():
-        kind = defined.type if isinstance(defined, WeightedField) else defined
+        kind = defined if isinstance(defined, str) else defined.type
         weight = str(defined.weight if isinstance(defined, WeightedField) else 1)
         origin = "inference" if name in collection.inferred else "definition"
-        table.add_row(folded(name), plain(kind), weight if kind == "text" else "", origin)
+        shown = kind
+        if isinstance(defined, DefinedVector):
+            parts = [str(defined.dimensions), defined.metric]
+            parts += [defined.quantisation] if defined.quantisation != "none" else []
+            shown = f"{kind} ({', '.join(parts)})"
+        table.add_row(folded(name), plain(shown), weight if kind == "text" else "", origin)
     return table

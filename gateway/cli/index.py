@@ -30,7 +30,13 @@ from hedgerow.gateway.cli.loading.parquet_rows import DEFAULT_MEMORY_MB
 from hedgerow.gateway.cli.loading.sources import Reading, Source, document_source, open_source
 from hedgerow.gateway.cli.options import DEFAULT_URL, CaFile, Token, Url
 from hedgerow.gateway.cli.render import counted, plain
-from hedgerow.gateway.client import Client, CollectionAnswer, Definition, WeightedField
+from hedgerow.gateway.client import (
+    Client,
+    CollectionAnswer,
+    DefinedVector,
+    Definition,
+    WeightedField,
+)
 
 NUM_SHOWN: Final = 20
 
@@ -200,14 +206,16 @@ def index(
             )
 
 
-def _types_of(fields: Mapping[str, str | Mapping[str, Any] | WeightedField]) -> dict[str, str]:
-    """Field → type, without weights, which reading a source does not need."""
+def _types_of(
+    fields: Mapping[str, str | Mapping[str, Any] | WeightedField | DefinedVector],
+) -> dict[str, str]:
+    """Field → type, without what else defines it, which reading a source does not need."""
     types = {}
     for name, defined in fields.items():
         match defined:
             case str():
                 types[name] = defined
-            case WeightedField():
+            case WeightedField() | DefinedVector():
                 types[name] = defined.type
             case _:
                 types[name] = defined["type"]

@@ -21,6 +21,7 @@ from hedgerow.gateway.shapes.answer import Coverage, Hit, SearchAnswer, ShardDet
 from hedgerow.gateway.shapes.collection import (
     CollectionAnswer,
     CurveAnswer,
+    DefinedVector,
     FieldWarning,
     Filling,
     InferredField,
@@ -42,6 +43,7 @@ from hedgerow.gateway.shapes.operations import QuarantinedQuery, ReloadAnswer, S
 from hedgerow.gateway.shapes.sorting import NextPage, SortBy
 from hedgerow.gateway.shapes.status import StatusAnswer
 from hedgerow.gateway.shapes.suggest import SuggestAnswer, Suggestion
+from hedgerow.gateway.shapes.vector import VectorQuery
 
 if TYPE_CHECKING:
     from hedgerow.gateway.client.asynchronous import AsyncClient
@@ -55,6 +57,7 @@ __all__ = [
     "CollectionAnswer",
     "Coverage",
     "CurveAnswer",
+    "DefinedVector",
     "Definition",
     "DeleteByQueryAnswer",
     "Document",
@@ -85,6 +88,7 @@ __all__ = [
     "StatusAnswer",
     "SuggestAnswer",
     "Suggestion",
+    "VectorQuery",
     "VersionedDocument",
     "WeightedField",
 ]

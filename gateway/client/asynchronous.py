@@ -76,7 +76,7 @@ class AsyncClient:
         await self._way.close()
 
     async def search(
-        self, collection: str, query: str, **options: Unpack[SearchOptions]
+        self, collection: str, query: str = "", **options: Unpack[SearchOptions]
     ) -> SearchAnswer:
         """As `Client.search`."""
         return await self._ask(calls.search(collection, query, options))

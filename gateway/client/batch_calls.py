@@ -17,11 +17,11 @@ class BatchSearch(SearchOptions, total=False):
 
     Attributes:
         collection: the collection's name, or an alias.
-        query: the query.
+        query: the query; left out in a search by `vector`.
     """
 
     collection: Required[str]
-    query: Required[str]
+    query: str
 
 
 class _Status(msgspec.Struct):

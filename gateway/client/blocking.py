@@ -76,12 +76,14 @@ class Client(Documents, Collections, Operations):
         """Close the connections."""
         self._way.close()
 
-    def search(self, collection: str, query: str, **options: Unpack[SearchOptions]) -> SearchAnswer:
+    def search(
+        self, collection: str, query: str = "", **options: Unpack[SearchOptions]
+    ) -> SearchAnswer:
         """Search a collection; a partial answer is an answer, and its `coverage` says so.
 
         Args:
             collection: the collection's name.
-            query: the query, in tantivy's query language.
+            query: the query, in tantivy's query language; none in a search by `vector`.
             options: `k`, `deadline_ms`, `filter` and the others of `SearchOptions`.
 
         Raises:

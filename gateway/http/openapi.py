@@ -152,6 +152,7 @@ def describe_shapes(shapes: Sequence[type[Any]]) -> dict[str, Any]:
                 member.pop("default", None)
     choices = [get_args(choice) for choice in parts if get_origin(choice) is Literal]
     choices += [tuple(choice) for choice in parts if isinstance(choice, EnumType)]
+    choices += [(one.__struct_config__.tag,) for one in filter(_is_struct, parts)]
     _describe_choices(found, {frozenset(choice): choice for choice in choices})
     return found
 

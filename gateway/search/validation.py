@@ -84,7 +84,9 @@ def admit(
         warnings = _warnings(name, profile, collection) if profile.fields else ()
         return Admitted(name, warnings, _NO_COST)
     options = wanted.options
-    if query.typos == "auto" or query.prefix:
+    if query.vector is not None:
+        cost, repairs = _NO_COST, []
+    elif query.typos == "auto" or query.prefix:
         cost, repairs, typing = check_typed(query, collection, limits)
         if typing != AS_WRITTEN:
             options = replace(

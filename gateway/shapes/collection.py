@@ -1,6 +1,6 @@
 """Collections and their documents."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeAlias
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -76,14 +76,47 @@ class ShardDocuments(msgspec.Struct, frozen=True):
     documents: int
 
 
-class WeightedField(msgspec.Struct, frozen=True, omit_defaults=True):
+class WeightedField(
+    msgspec.Struct, frozen=True, omit_defaults=True, tag_field="type", tag="text"
+):
     """A text field with a weight."""
 
-    type: Literal["text"]
     weight: Annotated[
         int,
         Meta(ge=0, le=10, description="How often its words count if a query names no field."),
     ] = 1
+
+    @property
+    def type(self) -> Literal["text"]:
+        """The field's type."""
+        return "text"
+
+
+class DefinedVector(
+    msgspec.Struct, frozen=True, omit_defaults=True, tag_field="type", tag="vector"
+):
+    """A field of vectors."""
+
+    dimensions: Annotated[int, Meta(ge=1, le=4096, description="The numbers of each vector.")]
+    metric: Annotated[
+        Literal["cosine", "dot", "l2"],
+        doc(
+            "How vectors are compared: by their product over their lengths, by their product, or "
+            "by their distance."
+        ),
+    ] = "cosine"
+    quantisation: Annotated[
+        Literal["none", "int8"],
+        doc("Whether the index keeps each number as it is, or in 8 bits."),
+    ] = "none"
+
+    @property
+    def type(self) -> Literal["vector"]:
+        """The field's type."""
+        return "vector"
+
+
+DefinedField: TypeAlias = FieldType | WeightedField | DefinedVector
 
 
 class Filling(msgspec.Struct, frozen=True):
@@ -101,7 +134,7 @@ class CollectionAnswer(msgspec.Struct, frozen=True):
 
     name: str
     fields: Annotated[
-        dict[str, FieldType | WeightedField] | None, doc("null until inferred from documents.")
+        dict[str, DefinedField] | None, doc("null until inferred from documents.")
     ]
     rank_profile: Annotated[str, doc("Profile of searches that name none.")]
     rank_profiles: Annotated[list[str], doc("Profiles that a search may name.")]
@@ -132,7 +165,7 @@ class CollectionBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The definition of a collection."""
 
     fields: Annotated[
-        dict[str, FieldType | WeightedField] | UnsetType,
+        dict[str, DefinedField] | UnsetType,
         doc(
             "Inferred from the first documents if left out. A text field may have a weight, see "
             "docs/ranking.md."
@@ -147,7 +180,7 @@ class CollectionPatch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What is added to a collection."""
 
     fields: Annotated[
-        dict[str, FieldType | WeightedField],
+        dict[str, DefinedField],
         doc("Fields to add, as in the definition; those that it has already must be the same."),
     ]
 

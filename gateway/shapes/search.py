@@ -8,13 +8,20 @@ from msgspec import Meta
 from hedgerow.gateway.shapes.doc import doc
 from hedgerow.gateway.shapes.facets import Facet
 from hedgerow.gateway.shapes.sorting import SortKey
+from hedgerow.gateway.shapes.vector import VectorQuery
 
 
 class Search(msgspec.Struct, frozen=True, gc=False):
     """A search of a collection, with the limits and defaults that are the same in every gateway."""
 
     collection: str
-    query: Annotated[str, doc("The query: words, phrases, fields, ranges; see docs/ranking.md.")]
+    query: Annotated[
+        str,
+        doc(
+            "The query: words, phrases, fields, ranges; see docs/ranking.md. Left out for a search "
+            "by `vector`."
+        ),
+    ] = ""
     k: Annotated[int, Meta(ge=1, description="Maximum number of hits.")] = 10
     deadline_ms: Annotated[
         float, Meta(gt=0, description="Time within which the answer leaves the gateway, in ms.")
@@ -84,3 +91,7 @@ class Search(msgspec.Struct, frozen=True, gc=False):
     prefix: Annotated[
         bool, doc("Whether the query's last word may be the beginning of another.")
     ] = False
+    vector: Annotated[
+        VectorQuery | None,
+        doc("Find the documents whose vectors are nearest to this one; see docs/vectors.md."),
+    ] = None

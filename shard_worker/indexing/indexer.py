@@ -7,7 +7,7 @@ neither the worker's loop nor its scorers, and its crash affects nothing else.
 import sqlite3
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from hedgerow.common.machine.descriptors import probe_descriptors
 from hedgerow.common.machine.disk import DiskJudge, DiskState, disk_failure, read_disk
 from hedgerow.common.machine.shortage import lacking
 from hedgerow.common.settings.storage import StorageSettings
+from hedgerow.shard_worker.embedding.embedder import EmbedConfig, Embedder
 from hedgerow.shard_worker.executors.error_text import error_line
 from hedgerow.shard_worker.executors.process_pool.budget import Budget
 from hedgerow.shard_worker.indexing.commands import Command, unpack_command
@@ -43,11 +44,13 @@ class IndexerConfig:
         data: the worker's folder.
         memory_bytes: memory of one text index's writer.
         optimise_memory_bytes: most memory of a writer that optimises.
+        embed: the functions that make vectors from texts.
     """
 
     data: str
     memory_bytes: int = 32_000_000
     optimise_memory_bytes: int = OPTIMISE_MEMORY_BYTES
+    embed: EmbedConfig = field(default_factory=EmbedConfig)
 
 
 class Indexer:
@@ -57,6 +60,7 @@ class Indexer:
         self._data = Path(config.data)
         self._memory_bytes = config.memory_bytes
         self._optimise_memory_bytes = config.optimise_memory_bytes
+        self._embedder = Embedder(config.embed)
         self._shards: dict[int, ShardIndexer] = {}
         self._copies: dict[int, StoreCopy] = {}
         self._written: dict[str, bytes] = {}  # uid → digest of the statistics in its table
@@ -223,6 +227,7 @@ class Indexer:
                 shard,
                 self._memory_bytes,
                 optimise_memory_bytes=self._optimise_memory_bytes,
+                embedder=self._embedder,
             )
             self._share_writers()
         return self._shards[shard]

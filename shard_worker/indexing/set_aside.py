@@ -1,9 +1,10 @@
 """Finds documents that cannot be indexed, saves them in a file, and skips them.
 
 A document whose indexing takes all memory, or crashes tantivy, ends the indexer each time, and
-would block its shard for ever. So a batch that has ended the indexer is applied entry by entry, and
-an entry that ends the indexer is applied in halves, down to single documents. Such a document is
-tried again a few times, and then set aside where an operator can find it. All others are applied.
+would block its shard for ever; so would one whose text a user's function cannot embed. So a batch
+that has ended the indexer is applied entry by entry, and an entry that ends the indexer is applied
+in halves, down to single documents. Such a document is tried again a few times, and then set aside
+where an operator can find it. All others are applied.
 """
 
 import asyncio
@@ -17,7 +18,12 @@ from typing import Any, Final, Protocol
 import msgpack
 import structlog
 
-from hedgerow.common.errors import LaneUnavailableError, ScorerCrashedError, WorkError
+from hedgerow.common.errors import (
+    EmbeddingError,
+    LaneUnavailableError,
+    ScorerCrashedError,
+    WorkError,
+)
 from hedgerow.common.observability.telemetry import Counters
 from hedgerow.common.shard_log.entries import Entry
 from hedgerow.common.shard_log.operations import Delete, Upsert, Write, pack_op, unpack_op
@@ -52,8 +58,12 @@ class Target(Protocol):
 
 
 def ends_the_indexer(error: WorkError) -> bool:
-    """Whether an error means that the indexer process has died or run out of memory."""
-    return isinstance(error, ScorerCrashedError) or "MemoryError" in str(error)
+    """Whether an error may be a document's fault.
+
+    The indexer process has died or run out of memory, or a text could not be embedded.
+    """
+    is_documents = isinstance(error, ScorerCrashedError | EmbeddingError)
+    return is_documents or "MemoryError" in str(error)
 
 
 def has_memory(meminfo: str) -> bool:
@@ -165,7 +175,7 @@ class SetAside:
                 self._num_in_a_row = 0
                 return
         if self._num_in_a_row >= MOST_IN_A_ROW or not self._machine_has_memory():
-            raise LaneUnavailableError(f"the indexer crashes on every document: {error}")
+            raise LaneUnavailableError(f"the indexer fails on every document: {error}")
         await _reindex(target, unit)
         await self._keep(shard, {"entry": entry.id, "reason": str(error), **_record(unit)})
         self._set_aside_of(shard, entry).add(_hash(unit))

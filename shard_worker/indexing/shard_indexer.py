@@ -20,6 +20,7 @@ from hedgerow.common.query.shard_summary import summarise
 from hedgerow.common.shard_log.entries import position
 from hedgerow.common.shard_log.operations import Op, unpack_op
 from hedgerow.common.snapshots.manifest import STORE
+from hedgerow.shard_worker.embedding.embedder import EmbedConfig, Embedder
 from hedgerow.shard_worker.indexing.changes import Changes
 from hedgerow.shard_worker.indexing.collection_report import report_of
 from hedgerow.shard_worker.indexing.definitions import Definitions
@@ -71,6 +72,7 @@ class ShardIndexer:
         memory_bytes: int,
         lock_wait_s: float = LOCK_WAIT_S,
         optimise_memory_bytes: int = OPTIMISE_MEMORY_BYTES,
+        embedder: Embedder | None = None,
     ) -> None:
         """Open a shard.
 
@@ -80,6 +82,7 @@ class ShardIndexer:
             memory_bytes: memory of one text index's writer while it has uncommitted changes.
             lock_wait_s: how long to wait while another indexer uses the folder, in s.
             optimise_memory_bytes: most memory of the writer that optimises an index.
+            embedder: makes vectors from texts; None for one that may call no function.
 
         Raises:
             ConfigurationError: another indexer uses the folder, or its store has another format.
@@ -89,6 +92,7 @@ class ShardIndexer:
         self._folder = folder
         self._memory_bytes = memory_bytes
         self._optimise_memory_bytes = optimise_memory_bytes
+        self._embedder = embedder or Embedder(EmbedConfig())
         self._rewrites: dict[str, IndexRewrite] = {}  # of indexes that are being optimised
         self._writers: dict[str, TextIndexWriter] = {}  # the last used is last
         self._reports: dict[str, CollectionReport] = {}

@@ -32,6 +32,7 @@ LISTED = {
     "test-unit",
     "test-integration",
     "test-containers",
+    "test-extras",
     "test-tools",
     "test-browser",
     "screenshots",

@@ -22,8 +22,9 @@ class Definition(TypedDict, total=False):
     """The definition of a new collection; the gateway has defaults for what is left out, or None.
 
     Attributes:
-        fields: field → type (text, keyword, integer, float, boolean, date), or for a text field
-            {"type": "text", "weight": 3}; inferred from the first documents if left out.
+        fields: field → type (text, keyword, integer, float, boolean, date), for a text field
+            perhaps {"type": "text", "weight": 3}, for a vector {"type": "vector", "dimensions":
+            256}; inferred from the first documents if left out.
         rank_profile: the profile of searches that name none.
         language: the language of the text, or "none".
         folding: whether accents make no difference to words.

@@ -18,6 +18,7 @@ from hedgerow.gateway.shapes.collection import CurveAnswer
 from hedgerow.gateway.shapes.facets import Facet
 from hedgerow.gateway.shapes.sorting import SortBy
 from hedgerow.gateway.shapes.suggest import SuggestAnswer
+from hedgerow.gateway.shapes.vector import VectorQuery
 
 
 class SearchOptions(TypedDict, total=False):
@@ -44,6 +45,8 @@ class SearchOptions(TypedDict, total=False):
         typos: whether words may be misspelt: with auto, by one edit from 5 letters on, by two
             from 9.
         prefix: whether the query's last word may be the beginning of another.
+        vector: find the documents whose vectors are nearest to this one: a `VectorQuery`, or the
+            same as a dict.
     """
 
     k: int | None
@@ -63,6 +66,7 @@ class SearchOptions(TypedDict, total=False):
     group_by: str | None
     typos: Literal["off", "auto"] | None
     prefix: bool | None
+    vector: VectorQuery | Mapping[str, Any] | None
 
 
 def search(collection: str, query: str, options: SearchOptions) -> Call[SearchAnswer]:

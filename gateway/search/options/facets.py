@@ -36,6 +36,7 @@ from hedgerow.gateway.shapes.facets import (
 _MOST_EXACT: Final = 2**53  # whole numbers above it have no exact floating-point number
 _LARGEST: Final = 10**308
 _MOST_AT_ONCE: Final = 4_000  # values that are merged on the event loop, which takes some 2 ms
+_NO_VALUES: Final = frozenset({FieldType.TEXT, FieldType.VECTOR})
 _ORDERED: Final = frozenset({FieldType.INTEGER, FieldType.FLOAT, FieldType.DATE})
 
 
@@ -78,8 +79,8 @@ def check_facets(
 def _checked(name: str, facet: Facet, collection: Collection, limits: QuerySettings) -> Counted:
     where = f"facets.{name}"
     kind = type_of(name, collection, where)
-    if kind is FieldType.TEXT:
-        raise BadRequestError(where, "is a text field; facets count fields of other types")
+    if kind in _NO_VALUES:
+        raise BadRequestError(where, f"is a {kind} field; facets count fields of other types")
     ways = [facet.size is not None, bool(facet.ranges), facet.histogram is not None]
     if sum(ways) > 1:
         raise BadRequestError(where, "has more than one of size, ranges and histogram")

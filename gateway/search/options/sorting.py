@@ -37,11 +37,14 @@ def check_sort(
             raise BadRequestError("sort", f"names {key.field} twice")
         if keys and keys[-1].field == SCORE:
             raise BadRequestError("sort", f"has {SCORE} before {key.field}; it can only be last")
-        if key.field != SCORE and type_of(key.field, collection, "sort") is FieldType.TEXT:
-            raise BadRequestError(
-                "sort",
-                f"names {key.field}, which is a text; hits are sorted by fields of other types",
-            )
+        if key.field != SCORE:
+            kind = type_of(key.field, collection, "sort")
+            if kind in (FieldType.TEXT, FieldType.VECTOR):
+                raise BadRequestError(
+                    "sort",
+                    f"names {key.field}, which is a {kind}; hits are sorted by fields of other "
+                    "types",
+                )
         keys.append(key)
     return tuple(keys)
 

@@ -12,6 +12,7 @@ from hedgerow.gateway.search.options.cursor import CursorSigner, fingerprint_of
 from hedgerow.gateway.search.options.facets import Counted, check_facets
 from hedgerow.gateway.search.options.paging import Paging
 from hedgerow.gateway.search.options.sorting import check_group, check_sort
+from hedgerow.gateway.search.options.vector import check_vector
 from hedgerow.gateway.search.result import SearchQuery
 
 
@@ -56,7 +57,8 @@ def wanted_of(
         BadRequestError: names the member and the reason.
     """
     pages = query.search_after is not None
-    if not (query.facets or query.sort or pages or query.group_by or query.offset):
+    vector = query.vector
+    if not (query.facets or query.sort or pages or query.group_by or query.offset or vector):
         return NOTHING
     _check_profile(query, profile)
     if pages and query.offset:
@@ -65,6 +67,7 @@ def wanted_of(
         raise BadRequestError(
             "group_by", "does not apply with search_after: a group may have hits on earlier pages"
         )
+    nearest = None if vector is None else check_vector(query, vector, collection, limits)
     facets = check_facets(query.facets, collection, limits)
     keys = check_sort(query.sort, collection, limits)
     if query.group_by:
@@ -81,8 +84,9 @@ def wanted_of(
                 "(query.max_score_depth); sort by a field to go further",
             )
     wanted = [part for one in facets for part in one.wanted]
-    options = SearchOptions(tuple(wanted), keys, after, query.group_by)
+    options = SearchOptions(tuple(wanted), keys, after, query.group_by, vector=nearest)
     columns = len(wanted) + len(keys) * (1 + (after is not None)) + 2 * bool(query.group_by)
+    columns += nearest is not None
     # The first page, too, asks for what the scores depend on.
     is_asked = bool(options.used) or pages
     return Wanted(options if is_asked else None, tuple(facets), paging, Cost(columns=columns))
@@ -96,9 +100,10 @@ def _check_profile(query: SearchQuery, profile: RankProfile) -> None:
         "group_by": bool(query.group_by),
     }
     asked = [name for name, is_asked in ordering.items() if is_asked]
-    if profile.first_phase == "noop" and (asked or query.facets):
+    if profile.first_phase == "noop" and (asked or query.facets or query.vector):
+        others = ["facets"] if query.facets else ["vector"]
         raise BadRequestError(
-            [*asked, "facets"][0], "does not apply: the rank profile reads no index"
+            [*asked, *others][0], "does not apply: the rank profile reads no index"
         )
     if profile.second_phase is not None and asked:
         raise BadRequestError(

@@ -9,7 +9,14 @@ from typing import Any, Protocol
 
 import msgspec
 
-from hedgerow.common.errors import BadQueryError, ExpiredEnd, ExpiredError, RankingError, WorkError
+from hedgerow.common.errors import (
+    BadQueryError,
+    EmbeddingError,
+    ExpiredEnd,
+    ExpiredError,
+    RankingError,
+    WorkError,
+)
 from hedgerow.shard_worker.executors.bulkhead import OURS
 
 WAITING = 0  # a handle's generation while no scorer has its task
@@ -136,6 +143,7 @@ class FailureCode(StrEnum):
     FAILED = WorkError.code
     EXPIRED = ExpiredError.code
     RANKING = RankingError.code
+    EMBEDDING = EmbeddingError.code
     BAD_QUERY = BadQueryError.code
 
     @classmethod
@@ -148,6 +156,7 @@ _ERRORS: dict[str, type[WorkError]] = {
     FailureCode.FAILED: WorkError,
     FailureCode.EXPIRED: ExpiredError,
     FailureCode.RANKING: RankingError,
+    FailureCode.EMBEDDING: EmbeddingError,
     FailureCode.BAD_QUERY: BadQueryError,
 }
 

@@ -193,7 +193,7 @@ def test_answers_are_those_of_the_gateway(ask: EitherClient) -> None:
     assert ask("put_collection", "books", fields={"year": "integer"}).fields == {"year": "integer"}
     assert ask.gateway.collections.defined["books"] == {"fields": {"year": "integer"}}
     weighted = ask("put_collection", "books", fields={"title": {"type": "text", "weight": 3}})
-    assert weighted.fields == {"title": WeightedField("text", 3)}
+    assert weighted.fields == {"title": WeightedField(3)}
     assert ask("coverage_curve", "films", deadline_ms=50).deadline_ms == 50
     assert ask("get_document", "films", "a/b", deadline_ms=70)["asked"] == ["films", "a/b", 70]
     assert ask("create_snapshots").wanted_at_ms == 1000

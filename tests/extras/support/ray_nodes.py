@@ -1,6 +1,6 @@
 """The nodes of a Ray cluster on this machine, in a process of their own.
 
-`python -m tests.integration.support.ray_nodes FOLDER NUMBER` prints a line of JSON for each node.
+`python -m tests.extras.support.ray_nodes FOLDER NUMBER` prints a line of JSON for each node.
 For each number that it reads it kills that node, and when its input ends, all of them. Ray is
 loaded there only, since it changes handlers of signals and starts threads.
 """

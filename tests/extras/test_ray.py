@@ -15,7 +15,7 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from tests.integration.support.ray_nodes import RayNodes, running_nodes
+from tests.extras.support.ray_nodes import RayNodes, running_nodes
 from tests.integration.support.trees import answer, loaded
 from tests.support.needs import missing
 from tests.support.processes import is_alive, parent_of

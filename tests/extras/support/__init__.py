@@ -1,0 +1,1 @@
+"""Helpers of the integration tests; some modules run in the processes under test."""
