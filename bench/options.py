@@ -1,4 +1,4 @@
-"""`python -m bench.options`: what facets, sorting, pages and groups cost a scorer.
+"""`python -m bench.options`: what facets, sorting, pages, groups and synonyms cost a scorer.
 
 One process calls `shard_worker.scoring.scorer` as the cluster's scorers do, without anything around
 it, and its CPU time is measured, which hardly depends on what else the machine does. Each search
@@ -27,6 +27,7 @@ from hedgerow.common.wire.search_options import (
     FacetKind,
     SearchOptions,
     SortKey,
+    Synonym,
     WantedFacet,
 )
 from hedgerow.shard_worker.executors.process_pool.budget import Budget
@@ -139,6 +140,10 @@ class Bench:
                 search_after=After((deep.scores[-1],), deep.ids[-1], len(deep.ids))
             ),
             "best of each brand": SearchOptions(group_by="brand"),
+            "a synonym of w0": SearchOptions(synonyms=(Synonym("w0", ("w500",)),)),
+            "8 synonyms of w0": SearchOptions(
+                synonyms=(Synonym("w0", tuple(f"w{word}" for word in range(500, 508))),)
+            ),
         }
 
 

@@ -6,33 +6,36 @@ import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 from hedgerow.common.document_ids import ID_FIELD, MAX_ID_BYTES, document_id
 from hedgerow.common.errors import BadRequestError, ConflictError, WireError
 from hedgerow.common.fields.embedding import check_sources
 from hedgerow.common.fields.field_types import FieldType, mismatch
 from hedgerow.common.fields.vectors import VectorField, read_vector_field, stored_form
+from hedgerow.common.fields.word_analysis import (
+    FIELD_TEXTS,
+    LANGUAGES,
+    MEMBERS,
+    PLAIN_TEXTS,
+    TEXTS,
+    WordAnalysis,
+    analysis_of_members,
+)
 
 MAX_FIELDS = 256
 MAX_WEIGHT = 10  # of a text field: the joined field holds its words this many times
 
-# The stemmers in tantivy (Snowball); "none" only splits and lowercases.
-LANGUAGES = frozenset(
-    (  # noqa: SIM905 - one name on each line would fill a page
-        "arabic armenian basque catalan danish dutch english estonian finnish french german greek "
-        "hindi hungarian indonesian irish italian lithuanian nepali norwegian polish portuguese "
-        "romanian russian serbian spanish swedish tamil turkish yiddish none"
-    ).split()
-)
-
-# How texts become words. Documents are always indexed as their collection was defined to be.
-PLAIN_TEXTS = 1  # of versions before there was another: split, lowercased, stemmed
-TEXTS = 2  # accents are folded, characters of Chinese, say, paired, short whole texts marked
-
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}\Z")
 FIELD_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.]{0,99}\Z")
 _NONE: Mapping[str, str] = MappingProxyType({})
+
+
+class TextGroup(NamedTuple):
+    """Text fields that are searched together, since their texts become words in the same way."""
+
+    analysis: WordAnalysis
+    fields: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -49,14 +52,17 @@ class Collection:
         weights: text field → how many times its words count, for the fields whose weight is not 1.
         inferred: the fields whose type was inferred. A value that does not fit such a type is
             stored but not indexed, since the inference may have been wrong.
-        texts: how texts become words: `PLAIN_TEXTS` or `TEXTS`.
-        folding: whether accents are folded; only with `TEXTS`.
+        texts: how texts become words: `PLAIN_TEXTS`, `TEXTS` or `FIELD_TEXTS`.
+        folding: whether accents are folded; not with `PLAIN_TEXTS`.
         vectors: vector field → the rest of its definition.
+        analyses: text field → how its texts become words, where that is not as in the others; only
+            with `FIELD_TEXTS`.
         revision: how often fields were added. While workers fill them, their indexes have only the
             first of the fields.
         text_fields: the fields of type text.
         searched_fields: the text fields in which words without a field name are searched: those
             whose weight is not 0.
+        text_groups: the same by their analysis, in the order of the first field of each.
     """
 
     name: str
@@ -70,19 +76,27 @@ class Collection:
     texts: int = PLAIN_TEXTS
     folding: bool = False
     vectors: Mapping[str, VectorField] = field(default_factory=dict)
+    analyses: Mapping[str, WordAnalysis] = field(default_factory=dict)
     text_fields: tuple[str, ...] = field(init=False, repr=False, compare=False)
     searched_fields: tuple[str, ...] = field(init=False, repr=False, compare=False)
+    text_groups: tuple[TextGroup, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         fields = None if self.fields is None else MappingProxyType(dict(self.fields))
         texts = [name for name, kind in (fields or {}).items() if kind is FieldType.TEXT]
         weights = {name: weight for name, weight in self.weights.items() if weight != 1}
-        searched = (name for name in texts if weights.get(name, 1))
+        searched = [name for name in texts if weights.get(name, 1)]
         object.__setattr__(self, "fields", fields)
         object.__setattr__(self, "weights", MappingProxyType(weights))
         object.__setattr__(self, "vectors", MappingProxyType(dict(self.vectors)))
         object.__setattr__(self, "text_fields", tuple(texts))
         object.__setattr__(self, "searched_fields", tuple(searched))
+        object.__setattr__(self, "analyses", MappingProxyType(dict(self.analyses)))
+        groups: dict[WordAnalysis, list[str]] = {}
+        for name in searched:
+            groups.setdefault(self.analysis_of(name), []).append(name)
+        text_groups = (TextGroup(analysis, tuple(names)) for analysis, names in groups.items())
+        object.__setattr__(self, "text_groups", tuple(text_groups))
 
     def type_of(self, name: str) -> FieldType | None:
         """The type of a field that can be searched; None for one that is not declared."""
@@ -108,17 +122,26 @@ class Collection:
         """The members of a field's definition but its type."""
         if name in self.vectors:
             return self.vectors[name].to_json()
-        return {"weight": self.weights[name]} if name in self.weights else {}
+        members: dict[str, Any] = {}
+        if name in self.weights:
+            members["weight"] = self.weights[name]
+        if name in self.analyses:
+            members |= self.analyses[name].members(self.word_analysis)
+        return members
 
     @property
     def analysis(self) -> object:
         """Everything that decides how documents are indexed: if it differs, the index does too."""
-        return self.fields, self.word_analysis, self.weights, self.vectors
+        return self.fields, self.word_analysis, self.weights, self.vectors, self.analyses
 
     @property
-    def word_analysis(self) -> tuple[str, int, bool]:
-        """What decides how texts become words: the language, `texts` and `folding`."""
-        return self.language, self.texts, self.folding
+    def word_analysis(self) -> WordAnalysis:
+        """How texts become words, except those of fields with an analysis of their own."""
+        return WordAnalysis(self.language, min(self.texts, TEXTS), self.folding)
+
+    def analysis_of(self, name: str) -> WordAnalysis:
+        """How the texts of a text field become words."""
+        return self.analyses.get(name) or self.word_analysis
 
     def with_fields(
         self,
@@ -126,14 +149,17 @@ class Collection:
         weights: Mapping[str, int] | None = None,
         inferred: Iterable[str] = (),
         vectors: Mapping[str, VectorField] | None = None,
+        analyses: Mapping[str, WordAnalysis] | None = None,
     ) -> "Collection":
-        """The same collection with other fields, and no weights and vectors but these."""
+        """The same collection with other fields, and no weights, vectors and analyses but these."""
         return replace(
             self,
             fields=fields,
             weights=weights or {},
             inferred=frozenset(inferred),
             vectors=vectors or {},
+            texts=_texts_with(analyses or {}, self.texts),
+            analyses=analyses or {},
         )
 
     def with_fields_of(self, other: "Collection") -> "Collection":
@@ -145,6 +171,8 @@ class Collection:
             inferred=other.inferred,
             revision=other.revision,
             vectors=other.vectors,
+            texts=_texts_with(other.analyses, self.texts),
+            analyses=other.analyses,
         )
 
     def extends(self, other: "Collection") -> bool:
@@ -156,6 +184,7 @@ class Collection:
             and self.fields.items() >= other.fields.items()
             and all(self.weight_of(name) == other.weight_of(name) for name in other.fields)
             and self.vectors.items() >= other.vectors.items()
+            and all(self.analyses.get(name) == other.analyses.get(name) for name in other.fields)
         )
 
     def to_json(self) -> str:
@@ -178,6 +207,11 @@ class Collection:
             definition["folding"] = self.folding
         if self.vectors:
             definition["vectors"] = {name: one.to_json() for name, one in self.vectors.items()}
+        if self.analyses:
+            definition["analyses"] = {
+                name: {"language": one.language, "folding": one.folding, "ngrams": one.ngrams}
+                for name, one in sorted(self.analyses.items())
+            }
         return json.dumps(definition, separators=(",", ":"))
 
     @classmethod
@@ -201,15 +235,22 @@ class Collection:
                 str(name): read_vector_field(name, one)
                 for name, one in read.get("vectors", {}).items()
             }
+            analyses = {
+                str(name): WordAnalysis(
+                    str(one["language"]), TEXTS, bool(one["folding"]), int(one["ngrams"])
+                )
+                for name, one in read.get("analyses", {}).items()
+            }
         except BadRequestError as error:
             raise WireError(f"not a definition that this version can read: {error}") from error
         except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
             raise WireError(f"not a definition that this version can read: {error!r}") from error
         if not all(isinstance(part, str) for part in names.values()):
             raise WireError("a definition's name, uid, rank_profile and language are strings")
-        if names["language"] not in LANGUAGES:
-            raise WireError(f"this version does not know the language {names['language']!r}")
-        if texts not in (PLAIN_TEXTS, TEXTS):
+        for language in (names["language"], *(one.language for one in analyses.values())):
+            if language not in LANGUAGES:
+                raise WireError(f"this version does not know the language {language!r}")
+        if texts not in (PLAIN_TEXTS, TEXTS, FIELD_TEXTS):
             raise WireError(f"this version does not know texts of version {texts}")
         return cls(
             **names,
@@ -220,7 +261,13 @@ class Collection:
             texts=texts,
             folding=folding,
             vectors=vectors,
+            analyses=analyses,
         )
+
+
+def _texts_with(analyses: Mapping[str, WordAnalysis], texts: int) -> int:
+    """The `Collection.texts` of a collection whose fields have these analyses of their own."""
+    return FIELD_TEXTS if analyses else min(texts, TEXTS)
 
 
 def check_name(name: str, field: str = "name") -> None:
@@ -236,7 +283,7 @@ def check_name(name: str, field: str = "name") -> None:
 
 
 def define(
-    name: str, body: Mapping[str, Any], uid: str | None = None, texts: int = TEXTS
+    name: str, body: Mapping[str, Any], uid: str | None = None, texts: int = FIELD_TEXTS
 ) -> Collection:
     """Make a definition from a caller's JSON body.
 
@@ -244,7 +291,7 @@ def define(
         name: the collection's name.
         body: keys `fields`, `rank_profile`, `language`, `folding`, all optional.
         uid: that of the existing collection; None for a new one.
-        texts: how its texts become words; an earlier version's way while such workers live.
+        texts: the latest `Collection.texts` that it may have: what every live worker knows.
 
     Raises:
         BadRequestError: names the offending key and the reason.
@@ -268,32 +315,35 @@ def define(
         raise BadRequestError(
             "folding", "is not known to every live worker: upgrade the workers first, then use it"
         )
+    base = WordAnalysis(language, min(texts, TEXTS), folding)
     defined = body.get("fields")
-    fields, weights, vectors = (None, {}, {}) if defined is None else _define_fields(defined)
-    _check_sources(fields or {}, vectors)
+    fields = _Defined() if defined is None else _define_fields(defined, base, texts)
+    _check_sources(fields.types, fields.vectors)
     return Collection(
         name=name,
         uid=uid or secrets.token_hex(8),
-        fields=fields,
+        fields=None if defined is None else fields.types,
         rank_profile=profile,
         language=language,
-        weights=weights,
-        texts=texts,
+        weights=fields.weights,
+        texts=_texts_with(fields.analyses, texts),
         folding=folding,
-        vectors=vectors,
+        vectors=fields.vectors,
+        analyses=fields.analyses,
     )
 
 
-def with_added_fields(collection: Collection, fields: Any) -> Collection:
+def with_added_fields(collection: Collection, fields: Any, texts: int = FIELD_TEXTS) -> Collection:
     """Add fields to a definition; those that it has already must be the same.
 
     Args:
         collection: the definition, with fields.
         fields: as in the body of `define`.
+        texts: as for `define`.
 
     Raises:
         BadRequestError: a field is invalid, or there are too many.
-        ConflictError: a field has another type or weight already.
+        ConflictError: a field has another type, weight or analysis already.
     """
     there = collection.fields
     if there is None:
@@ -301,87 +351,113 @@ def with_added_fields(collection: Collection, fields: Any) -> Collection:
             f'the collection "{collection.name}" has no fields yet; they are inferred from its '
             "first documents"
         )
-    added, weights, vectors = _define_fields(fields)
-    for name, kind in added.items():
-        if name in vectors and collection.vectors.get(name, vectors[name]) != vectors[name]:
-            there_is = json.dumps(collection.vectors[name].to_json())
-            raise ConflictError(f'the field "{name}" is a vector of {there_is} already')
-        weight = weights.get(name, 1)
-        if name in there and (there[name], collection.weight_of(name)) != (kind, weight):
-            is_other_type = there[name] is not kind
-            what = there[name] if is_other_type else f"of weight {collection.weight_of(name)}"
+    added = _define_fields(fields, collection.word_analysis, texts)
+    for name, kind in added.types.items():
+        if name in there and (is_now := _difference(collection, name, kind, added)):
             raise ConflictError(
-                f'the field "{name}" is {what} already, and what is indexed by it cannot be '
+                f'the field "{name}" is {is_now} already, and what is indexed by it cannot be '
                 "changed; add a field of another name, or load the documents into a new collection"
             )
-    if len(there.keys() | added.keys()) > MAX_FIELDS:
+    if len(there.keys() | added.types.keys()) > MAX_FIELDS:
         raise BadRequestError("fields", f"would be more than {MAX_FIELDS}, which is the limit")
-    if there.keys() >= added.keys():
+    if there.keys() >= added.types.keys():
         return collection
-    _check_sources({**there, **added}, vectors)
+    _check_sources({**there, **added.types}, added.vectors)
     wider = collection.with_fields(
-        {**there, **added},
-        {**collection.weights, **weights},
+        {**there, **added.types},
+        {**collection.weights, **added.weights},
         collection.inferred,
-        {**collection.vectors, **vectors},
+        {**collection.vectors, **added.vectors},
+        {**collection.analyses, **added.analyses},
     )
     return replace(wider, revision=collection.revision + 1)
 
 
-def _define_fields(
-    fields: Any,
-) -> tuple[dict[str, FieldType], dict[str, int], dict[str, VectorField]]:
-    """The types of fields, the weights that are given, and what the vectors are."""
+def _difference(collection: Collection, name: str, kind: FieldType, added: "_Defined") -> str:
+    """What a field is, if it is to be something else; otherwise ""."""
+    there = (collection.fields or {})[name]
+    if there is not kind:
+        return there
+    if collection.weight_of(name) != added.weights.get(name, 1):
+        return f"of weight {collection.weight_of(name)}"
+    if (vector := collection.vectors.get(name)) != added.vectors.get(name) and vector is not None:
+        return f"a vector of {json.dumps(vector.to_json())}"
+    analysis = collection.analyses.get(name)
+    if analysis == added.analyses.get(name):
+        return ""
+    members = (analysis or collection.word_analysis).members(WordAnalysis("", TEXTS, folding=False))
+    return f"analysed with {json.dumps(members)}"
+
+
+@dataclass
+class _Defined:
+    """Fields as they are defined: their types, and what of the rest is given."""
+
+    types: dict[str, FieldType] = field(default_factory=dict)
+    weights: dict[str, int] = field(default_factory=dict)
+    vectors: dict[str, VectorField] = field(default_factory=dict)
+    analyses: dict[str, WordAnalysis] = field(default_factory=dict)
+
+
+def _define_fields(fields: Any, base: WordAnalysis, texts: int) -> _Defined:
+    """Read fields of a collection whose analysis is `base`; `texts` as for `define`."""
     if not isinstance(fields, Mapping):
         raise BadRequestError("fields", "is an object of field names and types")
     if len(fields) > MAX_FIELDS:
         raise BadRequestError("fields", f"has {len(fields)} fields; {MAX_FIELDS} is the limit")
-    defined, weights, vectors = {}, {}, {}
+    defined = _Defined()
     for name, one in fields.items():
-        if is_vector := _type_of(one) == FieldType.VECTOR:
-            vectors[name] = read_vector_field(name, one if isinstance(one, Mapping) else {})
-        kind, weight = (FieldType.VECTOR, None) if is_vector else _type_and_weight(name, one)
-        if not isinstance(kind, str) or kind not in set(FieldType):
-            raise BadRequestError(f"fields.{name}", f"has a type of {', '.join(FieldType)}")
-        if name == ID_FIELD:
-            if kind != FieldType.KEYWORD:
-                raise BadRequestError("fields.id", "is always a keyword")
-            continue
-        if not FIELD_NAME.match(name):
-            raise BadRequestError(
-                f"fields.{name}", "is letters, digits, '_' and '.', at most 100, a letter first"
-            )
-        defined[name] = FieldType(kind)
-        if weight is not None:
-            weights[name] = _checked_weight(name, defined[name], weight)
-    return defined, weights, vectors
+        members = one if isinstance(one, Mapping) else {"type": one}
+        if members.get("type") == FieldType.VECTOR:
+            defined.vectors[name] = read_vector_field(name, members)
+            members = {"type": FieldType.VECTOR}
+        _define_field(defined, name, _checked_members(name, members), base, texts)
+    return defined
 
 
-def _check_sources(
-    fields: Mapping[str, FieldType], vectors: Mapping[str, VectorField]
-) -> None:
+def _check_sources(fields: Mapping[str, FieldType], vectors: Mapping[str, VectorField]) -> None:
     for name, vector in vectors.items():
         if vector.embedding is not None:
             check_sources(name, vector.embedding, fields)
 
 
-def _type_of(one: Any) -> Any:
-    return one.get("type") if isinstance(one, Mapping) else one
+def _define_field(
+    defined: _Defined, name: str, members: dict[str, Any], base: WordAnalysis, texts: int
+) -> None:
+    kind = members.pop("type", None)
+    if not isinstance(kind, str) or kind not in set(FieldType):
+        raise BadRequestError(f"fields.{name}", f"has a type of {', '.join(FieldType)}")
+    if name == ID_FIELD:
+        if kind != FieldType.KEYWORD:
+            raise BadRequestError("fields.id", "is always a keyword")
+        return
+    if not FIELD_NAME.match(name):
+        raise BadRequestError(
+            f"fields.{name}", "is letters, digits, '_' and '.', at most 100, a letter first"
+        )
+    defined.types[name] = FieldType(kind)
+    if members and kind != FieldType.TEXT:
+        raise BadRequestError(
+            f"fields.{name}.{next(iter(members))}", f"is for text fields; this is a {kind}"
+        )
+    if "weight" in members:
+        defined.weights[name] = _checked_weight(name, members.pop("weight"))
+    if members and (own := analysis_of_members(name, members, base, texts)) != base:
+        defined.analyses[name] = own
 
 
-def _type_and_weight(name: str, one: Any) -> tuple[Any, Any]:
-    """A field's type and weight; it is defined by its type, or an object of both."""
-    if not isinstance(one, Mapping):
-        return one, None
-    for key in one:
-        if key not in {"type", "weight"}:
-            raise BadRequestError(f"fields.{name}.{key}", "is unknown; a field has type and weight")
-    return one.get("type"), one.get("weight")
+def _checked_members(name: str, members: Mapping[str, Any]) -> dict[str, Any]:
+    """The members of the definition of a field that is no vector."""
+    for key in members:
+        if key not in {"type", "weight", *MEMBERS}:
+            raise BadRequestError(
+                f"fields.{name}.{key}",
+                f"is unknown; a field has type, weight, {', '.join(MEMBERS)}",
+            )
+    return {key: value for key, value in members.items() if value is not None}
 
 
-def _checked_weight(name: str, kind: FieldType, weight: Any) -> int:
-    if kind is not FieldType.TEXT:
-        raise BadRequestError(f"fields.{name}.weight", f"is for text fields; this is a {kind}")
+def _checked_weight(name: str, weight: Any) -> int:
     if type(weight) is not int or not 0 <= weight <= MAX_WEIGHT:  # True is an int too
         raise BadRequestError(f"fields.{name}.weight", f"is a whole number from 0 to {MAX_WEIGHT}")
     return weight

@@ -43,6 +43,7 @@ class Gateway:
         num_shards: shards in the cluster.
         aliases: the aliases of collections, and their changes.
         collections: defines, describes and drops collections.
+        synonyms: shows and changes the synonyms of collections.
         documents: loads and deletes documents.
         conditional_writes: writes documents on a condition, and merges changes into them.
         delete_by_query: deletes the documents that a query finds.
@@ -97,6 +98,7 @@ class Gateway:
 
         self.aliases = parts.aliases
         self.collections = parts.collections
+        self.synonyms = parts.synonyms
         self.documents = parts.documents
         self.conditional_writes = parts.conditional_writes
         self.delete_by_query = parts.delete_by_query

@@ -6,7 +6,8 @@ import secrets
 import time
 from collections.abc import Callable, Iterable, Mapping
 
-from hedgerow.common.collection import PLAIN_TEXTS, TEXTS, Collection
+from hedgerow.common.collection import Collection
+from hedgerow.common.fields.word_analysis import FIELD_TEXTS, PLAIN_TEXTS, TEXTS
 from hedgerow.common.metrics.bounded_names import BoundedNames
 from hedgerow.common.observability.telemetry import LagWatch
 from hedgerow.common.observability.tracing import tracing_of
@@ -20,8 +21,9 @@ from hedgerow.common.state.judgements import JudgementStore
 from hedgerow.common.state.optimising import OptimisingStore
 from hedgerow.common.state.reloading import ReloadStore
 from hedgerow.common.state.statistics import StatisticsStore
+from hedgerow.common.state.synonyms import SynonymStore
 from hedgerow.common.wire.heartbeat import Heartbeat
-from hedgerow.common.wire.search_options import TEXTS_LEVEL
+from hedgerow.common.wire.search_options import FIELD_TEXTS_LEVEL, TEXTS_LEVEL
 from hedgerow.gateway.access.fair_share import FairShare
 from hedgerow.gateway.access.request_admission import RequestAdmission
 from hedgerow.gateway.live.journal import Journal
@@ -62,6 +64,8 @@ from hedgerow.gateway.writes.load_counts import LoadCounts
 from hedgerow.gateway.writes.load_slots import LoadSlots
 from hedgerow.gateway.writes.ranked_loads import RankedLoads
 from hedgerow.gateway.writes.storage_gate import StorageGate
+from hedgerow.gateway.writes.synonym_changes import SynonymChanges
+from hedgerow.gateway.writes.synonyms import Synonyms
 from hedgerow.gateway.writes.write_gate import WriteGate
 
 
@@ -87,6 +91,7 @@ class Parts:
         guards: breakers and admission control.
         aliases: the aliases of collections, and their changes.
         collections: defines, describes and drops collections.
+        synonyms: shows and changes the synonyms of collections.
         curves: the coverage by deadline of each collection.
         transport: carries requests to shards, and their replies back.
         membership: who serves which shard.
@@ -145,9 +150,11 @@ class Parts:
 
         self.guards = make_guards(access, self._on_transition, self.now())
         self.aliases = Aliases(AliasStore(control, keys), settings.limits.max_aliases, self.storage)
+        synonyms = Synonyms(SynonymStore(control, keys), settings.limits, self.storage)
         self.collections = make_collections(
-            access, self.aliases, self.storage, self._filling_of, self._texts
+            access, self.aliases, synonyms, self.storage, self._filling_of, self._texts
         )
+        self.synonyms = SynonymChanges(synonyms, self.collections)
         self.curves = CoverageCurves(settings.coverage, self.collections.uids)
         self.transport = make_transport(access, self.guards, self.curves)
         if before is not None:
@@ -166,6 +173,7 @@ class Parts:
             self.tracers.searches,
             None if self.skipping is None else self.skipping.skipper,
         )
+        self.searcher.use_synonyms(synonyms.rules_of)
 
         self.reader = DocumentReader(
             self.searcher.fetcher, self.collections, self.membership, settings
@@ -283,7 +291,10 @@ class Parts:
         return self.membership.filling_of(collection)
 
     def _texts(self) -> int:
-        return TEXTS if self.membership.search_options >= TEXTS_LEVEL else PLAIN_TEXTS
+        known = self.membership.search_options
+        if known >= FIELD_TEXTS_LEVEL:
+            return FIELD_TEXTS
+        return TEXTS if known >= TEXTS_LEVEL else PLAIN_TEXTS
 
     def _on_transition(self, shard: int, profile: str, transition: Transition) -> None:
         self.recorder.on_transition(shard, profile, transition)

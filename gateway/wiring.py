@@ -40,6 +40,7 @@ from hedgerow.gateway.writes.load_counts import LoadCounts
 from hedgerow.gateway.writes.load_slots import LoadSlots
 from hedgerow.gateway.writes.ranked_loads import RankedLoads
 from hedgerow.gateway.writes.storage_gate import StorageGate
+from hedgerow.gateway.writes.synonyms import Synonyms
 from hedgerow.gateway.writes.write_gate import WriteGate
 from hedgerow.gateway.writes.write_tracer import WriteTracer
 
@@ -120,6 +121,7 @@ def make_guards(access: ClusterAccess, on_transition: OnTransition, now: float) 
 def make_collections(
     access: ClusterAccess,
     aliases: Aliases,
+    synonyms: Synonyms,
     gate: StorageGate,
     filling_of: Callable[[Collection], Filling | None],
     texts: Callable[[], int],
@@ -138,6 +140,7 @@ def make_collections(
         filling_of=filling_of,
         texts=texts,
         aliases=aliases,
+        synonyms=synonyms,
     )
 
 

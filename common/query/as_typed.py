@@ -10,7 +10,16 @@ which ask for their words exactly, and words that are excluded.
 from typing import NamedTuple
 
 from hedgerow.common.query.tokens import has_cjk, words_of
-from hedgerow.common.query.tree import Boosted, Clause, Clauses, Node, Occur, Typed, Words
+from hedgerow.common.query.tree import (
+    Alternatives,
+    Boosted,
+    Clause,
+    Clauses,
+    Node,
+    Occur,
+    Typed,
+    Words,
+)
 
 ONE_EDIT_CHARS = 5
 TWO_EDITS_CHARS = 9
@@ -62,7 +71,7 @@ def _last_words(tree: Node) -> Words | None:
         match tree:
             case Clauses(clauses) if clauses and clauses[-1].occur is not Occur.MUST_NOT:
                 tree = clauses[-1].node
-            case Boosted():
+            case Boosted() | Alternatives():
                 tree = tree.node
             case Words(is_phrase=False):
                 return tree
@@ -84,6 +93,8 @@ class _Typist:
                 return self._words(node, occur)
             case Boosted():
                 return Boosted(self.read(node.node, occur), node.boost)
+            case Alternatives():
+                return Alternatives(self.read(node.node, occur), node.others)
             case Clauses():
                 return Clauses(
                     tuple(

@@ -6,15 +6,18 @@ at a value of every document. Each kind is therefore counted separately and has 
 counts are upper bounds: words are counted as written, before analysis drops any.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from hedgerow.common.collection import Collection
 from hedgerow.common.errors import BadRequestError
 from hedgerow.common.fields.field_types import FieldType
+from hedgerow.common.fields.word_analysis import WordAnalysis
 from hedgerow.common.query.as_typed import MAX_FUZZY_CHARS
 from hedgerow.common.query.plain import read_plain
-from hedgerow.common.query.tokens import count_single, count_words, has_cjk
+from hedgerow.common.query.tokens import count_single, count_words, has_cjk, words_of
 from hedgerow.common.query.tree import (
+    Alternatives,
     Boosted,
     Clauses,
     Everything,
@@ -74,14 +77,17 @@ class Cost(NamedTuple):
         )
 
 
-# A single character of Chinese, say, is looked up in all pairs that begin with it.
+# A single character of Chinese, say, is looked up in all pairs that begin with it. So is a word
+# that is shorter than the parts of words in a field with `ngrams`.
 _SINGLE_CLAUSES = 32
 _NO_MORE = Cost()[1:]
 
 
 def plain_cost(query: str, collection: Collection) -> Cost:
     """The cost of a plain query (`common.query.plain`), or a little more."""
-    if has_cjk(query) and (tree := read_plain(query)) is not None:
+    groups = collection.text_groups
+    is_usual = not groups[1:] and not (groups and groups[0].analysis.ngrams)
+    if (has_cjk(query) or not is_usual) and (tree := read_plain(query)) is not None:
         return estimate(tree, collection)
     clauses = query.count(" ") + query.count("_") + 1
     if '"' in query:
@@ -138,6 +144,15 @@ def check_cost(cost: Cost, limits: QuerySettings, field: str) -> None:
         )
 
 
+def exceeds(cost: Cost, limits: QuerySettings) -> bool:
+    """Whether a cost exceeds the limits."""
+    try:
+        check_cost(cost, limits, "query")
+    except BadRequestError:
+        return True
+    return False
+
+
 class _Counts:
     """Counts the parts of a tree, as in `Cost`."""
 
@@ -145,32 +160,56 @@ class _Counts:
         self.clauses = self.fuzzy_edits = self.prefix_terms = 0
         self.scans = self.sloppy_words = self.longest_fuzzy = 0
         self._collection = collection
+        self._everywhere = [group.analysis for group in collection.text_groups]
 
     def add(self, node: Node) -> None:
         match node:
             case Words():
                 self._words(node)
             case Clauses():
-                for _, part in node.clauses:
-                    self.add(part)
-                # Clauses that only exclude are subtracted from all documents.
-                if all(occur is Occur.MUST_NOT for occur, _ in node.clauses):
-                    self.scans += 1
+                self._clauses(node)
             case Boosted():
                 self.add(node.node)
+            case Alternatives():
+                self._alternatives(node)
             case Fuzzy() | Typed():
                 self._fuzzy(node)
             case Prefix() if self._is_text(node.field):
-                self.prefix_terms += count_words(node.text)
+                self._prefix(node)
             case OneOf():
                 self.clauses += len(node.values)
             case Prefix() | Range() | Present() | Everything():
                 self.scans += 1
 
+    def _clauses(self, node: Clauses) -> None:
+        for _, part in node.clauses:
+            self.add(part)
+        # Clauses that only exclude are subtracted from all documents.
+        if all(occur is Occur.MUST_NOT for occur, _ in node.clauses):
+            self.scans += 1
+
+    def _alternatives(self, node: Alternatives) -> None:
+        self.add(node.node)
+        for other in node.others:
+            self.add(other)
+
     def _is_text(self, field: str | None) -> bool:
         return field is None or self._collection.type_of(field) is FieldType.TEXT
 
+    def _analyses(self, field: str | None) -> Sequence[WordAnalysis]:
+        """How the words of a part of the query are analysed; once for each that is searched."""
+        if field is None:
+            return self._everywhere
+        return [self._collection.analysis_of(field)]
+
     def _words(self, node: Words) -> None:
+        for analysis in self._analyses(node.field):
+            if analysis.ngrams:
+                self._ngrams(node.text, analysis.ngrams)
+            else:
+                self._whole_words(node)
+
+    def _whole_words(self, node: Words) -> None:
         count = count_words(node.text)
         is_everywhere = node.is_phrase and node.field is None
         num_more = _num_more(self._collection, count, node.slop) if is_everywhere else 0
@@ -179,12 +218,33 @@ class _Counts:
         if node.is_phrase and node.slop and count > 1:
             self.sloppy_words += count
 
+    def _ngrams(self, text: str, size: int) -> None:
+        for word in words_of(text):
+            is_short = len(word) < size
+            self.clauses += 1 + _SINGLE_CLAUSES if is_short else len(word) - size + 1
+
+    def _prefix(self, node: Prefix) -> None:
+        for analysis in self._analyses(node.field):
+            if analysis.ngrams:
+                self._ngrams(node.text, analysis.ngrams)
+            else:
+                self.prefix_terms += count_words(node.text)
+
     def _fuzzy(self, node: Fuzzy | Typed) -> None:
-        if isinstance(node, Typed):
-            self.clauses += 1
-            self.prefix_terms += node.is_prefix
-        # In a text field, each word that the analysis makes of it is fuzzy.
-        num_words = count_words(node.text) if self._is_text(node.field) else 1
+        if not self._is_text(node.field):
+            self._edits(node, 1)
+            return
+        for analysis in self._analyses(node.field):
+            if analysis.ngrams:
+                self._ngrams(node.text, analysis.ngrams)
+                continue
+            if isinstance(node, Typed):
+                self.clauses += 1
+                self.prefix_terms += node.is_prefix
+            # Each word that the analysis makes of it is fuzzy.
+            self._edits(node, count_words(node.text))
+
+    def _edits(self, node: Fuzzy | Typed, num_words: int) -> None:
         self.fuzzy_edits += num_words * node.distance
         if node.distance:
             self.longest_fuzzy = max(self.longest_fuzzy, len(node.text))

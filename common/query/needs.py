@@ -14,14 +14,17 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Protocol
 
-from hedgerow.common.collection import TEXTS, Collection
+from hedgerow.common.collection import Collection
 from hedgerow.common.fields.field_types import FieldType
+from hedgerow.common.fields.word_analysis import TEXTS, WordAnalysis
 from hedgerow.common.query.analysers import tokens_of
 from hedgerow.common.query.as_typed import AS_WRITTEN, Typing, as_typed
 from hedgerow.common.query.shard_summary import MARKS, ShardSummary, word_key
+from hedgerow.common.query.synonyms import SynonymRules, expand
 from hedgerow.common.query.syntax import parse, parse_filter
 from hedgerow.common.query.tokens import is_single
 from hedgerow.common.query.tree import (
+    Alternatives,
     Boosted,
     Clauses,
     Node,
@@ -33,6 +36,7 @@ from hedgerow.common.query.tree import (
     Words,
 )
 from hedgerow.common.query.whole_texts import whole_mark, whole_of
+from hedgerow.common.wire.search_options import Synonym
 
 _NUMBERS: Final = (FieldType.INTEGER, FieldType.FLOAT, FieldType.DATE)
 _DATE_SLACK_S: Final = 1.0  # dates are equal if they are in the same second
@@ -113,6 +117,7 @@ def need_of(
     *,
     strict: bool,
     typing: Typing = AS_WRITTEN,
+    synonyms: tuple[Synonym, ...] = (),
 ) -> Need:
     """What a document needs in order to match both a query and a filter that were checked.
 
@@ -122,10 +127,14 @@ def need_of(
         collection: whose fields they name.
         strict: whether the query's syntax is strict.
         typing: how the query's words may differ from what is meant.
+        synonyms: what they are looked for as, too.
     """
     reader = _Reader(collection)
-    tree = parse(query, collection, strict=strict)[0]
-    need = reader.read(as_typed(tree, typing), Occur.SHOULD) or _NOTHING
+    tree = expanded = parse(query, collection, strict=strict)[0]
+    if synonyms:
+        rules = SynonymRules.of(synonyms, folding=collection.folding)
+        expanded = expand(tree, rules, sum(len(one.also) for one in synonyms)).tree
+    need = reader.read(as_typed(expanded, typing), Occur.SHOULD) or _NOTHING
     if collection.texts >= TEXTS and (text := whole_of(tree)):
         # A document with a text that is the query matches even if analysis removes all its words.
         need = _any_of([need, HasWord(((MARKS, word_key(MARKS, whole_mark(text))),))])
@@ -159,6 +168,8 @@ class _Reader:
                 need = self._words(node, occur)
             case Boosted():
                 need = self.read(node.node, occur)
+            case Alternatives():
+                need = self._alternatives(node, occur)
             case Clauses():
                 need = self._clauses(node)
             case OneOf():
@@ -172,11 +183,22 @@ class _Reader:
         return need
 
     def _words(self, node: Words, occur: Occur) -> Need | None:
-        collection = self._collection
-        fields = (node.field,) if node.field is not None else collection.searched_fields
-        tokens = [word for _, word in tokens_of(collection.word_analysis, node.text)]
-        if not fields or (not tokens and node.is_prefix):
+        groups = self._collection.text_groups
+        if node.field is not None:
+            groups = ((self._collection.analysis_of(node.field), (node.field,)),)
+        if not groups:
             return ANYTHING
+        needs = [self._words_in(*group, node, occur) for group in groups]
+        kept = [need for need in needs if need is not None]
+        return _any_of(kept) if kept else None
+
+    def _words_in(
+        self, analysis: WordAnalysis, fields: Sequence[str], node: Words, occur: Occur
+    ) -> Need | None:
+        """Of words in fields that have the same analysis."""
+        if analysis.ngrams:  # parts of words, the last of which may be the beginning of a part
+            return ANYTHING
+        tokens = [word for _, word in tokens_of(analysis, node.text)]
         if not tokens:
             return None
         if node.is_prefix:  # the last word is one of many
@@ -191,15 +213,33 @@ class _Reader:
             return ANYTHING
         return HasWord(tuple((field, word_key(field, token)) for field in fields))
 
+    def _alternatives(self, node: Alternatives, occur: Occur) -> Need | None:
+        needs = [self.read(node.node, occur), *(self.read(one, Occur.MUST) for one in node.others)]
+        kept = [need for need in needs if need is not None]
+        return _any_of(kept) if kept else None
+
     def _clauses(self, node: Clauses) -> Need | None:
-        read = [(occur, self.read(part, occur)) for occur, part in node.clauses]
-        parts = [(occur, need) for occur, need in read if need is not None]
+        parts = []
+        for occur, part in node.clauses:
+            need = self.read(part, occur)
+            if need is not None:
+                is_optional = occur is Occur.MUST and self._is_dropped_somewhere(part)
+                parts.append((Occur.SHOULD if is_optional else occur, need))
         if not parts:
             return None
         if required := [need for occur, need in parts if occur is Occur.MUST]:
             return _all_of(required)
         # If all parts are excluded, everything else matches.
         return _any_of([need for occur, need in parts if occur is Occur.SHOULD] or [ANYTHING])
+
+    def _is_dropped_somewhere(self, node: Node) -> bool:
+        """Whether a word is a stop word for one of the analyses, so that it is not required."""
+        if isinstance(node, Alternatives):
+            node = node.node
+        groups = self._collection.text_groups
+        if len(groups) == 1 or not isinstance(node, Words) or node.field is not None:
+            return False
+        return not all(tokens_of(analysis, node.text) for analysis, _ in groups)
 
     def _value(self, field: str, value: Value) -> Need:
         if isinstance(value, str):

@@ -8,7 +8,8 @@ that a query for a single character can look for words that begin with it.
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
 
 import tantivy
 
@@ -34,7 +35,7 @@ _fold_one = (
 
 MAX_WHOLE_WORDS = 5
 MAX_WHOLE_CHARS = 64
-_whole_words = re.compile(r"[^\W_]+").findall
+_letters_and_digits = re.compile(r"[^\W_]+").findall
 
 
 def words_of(text: str) -> Sequence[str]:
@@ -113,6 +114,44 @@ def of_query(text: str, *, is_folded: bool = False) -> str:
     return _runs_of(pairs, text)
 
 
+def ngrams_of_document(text: str, size: int, *, is_folded: bool) -> str:
+    """The parts of `size` characters of a document's words, instead of the words.
+
+    From each character on there is one, and those at the end of a word are shorter: "pandas" has
+    pan and nda das as s. So a word of a query is in a word of the text if its parts are there in
+    this order, and next to each other; one that is shorter than `size` is the beginning of a part.
+
+    Args:
+        text: the text.
+        size: at least 2.
+        is_folded: whether its letters lose their accents.
+    """
+    if not text.isascii():
+        text = _compatible(text, is_folded)
+    return " ".join(_parts(size)(text))
+
+
+def ngrams_of_query(text: str, size: int, *, is_folded: bool) -> str:
+    """A query's text in the form of `ngrams_of_document`.
+
+    Its last word may go on in a document, so the shorter parts at its end are left out; only the
+    last part can be shorter than `size`, if the whole word is.
+    """
+    if not text.isascii():
+        text = _compatible(text, is_folded)
+    words = _letters_and_digits(text)
+    if not words:
+        return ""
+    last = words[-1]
+    parts = _parts(size)(" ".join(words))
+    return " ".join(parts[: len(parts) - min(size, len(last)) + 1])
+
+
+@cache
+def _parts(size: int) -> Callable[[str], list[str]]:
+    return re.compile(rf"(?=([^\W_]{{1,{size}}}))").findall
+
+
 def whole_text(text: str) -> str:
     """What a short text is equal to if it differs in case, white space and punctuation at most.
 
@@ -122,8 +161,20 @@ def whole_text(text: str) -> str:
         return ""
     if not text.isascii():
         text = unicodedata.normalize("NFKC", text)
-    words = _whole_words(text.casefold())
+    words = _letters_and_digits(text.casefold())
     return " ".join(words) if len(words) <= MAX_WHOLE_WORDS else ""
+
+
+def plain_form(text: str, *, is_folded: bool) -> str:
+    """The words of a text as synonyms are compared: without case and punctuation.
+
+    Args:
+        text: the text.
+        is_folded: whether accents make no difference.
+    """
+    if not text.isascii():
+        text = _compatible(text, is_folded)
+    return " ".join(_letters_and_digits(text.casefold()))
 
 
 def _pairs(run: re.Match[str]) -> str:

@@ -109,6 +109,19 @@ class Boosted:
 
 
 @dataclass(frozen=True, slots=True)
+class Alternatives:
+    """A part of a query, and texts that mean the same; any of them matches.
+
+    Attributes:
+        node: the part as it was typed.
+        others: the texts, which score no more than `node` would.
+    """
+
+    node: "Node"
+    others: tuple[Words, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Whole:
     """A query; documents with a text that is the query's, as a whole, come first.
 
@@ -145,6 +158,7 @@ Node: TypeAlias = (
     | Present
     | Everything
     | Boosted
+    | Alternatives
     | Whole
     | Clauses
 )
@@ -155,7 +169,7 @@ def has_bare_words(node: Node) -> bool:
     match node:
         case Words() | Typed() | Fuzzy() | Prefix():
             return node.field is None
-        case Boosted() | Whole():
+        case Boosted() | Alternatives() | Whole():
             return has_bare_words(node.node)
         case Clauses():
             return any(has_bare_words(part) for _, part in node.clauses)
@@ -166,7 +180,7 @@ def has_bare_words(node: Node) -> bool:
 def named_fields(node: Node) -> Iterator[str]:
     """The fields that a query names."""
     match node:
-        case Boosted() | Whole():
+        case Boosted() | Alternatives() | Whole():
             yield from named_fields(node.node)
         case Clauses():
             for _, part in node.clauses:

@@ -20,8 +20,9 @@ class Keys:
         prefix: first part of every key; the setting `redis.key_prefix`.
         num_slots: over how many hash slots the shards are spread; 0 without Redis Cluster.
         layout: the layout whose shards are meant (`common.state.layout`). Almost every name belongs
-            to one layout; `collections`, `changes`, `aliases`, `gateways`, `quarantine`, `storage`,
-            `cluster`, `layout_document`, `split_lease` and `split_progress` are the cluster's.
+            to one layout; `collections`, `changes`, `aliases`, `expiring`, `synonyms`,
+            `synonym_versions`, `gateways`, `quarantine`, `storage`, `cluster`, `layout_document`,
+            `split_lease` and `split_progress` are the cluster's.
     """
 
     prefix: str = "hedgerow"
@@ -141,6 +142,16 @@ class Keys:
     def aliases(self) -> str:
         """Hash: alias → name of the collection that it stands for."""
         return f"{self.prefix}:aliases"
+
+    @property
+    def synonyms(self) -> str:
+        """Hash: collection uid → its synonyms, as JSON."""
+        return f"{self.prefix}:synonyms"
+
+    @property
+    def synonym_versions(self) -> str:
+        """Hash: collection uid → how often its synonyms were changed."""
+        return f"{self.prefix}:synonym-versions"
 
     @property
     def expiring(self) -> str:

@@ -57,6 +57,10 @@ class GatewaySettings(ProcessSettings, ConnectionSettings, TlsSettings):
     max_body_bytes: PositiveInt = Field(
         65_536, description="Largest body of a request that is not a bulk load, in bytes."
     )
+    max_synonyms_bytes: PositiveInt = Field(
+        1_048_576,
+        description="Largest body of a request with the synonyms of a collection, in bytes.",
+    )
     max_answer_bytes: PositiveInt = Field(
         8_388_608,
         description="Most bytes of documents, as JSON, in the answer to a search. If the "

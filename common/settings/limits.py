@@ -16,6 +16,15 @@ class LimitSettings(Group):
         description="Most collections in a cluster; each has a text index in every shard.",
     )
     max_aliases: PositiveInt = Field(256, description="Most aliases of collections in a cluster.")
+    max_synonyms: PositiveInt = Field(
+        10_000, description="Most texts in all synonyms of a collection together."
+    )
+    max_synonym_group: PositiveInt = Field(
+        32, description="Most texts that mean the same, in one group or one-way rule of synonyms."
+    )
+    max_synonym_words: PositiveInt = Field(
+        8, description="Most words of a text in the synonyms of a collection."
+    )
     max_document_bytes: PositiveInt = Field(
         1_048_576, description="Largest document, as JSON, in bytes."
     )

@@ -66,6 +66,11 @@ class QuerySettings(Group):
         description="Most documents that an index keeps in view while it looks for them (`ef` of "
         "the vector). The time that it takes grows with it: about 1 ms for 500.",
     )
+    max_synonyms: PositiveInt = Field(
+        32,
+        description="Most synonyms that are added to a query, for its first words first. Each "
+        "costs what its words cost as a phrase.",
+    )
     heavy_ms: PositiveFloat = Field(
         20.0,
         description="A query is heavy if it is estimated to take a scorer longer than this on one "

@@ -15,11 +15,13 @@ from hedgerow.common.wire.packing import Array, Count, Finite
 SCORE: Final = "_score"  # the sort key that is the score
 
 # 1: facets, sort, search_after and group_by.
-# 2: typos and prefix; and `collection.TEXTS`, which is not an option, but as new.
-# 3: vector; and `collection.VectorField`s, which are not an option, but as new.
+# 2: typos and prefix; and `word_analysis.TEXTS`, which is not an option, but as new.
+# 3: vector, and `collection.VectorField`s; synonyms, and `word_analysis.FIELD_TEXTS`.
 LEVEL: Final = 3
 TEXTS_LEVEL: Final = 2
 VECTORS_LEVEL: Final = 3
+SYNONYMS_LEVEL: Final = 3
+FIELD_TEXTS_LEVEL: Final = 3
 
 # A field's value: a keyword, a number, a boolean, or a date (RFC 3339, in UTC, to the second, so
 # that dates are ordered as texts); None if a document has none.
@@ -100,6 +102,18 @@ class WantedVector(Array, frozen=True):
     ef: Count
 
 
+class Synonym(Array, frozen=True):
+    """Words of a query, and what is searched for as well.
+
+    Attributes:
+        words: as they are compared (`common.query.tokens.plain_form`).
+        also: texts that mean the same.
+    """
+
+    words: str
+    also: tuple[str, ...]
+
+
 class SearchOptions(Array, frozen=True):
     """What else a search asks for; each member's default means that it is not asked for.
 
@@ -113,6 +127,8 @@ class SearchOptions(Array, frozen=True):
         typos: how many edits the query's words may be away, together.
         prefix: whether the query's last word may be the beginning of another.
         vector: rank by the distance to a vector, not by a query.
+        synonyms: what words of the query are looked for as well; not a member of a search's body,
+            where it says whether the collection's synonyms apply.
     """
 
     facets: tuple[WantedFacet, ...] = ()
@@ -122,12 +138,15 @@ class SearchOptions(Array, frozen=True):
     typos: Count = 0
     prefix: bool = False
     vector: WantedVector | None = None
+    synonyms: tuple[Synonym, ...] = ()
 
     @property
     def level(self) -> int:
         """The level of `Heartbeat.search_options` that a worker needs for it."""
         if self.vector is not None:
             return VECTORS_LEVEL
+        if self.synonyms:
+            return SYNONYMS_LEVEL
         return 2 if self.typos or self.prefix else 1
 
     @property

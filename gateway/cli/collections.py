@@ -73,7 +73,8 @@ def add_field(
         typer.Argument(
             metavar="FIELD=TYPE,…",
             help="The fields to add: text, keyword, integer, float, boolean, date; text^3 is text "
-            "of weight 3.",
+            "of weight 3; text:german is German, text:3grams is found by parts of words, and "
+            "text:unfolded keeps accents.",
         ),
     ],
     timeout: Timeout = "600s",
@@ -174,5 +175,16 @@ def fields_table(collection: CollectionAnswer) -> Table:
             parts = [str(defined.dimensions), defined.metric]
             parts += [defined.quantisation] if defined.quantisation != "none" else []
             shown = f"{kind} ({', '.join(parts)})"
+        elif isinstance(defined, WeightedField) and (parts := _analysis_of(defined)):
+            shown = f"{kind} ({', '.join(parts)})"
         table.add_row(folded(name), plain(shown), weight if kind == "text" else "", origin)
     return table
+
+
+def _analysis_of(field: WeightedField) -> list[str]:
+    """What is special about the analysis of a field, as `--types` and the like take it."""
+    parts = [field.language] if field.language else []
+    parts += [f"{field.ngrams}grams"] if field.ngrams else []
+    if field.folding is not None:
+        parts.append("folded" if field.folding else "unfolded")
+    return parts

@@ -1,6 +1,7 @@
 """What `gateway index --dry-run` does in place of loading: infers and validates, here."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal
 
 from msgspec import to_builtins
@@ -73,4 +74,4 @@ def _definition_of(existing: CollectionAnswer) -> Collection:
     collection = define(existing.name, body if fields is None else {**body, "fields": fields})
     if collection.fields is None:
         return collection
-    return collection.with_fields(collection.fields, collection.weights, existing.inferred)
+    return replace(collection, inferred=frozenset(existing.inferred))

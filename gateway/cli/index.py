@@ -70,7 +70,8 @@ def index(
         typer.Option(
             metavar="NAME=TYPE,…",
             help="The fields of a new collection: text, keyword, integer, float, boolean, date; "
-            "text^3 is text of weight 3.",
+            "text^3 is text of weight 3; text:german is German, text:3grams is found by parts of "
+            "words, and text:unfolded keeps accents.",
             show_default="inferred",
         ),
     ] = None,

@@ -76,6 +76,18 @@ COMMANDS: Final[Commands] = {
         "hedgerow.gateway.cli.top:top",
         "Watch shards, workers, throughput, answer times and events, second by second.",
     ),
+    "synonyms show": (
+        "hedgerow.gateway.cli.synonyms:show",
+        "Show the synonyms of a collection, as a file of them has them.",
+    ),
+    "synonyms set": (
+        "hedgerow.gateway.cli.synonyms:set_",
+        "Replace the synonyms of a collection by those in a file.",
+    ),
+    "synonyms remove": (
+        "hedgerow.gateway.cli.synonyms:remove",
+        "Remove the synonyms of a collection.",
+    ),
     "snapshot create": (
         "hedgerow.gateway.cli.snapshot:create",
         "Make a snapshot of every shard now, and wait until all are complete.",

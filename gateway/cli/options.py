@@ -69,18 +69,31 @@ def parse_fields(text: str) -> bool | list[str]:
 
 
 def parse_types(text: str) -> dict[str, str | dict[str, Any]]:
-    """Read NAME=TYPE or NAME=TYPE^WEIGHT pairs with commas between them.
+    """Read NAME=TYPE pairs with commas between them; a TYPE may be `text^3:german`.
 
-    The gateway knows which types there are, and which of them may have which weight.
+    The gateway knows which types there are, and what each of them may have.
     """
     types: dict[str, str | dict[str, Any]] = {}
     for pair in text.split(","):
         name, equals, defined = (part.strip() for part in pair.partition("="))
-        kind, caret, weight = (part.strip() for part in defined.partition("^"))
-        if not (name and equals and kind) or (caret and not weight.isdecimal()):
-            raise typer.BadParameter(f"{pair!r} is not NAME=TYPE or NAME=TYPE^WEIGHT")
-        types[name] = {"type": kind, "weight": int(weight)} if caret else kind
+        typed, *analysis = (part.strip() for part in defined.split(":"))
+        kind, caret, weight = (part.strip() for part in typed.partition("^"))
+        if not (name and equals and kind and all(analysis)) or (caret and not weight.isdecimal()):
+            raise typer.BadParameter(f"{pair!r} is not NAME=TYPE, NAME=TYPE^WEIGHT or NAME=TYPE:…")
+        members: dict[str, Any] = {"weight": int(weight)} if caret else {}
+        for part in analysis:
+            members |= _analysis_member(part)
+        types[name] = {"type": kind, **members} if members else kind
     return types
+
+
+def _analysis_member(part: str) -> dict[str, Any]:
+    """Read a part after a colon: a language, `3grams`, `folded` or `unfolded`."""
+    if part in {"folded", "unfolded"}:
+        return {"folding": part == "folded"}
+    if part.endswith("grams") and part.removesuffix("grams").isdecimal():
+        return {"ngrams": int(part.removesuffix("grams"))}
+    return {"language": part}
 
 
 _CLIENTS: Final = frozenset(

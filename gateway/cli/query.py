@@ -118,6 +118,10 @@ def query(
         bool,
         typer.Option("--prefix", help="The query's last word may be the beginning of another."),
     ] = False,
+    no_synonyms: Annotated[
+        bool,
+        typer.Option("--no-synonyms", help="Do not find the collection's synonyms of words."),
+    ] = False,
     explain: Annotated[
         bool, typer.Option("--explain", help="Draw each shard's times to scale.")
     ] = False,
@@ -148,6 +152,7 @@ def query(
         "group_by": group_by,
         "typos": None if typos == "off" else typos,
         "prefix": prefix or None,
+        "synonyms": False if no_synonyms else None,
     }
     call = calls.search(collection, text, search)
     with options.connect(url, token, verify=ca_file or True) as client:

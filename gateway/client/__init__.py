@@ -43,6 +43,7 @@ from hedgerow.gateway.shapes.operations import QuarantinedQuery, ReloadAnswer, S
 from hedgerow.gateway.shapes.sorting import NextPage, SortBy
 from hedgerow.gateway.shapes.status import StatusAnswer
 from hedgerow.gateway.shapes.suggest import SuggestAnswer, Suggestion
+from hedgerow.gateway.shapes.synonyms import SynonymsAnswer
 from hedgerow.gateway.shapes.vector import VectorQuery
 
 if TYPE_CHECKING:
@@ -88,6 +89,7 @@ __all__ = [
     "StatusAnswer",
     "SuggestAnswer",
     "Suggestion",
+    "SynonymsAnswer",
     "VectorQuery",
     "VersionedDocument",
     "WeightedField",

@@ -1,7 +1,8 @@
 """The client for asyncio; `Client` describes the methods."""
 
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import aclosing, suppress
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, Unpack, overload
 
 from hedgerow.common.errors import HedgerowError, UnavailableError
@@ -34,6 +35,7 @@ from hedgerow.gateway.shapes.placement import PlacementAnswer, RebalanceAnswer
 from hedgerow.gateway.shapes.split import SplitAnswer
 from hedgerow.gateway.shapes.status import StatusAnswer
 from hedgerow.gateway.shapes.suggest import SuggestAnswer
+from hedgerow.gateway.shapes.synonyms import SynonymsAnswer
 
 if TYPE_CHECKING:
     import httpx
@@ -213,6 +215,23 @@ class AsyncClient:
     async def get_expiry(self, collection: str) -> ExpiryAnswer:
         """As `Client.get_expiry`."""
         return await self._ask(calls.get_expiry(collection))
+
+    async def put_synonyms(
+        self,
+        collection: str,
+        groups: Sequence[Sequence[str]] = (),
+        one_way: Mapping[str, Sequence[str]] = MappingProxyType({}),
+    ) -> SynonymsAnswer:
+        """As `Client.put_synonyms`."""
+        return await self._ask(calls.put_synonyms(collection, groups, one_way))
+
+    async def get_synonyms(self, collection: str) -> SynonymsAnswer:
+        """As `Client.get_synonyms`."""
+        return await self._ask(calls.get_synonyms(collection))
+
+    async def delete_synonyms(self, collection: str) -> None:
+        """As `Client.delete_synonyms`."""
+        await self._ask(calls.delete_synonyms(collection))
 
     async def delete_expiry(self, collection: str) -> None:
         """As `Client.delete_expiry`."""

@@ -1,6 +1,7 @@
 """The blocking client's methods about collections."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Unpack
 
 from hedgerow.gateway.client import calls
@@ -9,10 +10,11 @@ from hedgerow.gateway.client.calls import Definition
 from hedgerow.gateway.shapes.alias import AliasAnswer
 from hedgerow.gateway.shapes.collection import CollectionAnswer
 from hedgerow.gateway.shapes.expiry import ExpiryAnswer
+from hedgerow.gateway.shapes.synonyms import SynonymsAnswer
 
 
 class Collections(Exchange):
-    """The methods about collections, their aliases and the expiry of their documents."""
+    """The methods about collections, their aliases, synonyms, and the expiry of their documents."""
 
     def put_collection(self, name: str, **definition: Unpack[Definition]) -> CollectionAnswer:
         """Create a collection; no effect if it exists with the same definition.
@@ -76,6 +78,33 @@ class Collections(Exchange):
     def get_expiry(self, collection: str) -> ExpiryAnswer:
         """Return by which field a collection's documents expire, if they do."""
         return self._ask(calls.get_expiry(collection))
+
+    def put_synonyms(
+        self,
+        collection: str,
+        groups: Sequence[Sequence[str]] = (),
+        one_way: Mapping[str, Sequence[str]] = MappingProxyType({}),
+    ) -> SynonymsAnswer:
+        """Replace a collection's synonyms, which searches find from then on.
+
+        Args:
+            collection: its name.
+            groups: texts that mean the same, in each group.
+            one_way: a text → those that it finds, too.
+
+        Raises:
+            NotFoundError: there is no such collection.
+            BadRequestError: a text has no word, or too many, or there are too many texts.
+        """
+        return self._ask(calls.put_synonyms(collection, groups, one_way))
+
+    def get_synonyms(self, collection: str) -> SynonymsAnswer:
+        """Return a collection's synonyms."""
+        return self._ask(calls.get_synonyms(collection))
+
+    def delete_synonyms(self, collection: str) -> None:
+        """Remove a collection's synonyms."""
+        self._ask(calls.delete_synonyms(collection))
 
     def delete_expiry(self, collection: str) -> None:
         """Have a collection's documents expire no longer."""

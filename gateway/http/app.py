@@ -27,6 +27,7 @@ from hedgerow.gateway.http.routes.snapshot_routes import snapshot_routes
 from hedgerow.gateway.http.routes.split_routes import split_routes
 from hedgerow.gateway.http.routes.status_routes import status_routes
 from hedgerow.gateway.http.routes.suggest_routes import suggest_routes
+from hedgerow.gateway.http.routes.synonym_routes import synonym_routes
 from hedgerow.gateway.http.search.batch_route import batch_routes
 from hedgerow.gateway.http.search.search_app import SearchApp, describe_search
 from hedgerow.gateway.search.batch_body import batch_shapes
@@ -82,6 +83,7 @@ def create_framework_app(
     app.include_router(suggest_routes(gateway, settings))
     app.include_router(document_routes(gateway, settings))
     app.include_router(expiry_routes(gateway, settings))
+    app.include_router(synonym_routes(gateway, settings.max_synonyms_bytes))
     app.include_router(alias_routes(gateway, settings))
     app.include_router(status_routes(gateway, settings, access))
     app.include_router(event_routes(gateway))

@@ -36,6 +36,7 @@ from hedgerow.gateway.shapes.problem import Problem
 from hedgerow.gateway.shapes.split import SplitAnswer
 from hedgerow.gateway.shapes.status import StatusAnswer
 from hedgerow.gateway.shapes.suggest import SuggestAnswer
+from hedgerow.gateway.shapes.synonyms import SynonymsAnswer, SynonymsBody
 
 _REF: Final = "#/components/schemas/"
 # Statuses that the guard may answer on every route but health checks.
@@ -71,6 +72,8 @@ _SHAPES: Final[tuple[type[msgspec.Struct], ...]] = (
     DeleteByQueryAnswer,
     ExpiryBody,
     ExpiryAnswer,
+    SynonymsBody,
+    SynonymsAnswer,
     AliasAnswer,
     AliasesAnswer,
     AliasBody,

@@ -16,6 +16,7 @@ from hedgerow.gateway.shapes.alias import AliasChange
 from hedgerow.gateway.shapes.collection import LoadAnswer, Wait
 from hedgerow.gateway.shapes.delete_by_query import DeleteByQueryAnswer, DeleteByQueryBody
 from hedgerow.gateway.shapes.expiry import ExpiryAnswer
+from hedgerow.gateway.shapes.synonyms import SynonymsAnswer, SynonymsBody
 from hedgerow.gateway.writes.collection_list import ListedCollection
 from hedgerow.gateway.writes.conditional_writes import Origin
 
@@ -66,6 +67,19 @@ class AliasesPort(Protocol):
 
     async def change(self, changes: list[AliasChange]) -> None:
         """Make several changes in one step: all, or none."""
+
+
+class SynonymsPort(Protocol):
+    """Synonyms of collections."""
+
+    async def get(self, name: str) -> SynonymsAnswer:
+        """The synonyms of a collection."""
+
+    async def put(self, name: str, body: SynonymsBody) -> SynonymsAnswer:
+        """Replace the synonyms of a collection."""
+
+    async def remove(self, name: str) -> None:
+        """Remove the synonyms of a collection."""
 
 
 class DocumentsPort(Protocol):
@@ -249,6 +263,10 @@ class GatewayPort(Protocol):
     @property
     def aliases(self) -> AliasesPort:
         """Aliases of collections."""
+
+    @property
+    def synonyms(self) -> SynonymsPort:
+        """Synonyms of collections."""
 
     @property
     def documents(self) -> DocumentsPort:

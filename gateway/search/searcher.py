@@ -10,9 +10,11 @@ from msgspec.structs import replace
 from hedgerow.common.collection import Collection
 from hedgerow.common.errors import BadRequestError, HedgerowError, OverloadedError
 from hedgerow.common.outcome import SEARCHED, Outcome
+from hedgerow.common.query.synonyms import SynonymRules
 from hedgerow.common.runtime.alarms import Alarms
 from hedgerow.common.settings.rank_profiles import RankProfile
 from hedgerow.common.wire.messages import Kind, SearchPayload, pack_body
+from hedgerow.common.wire.search_options import SYNONYMS_LEVEL
 from hedgerow.gateway.policies.adaptive_timeout import AdaptiveTimeout
 from hedgerow.gateway.policies.admission import Admission
 from hedgerow.gateway.policies.admission_permit import AdmissionPermit
@@ -59,6 +61,11 @@ _OK: Final = Outcome.OK
 _SEARCH: Final = Kind.SEARCH
 
 _REMOVED: Final = RankProfile()
+_OLDER_WORKER: Final = "Synonyms are not found while a worker of an earlier version lives."
+
+
+def _no_synonyms(_uid: str) -> None:
+    """Stands for the synonyms until they are known."""
 
 
 class Searcher:
@@ -114,6 +121,7 @@ class Searcher:
         self._walks = walks or Walks(slow_ms=0)
         self._skipper = skipper
         self._signer: CursorSigner | None = None
+        self._synonyms_of: Callable[[str], SynonymRules | None] = _no_synonyms
         self._canary = Canary(settings.profiles, messenger)
         self._top_up = TopUp(messenger, self.hedger)
         self._observers = Observers(self.hedger, learning, view.counts_of)
@@ -204,6 +212,10 @@ class Searcher:
         """From now on, sign the cursors of pages with this key; without any, refuse them."""
         self._signer = CursorSigner(key)
 
+    def use_synonyms(self, rules_of: Callable[[str], SynonymRules | None]) -> None:
+        """From now on, apply the synonyms that this function returns for a collection's uid."""
+        self._synonyms_of = rules_of
+
     async def drain(self, timeout_s: float) -> None:
         """Wait until no query is in flight, for at most `timeout_s`."""
         await self._in_flight.drain(timeout_s)
@@ -222,10 +234,19 @@ class Searcher:
             raise BadRequestError(
                 "offset", f"and k are more than {settings.gateway.max_k} together (gateway.max_k)"
             )
-        num_shards = len(self._view.live)
+        rules = self._synonyms_of(collection.uid) if query.synonyms else None
+        is_known = rules is None or self._view.search_options >= SYNONYMS_LEVEL
         admitted = admit(
-            query, collection, settings.limits, settings.profiles, self._signer, num_shards
+            query,
+            collection,
+            settings.limits,
+            settings.profiles,
+            self._signer,
+            len(self._view.live),
+            rules if is_known else None,
         )
+        if not is_known:
+            admitted = admitted._replace(warnings=(*admitted.warnings, _OLDER_WORKER))
         if admitted.options is not None:
             check_level(admitted.options, self._view.search_options)
         if collection.revision and (filling := self._view.filling_of(collection)):

@@ -55,6 +55,7 @@ def suggesting_query(
         syntax="strict",
         typos="auto",
         prefix=True,
+        synonyms=False,
         caller=caller,
         peer=peer,
         traceparent=traceparent,

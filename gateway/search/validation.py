@@ -12,6 +12,7 @@ from hedgerow.common.errors import BadRequestError
 from hedgerow.common.fields.nearest_name import nearest_name
 from hedgerow.common.query.as_typed import AS_WRITTEN
 from hedgerow.common.query.cost import Cost, check_cost
+from hedgerow.common.query.synonyms import SynonymRules
 from hedgerow.common.settings.gateway import GatewaySettings
 from hedgerow.common.settings.query_limits import QuerySettings
 from hedgerow.common.settings.rank_profiles import RankProfile
@@ -53,6 +54,7 @@ def admit(
     profiles: Mapping[str, RankProfile],
     signer: CursorSigner | None = None,
     num_shards: int = 1,
+    synonyms: SynonymRules | None = None,
 ) -> Admitted:
     """Check a search against the configured profiles and the collection's fields.
 
@@ -63,6 +65,7 @@ def admit(
         profiles: name → rank profile.
         signer: reads and writes the cursors of pages; None refuses them.
         num_shards: the shards of the cluster.
+        synonyms: those of the collection; None if it has none.
 
     Raises:
         BadRequestError: names the field and the reason.
@@ -86,11 +89,14 @@ def admit(
     options = wanted.options
     if query.vector is not None:
         cost, repairs = _NO_COST, []
-    elif query.typos == "auto" or query.prefix:
-        cost, repairs, typing = check_typed(query, collection, limits)
-        if typing != AS_WRITTEN:
+    elif query.typos == "auto" or query.prefix or synonyms is not None:
+        cost, repairs, typing, used = check_typed(query, collection, limits, synonyms)
+        if typing != AS_WRITTEN or used:
             options = replace(
-                options or SearchOptions(), typos=typing.edits, prefix=typing.is_last_unfinished
+                options or SearchOptions(),
+                typos=typing.edits,
+                prefix=typing.is_last_unfinished,
+                synonyms=used,
             )
     else:
         cost, repairs = check_query(query.query, collection, query.syntax == "strict")

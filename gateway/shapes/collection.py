@@ -76,15 +76,24 @@ class ShardDocuments(msgspec.Struct, frozen=True):
     documents: int
 
 
-class WeightedField(
-    msgspec.Struct, frozen=True, omit_defaults=True, tag_field="type", tag="text"
-):
-    """A text field with a weight."""
+class WeightedField(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="type", tag="text"):
+    """A text field with a weight, or with an analysis of its own."""
 
     weight: Annotated[
         int,
         Meta(ge=0, le=10, description="How often its words count if a query names no field."),
     ] = 1
+    language: Annotated[
+        str | None, doc("Of its stop words and stemming; the collection's if left out.")
+    ] = None
+    folding: Annotated[
+        bool | None,
+        doc("Whether accents make no difference to its words; the collection's if left out."),
+    ] = None
+    ngrams: Annotated[
+        Annotated[int, Meta(ge=2, le=8)] | None,
+        doc("Index its words by their parts of so many characters, so that parts are found."),
+    ] = None
 
     @property
     def type(self) -> Literal["text"]:
@@ -133,9 +142,7 @@ class CollectionAnswer(msgspec.Struct, frozen=True):
     """A collection."""
 
     name: str
-    fields: Annotated[
-        dict[str, DefinedField] | None, doc("null until inferred from documents.")
-    ]
+    fields: Annotated[dict[str, DefinedField] | None, doc("null until inferred from documents.")]
     rank_profile: Annotated[str, doc("Profile of searches that name none.")]
     rank_profiles: Annotated[list[str], doc("Profiles that a search may name.")]
     language: str
@@ -168,7 +175,7 @@ class CollectionBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         dict[str, DefinedField] | UnsetType,
         doc(
             "Inferred from the first documents if left out. A text field may have a weight, see "
-            "docs/ranking.md."
+            "docs/ranking.md, and an analysis of its own, see docs/words.md."
         ),
     ] = UNSET
     rank_profile: str = "bm25"

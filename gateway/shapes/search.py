@@ -95,3 +95,6 @@ class Search(msgspec.Struct, frozen=True, gc=False):
         VectorQuery | None,
         doc("Find the documents whose vectors are nearest to this one; see docs/vectors.md."),
     ] = None
+    synonyms: Annotated[
+        bool, doc("Whether the collection's synonyms of the query's words are found, too.")
+    ] = True

@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
-from hedgerow.common.collection import TEXTS, Collection, define
+from hedgerow.common.collection import Collection, define, with_added_fields
 from hedgerow.common.errors import BadRequestError, ConflictError, NotFoundError
 from hedgerow.common.fields.field_types import FieldType
+from hedgerow.common.fields.word_analysis import FIELD_TEXTS, TEXTS
 from hedgerow.common.state.registry import Registry
 from hedgerow.gateway.shapes.collection import Filling
 from hedgerow.gateway.views.freshness import keep_fresh
@@ -21,6 +22,7 @@ from hedgerow.gateway.writes.collection_list import (
     definition_json,
 )
 from hedgerow.gateway.writes.storage_gate import StorageGate
+from hedgerow.gateway.writes.synonyms import Synonyms
 
 # If an alias stands for a collection that is not there, though both were read this often, another
 # gateway made the alias at the moment at which the collection was removed.
@@ -46,8 +48,9 @@ class Collections:
         max_collections: int = 0,
         gate: StorageGate | None = None,
         filling_of: Callable[[Collection], Filling | None] = lambda _collection: None,
-        texts: Callable[[], int] = lambda: TEXTS,
+        texts: Callable[[], int] = lambda: FIELD_TEXTS,
         aliases: Aliases | None = None,
+        synonyms: Synonyms | None = None,
     ) -> None:
         """Describe the view; nothing is known before `refresh`.
 
@@ -59,10 +62,12 @@ class Collections:
             max_collections: the largest number of collections; 0 for no limit.
             gate: refuses changes when there is no room; None allows all.
             filling_of: the progress of fields that were added to a collection.
-            texts: how the texts of a new collection become words (`Collection.texts`).
+            texts: the latest `Collection.texts` that every live worker knows.
             aliases: of the collections; None if there are none.
+            synonyms: of the collections; None if there are none.
         """
         self._aliases = aliases
+        self._synonyms = synonyms
         self._filling_of = filling_of
         self._texts = texts
         self._registry = registry
@@ -123,11 +128,16 @@ class Collections:
         return {collection.uid: name for name, collection in self._known.items()}
 
     async def refresh(self) -> None:
-        """Read all definitions and aliases.
+        """Read all definitions, aliases and synonyms.
 
         Raises:
             RedisUnavailableError: Redis did not answer in time.
         """
+        await self._read_definitions_and_aliases()
+        if self._synonyms is not None:
+            await self._synonyms.refresh(self._known.values())
+
+    async def _read_definitions_and_aliases(self) -> None:
         for _ in range(_MOST_READINGS):
             await self._read_definitions()
             if self._aliases is None:
@@ -252,9 +262,9 @@ class Collections:
                 raise BadRequestError(member, "cannot be changed; only fields can be added")
         if "fields" not in body:
             raise BadRequestError("fields", "is missing")
-        stored = await self._registry.add_fields(
-            await self.current(name), body["fields"], self._num_shards
-        )
+        collection = await self.current(name)
+        with_added_fields(collection, body["fields"], self._texts())  # what the workers know
+        stored = await self._registry.add_fields(collection, body["fields"], self._num_shards)
         self._keep(stored)
         return stored
 
@@ -280,6 +290,8 @@ class Collections:
             )
         await self._registry.drop_collection(collection, self._num_shards)
         self._forget(name)
+        if self._synonyms is not None:
+            await self._synonyms.forget(collection)
 
     async def _check_not_alias(self, name: str) -> None:
         if self._aliases is None or (alias_of := await self._aliases.stored(name)) is None:
@@ -331,10 +343,13 @@ def check_same(stored: Collection, body: Mapping[str, Any]) -> None:
         BadRequestError: the definition is invalid.
         ConflictError: it is another; says how.
     """
-    texts = TEXTS if body.get("folding") else stored.texts
+    is_plain = stored.texts < TEXTS and not body.get("folding")
+    texts = stored.texts if is_plain else FIELD_TEXTS
     same = define(stored.name, body, stored.uid, texts)
     if same.fields is None and stored.fields is not None:
-        same = same.with_fields(stored.fields, stored.weights)
+        same = same.with_fields(
+            stored.fields, stored.weights, vectors=stored.vectors, analyses=stored.analyses
+        )
     same = replace(same, inferred=stored.inferred, revision=stored.revision)
     if same != stored:
         raise ConflictError(

@@ -87,6 +87,7 @@ class _Deletion:
             fields=False,
             syntax="strict",
             priority="batch",
+            synonyms=False,
             caller=caller,
             peer=peer,
         )

@@ -5,11 +5,12 @@ from typing import Any
 
 import tantivy
 
-from hedgerow.common.collection import TEXTS
 from hedgerow.common.fields.field_types import FieldType
+from hedgerow.common.fields.word_analysis import TEXTS
 from hedgerow.common.query.analysers import tokens_of
-from hedgerow.common.query.tokens import is_single
+from hedgerow.common.query.tokens import is_single, words_of
 from hedgerow.common.query.tree import (
+    Alternatives,
     Boosted,
     Clauses,
     Everything,
@@ -34,17 +35,19 @@ from hedgerow.shard_worker.scoring.keyword_range import (
     parts_of,
     prefix_span,
 )
+from hedgerow.shard_worker.scoring.ngrams import Ngrams
+from hedgerow.shard_worker.scoring.query_analysis import targets_of
 from hedgerow.shard_worker.scoring.term_weights import TermWeights
 from hedgerow.shard_worker.scoring.typed_words import TypedWords
 from hedgerow.shard_worker.storage.schema import (
-    ALL_TEXT,
     EVERY,
     PRESENT,
-    searched_field,
+    Searched,
 )
 from hedgerow.shard_worker.storage.term_statistics import TermStatistics
 from hedgerow.shard_worker.storage.text_index import TextIndex
 
+_OF_SYNONYM = 0.9  # of the score of what was typed
 _MAX_LOOKED_UP = 32  # values; for more, a set is as fast
 
 _OCCURS = {
@@ -65,15 +68,19 @@ class QueryBuilder:
     Words and phrases score by BM25, prefixes and fuzzy words in texts as `typed_words` says.
     Everything else (values, ranges, prefixes of keywords) adds 1, times its boost, since a constant
     is the same on every shard.
+
+    Words without a field name are looked for in one field of the index for each analysis, each time
+    as that analysis has them. The best of these counts, as of a word and its synonyms.
     """
 
     def __init__(self, index: TextIndex, statistics: TermStatistics | None) -> None:
         self._index = index
         self._schema = index.schema
-        self._analysis = index.collection.word_analysis
-        self._searched = searched_field(index.collection)
+        self._everywhere = targets_of(index.collection, None)
+        self._named: dict[str, Sequence[Searched]] = {}
         self._weights = None if statistics is None else TermWeights(index, statistics)
         self._typed = TypedWords(index, self._weights)
+        self._ngrams = Ngrams(index, self._weights, self._typed)
 
     def build(self, node: Node, filter_node: Node | None = None) -> tantivy.Query:
         """The query that matches what both `node` and `filter_node` match; `node` alone scores."""
@@ -93,6 +100,8 @@ class QueryBuilder:
             case Boosted():
                 inner = self._build(node.node, occur)
                 query = None if inner is None else tantivy.Query.boost_query(inner, node.boost)
+            case Alternatives():
+                query = self._alternatives(node, occur)
             case Whole():
                 query = self._whole(node)
             case Typed(field, text, distance, is_prefix):
@@ -110,7 +119,7 @@ class QueryBuilder:
         if not self._index.document_frequency(PRESENT, mark):  # almost always; takes 2 µs
             return query
         # Above all that the words of the query can score.
-        most = sum(self._typed.most(self._searched, word) for word in self._words_of(node.node))
+        most = self._most_of(node.node)
         whole = tantivy.Query.const_score_query(
             tantivy.Query.term_query(self._schema, PRESENT, mark, "basic"), max(most, 1.0)
         )
@@ -120,38 +129,85 @@ class QueryBuilder:
             [(tantivy.Occur.Should, query), (tantivy.Occur.Should, whole)]
         )
 
-    def _words_of(self, node: Node) -> Iterator[str]:
-        match node:
-            case Clauses():
-                for _, part in node.clauses:
-                    yield from self._words_of(part)
-            case Words() | Typed():
-                yield from (word for _, word in tokens_of(self._analysis, node.text))
+    def _alternatives(self, node: Alternatives, occur: Occur) -> tantivy.Query | None:
+        """The best of what was typed and what means the same.
+
+        A synonym that is rarer than what was typed weighs no more than that: so a document with a
+        synonym does not come before one that has what was typed as often, in as long a text.
+        """
+        typed = self._build(node.node, occur)
+        queries = [] if typed is None else [typed]
+        most = self._most_of(node.node)
+        for other in node.others:
+            query = self._build(other, Occur.MUST)
+            if query is not None:
+                own = self._most_of(other)
+                weight = min(1.0, most / own) if typed is not None and own else 1.0
+                queries.append(tantivy.Query.boost_query(query, weight * _OF_SYNONYM))
+        return _best(queries, is_known=True)
+
+    def _most_of(self, node: Node) -> float:
+        """More than any document can score for the words of a part of the query."""
+        return sum(self._most(field, text) for field, text in _words_of(node))
+
+    def _most(self, field: str | None, text: str) -> float:
+        scores = [0.0]
+        for one in self._targets(field):
+            words = [word for _, word in tokens_of(one.analysis, text)]
+            most = [self._typed.most(one.name, word) for word in words]
+            # The parts of a word score as the rarest of them.
+            num_words = len(words_of(text)) if one.analysis.ngrams else len(words)
+            scores.append(sum(sorted(most)[-num_words:]) if most else 0.0)
+        return max(scores)
 
     def _clauses(self, node: Clauses) -> tantivy.Query | None:
         parts = []
         for occur, part in node.clauses:
             query = self._build(part, occur)
             if query is not None:
-                parts.append((_OCCURS[occur], query))
+                is_optional = occur is Occur.MUST and self._is_dropped_somewhere(part)
+                parts.append((_OCCURS[Occur.SHOULD if is_optional else occur], query))
         if not parts:
             return None
         if all(occur is tantivy.Occur.MustNot for occur, _ in parts):
             parts.append((tantivy.Occur.Must, self._constant(Everything())))
         return tantivy.Query.boolean_query(parts)
 
+    def _is_dropped_somewhere(self, node: Node) -> bool:
+        """Whether a word is a stop word for one of the analyses, so that it cannot be required."""
+        if isinstance(node, Alternatives):
+            node = node.node
+        if len(self._everywhere) == 1 or not isinstance(node, Words) or node.field is not None:
+            return False
+        return not all(tokens_of(one.analysis, node.text) for one in self._everywhere)
+
+    def _targets(self, field: str | None) -> Sequence[Searched]:
+        """Where the words of a part of the query are looked for."""
+        if field is None:
+            return self._everywhere
+        known = self._named.get(field)
+        if known is None:
+            known = self._named[field] = targets_of(self._index.collection, field)
+        return known
+
     def _words(self, node: Words, occur: Occur) -> tantivy.Query | None:
-        name = node.field or self._searched
-        if name is None:
-            return tantivy.Query.empty_query()
-        words = self._tokens(node)
+        targets = self._targets(node.field)
+        if len(targets) == 1:
+            return self._words_in(targets[0], node, occur)
+        found = [self._words_in(one, node, occur) for one in targets]
+        return _best([query for query in found if query is not None], is_known=bool(targets))
+
+    def _words_in(self, target: Searched, node: Words, occur: Occur) -> tantivy.Query | None:
+        if target.analysis.ngrams:
+            return self._ngrams.query(target, node.text, occur, is_phrase=node.is_phrase)
+        name, words = target.name, tokens_of(target.analysis, node.text)
         if not words:
             return None
         if node.is_prefix and len(words) == 1:
             return self._typed.query(name, words[0][1], 0, is_prefix=True)
         if node.is_phrase and len(words) > 1:
-            return self._phrase(name, words, node)
-        terms = [self._term(name, word) for _, word in words]
+            return self._phrase(target, words, node)
+        terms = [self._term(target, word) for _, word in words]
         if len(terms) == 1:
             return terms[0]
         # One written word with several tokens, such as "high-speed": any of them matches, as in a
@@ -159,32 +215,35 @@ class QueryBuilder:
         each = tantivy.Occur.Should if occur is Occur.SHOULD else tantivy.Occur.Must
         return tantivy.Query.boolean_query([(each, term) for term in terms])
 
-    def _tokens(self, node: Words) -> tuple[tuple[int, str], ...]:
-        return tokens_of(self._analysis, node.text)
-
-    def _term(self, name: str, word: str) -> tantivy.Query:
-        if self._analysis[1] >= TEXTS and is_single(word):
+    def _term(self, target: Searched, word: str) -> tantivy.Query:
+        name = target.name
+        if target.analysis.texts >= TEXTS and is_single(word):
             return self._typed.query(name, word, 0, is_prefix=True)
         term = tantivy.Query.term_query(self._schema, name, word)
         return self._weighted(term, name, (word,))
 
-    def _phrase(self, name: str, words: Sequence[tuple[int, str]], node: Words) -> tantivy.Query:
+    def _phrase(
+        self, target: Searched, words: Sequence[tuple[int, str]], node: Words
+    ) -> tantivy.Query:
+        name = target.name
         query = self._bare_phrase(name, words, node)
         if node.is_prefix:
-            query = self._with_score_of(self._weighted_phrase(name, words[:-1]), query)
+            query = self._with_score_of(self._weighted_phrase(target, words[:-1]), query)
         else:
             query = self._weighted(query, name, tuple(word for _, word in words))
-        if name != ALL_TEXT or not (node.slop or _has_hole(words)):
+        if not target.is_joined or not (node.slop or _has_hole(words)):
             return query
         # In the joined field, a gap of one position separates two texts, which keeps a phrase
         # within one text. A stop word in the phrase, or slop, could bridge that gap.
-        fields = self._index.collection.searched_fields
-        within = [(tantivy.Occur.Should, self._bare_phrase(one, words, node)) for one in fields]
+        within = [
+            (tantivy.Occur.Should, self._bare_phrase(one, words, node)) for one in target.fields
+        ]
         return self._with_score_of(query, tantivy.Query.boolean_query(within))
 
-    def _weighted_phrase(self, name: str, words: Sequence[tuple[int, str]]) -> tantivy.Query:
+    def _weighted_phrase(self, target: Searched, words: Sequence[tuple[int, str]]) -> tantivy.Query:
         if len(words) == 1:
-            return self._term(name, words[0][1])
+            return self._term(target, words[0][1])
+        name = target.name
         phrase = tantivy.Query.phrase_query(self._schema, name, list(words))
         return self._weighted(phrase, name, tuple(word for _, word in words))
 
@@ -212,15 +271,24 @@ class QueryBuilder:
     def _typed_words(
         self, field: str | None, text: str, distance: int, *, is_prefix: bool
     ) -> tantivy.Query | None:
+        targets = self._targets(field)
+        found = [self._typed_in(one, text, distance, is_prefix=is_prefix) for one in targets]
+        return _best([query for query in found if query is not None], is_known=bool(targets))
+
+    def _typed_in(
+        self, target: Searched, text: str, distance: int, *, is_prefix: bool
+    ) -> tantivy.Query | None:
         """The words that analysis makes of a text, each with those it may be meant for."""
-        name = field or self._searched
-        if name is None:
-            return tantivy.Query.empty_query()
-        words = [word for _, word in tokens_of(self._analysis, text)]
+        analysis = target.analysis
+        if analysis.ngrams:  # which find longer words anyway, and are not compared by edits
+            return self._ngrams.query(target, text, Occur.MUST, is_phrase=False)
+        words = [word for _, word in tokens_of(analysis, text)]
         if not words and is_prefix:  # a stop word may be the beginning of another word
-            words = [word for _, word in tokens_of(("none", *self._analysis[1:]), text)]
+            words = [word for _, word in tokens_of(analysis._replace(language="none"), text)]
         parts = [
-            self._typed.query(name, word, distance, is_prefix=is_prefix and position == len(words))
+            self._typed.query(
+                target.name, word, distance, is_prefix=is_prefix and position == len(words)
+            )
             for position, word in enumerate(words, 1)
         ]
         if len(parts) <= 1:
@@ -318,6 +386,28 @@ class QueryBuilder:
             include_lower=node.include_lower,
             include_upper=node.include_upper,
         )
+
+
+def _words_of(node: Node) -> Iterator[tuple[str | None, str]]:
+    """The fields and texts of a query's words; of synonyms only if there is nothing else."""
+    match node:
+        case Clauses():
+            for _, part in node.clauses:
+                yield from _words_of(part)
+        case Alternatives(Clauses(()), others):
+            for other in others:
+                yield from _words_of(other)
+        case Alternatives() | Boosted():
+            yield from _words_of(node.node)
+        case Words() | Typed():
+            yield node.field, node.text
+
+
+def _best(queries: Sequence[tantivy.Query], *, is_known: bool) -> tantivy.Query | None:
+    """The best of the fields' queries; if there is none, None, or nothing without any field."""
+    if not queries:
+        return None if is_known else tantivy.Query.empty_query()
+    return queries[0] if len(queries) == 1 else tantivy.Query.disjunction_max_query(queries)
 
 
 def _has_hole(words: Sequence[tuple[int, str]]) -> bool:

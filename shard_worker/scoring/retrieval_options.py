@@ -41,7 +41,9 @@ def retrieve_with_options(
     facets = count_facets(index, query, options.facets) if options.facets else ()
     check()
     if not options.sort and options.search_after is None and not options.group_by:
-        return retrieve(index, query, k), SearchExtras(facets, ranking=_ranking(index, statistics))
+        return retrieve(index, query, k), SearchExtras(
+            facets, ranking=_ranking(index, statistics, options)
+        )
     ordering = Ordering(index, options.sort)
     groups = None
     if options.group_by:
@@ -57,7 +59,7 @@ def retrieve_with_options(
         facets,
         tuple(row.values for row in rows) if options.sort else (),
         groups or (),
-        _ranking(index, statistics) if ordering.by_score else "",
+        _ranking(index, statistics, options) if ordering.by_score else "",
     )
     return found, extras
 
@@ -88,7 +90,9 @@ def check_option_fields(indexed: Collection, options: SearchOptions) -> None:
             raise BadQueryError(f"the field {name} was added, and is being filled")
 
 
-def _ranking(index: TextIndex, statistics: TermStatistics | None) -> str:
+def _ranking(index: TextIndex, statistics: TermStatistics | None, options: SearchOptions) -> str:
     """Names what scores depend on beyond a document: if it is the same, so are the scores."""
     of_collection = "" if statistics is None else statistics.fingerprint
+    if options.synonyms:
+        of_collection += repr(options.synonyms)
     return f"{crc32(f'{of_collection} {index.max_doc} {index.num_counted}'.encode()):08x}"

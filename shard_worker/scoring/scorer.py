@@ -31,7 +31,7 @@ from hedgerow.common.wire.messages import (
     pack_body,
     unpack_search_payload,
 )
-from hedgerow.common.wire.search_options import SearchExtras
+from hedgerow.common.wire.search_options import SearchExtras, Synonym
 from hedgerow.shard_worker.scoring.absent_fields import AbsentFields
 from hedgerow.shard_worker.scoring.open_shards import OpenShards, Snapshot
 from hedgerow.shard_worker.scoring.ranking import Budget, SecondPhase, second_phases
@@ -240,7 +240,9 @@ class Scorer:
     def _build(self, snapshot: Snapshot, search: SearchPayload, now: float) -> tantivy.Query:
         analysis = self._shards.query_analysis(snapshot.definition, now)
         try:
-            node = analysis.read(search.query, search.strict, _typing_of(search))
+            node = analysis.read(
+                search.query, search.strict, _typing_of(search), _synonyms_of(search)
+            )
             filter_node = analysis.read_filter(search.filter)
             if snapshot.missing:
                 _check_fields(snapshot.missing, node, filter_node)
@@ -255,6 +257,10 @@ class Scorer:
 def _typing_of(search: SearchPayload) -> Typing:
     options = search.options
     return AS_WRITTEN if options is None else Typing(options.typos, options.prefix)
+
+
+def _synonyms_of(search: SearchPayload) -> tuple[Synonym, ...]:
+    return () if search.options is None else search.options.synonyms
 
 
 def _check_fields(missing: AbstractSet[str], *nodes: Node | None) -> None:

@@ -42,6 +42,16 @@ class TermWeights:
             weight = self._weights[name, words] = self._weight(name, words)
         return weight
 
+    def of_rarest(self, name: str, words: tuple[str, ...]) -> float:
+        """The same for words that together weigh as much as the rarest of them."""
+        key = name, (*words, "")  # no word is empty
+        weight = self._weights.get(key)
+        if weight is None:
+            rarest = max(self.idf(self.frequency(name, word)) for word in words)
+            total = sum(self.idf(self.frequency(name, word)) for word in words)
+            weight = self._weights[key] = self.of(name, words) * rarest / total
+        return weight
+
     def idf(self, frequency: int) -> float:
         """The weight of a word that this many of the collection's documents have."""
         return inverse_document_frequency(max(self.statistics.documents, frequency), frequency)

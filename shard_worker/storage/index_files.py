@@ -10,8 +10,7 @@ import tantivy
 
 from hedgerow.common.collection import Collection
 from hedgerow.common.errors import WireError
-from hedgerow.common.query.analysers import make_analyser
-from hedgerow.shard_worker.storage.schema import ANALYSER
+from hedgerow.shard_worker.storage.schema import register_analysers
 
 FORMAT = 1
 _ABOUT = "hedgerow.json"
@@ -23,7 +22,7 @@ class TextIndexError(Exception):
 
 
 def open_index(path: Path, collection: Collection) -> tantivy.Index:
-    """Open tantivy's index in a folder, with the analyser of the collection's language.
+    """Open tantivy's index in a folder, with the collection's analysers.
 
     Raises:
         TextIndexError: there is no index, or it is damaged.
@@ -31,7 +30,7 @@ def open_index(path: Path, collection: Collection) -> tantivy.Index:
     """
     try:
         index = tantivy.Index.open(str(path))
-        index.register_tokenizer(ANALYSER, make_analyser(*collection.word_analysis))
+        register_analysers(index, collection)
         # The indexer announces new generations; watching the folder would take a thread.
         index.config_reader("manual")
         index.searcher()
@@ -100,7 +99,7 @@ def fitting_definition(about: Mapping[str, Any], collection: Collection) -> Coll
     if earlier.analysis == collection.analysis:
         return collection
     if not collection.extends(earlier):
-        raise TextIndexError("the collection's fields, weights, language or folding have changed")
+        raise TextIndexError("the collection's fields, weights or analysis have changed")
     return earlier
 
 

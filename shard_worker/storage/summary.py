@@ -4,8 +4,8 @@ from typing import Final
 
 import tantivy
 
-from hedgerow.common.collection import TEXTS
 from hedgerow.common.fields.field_types import FieldType
+from hedgerow.common.fields.word_analysis import TEXTS
 from hedgerow.common.query.shard_summary import (
     LEAST_BITS_PER_WORD,
     MARKS,

@@ -15,6 +15,7 @@ import tantivy
 from hedgerow.common.collection import Collection
 from hedgerow.common.document_ids import ID_FIELD
 from hedgerow.shard_worker.storage.bodies import BodyWriter
+from hedgerow.shard_worker.storage.document_maker import DocumentPlan, make_document
 from hedgerow.shard_worker.storage.id_levels import MARK, marks_of
 from hedgerow.shard_worker.storage.index_files import (
     TextIndexError,
@@ -26,7 +27,7 @@ from hedgerow.shard_worker.storage.index_files import (
     refusal,
     write_about,
 )
-from hedgerow.shard_worker.storage.schema import PADDING, PLACE, PRESENT, make_document, make_index
+from hedgerow.shard_worker.storage.schema import PADDING, PLACE, PRESENT, make_index
 
 _NO_ID = ""  # the id of no document
 _REBUILD_COMMIT = 20_000  # documents; bounds the memory of a rebuild
@@ -48,6 +49,7 @@ class TextIndexWriter:
     ) -> None:
         self.path = path
         self.collection = collection
+        self._plan = DocumentPlan.of(collection)
         self.is_new = False
         self._epoch: int = read_about(path, is_complete=False)["epoch"]
         self._opstamp = read_opstamp(path)
@@ -147,7 +149,7 @@ class TextIndexWriter:
     ) -> tantivy.Document:
         marks = () if self._boundaries is None else marks_of(document_id, self._boundaries)
         place = None if body is None or self._bodies is None else self._bodies.add(body)
-        return make_document(self.collection, document_id, fields, marks, place)
+        return make_document(self._plan, document_id, fields, marks, place)
 
     def remove_padding(self) -> None:
         """Delete all padding; does not commit."""

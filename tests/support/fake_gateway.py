@@ -28,6 +28,7 @@ from hedgerow.gateway.shapes.alias import AliasChange
 from hedgerow.gateway.shapes.answer import Fetch, ShardDetail, TotalHits
 from hedgerow.gateway.shapes.delete_by_query import DeleteByQueryAnswer, DeleteByQueryBody
 from hedgerow.gateway.shapes.expiry import ExpiryAnswer
+from hedgerow.gateway.shapes.synonyms import SynonymsAnswer, SynonymsBody
 from hedgerow.gateway.views.json_bytes import encode
 from hedgerow.gateway.writes.collection_list import ListedCollection
 from hedgerow.gateway.writes.conditional_writes import Origin
@@ -356,6 +357,27 @@ class FakeExpiry:
         self.fields.pop(collection, None)
 
 
+class FakeSynonyms:
+    """Synonyms in a dict."""
+
+    def __init__(self) -> None:
+        self.bodies: dict[str, SynonymsBody] = {}
+
+    async def get(self, name: str) -> SynonymsAnswer:
+        """Return what was put last."""
+        body = self.bodies.get(name, SynonymsBody())
+        return SynonymsAnswer(len(self.bodies), body.groups, body.one_way)
+
+    async def put(self, name: str, body: SynonymsBody) -> SynonymsAnswer:
+        """Keep them."""
+        self.bodies[name] = body
+        return await self.get(name)
+
+    async def remove(self, name: str) -> None:
+        """Forget them."""
+        self.bodies.pop(name, None)
+
+
 class FakeReader:
     """Has one document, which may be an error to raise."""
 
@@ -631,6 +653,7 @@ class FakeGateway:
         self.conditional_writes = FakeConditionalWrites()
         self.delete_by_query = FakeDeleteByQuery()
         self.expiry = FakeExpiry()
+        self.synonyms = FakeSynonyms()
         self.reader = FakeReader()
         self.snapshots = FakeSnapshots()
         self.optimiser = FakeOptimiser()

@@ -48,6 +48,8 @@ TABLES = {
     "delete by query answer": "DeleteByQueryAnswer",
     "expiry": "ExpiryBody",
     "expiry answer": "ExpiryAnswer",
+    "synonyms": "SynonymsBody",
+    "synonyms answer": "SynonymsAnswer",
     "alias": "AliasBody",
     "alias changes": "AliasChanges",
     "aliases answer": "AliasesAnswer",

@@ -16,13 +16,8 @@ from bench.harness.pipe import Setting
 from bench.search.inside.serving import Find, Hits, Ready, Task, disk_bytes, serve
 from bench.search.queries import Query
 from hedgerow.common.collection import define
-from hedgerow.common.query.analysers import make_analyser
-from hedgerow.shard_worker.storage.schema import (
-    ANALYSER,
-    BLOCK_BYTES,
-    make_document,
-    make_index,
-)
+from hedgerow.shard_worker.storage.document_maker import DocumentPlan, make_document
+from hedgerow.shard_worker.storage.schema import BLOCK_BYTES, make_index, register_analysers
 
 _FIELD = "text"
 _MEMORY_BYTES = 512_000_000
@@ -35,8 +30,9 @@ def build(task: Task, limit: int | None = None) -> float:
     task.folder.mkdir(parents=True)
     index = make_index(task.folder, _COLLECTION)
     writer = index.writer(_MEMORY_BYTES, num_threads=1)  # one thread makes one segment at a time
+    plan = DocumentPlan.of(_COLLECTION)
     for one, text in task.read(0, limit):
-        writer.add_document(make_document(_COLLECTION, one, {_FIELD: text}))
+        writer.add_document(make_document(plan, one, {_FIELD: text}))
     writer.commit()
     writer.wait_merging_threads()
     return time.perf_counter() - started
@@ -45,7 +41,7 @@ def build(task: Task, limit: int | None = None) -> float:
 def open_index(task: Task) -> tantivy.Index:
     """The index that was built."""
     index = tantivy.Index.open(str(task.folder))
-    index.register_tokenizer(ANALYSER, make_analyser("none"))
+    register_analysers(index, _COLLECTION)
     return index
 
 

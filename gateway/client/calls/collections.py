@@ -1,6 +1,6 @@
-"""Requests about collections, their aliases and the expiry of their documents."""
+"""Requests about collections, their aliases and synonyms, and the expiry of their documents."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict
 
 import msgspec
@@ -16,6 +16,7 @@ from hedgerow.gateway.shapes.alias import (
 )
 from hedgerow.gateway.shapes.collection import CollectionAnswer, CollectionsAnswer
 from hedgerow.gateway.shapes.expiry import ExpiryAnswer, ExpiryBody
+from hedgerow.gateway.shapes.synonyms import SynonymsAnswer, SynonymsBody
 
 
 class Definition(TypedDict, total=False):
@@ -23,8 +24,9 @@ class Definition(TypedDict, total=False):
 
     Attributes:
         fields: field → type (text, keyword, integer, float, boolean, date), for a text field
-            perhaps {"type": "text", "weight": 3}, for a vector {"type": "vector", "dimensions":
-            256}; inferred from the first documents if left out.
+            perhaps {"type": "text", "weight": 3, "language": "german", "folding": False} or
+            {"type": "text", "ngrams": 3}, for a vector {"type": "vector", "dimensions": 256};
+            inferred from the first documents if left out.
         rank_profile: the profile of searches that name none.
         language: the language of the text, or "none".
         folding: whether accents make no difference to words.
@@ -112,6 +114,29 @@ def put_alias(alias: str, collection: str) -> Call[AliasAnswer]:
 def delete_alias(alias: str) -> Call[None]:
     """Remove an alias."""
     return Call("DELETE", _alias(alias), Reply.nothing)
+
+
+def put_synonyms(
+    name: str, groups: Sequence[Sequence[str]], one_way: Mapping[str, Sequence[str]]
+) -> Call[SynonymsAnswer]:
+    """Replace a collection's synonyms."""
+    listed = [list(group) for group in groups]
+    body = SynonymsBody(listed, {word: list(also) for word, also in one_way.items()})
+    return Call("PUT", _synonyms(name), answer(SynonymsAnswer), body=msgspec.json.encode(body))
+
+
+def get_synonyms(name: str) -> Call[SynonymsAnswer]:
+    """Ask for a collection's synonyms."""
+    return Call("GET", _synonyms(name), answer(SynonymsAnswer))
+
+
+def delete_synonyms(name: str) -> Call[None]:
+    """Remove a collection's synonyms."""
+    return Call("DELETE", _synonyms(name), Reply.nothing)
+
+
+def _synonyms(name: str) -> str:
+    return f"{path_of_collection(name)}/synonyms"
 
 
 def _expiry(name: str) -> str:

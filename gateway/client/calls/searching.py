@@ -47,6 +47,7 @@ class SearchOptions(TypedDict, total=False):
         prefix: whether the query's last word may be the beginning of another.
         vector: find the documents whose vectors are nearest to this one: a `VectorQuery`, or the
             same as a dict.
+        synonyms: whether the collection's synonyms of the query's words are found, too.
     """
 
     k: int | None
@@ -67,6 +68,7 @@ class SearchOptions(TypedDict, total=False):
     typos: Literal["off", "auto"] | None
     prefix: bool | None
     vector: VectorQuery | Mapping[str, Any] | None
+    synonyms: bool | None
 
 
 def search(collection: str, query: str, options: SearchOptions) -> Call[SearchAnswer]:

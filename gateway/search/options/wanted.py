@@ -128,5 +128,6 @@ def _paging(
         query.sort,
         query.typos,
         query.prefix,
+        *(() if query.synonyms else ("no synonyms",)),
     )
     return Paging(signer, search, signer.read(text) if text else None)

@@ -9,6 +9,7 @@ from hedgerow.common.collection import Collection
 from hedgerow.common.query.as_typed import Typing
 from hedgerow.common.query.needs import Need, need_of
 from hedgerow.common.query.shard_summary import ShardSummary
+from hedgerow.common.wire.search_options import Synonym
 
 MOST_REMEMBERED: Final = 1024  # queries
 
@@ -20,6 +21,7 @@ class Asked(NamedTuple):
     filter: str
     strict: bool
     typing: Typing
+    synonyms: tuple[Synonym, ...] = ()
 
 
 class Excluded(NamedTuple):
@@ -98,7 +100,12 @@ class CollectionSummaries:
     def need(self, asked: Asked, collection: Collection) -> Need:
         """What a document needs in order to match."""
         return need_of(
-            asked.query, asked.filter, collection, strict=asked.strict, typing=asked.typing
+            asked.query,
+            asked.filter,
+            collection,
+            strict=asked.strict,
+            typing=asked.typing,
+            synonyms=asked.synonyms,
         )
 
     def _look(self, asked: Asked, collection: Collection) -> Excluded:

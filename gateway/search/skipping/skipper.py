@@ -14,7 +14,6 @@ from hedgerow.common.collection import Collection
 from hedgerow.common.errors import RedisUnavailableError
 from hedgerow.common.query.as_typed import AS_WRITTEN, Typing
 from hedgerow.common.settings.rank_profiles import RankProfile
-from hedgerow.common.wire.search_options import SearchOptions
 from hedgerow.gateway.search.result import Hit, SearchQuery
 from hedgerow.gateway.search.skipping.collection_summaries import (
     Asked,
@@ -31,7 +30,9 @@ _CHECK_SHARE: Final = 0.1  # of the deadline: the longest wait for the stamps
 _LONGEST_CHECK_S: Final = 0.05
 _LATE_CHECK_S: Final = 0.005  # when the answer is due
 # Options that do not change which documents match, or that `need_of` knows of.
-_UNDERSTOOD: Final = frozenset({"facets", "sort", "search_after", "group_by", "typos", "prefix"})
+_UNDERSTOOD: Final = frozenset(
+    {"facets", "sort", "search_after", "group_by", "typos", "prefix", "synonyms"}
+)
 
 
 class Stamps(Protocol):
@@ -96,16 +97,20 @@ class Skipper:
 
     def _asked(self, query: SearchQuery, admitted: Admitted) -> Asked | None:
         """What decides which documents match; None if that is not understood here."""
-        typing = _typing_of(admitted.options)
+        options = admitted.options
         if (
-            typing is None
+            (options is not None and not _UNDERSTOOD.issuperset(options.used))
             or admitted.profile not in self._profiles
             or len(query.query) > LONGEST
             or len(query.filter) > LONGEST
             or not self._retracts()
         ):
             return None
-        return Asked(query.query, query.filter, query.syntax == "strict", typing)
+        strict = query.syntax == "strict"
+        if options is None:
+            return Asked(query.query, query.filter, strict, AS_WRITTEN)
+        typing = Typing(options.typos, options.prefix)
+        return Asked(query.query, query.filter, strict, typing, options.synonyms)
 
     async def confirmed(self, excluded: Excluded, deadline_s: float) -> frozenset[int]:
         """Those of `excluded` whose summaries are valid now, and so have no match indeed.
@@ -178,12 +183,3 @@ class Skipper:
         self.collections = {
             uid: CollectionSummaries(uid, one.used_at) for uid, one in self.collections.items()
         }
-
-
-def _typing_of(options: SearchOptions | None) -> Typing | None:
-    """How words may differ from what is meant; None if the options are not understood."""
-    if options is None:
-        return AS_WRITTEN
-    if not _UNDERSTOOD.issuperset(options.used):
-        return None
-    return Typing(options.typos, options.prefix)

@@ -18,6 +18,7 @@ from hedgerow.common.collection import (
 from hedgerow.common.document_ids import document_id
 from hedgerow.common.errors import BadRequestError, ConflictError, TooLargeError
 from hedgerow.common.fields.field_types import FieldType, mismatch, parse_date, texts_of
+from hedgerow.common.fields.word_analysis import FIELD_TEXTS, PLAIN_TEXTS, TEXTS
 from hedgerow.gateway.writes.field_inference import MAX_NAMES, FieldInference
 from tests.unit.support.shards import fields_of
 
@@ -44,6 +45,18 @@ EVERY_TYPE = define("c", {"fields": {str(kind): str(kind) for kind in FieldType}
             for weight in (-1, 11, 1.5, "3", True)
         ),
         ("c", {"fields": {"n": {"type": "integer", "weight": 1}}}, "fields.n.weight"),
+        ("c", {"fields": {"n": {"type": "date", "language": "none"}}}, "fields.n.language"),
+        *(
+            ("c", {"fields": {"t": {"type": "text", **member}}}, f"fields.t.{next(iter(member))}")
+            for member in (
+                {"language": "klingon"},
+                {"folding": 1},
+                {"ngrams": 1},
+                {"ngrams": 9},
+                {"ngrams": True},
+                {"language": "german", "ngrams": 3},
+            )
+        ),
         ("c", {"fields": {"_text": "text"}}, "fields._text"),
         ("c", {"fields": {"a b": "text"}}, "fields.a b"),
         ("c", {"fields": {"1st": "text"}}, "fields.1st"),
@@ -88,6 +101,54 @@ def test_a_definition_survives_json(fields: Any) -> None:
     assert read.text_fields == collection.text_fields
     assert read.searched_fields == collection.searched_fields
     assert read.defined_fields == fields
+
+
+def test_an_analysis_of_a_field_is_kept_where_it_is_its_own() -> None:
+    """A field has only what differs from its collection, in descriptions too."""
+    fields = {
+        "de": {"type": "text", "language": "german", "weight": 2},
+        "en": {"type": "text", "language": "english", "folding": True},
+        "raw": {"type": "text", "folding": False},
+        "part": {"type": "text", "ngrams": 3},
+    }
+    collection = define("c", {"fields": fields})
+    assert collection.analyses.keys() == {"de", "raw", "part"}
+    assert collection.defined_fields == {**fields, "en": "text"}
+    again = Collection.from_json(collection.to_json())
+    assert again == collection
+    assert define("c", {"fields": again.defined_fields}, uid=collection.uid) == collection
+
+
+def test_a_definition_without_analyses_of_fields_is_as_before() -> None:
+    """Earlier versions read it; with such a field they refuse it, since they would ignore it."""
+    plain = json.loads(define("c", {"fields": {"t": "text"}}).to_json())
+    assert plain["texts"] == TEXTS
+    assert "analyses" not in plain
+    own = define("c", {"fields": {"t": {"type": "text", "language": "german"}}})
+    assert json.loads(own.to_json())["texts"] == FIELD_TEXTS
+
+
+def test_an_analysis_of_a_field_needs_workers_that_know_it() -> None:
+    """While an older worker lives, or in a collection of an earlier version, it is refused."""
+    fields = {"t": {"type": "text", "language": "german"}}
+    with pytest.raises(BadRequestError) as refused:
+        define("c", {"fields": fields}, texts=TEXTS)
+    assert refused.value.field == "fields.t.language"
+    earlier = define("c", {"fields": {"a": "text"}}, texts=PLAIN_TEXTS)
+    with pytest.raises(BadRequestError):
+        with_added_fields(earlier, fields)
+
+
+def test_the_analysis_of_a_field_cannot_be_changed() -> None:
+    """The refusal says what the field is, and what to do instead."""
+    collection = define("c", {"fields": {"t": {"type": "text", "language": "german"}}})
+    for changed in ("text", {"type": "text", "ngrams": 3}):
+        with pytest.raises(ConflictError, match=r'analysed with .*"german".* new collection'):
+            with_added_fields(collection, {"t": changed})
+    wider = with_added_fields(define("c", {"fields": {"a": "text"}}), collection.defined_fields)
+    assert wider.analyses == collection.analyses
+    assert wider.extends(define("c", {"fields": {"a": "text"}}))
+    assert not wider.extends(define("c", {"fields": {"t": "text"}}))
 
 
 def test_a_weight_of_1_is_as_if_not_written() -> None:

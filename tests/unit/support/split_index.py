@@ -8,6 +8,7 @@ from typing import Any, Self
 from hedgerow.common.collection import Collection
 from hedgerow.common.partition import shard_of
 from hedgerow.common.query.as_typed import AS_WRITTEN, Typing
+from hedgerow.common.wire.search_options import Synonym
 from hedgerow.shard_worker.scoring.query_analysis import QueryAnalysis
 from hedgerow.shard_worker.scoring.query_builder import QueryBuilder
 from hedgerow.shard_worker.scoring.retrieval import retrieve
@@ -57,9 +58,16 @@ class SplitIndex:
             writer.close()
         return cls(collection, [TextIndex.open(path) for path in paths], statistics)
 
-    def scores(self, query: str, typing: Typing = AS_WRITTEN, k: int = 1000) -> dict[str, float]:
+    def scores(
+        self,
+        query: str,
+        typing: Typing = AS_WRITTEN,
+        k: int = 1000,
+        synonyms: tuple[Synonym, ...] = (),
+    ) -> dict[str, float]:
         """Id → score of the best that match, best first."""
-        tree = QueryAnalysis(self.collection).read(query, strict=False, typing=typing)
+        analysis = QueryAnalysis(self.collection)
+        tree = analysis.read(query, strict=False, typing=typing, synonyms=synonyms)
         hits = [
             hit
             for index in self.indexes

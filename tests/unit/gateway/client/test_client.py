@@ -110,6 +110,13 @@ METHODS: dict[str, tuple[tuple[Any, ...], dict[str, Any], str]] = {
     "set_expiry": (("films", "day"), {}, "PUT /v1/collections/{name}/expiry"),
     "get_expiry": (("films",), {}, "GET /v1/collections/{name}/expiry"),
     "delete_expiry": (("films",), {}, "DELETE /v1/collections/{name}/expiry"),
+    "put_synonyms": (
+        ("films", [["film", "movie"]]),
+        {},
+        "PUT /v1/collections/{name}/synonyms",
+    ),
+    "get_synonyms": (("films",), {}, "GET /v1/collections/{name}/synonyms"),
+    "delete_synonyms": (("films",), {}, "DELETE /v1/collections/{name}/synonyms"),
     "put_collection": (("films",), {"language": "german"}, "PUT /v1/collections/{name}"),
     "add_fields": (("films", {"day": "date"}), {}, "PATCH /v1/collections/{name}"),
     "get_collection": (("films",), {}, "GET /v1/collections/{name}"),
@@ -222,6 +229,10 @@ def test_answers_are_those_of_the_gateway(ask: EitherClient) -> None:
     assert ask("set_expiry", "films", "day") == ask("get_expiry", "films") == ExpiryAnswer("day")
     ask("delete_expiry", "films")
     assert ask("get_expiry", "films") == ExpiryAnswer(None)
+    set_to = ask("put_synonyms", "films", [("film", "movie")], {"star": ["actor"]})
+    assert set_to == ask("get_synonyms", "films")
+    assert (set_to.groups, set_to.one_way) == ([["film", "movie"]], {"star": ["actor"]})
+    ask("delete_synonyms", "films")
     found = ask("get_versioned", "films", "a/b", deadline_ms=70)
     assert found.document == ask("get_document", "films", "a/b", deadline_ms=70)
     assert len(found.version) == 16

@@ -26,6 +26,8 @@ WRITES = [
     ("POST", f"{FILMS}/documents"),
     ("PUT", f"{FILMS}/expiry"),
     ("DELETE", f"{FILMS}/expiry"),
+    ("PUT", f"{FILMS}/synonyms"),
+    ("DELETE", f"{FILMS}/synonyms"),
     ("POST", f"{FILMS}/documents:delete"),
     ("PUT", f"{FILMS}/documents/1"),
     ("PATCH", f"{FILMS}/documents/1"),
@@ -268,6 +270,7 @@ def address_of(path: str) -> str:
 BODIES = {
     "/v1/shards/{shard}/breaker": b'{"state": "closed"}',
     "/v1/collections/{name}/expiry": b'{"field": "day"}',
+    "/v1/collections/{name}/synonyms": b"{}",
     "/v1/search:batch": b'{"searches": []}',
     "/v1/aliases": b'{"changes": [{"alias": "a", "collection": null}]}',
     "/v1/aliases/{alias}": b'{"collection": "films"}',

@@ -21,7 +21,7 @@ from hedgerow.shard_worker.indexing.indexer import Indexer, IndexerConfig, make_
 from hedgerow.shard_worker.indexing.shard_indexer import ShardIndexer
 from hedgerow.shard_worker.indexing.shard_report import ShardState
 from hedgerow.shard_worker.storage import text_index_writer
-from hedgerow.shard_worker.storage.schema import make_document
+from hedgerow.shard_worker.storage.document_maker import make_document
 from hedgerow.shard_worker.storage.store import Store
 from hedgerow.shard_worker.storage.term_statistics import collect, pack
 from hedgerow.shard_worker.storage.text_index import TextIndex
@@ -247,11 +247,11 @@ def test_an_empty_or_undefined_collection_has_nothing_to_optimise(shard: Shard) 
     assert not shard.indexer.begin_optimising("never heard of")
 
 
-def refusing_soon(collection: Any, document_id: str, fields: Any, *rest: Any) -> Any:
+def refusing_soon(plan: Any, document_id: str, fields: Any, *rest: Any) -> Any:
     """Stands for `make_document`; a document whose year is "soon" cannot be indexed."""
     if fields["year"] == "soon":
         raise TypeError("no year")
-    return make_document(collection, document_id, fields, *rest)
+    return make_document(plan, document_id, fields, *rest)
 
 
 def test_a_document_that_cannot_be_indexed_keeps_no_other_out(shard: Shard) -> None:

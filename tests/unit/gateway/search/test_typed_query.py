@@ -4,9 +4,10 @@ import pytest
 
 from hedgerow.common.collection import define
 from hedgerow.common.errors import BadRequestError
+from hedgerow.common.query.synonyms import SynonymRules
 from hedgerow.common.settings.query_limits import QuerySettings
 from hedgerow.common.settings.rank_profiles import BUILT_IN_PROFILES
-from hedgerow.common.wire.search_options import LEVEL, SearchOptions
+from hedgerow.common.wire.search_options import LEVEL, SearchOptions, Synonym
 from hedgerow.gateway.search.result import SearchQuery
 from hedgerow.gateway.search.validation import Admitted, admit, check_level
 
@@ -45,6 +46,42 @@ def test_a_strict_query_is_still_checked() -> None:
     with pytest.raises(BadRequestError) as caught:
         admitted(SearchQuery("films", "year:x", syntax="strict", typos="auto"))
     assert caught.value.field == "query"
+
+
+def rules_of(*groups: list[str]) -> SynonymRules:
+    """Rules of some groups."""
+    rules = SynonymRules(folding=True)
+    for group in groups:
+        rules.add_group(group)
+    return rules
+
+
+def test_the_shards_get_the_synonyms_that_a_query_needs() -> None:
+    """A query without any is sent as before; rules that do not apply stay here."""
+    rules = rules_of(["film", "movie"], ["lamp", "light"])
+    query = SearchQuery("films", "a film")
+    found = admit(query, COLLECTION, LIMITS, BUILT_IN_PROFILES, synonyms=rules)
+    assert found.options == SearchOptions(synonyms=(Synonym("film", ("movie",)),))
+    assert found.options.level == LEVEL
+    assert found.cost.clauses == 3
+    other = SearchQuery("films", "nothing of that")
+    assert admit(other, COLLECTION, LIMITS, BUILT_IN_PROFILES, synonyms=rules).options is None
+
+
+def test_synonyms_are_never_a_reason_to_refuse_a_query() -> None:
+    """If there are too many, or they would cost too much, the answer says so."""
+    rules = rules_of(["film", "movie", "picture", "motion picture", "flick"])
+    few = LIMITS.model_copy(update={"max_synonyms": 2})
+    query = SearchQuery("films", "film")
+    cut = admit(query, COLLECTION, few, BUILT_IN_PROFILES, synonyms=rules)
+    assert cut.options == SearchOptions(synonyms=(Synonym("film", ("movie", "picture")),))
+    (warning,) = cut.warnings
+    assert "first 2 synonyms" in warning
+    cheap = LIMITS.model_copy(update={"max_clauses": 4})
+    without = admit(query, COLLECTION, cheap, BUILT_IN_PROFILES, synonyms=rules)
+    assert without.options is None
+    (warning,) = without.warnings
+    assert "cost too much" in warning
 
 
 def test_an_older_worker_would_ignore_them() -> None:

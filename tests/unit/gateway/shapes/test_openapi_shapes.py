@@ -5,8 +5,9 @@ from typing import Any, get_args
 import msgspec
 import pytest
 
-from hedgerow.common.collection import MAX_WEIGHT, TEXTS, Collection, define
+from hedgerow.common.collection import MAX_WEIGHT, Collection, define
 from hedgerow.common.fields.field_types import FieldType
+from hedgerow.common.fields.word_analysis import MAX_NGRAMS, MIN_NGRAMS, TEXTS
 from hedgerow.common.outcome import Outcome
 from hedgerow.common.settings.gateway import GatewaySettings
 from hedgerow.gateway.search.batch_body import batch_shapes
@@ -17,6 +18,7 @@ from hedgerow.gateway.shapes.answer import Shards
 from hedgerow.gateway.shapes.delete_by_query import DeleteByQueryBody
 from hedgerow.gateway.shapes.expiry import ExpiryBody
 from hedgerow.gateway.shapes.operations import BreakerBody
+from hedgerow.gateway.shapes.synonyms import SynonymsBody
 from tests.support.openapi import OPENAPI
 
 SCHEMAS = OPENAPI["components"]["schemas"]
@@ -32,6 +34,7 @@ REQUESTS: dict[str, tuple[type[msgspec.Struct], dict[str, Any]]] = {
     "BreakerBody": (BreakerBody, {"state": "closed"}),
     "DeleteByQueryBody": (DeleteByQueryBody, {"query": "wing"}),
     "ExpiryBody": (ExpiryBody, {"field": "day"}),
+    "SynonymsBody": (SynonymsBody, {}),
     "AliasBody": (AliasBody, {"collection": "films"}),
     "AliasChanges": (AliasChanges, {"changes": []}),
 }
@@ -43,7 +46,7 @@ MAY_LACK = {
     "FacetAnswer": {"buckets", "stats", "other", "unlisted_at_most", "not_searched"},
     "FacetBucket": {"value", "from", "to", "error"},
     "LoadAnswer": {"inferred_fields", "inference", "field_warnings", "trace_id", "version"},
-    "WeightedField": {"weight"},
+    "WeightedField": {"weight", "language", "folding", "ngrams"},
 }
 
 
@@ -73,6 +76,8 @@ def test_shapes_of_collections_are_as_collections_are_defined() -> None:
     assert [*FieldType] == [*get_args(collection.FieldType)]
     weighted = SCHEMAS["WeightedField"]["properties"]["weight"]
     assert (weighted["minimum"], weighted["maximum"]) == (0, MAX_WEIGHT)
+    (ngrams, _) = SCHEMAS["WeightedField"]["properties"]["ngrams"]["anyOf"]
+    assert (ngrams["minimum"], ngrams["maximum"]) == (MIN_NGRAMS, MAX_NGRAMS)
     body = collection.CollectionBody()
     defined = Collection("a", "u", texts=TEXTS, folding=True)
     assert define("a", msgspec.to_builtins(body), "u") == defined

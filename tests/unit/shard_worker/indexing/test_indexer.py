@@ -32,7 +32,7 @@ from hedgerow.shard_worker.indexing.shard_report import (
     unpack_ids,
 )
 from hedgerow.shard_worker.storage import text_index_writer
-from hedgerow.shard_worker.storage.schema import make_document
+from hedgerow.shard_worker.storage.document_maker import make_document
 from hedgerow.shard_worker.storage.store import Store
 from hedgerow.shard_worker.storage.term_statistics import (
     FieldStatistics,
@@ -288,11 +288,11 @@ def test_an_error_leaves_the_shard_open_for_the_next_try(tmp_path: Path) -> None
     handler.close()
 
 
-def refusing_soon(collection: Any, document_id: str, fields: Any, *rest: Any) -> Any:
+def refusing_soon(plan: Any, document_id: str, fields: Any, *rest: Any) -> Any:
     """Stands for `make_document`; a document whose year is "soon" cannot be indexed."""
     if fields.get("year") == "soon":
         raise TypeError("no year")
-    return make_document(collection, document_id, fields, *rest)
+    return make_document(plan, document_id, fields, *rest)
 
 
 def test_a_document_that_cannot_be_indexed_keeps_no_other_out(tmp_path: Path) -> None:

@@ -41,8 +41,8 @@ def test_lists_of_an_earlier_version_are_refused_until_they_are_indexed_again(
 ) -> None:
     """Fields without lists are as before; documents that are loaded again are in order."""
     with (
-        patch("hedgerow.shard_worker.storage.schema.ORDERED_LISTS", "old"),
-        patch("hedgerow.shard_worker.storage.schema._texts", lambda _kind, value: [*value]),
+        patch("hedgerow.shard_worker.storage.document_maker.ORDERED_LISTS", "old"),
+        patch("hedgerow.shard_worker.storage.document_maker.in_order", lambda texts: texts),
     ):
         shard = OneShard.of(tmp_path, FIELDS, DOCUMENTS)
     with pytest.raises(BadQueryError, match="lists that an earlier version has indexed"):

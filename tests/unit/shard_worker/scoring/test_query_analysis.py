@@ -7,12 +7,14 @@ import pytest
 
 from hedgerow.common.collection import define
 from hedgerow.common.errors import BadRequestError
+from hedgerow.common.fields.word_analysis import PLAIN_TEXTS, WordAnalysis
 from hedgerow.common.query import syntax as query_syntax
 from hedgerow.common.query.analysers import tokens_of
 from hedgerow.common.query.tree import Clause, Clauses, Occur, Words
 from hedgerow.shard_worker.scoring.query_analysis import QueryAnalysis, pruned
 
 ENGLISH = define("texts", {"fields": {"text": "text", "year": "integer"}})
+NONE = WordAnalysis("none", PLAIN_TEXTS, folding=False)
 
 
 def test_query_is_parsed_once() -> None:
@@ -55,8 +57,8 @@ def test_pruning_goes_by_the_language_of_the_collection() -> None:
 
 def test_tokens_are_those_of_the_language() -> None:
     """Words are stemmed in English and left as they are without a language; positions count."""
-    assert tokens_of(("english", 1, False), "Lamps glowing") == ((0, "lamp"), (1, "glow"))
-    assert tokens_of(("none", 1, False), "Lamps glowing") == ((0, "lamps"), (1, "glowing"))
+    assert tokens_of(ENGLISH.word_analysis, "Lamps glowing") == ((0, "lamp"), (1, "glow"))
+    assert tokens_of(NONE, "Lamps glowing") == ((0, "lamps"), (1, "glowing"))
 
 
 def test_long_queries_are_read_and_not_kept() -> None:
@@ -66,8 +68,8 @@ def test_long_queries_are_read_and_not_kept() -> None:
     assert analysis.read(long, False) is not analysis.read(long, False)
     assert analysis.read(long, False) == analysis.read(long, False)
     phrase = " ".join("abcdefgh" * 20)
-    assert tokens_of(("none", 1, False), phrase) is not tokens_of(("none", 1, False), phrase)
-    assert tokens_of(("none", 1, False), "lamp") is tokens_of(("none", 1, False), "lamp")
+    assert tokens_of(NONE, phrase) is not tokens_of(NONE, phrase)
+    assert tokens_of(NONE, "lamp") is tokens_of(NONE, "lamp")
 
 
 def test_what_was_read_goes_with_its_collection() -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from hedgerow.common.collection import define
 from hedgerow.common.partition import shard_of
-from hedgerow.common.query.analysers import make_analyser
+from hedgerow.common.query.analysers import analyser_of
 from hedgerow.common.query.syntax import parse
 from hedgerow.shard_worker.scoring.query_builder import QueryBuilder
 from hedgerow.shard_worker.scoring.retrieval import retrieve
@@ -349,5 +349,7 @@ def test_bm25_counts_documents_as_the_index_says(
     address = part.searcher.search(query, 1).hits[0][1]
     explained = json.dumps(json.loads(query.explain(part.searcher, address).to_json()))
     assert f'"value": {part.max_doc:.1f}, "description": "N, total number of docs"' in explained
-    frequency = part.document_frequency("_text", make_analyser("english").analyze("w1")[0])
+    frequency = part.document_frequency(
+        "_text", analyser_of(COLLECTION.word_analysis).analyze("w1")[0]
+    )
     assert f'"value": {frequency:.1f}, "description": "n, number of docs' in explained

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from hedgerow.common.collection import PLAIN_TEXTS, define
+from hedgerow.common.collection import define
+from hedgerow.common.fields.word_analysis import PLAIN_TEXTS
 from hedgerow.common.query.as_typed import Typing
 from tests.unit.support.split_index import SplitIndex
 

@@ -1,6 +1,6 @@
 """A summary never excludes what the index finds; and it does exclude words that no document has."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from random import Random
 from typing import Any, NamedTuple
 
@@ -12,6 +12,7 @@ from hedgerow.common.collection import Collection, define
 from hedgerow.common.query.as_typed import AS_WRITTEN, Typing
 from hedgerow.common.query.needs import need_of
 from hedgerow.common.query.shard_summary import ShardSummary, unpack_summary
+from hedgerow.common.wire.search_options import Synonym
 from hedgerow.shard_worker.scoring.query_analysis import QueryAnalysis
 from hedgerow.shard_worker.scoring.query_builder import QueryBuilder
 from hedgerow.shard_worker.storage.summary import summary_of
@@ -34,6 +35,13 @@ FIELDS = {
     "sold": "boolean",
 }
 LANGUAGES = ["english", "german", "none"]
+OWN_ANALYSES: Mapping[int, dict[str, Any]] = {
+    1: {"body": {"type": "text", "language": "none"}},
+    2: {"body": {"type": "text", "language": "english"}},
+    6: {"note": {"type": "text", "ngrams": 2, "weight": 0}},
+    7: {"title": {"type": "text", "ngrams": 3}, "body": {"type": "text", "folding": True}},
+}
+SYNONYMS = (Synonym("red", ("the who", "high-speed lamp")), Synonym("the", ("café",)))
 NUM_INDEXES = 9  # some with folding, some with deleted documents, one with none
 
 
@@ -67,7 +75,8 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Sequence[Shard]:
     """Small shards of several collections."""
     root, rng, made = tmp_path_factory.mktemp("summaries"), Random(5), []
     for number in range(NUM_INDEXES):
-        body = {"fields": FIELDS, "language": LANGUAGES[number % 3], "folding": number % 2 == 0}
+        fields = {**FIELDS, **OWN_ANALYSES.get(number, {})}
+        body = {"fields": fields, "language": LANGUAGES[number % 3], "folding": number % 2 == 0}
         collection = define("c", body, uid=f"u{number}")
         writer = TextIndexWriter.open(root / str(number), collection)
         documents = [_document(rng, at) for at in range(number % 4)]
@@ -116,17 +125,28 @@ _typing = st.sampled_from([AS_WRITTEN, AS_WRITTEN, Typing(2, True), Typing(0, Tr
 
 
 @settings(max_examples=300, deadline=None)
-@given(query=_query, filter_text=_filter, typing=_typing)
+@given(
+    query=_query,
+    filter_text=_filter,
+    typing=_typing,
+    synonyms=st.just(()) | st.just(SYNONYMS),
+)
 def test_what_is_found_is_never_excluded(
-    shards: Sequence[Shard], query: str, filter_text: str, typing: Typing
+    shards: Sequence[Shard],
+    query: str,
+    filter_text: str,
+    typing: Typing,
+    synonyms: tuple[Synonym, ...],
 ) -> None:
     """If a shard finds a document, its summary says that it may; with all that a query can be."""
     for collection, index, summary in shards:
         analysis = QueryAnalysis(collection)
-        tree = analysis.read(query, strict=False, typing=typing)
+        tree = analysis.read(query, strict=False, typing=typing, synonyms=synonyms)
         built = QueryBuilder(index, None).build(tree, analysis.read_filter(filter_text))
         num_found = count_of(index.searcher.search(built, 1))
-        need = need_of(query, filter_text, collection, strict=False, typing=typing)
+        need = need_of(
+            query, filter_text, collection, strict=False, typing=typing, synonyms=synonyms
+        )
         assert not num_found or need.may_be_met(summary)
 
 

@@ -1,0 +1,153 @@
+"""Makes documents as tantivy indexes them."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple, Self
+
+import tantivy
+
+from hedgerow.common.collection import Collection
+from hedgerow.common.document_ids import ID_FIELD
+from hedgerow.common.fields.field_types import (
+    TEXTUAL_TYPES,
+    FieldType,
+    mismatch,
+    parse_date,
+    texts_of,
+)
+from hedgerow.common.fields.word_analysis import TEXTS, WordAnalysis
+from hedgerow.common.query.tokens import whole_text
+from hedgerow.common.query.whole_texts import whole_mark
+from hedgerow.shard_worker.storage.schema import (
+    EVERY,
+    ORDERED_LISTS,
+    PLACE,
+    PRESENT,
+    prepared,
+    searched,
+)
+
+
+class _TextField(NamedTuple):
+    """How the texts of a field are indexed.
+
+    Attributes:
+        analysis: how they become words.
+        has_whole: whether short ones are marked as a whole.
+        joined: the joined field that has them too; "" for none.
+        times: how often it has them.
+    """
+
+    analysis: WordAnalysis
+    has_whole: bool
+    joined: str
+    times: int
+
+
+class DocumentPlan(NamedTuple):
+    """How the documents of a collection are indexed, found out once for all of them.
+
+    Attributes:
+        fields: the declared fields.
+        texts: those of them that are analysed.
+    """
+
+    fields: tuple[tuple[str, FieldType], ...]
+    texts: Mapping[str, _TextField]
+
+    @classmethod
+    def of(cls, collection: Collection) -> Self:
+        """Plan for a definition."""
+        joined = {
+            name: one.name for one in searched(collection) if one.is_joined for name in one.fields
+        }
+        texts = {}
+        for name in collection.text_fields:
+            weight = collection.weight_of(name)
+            has_whole = collection.texts >= TEXTS and weight > 0
+            into = joined.get(name, "")
+            texts[name] = _TextField(collection.analysis_of(name), has_whole, into, weight)
+        return cls(tuple((collection.fields or {}).items()), texts)
+
+
+def make_document(
+    plan: DocumentPlan,
+    document_id: str,
+    fields: Mapping[str, Any],
+    marks: Iterable[str] = (),
+    place: int | None = None,
+) -> tantivy.Document:
+    """Make a document as tantivy indexes it.
+
+    Args:
+        plan: of its collection.
+        document_id: the document's id.
+        fields: the document's fields; a value that does not fit its field's type is left out.
+        marks: the document's marks (`id_levels`).
+        place: the document's place, from `bodies.BodyWriter`; None if it has none.
+    """
+    document = tantivy.Document()
+    document.add_text(ID_FIELD, document_id)
+    if place is not None:
+        document.add_unsigned(PLACE, place)
+    document.add_text(PRESENT, EVERY)
+    document.add_text(PRESENT, ORDERED_LISTS)  # documents of earlier versions lack it
+    for mark in marks:
+        document.add_text(PRESENT, mark)
+    whole: set[str] = set()
+    for name, kind in plan.fields:
+        value = fields.get(name)
+        if value is None:
+            continue
+        # A value that does not fit is left out: the gateway has said so, or the field is newer than
+        # the document.
+        if kind not in TEXTUAL_TYPES:
+            _add_value(document, name, kind, value)
+        elif type(value) is str or not mismatch(kind, value):
+            texts = texts_of(value)
+            if kind is FieldType.TEXT:
+                _add_texts(document, name, plan.texts[name], texts, whole)
+            else:
+                for text in in_order(texts):
+                    document.add_text(name, text)
+    for text in whole:
+        document.add_text(PRESENT, whole_mark(text))
+    return document
+
+
+def in_order(keywords: list[str]) -> list[str]:
+    """A list of keywords, which is sorted by its first value, and counts once for each value."""
+    return sorted(set(keywords)) if len(keywords) > 1 else keywords
+
+
+def _add_texts(
+    document: tantivy.Document, name: str, field: _TextField, texts: list[str], whole: set[str]
+) -> None:
+    """Add the texts of a text field; adds to `whole` those that are marked as a whole."""
+    if field.has_whole:
+        whole.update(one for text in texts if (one := whole_text(text)))
+    texts = [prepared(text, field.analysis) for text in texts]
+    for text in texts:
+        document.add_text(name, text)
+    document.add_text(PRESENT, name)
+    if field.joined:
+        # The simple form of BM25F (Robertson, Zaragoza and Taylor, 2004): a field of weight 3
+        # counts as if its text occurred three times, both in term frequency and in length.
+        for text in texts * field.times:
+            document.add_text(field.joined, text)
+
+
+def _add_value(document: tantivy.Document, name: str, kind: FieldType, value: Any) -> None:
+    if kind is FieldType.DATE:
+        instant = parse_date(value) if type(value) is str else None
+        if instant is not None:
+            document.add_date(name, instant)
+        return
+    if mismatch(kind, value):
+        return
+    match kind:
+        case FieldType.INTEGER:
+            document.add_integer(name, value)
+        case FieldType.FLOAT:
+            document.add_float(name, float(value))
+        case FieldType.BOOLEAN:
+            document.add_boolean(name, value)
