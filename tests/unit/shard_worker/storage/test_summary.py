@@ -5,7 +5,7 @@ from random import Random
 from typing import Any, NamedTuple
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from hedgerow.common.collection import Collection, define
@@ -38,8 +38,17 @@ LANGUAGES = ["english", "german", "none"]
 OWN_ANALYSES: Mapping[int, dict[str, Any]] = {
     1: {"body": {"type": "text", "language": "none"}},
     2: {"body": {"type": "text", "language": "english"}},
+    4: {
+        "body": {"type": "text", "language": "none"},
+        "title": {"type": "text", "language": "english"},
+    },
     6: {"note": {"type": "text", "ngrams": 2, "weight": 0}},
     7: {"title": {"type": "text", "ngrams": 3}, "body": {"type": "text", "folding": True}},
+}
+SPECIAL: Mapping[int, Sequence[dict[str, Any]]] = {
+    4: ({"title": "red"},),
+    5: ({"title": "straße"},),
+    8: ({"title": "the who"},),
 }
 SYNONYMS = (Synonym("red", ("the who", "high-speed lamp")), Synonym("the", ("café",)))
 NUM_INDEXES = 9  # some with folding, some with deleted documents, one with none
@@ -80,6 +89,7 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Sequence[Shard]:
         collection = define("c", body, uid=f"u{number}")
         writer = TextIndexWriter.open(root / str(number), collection)
         documents = [_document(rng, at) for at in range(number % 4)]
+        documents += [{"id": "s", **one} for one in SPECIAL.get(number, ())]
         writer.apply([], [(one["id"], one) for one in documents])
         writer.commit()
         if number > 4:  # replaced, and deleted
@@ -125,6 +135,9 @@ _typing = st.sampled_from([AS_WRITTEN, AS_WRITTEN, Typing(2, True), Typing(0, Tr
 
 
 @settings(max_examples=300, deadline=None)
+@example("STRASSE", "", AS_WRITTEN, ())  # the same as a whole, but not as words
+@example("+the +red", "", AS_WRITTEN, ())  # a stop word of one of two fields
+@example("the who", "", AS_WRITTEN, ())  # stop words only
 @given(
     query=_query,
     filter_text=_filter,
