@@ -12,6 +12,8 @@ only raises scores is no need.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import reduce
+from operator import or_
 from typing import Final, Protocol
 
 from hedgerow.common.collection import Collection
@@ -19,7 +21,7 @@ from hedgerow.common.fields.field_types import FieldType
 from hedgerow.common.fields.word_analysis import TEXTS, WordAnalysis
 from hedgerow.common.query.analysers import tokens_of
 from hedgerow.common.query.as_typed import AS_WRITTEN, Typing, as_typed
-from hedgerow.common.query.shard_summary import MARKS, ShardSummary, word_key
+from hedgerow.common.query.shard_summary import MARKS, ShardSummary, SummaryMasks, word_key
 from hedgerow.common.query.synonyms import SynonymRules, expand
 from hedgerow.common.query.syntax import parse, parse_filter
 from hedgerow.common.query.tokens import is_single
@@ -45,16 +47,16 @@ _DATE_SLACK_S: Final = 1.0  # dates are equal if they are in the same second
 class Need(Protocol):
     """What a document needs in order to match."""
 
-    def may_be_met(self, summary: ShardSummary) -> bool:
-        """Whether a document of a shard with this summary may have it."""
+    def shards(self, masks: SummaryMasks) -> int:
+        """The shards that may have a document with it."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Anything:
     """Every document has it, as far as is known."""
 
-    def may_be_met(self, summary: ShardSummary) -> bool:
-        return summary.documents > 0
+    def shards(self, masks: SummaryMasks) -> int:
+        return masks.some
 
 
 ANYTHING: Final[Need] = _Anything()
@@ -70,9 +72,9 @@ class HasWord:
 
     places: tuple[tuple[str, int], ...]
 
-    def may_be_met(self, summary: ShardSummary) -> bool:
-        """Whether one of the fields may have the word."""
-        return any(summary.may_have(field, key) for field, key in self.places)
+    def shards(self, masks: SummaryMasks) -> int:
+        """Those that may have the word in one of the fields."""
+        return _union(masks.having(field, key) for field, key in self.places)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +85,9 @@ class Within:
     lower: float | None
     upper: float | None
 
-    def may_be_met(self, summary: ShardSummary) -> bool:
-        """Whether the field may have such a value."""
-        return summary.may_reach(self.field, self.lower, self.upper)
+    def shards(self, masks: SummaryMasks) -> int:
+        """Those that may have such a value."""
+        return masks.reaching(self.field, self.lower, self.upper)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,9 +96,12 @@ class AllOf:
 
     parts: tuple[Need, ...]
 
-    def may_be_met(self, summary: ShardSummary) -> bool:
-        """Whether each may be met."""
-        return summary.documents > 0 and all(part.may_be_met(summary) for part in self.parts)
+    def shards(self, masks: SummaryMasks) -> int:
+        """Those that may have a document with each."""
+        found = masks.some
+        for part in self.parts:
+            found &= part.shards(masks)
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,9 +110,15 @@ class AnyOf:
 
     parts: tuple[Need, ...]
 
-    def may_be_met(self, summary: ShardSummary) -> bool:
-        """Whether one may be met."""
-        return summary.documents > 0 and any(part.may_be_met(summary) for part in self.parts)
+    def shards(self, masks: SummaryMasks) -> int:
+        """Those that may have a document with one of them."""
+        return masks.some & _union(part.shards(masks) for part in self.parts)
+
+
+def may_match(need: Need, summary: ShardSummary) -> bool:
+    """Whether a shard with this summary may have a match."""
+    masks = SummaryMasks({0: summary})
+    return bool(masks.some & need.shards(masks))
 
 
 def need_of(
@@ -148,11 +159,15 @@ def need_of(
 class _Nothing:
     """No document has it: analysis has removed all words."""
 
-    def may_be_met(self, _summary: ShardSummary) -> bool:
-        return False
+    def shards(self, _masks: SummaryMasks) -> int:
+        return 0
 
 
 _NOTHING: Final[Need] = _Nothing()
+
+
+def _union(masks: Iterable[int]) -> int:
+    return reduce(or_, masks, 0)
 
 
 class _Reader:

@@ -6,6 +6,7 @@ some of the fields, so that its size has a bound; of the others it says nothing.
 """
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Final
 
@@ -17,6 +18,7 @@ from hedgerow.common.wire.packing import Array, Count, Finite, read
 FORMAT: Final = 1
 BITS_PER_WORD: Final = 10  # one in a hundred words that are absent is taken for present
 LEAST_BITS_PER_WORD: Final = 6  # one in eighteen
+MOST_WORDS: Final = 10_000  # that are remembered; about 1 MB
 MARKS: Final = "_present"  # stands for a field: the marks of documents whose text is a query
 
 _Bounds = tuple[Finite, Finite]
@@ -73,10 +75,48 @@ class ShardSummary(Array, frozen=True):
         return (lower is None or lower <= largest) and (upper is None or smallest <= upper)
 
 
+class SummaryMasks:
+    """The summaries of some shards; what may be in which of them is a set of bits, one for each.
+
+    Attributes:
+        some: the shards with documents.
+    """
+
+    def __init__(self, summaries: Mapping[int, ShardSummary]) -> None:
+        """Look at these; shard n is bit n."""
+        self._summaries = tuple((1 << shard, one) for shard, one in summaries.items())
+        self._words: dict[tuple[str, int], int] = {}
+        self.some = sum(bit for bit, one in self._summaries if one.documents)
+
+    def having(self, field: str, word: int) -> int:
+        """The shards that may have a word, whose `word_key` this is, in a field.
+
+        Remembers the last words: 0.5 µs a shard and word otherwise.
+        """
+        found = self._words.get((field, word))
+        if found is None:
+            found = sum(bit for bit, one in self._summaries if one.may_have(field, word))
+            if len(self._words) >= MOST_WORDS:
+                self._words.clear()
+            self._words[field, word] = found
+        return found
+
+    def reaching(self, field: str, lower: float | None, upper: float | None) -> int:
+        """The shards that may have a value of a field between bounds; None is unbounded."""
+        return sum(bit for bit, one in self._summaries if one.may_reach(field, lower, upper))
+
+
 def word_key(field: str, word: str) -> int:
-    """What stands for a word of a field, or for a keyword, in a filter: 64 bits; takes 1 µs."""
-    text = f"{field}\0{word}".encode(errors="surrogatepass")
-    return int.from_bytes(blake2b(text, digest_size=8).digest(), "little")
+    """What stands for a word of a field, or for a keyword, in a filter: 64 bits."""
+    return _cached_hash(field) ^ _cached_hash(word)
+
+
+def _hash(text: str) -> int:
+    packed = text.encode(errors="surrogatepass")
+    return int.from_bytes(blake2b(packed, digest_size=8).digest(), "little")
+
+
+_cached_hash = lru_cache(maxsize=MOST_WORDS)(_hash)
 
 
 def summarise(
@@ -107,8 +147,9 @@ def summarise(
     num_hashes = max(1, round(num_bytes * 8 / max(num_words, 1) * 0.55))
     bits, num_bits = bytearray(num_bytes), num_bytes * 8
     for field, some in kept.items():
+        salt = _hash(field)
         for word in some:
-            key = word_key(field, word)
+            key = salt ^ _hash(word)
             at, step = key & 0xFFFFFFFF, key >> 32 | 1
             for _ in range(num_hashes):
                 bit = at % num_bits

@@ -212,7 +212,7 @@ function coverage(answer) {
   return h("section", { key: "coverage", class: "card coverage-card", "aria-labelledby": "coverage-title" },
     h("div", { class: "coverage-line" },
       h("h2", { id: "coverage-title" }, "Coverage ", h("b", { class: fraction >= 1 && !numMissing ? "good-text" : "warn-text" }, percent(fraction))),
-      h("span", { class: "dim" }, `${count(documents)} of ${counted(total, "document")}, ${answer.shards.ok} of ${counted(answer.shards.total, "shard")}${answer.shards.skipped ? ` (${answer.shards.skipped} skipped: no match)` : ""}; ${ms(answer.took_ms)} of ${ms(answer.deadline_ms)}`)),
+      h("span", { class: "dim" }, `${count(documents)} of ${counted(total, "document")}, ${answer.shards.ok} of ${counted(answer.shards.total, "shard")}${answer.shards.skipped ? ` (${answer.shards.skipped} skipped: no match)` : ""}${answer.coverage.exact ? "; the hits are exact" : ""}; ${ms(answer.took_ms)} of ${ms(answer.deadline_ms)}`)),
     h("svg", { class: "cover", viewBox: "0 0 100 10", preserveAspectRatio: "none", role: "img", "aria-label": `${percent(fraction)} of the documents were searched` },
       h("rect", { class: "cover-good", x: 0, y: 0, width: fraction * 100, height: 10 }), parts),
     reasons.length ? h("ul", { class: "reasons" }, reasons.map(([outcome, shards]) => h("li", { key: outcome },

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 from hedgerow.common.collection import Collection
 from hedgerow.common.query.as_typed import Typing
 from hedgerow.common.query.needs import Need, need_of
-from hedgerow.common.query.shard_summary import ShardSummary
+from hedgerow.common.query.shard_summary import ShardSummary, SummaryMasks
 from hedgerow.common.wire.search_options import Synonym
 
 MOST_REMEMBERED: Final = 1024  # queries
@@ -55,6 +55,7 @@ class CollectionSummaries:
         self.read_at = -math.inf
         self.size = 0
         self._held: dict[int, tuple[bytes, ShardSummary]] = {}
+        self._masks: SummaryMasks | None = None
         self._known: OrderedDict[Asked, Excluded] = OrderedDict()
         self._collection: Collection | None = None  # of which `_known` is
 
@@ -70,7 +71,7 @@ class CollectionSummaries:
 
     def take(self, shard: int, stamp: bytes, summary: ShardSummary) -> None:
         """Keep a summary."""
-        self.drop(shard)
+        self.drop(shard)  # and what was remembered
         self._held[shard] = stamp, summary
         self.size += len(summary.bits)
 
@@ -80,6 +81,7 @@ class CollectionSummaries:
         if held is not None:
             self.size -= len(held[1].bits)
         self._known.clear()
+        self._masks = None
 
     def excluded(self, asked: Asked, collection: Collection) -> Excluded:
         """The shards that have no match; remembers the answers to the last queries."""
@@ -109,10 +111,8 @@ class CollectionSummaries:
         )
 
     def _look(self, asked: Asked, collection: Collection) -> Excluded:
-        need = self.need(asked, collection)
-        shards = [
-            shard
-            for shard, (_, summary) in sorted(self._held.items())
-            if not summary.documents or not need.may_be_met(summary)
-        ]
+        if self._masks is None:
+            self._masks = SummaryMasks({shard: one for shard, (_, one) in self._held.items()})
+        found = self._masks.some & self.need(asked, collection).shards(self._masks)
+        shards = [shard for shard in sorted(self._held) if not found >> shard & 1]
         return Excluded(self.uid, tuple(shards), [self._held[shard][0] for shard in shards])

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 from msgspec import UNSET
 
 from hedgerow.common.fields.field_types import parse_date
-from hedgerow.common.query.needs import Need
+from hedgerow.common.query.needs import Need, may_match
 from hedgerow.common.query.shard_summary import ShardSummary
 from hedgerow.common.wire.search_options import SortKey, Value
 from hedgerow.gateway.search.result import Hit
@@ -48,7 +48,7 @@ def exactness_of(
         k: how many are wanted.
         keys: the order; by score without any.
     """
-    matching = [one for one in missing if one.documents and need.may_be_met(one)]
+    matching = [one for one in missing if may_match(need, one)]
     if not matching:
         return Exactness()
     if len(hits) < k or not keys or keys[0].is_missing_first:
