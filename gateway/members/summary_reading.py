@@ -94,7 +94,8 @@ class SummaryReading:
                 continue
             held.read_at = asyncio.get_running_loop().time()
             for shard, stamp in stamps.items():
-                if held.stamp(shard) not in (b"", stamp):
+                known = held.stamp(shard)
+                if known and (known != stamp or not is_of(known, identity)):
                     held.drop(shard)
             new = [
                 shard
