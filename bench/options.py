@@ -140,16 +140,21 @@ class Bench:
                 search_after=After((deep.scores[-1],), deep.ids[-1], len(deep.ids))
             ),
             "best of each brand": SearchOptions(group_by="brand"),
-            "a synonym of w0": SearchOptions(synonyms=(Synonym("w0", ("w500",)),)),
-            "8 synonyms of w0": SearchOptions(
-                synonyms=(Synonym("w0", tuple(f"w{word}" for word in range(500, 508))),)
-            ),
         }
+
+
+def synonyms_of(word: str, num: int) -> SearchOptions:
+    """So many synonyms of a word, each in about a thousandth of the documents."""
+    first = _NUM_WORDS // 2
+    return SearchOptions(synonyms=(Synonym(word, tuple(f"w{first + n}" for n in range(num))),))
 
 
 def _report(bench: Bench, query: str) -> None:
     rows = []
-    for name, options in bench.cases(query).items():
+    cases = bench.cases(query)
+    if query != "*":
+        cases |= {f"synonyms: {num}": synonyms_of(query, num) for num in (1, 8)}
+    for name, options in cases.items():
         used, without = compare(bench.scored(query, options), bench.scored(query))
         rows.append((name, f"{used:,.0f}", f"{without:,.0f}", f"{used - without:+,.0f}"))
     used, alone = compare(

@@ -160,7 +160,9 @@ class _Counts:
         self.clauses = self.fuzzy_edits = self.prefix_terms = 0
         self.scans = self.sloppy_words = self.longest_fuzzy = 0
         self._collection = collection
-        self._everywhere = [group.analysis for group in collection.text_groups]
+        groups = collection.text_groups
+        # Before a collection has fields, its words count too.
+        self._everywhere = [one.analysis for one in groups] or [collection.word_analysis]
 
     def add(self, node: Node) -> None:
         match node:

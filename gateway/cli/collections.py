@@ -170,7 +170,7 @@ def fields_table(collection: CollectionAnswer) -> Table:
         kind = defined if isinstance(defined, str) else defined.type
         weight = str(defined.weight if isinstance(defined, WeightedField) else 1)
         origin = "inference" if name in collection.inferred else "definition"
-        shown = kind
+        shown: str = kind
         if isinstance(defined, DefinedVector):
             parts = [str(defined.dimensions), defined.metric]
             parts += [defined.quantisation] if defined.quantisation != "none" else []

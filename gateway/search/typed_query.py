@@ -2,13 +2,15 @@
 
 from typing import NamedTuple
 
+from msgspec.structs import replace
+
 from hedgerow.common.collection import Collection
-from hedgerow.common.query.as_typed import Typing, as_typed, wanted_edits
+from hedgerow.common.query.as_typed import AS_WRITTEN, Typing, as_typed, wanted_edits
 from hedgerow.common.query.cost import Cost, estimate, exceeds
 from hedgerow.common.query.synonyms import Expanded, SynonymRules, expand
 from hedgerow.common.query.syntax import parse_checked
 from hedgerow.common.settings.query_limits import QuerySettings
-from hedgerow.common.wire.search_options import Synonym
+from hedgerow.common.wire.search_options import SearchOptions, Synonym
 from hedgerow.gateway.search.result import SearchQuery
 
 _TOO_FEW = (
@@ -33,6 +35,17 @@ class CheckedQuery(NamedTuple):
     warnings: list[str]
     typing: Typing
     synonyms: tuple[Synonym, ...]
+
+    def added_to(self, options: SearchOptions | None) -> SearchOptions | None:
+        """The options of a search, with those of its query's words."""
+        if self.typing == AS_WRITTEN and not self.synonyms:
+            return options
+        return replace(
+            options or SearchOptions(),
+            typos=self.typing.edits,
+            prefix=self.typing.is_last_unfinished,
+            synonyms=self.synonyms,
+        )
 
 
 def check_typed(

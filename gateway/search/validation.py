@@ -4,13 +4,10 @@ import math
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
-from msgspec.structs import replace
-
 from hedgerow.common.collection import MAX_FIELDS, Collection
 from hedgerow.common.document_ids import ID_FIELD
 from hedgerow.common.errors import BadRequestError
 from hedgerow.common.fields.nearest_name import nearest_name
-from hedgerow.common.query.as_typed import AS_WRITTEN
 from hedgerow.common.query.cost import Cost, check_cost
 from hedgerow.common.query.synonyms import SynonymRules
 from hedgerow.common.settings.gateway import GatewaySettings
@@ -88,16 +85,11 @@ def admit(
         return Admitted(name, warnings, _NO_COST)
     options = wanted.options
     if query.vector is not None:
-        cost, repairs = _NO_COST, []
+        cost, repairs = _NO_COST, list[str]()
     elif query.typos == "auto" or query.prefix or synonyms is not None:
-        cost, repairs, typing, used = check_typed(query, collection, limits, synonyms)
-        if typing != AS_WRITTEN or used:
-            options = replace(
-                options or SearchOptions(),
-                typos=typing.edits,
-                prefix=typing.is_last_unfinished,
-                synonyms=used,
-            )
+        checked = check_typed(query, collection, limits, synonyms)
+        cost, repairs = checked.cost, checked.warnings
+        options = checked.added_to(options)
     else:
         cost, repairs = check_query(query.query, collection, query.syntax == "strict")
     check_cost(cost, limits, "query")

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from bench.options import QUERIES, Bench, build
+from bench.options import QUERIES, Bench, build, synonyms_of
 
 
 def test_every_row_finds_or_counts_something(tmp_path: Path) -> None:
@@ -19,4 +19,6 @@ def test_every_row_finds_or_counts_something(tmp_path: Path) -> None:
             is_other = found.ids != whole.ids
             assert is_other == (not options.facets), name
             assert all(part.counts or part.stats for part in found.extras.facets), name
+    numbers = [bench.answer("w0", synonyms_of("w0", num)).total for num in (0, 1, 8)]
+    assert sorted(set(numbers)) == numbers
     bench.close()

@@ -148,6 +148,23 @@ def test_fields_are_added(command: CommandLine) -> None:
     assert ended.out.startswith("films: author, plot filled in ")
 
 
+def test_a_field_may_have_an_analysis_of_its_own(command: CommandLine) -> None:
+    """It is written after a colon, and shown with the type."""
+    fields = "plot=text^2:german:unfolded,code=text:3grams"
+    command.run("collections", "add-field", "films", fields)
+    defined = command.gateway.collections.defined["films"]["fields"]
+    assert defined["plot"] == {
+        "type": "text",
+        "weight": 2,
+        "language": "german",
+        "folding": False,
+    }
+    assert defined["code"] == {"type": "text", "ngrams": 3}
+    shown = " ".join(command.run("collections", "describe", "films").out.split())
+    assert "plot text (german, unfolded) 2" in shown
+    assert "code text (3grams) 1" in shown
+
+
 def test_a_field_without_a_type_is_wrong_usage(command: CommandLine) -> None:
     """Nothing is sent."""
     ended = command.run("collections", "add-field", "films", "author")

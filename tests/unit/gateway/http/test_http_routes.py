@@ -243,6 +243,7 @@ IN_PROGRESS = [
 BODIES = {  # of those that are read before
     ("POST", "/v1/aliases"): b'{"changes": []}',
     ("PUT", f"{FILMS}/expiry"): b'{"field": "day"}',
+    ("PUT", f"{FILMS}/synonyms"): b"{}",
     ("POST", f"{FILMS}/documents:delete"): b'{"query": "a"}',
     ("PUT", "/v1/aliases/a"): b'{"collection": "films"}',
 }
