@@ -25,7 +25,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo up down query test test-unit test-integration test-containers test-extras test-tools \
-        test-browser test-hostile screenshots attack nemesis check audit docs bench bench-client bench-crowd bench-keys bench-moves bench-peers bench-search lab dist clean
+        test-browser test-hostile screenshots typescript attack nemesis check audit docs bench bench-client bench-crowd bench-keys bench-moves bench-peers bench-search lab dist clean
 # The rings of tests run one after the other, even under `make -j`. Within a ring, tests run in
 # parallel, except for those that measure time or load the machine (marked `alone`). In the rings with
 # real processes, tests spend most of their time waiting for them.
@@ -70,7 +70,7 @@ test-integration: $(VENV)/.development  ## tests with a real Valkey, real proces
 test-containers: $(VENV)/.development  ## tests of the image and compose.yaml; need a Docker engine
 	$(BIN)/pytest tests/containers $(PYTEST_FLAGS)
 
-test-extras: $(VENV)/.development  ## tests with other software: Ray, HAProxy, Prometheus
+test-extras: $(VENV)/.development  ## tests with other software: Ray, HAProxy, Prometheus, LangChain, LlamaIndex, MCP, Node
 	$(BIN)/pytest tests/extras --dist loadfile $(SIDE_BY_SIDE) 2 $(PYTEST_FLAGS)
 	$(BIN)/pytest tests/extras $(ALONE)
 
@@ -83,6 +83,9 @@ test-browser: $(VENV)/.development  ## tests of the page in a real Chromium, whi
 
 screenshots: $(VENV)/.development  ## pictures of the page with a cluster at work: docs/page-*.png
 	$(BIN)/python -m tests.browser.screenshots
+
+typescript: $(VENV)/.development  ## generate the TypeScript client from the OpenAPI document, in build/typescript (Node 20, npm)
+	PYTHON=$(BIN)/python deploy/typescript/build.sh
 
 test-hostile: $(VENV)/.development  ## attack a real cluster while a normal client uses it (SEED=n)
 	$(BIN)/pytest tests/hostile $(PYTEST_FLAGS)

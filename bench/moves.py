@@ -224,9 +224,12 @@ class Workers:
         """End one in order."""
         stop_workers([self._processes.pop(name)])
 
-    def lose(self, name: str) -> None:
+    async def lose(self, name: str) -> None:
         """Kill one with all of its processes, and remove what it has stored."""
-        process = self._processes.pop(name)
+        # In a thread: searches that had to wait for this would then arrive all at once.
+        await asyncio.to_thread(self._lose, self._processes.pop(name), name)
+
+    def _lose(self, process: subprocess.Popen[bytes], name: str) -> None:
         send(signal.SIGKILL, [process.pid, *descendants(process.pid)])
         process.wait()
         shutil.rmtree(self._folder / name, ignore_errors=True)

@@ -356,7 +356,8 @@ def with_added_fields(collection: Collection, fields: Any, texts: int = FIELD_TE
         if name in there and (is_now := _difference(collection, name, kind, added)):
             raise ConflictError(
                 f'the field "{name}" is {is_now} already, and what is indexed by it cannot be '
-                "changed; add a field of another name, or load the documents into a new collection"
+                "changed; add a field of another name, or copy the documents into a new collection "
+                "(gateway reindex)"
             )
     if len(there.keys() | added.types.keys()) > MAX_FIELDS:
         raise BadRequestError("fields", f"would be more than {MAX_FIELDS}, which is the limit")

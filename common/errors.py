@@ -53,11 +53,11 @@ class FailureCode(StrEnum):
     PROFILE_BUSY = "profile_busy"
     NOT_STARTED = "not_started"
     RANKING = "ranking"
-    EMBEDDING = "embedding"
     BAD_REQUEST = "bad_request"
     CONFIGURATION = "configuration"  # the worker has no such rank profile
     MALFORMED = "malformed"  # the request's payload, or the reply, cannot be read
     TOO_LARGE = "too_large"  # the reply is over limits.max_message_bytes
+    EMBEDDING = "embedding"
 
 
 class HedgerowError(Exception):

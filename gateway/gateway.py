@@ -55,6 +55,7 @@ class Gateway:
         reloader: reads the rank profiles again.
         placement: shows which worker should serve which shard; drains workers.
         splits: begins and cancels splits of the shards.
+        reindexes: begins and ends the reindex of a collection.
         requests: admits requests that are neither searches nor bulk loads.
         shortages: the shortages of this gateway itself.
         live: the last minutes, and the viewers of what happens.
@@ -109,11 +110,13 @@ class Gateway:
         self.quarantine = parts.quarantine
         self.placement = parts.placement
         self.splits = parts.splits
+        self.reindexes = parts.reindexes
         self.reloader = parts.reloader
         self.requests = parts.requests
         self.shortages = parts.shortages
 
         self._searcher = parts.searcher
+        self._hybrids = parts.hybrids
         self._guards = parts.guards
         self._membership = parts.membership
         self._transport = parts.transport
@@ -172,6 +175,7 @@ class Gateway:
                     group.create_task(self.shortages.run(), name="own shortages"),
                     group.create_task(self.live.run(), name="live"),
                     group.create_task(self._parts.presence.run(), name="gateway heartbeat"),
+                    group.create_task(self._parts.embedder.run(), name="embedding"),
                 ]
                 try:
                     yield
@@ -249,7 +253,7 @@ class Gateway:
         Raises:
             NotFoundError: there is no such collection.
         """
-        refusal = self._searcher.refusal_of(query, self.collections.get(query.collection))
+        refusal = self._hybrids.refusal_of(query, self.collections.get(query.collection))
         if refusal is not None:
             self._recorder.failed(query, "", refusal)
         return refusal
@@ -296,7 +300,9 @@ class Gateway:
         try:
             collection = self.collections.get(query.collection)
             profile = query.rank_profile or collection.rank_profile
-            result = await self._searcher.search(query, collection)
+            is_plain = query.vector is None and query.hybrid is None
+            searcher = self._searcher if is_plain else self._hybrids
+            result = await searcher.search(query, collection)
         except BaseException as error:
             self._recorder.failed(query, profile, error)
             raise

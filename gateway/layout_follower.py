@@ -20,6 +20,7 @@ import structlog
 from hedgerow.common.redis.client import RECONNECTED, RedisClient
 from hedgerow.common.redis.keys import Keys
 from hedgerow.common.state import probation as probation_state
+from hedgerow.common.state import reindexing as reindexing_state
 from hedgerow.common.state.layout import ClusterLayout, Layout, LayoutStore
 from hedgerow.common.tasks import KeyedTasks, run_together
 from hedgerow.gateway.parts import Parts
@@ -133,6 +134,7 @@ class LayoutFollower:
         """Stop parts when the last search in them has ended."""
         settings = old.parts.access.settings
         await self._tasks.end(("expire", old.key))
+        await self._tasks.end(("reindex", old.key))
         while old.parts.searcher.num_in_flight:
             await old.parts.searcher.drain(settings.gateway.drain_timeout_s)
         # Reads of single documents are not counted.
@@ -159,8 +161,10 @@ class LayoutFollower:
         self._tasks.start(("run", running.key), run_parts(parts, self._control), name=name)
 
     def _expire(self, running: _Running) -> None:
-        """Delete expired documents; parts that are only prepared must not write."""
-        self._tasks.start(("expire", running.key), running.parts.expiry.run(), name="expiry")
+        """Delete expired documents, and reindex; parts that are only prepared must not write."""
+        parts, key = running.parts, running.key
+        self._tasks.start(("expire", key), parts.expiry.run(), name="expiry")
+        self._tasks.start(("reindex", key), parts.reindex_driver.run(), name="reindex")
 
     async def _discard(self, running: _Running) -> None:
         await self._tasks.end(("run", running.key))
@@ -211,6 +215,8 @@ async def _pass_on_events(parts: Parts, control: RedisClient) -> None:
             parts.ejection.wake()
         if kind == "collections" or is_new:
             parts.collections.wake()
+        if kind == reindexing_state.EVENT or is_new:
+            parts.reindex_driver.wake()
         if parts.reloader.take(event):
             await parts.reloader.follow(event)
 

@@ -26,6 +26,7 @@ from hedgerow.common.wire.heartbeat import Heartbeat
 from hedgerow.common.wire.search_options import FIELD_TEXTS_LEVEL, TEXTS_LEVEL
 from hedgerow.gateway.access.fair_share import FairShare
 from hedgerow.gateway.access.request_admission import RequestAdmission
+from hedgerow.gateway.embedding.query_embedder import QueryEmbedder
 from hedgerow.gateway.live.journal import Journal
 from hedgerow.gateway.metrics.search_recorder import SearchRecorder
 from hedgerow.gateway.operations.breaker_switch import BreakerSwitch
@@ -50,7 +51,9 @@ from hedgerow.gateway.wiring import (
     make_documents,
     make_ejection,
     make_guards,
+    make_hybrids,
     make_membership,
+    make_reindexing,
     make_searcher,
     make_skipping,
     make_transport,
@@ -96,8 +99,10 @@ class Parts:
         transport: carries requests to shards, and their replies back.
         membership: who serves which shard.
         ejection: keeps live requests from outliers among the workers.
+        embedder: embeds the texts of queries.
         skipping: finds the shards that a search need not ask; None if it asks all.
         searcher: answers searches.
+        hybrids: answers hybrid searches.
         reader: reads documents one by one.
         statistics: the collections' term statistics.
         ranked_loads: waits until a load is ranked by current statistics.
@@ -111,6 +116,8 @@ class Parts:
         reloader: reads the rank profiles again.
         placement: shows which worker should serve which shard; drains workers.
         splits: begins and cancels splits of the shards.
+        reindex_driver: moves the reindex of a collection on.
+        reindexes: begins and ends it.
         presence: tells the other gateways of this one.
         breaker_switch: sets breakers by hand, in all gateways.
     """
@@ -174,6 +181,7 @@ class Parts:
             None if self.skipping is None else self.skipping.skipper,
         )
         self.searcher.use_synonyms(synonyms.rules_of)
+        self.hybrids = make_hybrids(access, self.searcher, self.embedder, self.membership)
 
         self.reader = DocumentReader(
             self.searcher.fetcher, self.collections, self.membership, settings
@@ -230,9 +238,14 @@ class Parts:
             self.storage.check,
         )
         self.quarantine = QuarantineAdmin(control, keys, settings.worker, self.server_ms)
-        self.placement = PlacementAdmin(control, keys, access.registry, access.num_shards, settings)
         self.splits = SplitAdmin(
             control, keys, access.registry, access.num_shards, settings.worker.heartbeat_expiry_s
+        )
+        self.placement = PlacementAdmin(
+            control, keys, access.registry, access.num_shards, settings, self.splits.running
+        )
+        self.reindex_driver, self.reindexes = make_reindexing(
+            access, self.membership, self.aliases, self.storage, self.ranked_loads
         )
         self.reloader = Reloader(
             ReloadStore(control, keys),
@@ -257,6 +270,7 @@ class Parts:
         self.load_counts = LoadCounts(BoundedNames(settings.metrics.max_names))
         self.slots = LoadSlots(settings.gateway.max_loads, settings.gateway.load_idle_s)
         self.write_gate = WriteGate()
+        self.embedder = QueryEmbedder(settings.embed, settings.rank_profiles)
         self.shortages = OwnShortages(settings.storage.poll_s, now=self.now, now_ms=self.server_ms)
         self.presence = Presence(
             access.gateway_id,
@@ -274,7 +288,7 @@ class Parts:
         self.journal, self.recorder = before.journal, before.recorder
         self.load_counts, self.slots = before.load_counts, before.slots
         self.write_gate, self.shortages = before.write_gate, before.shortages
-        self.presence = before.presence
+        self.presence, self.embedder = before.presence, before.embedder
 
     def server_ms(self) -> int:
         """The Redis server's clock, in ms."""
@@ -304,4 +318,6 @@ class Parts:
         self.profiles = profiles
         self.guards.use_profiles(profiles)
         self.searcher.use_profiles(profiles)
+        self.hybrids.use_profiles(profiles)
+        self.embedder.use_profiles(profiles)
         self.collections.use_profiles(profiles)

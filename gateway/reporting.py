@@ -28,6 +28,7 @@ def make_status(parts: Parts) -> StatusReport:
         quarantine=parts.quarantine,
         gateways=parts.presence.store,
         splits=parts.splits,
+        reindexes=parts.reindexes,
         num_shards=access.num_shards,
         timeout_s=settings.redis.command_timeout_s,
     )
@@ -76,6 +77,7 @@ def sources_of(parts: Parts, status: StatusReport) -> Sources:
             parts.storage,
             is_connected=parts.transport.is_connected,
             now_ms=parts.server_ms(),
+            reindex=parts.reindex_driver.reindex,
         )
 
     def has_joined() -> bool:
@@ -111,6 +113,7 @@ def make_metrics(parts: Parts) -> MetricsPage:
         ),
         server_ms=parts.server_ms,
         now=parts.now,
+        reindex=parts.reindex_driver.progress,
     )
     facts = RedisFactsReader(
         registry=access.registry,

@@ -12,16 +12,24 @@ from hedgerow.common.redis.client import RedisClient
 from hedgerow.common.redis.keys import Keys
 from hedgerow.common.settings.settings import Settings
 from hedgerow.common.shard_log.log import ShardLog
+from hedgerow.common.state.aliases import AliasStore
+from hedgerow.common.state.layout import LayoutStore
 from hedgerow.common.state.probation import ProbationStore
 from hedgerow.common.state.registry import Registry
+from hedgerow.common.state.reindexing import ReindexStore
 from hedgerow.common.state.summaries import SummaryStore
+from hedgerow.gateway.embedding.query_embedder import QueryEmbedder
 from hedgerow.gateway.members.membership import Membership
 from hedgerow.gateway.members.outlier_ejection import OutlierEjection
 from hedgerow.gateway.members.summary_reading import SummaryReading
 from hedgerow.gateway.policies.breaker import Transition
 from hedgerow.gateway.policies.tail_sampling import TailSampling
+from hedgerow.gateway.reindexing.admin import ReindexAdmin
+from hedgerow.gateway.reindexing.driver import ReindexDriver
+from hedgerow.gateway.reindexing.view import ReindexView
 from hedgerow.gateway.search.coverage.late_replies import CoverageCurves
 from hedgerow.gateway.search.guards.profile_guards import OnTransition, ProfileGuards
+from hedgerow.gateway.search.hybrid.hybrid_searcher import HybridSearcher
 from hedgerow.gateway.search.learning import Learning
 from hedgerow.gateway.search.search_settings import SearchSettings
 from hedgerow.gateway.search.search_tracer import SearchTracer
@@ -142,6 +150,30 @@ def make_collections(
         aliases=aliases,
         synonyms=synonyms,
     )
+
+
+def make_reindexing(
+    access: ClusterAccess,
+    membership: Membership,
+    aliases: Aliases,
+    gate: StorageGate,
+    ranked: RankedLoads,
+) -> tuple[ReindexDriver, ReindexAdmin]:
+    """Make the parts that move the reindex of a collection on, and begin and end it."""
+    control, keys = access.client, access.keys
+    store = ReindexStore(control, keys)
+    layout = LayoutStore(control, keys)
+    view = ReindexView(access.registry, membership, aliases, layout, gate, access.num_shards)
+    driver = ReindexDriver(
+        store,
+        view,
+        ShardLog(control, keys),
+        AliasStore(control, keys),
+        ranked,
+        access.gateway_id,
+        access.settings.gateway.reindex_share,
+    )
+    return driver, ReindexAdmin(store, driver, view, access.registry, aliases, gate)
 
 
 def make_transport(
@@ -300,6 +332,16 @@ def make_skipping(access: ClusterAccess, membership: Membership) -> Skipping | N
     )
     skipper = Skipper(check, lambda: membership.retracts, settings.rank_profiles, reading.wake)
     return Skipping(skipper, reading)
+
+
+def make_hybrids(
+    access: ClusterAccess, searcher: Searcher, embedder: QueryEmbedder, membership: Membership
+) -> HybridSearcher:
+    """Make the part that answers hybrid searches, with the parts that answer their legs."""
+    settings = access.settings
+    return HybridSearcher(
+        searcher, embedder, membership, SearchSettings.of(settings), settings.embed.functions
+    )
 
 
 def _log_transition(shard: int, profile: str, transition: Transition) -> None:

@@ -86,6 +86,8 @@ class Write(Event, frozen=True, tag="write"):
         end: `acknowledged`; `logged` when only that it is safe was acknowledged, although the
             writer had asked for more; `refused` when the answer says that nothing was done;
             `unknown` otherwise.
+        condition: whether it was to be done only if the document had a certain version: the one
+            that it has (`right`), or one that no document ever has (`wrong`); empty for none.
     """
 
     until: float
@@ -97,6 +99,7 @@ class Write(Event, frozen=True, tag="write"):
     is_delete: bool = False
     status: int = 0
     error: str = ""
+    condition: Literal["", "right", "wrong"] = ""
 
 
 class Read(Event, frozen=True, tag="read"):
@@ -123,6 +126,12 @@ class FaultEnded(Event, frozen=True, tag="fault ended"):
     """A fault has ended; what it broke may yet have to recover."""
 
     number: int
+
+
+class SplitBegan(Event, frozen=True, tag="split began"):
+    """A split into this many shards was asked for, or may have been; answers may be over them."""
+
+    num_shards: int
 
 
 class RoundBegan(Event, frozen=True, tag="round began"):
@@ -170,6 +179,7 @@ class State(Event, frozen=True, tag="state"):
         lacking: shards that a worker does not serve (`worker-1 behind 2`, `worker-1 gap 2`).
         shortages: disks or memory that run out.
         is_settled: whether no shard moves, or will.
+        split: how far the split in progress is; empty if there is none.
         quarantined: queries that are refused.
         num_searches, num_full: searches of this gateway with a deadline of 300 ms or more that
             ended since the last state, and those of them that were answered over all shards.
@@ -184,6 +194,7 @@ class State(Event, frozen=True, tag="state"):
     lacking: tuple[str, ...] = ()
     shortages: tuple[str, ...] = ()
     is_settled: bool = True
+    split: str = ""
     quarantined: int = 0
     num_searches: int = 0
     num_full: int = 0
@@ -227,6 +238,7 @@ Any = (
     | Read
     | FaultBegan
     | FaultEnded
+    | SplitBegan
     | RoundBegan
     | Calm
     | RoundOver

@@ -18,11 +18,14 @@ STORING: Final = (*SERVERS, *WORKERS, SPARE)
 CLOCKED: Final = (REDIS, GATEWAYS[1], WORKERS[3])
 
 STEADY: Final = "steady"  # a collection whose documents never change during a run
-REGISTERS: Final = "registers"  # a collection whose documents are written all the time
+REGISTERS: Final = "registers"  # an alias of one whose documents are written all the time
+FIRST_REGISTERS: Final = "registers-1"  # what it stands for at first; a reindex makes another
+FIELDS: Final = {"fields": {"text": "text", "version": "integer"}}  # of all collections
 NUM_GROUPS: Final = 40
 GROUP_SIZE: Final = 10
 NUM_WRITERS: Final = 6
 REGISTERS_OF_EACH: Final = 20
+NUM_SHARED: Final = 4  # documents of which each writer changes a member of its own
 
 
 def group_members(group: int) -> frozenset[str]:
@@ -33,6 +36,16 @@ def group_members(group: int) -> frozenset[str]:
 def register_ids(writer: int) -> list[str]:
     """The ids that one writer owns; as each document has one writer, its writes are ordered."""
     return [f"r{writer}x{number}" for number in range(REGISTERS_OF_EACH)]
+
+
+def shared_ids() -> list[str]:
+    """The ids of the documents that all writers change."""
+    return [f"shared{number}" for number in range(NUM_SHARED)]
+
+
+def member_of(shared: str, writer: int) -> str:
+    """The name, in the history, of the member of a shared document that one writer changes."""
+    return f"{shared}.w{writer}"
 
 
 def register_word(register: str) -> str:

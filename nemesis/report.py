@@ -195,7 +195,11 @@ _MEANS = """
   before they make its replica the primary; with only one replica, no write is acknowledged until
   the old primary is back. Killing and stopping Redis, which lasts for any time, may lead to
   failovers as well.
-- Splits of shards are not among them yet.
+- **Reindexes**: the collection that is written to is replaced by another behind its alias, by the
+  rules of [reindexing](reindexing.md); some reindexes are cancelled while they copy.
+- **Splits**: the number of shards is doubled, up to 16, while the round's other faults happen;
+  three of ten splits are cancelled, if they still copy after the fault's time. Such a round is calm
+  when the split has ended. Splits are drawn by a chance of their own, in one of five rounds.
 """
 
 _HOW = """
@@ -204,7 +208,10 @@ _HOW = """
   it on later), so it is never held against a reading. A search whose shard is `ok` must show the
   last version that was acknowledged with `wait=applied`, or a later one. At the end, without
   writers, every document is searched for and read by its id: with both replicas of each shard, and
-  with each alone.
+  with each alone. Some documents are patched by all writers at once, each a member of its own,
+  which is checked as a document is: none loses the change of another.
+- **Conditions.** Many writes are patches, or on a condition: mostly on the version that the
+  document has, and a few on one that no document ever has.
 - **Deadlines.** Measured by the client, from the request to the last byte of the answer. What the
   client's own loop was late is taken off, and the time that the gateway's process waited for a
   core (`/proc/PID/schedstat`), since a dozen processes share the machine. Nothing else is:
@@ -212,17 +219,19 @@ _HOW = """
   time is not judged. Searches of a gateway that is itself stopped,
   killed or starting are not counted.
 - **Coverage.** Half of the searches are for documents that never change, so it is known which
-  documents each answer must contain, given the outcomes of its shards.
+  documents each answer must contain, given the outcomes of its shards. An answer must be over all
+  shards of before a split, or over all of after it.
 - **Recovery.** From the end of a round's last fault until both gateways show all workers,
-  replicas and closed breakers, no shard that moves, no shortage, and answer searches of 300 ms or
-  more over all shards. One or a tenth of the searches between two looks, half a second apart, may
-  be partial.
+  replicas and closed breakers, no shard that moves or is split, no shortage, and answer searches of
+  300 ms or more over all shards. One or a tenth of the searches between two looks, half a second
+  apart, may be partial.
 - **Resources.** Before the first fault and after the last: 16 descriptors more at most (of Redis,
   48, since it has the connections of all others), 30 % or 120 MB more memory at most, and as many
-  processes as before; no process outlives the one that started it. The descriptors that are allowed
-  are for pools of connections, which keep as many as were ever in use at once: a process polls the
-  queues of its shards, reads their logs and keeps its records over two pools, and more of these
-  commands coincide the longer it runs, and after a failover, when all are sent at once.
+  processes as before; after splits, as many times the descriptors and the additional memory as
+  there are times the shards. No process outlives the one that started it. The descriptors that are
+  allowed are for pools of connections, which keep as many as were ever in use at once: a process
+  polls the queues of its shards, reads their logs and keeps its records over two pools, and more
+  of these commands coincide the longer it runs, and after a failover, when all are sent at once.
   With two workers, a gateway and 4 shards, a primary had 70 connections at first, 79 to 81 after
   each of 5 failovers without load, 86 to 88 after each of the next 3, and 95 after 8 failovers
   under load; a worker has 12 more at most. Each was opened after the last failover, and no client

@@ -1,8 +1,9 @@
 """Which faults come when: a pure function of the seed and of the cards.
 
 The faults are drawn like cards from a shuffled deck, which is shuffled again when it is used up, so
-each kind comes about equally often. What a machine cannot do is drawn as well, and left out
-afterwards: a seed means the same faults on every machine.
+each kind comes about equally often. Kinds that come seldom are not in the deck: each has a chance
+of its own in every round, beside the faults of the deck. What a machine cannot do is drawn as well,
+and left out afterwards: a seed means the same faults on every machine.
 """
 
 import random
@@ -28,6 +29,7 @@ class Card:
         targets: to what it may be done.
         needs: what the machine must be able to do (`abilities`); empty for nothing special.
         lasts: whether it has a duration; otherwise it happens at once.
+        seldom: in which share of the rounds it comes; 0 if it is in the deck.
     """
 
     kind: str
@@ -35,6 +37,7 @@ class Card:
     targets: tuple[str, ...]
     needs: frozenset[str] = frozenset()
     lasts: bool = True
+    seldom: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +73,19 @@ class Round:
 def rounds(seed: int, cards: Sequence[Card]) -> Iterator[Round]:
     """The rounds of a seed, without end."""
     chance = random.Random(seed)
-    drawn = _draw(chance, cards)
+    drawn = _draw(chance, [card for card in cards if not card.seldom])
+    # Draws of their own, so that such a card changes nothing else of what a seed means.
+    seldom = {card: random.Random(f"{seed} {card.kind}") for card in cards if card.seldom}
     number = 0
     while True:
         number += 1
         (size,) = chance.choices(_NUMBERS, _LIKELY)
         faults = [_fault(chance, next(drawn), is_first=index == 0) for index in range(size)]
+        faults += [
+            _fault(own, card, is_first=False)
+            for card, own in seldom.items()
+            if own.random() < card.seldom
+        ]
         yield Round(number, tuple(sorted(faults, key=lambda fault: fault.at_s)))
 
 

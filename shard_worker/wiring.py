@@ -129,7 +129,7 @@ def indexer_lane(
         kill_grace_ms=INDEXER_GRACE_MS,
         gate=None,
         name="indexer",
-        nice=tuning.process_nice,
+        nice=tuning.indexer_nice,
         import_path=import_path,
         prepare=partial(prepare_process, settings.log_level, settings.log_format),
         start_forkserver=start_forkserver,

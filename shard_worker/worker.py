@@ -17,6 +17,7 @@ from hedgerow.common.observability.tracing import tracing_of
 from hedgerow.common.redis.connect import connect
 from hedgerow.common.redis.keys import Keys
 from hedgerow.common.settings.settings import Settings
+from hedgerow.common.shard_log.operations import MIRRORS
 from hedgerow.common.state.quarantine import Quarantine
 from hedgerow.common.state.quarantine_store import QuarantineStore
 from hedgerow.common.state.registry import Registry
@@ -253,6 +254,10 @@ class Worker:
                 await self._drain(heartbeat, [*following, holding], writers, watchers)
         log.info("stopped", worker=self.id)
 
+    def count_only_when_asked(self, *, only_asked: bool) -> None:
+        """Whether term statistics wait until the end of a load is announced."""
+        self._writing.jobs.only_asked = only_asked
+
     async def _open_when_possible(self, stop: asyncio.Event) -> bool:
         """Open the shards; wait while a shortage of disk, Redis or system prevents it.
 
@@ -383,7 +388,7 @@ class Worker:
             leaves=sorted(self._probation.leaves),
             shortages=self._writing.storage.to_json(),
             attaches=True,
-            writes=1,
+            writes=MIRRORS,
             traces=self._context.tracing is not None,
             search_options=LEVEL,
             retracts=True,

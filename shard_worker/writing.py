@@ -68,7 +68,7 @@ class Writing:
         self._registry = Registry(control, keys)
         self._log = ShardLog(control, keys)
         self._summaries = SummaryStore(control, keys)
-        indexer = IndexerClient(indexer_lane, self._summaries.retract)
+        indexer = IndexerClient(indexer_lane, self._retract)
         traces = WorkTraces(context.tracing)
         self.storage = StorageWatch(
             settings.data,
@@ -181,11 +181,23 @@ class Writing:
     async def _open(self, shard: int) -> None:
         lost = await lost_shards(self._log, [shard])
         await self.applier.open(shard)
-        # Made before a worker of an earlier version wrote to the shard, perhaps.
-        held = self.applier.states[shard].collections
-        await self._summaries.retract(shard, {report.uid for report in held})
+        # They may have been made before a worker of an earlier version wrote to the shard.
+        await self._summaries.retract(shard, self._uids(shard))
         states = [self.applier.states[one] for one in lost]
         await revive_definitions(self._registry, states, self._context.num_shards)
+
+    async def _retract(self, shard: int, uids: set[str], is_mirrored: bool) -> None:
+        """Retract the summaries of collections of a shard to which documents are to be added."""
+        state = self.applier.states.get(shard)
+        if is_mirrored or state is None or state.mirrors:
+            # A collection that follows another one was defined by an earlier batch.
+            uids = uids | self._uids(shard)
+        await self._summaries.retract(shard, uids)
+
+    def _uids(self, shard: int) -> set[str]:
+        """The collections of an open shard."""
+        state = self.applier.states.get(shard)
+        return set() if state is None else {report.uid for report in state.collections}
 
     async def _revive_created(self, state: ShardState, ops: list[bytes]) -> None:
         """Define collections again whose creation a failover of Redis has lost."""

@@ -40,7 +40,7 @@ class Embedding(NamedTuple):
         parts: list[str] = []
         for name in self.sources or searched:
             value = document.get(name)
-            # A value that does not fit an inferred type is stored, and neither indexed nor embedded.
+            # What does not fit an inferred type is stored, and neither indexed nor embedded.
             if value is not None and not mismatch(FieldType.TEXT, value):
                 parts += filter(None, (text.strip() for text in texts_of(value)))
         return "\n".join(parts)

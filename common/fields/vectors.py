@@ -71,11 +71,7 @@ class VectorField(NamedTuple):
         Raises:
             ValueError: it is none of this field; the message is a clause with the reason.
         """
-        if type(value) is str:
-            packed = self._from_base64(value)
-        else:
-            packed = self._from_list(value)
-        return self.checked(packed)
+        return self.checked(_of_base64(value) if type(value) is str else self._of_list(value))
 
     def checked(self, packed: bytes) -> bytes:
         """Return a packed vector of this field.
@@ -95,7 +91,7 @@ class VectorField(NamedTuple):
             raise ValueError("has no direction: all numbers are 0")
         return packed
 
-    def _from_list(self, value: Any) -> bytes:
+    def _of_list(self, value: Any) -> bytes:
         # For a list of numbers, these are passes in C.
         if type(value) not in (list, tuple) or not _NUMBERS.issuperset(map(type, value)):
             raise ValueError(f"is a list of {self.dimensions} numbers, or their Base64")
@@ -105,14 +101,15 @@ class VectorField(NamedTuple):
             raise ValueError("has a number that is not finite in 32 bits") from None
         return _little(numbers).tobytes()
 
-    def _from_base64(self, text: str) -> bytes:
-        try:
-            packed = b64decode(text, validate=True)
-        except ValueError:
-            raise ValueError("is not Base64 of 32-bit floats, little-endian") from None
-        if len(packed) % _BYTES:
-            raise ValueError("is not Base64 of 32-bit floats: there is a part of one left")
-        return packed
+
+def _of_base64(text: str) -> bytes:
+    try:
+        packed = b64decode(text, validate=True)
+    except ValueError:
+        raise ValueError("is not Base64 of 32-bit floats, little-endian") from None
+    if len(packed) % _BYTES:
+        raise ValueError("is not Base64 of 32-bit floats: there is a part of one left")
+    return packed
 
 
 def stored_form(packed: bytes) -> str:

@@ -22,7 +22,8 @@ class Keys:
         layout: the layout whose shards are meant (`common.state.layout`). Almost every name belongs
             to one layout; `collections`, `changes`, `aliases`, `expiring`, `synonyms`,
             `synonym_versions`, `gateways`, `quarantine`, `storage`, `cluster`, `layout_document`,
-            `split_lease` and `split_progress` are the cluster's.
+            `split_lease`, `split_progress`, `copy_turn`, `reindex` and `reindex_lease` are the
+            cluster's.
     """
 
     prefix: str = "hedgerow"
@@ -163,6 +164,16 @@ class Keys:
         """String: which gateway deletes what has expired; expires if it is not renewed."""
         return f"{self.prefix}:expiry-lease"
 
+    @property
+    def reindex(self) -> str:
+        """String: the last reindex, as JSON."""
+        return f"{self.prefix}:reindex"
+
+    @property
+    def reindex_lease(self) -> str:
+        """String: which gateway moves a reindex on; expires if it is not renewed."""
+        return f"{self.prefix}:reindex-lease"
+
     def documents(self, uid: str) -> str:
         """Hash: shard → number of documents of one collection that it holds."""
         return f"{self.own}:documents:{uid}"
@@ -218,6 +229,10 @@ class Keys:
     def copy_lease(self, shard: int) -> str:
         """String: which worker copies a shard for a split; expires if it is not renewed."""
         return f"{self.own}:copy-lease:{shard}"
+
+    def copy_turn(self, host: str, number: int) -> str:
+        """String: which copy of a split has one of a machine's turns; expires likewise."""
+        return f"{self.prefix}:copy-turn:{host}:{number}"
 
     def statistics(self, uid: str) -> str:
         """String: the collection-wide term statistics of one collection."""

@@ -12,6 +12,7 @@ OTHERS: Final = frozenset(
         "HEDGEROW_CA_FILE",
         "HEDGEROW_CONFIG",
         "HEDGEROW_GATEWAY_MEMORY",
+        "HEDGEROW_MCP_TOKEN",
         "HEDGEROW_PORT",
         "HEDGEROW_REDIS_MAXMEMORY",
         "HEDGEROW_REDIS_MEMORY",

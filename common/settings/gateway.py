@@ -99,6 +99,11 @@ class GatewaySettings(ProcessSettings, ConnectionSettings, TlsSettings):
         description="How often one of the gateways deletes documents that have expired, in s; 0 "
         "if this gateway never should.",
     )
+    reindex_share: Annotated[float, Field(gt=0, le=1)] = Field(
+        0.5,
+        description="Part of the time for which documents are copied while a collection is "
+        "reindexed, so that queries go first; 1 to copy as fast as possible.",
+    )
     max_loads: PositiveInt = Field(
         32,
         description="Most bulk loads at once; each holds up to four times "

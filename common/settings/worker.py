@@ -32,8 +32,13 @@ class WorkerSettings(JoinSettings, WorkerMetricsSettings):
     )
     process_nice: Annotated[int, Field(ge=0, le=19)] = Field(
         5,
-        description="Nice value of scorers and the indexer above their worker's (nice(2)): on a "
-        "busy core, the event loops that carry replies and cancellations run first.",
+        description="Nice value of scorers above their worker's (nice(2)): on a busy core, the "
+        "event loops that carry replies and cancellations run first.",
+    )
+    indexer_nice: Annotated[int, Field(ge=0, le=19)] = Field(
+        10,
+        description="Nice value of the indexer above its worker's: on a busy core, searches run "
+        "before what is written or copied is indexed.",
     )
     threads: PositiveInt = Field(8, description="Threads of the thread lane (enrich).")
     read_threads: PositiveInt = Field(

@@ -30,6 +30,16 @@ end
 return {'done', ''}
 """
 
+# Make an alias stand for another collection if it still stands for the expected one (empty: there
+# is no such alias). It returns 1 if it then stands for the other, whoever made it so.
+_SWITCH = """
+local now = redis.call('HGET', KEYS[2], ARGV[1]) or ''
+if now == ARGV[3] then return 1 end
+if now ~= ARGV[2] or redis.call('HEXISTS', KEYS[1], ARGV[3]) == 0 then return 0 end
+redis.call('HSET', KEYS[2], ARGV[1], ARGV[3])
+return 1
+"""
+
 
 class AliasStore:
     """Reads and changes the aliases.
@@ -85,3 +95,21 @@ class AliasStore:
                     f"limits.max_aliases allows {max_aliases} aliases; remove one first"
                 )
         await self._control.publish(self._keys.events, b"collections")
+
+    async def switch(self, alias: str, before: str, after: str) -> bool:
+        """Make an alias stand for another collection, and announce it as `collections`.
+
+        Args:
+            alias: the alias.
+            before: name of the collection that it stands for; "" if there is no such alias.
+            after: name of the collection that it stands for then.
+
+        Returns:
+            Whether it stands for `after` now; if not, it stands for a third collection, or there is
+            none of that name.
+        """
+        keys = (self._keys.collections, self._keys.aliases)
+        command: Command = ("EVAL", _SWITCH, len(keys), *keys, alias, before, after)
+        [is_done] = await write(self._control, self._keys, [command], retry=True)
+        await self._control.publish(self._keys.events, b"collections")
+        return bool(is_done)

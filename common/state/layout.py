@@ -141,6 +141,11 @@ class ClusterLayout(msgspec.Struct, frozen=True):
         copied = (SplitState.COPYING, SplitState.SEALED, SplitState.SWITCHED)
         return self.split is not None and self.split.state in copied
 
+    def is_filling(self, layout: int) -> bool:
+        """Whether a layout is the target of a split, and documents are still copied to it."""
+        split = self.split
+        return split is not None and split.target.id == layout and split.state is SplitState.COPYING
+
     def num_shards_of(self, layout: int) -> int:
         """How many shards a layout has.
 

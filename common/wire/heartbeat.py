@@ -55,9 +55,11 @@ class Heartbeat:
             last attempt to take it up has failed, or it has missed a part of the log.
         splits: whether it can take part in a split of the shards.
         writes: which operations of the log it knows beside the first ones; 1: conditional writes
-            (`shard_log.operations.Write`).
+            (`shard_log.operations.Write`); 2: pairs of collections (`MirrorOp`), too.
         search_options: the level of the options of a search that it knows
             (`common.wire.search_options`); 0 for none.
+        mirrors: shard → id of a pair of collections of which one follows the other → what
+            `shard_log.mirror_report.MirrorReport` has of it, without the id.
         retracts: whether it retracts the summary of a shard before it adds documents to the shard
             (`common.state.summaries`).
     """
@@ -98,6 +100,7 @@ class Heartbeat:
     splits: bool = False
     writes: int = 0
     search_options: int = 0
+    mirrors: dict[int, dict[str, list[Any]]] = field(default_factory=dict)
     retracts: bool = False
 
     def pack(self) -> bytes:

@@ -77,11 +77,14 @@ class Attach(Array, frozen=True):
         num: for how many of the shard's best hits, at most.
         max_bytes: most bytes of these documents, as they are stored.
         fields: names of the requested fields; None for all.
+        vectors: the collection's vector fields. They are left out unless `fields` names them, and
+            are then lists of numbers; fields that are not among these are as they are stored.
     """
 
     num: Count
     max_bytes: Annotated[int, msgspec.Meta(ge=0, le=MAX_ATTACHED_BYTES)]
     fields: list[str] | None
+    vectors: tuple[str, ...] = ()
 
 
 class Request(Array, frozen=True):
@@ -213,12 +216,14 @@ class FetchPayload(Array, frozen=True):
         ids: the requested documents, all owned by this shard.
         fields: names of the requested fields; None for all.
         profile: the rank profile whose `enrich` hook runs on them; "" for none.
+        vectors: as `Attach.vectors`.
     """
 
     uid: str
     ids: list[str]
     fields: list[str] | None
     profile: str
+    vectors: tuple[str, ...] = ()
 
 
 class FetchBody(Array, frozen=True):
@@ -272,6 +277,8 @@ def pack_body(body: SearchPayload | SearchBody | FetchPayload | FetchBody | Fail
         if body.second_phase_us is not None:
             return encode(astuple(body)[:-1])
         return encode(astuple(body)[: -2 if body.attached else -3])
+    if type(body) is FetchPayload and not body.vectors:
+        return encode(astuple(body)[:-1])
     if type(body) is FetchBody and body.enrich_us is None:
         return encode(astuple(body)[:-1])
     return encode(body)

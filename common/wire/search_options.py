@@ -16,7 +16,8 @@ SCORE: Final = "_score"  # the sort key that is the score
 
 # 1: facets, sort, search_after and group_by.
 # 2: typos and prefix; and `word_analysis.TEXTS`, which is not an option, but as new.
-# 3: vector, and `collection.VectorField`s; synonyms, and `word_analysis.FIELD_TEXTS`.
+# 3: vector, candidates, synonyms; and `collection.VectorField`s and `word_analysis.FIELD_TEXTS`,
+# which are not options, but as new.
 LEVEL: Final = 3
 TEXTS_LEVEL: Final = 2
 VECTORS_LEVEL: Final = 3
@@ -102,6 +103,22 @@ class WantedVector(Array, frozen=True):
     ef: Count
 
 
+class Candidate(Array, frozen=True):
+    """A document of a fused ranking, for the second phase.
+
+    Attributes:
+        shard: which has the document.
+        id: the document's.
+        score: fused.
+        legs: its score in the leg by text and in that by vector; None in one that has not found it.
+    """
+
+    shard: Count
+    id: str
+    score: Finite
+    legs: tuple[Finite | None, Finite | None]
+
+
 class Synonym(Array, frozen=True):
     """Words of a query, and what is searched for as well.
 
@@ -127,6 +144,7 @@ class SearchOptions(Array, frozen=True):
         typos: how many edits the query's words may be away, together.
         prefix: whether the query's last word may be the beginning of another.
         vector: rank by the distance to a vector, not by a query.
+        candidates: do not retrieve; have the second phase score these, those of the own shard.
         synonyms: what words of the query are looked for as well; not a member of a search's body,
             where it says whether the collection's synonyms apply.
     """
@@ -138,12 +156,13 @@ class SearchOptions(Array, frozen=True):
     typos: Count = 0
     prefix: bool = False
     vector: WantedVector | None = None
+    candidates: tuple[Candidate, ...] = ()
     synonyms: tuple[Synonym, ...] = ()
 
     @property
     def level(self) -> int:
         """The level of `Heartbeat.search_options` that a worker needs for it."""
-        if self.vector is not None:
+        if self.vector is not None or self.candidates:
             return VECTORS_LEVEL
         if self.synonyms:
             return SYNONYMS_LEVEL

@@ -16,8 +16,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from hedgerow.common.errors import BadRequestError, ConfigurationError, InsufficientCoverageError
 from hedgerow.gateway.cli import options
+from hedgerow.gateway.cli.comparison import comparison, lines_of, query_lines
 from hedgerow.gateway.cli.judgements import Ranking, read_judgements, read_queries
 from hedgerow.gateway.cli.options import DEFAULT_URL, CaFile, Token, Url
+from hedgerow.gateway.cli.systems import Evaluated, systems_of
 from hedgerow.gateway.client import Client, SearchAnswer, SearchOptions
 
 IN_FLIGHT: Final = 4  # enough to keep the shards busy, too few to delay each other
@@ -47,8 +49,26 @@ def evaluate(
         str, typer.Option(metavar="DURATION", help="Deadline of each query: 300ms, 0.3s, 2s.")
     ] = "10s",
     profile: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="Rank profile.", show_default="the collection's"),
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="Rank profile; several are compared with the first.",
+            show_default="the collection's",
+        ),
+    ] = None,
+    request: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=JSON",
+            help='A ranking by a search with these members, such as hybrid={"hybrid": {}}; several '
+            "are compared with the first, as are profiles.",
+        ),
+    ] = None,
+    per_query: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Write the measures and first hits of each query, as JSON lines."
+        ),
     ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the figures as JSON, for machines.")
@@ -57,7 +77,7 @@ def evaluate(
     token: Token = None,
     ca_file: CaFile = None,
 ) -> None:
-    """Measure the quality of a collection's ranking against judged queries."""
+    """Measure the quality of a collection's rankings against judged queries."""
     measures = _measures()
     texts, judgements = read_queries(queries), read_judgements(qrels)
     judged = {judgement.query_id for judgement in judgements}
@@ -67,25 +87,36 @@ def evaluate(
     search: SearchOptions = {
         "k": k,
         "deadline_ms": options.parse_duration_ms(deadline),
-        "rank_profile": profile,
         "fields": False,
     }
-    with options.connect(url, token, verify=ca_file or True) as client:
-        rankings = list(_with_progress(ask_all(client, collection, asked, search), len(asked)))
+    systems = systems_of(profile or (), request or (), search)
     relevant = [judgement for judgement in judgements if judgement.query_id in asked]
-    figures = {
+    evaluated = []
+    with options.connect(url, token, verify=ca_file or True) as client:
+        for system in systems:
+            answers = ask_all(client, collection, asked, system.options)
+            rankings = list(_with_progress(answers, len(asked), system.name))
+            by_query = measures.measure_each(rankings, relevant, k)
+            means = measures.mean_of(by_query, k)
+            evaluated.append(Evaluated(system, rankings, by_query, means))
+    figures: dict[str, Any] = {
         "collection": collection,
         "queries": len(asked),
         "queries_not_judged": len(texts) - len(asked),
         "judged_not_asked": len(judged - texts.keys()),
         "k": k,
-        "partial": sum(1 for ranking in rankings if not ranking.is_full),
-        "measures": measures.measure(rankings, relevant, k),
+        "partial": sum(one.num_partial for one in evaluated),
     }
-    if not any(ranking.document_ids for ranking in rankings):
+    if len(evaluated) == 1:
+        figures["measures"] = evaluated[0].measures
+    else:
+        figures |= comparison(evaluated)
+    if not any(ranking.document_ids for one in evaluated for ranking in one.rankings):
         sys.stderr.write(
             f"gateway: no query found anything; does {collection} hold the judged documents?\n"
         )
+    if per_query is not None:
+        per_query.write_text("".join(f"{line}\n" for line in query_lines(evaluated, asked)))
     show(figures, as_json=as_json)
 
 
@@ -141,8 +172,11 @@ def show(figures: Mapping[str, Any], *, as_json: bool) -> None:
         partial = f", {figures['partial']} PARTIAL" if figures["partial"] else ""
         queries = "query" if figures["queries"] == 1 else "queries"
         sys.stdout.write(f"{figures['collection']}: {figures['queries']} {queries}{partial}\n")
-        for name, value in figures["measures"].items():
-            sys.stdout.write(f"{name:<12} {value:.4f}\n")
+        if "measures" in figures:
+            for name, value in figures["measures"].items():
+                sys.stdout.write(f"{name:<12} {value:.4f}\n")
+        else:
+            sys.stdout.writelines(f"{line}\n" for line in lines_of(figures))
     for member, what in (
         ("queries_not_judged", "queries have no judgement and were not run"),
         ("judged_not_asked", "judged queries are not among the queries"),
@@ -150,15 +184,16 @@ def show(figures: Mapping[str, Any], *, as_json: bool) -> None:
         if figures[member]:
             sys.stderr.write(f"gateway: {figures[member]} {what}\n")
     if figures["partial"]:
+        num_answers = figures["queries"] * len(figures.get("systems", ("one",)))
         raise InsufficientCoverageError(
-            f"{figures['partial']} of {figures['queries']} answers were partial: "
+            f"{figures['partial']} of {num_answers} answers were partial: "
             "the figures do not hold for the whole collection",
             None,
         )
 
 
-def _with_progress(rankings: Iterator[Ranking], total: int) -> Iterator[Ranking]:
+def _with_progress(rankings: Iterator[Ranking], total: int, name: str) -> Iterator[Ranking]:
     console = Console(stderr=True)
-    columns = (TextColumn("asking"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (TextColumn(f"asking {name}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         yield from progress.track(rankings, total=total)

@@ -68,6 +68,10 @@ COMMANDS: Final[Commands] = {
         "hedgerow.gateway.cli.query:query",
         "Ask a collection, and show the hits and the coverage.",
     ),
+    "mcp": (
+        "hedgerow.gateway.cli.mcp:mcp",
+        "Serve search, get and status as tools for agents, by the Model Context Protocol.",
+    ),
     "status": (
         "hedgerow.gateway.cli.status:status",
         "Show shards, workers, documents, breakers, admission, hedges and wasted work.",
@@ -116,6 +120,10 @@ COMMANDS: Final[Commands] = {
         "hedgerow.gateway.cli.split:split",
         "Double the number of shards while the cluster serves; ends when the new ones do.",
     ),
+    "reindex": (
+        "hedgerow.gateway.cli.reindex:reindex",
+        "Copy a collection into another one while both serve; ends when the alias stands for it.",
+    ),
     "reload": (
         "hedgerow.gateway.cli.reload:reload",
         "Have a running cluster read its rank profiles again, once every worker has checked them.",
@@ -143,7 +151,7 @@ COMMANDS: Final[Commands] = {
     ),
     "eval": (
         "hedgerow.gateway.cli.eval:evaluate",
-        "Measure the quality of a collection's ranking against judged queries.",
+        "Measure the quality of a collection's rankings against judged queries.",
     ),
     "advise": (
         "hedgerow.gateway.cli.advise:advise",

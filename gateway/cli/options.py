@@ -101,6 +101,7 @@ _CLIENTS: Final = frozenset(
         "HEDGEROW_CA_FILE",
         "HEDGEROW_CONFIG",
         "HEDGEROW_GATEWAY__TOKEN",
+        "HEDGEROW_MCP_TOKEN",
         "HEDGEROW_URL",
     }
 )

@@ -3,7 +3,7 @@
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Annotated, Final
 
 import msgspec
@@ -15,8 +15,10 @@ from hedgerow.common.errors import UnavailableError
 from hedgerow.common.observability.printable import printable_json
 from hedgerow.gateway.cli import options
 from hedgerow.gateway.cli.options import DEFAULT_URL, CaFile, Timeout, Token, Url
+from hedgerow.gateway.cli.patience import Patience
 from hedgerow.gateway.cli.progress import progress
 from hedgerow.gateway.cli.render import counted, folded, output, plain, table_of
+from hedgerow.gateway.cli.split import running
 from hedgerow.gateway.client import Client
 from hedgerow.gateway.shapes.placement import PlacedWorker, PlacementAnswer, ShardMove
 
@@ -49,7 +51,10 @@ def placement(
     moves = [move for move in found.moves if dry_run or move.state == "joining"]
     if moves:
         output().print(_moves(moves))
-    sys.stdout.write(_summary(found) + "\n")
+    lines = [_summary(found)]
+    if found.split is not None:
+        lines.append(f"the shards are split, {running(found.split)}")
+    sys.stdout.write("\n".join(lines) + "\n")
 
 
 def drain(
@@ -90,21 +95,40 @@ def rebalance(
         client.rebalance()
         task = progress.add_task("moves", total=None)
         most = 0
-        while not (found := client.get_placement()).is_settled:
+        for found in _placements(client, give_up_at, "the moves go on"):
+            if found.is_settled:
+                sys.stdout.write(_summary(found) + "\n")
+                return
             most = max(most, len(found.moves))
             progress.update(task, total=most, completed=most - len(found.moves))
             if time.monotonic() >= give_up_at:
                 raise UnavailableError(f"{_summary(found)} after {timeout}; the moves go on")
-            time.sleep(POLL_S)
-    sys.stdout.write(_summary(found) + "\n")
+
+
+def _placements(client: Client, give_up_at: float, more: str) -> Iterator[PlacementAnswer]:
+    """The placement, again and again; workers carry it out while no gateway answers.
+
+    Raises:
+        UnavailableError: there is no answer for a minute, or at `give_up_at`; says `more`.
+    """
+    patience = Patience()
+    while True:
+        try:
+            found = patience.ask(client.get_placement)
+        except UnavailableError as error:
+            raise UnavailableError(f"{error}; {more}") from error
+        if found is not None:
+            yield found
+        elif time.monotonic() >= give_up_at:
+            raise UnavailableError(f"{patience.problem}; {more}")
+        time.sleep(POLL_S)
 
 
 def _wait_until_drained(client: Client, worker: str, give_up_at: float) -> None:
     with _progress() as progress:
         task: TaskID | None = None
         most = 0
-        while True:
-            found = client.get_placement()
+        for found in _placements(client, give_up_at, "the drain goes on"):
             state = _state_of(found, worker)
             if state is None or state.drained:
                 return
@@ -124,7 +148,6 @@ def _wait_until_drained(client: Client, worker: str, give_up_at: float) -> None:
                 raise UnavailableError(
                     f"{worker} still holds {counted(held, 'shard')}; the drain goes on"
                 )
-            time.sleep(POLL_S)
 
 
 def _state_of(found: PlacementAnswer, worker: str) -> PlacedWorker | None:

@@ -15,6 +15,7 @@ from hedgerow.gateway.cli.facets import (
     parse_facets,
     parse_sort,
 )
+from hedgerow.gateway.cli.hybrid import legs_table, parse_hybrid
 from hedgerow.gateway.cli.options import DEFAULT_URL, CaFile, Token, Url
 from hedgerow.gateway.cli.render import coverage_line, degraded, hits_table, output, percent, plain
 from hedgerow.gateway.cli.timeline import Timeline
@@ -118,6 +119,14 @@ def query(
         bool,
         typer.Option("--prefix", help="The query's last word may be the beginning of another."),
     ] = False,
+    hybrid: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FUSION",
+            help="Rank by the text and by a vector that is made of it, and fuse both: rrf, "
+            "rrf:k=10, scores:text=1,vector=0.5.",
+        ),
+    ] = None,
     no_synonyms: Annotated[
         bool,
         typer.Option("--no-synonyms", help="Do not find the collection's synonyms of words."),
@@ -152,6 +161,7 @@ def query(
         "group_by": group_by,
         "typos": None if typos == "off" else typos,
         "prefix": prefix or None,
+        "hybrid": parse_hybrid(hybrid),
         "synonyms": False if no_synonyms else None,
     }
     call = calls.search(collection, text, search)
@@ -180,6 +190,8 @@ def show(answer: SearchAnswer, console: Console, *, explain: bool) -> None:
     if answer.facets:
         for part in facet_tables(answer.facets):
             console.print(part, crop=False)
+    if answer.legs:
+        console.print(legs_table(answer.legs), crop=False)
     if answer.next_page:
         console.print(next_page_line(answer.next_page), soft_wrap=True, markup=False)
         for reason in answer.next_page.reasons:

@@ -12,13 +12,13 @@ from hedgerow.common.errors import UnavailableError
 from hedgerow.common.observability.printable import printable_json
 from hedgerow.gateway.cli import options
 from hedgerow.gateway.cli.options import DEFAULT_URL, CaFile, Timeout, Token, Url
+from hedgerow.gateway.cli.patience import Patience
 from hedgerow.gateway.cli.progress import progress
 from hedgerow.gateway.cli.render import counted
 from hedgerow.gateway.client import Client
 from hedgerow.gateway.shapes.split import RunningSplit, SplitAnswer
 
 POLL_S: Final = 0.5
-SILENCE_S: Final = 60.0  # without an answer; a restart or a failover takes less
 
 
 def split(
@@ -63,18 +63,17 @@ def _wait(client: Client, give_up_at: float) -> SplitAnswer:
     """
     with progress(TextColumn("{task.description}")) as shown:
         task = shown.add_task("split", total=None)
-        answered_at = time.monotonic()
+        patience = Patience()
         while True:
             try:
-                found = client.get_split()
+                found = patience.ask(client.get_split)
             except UnavailableError as error:
-                state, is_silent = str(error), time.monotonic() >= answered_at + SILENCE_S
-            else:
-                if found.split is None:
-                    return found
-                state, is_silent, answered_at = _running(found.split), False, time.monotonic()
+                raise UnavailableError(f"{error}; the split goes on") from error
+            if found is not None and found.split is None:
+                return found
+            state = running(found.split) if found and found.split else patience.problem
             shown.update(task, description=state)
-            if is_silent or time.monotonic() >= give_up_at:
+            if time.monotonic() >= give_up_at:
                 raise UnavailableError(f"{state}; the split goes on")
             time.sleep(POLL_S)
 
@@ -86,7 +85,7 @@ def _print(found: SplitAnswer, *, as_json: bool) -> None:
         return
     lines = [counted(found.num_shards, "shard")]
     if found.split is not None:
-        lines.append(_running(found.split))
+        lines.append(running(found.split))
     elif (last := found.last_split) is not None:
         change = f"the last split, from {last.from_shards} to {last.to_shards}"
         if last.error:
@@ -98,7 +97,8 @@ def _print(found: SplitAnswer, *, as_json: bool) -> None:
     sys.stdout.write("\n".join(lines) + "\n")
 
 
-def _running(one: RunningSplit) -> str:
+def running(one: RunningSplit) -> str:
+    """How far a split is, in words."""
     text = f"{one.from_shards} to {one.to_shards} shards: {one.state}"
     if one.state == "copying":
         text += f", {one.copied_shards} of {one.from_shards} copied"

@@ -17,7 +17,15 @@ from hedgerow.gateway.client.calls import Call, Definition, SearchOptions, Versi
 from hedgerow.gateway.client.ndjson import Document
 from hedgerow.gateway.client.reply import Reply
 from hedgerow.gateway.shapes.alias import AliasAnswer
-from hedgerow.gateway.shapes.answer import Coverage, Hit, SearchAnswer, ShardDetail, Shards
+from hedgerow.gateway.shapes.answer import (
+    Coverage,
+    Hit,
+    Leg,
+    LegHit,
+    SearchAnswer,
+    ShardDetail,
+    Shards,
+)
 from hedgerow.gateway.shapes.collection import (
     CollectionAnswer,
     CurveAnswer,
@@ -39,6 +47,7 @@ from hedgerow.gateway.shapes.facets import (
     FacetRange,
     FacetStats,
 )
+from hedgerow.gateway.shapes.hybrid import Hybrid, LegMinimum, LegWait, LegWeights
 from hedgerow.gateway.shapes.operations import QuarantinedQuery, ReloadAnswer, SnapshotAnswer
 from hedgerow.gateway.shapes.sorting import NextPage, SortBy
 from hedgerow.gateway.shapes.status import StatusAnswer
@@ -71,7 +80,13 @@ __all__ = [
     "FieldWarning",
     "Filling",
     "Hit",
+    "Hybrid",
     "InferredField",
+    "Leg",
+    "LegHit",
+    "LegMinimum",
+    "LegWait",
+    "LegWeights",
     "LoadAnswer",
     "MissingShard",
     "NextPage",

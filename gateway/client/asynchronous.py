@@ -32,6 +32,7 @@ from hedgerow.gateway.shapes.operations import (
     SnapshotAnswer,
 )
 from hedgerow.gateway.shapes.placement import PlacementAnswer, RebalanceAnswer
+from hedgerow.gateway.shapes.reindex import ReindexAnswer
 from hedgerow.gateway.shapes.split import SplitAnswer
 from hedgerow.gateway.shapes.status import StatusAnswer
 from hedgerow.gateway.shapes.suggest import SuggestAnswer
@@ -364,6 +365,20 @@ class AsyncClient:
     async def cancel_split(self) -> SplitAnswer:
         """As `Client.cancel_split`."""
         return await self._ask(calls.cancel_split())
+
+    async def get_reindex(self) -> ReindexAnswer:
+        """As `Client.get_reindex`."""
+        return await self._ask(calls.get_reindex())
+
+    async def begin_reindex(
+        self, old: str, new: str, alias: str, *, skip_faulty: bool = False
+    ) -> ReindexAnswer:
+        """As `Client.begin_reindex`."""
+        return await self._ask(calls.begin_reindex(old, new, alias, skip_faulty=skip_faulty))
+
+    async def end_reindex(self) -> ReindexAnswer:
+        """As `Client.end_reindex`."""
+        return await self._ask(calls.end_reindex())
 
     async def exchange(self, call: Call[Any], content: AsyncIterator[bytes] | None = None) -> Reply:
         """As `Client.exchange`."""

@@ -13,6 +13,7 @@ from hedgerow.gateway.shapes.operations import (
     SnapshotAnswer,
 )
 from hedgerow.gateway.shapes.placement import PlacementAnswer, RebalanceAnswer
+from hedgerow.gateway.shapes.reindex import ReindexAnswer
 from hedgerow.gateway.shapes.split import SplitAnswer
 from hedgerow.gateway.shapes.status import StatusAnswer
 
@@ -113,3 +114,33 @@ class Operations(Exchange):
             ConflictError: the new shards are about to take over, or have done so.
         """
         return self._ask(calls.cancel_split())
+
+    def get_reindex(self) -> ReindexAnswer:
+        """Show the last reindex, and how far it is."""
+        return self._ask(calls.get_reindex())
+
+    def begin_reindex(
+        self, old: str, new: str, alias: str, *, skip_faulty: bool = False
+    ) -> ReindexAnswer:
+        """Begin to copy a collection into another one; `get_reindex` says when that is done.
+
+        Args:
+            old: name of the collection whose documents are copied.
+            new: name of an empty collection, which gets them.
+            alias: stands for `new` in the end; for `old` until then, or it does not exist yet.
+            skip_faulty: whether to switch though documents do not fit `new`, which then lacks them.
+
+        Raises:
+            NotFoundError: there is no such collection.
+            ConflictError: it cannot be done now; says why.
+        """
+        return self._ask(calls.begin_reindex(old, new, alias, skip_faulty=skip_faulty))
+
+    def end_reindex(self) -> ReindexAnswer:
+        """Cancel the reindex; after its switch, have the old collection follow no longer.
+
+        Raises:
+            NotFoundError: none is in progress.
+            ConflictError: it is about to switch.
+        """
+        return self._ask(calls.end_reindex())

@@ -22,6 +22,7 @@ from hedgerow.gateway.http.routes.metrics_routes import metrics_routes
 from hedgerow.gateway.http.routes.page_routes import page_routes
 from hedgerow.gateway.http.routes.placement_routes import placement_routes
 from hedgerow.gateway.http.routes.quarantine_routes import quarantine_routes
+from hedgerow.gateway.http.routes.reindex_routes import reindex_routes
 from hedgerow.gateway.http.routes.reload_routes import reload_routes
 from hedgerow.gateway.http.routes.snapshot_routes import snapshot_routes
 from hedgerow.gateway.http.routes.split_routes import split_routes
@@ -75,6 +76,7 @@ def create_framework_app(
         docs_url=None,
         redoc_url=None,
         dependencies=[Depends(check_rights), Depends(check_request)],
+        generate_unique_id_function=lambda route: route.name,  # what generated clients call it
     )
     describe_search(app, body)
     batch = batch_shapes(settings, body)
@@ -93,6 +95,7 @@ def create_framework_app(
     app.include_router(reload_routes(gateway))
     app.include_router(placement_routes(gateway))
     app.include_router(split_routes(gateway))
+    app.include_router(reindex_routes(gateway, settings))
     app.include_router(page_routes())
     app.router.routes.extend(docs_routes())
     add_openapi(app, (body, batch.body))

@@ -33,6 +33,7 @@ from hedgerow.gateway.shapes.operations import (
 )
 from hedgerow.gateway.shapes.placement import PlacementAnswer, RebalanceAnswer
 from hedgerow.gateway.shapes.problem import Problem
+from hedgerow.gateway.shapes.reindex import ReindexAnswer, ReindexBody
 from hedgerow.gateway.shapes.split import SplitAnswer
 from hedgerow.gateway.shapes.status import StatusAnswer
 from hedgerow.gateway.shapes.suggest import SuggestAnswer
@@ -48,7 +49,7 @@ _REASONS: Final = {
     404: "No such collection, document, shard or worker",
     409: "The collection exists with another definition or field, or there are too many; or an "
     "alias has the name or stands for the collection; or a reload is refused; or the worker's "
-    "shards are pinned",
+    "shards are pinned; or a split or a reindex cannot begin or end now",
     412: "The document does not have the version that if_version demands",
     413: "The request exceeds a limit",
     429: "Too many queries or requests are in progress, or the key sends too much; Retry-After "
@@ -86,6 +87,8 @@ _SHAPES: Final[tuple[type[msgspec.Struct], ...]] = (
     PlacementAnswer,
     RebalanceAnswer,
     SplitAnswer,
+    ReindexBody,
+    ReindexAnswer,
     StatusAnswer,
     LiveHistory,
 )
@@ -129,6 +132,7 @@ def add_openapi(app: FastAPI, search_bodies: Sequence[type[Any]]) -> None:
                 "schemas": describe_shapes((*_SHAPES, *search_bodies)),
                 "securitySchemes": {"bearer": bearer},
             }
+            _open_objects(schema)
             app.openapi_schema = schema
         return app.openapi_schema
 
@@ -190,6 +194,16 @@ def _describe_choices(part: Any, orders: Mapping[frozenset[str], Sequence[str]])
     if isinstance(part, dict) and isinstance(part.get("enum"), list):
         part["enum"] = list(orders[frozenset(part["enum"])])
         part["type"] = "string"
+
+
+def _open_objects(part: Any) -> None:
+    """Say of objects of any members that they have some: generators take them for empty ones."""
+    inner = part.values() if isinstance(part, dict) else part if isinstance(part, list) else ()
+    for value in inner:
+        _open_objects(value)
+    is_object = isinstance(part, dict) and part.get("type") == "object"
+    if is_object and not {"properties", "additionalProperties"} & part.keys():
+        part["additionalProperties"] = True
 
 
 def _operations(schema: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:

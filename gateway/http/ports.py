@@ -16,6 +16,7 @@ from hedgerow.gateway.shapes.alias import AliasChange
 from hedgerow.gateway.shapes.collection import LoadAnswer, Wait
 from hedgerow.gateway.shapes.delete_by_query import DeleteByQueryAnswer, DeleteByQueryBody
 from hedgerow.gateway.shapes.expiry import ExpiryAnswer
+from hedgerow.gateway.shapes.reindex import ReindexAnswer, ReindexBody
 from hedgerow.gateway.shapes.synonyms import SynonymsAnswer, SynonymsBody
 from hedgerow.gateway.writes.collection_list import ListedCollection
 from hedgerow.gateway.writes.conditional_writes import Origin
@@ -246,6 +247,19 @@ class SplitsPort(Protocol):
         """Give up the split in progress."""
 
 
+class ReindexesPort(Protocol):
+    """The reindex of a collection."""
+
+    async def describe(self) -> ReindexAnswer:
+        """The last reindex."""
+
+    async def begin(self, body: ReindexBody) -> ReindexAnswer:
+        """Begin to copy a collection into another one, which then replaces it."""
+
+    async def end(self) -> ReindexAnswer:
+        """Cancel the reindex; after its switch, let the collections be independent."""
+
+
 class ReloaderPort(Protocol):
     """The reload of rank profiles."""
 
@@ -307,6 +321,10 @@ class GatewayPort(Protocol):
     @property
     def splits(self) -> SplitsPort:
         """Splits of the shards."""
+
+    @property
+    def reindexes(self) -> ReindexesPort:
+        """The reindex of a collection."""
 
     @property
     def live(self) -> Live:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from hedgerow.common.state.reindexing import Reindex
 from hedgerow.common.wire.heartbeat import Heartbeat
 from hedgerow.gateway.live.journal import Journal
 from hedgerow.gateway.members.membership import SAME_START_MS
@@ -20,6 +21,7 @@ class Cluster(NamedTuple):
         shortages: as in the status.
         is_connected: whether Redis answers.
         aliases: alias → name of its collection.
+        reindex: the last reindex.
     """
 
     workers: Mapping[str, Heartbeat]
@@ -28,6 +30,7 @@ class Cluster(NamedTuple):
     shortages: Sequence[Mapping[str, Any]]
     is_connected: bool
     aliases: Mapping[str, str] = MappingProxyType({})
+    reindex: Reindex | None = None
 
 
 class Changes:
@@ -62,6 +65,7 @@ class Changes:
         for name in sorted(before.collections - now.collections):
             write("collection", "info", f"collection {name} was removed")
         self._compare_aliases(before.aliases, now.aliases)
+        self._note_reindex(before.reindex, now.reindex)
         self._compare_shortages(before.shortages, now.shortages)
 
     def look_at_status(self, status: Mapping[str, Any]) -> None:
@@ -113,6 +117,15 @@ class Changes:
             self._journal.write("collection", "info", text)
         for alias in sorted(before.keys() - now.keys()):
             self._journal.write("collection", "info", f"alias {alias} was removed")
+
+    def _note_reindex(self, before: Reindex | None, now: Reindex | None) -> None:
+        if now is None or (before and (before.id, before.state) == (now.id, now.state)):
+            return
+        text = f"reindex of {now.old} into {now.new}: {now.state.value}"
+        if now.error:
+            self._journal.write("collection", "warning", f"{text} ({now.error})")
+        else:
+            self._journal.write("collection", "info", text)
 
     def _compare_shortages(
         self, before: Iterable[Mapping[str, Any]], now: Iterable[Mapping[str, Any]]

@@ -1,5 +1,6 @@
 """Reads what the parts of a gateway have counted, and what they see. Asks nothing of Redis."""
 
+from hedgerow.common.state.reindexing import Reindex
 from hedgerow.gateway.live.changes import Cluster
 from hedgerow.gateway.live.history import Totals
 from hedgerow.gateway.members.membership import Membership
@@ -34,6 +35,7 @@ def cluster_of(
     *,
     is_connected: bool,
     now_ms: int,
+    reindex: Reindex | None = None,
 ) -> Cluster:
     """What the journal of events is written by; `now_ms` is the Redis server's clock."""
     entries = ejection.entries(now_ms)
@@ -44,4 +46,5 @@ def cluster_of(
         shortages=storage.list(),
         is_connected=is_connected,
         aliases=aliases.known(),
+        reindex=reindex,
     )

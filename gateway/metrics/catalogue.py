@@ -40,6 +40,13 @@ LATE_REPLIES: Final = Metric(
     "Replies to searches that had ended: after the deadline, or second ones",
 )  # fmt: skip
 
+# Reindex
+REINDEX: Final = Metric(
+    "hedgerow_reindex_documents", _GAUGE,
+    "Documents while a collection is reindexed: of the old collection (old), of the new one "
+    "(copied), and those of the old one that do not fit (faulty)", ("what",),
+)  # fmt: skip
+
 # Guards
 BREAKER: Final = Metric(
     "hedgerow_breaker_state", _GAUGE,
@@ -198,7 +205,7 @@ GATEWAY_METRICS: Final = (
     BREAKER, TRANSITIONS, HEDGES_SENT, HEDGES_ENDED, HEDGES_REFUSED, LIMIT, IN_FLIGHT, FORECAST,
     QUEUE,
     REQUESTS, LIMITS_HIT, KEY_REQUESTS, KEY_REFUSED,
-    ACCEPTED, REJECTED, EXPIRED, DOCUMENTS, LOG_LAG,
+    ACCEPTED, REJECTED, EXPIRED, DOCUMENTS, REINDEX, LOG_LAG,
     WORKERS, REPLICAS, PROBATION, QUARANTINED, SNAPSHOT_TIME, SNAPSHOT_BYTES, SNAPSHOT_FAILED,
     SNAPSHOT_KEPT, SHORTAGES,
     REDIS_UP, RECONNECTS, UNSENT, REDIRECTED, SENT_AGAIN, MALFORMED, CLOCK_ERROR, HELD, LAG, BUILD,

@@ -20,6 +20,7 @@ from hedgerow.gateway.metrics import catalogue
 from hedgerow.gateway.metrics.redis_facts import RedisFacts
 from hedgerow.gateway.metrics.search_recorder import SearchRecorder
 from hedgerow.gateway.policies.breaker import State
+from hedgerow.gateway.reindexing.progress import Progress
 from hedgerow.gateway.search.guards.profile_guards import Guards, ProfileGuards
 from hedgerow.gateway.search.searcher import Searcher
 from hedgerow.gateway.transport.split import GatewayTransport
@@ -58,6 +59,7 @@ class GatewayCollector:
         num_addresses_refused: how many requests were refused for the share of an address.
         server_ms: the Redis server's clock.
         now: the event loop's time, in s.
+        reindex: how far the reindex in progress is; None if there is none.
         started_at: when the gateway was made, a Unix time.
     """
 
@@ -76,6 +78,7 @@ class GatewayCollector:
     num_addresses_refused: Callable[[], int]
     server_ms: Callable[[], int]
     now: Callable[[], float]
+    reindex: Callable[[], Progress | None] = lambda: None
     started_at: float = field(default_factory=time.time)
 
     def families(self, facts: RedisFacts, keys: Sequence[Mapping[str, Any]]) -> Iterator[Family]:
@@ -206,6 +209,9 @@ class GatewayCollector:
                 for uid, name in self.collections.names().items()
             ),
         )
+        if (found := self.reindex()) is not None:
+            whats = ("old", found.documents), ("copied", found.copied), ("faulty", found.faulty)
+            yield family(catalogue.REINDEX, whats)
         yield family(
             catalogue.LOG_LAG,
             ((worker, shard, lag_s) for (worker, shard), lag_s in facts.log_lag_s.items()),

@@ -1,7 +1,7 @@
 """The placement, for operators."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from hedgerow.common.errors import ConflictError, NotFoundError
@@ -30,6 +30,7 @@ class PlacementAdmin:
         registry: Registry,
         num_shards: int,
         settings: Settings,
+        running_split: Callable[[], Awaitable[dict[str, Any] | None]],
     ) -> None:
         """Use the placement of a cluster.
 
@@ -39,6 +40,7 @@ class PlacementAdmin:
             registry: has the heartbeats.
             num_shards: shards of the cluster.
             settings: `placement`, `snapshots.url` and `worker.heartbeat_expiry_s` apply.
+            running_split: the split in progress, as `RunningSplit`.
         """
         self._store = PlacementStore(control, keys)
         self._layouts = LayoutStore(control, keys)
@@ -47,6 +49,7 @@ class PlacementAdmin:
         self._expiry_s = settings.worker.heartbeat_expiry_s
         self._replace_after_s = settings.placement.replace_after_s
         self._rules = Rules.of(settings)
+        self._running_split = running_split
 
     async def describe(self) -> dict[str, Any]:
         """The placement, as `PlacementAnswer`."""
@@ -62,6 +65,7 @@ class PlacementAdmin:
             "workers": [_worker_json(member, present, seen) for member in cluster.members],
             "shards": self._shards_json(present, seen, cluster),
             "moves": moves,
+            "split": await self._running_split(),
         }
 
     async def drain(self, worker: str) -> None:

@@ -17,6 +17,7 @@ from hedgerow.gateway.operations.optimising import Optimiser
 from hedgerow.gateway.operations.quarantine import QuarantineAdmin
 from hedgerow.gateway.operations.snapshots import Snapshots
 from hedgerow.gateway.operations.splits import SplitAdmin
+from hedgerow.gateway.reindexing.admin import ReindexAdmin
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,7 @@ class SharedState:
         quarantine: the queries that have killed scorers, as JSON.
         gateways: the live gateways.
         split: the split of the shards in progress, as JSON; None if there is none.
+        reindex: the reindex in progress, as JSON; None if there is none.
     """
 
     server: ServerInfo | None = None
@@ -42,6 +44,7 @@ class SharedState:
     quarantine: Sequence[Mapping[str, Any]] = ()
     gateways: Sequence[GatewayHeartbeat] = ()
     split: Mapping[str, Any] | None = None
+    reindex: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +64,7 @@ class SharedStateReader:
     quarantine: QuarantineAdmin
     gateways: GatewayStore
     splits: SplitAdmin
+    reindexes: ReindexAdmin
     num_shards: int
     timeout_s: float
 
@@ -82,6 +86,7 @@ class SharedStateReader:
                     quarantine=await self.quarantine.list(),
                     gateways=await self.gateways.live(now_ms),
                     split=await self.splits.running(),
+                    reindex=await self.reindexes.running(),
                 )
         except (RedisUnavailableError, ConfigurationError, TimeoutError):
             return SharedState()

@@ -11,6 +11,7 @@ from hedgerow.common.state.cluster_facts import MAX_SHARDS
 from hedgerow.common.state.gateways import GatewayStore
 from hedgerow.common.state.layout import ClusterLayout, Layout, LayoutStore, Split
 from hedgerow.common.state.registry import Registry
+from hedgerow.common.state.reindexing import ReindexStore
 
 _CHANGED: Final = "the split has changed just now; look at it again"
 
@@ -120,6 +121,7 @@ class SplitAdmin:
             raise ConflictError(
                 f"a split to {layout.split.target.num_shards} shards is in progress"
             )
+        await self._check_reindex()
         if layout.current.id != self._keys.layout:
             raise ConflictError(_CHANGED)
         if 2 * layout.current.num_shards > MAX_SHARDS:
@@ -144,6 +146,15 @@ class SplitAdmin:
         if draining := await PlacementStore(self._control, self._keys).draining():
             raise ConflictError(
                 f"{', '.join(sorted(draining))} is draining; let the drain end, or cancel it"
+            )
+
+    async def _check_reindex(self) -> None:
+        reindex = await ReindexStore(self._control, self._keys).read()
+        if reindex is not None and reindex.is_running:
+            hint = f"end it, or remove {reindex.old}, first"
+            raise ConflictError(
+                f"a reindex of {reindex.old} into {reindex.new} is {reindex.state.value}; "
+                + (hint if reindex.switched_at_ms else "split the shards when it has ended")
             )
 
     async def _split_json(self, split: Split) -> dict[str, Any]:

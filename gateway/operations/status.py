@@ -42,6 +42,7 @@ def cluster_status(
     profile_breakers: Sequence[Mapping[str, str]] = (),
     gateways: Sequence[GatewayHeartbeat] = (),
     split: Mapping[str, Any] | None = None,
+    reindex: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Make the JSON that `gateway status --json` prints.
 
@@ -65,6 +66,7 @@ def cluster_status(
         profile_breakers: for each shard, profile → state of its own breaker, if not closed.
         gateways: the live gateways; empty if Redis is unavailable.
         split: the split of the shards in progress, as JSON.
+        reindex: the reindex in progress, as JSON.
     """
     workers = sorted(membership.workers.values(), key=lambda worker: worker.id)
     return {
@@ -106,6 +108,7 @@ def cluster_status(
         "gateway": dict(gateway),
         "gateways": [_gateway_json(one, now_ms) for one in gateways],
         "split": split,
+        "reindex": reindex,
     }
 
 

@@ -67,6 +67,7 @@ class StatusReport:
             gateway=self.own(),
             gateways=state.gateways,
             split=state.split,
+            reindex=state.reindex,
         )
 
     def _fillings(self, names: Mapping[str, str]) -> dict[str, Filling]:

@@ -39,6 +39,7 @@ class CallOutcome(Enum):
 
     SUCCESS = "success"
     FAILURE = "failure"
+    MISSED = "missed"  # a failure while other calls succeeded: counts in the rate, not in a row
     IGNORED = "ignored"  # says nothing about the guarded side
 
 
@@ -48,6 +49,7 @@ _OPEN: Final = State.OPEN
 _HALF_OPEN: Final = State.HALF_OPEN
 _SUCCESS: Final = CallOutcome.SUCCESS
 _FAILURE: Final = CallOutcome.FAILURE
+_MISSED: Final = CallOutcome.MISSED
 _IGNORED: Final = CallOutcome.IGNORED
 
 _FAILED_BIT = 1
@@ -264,17 +266,17 @@ class Breaker:
         """Count a call of this generation; only `Permit.done` calls this."""
         if self._state is _CLOSED:
             if outcome is not _IGNORED:
-                self._count(outcome is _FAILURE, duration_s > self.slow_s, now)
+                self._count(outcome, duration_s > self.slow_s, now)
         elif self._state is _HALF_OPEN:
             self._end_probe(permit, outcome, now, is_slow=duration_s > self.slow_s)
 
-    def _count(self, is_failure: bool, is_slow: bool, now: float) -> None:
-        if is_failure:
-            self._consecutive += 1
-            bits = _FAILED_BIT | _SLOW_BIT if is_slow else _FAILED_BIT
-        else:
+    def _count(self, outcome: CallOutcome, is_slow: bool, now: float) -> None:
+        if outcome is _SUCCESS:
             self._consecutive = 0
             bits = _SLOW_BIT if is_slow else 0
+        else:
+            self._consecutive += outcome is not _MISSED
+            bits = _FAILED_BIT | _SLOW_BIT if is_slow else _FAILED_BIT
         at = self._at
         old = self._window[at]
         if old != bits:
@@ -331,7 +333,7 @@ class Breaker:
         self._probes.pop(permit, None)
         if outcome is _IGNORED:
             self._refuses_until = -math.inf
-        elif outcome is _FAILURE:
+        elif outcome is not _SUCCESS:
             self._open_again(now, "a probe failed")
         else:
             self._probes_ok += 1

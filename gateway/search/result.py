@@ -1,6 +1,6 @@
 """A query with its caller, and its answer before it is encoded."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, cast
 
 import msgspec
@@ -9,11 +9,14 @@ from msgspec.structs import replace
 from pydantic_core import from_json
 
 from hedgerow.common.outcome import Outcome
+from hedgerow.common.wire.search_options import Candidate
 from hedgerow.gateway.access.caller import ANONYMOUS, Caller
 from hedgerow.gateway.search.documents.answer_memory import Lease
 from hedgerow.gateway.shapes.answer import (
     Coverage,
     Fetch,
+    Leg,
+    LegHit,
     SearchAnswer,
     ShardDetail,
     Shards,
@@ -35,11 +38,13 @@ class SearchQuery(Search, frozen=True, gc=False):
         caller: the caller; callers share the limit on queries in flight.
         peer: the caller's address, which tells callers without a key apart.
         traceparent: the caller's trace, as W3C Trace Context has it; "" for none.
+        candidates: what the rank profile's second phase is to score, instead of what it finds.
     """
 
     caller: Caller = ANONYMOUS
     peer: str = ""
     traceparent: str = ""
+    candidates: tuple[Candidate, ...] = ()
 
     @property
     def num_ranked(self) -> int:
@@ -61,6 +66,7 @@ class Hit(msgspec.Struct, gc=False, rename={"stored": "fields"}):
     stored: msgspec.Raw | dict[str, Any] | None = None
     sort: tuple[FieldValue, ...] | UnsetType = UNSET
     group: FieldValue | UnsetType = UNSET
+    legs: dict[str, LegHit] | UnsetType = UNSET
 
     @property
     def fields(self) -> dict[str, Any] | None:
@@ -90,6 +96,7 @@ class SearchResult(msgspec.Struct, frozen=True, gc=False):
         trace_id: names the search's trace; None while tracing is off.
         facets: the counts of the facets, by field; UNSET without facets.
         next_page: where the next page begins; UNSET unless the search is read page by page.
+        legs: how the legs have ended; UNSET unless the search is hybrid.
         skipped: the shards that were skipped.
     """
 
@@ -107,6 +114,7 @@ class SearchResult(msgspec.Struct, frozen=True, gc=False):
     trace_id: str | None = None
     facets: dict[str, FacetAnswer] | UnsetType = UNSET
     next_page: NextPage | UnsetType = UNSET
+    legs: dict[str, Leg] | UnsetType = UNSET
     skipped: Sequence[int] = ()
 
     def to_json(self) -> dict[str, Any]:
@@ -115,16 +123,11 @@ class SearchResult(msgspec.Struct, frozen=True, gc=False):
 
     def answer(self) -> SearchAnswer:
         """The answer in the shape that is encoded."""
-        coverage = self.coverage
-        if not coverage.is_full:
-            coverage = replace(coverage, fraction=round(coverage.fraction, 6))
-        counts = {**_NO_SHARDS, **self.outcomes}.values()
-        shards: Any = (sum(counts), *counts, self.detail)
         return SearchAnswer(
             hits=cast("list[AnsweredHit]", self.hits),  # both are encoded alike
             total_hits=self.total_hits,
-            coverage=coverage,
-            shards=Shards(*shards),
+            coverage=rounded(self.coverage),
+            shards=shards_of(self.outcomes, self.detail),
             fetch=self.fetch,
             warnings=list(self.warnings),
             took_ms=round(self.took_ms, 3),
@@ -132,4 +135,19 @@ class SearchResult(msgspec.Struct, frozen=True, gc=False):
             trace_id=self.trace_id,
             facets=self.facets,
             next_page=self.next_page,
+            legs=self.legs,
         )
+
+
+def rounded(coverage: Coverage) -> Coverage:
+    """The coverage as it is encoded."""
+    if coverage.is_full:
+        return coverage
+    return replace(coverage, fraction=round(coverage.fraction, 6))
+
+
+def shards_of(outcomes: Mapping[Outcome, int], detail: list[ShardDetail]) -> Shards:
+    """The outcomes as they are encoded."""
+    counts = {**_NO_SHARDS, **outcomes}.values()
+    shards: Any = (sum(counts), *counts, detail)
+    return Shards(*shards)

@@ -151,7 +151,7 @@ class Searcher:
         refusal = guards.admission.refusal_of(query.priority, query.caller, query.peer, started)
         if refusal is not None:
             raise refusal
-        admitted = self._check(query, collection)
+        admitted = self.check(query, collection)
         permit = self._admit(query, collection, guards.admission, started)
         self._in_flight.begin()
         trace = self._walks.begin(query, started)
@@ -228,7 +228,12 @@ class Searcher:
     def _guards_of(self, query: SearchQuery, collection: Collection) -> Guards:
         return self._guards.of(query.rank_profile or collection.rank_profile)
 
-    def _check(self, query: SearchQuery, collection: Collection) -> Admitted:
+    def check(self, query: SearchQuery, collection: Collection) -> Admitted:
+        """Check a search; nothing is sent.
+
+        Raises:
+            BadRequestError: the query cannot be answered by any shard.
+        """
         settings = self._settings
         if query.offset and query.num_ranked > settings.gateway.max_k:
             raise BadRequestError(
@@ -330,7 +335,9 @@ class Searcher:
         scatter = Scatter(_SEARCH, self._messenger, gather, now, deadline, late_ms, to_workers)
         request = scatter.request(
             pack_body(search.payload),
-            self._attaching.wish(query, search.payload.profile, len(plan.shards)),
+            self._attaching.wish(
+                query, search.payload.profile, len(plan.shards), search.admitted.vectors
+            ),
         )
         trial = self._canary.trial(search.payload.profile, request.payload)
         heavy = self._guards.heavy.begin(plan.shards, is_heavy=search.is_heavy)
@@ -413,7 +420,9 @@ class Searcher:
     ) -> None:
         """Replace the parts of `shards` by parts with all their hits."""
         deadline = self._shards_deadline(search, self._loop.time())
-        attach = self._attaching.wish(search.query, search.payload.profile, 1)
+        attach = self._attaching.wish(
+            search.query, search.payload.profile, 1, search.admitted.vectors
+        )
         payload = replace(search.payload, k=search.query.num_ranked)
         parts = await self._top_up.ask(payload, attach, shards, deadline)
         for shard, part in parts.items():
@@ -455,6 +464,7 @@ class Searcher:
             lease,
             to_workers,
             walks,
+            vectors=search.admitted.vectors,
         )
 
     def _respond(

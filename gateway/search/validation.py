@@ -35,6 +35,7 @@ class Admitted(NamedTuple):
         cost: the estimated cost of query and filter.
         options: what else the search asks the shards for; None for nothing.
         wanted: the same as the caller wants it.
+        vectors: the collection's vector fields.
     """
 
     profile: str
@@ -42,6 +43,7 @@ class Admitted(NamedTuple):
     cost: Cost
     options: SearchOptions | None = None
     wanted: Wanted = NOTHING
+    vectors: tuple[str, ...] = ()
 
 
 def admit(
@@ -78,11 +80,12 @@ def admit(
             "rank_profile", f"{name!r} is not configured; there are {', '.join(sorted(profiles))}"
         )
     wanted = wanted_of(query, collection, profile, limits, signer, num_shards)
+    vectors = tuple(collection.vectors)
     if profile.first_phase == "noop":
         if query.filter:
             raise BadRequestError("filter", f"does not apply: profile {name!r} reads no index")
         warnings = _warnings(name, profile, collection) if profile.fields else ()
-        return Admitted(name, warnings, _NO_COST)
+        return Admitted(name, warnings, _NO_COST, vectors=vectors)
     options = wanted.options
     if query.vector is not None:
         cost, repairs = _NO_COST, list[str]()
@@ -100,7 +103,7 @@ def admit(
         repairs += _warnings(name, profile, collection)
     if wanted is not NOTHING:
         cost = cost.plus(wanted.cost)
-    return Admitted(name, tuple(repairs), cost, options, wanted)
+    return Admitted(name, tuple(repairs), cost, options, wanted, vectors)
 
 
 def _warnings(name: str, profile: RankProfile, collection: Collection) -> tuple[str, ...]:

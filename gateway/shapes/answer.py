@@ -11,6 +11,13 @@ from hedgerow.gateway.shapes.facets import FacetAnswer, FieldValue
 from hedgerow.gateway.shapes.sorting import NextPage
 
 
+class LegHit(msgspec.Struct, frozen=True, gc=False):
+    """A hit's place in one leg of a hybrid search."""
+
+    rank: Annotated[int, doc("From 1, over all shards.")]
+    score: float
+
+
 class Hit(msgspec.Struct, frozen=True, gc=False):
     """A document that was found."""
 
@@ -25,6 +32,10 @@ class Hit(msgspec.Struct, frozen=True, gc=False):
     group: Annotated[
         FieldValue | UnsetType,
         doc("With `group_by`: the value that only this hit has; null for documents without one."),
+    ] = UNSET
+    legs: Annotated[
+        dict[str, LegHit] | UnsetType,
+        doc("With `hybrid`: the hit's place in each leg that found it, by the leg's name."),
     ] = UNSET
 
 
@@ -91,10 +102,27 @@ class Shards(msgspec.Struct, frozen=True, gc=False):
     unavailable: int
     breaker_open: int
     cancelled: int
-    skipped: Annotated[int, doc("Shards that have no match, so they were not asked.")]
+    skipped: Annotated[int, doc("Shards that have no match, so they were not asked.")] = 0
     detail: Annotated[
         list[ShardDetail], doc("Shards that were not searched; with `explain`, all shards.")
-    ]
+    ] = []
+
+
+class Leg(msgspec.Struct, frozen=True, gc=False):
+    """How one leg of a hybrid search has ended."""
+
+    coverage: Annotated[Coverage, doc("What this leg has searched.")]
+    shards: Annotated[Shards, doc("How the shards' parts of this leg ended.")]
+    total_hits: Annotated[TotalHits, doc("Documents that match in this leg.")]
+    candidates: Annotated[int, doc("Hits of this leg that are in the fusion.")]
+    took_ms: Annotated[float, doc("From the start of the search to the end of this leg, in ms.")]
+    embed_ms: Annotated[
+        float | UnsetType,
+        doc("The part of `took_ms` until the query's text was a vector; absent if it came as one."),
+    ] = UNSET
+    left_out: Annotated[
+        str | UnsetType, doc("Why nothing of this leg is in the answer; absent if it is.")
+    ] = UNSET
 
 
 class FetchProblem(msgspec.Struct, frozen=True, gc=False):
@@ -138,4 +166,8 @@ class SearchAnswer(msgspec.Struct, frozen=True, gc=False):
     ] = UNSET
     next_page: Annotated[
         NextPage | UnsetType, doc("With `search_after`: where the next page begins.")
+    ] = UNSET
+    legs: Annotated[
+        dict[str, Leg] | UnsetType,
+        doc("With `hybrid`: `text`, `vector`, and `second_phase` if the rank profile has one."),
     ] = UNSET

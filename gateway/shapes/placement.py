@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from hedgerow.gateway.shapes.doc import doc
+from hedgerow.gateway.shapes.split import RunningSplit
 
 
 class PlacedWorker(msgspec.Struct, frozen=True):
@@ -80,6 +81,10 @@ class PlacementAnswer(msgspec.Struct, frozen=True):
     workers: list[PlacedWorker]
     shards: list[PlacedShard]
     moves: Annotated[list[ShardMove], doc("By shard.")]
+    split: Annotated[
+        RunningSplit | None,
+        doc("The split of the shards in progress, which `GET /v1/split` has too; null if none is."),
+    ] = None
 
 
 class RebalanceAnswer(msgspec.Struct, frozen=True):

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from hedgerow.gateway.shapes.answer import Coverage, Fetch, Hit, Shards, TotalHits
+from hedgerow.gateway.shapes.answer import Coverage, Fetch, Hit, Leg, Shards, TotalHits
 from hedgerow.gateway.shapes.collection import FieldWarning, InferredField, RejectedLine
 from hedgerow.gateway.shapes.doc import doc
 from hedgerow.gateway.shapes.facets import FacetAnswer
@@ -73,6 +73,9 @@ class Problem(msgspec.Struct, frozen=True, gc=False):
         dict[str, FacetAnswer] | UnsetType, doc("insufficient-coverage: as in an answer.")
     ] = UNSET
     next_page: Annotated[NextPage | UnsetType, doc("insufficient-coverage: as in an answer.")] = (
+        UNSET
+    )
+    legs: Annotated[dict[str, Leg] | UnsetType, doc("insufficient-coverage: as in an answer.")] = (
         UNSET
     )
     version: Annotated[

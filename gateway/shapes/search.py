@@ -7,6 +7,7 @@ from msgspec import Meta
 
 from hedgerow.gateway.shapes.doc import doc
 from hedgerow.gateway.shapes.facets import Facet
+from hedgerow.gateway.shapes.hybrid import Hybrid
 from hedgerow.gateway.shapes.sorting import SortKey
 from hedgerow.gateway.shapes.vector import VectorQuery
 
@@ -94,6 +95,10 @@ class Search(msgspec.Struct, frozen=True, gc=False):
     vector: Annotated[
         VectorQuery | None,
         doc("Find the documents whose vectors are nearest to this one; see docs/vectors.md."),
+    ] = None
+    hybrid: Annotated[
+        Hybrid | None,
+        doc("Rank by `query` and by `vector`, and fuse both rankings; see docs/hybrid.md."),
     ] = None
     synonyms: Annotated[
         bool, doc("Whether the collection's synonyms of the query's words are found, too.")

@@ -8,6 +8,7 @@ from hedgerow.gateway.shapes.access import AccessStatus
 from hedgerow.gateway.shapes.collection import CoverageReport, Filling
 from hedgerow.gateway.shapes.doc import doc
 from hedgerow.gateway.shapes.operations import QuarantinedQuery, ShortageStatus
+from hedgerow.gateway.shapes.reindex import ReindexReport
 from hedgerow.gateway.shapes.split import RunningSplit
 from hedgerow.gateway.shapes.worker import LoopLoad, WorkerStatus
 
@@ -286,4 +287,7 @@ class StatusAnswer(msgspec.Struct, frozen=True, kw_only=True):
     ] = []
     split: Annotated[
         RunningSplit | None, doc("The split of the shards in progress; null if there is none.")
+    ] = None
+    reindex: Annotated[
+        ReindexReport | None, doc("The reindex in progress; null if there is none.")
     ] = None

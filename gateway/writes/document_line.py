@@ -13,6 +13,7 @@ import msgpack
 import msgspec
 from pydantic_core import from_json
 
+from hedgerow.common.collection import Collection, with_stored_vectors
 from hedgerow.common.document_ids import document_id
 from hedgerow.common.errors import BadRequestError, TooLargeError
 from hedgerow.common.settings.limits import LimitSettings
@@ -92,6 +93,13 @@ def parse_steps(
         raise BadRequestError("the document", f"is nested more than {MAX_DEPTH} deep")
     yield
     return Parsed(document_id(document, max_bytes=limits.max_id_bytes), document, body)
+
+
+def stored_body(definition: Collection, parsed: Parsed) -> bytes:
+    """The JSON of a document that fits its collection, as it is stored: with packed vectors."""
+    if definition.vectors and with_stored_vectors(definition, parsed.document):
+        return _encode(parsed.document)
+    return parsed.body
 
 
 def parse_changes(body: bytes, limits: LimitSettings) -> dict[str, Any]:

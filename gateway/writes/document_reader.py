@@ -8,6 +8,7 @@ from pydantic_core import from_json, to_json
 
 from hedgerow.common.document_ids import check_address_id
 from hedgerow.common.errors import NotFoundError, UnavailableError
+from hedgerow.common.fields.vectors import shown_form
 from hedgerow.common.outcome import Outcome
 from hedgerow.common.partition import shard_of
 from hedgerow.common.settings.settings import Settings
@@ -15,6 +16,7 @@ from hedgerow.gateway.policies.shard_result import ShardResult
 from hedgerow.gateway.search.documents.answer_memory import Lease
 from hedgerow.gateway.search.documents.fetch import Fetcher, Refused, StoredDocument
 from hedgerow.gateway.search.validation import check_deadline
+from hedgerow.gateway.views.json_bytes import encode
 from hedgerow.gateway.writes.collections import Collections
 
 
@@ -56,8 +58,19 @@ class DocumentReader:
             UnavailableError: its shard did not answer by the deadline.
         """
         stored = await self.stored(collection, document_id, deadline_ms)
-        document: dict[str, Any] = from_json(stored.body)
+        document: dict[str, Any] = from_json(self.shown(collection, stored.body))
         return document
+
+    def shown(self, collection: str, body: bytes) -> bytes:
+        """A document of a collection as it is stored, with its vectors as lists of numbers."""
+        vectors = self._collections.get(collection).vectors
+        if not vectors:
+            return body
+        document: dict[str, Any] = from_json(body)
+        for name in vectors:
+            if name in document:
+                document[name] = shown_form(document[name])
+        return encode(document)
 
     async def stored(
         self,

@@ -8,7 +8,6 @@ are far behind. `gateway.writes.document_line` bounds the cost of a line, and
 
 import asyncio
 from collections.abc import (
-    AsyncGenerator,
     AsyncIterator,
     Awaitable,
     Callable,
@@ -24,7 +23,6 @@ from hedgerow.common.document_ids import check_address_id
 from hedgerow.common.errors import BadRequestError, LoadInterruptedError, SealedError
 from hedgerow.common.partition import shard_of
 from hedgerow.common.settings.limits import LimitSettings
-from hedgerow.common.shard_log.document_version import version_of
 from hedgerow.common.shard_log.log import ShardLog
 from hedgerow.common.shard_log.operations import Delete, pack_op
 from hedgerow.gateway.shapes.collection import Wait
@@ -134,6 +132,8 @@ class Documents:
         party: str = "",
         traceparent: str = "",
         condition: Condition | None = None,
+        *,
+        notes_version: bool = False,
     ) -> LoadReport:
         """Load NDJSON; an invalid line does not stop the others.
 
@@ -147,6 +147,7 @@ class Documents:
             party: the owner of the load, by `Caller.party`: parties share the slots.
             traceparent: the caller's trace, as W3C Trace Context has it; "" for none.
             condition: that of a single document; the report does not say whether it held.
+            notes_version: whether the report is to have the version of the load's one document.
 
         Raises:
             NotFoundError: there is no such collection.
@@ -156,7 +157,9 @@ class Documents:
             InsufficientStorageError: a disk or memory is nearly full; carries the report.
         """
         with traced(self._tracer, "load", collection, traceparent) as trace:
-            return await self._load(collection, lines, wait, on_progress, party, trace, condition)
+            return await self._load(
+                collection, lines, wait, on_progress, party, trace, condition, notes_version
+            )
 
     async def _load(
         self,
@@ -167,13 +170,14 @@ class Documents:
         party: str,
         trace: WriteTrace,
         condition: Condition | None,
+        notes_version: bool,
     ) -> LoadReport:
         loop = asyncio.get_running_loop()
         slot = self._slots.take(loop.time(), party)
         splitter = LineSplitter(self._limits.max_document_bytes)
         try:
             definition = await self._collections.current(collection)
-            intake = Intake(definition, self._num_shards, self._limits)
+            intake = Intake(definition, self._num_shards, self._limits, notes_version=notes_version)
             # Before a body is read that could not be stored.
             self._writer.check_room(intake.report)
             intake.report.trace_id = trace.trace_id
@@ -253,16 +257,7 @@ class Documents:
             Others: as `load`.
         """
         check_address_id(document_id, self._limits.max_id_bytes)
-        version: str | None = None
-
-        async def noting_version() -> AsyncGenerator[bytes]:
-            nonlocal version
-            async with aclosing(line_of(body, document_id, self._limits)) as lines:
-                async for line in lines:
-                    version = version_of(line)
-                    yield line
-
-        async with aclosing(noting_version()) as lines:
+        async with aclosing(line_of(body, document_id, self._limits)) as lines:
             report = await self.load(
                 collection,
                 lines,
@@ -270,10 +265,10 @@ class Documents:
                 party=party,
                 traceparent=traceparent,
                 condition=condition,
+                notes_version=True,
             )
         if report.rejected:
             raise BadRequestError("the document", f"is rejected: {report.rejected[0].reason}")
-        report.version = version
         return report
 
     async def delete(

@@ -10,11 +10,17 @@ from hedgerow.common.errors import BadRequestError, InsufficientStorageError
 from hedgerow.common.fields.field_types import FieldType
 from hedgerow.common.partition import shard_of
 from hedgerow.common.settings.limits import LimitSettings
+from hedgerow.common.shard_log.document_version import version_of
 from hedgerow.common.shard_log.log import MAX_ENTRY_BYTES
 from hedgerow.common.shard_log.operations import Upsert, pack_op
 from hedgerow.gateway.shapes.collection import InferredField, LoadAnswer, RejectedLine
 from hedgerow.gateway.writes.condition import Condition
-from hedgerow.gateway.writes.document_line import Parsed, parse_document, parse_steps
+from hedgerow.gateway.writes.document_line import (
+    Parsed,
+    parse_document,
+    parse_steps,
+    stored_body,
+)
 from hedgerow.gateway.writes.field_inference import FieldInference
 from hedgerow.gateway.writes.field_warnings import FieldWarnings
 from hedgerow.gateway.writes.ndjson import Line
@@ -141,7 +147,23 @@ class Intake:
         num_shards: the number of shards that the batches are for.
     """
 
-    def __init__(self, definition: Collection, num_shards: int, limits: LimitSettings) -> None:
+    def __init__(
+        self,
+        definition: Collection,
+        num_shards: int,
+        limits: LimitSettings,
+        *,
+        notes_version: bool = False,
+    ) -> None:
+        """Take the lines of a load.
+
+        Args:
+            definition: the collection's.
+            num_shards: shards in the cluster.
+            limits: of documents.
+            notes_version: whether the report is to have the version of the load's one document.
+        """
+        self._notes_version = notes_version
         self.report = LoadReport()
         self.definition = definition
         self._warnings = self.report.warnings = FieldWarnings(definition)
@@ -280,16 +302,19 @@ class Intake:
             self.report.reject(number, f"{error.field} {error.reason}")
             return
         self._warnings.see(parsed.document, number, misfits)
+        body = stored_body(self.definition, parsed)
+        if self._notes_version:
+            self.report.version = version_of(body)
         shard = shard_of(parsed.id, self.num_shards)
         batch = self._open.get(shard)
-        if batch is not None and not batch.has_room_for(parsed.body):
+        if batch is not None and not batch.has_room_for(body):
             self._full.append(batch)
             batch = None
         if batch is None:
             batch = self._open[shard] = Batch(shard)
-        batch.add(parsed.id, parsed.body)
+        batch.add(parsed.id, body)
         self._num_batched += 1
-        self._open_bytes += len(parsed.body)
+        self._open_bytes += len(body)
         if self._open_bytes >= OPEN_BYTES:
             self._full += self._open.values()
             self._open = {}

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from nemesis.checkers import coverage, deadlines, documents, recovery, resources
+from nemesis.checkers import conditions, coverage, deadlines, documents, recovery, resources
 from nemesis.checkers.violation import Violation
 from nemesis.history import Any
 
@@ -11,6 +11,10 @@ CHECKS: Final[dict[str, tuple[str, Callable[[Sequence[Any]], list[Violation]]]]]
     documents.PROMISE: (
         "each acknowledged document is found, exactly once, at its last acknowledged version",
         documents.check_documents,
+    ),
+    conditions.PROMISE: (
+        "a write on a condition is done if it holds, and only then",
+        conditions.check_conditions,
     ),
     deadlines.PROMISE: (
         "no search is answered later than its deadline and 5 ms",

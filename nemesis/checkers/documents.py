@@ -16,9 +16,10 @@ from collections.abc import Sequence
 
 from hedgerow.common.outcome import SEARCHED
 from hedgerow.common.partition import shard_of
+from nemesis.checkers.shard_numbers import shards_of
 from nemesis.checkers.violation import Violation
 from nemesis.history import Any, Read, Search, Write
-from nemesis.layout import NUM_SHARDS, REGISTERS
+from nemesis.layout import REGISTERS
 
 PROMISE = "documents"
 Seen = int | None  # the version of a document; None: there is none
@@ -77,8 +78,10 @@ def _seen(write: Write) -> Seen:
 
 def _has_searched(search: Search) -> bool:
     """Whether the shard of the document was searched."""
-    owner = shard_of(search.subject, NUM_SHARDS)
-    return search.outcomes is not None and any((owner, one) in search.outcomes for one in SEARCHED)
+    if not search.outcomes:
+        return False
+    owner = shard_of(search.subject, shards_of(search))
+    return any((owner, one) in search.outcomes for one in SEARCHED)
 
 
 def _stale(search: Search, writes: Sequence[Write]) -> list[Violation]:
@@ -125,10 +128,10 @@ def _read(read: Read, writes: Sequence[Write]) -> list[Violation]:
 
 def _wrong(at: float, name: str, was: str, may_be: set[Seen], event: Search | Read) -> Violation:
     said = ", ".join("absent" if one is None else str(one) for one in sorted(may_be, key=_order))
-    shard = shard_of(name, NUM_SHARDS)
-    return Violation(
-        PROMISE, at, f"{name} (shard {shard}) {was} by {event.gateway}; it may be: {said}"
-    )
+    if isinstance(event, Search) and event.outcomes:
+        shard = shard_of(name.partition(".")[0], shards_of(event))  # perhaps of a member
+        name = f"{name} (shard {shard} of {shards_of(event)})"
+    return Violation(PROMISE, at, f"{name} {was} by {event.gateway}; it may be: {said}")
 
 
 def _order(seen: Seen) -> int:

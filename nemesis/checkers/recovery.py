@@ -1,8 +1,8 @@
 """After the faults have ended, everything recovers within 30 s, without a hand.
 
 Recovered means, as every gateway shows it: all workers live, each shard with all its replicas, no
-shard that moves, all breakers closed, nothing in quarantine, no shortage, and whole answers to
-searches (of 300 ms or more) from then on, until the next round begins.
+shard that moves or is split, all breakers closed, nothing in quarantine, no shortage, and whole
+answers to searches (of 300 ms or more) from then on, until the next round begins.
 """
 
 from collections.abc import Sequence
@@ -83,6 +83,8 @@ def lacks_of(state: State) -> list[str]:
     ]
     if not state.is_settled:
         lacks.append("shards move")
+    if state.split:
+        lacks.append(f"the shards are split ({state.split})")
     lacks += [*state.profile_breakers, *state.lacking, *state.shortages]
     if state.quarantined:
         lacks.append(f"{state.quarantined} queries in quarantine")

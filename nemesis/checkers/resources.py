@@ -4,9 +4,10 @@ from collections.abc import Sequence
 
 import msgspec
 
+from nemesis.checkers.shard_numbers import shards_seen
 from nemesis.checkers.violation import Violation
 from nemesis.history import Any, Leftover, Resources
-from nemesis.layout import SERVERS
+from nemesis.layout import NUM_SHARDS, SERVERS
 
 PROMISE = "resources"
 # For pools of connections, which keep as many as were ever in use at once (docs/nemesis.md says how
@@ -28,7 +29,9 @@ def check_resources(events: Sequence[Any]) -> list[Violation]:
         elif isinstance(event, Resources) and event.phase == "before":
             before[event.name] = event
         elif isinstance(event, Resources) and event.name in before:
-            found += _growth(_most_of(before, event.name), event)
+            # After a split, all that a process has for each shard is there as often again.
+            times = max(1.0, shards_seen(events, event.at) / NUM_SHARDS)
+            found += _growth(_most_of(before, event.name), event, times)
     return found
 
 
@@ -46,14 +49,14 @@ def _most_of(before: dict[str, Resources], name: str) -> Resources:
     )
 
 
-def _growth(before: Resources, after: Resources) -> list[Violation]:
+def _growth(before: Resources, after: Resources, times: float) -> list[Violation]:
     same = "the same process" if before.pid == after.pid else "restarted since"
     found = []
     more = MORE_DESCRIPTORS_OF_A_SERVER if after.name in SERVERS else MORE_DESCRIPTORS
-    if after.descriptors > before.descriptors + more:
+    if after.descriptors > times * before.descriptors + more:
         found.append(f"{before.descriptors} descriptors before, {after.descriptors} after")
     grown_mb = max(before.memory_mb * MORE_MEMORY_SHARE, MORE_MEMORY_MB)
-    if after.memory_mb > before.memory_mb + grown_mb:
+    if after.memory_mb > before.memory_mb + times * grown_mb:
         found.append(f"{before.memory_mb:.0f} MB before, {after.memory_mb:.0f} after")
     if after.processes != before.processes:
         found.append(f"{before.processes} processes before, {after.processes} after")

@@ -1,12 +1,14 @@
 """`python -m nemesis.cluster.ask`: one question, asked from within the network of a run.
 
-`http METHOD URL` prints the status of the answer and then its body; `primary HOST PORT` prints the
-address of the primary that a sentinel names. Imports little, since each question is a process.
+`http METHOD URL [BODY]` prints the status of the answer and then its body; `primary HOST PORT`
+prints the address of the primary that a sentinel names. Imports little, since each question is a
+process.
 """
 
 import http.client
 import socket
 import sys
+from collections.abc import Callable
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -14,10 +16,10 @@ SERVICE: Final = "hedgerow"
 _TIMEOUT_S: Final = 3.0
 
 
-def _http(method: str, url: str) -> str:
+def _http(method: str, url: str, body: str = "") -> str:
     address = urlsplit(url)
     connection = http.client.HTTPConnection(address.netloc, timeout=_TIMEOUT_S)
-    connection.request(method, address.path)
+    connection.request(method, address.path, body.encode() or None)
     answer = connection.getresponse()
     return f"{answer.status}\n{answer.read().decode(errors='replace')}"
 
@@ -41,7 +43,8 @@ def main() -> None:
     """Ask; exits with 1 if there is no answer."""
     kind, *arguments = sys.argv[1:]
     try:
-        sys.stdout.write({"http": _http, "primary": _primary}[kind](*arguments))
+        ask: dict[str, Callable[..., str]] = {"http": _http, "primary": _primary}
+        sys.stdout.write(ask[kind](*arguments))
     except (OSError, http.client.HTTPException) as error:
         sys.exit(f"{' '.join(arguments)}: {error}")
 

@@ -130,14 +130,24 @@ class Cluster:
         for disk in self.disks.values():
             await disk.close()
 
-    async def operate(self, method: str, path: str) -> int:
+    async def operate(self, method: str, path: str, body: str = "") -> int:
         """Have a gateway do something, whichever does; the status of HTTP, 0 if none answers."""
-        status, _ = await self._ask_gateways(method, path)
+        status, _ = await self._ask_gateways(method, path, body)
         return status
+
+    async def shown(self, path: str) -> dict[str, Any]:
+        """What a gateway shows there; empty if none does."""
+        status, body = await self._ask_gateways("GET", path)
+        return json.loads(body) if status == 200 else {}
 
     async def placement(self) -> dict[str, Any]:
         """The placement; empty if no gateway shows it."""
         status, body = await self._ask_gateways("GET", "/v1/placement")
+        return json.loads(body) if status == 200 else {}
+
+    async def shards(self) -> dict[str, Any]:
+        """The number of shards and the split in progress; empty if no gateway shows it."""
+        status, body = await self._ask_gateways("GET", "/v1/split")
         return json.loads(body) if status == 200 else {}
 
     async def primary(self) -> str | None:
@@ -149,16 +159,16 @@ class Cluster:
                 return names.get(await self._ask("primary", host, str(port)))
         return None
 
-    async def _ask_gateways(self, method: str, path: str) -> tuple[int, str]:
+    async def _ask_gateways(self, method: str, path: str, body: str = "") -> tuple[int, str]:
         give_up_at = time.monotonic() + _OPERATE_S
         while True:
             for gateway in GATEWAYS:
                 host, port = self.links.listens(gateway)
                 with contextlib.suppress(RuntimeError):
-                    answer = await self._ask("http", method, f"http://{host}:{port}{path}")
-                    status, _, body = answer.partition("\n")
+                    answer = await self._ask("http", method, f"http://{host}:{port}{path}", body)
+                    status, _, shown = answer.partition("\n")
                     if int(status) < 500:
-                        return int(status), body
+                        return int(status), shown
             if time.monotonic() > give_up_at:
                 return 0, ""
             await asyncio.sleep(_ASK_AGAIN_S)

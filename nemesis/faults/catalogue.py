@@ -2,16 +2,17 @@
 
 from typing import Final
 
-from nemesis.faults import failovers, machine, moves, network, processes
+from nemesis.faults import failovers, machine, moves, network, processes, reindexes, splits
 from nemesis.faults.injection import Inject
 from nemesis.schedule import Card
 
-# Splits belong here once the product has them.
 FAULTS: Final[dict[Card, Inject]] = {
     **processes.FAULTS,
     **network.FAULTS,
     **machine.FAULTS,
     **moves.FAULTS,
     **failovers.FAULTS,
+    **reindexes.FAULTS,
+    **splits.FAULTS,
 }
 INJECT: Final = {card.kind: inject for card, inject in FAULTS.items()}

@@ -3,17 +3,30 @@
 import asyncio
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
+
+import msgspec
 
 from nemesis.history import Hit, Purpose, Read, Search, Wait, Write
-from nemesis.layout import GROUP_SIZE, REGISTERS, STEADY, register_word
+from nemesis.layout import (
+    GROUP_SIZE,
+    NUM_WRITERS,
+    REGISTERS,
+    STEADY,
+    member_of,
+    register_word,
+)
 from nemesis.load.exchange import Answer, Connection
 from nemesis.load.waits import LoopLag, run_queue_ms
 
 # A client that waits for longer than the deadline shows how late an answer is; it has to end, too.
 _PATIENCE_S = 3.0
 _WRITE_TIMEOUT_S = 20.0
-_REFUSED = frozenset({400, 404, 413, 429})
+_REFUSED = frozenset({400, 404, 412, 413, 429})
+NO_VERSION = "none"  # how a condition names the version of a document that does not exist
+_NEVER = "AAAAAAAAAAAAAAAA"  # a version that no document has
+
+Condition = Literal["", "right", "wrong"]
 
 
 class Caller:
@@ -21,6 +34,7 @@ class Caller:
 
     Attributes:
         gateway: its name.
+        versions: document → what it is named by in conditions, where the only writer knows that.
     """
 
     def __init__(
@@ -35,6 +49,7 @@ class Caller:
             pids: the gateways' processes, kept up to date by the caller of this.
         """
         self.gateway = gateway
+        self.versions: dict[str, str] = {}
         self._connection = Connection(*address)
         self._lag = lag
         self._pids = pids
@@ -94,23 +109,92 @@ class Caller:
             **_members(answer.body),
         )
 
-    async def put(self, register: str, version: int, wait: Wait) -> Write:
-        """Write a version of a document."""
+    async def put(
+        self,
+        register: str,
+        version: int,
+        wait: Wait,
+        *,
+        if_version: str = "",
+        condition: Condition = "",
+    ) -> Write:
+        """Write a version of a document; `versions` then has what it is named by in conditions.
+
+        Args:
+            register: the document.
+            version: its version.
+            wait: what the acknowledgement means.
+            if_version: the version that it must have, if the condition is `right`.
+            condition: on which it is written.
+        """
         body = json.dumps(document_of(register, version)).encode()
         path = f"/v1/collections/{REGISTERS}/documents/{register}?wait={wait}"
+        if condition:
+            path += f"&if_version={if_version if condition == 'right' else _NEVER}"
         at = self._now()
         answer = await self._connection.ask("PUT", path, body, timeout_s=_WRITE_TIMEOUT_S)
-        return self._write(at, answer, register, version, wait)
+        write = self._write(at, answer, register, version, wait)
+        self._learn(write, answer)
+        return msgspec.structs.replace(write, condition=condition)
+
+    async def patch(self, register: str, version: int, wait: Wait) -> Write:
+        """Change the version of a document, and leave the rest of it."""
+        path = f"/v1/collections/{REGISTERS}/documents/{register}?wait={wait}"
+        body = json.dumps({"version": version}).encode()
+        at = self._now()
+        answer = await self._connection.ask("PATCH", path, body, timeout_s=_WRITE_TIMEOUT_S)
+        write = self._write(at, answer, register, version, wait)
+        self._learn(write, answer)
+        return write
+
+    async def patch_member(self, shared: str, writer: int, version: int, wait: Wait) -> Write:
+        """Change a writer's member of a document that others change at the same time."""
+        path = f"/v1/collections/{REGISTERS}/documents/{shared}?wait={wait}"
+        body = json.dumps({f"w{writer}": version}).encode()
+        at = self._now()
+        answer = await self._connection.ask("PATCH", path, body, timeout_s=_WRITE_TIMEOUT_S)
+        return self._write(at, answer, member_of(shared, writer), version, wait)
+
+    async def read_members(self, shared: str) -> list[Read]:
+        """Read a document that all writers change: one reading for the member of each."""
+        path = f"/v1/collections/{REGISTERS}/documents/{shared}?deadline_ms=5000"
+        at = self._now()
+        answer = await self._connection.ask("GET", path, timeout_s=10.0)
+        found = answer.body if answer.status == 200 else {}
+        return [
+            Read(
+                at=at,
+                until=answer.until,
+                gateway=self.gateway,
+                id=member_of(shared, writer),
+                status=answer.status,
+                version=found.get(f"w{writer}"),
+            )
+            for writer in range(NUM_WRITERS)
+        ]
+
+    def _learn(self, write: Write, answer: Answer) -> None:
+        """Know what a document is named by in conditions, if it is known what it is."""
+        if write.end == "acknowledged" and answer.body.get("version"):
+            self.versions[write.id] = answer.body["version"]
+        elif write.end != "refused":
+            self.versions.pop(write.id, None)
 
     async def delete(self, register: str, version: int, wait: Wait) -> Write:
         """Remove a document; `version` numbers the write."""
         path = f"/v1/collections/{REGISTERS}/documents/{register}?wait={wait}"
         at = self._now()
         answer = await self._connection.ask("DELETE", path, timeout_s=_WRITE_TIMEOUT_S)
-        return self._write(at, answer, register, version, wait, is_delete=True)
+        write = self._write(at, answer, register, version, wait, is_delete=True)
+        self.versions.pop(register, None)
+        if write.end == "acknowledged":
+            self.versions[register] = NO_VERSION
+        return write
 
     async def load(self, versions: Mapping[str, int], wait: Wait) -> Iterator[Write]:
         """Write several documents with one request."""
+        for register in versions:
+            self.versions.pop(register, None)
         lines = [json.dumps(document_of(*one)).encode() for one in versions.items()]
         at = self._now()
         answer = await self.load_lines(REGISTERS, lines, wait)

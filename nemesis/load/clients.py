@@ -6,8 +6,10 @@ import random
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from nemesis.history import Event, Note, Search, State, Wait
+from nemesis.history import Event, Note, Search, State, Wait, Write
 from nemesis.layout import (
+    FIELDS,
+    FIRST_REGISTERS,
     GATEWAYS,
     GROUP_SIZE,
     NUM_GROUPS,
@@ -17,6 +19,7 @@ from nemesis.layout import (
     STEADY,
     group_members,
     register_ids,
+    shared_ids,
 )
 from nemesis.load.calls import Caller
 from nemesis.load.waits import LoopLag
@@ -51,6 +54,7 @@ class Clients:
         self._record = record
         self._lag = LoopLag()
         self._versions: dict[str, int] = {}
+        self._members: dict[tuple[str, int], int] = {}
         self._is_writing = asyncio.Event()
         self._num_writing = 0
         self._has_paused = asyncio.Event()
@@ -66,11 +70,18 @@ class Clients:
         for number in range(len(GATEWAYS)):
             await self._check_whole(number)
         caller = self._caller(0)
-        fields = {"fields": {"text": "text", "version": "integer"}}
-        for name in (STEADY, REGISTERS):
-            answer = await caller.ask("PUT", f"/v1/collections/{name}", json.dumps(fields).encode())
+        for name in (STEADY, FIRST_REGISTERS):
+            answer = await caller.ask("PUT", f"/v1/collections/{name}", json.dumps(FIELDS).encode())
             if answer.status != 200:
                 raise RuntimeError(f"creating {name}: {answer}")
+        stands_for = json.dumps({"collection": FIRST_REGISTERS}).encode()
+        answer = await caller.ask("PUT", f"/v1/aliases/{REGISTERS}", stands_for)
+        if answer.status != 200:
+            raise RuntimeError(f"making the alias {REGISTERS}: {answer}")
+        shared = [json.dumps({"id": one, "text": "shared"}).encode() for one in shared_ids()]
+        answer = await caller.load_lines(REGISTERS, shared, "applied")
+        if answer.status != 200:
+            raise RuntimeError(f"loading the shared documents: {answer}")
         lines = [
             json.dumps({"id": one, "text": f"group{group} steady", "version": 1}).encode()
             for group in range(NUM_GROUPS)
@@ -137,8 +148,19 @@ class Clients:
                     break
                 await asyncio.sleep(0.25)
             self._record(read)
+        await self._read_shared(callers)
         for caller in callers:
             caller.close()
+
+    async def _read_shared(self, callers: list[Caller]) -> None:
+        for number, one in enumerate(shared_ids()):
+            for _ in range(_TRIES):
+                reads = await callers[number % len(callers)].read_members(one)
+                if reads[0].status == 200:
+                    break
+                await asyncio.sleep(0.25)
+            for read in reads:
+                self._record(read)
 
     async def _search(self, number: int) -> None:
         chance = random.Random(f"searcher {self._seed} {number}")
@@ -174,13 +196,28 @@ class Clients:
                 versions = {register: self._next(register) for register in several}
                 for write in await caller.load(versions, wait):
                     self._record(write)
+            elif kind < 0.4:
+                shared = chance.choice(shared_ids())
+                version = self._next_member(shared, number)
+                self._record(await caller.patch_member(shared, number, version, wait))
             else:
                 register = chance.choice(registers)
-                self._record(await caller.put(register, self._next(register), wait))
+                self._record(await self._write_one(caller, register, kind, wait))
             self._num_writing -= 1
             if not self._num_writing:
                 self._has_paused.set()
             await asyncio.sleep(chance.uniform(0.1, 0.4))
+
+    async def _write_one(self, caller: Caller, register: str, kind: float, wait: Wait) -> Write:
+        """Write a register, with or without a condition."""
+        version, known = self._next(register), caller.versions.get(register)
+        if kind < 0.5:
+            return await caller.patch(register, version, wait)
+        if kind < 0.55:
+            return await caller.put(register, version, wait, condition="wrong")
+        if kind < 0.75 and known is not None:
+            return await caller.put(register, version, wait, if_version=known, condition="right")
+        return await caller.put(register, version, wait)
 
     async def _watch(self, number: int) -> None:
         now = asyncio.get_running_loop().time
@@ -212,6 +249,10 @@ class Clients:
         self._versions[register] = self._versions.get(register, 0) + 1
         return self._versions[register]
 
+    def _next_member(self, shared: str, writer: int) -> int:
+        self._members[shared, writer] = self._members.get((shared, writer), 0) + 1
+        return self._members[shared, writer]
+
 
 def _state(body: dict[str, Any]) -> dict[str, Any]:
     """The status as the history records it."""
@@ -234,5 +275,6 @@ def _state(body: dict[str, Any]) -> dict[str, Any]:
         "workers": tuple(worker["id"] for worker in body["workers"]),
         "lacking": tuple(lacking),
         "shortages": tuple(str(shortage)[:200] for shortage in body["shortages"]),
+        "split": (body.get("split") or {}).get("state", ""),
         "quarantined": sum(entry["refused"] for entry in body["quarantine"]),
     }

@@ -27,7 +27,7 @@ each worker serves the queues of its shards. One replica of a shard decides when
 
 import asyncio
 import math
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from functools import partial
 
 import structlog
@@ -40,6 +40,7 @@ from hedgerow.common.settings.settings import Settings
 from hedgerow.common.state.registry import Registry
 from hedgerow.common.state.statistics import (
     BULK_SHARE,
+    StatisticsStatus,
     StatisticsStore,
     changes_of,
     label_of,
@@ -50,7 +51,7 @@ from hedgerow.shard_worker.control.queues import JOB_TIMEOUT_S, JobQueues, retry
 from hedgerow.shard_worker.indexing.applier import Applier
 from hedgerow.shard_worker.indexing.indexer_client import IndexerClient
 from hedgerow.shard_worker.indexing.load_statistics import LoadStatistics
-from hedgerow.shard_worker.indexing.shard_report import CollectionReport
+from hedgerow.shard_worker.indexing.shard_report import CollectionReport, ShardState
 from hedgerow.shard_worker.indexing.work_traces import WorkTraces
 from hedgerow.shard_worker.snapshots.shard_snapshots import Snapshots
 
@@ -88,7 +89,12 @@ def is_due(
 
 
 class Jobs:
-    """Keeps the term statistics of this worker's collections current; runs its share of jobs."""
+    """Keeps the term statistics of this worker's collections current; runs its share of jobs.
+
+    Attributes:
+        only_asked: whether statistics are collected only for loads whose end is announced. They are
+            those of all shards: after each of many small loads, they would cost more than the load.
+    """
 
     def __init__(
         self,
@@ -130,6 +136,7 @@ class Jobs:
         self._tables: dict[str, bytes] = {}  # uid → version of the table on disk
         self._checks: dict[str, int] = {}  # uid → how often its indexes must still be fitted
         self._woken = asyncio.Event()
+        self.only_asked = False
         self._served: frozenset[str] = frozenset()  # replicas that live workers serve
         self._served_at = -math.inf
         self._loads = LoadStatistics(
@@ -279,6 +286,32 @@ class Jobs:
             self._num_shards = await self._registry.cluster()
         await self._loads.count(self._num_shards)
         status = await self._store.status(sorted(uids), self._num_shards)
+        if not self.only_asked:
+            await self._request(queues, states, status)
+        for uid, one in status.items():
+            if one.version and one.version != self._tables.get(uid):
+                await self._write_table(uid)
+            elif self._checks.get(uid):
+                self._checks[uid] -= 1
+                await self._balance(uid)
+        await self._loads.answer(uids, self._tables, self._num_shards)
+        self._asked_at = {
+            key: at
+            for key, at in self._asked_at.items()
+            if key[1] in uids and key[0] in self._applier.states
+        }
+        for uid in self._tables.keys() - uids:
+            await self._indexer.remove_table(uid)
+            del self._tables[uid]
+            self._checks.pop(uid, None)
+
+    async def _request(
+        self,
+        queues: JobQueues,
+        states: Mapping[int, ShardState],
+        status: Mapping[str, StatisticsStatus],
+    ) -> None:
+        """Request the jobs that statistics need to be current."""
         now = asyncio.get_running_loop().time()
         for shard, state in states.items():
             # Not by the log's length: it also keeps entries for replicas that are away.
@@ -312,21 +345,6 @@ class Jobs:
                     job_id=f"sum:{uid}",
                     defer_s=SUM_AFTER_S,
                 )
-            if one.version and one.version != self._tables.get(uid):
-                await self._write_table(uid)
-            elif self._checks.get(uid):
-                self._checks[uid] -= 1
-                await self._balance(uid)
-        await self._loads.answer(uids, self._tables, self._num_shards)
-        self._asked_at = {
-            key: at
-            for key, at in self._asked_at.items()
-            if key[1] in uids and key[0] in self._applier.states
-        }
-        for uid in self._tables.keys() - uids:
-            await self._indexer.remove_table(uid)
-            del self._tables[uid]
-            self._checks.pop(uid, None)
 
     async def _is_ours(self, shard: int, label: str | None, now: float) -> bool:
         """Whether this replica, and no other that is served, decides about a shard's statistics."""

@@ -12,7 +12,7 @@ positions and counts in Redis and trims the logs, `LogEnds` restores what a fail
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Any
 
 import structlog
@@ -30,6 +30,7 @@ from hedgerow.common.state.judgements import JudgementStore
 from hedgerow.common.state.registry import Registry
 from hedgerow.common.tasks import run_together
 from hedgerow.shard_worker.indexing.announcer import Announcer
+from hedgerow.shard_worker.indexing.batch_cuts import cut
 from hedgerow.shard_worker.indexing.batches import Batches
 from hedgerow.shard_worker.indexing.field_filling import STEP_DOCUMENTS
 from hedgerow.shard_worker.indexing.indexer_client import IndexerClient
@@ -210,13 +211,21 @@ class Applier:
             if version != self._log.primary(shard).version:  # the new primary's log may lack them
                 raise RedisUnavailableError("Redis has failed over")
             began = asyncio.get_running_loop().time()
-            state = await self._batches.apply(shard, entries)
-            self._ends.add(shard, entries)
+            states = [
+                await self._apply_batch(shard, batch)
+                for batch in cut(entries, is_mirrored=bool(self.states[shard].mirrors))
+            ]
         self.applied_at[shard] = now = asyncio.get_running_loop().time()
         self._traces.applied(shard, (entry.trace for entry in entries), now - began)
+        for state in states:
+            await self._collections.report_skipped(state)
+
+    async def _apply_batch(self, shard: int, entries: Sequence[Entry]) -> ShardState:
+        state = await self._batches.apply(shard, entries)
+        self._ends.add(shard, entries)
         self._announcer.add(shard, entries)
         self._shards.take(state)
-        await self._collections.report_skipped(state)
+        return state
 
     def leave(self, shard: int) -> None:
         """Have a shard searched, and maintained, no longer; `close` follows."""

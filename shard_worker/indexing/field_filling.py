@@ -8,7 +8,7 @@ A kill loses the new index, and the next indexer begins again.
 """
 
 import shutil
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
@@ -22,6 +22,7 @@ from hedgerow.shard_worker.indexing.document_writes import write_documents
 from hedgerow.shard_worker.storage.index_replacement import filling_folder, replace_index
 from hedgerow.shard_worker.storage.store import Store
 from hedgerow.shard_worker.storage.text_index_writer import TextIndexWriter
+from hedgerow.shard_worker.storage.vector_writer import Embed, index_before
 
 STEP_DOCUMENTS: Final = 2000  # some 50 ms; between two steps the indexer runs other commands
 
@@ -42,6 +43,7 @@ class FieldFilling:
         store: Store,
         memory_bytes: int,
         boundaries: Sequence[str] = (),
+        embed: Embed | None = None,
     ) -> None:
         """Begin.
 
@@ -51,6 +53,7 @@ class FieldFilling:
             store: has the documents.
             memory_bytes: bounds a segment: what does not fit begins another.
             boundaries: of the levels of ids that documents are marked with, in ascending order.
+            embed: as for `TextIndexWriter.open`.
 
         Raises:
             OSError: the new index cannot be made.
@@ -60,17 +63,23 @@ class FieldFilling:
         self._store = store
         self._reached = ""  # the greatest id that was read from the store
         shutil.rmtree(filling_folder(path), ignore_errors=True)
-        self._writer = TextIndexWriter.open(filling_folder(path), collection, memory_bytes)
+        self._writer = TextIndexWriter.open(filling_folder(path), collection, memory_bytes, embed)
         self._writer.clear(boundaries)
+        self._graphs: Iterator[None] | None = None
 
     def step(self) -> bool:
-        """Index the next documents; returns whether there were none left."""
+        """Index the next documents, or build graphs; returns whether nothing is left to do."""
+        if self._graphs is not None:
+            return next(self._graphs, self) is not None
         scan = self._store.scan(self.collection.uid, STEP_DOCUMENTS, self._reached)
         documents = list(islice(scan, STEP_DOCUMENTS))
-        self._writer.add(documents)
+        # As it is now: it has the vectors of what was written meanwhile.
+        self._writer.add(documents, index_before(self._path, self.collection))
         if documents:
             self._reached = documents[-1][0]
-        return len(documents) < STEP_DOCUMENTS
+        if len(documents) < STEP_DOCUMENTS:
+            self._graphs = self._writer.build_graphs()
+        return False
 
     def apply(self, documents: Mapping[str, bytes | None]) -> None:
         """Apply documents that are being written; those not read yet will be read anyway.
@@ -97,7 +106,14 @@ class FieldFilling:
 class Fillings:
     """The indexes of one shard that are being made."""
 
-    def __init__(self, folder: Path, shard: int, store: Store, memory_bytes: int) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        shard: int,
+        store: Store,
+        memory_bytes: int,
+        embed: Embed | None = None,
+    ) -> None:
         """Make indexes of a shard.
 
         Args:
@@ -105,11 +121,13 @@ class Fillings:
             shard: its number.
             store: has the documents.
             memory_bytes: bounds a segment.
+            embed: as for `TextIndexWriter.open`.
         """
         self._folder = folder
         self._shard = shard
         self._store = store
         self._memory_bytes = memory_bytes
+        self._embed = embed
         self._running: dict[str, FieldFilling] = {}
 
     def begin(self, collection: Collection, boundaries: Sequence[str]) -> None:
@@ -117,7 +135,12 @@ class Fillings:
         uid = collection.uid
         self.stop(uid)
         self._running[uid] = FieldFilling(
-            self._folder / uid, collection, self._store, self._memory_bytes, boundaries
+            self._folder / uid,
+            collection,
+            self._store,
+            self._memory_bytes,
+            boundaries,
+            self._embed,
         )
 
     def step(self, uid: str) -> bool:

@@ -16,6 +16,7 @@ from typing import Final
 
 from hedgerow.common.collection import Collection
 from hedgerow.shard_worker.storage.text_index_writer import TextIndexWriter
+from hedgerow.shard_worker.storage.vector_writer import Embed, index_before
 
 STEP_DOCUMENTS: Final = 2000  # some 50 ms; the indexer runs other commands between two steps
 
@@ -30,6 +31,7 @@ class IndexRewrite:
         documents: Iterator[tuple[str, bytes]],
         memory_bytes: int,
         boundaries: Sequence[str] = (),
+        embed: Embed | None = None,
     ) -> None:
         """Begin.
 
@@ -40,21 +42,28 @@ class IndexRewrite:
                 change until the rewrite is complete.
             memory_bytes: bounds a segment: what does not fit starts another.
             boundaries: of the levels of ids by which documents are marked, in ascending order.
+            embed: as for `TextIndexWriter.open`.
 
         Raises:
             OSError: another writer has the index open.
         """
         self._documents = documents
-        self._writer = TextIndexWriter.open(path, collection, memory_bytes)
+        self._writer = TextIndexWriter.open(path, collection, memory_bytes, embed)
+        self._before = index_before(path, collection)
         self._writer.clear(boundaries)
+        self._graphs: Iterator[None] | None = None
 
     def step(self) -> bool:
-        """Add the next documents, or commit if there are no more.
+        """Add the next documents, then build graphs of vectors, then commit.
 
         Returns:
             Whether the rewrite is complete; the index is then closed, and its merges have ended.
         """
-        if self._writer.add(islice(self._documents, STEP_DOCUMENTS)):
+        if self._graphs is None:
+            if self._writer.add(islice(self._documents, STEP_DOCUMENTS), self._before):
+                return False
+            self._graphs = self._writer.build_graphs()
+        if next(self._graphs, self) is None:
             return False
         self._writer.commit()
         self._writer.close()

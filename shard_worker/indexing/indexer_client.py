@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Protocol
 import msgpack
 
 from hedgerow.common.errors import WorkError
-from hedgerow.common.shard_log.operations import written_uids
+from hedgerow.common.shard_log.operations import is_of_mirror, written_uids
 from hedgerow.shard_worker.executors.process_pool.task import Named, Task, TaskResult
 from hedgerow.shard_worker.indexing.commands import Command, pack_command
 from hedgerow.shard_worker.indexing.shard_report import ShardState
@@ -24,10 +24,10 @@ class Executor(Protocol):
         """
 
 
-Retract = Callable[[int, set[str]], Awaitable[None]]
+Retract = Callable[[int, set[str], bool], Awaitable[None]]
 
 
-async def _keep(_shard: int, _uids: set[str]) -> None:
+async def _keep(_shard: int, _uids: set[str], _is_mirrored: bool) -> None:
     """Retract nothing: there are no summaries."""
 
 
@@ -70,8 +70,9 @@ class IndexerClient:
 
         Args:
             executor: runs the commands.
-            retract: called with a shard and collections before documents, or words of documents,
-                are added to them there; raises RedisUnavailableError if that must not be done yet.
+            retract: called before documents, or words of documents, are added to collections of a
+                shard, with the shard, those that are named, and whether others that follow one may
+                get some; raises RedisUnavailableError if that must not be done yet.
         """
         self._executor = executor
         self._retract = retract
@@ -99,13 +100,14 @@ class IndexerClient:
         self, shard: int, last_entry_id: str | None, ops: Sequence[bytes]
     ) -> ShardState:
         """Apply packed operations; the id moves the shard's position there, None does not."""
-        if uids := written_uids(ops):
-            await self._retract(shard, uids)
+        uids, is_mirrored = written_uids(ops), any(map(is_of_mirror, ops))
+        if uids or is_mirrored:
+            await self._retract(shard, uids, is_mirrored)
         return await self._state(Command.APPLY, shard, last_entry_id, list(ops))
 
     async def reindex(self, shard: int, uid: str, ids: Sequence[str]) -> ShardState:
         """Index some documents again, as the store has them."""
-        await self._retract(shard, {uid})
+        await self._retract(shard, {uid}, False)
         return await self._state(Command.REINDEX, shard, uid, list(ids))
 
     async def statistics(self, shard: int, uid: str) -> bytes:

@@ -14,6 +14,7 @@ from hedgerow.shard_worker.storage.id_levels import Level, boundary_ranks
 from hedgerow.shard_worker.storage.store import Store
 from hedgerow.shard_worker.storage.text_index import TextIndex
 from hedgerow.shard_worker.storage.text_index_writer import TextIndexWriter
+from hedgerow.shard_worker.storage.vector_writer import index_before
 
 FEWEST_DOCUMENTS = 1024
 MOST_DOCUMENTS = 16_384
@@ -45,8 +46,9 @@ def rewrite_with_levels(writer: TextIndexWriter, store: Store, uid: str) -> None
     If that fails, the index is unchanged, and the writer can no longer be used.
     """
     try:
+        before = index_before(writer.path, writer.collection)
         writer.clear(chosen(store, uid))
-        writer.add(store.scan(uid))
+        writer.add(store.scan(uid), before)
         writer.commit()
     except BaseException:
         writer.abandon()  # otherwise its next commit would publish an incomplete index

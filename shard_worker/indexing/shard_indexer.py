@@ -21,8 +21,8 @@ from hedgerow.common.shard_log.entries import position
 from hedgerow.common.shard_log.operations import Op, unpack_op
 from hedgerow.common.snapshots.manifest import STORE
 from hedgerow.shard_worker.embedding.embedder import EmbedConfig, Embedder
-from hedgerow.shard_worker.indexing.changes import Changes
 from hedgerow.shard_worker.indexing.collection_report import report_of
+from hedgerow.shard_worker.indexing.combined_batch import CombinedBatch
 from hedgerow.shard_worker.indexing.definitions import Definitions
 from hedgerow.shard_worker.indexing.document_writes import write_documents
 from hedgerow.shard_worker.indexing.field_filling import Fillings
@@ -32,8 +32,9 @@ from hedgerow.shard_worker.indexing.level_choice import (
     chosen,
     rewrite_with_levels,
 )
+from hedgerow.shard_worker.indexing.mirror_reports import mirror_reports
 from hedgerow.shard_worker.indexing.shard_report import CollectionReport, ShardState
-from hedgerow.shard_worker.indexing.stored_before import StoredBefore, judged_before
+from hedgerow.shard_worker.indexing.stored_before import judged_before
 from hedgerow.shard_worker.storage.index_files import TextIndexError
 from hedgerow.shard_worker.storage.index_replacement import finish_replacing
 from hedgerow.shard_worker.storage.length_padding import balance
@@ -135,6 +136,7 @@ class ShardIndexer:
             self._store.replica_id,
             self._store.position,
             [self._reports[uid] for uid in definitions],
+            mirrors=mirror_reports(self._store),
         )
 
     def opened(self) -> ShardState:
@@ -152,22 +154,12 @@ class ShardIndexer:
         elif position(last_entry_id) <= position(self._store.position):
             # Applied by an earlier attempt whose answer was lost.
             return self.state()._replace(judgements=judged_before(self._store, self._read(ops)))
-        changes = Changes.of(self._read(ops), StoredBefore(self._store))
-        # The log may begin with a definition that `define` has already replaced by a newer one.
-        for uid in [
-            uid for uid, one in changes.definitions.items() if self._definitions.is_older(uid, one)
-        ]:
-            del changes.definitions[uid]
-        definitions = {**self._store.collections(), **changes.definitions}
-        for uid in changes.dropped & definitions.keys():
+        batch = CombinedBatch.of(self._read(ops), self._store, self._definitions)
+        changes, documents = batch.changes, batch.documents
+        for uid in changes.dropped & batch.definitions.keys():
             self._empty(uid)
-        # A document whose collection was dropped by an earlier batch is skipped.
-        documents = {uid: some for uid, some in changes.documents.items() if uid in definitions}
-        skipped = {
-            uid: len(some) for uid, some in changes.documents.items() if uid not in documents
-        }
         for uid in {**changes.definitions, **documents}:
-            collection = self._definitions.read(uid, definitions[uid])
+            collection = self._definitions.read(uid, batch.definitions[uid])
             if collection is not None:
                 self._index(collection, documents.get(uid, {}))
             else:  # its documents are kept; a version that can read it rebuilds the index
@@ -180,12 +172,14 @@ class ShardIndexer:
             documents=documents,
             dropped=changes.dropped,
             judged=changes.judged.values(),
+            mirrors=changes.mirroring.changed,
+            fits=batch.fits,
         )
         for uid in {**changes.definitions, **documents, **dict.fromkeys(changes.dropped)}:
             self._reports.pop(uid, None)
         if changes.dropped:
             self._remove_orphans()
-        return self.state()._replace(skipped=skipped, judgements=changes.judgements)
+        return self.state()._replace(skipped=batch.skipped, judgements=changes.judgements)
 
     def define(self, definitions: Iterable[str]) -> ShardState:
         """Add collections, or fields, that may not be in the log; the position stays."""

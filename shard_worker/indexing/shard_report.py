@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import msgpack
 
 from hedgerow.common.shard_log.judgement import Judgement
+from hedgerow.common.shard_log.mirror_report import MirrorReport
 
 MAX_FIRST_IDS = 1000
 MAX_FIRST_BYTES = 64 * 1024  # of a collection's first ids; a thousand of the usual length
@@ -68,6 +69,7 @@ class ShardState(NamedTuple):
         skipped: collection uid → how many writes of the last batch were skipped because the shard
             has no such collection: it was dropped, or the writes are lost.
         judgements: of the last batch's conditional writes.
+        mirrors: one report for each pair of collections of which one follows the other.
     """
 
     shard: int
@@ -76,19 +78,24 @@ class ShardState(NamedTuple):
     collections: list[CollectionReport]
     skipped: Mapping[str, int] = MappingProxyType({})
     judgements: tuple[Judgement, ...] = ()
+    mirrors: Sequence[MirrorReport] = ()
 
     def pack(self) -> bytes:
         """Pack for sending from the indexer to the worker."""
-        packed: bytes = msgpack.packb((*self[:-2], dict(self.skipped), list(self.judgements)))
+        packed: bytes = msgpack.packb(
+            (*self[:4], dict(self.skipped), list(self.judgements), list(self.mirrors))
+        )
         return packed
 
     @classmethod
     def unpack(cls, data: bytes) -> "ShardState":
         """Unpack what `pack` packed."""
-        shard, replica_id, applied, collections, skipped, judgements = msgpack.unpackb(data)
+        unpacked = msgpack.unpackb(data)
+        shard, replica_id, applied, collections, skipped, judgements, mirrors = unpacked
         reports = [CollectionReport(*one) for one in collections]
         judged = tuple(Judgement(*one) for one in judgements)
-        return cls(shard, replica_id, applied, reports, skipped, judged)
+        pairs = [MirrorReport(*one) for one in mirrors]
+        return cls(shard, replica_id, applied, reports, skipped, judged, pairs)
 
 
 def fields_of(states: Mapping[int, ShardState]) -> dict[str, dict[int, Any]]:
@@ -105,6 +112,11 @@ def fields_of(states: Mapping[int, ShardState]) -> dict[str, dict[int, Any]]:
         "indexed": {
             shard: {report.uid: report.indexed for report in state.collections if report.revision}
             for shard, state in states.items()
+        },
+        "mirrors": {
+            shard: {one.mirror: list(one[1:]) for one in state.mirrors}
+            for shard, state in states.items()
+            if state.mirrors
         },
         "applied": {shard: state.position for shard, state in states.items()},
         "replicas": {shard: state.replica_id for shard, state in states.items()},

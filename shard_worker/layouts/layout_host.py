@@ -8,6 +8,7 @@ split is.
 
 import asyncio
 import shutil
+import socket
 import sqlite3
 from collections.abc import Callable, Collection
 from contextlib import AbstractAsyncContextManager, suppress
@@ -39,8 +40,9 @@ from hedgerow.common.tasks import KeyedTasks, end, run_together
 from hedgerow.common.wire.heartbeat import Heartbeat
 from hedgerow.shard_worker.metrics_server import MetricsServer
 from hedgerow.shard_worker.splitting.copier import Copier
-from hedgerow.shard_worker.splitting.copy_pace import CopyPace
+from hedgerow.shard_worker.splitting.copy_pace import CopyPace, turns_of_a_machine
 from hedgerow.shard_worker.splitting.driver import LEASE_S, SplitDriver
+from hedgerow.shard_worker.splitting.machine_turns import MachineTurns
 from hedgerow.shard_worker.worker import Worker
 
 COPYING_LOOK_S: Final = 0.5  # between two looks during a split
@@ -85,7 +87,6 @@ class LayoutHost:
         self._failed: asyncio.Future[None] = self._loop.create_future()
         self._copying = KeyedTasks[tuple[int, int]]()
         self._copied: set[tuple[int, int]] = set()
-        self._pace = CopyPace.of(settings, self._do_searches_wait)
         self._woken = asyncio.Event()
         self._next_look: asyncio.TimerHandle | None = None
 
@@ -116,6 +117,14 @@ class LayoutHost:
         self._control, self._keys = control, keys
         self._store = LayoutStore(control, keys)
         self._driver = SplitDriver(control, keys, self._id, expiry_s)
+        turns = MachineTurns(
+            control,
+            keys,
+            host=self._settings.worker.host or socket.gethostname(),
+            worker=self._id,
+            at_once=turns_of_a_machine(),
+        )
+        self._pace = CopyPace.of(self._settings, self._do_searches_wait, turns)
 
     async def _read_first(self, control: RedisClient, keys: Keys) -> ClusterLayout:
         """The layout; if Redis has lost it, the one on this disk, which is stored again."""
@@ -176,6 +185,9 @@ class LayoutHost:
             log.info("layout_changed", version=layout.version, state=_state_of(layout))
         self._layout = layout
         await self._serve_layouts()
+        for number, worker in self._workers.items():
+            # The driver of the split announces the end of the copies as that of a load.
+            worker.count_only_when_asked(only_asked=layout.is_filling(number))
         await self._copy_shards()
         if layout.split is not None:
             pause_s = COPYING_LOOK_S if layout.takes_writes else HELD_LOOK_S

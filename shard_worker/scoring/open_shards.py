@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 from pydantic_core import from_json
@@ -34,11 +34,16 @@ from hedgerow.shard_worker.storage.picking import pick_of
 from hedgerow.shard_worker.storage.store import Store
 from hedgerow.shard_worker.storage.term_statistics import StatisticsFile, TermStatistics
 from hedgerow.shard_worker.storage.text_index import TextIndex
+from hedgerow.shard_worker.vectors.files import RowFile, rows_path
+
+if TYPE_CHECKING:
+    from hedgerow.shard_worker.vectors.graph import Graph
 
 IDLE_S = 60.0  # an index that has not been searched for this long is closed
 MAX_OPEN_SEGMENTS = 2000  # over all open indexes; each index counts as one more
 MAX_OPEN_STATISTICS = 256  # each is a file descriptor
 MAX_OPEN_BODIES = 256  # each is one or two file descriptors
+MAX_OPEN_GRAPHS = 256
 MAX_ANALYSES = 64  # each caches the last 64 queries and filters that it has parsed
 MAPPED_BYTES = 1 << 30  # of each store, at most; the memory is the system's page cache
 MAX_FIRST = 256  # cached results of `noop`, of up to a thousand ids each
@@ -76,15 +81,18 @@ class Unused:
 
     files: list[_Closable] = field(default_factory=list)
     snapshots: list[Snapshot] = field(default_factory=list)
+    graphs: "list[Graph]" = field(default_factory=list)
 
     def add(self, other: "Unused") -> None:
         """Add the other's to this."""
         self.files += other.files
         self.snapshots += other.snapshots
+        self.graphs += other.graphs
 
     def close(self) -> None:
         """Close it."""
         self.snapshots.clear()  # an index is closed when nothing refers to it
+        self.graphs.clear()
         for file in self.files:
             file.close()
         self.files.clear()
@@ -107,6 +115,7 @@ class OpenShards:
         self._analyses = RecentValues[str, QueryAnalysis](MAX_ANALYSES)
         self._first = RecentValues[tuple[int, str], _First](MAX_FIRST)
         self._bodies = RecentValues[tuple[int, str], BodyReader](MAX_OPEN_BODIES, BodyReader.close)
+        self._graphs = RecentValues[tuple[int, Path], "Graph"](MAX_OPEN_GRAPHS)
 
     def current(self, shard: int, generation: int) -> int:
         """Close the files of an earlier opening of a shard; returns the index's generation.
@@ -127,6 +136,22 @@ class OpenShards:
         """Close the files of a shard."""
         self._take_shard(shard).close()
 
+    def graph(self, shard: int, file: RowFile, now: float) -> "Graph | None":
+        """The graph of a field's rows; None if there is none, or it cannot be opened now."""
+        from hedgerow.shard_worker.vectors.graph import Graph  # noqa: PLC0415 - loads faiss
+
+        key = shard, rows_path(file.folder, file.number)
+        known = self._graphs.get(key, now)
+        found = file.graph()
+        if found is None or (known is not None and known.path == found[1]):
+            return known
+        try:
+            known = Graph(found[1], found[0])
+        except OSError:  # it has just been replaced by one of more rows
+            return known
+        self._graphs.put(key, known, now)
+        return known
+
     def _take_shard(self, shard: int) -> "Unused":
         unused = Unused()
         if (store := self._stores.pop(shard, None)) is not None:
@@ -140,6 +165,9 @@ class OpenShards:
         for key in self._first:
             if key[0] == shard:
                 self._first.drop(key)
+        for graph_key in self._graphs:
+            if graph_key[0] == shard:
+                unused.graphs += self._graphs.take(graph_key)
         return unused
 
     def close(self) -> None:
@@ -166,7 +194,11 @@ class OpenShards:
         unused = Unused(
             [*self._statistics.take_unused(since), *self._bodies.take_unused(since)],
             self._snapshots.take_unused(since),
+            self._graphs.take_unused(since),
         )
+        for graph_key in self._graphs:  # of rows that were written again, or dropped
+            if not graph_key[1].exists():
+                unused.graphs += self._graphs.take(graph_key)
         self._analyses.take_unused(since)
         self._first.take_unused(since)
         for shard in {*self._stores, *(shard for shard, _ in self._snapshots)}:
@@ -262,8 +294,11 @@ class OpenShards:
         *,
         max_bytes: int,
         is_late: Callable[[], bool],
+        vectors: Sequence[str] = (),
     ) -> tuple[list[dict[str, Any]], int]:
         """The documents of the hits, best first, and how many did not fit into `max_bytes` of JSON.
+
+        Vectors are left out unless `fields` names them, and are then lists of numbers.
 
         A document that has been deleted since the index was committed is skipped and not counted.
         """
@@ -271,7 +306,7 @@ class OpenShards:
         if store is None:
             return [], 0
         ids = [one for _, one in hits]
-        bodies = store.read(uid, ids, max_bytes, pick_of(fields), is_late)
+        bodies = store.read(uid, ids, max_bytes, pick_of(fields, vectors), is_late)
         candidates = []
         for (score, one), body in zip(hits, bodies, strict=True):
             if isinstance(body, bytes):
@@ -305,7 +340,7 @@ class OpenShards:
             read = iter(self._read_leading(shard, uid, absent, attach.max_bytes, is_late))
             bodies = [next(read, None) if body is None else body for body in bodies]
         taken = leading_of(bodies, attach.max_bytes)
-        pick = pick_of(attach.fields)
+        pick = pick_of(attach.fields, attach.vectors)
         try:
             return taken if pick is None else [pick(body) for body in taken]
         except msgspec.MsgspecError:

@@ -87,8 +87,11 @@ class QueryBuilder:
         query = self._build(node) or tantivy.Query.empty_query()
         if filter_node is None:
             return query
-        keep = self._build(filter_node) or tantivy.Query.empty_query()
-        return self._with_score_of(query, keep)
+        return self._with_score_of(query, self.restriction(filter_node))
+
+    def restriction(self, filter_node: Node) -> tantivy.Query:
+        """The query that matches what `filter_node` matches."""
+        return self._build(filter_node) or tantivy.Query.empty_query()
 
     def _build(self, node: Node, occur: Occur = Occur.SHOULD) -> tantivy.Query | None:
         """Build a node; None if analysis removes all its words, as if they had not been written."""

@@ -1,6 +1,7 @@
 """Retrieves with the options of a search: facets, an order by fields, pages, groups."""
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 from zlib import crc32
 
 import tantivy
@@ -10,10 +11,14 @@ from hedgerow.common.errors import BadQueryError
 from hedgerow.common.wire.search_options import SCORE, FacetPart, SearchExtras, SearchOptions
 from hedgerow.shard_worker.scoring.facets import count_facets
 from hedgerow.shard_worker.scoring.grouping import best_of_groups
-from hedgerow.shard_worker.scoring.retrieval import Found, retrieve
+from hedgerow.shard_worker.scoring.retrieval import Found, Located, retrieve
 from hedgerow.shard_worker.scoring.sorting import Ordering, count
 from hedgerow.shard_worker.storage.term_statistics import TermStatistics
 from hedgerow.shard_worker.storage.text_index import TextIndex
+from hedgerow.shard_worker.vectors.files import RowFile
+
+if TYPE_CHECKING:
+    from hedgerow.shard_worker.vectors.graph import Graph
 
 
 def retrieve_with_options(
@@ -64,6 +69,45 @@ def retrieve_with_options(
     return found, extras
 
 
+def retrieve_nearest(
+    index: TextIndex,
+    restriction: tantivy.Query | None,
+    k: int,
+    options: SearchOptions,
+    graph_of: Callable[[RowFile], "Graph | None"],
+    check: Callable[[], None],
+) -> tuple[Found, SearchExtras]:
+    """Find the documents with the `k` nearest vectors, and what else the options ask for.
+
+    Args:
+        index: the index to search.
+        restriction: what documents must match; None for all.
+        k: at least 1.
+        options: what is asked for, with a vector.
+        graph_of: finds the graph of a field's rows.
+        check: called between steps; raises if the result is no longer wanted.
+
+    Raises:
+        BadQueryError: the index cannot be searched with these options.
+        ValueError: the index is damaged.
+    """
+    wanted = options.vector
+    file = None if wanted is None else index.vectors.get(wanted.field)
+    if wanted is None or file is None:  # no document has a vector in this field
+        return Found(0, [], Located(index, [])), without_index(options)
+    from hedgerow.shard_worker.scoring.nearest import (  # noqa: PLC0415 - loads faiss and numpy
+        Nearest,
+        matches_of,
+    )
+
+    facets: tuple[FacetPart, ...] = ()
+    if options.facets:
+        facets = count_facets(index, matches_of(index, file, restriction), options.facets)
+        check()
+    found = Nearest(index, file, graph_of(file), wanted, check).find(restriction, k)
+    return found, SearchExtras(facets)
+
+
 def without_index(options: SearchOptions) -> SearchExtras:
     """What a shard without any document of a collection returns for the options."""
     return SearchExtras(tuple(FacetPart() for _ in options.facets))
@@ -85,6 +129,7 @@ def check_option_fields(indexed: Collection, options: SearchOptions) -> None:
     names = [facet.field for facet in options.facets]
     names += [key.field for key in options.sort if key.field != SCORE]
     names += [options.group_by] if options.group_by else []
+    names += [options.vector.field] if options.vector is not None else []
     for name in names:
         if indexed.type_of(name) is None:
             raise BadQueryError(f"the field {name} was added, and is being filled")

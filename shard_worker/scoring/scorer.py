@@ -3,7 +3,6 @@
 import sys
 import threading
 import time
-from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -33,11 +32,13 @@ from hedgerow.common.wire.messages import (
 )
 from hedgerow.common.wire.search_options import SearchExtras, Synonym
 from hedgerow.shard_worker.scoring.absent_fields import AbsentFields
+from hedgerow.shard_worker.scoring.fused_candidates import add_leg_scores, candidates_of
 from hedgerow.shard_worker.scoring.open_shards import OpenShards, Snapshot
 from hedgerow.shard_worker.scoring.ranking import Budget, SecondPhase, second_phases
 from hedgerow.shard_worker.scoring.retrieval import Found, Located, retrieve
 from hedgerow.shard_worker.scoring.retrieval_options import (
     check_option_fields,
+    retrieve_nearest,
     retrieve_with_options,
     without_index,
 )
@@ -169,13 +170,24 @@ class Scorer:
         extras = None
         # If a client wants more hits than there are candidates, the second phase scores that many.
         wanted = max(search.k, profile.candidates) if second_phase else search.k
-        if profile.first_phase == "noop":
+        fused = search.options.candidates if search.options is not None else ()
+        vectors: tuple[str, ...] = ()
+        if fused:
+            now = time.monotonic()
+            snapshot = self._shards.snapshot(shard, search.uid, generation, now)
+            documents, found, extras = 0, Found(0, []), SearchExtras()
+            if snapshot is not None:
+                documents, found = snapshot.index.num_documents, candidates_of(fused, shard)
+                vectors = tuple(snapshot.definition.vectors)
+        elif profile.first_phase == "noop":
             now = time.monotonic()
             documents, found = self._shards.first(shard, search.uid, generation, wanted, now)
         else:
             documents, found, extras = self._retrieve(shard, generation, search, wanted, budget)
         _check(budget)
         located = found.located
+        if located is not None:
+            vectors = tuple(located.snapshot.collection.vectors)
         unranked = 0
         if second_phase is not None and found.hits:
             candidates, unranked = self._shards.candidates(
@@ -185,8 +197,10 @@ class Scorer:
                 profile.fields,
                 max_bytes=self._max_candidate_bytes,
                 is_late=budget.expired,
+                vectors=vectors,
             )
             _check(budget)
+            add_leg_scores(candidates, fused)
             if profile.fields:
                 self._absent.look(search.profile, profile.fields, search.uid, candidates)
             try:
@@ -217,22 +231,31 @@ class Scorer:
         now = time.monotonic()
         snapshot = self._shards.snapshot(shard, search.uid, generation, now)
         if snapshot is None:
-            options = search.options
-            return 0, Found(0, []), None if options is None else without_index(options)
-        query = self._build(snapshot, search, now)
-        extras = None
+            nothing = None if search.options is None else without_index(search.options)
+            return 0, Found(0, []), nothing
+        options = search.options
         try:
-            if search.options is None:
-                found = retrieve(snapshot.index, query, wanted)
-            else:
+            if options is not None and options.vector is not None:
+                found, extras = retrieve_nearest(
+                    snapshot.index,
+                    self._restriction(snapshot, search, now),
+                    wanted,
+                    options,
+                    lambda file: self._shards.graph(shard, file, now),
+                    lambda: _check(budget),
+                )
+            elif options is not None:
                 found, extras = retrieve_with_options(
                     snapshot.index,
                     snapshot.statistics,
-                    query,
+                    self._build(snapshot, search, now),
                     wanted,
-                    search.options,
+                    options,
                     lambda: _check(budget),
                 )
+            else:
+                query = self._build(snapshot, search, now)
+                found, extras = retrieve(snapshot.index, query, wanted), None
         except ValueError as error:  # tantivy raises it for a damaged index, too
             raise WorkError(f"the index cannot be searched: {error}") from error
         return snapshot.index.num_documents, found, extras
@@ -244,14 +267,30 @@ class Scorer:
                 search.query, search.strict, _typing_of(search), _synonyms_of(search)
             )
             filter_node = analysis.read_filter(search.filter)
-            if snapshot.missing:
-                _check_fields(snapshot.missing, node, filter_node)
-            if search.options is not None:
-                check_option_fields(snapshot.index.collection, search.options)
+            _check_fields(snapshot, search, node, filter_node)
             return snapshot.builder.build(node, filter_node)
-        except (BadRequestError, ValueError, OverflowError, RecursionError) as error:
-            # The gateway has checked the query, but perhaps against a newer definition.
-            raise BadQueryError(f"the query does not fit the index: {error}") from error
+        except _UNFIT as error:
+            raise _unfit(error) from error
+
+    def _restriction(
+        self, snapshot: Snapshot, search: SearchPayload, now: float
+    ) -> tantivy.Query | None:
+        """What restricts a search by a vector; None if nothing does."""
+        analysis = self._shards.query_analysis(snapshot.definition, now)
+        try:
+            filter_node = analysis.read_filter(search.filter)
+            _check_fields(snapshot, search, filter_node)
+            return None if filter_node is None else snapshot.builder.restriction(filter_node)
+        except _UNFIT as error:
+            raise _unfit(error) from error
+
+
+# The gateway has checked the query, but perhaps against a newer definition.
+_UNFIT = (BadRequestError, ValueError, OverflowError, RecursionError)
+
+
+def _unfit(error: Exception) -> BadQueryError:
+    return BadQueryError(f"the query does not fit the index: {error}")
 
 
 def _typing_of(search: SearchPayload) -> Typing:
@@ -263,16 +302,18 @@ def _synonyms_of(search: SearchPayload) -> tuple[Synonym, ...]:
     return () if search.options is None else search.options.synonyms
 
 
-def _check_fields(missing: AbstractSet[str], *nodes: Node | None) -> None:
-    """Refuse a query that names a field which this shard's index lacks.
+def _check_fields(snapshot: Snapshot, search: SearchPayload, *nodes: Node | None) -> None:
+    """Refuse a search that names a field which this shard's index lacks.
 
     Raises:
         BadQueryError: it names one.
     """
-    for node in nodes:
+    for node in nodes if snapshot.missing else ():
         for name in named_fields(node) if node is not None else ():
-            if name in missing:
+            if name in snapshot.missing:
                 raise BadQueryError(f"the field {name} was added, and is being filled")
+    if search.options is not None:
+        check_option_fields(snapshot.index.collection, search.options)
 
 
 def _rank(

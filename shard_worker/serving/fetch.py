@@ -177,7 +177,7 @@ class FetchService:
 
         def read() -> tuple[Enriching | None, bytes]:
             started_at.append(time.monotonic())
-            pick = pick_of(payload.fields)
+            pick = pick_of(payload.fields, payload.vectors)
             stored = self._read_documents(
                 shard,
                 payload.uid,

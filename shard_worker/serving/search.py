@@ -120,7 +120,9 @@ class SearchService:
             # time must not cause it to be refused to callers that allow more.
             read.allowed_ms = max(1, request.expires_at_ms - request.sent_at_us // 1000)
         attach = request.attach
-        wanted = () if attach is None else (attach.num, attach.max_bytes, attach.fields)
+        wanted: tuple[object, ...] = ()
+        if attach is not None:
+            wanted = (attach.num, attach.max_bytes, attach.fields, attach.vectors)
         trace = request.trace
         traced = () if trace is None or profile.second_phase is None else (trace,)
         task = Task(

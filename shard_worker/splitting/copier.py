@@ -32,6 +32,7 @@ from collections.abc import (
 )
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Final
@@ -46,8 +47,9 @@ from hedgerow.common.shard_log.log import ShardLog
 from hedgerow.common.shard_log.op_parts import NOTHING, ids_of, parts_of
 from hedgerow.common.shard_log.operations import pack_op, unpack_op
 from hedgerow.common.shard_log.sealing import Sealing
+from hedgerow.common.splitting.rest import Rest
 from hedgerow.common.state.layout import Split
-from hedgerow.shard_worker.splitting.copy_pace import CopyPace, Rest
+from hedgerow.shard_worker.splitting.copy_pace import CopyPace
 from hedgerow.shard_worker.splitting.shard_documents import ShardDocuments
 
 READ_BYTES: Final = 1_000_000  # of the log at once
@@ -284,21 +286,24 @@ class Copier:
     ) -> AsyncIterator[None]:
         """Copy in the block when it is this shard's turn; then wait as long as the pace says."""
         loop, pace = asyncio.get_running_loop(), self._pace
-        with pace.queued() as is_turn:
-            while not (is_turn() or pace.share == 1.0):
-                await self._pause(check_lease)
+
+        async def pause() -> None:
+            await self._pause(check_lease)
+            await pace.keep(self._shard)
+
+        async with pace.turn(self._shard, partial(self._pause, check_lease)):
             await check_lease()
             began = loop.time()
             yield
             if pace.share < 1.0:
                 while not await self._is_applied(shards) and loop.time() - began < LONGEST_TURN_S:
-                    await self._pause(check_lease)
+                    await pause()
                 rest = Rest.after(began, loop.time(), pace.share)
                 pace.adapt(loop.time() - began)
                 waiting = (await self._log.lengths([self._shard]))[self._shard]
                 is_urgent = waiting > pace.most_log_entries
                 while not rest.is_over(loop.time(), is_busy=pace.is_busy(), is_urgent=is_urgent):
-                    await self._pause(check_lease)
+                    await pause()
         await self._wait_for_room(shards, check_lease)
 
     async def _is_applied(self, shards: Collection[int]) -> bool:

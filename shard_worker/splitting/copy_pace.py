@@ -4,56 +4,37 @@
 
 Indexing costs far more than copying, and is done by other processes, so that the copiers go by how
 long it takes: the rest is in proportion. On a slow or busy machine, copies are thus slower by
-themselves. While searches wait for a scorer, a rest is prolonged, but not for ever.
+themselves. While searches wait for a scorer, a rest is prolonged, but not for ever. The workers of
+a machine take turns (`machine_turns`), since they share its cores.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from itertools import islice
-from typing import Final, NamedTuple, Self
+from typing import Final, Protocol, Self
 
 from hedgerow.common.settings.cores import num_cores
 from hedgerow.common.settings.settings import Settings
 
-LONGEST_GIVING_WAY_S: Final = 2.0
-TURN_S: Final = 0.5  # about; with less, most of a turn would be commits
-SMALLEST_BYTES: Final = 60_000
+TURN_S: Final = 0.5  # about
+# A commit of each replica costs as much as indexing 80 KB of short documents. On a busy machine, a
+# turn takes long, but smaller ones would take longer in all.
+SMALLEST_BYTES: Final = 500_000
 LARGEST_BYTES: Final = 2_000_000  # in the memory of Redis, for each turn
 CORES_OF_A_TURN: Final = 4  # two indexers at least, and what queries need beside them
 
 
-class Rest(NamedTuple):
-    """When the next documents may be copied, in s.
+class Turns(Protocol):
+    """The turns of a machine; see `machine_turns.MachineTurns`."""
 
-    Attributes:
-        earliest: not before, unless it is urgent.
-        latest: then in any case, so that a split ends on a machine that is always busy.
-    """
+    async def hold(self, shard: int) -> bool:
+        """Take a turn for a shard, or keep it; return whether the shard has one now."""
 
-    earliest: float
-    latest: float
+    async def end(self, shard: int) -> None:
+        """Let another shard have the turn."""
 
-    @classmethod
-    def after(cls, began: float, now: float, share: float) -> Self:
-        """The rest after documents that were copied at `began` and applied by `now`.
-
-        Args:
-            began: when they were copied.
-            now: when they were applied.
-            share: which part of the time may be spent on copies; more than 0, at most 1.
-        """
-        earliest = now + max(0.0, now - began) * (1.0 / share - 1.0)
-        return cls(earliest, earliest + LONGEST_GIVING_WAY_S)
-
-    def is_over(self, now: float, *, is_busy: bool, is_urgent: bool) -> bool:
-        """Whether to go on now.
-
-        Args:
-            now: the time.
-            is_busy: whether searches wait here.
-            is_urgent: whether the old log, which has to be kept meanwhile, gets too long.
-        """
-        return is_urgent or now >= (self.latest if is_busy else self.earliest)
+    def forget(self, shard: int) -> None:
+        """Renew a shard's turn no longer: it ends by itself."""
 
 
 class CopyPace:
@@ -74,22 +55,30 @@ class CopyPace:
         most_log_entries: int = 500,
         is_busy: Callable[[], bool] = lambda: False,
         largest_bytes: int = LARGEST_BYTES,
+        machine: Turns | None = None,
     ) -> None:
-        """Let `at_once` shards be copied at a time."""
+        """Let `at_once` shards be copied at a time, in the turns of `machine` if there are others.
+
+        Attributes are described above; `largest_bytes` bounds `turn_bytes`.
+        """
         self.share = share
         self.most_log_entries = most_log_entries
         self.is_busy = is_busy
-        self.turn_bytes = min(4 * SMALLEST_BYTES, largest_bytes)
+        self.turn_bytes = min(2 * SMALLEST_BYTES, largest_bytes)
         self._largest_bytes = largest_bytes
         self._at_once = at_once
+        self._machine = machine
         self._queue: dict[object, None] = {}
 
     @classmethod
-    def of(cls, settings: Settings, is_busy: Callable[[], bool]) -> Self:
-        """The pace of a worker with these settings."""
+    def of(
+        cls, settings: Settings, is_busy: Callable[[], bool], machine: Turns | None = None
+    ) -> Self:
+        """The pace of a worker with these settings, on a machine with these turns."""
         return cls(
             settings.placement.split_share,
-            at_once=max(1, num_cores() // CORES_OF_A_TURN),
+            at_once=turns_of_a_machine(),
+            machine=machine,
             # Beyond the limit, gateways would have bulk loads wait.
             most_log_entries=settings.limits.max_log_entries // 2,
             is_busy=is_busy,
@@ -101,6 +90,34 @@ class CopyPace:
             self.turn_bytes = min(2 * self.turn_bytes, self._largest_bytes)
         elif took_s > TURN_S * 2:
             self.turn_bytes = max(self.turn_bytes // 2, SMALLEST_BYTES)
+
+    @asynccontextmanager
+    async def turn(self, shard: int, pause: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
+        """Wait for a turn, which lasts until the block ends; with a share of 1, there are none.
+
+        Args:
+            shard: for which it is.
+            pause: waits for a moment, and raises if the wait should end.
+        """
+        if self.share == 1.0:
+            yield
+            return
+        with self.queued() as is_turn:
+            while not (is_turn() and await self.keep(shard)):
+                await pause()
+            try:
+                yield
+            except BaseException:
+                # Not given back: what has failed may be Redis, and what is cancelled ends now.
+                if self._machine is not None:
+                    self._machine.forget(shard)
+                raise
+            if self._machine is not None:
+                await self._machine.end(shard)
+
+    async def keep(self, shard: int) -> bool:
+        """Take or keep a turn of the machine; return whether the shard has one now."""
+        return self._machine is None or await self._machine.hold(shard)
 
     @contextmanager
     def queued(self) -> Iterator[Callable[[], bool]]:
@@ -115,3 +132,8 @@ class CopyPace:
             yield lambda: place in islice(self._queue, self._at_once)
         finally:
             del self._queue[place]
+
+
+def turns_of_a_machine() -> int:
+    """How many shards are copied at a time on this machine."""
+    return max(1, num_cores() // CORES_OF_A_TURN)

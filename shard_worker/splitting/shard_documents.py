@@ -4,9 +4,17 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 from hedgerow.common.partition import shard_of
+from hedgerow.common.shard_log.judgement import KEPT_JUDGEMENTS
 from hedgerow.common.shard_log.log import MAX_ENTRY_BYTES
 from hedgerow.common.shard_log.op_parts import parts_of
-from hedgerow.common.shard_log.operations import Create, Delete, Drop, Upsert, pack_op
+from hedgerow.common.shard_log.operations import (
+    Create,
+    Delete,
+    Drop,
+    Remember,
+    Upsert,
+    pack_op,
+)
 from hedgerow.shard_worker.storage.store import Store
 
 _MAX_DOCUMENTS = 500  # of one operation
@@ -54,6 +62,10 @@ class ShardDocuments:
         definitions = self._store.collections()
         for definition in definitions.values():
             yield None, pack_op(Create(definition))
+        # Before the documents, and what was written since: repeated writes must find them.
+        judged = self._store.judgements.newest(KEPT_JUDGEMENTS)[::-1]
+        for start in range(0, len(judged), _MAX_DOCUMENTS):
+            yield None, pack_op(Remember([*judged[start : start + _MAX_DOCUMENTS]]))
         for uid in definitions:
             yield from self._documents(uid)
 

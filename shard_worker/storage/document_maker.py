@@ -1,6 +1,7 @@
 """Makes documents as tantivy indexes them."""
 
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple, Self
 
 import tantivy
@@ -75,6 +76,7 @@ def make_document(
     fields: Mapping[str, Any],
     marks: Iterable[str] = (),
     place: int | None = None,
+    rows: Mapping[str, int] = MappingProxyType({}),
 ) -> tantivy.Document:
     """Make a document as tantivy indexes it.
 
@@ -82,8 +84,9 @@ def make_document(
         plan: of its collection.
         document_id: the document's id.
         fields: the document's fields; a value that does not fit its field's type is left out.
-        marks: the document's marks (`id_levels`).
+        marks: the document's marks (`id_levels`, `vectors.files`).
         place: the document's place, from `bodies.BodyWriter`; None if it has none.
+        rows: vector field → the row of the document's vector, from `vectors.files.RowWriter`.
     """
     document = tantivy.Document()
     document.add_text(ID_FIELD, document_id)
@@ -93,6 +96,17 @@ def make_document(
     document.add_text(PRESENT, ORDERED_LISTS)  # documents of earlier versions lack it
     for mark in marks:
         document.add_text(PRESENT, mark)
+    for name, row in rows.items():
+        document.add_unsigned(name, row)
+    for text in _add_fields(document, plan, fields):
+        document.add_text(PRESENT, whole_mark(text))
+    return document
+
+
+def _add_fields(
+    document: tantivy.Document, plan: DocumentPlan, fields: Mapping[str, Any]
+) -> set[str]:
+    """Add the values of fields; returns the texts that are marked as a whole."""
     whole: set[str] = set()
     for name, kind in plan.fields:
         value = fields.get(name)
@@ -109,9 +123,7 @@ def make_document(
             else:
                 for text in in_order(texts):
                     document.add_text(name, text)
-    for text in whole:
-        document.add_text(PRESENT, whole_mark(text))
-    return document
+    return whole
 
 
 def in_order(keywords: list[str]) -> list[str]:

@@ -11,6 +11,8 @@ from typing import Any
 
 import msgspec
 
+from hedgerow.common.fields.vectors import shown_form
+
 Pick = Callable[[bytes], bytes]
 
 # A decoder searches a struct's fields one after the other. With more fields than this, a document
@@ -18,17 +20,28 @@ Pick = Callable[[bytes], bytes]
 _MAX_STRUCT_FIELDS = 16
 
 _encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder().decode
 _decode_raw = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
-def pick_of(fields: Sequence[str] | None) -> Pick | None:
-    """A function that extracts `fields` from a document's JSON, in this order; None for all fields.
+def pick_of(fields: Sequence[str] | None, vectors: Sequence[str] = ()) -> Pick | None:
+    """A function that extracts fields from a document's JSON, in this order.
 
     Fields that the document lacks are left out.
+
+    Args:
+        fields: names of the wanted fields; None for all but `vectors`.
+        vectors: fields with stored vectors, which are extracted as lists of numbers.
+
+    Returns:
+        None if the whole document is wanted.
     """
     if fields is None:
-        return None
+        return _all_but(frozenset(vectors)) if vectors else None
     names = tuple(dict.fromkeys(fields))
+    shown = tuple(name for name in names if name in vectors)
+    if shown:
+        return _pick_vectors(names, shown)
     # Creating a struct takes time, so structs are cached; long lists of names would fill the cache.
     return _pick_by_struct(names) if len(names) <= _MAX_STRUCT_FIELDS else _pick_by_dict(names)
 
@@ -44,6 +57,26 @@ def _pick_by_struct(fields: tuple[str, ...]) -> Pick:
         return _pick_by_dict(fields)
     decode = msgspec.json.Decoder(picked).decode
     return lambda body: _encode(decode(body))
+
+
+def _all_but(left_out: frozenset[str]) -> Pick:
+    def pick(body: bytes) -> bytes:
+        document = _decode_raw(body)
+        return _encode({name: one for name, one in document.items() if name not in left_out})
+
+    return pick
+
+
+def _pick_vectors(fields: tuple[str, ...], vectors: tuple[str, ...]) -> Pick:
+    def pick(body: bytes) -> bytes:
+        document = _decode_raw(body)
+        picked: dict[str, Any] = {name: document[name] for name in fields if name in document}
+        for name in vectors:
+            if name in picked:
+                picked[name] = shown_form(_decode(picked[name]))
+        return _encode(picked)
+
+    return pick
 
 
 def _pick_by_dict(fields: tuple[str, ...]) -> Pick:

@@ -1,6 +1,7 @@
 """Makes tantivy's schema, analysers and new indexes from a collection's definition."""
 
 import json
+from operator import attrgetter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,8 +18,8 @@ from hedgerow.common.query.tokens import ngrams_of_document, of_document
 # The texts of all fields, by weight, for queries that name no field. Fields with an analysis of
 # their own have another such field, whose name begins with this.
 ALL_TEXT = "_text"
-# EVERY and ORDERED_LISTS, or PADDING; names of its text fields; marks of `id_levels` and of whole
-# texts.
+# EVERY and ORDERED_LISTS, or PADDING; names of its text fields; marks of `id_levels`, of whole
+# texts, and of the files that its vectors are in (`vectors.files`).
 PRESENT = "_present"
 PLACE = "_place"  # the document's place in `bodies`, if it has one
 EVERY = "*"
@@ -92,9 +93,12 @@ def searched(collection: Collection) -> tuple[Searched, ...]:
     return tuple(found)
 
 
+_is_joined = attrgetter("is_joined")
+
+
 def text_fields(collection: Collection) -> tuple[str, ...]:
     """Every analysed field of the index."""
-    joined = (one.name for one in searched(collection) if one.is_joined)
+    joined = (one.name for one in filter(_is_joined, searched(collection)))
     return (*collection.text_fields, *joined)
 
 
@@ -106,10 +110,8 @@ def make_schema(collection: Collection) -> tantivy.Schema:
     )
     builder.add_text_field(PRESENT, tokenizer_name="raw", index_option="basic")
     builder.add_unsigned_field(PLACE, stored=False, indexed=False, fast=True)
-    for one in searched(collection):
-        if one.is_joined:
-            analyser = _analyser_name(collection, one.analysis)
-            builder.add_text_field(one.name, tokenizer_name=analyser)
+    for one in filter(_is_joined, searched(collection)):
+        builder.add_text_field(one.name, tokenizer_name=_analyser_name(collection, one.analysis))
     for name, kind in (collection.fields or {}).items():
         match kind:
             case FieldType.TEXT:
@@ -125,6 +127,8 @@ def make_schema(collection: Collection) -> tantivy.Schema:
                 builder.add_boolean_field(name, indexed=True, fast=True)
             case FieldType.DATE:
                 builder.add_date_field(name, indexed=True, fast=True)
+            case FieldType.VECTOR:  # its row (`vectors.files`)
+                builder.add_unsigned_field(name, indexed=True, fast=True)
     return builder.build()
 
 

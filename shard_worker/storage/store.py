@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Collection as AbstractCollection
 from pathlib import Path
+from types import MappingProxyType
 
 from hedgerow.common.errors import ConfigurationError
 from hedgerow.common.shard_log.judgement import Judgement
@@ -17,6 +18,8 @@ from hedgerow.common.wire.formats import other_format
 from hedgerow.shard_worker.storage.judgements import SCHEMA as JUDGEMENTS_SCHEMA
 from hedgerow.shard_worker.storage.judgements import StoredJudgements
 from hedgerow.shard_worker.storage.leading_documents import read_leading
+from hedgerow.shard_worker.storage.mirrors import SCHEMA as MIRRORS_SCHEMA
+from hedgerow.shard_worker.storage.mirrors import StoredMirror, StoredMirrors
 from hedgerow.shard_worker.storage.ordered_documents import READ, read_in_order
 
 FORMAT = "1"
@@ -45,6 +48,7 @@ class Store:
 
     Attributes:
         judgements: of conditional writes; to be read by the process that writes.
+        mirrors: pairs of collections of which one follows the other; likewise.
     """
 
     def __init__(self, path: Path, *, read_only: bool, mapped_bytes: int) -> None:
@@ -55,6 +59,7 @@ class Store:
         self._lock = threading.Lock()
         self._connections: list[sqlite3.Connection] = []
         self.judgements = StoredJudgements(self._connection)
+        self.mirrors = StoredMirrors(self._connection)
 
     @classmethod
     def open(cls, path: Path, *, read_only: bool = False, mapped_bytes: int = 0) -> "Store":
@@ -76,7 +81,7 @@ class Store:
         else:
             path.parent.mkdir(parents=True, exist_ok=True)
             connection = store._connection()
-            connection.executescript(_SCHEMA + JUDGEMENTS_SCHEMA)
+            connection.executescript(_SCHEMA + JUDGEMENTS_SCHEMA + MIRRORS_SCHEMA)
             with connection:
                 connection.executemany(
                     "INSERT OR IGNORE INTO meta VALUES (?, ?)",
@@ -260,6 +265,16 @@ class Store:
         """The first documents of `ids`; see `read_leading`."""
         return read_leading(self._connection(), uid, ids, max_bytes, is_late)
 
+    def existing(self, uid: str, ids: Iterable[str]) -> set[str]:
+        """Those of the ids that a collection has documents of."""
+        rows = self._connection().execute(
+            "SELECT id FROM documents WHERE collection ="
+            " (SELECT number FROM collections WHERE uid = ?)"
+            " AND id IN (SELECT value FROM json_each(?))",
+            (uid, json.dumps(list(ids))),
+        )
+        return {row[0] for row in rows}
+
     def scan(self, uid: str, page: int = 500, after: str = "") -> Iterator[tuple[str, bytes]]:
         """All documents of a collection (id, JSON), in ascending order of ids, read in pages.
 
@@ -297,6 +312,8 @@ class Store:
         documents: Mapping[str, Mapping[str, bytes | None]] | None = None,
         dropped: AbstractCollection[str] = (),
         judged: Iterable[tuple[int, Judgement]] = (),
+        mirrors: Mapping[str, StoredMirror | None] = MappingProxyType({}),
+        fits: Mapping[str, Mapping[str, str | None]] = MappingProxyType({}),
     ) -> None:
         """Write a batch of log entries in one transaction; applying it again changes nothing.
 
@@ -307,6 +324,8 @@ class Store:
                 batch. Documents of unknown collections are ignored.
             dropped: uids of collections to remove with their documents, after all other changes.
             judged: numbers and judgements of the batch's conditional writes.
+            mirrors: the batch's changes of pairs, as for `StoredMirrors.apply`.
+            fits: likewise.
         """
         connection = self._connection()
         with connection:
@@ -326,6 +345,7 @@ class Store:
                     connection.execute("DELETE FROM documents WHERE collection = ?", number)
                     connection.execute("DELETE FROM collections WHERE number = ?", number)
             self.judgements.add(judged)
+            self.mirrors.apply(mirrors, fits)
             connection.execute("UPDATE meta SET value = ? WHERE key = 'position'", (position,))
         self._trim()
 

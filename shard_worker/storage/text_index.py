@@ -12,7 +12,8 @@ import tantivy
 from hedgerow.common.collection import Collection
 from hedgerow.common.document_ids import ID_FIELD
 from hedgerow.common.machine.disk import disk_failure
-from hedgerow.shard_worker.storage.id_levels import MARK, Level
+from hedgerow.shard_worker.storage.id_levels import MARK as LEVEL_MARK
+from hedgerow.shard_worker.storage.id_levels import Level
 from hedgerow.shard_worker.storage.index_files import (
     TextIndexError,
     collection_of,
@@ -24,6 +25,7 @@ from hedgerow.shard_worker.storage.index_files import (
 from hedgerow.shard_worker.storage.index_replacement import await_replacement
 from hedgerow.shard_worker.storage.read_only_index import linked
 from hedgerow.shard_worker.storage.schema import EVERY, ORDERED_LISTS, PADDING, PLACE, PRESENT
+from hedgerow.shard_worker.vectors.files import MARK, RowFile, read_marks
 
 
 class TextIndex:
@@ -36,6 +38,7 @@ class TextIndex:
         schema: tantivy's schema.
         searcher: tantivy's view of the snapshot.
         generation: of the commit that it shows; see `TextIndexWriter.generation`.
+        vectors: vector field → the rows of its documents' vectors, if any document has one.
     """
 
     def __init__(self, path: Path) -> None:
@@ -46,10 +49,14 @@ class TextIndex:
         # Read before the snapshot is taken, so that it may be too old, but never too new.
         self.generation = int(about["epoch"]) + read_opstamp(path)
         self._lists: dict[str, bool] = {}  # keyword field → whether it has lists
+        self._num_vectors: dict[str, int] = {}
         self._has_places = PLACE in read_fields(path)
         self._index = _open_for_reading(path, self.collection)
         self.schema = self._index.schema
         self.searcher = self._index.searcher()
+        self.vectors: Mapping[str, RowFile] = {}
+        if self.collection.vectors:
+            self.vectors = open_rows(path, self.collection, self.searcher)
 
     @classmethod
     def open(cls, path: Path) -> Self:
@@ -96,8 +103,8 @@ class TextIndex:
     @cached_property
     def levels(self) -> list[Level]:
         """The levels of ids, the lowest first; empty if any document lacks its marks."""
-        counts = dict(self.searcher.terms_with_prefix(PRESENT, MARK))
-        if counts.pop(MARK, 0) != self.num_counted:
+        counts = dict(self.searcher.terms_with_prefix(PRESENT, LEVEL_MARK))
+        if counts.pop(LEVEL_MARK, 0) != self.num_counted:
             return []
         return [Level(count, mark) for mark, count in sorted(counts.items(), key=itemgetter(1))]
 
@@ -119,6 +126,24 @@ class TextIndex:
             present = tantivy.Query.exists_query(name)
             known = counts["n"]["value"] > count_of(self.searcher.search(present, 1))
             self._lists[name] = known
+        return known
+
+    def num_vectors(self, name: str) -> int:
+        """How many documents have a vector in a field; counted once, in 3 ns for each.
+
+        Args:
+            name: a key of `vectors`.
+        """
+        known = self._num_vectors.get(name)
+        if known is None:
+            mark = self.vectors[name].mark
+            if self.searcher.num_docs == self.max_doc:  # none is deleted
+                known = self.searcher.doc_freq(PRESENT, mark)
+            else:
+                present = tantivy.Query.term_query(self.schema, PRESENT, mark, "basic")
+                counts = self.searcher.aggregate(present, {"n": {"value_count": {"field": name}}})
+                known = int(counts["n"]["value"])
+            self._num_vectors[name] = known
         return known
 
     def document_frequency(self, field: str, term: str) -> int:
@@ -179,6 +204,23 @@ class TextIndex:
 def count_of(result: tantivy.SearchResult) -> int:
     """How many documents a search matched."""
     return int(result.count)  # type: ignore[attr-defined]  # the stubs lack it
+
+
+def open_rows(path: Path, collection: Collection, searcher: tantivy.Searcher) -> dict[str, RowFile]:
+    """Map the rows of an index's vectors, by field.
+
+    Raises:
+        TextIndexError: some are missing.
+        OSError: the operating system refuses it for now.
+    """
+    opened = {}
+    marks = (mark for mark, _ in searcher.terms_with_prefix(PRESENT, MARK))
+    try:
+        for name, number in read_marks(marks).items():
+            opened[name] = RowFile(path, name, number, collection.vectors[name])
+    except (FileNotFoundError, ValueError, KeyError) as error:
+        raise TextIndexError(f"{path}: the rows of vectors are missing: {error}") from error
+    return opened
 
 
 def _find_average(explanation: Mapping[str, Any]) -> float:

@@ -3,7 +3,7 @@
 import json
 import shutil
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
@@ -28,6 +28,8 @@ from hedgerow.shard_worker.storage.index_files import (
     write_about,
 )
 from hedgerow.shard_worker.storage.schema import PADDING, PLACE, PRESENT, make_index
+from hedgerow.shard_worker.storage.text_index import TextIndex
+from hedgerow.shard_worker.storage.vector_writer import Embed, VectorWriter
 
 _NO_ID = ""  # the id of no document
 _REBUILD_COMMIT = 20_000  # documents; bounds the memory of a rebuild
@@ -45,7 +47,12 @@ class TextIndexWriter:
     """
 
     def __init__(
-        self, path: Path, collection: Collection, index: tantivy.Index, memory_bytes: int
+        self,
+        path: Path,
+        collection: Collection,
+        index: tantivy.Index,
+        memory_bytes: int,
+        embed: Embed | None = None,
     ) -> None:
         self.path = path
         self.collection = collection
@@ -68,11 +75,22 @@ class TextIndexWriter:
         self._has_changes = False
         # Indexes of earlier versions have no field for places.
         self._bodies = BodyWriter(path) if PLACE in read_fields(path) else None
+        try:
+            self._vectors = VectorWriter(path, collection, index, embed)
+        except TextIndexError:
+            self._writer.wait_merging_threads()  # gives the lock back
+            raise
         # None if documents get no marks.
         self._boundaries: Sequence[str] | None = _boundaries_of(index)
 
     @classmethod
-    def open(cls, path: Path, collection: Collection, memory_bytes: int = 32_000_000) -> Self:
+    def open(
+        cls,
+        path: Path,
+        collection: Collection,
+        memory_bytes: int = 32_000_000,
+        embed: Embed | None = None,
+    ) -> Self:
         """Open for writing; replace an index that does not fit the definition by an empty one.
 
         An index of an earlier definition, with fewer fields, is opened with that one.
@@ -81,6 +99,7 @@ class TextIndexWriter:
             path: the index's folder.
             collection: its definition, with fields.
             memory_bytes: how much the writer may use before it flushes a segment.
+            embed: makes the vectors of documents that have none; None leaves them without.
 
         Raises:
             OSError: another writer has the index open, or the operating system refuses to open it
@@ -88,7 +107,7 @@ class TextIndexWriter:
         """
         try:
             definition = fitting_definition(read_about(path), collection)
-            return cls(path, definition, open_index(path, definition), memory_bytes)
+            return cls(path, definition, open_index(path, definition), memory_bytes, embed)
         except TextIndexError as error:
             if path.exists():
                 _log.warning("text_index_replaced", path=str(path), reason=str(error))
@@ -96,7 +115,7 @@ class TextIndexWriter:
         path.mkdir(parents=True)
         index = make_index(path, collection)
         write_about(path, collection, is_complete=False)
-        writer = cls(path, collection, index, memory_bytes)
+        writer = cls(path, collection, index, memory_bytes, embed)
         writer.is_new = True
         return writer
 
@@ -128,14 +147,17 @@ class TextIndexWriter:
 
         Raises:
             TypeError, ValueError, OverflowError: a document cannot be indexed.
+            WorkError: a vector cannot be made of a document; nothing was changed.
             OSError: the writer is dead and accepts no more documents; the disk is full, for
                 example.
         """
+        upserts = list(upserts)
+        vectors = self._vectors.of(upserts)
         for one in deletes:
             self._writer.delete_documents_by_term(ID_FIELD, one)
             self._has_changes = True
         for one, fields in upserts:
-            document = self._document(one, fields, bodies.get(one))
+            document = self._document(one, fields, bodies.get(one), vectors.get(one))
             self._writer.delete_documents_by_term(ID_FIELD, one)
             try:
                 self._writer.add_document(document)
@@ -145,11 +167,18 @@ class TextIndexWriter:
             self._has_changes = True
 
     def _document(
-        self, document_id: str, fields: Mapping[str, Any], body: bytes | None
+        self,
+        document_id: str,
+        fields: Mapping[str, Any],
+        body: bytes | None,
+        vectors: Mapping[str, bytes] | None,
     ) -> tantivy.Document:
         marks = () if self._boundaries is None else marks_of(document_id, self._boundaries)
         place = None if body is None or self._bodies is None else self._bodies.add(body)
-        return make_document(self._plan, document_id, fields, marks, place)
+        if not vectors:
+            return make_document(self._plan, document_id, fields, marks, place)
+        rows, vector_marks = self._vectors.add(vectors)
+        return make_document(self._plan, document_id, fields, (*marks, *vector_marks), place, rows)
 
     def remove_padding(self) -> None:
         """Delete all padding; does not commit."""
@@ -172,12 +201,14 @@ class TextIndexWriter:
             self._has_changes = False
             if self._bodies is not None:
                 self._bodies.remove_outdated()
+            self._vectors.remove_outdated()
         self._complete()
         return self.generation
 
     def _commit(self) -> None:
         if self._bodies is not None:
             self._bodies.sync()  # before the index refers to them
+        self._vectors.sync()
         self._opstamp = self._writer.commit()
 
     def renew(self) -> None:
@@ -195,22 +226,28 @@ class TextIndexWriter:
         self._writer.delete_all_documents()
         if self._bodies is not None:
             self._bodies.start_new_file()
+        self._vectors.start_new_files()
         self._boundaries = boundaries or None
         self._has_changes = True
 
-    def add(self, documents: Iterable[tuple[str, bytes]]) -> int:
+    def add(self, documents: Iterable[tuple[str, bytes]], before: TextIndex | None = None) -> int:
         """Add documents of the store that the index does not have; does not commit.
 
         Args:
             documents: id and JSON of each, as `Store.scan` yields them.
+            before: the index that is written again, from `index_before`.
 
         Returns:
             The number of documents.
+
+        Raises:
+            WorkError: a vector cannot be made of a document.
         """
         done = 0
-        for one, body in documents:
+        read = ((one, body, json.loads(body)) for one, body in documents)
+        for one, body, fields, vectors in self._vectors.along(read, before):
             try:
-                document = self._document(one, json.loads(body), body)
+                document = self._document(one, fields, body, vectors)
             except (TypeError, ValueError, OverflowError):
                 # Should not happen: the gateway checks each document against the fields.
                 _log.exception("document_not_indexed", path=str(self.path), id=one)
@@ -260,7 +297,16 @@ class TextIndexWriter:
         self._writer.wait_merging_threads()
         self._close_bodies()
 
+    def build_graphs(self) -> Iterator[None]:
+        """Build the graphs of vectors that were added; each step takes some 50 ms.
+
+        Raises:
+            OSError: a graph cannot be written.
+        """
+        return self._vectors.build_graphs()
+
     def _close_bodies(self) -> None:
+        self._vectors.close()
         if self._bodies is not None:
             self._bodies.close()
 

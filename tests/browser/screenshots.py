@@ -24,6 +24,7 @@ _QUESTIONS: Final = ("oak desk", "brass lamp", "mirror hall", "wool rug", "glass
 _FIELDS: Final = {
     "title": "text",
     "text": "text",
+    "material": "keyword",
     "price": "integer",
     "in_stock": "boolean",
     "added": "date",

@@ -61,6 +61,20 @@ def test_a_drain_is_shown_with_its_moves_until_the_worker_holds_nothing(
             client.cancel_drain("worker-2")
 
 
+def test_a_split_is_shown_until_it_ends(browser: Browser, replicated: Cluster) -> None:
+    """Its shards, its state and what it waits for, without a reload."""
+    browser.open(replicated.url, "cluster")
+    browser.until_text("nothing moves", "#placement-title")
+    with replicated.client() as client:
+        client.begin_split()
+        try:
+            browser.until_text("split from 4 shards to 8", "#split")
+            browser.until_text("waits for", "#split")
+        finally:
+            client.cancel_split()
+    browser.until(lambda: not browser.run("return document.querySelectorAll('#split').length"))
+
+
 @pytest.mark.parametrize("is_dark", [False, True], ids=["light", "dark"])
 def test_the_placement_fits_a_phone(browser: Browser, replicated: Cluster, is_dark: bool) -> None:
     """With moves under way, axe finds nothing serious, and no line is wider than the page."""

@@ -58,6 +58,7 @@ def test_profile_filter_and_hits_are_asked_for(browser: Browser, cluster: Cluste
     search(browser, "lamp")
     browser.until(lambda: len(browser.all(".hits li")) == 3)
     body = json.loads(browser.text("#snippet").partition("-d '")[2].rstrip("'"))
+    assert body.pop("facets").keys() == {"material", "in_stock", "price", "added"}
     assert body == {
         "query": "lamp",
         "k": 3,

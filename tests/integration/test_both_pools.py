@@ -293,15 +293,18 @@ async def test_what_is_submitted_under_a_cork_leaves_together(kind: Kind, tmp_pa
 
 @pytest.mark.parametrize("nice", [3, 0])
 async def test_scorers_are_nicer_than_their_worker(kind: Kind, tmp_path: Path, nice: int) -> None:
-    """On a busy core the worker's event loop goes before what it has handed out, if so set."""
-    worker = WorkerSettings(process_nice=nice, scorers=1, process_pool=kind.name)
+    """On a busy core, the worker's event loop goes before scorers, and these before the indexer."""
+    worker = WorkerSettings(
+        process_nice=nice, indexer_nice=2 * nice, scorers=1, process_pool=kind.name
+    )
     settings = Settings(data=tmp_path, worker=worker)
     gate = QuarantineGate(Quarantine(2, 300.0), lambda _: 0, "w")
-    for pool in (scorer_lane(settings, (), gate), indexer_lane(settings)):
+    pools = (scorer_lane(settings, (), gate), nice), (indexer_lane(settings), 2 * nice)
+    for pool, own in pools:
         await pool.start()
         try:
             (pid,) = pool.load()["pids"]
-            expected = min(19, os.getpriority(os.PRIO_PROCESS, 0) + nice)
+            expected = min(19, os.getpriority(os.PRIO_PROCESS, 0) + own)
             assert os.getpriority(os.PRIO_PROCESS, pid) == expected
             if hasattr(os, "SCHED_BATCH"):
                 mine = os.sched_getscheduler(0)

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from hedgerow.common.redis.keys import Keys
 from hedgerow.common.settings.redis import RedisSettings
 from hedgerow.common.shard_log.document_version import version_of
 from hedgerow.common.shard_log.entries import START, Entry, position
-from hedgerow.common.shard_log.judgement import Judgement
+from hedgerow.common.shard_log.judgement import KEPT_JUDGEMENTS, Judgement
 from hedgerow.common.shard_log.log import MAX_ENTRY_BYTES, ShardLog
 from hedgerow.common.shard_log.operations import (
     Create,
@@ -32,8 +33,11 @@ from hedgerow.common.state.layout import Layout, Split, SplitState
 from hedgerow.common.tasks import end
 from hedgerow.shard_worker.indexing.changes import Changes
 from hedgerow.shard_worker.indexing.stored_before import StoredBefore
+from hedgerow.shard_worker.splitting import copier
 from hedgerow.shard_worker.splitting.copier import Copier
 from hedgerow.shard_worker.splitting.copy_pace import CopyPace
+from hedgerow.shard_worker.splitting.machine_turns import TURN_LEASE_S, MachineTurns
+from hedgerow.shard_worker.splitting.shard_documents import ShardDocuments
 from hedgerow.shard_worker.storage.store import Store
 from tests.support.servers import RedisServer
 from tests.support.waiting import until
@@ -159,9 +163,14 @@ class Nothing:
         """None."""
 
 
-async def copied(control: RedisClient, keys: Keys) -> dict[str, bytes]:
-    """What the replicas of the new shards have, once they have applied their logs."""
+async def copied(control: RedisClient, keys: Keys) -> tuple[dict[str, bytes], dict[str, Judgement]]:
+    """What the replicas of the new shards have, once they have applied their logs.
+
+    Returns:
+        Their documents, and the judgements that they remember, by token.
+    """
     found: dict[str, bytes] = {}
+    judged: dict[str, Judgement] = {}
     for shard in (0, 1):
         entries = await ShardLog(control, keys.of_layout(1)).read(shard, START, 100_000_000)
         changes = Changes.of([unpack_op(entry.op) for entry in entries], Nothing())
@@ -170,7 +179,9 @@ async def copied(control: RedisClient, keys: Keys) -> dict[str, bytes]:
             assert shard_of(document_id, 2) == shard
             if body is not None:
                 found[document_id] = body
-    return found
+        for token, (_, judgement) in changes.judged.items():
+            assert judged.setdefault(token, judgement) == judgement
+    return found, judged
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -220,8 +231,82 @@ async def test_a_copier_that_ends_at_any_point_loses_nothing(
     await until(is_there, 20.0, what="the rest of the log")
     await end([last])
     await source.apply()
-    assert await copied(control, keys) == source.documents()
+    judged = {one.token: one for one in source.store.judgements.newest(KEPT_JUDGEMENTS)}
+    assert await copied(control, keys) == (source.documents(), judged)
     source.store.close()
+
+
+async def test_a_copy_cancelled_while_it_opens_the_store_closes_it(
+    control: RedisClient, key_prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The read transaction would keep the store's log of changes from being emptied."""
+    source = Source(control, Keys(key_prefix), tmp_path / "store.sqlite", random.Random(0))
+    await source.log.append(0, pack_op(Create(BOOKS.to_json())))
+    await source.apply()  # trims the log, so that the documents must be copied from the store
+    opening, go_on, num_open = threading.Event(), threading.Event(), 0
+
+    class SlowDocuments(ShardDocuments):
+        def __init__(self, path: Path, num_shards: int) -> None:
+            nonlocal num_open
+            opening.set()
+            assert go_on.wait(15.0)
+            super().__init__(path, num_shards)
+            num_open += 1
+
+        def close(self) -> None:
+            nonlocal num_open
+            super().close()
+            num_open -= 1
+
+    monkeypatch.setattr(copier, "ShardDocuments", SlowDocuments)
+
+    async def always() -> None:
+        await asyncio.sleep(0)
+
+    task = asyncio.create_task(
+        Copier(
+            control,
+            Keys(key_prefix),
+            SPLIT,
+            0,
+            source.path,
+            applied=lambda: source.applied,
+            pace=CopyPace(1.0),
+            replicas_within_s=0.0,
+        ).run(always)
+    )
+    await until(opening.is_set)
+    task.cancel()
+    await asyncio.sleep(0)  # it is cancelled while the thread opens the store
+    go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert num_open == 0
+    await until(lambda: not any(one.name.startswith("split") for one in threading.enumerate()))
+    source.store.close()
+
+
+async def test_the_workers_of_a_machine_take_turns(control: RedisClient, key_prefix: str) -> None:
+    """A machine has so many turns, whichever of its workers take them; one that ends is free."""
+    keys = Keys(key_prefix)
+
+    def turns(host: str, worker: str) -> MachineTurns:
+        return MachineTurns(control, keys, host=host, worker=worker, at_once=2)
+
+    first, second, elsewhere = turns("here", "w1"), turns("here", "w2"), turns("there", "w3")
+    assert [await first.hold(1), await first.hold(2), await first.hold(3)] == [True, True, False]
+    assert not await second.hold(4)
+    assert await elsewhere.hold(5)
+    assert await first.hold(1)  # again, without a question
+    await first.end(1)
+
+    async def is_free() -> bool:
+        return await second.hold(4)
+
+    await until(is_free)
+    assert not await first.hold(1)
+    # A worker that dies leaves its turns to expire.
+    assert 0 < await control.execute("PTTL", keys.copy_turn("here", 1)) <= 1000 * TURN_LEASE_S
 
 
 async def test_copies_are_never_further_ahead_of_the_replicas_than_a_turn(

@@ -28,6 +28,7 @@ from hedgerow.gateway.shapes.alias import AliasChange
 from hedgerow.gateway.shapes.answer import Fetch, ShardDetail, TotalHits
 from hedgerow.gateway.shapes.delete_by_query import DeleteByQueryAnswer, DeleteByQueryBody
 from hedgerow.gateway.shapes.expiry import ExpiryAnswer
+from hedgerow.gateway.shapes.reindex import ReindexAnswer, ReindexBody, ReindexReport
 from hedgerow.gateway.shapes.synonyms import SynonymsAnswer, SynonymsBody
 from hedgerow.gateway.views.json_bytes import encode
 from hedgerow.gateway.writes.collection_list import ListedCollection
@@ -454,12 +455,14 @@ class FakePlacement:
         draining: the workers that drain.
         held: how many shards w-b still owns; 1 fewer each time that it is asked while it drains.
         is_stuck: whether no other worker can take them over.
+        split: the split in progress.
     """
 
     def __init__(self) -> None:
         self.draining: set[str] = set()
         self.held = 2
         self.is_stuck = False
+        self.split: dict[str, Any] | None = None
         self.has_rebalanced = False
 
     async def describe(self) -> dict[str, Any]:
@@ -486,6 +489,7 @@ class FakePlacement:
                 for shard in rest
                 if self.draining
             ],
+            "split": self.split,
         }
         if "w-b" in self.draining and not self.is_stuck:
             self.held = max(0, self.held - 1)
@@ -555,6 +559,19 @@ def _next(script: list[T]) -> T | None:
     return script.pop(0) if len(script) > 1 else next(iter(script), None)
 
 
+def running_split(state: str | None) -> dict[str, Any]:
+    """A split from 4 to 8 shards."""
+    return {
+        "from_shards": 4,
+        "to_shards": 8,
+        "state": state,
+        "running_s": 1.0,
+        "copied_shards": 3,
+        "waits_for": "the copies",
+        "fell_back": None,
+    }
+
+
 class FakeSplits:
     """A split that is done when it has been asked about as often as it has states."""
 
@@ -567,15 +584,7 @@ class FakeSplits:
     async def describe(self) -> dict[str, Any]:
         """The next state."""
         state = self.states.pop(0) if self.states else None
-        running = {
-            "from_shards": 4,
-            "to_shards": 8,
-            "state": state,
-            "running_s": 1.0,
-            "copied_shards": 3,
-            "waits_for": "the copies",
-            "fell_back": None,
-        }
+        running = running_split(state)
         last = {
             "from_shards": 4,
             "to_shards": 8,
@@ -603,6 +612,63 @@ class FakeSplits:
         if self.refusal is not None:
             raise self.refusal
         self.states, self.error = ["abandoning"], "it was cancelled"
+        return await self.describe()
+
+
+class FakeReindexes:
+    """A reindex that goes on to its next state each time that it is asked about.
+
+    Attributes:
+        states: those that are to come; the last stays.
+        changes: members of the report that are not as by default.
+        begun: the bodies that it was begun with.
+    """
+
+    def __init__(self) -> None:
+        self.states: list[str] = []
+        self.changes: dict[str, Any] = {}
+        self.begun: list[ReindexBody] = []
+        self.refusal: Exception | None = None
+
+    async def describe(self) -> ReindexAnswer:
+        """The next state."""
+        state = _next(self.states)
+        if state is None:
+            return ReindexAnswer(None)
+        members: dict[str, Any] = {
+            "old": "shop-1",
+            "new": "shop-2",
+            "alias": "shop",
+            "skip_faulty": False,
+            "state": state,
+            "running_s": 2.5,
+            "documents": 1200,
+            "copied": 1000,
+            "faulty": 0,
+            "first_faulty": [],
+            "copied_shards": 1,
+            "num_shards": 4,
+            "waits_for": "",
+            "is_stopped": False,
+            "switched_at_ms": None,
+            "ended_at_ms": None,
+            "error": None,
+        }
+        return ReindexAnswer(ReindexReport(**(members | self.changes)))
+
+    async def begin(self, body: ReindexBody) -> ReindexAnswer:
+        """Begin, unless it is refused."""
+        if self.refusal is not None:
+            raise self.refusal
+        self.begun.append(body)
+        self.states = self.states or ["copying", "switching", "switched"]
+        return await self.describe()
+
+    async def end(self) -> ReindexAnswer:
+        """Give up, unless it is refused."""
+        if self.refusal is not None:
+            raise self.refusal
+        self.states = ["cancelling", "cancelled"]
         return await self.describe()
 
 
@@ -661,6 +727,7 @@ class FakeGateway:
         self.reloader = FakeReloader()
         self.placement = FakePlacement()
         self.splits = FakeSplits()
+        self.reindexes = FakeReindexes()
         self.requests = RequestAdmission(128)
         self.live = make_live()
         self.live.close()

@@ -38,6 +38,20 @@ MATRIX: Mapping[str, Values] = {
         "snapshots": {"url": "s3://bucket/folder"},
     },
     "external": {**EXTERNAL, "secret": {"name": "mine"}, "image": {"pullSecrets": ["pull"]}},
+    "redis cluster": {
+        "redis": {
+            "caSecret": "redis-ca",
+            "cluster": {"nodes": ["n1:6379", "n2:6379"], "slots": 6, "tls": True, "username": "u"},
+        }
+    },
+    "redis cluster and another server": {
+        "valkey": {"enabled": False},
+        "redis": {
+            "url": "redis://redis.example.org:6379/0",
+            "username": "c",
+            "cluster": {"nodes": ["n1:6379"]},
+        },
+    },
     "tls": {"gateway": {"tls": {"secretName": "cert"}, "service": {"type": "LoadBalancer"}}},
     "open": {"gateway": {"token": False, "allowedHosts": ["search.example.org"]}},
     "keys": {"gateway": {"keysSecret": "keys", "maxUnavailable": "50%"}},

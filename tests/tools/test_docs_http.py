@@ -63,6 +63,8 @@ TABLES = {
     "quarantine answer": "QuarantineAnswer",
     "placement answer": "PlacementAnswer",
     "split answer": "SplitAnswer",
+    "reindex": "ReindexBody",
+    "reindex answer": "ReindexAnswer",
     "rebalance answer": "RebalanceAnswer",
     "history answer": "LiveHistory",
 }
@@ -87,7 +89,8 @@ def type_of(part: dict[str, Any]) -> str:
     if kind == "list" and "anyOf" in resolve(part["items"]):
         kind = f"list of {type_of(part['items'])}"
     elif kind == "list" and resolve(part["items"])["type"] != "object":
-        plural = "" if "enum" in resolve(part["items"]) else "s"
+        is_noun = "enum" not in resolve(part["items"]) and "items" not in resolve(part["items"])
+        plural = "s" if is_noun else ""
         kind = f"list of {type_of(part['items'])}{plural}"
     elif kind == "list":
         kind = "list of objects"

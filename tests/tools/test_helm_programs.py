@@ -25,7 +25,6 @@ from hedgerow.gateway.metrics.catalogue import GATEWAY_METRICS
 from hedgerow.shard_worker.main import app as worker_app
 from hedgerow.shard_worker.metrics_server import MetricsServer
 from tests.support.helm import (
-    EXTERNAL,
     MATRIX,
     RELEASE,
     Rendered,
@@ -108,13 +107,23 @@ def test_every_variable_is_a_setting(
             settings = load_settings()
         if name.endswith("-test"):
             continue
-        server = urlsplit(settings.redis.url)
+        control = settings.redis.of_control()
+        server = urlsplit(control.url)
         if "valkey" in MATRIX[case] and "redis" in MATRIX[case]:
-            assert settings.redis.url == EXTERNAL["redis"]["url"]
+            assert control.url == MATRIX[case]["redis"]["url"]
+            assert control.username == MATRIX[case]["redis"]["username"]
         else:
             service = objects.one("Service", server.hostname or "")
             assert [port["port"] for port in service["spec"]["ports"]] == [server.port]
+        assert control.password is not None
         assert settings.redis.password is not None
+        cluster = MATRIX[case].get("redis", {}).get("cluster", {})
+        assert settings.redis.cluster_nodes == cluster.get("nodes", [])
+        assert settings.redis.num_slots == (cluster.get("slots", 3) if cluster else 0)
+        if cluster:
+            scheme = "rediss" if cluster.get("tls") else "redis"
+            assert settings.redis.url == f"{scheme}:///0"
+            assert settings.redis.username == cluster.get("username")
         files = (settings.redis.tls_ca_file, settings.gateway.tls_cert, settings.gateway.keys_file)
         for file in files:
             assert file is None or str(file.parent) in mounts(container)

@@ -37,6 +37,7 @@ LISTED = {
     "test-browser",
     "screenshots",
     "test-hostile",
+    "typescript",
     "attack",
     "nemesis",
 }

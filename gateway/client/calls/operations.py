@@ -15,6 +15,7 @@ from hedgerow.gateway.shapes.operations import (
     SnapshotAnswer,
 )
 from hedgerow.gateway.shapes.placement import PlacementAnswer, RebalanceAnswer
+from hedgerow.gateway.shapes.reindex import ReindexAnswer, ReindexBody
 from hedgerow.gateway.shapes.split import SplitAnswer
 from hedgerow.gateway.shapes.status import StatusAnswer
 
@@ -104,6 +105,22 @@ def begin_split() -> Call[SplitAnswer]:
 def cancel_split() -> Call[SplitAnswer]:
     """Give up the split in progress."""
     return Call("DELETE", "/v1/split", answer(SplitAnswer))
+
+
+def get_reindex() -> Call[ReindexAnswer]:
+    """Return the last reindex."""
+    return Call("GET", "/v1/reindex", answer(ReindexAnswer))
+
+
+def begin_reindex(old: str, new: str, alias: str, *, skip_faulty: bool) -> Call[ReindexAnswer]:
+    """Begin to copy a collection into another one, which then replaces it."""
+    body = msgspec.json.encode(ReindexBody(old, new, alias, skip_faulty))
+    return Call("POST", "/v1/reindex", answer(ReindexAnswer), body=body)
+
+
+def end_reindex() -> Call[ReindexAnswer]:
+    """Cancel the reindex, or let its collections be independent after the switch."""
+    return Call("DELETE", "/v1/reindex", answer(ReindexAnswer))
 
 
 def _draining(worker: str) -> str:

@@ -16,6 +16,7 @@ from hedgerow.gateway.client.calls.call import (
 from hedgerow.gateway.shapes.answer import SearchAnswer
 from hedgerow.gateway.shapes.collection import CurveAnswer
 from hedgerow.gateway.shapes.facets import Facet
+from hedgerow.gateway.shapes.hybrid import Hybrid
 from hedgerow.gateway.shapes.sorting import SortBy
 from hedgerow.gateway.shapes.suggest import SuggestAnswer
 from hedgerow.gateway.shapes.vector import VectorQuery
@@ -47,6 +48,7 @@ class SearchOptions(TypedDict, total=False):
         prefix: whether the query's last word may be the beginning of another.
         vector: find the documents whose vectors are nearest to this one: a `VectorQuery`, or the
             same as a dict.
+        hybrid: rank by the query and by a vector, and fuse both: a `Hybrid`, or the same as a dict.
         synonyms: whether the collection's synonyms of the query's words are found, too.
     """
 
@@ -68,6 +70,7 @@ class SearchOptions(TypedDict, total=False):
     typos: Literal["off", "auto"] | None
     prefix: bool | None
     vector: VectorQuery | Mapping[str, Any] | None
+    hybrid: Hybrid | Mapping[str, Any] | None
     synonyms: bool | None
 
 

@@ -40,7 +40,7 @@ class HeldAnswer(Response):
 class HeldResponse(HeldAnswer):
     """An answer with a document; holds the document's lease until it has been sent."""
 
-    def __init__(self, document: StoredDocument) -> None:
-        """Answer with `document`, and its version."""
+    def __init__(self, document: StoredDocument, shown: bytes) -> None:
+        """Answer with `document` as it is shown, and its version."""
         etag = f'"{version_of(document.body)}"'
-        super().__init__(document.body, document.lease, {"ETag": etag})
+        super().__init__(shown, document.lease, {"ETag": etag})

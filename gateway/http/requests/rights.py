@@ -43,6 +43,9 @@ RIGHTS: Final[Mapping[tuple[str, str], Right | None]] = {
     ("GET", "/v1/aliases/{alias}"): None,  # the route asks for the collection that it stands for
     ("PUT", "/v1/aliases/{alias}"): _WRITE,
     ("DELETE", "/v1/aliases/{alias}"): _WRITE,
+    ("GET", "/v1/reindex"): _WRITE,
+    ("POST", "/v1/reindex"): _WRITE,
+    ("DELETE", "/v1/reindex"): _WRITE,
     ("GET", "/healthz"): None,
     ("GET", "/readyz"): None,
     ("GET", "/metrics"): _METRICS,

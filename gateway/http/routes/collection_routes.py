@@ -35,12 +35,9 @@ _NDJSON: Final = {
     }
 }
 
-_DOCUMENT: Final = {
-    "requestBody": {
-        "required": True,
-        "content": {"application/json": {"schema": {"type": "object"}}},
-    }
-}
+_OBJECT: Final = {"application/json": {"schema": {"type": "object"}}}
+
+_DOCUMENT: Final = {"requestBody": {"required": True, "content": _OBJECT}}
 
 _CHANGES: Final = {
     "requestBody": {
@@ -188,7 +185,10 @@ def document_routes(gateway: GatewayPort, settings: GatewaySettings) -> APIRoute
     @router.get(
         "/v1/collections/{name}/documents/{document_id:path}",
         summary="Read a document",
-        responses=answers(200, None, 400, 404, 503),
+        responses={
+            **answers(200, None, 400, 404, 503),
+            200: {"description": "The document as it was loaded", "content": _OBJECT},
+        },
         response_class=Response,
     )
     async def get_document(
@@ -203,7 +203,8 @@ def document_routes(gateway: GatewayPort, settings: GatewaySettings) -> APIRoute
             document = await gateway.reader.stored(
                 name, document_id, deadline_ms, party=party_of(request.scope)
             )
-        return HeldResponse(document)
+            shown = gateway.reader.shown(name, document.body)
+        return HeldResponse(document, shown)
 
     @router.put(
         "/v1/collections/{name}/documents/{document_id:path}",

@@ -20,7 +20,7 @@ def snapshot_routes(gateway: GatewayPort) -> APIRouter:
         response_class=Response,
         status_code=202,
     )
-    async def create(request: Request) -> Response:
+    async def create_snapshots(request: Request) -> Response:
         with in_progress(gateway.requests, request.scope):
             return json_response(await gateway.snapshots.create(), 202)
 

@@ -1,5 +1,7 @@
 """The routes of health, the cluster's state, and breakers set by hand."""
 
+from typing import Any
+
 from fastapi import APIRouter, Request, Response
 
 from hedgerow.common.errors import UnavailableError
@@ -15,6 +17,13 @@ from hedgerow.gateway.shapes.operations import BreakerBody
 from hedgerow.gateway.shapes.status import StatusAnswer
 
 
+def _flag(name: str, *problems: int) -> dict[int | str, Any]:
+    """Describe an answer of one member that is true."""
+    shape = {"type": "object", "properties": {name: {"const": True}}, "required": [name]}
+    content = {"application/json": {"schema": shape}}
+    return {**answers(200, None, *problems), 200: {"description": "Done", "content": content}}
+
+
 def status_routes(
     gateway: GatewayPort, settings: GatewaySettings, access: AccessControl
 ) -> APIRouter:
@@ -25,7 +34,7 @@ def status_routes(
     @router.get(
         "/healthz",
         summary="Whether the process lives",
-        responses=answers(200, None, 400),
+        responses=_flag("alive", 400),
         response_class=Response,
     )
     async def healthz() -> Response:
@@ -34,7 +43,7 @@ def status_routes(
     @router.get(
         "/readyz",
         summary="Whether Redis answers, a shard is live, and the gateway is not about to stop",
-        responses=answers(200, None, 400, 503),
+        responses=_flag("ready", 400, 503),
         response_class=Response,
     )
     async def readyz() -> Response:

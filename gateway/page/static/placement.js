@@ -9,7 +9,8 @@ export function placement(known, most) {
   const workers = [...known.workers].sort((a, b) => byName(a.id, b.id));
   return h("section", { class: "card", key: "placement", "aria-labelledby": "placement-title" },
     h("h2", { id: "placement-title" }, "Placement ", h("span", { class: "dim" }, summary(known))),
-    known.moves.length && !known.is_settled ? progress(most - known.moves.length, most) : null,
+    known.split ? split(known.split) : null,
+    known.moves.length && !known.is_settled ? progress(most - known.moves.length, most, "moves done") : null,
     known.moves.length ? h("ul", { class: "moves", id: "moves" }, known.moves.map(move)) : null,
     h("div", { class: "scroll", tabindex: 0, role: "region", "aria-labelledby": "placement-title" },
       h("table", { class: "plain", id: "placement" },
@@ -28,8 +29,18 @@ function summary({ version, replicas, moves, is_settled: isSettled }) {
   return `version ${version} · ${counted(replicas, "replica")} · ${moving}`;
 }
 
-function progress(done, most) {
-  const text = `${done} of ${most} moves done`;
+/** A split in progress: its state, what it waits for, and how many old shards are copied. */
+function split(one) {
+  const { from_shards: from, to_shards: to, copied_shards: copied } = one;
+  return h("div", { id: "split" },
+    h("p", null, `split from ${counted(from, "shard")} to ${count(to)}: `, h("b", null, one.state),
+      h("span", { class: "dim" }, one.waits_for ? `, waits for ${one.waits_for}` : "")),
+    one.fell_back ? h("p", { class: "warn-text small" }, one.fell_back) : null,
+    one.state === "copying" ? progress(copied, from, "shards copied") : null);
+}
+
+function progress(done, most, what) {
+  const text = `${done} of ${most} ${what}`;
   return h("div", { class: "progress" },
     h("svg", { class: "cover", viewBox: "0 0 100 10", preserveAspectRatio: "none", role: "img", "aria-label": text },
       h("rect", { class: "cover-good", x: 0, y: 0, width: (100 * done) / most, height: 10 })),

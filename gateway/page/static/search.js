@@ -3,13 +3,15 @@
 
 import { Failure, call, hasKey } from "./api.js";
 import { h, patch, say } from "./dom.js";
+import { chosenFilters, combined, facetPanel, survey, wantedFacets } from "./facets.js";
 import { count, counted, ms, percent, tone, words } from "./format.js";
+import { TEXTS, TITLES, sortable, suggested } from "./schema.js";
 import { asCommand, asCurl, asPython } from "./snippets.js";
+import { asQuery, suggestBox } from "./suggest.js";
 import { timeline } from "./timeline.js";
 
 const DEADLINES = [5, 10, 15, 20, 30, 50, 75, 100, 150, 200, 300, 500, 750, 1000, 1500, 2000, 3000, 5000, 10000, 30000];
-const TITLES = ["title", "name", "headline", "subject", "label", "path", "url"];
-const TEXTS = ["text", "abstract", "summary", "description", "body", "content", "doc"];
+const WIDE = matchMedia("(min-width: 1081px)");
 const SNIPPETS = { curl: asCurl, Python: asPython, CLI: asCommand };
 
 export function searchView(root, parameters) {
@@ -20,6 +22,11 @@ export function searchView(root, parameters) {
     query: parameters.get("q") ?? "",
     profile: "",
     filter: "",
+    chosen: [], // filters that were chosen from facets
+    sort: "", // a field and its direction; "" for the best first
+    isCounting: WIDE.matches, // on a phone, the hits come first
+    surveys: {}, // what the survey of each collection has found
+    facetsRefusal: "",
     k: 10,
     deadlines: DEADLINES,
     deadline: 300,
@@ -32,6 +39,15 @@ export function searchView(root, parameters) {
     copied: false,
   };
   let latest = null; // aborts a search that another has replaced
+  const box = suggestBox({
+    ask: (prefix, size, signal) => {
+      const field = suggested(described());
+      if (!field) return { suggestions: [], coverage: { is_full: true } };
+      return call("GET", `${pathOf(state.collection)}/suggest?${new URLSearchParams({ field, prefix, size })}`, undefined, signal);
+    },
+    change: () => render(),
+    pick: (text) => { change({ query: asQuery(text) }); search(); },
+  });
 
   const render = () => patch(root, form(), failure(), state.answer ? results() : hint());
   const change = (members) => { Object.assign(state, members); render(); };
@@ -48,8 +64,7 @@ export function searchView(root, parameters) {
 
   /** The deadline of searches that name none: the slider begins there. */
   async function loadDeadline() {
-    const path = `v1/collections/${encodeURIComponent(state.collection)}/coverage-curve`;
-    const { deadline_ms: deadline } = await call("GET", path, undefined, abort.signal);
+    const { deadline_ms: deadline } = await call("GET", `${pathOf(state.collection)}/coverage-curve`, undefined, abort.signal);
     const deadlines = [...new Set([...DEADLINES, deadline])].sort((a, b) => a - b);
     change({ deadlines, deadline });
   }
@@ -58,15 +73,13 @@ export function searchView(root, parameters) {
     latest?.abort();
     latest = new AbortController();
     const { signal } = latest;
-    const body = {
-      query: state.query, k: state.k, deadline_ms: state.deadline, rank_profile: state.profile || null,
-      filter: state.filter, minimum_coverage: state.minimum, explain: true,
-    };
+    box.close();
     const parameters = new URLSearchParams({ collection: state.collection, q: state.query });
     history.replaceState(null, "", `#search?${parameters}`);
-    change({ isBusy: true, failure: null, asked: { collection: state.collection, body } });
+    change({ isBusy: true, failure: null, asked: { collection: state.collection, body: bodyOf({}) } });
     try {
-      const answer = await call("POST", `v1/collections/${encodeURIComponent(state.collection)}/search`, body, signal);
+      const facets = state.isCounting ? await facetsToAsk(signal) : {};
+      const answer = await send(bodyOf(facets), signal);
       change({ answer, isBusy: false });
       say(`${counted(answer.hits.length, "hit")}, coverage ${percent(answer.coverage.fraction)}`);
     } catch (error) {
@@ -76,6 +89,54 @@ export function searchView(root, parameters) {
       state.isBusy = false;
       fail(error);
     }
+  }
+
+  const bodyOf = (facets) => ({
+    query: state.query, k: state.k, deadline_ms: state.deadline, rank_profile: state.profile || null,
+    filter: combined(state.filter, state.chosen), minimum_coverage: state.minimum, explain: true,
+    ...(Object.keys(facets).length ? { facets } : {}),
+    ...(state.sort ? { sort: [Object.fromEntries([state.sort.split(" ")])] } : {}),
+  });
+
+  /** Search; without facets if it cannot have any, as with a profile that reads no index. */
+  async function send(body, signal) {
+    const path = `${pathOf(state.collection)}/search`;
+    change({ asked: { collection: state.collection, body }, facetsRefusal: "" });
+    try {
+      return await call("POST", path, body, signal);
+    } catch (error) {
+      if (!body.facets || error.status !== 400 || !/^facets\b/.test(error.problem.field ?? "")) throw error;
+      const { facets, ...rest } = body;
+      change({ asked: { collection: state.collection, body: rest }, facetsRefusal: error.message });
+      return call("POST", path, rest, signal);
+    }
+  }
+
+  async function facetsToAsk(signal) {
+    const { collection, surveys } = state;
+    if (!surveys[collection]) {
+      const body = survey(described(), state.deadline);
+      // A survey that fails is made again with the next search, which says what is wrong.
+      const answer = body && await call("POST", `${pathOf(collection)}/search`, body, signal).catch((error) => {
+        if (error instanceof Failure) return null;
+        throw error;
+      });
+      if (body && !answer) return {};
+      surveys[collection] = wantedFacets(described(), answer?.facets ?? {});
+    }
+    return surveys[collection];
+  }
+
+  function toggle(choice) {
+    const others = state.chosen.filter((one) => one.clause !== choice.clause);
+    change({ chosen: others.length < state.chosen.length ? others : [...others, choice] });
+    again();
+  }
+
+  function openFacets(isCounting) {
+    if (isCounting === state.isCounting) return;
+    change({ isCounting });
+    if (isCounting) again();
   }
 
   function fail(error) {
@@ -96,19 +157,26 @@ export function searchView(root, parameters) {
     const submit = (event) => { event.preventDefault(); if (state.collection) search(); };
     return h("form", { class: "ask card", key: "form", role: "search", onsubmit: submit },
       h("div", { class: "ask-line" },
-        h("label", { class: "field grow" }, h("span", null, "Query"),
-          h("input", { type: "search", id: "query", value: state.query, placeholder: "words, “a phrase”, field:word", autocomplete: "off", spellcheck: "false", oninput: (event) => { state.query = event.target.value; } })),
+        h("div", { class: "grow suggest-box" },
+          h("label", { class: "field" }, h("span", null, "Query"),
+            h("input", { type: "search", id: "query", value: state.query, placeholder: "words, “a phrase”, field:word", autocomplete: "off", spellcheck: "false", ...box.attributes(), oninput: (event) => { state.query = event.target.value; box.typed(state.query); } })),
+          box.list()),
         h("button", { type: "submit", class: "main", disabled: !state.collection }, state.isBusy ? "Searching…" : "Search")),
       h("div", { class: "ask-grid" },
         h("label", { class: "field" }, h("span", null, "Collection"),
-          h("select", { id: "collection", value: state.collection ?? "", onchange: (event) => change({ collection: event.target.value, profile: "" }) },
+          h("select", { id: "collection", value: state.collection ?? "", onchange: (event) => change({ collection: event.target.value, profile: "", chosen: [], sort: "" }) },
             (state.collections ?? []).map((one) => h("option", { key: one.name, value: one.name }, `${one.name} (${count(one.documents)})`)))),
         h("label", { class: "field" }, h("span", null, "Profile"),
           h("select", { id: "profile", value: state.profile, onchange: (event) => { change({ profile: event.target.value }); again(); } },
             h("option", { key: "", value: "" }, collection ? `the collection’s: ${collection.rank_profile}` : "the collection’s"),
             (collection?.rank_profiles ?? []).map((one) => h("option", { key: one, value: one }, one)))),
-        h("label", { class: "field" }, h("span", null, "Filter"),
+        h("label", { class: "field wide" }, h("span", null, "Filter"),
           h("input", { type: "text", id: "filter", value: state.filter, placeholder: "price:>=10", autocomplete: "off", spellcheck: "false", oninput: (event) => { state.filter = event.target.value; } })),
+        h("label", { class: "field" }, h("span", null, "Sort by"),
+          h("select", { id: "sort", value: state.sort, onchange: (event) => { change({ sort: event.target.value }); again(); } },
+            h("option", { key: "", value: "" }, "score"),
+            sortable(collection).flatMap(({ name }) => [["asc", "ascending"], ["desc", "descending"]].map(([order, said]) => (
+              h("option", { key: `${name} ${order}`, value: `${name} ${order}` }, `${name}, ${said}`)))))),
         h("label", { class: "field narrow" }, h("span", null, "Hits"),
           h("input", { type: "number", id: "k", min: 1, value: state.k, oninput: (event) => { state.k = event.target.valueAsNumber || 10; } })),
         slider("deadline", "Deadline", ms(state.deadline), state.deadlines.indexOf(state.deadline), state.deadlines.length - 1,
@@ -127,7 +195,9 @@ export function searchView(root, parameters) {
   function failure() {
     if (!state.failure) return h("div", { key: "failure", role: "alert" });
     const { problem } = state.failure;
-    const where = typeof problem.position === "number" ? ` (at character ${problem.position})` : "";
+    // A filter that was typed is in brackets if others were chosen.
+    const before = problem.field === "filter" && state.chosen.length ? 1 : 0;
+    const where = typeof problem.position === "number" ? ` (at character ${problem.position - before})` : "";
     return h("div", { key: "failure", class: "notice bad", role: "alert" }, `${state.failure.message}${where}`);
   }
 
@@ -140,13 +210,19 @@ export function searchView(root, parameters) {
 
   function results() {
     const { answer } = state;
+    const panel = facetPanel({
+      collection: described(), asked: state.asked.body.facets ?? {}, answer, chosen: state.chosen,
+      isOpen: state.isCounting, isBusy: state.isBusy, refusal: state.facetsRefusal, toggle, open: openFacets,
+    });
     return h("div", { key: "results", class: state.isBusy ? "results busy" : "results" },
       coverage(answer),
       answer.warnings.map((warning, at) => h("p", { key: `warning ${at}`, class: "notice warn" }, `Warning: ${warning}`)),
       (answer.fetch?.problems ?? []).map((one, at) => h("p", { key: `fetch ${at}`, class: "notice warn" }, `Fields of shard ${one.shard}: ${one.reason}`)),
-      h("div", { class: "columns", key: "columns" },
+      h("div", { class: panel ? "columns with-facets" : "columns", key: "columns" },
+        panel,
         h("section", { class: "card hits", "aria-labelledby": "hits-title" },
           h("h2", { id: "hits-title" }, "Hits ", answer.shards.ok ? h("span", { class: "dim" }, found(answer)) : null),
+          chosenFilters(state.chosen, toggle),
           answer.hits.length ? h("ol", null, answer.hits.map(hit)) : h("p", { class: "dim" }, answer.shards.ok ? "No hits." : "No shard has answered, so it is unknown whether there are any.")),
         h("div", null, timeline(answer), request())));
   }
@@ -172,7 +248,7 @@ export function searchView(root, parameters) {
 
   render();
   load();
-  const stop = () => { abort.abort(); latest?.abort(); };
+  const stop = () => { abort.abort(); latest?.abort(); box.close(); };
   stop.onHash = (given) => {
     const query = given.get("q");
     if (query !== null && query !== state.query) {
@@ -182,6 +258,8 @@ export function searchView(root, parameters) {
   };
   return stop;
 }
+
+const pathOf = (collection) => `v1/collections/${encodeURIComponent(collection)}`;
 
 function fields(collection) {
   const known = Object.entries(collection.fields ?? {});
@@ -236,7 +314,7 @@ function hit(one) {
   return h("li", { key: `${one.shard} ${one.id}` },
     h("div", { class: "hit-head" },
       h("h3", null, title ? stored[title] : one.id),
-      h("span", { class: "dim num" }, one.score.toFixed(4))),
+      h("span", { class: "dim num" }, one.sort ? sortText(one.sort) : one.score.toFixed(4))),
     text ? h("p", { class: "hit-text" }, stored[text]) : null,
     h("p", { class: "hit-end" },
       h("code", null, one.id), h("span", { class: "dim" }, ` shard ${one.shard}`),
@@ -244,6 +322,9 @@ function hit(one) {
       rest.slice(0, 8).map(([name, value]) => h("span", { class: "pair", key: name },
         h("span", { class: "dim" }, name), ` ${typeof value === "string" ? value : JSON.stringify(value)}`))));
 }
+
+/** The values by which a hit was sorted. */
+const sortText = (values) => values.map((one) => (one === null ? "no value" : String(one))).join(", ");
 
 /** Copy, also where the page is not served from this machine or by TLS, and has no clipboard. */
 async function copyText(text) {

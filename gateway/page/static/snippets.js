@@ -21,6 +21,8 @@ export function asCurl(base, collection, body, hasKey) {
 function python(value) {
   if (value === true) return "True";
   if (value === false) return "False";
+  if (Array.isArray(value)) return `[${value.map(python).join(", ")}]`;
+  if (typeof value === "object") return `{${Object.entries(value).map(([name, one]) => `${python(name)}: ${python(one)}`).join(", ")}}`;
   return JSON.stringify(value);
 }
 
@@ -39,6 +41,11 @@ print(answer.coverage.fraction, [hit.id for hit in answer.hits])
 `;
 }
 
+/** A facet as `gateway query --facet` takes it: brand:8, price:..10,10..20,20.. */
+function facet(name, { size, ranges }) {
+  return `${name}:${size ?? ranges.map(({ from = "", to = "" }) => `${from}..${to}`).join(",")}`;
+}
+
 export function asCommand(base, collection, body) {
   const { query, ...rest } = spare(body);
   const parts = [`--collection ${shell(collection)}`];
@@ -49,6 +56,8 @@ export function asCommand(base, collection, body) {
     filter: (value) => `--filter ${shell(value)}`,
     minimum_coverage: (value) => `--minimum-coverage ${value}`,
     explain: () => "--explain",
+    facets: (value) => Object.entries(value).map(([name, one]) => `--facet ${shell(facet(name, one))}`).join(" \\\n  "),
+    sort: (value) => value.map((one) => `--sort ${shell(Object.entries(one)[0].join(":"))}`).join(" "),
   };
   for (const [name, value] of Object.entries(rest)) parts.push(options[name](value));
   parts.push(`--url ${shell(base)}`);

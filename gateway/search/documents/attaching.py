@@ -56,13 +56,16 @@ class AttachPolicy:
             name for name, profile in profiles.items() if _allows_attaching(profile)
         )
 
-    def wish(self, query: SearchQuery, profile: str, num_shards: int) -> Attach | None:
+    def wish(
+        self, query: SearchQuery, profile: str, num_shards: int, vectors: tuple[str, ...] = ()
+    ) -> Attach | None:
         """Return what each shard should attach; None for nothing.
 
         Args:
             query: the search.
             profile: the name of the rank profile that applies.
             num_shards: how many shards are asked.
+            vectors: the collection's vector fields.
         """
         is_first = not query.offset  # the documents of hits that are left out are not wanted
         if query.fields is False or profile not in self._profiles or not num_shards or not is_first:
@@ -73,7 +76,8 @@ class AttachPolicy:
         if num_shards > _SHARDS_PER_HIT * query.k + _SPARE_SHARDS:
             return None
         num = num_wanted(min(query.k, _MOST_DOCUMENTS), num_shards)
-        return Attach(num, max_bytes, None if query.fields is True else list(query.fields))
+        fields = None if query.fields is True else list(query.fields)
+        return Attach(num, max_bytes, fields, vectors)
 
 
 @lru_cache(maxsize=1024)

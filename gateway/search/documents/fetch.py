@@ -86,6 +86,8 @@ class Fetcher:
         lease: Lease,
         trace: bytes | None = None,
         walks: list[FetchWalk] | None = None,
+        *,
+        vectors: tuple[str, ...] = (),
     ) -> Fetch:
         """Give the hits those of their documents that arrive by `deadline`, on the loop's clock.
 
@@ -100,6 +102,7 @@ class Fetcher:
             lease: the answer's part of the gateway's memory.
             trace: the context that the workers get, packed; None for none.
             walks: gets how the fetch went, if one is needed.
+            vectors: the collection's vector fields, as in `Attach`.
         """
         answer = _Answer(self._max_answer_bytes)
         by_shard: dict[int, list[Hit]] = {}
@@ -113,7 +116,9 @@ class Fetcher:
             return answer.report(len(hits))
         started = self._loop.time()
         wanted = {shard: [hit.id for hit in group] for shard, group in by_shard.items()}
-        results = await self.read(uid, wanted, fields, profile, deadline, lease, trace, walks)
+        results = await self.read(
+            uid, wanted, fields, profile, deadline, lease, trace, walks, vectors=vectors
+        )
         for shard, group in sorted(by_shard.items()):
             answer.add_part(shard, group, results[shard])
         answer.trim(hits)
@@ -136,6 +141,8 @@ class Fetcher:
         lease: Lease,
         trace: bytes | None = None,
         walks: list[FetchWalk] | None = None,
+        *,
+        vectors: tuple[str, ...] = (),
     ) -> dict[int, ShardResult]:
         """Ask each shard for its documents.
 
@@ -148,6 +155,7 @@ class Fetcher:
             lease: the answer's part of the gateway's memory.
             trace: the context that the workers get, packed; None for none.
             walks: gets how it went.
+            vectors: as in `fill`; without any, documents are as they are stored.
 
         Returns:
             How each shard's part ended; the bodies are `FetchBody`s, or `Refused`.
@@ -160,7 +168,7 @@ class Fetcher:
             if gather.num_open:
                 sent = []
                 for shard, ids in wanted.items():
-                    payload = pack_body(FetchPayload(uid, ids, fields, profile))
+                    payload = pack_body(FetchPayload(uid, ids, fields, profile, vectors))
                     sent.append(scatter.send(scatter.request(payload), (shard,)))
                 self.hedger.watch(sent)
                 await gather.wait(deadline)

@@ -31,8 +31,8 @@ _REPLIED_WITHIN_S = 1.0
 # So is a timeout that gave it less than this, in s: a shard that answers most queries in 2 ms is
 # not at fault if one takes ten times as long.
 _TIGHT_S = 0.05
-# In an overload, a worker also waits for its cores. If it replies to nothing for this time, it
-# hangs.
+# In an overload, or when the machine stalls, a worker also waits for its cores. If it replies to
+# nothing for this time, it hangs.
 CROWDED_SILENCE_S = 1.0
 # How long after a refusal the gateway counts as overloaded: callers that respect Retry-After come
 # back after a second.
@@ -40,6 +40,7 @@ CROWDED_S = 2.0
 
 _SUCCESS = CallOutcome.SUCCESS
 _FAILURE = CallOutcome.FAILURE
+_MISSED = CallOutcome.MISSED
 _IGNORED = CallOutcome.IGNORED
 _OK = Outcome.OK
 _TIMED_OUT = Outcome.TIMED_OUT
@@ -69,20 +70,24 @@ class Breakers:
     | outcome | counts as |
     |---|---|
     | ok | success; slow when it took longer than the slow-call threshold |
-    | timed_out | failure; ignored if it had less time than the shard's median, or than four times |
-    | | that while the shard replies to others; in an overload; and while heavy queries hold the |
-    | | shard (`HeavyWork`) |
+    | timed_out | failure, but none in a row if the shard has replied to others since; ignored if |
+    | | it had less time than the shard's median, or than four times that while the shard replies |
+    | | to others; in an overload; and while heavy queries hold the shard (`HeavyWork`) |
     | failed | failure; ignored when the query is at fault (`QUERY_FAULT_CODES`) |
     | any other | ignored: the shard was not asked, or not waited for |
 
     Admission control ends an overload by admitting fewer queries. Breakers would make it worse: if
     most shards are behind, most breakers open at once, and the few remaining shards answer all
-    queries. So if many shards time out for a query and have replied to other queries meanwhile, it
-    does not count against them. A shard that hangs replies to nothing, and a shard that is slow by
-    itself is a single one. While admission control refuses queries because of its limit, a single
-    shard is excused too, if it has replied within `CROWDED_SILENCE_S`: the shards of one worker may
-    fall behind before the others do, and then enough queries time out at the same moment to open
-    their breakers.
+    queries. So if many shards time out for a query and have replied to other queries within
+    `CROWDED_SILENCE_S`, it does not count against them: they are behind, or the machine stalled. A
+    shard that hangs replies to nothing, and a shard that is slow by itself is a single one. While
+    admission control refuses queries because of its limit, a single shard is excused too: the
+    shards of one worker may fall behind before the others do, and then enough queries time out at
+    the same moment to open their breakers.
+
+    A worker that dies takes the requests with it that it has pulled. They all time out at about the
+    same moment, in a row, while another replica answers what came after them. So a timeout counts
+    in a row only if the shard has replied to nothing since it was asked.
 
     Attributes:
         shards: all shards, ascending.
@@ -201,14 +206,14 @@ class Breakers:
         if replied_at is None:
             return ()
         late = {shard: part.took_s for shard, part in results.items() if part.outcome is _TIMED_OUT}
+        behind = [
+            shard
+            for shard, took_s in late.items()
+            if replied_at[shard] > now - max(took_s, CROWDED_SILENCE_S)
+        ]
         refused_at = -math.inf if self._pressure is None else self._pressure.refused_at
         if late and refused_at >= now - max(CROWDED_S, *late.values()):
-            return [
-                shard
-                for shard, took_s in late.items()
-                if replied_at[shard] > now - max(took_s, CROWDED_SILENCE_S)
-            ]
-        behind = [shard for shard, took_s in late.items() if replied_at[shard] > now - took_s]
+            return behind
         # The share at which admission control cuts its limit; with few shards, more than one.
         least = max(LATE_SHARE * len(results), min(1, len(results) - 1))
         return behind if len(behind) > least else ()
@@ -230,8 +235,11 @@ class Breakers:
         if part.outcome is _TIMED_OUT:
             if self._heavy is not None and self._heavy.holds(shard, now - part.took_s, now):
                 return _IGNORED
-            is_short = part.code == NO_TIME or self._is_too_short(shard, part.took_s, now)
-            return _IGNORED if is_short else _FAILURE
+            if part.code == NO_TIME or self._is_too_short(shard, part.took_s, now):
+                return _IGNORED
+            replied_at = self._replied_at
+            has_replied = replied_at is not None and replied_at[shard] > now - part.took_s
+            return _MISSED if has_replied else _FAILURE
         if part.outcome is _FAILED and part.code not in QUERY_FAULT_CODES:
             return _FAILURE
         return _IGNORED

@@ -58,6 +58,8 @@ def wanted_of(
     """
     pages = query.search_after is not None
     vector = query.vector
+    if query.candidates:
+        return Wanted(SearchOptions(candidates=query.candidates))
     if not (query.facets or query.sort or pages or query.group_by or query.offset or vector):
         return NOTHING
     _check_profile(query, profile)

@@ -81,3 +81,13 @@ def late_here(query: str, documents: list[Document], budget: Any) -> list[float]
         while not budget.expired():
             time.sleep(0.001)
     return [float(document["number"]) for document in documents]
+
+
+def letters(texts: list[str]) -> list[list[float]]:
+    """Count the letters of each text; raise, or end the process, if a text says so."""
+    for text in texts:
+        if "unreadable" in text:
+            raise ValueError("no vector for this")
+        if "deadly" in text:
+            os._exit(3)
+    return [[1.0 + text.lower().count(letter) for letter in "abcdefgh"] for text in texts]

@@ -36,13 +36,19 @@ def search(at: float, took_ms: float = 20.0, **members: Any) -> Search:
     return Search(at=at, until=at + took_ms / 1e3, **{**given, **members})
 
 
-def group_search(at: float, group: int = 7, down: int | None = None, **members: Any) -> Search:
+def group_search(
+    at: float,
+    group: int = 7,
+    down: int | None = None,
+    num_shards: int = NUM_SHARDS,
+    **members: Any,
+) -> Search:
     """A search for a group of the steady documents; the shard `down` has timed out."""
-    outcomes = tuple((shard, "timed_out" if shard == down else "ok") for shard in range(NUM_SHARDS))
-    covered = sum(shard_of(one, NUM_SHARDS) != down for one in ALL_STEADY)
-    counts = {"ok": NUM_SHARDS, "total": NUM_SHARDS}
+    outcomes = tuple((shard, "timed_out" if shard == down else "ok") for shard in range(num_shards))
+    covered = sum(shard_of(one, num_shards) != down for one in ALL_STEADY)
+    counts = {"ok": num_shards, "total": num_shards}
     if down is not None:
-        counts = {"ok": NUM_SHARDS - 1, "timed_out": 1, "total": NUM_SHARDS}
+        counts = {"ok": num_shards - 1, "timed_out": 1, "total": num_shards}
     given: dict[str, Any] = {
         "collection": STEADY,
         "subject": f"group{group}",
@@ -53,7 +59,7 @@ def group_search(at: float, group: int = 7, down: int | None = None, **members: 
         "fraction": covered / (NUM_GROUPS * GROUP_SIZE),
         "is_full": down is None,
         "hits": tuple(
-            Hit(one, 1) for one in sorted(group_members(group)) if shard_of(one, NUM_SHARDS) != down
+            Hit(one, 1) for one in sorted(group_members(group)) if shard_of(one, num_shards) != down
         ),
     }
     return search(at, **{**given, **members})

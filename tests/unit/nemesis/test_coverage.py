@@ -6,7 +6,7 @@ import pytest
 
 from hedgerow.common.partition import shard_of
 from nemesis.checkers.coverage import check_coverage, check_outcomes
-from nemesis.history import Hit, Search
+from nemesis.history import Hit, Search, SplitBegan
 from nemesis.layout import NUM_SHARDS, group_members
 from tests.unit.nemesis.made_up import group_search, search
 
@@ -46,12 +46,44 @@ def test_honest_answers_are_no_violation() -> None:
         (group_search(1, down=DOWN, is_full=True), "is_full is True with 3 of 4"),
         (group_search(1, down=DOWN, covered=400), "400 documents covered"),
         (group_search(1, down=DOWN, fraction=0.99), "coverage 0.99, although"),
-        (search(1, outcomes=((0, "ok"),)), "is_full is True with 1 of 4"),
+        (search(1, outcomes=((0, "ok"), (1, "failed"))), "is_full is True with 1 of 2"),
     ],
 )
 def test_a_claim_beyond_what_was_searched_is_a_violation(event: Search, text: str) -> None:
     """Each kind of false claim is found and named."""
     (violation,) = check_coverage([event])
+    assert text in violation.text
+
+
+def test_answers_are_over_the_old_or_the_new_shards_of_a_split() -> None:
+    """Both are honest, as soon as a split may have begun, and judged by their own shards."""
+    split = SplitBegan(at=2, num_shards=2 * NUM_SHARDS)
+    events: list[Any] = [
+        group_search(1),
+        split,
+        group_search(3),
+        group_search(4, num_shards=2 * NUM_SHARDS),
+        group_search(5, down=DOWN, num_shards=2 * NUM_SHARDS),
+    ]
+    assert check_coverage(events) == []
+    assert check_outcomes(events) == []
+
+
+@pytest.mark.parametrize(
+    ("at", "num_shards", "text"),
+    [
+        (1, 2 * NUM_SHARDS, "in an answer of 4 shards"),
+        (3, 3 * NUM_SHARDS, "in an answer of 4 or 8 shards"),
+    ],
+)
+def test_another_number_of_shards_is_a_violation(at: float, num_shards: int, text: str) -> None:
+    """Twice the shards before any split, or a number that no split leads to."""
+    events: list[Any] = [
+        group_search(at, num_shards=num_shards),
+        SplitBegan(at=2, num_shards=2 * NUM_SHARDS),
+    ]
+    events.sort(key=lambda event: event.at)
+    (violation,) = check_outcomes(events)
     assert text in violation.text
 
 

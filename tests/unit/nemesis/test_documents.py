@@ -4,8 +4,10 @@ from typing import Any
 
 import pytest
 
+from hedgerow.common.partition import shard_of
 from nemesis.checkers.documents import allowed, check_documents
 from nemesis.history import Hit, Read
+from nemesis.layout import NUM_SHARDS
 from tests.unit.nemesis.made_up import search, write
 
 
@@ -18,6 +20,15 @@ def read(at: float, version: int | None, status: int = 200) -> Read:
     """A reading at the end."""
     return Read(
         at=at, until=at + 0.1, gateway="gateway-0", id="r0x0", status=status, version=version
+    )
+
+
+def outcomes(num_shards: int, *, is_owner_ok: bool) -> tuple[tuple[int, str], ...]:
+    """Of all shards, of which either the document's own is ok, or all others are."""
+    owner = shard_of("r0x0", num_shards)
+    return tuple(
+        (shard, "ok" if (shard == owner) is is_owner_ok else "timed_out")
+        for shard in range(num_shards)
     )
 
 
@@ -44,7 +55,8 @@ def read(at: float, version: int | None, status: int = 200) -> Read:
         # A hit without its fields says only that it is there.
         [write(1, 1), search(2, hits=found(None))],
         # Its shard was not searched.
-        [write(1, 1), search(2, outcomes=((0, "ok"), (1, "timed_out"), (2, "timed_out")))],
+        [write(1, 1), search(2, outcomes=outcomes(NUM_SHARDS, is_owner_ok=False))],
+        [write(1, 1), search(2, outcomes=outcomes(2 * NUM_SHARDS, is_owner_ok=False))],
         [search(1)],
         # The final reading.
         [write(1, 1, wait="logged"), search(2, hits=found(1), purpose="final"), read(3, 1)],
@@ -60,6 +72,10 @@ def test_what_a_register_may_show_is_no_violation(events: list[Any]) -> None:
     ("events", "text"),
     [
         ([write(1, 1), search(2)], "was not found"),
+        (
+            [write(1, 1), search(2, outcomes=outcomes(2 * NUM_SHARDS, is_owner_ok=True))],
+            "was not found",
+        ),
         ([write(1, 1), write(2, 2), search(3, hits=found(1))], "at version 1"),
         ([write(1, 1), write(2, 2, is_delete=True), search(3, hits=found(1))], "was found"),
         ([write(1, 1), search(2, hits=found(9))], "at version 9"),

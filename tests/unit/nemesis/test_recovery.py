@@ -7,6 +7,7 @@ import pytest
 from nemesis.checkers.recovery import check_recovery, recoveries
 from nemesis.checkers.resources import check_resources
 from nemesis.history import Calm, Leftover, Resources, RoundBegan, RoundOver
+from nemesis.layout import NUM_SHARDS
 from tests.unit.nemesis.made_up import state
 
 
@@ -40,6 +41,7 @@ def test_a_cluster_that_recovers_in_time_is_no_violation() -> None:
         (both(59, replicas=(2, 1, 2, 2)), "shard 1: 1 replicas"),
         (both(59, breakers=("closed", "open", "closed", "closed")), "shard 1: breaker open"),
         (both(59, lacking=("worker-0 behind 1",)), "worker-0 behind 1"),
+        (both(59, split="copying"), "the shards are split (copying)"),
         (both(59, quarantined=1), "1 queries in quarantine"),
         (both(59, shortages=("disk",)), "disk"),
         (both(59, num_full=10), "10 of 20 answers whole"),
@@ -80,6 +82,15 @@ def test_what_stays_behind_is_a_violation(event: Any, text: str) -> None:
     """Descriptors, memory, processes of the cluster, and processes whose parent is gone."""
     (violation,) = check_resources([used("before", 1), event])
     assert text in violation.text
+
+
+def test_after_a_split_a_process_may_have_more_for_each_shard() -> None:
+    """As many times the descriptors as shards, and no more."""
+    split = state(5, replicas=(2,) * 2 * NUM_SHARDS)
+    before, after = used("before", 1), used("after", 9, descriptors=116, memory_mb=440.0)
+    assert check_resources([before, split, after]) == []
+    assert len(check_resources([before, after])) == 2
+    assert check_resources([before, split, used("after", 9, descriptors=117)])
 
 
 def test_servers_of_redis_may_have_changed_their_roles() -> None:

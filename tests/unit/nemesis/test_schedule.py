@@ -42,11 +42,22 @@ def test_seeds_differ() -> None:
 
 
 def test_each_kind_comes_about_equally_often() -> None:
-    """As from a deck that is used up before it is shuffled again."""
+    """As from a deck that is used up before it is shuffled again; some come seldom."""
     kinds = [fault.kind for one in islice(rounds(3, CARDS), 500) for fault in one.faults]
     counts = Counter(kinds)
-    assert set(counts) == {card.kind for card in CARDS}
+    for card in CARDS:
+        if card.seldom:
+            assert counts.pop(card.kind) == pytest.approx(500 * card.seldom, rel=0.3)
+    assert set(counts) == {card.kind for card in CARDS if not card.seldom}
     assert max(counts.values()) - min(counts.values()) <= 1
+
+
+def test_seldom_faults_come_beside_the_others() -> None:
+    """Without them, a seed means the same rounds."""
+    often = [card for card in CARDS if not card.seldom]
+    for whole, rest in zip(islice(rounds(3, CARDS), 50), rounds(3, often), strict=False):
+        kinds = {card.kind for card in often}
+        assert tuple(fault for fault in whole.faults if fault.kind in kinds) == rest.faults
 
 
 def test_a_history_is_read_as_it_was_recorded(tmp_path: Path) -> None:

@@ -69,6 +69,18 @@ class CommandLine:
         self.requests.append(request)
         return self.answer(request)
 
+    def fail_one_look(self, detail: str) -> None:
+        """Answer the next GET with a 503, as while Redis fails over."""
+        answer, looks = self.answer, 0
+
+        def fail_once(request: httpx.Request) -> httpx.Response:
+            nonlocal looks
+            looks += request.method == "GET"
+            away = request.method == "GET" and looks == 1
+            return httpx.Response(503, json={"detail": detail}) if away else answer(request)
+
+        self.answer = fail_once
+
     def run(self, *arguments: str) -> Ended:
         """Run `gateway ARGUMENTS`."""
         self._monkeypatch.setattr(sys, "argv", ["gateway", *arguments])

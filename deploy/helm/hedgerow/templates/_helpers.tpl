@@ -90,9 +90,31 @@ topologySpreadConstraints:
 
 {{/* The environment of every process: Redis and the settings file. */}}
 {{- define "hedgerow.environment" -}}
+{{- $server := "REDIS__" }}
+{{- with .Values.redis.cluster }}
+{{- if .nodes }}
+{{- $server = "REDIS__CONTROL_" }}
 - name: HEDGEROW_REDIS__URL
-  value: {{ if .Values.valkey.enabled }}redis://{{ include "hedgerow.valkey" . }}:6379/0{{ else }}{{ required "redis.url: name your server, since valkey.enabled is false" .Values.redis.url }}{{ end }}
+  value: {{ ternary "rediss:///0" "redis:///0" .tls }}
+- name: HEDGEROW_REDIS__CLUSTER_NODES
+  value: {{ toJson .nodes | quote }}
+- name: HEDGEROW_REDIS__CLUSTER_SLOTS
+  value: {{ .slots | quote }}
 - name: HEDGEROW_REDIS__PASSWORD
+  valueFrom:
+    secretKeyRef:
+      name: {{ include "hedgerow.secret" $ }}
+      key: redis-cluster-password
+      optional: true
+{{- with .username }}
+- name: HEDGEROW_REDIS__USERNAME
+  value: {{ . | quote }}
+{{- end }}
+{{- end }}
+{{- end }}
+- name: HEDGEROW_{{ $server }}URL
+  value: {{ if .Values.valkey.enabled }}redis://{{ include "hedgerow.valkey" . }}:6379/0{{ else }}{{ required "redis.url: name your server, since valkey.enabled is false" .Values.redis.url }}{{ end }}
+- name: HEDGEROW_{{ $server }}PASSWORD
   valueFrom:
     secretKeyRef:
       name: {{ include "hedgerow.secret" . }}
@@ -101,7 +123,7 @@ topologySpreadConstraints:
       optional: true
       {{- end }}
 {{- with .Values.redis.username }}
-- name: HEDGEROW_REDIS__USERNAME
+- name: HEDGEROW_{{ $server }}USERNAME
   value: {{ . | quote }}
 {{- end }}
 {{- if .Values.redis.caSecret }}

@@ -2,12 +2,13 @@
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from hedgerow.common.errors import ConfigurationError, NewerVersionError, WireError
 from hedgerow.common.redis.keys import Keys
 from hedgerow.common.splitting.policy import begin
-from hedgerow.common.state.layout import ClusterLayout, Layout
+from hedgerow.common.state.layout import ClusterLayout, Layout, SplitState
 
 SPLITTING = begin(ClusterLayout(3, Layout(0, 4)), 7)
 
@@ -31,6 +32,14 @@ def test_each_layout_has_its_number_of_shards() -> None:
     assert [SPLITTING.num_shards_of(one) for one in (0, 1)] == [4, 8]
     with pytest.raises(ConfigurationError, match="no layout 5"):
         SPLITTING.num_shards_of(5)
+
+
+def test_only_the_target_of_a_split_is_filled_and_only_while_documents_are_copied() -> None:
+    """Not the source, and not once writes are held back."""
+    assert [SPLITTING.is_filling(one) for one in (0, 1, 2)] == [False, True, False]
+    assert SPLITTING.split is not None
+    sealed = msgspec.structs.replace(SPLITTING.split, state=SplitState.SEALED)
+    assert not msgspec.structs.replace(SPLITTING, split=sealed).is_filling(1)
 
 
 def test_the_first_layout_has_the_names_of_a_cluster_that_was_never_split() -> None:

@@ -412,7 +412,7 @@ def test_failure_codes_travel_as_the_strings_that_other_versions_know() -> None:
     """Gateways and workers of version 0.1 compare with these; a code of a later one passes, too."""
     known = (
         "failed expired quarantined crashed lane_unavailable profile_busy not_started ranking "
-        "bad_request configuration malformed too_large"
+        "bad_request configuration malformed too_large embedding"
     )
     assert [code.value for code in FailureCode] == known.split()
     for code in FailureCode:

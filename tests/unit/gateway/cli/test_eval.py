@@ -214,3 +214,82 @@ def test_a_missing_extra_is_named_before_anything_is_asked(
     ended = command.run("eval", "--collection", "films", *files(tmp_path))
     assert (ended.code, command.requests) == (1, [])
     assert "in the extra `eval`" in ended.err
+
+
+def compare(
+    command: CommandLine, tmp_path: Path, *arguments: str, by_hybrid: list[str]
+) -> list[SearchQuery]:
+    """Make hybrid searches find these documents, and others "a"; returns what will be asked."""
+    original = command.gateway.search
+
+    async def search(query: SearchQuery) -> SearchResult:
+        found = ["a"] if query.hybrid is None else by_hybrid
+        command.gateway.answer = make_result(
+            hits=[Hit(one, 1.0, 0) for one in found], coverage=coverage_of(9, 9)
+        )
+        return await original(query)
+
+    command.gateway.search = search  # type: ignore[method-assign] # an answer for each system
+    return command.gateway.searches
+
+
+def test_rankings_are_compared_with_the_first(command: CommandLine, tmp_path: Path) -> None:
+    """Profiles and requests stand side by side, with the test of their differences."""
+    asked = compare(command, tmp_path, by_hybrid=["b", "a"])
+    ended = command.run(
+        "eval", "--collection", "films", *files(tmp_path), "--json", "--profile", "bm25",
+        "--profile", "other", "--request", 'both={"hybrid": {"k": 10}}',
+    )  # fmt: skip
+    assert ended.code == 0
+    figures = json.loads(ended.out)
+    assert list(figures["systems"]) == ["bm25", "other", "both"]
+    assert figures["systems"]["bm25"]["measures"]["nDCG@10"] == 0.5
+    other, both = figures["comparisons"]
+    assert (other["difference"], other["equal"], other["p"]) == (0, 2, 1)
+    # Of two queries, one is better and one is worse.
+    assert (both["better"], both["worse"], both["p_adjusted"]) == (1, 1, 1)
+    assert both["difference"] == pytest.approx((1 / math.log2(3) - 1 + 1) / 2, abs=1e-5)
+    assert figures["baseline"] == "bm25"
+    assert len(asked) == 6
+    assert {query.rank_profile for query in asked} == {"bm25", "other", None}
+    text = command.run(
+        "eval", "--collection", "films", *files(tmp_path), "--profile", "bm25",
+        "--request", 'both={"hybrid": {}}',
+    )  # fmt: skip
+    assert "nDCG@10 against bm25 (paired randomisation" in text.out
+    assert "better 1, worse 1, equal 0" in text.out
+
+
+def test_each_query_is_written_as_a_line(command: CommandLine, tmp_path: Path) -> None:
+    """With its text, and the measures and hits of each ranking."""
+    compare(command, tmp_path, by_hybrid=["b", "a"])
+    path = tmp_path / "queries-out.jsonl"
+    ended = command.run(
+        "eval", "--collection", "films", *files(tmp_path), "--profile", "bm25",
+        "--request", 'both={"hybrid": {}}', "--per-query", str(path),
+    )  # fmt: skip
+    assert ended.code == 0
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [(line["query_id"], line["text"]) for line in lines] == [("1", "q1"), ("2", "q2")]
+    assert lines[1]["systems"]["both"]["hits"] == ["b", "a"]
+    assert lines[1]["systems"]["both"]["measures"]["nDCG@10"] == 1
+    assert lines[1]["systems"]["bm25"]["measures"]["nDCG@10"] == 0
+    assert lines[1]["systems"]["bm25"]["is_full"] is True
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--request", '{"hybrid": {}}'],
+        ["--request", "both={"],
+        ["--request", "both=[]"],
+        ["--request", 'both={"query": "x"}'],
+        ["--profile", "bm25", "--request", "bm25={}"],
+    ],
+)
+def test_a_ranking_that_cannot_be_read_is_misuse(
+    command: CommandLine, tmp_path: Path, arguments: list[str]
+) -> None:
+    """And nothing is asked."""
+    ended = command.run("eval", "--collection", "films", *files(tmp_path), *arguments)
+    assert (ended.code, command.requests) == (2, [])

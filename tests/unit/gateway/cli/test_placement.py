@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from hedgerow.gateway.cli import placement
+from hedgerow.gateway.cli import patience, placement
+from tests.support.fake_gateway import running_split
 from tests.unit.support.command_line import CommandLine
 
 
@@ -32,6 +33,14 @@ def test_a_dry_run_shows_the_moves_to_come(command: CommandLine) -> None:
     assert [line for line in ended.out.splitlines() if "waiting" in line]
     assert ended.out.splitlines()[-1] == "version 7: 2 moves to come, 0 of them in progress"
     assert "waiting" not in command.run("placement").out
+
+
+def test_the_placement_names_a_split_in_progress(command: CommandLine) -> None:
+    """As `gateway split --status` does."""
+    command.gateway.placement.split = running_split("copying")
+    said = "4 to 8 shards: copying, 3 of 4 copied; waits for the copies"
+    last = command.run("placement").out.splitlines()[-2:]
+    assert last == ["version 7: nothing moves", f"the shards are split, {said}"]
 
 
 def test_json_is_the_answer_as_it_is(command: CommandLine) -> None:
@@ -106,6 +115,32 @@ def test_rebalancing_ends_when_nothing_moves(command: CommandLine) -> None:
     ended = command.run("rebalance")
     assert (ended.code, ended.out) == (0, "version 7: nothing moves\n")
     assert command.gateway.placement.has_rebalanced
+
+
+@pytest.mark.parametrize("silence_s", [60.0, 0.0])
+@pytest.mark.parametrize(
+    ("arguments", "said", "more"),
+    [
+        (("drain", "w-b"), "w-b holds no shard and can be switched off\n", "the drain goes on"),
+        (("rebalance",), "version 7: nothing moves\n", "the moves go on"),
+    ],
+)
+def test_moves_outlast_a_gateway_that_is_away(
+    command: CommandLine,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: tuple[str, ...],
+    said: str,
+    more: str,
+    silence_s: float,
+) -> None:
+    """A 503 on the way is waited out for a minute; then the error says that the moves go on."""
+    monkeypatch.setattr(patience, "SILENCE_S", silence_s)
+    command.fail_one_look("no Redis")
+    ended = command.run(*arguments)
+    if silence_s:
+        assert (ended.code, ended.out) == (0, said)
+    else:
+        assert (ended.code, ended.err) == (1, f"gateway: no Redis; {more}\n")
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,10 @@
 
 import json
 
-import httpx
 import pytest
 
 from hedgerow.common.errors import ConflictError
-from hedgerow.gateway.cli import split
+from hedgerow.gateway.cli import patience, split
 from tests.unit.support.command_line import CommandLine
 
 
@@ -74,16 +73,8 @@ def test_a_split_outlasts_a_gateway_that_is_away(
     command: CommandLine, monkeypatch: pytest.MonkeyPatch, silence_s: float
 ) -> None:
     """A 503 on the way is waited out for a minute; then the error says that the split goes on."""
-    monkeypatch.setattr(split, "SILENCE_S", silence_s)
-    answer, looks = command.answer, 0
-
-    def fail_once(request: httpx.Request) -> httpx.Response:
-        nonlocal looks
-        looks += request.method == "GET"
-        away = request.method == "GET" and looks == 1
-        return httpx.Response(503, json={"detail": "no Redis"}) if away else answer(request)
-
-    command.answer = fail_once
+    monkeypatch.setattr(patience, "SILENCE_S", silence_s)
+    command.fail_one_look("no Redis")
     ended = command.run("split")
     if silence_s:
         assert (ended.code, ended.out.splitlines()[0]) == (0, "8 shards")

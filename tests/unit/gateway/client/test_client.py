@@ -55,7 +55,7 @@ def test_the_options_of_a_search_are_the_members_of_its_body() -> None:
         Sequence[str | Mapping[str, Literal["asc", "desc"] | SortBy]]: tuple[SortKey, ...],
     }
     for name, kind in said.items():
-        of_option = {lists.get(one, one) for one in get_args(kind)} - {NoneType}
+        of_option = {lists.get(one, one) for one in get_args(kind)} - {NoneType, Mapping[str, Any]}
         of_member = set(get_args(members[name]) or (members[name],)) - {NoneType}
         if get_origin(members[name]) in {Literal, dict, tuple}:
             of_member = {members[name]}
@@ -145,6 +145,9 @@ METHODS: dict[str, tuple[tuple[Any, ...], dict[str, Any], str]] = {
     "get_split": ((), {}, "GET /v1/split"),
     "begin_split": ((), {}, "POST /v1/split"),
     "cancel_split": ((), {}, "DELETE /v1/split"),
+    "get_reindex": ((), {}, "GET /v1/reindex"),
+    "begin_reindex": (("films-1", "films-2", "films"), {"skip_faulty": True}, "POST /v1/reindex"),
+    "end_reindex": ((), {}, "DELETE /v1/reindex"),
 }
 # What a monitoring system reads, and what a viewer follows without an end.
 WITHOUT_METHOD = {"GET /metrics", "GET /v1/events"}

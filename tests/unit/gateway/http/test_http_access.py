@@ -274,6 +274,7 @@ BODIES = {
     "/v1/search:batch": b'{"searches": []}',
     "/v1/aliases": b'{"changes": [{"alias": "a", "collection": null}]}',
     "/v1/aliases/{alias}": b'{"collection": "films"}',
+    "/v1/reindex": b'{"from": "films-1", "to": "films-2", "alias": "films"}',
 }
 
 

@@ -239,6 +239,9 @@ IN_PROGRESS = [
     ("GET", "/v1/split"),
     ("POST", "/v1/split"),
     ("DELETE", "/v1/split"),
+    ("GET", "/v1/reindex"),
+    ("POST", "/v1/reindex"),
+    ("DELETE", "/v1/reindex"),
 ]
 BODIES = {  # of those that are read before
     ("POST", "/v1/aliases"): b'{"changes": []}',
@@ -246,6 +249,7 @@ BODIES = {  # of those that are read before
     ("PUT", f"{FILMS}/synonyms"): b"{}",
     ("POST", f"{FILMS}/documents:delete"): b'{"query": "a"}',
     ("PUT", "/v1/aliases/a"): b'{"collection": "films"}',
+    ("POST", "/v1/reindex"): b'{"from": "films-1", "to": "films-2", "alias": "films"}',
 }
 # They have limits of their own, or answer from memory within one turn of the loop; metrics are
 # wanted most while the gateway is busy, and scrapes that come together share the work.

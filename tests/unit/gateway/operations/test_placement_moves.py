@@ -42,7 +42,13 @@ def described(monkeypatch: pytest.MonkeyPatch, joining: Heartbeat) -> list[dict[
     settings = Settings(
         placement=PlacementSettings(replicas=2, max_moves=1), snapshots=SnapshotSettings(url="/s")
     )
-    admin = PlacementAdmin(Mock(spec=RedisClient), Keys(), Mock(spec=Registry), 2, settings)
+
+    async def running_split() -> None:
+        return None
+
+    admin = PlacementAdmin(
+        Mock(spec=RedisClient), Keys(), Mock(spec=Registry), 2, settings, running_split
+    )
     moves: list[dict[str, Any]] = asyncio.run(admin.describe())["moves"]
     return moves
 

@@ -16,6 +16,7 @@ from hedgerow.gateway.policies.breaker import (
 )
 
 SUCCESS, FAILURE, IGNORED = CallOutcome.SUCCESS, CallOutcome.FAILURE, CallOutcome.IGNORED
+MISSED = CallOutcome.MISSED
 
 
 def make_breaker(rng: Callable[[], float] = lambda: 0.5, **settings: float) -> Breaker:
@@ -54,13 +55,28 @@ def test_opens_after_failures_in_a_row() -> None:
     assert breaker.allow(0) is None
 
 
-@pytest.mark.parametrize(("between", "state"), [(SUCCESS, State.CLOSED), (IGNORED, State.OPEN)])
+@pytest.mark.parametrize(
+    ("between", "state"),
+    [(SUCCESS, State.CLOSED), (IGNORED, State.OPEN), (MISSED, State.OPEN)],
+)
 def test_what_breaks_a_row(between: CallOutcome, state: State) -> None:
-    """A success between failures starts the count again; an ignored call does not."""
+    """A success between failures starts the count again; an ignored or missed call does not."""
     breaker = make_breaker(consecutive_failures=3)
     for outcome in (FAILURE, FAILURE, between, FAILURE):
         call(breaker, outcome)
     assert breaker.state(0) is state
+
+
+def test_missed_calls_open_by_their_rate_alone() -> None:
+    """Any number of them in a row is no row, but they are failures of the window."""
+    breaker = make_breaker(
+        consecutive_failures=3, failure_rate_threshold=50, minimum_number_of_calls=10
+    )
+    for _ in range(9):
+        call(breaker, MISSED)
+    assert breaker.state(0) is State.CLOSED
+    call(breaker, MISSED)
+    assert breaker.state(0) is State.OPEN
 
 
 def test_failure_rate_waits_for_the_minimum() -> None:

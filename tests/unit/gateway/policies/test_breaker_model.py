@@ -40,6 +40,7 @@ class _Model:
     state: str = "closed"
     epoch: int = 0
     calls: list[tuple[bool, bool]] = field(default_factory=list)  # (failed, slow), all since closed
+    row: int = 0  # failures since the last success, without those that were missed
     failed_probes: int = 0  # since it was last closed
     reopens_at: Fraction = Fraction(0)
     probes: list[_ModelPermit] = field(default_factory=list)
@@ -49,6 +50,7 @@ class _Model:
         self.state = state
         self.epoch += 1
         self.calls, self.probes, self.probe_ends = [], [], []
+        self.row = 0
         if state == "closed":
             self.failed_probes = 0
 
@@ -101,9 +103,11 @@ class _Model:
         permit.has_ended = True
         if permit.epoch != self.epoch or outcome is CallOutcome.IGNORED:
             return
-        failed = outcome is CallOutcome.FAILURE
+        failed = outcome is not CallOutcome.SUCCESS
         if self.state == "closed":
             self.calls.append((failed, slow))
+            if outcome is not CallOutcome.MISSED:
+                self.row = self.row + 1 if failed else 0
             if self.must_open():
                 self.open(now, draw)
         elif self.state == "half_open":
@@ -123,8 +127,7 @@ class _Model:
         return Fraction(100 * sum(end[which] for end in ends), len(ends))
 
     def must_open(self) -> bool:
-        row = self.config.consecutive_failures
-        if len(self.calls) >= row and all(failed for failed, _ in self.calls[-row:]):
+        if self.row >= self.config.consecutive_failures:
             return True
         window = self.calls[-self.config.sliding_window_size :]
         needed = min(self.config.minimum_number_of_calls, self.config.sliding_window_size)

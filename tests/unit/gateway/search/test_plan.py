@@ -189,17 +189,27 @@ def test_a_quick_shard_is_not_to_blame_for_a_slow_query() -> None:
     assert breakers[0].state(1.0) is State.CLOSED
 
 
-def test_a_deadline_that_suffices_for_others_counts() -> None:
-    """A shard that answers some and not those with ample time is at fault."""
-    breakers = Breakers(2, BreakerSettings(), lambda: 0.5, replied_at=[0.0, 0.0])
+@pytest.mark.parametrize(
+    ("num_missed", "has_replied", "expected"),
+    [(5, False, State.OPEN), (19, True, State.CLOSED), (20, True, State.OPEN)],
+)
+def test_a_deadline_that_suffices_for_others_counts(
+    num_missed: int, has_replied: bool, expected: State
+) -> None:
+    """A shard that answers some and not those with ample time is at fault, but not by a row.
+
+    A worker that dies takes several requests with it, and another replica answers the next.
+    """
+    replied_at = [1.0, 1.0] if has_replied else [0.8, 1.0]
+    breakers = Breakers(2, BreakerSettings(), lambda: 0.5, replied_at=replied_at)
     for _ in range(20):
-        end(breakers, 0, Outcome.OK, duration_s=0.005)
+        end(breakers, 0, Outcome.OK, duration_s=0.005, now=0.8)
     missed = ShardResult(Outcome.TIMED_OUT, "", "", None, None, "", 0.05)
     answered = ShardResult(Outcome.OK, "", "", None, None, "", 0.005)
-    for _ in range(5):
-        plan = make_plan([True, True], breakers, 0.0)
-        breakers.finish(plan.shards, plan.permits, {0: missed, 1: answered}, 0.0)
-    assert [breaker.state(0.0) for breaker in breakers] == [State.OPEN, State.CLOSED]
+    for _ in range(num_missed):
+        plan = make_plan([True, True], breakers, 1.0)
+        breakers.finish(plan.shards, plan.permits, {0: missed, 1: answered}, 1.0)
+    assert [breaker.state(1.0) for breaker in breakers] == [expected, State.CLOSED]
 
 
 def test_a_silent_shard_is_measured_by_the_others() -> None:
@@ -255,11 +265,26 @@ def test_a_hung_shard_s_breaker_opens_in_an_overload_too() -> None:
     replied_at = [0.0] * 8
     breakers = Breakers(8, BreakerSettings(), lambda: 0.5, replied_at=replied_at)
     for number in range(5):
-        now = 1.0 + number / 10
+        now = 2.0 + number / 10
         replied_at[1:] = [now - 0.2] * 7
-        replied_at[0] = now - 0.4
+        replied_at[0] = now - 1.1 * CROWDED_SILENCE_S
         end_all(breakers, 8, now)
-    assert [breaker.state(1.5) for breaker in breakers] == [State.OPEN] + [State.CLOSED] * 7
+    assert [breaker.state(2.5) for breaker in breakers] == [State.OPEN] + [State.CLOSED] * 7
+
+
+@pytest.mark.parametrize(
+    ("num_missing", "silent_s", "expected"),
+    [(8, 0.9, State.CLOSED), (8, 1.1, State.OPEN), (2, 0.9, State.OPEN)],
+)
+def test_a_stall_of_the_machine_opens_no_breaker(
+    num_missing: int, silent_s: float, expected: State
+) -> None:
+    """Many shards fall silent at once, for less than a second: opening breakers would add one."""
+    replied_at = [3.0 - silent_s * CROWDED_SILENCE_S] * 8
+    breakers = Breakers(8, BreakerSettings(), lambda: 0.5, replied_at=replied_at)
+    for _ in range(100):  # all that were in flight
+        end_all(breakers, num_missing, now=3.0)
+    assert breakers[0].state(3.0) is expected
 
 
 @pytest.mark.parametrize(

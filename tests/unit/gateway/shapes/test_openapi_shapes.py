@@ -18,6 +18,7 @@ from hedgerow.gateway.shapes.answer import Shards
 from hedgerow.gateway.shapes.delete_by_query import DeleteByQueryBody
 from hedgerow.gateway.shapes.expiry import ExpiryBody
 from hedgerow.gateway.shapes.operations import BreakerBody
+from hedgerow.gateway.shapes.reindex import ReindexBody
 from hedgerow.gateway.shapes.synonyms import SynonymsBody
 from tests.support.openapi import OPENAPI
 
@@ -37,12 +38,23 @@ REQUESTS: dict[str, tuple[type[msgspec.Struct], dict[str, Any]]] = {
     "SynonymsBody": (SynonymsBody, {}),
     "AliasBody": (AliasBody, {"collection": "films"}),
     "AliasChanges": (AliasChanges, {"changes": []}),
+    "ReindexBody": (ReindexBody, {"from": "films-1", "to": "films-2", "alias": "films"}),
 }
-PARTS = {"Facet", "FacetRange", "SortBy"}  # of a search's body
+PARTS = {  # of a search's body
+    "Facet",
+    "FacetRange",
+    "SortBy",
+    "Hybrid",
+    "LegMinimum",
+    "LegWait",
+    "LegWeights",
+}
 MAY_LACK = {
-    "SearchAnswer": {"facets", "next_page"},
+    "SearchAnswer": {"facets", "next_page", "legs"},
     "BatchResult": {"answer", "problem"},
-    "Hit": {"sort", "group"},
+    "Coverage": {"exact", "bound"},
+    "Hit": {"sort", "group", "legs"},
+    "Leg": {"embed_ms", "left_out"},
     "FacetAnswer": {"buckets", "stats", "other", "unlisted_at_most", "not_searched"},
     "FacetBucket": {"value", "from", "to", "error"},
     "LoadAnswer": {"inferred_fields", "inference", "field_warnings", "trace_id", "version"},

@@ -21,6 +21,7 @@ from hedgerow.common.shard_log.operations import (
     Delete,
     Drop,
     Op,
+    Remember,
     Upsert,
     Write,
     pack_op,
@@ -33,6 +34,8 @@ UIDS = ["u0", "u1"]
 uids = st.sampled_from(UIDS)
 ids = st.sampled_from(["a", "b", "c", "ü"])
 bodies = st.sampled_from([b"1", b"2"]) | st.binary(max_size=4)
+versions = st.sampled_from([version_of(body) for body in (None, b"1", b"2")])
+tokens = st.sampled_from(["t0", "t1", "t2", "t3", "t4"])
 ops = st.one_of(
     st.builds(lambda uid: Create(define("c", {}, uid).to_json()), uids),
     st.builds(Drop, uids),
@@ -43,8 +46,11 @@ ops = st.one_of(
         uids,
         ids,
         st.none() | bodies,
-        st.sampled_from([version_of(body) for body in (None, b"1", b"2")]),
-        st.sampled_from(["t0", "t1", "t2", "t3", "t4"]),
+        versions,
+        tokens,
+    ),
+    st.builds(
+        Remember, st.lists(st.builds(Judgement, tokens, st.booleans(), versions), max_size=3)
     ),
 )
 
@@ -95,6 +101,8 @@ def test_foreign_bytes_are_refused(data: bytes) -> None:
         [2, "write", "u", "a", b"1", "", 7],
         [2, "write", "u", "a", b"1", ""],
         [2, "merge", "u", "a", b"1", "", "t"],
+        [2, "remember"],
+        [2, "remember", [["t", 1, ""]]],
         [2],
         [["create"], "x"],
         {"op": "drop"},
@@ -180,6 +188,8 @@ def apply_one_by_one(shard: Shard, batch: list[Op]) -> list[Judgement]:
             case Delete(uid, doomed) if uid in shard:
                 for one in doomed:
                     shard[uid].pop(one, None)
+            case Remember(judgements):
+                remember(judged, judgements)
             case Write(uid, one, body, expected, token):
                 known = [judgement for judgement in judged[-KEPT:] if judgement.token == token]
                 if not known:
@@ -194,6 +204,13 @@ def apply_one_by_one(shard: Shard, batch: list[Op]) -> list[Judgement]:
                     judged += known
                 reported += known
     return reported
+
+
+def remember(judged: list[Judgement], judgements: list[Judgement]) -> None:
+    """Take over the judgements that are not known."""
+    for judgement in judgements:
+        if judgement.token not in [known.token for known in judged[-KEPT:]]:
+            judged.append(judgement)
 
 
 def apply_at_once(folded: Folded, batch: list[Op]) -> list[Judgement]:
@@ -234,8 +251,9 @@ def test_a_batch_comes_to_what_its_operations_do(batch: list[Op], existing: list
 def test_replicas_judge_alike_however_the_log_is_cut(batch: list[Op], cuts: list[int]) -> None:
     """Each write's condition is judged by what the writes before it have left, and once.
 
-    Of copies with one token, the first decides, as long as it is remembered. Where batches begin
-    and end makes no difference, neither to the documents nor to the judgements.
+    Of copies with one token, the first decides, as long as it is remembered, also from a shard that
+    this one was split from. Where batches begin and end makes no difference, neither to the
+    documents nor to the judgements.
     """
     writes: list[Op] = [op for op in batch if not isinstance(op, Drop | Create)]
     model: Shard = {uid: {"old": b"1"} for uid in UIDS}
@@ -247,4 +265,5 @@ def test_replicas_judge_alike_however_the_log_is_cut(batch: list[Op], cuts: list
             reported += apply_at_once(folded, writes[start:end])
     assert folded.shard == model
     assert set(reported) == set(expected)
-    assert len(folded.judged) <= len(expected)
+    num_remembered = sum(len(op.judgements) for op in writes if isinstance(op, Remember))
+    assert len(folded.judged) <= len(expected) + num_remembered

@@ -7,13 +7,8 @@ from hypothesis import strategies as st
 from hedgerow.common.settings.limits import LimitSettings
 from hedgerow.common.settings.placement import PlacementSettings
 from hedgerow.common.settings.settings import Settings
-from hedgerow.shard_worker.splitting.copy_pace import (
-    LONGEST_GIVING_WAY_S,
-    SMALLEST_BYTES,
-    TURN_S,
-    CopyPace,
-    Rest,
-)
+from hedgerow.common.splitting.rest import LONGEST_GIVING_WAY_S, Rest
+from hedgerow.shard_worker.splitting.copy_pace import SMALLEST_BYTES, TURN_S, CopyPace
 
 
 class Times:
@@ -57,8 +52,8 @@ def test_copies_wait_while_searches_wait_but_not_for_ever() -> None:
 def test_a_rest_ends_when_no_search_waits_any_more() -> None:
     """Giving way is not a fixed time."""
     rest = Rest.after(0.0, 1.0, 0.5)
-    assert not rest.is_over(2.5, is_busy=True, is_urgent=False)
-    assert rest.is_over(2.5, is_busy=False, is_urgent=False)
+    assert not rest.is_over(2.25, is_busy=True, is_urgent=False)
+    assert rest.is_over(2.25, is_busy=False, is_urgent=False)
 
 
 def test_copies_do_not_rest_when_the_old_log_gets_too_long() -> None:
@@ -125,6 +120,67 @@ def test_the_next_gets_its_turn_when_one_ends() -> None:
     with pace.queued() as is_first_again:
         assert (is_second(), is_first_again()) == (True, False)
     second.__exit__(None, None, None)
+
+
+class ScriptedTurns:
+    """The turns of a machine; `free` says whether the next may be had."""
+
+    def __init__(self) -> None:
+        self.free = False
+        self.calls: list[str] = []
+
+    async def hold(self, shard: int) -> bool:
+        """A shard gets a turn if one is free."""
+        self.calls.append(f"hold {shard}")
+        return self.free
+
+    async def end(self, shard: int) -> None:
+        """A turn is given back."""
+        self.calls.append(f"end {shard}")
+
+    def forget(self, shard: int) -> None:
+        """A turn is left to itself."""
+        self.calls.append(f"forget {shard}")
+
+
+async def test_a_turn_of_the_machine_is_waited_for_and_given_back() -> None:
+    """Nothing is copied before, and another worker gets it afterwards."""
+    machine = ScriptedTurns()
+    pace = CopyPace(0.5, machine=machine)
+    num_pauses = 0
+
+    async def pause() -> None:
+        nonlocal num_pauses
+        num_pauses += 1
+        machine.free = num_pauses == 2
+
+    async with pace.turn(7, pause):
+        assert num_pauses == 2
+        assert machine.calls == ["hold 7"] * 3
+    assert machine.calls[3:] == ["end 7"]
+
+
+async def test_a_turn_that_fails_is_left_to_expire() -> None:
+    """What fails may be Redis: a copy that is cancelled meanwhile ends without asking it."""
+    machine = ScriptedTurns()
+    machine.free = True
+    pace = CopyPace(0.5, machine=machine)
+    with pytest.raises(ZeroDivisionError):
+        async with pace.turn(7, _never):
+            raise ZeroDivisionError
+    assert machine.calls == ["hold 7", "forget 7"]
+
+
+async def test_copies_as_fast_as_possible_take_no_turns() -> None:
+    """With a share of 1, all shards are copied at once."""
+    machine = ScriptedTurns()
+    pace = CopyPace(1.0, machine=machine)
+    async with pace.turn(1, _never), pace.turn(2, _never):
+        assert machine.calls == []
+
+
+async def _never() -> None:
+    raise AssertionError
 
 
 def test_a_worker_rests_until_the_log_is_half_full() -> None:

@@ -1,0 +1,122 @@
+"""What a retriever returns: texts of hits, each with what the answer covers. Pure."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from hedgerow.common.errors import InsufficientCoverageError
+from hedgerow.gateway.shapes.answer import Hit, SearchAnswer
+
+# What the text of a document is usually called, the best first.
+_TEXT_FIELDS: Final = ("text", "content", "body", "abstract", "summary", "description", "doc")
+# Members of the metadata that are about the answer, which a stored field must not be taken for.
+ANSWER_KEYS: Final = (
+    "partial",
+    "coverage",
+    "documents_searched",
+    "documents_total",
+    "outcomes",
+    "deadline_ms",
+    "took_ms",
+)
+_OWN_KEYS: Final = frozenset({*ANSWER_KEYS, "id", "score", "shard", "collection", "fields_missing"})
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A hit as a retriever returns it.
+
+    Attributes:
+        id: of the document.
+        text: its content; empty if its fields could not be read in time.
+        score: of the search.
+        metadata: its other fields, and what the answer covers.
+    """
+
+    id: str
+    text: str
+    score: float
+    metadata: dict[str, Any]
+
+
+def passages_of(
+    answer: SearchAnswer,
+    collection: str,
+    content_fields: Sequence[str],
+    *,
+    allow_empty_partial: bool,
+) -> list[Passage]:
+    """Return an answer's hits as passages.
+
+    Args:
+        answer: of the search, complete or partial.
+        collection: the collection's name.
+        content_fields: the fields that are a document's text, in order; if there are none, the
+            first of the usual names that it has, or else all of its strings.
+        allow_empty_partial: whether a partial answer without a hit is an empty list.
+
+    Raises:
+        InsufficientCoverageError: the answer is partial and has no hit, so that an empty list
+            would say that nothing matches; its `result` is the answer.
+    """
+    if not answer.hits and not answer.coverage.is_full and not allow_empty_partial:
+        coverage = answer.coverage
+        raise InsufficientCoverageError(
+            f"nothing was found in {coverage.documents} of {coverage.documents_total} documents; "
+            "the others could not be searched",
+            answer,
+        )
+    about = about_answer(answer)
+    return [_passage(hit, collection, content_fields, about) for hit in answer.hits]
+
+
+def about_answer(answer: SearchAnswer) -> dict[str, Any]:
+    """Return what every document of an answer says about it."""
+    coverage = answer.coverage
+    return {
+        "partial": not coverage.is_full,
+        "coverage": coverage.fraction,
+        "documents_searched": coverage.documents,
+        "documents_total": coverage.documents_total,
+        "outcomes": dict(coverage.degraded),
+        "deadline_ms": answer.deadline_ms,
+        "took_ms": answer.took_ms,
+    }
+
+
+def _passage(
+    hit: Hit, collection: str, content_fields: Sequence[str], about: Mapping[str, Any]
+) -> Passage:
+    stored = {name: value for name, value in (hit.fields or {}).items() if name != "id"}
+    chosen = list(content_fields) or _usual(stored)
+    text = "\n\n".join(_strings(stored.get(name) for name in chosen))
+    rest = {
+        f"stored_{name}" if name in _OWN_KEYS else name: value
+        for name, value in stored.items()
+        if name not in chosen
+    }
+    own: dict[str, Any] = {
+        "id": hit.id,
+        "score": hit.score,
+        "shard": hit.shard,
+        "collection": collection,
+    }
+    if hit.fields is None:
+        own["fields_missing"] = True
+    return Passage(hit.id, text, hit.score, {**rest, **own, **about})
+
+
+def _usual(stored: Mapping[str, Any]) -> list[str]:
+    """Return the fields that are a document's text, if none were chosen."""
+    for name in _TEXT_FIELDS:
+        if isinstance(stored.get(name), str):
+            return [name]
+    return [name for name, value in stored.items() if isinstance(value, str)]
+
+
+def _strings(values: Any) -> list[str]:
+    found = []
+    for value in values:
+        parts = value if isinstance(value, list) else [value]
+        found += [str(part) for part in parts if part is not None and part != ""]
+    return found

@@ -1,0 +1,57 @@
+"""Shards that are split meanwhile, or almost: some splits are cancelled."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+from nemesis.cluster.cluster import Cluster
+from nemesis.faults.injection import Inject
+from nemesis.history import SplitBegan
+from nemesis.schedule import Card, Fault
+
+_MOST_SHARDS: Final = 16  # each is an index and a dozen connections, on two cores
+_CANCELLED: Final = 0.3  # of the splits, if they still copy then
+_PATIENCE_S: Final = 90.0  # for a split on a busy machine, after the other faults
+_POLL_S: Final = 0.5
+
+
+@asynccontextmanager
+async def _split(cluster: Cluster, fault: Fault) -> AsyncIterator[str]:
+    """Double the number of shards; the fault ends with the split, however long that takes."""
+    number = (await cluster.shards()).get("num_shards", _MOST_SHARDS)
+    if 2 * number > _MOST_SHARDS:
+        yield f"there are {number} shards, which are not split any further"
+        return
+    # Before it is asked for: gateways may search the new shards before the answer is here.
+    cluster.record(SplitBegan(at=time.monotonic(), num_shards=2 * number))
+    status = await cluster.operate("POST", "/v1/split")
+    is_cancelled = fault.strength < _CANCELLED
+    more = ", which is later cancelled" if is_cancelled else ""
+    try:
+        yield f"a split from {number} to {2 * number} shards{more} (HTTP {status})"
+        if is_cancelled:
+            await cluster.operate("DELETE", "/v1/split")
+    finally:
+        await _until_settled(cluster)
+
+
+async def _until_settled(cluster: Cluster) -> None:
+    give_up_at = time.monotonic() + _PATIENCE_S
+    while time.monotonic() < give_up_at:
+        found = await cluster.shards()
+        if found and found["split"] is None:
+            return
+        await asyncio.sleep(_POLL_S)
+    cluster.note(f"the split has not ended: {found}")
+
+
+FAULTS: Final[dict[Card, Inject]] = {
+    Card(
+        "split the shards",
+        "the number of shards is doubled; some splits are cancelled",
+        ("the shards",),
+        seldom=1 / 5,
+    ): _split,
+}

@@ -1,0 +1,75 @@
+"""The turns of a split's copies that the worker processes of one machine share.
+
+Four workers that each index for half of the time keep a machine of two cores busy for all of it. So
+a machine has as many turns as its cores allow, whatever the number of its workers: leases in Redis,
+which expire if a worker dies.
+"""
+
+import asyncio
+from typing import Final
+
+from hedgerow.common.redis.client import RedisClient
+from hedgerow.common.redis.keys import Keys
+from hedgerow.common.state.versioned import hold_lease
+
+TURN_LEASE_S: Final = 3.0
+_ENDED_S: Final = 0.001  # a lease cannot be given back, but it can end soon
+
+
+class MachineTurns:
+    """The turns of one machine, as one of its workers takes them."""
+
+    def __init__(
+        self, control: RedisClient, keys: Keys, *, host: str, worker: str, at_once: int
+    ) -> None:
+        """Take turns for a worker.
+
+        Args:
+            control: Redis.
+            keys: the names of keys of any layout.
+            host: the machine's name, the same in all of its workers.
+            worker: the worker's id.
+            at_once: how many turns the machine has.
+        """
+        self._control = control
+        self._keys = keys
+        self._host = host
+        self._worker = worker
+        self._at_once = at_once
+        self._held: dict[int, tuple[str, float]] = {}  # shard → the lease, and when to renew it
+
+    async def hold(self, shard: int) -> bool:
+        """Take a turn for a shard, or keep it; return whether the shard has one now.
+
+        Raises:
+            RedisUnavailableError: there was no answer in time.
+        """
+        now = asyncio.get_running_loop().time()
+        held, renew_at = self._held.pop(shard, ("", now))
+        if now < renew_at:
+            self._held[shard] = held, renew_at
+            return True
+        turns = [self._keys.copy_turn(self._host, number) for number in range(self._at_once)]
+        taken = {lease for lease, _ in self._held.values()}
+        for turn in [held] if held else [one for one in turns if one not in taken]:
+            if await hold_lease(self._control, turn, self._holder(shard), TURN_LEASE_S):
+                self._held[shard] = turn, now + TURN_LEASE_S / 2
+                return True
+        return False
+
+    async def end(self, shard: int) -> None:
+        """Let another shard have the turn.
+
+        Raises:
+            RedisUnavailableError: there was no answer in time; the turn ends by itself.
+        """
+        held, _ = self._held.pop(shard, ("", 0.0))
+        if held:
+            await hold_lease(self._control, held, self._holder(shard), _ENDED_S)
+
+    def forget(self, shard: int) -> None:
+        """Renew a shard's turn no longer: it ends by itself."""
+        self._held.pop(shard, None)
+
+    def _holder(self, shard: int) -> str:
+        return f"{self._worker}:{shard}"

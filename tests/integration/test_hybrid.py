@@ -1,0 +1,99 @@
+"""Embedding and hybrid searches through a real cluster."""
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from msgspec import UNSET
+
+from hedgerow.common.errors import BadRequestError, UnavailableError
+from hedgerow.common.settings.embed import EmbedSettings
+from hedgerow.gateway.gateway import Gateway
+from hedgerow.gateway.shapes.hybrid import Hybrid
+from hedgerow.gateway.shapes.vector import VectorQuery
+from tests.integration.support import hooks
+from tests.support.clusters import Cluster, all_live, ask, cluster_of_its_own, ndjson
+from tests.support.waiting import until
+
+pytestmark = pytest.mark.integration
+
+NUM_SHARDS = 2
+FUNCTION = "tests.integration.support.hooks:letters"
+FIELDS = {
+    "text": "text",
+    "v": {"type": "vector", "dimensions": 8, "embed": FUNCTION, "from": ["text"]},
+}
+WORDS = ["bad", "cab", "dead", "fed", "head", "edge", "hedge", "beef"]
+DOCUMENTS: list[dict[str, Any]] = [
+    {"id": f"d{number}", "text": f"{WORDS[number % 8]} {WORDS[number // 8]}"}
+    for number in range(64)
+]
+
+
+@asynccontextmanager
+async def embedding_gateway(cluster: Cluster) -> AsyncIterator[Gateway]:
+    """A gateway that may call the function."""
+    settings = cluster.settings.model_copy(update={"embed": EmbedSettings(functions=[FUNCTION])})
+    async with Gateway.connect(settings, num_shards=NUM_SHARDS) as gateway:
+        await all_live(gateway)
+        yield gateway
+
+
+async def test_texts_are_embedded_when_they_are_indexed_and_asked_for() -> None:
+    """Both legs rank all documents; a document that cannot be embedded is set aside alone."""
+    environment = {"HEDGEROW_EMBED__FUNCTIONS": json.dumps([FUNCTION])}
+    with cluster_of_its_own(num_shards=NUM_SHARDS, environment=environment) as cluster:
+        async with embedding_gateway(cluster) as gateway:
+            with pytest.raises(BadRequestError, match=r"embed\.functions"):
+                await gateway.collections.put(
+                    "others",
+                    {"fields": {"v": {**FIELDS["v"], "embed": "os:system"}}},  # type: ignore[dict-item]
+                )
+            await gateway.collections.put("words", {"fields": FIELDS})
+            bad = {"id": "bad", "text": "unreadable hedge"}
+            await gateway.documents.load("words", ndjson([*DOCUMENTS, bad]), "logged")
+            await until(lambda: _is_indexed(gateway), 40)
+
+            near = await ask(gateway, "words", "hedge", vector=VectorQuery("v"), k=64)
+            both = await ask(gateway, "words", "hedge", hybrid=Hybrid(), k=20)
+            own = await ask(gateway, "words", "unreadable hedge", hybrid=Hybrid(), k=64)
+            with pytest.raises(UnavailableError, match="no vector for this"):
+                await ask(gateway, "words", "unreadable", vector=VectorQuery("v"))
+            dead = await ask(gateway, "words", "deadly hedge", hybrid=Hybrid(), k=64)
+    assert [hit.id for hit in near.hits] == _nearest("hedge")
+    assert both.legs is not UNSET
+    assert list(both.legs) == ["text", "vector"]
+    assert both.coverage.is_full
+    assert all(hit.fields == _document(hit.id) for hit in both.hits)
+    assert {"text", "vector"} == set(both.hits[0].legs or ())
+    for answer, reason in ((own, "no vector for this"), (dead, "status 3")):
+        assert answer.legs is not UNSET
+        assert reason in str(answer.legs["vector"].left_out)
+        assert all("hedge" in _document(hit.id)["text"] for hit in answer.hits)
+
+
+def _is_indexed(gateway: Gateway) -> bool:
+    """Whether all documents but the bad one can be found, and that one is set aside."""
+    workers = gateway._membership.workers.values()
+    is_aside = any(one.set_aside.get("bytes") for one in workers)
+    uid = gateway.collections.get("words").uid
+    return is_aside and sum(filter(None, gateway._membership.counts_of(uid))) == len(DOCUMENTS)
+
+
+def _document(document_id: str) -> dict[str, Any]:
+    return DOCUMENTS[int(document_id[1:])]
+
+
+def _nearest(text: str) -> list[str]:
+    """All documents by the cosine of their vectors to that of a text, ties by id."""
+    (wanted,) = hooks.letters([text])
+
+    def score(document: dict[str, Any]) -> float:
+        (vector,) = hooks.letters([document["text"]])
+        product = sum(a * b for a, b in zip(wanted, vector, strict=True))
+        return product / sum(a * a for a in vector) ** 0.5
+
+    rows = [(-round(score(one), 5), one["id"]) for one in DOCUMENTS]
+    return [one for _, one in sorted(rows)]

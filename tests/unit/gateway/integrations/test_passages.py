@@ -1,0 +1,68 @@
+"""What a retriever returns for an answer."""
+
+from typing import Any
+
+import pytest
+
+from hedgerow.common.errors import InsufficientCoverageError
+from hedgerow.gateway.integrations.passages import Passage, passages_of
+from hedgerow.gateway.search.coverage.measurement import coverage_of
+from hedgerow.gateway.search.result import Hit
+from tests.support.fake_gateway import as_answer, make_result
+
+
+def passage(fields: dict[str, Any] | None, *content_fields: str) -> Passage:
+    """The passage of a hit with these fields."""
+    answer = as_answer(make_result(hits=[Hit("a", 1.5, 2, fields)]))
+    (found,) = passages_of(answer, "shop", content_fields, allow_empty_partial=False)
+    return found
+
+
+def test_the_text_is_a_field_of_a_usual_name() -> None:
+    """The best of them; the other fields are metadata."""
+    found = passage({"id": "a", "title": "t", "description": "d", "body": "b"})
+    assert found.text == "b"
+    assert (found.metadata["title"], found.metadata["description"]) == ("t", "d")
+    assert "body" not in found.metadata
+
+
+def test_without_one_the_text_is_all_strings() -> None:
+    """Numbers and objects stay metadata."""
+    found = passage({"id": "a", "name": "lamp", "note": "of brass", "price": 3, "size": {"h": 1}})
+    assert found.text == "lamp\n\nof brass"
+    assert found.metadata["price"] == 3
+    assert found.metadata["size"] == {"h": 1}
+
+
+def test_chosen_fields_are_the_text_in_their_order() -> None:
+    """Lists are joined; what a document lacks is left out."""
+    found = passage({"tags": ["x", "y"], "title": "t", "text": "z"}, "title", "none", "tags")
+    assert found.text == "t\n\nx\n\ny"
+    assert found.metadata["text"] == "z"
+
+
+def test_fields_that_could_not_be_read_are_said_to_be_missing() -> None:
+    """The hit keeps its id and score."""
+    found = passage(None)
+    assert (found.id, found.text, found.score) == ("a", "", 1.5)
+    assert found.metadata["fields_missing"] is True
+
+
+def test_a_stored_field_is_not_taken_for_what_the_answer_covers() -> None:
+    """A document cannot claim that its answer is whole."""
+    found = passage({"text": "t", "partial": False, "coverage": 1.0, "id": "other"})
+    assert found.metadata["partial"] is True
+    assert found.metadata["coverage"] < 1
+    assert found.metadata["stored_coverage"] == 1.0
+    assert found.metadata["id"] == "a"
+
+
+def test_only_an_empty_answer_that_is_partial_raises() -> None:
+    """A whole one that is empty says that nothing matches."""
+    partial = as_answer(make_result(hits=[]))
+    with pytest.raises(InsufficientCoverageError, match="19600 of 22400") as raised:
+        passages_of(partial, "shop", (), allow_empty_partial=False)
+    assert raised.value.result is partial
+    assert passages_of(partial, "shop", (), allow_empty_partial=True) == []
+    whole = as_answer(make_result(hits=[], coverage=coverage_of(9, 9, {})))
+    assert passages_of(whole, "shop", (), allow_empty_partial=False) == []

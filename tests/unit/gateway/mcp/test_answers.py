@@ -1,0 +1,79 @@
+"""What the tools return, within their limits."""
+
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hedgerow.gateway.mcp.answers import document_text, found, one_document, search_text, state
+from hedgerow.gateway.mcp.limits import Limits, size_of
+from hedgerow.gateway.search.coverage.measurement import coverage_of
+from hedgerow.gateway.search.result import Hit
+from tests.support.fake_gateway import as_answer, make_result
+
+VALUES = st.recursive(
+    st.text(max_size=300) | st.integers(-9, 9) | st.none(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
+    max_leaves=6,
+)
+DOCUMENT = st.dictionaries(st.text(max_size=5), VALUES, max_size=5)
+
+
+def hits_of(documents: list[dict[str, Any]]) -> list[Hit]:
+    """Hits with these fields."""
+    return [Hit(f"d{number}", 1.0, 0, one) for number, one in enumerate(documents)]
+
+
+@settings(max_examples=40)
+@given(documents=st.lists(DOCUMENT, min_size=1, max_size=6), max_bytes=st.integers(100, 2_000))
+def test_an_answer_never_exceeds_its_bytes(documents: list[dict[str, Any]], max_bytes: int) -> None:
+    """The first hits that fit are returned, the very first in any case, and the others counted."""
+    limits = Limits(max_bytes=max_bytes, max_characters=50)
+    answer = found(as_answer(make_result(hits=hits_of(documents))), limits)
+    assert [hit["id"] for hit in answer["hits"]] == [f"d{n}" for n in range(len(answer["hits"]))]
+    assert len(answer["hits"]) + answer["hits_left_out"] == len(documents)
+    assert answer["hits"]
+    size = sum(map(size_of, answer["hits"]))
+    # An id and a score are returned even if nothing else fits.
+    assert size <= max_bytes + size_of({"id": "d0", "score": 1.0, "fields": {}, "is_cut": True})
+
+
+@settings(max_examples=40)
+@given(document=DOCUMENT)
+def test_a_document_is_cut_or_unchanged(document: dict[str, Any]) -> None:
+    """`is_cut` is true exactly if something of it is missing, also deep within."""
+    limits = Limits(max_bytes=1_024, max_characters=20)
+    answer = one_document("shop", "a", document, limits)
+    assert answer["is_cut"] == (answer["document"] != document)
+    assert size_of(answer["document"]) <= 1_024
+    assert ("(long text was cut)" in document_text(answer)) == answer["is_cut"]
+
+
+def test_a_partial_answer_begins_with_what_is_missing() -> None:
+    """In words and in numbers, with how the shards ended."""
+    answer = found(as_answer(make_result()), Limits())
+    assert (answer["partial"], answer["outcomes"]) == (True, {"timed_out": 1})
+    assert answer["note"].startswith(
+        "Only 87.5 % of the documents were searched (19600 of 22400); 1 of 8 shards did not "
+        "answer (timed_out 1)."
+    )
+    assert search_text(answer).startswith(f"PARTIAL ANSWER. {answer['note']}\n\nAt least 812 ")
+
+
+def test_nearly_all_documents_are_not_all() -> None:
+    """A share that rounds to 100 % is not called so."""
+    partial = make_result(coverage=coverage_of(99_999, 100_000, {"failed": 1}))
+    assert found(as_answer(partial), Limits())["note"].startswith("Only 99.9 %")
+
+
+def test_a_whole_answer_has_no_note() -> None:
+    """It begins with the hits; their fields may be missing, which is said."""
+    whole = make_result(coverage=coverage_of(9, 9, {}), hits=[Hit("a", 1.0, 0, None)])
+    answer = found(as_answer(whole), Limits())
+    assert (answer["partial"], answer["note"]) == (False, "")
+    assert "could not be read in time" in search_text(answer)
+
+
+def test_without_the_right_to_know_it_is_unknown_whether_all_can_be_asked() -> None:
+    """It is not said to be whole."""
+    assert state([], None, Limits())["is_whole"] is None
