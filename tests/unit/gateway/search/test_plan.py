@@ -53,6 +53,17 @@ def test_asks_the_live_shards() -> None:
     assert plan.not_asked == {1: (Outcome.UNAVAILABLE, "no live worker")}
 
 
+def test_a_shard_without_a_match_is_not_asked() -> None:
+    """Whether its worker is alive or not, and its breaker keeps its probe."""
+    breakers = make_breakers(wait_duration_in_open_state_s=1.0)
+    open_breaker(breakers, 1)
+    plan = make_plan([True, True, False], breakers, now=5.0, skipped={1, 2})
+    assert plan.shards == (0,)
+    assert {outcome for outcome, _ in plan.not_asked.values()} == {Outcome.SKIPPED}
+    assert list(plan.skipped) == [1, 2]
+    assert make_plan([True, True, False], breakers, now=5.0).shards == (0, 1)  # the probe
+
+
 def test_says_when_the_next_probe_is_due() -> None:
     """A shard with an open breaker is not asked, and the reason names the time of its probe."""
     breakers = make_breakers(wait_duration_in_open_state_s=1.0)

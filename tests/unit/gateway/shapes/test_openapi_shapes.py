@@ -40,7 +40,7 @@ REQUESTS: dict[str, tuple[type[msgspec.Struct], dict[str, Any]]] = {
     "AliasChanges": (AliasChanges, {"changes": []}),
     "ReindexBody": (ReindexBody, {"from": "films-1", "to": "films-2", "alias": "films"}),
 }
-PARTS = {
+PARTS = {  # of a search's body
     "Facet",
     "FacetRange",
     "SortBy",
@@ -49,10 +49,11 @@ PARTS = {
     "LegMinimum",
     "LegWait",
     "LegWeights",
-}  # of a search's body
+}
 MAY_LACK = {
     "SearchAnswer": {"facets", "next_page", "legs"},
     "BatchResult": {"answer", "problem"},
+    "Coverage": {"exact", "bound"},
     "Hit": {"sort", "group", "legs"},
     "Leg": {"embed_ms", "left_out"},
     "FacetAnswer": {"buckets", "stats", "other", "unlisted_at_most", "not_searched"},
