@@ -11,6 +11,7 @@ import argparse
 import random
 import sys
 import tempfile
+from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from functools import partial
@@ -45,6 +46,7 @@ from hedgerow.common.wire.search_options import (
     Synonym,
     WantedFacet,
     WantedHighlights,
+    WantedVector,
 )
 from hedgerow.gateway.search.hybrid.fusion import Fusion
 from hedgerow.gateway.search.result import Hit
@@ -67,9 +69,11 @@ _FIELDS = {
     "price": "float",
     "year": "integer",
     "sold": "date",
+    "look": {"type": "vector", "dimensions": 64, "metric": "cosine"},
 }
 _COLLECTION = define("goods", {"fields": _FIELDS, "language": "none"}, uid=_UID)
 _NUM_WORDS = 1000
+_NUM_LOOKS = 500  # around each of which vectors lie
 _NUM_BRANDS = 200
 _MOST_VALUES = 10_000
 _TEXTS = define("texts", {"fields": {"text": "text"}}, uid=_UID)
@@ -80,6 +84,7 @@ QUERIES = ("w0", "*")  # a word of half of the documents, and all of them
 def goods(num_documents: int) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Yield ids and documents: few brands, a code of nearly every document's own."""
     draw = random.Random(1)
+    looks = _vectors(_NUM_LOOKS, 2)
     for number in range(num_documents):
         words = [f"w{int(draw.random() ** 3 * _NUM_WORDS)}" for _ in range(8)]
         words += ["colour"] if number % 50 == 0 else []  # to be misspelt: a word without digits
@@ -92,8 +97,19 @@ def goods(num_documents: int) -> Iterator[tuple[str, Mapping[str, Any]]]:
                 "price": round(draw.random() * 100, 2),
                 "year": 1950 + draw.randrange(70),
                 "sold": f"20{draw.randrange(10, 26)}-0{draw.randrange(1, 10)}-15",
+                "look": near(draw.choice(looks), draw),
             },
         )
+
+
+def _vectors(number: int, seed: int) -> list[list[float]]:
+    draw = random.Random(seed)
+    return [[draw.gauss(0, 1) for _ in range(64)] for _ in range(number)]
+
+
+def near(vector: list[float], draw: random.Random) -> list[float]:
+    """A vector near another."""
+    return [number + draw.gauss(0, 0.5) for number in vector]
 
 
 def build(folder: Path, num_documents: int) -> None:
@@ -101,6 +117,8 @@ def build(folder: Path, num_documents: int) -> None:
     writer = TextIndexWriter.open(folder / "shards" / "0" / _UID, _COLLECTION, _MEMORY_BYTES)
     writer.apply((), goods(num_documents))
     writer.commit()
+    for _ in writer.build_graphs():
+        pass
     writer.close()
 
 
@@ -164,6 +182,9 @@ class Bench:
                 search_after=After((deep.scores[-1],), deep.ids[-1], len(deep.ids))
             ),
             "best of each brand": SearchOptions(group_by="brand"),
+            "nearest vectors instead": SearchOptions(
+                vector=WantedVector("look", array("f", _vectors(1, 3)[0]).tobytes(), 10, 128)
+            ),
         }
 
     def by_statistics(self) -> dict[str, tuple[Callable[[], bytes], Callable[[], bytes]]]:

@@ -90,7 +90,7 @@ def admit(
             raise BadRequestError("filter", f"does not apply: profile {name!r} reads no index")
         warnings = _warnings(name, profile, collection) if profile.fields else ()
         return Admitted(name, warnings, _NO_COST, vectors=vectors)
-    cost, repairs, options = _check_query(query, collection, limits, synonyms, wanted.options)
+    cost, repairs, options = _check_query(query, collection, limits, wanted.options, synonyms)
     check_cost(cost, limits, "query")
     if query.filter:
         cost = cost.plus(check_filter(query.filter, collection))
@@ -106,21 +106,20 @@ def _check_query(
     query: SearchQuery,
     collection: Collection,
     limits: QuerySettings,
-    synonyms: SynonymRules | None,
     options: SearchOptions | None,
+    synonyms: SynonymRules | None,
 ) -> tuple[Cost, list[str], SearchOptions | None]:
-    """The cost of a query, what was repaired in it, and the options with which it is searched."""
-    if query.vector is not None:
+    """The cost of a query, what was repaired in it, and the options with how it is to be read."""
+    if query.vector is not None:  # it has no query
         return _NO_COST, [], options
     if query.terms is not None:
         options = replace(options or SearchOptions(), like=query.terms)
         repairs = [] if query.terms.terms else [_NO_WORDS]
         return Cost(clauses=len(query.terms.terms)), repairs, options
-    if query.typos == "auto" or query.prefix or synonyms is not None:
-        checked = check_typed(query, collection, limits, synonyms)
-        return checked.cost, checked.warnings, checked.added_to(options)
-    cost, repairs = check_query(query.query, collection, query.syntax == "strict")
-    return cost, repairs, options
+    if query.typos == "off" and not query.prefix and synonyms is None:
+        return *check_query(query.query, collection, query.syntax == "strict"), options
+    checked = check_typed(query, collection, limits, synonyms)
+    return checked.cost, checked.warnings, checked.added_to(options)
 
 
 def _warnings(name: str, profile: RankProfile, collection: Collection) -> tuple[str, ...]:

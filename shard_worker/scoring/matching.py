@@ -7,6 +7,7 @@ from typing import Final, NamedTuple
 
 from hedgerow.common.collection import Collection
 from hedgerow.common.fields.word_analysis import TEXTS, WordAnalysis
+from hedgerow.common.query.analysers import tokens_of
 from hedgerow.common.query.tokens import has_cjk, is_single, plain_words
 from hedgerow.common.query.tree import (
     Alternatives,
@@ -20,7 +21,6 @@ from hedgerow.common.query.tree import (
     Whole,
     Words,
 )
-from hedgerow.shard_worker.scoring.query_analysis import tokens_of
 from hedgerow.shard_worker.scoring.text_tokens import Token, chunks_of, plain_chunk, read_chunk
 from hedgerow.shard_worker.storage.schema import searched
 

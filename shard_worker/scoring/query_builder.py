@@ -8,6 +8,7 @@ import tantivy
 from hedgerow.common.document_ids import ID_FIELD
 from hedgerow.common.fields.field_types import FieldType
 from hedgerow.common.fields.word_analysis import TEXTS
+from hedgerow.common.query.analysers import tokens_of
 from hedgerow.common.query.tokens import is_single, words_of
 from hedgerow.common.query.tree import (
     Alternatives,
@@ -25,6 +26,7 @@ from hedgerow.common.query.tree import (
     Whole,
     Words,
 )
+from hedgerow.common.query.whole_texts import whole_mark
 from hedgerow.common.wire.search_options import LikeTerms
 from hedgerow.shard_worker.scoring.keyword_range import (
     Beginning,
@@ -36,14 +38,13 @@ from hedgerow.shard_worker.scoring.keyword_range import (
     prefix_span,
 )
 from hedgerow.shard_worker.scoring.ngrams import Ngrams
-from hedgerow.shard_worker.scoring.query_analysis import targets_of, tokens_of
+from hedgerow.shard_worker.scoring.query_analysis import targets_of
 from hedgerow.shard_worker.scoring.term_weights import TermWeights
 from hedgerow.shard_worker.scoring.typed_words import TypedWords
 from hedgerow.shard_worker.storage.schema import (
     EVERY,
     PRESENT,
     Searched,
-    whole_mark,
 )
 from hedgerow.shard_worker.storage.term_statistics import TermStatistics
 from hedgerow.shard_worker.storage.text_index import TextIndex

@@ -7,6 +7,7 @@ have stems: which word as people write it is shown, the gateway reads from docum
 from collections.abc import Iterator, Mapping
 from typing import Final
 
+from hedgerow.common.query.analysers import tokens_of
 from hedgerow.common.query.as_typed import MAX_FUZZY_CHARS
 from hedgerow.common.query.tokens import has_cjk, words_of
 from hedgerow.common.query.tree import (
@@ -20,7 +21,7 @@ from hedgerow.common.query.tree import (
     Words,
 )
 from hedgerow.common.wire.search_options import Slip
-from hedgerow.shard_worker.scoring.query_analysis import targets_of, tokens_of
+from hedgerow.shard_worker.scoring.query_analysis import targets_of
 from hedgerow.shard_worker.storage.dictionary import Like
 from hedgerow.shard_worker.storage.schema import Searched
 from hedgerow.shard_worker.storage.term_statistics import TermStatistics

@@ -14,8 +14,8 @@ from itertools import pairwise
 from typing import Final, NamedTuple
 
 from hedgerow.common.fields.word_analysis import TEXTS, WordAnalysis
+from hedgerow.common.query.analysers import analyser_of
 from hedgerow.common.query.tokens import cjk_runs, folded, words_of
-from hedgerow.shard_worker.storage.schema import analyser_of
 
 # Between two chunks is punctuation, which is part of no word and joins no other character: that of
 # ASCII, and the general, ideographic and full-width one.

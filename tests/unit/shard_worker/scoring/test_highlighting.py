@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from hedgerow.common.collection import Collection, define
 from hedgerow.common.fields.word_analysis import FIELD_TEXTS, PLAIN_TEXTS
+from hedgerow.common.query.analysers import analyser_of
 from hedgerow.common.query.as_typed import Typing
 from hedgerow.common.query.tokens import of_document
 from hedgerow.common.wire.search_options import (
@@ -22,7 +23,6 @@ from hedgerow.common.wire.search_options import (
 )
 from hedgerow.shard_worker.scoring.highlighting import Highlighter
 from hedgerow.shard_worker.scoring.text_tokens import chunks_of, read_chunk
-from hedgerow.shard_worker.storage.schema import analyser_of
 from tests.unit.support.split_index import SplitIndex
 
 TEXT = define("c", {"fields": {"text": "text"}}, uid="u")
