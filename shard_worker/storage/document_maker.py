@@ -17,6 +17,7 @@ from hedgerow.common.fields.field_types import (
 )
 from hedgerow.common.fields.word_analysis import TEXTS, WordAnalysis
 from hedgerow.common.query.tokens import MAX_WHOLE_CHARS, whole_text
+from hedgerow.common.query.whole_texts import whole_mark
 from hedgerow.shard_worker.storage.schema import (
     EVERY,
     ORDERED_LISTS,
@@ -24,7 +25,6 @@ from hedgerow.shard_worker.storage.schema import (
     PRESENT,
     prepared,
     searched,
-    whole_mark,
 )
 
 
