@@ -40,7 +40,15 @@ REQUESTS: dict[str, tuple[type[msgspec.Struct], dict[str, Any]]] = {
     "AliasChanges": (AliasChanges, {"changes": []}),
     "ReindexBody": (ReindexBody, {"from": "films-1", "to": "films-2", "alias": "films"}),
 }
-PARTS = {"Facet", "FacetRange", "SortBy", "Hybrid", "LegMinimum", "LegWait", "LegWeights"}  # of a search's body
+PARTS = {
+    "Facet",
+    "FacetRange",
+    "SortBy",
+    "Hybrid",
+    "LegMinimum",
+    "LegWait",
+    "LegWeights",
+}  # of a search's body
 MAY_LACK = {
     "SearchAnswer": {"facets", "next_page", "legs"},
     "BatchResult": {"answer", "problem"},
