@@ -189,7 +189,9 @@ async def start(parts: Parts) -> None:
 
 async def run_parts(parts: Parts, control: RedisClient) -> None:
     """Run what depends on the layout, until cancelled."""
+    skipping = [] if parts.skipping is None else [parts.skipping.run()]
     await run_together(
+        *skipping,
         parts.membership.run(),
         parts.collections.run(),
         parts.ejection.run(),

@@ -55,6 +55,7 @@ from hedgerow.gateway.wiring import (
     make_membership,
     make_reindexing,
     make_searcher,
+    make_skipping,
     make_transport,
 )
 from hedgerow.gateway.writes.aliases import Aliases
@@ -99,6 +100,7 @@ class Parts:
         membership: who serves which shard.
         ejection: keeps live requests from outliers among the workers.
         embedder: embeds the texts of queries.
+        skipping: finds the shards that a search need not ask; None if it asks all.
         searcher: answers searches.
         hybrids: answers hybrid searches.
         reader: reads documents one by one.
@@ -174,6 +176,7 @@ class Parts:
         # A random start, so that replies to another gateway that drew the same id match no query.
         next_id = itertools.count(secrets.randbits(32)).__next__
         self.ejection = make_ejection(access, self.transport, next_id, self.membership)
+        self.skipping = make_skipping(access, self.membership)
         self.searcher = make_searcher(
             access,
             Messenger(self.transport, self.transport.clock, self.transport.reply_to, next_id),
@@ -181,6 +184,7 @@ class Parts:
             self.guards,
             Learning(self.curves, [self.ejection.on_end, self.recorder.on_end]),
             self.tracers.searches,
+            None if self.skipping is None else self.skipping.skipper,
         )
         self.searcher.use_synonyms(synonyms.rules_of)
         self.hybrids = make_hybrids(access, self.searcher, self.embedder, self.membership)

@@ -17,9 +17,11 @@ from hedgerow.common.state.layout import LayoutStore
 from hedgerow.common.state.probation import ProbationStore
 from hedgerow.common.state.registry import Registry
 from hedgerow.common.state.reindexing import ReindexStore
+from hedgerow.common.state.summaries import SummaryStore
 from hedgerow.gateway.embedding.query_embedder import QueryEmbedder
 from hedgerow.gateway.members.membership import Membership
 from hedgerow.gateway.members.outlier_ejection import OutlierEjection
+from hedgerow.gateway.members.summary_reading import SummaryReading
 from hedgerow.gateway.policies.breaker import Transition
 from hedgerow.gateway.policies.tail_sampling import TailSampling
 from hedgerow.gateway.reindexing.admin import ReindexAdmin
@@ -32,11 +34,13 @@ from hedgerow.gateway.search.learning import Learning
 from hedgerow.gateway.search.search_settings import SearchSettings
 from hedgerow.gateway.search.search_tracer import SearchTracer
 from hedgerow.gateway.search.searcher import Searcher
+from hedgerow.gateway.search.skipping.skipper import Skipper
 from hedgerow.gateway.search.walks import Walks
 from hedgerow.gateway.shapes.collection import Filling
 from hedgerow.gateway.transport.messenger import Messenger
 from hedgerow.gateway.transport.redis import RedisTransport
 from hedgerow.gateway.transport.split import GatewayTransport, SplitTransport
+from hedgerow.gateway.transport.stamp_check import StampCheck
 from hedgerow.gateway.writes.aliases import Aliases
 from hedgerow.gateway.writes.collections import Collections
 from hedgerow.gateway.writes.documents import Documents
@@ -47,6 +51,8 @@ from hedgerow.gateway.writes.storage_gate import StorageGate
 from hedgerow.gateway.writes.synonyms import Synonyms
 from hedgerow.gateway.writes.write_gate import WriteGate
 from hedgerow.gateway.writes.write_tracer import WriteTracer
+
+LEAST_SHARDS = 2  # a single shard is asked whatever it holds
 
 log = structlog.get_logger()
 
@@ -145,6 +151,7 @@ def make_collections(
         texts=texts,
         aliases=aliases,
         synonyms=synonyms,
+        functions=settings.embed.functions,
         without_vectors=without_vectors,
     )
 
@@ -281,6 +288,7 @@ def make_searcher(
     guards: ProfileGuards,
     learning: Learning,
     tracer: SearchTracer | None,
+    skipper: Skipper | None,
 ) -> Searcher:
     """Make the part that answers searches; `tracer` is None while tracing is off."""
     settings = access.settings
@@ -291,7 +299,43 @@ def make_searcher(
         SearchSettings.of(settings),
         learning,
         Walks(settings.gateway.slow_ms, tracer, lambda: membership.traces),
+        skipper,
     )
+
+
+class Skipping(NamedTuple):
+    """What finds the shards that need not be asked.
+
+    Attributes:
+        skipper: finds them.
+        reading: keeps the summaries that it needs.
+    """
+
+    skipper: Skipper
+    reading: SummaryReading
+
+    async def run(self) -> None:
+        """Keep the summaries fresh until cancelled."""
+        await self.reading.run(self.skipper)
+
+
+def make_skipping(access: ClusterAccess, membership: Membership) -> Skipping | None:
+    """Make what finds the shards that need not be asked; None if every shard is asked."""
+    settings, client, keys = access.settings, access.client, access.keys
+    if not settings.gateway.summary_bytes or access.num_shards < LEAST_SHARDS:
+        return None
+    check = StampCheck(
+        client.primary,
+        keys,
+        f"hedgerow-gateway-stamps-{access.gateway_id}",
+        settings.redis.command_timeout_s,
+        lambda: skipper.forget_all(),  # noqa: PLW0108 - it is made below
+    )
+    reading = SummaryReading(
+        SummaryStore(client, keys), check, access.num_shards, settings.gateway.summary_bytes
+    )
+    skipper = Skipper(check, lambda: membership.retracts, settings.rank_profiles, reading.wake)
+    return Skipping(skipper, reading)
 
 
 def make_hybrids(

@@ -393,6 +393,7 @@ class Worker:
             traces=self._context.tracing is not None,
             search_options=LEVEL,
             vectors=is_installed(),
+            retracts=True,
             metrics={
                 "scraped": self._is_scraped,
                 "usage": self._usage.read(),

@@ -8,6 +8,7 @@ from hedgerow.common.errors import WireError
 from hedgerow.common.shard_log.log import ShardLog
 from hedgerow.common.shard_log.operations import Create, unpack_op
 from hedgerow.common.state.registry import Registry
+from hedgerow.common.state.summaries import SummaryStore
 from hedgerow.shard_worker.context import Context
 from hedgerow.shard_worker.control.jobs import Jobs
 from hedgerow.shard_worker.executors.process_pool.pool import ProcessLane
@@ -18,6 +19,7 @@ from hedgerow.shard_worker.indexing.indexer_client import IndexerClient
 from hedgerow.shard_worker.indexing.optimiser import Optimiser
 from hedgerow.shard_worker.indexing.shard_report import ShardState
 from hedgerow.shard_worker.indexing.storage_watch import StorageWatch
+from hedgerow.shard_worker.indexing.summaries import SummarisedShards, SummaryMaker
 from hedgerow.shard_worker.indexing.work_traces import WorkTraces
 from hedgerow.shard_worker.snapshots.recovery import (
     lost_shards,
@@ -66,7 +68,8 @@ class Writing:
         self._context = context
         self._registry = Registry(control, keys)
         self._log = ShardLog(control, keys)
-        indexer = IndexerClient(indexer_lane)
+        self._summaries = SummaryStore(control, keys)
+        indexer = IndexerClient(indexer_lane, self._retract)
         traces = WorkTraces(context.tracing)
         self.storage = StorageWatch(
             settings.data,
@@ -101,6 +104,9 @@ class Writing:
             snapshots=self.snapshots,
             has_disk=self.storage.has_disk,
             traces=traces,
+        )
+        self._shards = SummarisedShards(
+            control, keys, self.applier, indexer, settings.worker.summary_bytes
         )
         self._filler = FieldFiller(
             applier=self.applier,
@@ -151,7 +157,13 @@ class Writing:
 
     def parts(self) -> dict[str, Coroutine[None, None, None]]:
         """Name of a task → its coroutine, which runs until cancelled."""
+        parts = (
+            {}
+            if not self._context.settings.worker.summary_bytes
+            else {"summaries": SummaryMaker(self._summaries, self._shards).run()}
+        )
         return {
+            **parts,
             "applier": self.applier.run(),
             "jobs": self.jobs.run(),
             "optimiser": self._optimiser.run(),
@@ -176,8 +188,23 @@ class Writing:
     async def _open(self, shard: int) -> None:
         lost = await lost_shards(self._log, [shard])
         await self.applier.open(shard)
+        # They may have been made before a worker of an earlier version wrote to the shard.
+        await self._summaries.retract(shard, self._uids(shard))
         states = [self.applier.states[one] for one in lost]
         await revive_definitions(self._registry, states, self._context.num_shards)
+
+    async def _retract(self, shard: int, uids: set[str], is_mirrored: bool) -> None:
+        """Retract the summaries of collections of a shard to which documents are to be added."""
+        state = self.applier.states.get(shard)
+        if is_mirrored or state is None or state.mirrors:
+            # A collection that follows another one was defined by an earlier batch.
+            uids = uids | self._uids(shard)
+        await self._summaries.retract(shard, uids)
+
+    def _uids(self, shard: int) -> set[str]:
+        """The collections of an open shard."""
+        state = self.applier.states.get(shard)
+        return set() if state is None else {report.uid for report in state.collections}
 
     async def _revive_created(self, state: ShardState, ops: list[bytes]) -> None:
         """Define collections again whose creation a failover of Redis has lost."""

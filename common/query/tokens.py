@@ -1,4 +1,4 @@
-"""Splits texts into words, as their analysis does (`shard_worker.storage.schema`).
+"""Splits texts into words, as their analysis does (`common.query.analysers`).
 
 Chinese, Japanese and Korean do not separate words by spaces, or not all of them. As in Lucene's
 CJKBigramFilter, each pair of neighbouring characters is a word, so a text that has a word of two or

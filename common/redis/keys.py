@@ -246,6 +246,10 @@ class Keys:
         """String: version of the sum that a worker is computing; expires soon."""
         return f"{self.own}:statistics-claim:{uid}"
 
+    def summaries(self, uid: str) -> str:
+        """Hash: the shards' summaries of one collection, each with its stamp; expires."""
+        return f"{self.own}:summaries:{uid}"
+
     def optimising(self, uid: str) -> str:
         """Hash: when optimising a collection was last requested, and which replicas did it."""
         return f"{self.own}:optimise:{uid}"

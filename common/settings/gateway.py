@@ -73,6 +73,12 @@ class GatewaySettings(ProcessSettings, ConnectionSettings, TlsSettings):
         "address without one, hold at most as many bytes as stay free: alone, half. Beyond that, "
         "hits come without fields.",
     )
+    summary_bytes: Annotated[int, Field(ge=0)] = Field(
+        67_108_864,
+        description="Most bytes of all shards' summaries (worker.summary_bytes) that the gateway "
+        "keeps, of the collections that are searched. A search that no document of a shard can "
+        "match, by the shard's summary, does not ask the shard. 0 to ask every shard.",
+    )
     membership_poll_s: PositiveFloat = Field(
         0.25, description="How often the workers' heartbeats are read, in s."
     )

@@ -95,6 +95,13 @@ class WorkerSettings(JoinSettings, WorkerMetricsSettings):
     statistics_interval_s: PositiveFloat = Field(
         60.0, description="How often changed term statistics are summed over the shards, in s."
     )
+    summary_bytes: Annotated[int, Field(ge=0, le=16_777_216)] = Field(
+        131_072,
+        description="Most bytes of the summary of the words, keywords and ranges that a shard "
+        "holds of a collection, by which gateways see that a search need not ask the shard; in "
+        "Redis and in each gateway, a shard and collection. At 10 bits a word, the default has "
+        "room for 100,000; fields that do not fit are left out. 0 for no summaries.",
+    )
 
     @field_validator("scorer_max_memory_mb")
     @classmethod

@@ -13,9 +13,11 @@ Gateways append one only while every live worker says that it knows it (`Heartbe
 copies of a split append a `Remember`, which workers that know splits know.
 """
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import msgpack
+import msgspec
 
 from hedgerow.common.collection import Collection
 from hedgerow.common.errors import NewerVersionError, WireError
@@ -154,6 +156,37 @@ def pack_op(op: Op) -> bytes:
     kind = (_CODES[type(op)],) if second is None else (FORMAT, second)
     packed: bytes = _packb((*kind, *op))
     return packed
+
+
+class _Head(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """The beginning of an operation; the documents after it are not decoded."""
+
+    code: int | str
+    first: str
+    second: msgspec.Raw = msgspec.Raw(b"\xc0")
+
+
+_head = msgspec.msgpack.Decoder(_Head).decode
+_text = msgspec.msgpack.Decoder(str).decode
+
+
+def written_uids(ops: Iterable[bytes]) -> set[str]:
+    """The collections to which operations name documents to add.
+
+    A collection that follows another one gets its documents without being named. Operations that
+    cannot be read are skipped, as they are when they are applied.
+    """
+    uids = set()
+    for op in ops:
+        try:
+            head = _head(op)
+            if head.code == _CODES[Upsert]:
+                uids.add(head.first)
+            elif head.code == FORMAT and head.first == _WRITE:
+                uids.add(_text(head.second))
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            continue
+    return uids
 
 
 def is_of_mirror(packed: bytes) -> bool:

@@ -178,7 +178,7 @@ class StoredCollections(StoredState):
         removed = []
         if isinstance(new, Drop):
             removed += [self.keys.statistics(new.uid), self.keys.shard_statistics(new.uid)]
-            removed.append(self.keys.optimising(new.uid))
+            removed += [self.keys.optimising(new.uid), self.keys.summaries(new.uid)]
         if self._control.is_split:
             change = Change(name, old, definition, op, num_shards, removed)
             done = await self._split.make(change, max_collections)

@@ -207,7 +207,9 @@ def query(
 
 def show(answer: SearchAnswer, console: Console, *, explain: bool) -> None:
     """Print hits, facets and coverage, and with `explain` the timeline and the trace's id."""
-    if answer.shards.ok:  # if no shard has answered, it is unknown whether there are hits
+    if (
+        answer.shards.ok or answer.shards.skipped
+    ):  # if no shard has answered, it is unknown whether there are hits
         console.print(hits_table(answer), crop=False)
     if answer.facets:
         for part in facet_tables(answer.facets):

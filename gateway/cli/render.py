@@ -21,6 +21,7 @@ _ROOM_FOR_DOCUMENT: Final = 45  # with rank and score
 _SNIPPET_CHARS: Final = 400  # more than any terminal shows on one line
 _STYLES: Final = {
     "ok": "green",
+    "skipped": "dim",
     "cancelled": "dim",
     "breaker_open": "yellow",
     "closed": "green",
@@ -150,9 +151,13 @@ def coverage_line(result: SearchAnswer) -> Text:
     line = Text("coverage ")
     line.append(percent(coverage.fraction), style="green" if coverage.is_full else "yellow")
     documents = counted(coverage.documents_total, "document")
-    line.append(f" of {documents} (shards: {result.shards.ok} ok")
+    # Shards without a match were searched too, as far as a reader is concerned; --explain tells.
+    num_searched = result.shards.ok + result.shards.skipped
+    line.append(f" of {documents} (shards: {num_searched} ok")
     if coverage.degraded:
         line.append(", ").append(degraded(result), style="yellow")
+    if coverage.exact:
+        line.append("; the hits are exact")
     line.append(f"); {total.value:,}{'' if total.relation == 'eq' else '+'} found; ")
     digits = 0 if result.took_ms >= 10 else 1
     return line.append(f"{result.took_ms:.{digits}f} ms")
@@ -170,7 +175,7 @@ def percent(fraction: float) -> str:
 
 
 def degraded(result: SearchAnswer) -> str:
-    """Count the shards that are not ok, by outcome."""
+    """Count the shards that were not searched, by outcome."""
     return ", ".join(
         f"{count} {outcome}" for outcome, count in sorted(result.coverage.degraded.items())
     )

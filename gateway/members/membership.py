@@ -31,6 +31,7 @@ class Membership:
         workers: the live workers' last heartbeats, by id.
         attaches: whether all of them support searches that ask for documents.
         traces: whether all of them take the context of a trace.
+        retracts: whether there are any, and all retract summaries before they write.
         search_options: the level of the options of a search that all of them know.
         without_vectors: one of them that cannot index vectors; None if all can.
         document_counts: collection uid → for each shard, the documents it last reported or None.
@@ -67,6 +68,7 @@ class Membership:
         self.workers: dict[str, Heartbeat] = {}
         self.attaches = False
         self.traces = False
+        self.retracts = False
         self.search_options = 0
         self.without_vectors: str | None = None
         self.document_counts: dict[str, list[int | None]] = {}
@@ -186,6 +188,7 @@ class Membership:
             self._last.update(dict.fromkeys(beat.shards, beat))
         self.attaches = all(beat.attaches for beat in self.workers.values())
         self.traces = all(beat.traces for beat in self.workers.values())
+        self.retracts = bool(self.workers) and all(beat.retracts for beat in self.workers.values())
         self.search_options = min(
             (beat.search_options for beat in self.workers.values()), default=LEVEL
         )

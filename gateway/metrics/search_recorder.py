@@ -81,7 +81,7 @@ class SearchRecorder:
         self.transitions: Counter[tuple[int, str, str]] = Counter()
         self._merge, self._fetch = self.parts["merge"], self.parts["fetch"]
         self._num_shards = num_shards
-        self._full_before: list[int] = [0] * num_shards  # full answers before there was the shard
+        self._full_before: list[int] = [0] * num_shards  # of all shards before there was the shard
         self._collections = BoundedNames(max_names)
         self._profiles = BoundedNames(max_names)
         self._keys = BoundedNames(max_names)
@@ -97,18 +97,23 @@ class SearchRecorder:
         """The shards were split: there are more of them from now on."""
         self._settle()
         added = num_shards - self._num_shards
-        self._full_before = [*self._full_before, *[self._tally.full] * added][:num_shards]
+        self._full_before = [*self._full_before, *[self._tally.all_ok] * added][:num_shards]
         self._num_shards = num_shards
 
     def answered(self, query: SearchQuery, profile: str, result: SearchResult) -> None:
         """A search was answered, in full or in part."""
-        if result.coverage.is_full:
+        if result.coverage.is_full and not result.skipped:
             full = self._full
             full.append(
                 (query.collection, profile, query.caller.name, result.took_ms, result.deadline_ms)
             )
             if len(full) >= _MOST_PENDING:
                 self._settle()
+        elif result.coverage.is_full:
+            self._add_answer(query, profile, result)
+            key = self.key(query.caller.name)
+            self._full_by_caller[key] = self._full_by_caller.get(key, 0) + 1
+            self._tally.add_skipping(result)
         else:
             self._add_answer(query, profile, result)
             self._results["partial", "", self.key(query.caller.name)] += 1
@@ -204,7 +209,7 @@ class SearchRecorder:
         self._settle()
         for shard in range(self._num_shards):
             for outcome in Outcome:
-                num_full = self._tally.full - self._full_before[shard] if outcome is _OK else 0
+                num_full = self._tally.all_ok - self._full_before[shard] if outcome is _OK else 0
                 yield shard, outcome.value, num_full + self._outcomes[shard, outcome.value]
 
     def time_left(self) -> Histogram:
@@ -217,14 +222,15 @@ class SearchRecorder:
         self._settle()
         whole = Histogram(COVERAGE_BOUNDS)
         whole.add(self._coverage)
-        whole.observe_times(1.0, self._tally.full)
+        whole.observe_times(1.0, self._tally.all_ok)
         return whole
 
     def _add_answer(self, query: SearchQuery, profile: str, result: SearchResult) -> None:
-        """Of an answer that is not full: its times, its coverage, and each shard's outcome."""
+        """Of an answer in which not all are ok: times, coverage, and each shard's outcome."""
         self._add_times(query.collection, profile, result.took_ms, result.deadline_ms)
         self._coverage.observe(result.coverage.fraction)
         missing = {part.shard: part.outcome for part in result.detail}
+        missing |= dict.fromkeys(result.skipped, Outcome.SKIPPED)
         for shard in range(self._num_shards):
             self._outcomes[shard, missing.get(shard, _OK).value] += 1
 

@@ -5,6 +5,7 @@ Imports `gateway.policies`, `gateway.transport`, `gateway.access`, `gateway.shap
 other modules in the order in which a query meets them; `observers` says what happens once its
 shards have ended.
 
-Three folders hold what a query meets on the way: `guards/` (breakers, canary, heavy queries),
-`documents/` (the documents of its hits) and `coverage/` (what share of the collection it reflects).
+Four folders hold what a query meets on the way: `guards/` (breakers, canary, heavy queries),
+`skipping/` (shards without a match), `documents/` (the documents of its hits) and `coverage/` (what
+share of the collection it reflects).
 """

@@ -8,7 +8,7 @@ from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
 from hedgerow.common.errors import BadQueryError, BadRequestError, InsufficientCoverageError
-from hedgerow.common.outcome import Outcome
+from hedgerow.common.outcome import SEARCHED, Outcome
 from hedgerow.common.wire.messages import Lane, SearchBody
 from hedgerow.gateway.search.coverage.measurement import (
     count_outcomes,
@@ -22,6 +22,7 @@ from hedgerow.gateway.search.options.facets import Counted, merge_facets, withou
 from hedgerow.gateway.search.plan import Plan
 from hedgerow.gateway.search.planned_search import PlannedSearch
 from hedgerow.gateway.search.result import Hit, SearchResult
+from hedgerow.gateway.search.skipping.exactness import Exactness
 from hedgerow.gateway.shapes.answer import Fetch, ShardDetail, TotalHits
 from hedgerow.gateway.shapes.facets import FacetAnswer
 from hedgerow.gateway.shapes.reasons import reasons_line
@@ -81,6 +82,7 @@ def make_answer(
     found: Found,
     counts: Sequence[int | None],
     now: float,
+    exactness: Exactness | None = None,
 ) -> SearchResult:
     """Build the answer.
 
@@ -90,6 +92,7 @@ def make_answer(
         found: the hits.
         counts: for each shard, how many documents of the collection it last reported.
         now: the event loop's time, in s.
+        exactness: that the missing shards could not have changed the hits; None if they could.
 
     Raises:
         BadRequestError: every shard that was asked says that the query is at fault.
@@ -99,7 +102,9 @@ def make_answer(
     query, plan, bodies = search.query, search.plan, found.bodies
     num_shards = len(plan.breakers.shards)
     documents = value = unranked = 0
-    is_exact = is_whole = len(bodies) == num_shards
+    is_whole = len(bodies) == num_shards
+    skipped = () if is_whole else plan.skipped
+    is_exact = len(bodies) + len(skipped) == num_shards
     for _, body in bodies:
         documents += body.documents
         value += body.total
@@ -114,6 +119,9 @@ def make_answer(
         if is_whole
         else measure_coverage(outcomes, documents, counts)
     )
+    if exactness is not None and not coverage.is_full:
+        bound = UNSET if exactness.bound is None else exactness.bound
+        coverage = replace(coverage, exact=True, bound=bound)
     wanted = search.admitted.wanted
     facets: dict[str, FacetAnswer] | UnsetType = UNSET
     next_page: NextPage | UnsetType = UNSET
@@ -138,9 +146,11 @@ def make_answer(
         trace_id=None if search.trace is None else search.trace.hex_id,
         facets=facets,
         next_page=next_page,
+        skipped=skipped,
     )
-    if not bodies:
+    if not bodies and gather.asked:
         _check_fault(gather)
+    if not bodies and not skipped:
         why = reasons_line(result.detail)
         raise InsufficientCoverageError(f"no shard has answered: {why}", result)
     if coverage.fraction < query.minimum_coverage:
@@ -166,10 +176,10 @@ def _outcomes(plan: Plan, gather: Gather) -> list[Outcome]:
 def _detail(
     plan: Plan, gather: Gather, outcomes: Sequence[Outcome], now: float, *, is_whole: bool
 ) -> list[ShardDetail]:
-    """How the shards ended that are not ok; with `explain`, all of them."""
+    """How the shards ended that were not searched; with `explain`, all of them."""
     details = []
     for shard, outcome in enumerate(outcomes):
-        if outcome is _OK and not is_whole:
+        if outcome in SEARCHED and not is_whole:
             continue
         breaker = plan.breakers[shard].state(now).value
         part = gather.results.get(shard)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Sequence
+from collections.abc import Set as AbstractSet
 
 import msgspec
 
@@ -9,6 +10,8 @@ from hedgerow.common.outcome import Outcome
 from hedgerow.gateway.policies.breaker import Breaker, Permit, State
 from hedgerow.gateway.search.guards.breakers import Breakers
 
+_SKIP = Outcome.SKIPPED
+_SKIPPED = (_SKIP, "its summary excludes every match")
 _UNAVAILABLE = (Outcome.UNAVAILABLE, "no live worker")
 
 
@@ -27,22 +30,37 @@ class Plan(msgspec.Struct, frozen=True, gc=False):
     not_asked: dict[int, tuple[Outcome, str]]
     breakers: Breakers
 
+    @property
+    def skipped(self) -> Sequence[int]:
+        """The shards that have no match."""
+        if not self.not_asked:
+            return ()
+        return [shard for shard, (outcome, _) in self.not_asked.items() if outcome is _SKIP]
 
-def make_plan(live: Sequence[bool], breakers: Breakers, now: float) -> Plan:
+
+def make_plan(
+    live: Sequence[bool],
+    breakers: Breakers,
+    now: float,
+    skipped: AbstractSet[int] = frozenset(),
+) -> Plan:
     """Ask each shard that has a live worker and whose breaker lets the call through.
 
     Args:
         live: for each shard, whether a worker serves it.
         breakers: one per shard.
         now: the event loop's time, in s.
+        skipped: shards that have no match.
     """
-    if False not in live and (passing := breakers.passing()) is not None:
+    if not skipped and False not in live and (passing := breakers.passing()) is not None:
         return Plan(breakers.shards, passing, {}, breakers)
     permits: list[Permit] = []
     not_asked: dict[int, tuple[Outcome, str]] = {}
     for shard, breaker in enumerate(breakers):
-        # A shard without a worker comes first: its breaker must not waste a probe.
-        if not live[shard]:
+        # A shard that is not asked comes first: its breaker must not waste a probe.
+        if shard in skipped:
+            not_asked[shard] = _SKIPPED
+        elif not live[shard]:
             not_asked[shard] = _UNAVAILABLE
         elif (permit := breaker.allow(now)) is None:
             not_asked[shard] = (Outcome.BREAKER_OPEN, refusal(breaker, now))

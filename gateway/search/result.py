@@ -1,6 +1,6 @@
 """A query with its caller, and its answer before it is encoded."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, cast
 
 import msgspec
@@ -87,7 +87,7 @@ class SearchResult(msgspec.Struct, frozen=True, gc=False):
 
     Attributes:
         outcomes: outcome → number of shards, for every outcome; the sum is the fan-out.
-        detail: the shards that are not ok; with `explain`, all of them.
+        detail: the shards that were not searched; with `explain`, all of them.
         fetch: None if no fields were requested.
         warnings: what a lenient parser repaired in the query.
         lease: keeps the memory of the hits' documents counted until it is released or dropped.
@@ -97,6 +97,7 @@ class SearchResult(msgspec.Struct, frozen=True, gc=False):
         facets: the counts of the facets, by field; UNSET without facets.
         next_page: where the next page begins; UNSET unless the search is read page by page.
         legs: how the legs have ended; UNSET unless the search is hybrid.
+        skipped: the shards that were skipped.
     """
 
     hits: list[Hit]
@@ -114,6 +115,7 @@ class SearchResult(msgspec.Struct, frozen=True, gc=False):
     facets: dict[str, FacetAnswer] | UnsetType = UNSET
     next_page: NextPage | UnsetType = UNSET
     legs: dict[str, Leg] | UnsetType = UNSET
+    skipped: Sequence[int] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The answer as JSON values."""

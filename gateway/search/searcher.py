@@ -2,13 +2,14 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
 from typing import Final
 
 from msgspec.structs import replace
 
 from hedgerow.common.collection import Collection
 from hedgerow.common.errors import BadRequestError, HedgerowError, OverloadedError
-from hedgerow.common.outcome import Outcome
+from hedgerow.common.outcome import SEARCHED, Outcome
 from hedgerow.common.query.synonyms import SynonymRules
 from hedgerow.common.runtime.alarms import Alarms
 from hedgerow.common.settings.rank_profiles import RankProfile
@@ -45,6 +46,8 @@ from hedgerow.gateway.search.planned_search import PlannedSearch
 from hedgerow.gateway.search.result import Hit, SearchQuery, SearchResult
 from hedgerow.gateway.search.scatter import Scatter
 from hedgerow.gateway.search.search_settings import SearchSettings
+from hedgerow.gateway.search.skipping.exactness import Exactness
+from hedgerow.gateway.search.skipping.skipper import NONE, Skipper
 from hedgerow.gateway.search.top_up import TopUp, may_have_more, num_asked, topped_up
 from hedgerow.gateway.search.validation import Admitted, admit, check_level, filling_warning
 from hedgerow.gateway.search.view import View
@@ -81,6 +84,7 @@ class Searcher:
         settings: SearchSettings,
         learning: Learning,
         walks: Walks | None = None,
+        skipper: Skipper | None = None,
     ) -> None:
         """Search over `messenger`, asking the shards that `view` and `guards` let through.
 
@@ -91,6 +95,7 @@ class Searcher:
             settings: what a search may ask for, and how it is run.
             learning: learns from a sample of the searches.
             walks: logs and traces where the time of searches went; None for neither.
+            skipper: finds the shards that need not be asked; None to ask all.
         """
         num_shards = len(guards.shared.breakers)
         self.hedger = Hedger(
@@ -114,6 +119,7 @@ class Searcher:
             settings.profiles, settings.max_attached_bytes, lambda: view.attaches
         )
         self._walks = walks or Walks(slow_ms=0)
+        self._skipper = skipper
         self._signer: CursorSigner | None = None
         self._synonyms_of: Callable[[str], SynonymRules | None] = _no_synonyms
         self._canary = Canary(settings.profiles, messenger)
@@ -151,7 +157,8 @@ class Searcher:
         trace = self._walks.begin(query, started)
         search = gather = None
         try:
-            search = self._plan(query, collection, admitted, permit, started, trace)
+            skipped = await self._skipped(query, collection, admitted)
+            search = self._plan(query, collection, admitted, permit, started, trace, skipped)
             read = reader_of(search.payload.options)
             gather = Gather(search.plan.shards, read, self._alarms)
             await self._scatter_gather(search, gather)
@@ -160,6 +167,7 @@ class Searcher:
             if shards := may_have_more(hits, bodies, search.payload.k, query.num_ranked):
                 await self._ask_again(search, shards, gather)
                 hits, bodies = self._merge(search, gather)
+            exactness = await self._exactness(search, collection, gather, hits)
             found = await self._fetch(search, hits[query.offset :], bodies, gathered_at)
             if admitted.wanted.facets:
                 found = await with_facets(found, admitted.wanted.facets)
@@ -173,7 +181,7 @@ class Searcher:
             raise
         permit.done(ended_at := self._loop.time())
         self._in_flight.end()
-        return self._respond(search, gather, found, ended_at)
+        return self._respond(search, gather, found, ended_at, exactness)
 
     def refusal_of(self, query: SearchQuery, collection: Collection) -> OverloadedError | None:
         """Return a refusal if there is no room for a query; otherwise None.
@@ -197,6 +205,8 @@ class Searcher:
         self._ranked = frozenset(profiles_with_functions(profiles))
         self._canary.use_profiles(profiles)
         self._attaching.use_profiles(profiles)
+        if self._skipper is not None:
+            self._skipper.use_profiles(profiles)
 
     def use_cursor_key(self, key: bytes) -> None:
         """From now on, sign the cursors of pages with this key; without any, refuse them."""
@@ -262,6 +272,17 @@ class Searcher:
             peer=query.peer,
         )
 
+    async def _skipped(
+        self, query: SearchQuery, collection: Collection, admitted: Admitted
+    ) -> AbstractSet[int]:
+        """The shards that need not be asked, since they have no match."""
+        if self._skipper is None:
+            return NONE
+        excluded = self._skipper.excluded(query, collection, admitted)
+        if excluded is None:
+            return NONE
+        return await self._skipper.confirmed(excluded, query.deadline_ms / 1000)
+
     def _plan(
         self,
         query: SearchQuery,
@@ -270,10 +291,11 @@ class Searcher:
         permit: AdmissionPermit,
         started: float,
         trace: SearchTrace | None,
+        skipped: AbstractSet[int],
     ) -> PlannedSearch:
         """Choose the shards to ask, and how many hits to ask for."""
         breakers = self._guards.of(admitted.profile).breakers
-        plan = make_plan(self._view.live, breakers, started)
+        plan = make_plan(self._view.live, breakers, started, skipped)
         counts = self._view.counts_of(collection.uid)
         is_heavy = self._guards.heavy.is_heavy(admitted.cost, counts)
         k = query.num_ranked
@@ -353,10 +375,11 @@ class Searcher:
         timeout = AdaptiveTimeout(search.query.wait_for, self._settings.coverage)
         counts = self._view.counts_of(search.payload.uid)
         known = [count for count in counts if count is not None]
+        num_skipped = sum(counts[shard] or 0 for shard in search.plan.skipped)
         total = round(sum(known) * len(counts) / len(known)) if known else 0
 
         def until() -> float:
-            covered = sum(
+            covered = num_skipped + sum(
                 part.body.documents for part in gather.results.values() if part.outcome is _OK
             )
             num_open, now = gather.num_open, self._loop.time()
@@ -372,6 +395,25 @@ class Searcher:
             return merge(bodies, query.num_ranked), bodies
         is_grouped = bool(options.group_by)
         return merge_ordered(bodies, query.num_ranked, options.sort, is_grouped=is_grouped), bodies
+
+    async def _exactness(
+        self, search: PlannedSearch, collection: Collection, gather: Gather, hits: list[Hit]
+    ) -> Exactness | None:
+        """Why the missing shards could not have changed the hits; None if they could."""
+        shards, results = search.plan.breakers.shards, gather.results
+        if self._skipper is None or gather.num_ok == len(shards):
+            return None
+        missing = [
+            shard
+            for shard in shards
+            if (results[shard].outcome if shard in results else search.plan.not_asked[shard][0])
+            not in SEARCHED
+        ]
+        if not missing:
+            return None
+        return await self._skipper.exactness(
+            search.query, collection, search.admitted, missing, hits
+        )
 
     async def _ask_again(
         self, search: PlannedSearch, shards: tuple[int, ...], gather: Gather
@@ -426,13 +468,18 @@ class Searcher:
         )
 
     def _respond(
-        self, search: PlannedSearch, gather: Gather, found: Found, now: float
+        self,
+        search: PlannedSearch,
+        gather: Gather,
+        found: Found,
+        now: float,
+        exactness: Exactness | None,
     ) -> SearchResult:
         if now > search.deadline:
             self._answer_reserve.record(now - search.deadline, now)
         counts = self._view.counts_of(search.payload.uid)
         try:
-            result = make_answer(search, gather, found, counts, now)
+            result = make_answer(search, gather, found, counts, now, exactness)
         except HedgerowError as error:
             self._walks.end(walk_of(search, gather, now, found.fetch_walk, error))
             raise

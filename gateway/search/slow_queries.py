@@ -4,7 +4,7 @@ from typing import Any, Final
 
 import structlog
 
-from hedgerow.common.outcome import Outcome
+from hedgerow.common.outcome import SEARCHED
 from hedgerow.common.runtime.token_bucket import TokenBucket
 from hedgerow.gateway.search.walk import Walk
 from hedgerow.gateway.search.walk_parts import ShardPart, parts_of
@@ -60,8 +60,8 @@ def line_of(walk: Walk) -> dict[str, Any]:
 
 
 def _rank(part: ShardPart) -> tuple[bool, int]:
-    """Those that are not ok first, then the slowest."""
-    return part.outcome is Outcome.OK, -part.took_us
+    """Those that were not searched first, then the slowest."""
+    return part.outcome in SEARCHED, -part.took_us
 
 
 def _shard(part: ShardPart) -> dict[str, Any]:

@@ -25,6 +25,7 @@ class SearchTally:
 
     Attributes:
         full: answers that reflect every document.
+        all_ok: those of them for which every shard was asked.
         partial: answers that reflect less.
         insufficient: searches that failed because too little, or nothing, was searched.
         coverage: the sum of their coverages.
@@ -32,20 +33,26 @@ class SearchTally:
         parts: shards' parts by outcome, in the order of `Outcome`.
     """
 
-    __slots__ = ("coverage", "full", "insufficient", "partial", "parts", "times")
+    __slots__ = ("all_ok", "coverage", "full", "insufficient", "partial", "parts", "times")
 
     def __init__(self) -> None:
         """Start at 0."""
-        self.full = self.partial = self.insufficient = 0
+        self.full = self.all_ok = self.partial = self.insufficient = 0
         self.coverage = 0.0
         self.times = [0] * (len(BOUNDS_MS) + 1)
         self.parts = [0] * len(Outcome)
 
     def add_full(self, num_shards: int, took_ms: float) -> None:
-        """Count an answer for which all of `num_shards` shards were searched."""
+        """Count an answer for which all of `num_shards` shards are ok."""
         self.full += 1
+        self.all_ok += 1
         self.parts[0] += num_shards  # ok is the first outcome
         self._count(1.0, took_ms)
+
+    def add_skipping(self, result: SearchResult) -> None:
+        """Count an answer that reflects every document, with shards that were skipped."""
+        self.full += 1
+        self._count_parts(result)
 
     def add_partial(self, result: SearchResult) -> None:
         """Count an answer that reflects less."""

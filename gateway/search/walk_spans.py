@@ -33,7 +33,7 @@ _LANE: Final = 2
 _WORK: Final = 3
 _USERS: Final = 4
 _NO_ATTRIBUTES: Final[dict[str, Attribute]] = {}
-_NO_ERRORS: Final = (Outcome.OK, Outcome.CANCELLED)
+_NO_ERRORS: Final = (Outcome.OK, Outcome.SKIPPED, Outcome.CANCELLED)
 
 
 def spans_of(

@@ -54,8 +54,25 @@ class Coverage(msgspec.Struct, frozen=True, gc=False):
     ]
     documents: Annotated[int, doc("Documents searched.")]
     documents_total: Annotated[int, doc("Documents in the collection.")]
-    is_full: Annotated[bool, doc("Whether every shard is ok; if not, the answer is partial.")]
+    is_full: Annotated[
+        bool, doc("Whether every shard is ok or skipped; if not, the answer is partial.")
+    ]
     degraded: Annotated[dict[str, int], doc("Outcome to number of shards.")]
+    exact: Annotated[
+        Literal[True] | UnsetType,
+        doc(
+            "Only of a partial answer, if its hits are those that it would have with every shard: "
+            "no document of the shards that are missing can be among them. It says nothing of "
+            "`total_hits` and facets."
+        ),
+    ] = UNSET
+    bound: Annotated[
+        FieldValue | UnsetType,
+        doc(
+            "With `exact`: the best value of the first sort key that a document of the missing "
+            "shards can have; absent if none of them can match."
+        ),
+    ] = UNSET
 
 
 class ShardDetail(msgspec.Struct, frozen=True, gc=False):
@@ -85,7 +102,10 @@ class Shards(msgspec.Struct, frozen=True, gc=False):
     unavailable: int
     breaker_open: int
     cancelled: int
-    detail: Annotated[list[ShardDetail], doc("Shards that are not ok; with `explain`, all shards.")]
+    skipped: Annotated[int, doc("Shards that have no match, so they were not asked.")] = 0
+    detail: Annotated[
+        list[ShardDetail], doc("Shards that were not searched; with `explain`, all shards.")
+    ] = []
 
 
 class Leg(msgspec.Struct, frozen=True, gc=False):

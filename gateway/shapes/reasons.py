@@ -3,22 +3,22 @@
 from collections.abc import Iterable
 from typing import Final
 
-from hedgerow.common.outcome import Outcome
+from hedgerow.common.outcome import SEARCHED
 from hedgerow.gateway.shapes.answer import ShardDetail
 
 _MOST: Final = 3  # reasons in one line
 
 
 def reasons_line(details: Iterable[ShardDetail]) -> str:
-    """Say how the shards that are not ok have ended, each reason once, the most frequent first.
+    """Say how the shards that were not searched have ended, the most frequent reason first.
 
     Returns:
         As in "2 shards failed: rank:score raised ValueError: no (rank.py:3, in score)"; "" if all
-        shards are ok.
+        shards were searched.
     """
     counts: dict[tuple[str, str], int] = {}
     for detail in details:
-        if detail.outcome is not Outcome.OK:
+        if detail.outcome not in SEARCHED:
             key = (detail.outcome.value, detail.reason)
             counts[key] = counts.get(key, 0) + 1
     ordered = sorted(counts.items(), key=lambda item: -item[1])

@@ -17,7 +17,7 @@ from hedgerow.common.errors import (
     OverloadedError,
     UnavailableError,
 )
-from hedgerow.common.outcome import Outcome
+from hedgerow.common.outcome import SEARCHED
 from hedgerow.common.settings.gateway import GatewaySettings
 from hedgerow.gateway.access.caller import ANONYMOUS, Caller
 from hedgerow.gateway.search.result import SearchQuery, SearchResult
@@ -207,4 +207,4 @@ class DeleteByQuery:
 
 
 def _is_ok(detail: ShardDetail) -> bool:
-    return detail.outcome is Outcome.OK
+    return detail.outcome in SEARCHED

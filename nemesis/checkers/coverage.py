@@ -1,14 +1,15 @@
 """Coverage never claims more than was searched, and each shard ends in exactly one outcome.
 
 The steady documents never change, so what a search for one of their groups must find follows from
-the outcomes alone: every member in a shard that is `ok`, and none in another. While shards are
-split, an answer is over all of the old shards or over all of the new ones.
+the outcomes alone: every member in a shard that is `ok` or `skipped`, and none in another. While
+shards are split, an answer is over all of the old shards or over all of the new ones.
 """
 
 from collections import Counter
 from collections.abc import Sequence
 from functools import cache
 
+from hedgerow.common.outcome import SEARCHED
 from hedgerow.common.partition import shard_of
 from nemesis.checkers.shard_numbers import ShardNumbers, shards_of
 from nemesis.checkers.violation import Violation
@@ -51,7 +52,7 @@ def check_outcomes(events: Sequence[Any]) -> list[Violation]:
 
 def _claims(search: Search) -> list[Violation]:
     assert search.outcomes is not None
-    num_ok = sum(outcome == "ok" for _, outcome in search.outcomes)
+    num_ok = sum(outcome in SEARCHED for _, outcome in search.outcomes)
     is_whole = num_ok == shards_of(search)
     if search.is_full == is_whole:
         return []
@@ -61,7 +62,7 @@ def _claims(search: Search) -> list[Violation]:
 
 def _steady(search: Search) -> list[Violation]:
     assert search.outcomes is not None
-    searched = {shard for shard, outcome in search.outcomes if outcome == "ok"}
+    searched = {shard for shard, outcome in search.outcomes if outcome in SEARCHED}
     group, num_shards = int(search.subject.removeprefix("group")), shards_of(search)
     expected = {one for one in group_members(group) if shard_of(one, num_shards) in searched}
     sizes = _sizes(num_shards)

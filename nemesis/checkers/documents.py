@@ -14,6 +14,7 @@ write counts.
 from collections import Counter
 from collections.abc import Sequence
 
+from hedgerow.common.outcome import SEARCHED
 from hedgerow.common.partition import shard_of
 from nemesis.checkers.shard_numbers import shards_of
 from nemesis.checkers.violation import Violation
@@ -79,7 +80,8 @@ def _has_searched(search: Search) -> bool:
     """Whether the shard of the document was searched."""
     if not search.outcomes:
         return False
-    return (shard_of(search.subject, shards_of(search)), "ok") in search.outcomes
+    owner = shard_of(search.subject, shards_of(search))
+    return any((owner, one) in search.outcomes for one in SEARCHED)
 
 
 def _stale(search: Search, writes: Sequence[Write]) -> list[Violation]:

@@ -17,6 +17,7 @@ class Command(StrEnum):
     APPLY = "apply"
     REINDEX = "reindex"
     STATISTICS = "statistics"
+    SUMMARY = "summary"
     SUM = "sum"
     TABLE = "table"
     BALANCE = "balance"

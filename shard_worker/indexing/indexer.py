@@ -69,10 +69,10 @@ class Indexer:
         """Carry out a command that `IndexerClient` has packed.
 
         Most commands return a packed `ShardState`. The others: `statistics` and `sum` return packed
-        statistics (b"" for none); `table`, `thaw` and `release` return b""; `freeze` returns a
-        position and `[[uid, definition, documents], …]`, packed; `frozen` returns b"" until the
-        copy is complete; `begin_optimising`, `optimise`, `begin_filling`, `fill`, `begin_graphs`
-        and `build_graphs` return b"" while steps are left.
+        statistics, and `summary` a packed `ShardSummary` (b"" for none); `table`, `thaw` and
+        `release` return b""; `freeze` returns a position and `[[uid, definition, documents], …]`,
+        packed; `frozen` returns b"" until the copy is complete; `begin_optimising`, `optimise`,
+        `begin_filling`, `fill`, `begin_graphs` and `build_graphs` return b"" while steps are left.
         """
         command, arguments = unpack_command(payload)
         try:
@@ -102,6 +102,10 @@ class Indexer:
     def statistics(self, shard: int, uid: str) -> bytes:
         """Collect one shard's term statistics."""
         return self._shard(shard).statistics(uid)
+
+    def summary(self, shard: int, uid: str, max_bytes: int) -> bytes:
+        """Summarise what one shard holds."""
+        return self._shard(shard).summary(uid, max_bytes)
 
     def sum(self, parts: list[bytes]) -> bytes:
         """Add up the statistics of shards."""
@@ -249,6 +253,7 @@ _ACTIONS: dict[Command, Callable[..., bytes]] = {
     Command.APPLY: Indexer.apply,
     Command.REINDEX: Indexer.reindex,
     Command.STATISTICS: Indexer.statistics,
+    Command.SUMMARY: Indexer.summary,
     Command.SUM: Indexer.sum,
     Command.TABLE: Indexer.table,
     Command.BALANCE: Indexer.balance,

@@ -1,12 +1,13 @@
 """The worker's side of the indexer process: a method for each command, with a typed answer."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import msgpack
 
 from hedgerow.common.errors import WorkError
+from hedgerow.common.shard_log.operations import is_of_mirror, written_uids
 from hedgerow.shard_worker.executors.process_pool.task import Named, Task, TaskResult
 from hedgerow.shard_worker.indexing.commands import Command, pack_command
 from hedgerow.shard_worker.indexing.shard_report import ShardState
@@ -21,6 +22,13 @@ class Executor(Protocol):
         Raises:
             WorkError: it has failed, or could not be run.
         """
+
+
+Retract = Callable[[int, set[str], bool], Awaitable[None]]
+
+
+async def _keep(_shard: int, _uids: set[str], _is_mirrored: bool) -> None:
+    """Retract nothing: there are no summaries."""
 
 
 class FrozenCollection(NamedTuple):
@@ -52,13 +60,22 @@ class FrozenShard(NamedTuple):
 class IndexerClient:
     """Sends commands to the indexer process, which carries them out one after another.
 
-    Every method raises a `WorkError` if the indexer fails. None has a deadline: a write that was
-    begun is finished, however long it takes.
+    Every method raises a `WorkError` if the indexer fails; `apply` and `reindex` also raise what
+    `retract` raises. None has a deadline: a write that was begun is finished, however long it
+    takes.
     """
 
-    def __init__(self, executor: Executor) -> None:
-        """Run the commands in `executor`, whose factory is `indexer:make_indexer`."""
+    def __init__(self, executor: Executor, retract: Retract = _keep) -> None:
+        """Run the commands in `executor`, whose factory is `indexer:make_indexer`.
+
+        Args:
+            executor: runs the commands.
+            retract: called before documents, or words of documents, are added to collections of a
+                shard, with the shard, those that are named, and whether others that follow one may
+                get some; raises RedisUnavailableError if that must not be done yet.
+        """
         self._executor = executor
+        self._retract = retract
         self._released: set[int] = set()
 
     async def open(self, shard: int) -> ShardState:
@@ -83,15 +100,23 @@ class IndexerClient:
         self, shard: int, last_entry_id: str | None, ops: Sequence[bytes]
     ) -> ShardState:
         """Apply packed operations; the id moves the shard's position there, None does not."""
+        uids, is_mirrored = written_uids(ops), any(map(is_of_mirror, ops))
+        if uids or is_mirrored:
+            await self._retract(shard, uids, is_mirrored)
         return await self._state(Command.APPLY, shard, last_entry_id, list(ops))
 
     async def reindex(self, shard: int, uid: str, ids: Sequence[str]) -> ShardState:
         """Index some documents again, as the store has them."""
+        await self._retract(shard, {uid}, False)
         return await self._state(Command.REINDEX, shard, uid, list(ids))
 
     async def statistics(self, shard: int, uid: str) -> bytes:
         """Collect a shard's term statistics, packed; b"" if it has none."""
         return await self._run(Command.STATISTICS, shard, uid)
+
+    async def summary(self, shard: int, uid: str, max_bytes: int) -> bytes:
+        """Summarise what a shard holds, packed; b"" if it cannot be summarised."""
+        return await self._run(Command.SUMMARY, shard, uid, max_bytes)
 
     async def sum(self, parts: Sequence[bytes]) -> bytes:
         """Add up packed statistics of shards."""

@@ -17,6 +17,7 @@ from hedgerow.common.collection import Collection
 from hedgerow.common.errors import NewerVersionError, WireError, WorkError
 from hedgerow.common.fields.vectors import VectorField
 from hedgerow.common.machine.folder_lock import FolderLock
+from hedgerow.common.query.shard_summary import summarise
 from hedgerow.common.shard_log.entries import position
 from hedgerow.common.shard_log.operations import Op, unpack_op
 from hedgerow.common.snapshots.manifest import STORE
@@ -41,6 +42,7 @@ from hedgerow.shard_worker.storage.index_replacement import finish_replacing
 from hedgerow.shard_worker.storage.length_padding import balance
 from hedgerow.shard_worker.storage.store import Store
 from hedgerow.shard_worker.storage.store_copy import StoreCopy, link_index, rows_to_copy
+from hedgerow.shard_worker.storage.summary import summary_of
 from hedgerow.shard_worker.storage.term_statistics import collect, pack
 from hedgerow.shard_worker.storage.text_index import TextIndex
 from hedgerow.shard_worker.storage.text_index_writer import TextIndexWriter
@@ -334,6 +336,20 @@ class ShardIndexer:
         except TextIndexError:
             return b""
         return pack(collect(index))
+
+    def summary(self, uid: str, max_bytes: int) -> bytes:
+        """A summary of what this shard holds of a collection, packed.
+
+        Returns:
+            b"" if documents are missing from the index: other replicas may have them in theirs.
+        """
+        try:
+            index = TextIndex.open(self._folder / uid)
+        except TextIndexError:
+            return summarise(0, {}, {}, 0).pack() if not self._store.count(uid) else b""
+        if index.num_documents != self._store.count(uid):
+            return b""
+        return summary_of(index, max_bytes).pack()
 
     def freeze(self, folder: Path) -> StoreCopy:
         """Begin a copy of the shard as it is now, in an empty folder on the same file system.

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 
 import tantivy
 
+from hedgerow.common.query.analysers import tokens_of
 from hedgerow.common.query.tokens import words_of
 from hedgerow.common.query.tree import Occur
-from hedgerow.shard_worker.scoring.query_analysis import tokens_of
 from hedgerow.shard_worker.scoring.term_weights import TermWeights
 from hedgerow.shard_worker.scoring.typed_words import TypedWords
 from hedgerow.shard_worker.storage.schema import Searched

@@ -1,35 +1,30 @@
 """Parses and analyses queries, once for all shards of a collection that a scorer searches."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import lru_cache, partial
 
 from hedgerow.common.collection import Collection
-from hedgerow.common.fields.word_analysis import TEXTS, WordAnalysis
+from hedgerow.common.fields.word_analysis import TEXTS
+from hedgerow.common.query.analysers import tokens_of
 from hedgerow.common.query.as_typed import AS_WRITTEN, Typing, as_typed
 from hedgerow.common.query.synonyms import SynonymRules, expand
 from hedgerow.common.query.syntax import parse, parse_filter
-from hedgerow.common.query.tokens import MAX_WHOLE_WORDS, ngrams_of_query, of_query, whole_text
 from hedgerow.common.query.tree import (
     Alternatives,
     Boosted,
     Clause,
     Clauses,
-    Everything,
     Node,
-    Occur,
-    Typed,
     Whole,
     Words,
 )
+from hedgerow.common.query.whole_texts import whole_of
 from hedgerow.common.wire.search_options import Synonym
-from hedgerow.shard_worker.storage.schema import Searched, analyser_of, searched
+from hedgerow.shard_worker.storage.schema import Searched, searched
 
-# Only short queries are cached: one of 4,096 characters takes 300 KB when it is parsed, and its
-# words 180 KB when they are analysed.
+# Only short queries are cached: one of 4,096 characters takes 300 KB when it is parsed.
 _CACHED_QUERIES = 64
 _CACHED_QUERY_CHARS = 256
-_CACHED_TEXTS = 4096
-_CACHED_TEXT_CHARS = 64
 
 
 class QueryAnalysis:
@@ -93,56 +88,11 @@ def _read_filter(collection: Collection, text: str) -> Node | None:
     return pruned(parse_filter(text, collection), collection) if text else None
 
 
-def tokens_of(analysis: WordAnalysis, text: str) -> tuple[tuple[int, str], ...]:
-    """The position and the word of each token that an analysis makes of a query's text.
-
-    With `ngrams`, these are the parts of its words, of which only the last may be too short.
-    """
-    if len(text) > _CACHED_TEXT_CHARS:
-        return _tokens_of(analysis, text)
-    return _cached_tokens_of(analysis, text)
-
-
-def _tokens_of(analysis: WordAnalysis, text: str) -> tuple[tuple[int, str], ...]:
-    if analysis.ngrams:
-        text = ngrams_of_query(text, analysis.ngrams, is_folded=analysis.is_folded_first)
-    elif analysis.texts >= TEXTS:
-        text = of_query(text, is_folded=analysis.is_folded_first)
-    tokens = analyser_of(analysis).pre_tokenize(text).tokens
-    return tuple((token.position, token.text) for token in tokens)
-
-
-_cached_tokens_of = lru_cache(maxsize=_CACHED_TEXTS)(_tokens_of)
-
-
 def targets_of(collection: Collection, field: str | None) -> tuple[Searched, ...]:
     """Where words of a query are looked for, which name this field, or none."""
     if field is None:
         return searched(collection)
     return (Searched(field, collection.analysis_of(field), (field,)),)
-
-
-def whole_of(tree: Node) -> str:
-    """What a whole text has to be in order to equal a query; "" if none can.
-
-    Only a query of words without field names can equal a text.
-    """
-    words = []
-    for node in _flat(tree):
-        if not isinstance(node, Words | Typed) or node.field is not None:
-            return ""
-        words.append(node.text)
-        if len(words) > MAX_WHOLE_WORDS:
-            return ""
-    return whole_text(" ".join(words))
-
-
-def _flat(tree: Node) -> Iterator[Node]:
-    if isinstance(tree, Clauses):
-        for occur, part in tree.clauses:
-            yield from _flat(part if occur is not Occur.MUST_NOT else Everything())
-    else:
-        yield tree
 
 
 def pruned(node: Node, collection: Collection) -> Node:

@@ -7,6 +7,7 @@ import tantivy
 
 from hedgerow.common.fields.field_types import FieldType
 from hedgerow.common.fields.word_analysis import TEXTS
+from hedgerow.common.query.analysers import tokens_of
 from hedgerow.common.query.tokens import is_single, words_of
 from hedgerow.common.query.tree import (
     Alternatives,
@@ -24,6 +25,7 @@ from hedgerow.common.query.tree import (
     Whole,
     Words,
 )
+from hedgerow.common.query.whole_texts import whole_mark
 from hedgerow.shard_worker.scoring.keyword_range import (
     Beginning,
     Part,
@@ -34,14 +36,13 @@ from hedgerow.shard_worker.scoring.keyword_range import (
     prefix_span,
 )
 from hedgerow.shard_worker.scoring.ngrams import Ngrams
-from hedgerow.shard_worker.scoring.query_analysis import targets_of, tokens_of
+from hedgerow.shard_worker.scoring.query_analysis import targets_of
 from hedgerow.shard_worker.scoring.term_weights import TermWeights
 from hedgerow.shard_worker.scoring.typed_words import TypedWords
 from hedgerow.shard_worker.storage.schema import (
     EVERY,
     PRESENT,
     Searched,
-    whole_mark,
 )
 from hedgerow.shard_worker.storage.term_statistics import TermStatistics
 from hedgerow.shard_worker.storage.text_index import TextIndex

@@ -273,7 +273,7 @@ class SplitDriver:
                 names += [keys.log(shard), keys.trimmed(shard)]
         for uid in await Registry(self._control, keys).uids():
             names += [keys.documents(uid), keys.statistics(uid), keys.shard_statistics(uid)]
-            names += [keys.statistics_claim(uid), keys.optimising(uid)]
+            names += [keys.statistics_claim(uid), keys.optimising(uid), keys.summaries(uid)]
         commands: list[Command] = [
             ("DEL", *names[start : start + DELETED_AT_ONCE])
             for start in range(0, len(names), DELETED_AT_ONCE)

@@ -1,8 +1,6 @@
 """Makes tantivy's schema, analysers and new indexes from a collection's definition."""
 
 import json
-from functools import lru_cache
-from hashlib import blake2b
 from operator import attrgetter
 from pathlib import Path
 from typing import NamedTuple
@@ -13,6 +11,7 @@ from hedgerow.common.collection import Collection
 from hedgerow.common.document_ids import ID_FIELD
 from hedgerow.common.fields.field_types import FieldType
 from hedgerow.common.fields.word_analysis import TEXTS, WordAnalysis
+from hedgerow.common.query.analysers import make_analyser
 from hedgerow.common.query.tokens import ngrams_of_document, of_document
 
 # Names of internal fields begin with "_", unlike those of declared fields.
@@ -26,8 +25,6 @@ PLACE = "_place"  # the document's place in `bodies`, if it has one
 EVERY = "*"
 PADDING = "+"
 ORDERED_LISTS = "="
-_WHOLE = "~"  # begins a mark
-_WHOLE_CHARS = 12  # longer texts are hashed to as many, since long terms would bloat the index
 
 ANALYSER = "hedgerow"
 # Ids are read from blocks, and a block is decompressed as a whole. tantivy's default of 16 KB is
@@ -37,37 +34,6 @@ ANALYSER = "hedgerow"
 # million documents then take 4, 3 and 2 MB more on disk.
 BLOCK_BYTES = 512
 _BLOCK_SETTING = "docstore_blocksize"
-
-MAX_TOKEN_BYTES = 255  # longer tokens are dropped (Lucene's StandardAnalyzer has the same limit)
-
-
-def make_analyser(analysis: WordAnalysis) -> tantivy.TextAnalyzer:
-    """Make the analyser for texts and for queries on them.
-
-    Words are runs of letters and digits. They are lowercased; then stop words of the language are
-    dropped and the other words stemmed by Snowball, unless the language is "none". `prepared`, and
-    what prepares queries, do the rest. In some languages, that includes the folding of accents
-    (`WordAnalysis.is_folded_first`); in the others, words are folded last.
-    """
-    builder = (
-        tantivy.TextAnalyzerBuilder(tantivy.Tokenizer.simple())
-        .filter(tantivy.Filter.remove_long(MAX_TOKEN_BYTES))
-        .filter(tantivy.Filter.lowercase())
-    )
-    language = analysis.language
-    if language != "none":
-        builder = builder.filter(tantivy.Filter.stopword(language)).filter(
-            tantivy.Filter.stemmer(language)
-        )
-    if analysis.folding and analysis.texts >= TEXTS and not analysis.is_folded_first:
-        builder = builder.filter(tantivy.Filter.ascii_fold())
-    return builder.build()
-
-
-@lru_cache(maxsize=64)
-def analyser_of(analysis: WordAnalysis) -> tantivy.TextAnalyzer:
-    """The analyser for an analysis, made once per process."""
-    return make_analyser(analysis)
 
 
 def register_analysers(index: tantivy.Index, collection: Collection) -> None:
@@ -87,17 +53,6 @@ def prepared(text: str, analysis: WordAnalysis) -> str:
     if analysis.texts >= TEXTS:
         return of_document(text, is_folded=analysis.is_folded_first)
     return text
-
-
-def whole_mark(text: str) -> str:
-    """The mark of documents that have a searched text which is this as a whole.
-
-    Args:
-        text: what `whole_text` has made of it.
-    """
-    if len(text) > _WHOLE_CHARS:
-        text = blake2b(text.encode(), digest_size=_WHOLE_CHARS // 2).hexdigest()
-    return f"{_WHOLE}{text}"
 
 
 class Searched(NamedTuple):

@@ -111,7 +111,7 @@ export function clusterView(root) {
     const { points, at } = state;
     const of = (name) => points.map((point) => point[name]);
     const onAt = (value) => { state.at = value; soon(); };
-    const outcomes = [["timed_out", "bad"], ["failed", "bad2"], ["unavailable", "info"], ["breaker_open", "warn"], ["cancelled", "dim"]];
+    const outcomes = [["timed_out", "bad"], ["failed", "bad2"], ["unavailable", "info"], ["breaker_open", "warn"], ["cancelled", "dim"], ["skipped", "dim"]];
     const any = outcomes.filter(([name]) => points.some((point) => point.outcomes[name]));
     const number = (value) => (value === null ? "–" : count(Math.round(value * 10) / 10));
     const lowest = Math.min(1, ...points.map((point) => point.coverage ?? 1));

@@ -53,6 +53,6 @@ export const byName = (a, b) => a.localeCompare(b, "en", { numeric: true });
 const TONES = {
   ok: "good", closed: "good",
   half_open: "warn", breaker_open: "warn", disabled: "warn", low: "warn",
-  cancelled: "dim", enough: "dim",
+  skipped: "dim", cancelled: "dim", enough: "dim",
 };
 export const tone = (name) => TONES[name] ?? "bad";

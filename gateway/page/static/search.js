@@ -264,7 +264,7 @@ const pathOf = (collection) => `v1/collections/${encodeURIComponent(collection)}
 function fields(collection) {
   const known = Object.entries(collection.fields ?? {});
   if (!known.length) return null;
-  const type = (one) => (typeof one === "string" ? one : `${one.type} ×${one.weight}`);
+  const type = (one) => (typeof one === "string" ? one : one.weight ? `${one.type} ×${one.weight}` : one.type);
   return h("p", { class: "fields dim" }, "Fields: ",
     known.map(([name, one], at) => [at ? ", " : "", h("code", null, name), ` ${type(one)}`]));
 }
@@ -286,11 +286,11 @@ function coverage(answer) {
     at += width;
     return rect;
   });
-  const details = answer.shards.detail.filter((one) => one.outcome !== "ok");
+  const details = answer.shards.detail.filter((one) => one.outcome !== "ok" && one.outcome !== "skipped");
   return h("section", { key: "coverage", class: "card coverage-card", "aria-labelledby": "coverage-title" },
     h("div", { class: "coverage-line" },
       h("h2", { id: "coverage-title" }, "Coverage ", h("b", { class: fraction >= 1 && !numMissing ? "good-text" : "warn-text" }, percent(fraction))),
-      h("span", { class: "dim" }, `${count(documents)} of ${counted(total, "document")}, ${answer.shards.ok} of ${counted(answer.shards.total, "shard")}; ${ms(answer.took_ms)} of ${ms(answer.deadline_ms)}`)),
+      h("span", { class: "dim" }, `${count(documents)} of ${counted(total, "document")}, ${answer.shards.ok} of ${counted(answer.shards.total, "shard")}${answer.shards.skipped ? ` (${answer.shards.skipped} skipped: no match)` : ""}${answer.coverage.exact ? "; the hits are exact" : ""}; ${ms(answer.took_ms)} of ${ms(answer.deadline_ms)}`)),
     h("svg", { class: "cover", viewBox: "0 0 100 10", preserveAspectRatio: "none", role: "img", "aria-label": `${percent(fraction)} of the documents were searched` },
       h("rect", { class: "cover-good", x: 0, y: 0, width: fraction * 100, height: 10 }), parts),
     reasons.length ? h("ul", { class: "reasons" }, reasons.map(([outcome, shards]) => h("li", { key: outcome },

@@ -71,7 +71,10 @@ class CoverageCurves:
             return
         documents = _documents(counts, parts)
         missing, num_never, is_cancelled = {}, 0, False
+        skipped = set(ended.search.plan.skipped) if len(parts) < len(documents) else ()
         for shard, number in enumerate(documents):
+            if shard in skipped:
+                continue
             part = parts.get(shard)
             if part is None or part.outcome not in (_OK, *_MORE_TIME_HELPS):
                 num_never += number
@@ -84,7 +87,8 @@ class CoverageCurves:
         self._late.on_end(
             ended.request.query_id,
             self._curve_of(ended.search.payload.uid),
-            [(part.took_s, documents[at]) for at, part in parts.items() if part.outcome is _OK],
+            [(0.0, documents[at]) for at in skipped]
+            + [(part.took_s, documents[at]) for at, part in parts.items() if part.outcome is _OK],
             missing,
             num_never,
             started=ended.sent_at,

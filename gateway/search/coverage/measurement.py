@@ -7,6 +7,7 @@ from hedgerow.common.outcome import Outcome
 from hedgerow.gateway.shapes.answer import Coverage
 
 _OK = Outcome.OK
+_SKIPPED = Outcome.SKIPPED
 _ENOUGH = "enough"  # in `degraded`, for parts that were cancelled because enough was covered
 _NONE = dict.fromkeys(Outcome, 0)
 
@@ -30,7 +31,7 @@ def _counts_of_ok(num_ok: int) -> dict[Outcome, int]:
 def coverage_of(
     documents: int, documents_total: int, degraded: dict[str, int] | None = None
 ) -> Coverage:
-    """Return the coverage; that of an empty collection is full if all shards are ok, else 0.
+    """Return the coverage; that of an empty collection is full if nothing is degraded, else 0.
 
     Args:
         documents: documents searched.
@@ -55,18 +56,22 @@ def measure_coverage(
 
     Args:
         outcomes: the outcome of each shard.
-        documents: the documents of the shards that are ok, according to their replies.
+        documents: the documents of the shards that are ok, according to their replies. Those of
+            skipped shards are added.
         last_known: for each shard, the documents that it last reported; None if it never did.
 
     Returns:
-        Coverage in documents; `degraded` counts the shards that are not ok, by outcome.
+        Coverage in documents; `degraded` counts the shards that were not searched, by outcome.
     """
     if outcomes.count(_OK) == len(outcomes):
         return coverage_of(documents, documents)
+    documents += sum(
+        last_known[shard] or 0 for shard, outcome in enumerate(outcomes) if outcome is _SKIPPED
+    )
     documents_total = num_unknown = 0
     degraded: dict[str, int] = {}
     for shard, outcome in enumerate(outcomes):
-        if outcome is _OK:
+        if outcome is _OK or outcome is _SKIPPED:
             continue
         name = _ENOUGH if outcome is Outcome.CANCELLED else outcome.value
         degraded[name] = degraded.get(name, 0) + 1

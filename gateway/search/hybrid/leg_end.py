@@ -128,8 +128,8 @@ def _is_worse(detail: ShardDetail, known: ShardDetail) -> bool:
 
 
 def _details(end: LegEnd, num_shards: int) -> Iterable[ShardDetail]:
-    if end.result is not None:
-        return end.result.detail
+    if end.result is not None:  # a shard without a match was searched
+        return [detail for detail in end.result.detail if detail.outcome is not Outcome.SKIPPED]
     return [ShardDetail(shard, end.outcome, end.left_out) for shard in range(num_shards)]
 
 

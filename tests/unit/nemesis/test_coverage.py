@@ -15,6 +15,8 @@ OF_DOWN = tuple(
     Hit(one, 1) for one in sorted(group_members(7)) if shard_of(one, NUM_SHARDS) == DOWN
 )
 
+SOME_SKIPPED = tuple((shard, "skipped" if shard == DOWN else "ok") for shard in range(NUM_SHARDS))
+
 
 def test_honest_answers_are_no_violation() -> None:
     """An answer over all shards, over some, over none, and one that was refused."""
@@ -23,6 +25,7 @@ def test_honest_answers_are_no_violation() -> None:
         group_search(2, down=DOWN),
         group_search(3, covered=0, fraction=0.0),
         search(4),
+        group_search(6, outcomes=SOME_SKIPPED, counts={"ok": 3, "skipped": 1, "total": 4}),
         search(5, status=503, outcomes=None, counts={}),
     ]
     assert OF_DOWN
@@ -36,6 +39,10 @@ def test_honest_answers_are_no_violation() -> None:
         (group_search(1, hits=group_search(1).hits[1:]), "missing although their shards are ok"),
         (group_search(1, down=DOWN, hits=group_search(1).hits), "of shards that are not ok"),
         (group_search(1, hits=(*group_search(1).hits, Hit("s8x1", 1))), "not ok or never"),
+        (
+            group_search(1, outcomes=SOME_SKIPPED, hits=group_search(1, down=DOWN).hits),
+            "missing although their shards are ok",
+        ),
         (group_search(1, down=DOWN, is_full=True), "is_full is True with 3 of 4"),
         (group_search(1, down=DOWN, covered=400), "400 documents covered"),
         (group_search(1, down=DOWN, fraction=0.99), "coverage 0.99, although"),

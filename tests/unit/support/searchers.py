@@ -20,6 +20,7 @@ from hedgerow.gateway.search.guards.profile_guards import Guards, ProfileGuards
 from hedgerow.gateway.search.learning import Learning
 from hedgerow.gateway.search.search_settings import SearchSettings
 from hedgerow.gateway.search.searcher import Searcher
+from hedgerow.gateway.search.skipping.skipper import Skipper
 from hedgerow.gateway.search.walks import Walks
 from hedgerow.gateway.shapes.collection import Filling
 from hedgerow.gateway.transport.messenger import Messenger
@@ -69,6 +70,7 @@ def searcher_over(
     max_attached_bytes: int = 0,
     admission: AdmissionSettings | None = None,
     walks: Walks | None = None,
+    skipper: Skipper | None = None,
 ) -> Searcher:
     """A real searcher over scripted shards, which hears of late replies."""
     coverage = coverage or CoverageSettings()
@@ -98,4 +100,5 @@ def searcher_over(
         ),
         Learning(curves, observers),
         walks,
+        skipper,
     )

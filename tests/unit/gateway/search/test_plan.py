@@ -13,6 +13,7 @@ from hedgerow.gateway.search.guards.breakers import (
     CROWDED_S,
     CROWDED_SILENCE_S,
     QUERY_FAULT_CODES,
+    STALL_S,
     Breakers,
 )
 from hedgerow.gateway.search.plan import make_plan
@@ -50,6 +51,17 @@ def test_asks_the_live_shards() -> None:
     plan = make_plan([True, False, True], make_breakers(), now=0.0)
     assert plan.shards == (0, 2)
     assert plan.not_asked == {1: (Outcome.UNAVAILABLE, "no live worker")}
+
+
+def test_a_shard_without_a_match_is_not_asked() -> None:
+    """Whether its worker is alive or not, and its breaker keeps its probe."""
+    breakers = make_breakers(wait_duration_in_open_state_s=1.0)
+    open_breaker(breakers, 1)
+    plan = make_plan([True, True, False], breakers, now=5.0, skipped={1, 2})
+    assert plan.shards == (0,)
+    assert {outcome for outcome, _ in plan.not_asked.values()} == {Outcome.SKIPPED}
+    assert list(plan.skipped) == [1, 2]
+    assert make_plan([True, True, False], breakers, now=5.0).shards == (0, 1)  # the probe
 
 
 def test_says_when_the_next_probe_is_due() -> None:
@@ -256,7 +268,7 @@ def test_a_hung_shard_s_breaker_opens_in_an_overload_too() -> None:
     for number in range(5):
         now = 2.0 + number / 10
         replied_at[1:] = [now - 0.2] * 7
-        replied_at[0] = now - 1.1 * CROWDED_SILENCE_S
+        replied_at[0] = now - 1.1 * STALL_S
         end_all(breakers, 8, now)
     assert [breaker.state(2.5) for breaker in breakers] == [State.OPEN] + [State.CLOSED] * 7
 
@@ -268,8 +280,8 @@ def test_a_hung_shard_s_breaker_opens_in_an_overload_too() -> None:
 def test_a_stall_of_the_machine_opens_no_breaker(
     num_missing: int, silent_s: float, expected: State
 ) -> None:
-    """Many shards fall silent at once, for less than a second: opening breakers would add one."""
-    replied_at = [3.0 - silent_s * CROWDED_SILENCE_S] * 8
+    """Many shards fall silent at once, for half a second; open breakers would last longer."""
+    replied_at = [3.0 - silent_s * STALL_S] * 8
     breakers = Breakers(8, BreakerSettings(), lambda: 0.5, replied_at=replied_at)
     for _ in range(100):  # all that were in flight
         end_all(breakers, num_missing, now=3.0)

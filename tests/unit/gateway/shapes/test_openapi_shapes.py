@@ -40,7 +40,7 @@ REQUESTS: dict[str, tuple[type[msgspec.Struct], dict[str, Any]]] = {
     "AliasChanges": (AliasChanges, {"changes": []}),
     "ReindexBody": (ReindexBody, {"from": "films-1", "to": "films-2", "alias": "films"}),
 }
-PARTS = {
+PARTS = {  # of a search's body
     "Facet",
     "FacetRange",
     "SortBy",
@@ -49,10 +49,11 @@ PARTS = {
     "LegMinimum",
     "LegWait",
     "LegWeights",
-}  # of a search's body
+}
 MAY_LACK = {
     "SearchAnswer": {"facets", "next_page", "legs"},
     "BatchResult": {"answer", "problem"},
+    "Coverage": {"exact", "bound"},
     "Hit": {"sort", "group", "legs"},
     "Leg": {"embed_ms", "left_out"},
     "FacetAnswer": {"buckets", "stats", "other", "unlisted_at_most", "not_searched"},
@@ -100,3 +101,40 @@ def test_shapes_of_collections_are_as_collections_are_defined() -> None:
 def test_the_counts_of_outcomes_are_in_the_order_of_the_outcomes() -> None:
     """Every outcome has its count, where answers are encoded by place."""
     assert Shards.__struct_fields__ == ("total", *Outcome, "detail")
+
+
+def operations() -> list[dict[str, Any]]:
+    """All operations of the document."""
+    return [one for path in OPENAPI["paths"].values() for one in path.values()]
+
+
+def test_each_operation_has_a_short_name_of_its_own() -> None:
+    """Generated clients name their methods by it."""
+    names = [one["operationId"] for one in operations()]
+    assert len(set(names)) == len(names)
+    assert all(name.isidentifier() and len(name) < 24 for name in names), names
+
+
+def test_each_answer_with_a_content_describes_it() -> None:
+    """A generated client would otherwise give its callers nothing."""
+    for one in operations():
+        for status, answer in one["responses"].items():
+            assert bool(answer.get("content")) == (status != "204"), (one["operationId"], status)
+
+
+def test_an_object_of_any_members_is_not_described_as_empty() -> None:
+    """A document's fields are such an object; without a word about members it would be `{}`."""
+
+    def check(part: Any) -> None:
+        if isinstance(part, dict):
+            if part.get("type") == "object":
+                assert {"properties", "additionalProperties"} & part.keys(), part
+            for inner in part.values():
+                check(inner)
+        elif isinstance(part, list):
+            for inner in part:
+                check(inner)
+
+    check(OPENAPI)
+    fields = SCHEMAS["Hit"]["properties"]["fields"]["anyOf"]
+    assert {"type": "object", "additionalProperties": True} in fields

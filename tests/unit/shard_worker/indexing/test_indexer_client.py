@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from hedgerow.common.collection import define, with_added_fields
-from hedgerow.common.errors import WorkError
+from hedgerow.common.errors import RedisUnavailableError, WorkError
+from hedgerow.common.query.shard_summary import unpack_summary
 from hedgerow.common.shard_log.entries import START
-from hedgerow.common.shard_log.operations import Create, Upsert, pack_op
+from hedgerow.common.shard_log.operations import Create, Delete, Mirror, Upsert, pack_op
 from hedgerow.shard_worker.executors.process_pool.task import Task, TaskResult
 from hedgerow.shard_worker.indexing.commands import Command, unpack_command
 from hedgerow.shard_worker.indexing.indexer import Indexer, IndexerConfig, make_indexer
@@ -45,6 +46,8 @@ async def test_a_shard_is_written_to_copied_and_optimised_by_every_command(tmp_p
     assert (await client.apply(0, "1-0", OPS)).position == "1-0"
     assert (await client.reindex(0, "u0", ["a"])).collections[0].documents == 1
     assert await client.statistics(0, "gone") == b""
+    assert unpack_summary(await client.summary(0, "u0", 1000)).documents == 1
+    assert unpack_summary(await client.summary(0, "gone", 1000)).documents == 0
     total = await client.sum([await client.statistics(0, "u0")])
     await client.write_table("u0", total)
     assert (tmp_path / "statistics" / "u0.sqlite").exists()
@@ -98,3 +101,31 @@ def test_an_unknown_command_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="burn"):
         make_indexer(IndexerConfig(str(tmp_path)))(b"\x92\xa4burn\x00", budget)
     assert list(tmp_path.iterdir()) == []
+
+
+async def test_summaries_are_retracted_before_documents_are_added(tmp_path: Path) -> None:
+    """Of the collections that are named; nothing is applied if that fails; not for deletions."""
+    process, retracted = InProcess(tmp_path), list[tuple[int, set[str], bool]]()
+    is_away = False
+
+    async def retract(shard: int, uids: set[str], is_mirrored: bool) -> None:
+        retracted.append((shard, uids, is_mirrored))
+        if is_away:
+            raise RedisUnavailableError("away")
+
+    client = IndexerClient(process, retract)
+    await client.open(0)
+    await client.define(0, [BOOKS.to_json()])
+    await client.apply(0, "1-0", [pack_op(Delete("u0", ["a"]))])
+    assert retracted == []
+    await client.apply(0, "2-0", [pack_op(Upsert("u0", [("a", b"{}")]))])
+    assert retracted == [(0, {"u0"}, False)]
+    await client.apply(0, "3-0", [pack_op(Mirror("m", "u0", "u1"))])
+    assert retracted[1:] == [(0, set(), True)]
+    is_away = True
+    with pytest.raises(RedisUnavailableError):
+        await client.apply(0, "4-0", [pack_op(Upsert("u0", [("b", b"{}")]))])
+    with pytest.raises(RedisUnavailableError):
+        await client.reindex(0, "u0", ["a"])
+    assert (await client.open(0)).position == "3-0"
+    await client.release(0)

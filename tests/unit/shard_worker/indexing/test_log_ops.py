@@ -26,6 +26,7 @@ from hedgerow.common.shard_log.operations import (
     Write,
     pack_op,
     unpack_op,
+    written_uids,
 )
 from hedgerow.shard_worker.indexing.changes import Changes
 
@@ -58,6 +59,17 @@ ops = st.one_of(
 def test_operations_survive_the_log(op: Op) -> None:
     """What is packed is what is unpacked."""
     assert unpack_op(pack_op(op)) == op
+
+
+@given(st.lists(ops, max_size=4), st.binary(max_size=8))
+def test_collections_that_may_grow_are_found_without_reading_their_documents(
+    batch: list[Op], foreign: bytes
+) -> None:
+    """Those of upserts and conditional writes; what is no operation is skipped."""
+    expected = {op.uid for op in batch if isinstance(op, Upsert | Write)}
+    found = written_uids([*map(pack_op, batch), foreign])
+    assert expected <= found
+    assert found == expected or foreign
 
 
 @given(st.binary(max_size=40) | ops.map(pack_op).map(lambda packed: packed[:-1]))

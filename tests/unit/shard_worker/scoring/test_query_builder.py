@@ -11,11 +11,11 @@ import pytest
 
 from hedgerow.common.collection import define
 from hedgerow.common.partition import shard_of
+from hedgerow.common.query.analysers import analyser_of
 from hedgerow.common.query.syntax import parse
 from hedgerow.shard_worker.scoring.query_builder import QueryBuilder
 from hedgerow.shard_worker.scoring.retrieval import retrieve
 from hedgerow.shard_worker.storage.length_padding import balance
-from hedgerow.shard_worker.storage.schema import analyser_of
 from hedgerow.shard_worker.storage.term_statistics import (
     FieldStatistics,
     Statistics,

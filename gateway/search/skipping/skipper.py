@@ -1,0 +1,185 @@
+"""Decides which shards a search need not ask.
+
+A summary is as old as the last look at Redis, and its shard may have been written to since. So
+nothing is skipped before its stamp was read again, after the search has come in: then whatever any
+caller knows to be found was found before (`common.state.summaries`). That takes a round trip to
+Redis, of searches that skip shards only.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, Protocol
+
+from hedgerow.common.collection import Collection
+from hedgerow.common.errors import RedisUnavailableError
+from hedgerow.common.query.as_typed import AS_WRITTEN, Typing
+from hedgerow.common.settings.rank_profiles import RankProfile
+from hedgerow.gateway.search.result import Hit, SearchQuery
+from hedgerow.gateway.search.skipping.collection_summaries import (
+    Asked,
+    CollectionSummaries,
+    Excluded,
+)
+from hedgerow.gateway.search.skipping.exactness import Exactness, exactness_of
+from hedgerow.gateway.search.validation import Admitted
+
+NONE: Final[frozenset[int]] = frozenset()
+LONGEST: Final = 256  # characters of a query or filter: a longer one takes long to read again
+UNUSED_S: Final = 600.0  # after this time without a search, a collection's summaries are dropped
+_CHECK_SHARE: Final = 0.1  # of the deadline: the longest wait for the stamps
+_LONGEST_CHECK_S: Final = 0.05
+_LATE_CHECK_S: Final = 0.005  # when the answer is due
+# Options that do not change which documents match, or that `need_of` knows of.
+_UNDERSTOOD: Final = frozenset(
+    {"facets", "sort", "search_after", "group_by", "typos", "prefix", "synonyms"}
+)
+
+
+class Stamps(Protocol):
+    """Reads the stamps of summaries."""
+
+    async def read(self, uid: str, shards: Sequence[int]) -> list[bytes | None]:
+        """The shards' stamps, in this order, as they are now.
+
+        Raises:
+            RedisUnavailableError: there was no answer.
+        """
+
+
+class Skipper:
+    """Finds the shards that cannot have a match."""
+
+    def __init__(
+        self,
+        stamps: Stamps,
+        retracts: Callable[[], bool],
+        profiles: Mapping[str, RankProfile],
+        on_wanted: Callable[[], None],
+    ) -> None:
+        """Skip nothing yet: `collections` has to be filled with summaries.
+
+        Args:
+            stamps: reads stamps.
+            retracts: whether every live worker retracts summaries before it writes.
+            profiles: name → rank profile.
+            on_wanted: called when a collection is searched whose summaries are not kept.
+        """
+        self.collections: dict[str, CollectionSummaries] = {}
+        self._stamps = stamps
+        self._retracts = retracts
+        self._on_wanted = on_wanted
+        self._now = asyncio.get_running_loop().time
+        self.use_profiles(profiles)
+
+    def use_profiles(self, profiles: Mapping[str, RankProfile]) -> None:
+        """From now on, these are the rank profiles."""
+        # Without an index, everything matches; and a canary is to be tried on a shard.
+        self._profiles = frozenset(
+            name
+            for name, profile in profiles.items()
+            if profile.first_phase != "noop" and not profile.canary
+        )
+
+    def excluded(
+        self, query: SearchQuery, collection: Collection, admitted: Admitted
+    ) -> Excluded | None:
+        """The shards that seem to have no match; None if there are none. Takes 1 µs mostly."""
+        held = self.collections.get(collection.uid)
+        if held is None:
+            self.collections[collection.uid] = CollectionSummaries(collection.uid, self._now())
+            self._on_wanted()
+            return None
+        held.used_at = self._now()
+        if not held.has_any or (asked := self._asked(query, admitted)) is None:
+            return None
+        found = held.excluded(asked, collection)
+        return found if found.shards else None
+
+    def _asked(self, query: SearchQuery, admitted: Admitted) -> Asked | None:
+        """What decides which documents match; None if that is not understood here."""
+        options = admitted.options
+        if (
+            (options is not None and not _UNDERSTOOD.issuperset(options.used))
+            or admitted.profile not in self._profiles
+            or len(query.query) > LONGEST
+            or len(query.filter) > LONGEST
+            or not self._retracts()
+        ):
+            return None
+        strict = query.syntax == "strict"
+        if options is None:
+            return Asked(query.query, query.filter, strict, AS_WRITTEN)
+        typing = Typing(options.typos, options.prefix)
+        return Asked(query.query, query.filter, strict, typing, options.synonyms)
+
+    async def confirmed(self, excluded: Excluded, deadline_s: float) -> frozenset[int]:
+        """Those of `excluded` whose summaries are valid now, and so have no match indeed.
+
+        Args:
+            excluded: shards that seem to have none.
+            deadline_s: from the search's start to its deadline.
+        """
+        return await self._confirmed(excluded, min(_CHECK_SHARE * deadline_s, _LONGEST_CHECK_S))
+
+    async def _confirmed(self, excluded: Excluded, timeout_s: float) -> frozenset[int]:
+        try:
+            async with asyncio.timeout(timeout_s):
+                stamps = await self._stamps.read(excluded.uid, excluded.shards)
+        except (TimeoutError, RedisUnavailableError):
+            return NONE
+        if stamps == excluded.stamps:
+            return frozenset(excluded.shards)
+        valid = set()
+        held = self.collections.get(excluded.uid)
+        for shard, before, now in zip(excluded.shards, excluded.stamps, stamps, strict=True):
+            if now == before:
+                valid.add(shard)
+            elif held is not None and held.stamp(shard) == before:
+                held.drop(shard)
+        return frozenset(valid)
+
+    async def exactness(
+        self,
+        query: SearchQuery,
+        collection: Collection,
+        admitted: Admitted,
+        missing: Sequence[int],
+        hits: Sequence[Hit],
+    ) -> Exactness | None:
+        """Why the missing shards could not have changed the hits; None if they could.
+
+        Args:
+            query: the search.
+            collection: what was searched.
+            admitted: the result of its validation.
+            missing: the shards that were not searched.
+            hits: the best of the others, with those that are left out at the beginning.
+        """
+        held = self.collections.get(collection.uid)
+        if held is None or (asked := self._asked(query, admitted)) is None:
+            return None
+        known = held.of(missing)
+        if len(known) < len(missing):
+            return None
+        keys = () if admitted.options is None else admitted.options.sort
+        need = held.need(asked, collection)
+        summaries = [summary for _, summary in known.values()]
+        found = exactness_of(summaries, need, hits, query.num_ranked, keys)
+        if found is None:
+            return None
+        stamps = [stamp for stamp, _ in known.values()]
+        excluded = Excluded(collection.uid, tuple(known), stamps)
+        valid = await self._confirmed(excluded, _LATE_CHECK_S)
+        return found if len(valid) == len(known) else None
+
+    def forget_unused(self) -> None:
+        """Drop the summaries of collections that are not searched any more."""
+        oldest = self._now() - UNUSED_S
+        for uid in [uid for uid, one in self.collections.items() if one.used_at < oldest]:
+            del self.collections[uid]
+
+    def forget_all(self) -> None:
+        """Drop all summaries: it is unknown whether their stamps still say anything."""
+        self.collections = {
+            uid: CollectionSummaries(uid, one.used_at) for uid, one in self.collections.items()
+        }

@@ -1,0 +1,173 @@
+"""A shard is skipped only while its summary is valid; the answer then counts it as searched."""
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from hedgerow.common.collection import define
+from hedgerow.common.errors import InsufficientCoverageError, RedisUnavailableError
+from hedgerow.common.outcome import Outcome
+from hedgerow.common.query.shard_summary import summarise
+from hedgerow.common.settings.rank_profiles import RankProfile
+from hedgerow.common.wire.search_options import SearchOptions
+from hedgerow.gateway.search.result import SearchQuery
+from hedgerow.gateway.search.skipping.collection_summaries import MOST_REMEMBERED
+from hedgerow.gateway.search.skipping.skipper import LONGEST, Skipper
+from hedgerow.gateway.search.validation import Admitted
+from tests.support.virtual_time import run_virtually
+from tests.unit.support.scripted import Script, ScriptedTransport
+from tests.unit.support.searchers import searcher_over
+
+COLLECTION = define("things", {"fields": {"text": "text"}, "language": "none"}, uid="u1")
+PROFILES = {
+    "bm25": RankProfile(),
+    "noop": RankProfile(first_phase="noop", lane="loop"),
+    "careful": RankProfile(canary=True),
+}
+WORDS = (("red", "lamp"), ("red",), ("blue",))  # of three shards
+
+
+class Stamps:
+    """The stamps of the shards, as they are in Redis now."""
+
+    def __init__(self) -> None:
+        self.now: dict[int, bytes | None] = {shard: b"s%d" % shard for shard in range(len(WORDS))}
+        self.is_silent = self.is_away = False
+        self.num_read = 0
+
+    async def read(self, uid: str, shards: Sequence[int]) -> list[bytes | None]:
+        """What they are."""
+        self.num_read += 1
+        if self.is_silent:
+            await asyncio.sleep(60)
+        if self.is_away:
+            raise RedisUnavailableError("away")
+        return [self.now[shard] for shard in shards]
+
+
+def skipper_of(stamps: Stamps, *, retracts: bool = True) -> Skipper:
+    """One that has the summaries of all three shards."""
+    skipper = Skipper(stamps, lambda: retracts, PROFILES, lambda: None)
+    skipper.excluded(SearchQuery("things", "red"), COLLECTION, Admitted("bm25", (), None))  # type: ignore[arg-type]  # its cost does not matter
+    held = skipper.collections["u1"]
+    for shard, words in enumerate(WORDS):
+        held.take(shard, b"s%d" % shard, summarise(5, {"text": words, "_present": ()}, {}, 100))
+    return skipper
+
+
+async def skipped(
+    skipper: Skipper, query: str, profile: str = "bm25", options: SearchOptions | None = None
+) -> set[int]:
+    """The shards that are skipped."""
+    admitted = Admitted(profile, (), None, options)  # type: ignore[arg-type]  # as above
+    excluded = skipper.excluded(SearchQuery("things", query), COLLECTION, admitted)
+    return set() if excluded is None else set(await skipper.confirmed(excluded, 0.3))
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [("red", {2}), ("lamp", {1, 2}), ("+red +lamp", {1, 2}), ("red blue", set()), ("x", {0, 1, 2})],
+)
+async def test_shards_without_a_match_are_skipped(query: str, expected: set[int]) -> None:
+    """By the words that each has; and Redis is asked only if any seems to have no match."""
+    stamps = Stamps()
+    assert await skipped(skipper_of(stamps), query) == expected
+    assert stamps.num_read == bool(expected)
+
+
+async def test_a_shard_that_was_written_to_is_asked() -> None:
+    """Its stamp is gone, or another; from then on, its summary says nothing."""
+    stamps = Stamps()
+    skipper = skipper_of(stamps)
+    stamps.now[1] = None
+    stamps.now[2] = b"another"
+    assert await skipped(skipper, "x") == {0}
+    stamps.now[1] = b"s1"  # even if it were valid again
+    assert await skipped(skipper, "x") == {0}
+
+
+def test_without_an_answer_of_redis_every_shard_is_asked() -> None:
+    """After a part of the deadline at most."""
+
+    async def scenario() -> None:
+        stamps = Stamps()
+        skipper = skipper_of(stamps)
+        stamps.is_away = True
+        assert await skipped(skipper, "x") == set()
+        stamps.is_away, stamps.is_silent = False, True
+        assert await skipped(skipper, "x") == set()
+        assert asyncio.get_running_loop().time() <= 0.03
+
+    run_virtually(scenario())
+
+
+async def test_what_is_not_understood_is_asked_everywhere() -> None:
+    """Workers that do not retract, profiles without an index, canaries, long queries, options."""
+    stamps = Stamps()
+    skipper = skipper_of(stamps)
+    assert await skipped(skipper_of(stamps, retracts=False), "x") == set()
+    assert await skipped(skipper, "x", "noop") == set()
+    assert await skipped(skipper, "x", "careful") == set()
+    assert await skipped(skipper, "x " * LONGEST) == set()
+    assert await skipped(skipper, "x", options=SearchOptions(group_by="text")) == {0, 1, 2}
+    assert await skipped(skipper, "rid", options=SearchOptions(typos=2)) == {0, 1, 2}
+    assert await skipped(skipper, "lemps", options=SearchOptions(typos=2)) == set()
+    skipper.forget_all()
+    assert await skipped(skipper, "x") == set()
+
+
+async def test_the_memory_of_queries_is_bounded() -> None:
+    """However many different ones are asked."""
+    skipper = skipper_of(Stamps())
+    for number in range(MOST_REMEMBERED + 10):
+        await skipped(skipper, f"x{number}")
+    assert len(skipper.collections["u1"]._known) <= MOST_REMEMBERED
+
+
+def test_a_skipped_shard_counts_as_searched() -> None:
+    """Whether its worker is alive or not; all others are asked."""
+
+    async def scenario() -> None:
+        transport = ScriptedTransport({0: Script(hits=(("a", 1.0),)), 1: Script()})
+        searcher = searcher_over(transport, [10, 10, 10], skipper=skipper_of(Stamps()))
+        searcher._view.live[2] = False  # type: ignore[index]  # a list
+        query = SearchQuery("things", "lamp", rank_profile="bm25", fields=False)
+        result = await searcher.search(query, COLLECTION)
+        assert [hit.id for hit in result.hits] == ["a"]
+        assert result.outcomes[Outcome.OK] == 1
+        assert result.outcomes[Outcome.SKIPPED] == 2
+        assert (result.coverage.fraction, result.coverage.is_full) == (1.0, True)
+        assert (result.coverage.documents, result.coverage.degraded) == (30, {})
+        assert (result.total_hits.relation, list(result.skipped)) == ("eq", [1, 2])
+        assert result.detail == []
+        none = await searcher.search(
+            SearchQuery("things", "x", rank_profile="bm25", explain=True), COLLECTION
+        )
+        assert (none.hits, none.coverage.is_full) == ([], True)
+        assert [part.outcome for part in none.detail] == [Outcome.SKIPPED] * 3
+        assert [shards for _, shards in transport.scattered] == [(0,)]
+
+    run_virtually(scenario())
+
+
+def test_a_shard_that_is_asked_and_fails_is_still_missing() -> None:
+    """Skipped shards do not hide it, and it is the only one in the detail."""
+
+    async def scenario() -> None:
+        transport = ScriptedTransport({0: Script(kind="failed")})
+        searcher = searcher_over(transport, [10, 10, 20], skipper=skipper_of(Stamps()))
+        query = SearchQuery("things", "lamp", rank_profile="bm25", fields=False)
+        result = await searcher.search(query, COLLECTION)
+        assert (result.coverage.fraction, result.coverage.is_full) == (0.75, False)
+        assert result.coverage.degraded == {"failed": 1}
+        assert [part.shard for part in result.detail] == [0]
+        with pytest.raises(InsufficientCoverageError):
+            await searcher.search(
+                SearchQuery(
+                    "things", "lamp", rank_profile="bm25", fields=False, minimum_coverage=0.8
+                ),
+                COLLECTION,
+            )
+
+    run_virtually(scenario())
