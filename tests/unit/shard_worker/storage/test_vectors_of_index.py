@@ -144,7 +144,11 @@ def test_embedded_vectors_are_taken_over(tmp_path: Path) -> None:
     embed = Embedding()
     as_embed: Embed = embed
     writer = TextIndexWriter.open(tmp_path / "i", collection, embed=as_embed)
-    documents = {"a": {"title": "four"}, "b": {"title": "x", "place": [7, 7]}, "c": {}}
+    documents: dict[str, dict[str, object]] = {
+        "a": {"title": "four"},
+        "b": {"title": "x", "place": [7, 7]},
+        "c": {},
+    }
     writer.apply((), documents.items())
     writer.commit()
     expected = {"a": [4, 0], "b": [7, 7]}
