@@ -1,4 +1,4 @@
-"""`python -m bench.options`: what facets, sorting, pages, groups and synonyms cost a scorer.
+"""`python -m bench.options`: what facets, sorting, synonyms, vectors and others cost a scorer.
 
 One process calls `shard_worker.scoring.scorer` as the cluster's scorers do, without anything around
 it, and its CPU time is measured, which hardly depends on what else the machine does. Each search
@@ -10,6 +10,7 @@ import argparse
 import random
 import sys
 import tempfile
+from array import array
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -30,6 +31,7 @@ from hedgerow.common.wire.search_options import (
     SortKey,
     Synonym,
     WantedFacet,
+    WantedVector,
 )
 from hedgerow.gateway.search.hybrid.fusion import Fusion
 from hedgerow.gateway.search.result import Hit
@@ -48,9 +50,11 @@ _FIELDS = {
     "price": "float",
     "year": "integer",
     "sold": "date",
+    "look": {"type": "vector", "dimensions": 64, "metric": "cosine"},
 }
 _COLLECTION = define("goods", {"fields": _FIELDS, "language": "none"}, uid=_UID)
 _NUM_WORDS = 1000
+_NUM_LOOKS = 500  # around each of which vectors lie
 _NUM_BRANDS = 200
 _MOST_VALUES = 10_000
 _DEEP = 1000  # hits before a page in the order by score
@@ -60,6 +64,7 @@ QUERIES = ("w0", "*")  # a word of half of the documents, and all of them
 def goods(num_documents: int) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Yield ids and documents: few brands, a code of nearly every document's own."""
     draw = random.Random(1)
+    looks = _vectors(_NUM_LOOKS, 2)
     for number in range(num_documents):
         words = [f"w{int(draw.random() ** 3 * _NUM_WORDS)}" for _ in range(8)]
         yield (
@@ -71,8 +76,19 @@ def goods(num_documents: int) -> Iterator[tuple[str, Mapping[str, Any]]]:
                 "price": round(draw.random() * 100, 2),
                 "year": 1950 + draw.randrange(70),
                 "sold": f"20{draw.randrange(10, 26)}-0{draw.randrange(1, 10)}-15",
+                "look": near(draw.choice(looks), draw),
             },
         )
+
+
+def _vectors(number: int, seed: int) -> list[list[float]]:
+    draw = random.Random(seed)
+    return [[draw.gauss(0, 1) for _ in range(64)] for _ in range(number)]
+
+
+def near(vector: list[float], draw: random.Random) -> list[float]:
+    """A vector near another."""
+    return [number + draw.gauss(0, 0.5) for number in vector]
 
 
 def build(folder: Path, num_documents: int) -> None:
@@ -80,6 +96,8 @@ def build(folder: Path, num_documents: int) -> None:
     writer = TextIndexWriter.open(folder / "shards" / "0" / _UID, _COLLECTION, _MEMORY_BYTES)
     writer.apply((), goods(num_documents))
     writer.commit()
+    for _ in writer.build_graphs():
+        pass
     writer.close()
 
 
@@ -143,6 +161,9 @@ class Bench:
                 search_after=After((deep.scores[-1],), deep.ids[-1], len(deep.ids))
             ),
             "best of each brand": SearchOptions(group_by="brand"),
+            "nearest vectors instead": SearchOptions(
+                vector=WantedVector("look", array("f", _vectors(1, 3)[0]).tobytes(), 10, 128)
+            ),
         }
 
 

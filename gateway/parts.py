@@ -159,7 +159,13 @@ class Parts:
         self.aliases = Aliases(AliasStore(control, keys), settings.limits.max_aliases, self.storage)
         synonyms = Synonyms(SynonymStore(control, keys), settings.limits, self.storage)
         self.collections = make_collections(
-            access, self.aliases, synonyms, self.storage, self._filling_of, self._texts
+            access,
+            self.aliases,
+            synonyms,
+            self.storage,
+            self._filling_of,
+            self._texts,
+            lambda: self.membership.without_vectors,
         )
         self.synonyms = SynonymChanges(synonyms, self.collections)
         self.curves = CoverageCurves(settings.coverage, self.collections.uids)

@@ -133,10 +133,12 @@ def make_collections(
     gate: StorageGate,
     filling_of: Callable[[Collection], Filling | None],
     texts: Callable[[], int],
+    without_vectors: Callable[[], str | None],
 ) -> Collections:
     """Make the part that defines and drops collections.
 
-    `filling_of` is the membership's, and `texts` is what its workers know (`Collection.texts`).
+    `filling_of` is the membership's, `texts` is what its workers know (`Collection.texts`), and
+    `without_vectors` is one of them that cannot index vectors.
     """
     settings = access.settings
     return Collections(
@@ -149,6 +151,8 @@ def make_collections(
         texts=texts,
         aliases=aliases,
         synonyms=synonyms,
+        functions=settings.embed.functions,
+        without_vectors=without_vectors,
     )
 
 

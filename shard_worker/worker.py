@@ -43,6 +43,7 @@ from hedgerow.shard_worker.serving.served_profiles import ProfileSet, ServedProf
 from hedgerow.shard_worker.serving.shard_state import ShardStates
 from hedgerow.shard_worker.serving.shard_stores import ShardStores
 from hedgerow.shard_worker.serving.work_accounting import WorkAccounting
+from hedgerow.shard_worker.vectors.library import is_installed
 from hedgerow.shard_worker.wiring import (
     WORKER_SERVICE,
     enrich_bulkhead,
@@ -391,6 +392,7 @@ class Worker:
             writes=MIRRORS,
             traces=self._context.tracing is not None,
             search_options=LEVEL,
+            vectors=is_installed(),
             retracts=True,
             metrics={
                 "scraped": self._is_scraped,

@@ -14,6 +14,7 @@ from hedgerow.shard_worker.control.jobs import Jobs
 from hedgerow.shard_worker.executors.process_pool.pool import ProcessLane
 from hedgerow.shard_worker.indexing.applier import Applier
 from hedgerow.shard_worker.indexing.field_filler import FieldFiller
+from hedgerow.shard_worker.indexing.graph_keeper import GraphKeeper
 from hedgerow.shard_worker.indexing.indexer_client import IndexerClient
 from hedgerow.shard_worker.indexing.optimiser import Optimiser
 from hedgerow.shard_worker.indexing.shard_report import ShardState
@@ -113,6 +114,11 @@ class Writing:
             has_disk=self.storage.has_disk,
             max_pause_s=settings.redis.reconnect_max_s,
         )
+        self._graph_keeper = GraphKeeper(
+            applier=self.applier,
+            has_disk=self.storage.has_disk,
+            max_pause_s=settings.redis.reconnect_max_s,
+        )
         self._optimiser = Optimiser(
             control=control,
             keys=keys,
@@ -162,6 +168,7 @@ class Writing:
             "jobs": self.jobs.run(),
             "optimiser": self._optimiser.run(),
             "field_filler": self._filler.run(),
+            "graph_keeper": self._graph_keeper.run(),
         }
 
     async def _restore(self, shard: int) -> bool:

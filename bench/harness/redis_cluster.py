@@ -10,7 +10,7 @@ from typing import Any
 
 import redis
 
-from bench.harness.sentinels import Node, free_ports, wait_until
+from bench.harness.sentinels import Node, Tls, free_ports, wait_until
 from hedgerow.common.redis.cluster_view import read_nodes
 from hedgerow.common.redis.hash_slots import NUM_HASH_SLOTS, hash_slot, tags
 from hedgerow.common.settings.redis import RedisSettings
@@ -29,6 +29,7 @@ class RedisCluster:
         num_nodes: how many nodes share the hash slots.
         num_replicas: how many replicas each of them has.
         num_slots: over how many hash slots Hedgerow's shards are spread.
+        tls: None if all of them speak plainly.
         control: the plain server.
         nodes: all nodes; the first `num_nodes` have the slots at the start.
     """
@@ -37,19 +38,25 @@ class RedisCluster:
     num_nodes: int = 3
     num_replicas: int = 0
     num_slots: int = 3
+    tls: Tls | None = None
     control: Node = field(init=False)
     nodes: list[Node] = field(default_factory=list)
 
     @property
     def control_url(self) -> str:
         """The URL of the plain server."""
-        return f"redis://{self.control.address}/0"
+        return f"{self._scheme}://{self.control.address}/0"
+
+    @property
+    def _scheme(self) -> str:
+        return "redis" if self.tls is None else "rediss"
 
     def settings(self, **changes: Any) -> RedisSettings:
         """The settings of a client."""
         return RedisSettings(
             **{
-                "url": "redis:///0",
+                "url": f"{self._scheme}:///0",
+                "tls_ca_file": None if self.tls is None else str(self.tls.ca),
                 "cluster_nodes": [str(node.address) for node in self.nodes],
                 "cluster_slots": self.num_slots,
                 "control_url": self.control_url,
@@ -79,9 +86,9 @@ class RedisCluster:
         """Start everything; returns when all nodes agree on who has which slot."""
         num_all = self.num_nodes * (1 + self.num_replicas)
         control, *ports = free_ports(1 + 2 * num_all)
-        self.control = Node(self.folder, control)
+        self.control = Node(self.folder, control, self.tls)
         self.control.start(*self._options(control))
-        self.nodes = [Node(self.folder, port) for port in ports[:num_all]]
+        self.nodes = [Node(self.folder, port, self.tls) for port in ports[:num_all]]
         for node, bus in zip(self.nodes, ports[num_all:], strict=True):
             self.start_node(node, bus)
         first = self.nodes[0]
@@ -118,6 +125,8 @@ class RedisCluster:
             "--repl-ping-replica-period",
             "1",
         ]
+        if self.tls is not None:
+            cluster += ["--tls-cluster", "yes"]
         if bus_port is not None:
             self._buses[node.port] = bus_port
         node.start(*self._options(node.port), *cluster)
@@ -211,9 +220,9 @@ class RedisCluster:
         self._buses: dict[int, int] = {}
 
     def _options(self, port: int) -> list[str]:
+        ports = {"port": str(port)} if self.tls is None else self.tls.options(port)
         return [
-            "--port",
-            str(port),
+            *(word for name, value in ports.items() for word in (f"--{name}", value)),
             "--bind",
             "127.0.0.1",
             "--dir",
@@ -229,11 +238,11 @@ class RedisCluster:
 
 @contextlib.contextmanager
 def running_redis_cluster(
-    num_nodes: int = 3, num_replicas: int = 0, num_slots: int = 3
+    num_nodes: int = 3, num_replicas: int = 0, num_slots: int = 3, tls: Tls | None = None
 ) -> Iterator[RedisCluster]:
     """A cluster and the server beside it, for the block; they are gone afterwards."""
     with tempfile.TemporaryDirectory(prefix="hedgerow-nodes-") as folder:
-        cluster = RedisCluster(Path(folder), num_nodes, num_replicas, num_slots)
+        cluster = RedisCluster(Path(folder), num_nodes, num_replicas, num_slots, tls)
         try:
             cluster.start()
             yield cluster

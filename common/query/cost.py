@@ -36,7 +36,7 @@ from hedgerow.common.settings.query_limits import QuerySettings
 # Seconds of a scorer's CPU for one part of a kind and one document, measured on 20,000 and on
 # 300,000 descriptions of Debian packages: the worst of each kind.
 _WORD_S, _EDIT_S, _PREFIX_S, _SCAN_S, _SLOPPY_S = 1.5e-10, 6e-8, 1.25e-7, 4.5e-8, 2e-8
-_COLUMN_S = 1e-8
+_COLUMN_S, _UNION_S = 1e-8, 1.6e-8
 
 
 class Cost(NamedTuple):
@@ -50,6 +50,7 @@ class Cost(NamedTuple):
         sloppy_words: words of phrases that allow gaps.
         longest_fuzzy: the characters of its longest fuzzy word.
         columns: fields whose values are read of every match: facets, sort keys, groups.
+        unions: words with synonyms or several analyses, of which the best score counts.
     """
 
     clauses: int = 0
@@ -59,6 +60,7 @@ class Cost(NamedTuple):
     sloppy_words: int = 0
     longest_fuzzy: int = 0
     columns: int = 0
+    unions: int = 0
 
     def plus(self, other: "Cost") -> "Cost":
         """The cost of both together."""
@@ -74,6 +76,7 @@ class Cost(NamedTuple):
             + self.scans * _SCAN_S
             + self.sloppy_words * _SLOPPY_S
             + self.columns * _COLUMN_S
+            + self.unions * _UNION_S
         )
 
 
@@ -110,6 +113,7 @@ def estimate(tree: Node, collection: Collection) -> Cost:
         counts.scans,
         counts.sloppy_words,
         counts.longest_fuzzy,
+        unions=counts.unions,
     )
 
 
@@ -158,7 +162,7 @@ class _Counts:
 
     def __init__(self, collection: Collection) -> None:
         self.clauses = self.fuzzy_edits = self.prefix_terms = 0
-        self.scans = self.sloppy_words = self.longest_fuzzy = 0
+        self.scans = self.sloppy_words = self.longest_fuzzy = self.unions = 0
         self._collection = collection
         groups = collection.text_groups
         # Before a collection has fields, its words count too.
@@ -191,6 +195,7 @@ class _Counts:
             self.scans += 1
 
     def _alternatives(self, node: Alternatives) -> None:
+        self.unions += 1
         self.add(node.node)
         for other in node.others:
             self.add(other)
@@ -201,6 +206,7 @@ class _Counts:
     def _analyses(self, field: str | None) -> Sequence[WordAnalysis]:
         """How the words of a part of the query are analysed; once for each that is searched."""
         if field is None:
+            self.unions += len(self._everywhere) > 1
             return self._everywhere
         return [self._collection.analysis_of(field)]
 

@@ -60,6 +60,7 @@ class Heartbeat:
             (`common.wire.search_options`); 0 for none.
         mirrors: shard → id of a pair of collections of which one follows the other → what
             `shard_log.mirror_report.MirrorReport` has of it, without the id.
+        vectors: whether it can index vectors, for which it needs the extra of that name.
         retracts: whether it retracts the summary of a shard before it adds documents to the shard
             (`common.state.summaries`).
     """
@@ -101,6 +102,7 @@ class Heartbeat:
     writes: int = 0
     search_options: int = 0
     mirrors: dict[int, dict[str, list[Any]]] = field(default_factory=dict)
+    vectors: bool = False
     retracts: bool = False
 
     def pack(self) -> bytes:

@@ -287,7 +287,10 @@ def pack_body(body: SearchPayload | SearchBody | FetchPayload | FetchBody | Fail
 def pack_request(request: Request) -> bytes:
     """Pack a request. The same bytes go to every shard that is asked."""
     if request.trace is None:  # the forms that earlier workers can read
-        return encode((VERSION, astuple(request)[: -2 if request.attach is None else -1]))
+        parts, attach = astuple(request)[:-2], request.attach
+        if attach is not None:
+            parts = (*parts, attach if attach.vectors else astuple(attach)[:-1])
+        return encode((VERSION, parts))
     return encode((VERSION, request))
 
 

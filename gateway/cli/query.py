@@ -19,13 +19,16 @@ from hedgerow.gateway.cli.hybrid import legs_table, parse_hybrid
 from hedgerow.gateway.cli.options import DEFAULT_URL, CaFile, Token, Url
 from hedgerow.gateway.cli.render import coverage_line, degraded, hits_table, output, percent, plain
 from hedgerow.gateway.cli.timeline import Timeline
+from hedgerow.gateway.cli.vectors import parse_vector
 from hedgerow.gateway.client import SearchAnswer, SearchOptions, calls
 from hedgerow.gateway.shapes.reasons import reasons_line
 
 
 def query(
-    text: Annotated[str, typer.Argument(metavar="TEXT", help="The query.")],
     collection: Annotated[str, typer.Option(metavar="NAME", help="The collection to ask.")],
+    text: Annotated[
+        str, typer.Argument(metavar="TEXT", help="The query; none with --vector.")
+    ] = "",
     k: Annotated[
         int | None,
         typer.Option(
@@ -119,6 +122,26 @@ def query(
         bool,
         typer.Option("--prefix", help="The query's last word may be the beginning of another."),
     ] = False,
+    vector: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FIELD=VALUE",
+            help="Find the documents whose vectors are nearest: embedding=[0.1,0.2], its Base64, "
+            "or embedding=@FILE.",
+        ),
+    ] = None,
+    neighbours: Annotated[
+        int | None,
+        typer.Option(min=1, help="How many neighbours each shard looks for.", show_default="k"),
+    ] = None,
+    ef: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="How many documents an index keeps in view while it looks for them.",
+            show_default="the gateway's",
+        ),
+    ] = None,
     hybrid: Annotated[
         str | None,
         typer.Option(
@@ -161,6 +184,7 @@ def query(
         "group_by": group_by,
         "typos": None if typos == "off" else typos,
         "prefix": prefix or None,
+        "vector": parse_vector(vector, neighbours, ef),
         "hybrid": parse_hybrid(hybrid),
         "synonyms": False if no_synonyms else None,
     }

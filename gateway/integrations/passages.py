@@ -19,6 +19,7 @@ ANSWER_KEYS: Final = (
     "deadline_ms",
     "took_ms",
 )
+_MAX_NUMBERS: Final = 32  # a longer list of them is a vector, which says nothing to a reader
 _OWN_KEYS: Final = frozenset({*ANSWER_KEYS, "id", "score", "shard", "collection", "fields_missing"})
 
 
@@ -87,7 +88,11 @@ def about_answer(answer: SearchAnswer) -> dict[str, Any]:
 def _passage(
     hit: Hit, collection: str, content_fields: Sequence[str], about: Mapping[str, Any]
 ) -> Passage:
-    stored = {name: value for name, value in (hit.fields or {}).items() if name != "id"}
+    stored = {
+        name: value
+        for name, value in (hit.fields or {}).items()
+        if name != "id" and not _is_vector(value)
+    }
     chosen = list(content_fields) or _usual(stored)
     text = "\n\n".join(_strings(stored.get(name) for name in chosen))
     rest = {
@@ -112,6 +117,14 @@ def _usual(stored: Mapping[str, Any]) -> list[str]:
         if isinstance(stored.get(name), str):
             return [name]
     return [name for name, value in stored.items() if isinstance(value, str)]
+
+
+def _is_vector(value: Any) -> bool:
+    return (
+        isinstance(value, list)
+        and len(value) > _MAX_NUMBERS
+        and all(isinstance(one, (int, float)) for one in value)
+    )
 
 
 def _strings(values: Any) -> list[str]:

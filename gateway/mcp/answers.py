@@ -102,7 +102,7 @@ def found(answer: SearchAnswer, limits: Limits) -> Found:
         if hits and size > limits.max_bytes:
             break
         hits.append(one)
-    if size > limits.max_bytes and len(hits) == 1 and hits[0]["fields"] is not None:
+    if hits and size_of(hits[0]) > limits.max_bytes:
         hits[0] = _shortened(hits[0], limits.max_bytes)
     return Found(
         partial=not coverage.is_full,

@@ -7,6 +7,7 @@ from typing import Any, Final
 import msgspec
 
 _CUT: Final = "… (cut)"
+_MAX_NUMBERS: Final = 32  # a longer list of them is a vector, which says nothing to a reader
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,7 @@ class Limits:
 
 
 def cut(document: Mapping[str, Any], max_characters: int) -> tuple[dict[str, Any], bool]:
-    """Cut the strings of a document, at any depth; whether any was cut."""
+    """Cut the strings of a document, and leave vectors out, at any depth; whether any was cut."""
     kept = {name: _cut(value, max_characters) for name, value in document.items()}
     return kept, kept != document
 
@@ -46,6 +47,8 @@ def _cut(value: Any, max_characters: int) -> Any:
     if isinstance(value, dict):
         return {name: _cut(one, max_characters) for name, one in value.items()}
     if isinstance(value, list):
+        if len(value) > _MAX_NUMBERS and all(isinstance(one, (int, float)) for one in value):
+            return f"({len(value)} numbers, left out)"
         return [_cut(one, max_characters) for one in value]
     return value
 

@@ -33,6 +33,7 @@ class Membership:
         traces: whether all of them take the context of a trace.
         retracts: whether there are any, and all retract summaries before they write.
         search_options: the level of the options of a search that all of them know.
+        without_vectors: one of them that cannot index vectors; None if all can.
         document_counts: collection uid → for each shard, the documents it last reported or None.
         refreshed_at: when the last successful refresh began, in the event loop's time, in s; -inf
             before the first.
@@ -69,6 +70,7 @@ class Membership:
         self.traces = False
         self.retracts = False
         self.search_options = 0
+        self.without_vectors: str | None = None
         self.document_counts: dict[str, list[int | None]] = {}
         self.refreshed_at = -math.inf
         self._registry = registry
@@ -189,6 +191,9 @@ class Membership:
         self.retracts = bool(self.workers) and all(beat.retracts for beat in self.workers.values())
         self.search_options = min(
             (beat.search_options for beat in self.workers.values()), default=LEVEL
+        )
+        self.without_vectors = min(
+            (worker for worker, beat in self.workers.items() if not beat.vectors), default=None
         )
         for worker, beat in before.items():
             if _has_died(beat, self.workers.get(worker)):

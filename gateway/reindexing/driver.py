@@ -141,15 +141,14 @@ class ReindexDriver:
             return True
         following = step.next
         if step.switch:
-            following = await self._switch(reindex)
+            following = await self._switch(reindex, seen.alias_of)
         if following is None:
             return False
         if await self._store.write(following, reindex.version):
             _log.info("reindex_goes_on", state=following.state.value, error=following.error)
         return True
 
-    async def _switch(self, reindex: Reindex) -> Reindex:
-        before = "" if reindex.is_new_alias else reindex.old
+    async def _switch(self, reindex: Reindex, before: str) -> Reindex:
         if await self._aliases.switch(reindex.alias, before, reindex.new):
             return switched(reindex, await self._store.now_ms())
         return give_up(reindex, f"the alias {reindex.alias} was changed meanwhile")

@@ -172,9 +172,10 @@ def _obstacle(reindex: Reindex, seen: Seen) -> str:
         return f"{reindex.new} was removed"
     if seen.is_splitting:
         return "a split of the shards has begun"
-    before = "" if reindex.is_new_alias else reindex.old
-    is_switching = reindex.state is _State.SWITCHING
-    if seen.alias_of != before and not (is_switching and seen.alias_of == reindex.new):
+    fine = {reindex.old, "" if reindex.is_new_alias else reindex.old}
+    if reindex.state is _State.SWITCHING:
+        fine.add(reindex.new)
+    if seen.alias_of not in fine:
         what = f"stands for {seen.alias_of}" if seen.alias_of else "was removed"
         return f"the alias {reindex.alias} {what} since"
     return ""

@@ -1,6 +1,7 @@
 """What a gateway sees of a reindex: the workers' heartbeats, and what Redis has."""
 
 from collections.abc import Mapping
+from typing import Final
 
 from hedgerow.common.errors import InsufficientStorageError
 from hedgerow.common.shard_log.mirror_report import MirrorReport
@@ -12,6 +13,8 @@ from hedgerow.gateway.members.membership import Membership
 from hedgerow.gateway.reindexing.policy import Seen
 from hedgerow.gateway.writes.aliases import Aliases
 from hedgerow.gateway.writes.storage_gate import StorageGate
+
+_NUM_MEMBERS: Final = len(MirrorReport._fields) - 1
 
 
 class ReindexView:
@@ -97,5 +100,6 @@ def reports_of(
     for beat in workers.values():
         if shard in beat.replicas and shard not in beat.gaps:
             report = beat.mirrors.get(shard, {}).get(mirror)
-            found.append(None if report is None else MirrorReport(mirror, *report))
+            # A newer version may report more.
+            found.append(None if report is None else MirrorReport(mirror, *report[:_NUM_MEMBERS]))
     return found

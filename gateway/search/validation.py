@@ -86,15 +86,7 @@ def admit(
             raise BadRequestError("filter", f"does not apply: profile {name!r} reads no index")
         warnings = _warnings(name, profile, collection) if profile.fields else ()
         return Admitted(name, warnings, _NO_COST, vectors=vectors)
-    options = wanted.options
-    if query.vector is not None:
-        cost, repairs = _NO_COST, list[str]()
-    elif query.typos == "auto" or query.prefix or synonyms is not None:
-        checked = check_typed(query, collection, limits, synonyms)
-        cost, repairs = checked.cost, checked.warnings
-        options = checked.added_to(options)
-    else:
-        cost, repairs = check_query(query.query, collection, query.syntax == "strict")
+    cost, repairs, options = _check_query(query, collection, limits, wanted.options, synonyms)
     check_cost(cost, limits, "query")
     if query.filter:
         cost = cost.plus(check_filter(query.filter, collection))
@@ -104,6 +96,22 @@ def admit(
     if wanted is not NOTHING:
         cost = cost.plus(wanted.cost)
     return Admitted(name, tuple(repairs), cost, options, wanted, vectors)
+
+
+def _check_query(
+    query: SearchQuery,
+    collection: Collection,
+    limits: QuerySettings,
+    options: SearchOptions | None,
+    synonyms: SynonymRules | None,
+) -> tuple[Cost, list[str], SearchOptions | None]:
+    """The cost of a query, what was repaired in it, and the options with how it is to be read."""
+    if query.vector is not None:  # it has no query
+        return _NO_COST, [], options
+    if query.typos == "off" and not query.prefix and synonyms is None:
+        return *check_query(query.query, collection, query.syntax == "strict"), options
+    checked = check_typed(query, collection, limits, synonyms)
+    return checked.cost, checked.warnings, checked.added_to(options)
 
 
 def _warnings(name: str, profile: RankProfile, collection: Collection) -> tuple[str, ...]:

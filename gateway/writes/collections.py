@@ -3,11 +3,13 @@
 import asyncio
 import json
 from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Collection as AbstractCollection
 from dataclasses import replace
 from typing import Any, Final
 
 from hedgerow.common.collection import Collection, define, with_added_fields
 from hedgerow.common.errors import BadRequestError, ConflictError, NotFoundError
+from hedgerow.common.fields.embedding import EMBED
 from hedgerow.common.fields.field_types import FieldType
 from hedgerow.common.fields.word_analysis import FIELD_TEXTS, TEXTS
 from hedgerow.common.state.registry import Registry
@@ -51,6 +53,8 @@ class Collections:
         texts: Callable[[], int] = lambda: FIELD_TEXTS,
         aliases: Aliases | None = None,
         synonyms: Synonyms | None = None,
+        functions: AbstractCollection[str] = (),
+        without_vectors: Callable[[], str | None] = lambda: None,
     ) -> None:
         """Describe the view; nothing is known before `refresh`.
 
@@ -65,11 +69,15 @@ class Collections:
             texts: the latest `Collection.texts` that every live worker knows.
             aliases: of the collections; None if there are none.
             synonyms: of the collections; None if there are none.
+            functions: those that vector fields may name to embed.
+            without_vectors: a live worker that cannot index vectors; None if there is none.
         """
         self._aliases = aliases
         self._synonyms = synonyms
+        self._functions = frozenset(functions)
         self._filling_of = filling_of
         self._texts = texts
+        self._without_vectors = without_vectors
         self._registry = registry
         self._num_shards = num_shards
         self._profiles = sorted(profiles)
@@ -194,6 +202,7 @@ class Collections:
         if self._gate is not None:
             self._gate.check()
         wanted = define(name, body, texts=self._texts())
+        self._check_vectors(wanted)
         await self._check_not_alias(name)
         if wanted.rank_profile not in self._profiles:
             raise BadRequestError(
@@ -263,10 +272,30 @@ class Collections:
         if "fields" not in body:
             raise BadRequestError("fields", "is missing")
         collection = await self.current(name)
-        with_added_fields(collection, body["fields"], self._texts())  # what the workers know
+        # What the workers know.
+        self._check_vectors(with_added_fields(collection, body["fields"], self._texts()))
         stored = await self._registry.add_fields(collection, body["fields"], self._num_shards)
         self._keep(stored)
         return stored
+
+    def _check_vectors(self, wanted: Collection) -> None:
+        """Refuse vectors that a worker cannot index, and functions that the settings do not name.
+
+        Any other function would be a caller's code.
+        """
+        for name, field in wanted.vectors.items():
+            if field.embedding is not None and field.embedding.function not in self._functions:
+                raise BadRequestError(
+                    f"fields.{name}.{EMBED}",
+                    f"{field.embedding.function} is not among the functions of embed.functions",
+                )
+        if not wanted.vectors or (worker := self._without_vectors()) is None:
+            return
+        raise BadRequestError(
+            f"fields.{next(iter(wanted.vectors))}",
+            f"is a vector, which the worker {worker} cannot index: vectors need the extra of that "
+            "name there (pip install 'hedgerow[vectors]')",
+        )
 
     async def drop(self, name: str) -> None:
         """Remove a collection with all its documents; the shards delete them in time.

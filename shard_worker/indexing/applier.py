@@ -369,6 +369,24 @@ class Applier:
         self._shards.take_again(finished)
         return is_needed
 
+    async def build_graphs(self, shard: int, uid: str, *, is_quiet: bool) -> None:
+        """Have the graphs built that a collection's vectors on a shard need.
+
+        Batches of the log are applied between its steps.
+
+        Args:
+            shard: the shard.
+            uid: the collection's.
+            is_quiet: whether its documents have not been written for a while.
+
+        Raises:
+            WorkError: the indexer could not, or the index was replaced meanwhile.
+        """
+        finished = await self._indexer.begin_graphs(shard, uid, is_quiet=is_quiet)
+        while finished is None:
+            finished = await self._indexer.build_graphs(shard, uid)
+        self._shards.take_again(finished)
+
     def _tell_failed(self, shard: int, error: WorkError, failures: int) -> None:
         """Log that a batch could not be applied; the storage watch reports shortages."""
         if self._storage is not None and self._storage.note(error):

@@ -120,7 +120,11 @@ class Changes:
         is_done, version = False, ABSENT
         uid = self.mirroring.resolved(write.uid)
         if self._has_collection(uid):
-            version = version_of(self._body(uid, write.id))
+            body = self._body(uid, write.id)
+            if body is None and uid != write.uid:
+                # Perhaps one that did not fit: then only the collection that follows has it.
+                body = self._body(write.uid, write.id)
+            version = version_of(body)
             if is_done := version == write.expected:
                 self._write(uid, {write.id: write.body})
                 version = version_of(write.body)

@@ -5,6 +5,7 @@ Beside `shard_report`, which the worker's own process imports: that process does
 
 from hedgerow.common.collection import Collection
 from hedgerow.shard_worker.indexing.definitions import missing_fields
+from hedgerow.shard_worker.indexing.graph_building import due_of
 from hedgerow.shard_worker.indexing.shard_report import (
     MAX_FIRST_IDS,
     CollectionReport,
@@ -46,4 +47,5 @@ def report_of(
         segments=index.num_segments,
         missing=missing_fields(collection, index.collection),
         indexed=len(index.collection.fields or {}),
+        graphs_due=max(map(due_of, index.vectors.values()), default=0),
     )

@@ -25,6 +25,8 @@ class Command(StrEnum):
     OPTIMISE = "optimise"
     BEGIN_FILLING = "begin_filling"
     FILL = "fill"
+    BEGIN_GRAPHS = "begin_graphs"
+    BUILD_GRAPHS = "build_graphs"
     FREEZE = "freeze"
     FROZEN = "frozen"
     THAW = "thaw"

@@ -8,6 +8,7 @@ from hedgerow.common.collection import Collection
 from hedgerow.common.errors import WireError
 from hedgerow.shard_worker.storage.index_files import definition_of
 from hedgerow.shard_worker.storage.store import Store
+from hedgerow.shard_worker.vectors.library import HINT, is_installed
 
 _log = structlog.get_logger()
 
@@ -50,12 +51,16 @@ class Definitions:
 
 
 def read_definition(shard: int, uid: str, definition: str) -> Collection | None:
-    """A definition as this version reads it; None for one of a newer version."""
+    """A definition as this version reads it; None for one that it cannot index documents by."""
     try:
-        return Collection.from_json(definition)
+        collection = Collection.from_json(definition)
     except WireError as error:
         _log.error("definition_unreadable", shard=shard, uid=uid, reason=str(error))
         return None
+    if collection.vectors and not is_installed():
+        _log.error("definition_unreadable", shard=shard, uid=uid, reason=HINT)
+        return None
+    return collection
 
 
 def num_added_fields(known: Collection | None, other: Collection | None) -> int:

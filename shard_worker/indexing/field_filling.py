@@ -69,17 +69,21 @@ class FieldFilling:
 
     def step(self) -> bool:
         """Index the next documents, or build graphs; returns whether nothing is left to do."""
-        if self._graphs is not None:
-            return next(self._graphs, self) is not None
+        if self._graphs is None:
+            if self._index_next():
+                return False
+            self._graphs = self._writer.build_graphs()
+        return next(self._graphs, self) is not None
+
+    def _index_next(self) -> bool:
+        """Index the next documents; returns whether there may be more."""
         scan = self._store.scan(self.collection.uid, STEP_DOCUMENTS, self._reached)
         documents = list(islice(scan, STEP_DOCUMENTS))
         # As it is now: it has the vectors of what was written meanwhile.
         self._writer.add(documents, index_before(self._path, self.collection))
         if documents:
             self._reached = documents[-1][0]
-        if len(documents) < STEP_DOCUMENTS:
-            self._graphs = self._writer.build_graphs()
-        return False
+        return len(documents) == STEP_DOCUMENTS
 
     def apply(self, documents: Mapping[str, bytes | None]) -> None:
         """Apply documents that are being written; those not read yet will be read anyway.

@@ -72,7 +72,7 @@ class Indexer:
         statistics, and `summary` a packed `ShardSummary` (b"" for none); `table`, `thaw` and
         `release` return b""; `freeze` returns a position and `[[uid, definition, documents], …]`,
         packed; `frozen` returns b"" until the copy is complete; `begin_optimising`, `optimise`,
-        `begin_filling` and `fill` return b"" while steps are left.
+        `begin_filling`, `fill`, `begin_graphs` and `build_graphs` return b"" while steps are left.
         """
         command, arguments = unpack_command(payload)
         try:
@@ -158,6 +158,16 @@ class Indexer:
     def fill(self, shard: int, uid: str) -> bytes:
         """Take the next step of it."""
         return self.balance(shard, uid) if self._shard(shard).fill(uid) else b""
+
+    def begin_graphs(self, shard: int, uid: str, is_quiet: bool) -> bytes:
+        """Begin to build the graphs that a collection's vectors need."""
+        indexer = self._shard(shard)
+        return b"" if indexer.begin_graphs(uid, is_quiet=is_quiet) else indexer.state().pack()
+
+    def build_graphs(self, shard: int, uid: str) -> bytes:
+        """Take the next step of it."""
+        indexer = self._shard(shard)
+        return indexer.state().pack() if indexer.build_graphs(uid) else b""
 
     def freeze(self, shard: int, folder: str) -> bytes:
         """Begin a copy of a shard; between two batches, store and indexes agree."""
@@ -251,6 +261,8 @@ _ACTIONS: dict[Command, Callable[..., bytes]] = {
     Command.OPTIMISE: Indexer.optimise,
     Command.BEGIN_FILLING: Indexer.begin_filling,
     Command.FILL: Indexer.fill,
+    Command.BEGIN_GRAPHS: Indexer.begin_graphs,
+    Command.BUILD_GRAPHS: Indexer.build_graphs,
     Command.FREEZE: Indexer.freeze,
     Command.FROZEN: Indexer.frozen,
     Command.THAW: Indexer.thaw,

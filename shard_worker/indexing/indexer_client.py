@@ -158,6 +158,23 @@ class IndexerClient:
         """Take the next step of it; returns None while more are to follow."""
         return _finished(await self._run(Command.FILL, shard, uid))
 
+    async def begin_graphs(self, shard: int, uid: str, *, is_quiet: bool) -> ShardState | None:
+        """Begin to build the graphs that a collection's vectors need.
+
+        Args:
+            shard: the shard.
+            uid: the collection's.
+            is_quiet: whether its documents have not been written for a while.
+
+        Returns:
+            None when `build_graphs` is to follow; the shard's state when there is nothing to do.
+        """
+        return _finished(await self._run(Command.BEGIN_GRAPHS, shard, uid, is_quiet))
+
+    async def build_graphs(self, shard: int, uid: str) -> ShardState | None:
+        """Take the next step of it; returns None while more are to follow."""
+        return _finished(await self._run(Command.BUILD_GRAPHS, shard, uid))
+
     async def freeze(self, shard: int, folder: str) -> FrozenShard:
         """Begin a copy of a shard in a folder, which must not exist yet."""
         position, collections = msgpack.unpackb(await self._run(Command.FREEZE, shard, folder))

@@ -15,6 +15,7 @@ import structlog
 
 from hedgerow.common.collection import Collection
 from hedgerow.common.errors import NewerVersionError, WireError, WorkError
+from hedgerow.common.fields.vectors import VectorField
 from hedgerow.common.machine.folder_lock import FolderLock
 from hedgerow.common.query.shard_summary import summarise
 from hedgerow.common.shard_log.entries import position
@@ -26,6 +27,7 @@ from hedgerow.shard_worker.indexing.combined_batch import CombinedBatch
 from hedgerow.shard_worker.indexing.definitions import Definitions
 from hedgerow.shard_worker.indexing.document_writes import write_documents
 from hedgerow.shard_worker.indexing.field_filling import Fillings
+from hedgerow.shard_worker.indexing.graph_building import GraphBuilds
 from hedgerow.shard_worker.indexing.index_rewrite import IndexRewrite
 from hedgerow.shard_worker.indexing.level_choice import (
     are_to_be_chosen,
@@ -39,7 +41,7 @@ from hedgerow.shard_worker.storage.index_files import TextIndexError
 from hedgerow.shard_worker.storage.index_replacement import finish_replacing
 from hedgerow.shard_worker.storage.length_padding import balance
 from hedgerow.shard_worker.storage.store import Store
-from hedgerow.shard_worker.storage.store_copy import StoreCopy, link_index
+from hedgerow.shard_worker.storage.store_copy import StoreCopy, link_index, rows_to_copy
 from hedgerow.shard_worker.storage.summary import summary_of
 from hedgerow.shard_worker.storage.term_statistics import collect, pack
 from hedgerow.shard_worker.storage.text_index import TextIndex
@@ -101,7 +103,10 @@ class ShardIndexer:
         try:
             self._store = Store.open(folder / STORE)
             self._definitions = Definitions(folder, shard, self._store)
-            self._fillings = Fillings(folder, shard, self._store, optimise_memory_bytes)
+            self._fillings = Fillings(
+                folder, shard, self._store, optimise_memory_bytes, self._embed
+            )
+            self._graphs = GraphBuilds(folder)
             for uid in self._store.collections():
                 finish_replacing(folder / uid)
             self._remove_orphans()
@@ -235,6 +240,7 @@ class ShardIndexer:
             self._store.scan(uid),
             self._optimise_memory_bytes,
             chosen(self._store, uid),
+            self._embed,
         )
         return True
 
@@ -300,6 +306,23 @@ class ShardIndexer:
         self._reports.pop(uid, None)
         return True
 
+    def begin_graphs(self, uid: str, *, is_quiet: bool) -> bool:
+        """Begin to build the graphs of a collection's vectors; see `GraphBuilds.begin`."""
+        return self._graphs.begin(uid, is_quiet=is_quiet)
+
+    def build_graphs(self, uid: str) -> bool:
+        """Take the next step of what `begin_graphs` has begun; see `GraphBuilds.step`."""
+        is_done = self._graphs.step(uid)
+        if is_done:
+            self._reports.pop(uid, None)
+        return is_done
+
+    def _embed(self, field: VectorField, texts: Mapping[str, str]) -> Mapping[str, bytes]:
+        embedding = field.embedding
+        if embedding is None:
+            return {}
+        return self._embedder.vectors(embedding.function, field.dimensions, texts)
+
     def _give_up(self, uid: str) -> None:
         """End the optimising of a collection, if it has begun; its index is unchanged."""
         if rewrite := self._rewrites.pop(uid, None):
@@ -331,12 +354,18 @@ class ShardIndexer:
     def freeze(self, folder: Path) -> StoreCopy:
         """Begin a copy of the shard as it is now, in an empty folder on the same file system.
 
-        The indexes are linked at once; the store follows in a thread.
+        The indexes are linked at once; the store and the rows of vectors follow in a thread.
         """
         for uid in self._store.collections():
             if (self._folder / uid).is_dir():
                 link_index(self._folder / uid, folder / uid)
-        return StoreCopy(self._folder / STORE, folder / STORE)
+        rows = [
+            copy
+            for uid in self._store.collections()
+            if (self._folder / uid).is_dir()
+            for copy in rows_to_copy(self._folder / uid, folder / uid)
+        ]
+        return StoreCopy(self._folder / STORE, folder / STORE, rows)
 
     def _read(self, ops: Iterable[bytes]) -> Iterator[Op]:
         for op in ops:
@@ -374,7 +403,9 @@ class ShardIndexer:
         if writer is None:
             while len(self._writers) >= self.max_writers:
                 self._writers.pop(next(iter(self._writers))).close()
-            writer = TextIndexWriter.open(self._folder / uid, collection, self._memory_bytes)
+            writer = TextIndexWriter.open(
+                self._folder / uid, collection, self._memory_bytes, self._embed
+            )
         self._writers[uid] = writer
         if writer.is_new:
             num_documents = writer.rebuild(self._store.scan(uid), chosen(self._store, uid))
@@ -412,6 +443,7 @@ class ShardIndexer:
         for uid in [uid for uid in self._rewrites if uid not in kept]:
             self._give_up(uid)
         self._fillings.keep_only(kept)
+        self._graphs.keep_only(kept)
         for uid in [uid for uid in self._writers if uid not in kept]:
             self._writers.pop(uid).close()
         names = {*kept, *self._fillings.folders()}

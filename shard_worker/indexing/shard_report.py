@@ -44,6 +44,7 @@ class CollectionReport(NamedTuple):
         revision: of the definition.
         indexed: how many fields the text index has, the first of the definition; 0 where there is
             no index yet.
+        graphs_due: whether its vectors need a graph, or more rows in one (`vectors.policy.Due`).
     """
 
     uid: str
@@ -56,6 +57,7 @@ class CollectionReport(NamedTuple):
     missing: Sequence[str] = ()
     revision: int = 0
     indexed: int = 0
+    graphs_due: int = 0
 
 
 class ShardState(NamedTuple):

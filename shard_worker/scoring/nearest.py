@@ -120,12 +120,17 @@ class Nearest:
         return None
 
     def _candidates(self, num: int) -> Numbers:
-        """The `num` nearest rows by the graph, and as many of those that are not in it."""
+        """About the `num` nearest of all rows."""
         graph = self._graph
         if graph is None:
             return self._rows.nearest(self._query, 0, num)
+        found = graph.nearest(self._query, num)
         behind = self._rows.nearest(self._query, graph.num_rows, num)
-        return np.concatenate((graph.nearest(self._query, num), behind))
+        if not len(behind):
+            return found
+        # A row behind the graph must not count that is farther than rows which the graph has not
+        # named: nearer matches may be among these.
+        return self._rows.nearest_of(self._query, np.concatenate((found, behind)), num)
 
     def _any_of(self, rows: list[int]) -> tantivy.Query:
         if len(rows) <= _MOST_LOOKED_UP:

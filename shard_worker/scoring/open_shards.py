@@ -43,6 +43,7 @@ IDLE_S = 60.0  # an index that has not been searched for this long is closed
 MAX_OPEN_SEGMENTS = 2000  # over all open indexes; each index counts as one more
 MAX_OPEN_STATISTICS = 256  # each is a file descriptor
 MAX_OPEN_BODIES = 256  # each is one or two file descriptors
+GRAPH_CHECK_S = 1.0  # how often to look whether there is a graph of more rows
 MAX_OPEN_GRAPHS = 256
 MAX_ANALYSES = 64  # each caches the last 64 queries and filters that it has parsed
 MAPPED_BYTES = 1 << 30  # of each store, at most; the memory is the system's page cache
@@ -142,14 +143,17 @@ class OpenShards:
 
         key = shard, rows_path(file.folder, file.number)
         known = self._graphs.get(key, now)
+        if known is not None and now - known.checked_at < GRAPH_CHECK_S:
+            return known
         found = file.graph()
-        if found is None or (known is not None and known.path == found[1]):
-            return known
-        try:
-            known = Graph(found[1], found[0])
-        except OSError:  # it has just been replaced by one of more rows
-            return known
-        self._graphs.put(key, known, now)
+        if found is not None and (known is None or known.path != found[1]):
+            try:
+                known = Graph(found[1], found[0])
+            except OSError:  # it has just been replaced by one of more rows
+                return known
+            self._graphs.put(key, known, now)
+        if known is not None:
+            known.checked_at = now
         return known
 
     def _take_shard(self, shard: int) -> "Unused":

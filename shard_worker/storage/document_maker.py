@@ -16,7 +16,7 @@ from hedgerow.common.fields.field_types import (
     texts_of,
 )
 from hedgerow.common.fields.word_analysis import TEXTS, WordAnalysis
-from hedgerow.common.query.tokens import whole_text
+from hedgerow.common.query.tokens import MAX_WHOLE_CHARS, whole_text
 from hedgerow.common.query.whole_texts import whole_mark
 from hedgerow.shard_worker.storage.schema import (
     EVERY,
@@ -36,12 +36,14 @@ class _TextField(NamedTuple):
         has_whole: whether short ones are marked as a whole.
         joined: the joined field that has them too; "" for none.
         times: how often it has them.
+        is_ascii_ready: whether texts of ASCII alone are indexed as they are.
     """
 
     analysis: WordAnalysis
     has_whole: bool
     joined: str
     times: int
+    is_ascii_ready: bool
 
 
 class DocumentPlan(NamedTuple):
@@ -65,8 +67,9 @@ class DocumentPlan(NamedTuple):
         for name in collection.text_fields:
             weight = collection.weight_of(name)
             has_whole = collection.texts >= TEXTS and weight > 0
-            into = joined.get(name, "")
-            texts[name] = _TextField(collection.analysis_of(name), has_whole, into, weight)
+            analysis, into = collection.analysis_of(name), joined.get(name, "")
+            is_ascii_ready = not analysis.ngrams
+            texts[name] = _TextField(analysis, has_whole, into, weight, is_ascii_ready)
         return cls(tuple((collection.fields or {}).items()), texts)
 
 
@@ -135,17 +138,19 @@ def _add_texts(
     document: tantivy.Document, name: str, field: _TextField, texts: list[str], whole: set[str]
 ) -> None:
     """Add the texts of a text field; adds to `whole` those that are marked as a whole."""
-    if field.has_whole:
-        whole.update(one for text in texts if (one := whole_text(text)))
-    texts = [prepared(text, field.analysis) for text in texts]
+    analysis, has_whole, joined, times, is_ascii_ready = field
+    add = document.add_text
     for text in texts:
-        document.add_text(name, text)
-    document.add_text(PRESENT, name)
-    if field.joined:
-        # The simple form of BM25F (Robertson, Zaragoza and Taylor, 2004): a field of weight 3
-        # counts as if its text occurred three times, both in term frequency and in length.
-        for text in texts * field.times:
-            document.add_text(field.joined, text)
+        if has_whole and len(text) <= MAX_WHOLE_CHARS and (one := whole_text(text)):
+            whole.add(one)
+        words = text if is_ascii_ready and text.isascii() else prepared(text, analysis)
+        add(name, words)
+        if joined:
+            # The simple form of BM25F (Robertson, Zaragoza and Taylor, 2004): a field of weight 3
+            # counts as if its text occurred three times, both in term frequency and in length.
+            for _ in range(times):
+                add(joined, words)
+    add(PRESENT, name)
 
 
 def _add_value(document: tantivy.Document, name: str, kind: FieldType, value: Any) -> None:

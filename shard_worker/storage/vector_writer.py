@@ -16,6 +16,7 @@ import tantivy
 
 from hedgerow.common.collection import Collection
 from hedgerow.common.document_ids import ID_FIELD
+from hedgerow.common.errors import EmbeddingError
 from hedgerow.common.fields.vectors import VectorField
 from hedgerow.shard_worker.storage.index_files import TextIndexError
 from hedgerow.shard_worker.storage.schema import PRESENT
@@ -70,7 +71,7 @@ class VectorWriter:
         Raises:
             WorkError: a vector cannot be made of a document.
         """
-        return self._of(documents, None) if self._writers else {}
+        return self._of(documents, None, self._embed) if self._writers else {}
 
     def along(
         self, documents: Iterable[tuple[str, bytes, Any]], before: TextIndex | None
@@ -82,20 +83,26 @@ class VectorWriter:
             before: the index that is written again, whose embedded vectors are those of the
                 documents as they are in the store; None to embed all.
 
+        A document whose text cannot be embedded has no vector then. It is in the store already, and
+        must neither keep the others from being indexed, nor be taken for one that has just come.
+
         Raises:
-            WorkError: a vector cannot be made of a document.
+            WorkError: the function is not allowed, or cannot be imported.
         """
         if not self._writers:
             yield from ((*one, None) for one in documents)
             return
         rest = iter(documents)
         while some := list(islice(rest, _AT_ONCE)):
-            found = self._of([(one, fields) for one, _, fields in some], before)
+            found = self._of([(one, fields) for one, _, fields in some], before, self._embed_any)
             for one, body, fields in some:
                 yield one, body, fields, found.get(one)
 
     def _of(
-        self, documents: Sequence[tuple[str, Mapping[str, Any]]], before: TextIndex | None
+        self,
+        documents: Sequence[tuple[str, Mapping[str, Any]]],
+        before: TextIndex | None,
+        embed: Embed | None,
     ) -> dict[str, Vectors]:
         found: dict[str, Vectors] = {}
         for name, field in self._collection.vectors.items():
@@ -106,7 +113,7 @@ class VectorWriter:
                 elif (row := _given(field, value)) is not None:
                     found.setdefault(one, {})[name] = row
             if field.embedding is not None and without:
-                for one, row in self._embedded(name, field, without, before):
+                for one, row in self._embedded(name, field, without, before, embed):
                     found.setdefault(one, {})[name] = row
         return found
 
@@ -116,6 +123,7 @@ class VectorWriter:
         field: VectorField,
         documents: Mapping[str, Mapping[str, Any]],
         before: TextIndex | None,
+        embed: Embed | None,
     ) -> Iterator[tuple[str, bytes]]:
         """The id and the row of each document that has texts to embed."""
         rows = {} if before is None else _rows_of(before, name, list(documents))
@@ -126,9 +134,25 @@ class VectorWriter:
             if one not in rows and field.embedding is not None:
                 texts[one] = field.embedding.text_of(fields, searched)
         texts = {one: text for one, text in texts.items() if text}
-        if texts and self._embed is not None:
-            for one, packed in self._embed(field, texts).items():
+        if texts and embed is not None:
+            for one, packed in embed(field, texts).items():
                 yield one, _row_of(field, packed)
+
+    def _embed_any(self, field: VectorField, texts: Mapping[str, str]) -> Mapping[str, bytes]:
+        """Embed the texts that can be embedded."""
+        if self._embed is None:
+            return {}
+        try:
+            return self._embed(field, texts)
+        except EmbeddingError as error:
+            if len(texts) > 1:
+                return {
+                    one: row
+                    for name, text in texts.items()
+                    for one, row in self._embed_any(field, {name: text}).items()
+                }
+            _log.warning("stored_document_not_embedded", ids=list(texts), reason=str(error))
+            return {}
 
     def add(self, vectors: Mapping[str, bytes]) -> tuple[dict[str, int], list[str]]:
         """Append the vectors of a document; returns their rows by field, and its marks."""

@@ -33,6 +33,7 @@ class Graph:
     Attributes:
         num_rows: the rows that it has: the first of the file.
         path: where it is.
+        checked_at: when it was last known to be the newest, for who opened it.
     """
 
     def __init__(self, path: Path, num_rows: int) -> None:
@@ -43,6 +44,7 @@ class Graph:
         """
         self.path = path
         self.num_rows = num_rows
+        self.checked_at = 0.0
         self._index = _read(path, faiss.IO_FLAG_MMAP_IFC | faiss.IO_FLAG_READ_ONLY)
 
     def nearest(self, query: Query, num: int) -> Numbers:

@@ -3,6 +3,7 @@
 The numbers are measured with vectors of 256 dimensions (docs/vectors.md).
 """
 
+from enum import IntEnum
 from typing import Final
 
 # Rows that a search compares without a graph: those behind the last row of the graph.
@@ -14,18 +15,25 @@ _SHARE_WHILE_WRITTEN: Final = 8
 MOST_LEFT: Final = 1024
 
 
-def is_graph_due(num_rows: int, num_in_graph: int, *, is_quiet: bool) -> bool:
-    """Whether a graph is to be built, or rows are to be added to it.
+class Due(IntEnum):
+    """When a graph is to be built, or rows are to be added to it."""
+
+    NEVER = 0
+    WHEN_QUIET = 1
+    NOW = 2
+
+
+def graph_due(num_rows: int, num_in_graph: int) -> Due:
+    """When a graph needs more rows.
 
     Args:
         num_rows: the rows of the file.
         num_in_graph: how many of them the graph has; 0 if there is none.
-        is_quiet: whether no documents have been written for a while.
     """
-    num_behind = num_rows - num_in_graph
     if num_rows <= MOST_SCANNED:
-        return False
-    if is_quiet:
-        return num_behind > MOST_LEFT
+        return Due.NEVER
+    num_behind = num_rows - num_in_graph
     share = num_rows // _SHARE_WHILE_WRITTEN
-    return num_behind > max(MOST_SCANNED, min(share, MOST_SCANNED_WHILE_WRITTEN))
+    if num_behind > max(MOST_SCANNED, min(share, MOST_SCANNED_WHILE_WRITTEN)):
+        return Due.NOW
+    return Due.WHEN_QUIET if num_behind > MOST_LEFT else Due.NEVER

@@ -64,6 +64,13 @@ class Rows:
             return rows
         return rows[_best(self._scores(query, self.matrix[start:]), num, 0.0)]
 
+    def nearest_of(self, query: Query, rows: Numbers, num: int) -> Numbers:
+        """The `num` nearest of some rows, in no order; or a few more, if they are as near."""
+        rows = rows[rows < len(self.matrix)]
+        if len(rows) <= num:
+            return rows
+        return rows[_best(self._scores(query, self.matrix[rows]), num, 0.0)]
+
     def best(self, query: Query, rows: Numbers, num: int) -> tuple[Numbers, list[float]]:
         """The best of some rows: their places in `rows`, and their scores, in no order.
 

@@ -14,6 +14,7 @@ from hedgerow.common.redis.keys import Keys
 from hedgerow.common.redis.pool import connection_pool
 from hedgerow.common.settings.redis import RedisSettings
 from hedgerow.common.settings.settings import Settings
+from hedgerow.common.shard_log.events import Loaded
 from hedgerow.common.shard_log.log import ShardLog
 from hedgerow.common.state.registry import Registry
 from hedgerow.common.state.statistics import StatisticsStore
@@ -106,6 +107,19 @@ async def test_a_trickle_is_summed_once_an_interval(town: Town) -> None:
             return known
 
         await until(is_known, timeout_s=30)
+
+
+async def test_only_what_is_announced_is_counted_while_so_asked(town: Town) -> None:
+    """Copies of a split come in many small loads; the end of the last is announced."""
+    async with town.worker("a", *range(NUM_SHARDS)) as member:
+        member.jobs.only_asked = True
+        uid = (await town.collections.put("texts", PLAIN)).uid
+        await town.documents.load("texts", ndjson(texts(200)))
+        await asyncio.sleep(SEVERAL_PERIODS_S)
+        assert not (await town.board.status([uid], NUM_SHARDS))[uid].labels
+        ends = {shard: await town.log.newest(shard) for shard in range(NUM_SHARDS)}
+        await town.board.announce(Loaded("token", uid, ends).pack())
+        await until(lambda: town.counts(uid, 200, member), timeout_s=30)
 
 
 async def test_a_worker_that_comes_later_catches_up(town: Town) -> None:

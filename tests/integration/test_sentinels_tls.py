@@ -1,18 +1,17 @@
 """Servers and sentinels that speak TLS alone, with Debian's redis-server, which can."""
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import trustme
 
-from bench.harness.sentinels import Sentinels, Tls, running_sentinels
+from bench.harness.sentinels import Sentinels, running_sentinels
 from hedgerow.common.errors import ConfigurationError, RedisUnavailableError
 from hedgerow.common.redis.commands import CommandError
 from hedgerow.common.redis.connect import connect
 from hedgerow.common.redis.connection import RedisConnection
-from tests.support.needs import missing
+from tests.support.tls_servers import tls_in
 from tests.support.waiting import until
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
@@ -21,17 +20,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 @pytest.fixture
 def sentinels(tmp_path: Path) -> Iterator[Sentinels]:
     """A primary, two replicas and three sentinels."""
-    binary = shutil.which("redis-server")
-    if binary is None:
-        missing("redis-server (apt-get install redis-server)")
-    assert binary is not None
-    authority = trustme.CA()
-    certificate = authority.issue_cert("127.0.0.1")
-    tls = Tls(Path(binary), tmp_path / "ca.pem", tmp_path / "cert.pem", tmp_path / "key.pem")
-    authority.cert_pem.write_to_path(tls.ca)
-    certificate.cert_chain_pems[0].write_to_path(tls.cert)
-    certificate.private_key_pem.write_to_path(tls.key)
-    with running_sentinels(tls=tls) as running:
+    with running_sentinels(tls=tls_in(tmp_path)) as running:
         yield running
 
 

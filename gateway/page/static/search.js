@@ -264,7 +264,7 @@ const pathOf = (collection) => `v1/collections/${encodeURIComponent(collection)}
 function fields(collection) {
   const known = Object.entries(collection.fields ?? {});
   if (!known.length) return null;
-  const type = (one) => (typeof one === "string" ? one : `${one.type} ×${one.weight}`);
+  const type = (one) => (typeof one === "string" ? one : one.weight ? `${one.type} ×${one.weight}` : one.type);
   return h("p", { class: "fields dim" }, "Fields: ",
     known.map(([name, one], at) => [at ? ", " : "", h("code", null, name), ` ${type(one)}`]));
 }

@@ -31,9 +31,12 @@ _REPLIED_WITHIN_S = 1.0
 # So is a timeout that gave it less than this, in s: a shard that answers most queries in 2 ms is
 # not at fault if one takes ten times as long.
 _TIGHT_S = 0.05
-# In an overload, or when the machine stalls, a worker also waits for its cores. If it replies to
-# nothing for this time, it hangs.
+# In an overload, a worker also waits for its cores. If it replies to nothing for this time, it
+# hangs.
 CROWDED_SILENCE_S = 1.0
+# Without an overload, many shards that fall silent together for less than this are on a machine
+# that stalls.
+STALL_S = 0.5
 # How long after a refusal the gateway counts as overloaded: callers that respect Retry-After come
 # back after a second.
 CROWDED_S = 2.0
@@ -78,12 +81,12 @@ class Breakers:
 
     Admission control ends an overload by admitting fewer queries. Breakers would make it worse: if
     most shards are behind, most breakers open at once, and the few remaining shards answer all
-    queries. So if many shards time out for a query and have replied to other queries within
-    `CROWDED_SILENCE_S`, it does not count against them: they are behind, or the machine stalled. A
+    queries. So if many shards time out for a query and have replied to other queries meanwhile, or
+    within `STALL_S`, it does not count against them: they are behind, or the machine stalled. A
     shard that hangs replies to nothing, and a shard that is slow by itself is a single one. While
-    admission control refuses queries because of its limit, a single shard is excused too: the
-    shards of one worker may fall behind before the others do, and then enough queries time out at
-    the same moment to open their breakers.
+    admission control refuses queries because of its limit, a single shard is excused too, if it has
+    replied within `CROWDED_SILENCE_S`: the shards of one worker may fall behind before the others
+    do, and then enough queries time out at the same moment to open their breakers.
 
     A worker that dies takes the requests with it that it has pulled. They all time out at about the
     same moment, in a row, while another replica answers what came after them. So a timeout counts
@@ -206,13 +209,15 @@ class Breakers:
         if replied_at is None:
             return ()
         late = {shard: part.took_s for shard, part in results.items() if part.outcome is _TIMED_OUT}
+        refused_at = -math.inf if self._pressure is None else self._pressure.refused_at
+        is_crowded = bool(late) and refused_at >= now - max(CROWDED_S, *late.values())
+        silence_s = CROWDED_SILENCE_S if is_crowded else STALL_S
         behind = [
             shard
             for shard, took_s in late.items()
-            if replied_at[shard] > now - max(took_s, CROWDED_SILENCE_S)
+            if replied_at[shard] > now - max(took_s, silence_s)
         ]
-        refused_at = -math.inf if self._pressure is None else self._pressure.refused_at
-        if late and refused_at >= now - max(CROWDED_S, *late.values()):
+        if is_crowded:
             return behind
         # The share at which admission control cuts its limit; with few shards, more than one.
         least = max(LATE_SHARE * len(results), min(1, len(results) - 1))

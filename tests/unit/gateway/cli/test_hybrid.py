@@ -5,7 +5,11 @@ import pytest
 import typer
 
 from hedgerow.gateway.cli.hybrid import parse_hybrid
-from hedgerow.gateway.client import Hybrid, LegWeights
+from hedgerow.gateway.client import Hybrid, Leg, LegWeights
+from hedgerow.gateway.search.coverage.measurement import coverage_of
+from hedgerow.gateway.shapes.answer import Shards, TotalHits
+from tests.support.fake_gateway import make_result
+from tests.unit.support.command_line import CommandLine
 
 
 @pytest.mark.parametrize(
@@ -29,3 +33,26 @@ def test_what_is_no_fusion_is_misuse(text: str) -> None:
     """The error has examples."""
     with pytest.raises(typer.BadParameter, match="rrf:k=10"):
         parse_hybrid(text)
+
+
+def test_the_legs_are_shown(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With what each has searched, and why one is left out."""
+    command = CommandLine(monkeypatch, capsys)
+    whole, none = coverage_of(9, 9), coverage_of(0, 9, {"failed": 8})
+    others = dict.fromkeys(("timed_out", "failed", "unavailable", "breaker_open", "cancelled"), 0)
+    shards, total = Shards(total=8, ok=8, detail=[], **others), TotalHits(3, "eq")
+    command.gateway.answer = make_result(
+        legs={
+            "text": Leg(whole, shards, total, 100, 12.3),
+            "vector": Leg(none, shards, total, 0, 45.6, left_out="the model is broken"),
+        }
+    )
+    ended = command.run("query", "wing", "--collection", "films", "--hybrid", "rrf:k=10")
+    assert ended.code == 0
+    (asked,) = command.gateway.searches
+    assert asked.hybrid == Hybrid(k=10)
+    lines = [" ".join(line.split()) for line in ended.out.splitlines()]
+    assert "text 100.0 % 100 12.3" in lines
+    assert "vector 0.0 % 0 45.6 left out: the model is broken" in lines

@@ -57,6 +57,14 @@ def test_a_stored_field_is_not_taken_for_what_the_answer_covers() -> None:
     assert found.metadata["id"] == "a"
 
 
+def test_a_vector_is_no_metadata() -> None:
+    """A long list of numbers says nothing to a model; a short one, or one of strings, may."""
+    found = passage({"text": "t", "embedding": [0.5] * 256, "sizes": [1, 2], "tags": ["a"] * 50})
+    assert "embedding" not in found.metadata
+    assert found.metadata["sizes"] == [1, 2]
+    assert len(found.metadata["tags"]) == 50
+
+
 def test_only_an_empty_answer_that_is_partial_raises() -> None:
     """A whole one that is empty says that nothing matches."""
     partial = as_answer(make_result(hits=[]))

@@ -38,6 +38,23 @@ def test_an_answer_never_exceeds_its_bytes(documents: list[dict[str, Any]], max_
     assert size <= max_bytes + size_of({"id": "d0", "score": 1.0, "fields": {}, "is_cut": True})
 
 
+def test_a_hit_that_fits_is_whole_though_the_next_one_does_not() -> None:
+    """Only a hit that is too large by itself loses fields."""
+    documents = [{"text": "a" * 40}, {"text": "b" * 400}]
+    answer = found(as_answer(make_result(hits=hits_of(documents))), Limits(max_bytes=200))
+    assert [hit["fields"] for hit in answer["hits"]] == documents[:1]
+    assert answer["hits"][0]["is_cut"] is False
+    assert answer["hits_left_out"] == 1
+
+
+def test_a_vector_is_left_out() -> None:
+    """A long list of numbers says nothing to a model; that it is there is said."""
+    document = {"embedding": [0.5] * 256, "sizes": [1, 2]}
+    answer = one_document("shop", "a", document, Limits())
+    assert answer["document"] == {"embedding": "(256 numbers, left out)", "sizes": [1, 2]}
+    assert answer["is_cut"] is True
+
+
 @settings(max_examples=40)
 @given(document=DOCUMENT)
 def test_a_document_is_cut_or_unchanged(document: dict[str, Any]) -> None:

@@ -13,6 +13,7 @@ from hedgerow.gateway.search.guards.breakers import (
     CROWDED_S,
     CROWDED_SILENCE_S,
     QUERY_FAULT_CODES,
+    STALL_S,
     Breakers,
 )
 from hedgerow.gateway.search.plan import make_plan
@@ -267,7 +268,7 @@ def test_a_hung_shard_s_breaker_opens_in_an_overload_too() -> None:
     for number in range(5):
         now = 2.0 + number / 10
         replied_at[1:] = [now - 0.2] * 7
-        replied_at[0] = now - 1.1 * CROWDED_SILENCE_S
+        replied_at[0] = now - 1.1 * STALL_S
         end_all(breakers, 8, now)
     assert [breaker.state(2.5) for breaker in breakers] == [State.OPEN] + [State.CLOSED] * 7
 
@@ -279,8 +280,8 @@ def test_a_hung_shard_s_breaker_opens_in_an_overload_too() -> None:
 def test_a_stall_of_the_machine_opens_no_breaker(
     num_missing: int, silent_s: float, expected: State
 ) -> None:
-    """Many shards fall silent at once, for less than a second: opening breakers would add one."""
-    replied_at = [3.0 - silent_s * CROWDED_SILENCE_S] * 8
+    """Many shards fall silent at once, for half a second; open breakers would last longer."""
+    replied_at = [3.0 - silent_s * STALL_S] * 8
     breakers = Breakers(8, BreakerSettings(), lambda: 0.5, replied_at=replied_at)
     for _ in range(100):  # all that were in flight
         end_all(breakers, num_missing, now=3.0)

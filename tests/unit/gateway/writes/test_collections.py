@@ -9,7 +9,7 @@ from unittest.mock import AsyncMock
 import pytest
 
 from hedgerow.common.collection import Collection, define
-from hedgerow.common.errors import ConflictError, NotFoundError
+from hedgerow.common.errors import BadRequestError, ConflictError, NotFoundError
 from hedgerow.common.state.registry import Registry
 from hedgerow.gateway.writes.collections import Collections
 
@@ -189,3 +189,21 @@ async def test_a_definition_that_does_not_change_stays_the_same_object() -> None
     registry.collections.return_value = {"books": replace(stored, revision=1)}
     await collections.refresh()
     assert collections.get("books").revision == 1
+
+
+async def test_a_field_names_only_functions_of_the_settings() -> None:
+    """In a new collection and in an added field: any other function would be a caller's code."""
+    registry = AsyncMock(spec=Registry)
+    registry.collection.return_value = define("books", BOOKS)
+    collections = Collections(registry, 2, {"bm25": 1}, functions=["models:embed"])
+    for function in ("subprocess:run", "models:other"):
+        vector = {"type": "vector", "dimensions": 2, "embed": function}
+        for change in (
+            collections.put("others", {"fields": {"title": "text", "v": vector}}),
+            collections.add_fields("books", {"fields": {"v": vector}}),
+        ):
+            with pytest.raises(BadRequestError, match=r"embed\.functions") as caught:
+                await change
+            assert caught.value.field == "fields.v.embed"
+    assert not registry.create_collection.called
+    assert not registry.add_fields.called

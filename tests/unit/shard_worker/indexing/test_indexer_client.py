@@ -63,6 +63,9 @@ async def test_a_shard_is_written_to_copied_and_optimised_by_every_command(tmp_p
         pass
     assert (filled.collections[0].missing, filled.collections[0].indexed) == ([], 2)
     assert (await client.begin_filling(0, "gone")) is not None
+    assert (await client.begin_graphs(0, "u0", is_quiet=True)) is not None
+    with pytest.raises(WorkError, match="dropped"):
+        await client.build_graphs(0, "u0")
     frozen = await client.freeze(0, str(tmp_path / "copy"))
     assert frozen.position == "1-0"
     assert frozen.collections == (FrozenCollection("u0", WIDER.to_json(), 1),)

@@ -5,7 +5,7 @@ The shards here have real stores, and no text index.
 
 import itertools
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -152,31 +152,24 @@ def with_copies(steps: Iterable[Op | None]) -> list[Op]:
     return [CopyNext(PAIR, number(), 2, 1000) if one is None else one for one in steps]
 
 
-def do(model: Documents, op: Op) -> None:
-    """Apply a write to a dictionary; tokens do not occur twice."""
+def effect(there: Documents, op: Op) -> dict[str, bytes | None]:
+    """What a write makes of documents, given those that are there; tokens do not occur twice."""
     match op:
         case Upsert():
-            model.update(op.documents)
+            return dict(op.documents)
         case Delete():
-            for one in op.ids:
-                model.pop(one, None)
-        case Write() if version_of(model.get(op.id)) == op.expected:
-            if op.body is None:
-                model.pop(op.id, None)
-            else:
-                model[op.id] = op.body
+            return dict.fromkeys(op.ids)
+        case Write() if version_of(there.get(op.id)) == op.expected:
+            return {op.id: op.body}
+    return {}
 
 
-def written_by(model: Documents, op: Op) -> list[str]:
-    """The ids of the documents that a write replaces or removes."""
-    match op:
-        case Upsert():
-            return [one for one, _ in op.documents]
-        case Delete():
-            return op.ids
-        case Write() if version_of(model.get(op.id)) == op.expected:
-            return [op.id]
-    return []
+def do(model: Documents, written: Mapping[str, bytes | None]) -> None:
+    """Apply what was written to a dictionary."""
+    for one, body_of in written.items():
+        model.pop(one, None)
+        if body_of is not None:
+            model[one] = body_of
 
 
 def distinct(ops: Iterable[Op]) -> list[Op]:
@@ -197,7 +190,7 @@ def test_a_copy_has_what_fits_whatever_is_written_meanwhile(
     shard, model = shards(), Documents()
     shard.apply([*CREATED, *log], cuts)
     for op in log:
-        do(model, op)
+        do(model, effect(model, op))
     assert shard.documents(OLD) == model
     assert shard.documents(NEW) == {one: it for one, it in model.items() if does_fit(it)}
     report = shard.report
@@ -213,7 +206,10 @@ def test_a_copy_has_what_fits_whatever_is_written_meanwhile(
 def test_after_the_turn_a_write_to_either_is_one_to_both(
     shards: Shards, before: list[Op], after: list[Op], cuts: list[int]
 ) -> None:
-    """Conditions are judged by the new collection's documents, and nothing is lost, fit or not."""
+    """Nothing is lost, fit or not; conditions are judged by what the new collection has.
+
+    What was left out is still judged by the old one, for those who write to that.
+    """
     copied = [*CREATED, *distinct(before), Mirror(PAIR, OLD, NEW), *COPIES]
     shard = shards()
     shard.apply(copied)
@@ -222,9 +218,10 @@ def test_after_the_turn_a_write_to_either_is_one_to_both(
     late = distinct([*before, *after])[len(before) :]
     shard.apply([Turn(PAIR), *late], cuts)
     for op in late:
-        for one in written_by(model, op):
-            left_out.pop(one, None)
-        do(model, op)
+        is_late = isinstance(op, Write) and op.uid == OLD
+        written = effect({**left_out, **model} if is_late else model, op)
+        left_out = {one: it for one, it in left_out.items() if one not in written}
+        do(model, written)
     assert shard.documents(NEW) == model
     assert shard.documents(OLD) == {**left_out, **model}
 

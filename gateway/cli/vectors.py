@@ -1,0 +1,41 @@
+"""Vectors on the command line: how they are written."""
+
+from pathlib import Path
+
+import msgspec
+import typer
+
+from hedgerow.gateway.client import VectorQuery
+
+_FORM = "FIELD=[0.1,0.2,…], FIELD=BASE64, or FIELD=@FILE with either"
+
+
+def parse_vector(
+    text: str | None, k: int | None = None, ef: int | None = None
+) -> VectorQuery | None:
+    """Read a vector: `FIELD=[0.1, 0.2]`, `FIELD=BASE64`, or `FIELD=@FILE` with either in a file.
+
+    Args:
+        text: what was written; None for no vector.
+        k: how many neighbours each shard looks for.
+        ef: how many documents an index keeps in view.
+
+    Raises:
+        typer.BadParameter: it is written in another way, or there is no such file.
+    """
+    if text is None:
+        return None
+    field, separator, value = text.partition("=")
+    if not separator or not field or not value:
+        raise typer.BadParameter(f"{text[:40]!r} is not {_FORM}")
+    if value.startswith("@"):
+        try:
+            value = Path(value[1:]).read_text().strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise typer.BadParameter(f"{value[1:]}: {error}") from error
+    if not value.startswith("["):
+        return VectorQuery(field, value.strip('"'), k, ef)
+    try:
+        return VectorQuery(field, msgspec.json.decode(value, type=list[float]), k, ef)
+    except msgspec.DecodeError as error:
+        raise typer.BadParameter(f"the vector of {field} is no list of numbers: {error}") from error
