@@ -128,7 +128,7 @@ def query(
         typer.Option(
             metavar="FIELD=VALUE",
             help="Find the documents whose vectors are nearest: embedding=[0.1,0.2], its Base64, "
-            "or embedding=@FILE.",
+            "or embedding=@FILE; for embedding alone, the vector is made of the text.",
         ),
     ] = None,
     neighbours: Annotated[

@@ -126,7 +126,7 @@ class Searcher:
             settings.profiles, settings.max_attached_bytes, lambda: view.attaches
         )
         self._walks = walks or Walks(slow_ms=0)
-        self._skipper = skipper
+        self._skipper = skipper or Skipper.of_none()
         self._signer: CursorSigner | None = None
         self._synonyms_of: Callable[[str], SynonymRules | None] = _no_synonyms
         self._canary = Canary(settings.profiles, messenger)
@@ -164,7 +164,9 @@ class Searcher:
         trace = self._walks.begin(query, started)
         search = gather = None
         try:
-            skipped = await self._skipped(query, collection, admitted)
+            skipped = NONE
+            if excluded := self._skipper.excluded(query, collection, admitted):
+                skipped = await self._skipper.confirmed(excluded, query.deadline_ms / 1000)
             search = self._plan(query, collection, admitted, permit, started, trace, skipped)
             read = reader_of(search.payload.options)
             gather = Gather(search.plan.shards, read, self._alarms)
@@ -174,7 +176,9 @@ class Searcher:
             if shards := may_have_more(hits, bodies, search.payload.k, query.num_ranked):
                 await self._ask_again(search, shards, gather)
                 hits, bodies = self._merge(search, gather)
-            exactness = await self._exactness(search, collection, gather, hits)
+            exactness = None
+            if gather.num_ok < len(search.plan.breakers.shards):
+                exactness = await self._exactness(search, collection, gather, hits)
             found = await self._fetch(search, hits[query.offset :], bodies, gathered_at)
             if admitted.wanted.facets:
                 found = await with_facets(found, admitted.wanted.facets)
@@ -212,8 +216,7 @@ class Searcher:
         self._ranked = frozenset(profiles_with_functions(profiles))
         self._canary.use_profiles(profiles)
         self._attaching.use_profiles(profiles)
-        if self._skipper is not None:
-            self._skipper.use_profiles(profiles)
+        self._skipper.use_profiles(profiles)
 
     def use_cursor_key(self, key: bytes) -> None:
         """From now on, sign the cursors of pages with this key; without any, refuse them."""
@@ -280,17 +283,6 @@ class Searcher:
             caller=query.caller,
             peer=query.peer,
         )
-
-    async def _skipped(
-        self, query: SearchQuery, collection: Collection, admitted: Admitted
-    ) -> AbstractSet[int]:
-        """The shards that need not be asked, since they have no match."""
-        if self._skipper is None:
-            return NONE
-        excluded = self._skipper.excluded(query, collection, admitted)
-        if excluded is None:
-            return NONE
-        return await self._skipper.confirmed(excluded, query.deadline_ms / 1000)
 
     def _plan(
         self,
@@ -410,8 +402,6 @@ class Searcher:
     ) -> Exactness | None:
         """Why the missing shards could not have changed the hits; None if they could."""
         shards, results = search.plan.breakers.shards, gather.results
-        if self._skipper is None or gather.num_ok == len(shards):
-            return None
         missing = [
             shard
             for shard in shards

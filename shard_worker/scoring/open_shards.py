@@ -341,7 +341,8 @@ class OpenShards:
         """
         wanted = ids[: attach.num]
         bodies: list[bytes | None] = [None] * len(wanted)
-        if located is not None:
+        wants_vectors = not set(attach.vectors).isdisjoint(attach.fields or ())
+        if located is not None and not wants_vectors:
             bodies = self._beside_index(shard, uid, wanted, located, is_late)
         if None in bodies:
             absent = [one for one, body in zip(wanted, bodies, strict=True) if body is None]
