@@ -193,6 +193,9 @@ class ReaderPort(Protocol):
     ) -> StoredDocument:
         """Return a document as it is stored."""
 
+    def shown(self, collection: str, body: bytes) -> bytes:
+        """See `DocumentReader.shown`."""
+
 
 class SnapshotsPort(Protocol):
     """Snapshots of the shards."""

@@ -394,6 +394,10 @@ class FakeReader:
         asked = {**self.document, "asked": [collection, document_id, deadline_ms]}
         return StoredDocument(json.dumps(asked).encode(), AnswerMemory(0).lease(party))
 
+    def shown(self, _collection: str, body: bytes) -> bytes:
+        """Show a document as it is stored."""
+        return body
+
 
 class FakeSnapshots:
     """Takes requests for snapshots, which the status then shows as the script says."""
