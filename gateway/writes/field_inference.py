@@ -7,11 +7,12 @@ count, and a list of strings takes a few passes in C.
 from collections.abc import Mapping
 from enum import Enum
 from itertools import islice
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from hedgerow.common.collection import FIELD_NAME, MAX_FIELDS
 from hedgerow.common.document_ids import ID_FIELD
 from hedgerow.common.fields.field_types import FieldType, mismatch, texts_of
+from hedgerow.gateway.shapes.collection import FieldType as SimpleType
 from hedgerow.gateway.shapes.collection import InferredField
 
 MAX_NAME = 100  # characters of a name in a report; longer ones no collection can have
@@ -97,9 +98,8 @@ class FieldInference:
                 if num_typed > MAX_FIELDS:
                     kind, why = None, f"too many other fields ({MAX_FIELDS} is the limit)"
                     line = candidate.first_line
-            explained.append(
-                InferredField(shown_name(name), None if kind is None else kind.value, why, line)
-            )
+            shown = None if kind is None else cast("SimpleType", kind.value)
+            explained.append(InferredField(shown_name(name), shown, why, line))
         return explained
 
 

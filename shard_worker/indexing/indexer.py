@@ -29,6 +29,7 @@ from hedgerow.shard_worker.storage.term_statistics import (
     TermStatistics,
     merge,
     pack,
+    statistics_path,
     unpack,
     write_table,
 )
@@ -226,7 +227,7 @@ class Indexer:
             raise
 
     def _table(self, uid: str) -> Path:
-        return self._data / "statistics" / f"{uid}.sqlite"
+        return statistics_path(self._data, uid)
 
     def _shard(self, shard: int) -> ShardIndexer:
         if shard not in self._shards:

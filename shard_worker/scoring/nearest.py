@@ -85,8 +85,11 @@ class Nearest:
         if not num:
             return Found(0, [], located)
         hits = None
-        if total > MOST_COMPARED:
-            hits = self._near(matching, num, total)
+        named = math.ceil(_MARGIN * num * len(self._rows.matrix) / total) + _SPARE
+        # Without a graph, all rows are compared at once, which is exact, too, and faster.
+        is_cheaper = self._graph is None and named <= _MOST_LOOKED_UP
+        if total > MOST_COMPARED or is_cheaper:
+            hits = self._near(matching, num, max(named, self._wanted.ef))
         if hits is None:
             hits = self._hits(matching, total)
             self._check()
@@ -98,11 +101,12 @@ class Nearest:
         ranked.sort(key=itemgetter(0), reverse=True)
         return Found(total, ranked[:k], located)
 
-    def _near(self, matching: tantivy.Query, num: int, total: int) -> _Hits | None:
-        """At least `num` matches among the nearest rows; None if there are too few near ones."""
+    def _near(self, matching: tantivy.Query, num: int, named: int) -> _Hits | None:
+        """At least `num` matches among the `named` nearest rows, or among more.
+
+        None if there are too few near ones.
+        """
         num_rows = len(self._rows.matrix)
-        named = math.ceil(_MARGIN * num * num_rows / total) + _SPARE
-        named = max(named, self._wanted.ef)
         most = max(_MOST_NAMED, self._wanted.ef)
         while named <= most:
             rows = self._candidates(named)

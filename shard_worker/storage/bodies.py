@@ -8,6 +8,7 @@ is read directly from its place in a file, which the index stores as a number: 0
   killed process leaves behind the last commit belong to no document.
 - A document that is replaced or deleted leaves a hole. When an index is rewritten (optimised), it
   begins a new file, and its commit removes the old ones.
+- Vectors are left out. A search that asks for them reads its documents from the store.
 - Other documents are read from the store: those that are too large, those of an index that was
   restored from a snapshot, and those of an index that an earlier version wrote.
 

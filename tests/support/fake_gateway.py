@@ -394,6 +394,10 @@ class FakeReader:
         asked = {**self.document, "asked": [collection, document_id, deadline_ms]}
         return StoredDocument(json.dumps(asked).encode(), AnswerMemory(0).lease(party))
 
+    def shown(self, _collection: str, body: bytes) -> bytes:
+        """Show a document as it is stored."""
+        return body
+
 
 class FakeSnapshots:
     """Takes requests for snapshots, which the status then shows as the script says."""
@@ -664,11 +668,11 @@ class FakeReindexes:
         self.states = self.states or ["copying", "switching", "switched"]
         return await self.describe()
 
-    async def end(self) -> ReindexAnswer:
+    async def end(self, *, after_switch: bool) -> ReindexAnswer:
         """Give up, unless it is refused."""
         if self.refusal is not None:
             raise self.refusal
-        self.states = ["cancelling", "cancelled"]
+        self.states = ["ending", "ended"] if after_switch else ["cancelling", "cancelled"]
         return await self.describe()
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from hedgerow.common.collection import Collection, define
 from hedgerow.common.fields.vectors import VectorField
+from hedgerow.shard_worker.storage.bodies import BodyReader
 from hedgerow.shard_worker.storage.index_files import TextIndexError
 from hedgerow.shard_worker.storage.text_index import TextIndex
 from hedgerow.shard_worker.storage.text_index_writer import TextIndexWriter
@@ -107,6 +108,22 @@ def test_a_rewrite_takes_up_no_room_for_what_is_gone(tmp_path: Path) -> None:
     assert vectors_in(tmp_path / "i")["d0"] == [0, 5]
 
 
+def test_documents_beside_the_index_have_no_vectors(tmp_path: Path) -> None:
+    """A short document is kept there without its vector, which would be most of it."""
+    writer = TextIndexWriter.open(tmp_path / "i", COLLECTION)
+    body = b'{"id":"a","title":"t","place":"AAAAAAAAAAA="}'
+    writer.apply((), [("a", {"title": "t", "place": [1, 2]})], {"a": body})
+    writer.commit()
+    writer.close()
+    index = TextIndex.open(tmp_path / "i")
+    (address,) = (address for _, address in index.searcher.search(index.parse_native("id:a")).hits)
+    (place,) = index.places([address])
+    assert place is not None
+    reader = BodyReader(tmp_path / "i")
+    assert reader.read(place) == b'{"id":"a","title":"t"}'
+    reader.close()
+
+
 class Embedding:
     """Embeds a text as its length, and counts the texts."""
 
@@ -127,7 +144,11 @@ def test_embedded_vectors_are_taken_over(tmp_path: Path) -> None:
     embed = Embedding()
     as_embed: Embed = embed
     writer = TextIndexWriter.open(tmp_path / "i", collection, embed=as_embed)
-    documents = {"a": {"title": "four"}, "b": {"title": "x", "place": [7, 7]}, "c": {}}
+    documents: dict[str, dict[str, object]] = {
+        "a": {"title": "four"},
+        "b": {"title": "x", "place": [7, 7]},
+        "c": {},
+    }
     writer.apply((), documents.items())
     writer.commit()
     expected = {"a": [4, 0], "b": [7, 7]}
