@@ -68,7 +68,8 @@ class Data(NamedTuple):
             latent = centres[rng.integers(len(centres), size=count)]
             latent = latent + 0.7 * rng.normal(size=(count, _LATENT))
             found = latent @ turn + 0.15 * rng.normal(size=(count, dimensions))
-            return (found / np.linalg.norm(found, axis=1, keepdims=True)).astype("f4")
+            unit: Numbers = (found / np.linalg.norm(found, axis=1, keepdims=True)).astype("f4")
+            return unit
 
         vectors = np.concatenate([drawn(min(50_000, num - at)) for at in range(0, num, 50_000)])
         return cls(vectors, drawn(num_queries), rng.integers(1000, size=num))
