@@ -68,7 +68,8 @@ class Data(NamedTuple):
             latent = centres[rng.integers(len(centres), size=count)]
             latent = latent + 0.7 * rng.normal(size=(count, _LATENT))
             found = latent @ turn + 0.15 * rng.normal(size=(count, dimensions))
-            return (found / np.linalg.norm(found, axis=1, keepdims=True)).astype("f4")
+            unit: Numbers = (found / np.linalg.norm(found, axis=1, keepdims=True)).astype("f4")
+            return unit
 
         vectors = np.concatenate([drawn(min(50_000, num - at)) for at in range(0, num, 50_000)])
         return cls(vectors, drawn(num_queries), rng.integers(1000, size=num))
@@ -217,7 +218,7 @@ def usearch_finders(data: Data) -> tuple[float, Callable[[int], Find]] | None:
     from usearch.index import Index  # noqa: PLC0415 - installed only for this
 
     started = time.process_time()
-    index = Index(
+    index: Any = Index(
         ndim=data.vectors.shape[1], metric="ip", dtype="f32", connectivity=16, expansion_add=128
     )
     for at in range(0, len(data.vectors), _BATCH):
@@ -282,7 +283,9 @@ def measure(data: Data, shards: Sequence[int], *, with_qdrant: bool) -> None:
     num, dimensions = data.vectors.shape
     truth = data.truth()
     truths = {share: data.truth(share) for share in SHARES}
-    curve, filtered, built = [], [], []
+    curve: list[tuple[str, ...]] = []
+    filtered: list[tuple[str, ...]] = []
+    built: list[tuple[str, ...]] = []
     for quantisation in ("none", "int8"):
         for num_shards in shards:
             name = f"{num_shards} shard{'s' * (num_shards > 1)}, {quantisation}"

@@ -132,13 +132,12 @@ class Indexer:
 
     def balance(self, shard: int, uid: str) -> bytes:
         """Fit a shard's index to the table."""
-        indexer = self._shard(shard)
         try:
             table = TermStatistics.open(self._table(uid))
         except OSError:
-            return indexer.state().pack()
+            return self._shard(shard).state().pack()
         try:
-            return indexer.balance(uid, table.average_lengths).pack()
+            return self._write(shard, lambda indexer: indexer.balance(uid, table.average_lengths))
         finally:
             table.close()
 

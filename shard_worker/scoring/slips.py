@@ -100,7 +100,8 @@ def _slip(
         least = _MORE * here if here else _LEAST_FREQUENCY
         for edits, one in _near(target, word, term, statistics):
             count = statistics.document_frequency(target.name, one) or 0
-            if count >= least:
+            # What some document has may be meant: only a likely slip is worth a suggestion.
+            if count >= least and (edits == 1 or not here):
                 ranked.append((edits, -count, one, target.name))
     if not ranked:
         return None

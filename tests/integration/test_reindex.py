@@ -41,7 +41,7 @@ Document = dict[str, Any]
 @pytest.fixture(autouse=True)
 def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
     """Copies do not rest: other tests load the machine for them."""
-    made = driver.ReindexDriver.__init__
+    made: Any = driver.ReindexDriver.__init__
 
     def make(self: driver.ReindexDriver, *given: Any) -> None:
         made(self, *given[:-1], 1.0)

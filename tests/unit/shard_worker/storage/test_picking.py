@@ -60,3 +60,17 @@ def test_all_fields_need_no_picking() -> None:
     none = pick_of([])
     assert none is not None
     assert none(b'{"a":1}') == b"{}"
+
+
+def test_vectors_are_left_out_or_shown_as_numbers() -> None:
+    """A vector is extracted only if it is named, and then as a list; the rest as it is stored."""
+    body = b'{"id":"a","v":"AACAPwAAIEA=","w":[1],"n":{"v":1}}'
+    whole = pick_of(None, ("v",))
+    assert whole is not None
+    assert whole(body) == b'{"id":"a","w":[1],"n":{"v":1}}'
+    named = pick_of(["v", "n", "gone"], ("v", "gone"))
+    assert named is not None
+    assert named(body) == b'{"v":[1.0,2.5],"n":{"v":1}}'
+    stored = pick_of(["v"], ())
+    assert stored is not None
+    assert stored(body) == b'{"v":"AACAPwAAIEA="}'

@@ -30,7 +30,10 @@ def documents_of(num: int, seed: int = 1) -> list[dict[str, Any]]:
     vectors = [[round(rng.gauss(0, 1), 2) for _ in range(DIMENSIONS)] for _ in range(num // 2)]
     documents = []
     for number in range(num):
-        document = {"id": f"d{number}", "kind": rng.choice(["rare", "usual", "usual"])}
+        document: dict[str, Any] = {
+            "id": f"d{number}",
+            "kind": rng.choice(["rare", "usual", "usual"]),
+        }
         if number % 7:
             document["place"] = vectors[number % len(vectors)]
         documents.append(document)
