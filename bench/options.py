@@ -1,9 +1,10 @@
-"""`python -m bench.options`: what facets, sorting, synonyms, vectors and others cost a scorer.
+"""`python -m bench.options`: what the options of a search cost a worker.
 
 One process calls `shard_worker.scoring.scorer` as the cluster's scorers do, without anything around
 it, and its CPU time is measured, which hardly depends on what else the machine does. Each search
 with an option is measured in turns with the same search without it; an order by a field also with
-tantivy's own, which reads no ids and breaks no ties.
+tantivy's own, which reads no ids and breaks no ties. Highlights are made when documents are read,
+so they are compared with reading the same documents without.
 """
 
 import argparse
@@ -11,11 +12,13 @@ import random
 import sys
 import tempfile
 from array import array
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import tantivy
 
 from bench.harness.report import show
@@ -23,14 +26,26 @@ from bench.ties import compare
 from hedgerow.common.collection import define
 from hedgerow.common.query.syntax import parse
 from hedgerow.common.settings.rank_profiles import BUILT_IN_PROFILES
-from hedgerow.common.wire.messages import SearchBody, SearchPayload, pack_body, unpack_search_body
+from hedgerow.common.snapshots.manifest import STORE
+from hedgerow.common.wire.messages import (
+    FetchBody,
+    FetchPayload,
+    SearchBody,
+    SearchPayload,
+    pack_body,
+    unpack_search_body,
+)
 from hedgerow.common.wire.search_options import (
     After,
     FacetKind,
+    Highlighting,
+    LikeTerms,
     SearchOptions,
+    Slip,
     SortKey,
     Synonym,
     WantedFacet,
+    WantedHighlights,
     WantedVector,
 )
 from hedgerow.gateway.search.hybrid.fusion import Fusion
@@ -38,6 +53,10 @@ from hedgerow.gateway.search.result import Hit
 from hedgerow.shard_worker.executors.process_pool.budget import Budget
 from hedgerow.shard_worker.scoring.query_builder import QueryBuilder
 from hedgerow.shard_worker.scoring.scorer import Scorer, ScorerConfig
+from hedgerow.shard_worker.serving.reading import read_body
+from hedgerow.shard_worker.serving.shard_stores import ShardStores
+from hedgerow.shard_worker.storage.store import Store
+from hedgerow.shard_worker.storage.term_statistics import collect, statistics_path, write_table
 from hedgerow.shard_worker.storage.text_index import TextIndex
 from hedgerow.shard_worker.storage.text_index_writer import TextIndexWriter
 
@@ -57,6 +76,7 @@ _NUM_WORDS = 1000
 _NUM_LOOKS = 500  # around each of which vectors lie
 _NUM_BRANDS = 200
 _MOST_VALUES = 10_000
+_TEXTS = define("texts", {"fields": {"text": "text"}}, uid=_UID)
 _DEEP = 1000  # hits before a page in the order by score
 QUERIES = ("w0", "*")  # a word of half of the documents, and all of them
 
@@ -67,6 +87,7 @@ def goods(num_documents: int) -> Iterator[tuple[str, Mapping[str, Any]]]:
     looks = _vectors(_NUM_LOOKS, 2)
     for number in range(num_documents):
         words = [f"w{int(draw.random() ** 3 * _NUM_WORDS)}" for _ in range(8)]
+        words += ["colour"] if number % 50 == 0 else []  # to be misspelt: a word without digits
         yield (
             f"document-{number:08d}",
             {
@@ -166,6 +187,71 @@ class Bench:
             ),
         }
 
+    def by_statistics(self) -> dict[str, tuple[Callable[[], bytes], Callable[[], bytes]]]:
+        """Searches by the collection's statistics, each with one to compare it with."""
+        words = [f"w{number * 37}" for number in range(25)]
+        like = LikeTerms("", tuple(("title", word) for word in words))
+        typed = SearchOptions(did_you_mean=True)
+        return {
+            "like a document: 25 words": (
+                self.scored("", SearchOptions(like=like)),
+                self.scored(" ".join(words)),
+            ),
+            "did_you_mean, words that are there": (
+                self.scored("w1 w2", typed),
+                self.scored("w1 w2"),
+            ),
+            "did_you_mean, a misspelt word": (
+                self.scored("colourr", typed),
+                self.scored("colourr"),
+            ),
+        }
+
+    def slips(self, query: str) -> Sequence[Slip]:
+        """What the scorer thinks is misspelt."""
+        extras = self.answer(query, SearchOptions(did_you_mean=True)).extras
+        return () if extras is None else extras.slips
+
+
+class Reads:
+    """A shard's store, from which documents are read with highlights and without."""
+
+    def __init__(self, folder: Path, num_chars: int) -> None:
+        """Store documents with texts of about `num_chars`."""
+        path = folder / "shards" / "1"
+        path.mkdir(parents=True, exist_ok=True)
+        with closing(Store.open(path / STORE)) as store:
+            store.apply(
+                "1-0",
+                definitions={_UID: _TEXTS.to_json()},
+                documents={_UID: dict(_articles(num_chars))},
+            )
+        self._stores = ShardStores(folder)
+        self._stores.open(1)
+
+    def close(self) -> None:
+        """Close the files."""
+        self._stores.close_all()
+
+    def read(self, query: str | None = None, typos: int = 0) -> Callable[[], FetchBody]:
+        """Read ten documents, with highlights of a query if there is one."""
+        highlighting = None
+        if query is not None:
+            wanted = WantedHighlights(("text",), 5, 100, 100_000, "<em>", "</em>")
+            options = SearchOptions(typos=typos) if typos else None
+            highlighting = Highlighting(query, False, options, wanted)
+        ids = [f"a{number}" for number in range(10)]
+        payload = FetchPayload(_UID, ids, None, "bm25", (), highlighting)
+        return lambda: read_body(self._stores, 1, payload, None, 1 << 24, lambda: 60.0)
+
+
+def _articles(num_chars: int) -> Iterator[tuple[str, bytes]]:
+    """Yield ids and documents of about as many characters: words as often as in language."""
+    draw = random.Random(2)
+    for number in range(10):
+        words = [f"word{int(draw.random() ** 3 * 5000)}" for _ in range(num_chars // 8)]
+        yield f"a{number}", msgspec.json.encode({"id": f"a{number}", "text": " ".join(words)})
+
 
 def synonyms_of(word: str, num: int) -> SearchOptions:
     """So many synonyms of a word, each in about a thousandth of the documents."""
@@ -190,6 +276,31 @@ def _report(bench: Bench, query: str) -> None:
         ("search", "CPU, µs", "without, µs", "more, µs"),
         rows,
     )
+
+
+def _report_by_statistics(folder: Path, bench: Bench) -> None:
+    write_table(statistics_path(folder, _UID), collect(bench.index))
+    rows = []
+    for name, (one, other) in bench.by_statistics().items():
+        used, without = compare(one, other)
+        rows.append((name, f"{used:,.0f}", f"{without:,.0f}", f"{used - without:+,.0f}"))
+    show("by the statistics", ("search", "CPU, µs", "without, µs", "more, µs"), rows)
+
+
+def _report_reads(folder: Path) -> None:
+    rows = []
+    for num_chars in (300, 3_000, 30_000):
+        reads = Reads(folder, num_chars)
+        for name, query, typos in (
+            ("highlights", "word1 word900", 0),
+            ("highlights of a phrase", '"word1 word2"', 0),
+            ("highlights with typos", "word1 wordone", 2),
+        ):
+            used, without = compare(reads.read(query, typos), reads.read())
+            label = f"{name}: 10 texts of {num_chars:,} characters"
+            rows.append((label, f"{used:,.0f}", f"{without:,.0f}", f"{used - without:+,.0f}"))
+        reads.close()
+    show("documents that are read", ("fetch", "CPU, µs", "without, µs", "more, µs"), rows)
 
 
 def _report_fusion() -> None:
@@ -233,7 +344,10 @@ def main() -> int:
             bench = Bench(Path(name))
             for query in QUERIES:
                 _report(bench, query)
+            _report_by_statistics(Path(name), bench)
             bench.close()
+    with tempfile.TemporaryDirectory(prefix="hedgerow-options-") as name:
+        _report_reads(Path(name))
     _report_fusion()
     return 0
 

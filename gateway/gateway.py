@@ -25,8 +25,11 @@ from hedgerow.gateway.policies.hedging import HedgeCounts
 from hedgerow.gateway.reporting import make_live, make_metrics, make_status, sources_of
 from hedgerow.gateway.search.coverage.report import coverage_report
 from hedgerow.gateway.search.documents.answer_memory import Lease
+from hedgerow.gateway.search.hybrid.hybrid_searcher import HybridSearcher
 from hedgerow.gateway.search.result import SearchQuery, SearchResult
 from hedgerow.gateway.search.search_body import check_members, search_body
+from hedgerow.gateway.search.searcher import Searcher
+from hedgerow.gateway.search.steps import SearchSteps, takes_steps
 from hedgerow.gateway.transport.wake_up_coalescing import sleep_for
 from hedgerow.gateway.wiring import ClusterAccess
 
@@ -116,6 +119,7 @@ class Gateway:
         self.shortages = parts.shortages
 
         self._searcher = parts.searcher
+        self._steps = parts.steps
         self._hybrids = parts.hybrids
         self._guards = parts.guards
         self._membership = parts.membership
@@ -272,7 +276,8 @@ class Gateway:
         The documents belong to the caller: they no longer count as held by this gateway.
 
         Raises:
-            NotFoundError: there is no such collection.
+            NotFoundError: there is no such collection, or no document that others could be like.
+            UnavailableError: the shard of that document has not answered.
             BadRequestError: the query cannot be answered; names the field and the reason.
             InsufficientCoverageError: less was searched than demanded, or nothing; carries the
                 result with every shard's outcome.
@@ -300,14 +305,19 @@ class Gateway:
         try:
             collection = self.collections.get(query.collection)
             profile = query.rank_profile or collection.rank_profile
-            is_plain = query.vector is None and query.hybrid is None
-            searcher = self._searcher if is_plain else self._hybrids
-            result = await searcher.search(query, collection)
+            result = await self._answering(query).search(query, collection)
         except BaseException as error:
             self._recorder.failed(query, profile, error)
             raise
         self._recorder.answered(query, profile, result)
         return result
+
+    def _answering(self, query: SearchQuery) -> Searcher | SearchSteps | HybridSearcher:
+        """What answers a search."""
+        if takes_steps(query):
+            return self._steps
+        is_plain = query.vector is None and query.hybrid is None
+        return self._searcher if is_plain else self._hybrids
 
     async def get_document(
         self, collection: str, document_id: str, deadline_ms: float | None = None

@@ -42,6 +42,7 @@ from hedgerow.gateway.operations.splits import SplitAdmin
 from hedgerow.gateway.policies.breaker import Transition
 from hedgerow.gateway.search.coverage.late_replies import CoverageCurves
 from hedgerow.gateway.search.learning import Learning
+from hedgerow.gateway.search.steps import SearchSteps
 from hedgerow.gateway.shapes.collection import Filling
 from hedgerow.gateway.transport.messenger import Messenger
 from hedgerow.gateway.wiring import (
@@ -102,6 +103,7 @@ class Parts:
         embedder: embeds the texts of queries.
         skipping: finds the shards that a search need not ask; None if it asks all.
         searcher: answers searches.
+        steps: answers the searches that take several steps.
         hybrids: answers hybrid searches.
         reader: reads documents one by one.
         statistics: the collections' term statistics.
@@ -187,6 +189,7 @@ class Parts:
             None if self.skipping is None else self.skipping.skipper,
         )
         self.searcher.use_synonyms(synonyms.rules_of)
+        self.steps = SearchSteps(self.searcher, self.membership, settings.query)
         self.hybrids = make_hybrids(access, self.searcher, self.embedder, self.membership)
 
         self.reader = DocumentReader(

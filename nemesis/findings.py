@@ -47,4 +47,14 @@ FINDINGS: Final = (
         "(`tests/unit/common/redis/test_server_clock.py`)",
         seed="2",
     ),
+    Finding(
+        seen="documents: one of two replicas did not find what had been written since its disk was "
+        "full, until it was written again",
+        cause="an index was fitted to new term statistics while the disk was full; the commit "
+        "failed, after which the writer took further documents, removed what they replaced, and "
+        "lost them",
+        now="mended: a writer whose commit has failed commits nothing more, and the index is "
+        "opened again (`tests/unit/shard_worker/storage/test_text_index.py`)",
+        seed="348",
+    ),
 )

@@ -196,7 +196,9 @@ _MEANS = """
   the old primary is back. Killing and stopping Redis, which lasts for any time, may lead to
   failovers as well.
 - **Reindexes**: the collection that is written to is replaced by another behind its alias, by the
-  rules of [reindexing](reindexing.md); some reindexes are cancelled while they copy.
+  rules of [reindexing](reindexing.md); three of ten are cancelled, if they still copy after the
+  fault's time. When the round's other faults are over, the collection that is left is removed.
+  Reindexes are drawn by a chance of their own, in one of six rounds; during a split, there is none.
 - **Splits**: the number of shards is doubled, up to 16, while the round's other faults happen;
   three of ten splits are cancelled, if they still copy after the fault's time. Such a round is calm
   when the split has ended. Splits are drawn by a chance of their own, in one of five rounds.

@@ -1,4 +1,4 @@
-"""Fields: their types, which values each type holds, and names that resemble one another.
+"""Fields: their types, which values each type holds, and how vectors are made of texts.
 
-Imports nothing. Open `field_types` first.
+Imports only what is beside it in `common`. Open `field_types` first.
 """

@@ -16,7 +16,7 @@ from functools import reduce
 from operator import or_
 from typing import Final, Protocol
 
-from hedgerow.common.collection import Collection
+from hedgerow.common.collection import Collection, TextGroup
 from hedgerow.common.fields.field_types import FieldType
 from hedgerow.common.fields.word_analysis import TEXTS, WordAnalysis
 from hedgerow.common.query.analysers import tokens_of
@@ -200,7 +200,7 @@ class _Reader:
     def _words(self, node: Words, occur: Occur) -> Need | None:
         groups = self._collection.text_groups
         if node.field is not None:
-            groups = ((self._collection.analysis_of(node.field), (node.field,)),)
+            groups = (TextGroup(self._collection.analysis_of(node.field), (node.field,)),)
         if not groups:
             return ANYTHING
         needs = [self._words_in(*group, node, occur) for group in groups]

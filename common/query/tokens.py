@@ -22,6 +22,7 @@ _CJK = (
 )
 _runs_of = re.compile(f"[{_CJK}]+").sub
 _find_cjk = re.compile(f"[{_CJK}]").search
+cjk_runs = re.compile(f"[{_CJK}]+").finditer
 _ascii_words = re.compile(r"[0-9A-Za-z]+").findall
 _simple = tantivy.TextAnalyzerBuilder(tantivy.Tokenizer.simple()).build()
 
@@ -94,9 +95,14 @@ def of_document(text: str, *, is_folded: bool = False) -> str:
     return text if text.isascii() else _runs_of(_pairs_and_last, _compatible(text, is_folded))
 
 
+def folded(text: str) -> str:
+    """A text in Unicode's compatible form, whose letters lose their accents."""
+    return text.translate(_FOLDS)
+
+
 def _compatible(text: str, is_folded: bool) -> str:
     text = unicodedata.normalize("NFKC", text)
-    return text.translate(_FOLDS) if is_folded else text
+    return folded(text) if is_folded else text
 
 
 def of_query(text: str, *, is_folded: bool = False) -> str:
@@ -175,6 +181,13 @@ def plain_form(text: str, *, is_folded: bool) -> str:
     if not text.isascii():
         text = _compatible(text, is_folded)
     return " ".join(_letters_and_digits(text.casefold()))
+
+
+def plain_words(text: str, *, is_folded: bool) -> Sequence[str]:
+    """The words of a query's text of which `ngrams_of_query` makes parts, in lower case."""
+    if not text.isascii():
+        text = _compatible(text, is_folded)
+    return _letters_and_digits(text.lower())
 
 
 def _pairs(run: re.Match[str]) -> str:

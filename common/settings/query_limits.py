@@ -71,6 +71,20 @@ class QuerySettings(Group):
         description="Most synonyms that are added to a query, for its first words first. Each "
         "costs what its words cost as a phrase.",
     )
+    max_snippets: PositiveInt = Field(
+        100, description="Most snippets of a field that a search may ask for in its highlights."
+    )
+    max_snippet_chars: PositiveInt = Field(
+        10_000, description="Most characters of a snippet that a search may ask for."
+    )
+    max_highlight_chars: PositiveInt = Field(
+        100_000,
+        description="How much of a text is looked at for highlights, in characters; what comes "
+        "after it has none. 100,000 characters of English take a worker about 4 ms.",
+    )
+    max_like_terms: PositiveInt = Field(
+        100, description="Most words of a document that a search for others like it may use."
+    )
     heavy_ms: PositiveFloat = Field(
         20.0,
         description="A query is heavy if it is estimated to take a scorer longer than this on one "

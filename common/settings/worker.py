@@ -36,9 +36,10 @@ class WorkerSettings(JoinSettings, WorkerMetricsSettings):
         "event loops that carry replies and cancellations run first.",
     )
     indexer_nice: Annotated[int, Field(ge=0, le=19)] = Field(
-        10,
-        description="Nice value of the indexer above its worker's: on a busy core, searches run "
-        "before what is written or copied is indexed.",
+        5,
+        description="Nice value of the indexer above its worker's. If it is higher than that of "
+        "scorers, searches go first on a busy core; on a machine that is busy all the time, what "
+        "is written then waits for long.",
     )
     threads: PositiveInt = Field(8, description="Threads of the thread lane (enrich).")
     read_threads: PositiveInt = Field(

@@ -29,7 +29,12 @@ from hedgerow.common.wire.packing import (
     read,
     read_message,
 )
-from hedgerow.common.wire.search_options import SearchExtras, SearchOptions
+from hedgerow.common.wire.search_options import (
+    Highlighting,
+    SearchExtras,
+    SearchOptions,
+    WantedTerms,
+)
 
 MAX_ATTACHED_BYTES = 65_536  # the setting limits.max_attached_bytes narrows it
 
@@ -217,6 +222,9 @@ class FetchPayload(Array, frozen=True):
         fields: names of the requested fields; None for all.
         profile: the rank profile whose `enrich` hook runs on them; "" for none.
         vectors: as `Attach.vectors`.
+        highlighting: what to mark in them; None for nothing. It is sent only if all workers know it
+            (`Heartbeat.search_options`).
+        terms: which words of the documents to send; None for none. Sent as `highlighting` is.
     """
 
     uid: str
@@ -224,6 +232,8 @@ class FetchPayload(Array, frozen=True):
     fields: list[str] | None
     profile: str
     vectors: tuple[str, ...] = ()
+    highlighting: Highlighting | None = None
+    terms: WantedTerms | None = None
 
 
 class FetchBody(Array, frozen=True):
@@ -237,12 +247,19 @@ class FetchBody(Array, frozen=True):
             stored fields.
         is_enrich_late: whether that is because `enrich` had too little time.
         enrich_us: as `SearchBody.second_phase_us`, of `enrich`.
+        highlights: for each document, its highlights as JSON; None if it has no document, or if
+            there was no time for them. Empty unless they were asked for.
+        highlight_error: why some documents have none; "" if all have.
+        terms: field and word of the words that were asked for, of all documents.
     """
 
     documents: Sequence[bytes | Count | dict[str, Any] | None]
     enrich_error: str
     is_enrich_late: bool = False
     enrich_us: tuple[Count, Count] | None = None
+    highlights: tuple[bytes | None, ...] = ()
+    highlight_error: str = ""
+    terms: tuple[tuple[str, str], ...] = ()
 
 
 class Failure(Array, frozen=True):
@@ -277,10 +294,10 @@ def pack_body(body: SearchPayload | SearchBody | FetchPayload | FetchBody | Fail
         if body.second_phase_us is not None:
             return encode(astuple(body)[:-1])
         return encode(astuple(body)[: -2 if body.attached else -3])
-    if type(body) is FetchPayload and not body.vectors:
-        return encode(astuple(body)[:-1])
-    if type(body) is FetchBody and body.enrich_us is None:
-        return encode(astuple(body)[:-1])
+    if type(body) is FetchBody and not (body.highlights or body.highlight_error or body.terms):
+        return encode(astuple(body)[: -4 if body.enrich_us is None else -3])
+    if type(body) is FetchPayload and body.highlighting is None and body.terms is None:
+        return encode(astuple(body)[: -2 if body.vectors else -3])
     return encode(body)
 
 

@@ -16,13 +16,15 @@ SCORE: Final = "_score"  # the sort key that is the score
 
 # 1: facets, sort, search_after and group_by.
 # 2: typos and prefix; and `word_analysis.TEXTS`, which is not an option, but as new.
-# 3: vector, candidates, synonyms; and `collection.VectorField`s and `word_analysis.FIELD_TEXTS`,
-# which are not options, but as new.
+# 3: vector, candidates, synonyms, highlights, more_like and did_you_mean; and
+# `collection.VectorField`s and `word_analysis.FIELD_TEXTS`, which are not options, but as new.
 LEVEL: Final = 3
 TEXTS_LEVEL: Final = 2
 VECTORS_LEVEL: Final = 3
 SYNONYMS_LEVEL: Final = 3
 FIELD_TEXTS_LEVEL: Final = 3
+HIGHLIGHTS_LEVEL: Final = 3
+LIKE_LEVEL: Final = 3
 
 # A field's value: a keyword, a number, a boolean, or a date (RFC 3339, in UTC, to the second, so
 # that dates are ordered as texts); None if a document has none.
@@ -131,6 +133,32 @@ class Synonym(Array, frozen=True):
     also: tuple[str, ...]
 
 
+class LikeTerms(Array, frozen=True):
+    """Documents are wanted that have some of these words, instead of those that match a query.
+
+    Attributes:
+        id: of a document that is not wanted; "" for none.
+        terms: field of the index, and word, as it is there.
+    """
+
+    id: str
+    terms: tuple[tuple[str, str], ...]
+
+
+class WantedTerms(Array, frozen=True):
+    """The words of a document that are wanted.
+
+    Attributes:
+        fields: the text fields, each by itself; empty for all searched texts together.
+        max_terms: the most words.
+        max_chars: how much of the texts is read, in characters.
+    """
+
+    fields: tuple[str, ...]
+    max_terms: Count
+    max_chars: Count
+
+
 class SearchOptions(Array, frozen=True):
     """What else a search asks for; each member's default means that it is not asked for.
 
@@ -147,6 +175,8 @@ class SearchOptions(Array, frozen=True):
         candidates: do not retrieve; have the second phase score these, those of the own shard.
         synonyms: what words of the query are looked for as well; not a member of a search's body,
             where it says whether the collection's synonyms apply.
+        like: words instead of a query.
+        did_you_mean: whether to say which words of the query are probably misspelt.
     """
 
     facets: tuple[WantedFacet, ...] = ()
@@ -158,6 +188,8 @@ class SearchOptions(Array, frozen=True):
     vector: WantedVector | None = None
     candidates: tuple[Candidate, ...] = ()
     synonyms: tuple[Synonym, ...] = ()
+    like: LikeTerms | None = None
+    did_you_mean: bool = False
 
     @property
     def level(self) -> int:
@@ -166,6 +198,8 @@ class SearchOptions(Array, frozen=True):
             return VECTORS_LEVEL
         if self.synonyms:
             return SYNONYMS_LEVEL
+        if self.like is not None or self.did_you_mean:
+            return LIKE_LEVEL
         return 2 if self.typos or self.prefix else 1
 
     @property
@@ -177,6 +211,42 @@ class SearchOptions(Array, frozen=True):
 
 
 _NONE: Final = SearchOptions()
+
+
+class WantedHighlights(Array, frozen=True):
+    """The highlights of a search.
+
+    Attributes:
+        fields: the text fields in which to mark what matches.
+        snippets: the most snippets of a field; 0 for the whole text.
+        snippet_chars: about how long a snippet is, in characters.
+        max_chars: how much of a text is looked at, in characters.
+        pre: what stands before a marked word.
+        post: what stands after it.
+    """
+
+    fields: tuple[str, ...]
+    snippets: Count
+    snippet_chars: Count
+    max_chars: Count
+    pre: str
+    post: str
+
+
+class Highlighting(Array, frozen=True):
+    """What to mark in documents, and how.
+
+    Attributes:
+        query: the search's query.
+        strict: whether it is read in strict syntax.
+        options: those of the search that say how its words are read; None for none.
+        wanted: the highlights.
+    """
+
+    query: str
+    strict: bool
+    options: SearchOptions | None
+    wanted: WantedHighlights
 
 
 class FacetPart(Array, frozen=True):
@@ -199,6 +269,23 @@ class FacetPart(Array, frozen=True):
     stats: tuple[Count, float, Value, Value] | None = None
 
 
+class Slip(Array, frozen=True):
+    """A word of a query that is probably misspelt.
+
+    Attributes:
+        word: the word, as it was typed.
+        field: the field of the index in which it was probably meant to be found.
+        frequency: how many of the collection's documents have it.
+        candidates: the words that were probably meant, as they are in the index, and how many
+            documents have each; the likeliest first.
+    """
+
+    word: str
+    field: str
+    frequency: Count
+    candidates: tuple[tuple[str, Count], ...]
+
+
 class SearchExtras(Array, frozen=True):
     """What a shard returns for a search's options, in the order of its hits or of the options.
 
@@ -207,9 +294,11 @@ class SearchExtras(Array, frozen=True):
         sort_values: each hit's values of the sort keys; empty without a sort.
         groups: each hit's value of the field by which the hits are grouped; empty without one.
         ranking: names what the scores depend on beyond the document; "" if no scores were computed.
+        slips: the query's words that are probably misspelt.
     """
 
     facets: tuple[FacetPart, ...] = ()
     sort_values: tuple[tuple[Value, ...], ...] = ()
     groups: tuple[Value, ...] = ()
     ranking: Annotated[str, msgspec.Meta(max_length=200)] = ""
+    slips: tuple[Slip, ...] = ()

@@ -20,14 +20,15 @@ from hedgerow.gateway.cli.options import DEFAULT_URL, CaFile, Token, Url
 from hedgerow.gateway.cli.render import coverage_line, degraded, hits_table, output, percent, plain
 from hedgerow.gateway.cli.timeline import Timeline
 from hedgerow.gateway.cli.vectors import parse_vector
-from hedgerow.gateway.client import SearchAnswer, SearchOptions, calls
+from hedgerow.gateway.client import MoreLike, SearchAnswer, SearchOptions, calls
 from hedgerow.gateway.shapes.reasons import reasons_line
 
 
 def query(
     collection: Annotated[str, typer.Option(metavar="NAME", help="The collection to ask.")],
     text: Annotated[
-        str, typer.Argument(metavar="TEXT", help="The query; none with --vector.")
+        str,
+        typer.Argument(metavar="TEXT", help="The query; none with --vector or --more-like."),
     ] = "",
     k: Annotated[
         int | None,
@@ -127,7 +128,7 @@ def query(
         typer.Option(
             metavar="FIELD=VALUE",
             help="Find the documents whose vectors are nearest: embedding=[0.1,0.2], its Base64, "
-            "or embedding=@FILE.",
+            "or embedding=@FILE; for embedding alone, the vector is made of the text.",
         ),
     ] = None,
     neighbours: Annotated[
@@ -153,6 +154,26 @@ def query(
     no_synonyms: Annotated[
         bool,
         typer.Option("--no-synonyms", help="Do not find the collection's synonyms of words."),
+    ] = False,
+    highlight: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAMES",
+            help="Show what matched, in bold: in the text fields a,b,c, or in all of them.",
+        ),
+    ] = None,
+    more_like: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ID", help="Find documents like this one, instead of those that match a query."
+        ),
+    ] = None,
+    did_you_mean: Annotated[
+        bool,
+        typer.Option(
+            "--did-you-mean",
+            help="Suggest a query with misspelt words corrected, if it finds more.",
+        ),
     ] = False,
     explain: Annotated[
         bool, typer.Option("--explain", help="Draw each shard's times to scale.")
@@ -187,6 +208,9 @@ def query(
         "vector": parse_vector(vector, neighbours, ef),
         "hybrid": parse_hybrid(hybrid),
         "synonyms": False if no_synonyms else None,
+        "did_you_mean": did_you_mean or None,
+        "more_like": None if more_like is None else MoreLike(more_like),
+        "highlight": None if highlight is None else options.parse_fields(highlight),
     }
     call = calls.search(collection, text, search)
     with options.connect(url, token, verify=ca_file or True) as client:
@@ -211,6 +235,8 @@ def show(answer: SearchAnswer, console: Console, *, explain: bool) -> None:
         answer.shards.ok or answer.shards.skipped
     ):  # if no shard has answered, it is unknown whether there are hits
         console.print(hits_table(answer), crop=False)
+    if answer.did_you_mean:
+        console.print(plain(f"did you mean: {answer.did_you_mean}"), soft_wrap=True)
     if answer.facets:
         for part in facet_tables(answer.facets):
             console.print(part, crop=False)

@@ -40,10 +40,10 @@ def reindex(
         bool, typer.Option("--status", help="Show the last reindex, and change nothing.")
     ] = False,
     cancel: Annotated[
-        bool,
-        typer.Option(
-            "--cancel", help="Give the reindex up; after its switch, have OLD follow no longer."
-        ),
+        bool, typer.Option("--cancel", help="Give the reindex up; the alias stays.")
+    ] = False,
+    end: Annotated[
+        bool, typer.Option("--end", help="After the switch, have OLD follow NEW no longer.")
     ] = False,
     as_json: AsJson = False,
     timeout: Timeout = "86400s",
@@ -52,27 +52,27 @@ def reindex(
     ca_file: CaFile = None,
 ) -> None:
     """Copy a collection into another one while both serve; ends when the alias stands for it."""
-    if status + cancel + (old is not None) != 1:
-        raise typer.BadParameter("give OLD and NEW, or --status, or --cancel")
+    if status + cancel + end + (old is not None) != 1:
+        raise typer.BadParameter("give OLD and NEW, or --status, --cancel or --end")
     give_up_at = time.monotonic() + options.parse_duration_ms(timeout) / 1000
     with options.connect(url, token, verify=ca_file or True) as client:
         if status:
             _print(client.get_reindex(), as_json=as_json)
             return
-        if cancel:
-            client.end_reindex()
+        if cancel or end:
+            client.end_reindex(after_switch=end)
         elif old is None or new is None or alias is None:
             raise typer.BadParameter("give OLD, NEW and --alias")
         else:
             client.begin_reindex(old, new, alias, skip_faulty=skip_faulty)
         try:
-            found = _wait(client, give_up_at, is_to_end=cancel)
+            found = _wait(client, give_up_at, is_to_end=cancel or end)
         except KeyboardInterrupt:
             sys.stderr.write("the reindex goes on; gateway reindex --cancel gives it up\n")
             raise typer.Exit(1) from None
     _print(found, as_json=as_json)
     report = found.reindex
-    if not cancel and (report is None or report.state not in {"switched", "ended"}):
+    if not (cancel or end) and (report is None or report.state not in {"switched", "ended"}):
         raise typer.Exit(1)
 
 
@@ -122,7 +122,7 @@ def _print(found: ReindexAnswer, *, as_json: bool) -> None:
     if report.state == "switched":
         lines.append(
             f"{report.old} follows {report.new} until you remove it, or end the reindex "
-            "(gateway reindex --cancel)"
+            "(gateway reindex --end)"
         )
     sys.stdout.write("\n".join(map(printable, lines)) + "\n")
 

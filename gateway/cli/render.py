@@ -1,8 +1,10 @@
 """Lays out typed results for a terminal, with rich. Pure."""
 
 import os
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from html import unescape
 from typing import Final
 
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
@@ -19,6 +21,8 @@ WIDEST: Final = 120  # of a picture, in characters
 _PIPED_WIDTH: Final = 10_000  # more than any table needs
 _ROOM_FOR_DOCUMENT: Final = 45  # with rank and score
 _SNIPPET_CHARS: Final = 400  # more than any terminal shows on one line
+_SHOWN_SNIPPETS: Final = 2  # of each field
+_TAG: Final = re.compile("</?em>")
 _STYLES: Final = {
     "ok": "green",
     "skipped": "dim",
@@ -119,7 +123,18 @@ def _hits_in_columns(hits: Iterable[Hit]) -> Table:
     return table
 
 
+def marked(snippet: str) -> Text:
+    """Make one line of a snippet with the default tags, which become bold."""
+    line = Text(no_wrap=True, overflow="ellipsis")
+    for number, part in enumerate(_TAG.split(snippet)):
+        # Every second part stands between tags, which no document's text can contain.
+        line.append_text(Text(printable(unescape(part)), style="bold" if number % 2 else ""))
+    return line
+
+
 def _document(hit: Hit) -> RenderableType:
+    if isinstance(hit.highlights, dict) and hit.highlights:
+        return _highlighted(hit, hit.highlights)
     if hit.fields is None:
         return Text("(no fields)", style="dim")
     words = {name: value for name, value in hit.fields.items() if isinstance(value, str) and value}
@@ -135,6 +150,21 @@ def _document(hit: Hit) -> RenderableType:
     if not lines and rest:
         lines.append(plain(", ".join(f"{name}={value}" for name, value in rest.items())))
     return Group(*lines) if lines else Text("(empty)", style="dim")
+
+
+def _highlighted(hit: Hit, highlights: Mapping[str, Sequence[str]]) -> RenderableType:
+    """The document's title and what matched in its other texts."""
+    words = {name: value for name, value in (hit.fields or {}).items() if isinstance(value, str)}
+    title = next((name for name in _TITLE_FIELDS if name in words or name in highlights), None)
+    lines = []
+    if title is not None and title in highlights:
+        lines.append(marked(highlights[title][0]))
+    elif title is not None:
+        lines.append(plain(words[title][:_SNIPPET_CHARS]))
+    for name, snippets in highlights.items():
+        if name != title:
+            lines += [marked(snippet) for snippet in snippets[:_SHOWN_SNIPPETS]]
+    return Group(*lines)
 
 
 def _first(words: Mapping[str, str], preferred: tuple[str, ...]) -> str | None:

@@ -7,13 +7,15 @@ import typer
 
 from hedgerow.gateway.client import VectorQuery
 
-_FORM = "FIELD=[0.1,0.2,…], FIELD=BASE64, or FIELD=@FILE with either"
+_FORM = "FIELD=[0.1,0.2,…], FIELD=BASE64, FIELD=@FILE with either, or FIELD alone"
 
 
 def parse_vector(
     text: str | None, k: int | None = None, ef: int | None = None
 ) -> VectorQuery | None:
     """Read a vector: `FIELD=[0.1, 0.2]`, `FIELD=BASE64`, or `FIELD=@FILE` with either in a file.
+
+    `FIELD` alone is for a vector that the gateway makes of the query.
 
     Args:
         text: what was written; None for no vector.
@@ -26,7 +28,9 @@ def parse_vector(
     if text is None:
         return None
     field, separator, value = text.partition("=")
-    if not separator or not field or not value:
+    if field and not separator:
+        return VectorQuery(field, k=k, ef=ef)
+    if not field or not value:
         raise typer.BadParameter(f"{text[:40]!r} is not {_FORM}")
     if value.startswith("@"):
         try:

@@ -47,7 +47,9 @@ from hedgerow.gateway.shapes.facets import (
     FacetRange,
     FacetStats,
 )
+from hedgerow.gateway.shapes.highlighting import Highlight
 from hedgerow.gateway.shapes.hybrid import Hybrid, LegMinimum, LegWait, LegWeights
+from hedgerow.gateway.shapes.more_like import MoreLike
 from hedgerow.gateway.shapes.operations import QuarantinedQuery, ReloadAnswer, SnapshotAnswer
 from hedgerow.gateway.shapes.sorting import NextPage, SortBy
 from hedgerow.gateway.shapes.status import StatusAnswer
@@ -79,6 +81,7 @@ __all__ = [
     "FacetStats",
     "FieldWarning",
     "Filling",
+    "Highlight",
     "Hit",
     "Hybrid",
     "InferredField",
@@ -89,6 +92,7 @@ __all__ = [
     "LegWeights",
     "LoadAnswer",
     "MissingShard",
+    "MoreLike",
     "NextPage",
     "OptimiseAnswer",
     "QuarantinedQuery",

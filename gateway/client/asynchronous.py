@@ -376,9 +376,9 @@ class AsyncClient:
         """As `Client.begin_reindex`."""
         return await self._ask(calls.begin_reindex(old, new, alias, skip_faulty=skip_faulty))
 
-    async def end_reindex(self) -> ReindexAnswer:
+    async def end_reindex(self, *, after_switch: bool = False) -> ReindexAnswer:
         """As `Client.end_reindex`."""
-        return await self._ask(calls.end_reindex())
+        return await self._ask(calls.end_reindex(after_switch=after_switch))
 
     async def exchange(self, call: Call[Any], content: AsyncIterator[bytes] | None = None) -> Reply:
         """As `Client.exchange`."""

@@ -136,11 +136,14 @@ class Operations(Exchange):
         """
         return self._ask(calls.begin_reindex(old, new, alias, skip_faulty=skip_faulty))
 
-    def end_reindex(self) -> ReindexAnswer:
-        """Cancel the reindex; after its switch, have the old collection follow no longer.
+    def end_reindex(self, *, after_switch: bool = False) -> ReindexAnswer:
+        """Cancel the reindex; or, after its switch, have the old collection follow no longer.
+
+        Args:
+            after_switch: which of the two.
 
         Raises:
             NotFoundError: none is in progress.
-            ConflictError: it is about to switch.
+            ConflictError: it has switched, or has not, or is about to.
         """
-        return self._ask(calls.end_reindex())
+        return self._ask(calls.end_reindex(after_switch=after_switch))

@@ -8,8 +8,8 @@ import signal
 import sys
 from typing import BinaryIO, Final
 
-from hedgerow.common.embed_function import EmbedFunction
 from hedgerow.common.errors import ConfigurationError, EmbeddingError
+from hedgerow.common.fields.embed_function import EmbedFunction
 from hedgerow.common.user_function import import_path
 from hedgerow.gateway.embedding.frames import (
     HEAD_BYTES,

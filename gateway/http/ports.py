@@ -259,8 +259,8 @@ class ReindexesPort(Protocol):
     async def begin(self, body: ReindexBody) -> ReindexAnswer:
         """Begin to copy a collection into another one, which then replaces it."""
 
-    async def end(self) -> ReindexAnswer:
-        """Cancel the reindex; after its switch, let the collections be independent."""
+    async def end(self, *, after_switch: bool) -> ReindexAnswer:
+        """Cancel the reindex; or, after its switch, let the collections be independent."""
 
 
 class ReloaderPort(Protocol):

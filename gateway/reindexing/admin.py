@@ -102,18 +102,24 @@ class ReindexAdmin:
         self._driver.wake()
         return ReindexAnswer(await self._report(begun))
 
-    async def end(self) -> ReindexAnswer:
+    async def end(self, *, after_switch: bool = False) -> ReindexAnswer:
         """Cancel the reindex before its switch, or let the collections be independent after it.
 
         Returns at once.
 
+        Args:
+            after_switch: which of the two. A caller that wants to cancel and comes too late must
+                not end what lets one go back.
+
         Raises:
             NotFoundError: none is in progress.
-            ConflictError: it is about to switch, or ends already.
+            ConflictError: it has switched, or has not; it is about to switch, or ends already.
         """
         reindex = await self._store.read()
         if reindex is None or not reindex.is_running:
             raise NotFoundError("no reindex is in progress")
+        if (reindex.state is ReindexState.SWITCHED) != after_switch:
+            raise ConflictError(_not_now(reindex, after_switch=after_switch))
         ended = ended_by_hand(reindex)
         if ended is None:
             raise ConflictError(f"the reindex is {reindex.state.value}; try again in a moment")
@@ -211,6 +217,15 @@ def _again(running: Reindex, body: ReindexBody) -> Reindex:
         )
     raise ConflictError(
         f"a reindex of {running.old} into {running.new} is in progress ({running.state.value})"
+    )
+
+
+def _not_now(reindex: Reindex, *, after_switch: bool) -> str:
+    if after_switch:
+        return f"the reindex is {reindex.state.value}; it can be ended once it has switched"
+    return (
+        f"the reindex has switched, and {reindex.old} follows {reindex.new}: remove {reindex.old}, "
+        "or end it with after_switch"
     )
 
 

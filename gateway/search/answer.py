@@ -18,6 +18,7 @@ from hedgerow.gateway.search.coverage.measurement import (
 from hedgerow.gateway.search.documents.answer_memory import Lease
 from hedgerow.gateway.search.documents.fetch_walk import FetchWalk
 from hedgerow.gateway.search.gather import Gather
+from hedgerow.gateway.search.options.did_you_mean import merged_slips
 from hedgerow.gateway.search.options.facets import Counted, merge_facets, without
 from hedgerow.gateway.search.plan import Plan
 from hedgerow.gateway.search.planned_search import PlannedSearch
@@ -147,6 +148,7 @@ def make_answer(
         facets=facets,
         next_page=next_page,
         skipped=skipped,
+        slips=merged_slips(bodies) if query.did_you_mean else (),
     )
     if not bodies and gather.asked:
         _check_fault(gather)

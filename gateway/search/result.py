@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from pydantic_core import from_json
 
 from hedgerow.common.outcome import Outcome
-from hedgerow.common.wire.search_options import Candidate
+from hedgerow.common.wire.search_options import Candidate, LikeTerms, Slip
 from hedgerow.gateway.access.caller import ANONYMOUS, Caller
 from hedgerow.gateway.search.documents.answer_memory import Lease
 from hedgerow.gateway.shapes.answer import (
@@ -39,12 +39,24 @@ class SearchQuery(Search, frozen=True, gc=False):
         peer: the caller's address, which tells callers without a key apart.
         traceparent: the caller's trace, as W3C Trace Context has it; "" for none.
         candidates: what the rank profile's second phase is to score, instead of what it finds.
+        terms: words to search for instead of a query, as they are in the index; None for none.
     """
 
     caller: Caller = ANONYMOUS
     peer: str = ""
     traceparent: str = ""
     candidates: tuple[Candidate, ...] = ()
+    terms: LikeTerms | None = None
+
+    @property
+    def reads_documents(self) -> bool:
+        """Whether the hits' documents are read, for their fields or their highlights."""
+        return self.fields is not False or bool(self.highlight)
+
+    @property
+    def read_fields(self) -> list[str] | None:
+        """The fields of the documents that are read; None for all."""
+        return None if self.fields is True else list(self.fields or ())
 
     @property
     def num_ranked(self) -> int:
@@ -52,12 +64,13 @@ class SearchQuery(Search, frozen=True, gc=False):
         return self.offset + self.k
 
 
-class Hit(msgspec.Struct, gc=False, rename={"stored": "fields"}):
+class Hit(msgspec.Struct, gc=False, rename={"stored": "fields", "marked": "highlights"}):
     """One document found; it is encoded like a `shapes.answer.Hit`.
 
     Attributes:
         stored: the document as JSON, as its shard sent it and as it goes into an answer; decoded
             after `fields` was read.
+        marked: the highlights as JSON, as the shard sent them; UNSET without any.
     """
 
     id: str
@@ -67,6 +80,13 @@ class Hit(msgspec.Struct, gc=False, rename={"stored": "fields"}):
     sort: tuple[FieldValue, ...] | UnsetType = UNSET
     group: FieldValue | UnsetType = UNSET
     legs: dict[str, LegHit] | UnsetType = UNSET
+    marked: msgspec.Raw | UnsetType = UNSET
+
+    @property
+    def highlights(self) -> dict[str, list[str]] | UnsetType:
+        """Field → snippets; UNSET if none were requested, or the document was not fetched."""
+        marked = self.marked
+        return UNSET if isinstance(marked, UnsetType) else from_json(bytes(marked))
 
     @property
     def fields(self) -> dict[str, Any] | None:
@@ -98,6 +118,8 @@ class SearchResult(msgspec.Struct, frozen=True, gc=False):
         next_page: where the next page begins; UNSET unless the search is read page by page.
         legs: how the legs have ended; UNSET unless the search is hybrid.
         skipped: the shards that were skipped.
+        did_you_mean: a query that finds more; UNSET without.
+        slips: the words of the query that are probably misspelt, if that was asked for.
     """
 
     hits: list[Hit]
@@ -116,6 +138,8 @@ class SearchResult(msgspec.Struct, frozen=True, gc=False):
     next_page: NextPage | UnsetType = UNSET
     legs: dict[str, Leg] | UnsetType = UNSET
     skipped: Sequence[int] = ()
+    did_you_mean: str | UnsetType = UNSET
+    slips: tuple[Slip, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The answer as JSON values."""
@@ -136,6 +160,7 @@ class SearchResult(msgspec.Struct, frozen=True, gc=False):
             facets=self.facets,
             next_page=self.next_page,
             legs=self.legs,
+            did_you_mean=self.did_you_mean,
         )
 
 

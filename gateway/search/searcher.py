@@ -23,7 +23,7 @@ from hedgerow.gateway.policies.latency import AnswerReserve
 from hedgerow.gateway.search.answer import Bodies, Found, bodies_of, make_answer, with_facets
 from hedgerow.gateway.search.documents.answer_memory import AnswerMemory, Lease
 from hedgerow.gateway.search.documents.attaching import AttachPolicy, take_attached
-from hedgerow.gateway.search.documents.fetch import Fetcher
+from hedgerow.gateway.search.documents.fetch import Fetcher, drop_fields
 from hedgerow.gateway.search.documents.fetch_walk import FetchWalk
 from hedgerow.gateway.search.ended_search import EndedSearch
 from hedgerow.gateway.search.gather import Gather
@@ -39,6 +39,7 @@ from hedgerow.gateway.search.learning import Learning
 from hedgerow.gateway.search.merge import merge
 from hedgerow.gateway.search.observers import Observers
 from hedgerow.gateway.search.options.cursor import CursorSigner
+from hedgerow.gateway.search.options.highlighting import highlighting_of
 from hedgerow.gateway.search.options.replies import reader_of
 from hedgerow.gateway.search.options.sorting import merge_ordered
 from hedgerow.gateway.search.plan import make_plan
@@ -49,7 +50,13 @@ from hedgerow.gateway.search.search_settings import SearchSettings
 from hedgerow.gateway.search.skipping.exactness import Exactness
 from hedgerow.gateway.search.skipping.skipper import NONE, Skipper
 from hedgerow.gateway.search.top_up import TopUp, may_have_more, num_asked, topped_up
-from hedgerow.gateway.search.validation import Admitted, admit, check_level, filling_warning
+from hedgerow.gateway.search.validation import (
+    Admitted,
+    admit,
+    check_highlights_level,
+    check_level,
+    filling_warning,
+)
 from hedgerow.gateway.search.view import View
 from hedgerow.gateway.search.walk import SearchTrace, Walk
 from hedgerow.gateway.search.walks import Walks, walk_of
@@ -119,7 +126,7 @@ class Searcher:
             settings.profiles, settings.max_attached_bytes, lambda: view.attaches
         )
         self._walks = walks or Walks(slow_ms=0)
-        self._skipper = skipper
+        self._skipper = skipper or Skipper.of_none()
         self._signer: CursorSigner | None = None
         self._synonyms_of: Callable[[str], SynonymRules | None] = _no_synonyms
         self._canary = Canary(settings.profiles, messenger)
@@ -157,7 +164,9 @@ class Searcher:
         trace = self._walks.begin(query, started)
         search = gather = None
         try:
-            skipped = await self._skipped(query, collection, admitted)
+            skipped = NONE
+            if excluded := self._skipper.excluded(query, collection, admitted):
+                skipped = await self._skipper.confirmed(excluded, query.deadline_ms / 1000)
             search = self._plan(query, collection, admitted, permit, started, trace, skipped)
             read = reader_of(search.payload.options)
             gather = Gather(search.plan.shards, read, self._alarms)
@@ -167,7 +176,9 @@ class Searcher:
             if shards := may_have_more(hits, bodies, search.payload.k, query.num_ranked):
                 await self._ask_again(search, shards, gather)
                 hits, bodies = self._merge(search, gather)
-            exactness = await self._exactness(search, collection, gather, hits)
+            exactness = None
+            if gather.num_ok < len(search.plan.breakers.shards):
+                exactness = await self._exactness(search, collection, gather, hits)
             found = await self._fetch(search, hits[query.offset :], bodies, gathered_at)
             if admitted.wanted.facets:
                 found = await with_facets(found, admitted.wanted.facets)
@@ -205,8 +216,7 @@ class Searcher:
         self._ranked = frozenset(profiles_with_functions(profiles))
         self._canary.use_profiles(profiles)
         self._attaching.use_profiles(profiles)
-        if self._skipper is not None:
-            self._skipper.use_profiles(profiles)
+        self._skipper.use_profiles(profiles)
 
     def use_cursor_key(self, key: bytes) -> None:
         """From now on, sign the cursors of pages with this key; without any, refuse them."""
@@ -254,6 +264,8 @@ class Searcher:
             admitted = admitted._replace(warnings=(*admitted.warnings, _OLDER_WORKER))
         if admitted.options is not None:
             check_level(admitted.options, self._view.search_options)
+        if admitted.wanted.highlights is not None:
+            check_highlights_level(admitted.wanted, self._view.search_options)
         if collection.revision and (filling := self._view.filling_of(collection)):
             return admitted._replace(warnings=(*admitted.warnings, filling_warning(filling)))
         return admitted
@@ -271,17 +283,6 @@ class Searcher:
             caller=query.caller,
             peer=query.peer,
         )
-
-    async def _skipped(
-        self, query: SearchQuery, collection: Collection, admitted: Admitted
-    ) -> AbstractSet[int]:
-        """The shards that need not be asked, since they have no match."""
-        if self._skipper is None:
-            return NONE
-        excluded = self._skipper.excluded(query, collection, admitted)
-        if excluded is None:
-            return NONE
-        return await self._skipper.confirmed(excluded, query.deadline_ms / 1000)
 
     def _plan(
         self,
@@ -366,7 +367,7 @@ class Searcher:
 
     def _shards_deadline(self, search: PlannedSearch, now: float) -> float:
         """Until when to wait for the shards, so that there is time to fetch the documents."""
-        if search.query.fields is False:
+        if not search.query.reads_documents:
             return search.deadline
         return search.deadline - self.fetcher.reserve.reserve_s(search.deadline - now)
 
@@ -401,8 +402,6 @@ class Searcher:
     ) -> Exactness | None:
         """Why the missing shards could not have changed the hits; None if they could."""
         shards, results = search.plan.breakers.shards, gather.results
-        if self._skipper is None or gather.num_ok == len(shards):
-            return None
         missing = [
             shard
             for shard in shards
@@ -436,7 +435,7 @@ class Searcher:
         merged_at = self._loop.time() if gathered_at else 0.0
         fetch = lease = None
         walks: list[FetchWalk] = []
-        if query.fields is not False:
+        if query.reads_documents:
             take_attached(hits, bodies)
             lease = self.fetcher.memory.lease(query.caller.party(query.peer))
             fetch = await self._fill(search, hits, lease, walks)
@@ -454,18 +453,22 @@ class Searcher:
         to_workers = None
         if trace is not None and self._profile_of(search).enrich:
             to_workers = self._walks.fetch_to_workers(trace)
-        fields = None if isinstance(query.fields, bool) else list(query.fields)
-        return await self.fetcher.fill(
+        wanted = search.admitted.wanted.highlights
+        fetch = await self.fetcher.fill(
             hits,
             search.payload.uid,
-            fields,
+            query.read_fields,
             profile,
             search.deadline,
             lease,
             to_workers,
             walks,
             vectors=search.admitted.vectors,
+            highlighting=highlighting_of(query, search.payload.options, wanted),
         )
+        if query.fields is False:
+            drop_fields(hits)
+        return fetch
 
     def _respond(
         self,

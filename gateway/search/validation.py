@@ -4,6 +4,8 @@ import math
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
+from msgspec.structs import replace
+
 from hedgerow.common.collection import MAX_FIELDS, Collection
 from hedgerow.common.document_ids import ID_FIELD
 from hedgerow.common.errors import BadRequestError
@@ -13,7 +15,7 @@ from hedgerow.common.query.synonyms import SynonymRules
 from hedgerow.common.settings.gateway import GatewaySettings
 from hedgerow.common.settings.query_limits import QuerySettings
 from hedgerow.common.settings.rank_profiles import RankProfile
-from hedgerow.common.wire.search_options import SearchOptions
+from hedgerow.common.wire.search_options import HIGHLIGHTS_LEVEL, SearchOptions
 from hedgerow.gateway.search.checked_queries import check_filter, check_query
 from hedgerow.gateway.search.options.cursor import CursorSigner
 from hedgerow.gateway.search.options.wanted import NOTHING, Wanted, wanted_of
@@ -24,6 +26,8 @@ from hedgerow.gateway.shapes.collection import Filling
 _NO_COST: Final = Cost()
 _MAX_PROFILE_WARNINGS = 4
 _NAMED_FIELDS = 10  # in a warning
+_NO_WORDS: Final = "The document has no words by which others could be found."
+_UNKNOWN: Final = "is not known to every live worker: upgrade the workers first, then use it"
 
 
 class Admitted(NamedTuple):
@@ -108,6 +112,10 @@ def _check_query(
     """The cost of a query, what was repaired in it, and the options with how it is to be read."""
     if query.vector is not None:  # it has no query
         return _NO_COST, [], options
+    if query.terms is not None:
+        options = replace(options or SearchOptions(), like=query.terms)
+        repairs = [] if query.terms.terms else [_NO_WORDS]
+        return Cost(clauses=len(query.terms.terms)), repairs, options
     if query.typos == "off" and not query.prefix and synonyms is None:
         return *check_query(query.query, collection, query.syntax == "strict"), options
     checked = check_typed(query, collection, limits, synonyms)
@@ -146,10 +154,17 @@ def check_level(options: SearchOptions, level: int) -> None:
         BadRequestError: names an option.
     """
     if options.level > level:
-        raise BadRequestError(
-            next(iter(options.used), "search_after"),
-            "is not known to every live worker: upgrade the workers first, then use it",
-        )
+        raise BadRequestError(next(iter(options.used), "search_after"), _UNKNOWN)
+
+
+def check_highlights_level(wanted: Wanted, level: int) -> None:
+    """As `check_level`, for highlights, which are made when the documents are read.
+
+    Raises:
+        BadRequestError: a live worker does not know them.
+    """
+    if wanted.highlights is not None and level < HIGHLIGHTS_LEVEL:
+        raise BadRequestError("highlight", _UNKNOWN)
 
 
 def check_deadline(deadline_ms: float, settings: GatewaySettings) -> None:

@@ -37,6 +37,13 @@ class Hit(msgspec.Struct, frozen=True, gc=False):
         dict[str, LegHit] | UnsetType,
         doc("With `hybrid`: the hit's place in each leg that found it, by the leg's name."),
     ] = UNSET
+    highlights: Annotated[
+        dict[str, tuple[str, ...]] | UnsetType,
+        doc(
+            "With `highlight`: field to snippets of what matched, for fields with a match; absent "
+            "if the document was not fetched."
+        ),
+    ] = UNSET
 
 
 class TotalHits(msgspec.Struct, frozen=True, gc=False):
@@ -150,7 +157,7 @@ class SearchAnswer(msgspec.Struct, frozen=True, gc=False):
     total_hits: TotalHits
     coverage: Coverage
     shards: Shards
-    fetch: Annotated[Fetch | None, doc("null if no fields were requested.")]
+    fetch: Annotated[Fetch | None, doc("null if no fields or highlights were requested.")]
     warnings: Annotated[
         list[str],
         doc(
@@ -170,4 +177,8 @@ class SearchAnswer(msgspec.Struct, frozen=True, gc=False):
     legs: Annotated[
         dict[str, Leg] | UnsetType,
         doc("With `hybrid`: `text`, `vector`, and `second_phase` if the rank profile has one."),
+    ] = UNSET
+    did_you_mean: Annotated[
+        str | UnsetType,
+        doc("With `did_you_mean`: the query that finds more; absent if there is none."),
     ] = UNSET

@@ -78,6 +78,7 @@ class Problem(msgspec.Struct, frozen=True, gc=False):
     legs: Annotated[dict[str, Leg] | UnsetType, doc("insufficient-coverage: as in an answer.")] = (
         UNSET
     )
+    did_you_mean: Annotated[str | UnsetType, doc("insufficient-coverage: as in an answer.")] = UNSET
     version: Annotated[
         str | UnsetType | None,
         doc("version-mismatch: the document's version; null if there is no such document."),

@@ -7,7 +7,9 @@ from msgspec import Meta
 
 from hedgerow.gateway.shapes.doc import doc
 from hedgerow.gateway.shapes.facets import Facet
+from hedgerow.gateway.shapes.highlighting import Highlight
 from hedgerow.gateway.shapes.hybrid import Hybrid
+from hedgerow.gateway.shapes.more_like import MoreLike
 from hedgerow.gateway.shapes.sorting import SortKey
 from hedgerow.gateway.shapes.vector import VectorQuery
 
@@ -20,7 +22,7 @@ class Search(msgspec.Struct, frozen=True, gc=False):
         str,
         doc(
             "The query: words, phrases, fields, ranges; see docs/ranking.md. Left out for a search "
-            "by `vector`."
+            "by `vector` or `more_like`."
         ),
     ] = ""
     k: Annotated[int, Meta(ge=1, description="Maximum number of hits.")] = 10
@@ -103,3 +105,18 @@ class Search(msgspec.Struct, frozen=True, gc=False):
     synonyms: Annotated[
         bool, doc("Whether the collection's synonyms of the query's words are found, too.")
     ] = True
+    highlight: Annotated[
+        bool | tuple[str, ...] | Highlight,
+        doc(
+            "Whether hits show what matched in their texts: true (all text fields), a list of "
+            "fields, or how to show it."
+        ),
+    ] = False
+    more_like: Annotated[
+        MoreLike | None,
+        doc("Search for the most telling words of a document, instead of a query."),
+    ] = None
+    did_you_mean: Annotated[
+        bool,
+        doc("Whether to suggest a query with misspelt words corrected, if that finds more."),
+    ] = False

@@ -10,9 +10,10 @@ from typing import Final
 from nemesis.cluster.cluster import Cluster
 from nemesis.faults.injection import Inject
 from nemesis.layout import FIELDS, REGISTERS
-from nemesis.schedule import Card, Fault
+from nemesis.schedule import LONGEST_S, Card, Fault
 
 _CANCELLED: Final = 0.3  # of the reindexes, if they still copy then
+_OTHERS_S: Final = LONGEST_S + 6.0  # then the other faults of a round are over, and known to be
 _PATIENCE_S: Final = 60.0  # for a reindex on a busy machine, after the other faults
 _POLL_S: Final = 0.5
 _COLLECTIONS: Final = "/v1/collections"
@@ -28,21 +29,30 @@ async def _reindex(cluster: Cluster, fault: Fault) -> AsyncIterator[str]:
         return
     old = alias["collection"]
     number = int(old.rpartition("-")[2])
-    # What the earlier ones have left. By now, no gateway searches it any more.
-    for left in (number - 1, number + 1):
-        await cluster.operate("DELETE", f"{_COLLECTIONS}/{REGISTERS}-{left}")
     new = f"{REGISTERS}-{number + 1}"
     await cluster.operate("PUT", f"{_COLLECTIONS}/{new}", json.dumps(FIELDS))
     body = {"from": old, "to": new, "alias": REGISTERS}
     status = await cluster.operate("POST", _REINDEX, json.dumps(body))
     is_cancelled = fault.strength < _CANCELLED
     more = ", which is later cancelled" if is_cancelled else ""
+    began = time.monotonic()
     try:
         yield f"a reindex of {old} into {new}{more} (HTTP {status})"
         if is_cancelled:
             await cluster.operate("DELETE", _REINDEX)
     finally:
         await _until_over(cluster)
+        # A gateway that is stopped in this round may not know yet what the alias stands for.
+        await asyncio.sleep(max(0.0, began + _OTHERS_S - time.monotonic()))
+        await _remove_other(cluster, old, new)
+
+
+async def _remove_other(cluster: Cluster, old: str, new: str) -> None:
+    """Remove the collection that the alias does not stand for, which ends the reindex."""
+    alias = await cluster.shown(f"/v1/aliases/{REGISTERS}")
+    left = {old: new, new: old}.get(alias.get("collection", ""))
+    if left is not None:
+        await cluster.operate("DELETE", f"{_COLLECTIONS}/{left}")
 
 
 async def _until_over(cluster: Cluster) -> None:
@@ -62,5 +72,6 @@ FAULTS: Final[dict[Card, Inject]] = {
         "reindex",
         "the collection that is written to is reindexed; some reindexes are cancelled",
         ("the documents",),
+        seldom=1 / 6,
     ): _reindex,
 }

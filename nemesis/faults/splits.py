@@ -13,7 +13,7 @@ from nemesis.schedule import Card, Fault
 
 _MOST_SHARDS: Final = 16  # each is an index and a dozen connections, on two cores
 _CANCELLED: Final = 0.3  # of the splits, if they still copy then
-_PATIENCE_S: Final = 90.0  # for a split on a busy machine, after the other faults
+_PATIENCE_S: Final = 240.0  # a split gives way; on a busy machine, to everything else
 _POLL_S: Final = 0.5
 
 

@@ -12,8 +12,8 @@ from typing import Final
 
 import structlog
 
-from hedgerow.common.embed_function import EmbedFunction, num_dimensions
 from hedgerow.common.errors import ConfigurationError, EmbeddingError, WorkError
+from hedgerow.common.fields.embed_function import EmbedFunction, num_dimensions
 from hedgerow.common.settings.embed import EmbedSettings
 
 # Of vectors that were made last. A batch of the log that fails is applied again, and then in parts;

@@ -29,6 +29,7 @@ from hedgerow.shard_worker.storage.term_statistics import (
     TermStatistics,
     merge,
     pack,
+    statistics_path,
     unpack,
     write_table,
 )
@@ -131,13 +132,12 @@ class Indexer:
 
     def balance(self, shard: int, uid: str) -> bytes:
         """Fit a shard's index to the table."""
-        indexer = self._shard(shard)
         try:
             table = TermStatistics.open(self._table(uid))
         except OSError:
-            return indexer.state().pack()
+            return self._shard(shard).state().pack()
         try:
-            return indexer.balance(uid, table.average_lengths).pack()
+            return self._write(shard, lambda indexer: indexer.balance(uid, table.average_lengths))
         finally:
             table.close()
 
@@ -227,7 +227,7 @@ class Indexer:
             raise
 
     def _table(self, uid: str) -> Path:
-        return self._data / "statistics" / f"{uid}.sqlite"
+        return statistics_path(self._data, uid)
 
     def _shard(self, shard: int) -> ShardIndexer:
         if shard not in self._shards:

@@ -32,7 +32,11 @@ from hedgerow.shard_worker.storage.index_files import TextIndexError
 from hedgerow.shard_worker.storage.leading_documents import leading_of
 from hedgerow.shard_worker.storage.picking import pick_of
 from hedgerow.shard_worker.storage.store import Store
-from hedgerow.shard_worker.storage.term_statistics import StatisticsFile, TermStatistics
+from hedgerow.shard_worker.storage.term_statistics import (
+    StatisticsFile,
+    TermStatistics,
+    statistics_path,
+)
 from hedgerow.shard_worker.storage.text_index import TextIndex
 from hedgerow.shard_worker.vectors.files import RowFile, rows_path
 
@@ -403,7 +407,7 @@ class OpenShards:
         return self._shard_folder(shard) / uid
 
     def _statistics_path(self, uid: str) -> Path:
-        return self._data / "statistics" / f"{uid}.sqlite"
+        return statistics_path(self._data, uid)
 
 
 class _First:

@@ -104,6 +104,8 @@ def _pruned(node: Node, collection: Collection, everywhere: Sequence[Searched]) 
     match node:
         case Words():
             targets = everywhere if node.field is None else targets_of(collection, node.field)
+            if len(targets) == 1:  # the short way for most words
+                return node if tokens_of(targets[0].analysis, node.text) else None
             is_kept = not targets or any(tokens_of(one.analysis, node.text) for one in targets)
             return node if is_kept else None
         case Boosted():

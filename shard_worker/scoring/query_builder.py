@@ -5,6 +5,7 @@ from typing import Any
 
 import tantivy
 
+from hedgerow.common.document_ids import ID_FIELD
 from hedgerow.common.fields.field_types import FieldType
 from hedgerow.common.fields.word_analysis import TEXTS
 from hedgerow.common.query.analysers import tokens_of
@@ -26,6 +27,7 @@ from hedgerow.common.query.tree import (
     Words,
 )
 from hedgerow.common.query.whole_texts import whole_mark
+from hedgerow.common.wire.search_options import LikeTerms
 from hedgerow.shard_worker.scoring.keyword_range import (
     Beginning,
     Part,
@@ -92,6 +94,23 @@ class QueryBuilder:
     def restriction(self, filter_node: Node) -> tantivy.Query:
         """The query that matches what `filter_node` matches."""
         return self._build(filter_node) or tantivy.Query.empty_query()
+
+    def build_like(self, like: LikeTerms, filter_node: Node | None = None) -> tantivy.Query:
+        """The query for documents with any of some words, but one document; words score."""
+        parts = [(tantivy.Occur.Should, self._exact(name, word)) for name, word in like.terms]
+        if not parts:
+            return tantivy.Query.empty_query()
+        if like.id:
+            same = tantivy.Query.term_query(self._schema, ID_FIELD, like.id, "basic")
+            parts.append((tantivy.Occur.MustNot, same))
+        query = tantivy.Query.boolean_query(parts)
+        if filter_node is None:
+            return query
+        return self._with_score_of(query, self.restriction(filter_node))
+
+    def _exact(self, name: str, word: str) -> tantivy.Query:
+        term = tantivy.Query.term_query(self._schema, name, word)
+        return self._weighted(term, name, (word,))
 
     def _build(self, node: Node, occur: Occur = Occur.SHOULD) -> tantivy.Query | None:
         """Build a node; None if analysis removes all its words, as if they had not been written."""
@@ -222,8 +241,7 @@ class QueryBuilder:
         name = target.name
         if target.analysis.texts >= TEXTS and is_single(word):
             return self._typed.query(name, word, 0, is_prefix=True)
-        term = tantivy.Query.term_query(self._schema, name, word)
-        return self._weighted(term, name, (word,))
+        return self._exact(name, word)
 
     def _phrase(
         self, target: Searched, words: Sequence[tuple[int, str]], node: Words

@@ -13,6 +13,7 @@ from hedgerow.shard_worker.scoring.facets import count_facets
 from hedgerow.shard_worker.scoring.grouping import best_of_groups
 from hedgerow.shard_worker.scoring.retrieval import Found, Located, retrieve
 from hedgerow.shard_worker.scoring.sorting import Ordering, count
+from hedgerow.shard_worker.storage.schema import text_fields
 from hedgerow.shard_worker.storage.term_statistics import TermStatistics
 from hedgerow.shard_worker.storage.text_index import TextIndex
 from hedgerow.shard_worker.vectors.files import RowFile
@@ -130,9 +131,12 @@ def check_option_fields(indexed: Collection, options: SearchOptions) -> None:
     names += [key.field for key in options.sort if key.field != SCORE]
     names += [options.group_by] if options.group_by else []
     names += [options.vector.field] if options.vector is not None else []
-    for name in names:
-        if indexed.type_of(name) is None:
-            raise BadQueryError(f"the field {name} was added, and is being filled")
+    absent = [name for name in names if indexed.type_of(name) is None]
+    if options.like is not None:
+        there = text_fields(indexed)
+        absent += [name for name, _ in options.like.terms if name not in there]
+    if absent:
+        raise BadQueryError(f"the field {absent[0]} was added, and is being filled")
 
 
 def _ranking(index: TextIndex, statistics: TermStatistics | None, options: SearchOptions) -> str:

@@ -43,6 +43,7 @@ from hedgerow.shard_worker.scoring.retrieval_options import (
     without_index,
 )
 from hedgerow.shard_worker.scoring.second_phase_trace import SecondPhaseTrace, scorer_tracing
+from hedgerow.shard_worker.scoring.slips import slips_in
 
 CLOSE_UNUSED_S = 1.0  # interval at which a scorer closes files that it no longer needs
 
@@ -258,7 +259,15 @@ class Scorer:
                 found, extras = retrieve(snapshot.index, query, wanted), None
         except ValueError as error:  # tantivy raises it for a damaged index, too
             raise WorkError(f"the index cannot be searched: {error}") from error
+        if options is not None and options.did_you_mean and extras is not None:
+            tree = self._tree(snapshot, search, now)
+            extras = replace(extras, slips=slips_in(tree, snapshot.index, snapshot.statistics))
         return snapshot.index.num_documents, found, extras
+
+    def _tree(self, snapshot: Snapshot, search: SearchPayload, now: float) -> Node:
+        """The query's tree, which `_build` has read before."""
+        analysis = self._shards.query_analysis(snapshot.definition, now)
+        return analysis.read(search.query, search.strict, _typing_of(search))
 
     def _build(self, snapshot: Snapshot, search: SearchPayload, now: float) -> tantivy.Query:
         analysis = self._shards.query_analysis(snapshot.definition, now)
@@ -268,6 +277,9 @@ class Scorer:
             )
             filter_node = analysis.read_filter(search.filter)
             _check_fields(snapshot, search, node, filter_node)
+            like = None if search.options is None else search.options.like
+            if like is not None:
+                return snapshot.builder.build_like(like, filter_node)
             return snapshot.builder.build(node, filter_node)
         except _UNFIT as error:
             raise _unfit(error) from error

@@ -101,7 +101,7 @@ class Answering:
         self._fetch_service = FetchService(
             fetch_lanes,
             self._turn,
-            stores.read,
+            stores,
             served.enrich,
             records,
             intake,

@@ -2,17 +2,18 @@
 
 import gc
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
 from pydantic_core import from_json, to_json
 
+from hedgerow.common.wire.messages import FetchBody, pack_body
 from hedgerow.shard_worker.storage.picking import Pick
 
-Document = dict[str, Any]
-Enrich = Callable[[list[Document]], list[Document]]
+Enrich = Callable[[list[dict[str, Any]]], list[dict[str, Any]]]
 Stored = bytes | int | None  # as `Store.read` returns it
+Document = Stored | dict[str, Any]  # as in a `FetchBody`
 
 _check = msgspec.json.Decoder(msgspec.Raw).decode
 
@@ -31,7 +32,7 @@ class Enriching:
 
     def __init__(
         self,
-        stored: Sequence[Stored],
+        read: FetchBody,
         pick: Pick | None,
         max_given_bytes: int,
         max_bytes: int,
@@ -39,20 +40,34 @@ class Enriching:
         """Take whole documents, as they are stored.
 
         Args:
-            stored: the documents.
+            read: them, and their highlights.
             pick: picks the wanted fields; None for all.
             max_given_bytes: most bytes of documents, as JSON, that `enrich` receives.
             max_bytes: most bytes of all documents, as JSON, when they are sent.
         """
-        self._stored = stored
+        self._stored = read.documents
         self._pick = pick
         self._max_given_bytes = max_given_bytes
         self._max_bytes = max_bytes
-        self.documents: list[Stored] = [
-            pick(one) if pick is not None and isinstance(one, bytes) else one for one in stored
+        self.documents: list[Document] = [
+            pick(one) if pick is not None and isinstance(one, bytes) else one
+            for one in read.documents
         ]
-        self.num_bytes = sum(len(one) for one in stored if isinstance(one, bytes))
+        self.num_bytes = sum(len(one) for one in read.documents if isinstance(one, bytes))
         self.problem = ""
+        self._highlights = read.highlights, read.highlight_error
+
+    def packed(
+        self, problem: str, *, is_late: bool = False, took_us: tuple[int, int] | None = None
+    ) -> bytes:
+        """The packed body of the reply.
+
+        Args:
+            problem: why some documents are not enriched, "" if all are.
+            is_late: whether `enrich` had too little time.
+            took_us: as `FetchBody.enrich_us`.
+        """
+        return pack_body(FetchBody(self.documents, problem, is_late, took_us, *self._highlights))
 
     def run(self, enrich: Enrich) -> None:
         """Call `enrich` on the documents; blocks.
@@ -99,14 +114,14 @@ class Enriching:
         self.documents, self.problem = documents, "; ".join(problems)
 
 
-def _decoded(body: Stored) -> Document:
+def _decoded(body: Document) -> dict[str, Any]:
     with _decoding:
         # The garbage collector would scan the new objects again and again, which takes as long as
         # the decoding itself, and would find nothing.
         was_enabled = gc.isenabled()
         gc.disable()
         try:
-            document: Document = from_json(body)  # type: ignore[arg-type]
+            document: dict[str, Any] = from_json(body)  # type: ignore[arg-type]
         finally:
             if was_enabled:
                 gc.enable()

@@ -24,7 +24,6 @@ from hedgerow.common.observability.tracing import Tracing
 from hedgerow.common.settings.limits import LimitSettings
 from hedgerow.common.wire.messages import (
     Failure,
-    FetchBody,
     FetchPayload,
     Kind,
     Lane,
@@ -39,16 +38,15 @@ from hedgerow.common.wire.trace_context import TraceContext
 from hedgerow.shard_worker.executors.error_text import error_line
 from hedgerow.shard_worker.executors.thread_pool.batched_threads import BatchedThreads
 from hedgerow.shard_worker.executors.thread_pool.threads import Spent, ThreadLane
-from hedgerow.shard_worker.serving.enriching import Enrich, Enriching, Stored
+from hedgerow.shard_worker.serving.enriching import Enrich, Enriching
 from hedgerow.shard_worker.serving.in_flight import Key
 from hedgerow.shard_worker.serving.intake import Intake, Records
+from hedgerow.shard_worker.serving.reading import Stores, read_body
 from hedgerow.shard_worker.serving.turn import Turn
 from hedgerow.shard_worker.serving.work_accounting import End
-from hedgerow.shard_worker.storage.picking import Pick, pick_of
+from hedgerow.shard_worker.storage.picking import pick_of
 
 log = structlog.get_logger()
-
-ReadDocuments = Callable[[int, str, list[str], int, Pick | None, Callable[[], bool]], list[Stored]]
 
 # In Python 3.11, looking up an enum's member takes five times as long as a global.
 _FETCH: Final = Kind.FETCH.value
@@ -92,7 +90,7 @@ class FetchService:
         self,
         lanes: FetchLanes,
         turn: Turn,
-        read_documents: ReadDocuments,
+        stores: Stores,
         enrichers: Mapping[str, Enrich],
         records: Records,
         intake: Intake,
@@ -104,7 +102,7 @@ class FetchService:
         Args:
             lanes: where documents are read, and where `enrich` runs.
             turn: sends the replies.
-            read_documents: reads, as `ShardStores.read`.
+            stores: the documents.
             enrichers: the profiles' hooks by profile; may change between two fetches.
             records: where requests are recorded.
             intake: sorts out what was pulled.
@@ -113,7 +111,7 @@ class FetchService:
         """
         self._lanes = lanes
         self._turn = turn
-        self._read_documents = read_documents
+        self._stores = stores
         self._enrichers = enrichers
         self._clock, self._in_flight, self._accounting, self._counters = records
         self._intake = intake
@@ -178,18 +176,18 @@ class FetchService:
         def read() -> tuple[Enriching | None, bytes]:
             started_at.append(time.monotonic())
             pick = pick_of(payload.fields, payload.vectors)
-            stored = self._read_documents(
+            read = read_body(
+                self._stores,
                 shard,
-                payload.uid,
-                payload.ids,
-                self._max_fetch_bytes,
+                payload,
                 None if is_enriched else pick,
-                lambda: time.monotonic() >= deadline,
+                self._max_fetch_bytes,
+                lambda: deadline - time.monotonic(),
             )
-            if not is_enriched or not any(isinstance(one, bytes) for one in stored):
-                return None, pack_body(FetchBody(stored, ""))
+            if not is_enriched or not any(isinstance(one, bytes) for one in read.documents):
+                return None, pack_body(read)
             limits = (self._max_enrich_bytes, self._max_fetch_bytes)
-            return Enriching(stored, pick, *limits), b""
+            return Enriching(read, pick, *limits), b""
 
         try:
             enriching, body = await self._lanes.reading.run(read, deadline - pulled_at, spent)
@@ -249,7 +247,7 @@ class FetchService:
         if self._held_bytes + num_bytes > MOST_HELD_BYTES:
             self._counters.add("enrich_refused")
             problem = f"enrich was not started: {self._held_bytes} bytes wait for it already"
-            return pack_body(FetchBody(enriching.documents, problem))
+            return enriching.packed(problem)
         self._held_bytes += num_bytes
         try:
             return await self._enrich_held(profile, enriching, run, deadline, spent)
@@ -272,7 +270,7 @@ class FetchService:
         def run() -> bytes:
             if context is None or tracing is None:
                 enriching.run(enrich)
-                return pack_body(FetchBody(enriching.documents, enriching.problem))
+                return enriching.packed(enriching.problem)
             began = time.monotonic()
             attributes: dict[str, Attribute] = {
                 "hedgerow.shard": shard,
@@ -282,12 +280,8 @@ class FetchService:
                 enriching.run(enrich)
             took_us = int((time.monotonic() - began) * 1e6)
             after_us = int((began - started_at[0]) * 1e6)
-            return pack_body(
-                FetchBody(
-                    enriching.documents,
-                    enriching.problem,
-                    enrich_us=None if context.is_sampled else (after_us, took_us),
-                )
+            return enriching.packed(
+                enriching.problem, took_us=None if context.is_sampled else (after_us, took_us)
             )
 
         return run
@@ -318,4 +312,4 @@ class FetchService:
             if self._throttle.allows("enrich", time.monotonic()):
                 log.exception("enrich_failed", profile=profile)
             problem = f"enrich failed: {error_line(error)}"
-        return pack_body(FetchBody(enriching.documents, problem, is_late))
+        return enriching.packed(problem, is_late=is_late)

@@ -9,6 +9,7 @@ from hedgerow.common.snapshots.manifest import STORE
 from hedgerow.common.snapshots.restore import shard_folder
 from hedgerow.shard_worker.storage.picking import Pick
 from hedgerow.shard_worker.storage.store import Store
+from hedgerow.shard_worker.storage.term_statistics import TermStatistics, statistics_path
 
 
 class ShardStores:
@@ -29,6 +30,25 @@ class ShardStores:
             path = shard_folder(self._data, shard) / STORE
             self._stores[shard] = _OpenStore(Store.open(path, read_only=True))
 
+    def definition(self, shard: int, uid: str) -> str | None:
+        """See `Store.definition`.
+
+        Raises:
+            WorkError: the worker has let go of the shard.
+        """
+        opened = self._begin(shard)
+        try:
+            return opened.store.definition(uid)
+        finally:
+            opened.end()
+
+    def statistics(self, uid: str) -> TermStatistics | None:
+        """The term statistics of a collection, to be closed; None if there are none yet."""
+        try:
+            return TermStatistics.open(statistics_path(self._data, uid))
+        except OSError:
+            return None
+
     def read(
         self,
         shard: int,
@@ -43,13 +63,17 @@ class ShardStores:
         Raises:
             WorkError: the worker has let go of the shard.
         """
-        opened = self._stores.get(shard)
-        if opened is None or not opened.begin():
-            raise WorkError(f"this worker has let go of shard {shard}")
+        opened = self._begin(shard)
         try:
             return opened.store.read(uid, ids, max_bytes, pick, is_late)
         finally:
             opened.end()
+
+    def _begin(self, shard: int) -> "_OpenStore":
+        opened = self._stores.get(shard)
+        if opened is None or not opened.begin():
+            raise WorkError(f"this worker has let go of shard {shard}")
+        return opened
 
     def close(self, shard: int) -> None:
         """Close a shard's store, once no thread reads it any more; does not wait for that."""

@@ -172,6 +172,11 @@ def write_table(path: Path, statistics: Statistics) -> None:
     written.replace(path)
 
 
+def statistics_path(data: Path, uid: str) -> Path:
+    """The table of a collection's statistics in a worker's data folder."""
+    return data / "statistics" / f"{uid}.sqlite"
+
+
 class TermStatistics:
     """A collection's statistics, read term by term from the table that `write_table` made.
 

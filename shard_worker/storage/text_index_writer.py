@@ -74,6 +74,7 @@ class TextIndexWriter:
         # deletion. This operation deletes nothing, so that real ones get later numbers.
         self._writer.delete_documents_by_term(ID_FIELD, _NO_ID)
         self._has_changes = False
+        self._has_failed = False
         # Indexes of earlier versions have no field for places.
         self._bodies = BodyWriter(path) if PLACE in read_fields(path) else None
         # Beside the index, documents are without their vectors, which are seldom asked for.
@@ -200,7 +201,12 @@ class TextIndexWriter:
         self._has_changes = True
 
     def commit(self) -> int:
-        """Make all changes durable and visible; returns the generation."""
+        """Make all changes durable and visible; returns the generation.
+
+        Raises:
+            ValueError: they cannot be written; the disk is full, for example.
+            OSError: an earlier commit has failed; the index must be opened again.
+        """
         if self._has_changes:
             self._commit()
             self._has_changes = False
@@ -214,7 +220,13 @@ class TextIndexWriter:
         if self._bodies is not None:
             self._bodies.sync()  # before the index refers to them
         self._vectors.sync()
+        if self._has_failed:
+            raise OSError(f"{self.path}: a commit has failed; the index must be opened again")
+        # A commit that fails leaves tantivy's writer without the thread that indexes: later commits
+        # would succeed, remove what was deleted, and lose what was added.
+        self._has_failed = True
         self._opstamp = self._writer.commit()
+        self._has_failed = False
 
     def renew(self) -> None:
         """Make the next commit begin a new generation, even if there is no other change."""

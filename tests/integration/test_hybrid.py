@@ -21,10 +21,8 @@ pytestmark = pytest.mark.integration
 
 NUM_SHARDS = 2
 FUNCTION = "tests.integration.support.hooks:letters"
-FIELDS = {
-    "text": "text",
-    "v": {"type": "vector", "dimensions": 8, "embed": FUNCTION, "from": ["text"]},
-}
+VECTOR: dict[str, Any] = {"type": "vector", "dimensions": 8, "embed": FUNCTION, "from": ["text"]}
+FIELDS: dict[str, Any] = {"text": "text", "v": VECTOR}
 WORDS = ["bad", "cab", "dead", "fed", "head", "edge", "hedge", "beef"]
 DOCUMENTS: list[dict[str, Any]] = [
     {"id": f"d{number}", "text": f"{WORDS[number % 8]} {WORDS[number // 8]}"}
@@ -46,11 +44,9 @@ async def test_texts_are_embedded_when_they_are_indexed_and_asked_for() -> None:
     environment = {"HEDGEROW_EMBED__FUNCTIONS": json.dumps([FUNCTION])}
     with cluster_of_its_own(num_shards=NUM_SHARDS, environment=environment) as cluster:
         async with embedding_gateway(cluster) as gateway:
+            unknown = {**VECTOR, "embed": "os:system"}
             with pytest.raises(BadRequestError, match=r"embed\.functions"):
-                await gateway.collections.put(
-                    "others",
-                    {"fields": {"v": {**FIELDS["v"], "embed": "os:system"}}},  # type: ignore[dict-item]
-                )
+                await gateway.collections.put("others", {"fields": {**FIELDS, "v": unknown}})
             await gateway.collections.put("words", {"fields": FIELDS})
             bad = {"id": "bad", "text": "unreadable hedge"}
             await gateway.documents.load("words", ndjson([*DOCUMENTS, bad]), "logged")

@@ -41,7 +41,7 @@ Document = dict[str, Any]
 @pytest.fixture(autouse=True)
 def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
     """Copies do not rest: other tests load the machine for them."""
-    made = driver.ReindexDriver.__init__
+    made: Any = driver.ReindexDriver.__init__
 
     def make(self: driver.ReindexDriver, *given: Any) -> None:
         made(self, *given[:-1], 1.0)
@@ -244,7 +244,9 @@ async def test_nothing_is_lost_and_nothing_is_missing(cluster: Cluster) -> None:
                 assert not different, (worker, collection == uid, different)
         assert load.num_writes > 100
         assert not load.partial
-        await one.reindexes.end()
+        with pytest.raises(ConflictError, match="has switched, and shop-1 follows shop-2"):
+            await one.reindexes.end()
+        await one.reindexes.end(after_switch=True)
         await until_is(one, "ended")
         await one.aliases.change([AliasChange("shop", None)])
 
@@ -290,7 +292,7 @@ async def test_documents_that_do_not_fit_keep_it_from_switching(cluster: Cluster
         assert stored(cluster, 0, uid).keys() == {"d0", *(one["id"] for one in fitting)}
         await load_into(gateway, "loose", [{"id": "late", "title": "lamp", "price": "dear"}])
         assert (await gateway.get_document("shop", "late"))["price"] == "dear"
-        await gateway.reindexes.end()
+        await gateway.reindexes.end(after_switch=True)
         await until_is(gateway, "ended")
         await gateway.aliases.change([AliasChange("shop", None)])
 
@@ -317,7 +319,7 @@ async def test_a_cancelled_one_leaves_the_alias_and_can_be_begun_again(cluster: 
         assert "later" not in stored(cluster, 0, gateway.collections.get("second").uid)
         await begin(gateway, "first", "third")
         assert (await until_is(gateway, "switched")).copied == 51
-        await gateway.reindexes.end()
+        await gateway.reindexes.end(after_switch=True)
         await until_is(gateway, "ended")
         await gateway.aliases.change([AliasChange("shop", None)])
 

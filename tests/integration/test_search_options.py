@@ -1,4 +1,4 @@
-"""Facets, orders, pages and groups through a real cluster."""
+"""Facets, orders, pages, groups, highlights and documents like another, through a real cluster."""
 
 from collections import Counter
 from typing import Any
@@ -7,6 +7,7 @@ import pytest
 
 from hedgerow.gateway.gateway import Gateway
 from hedgerow.gateway.shapes.facets import Facet
+from hedgerow.gateway.shapes.more_like import MoreLike
 from hedgerow.gateway.shapes.sorting import NextPage
 from tests.support.clusters import all_live, ask, cluster_of_its_own, load
 
@@ -24,7 +25,7 @@ DOCUMENTS: list[dict[str, Any]] = [
 ]
 
 
-async def test_a_cluster_counts_sorts_pages_and_groups() -> None:
+async def test_a_cluster_counts_sorts_pages_groups_and_highlights() -> None:
     """As by hand; a gateway goes on where another one's cursor says, and hits have their fields."""
     with cluster_of_its_own(num_shards=NUM_SHARDS, num_workers=2) as cluster:
         async with (
@@ -53,6 +54,8 @@ async def test_a_cluster_counts_sorts_pages_and_groups() -> None:
                 assert page.next_page.is_whole
                 cursor = page.next_page.cursor
             grouped = await ask(one, "goods", "wing", group_by="brand", k=5, offset=2)
+            marked = await ask(one, "goods", "wings", highlight=True, fields=("id",), k=30)
+            like = await ask(one, "goods", "", more_like=MoreLike("d5"), k=200, fields=False)
     assert found == sorted(DOCUMENTS, key=lambda row: (-row["price"], row["id"]))
     assert isinstance(page.facets, dict)
     counts = {bucket.value: bucket.count for bucket in page.facets["brand"].buckets or ()}
@@ -61,6 +64,14 @@ async def test_a_cluster_counts_sorts_pages_and_groups() -> None:
         brand for brand, _ in sorted(_first_ids().items(), key=lambda item: item[1])
     ][2:7]
     assert all(hit.fields for hit in grouped.hits)
+    assert [(hit.fields, hit.highlights) for hit in marked.hits] == [
+        (
+            {"id": hit.id},
+            {"text": [f"the <em>wing</em> of a large aeroplane, number {hit.id[1:]}"]},
+        )
+        for hit in marked.hits
+    ]
+    assert {hit.id for hit in like.hits} == {row["id"] for row in DOCUMENTS} - {"d5"}
 
 
 def _first_ids() -> dict[str, str]:

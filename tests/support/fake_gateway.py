@@ -668,11 +668,11 @@ class FakeReindexes:
         self.states = self.states or ["copying", "switching", "switched"]
         return await self.describe()
 
-    async def end(self) -> ReindexAnswer:
+    async def end(self, *, after_switch: bool) -> ReindexAnswer:
         """Give up, unless it is refused."""
         if self.refusal is not None:
             raise self.refusal
-        self.states = ["cancelling", "cancelled"]
+        self.states = ["ending", "ended"] if after_switch else ["cancelling", "cancelled"]
         return await self.describe()
 
 

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from bench.options import QUERIES, Bench, build, synonyms_of
+from bench.options import QUERIES, Bench, Reads, build, synonyms_of
+from hedgerow.shard_worker.storage.term_statistics import collect, statistics_path, write_table
 
 
 def test_every_row_finds_or_counts_something(tmp_path: Path) -> None:
@@ -22,4 +23,17 @@ def test_every_row_finds_or_counts_something(tmp_path: Path) -> None:
             assert all(part.counts or part.stats for part in found.extras.facets), name
     numbers = [bench.answer("w0", synonyms_of("w0", num)).total for num in (0, 1, 8)]
     assert sorted(set(numbers)) == numbers
+    write_table(statistics_path(tmp_path, "goods"), collect(bench.index))
+    assert [slip.candidates[0][0] for slip in bench.slips("colourr")] == ["colour"]
+    for name, (one, other) in bench.by_statistics().items():
+        assert one() != other(), name
     bench.close()
+
+
+def test_every_document_that_is_read_has_highlights(tmp_path: Path) -> None:
+    """No row is about texts in which nothing matches."""
+    reads = Reads(tmp_path, 3000)
+    for query, typos in (("word1 word900", 0), ("word1 wordone", 2)):
+        assert all(found and b"<em>" in found for found in reads.read(query, typos)().highlights)
+    assert reads.read()().highlights == ()
+    reads.close()

@@ -26,8 +26,8 @@ EXAMPLES = list(EXAMPLE.finditer(DOCUMENT.read_text(encoding="utf-8")))
 
 
 def test_the_page_has_examples() -> None:
-    """Facets, sorting, pages and groups each have one."""
-    assert len(EXAMPLES) == 4
+    """Facets, sorting, pages, groups, highlights and more like one each have one."""
+    assert len(EXAMPLES) == 6
 
 
 @pytest.mark.parametrize("num_shards", [1, 8])
@@ -39,6 +39,7 @@ def test_the_examples_are_answered_as_shown(
     lines = doc_blocks.blocks(DOCUMENT)["documents"].splitlines()[1:-1]
     shop = RealShards(tmp_path, define("shop", {"fields": FIELDS}, uid="u1"), num_shards)
     shop.put([json.loads(line) for line in lines])
+    shop.collect_statistics()
     body = msgspec.json.decode(example["body"], type=search_body(GatewaySettings()))
     members = {name: getattr(body, name) for name in body.__struct_fields__}
     found = shop.search(**members | {"fields": False}).answer()

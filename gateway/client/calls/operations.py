@@ -118,9 +118,10 @@ def begin_reindex(old: str, new: str, alias: str, *, skip_faulty: bool) -> Call[
     return Call("POST", "/v1/reindex", answer(ReindexAnswer), body=body)
 
 
-def end_reindex() -> Call[ReindexAnswer]:
+def end_reindex(*, after_switch: bool) -> Call[ReindexAnswer]:
     """Cancel the reindex, or let its collections be independent after the switch."""
-    return Call("DELETE", "/v1/reindex", answer(ReindexAnswer))
+    params = {"after_switch": "true"} if after_switch else None
+    return Call("DELETE", "/v1/reindex", answer(ReindexAnswer), params=params)
 
 
 def _draining(worker: str) -> str:

@@ -16,7 +16,9 @@ from hedgerow.gateway.client.calls.call import (
 from hedgerow.gateway.shapes.answer import SearchAnswer
 from hedgerow.gateway.shapes.collection import CurveAnswer
 from hedgerow.gateway.shapes.facets import Facet
+from hedgerow.gateway.shapes.highlighting import Highlight
 from hedgerow.gateway.shapes.hybrid import Hybrid
+from hedgerow.gateway.shapes.more_like import MoreLike
 from hedgerow.gateway.shapes.sorting import SortBy
 from hedgerow.gateway.shapes.suggest import SuggestAnswer
 from hedgerow.gateway.shapes.vector import VectorQuery
@@ -50,6 +52,11 @@ class SearchOptions(TypedDict, total=False):
             same as a dict.
         hybrid: rank by the query and by a vector, and fuse both: a `Hybrid`, or the same as a dict.
         synonyms: whether the collection's synonyms of the query's words are found, too.
+        highlight: whether hits show what matched in their texts: True (all text fields), names of
+            fields, or a `Highlight`, which may be a dict.
+        more_like: search for the most telling words of a document instead of a query, which is "":
+            a `MoreLike`, or the same as a dict.
+        did_you_mean: whether to suggest a query with misspelt words corrected, if that finds more.
     """
 
     k: int | None
@@ -72,6 +79,9 @@ class SearchOptions(TypedDict, total=False):
     vector: VectorQuery | Mapping[str, Any] | None
     hybrid: Hybrid | Mapping[str, Any] | None
     synonyms: bool | None
+    highlight: bool | Sequence[str] | Highlight | Mapping[str, Any] | None
+    more_like: MoreLike | Mapping[str, Any] | None
+    did_you_mean: bool | None
 
 
 def search(collection: str, query: str, options: SearchOptions) -> Call[SearchAnswer]:

@@ -47,8 +47,8 @@ def reindex_routes(gateway: GatewayPort, settings: GatewaySettings) -> APIRouter
         response_class=Response,
         status_code=202,
     )
-    async def end_reindex(request: Request) -> Response:
+    async def end_reindex(request: Request, after_switch: bool = False) -> Response:
         with in_progress(gateway.requests, request.scope):
-            return json_response(await gateway.reindexes.end(), 202)
+            return json_response(await gateway.reindexes.end(after_switch=after_switch), 202)
 
     return router

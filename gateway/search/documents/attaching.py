@@ -70,6 +70,8 @@ class AttachPolicy:
         is_first = not query.offset  # the documents of hits that are left out are not wanted
         if query.fields is False or profile not in self._profiles or not num_shards or not is_first:
             return None
+        if query.highlight:  # made by the fetch
+            return None
         max_bytes = self._max_bytes // num_shards
         if not max_bytes or not self._is_understood():
             return None

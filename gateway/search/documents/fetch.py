@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import msgspec
+from msgspec import UNSET
 from pydantic_core import to_json
 
 from hedgerow.common.outcome import Outcome
@@ -21,6 +22,7 @@ from hedgerow.common.wire.messages import (
     pack_body,
     unpack_fetch_body,
 )
+from hedgerow.common.wire.search_options import Highlighting, WantedTerms
 from hedgerow.gateway.policies.latency import FetchReserve
 from hedgerow.gateway.policies.shard_result import ShardResult
 from hedgerow.gateway.search.documents.answer_memory import AnswerMemory, Lease
@@ -40,6 +42,8 @@ class Refused(msgspec.Struct, frozen=True):
 
     reason: str
     enrich_error: str = ""
+    highlight_error: str = ""
+    highlights: tuple[bytes | None, ...] = ()
     is_enrich_late: bool = False
     documents: tuple[Document, ...] = ()
 
@@ -88,6 +92,7 @@ class Fetcher:
         walks: list[FetchWalk] | None = None,
         *,
         vectors: tuple[str, ...] = (),
+        highlighting: Highlighting | None = None,
     ) -> Fetch:
         """Give the hits those of their documents that arrive by `deadline`, on the loop's clock.
 
@@ -103,6 +108,7 @@ class Fetcher:
             trace: the context that the workers get, packed; None for none.
             walks: gets how the fetch went, if one is needed.
             vectors: the collection's vector fields, as in `Attach`.
+            highlighting: what to mark in the documents; None for nothing.
         """
         answer = _Answer(self._max_answer_bytes)
         by_shard: dict[int, list[Hit]] = {}
@@ -117,7 +123,16 @@ class Fetcher:
         started = self._loop.time()
         wanted = {shard: [hit.id for hit in group] for shard, group in by_shard.items()}
         results = await self.read(
-            uid, wanted, fields, profile, deadline, lease, trace, walks, vectors=vectors
+            uid,
+            wanted,
+            fields,
+            profile,
+            deadline,
+            lease,
+            trace,
+            walks,
+            vectors=vectors,
+            highlighting=highlighting,
         )
         for shard, group in sorted(by_shard.items()):
             answer.add_part(shard, group, results[shard])
@@ -143,6 +158,8 @@ class Fetcher:
         walks: list[FetchWalk] | None = None,
         *,
         vectors: tuple[str, ...] = (),
+        highlighting: Highlighting | None = None,
+        terms: WantedTerms | None = None,
     ) -> dict[int, ShardResult]:
         """Ask each shard for its documents.
 
@@ -156,6 +173,8 @@ class Fetcher:
             trace: the context that the workers get, packed; None for none.
             walks: gets how it went.
             vectors: as in `fill`; without any, documents are as they are stored.
+            highlighting: what to mark in the documents; None for nothing.
+            terms: which of their words to read instead of them; None to read them.
 
         Returns:
             How each shard's part ended; the bodies are `FetchBody`s, or `Refused`.
@@ -168,7 +187,9 @@ class Fetcher:
             if gather.num_open:
                 sent = []
                 for shard, ids in wanted.items():
-                    payload = pack_body(FetchPayload(uid, ids, fields, profile, vectors))
+                    payload = pack_body(
+                        FetchPayload(uid, ids, fields, profile, vectors, highlighting, terms)
+                    )
                     sent.append(scatter.send(scatter.request(payload), (shard,)))
                 self.hedger.watch(sent)
                 await gather.wait(deadline)
@@ -178,6 +199,12 @@ class Fetcher:
             if walks is not None:
                 walks.append(FetchWalk(gather, now))
         return gather.results
+
+
+def drop_fields(hits: Sequence[Hit]) -> None:
+    """Take the documents from hits for which they were read for the highlights alone."""
+    for hit in hits:
+        hit.stored = None
 
 
 class _Answer:
@@ -202,12 +229,17 @@ class _Answer:
             self._problems.append((shard, body.reason))
             self._num_refused += len(hits)
             return
-        if body.enrich_error:
-            self._problems.append((shard, body.enrich_error))
+        self._problems += [
+            (shard, problem) for problem in (body.enrich_error, body.highlight_error) if problem
+        ]
         if len(body.documents) != len(hits):
             reason = "malformed reply: not as many documents as requested"
             self._problems.append((shard, reason))
             return
+        for hit, marked in zip(hits, body.highlights, strict=False):
+            if marked is not None:
+                hit.marked = msgspec.Raw(marked)
+                self._num_bytes += len(marked)
         for hit, document in zip(hits, body.documents, strict=True):
             if type(document) is bytes:
                 stored = document
@@ -239,10 +271,12 @@ class _Answer:
             if not isinstance(hit.stored, msgspec.Raw):
                 continue
             num_bytes = len(bytes(hit.stored))
+            if isinstance(hit.marked, msgspec.Raw):
+                num_bytes += len(bytes(hit.marked))
             if num_bytes <= left_bytes:
                 left_bytes -= num_bytes
             else:
-                hit.stored = None
+                hit.stored, hit.marked = None, UNSET
                 self._trimmed.append(hit.shard)
 
     def report(self, num_hits: int) -> Fetch:

@@ -19,9 +19,10 @@ from hedgerow.common.errors import (
     UnavailableError,
 )
 from hedgerow.common.settings.rank_profiles import RankProfile
-from hedgerow.common.wire.search_options import Candidate
+from hedgerow.common.wire.search_options import Candidate, Highlighting
 from hedgerow.gateway.embedding.query_embedder import QueryEmbedder
 from hedgerow.gateway.search.documents.answer_memory import Lease
+from hedgerow.gateway.search.documents.fetch import drop_fields
 from hedgerow.gateway.search.hybrid.answer import make_answer
 from hedgerow.gateway.search.hybrid.deadlines import deadlines_of
 from hedgerow.gateway.search.hybrid.fusion import FusedHit
@@ -36,10 +37,12 @@ from hedgerow.gateway.search.hybrid.wanted import (
     embed_of,
     legs_of,
 )
+from hedgerow.gateway.search.options.highlighting import highlighting_of
 from hedgerow.gateway.search.options.vector import field_of
 from hedgerow.gateway.search.result import Hit, SearchQuery, SearchResult
 from hedgerow.gateway.search.search_settings import SearchSettings
 from hedgerow.gateway.search.searcher import Searcher
+from hedgerow.gateway.search.validation import Admitted
 from hedgerow.gateway.search.view import View
 from hedgerow.gateway.shapes.answer import Fetch
 
@@ -86,7 +89,7 @@ class HybridSearcher:
             return await self._by_vector(query, collection)
         started = self._loop.time()
         legs = legs_of(query, query.hybrid, collection, self._profiles, self._limits)
-        self._check(legs, collection)
+        text = self._check(query, legs, collection)
         deadlines = deadlines_of(
             started,
             query.deadline_ms / 1000,
@@ -102,7 +105,10 @@ class HybridSearcher:
                 legs, fused, collection, started, deadlines.second_phase
             )
         hits = [_hit_of(one) for one in fused[query.offset : query.num_ranked]]
-        fetch, lease = await self._fetch(query, legs, hits, collection, deadlines.answer)
+        highlighting = highlighting_of(query, text.options, text.wanted.highlights)
+        fetch, lease = await self._fetch(
+            query, legs, hits, collection, deadlines.answer, highlighting
+        )
         return make_answer(
             query,
             legs,
@@ -125,15 +131,18 @@ class HybridSearcher:
         """From now on, rank by these; searches that have begun end as they began."""
         self._profiles = profiles
 
-    def _check(self, legs: Legs, collection: Collection) -> None:
-        """Check both legs before a shard is asked."""
-        self._searcher.check(legs.text, collection)
+    def _check(self, query: SearchQuery, legs: Legs, collection: Collection) -> Admitted:
+        """Check both legs before a shard is asked; returns the leg by text."""
+        # Neither leg highlights; the hits of both do.
+        text = replace(legs.text, highlight=query.highlight)
+        admitted = self._searcher.check(text, collection)
         vector = legs.vector
         if legs.embed and vector.vector is not None:  # with a vector in the place of its own
             field = field_of(vector.vector, collection)
             value = replace(vector.vector, value=[1.0] * field.dimensions)
             vector = replace(vector, vector=value)
         self._searcher.check(vector, collection)
+        return admitted
 
     async def _by_vector(self, query: SearchQuery, collection: Collection) -> SearchResult:
         """Answer a search by vector alone; without a vector, that of the query's text."""
@@ -199,28 +208,31 @@ class HybridSearcher:
         hits: list[Hit],
         collection: Collection,
         deadline: float,
+        highlighting: Highlighting | None,
     ) -> tuple[Fetch | None, Lease | None]:
         """Read the hits' documents from the shards that have them."""
-        if query.fields is False:
+        if not query.reads_documents:
             return None, None
         fetcher = self._searcher.fetcher
         lease = fetcher.memory.lease(query.caller.party(query.peer))
         if not hits:
             return Fetch(0, 0), lease
-        fields = None if isinstance(query.fields, bool) else list(query.fields)
         fetch = await fetcher.fill(
             hits,
             collection.uid,
-            fields,
+            query.read_fields,
             legs.profile,
             deadline,
             lease,
             vectors=tuple(collection.vectors),
+            highlighting=highlighting,
         )
+        if query.fields is False:
+            drop_fields(hits)
         return fetch, lease
 
     def _fetch_reserve_s(self, query: SearchQuery) -> float:
-        if query.fields is False:
+        if not query.reads_documents:
             return 0.0
         return self._searcher.fetcher.reserve.reserve_s(query.deadline_ms / 1000)
 

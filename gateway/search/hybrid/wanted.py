@@ -103,6 +103,7 @@ def legs_of(
         k=num,
         offset=0,
         fields=False,
+        highlight=False,
         minimum_coverage=0.0,
         rank_profile=LEG_PROFILE if has_second_phase else name,
     )

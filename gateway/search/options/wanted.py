@@ -7,9 +7,10 @@ from hedgerow.common.errors import BadRequestError
 from hedgerow.common.query.cost import Cost
 from hedgerow.common.settings.query_limits import QuerySettings
 from hedgerow.common.settings.rank_profiles import RankProfile
-from hedgerow.common.wire.search_options import SCORE, SearchOptions
+from hedgerow.common.wire.search_options import SCORE, SearchOptions, WantedHighlights
 from hedgerow.gateway.search.options.cursor import CursorSigner, fingerprint_of
 from hedgerow.gateway.search.options.facets import Counted, check_facets
+from hedgerow.gateway.search.options.highlighting import check_highlight
 from hedgerow.gateway.search.options.paging import Paging
 from hedgerow.gateway.search.options.sorting import check_group, check_sort
 from hedgerow.gateway.search.options.vector import check_vector
@@ -24,12 +25,14 @@ class Wanted(NamedTuple):
         facets: the facets, in the order of those in `options`.
         paging: the page, of a search that is read page by page.
         cost: what all this adds to the search's cost.
+        highlights: what to mark in the documents of the hits; None for nothing.
     """
 
     options: SearchOptions | None = None
     facets: tuple[Counted, ...] = ()
     paging: Paging | None = None
     cost: Cost = Cost()
+    highlights: WantedHighlights | None = None
 
 
 NOTHING = Wanted()
@@ -60,7 +63,17 @@ def wanted_of(
     vector = query.vector
     if query.candidates:
         return Wanted(SearchOptions(candidates=query.candidates))
-    if not (query.facets or query.sort or pages or query.group_by or query.offset or vector):
+    if not (
+        query.facets
+        or query.sort
+        or pages
+        or query.group_by
+        or query.offset
+        or vector
+        or query.highlight
+        or query.more_like
+        or query.did_you_mean
+    ):
         return NOTHING
     _check_profile(query, profile)
     if pages and query.offset:
@@ -86,12 +99,25 @@ def wanted_of(
                 "(query.max_score_depth); sort by a field to go further",
             )
     wanted = [part for one in facets for part in one.wanted]
-    options = SearchOptions(tuple(wanted), keys, after, query.group_by, vector=nearest)
+    options = SearchOptions(
+        tuple(wanted),
+        keys,
+        after,
+        query.group_by,
+        vector=nearest,
+        did_you_mean=query.did_you_mean,
+    )
     columns = len(wanted) + len(keys) * (1 + (after is not None)) + 2 * bool(query.group_by)
     columns += nearest is not None
     # The first page, too, asks for what the scores depend on.
     is_asked = bool(options.used) or pages
-    return Wanted(options if is_asked else None, tuple(facets), paging, Cost(columns=columns))
+    return Wanted(
+        options if is_asked else None,
+        tuple(facets),
+        paging,
+        Cost(columns=columns),
+        check_highlight(query.highlight, collection, limits),
+    )
 
 
 def _check_profile(query: SearchQuery, profile: RankProfile) -> None:
@@ -102,10 +128,17 @@ def _check_profile(query: SearchQuery, profile: RankProfile) -> None:
         "group_by": bool(query.group_by),
     }
     asked = [name for name, is_asked in ordering.items() if is_asked]
-    if profile.first_phase == "noop" and (asked or query.facets or query.vector):
-        others = ["facets"] if query.facets else ["vector"]
+    reading = {
+        "facets": bool(query.facets),
+        "vector": query.vector is not None,
+        "highlight": bool(query.highlight),
+        "more_like": query.more_like is not None,
+        "did_you_mean": query.did_you_mean,
+    }
+    of_index = [name for name, is_asked in reading.items() if is_asked]
+    if profile.first_phase == "noop" and (asked or of_index):
         raise BadRequestError(
-            [*asked, *others][0], "does not apply: the rank profile reads no index"
+            [*asked, *of_index][0], "does not apply: the rank profile reads no index"
         )
     if profile.second_phase is not None and asked:
         raise BadRequestError(
@@ -131,5 +164,6 @@ def _paging(
         query.typos,
         query.prefix,
         *(() if query.synonyms else ("no synonyms",)),
+        *(() if query.more_like is None else (query.more_like,)),
     )
     return Paging(signer, search, signer.read(text) if text else None)

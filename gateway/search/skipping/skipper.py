@@ -8,7 +8,7 @@ Redis, of searches that skip shards only.
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final, Protocol
+from typing import Final, Protocol, Self
 
 from hedgerow.common.collection import Collection
 from hedgerow.common.errors import RedisUnavailableError
@@ -46,6 +46,14 @@ class Stamps(Protocol):
         """
 
 
+class _NoStamps:
+    """There are none."""
+
+    async def read(self, uid: str, shards: Sequence[int]) -> list[bytes | None]:
+        del uid
+        return [None] * len(shards)
+
+
 class Skipper:
     """Finds the shards that cannot have a match."""
 
@@ -55,6 +63,8 @@ class Skipper:
         retracts: Callable[[], bool],
         profiles: Mapping[str, RankProfile],
         on_wanted: Callable[[], None],
+        *,
+        is_on: bool = True,
     ) -> None:
         """Skip nothing yet: `collections` has to be filled with summaries.
 
@@ -63,13 +73,20 @@ class Skipper:
             retracts: whether every live worker retracts summaries before it writes.
             profiles: name → rank profile.
             on_wanted: called when a collection is searched whose summaries are not kept.
+            is_on: whether to want any.
         """
         self.collections: dict[str, CollectionSummaries] = {}
         self._stamps = stamps
         self._retracts = retracts
         self._on_wanted = on_wanted
+        self._is_on = is_on
         self._now = asyncio.get_running_loop().time
         self.use_profiles(profiles)
+
+    @classmethod
+    def of_none(cls) -> Self:
+        """One that skips nothing."""
+        return cls(_NoStamps(), lambda: False, {}, lambda: None, is_on=False)
 
     def use_profiles(self, profiles: Mapping[str, RankProfile]) -> None:
         """From now on, these are the rank profiles."""
@@ -86,6 +103,8 @@ class Skipper:
         """The shards that seem to have no match; None if there are none. Takes 1 µs mostly."""
         held = self.collections.get(collection.uid)
         if held is None:
+            if not self._is_on:
+                return None
             self.collections[collection.uid] = CollectionSummaries(collection.uid, self._now())
             self._on_wanted()
             return None

@@ -39,10 +39,15 @@ from hedgerow.common.wire.search_options import (
     After,
     FacetKind,
     FacetPart,
+    Highlighting,
+    LikeTerms,
     SearchExtras,
     SearchOptions,
+    Slip,
     SortKey,
     WantedFacet,
+    WantedHighlights,
+    WantedTerms,
 )
 
 
@@ -82,12 +87,15 @@ values = st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | strings
 wanted_facets = st.builds(
     WantedFacet, strings, st.sampled_from(FacetKind).map(int), counts, tuples_of(values)
 )
+pairs = tuples_of(st.tuples(strings, strings))
 search_options = st.builds(
     SearchOptions,
     tuples_of(wanted_facets),
     tuples_of(st.builds(SortKey, strings, st.booleans(), st.booleans())),
     st.none() | st.builds(After, tuples_of(values), strings, counts),
     strings,
+    like=st.none() | st.builds(LikeTerms, strings, pairs),
+    did_you_mean=st.booleans(),
 )
 search_extras = st.builds(
     SearchExtras,
@@ -95,6 +103,15 @@ search_extras = st.builds(
     tuples_of(tuples_of(values)),
     tuples_of(values),
     strings,
+    tuples_of(st.builds(Slip, strings, strings, counts, tuples_of(st.tuples(strings, counts)))),
+)
+
+highlighting = st.builds(
+    Highlighting,
+    strings,
+    st.booleans(),
+    st.none() | search_options,
+    st.builds(WantedHighlights, tuples_of(strings), counts, counts, counts, strings, strings),
 )
 
 
@@ -142,6 +159,9 @@ BODIES: list[tuple[Callable[[bytes], Any], st.SearchStrategy[Any]]] = [
             st.lists(strings, max_size=5),
             fields,
             strings,
+            tuples_of(strings),
+            st.none() | highlighting,
+            st.none() | st.builds(WantedTerms, tuples_of(strings), counts, counts),
         ),
     ),
     (
@@ -152,6 +172,9 @@ BODIES: list[tuple[Callable[[bytes], Any], st.SearchStrategy[Any]]] = [
             strings,
             st.booleans(),
             st.none() | st.tuples(counts, counts),
+            tuples_of(st.none() | blobs),
+            strings,
+            pairs,
         ),
     ),
     (unpack_failure, st.builds(Failure, strings, strings)),
@@ -209,6 +232,12 @@ def test_an_older_process_is_sent_what_it_knows() -> None:
     payload = SearchPayload("u1", "q", 10, "bm25", "", strict=False)
     assert msgpack.unpackb(pack_body(payload)) == ["u1", "q", 10, "bm25", "", False]
     assert msgpack.unpackb(pack_body(FetchBody([], "", False))) == [[], "", False]
+    assert msgpack.unpackb(pack_body(FetchPayload("u1", ["a"], None, ""))) == [
+        "u1",
+        ["a"],
+        None,
+        "",
+    ]
     request = Request(1, 2, 3, 4, "to", b"p", None, 7, Attach(1, 2, None))
     assert msgpack.unpackb(pack_request(request))[1][8:] == [[1, 2, None]]
 

@@ -5,7 +5,8 @@ import pytest
 import typer
 
 from hedgerow.gateway.cli.hybrid import parse_hybrid
-from hedgerow.gateway.client import Hybrid, Leg, LegWeights
+from hedgerow.gateway.cli.vectors import parse_vector
+from hedgerow.gateway.client import Hybrid, Leg, LegWeights, VectorQuery
 from hedgerow.gateway.search.coverage.measurement import coverage_of
 from hedgerow.gateway.shapes.answer import Shards, TotalHits
 from tests.support.fake_gateway import make_result
@@ -33,6 +34,15 @@ def test_what_is_no_fusion_is_misuse(text: str) -> None:
     """The error has examples."""
     with pytest.raises(typer.BadParameter, match="rrf:k=10"):
         parse_hybrid(text)
+
+
+def test_a_vector_that_is_to_be_made_of_the_text_is_its_field_alone() -> None:
+    """A value stands behind an equals sign, and must be there then."""
+    assert parse_vector("embedding", 50) == VectorQuery("embedding", k=50)
+    assert parse_vector("embedding=[1, 2]") == VectorQuery("embedding", [1, 2])
+    for text in ("", "=", "embedding=", "=[1]"):
+        with pytest.raises(typer.BadParameter):
+            parse_vector(text)
 
 
 def test_the_legs_are_shown(

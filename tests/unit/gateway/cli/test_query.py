@@ -18,13 +18,15 @@ from hedgerow.common.errors import (
 from hedgerow.common.outcome import Outcome
 from hedgerow.gateway.cli.facets import facet_tables, parse_facets
 from hedgerow.gateway.cli.options import parse_duration_ms
-from hedgerow.gateway.client import FacetAnswer, FacetBucket, FacetStats, NextPage
+from hedgerow.gateway.cli.render import hits_table
+from hedgerow.gateway.client import FacetAnswer, FacetBucket, FacetStats, MoreLike, NextPage
 from hedgerow.gateway.search.coverage.measurement import coverage_of
 from hedgerow.gateway.search.result import Hit, SearchQuery
 from hedgerow.gateway.shapes.answer import Fetch, FetchProblem, ShardDetail, TotalHits
+from hedgerow.gateway.shapes.answer import Hit as AnsweredHit
 from hedgerow.gateway.shapes.facets import Facet, FacetRange
 from hedgerow.gateway.shapes.sorting import SortBy
-from tests.support.fake_gateway import make_result
+from tests.support.fake_gateway import as_answer, make_result
 from tests.unit.support.command_line import CommandLine
 
 WHOLE = make_result(
@@ -73,6 +75,8 @@ def test_every_option_reaches_the_gateway(command: CommandLine) -> None:
         "7",
         "--group-by",
         "brand",
+        "--highlight",
+        "title",
     )
     assert ended.code == 0
     assert command.gateway.searches == [
@@ -96,6 +100,7 @@ def test_every_option_reaches_the_gateway(command: CommandLine) -> None:
             sort=({"price": SortBy("desc", "first")}, "_score"),
             offset=7,
             group_by="brand",
+            highlight=("title",),
         )
     ]
 
@@ -198,6 +203,55 @@ def test_hits_and_coverage_are_shown(command: CommandLine) -> None:
     assert "scale models for thermo-aeroelastic research" in lines[1]
     assert "29" in lines[2]
     assert lines[-1].startswith("coverage 100.0 % of 22,400 documents (shards: 8 ok)")
+
+
+def test_a_document_takes_the_place_of_a_query(command: CommandLine) -> None:
+    """There is no text then; and what was probably meant is shown below the hits."""
+    command.gateway.answer = structs.replace(WHOLE, did_you_mean="wing\x1b flow")
+    ended = command.run(
+        "query", "--collection", "films", "--more-like", "d7", "--did-you-mean", "--fields", "none"
+    )
+    assert command.gateway.searches == [
+        SearchQuery(
+            "films",
+            fields=False,
+            more_like=MoreLike("d7"),
+            did_you_mean=True,
+            peer="127.0.0.1",
+        )
+    ]
+    assert "did you mean: wing" in ended.out
+    assert "\x1b" not in ended.out
+
+
+MARKED = AnsweredHit(
+    "29",
+    11.5,
+    1,
+    {"title": "a <b>study</b>", "text": "long"},
+    highlights={
+        "title": ("a &lt;b&gt;<em>study</em>&lt;/b&gt;",),
+        "text": ("…of <em>models</em>\x1b[2J &amp; <em>studies</em>…",),
+    },
+)
+
+
+def test_what_matched_is_bold_on_a_terminal() -> None:
+    """And plain where there is none; the document cannot write to the terminal itself."""
+    shown = as_answer(structs.replace(WHOLE, hits=[]))
+    answer = structs.replace(shown, hits=[MARKED])
+    terminal = Console(file=StringIO(), width=120, force_terminal=True, color_system="standard")
+    terminal.print(hits_table(answer))
+    written = terminal.file.getvalue()  # type: ignore[attr-defined]
+    assert "\x1b[1mstudy\x1b[0m" in written
+    assert "\x1b[1mmodels\x1b[0m" in written
+    assert "\x1b[2J" not in written
+    piped = Console(file=StringIO(), width=120)
+    piped.print(hits_table(answer))
+    lines = piped.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert lines[1].rstrip().endswith("a <b>study</b>")
+    assert lines[2].strip().startswith("…of models")
+    assert lines[2].strip().endswith("& studies…")
 
 
 def test_a_partial_answer_warns(command: CommandLine) -> None:

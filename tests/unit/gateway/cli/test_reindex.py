@@ -25,7 +25,7 @@ def test_a_reindex_ends_with_the_switch(command: CommandLine) -> None:
     assert (ended.code, ended.err) == (0, "")
     assert ended.out.splitlines() == [
         "shop-1 to shop-2, alias shop: switched after 2.5 s, 1,000 documents",
-        "shop-1 follows shop-2 until you remove it, or end the reindex (gateway reindex --cancel)",
+        "shop-1 follows shop-2 until you remove it, or end the reindex (gateway reindex --end)",
     ]
     assert command.gateway.reindexes.begun == [ReindexBody("shop-1", "shop-2", "shop")]
 
@@ -56,11 +56,12 @@ def test_the_state_is_shown_without_a_change(command: CommandLine) -> None:
     assert (found["reindex"]["from"], found["reindex"]["state"]) == ("shop-1", "copying")
 
 
-def test_a_reindex_is_cancelled(command: CommandLine) -> None:
+def test_a_reindex_is_cancelled_or_ended(command: CommandLine) -> None:
     """The command waits until neither collection follows the other."""
-    ended = command.run("reindex", "--cancel")
-    assert ended.code == 0
-    assert "cancelled" in ended.out
+    cancelled = command.run("reindex", "--cancel")
+    assert (cancelled.code, "cancelled" in cancelled.out) == (0, True)
+    ended = command.run("reindex", "--end")
+    assert (ended.code, "shop: ended" in ended.out) == (0, True)
 
 
 def test_a_refused_reindex_says_why(command: CommandLine) -> None:

@@ -49,12 +49,14 @@ PARTS = {  # of a search's body
     "LegMinimum",
     "LegWait",
     "LegWeights",
+    "Highlight",
+    "MoreLike",
 }
 MAY_LACK = {
-    "SearchAnswer": {"facets", "next_page", "legs"},
+    "SearchAnswer": {"facets", "next_page", "legs", "did_you_mean"},
     "BatchResult": {"answer", "problem"},
     "Coverage": {"exact", "bound"},
-    "Hit": {"sort", "group", "legs"},
+    "Hit": {"sort", "group", "legs", "highlights"},
     "Leg": {"embed_ms", "left_out"},
     "FacetAnswer": {"buckets", "stats", "other", "unlisted_at_most", "not_searched"},
     "FacetBucket": {"value", "from", "to", "error"},

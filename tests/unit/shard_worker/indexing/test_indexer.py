@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hedgerow.common.collection import define
-from hedgerow.common.errors import ConfigurationError
+from hedgerow.common.errors import ConfigurationError, WorkError
 from hedgerow.common.shard_log.document_version import version_of
 from hedgerow.common.shard_log.entries import START, Entry, position
 from hedgerow.common.shard_log.operations import Create, Delete, Drop, Op, Upsert, Write, pack_op
@@ -42,6 +42,7 @@ from hedgerow.shard_worker.storage.term_statistics import (
 )
 from hedgerow.shard_worker.storage.text_index import TextIndex
 from hedgerow.shard_worker.storage.text_index_writer import TextIndexWriter
+from tests.support.full_disk import no_file_grows
 
 MEMORY = 15_000_000
 BOOKS = define("books", {"fields": {"title": "text"}}, "u0")
@@ -399,3 +400,22 @@ def test_a_table_that_would_be_the_same_is_not_written_again(tmp_path: Path) -> 
     indexer(pack_command(Command.TABLE, "u0", b""), budget)
     assert not path.exists()
     assert write(3) != second
+
+
+def test_an_index_that_could_not_be_fitted_loses_no_later_document(tmp_path: Path) -> None:
+    """Fitting an index commits; if that fails, the index is opened again before the next write."""
+    indexer = make_indexer(IndexerConfig(str(tmp_path), MEMORY))
+    budget: Any = None
+
+    def apply(position: str, *ops: Op) -> None:
+        indexer(pack_command(Command.APPLY, 0, position, [pack_op(op) for op in ops]), budget)
+
+    apply("1-1", Create(BOOKS.to_json()), Upsert("u0", [("a", body("a", 1)), ("b", body("b", 2))]))
+    longer = Statistics(2, {"title": FieldStatistics(8, {"wing": 2})})
+    indexer(pack_command(Command.TABLE, "u0", pack(longer)), budget)
+    with no_file_grows(), pytest.raises((ValueError, WorkError)):
+        indexer(pack_command(Command.BALANCE, 0, "u0"), budget)
+    apply("1-2", Upsert("u0", [("b", body("b", 3)), ("c", body("c", 4))]))
+    index = TextIndex.open(tmp_path / "shards" / "0" / "u0")
+    assert index.num_documents == 3
+    indexer.close()

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from hedgerow.common.wire.messages import FetchBody
 from hedgerow.shard_worker.serving.enriching import Enriching, Stored
 from hedgerow.shard_worker.storage.picking import pick_of
 
@@ -27,7 +28,7 @@ def enriched(
 ) -> tuple[list[Any], str]:
     """The documents, decoded, and the problem."""
     bounds = {"max_given_bytes": 10_000, "max_bytes": 10_000, **limits}
-    one = Enriching(stored, pick_of(fields), **bounds)
+    one = Enriching(FetchBody(stored, ""), pick_of(fields), **bounds)
     one.run(hook)
     documents = [json.loads(each) if isinstance(each, bytes) else each for each in one.documents]
     return documents, one.problem
@@ -72,7 +73,7 @@ def test_what_a_hook_returns_is_measured() -> None:
 
 def test_before_the_hook_has_returned_there_are_the_stored_fields() -> None:
     """They are at hand when it is late or fails, and a late one does not change them."""
-    one = Enriching([body(1), None], pick_of(["number"]), 1000, 1000)
+    one = Enriching(FetchBody([body(1), None], ""), pick_of(["number"]), 1000, 1000)
     before = one.documents
     assert before == [b'{"number":1}', None]
     one.run(add(9))
@@ -83,5 +84,5 @@ def test_the_collector_runs_again_afterwards() -> None:
     """It rests while documents are decoded, whether they can be or not."""
     assert gc.isenabled()
     with pytest.raises(ValueError, match=r"EOF|expected"):
-        Enriching([b'{"a":'], None, 1000, 1000).run(add(1))
+        Enriching(FetchBody([b'{"a":'], ""), None, 1000, 1000).run(add(1))
     assert gc.isenabled()

@@ -14,6 +14,7 @@ import msgpack
 import pytest
 from msgspec.structs import replace
 
+from hedgerow.common.collection import define
 from hedgerow.common.errors import ExpiredError, HedgerowError, LaneUnavailableError, WorkError
 from hedgerow.common.observability.telemetry import Counters
 from hedgerow.common.settings.limits import LimitSettings
@@ -29,8 +30,10 @@ from hedgerow.common.wire.messages import (
     unpack_fetch_body,
 )
 from hedgerow.common.wire.packing import VERSION
+from hedgerow.common.wire.search_options import Highlighting, WantedHighlights, WantedTerms
 from hedgerow.shard_worker.executors.thread_pool.batched_threads import BatchedThreads
 from hedgerow.shard_worker.executors.thread_pool.threads import Spent, ThreadLane
+from hedgerow.shard_worker.scoring.highlighting import Highlighter
 from hedgerow.shard_worker.serving import fetch as fetch_service
 from hedgerow.shard_worker.serving import intake
 from hedgerow.shard_worker.serving.enriching import Enrich
@@ -39,6 +42,7 @@ from hedgerow.shard_worker.serving.forwarding import Forwarding
 from hedgerow.shard_worker.serving.in_flight import InFlight
 from hedgerow.shard_worker.serving.work_accounting import WorkAccounting
 from hedgerow.shard_worker.storage.picking import Pick
+from hedgerow.shard_worker.storage.term_statistics import TermStatistics
 from tests.unit.support.services import Clock, Replies
 
 T = TypeVar("T")
@@ -115,6 +119,41 @@ class Serving:
         return replace(body, documents=documents)
 
 
+@dataclass
+class Documents:
+    """Reads `STORED`, or fails."""
+
+    asked: list[tuple[int, str, list[str]]]
+    broken: list[Exception]
+
+    def definition(self, shard: int, uid: str) -> str | None:
+        """Of a collection with titles."""
+        return define("c", {"fields": {"title": "text"}}, uid=uid).to_json()
+
+    def statistics(self, uid: str) -> TermStatistics | None:
+        """None yet."""
+        return None
+
+    def read(
+        self,
+        shard: int,
+        uid: str,
+        ids: list[str],
+        max_bytes: int,
+        pick: Pick | None,
+        is_late: Callable[[], bool],
+    ) -> list[bytes | int | None]:
+        """In the order of the ids."""
+        self.asked.append((shard, uid, ids))
+        if self.broken:
+            raise self.broken[0]
+        bodies = {one: json.dumps(stored).encode() for one, stored in STORED.items()}
+        return [
+            None if one not in bodies else bodies[one] if pick is None else pick(bodies[one])
+            for one in ids
+        ]
+
+
 def fetch(*ids: str, **changes: Any) -> bytes:
     """A packed payload."""
     return pack_body(replace(FetchPayload("u1", list(ids or "a"), None, ""), **changes))
@@ -139,23 +178,6 @@ def serving(monkeypatch: pytest.MonkeyPatch) -> Serving:
     asked: list[tuple[int, str, list[str]]] = []
     broken: list[Exception] = []
 
-    def read(
-        shard: int,
-        uid: str,
-        ids: list[str],
-        max_bytes: int,
-        pick: Pick | None,
-        is_late: Callable[[], bool],
-    ) -> list[bytes | int | None]:
-        asked.append((shard, uid, ids))
-        if broken:
-            raise broken[0]
-        bodies = {one: json.dumps(stored).encode() for one, stored in STORED.items()}
-        return [
-            None if one not in bodies else bodies[one] if pick is None else pick(bodies[one])
-            for one in ids
-        ]
-
     enrichers: dict[str, Enrich] = {"loud": shout}
     server_clock = clock.drive(monkeypatch, fetch_service, intake)
     handed_over: list[Request] = []
@@ -164,7 +186,7 @@ def serving(monkeypatch: pytest.MonkeyPatch) -> Serving:
     service = FetchService(
         FetchLanes(cast("BatchedThreads", lane), cast("ThreadLane", lane)),
         replies,
-        read,
+        Documents(asked, broken),
         enrichers,
         records,
         intake.Intake(
@@ -197,6 +219,68 @@ async def test_only_wanted_fields_travel(serving: Serving) -> None:
     """Fields that were not asked for stay behind; one that a document lacks is left out."""
     await serving.pull(serving.request(payload=fetch("a", "b", fields=["year", "id"])))
     assert serving.body.documents == [{"year": 1990, "id": "a"}, {"id": "b"}]
+
+
+HIGHLIGHTING = Highlighting(
+    "hedges", False, None, WantedHighlights(("title",), 0, 100, 1000, "<em>", "</em>")
+)
+MARKED = b'{"title":["<em>hedge</em>"]}'
+
+
+@pytest.mark.parametrize("profile", ["bm25", "loud"])
+async def test_documents_come_with_what_matches_in_them(serving: Serving, profile: str) -> None:
+    """One without a match has empty highlights; one that is not there has none."""
+    wanted = fetch("a", "gone", "b", fields=["id"], highlighting=HIGHLIGHTING, profile=profile)
+    await serving.pull(serving.request(payload=wanted))
+    assert serving.body.documents == [{"id": "a"}, None, {"id": "b"}]
+    assert serving.body.highlights == (
+        MARKED,
+        None,
+        b"{}",
+    )
+    assert serving.body.highlight_error == ""
+
+
+async def test_late_highlights_leave_time_for_the_documents(
+    serving: Serving, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once their share of the time is over, documents come without, and the reply says so."""
+    monkeypatch.setattr(Highlighter, "highlights", _slow(serving.clock, 0.045))
+    wanted = fetch("a", "b", "a", highlighting=HIGHLIGHTING)
+    await serving.pull(serving.request(payload=wanted))
+    assert serving.body.documents == [STORED["a"], STORED["b"], STORED["a"]]
+    assert serving.body.highlights == (
+        b"{}",
+        b"{}",
+        None,
+    )
+    assert serving.body.highlight_error == "there was no time for the highlights of a document"
+
+
+def _slow(clock: Clock, seconds: float) -> Callable[..., bytes | None]:
+    def highlights(_: Highlighter, _body: bytes, is_late: Callable[[], bool]) -> bytes | None:
+        if is_late():
+            return None
+        clock.now += seconds
+        return b"{}"
+
+    return highlights
+
+
+async def test_the_telling_words_of_a_document_travel_alone(serving: Serving) -> None:
+    """Without the document, but with whether it is there."""
+    wanted = WantedTerms(("title",), 5, 1000)
+    await serving.pull(serving.request(payload=fetch("a", terms=wanted)))
+    assert serving.body == FetchBody([{}], "", terms=(("title", "hedg"),))
+
+
+async def test_a_query_that_does_not_fit_costs_the_highlights_alone(serving: Serving) -> None:
+    """The documents arrive, with the reason."""
+    bad = replace(HIGHLIGHTING, query="gone:1", strict=True)
+    await serving.pull(serving.request(payload=fetch("a", highlighting=bad)))
+    assert serving.body.documents == [STORED["a"]]
+    assert serving.body.highlights == (None,)
+    assert serving.body.highlight_error.startswith("nothing is highlighted: ")
 
 
 async def test_the_ledger_has_what_both_calls_cost(serving: Serving) -> None:

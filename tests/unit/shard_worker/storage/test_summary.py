@@ -58,7 +58,7 @@ class Shard(NamedTuple):
     """An index, and its summary after a way through Redis."""
 
     collection: Collection
-    index: TextIndex
+    searched: TextIndex
     summary: ShardSummary
 
 

@@ -18,6 +18,7 @@ from hedgerow.shard_worker.storage.index_files import TextIndexError
 from hedgerow.shard_worker.storage.schema import searched
 from hedgerow.shard_worker.storage.text_index import TextIndex
 from hedgerow.shard_worker.storage.text_index_writer import TextIndexWriter
+from tests.support.full_disk import no_file_grows
 from tests.unit.support.shards import OneShard
 
 FIELDS = {"title": "text", "body": "text", "tag": "keyword", "year": "integer"}
@@ -43,6 +44,21 @@ def ids(index: TextIndex, query: str) -> set[str]:
     """What tantivy's own parser finds, by id."""
     hits = index.searcher.search(index.parse_native(query), 100).hits
     return set(index.ids([address for _, address in hits]))
+
+
+def test_a_writer_whose_commit_has_failed_commits_nothing_more(
+    folder: Path, writer: TextIndexWriter
+) -> None:
+    """The one of tantivy would: it would remove what is replaced, and lose what is added."""
+    writer.apply([], [("1", {"title": "one"})])
+    writer.commit()
+    writer.apply([], [("2", {"title": "two"})])
+    with no_file_grows(), pytest.raises(ValueError, match="File too large"):
+        writer.commit()
+    writer.apply([], [("1", {"title": "new"})])
+    with pytest.raises(OSError, match="must be opened again"):
+        writer.commit()
+    assert ids(TextIndex.open(folder), "title:one") == {"1"}
 
 
 def test_an_upsert_replaces_and_a_delete_removes(folder: Path, writer: TextIndexWriter) -> None:

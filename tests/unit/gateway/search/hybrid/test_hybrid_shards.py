@@ -131,6 +131,18 @@ def rows(result: SearchResult) -> list[tuple[str, Any, Any]]:
     return found
 
 
+def test_hits_of_both_legs_show_what_matched(clusters: tuple[RealHybrids, RealHybrids]) -> None:
+    """Whichever leg found them; they come without fields if none are wanted."""
+    found = clusters[1].hybrid(hybrid=Hybrid(), highlight=True)
+    assert {hit.fields for hit in found.hits} == {None}
+    have_words = []
+    for hit in found.hits:
+        words = str(clusters[1].documents[hit.id]["title"]).split()
+        have_words.append(not {"red", "lamp"}.isdisjoint(words))
+        assert bool(hit.highlights) == have_words[-1]
+    assert set(have_words) == {True, False}
+
+
 def test_the_second_phase_orders_what_was_fused(
     clusters: tuple[RealHybrids, RealHybrids],
 ) -> None:

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from hedgerow.common.embed_function import EmbedFunction, num_dimensions
 from hedgerow.common.errors import ConfigurationError, EmbeddingError
+from hedgerow.common.fields.embed_function import EmbedFunction, num_dimensions
 
 HERE = __name__
 returned: Any = None
