@@ -88,7 +88,7 @@ def _nearest(text: str) -> list[str]:
 
     def score(document: dict[str, Any]) -> float:
         (vector,) = hooks.letters([document["text"]])
-        product = sum(a * b for a, b in zip(wanted, vector, strict=True))
+        product: float = sum(a * b for a, b in zip(wanted, vector, strict=True))
         return product / sum(a * a for a in vector) ** 0.5
 
     rows = [(-round(score(one), 5), one["id"]) for one in DOCUMENTS]
