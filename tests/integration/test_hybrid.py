@@ -88,8 +88,8 @@ def _nearest(text: str) -> list[str]:
 
     def score(document: dict[str, Any]) -> float:
         (vector,) = hooks.letters([document["text"]])
-        product: float = sum(a * b for a, b in zip(wanted, vector, strict=True))
-        return product / sum(a * a for a in vector) ** 0.5
+        product = sum(a * b for a, b in zip(wanted, vector, strict=True))
+        return float(product / sum(a * a for a in vector) ** 0.5)
 
     rows = [(-round(score(one), 5), one["id"]) for one in DOCUMENTS]
     return [one for _, one in sorted(rows)]
