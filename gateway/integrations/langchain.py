@@ -26,10 +26,10 @@ from hedgerow.gateway.integrations.source import DEFAULT_K, Source
 class HedgerowRetriever(BaseRetriever):
     """Retrieves documents of a collection by their deadline; each says what the answer covers.
 
-    The metadata of a document has its stored fields, and `partial`, `coverage`, `outcomes`,
-    `deadline_ms`, `took_ms`, `documents_searched` and `documents_total` of the answer. A partial
-    answer without any document raises an InsufficientCoverageError, since an empty list would say
-    that nothing matches. Keyword arguments of `invoke` are options of that search.
+    The metadata of a document has its stored fields, and of the answer `partial`, `exact`,
+    `coverage`, `outcomes`, `deadline_ms`, `took_ms`, `documents_searched` and `documents_total`. A
+    partial answer without any document raises an InsufficientCoverageError, since an empty list
+    would say that nothing matches. Keyword arguments of `invoke` are options of that search.
     """
 
     collection: str

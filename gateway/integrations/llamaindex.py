@@ -6,7 +6,7 @@ for node in retriever.retrieve("desk lamp"):
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 from weakref import finalize
 
 from llama_index.core.base.base_retriever import BaseRetriever
@@ -18,13 +18,15 @@ from hedgerow.gateway.client.link import DEFAULT_URL, Verify
 from hedgerow.gateway.integrations.passages import ANSWER_KEYS, Passage
 from hedgerow.gateway.integrations.source import DEFAULT_K, Source
 
+_FOR_MODELS: Final = frozenset({"partial", "exact", "coverage"})
+
 
 class HedgerowRetriever(BaseRetriever):
     """Retrieves nodes of a collection by their deadline; each says what the answer covers.
 
-    The metadata of a node has the document's stored fields, and `partial`, `coverage`, `outcomes`,
-    `deadline_ms`, `took_ms`, `documents_searched` and `documents_total` of the answer; a model sees
-    `partial` and `coverage` among them. A partial answer without any document raises an
+    The metadata of a node has the document's stored fields, and of the answer `partial`, `exact`,
+    `coverage`, `outcomes`, `deadline_ms`, `took_ms`, `documents_searched` and `documents_total`; a
+    model sees the first three of them. A partial answer without any document raises an
     InsufficientCoverageError, since an empty list would say that nothing matches.
     """
 
@@ -93,7 +95,7 @@ def _node(passage: Passage) -> NodeWithScore:
         # What an answer covers is no part of what a document means, but a model should know it.
         excluded_embed_metadata_keys=[*ANSWER_KEYS, "score", "shard"],
         excluded_llm_metadata_keys=[
-            key for key in (*ANSWER_KEYS, "score", "shard") if key not in {"partial", "coverage"}
+            key for key in (*ANSWER_KEYS, "score", "shard") if key not in _FOR_MODELS
         ],
     )
     return NodeWithScore(node=node, score=passage.score)

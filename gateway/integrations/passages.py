@@ -12,6 +12,7 @@ _TEXT_FIELDS: Final = ("text", "content", "body", "abstract", "summary", "descri
 # Members of the metadata that are about the answer, which a stored field must not be taken for.
 ANSWER_KEYS: Final = (
     "partial",
+    "exact",
     "coverage",
     "documents_searched",
     "documents_total",
@@ -58,9 +59,10 @@ def passages_of(
 
     Raises:
         InsufficientCoverageError: the answer is partial and has no hit, so that an empty list
-            would say that nothing matches; its `result` is the answer.
+            would say that nothing matches, though a document of a missing shard may; its `result`
+            is the answer.
     """
-    if not answer.hits and not answer.coverage.is_full and not allow_empty_partial:
+    if not answer.hits and not is_exact(answer) and not allow_empty_partial:
         coverage = answer.coverage
         raise InsufficientCoverageError(
             f"nothing was found in {coverage.documents} of {coverage.documents_total} documents; "
@@ -71,11 +73,17 @@ def passages_of(
     return [_passage(hit, collection, content_fields, about) for hit in answer.hits]
 
 
+def is_exact(answer: SearchAnswer) -> bool:
+    """Whether the hits are those of a search of all documents, though shards may be missing."""
+    return answer.coverage.is_full or answer.coverage.exact is True
+
+
 def about_answer(answer: SearchAnswer) -> dict[str, Any]:
     """Return what every document of an answer says about it."""
     coverage = answer.coverage
     return {
         "partial": not coverage.is_full,
+        "exact": is_exact(answer),
         "coverage": coverage.fraction,
         "documents_searched": coverage.documents,
         "documents_total": coverage.documents_total,

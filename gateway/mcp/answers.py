@@ -34,6 +34,10 @@ class Found(TypedDict):
         bool,
         Field(description="Whether documents are missing because some shards did not answer."),
     ]
+    exact: Annotated[
+        bool,
+        Field(description="Whether the hits are those of a search of all documents all the same."),
+    ]
     note: Annotated[str, Field(description="What is missing, in words; empty if nothing is.")]
     coverage: Annotated[
         float, Field(description="Share of the documents that was searched, from 0 to 1.")
@@ -106,6 +110,7 @@ def found(answer: SearchAnswer, limits: Limits) -> Found:
         hits[0] = _shortened(hits[0], limits.max_bytes)
     return Found(
         partial=not coverage.is_full,
+        exact=coverage.is_full or coverage.exact is True,
         note=note_on(answer),
         coverage=coverage.fraction,
         documents_searched=coverage.documents,
@@ -152,12 +157,16 @@ def note_on(answer: SearchAnswer) -> str:
         return ""
     outcomes = ", ".join(f"{name} {count}" for name, count in coverage.degraded.items())
     share = f"{min(coverage.fraction * 100, 99.9):.3g} %"
-    return (
+    searched = (
         f"Only {share} of the documents were searched ({coverage.documents} of "
         f"{coverage.documents_total}); {sum(coverage.degraded.values())} of "
-        f"{answer.shards.total} shards did not answer ({outcomes}). Documents of these shards "
-        "may match and are missing: do not conclude that something does not exist. A search with "
-        "a longer deadline_ms, or the same one later, may find more."
+        f"{answer.shards.total} shards did not answer ({outcomes}). "
+    )
+    if coverage.exact is True:
+        return searched + "The hits are exact all the same: no document of these can be among them."
+    return searched + (
+        "Documents of these shards may match and are missing: do not conclude that something does "
+        "not exist. A search with a longer deadline_ms, or the same one later, may find more."
     )
 
 

@@ -128,6 +128,7 @@ def test_a_document_has_its_text_its_fields_and_what_the_answer_covers(cluster: 
         "kind": 7,
         "stored_score": -1,
         "partial": False,
+        "exact": True,
         "coverage": 1.0,
         "documents_searched": 12,
         "documents_total": 12,

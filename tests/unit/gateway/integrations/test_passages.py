@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from hedgerow.common.errors import InsufficientCoverageError
 from hedgerow.gateway.integrations.passages import Passage, passages_of
@@ -72,5 +73,7 @@ def test_only_an_empty_answer_that_is_partial_raises() -> None:
         passages_of(partial, "shop", (), allow_empty_partial=False)
     assert raised.value.result is partial
     assert passages_of(partial, "shop", (), allow_empty_partial=True) == []
+    exact = as_answer(make_result(hits=[], coverage=replace(partial.coverage, exact=True)))
+    assert passages_of(exact, "shop", (), allow_empty_partial=False) == []
     whole = as_answer(make_result(hits=[], coverage=coverage_of(9, 9, {})))
     assert passages_of(whole, "shop", (), allow_empty_partial=False) == []

@@ -4,6 +4,7 @@ from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from hedgerow.gateway.mcp.answers import document_text, found, one_document, search_text, state
 from hedgerow.gateway.mcp.limits import Limits, size_of
@@ -75,6 +76,16 @@ def test_a_partial_answer_begins_with_what_is_missing() -> None:
         "answer (timed_out 1)."
     )
     assert search_text(answer).startswith(f"PARTIAL ANSWER. {answer['note']}\n\nAt least 812 ")
+
+
+def test_a_partial_answer_that_is_exact_says_so() -> None:
+    """It is partial, but the agent may conclude from it."""
+    partial = as_answer(make_result()).coverage
+    answer = found(as_answer(make_result(coverage=replace(partial, exact=True))), Limits())
+    assert (answer["partial"], answer["exact"]) == (True, True)
+    assert "do not conclude" not in answer["note"]
+    assert "exact all the same" in answer["note"]
+    assert found(as_answer(make_result()), Limits())["exact"] is False
 
 
 def test_nearly_all_documents_are_not_all() -> None:
