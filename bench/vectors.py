@@ -317,7 +317,7 @@ def measure(data: Data, shards: Sequence[int], *, with_qdrant: bool) -> None:
         curve.append(("qdrant, local", "", *_cells(Figures.of(data, truth, find))))
         built.append(("qdrant, local", f"{build_s:.1f}", "", f"{build_s / num * 1e6:.0f}", ""))
     about = f"{num:,} vectors of {dimensions} dimensions, {len(data.queries)} queries"
-    columns = ("recall@10", "CPU, µs", "too few hits")
+    columns: tuple[str, ...] = ("recall@10", "CPU, µs", "too few hits")
     show(f"{about}: recall against time", ("", "ef", *columns), curve)
     show(f"{about}: with a filter, ef 128", ("", "passes", *columns), filtered)
     columns = ("", "index, s", "graph, s", "µs a vector", "KB a vector on disk")

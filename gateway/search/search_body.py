@@ -1,6 +1,7 @@
 """Checks a search against the limits of a gateway, whether it came over HTTP or from a program."""
 
 import re
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -49,6 +50,22 @@ def search_body(settings: GatewaySettings) -> type[msgspec.Struct]:
         gc=False,
         namespace={"__doc__": "A search."},
     )
+
+
+def check_asks(body: Any, given: Callable[[], Mapping[str, Any]]) -> None:
+    """Check that a request's body says what to search for; an empty query is a query.
+
+    Args:
+        body: as it was read.
+        given: returns the members that were sent.
+
+    Raises:
+        BadRequestError: it has neither a query nor what may stand in for one.
+    """
+    if body.query or body.vector is not None or body.more_like is not None:
+        return
+    if "query" not in given():
+        raise BadRequestError("query", "is required, unless there is `vector` or `more_like`")
 
 
 def check_members(query: SearchQuery, body: type[msgspec.Struct]) -> None:

@@ -89,7 +89,7 @@ def _nearest(text: str) -> list[str]:
     def score(document: dict[str, Any]) -> float:
         (vector,) = hooks.letters([document["text"]])
         product = sum(a * b for a, b in zip(wanted, vector, strict=True))
-        return product / sum(a * a for a in vector) ** 0.5
+        return float(product / sum(a * a for a in vector) ** 0.5)
 
     rows = [(-round(score(one), 5), one["id"]) for one in DOCUMENTS]
     return [one for _, one in sorted(rows)]

@@ -1,5 +1,6 @@
 """Vectors through a real cluster: loads, searches, changes, deletes, and added fields."""
 
+import math
 import random
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -39,7 +40,7 @@ def nearest(documents: list[dict[str, Any]], place: list[float], k: int = 10) ->
     placed = [one for one in documents if one["place"]]
 
     def far(one: dict[str, Any]) -> float:
-        return sum((a - b) ** 2 for a, b in zip(one["place"], place, strict=True))
+        return math.dist(one["place"], place)
 
     return [str(one["id"]) for one in sorted(placed, key=far)[:k]]
 

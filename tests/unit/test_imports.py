@@ -20,7 +20,8 @@ SETTINGS = {
     "typing_extensions",
     "typing_inspection",
 }
-LOGS = {"structlog"}
+# structlog loads these two if another package has brought them along.
+LOGS = {"structlog", "colorama", "greenlet"}
 # rich, where it is installed, is loaded by structlog, and attr by rich.
 COLOURS = {"attr", "pygments", "rich"}
 COMMAND_LINE = {"annotated_doc", "shellingham", "typer"}
@@ -36,6 +37,9 @@ HTTP_SERVER = {
     "sniffio",
     "starlette",
     "uvicorn",
+    # Likewise FastAPI and Starlette.
+    "orjson",
+    "python_multipart",
 }
 
 PROCESSES = {

@@ -28,6 +28,7 @@ from hedgerow.gateway.http.requests.guard import (
 from hedgerow.gateway.http.search.search_app import search_problem
 from hedgerow.gateway.search.documents.answer_memory import Lease
 from hedgerow.gateway.search.result import SearchQuery
+from hedgerow.gateway.search.search_body import check_asks
 from hedgerow.gateway.shapes.answer import SearchAnswer
 from hedgerow.gateway.shapes.batch import BatchAnswer, BatchResult
 from hedgerow.gateway.shapes.faults import checked
@@ -135,6 +136,7 @@ class Batch:
         if not isinstance(given, Mapping):
             raise BadRequestError("searches", "should be JSON objects")
         search: Any = checked(self._kind, given)
+        check_asks(search, lambda: given)
         real_name = real_name_in(self._scope, search.collection)
         self._caller.check(Right.SEARCH, search.collection, real_name)
         own_ms = left_ms if search.deadline_ms is None else min(search.deadline_ms, left_ms)

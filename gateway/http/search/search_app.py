@@ -38,6 +38,7 @@ from hedgerow.gateway.http.requests.limits import read_body
 from hedgerow.gateway.http.requests.parameters import check_parameters, check_path
 from hedgerow.gateway.search.documents.answer_memory import Lease
 from hedgerow.gateway.search.result import SearchQuery
+from hedgerow.gateway.search.search_body import check_asks
 from hedgerow.gateway.shapes.answer import SearchAnswer
 from hedgerow.gateway.views.json_bytes import encode_shape
 
@@ -129,8 +130,10 @@ class SearchApp:
         Raises:
             BadRequestError: names each invalid member and the reason.
         """
+        body = self._read(raw)
+        check_asks(body, lambda: msgspec.json.decode(raw))
         # In the order of `Search`.
-        members = (collection, *astuple(self._read(raw)), caller, peer, traceparent)
+        members = (collection, *astuple(body), caller, peer, traceparent)
         return SearchQuery(*members)
 
     def refusal(self, error: Exception) -> Response:

@@ -21,7 +21,7 @@ ANSWER = (
     '"coverage":{"fraction":0.875,"documents":19600,"documents_total":22400,"is_full":false,'
     '"degraded":{"timed_out":1}},'
     '"shards":{"total":8,"ok":7,"timed_out":1,"failed":0,"unavailable":0,"breaker_open":0,'
-    '"cancelled":0,"detail":[{"shard":5,"outcome":"timed_out","reason":"no reply",'
+    '"cancelled":0,"skipped":0,"detail":[{"shard":5,"outcome":"timed_out","reason":"no reply",'
     '"worker":"","lane":"","queue_us":0,"lane_us":0,"work_us":0,"took_us":300120,'
     '"breaker":"closed","hedged_us":0,"is_hedge":false}]},'
     '"fetch":{"fetched":1,"missing":1,"left_out":0,"problems":[{"shard":1,"reason":"late"}]},'

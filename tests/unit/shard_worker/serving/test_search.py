@@ -313,7 +313,7 @@ def test_a_search_that_asks_for_documents_has_the_same_fingerprint(serving: Serv
     """The scorer learns which; varying the fields does not escape the quarantine."""
     serving.pull(serving.request(), serving.request(query_id=8, attach=Attach(3, 500, ["title"])))
     plain, asking = serving.lane.works
-    assert asking.payload == (*plain.payload, 3, 500, ["title"])
+    assert asking.payload == (*plain.payload, 3, 500, ["title"], ())
     assert asking.identity.fingerprint == plain.identity.fingerprint
 
 

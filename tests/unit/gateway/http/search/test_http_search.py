@@ -142,7 +142,7 @@ async def test_a_body_that_is_not_json_is_refused(client: httpx.AsyncClient, raw
 
 async def test_all_bad_members_are_listed(client: httpx.AsyncClient) -> None:
     """Several bad members are all named, in one answer."""
-    response = await client.post(PATH, json={"k": "x", "explain": 3, "who": 1})
+    response = await client.post(PATH, json={"query": 1, "k": "x", "explain": 3, "who": 1})
     assert {error["field"] for error in response.json()["errors"]} == {
         "query",
         "k",

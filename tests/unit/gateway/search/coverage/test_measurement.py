@@ -5,7 +5,7 @@ from fractions import Fraction
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hedgerow.common.outcome import Outcome
+from hedgerow.common.outcome import SEARCHED, Outcome
 from hedgerow.gateway.search.coverage.measurement import count_outcomes, measure_coverage
 
 outcomes_of_shards = st.lists(st.sampled_from(Outcome), min_size=1, max_size=64)
@@ -34,7 +34,10 @@ def test_counts_are_not_shared() -> None:
 
 @given(shards)
 def test_fraction_is_searched_of_all(shards: list[tuple[Outcome, int, int]]) -> None:
-    """The fraction is the documents searched over those plus what the other shards last had."""
+    """The fraction is the documents searched over those plus what the other shards last had.
+
+    A skipped shard was searched, with what it last had.
+    """
     outcomes = [outcome for outcome, _, _ in shards]
     answers = {
         shard: searched
@@ -42,13 +45,14 @@ def test_fraction_is_searched_of_all(shards: list[tuple[Outcome, int, int]]) -> 
         if outcome is Outcome.OK
     }
     coverage = measure_coverage(outcomes, sum(answers.values()), [known for _, _, known in shards])
-    searched = sum(count for outcome, count, _ in shards if outcome is Outcome.OK)
-    missed = sum(count for outcome, _, count in shards if outcome is not Outcome.OK)
+    searched = sum(answers.values())
+    searched += sum(count for outcome, _, count in shards if outcome is Outcome.SKIPPED)
+    missed = sum(count for outcome, _, count in shards if outcome not in SEARCHED)
     assert (coverage.documents, coverage.documents_total) == (searched, searched + missed)
     if searched + missed:
         assert coverage.fraction == float(Fraction(searched, searched + missed))
-    assert coverage.is_full == all(outcome is Outcome.OK for outcome in outcomes)
-    assert sum(coverage.degraded.values()) == sum(one is not Outcome.OK for one in outcomes)
+    assert coverage.is_full == all(outcome in SEARCHED for outcome in outcomes)
+    assert sum(coverage.degraded.values()) == sum(one not in SEARCHED for one in outcomes)
 
 
 def test_reasons_are_counted_by_name() -> None:

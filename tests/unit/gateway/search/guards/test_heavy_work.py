@@ -7,7 +7,7 @@ from hedgerow.common.query.cost import Cost
 from hedgerow.common.settings.breaker import BreakerSettings
 from hedgerow.gateway.policies.breaker import State
 from hedgerow.gateway.policies.shard_result import ShardResult
-from hedgerow.gateway.search.guards.breakers import Breakers
+from hedgerow.gateway.search.guards.breakers import STALL_S, Breakers
 from hedgerow.gateway.search.guards.heavy_work import LONGEST_SILENCE_S, HeavyQuery, HeavyWork
 from hedgerow.gateway.search.plan import make_plan
 from tests.unit.support.scripted import Script, reply_of
@@ -85,8 +85,8 @@ def test_a_heavy_query_that_was_answered_explains_nothing_afterwards() -> None:
     shard.begin().end({0: ANSWERED}, 1.0)
     shard.replied_at[0] = 1.0
     for number in range(5):
-        shard.miss(1.0 + WAITED_S + 0.01 + number / 100)
-    assert shard.state(1.5) is State.OPEN
+        shard.miss(1.0 + STALL_S + 0.01 + number / 100)
+    assert shard.state(1.7) is State.OPEN
 
 
 def test_a_shard_that_hangs_opens_its_breaker_under_heavy_queries_too() -> None:
