@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from hedgerow.common.errors import ExpiredError, NotStartedError, WorkError
+from hedgerow.common.errors import EmbeddingError, ExpiredError, NotStartedError, WorkError
 
 ROOT = Path(__file__).parents[2]
 # Name of the function that counts → its argument with the name of the counter. A refusal's kind is
@@ -30,9 +30,13 @@ def names_in(argument: ast.expr) -> Iterator[str]:
 
 
 def codes() -> set[str]:
-    """The codes of the errors that a worker replies with; what has expired gets no reply."""
+    """The codes of the errors that a worker replies with.
+
+    What has expired gets no reply, and texts are embedded where documents are indexed.
+    """
     errors: list[type[WorkError]] = [WorkError, *WorkError.__subclasses__()]
-    return {error.code for error in errors if error not in {ExpiredError, NotStartedError}}
+    no_reply = {ExpiredError, NotStartedError, EmbeddingError}
+    return {error.code for error in errors if error not in no_reply}
 
 
 def counted_in(path: Path) -> Iterator[str]:

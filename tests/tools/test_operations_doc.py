@@ -15,6 +15,8 @@ PLACEHOLDERS = {
     "gateway_id": "GATEWAY",
     "uid": "UID",
     "token": "TOKEN",
+    "host": "HOST",
+    "number": "NUMBER",
     "slot": "SLOT",  # which only clusters of nodes spell
 }
 NO_KEYS = {

@@ -213,10 +213,13 @@ def test_the_words_of_a_text_are_those_of_the_index(text: str, language: str) ->
     assert found == [(token.position, token.text) for token in whole]
 
 
-@given(st.text(alphabet="<>&\"'ab \ud800é"), st.integers(0, 3), st.integers(1, 30))
+markup = st.lists(st.sampled_from(["ab", "b", " ", "<", ">", "&", '"', "'", "é", "</em>"]))
+
+
+@given(markup.map("".join), st.integers(0, 3), st.integers(1, 30))
 def test_snippets_are_safe_as_html(text: str, snippets: int, chars: int) -> None:
     """Whatever the document has, the only tags are those of the highlights, and they are paired."""
-    found = highlights("a ab", {"text": text}, snippets=snippets, snippet_chars=chars)
+    found = highlights("b ab", {"text": text}, snippets=snippets, snippet_chars=chars)
     for snippet in found.get("text", []):
         parts = re.split("(</?em>)", snippet)
         assert parts[1::4] == ["<em>"] * len(parts[1::4])
