@@ -34,6 +34,14 @@ def check_more_like(
     """
     if query.query.strip():
         raise BadRequestError(_MEMBER, "does not apply with a query; restrict it by a filter")
+    of_typed_words = {
+        "typos": query.typos != "off",
+        "prefix": query.prefix,
+        "did_you_mean": query.did_you_mean,
+    }
+    for name, is_given in of_typed_words.items():
+        if is_given:
+            raise BadRequestError(name, f"does not apply with {_MEMBER}, whose words are not typed")
     if level < LIKE_LEVEL:
         raise BadRequestError(
             _MEMBER, "is not known to every live worker: upgrade the workers first, then use it"
