@@ -39,7 +39,8 @@ async def test_no_write_that_another_gateway_acknowledged_is_skipped() -> None:
             for number in range(NUM_WRITES):
                 # The next one may be written while the summary of the one before is being made.
                 word, document_id = f"new{number}", f"n{number}"
-                await _until_skipping(one, word, NUM_SHARDS if number % 3 == 0 else 0)
+                # By chance, a summary may not exclude a word that the shard lacks.
+                await _until_skipping(one, word, NUM_SHARDS - 1 if number % 3 == 0 else 0)
                 await load(other, "goods", [{"id": document_id, "text": word, "price": -number}])
                 found = await ask(one, "goods", word)
                 assert [hit.id for hit in found.hits] == [document_id]
