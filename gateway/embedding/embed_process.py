@@ -11,6 +11,7 @@ from hedgerow.common.errors import EmbeddingError, WorkError
 from hedgerow.gateway.embedding.frames import HEAD_BYTES, Texts, length_in, pack, read_vectors
 
 _PROGRAM: Final = "hedgerow.gateway.embedding.program"
+_LAST_MOMENT_S: Final = 1.0  # on a machine that is busy, too
 
 
 class Embeds(Protocol):
@@ -73,12 +74,17 @@ class EmbedProcess:
             head = await replies.readexactly(HEAD_BYTES)
             reply = read_vectors(await replies.readexactly(length_in(head)))
         except (OSError, EOFError, msgspec.MsgspecError) as error:
-            raise WorkError(f"the process that embeds has ended: {self._ended_by()}") from error
+            raise WorkError(
+                f"the process that embeds has ended: {await self._ended_by()}"
+            ) from error
         if reply.error:
             raise EmbeddingError(reply.error)
         return reply.vectors
 
-    def _ended_by(self) -> str:
+    async def _ended_by(self) -> str:
+        with contextlib.suppress(TimeoutError):  # its pipe closes a moment before it is gone
+            async with asyncio.timeout(_LAST_MOMENT_S):
+                await self._process.wait()
         status = self._process.returncode
         if status is None:
             return "its pipe is broken"

@@ -88,8 +88,8 @@ test("an abandoned search is cancelled", async () => {
 
 /** Never called: the compiler checks that these are errors. */
 export async function mistakes(): Promise<void> {
-  // @ts-expect-error - the query is missing
-  await search(gateway, "lamps", {});
+  // @ts-expect-error - a query is text
+  await search(gateway, "lamps", { query: 3 });
   // @ts-expect-error - there is no such member
   await search(gateway, "lamps", { query: "lamp", limit: 3 });
   // @ts-expect-error - not one of its values

@@ -85,7 +85,7 @@ async def test_a_real_process_embeds_and_ends(
         assert await process.embed("shouting_model:embed", ["abc"]) == [struct.pack("<2f", 3, 1)]
         with pytest.raises(EmbeddingError, match=r"ValueError: bad \(shouting_model.py:5"):
             await process.embed("shouting_model:embed", ["bad"])
-        with pytest.raises(WorkError, match="ended"):
+        with pytest.raises(WorkError, match="ended: status 3"):
             await process.embed("shouting_model:embed", ["die"])
     finally:
         await process.close()
