@@ -1,4 +1,4 @@
-"""What a collection is: its fields and their types, its language, and which documents fit it."""
+"""What a collection is: its fields and their types, and its language. Makes and extends them."""
 
 import json
 import re
@@ -8,27 +8,25 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from hedgerow.common.document_ids import ID_FIELD, MAX_ID_BYTES, document_id
+from hedgerow.common.document_ids import ID_FIELD
 from hedgerow.common.errors import BadRequestError, ConflictError, WireError
-from hedgerow.common.fields.embedding import check_sources
-from hedgerow.common.fields.field_types import FieldType, mismatch
-from hedgerow.common.fields.vectors import VectorField, read_vector_field, stored_form
+from hedgerow.common.fields.field_definitions import (
+    MAX_FIELDS,
+    DefinedFields,
+    check_embeddings,
+    define_fields,
+)
+from hedgerow.common.fields.field_types import FieldType
+from hedgerow.common.fields.vectors import VectorField, read_vector_field
 from hedgerow.common.fields.word_analysis import (
     FIELD_TEXTS,
     LANGUAGES,
-    MEMBERS,
     PLAIN_TEXTS,
     TEXTS,
     WordAnalysis,
-    analysis_of_members,
 )
 
-MAX_FIELDS = 256
-MAX_WEIGHT = 10  # of a text field: the joined field holds its words this many times
-
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}\Z")
-FIELD_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.]{0,99}\Z")
-_NONE: Mapping[str, str] = MappingProxyType({})
 
 
 class TextGroup(NamedTuple):
@@ -317,8 +315,8 @@ def define(
         )
     base = WordAnalysis(language, min(texts, TEXTS), folding)
     defined = body.get("fields")
-    fields = _Defined() if defined is None else _define_fields(defined, base, texts)
-    _check_sources(fields.types, fields.vectors)
+    fields = DefinedFields() if defined is None else define_fields(defined, base, texts)
+    check_embeddings(fields.types, fields.vectors)
     return Collection(
         name=name,
         uid=uid or secrets.token_hex(8),
@@ -351,7 +349,7 @@ def with_added_fields(collection: Collection, fields: Any, texts: int = FIELD_TE
             f'the collection "{collection.name}" has no fields yet; they are inferred from its '
             "first documents"
         )
-    added = _define_fields(fields, collection.word_analysis, texts)
+    added = define_fields(fields, collection.word_analysis, texts)
     for name, kind in added.types.items():
         if name in there and (is_now := _difference(collection, name, kind, added)):
             raise ConflictError(
@@ -363,7 +361,7 @@ def with_added_fields(collection: Collection, fields: Any, texts: int = FIELD_TE
         raise BadRequestError("fields", f"would be more than {MAX_FIELDS}, which is the limit")
     if there.keys() >= added.types.keys():
         return collection
-    _check_sources({**there, **added.types}, added.vectors)
+    check_embeddings({**there, **added.types}, added.vectors)
     wider = collection.with_fields(
         {**there, **added.types},
         {**collection.weights, **added.weights},
@@ -374,7 +372,7 @@ def with_added_fields(collection: Collection, fields: Any, texts: int = FIELD_TE
     return replace(wider, revision=collection.revision + 1)
 
 
-def _difference(collection: Collection, name: str, kind: FieldType, added: "_Defined") -> str:
+def _difference(collection: Collection, name: str, kind: FieldType, added: DefinedFields) -> str:
     """What a field is, if it is to be something else; otherwise ""."""
     there = (collection.fields or {})[name]
     if there is not kind:
@@ -388,128 +386,3 @@ def _difference(collection: Collection, name: str, kind: FieldType, added: "_Def
         return ""
     members = (analysis or collection.word_analysis).members(WordAnalysis("", TEXTS, folding=False))
     return f"analysed with {json.dumps(members)}"
-
-
-@dataclass
-class _Defined:
-    """Fields as they are defined: their types, and what of the rest is given."""
-
-    types: dict[str, FieldType] = field(default_factory=dict)
-    weights: dict[str, int] = field(default_factory=dict)
-    vectors: dict[str, VectorField] = field(default_factory=dict)
-    analyses: dict[str, WordAnalysis] = field(default_factory=dict)
-
-
-def _define_fields(fields: Any, base: WordAnalysis, texts: int) -> _Defined:
-    """Read fields of a collection whose analysis is `base`; `texts` as for `define`."""
-    if not isinstance(fields, Mapping):
-        raise BadRequestError("fields", "is an object of field names and types")
-    if len(fields) > MAX_FIELDS:
-        raise BadRequestError("fields", f"has {len(fields)} fields; {MAX_FIELDS} is the limit")
-    defined = _Defined()
-    for name, one in fields.items():
-        members = one if isinstance(one, Mapping) else {"type": one}
-        if members.get("type") == FieldType.VECTOR:
-            defined.vectors[name] = read_vector_field(name, members)
-            members = {"type": FieldType.VECTOR}
-        _define_field(defined, name, _checked_members(name, members), base, texts)
-    return defined
-
-
-def _check_sources(fields: Mapping[str, FieldType], vectors: Mapping[str, VectorField]) -> None:
-    for name, vector in vectors.items():
-        if vector.embedding is not None:
-            check_sources(name, vector.embedding, fields)
-
-
-def _define_field(
-    defined: _Defined, name: str, members: dict[str, Any], base: WordAnalysis, texts: int
-) -> None:
-    kind = members.pop("type", None)
-    if not isinstance(kind, str) or kind not in set(FieldType):
-        raise BadRequestError(f"fields.{name}", f"has a type of {', '.join(FieldType)}")
-    if name == ID_FIELD:
-        if kind != FieldType.KEYWORD:
-            raise BadRequestError("fields.id", "is always a keyword")
-        return
-    if not FIELD_NAME.match(name):
-        raise BadRequestError(
-            f"fields.{name}", "is letters, digits, '_' and '.', at most 100, a letter first"
-        )
-    defined.types[name] = FieldType(kind)
-    if members and kind != FieldType.TEXT:
-        raise BadRequestError(
-            f"fields.{name}.{next(iter(members))}", f"is for text fields; this is a {kind}"
-        )
-    if "weight" in members:
-        defined.weights[name] = _checked_weight(name, members.pop("weight"))
-    if members and (own := analysis_of_members(name, members, base, texts)) != base:
-        defined.analyses[name] = own
-
-
-def _checked_members(name: str, members: Mapping[str, Any]) -> dict[str, Any]:
-    """The members of the definition of a field that is no vector."""
-    for key in members:
-        if key not in {"type", "weight", *MEMBERS}:
-            raise BadRequestError(
-                f"fields.{name}.{key}",
-                f"is unknown; a field has type, weight, {', '.join(MEMBERS)}",
-            )
-    return {key: value for key, value in members.items() if value is not None}
-
-
-def _checked_weight(name: str, weight: Any) -> int:
-    if type(weight) is not int or not 0 <= weight <= MAX_WEIGHT:  # True is an int too
-        raise BadRequestError(f"fields.{name}.weight", f"is a whole number from 0 to {MAX_WEIGHT}")
-    return weight
-
-
-def check_document(
-    collection: Collection,
-    document: Any,
-    id_field: str = ID_FIELD,
-    max_id_bytes: int = MAX_ID_BYTES,
-) -> Mapping[str, str]:
-    """Refuse a document that does not fit its collection.
-
-    Fields that are not declared may hold any value: they are stored, but not indexed. A declared
-    field may be absent or null.
-
-    Returns:
-        Field → why its value cannot be indexed, for the fields whose type was inferred.
-
-    Raises:
-        BadRequestError: names the field and the reason.
-    """
-    if not isinstance(document, dict):
-        raise BadRequestError("document", "is a JSON object")
-    document_id(document, id_field, max_id_bytes)
-    misfits: dict[str, str] | None = None
-    for name, kind in (collection.fields or {}).items():
-        value = document.get(name)
-        if value is not None and (reason := mismatch(kind, value)):
-            if name not in collection.inferred:
-                raise BadRequestError(name, reason)
-            misfits = misfits or {}
-            misfits[name] = reason
-    for name, vector in collection.vectors.items():
-        if (value := document.get(name)) is not None:
-            try:
-                vector.pack(value)
-            except ValueError as error:
-                raise BadRequestError(name, str(error)) from None
-    return _NONE if misfits is None else misfits
-
-
-def with_stored_vectors(collection: Collection, document: dict[str, Any]) -> bool:
-    """Put the vectors of a document that fits its collection into the form that is stored.
-
-    Returns:
-        Whether that has changed the document.
-    """
-    has_changed = False
-    for name, vector in collection.vectors.items():
-        if (value := document.get(name)) is not None:
-            document[name] = stored_form(vector.pack(value))
-            has_changed |= document[name] != value
-    return has_changed

@@ -184,7 +184,7 @@ async def start(parts: Parts) -> None:
     await parts.transport.start(START_TIMEOUT_S)
     await parts.collections.refresh()
     await parts.membership.refresh()
-    parts.searcher.use_cursor_key(await parts.access.registry.cursor_key())
+    parts.searcher.checker.use_cursor_key(await parts.access.registry.cursor_key())
 
 
 async def run_parts(parts: Parts, control: RedisClient) -> None:

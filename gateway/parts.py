@@ -189,7 +189,7 @@ class Parts:
             self.tracers.searches,
             None if self.skipping is None else self.skipping.skipper,
         )
-        self.searcher.use_synonyms(synonyms.rules_of)
+        self.searcher.checker.use_synonyms(synonyms.rules_of)
         self.steps = SearchSteps(self.searcher, self.membership, settings.query)
         self.hybrids = make_hybrids(access, self.searcher, self.embedder, self.membership)
 

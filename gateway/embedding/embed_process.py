@@ -11,7 +11,7 @@ from hedgerow.common.errors import EmbeddingError, WorkError
 from hedgerow.gateway.embedding.frames import HEAD_BYTES, Texts, length_in, pack, read_vectors
 
 _PROGRAM: Final = "hedgerow.gateway.embedding.program"
-_LAST_MOMENT_S: Final = 0.5
+_LAST_MOMENT_S: Final = 1.0  # on a machine that is busy, too
 
 
 class Embeds(Protocol):

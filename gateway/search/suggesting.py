@@ -4,8 +4,9 @@ All words have to be there, in any order; the last one may be unfinished, and lo
 misspelt (`common.query.as_typed`).
 """
 
-from hedgerow.common.collection import FIELD_NAME, Collection
+from hedgerow.common.collection import Collection
 from hedgerow.common.errors import BadRequestError
+from hedgerow.common.fields.field_definitions import FIELD_NAME
 from hedgerow.common.fields.nearest_name import suggestion
 from hedgerow.common.query.tokens import words_of
 from hedgerow.gateway.access.caller import Caller

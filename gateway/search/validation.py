@@ -6,9 +6,10 @@ from typing import Final, NamedTuple
 
 from msgspec.structs import replace
 
-from hedgerow.common.collection import MAX_FIELDS, Collection
+from hedgerow.common.collection import Collection
 from hedgerow.common.document_ids import ID_FIELD
 from hedgerow.common.errors import BadRequestError
+from hedgerow.common.fields.field_definitions import MAX_FIELDS
 from hedgerow.common.fields.nearest_name import nearest_name
 from hedgerow.common.query.cost import Cost, check_cost
 from hedgerow.common.query.synonyms import SynonymRules

@@ -13,8 +13,9 @@ import msgpack
 import msgspec
 from pydantic_core import from_json
 
-from hedgerow.common.collection import Collection, with_stored_vectors
+from hedgerow.common.collection import Collection
 from hedgerow.common.document_ids import document_id
+from hedgerow.common.documents.document_check import with_stored_vectors
 from hedgerow.common.errors import BadRequestError, TooLargeError
 from hedgerow.common.settings.limits import LimitSettings
 

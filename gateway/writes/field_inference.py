@@ -9,8 +9,8 @@ from enum import Enum
 from itertools import islice
 from typing import Any, Final, cast
 
-from hedgerow.common.collection import FIELD_NAME, MAX_FIELDS
 from hedgerow.common.document_ids import ID_FIELD
+from hedgerow.common.fields.field_definitions import FIELD_NAME, MAX_FIELDS
 from hedgerow.common.fields.field_types import FieldType, mismatch, texts_of
 from hedgerow.gateway.shapes.collection import FieldType as SimpleType
 from hedgerow.gateway.shapes.collection import InferredField

@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from hedgerow.common.collection import Collection, check_document
+from hedgerow.common.collection import Collection
+from hedgerow.common.documents.document_check import check_document
 from hedgerow.common.errors import BadRequestError, InsufficientStorageError
 from hedgerow.common.fields.field_types import FieldType
 from hedgerow.common.partition import shard_of

@@ -244,7 +244,7 @@ class Indexer:
 
     def _share_writers(self) -> None:
         for indexer in self._shards.values():
-            indexer.max_writers = max(1, MAX_WRITERS // len(self._shards))
+            indexer.writers.max_open = max(1, MAX_WRITERS // len(self._shards))
 
 
 _ACTIONS: dict[Command, Callable[..., bytes]] = {

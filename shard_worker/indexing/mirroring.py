@@ -16,7 +16,8 @@ from typing import Any
 
 import msgspec
 
-from hedgerow.common.collection import Collection, check_document, with_stored_vectors
+from hedgerow.common.collection import Collection
+from hedgerow.common.documents.document_check import check_document, with_stored_vectors
 from hedgerow.common.errors import BadRequestError
 from hedgerow.common.shard_log.operations import CopyNext, Mirror, MirrorOp, Turn, Unmirror
 from hedgerow.shard_worker.storage.mirrors import StoredMirror

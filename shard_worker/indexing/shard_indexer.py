@@ -28,12 +28,8 @@ from hedgerow.shard_worker.indexing.definitions import Definitions
 from hedgerow.shard_worker.indexing.document_writes import write_documents
 from hedgerow.shard_worker.indexing.field_filling import Fillings
 from hedgerow.shard_worker.indexing.graph_building import GraphBuilds
-from hedgerow.shard_worker.indexing.index_rewrite import IndexRewrite
-from hedgerow.shard_worker.indexing.level_choice import (
-    are_to_be_chosen,
-    chosen,
-    rewrite_with_levels,
-)
+from hedgerow.shard_worker.indexing.index_writers import IndexWriters
+from hedgerow.shard_worker.indexing.level_choice import chosen
 from hedgerow.shard_worker.indexing.mirror_reports import mirror_reports
 from hedgerow.shard_worker.indexing.shard_report import CollectionReport, ShardState
 from hedgerow.shard_worker.indexing.stored_before import judged_before
@@ -45,9 +41,7 @@ from hedgerow.shard_worker.storage.store_copy import StoreCopy, link_index, rows
 from hedgerow.shard_worker.storage.summary import summary_of
 from hedgerow.shard_worker.storage.term_statistics import collect, pack
 from hedgerow.shard_worker.storage.text_index import TextIndex
-from hedgerow.shard_worker.storage.text_index_writer import TextIndexWriter
 
-MAX_OPEN_WRITERS = 8
 OPTIMISE_MEMORY_BYTES = 512_000_000
 LOCK_WAIT_S = 10.0  # for the indexer of a worker that drains
 # Most disk space of an index's `bodies`: a multiple of the store's size, and some bytes more.
@@ -65,7 +59,7 @@ class ShardIndexer:
     """One shard's store and text indexes, opened for writing.
 
     Attributes:
-        max_writers: how many collections' writers stay open; each has a few threads.
+        writers: of its text indexes.
     """
 
     def __init__(
@@ -91,18 +85,16 @@ class ShardIndexer:
             ConfigurationError: another indexer uses the folder, or its store has another format.
         """
         self.shard = shard
-        self.max_writers = MAX_OPEN_WRITERS
         self._folder = folder
-        self._memory_bytes = memory_bytes
-        self._optimise_memory_bytes = optimise_memory_bytes
         self._embedder = embedder or Embedder(EmbedConfig())
-        self._rewrites: dict[str, IndexRewrite] = {}  # of indexes that are being optimised
-        self._writers: dict[str, TextIndexWriter] = {}  # the last used is last
         self._reports: dict[str, CollectionReport] = {}
         self._lock = FolderLock(folder, lock_wait_s)
         try:
             self._store = Store.open(folder / STORE)
             self._definitions = Definitions(folder, shard, self._store)
+            self.writers = IndexWriters(
+                folder, shard, self._store, memory_bytes, optimise_memory_bytes, self._embed
+            )
             self._fillings = Fillings(
                 folder, shard, self._store, optimise_memory_bytes, self._embed
             )
@@ -117,15 +109,8 @@ class ShardIndexer:
     def close(self, *, is_abandoned: bool = False) -> None:
         """Close everything; waits for merges, unless the shard is abandoned."""
         try:
-            for uid in list(self._rewrites):
-                self._give_up(uid)
             self._fillings.keep_only(())
-            while self._writers:
-                writer = self._writers.pop(next(iter(self._writers)))
-                if is_abandoned:
-                    writer.abandon()
-                else:
-                    writer.close()
+            self.writers.close(is_abandoned=is_abandoned)
             self._store.close()
         finally:
             self._lock.release()
@@ -168,7 +153,7 @@ class ShardIndexer:
             if collection is not None:
                 self._index(collection, documents.get(uid, {}))
             else:  # its documents are kept; a version that can read it rebuilds the index
-                self._give_up(uid)
+                self.writers.give_up_rewriting(uid)
                 self._fillings.stop(uid)
                 shutil.rmtree(self._folder / uid, ignore_errors=True)
         self._store.apply(
@@ -208,9 +193,9 @@ class ShardIndexer:
     def balance(self, uid: str, averages: Mapping[str, float]) -> ShardState:
         """Fit a collection's index to the average lengths over all shards."""
         # An index that is being optimised is balanced afterwards.
-        collection = None if uid in self._rewrites else self._definitions.current(uid)
+        collection = None if self.writers.is_rewriting(uid) else self._definitions.current(uid)
         if collection is not None:
-            balance(self._writer(collection), averages)
+            balance(self.writers.of(collection), averages)
             self._reports.pop(uid, None)
         return self.state()
 
@@ -231,17 +216,7 @@ class ShardIndexer:
             return False
         if self._definitions.not_indexed(collection):
             raise WorkError("fields of the collection are being filled")
-        self._give_up(uid)
-        if writer := self._writers.pop(uid, None):
-            writer.abandon()  # its merges would be in vain
-        self._rewrites[uid] = IndexRewrite(
-            self._folder / uid,
-            collection,
-            self._store.scan(uid),
-            self._optimise_memory_bytes,
-            chosen(self._store, uid),
-            self._embed,
-        )
+        self.writers.begin_rewriting(collection)
         return True
 
     def optimise(self, uid: str) -> bool:
@@ -254,16 +229,8 @@ class ShardIndexer:
             WorkError: a write has ended it.
             OSError, ValueError: the index cannot be written; it is unchanged.
         """
-        rewrite = self._rewrites.get(uid)
-        if rewrite is None:
-            raise WorkError("the collection was written to meanwhile")
-        try:
-            is_done = rewrite.step()
-        except Exception:
-            self._give_up(uid)
-            raise
+        is_done = self.writers.rewrite(uid)
         if is_done:
-            del self._rewrites[uid]
             self._reports.pop(uid, None)
         return is_done
 
@@ -295,9 +262,7 @@ class ShardIndexer:
         try:
             if not self._fillings.step(uid):
                 return False
-            self._give_up(uid)
-            if writer := self._writers.pop(uid, None):
-                writer.abandon()  # what it merges now would be in vain
+            self.writers.abandon(uid)
             self._fillings.finish(uid)
         except Exception:
             self._fillings.stop(uid)
@@ -322,12 +287,6 @@ class ShardIndexer:
         if embedding is None:
             return {}
         return self._embedder.vectors(embedding.function, field.dimensions, texts)
-
-    def _give_up(self, uid: str) -> None:
-        """End the optimising of a collection, if it has begun; its index is unchanged."""
-        if rewrite := self._rewrites.pop(uid, None):
-            _log.info("optimising_given_up", shard=self.shard, uid=uid)
-            rewrite.give_up()
 
     def statistics(self, uid: str) -> bytes:
         """This shard's term statistics of a collection, packed; b"" if there is no index."""
@@ -380,7 +339,7 @@ class ShardIndexer:
     def _index(self, collection: Collection, documents: dict[str, bytes | None]) -> None:
         if collection.fields is None:
             return  # no documents are accepted before its fields are known
-        writer = self._writer(collection)
+        writer = self.writers.of(collection)
         # While fields are being filled, this is the index by the definition without them.
         if writer.collection.analysis != collection.analysis:
             writer.renew()  # so that searches learn of the definition
@@ -393,30 +352,6 @@ class ShardIndexer:
         # The store's size is about that of all documents: it reuses the space of replaced ones.
         return MAX_BODY_SHARE * (self._folder / STORE).stat().st_size + SPARE_BODY_BYTES
 
-    def _writer(self, collection: Collection) -> TextIndexWriter:
-        uid = collection.uid
-        self._give_up(uid)
-        writer = self._writers.pop(uid, None)
-        if writer is not None and not collection.extends(writer.collection):
-            writer.close()
-            writer = None
-        if writer is None:
-            while len(self._writers) >= self.max_writers:
-                self._writers.pop(next(iter(self._writers))).close()
-            writer = TextIndexWriter.open(
-                self._folder / uid, collection, self._memory_bytes, self._embed
-            )
-        self._writers[uid] = writer
-        if writer.is_new:
-            num_documents = writer.rebuild(self._store.scan(uid), chosen(self._store, uid))
-            if num_documents:
-                _log.info("text_index_rebuilt", shard=self.shard, uid=uid, documents=num_documents)
-        elif are_to_be_chosen(self._folder / uid, self._store.count(uid)):
-            del self._writers[uid]
-            rewrite_with_levels(writer, self._store, uid)
-            self._writers[uid] = writer
-        return writer
-
     def _report(self, uid: str, definition: str) -> CollectionReport:
         collection = self._definitions.read(uid, definition)
         index = None
@@ -424,7 +359,7 @@ class ShardIndexer:
             try:
                 index = TextIndex.open(self._folder / uid)
             except TextIndexError:
-                self._writer(collection)  # rebuilds it
+                self.writers.of(collection)  # rebuilds it
                 index = TextIndex.open(self._folder / uid)
         return report_of(uid, definition, self._store, collection, index)
 
@@ -440,12 +375,9 @@ class ShardIndexer:
     def _remove_orphans(self) -> None:
         """Remove the indexes of collections that the store does not have, or no longer has."""
         kept = self._store.collections()
-        for uid in [uid for uid in self._rewrites if uid not in kept]:
-            self._give_up(uid)
         self._fillings.keep_only(kept)
         self._graphs.keep_only(kept)
-        for uid in [uid for uid in self._writers if uid not in kept]:
-            self._writers.pop(uid).close()
+        self.writers.keep_only(kept)
         names = {*kept, *self._fillings.folders()}
         for folder in self._folder.iterdir():
             if folder.is_dir() and folder.name not in names:

@@ -10,9 +10,8 @@ open.
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from pydantic_core import from_json
@@ -21,12 +20,13 @@ from hedgerow.common.collection import Collection
 from hedgerow.common.document_ids import ID_FIELD
 from hedgerow.common.errors import ConfigurationError, WireError, WorkError
 from hedgerow.common.wire.messages import Attach, SearchBody, pack_body
+from hedgerow.shard_worker.scoring.index_snapshot import Snapshot
 from hedgerow.shard_worker.scoring.opening import OPENING, split
 from hedgerow.shard_worker.scoring.query_analysis import QueryAnalysis
-from hedgerow.shard_worker.scoring.query_builder import QueryBuilder
 from hedgerow.shard_worker.scoring.ranking import SCORE_FIELD
 from hedgerow.shard_worker.scoring.recent_values import RecentValues
 from hedgerow.shard_worker.scoring.retrieval import Found, Located
+from hedgerow.shard_worker.scoring.unused_files import UnusedFiles
 from hedgerow.shard_worker.storage.bodies import BodyReader
 from hedgerow.shard_worker.storage.index_files import TextIndexError
 from hedgerow.shard_worker.storage.leading_documents import leading_of
@@ -52,55 +52,6 @@ MAX_OPEN_GRAPHS = 256
 MAX_ANALYSES = 64  # each caches the last 64 queries and filters that it has parsed
 MAPPED_BYTES = 1 << 30  # of each store, at most; the memory is the system's page cache
 MAX_FIRST = 256  # cached results of `noop`, of up to a thousand ids each
-
-
-class Snapshot:
-    """One collection's index on one shard, with the objects that depend on it.
-
-    Attributes:
-        definition: the collection's, by which queries are read.
-        missing: fields of it that the index lacks, since they were added and are being filled.
-    """
-
-    def __init__(
-        self, index: TextIndex, statistics: TermStatistics | None, definition: Collection
-    ) -> None:
-        self.index = index
-        self.definition = definition
-        self.missing = (definition.fields or {}).keys() - (index.collection.fields or {}).keys()
-        self.statistics = statistics
-        self.builder = QueryBuilder(index, statistics)
-
-
-class _Closable(Protocol):
-    def close(self) -> None: ...
-
-
-@dataclass
-class Unused:
-    """What a scorer no longer needs, but has not closed yet.
-
-    The files of a shard that the worker has let go of are removed by the system when they are
-    closed here, which can take 0.1 s.
-    """
-
-    files: list[_Closable] = field(default_factory=list)
-    snapshots: list[Snapshot] = field(default_factory=list)
-    graphs: "list[Graph]" = field(default_factory=list)
-
-    def add(self, other: "Unused") -> None:
-        """Add the other's to this."""
-        self.files += other.files
-        self.snapshots += other.snapshots
-        self.graphs += other.graphs
-
-    def close(self) -> None:
-        """Close it."""
-        self.snapshots.clear()  # an index is closed when nothing refers to it
-        self.graphs.clear()
-        for file in self.files:
-            file.close()
-        self.files.clear()
 
 
 class OpenShards:
@@ -160,8 +111,8 @@ class OpenShards:
             known.checked_at = now
         return known
 
-    def _take_shard(self, shard: int) -> "Unused":
-        unused = Unused()
+    def _take_shard(self, shard: int) -> UnusedFiles:
+        unused = UnusedFiles()
         if (store := self._stores.pop(shard, None)) is not None:
             unused.files.append(store)
         for key in self._snapshots:
@@ -187,7 +138,7 @@ class OpenShards:
         for key in self._bodies:
             self._bodies.drop(key)
 
-    def take_unused(self, now: float) -> "Unused":
+    def take_unused(self, now: float) -> UnusedFiles:
         """Take out files that were not used for `IDLE_S`, and those of what is gone.
 
         That is of collections that were dropped, and of shards that the worker has let go of.
@@ -199,7 +150,7 @@ class OpenShards:
             The files, which are to be closed; any thread may do that.
         """
         since = now - IDLE_S
-        unused = Unused(
+        unused = UnusedFiles(
             [*self._statistics.take_unused(since), *self._bodies.take_unused(since)],
             self._snapshots.take_unused(since),
             self._graphs.take_unused(since),

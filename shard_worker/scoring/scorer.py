@@ -33,7 +33,8 @@ from hedgerow.common.wire.messages import (
 from hedgerow.common.wire.search_options import SearchExtras, Synonym
 from hedgerow.shard_worker.scoring.absent_fields import AbsentFields
 from hedgerow.shard_worker.scoring.fused_candidates import add_leg_scores, candidates_of
-from hedgerow.shard_worker.scoring.open_shards import OpenShards, Snapshot
+from hedgerow.shard_worker.scoring.index_snapshot import Snapshot
+from hedgerow.shard_worker.scoring.open_shards import OpenShards
 from hedgerow.shard_worker.scoring.ranking import Budget, SecondPhase, second_phases
 from hedgerow.shard_worker.scoring.retrieval import Found, Located, retrieve
 from hedgerow.shard_worker.scoring.retrieval_options import (

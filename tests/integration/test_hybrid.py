@@ -20,6 +20,9 @@ from tests.support.waiting import until
 
 pytestmark = pytest.mark.integration
 
+# The first search by a vector has its scorer import a library, on a machine that may be busy.
+PATIENT_MS = 20_000.0
+
 NUM_SHARDS = 2
 FUNCTION = "tests.integration.support.hooks:letters"
 VECTOR: dict[str, Any] = {"type": "vector", "dimensions": 8, "embed": FUNCTION, "from": ["text"]}
@@ -53,12 +56,22 @@ async def test_texts_are_embedded_when_they_are_indexed_and_asked_for() -> None:
             await gateway.documents.load("words", ndjson([*DOCUMENTS, bad]), "logged")
             await until(lambda: _is_indexed(gateway), 40)
 
-            near = await ask(gateway, "words", "hedge", vector=VectorQuery("v"), k=64)
-            both = await ask(gateway, "words", "hedge", hybrid=Hybrid(), k=20)
-            own = await ask(gateway, "words", "unreadable hedge", hybrid=Hybrid(), k=64)
+            near = await ask(
+                gateway, "words", "hedge", deadline_ms=PATIENT_MS, vector=VectorQuery("v"), k=64
+            )
+            both = await ask(
+                gateway, "words", "hedge", deadline_ms=PATIENT_MS, hybrid=Hybrid(), k=20
+            )
+            own = await ask(
+                gateway, "words", "unreadable hedge", deadline_ms=PATIENT_MS, hybrid=Hybrid(), k=64
+            )
             with pytest.raises(UnavailableError, match="no vector for this"):
-                await ask(gateway, "words", "unreadable", vector=VectorQuery("v"))
-            dead = await ask(gateway, "words", "deadly hedge", hybrid=Hybrid(), k=64)
+                await ask(
+                    gateway, "words", "unreadable", deadline_ms=PATIENT_MS, vector=VectorQuery("v")
+                )
+            dead = await ask(
+                gateway, "words", "deadly hedge", deadline_ms=PATIENT_MS, hybrid=Hybrid(), k=64
+            )
     near_by_hand = _scores("hedge")
     found = [near_by_hand[hit.id] for hit in near.hits]
     assert found == pytest.approx(sorted(near_by_hand.values(), reverse=True), abs=1e-5)
@@ -70,7 +83,8 @@ async def test_texts_are_embedded_when_they_are_indexed_and_asked_for() -> None:
     for answer, reason in ((own, "no vector for this"), (dead, "status 3")):
         assert answer.legs is not UNSET
         assert reason in str(answer.legs["vector"].left_out)
-        assert all("hedge" in _document(hit.id)["text"] for hit in answer.hits)
+        texts = [_document(hit.id)["text"] for hit in answer.hits]
+        assert all("hedge" in text or "dead" in text for text in texts)  # the stem of "deadly"
 
 
 def _is_indexed(gateway: Gateway) -> bool:

@@ -10,7 +10,7 @@ from hedgerow.gateway.gateway import Gateway
 from hedgerow.gateway.search.result import SearchResult
 from tests.support.clusters import all_live, ask, cluster_of_its_own, load
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
 NUM_SHARDS = 4
 NUM_WRITES = 12
@@ -39,7 +39,8 @@ async def test_no_write_that_another_gateway_acknowledged_is_skipped() -> None:
             for number in range(NUM_WRITES):
                 # The next one may be written while the summary of the one before is being made.
                 word, document_id = f"new{number}", f"n{number}"
-                await _until_skipping(one, word, NUM_SHARDS if number % 3 == 0 else 0)
+                # By chance, a summary may not exclude a word that the shard lacks.
+                await _until_skipping(one, word, NUM_SHARDS - 1 if number % 3 == 0 else 0)
                 await load(other, "goods", [{"id": document_id, "text": word, "price": -number}])
                 found = await ask(one, "goods", word)
                 assert [hit.id for hit in found.hits] == [document_id]
@@ -57,7 +58,7 @@ async def test_no_write_that_another_gateway_acknowledged_is_skipped() -> None:
 
 async def _until_skipping(gateway: Gateway, query: str, least: int) -> SearchResult:
     """Ask until at least this number of shards is skipped."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(120):  # workers rest as long as summaries take on a busy machine
         while True:
             found = await ask(gateway, "goods", query)
             if found.outcomes[Outcome.SKIPPED] >= least:

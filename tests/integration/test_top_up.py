@@ -27,7 +27,7 @@ async def test_one_shard_that_has_all_winners_is_asked_for_all_of_them() -> None
         async with Gateway.connect(cluster.settings, num_shards=NUM_SHARDS) as gateway:
             await all_live(gateway)
             await load(gateway, "skewed", documents())
-            top_up = gateway._searcher._top_up
+            top_up = gateway._searcher._scatter_gather._top_up
             with patch.object(top_up, "ask", side_effect=top_up.ask) as asked:
                 few = await ask(gateway, "skewed", "wing", k=K)
             with patch("hedgerow.gateway.search.searcher.num_asked", return_value=K):

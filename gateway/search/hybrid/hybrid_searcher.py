@@ -135,13 +135,13 @@ class HybridSearcher:
         """Check both legs before a shard is asked; returns the leg by text."""
         # Neither leg highlights; the hits of both do.
         text = replace(legs.text, highlight=query.highlight)
-        admitted = self._searcher.check(text, collection)
+        admitted = self._searcher.checker.check(text, collection)
         vector = legs.vector
         if legs.embed and vector.vector is not None:  # with a vector in the place of its own
             field = field_of(vector.vector, collection)
             value = replace(vector.vector, value=[1.0] * field.dimensions)
             vector = replace(vector, vector=value)
-        self._searcher.check(vector, collection)
+        self._searcher.checker.check(vector, collection)
         return admitted
 
     async def _by_vector(self, query: SearchQuery, collection: Collection) -> SearchResult:

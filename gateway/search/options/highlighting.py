@@ -1,7 +1,8 @@
 """Highlights: checks what a search asks for, and says what the shards are to mark."""
 
-from hedgerow.common.collection import MAX_FIELDS, Collection
+from hedgerow.common.collection import Collection
 from hedgerow.common.errors import BadRequestError
+from hedgerow.common.fields.field_definitions import MAX_FIELDS
 from hedgerow.common.fields.field_types import FieldType
 from hedgerow.common.settings.query_limits import QuerySettings
 from hedgerow.common.wire.search_options import Highlighting, SearchOptions, WantedHighlights

@@ -1,8 +1,9 @@
 """More like a document: checks what is asked for, and says which words are wanted."""
 
-from hedgerow.common.collection import MAX_FIELDS, Collection
+from hedgerow.common.collection import Collection
 from hedgerow.common.document_ids import MAX_ID_BYTES, check_address_id
 from hedgerow.common.errors import BadRequestError
+from hedgerow.common.fields.field_definitions import MAX_FIELDS
 from hedgerow.common.fields.field_types import FieldType
 from hedgerow.common.settings.query_limits import QuerySettings
 from hedgerow.common.wire.search_options import LIKE_LEVEL, WantedTerms

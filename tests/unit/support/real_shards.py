@@ -161,7 +161,7 @@ class RealShards(ScriptedTransport):
         async def ask() -> SearchResult:
             counts = [self.index(shard).num_documents for shard in range(self.num_shards)]
             searcher = searcher_over(self, counts)
-            searcher.use_cursor_key(KEY)
+            searcher.checker.use_cursor_key(KEY)
             asked = SearchQuery(self.collection.name, query, **{"fields": False, **members})
             try:
                 if takes_steps(asked):

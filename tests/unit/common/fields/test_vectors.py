@@ -7,13 +7,8 @@ from typing import Any
 
 import pytest
 
-from hedgerow.common.collection import (
-    Collection,
-    check_document,
-    define,
-    with_added_fields,
-    with_stored_vectors,
-)
+from hedgerow.common.collection import Collection, define, with_added_fields
+from hedgerow.common.documents.document_check import check_document, with_stored_vectors
 from hedgerow.common.errors import BadRequestError, ConflictError
 from hedgerow.common.fields.vectors import VectorField, shown_form
 

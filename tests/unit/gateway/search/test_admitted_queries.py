@@ -184,7 +184,10 @@ def test_what_the_gateway_lets_in_is_searched_at_the_cost_estimated(
     payload = SearchPayload("u1", query, 10, "bm25", filter_text, strict)
     counting = CountingQueries()
     module = SimpleNamespace(Query=counting, Occur=tantivy.Occur, FieldType=tantivy.FieldType)
-    with patch("hedgerow.shard_worker.scoring.query_builder.tantivy", module):
+    with (
+        patch("hedgerow.shard_worker.scoring.query_builder.tantivy", module),
+        patch("hedgerow.shard_worker.scoring.value_queries.tantivy", module),
+    ):
         body = unpack_search_body(scorer((0, 0, pack_body(payload)), EndlessBudget()))
     assert body.documents == len(DOCUMENTS)
     cost, made = let_in.cost, counting.made

@@ -80,7 +80,7 @@ def test_a_search_that_is_not_sampled_tells_the_breakers_alone() -> None:
 
     async def scenario() -> int:
         searcher = searcher_over(transport, [10], observers=[seen.append])
-        searcher._learning.sampler = Never()  # type: ignore[assignment] # takes no search
+        searcher._scatter_gather._learning.sampler = Never()  # type: ignore[assignment] # takes no search
         with pytest.raises(InsufficientCoverageError):
             await searcher.search(QUERY, COLLECTION)
         breaker = searcher._guards.shared.breakers[0]

@@ -5,7 +5,8 @@ from typing import Any, get_args
 import msgspec
 import pytest
 
-from hedgerow.common.collection import MAX_WEIGHT, Collection, define
+from hedgerow.common.collection import Collection, define
+from hedgerow.common.fields.field_definitions import MAX_WEIGHT
 from hedgerow.common.fields.field_types import FieldType
 from hedgerow.common.fields.word_analysis import MAX_NGRAMS, MIN_NGRAMS, TEXTS
 from hedgerow.common.outcome import Outcome

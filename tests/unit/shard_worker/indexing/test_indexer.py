@@ -313,7 +313,7 @@ def test_a_document_that_cannot_be_indexed_keeps_no_other_out(tmp_path: Path) ->
 def test_more_collections_than_open_writers(tmp_path: Path) -> None:
     """Writers beyond the limit are closed and opened as they are needed; nothing is lost."""
     indexer = ShardIndexer(tmp_path, 0, MEMORY)
-    indexer.max_writers = 2
+    indexer.writers.max_open = 2
     many = [define(f"c{n}", {"fields": {"title": "text"}}, f"c{n}") for n in range(4)]
     for turn in range(2):
         for number, one in enumerate(many):
@@ -326,7 +326,7 @@ def test_more_collections_than_open_writers(tmp_path: Path) -> None:
                     pack_op(Upsert(one.uid, [(document, body(document, 1))])),
                 ],
             )
-            assert len(indexer._writers) <= 2
+            assert len(indexer.writers._open) <= 2
     _, indexed = found(tmp_path, state)
     assert indexed == {one.uid: ["d0", "d1"] for one in many}
     indexer.close()

@@ -11,9 +11,10 @@ from hedgerow.common.collection import define
 from hedgerow.common.settings.rank_profiles import BUILT_IN_PROFILES
 from hedgerow.common.wire.messages import SearchPayload, pack_body
 from hedgerow.shard_worker.scoring import open_shards, scorer
-from hedgerow.shard_worker.scoring.open_shards import IDLE_S, OpenShards, Unused
+from hedgerow.shard_worker.scoring.open_shards import IDLE_S, OpenShards
 from hedgerow.shard_worker.scoring.opening import OPENING
 from hedgerow.shard_worker.scoring.scorer import ScorerConfig, make_scorer
+from hedgerow.shard_worker.scoring.unused_files import UnusedFiles
 from hedgerow.shard_worker.storage.text_index import TextIndex
 from hedgerow.shard_worker.storage.text_index_writer import TextIndexWriter
 from hedgerow.shard_worker.vectors import library
@@ -140,13 +141,13 @@ def test_searches_do_not_wait_until_files_are_closed(
     shutil.copytree(folder, other)
     closing, may_end = threading.Event(), threading.Event()
 
-    def close(self: Unused) -> None:
+    def close(self: UnusedFiles) -> None:
         if self.snapshots:
             closing.set()
             assert may_end.wait(10)
 
     monkeypatch.setattr(scorer, "KEEP_READY_S", 0.01)
-    monkeypatch.setattr(Unused, "close", close)
+    monkeypatch.setattr(UnusedFiles, "close", close)
     score = make_scorer(ScorerConfig(str(tmp_path), dict(BUILT_IN_PROFILES)))
     search = pack_body(SearchPayload("u", "wing", 10, "bm25", "", strict=False))
     score((0, 1, search), EndlessBudget())

@@ -57,7 +57,7 @@ class Scene:
     @property
     def curve(self) -> CoverageCurve:
         """The collection's."""
-        return self.searcher._learning.curves.curve(COLLECTION.uid)
+        return self.searcher._scatter_gather._learning.curves.curve(COLLECTION.uid)
 
 
 def scene_of(*delays_s: float, num_live: int = 1, **settings: Any) -> Scene:
@@ -110,7 +110,7 @@ def test_later_than_anybody_listens_is_only_known_to_be_later() -> None:
 
     scene = run_virtually(scenario())
     assert gain_of(scene.curve, DEADLINE_MS) is None
-    assert len(scene.searcher._learning.curves._late) == 0
+    assert len(scene.searcher._scatter_gather._learning.curves._late) == 0
 
 
 def test_patient_queries_change_nothing_but_the_curve() -> None:
@@ -140,8 +140,10 @@ def test_only_queries_that_are_learnt_from_run_on(*, is_sampled: bool) -> None:
 
     async def scenario() -> tuple[Request, int]:
         scene = scene_of(USUAL_S, late_reply_factor=0.5)
-        scene.searcher._learning.sampler = Fixed()  # type: ignore[assignment] # decides as the test has it
-        before_us = scene.searcher._messenger.clock.server_us(asyncio.get_running_loop().time())
+        scene.searcher._scatter_gather._learning.sampler = Fixed()  # type: ignore[assignment] # decides as the test has it
+        before_us = scene.searcher._scatter_gather._messenger.clock.server_us(
+            asyncio.get_running_loop().time()
+        )
         await scene.search()
         return scene.transport.requests[0], before_us
 
