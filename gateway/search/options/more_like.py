@@ -73,4 +73,8 @@ def _fields(names: tuple[str, ...] | None, collection: Collection) -> tuple[str,
             raise BadRequestError(
                 where, f"names {name}, which is of type {kind}; texts are compared"
             )
+        if collection.analysis_of(name).ngrams:
+            raise BadRequestError(
+                where, f"names {name}, which has parts of words; words are compared"
+            )
     return tuple(dict.fromkeys(names))
