@@ -168,6 +168,7 @@ class Parts:
             self._filling_of,
             self._texts,
             lambda: self.membership.without_vectors,
+            self.embedder.broken,
         )
         self.synonyms = SynonymChanges(synonyms, self.collections)
         self.curves = CoverageCurves(settings.coverage, self.collections.uids)

@@ -1,7 +1,7 @@
 """Makes those parts of a gateway from the settings that take more than a line; starts none."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import structlog
@@ -134,11 +134,12 @@ def make_collections(
     filling_of: Callable[[Collection], Filling | None],
     texts: Callable[[], int],
     without_vectors: Callable[[], str | None],
+    broken: Mapping[str, str],
 ) -> Collections:
     """Make the part that defines and drops collections.
 
     `filling_of` is the membership's, `texts` is what its workers know (`Collection.texts`), and
-    `without_vectors` is one of them that cannot index vectors.
+    `without_vectors` is one of them that cannot index vectors. `broken` is the embedder's.
     """
     settings = access.settings
     return Collections(
@@ -152,6 +153,7 @@ def make_collections(
         aliases=aliases,
         synonyms=synonyms,
         functions=settings.embed.functions,
+        broken=broken,
         without_vectors=without_vectors,
     )
 

@@ -23,9 +23,13 @@ def parse_vector(
         ef: how many documents an index keeps in view.
 
     Raises:
-        typer.BadParameter: it is written in another way, or there is no such file.
+        typer.BadParameter: it is written in another way, there is no such file, or there are
+            numbers without a vector.
     """
     if text is None:
+        for option, number in (("--neighbours", k), ("--ef", ef)):
+            if number is not None:
+                raise typer.BadParameter(f"{option} applies with --vector only")
         return None
     field, separator, value = text.partition("=")
     if field and not separator:
@@ -36,7 +40,8 @@ def parse_vector(
         try:
             value = Path(value[1:]).read_text().strip()
         except (OSError, UnicodeDecodeError) as error:
-            raise typer.BadParameter(f"{value[1:]}: {error}") from error
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise typer.BadParameter(f"{value[1:]}: {reason}") from error
     if not value.startswith("["):
         return VectorQuery(field, value.strip('"'), k, ef)
     try:

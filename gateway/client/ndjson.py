@@ -6,6 +6,7 @@ from typing import Any, Final
 import msgspec
 
 from hedgerow.common.errors import BadRequestError
+from hedgerow.gateway.client.arrays import as_list
 
 CHUNK_BYTES: Final = 64 * 1024
 
@@ -55,7 +56,7 @@ class _Chunk:
     """Collects lines until they are worth a write."""
 
     def __init__(self) -> None:
-        self._encoder = msgspec.json.Encoder()
+        self._encoder = msgspec.json.Encoder(enc_hook=as_list)
         self._lines = bytearray()
         self._num_lines = 0
 

@@ -46,7 +46,11 @@ class _Text:
 
 
 class QueryEmbedder:
-    """Embeds the texts of one gateway's queries."""
+    """Embeds the texts of one gateway's queries.
+
+    Attributes:
+        broken: the functions that could not be loaded when it was last tried, each with the reason.
+    """
 
     def __init__(
         self,
@@ -62,6 +66,7 @@ class QueryEmbedder:
                 the start; without any, no process starts before there is a text.
             start: starts a process that embeds.
         """
+        self.broken: dict[str, str] = {}
         self._settings = settings
         self._functions = _functions(settings, profiles)
         self._version = 0  # of the functions
@@ -158,7 +163,9 @@ class QueryEmbedder:
         for function in self._functions:
             try:
                 await self._within_limit(process.load(function), function)
+                self.broken.pop(function, None)
             except EmbeddingError as error:
+                self.broken[function] = str(error)
                 _log.error("embedding_function_broken", function=function, reason=str(error))
 
     async def _next_batch(self, version: int) -> list[_Text]:

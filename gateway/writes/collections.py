@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Collection as AbstractCollection
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any, Final
 
 from hedgerow.common.collection import Collection, define, with_added_fields
@@ -54,6 +55,7 @@ class Collections:
         aliases: Aliases | None = None,
         synonyms: Synonyms | None = None,
         functions: AbstractCollection[str] = (),
+        broken: Mapping[str, str] = MappingProxyType({}),
         without_vectors: Callable[[], str | None] = lambda: None,
     ) -> None:
         """Describe the view; nothing is known before `refresh`.
@@ -70,11 +72,13 @@ class Collections:
             aliases: of the collections; None if there are none.
             synonyms: of the collections; None if there are none.
             functions: those that vector fields may name to embed.
+            broken: those of them that cannot be used at present, each with the reason.
             without_vectors: a live worker that cannot index vectors; None if there is none.
         """
         self._aliases = aliases
         self._synonyms = synonyms
         self._functions = frozenset(functions)
+        self._broken = broken
         self._filling_of = filling_of
         self._texts = texts
         self._without_vectors = without_vectors
@@ -279,16 +283,20 @@ class Collections:
         return stored
 
     def _check_vectors(self, wanted: Collection) -> None:
-        """Refuse vectors that a worker cannot index, and functions that the settings do not name.
+        """Refuse vectors that a worker cannot index, and functions that cannot be called.
 
-        Any other function would be a caller's code.
+        One that the settings do not name would be a caller's code. With one that cannot be loaded,
+        the shards would wait at the first document, and all other writes behind it.
         """
         for name, field in wanted.vectors.items():
-            if field.embedding is not None and field.embedding.function not in self._functions:
-                raise BadRequestError(
-                    f"fields.{name}.{EMBED}",
-                    f"{field.embedding.function} is not among the functions of embed.functions",
-                )
+            if field.embedding is None:
+                continue
+            function, where = field.embedding.function, f"fields.{name}.{EMBED}"
+            if function not in self._functions:
+                reason = f"{function} is not among the functions of embed.functions"
+                raise BadRequestError(where, reason)
+            if function in self._broken:
+                raise BadRequestError(where, f"cannot be used: {self._broken[function]}")
         if not wanted.vectors or (worker := self._without_vectors()) is None:
             return
         raise BadRequestError(

@@ -8,7 +8,7 @@ from hedgerow.common.collection import Collection
 from hedgerow.common.errors import WireError
 from hedgerow.shard_worker.storage.index_files import definition_of
 from hedgerow.shard_worker.storage.store import Store
-from hedgerow.shard_worker.vectors.library import HINT, is_installed
+from hedgerow.shard_worker.vectors.library import HINT, is_installed, note, remove_note
 
 _log = structlog.get_logger()
 
@@ -21,10 +21,16 @@ class Definitions:
         self._folder = folder
         self._shard = shard
         self._store = store
+        self._has_noted = False
+        remove_note(folder)
 
     def read(self, uid: str, definition: str) -> Collection | None:
         """A definition, read; None if only a newer version can read it."""
-        return read_definition(self._shard, uid, definition)
+        collection = read_definition(self._shard, uid, definition)
+        if collection is not None and collection.vectors and not self._has_noted:
+            note(self._folder)
+            self._has_noted = True
+        return collection
 
     def current(self, uid: str) -> Collection | None:
         """A collection as the store has it; None if it has none, or none that can be read."""

@@ -45,8 +45,10 @@ from hedgerow.shard_worker.scoring.retrieval_options import (
 )
 from hedgerow.shard_worker.scoring.second_phase_trace import SecondPhaseTrace, scorer_tracing
 from hedgerow.shard_worker.scoring.slips import slips_in
+from hedgerow.shard_worker.vectors import library
 
-CLOSE_UNUSED_S = 1.0  # interval at which a scorer closes files that it no longer needs
+# Interval at which a scorer closes files that it no longer needs, and looks for vector fields.
+KEEP_READY_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ class ScorerConfig:
 
 
 def make_scorer(config: ScorerConfig) -> "Scorer":
-    """Make the function that a scorer process runs for each search.
+    """Make the function that a scorer process runs for each search, and its thread beside them.
 
     It takes `(shard, generation, packed SearchPayload)`, followed by the fields of an `Attach` if
     documents are wanted, and by a packed `TraceContext` if the search is traced, and returns a
@@ -85,7 +87,8 @@ def make_scorer(config: ScorerConfig) -> "Scorer":
         if folder not in sys.path:
             sys.path.insert(0, folder)
     scorer = Scorer(config)
-    scorer.start_closing_unused()
+    scorer.look_for_vectors()
+    scorer.start_thread()
     return scorer
 
 
@@ -102,21 +105,30 @@ class Scorer:
         self._tracing = None
         if self._second_phases:
             self._tracing = scorer_tracing(config.tracing, config.worker_id)
-        self._shards = OpenShards(Path(config.data))
+        self._data = Path(config.data)
+        self._shards = OpenShards(self._data)
+        self._has_loaded_vectors = False
         self._max_candidate_bytes = config.max_candidate_bytes
         self._absent = AbsentFields()
         self._turn = threading.Lock()  # held by a search, or by the thread that closes files
         self._has_ended = threading.Event()
 
-    def start_closing_unused(self) -> None:
-        """Start a thread that closes files which searches no longer need."""
-        threading.Thread(target=self._close_unused, name="close-unused", daemon=True).start()
+    def start_thread(self) -> None:
+        """Start a thread that does what searches should not wait for."""
+        threading.Thread(target=self._keep_ready, name="keep-ready", daemon=True).start()
 
-    def _close_unused(self) -> None:
-        while not self._has_ended.wait(CLOSE_UNUSED_S):
+    def look_for_vectors(self) -> None:
+        """Load the libraries for vectors once a shard of this worker has a vector field."""
+        if not self._has_loaded_vectors and library.is_noted(self._data / "shards"):
+            self._has_loaded_vectors = True
+            library.load()
+
+    def _keep_ready(self) -> None:
+        while not self._has_ended.wait(KEEP_READY_S):
             with self._turn:
                 unused = self._shards.take_unused(time.monotonic())
-            unused.close()  # searches do not wait for it
+            unused.close()
+            self.look_for_vectors()
 
     def __call__(self, payload: tuple[Any, ...], budget: Budget) -> bytes:
         """Score one search on one shard.

@@ -5,6 +5,7 @@ from typing import Any, Literal, TypedDict
 
 import msgspec
 
+from hedgerow.gateway.client.arrays import as_list
 from hedgerow.gateway.client.calls.call import (
     Call,
     answer,
@@ -92,7 +93,7 @@ def search(collection: str, query: str, options: SearchOptions) -> Call[SearchAn
         f"{path_of_collection(collection)}/search",
         answer(SearchAnswer),
         deadline_in_s(options.get("deadline_ms")),
-        body=msgspec.json.encode(body),
+        body=msgspec.json.encode(body, enc_hook=as_list),
     )
 
 

@@ -35,6 +35,14 @@ def check_more_like(
     """
     if query.query.strip():
         raise BadRequestError(_MEMBER, "does not apply with a query; restrict it by a filter")
+    of_typed_words = {
+        "typos": query.typos != "off",
+        "prefix": query.prefix,
+        "did_you_mean": query.did_you_mean,
+    }
+    for name, is_given in of_typed_words.items():
+        if is_given:
+            raise BadRequestError(name, f"does not apply with {_MEMBER}, whose words are not typed")
     if level < LIKE_LEVEL:
         raise BadRequestError(
             _MEMBER, "is not known to every live worker: upgrade the workers first, then use it"
@@ -64,5 +72,9 @@ def _fields(names: tuple[str, ...] | None, collection: Collection) -> tuple[str,
         if kind is not FieldType.TEXT and collection.fields is not None:
             raise BadRequestError(
                 where, f"names {name}, which is of type {kind}; texts are compared"
+            )
+        if collection.analysis_of(name).ngrams:
+            raise BadRequestError(
+                where, f"names {name}, which has parts of words; words are compared"
             )
     return tuple(dict.fromkeys(names))

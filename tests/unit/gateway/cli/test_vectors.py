@@ -27,3 +27,10 @@ def test_what_is_no_vector(text: str) -> None:
     """Anything else is refused before a gateway is asked."""
     with pytest.raises(typer.BadParameter):
         parse_vector(text)
+
+
+@pytest.mark.parametrize(("k", "ef", "option"), [(5, None, "--neighbours"), (None, 64, "--ef")])
+def test_numbers_of_a_vector_need_one(k: int | None, ef: int | None, option: str) -> None:
+    """They would be without effect otherwise, and are refused with their name."""
+    with pytest.raises(typer.BadParameter, match=f"{option} applies with --vector only"):
+        parse_vector(None, k, ef)

@@ -8,7 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hedgerow.common.errors import BadRequestError
 from hedgerow.gateway.client import calls
+from hedgerow.gateway.client.batch_calls import search_batch
+from hedgerow.gateway.client.ndjson import document_body
 from hedgerow.gateway.client.network.address import Address, address_of
 from hedgerow.gateway.client.network.requests import LAST_CHUNK, RequestWriter, chunk
 
@@ -154,3 +157,28 @@ def test_the_url_s_user_is_sent_where_there_is_no_token() -> None:
     assert headers_of(request)["authorization"] == "Bearer secret"
     request, _ = received(RequestWriter(address_of("http://g"), None).whole(calls.status()))
     assert "authorization" not in headers_of(request)
+
+
+class Numbers:
+    """An array as numpy's is."""
+
+    def tolist(self) -> list[float]:
+        """Its numbers."""
+        return [0.5, 1.0]
+
+
+def test_arrays_are_written_as_lists() -> None:
+    """In a search, a batch and a document: what a model returns need not be converted."""
+    vector = {"field": "v", "value": Numbers()}
+    searched = calls.search("c", "", calls.SearchOptions(vector=vector))
+    batch = search_batch([{"collection": "c", "vector": vector}], None)
+    written = document_body({"id": "a", "v": Numbers()})
+    for body in (searched.body, batch.body, written):
+        assert isinstance(body, bytes)
+        assert b"[0.5,1.0]" in body
+
+
+def test_what_is_no_json_is_refused() -> None:
+    """With its type, before anything is sent."""
+    with pytest.raises(BadRequestError, match="of type object cannot be written as JSON"):
+        document_body({"id": "a", "v": object()})

@@ -26,6 +26,7 @@ class Scripted:
         num_closed: likewise.
         took_s: the time of a call.
         dies_on: texts that end the process.
+        cannot_load: functions.
     """
 
     def __init__(self, took_s: float = 0.01) -> None:
@@ -34,6 +35,7 @@ class Scripted:
         self.num_started = self.num_closed = 0
         self.took_s = took_s
         self.dies_on: set[str] = set()
+        self.cannot_load: set[str] = set()
 
     async def start(self) -> "Scripted":
         """One more process."""
@@ -43,6 +45,8 @@ class Scripted:
     async def load(self, function: str) -> None:
         """Note it."""
         self.loaded.append(function)
+        if function in self.cannot_load:
+            raise EmbeddingError(f"{function}: cannot import")
 
     async def embed(self, function: str, texts: list[str]) -> list[bytes]:
         """Follow the script."""
@@ -264,3 +268,19 @@ def test_texts_are_released_at_the_end() -> None:
             await waiting
 
     run_virtually(main())
+
+
+def test_what_cannot_be_loaded_is_known() -> None:
+    """With its reason, until it has been loaded; the others go on."""
+    processes = Scripted()
+    processes.cannot_load = {"models:gone"}
+
+    async def use(embedder: QueryEmbedder) -> None:
+        assert await ask(embedder, "a")
+        assert embedder.broken == {"models:gone": "models:gone: cannot import"}
+        processes.cannot_load.clear()
+        embedder.use_profiles({})
+        assert await ask(embedder, "b")
+        assert embedder.broken == {}
+
+    run(use, processes, functions=[FUNCTION, "models:gone"])

@@ -207,3 +207,20 @@ async def test_a_field_names_only_functions_of_the_settings() -> None:
             assert caught.value.field == "fields.v.embed"
     assert not registry.create_collection.called
     assert not registry.add_fields.called
+
+
+async def test_a_field_names_no_function_that_cannot_be_loaded() -> None:
+    """The shards would wait at its first document; once the function can be loaded, it may."""
+    registry = AsyncMock(spec=Registry)
+    broken = {"models:embed": "models:embed: cannot import: no module"}
+    collections = Collections(registry, 2, {"bm25": 1}, functions=["models:embed"], broken=broken)
+    vector = {"type": "vector", "dimensions": 2, "embed": "models:embed"}
+    body = {"fields": {"title": "text", "v": vector}}
+    registry.create_collection.return_value = define("others", body, "u0")
+    with pytest.raises(BadRequestError, match="no module") as caught:
+        await collections.put("others", body)
+    assert caught.value.field == "fields.v.embed"
+    assert not registry.create_collection.called
+    broken.clear()
+    await collections.put("others", body)
+    assert registry.create_collection.called

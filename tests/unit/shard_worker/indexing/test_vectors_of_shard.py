@@ -7,13 +7,13 @@ from unittest.mock import patch
 import pytest
 
 from hedgerow.common.collection import Collection, define, with_added_fields
-from hedgerow.common.shard_log.operations import Create, Delete, Op, Upsert, pack_op
+from hedgerow.common.shard_log.operations import Create, Delete, Drop, Op, Upsert, pack_op
 from hedgerow.shard_worker.indexing import definitions
 from hedgerow.shard_worker.indexing.shard_indexer import ShardIndexer
 from hedgerow.shard_worker.indexing.shard_report import ShardState
 from hedgerow.shard_worker.storage import vector_writer
 from hedgerow.shard_worker.storage.text_index import TextIndex
-from hedgerow.shard_worker.vectors import policy
+from hedgerow.shard_worker.vectors import library, policy
 from hedgerow.shard_worker.vectors.policy import Due
 
 MEMORY = 15_000_000
@@ -150,3 +150,22 @@ def test_without_the_libraries(shard: Shard) -> None:
         (report,) = without.state().collections
         assert (report.documents, report.generation) == (NUM, 0)
         without.close()
+
+
+def test_a_shard_with_vectors_tells_scorers_so(tmp_path: Path) -> None:
+    """It does from the definition on, and no longer when it is opened without any vector field."""
+    texts = define("texts", {"fields": {"title": "text"}}, "u1")
+    shard = Shard(tmp_path / "0", texts)
+    assert not library.is_noted(tmp_path)
+    shard.apply(Create(THINGS.to_json()))
+    assert library.is_noted(tmp_path)
+    shard.indexer.close()
+    again = ShardIndexer(tmp_path / "0", 0, MEMORY)
+    again.opened()
+    assert library.is_noted(tmp_path)
+    again.apply("9-0", [pack_op(Drop("u0"))])
+    again.close()
+    again = ShardIndexer(tmp_path / "0", 0, MEMORY)
+    again.opened()
+    assert not library.is_noted(tmp_path)
+    again.close()

@@ -17,6 +17,7 @@ from hedgerow.shard_worker.scoring.scorer import ScorerConfig, make_scorer
 from hedgerow.shard_worker.scoring.unused_files import UnusedFiles
 from hedgerow.shard_worker.storage.text_index import TextIndex
 from hedgerow.shard_worker.storage.text_index_writer import TextIndexWriter
+from hedgerow.shard_worker.vectors import library
 from tests.unit.support.shards import EndlessBudget
 
 FIELDS = {"fields": {"title": "text"}}
@@ -145,7 +146,7 @@ def test_searches_do_not_wait_until_files_are_closed(
             closing.set()
             assert may_end.wait(10)
 
-    monkeypatch.setattr(scorer, "CLOSE_UNUSED_S", 0.01)
+    monkeypatch.setattr(scorer, "KEEP_READY_S", 0.01)
     monkeypatch.setattr(UnusedFiles, "close", close)
     score = make_scorer(ScorerConfig(str(tmp_path), dict(BUILT_IN_PROFILES)))
     search = pack_body(SearchPayload("u", "wing", 10, "bm25", "", strict=False))
@@ -158,3 +159,33 @@ def test_searches_do_not_wait_until_files_are_closed(
     finally:
         may_end.set()
         score.close()
+
+
+def test_libraries_for_vectors_are_loaded_beside_searches(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A scorer loads them once a shard has a vector field, before a search by a vector comes."""
+    folder, loaded = tmp_path / "shards" / "0", threading.Event()
+    folder.mkdir(parents=True)
+    monkeypatch.setattr(scorer, "KEEP_READY_S", 0.01)
+    monkeypatch.setattr(library, "load", loaded.set)
+    score = make_scorer(ScorerConfig(str(tmp_path), dict(BUILT_IN_PROFILES)))
+    try:
+        assert not loaded.is_set()
+        library.note(folder)
+        assert loaded.wait(10)
+    finally:
+        score.close()
+
+
+def test_a_scorer_that_starts_later_has_them_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It loads them before its first search, so that a search after a kill is no slower."""
+    folder, loaded = tmp_path / "shards" / "0", threading.Event()
+    folder.mkdir(parents=True)
+    library.note(folder)
+    monkeypatch.setattr(library, "load", loaded.set)
+    score = make_scorer(ScorerConfig(str(tmp_path), dict(BUILT_IN_PROFILES)))
+    assert loaded.is_set()
+    score.close()

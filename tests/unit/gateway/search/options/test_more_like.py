@@ -149,6 +149,26 @@ def test_what_cannot_be_asked_is_refused(
     assert refused.value.field == field
 
 
+@pytest.mark.parametrize("member", [{"typos": "auto"}, {"prefix": True}, {"did_you_mean": True}])
+def test_what_is_for_typed_words_does_not_apply(member: dict[str, Any]) -> None:
+    """It is refused with its name, and not left aside without a word."""
+    (name,) = member
+    query = SearchQuery("shop", "", **member)
+    with pytest.raises(BadRequestError, match="does not apply with more_like") as refused:
+        check_more_like(query, MoreLike("a"), COLLECTION, QuerySettings(), 3)
+    assert refused.value.field == name
+
+
+def test_parts_of_words_are_not_compared() -> None:
+    """A field of them is refused, since its document would seem to have no words."""
+    parts = define("shop", {"fields": {"code": {"type": "text", "ngrams": 3}}}, "u0")
+    with pytest.raises(BadRequestError, match="parts of words") as refused:
+        check_more_like(
+            SearchQuery("shop", ""), MoreLike("a", ("code",)), parts, QuerySettings(), 3
+        )
+    assert refused.value.field == "more_like.fields"
+
+
 def test_older_workers_are_not_asked() -> None:
     """They would not know what is wanted."""
     with pytest.raises(BadRequestError, match="upgrade the workers first"):
