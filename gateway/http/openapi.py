@@ -187,13 +187,13 @@ def _is_struct(kind: Any) -> bool:
 
 
 def _describe_choices(part: Any, orders: Mapping[frozenset[str], Sequence[str]]) -> None:
-    """List values in the order of their definition, and say that they are strings."""
+    """List values in the order of their definition, and say of which type they are."""
     inner = part.values() if isinstance(part, dict) else part if isinstance(part, list) else ()
     for value in inner:
         _describe_choices(value, orders)
     if isinstance(part, dict) and isinstance(part.get("enum"), list):
-        part["enum"] = list(orders[frozenset(part["enum"])])
-        part["type"] = "string"
+        choices = part["enum"] = list(orders[frozenset(part["enum"])])
+        part["type"] = "boolean" if choices == [True] else "string"
 
 
 def _open_objects(part: Any) -> None:

@@ -1,5 +1,6 @@
 """Shapes as /openapi.json describes them, and what they say that other parts define."""
 
+from collections.abc import Iterator
 from typing import Any, get_args
 
 import msgspec
@@ -141,3 +142,20 @@ def test_an_object_of_any_members_is_not_described_as_empty() -> None:
     check(OPENAPI)
     fields = SCHEMAS["Hit"]["properties"]["fields"]["anyOf"]
     assert {"type": "object", "additionalProperties": True} in fields
+
+
+def test_each_choice_is_of_the_type_that_is_described() -> None:
+    """A list of values stands beside the JSON type that they have."""
+    types = {"string": str, "boolean": bool}
+    described = list(_with_choices(OPENAPI))
+    assert len(described) > 5
+    for part in described:
+        assert all(type(choice) is types[part["type"]] for choice in part["enum"]), part
+
+
+def _with_choices(part: Any) -> Iterator[dict[str, Any]]:
+    inner = part.values() if isinstance(part, dict) else part if isinstance(part, list) else ()
+    for value in inner:
+        yield from _with_choices(value)
+    if isinstance(part, dict) and isinstance(part.get("enum"), list):
+        yield part
