@@ -14,10 +14,10 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from tests.integration.support.several import Client, free_ports
-from tests.integration.support.trees import loaded
 from tests.support.commands import serve_command
 from tests.support.needs import missing
+from tests.support.several import Client, free_ports
+from tests.support.trees import loaded
 from tests.support.up import Caller, Up, running_up
 from tests.support.waiting import until
 

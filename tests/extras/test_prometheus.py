@@ -17,9 +17,9 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.integration.support.several import free_ports
-from tests.integration.support.trees import loaded
 from tests.support.needs import missing
+from tests.support.several import free_ports
+from tests.support.trees import loaded
 from tests.support.up import Caller, Up, running_up
 from tests.support.waiting import until
 

@@ -16,10 +16,10 @@ import pytest
 import pytest_asyncio
 
 from tests.extras.support.ray_nodes import RayNodes, running_nodes
-from tests.integration.support.trees import answer, loaded
 from tests.support.needs import missing
 from tests.support.processes import is_alive, parent_of
 from tests.support.servers import RedisServer, temporary_server
+from tests.support.trees import answer, loaded
 from tests.support.up import Caller, Up, up_command
 from tests.support.waiting import until
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from tests.integration.support.several import Client, free_ports, gateways, own_urls
-from tests.integration.support.trees import loaded
 from tests.support.metrics import scrape
+from tests.support.several import Client, free_ports, gateways, own_urls
+from tests.support.trees import loaded
 from tests.support.up import Caller, Up, running_up
 from tests.support.waiting import until
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.support.trees import loaded
+from tests.support.trees import loaded
 from tests.support.up import Caller, running_up
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]

@@ -7,9 +7,9 @@ import httpx
 import pytest
 
 from tests.integration.support.serve import Process, serving, url_of
-from tests.integration.support.several import free_ports
 from tests.support.processes import descendants_of, is_alive
 from tests.support.servers import RedisServer
+from tests.support.several import free_ports
 from tests.support.waiting import block_until
 
 pytestmark = pytest.mark.integration

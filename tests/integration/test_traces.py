@@ -14,8 +14,8 @@ from opentelemetry import trace
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
 
 from hedgerow.gateway.client import AsyncClient, Client
-from tests.integration.support.trees import loaded
 from tests.support.otlp_receiver import ReceivedSpan, Receiver, receiving
+from tests.support.trees import loaded
 from tests.support.up import Caller, running_up
 from tests.support.waiting import until
 

@@ -12,8 +12,8 @@ import pytest
 from hedgerow.common.settings.cores import num_cores
 from hedgerow.gateway.cli.serve import listen
 from hedgerow.gateway.local.sizing import plan_for
-from tests.integration.support.trees import loaded
 from tests.support.processes import is_alive, processes_mentioning
+from tests.support.trees import loaded
 from tests.support.up import Caller, Up, running_up
 from tests.support.waiting import until
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from tests.integration.support.trees import answer, loaded
+from tests.support.trees import answer, loaded
 from tests.support.up import Caller, Up, running_up
 
 pytestmark = [

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from tests.integration.support.trees import answer, loaded
+from tests.support.trees import answer, loaded
 from tests.support.up import Caller, Up, running_up
 
 pytestmark = [

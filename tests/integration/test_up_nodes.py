@@ -7,8 +7,8 @@ import pytest
 
 from hedgerow.common.errors import ConfigurationError
 from hedgerow.gateway.local.redis.nodes import EmbeddedNodes, num_nodes_in
-from tests.integration.support.trees import answer, loaded
 from tests.support.processes import is_alive
+from tests.support.trees import answer, loaded
 from tests.support.up import Caller, Up, running_up
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
