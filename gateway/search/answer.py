@@ -22,7 +22,7 @@ from hedgerow.gateway.search.options.did_you_mean import merged_slips
 from hedgerow.gateway.search.options.facets import Counted, merge_facets, without
 from hedgerow.gateway.search.plan import Plan
 from hedgerow.gateway.search.planned_search import PlannedSearch
-from hedgerow.gateway.search.result import Hit, SearchResult
+from hedgerow.gateway.search.result import Hit, SearchQuery, SearchResult
 from hedgerow.gateway.search.skipping.exactness import Exactness
 from hedgerow.gateway.shapes.answer import Fetch, ShardDetail, TotalHits
 from hedgerow.gateway.shapes.facets import FacetAnswer
@@ -151,7 +151,7 @@ def make_answer(
         slips=merged_slips(bodies) if query.did_you_mean else (),
     )
     if not bodies and gather.asked:
-        _check_fault(gather)
+        _check_fault(query, gather)
     if not bodies and not skipped:
         why = reasons_line(result.detail)
         raise InsufficientCoverageError(f"no shard has answered: {why}", result)
@@ -209,12 +209,16 @@ def _detail(
     return details
 
 
-def _check_fault(gather: Gather) -> None:
+def _check_fault(query: SearchQuery, gather: Gather) -> None:
     """Check whether no shard has answered because the query is at fault.
+
+    A shard says why, and not which member it is about: the one that ranks is named.
 
     Raises:
         BadRequestError: every shard that was asked says that it is.
     """
     parts = list(gather.results.values())
     if parts and all(part.code == BadQueryError.code for part in parts):
-        raise BadRequestError("query", parts[0].reason)
+        ranks = (("vector", query.vector), ("more_like", query.more_like))
+        field = next((name for name, member in ranks if member is not None), "query")
+        raise BadRequestError(field, parts[0].reason)

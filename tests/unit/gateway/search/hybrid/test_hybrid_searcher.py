@@ -352,3 +352,14 @@ def test_no_leg_that_could_be_asked_is_an_overload() -> None:
         await other
 
     run_virtually(main())
+
+
+def test_what_every_shard_refuses_in_the_leg_by_vector_is_named_so() -> None:
+    """Such as a vector field that was added a moment ago: the query's text is not at fault."""
+    refused = {shard: Script(kind="refused") for shard in range(2)}
+    with pytest.raises(BadRequestError, match="scripted refusal") as caught:
+        Hybrids(vector=refused).search()
+    assert caught.value.field == "vector"
+    with pytest.raises(BadRequestError, match="scripted refusal") as caught:
+        Hybrids(text=refused).search()
+    assert caught.value.field == "query"
