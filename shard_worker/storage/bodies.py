@@ -17,12 +17,13 @@ replaced it.
 """
 
 import mmap
-import os
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from struct import Struct
 from typing import Final
+
+from hedgerow.common.machine.appended_file import AppendedFile
 
 MAX_BODY_BYTES: Final = 2048  # larger documents are in the store alone, not twice on disk
 
@@ -30,7 +31,6 @@ _OFFSET_BITS: Final = 40  # the shard indexer does not let a file become this la
 _NUMBER_BITS: Final = 24
 _OFFSETS: Final = (1 << _OFFSET_BITS) - 1
 _SUFFIX: Final = ".bodies"
-_BUFFER_BYTES: Final = 262_144
 _SIZE: Final = Struct("<H")  # precedes each document
 
 
@@ -102,37 +102,22 @@ class BodyWriter:
 
 
 class _File:
-    """A file that is appended to."""
+    """A file of documents, and where the next one goes."""
 
     def __init__(self, folder: Path, number: int, *, is_new: bool) -> None:
-        self._path = _path(folder, number)
-        self._file = self._path.open("ab", buffering=_BUFFER_BYTES)
-        self._next_place = (number << _OFFSET_BITS) + self._path.stat().st_size
-        self._is_new = is_new  # then no commit refers to it
-        self._is_synced = True
+        self._file = AppendedFile(_path(folder, number), is_new=is_new)
+        self._first_place = number << _OFFSET_BITS
 
     def add(self, body: bytes) -> int:
-        place = self._next_place
-        self._is_synced = False
+        place = self._first_place + self._file.size
         self._file.write(_SIZE.pack(len(body)) + body)
-        self._next_place += _SIZE.size + len(body)
         return place
 
     def sync(self) -> None:
-        if self._is_synced:
-            return
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        if self._is_new:
-            _sync_folder(self._path.parent)
-        self._is_new, self._is_synced = False, True
+        self._file.sync()
 
     def close(self) -> None:
-        try:
-            self._file.close()
-        finally:
-            if self._is_new:
-                self._path.unlink(missing_ok=True)
+        self._file.close()
 
 
 class BodyReader:
@@ -201,11 +186,3 @@ def _numbers(folder: Path) -> Iterator[int]:
 
 def _path(folder: Path, number: int) -> Path:
     return folder / f"{number:06x}{_SUFFIX}"
-
-
-def _sync_folder(folder: Path) -> None:
-    fd = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

@@ -9,20 +9,19 @@
 """
 
 import mmap
-import os
 import secrets
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
 from hedgerow.common.fields.vectors import VectorField
+from hedgerow.common.machine.appended_file import AppendedFile
 
 MARK: Final = "%"  # begins a mark; no field has it in its name
 _SEPARATOR: Final = "#"
 _NUMBER_BITS: Final = 24
 _SUFFIX: Final = ".vectors"
 _GRAPH_SUFFIX: Final = ".graph"
-_BUFFER_BYTES: Final = 262_144
 
 
 def mark_of(name: str, number: int) -> str:
@@ -153,48 +152,28 @@ class RowWriter:
 
 
 class _File:
-    """A file that is appended to."""
+    """A file of rows of the same length."""
 
     def __init__(self, folder: Path, number: int, num_bytes: int, *, is_new: bool) -> None:
         self.number = number
-        self._path = rows_path(folder, number)
-        self._file = self._path.open("ab", buffering=_BUFFER_BYTES)
-        size = self._path.stat().st_size
-        if rest := size % num_bytes:  # a process was killed while it wrote a row
-            size += num_bytes - rest
-            self._file.truncate(size)
-            self._file.seek(size)
-        self._next_row = size // num_bytes
-        self._is_new = is_new  # then no commit refers to it
-        self._is_synced = True
+        self._num_bytes = num_bytes
+        self._file = AppendedFile(rows_path(folder, number), is_new=is_new)
+        self._file.fill_up(num_bytes)
 
     def add(self, packed: bytes) -> int:
-        row = self._next_row
-        self._is_synced = False
+        row = self._file.size // self._num_bytes
         self._file.write(packed)
-        self._next_row += 1
         return row
 
     def flush(self) -> None:
         self._file.flush()
 
     def sync(self) -> None:
-        if self._is_synced:
-            return
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        if self._is_new:
-            _sync_folder(self._path.parent)
-        self._is_new, self._is_synced = False, True
+        self._file.sync()
 
     def close(self) -> bool:
         """Close the file; returns whether it was removed, since no commit refers to it."""
-        try:
-            self._file.close()
-        finally:
-            if self._is_new:
-                self._path.unlink(missing_ok=True)
-        return self._is_new
+        return self._file.close()
 
 
 class RowFile:
@@ -236,11 +215,3 @@ class RowFile:
         """
         found = graphs_of(self.folder, self.number)
         return found[-1] if found else None
-
-
-def _sync_folder(folder: Path) -> None:
-    fd = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
