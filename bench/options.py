@@ -256,7 +256,7 @@ def _articles(num_chars: int) -> Iterator[tuple[str, bytes]]:
 
 
 def synonyms_of(word: str, num: int) -> SearchOptions:
-    """So many synonyms of a word, each in about a thousandth of the documents."""
+    """A number of synonyms of a word, each in about a thousandth of the documents."""
     first = _NUM_WORDS // 2
     return SearchOptions(synonyms=(Synonym(word, tuple(f"w{first + n}" for n in range(num))),))
 

@@ -31,7 +31,7 @@ class WordAnalysis(NamedTuple):
         language: of stop words and stemming; "none" for neither.
         texts: `PLAIN_TEXTS` or `TEXTS`.
         folding: whether accents are folded; only with `TEXTS`.
-        ngrams: each word is indexed as its parts of so many characters; 0 for whole words.
+        ngrams: the length of the parts by which each word is indexed; 0 for whole words.
     """
 
     language: str

@@ -3,7 +3,7 @@
     +rare lamp           has the word rare
     rare lamp            has the word rare or the word lamp
     "reading lamp"       has both words
-    rare~1, lam*, NOT x  anything: nobody can say what it may be from single words
+    rare~1, lam*, NOT x  anything: single words do not tell what it may be
 
 What is not understood is `Anything`, so that a shard is asked rather than passed over. A part that
 only raises scores is no need.

@@ -31,7 +31,7 @@ return {'done', ''}
 """
 
 # Make an alias stand for another collection if it still stands for the expected one (empty: there
-# is no such alias). It returns 1 if it then stands for the other, whoever made it so.
+# is no such alias). It returns 1 if it then stands for the other, whichever call made it so.
 _SWITCH = """
 local now = redis.call('HGET', KEYS[2], ARGV[1]) or ''
 if now == ARGV[3] then return 1 end

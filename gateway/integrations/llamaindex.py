@@ -61,7 +61,7 @@ class HedgerowRetriever(BaseRetriever):
                 of an error.
             verify: how the certificate of an https URL is checked, as `Client` takes it.
             client: is used instead of one for `url`, and not closed.
-            async_client: the same on its event loop; without it, each `aretrieve` connects anew.
+            async_client: the same on its event loop; without it, each `aretrieve` connects again.
             callback_manager: of LlamaIndex.
         """
         super().__init__(callback_manager=callback_manager)

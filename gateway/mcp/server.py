@@ -69,6 +69,6 @@ async def run_stdio(asked: Asked, limits: Limits) -> None:
 async def run_http(
     asked: Asked, limits: Limits, listening: Listening, announce: Callable[[str], None]
 ) -> None:
-    """Serve clients over HTTP until the process is told to stop; `announce` gets the URL."""
+    """Serve clients over HTTP until a signal stops the process; `announce` gets the URL."""
     async with asked.client() as client:
         await serve_http(make_server(client, limits), listening, announce)

@@ -92,7 +92,7 @@ class WeightedField(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="
     ] = None
     ngrams: Annotated[
         Annotated[int, Meta(ge=2, le=8)] | None,
-        doc("Index its words by their parts of so many characters, so that parts are found."),
+        doc("Index each word by its parts of this number of characters, so that parts are found."),
     ] = None
 
     @property

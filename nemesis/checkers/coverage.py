@@ -86,7 +86,7 @@ def _steady(search: Search) -> list[Violation]:
 
 @cache
 def _sizes(num_shards: int) -> tuple[int, ...]:
-    """The number of steady documents in each of so many shards."""
+    """The number of steady documents in each shard, for a number of shards."""
     counts = Counter(
         shard_of(one, num_shards) for group in range(NUM_GROUPS) for one in group_members(group)
     )

@@ -51,7 +51,7 @@ def command(cluster: Cluster, *arguments: str) -> list[str]:
 
 
 def environment(**more: str) -> dict[str, str]:
-    """Without the settings of whoever runs the tests; with the key."""
+    """The caller's environment without its settings, and with the key."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("HEDGEROW_")}
     return {**clean, "HEDGEROW_GATEWAY__TOKEN": KEY, **more}
 

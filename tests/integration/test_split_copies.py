@@ -287,7 +287,7 @@ async def test_a_copy_cancelled_while_it_opens_the_store_closes_it(
 
 
 async def test_the_workers_of_a_machine_take_turns(control: RedisClient, key_prefix: str) -> None:
-    """A machine has so many turns, whichever of its workers take them; one that ends is free."""
+    """A machine's turns are limited, whichever of its workers take them; one that ends is free."""
     keys = Keys(key_prefix)
 
     def turns(host: str, worker: str) -> MachineTurns:

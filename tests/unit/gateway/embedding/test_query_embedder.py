@@ -155,7 +155,7 @@ def test_the_known_vectors_are_bounded() -> None:
 
 
 def test_a_query_does_not_wait_beyond_its_deadline() -> None:
-    """It is told so at its deadline, and its text is not embedded if its turn comes later."""
+    """It gets the error at its deadline, and its text is not embedded if its turn comes later."""
     processes = Scripted(took_s=0.5)
 
     async def use(embedder: QueryEmbedder) -> float:
@@ -208,7 +208,7 @@ def test_a_process_that_ends_fails_its_texts_and_is_replaced() -> None:
 
 
 def test_a_call_that_hangs_is_ended_with_its_process() -> None:
-    """After `embed.timeout_s`; those who wait by then are told why."""
+    """After `embed.timeout_s`; those who wait by then get the reason."""
     processes = Scripted(took_s=1000)
 
     async def use(embedder: QueryEmbedder) -> None:
