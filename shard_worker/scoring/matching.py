@@ -189,13 +189,11 @@ class Matcher:
             phrase.words[-1][1] for phrase in words.phrases if phrase.is_prefix
         )
 
-        every = (
-            *words.exact,
-            *self._in_phrases,
-            *(start for start, _ in words.beginnings),
-            *("" for word, _, _ in words.near if has_cjk(word)),  # which is in all
-        )
+        every = {*words.exact, *self._in_phrases}
+        every.update(start for start, _ in words.beginnings)
         self._of_cjk = {word for word in every if not word or has_cjk(word)}
+        if any(has_cjk(word) for word, _, _ in words.near):
+            self._of_cjk.add("")  # which is in all
 
     def find(self, text: str, is_late: Callable[[], bool] = lambda: False) -> list[Mark]:
         """What matches in a text, in its order; as far as it was read in time.

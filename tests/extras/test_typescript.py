@@ -53,7 +53,9 @@ def test_the_generated_client_asks_a_real_gateway(tmp_path: Path) -> None:
     settings = {"HEDGEROW_GATEWAY__TOKEN": TOKEN}
     with running_cluster(tmp_path, *arguments, environment=settings) as cluster:
         printed = run(
-            *("node", "--test", "build/typescript/test/client.test.js"),
+            "node",
+            "--test",
+            "build/typescript/test/client.test.js",
             GATEWAY_URL=cluster.url,
             GATEWAY_TOKEN=TOKEN,
         )
