@@ -157,7 +157,7 @@ class DemoStory:
         if result.took_ms >= DEADLINE_MS:
             raise HedgerowError(f"the breakers are open, and it took {result.took_ms:.0f} ms")
         self._console.print(Timeline(result))
-        self._say("A dead shard costs no time now: the gateway skips it, without asking Redis.")
+        self._say("A dead shard costs no time now: the gateway does not ask it.")
 
     def _until_whole_again(self, victim: Victim) -> None:
         self._head("6. The worker is restarted, a probe reaches it, and the breakers close")
