@@ -35,7 +35,14 @@ from hedgerow.common.redis.refusals import READ_ONLY
 from hedgerow.common.redis.sentinel_view import Address
 from hedgerow.common.redis.sentinels import primary_of
 from hedgerow.common.redis.server_info import ServerInfo
-from hedgerow.common.redis.translation import asked_at, is_moved, translate
+from hedgerow.common.redis.translation import (
+    HAS_MOVED,
+    NotSentError,
+    asked_at,
+    is_moved,
+    translate,
+    was_not_done,
+)
 from hedgerow.common.settings.redis import RedisSettings
 from hedgerow.common.tasks import all_of
 
@@ -103,6 +110,7 @@ class RedisClient:
         self._pool = connection_pool(settings, self._primary)
         self._client: Redis = Redis(connection_pool=self._pool)
         self._attempts: set[asyncio.Timeout] = set()
+        self._failovers = self._primary.failovers
         self._unfollow = self._primary.follow(self._leave)
 
     @property
@@ -182,19 +190,19 @@ class RedisClient:
             RedisUnavailableError: at least one of them had no answer in time.
             ConfigurationError: the server refuses one of them; the others may have been done.
         """
-        _, replies = await self.versioned_pipeline(commands, retry, atomic, block_s)
+        _, replies = await self.counted_pipeline(commands, retry, atomic, block_s)
         return replies
 
-    async def versioned_pipeline(
+    async def counted_pipeline(
         self,
         commands: Sequence[Command],
         retry: bool = True,
         atomic: bool = False,
         block_s: float = 0.0,
     ) -> tuple[int, list[Any]]:
-        """As `pipeline`; also returns the `version` of the primary that has answered."""
+        """As `pipeline`; also returns the `failovers` there had been when they were sent."""
         if not commands:
-            return self._primary.version, []
+            return self._primary.failovers, []
 
         async def run() -> list[Any]:
             pipe = self._client.pipeline(transaction=atomic)
@@ -313,21 +321,21 @@ class RedisClient:
     async def _attempt(
         self, run: Callable[[], Awaitable[_T]], name: str, retry: bool, block_s: float
     ) -> tuple[int, _T]:
-        """Run until it succeeds; also returns the version of the primary that has answered."""
+        """Run until it succeeds; also returns the failovers before that attempt."""
         failures = 0
         timeout_s = self.settings.command_timeout_s + block_s
         try:
             async with asyncio.timeout(timeout_s):
                 while True:
-                    version = self._primary.version
+                    version, failovers = self._primary.version, self._primary.failovers
                     try:
-                        return version, await self._here(run, version)
+                        return failovers, await self._here(run, version)
                     except (exceptions.RedisError, RedisUnavailableError, OSError) as error:
                         failures += 1
                         translated = self._translated(error, name, version)
                         if (
                             isinstance(translated, ConfigurationError)
-                            or not (retry or is_moved(error))  # then it was not carried out
+                            or not (retry or was_not_done(error))
                             or failures == MAX_ATTEMPTS
                         ):
                             if translated is error:  # else it would be its own cause
@@ -340,25 +348,33 @@ class RedisClient:
             ) from error
 
     async def _here(self, run: Callable[[], Awaitable[_T]], version: int) -> _T:
-        """Run something that ends with an error if the primary is no longer the `version`'s.
+        """Run something that ends with an error if the `version`'s primary has failed.
 
         redis-py drops a connection whose command is cancelled.
         """
-        if version == self._primary.version:
-            try:
-                async with asyncio.timeout(None) as attempt:
-                    self._attempts.add(attempt)
-                    try:
-                        return await run()
-                    finally:
-                        self._attempts.discard(attempt)
-            except TimeoutError:
-                if not attempt.expired():
-                    raise
-        raise exceptions.ConnectionError("the primary has moved")
+        if version != self._primary.version:
+            raise NotSentError(HAS_MOVED)
+        try:
+            async with asyncio.timeout(None) as attempt:
+                self._attempts.add(attempt)
+                try:
+                    return await run()
+                finally:
+                    self._attempts.discard(attempt)
+        except TimeoutError:
+            if not attempt.expired():
+                raise
+        raise exceptions.ConnectionError(HAS_MOVED)
 
     def _leave(self) -> None:
-        """End the commands that wait for a server which is no longer the primary."""
+        """End the commands that wait for a server which has failed, and may never answer.
+
+        If a slot was given to another node, the old one still answers: that it has done them, or
+        where the slot is now.
+        """
+        if self._failovers == self._primary.failovers:
+            return
+        self._failovers = self._primary.failovers
         now = asyncio.get_running_loop().time()
         for attempt in list(self._attempts):
             attempt.reschedule(now)

@@ -12,6 +12,7 @@ from hedgerow.common.redis.redis_py import (
     exceptions,
     parse_url,
 )
+from hedgerow.common.redis.translation import HAS_MOVED, NotSentError
 from hedgerow.common.settings.redis import RedisSettings
 
 # Errors that closing a connection may raise, including redis-py's own; it is closed all the same.
@@ -88,7 +89,7 @@ class PrimaryConnection(Connection):
         await super().connect()  # type: ignore[no-untyped-call]  # redis-py leaves it bare
         if self._version != self._primary.version:
             await self.disconnect(nowait=True)
-            raise exceptions.ConnectionError("the primary has moved")
+            raise NotSentError(HAS_MOVED)
 
 
 class TlsPrimaryConnection(PrimaryConnection, SSLConnection):

@@ -16,6 +16,7 @@ from hedgerow.common.redis.redis_py import exceptions
 from hedgerow.common.redis.refusals import SEALED, refused_write
 from hedgerow.common.redis.sentinel_view import Address
 
+HAS_MOVED: Final = "the primary has moved"  # the message of errors that are made here
 _MOVED: Final = "MOVED "
 _ASK: Final = "ASK "
 # Errors of a server that cannot execute a command now, but may later; the errors of a server that
@@ -31,6 +32,15 @@ _NOT_NOW: Final = (
     _MOVED,
     _ASK,
 )
+
+
+class NotSentError(exceptions.ConnectionError):
+    """The command was not sent, since the server has moved: it can be sent again."""
+
+
+def was_not_done(error: object) -> bool:
+    """Whether a command has surely not been carried out, and may be sent again."""
+    return isinstance(error, NotSentError) or is_moved(error)
 
 
 def is_moved(error: object) -> bool:

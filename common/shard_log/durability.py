@@ -58,7 +58,7 @@ async def write(
     wait: list[Command] = []
     if number:
         wait = [("PUBLISH", keys.confirm(slot), ""), ("WAIT", number, int(wait_s * 1000))]
-    version, replies = await control.versioned_pipeline(
+    failovers, replies = await control.counted_pipeline(
         [*commands, *wait], retry=retry, block_s=wait_s
     )
     confirmed = replies[-1] if number else 0
@@ -68,7 +68,7 @@ async def write(
             f"{wait_s:g} s; it may have been done all the same"
         )
     await confirm(control, keys, slot)
-    if not number and version != primary.version:
+    if not number and failovers != primary.failovers:
         raise RedisUnavailableError("Redis has failed over; the write may be lost")
     return replies[: len(commands)]
 

@@ -1,16 +1,20 @@
 """The data plane on a Valkey Cluster: where keys are; searches while slots move and nodes end."""
 
+import asyncio
 import signal
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 
 from bench.failover import COLLECTION, Traffic, document_counts, gateway_on, lost, workers_on
 from bench.harness.redis_cluster import RedisCluster, running_redis_cluster
+from bench.harness.sentinels import Node
 from bench.nodes import bring_back, fail_over, move
 from hedgerow.common.errors import ConfigurationError, RedisUnavailableError
 from hedgerow.common.redis.connect import connect
 from hedgerow.common.redis.keys import Keys
+from hedgerow.common.redis.topology import SlotPrimary
 from hedgerow.common.settings.redis import RedisSettings
 from hedgerow.common.shard_log.log import ShardLog
 from hedgerow.common.state.registry import Registry
@@ -59,6 +63,41 @@ async def test_logs_survive_a_slot_that_moves(nodes: RedisCluster, key_prefix: s
         assert await log.lengths([0, 1, NUM_SHARDS]) == {0: 4, 1: 0, NUM_SHARDS: 1}
     finally:
         await control.close()
+
+
+async def test_a_command_outlives_the_news_that_its_slot_was_given_away(
+    nodes: RedisCluster, key_prefix: str
+) -> None:
+    """The old node still answers, so only a failover ends what waits for it.
+
+    A write that may not be sent twice would fail otherwise whenever the news comes before its
+    answer.
+    """
+    settings = nodes.settings(key_prefix=key_prefix)
+    control = await connect(settings)
+    try:
+        client, key = control.data(0), Keys.of(settings).log(0)
+        primary = client.primary
+        assert isinstance(primary, SlotPrimary)
+        for is_failover in (False, True):
+            await client.execute("DEL", key)
+            waiting = asyncio.create_task(
+                client.execute("BLPOP", key, 20, retry=False, block_s=20.0)
+            )
+            await until(partial(_waits_in, nodes.owner(0)), what="the server blocks on it")
+            primary.moved(is_failover=is_failover)
+            if is_failover:
+                with pytest.raises(RedisUnavailableError, match="has moved"):
+                    await waiting
+            else:
+                await client.execute("RPUSH", key, b"value")  # on another connection
+                assert (await waiting)[1] == b"value"
+    finally:
+        await control.close()
+
+
+def _waits_in(node: Node) -> bool:
+    return bool(node.ask("INFO", "clients")["blocked_clients"] == 1)
 
 
 async def test_what_was_made_for_other_slots_is_refused(
