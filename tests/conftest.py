@@ -11,8 +11,11 @@ from hypothesis import settings
 
 from tests.support.servers import RedisServer, temporary_server
 
-# The time of one example says nothing on a shared machine; each test has its timeout.
-settings.register_profile("hedgerow", deadline=None)
+# The time of one example says nothing on a shared machine; each test has its timeout. A test has
+# 50 examples, others in each run but in CI, where they are always the same: see CONTRIBUTING.md for
+# more of them.
+settings.register_profile("hedgerow", deadline=None, max_examples=50)
+settings.register_profile("thorough", deadline=None, max_examples=1000)
 settings.load_profile("hedgerow")
 
 # By default a traceback shows the variables of each frame, which takes seconds.

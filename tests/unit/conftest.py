@@ -1,4 +1,4 @@
-"""What all unit tests share: the routes of the HTTP application, which take long to make."""
+"""What all unit tests share: files in memory, and the routes of the application, slow to make."""
 
 from collections.abc import Iterator
 from typing import Any, cast
@@ -10,6 +10,9 @@ from hedgerow.common.settings.gateway import GatewaySettings
 from hedgerow.gateway.access.control import AccessControl
 from hedgerow.gateway.http import app
 from hedgerow.gateway.http.app import create_framework_app
+from tests.support.memory_files import keep_temporary_files_in_memory
+
+keep_temporary_files_in_memory()
 
 
 class _StandIn:
