@@ -108,7 +108,7 @@ _BEST: Final = 1.0
 _UNKNOWN: Final = Scale()
 # Of the last hit of a leg whose scores have no floor: about as cosines of the best hundred have it,
 # so that the same weights suit both.
-_LAST_WITHOUT_FLOOR: Final = 0.8
+_LAST_WITHOUT_FLOOR: Final = 0.85
 
 
 def _scaled(scores: Sequence[float], floor: float | None) -> list[float]:

@@ -70,10 +70,10 @@ def test_by_score_each_leg_counts_from_its_floor_to_its_best_hit() -> None:
 
 
 def test_scores_without_a_floor_count_as_cosines_about_do() -> None:
-    """The last hit counts as 0.8; scores that are all the same as 1."""
+    """The last hit counts as 0.85; scores that are all the same as 1."""
     fusion = Fusion(by_score=True, weights={"vector": 10})
     far = hits_of(("a", -2.0), ("b", -7.0), ("c", -12.0))
-    assert [hit.score for hit in fusion.fuse({"vector": far})] == pytest.approx([10, 9, 8])
+    assert [hit.score for hit in fusion.fuse({"vector": far})] == pytest.approx([10, 9.25, 8.5])
     same = hits_of(("a", 1.0), ("b", 1.0))
     assert [hit.score for hit in fusion.fuse({"vector": same})] == [10, 10]
 
