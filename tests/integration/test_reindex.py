@@ -355,7 +355,7 @@ async def test_synonyms_and_expiry_come_along(cluster: Cluster) -> None:
         for name in ("dated", "dated-2"):
             await gateway.collections.put(name, dated)
         await gateway.aliases.change([AliasChange("shop", "dated")])
-        await load_into(gateway, "shop", [{"id": "a", "title": "lamp", "until": "2999-01-01"}])
+        await load_into(gateway, "shop", [{"id": "a", "title": "lamp", "until": "2250-01-01"}])
         await gateway.synonyms.put("shop", SynonymsBody([["lamp", "light"]]))
         await gateway.expiry.set_field("shop", "until")
         await begin(gateway, "dated", "dated-2")

@@ -4,8 +4,6 @@ import { h } from "./dom.js";
 import { marked, textOf } from "./marks.js";
 import { TEXTS, TITLES } from "./schema.js";
 
-const MAX_SNIPPETS = 3;
-
 export function hit(one) {
   const stored = one.fields;
   const strings = Object.entries(stored ?? {}).filter(([name, value]) => name !== "id" && typeof value === "string" && value);
@@ -33,7 +31,7 @@ function whole(text, snippets) {
 }
 
 /** The parts of a text that match; its beginning if none does. */
-const partly = (text, snippets) => (snippets?.length ? marked(snippets.slice(0, MAX_SNIPPETS)) : text);
+const partly = (text, snippets) => (snippets?.length ? marked(snippets) : text);
 
 /** What matched in fields that are not shown otherwise. */
 function elsewhere(highlights, shown) {

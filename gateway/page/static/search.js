@@ -14,6 +14,7 @@ import { timeline } from "./timeline.js";
 
 const DEADLINES = [5, 10, 15, 20, 30, 50, 75, 100, 150, 200, 300, 500, 750, 1000, 1500, 2000, 3000, 5000, 10000, 30000];
 const WIDE = matchMedia("(min-width: 1081px)");
+const HIGHLIGHT = { snippets: 3, snippet_chars: 200 };
 const SPARED = ["facets", "highlight", "did_you_mean"];
 const SNIPPETS = { curl: asCurl, Python: asPython, CLI: asCommand };
 
@@ -103,7 +104,7 @@ export function searchView(root, parameters) {
       filter: state.filter, minimum_coverage: state.minimum, explain: true,
       ...(ranking === "text" ? { did_you_mean: true } : { vector }),
       ...(ranking === "hybrid" ? { hybrid: {} } : {}),
-      ...(ranking === "vector" ? {} : { highlight: true }), // a vector has no words to mark
+      ...(ranking === "vector" ? {} : { highlight: HIGHLIGHT }), // a vector has no words to mark
       ...(Object.keys(facets).length ? { facets } : {}),
       ...(state.chosen.length ? { refine: refined(state.chosen) } : {}),
       ...(state.sort && ranking === "text" ? { sort: [Object.fromEntries([state.sort.split(" ")])] } : {}),
