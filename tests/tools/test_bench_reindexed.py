@@ -13,7 +13,7 @@ def test_everything_is_copied_in_steps(tmp_path: Path) -> None:
     shard.write(documents, 10)
     shard.apply(Mirror("pair", "old", "new"))
     assert shard.copy() > 0
-    (report,) = shard._indexer.state.mirrors
+    (report,) = shard._indexer.state().mirrors
     shard.close()
     assert (report.old_documents, report.new_documents) == (2500, 2500)
     assert report.number > 1
