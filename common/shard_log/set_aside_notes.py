@@ -9,7 +9,8 @@ from typing import Final, NamedTuple
 
 import msgpack
 
-from hedgerow.common.redis.client import Command, RedisClient
+from hedgerow.common.redis.client import RedisClient
+from hedgerow.common.redis.commands import Command
 from hedgerow.common.redis.keys import Keys
 from hedgerow.common.shard_log.entries import position
 

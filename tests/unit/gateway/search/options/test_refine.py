@@ -1,7 +1,7 @@
 """Choices narrow the hits and all facets but those of their own field."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -52,7 +52,7 @@ def has_one(row: Mapping[str, Any], field: str, wanted: Sequence[Choice]) -> boo
     """Whether a document has one of the values that were chosen."""
     value = row.get(field)
     values = [] if value is None else value if isinstance(value, list) else [value]
-    read = second_of if field == "sold" else lambda one: one
+    read: Callable[[Any], Any] = second_of if field == "sold" else lambda one: one
     return any(
         (one.from_ is None or up(one.from_, field) <= read(value))
         and (one.to is None or read(value) < up(one.to, field))
