@@ -450,7 +450,7 @@ async def test_a_server_that_hangs_is_noticed_while_queries_wait(own_server: Red
             own_server.signal(signal.SIGCONT)
         await until(lambda: not transport.is_silent())
         transport.release(1)
-        await until(lambda: transport._probe is None)
+        await until(lambda: not transport._life.is_watching)
 
 
 async def test_a_channel_that_may_not_be_heard_is_told_of(own_server: RedisServer) -> None:
