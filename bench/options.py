@@ -37,6 +37,7 @@ from hedgerow.common.wire.messages import (
 )
 from hedgerow.common.wire.search_options import (
     After,
+    Choice,
     FacetKind,
     Highlighting,
     LikeTerms,
@@ -189,6 +190,20 @@ class Bench:
             ),
         }
 
+    def refined(self) -> dict[str, tuple[SearchOptions, SearchOptions]]:
+        """Searches with a choice, each with the same without it."""
+        choices = (Choice("brand", ("b1", "b100", "b150")),)
+        brands = WantedFacet("brand", FacetKind.TERMS, _MOST_VALUES)
+        ranges = WantedFacet("price", FacetKind.RANGES, bounds=(10.0, 50.0))
+        return {
+            name: (SearchOptions(facets, refine=choices), SearchOptions(facets))
+            for name, facets in {
+                "3 brands chosen, no facet": (),
+                "3 brands chosen, facet of ranges": (ranges,),
+                "3 brands chosen, facets of brands and ranges": (brands, ranges),
+            }.items()
+        }
+
     def by_statistics(self) -> dict[str, tuple[Callable[[], bytes], Callable[[], bytes]]]:
         """Searches by the collection's statistics, each with one to compare it with."""
         words = [f"w{number * 37}" for number in range(25)]
@@ -276,6 +291,9 @@ def _report(bench: Bench, query: str) -> None:
         cases |= {f"synonyms: {num}": synonyms_of(query, num) for num in (1, 8)}
     for name, options in cases.items():
         used, without = compare(bench.scored(query, options), bench.scored(query))
+        rows.append((name, f"{used:,.0f}", f"{without:,.0f}", f"{used - without:+,.0f}"))
+    for name, (one, other) in bench.refined().items():
+        used, without = compare(bench.scored(query, one), bench.scored(query, other))
         rows.append((name, f"{used:,.0f}", f"{without:,.0f}", f"{used - without:+,.0f}"))
     used, alone = compare(
         bench.scored(query, bench.cases(query)["sorted by price"]), bench.ordered(query, "price")

@@ -21,6 +21,7 @@ from hedgerow.common.settings.rank_profiles import RankProfile
 from hedgerow.common.wire.search_options import HIGHLIGHTS_LEVEL, SearchOptions
 from hedgerow.gateway.search.checked_queries import check_filter, check_query
 from hedgerow.gateway.search.options.cursor import CursorSigner
+from hedgerow.gateway.search.options.refine import cost_of, num_widened
 from hedgerow.gateway.search.options.wanted import NOTHING, Wanted, wanted_of
 from hedgerow.gateway.search.result import SearchQuery
 from hedgerow.gateway.search.typed_query import check_typed
@@ -100,6 +101,12 @@ def admit(
     if query.filter:
         cost = cost.plus(check_filter(query.filter, collection))
         check_cost(cost, limits, "filter")
+    if options is not None and options.refine:
+        cost = cost.plus(cost_of(options.refine))
+        check_cost(cost, limits, "refine")
+        once = cost
+        for _ in range(num_widened(options.refine, wanted.facets)):
+            cost = cost.plus(once)
     if profile.fields:
         repairs += _warnings(name, profile, collection)
     if wanted is not NOTHING:

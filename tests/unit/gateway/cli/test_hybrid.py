@@ -9,7 +9,7 @@ from hedgerow.gateway.cli.vectors import parse_vector
 from hedgerow.gateway.client import Hybrid, Leg, LegWeights, VectorQuery
 from hedgerow.gateway.search.coverage.measurement import coverage_of
 from hedgerow.gateway.shapes.answer import Shards, TotalHits
-from tests.support.fake_gateway import make_result
+from tests.support.sample_results import make_result
 from tests.unit.support.command_line import CommandLine
 
 

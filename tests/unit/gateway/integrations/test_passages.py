@@ -11,7 +11,7 @@ from hedgerow.gateway.integrations.passages import Passage, passages_of
 from hedgerow.gateway.search.coverage.measurement import coverage_of
 from hedgerow.gateway.search.result import Hit
 from hedgerow.gateway.shapes.answer import Leg, LegHit, TotalHits
-from tests.support.fake_gateway import as_answer, make_result
+from tests.support.sample_results import as_answer, make_result
 
 
 def passage(fields: dict[str, Any] | None, *content_fields: str) -> Passage:

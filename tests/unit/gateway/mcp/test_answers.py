@@ -11,7 +11,7 @@ from hedgerow.gateway.mcp.limits import Limits, size_of
 from hedgerow.gateway.search.coverage.measurement import coverage_of
 from hedgerow.gateway.search.result import Hit
 from hedgerow.gateway.shapes.answer import Leg, TotalHits
-from tests.support.fake_gateway import as_answer, make_result
+from tests.support.sample_results import as_answer, make_result
 
 VALUES = st.recursive(
     st.text(max_size=300) | st.integers(-9, 9) | st.none(),
