@@ -141,8 +141,7 @@ class Searcher:
             exactness = None
             if gather.num_ok < len(search.plan.breakers.shards):
                 exactness = await self._exactness(search, collection, gather, hits)
-            if query.offset:
-                hits = hits[query.offset :]
+            hits = hits[query.offset :]
             if query.reads_documents:
                 found = await self._documents.fetch(search, hits, bodies, gathered_at)
             else:
