@@ -6,7 +6,7 @@ The shards are indexes that rank as scorers do; what is asked is all that a quer
 from collections.abc import Iterator, Sequence
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from hedgerow.common.query.as_typed import AS_WRITTEN, Typing
@@ -57,7 +57,7 @@ def found_by(
     ]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @example("STRASSE", "", AS_WRITTEN, (), 1, {0})  # the same as a whole, but not as words
 @example("the who", "", Typing(2, True), (), 1, {1})  # stop words only
 @example("red lamp lamp lamp", "", AS_WRITTEN, (), 1, {2})
