@@ -100,11 +100,11 @@ def definition_of(number: int, **weights: int) -> Collection:
     return define("c", body, uid=f"u{number}")
 
 
-def document_of(rng: Random, number: int) -> dict[str, Any]:
+def document_of(rng: Random, number: int, words: Sequence[str] = WORDS) -> dict[str, Any]:
     """A document with values in most fields."""
 
     def text() -> str:
-        return " ".join(rng.choices(WORDS, k=rng.randint(0, 3)))
+        return " ".join(rng.choices(words, k=rng.randint(0, 3)))
 
     return {
         "id": f"d{number}",
@@ -192,10 +192,18 @@ def build_all(root: Path, num: int = 8) -> list[ScoredShards]:
     for number in range(num):
         shards = []
         for shard in range(3):
-            documents = [document_of(rng, 10 * shard + at) for at in range(2 * shard + number % 3)]
+            words = [word for word in WORDS if shard or word != "lamp"]
+            documents = [
+                document_of(rng, 10 * shard + at, words) for at in range(2 * shard + number % 3)
+            ]
+            # One shard has a word only where the others have one that is like it.
+            if not shard and number:
+                documents.append({"id": "s", "title": "lamps"})
+            elif shard == 1:
+                documents += [{"id": f"t{at}", "body": "lamp"} for at in range(2)]
             for one in documents:
                 if rng.random() < 0.3:
-                    one["title"] = " ".join([rng.choice(WORDS)] * rng.choice([1, 40]))
+                    one["title"] = " ".join([rng.choice(words)] * rng.choice([1, 40]))
                 if shard == 2:
                     one["body"] = " ".join(rng.choices(WORDS, k=60))
             shards.append(documents)
