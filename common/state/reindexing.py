@@ -58,6 +58,10 @@ class Reindex(msgspec.Struct, frozen=True):
         switched_at_ms: when the alias was switched; 0 before.
         ended_at_ms: when it ended; 0 before.
         error: why it was given up; "" if it was not.
+        synonyms: the versions of the old and the new collection's synonyms that are the same; None
+            if neither follows the other.
+        expiry: the fields by which their documents expired when they last agreed, "" for none;
+            None if neither follows the other.
     """
 
     version: int
@@ -74,6 +78,8 @@ class Reindex(msgspec.Struct, frozen=True):
     switched_at_ms: int = 0
     ended_at_ms: int = 0
     error: str = ""
+    synonyms: tuple[int, int] | None = None
+    expiry: tuple[str, str] | None = None
 
     @property
     def is_running(self) -> bool:

@@ -11,7 +11,7 @@ from hedgerow.common.query.needs import Need, need_of
 from hedgerow.common.query.score_bounds import ScoreBound, score_bound
 from hedgerow.common.query.shard_summary import ShardSummary, SummaryMasks
 from hedgerow.common.query.word_frequencies import WordFrequencies
-from hedgerow.common.wire.search_options import Synonym
+from hedgerow.common.wire.search_options import Choice, Synonym
 
 MOST_REMEMBERED: Final = 1024  # queries
 
@@ -24,6 +24,7 @@ class Asked(NamedTuple):
     strict: bool
     typing: Typing
     synonyms: tuple[Synonym, ...] = ()
+    choices: tuple[Choice, ...] = ()
 
 
 class Excluded(NamedTuple):
@@ -130,6 +131,7 @@ class CollectionSummaries:
             strict=asked.strict,
             typing=asked.typing,
             synonyms=asked.synonyms,
+            choices=asked.choices,
         )
 
     def scores(self, asked: Asked, collection: Collection) -> ScoreBound | None:
