@@ -246,7 +246,7 @@ def test_hits_are_exact_if_no_missing_document_scores_as_much(
             assert coverage.exact is UNSET
         else:
             assert coverage.exact is True
-            assert coverage.bound == pytest.approx(bound, rel=2e-4)
-            assert bound < coverage.bound < last
+            assert isinstance(coverage.bound, float)
+            assert bound < coverage.bound < min(last, bound * 1.0002)
 
     run_virtually(scenario())
