@@ -38,6 +38,7 @@ from hedgerow.common.state.layout import ClusterLayout, Layout, LayoutStore, Spl
 from hedgerow.common.state.registry import Registry
 from hedgerow.common.tasks import KeyedTasks, end, run_together
 from hedgerow.common.wire.heartbeat import Heartbeat
+from hedgerow.shard_worker.layouts.old_shards import ServedOldShards
 from hedgerow.shard_worker.metrics_server import MetricsServer
 from hedgerow.shard_worker.splitting.copier import Copier
 from hedgerow.shard_worker.splitting.copy_pace import CopyPace, turns_of_a_machine
@@ -224,6 +225,10 @@ class LayoutHost:
             folder = layout.data(self._settings.data)
             await asyncio.to_thread(make_private, folder)
             async with self._connect_worker(layout) as worker:
+                old = ServedOldShards(
+                    self._settings.data, layout, lambda: self._layout, self._workers
+                )
+                worker.clone_from(old, self._pace)
                 self._workers[layout.id] = worker
                 if not self._first.done():
                     self._first.set_result(worker)
@@ -278,6 +283,7 @@ class LayoutHost:
             shard_folder(split.source.data(self._settings.data), shard) / STORE,
             applied=applied,
             pace=self._pace,
+            expiry_s=self._settings.worker.heartbeat_expiry_s,
         )
         while True:
             try:

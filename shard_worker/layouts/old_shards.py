@@ -1,0 +1,52 @@
+"""The shards that a split divides, as the workers of one process serve them."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from hedgerow.common.snapshots.restore import shard_folder
+from hedgerow.common.state.layout import ClusterLayout, Layout, Split
+from hedgerow.shard_worker.worker import Worker
+
+
+class ServedOldShards:
+    """What the worker of a split's target may clone (`shard_worker.splitting.cloner.OldShards`)."""
+
+    def __init__(
+        self,
+        data: Path,
+        target: Layout,
+        present: Callable[[], ClusterLayout],
+        workers: Mapping[int, Worker],
+    ) -> None:
+        """Look for old shards.
+
+        Args:
+            data: the process's data folder.
+            target: the layout of the new shards.
+            present: returns the cluster's layout.
+            workers: those of this process, by the id of their layout.
+        """
+        self._data = data
+        self._target = target
+        self._present = present
+        self._workers = workers
+
+    @property
+    def is_copying(self) -> bool:
+        """Whether the new shards are being filled."""
+        return self._split is not None
+
+    def folder(self, shard: int) -> Path | None:
+        """The folder of the old shard that has a new one's documents; None if it is not served."""
+        if (split := self._split) is None:
+            return None
+        worker, old = self._workers.get(split.source.id), shard % split.source.num_shards
+        if worker is None or worker.applied(old) is None:
+            return None
+        return shard_folder(split.source.data(self._data), old)
+
+    @property
+    def _split(self) -> Split | None:
+        layout = self._present()
+        is_ours = layout.is_copying and layout.split is not None
+        return layout.split if is_ours and layout.split.target == self._target else None

@@ -1,0 +1,54 @@
+"""Decides whether the documents of an old shard need not be copied, since all have them already."""
+
+from collections.abc import Collection, Mapping
+
+from hedgerow.common.placement.document import Placement
+from hedgerow.common.placement.store import PlacementStore
+from hedgerow.common.redis.client import RedisClient
+from hedgerow.common.redis.keys import Keys
+from hedgerow.common.state.layout import Split
+from hedgerow.common.state.registry import Registry
+from hedgerow.common.wire.heartbeat import Heartbeat
+
+
+def can_clone(
+    placement: Placement | None,
+    source: Mapping[str, Heartbeat],
+    old: int,
+    new: Collection[int],
+    wanted: int,
+) -> bool:
+    """Whether every worker that is to serve the new shards can clone them from the old one.
+
+    Args:
+        placement: of the new shards; None if there is none yet.
+        source: the live workers of the old shards, by id.
+        old: the shard that is divided.
+        new: the shards that replace it.
+        wanted: how many workers each of them should have, at least.
+    """
+    if placement is None:
+        return False
+    able = {one for one, beat in source.items() if beat.clones and old in beat.shards}
+    holders = [placement.of(shard).holders for shard in new]
+    return all(found and len(found) >= wanted and able.issuperset(found) for found in holders)
+
+
+class CloneChoice:
+    """Observes what `can_clone` needs."""
+
+    def __init__(self, control: RedisClient, keys: Keys, split: Split, expiry_s: float) -> None:
+        """Observe the workers of a split, which are live for `expiry_s` after a heartbeat."""
+        self._placement = PlacementStore(control, keys.of_layout(split.target.id))
+        self._registry = Registry(control, keys.of_layout(split.source.id))
+        self._expiry_s = expiry_s
+
+    async def are_possible(self, old: int, new: Collection[int], wanted: int) -> bool:
+        """`can_clone` now.
+
+        Raises:
+            RedisUnavailableError: there was no answer.
+        """
+        placement = await self._placement.read()
+        source = await self._registry.live_heartbeats(self._expiry_s)
+        return can_clone(placement, source, old, new, wanted)
