@@ -6,6 +6,7 @@ from typing import Protocol
 
 from hedgerow.common.collection import Collection
 from hedgerow.common.errors import WireError
+from hedgerow.common.shard_log.entries import START
 from hedgerow.common.shard_log.log import ShardLog
 from hedgerow.common.shard_log.operations import Create, unpack_op
 from hedgerow.common.state.registry import Registry
@@ -33,6 +34,10 @@ from hedgerow.shard_worker.snapshots.shard_snapshots import Snapshots
 
 class Cloner(Protocol):
     """Makes shards of others in this process (`shard_worker.splitting.cloner`)."""
+
+    @property
+    def is_active(self) -> bool:
+        """Whether shards are being made."""
 
     async def fill(self, shard: int) -> bool:
         """Make a shard that is not open, if its log lacks what it lacks; return whether it did."""
@@ -157,7 +162,7 @@ class Writing:
                 await self.cloner.check(shard)
             await self._open(shard)
             # If the log was trimmed meanwhile, there is a newer snapshot, or another clone to make.
-            if not is_restored or shard not in self.applier.gaps:
+            if shard not in self.applier.gaps or not (is_restored or self._must_clone(shard)):
                 return
             await self.close(shard)
 
@@ -189,6 +194,11 @@ class Writing:
 
     async def _clone(self, shard: int) -> bool:
         return self.cloner is not None and await self.cloner.fill(shard)
+
+    def _must_clone(self, shard: int) -> bool:
+        """Whether an open shard, which has a gap, begins with documents that its log lacks."""
+        is_active = self.cloner is not None and self.cloner.is_active
+        return is_active and self.applier.states[shard].position == START
 
     async def _restore(self, shard: int) -> bool:
         context, snapshots = self._context, self.snapshots

@@ -36,6 +36,16 @@ class ServedOldShards:
         """Whether the new shards are being filled."""
         return self._split is not None
 
+    @property
+    def divided(self) -> frozenset[int]:
+        """The new shards whose documents old ones here have."""
+        split = self._split
+        worker = self._workers.get(split.source.id) if split is not None else None
+        if split is None or worker is None:
+            return frozenset()
+        later = split.source.num_shards  # how much greater the number of the second half is
+        return frozenset(new for old in worker.served for new in (old, old + later))
+
     def folder(self, shard: int) -> Path | None:
         """The folder of the old shard that has a new one's documents; None if it is not served."""
         if (split := self._split) is None:
@@ -48,5 +58,6 @@ class ServedOldShards:
     @property
     def _split(self) -> Split | None:
         layout = self._present()
-        is_ours = layout.is_copying and layout.split is not None
-        return layout.split if is_ours and layout.split.target == self._target else None
+        if layout.split is None or layout.split.target != self._target:
+            return None
+        return layout.split if layout.is_copying else None

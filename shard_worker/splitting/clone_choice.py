@@ -16,7 +16,6 @@ def can_clone(
     source: Mapping[str, Heartbeat],
     old: int,
     new: Collection[int],
-    wanted: int,
 ) -> bool:
     """Whether every worker that is to serve the new shards can clone them from the old one.
 
@@ -24,31 +23,37 @@ def can_clone(
         placement: of the new shards; None if there is none yet.
         source: the live workers of the old shards, by id.
         old: the shard that is divided.
-        new: the shards that replace it.
-        wanted: how many workers each of them should have, at least.
+        new: the shards that replace it; each must have as many workers as it has.
     """
     if placement is None:
         return False
-    able = {one for one, beat in source.items() if beat.clones and old in beat.shards}
+    serving = [beat for beat in source.values() if old in beat.shards]
+    able = {beat.id for beat in serving if beat.clones}
     holders = [placement.of(shard).holders for shard in new]
-    return all(found and len(found) >= wanted and able.issuperset(found) for found in holders)
+    return all(len(found) >= len(serving) > 0 and able.issuperset(found) for found in holders)
 
 
 class CloneChoice:
-    """Observes what `can_clone` needs."""
+    """Observes what `can_clone` needs.
+
+    Attributes:
+        is_placed: whether workers were chosen for the new shards, when it was last observed.
+    """
 
     def __init__(self, control: RedisClient, keys: Keys, split: Split, expiry_s: float) -> None:
         """Observe the workers of a split, which are live for `expiry_s` after a heartbeat."""
         self._placement = PlacementStore(control, keys.of_layout(split.target.id))
         self._registry = Registry(control, keys.of_layout(split.source.id))
         self._expiry_s = expiry_s
+        self.is_placed = False
 
-    async def are_possible(self, old: int, new: Collection[int], wanted: int) -> bool:
+    async def are_possible(self, old: int, new: Collection[int]) -> bool:
         """`can_clone` now.
 
         Raises:
             RedisUnavailableError: there was no answer.
         """
         placement = await self._placement.read()
+        self.is_placed = placement is not None
         source = await self._registry.live_heartbeats(self._expiry_s)
-        return can_clone(placement, source, old, new, wanted)
+        return can_clone(placement, source, old, new)

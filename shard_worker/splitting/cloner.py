@@ -42,6 +42,10 @@ class OldShards(Protocol):
     def is_copying(self) -> bool:
         """Whether the new shards are being filled."""
 
+    @property
+    def divided(self) -> frozenset[int]:
+        """The new shards whose documents old ones here have."""
+
     def folder(self, shard: int) -> Path | None:
         """The folder of the old shard that has a new one's documents; None if it is not served."""
 
@@ -79,9 +83,12 @@ class ShardCloner:
     @property
     def available(self) -> frozenset[int]:
         """The new shards that can be cloned here."""
-        if not self._old.is_copying:
-            return frozenset()
-        return frozenset(one for one in range(self._num_shards) if self._old.folder(one))
+        return self._old.divided
+
+    @property
+    def is_active(self) -> bool:
+        """Whether the shards are being filled."""
+        return self._old.is_copying
 
     async def fill(self, shard: int) -> bool:
         """Clone a shard that is not open, if its log lacks documents that this replica lacks.

@@ -64,9 +64,10 @@ ROOM_POLL_S: Final = 0.05
 MOST_WAITING: Final = 64
 HOLD_EVERY_S: Final = 1.0
 LONGEST_TURN_S: Final = 5.0  # replicas that do not apply do not keep other shards from their turn
-# How long copies wait for as many workers of the new shards as the old ones have. A replica that
-# joins when the new log was trimmed needs a snapshot, and there may be none.
+# How long copies wait for as many workers of the new shards as the old ones have, once these are
+# placed. A replica that joins when the new log was trimmed needs a snapshot, and there may be none.
 REPLICAS_WITHIN_S: Final = 30.0
+PLACED_WITHIN: Final = 10.0  # of that time; on a busy machine, workers take long to start
 
 _log = structlog.get_logger()
 
@@ -139,9 +140,8 @@ class Copier:
         await check_lease()
         held = await self._hold_from()
         self._newest = {shard: await self._new_log.newest(shard) for shard in self._new}
-        give_up_at = asyncio.get_running_loop().time() + self._replicas_within_s
-        if not await self._leave_to_clones(give_up_at, check_lease):
-            await self._wait_for_replicas(give_up_at, check_lease)
+        if not await self._leave_to_clones(check_lease):
+            await self._wait_for_replicas(check_lease)
         trimmed = await self._log.trimmed(self._shard)
         unfinished = [
             shard for shard, newest in self._newest.items() if must_copy_documents(newest, trimmed)
@@ -156,9 +156,7 @@ class Copier:
             await check_lease()
             await self._follow(check_lease)
 
-    async def _leave_to_clones(
-        self, give_up_at: float, check_lease: Callable[[], Awaitable[None]]
-    ) -> bool:
+    async def _leave_to_clones(self, check_lease: Callable[[], Awaitable[None]]) -> bool:
         """Begin the new logs without documents if all workers of the new shards can clone them.
 
         Returns:
@@ -166,8 +164,11 @@ class Copier:
         """
         if any(newest != START for newest in self._newest.values()):
             return False
-        loop, wanted = asyncio.get_running_loop(), await self._num_replicas()
-        while not await self._clones.are_possible(self._shard, self._new, wanted):
+        loop = asyncio.get_running_loop()
+        give_up_at = loop.time() + PLACED_WITHIN * self._replicas_within_s
+        while not await self._clones.are_possible(self._shard, self._new):
+            if self._clones.is_placed:
+                give_up_at = min(give_up_at, loop.time() + self._replicas_within_s)
             # A replica that has begun with nothing needs the documents.
             applied = await self._new_log.applied_of(self._new)
             if any(applied.values()) or loop.time() >= give_up_at:
@@ -183,15 +184,12 @@ class Copier:
         _log.info("shard_left_to_clones", shard=self._shard, into=self._new, position=begin)
         return True
 
-    async def _num_replicas(self) -> int:
-        return len((await self._log.applied(self._shard)).keys() - {self._holder})
-
-    async def _wait_for_replicas(
-        self, give_up_at: float, check_lease: Callable[[], Awaitable[None]]
-    ) -> None:
+    async def _wait_for_replicas(self, check_lease: Callable[[], Awaitable[None]]) -> None:
         """Before anything is copied, wait for the replicas of the new shards, but not for ever."""
         new = [shard for shard, newest in self._newest.items() if newest == START]
-        loop, wanted = asyncio.get_running_loop(), await self._num_replicas()
+        wanted = len((await self._log.applied(self._shard)).keys() - {self._holder})
+        loop = asyncio.get_running_loop()
+        give_up_at = loop.time() + self._replicas_within_s
         while new and loop.time() < give_up_at:
             found = await self._new_log.applied_of(new)
             if all(len(replicas) >= wanted for replicas in found.values()):
