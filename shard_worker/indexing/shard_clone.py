@@ -3,9 +3,13 @@
     the other shard's store, in one read transaction ► a store with the documents that belong to the
         new shard ► its text indexes, written at once ► the whole folder is put in its place
 
-To index the documents of a store as a whole takes a third of the CPU of applying them from a log in
-batches, and they need not pass through Redis. All of it happens in a folder aside, which a kill
-leaves to be removed, and in steps, between which the indexer carries out other commands.
+To index the documents of a store as a whole takes two thirds of the CPU of applying them from a log
+in batches, and they need not pass through Redis. The files of the old index are not linked: the
+documents of the other half would stay in them, be read by every search and be counted for ranking,
+since tantivy's Python interface cannot request a merge; and a merge takes about as long.
+
+All of it happens in a folder aside, which a kill leaves to be removed, and in steps, between which
+the indexer carries out other commands.
 """
 
 import shutil

@@ -130,12 +130,13 @@ class ShardCloner:
         if held is not None:
             return await self._shard_log.gap(shard, *held) is not None
         # A worker that has no old shard does not wait: that it begins with nothing tells the copier
-        # to copy documents.
-        while self._old.folder(shard) is not None:
-            if await self._shard_log.newest(shard) != START:
+        # to copy documents, and the others that they get them, too.
+        log = self._shard_log
+        while self._old.folder(shard) is not None and not await log.applied(shard):
+            if await log.newest(shard) != START:
                 break
             await self._pause()
-        return await self._shard_log.trimmed(shard) != START
+        return await log.trimmed(shard) != START
 
     async def _forget_empty(self, shard: int) -> None:
         """Have the log wait no longer for the replica that is replaced."""
@@ -151,6 +152,7 @@ class ShardCloner:
             # Before anything else: from now on, the log keeps what the clone does not have.
             await log.record_applied(shard, clone.replica_id, clone.position)
             self._check_old(shard, folder)
+            await self._check_not_trimmed(shard, clone)
             is_made = False
             while not is_made:
                 is_made = await self._advance(shard)
@@ -172,10 +174,15 @@ class ShardCloner:
 
     async def _check_place(self, shard: int, clone: BegunClone) -> None:
         """Make sure that the log has everything after the clone's position."""
-        log = self._shard_log
-        is_trimmed = position(await log.trimmed(shard)) > position(clone.position)
-        if is_trimmed or not await log.has_had(shard, clone.position):
+        await self._check_not_trimmed(shard, clone)
+        if not await self._shard_log.has_had(shard, clone.position):
             raise WorkError(f"shard {shard}: its log does not go on from {clone.position}")
+
+    async def _check_not_trimmed(self, shard: int, clone: BegunClone) -> None:
+        """Make sure that the log lacks nothing after the clone's position, as far as it goes."""
+        trimmed = await self._shard_log.trimmed(shard)
+        if position(trimmed) > position(clone.position):
+            raise WorkError(f"shard {shard}: its old shard is not at {trimmed} here yet")
 
     async def _advance(self, shard: int) -> bool:
         """Make the next part of a clone, and rest; returns whether it is made."""
