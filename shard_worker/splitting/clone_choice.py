@@ -1,6 +1,9 @@
 """Decides whether the documents of an old shard need not be copied, since all have them already."""
 
+import asyncio
+import math
 from collections.abc import Collection, Mapping
+from typing import Final
 
 from hedgerow.common.placement.document import Placement
 from hedgerow.common.placement.store import PlacementStore
@@ -9,6 +12,8 @@ from hedgerow.common.redis.keys import Keys
 from hedgerow.common.state.layout import Split
 from hedgerow.common.state.registry import Registry
 from hedgerow.common.wire.heartbeat import Heartbeat
+
+LOOK_S: Final = 1.0
 
 
 def can_clone(
@@ -34,7 +39,7 @@ def can_clone(
 
 
 class CloneChoice:
-    """Observes what `can_clone` needs.
+    """Observes what `can_clone` needs, once a second for all copiers of a process.
 
     Attributes:
         is_placed: whether workers were chosen for the new shards, when it was last observed.
@@ -45,15 +50,28 @@ class CloneChoice:
         self._placement = PlacementStore(control, keys.of_layout(split.target.id))
         self._registry = Registry(control, keys.of_layout(split.source.id))
         self._expiry_s = expiry_s
+        self._turn = asyncio.Lock()
+        self._seen: tuple[Placement | None, Mapping[str, Heartbeat]] = None, {}
+        self._seen_at = -math.inf
         self.is_placed = False
 
     async def are_possible(self, old: int, new: Collection[int]) -> bool:
-        """`can_clone` now.
+        """`can_clone` at most a second ago.
 
         Raises:
             RedisUnavailableError: there was no answer.
         """
+        async with self._turn:
+            now = asyncio.get_running_loop().time()
+            if now - self._seen_at >= LOOK_S:
+                self._seen = await self._look()
+                self._seen_at = now
+        placement, source = self._seen
+        return can_clone(placement, source, old, new)
+
+    async def _look(self) -> tuple[Placement | None, Mapping[str, Heartbeat]]:
         placement = await self._placement.read()
         self.is_placed = placement is not None
-        source = await self._registry.live_heartbeats(self._expiry_s)
-        return can_clone(placement, source, old, new)
+        if placement is None:  # the heartbeats are many, and would say nothing yet
+            return None, {}
+        return placement, await self._registry.live_heartbeats(self._expiry_s)

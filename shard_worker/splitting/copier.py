@@ -90,7 +90,7 @@ class Copier:
         *,
         applied: Callable[[], str | None],
         pace: CopyPace,
-        expiry_s: float = 5.0,
+        clones: CloneChoice,
         replicas_within_s: float = REPLICAS_WITHIN_S,
     ) -> None:
         """Copy a shard that this worker serves.
@@ -104,7 +104,7 @@ class Copier:
             applied: returns up to which entry of its log the shard's replica here has applied;
                 None if it no longer serves it.
             pace: of all copiers of this process.
-            expiry_s: `worker.heartbeat_expiry_s`.
+            clones: whether the new shards can be cloned; of all copiers of this process, too.
             replicas_within_s: how long replicas of the new shards are waited for.
         """
         source, target = split.source, split.target
@@ -122,7 +122,7 @@ class Copier:
         self._log = ShardLog(control, self._keys)
         self._new_log = ShardLog(control, keys.of_layout(target.id))
         self._copies = Sealing(control, keys.of_layout(target.id))
-        self._clones = CloneChoice(control, keys, split, expiry_s)
+        self._clones = clones
         self._newest: dict[int, str] = {}
         self._held_at = -HOLD_EVERY_S
 

@@ -28,6 +28,7 @@ from hedgerow.shard_worker.executors.process_pool.task import Task, TaskResult
 from hedgerow.shard_worker.indexing.indexer import IndexerConfig, make_indexer
 from hedgerow.shard_worker.indexing.indexer_client import IndexerClient
 from hedgerow.shard_worker.indexing.shard_report import ShardState
+from hedgerow.shard_worker.splitting.clone_choice import CloneChoice
 from hedgerow.shard_worker.splitting.cloner import ShardCloner
 from hedgerow.shard_worker.splitting.copier import Copier
 from hedgerow.shard_worker.splitting.copy_pace import CopyPace
@@ -167,6 +168,7 @@ class Splitting:
             source.path,
             applied=lambda: source.applied,
             pace=CopyPace(1.0),
+            clones=CloneChoice(self.control, self.keys, SPLIT, 5.0),
             replicas_within_s=15.0,
         )
 

@@ -27,6 +27,7 @@ from hedgerow.common.shard_log.sealing import Sealing
 from hedgerow.common.tasks import end
 from hedgerow.shard_worker.indexing.changes import Changes
 from hedgerow.shard_worker.splitting import copier
+from hedgerow.shard_worker.splitting.clone_choice import CloneChoice
 from hedgerow.shard_worker.splitting.copier import Copier
 from hedgerow.shard_worker.splitting.copy_pace import CopyPace
 from hedgerow.shard_worker.splitting.machine_turns import TURN_LEASE_S, MachineTurns
@@ -145,6 +146,7 @@ async def test_a_copier_that_ends_at_any_point_loses_nothing(
             source.path,
             applied=lambda: source.applied,
             pace=CopyPace(1.0),
+            clones=CloneChoice(control, keys, SPLIT, 5.0),
             replicas_within_s=0.0,
         )
 
@@ -208,6 +210,7 @@ async def test_a_copy_cancelled_while_it_opens_the_store_closes_it(
             source.path,
             applied=lambda: source.applied,
             pace=CopyPace(1.0),
+            clones=CloneChoice(control, Keys(key_prefix), SPLIT, 5.0),
             replicas_within_s=0.0,
         ).run(always)
     )
@@ -272,6 +275,7 @@ async def test_copies_are_never_further_ahead_of_the_replicas_than_a_turn(
         source.path,
         applied=lambda: source.applied,
         pace=CopyPace(0.9, largest_bytes=250_000),
+        clones=CloneChoice(control, keys, SPLIT, 5.0),
     )
     copying = asyncio.create_task(copier.run(always))
     applied, num_copied = {0: START, 1: START}, 0
