@@ -49,7 +49,8 @@ class Heartbeat:
             shards are pinned.
         capacity: how many shards it should get in relation to others that join.
         zone: where it is, such as a rack; "" if that is not known.
-        stored: the shards whose data is on its disk, whether it serves them or not.
+        stored: the shards whose data is on its disk, whether it serves them or not, or that it can
+            clone in a split.
         placement: the version of the placement that it has carried out; 0 for none.
         unready: shard → why the worker cannot serve it, though the placement assigns it to it: the
             last attempt to take it up has failed, or it has missed a part of the log.
