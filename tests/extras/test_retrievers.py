@@ -12,6 +12,7 @@ import pytest
 from hedgerow.common.errors import BadRequestError, InsufficientCoverageError
 from tests.support.blocking_up import Cluster, running_cluster
 from tests.support.page_examples import output_of
+from tests.support.waiting import block_until
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # of the frameworks, while they are imported
@@ -45,6 +46,12 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         with found.client() as client:
             client.put_collection(COLLECTION, fields={"text": "text", "kind": "integer"})
             client.index(COLLECTION, DOCUMENTS, wait="applied")
+
+            def are_known() -> bool:  # from heartbeats: what a shard that is missing would have
+                (one,) = client.status().collections
+                return one.documents == len(DOCUMENTS)
+
+            block_until(are_known, what="the gateway knows how many documents there are")
         yield found
 
 
