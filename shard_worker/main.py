@@ -108,8 +108,6 @@ def serve(
     gc.freeze()  # pages that no collector writes to stay shared with the forkservers
     # For the indexer, and for scorers that are supervised.
     num_forkservers = 2 if settings.worker.process_pool == "supervised" else 1
-    if served is None:  # for the shards of a split, too: interpreters would take 1 s of CPU
-        num_forkservers *= 2
     with (
         WaitingForkservers.forked(num_forkservers) as forkservers,
         _name(worker_id, settings, is_joining=served is None) as name,
