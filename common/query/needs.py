@@ -21,6 +21,7 @@ from hedgerow.common.fields.field_types import FieldType
 from hedgerow.common.fields.word_analysis import TEXTS, WordAnalysis
 from hedgerow.common.query.analysers import tokens_of
 from hedgerow.common.query.as_typed import AS_WRITTEN, Typing, as_typed
+from hedgerow.common.query.choices import chosen
 from hedgerow.common.query.shard_summary import MARKS, ShardSummary, SummaryMasks, word_key
 from hedgerow.common.query.synonyms import SynonymRules, expand
 from hedgerow.common.query.syntax import parse, parse_filter
@@ -38,7 +39,7 @@ from hedgerow.common.query.tree import (
     Words,
 )
 from hedgerow.common.query.whole_texts import whole_mark, whole_of
-from hedgerow.common.wire.search_options import Synonym
+from hedgerow.common.wire.search_options import Choice, Synonym
 
 _NUMBERS: Final = (FieldType.INTEGER, FieldType.FLOAT, FieldType.DATE)
 _DATE_SLACK_S: Final = 1.0  # dates are equal if they are in the same second
@@ -129,8 +130,9 @@ def need_of(
     strict: bool,
     typing: Typing = AS_WRITTEN,
     synonyms: tuple[Synonym, ...] = (),
+    choices: Iterable[Choice] = (),
 ) -> Need:
-    """What a document needs in order to match both a query and a filter that were checked.
+    """What a document needs in order to match a query, a filter and choices that were checked.
 
     Args:
         query: the query.
@@ -139,6 +141,7 @@ def need_of(
         strict: whether the query's syntax is strict.
         typing: how the query's words may differ from what is meant.
         synonyms: what they are looked for as, too.
+        choices: the values that are wanted.
     """
     reader = _Reader(collection)
     tree = expanded = parse(query, collection, strict=strict)[0]
@@ -149,10 +152,12 @@ def need_of(
     if collection.texts >= TEXTS and (text := whole_of(tree)):
         # A document with a text that is the query matches even if analysis removes all its words.
         need = _any_of([need, HasWord(((MARKS, word_key(MARKS, whole_mark(text))),))])
-    if not filter_text:
+    others = [chosen(one, collection) for one in choices]
+    if filter_text:
+        others.append(parse_filter(filter_text, collection))
+    if not others:
         return need
-    kept = reader.read(parse_filter(filter_text, collection), Occur.SHOULD)
-    return _all_of([need, kept or _NOTHING])
+    return _all_of([need, *(reader.read(one, Occur.SHOULD) or _NOTHING for one in others)])
 
 
 @dataclass(frozen=True, slots=True)

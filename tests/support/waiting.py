@@ -8,11 +8,12 @@ import time
 from collections.abc import Awaitable, Callable
 
 _EVERY_S = 0.005
+_PATIENT_S = 45.0  # longer than any busy machine takes for what needs a second
 
 
 async def until(
     is_true: Callable[[], bool | Awaitable[bool]],
-    timeout_s: float = 15.0,
+    timeout_s: float = _PATIENT_S,
     *,
     what: str = "what the test waits for",
 ) -> None:
@@ -36,7 +37,7 @@ async def until(
 
 def block_until(
     is_true: Callable[[], bool],
-    timeout_s: float = 15.0,
+    timeout_s: float = _PATIENT_S,
     *,
     what: str = "what the test waits for",
     every_s: float = _EVERY_S,

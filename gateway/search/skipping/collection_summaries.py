@@ -9,7 +9,7 @@ from hedgerow.common.collection import Collection
 from hedgerow.common.query.as_typed import Typing
 from hedgerow.common.query.needs import Need, need_of
 from hedgerow.common.query.shard_summary import ShardSummary, SummaryMasks
-from hedgerow.common.wire.search_options import Synonym
+from hedgerow.common.wire.search_options import Choice, Synonym
 
 MOST_REMEMBERED: Final = 1024  # queries
 
@@ -22,6 +22,7 @@ class Asked(NamedTuple):
     strict: bool
     typing: Typing
     synonyms: tuple[Synonym, ...] = ()
+    choices: tuple[Choice, ...] = ()
 
 
 class Excluded(NamedTuple):
@@ -108,6 +109,7 @@ class CollectionSummaries:
             strict=asked.strict,
             typing=asked.typing,
             synonyms=asked.synonyms,
+            choices=asked.choices,
         )
 
     def _look(self, asked: Asked, collection: Collection) -> Excluded:

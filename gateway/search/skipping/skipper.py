@@ -25,13 +25,14 @@ from hedgerow.gateway.search.validation import Admitted
 
 NONE: Final[frozenset[int]] = frozenset()
 LONGEST: Final = 256  # characters of a query or filter: a longer one takes long to read again
+MOST_CHOICES: Final = 32  # values and ranges, for the same reason
 UNUSED_S: Final = 600.0  # after this time without a search, a collection's summaries are dropped
 _CHECK_SHARE: Final = 0.1  # of the deadline: the longest wait for the stamps
 _LONGEST_CHECK_S: Final = 0.05
 _LATE_CHECK_S: Final = 0.005  # when the answer is due
 # Options that do not change which documents match, or that `need_of` knows of.
 _UNDERSTOOD: Final = frozenset(
-    {"facets", "sort", "search_after", "group_by", "typos", "prefix", "synonyms"}
+    {"facets", "sort", "search_after", "group_by", "typos", "prefix", "synonyms", "refine"}
 )
 
 
@@ -111,6 +112,11 @@ class Skipper:
         held.used_at = self._now()
         if not held.has_any or (asked := self._asked(query, admitted)) is None:
             return None
+        if asked.choices:
+            # A shard without a hit may have documents that are counted by a facet.
+            counted = {facet.field for facet in admitted.options.facets} if admitted.options else ()
+            kept = tuple(one for one in asked.choices if one.field not in counted)
+            asked = asked._replace(choices=kept)
         found = held.excluded(asked, collection)
         return found if found.shards else None
 
@@ -129,7 +135,10 @@ class Skipper:
         if options is None:
             return Asked(query.query, query.filter, strict, AS_WRITTEN)
         typing = Typing(options.typos, options.prefix)
-        return Asked(query.query, query.filter, strict, typing, options.synonyms)
+        num = sum(len(one.values) + len(one.ranges) for one in options.refine)
+        if num > MOST_CHOICES:
+            return None
+        return Asked(query.query, query.filter, strict, typing, options.synonyms, options.refine)
 
     async def confirmed(self, excluded: Excluded, deadline_s: float) -> frozenset[int]:
         """Those of `excluded` whose summaries are valid now, and so have no match indeed.

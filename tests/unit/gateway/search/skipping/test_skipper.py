@@ -10,10 +10,10 @@ from hedgerow.common.errors import InsufficientCoverageError, RedisUnavailableEr
 from hedgerow.common.outcome import Outcome
 from hedgerow.common.query.shard_summary import summarise
 from hedgerow.common.settings.rank_profiles import RankProfile
-from hedgerow.common.wire.search_options import SearchOptions
+from hedgerow.common.wire.search_options import Choice, FacetKind, SearchOptions, WantedFacet
 from hedgerow.gateway.search.result import SearchQuery
 from hedgerow.gateway.search.skipping.collection_summaries import MOST_REMEMBERED
-from hedgerow.gateway.search.skipping.skipper import LONGEST, Skipper
+from hedgerow.gateway.search.skipping.skipper import LONGEST, MOST_CHOICES, Skipper
 from hedgerow.gateway.search.validation import Admitted
 from tests.support.virtual_time import run_virtually
 from tests.unit.support.scripted import Script, ScriptedTransport
@@ -115,6 +115,34 @@ async def test_what_is_not_understood_is_asked_everywhere() -> None:
     assert await skipped(skipper, "lemps", options=SearchOptions(typos=2)) == set()
     skipper.forget_all()
     assert await skipped(skipper, "x") == set()
+
+
+async def test_a_choice_skips_the_shards_without_it_unless_a_facet_leaves_it_out() -> None:
+    """A shard without a hit may have documents that the facet of the same field counts."""
+    skipper = skipper_of(Stamps())
+    lamp = Choice("text", ("lamp",))
+    facet = WantedFacet("text", FacetKind.TERMS, 10)
+    other = WantedFacet("other", FacetKind.TERMS, 10)
+    assert await skipped(skipper, "red", options=SearchOptions(refine=(lamp,))) == {1, 2}
+    counted = SearchOptions((other,), refine=(lamp,))
+    assert await skipped(skipper, "red", options=counted) == {1, 2}
+    counted = SearchOptions((other, facet), refine=(lamp,))
+    assert await skipped(skipper, "red", options=counted) == {2}
+    neither = Choice("text", ("red", "lamp"))
+    assert await skipped(skipper, "*", options=SearchOptions(refine=(neither,))) == {2}
+    many = Choice("text", tuple(f"w{number}" for number in range(MOST_CHOICES + 1)))
+    assert await skipped(skipper, "red", options=SearchOptions(refine=(many,))) == set()
+
+
+async def test_the_hits_are_exact_by_all_choices() -> None:
+    """Of the missing shards, only documents with what was chosen could be among the hits."""
+    skipper = skipper_of(Stamps())
+    facet = WantedFacet("text", FacetKind.TERMS, 10)
+    options = SearchOptions((facet,), refine=(Choice("text", ("lamp",)),))
+    admitted = Admitted("bm25", (), None, options)  # type: ignore[arg-type]  # its cost does not matter
+    query = SearchQuery("things", "red")
+    assert await skipper.exactness(query, COLLECTION, admitted, [1], []) is not None
+    assert await skipper.exactness(query, COLLECTION, admitted, [0], []) is None
 
 
 async def test_the_memory_of_queries_is_bounded() -> None:
