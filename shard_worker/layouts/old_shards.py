@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from hedgerow.common.shard_log.entries import position
 from hedgerow.common.snapshots.restore import shard_folder
 from hedgerow.common.state.layout import ClusterLayout, Layout, Split
 from hedgerow.shard_worker.worker import Worker
@@ -47,11 +48,15 @@ class ServedOldShards:
         return frozenset(new for old in worker.served for new in (old, old + later))
 
     def folder(self, shard: int) -> Path | None:
-        """The folder of the old shard that has a new one's documents; None if it is not served."""
+        """The folder of the old shard that has a new one's documents.
+
+        None if it is not served, or its log was never written to: then there is nothing to clone.
+        """
         if (split := self._split) is None:
             return None
         worker, old = self._workers.get(split.source.id), shard % split.source.num_shards
-        if worker is None or worker.applied(old) is None:
+        applied = worker.applied(old) if worker is not None else None
+        if applied is None or position(applied)[0] == 0:
             return None
         return shard_folder(split.source.data(self._data), old)
 

@@ -166,7 +166,8 @@ class Copier:
             return False
         loop = asyncio.get_running_loop()
         give_up_at = loop.time() + PLACED_WITHIN * self._replicas_within_s
-        while not await self._clones.are_possible(self._shard, self._new):
+        # This worker's replica is as far as the log is trimmed, at least, and others soon will be.
+        while (begin := self._applied()) is None or not await self._can_begin_after(begin):
             if self._clones.is_placed:
                 give_up_at = min(give_up_at, loop.time() + self._replicas_within_s)
             # A replica that has begun with nothing needs the documents.
@@ -174,15 +175,16 @@ class Copier:
             if any(applied.values()) or loop.time() >= give_up_at:
                 return False
             await self._pause(check_lease)
-        # This worker's replica is as far as the log is trimmed, at least, and others soon will be.
-        begin = self._applied()
-        if begin is None or position(begin)[0] == 0:
-            return False
         if not await self._copies.begin_after(self._new, begin, NOTHING):
             raise RedisUnavailableError(f"another worker copies shard {self._shard}")
         self._newest = dict.fromkeys(self._new, begin)
         _log.info("shard_left_to_clones", shard=self._shard, into=self._new, position=begin)
         return True
+
+    async def _can_begin_after(self, begin: str) -> bool:
+        """Whether the new logs can begin at a position; an empty log is followed as it is."""
+        has_begun = position(begin)[0] > 0
+        return has_begun and await self._clones.are_possible(self._shard, self._new)
 
     async def _wait_for_replicas(self, check_lease: Callable[[], Awaitable[None]]) -> None:
         """Before anything is copied, wait for the replicas of the new shards, but not for ever."""
