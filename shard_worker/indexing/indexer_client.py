@@ -58,6 +58,18 @@ class FrozenShard(NamedTuple):
     collections: tuple[FrozenCollection, ...]
 
 
+class BegunClone(NamedTuple):
+    """A shard that is being made of another one's documents.
+
+    Attributes:
+        replica_id: of its replica here.
+        position: the last entry of the other shard's log that is applied to these documents.
+    """
+
+    replica_id: str
+    position: str
+
+
 class IndexerClient:
     """Sends commands to the indexer process, which carries them out one after another.
 
@@ -188,6 +200,29 @@ class IndexerClient:
     async def thaw(self, shard: int) -> None:
         """End a copy, if there is one."""
         await self._run(Command.THAW, shard)
+
+    async def begin_clone(self, shard: int, old: str, num_shards: int) -> BegunClone:
+        """Begin to make a shard, which is not open, of the documents of another one.
+
+        Args:
+            shard: the new shard.
+            old: the folder of the other one.
+            num_shards: over how many shards the documents are to be spread.
+        """
+        packed = await self._send(Command.BEGIN_CLONE, shard, old, num_shards)
+        return BegunClone(*msgpack.unpackb(packed))
+
+    async def clone(self, shard: int) -> bool:
+        """Take the next step of it; returns whether only `place_clone` is left to do."""
+        return bool(await self._send(Command.CLONE, shard))
+
+    async def place_clone(self, shard: int) -> None:
+        """Put the new shard in its place, instead of whatever was there."""
+        await self._send(Command.PLACE_CLONE, shard)
+
+    async def end_clone(self, shard: int) -> None:
+        """Give up making a shard, if that was begun."""
+        await self._send(Command.END_CLONE, shard)
 
     async def _state(self, command: Command, shard: int, *arguments: Any) -> ShardState:
         return ShardState.unpack(await self._run(command, shard, *arguments))

@@ -76,6 +76,13 @@ async def test_a_shard_is_written_to_copied_and_optimised_by_every_command(tmp_p
     await client.thaw(0)
     await client.remove_table("u0")
     assert not (tmp_path / "statistics" / "u0.sqlite").exists()
+    begun = await client.begin_clone(1, str(tmp_path / "shards" / "0"), 2)
+    assert begun.position == "1-0"
+    while not await client.clone(1):
+        pass
+    await client.place_clone(1)
+    await client.end_clone(1)
+    assert (await client.open(1)).replica_id == begun.replica_id
     await client.release(0)
     assert set(process.commands) == set(Command)
     assert process.labels[0] == "open 0"
