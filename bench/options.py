@@ -1,4 +1,4 @@
-"""`python -m bench.options`: what the options of a search cost a worker.
+"""`python -m bench.options` and `make bench-search`: what the options of a search cost a worker.
 
 One process calls `shard_worker.scoring.scorer` as the cluster's scorers do, without anything around
 it, and its CPU time is measured, which hardly depends on what else the machine does. Each search
@@ -49,7 +49,7 @@ from hedgerow.common.wire.search_options import (
     WantedHighlights,
     WantedVector,
 )
-from hedgerow.gateway.search.hybrid.fusion import Fusion
+from hedgerow.gateway.search.hybrid.fusion import Fusion, Scale
 from hedgerow.gateway.search.result import Hit
 from hedgerow.shard_worker.executors.process_pool.budget import Budget
 from hedgerow.shard_worker.scoring.query_builder import QueryBuilder
@@ -210,6 +210,14 @@ class Bench:
         like = LikeTerms("", tuple(("title", word) for word in words))
         typed = SearchOptions(did_you_mean=True)
         return {
+            "typos: a word of 6 letters": (
+                self.scored("colour", SearchOptions(typos=1)),
+                self.scored("colour"),
+            ),
+            "prefix: the last word, of 3 letters": (
+                self.scored("w1 w23", SearchOptions(prefix=True)),
+                self.scored("w1 w23"),
+            ),
             "like a document: 25 words": (
                 self.scored("", SearchOptions(like=like)),
                 self.scored(" ".join(words)),
@@ -335,9 +343,8 @@ def _report_fusion() -> None:
             ]
             for name in ("text", "vector")
         }
-        rank, score = compare(
-            partial(Fusion().fuse, legs, 10), partial(Fusion(by_score=True).fuse, legs, 10)
-        )
+        scores = Fusion(True, 60, {"vector": 3}, {"text": Scale(0.0, True), "vector": Scale(-1.0)})
+        rank, score = compare(partial(Fusion().fuse, legs, 10), partial(scores.fuse, legs, 10))
         rows.append((f"{num:,}", f"{rank:,.0f}", f"{score:,.0f}"))
     show(
         "Fusing both legs of a hybrid search, in the gateway",

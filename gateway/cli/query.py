@@ -148,8 +148,8 @@ def query(
         str | None,
         typer.Option(
             metavar="FUSION",
-            help="Rank by the text and by a vector that is made of it, and fuse both: rrf, "
-            "rrf:k=10, scores:text=1,vector=0.5.",
+            help="Rank by the text and by a vector that is made of it, and fuse both: "
+            "scores, scores:text=1,vector=5, rrf, rrf:k=10.",
         ),
     ] = None,
     no_synonyms: Annotated[

@@ -231,7 +231,7 @@ def _not_now(reindex: Reindex, *, after_switch: bool) -> str:
         return f"the reindex is {reindex.state.value}; it can be ended once it has switched"
     return (
         f"the reindex has switched, and {reindex.old} follows {reindex.new}: remove {reindex.old}, "
-        "or end it with after_switch"
+        "or end it (gateway reindex --end, or after_switch over HTTP)"
     )
 
 

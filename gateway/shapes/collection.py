@@ -139,6 +139,14 @@ class DefinedVector(
         Literal["none", "int8"],
         doc("Whether the index keeps each number as it is, or in 8 bits."),
     ] = "none"
+    embed: Annotated[
+        str | None,
+        doc("The function (module:function) that makes vectors of texts, see docs/hybrid.md."),
+    ] = None
+    sources: Annotated[
+        list[str] | None,
+        doc("The text fields that it gets; those in which words are searched if left out."),
+    ] = msgspec.field(default=None, name="from")
 
     @property
     def type(self) -> Literal["vector"]:

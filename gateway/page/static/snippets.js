@@ -67,7 +67,7 @@ export function asCommand(base, collection, body) {
     highlight: () => "--highlight all",
     did_you_mean: () => "--did-you-mean",
     vector: (value) => `--vector ${shell(value.field)}`,
-    hybrid: () => "--hybrid rrf",
+    hybrid: () => "--hybrid scores",
     sort: (value) => value.map((one) => `--sort ${shell(Object.entries(one)[0].join(":"))}`).join(" "),
   };
   for (const [name, value] of Object.entries(rest)) parts.push(options[name](value));

@@ -163,7 +163,7 @@ def _paging(
     if signer is None:
         raise BadRequestError("search_after", "does not apply here: there is no key for cursors")
     profile = query.rank_profile or collection.rank_profile
-    search = fingerprint_of(
+    parts: list[object] = [
         collection.uid,
         query.query,
         query.filter,
@@ -172,8 +172,13 @@ def _paging(
         query.sort,
         query.typos,
         query.prefix,
-        *(() if query.synonyms else ("no synonyms",)),
-        *(() if query.more_like is None else (query.more_like,)),
-        *(() if not refine else (refine,)),
-    )
+    ]
+    # These only where they are not the default, so that cursors of earlier versions stay valid.
+    if not query.synonyms:
+        parts.append("no synonyms")
+    if query.more_like is not None:
+        parts.append(query.more_like)
+    if refine:
+        parts.append(refine)
+    search = fingerprint_of(*parts)
     return Paging(signer, search, signer.read(text) if text else None)

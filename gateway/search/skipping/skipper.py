@@ -99,17 +99,19 @@ class Skipper:
         )
 
     def excluded(
-        self, query: SearchQuery, collection: Collection, admitted: Admitted
+        self, query: SearchQuery, collection: Collection, admitted: Admitted, now: float
     ) -> Excluded | None:
         """The shards that seem to have no match; None if there are none. Takes 1 µs mostly."""
+        if admitted.profile not in self._profiles:
+            return None
         held = self.collections.get(collection.uid)
         if held is None:
             if not self._is_on:
                 return None
-            self.collections[collection.uid] = CollectionSummaries(collection.uid, self._now())
+            self.collections[collection.uid] = CollectionSummaries(collection.uid, now)
             self._on_wanted()
             return None
-        held.used_at = self._now()
+        held.used_at = now
         if not held.has_any or (asked := self._asked(query, admitted)) is None:
             return None
         if asked.choices:

@@ -26,7 +26,7 @@ from hedgerow.gateway.shapes.answer import Fetch, FetchProblem, ShardDetail, Tot
 from hedgerow.gateway.shapes.answer import Hit as AnsweredHit
 from hedgerow.gateway.shapes.facets import Facet, FacetRange
 from hedgerow.gateway.shapes.sorting import SortBy
-from tests.support.fake_gateway import as_answer, make_result
+from tests.support.sample_results import as_answer, make_result
 from tests.unit.support.command_line import CommandLine
 
 WHOLE = make_result(

@@ -49,7 +49,8 @@ class Stamps:
 def skipper_of(stamps: Stamps, *, retracts: bool = True) -> Skipper:
     """One that has the summaries of all three shards."""
     skipper = Skipper(stamps, lambda: retracts, PROFILES, lambda: None)
-    skipper.excluded(SearchQuery("things", "red"), COLLECTION, Admitted("bm25", (), None))  # type: ignore[arg-type]  # its cost does not matter
+    admitted = Admitted("bm25", (), None)  # type: ignore[arg-type]  # its cost does not matter
+    skipper.excluded(SearchQuery("things", "red"), COLLECTION, admitted, now=0.0)
     held = skipper.collections["u1"]
     for shard, words in enumerate(WORDS):
         held.take(shard, b"s%d" % shard, summarise(5, {"text": words, "_present": ()}, {}, 100))
@@ -61,7 +62,7 @@ async def skipped(
 ) -> set[int]:
     """The shards that are skipped."""
     admitted = Admitted(profile, (), None, options)  # type: ignore[arg-type]  # as above
-    excluded = skipper.excluded(SearchQuery("things", query), COLLECTION, admitted)
+    excluded = skipper.excluded(SearchQuery("things", query), COLLECTION, admitted, now=0.0)
     return set() if excluded is None else set(await skipper.confirmed(excluded, 0.3))
 
 
