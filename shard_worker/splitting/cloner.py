@@ -47,7 +47,7 @@ class OldShards(Protocol):
         """The new shards whose documents old ones here have."""
 
     def folder(self, shard: int) -> Path | None:
-        """The folder of the old shard that has a new one's documents; None if none can be cloned."""
+        """The folder of the old shard with a new one's documents; None if it cannot be cloned."""
 
 
 class ShardCloner:

@@ -87,4 +87,3 @@ async def _until_exact(gateway: Gateway, query: str, needed: int) -> SearchResul
                 await asyncio.sleep(0.05)
     finally:
         gateway.set_breaker(missing, "closed")
-
