@@ -35,8 +35,8 @@ from hedgerow.gateway.client import (
 )
 from hedgerow.gateway.search.result import SearchQuery
 from hedgerow.gateway.shapes.delete_by_query import DeleteByQueryBody
-from hedgerow.gateway.shapes.facets import Facet
-from hedgerow.gateway.shapes.search import Choice, Search
+from hedgerow.gateway.shapes.facets import Choice, Facet
+from hedgerow.gateway.shapes.search import Search
 from hedgerow.gateway.shapes.sorting import SortBy, SortKey
 from tests.support.fake_gateway import EMPTY_STATUS
 from tests.support.openapi import OPENAPI
