@@ -18,7 +18,7 @@ from tests.support.clusters import ndjson
 from tests.support.servers import RedisServer
 from tests.support.waiting import until
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 
 ROOT = Path(__file__).parent.parent.parent
 NUM_KILLS = 20
@@ -92,7 +92,7 @@ async def some_batches(path: WritePath, count: int) -> None:
         async def is_further(before: dict[int, dict[str, str]] = before) -> bool:
             return await path.log.applied_of(range(NUM_SHARDS)) != before
 
-        await until(is_further, timeout_s=30)
+        await until(is_further, timeout_s=120)
 
 
 async def test_killed_twenty_times(
@@ -103,7 +103,8 @@ async def test_killed_twenty_times(
     rng = random.Random(seed)
     sys.stdout.write(f"seed {seed}\n")  # pytest shows it when the test fails
     limits = {"max_log_entries": 60}
-    async with writing(redis_server, key_prefix, tmp_path, limits, write_timeout_s=120) as path:
+    # On a busy machine, one shard may be far behind for as long as the other has all the luck.
+    async with writing(redis_server, key_prefix, tmp_path, limits, write_timeout_s=900) as path:
         fields = {"title": "text", "number": "integer"}
         uid = (await path.collections.put("books", {"fields": fields})).uid
         victim = Victim(redis_server, key_prefix, tmp_path)
@@ -120,7 +121,7 @@ async def test_killed_twenty_times(
                 await victim.start()
             stop.set()
             model = await writer
-            await until(path.is_drained, timeout_s=60)
+            await until(path.is_drained, timeout_s=120)
         finally:
             stop.set()
             victim.kill()
