@@ -18,6 +18,7 @@ from hedgerow.common.state.layout import LayoutStore
 from hedgerow.common.state.probation import ProbationStore
 from hedgerow.common.state.registry import Registry
 from hedgerow.common.state.reindexing import ReindexStore
+from hedgerow.common.state.statistics import StatisticsStore
 from hedgerow.common.state.summaries import SummaryStore
 from hedgerow.common.state.synonyms import SynonymStore
 from hedgerow.gateway.embedding.query_embedder import QueryEmbedder
@@ -343,9 +344,19 @@ def make_skipping(access: ClusterAccess, membership: Membership) -> Skipping | N
         lambda: skipper.forget_all(),  # noqa: PLW0108 - it is made below
     )
     reading = SummaryReading(
-        SummaryStore(client, keys), check, access.num_shards, settings.gateway.summary_bytes
+        SummaryStore(client, keys),
+        StatisticsStore(client, keys),
+        check,
+        access.num_shards,
+        settings.gateway.summary_bytes,
     )
-    skipper = Skipper(check, lambda: membership.retracts, settings.rank_profiles, reading.wake)
+    skipper = Skipper(
+        check,
+        lambda: membership.retracts,
+        settings.rank_profiles,
+        reading.wake,
+        membership.ranks_by,
+    )
     return Skipping(skipper, reading)
 
 

@@ -417,6 +417,7 @@ class Worker:
             search_options=LEVEL,
             vectors=is_installed(),
             retracts=True,
+            bounds_scores=True,
             metrics={
                 "scraped": self._is_scraped,
                 "usage": self._usage.read(),

@@ -335,7 +335,10 @@ class RedisClient:
                     except (exceptions.RedisError, RedisUnavailableError, OSError) as error:
                         failures += 1
                         translated = self._translated(error, name, version)
-                        may_repeat = was_not_done(error) or (retry and failures < MAX_ATTEMPTS)
+                        is_undone = was_not_done(error)
+                        # Nodes may take long to agree; a server at a fixed address has no others.
+                        has_tries = failures < MAX_ATTEMPTS or (is_undone and self._primary.moves)
+                        may_repeat = has_tries and (retry or is_undone)
                         if isinstance(translated, ConfigurationError) or not may_repeat:
                             if translated is error:  # else it would be its own cause
                                 raise

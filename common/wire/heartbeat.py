@@ -64,6 +64,7 @@ class Heartbeat:
         vectors: whether it can index vectors, for which it needs the extra of that name.
         retracts: whether it retracts the summary of a shard before it adds documents to the shard
             (`common.state.summaries`).
+        bounds_scores: whether no document scores more than `common.query.score_bounds` says.
         clones: whether it makes new shards of a split from the old ones that it serves.
     """
 
@@ -106,6 +107,7 @@ class Heartbeat:
     mirrors: dict[int, dict[str, list[Any]]] = field(default_factory=dict)
     vectors: bool = False
     retracts: bool = False
+    bounds_scores: bool = False
     clones: bool = False
 
     def pack(self) -> bytes:

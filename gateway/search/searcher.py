@@ -19,7 +19,7 @@ from hedgerow.gateway.search.documents.fetch import Fetcher
 from hedgerow.gateway.search.gather import Gather
 from hedgerow.gateway.search.guards.profile_guards import Guards, ProfileGuards
 from hedgerow.gateway.search.hedger import Hedger
-from hedgerow.gateway.search.hit_documents import HitDocuments
+from hedgerow.gateway.search.hit_documents import HitDocuments, without_documents
 from hedgerow.gateway.search.in_flight import InFlight
 from hedgerow.gateway.search.learning import Learning
 from hedgerow.gateway.search.merge import merge
@@ -127,7 +127,7 @@ class Searcher:
             skipped = NONE_SKIPPED
             if query.candidates:
                 skipped = without_candidate(query.candidates, len(self._view.live))
-            elif excluded := self._skipper.excluded(query, collection, admitted):
+            elif excluded := self._skipper.excluded(query, collection, admitted, started):
                 skipped = Skipped(await self._skipper.confirmed(excluded, query.deadline_ms / 1000))
             search = self._plan(query, collection, admitted, permit, started, trace, skipped)
             read = reader_of(search.payload.options)
@@ -141,7 +141,11 @@ class Searcher:
             exactness = None
             if gather.num_ok < len(search.plan.breakers.shards):
                 exactness = await self._exactness(search, collection, gather, hits)
-            found = await self._documents.fetch(search, hits[query.offset :], bodies, gathered_at)
+            hits = hits[query.offset :]
+            if query.reads_documents:
+                found = await self._documents.fetch(search, hits, bodies, gathered_at)
+            else:
+                found = without_documents(hits, bodies, gathered_at)
             if admitted.wanted.facets:
                 found = await with_facets(found, admitted.wanted.facets)
         except BaseException as error:

@@ -28,8 +28,7 @@ from hedgerow.shard_worker.indexing.shard_report import ShardState
 from hedgerow.shard_worker.storage.store_copy import StoreCopy
 from hedgerow.shard_worker.storage.term_statistics import (
     TermStatistics,
-    merge,
-    pack,
+    pack_sum,
     statistics_path,
     unpack,
     write_table,
@@ -114,7 +113,8 @@ class Indexer:
 
     def sum(self, parts: list[bytes]) -> bytes:
         """Add up the statistics of shards."""
-        return pack(merge(unpack(part) for part in parts))
+        packed: bytes = msgpack.packb(pack_sum(parts))
+        return packed
 
     def table(self, uid: str, statistics: bytes) -> bytes:
         """Write the sum of all shards' statistics to the file that the scorers read.

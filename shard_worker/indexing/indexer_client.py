@@ -11,6 +11,7 @@ from hedgerow.common.shard_log.operations import is_of_mirror, written_uids
 from hedgerow.shard_worker.executors.process_pool.task import Named, Task, TaskResult
 from hedgerow.shard_worker.indexing.commands import Command, pack_command
 from hedgerow.shard_worker.indexing.shard_report import ShardState
+from hedgerow.shard_worker.storage.term_statistics import Summed
 
 
 class Executor(Protocol):
@@ -130,9 +131,9 @@ class IndexerClient:
         """Summarise what a shard holds, packed; b"" if it cannot be summarised."""
         return await self._run(Command.SUMMARY, shard, uid, max_bytes)
 
-    async def sum(self, parts: Sequence[bytes]) -> bytes:
+    async def sum(self, parts: Sequence[bytes]) -> Summed:
         """Add up packed statistics of shards."""
-        return await self._run(Command.SUM, list(parts))
+        return Summed(*msgpack.unpackb(await self._run(Command.SUM, list(parts))))
 
     async def write_table(self, uid: str, statistics: bytes) -> None:
         """Write the sum of all shards' statistics to the file that the scorers read."""

@@ -13,7 +13,7 @@ the indexer carries out other commands.
 """
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -99,7 +99,7 @@ class ShardClone:
         self._store.close()
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def _make(self) -> Iterator[None]:
+    def _make(self) -> Generator[None]:
         yield from self._store.steps()
         store = Store.open(self._folder / STORE)
         try:

@@ -8,12 +8,12 @@ import tantivy
 
 from hedgerow.common.collection import Collection
 from hedgerow.common.errors import BadQueryError
+from hedgerow.common.query.searched import text_fields
 from hedgerow.common.wire.search_options import SCORE, FacetPart, SearchExtras, SearchOptions
 from hedgerow.shard_worker.scoring.facets import count_facets
 from hedgerow.shard_worker.scoring.grouping import best_of_groups
 from hedgerow.shard_worker.scoring.retrieval import Found, Located, retrieve
 from hedgerow.shard_worker.scoring.sorting import Ordering, count
-from hedgerow.shard_worker.storage.schema import text_fields
 from hedgerow.shard_worker.storage.term_statistics import TermStatistics
 from hedgerow.shard_worker.storage.text_index import TextIndex
 from hedgerow.shard_worker.vectors.files import RowFile

@@ -177,7 +177,7 @@ export function searchView(root, parameters) {
             h("input", { type: "search", id: "query", value: state.query, placeholder: "words, “a phrase”, field:word", autocomplete: "off", spellcheck: "false", ...box.attributes(), oninput: (event) => { state.query = event.target.value; box.typed(state.query); } })),
           box.list()),
         h("button", { type: "submit", class: "main", disabled: !state.collection }, state.isBusy ? "Searching…" : "Search")),
-      h("div", { class: "ask-grid" },
+      h("div", { class: embedded(collection) ? "ask-grid ranked" : "ask-grid" },
         h("label", { class: "field" }, h("span", null, "Collection"),
           h("select", { id: "collection", value: state.collection ?? "", onchange: (event) => change({ collection: event.target.value, profile: "", chosen: [], sort: "", ranking: "text" }) },
             (state.collections ?? []).map((one) => h("option", { key: one.name, value: one.name }, `${one.name} (${count(one.documents)})`)))),
