@@ -398,7 +398,7 @@ class Worker:
             version=__version__,
             beat_at_ms=self._context.server_ms(),
             started_at_ms=self._server_ms(self._started_at),
-            documents=self._states.documents(),
+            documents=self._documents(),
             lanes={
                 "process": self._served.load(),
                 "reading": self._fetch_lanes.reading.load(),
@@ -427,6 +427,18 @@ class Worker:
             **self._writing.applier.progress(),
             **self._offer(),
         )
+
+    def _documents(self) -> dict[int, dict[str, int]]:
+        """Shard → collection uid → documents that it has here.
+
+        What can be cloned is reported as empty as long as nothing has it: the placement need not
+        wait until some of it has moved.
+        """
+        cloner = self._cloner
+        reported: dict[int, dict[str, int]] = (
+            {one: {} for one in cloner.available} if cloner else {}
+        )
+        return reported | self._states.documents()
 
     def _offer(self) -> dict[str, Any]:
         """The heartbeat's fields about placement."""
