@@ -394,6 +394,7 @@ class Worker:
             search_options=LEVEL,
             vectors=is_installed(),
             retracts=True,
+            embedding=self._writing.embedding(),
             metrics={
                 "scraped": self._is_scraped,
                 "usage": self._usage.read(),

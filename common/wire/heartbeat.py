@@ -63,6 +63,8 @@ class Heartbeat:
         vectors: whether it can index vectors, for which it needs the extra of that name.
         retracts: whether it retracts the summary of a shard before it adds documents to the shard
             (`common.state.summaries`).
+        embedding: what its indexer has embedded since the start (`EmbeddingCounts`), and the
+            `share` of the last minute that this took; empty for nothing.
     """
 
     id: str
@@ -104,6 +106,7 @@ class Heartbeat:
     mirrors: dict[int, dict[str, list[Any]]] = field(default_factory=dict)
     vectors: bool = False
     retracts: bool = False
+    embedding: dict[str, Any] = field(default_factory=dict)
 
     def pack(self) -> bytes:
         """Pack for the wire."""

@@ -127,6 +127,7 @@ class ShardIndexer:
             self._store.position,
             [self._reports[uid] for uid in definitions],
             mirrors=mirror_reports(self._store),
+            embedded=self._embedder.take_counts(),
         )
 
     def opened(self) -> ShardState:
