@@ -9,7 +9,8 @@ from typing import Final
 
 from hedgerow.common.placement.document import Placement
 from hedgerow.common.placement.members import Observation
-from hedgerow.common.redis.client import Command, RedisClient
+from hedgerow.common.redis.client import RedisClient
+from hedgerow.common.redis.commands import Command
 from hedgerow.common.redis.keys import Keys
 from hedgerow.common.shard_log import durability
 from hedgerow.common.state.registry import Registry

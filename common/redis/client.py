@@ -28,6 +28,8 @@ from hedgerow.common.errors import (
     RedisUnavailableError,
     WriteRefusedError,
 )
+from hedgerow.common.redis.commands import Command
+from hedgerow.common.redis.pipelined import Pipelined
 from hedgerow.common.redis.pool import CLOSE_ERRORS, close_pool, connection_pool
 from hedgerow.common.redis.primary import Primary
 from hedgerow.common.redis.redis_py import Redis, exceptions
@@ -53,8 +55,6 @@ RECONNECTED = b"reconnected"
 
 _T = TypeVar("_T")
 _log = structlog.get_logger()
-
-Command = tuple[bytes | str | float, ...]
 
 
 def pause_s(failures: int, cap_s: float) -> float:
@@ -163,10 +163,9 @@ class RedisClient:
             except exceptions.ResponseError as error:
                 if (target := asked_at(error)) is None:
                     raise
-                return await self._ask(target, command, block_s)
+                return (await self._ask(target, [command], block_s=block_s))[0]
 
-        _, reply = await self._attempt(run, str(command[0]), retry, block_s)
-        return reply
+        return await self._attempt(run, str(command[0]), retry, block_s)
 
     async def pipeline(
         self,
@@ -199,27 +198,40 @@ class RedisClient:
         retry: bool = True,
         atomic: bool = False,
         block_s: float = 0.0,
+        last: Sequence[Command] = (),
     ) -> tuple[int, list[Any]]:
-        """As `pipeline`; also returns the `failovers` there had been when they were sent."""
-        if not commands:
-            return self._primary.failovers, []
+        """As `pipeline`; also returns the `failovers` there had been when they were sent.
 
-        async def run() -> list[Any]:
+        Args:
+            commands: each with its name and arguments.
+            retry: whether they may all be sent again if the answer is missing.
+            atomic: whether they run as one transaction (MULTI).
+            block_s: how long the server itself may block on them, in addition to the usual bound.
+            last: commands that follow in the same write and are about the connection itself, as
+                WAIT is; their replies, which are numbers, come last. If some commands are sent to
+                another node, these follow there as well, and the lowest numbers count.
+        """
+        failovers = self._primary.failovers
+        if not commands:
+            return failovers, []
+        pipelined = Pipelined(commands, last)
+
+        async def send(some: Sequence[Command]) -> list[Any]:
             pipe = self._client.pipeline(transaction=atomic)
-            for command in commands:
+            for command in some:
                 pipe.execute_command(*command)
-            # redis-py would put a whole failed command into its message: raise the reply itself.
+            # redis-py would put a whole failed command into its message: its caller raises it.
             replies: list[Any] = await pipe.execute(raise_on_error=False)
-            for at, reply in enumerate(replies):
-                if (target := asked_at(reply)) is not None:
-                    if commands[-1][0] == "WAIT":  # it would say nothing about another server
-                        raise reply
-                    replies[at] = await self._ask(target, commands[at], block_s)
-                elif isinstance(reply, Exception):
-                    raise reply
             return replies
 
-        return await self._attempt(run, str(commands[0][0]), retry, block_s)
+        async def run() -> list[Any]:
+            nonlocal failovers
+            if not pipelined.has_begun:
+                failovers = self._primary.failovers
+            return await pipelined.run(send, partial(self._ask, block_s=block_s))
+
+        replies = await self._attempt(run, str(commands[0][0]), retry, block_s)
+        return failovers, replies
 
     async def pipeline_of_shards(
         self, commands: Iterable[tuple[int, Command]], retry: bool = True
@@ -250,15 +262,16 @@ class RedisClient:
                 replies[at] = reply
         return replies
 
-    async def _ask(self, target: Address, command: Command, block_s: float) -> Any:
-        """Run a command on the node to which its slot is being moved."""
+    async def _ask(self, target: Address, commands: Sequence[Command], block_s: float) -> list[Any]:
+        """Run a command, and others that need no slot, on the node to which its slot is moved."""
         client = self._targets.get(target)
         if client is None:
             scheme = self.settings.url.partition(":")[0]
             settings = self.settings.of_node(f"{scheme}://{target}/0")
             client = self._targets[target] = RedisClient(settings, setting=self.setting)
-        _, reply = await client.pipeline([("ASKING",), command], retry=False, block_s=block_s)
-        return reply
+        asking: Command = ("ASKING",)
+        _, *replies = await client.pipeline([asking, *commands], retry=False, block_s=block_s)
+        return replies
 
     async def now_ms(self) -> int:
         """The Redis server's clock, in ms since 1970."""
@@ -320,24 +333,21 @@ class RedisClient:
 
     async def _attempt(
         self, run: Callable[[], Awaitable[_T]], name: str, retry: bool, block_s: float
-    ) -> tuple[int, _T]:
-        """Run until it succeeds; also returns the failovers before that attempt."""
+    ) -> _T:
+        """Run until it succeeds, or until what is missing may not be sent again."""
         failures = 0
         timeout_s = self.settings.command_timeout_s + block_s
         try:
             async with asyncio.timeout(timeout_s):
                 while True:
-                    version, failovers = self._primary.version, self._primary.failovers
+                    version = self._primary.version
                     try:
-                        return failovers, await self._here(run, version)
+                        return await self._here(run, version)
                     except (exceptions.RedisError, RedisUnavailableError, OSError) as error:
                         failures += 1
                         translated = self._translated(error, name, version)
-                        if (
-                            isinstance(translated, ConfigurationError)
-                            or not (retry or was_not_done(error))
-                            or failures == MAX_ATTEMPTS
-                        ):
+                        may_repeat = was_not_done(error) or (retry and failures < MAX_ATTEMPTS)
+                        if isinstance(translated, ConfigurationError) or not may_repeat:
                             if translated is error:  # else it would be its own cause
                                 raise
                             raise translated from error

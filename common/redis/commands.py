@@ -8,6 +8,7 @@ import hiredis
 
 from hedgerow.common.errors import HedgerowError, RedisUnavailableError
 
+Command = tuple[bytes | str | float, ...]  # its name and arguments
 OnReply = Callable[[Any], None]
 
 

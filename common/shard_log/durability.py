@@ -5,7 +5,8 @@ from itertools import islice
 from typing import Any
 
 from hedgerow.common.errors import RedisUnavailableError, UnconfirmedError
-from hedgerow.common.redis.client import Command, RedisClient
+from hedgerow.common.redis.client import RedisClient
+from hedgerow.common.redis.commands import Command
 from hedgerow.common.redis.keys import Keys
 from hedgerow.common.tasks import all_of
 
@@ -59,7 +60,7 @@ async def write(
     if number:
         wait = [("PUBLISH", keys.confirm(slot), ""), ("WAIT", number, int(wait_s * 1000))]
     failovers, replies = await control.counted_pipeline(
-        [*commands, *wait], retry=retry, block_s=wait_s
+        commands, retry=retry, block_s=wait_s, last=wait
     )
     confirmed = replies[-1] if number else 0
     if confirmed < number:

@@ -10,7 +10,8 @@ from typing import Any
 
 import structlog
 
-from hedgerow.common.redis.client import Command, RedisClient
+from hedgerow.common.redis.client import RedisClient
+from hedgerow.common.redis.commands import Command
 from hedgerow.common.redis.keys import Keys
 from hedgerow.common.redis.primary import Primary
 from hedgerow.common.shard_log.durability import write_of_shards

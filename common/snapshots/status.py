@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 import structlog
 
-from hedgerow.common.redis.client import Command, RedisClient
+from hedgerow.common.redis.client import RedisClient
+from hedgerow.common.redis.commands import Command
 from hedgerow.common.redis.keys import Keys
 from hedgerow.common.snapshots.manifest import Manifest
 

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 
 from hedgerow.common.errors import ConflictError, NotFoundError
-from hedgerow.common.redis.client import Command, RedisClient
+from hedgerow.common.redis.client import RedisClient
+from hedgerow.common.redis.commands import Command
 from hedgerow.common.redis.keys import Keys
 from hedgerow.common.shard_log.durability import write
 

@@ -4,7 +4,7 @@ import secrets
 from contextlib import suppress
 
 from hedgerow.common.errors import ConfigurationError, WriteRefusedError
-from hedgerow.common.redis.client import Command
+from hedgerow.common.redis.commands import Command
 from hedgerow.common.state.layout import ClusterLayout
 from hedgerow.common.state.stored_state import StoredState
 from hedgerow.common.wire.formats import other_format

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
-from hedgerow.common.redis.client import Command, RedisClient
+from hedgerow.common.redis.client import RedisClient
+from hedgerow.common.redis.commands import Command
 from hedgerow.common.redis.keys import Keys
 
 EVENT = "optimise"

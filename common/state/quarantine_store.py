@@ -7,7 +7,8 @@ import structlog
 
 from hedgerow.common.errors import WireError
 from hedgerow.common.observability.telemetry import Throttle
-from hedgerow.common.redis.client import Command, RedisClient
+from hedgerow.common.redis.client import RedisClient
+from hedgerow.common.redis.commands import Command
 from hedgerow.common.redis.keys import Keys
 from hedgerow.common.state.quarantine import MAX_RECORDS, Record
 

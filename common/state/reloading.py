@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from hedgerow.common.redis.client import Command, RedisClient
+from hedgerow.common.redis.client import RedisClient
+from hedgerow.common.redis.commands import Command
 from hedgerow.common.redis.keys import Keys
 from hedgerow.common.settings.rank_profiles import RankProfile
 

@@ -21,7 +21,8 @@ import msgpack
 import structlog
 
 from hedgerow.common.errors import HedgerowError
-from hedgerow.common.redis.client import Command, RedisClient
+from hedgerow.common.redis.client import RedisClient
+from hedgerow.common.redis.commands import Command
 from hedgerow.common.redis.keys import Keys
 from hedgerow.common.shard_log.durability import write, write_of_shards
 from hedgerow.common.shard_log.log import FIELD

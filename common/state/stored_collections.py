@@ -11,7 +11,8 @@ import structlog
 from hedgerow.common.collection import Collection, with_added_fields
 from hedgerow.common.errors import ConflictError, NotFoundError, WireError
 from hedgerow.common.observability.telemetry import Throttle
-from hedgerow.common.redis.client import Command, RedisClient
+from hedgerow.common.redis.client import RedisClient
+from hedgerow.common.redis.commands import Command
 from hedgerow.common.redis.keys import Keys
 from hedgerow.common.shard_log.durability import write
 from hedgerow.common.shard_log.log import FIELD

@@ -24,7 +24,8 @@ summaries are made again.
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from hedgerow.common.redis.client import Command, RedisClient
+from hedgerow.common.redis.client import RedisClient
+from hedgerow.common.redis.commands import Command
 from hedgerow.common.redis.keys import Keys
 
 EXPIRY_S: Final = 7 * 24 * 3600  # so that those of a dropped collection vanish

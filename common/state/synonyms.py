@@ -7,7 +7,8 @@ version has changed.
 from collections.abc import Iterable
 from typing import Final
 
-from hedgerow.common.redis.client import Command, RedisClient
+from hedgerow.common.redis.client import RedisClient
+from hedgerow.common.redis.commands import Command
 from hedgerow.common.redis.keys import Keys
 from hedgerow.common.shard_log.durability import write
 

@@ -6,7 +6,8 @@ Writes are as safe as those of users' documents (`common.shard_log.durability`):
 
 from typing import Final
 
-from hedgerow.common.redis.client import Command, RedisClient
+from hedgerow.common.redis.client import RedisClient
+from hedgerow.common.redis.commands import Command
 from hedgerow.common.redis.keys import Keys
 from hedgerow.common.shard_log import durability
 

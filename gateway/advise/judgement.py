@@ -16,6 +16,7 @@ _HELD_DOUBT: Final = (0.25, 0.75)
 _DONE_SHARE: Final = 0.75  # a call told to stop half-way that does more has not stopped
 _BUSY: Final = 0.7  # if a counting loop gets less of a core, throughputs say little
 _SCALES: Final = 1.4  # of at most two: from here, two at once are a gain
+_SEVERAL_CORES: Final = 1.25  # a call on one core seems to use a little more on a busy machine
 _FEW_ROUNDS: Final = 3
 _MAX_THREADS: Final = 32  # the default maximum of ThreadPoolExecutor
 _BUSY_TEXT: Final = (
@@ -206,7 +207,8 @@ def _workers(
         return min(_MAX_THREADS, math.ceil(machine.cores / max(alone.cpu_share, 1e-6)))
     if lane is Lane.THREAD and holds_lock is not False:
         return 1  # several would take turns
-    return max(1, math.floor(machine.cores / max(alone.cpu_share, 1.0) + 0.1))
+    share = alone.cpu_share if alone.cpu_share >= _SEVERAL_CORES else 1.0
+    return max(1, math.floor(machine.cores / share + 0.1))
 
 
 def _per_second(figures: Figures, machine: Machine, lane: Lane, workers: int) -> float | None:

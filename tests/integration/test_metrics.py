@@ -119,8 +119,9 @@ async def test_a_killed_worker_shows(up: Up, client: httpx.AsyncClient) -> None:
 
     async def has_gone() -> bool:
         nonlocal partial
-        answer = (await search(client, query="hedge", deadline_ms=100)).json()
-        partial += not answer["coverage"]["is_full"]
+        answer = await search(client, query="hedge", deadline_ms=100)
+        # On a busy machine no shard may answer in time, which is no partial answer.
+        partial += answer.status_code == 200 and not answer.json()["coverage"]["is_full"]
         return partial >= 3
 
     await until(has_gone, what="three partial answers")

@@ -61,12 +61,19 @@ def slow_lines(tmp_path: Path, trace_id: str = "") -> list[str]:
     return [line for line in text.splitlines() if '"slow_query"' in line and trace_id in line]
 
 
-async def complete(receiver: Receiver, trace_id: str, num_spans: int) -> list[ReceivedSpan]:
-    """The spans of a trace, once they are there."""
-    await until(
-        lambda: len(receiver.trace(trace_id)) >= num_spans,
-        what=f"{num_spans} spans of the trace; there are {receiver.tree(trace_id)}",
-    )
+async def complete(
+    receiver: Receiver, trace_id: str, num_spans: int, **by_name: int
+) -> list[ReceivedSpan]:
+    """The spans of a trace, once there are as many; those of each process come by themselves."""
+
+    def are_there() -> bool:
+        spans = receiver.trace(trace_id)
+        return len(spans) >= num_spans and names(spans) >= Counter(by_name)
+
+    try:
+        await until(are_there)
+    except TimeoutError:
+        pytest.fail(f"{num_spans} spans, {by_name}: there are {receiver.tree(trace_id)}")
     return receiver.trace(trace_id)
 
 
@@ -85,7 +92,8 @@ async def test_a_sampled_search_is_one_trace_through_all_processes(
         caller.http.headers["traceparent"] = CALLER
         found = await caller.found("trees", "amber", rank_profile="mine")
         assert found["trace_id"] == CALLER[3:35]
-        spans = await complete(receiver, found["trace_id"], 14)
+        wanted = {"search shard": 2, "second phase": 2, "my ranking": 2}
+        spans = await complete(receiver, found["trace_id"], 14, **wanted)
     assert receiver.headers["content-type"] == "application/x-protobuf"
     by_id = {span.span_id: span for span in spans}
     counted = names(spans)
@@ -184,7 +192,8 @@ async def test_fetch_and_enrich_are_parts_of_the_trace(tmp_path: Path, receiver:
         found = await caller.found("trees", "amber", rank_profile="enriching", k=20)
         trace_id = found["trace_id"]
         assert {hit["fields"]["trace"] for hit in found["hits"]} == {trace_id}
-        spans = await complete(receiver, trace_id, 15)
+        wanted = {"fetch": 1, "fetch shard": 2, "enrich": 2, "my enriching": 2}
+        spans = await complete(receiver, trace_id, 15, **wanted)
     by_id = {span.span_id: span for span in spans}
     (fetch,) = [span for span in spans if span.name == "fetch"]
     for name, parent in (
@@ -206,7 +215,8 @@ async def test_writes_and_jobs_are_traced(tmp_path: Path, receiver: Receiver) ->
         caller.http.headers["traceparent"] = CALLER
         lines = "".join(json.dumps({"id": f"d{n}", "title": "amber"}) + "\n" for n in range(50))
         assert (await caller.load("trees", lines))["trace_id"] == CALLER[3:35]
-        spans = await complete(receiver, CALLER[3:35], 5)
+        wanted = {"load": 1, "log": 1, "apply": 1, "apply batch": 2}
+        spans = await complete(receiver, CALLER[3:35], 5, **wanted)
         assert receiver.tree(CALLER[3:35])[0] == "load"
         (root,) = [span for span in spans if span.name == "load"]
         assert root.parent_id == CALLER[36:52]
@@ -252,7 +262,7 @@ async def test_both_clients_continue_the_caller_s_trace(tmp_path: Path, receiver
             finally:
                 otel_context.detach(token)
             assert answer.trace_id == f"{trace_id:032x}"
-            spans = await complete(receiver, answer.trace_id, 1)
+            spans = await complete(receiver, answer.trace_id, 1, search=1)
             roots = [span for span in spans if span.name == "search"]
             assert {span.parent_id for span in roots} == {f"{0xABC:016x}"}
         with Client(one.url) as blocking:

@@ -42,9 +42,13 @@ class Disk:
 
     def protect(self, folder: Path) -> None:
         """Make a folder read-only for all that is opened from now on."""
-        # A disk whose files are open for writing is not made read-only as a whole.
-        _run("mount", "--bind", str(folder), str(folder))
-        _run("mount", "-o", "remount,bind,ro", str(folder))
+        # A mount is not made read-only while a file is open for writing through it. Through this
+        # one none is; its copy is read-only from the first moment at which the folder leads there.
+        aside = self.path / "read-only"
+        aside.mkdir()
+        _run("mount", "--bind", str(folder), str(aside))
+        _run("mount", "-o", "remount,bind,ro", str(aside))
+        _run("mount", "--bind", str(aside), str(folder))
 
     def allow(self, folder: Path) -> None:
         """Undo that."""

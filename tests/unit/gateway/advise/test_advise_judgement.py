@@ -150,6 +150,7 @@ def test_more_cpu_and_more_lock_never_lead_out_of_the_process(
     [
         (figures(), 4),
         (figures(gil_held=0.05), 4),
+        (figures(alone=alone(cpu_share=1.2)), 4),
         (figures(alone=alone(cpu_share=2.0)), 2),
         (figures(crossing=CANNOT_CROSS), 1),
         (waiting(), 32),
