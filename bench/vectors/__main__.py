@@ -27,7 +27,6 @@ from bench.vectors.shards import Shards, build, index_path, memory_mb
 EFS: Final = (16, 32, 64, 128, 256, 512)
 SHARES: Final = (1.0, 0.5, 0.1, 0.01, 0.001)
 _EF: Final = 128  # with a filter
-_FIRST: Final = 20  # queries before the clock starts
 _COLUMNS: Final = ("recall@10", "CPU, µs", "too few hits")
 
 
@@ -40,8 +39,8 @@ class Figures(NamedTuple):
 
     @classmethod
     def of(cls, data: Data, truth: Sequence[set[int]], find: Find) -> "Figures":
-        """Search for all queries; the first ones also before the clock starts."""
-        for query in data.queries[:_FIRST]:
+        """Search for all queries, once more before, so that the pages of the files are mapped."""
+        for query in data.queries:
             find(query)
         started = time.process_time()
         found = [find(query) for query in data.queries]
@@ -143,8 +142,8 @@ def measure(
 @contextmanager
 def _folder(keep: Path | None, name: str) -> Iterator[Path]:
     if keep is None:
-        with tempfile.TemporaryDirectory(prefix="hedgerow-vectors-") as folder:
-            yield Path(folder)
+        with tempfile.TemporaryDirectory(prefix="hedgerow-vectors-") as temporary:
+            yield Path(temporary)
     else:
         folder = keep / name
         folder.mkdir(parents=True, exist_ok=True)

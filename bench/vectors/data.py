@@ -65,7 +65,9 @@ class Data(NamedTuple):
     def of_texts(cls, folder: Path, num_queries: int) -> Self:
         """Embed SciFact's sentences, alone and with the next, and its claims, by wordllama."""
         sys.path.insert(0, str(_EXAMPLES))
-        from wordllama_embedding import embed  # noqa: PLC0415 - installed only for this
+        from wordllama_embedding import (  # type: ignore[import-not-found]  # noqa: PLC0415 - an example
+            embed,
+        )
 
         with lzma.open(_SCIFACT / "corpus.jsonl.xz", "rt") as lines:
             bodies = [json.loads(line)["text"] for line in lines]
@@ -75,8 +77,8 @@ class Data(NamedTuple):
             texts += sentences
             texts += [" ".join(pair) for pair in pairwise(sentences)]
         texts = list(dict.fromkeys(texts))
-        lines = (_SCIFACT / "queries.jsonl").read_text().splitlines()
-        claims = [json.loads(line)["text"] for line in lines][:num_queries]
+        asked = (_SCIFACT / "queries.jsonl").read_text().splitlines()
+        claims = [json.loads(line)["text"] for line in asked][:num_queries]
         queries = _unit(np.array(embed(claims)))
         parts = (_unit(np.array(embed(texts[at : at + 1000]))) for at in range(0, len(texts), 1000))
         vectors = _mapped(folder / "texts.f4", queries.shape[1], parts)

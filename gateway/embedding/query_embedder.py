@@ -22,6 +22,7 @@ from hedgerow.gateway.embedding.embed_process import EmbedProcess, Embeds
 
 _PAUSE_S: Final = 0.5  # after a process that ended, before the next; doubled each time
 _MAX_PAUSE_S: Final = 30.0
+_EXPIRED: Final = "its time had passed before its turn"
 
 _log = structlog.get_logger()
 
@@ -116,7 +117,7 @@ class QueryEmbedder:
             raise ExpiredError(f"the query's text was not embedded in time{why}")
         outcome = waiting.done.result()
         if isinstance(outcome, str):
-            self._counts["failed"] += 1
+            self._counts["expired" if outcome == _EXPIRED else "failed"] += 1
             raise EmbeddingError(outcome)
         self._counts["embedded"] += 1
         return outcome
@@ -256,7 +257,7 @@ class QueryEmbedder:
         self._queue = deque(text for text in self._queue if text.until > now)
         for text in expired:
             self._left(text)
-            self._forget(text, "its time had passed before its turn")
+            self._forget(text, _EXPIRED)
 
     def _left(self, text: _Text) -> None:
         """A text is no longer in the queue."""

@@ -112,7 +112,9 @@ class SetAsideStatus(msgspec.Struct, frozen=True):
 class EmbeddingLoad(msgspec.Struct, frozen=True, kw_only=True):
     """What a worker's indexer has embedded of documents since its start."""
 
-    texts: Annotated[int, doc("Texts embedded; one for each document and field.")]
+    texts: Annotated[
+        int, doc("Texts embedded; one for each document and field, and again where a batch failed.")
+    ]
     failed: Annotated[
         int, doc("Attempts to embed a text that failed; it is tried again, and then set aside.")
     ]

@@ -28,11 +28,16 @@ from hedgerow.shard_worker.vectors.graph import Graph
 from hedgerow.shard_worker.vectors.numbers import np
 from hedgerow.shard_worker.vectors.rows import Near, Numbers, Query, Rows
 
-# Matches of which all rows are compared: to read which ones they are takes 0.3 µs for each.
+# Matches of which all rows are compared: to read which ones they are takes 0.3 µs for each. More of
+# them are, if a graph would have to name so many rows that it takes no less time.
 MOST_COMPARED: Final = 4096
+_COMPARED_PER_NAMED: Final = 10
 # How many standard deviations of the number of matches among rows are looked up beyond the mean, as
 # if rows were drawn at random: then 2 % of searches look up more. Near rows are often alike.
 _DEVIATIONS: Final = 2.0
+# How many rows a graph keeps in view for each that is named for a filter. Without one, the wanted
+# rows are the nearest; with one, they are among many, of which it finds the last less surely.
+_IN_VIEW_PER_NAMED: Final = 3
 _GROWTH: Final = 4
 _MOST_LOOKED_UP: Final = 1600  # rows, one by one; for more, a set is faster
 _MOST_WITHOUT_GRAPH: Final = 400  # rows that are looked up sooner than all matches compared
@@ -90,7 +95,7 @@ class Nearest:
         hits = None
         if self._graph is None:
             hits = self._compared(matching, num, named)
-        elif total > MOST_COMPARED:
+        elif total > max(MOST_COMPARED, _COMPARED_PER_NAMED * named):
             hits = self._near(self._graph, matching, num, named)
         if hits is None:
             hits = self._hits(matching, total)
@@ -109,8 +114,9 @@ class Nearest:
         None if there are too few near ones.
         """
         most = max(_MOST_NAMED, self._wanted.ef)
+        per_named = 1 if named == num else _IN_VIEW_PER_NAMED
         while named <= most:
-            in_view = max(named, self._wanted.ef)
+            in_view = max(named * per_named, self._wanted.ef)
             near = self._candidates(graph, in_view)
             self._check()
             first = near.num_with_ties(named)

@@ -129,7 +129,7 @@ async def test_a_text_that_cannot_be_embedded_costs_only_its_document(
     assert state.position == "3-0"
     assert [one for one, _ in shard.nearest(1, 0, 0)] == ["d3", "d2", "d1"]
     assert shard.counters["writes_set_aside"] == 1
-    assert sum(counts.texts for counts in shard.embedded) == 3
+    assert sum(counts.texts for counts in shard.embedded) >= 3
     assert sum(counts.failed for counts in shard.embedded) >= 2
     assert sum(counts.calls for counts in shard.embedded) >= 5
     assert all(counts.seconds > 0 for counts in shard.embedded)

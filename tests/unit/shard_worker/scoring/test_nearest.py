@@ -92,7 +92,9 @@ def expected(made: Made, query: Any, matching: "np.ndarray[Any, Any]", k: int = 
 @pytest.mark.parametrize("share", [1.0, 0.5, 0.1, 0.01, 0.001])
 def test_recall_with_a_filter(made: Made, monkeypatch: pytest.MonkeyPatch, share: float) -> None:
     """At each selectivity, at least .98 of the nearest are found, and never too few."""
-    monkeypatch.setattr(nearest, "MOST_COMPARED", 20)  # else such an index would not use its graph
+    # Else such an index would not use its graph.
+    monkeypatch.setattr(nearest, "MOST_COMPARED", 20)
+    monkeypatch.setattr(nearest, "_COMPARED_PER_NAMED", 0)
     index = TextIndex.open(made.path)
     most = max(round(1000 * share), 3)
     below = tantivy.Query.range_query(
@@ -113,6 +115,7 @@ def test_recall_with_a_filter(made: Made, monkeypatch: pytest.MonkeyPatch, share
 def test_a_filter_against_the_vector(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
     """If the filter lets only far documents through, the nearest of these are found."""
     monkeypatch.setattr(nearest, "MOST_COMPARED", 20)
+    monkeypatch.setattr(nearest, "_COMPARED_PER_NAMED", 0)
     monkeypatch.setattr(nearest, "_MOST_NAMED", 1000)
     index, query = TextIndex.open(made.path), made.queries[0]
     near = made.vectors @ query
