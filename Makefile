@@ -133,8 +133,9 @@ bench-moves: $(VENV)/.development  ## searches at half load while a worker is ad
 bench-peers: $(VENV)/.development  ## the same scatter-gather in task queues, dask and Ray: docs/peers.md (ONLY=a,b)
 	$(BIN)/python -m bench.peers --only "$$ONLY" $(if $(JSON),--json "$$JSON")
 
-bench-search: $(VENV)/.development  ## the same search in tantivy, Lucene, SQLite, PostgreSQL: docs/search-bench.md (ONLY=a,b); and in normal use: docs/search-used.md (USED=1: only that)
-	$(BIN)/python -m bench.search --only "$$ONLY" $(if $(RESUME),--resume) $(if $(USED),--used-only)
+bench-search: $(VENV)/.development  ## the same search in tantivy, Lucene, SQLite, PostgreSQL: docs/search-bench.md (ONLY=a,b); in normal use: docs/search-used.md (USED=1: only that); with and without each option of a search (OPTIONS=1: only that)
+	$(if $(OPTIONS),,$(BIN)/python -m bench.search --only "$$ONLY" $(if $(RESUME),--resume) $(if $(USED),--used-only))
+	$(if $(ONLY)$(USED),,$(BIN)/python -m bench.options)
 
 dist: $(VENV)/.runtime  ## build the packages hedgerow and hedgerow-client into dist/
 	$(BIN)/python -m hatchling build --directory dist

@@ -21,6 +21,7 @@ import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, Final
 
@@ -65,6 +66,10 @@ class Search:
     ended_at: float
     kind: str
 
+    def is_whole_since(self, since: float) -> bool:
+        """Whether it began after `since`, and its answer was whole."""
+        return self.kind == "whole" and self.began_at > since
+
 
 @dataclass
 class Traffic:
@@ -105,6 +110,11 @@ class Traffic:
     def late_s(self) -> float:
         """How long after its deadline the latest answer came, in s."""
         return max(one.ended_at - one.began_at - self.deadline_ms / 1000 for one in self.searches)
+
+    def num_whole(self, since: float) -> int:
+        """How many of the latest answers in a row are whole, of searches begun after `since`."""
+        latest = reversed(self.searches)
+        return sum(1 for _ in takewhile(lambda one: one.is_whole_since(since), latest))
 
     def not_whole_until(self, since: float) -> float:
         """When the last answer that was not whole came, after `since`; `since` if there is none."""

@@ -1,4 +1,4 @@
-"""`python -m bench.options`: what the options of a search cost a worker.
+"""`python -m bench.options` and `make bench-search`: what the options of a search cost a worker.
 
 One process calls `shard_worker.scoring.scorer` as the cluster's scorers do, without anything around
 it, and its CPU time is measured, which hardly depends on what else the machine does. Each search
@@ -37,6 +37,7 @@ from hedgerow.common.wire.messages import (
 )
 from hedgerow.common.wire.search_options import (
     After,
+    Choice,
     FacetKind,
     Highlighting,
     LikeTerms,
@@ -48,7 +49,7 @@ from hedgerow.common.wire.search_options import (
     WantedHighlights,
     WantedVector,
 )
-from hedgerow.gateway.search.hybrid.fusion import Fusion
+from hedgerow.gateway.search.hybrid.fusion import Fusion, Scale
 from hedgerow.gateway.search.result import Hit
 from hedgerow.shard_worker.executors.process_pool.budget import Budget
 from hedgerow.shard_worker.scoring.query_builder import QueryBuilder
@@ -189,12 +190,34 @@ class Bench:
             ),
         }
 
+    def refined(self) -> dict[str, tuple[SearchOptions, SearchOptions]]:
+        """Searches with a choice, each with the same without it."""
+        choices = (Choice("brand", ("b1", "b100", "b150")),)
+        brands = WantedFacet("brand", FacetKind.TERMS, _MOST_VALUES)
+        ranges = WantedFacet("price", FacetKind.RANGES, bounds=(10.0, 50.0))
+        return {
+            name: (SearchOptions(facets, refine=choices), SearchOptions(facets))
+            for name, facets in {
+                "3 brands chosen, no facet": (),
+                "3 brands chosen, facet of ranges": (ranges,),
+                "3 brands chosen, facets of brands and ranges": (brands, ranges),
+            }.items()
+        }
+
     def by_statistics(self) -> dict[str, tuple[Callable[[], bytes], Callable[[], bytes]]]:
         """Searches by the collection's statistics, each with one to compare it with."""
         words = [f"w{number * 37}" for number in range(25)]
         like = LikeTerms("", tuple(("title", word) for word in words))
         typed = SearchOptions(did_you_mean=True)
         return {
+            "typos: a word of 6 letters": (
+                self.scored("colour", SearchOptions(typos=1)),
+                self.scored("colour"),
+            ),
+            "prefix: the last word, of 3 letters": (
+                self.scored("w1 w23", SearchOptions(prefix=True)),
+                self.scored("w1 w23"),
+            ),
             "like a document: 25 words": (
                 self.scored("", SearchOptions(like=like)),
                 self.scored(" ".join(words)),
@@ -269,6 +292,9 @@ def _report(bench: Bench, query: str) -> None:
     for name, options in cases.items():
         used, without = compare(bench.scored(query, options), bench.scored(query))
         rows.append((name, f"{used:,.0f}", f"{without:,.0f}", f"{used - without:+,.0f}"))
+    for name, (one, other) in bench.refined().items():
+        used, without = compare(bench.scored(query, one), bench.scored(query, other))
+        rows.append((name, f"{used:,.0f}", f"{without:,.0f}", f"{used - without:+,.0f}"))
     used, alone = compare(
         bench.scored(query, bench.cases(query)["sorted by price"]), bench.ordered(query, "price")
     )
@@ -317,9 +343,8 @@ def _report_fusion() -> None:
             ]
             for name in ("text", "vector")
         }
-        rank, score = compare(
-            partial(Fusion().fuse, legs, 10), partial(Fusion(by_score=True).fuse, legs, 10)
-        )
+        scores = Fusion(True, 60, {"vector": 3}, {"text": Scale(0.0, True), "vector": Scale(-1.0)})
+        rank, score = compare(partial(Fusion().fuse, legs, 10), partial(scores.fuse, legs, 10))
         rows.append((f"{num:,}", f"{rank:,.0f}", f"{score:,.0f}"))
     show(
         "Fusing both legs of a hybrid search, in the gateway",

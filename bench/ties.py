@@ -21,12 +21,12 @@ from typing import NamedTuple
 from bench.harness.report import median, show
 from bench.search.inside.serving import disk_bytes
 from hedgerow.common.collection import define
+from hedgerow.common.query.pruning import pruned
 from hedgerow.common.query.syntax import parse, parse_filter
 from hedgerow.common.settings.rank_profiles import BUILT_IN_PROFILES
 from hedgerow.common.wire.messages import SearchBody, SearchPayload, pack_body, unpack_search_body
 from hedgerow.shard_worker.executors.process_pool.budget import Budget
 from hedgerow.shard_worker.indexing.level_choice import FEWEST_DOCUMENTS
-from hedgerow.shard_worker.scoring.query_analysis import pruned
 from hedgerow.shard_worker.scoring.query_builder import QueryBuilder
 from hedgerow.shard_worker.scoring.scorer import Scorer, ScorerConfig
 from hedgerow.shard_worker.storage.id_levels import boundary_ranks

@@ -305,19 +305,17 @@ class Gateway:
         try:
             collection = self.collections.get(query.collection)
             profile = query.rank_profile or collection.rank_profile
-            result = await self._answering(query).search(query, collection)
+            answering: Searcher | SearchSteps | HybridSearcher = self._searcher
+            if takes_steps(query):
+                answering = self._steps
+            elif query.vector is not None or query.hybrid is not None:
+                answering = self._hybrids
+            result = await answering.search(query, collection)
         except BaseException as error:
             self._recorder.failed(query, profile, error)
             raise
         self._recorder.answered(query, profile, result)
         return result
-
-    def _answering(self, query: SearchQuery) -> Searcher | SearchSteps | HybridSearcher:
-        """What answers a search."""
-        if takes_steps(query):
-            return self._steps
-        is_plain = query.vector is None and query.hybrid is None
-        return self._searcher if is_plain else self._hybrids
 
     async def get_document(
         self, collection: str, document_id: str, deadline_ms: float | None = None

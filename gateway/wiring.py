@@ -13,11 +13,14 @@ from hedgerow.common.redis.keys import Keys
 from hedgerow.common.settings.settings import Settings
 from hedgerow.common.shard_log.log import ShardLog
 from hedgerow.common.state.aliases import AliasStore
+from hedgerow.common.state.expiry import ExpiryStore
 from hedgerow.common.state.layout import LayoutStore
 from hedgerow.common.state.probation import ProbationStore
 from hedgerow.common.state.registry import Registry
 from hedgerow.common.state.reindexing import ReindexStore
+from hedgerow.common.state.statistics import StatisticsStore
 from hedgerow.common.state.summaries import SummaryStore
+from hedgerow.common.state.synonyms import SynonymStore
 from hedgerow.gateway.embedding.query_embedder import QueryEmbedder
 from hedgerow.gateway.members.membership import Membership
 from hedgerow.gateway.members.outlier_ejection import OutlierEjection
@@ -25,6 +28,7 @@ from hedgerow.gateway.members.summary_reading import SummaryReading
 from hedgerow.gateway.policies.breaker import Transition
 from hedgerow.gateway.policies.tail_sampling import TailSampling
 from hedgerow.gateway.reindexing.admin import ReindexAdmin
+from hedgerow.gateway.reindexing.carried_settings import CarriedSettings
 from hedgerow.gateway.reindexing.driver import ReindexDriver
 from hedgerow.gateway.reindexing.view import ReindexView
 from hedgerow.gateway.search.coverage.late_replies import CoverageCurves
@@ -169,17 +173,23 @@ def make_reindexing(
     control, keys = access.client, access.keys
     store = ReindexStore(control, keys)
     layout = LayoutStore(control, keys)
-    view = ReindexView(access.registry, membership, aliases, layout, gate, access.num_shards)
+    settings = CarriedSettings(
+        access.registry, SynonymStore(control, keys), ExpiryStore(control, keys)
+    )
+    view = ReindexView(
+        access.registry, membership, aliases, layout, gate, settings, access.num_shards
+    )
     driver = ReindexDriver(
         store,
         view,
         ShardLog(control, keys),
         AliasStore(control, keys),
         ranked,
+        settings,
         access.gateway_id,
         access.settings.gateway.reindex_share,
     )
-    return driver, ReindexAdmin(store, driver, view, access.registry, aliases, gate)
+    return driver, ReindexAdmin(store, driver, view, access.registry, aliases, gate, settings)
 
 
 def make_transport(
@@ -334,9 +344,19 @@ def make_skipping(access: ClusterAccess, membership: Membership) -> Skipping | N
         lambda: skipper.forget_all(),  # noqa: PLW0108 - it is made below
     )
     reading = SummaryReading(
-        SummaryStore(client, keys), check, access.num_shards, settings.gateway.summary_bytes
+        SummaryStore(client, keys),
+        StatisticsStore(client, keys),
+        check,
+        access.num_shards,
+        settings.gateway.summary_bytes,
     )
-    skipper = Skipper(check, lambda: membership.retracts, settings.rank_profiles, reading.wake)
+    skipper = Skipper(
+        check,
+        lambda: membership.retracts,
+        settings.rank_profiles,
+        reading.wake,
+        membership.ranks_by,
+    )
     return Skipping(skipper, reading)
 
 

@@ -17,6 +17,7 @@ from hedgerow.common.observability.tracing import tracing_of
 from hedgerow.common.redis.connect import connect
 from hedgerow.common.redis.keys import Keys
 from hedgerow.common.settings.settings import Settings
+from hedgerow.common.shard_log.log import ShardLog
 from hedgerow.common.shard_log.operations import MIRRORS
 from hedgerow.common.state.quarantine import Quarantine
 from hedgerow.common.state.quarantine_store import QuarantineStore
@@ -43,6 +44,8 @@ from hedgerow.shard_worker.serving.served_profiles import ProfileSet, ServedProf
 from hedgerow.shard_worker.serving.shard_state import ShardStates
 from hedgerow.shard_worker.serving.shard_stores import ShardStores
 from hedgerow.shard_worker.serving.work_accounting import WorkAccounting
+from hedgerow.shard_worker.splitting.cloner import OldShards, ShardCloner
+from hedgerow.shard_worker.splitting.copy_pace import CopyPace
 from hedgerow.shard_worker.vectors.library import is_installed
 from hedgerow.shard_worker.wiring import (
     WORKER_SERVICE,
@@ -161,6 +164,7 @@ class Worker:
             self._stores,
             on_change=self._withhold,
         )
+        self._cloner: ShardCloner | None = None
         self._placement = None
         if shards is None:
             self._placement = PlacementFollower(context, self._held, self._heartbeats.beat_soon)
@@ -258,6 +262,25 @@ class Worker:
     def count_only_when_asked(self, *, only_asked: bool) -> None:
         """Whether term statistics wait until the end of a load is announced."""
         self._writing.jobs.only_asked = only_asked
+
+    def clone_from(self, old: OldShards, pace: CopyPace) -> None:
+        """Make shards of the old ones that a split divides, where that is possible.
+
+        To be called before `run`.
+
+        Args:
+            old: the old shards that this process serves.
+            pace: of the copies and clones of this process.
+        """
+        context = self._context
+        self._writing.cloner = self._cloner = ShardCloner(
+            ShardLog(context.control, context.keys),
+            self._writing.indexer,
+            context.settings.data,
+            context.num_shards,
+            old,
+            pace,
+        )
 
     async def _open_when_possible(self, stop: asyncio.Event) -> bool:
         """Open the shards; wait while a shortage of disk, Redis or system prevents it.
@@ -394,6 +417,7 @@ class Worker:
             search_options=LEVEL,
             vectors=is_installed(),
             retracts=True,
+            bounds_scores=True,
             embedding=self._writing.embedding(),
             metrics={
                 "scraped": self._is_scraped,
@@ -407,15 +431,18 @@ class Worker:
 
     def _offer(self) -> dict[str, Any]:
         """The heartbeat's fields about placement."""
-        placement, worker = self._placement, self._context.settings.worker
+        placement, cloner = self._placement, self._cloner
+        worker = self._context.settings.worker
         if placement is None:
             return {"stored": list(self._held.shards)}
         return {
             "joins": True,
             "splits": True,
+            "clones": True,
             "capacity": worker.capacity,
             "zone": worker.zone,
-            "stored": sorted(placement.stored),
+            # What can be cloned here is as good as stored: the placement prefers it.
+            "stored": sorted(placement.stored | (cloner.available if cloner else frozenset())),
             "placement": placement.version,
             "unready": placement.unready(self._writing.applier.gaps),
         }

@@ -3,13 +3,14 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
-from typing import Any
+from typing import Any, Protocol
 
 import structlog
 
 from hedgerow.common.collection import Collection
 from hedgerow.common.errors import WireError
 from hedgerow.common.fields.embedding_counts import EmbeddingCounts
+from hedgerow.common.shard_log.entries import START
 from hedgerow.common.shard_log.log import ShardLog
 from hedgerow.common.shard_log.operations import Create, unpack_op
 from hedgerow.common.state.registry import Registry
@@ -38,12 +39,28 @@ from hedgerow.shard_worker.snapshots.shard_snapshots import Snapshots
 log = structlog.get_logger()
 
 
+class Cloner(Protocol):
+    """Makes shards of others in this process (`shard_worker.splitting.cloner`)."""
+
+    @property
+    def is_active(self) -> bool:
+        """Whether shards are being made."""
+
+    async def fill(self, shard: int) -> bool:
+        """Make a shard that is not open, if its log lacks what it lacks; return whether it did."""
+
+    async def check(self, shard: int) -> None:
+        """Wait until a shard may be opened; raise WorkError if it must not be."""
+
+
 class Writing:
     """Applies the logs of a worker's shards, and runs its jobs, snapshots and optimising.
 
     Attributes:
+        indexer: writes to the shards.
         storage: watches for shortages of disk and memory.
         applier: applies the logs.
+        cloner: makes shards of others beside them; None unless the shards are of a split's target.
         snapshots: the snapshots of the worker's shards.
         jobs: the worker's share of the control plane's jobs.
     """
@@ -78,7 +95,8 @@ class Writing:
         self._log = ShardLog(control, keys)
         self._summaries = SummaryStore(control, keys)
         self._embedding = EmbeddingAccount()
-        indexer = IndexerClient(indexer_lane, self._retract, self._on_embedded)
+        self.indexer = indexer = IndexerClient(indexer_lane, self._retract, self._on_embedded)
+        self.cloner: Cloner | None = None
         traces = WorkTraces(context.tracing)
         self.storage = StorageWatch(
             settings.data,
@@ -149,19 +167,21 @@ class Writing:
             log.warning("writes_wait_for_embedding", worker=self._context.worker_id, share=share)
 
     async def open(self, shard: int) -> None:
-        """Open a shard; restore it from a snapshot first if it is empty here.
+        """Open a shard; if it is empty here, clone it or restore it from a snapshot first.
 
         Raises:
-            WorkError: its store cannot be opened.
+            WorkError: its store cannot be opened, or it cannot be cloned now.
             SnapshotError: a snapshot cannot be read.
             RedisUnavailableError: Redis does not answer.
         """
         await self.snapshots.open(shard)
         while True:
-            is_restored = await self._restore(shard)
+            is_restored = await self._clone(shard) or await self._restore(shard)
+            if self.cloner is not None:
+                await self.cloner.check(shard)
             await self._open(shard)
-            # If the log was trimmed meanwhile, there is a newer snapshot.
-            if not is_restored or shard not in self.applier.gaps:
+            # If the log was trimmed meanwhile, there is a newer snapshot, or another clone to make.
+            if shard not in self.applier.gaps or not (is_restored or self._must_clone(shard)):
                 return
             await self.close(shard)
 
@@ -190,6 +210,14 @@ class Writing:
             "field_filler": self._filler.run(),
             "graph_keeper": self._graph_keeper.run(),
         }
+
+    async def _clone(self, shard: int) -> bool:
+        return self.cloner is not None and await self.cloner.fill(shard)
+
+    def _must_clone(self, shard: int) -> bool:
+        """Whether an open shard, which has a gap, begins with documents that its log lacks."""
+        is_active = self.cloner is not None and self.cloner.is_active
+        return is_active and self.applier.states[shard].position == START
 
     async def _restore(self, shard: int) -> bool:
         context, snapshots = self._context, self.snapshots

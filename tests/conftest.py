@@ -2,7 +2,7 @@
 
 import gc
 import secrets
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any
 
 import pytest
@@ -11,8 +11,11 @@ from hypothesis import settings
 
 from tests.support.servers import RedisServer, temporary_server
 
-# The time of one example says nothing on a shared machine; each test has its timeout.
-settings.register_profile("hedgerow", deadline=None)
+# The time of one example says nothing on a shared machine; each test has its timeout. A test has
+# 50 examples, others in each run but in CI, where they are always the same: see CONTRIBUTING.md for
+# more of them.
+settings.register_profile("hedgerow", deadline=None, max_examples=50)
+settings.register_profile("thorough", deadline=None, max_examples=1000)
 settings.load_profile("hedgerow")
 
 # By default a traceback shows the variables of each frame, which takes seconds.
@@ -27,22 +30,30 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
-@pytest.fixture(autouse=True)
-def uncached_loggers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Have each logger follow the present configuration, and write plain tracebacks.
+_configure = structlog.configure
+
+
+def _configure_uncached(*given: Any, **options: Any) -> None:
+    """Configure loggers that follow each later configuration, too.
 
     A command that a test runs in this process configures loggers that are cached when they are
     first used: those would keep what they say from the tests that come after.
     """
-    configure = structlog.configure
-    configure(processors=[*structlog.get_config()["processors"][:-1], _RENDERER])
+    _configure(*given, **{**options, "cache_logger_on_first_use": False})
 
-    def configure_uncached(**options: Any) -> None:
-        configure(**{**options, "cache_logger_on_first_use": False})
 
-    monkeypatch.setattr(structlog, "configure", configure_uncached)
-    yield
-    structlog.reset_defaults()
+structlog.configure = _configure_uncached
+
+
+# Around thousands of tests, a hook costs a fraction of what a fixture costs.
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol() -> Generator[None, object, object]:
+    """Have loggers write plain tracebacks, whatever the test before has configured."""
+    _configure(processors=[*structlog.get_config()["processors"][:-1], _RENDERER])
+    try:
+        return (yield)
+    finally:
+        structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")

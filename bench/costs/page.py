@@ -15,12 +15,13 @@ Measured on {date}, on {machine}; load average over 5 minutes at the start: {loa
 {rounds} short rounds; what is compared was run in turns (A B C, A B C, …), and each figure is the
 median of the rounds. Gateway and load share a process unless a row says otherwise, so the gateway's
 figures include the cost of the load. Latencies of the open loop count from when a query was due.
-Search in [other engines](search-bench.md) is measured by `make bench-search`; `gateway up` with
-[more callers than it can answer](operations.md#overload) by `make bench-crowd`; one key beside
-[another key's overload](operations.md#keys-and-fair-shares) by `make bench-keys`; and [what people
-would pick instead](peers.md) beside Hedgerow by `make bench-peers`; its table, targets and settings
-are on that page, and this picture shows how many queries a second each answers with 32 in flight,
-and how long a single query takes:
+Search in [other engines](search-bench.md) is measured by `make bench-search`, as is each
+[option of a search](search.md#what-it-costs), with it and without (`OPTIONS=1`: only that);
+`gateway up` with [more callers than it can answer](operations.md#overload) by `make bench-crowd`;
+one key beside [another key's overload](operations.md#keys-and-fair-shares) by `make bench-keys`;
+and [what people would pick instead](peers.md) beside Hedgerow by `make bench-peers`; its table,
+targets and settings are on that page, and this picture shows how many queries a second each answers
+with 32 in flight, and how long a single query takes:
 
 ![Queries a second, and the median alone, of Hedgerow and of the others](peers.svg)
 

@@ -8,8 +8,7 @@ pinned workers has no placement.
 
 import msgspec
 
-from hedgerow.common.errors import NewerVersionError, WireError
-from hedgerow.common.wire.formats import is_newer, other_format
+from hedgerow.common.wire.formats import read_document
 
 FORMAT = 1  # of the JSON; members that a newer version adds are ignored
 
@@ -77,19 +76,8 @@ class Placement(msgspec.Struct, frozen=True):
             NewerVersionError: it has a form that this version does not know.
             WireError: it is malformed.
         """
-        try:
-            found = _decode_format(data).format
-            if is_newer(found, FORMAT):
-                raise NewerVersionError(other_format("the placement", found, FORMAT))
-            return _decode(data)
-        except msgspec.DecodeError as error:
-            raise WireError(f"a malformed placement: {error}") from error
+        return read_document("placement", data, FORMAT, _decode)
 
 
-class _Format(msgspec.Struct):
-    format: int = FORMAT
-
-
-_decode_format = msgspec.json.Decoder(_Format).decode
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Placement).decode

@@ -14,52 +14,27 @@ from hedgerow.common.redis.commands import Command
 from hedgerow.common.redis.keys import Keys
 from hedgerow.common.shard_log import durability
 from hedgerow.common.state.registry import Registry
-from hedgerow.common.state.versioned import hold_lease, replace_document
+from hedgerow.common.state.versioned import VersionedStore, hold_lease
 
 PLACED: Final = "placement"  # the event `placement:<version>`: there is a new version
 DRAINING: Final = "draining"  # the event: workers have begun to drain, or no longer do
 
 
-class PlacementStore:
-    """Reads and writes the placement.
+class PlacementStore(VersionedStore[Placement]):
+    """Reads and writes the placement; in a cluster of pinned workers, there is none.
 
     Every method raises RedisUnavailableError if there is no answer in time.
     """
 
     def __init__(self, control: RedisClient, keys: Keys) -> None:
-        self._control = control
-        self._keys = keys
-
-    async def read(self) -> Placement | None:
-        """The placement; None if there is none, as in a cluster of pinned workers.
-
-        Raises:
-            WireError: it is malformed.
-        """
-        stored: bytes | None = await self._control.execute("GET", self._keys.placement)
-        return None if stored is None else Placement.from_json(stored)
-
-    async def write(self, placement: Placement, expected_version: int) -> bool:
-        """Store a new version and announce it, unless another was stored meanwhile.
-
-        Args:
-            placement: the new version.
-            expected_version: the version that it replaces; 0 if there was none.
-
-        Returns:
-            Whether the stored placement is now this one.
-        """
-        is_done = await replace_document(
-            self._control,
-            self._keys,
-            self._keys.placement,
-            expected_version,
-            placement.to_json(),
-            self._keys.events,
-            f"{PLACED}:{placement.version}",
+        super().__init__(
+            control,
+            keys,
+            keys.placement,
+            Placement.from_json,
+            channel=keys.events,
+            event=lambda placement: f"{PLACED}:{placement.version}",
         )
-        # If the answer to an attempt was lost, the stored version is that of the attempt.
-        return is_done or await self.read() == placement
 
     async def begin(self, placement: Placement | None) -> None:
         """Set what workers that are about to start will find: no worker drains or is lost.

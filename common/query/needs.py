@@ -18,12 +18,13 @@ from typing import Final, Protocol
 
 from hedgerow.common.collection import Collection, TextGroup
 from hedgerow.common.fields.field_types import FieldType
-from hedgerow.common.fields.word_analysis import TEXTS, WordAnalysis
+from hedgerow.common.fields.word_analysis import WordAnalysis
 from hedgerow.common.query.analysers import tokens_of
-from hedgerow.common.query.as_typed import AS_WRITTEN, Typing, as_typed
+from hedgerow.common.query.as_typed import AS_WRITTEN, Typing
+from hedgerow.common.query.choices import chosen
+from hedgerow.common.query.query_reading import read_query
 from hedgerow.common.query.shard_summary import MARKS, ShardSummary, SummaryMasks, word_key
-from hedgerow.common.query.synonyms import SynonymRules, expand
-from hedgerow.common.query.syntax import parse, parse_filter
+from hedgerow.common.query.syntax import parse_filter
 from hedgerow.common.query.tokens import is_single
 from hedgerow.common.query.tree import (
     Alternatives,
@@ -35,10 +36,11 @@ from hedgerow.common.query.tree import (
     Present,
     Range,
     Value,
+    Whole,
     Words,
 )
-from hedgerow.common.query.whole_texts import whole_mark, whole_of
-from hedgerow.common.wire.search_options import Synonym
+from hedgerow.common.query.whole_texts import whole_mark
+from hedgerow.common.wire.search_options import Choice, Synonym
 
 _NUMBERS: Final = (FieldType.INTEGER, FieldType.FLOAT, FieldType.DATE)
 _DATE_SLACK_S: Final = 1.0  # dates are equal if they are in the same second
@@ -115,10 +117,20 @@ class AnyOf:
         return masks.some & _union(part.shards(masks) for part in self.parts)
 
 
+def has_whole(text: str) -> HasWord:
+    """A text that is this as a whole; `text` is as `Whole` has it."""
+    return HasWord(((MARKS, word_key(MARKS, whole_mark(text))),))
+
+
 def may_match(need: Need, summary: ShardSummary) -> bool:
     """Whether a shard with this summary may have a match."""
     masks = SummaryMasks({0: summary})
     return bool(masks.some & need.shards(masks))
+
+
+def need_of_value(node: Node, collection: Collection) -> Need:
+    """What a document needs in order to match a part of a query that is not about words."""
+    return _Reader(collection).read(node, Occur.SHOULD) or _NOTHING
 
 
 def need_of(
@@ -129,8 +141,9 @@ def need_of(
     strict: bool,
     typing: Typing = AS_WRITTEN,
     synonyms: tuple[Synonym, ...] = (),
+    choices: Iterable[Choice] = (),
 ) -> Need:
-    """What a document needs in order to match both a query and a filter that were checked.
+    """What a document needs in order to match a query, a filter and choices that were checked.
 
     Args:
         query: the query.
@@ -139,20 +152,17 @@ def need_of(
         strict: whether the query's syntax is strict.
         typing: how the query's words may differ from what is meant.
         synonyms: what they are looked for as, too.
+        choices: the values that are wanted.
     """
     reader = _Reader(collection)
-    tree = expanded = parse(query, collection, strict=strict)[0]
-    if synonyms:
-        rules = SynonymRules.of(synonyms, folding=collection.folding)
-        expanded = expand(tree, rules, sum(len(one.also) for one in synonyms)).tree
-    need = reader.read(as_typed(expanded, typing), Occur.SHOULD) or _NOTHING
-    if collection.texts >= TEXTS and (text := whole_of(tree)):
-        # A document with a text that is the query matches even if analysis removes all its words.
-        need = _any_of([need, HasWord(((MARKS, word_key(MARKS, whole_mark(text))),))])
-    if not filter_text:
+    tree = read_query(query, collection, strict=strict, typing=typing, synonyms=synonyms)
+    need = reader.read(tree, Occur.SHOULD) or _NOTHING
+    others = [chosen(one, collection) for one in choices]
+    if filter_text:
+        others.append(parse_filter(filter_text, collection))
+    if not others:
         return need
-    kept = reader.read(parse_filter(filter_text, collection), Occur.SHOULD)
-    return _all_of([need, kept or _NOTHING])
+    return _all_of([need, *(reader.read(one, Occur.SHOULD) or _NOTHING for one in others)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +197,9 @@ class _Reader:
                 need = self._alternatives(node, occur)
             case Clauses():
                 need = self._clauses(node)
+            case Whole():
+                # A document with such a text matches even if analysis removes all words.
+                need = _any_of([self.read(node.node, occur) or _NOTHING, has_whole(node.text)])
             case OneOf():
                 need = _any_of([self._value(node.field, value) for value in node.values])
             case Range():

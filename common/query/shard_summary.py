@@ -111,6 +111,11 @@ def word_key(field: str, word: str) -> int:
     return _cached_hash(field) ^ _cached_hash(word)
 
 
+def word_hash(word: str) -> int:
+    """What stands for a word where the field is known: 64 bits."""
+    return _hash(word)
+
+
 def _hash(text: str) -> int:
     packed = text.encode(errors="surrogatepass")
     return int.from_bytes(blake2b(packed, digest_size=8).digest(), "little")

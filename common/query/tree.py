@@ -190,3 +190,18 @@ def named_fields(node: Node) -> Iterator[str]:
         case _:
             if node.field is not None:
                 yield node.field
+
+
+def searched_words(node: Node) -> Iterator[tuple[str | None, str]]:
+    """The fields and texts of a query's words; of synonyms only if there is nothing else."""
+    match node:
+        case Clauses():
+            for _, part in node.clauses:
+                yield from searched_words(part)
+        case Alternatives(Clauses(()), others):
+            for other in others:
+                yield from searched_words(other)
+        case Alternatives() | Boosted():
+            yield from searched_words(node.node)
+        case Words() | Typed():
+            yield node.field, node.text

@@ -28,6 +28,7 @@ from hedgerow.common.errors import (
     RedisUnavailableError,
     WriteRefusedError,
 )
+from hedgerow.common.redis.by_server import by_server
 from hedgerow.common.redis.commands import Command
 from hedgerow.common.redis.pipelined import Pipelined
 from hedgerow.common.redis.pool import CLOSE_ERRORS, close_pool, connection_pool
@@ -46,7 +47,6 @@ from hedgerow.common.redis.translation import (
     was_not_done,
 )
 from hedgerow.common.settings.redis import RedisSettings
-from hedgerow.common.tasks import all_of
 
 MAX_ATTEMPTS = 4
 FIRST_PAUSE_S = 0.05
@@ -245,22 +245,11 @@ class RedisClient:
         Returns:
             Their replies, in order.
         """
-        if len(self.data_clients) == 1:
-            only = [command for _, command in commands]
-            return await self.data_clients[0].pipeline(only, retry=retry)
-        given = list(commands)
-        places: dict[RedisClient, list[int]] = {}
-        for at, (shard, _) in enumerate(given):
-            places.setdefault(self.data(shard), []).append(at)
-        parts = await all_of(
-            client.pipeline([given[at][1] for at in some], retry=retry)
-            for client, some in places.items()
-        )
-        replies: list[Any] = [None] * len(given)
-        for some, part in zip(places.values(), parts, strict=True):
-            for at, reply in zip(some, part, strict=True):
-                replies[at] = reply
-        return replies
+
+        async def run(client: RedisClient, some: Sequence[tuple[int, Command]]) -> Sequence[Any]:
+            return await client.pipeline([command for _, command in some], retry=retry)
+
+        return await by_server(list(commands), lambda one: self.data(one[0]), run)
 
     async def _ask(self, target: Address, commands: Sequence[Command], block_s: float) -> list[Any]:
         """Run a command, and others that need no slot, on the node to which its slot is moved."""
@@ -346,7 +335,10 @@ class RedisClient:
                     except (exceptions.RedisError, RedisUnavailableError, OSError) as error:
                         failures += 1
                         translated = self._translated(error, name, version)
-                        may_repeat = was_not_done(error) or (retry and failures < MAX_ATTEMPTS)
+                        is_undone = was_not_done(error)
+                        # Nodes may take long to agree; a server at a fixed address has no others.
+                        has_tries = failures < MAX_ATTEMPTS or (is_undone and self._primary.moves)
+                        may_repeat = has_tries and (retry or is_undone)
                         if isinstance(translated, ConfigurationError) or not may_repeat:
                             if translated is error:  # else it would be its own cause
                                 raise

@@ -103,6 +103,10 @@ class Keys:
         """String: how a conditional write to a shard has ended; expires."""
         return f"{self.own}:judgement:{shard}:{token}"
 
+    def set_aside(self, shard: int) -> str:
+        """Sorted set: documents of a shard's log that a replica has set aside; expires."""
+        return f"{self._of(shard)}:set-aside:{shard}"
+
     def applied(self, shard: int) -> str:
         """Hash: replica id → id of the last log entry that it has applied."""
         return f"{self._of(shard)}:applied:{shard}"

@@ -14,13 +14,17 @@ _SLOTS_PER_S: Final = 1000
 
 
 class Alarms:
-    """The alarms of one event loop; instants are on its clock, in s."""
+    """The alarms of one event loop; instants are on its clock, in s.
 
-    __slots__ = ("_loop", "_slots")
+    Attributes:
+        loop: the event loop.
+    """
+
+    __slots__ = ("_slots", "loop")
 
     def __init__(self) -> None:
         """Have none."""
-        self._loop = asyncio.get_running_loop()
+        self.loop = asyncio.get_running_loop()
         self._slots: dict[int, _Slot] = {}
 
     def set(self, at: float, call: Callable[[], None]) -> "Alarm":
@@ -28,7 +32,7 @@ class Alarms:
         number = int(at * _SLOTS_PER_S)
         slot = self._slots.get(number)
         if slot is None:
-            slot = self._slots[number] = _Slot(self._slots, number, at, self._loop)
+            slot = self._slots[number] = _Slot(self._slots, number, at, self.loop)
         elif at < slot.at:
             slot.set_for(at)
         alarm = Alarm(at, call, slot)

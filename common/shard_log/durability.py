@@ -5,10 +5,10 @@ from itertools import islice
 from typing import Any
 
 from hedgerow.common.errors import RedisUnavailableError, UnconfirmedError
+from hedgerow.common.redis.by_server import by_server
 from hedgerow.common.redis.client import RedisClient
 from hedgerow.common.redis.commands import Command
 from hedgerow.common.redis.keys import Keys
-from hedgerow.common.tasks import all_of
 
 
 async def confirm(control: RedisClient, keys: Keys, slot: int = 0) -> None:
@@ -89,22 +89,11 @@ async def write_of_shards(
     Returns:
         For each of the `writes`, the replies to its commands.
     """
-    places: dict[int, list[int]] = {}
-    for at, (shard, _) in enumerate(writes):
-        places.setdefault(keys.slot(shard), []).append(at)
 
-    async def run(slot: int, some: list[int]) -> list[Any]:
-        client = control.data(writes[some[0]][0])
-        commands = [command for at in some for command in writes[at][1]]
-        return await write(client, keys, commands, retry=retry, slot=slot)
+    async def run(slot: int, some: Sequence[tuple[int, Sequence[Command]]]) -> Sequence[list[Any]]:
+        commands = [command for _, several in some for command in several]
+        client = control.data(some[0][0])
+        answers = iter(await write(client, keys, commands, retry=retry, slot=slot))
+        return [list(islice(answers, len(several))) for _, several in some]
 
-    if len(places) == 1:  # always, without Redis Cluster
-        parts = [await run(slot, some) for slot, some in places.items()]
-    else:
-        parts = await all_of(run(slot, some) for slot, some in places.items())
-    replies: list[list[Any]] = [[]] * len(writes)
-    for some, part in zip(places.values(), parts, strict=True):
-        answers = iter(part)
-        for at in some:
-            replies[at] = list(islice(answers, len(writes[at][1])))
-    return replies
+    return await by_server(writes, lambda one: keys.slot(one[0]), run)

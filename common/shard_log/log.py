@@ -5,7 +5,7 @@ sending it again puts the same writes into the log twice. Every operation here r
 by id, so a second copy changes nothing.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import structlog
@@ -25,6 +25,7 @@ from hedgerow.common.shard_log.entries import (
     strangers,
 )
 from hedgerow.common.shard_log.scripts import CONTINUE, IDS, RESTORE, TRIM
+from hedgerow.common.shard_log.set_aside_notes import SetAsideNote, SetAsideNotes
 
 FIELD = b"op"
 TRACE_FIELD = b"trace"  # beside it, if the write is traced; earlier workers ignore it
@@ -232,6 +233,10 @@ class ShardLog:
         return {
             shard: _positions(shard, reply) for shard, reply in zip(shards, replies, strict=True)
         }
+
+    async def set_aside_of(self, entries: Mapping[int, Iterable[str]]) -> list[SetAsideNote]:
+        """As `SetAsideNotes.of`."""
+        return await SetAsideNotes(self._control, self._keys).of(entries)
 
     async def record_applied(self, shard: int, replica: str, entry_id: str) -> dict[str, str]:
         """Record a replica's position, and announce it as `applied:<shard>`.

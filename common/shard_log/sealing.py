@@ -52,6 +52,15 @@ for i = 3, #ARGV, 2 do redis.call('XADD', KEYS[1], ARGV[i], ARGV[2], ARGV[i + 1]
 return 1
 """
 
+# Begin a log that was never written to as one whose earlier entries were removed: a replica must
+# have what they held. The first entry, which changes nothing, gives the log its position.
+_BEGIN: Final = """
+if redis.call('EXISTS', KEYS[1]) == 1 then return 0 end
+redis.call('XADD', KEYS[1], ARGV[1], ARGV[2], ARGV[3])
+redis.call('HSET', KEYS[2], 'position', ARGV[1], 'documents', 1)
+return 1
+"""
+
 _LAST: Final = """
 if redis.call('EXISTS', KEYS[1]) == 0 then return '0-0' end
 local about = redis.call('XINFO', 'STREAM', KEYS[1])
@@ -97,6 +106,27 @@ class Sealing:
             "EVAL", _COPY, 1, self._keys.log(shard), after, FIELD, *parts
         )
         return bool(is_done)
+
+    async def begin_after(self, shards: Iterable[int], position: str, op: bytes) -> bool:
+        """Begin the logs of shards whose replicas have the documents as of a position already.
+
+        Args:
+            shards: the shards, to whose logs nothing was ever appended.
+            position: what comes after it is to be appended.
+            op: an operation that changes nothing.
+
+        Returns:
+            Whether all logs have begun just now.
+        """
+        keys = self._keys
+        replies = await self._control.pipeline(
+            [
+                ("EVAL", _BEGIN, 2, keys.log(one), keys.trimmed(one), position, FIELD, op)
+                for one in shards
+            ],
+            atomic=True,
+        )
+        return all(replies)
 
     async def last_ids(self, shards: Sequence[int]) -> list[str]:
         """For each shard, the last id of its log, which is not sealed."""

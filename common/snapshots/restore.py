@@ -57,15 +57,32 @@ def restore(
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir(parents=True)
         store.fetch(manifest, aside, before_piece)
-        lock = FolderLock(folder, lock_wait_s)
-        try:
-            _replace(folder, aside)
-        finally:
-            lock.release()
+        replace_shard(data, manifest.shard, aside, lock_wait_s)
     except OSError as error:
         raise SnapshotError(f"{folder}: {error}") from error
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+
+
+def replace_shard(data: Path, shard: int, fetched: Path, lock_wait_s: float) -> None:
+    """Put a complete copy of a shard in the place of whatever the data folder holds of it.
+
+    Args:
+        data: the data folder.
+        shard: the shard.
+        fetched: the folder of the copy, on the same file system, with files that are durable.
+        lock_wait_s: how long to wait while another process has the shard's folder, in s.
+
+    Raises:
+        ConfigurationError: another process still has the folder.
+        OSError: the files cannot be moved.
+    """
+    folder = shard_folder(data, shard)
+    lock = FolderLock(folder, lock_wait_s)
+    try:
+        _replace(folder, fetched)
+    finally:
+        lock.release()
 
 
 def _replace(folder: Path, fetched: Path) -> None:

@@ -13,11 +13,11 @@ from typing import Final
 
 import msgspec
 
-from hedgerow.common.errors import ConfigurationError, NewerVersionError, WireError
+from hedgerow.common.errors import ConfigurationError
 from hedgerow.common.redis.client import RedisClient
 from hedgerow.common.redis.keys import Keys
-from hedgerow.common.state.versioned import hold_lease, replace_document
-from hedgerow.common.wire.formats import is_newer, other_format
+from hedgerow.common.state.versioned import VersionedStore, hold_lease
+from hedgerow.common.wire.formats import read_document
 
 FORMAT: Final = 1  # of the JSON; members that a newer version adds are ignored
 
@@ -172,13 +172,7 @@ class ClusterLayout(msgspec.Struct, frozen=True):
             NewerVersionError: it has a form that this version does not know.
             WireError: it is malformed.
         """
-        try:
-            found = _decode_format(data).format
-            if is_newer(found, FORMAT):
-                raise NewerVersionError(other_format("the layout", found, FORMAT))
-            return _decode(data)
-        except msgspec.DecodeError as error:
-            raise WireError(f"a malformed layout: {error}") from error
+        return read_document("layout", data, FORMAT, _decode)
 
 
 class SplitProgress(msgspec.Struct, frozen=True):
@@ -193,57 +187,27 @@ class SplitProgress(msgspec.Struct, frozen=True):
     waits_for: str
 
 
-class _Format(msgspec.Struct):
-    format: int = FORMAT
-
-
-_decode_format = msgspec.json.Decoder(_Format).decode
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(ClusterLayout).decode
 _decode_progress = msgspec.json.Decoder(SplitProgress).decode
 _PROGRESS_KEPT_S: Final = 10
 
 
-class LayoutStore:
-    """Reads and writes the layout of a cluster.
+class LayoutStore(VersionedStore[ClusterLayout]):
+    """Reads and writes the layout of a cluster; one that was never split has none.
 
     Every method raises RedisUnavailableError if there is no answer in time.
     """
 
     def __init__(self, control: RedisClient, keys: Keys) -> None:
-        self._control = control
-        self._keys = keys
-
-    async def read(self) -> ClusterLayout | None:
-        """The layout; None if the cluster was never split.
-
-        Raises:
-            WireError: it is malformed.
-        """
-        stored: bytes | None = await self._control.execute("GET", self._keys.layout_document)
-        return None if stored is None else ClusterLayout.from_json(stored)
-
-    async def write(self, layout: ClusterLayout, expected_version: int) -> bool:
-        """Store a new version and announce it, unless another was stored meanwhile.
-
-        Args:
-            layout: the new version.
-            expected_version: the version that it replaces; 0 if there was none.
-
-        Returns:
-            Whether the stored layout is now this one.
-        """
-        is_done = await replace_document(
-            self._control,
-            self._keys,
-            self._keys.layout_document,
-            expected_version,
-            layout.to_json(),
-            self._keys.layout_document,
-            str(layout.version),
+        super().__init__(
+            control,
+            keys,
+            keys.layout_document,
+            ClusterLayout.from_json,
+            channel=keys.layout_document,
+            event=lambda layout: str(layout.version),
         )
-        # If the answer to an attempt was lost, the stored version is that of the attempt.
-        return is_done or await self.read() == layout
 
     async def progress(self) -> SplitProgress | None:
         """How far the split in progress is; None if no worker has said so lately."""

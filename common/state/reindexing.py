@@ -12,7 +12,7 @@ import msgspec
 from hedgerow.common.errors import WireError
 from hedgerow.common.redis.client import RedisClient
 from hedgerow.common.redis.keys import Keys
-from hedgerow.common.state.versioned import hold_lease, replace_document
+from hedgerow.common.state.versioned import VersionedStore, hold_lease
 
 EVENT: Final = "reindex"  # announces a new version
 
@@ -58,6 +58,10 @@ class Reindex(msgspec.Struct, frozen=True):
         switched_at_ms: when the alias was switched; 0 before.
         ended_at_ms: when it ended; 0 before.
         error: why it was given up; "" if it was not.
+        synonyms: the versions of the old and the new collection's synonyms that are the same; None
+            if neither follows the other.
+        expiry: the fields by which their documents expired when they last agreed, "" for none;
+            None if neither follows the other.
     """
 
     version: int
@@ -74,6 +78,8 @@ class Reindex(msgspec.Struct, frozen=True):
     switched_at_ms: int = 0
     ended_at_ms: int = 0
     error: str = ""
+    synonyms: tuple[int, int] | None = None
+    expiry: tuple[str, str] | None = None
 
     @property
     def is_running(self) -> bool:
@@ -101,40 +107,21 @@ _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Reindex).decode
 
 
-class ReindexStore:
-    """Reads and writes the reindex.
+class ReindexStore(VersionedStore[Reindex]):
+    """Reads and writes the last reindex.
 
     Every method raises RedisUnavailableError if there is no answer in time.
     """
 
     def __init__(self, control: RedisClient, keys: Keys) -> None:
-        self._control = control
-        self._keys = keys
-
-    async def read(self) -> Reindex | None:
-        """The last reindex; None if there was none.
-
-        Raises:
-            WireError: this version cannot read it.
-        """
-        stored: bytes | None = await self._control.execute("GET", self._keys.reindex)
-        return None if stored is None else Reindex.from_json(stored)
-
-    async def write(self, reindex: Reindex, expected_version: int) -> bool:
-        """Store a new version and announce it, unless another was stored meanwhile.
-
-        Args:
-            reindex: the new version.
-            expected_version: the version that it replaces; 0 if there was none.
-
-        Returns:
-            Whether the stored one is now this one.
-        """
-        keys, channel = self._keys, self._keys.events
-        is_done = await replace_document(
-            self._control, keys, keys.reindex, expected_version, reindex.to_json(), channel, EVENT
+        super().__init__(
+            control,
+            keys,
+            keys.reindex,
+            Reindex.from_json,
+            channel=keys.events,
+            event=lambda _: EVENT,
         )
-        return is_done or await self.read() == reindex
 
     async def hold_lease(self, gateway: str, hold_s: float) -> bool:
         """Take or renew the lease of the gateway that moves it on; return whether it has it now."""

@@ -22,11 +22,13 @@ from hedgerow.common.shard_log.entries import START, position
 
 EVENT = "statistics"
 BULK_SHARE = 0.02  # of the documents; fewer changes wait for worker.statistics_interval_s
-_VERSION_BYTES = 16
+VERSION_BYTES = 16
 _CLAIM_MS = 10_000  # many times the time of a sum
 # Fields beside each shard's own, in the same hash.
 _LABEL = b"label:"
 _POSITION = b"position:"
+_WORDS = b"words"
+_WORDS_VERSION = b"words-version"
 
 
 def label_of(replica_id: str, changes: int) -> str:
@@ -67,7 +69,7 @@ def version_of(labels: Mapping[int, str]) -> bytes:
     if not labels:
         return b""
     text = ";".join(f"{shard}={label}" for shard, label in sorted(labels.items()))
-    return blake2b(text.encode(), digest_size=_VERSION_BYTES).digest()
+    return blake2b(text.encode(), digest_size=VERSION_BYTES).digest()
 
 
 class StatisticsStore:
@@ -88,7 +90,7 @@ class StatisticsStore:
         for uid in asked:
             commands += [
                 ("HMGET", self._keys.shard_statistics(uid), *fields),
-                ("GETRANGE", self._keys.statistics(uid), 0, _VERSION_BYTES - 1),
+                ("GETRANGE", self._keys.statistics(uid), 0, VERSION_BYTES - 1),
             ]
         replies = await self._control.pipeline(commands)
         return {
@@ -153,11 +155,24 @@ class StatisticsStore:
         }
         return labels, [stored[str(shard).encode()] for shard in sorted(labels)]
 
-    async def put_sum(self, uid: str, labels: Mapping[int, str], statistics: bytes) -> None:
-        """Store the sum of the statistics with these labels, and announce it."""
+    async def put_sum(
+        self, uid: str, labels: Mapping[int, str], statistics: bytes, words: bytes
+    ) -> None:
+        """Store the sum of the statistics with these labels, and announce it.
+
+        Args:
+            uid: the collection's.
+            labels: shard → label of its statistics.
+            statistics: the sum.
+            words: its most frequent words (`common.query.word_frequencies`).
+        """
+        version = version_of(labels)
+        kept = {_WORDS_VERSION: version, _WORDS: words}
+        about = [part for pair in kept.items() for part in pair]
         await self._control.pipeline(
             [
-                ("SET", self._keys.statistics(uid), version_of(labels) + statistics),
+                ("HSET", self._keys.shard_statistics(uid), *about),
+                ("SET", self._keys.statistics(uid), version + statistics),
                 ("PUBLISH", self._keys.events, EVENT),
             ]
         )
@@ -165,4 +180,15 @@ class StatisticsStore:
     async def sum_of(self, uid: str) -> tuple[bytes, bytes]:
         """The version of the sum, and the sum; both b"" if there is none."""
         stored: bytes = await self._control.execute("GET", self._keys.statistics(uid)) or b""
-        return stored[:_VERSION_BYTES], stored[_VERSION_BYTES:]
+        return stored[:VERSION_BYTES], stored[VERSION_BYTES:]
+
+    async def words_version(self, uid: str) -> bytes:
+        """The version of the sum of which the most frequent words are stored; b"" for none."""
+        key = self._keys.shard_statistics(uid)
+        return await self._control.execute("HGET", key, _WORDS_VERSION) or b""
+
+    async def words_of(self, uid: str) -> tuple[bytes, bytes]:
+        """That version, and the words; both b"" if there are none."""
+        key = self._keys.shard_statistics(uid)
+        version, words = await self._control.execute("HMGET", key, _WORDS_VERSION, _WORDS)
+        return version or b"", words or b""

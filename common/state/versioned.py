@@ -4,7 +4,8 @@ Writes are as safe as those of users' documents (`common.shard_log.durability`):
 `redis.min_replicas`, a failover loses no version that was acknowledged.
 """
 
-from typing import Final
+from collections.abc import Callable
+from typing import Final, Generic, Protocol, TypeVar
 
 from hedgerow.common.redis.client import RedisClient
 from hedgerow.common.redis.commands import Command
@@ -32,36 +33,75 @@ return 1
 """
 
 
-async def replace_document(
-    control: RedisClient,
-    keys: Keys,
-    key: str,
-    expected_version: int,
-    document: bytes,
-    channel: str,
-    event: str,
-) -> bool:
-    """Store a document and announce it, unless another than the expected version is stored.
+class Versioned(Protocol):
+    """A document with a version."""
 
-    Args:
-        control: the client of the control plane.
-        keys: the names of everything in Redis.
-        key: the document's key.
-        expected_version: the version that it replaces; 0 if there was none.
-        document: JSON that begins with its member `version`.
-        channel: where it is announced.
-        event: what is announced.
+    def to_json(self) -> bytes:
+        """Write it as JSON that begins with its member `version`."""
 
-    Returns:
-        Whether this call has stored it; an earlier attempt, whose answer was lost, may have.
 
-    Raises:
-        RedisUnavailableError, WriteRefusedError: as `durability.write`.
+D = TypeVar("D", bound=Versioned)
+
+
+class VersionedStore(Generic[D]):
+    """Reads and writes a document of the cluster.
+
+    Every method raises RedisUnavailableError if there is no answer in time.
     """
-    arguments = (expected_version, document, channel, event)
-    command: Command = ("EVAL", _REPLACE, 1, key, *arguments)
-    (is_done,) = await durability.write(control, keys, [command], retry=True)
-    return bool(is_done)
+
+    def __init__(
+        self,
+        control: RedisClient,
+        keys: Keys,
+        key: str,
+        decode: Callable[[bytes], D],
+        channel: str,
+        event: Callable[[D], str],
+    ) -> None:
+        """Know where the document is, and how it is announced.
+
+        Args:
+            control: the client of the control plane.
+            keys: the names of everything in Redis.
+            key: the document's key.
+            decode: reads what its `to_json` has written; raises WireError.
+            channel: where each new version is announced.
+            event: what is announced.
+        """
+        self._control = control
+        self._keys = keys
+        self._key = key
+        self._decode = decode
+        self._channel = channel
+        self._event = event
+
+    async def read(self) -> D | None:
+        """Return the stored document; None if there is none.
+
+        Raises:
+            WireError: it is malformed, or of a newer version.
+        """
+        stored: bytes | None = await self._control.execute("GET", self._key)
+        return None if stored is None else self._decode(stored)
+
+    async def write(self, document: D, expected_version: int) -> bool:
+        """Store a new version and announce it, unless another was stored meanwhile.
+
+        Args:
+            document: the new version.
+            expected_version: the version that it replaces; 0 if there was none.
+
+        Returns:
+            Whether the stored document is now this one.
+
+        Raises:
+            WriteRefusedError, UnconfirmedError: as `durability.write`.
+        """
+        arguments = expected_version, document.to_json(), self._channel, self._event(document)
+        command: Command = ("EVAL", _REPLACE, 1, self._key, *arguments)
+        (is_done,) = await durability.write(self._control, self._keys, [command], retry=True)
+        # If the answer to an attempt was lost, the stored version is that of the attempt.
+        return bool(is_done) or await self.read() == document
 
 
 async def hold_lease(control: RedisClient, key: str, holder: str, hold_s: float) -> bool:

@@ -1,6 +1,13 @@
 """Says that something stored or sent is of a format that this version does not read."""
 
-from typing import Final
+from collections.abc import Callable
+from typing import Final, TypeVar
+
+import msgspec
+
+from hedgerow.common.errors import NewerVersionError, WireError
+
+T = TypeVar("T")
 
 HINT: Final = "upgrade this process first (docs/upgrading.md)"
 
@@ -20,3 +27,32 @@ def other_format(what: str, found: object, known: object) -> str:
 def is_newer(found: object, known: object) -> bool:
     """Whether a format is newer than the newest that is read; False if it is not a number."""
     return str(found).isdecimal() and int(str(found)) > int(str(known))
+
+
+class _Format(msgspec.Struct):
+    format: int = 0
+
+
+_decode_format = msgspec.json.Decoder(_Format).decode
+
+
+def read_document(what: str, data: bytes, known: int, decode: Callable[[bytes], T]) -> T:
+    """Read a JSON document, which a newer version of Hedgerow may have written.
+
+    Args:
+        what: what it is, as in "placement".
+        data: the JSON.
+        known: the newest number of its member `format` that this version reads.
+        decode: reads it.
+
+    Raises:
+        NewerVersionError: it has a form that this version does not know.
+        WireError: it is malformed.
+    """
+    try:
+        found = _decode_format(data).format
+        if is_newer(found, known):
+            raise NewerVersionError(other_format(f"the {what}", found, known))
+        return decode(data)
+    except msgspec.DecodeError as error:
+        raise WireError(f"a malformed {what}: {error}") from error

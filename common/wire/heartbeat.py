@@ -49,7 +49,8 @@ class Heartbeat:
             shards are pinned.
         capacity: how many shards it should get in relation to others that join.
         zone: where it is, such as a rack; "" if that is not known.
-        stored: the shards whose data is on its disk, whether it serves them or not.
+        stored: the shards whose data is on its disk, whether it serves them or not, or that it can
+            clone in a split.
         placement: the version of the placement that it has carried out; 0 for none.
         unready: shard → why the worker cannot serve it, though the placement assigns it to it: the
             last attempt to take it up has failed, or it has missed a part of the log.
@@ -63,6 +64,8 @@ class Heartbeat:
         vectors: whether it can index vectors, for which it needs the extra of that name.
         retracts: whether it retracts the summary of a shard before it adds documents to the shard
             (`common.state.summaries`).
+        bounds_scores: whether no document scores more than `common.query.score_bounds` says.
+        clones: whether it makes new shards of a split from the old ones that it serves.
         embedding: what its indexer has embedded since the start (`EmbeddingCounts`), and the
             `share` of the last minute that this took; empty for nothing.
     """
@@ -106,6 +109,8 @@ class Heartbeat:
     mirrors: dict[int, dict[str, list[Any]]] = field(default_factory=dict)
     vectors: bool = False
     retracts: bool = False
+    bounds_scores: bool = False
+    clones: bool = False
     embedding: dict[str, Any] = field(default_factory=dict)
 
     def pack(self) -> bytes:

@@ -18,13 +18,15 @@ SCORE: Final = "_score"  # the sort key that is the score
 # 2: typos and prefix; and `word_analysis.TEXTS`, which is not an option, but as new.
 # 3: vector, candidates, synonyms, highlights, more_like and did_you_mean; and
 # `collection.VectorField`s and `word_analysis.FIELD_TEXTS`, which are not options, but as new.
-LEVEL: Final = 3
+# 4: refine.
+LEVEL: Final = 4
 TEXTS_LEVEL: Final = 2
 VECTORS_LEVEL: Final = 3
 SYNONYMS_LEVEL: Final = 3
 FIELD_TEXTS_LEVEL: Final = 3
 HIGHLIGHTS_LEVEL: Final = 3
 LIKE_LEVEL: Final = 3
+REFINE_LEVEL: Final = 4
 
 # A field's value: a keyword, a number, a boolean, or a date (RFC 3339, in UTC, to the second, so
 # that dates are ordered as texts); None if a document has none.
@@ -59,6 +61,20 @@ class WantedFacet(Array, frozen=True):
     bounds: tuple[Value, ...] = ()
     interval: Finite = 0.0
     unit: str = ""
+
+
+class Choice(Array, frozen=True):
+    """Only documents are wanted that have one of these values, or a value in one of these ranges.
+
+    Attributes:
+        field: whose values are meant; a facet of the same field counts as if nothing were chosen.
+        values: the values; dates are whole seconds.
+        ranges: first value, inclusive, and end, exclusive; None for no bound.
+    """
+
+    field: str
+    values: tuple[Value, ...] = ()
+    ranges: tuple[tuple[Value, Value], ...] = ()
 
 
 class SortKey(Array, frozen=True):
@@ -177,6 +193,7 @@ class SearchOptions(Array, frozen=True):
             where it says whether the collection's synonyms apply.
         like: words instead of a query.
         did_you_mean: whether to say which words of the query are probably misspelt.
+        refine: which values are wanted, at most one choice a field.
     """
 
     facets: tuple[WantedFacet, ...] = ()
@@ -190,10 +207,13 @@ class SearchOptions(Array, frozen=True):
     synonyms: tuple[Synonym, ...] = ()
     like: LikeTerms | None = None
     did_you_mean: bool = False
+    refine: tuple[Choice, ...] = ()
 
     @property
     def level(self) -> int:
         """The level of `Heartbeat.search_options` that a worker needs for it."""
+        if self.refine:
+            return REFINE_LEVEL
         if self.vector is not None or self.candidates:
             return VECTORS_LEVEL
         if self.synonyms:

@@ -174,6 +174,7 @@ def fields_table(collection: CollectionAnswer) -> Table:
         if isinstance(defined, DefinedVector):
             parts = [str(defined.dimensions), defined.metric]
             parts += [defined.quantisation] if defined.quantisation != "none" else []
+            parts += [defined.embed] if defined.embed else []
             shown = f"{kind} ({', '.join(parts)})"
         elif isinstance(defined, WeightedField) and (parts := _analysis_of(defined)):
             shown = f"{kind} ({', '.join(parts)})"

@@ -9,8 +9,8 @@ from msgspec import to_builtins
 from hedgerow.common.collection import Collection, define
 from hedgerow.common.settings.limits import LimitSettings
 from hedgerow.gateway.client import CollectionAnswer, Definition, LoadAnswer
-from hedgerow.gateway.writes.collections import check_same
 from hedgerow.gateway.writes.load import Intake
+from hedgerow.gateway.writes.same_definition import check_same
 
 
 class DryRun:

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from hedgerow.gateway.cli.render import plain, table_of
 from hedgerow.gateway.client import Facet, FacetAnswer, FacetRange, NextPage, SortBy
-from hedgerow.gateway.shapes.facets import FacetBucket, FacetStats, Unit
+from hedgerow.gateway.shapes.facets import Choice, FacetBucket, FacetStats, Unit
 
 _NUMBER: Final = re.compile(r"-?\d+(\.\d+)?([eE][-+]?\d+)?")
 
@@ -48,6 +48,32 @@ def _facet(text: str, how: str) -> Facet:
         f"{text!r} is not a facet such as brand, brand:10, price:..10,10..20,20.., year:every=10, "
         "sold:month or price:stats"
     )
+
+
+def parse_refine(texts: Iterable[str]) -> dict[str, list[Choice | Mapping[str, Any]]] | None:
+    """Read choices: `FIELD:VALUE`, `FIELD:FROM..TO`, `FIELD:"TEXT"`; a field may be repeated.
+
+    Returns:
+        None if there are none.
+    """
+    refine: dict[str, list[Choice | Mapping[str, Any]]] = {}
+    for text in texts:
+        name, colon, value = text.partition(":")
+        if not (name and colon):
+            raise typer.BadParameter(f"{text!r} is not a choice such as brand:acme or price:10..20")
+        refine.setdefault(name, []).append(_choice(value))
+    return refine or None
+
+
+def _choice(text: str) -> Choice:
+    if len(text) > 1 and text[0] == text[-1] == '"':
+        return text[1:-1]
+    if text in ("true", "false"):
+        return text == "true"
+    if ".." in text:
+        return _range(text)
+    value = _bound(text)
+    return "" if value is None else value
 
 
 def _range(text: str) -> FacetRange:

@@ -11,9 +11,9 @@ from hedgerow.gateway.cli.render import percent, plain, table_of
 from hedgerow.gateway.client import Hybrid, Leg, LegWeights
 from hedgerow.gateway.shapes.hybrid import DEFAULT_RRF_K
 
-Method = Literal["rrf", "scores"]
+Method = Literal["scores", "rrf"]
 
-_EXAMPLES: Final = "rrf, rrf:k=10, scores:text=1,vector=0.5 or rrf:candidates=200"
+_EXAMPLES: Final = "scores, scores:text=1,vector=5, rrf:k=10 or scores:candidates=200"
 
 
 def parse_hybrid(text: str | None) -> Hybrid | None:
@@ -29,11 +29,11 @@ def parse_hybrid(text: str | None) -> Hybrid | None:
     given = dict(part.partition("=")[::2] for part in filter(None, rest.split(",")))
     if given.keys() <= {"k", "candidates", "text", "vector"}:
         with suppress(ValueError):
-            candidates = given.get("candidates")
+            candidates, vector = given.get("candidates"), given.get("vector")
             return Hybrid(
                 method,
                 int(given.get("k", DEFAULT_RRF_K)),
-                LegWeights(float(given.get("text", 1)), float(given.get("vector", 1))),
+                LegWeights(float(given.get("text", 1)), None if vector is None else float(vector)),
                 None if candidates is None else int(candidates),
             )
     raise typer.BadParameter(f"{text!r} is not a fusion such as {_EXAMPLES}")

@@ -13,6 +13,7 @@ from hedgerow.gateway.cli.facets import (
     facet_tables,
     next_page_line,
     parse_facets,
+    parse_refine,
     parse_sort,
 )
 from hedgerow.gateway.cli.hybrid import legs_table, parse_hybrid
@@ -147,8 +148,8 @@ def query(
         str | None,
         typer.Option(
             metavar="FUSION",
-            help="Rank by the text and by a vector that is made of it, and fuse both: rrf, "
-            "rrf:k=10, scores:text=1,vector=0.5.",
+            help="Rank by the text and by a vector that is made of it, and fuse both: "
+            "scores, scores:text=1,vector=5, rrf, rrf:k=10.",
         ),
     ] = None,
     no_synonyms: Annotated[
@@ -175,6 +176,15 @@ def query(
             help="Suggest a query with misspelt words corrected, if it finds more.",
         ),
     ] = False,
+    refine: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="CHOICE",
+            help="Only hits with this value, or one in this range: brand:acme, price:10..20, "
+            'year:2024, code:"007" (a keyword of digits); of a field that is repeated, any of '
+            "them. A facet leaves out the choice of its own field.",
+        ),
+    ] = None,
     explain: Annotated[
         bool, typer.Option("--explain", help="Draw each shard's times to scale.")
     ] = False,
@@ -199,6 +209,7 @@ def query(
         "priority": priority,
         "explain": explain,
         "facets": parse_facets(facet or ()),
+        "refine": parse_refine(refine or ()),
         "sort": parse_sort(sort or ()),
         "search_after": after,
         "offset": offset or None,

@@ -96,10 +96,8 @@ def read_lines(lines: Iterable[str]) -> tuple[list[list[str]], dict[str, list[st
 
 def lines_of(answer: SynonymsAnswer) -> list[str]:
     """Synonyms as lines of a file."""
-    return [
-        *_lines(answer.groups),
-        *(f"{word} => {', '.join(also)}" for word, also in answer.one_way.items()),
-    ]
+    one_way = [f"{word} => {', '.join(also)}" for word, also in answer.one_way.items()]
+    return _lines(answer.groups) + one_way
 
 
 def _lines(groups: Sequence[Sequence[str]]) -> list[str]:

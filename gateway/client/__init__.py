@@ -36,6 +36,7 @@ from hedgerow.gateway.shapes.collection import (
     LoadAnswer,
     OptimiseAnswer,
     RejectedLine,
+    SetAsideDocument,
     WeightedField,
 )
 from hedgerow.gateway.shapes.delete_by_query import DeleteByQueryAnswer, MissingShard
@@ -101,6 +102,7 @@ __all__ = [
     "Reply",
     "SearchAnswer",
     "SearchOptions",
+    "SetAsideDocument",
     "ShardDetail",
     "Shards",
     "SnapshotAnswer",

@@ -39,6 +39,7 @@ from hedgerow.gateway.views.json_bytes import encode, encode_shape, to_builtins
 log = structlog.get_logger()
 
 CLIENT_CLOSED_REQUEST: Final = 499  # only for logs: the client has gone
+_MAX_PATH_SHOWN: Final = 200  # characters
 MEDIA_TYPE: Final = "application/problem+json"
 TYPE_PREFIX: Final = "urn:problem-type:hedgerow:"
 
@@ -223,20 +224,27 @@ def add_handlers(app: FastAPI) -> None:
 
     async def on_parameters(_request: Request, error: Any) -> Response:
         # A location of the framework's starts with the kind of parameter.
-        found = {fault["loc"][1]: fault["msg"].removeprefix("Input ") for fault in error.errors()}
+        found = {fault["loc"][1]: _reason(fault) for fault in error.errors()}
         return problem_of(BadBodyError(list(found.items())))
 
     async def on_framework(request: Request, error: Any) -> Response:
         slug = _SLUG_OF_STATUS.get(error.status_code, "bad-request")
-        headers = error.headers
+        headers, detail = error.headers, str(error.detail)
+        if error.status_code == 404:  # no route fits
+            detail = f"there is nothing at {request.url.path[:_MAX_PATH_SHOWN]}"
         if error.status_code == 405:
             headers = {"Allow": ", ".join(methods_of(app, request.scope))}
-        return problem(slug, error.status_code, str(error.detail), None, headers)
+        return problem(slug, error.status_code, detail, None, headers)
 
     app.add_exception_handler(HedgerowError, on_error)
     app.add_exception_handler(RequestValidationError, on_parameters)
     app.add_exception_handler(HTTPException, on_framework)
     app.add_middleware(LastResort)
+
+
+def _reason(fault: Mapping[str, Any]) -> str:
+    """Say in the words of the other problems what is wrong with a parameter."""
+    return "is required" if fault["type"] == "missing" else fault["msg"].removeprefix("Input ")
 
 
 def methods_of(app: FastAPI, scope: Scope) -> list[str]:

@@ -27,7 +27,8 @@ class HedgerowRetriever(BaseRetriever):
     """Retrieves documents of a collection by their deadline; each says what the answer covers.
 
     The metadata of a document has its stored fields, and of the answer `partial`, `exact`,
-    `coverage`, `outcomes`, `deadline_ms`, `took_ms`, `documents_searched` and `documents_total`. A
+    `coverage`, `outcomes`, `deadline_ms`, `took_ms`, `documents_searched` and `documents_total`,
+    with the members of options that were given: `did_you_mean`, `highlights`, `legs` and others. A
     partial answer without any document raises an InsufficientCoverageError, since an empty list
     would say that nothing matches. Keyword arguments of `invoke` are options of that search.
     """

@@ -15,19 +15,20 @@ from llama_index.core.schema import NodeWithScore, QueryBundle, TextNode
 
 from hedgerow.gateway.client import AsyncClient, Client
 from hedgerow.gateway.client.link import DEFAULT_URL, Verify
-from hedgerow.gateway.integrations.passages import ANSWER_KEYS, Passage
+from hedgerow.gateway.integrations.passages import ANSWER_KEYS, HIT_KEYS, Passage
 from hedgerow.gateway.integrations.source import DEFAULT_K, Source
 
-_FOR_MODELS: Final = frozenset({"partial", "exact", "coverage"})
+_FOR_MODELS: Final = frozenset({"partial", "exact", "coverage", "left_out"})
 
 
 class HedgerowRetriever(BaseRetriever):
     """Retrieves nodes of a collection by their deadline; each says what the answer covers.
 
     The metadata of a node has the document's stored fields, and of the answer `partial`, `exact`,
-    `coverage`, `outcomes`, `deadline_ms`, `took_ms`, `documents_searched` and `documents_total`; a
-    model sees the first three of them. A partial answer without any document raises an
-    InsufficientCoverageError, since an empty list would say that nothing matches.
+    `coverage`, `outcomes`, `deadline_ms`, `took_ms`, `documents_searched` and `documents_total`,
+    with the members of options that were given (`did_you_mean`, `highlights`, `legs` and others); a
+    model sees the first three of them, and `left_out`. A partial answer without any document raises
+    an InsufficientCoverageError, since an empty list would say that nothing matches.
     """
 
     def __init__(
@@ -93,9 +94,9 @@ def _node(passage: Passage) -> NodeWithScore:
         text=passage.text,
         metadata=passage.metadata,
         # What an answer covers is no part of what a document means, but a model should know it.
-        excluded_embed_metadata_keys=[*ANSWER_KEYS, "score", "shard"],
+        excluded_embed_metadata_keys=[*ANSWER_KEYS, *HIT_KEYS],
         excluded_llm_metadata_keys=[
-            key for key in (*ANSWER_KEYS, "score", "shard") if key not in _FOR_MODELS
+            key for key in (*ANSWER_KEYS, *HIT_KEYS) if key not in _FOR_MODELS
         ],
     )
     return NodeWithScore(node=node, score=passage.score)

@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from msgspec import UNSET
+
 from hedgerow.common.errors import InsufficientCoverageError
 from hedgerow.gateway.shapes.answer import Hit, SearchAnswer
 
@@ -19,9 +21,14 @@ ANSWER_KEYS: Final = (
     "outcomes",
     "deadline_ms",
     "took_ms",
+    "did_you_mean",
+    "coverage_of_legs",
+    "left_out",
 )
 _MAX_NUMBERS: Final = 32  # a longer list of them is a vector, which says nothing to a reader
-_OWN_KEYS: Final = frozenset({*ANSWER_KEYS, "id", "score", "shard", "collection", "fields_missing"})
+# Members about the hit, beside the id and the name of its collection.
+HIT_KEYS: Final = ("score", "shard", "legs", "highlights")
+_OWN_KEYS: Final = frozenset({*ANSWER_KEYS, *HIT_KEYS, "id", "collection", "fields_missing"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +86,9 @@ def is_exact(answer: SearchAnswer) -> bool:
 
 
 def about_answer(answer: SearchAnswer) -> dict[str, Any]:
-    """Return what every document of an answer says about it."""
+    """Return what every document of an answer says about it; what was not asked for is absent."""
     coverage = answer.coverage
-    return {
+    about: dict[str, Any] = {
         "partial": not coverage.is_full,
         "exact": is_exact(answer),
         "coverage": coverage.fraction,
@@ -91,6 +98,15 @@ def about_answer(answer: SearchAnswer) -> dict[str, Any]:
         "deadline_ms": answer.deadline_ms,
         "took_ms": answer.took_ms,
     }
+    if answer.did_you_mean is not UNSET:
+        about["did_you_mean"] = answer.did_you_mean
+    if answer.legs is not UNSET:
+        legs = answer.legs
+        about["coverage_of_legs"] = {name: leg.coverage.fraction for name, leg in legs.items()}
+        left_out = {name: leg.left_out for name, leg in legs.items() if leg.left_out is not UNSET}
+        if left_out:
+            about["left_out"] = left_out
+    return about
 
 
 def _passage(
@@ -114,6 +130,12 @@ def _passage(
         "shard": hit.shard,
         "collection": collection,
     }
+    if hit.legs is not UNSET:
+        own["legs"] = {
+            name: {"rank": leg.rank, "score": leg.score} for name, leg in hit.legs.items()
+        }
+    if hit.highlights is not UNSET:
+        own["highlights"] = {name: list(texts) for name, texts in hit.highlights.items()}
     if hit.fields is None:
         own["fields_missing"] = True
     return Passage(hit.id, text, hit.score, {**rest, **own, **about})

@@ -4,14 +4,20 @@ An answer that does not cover all documents says so first, in both.
 """
 
 import json
-from typing import Annotated, Any
+from collections.abc import Mapping
+from typing import (
+    Annotated,
+    Any,
+    NotRequired,  # before Python 3.12, pydantic takes no other
+)
 
+from msgspec import UNSET
 from pydantic import Field
-from typing_extensions import TypedDict  # before Python 3.12, pydantic takes no other
+from typing_extensions import TypedDict
 
 from hedgerow.gateway.mcp.limits import Limits, cut, size_of
-from hedgerow.gateway.shapes.answer import Hit, SearchAnswer
-from hedgerow.gateway.shapes.collection import CollectionAnswer
+from hedgerow.gateway.shapes.answer import Hit, Leg, SearchAnswer
+from hedgerow.gateway.shapes.collection import CollectionAnswer, DefinedVector
 from hedgerow.gateway.shapes.status import StatusAnswer
 
 
@@ -25,6 +31,16 @@ class FoundHit(TypedDict):
         Field(description="Its stored fields; null if they could not be read in time."),
     ]
     is_cut: Annotated[bool, Field(description="Whether long text in it was cut.")]
+
+
+class FoundLeg(TypedDict):
+    """One of the two rankings of a hybrid search."""
+
+    coverage: Annotated[
+        float, Field(description="Share of the documents that it was made of, from 0 to 1.")
+    ]
+    left_out: Annotated[str, Field(description="Why it has no part in the hits; empty if it has.")]
+    took_ms: float
 
 
 class Found(TypedDict):
@@ -58,6 +74,15 @@ class Found(TypedDict):
         int, Field(description="Hits that were found, and left out to keep the answer short.")
     ]
     warnings: list[str]
+    legs: NotRequired[
+        Annotated[
+            dict[str, FoundLeg],
+            Field(
+                description="Of a hybrid search: text, vector, and second_phase if there is one. "
+                "`coverage` of the answer counts the documents that all of them have searched."
+            ),
+        ]
+    ]
 
 
 class OneDocument(TypedDict):
@@ -77,6 +102,10 @@ class DescribedCollection(TypedDict):
     fields: Annotated[dict[str, str], Field(description="Field to type.")]
     rank_profiles: list[str]
     language: str
+    rankings: Annotated[
+        list[str], Field(description="What `ranking` of a search may be, as its fields say.")
+    ]
+    vector_fields: list[str]
 
 
 class State(TypedDict):
@@ -108,7 +137,7 @@ def found(answer: SearchAnswer, limits: Limits) -> Found:
         hits.append(one)
     if hits and size_of(hits[0]) > limits.max_bytes:
         hits[0] = _shortened(hits[0], limits.max_bytes)
-    return Found(
+    structured = Found(
         partial=not coverage.is_full,
         exact=coverage.is_full or coverage.exact is True,
         note=note_on(answer),
@@ -123,6 +152,17 @@ def found(answer: SearchAnswer, limits: Limits) -> Found:
         hits=hits,
         hits_left_out=len(answer.hits) - len(hits),
         warnings=answer.warnings,
+    )
+    if answer.legs is not UNSET:
+        structured["legs"] = {name: _leg(leg) for name, leg in answer.legs.items()}
+    return structured
+
+
+def _leg(leg: Leg) -> FoundLeg:
+    return FoundLeg(
+        coverage=leg.coverage.fraction,
+        left_out="" if leg.left_out is UNSET else leg.left_out,
+        took_ms=round(leg.took_ms, 2),
     )
 
 
@@ -155,6 +195,8 @@ def note_on(answer: SearchAnswer) -> str:
     coverage = answer.coverage
     if coverage.is_full:
         return ""
+    if answer.legs is not UNSET and any(leg.left_out for leg in answer.legs.values()):
+        return _note_on_legs(answer.legs)
     outcomes = ", ".join(f"{name} {count}" for name, count in coverage.degraded.items())
     share = f"{min(coverage.fraction * 100, 99.9):.3g} %"
     searched = (
@@ -167,6 +209,21 @@ def note_on(answer: SearchAnswer) -> str:
     return searched + (
         "Documents of these shards may match and are missing: do not conclude that something does "
         "not exist. A search with a longer deadline_ms, or the same one later, may find more."
+    )
+
+
+def _note_on_legs(legs: Mapping[str, Leg]) -> str:
+    """Say which leg of a hybrid search is left out, and what the others have searched."""
+    parts = [
+        f"{name} has searched {leg.coverage.fraction * 100:.3g} % of the documents"
+        if leg.left_out is UNSET
+        else f"{name} is left out ({leg.left_out})"
+        for name, leg in legs.items()
+    ]
+    return (
+        f"Of the rankings that are fused, {', and '.join(parts)}. Documents that only the missing "
+        "one finds are missing: do not conclude that something does not exist. A search with a "
+        "longer deadline_ms, or the same one later, may find more."
     )
 
 
@@ -194,6 +251,8 @@ def state(
             },
             rank_profiles=one.rank_profiles,
             language=one.language,
+            rankings=["words", "vector", "hybrid"] if _is_embedded(one) else ["words"],
+            vector_fields=vector_fields(one),
         )
         for one in collections
         if limits.is_allowed(one.name)
@@ -214,6 +273,19 @@ def state(
         shards_unreachable=unreachable,
         workers=len(status.workers),
     )
+
+
+def vector_fields(collection: CollectionAnswer) -> list[str]:
+    """The vector fields of a collection."""
+    return [
+        name for name, kind in (collection.fields or {}).items() if isinstance(kind, DefinedVector)
+    ]
+
+
+def _is_embedded(collection: CollectionAnswer) -> bool:
+    """Whether vectors are made of texts for any of its fields."""
+    fields = (collection.fields or {}).values()
+    return any(isinstance(kind, DefinedVector) and kind.embed for kind in fields)
 
 
 def search_text(answer: Found) -> str:
@@ -253,7 +325,11 @@ def state_text(answer: State) -> str:
         )
     for one in answer["collections"]:
         fields = ", ".join(f"{name} ({kind})" for name, kind in one["fields"].items())
-        lines.append(f"Collection {one['name']}: {one['documents']} documents; fields: {fields}")
+        rankings = ", ".join(one["rankings"])
+        lines.append(
+            f"Collection {one['name']}: {one['documents']} documents; fields: {fields}; "
+            f"rankings: {rankings}"
+        )
     if not answer["collections"]:
         lines.append("There is no collection.")
     return "\n".join(lines)

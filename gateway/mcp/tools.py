@@ -1,14 +1,14 @@
 """The tools: what an agent may ask. All of them only read."""
 
 from contextlib import suppress
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal, TypeAlias
 
 from mcp.server.mcpserver.exceptions import ToolError
 from mcp_types import CallToolResult, TextContent
 from pydantic import Field
 
 from hedgerow.common.errors import ForbiddenError, HedgerowError, InsufficientCoverageError
-from hedgerow.gateway.client import AsyncClient
+from hedgerow.gateway.client import AsyncClient, Hybrid, SearchOptions, VectorQuery
 from hedgerow.gateway.mcp.answers import (
     Found,
     OneDocument,
@@ -19,11 +19,14 @@ from hedgerow.gateway.mcp.answers import (
     search_text,
     state,
     state_text,
+    vector_fields,
 )
 from hedgerow.gateway.mcp.limits import Limits
 from hedgerow.gateway.shapes.status import StatusAnswer
 
 _DEFAULT_HITS: Final = 5
+
+Ranking: TypeAlias = Literal["words", "vector", "hybrid"]
 
 Collection = Annotated[str, Field(description="The collection's name; `status` lists them.")]
 
@@ -59,6 +62,22 @@ class Tools:
             float | None,
             Field(gt=0, description="Time for the search, in ms; the answer comes by then."),
         ] = None,
+        ranking: Annotated[
+            Ranking,
+            Field(
+                description="By what documents are found and ranked. words: those of the query. "
+                "vector: the meaning of the query as a whole, made into a vector; write it as "
+                "plain text. hybrid: both, which finds more, and is better for questions and "
+                "descriptions. `status` lists the rankings of each collection."
+            ),
+        ] = "words",
+        vector_field: Annotated[
+            str,
+            Field(
+                description="With vector and hybrid: the field of the vectors, if the collection "
+                "has several."
+            ),
+        ] = "",
     ) -> Annotated[CallToolResult, Found]:
         """Search a collection of documents; the best come first.
 
@@ -69,13 +88,13 @@ class Tools:
         self._check(collection)
         limits = self._limits
         try:
-            answer = await self._client.search(
-                collection,
-                query,
-                k=min(k, limits.max_hits),
-                filter=filter or None,
-                deadline_ms=min(deadline_ms or limits.deadline_ms, limits.max_deadline_ms),
-            )
+            options: SearchOptions = {
+                **await self._ranked_by(ranking, vector_field, collection),
+                "k": min(k, limits.max_hits),
+                "filter": filter or None,
+                "deadline_ms": min(deadline_ms or limits.deadline_ms, limits.max_deadline_ms),
+            }
+            answer = await self._client.search(collection, query, **options)
         except InsufficientCoverageError as error:
             raise ToolError(
                 f"no shard has answered, so nothing is known of what matches ({error})"
@@ -112,6 +131,27 @@ class Tools:
             raise ToolError(str(error)) from error
         structured = state(collections, status, self._limits)
         return _result(state_text(structured), structured)
+
+    async def _ranked_by(
+        self, ranking: Ranking, vector_field: str, collection: str
+    ) -> SearchOptions:
+        """The options of a search that ranks so.
+
+        Raises:
+            ToolError: a vector field must be named, or has been in vain.
+        """
+        if ranking == "words":
+            if vector_field:
+                raise ToolError("vector_field: does not apply to the ranking by words")
+            return {}
+        if not vector_field and ranking == "vector":
+            fields = vector_fields(await self._client.get_collection(collection))
+            if len(fields) != 1:
+                there = f"there are {', '.join(fields)}" if fields else "there is none"
+                raise ToolError(f"vector_field: name one of the collection's; {there}")
+            vector_field = fields[0]
+        wanted: SearchOptions = {"vector": VectorQuery(vector_field)} if vector_field else {}
+        return {**wanted, "hybrid": Hybrid()} if ranking == "hybrid" else wanted
 
     def _check(self, collection: str) -> None:
         if not self._limits.is_allowed(collection):

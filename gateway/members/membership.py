@@ -107,6 +107,23 @@ class Membership:
             if shard in heartbeat.shards and worker not in self.ejected
         ]
 
+    def ranks_by(self, collection: Collection, shards: Iterable[int], version: bytes) -> bool:
+        """Whether the live workers of some shards rank by these statistics of a collection.
+
+        A worker that comes to serve one of them has the newest statistics before it does.
+
+        Args:
+            collection: none of whose fields is being filled.
+            shards: the shards.
+            version: of the statistics.
+        """
+        wanted, named = set(shards), version.hex()
+        return self.filling_of(collection) is None and all(
+            beat.bounds_scores and beat.statistics.get(collection.uid) == named
+            for beat in self.workers.values()
+            if not wanted.isdisjoint(beat.shards)
+        )
+
     def replicas_of(self, shard: int) -> set[str]:
         """Ids of the replicas of a shard that live workers serve, or will once they are up to date.
 

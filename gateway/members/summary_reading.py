@@ -1,4 +1,7 @@
-"""Keeps the summaries of the shards of searched collections, as `SummaryStore` has them."""
+"""Keeps what is known of the shards of searched collections, as it is in Redis.
+
+That is the shards' summaries (`SummaryStore`), and what words weigh (`StatisticsStore`).
+"""
 
 import asyncio
 from typing import Final, Protocol
@@ -7,9 +10,11 @@ import structlog
 
 from hedgerow.common.errors import RedisUnavailableError, WireError
 from hedgerow.common.query.shard_summary import unpack_summary
+from hedgerow.common.query.word_frequencies import unpack_frequencies
 from hedgerow.common.state.batched import batched
+from hedgerow.common.state.statistics import StatisticsStore
 from hedgerow.common.state.summaries import SummaryStore, is_of
-from hedgerow.gateway.search.skipping.collection_summaries import CollectionSummaries
+from hedgerow.gateway.search.skipping.collection_summaries import CollectionSummaries, RankedBy
 from hedgerow.gateway.search.skipping.skipper import Skipper
 from hedgerow.gateway.views.freshness import keep_fresh
 
@@ -43,6 +48,7 @@ class SummaryReading:
     def __init__(
         self,
         store: SummaryStore,
+        statistics: StatisticsStore,
         server: Server,
         num_shards: int,
         max_bytes: int,
@@ -51,11 +57,13 @@ class SummaryReading:
 
         Args:
             store: the summaries.
+            statistics: what words weigh.
             server: the connection over which stamps are read.
             num_shards: shards in the cluster.
-            max_bytes: most bytes of all summaries that are kept.
+            max_bytes: most bytes of all that is kept.
         """
         self._store = store
+        self._statistics = statistics
         self._server = server
         self._shards = range(num_shards)
         self._max_bytes = max_bytes
@@ -104,6 +112,25 @@ class SummaryReading:
             ]
             for some in batched(new, _READ_AT_ONCE):
                 await self._take(skipper, uid, list(some), identity)
+            await self._rank(skipper, held)
+
+    async def _rank(self, skipper: Skipper, held: CollectionSummaries) -> None:
+        """Keep what words weigh now, if there is room."""
+        version = await self._statistics.words_version(held.uid)
+        if version == (b"" if held.ranked_by is None else held.ranked_by.version):
+            return
+        version, packed = await self._statistics.words_of(held.uid)
+        held.rank_by(None)
+        if not packed or len(packed) > self._num_free(skipper):
+            return
+        try:
+            held.rank_by(RankedBy(version, unpack_frequencies(packed)))
+        except WireError as error:
+            log.debug("word_frequencies_ignored", uid=held.uid, reason=str(error))
+
+    def _num_free(self, skipper: Skipper) -> int:
+        """How many bytes more may be kept."""
+        return self._max_bytes - sum(one.size for one in skipper.collections.values())
 
     async def _take(self, skipper: Skipper, uid: str, shards: list[int], identity: str) -> None:
         found = await self._store.read(uid, shards)
@@ -112,7 +139,7 @@ class SummaryReading:
             raise RedisUnavailableError("the connection was lost meanwhile")
         held: CollectionSummaries | None = skipper.collections.get(uid)
         for shard, (stamp, packed) in found.items():
-            num_free = self._max_bytes - sum(one.size for one in skipper.collections.values())
+            num_free = self._num_free(skipper)
             if held is None or not is_of(stamp, identity) or len(packed) > num_free:
                 continue
             try:

@@ -12,6 +12,7 @@ from hedgerow.common.shard_log.operations import MIRRORS
 from hedgerow.common.state.registry import Registry
 from hedgerow.common.state.reindexing import Reindex, ReindexState, ReindexStore
 from hedgerow.common.wire.heartbeat import Heartbeat
+from hedgerow.gateway.reindexing.carried_settings import CarriedSettings
 from hedgerow.gateway.reindexing.driver import ReindexDriver
 from hedgerow.gateway.reindexing.policy import ended_by_hand, next_step
 from hedgerow.gateway.reindexing.progress import Progress
@@ -42,6 +43,7 @@ class ReindexAdmin:
         registry: Registry,
         aliases: Aliases,
         gate: StorageGate,
+        settings: CarriedSettings,
     ) -> None:
         """Reindex.
 
@@ -52,6 +54,7 @@ class ReindexAdmin:
             registry: has the collections.
             aliases: of the collections.
             gate: refuses to begin when there is no room.
+            settings: what the new collection gets beside the documents.
         """
         self._store = store
         self._driver = driver
@@ -59,6 +62,7 @@ class ReindexAdmin:
         self._registry = registry
         self._aliases = aliases
         self._gate = gate
+        self._settings = settings
 
     async def describe(self) -> ReindexAnswer:
         """The last reindex."""
@@ -85,7 +89,8 @@ class ReindexAdmin:
             BadRequestError: a name is invalid, or both are of the same collection.
             NotFoundError: there is no such collection.
             ConflictError: another reindex, or a split, is in progress; the new collection has
-                documents, or no fields; the alias stands for a third one; or a worker is too old.
+                documents, or no fields, or cannot have the old one's expiry; the alias stands for a
+                third one; or a worker is too old.
             InsufficientStorageError: a disk or memory runs out.
         """
         for field, name in (("from", body.old), ("to", body.new), ("alias", body.alias)):
@@ -143,7 +148,7 @@ class ReindexAdmin:
         if await self._view.is_splitting():
             raise ConflictError("the shards are being split; reindex when that is done")
         _check_workers(self._view.workers)
-        return Reindex(
+        reindex = Reindex(
             version=version + 1,
             id=secrets.token_hex(8),
             old=old.name,
@@ -156,6 +161,7 @@ class ReindexAdmin:
             state=ReindexState.COPYING,
             began_at_ms=await self._store.now_ms(),
         )
+        return await self._settings.begun(reindex, old, new)
 
     async def _collection(self, name: str) -> Collection:
         found = await self._registry.collection(name)
@@ -225,7 +231,7 @@ def _not_now(reindex: Reindex, *, after_switch: bool) -> str:
         return f"the reindex is {reindex.state.value}; it can be ended once it has switched"
     return (
         f"the reindex has switched, and {reindex.old} follows {reindex.new}: remove {reindex.old}, "
-        "or end it with after_switch"
+        "or end it (gateway reindex --end, or after_switch over HTTP)"
     )
 
 

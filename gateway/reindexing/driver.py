@@ -17,8 +17,16 @@ from hedgerow.common.shard_log.operations import CopyNext, MirrorOp, Unmirror, p
 from hedgerow.common.splitting.rest import Rest
 from hedgerow.common.state.aliases import AliasStore
 from hedgerow.common.state.reindexing import Reindex, ReindexState, ReindexStore
+from hedgerow.gateway.reindexing.carried_settings import CarriedSettings
 from hedgerow.gateway.reindexing.pace import MOST_BYTES, Pace, one_per_host
-from hedgerow.gateway.reindexing.policy import Seen, Step, give_up, next_step, switched
+from hedgerow.gateway.reindexing.policy import (
+    Seen,
+    Step,
+    give_up,
+    next_step,
+    noted,
+    switched,
+)
 from hedgerow.gateway.reindexing.progress import Progress
 from hedgerow.gateway.reindexing.view import ReindexView
 from hedgerow.gateway.views.freshness import keep_fresh
@@ -50,6 +58,7 @@ class ReindexDriver:
         log: ShardLog,
         aliases: AliasStore,
         ranked: RankedLoads,
+        settings: CarriedSettings,
         gateway_id: str,
         share: float,
     ) -> None:
@@ -61,6 +70,7 @@ class ReindexDriver:
             log: the shards' logs.
             aliases: where the alias is changed.
             ranked: waits until documents count in the ranking.
+            settings: what the new collection gets beside the documents.
             gateway_id: of this gateway.
             share: part of the time for which copies are indexed.
         """
@@ -70,6 +80,7 @@ class ReindexDriver:
         self._log = log
         self._aliases = aliases
         self._ranked = ranked
+        self._settings = settings
         self._gateway_id = gateway_id
         self._share = share
         self._changed = asyncio.Event()
@@ -125,6 +136,10 @@ class ReindexDriver:
 
     async def _step(self, reindex: Reindex) -> bool:
         """Take the next step; returns whether the next one may follow at once."""
+        carried = await self._settings.carried(reindex)
+        if carried != reindex:
+            await self._store.write(noted(carried), reindex.version)
+            return True
         seen = await self.see(reindex)
         step = next_step(reindex, seen, await self._store.now_ms())
         if step.waits_for != self._memory.waits_for:
@@ -149,8 +164,9 @@ class ReindexDriver:
         return True
 
     async def _switch(self, reindex: Reindex, before: str) -> Reindex:
+        carried = await self._settings.with_expiry(reindex)
         if await self._aliases.switch(reindex.alias, before, reindex.new):
-            return switched(reindex, await self._store.now_ms())
+            return switched(carried, await self._store.now_ms())
         return give_up(reindex, f"the alias {reindex.alias} was changed meanwhile")
 
     async def _append(self, ops: Mapping[int, MirrorOp]) -> None:

@@ -34,6 +34,7 @@ class Seen(NamedTuple):
         is_ranked: whether the documents count in the ranking of the new collection.
         shortage: what runs out, in words; "" if nothing does.
         is_unmirrored: whether the logs of all shards say that the pair has ended.
+        expiry_obstacle: why the new collection cannot have the old one's expiry; "" if it can.
     """
 
     shards: Mapping[int, Sequence[MirrorReport | None]]
@@ -45,6 +46,7 @@ class Seen(NamedTuple):
     is_ranked: bool = True
     shortage: str = ""
     is_unmirrored: bool = False
+    expiry_obstacle: str = ""
 
 
 class Step(NamedTuple):
@@ -100,6 +102,11 @@ def ended_by_hand(reindex: Reindex) -> Reindex | None:
     return None
 
 
+def noted(reindex: Reindex) -> Reindex:
+    """The next version of a reindex of which only members were changed."""
+    return _to(reindex, reindex.state)
+
+
 def switched(reindex: Reindex, now_ms: int) -> Reindex:
     """The next version of a reindex whose alias has been changed."""
     return _to(reindex, _State.SWITCHED, switched_at_ms=now_ms)
@@ -138,6 +145,8 @@ def _when_copied(reindex: Reindex, seen: Seen) -> Step:
         return Step(
             f"{new} to have as many documents as {old}, {differ}: {remove}", is_stopped=True
         )
+    if seen.expiry_obstacle:
+        return Step(f"an operator: {seen.expiry_obstacle}", is_stopped=True)
     if seen.filling:
         return Step(f"the fields {', '.join(seen.filling)} of {new}, which are being added")
     if not seen.is_ranked:
@@ -150,6 +159,8 @@ def _while_switching(reindex: Reindex, seen: Seen) -> Step:
         return Step(f"a live replica of {_shards(absent)}")
     if unturned := _shards_with(seen, lambda one: not (one and one.is_turned)):
         return Step(f"{_shards(unturned)} to turn", ops=dict.fromkeys(unturned, Turn(reindex.id)))
+    if seen.expiry_obstacle:
+        return Step(f"an operator: {seen.expiry_obstacle}", is_stopped=True)
     return Step("the alias", switch=True)
 
 

@@ -10,6 +10,7 @@ from hedgerow.common.state.registry import Registry
 from hedgerow.common.state.reindexing import Reindex
 from hedgerow.common.wire.heartbeat import Heartbeat
 from hedgerow.gateway.members.membership import Membership
+from hedgerow.gateway.reindexing.carried_settings import CarriedSettings
 from hedgerow.gateway.reindexing.policy import Seen
 from hedgerow.gateway.writes.aliases import Aliases
 from hedgerow.gateway.writes.storage_gate import StorageGate
@@ -27,6 +28,7 @@ class ReindexView:
         aliases: Aliases,
         layout: LayoutStore,
         gate: StorageGate,
+        settings: CarriedSettings,
         num_shards: int,
     ) -> None:
         """Look at these.
@@ -37,6 +39,7 @@ class ReindexView:
             aliases: of the collections.
             layout: whether the shards are being split.
             gate: knows whether a disk or memory runs out.
+            settings: what collections have beside their documents.
             num_shards: shards in the cluster.
         """
         self._registry = registry
@@ -44,6 +47,7 @@ class ReindexView:
         self._aliases = aliases
         self._layout = layout
         self._gate = gate
+        self._settings = settings
         self._num_shards = num_shards
 
     @property
@@ -66,6 +70,9 @@ class ReindexView:
         old = await self._registry.collection(reindex.old)
         new = await self._registry.collection(reindex.new)
         filling = None if new is None else self._membership.filling_of(new)
+        obstacle = ""
+        if old is not None and new is not None and reindex.expiry is not None:
+            obstacle = await self._settings.obstacle(old, new)
         return Seen(
             self.reports(reindex),
             has_old=old is not None and old.uid == reindex.old_uid,
@@ -74,6 +81,7 @@ class ReindexView:
             is_splitting=await self.is_splitting(),
             filling=() if filling is None else filling.fields,
             shortage=self._shortage(),
+            expiry_obstacle=obstacle,
         )
 
     def _shortage(self) -> str:

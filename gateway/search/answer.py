@@ -7,7 +7,12 @@ import msgspec
 from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
-from hedgerow.common.errors import BadQueryError, BadRequestError, InsufficientCoverageError
+from hedgerow.common.errors import (
+    BadQueryError,
+    BadRequestError,
+    InsufficientCoverageError,
+    UnavailableError,
+)
 from hedgerow.common.outcome import SEARCHED, Outcome
 from hedgerow.common.wire.messages import Lane, SearchBody
 from hedgerow.gateway.search.coverage.measurement import (
@@ -22,7 +27,7 @@ from hedgerow.gateway.search.options.did_you_mean import merged_slips
 from hedgerow.gateway.search.options.facets import Counted, merge_facets, without
 from hedgerow.gateway.search.plan import Plan
 from hedgerow.gateway.search.planned_search import PlannedSearch
-from hedgerow.gateway.search.result import Hit, SearchQuery, SearchResult
+from hedgerow.gateway.search.result import Hit, SearchResult
 from hedgerow.gateway.search.skipping.exactness import Exactness
 from hedgerow.gateway.shapes.answer import Fetch, ShardDetail, TotalHits
 from hedgerow.gateway.shapes.facets import FacetAnswer
@@ -35,6 +40,7 @@ _UNRANKED: Final = (
     "{} candidates were not ranked: the documents for a shard's second phase exceed "
     "limits.max_candidate_bytes"
 )
+_FILLING_S: Final = 5.0  # after which to try again
 _LANE_NAMES: Final = {lane.value: "" if lane is Lane.NONE else lane.name.lower() for lane in Lane}
 
 Bodies = list[tuple[int, SearchBody]]
@@ -97,6 +103,7 @@ def make_answer(
 
     Raises:
         BadRequestError: every shard that was asked says that the query is at fault.
+        UnavailableError: none of them has filled a field that the query names.
         InsufficientCoverageError: the answer reflects less than the caller demands, or nothing at
             all; it carries the result.
     """
@@ -151,7 +158,7 @@ def make_answer(
         slips=merged_slips(bodies) if query.did_you_mean else (),
     )
     if not bodies and gather.asked:
-        _check_fault(query, gather)
+        _check_fault(search, gather)
     if not bodies and not skipped:
         why = reasons_line(result.detail)
         raise InsufficientCoverageError(f"no shard has answered: {why}", result)
@@ -209,16 +216,21 @@ def _detail(
     return details
 
 
-def _check_fault(query: SearchQuery, gather: Gather) -> None:
+def _check_fault(search: PlannedSearch, gather: Gather) -> None:
     """Check whether no shard has answered because the query is at fault.
 
     A shard says why, and not which member it is about: the one that ranks is named.
 
     Raises:
         BadRequestError: every shard that was asked says that it is.
+        UnavailableError: so they do, and it names a field that was added a moment ago.
     """
-    parts = list(gather.results.values())
+    query, parts = search.query, list(gather.results.values())
     if parts and all(part.code == BadQueryError.code for part in parts):
+        if name := search.admitted.filling:
+            raise UnavailableError(
+                f"the field {name} was added, and no shard has filled it yet", _FILLING_S
+            )
         ranks = (("vector", query.vector), ("more_like", query.more_like))
         field = next((name for name, member in ranks if member is not None), "query")
         raise BadRequestError(field, parts[0].reason)

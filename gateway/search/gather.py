@@ -73,7 +73,8 @@ class Gather:
             unpack: reads a reply's body; raises WireError.
             alarms: those of other gathers; None for its own.
         """
-        self._loop = asyncio.get_running_loop()
+        alarms = alarms or Alarms()
+        self._loop = alarms.loop  # to ask for the running loop is a system call in Python 3.11
         self.started = self._loop.time()
         self.asked = frozenset(shards)
         self.num_open = len(self.asked)
@@ -82,7 +83,7 @@ class Gather:
         self._is_silent: Callable[[], bool] | None = None
         self._unpack = unpack
         self._done: asyncio.Future[None] = self._loop.create_future()
-        self._alarms = alarms or Alarms()
+        self._alarms = alarms
         self._alarm: Alarm | None = None
         self._ends_at = math.inf
         self._is_enough = False  # whether it ends at `_ends_at` because enough is covered
@@ -179,9 +180,14 @@ class Gather:
             if reply.status == _STATUS_OK:
                 body = self._unpack(reply.body)
                 self.num_ok += 1
-                self._record(
-                    shard, ShardResult(_OK, "", "", body, reply, worker, now - self.started)
-                )
+                part = ShardResult(_OK, "", "", body, reply, worker, now - self.started)
+                # As `_record`, inlined: nearly every part ends here.
+                self.results[shard] = part
+                self.num_open -= 1
+                if self._until is not None or self._on_hedge_ends:
+                    self._follow(shard, part)
+                if not self.num_open and not self._done.done():
+                    self._done.set_result(None)
                 return
             failure = unpack_failure(reply.body)
             reason, code = failure.message, failure.code
@@ -228,12 +234,16 @@ class Gather:
     def _record(self, shard: int, part: ShardResult) -> None:
         self.results[shard] = part
         self.num_open -= 1
-        if self._until is not None and self.num_open and part.outcome is _OK:
-            self._consider(self._until())
-        if self._on_hedge_ends and shard in self._on_hedge_ends:
-            self._on_hedge_ends.pop(shard)(shard, part)
+        self._follow(shard, part)
         if not self.num_open and not self._done.done():
             self._done.set_result(None)
+
+    def _follow(self, shard: int, part: ShardResult) -> None:
+        """Do what depends on how a part has ended."""
+        if self._until is not None and self.num_open and part.outcome is _OK:
+            self._consider(self._until())
+        if shard in self._on_hedge_ends:
+            self._on_hedge_ends.pop(shard)(shard, part)
 
     def _consider(self, until: float) -> None:
         if until >= self._ends_at or self._alarm is None:

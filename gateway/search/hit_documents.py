@@ -19,6 +19,14 @@ from hedgerow.gateway.shapes.answer import Fetch
 _REMOVED: Final = RankProfile()
 
 
+def without_documents(hits: list[Hit], bodies: Bodies, gathered_at: float) -> Found:
+    """As `HitDocuments.fetch`, for a search that reads none; such a search waits for nothing."""
+    if not gathered_at:
+        return Found(hits, bodies, None, None)
+    merge_s = asyncio.get_running_loop().time() - gathered_at
+    return Found(hits, bodies, None, None, (merge_s, 0.0))
+
+
 class HitDocuments:
     """Reads the documents of searches' hits, with what the profiles' functions add to them."""
 
@@ -42,14 +50,23 @@ class HitDocuments:
     async def fetch(
         self, search: PlannedSearch, hits: list[Hit], bodies: Bodies, gathered_at: float
     ) -> Found:
-        """Give the hits their documents: from the replies, or else read from the shards."""
+        """Give the hits their documents: from the replies, or else read from the shards.
+
+        Args:
+            search: asks for documents.
+            hits: its best hits.
+            bodies: the replies.
+            gathered_at: when the replies had arrived, on the loop's clock, if the search is in the
+                sample whose steps are timed; otherwise 0.
+        """
         query = search.query
         merged_at = self._loop.time() if gathered_at else 0.0
-        fetch = lease = None
         walks: list[FetchWalk] = []
-        if query.reads_documents:
-            take_attached(hits, bodies)
-            lease = self._fetcher.memory.lease(query.caller.party(query.peer))
+        lease = self._fetcher.memory.lease(query.caller.party(query.peer))
+        num_bytes = take_attached(hits, bodies)
+        if num_bytes is not None and self._fetcher.is_within_answer(num_bytes):
+            fetch = Fetch(len(hits), 0)  # as mostly: nothing is to be read or left out
+        else:
             fetch = await self._fill(search, hits, lease, walks)
         steps_s = None
         if gathered_at:

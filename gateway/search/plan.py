@@ -3,16 +3,32 @@
 import math
 from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
+from typing import Final, NamedTuple
 
 import msgspec
 
 from hedgerow.common.outcome import Outcome
+from hedgerow.common.wire.search_options import Candidate
 from hedgerow.gateway.policies.breaker import Breaker, Permit, State
 from hedgerow.gateway.search.guards.breakers import Breakers
 
 _SKIP = Outcome.SKIPPED
-_SKIPPED = (_SKIP, "its summary excludes every match")
 _UNAVAILABLE = (Outcome.UNAVAILABLE, "no live worker")
+
+
+class Skipped(NamedTuple):
+    """Shards that are not asked, since there is nothing for them to find.
+
+    Attributes:
+        shards: the shards.
+        reason: why.
+    """
+
+    shards: AbstractSet[int] = frozenset()
+    reason: str = "its summary excludes every match"
+
+
+NONE_SKIPPED: Final = Skipped()
 
 
 class Plan(msgspec.Struct, frozen=True, gc=False):
@@ -42,7 +58,7 @@ def make_plan(
     live: Sequence[bool],
     breakers: Breakers,
     now: float,
-    skipped: AbstractSet[int] = frozenset(),
+    skipped: Skipped = NONE_SKIPPED,
 ) -> Plan:
     """Ask each shard that has a live worker and whose breaker lets the call through.
 
@@ -52,14 +68,14 @@ def make_plan(
         now: the event loop's time, in s.
         skipped: shards that have no match.
     """
-    if not skipped and False not in live and (passing := breakers.passing()) is not None:
+    if not skipped.shards and False not in live and (passing := breakers.passing()) is not None:
         return Plan(breakers.shards, passing, {}, breakers)
     permits: list[Permit] = []
     not_asked: dict[int, tuple[Outcome, str]] = {}
     for shard, breaker in enumerate(breakers):
         # A shard that is not asked comes first: its breaker must not waste a probe.
-        if shard in skipped:
-            not_asked[shard] = _SKIPPED
+        if shard in skipped.shards:
+            not_asked[shard] = (_SKIP, skipped.reason)
         elif not live[shard]:
             not_asked[shard] = _UNAVAILABLE
         elif (permit := breaker.allow(now)) is None:
@@ -68,6 +84,12 @@ def make_plan(
             permits.append(permit)
     shards = tuple(shard for shard in breakers.shards if shard not in not_asked)
     return Plan(shards, permits, not_asked, breakers)
+
+
+def without_candidate(candidates: Iterable[Candidate], num_shards: int) -> Skipped:
+    """The shards that have none of the hits which a second phase is to score."""
+    others = frozenset(range(num_shards)).difference(one.shard for one in candidates)
+    return Skipped(others, "it has no candidate of the second phase")
 
 
 def refusal(breaker: Breaker, now: float) -> str:

@@ -64,11 +64,12 @@ class Scatter:
         self.gather = gather
         self.deadline = deadline
         self.query_id = messenger.next_id()
-        self.expires_at_ms = messenger.clock.server_us(deadline) // 1000 + late_ms
+        sent_at_us = messenger.clock.server_us(started)
+        self.expires_at_ms = (sent_at_us + int((deadline - started) * 1e6)) // 1000 + late_ms
         self._kind = kind
         self._transport = messenger.transport
         self._reply_to = messenger.reply_to
-        self._sent_at_us = messenger.clock.server_us(started)
+        self._sent_at_us = sent_at_us
         self._late_ms = late_ms
         self._trace = trace
         if deadline <= started:  # a request that has expired is not worth sending

@@ -16,6 +16,7 @@ from hedgerow.gateway.search.validation import (
     admit,
     check_highlights_level,
     check_level,
+    filled_field,
     filling_warning,
 )
 from hedgerow.gateway.search.view import View
@@ -78,5 +79,8 @@ class SearchChecker:
         if admitted.wanted.highlights is not None:
             check_highlights_level(admitted.wanted, self._view.search_options)
         if collection.revision and (filling := self._view.filling_of(collection)):
-            return admitted._replace(warnings=(*admitted.warnings, filling_warning(filling)))
+            return admitted._replace(
+                warnings=(*admitted.warnings, filling_warning(filling)),
+                filling=filled_field(query, admitted.options, collection, filling),
+            )
         return admitted

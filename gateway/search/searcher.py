@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Mapping
-from collections.abc import Set as AbstractSet
 
 from hedgerow.common.collection import Collection
 from hedgerow.common.errors import HedgerowError, OverloadedError
@@ -20,20 +19,20 @@ from hedgerow.gateway.search.documents.fetch import Fetcher
 from hedgerow.gateway.search.gather import Gather
 from hedgerow.gateway.search.guards.profile_guards import Guards, ProfileGuards
 from hedgerow.gateway.search.hedger import Hedger
-from hedgerow.gateway.search.hit_documents import HitDocuments
+from hedgerow.gateway.search.hit_documents import HitDocuments, without_documents
 from hedgerow.gateway.search.in_flight import InFlight
 from hedgerow.gateway.search.learning import Learning
 from hedgerow.gateway.search.merge import merge
 from hedgerow.gateway.search.options.replies import reader_of
 from hedgerow.gateway.search.options.sorting import merge_ordered
-from hedgerow.gateway.search.plan import make_plan
+from hedgerow.gateway.search.plan import NONE_SKIPPED, Skipped, make_plan, without_candidate
 from hedgerow.gateway.search.planned_search import PlannedSearch
 from hedgerow.gateway.search.result import Hit, SearchQuery, SearchResult
 from hedgerow.gateway.search.scatter_gather import ScatterGather
 from hedgerow.gateway.search.search_checker import SearchChecker
 from hedgerow.gateway.search.search_settings import SearchSettings
 from hedgerow.gateway.search.skipping.exactness import Exactness
-from hedgerow.gateway.search.skipping.skipper import NONE, Skipper
+from hedgerow.gateway.search.skipping.skipper import Skipper
 from hedgerow.gateway.search.top_up import is_shared, may_have_more, num_asked, of_share
 from hedgerow.gateway.search.validation import Admitted
 from hedgerow.gateway.search.view import View
@@ -125,9 +124,11 @@ class Searcher:
         trace = self._walks.begin(query, started)
         search = gather = None
         try:
-            skipped = NONE
-            if excluded := self._skipper.excluded(query, collection, admitted):
-                skipped = await self._skipper.confirmed(excluded, query.deadline_ms / 1000)
+            skipped = NONE_SKIPPED
+            if query.candidates:
+                skipped = without_candidate(query.candidates, len(self._view.live))
+            elif excluded := self._skipper.excluded(query, collection, admitted, started):
+                skipped = Skipped(await self._skipper.confirmed(excluded, query.deadline_ms / 1000))
             search = self._plan(query, collection, admitted, permit, started, trace, skipped)
             read = reader_of(search.payload.options)
             gather = Gather(search.plan.shards, read, self._alarms)
@@ -140,7 +141,11 @@ class Searcher:
             exactness = None
             if gather.num_ok < len(search.plan.breakers.shards):
                 exactness = await self._exactness(search, collection, gather, hits)
-            found = await self._documents.fetch(search, hits[query.offset :], bodies, gathered_at)
+            hits = hits[query.offset :]
+            if query.reads_documents:
+                found = await self._documents.fetch(search, hits, bodies, gathered_at)
+            else:
+                found = without_documents(hits, bodies, gathered_at)
             if admitted.wanted.facets:
                 found = await with_facets(found, admitted.wanted.facets)
         except BaseException as error:
@@ -213,7 +218,7 @@ class Searcher:
         permit: AdmissionPermit,
         started: float,
         trace: SearchTrace | None,
-        skipped: AbstractSet[int],
+        skipped: Skipped,
     ) -> PlannedSearch:
         """Choose the shards to ask, and how many hits to ask for."""
         breakers = self._guards.of(admitted.profile).breakers

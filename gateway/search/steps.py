@@ -96,6 +96,7 @@ class SearchSteps:
             typos=query.typos,
             prefix=query.prefix,
             synonyms=query.synonyms,
+            refine=query.refine,
         )
         try:
             found = await self._searcher.search(check, collection)

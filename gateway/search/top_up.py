@@ -13,6 +13,7 @@ A search by a vector looks for its share of the neighbours in each shard, too.
 """
 
 import asyncio
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Final
@@ -40,9 +41,10 @@ from hedgerow.gateway.search.scatter import Scatter
 from hedgerow.gateway.transport.messenger import Messenger
 
 _LEAST_OPEN: Final = 0.75  # share of the shards; if fewer are asked, each is asked for k hits
-# Documents that each shard's graph keeps in view beyond its share: below some 30, it begins to miss
-# neighbours (docs/vectors.md).
-_SPARE_IN_VIEW: Final = 16
+# Of the documents in view, the part that each shard has in view beyond its share; at least
+# 16. With fewer, eight shards find less of the neighbours than one (docs/vectors.md).
+_SPARE_IN_VIEW: Final = 0.5
+_LEAST_SPARE: Final = 16
 
 
 def num_asked(k: int, num_shards: int, num_open: int, profile: RankProfile) -> int:
@@ -68,16 +70,13 @@ def is_shared(num_shards: int, num_open: int, profile: RankProfile) -> bool:
 
 
 def of_share(options: SearchOptions, num_shards: int) -> SearchOptions:
-    """The options of a search with which each shard looks for its share of the neighbours.
-
-    A graph that keeps as many documents in view in all shards together as it would in one finds the
-    nearest at least as surely: each shard's graph is smaller.
-    """
+    """The options of a search with which each shard looks for its share of the neighbours."""
     vector = options.vector
     if vector is None:
         return options
     k = _share(vector.k, num_shards)
-    ef = min(vector.ef, _share(vector.ef, num_shards) + _SPARE_IN_VIEW)
+    spare = max(_LEAST_SPARE, math.ceil(_SPARE_IN_VIEW * vector.ef))
+    ef = min(vector.ef, _share(vector.ef, num_shards) + spare)
     return replace(options, vector=replace(vector, k=k, ef=ef))
 
 

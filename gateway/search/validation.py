@@ -13,12 +13,15 @@ from hedgerow.common.fields.field_definitions import MAX_FIELDS
 from hedgerow.common.fields.nearest_name import nearest_name
 from hedgerow.common.query.cost import Cost, check_cost
 from hedgerow.common.query.synonyms import SynonymRules
+from hedgerow.common.query.syntax import parse, parse_filter
+from hedgerow.common.query.tree import named_fields
 from hedgerow.common.settings.gateway import GatewaySettings
 from hedgerow.common.settings.query_limits import QuerySettings
 from hedgerow.common.settings.rank_profiles import RankProfile
 from hedgerow.common.wire.search_options import HIGHLIGHTS_LEVEL, SearchOptions
 from hedgerow.gateway.search.checked_queries import check_filter, check_query
 from hedgerow.gateway.search.options.cursor import CursorSigner
+from hedgerow.gateway.search.options.refine import cost_of, num_widened
 from hedgerow.gateway.search.options.wanted import NOTHING, Wanted, wanted_of
 from hedgerow.gateway.search.result import SearchQuery
 from hedgerow.gateway.search.typed_query import check_typed
@@ -41,6 +44,7 @@ class Admitted(NamedTuple):
         options: what else the search asks the shards for; None for nothing.
         wanted: the same as the caller wants it.
         vectors: the collection's vector fields.
+        filling: a field that the search names and that is being filled; "" for none.
     """
 
     profile: str
@@ -49,6 +53,7 @@ class Admitted(NamedTuple):
     options: SearchOptions | None = None
     wanted: Wanted = NOTHING
     vectors: tuple[str, ...] = ()
+    filling: str = ""
 
 
 def admit(
@@ -96,6 +101,12 @@ def admit(
     if query.filter:
         cost = cost.plus(check_filter(query.filter, collection))
         check_cost(cost, limits, "filter")
+    if options is not None and options.refine:
+        cost = cost.plus(cost_of(options.refine))
+        check_cost(cost, limits, "refine")
+        once = cost
+        for _ in range(num_widened(options.refine, wanted.facets)):
+            cost = cost.plus(once)
     if profile.fields:
         repairs += _warnings(name, profile, collection)
     if wanted is not NOTHING:
@@ -179,6 +190,23 @@ def check_deadline(deadline_ms: float, settings: GatewaySettings) -> None:
         raise BadRequestError(
             "deadline_ms", f"is {deadline_ms:g}; it must be in (0, {longest_ms:g}]"
         )
+
+
+def filled_field(
+    query: SearchQuery, options: SearchOptions | None, collection: Collection, filling: Filling
+) -> str:
+    """The first field that a search names and that is being filled; "" if there is none."""
+    named: list[str] = []
+    if query.query:
+        named += named_fields(parse(query.query, collection, strict=False)[0])
+    if query.filter:
+        named += named_fields(parse_filter(query.filter, collection))
+    if options is not None:
+        named += [facet.field for facet in options.facets]
+        named += [key.field for key in options.sort]
+        named += [options.group_by] if options.group_by else []
+        named += [options.vector.field] if options.vector is not None else []
+    return next((name for name in named if name in filling.fields), "")
 
 
 def filling_warning(filling: Filling) -> str:

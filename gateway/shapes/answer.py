@@ -76,8 +76,9 @@ class Coverage(msgspec.Struct, frozen=True, gc=False):
     bound: Annotated[
         FieldValue | UnsetType,
         doc(
-            "With `exact`: the best value of the first sort key that a document of the missing "
-            "shards can have; absent if none of them can match."
+            "With `exact`: the best value of the first sort key, or the highest score if hits are "
+            "in the order of their scores, that a document of the missing shards can have; absent "
+            "if none of them can match."
         ),
     ] = UNSET
 

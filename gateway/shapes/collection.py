@@ -45,13 +45,20 @@ class FieldWarning(msgspec.Struct, frozen=True):
     ] = None
 
 
+class SetAsideDocument(msgspec.Struct, frozen=True):
+    """A document that was logged, and cannot be indexed."""
+
+    id: str
+    reason: str
+
+
 class LoadAnswer(msgspec.Struct, frozen=True, omit_defaults=True):
     """The report of a bulk load."""
 
     accepted: Annotated[int, doc("Documents logged; several lines with the same id all count.")]
     rejected: Annotated[list[RejectedLine], doc("The first 1000 rejected lines.")]
     rejected_total: int
-    applied: Annotated[bool, doc("Whether they can be found.")]
+    applied: Annotated[bool, doc("Whether they can be found, each of them.")]
     inferred_fields: Annotated[
         dict[str, str] | None, doc("The collection's fields, if inferred from these documents.")
     ] = None
@@ -65,8 +72,22 @@ class LoadAnswer(msgspec.Struct, frozen=True, omit_defaults=True):
     ] = []
     trace_id: Annotated[str | None, doc("The load's trace; null while tracing is off.")] = None
     version: Annotated[
-        str | None, doc("Version of the document, in the answer to a request that writes one.")
+        str | None,
+        doc(
+            "Version of the document, in the answer to a request that writes one; absent if it was "
+            "set aside."
+        ),
     ] = None
+    set_aside: Annotated[
+        list[SetAsideDocument],
+        doc(
+            "With `wait=applied`: the first 100 documents that a replica could not index, which "
+            "were set aside; `applied` is false then. Absent if there are none."
+        ),
+    ] = []
+    set_aside_total: Annotated[
+        int, doc("How many documents were set aside; at most 1000 of a shard are known.")
+    ] = 0
 
 
 class ShardDocuments(msgspec.Struct, frozen=True):
@@ -118,6 +139,14 @@ class DefinedVector(
         Literal["none", "int8"],
         doc("Whether the index keeps each number as it is, or in 8 bits."),
     ] = "none"
+    embed: Annotated[
+        str | None,
+        doc("The function (module:function) that makes vectors of texts, see docs/hybrid.md."),
+    ] = None
+    sources: Annotated[
+        list[str] | None,
+        doc("The text fields that it gets; those in which words are searched if left out."),
+    ] = msgspec.field(default=None, name="from")
 
     @property
     def type(self) -> Literal["vector"]:

@@ -21,6 +21,10 @@ class FacetRange(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename
     to: Bound | None = None
 
 
+# A value of a field, or values between bounds.
+Choice: TypeAlias = bool | int | float | str | FacetRange
+
+
 class Facet(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How the matches are counted by a field: by value unless it says otherwise."""
 

@@ -11,6 +11,9 @@ LegName: TypeAlias = Literal["text", "vector"]
 
 DEFAULT_RRF_K = 60
 DEFAULT_CANDIDATES = 100
+# Cosines of good candidates lie close together beside their range of -1 to 1, scores of words do
+# not: see docs/hybrid.md.
+DEFAULT_VECTOR_WEIGHTS = {"scores": 3.0, "rrf": 1.0}
 
 Weight: TypeAlias = Annotated[float, Meta(ge=0, le=1000)]
 _Share: TypeAlias = Annotated[float, Meta(ge=0, le=1)]
@@ -21,7 +24,7 @@ class LegWeights(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How much each leg counts."""
 
     text: Weight = 1.0
-    vector: Weight = 1.0
+    vector: Annotated[Weight | None, doc("3 with scores and 1 with rrf, if null.")] = None
 
 
 class LegMinimum(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -42,12 +45,13 @@ class Hybrid(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How the hits of a search by text and of one by vector become one ranking."""
 
     method: Annotated[
-        Literal["rrf", "scores"],
+        Literal["scores", "rrf"],
         doc(
-            "By rank (rrf): the sum of weight / (k + rank) over the legs. By score (scores): the "
-            "sum of weight * score, where the scores of each leg are brought to 0 to 1."
+            "By score (scores): the sum of weight * score over the legs, where the best hit of a "
+            "leg has 1, and the smallest score that there can be is 0. By rank (rrf): the sum of "
+            "weight / (k + rank)."
         ),
-    ] = "rrf"
+    ] = "scores"
     k: Annotated[
         int,
         Meta(ge=1, le=10_000, description="With rrf: the larger, the less the first ranks count."),

@@ -6,7 +6,7 @@ import msgspec
 from msgspec import Meta
 
 from hedgerow.gateway.shapes.doc import doc
-from hedgerow.gateway.shapes.facets import Facet
+from hedgerow.gateway.shapes.facets import Choice, Facet
 from hedgerow.gateway.shapes.highlighting import Highlight
 from hedgerow.gateway.shapes.hybrid import Hybrid
 from hedgerow.gateway.shapes.more_like import MoreLike
@@ -120,3 +120,10 @@ class Search(msgspec.Struct, frozen=True, gc=False):
         bool,
         doc("Whether to suggest a query with misspelt words corrected, if that finds more."),
     ] = False
+    refine: Annotated[
+        dict[str, tuple[Choice, ...]],
+        doc(
+            "Values that were chosen, by field: hits have one of each field's, and a facet leaves "
+            "out the choice of its own field. Ranges have `from` and `to`, as those of facets."
+        ),
+    ] = {}

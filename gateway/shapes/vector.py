@@ -1,6 +1,7 @@
 """A search by the distance to a vector."""
 
-from typing import Annotated
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Protocol, TypeAlias
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -10,12 +11,25 @@ from hedgerow.gateway.shapes.doc import doc
 _Number = Annotated[int, Meta(ge=1)]
 
 
+class Array(Protocol):
+    """An array of numpy, PyTorch or pandas, or the standard library's `array`."""
+
+    def tolist(self) -> Any:
+        """Its numbers."""
+
+
+if TYPE_CHECKING:  # what a caller of the client may give
+    VectorValue: TypeAlias = Sequence[float] | Array | str
+else:  # what comes in: the client writes all of these as a list or as Base64
+    VectorValue = list[float] | str
+
+
 class VectorQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """The vector to whose neighbours a search is restricted, and by which it ranks them."""
 
     field: Annotated[str, doc("The vector field.")]
     value: Annotated[
-        list[float] | str | UnsetType,
+        VectorValue | UnsetType,
         doc("The vector: a list of numbers, or Base64 of 32-bit floats, little-endian."),
     ] = UNSET
     k: Annotated[

@@ -28,15 +28,16 @@ from hedgerow.common.redis.server_clock import ServerClock, keep_clock, read_clo
 from hedgerow.common.settings.limits import LimitSettings
 from hedgerow.common.settings.redis import RedisSettings
 from hedgerow.common.wire.messages import (
-    Cancellation,
     Kind,
     Reply,
-    pack_cancellation,
     unpack_replies,
 )
+from hedgerow.gateway.transport.cancellations import Cancellations
 from hedgerow.gateway.transport.protocol import ReplySink
+from hedgerow.gateway.transport.queued_requests import QueuedRequests
 from hedgerow.gateway.transport.queues import Queues
 from hedgerow.gateway.transport.shared_parts import SharedParts
+from hedgerow.gateway.transport.signs_of_life import SignsOfLife
 from hedgerow.gateway.transport.slot_move import SlotMove
 
 log = structlog.get_logger()
@@ -44,14 +45,6 @@ log = structlog.get_logger()
 # Queries in one write. With all queries of a turn in one write, gateway and workers idle in turns:
 # at 32 in flight, writes of 16 give half as many answers again.
 MAX_COALESCED = 16
-# While queries are in flight, the server is asked for a sign of life this often, in s. One that has
-# not answered by the second time after that hangs, and shards that are not heard of are not at
-# fault.
-PROBE_INTERVAL_S = 0.05
-HANGS_AFTER_S = 1.8 * PROBE_INTERVAL_S
-
-# Entries of a queue that are compared, at about 10 ns each, to find a request.
-MOST_LOOKED_AT = 256
 
 
 def _ignore(_reply: Any) -> None:
@@ -121,13 +114,10 @@ class RedisTransport:
         self._sinks: dict[int, ReplySink] = {}
         self._waiting: dict[tuple[Kind, tuple[int, ...], bool], _Batch] = {}
         self._num_waiting = 0
-        self._cancelled: dict[int, list[tuple[int, int]]] = {}
         self._throttle = Throttle(60.0)
         self._loop = asyncio.get_running_loop()
         self._is_subscribed = asyncio.Event()
         self._clock_task: asyncio.Task[None] | None = None
-        self._probe: asyncio.TimerHandle | None = None
-        self._hangs = False  # as of the last probe
         server = primary or Endpoint.of(redis)
         self._push = RedisConnection(
             server,
@@ -147,6 +137,14 @@ class RedisTransport:
         )
         self._asked = AskedNodes(
             server, f"hedgerow-gateway-asked-{gateway_id}", redis.command_timeout_s
+        )
+        self._queued = QueuedRequests(self._push)
+        self._life = SignsOfLife(self._push, lambda: bool(self._sinks))
+        self._cancellations = Cancellations(
+            self._push,
+            lambda shard: (self._publish, keys.cancel_channel(shard)),
+            self.reply_to,
+            before=self._push_waiting,
         )
 
     @property
@@ -186,8 +184,7 @@ class RedisTransport:
         if self._clock_task is not None:
             self._clock_task.cancel()
             await asyncio.gather(self._clock_task, return_exceptions=True)
-        if self._probe is not None:
-            self._probe.cancel()
+        self._life.close()
         if self._move is not None:
             await self._move.close()
         await asyncio.gather(self._push.close(), self._replies.close())
@@ -208,8 +205,8 @@ class RedisTransport:
                 sink.on_unsent(shard, "there is no connection to Redis")
             return {}
         self._sinks[query_id] = sink
-        if self._probe is None:
-            self._probe = self._loop.call_later(PROBE_INTERVAL_S, self._look_for_life)
+        if not self._life.is_watching:
+            self._life.watch()
         waiting = self._waiting
         if not waiting:
             self._loop.call_soon(self._push_waiting)
@@ -227,25 +224,8 @@ class RedisTransport:
     def ask_queue(
         self, kind: Kind, shard: int, message: bytes, on_answer: Callable[[bool], None]
     ) -> None:
-        """Look for a request in its queue; see `Transport.ask_queue`.
-
-        A queue that would be too long to search counts as backed up, without a search.
-        """
-        key = self._queue(kind, shard).key
-        is_long = False
-
-        def on_length(length: Any) -> None:
-            nonlocal is_long
-            is_long = isinstance(length, int) and length > MOST_LOOKED_AT
-
-        def on_position(position: Any) -> None:
-            if position is None:
-                on_answer(is_long)
-            elif isinstance(position, int):
-                on_answer(True)
-
-        self._push.send(pack("LLEN", key), on_length)
-        self._push.send(pack("LPOS", key, message, "MAXLEN", MOST_LOOKED_AT), on_position)
+        """Look for a request in its queue; see `Transport.ask_queue`."""
+        self._queued.look_for(self._queue(kind, shard).key, message, on_answer)
 
     def hedge(self, kind: Kind, shard: int, message: bytes) -> None:
         """Push a second copy; see `Transport.hedge`."""
@@ -276,24 +256,15 @@ class RedisTransport:
         self, kind: Kind, shard: int, message: bytes, on_answer: Callable[[bool], None]
     ) -> None:
         """Remove a second copy from its queue; see `Transport.withdraw`."""
-
-        def on_removed(removed: Any) -> None:
-            if isinstance(removed, int):
-                on_answer(removed > 0)
-
-        key = self._queue(kind, shard).key
-        self._push.send(pack("LREM", key, 1, message), on_removed)
+        self._queued.remove(self._queue(kind, shard).key, message, on_answer)
 
     def cancel(self, query_id: int, shards: Iterable[int], expires_at_ms: int) -> None:
         """Notify the shards' workers; see `Transport.cancel`."""
-        if not self._cancelled:
-            self._loop.call_soon(self._publish_cancelled)
-        for shard in shards:
-            self._cancelled.setdefault(shard, []).append((query_id, expires_at_ms))
+        self._cancellations.add(query_id, shards, expires_at_ms)
 
     def is_silent(self) -> bool:
         """Whether the server hangs; see `Transport.is_silent`."""
-        return self._hangs and self._push.overdue_s > 0
+        return self._life.is_silent()
 
     def release(self, query_id: int) -> None:
         """Forget a query; see `Transport.release`."""
@@ -334,33 +305,6 @@ class RedisTransport:
             node,
             [pack(name, queue.key, *messages), pack("EXPIRE", queue.key, self._expiry_s)],
             [partial(self._on_pushed, kind, shard, batch, goes_ahead), _ignore],
-        )
-
-    def _look_for_life(self) -> None:
-        """Have the server owe an answer: requests that it has taken do not show that it hangs."""
-        self._probe, self._hangs = None, False
-        if not self._sinks:
-            return
-        self._probe = self._loop.call_later(PROBE_INTERVAL_S, self._look_for_life)
-        # Not when a query ends: in a turn of the loop with many ends, nothing is read meanwhile. A
-        # timer's callback runs after what had arrived before its turn.
-        self._hangs = self._push.overdue_s >= HANGS_AFTER_S
-        if self._push.is_connected and not self._push.overdue_s:
-            self._push.send(pack("PING"))
-
-    def _publish_cancelled(self) -> None:
-        cancelled, self._cancelled = self._cancelled, {}
-        self._push_waiting()  # so that requests precede their cancellation
-        self._push.send_now(
-            [
-                unanswered(
-                    self._publish,
-                    self._keys.cancel_channel(shard),
-                    pack_cancellation(Cancellation(self.reply_to, queries)),
-                )
-                for shard, queries in cancelled.items()
-            ],
-            [],
         )
 
     def _on_pushed(

@@ -9,6 +9,7 @@ from hedgerow.common.redis.connection import RedisConnection
 from hedgerow.common.redis.handshake import Handshake
 from hedgerow.common.redis.keys import Keys
 from hedgerow.common.redis.primary import Primary
+from hedgerow.common.state.statistics import VERSION_BYTES
 from hedgerow.common.state.summaries import server_identity, stamp_field
 
 
@@ -75,6 +76,17 @@ class StampCheck:
         if not is_primary:
             raise RedisUnavailableError("the server has become a replica")
         return stamps
+
+    async def statistics(self, uid: str) -> bytes:
+        """The version of a collection's term statistics, as it is now; b"" for none.
+
+        Raises:
+            RedisUnavailableError: there was no answer.
+        """
+        found: bytes = await self._call(
+            "GETRANGE", self._keys.statistics(uid), "0", str(VERSION_BYTES - 1)
+        )
+        return found
 
     async def identify(self) -> str:
         """Ask the server for its identity, and return it.

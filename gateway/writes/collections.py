@@ -1,10 +1,8 @@
 """Defines, describes and drops collections, which every gateway can do."""
 
 import asyncio
-import json
 from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Collection as AbstractCollection
-from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -12,7 +10,7 @@ from hedgerow.common.collection import Collection, define, with_added_fields
 from hedgerow.common.errors import BadRequestError, ConflictError, NotFoundError
 from hedgerow.common.fields.embedding import EMBED
 from hedgerow.common.fields.field_types import FieldType
-from hedgerow.common.fields.word_analysis import FIELD_TEXTS, TEXTS
+from hedgerow.common.fields.word_analysis import FIELD_TEXTS
 from hedgerow.common.state.registry import Registry
 from hedgerow.gateway.shapes.collection import Filling
 from hedgerow.gateway.views.freshness import keep_fresh
@@ -24,6 +22,7 @@ from hedgerow.gateway.writes.collection_list import (
     counts_json,
     definition_json,
 )
+from hedgerow.gateway.writes.same_definition import check_same
 from hedgerow.gateway.writes.storage_gate import StorageGate
 from hedgerow.gateway.writes.synonyms import Synonyms
 
@@ -371,41 +370,3 @@ class Collections:
         self._known = {k: v for k, v in self._known.items() if k != name}
         for newer in self._newer:
             newer[name] = None
-
-
-def check_same(stored: Collection, body: Mapping[str, Any]) -> None:
-    """Refuse a definition that is not that of the stored collection.
-
-    Raises:
-        BadRequestError: the definition is invalid.
-        ConflictError: it is another; says how.
-    """
-    is_plain = stored.texts < TEXTS and not body.get("folding")
-    texts = stored.texts if is_plain else FIELD_TEXTS
-    same = define(stored.name, body, stored.uid, texts)
-    if same.fields is None and stored.fields is not None:
-        same = same.with_fields(
-            stored.fields, stored.weights, vectors=stored.vectors, analyses=stored.analyses
-        )
-    same = replace(same, inferred=stored.inferred, revision=stored.revision)
-    if same != stored:
-        raise ConflictError(
-            f'the collection "{stored.name}" exists already, and {_difference(stored, same)}'
-        )
-
-
-def _difference(stored: Collection, wanted: Collection) -> str:
-    """Say how the stored collection differs, as a clause with JSON values."""
-    fields, others = stored.defined_fields, wanted.defined_fields
-    if fields != others:
-        there = "yet to be inferred" if fields is None else _json(fields)
-        return f"its fields are {there}, not {_json(others or {})}"
-    for part in ("rank_profile", "language", "folding"):
-        there, asked = getattr(stored, part), getattr(wanted, part)
-        if there != asked:
-            return f"its {part} is {_json(there)}, not {_json(asked)}"
-    return "it is another"
-
-
-def _json(value: str | bool | Mapping[str, Any]) -> str:
-    return json.dumps(dict(value) if isinstance(value, Mapping) else value, ensure_ascii=False)

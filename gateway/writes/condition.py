@@ -32,6 +32,11 @@ class Condition:
         return pack_op(Write(uid, document_id, body, self.expected, self.token))
 
 
+def is_version(text: str) -> bool:
+    """Whether a text can be the version of a document."""
+    return _VERSION.match(text) is not None
+
+
 def expected_version(if_version: str) -> str:
     """The version that a caller expects.
 
@@ -40,7 +45,7 @@ def expected_version(if_version: str) -> str:
     """
     if if_version == NONE:
         return ABSENT
-    if not _VERSION.match(if_version):
+    if not is_version(if_version):
         raise BadRequestError(
             "if_version", f"should be a version as a read or a write returns it, or {NONE!r}"
         )

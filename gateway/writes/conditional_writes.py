@@ -297,6 +297,8 @@ class ConditionalWrites:
             traceparent=origin.traceparent,
             condition=condition,
         )
+        if report.set_aside:  # no replica could judge it
+            return report
         judgement = await self._judge(collection, document_id, condition, report)
         report.version = judgement.version
         return report

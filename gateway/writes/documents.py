@@ -205,7 +205,7 @@ class Documents:
         if wait == "applied":
             # An empty load waits for what others, or earlier loads, have logged.
             ends = load.last_ids or await self._log.last_ids(range(self._num_shards))
-            await self._progress.wait_applied(ends, intake.report)
+            await self._progress.wait_applied(ends, intake.report, load.entries)
             trace.end_step("apply")
             if self._ranked is not None:
                 num_documents = intake.report.accepted if load.last_ids else None

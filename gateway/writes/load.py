@@ -1,7 +1,7 @@
 """Turns the lines of a bulk load into batches for the shards' logs. No I/O."""
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -14,7 +14,13 @@ from hedgerow.common.settings.limits import LimitSettings
 from hedgerow.common.shard_log.document_version import version_of
 from hedgerow.common.shard_log.log import MAX_ENTRY_BYTES
 from hedgerow.common.shard_log.operations import Upsert, pack_op
-from hedgerow.gateway.shapes.collection import InferredField, LoadAnswer, RejectedLine
+from hedgerow.common.shard_log.set_aside_notes import SetAsideNote
+from hedgerow.gateway.shapes.collection import (
+    InferredField,
+    LoadAnswer,
+    RejectedLine,
+    SetAsideDocument,
+)
 from hedgerow.gateway.writes.condition import Condition
 from hedgerow.gateway.writes.document_line import (
     Parsed,
@@ -27,6 +33,7 @@ from hedgerow.gateway.writes.field_warnings import FieldWarnings
 from hedgerow.gateway.writes.ndjson import Line
 
 MAX_REJECTIONS_KEPT = 1000
+MAX_SET_ASIDE_SHOWN = 100
 BATCH_BYTES = MAX_ENTRY_BYTES
 BATCH_DOCUMENTS = 500
 OPEN_BYTES = 1024 * 1024  # of all batches of a load; the last document may exceed it
@@ -46,7 +53,8 @@ class LoadReport:
         accepted: documents that are logged; several lines with the same id all count.
         rejected: the first rejected lines; at most `MAX_REJECTIONS_KEPT`.
         rejected_total: lines that were rejected.
-        is_applied: whether every live replica has applied the documents.
+        is_applied: whether every live replica has applied the documents, all of them.
+        set_aside: documents that a replica could not index.
         inferred: the collection's fields, if inferred from this load's first documents.
         inference: how they were inferred.
         warnings: the fields with values that are not indexed.
@@ -59,6 +67,7 @@ class LoadReport:
     rejected: list[RejectedLine] = field(default_factory=list)
     rejected_total: int = 0
     is_applied: bool = False
+    set_aside: Sequence[SetAsideNote] = ()
     inferred: Mapping[str, FieldType] | None = None
     inference: list[InferredField] | None = None
     warnings: FieldWarnings | None = None
@@ -87,7 +96,12 @@ class LoadReport:
             inference=self.inference,
             field_warnings=[] if self.warnings is None else self.warnings.result(),
             trace_id=self.trace_id,
-            version=self.version,
+            version=None if self.set_aside else self.version,
+            set_aside=[
+                SetAsideDocument(note.id, note.reason)
+                for note in self.set_aside[:MAX_SET_ASIDE_SHOWN]
+            ],
+            set_aside_total=len(self.set_aside),
         )
 
 

@@ -1,7 +1,8 @@
 """Waits for the replicas: until a shard's log has room again, or until writes are applied."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from types import MappingProxyType
 
 import structlog
 
@@ -89,12 +90,18 @@ class ReplicaProgress:
                 report,
             )
 
-    async def wait_applied(self, last_ids: Mapping[int, str], report: LoadReport) -> None:
+    async def wait_applied(
+        self,
+        last_ids: Mapping[int, str],
+        report: LoadReport,
+        entries: Mapping[int, Sequence[str]] = MappingProxyType({}),
+    ) -> None:
         """Return once every replica has applied these entries; the report says so then.
 
         Args:
             last_ids: shard → id of the last entry to wait for.
-            report: of the load so far.
+            report: of the load so far; it gets the documents that were set aside.
+            entries: shard → ids of entries in which to look for such documents.
 
         Raises:
             LoadInterruptedError: the replicas did not keep up; carries the report.
@@ -106,7 +113,7 @@ class ReplicaProgress:
             if self._gate is not None:
                 with with_report(report):
                     self._gate.check_applying()
-            applied = await self._log.applied_of(list(missing))
+            applied = await self._log.applied_of(list(missing)) if missing else {}
             reached = [
                 shard
                 for shard, end in missing.items()
@@ -122,7 +129,11 @@ class ReplicaProgress:
             for shard in reached:
                 if self._have_reached(shard, applied[shard], missing[shard]):
                     del missing[shard]
-            return not missing
+            if missing:
+                return False
+            # After the positions: what is set aside is noted before the position moves on.
+            report.set_aside = await self._log.set_aside_of(entries) if entries else ()
+            return True
 
         if not await self.until(is_applied, missing):
             raise LoadInterruptedError(
@@ -130,7 +141,7 @@ class ReplicaProgress:
                 f"{_names(missing)} have not done so after {self._timeout_s:g} s",
                 report,
             )
-        report.is_applied = True
+        report.is_applied = not report.set_aside
 
     def _have_reached(self, shard: int, applied: Mapping[str, str], end: tuple[int, int]) -> bool:
         """Whether the replicas that are waited for have applied a shard's log as far as `end`."""

@@ -54,6 +54,7 @@ class RunningLoad:
 
     Attributes:
         last_ids: shard → id of the last entry that was logged.
+        entries: shard → ids of all entries.
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class RunningLoad:
             on_progress: called with the report each time that documents were logged.
         """
         self.last_ids: dict[int, str] = {}
+        self.entries: dict[int, list[str]] = {}
         self._parts = parts
         self._intake = intake
         self._trace = trace
@@ -111,6 +113,8 @@ class RunningLoad:
                     ops, intake.report, self._trace, num_shards=intake.num_shards
                 )
                 self.last_ids.update(logged)
+                for shard, entry in logged.items():
+                    self.entries.setdefault(shard, []).append(entry)
             num_accepted = sum(batch.num_lines for batch in batches)
             intake.report.accepted += num_accepted
             if parts.counts is not None:

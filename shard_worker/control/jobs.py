@@ -232,7 +232,8 @@ class Jobs:
     async def _sum_now(self, uid: str) -> None:
         labels, parts = await self._store.shards(uid)
         if parts:
-            await self._store.put_sum(uid, labels, await self._indexer.sum(parts))
+            summed = await self._indexer.sum(parts)
+            await self._store.put_sum(uid, labels, summed.statistics, summed.words)
 
     async def _make_snapshot(self, shard: int, begun: int) -> None:
         if self._snapshots is None:

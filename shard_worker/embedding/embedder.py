@@ -16,6 +16,7 @@ import structlog
 from hedgerow.common.errors import ConfigurationError, EmbeddingError, WorkError
 from hedgerow.common.fields.embed_function import EmbedFunction, num_dimensions
 from hedgerow.common.fields.embedding_counts import NONE, EmbeddingCounts
+from hedgerow.common.fields.vectors import VectorField
 from hedgerow.common.settings.embed import EmbedSettings
 
 # Of vectors that were made last. A batch of the log that fails is applied again, and then in parts;
@@ -102,6 +103,12 @@ class Embedder:
                 found[one] = vector
                 self._keep(keys[one], vector)
         return found
+
+    def of_field(self, field: VectorField, texts: Mapping[str, str]) -> dict[str, bytes]:
+        """`vectors` with the function that a field names; none if it names none."""
+        if (embedding := field.embedding) is None:
+            return {}
+        return self.vectors(embedding.function, field.dimensions, texts)
 
     def _embedded(
         self, embed: EmbedFunction, function: str, ids: Sequence[str], texts: Mapping[str, str]

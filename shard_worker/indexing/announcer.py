@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterable
 
-from hedgerow.common.shard_log.entries import START, Entry, furthest
+from hedgerow.common.shard_log.entries import Entry, furthest
 from hedgerow.common.shard_log.log import ShardLog
 from hedgerow.common.state.judgements import JudgementStore
 from hedgerow.common.state.registry import Registry
@@ -49,6 +49,7 @@ class Announcer:
         if self._snapshot_position(shard) is not None:
             ids = await self._log.ids(shard, self._shards.states[shard].position)
             self._shards.followed[shard].kept = LogRetention(ids)
+            self._shards.followed[shard].trimmed = await self._log.trimmed(shard)
 
     async def report(self, shard: int) -> None:
         """Report how the conditional writes that were applied have ended.
@@ -117,4 +118,6 @@ class Announcer:
         if upto is not None or kept is not None:
             changes = (report.changes for report in self._shards.states[shard].collections)
             has_documents = upto is not None and any(changes)
-            await self._log.trim_to(shard, upto or START, has_documents=has_documents, kept=kept)
+            # A log may have begun as a trimmed one, before the first snapshot.
+            upto = upto or self._shards.followed[shard].trimmed
+            await self._log.trim_to(shard, upto, has_documents=has_documents, kept=kept)

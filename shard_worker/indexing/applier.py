@@ -26,6 +26,7 @@ from hedgerow.common.runtime.ticks import sleep_to_tick
 from hedgerow.common.settings.settings import Settings
 from hedgerow.common.shard_log.entries import START, Entry
 from hedgerow.common.shard_log.log import MAX_ENTRY_BYTES, ShardLog
+from hedgerow.common.shard_log.set_aside_notes import SetAsideNotes
 from hedgerow.common.state.judgements import JudgementStore
 from hedgerow.common.state.registry import Registry
 from hedgerow.common.tasks import run_together
@@ -112,7 +113,9 @@ class Applier:
         self._set_aside = SetAsideFiles(
             settings.data, settings.storage.max_set_aside_mb * MB, counters
         )
-        self._batches = Batches(indexer, SetAside(self._set_aside, counters), storage)
+        self._batches = Batches(
+            indexer, SetAside(self._set_aside, counters, SetAsideNotes(control, keys).add), storage
+        )
         self._shards = shards = OpenShards(on_state)
         self._collections = RegisteredCollections(registry, indexer, shards, counters)
         self._withheld = WithheldShards(log, shards, on_withheld, until_heard, max_pause_s)

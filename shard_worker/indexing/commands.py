@@ -31,6 +31,10 @@ class Command(StrEnum):
     FROZEN = "frozen"
     THAW = "thaw"
     RELEASE = "release"
+    BEGIN_CLONE = "begin_clone"
+    CLONE = "clone"
+    PLACE_CLONE = "place_clone"
+    END_CLONE = "end_clone"
 
 
 def pack_command(command: Command, *arguments: Any) -> bytes:

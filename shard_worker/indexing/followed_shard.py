@@ -14,6 +14,7 @@ class FollowedShard:
 
     Attributes:
         kept: its applied entries that stay in the log for the next snapshot.
+        trimmed: up to where its log was trimmed when the shard was opened.
         announced: what was last recorded in Redis that the shard holds.
         trimmed_by: the newest snapshot, and `num_forgotten`, when its log was last trimmed.
         num_forgotten: how many of its replicas were forgotten.
@@ -24,6 +25,7 @@ class FollowedShard:
     """
 
     kept: LogRetention = field(default_factory=LogRetention)
+    trimmed: str = START
     announced: ShardState | None = None
     trimmed_by: tuple[str | None, int] | None = None
     num_forgotten: int = 0

@@ -32,6 +32,7 @@ class IndexRewrite:
         memory_bytes: int,
         boundaries: Sequence[str] = (),
         embed: Embed | None = None,
+        before: Path | None = None,
     ) -> None:
         """Begin.
 
@@ -43,13 +44,15 @@ class IndexRewrite:
             memory_bytes: bounds a segment: what does not fit starts another.
             boundaries: of the levels of ids by which documents are marked, in ascending order.
             embed: as for `TextIndexWriter.open`.
+            before: the folder of the index from which embedded vectors are taken; None for this
+                one's.
 
         Raises:
             OSError: another writer has the index open.
         """
         self._documents = documents
         self._writer = TextIndexWriter.open(path, collection, memory_bytes, embed)
-        self._before = index_before(path, collection)
+        self._before = index_before(before or path, collection)
         self._writer.clear(boundaries)
         self._graphs: Iterator[None] | None = None
 

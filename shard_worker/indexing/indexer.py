@@ -22,13 +22,13 @@ from hedgerow.shard_worker.embedding.embedder import EmbedConfig, Embedder
 from hedgerow.shard_worker.executors.error_text import error_line
 from hedgerow.shard_worker.executors.process_pool.budget import Budget
 from hedgerow.shard_worker.indexing.commands import Command, unpack_command
+from hedgerow.shard_worker.indexing.shard_clone import ShardClone
 from hedgerow.shard_worker.indexing.shard_indexer import OPTIMISE_MEMORY_BYTES, ShardIndexer
 from hedgerow.shard_worker.indexing.shard_report import ShardState
 from hedgerow.shard_worker.storage.store_copy import StoreCopy
 from hedgerow.shard_worker.storage.term_statistics import (
     TermStatistics,
-    merge,
-    pack,
+    pack_sum,
     statistics_path,
     unpack,
     write_table,
@@ -64,6 +64,7 @@ class Indexer:
         self._embedder = Embedder(config.embed)
         self._shards: dict[int, ShardIndexer] = {}
         self._copies: dict[int, StoreCopy] = {}
+        self._clones: dict[int, ShardClone] = {}
         self._written: dict[str, bytes] = {}  # uid → digest of the statistics in its table
 
     def __call__(self, payload: bytes, _budget: Budget) -> bytes:
@@ -73,7 +74,9 @@ class Indexer:
         statistics, and `summary` a packed `ShardSummary` (b"" for none); `table`, `thaw` and
         `release` return b""; `freeze` returns a position and `[[uid, definition, documents], …]`,
         packed; `frozen` returns b"" until the copy is complete; `begin_optimising`, `optimise`,
-        `begin_filling`, `fill`, `begin_graphs` and `build_graphs` return b"" while steps are left.
+        `begin_filling`, `fill`, `begin_graphs` and `build_graphs` return b"" while steps are left;
+        `begin_clone` returns a replica's id and a position, packed; `clone` returns b"" while steps
+        are left; `place_clone` and `end_clone` return b"".
         """
         command, arguments = unpack_command(payload)
         try:
@@ -110,7 +113,8 @@ class Indexer:
 
     def sum(self, parts: list[bytes]) -> bytes:
         """Add up the statistics of shards."""
-        return pack(merge(unpack(part) for part in parts))
+        packed: bytes = msgpack.packb(pack_sum(parts))
+        return packed
 
     def table(self, uid: str, statistics: bytes) -> bytes:
         """Write the sum of all shards' statistics to the file that the scorers read.
@@ -190,6 +194,37 @@ class Indexer:
             copy.stop()
         return b""
 
+    def begin_clone(self, shard: int, old: str, num_shards: int) -> bytes:
+        """Begin to make a shard of the documents of another one, whose folder is `old`."""
+        self.end_clone(shard)
+        self._clones[shard] = clone = ShardClone(
+            Path(old),
+            self._data,
+            shard,
+            num_shards,
+            self._optimise_memory_bytes,
+            self._embedder.of_field,
+        )
+        packed: bytes = msgpack.packb([clone.replica_id, clone.position])
+        return packed
+
+    def clone(self, shard: int) -> bytes:
+        """Take the next step of it."""
+        return b"1" if self._clones[shard].step() else b""
+
+    def place_clone(self, shard: int) -> bytes:
+        """Put the shard in its place."""
+        self.release(shard)
+        self._clones[shard].place()
+        del self._clones[shard]
+        return b""
+
+    def end_clone(self, shard: int) -> bytes:
+        """Give up making a shard, if that was begun."""
+        if clone := self._clones.pop(shard, None):
+            clone.end()
+        return b""
+
     def release(self, shard: int) -> bytes:
         """Close a shard that the worker lets go of; merges that run are given up."""
         self.thaw(shard)
@@ -202,6 +237,8 @@ class Indexer:
         """Close every shard."""
         for copy in self._copies.values():
             copy.stop()
+        for clone in self._clones.values():
+            clone.end()
         for shard in self._shards.values():
             shard.close()
 
@@ -267,6 +304,10 @@ _ACTIONS: dict[Command, Callable[..., bytes]] = {
     Command.FROZEN: Indexer.frozen,
     Command.THAW: Indexer.thaw,
     Command.RELEASE: Indexer.release,
+    Command.BEGIN_CLONE: Indexer.begin_clone,
+    Command.CLONE: Indexer.clone,
+    Command.PLACE_CLONE: Indexer.place_clone,
+    Command.END_CLONE: Indexer.end_clone,
 }
 
 

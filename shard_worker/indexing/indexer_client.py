@@ -12,6 +12,7 @@ from hedgerow.common.shard_log.operations import is_of_mirror, written_uids
 from hedgerow.shard_worker.executors.process_pool.task import Named, Task, TaskResult
 from hedgerow.shard_worker.indexing.commands import Command, pack_command
 from hedgerow.shard_worker.indexing.shard_report import ShardState
+from hedgerow.shard_worker.storage.term_statistics import Summed
 
 
 class Executor(Protocol):
@@ -56,6 +57,18 @@ class FrozenShard(NamedTuple):
 
     position: str
     collections: tuple[FrozenCollection, ...]
+
+
+class BegunClone(NamedTuple):
+    """A shard that is being made of another one's documents.
+
+    Attributes:
+        replica_id: of its replica here.
+        position: the last entry of the other shard's log that is applied to these documents.
+    """
+
+    replica_id: str
+    position: str
 
 
 class IndexerClient:
@@ -126,9 +139,9 @@ class IndexerClient:
         """Summarise what a shard holds, packed; b"" if it cannot be summarised."""
         return await self._run(Command.SUMMARY, shard, uid, max_bytes)
 
-    async def sum(self, parts: Sequence[bytes]) -> bytes:
+    async def sum(self, parts: Sequence[bytes]) -> Summed:
         """Add up packed statistics of shards."""
-        return await self._run(Command.SUM, list(parts))
+        return Summed(*msgpack.unpackb(await self._run(Command.SUM, list(parts))))
 
     async def write_table(self, uid: str, statistics: bytes) -> None:
         """Write the sum of all shards' statistics to the file that the scorers read."""
@@ -195,6 +208,29 @@ class IndexerClient:
     async def thaw(self, shard: int) -> None:
         """End a copy, if there is one."""
         await self._run(Command.THAW, shard)
+
+    async def begin_clone(self, shard: int, old: str, num_shards: int) -> BegunClone:
+        """Begin to make a shard, which is not open, of the documents of another one.
+
+        Args:
+            shard: the new shard.
+            old: the folder of the other one.
+            num_shards: over how many shards the documents are to be spread.
+        """
+        packed = await self._send(Command.BEGIN_CLONE, shard, old, num_shards)
+        return BegunClone(*msgpack.unpackb(packed))
+
+    async def clone(self, shard: int) -> bool:
+        """Take the next step of it; returns whether only `place_clone` is left to do."""
+        return bool(await self._send(Command.CLONE, shard))
+
+    async def place_clone(self, shard: int) -> None:
+        """Put the new shard in its place, instead of whatever was there."""
+        await self._send(Command.PLACE_CLONE, shard)
+
+    async def end_clone(self, shard: int) -> None:
+        """Give up making a shard, if that was begun."""
+        await self._send(Command.END_CLONE, shard)
 
     async def _state(self, command: Command, shard: int, *arguments: Any) -> ShardState:
         return self._read(await self._run(command, shard, *arguments))

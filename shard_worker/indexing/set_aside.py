@@ -27,6 +27,7 @@ from hedgerow.common.errors import (
 from hedgerow.common.observability.telemetry import Counters
 from hedgerow.common.shard_log.entries import Entry
 from hedgerow.common.shard_log.operations import Delete, Upsert, Write, pack_op, unpack_op
+from hedgerow.common.shard_log.set_aside_notes import SetAsideNote
 from hedgerow.shard_worker.indexing.set_aside_files import SetAsideFiles
 
 ATTEMPTS: Final = 3
@@ -96,6 +97,7 @@ class SetAside:
         self,
         files: SetAsideFiles,
         counters: Counters,
+        note: Callable[[int, SetAsideNote], Awaitable[None]],
         pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
         machine_has_memory: Callable[[], bool] | None = None,
     ) -> None:
@@ -104,12 +106,14 @@ class SetAside:
         Args:
             files: keep the documents, up to a limit.
             counters: `writes_set_aside` counts the documents.
+            note: tells those who wait for a document's entry that it was set aside.
             pause: waits, in s.
             machine_has_memory: whether the machine has memory to spare, so that a crash is the
                 document's fault; if unset, /proc/meminfo is read.
         """
         self._files = files
         self._counters = counters
+        self._note = note
         self._pause = pause
         self._machine_has_memory = machine_has_memory or _machine_has_memory
         self._num_in_a_row = 0
@@ -178,6 +182,7 @@ class SetAside:
             raise LaneUnavailableError(f"the indexer fails on every document: {error}")
         await _reindex(target, unit)
         await self._keep(shard, {"entry": entry.id, "reason": str(error), **_record(unit)})
+        await self._note(shard, SetAsideNote(entry.id, _name(unit), str(error)))
         self._set_aside_of(shard, entry).add(_hash(unit))
         self._num_in_a_row += 1
         self._counters.add("writes_set_aside")

@@ -15,7 +15,6 @@ import structlog
 
 from hedgerow.common.collection import Collection
 from hedgerow.common.errors import NewerVersionError, WireError, WorkError
-from hedgerow.common.fields.vectors import VectorField
 from hedgerow.common.machine.folder_lock import FolderLock
 from hedgerow.common.query.shard_summary import summarise
 from hedgerow.common.shard_log.entries import position
@@ -86,18 +85,16 @@ class ShardIndexer:
         """
         self.shard = shard
         self._folder = folder
-        self._embedder = embedder or Embedder(EmbedConfig())
+        embed = (embedder or Embedder(EmbedConfig())).of_field
         self._reports: dict[str, CollectionReport] = {}
         self._lock = FolderLock(folder, lock_wait_s)
         try:
             self._store = Store.open(folder / STORE)
             self._definitions = Definitions(folder, shard, self._store)
             self.writers = IndexWriters(
-                folder, shard, self._store, memory_bytes, optimise_memory_bytes, self._embed
+                folder, shard, self._store, memory_bytes, optimise_memory_bytes, embed
             )
-            self._fillings = Fillings(
-                folder, shard, self._store, optimise_memory_bytes, self._embed
-            )
+            self._fillings = Fillings(folder, shard, self._store, optimise_memory_bytes, embed)
             self._graphs = GraphBuilds(folder)
             for uid in self._store.collections():
                 finish_replacing(folder / uid)
@@ -282,12 +279,6 @@ class ShardIndexer:
         if is_done:
             self._reports.pop(uid, None)
         return is_done
-
-    def _embed(self, field: VectorField, texts: Mapping[str, str]) -> Mapping[str, bytes]:
-        embedding = field.embedding
-        if embedding is None:
-            return {}
-        return self._embedder.vectors(embedding.function, field.dimensions, texts)
 
     def statistics(self, uid: str) -> bytes:
         """This shard's term statistics of a collection, packed; b"" if there is no index."""

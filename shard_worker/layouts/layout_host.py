@@ -38,7 +38,9 @@ from hedgerow.common.state.layout import ClusterLayout, Layout, LayoutStore, Spl
 from hedgerow.common.state.registry import Registry
 from hedgerow.common.tasks import KeyedTasks, end, run_together
 from hedgerow.common.wire.heartbeat import Heartbeat
+from hedgerow.shard_worker.layouts.old_shards import ServedOldShards
 from hedgerow.shard_worker.metrics_server import MetricsServer
+from hedgerow.shard_worker.splitting.clone_choice import CloneChoice
 from hedgerow.shard_worker.splitting.copier import Copier
 from hedgerow.shard_worker.splitting.copy_pace import CopyPace, turns_of_a_machine
 from hedgerow.shard_worker.splitting.driver import LEASE_S, SplitDriver
@@ -224,6 +226,10 @@ class LayoutHost:
             folder = layout.data(self._settings.data)
             await asyncio.to_thread(make_private, folder)
             async with self._connect_worker(layout) as worker:
+                old = ServedOldShards(
+                    self._settings.data, layout, lambda: self._layout, self._workers
+                )
+                worker.clone_from(old, self._pace)
                 self._workers[layout.id] = worker
                 if not self._first.done():
                     self._first.set_result(worker)
@@ -249,11 +255,14 @@ class LayoutHost:
             await self._copying.end(key)
             self._copied.discard(key)
         if split is not None:
+            expiry_s = self._settings.worker.heartbeat_expiry_s
+            clones = CloneChoice(self._control, self._keys, split, expiry_s)
             for key in wanted - self._copied:
                 self._copied.add(key)
-                self._copying.start(key, self._copy(split, key[1]), name=f"copy of shard {key[1]}")
+                copy = self._copy(split, key[1], clones)
+                self._copying.start(key, copy, name=f"copy of shard {key[1]}")
 
-    async def _copy(self, split: Split, shard: int) -> None:
+    async def _copy(self, split: Split, shard: int, clones: CloneChoice) -> None:
         """Copy a shard until cancelled, whenever this worker has the lease."""
         key, held_until = self._keys.of_layout(split.source.id).copy_lease(shard), 0.0
 
@@ -278,6 +287,7 @@ class LayoutHost:
             shard_folder(split.source.data(self._settings.data), shard) / STORE,
             applied=applied,
             pace=self._pace,
+            clones=clones,
         )
         while True:
             try:

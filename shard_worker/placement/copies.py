@@ -2,13 +2,17 @@
 
 import asyncio
 import shutil
+import sqlite3
+from contextlib import suppress
 from pathlib import Path
 
 import structlog
 
+from hedgerow.common.errors import ConfigurationError, RedisUnavailableError
 from hedgerow.common.shard_log.log import ShardLog
 from hedgerow.common.snapshots.manifest import STORE
 from hedgerow.common.snapshots.restore import has_store, shard_folder
+from hedgerow.shard_worker.indexing.shard_clone import CLONES
 from hedgerow.shard_worker.storage.store import Store
 
 log = structlog.get_logger()
@@ -24,6 +28,10 @@ class Copies:
 
     async def tidy(self) -> None:
         """Remove what a worker that was killed half-way has left, before any shard is opened."""
+        unfinished = await asyncio.to_thread(self._unfinished)
+        with suppress(RedisUnavailableError):  # they are forgotten later, as lost replicas are
+            for shard, replica in unfinished.items():
+                await self._log.forget_replica(shard, replica)
         await asyncio.to_thread(self._tidy)
 
     async def stored(self) -> frozenset[int]:
@@ -47,8 +55,19 @@ class Copies:
 
     def _tidy(self) -> None:
         shutil.rmtree(self._data / "restoring", ignore_errors=True)
+        shutil.rmtree(self._data / CLONES, ignore_errors=True)
         for shard in self._folders() - self._stored():
             shutil.rmtree(shard_folder(self._data, shard), ignore_errors=True)
+
+    def _unfinished(self) -> dict[int, str]:
+        """The replicas that were being cloned when the worker was killed, by shard."""
+        found = {}
+        for path in (self._data / CLONES).glob(f"*/{STORE}"):
+            with suppress(sqlite3.Error, ConfigurationError):  # it is not that far
+                store = Store.open(path, read_only=True)
+                found[int(path.parent.name)] = store.replica_id
+                store.close()
+        return found
 
     def _stored(self) -> frozenset[int]:
         return frozenset(shard for shard in self._folders() if has_store(self._data, shard))

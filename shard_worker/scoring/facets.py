@@ -27,26 +27,48 @@ _FIXED_UNITS: Final = {"day": "1d", "hour": "1h", "minute": "1m"}
 
 
 def count_facets(
-    index: TextIndex, query: tantivy.Query, facets: Sequence[WantedFacet]
+    index: TextIndex,
+    query: tantivy.Query,
+    facets: Sequence[WantedFacet],
+    widened: Mapping[str, tantivy.Query] | None = None,
 ) -> tuple[FacetPart, ...]:
     """Count all matches of a query for each facet.
+
+    Args:
+        index: the index to search.
+        query: whose matches are counted.
+        facets: what is counted.
+        widened: field → the query for the facets of this field instead.
 
     Raises:
         BadQueryError: a histogram would have too many intervals, or a field cannot be counted.
         ValueError: the index is damaged.
     """
-    kinds = [index.collection.type_of(facet.field) for facet in facets]
-    for facet, kind in zip(facets, kinds, strict=True):
-        if kind is FieldType.KEYWORD:
+    widened = widened or {}
+    for facet in facets:
+        if index.collection.type_of(facet.field) is FieldType.KEYWORD:
             has_lists(index, facet.field)
-    parts: list[FacetPart] = []
+    queries = {"": query, **widened}
+    parts: dict[int, FacetPart] = {}
+    for field, one in queries.items():
+        places = [
+            place
+            for place, facet in enumerate(facets)
+            if field == (facet.field if facet.field in widened else "")
+        ]
+        found = _count(index, one, [facets[place] for place in places])
+        parts.update(zip(places, found, strict=True))
+    return _shortened([parts[place] for place in range(len(facets))])
+
+
+def _count(
+    index: TextIndex, query: tantivy.Query, facets: Sequence[WantedFacet]
+) -> Iterator[FacetPart]:
+    """Count the matches of one query."""
     for batch in _batches(facets):
         found = _aggregate(index, query, [_wanted(index, query, one) for one in batch], batch)
-        parts += [
-            _part(facet, index.collection.type_of(facet.field), one)
-            for facet, one in zip(batch, found, strict=True)
-        ]
-    return _shortened(parts)
+        for facet, one in zip(batch, found, strict=True):
+            yield _part(facet, index.collection.type_of(facet.field), one)
 
 
 def _shortened(parts: Sequence[FacetPart]) -> tuple[FacetPart, ...]:

@@ -6,10 +6,10 @@ from collections.abc import Iterable
 
 from hedgerow.common.collection import Collection
 from hedgerow.common.fields.word_analysis import WordAnalysis
+from hedgerow.common.query.searched import targets_of
+from hedgerow.common.query.word_scores import inverse_document_frequency
 from hedgerow.common.wire.search_options import WantedTerms
 from hedgerow.shard_worker.scoring.document_texts import texts_in
-from hedgerow.shard_worker.scoring.query_analysis import targets_of
-from hedgerow.shard_worker.scoring.term_weights import inverse_document_frequency
 from hedgerow.shard_worker.scoring.text_tokens import chunks_of, read_chunk
 from hedgerow.shard_worker.storage.term_statistics import TermStatistics
 

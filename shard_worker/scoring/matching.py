@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 from hedgerow.common.collection import Collection
 from hedgerow.common.fields.word_analysis import TEXTS, WordAnalysis
 from hedgerow.common.query.analysers import tokens_of
+from hedgerow.common.query.searched import searched
 from hedgerow.common.query.tokens import has_cjk, is_single, plain_words
 from hedgerow.common.query.tree import (
     Alternatives,
@@ -22,7 +23,6 @@ from hedgerow.common.query.tree import (
     Words,
 )
 from hedgerow.shard_worker.scoring.text_tokens import Token, chunks_of, plain_chunk, read_chunk
-from hedgerow.shard_worker.storage.schema import searched
 
 _MOST_KNOWN: Final = 20_000  # chunks that a matcher remembers
 _KNOWN_CHARS: Final = 64  # of each, at most

@@ -31,13 +31,13 @@ from hedgerow.shard_worker.vectors.rows import Near, Numbers, Query, Rows
 # Matches of which all rows are compared: to read which ones they are takes 0.3 µs for each. More of
 # them are, if a graph would have to name so many rows that it takes no less time.
 MOST_COMPARED: Final = 4096
-_COMPARED_PER_NAMED: Final = 10
+_COMPARED_PER_NAMED: Final = 20
 # How many standard deviations of the number of matches among rows are looked up beyond the mean, as
 # if rows were drawn at random: then 2 % of searches look up more. Near rows are often alike.
 _DEVIATIONS: Final = 2.0
 # How many rows a graph keeps in view for each that is named for a filter. Without one, the wanted
 # rows are the nearest; with one, they are among many, of which it finds the last less surely.
-_IN_VIEW_PER_NAMED: Final = 3
+_IN_VIEW_PER_NAMED: Final = 6
 _GROWTH: Final = 4
 _MOST_LOOKED_UP: Final = 1600  # rows, one by one; for more, a set is faster
 _MOST_WITHOUT_GRAPH: Final = 400  # rows that are looked up sooner than all matches compared
@@ -115,8 +115,8 @@ class Nearest:
         """
         most = max(_MOST_NAMED, self._wanted.ef)
         per_named = 1 if named == num else _IN_VIEW_PER_NAMED
-        while named <= most:
-            in_view = max(named * per_named, self._wanted.ef)
+        in_view = max(named * per_named, self._wanted.ef)
+        while in_view <= most:
             near = self._candidates(graph, in_view)
             self._check()
             first = near.num_with_ties(named)
@@ -130,7 +130,7 @@ class Nearest:
                 return hits
             if in_view >= len(self._rows.matrix):
                 return None
-            named = in_view * _GROWTH
+            named = in_view = in_view * _GROWTH
         return None
 
     def _candidates(self, graph: Graph, num: int) -> Near:

@@ -10,11 +10,11 @@ from collections.abc import Sequence
 import tantivy
 
 from hedgerow.common.query.analysers import tokens_of
+from hedgerow.common.query.searched import Searched
 from hedgerow.common.query.tokens import words_of
 from hedgerow.common.query.tree import Occur
 from hedgerow.shard_worker.scoring.term_weights import TermWeights
 from hedgerow.shard_worker.scoring.typed_words import TypedWords
-from hedgerow.shard_worker.storage.schema import Searched
 from hedgerow.shard_worker.storage.text_index import TextIndex
 
 

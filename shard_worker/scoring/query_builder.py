@@ -1,6 +1,6 @@
 """Builds tantivy's query from a query's tree, weighted by the whole collection's statistics."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import tantivy
 
@@ -8,6 +8,7 @@ from hedgerow.common.document_ids import ID_FIELD
 from hedgerow.common.fields.field_types import FieldType
 from hedgerow.common.fields.word_analysis import TEXTS
 from hedgerow.common.query.analysers import tokens_of
+from hedgerow.common.query.searched import Searched, targets_of
 from hedgerow.common.query.tokens import is_single, words_of
 from hedgerow.common.query.tree import (
     Alternatives,
@@ -21,19 +22,18 @@ from hedgerow.common.query.tree import (
     Typed,
     Whole,
     Words,
+    searched_words,
 )
 from hedgerow.common.query.whole_texts import whole_mark
+from hedgerow.common.query.word_scores import OF_SYNONYM
 from hedgerow.common.wire.search_options import LikeTerms
 from hedgerow.shard_worker.scoring.ngrams import Ngrams
-from hedgerow.shard_worker.scoring.query_analysis import targets_of
 from hedgerow.shard_worker.scoring.term_weights import TermWeights
 from hedgerow.shard_worker.scoring.typed_words import TypedWords
 from hedgerow.shard_worker.scoring.value_queries import ValueQueries
-from hedgerow.shard_worker.storage.schema import PRESENT, Searched
+from hedgerow.shard_worker.storage.schema import PRESENT
 from hedgerow.shard_worker.storage.term_statistics import TermStatistics
 from hedgerow.shard_worker.storage.text_index import TextIndex
-
-_OF_SYNONYM = 0.9  # of the score of what was typed
 
 _OCCURS = {
     Occur.SHOULD: tantivy.Occur.Should,
@@ -144,12 +144,12 @@ class QueryBuilder:
             if query is not None:
                 own = self._most_of(other)
                 weight = min(1.0, most / own) if typed is not None and own else 1.0
-                queries.append(tantivy.Query.boost_query(query, weight * _OF_SYNONYM))
+                queries.append(tantivy.Query.boost_query(query, weight * OF_SYNONYM))
         return _best(queries, is_known=True)
 
     def _most_of(self, node: Node) -> float:
         """More than any document can score for the words of a part of the query."""
-        return sum(self._most(field, text) for field, text in _words_of(node))
+        return sum(self._most(field, text) for field, text in searched_words(node))
 
     def _most(self, field: str | None, text: str) -> float:
         scores = [0.0]
@@ -307,21 +307,6 @@ class QueryBuilder:
         if node.field is None or self._is_text(node.field):
             return self._typed_words(node.field, node.text, 0, is_prefix=True)
         return self._values.prefix(node.field, node.text)
-
-
-def _words_of(node: Node) -> Iterator[tuple[str | None, str]]:
-    """The fields and texts of a query's words; of synonyms only if there is nothing else."""
-    match node:
-        case Clauses():
-            for _, part in node.clauses:
-                yield from _words_of(part)
-        case Alternatives(Clauses(()), others):
-            for other in others:
-                yield from _words_of(other)
-        case Alternatives() | Boosted():
-            yield from _words_of(node.node)
-        case Words() | Typed():
-            yield node.field, node.text
 
 
 def _best(queries: Sequence[tantivy.Query], *, is_known: bool) -> tantivy.Query | None:

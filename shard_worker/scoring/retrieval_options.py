@@ -1,6 +1,6 @@
 """Retrieves with the options of a search: facets, an order by fields, pages, groups."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 from zlib import crc32
 
@@ -8,12 +8,12 @@ import tantivy
 
 from hedgerow.common.collection import Collection
 from hedgerow.common.errors import BadQueryError
+from hedgerow.common.query.searched import text_fields
 from hedgerow.common.wire.search_options import SCORE, FacetPart, SearchExtras, SearchOptions
 from hedgerow.shard_worker.scoring.facets import count_facets
 from hedgerow.shard_worker.scoring.grouping import best_of_groups
 from hedgerow.shard_worker.scoring.retrieval import Found, Located, retrieve
 from hedgerow.shard_worker.scoring.sorting import Ordering, count
-from hedgerow.shard_worker.storage.schema import text_fields
 from hedgerow.shard_worker.storage.term_statistics import TermStatistics
 from hedgerow.shard_worker.storage.text_index import TextIndex
 from hedgerow.shard_worker.vectors.files import RowFile
@@ -29,6 +29,7 @@ def retrieve_with_options(
     k: int,
     options: SearchOptions,
     check: Callable[[], None],
+    widened: Mapping[str, tantivy.Query],
 ) -> tuple[Found, SearchExtras]:
     """Find the first `k` documents as the options want them, and what else they ask for.
 
@@ -39,12 +40,13 @@ def retrieve_with_options(
         k: at least 1.
         options: what is asked for.
         check: called between steps; raises if the result is no longer wanted.
+        widened: as of `count_facets`.
 
     Raises:
         BadQueryError: the index cannot be searched with these options.
         ValueError: the index is damaged.
     """
-    facets = count_facets(index, query, options.facets) if options.facets else ()
+    facets = count_facets(index, query, options.facets, widened) if options.facets else ()
     check()
     if not options.sort and options.search_after is None and not options.group_by:
         return retrieve(index, query, k), SearchExtras(
@@ -77,6 +79,7 @@ def retrieve_nearest(
     options: SearchOptions,
     graph_of: Callable[[RowFile], "Graph | None"],
     check: Callable[[], None],
+    widened: Mapping[str, tantivy.Query | None],
 ) -> tuple[Found, SearchExtras]:
     """Find the documents with the `k` nearest vectors, and what else the options ask for.
 
@@ -87,6 +90,7 @@ def retrieve_nearest(
         options: what is asked for, with a vector.
         graph_of: finds the graph of a field's rows.
         check: called between steps; raises if the result is no longer wanted.
+        widened: field → the restriction for facets of this field instead.
 
     Raises:
         BadQueryError: the index cannot be searched with these options.
@@ -103,7 +107,9 @@ def retrieve_nearest(
 
     facets: tuple[FacetPart, ...] = ()
     if options.facets:
-        facets = count_facets(index, matches_of(index, file, restriction), options.facets)
+        matches = matches_of(index, file, restriction)
+        others = {name: matches_of(index, file, one) for name, one in widened.items()}
+        facets = count_facets(index, matches, options.facets, others)
         check()
     found = Nearest(index, file, graph_of(file), wanted, check).find(restriction, k)
     return found, SearchExtras(facets)
@@ -130,6 +136,7 @@ def check_option_fields(indexed: Collection, options: SearchOptions) -> None:
     names = [facet.field for facet in options.facets]
     names += [key.field for key in options.sort if key.field != SCORE]
     names += [options.group_by] if options.group_by else []
+    names += [choice.field for choice in options.refine]
     names += [options.vector.field] if options.vector is not None else []
     absent = [name for name in names if indexed.type_of(name) is None]
     if options.like is not None:

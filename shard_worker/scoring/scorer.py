@@ -20,6 +20,7 @@ from hedgerow.common.errors import (
     WorkError,
 )
 from hedgerow.common.query.as_typed import AS_WRITTEN, Typing
+from hedgerow.common.query.choices import restricted
 from hedgerow.common.query.tree import Node, named_fields
 from hedgerow.common.settings.rank_profiles import RankProfile
 from hedgerow.common.settings.tracing import TracingSettings
@@ -30,7 +31,7 @@ from hedgerow.common.wire.messages import (
     pack_body,
     unpack_search_payload,
 )
-from hedgerow.common.wire.search_options import SearchExtras, Synonym
+from hedgerow.common.wire.search_options import SearchExtras, SearchOptions, Synonym
 from hedgerow.shard_worker.scoring.absent_fields import AbsentFields
 from hedgerow.shard_worker.scoring.fused_candidates import add_leg_scores, candidates_of
 from hedgerow.shard_worker.scoring.index_snapshot import Snapshot
@@ -257,6 +258,10 @@ class Scorer:
                     options,
                     lambda file: self._shards.graph(shard, file, now),
                     lambda: _check(budget),
+                    {
+                        name: self._restriction(snapshot, search, now, name)
+                        for name in _widened(options)
+                    },
                 )
             elif options is not None:
                 found, extras = retrieve_with_options(
@@ -266,6 +271,7 @@ class Scorer:
                     wanted,
                     options,
                     lambda: _check(budget),
+                    {name: self._build(snapshot, search, now, name) for name in _widened(options)},
                 )
             else:
                 query = self._build(snapshot, search, now)
@@ -282,7 +288,10 @@ class Scorer:
         analysis = self._shards.query_analysis(snapshot.definition, now)
         return analysis.read(search.query, search.strict, _typing_of(search))
 
-    def _build(self, snapshot: Snapshot, search: SearchPayload, now: float) -> tantivy.Query:
+    def _build(
+        self, snapshot: Snapshot, search: SearchPayload, now: float, left_out: str = ""
+    ) -> tantivy.Query:
+        """What is searched for; without the choice of the field `left_out`."""
         analysis = self._shards.query_analysis(snapshot.definition, now)
         try:
             node = analysis.read(
@@ -290,6 +299,7 @@ class Scorer:
             )
             filter_node = analysis.read_filter(search.filter)
             _check_fields(snapshot, search, node, filter_node)
+            filter_node = _restricted(snapshot, filter_node, search.options, left_out)
             like = None if search.options is None else search.options.like
             if like is not None:
                 return snapshot.builder.build_like(like, filter_node)
@@ -298,13 +308,14 @@ class Scorer:
             raise _unfit(error) from error
 
     def _restriction(
-        self, snapshot: Snapshot, search: SearchPayload, now: float
+        self, snapshot: Snapshot, search: SearchPayload, now: float, left_out: str = ""
     ) -> tantivy.Query | None:
-        """What restricts a search by a vector; None if nothing does."""
+        """What restricts a search by a vector, as of `_build`; None if nothing does."""
         analysis = self._shards.query_analysis(snapshot.definition, now)
         try:
             filter_node = analysis.read_filter(search.filter)
             _check_fields(snapshot, search, filter_node)
+            filter_node = _restricted(snapshot, filter_node, search.options, left_out)
             return None if filter_node is None else snapshot.builder.restriction(filter_node)
         except _UNFIT as error:
             raise _unfit(error) from error
@@ -325,6 +336,21 @@ def _typing_of(search: SearchPayload) -> Typing:
 
 def _synonyms_of(search: SearchPayload) -> tuple[Synonym, ...]:
     return () if search.options is None else search.options.synonyms
+
+
+def _widened(options: SearchOptions) -> set[str]:
+    """The fields whose facets leave out the choice of their own field."""
+    return {one.field for one in options.refine} & {one.field for one in options.facets}
+
+
+def _restricted(
+    snapshot: Snapshot, filter_node: Node | None, options: SearchOptions | None, left_out: str
+) -> Node | None:
+    """What documents must match beside the query, without the choice of one field."""
+    if options is None or not options.refine:
+        return filter_node
+    choices = [one for one in options.refine if one.field != left_out]
+    return restricted(filter_node, choices, snapshot.definition)
 
 
 def _check_fields(snapshot: Snapshot, search: SearchPayload, *nodes: Node | None) -> None:

@@ -9,6 +9,7 @@ from typing import Final
 
 from hedgerow.common.query.analysers import tokens_of
 from hedgerow.common.query.as_typed import MAX_FUZZY_CHARS
+from hedgerow.common.query.searched import Searched, targets_of
 from hedgerow.common.query.tokens import has_cjk, words_of
 from hedgerow.common.query.tree import (
     Alternatives,
@@ -21,9 +22,7 @@ from hedgerow.common.query.tree import (
     Words,
 )
 from hedgerow.common.wire.search_options import Slip
-from hedgerow.shard_worker.scoring.query_analysis import targets_of
 from hedgerow.shard_worker.storage.dictionary import Like
-from hedgerow.shard_worker.storage.schema import Searched
 from hedgerow.shard_worker.storage.term_statistics import TermStatistics
 from hedgerow.shard_worker.storage.text_index import TextIndex
 

@@ -1,18 +1,17 @@
 """What words weigh in a whole collection, as multiples of what they weigh in one shard."""
 
-import math
 from collections.abc import Sequence
 
+from hedgerow.common.query.word_scores import (
+    K1,
+    MAX_CORRECTION,
+    B,
+    inverse_document_frequency,
+)
 from hedgerow.shard_worker.storage.term_statistics import TermStatistics
 from hedgerow.shard_worker.storage.text_index import TextIndex
 
-K1, B = 1.2, 0.75  # tantivy's constants, the same as Lucene's; they cannot be set
 _CACHED_WEIGHTS = 10_000  # for each snapshot; about 1 MB
-
-
-def inverse_document_frequency(documents: int, frequency: int) -> float:
-    """BM25's weight of a term, in the form that tantivy and Lucene use (never negative)."""
-    return math.log(1.0 + (documents - frequency + 0.5) / (frequency + 0.5))
 
 
 class TermWeights:
@@ -92,6 +91,7 @@ class TermWeights:
 
         BM25 divides tf by tf + k1 (1 - b + b length / average). The factor is exact for a document
         of average length in which the word occurs once; for others a second-order error remains.
+        It is bounded, so that the most that a document can score for a word is known everywhere.
         """
         average = self.statistics.average_lengths.get(name)
         local = self._average_lengths.get(name, 0.0)
@@ -100,4 +100,4 @@ class TermWeights:
             self._average_lengths[name] = local
         if not local or not average:
             return 1.0
-        return (1.0 + K1 * (1.0 - B + B * average / local)) / (1.0 + K1)
+        return min(MAX_CORRECTION, (1.0 + K1 * (1.0 - B + B * average / local)) / (1.0 + K1))

@@ -23,18 +23,18 @@ from typing import NamedTuple
 
 import tantivy
 
-from hedgerow.shard_worker.scoring.term_weights import (
-    K1,
-    TermWeights,
+from hedgerow.common.query.word_scores import (
+    FIRST_SHARE,
+    MAX_TF,
+    MOST,
+    UNKNOWN,
     inverse_document_frequency,
 )
+from hedgerow.shard_worker.scoring.term_weights import TermWeights
 from hedgerow.shard_worker.storage.dictionary import Like
 from hedgerow.shard_worker.storage.text_index import TextIndex
 
-_MAX_TF = 1.0 + K1  # of BM25's part for frequency and length
 _TIES = 16  # how much less tf' counts below the least score of the first rank
-_MOST = _MAX_TF + 0.1  # of any rank, as a multiple of the idf
-_UNKNOWN = 1.0  # the score if there are no statistics, or none of such words
 _CACHED_QUERIES = 64  # for each snapshot; about 30 KB each at worst
 
 
@@ -74,17 +74,17 @@ class TypedWords:
         """More than any document can score for an analysed word."""
         if self._weights is None or name is None:
             frequency, documents = 0, self._index.max_doc
-            return inverse_document_frequency(documents, frequency) * _MOST
+            return inverse_document_frequency(documents, frequency) * MOST
         frequency = self._weights.statistics.document_frequency(name, word) or 0
-        return self._weights.idf(frequency) * _MOST
+        return self._weights.idf(frequency) * MOST
 
     def _build(self, name: str, word: str, distance: int, is_prefix: bool) -> tantivy.Query:
         ranks = self._ranks(name, word, distance, is_prefix)
         # Finds the words that are not listed, too.
         every = self._every(name, word, distance, is_prefix)
         if not ranks:
-            return tantivy.Query.const_score_query(every, _UNKNOWN)
-        share = 0.5
+            return tantivy.Query.const_score_query(every, UNKNOWN)
+        share = FIRST_SHARE
         scored: list[tantivy.Query] = []
         for position, rank in enumerate(ranks):
             scored += self._rank(name, rank, share, is_first=position == 0)
@@ -118,7 +118,7 @@ class TypedWords:
         """The query for the words of a rank; none if the shard has none of them."""
         # If tf' were 2.2, it would lift a further rank to the least of the rank above. In the first
         # rank, it only orders documents that would otherwise tie.
-        least, by_tf = rank.idf * share, rank.idf * share / _MAX_TF
+        least, by_tf = rank.idf * share, rank.idf * share / MAX_TF
         if is_first:
             by_tf /= _TIES
         listed = self._local_idfs(name, rank.words)

@@ -11,6 +11,9 @@ after a crash needs to know nothing else:
 - it is 0-N: the documents were not all copied. They are all copied again, and those are removed
   that were copied and are gone since, by what the log has to say about them.
 
+If every worker that is to serve the new shards serves this one, too, nothing is copied from the
+store: they clone what they have (`cloner`), and the new logs begin with a mark.
+
 An append names the newest id that it expects, so a copier that was thought dead does no harm.
 
 What there was when the split began is copied at a pace (`copy_pace`), so that queries go first.
@@ -49,6 +52,7 @@ from hedgerow.common.shard_log.operations import pack_op, unpack_op
 from hedgerow.common.shard_log.sealing import Sealing
 from hedgerow.common.splitting.rest import Rest
 from hedgerow.common.state.layout import Split
+from hedgerow.shard_worker.splitting.clone_choice import CloneChoice
 from hedgerow.shard_worker.splitting.copy_pace import CopyPace
 from hedgerow.shard_worker.splitting.shard_documents import ShardDocuments
 
@@ -60,9 +64,10 @@ ROOM_POLL_S: Final = 0.05
 MOST_WAITING: Final = 64
 HOLD_EVERY_S: Final = 1.0
 LONGEST_TURN_S: Final = 5.0  # replicas that do not apply do not keep other shards from their turn
-# How long copies wait for as many replicas of the new shards as the old ones have. A replica that
-# joins when the new log was trimmed needs a snapshot, and there may be none.
+# How long copies wait for as many workers of the new shards as the old ones have, once these are
+# placed. A replica that joins when the new log was trimmed needs a snapshot, and there may be none.
 REPLICAS_WITHIN_S: Final = 30.0
+PLACED_WITHIN: Final = 10.0  # of that time; on a busy machine, workers take long to start
 
 _log = structlog.get_logger()
 
@@ -85,6 +90,7 @@ class Copier:
         *,
         applied: Callable[[], str | None],
         pace: CopyPace,
+        clones: CloneChoice,
         replicas_within_s: float = REPLICAS_WITHIN_S,
     ) -> None:
         """Copy a shard that this worker serves.
@@ -98,6 +104,7 @@ class Copier:
             applied: returns up to which entry of its log the shard's replica here has applied;
                 None if it no longer serves it.
             pace: of all copiers of this process.
+            clones: whether the new shards can be cloned; of all copiers of this process, too.
             replicas_within_s: how long replicas of the new shards are waited for.
         """
         source, target = split.source, split.target
@@ -115,6 +122,7 @@ class Copier:
         self._log = ShardLog(control, self._keys)
         self._new_log = ShardLog(control, keys.of_layout(target.id))
         self._copies = Sealing(control, keys.of_layout(target.id))
+        self._clones = clones
         self._newest: dict[int, str] = {}
         self._held_at = -HOLD_EVERY_S
 
@@ -132,7 +140,8 @@ class Copier:
         await check_lease()
         held = await self._hold_from()
         self._newest = {shard: await self._new_log.newest(shard) for shard in self._new}
-        await self._wait_for_replicas(check_lease)
+        if not await self._leave_to_clones(check_lease):
+            await self._wait_for_replicas(check_lease)
         trimmed = await self._log.trimmed(self._shard)
         unfinished = [
             shard for shard, newest in self._newest.items() if must_copy_documents(newest, trimmed)
@@ -146,6 +155,36 @@ class Copier:
         while True:
             await check_lease()
             await self._follow(check_lease)
+
+    async def _leave_to_clones(self, check_lease: Callable[[], Awaitable[None]]) -> bool:
+        """Begin the new logs without documents if all workers of the new shards can clone them.
+
+        Returns:
+            Whether they have begun so.
+        """
+        if any(newest != START for newest in self._newest.values()):
+            return False
+        loop = asyncio.get_running_loop()
+        give_up_at = loop.time() + PLACED_WITHIN * self._replicas_within_s
+        # This worker's replica is as far as the log is trimmed, at least, and others soon will be.
+        while (begin := self._applied()) is None or not await self._can_begin_after(begin):
+            if self._clones.is_placed:
+                give_up_at = min(give_up_at, loop.time() + self._replicas_within_s)
+            # A replica that has begun with nothing needs the documents.
+            applied = await self._new_log.applied_of(self._new)
+            if any(applied.values()) or loop.time() >= give_up_at:
+                return False
+            await self._pause(check_lease)
+        if not await self._copies.begin_after(self._new, begin, NOTHING):
+            raise RedisUnavailableError(f"another worker copies shard {self._shard}")
+        self._newest = dict.fromkeys(self._new, begin)
+        _log.info("shard_left_to_clones", shard=self._shard, into=self._new, position=begin)
+        return True
+
+    async def _can_begin_after(self, begin: str) -> bool:
+        """Whether the new logs can begin at a position; an empty log is followed as it is."""
+        has_begun = position(begin)[0] > 0
+        return has_begun and await self._clones.are_possible(self._shard, self._new)
 
     async def _wait_for_replicas(self, check_lease: Callable[[], Awaitable[None]]) -> None:
         """Before anything is copied, wait for the replicas of the new shards, but not for ever."""

@@ -20,7 +20,7 @@ from hedgerow.common.shard_log.entries import START, position
 from hedgerow.common.shard_log.events import Loaded
 from hedgerow.common.shard_log.log import ShardLog
 from hedgerow.common.shard_log.sealing import Sealing
-from hedgerow.common.splitting.policy import MOST_LAG_MS, Seen, next_step
+from hedgerow.common.splitting.policy import Seen, lag_of, next_step
 from hedgerow.common.state.gateways import GatewayHeartbeat, GatewayStore
 from hedgerow.common.state.layout import (
     ClusterLayout,
@@ -160,7 +160,8 @@ class SplitDriver:
         gateways = await self._gateways.live(now_ms)
         copied = await self._copied(split)
         lag_ms = await self._apply_lag_ms(split, target, copied.newest)
-        most_ms = MOST_LAG_MS if split.state is SplitState.COPYING else 0
+        is_copying = split.state is SplitState.COPYING
+        most_ms = lag_of(now_ms - split.changed_at_ms) if is_copying else 0
         is_there = not copied.uncopied and max(copied.lag_ms, lag_ms) <= most_ms
         return Seen(
             unserved=_unserved(source, target, split),

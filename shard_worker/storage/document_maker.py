@@ -16,6 +16,7 @@ from hedgerow.common.fields.field_types import (
     texts_of,
 )
 from hedgerow.common.fields.word_analysis import TEXTS, WordAnalysis
+from hedgerow.common.query.searched import searched
 from hedgerow.common.query.tokens import MAX_WHOLE_CHARS, whole_text
 from hedgerow.common.query.whole_texts import whole_mark
 from hedgerow.shard_worker.storage.schema import (
@@ -24,7 +25,6 @@ from hedgerow.shard_worker.storage.schema import (
     PLACE,
     PRESENT,
     prepared,
-    searched,
 )
 
 

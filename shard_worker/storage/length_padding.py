@@ -15,7 +15,7 @@ from collections.abc import Mapping
 
 import tantivy
 
-from hedgerow.shard_worker.storage.schema import text_fields
+from hedgerow.common.query.searched import text_fields
 from hedgerow.shard_worker.storage.text_index import TextIndex
 from hedgerow.shard_worker.storage.text_index_writer import TextIndexWriter
 

@@ -3,7 +3,6 @@
 import json
 from operator import attrgetter
 from pathlib import Path
-from typing import NamedTuple
 
 import tantivy
 
@@ -12,12 +11,10 @@ from hedgerow.common.document_ids import ID_FIELD
 from hedgerow.common.fields.field_types import FieldType
 from hedgerow.common.fields.word_analysis import TEXTS, WordAnalysis
 from hedgerow.common.query.analysers import make_analyser
+from hedgerow.common.query.searched import searched
 from hedgerow.common.query.tokens import ngrams_of_document, of_document
 
 # Names of internal fields begin with "_", unlike those of declared fields.
-# The texts of all fields, by weight, for queries that name no field. Fields with an analysis of
-# their own have another such field, whose name begins with this.
-ALL_TEXT = "_text"
 # EVERY and ORDERED_LISTS, or PADDING; names of its text fields; marks of `id_levels`, of whole
 # texts, and of the files that its vectors are in (`vectors.files`).
 PRESENT = "_present"
@@ -55,53 +52,6 @@ def prepared(text: str, analysis: WordAnalysis) -> str:
     return text
 
 
-class Searched(NamedTuple):
-    """Where the index has the words of some text fields.
-
-    Attributes:
-        name: the field of the index.
-        analysis: how its words were made.
-        fields: the text fields whose words it has.
-    """
-
-    name: str
-    analysis: WordAnalysis
-    fields: tuple[str, ...]
-
-    @property
-    def is_joined(self) -> bool:
-        """Whether the texts of its fields were joined, each as often as it weighs."""
-        return self.name.startswith(ALL_TEXT)
-
-
-def searched(collection: Collection) -> tuple[Searched, ...]:
-    """What a query without a field name searches: for each analysis, one field of the index."""
-    groups = collection.text_groups
-    is_alone = len(groups) == 1
-    found = []
-    for analysis, fields in groups:
-        first = fields[0]
-        # A joined field of a single text field would be a second copy of it. If there is more to
-        # search, its weight needs one.
-        if len(fields) == 1 and (is_alone or collection.weight_of(first) == 1):
-            name = first
-        elif analysis == collection.word_analysis:
-            name = ALL_TEXT
-        else:
-            name = f"{ALL_TEXT}_{analysis.suffix}"
-        found.append(Searched(name, analysis, fields))
-    return tuple(found)
-
-
-_is_joined = attrgetter("is_joined")
-
-
-def text_fields(collection: Collection) -> tuple[str, ...]:
-    """Every analysed field of the index."""
-    joined = (one.name for one in filter(_is_joined, searched(collection)))
-    return (*collection.text_fields, *joined)
-
-
 def make_schema(collection: Collection) -> tantivy.Schema:
     """The schema of a collection's text indexes."""
     builder = tantivy.SchemaBuilder()
@@ -110,7 +60,7 @@ def make_schema(collection: Collection) -> tantivy.Schema:
     )
     builder.add_text_field(PRESENT, tokenizer_name="raw", index_option="basic")
     builder.add_unsigned_field(PLACE, stored=False, indexed=False, fast=True)
-    for one in filter(_is_joined, searched(collection)):
+    for one in filter(attrgetter("is_joined"), searched(collection)):
         builder.add_text_field(one.name, tokenizer_name=_analyser_name(collection, one.analysis))
     for name, kind in (collection.fields or {}).items():
         match kind:

@@ -14,13 +14,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 import msgpack
 
 from hedgerow.common.errors import WireError
+from hedgerow.common.query.searched import text_fields
+from hedgerow.common.query.word_frequencies import pack_frequencies
 from hedgerow.shard_worker.storage.dictionary import SCHEMA, Dictionary, rows_of
 from hedgerow.shard_worker.storage.length_padding import is_padding, padding_words
-from hedgerow.shard_worker.storage.schema import text_fields
 from hedgerow.shard_worker.storage.text_index import TextIndex
 
 MAX_TERMS = 1_000_000  # of a field; for rarer terms the shard's own count will do
@@ -140,6 +142,29 @@ def unpack(data: bytes) -> Statistics:
         )
     except (ValueError, TypeError, zlib.error, msgpack.UnpackException) as error:
         raise WireError(f"malformed term statistics: {error}") from error
+
+
+class Summed(NamedTuple):
+    """The statistics of a collection, packed.
+
+    Attributes:
+        statistics: for workers.
+        words: the most frequent words, for gateways (`common.query.word_frequencies`).
+    """
+
+    statistics: bytes
+    words: bytes
+
+
+def pack_sum(parts: Iterable[bytes]) -> Summed:
+    """Add up packed statistics of shards.
+
+    Raises:
+        WireError: as `unpack`.
+    """
+    total = merge(map(unpack, parts))
+    fields = {name: one.frequencies for name, one in total.fields.items()}
+    return Summed(pack(total), pack_frequencies(total.documents, fields))
 
 
 def write_table(path: Path, statistics: Statistics) -> None:

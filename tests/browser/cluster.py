@@ -1,13 +1,26 @@
 """A cluster whose page is looked at: `gateway up` as it comes, in a process of its own."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Final
 
 from tests.support.blocking_up import Cluster, running_cluster
 
-__all__ = ["COLLECTION", "Cluster", "documents", "fill", "running_cluster"]
+__all__ = [
+    "COLLECTION",
+    "EMBEDDING",
+    "MEANINGS",
+    "Cluster",
+    "documents",
+    "fill",
+    "fill_meanings",
+    "running_cluster",
+    "write_embedding",
+]
 
 COLLECTION: Final = "shop"
+MEANINGS: Final = "words"  # after the other by name; its texts are embedded
+EMBEDDING: Final = "letters_of_texts:embed"
 # Whatever comes from a document is text: none of this may become an element or run.
 HOSTILE: Final = {
     "id": "hostile<i>",
@@ -51,4 +64,29 @@ def fill(cluster: Cluster, count: int = 400, token: str | None = None) -> None:
         }
         client.put_collection(COLLECTION, fields=fields)
         loaded = client.index(COLLECTION, [*documents(count), HOSTILE], wait="applied")
+    assert loaded.rejected_total == 0, loaded.rejected
+
+
+def write_embedding(folder: Path) -> None:
+    """Write the module of `EMBEDDING` where the cluster's processes import it from."""
+    source = """
+def embed(texts):
+    if any("unreadable" in text for text in texts):
+        raise ValueError("no vector for this")
+    return [[1.0 + text.lower().count(letter) for letter in "abcdefgh"] for text in texts]
+"""
+    (folder / "letters_of_texts.py").write_text(source, encoding="utf-8")
+
+
+def fill_meanings(cluster: Cluster) -> None:
+    """Load a collection whose documents have vectors that are made of their texts."""
+    vector = {"type": "vector", "dimensions": 8, "embed": EMBEDDING, "from": ["title"]}
+    titles = ("bad cab", "dead head", "fed beef", "hedge edge", "a hedge", "a cab", "bead", "face")
+    with cluster.client() as client:
+        client.put_collection(MEANINGS, fields={"title": "text", "kind": "keyword", "v": vector})
+        rows = [
+            {"id": f"m{number}", "title": title, "kind": title.split()[0]}
+            for number, title in enumerate(titles)
+        ]
+        loaded = client.index(MEANINGS, rows, wait="applied")
     assert loaded.rejected_total == 0, loaded.rejected

@@ -1,11 +1,19 @@
 """One browser and one cluster for the ring; without a browser it skips loudly, and fails in CI."""
 
+import json
 from collections.abc import Iterator
 
 import pytest
 
 from tests.browser.browser import Browser, programs, running_browser
-from tests.browser.cluster import Cluster, fill, running_cluster
+from tests.browser.cluster import (
+    EMBEDDING,
+    Cluster,
+    fill,
+    fill_meanings,
+    running_cluster,
+    write_embedding,
+)
 from tests.support.needs import missing
 
 
@@ -24,8 +32,12 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     if programs() is None:
         missing("Chromium and its driver (apt install chromium chromium-driver)")
     folder = tmp_path_factory.mktemp("page")
-    with running_cluster(folder, "--shards", "4", "--workers", "2") as found:
+    write_embedding(folder)
+    environment = {"HEDGEROW_EMBED__FUNCTIONS": json.dumps([EMBEDDING])}
+    arguments = ("--shards", "4", "--workers", "2")
+    with running_cluster(folder, *arguments, environment=environment) as found:
         fill(found)
+        fill_meanings(found)
         yield found
 
 

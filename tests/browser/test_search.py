@@ -66,6 +66,8 @@ def test_profile_filter_and_hits_are_asked_for(browser: Browser, cluster: Cluste
         "rank_profile": "bm25",
         "filter": "price:<50",
         "explain": True,
+        "did_you_mean": True,
+        "highlight": {"snippets": 3, "snippet_chars": 200},
     }
     prices = [one.text for one in browser.all(".hits .pair") if one.text.startswith("price")]
     assert prices

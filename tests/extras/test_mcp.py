@@ -28,20 +28,35 @@ DOCUMENTS: list[dict[str, Any]] = [
     ),
     {"id": "long", "text": f"essay {LONG}", "kind": 1},
 ]
+EMBED = "letters:embed"
+_MODULE = """
+def embed(texts):
+    return [[1.0 + text.count(letter) for letter in "abcdefgh"] for text in texts]
+"""
+VECTOR = {"type": "vector", "dimensions": 8, "embed": EMBED}
+WORDS = [{"id": word, "text": word} for word in ("bad", "cab", "dead", "head", "edge", "hedge")]
 KEY = "the-key-of-the-gateway"
+# The first search by a vector has its scorer import a library, on a machine that may be busy.
+PATIENT_MS = 10_000
 
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """A cluster with a token, whose four shards are on two workers."""
     folder = tmp_path_factory.mktemp("mcp")
-    environment = {"HEDGEROW_GATEWAY__TOKEN": KEY}
+    environment = {
+        "HEDGEROW_GATEWAY__TOKEN": KEY,
+        "HEDGEROW_EMBED__FUNCTIONS": json.dumps([EMBED]),
+    }
+    (folder / "letters.py").write_text(_MODULE)
     arguments = ("--shards", "4", "--workers", "2")
     with running_cluster(folder, *arguments, environment=environment) as found:
         with found.client(KEY) as client:
             for name in ("notes", "secrets"):
                 client.put_collection(name, fields={"text": "text", "kind": "integer"})
+            client.put_collection("words", fields={"text": "text", "v": VECTOR})
             client.index("notes", DOCUMENTS, wait="applied")
+            client.index("words", WORDS, wait="applied")
         yield found
 
 
@@ -129,6 +144,37 @@ async def test_the_tools_search_get_and_tell_the_state(cluster: Cluster, transpo
         assert state is not None
         assert state["is_whole"] is True
         assert [one["name"] for one in state["collections"]] == ["notes"]
+
+
+async def test_a_search_may_rank_by_a_vector_or_by_both(cluster: Cluster) -> None:
+    """Both are asked for by a word; a hybrid answer has the coverage of its legs."""
+    question = {"collection": "words", "query": "hedge", "deadline_ms": PATIENT_MS, "k": 6}
+    async with asked(cluster, "http", "--collection", "words") as client:
+        state = (await client.call_tool("status", {})).structured_content
+        assert state is not None
+        assert [(one["rankings"], one["vector_fields"]) for one in state["collections"]] == [
+            (["words"], []),
+            (["words", "vector", "hybrid"], ["v"]),
+        ]
+        numbers = {}
+        for ranking in ("words", "vector", "hybrid"):
+            found = await client.call_tool("search", {**question, "ranking": ranking})
+            answer = found.structured_content
+            assert answer is not None, text_of(found)
+            assert (answer["coverage"], answer["hits"][0]["id"]) == (1.0, "hedge")
+            numbers[ranking] = len(answer["hits"])
+            legs = {name: leg["coverage"] for name, leg in answer.get("legs", {}).items()}
+            assert legs == ({"text": 1.0, "vector": 1.0} if ranking == "hybrid" else {})
+        assert numbers == {"words": 1, "vector": 6, "hybrid": 6}
+        for wrong, words in (
+            ({"collection": "notes", "ranking": "vector"}, "there is none"),
+            ({"collection": "notes", "ranking": "hybrid"}, "vector"),
+            ({"ranking": "hybrid", "vector_field": "text"}, "vector.field"),
+            ({"vector_field": "v"}, "does not apply"),
+        ):
+            refused = await client.call_tool("search", {**question, **wrong})
+            assert refused.is_error is True
+            assert words in text_of(refused)
 
 
 @pytest.mark.parametrize("transport", ["stdio", "http"])

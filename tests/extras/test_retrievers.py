@@ -12,6 +12,7 @@ import pytest
 from hedgerow.common.errors import BadRequestError, InsufficientCoverageError
 from tests.support.blocking_up import Cluster, running_cluster
 from tests.support.page_examples import output_of
+from tests.support.waiting import block_until
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # of the frameworks, while they are imported
@@ -45,6 +46,12 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         with found.client() as client:
             client.put_collection(COLLECTION, fields={"text": "text", "kind": "integer"})
             client.index(COLLECTION, DOCUMENTS, wait="applied")
+
+            def are_known() -> bool:  # from heartbeats: what a shard that is missing would have
+                (one,) = client.status().collections
+                return one.documents == len(DOCUMENTS)
+
+            block_until(are_known, what="the gateway knows how many documents there are")
         yield found
 
 
@@ -172,6 +179,18 @@ def test_options_reach_the_search(cluster: Cluster) -> None:
         both(cluster, "lamp", options={"minimum_coverage": 1})
     with pytest.raises(BadRequestError, match="colour"):
         both(cluster, "lamp", options={"filter": "colour:red"})
+
+
+def test_what_options_add_is_in_the_metadata(cluster: Cluster) -> None:
+    """Highlights of a document, and what was probably meant; a model sees neither."""
+    options = {"highlight": True, "did_you_mean": True}
+    found = both(cluster, "lmap brass 7", k=1, options=options)
+    ((document_id, _, metadata),) = found
+    assert document_id == "n7"
+    assert metadata["highlights"] == {"text": ["a lamp of kind <em>7</em>"]}
+    assert metadata["did_you_mean"] == "lamp brass 7"
+    (node,) = llama_retriever(cluster, k=1, options=options).retrieve("lmap brass 7")
+    assert "<em>" not in node.node.get_content(MetadataMode.LLM)
 
 
 def test_langchain_is_told_of_start_end_and_errors(cluster: Cluster) -> None:

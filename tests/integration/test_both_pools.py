@@ -382,6 +382,6 @@ async def test_closing_does_not_wait_for_tasks_that_hang(kind: Kind, tmp_path: P
         await bench.started("w0")
         started_at = time.monotonic()
         await bench.lane.close(0.1)
-        assert time.monotonic() - started_at < 3.0
+        assert time.monotonic() - started_at < 30.0
         await bench.ended(*calls)
         assert {type(call.error) for call in calls} == {LaneUnavailableError}

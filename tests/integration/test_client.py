@@ -11,8 +11,8 @@ import pytest
 
 from hedgerow.common.errors import UnavailableError
 from hedgerow.gateway.client import AsyncClient, Client
-from tests.support.fake_gateway import make_result
 from tests.support.page_examples import output_of
+from tests.support.sample_results import make_result
 from tests.support.up import running_up
 from tests.support.waiting import until
 

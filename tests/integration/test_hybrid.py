@@ -14,6 +14,7 @@ from hedgerow.common.settings.embed import EmbedSettings
 from hedgerow.gateway.gateway import Gateway
 from hedgerow.gateway.shapes.hybrid import Hybrid
 from hedgerow.gateway.shapes.vector import VectorQuery
+from hedgerow.gateway.writes.document_body import stream_of
 from tests.integration.support import hooks
 from tests.support.clusters import Cluster, all_live, ask, cluster_of_its_own, ndjson
 from tests.support.waiting import until
@@ -56,6 +57,13 @@ async def test_texts_are_embedded_when_they_are_indexed_and_asked_for() -> None:
             await gateway.documents.load("words", ndjson([*DOCUMENTS, bad]), "logged")
             await until(lambda: _is_indexed(gateway), 40)
 
+            worse = [{"id": "worse", "text": "unreadable"}, {"id": "good", "text": "face"}]
+            report = await gateway.documents.load("words", ndjson(worse), "applied")
+            again = await gateway.documents.load("words", ndjson(worse[1:]), "applied")
+            written = await gateway.conditional_writes.put(
+                "words", "worst", stream_of(b'{"text": "unreadable"}'), "none"
+            )
+            await gateway.documents.delete("words", "good")
             near = await ask(
                 gateway, "words", "hedge", deadline_ms=PATIENT_MS, vector=VectorQuery("v"), k=64
             )
@@ -72,6 +80,12 @@ async def test_texts_are_embedded_when_they_are_indexed_and_asked_for() -> None:
             dead = await ask(
                 gateway, "words", "deadly hedge", deadline_ms=PATIENT_MS, hybrid=Hybrid(), k=64
             )
+    (noted,) = report.answer().set_aside
+    assert (noted.id, report.accepted, report.is_applied) == ("worse", 2, False)
+    assert "no vector for this" in noted.reason
+    assert (again.is_applied, again.answer().set_aside_total) == (True, 0)
+    assert [one.id for one in written.set_aside] == ["worst"]
+    assert written.answer().version is None
     near_by_hand = _scores("hedge")
     found = [near_by_hand[hit.id] for hit in near.hits]
     assert found == pytest.approx(sorted(near_by_hand.values(), reverse=True), abs=1e-5)

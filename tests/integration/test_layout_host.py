@@ -40,6 +40,9 @@ class SlowStart:
         finally:
             self.num_open -= 1
 
+    def clone_from(self, _old: Any, _pace: Any) -> None:
+        """Nothing is cloned."""
+
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until stopped."""
         self.has_run = True

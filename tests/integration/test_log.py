@@ -17,9 +17,11 @@ from hedgerow.common.redis.client import RedisClient
 from hedgerow.common.redis.connect import connect
 from hedgerow.common.redis.keys import Keys
 from hedgerow.common.settings.redis import RedisSettings
+from hedgerow.common.shard_log import set_aside_notes
 from hedgerow.common.shard_log.entries import START, furthest, position
 from hedgerow.common.shard_log.log import ShardLog
 from hedgerow.common.shard_log.operations import Create, Delete, Drop, Upsert, pack_op, unpack_op
+from hedgerow.common.shard_log.set_aside_notes import SetAsideNote, SetAsideNotes
 from hedgerow.common.state.registry import Registry
 from hedgerow.common.wire.heartbeat import Heartbeat
 from hedgerow.shard_worker.serving.heartbeat_sender import HeartbeatSender
@@ -317,6 +319,27 @@ async def test_a_drop_whose_answer_is_lost_is_a_drop(redis: Redis) -> None:
         assert await redis.log.length(shard) == 2
     with pytest.raises(NotFoundError):
         await redis.registry.drop_collection(books, NUM_SHARDS)
+
+
+async def test_documents_that_were_set_aside_are_found_by_their_entries(
+    redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each once, whichever replicas have noted it; only the newest are kept."""
+    monkeypatch.setattr(set_aside_notes, "MOST_NOTES", 3)
+    notes = SetAsideNotes(redis.control, redis.keys)
+    for number in range(1, 6):
+        await notes.add(0, SetAsideNote(f"{number}-0", "a", "no" * 300))
+    await notes.add(0, SetAsideNote("5-0", "a", "another reason"))
+    await notes.add(0, SetAsideNote("5-1", "b", "no"))
+    await notes.add(1, SetAsideNote("5-1", "c", "no"))
+    found = await redis.log.set_aside_of({0: ["1-0", "3-0", "5-0"], 1: ["5-0"]})
+    assert [(note.entry, note.id) for note in found] == [("5-0", "a")]
+    assert [note.id for note in await redis.log.set_aside_of({0: ["5-1"], 1: ["5-1"]})] == [
+        "b",
+        "c",
+    ]
+    assert await redis.control.execute("ZCARD", redis.keys.set_aside(0)) == 3
+    assert 0 < await redis.control.execute("TTL", redis.keys.set_aside(0)) <= 86_400
 
 
 async def test_counts_of_collections_that_are_gone_are_forgotten(redis: Redis) -> None:

@@ -122,11 +122,11 @@ def test_a_task_that_takes_too_long_expires_and_is_killed_alone(
     pool: ProcessPool, config: Config
 ) -> None:
     """One that heeds its budget keeps its process, one that does not loses it; others go on."""
-    other = pool.submit(b"other sleep 0.5")
-    obedient = pool.submit(b"obedient obey", timeout_s=0.1)
+    other = pool.submit(b"other sleep 3")
+    obedient = pool.submit(b"obedient obey", timeout_s=1.0)
     with pytest.raises(ExpiredError):
         obedient.result(10)
-    hung = pool.submit(b"hung spin", timeout_s=0.1)
+    hung = pool.submit(b"hung spin", timeout_s=1.0)
     pid = wait_for(config, "hung")
     assert pid == config.pids("obedient")[0]
     with pytest.raises(ExpiredError, match="killed"):

@@ -23,6 +23,7 @@ from hedgerow.gateway.reindexing import driver
 from hedgerow.gateway.reindexing.view import ReindexView
 from hedgerow.gateway.shapes.alias import AliasChange
 from hedgerow.gateway.shapes.reindex import ReindexBody, ReindexReport
+from hedgerow.gateway.shapes.synonyms import SynonymsBody
 from hedgerow.gateway.writes.conditional_writes import Origin
 from hedgerow.shard_worker.storage.store import Store
 from tests.support.clusters import Cluster, ask, cluster_of_its_own, gateway_to, load_into
@@ -345,6 +346,46 @@ async def test_one_can_go_back_until_the_old_collection_is_removed(cluster: Clus
         await settle(gateway, "shop")
         assert stored(cluster, 1, new_uid).keys() == {one["id"] for one in lamps(30)}
         await gateway.aliases.change([AliasChange("shop", None)])
+
+
+async def test_synonyms_and_expiry_come_along(cluster: Cluster) -> None:
+    """The new collection has them when the alias changes, and the old one follows after that."""
+    dated = {"fields": {"title": "text", "until": "date"}}
+    async with gateway_to(cluster) as gateway:
+        for name in ("dated", "dated-2"):
+            await gateway.collections.put(name, dated)
+        await gateway.aliases.change([AliasChange("shop", "dated")])
+        await load_into(gateway, "shop", [{"id": "a", "title": "lamp", "until": "2250-01-01"}])
+        await gateway.synonyms.put("shop", SynonymsBody([["lamp", "light"]]))
+        await gateway.expiry.set_field("shop", "until")
+        await begin(gateway, "dated", "dated-2")
+        await until_is(gateway, "switched")
+        assert (await gateway.synonyms.get("dated-2")).groups == [["lamp", "light"]]
+        assert (await gateway.expiry.get("dated-2")).field == "until"
+        assert [hit.id for hit in (await ask(gateway, "shop", "light")).hits] == ["a"]
+        await gateway.synonyms.put("shop", SynonymsBody([["lamp", "lantern"]]))
+        await gateway.expiry.remove("shop")
+
+        async def is_followed() -> bool:
+            synonyms = await gateway.synonyms.get("dated")
+            expiry = await gateway.expiry.get("dated")
+            return synonyms.groups == [["lamp", "lantern"]] and expiry.field is None
+
+        await until(is_followed, 30, what="the old collection has what the new one has")
+        await gateway.collections.drop("dated")
+        await until_is(gateway, "ended")
+        assert (await gateway.synonyms.get("shop")).groups == [["lamp", "lantern"]]
+        await gateway.aliases.change([AliasChange("shop", None)])
+
+
+async def test_an_expiry_that_the_new_collection_cannot_have_is_refused(cluster: Cluster) -> None:
+    """Before anything is copied; the reason names the field."""
+    async with gateway_to(cluster) as gateway:
+        await gateway.collections.put("ending", {"fields": {"title": "text", "until": "date"}})
+        await gateway.collections.put("endless", TEXT)
+        await gateway.expiry.set_field("ending", "until")
+        with pytest.raises(ConflictError, match="until, which is no date field of endless"):
+            await gateway.reindexes.begin(ReindexBody("ending", "endless", "new-name"))
 
 
 async def test_what_cannot_be_reindexed_is_refused_with_the_reason(

@@ -80,7 +80,7 @@ async def test_a_demoted_primary_is_left_at_once(sentinels: Sentinels, key_prefi
             with pytest.raises(CommandError, match="READONLY"):
                 await link.call("SET", f"{key_prefix}:lost", "x")
             # The sentinels still name it, but its role is asked for.
-            await until(lambda: not idle.is_connected, 1.0)
+            await until(lambda: not idle.is_connected)
             with pytest.raises(RedisUnavailableError):
                 await control.execute("SET", f"{key_prefix}:lost", "x")
             with pytest.raises(RedisUnavailableError):
@@ -103,7 +103,7 @@ async def test_a_primary_that_is_demoted_is_noticed_without_a_write(sentinels: S
     async with connected(sentinels.settings()) as (_, link):
         await asyncio.to_thread(primary.ask, "REPLICAOF", "127.0.0.1", other.port)
         try:
-            await until(lambda: not link.is_connected, 3.0)
+            await until(lambda: not link.is_connected)
         finally:
             await asyncio.to_thread(primary.ask, "REPLICAOF", "NO", "ONE")
 

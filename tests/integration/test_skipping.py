@@ -36,6 +36,7 @@ async def test_no_write_that_another_gateway_acknowledged_is_skipped() -> None:
             rare = await _until_skipping(one, "number7", 3)
             nowhere = await _until_skipping(one, "absent", 4)
             cheap = await ask(one, "goods", "common", filter="price:<=-1")
+            partial = await _until_exact(one, "number7 common", rare.hits[0].shard)
             for number in range(NUM_WRITES):
                 # The next one may be written while the summary of the one before is being made.
                 word, document_id = f"new{number}", f"n{number}"
@@ -53,6 +54,12 @@ async def test_no_write_that_another_gateway_acknowledged_is_skipped() -> None:
     assert (rare.total_hits.value, rare.total_hits.relation, rare.detail) == (1, "eq", [])
     assert (nowhere.hits, nowhere.outcomes[Outcome.SKIPPED]) == ([], NUM_SHARDS)
     assert cheap.outcomes[Outcome.SKIPPED] == NUM_SHARDS
+    # The document with both words is first, whatever the missing shard has.
+    assert [hit.id for hit in partial.hits] == ["d7"]
+    assert partial.outcomes[Outcome.BREAKER_OPEN] == 1
+    bound = partial.coverage.bound
+    assert isinstance(bound, float)
+    assert 0 < bound < partial.hits[0].score
     assert {hit.id for hit in cheaper.hits} == {"n1", "n2"}
 
 
@@ -64,3 +71,19 @@ async def _until_skipping(gateway: Gateway, query: str, least: int) -> SearchRes
             if found.outcomes[Outcome.SKIPPED] >= least:
                 return found
             await asyncio.sleep(0.05)
+
+
+async def _until_exact(gateway: Gateway, query: str, needed: int) -> SearchResult:
+    """Ask for one hit without another shard than `needed`, until the answer is exact."""
+    missing = (needed + 1) % NUM_SHARDS
+    gateway.set_breaker(missing, "forced_open")
+    try:
+        async with asyncio.timeout(120):
+            while True:
+                found = await ask(gateway, "goods", query, k=1)
+                assert not found.coverage.is_full
+                if found.coverage.exact is True:
+                    return found
+                await asyncio.sleep(0.05)
+    finally:
+        gateway.set_breaker(missing, "closed")

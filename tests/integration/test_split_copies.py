@@ -8,45 +8,35 @@ from pathlib import Path
 
 import pytest
 
-from hedgerow.common.collection import Collection
 from hedgerow.common.errors import SealedError
 from hedgerow.common.partition import shard_of
 from hedgerow.common.redis.client import RedisClient
 from hedgerow.common.redis.connect import connect
 from hedgerow.common.redis.keys import Keys
 from hedgerow.common.settings.redis import RedisSettings
-from hedgerow.common.shard_log.document_version import version_of
-from hedgerow.common.shard_log.entries import START, Entry, position
+from hedgerow.common.shard_log.entries import START, Entry
 from hedgerow.common.shard_log.judgement import KEPT_JUDGEMENTS, Judgement
 from hedgerow.common.shard_log.log import MAX_ENTRY_BYTES, ShardLog
 from hedgerow.common.shard_log.operations import (
     Create,
-    Delete,
-    Op,
     Upsert,
-    Write,
     pack_op,
     unpack_op,
 )
 from hedgerow.common.shard_log.sealing import Sealing
-from hedgerow.common.state.layout import Layout, Split, SplitState
 from hedgerow.common.tasks import end
 from hedgerow.shard_worker.indexing.changes import Changes
-from hedgerow.shard_worker.indexing.stored_before import StoredBefore
 from hedgerow.shard_worker.splitting import copier
+from hedgerow.shard_worker.splitting.clone_choice import CloneChoice
 from hedgerow.shard_worker.splitting.copier import Copier
 from hedgerow.shard_worker.splitting.copy_pace import CopyPace
 from hedgerow.shard_worker.splitting.machine_turns import TURN_LEASE_S, MachineTurns
 from hedgerow.shard_worker.splitting.shard_documents import ShardDocuments
-from hedgerow.shard_worker.storage.store import Store
+from tests.integration.support.old_shard import BOOKS, SPLIT, Source
 from tests.support.servers import RedisServer
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.integration
-
-SPLIT = Split(Layout(0, 1), Layout(1, 2), SplitState.COPYING, 0, 0)
-BOOKS = Collection("books", "u")
-BODIES = [b"1", b"2", b"3"]
 
 
 @pytest.fixture
@@ -92,59 +82,6 @@ async def test_a_copy_is_appended_only_after_what_is_expected(
     assert await copies.last_ids([0, 1]) == ["6-0", START]
     entries = await ShardLog(control, keys).read(0, START, 100)
     assert entries == [Entry("0-1", b"a"), Entry("5-0", b"b"), Entry("6-0", b"e")]
-
-
-class Source:
-    """A shard whose store follows its log, as a worker's does."""
-
-    def __init__(self, control: RedisClient, keys: Keys, path: Path, rng: random.Random) -> None:
-        self.log = ShardLog(control, keys)
-        self.path = path
-        self.store = Store.open(path)
-        self.rng = rng
-        self.applied = START
-        self.num_writes = 0
-
-    async def write(self) -> None:
-        """Log a write of some documents, of few contents, so that they come back."""
-        chosen = {f"d{self.rng.randrange(40)}" for _ in range(3)}
-        op: Op
-        match self.rng.randrange(4):
-            case 0:
-                op = Delete("u", sorted(chosen))
-            case 1:
-                op = Upsert("u", [(one, self._body()) for one in sorted(chosen)])
-            case _:
-                self.num_writes += 1
-                expected = version_of(self.rng.choice([None, *BODIES]))
-                body = self.rng.choice([None, self._body()])
-                op = Write("u", min(chosen), body, expected, f"t{self.num_writes}")
-        await self.log.append(0, pack_op(op))
-
-    def _body(self) -> bytes:
-        return self.rng.choice(BODIES)
-
-    async def apply(self) -> None:
-        """Apply the log's rest to the store, and trim the log as far as it is not held."""
-        entries = await self.log.read(0, self.applied, 1_000_000)
-        if not entries:
-            return
-        ops = [unpack_op(entry.op) for entry in entries]
-        changes = Changes.of(ops, StoredBefore(self.store))
-        self.applied = entries[-1].id
-        self.store.apply(
-            self.applied,
-            definitions=changes.definitions,
-            documents=changes.documents,
-            judged=changes.judged.values(),
-        )
-        positions = await self.log.record_applied(0, "replica", self.applied)
-        slowest = min(positions.values(), key=position)
-        await self.log.trim_to(0, slowest)
-
-    def documents(self) -> dict[str, bytes]:
-        """What the store has."""
-        return dict(self.store.scan("u"))
 
 
 class Nothing:
@@ -209,6 +146,7 @@ async def test_a_copier_that_ends_at_any_point_loses_nothing(
             source.path,
             applied=lambda: source.applied,
             pace=CopyPace(1.0),
+            clones=CloneChoice(control, keys, SPLIT, 5.0),
             replicas_within_s=0.0,
         )
 
@@ -272,6 +210,7 @@ async def test_a_copy_cancelled_while_it_opens_the_store_closes_it(
             source.path,
             applied=lambda: source.applied,
             pace=CopyPace(1.0),
+            clones=CloneChoice(control, Keys(key_prefix), SPLIT, 5.0),
             replicas_within_s=0.0,
         ).run(always)
     )
@@ -336,6 +275,7 @@ async def test_copies_are_never_further_ahead_of_the_replicas_than_a_turn(
         source.path,
         applied=lambda: source.applied,
         pace=CopyPace(0.9, largest_bytes=250_000),
+        clones=CloneChoice(control, keys, SPLIT, 5.0),
     )
     copying = asyncio.create_task(copier.run(always))
     applied, num_copied = {0: START, 1: START}, 0

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from hedgerow.common.errors import BadRequestError
+from hedgerow.common.errors import BadRequestError, UnavailableError
 from hedgerow.common.shard_log.document_version import version_of
 from hedgerow.gateway.gateway import Gateway
 from hedgerow.gateway.shapes.vector import VectorQuery
@@ -127,7 +127,7 @@ async def test_a_vector_field_is_added_and_optimised(gateway: Gateway) -> None:
     async def ids() -> list[str] | None:
         try:
             found = await ask(gateway, "later", "", vector=near, k=3)
-        except BadRequestError:  # it is being filled
+        except (BadRequestError, UnavailableError):  # it is being filled
             return None
         return [hit.id for hit in found.hits] if found.coverage.is_full else None
 

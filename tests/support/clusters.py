@@ -206,7 +206,7 @@ async def gateway_to(cluster: Cluster) -> AsyncIterator[Gateway]:
         yield gateway
 
 
-async def all_live(gateway: Gateway, timeout_s: float = 30.0) -> None:
+async def all_live(gateway: Gateway, timeout_s: float = 60.0) -> None:
     """Wait until each shard has a live worker."""
     await until(lambda: all(gateway._membership.live), timeout_s)
 

@@ -206,7 +206,7 @@ class Caller:
             return False
         return answer.status_code == 200 and bool(answer.json()["coverage"]["is_full"])
 
-    async def until_heard(self, worker: str, since: float, timeout_s: float = 20.0) -> None:
+    async def until_heard(self, worker: str, since: float, timeout_s: float = 60.0) -> None:
         """Wait for a heartbeat of a worker since an instant of the monotonic clock."""
 
         async def is_heard() -> bool:
@@ -217,6 +217,6 @@ class Caller:
 
         await until(is_heard, timeout_s, what=f"a heartbeat of {worker}")
 
-    async def until_whole(self, collection: str, query: str, timeout_s: float = 20.0) -> None:
+    async def until_whole(self, collection: str, query: str, timeout_s: float = 60.0) -> None:
         """Wait until answers reflect every document."""
         await until(lambda: self.is_whole(collection, query), timeout_s, what="whole answers")

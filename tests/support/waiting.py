@@ -1,6 +1,7 @@
 """Waiting, within a time limit, for what other processes and threads do.
 
-They give no event to wait for, so these functions look again every few milliseconds.
+They give no event to wait for, so these functions look again every few milliseconds. What must be
+asked for is looked at ever less often: the answers take CPU time, which what is awaited needs too.
 """
 
 import asyncio
@@ -8,11 +9,14 @@ import time
 from collections.abc import Awaitable, Callable
 
 _EVERY_S = 0.005
+_RARELY_S = 0.05
+_LATE_SHARE = 0.05  # of the time that was waited: how much later the end of it may be noticed
+_PATIENT_S = 45.0  # longer than any busy machine takes for what needs a second
 
 
 async def until(
     is_true: Callable[[], bool | Awaitable[bool]],
-    timeout_s: float = 15.0,
+    timeout_s: float = _PATIENT_S,
     *,
     what: str = "what the test waits for",
 ) -> None:
@@ -22,12 +26,17 @@ async def until(
         TimeoutError: it is not so within `timeout_s`; says `what`.
     """
     try:
+        loop = asyncio.get_running_loop()
+        began_at = loop.time()
         async with asyncio.timeout(timeout_s) as limit:
             while True:
                 answer = is_true()
                 if answer if isinstance(answer, bool) else await answer:
                     return
-                await asyncio.sleep(_EVERY_S)
+                pause_s = 0.0
+                if not isinstance(answer, bool):
+                    pause_s = min(_RARELY_S, (loop.time() - began_at) * _LATE_SHARE)
+                await asyncio.sleep(max(_EVERY_S, pause_s))
     except TimeoutError:
         if limit.expired():
             raise _too_late(timeout_s, what) from None
@@ -36,7 +45,7 @@ async def until(
 
 def block_until(
     is_true: Callable[[], bool],
-    timeout_s: float = 15.0,
+    timeout_s: float = _PATIENT_S,
     *,
     what: str = "what the test waits for",
     every_s: float = _EVERY_S,

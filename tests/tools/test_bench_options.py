@@ -22,6 +22,9 @@ def test_every_row_finds_or_counts_something(tmp_path: Path) -> None:
             assert (found.ids != whole.ids) == (not options.facets), name
             assert len(set(found.extras.groups)) in {0, k}, name
             assert all(part.counts or part.stats for part in found.extras.facets), name
+        for name, (chosen, without) in bench.refined().items():
+            found, whole = bench.answer(query, chosen), bench.answer(query, without)
+            assert 0 < found.total < whole.total, name
     numbers = [bench.answer("w0", synonyms_of("w0", num)).total for num in (0, 1, 8)]
     assert sorted(set(numbers)) == numbers
     write_table(statistics_path(tmp_path, "goods"), collect(bench.index))

@@ -27,7 +27,7 @@ EXAMPLES = list(EXAMPLE.finditer(DOCUMENT.read_text(encoding="utf-8")))
 
 def test_the_page_has_examples() -> None:
     """Facets, sorting, pages, groups, highlights and more like one each have one."""
-    assert len(EXAMPLES) == 6
+    assert len(EXAMPLES) == 7
 
 
 @pytest.mark.parametrize("num_shards", [1, 8])

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
+VARIABLES = {"Q", "JSON", "ONLY", "OPTIONS", "RESUME", "SEED", "USED"}
 LISTED = {
     "setup",
     "demo",
@@ -51,7 +52,19 @@ def _make(*arguments: str, folder: Path = ROOT, **environment: str) -> tuple[int
     inherited = {
         name: value
         for name, value in os.environ.items()
-        if name not in {"MAKEFLAGS", "MAKELEVEL", "MFLAGS", "Q", "JSON", "ONLY", "RESUME", "SEED"}
+        if name
+        not in {
+            "MAKEFLAGS",
+            "MAKELEVEL",
+            "MFLAGS",
+            "Q",
+            "JSON",
+            "ONLY",
+            "OPTIONS",
+            "RESUME",
+            "SEED",
+            "USED",
+        }
     }
     done = subprocess.run(
         ["make", *arguments],
@@ -148,6 +161,23 @@ def test_a_query_without_a_question_says_how(copy: Path) -> None:
     code, shown = _make("query", folder=copy)
     assert code != 0
     assert 'usage: make query Q="your question"' in shown
+
+
+@pytest.mark.parametrize(
+    ("variables", "programs"),
+    [
+        ((), ["bench.search", "bench.options"]),
+        (("OPTIONS=1",), ["bench.options"]),
+        (("USED=1",), ["bench.search"]),
+        (("ONLY=tantivy",), ["bench.search"]),
+    ],
+)
+def test_bench_search_measures_the_options_too(
+    copy: Path, variables: tuple[str, ...], programs: list[str]
+) -> None:
+    """Unless only something else is asked for."""
+    shown = _make("-n", "bench-search", *variables, folder=copy)[1]
+    assert re.findall(r"-m (bench\.\w+)", shown) == programs
 
 
 def test_bench_passes_the_file_on(copy: Path) -> None:

@@ -1,6 +1,6 @@
-"""What all unit tests share: the routes of the HTTP application, which take long to make."""
+"""What all unit tests share: files in memory, and the routes of the application, slow to make."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Any, cast
 
 import pytest
@@ -10,6 +10,9 @@ from hedgerow.common.settings.gateway import GatewaySettings
 from hedgerow.gateway.access.control import AccessControl
 from hedgerow.gateway.http import app
 from hedgerow.gateway.http.app import create_framework_app
+from tests.support.memory_files import keep_temporary_files_in_memory
+
+keep_temporary_files_in_memory()
 
 
 class _StandIn:
@@ -43,31 +46,36 @@ class _Routes:
 
 
 _unused: list[_Routes] = []
+_used: list[_Routes] = []
 
 
-@pytest.fixture(autouse=True)
-def shared_routes(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _shared_framework_app(
+    gateway: Any,
+    settings: GatewaySettings,
+    access: AccessControl | None = None,
+    body: object = None,
+) -> FastAPI:
     """Have tests with equal settings use the same routes, one after the other.
 
     Three hundred tests have an application; each would take 15 ms to make.
     """
-    used: list[_Routes] = []
+    fitting = (one for one in _unused if one.settings == settings)
+    routes = next(fitting, None) or _Routes(settings)
+    if routes in _unused:
+        _unused.remove(routes)
+    _used.append(routes)
+    return routes.over(gateway, access or AccessControl(settings))
 
-    def framework_app(
-        gateway: Any,
-        settings: GatewaySettings,
-        access: AccessControl | None = None,
-        body: object = None,
-    ) -> FastAPI:
-        fitting = (one for one in _unused if one.settings == settings)
-        routes = next(fitting, None) or _Routes(settings)
-        if routes in _unused:
-            _unused.remove(routes)
-        used.append(routes)
-        return routes.over(gateway, access or AccessControl(settings))
 
-    monkeypatch.setattr(app, "create_framework_app", framework_app)
-    yield
-    for routes in used:
+app.create_framework_app = _shared_framework_app
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol() -> Generator[None, object, object]:
+    """Leave the routes that a test has used to the next."""
+    result = yield
+    for routes in _used:
         routes.over(None, None)
-    _unused.extend(used)
+    _unused.extend(_used)
+    _used.clear()
+    return result

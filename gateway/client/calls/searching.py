@@ -16,7 +16,7 @@ from hedgerow.gateway.client.calls.call import (
 )
 from hedgerow.gateway.shapes.answer import SearchAnswer
 from hedgerow.gateway.shapes.collection import CurveAnswer
-from hedgerow.gateway.shapes.facets import Facet
+from hedgerow.gateway.shapes.facets import Choice, Facet
 from hedgerow.gateway.shapes.highlighting import Highlight
 from hedgerow.gateway.shapes.hybrid import Hybrid
 from hedgerow.gateway.shapes.more_like import MoreLike
@@ -58,6 +58,8 @@ class SearchOptions(TypedDict, total=False):
         more_like: search for the most telling words of a document instead of a query, which is "":
             a `MoreLike`, or the same as a dict.
         did_you_mean: whether to suggest a query with misspelt words corrected, if that finds more.
+        refine: values that were chosen: field → values, or `FacetRange`s, which may be dicts. Hits
+            have one of each field's, and a facet leaves out the choice of its own field.
     """
 
     k: int | None
@@ -83,6 +85,7 @@ class SearchOptions(TypedDict, total=False):
     highlight: bool | Sequence[str] | Highlight | Mapping[str, Any] | None
     more_like: MoreLike | Mapping[str, Any] | None
     did_you_mean: bool | None
+    refine: Mapping[str, Sequence[Choice | Mapping[str, Any]]] | None
 
 
 def search(collection: str, query: str, options: SearchOptions) -> Call[SearchAnswer]:

@@ -49,7 +49,13 @@ class Guard:
                 self._serve,
                 allow_origins=access.cors_origins,
                 allow_methods=("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"),
-                allow_headers=("Authorization", "Content-Type", "Traceparent"),
+                allow_headers=(
+                    "Authorization",
+                    "Content-Type",
+                    "If-Match",
+                    "If-None-Match",
+                    "Traceparent",
+                ),
                 expose_headers=("ETag", "Retry-After"),
             )
 

@@ -14,6 +14,7 @@ from hedgerow.gateway.http.requests.guard import caller_of, party_of, peer_in, t
 from hedgerow.gateway.http.requests.held import HeldResponse
 from hedgerow.gateway.http.requests.in_progress import in_progress
 from hedgerow.gateway.http.requests.limits import read_body
+from hedgerow.gateway.http.requests.preconditions import condition_of
 from hedgerow.gateway.http.routes.collection_list import list_response
 from hedgerow.gateway.shapes.collection import (
     CollectionAnswer,
@@ -222,12 +223,13 @@ def document_routes(gateway: GatewayPort, settings: GatewaySettings) -> APIRoute
         request_id: str | None = None,
     ) -> Response:
         origin = _origin(request)
-        if if_version is not None:
+        condition = condition_of(request, if_version)
+        if condition is not None:
             report: Report = await gateway.conditional_writes.put(
                 name,
                 document_id,
                 request.stream(),
-                if_version,
+                condition,
                 wait,
                 request_id=request_id,
                 origin=origin,
@@ -259,6 +261,7 @@ def document_routes(gateway: GatewayPort, settings: GatewaySettings) -> APIRoute
         if_version: str | None = None,
         request_id: str | None = None,
     ) -> Response:
+        condition = condition_of(request, if_version)
         body = await read_body(request.scope, request.receive, settings.max_body_bytes)
         with in_progress(gateway.requests, request.scope):
             report = await gateway.conditional_writes.patch(
@@ -266,7 +269,7 @@ def document_routes(gateway: GatewayPort, settings: GatewaySettings) -> APIRoute
                 document_id,
                 body,
                 wait,
-                if_version=if_version,
+                if_version=condition,
                 request_id=request_id,
                 origin=_origin(request),
             )
@@ -288,10 +291,11 @@ def document_routes(gateway: GatewayPort, settings: GatewaySettings) -> APIRoute
         request_id: str | None = None,
     ) -> Response:
         origin = _origin(request)
+        condition = condition_of(request, if_version)
         with in_progress(gateway.requests, request.scope):
-            if if_version is not None:
+            if condition is not None:
                 await gateway.conditional_writes.delete(
-                    name, document_id, if_version, wait, request_id=request_id, origin=origin
+                    name, document_id, condition, wait, request_id=request_id, origin=origin
                 )
             else:
                 _check_alone(request_id)
@@ -310,4 +314,4 @@ def _origin(request: Request) -> Origin:
 def _check_alone(request_id: str | None) -> None:
     """Refuse an id of a write without a condition, which may be repeated anyway."""
     if request_id is not None:
-        raise BadRequestError("request_id", "is for writes with if_version, and for patches")
+        raise BadRequestError("request_id", "is for writes on a condition, and for patches")

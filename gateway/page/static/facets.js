@@ -1,4 +1,4 @@
-// Counts of a search's matches by fields, and the filters that are chosen from them.
+// Counts of a search's matches by fields, and the values that are chosen from them.
 
 import { h } from "./dom.js";
 import { count, counted } from "./format.js";
@@ -39,17 +39,10 @@ export function wantedFacets(collection, surveyed) {
 
 const isByValue = (type) => type === "keyword" || type === "boolean";
 
-/** A filter that hits must match beside what was typed as one. */
-export function combined(typed, chosen) {
-  const clauses = chosen.map((one) => one.clause);
-  if (!clauses.length) return typed;
-  return [...(typed.trim() ? [`(${typed})`] : []), ...clauses].join(" AND ");
-}
-
-function clauseOf(name, bucket, range) {
-  if (range) return `${name}:[${range.from ?? "*"} TO ${range.to ?? "*"}${range.to === undefined ? "]" : "}"}`;
-  if (typeof bucket.value !== "string") return `${name}:${bucket.value}`;
-  return `${name}:"${bucket.value.replace(/[\\"]/g, "\\$&")}"`;
+/** The choices of each field, as a search has them: a facet leaves out those of its own field. */
+export function refined(chosen) {
+  const fields = Map.groupBy(chosen, (one) => one.field);
+  return Object.fromEntries([...fields].map(([name, choices]) => [name, choices.map((one) => one.value)]));
 }
 
 /** The choices of one facet, in the order of its answer. */
@@ -57,7 +50,8 @@ function choicesOf(name, type, asked, answer) {
   return (answer.buckets ?? []).map((bucket, at) => {
     const range = asked?.ranges?.[at];
     const label = range ? rangeName(type, range) : String(bucket.value);
-    return { field: name, label, bucket, clause: clauseOf(name, bucket, range) };
+    const value = range ?? bucket.value;
+    return { field: name, label, bucket, value, key: JSON.stringify([name, value]) };
   });
 }
 
@@ -89,12 +83,12 @@ function doubts(answers, { coverage } = {}) {
 }
 
 function facet(name, answer, choices, chosen, toggle) {
-  const shown = choices.filter(({ bucket, clause }) => bucket.count || isChosen(chosen, clause));
+  const shown = choices.filter(({ bucket, key }) => bucket.count || isChosen(chosen, key));
   if (!shown.length) return null;
   return h("section", { key: name, class: "facet", "aria-labelledby": `facet-${name}` },
     h("h3", { id: `facet-${name}` }, name),
-    h("ul", null, shown.map((one) => h("li", { key: one.clause },
-      h("button", { type: "button", "aria-pressed": String(isChosen(chosen, one.clause)), onclick: () => toggle(one) },
+    h("ul", null, shown.map((one) => h("li", { key: one.key },
+      h("button", { type: "button", "aria-pressed": String(isChosen(chosen, one.key)), onclick: () => toggle(one) },
         h("span", { class: "facet-label" }, one.label || "(empty)"), h("span", { class: "num dim" }, countText(one.bucket)))))),
     answer.other ? h("p", { class: "dim small" }, `${count(answer.other)} with other values${answer.unlisted_at_most ? `, each on at most ${count(answer.unlisted_at_most)}` : ""}`) : null);
 }
@@ -102,12 +96,12 @@ function facet(name, answer, choices, chosen, toggle) {
 /** A count, or its bounds where there are more values than a shard returns. */
 const countText = ({ count: least, error = 0 }) => (error ? `${count(least)}–${count(least + error)}` : count(least));
 
-const isChosen = (chosen, clause) => chosen.some((one) => one.clause === clause);
+const isChosen = (chosen, key) => chosen.some((one) => one.key === key);
 
 /** What was chosen, each with a button that takes it back. */
 export function chosenFilters(chosen, toggle) {
   if (!chosen.length) return null;
   return h("p", { key: "chosen", class: "chosen" }, h("span", { class: "dim" }, "Only "),
-    chosen.map((one) => h("button", { key: one.clause, type: "button", class: "chip", "aria-label": `Remove the filter ${one.field}: ${one.label}`, onclick: () => toggle(one) },
+    chosen.map((one) => h("button", { key: one.key, type: "button", class: "chip", "aria-label": `Remove the choice ${one.field}: ${one.label}`, onclick: () => toggle(one) },
       h("span", { class: "dim" }, `${one.field} `), one.label || "(empty)", h("span", { "aria-hidden": "true" }, " ×"))));
 }

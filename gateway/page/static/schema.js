@@ -22,6 +22,13 @@ export function countable(collection, limit) {
   return sortable(collection).sort((a, b) => rank(a.type) - rank(b.type)).slice(0, limit);
 }
 
+export const RANKINGS = { text: "text", vector: "vector", hybrid: "text and vector" };
+
+/** The vector field whose vectors are made of texts, so that a query's text can be compared; null without. */
+export function embedded(collection) {
+  return fieldsOf(collection).find(({ type, embed }) => type === "vector" && embed)?.name ?? null;
+}
+
 /** The text field whose values are suggested as queries: a title, or else the weightiest. */
 export function suggested(collection) {
   const texts = fieldsOf(collection).filter(({ type }) => type === "text");

@@ -2,16 +2,20 @@
 // and the same request for other clients.
 
 import { Failure, call, hasKey } from "./api.js";
+import { coverage } from "./covered.js";
 import { h, patch, say } from "./dom.js";
-import { chosenFilters, combined, facetPanel, survey, wantedFacets } from "./facets.js";
-import { count, counted, ms, percent, tone, words } from "./format.js";
-import { TEXTS, TITLES, sortable, suggested } from "./schema.js";
+import { chosenFilters, facetPanel, refined, survey, wantedFacets } from "./facets.js";
+import { count, counted, ms, percent } from "./format.js";
+import { hit } from "./hits.js";
+import { RANKINGS, embedded, sortable, suggested } from "./schema.js";
 import { asCommand, asCurl, asPython } from "./snippets.js";
 import { asQuery, suggestBox } from "./suggest.js";
 import { timeline } from "./timeline.js";
 
 const DEADLINES = [5, 10, 15, 20, 30, 50, 75, 100, 150, 200, 300, 500, 750, 1000, 1500, 2000, 3000, 5000, 10000, 30000];
 const WIDE = matchMedia("(min-width: 1081px)");
+const HIGHLIGHT = { snippets: 3, snippet_chars: 200 };
+const SPARED = ["facets", "highlight", "did_you_mean"];
 const SNIPPETS = { curl: asCurl, Python: asPython, CLI: asCommand };
 
 export function searchView(root, parameters) {
@@ -22,7 +26,8 @@ export function searchView(root, parameters) {
     query: parameters.get("q") ?? "",
     profile: "",
     filter: "",
-    chosen: [], // filters that were chosen from facets
+    chosen: [], // values that were chosen from facets
+    ranking: "text", // by text, by vector, or by both
     sort: "", // a field and its direction; "" for the best first
     isCounting: WIDE.matches, // on a phone, the hits come first
     surveys: {}, // what the survey of each collection has found
@@ -91,24 +96,34 @@ export function searchView(root, parameters) {
     }
   }
 
-  const bodyOf = (facets) => ({
-    query: state.query, k: state.k, deadline_ms: state.deadline, rank_profile: state.profile || null,
-    filter: combined(state.filter, state.chosen), minimum_coverage: state.minimum, explain: true,
-    ...(Object.keys(facets).length ? { facets } : {}),
-    ...(state.sort ? { sort: [Object.fromEntries([state.sort.split(" ")])] } : {}),
-  });
+  function bodyOf(facets) {
+    const { ranking } = state;
+    const vector = { field: embedded(described()) };
+    return {
+      query: state.query, k: state.k, deadline_ms: state.deadline, rank_profile: state.profile || null,
+      filter: state.filter, minimum_coverage: state.minimum, explain: true,
+      ...(ranking === "text" ? { did_you_mean: true } : { vector }),
+      ...(ranking === "hybrid" ? { hybrid: {} } : {}),
+      ...(ranking === "vector" ? {} : { highlight: HIGHLIGHT }), // a vector has no words to mark
+      ...(Object.keys(facets).length ? { facets } : {}),
+      ...(state.chosen.length ? { refine: refined(state.chosen) } : {}),
+      ...(state.sort && ranking === "text" ? { sort: [Object.fromEntries([state.sort.split(" ")])] } : {}),
+    };
+  }
 
-  /** Search; without facets if it cannot have any, as with a profile that reads no index. */
+  /** Search; without what it can do without and cannot have, as with a profile that reads no index. */
   async function send(body, signal) {
     const path = `${pathOf(state.collection)}/search`;
     change({ asked: { collection: state.collection, body }, facetsRefusal: "" });
     try {
       return await call("POST", path, body, signal);
     } catch (error) {
-      if (!body.facets || error.status !== 400 || !/^facets\b/.test(error.problem.field ?? "")) throw error;
-      const { facets, ...rest } = body;
-      change({ asked: { collection: state.collection, body: rest }, facetsRefusal: error.message });
-      return call("POST", path, rest, signal);
+      const refused = SPARED.find((name) => name in body && new RegExp(`^${name}\\b`).test(error.problem?.field ?? ""));
+      if (!refused || error.status !== 400) throw error;
+      const { [refused]: _, ...rest } = body;
+      const answer = await send(rest, signal);
+      if (refused === "facets") change({ facetsRefusal: error.message });
+      return answer;
     }
   }
 
@@ -128,7 +143,7 @@ export function searchView(root, parameters) {
   }
 
   function toggle(choice) {
-    const others = state.chosen.filter((one) => one.clause !== choice.clause);
+    const others = state.chosen.filter((one) => one.key !== choice.key);
     change({ chosen: others.length < state.chosen.length ? others : [...others, choice] });
     again();
   }
@@ -162,18 +177,21 @@ export function searchView(root, parameters) {
             h("input", { type: "search", id: "query", value: state.query, placeholder: "words, “a phrase”, field:word", autocomplete: "off", spellcheck: "false", ...box.attributes(), oninput: (event) => { state.query = event.target.value; box.typed(state.query); } })),
           box.list()),
         h("button", { type: "submit", class: "main", disabled: !state.collection }, state.isBusy ? "Searching…" : "Search")),
-      h("div", { class: "ask-grid" },
+      h("div", { class: embedded(collection) ? "ask-grid ranked" : "ask-grid" },
         h("label", { class: "field" }, h("span", null, "Collection"),
-          h("select", { id: "collection", value: state.collection ?? "", onchange: (event) => change({ collection: event.target.value, profile: "", chosen: [], sort: "" }) },
+          h("select", { id: "collection", value: state.collection ?? "", onchange: (event) => change({ collection: event.target.value, profile: "", chosen: [], sort: "", ranking: "text" }) },
             (state.collections ?? []).map((one) => h("option", { key: one.name, value: one.name }, `${one.name} (${count(one.documents)})`)))),
         h("label", { class: "field" }, h("span", null, "Profile"),
           h("select", { id: "profile", value: state.profile, onchange: (event) => { change({ profile: event.target.value }); again(); } },
             h("option", { key: "", value: "" }, collection ? `the collection’s: ${collection.rank_profile}` : "the collection’s"),
             (collection?.rank_profiles ?? []).map((one) => h("option", { key: one, value: one }, one)))),
+        embedded(collection) ? h("label", { class: "field", key: "ranking" }, h("span", null, "Rank by"),
+          h("select", { id: "ranking", value: state.ranking, onchange: (event) => { change({ ranking: event.target.value }); again(); } },
+            Object.entries(RANKINGS).map(([name, label]) => h("option", { key: name, value: name }, label)))) : null,
         h("label", { class: "field wide" }, h("span", null, "Filter"),
           h("input", { type: "text", id: "filter", value: state.filter, placeholder: "price:>=10", autocomplete: "off", spellcheck: "false", oninput: (event) => { state.filter = event.target.value; } })),
         h("label", { class: "field" }, h("span", null, "Sort by"),
-          h("select", { id: "sort", value: state.sort, onchange: (event) => { change({ sort: event.target.value }); again(); } },
+          h("select", { id: "sort", value: state.ranking === "text" ? state.sort : "", disabled: state.ranking !== "text", onchange: (event) => { change({ sort: event.target.value }); again(); } },
             h("option", { key: "", value: "" }, "score"),
             sortable(collection).flatMap(({ name }) => [["asc", "ascending"], ["desc", "descending"]].map(([order, said]) => (
               h("option", { key: `${name} ${order}`, value: `${name} ${order}` }, `${name}, ${said}`)))))),
@@ -195,9 +213,7 @@ export function searchView(root, parameters) {
   function failure() {
     if (!state.failure) return h("div", { key: "failure", role: "alert" });
     const { problem } = state.failure;
-    // A filter that was typed is in brackets if others were chosen.
-    const before = problem.field === "filter" && state.chosen.length ? 1 : 0;
-    const where = typeof problem.position === "number" ? ` (at character ${problem.position - before})` : "";
+    const where = typeof problem.position === "number" ? ` (at character ${problem.position})` : "";
     return h("div", { key: "failure", class: "notice bad", role: "alert" }, `${state.failure.message}${where}`);
   }
 
@@ -216,6 +232,7 @@ export function searchView(root, parameters) {
     });
     return h("div", { key: "results", class: state.isBusy ? "results busy" : "results" },
       coverage(answer),
+      answer.did_you_mean ? meant(answer.did_you_mean) : null,
       answer.warnings.map((warning, at) => h("p", { key: `warning ${at}`, class: "notice warn" }, `Warning: ${warning}`)),
       (answer.fetch?.problems ?? []).map((one, at) => h("p", { key: `fetch ${at}`, class: "notice warn" }, `Fields of shard ${one.shard}: ${one.reason}`)),
       h("div", { class: panel ? "columns with-facets" : "columns", key: "columns" },
@@ -225,6 +242,13 @@ export function searchView(root, parameters) {
           chosenFilters(state.chosen, toggle),
           answer.hits.length ? h("ol", null, answer.hits.map(hit)) : h("p", { class: "dim" }, answer.shards.ok ? "No hits." : "No shard has answered, so it is unknown whether there are any.")),
         h("div", null, timeline(answer), request())));
+  }
+
+  /** A query that finds more, to be asked by a press. */
+  function meant(query) {
+    const ask = () => { change({ query }); search(); };
+    return h("p", { key: "meant", class: "notice" }, "Did you mean ",
+      h("button", { type: "button", id: "meant", class: "as-link", onclick: ask }, query), "?");
   }
 
   function request() {
@@ -273,58 +297,6 @@ function found(answer) {
   const { value, relation } = answer.total_hits;
   return `${count(value)}${relation === "eq" ? "" : "+"} found in ${ms(answer.took_ms)}`;
 }
-
-function coverage(answer) {
-  const { fraction, documents, documents_total: total, degraded } = answer.coverage;
-  const reasons = Object.entries(degraded);
-  const numMissing = reasons.reduce((sum, [, shards]) => sum + shards, 0);
-  const missing = (1 - fraction) * 100;
-  let at = fraction * 100;
-  const parts = reasons.map(([outcome, shards]) => {
-    const width = (missing * shards) / numMissing;
-    const rect = h("rect", { key: outcome, class: `cover-${tone(outcome)}`, x: at, y: 0, width, height: 10 });
-    at += width;
-    return rect;
-  });
-  const details = answer.shards.detail.filter((one) => one.outcome !== "ok" && one.outcome !== "skipped");
-  return h("section", { key: "coverage", class: "card coverage-card", "aria-labelledby": "coverage-title" },
-    h("div", { class: "coverage-line" },
-      h("h2", { id: "coverage-title" }, "Coverage ", h("b", { class: fraction >= 1 && !numMissing ? "good-text" : "warn-text" }, percent(fraction))),
-      h("span", { class: "dim" }, `${count(documents)} of ${counted(total, "document")}, ${answer.shards.ok} of ${counted(answer.shards.total, "shard")}${answer.shards.skipped ? ` (${answer.shards.skipped} skipped: no match)` : ""}${answer.coverage.exact ? "; the hits are exact" : ""}; ${ms(answer.took_ms)} of ${ms(answer.deadline_ms)}`)),
-    h("svg", { class: "cover", viewBox: "0 0 100 10", preserveAspectRatio: "none", role: "img", "aria-label": `${percent(fraction)} of the documents were searched` },
-      h("rect", { class: "cover-good", x: 0, y: 0, width: fraction * 100, height: 10 }), parts),
-    reasons.length ? h("ul", { class: "reasons" }, reasons.map(([outcome, shards]) => h("li", { key: outcome },
-      h("span", { class: `tag ${tone(outcome)}` }, `${words(outcome)} ${shards}`),
-      h("span", null, why(details.filter((one) => one.outcome === (outcome === "enough" ? "cancelled" : outcome))))))) : null);
-}
-
-/** The reasons of shards that ended alike, and which shards. */
-function why(details) {
-  const shards = Map.groupBy(details, (one) => one.reason || words(one.outcome));
-  return [...shards].map(([reason, those]) => `${those.length === 1 ? "shard" : "shards"} ${those.map((one) => one.shard).join(", ")}: ${reason}`).join("; ");
-}
-
-function hit(one) {
-  const stored = one.fields;
-  const strings = Object.entries(stored ?? {}).filter(([name, value]) => name !== "id" && typeof value === "string" && value);
-  const first = (names) => names.find((name) => strings.some(([known]) => known === name));
-  const title = first(TITLES) ?? strings[0]?.[0];
-  const text = first(TEXTS.filter((name) => name !== title)) ?? strings.find(([name]) => name !== title)?.[0];
-  const rest = Object.entries(stored ?? {}).filter(([name]) => !["id", title, text].includes(name));
-  return h("li", { key: `${one.shard} ${one.id}` },
-    h("div", { class: "hit-head" },
-      h("h3", null, title ? stored[title] : one.id),
-      h("span", { class: "dim num" }, one.sort ? sortText(one.sort) : one.score.toFixed(4))),
-    text ? h("p", { class: "hit-text" }, stored[text]) : null,
-    h("p", { class: "hit-end" },
-      h("code", null, one.id), h("span", { class: "dim" }, ` shard ${one.shard}`),
-      stored === null ? h("span", { class: "warn-text" }, " no fields") : null,
-      rest.slice(0, 8).map(([name, value]) => h("span", { class: "pair", key: name },
-        h("span", { class: "dim" }, name), ` ${typeof value === "string" ? value : JSON.stringify(value)}`))));
-}
-
-/** The values by which a hit was sorted. */
-const sortText = (values) => values.map((one) => (one === null ? "no value" : String(one))).join(", ");
 
 /** Copy, also where the page is not served from this machine or by TLS, and has no clipboard. */
 async function copyText(text) {

@@ -46,6 +46,12 @@ function facet(name, { size, ranges }) {
   return `${name}:${size ?? ranges.map(({ from = "", to = "" }) => `${from}..${to}`).join(",")}`;
 }
 
+/** A choice as `gateway query --refine` takes it: brand:acme, price:10..20, code:"007" */
+function choice(name, value) {
+  if (typeof value === "object") return `${name}:${value.from ?? ""}..${value.to ?? ""}`;
+  return typeof value === "string" ? `${name}:"${value}"` : `${name}:${value}`;
+}
+
 export function asCommand(base, collection, body) {
   const { query, ...rest } = spare(body);
   const parts = [`--collection ${shell(collection)}`];
@@ -57,6 +63,11 @@ export function asCommand(base, collection, body) {
     minimum_coverage: (value) => `--minimum-coverage ${value}`,
     explain: () => "--explain",
     facets: (value) => Object.entries(value).map(([name, one]) => `--facet ${shell(facet(name, one))}`).join(" \\\n  "),
+    refine: (value) => Object.entries(value).flatMap(([name, those]) => those.map((one) => `--refine ${shell(choice(name, one))}`)).join(" \\\n  "),
+    highlight: () => "--highlight all",
+    did_you_mean: () => "--did-you-mean",
+    vector: (value) => `--vector ${shell(value.field)}`,
+    hybrid: () => "--hybrid scores",
     sort: (value) => value.map((one) => `--sort ${shell(Object.entries(one)[0].join(":"))}`).join(" "),
   };
   for (const [name, value] of Object.entries(rest)) parts.push(options[name](value));

@@ -109,24 +109,32 @@ def num_wanted(k: int, num_shards: int) -> int:
     return 1
 
 
-def take_attached(hits: Iterable[Hit], bodies: Iterable[tuple[int, SearchBody]]) -> None:
+def take_attached(hits: Iterable[Hit], bodies: Iterable[tuple[int, SearchBody]]) -> int | None:
     """Give hits the documents that were attached to the replies.
 
     Args:
         hits: the winners.
         bodies: shard and its reply, for each shard that has answered.
+
+    Returns:
+        The documents' bytes in total, if every hit has got its document; else None.
     """
     attached = {
         shard: dict(zip(body.ids, body.attached, strict=False))
         for shard, body in bodies
         if body.attached
     }
-    if attached:
-        for hit in hits:
-            if hit.shard in attached:
-                stored = attached[hit.shard].get(hit.id)
-                if stored is not None:
-                    hit.stored = msgspec.Raw(stored)
+    if not attached:
+        return None
+    raw, num_bytes, is_whole = msgspec.Raw, 0, True
+    for hit in hits:
+        stored = attached[hit.shard].get(hit.id) if hit.shard in attached else None
+        if stored is None:
+            is_whole = False
+        else:
+            hit.stored = raw(stored)
+            num_bytes += len(stored)
+    return num_bytes if is_whole else None
 
 
 def _allows_attaching(profile: RankProfile) -> bool:

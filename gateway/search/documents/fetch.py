@@ -80,6 +80,10 @@ class Fetcher:
         self._loop = asyncio.get_running_loop()
         self._alarms = Alarms()
 
+    def is_within_answer(self, num_bytes: int) -> bool:
+        """Whether documents of this size fit into one answer."""
+        return num_bytes <= self._max_answer_bytes
+
     async def fill(
         self,
         hits: Sequence[Hit],

@@ -6,12 +6,14 @@ from typing import Final
 from msgspec import UNSET
 
 from hedgerow.common.errors import InsufficientCoverageError
+from hedgerow.common.outcome import Outcome
+from hedgerow.gateway.search.coverage.measurement import count_outcomes, measure_coverage
 from hedgerow.gateway.search.documents.answer_memory import Lease
 from hedgerow.gateway.search.hybrid.fusion import FusedHit
 from hedgerow.gateway.search.hybrid.leg_end import LegEnd, leg_of, together
 from hedgerow.gateway.search.hybrid.wanted import SECOND_PHASE, TEXT, VECTOR, Legs
 from hedgerow.gateway.search.result import Hit, SearchQuery, SearchResult
-from hedgerow.gateway.shapes.answer import Fetch, TotalHits
+from hedgerow.gateway.shapes.answer import Fetch, ShardDetail, TotalHits
 from hedgerow.gateway.shapes.reasons import reasons_line
 
 _UNSCORED: Final = (
@@ -34,7 +36,7 @@ def make_answer(
     Args:
         query: what was asked.
         legs: what its legs have asked.
-        ends: how they have ended; one of them has a result.
+        ends: how they have ended.
         fused: all hits, in their final order.
         hits: those of the answer.
         fetched: how their documents were read, and what they take of the gateway's memory.
@@ -47,7 +49,10 @@ def make_answer(
     """
     shards = together(ends, counts)
     results = [end.result for end in ends.values() if end.result is not None]
-    total = max(result.coverage.documents_total for result in results)
+    total = max(
+        (result.coverage.documents_total for result in results),
+        default=shards.coverage.documents_total,
+    )
     by_text = ends[TEXT].result
     result = SearchResult(
         hits=hits,
@@ -60,12 +65,40 @@ def make_answer(
         fetch=fetched[0],
         warnings=_warnings(ends, fused, legs),
         lease=fetched[1],
-        trace_id=results[0].trace_id,
+        trace_id=results[0].trace_id if results else None,
         facets=UNSET if by_text is None else by_text.facets,
         legs={name: leg_of(end, shards.of_legs[name], total) for name, end in ends.items()},
     )
     _check_coverage(query, legs, ends, result)
     return result
+
+
+def unasked(
+    query: SearchQuery,
+    counts: Sequence[int | None],
+    outcome: Outcome,
+    reason: str,
+    took_s: float,
+) -> SearchResult:
+    """The result of a search for which no shard was asked.
+
+    Args:
+        query: what was asked.
+        counts: for each shard, how many documents of the collection it last reported.
+        outcome: that of each shard's part.
+        reason: why.
+        took_s: since the search began.
+    """
+    outcomes = [outcome] * len(counts)
+    return SearchResult(
+        hits=[],
+        total_hits=TotalHits(0, "gte"),
+        coverage=measure_coverage(outcomes, 0, counts),
+        outcomes=count_outcomes(outcomes),
+        detail=[ShardDetail(shard, outcome, reason) for shard in range(len(counts))],
+        took_ms=took_s * 1000,
+        deadline_ms=query.deadline_ms,
+    )
 
 
 def _total_hits(ends: Mapping[str, LegEnd]) -> TotalHits:

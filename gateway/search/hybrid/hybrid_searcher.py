@@ -15,15 +15,17 @@ from hedgerow.common.errors import (
     BadRequestError,
     EmbeddingError,
     ExpiredError,
+    InsufficientCoverageError,
     OverloadedError,
     UnavailableError,
 )
+from hedgerow.common.outcome import Outcome
 from hedgerow.common.settings.rank_profiles import RankProfile
 from hedgerow.common.wire.search_options import Candidate, Highlighting
 from hedgerow.gateway.embedding.query_embedder import QueryEmbedder
 from hedgerow.gateway.search.documents.answer_memory import Lease
 from hedgerow.gateway.search.documents.fetch import drop_fields
-from hedgerow.gateway.search.hybrid.answer import make_answer
+from hedgerow.gateway.search.hybrid.answer import make_answer, unasked
 from hedgerow.gateway.search.hybrid.deadlines import deadlines_of
 from hedgerow.gateway.search.hybrid.fusion import FusedHit
 from hedgerow.gateway.search.hybrid.leg_end import LegEnd
@@ -80,8 +82,8 @@ class HybridSearcher:
 
         Raises:
             BadRequestError: the query cannot be answered by any shard.
-            UnavailableError: no leg could be asked, or the text of a search by vector alone could
-                not be embedded.
+            UnavailableError: no leg could be asked, or the function of a search by vector alone
+                has failed.
             InsufficientCoverageError: the answer reflects less than the caller demands, or nothing
                 at all; it carries the result.
         """
@@ -159,14 +161,25 @@ class HybridSearcher:
         query = replace(query, query="")
         try:
             query = await self._legs.with_vector(query, function, text, collection, deadline)
-        except (EmbeddingError, ExpiredError) as error:
+        except EmbeddingError as error:
             raise UnavailableError(f"the query could not be embedded: {error}") from error
+        except ExpiredError as error:
+            raise self._late(query, collection, started, str(error)) from error
         left_ms = (deadline - self._loop.time()) * 1000
         if left_ms <= 0:
-            raise UnavailableError("the query was embedded too late for its deadline")
+            reason = "the query's text was embedded too late for its deadline"
+            raise self._late(query, collection, started, reason)
         result = await self._searcher.search(replace(query, deadline_ms=left_ms), collection)
         took_ms = (self._loop.time() - started) * 1000
         return replace(result, took_ms=took_ms, deadline_ms=query.deadline_ms)
+
+    def _late(
+        self, query: SearchQuery, collection: Collection, started: float, reason: str
+    ) -> InsufficientCoverageError:
+        """The error of a search for which no time was left to ask a shard."""
+        counts = self._view.counts_of(collection.uid)
+        result = unasked(query, counts, Outcome.TIMED_OUT, reason, self._loop.time() - started)
+        return InsufficientCoverageError(f"no shard was asked: {reason}", result)
 
     async def _second_phase(
         self,
@@ -247,14 +260,12 @@ def _candidate_of(fused: FusedHit) -> Candidate:
 
 
 def _check_answered(ends: Mapping[str, LegEnd]) -> None:
-    """Check that a shard was asked in any leg.
+    """Check that a shard was asked in any leg, or could have been with more time.
 
     Raises:
-        UnavailableError: none was, as the first leg says.
+        UnavailableError: none could, as the first leg says.
     """
     if all(end.result is None for end in ends.values()):
         errors = [end.error for end in ends.values() if end.error is not None]
-        reasons = "; ".join(f"{name}: {end.left_out}" for name, end in ends.items())
         if errors:
             raise errors[0]
-        raise UnavailableError(f"no leg could be asked: {reasons}")

@@ -109,7 +109,11 @@ def together(ends: Mapping[str, LegEnd], counts: Sequence[int | None]) -> Togeth
                 reason = f"{name}: {detail.reason}" if detail.reason else ""
                 worst[detail.shard] = replace(detail, reason=reason)
     outcomes = [worst[shard].outcome if shard in worst else _OK for shard in range(num_shards)]
-    documents = min(_searched(end, of_legs[name], outcomes, counts) for name, end in ends.items())
+    # How many documents a skipped shard has is known from its last report only.
+    counted = {name: end for name, end in ends.items() if not _has_skipped(end)} or ends
+    documents = min(
+        _searched(end, of_legs[name], outcomes, counts) for name, end in counted.items()
+    )
     if all(outcome is _OK for outcome in outcomes):
         coverage = coverage_of(documents, documents)
     else:
@@ -120,6 +124,10 @@ def together(ends: Mapping[str, LegEnd], counts: Sequence[int | None]) -> Togeth
         [worst[shard] for shard in sorted(worst)],
         of_legs,
     )
+
+
+def _has_skipped(end: LegEnd) -> bool:
+    return end.result is not None and bool(end.result.skipped)
 
 
 def _is_worse(detail: ShardDetail, known: ShardDetail) -> bool:

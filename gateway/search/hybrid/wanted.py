@@ -9,11 +9,12 @@ from msgspec.structs import replace
 
 from hedgerow.common.collection import Collection
 from hedgerow.common.errors import BadRequestError
+from hedgerow.common.fields.vectors import Metric
 from hedgerow.common.settings.rank_profiles import RankProfile
-from hedgerow.gateway.search.hybrid.fusion import Fusion
+from hedgerow.gateway.search.hybrid.fusion import Fusion, Scale
 from hedgerow.gateway.search.options.vector import field_of
 from hedgerow.gateway.search.result import SearchQuery
-from hedgerow.gateway.shapes.hybrid import DEFAULT_CANDIDATES, Hybrid
+from hedgerow.gateway.shapes.hybrid import DEFAULT_CANDIDATES, DEFAULT_VECTOR_WEIGHTS, Hybrid
 from hedgerow.gateway.shapes.vector import VectorQuery
 
 TEXT: Final = "text"
@@ -21,6 +22,12 @@ VECTOR: Final = "vector"
 SECOND_PHASE: Final = "second_phase"
 # Of the legs of a search with a second phase, which comes after the fusion.
 LEG_PROFILE: Final = "bm25"
+_SCALE_OF_TEXT: Final = Scale(0.0, is_zero_absent=True)  # of a document without any of the words
+_SCALES: Final = {
+    Metric.COSINE: Scale(-1.0),
+    Metric.DOT: Scale(),
+    Metric.L2: Scale(),
+}
 
 
 class Limits(NamedTuple):
@@ -78,8 +85,8 @@ def legs_of(
             the legs' own checks.
     """
     _check_others(query)
-    weights = hybrid.weights
-    if not (weights.text or weights.vector):
+    weights = _weights_of(hybrid)
+    if not any(weights.values()):
         raise BadRequestError("hybrid.weights", "are both 0, so nothing would be ranked")
     name = query.rank_profile or collection.rank_profile
     profile = profiles.get(name)
@@ -121,7 +128,11 @@ def legs_of(
         ),
         embed=embed_of(vector, collection, profile, limits.functions),
         fusion=Fusion(
-            hybrid.method == "scores", hybrid.k, {TEXT: weights.text, VECTOR: weights.vector}
+            hybrid.method == "scores",
+            hybrid.k,
+            weights,
+            {TEXT: _SCALE_OF_TEXT, VECTOR: _SCALES[field_of(vector, collection).metric]},
+            num,
         ),
         minimum_coverage={
             TEXT: hybrid.minimum_coverage.text,
@@ -161,6 +172,13 @@ def embed_of(
             "this gateway's embed.functions",
         )
     return embedding.function
+
+
+def _weights_of(hybrid: Hybrid) -> dict[str, float]:
+    vector = hybrid.weights.vector
+    if vector is None:
+        vector = DEFAULT_VECTOR_WEIGHTS[hybrid.method]
+    return {TEXT: hybrid.weights.text, VECTOR: vector}
 
 
 def _check_others(query: SearchQuery) -> None:

@@ -36,7 +36,7 @@ from hedgerow.gateway.shapes.facets import (
 _MOST_EXACT: Final = 2**53  # whole numbers above it have no exact floating-point number
 _LARGEST: Final = 10**308
 _MOST_AT_ONCE: Final = 4_000  # values that are merged on the event loop, which takes some 2 ms
-_NO_VALUES: Final = frozenset({FieldType.TEXT, FieldType.VECTOR})
+NO_VALUES: Final = frozenset({FieldType.TEXT, FieldType.VECTOR})
 _ORDERED: Final = frozenset({FieldType.INTEGER, FieldType.FLOAT, FieldType.DATE})
 
 
@@ -79,14 +79,14 @@ def check_facets(
 def _checked(name: str, facet: Facet, collection: Collection, limits: QuerySettings) -> Counted:
     where = f"facets.{name}"
     kind = type_of(name, collection, where)
-    if kind in _NO_VALUES:
+    if kind in NO_VALUES:
         raise BadRequestError(where, f"is a {kind} field; facets count fields of other types")
     ways = [facet.size is not None, bool(facet.ranges), facet.histogram is not None]
     if sum(ways) > 1:
         raise BadRequestError(where, "has more than one of size, ranges and histogram")
     stats = None
     if facet.stats:
-        _check_ordered(where, "stats", kind)
+        check_ordered(where, "stats", kind)
         stats = WantedFacet(name, FacetKind.STATS)
     if facet.ranges:
         return Counted(name, facet, _ranges(where, name, facet.ranges, kind, limits), stats)
@@ -117,7 +117,12 @@ def type_of(name: str, collection: Collection, where: str) -> FieldType:
     return kind
 
 
-def _check_ordered(where: str, what: str, kind: FieldType) -> None:
+def check_ordered(where: str, what: str, kind: FieldType) -> None:
+    """Refuse what only fields of numbers and dates have.
+
+    Raises:
+        BadRequestError: names `where`, `what` and the field's type.
+    """
     if kind not in _ORDERED:
         raise BadRequestError(
             f"{where}.{what}", f"is for numbers and dates; the field is of type {kind}"
@@ -127,7 +132,7 @@ def _check_ordered(where: str, what: str, kind: FieldType) -> None:
 def _ranges(
     where: str, name: str, ranges: Sequence[FacetRange], kind: FieldType, limits: QuerySettings
 ) -> WantedFacet:
-    _check_ordered(where, "ranges", kind)
+    check_ordered(where, "ranges", kind)
     if len(ranges) > limits.max_facet_values:
         raise BadRequestError(
             f"{where}.ranges",
@@ -139,12 +144,16 @@ def _ranges(
             raise BadRequestError(f"{where}.ranges", f"{number} has neither from nor to")
         for bound in (one.from_, one.to):
             if bound is not None:
-                bounds.add(_bound(f"{where}.ranges", bound, kind))
+                bounds.add(bound_of(f"{where}.ranges", bound, kind))
     return WantedFacet(name, FacetKind.RANGES, bounds=tuple(sorted(bounds)))
 
 
-def _bound(where: str, bound: Bound, kind: FieldType) -> Bound:
-    """A bound as the shards compare it: of integers the next whole number, of dates in UTC."""
+def bound_of(where: str, bound: Bound, kind: FieldType) -> Bound:
+    """A bound as the shards compare it: of integers the next whole number, of dates in UTC.
+
+    Raises:
+        BadRequestError: names `where` and the reason.
+    """
     if kind is FieldType.DATE:
         date = parse_date(bound) if isinstance(bound, str) else None
         if date is None:
@@ -165,7 +174,7 @@ def _bound(where: str, bound: Bound, kind: FieldType) -> Bound:
 def _histogram(
     where: str, name: str, histogram: float | str, kind: FieldType, limits: QuerySettings
 ) -> WantedFacet:
-    _check_ordered(where, "histogram", kind)
+    check_ordered(where, "histogram", kind)
     if isinstance(histogram, str):
         if kind is not FieldType.DATE:
             raise BadRequestError(
@@ -284,8 +293,8 @@ def _counted_ranges(
     kind = FieldType.DATE if is_dates else FieldType.INTEGER if is_whole else FieldType.FLOAT
     buckets = []
     for one in ranges:
-        before = 0 if one.from_ is None else below[places[_bound("", one.from_, kind)]]
-        until = below[-1] if one.to is None else below[places[_bound("", one.to, kind)]]
+        before = 0 if one.from_ is None else below[places[bound_of("", one.from_, kind)]]
+        until = below[-1] if one.to is None else below[places[bound_of("", one.to, kind)]]
         # A range that ends before it begins is empty.
         buckets.append(FacetBucket(max(0, until - before), from_=one.from_, to=one.to))
     return buckets

@@ -7,11 +7,12 @@ from hedgerow.common.errors import BadRequestError
 from hedgerow.common.query.cost import Cost
 from hedgerow.common.settings.query_limits import QuerySettings
 from hedgerow.common.settings.rank_profiles import RankProfile
-from hedgerow.common.wire.search_options import SCORE, SearchOptions, WantedHighlights
+from hedgerow.common.wire.search_options import SCORE, Choice, SearchOptions, WantedHighlights
 from hedgerow.gateway.search.options.cursor import CursorSigner, fingerprint_of
 from hedgerow.gateway.search.options.facets import Counted, check_facets
 from hedgerow.gateway.search.options.highlighting import check_highlight
 from hedgerow.gateway.search.options.paging import Paging
+from hedgerow.gateway.search.options.refine import check_refine
 from hedgerow.gateway.search.options.sorting import check_group, check_sort
 from hedgerow.gateway.search.options.vector import check_vector
 from hedgerow.gateway.search.result import SearchQuery
@@ -73,6 +74,7 @@ def wanted_of(
         or query.highlight
         or query.more_like
         or query.did_you_mean
+        or query.refine
     ):
         return NOTHING
     _check_profile(query, profile)
@@ -87,9 +89,10 @@ def wanted_of(
     keys = check_sort(query.sort, collection, limits)
     if query.group_by:
         check_group(query.group_by, collection)
+    refine = check_refine(query.refine, collection)
     paging = after = None
     if query.search_after is not None:
-        paging = _paging(query, query.search_after, collection, signer)
+        paging = _paging(query, query.search_after, collection, signer, refine)
         after = paging.after(num_shards)
         is_by_score = not keys or keys[-1].field == SCORE
         if is_by_score and paging.num_before + query.k > limits.max_score_depth:
@@ -106,6 +109,7 @@ def wanted_of(
         query.group_by,
         vector=nearest,
         did_you_mean=query.did_you_mean,
+        refine=refine,
     )
     columns = len(wanted) + len(keys) * (1 + (after is not None)) + 2 * bool(query.group_by)
     columns += nearest is not None
@@ -134,6 +138,7 @@ def _check_profile(query: SearchQuery, profile: RankProfile) -> None:
         "highlight": bool(query.highlight),
         "more_like": query.more_like is not None,
         "did_you_mean": query.did_you_mean,
+        "refine": bool(query.refine),
     }
     of_index = [name for name, is_asked in reading.items() if is_asked]
     if profile.first_phase == "noop" and (asked or of_index):
@@ -149,12 +154,16 @@ def _check_profile(query: SearchQuery, profile: RankProfile) -> None:
 
 
 def _paging(
-    query: SearchQuery, text: str, collection: Collection, signer: CursorSigner | None
+    query: SearchQuery,
+    text: str,
+    collection: Collection,
+    signer: CursorSigner | None,
+    refine: tuple[Choice, ...],
 ) -> Paging:
     if signer is None:
         raise BadRequestError("search_after", "does not apply here: there is no key for cursors")
     profile = query.rank_profile or collection.rank_profile
-    search = fingerprint_of(
+    parts: list[object] = [
         collection.uid,
         query.query,
         query.filter,
@@ -163,7 +172,13 @@ def _paging(
         query.sort,
         query.typos,
         query.prefix,
-        *(() if query.synonyms else ("no synonyms",)),
-        *(() if query.more_like is None else (query.more_like,)),
-    )
+    ]
+    # These only where they are not the default, so that cursors of earlier versions stay valid.
+    if not query.synonyms:
+        parts.append("no synonyms")
+    if query.more_like is not None:
+        parts.append(query.more_like)
+    if refine:
+        parts.append(refine)
+    search = fingerprint_of(*parts)
     return Paging(signer, search, signer.read(text) if text else None)

@@ -8,8 +8,10 @@ from typing import Final, NamedTuple
 from hedgerow.common.collection import Collection
 from hedgerow.common.query.as_typed import Typing
 from hedgerow.common.query.needs import Need, need_of
+from hedgerow.common.query.score_bounds import ScoreBound, score_bound
 from hedgerow.common.query.shard_summary import ShardSummary, SummaryMasks
-from hedgerow.common.wire.search_options import Synonym
+from hedgerow.common.query.word_frequencies import WordFrequencies
+from hedgerow.common.wire.search_options import Choice, Synonym
 
 MOST_REMEMBERED: Final = 1024  # queries
 
@@ -22,6 +24,7 @@ class Asked(NamedTuple):
     strict: bool
     typing: Typing
     synonyms: tuple[Synonym, ...] = ()
+    choices: tuple[Choice, ...] = ()
 
 
 class Excluded(NamedTuple):
@@ -38,6 +41,18 @@ class Excluded(NamedTuple):
     stamps: list[bytes]
 
 
+class RankedBy(NamedTuple):
+    """What words weigh in a collection.
+
+    Attributes:
+        version: of the term statistics.
+        words: how frequent its words are, by these statistics.
+    """
+
+    version: bytes
+    words: WordFrequencies
+
+
 class CollectionSummaries:
     """The summaries of one collection.
 
@@ -45,7 +60,8 @@ class CollectionSummaries:
         uid: the collection's.
         used_at: when it was last searched, in s.
         read_at: when the stamps were last read, in s; -inf for never.
-        size: bytes of all summaries.
+        size: bytes of all summaries, and of what words weigh.
+        ranked_by: what words weigh; None if that is not known.
     """
 
     def __init__(self, uid: str, now: float) -> None:
@@ -54,6 +70,7 @@ class CollectionSummaries:
         self.used_at = now
         self.read_at = -math.inf
         self.size = 0
+        self.ranked_by: RankedBy | None = None
         self._held: dict[int, tuple[bytes, ShardSummary]] = {}
         self._masks: SummaryMasks | None = None
         self._known: OrderedDict[Asked, Excluded] = OrderedDict()
@@ -83,6 +100,12 @@ class CollectionSummaries:
         self._known.clear()
         self._masks = None
 
+    def rank_by(self, ranked_by: RankedBy | None) -> None:
+        """Keep what words weigh."""
+        for one, sign in ((self.ranked_by, -1), (ranked_by, 1)):
+            self.size += 0 if one is None else sign * one.words.size
+        self.ranked_by = ranked_by
+
     def excluded(self, asked: Asked, collection: Collection) -> Excluded:
         """The shards that have no match; remembers the answers to the last queries."""
         if self._collection is not collection:
@@ -108,11 +131,31 @@ class CollectionSummaries:
             strict=asked.strict,
             typing=asked.typing,
             synonyms=asked.synonyms,
+            choices=asked.choices,
         )
 
-    def _look(self, asked: Asked, collection: Collection) -> Excluded:
+    def scores(self, asked: Asked, collection: Collection) -> ScoreBound | None:
+        """The most that documents can score; None if that is not known."""
+        if self.ranked_by is None:
+            return None
+        return score_bound(
+            asked.query,
+            collection,
+            self.ranked_by.words,
+            strict=asked.strict,
+            typing=asked.typing,
+            synonyms=asked.synonyms,
+        )
+
+    @property
+    def masks(self) -> SummaryMasks:
+        """What may be in which shard."""
         if self._masks is None:
             self._masks = SummaryMasks({shard: one for shard, (_, one) in self._held.items()})
-        found = self._masks.some & self.need(asked, collection).shards(self._masks)
+        return self._masks
+
+    def _look(self, asked: Asked, collection: Collection) -> Excluded:
+        masks = self.masks
+        found = masks.some & self.need(asked, collection).shards(masks)
         shards = [shard for shard in sorted(self._held) if not found >> shard & 1]
         return Excluded(self.uid, tuple(shards), [self._held[shard][0] for shard in shards])

@@ -2,7 +2,8 @@
 
 In the order by a field of numbers or dates, a shard's summary has the best value that any of its
 documents can have. If that comes strictly after the last hit's, the shard has no winner, whatever
-else the order depends on. Nothing of the kind is known of scores.
+else the order depends on. In the order by score, the same holds for the most that any of its
+documents can score (`common.query.score_bounds`).
 """
 
 from collections.abc import Iterable, Sequence
@@ -13,8 +14,9 @@ from msgspec import UNSET
 
 from hedgerow.common.fields.field_types import parse_date
 from hedgerow.common.query.needs import Need, may_match
-from hedgerow.common.query.shard_summary import ShardSummary
-from hedgerow.common.wire.search_options import SortKey, Value
+from hedgerow.common.query.score_bounds import ScoreBound, shown_bound
+from hedgerow.common.query.shard_summary import ShardSummary, SummaryMasks
+from hedgerow.common.wire.search_options import SCORE, SortKey, Value
 from hedgerow.gateway.search.result import Hit
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -25,8 +27,8 @@ class Exactness(NamedTuple):
     """The hits are those of an answer with every shard.
 
     Attributes:
-        bound: the best value of the first sort key that a document of the missing shards can have;
-            None if none of their documents matches.
+        bound: the best value of the first sort key, or the highest score, that a document of the
+            missing shards can have; None if none of their documents matches.
     """
 
     bound: Value = None
@@ -55,6 +57,33 @@ def exactness_of(
         return None
     last = hits[-1].sort
     return None if last is UNSET else _after(matching, keys[0], last[0])
+
+
+def is_by_score(keys: Sequence[SortKey]) -> bool:
+    """Whether hits in this order are in the order of their scores."""
+    return not keys or keys[0].field == SCORE
+
+
+def exactness_by_score(
+    missing: Iterable[int], masks: SummaryMasks, need: Need, scores: ScoreBound, last: Hit
+) -> Exactness | None:
+    """As `exactness_of`, of as many hits as are wanted, in the order of their scores.
+
+    Args:
+        missing: the shards that were not searched.
+        masks: with their summaries.
+        need: what a document needs in order to match.
+        scores: the most that a document can score.
+        last: the last hit.
+    """
+    bound, matching = 0.0, need.shards(masks) & masks.some
+    for shard in missing:
+        score = scores.most(masks, 1 << shard) if matching >> shard & 1 else None
+        if score is not None:
+            bound = max(bound, shown_bound(score))
+        if bound >= last.score:
+            return None
+    return Exactness(bound or None)
 
 
 def _after(shards: Sequence[ShardSummary], key: SortKey, last: Value) -> Exactness | None:

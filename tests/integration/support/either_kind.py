@@ -11,7 +11,7 @@ import pytest
 
 from hedgerow.gateway.client import AsyncClient, Client
 from tests.integration.support.raw_server import Connection
-from tests.support.fake_gateway import make_result
+from tests.support.sample_results import make_result
 
 PROBLEM = json.dumps({"detail": "body: too large", "field": "body", "reason": "too large"}).encode()
 LOADED = b'{"accepted": 1, "rejected": [], "rejected_total": 0, "applied": true}'

@@ -94,7 +94,7 @@ class Bench(Generic[Pool]):
         call.handle = self.lane.submit(work, on_done)
         return call
 
-    async def ended(self, *calls: Call, within_s: float = 20.0) -> None:
+    async def ended(self, *calls: Call, within_s: float = 60.0) -> None:
         """Wait until each has ended, and a moment more, in which none ends again."""
         await until(lambda: all(call.dones for call in calls), within_s)
         await asyncio.sleep(0.02)

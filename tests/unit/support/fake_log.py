@@ -1,11 +1,12 @@
 """Stand-ins for the logs and the registry, to load documents without a server."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from hedgerow.common.collection import Collection
 from hedgerow.common.shard_log.entries import Appended
+from hedgerow.common.shard_log.set_aside_notes import SetAsideNote
 
 
 @dataclass
@@ -35,6 +36,11 @@ class CountingLog:
     async def applied_of(self, shards: Iterable[int]) -> dict[int, dict[str, str]]:
         """One replica each, which has applied everything."""
         return {shard: {"r": f"{self.num_ops}-0"} for shard in shards}
+
+    async def set_aside_of(self, entries: Mapping[int, Iterable[str]]) -> list[SetAsideNote]:
+        """Nothing was."""
+        del entries
+        return []
 
 
 @dataclass

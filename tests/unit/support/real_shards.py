@@ -72,6 +72,7 @@ class RealShards(ScriptedTransport):
         self.searches: list[tuple[int, SearchPayload]] = []
         self._data = data
         self._generations = dict.fromkeys(range(num_shards), 0)
+        self._indexes: dict[int, TextIndex] = {}  # until they are written to
         self._scorer = Scorer(ScorerConfig(str(data), dict(BUILT_IN_PROFILES)))
 
     def put(self, documents: Iterable[Mapping[str, Any]], deletes: Iterable[str] = ()) -> None:
@@ -97,6 +98,7 @@ class RealShards(ScriptedTransport):
         store = Store.open(folder / "store.sqlite")
         try:
             writer.apply(deletes, upserts.items())
+            self._indexes.pop(shard, None)
             self._generations[shard] = writer.commit()
             bodies = {one: json.dumps(row).encode() for one, row in upserts.items()}
             store.apply(
@@ -115,7 +117,10 @@ class RealShards(ScriptedTransport):
 
     def index(self, shard: int) -> TextIndex:
         """A shard's index as it is now."""
-        return TextIndex.open(self._data / "shards" / str(shard) / self.collection.uid)
+        if shard not in self._indexes:
+            folder = self._data / "shards" / str(shard) / self.collection.uid
+            self._indexes[shard] = TextIndex.open(folder)
+        return self._indexes[shard]
 
     def scatter(
         self,

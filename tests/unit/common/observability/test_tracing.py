@@ -201,7 +201,8 @@ def test_a_receiver_that_asks_for_it_is_tried_again(
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         url = f"http://127.0.0.1:{server.server_address[1]}"
-        receiver = OtlpReceiver(TracingSettings(enabled=True, endpoint=url, timeout_s=0.1))
+        timeout_s = 30.0 if is_taken else 0.1
+        receiver = OtlpReceiver(TracingSettings(enabled=True, endpoint=url, timeout_s=timeout_s))
         try:
             assert receiver.post(b"") is is_taken
         finally:

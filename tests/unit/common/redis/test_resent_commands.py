@@ -141,3 +141,16 @@ async def test_a_write_without_an_answer_is_not_sent_again() -> None:
         with pytest.raises(RedisUnavailableError):
             await client.pipeline(WRITES[:2], retry=False)
         assert nodes.got == ["XADD log * op 1", "XLEN log", "XLEN log"]
+
+
+async def test_a_server_at_a_fixed_address_has_no_other_nodes() -> None:
+    """If it is a node of a Redis Cluster by mistake, its error is shown, not a timeout."""
+    node = Nodes([MOVED] * MAX_ATTEMPTS)
+    async with await asyncio.start_server(node.serve, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        client = RedisClient(RedisSettings(url=f"redis://127.0.0.1:{port}/0"))
+        try:
+            with pytest.raises(RedisUnavailableError, match="MOVED"):
+                await client.execute("XLEN", "log")
+        finally:
+            await client.close()

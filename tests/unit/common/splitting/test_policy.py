@@ -6,6 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hedgerow.common.splitting.policy import (
+    LATER_LAG_MS,
+    LATER_MS,
     MOST_LAG_MS,
     MOST_SEALED_MS,
     PAUSE_MS,
@@ -106,6 +108,15 @@ def test_what_is_missing_is_waited_for(state: SplitState, seen: Seen, words: str
     step = next_step(at(state), seen, 0)
     assert step.next is None
     assert words in step.waits_for
+
+
+def test_copies_that_are_never_close_may_be_further_behind_later() -> None:
+    """Otherwise, a split would never end on a machine that is always busy."""
+    for lagging in (READY._replace(copy_lag_ms=3000), READY._replace(apply_lag_ms=3000)):
+        assert next_step(at(SplitState.COPYING), lagging, LATER_MS - 1).next is None
+        assert state_of(go_on(at(SplitState.COPYING), lagging, LATER_MS)) is SplitState.SEALED
+    further = READY._replace(apply_lag_ms=LATER_LAG_MS + 1)
+    assert next_step(at(SplitState.COPYING), further, 10 * LATER_MS).next is None
 
 
 def test_statistics_are_waited_for_only_for_a_while() -> None:

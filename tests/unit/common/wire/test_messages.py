@@ -37,6 +37,7 @@ from hedgerow.common.wire.messages import (
 from hedgerow.common.wire.packing import VERSION
 from hedgerow.common.wire.search_options import (
     After,
+    Choice,
     FacetKind,
     FacetPart,
     Highlighting,
@@ -96,6 +97,9 @@ search_options = st.builds(
     strings,
     like=st.none() | st.builds(LikeTerms, strings, pairs),
     did_you_mean=st.booleans(),
+    refine=tuples_of(
+        st.builds(Choice, strings, tuples_of(values), tuples_of(st.tuples(values, values)))
+    ),
 )
 search_extras = st.builds(
     SearchExtras,

@@ -18,7 +18,7 @@ from hedgerow.gateway.client import Client, LoadAnswer, SearchAnswer
 from hedgerow.gateway.search.coverage.measurement import coverage_of
 from hedgerow.gateway.search.result import Hit, SearchResult
 from hedgerow.gateway.shapes.answer import ShardDetail, TotalHits
-from tests.support.fake_gateway import as_answer
+from tests.support.sample_results import as_answer
 
 SHARDS = range(8)
 VICTIM_SHARDS = [4, 5]

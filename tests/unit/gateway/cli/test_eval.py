@@ -22,7 +22,7 @@ from hedgerow.gateway.cli.judgements import (
 from hedgerow.gateway.cli.measures import measure
 from hedgerow.gateway.search.coverage.measurement import coverage_of
 from hedgerow.gateway.search.result import Hit, SearchQuery, SearchResult
-from tests.support.fake_gateway import make_result
+from tests.support.sample_results import make_result
 from tests.unit.support.command_line import CommandLine
 
 QRELS = [Judgement("1", "a", 2), Judgement("1", "b", 1), Judgement("1", "c", 0)]

@@ -9,17 +9,18 @@ from hedgerow.gateway.cli.vectors import parse_vector
 from hedgerow.gateway.client import Hybrid, Leg, LegWeights, VectorQuery
 from hedgerow.gateway.search.coverage.measurement import coverage_of
 from hedgerow.gateway.shapes.answer import Shards, TotalHits
-from tests.support.fake_gateway import make_result
+from tests.support.sample_results import make_result
 from tests.unit.support.command_line import CommandLine
 
 
 @pytest.mark.parametrize(
     ("text", "hybrid"),
     [
-        ("rrf", Hybrid()),
-        ("rrf:k=10", Hybrid(k=10)),
+        ("scores", Hybrid()),
+        ("rrf", Hybrid("rrf")),
+        ("rrf:k=10", Hybrid("rrf", k=10)),
         ("scores:text=1,vector=0.5", Hybrid("scores", weights=LegWeights(1, 0.5))),
-        ("rrf:candidates=200,vector=2", Hybrid(candidates=200, weights=LegWeights(vector=2))),
+        ("scores:candidates=200,text=2", Hybrid(candidates=200, weights=LegWeights(text=2))),
     ],
 )
 def test_a_fusion_is_written_in_a_word(text: str, hybrid: Hybrid) -> None:
@@ -62,7 +63,7 @@ def test_the_legs_are_shown(
     ended = command.run("query", "wing", "--collection", "films", "--hybrid", "rrf:k=10")
     assert ended.code == 0
     (asked,) = command.gateway.searches
-    assert asked.hybrid == Hybrid(k=10)
+    assert asked.hybrid == Hybrid("rrf", k=10)
     lines = [" ".join(line.split()) for line in ended.out.splitlines()]
     assert "text 100.0 % 100 12.3" in lines
     assert "vector 0.0 % 0 45.6 left out: the model is broken" in lines

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from hedgerow.gateway.cli import patience, placement
-from tests.support.fake_gateway import running_split
+from tests.support.fake_operations import running_split
 from tests.unit.support.command_line import CommandLine
 
 

@@ -16,7 +16,7 @@ from hedgerow.common.errors import (
     RedisUnavailableError,
 )
 from hedgerow.common.outcome import Outcome
-from hedgerow.gateway.cli.facets import facet_tables, parse_facets
+from hedgerow.gateway.cli.facets import facet_tables, parse_facets, parse_refine
 from hedgerow.gateway.cli.options import parse_duration_ms
 from hedgerow.gateway.cli.render import hits_table
 from hedgerow.gateway.client import FacetAnswer, FacetBucket, FacetStats, MoreLike, NextPage
@@ -26,7 +26,7 @@ from hedgerow.gateway.shapes.answer import Fetch, FetchProblem, ShardDetail, Tot
 from hedgerow.gateway.shapes.answer import Hit as AnsweredHit
 from hedgerow.gateway.shapes.facets import Facet, FacetRange
 from hedgerow.gateway.shapes.sorting import SortBy
-from tests.support.fake_gateway import as_answer, make_result
+from tests.support.sample_results import as_answer, make_result
 from tests.unit.support.command_line import CommandLine
 
 WHOLE = make_result(
@@ -69,6 +69,10 @@ def test_every_option_reaches_the_gateway(command: CommandLine) -> None:
         "price:..10,10..20.5",
         "--facet",
         "sold:month",
+        "--refine",
+        "brand:acme",
+        "--refine",
+        "price:10..",
         "--sort",
         "price:desc:first,_score",
         "--offset",
@@ -101,6 +105,7 @@ def test_every_option_reaches_the_gateway(command: CommandLine) -> None:
             offset=7,
             group_by="brand",
             highlight=("title",),
+            refine={"brand": ("acme",), "price": (FacetRange(10, None),)},
         )
     ]
 
@@ -119,7 +124,26 @@ def test_facets_are_read(text: str, facet: Facet) -> None:
     assert parse_facets([text]) == {text.partition(":")[0]: facet}
 
 
-@pytest.mark.parametrize("option", ["--facet=brand:most", "--sort=price:up", "--sort=a:asc:b"])
+def test_choices_are_read() -> None:
+    """Numbers, truths and ranges are told from texts, and those of one field belong together."""
+    given = [
+        'code:"007"',
+        "code:0",
+        "code:true",
+        "code:2020-01-01..2021-01-01",
+        "url:http://x",
+        "tag:",
+    ]
+    assert parse_refine(given) == {
+        "code": ["007", 0, True, FacetRange("2020-01-01", "2021-01-01")],
+        "url": ["http://x"],
+        "tag": [""],
+    }
+
+
+@pytest.mark.parametrize(
+    "option", ["--refine=brand", "--facet=brand:most", "--sort=price:up", "--sort=a:asc:b"]
+)
 def test_what_is_no_facet_or_key_is_misuse(command: CommandLine, option: str) -> None:
     """It is said before the gateway is asked."""
     ended = command.run("query", "wing", "--collection", "films", option)

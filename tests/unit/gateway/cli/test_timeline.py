@@ -10,7 +10,7 @@ from rich.console import Console
 from hedgerow.common.outcome import Outcome
 from hedgerow.gateway.cli.timeline import KINDS, QUEUE, Timeline, cells, scale_us, segments
 from hedgerow.gateway.client import ShardDetail
-from tests.support.fake_gateway import as_answer, make_result
+from tests.support.sample_results import as_answer, make_result
 
 _time_us = st.integers(0, 10_000_000)
 _words = st.text(st.characters(codec="ascii"), max_size=200)

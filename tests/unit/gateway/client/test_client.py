@@ -38,8 +38,9 @@ from hedgerow.gateway.shapes.delete_by_query import DeleteByQueryBody
 from hedgerow.gateway.shapes.facets import Facet
 from hedgerow.gateway.shapes.search import Search
 from hedgerow.gateway.shapes.sorting import SortBy, SortKey
-from tests.support.fake_gateway import EMPTY_STATUS, make_result
+from tests.support.fake_gateway import EMPTY_STATUS
 from tests.support.openapi import OPENAPI
+from tests.support.sample_results import make_result
 from tests.unit.support.either_client import KINDS, URL, EitherClient
 
 

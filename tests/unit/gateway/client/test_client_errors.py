@@ -24,7 +24,7 @@ from hedgerow.common.errors import (
 from hedgerow.common.outcome import Outcome
 from hedgerow.gateway.search.coverage.measurement import coverage_of
 from hedgerow.gateway.writes.load import LoadReport
-from tests.support.fake_gateway import make_result
+from tests.support.sample_results import make_result
 from tests.unit.support.either_client import URL, EitherClient
 
 

@@ -13,7 +13,7 @@ import pytest
 from hedgerow.common.errors import BadRequestError, HedgerowError, OverloadedError
 from hedgerow.gateway.client import AsyncClient, Client
 from hedgerow.gateway.client.many import ask_many, ask_many_async
-from tests.support.fake_gateway import make_result
+from tests.support.sample_results import make_result
 from tests.unit.support.either_client import URL, EitherClient
 
 QUERIES = [f"q{number}" for number in range(20)]

@@ -1,5 +1,10 @@
 """URLs of gateways, and requests as bytes."""
 
+import json
+import struct
+from array import array
+from collections import UserList
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import parse_qs, unquote
 
@@ -9,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hedgerow.common.errors import BadRequestError
-from hedgerow.gateway.client import calls
+from hedgerow.gateway.client import VectorQuery, calls
 from hedgerow.gateway.client.batch_calls import search_batch
 from hedgerow.gateway.client.ndjson import document_body
 from hedgerow.gateway.client.network.address import Address, address_of
@@ -176,6 +181,18 @@ def test_arrays_are_written_as_lists() -> None:
     for body in (searched.body, batch.body, written):
         assert isinstance(body, bytes)
         assert b"[0.5,1.0]" in body
+
+
+@pytest.mark.parametrize(
+    "value", [Numbers(), array("f", [0.5, 1.0]), (0.5, 1.0), UserList([0.5, 1.0])]
+)
+def test_a_vector_is_any_sequence_or_array(value: Sequence[float] | Numbers) -> None:
+    """It is written as a list of numbers; packed as 32-bit floats, as their Base64."""
+    searched = calls.search("c", "", calls.SearchOptions(vector=VectorQuery("v", value)))
+    assert json.loads(searched.body or b"")["vector"] == {"field": "v", "value": [0.5, 1.0]}
+    packed = VectorQuery("v", struct.pack("<2f", 0.5, 1.0))
+    searched = calls.search("c", "", calls.SearchOptions(vector=packed))
+    assert json.loads(searched.body or b"")["vector"]["value"] == "AAAAPwAAgD8="
 
 
 def test_what_is_no_json_is_refused() -> None:

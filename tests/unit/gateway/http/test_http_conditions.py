@@ -57,6 +57,55 @@ async def test_parameters_reach_the_write(
         assert response.json()["version"] == VERSION
 
 
+@pytest.mark.parametrize(
+    ("header", "value", "demanded"),
+    [
+        ("If-Match", f'"{VERSION}"', VERSION),
+        ("If-Match", f'W/"{VERSION}"', VERSION),
+        ("If-None-Match", "*", "none"),
+    ],
+)
+@pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE"])
+async def test_headers_of_http_are_conditions_too(
+    client: httpx.AsyncClient,
+    gateway: FakeGateway,
+    method: str,
+    header: str,
+    value: str,
+    demanded: str,
+) -> None:
+    """A caller who sends back what `ETag` said relies on it, also behind a proxy."""
+    content = b"" if method == "DELETE" else b"{}"
+    response = await client.request(method, DOCUMENT, content=content, headers={header: value})
+    assert response.is_success, response.text
+    assert [write[5] for write in gateway.conditional_writes.writes] == [demanded]
+
+
+@pytest.mark.parametrize(
+    ("headers", "field"),
+    [
+        ([("If-Match", "*")], "If-Match"),
+        ([("If-Match", VERSION)], "If-Match"),
+        ([("If-Match", '"none"')], "If-Match"),
+        ([("If-Match", '"short"')], "If-Match"),
+        ([("If-Match", f'"{VERSION}", "{VERSION}"')], "If-Match"),
+        ([("If-None-Match", f'"{VERSION}"')], "If-None-Match"),
+        ([("If-Match", f'"{VERSION}"'), ("If-None-Match", "*")], "if_version"),
+        ([("If-Match", f'"{VERSION}"'), ("If-Match", f'"{"w" * 16}"')], "if_version"),
+    ],
+)
+async def test_conditions_that_cannot_be_obeyed_are_refused(
+    client: httpx.AsyncClient, gateway: FakeGateway, headers: list[tuple[str, str]], field: str
+) -> None:
+    """Nothing is written, since the caller relies on them."""
+    for method in ("PUT", "PATCH", "DELETE"):
+        response = await client.request(method, DOCUMENT, content=b"{}", headers=headers)
+        assert (response.status_code, response.json()["field"]) == (400, field), method
+    assert not gateway.documents.puts
+    assert not gateway.documents.deleted
+    assert not gateway.conditional_writes.writes
+
+
 async def test_without_a_condition_writes_go_the_short_way(
     client: httpx.AsyncClient, gateway: FakeGateway
 ) -> None:

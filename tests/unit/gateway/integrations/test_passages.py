@@ -3,13 +3,15 @@
 from typing import Any
 
 import pytest
+from msgspec import Raw
 from msgspec.structs import replace
 
 from hedgerow.common.errors import InsufficientCoverageError
 from hedgerow.gateway.integrations.passages import Passage, passages_of
 from hedgerow.gateway.search.coverage.measurement import coverage_of
 from hedgerow.gateway.search.result import Hit
-from tests.support.fake_gateway import as_answer, make_result
+from hedgerow.gateway.shapes.answer import Leg, LegHit, TotalHits
+from tests.support.sample_results import as_answer, make_result
 
 
 def passage(fields: dict[str, Any] | None, *content_fields: str) -> Passage:
@@ -56,6 +58,28 @@ def test_a_stored_field_is_not_taken_for_what_the_answer_covers() -> None:
     assert found.metadata["coverage"] < 1
     assert found.metadata["stored_coverage"] == 1.0
     assert found.metadata["id"] == "a"
+
+
+def test_what_the_options_of_a_search_add_is_metadata() -> None:
+    """A suggestion, highlights and legs; members that were not asked for are absent."""
+    leg = Leg(coverage_of(9, 9), make_result().answer().shards, TotalHits(3, "eq"), 3, 1.0)
+    silent = replace(leg, coverage=coverage_of(0, 9, {"failed": 8}), left_out="it is broken")
+    hit = Hit("a", 1.5, 2, {"text": "t", "legs": 4}, legs={"text": LegHit(2, 7.5)})
+    hit.marked = Raw(b'{"text": ["<em>t</em>"]}')
+    result = make_result(
+        hits=[hit], legs={"text": leg, "vector": silent}, did_you_mean="brass lamp"
+    )
+    (found,) = passages_of(as_answer(result), "shop", (), allow_empty_partial=False)
+    added = {
+        "did_you_mean": "brass lamp",
+        "coverage_of_legs": {"text": 1.0, "vector": 0.0},
+        "left_out": {"vector": "it is broken"},
+        "legs": {"text": {"rank": 2, "score": 7.5}},
+        "highlights": {"text": ["<em>t</em>"]},
+    }
+    assert {name: found.metadata[name] for name in added} == added
+    assert found.metadata["stored_legs"] == 4
+    assert not added.keys() & passage({"text": "t"}).metadata.keys()
 
 
 def test_a_vector_is_no_metadata() -> None:

@@ -4,7 +4,7 @@ from hedgerow.common.outcome import Outcome
 from hedgerow.gateway.live.history import NUM_POINTS, History, Totals
 from hedgerow.gateway.search.coverage.measurement import coverage_of
 from hedgerow.gateway.search.tally import SearchTally
-from tests.support.fake_gateway import make_result
+from tests.support.sample_results import make_result
 
 _NONE = dict.fromkeys(Outcome, 0)
 

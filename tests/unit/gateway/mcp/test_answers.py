@@ -10,7 +10,8 @@ from hedgerow.gateway.mcp.answers import document_text, found, one_document, sea
 from hedgerow.gateway.mcp.limits import Limits, size_of
 from hedgerow.gateway.search.coverage.measurement import coverage_of
 from hedgerow.gateway.search.result import Hit
-from tests.support.fake_gateway import as_answer, make_result
+from hedgerow.gateway.shapes.answer import Leg, TotalHits
+from tests.support.sample_results import as_answer, make_result
 
 VALUES = st.recursive(
     st.text(max_size=300) | st.integers(-9, 9) | st.none(),
@@ -86,6 +87,31 @@ def test_a_partial_answer_that_is_exact_says_so() -> None:
     assert "do not conclude" not in answer["note"]
     assert "exact all the same" in answer["note"]
     assert found(as_answer(make_result()), Limits())["exact"] is False
+
+
+def test_the_legs_of_a_hybrid_search_say_how_they_went() -> None:
+    """A leg that is left out is named, with its reason; other searches have no legs."""
+    shards, total = make_result().answer().shards, TotalHits(3, "gte")
+    text = Leg(coverage_of(9, 9), shards, total, 3, 1.0)
+    vector = replace(text, coverage=coverage_of(0, 9, {"failed": 8}), left_out="it is broken")
+    answer = found(
+        as_answer(
+            make_result(
+                legs={"text": text, "vector": vector}, coverage=coverage_of(0, 9, {"failed": 8})
+            )
+        ),
+        Limits(),
+    )
+    assert answer["legs"] == {
+        "text": {"coverage": 1.0, "left_out": "", "took_ms": 1.0},
+        "vector": {"coverage": 0.0, "left_out": "it is broken", "took_ms": 1.0},
+    }
+    assert answer["partial"] is True
+    assert answer["note"].startswith(
+        "Of the rankings that are fused, text has searched 100 % of the documents, and vector is "
+        "left out (it is broken)."
+    )
+    assert "legs" not in found(as_answer(make_result()), Limits())
 
 
 def test_nearly_all_documents_are_not_all() -> None:

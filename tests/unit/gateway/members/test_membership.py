@@ -232,3 +232,20 @@ def test_calls_share_a_read_that_began_after_them() -> None:
         assert num_begun == 2
 
     run_virtually(scenario())
+
+
+def test_shards_are_ranked_by_what_all_their_live_workers_rank_by() -> None:
+    """A shard without a worker is ranked by the newest statistics when it has one."""
+    ranking = replace(beat("w0", [0, 1], 0), statistics={"u": "0a"}, bounds_scores=True)
+    heartbeats = {
+        "w0": ranking,
+        "w1": replace(ranking, id="w1", shards=[1, 2], statistics={"u": "0b"}),
+        "w2": replace(ranking, id="w2", shards=[3], bounds_scores=False),
+        "w3": replace(ranking, id="w3", shards=[4], beat_at_ms=-5000, statistics={}),
+    }
+    membership, collection = view(), define("c", {}, uid="u")
+    membership.take(heartbeats, {}, 0, 0.0)
+    found = [membership.ranks_by(collection, [shard], b"\x0a") for shard in range(NUM_SHARDS)]
+    assert found == [True, False, False, False, True, True]
+    assert membership.ranks_by(collection, [0, 4], b"\x0a")
+    assert not membership.ranks_by(collection, [0, 1], b"\x0a")

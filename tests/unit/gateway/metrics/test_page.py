@@ -14,7 +14,7 @@ from hedgerow.gateway.metrics.page import MetricsPage
 from hedgerow.gateway.metrics.redis_facts import RedisFacts, RedisFactsReader
 
 FLEAS = Metric("fleas", Kind.GAUGE, "Fleas", ("number",))
-NUM_SERIES = 100_000
+MANY = 100_000
 
 
 class Members:
@@ -24,9 +24,12 @@ class Members:
 
 
 class Collector:
-    """Has many series."""
+    """Has that many series."""
 
     membership = Members()
+
+    def __init__(self, num_series: int) -> None:
+        self._num_series = num_series
 
     def server_ms(self) -> int:
         """The time."""
@@ -35,7 +38,7 @@ class Collector:
     def families(self, facts: RedisFacts, keys: Sequence[Any]) -> Iterator[Family]:
         """One family, if Redis is up."""
         if facts.is_up:
-            yield family(FLEAS, ((number, number) for number in range(NUM_SERIES)))
+            yield family(FLEAS, ((number, number) for number in range(self._num_series)))
 
 
 class Reader:
@@ -52,9 +55,10 @@ class Reader:
         return RedisFacts(is_up=True)
 
 
-def page_of(reader: Reader) -> Callable[[], Any]:
+def page_of(reader: Reader, num_series: int) -> Callable[[], Any]:
     """Scrapes a page."""
-    page = MetricsPage(cast("GatewayCollector", Collector()), cast("RedisFactsReader", reader))
+    collector = cast("GatewayCollector", Collector(num_series))
+    page = MetricsPage(collector, cast("RedisFactsReader", reader))
     return lambda: page.text(TextFormat.PROMETHEUS, [])
 
 
@@ -62,20 +66,20 @@ async def test_other_work_runs_while_a_large_page_is_written() -> None:
     """The loop turns many times before the page, of 100,000 series, is whole."""
     reader = Reader()
     reader.may_answer.set()
-    writing = asyncio.ensure_future(page_of(reader)())
+    writing = asyncio.ensure_future(page_of(reader, MANY)())
     num_turns = 0
     while not writing.done():
         await asyncio.sleep(0)
         num_turns += 1
     assert num_turns > 20
     (found,) = text_string_to_metric_families((await writing).decode())
-    assert [sample.value for sample in found.samples] == list(range(NUM_SERIES))
+    assert [sample.value for sample in found.samples] == list(range(MANY))
 
 
 async def test_scrapes_at_once_share_a_look_at_redis() -> None:
     """However many scrapes there are, Redis is asked for the first, and once for all others."""
     reader = Reader()
-    scrape = page_of(reader)
+    scrape = page_of(reader, 10)
     scrapes = [asyncio.ensure_future(scrape()) for _ in range(5)]
     await asyncio.sleep(0)
     await asyncio.sleep(0)

@@ -23,7 +23,7 @@ from hedgerow.gateway.metrics.search_recorder import PARTS, RESULTS, SearchRecor
 from hedgerow.gateway.policies.admission import CAUSES
 from hedgerow.gateway.search.coverage.measurement import coverage_of
 from hedgerow.gateway.search.result import SearchQuery
-from tests.support.fake_gateway import make_result
+from tests.support.sample_results import make_result
 from tests.support.virtual_time import run_virtually
 from tests.unit.support.scripted import Script, ScriptedTransport
 from tests.unit.support.searchers import COLLECTION, searcher_over

@@ -36,7 +36,7 @@ from hedgerow.gateway.shapes.status import StatusAnswer
 from hedgerow.shard_worker.executors.process_pool.pool import ProcessLane
 from hedgerow.shard_worker.executors.thread_pool.threads import ThreadLane
 from hedgerow.shard_worker.serving.work_accounting import WorkAccounting
-from tests.support.fake_gateway import make_curve
+from tests.support.sample_results import make_curve
 from tests.support.shapes import check_shape
 from tests.unit.support.access import make_key
 

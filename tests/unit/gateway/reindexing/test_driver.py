@@ -35,7 +35,7 @@ def driver_of(applied: str, number: int) -> ReindexDriver:
     nothing = cast("Any", None)
     view = cast("ReindexView", Workers(applied, number))
     store = cast("ReindexStore", None)
-    driver = ReindexDriver(store, view, nothing, nothing, nothing, "g0", 0.5)
+    driver = ReindexDriver(store, view, nothing, nothing, nothing, nothing, "g0", 0.5)
     driver._memory.sent[0] = 4, "7-0"
     return driver
 

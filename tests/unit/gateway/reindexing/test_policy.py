@@ -138,6 +138,7 @@ def test_it_switches_when_all_replicas_are_ready_and_not_before(seed: int, cance
         (seen(MirrorReport("pair"), COPIED), "the copies of shards 0, 1"),
         (seen(MirrorReport("pair"), shortage="disk of w1"), "room: disk of w1"),
         (seen(COPIED, filling=["price"]), "the fields price of shop-2"),
+        (seen(COPIED, expiry_obstacle="no date"), "an operator: no date"),
         (seen(COPIED, is_ranked=False), "the term statistics"),
         (seen(COPIED._replace(new_documents=6)), "numbers differ in shards 0, 1"),
         (seen(COPIED._replace(new_documents=4, misfits=1)), "2 documents do not fit shop-2"),

@@ -61,6 +61,14 @@ def test_equals_sorting_everything(parts: list[Part], k: int) -> None:
     assert found == brute_force(parts, k)
 
 
+@given(parts_of_shards(st.lists(st.tuples(ids, st.just(0.0)), max_size=40)), st.integers(1, 120))
+@example([(0, ["a", "b", "c"], [0.0] * 3), (1, [], []), (2, ["d"], [0.0])], 4)
+def test_ties_alone_equal_sorting_everything(parts: list[Part], k: int) -> None:
+    """Nor is a winner lost if all scores are the same, however the ids are spread."""
+    found = [(-hit.score, hit.id, hit.shard) for hit in merge(parts, k)]
+    assert found == brute_force(parts, k)
+
+
 @given(parts_of_shards(hits), st.integers(1, 20), st.randoms())
 def test_order_of_arrival_does_not_matter(parts: list[Part], k: int, random: object) -> None:
     """The same parts in another order of arrival give the same answer."""

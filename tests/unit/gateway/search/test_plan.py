@@ -16,7 +16,7 @@ from hedgerow.gateway.search.guards.breakers import (
     STALL_S,
     Breakers,
 )
-from hedgerow.gateway.search.plan import make_plan
+from hedgerow.gateway.search.plan import Skipped, make_plan
 
 
 def make_breakers(num_shards: int = 3, **settings: float) -> Breakers:
@@ -57,7 +57,7 @@ def test_a_shard_without_a_match_is_not_asked() -> None:
     """Whether its worker is alive or not, and its breaker keeps its probe."""
     breakers = make_breakers(wait_duration_in_open_state_s=1.0)
     open_breaker(breakers, 1)
-    plan = make_plan([True, True, False], breakers, now=5.0, skipped={1, 2})
+    plan = make_plan([True, True, False], breakers, now=5.0, skipped=Skipped(frozenset({1, 2})))
     assert plan.shards == (0,)
     assert {outcome for outcome, _ in plan.not_asked.values()} == {Outcome.SKIPPED}
     assert list(plan.skipped) == [1, 2]

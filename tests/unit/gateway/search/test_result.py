@@ -11,7 +11,7 @@ from hedgerow.common.outcome import Outcome
 from hedgerow.gateway.search.result import Hit
 from hedgerow.gateway.shapes.answer import Fetch, FetchProblem
 from hedgerow.gateway.views.json_bytes import encode_shape
-from tests.support.fake_gateway import make_result
+from tests.support.sample_results import make_result
 
 # As docs/http.md describes it, in its order.
 ANSWER = (

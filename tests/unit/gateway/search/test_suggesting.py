@@ -14,7 +14,7 @@ from hedgerow.gateway.search.suggesting import (
     suggesting_query,
     suggestions_of,
 )
-from tests.support.fake_gateway import make_result
+from tests.support.sample_results import make_result
 
 COLLECTION = define("films", {"fields": {"title": "text"}}, uid="u")
 

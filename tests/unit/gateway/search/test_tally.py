@@ -9,7 +9,7 @@ from hedgerow.common.outcome import Outcome
 from hedgerow.gateway.live.history import quantile_ms
 from hedgerow.gateway.search.coverage.measurement import coverage_of
 from hedgerow.gateway.search.tally import BOUNDS_MS, SearchTally
-from tests.support.fake_gateway import make_result
+from tests.support.sample_results import make_result
 
 _NONE = dict.fromkeys(Outcome, 0)
 

@@ -7,7 +7,7 @@ from hedgerow.common.errors import BadRequestError
 from hedgerow.common.query.synonyms import SynonymRules
 from hedgerow.common.settings.query_limits import QuerySettings
 from hedgerow.common.settings.rank_profiles import BUILT_IN_PROFILES
-from hedgerow.common.wire.search_options import LEVEL, SearchOptions, Synonym
+from hedgerow.common.wire.search_options import LEVEL, SYNONYMS_LEVEL, SearchOptions, Synonym
 from hedgerow.gateway.search.result import SearchQuery
 from hedgerow.gateway.search.validation import Admitted, admit, check_level
 
@@ -62,7 +62,7 @@ def test_the_shards_get_the_synonyms_that_a_query_needs() -> None:
     query = SearchQuery("films", "a film")
     found = admit(query, COLLECTION, LIMITS, BUILT_IN_PROFILES, synonyms=rules)
     assert found.options == SearchOptions(synonyms=(Synonym("film", ("movie",)),))
-    assert found.options.level == LEVEL
+    assert found.options.level == SYNONYMS_LEVEL
     assert found.cost.clauses == 3
     other = SearchQuery("films", "nothing of that")
     assert admit(other, COLLECTION, LIMITS, BUILT_IN_PROFILES, synonyms=rules).options is None

@@ -64,7 +64,7 @@ MAY_LACK = {
     "FacetBucket": {"value", "from", "to", "error"},
     "LoadAnswer": {"inferred_fields", "inference", "field_warnings", "trace_id", "version"},
     "WeightedField": {"weight", "language", "folding", "ngrams"},
-    "DefinedVector": {"metric", "quantisation"},
+    "DefinedVector": {"metric", "quantisation", "embed", "from"},
 }
 
 

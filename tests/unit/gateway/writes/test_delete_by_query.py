@@ -27,7 +27,7 @@ from hedgerow.gateway.writes.collections import Collections
 from hedgerow.gateway.writes.delete_by_query import DeleteByQuery
 from hedgerow.gateway.writes.documents import Documents
 from hedgerow.gateway.writes.load import LoadReport
-from tests.support.fake_gateway import make_result
+from tests.support.sample_results import make_result
 from tests.support.virtual_time import run_virtually
 
 FILMS = define("films", {"fields": {"title": "text"}}, "u")

@@ -25,6 +25,7 @@ from hedgerow.shard_worker.indexing.set_aside import SetAside
 from hedgerow.shard_worker.indexing.set_aside_files import SetAsideFiles
 from hedgerow.shard_worker.storage.store import Store
 from hedgerow.shard_worker.storage.text_index import TextIndex
+from tests.unit.shard_worker.indexing.test_set_aside import Notes
 
 POISON = b"poison"
 BOOKS = define("books", {"fields": {"title": "text"}}, "u0")
@@ -43,7 +44,7 @@ class FailingShard:
         self._indexer: Indexer = make_indexer(IndexerConfig(str(data)))
         self._budget: Any = None  # nothing asks for it
         files = SetAsideFiles(data, 1_000_000, Counters())
-        aside = SetAside(files, Counters(), self._no_pause, lambda: True)
+        aside = SetAside(files, Counters(), Notes().add, self._no_pause, lambda: True)
         self.batches = Batches(IndexerClient(self), aside, None)
 
     async def _no_pause(self, _seconds: float) -> None:

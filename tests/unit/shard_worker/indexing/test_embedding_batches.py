@@ -26,6 +26,7 @@ from hedgerow.shard_worker.indexing.set_aside import SetAside
 from hedgerow.shard_worker.indexing.set_aside_files import SetAsideFiles
 from hedgerow.shard_worker.scoring.scorer import Scorer, ScorerConfig
 from hedgerow.shard_worker.storage.text_index import TextIndex
+from tests.unit.shard_worker.indexing.test_set_aside import Notes
 from tests.unit.support.shards import EndlessBudget
 
 FUNCTION = f"{__name__}:letters"
@@ -50,7 +51,11 @@ class EmbeddingShard:
         self._budget: Any = None  # nothing asks for it
         self.counters = Counters()
         aside = SetAside(
-            SetAsideFiles(data, 1_000_000, Counters()), self.counters, self._no_pause, lambda: True
+            SetAsideFiles(data, 1_000_000, Counters()),
+            self.counters,
+            Notes().add,
+            self._no_pause,
+            lambda: True,
         )
         self.embedded: list[EmbeddingCounts] = []
         client = IndexerClient(self, on_embedded=self.embedded.append)

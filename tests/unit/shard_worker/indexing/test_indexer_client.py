@@ -9,6 +9,7 @@ import pytest
 from hedgerow.common.collection import define, with_added_fields
 from hedgerow.common.errors import RedisUnavailableError, WorkError
 from hedgerow.common.query.shard_summary import unpack_summary
+from hedgerow.common.query.word_frequencies import unpack_frequencies
 from hedgerow.common.shard_log.entries import START
 from hedgerow.common.shard_log.operations import Create, Delete, Mirror, Upsert, pack_op
 from hedgerow.shard_worker.executors.process_pool.task import Task, TaskResult
@@ -49,7 +50,8 @@ async def test_a_shard_is_written_to_copied_and_optimised_by_every_command(tmp_p
     assert unpack_summary(await client.summary(0, "u0", 1000)).documents == 1
     assert unpack_summary(await client.summary(0, "gone", 1000)).documents == 0
     total = await client.sum([await client.statistics(0, "u0")])
-    await client.write_table("u0", total)
+    await client.write_table("u0", total.statistics)
+    assert unpack_frequencies(total.words).documents == 1
     assert (tmp_path / "statistics" / "u0.sqlite").exists()
     assert (await client.balance(0, "u0")).position == "1-0"
     assert await client.begin_optimising(0, "u0") is None
@@ -74,6 +76,13 @@ async def test_a_shard_is_written_to_copied_and_optimised_by_every_command(tmp_p
     await client.thaw(0)
     await client.remove_table("u0")
     assert not (tmp_path / "statistics" / "u0.sqlite").exists()
+    begun = await client.begin_clone(1, str(tmp_path / "shards" / "0"), 2)
+    assert begun.position == "1-0"
+    while not await client.clone(1):
+        pass
+    await client.place_clone(1)
+    await client.end_clone(1)
+    assert (await client.open(1)).replica_id == begun.replica_id
     await client.release(0)
     assert set(process.commands) == set(Command)
     assert process.labels[0] == "open 0"

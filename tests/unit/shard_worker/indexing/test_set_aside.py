@@ -8,10 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hedgerow.common.errors import LaneUnavailableError, ScorerCrashedError, WorkError
+from hedgerow.common.errors import (
+    LaneUnavailableError,
+    RedisUnavailableError,
+    ScorerCrashedError,
+    WorkError,
+)
 from hedgerow.common.observability.telemetry import Counters
 from hedgerow.common.shard_log.entries import Entry
 from hedgerow.common.shard_log.operations import Delete, Drop, Upsert, pack_op, unpack_op
+from hedgerow.common.shard_log.set_aside_notes import SetAsideNote
 from hedgerow.shard_worker.indexing.set_aside import (
     ATTEMPTS,
     MOST_IN_A_ROW,
@@ -68,11 +74,26 @@ def kept(folder: Path) -> list[str]:
     return [json.loads(line)["id"] for line in path.read_text().splitlines()]
 
 
-def aside(folder: Path, *, memory: bool = True, counters: Counters | None = None) -> SetAside:
+class Notes(list[tuple[int, SetAsideNote]]):
+    """What was noted, by shard."""
+
+    async def add(self, shard: int, note: SetAsideNote) -> None:
+        """Note a document."""
+        self.append((shard, note))
+
+
+def aside(
+    folder: Path,
+    *,
+    memory: bool = True,
+    counters: Counters | None = None,
+    notes: Notes | None = None,
+) -> SetAside:
     """One that never waits, on a machine with or without memory."""
     counters = counters or Counters()
     files = SetAsideFiles(folder, 1_000_000, counters)
-    return SetAside(files, counters, no_pause, lambda: memory)
+    add = (Notes() if notes is None else notes).add
+    return SetAside(files, counters, add, no_pause, lambda: memory)
 
 
 async def test_a_document_that_ends_the_indexer_goes_aside_and_the_rest_in(tmp_path: Path) -> None:
@@ -87,6 +108,26 @@ async def test_a_document_that_ends_the_indexer_goes_aside_and_the_rest_in(tmp_p
     assert kept(tmp_path) == ["c"]
     assert indexer.reindexed == {"c"}
     assert counters["writes_set_aside"] == 1
+
+
+async def test_those_who_wait_hear_of_it_before_the_position_moves_on(tmp_path: Path) -> None:
+    """The note has the entry, the id and the reason; without it, the entry is not passed."""
+    indexer, notes = Indexer({"c"}), Notes()
+    await aside(tmp_path, notes=notes).apply(3, [entry(1, "a", "c")], indexer)
+    ((shard, note),) = notes
+    assert (shard, note.entry, note.id) == (3, "1-0", "c")
+    assert "killed" in note.reason
+
+    async def fails(_shard: int, _note: SetAsideNote) -> None:
+        assert indexer.position == "1-0"
+        raise RedisUnavailableError("away")
+
+    unheard = SetAside(
+        SetAsideFiles(tmp_path, 1_000_000, Counters()), Counters(), fails, no_pause, lambda: True
+    )
+    with pytest.raises(RedisUnavailableError):
+        await unheard.apply(3, [entry(2, "c")], indexer)
+    assert indexer.position == "1-0"
 
 
 async def test_what_lies_aside_can_be_loaded_again(tmp_path: Path) -> None:

@@ -73,3 +73,17 @@ async def test_what_a_killed_worker_has_left_is_removed(tmp_path: Path) -> None:
     await copies.tidy()
     assert await copies.stored() == {3}
     assert folders_of(tmp_path) == ["3", "shards", "u1"]
+
+
+async def test_the_log_forgets_a_clone_that_a_killed_worker_has_left(tmp_path: Path) -> None:
+    """It knows the replica from the beginning of the clone, and would wait for it for ever."""
+    log = AsyncMock(spec=ShardLog)
+    copies = Copies(tmp_path, log)
+    made = Store.open(tmp_path / "cloning" / "7" / "store.sqlite")
+    replica = made.replica_id
+    made.close()
+    (tmp_path / "cloning" / "8").mkdir()
+    (tmp_path / "cloning" / "8" / "store.sqlite").write_bytes(b"")
+    await copies.tidy()
+    log.forget_replica.assert_awaited_once_with(7, replica)
+    assert folders_of(tmp_path) == []

@@ -10,8 +10,9 @@ from hedgerow.common.errors import BadRequestError
 from hedgerow.common.fields.word_analysis import PLAIN_TEXTS, WordAnalysis
 from hedgerow.common.query import syntax as query_syntax
 from hedgerow.common.query.analysers import tokens_of
+from hedgerow.common.query.pruning import pruned
 from hedgerow.common.query.tree import Clause, Clauses, Occur, Words
-from hedgerow.shard_worker.scoring.query_analysis import QueryAnalysis, pruned
+from hedgerow.shard_worker.scoring.query_analysis import QueryAnalysis
 
 ENGLISH = define("texts", {"fields": {"text": "text", "year": "integer"}})
 NONE = WordAnalysis("none", PLAIN_TEXTS, folding=False)
@@ -20,9 +21,7 @@ NONE = WordAnalysis("none", PLAIN_TEXTS, folding=False)
 def test_query_is_parsed_once() -> None:
     """A second shard's question for the same query is answered without the parser."""
     read = QueryAnalysis(ENGLISH).read
-    with patch(
-        "hedgerow.shard_worker.scoring.query_analysis.parse", wraps=query_syntax.parse
-    ) as parse:
+    with patch("hedgerow.common.query.query_reading.parse", wraps=query_syntax.parse) as parse:
         first, second = read("red lamp", False), read("red lamp", False)
         assert first is second
         assert parse.call_count == 1

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from hedgerow.common.collection import define
-from hedgerow.shard_worker.storage.schema import ALL_TEXT, text_fields
+from hedgerow.common.query.searched import ALL_TEXT, text_fields
 from hedgerow.shard_worker.storage.text_index import TextIndex
 from hedgerow.shard_worker.storage.text_index_writer import TextIndexWriter
 from tests.unit.support.shards import OneShard

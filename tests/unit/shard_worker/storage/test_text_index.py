@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from hedgerow.common.collection import Collection, define
 from hedgerow.common.fields.word_analysis import TEXTS, WordAnalysis
 from hedgerow.common.query.analysers import make_analyser
+from hedgerow.common.query.searched import searched
 from hedgerow.shard_worker.storage import text_index_writer
 from hedgerow.shard_worker.storage.index_files import TextIndexError
-from hedgerow.shard_worker.storage.schema import searched
 from hedgerow.shard_worker.storage.text_index import TextIndex
 from hedgerow.shard_worker.storage.text_index_writer import TextIndexWriter
 from tests.support.full_disk import no_file_grows

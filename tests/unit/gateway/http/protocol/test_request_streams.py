@@ -241,17 +241,24 @@ searches = st.builds(
 )
 
 
-@given(st.lists(st.one_of(searches, valid().map(lambda one: one.raw)), max_size=5), cuts)
-def test_a_search_is_answered_alike_with_and_without_asgi(sent: list[bytes], cut: Cut) -> None:
+def test_a_search_is_answered_alike_with_and_without_asgi() -> None:
     """The bytes that come back are the same, and so is what the gateway is asked."""
+    # Made once, since they take 15 ms; what they have been asked before is the same for both.
+    gateways = FakeGateway(), FakeGateway()
+    apps = [create_app(gateway, GatewaySettings()) for gateway in gateways]
+    ways = list(zip(gateways, (plain(apps[0]), through_asgi(apps[1])), strict=True))
 
-    async def scenario() -> None:
-        stream = b"".join(sent)
+    async def scenario(stream: bytes, cut: Cut) -> None:
         found = []
-        for way in (plain, through_asgi):
-            gateway = FakeGateway()
-            app = way(create_app(gateway, GatewaySettings()))
+        for gateway, app in ways:
+            gateway.searches.clear()
             found.append((await deliver(app, stream, cut), gateway.searches))
         assert found[0] == found[1]
 
-    asyncio.run(scenario())
+    with asyncio.Runner() as runner:
+
+        @given(st.lists(st.one_of(searches, valid().map(lambda one: one.raw)), max_size=5), cuts)
+        def check(sent: list[bytes], cut: Cut) -> None:
+            runner.run(scenario(b"".join(sent), cut))
+
+        check()

@@ -24,7 +24,8 @@ from hedgerow.gateway.http.search.batch import CONCURRENCY
 from hedgerow.gateway.search.documents.answer_memory import AnswerMemory
 from hedgerow.gateway.search.result import Hit, SearchQuery, SearchResult
 from hedgerow.gateway.shapes.batch import BatchAnswer
-from tests.support.fake_gateway import FakeGateway, make_result
+from tests.support.fake_gateway import FakeGateway
+from tests.support.sample_results import make_result
 from tests.support.shapes import check_shape
 from tests.support.virtual_time import run_virtually
 from tests.unit.gateway.http.test_http_access import client_of

@@ -22,7 +22,8 @@ from hedgerow.common.settings.gateway import GatewaySettings
 from hedgerow.gateway.http.app import create_app
 from hedgerow.gateway.search.result import Hit, SearchQuery, SearchResult
 from hedgerow.gateway.shapes.answer import SearchAnswer
-from tests.support.fake_gateway import FakeGateway, make_result
+from tests.support.fake_gateway import FakeGateway
+from tests.support.sample_results import make_result
 from tests.support.shapes import check_shape
 from tests.support.virtual_time import run_virtually
 

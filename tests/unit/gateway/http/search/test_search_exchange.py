@@ -27,7 +27,8 @@ from hedgerow.gateway.http.server.connection_table import ConnectionTable
 from hedgerow.gateway.search.documents.answer_memory import SMALL_BYTES, AnswerMemory
 from hedgerow.gateway.search.result import Hit, SearchQuery, SearchResult
 from tests.support.connections import RecordingTransport, Way, by_asgi, connect, plain, turn
-from tests.support.fake_gateway import FakeGateway, make_result
+from tests.support.fake_gateway import FakeGateway
+from tests.support.sample_results import make_result
 from tests.support.virtual_time import run_virtually
 
 TOKEN = GatewaySettings(token=SecretStr("s3cret"))

@@ -88,5 +88,14 @@ def test_documents_go_to_the_hits_of_their_shard() -> None:
         (1, SearchBody(9, 1, True, ["a"], [2.0], attached=[b'{"of":1}'])),
         (2, SearchBody(9, 1, True, ["a"], [0.5])),
     ]
-    take_attached(hits, bodies)
+    assert take_attached(hits, bodies) is None, "two have none"
     assert [hit.fields for hit in hits] == [{"of": 0}, {"of": 1}, None, None]
+
+
+def test_the_bytes_are_known_if_every_hit_has_its_document() -> None:
+    """They are those of the winners alone, not of all that was attached."""
+    attached = [b'{"of":0}', b'{"of":"more"}']
+    bodies = [(0, SearchBody(9, 2, True, ["a", "b"], [3.0, 1.0], attached=attached))]
+    assert take_attached([Hit("a", 3.0, 0)], bodies) == len(attached[0])
+    assert take_attached([Hit("a", 3.0, 0), Hit("b", 1.0, 0)], bodies) == sum(map(len, attached))
+    assert take_attached([Hit("c", 1.0, 0)], bodies) is None

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hedgerow.gateway.search.hybrid.fusion import Fusion
+from hedgerow.gateway.search.hybrid.fusion import Fusion, Scale
 from hedgerow.gateway.search.result import Hit
 
 IDS = st.sampled_from("abcdefgh")
@@ -22,11 +22,14 @@ def rankings(draw: st.DrawFn) -> list[Hit]:
     return sorted(hits, key=lambda hit: (-hit.score, hit.id))
 
 
+SCALES = st.builds(Scale, st.sampled_from([None, 0.0, -1.0]), st.booleans())
 FUSIONS = st.builds(
     Fusion,
     st.booleans(),
     st.integers(1, 100),
     st.fixed_dictionaries({"text": st.floats(0, 10), "vector": st.floats(0, 10)}),
+    st.fixed_dictionaries({"text": SCALES, "vector": SCALES}),
+    st.integers(1, 10),
 )
 
 
@@ -48,14 +51,38 @@ def test_by_rank_a_document_in_both_legs_has_the_sum_of_both_parts() -> None:
     }
 
 
-def test_by_score_each_leg_counts_from_0_to_1() -> None:
-    """Its first hit counts its weight, its last nothing, and what it has not found nothing."""
-    text = hits_of(("a", 30), ("b", 20), ("c", 10))
-    vector = hits_of(("c", 0.9), ("d", 0.5))
-    fused = Fusion(by_score=True, weights={"text": 1, "vector": 0.25}).fuse(
-        {"text": text, "vector": vector}
+WORDS = Scale(0.0, is_zero_absent=True)
+COSINES = Scale(-1.0)
+
+
+def test_by_score_each_leg_counts_from_its_floor_to_its_best_hit() -> None:
+    """What a leg has not found counts as its last hit, or as no match if that is all there is."""
+    text = hits_of(("a", 30), ("b", 15), ("c", 6))
+    vector = hits_of(("c", 0.6), ("d", 0.2))
+    fusion = Fusion(True, 60, {"text": 1, "vector": 2}, {"text": WORDS, "vector": COSINES}, 100)
+    scores = {hit.id: hit.score for hit in fusion.fuse({"text": text, "vector": vector})}
+    assert scores == pytest.approx(
+        {"a": 1 + 2 * 0.75, "b": 0.5 + 2 * 0.75, "c": 0.2 + 2 * 1, "d": 0 + 2 * 0.75}
     )
-    assert [(hit.id, hit.score) for hit in fused] == [("a", 1), ("b", 0.5), ("c", 0.25), ("d", 0)]
+    full = fusion._replace(candidates=3)  # more documents may match as well as the last
+    scores = {hit.id: hit.score for hit in full.fuse({"text": text, "vector": vector})}
+    assert scores["d"] == pytest.approx(0.2 + 2 * 0.75)
+
+
+def test_scores_without_a_floor_count_as_cosines_about_do() -> None:
+    """The last hit counts as 0.85; scores that are all the same as 1."""
+    fusion = Fusion(by_score=True, weights={"vector": 10})
+    far = hits_of(("a", -2.0), ("b", -7.0), ("c", -12.0))
+    assert [hit.score for hit in fusion.fuse({"vector": far})] == pytest.approx([10, 9.25, 8.5])
+    same = hits_of(("a", 1.0), ("b", 1.0))
+    assert [hit.score for hit in fusion.fuse({"vector": same})] == [10, 10]
+
+
+def test_a_score_below_the_floor_moves_the_floor() -> None:
+    """A ranking function may return anything; the parts stay between 0 and 1."""
+    fusion = Fusion(by_score=True, scales={"text": WORDS})
+    fused = fusion.fuse({"text": hits_of(("a", 1.0), ("b", -3.0))})
+    assert [hit.score for hit in fused] == [1, 0]
 
 
 @given(rankings(), rankings(), FUSIONS)

@@ -2,6 +2,7 @@
 
 import asyncio
 import struct
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -16,13 +17,17 @@ from hedgerow.common.errors import (
     OverloadedError,
     UnavailableError,
 )
+from hedgerow.common.outcome import Outcome
 from hedgerow.common.settings.rank_profiles import BUILT_IN_PROFILES, RankProfile
 from hedgerow.common.settings.settings import Settings
 from hedgerow.common.settings.tail import AdmissionSettings
+from hedgerow.common.wire.messages import Kind
+from hedgerow.gateway.http.problems import coverage_status
 from hedgerow.gateway.search.hybrid.hybrid_searcher import HybridSearcher
 from hedgerow.gateway.search.result import SearchQuery, SearchResult
 from hedgerow.gateway.search.search_settings import SearchSettings
 from hedgerow.gateway.shapes.answer import SearchAnswer
+from hedgerow.gateway.shapes.collection import Filling
 from hedgerow.gateway.shapes.facets import Facet
 from hedgerow.gateway.shapes.hybrid import Hybrid
 from hedgerow.gateway.shapes.vector import VectorQuery
@@ -37,6 +42,7 @@ COLLECTION = define("things", {"fields": {"title": "text", "v": VECTOR_FIELD}})
 PROFILES = {
     **BUILT_IN_PROFILES,
     "ranked": RankProfile(second_phase="some:function", candidates=3),
+    "ranks_one": RankProfile(second_phase="some:function", candidates=1),
 }
 COUNTS = [10, 10]
 
@@ -88,6 +94,8 @@ class Hybrids:
         self.embedder = Embedder()
         self.admission: AdmissionSettings | None = None
         self.took_s = 0.0
+        self.collection = COLLECTION
+        self.filling: Filling | None = None
 
     def search(self, **members: Any) -> SearchResult:
         """Search; by default hybrid, without fields."""
@@ -100,6 +108,8 @@ class Hybrids:
         async def main() -> SearchResult:
             searcher = searcher_over(self.shards, COUNTS, admission=self.admission)
             searcher.use_profiles(PROFILES)
+            assert isinstance(searcher._view, FixedView)
+            searcher._view.filling = self.filling
             hybrids: Any = HybridSearcher(
                 searcher,
                 self.embedder,  # type: ignore[arg-type]
@@ -109,7 +119,7 @@ class Hybrids:
             )
             began = asyncio.get_running_loop().time()
             try:
-                found: SearchResult = await hybrids.search(query, COLLECTION)
+                found: SearchResult = await hybrids.search(query, self.collection)
             finally:
                 self.took_s = asyncio.get_running_loop().time() - began
             return found
@@ -124,7 +134,7 @@ def searcher_settings() -> SearchSettings:
 
 def test_both_legs_are_fused_over_all_shards() -> None:
     """By the ranks over both shards; each hit has its places, and each leg says how it went."""
-    found = Hybrids().search()
+    found = Hybrids().search(hybrid={"method": "rrf"})
     assert [hit.id for hit in found.hits] == ["b", "a", "d", "f", "e"]
     best = found.hits[0]
     assert best.score == pytest.approx(1 / 63 + 1 / 61)
@@ -139,6 +149,22 @@ def test_both_legs_are_fused_over_all_shards() -> None:
     assert answer.legs is not msgspec.UNSET
     assert answer.legs["vector"].coverage.fraction == 1
     assert answer.hits[0].legs is not msgspec.UNSET
+
+
+def test_by_default_the_scores_are_fused() -> None:
+    """Those of words from 0, cosines from -1, and the vector with three times the weight."""
+    found = Hybrids().search()
+    scores = {hit.id: hit.score for hit in found.hits}
+    last = 1.2 / 1.9  # of the last hit by vector, as is that of documents that it has not found
+    assert scores == pytest.approx(
+        {
+            "a": 1 + 3 * last,
+            "b": 4 / 9 + 3,
+            "d": 6 / 9 + 3 * last,
+            "e": 3 * last,
+            "f": 3 * 1.5 / 1.9,
+        }
+    )
 
 
 def test_the_text_of_the_query_is_embedded_for_the_leg_by_vector() -> None:
@@ -244,6 +270,39 @@ def test_a_leg_that_nobody_answers_is_left_out() -> None:
         Hybrids(text=silent, vector=silent).search()
 
 
+@pytest.mark.parametrize("hybrid", [Hybrid(), None])
+@pytest.mark.parametrize("took_s", [0.0, 5.0])
+def test_too_little_time_is_a_lack_of_coverage_as_in_other_searches(
+    hybrid: Hybrid | None, took_s: float
+) -> None:
+    """No shard was asked, or none has answered; the result says that it was for want of time."""
+    hybrids = Hybrids(text={0: SILENT, 1: SILENT}, vector={0: SILENT, 1: SILENT})
+    hybrids.embedder = Embedder(took_s=took_s)
+    query = SearchQuery(
+        "things", "red", hybrid=hybrid, vector=VectorQuery("v"), fields=False, deadline_ms=1
+    )
+    with pytest.raises(InsufficientCoverageError) as caught:
+        hybrids.ask(query)
+    assert caught.value.result.coverage.degraded == {"timed_out": 2}
+    assert coverage_status(caught.value.result) == 504
+    assert hybrids.took_s <= 0.0015
+
+
+def test_a_field_that_no_shard_has_filled_leaves_its_leg_out() -> None:
+    """It was added a moment ago; a search by this field alone is worth trying again."""
+    hybrids = Hybrids(vector={shard: Script(kind="refused") for shard in range(2)})
+    hybrids.collection = replace(COLLECTION, revision=1)
+    hybrids.filling = Filling(["v"], 0.0, 2)
+    found = hybrids.search()
+    assert found.legs is not msgspec.UNSET
+    reason = "the field v was added, and no shard has filled it yet"
+    assert found.legs["vector"].left_out == reason
+    assert [hit.id for hit in found.hits] == ["a", "d", "b"]
+    with pytest.raises(UnavailableError, match=reason) as caught:
+        hybrids.ask(SearchQuery("things", "red", fields=False, vector=VectorQuery("v")))
+    assert caught.value.retry_after_s == 5
+
+
 def test_enough_of_a_leg_suffices_if_the_caller_says_so() -> None:
     """The leg by vector waits for half of the documents; that by text has all at once."""
     slow = {0: VECTOR[0], 1: Script(delays_s=(5.0,))}
@@ -270,6 +329,26 @@ def test_the_second_phase_scores_the_fused_hits_with_both_scores() -> None:
     assert [hit.id for hit in found.hits] == ["b", "a", "d", "f", "e"]
     assert [hit.score for hit in found.hits[:2]] == [7.0, 1.0]
     assert any("1 of the 3 candidates" in warning for warning in found.warnings)
+
+
+def test_the_second_phase_asks_the_shards_that_have_candidates() -> None:
+    """The others are skipped, and count as searched, though they could not be asked."""
+    hybrids = Hybrids(second_phase={0: SCORED[0], 1: SILENT})
+    found = hybrids.search(rank_profile="ranks_one", explain=True)
+    assert [shards for kind, shards in hybrids.shards.scattered if kind is Kind.SEARCH][2:] == [
+        (0,)
+    ]
+    assert found.legs is not msgspec.UNSET
+    leg = found.legs["second_phase"]
+    assert leg.coverage.is_full
+    assert (leg.shards.ok, leg.shards.skipped) == (1, 1)
+    assert [one.reason for one in leg.shards.detail] == [
+        "",
+        "it has no candidate of the second phase",
+    ]
+    assert found.coverage.is_full
+    assert found.outcomes[Outcome.OK] == 2
+    assert found.warnings == ()
 
 
 def test_without_an_answer_of_the_second_phase_the_fused_order_stands() -> None:

@@ -8,6 +8,7 @@ import pytest
 from hedgerow.common.collection import define
 from hedgerow.common.errors import BadRequestError
 from hedgerow.common.settings.rank_profiles import BUILT_IN_PROFILES, RankProfile
+from hedgerow.gateway.search.hybrid.fusion import Scale
 from hedgerow.gateway.search.hybrid.wanted import Legs, Limits, legs_of
 from hedgerow.gateway.search.result import SearchQuery
 from hedgerow.gateway.shapes.hybrid import Hybrid
@@ -63,6 +64,35 @@ def test_the_legs_share_what_restricts_the_documents() -> None:
 def test_there_are_at_least_as_many_candidates_as_hits(k: int, candidates: int) -> None:
     """By default 100, or more if more hits are wanted."""
     assert legs(k=k).text.k == legs(k=k).vector.k == candidates
+
+
+@pytest.mark.parametrize(
+    ("hybrid", "weights"),
+    [
+        ({}, {"text": 1, "vector": 3}),
+        ({"method": "rrf"}, {"text": 1, "vector": 1}),
+        ({"weights": {"text": 2}}, {"text": 2, "vector": 3}),
+        ({"method": "rrf", "weights": {"vector": 0.5}}, {"text": 1, "vector": 0.5}),
+    ],
+)
+def test_the_weights_have_defaults_by_method(
+    hybrid: dict[str, Any], weights: dict[str, float]
+) -> None:
+    """By score, cosines need three times the weight of words; by rank, both have the same."""
+    found = legs(hybrid, k=5)
+    assert found.fusion.weights == weights
+    assert found.fusion.by_score == ("method" not in hybrid)
+    assert found.fusion.candidates == 100
+
+
+@pytest.mark.parametrize(("metric", "floor"), [("cosine", -1), ("dot", None), ("l2", None)])
+def test_the_floor_of_the_scores_follows_from_the_metric(metric: str, floor: float | None) -> None:
+    """Only a cosine has one; words have 0."""
+    field = {"type": "vector", "dimensions": 2, "metric": metric}
+    collection = define("things", {"fields": {"title": "text", "v": field}})
+    query = SearchQuery("things", "red lamp", vector=GIVEN)
+    found = legs_of(query, Hybrid(), collection, PROFILES, LIMITS)
+    assert found.fusion.scales == {"text": Scale(0, is_zero_absent=True), "vector": Scale(floor)}
 
 
 def test_each_leg_waits_as_it_is_told() -> None:

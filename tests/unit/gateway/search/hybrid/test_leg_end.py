@@ -2,9 +2,14 @@
 
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from hedgerow.common.outcome import Outcome
-from hedgerow.gateway.search.coverage.measurement import count_outcomes, measure_coverage
+from hedgerow.gateway.search.coverage.measurement import (
+    count_outcomes,
+    coverage_of,
+    measure_coverage,
+)
 from hedgerow.gateway.search.hybrid.leg_end import LegEnd, leg_of, together
 from hedgerow.gateway.search.result import Hit, SearchResult
 from hedgerow.gateway.shapes.answer import ShardDetail, TotalHits
@@ -31,6 +36,7 @@ def leg(*outcomes: Outcome) -> LegEnd:
         detail=detail,
         took_ms=1.0,
         deadline_ms=100.0,
+        skipped=[shard for shard, outcome in enumerate(outcomes) if outcome is Outcome.SKIPPED],
     )
     return LegEnd(result, 0.001)
 
@@ -85,6 +91,20 @@ def test_the_reason_names_the_leg() -> None:
     ]
     assert found.coverage.documents == 80
     assert found.of_legs == {"text": [ok] * 4, "vector": [ok, late, ok, ok]}
+
+
+def test_what_a_skipped_shard_has_is_known_by_the_legs_that_have_asked_it() -> None:
+    """Its last report may be older than documents that were found, or not be there yet."""
+    ok, skipped, late = Outcome.OK, Outcome.SKIPPED, Outcome.TIMED_OUT
+    asked, scored = leg(ok, ok, ok, ok), leg(ok, skipped, ok, ok)
+    assert together({"text": asked, "second_phase": scored}, COUNTS).coverage.documents == 100
+    # The scored leg knew of no document in the shard when it ended.
+    assert scored.result is not None
+    behind = replace(scored.result, coverage=coverage_of(80, 80))
+    legs = {"text": asked, "second_phase": scored._replace(result=behind)}
+    assert together(legs, COUNTS).coverage.documents == 100
+    found = together({"text": leg(ok, ok, ok, late), "second_phase": scored}, COUNTS)
+    assert (found.coverage.documents, found.coverage.documents_total) == (60, 100)
 
 
 def test_a_shard_that_never_reported_is_as_large_as_the_others() -> None:

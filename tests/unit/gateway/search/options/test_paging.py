@@ -57,11 +57,14 @@ def pages(
 
 
 @pytest.mark.parametrize("query", QUERIES)
-@pytest.mark.parametrize("k", [1, 7, 50, 400])
-def test_pages_by_score_have_each_match_once(goods_shards: RealShards, query: str, k: int) -> None:
+@pytest.mark.parametrize(("k", "only"), [(1, "year:0"), (7, ""), (50, ""), (400, "")])
+def test_pages_by_score_have_each_match_once(
+    goods_shards: RealShards, query: str, k: int, only: str
+) -> None:
     """The pages are the list of all matches, cut, however many of them tie."""
-    whole = goods_shards.search(query, k=1000)
-    found, last = pages(goods_shards, query, k)
+    whole = goods_shards.search(query, k=1000, filter=only)
+    assert len(whole.hits) > 3
+    found, last = pages(goods_shards, query, k, filter=only)
     assert found == [(hit.id, hit.score) for hit in whole.hits]
     assert last == NextPage(None, is_whole=True, reasons=[])
 

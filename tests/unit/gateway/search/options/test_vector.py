@@ -152,6 +152,11 @@ def test_pages_facets_and_presence(tmp_path: Path) -> None:
     assert counts == {
         kind: sum(one["kind"] == kind for one in with_vector) for kind in ("rare", "usual")
     }
+    refined = shards.search(
+        "", vector=vector, k=60, facets={"kind": Facet()}, refine={"kind": ["rare"]}
+    )
+    assert len(refined.hits) == refined.total_hits.value == counts["rare"]
+    assert refined.facets == whole.facets  # which leave the choice of their own field out
     present = shards.search("place:*", k=60)
     assert set(ids_of(present)) == {one["id"] for one in with_vector}
 

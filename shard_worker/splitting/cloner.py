@@ -1,0 +1,222 @@
+"""Clones shards in a worker that serves both an old shard and one of the two that replace it.
+
+Where all workers of a new shard serve the old one, its documents need not pass through a log: each
+worker takes them from the old shard beside it, as they are at one moment. The position in the old
+shard's log that they are at is one in the new shard's log, too, since entries keep their ids there.
+
+    the new log has begun without documents (`Sealing.begin_after`) ► the documents' position is
+        recorded as that of the new replica: the log keeps what follows ► the shard is made aside
+        ► the new log has got to the position ► the shard is put in its place, and opened
+
+A worker that has no old shard waits for a snapshot of the new one. What each step finds is checked,
+so a clone that came too late, or was cut off, is begun again.
+"""
+
+import asyncio
+from contextlib import suppress
+from pathlib import Path
+from typing import Final, Protocol
+
+import structlog
+
+from hedgerow.common.errors import HedgerowError, WorkError
+from hedgerow.common.shard_log.entries import START, position
+from hedgerow.common.shard_log.log import ShardLog
+from hedgerow.common.snapshots.manifest import STORE
+from hedgerow.common.snapshots.restore import has_store, shard_folder
+from hedgerow.common.splitting.rest import Rest
+from hedgerow.shard_worker.indexing.indexer_client import BegunClone, IndexerClient
+from hedgerow.shard_worker.snapshots.recovery import held_replica
+from hedgerow.shard_worker.splitting.copy_pace import TURN_S, CopyPace
+from hedgerow.shard_worker.storage.store import Store
+
+POLL_S: Final = 0.05
+
+_log = structlog.get_logger()
+
+
+class OldShards(Protocol):
+    """The shards that a split divides, as this process serves them."""
+
+    @property
+    def is_copying(self) -> bool:
+        """Whether the new shards are being filled."""
+
+    @property
+    def divided(self) -> frozenset[int]:
+        """The new shards whose documents old ones here have."""
+
+    def folder(self, shard: int) -> Path | None:
+        """The folder of the old shard with a new one's documents; None if it cannot be cloned."""
+
+
+class ShardCloner:
+    """Clones the shards that a worker of the new layout is to serve."""
+
+    def __init__(
+        self,
+        log: ShardLog,
+        indexer: IndexerClient,
+        data: Path,
+        num_shards: int,
+        old: OldShards,
+        pace: CopyPace,
+    ) -> None:
+        """Clone shards of a layout.
+
+        Args:
+            log: the logs of the layout.
+            indexer: of the layout's worker.
+            data: the layout's data folder.
+            num_shards: of the layout.
+            old: the shards that are divided.
+            pace: of the copies and clones of this process.
+        """
+        self._shard_log = log
+        self._indexer = indexer
+        self._data = data
+        self._num_shards = num_shards
+        self._old = old
+        self._pace = pace
+        self._turn = asyncio.Lock()  # a clone holds the memory of an index that is written
+
+    @property
+    def available(self) -> frozenset[int]:
+        """The new shards that can be cloned here."""
+        return self._old.divided
+
+    @property
+    def is_active(self) -> bool:
+        """Whether the shards are being filled."""
+        return self._old.is_copying
+
+    async def fill(self, shard: int) -> bool:
+        """Clone a shard that is not open, if its log lacks documents that this replica lacks.
+
+        Returns:
+            Whether it was cloned; if not, the log, or a snapshot, has what is missing.
+
+        Raises:
+            WorkError, HedgerowError: it could not be cloned now; try again.
+        """
+        if not self._old.is_copying or not await self._lacks_documents(shard):
+            return False
+        async with self._turn:
+            if (folder := self._old.folder(shard)) is None:
+                return False
+            await self._forget_empty(shard)
+            await self._clone(shard, folder)
+        return True
+
+    async def check(self, shard: int) -> None:
+        """Wait until the log of a shard that is about to be opened has got to where the shard is.
+
+        Otherwise, the log would count as one that has lost its end.
+
+        Raises:
+            WorkError: the shard is empty here, and its log does not have everything.
+        """
+        if not self._old.is_copying:
+            return
+        held = await asyncio.to_thread(held_replica, self._data, shard)
+        if held is not None:
+            await self._until_copied(shard, held.position)
+        elif await self._shard_log.trimmed(shard) != START:
+            raise WorkError(f"shard {shard}: neither its old shard nor a snapshot of it is here")
+
+    async def _lacks_documents(self, shard: int) -> bool:
+        """Whether the log does not have all that this replica lacks, once it has begun."""
+        held = await asyncio.to_thread(held_replica, self._data, shard)
+        if held is not None:
+            return await self._shard_log.gap(shard, *held) is not None
+        # A worker that has no old shard does not wait: that it begins with nothing tells the copier
+        # to copy documents, and the others that they get them, too.
+        log = self._shard_log
+        while self._old.folder(shard) is not None and not await log.applied(shard):
+            if await log.newest(shard) != START:
+                break
+            await self._pause()
+        return await log.trimmed(shard) != START
+
+    async def _forget_empty(self, shard: int) -> None:
+        """Have the log wait no longer for the replica that is replaced."""
+        replica = await asyncio.to_thread(_replica_in, self._data, shard)
+        if replica is not None:
+            await self._shard_log.forget_replica(shard, replica)
+
+    async def _clone(self, shard: int, folder: Path) -> None:
+        loop, log = asyncio.get_running_loop(), self._shard_log
+        began = loop.time()
+        clone = await self._indexer.begin_clone(shard, str(folder), self._num_shards)
+        try:
+            # Before anything else: from now on, the log keeps what the clone does not have.
+            await log.record_applied(shard, clone.replica_id, clone.position)
+            self._check_old(shard, folder)
+            await self._check_not_trimmed(shard, clone)
+            is_made = False
+            while not is_made:
+                is_made = await self._advance(shard)
+            await self._until_copied(shard, clone.position)
+            await self._check_place(shard, clone)
+            await self._indexer.place_clone(shard)
+        except BaseException:
+            with suppress(HedgerowError):
+                await self._indexer.end_clone(shard)
+                await log.forget_replica(shard, clone.replica_id)
+            raise
+        took_s = round(loop.time() - began, 3)
+        _log.info("shard_cloned", shard=shard, position=clone.position, took_s=took_s)
+
+    def _check_old(self, shard: int, folder: Path) -> None:
+        """Make sure that the old shard was whole when its store was opened: it still is."""
+        if self._old.folder(shard) != folder:
+            raise WorkError(f"shard {shard}: the old shard was let go of")
+
+    async def _check_place(self, shard: int, clone: BegunClone) -> None:
+        """Make sure that the log has everything after the clone's position."""
+        await self._check_not_trimmed(shard, clone)
+        if not await self._shard_log.has_had(shard, clone.position):
+            raise WorkError(f"shard {shard}: its log does not go on from {clone.position}")
+
+    async def _check_not_trimmed(self, shard: int, clone: BegunClone) -> None:
+        """Make sure that the log lacks nothing after the clone's position, as far as it goes."""
+        trimmed = await self._shard_log.trimmed(shard)
+        if position(trimmed) > position(clone.position):
+            raise WorkError(f"shard {shard}: its old shard is not at {trimmed} here yet")
+
+    async def _advance(self, shard: int) -> bool:
+        """Make the next part of a clone, and rest; returns whether it is made."""
+        loop, pace = asyncio.get_running_loop(), self._pace
+        # The copiers of this process take turns for old shards, whose numbers are lower.
+        turn, is_made = self._num_shards + shard, False
+        async with pace.turn(turn, self._pause):
+            began = loop.time()
+            while not is_made and loop.time() - began < TURN_S:
+                is_made = await self._indexer.clone(shard)
+            rest = Rest.after(began, loop.time(), pace.share)
+            is_urgent = await self._shard_log.length(shard) > pace.most_log_entries
+            while pace.share < 1.0 and not rest.is_over(
+                loop.time(), is_busy=pace.is_busy(), is_urgent=is_urgent
+            ):
+                await self._pause()
+                await pace.keep(turn)
+        return is_made
+
+    async def _until_copied(self, shard: int, end: str) -> None:
+        while position(await self._shard_log.newest(shard)) < position(end):
+            await self._pause()
+
+    async def _pause(self) -> None:
+        await asyncio.sleep(POLL_S)
+        if not self._old.is_copying:
+            raise WorkError("the split has gone on without this replica")
+
+
+def _replica_in(data: Path, shard: int) -> str | None:
+    if not has_store(data, shard):
+        return None
+    store = Store.open(shard_folder(data, shard) / STORE, read_only=True)
+    try:
+        return store.replica_id
+    finally:
+        store.close()

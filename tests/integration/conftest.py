@@ -1,0 +1,19 @@
+"""What the tests with real processes share: a place for their files, and their order."""
+
+import pytest
+
+from tests.support.memory_files import keep_temporary_files_in_memory
+
+keep_temporary_files_in_memory()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run first what may take longest, so that none of it begins when all else is done."""
+    items.sort(key=_most_s, reverse=True)
+
+
+def _most_s(item: pytest.Item) -> float:
+    """How long a test of the same module may take, by its mark."""
+    module = item.getparent(pytest.Module)
+    mark = None if module is None else module.get_closest_marker("timeout")
+    return 0.0 if mark is None else float(mark.args[0])
