@@ -85,7 +85,8 @@ class ShardIndexer:
         """
         self.shard = shard
         self._folder = folder
-        embed = (embedder or Embedder(EmbedConfig())).of_field
+        self._embedder = embedder or Embedder(EmbedConfig())
+        embed = self._embedder.of_field
         self._reports: dict[str, CollectionReport] = {}
         self._lock = FolderLock(folder, lock_wait_s)
         try:
