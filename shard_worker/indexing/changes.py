@@ -41,7 +41,8 @@ class Changes:
         dropped: uids of dropped collections.
         judged: token → number and judgement of the conditional writes that were judged now.
         remembered: tokens of those that the shard was split from has judged, which are in `judged`.
-        repeated: the judgements of those that had been judged before; their copies had no effect.
+        repeated: the judgements of those that had been judged before; their copies had no effect,
+            unless the judgement was forgotten meanwhile, so that they were judged again.
     """
 
     before: Before
@@ -139,6 +140,9 @@ class Changes:
                 self.remembered.add(judgement.token)
 
     def _add_judgement(self, judgement: Judgement) -> None:
+        forgotten = self.judged.get(judgement.token)
+        if forgotten is not None and judgement.token not in self.remembered:
+            self.repeated.append(forgotten[1])  # its writer may wait, too
         self._last_number += 1
         self.judged[judgement.token] = self._last_number, judgement
 

@@ -35,7 +35,7 @@ from hedgerow.gateway.client import (
 )
 from hedgerow.gateway.search.result import SearchQuery
 from hedgerow.gateway.shapes.delete_by_query import DeleteByQueryBody
-from hedgerow.gateway.shapes.facets import Facet
+from hedgerow.gateway.shapes.facets import Choice, Facet
 from hedgerow.gateway.shapes.search import Search
 from hedgerow.gateway.shapes.sorting import SortBy, SortKey
 from tests.support.fake_gateway import EMPTY_STATUS
@@ -54,6 +54,7 @@ def test_the_options_of_a_search_are_the_members_of_its_body() -> None:
         Sequence[str]: tuple[str, ...],
         Mapping[str, Facet | Mapping[str, Any]]: dict[str, Facet],
         Sequence[str | Mapping[str, Literal["asc", "desc"] | SortBy]]: tuple[SortKey, ...],
+        Mapping[str, Sequence[Choice | Mapping[str, Any]]]: dict[str, tuple[Choice, ...]],
     }
     for name, kind in said.items():
         of_option = {lists.get(one, one) for one in get_args(kind)} - {NoneType, Mapping[str, Any]}

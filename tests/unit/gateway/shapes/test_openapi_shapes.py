@@ -62,7 +62,15 @@ MAY_LACK = {
     "Leg": {"embed_ms", "left_out"},
     "FacetAnswer": {"buckets", "stats", "other", "unlisted_at_most", "not_searched"},
     "FacetBucket": {"value", "from", "to", "error"},
-    "LoadAnswer": {"inferred_fields", "inference", "field_warnings", "trace_id", "version"},
+    "LoadAnswer": {
+        "inferred_fields",
+        "inference",
+        "field_warnings",
+        "trace_id",
+        "version",
+        "set_aside",
+        "set_aside_total",
+    },
     "WeightedField": {"weight", "language", "folding", "ngrams"},
     "DefinedVector": {"metric", "quantisation", "embed", "from"},
 }

@@ -7,7 +7,7 @@ from unittest.mock import patch
 
 import msgpack
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from hedgerow.common.collection import define
@@ -247,6 +247,14 @@ def test_a_batch_comes_to_what_its_operations_do(batch: list[Op], existing: list
     assert folded.shard == model
 
 
+# The first token is forgotten, and judged again, in one batch.
+FORGOTTEN: list[Op] = [
+    Write("u0", "a", None, expected, token)
+    for expected, token in [("", "t"), ("", "1"), ("", "2"), ("", "3"), ("another", "t")]
+]
+
+
+@example(FORGOTTEN, [])
 @given(st.lists(ops, max_size=12), st.lists(st.integers(0, 12), max_size=4))
 def test_replicas_judge_alike_however_the_log_is_cut(batch: list[Op], cuts: list[int]) -> None:
     """Each write's condition is judged by what the writes before it have left, and once.
