@@ -2,8 +2,8 @@
 # Updates the lock files from pyproject.toml. Versions that still fit are kept. `deploy/lock.sh
 # --upgrade` upgrades all packages, `deploy/lock.sh --upgrade-package NAME` upgrades one.
 #
-#   requirements.lock        what Hedgerow needs to run, and the extras otel and s3, which the image
-#                            has
+#   requirements.lock        what Hedgerow needs to run, and the extras otel, s3 and vectors, which
+#                            the image has
 #   requirements-dev.lock    the same, all extras, the tools for checks and tests, and the build
 #   requirements-build.lock  the build backend alone, for the image
 #   requirements-docs.lock   tools for building the site of docs/, compatible with the above
@@ -34,7 +34,7 @@ with open("pyproject.toml", "rb") as file:
     print(*tomllib.load(file)["build-system"]["requires"], sep="\n")'
 }
 
-lock requirements.lock pyproject.toml --extra otel --extra s3 "$@"
+lock requirements.lock pyproject.toml --extra otel --extra s3 --extra vectors "$@"
 build_requirements | lock requirements-build.lock - "$@"
 build_requirements | lock requirements-dev.lock pyproject.toml - --all-extras --group dev \
     --constraint requirements.lock --constraint requirements-build.lock "$@"

@@ -41,6 +41,7 @@ def make_status(parts: Parts) -> StatusReport:
         lag=parts.lag,
         shares=parts.shares,
         tracing=parts.tracers.as_dict,
+        embedding=parts.embedder.to_json,
         now=parts.now,
     )
     return StatusReport(
@@ -114,6 +115,7 @@ def make_metrics(parts: Parts) -> MetricsPage:
         server_ms=parts.server_ms,
         now=parts.now,
         reindex=parts.reindex_driver.progress,
+        embedding=parts.embedder.to_json,
     )
     facts = RedisFactsReader(
         registry=access.registry,

@@ -418,6 +418,7 @@ class Worker:
             vectors=is_installed(),
             retracts=True,
             bounds_scores=True,
+            embedding=self._writing.embedding(),
             metrics={
                 "scraped": self._is_scraped,
                 "usage": self._usage.read(),

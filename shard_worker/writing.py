@@ -1,11 +1,15 @@
 """The part of a worker that writes: it applies the logs and maintains the indexes."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
-from typing import Protocol
+from typing import Any, Protocol
+
+import structlog
 
 from hedgerow.common.collection import Collection
 from hedgerow.common.errors import WireError
+from hedgerow.common.fields.embedding_counts import EmbeddingCounts
 from hedgerow.common.shard_log.entries import START
 from hedgerow.common.shard_log.log import ShardLog
 from hedgerow.common.shard_log.operations import Create, unpack_op
@@ -13,6 +17,7 @@ from hedgerow.common.state.registry import Registry
 from hedgerow.common.state.summaries import SummaryStore
 from hedgerow.shard_worker.context import Context
 from hedgerow.shard_worker.control.jobs import Jobs
+from hedgerow.shard_worker.embedding.account import EmbeddingAccount
 from hedgerow.shard_worker.executors.process_pool.pool import ProcessLane
 from hedgerow.shard_worker.indexing.applier import Applier
 from hedgerow.shard_worker.indexing.field_filler import FieldFiller
@@ -30,6 +35,8 @@ from hedgerow.shard_worker.snapshots.recovery import (
 )
 from hedgerow.shard_worker.snapshots.restore_pace import RestorePace
 from hedgerow.shard_worker.snapshots.shard_snapshots import Snapshots
+
+log = structlog.get_logger()
 
 
 class Cloner(Protocol):
@@ -87,7 +94,8 @@ class Writing:
         self._registry = Registry(control, keys)
         self._log = ShardLog(control, keys)
         self._summaries = SummaryStore(control, keys)
-        self.indexer = indexer = IndexerClient(indexer_lane, self._retract)
+        self._embedding = EmbeddingAccount()
+        self.indexer = indexer = IndexerClient(indexer_lane, self._retract, self._on_embedded)
         self.cloner: Cloner | None = None
         traces = WorkTraces(context.tracing)
         self.storage = StorageWatch(
@@ -146,6 +154,17 @@ class Writing:
             beat=beat,
             has_disk=self.storage.has_disk,
         )
+
+    def embedding(self) -> dict[str, Any]:
+        """What the indexer has embedded, for the heartbeat; empty for nothing."""
+        return self._embedding.to_json(asyncio.get_running_loop().time())
+
+    def _on_embedded(self, counts: EmbeddingCounts) -> None:
+        now = asyncio.get_running_loop().time()
+        self._embedding.add(counts, now)
+        if self._embedding.takes_note(now):
+            share = round(self._embedding.share(now), 2)
+            log.warning("writes_wait_for_embedding", worker=self._context.worker_id, share=share)
 
     async def open(self, shard: int) -> None:
         """Open a shard; if it is empty here, clone it or restore it from a snapshot first.

@@ -109,11 +109,24 @@ SET_ASIDE: Final = Metric(
     "hedgerow_worker_set_aside_bytes", _GAUGE,
     "Size on disk of the documents that could not be indexed", ("worker",),
 )  # fmt: skip
+EMBEDDED: Final = Metric(
+    "hedgerow_worker_embedding_texts_total", _COUNTER,
+    "Texts of documents from which vectors were to be made: embedded, or failed; a text that fails "
+    "is tried again", ("worker", "end"),
+)  # fmt: skip
+EMBEDDING_CALLS: Final = Metric(
+    "hedgerow_worker_embedding_calls_total", _COUNTER,
+    "Calls of functions that embed documents", ("worker",),
+)  # fmt: skip
+EMBEDDING_TIME: Final = Metric(
+    "hedgerow_worker_embedding_seconds_total", _COUNTER,
+    "Time that these calls took, in which the worker wrote nothing", ("worker",),
+)  # fmt: skip
 
 WORKER_METRICS: Final = (
     INFO, STARTED, HEARTBEAT, SHARDS, LANE_CAPACITY, LANE_ALIVE, LANE_BUSY, LANE_WAITING, LANE_LOST,
     LANE_ENDED, LANE_LATE, LANE_HELD, LANE_REFUSED, CPU, MEMORY, REQUESTS, WORK, WORK_CPU, EVENTS,
-    RECONNECTS, LAG, LOG_ENTRIES, SET_ASIDE,
+    RECONNECTS, LAG, LOG_ENTRIES, SET_ASIDE, EMBEDDED, EMBEDDING_CALLS, EMBEDDING_TIME,
 )  # fmt: skip
 
 # A heartbeat's name of a lane → the label.
@@ -162,6 +175,21 @@ def worker_families(heartbeats: Sequence[Heartbeat], profiles: BoundedNames) -> 
         ((beat.id, *item) for beat in heartbeats for item in sorted(beat.log_backlog.items())),
     )
     yield family(SET_ASIDE, ((beat.id, beat.set_aside.get("bytes", 0)) for beat in heartbeats))
+    embedding = [beat for beat in heartbeats if beat.embedding]
+    yield family(
+        EMBEDDED,
+        (
+            (beat.id, end, number(beat.embedding, name) or 0)
+            for beat in embedding
+            for name, end in (("texts", "embedded"), ("failed", "failed"))
+        ),
+    )
+    yield family(
+        EMBEDDING_CALLS, ((beat.id, number(beat.embedding, "calls") or 0) for beat in embedding)
+    )
+    yield family(
+        EMBEDDING_TIME, ((beat.id, number(beat.embedding, "seconds") or 0) for beat in embedding)
+    )
 
 
 def number(found: Mapping[str, Any], name: str) -> float | None:

@@ -66,6 +66,8 @@ class Heartbeat:
             (`common.state.summaries`).
         bounds_scores: whether no document scores more than `common.query.score_bounds` says.
         clones: whether it makes new shards of a split from the old ones that it serves.
+        embedding: what its indexer has embedded since the start (`EmbeddingCounts`), and the
+            `share` of the last minute that this took; empty for nothing.
     """
 
     id: str
@@ -109,6 +111,7 @@ class Heartbeat:
     retracts: bool = False
     bounds_scores: bool = False
     clones: bool = False
+    embedding: dict[str, Any] = field(default_factory=dict)
 
     def pack(self) -> bytes:
         """Pack for the wire."""

@@ -134,13 +134,13 @@ def query(
     ] = None,
     neighbours: Annotated[
         int | None,
-        typer.Option(min=1, help="How many neighbours each shard looks for.", show_default="k"),
+        typer.Option(min=1, help="How many neighbours are looked for.", show_default="k"),
     ] = None,
     ef: Annotated[
         int | None,
         typer.Option(
             min=1,
-            help="How many documents an index keeps in view while it looks for them.",
+            help="How many documents the shards keep in view while they look for neighbours.",
             show_default="the gateway's",
         ),
     ] = None,

@@ -14,6 +14,7 @@ from hedgerow.gateway.cli import options
 from hedgerow.gateway.cli.access import access_parts, addresses_parts, requests_line
 from hedgerow.gateway.cli.curve import CurvePicture, sentence
 from hedgerow.gateway.cli.effort import admission_line, hedges_table, work_table
+from hedgerow.gateway.cli.embedded import documents_embedded, queries_embedded
 from hedgerow.gateway.cli.options import DEFAULT_URL, CaFile, Token, Url
 from hedgerow.gateway.cli.quarantine import quarantine_table
 from hedgerow.gateway.cli.render import folded, local_time, output, percent, plain, styled, table_of
@@ -60,6 +61,7 @@ def status_view(found: Mapping[str, Any]) -> RenderableType:
         parts += [Text(), _workers(found["workers"])]
     if any(_has_set_aside(worker) for worker in found["workers"]):
         parts += [Text(), _set_aside(found["workers"])]
+    parts += documents_embedded(found["workers"])
     if any(worker.get("on_probation") for worker in found["workers"]):
         parts += [Text(), _probation(found["workers"])]
     if found.get("collections"):
@@ -172,6 +174,7 @@ def _gateway_parts(
         parts += [Text(), plain(f"gateway {gateway['id']}, which has answered:")]
     parts += [Text(), admission_line(gateway["admission"])]
     parts += requests_line(gateway.get("requests"))
+    parts += queries_embedded(gateway.get("embedding"))
     parts += [Text(), hedges_table(gateway["hedges"])]
     parts += access_parts(gateway.get("access"))
     parts += addresses_parts(gateway.get("addresses"))

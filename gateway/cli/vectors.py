@@ -19,8 +19,8 @@ def parse_vector(
 
     Args:
         text: what was written; None for no vector.
-        k: how many neighbours each shard looks for.
-        ef: how many documents an index keeps in view.
+        k: how many neighbours are looked for.
+        ef: how many documents the shards keep in view.
 
     Raises:
         typer.BadParameter: it is written in another way, there is no such file, or there are

@@ -10,7 +10,7 @@ import math
 from collections import Counter, OrderedDict, deque
 from collections.abc import Awaitable, Callable, Mapping
 from itertools import islice
-from typing import Final
+from typing import Any, Final
 
 import structlog
 
@@ -22,8 +22,13 @@ from hedgerow.gateway.embedding.embed_process import EmbedProcess, Embeds
 
 _PAUSE_S: Final = 0.5  # after a process that ended, before the next; doubled each time
 _MAX_PAUSE_S: Final = 30.0
+_EXPIRED: Final = "its time had passed before its turn"
 
 _log = structlog.get_logger()
+
+# How a query's text may end: embedded for it or another query that waited, known from before, not
+# embedded by its deadline, failed, or refused since too many wait.
+ENDS: Final = ("embedded", "cached", "expired", "failed", "refused")
 
 Key = tuple[str, str]  # function and text
 
@@ -77,6 +82,8 @@ class QueryEmbedder:
         self._queue: deque[_Text] = deque()
         self._parties: Counter[str] = Counter()  # texts in the queue
         self._has_texts = asyncio.Event()
+        self._counts: Counter[str] = Counter()  # how the texts of queries ended, and calls
+        self._seconds = 0.0  # that calls took
         self._failure = ""  # why the last process has ended, until another one answers
 
     async def vector(self, function: str, text: str, party: str, deadline: float) -> bytes:
@@ -99,17 +106,29 @@ class QueryEmbedder:
         known = self._cache.get(key)
         if known is not None:
             self._cache.move_to_end(key)
+            self._counts["cached"] += 1
             return known
         waiting = self._known.get(key) or self._enqueue(key, party)
         waiting.until = max(waiting.until, deadline)
         await asyncio.wait((waiting.done,), timeout=max(0.0, deadline - self._loop.time()))
         if not waiting.done.done():
+            self._counts["expired"] += 1
             why = f" ({self._failure})" if self._failure else ""
             raise ExpiredError(f"the query's text was not embedded in time{why}")
         outcome = waiting.done.result()
         if isinstance(outcome, str):
+            self._counts["expired" if outcome == _EXPIRED else "failed"] += 1
             raise EmbeddingError(outcome)
+        self._counts["embedded"] += 1
         return outcome
+
+    def to_json(self) -> dict[str, Any] | None:
+        """The counts since the start, for the status; None if there is nothing to embed."""
+        if not self._functions and not self._counts:
+            return None
+        ends = {end: self._counts[end] for end in ENDS}
+        calls, seconds = self._counts["calls"], round(self._seconds, 3)
+        return {**ends, "calls": calls, "seconds": seconds, "waiting": len(self._queue)}
 
     def use_profiles(self, profiles: Mapping[str, RankProfile]) -> None:
         """Import all functions again, in new processes, and forget what was embedded before."""
@@ -127,6 +146,7 @@ class QueryEmbedder:
         if len(self._queue) >= most:
             self._drop_expired()
         if len(self._queue) >= most or self._parties[party] >= max(1, most // 2):
+            self._counts["refused"] += 1
             raise EmbeddingError("too many texts wait to be embedded (embed.max_waiting)")
         waiting = self._known[key] = _Text(key, party)
         self._queue.append(waiting)
@@ -200,6 +220,7 @@ class QueryEmbedder:
     async def _embed(self, process: Embeds, batch: list[_Text]) -> None:
         """Embed a batch; if the function fails on it, text by text."""
         function = batch[0].function
+        started = self._loop.time()
         try:
             vectors = await self._within_limit(
                 process.embed(function, [text.text for text in batch]), function
@@ -209,6 +230,9 @@ class QueryEmbedder:
                 self._forget(batch[0], str(error))
                 return
             vectors = []
+        finally:
+            self._counts["calls"] += 1
+            self._seconds += self._loop.time() - started
         for text in batch[len(vectors) :]:
             await self._embed(process, [text])
         for text, vector in zip(batch, vectors, strict=False):
@@ -233,7 +257,7 @@ class QueryEmbedder:
         self._queue = deque(text for text in self._queue if text.until > now)
         for text in expired:
             self._left(text)
-            self._forget(text, "its time had passed before its turn")
+            self._forget(text, _EXPIRED)
 
     def _left(self, text: _Text) -> None:
         """A text is no longer in the queue."""

@@ -40,6 +40,22 @@ LATE_REPLIES: Final = Metric(
     "Replies to searches that had ended: after the deadline, or second ones",
 )  # fmt: skip
 
+# Embedding of queries
+EMBEDDING_TEXTS: Final = Metric(
+    "hedgerow_embedding_texts_total", _COUNTER,
+    "Texts of queries from which vectors were to be made: embedded, cached, expired, failed, or "
+    "refused because too many waited", ("end",),
+)  # fmt: skip
+EMBEDDING_CALLS: Final = Metric(
+    "hedgerow_embedding_calls_total", _COUNTER, "Calls of functions that embed queries"
+)
+EMBEDDING_TIME: Final = Metric(
+    "hedgerow_embedding_seconds_total", _COUNTER, "Time that these calls took"
+)
+EMBEDDING_WAITING: Final = Metric(
+    "hedgerow_embedding_waiting_texts", _GAUGE, "Texts of queries that wait to be embedded"
+)
+
 # Reindex
 REINDEX: Final = Metric(
     "hedgerow_reindex_documents", _GAUGE,
@@ -202,6 +218,7 @@ BUILD: Final = Metric(
 
 GATEWAY_METRICS: Final = (
     SEARCHES, DURATION, PART_DURATION, COVERAGE, TIME_LEFT, OUTCOMES, LATE_REPLIES,
+    EMBEDDING_TEXTS, EMBEDDING_CALLS, EMBEDDING_TIME, EMBEDDING_WAITING,
     BREAKER, TRANSITIONS, HEDGES_SENT, HEDGES_ENDED, HEDGES_REFUSED, LIMIT, IN_FLIGHT, FORECAST,
     QUEUE,
     REQUESTS, LIMITS_HIT, KEY_REQUESTS, KEY_REFUSED,

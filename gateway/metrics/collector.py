@@ -14,6 +14,7 @@ from hedgerow.common.metrics.worker_metrics import worker_families
 from hedgerow.common.observability.telemetry import Counters, LagWatch
 from hedgerow.common.wire.heartbeat import Heartbeat
 from hedgerow.gateway.access.request_admission import RequestAdmission
+from hedgerow.gateway.embedding.query_embedder import ENDS
 from hedgerow.gateway.members.membership import Membership
 from hedgerow.gateway.members.outlier_ejection import OutlierEjection
 from hedgerow.gateway.metrics import catalogue
@@ -60,6 +61,7 @@ class GatewayCollector:
         server_ms: the Redis server's clock.
         now: the event loop's time, in s.
         reindex: how far the reindex in progress is; None if there is none.
+        embedding: what was embedded of queries; None if there is nothing to embed.
         started_at: when the gateway was made, a Unix time.
     """
 
@@ -79,6 +81,7 @@ class GatewayCollector:
     server_ms: Callable[[], int]
     now: Callable[[], float]
     reindex: Callable[[], Progress | None] = lambda: None
+    embedding: Callable[[], Mapping[str, Any] | None] = lambda: None
     started_at: float = field(default_factory=time.time)
 
     def families(self, facts: RedisFacts, keys: Sequence[Mapping[str, Any]]) -> Iterator[Family]:
@@ -94,6 +97,7 @@ class GatewayCollector:
         yield from self._searches()
         yield from self._guards(facts)
         yield from self._callers(keys)
+        yield from self._embedding()
         yield from self._documents(facts)
         yield from self._cluster(facts)
         yield from self._own(facts)
@@ -113,6 +117,15 @@ class GatewayCollector:
         yield single(catalogue.COVERAGE, recorder.coverages().distribution())
         yield single(catalogue.TIME_LEFT, recorder.time_left().distribution())
         yield family(catalogue.OUTCOMES, recorder.outcomes())
+
+    def _embedding(self) -> Iterator[Family]:
+        found = self.embedding()
+        if found is not None:
+            ends = [(end, found[end]) for end in ENDS]
+            yield family(catalogue.EMBEDDING_TEXTS, ends)
+            yield single(catalogue.EMBEDDING_CALLS, found["calls"])
+            yield single(catalogue.EMBEDDING_TIME, found["seconds"])
+            yield single(catalogue.EMBEDDING_WAITING, found["waiting"])
 
     def _guards(self, facts: RedisFacts) -> Iterator[Family]:
         yield family(catalogue.BREAKER, summed(self._breakers()))

@@ -22,6 +22,7 @@ class OwnStatus:
         gateway_id: unique to this process.
         shares: how callers share what is admitted.
         tracing: returns figures of tracing; None while it is off.
+        embedding: returns what was embedded of queries; None if there is nothing to embed.
         now: the event loop's time, in s.
     """
 
@@ -33,6 +34,7 @@ class OwnStatus:
     lag: LagWatch
     shares: Callable[[], Iterable[FairShare]]
     tracing: Callable[[], Mapping[str, int] | None]
+    embedding: Callable[[], Mapping[str, Any] | None]
     now: Callable[[], float]
 
     def to_json(self) -> dict[str, Any]:
@@ -54,4 +56,5 @@ class OwnStatus:
             },
             "clock_error_us": round(self.transport.clock.error_us, 1),
             "tracing": self.tracing(),
+            "embedding": self.embedding(),
         }

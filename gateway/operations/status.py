@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from hedgerow.common.metrics.worker_metrics import number
 from hedgerow.common.redis.server_info import ServerInfo
 from hedgerow.common.snapshots.status import SnapshotStatus
 from hedgerow.common.state.gateways import GatewayHeartbeat
@@ -183,8 +184,16 @@ def _worker_json(
             "bytes": worker.set_aside.get("bytes", 0),
             "dropped": worker.set_aside.get("dropped", 0),
         },
+        "embedding": _embedding(worker.embedding),
         "memory_mb": _memory_mb(worker.metrics.get("usage")),
     }
+
+
+def _embedding(found: Mapping[str, Any]) -> dict[str, Any] | None:
+    if not found:
+        return None
+    counts = {name: int(number(found, name) or 0) for name in ("texts", "failed", "calls")}
+    return counts | {name: number(found, name) or 0.0 for name in ("seconds", "share")}
 
 
 def _gateway_json(gateway: GatewayHeartbeat, now_ms: int) -> dict[str, Any]:

@@ -133,7 +133,9 @@ class ScatterGather:
         attach = self._attaching.wish(
             search.query, search.payload.profile, 1, search.admitted.vectors
         )
-        payload = replace(search.payload, k=search.query.num_ranked)
+        payload = replace(
+            search.payload, k=search.query.num_ranked, options=search.admitted.options
+        )
         parts = await self._top_up.ask(payload, attach, shards, deadline)
         for shard, part in parts.items():
             gather.amend(shard, topped_up(gather.results[shard], part))

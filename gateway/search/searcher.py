@@ -33,7 +33,7 @@ from hedgerow.gateway.search.search_checker import SearchChecker
 from hedgerow.gateway.search.search_settings import SearchSettings
 from hedgerow.gateway.search.skipping.exactness import Exactness
 from hedgerow.gateway.search.skipping.skipper import Skipper
-from hedgerow.gateway.search.top_up import may_have_more, num_asked
+from hedgerow.gateway.search.top_up import is_shared, may_have_more, num_asked, of_share
 from hedgerow.gateway.search.validation import Admitted
 from hedgerow.gateway.search.view import View
 from hedgerow.gateway.search.walk import SearchTrace, Walk
@@ -225,13 +225,16 @@ class Searcher:
         plan = make_plan(self._view.live, breakers, started, skipped)
         counts = self._view.counts_of(collection.uid)
         is_heavy = self._guards.heavy.is_heavy(admitted.cost, counts)
-        k = query.num_ranked
+        k, options = query.num_ranked, admitted.options
         # A shard's next hit may be of a group of which another has a better one, and so on.
         if (
             not is_heavy and not query.group_by
         ):  # running a heavy query twice would cost more than all the hits
             profile = self._settings.profiles[admitted.profile]
-            k = num_asked(k, len(breakers.shards), len(plan.shards), profile)
+            num_shards, num_open = len(breakers.shards), len(plan.shards)
+            k = num_asked(k, num_shards, num_open, profile)
+            if options is not None and is_shared(num_shards, num_open, profile):
+                options = of_share(options, num_shards)
         payload = SearchPayload(
             uid=collection.uid,
             query=query.query,
@@ -239,7 +242,7 @@ class Searcher:
             profile=admitted.profile,
             filter=query.filter,
             strict=query.syntax == "strict",
-            options=admitted.options,
+            options=options,
         )
         deadline_s = query.deadline_ms / 1000
         deadline = started + deadline_s - self._answer_reserve.reserve_s(deadline_s)

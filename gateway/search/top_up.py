@@ -8,9 +8,12 @@ asked for enough hits that it rarely has more.
 The answer is the same as if each shard had been asked for k hits. A shard's hits come in the order
 of the merge: if its last hit is not a winner, none after it is. If its last hit is a winner and
 more documents match, the shard may have more winners, and is asked again, for k hits.
+
+A search by a vector looks for its share of the neighbours in each shard, too.
 """
 
 import asyncio
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Final
@@ -27,6 +30,7 @@ from hedgerow.common.wire.messages import (
     SearchPayload,
     pack_body,
 )
+from hedgerow.common.wire.search_options import SearchOptions
 from hedgerow.gateway.policies.shard_result import ShardResult
 from hedgerow.gateway.search.documents.attaching import num_wanted
 from hedgerow.gateway.search.gather import Gather
@@ -37,6 +41,10 @@ from hedgerow.gateway.search.scatter import Scatter
 from hedgerow.gateway.transport.messenger import Messenger
 
 _LEAST_OPEN: Final = 0.75  # share of the shards; if fewer are asked, each is asked for k hits
+# Of the documents in view, the part that each shard has in view beyond its share; at least
+# 16. With fewer, eight shards find less of the neighbours than one (docs/vectors.md).
+_SPARE_IN_VIEW: Final = 0.5
+_LEAST_SPARE: Final = 16
 
 
 def num_asked(k: int, num_shards: int, num_open: int, profile: RankProfile) -> int:
@@ -51,10 +59,28 @@ def num_asked(k: int, num_shards: int, num_open: int, profile: RankProfile) -> i
         profile: the rank profile. A noop's hits cost nothing, and running a second phase again
             costs more than hits do: both are asked for k.
     """
+    return _share(k, num_shards) if is_shared(num_shards, num_open, profile) else k
+
+
+def is_shared(num_shards: int, num_open: int, profile: RankProfile) -> bool:
+    """Whether each shard is asked for its share; the arguments are those of `num_asked`."""
     if profile.first_phase == "noop" or profile.second_phase is not None:
-        return k
-    if num_shards < 2 or num_open < _LEAST_OPEN * num_shards:
-        return k
+        return False
+    return num_shards > 1 and num_open >= _LEAST_OPEN * num_shards
+
+
+def of_share(options: SearchOptions, num_shards: int) -> SearchOptions:
+    """The options of a search with which each shard looks for its share of the neighbours."""
+    vector = options.vector
+    if vector is None:
+        return options
+    k = _share(vector.k, num_shards)
+    spare = max(_LEAST_SPARE, math.ceil(_SPARE_IN_VIEW * vector.ef))
+    ef = min(vector.ef, _share(vector.ef, num_shards) + spare)
+    return replace(options, vector=replace(vector, k=k, ef=ef))
+
+
+def _share(k: int, num_shards: int) -> int:
     # A shard with as many winners as it was asked for has to be asked again.
     return min(k, num_wanted(k, num_shards) + 1)
 

@@ -228,6 +228,19 @@ class TracingStatus(msgspec.Struct, frozen=True):
     spans_waiting: Annotated[int, doc("Spans that wait to be sent.")]
 
 
+class EmbeddingStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """The texts of this gateway's queries, of which functions make vectors, since the start."""
+
+    embedded: Annotated[int, doc("Embedded in time.")]
+    cached: Annotated[int, doc("Known from before (embed.cached_texts).")]
+    expired: Annotated[int, doc("Not embedded by the deadline of the query.")]
+    failed: Annotated[int, doc("The function failed.")]
+    refused: Annotated[int, doc("Refused, since too many waited (embed.max_waiting).")]
+    calls: Annotated[int, doc("Calls of functions; each embeds the texts that waited together.")]
+    seconds: Annotated[float, doc("Time that the calls took, in s.")]
+    waiting: Annotated[int, doc("Texts that wait now.")]
+
+
 class GatewayStatus(msgspec.Struct, frozen=True, kw_only=True):
     """The gateway that answers."""
 
@@ -250,6 +263,7 @@ class GatewayStatus(msgspec.Struct, frozen=True, kw_only=True):
     )
     clock_error_us: Annotated[float, doc("Largest error of its estimate of Redis's clock.")]
     tracing: Annotated[TracingStatus | None, doc("null while tracing is off.")] = None
+    embedding: Annotated[EmbeddingStatus | None, doc("null if no function embeds queries.")] = None
 
 
 class LiveGateway(msgspec.Struct, frozen=True):

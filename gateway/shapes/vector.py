@@ -35,14 +35,14 @@ class VectorQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_
     k: Annotated[
         _Number | None,
         doc(
-            "How many neighbours each shard looks for; at least the hits that are wanted, which is "
-            "the default."
+            "How many neighbours are looked for; at least the hits that are wanted, which is the "
+            "default. With a second phase, each shard looks for all of them; else for its share."
         ),
     ] = None
     ef: Annotated[
         _Number | None,
         doc(
-            "How many documents an index keeps in view while it looks for them: the more, the "
-            "fewer are missed, and the longer it takes. 128 by default."
+            "How many documents the shards together keep in view while they look for neighbours: "
+            "the more, the fewer are missed, and the longer it takes. 128 by default."
         ),
     ] = None

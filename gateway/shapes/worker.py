@@ -109,6 +109,26 @@ class SetAsideStatus(msgspec.Struct, frozen=True):
     ] = 0
 
 
+class EmbeddingLoad(msgspec.Struct, frozen=True, kw_only=True):
+    """What a worker's indexer has embedded of documents since its start."""
+
+    texts: Annotated[
+        int, doc("Texts embedded; one for each document and field, and again where a batch failed.")
+    ]
+    failed: Annotated[
+        int, doc("Attempts to embed a text that failed; it is tried again, and then set aside.")
+    ]
+    calls: Annotated[int, doc("Calls of functions, each with up to embed.batch texts.")]
+    seconds: Annotated[float, doc("Time that the calls took, in s.")]
+    share: Annotated[
+        float,
+        doc(
+            "Share of the last minute that the calls took; meanwhile, the worker writes nothing. "
+            "Near 1, writes wait for the function."
+        ),
+    ]
+
+
 class WorkerStatus(msgspec.Struct, frozen=True, kw_only=True):
     """One live worker, by its last heartbeat."""
 
@@ -145,6 +165,9 @@ class WorkerStatus(msgspec.Struct, frozen=True, kw_only=True):
         dict[str, dict[str, int]], doc("Shard to collection to number of documents.")
     ]
     set_aside: SetAsideStatus = SetAsideStatus()
+    embedding: Annotated[EmbeddingLoad | None, doc("null if its indexer has embedded nothing.")] = (
+        None
+    )
     memory_mb: Annotated[
         dict[str, float],
         doc(

@@ -2,6 +2,7 @@
 
 import os
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ import structlog
 
 from hedgerow.common.errors import ConfigurationError, EmbeddingError, WorkError
 from hedgerow.common.fields.embed_function import EmbedFunction, num_dimensions
+from hedgerow.common.fields.embedding_counts import NONE, EmbeddingCounts
 from hedgerow.common.fields.vectors import VectorField
 from hedgerow.common.settings.embed import EmbedSettings
 
@@ -64,6 +66,12 @@ class Embedder:
         self._functions: dict[str, EmbedFunction] = {}
         self._kept: OrderedDict[tuple[str, bytes], bytes] = OrderedDict()
         self._kept_bytes = 0
+        self._counts = NONE
+
+    def take_counts(self) -> EmbeddingCounts:
+        """What was embedded since this was last called."""
+        counts, self._counts = self._counts, NONE
+        return counts
 
     def vectors(self, function: str, dimensions: int, texts: Mapping[str, str]) -> dict[str, bytes]:
         """Embed the texts of some documents.
@@ -105,13 +113,24 @@ class Embedder:
     def _embedded(
         self, embed: EmbedFunction, function: str, ids: Sequence[str], texts: Mapping[str, str]
     ) -> list[bytes]:
+        started = time.monotonic()
+        num_failed = len(ids)
         try:
             with self._watched(self._config.timeout_s, function):
-                return embed([texts[one] for one in ids])
+                made = embed([texts[one] for one in ids])
+            num_failed = 0
         except EmbeddingError as error:
             if len(ids) == 1:
                 raise EmbeddingError(f"document {ids[0]!r}: {error}") from error
             _log.warning("embedding_one_by_one", function=function, reason=str(error))
+        else:
+            return made
+        finally:
+            took_s = time.monotonic() - started
+            num = len(ids) - num_failed
+            # The texts of a batch that failed count when they are tried one by one.
+            failed = num_failed if len(ids) == 1 else 0
+            self._counts = self._counts.plus(EmbeddingCounts(num, failed, 1, took_s))
         return [self._embedded(embed, function, [one], texts)[0] for one in ids]
 
     def _function(self, reference: str) -> EmbedFunction:

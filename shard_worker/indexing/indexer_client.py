@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, Protocol
 import msgpack
 
 from hedgerow.common.errors import WorkError
+from hedgerow.common.fields.embedding_counts import NONE, EmbeddingCounts
 from hedgerow.common.shard_log.operations import is_of_mirror, written_uids
 from hedgerow.shard_worker.executors.process_pool.task import Named, Task, TaskResult
 from hedgerow.shard_worker.indexing.commands import Command, pack_command
@@ -78,7 +79,12 @@ class IndexerClient:
     takes.
     """
 
-    def __init__(self, executor: Executor, retract: Retract = _keep) -> None:
+    def __init__(
+        self,
+        executor: Executor,
+        retract: Retract = _keep,
+        on_embedded: Callable[[EmbeddingCounts], None] = lambda _counts: None,
+    ) -> None:
         """Run the commands in `executor`, whose factory is `indexer:make_indexer`.
 
         Args:
@@ -86,8 +92,10 @@ class IndexerClient:
             retract: called before documents, or words of documents, are added to collections of a
                 shard, with the shard, those that are named, and whether others that follow one may
                 get some; raises RedisUnavailableError if that must not be done yet.
+            on_embedded: called with what the indexer has embedded, after commands that did.
         """
         self._executor = executor
+        self._on_embedded = on_embedded
         self._retract = retract
         self._released: set[int] = set()
 
@@ -153,11 +161,11 @@ class IndexerClient:
         Returns:
             None if `optimise` has to follow; the shard's state if there is nothing to do.
         """
-        return _finished(await self._run(Command.BEGIN_OPTIMISING, shard, uid))
+        return self._finished(await self._run(Command.BEGIN_OPTIMISING, shard, uid))
 
     async def optimise(self, shard: int, uid: str) -> ShardState | None:
         """Take the next step of it; returns None while there are more."""
-        return _finished(await self._run(Command.OPTIMISE, shard, uid))
+        return self._finished(await self._run(Command.OPTIMISE, shard, uid))
 
     async def begin_filling(self, shard: int, uid: str) -> ShardState | None:
         """Begin to index a collection with the fields that were added to it.
@@ -165,11 +173,11 @@ class IndexerClient:
         Returns:
             None when `fill` is to follow; the shard's state when its index lacks no field.
         """
-        return _finished(await self._run(Command.BEGIN_FILLING, shard, uid))
+        return self._finished(await self._run(Command.BEGIN_FILLING, shard, uid))
 
     async def fill(self, shard: int, uid: str) -> ShardState | None:
         """Take the next step of it; returns None while more are to follow."""
-        return _finished(await self._run(Command.FILL, shard, uid))
+        return self._finished(await self._run(Command.FILL, shard, uid))
 
     async def begin_graphs(self, shard: int, uid: str, *, is_quiet: bool) -> ShardState | None:
         """Begin to build the graphs that a collection's vectors need.
@@ -182,11 +190,11 @@ class IndexerClient:
         Returns:
             None when `build_graphs` is to follow; the shard's state when there is nothing to do.
         """
-        return _finished(await self._run(Command.BEGIN_GRAPHS, shard, uid, is_quiet))
+        return self._finished(await self._run(Command.BEGIN_GRAPHS, shard, uid, is_quiet))
 
     async def build_graphs(self, shard: int, uid: str) -> ShardState | None:
         """Take the next step of it; returns None while more are to follow."""
-        return _finished(await self._run(Command.BUILD_GRAPHS, shard, uid))
+        return self._finished(await self._run(Command.BUILD_GRAPHS, shard, uid))
 
     async def freeze(self, shard: int, folder: str) -> FrozenShard:
         """Begin a copy of a shard in a folder, which must not exist yet."""
@@ -225,7 +233,16 @@ class IndexerClient:
         await self._send(Command.END_CLONE, shard)
 
     async def _state(self, command: Command, shard: int, *arguments: Any) -> ShardState:
-        return ShardState.unpack(await self._run(command, shard, *arguments))
+        return self._read(await self._run(command, shard, *arguments))
+
+    def _finished(self, packed: bytes) -> ShardState | None:
+        return self._read(packed) if packed else None
+
+    def _read(self, packed: bytes) -> ShardState:
+        state = ShardState.unpack(packed)
+        if state.embedded != NONE:
+            self._on_embedded(state.embedded)
+        return state
 
     async def _run(self, command: Command, *arguments: Any) -> bytes:
         if isinstance(arguments[0], int) and arguments[0] in self._released:
@@ -236,7 +253,3 @@ class IndexerClient:
         label = f"{command} {arguments[0]}" if isinstance(arguments[0], int) else str(command)
         task = Task(pack_command(command, *arguments), math.inf, Named(label))
         return (await self._executor.run(task)).body
-
-
-def _finished(packed: bytes) -> ShardState | None:
-    return ShardState.unpack(packed) if packed else None

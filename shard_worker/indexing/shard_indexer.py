@@ -85,7 +85,8 @@ class ShardIndexer:
         """
         self.shard = shard
         self._folder = folder
-        embed = (embedder or Embedder(EmbedConfig())).of_field
+        self._embedder = embedder or Embedder(EmbedConfig())
+        embed = self._embedder.of_field
         self._reports: dict[str, CollectionReport] = {}
         self._lock = FolderLock(folder, lock_wait_s)
         try:
@@ -124,6 +125,7 @@ class ShardIndexer:
             self._store.position,
             [self._reports[uid] for uid in definitions],
             mirrors=mirror_reports(self._store),
+            embedded=self._embedder.take_counts(),
         )
 
     def opened(self) -> ShardState:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import msgpack
 
+from hedgerow.common.fields.embedding_counts import NONE, EmbeddingCounts
 from hedgerow.common.shard_log.judgement import Judgement
 from hedgerow.common.shard_log.mirror_report import MirrorReport
 
@@ -72,6 +73,7 @@ class ShardState(NamedTuple):
             has no such collection: it was dropped, or the writes are lost.
         judgements: of the last batch's conditional writes.
         mirrors: one report for each pair of collections of which one follows the other.
+        embedded: what the indexer has embedded since it last reported, of whatever shard.
     """
 
     shard: int
@@ -81,11 +83,12 @@ class ShardState(NamedTuple):
     skipped: Mapping[str, int] = MappingProxyType({})
     judgements: tuple[Judgement, ...] = ()
     mirrors: Sequence[MirrorReport] = ()
+    embedded: EmbeddingCounts = NONE
 
     def pack(self) -> bytes:
         """Pack for sending from the indexer to the worker."""
         packed: bytes = msgpack.packb(
-            (*self[:4], dict(self.skipped), list(self.judgements), list(self.mirrors))
+            (*self[:4], dict(self.skipped), list(self.judgements), list(self.mirrors), self[7])
         )
         return packed
 
@@ -93,11 +96,12 @@ class ShardState(NamedTuple):
     def unpack(cls, data: bytes) -> "ShardState":
         """Unpack what `pack` packed."""
         unpacked = msgpack.unpackb(data)
-        shard, replica_id, applied, collections, skipped, judgements, mirrors = unpacked
+        shard, replica_id, applied, collections, skipped, judgements, mirrors, counts = unpacked
         reports = [CollectionReport(*one) for one in collections]
         judged = tuple(Judgement(*one) for one in judgements)
         pairs = [MirrorReport(*one) for one in mirrors]
-        return cls(shard, replica_id, applied, reports, skipped, judged, pairs)
+        embedded = EmbeddingCounts(*counts)
+        return cls(shard, replica_id, applied, reports, skipped, judged, pairs, embedded)
 
 
 def fields_of(states: Mapping[int, ShardState]) -> dict[str, dict[int, Any]]:

@@ -2,9 +2,10 @@
 
 tantivy knows which documents match the filter and are not deleted, the graph which rows are near.
 If few documents match, all their rows are compared. If many do, the graph names more rows than are
-wanted, so that enough of them match; if they turn out to be too few, many more, and at last all
-rows of the matches are compared. So there are always as many hits as there are matches, up to the
-wanted number, and no row of a deleted document is among them.
+wanted, and the nearest of these are looked up, as many as should suffice by the share of matches;
+if too few of them match, the others are, then many more, and at last all rows of the matches are
+compared. So there are always as many hits as there are matches, up to the wanted number, and no row
+of a deleted document is among them.
 
 The documents that are found are compared again with the rows themselves, which decides their order
 and their scores, then their ids.
@@ -25,15 +26,21 @@ from hedgerow.shard_worker.storage.text_index import TextIndex, count_of
 from hedgerow.shard_worker.vectors.files import RowFile
 from hedgerow.shard_worker.vectors.graph import Graph
 from hedgerow.shard_worker.vectors.numbers import np
-from hedgerow.shard_worker.vectors.rows import Numbers, Query, Rows
+from hedgerow.shard_worker.vectors.rows import Near, Numbers, Query, Rows
 
-# Matches of which all rows are compared: to read which ones they are takes 0.3 µs for each.
+# Matches of which all rows are compared: to read which ones they are takes 0.3 µs for each. More of
+# them are, if a graph would have to name so many rows that it takes no less time.
 MOST_COMPARED: Final = 4096
-# How many more rows than the wanted number and the share of matches suggest.
-_MARGIN: Final = 1.3
-_SPARE: Final = 16
+_COMPARED_PER_NAMED: Final = 20
+# How many standard deviations of the number of matches among rows are looked up beyond the mean, as
+# if rows were drawn at random: then 2 % of searches look up more. Near rows are often alike.
+_DEVIATIONS: Final = 2.0
+# How many rows a graph keeps in view for each that is named for a filter. Without one, the wanted
+# rows are the nearest; with one, they are among many, of which it finds the last less surely.
+_IN_VIEW_PER_NAMED: Final = 6
 _GROWTH: Final = 4
-_MOST_LOOKED_UP: Final = 400  # rows, one by one; for more, a set is faster
+_MOST_LOOKED_UP: Final = 1600  # rows, one by one; for more, a set is faster
+_MOST_WITHOUT_GRAPH: Final = 400  # rows that are looked up sooner than all matches compared
 _MOST_NAMED: Final = 16_384  # rows by a graph; beyond, comparing all matches takes no longer
 
 _MUST: Final = tantivy.Occur.Must
@@ -84,12 +91,12 @@ class Nearest:
         located = Located(self._index, [])
         if not num:
             return Found(0, [], located)
+        named = num_named(num, total / len(self._rows.matrix))
         hits = None
-        named = math.ceil(_MARGIN * num * len(self._rows.matrix) / total) + _SPARE
-        # Without a graph, all rows are compared at once, which is exact, too, and faster.
-        is_cheaper = self._graph is None and named <= _MOST_LOOKED_UP
-        if total > MOST_COMPARED or is_cheaper:
-            hits = self._near(matching, num, max(named, self._wanted.ef))
+        if self._graph is None:
+            hits = self._compared(matching, num, named)
+        elif total > max(MOST_COMPARED, _COMPARED_PER_NAMED * named):
+            hits = self._near(self._graph, matching, num, named)
         if hits is None:
             hits = self._hits(matching, total)
             self._check()
@@ -101,40 +108,63 @@ class Nearest:
         ranked.sort(key=itemgetter(0), reverse=True)
         return Found(total, ranked[:k], located)
 
-    def _near(self, matching: tantivy.Query, num: int, named: int) -> _Hits | None:
+    def _near(self, graph: Graph, matching: tantivy.Query, num: int, named: int) -> _Hits | None:
         """At least `num` matches among the `named` nearest rows, or among more.
 
         None if there are too few near ones.
         """
-        num_rows = len(self._rows.matrix)
         most = max(_MOST_NAMED, self._wanted.ef)
-        while named <= most:
-            rows = self._candidates(named)
+        per_named = 1 if named == num else _IN_VIEW_PER_NAMED
+        in_view = max(named * per_named, self._wanted.ef)
+        while in_view <= most:
+            near = self._candidates(graph, in_view)
             self._check()
-            query = tantivy.Query.boolean_query(
-                [(_MUST, matching), (_MUST, self._any_of(rows.tolist()))]
-            )
-            hits = self._hits(query, len(rows))
-            self._check()
+            first = near.num_with_ties(named)
+            hits: list[tuple[int, tantivy.DocAddress]] = []
+            # A graph finds more near rows if it has many in view, of which most need no look-up.
+            for some in (near.rows[:first], near.rows[first:]):
+                if len(hits) < num and len(some):
+                    hits += self._matching(matching, some.tolist())
+                    self._check()
             if len(hits) >= num:
                 return hits
-            if named >= num_rows:
+            if in_view >= len(self._rows.matrix):
                 return None
+            named = in_view = in_view * _GROWTH
+        return None
+
+    def _candidates(self, graph: Graph, num: int) -> Near:
+        """About the `num` nearest of all rows."""
+        near = graph.nearest(self._query, num)
+        if graph.num_rows == len(self._rows.matrix) and graph.is_exact:
+            return near
+        behind = self._rows.nearest(self._query, num, start=graph.num_rows)
+        # A row behind the graph must not count that is farther than rows which the graph has not
+        # named: nearer matches may be among these.
+        rows = np.concatenate((near.rows, behind.rows))
+        return self._rows.ranked(self._query, rows).first(num)
+
+    def _compared(self, matching: tantivy.Query, num: int, named: int) -> _Hits | None:
+        """The `num` nearest matches, and perhaps others, if all rows are compared.
+
+        None if they are not among the nearest rows, of which a few are looked up.
+        """
+        num_rows = len(self._rows.matrix)
+        while named <= min(_MOST_WITHOUT_GRAPH, num_rows):
+            near = self._rows.nearest(self._query, named)
+            self._check()
+            hits = self._matching(matching, near.rows.tolist())
+            # The others may be as near as rows that were not looked up.
+            surely = set(near.rows[:named].tolist())
+            if sum(row in surely for row, _ in hits) >= num:
+                return hits
             named *= _GROWTH
         return None
 
-    def _candidates(self, num: int) -> Numbers:
-        """About the `num` nearest of all rows."""
-        graph = self._graph
-        if graph is None:
-            return self._rows.nearest(self._query, 0, num)
-        found = graph.nearest(self._query, num)
-        behind = self._rows.nearest(self._query, graph.num_rows, num)
-        if not len(behind):
-            return found
-        # A row behind the graph must not count that is farther than rows which the graph has not
-        # named: nearer matches may be among these.
-        return self._rows.nearest_of(self._query, np.concatenate((found, behind)), num)
+    def _matching(self, matching: tantivy.Query, rows: list[int]) -> _Hits:
+        """Row and address of the documents that match and have one of some rows."""
+        query = tantivy.Query.boolean_query([(_MUST, matching), (_MUST, self._any_of(rows))])
+        return self._hits(query, len(rows))
 
     def _any_of(self, rows: list[int]) -> tantivy.Query:
         if len(rows) <= _MOST_LOOKED_UP:
@@ -152,6 +182,17 @@ class Nearest:
         )
         hits: _Hits = found.hits
         return hits
+
+
+def num_named(num: int, share: float) -> int:
+    """How many rows to look up for `num` matches.
+
+    Args:
+        num: at least 1.
+        share: of the rows that match, above 0.
+    """
+    share = min(share, 1.0)
+    return math.ceil((num + _DEVIATIONS * math.sqrt(num * (1 - share))) / share)
 
 
 def matches_of(index: TextIndex, file: RowFile, restriction: tantivy.Query | None) -> tantivy.Query:

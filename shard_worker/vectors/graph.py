@@ -17,7 +17,7 @@ import faiss
 from hedgerow.common.fields.vectors import Metric, Quantisation, VectorField
 from hedgerow.shard_worker.vectors.files import RowFile, graph_path, graphs_of
 from hedgerow.shard_worker.vectors.numbers import np
-from hedgerow.shard_worker.vectors.rows import Numbers, Query, Rows
+from hedgerow.shard_worker.vectors.rows import Near, Query, Rows
 
 LINKS: Final = 16  # of a row, to others near it; twice as many in the lowest layer
 EF_CONSTRUCTION: Final = 128  # rows in view while one is added
@@ -32,6 +32,7 @@ class Graph:
 
     Attributes:
         num_rows: the rows that it has: the first of the file.
+        is_exact: whether it has the numbers of the rows as they are.
         path: where it is.
         checked_at: when it was last known to be the newest, for who opened it.
     """
@@ -46,13 +47,18 @@ class Graph:
         self.num_rows = num_rows
         self.checked_at = 0.0
         self._index = _read(path, faiss.IO_FLAG_MMAP_IFC | faiss.IO_FLAG_READ_ONLY)
+        self.is_exact = isinstance(self._index, faiss.IndexHNSWFlat)
 
-    def nearest(self, query: Query, num: int) -> Numbers:
-        """About the `num` nearest rows, in no order."""
+    def nearest(self, query: Query, num: int) -> Near:
+        """About the `num` nearest rows, as far as the graph knows."""
         parameters = faiss.SearchParametersHNSW(efSearch=num)
-        _, found = self._index.search(query.fast.reshape(1, -1), num, params=parameters)
-        rows: Numbers = found[0]
-        return rows[rows >= 0]
+        found_scores, found = self._index.search(query.fast.reshape(1, -1), num, params=parameters)
+        rows, scores = found[0], found_scores[0]
+        if query.metric is Metric.L2:
+            scores = -scores
+        if rows[-1] < 0:  # there are not as many
+            scores, rows = scores[rows >= 0], rows[rows >= 0]
+        return Near(rows, scores)
 
 
 class GraphBuild:

@@ -151,6 +151,24 @@ def test_the_image_has_a_bill_of_what_is_installed(cluster: ComposeCluster) -> N
     assert len(listed) > 20
 
 
+def test_the_image_has_what_vectors_need(cluster: ComposeCluster) -> None:
+    """A collection with a vector field is accepted, and its documents are found by vectors."""
+    place = {"type": "vector", "dimensions": 2, "metric": "l2"}
+    made = cluster.http.put("/v1/collections/places", json={"fields": {"place": place}})
+    made.raise_for_status()
+    lines = "".join(json.dumps({"id": f"p{n}", "place": [n, 0]}) + "\n" for n in range(20))
+    loaded = cluster.http.post("/v1/collections/places/documents", content=lines.encode())
+    assert loaded.json()["accepted"] == 20
+    body = {"vector": {"field": "place", "value": [7, 0]}, "k": 3, "deadline_ms": 10_000}
+
+    def ids() -> list[str]:
+        found = cluster.http.post("/v1/collections/places/search", json=body)
+        return [hit["id"] for hit in found.json().get("hits", ())]
+
+    cluster.until(lambda: ids() == ["p7", "p6", "p8"], "the nearest are found")
+    cluster.http.delete("/v1/collections/places").raise_for_status()
+
+
 @pytest.mark.parametrize("service", SERVICES)
 def test_a_container_cannot_take_the_machine(cluster: ComposeCluster, service: str) -> None:
     """Memory, processes and logs are bounded, and loaded documents take less than half of each."""

@@ -67,6 +67,7 @@ EMPTY_STATUS: dict[str, Any] = {
         "access": {"open": True, "keys": [], "keys_error": ""},
         "clock_error_us": 12.5,
         "tracing": None,
+        "embedding": None,
     },
     "gateways": [],
 }

@@ -20,9 +20,14 @@ LOCKS = (
     "requirements-audit.lock",
 )
 
+IN_THE_IMAGE = ("otel", "s3", "vectors")  # extras
+
 RUNTIME: list[str] = PROJECT["project"]["dependencies"]
 BUILD: list[str] = PROJECT["build-system"]["requires"]
 EXTRAS: list[str] = list(chain.from_iterable(PROJECT["project"]["optional-dependencies"].values()))
+IMAGE: list[str] = list(
+    chain.from_iterable(PROJECT["project"]["optional-dependencies"][one] for one in IN_THE_IMAGE)
+)
 DEV: list[str] = PROJECT["dependency-groups"]["dev"]
 SITE: list[str] = PROJECT["dependency-groups"]["docs"]
 HELM: list[str] = PROJECT["dependency-groups"]["helm"]
@@ -43,7 +48,7 @@ def entries(lock: str) -> dict[str, list[str]]:
 @pytest.mark.parametrize(
     ("lock", "wanted"),
     [
-        ("requirements.lock", RUNTIME),
+        ("requirements.lock", RUNTIME + IMAGE),
         ("requirements-build.lock", BUILD),
         ("requirements-dev.lock", RUNTIME + EXTRAS + DEV + BUILD),
         ("requirements-docs.lock", SITE),

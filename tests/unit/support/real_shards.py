@@ -19,10 +19,12 @@ from hedgerow.common.wire.messages import (
     Kind,
     Lane,
     Reply,
+    SearchPayload,
     Status,
     pack_body,
     unpack_fetch_payload,
     unpack_request,
+    unpack_search_payload,
 )
 from hedgerow.gateway.search.result import SearchQuery, SearchResult
 from hedgerow.gateway.search.steps import SearchSteps, takes_steps
@@ -56,6 +58,7 @@ class RealShards(ScriptedTransport):
         down: shards that do not answer.
         forgotten: documents that the indexes have and the stores have not.
         documents: what they hold.
+        searches: shard and what it was asked for, of each request.
     """
 
     def __init__(self, data: Path, collection: Collection, num_shards: int) -> None:
@@ -66,6 +69,7 @@ class RealShards(ScriptedTransport):
         self.down: set[int] = set()
         self.forgotten: set[str] = set()
         self.documents: dict[str, Mapping[str, Any]] = {}
+        self.searches: list[tuple[int, SearchPayload]] = []
         self._data = data
         self._generations = dict.fromkeys(range(num_shards), 0)
         self._indexes: dict[int, TextIndex] = {}  # until they are written to
@@ -142,6 +146,7 @@ class RealShards(ScriptedTransport):
             if kind is Kind.FETCH:
                 body = self._read(shard, unpack_fetch_payload(payload))
             else:
+                self.searches.append((shard, unpack_search_payload(payload)))
                 body = self._scorer((shard, self._generations[shard], payload), EndlessBudget())
         except WorkError as error:
             status, body = Status.FAILED, pack_body(Failure(error.code, str(error)))

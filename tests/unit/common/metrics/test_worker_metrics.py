@@ -59,6 +59,17 @@ def test_units_are_base_units() -> None:
     assert found["hedgerow_worker_redis_reconnects_total", "a"] == 2
 
 
+def test_what_was_embedded_is_there_if_anything_was() -> None:
+    """Texts by how they ended, calls and their time; a worker without any has no series."""
+    counts = {"texts": 7, "failed": 1, "calls": 3, "seconds": 1.5, "share": 0.1}
+    found = samples(replace(beat("a", [0], 0), embedding=counts), beat("b", [1], 0))
+    assert found["hedgerow_worker_embedding_texts_total", "a", "embedded"] == 7
+    assert found["hedgerow_worker_embedding_texts_total", "a", "failed"] == 1
+    assert found["hedgerow_worker_embedding_calls_total", "a"] == 3
+    assert found["hedgerow_worker_embedding_seconds_total", "a"] == 1.5
+    assert ("hedgerow_worker_embedding_calls_total", "b") not in found
+
+
 def test_profiles_beyond_the_bound_are_added_up() -> None:
     """Two profiles without series of their own are one series with their sum."""
     held = {name: {"most": 2, "held": 1, "refused": 10} for name in ("p", "q", "r")}

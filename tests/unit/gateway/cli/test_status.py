@@ -395,3 +395,19 @@ def test_other_requests_and_refused_addresses_are_shown(
     monkeypatch.setitem(STATUS["gateway"], "addresses", addresses)
     words = " ".join(command.run("status").out.split())
     assert "10.0.0.1 1,200 (further addresses) 34 all addresses 2,345" in words
+
+
+def test_embedding_is_shown_where_there_is_some(
+    command: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """How fast each worker embeds documents, whether writes wait for it, and how queries fare."""
+    assert "embed" not in command.run("status").out
+    load = {"texts": 1200, "failed": 3, "calls": 40, "seconds": 24.0, "share": 0.71}
+    monkeypatch.setitem(STATUS["workers"][0], "embedding", load)
+    ends = {"embedded": 900, "cached": 2100, "expired": 0, "failed": 5, "refused": 0}
+    of_queries = {**ends, "calls": 300, "seconds": 0.6, "waiting": 2}
+    monkeypatch.setitem(STATUS["gateway"], "embedding", of_queries)
+    words = " ".join(command.run("status").out.split())
+    assert "w-a 1,200 3 50 71%: writes wait for it" in words
+    line = "queries embedded: 900, 2,100 cached, 5 failed; 2.0 ms a call; 2 wait"
+    assert line in words

@@ -284,3 +284,34 @@ def test_what_cannot_be_loaded_is_known() -> None:
         assert embedder.broken == {}
 
     run(use, processes, functions=[FUNCTION, "models:gone"])
+
+
+def test_how_texts_end_is_counted() -> None:
+    """Each text of a query ends in one way; calls, their time and what waits are there, too."""
+    processes = Scripted()
+
+    async def use(embedder: QueryEmbedder) -> dict[str, Any] | None:
+        await asyncio.gather(ask(embedder, "a"), ask(embedder, "b"))
+        await ask(embedder, "a")
+        with pytest.raises(EmbeddingError):
+            await ask(embedder, "bad")
+        with pytest.raises((EmbeddingError, ExpiredError)):
+            await ask(embedder, "c", s=0.0)
+        return embedder.to_json()
+
+    found = run(use, processes)
+    assert found is not None
+    assert found.pop("seconds") > 0
+    assert found == {
+        "embedded": 2, "cached": 1, "expired": 1, "failed": 1, "refused": 0, "calls": 2,
+        "waiting": 0,
+    }  # fmt: skip
+
+
+def test_without_functions_there_is_nothing_to_report() -> None:
+    """The status of a gateway that embeds nothing does not mention it."""
+
+    async def use(embedder: QueryEmbedder) -> dict[str, Any] | None:
+        return embedder.to_json()
+
+    assert run(use, Scripted(), functions=[]) is None

@@ -166,6 +166,12 @@ def status_of(
                 "spans_dropped": 0,
                 "spans_waiting": 2,
             },
+            "embedding": {
+                **dict.fromkeys(("embedded", "cached", "expired", "failed", "refused"), 1),
+                "calls": 2,
+                "seconds": 0.5,
+                "waiting": 0,
+            },
         },
         gateways=[GatewayHeartbeat("g", 11, "here", "1", 700, 200, 3, 1, 2, 9101, is_leaving=True)]
         if server

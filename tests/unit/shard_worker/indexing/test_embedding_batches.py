@@ -10,6 +10,7 @@ import pytest
 
 from hedgerow.common.collection import define
 from hedgerow.common.errors import WorkError
+from hedgerow.common.fields.embedding_counts import EmbeddingCounts
 from hedgerow.common.observability.telemetry import Counters
 from hedgerow.common.settings.rank_profiles import BUILT_IN_PROFILES
 from hedgerow.common.shard_log.entries import Entry
@@ -56,7 +57,9 @@ class EmbeddingShard:
             self._no_pause,
             lambda: True,
         )
-        self.batches = Batches(IndexerClient(self), aside, None)
+        self.embedded: list[EmbeddingCounts] = []
+        client = IndexerClient(self, on_embedded=self.embedded.append)
+        self.batches = Batches(client, aside, None)
 
     async def _no_pause(self, _seconds: float) -> None:
         pass
@@ -131,3 +134,7 @@ async def test_a_text_that_cannot_be_embedded_costs_only_its_document(
     assert state.position == "3-0"
     assert [one for one, _ in shard.nearest(1, 0, 0)] == ["d3", "d2", "d1"]
     assert shard.counters["writes_set_aside"] == 1
+    assert sum(counts.texts for counts in shard.embedded) >= 3
+    assert sum(counts.failed for counts in shard.embedded) >= 2
+    assert sum(counts.calls for counts in shard.embedded) >= 5
+    assert all(counts.seconds > 0 for counts in shard.embedded)

@@ -92,7 +92,9 @@ def expected(made: Made, query: Any, matching: "np.ndarray[Any, Any]", k: int = 
 @pytest.mark.parametrize("share", [1.0, 0.5, 0.1, 0.01, 0.001])
 def test_recall_with_a_filter(made: Made, monkeypatch: pytest.MonkeyPatch, share: float) -> None:
     """At each selectivity, at least .98 of the nearest are found, and never too few."""
-    monkeypatch.setattr(nearest, "MOST_COMPARED", 20)  # else such an index would not use its graph
+    # Else such an index would not use its graph.
+    monkeypatch.setattr(nearest, "MOST_COMPARED", 20)
+    monkeypatch.setattr(nearest, "_COMPARED_PER_NAMED", 0)
     index = TextIndex.open(made.path)
     most = max(round(1000 * share), 3)
     below = tantivy.Query.range_query(
@@ -113,6 +115,7 @@ def test_recall_with_a_filter(made: Made, monkeypatch: pytest.MonkeyPatch, share
 def test_a_filter_against_the_vector(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
     """If the filter lets only far documents through, the nearest of these are found."""
     monkeypatch.setattr(nearest, "MOST_COMPARED", 20)
+    monkeypatch.setattr(nearest, "_COMPARED_PER_NAMED", 0)
     monkeypatch.setattr(nearest, "_MOST_NAMED", 1000)
     index, query = TextIndex.open(made.path), made.queries[0]
     near = made.vectors @ query
@@ -125,6 +128,38 @@ def test_more_than_there_are(made: Made) -> None:
     """A search for more documents than match finds all of them, best first."""
     found = found_by(made, made.queries[1], None, NUM)
     assert found == expected(made, made.queries[1], np.full(NUM, fill_value=True), NUM)
+
+
+@pytest.mark.parametrize("metric", ["cosine", "dot", "l2"])
+def test_without_a_graph_hits_are_exact(tmp_path: Path, metric: str) -> None:
+    """Of rows that single precision cannot tell apart, the nearest come first, ties by id."""
+    place = {"type": "vector", "dimensions": DIMENSIONS, "metric": metric}
+    collection = define("c", {"fields": {"n": "integer", "place": place}})
+    rng = np.random.default_rng(2)
+    base = rng.normal(size=DIMENSIONS)
+    drawn = [base + (number % 7) * 1e-7 * rng.normal(size=DIMENSIONS) for number in range(300)]
+    vectors = np.array(drawn).astype("f4")
+    numbers = rng.permutation(300).tolist()
+    writer = TextIndexWriter.open(tmp_path / "i", collection)
+    writer.apply((), [(f"{n:05}", {"n": n % 5, "place": vectors[n].tolist()}) for n in numbers])
+    writer.commit()
+    writer.close()
+    index = TextIndex.open(tmp_path / "i")
+    some = tantivy.Query.range_query(index.schema, "n", tantivy.FieldType.Integer, 1, 4)
+    query = (base + 0.1 * rng.normal(size=DIMENSIONS)).astype("f4")
+    wanted = WantedVector("place", query.tobytes(), K, 128)
+    search = nearest.Nearest(index, index.vectors["place"], None, wanted, lambda: None)
+    for restriction, num_matching in ((None, 300), (some, 240)):
+        found = search.find(restriction, K).hits
+        every = search.find(restriction, 300).hits
+        assert len(every) == num_matching
+        assert found == sorted(every, key=lambda hit: (-hit[0], hit[1]))[:K]
+
+
+@pytest.mark.parametrize(("num", "share", "named"), [(10, 1.0, 10), (10, 0.5, 29), (1, 0.1, 29)])
+def test_more_are_looked_up_the_fewer_match(num: int, share: float, named: int) -> None:
+    """As many as two standard deviations beyond the mean want, and no more if all match."""
+    assert nearest.num_named(num, share) == named
 
 
 def test_a_search_gives_up_between_its_steps(made: Made) -> None:

@@ -10,7 +10,11 @@ import pytest
 
 from hedgerow.common.collection import Collection, define
 from hedgerow.common.errors import BadRequestError
+from hedgerow.common.partition import shard_of
+from hedgerow.common.settings.rank_profiles import RankProfile
+from hedgerow.common.wire.search_options import SearchOptions, WantedVector
 from hedgerow.gateway.search.result import SearchResult
+from hedgerow.gateway.search.top_up import is_shared, of_share
 from hedgerow.gateway.shapes.facets import Facet
 from hedgerow.gateway.shapes.vector import VectorQuery
 from tests.unit.support.real_shards import RealShards
@@ -86,6 +90,40 @@ def test_same_as_brute_force(tmp_path: Path, metric: str, num_shards: int) -> No
         assert best.score == pytest.approx(expected, rel=1e-5)
         found = shards.search("", vector=VectorQuery("place", query), k=20, filter="kind:rare")
         assert ids_of(found) == nearest(rare, metric, query, 20)
+
+
+def test_each_shard_looks_for_its_share(tmp_path: Path) -> None:
+    """Eight shards look for fewer neighbours each; where all are, all of them are looked for."""
+    shards = RealShards(tmp_path, collection_of("l2"), 8)
+    names = [f"d{n}" for n in range(400)]
+    near = [name for name in names if shard_of(name, 8) == 3]
+    shards.put({"id": name, "place": [0, 0, 0, int(name not in near)]} for name in names)
+    found = shards.search("", vector=VectorQuery("place", [0, 0, 0, 0]), k=20)
+    assert ids_of(found) == sorted(near)[:20]
+    *first, (shard, again) = shards.searches
+    shares = [one.options.vector for _, one in first if one.options and one.options.vector]
+    assert len(shares) == 8
+    assert all(20 / 8 < share.k < 20 for share in shares)
+    assert all(128 / 8 < share.ef < 128 for share in shares)
+    assert shard == 3
+    assert again.options is not None
+    assert again.options.vector is not None
+    assert (again.k, again.options.vector.k, again.options.vector.ef) == (20, 20, 128)
+
+
+def test_one_shard_and_second_phases_look_for_all(tmp_path: Path) -> None:
+    """A single shard has all neighbours, and a second phase wants its candidates of each shard."""
+    options = SearchOptions(vector=WantedVector("place", b"", 100, 128))
+    assert of_share(options, 1) == options
+    assert not is_shared(1, 1, RankProfile())
+    assert not is_shared(8, 8, RankProfile(second_phase="module:function"))
+    shards = RealShards(tmp_path, collection_of("l2"), 1)
+    shards.put(documents_of(30))
+    shards.search("", vector=VectorQuery("place", [0, 0, 0, 0]), k=20)
+    ((_, asked),) = shards.searches
+    assert asked.options is not None
+    assert asked.options.vector is not None
+    assert (asked.options.vector.k, asked.options.vector.ef) == (20, 128)
 
 
 def test_replaced_and_deleted_documents_are_masked_at_once(tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""Measures searches by vectors. Open `__main__` first."""
