@@ -236,12 +236,15 @@ async def test_a_worker_serves_its_own_metrics(tmp_path: Path) -> None:
     expected = {one.name for one in (*WORKER_METRICS, *PROCESS_METRICS)}
     for one in own:
         names = {re.sub(r"_(bucket|count|sum)$", "", name) for name in one.names}
-        # These have samples only where a profile or a counter has been of use.
+        # These have samples only where a profile, a counter or a function has been of use.
         assert names <= expected
         assert expected - names <= {
             "hedgerow_lane_profile_held",
             "hedgerow_lane_profile_refused_total",
             "hedgerow_worker_events_total",
+            "hedgerow_worker_embedding_texts_total",
+            "hedgerow_worker_embedding_calls_total",
+            "hedgerow_worker_embedding_seconds_total",
         }
         assert one.sum("hedgerow_worker_cpu_seconds_total", process="scorers") > 0
         assert one.sum("hedgerow_worker_memory_bytes", process="indexer") > 1e6
