@@ -360,7 +360,9 @@ def test_without_redis_the_answer_is_503_in_time_and_no_restart_is_needed(
     assert {service for service in SERVICES if after[service] != before[service]} == {"redis"}
 
 
-def test_stopping_drains_and_what_was_stored_stays(cluster: ComposeCluster, tmp_path: Path) -> None:
+def test_stopping_drains_and_what_was_stored_stays(
+    cluster: ComposeCluster, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     """Every process ends by itself; after `down` and `up` answers are the same, nothing reindexed.
 
     The second start uses the override file that docs/operations.md shows, with a ranking function.
@@ -383,7 +385,8 @@ def test_stopping_drains_and_what_was_stored_stays(cluster: ComposeCluster, tmp_
     )
     assert len(volumes.split()) == 1 + len(WORKERS)
 
-    cluster.up(str(documented_override(tmp_path)))
+    # The cluster keeps these files, for as long as there are tests of it.
+    cluster.up(str(documented_override(tmp_path_factory.mktemp("override"))))
     cluster.until(cluster.is_whole, "all shards answer")
     again = cluster.whole_answer("blue", k=50)
     assert again["hits"] == expected["hits"]
