@@ -257,7 +257,7 @@ class Bench:
         self._rate = self._options.share * await self._capacity()
         last, extra = f"w{self._options.workers - 1}", f"w{self._options.workers}"
         num_shards = self._options.shards
-        return [
+        before_split = [
             await self._quiet(),
             await self._phase(
                 "a worker is added",
@@ -274,18 +274,17 @@ class Bench:
                 lambda: self._workers.lose("w0"),
                 lambda found: "w0" not in _owners(found) and _is_balanced(found),
             ),
-            # Last, since the moves of the new shards need snapshots of their own.
-            await self._phase(
-                "the shards are split",
-                lambda: self._split(last),
-                lambda found: len(found.shards) == 2 * num_shards and _is_balanced(found),
-            ),
         ]
-
-    async def _split(self, drained: str) -> None:
-        """Begin a split, which needs every worker."""
-        await self._client.cancel_drain(drained)
-        await self._client.begin_split()
+        # A split needs every worker. Those that have old shards by then clone the new ones.
+        await self._client.cancel_drain(last)
+        await self._until_placed(lambda found: last in _owners(found) and _is_balanced(found))
+        # Last, since the moves of the new shards need snapshots of their own.
+        split = await self._phase(
+            "the shards are split",
+            self._client.begin_split,
+            lambda found: len(found.shards) == 2 * num_shards and _is_balanced(found),
+        )
+        return [*before_split, split]
 
     @property
     def rate(self) -> float:
