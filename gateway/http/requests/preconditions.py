@@ -24,11 +24,10 @@ def condition_of(request: Request, if_version: str | None) -> str | None:
     Raises:
         BadRequestError: a header names no version, or there is more than one condition.
     """
-    conditions = [
-        *([] if if_version is None else [if_version]),
-        *(_matched(value) for value in request.headers.getlist(_IF_MATCH)),
-        *(_unmatched(value) for value in request.headers.getlist(_IF_NONE_MATCH)),
-    ]
+    headers = request.headers
+    conditions = [] if if_version is None else [if_version]
+    conditions += [_matched(value) for value in headers.getlist(_IF_MATCH)]
+    conditions += [_unmatched(value) for value in headers.getlist(_IF_NONE_MATCH)]
     if len(set(conditions)) > 1:
         raise BadRequestError("if_version", "contradicts the condition in the request's headers")
     return conditions[0] if conditions else None

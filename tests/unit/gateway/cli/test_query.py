@@ -125,7 +125,7 @@ def test_facets_are_read(text: str, facet: Facet) -> None:
 
 
 def test_choices_are_read() -> None:
-    """Numbers, truths and ranges are told from texts, and those of one field belong together."""
+    """Numbers, booleans and ranges are not read as texts; values of one field are collected."""
     given = [
         'code:"007"',
         "code:0",
