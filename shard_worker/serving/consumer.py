@@ -22,7 +22,7 @@ from hedgerow.common.redis.primary import Primary
 from hedgerow.common.settings.redis import RedisSettings
 from hedgerow.shard_worker.serving.moving_pull import MovingPull
 from hedgerow.shard_worker.serving.pops import NEWEST, OLDEST, pop
-from hedgerow.shard_worker.serving.pull_policy import Lane, PullPolicy, sift
+from hedgerow.shard_worker.serving.pull_policy import Lane, Pulled, PullPolicy, by_query, sift
 from hedgerow.shard_worker.serving.replier import Replier
 
 log = structlog.get_logger()
@@ -316,26 +316,29 @@ class Consumer:
         elif not self._paused.done():
             self._paused.set_result(error)
 
-    def deliver(self, answers: list[Any], handle: Callable[[int, list[bytes]], None]) -> int:
+    def deliver(self, answers: list[Any], handle: Callable[[list[Pulled]], None]) -> int:
         """Pass the requests that were pulled to `handle`; returns their number.
 
         Then makes the calls that `between_pulls` has put off.
         """
         keys, num_taken = self._keys, 0
+        pops: list[tuple[int, list[bytes]]] = []
         for at, answer in enumerate(answers):
             if answer is None or isinstance(answer, Exception):
                 continue
             key, messages = answer
             if at >= self._num_work:
-                num_taken += self._sift(key, messages, self._room - num_taken, handle)
+                num_taken += self._sift(key, messages, self._room - num_taken, pops)
                 continue
             num_taken += len(messages)
             if self._order is not None and not self._order.is_newest_first:
                 self._note_oldest(messages, 0)
-            handle(self._shards[key], messages)
+            pops.append((self._shards[key], messages))
             # A pop takes from the first queue with a request, so this one goes last now.
             keys.remove(key)
             keys.append(key)
+        if pops:
+            handle(by_query(pops))
         if (
             self._order is not None
             and self._error is None
@@ -371,14 +374,14 @@ class Consumer:
         key: bytes,
         messages: list[bytes],
         room: int,
-        handle: Callable[[int, list[bytes]], None],
+        pops: list[tuple[int, list[bytes]]],
     ) -> int:
-        """Drop and take what `sift` says; the rest goes back. Returns how many were taken."""
+        """Take what `sift` says; the rest goes back. Returns how many were taken."""
         now = time.monotonic()
         sifted = sift(messages, room, self._share, now)
         self._note_oldest(messages, len(sifted.expired))
-        # It drops expired requests, too, and counts them.
-        handle(self._shards[key], sifted.expired + sifted.taken)
+        # Those that have expired are dropped, and counted, where the others are started.
+        pops.append((self._shards[key], sifted.expired + sifted.taken))
         if sifted.left:
             self._control.send_now([unanswered("LPUSH", key, *reversed(sifted.left))], [])
         return len(sifted.taken)

@@ -19,7 +19,7 @@ from hedgerow.shard_worker.serving import consumer as consumers
 from hedgerow.shard_worker.serving import turn
 from hedgerow.shard_worker.serving.consumer import OWN_QUEUE, Consumer
 from hedgerow.shard_worker.serving.forwarding import GiveBack
-from hedgerow.shard_worker.serving.pull_policy import PullPolicy
+from hedgerow.shard_worker.serving.pull_policy import Pulled, PullPolicy
 from hedgerow.shard_worker.serving.replier import Replier
 from hedgerow.shard_worker.serving.turn import Turn
 from tests.support.servers import RedisServer
@@ -62,12 +62,14 @@ class Slots:
     def uncork(self) -> None:
         """That was all of it."""
 
-    def handle(self, shard: int, messages: list[bytes]) -> None:
+    def handle(self, pulled: list[Pulled]) -> None:
         """Take a slot for each request, but for one that has expired."""
-        alive = [message for message in messages if not message.startswith(b"expired")]
-        self.free -= len(alive)
-        self.pulled += [(shard, message) for message in alive]
-        self.dropped += [message for message in messages if message not in alive]
+        for message, shards in pulled:
+            if message.startswith(b"expired"):
+                self.dropped += [message] * len(shards)
+            else:
+                self.free -= len(shards)
+                self.pulled += [(shard, message) for shard in shards]
 
     def release(self, count: int) -> None:
         """Free this many slots."""
