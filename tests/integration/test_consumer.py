@@ -1,6 +1,7 @@
 """Pulling, against a real server: only into free slots, nothing lost when draining."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -369,6 +370,34 @@ async def test_draining_ends_a_blocked_pop_at_once(
         await until(lambda: at_work.consumer.is_pulling)
         await at_work.consumer.drain()
         assert at_work.task.done()
+
+
+async def test_a_drain_that_overtakes_a_pop_ends_it_all_the_same(
+    redis_server: RedisServer, key_prefix: str, endless_pops: None
+) -> None:
+    """A server that has not begun the pop finds nothing to end, and is asked again."""
+    slots = Slots(free=0)
+    async with pulling(redis_server, key_prefix, slots, LONG_S) as at_work:
+
+        async def num_asked() -> int:
+            stats: bytes = await at_work.link.call("INFO", "commandstats")
+            found = re.search(rb"client\|unblock:calls=(\d+)", stats)
+            return 0 if found is None else int(found[1])
+
+        async def has_asked() -> bool:
+            return await num_asked() >= before + 2
+
+        before = await num_asked()
+        await at_work.link.call("CLIENT", "PAUSE", 600_000, "WRITE")  # so it begins no pop
+        slots.release(1)
+        await until(lambda: at_work.consumer.is_pulling)
+        drain = asyncio.create_task(at_work.consumer.drain())
+        try:
+            await until(has_asked)
+        finally:
+            await at_work.link.call("CLIENT", "UNPAUSE")
+        async with asyncio.timeout(45):
+            await drain
 
 
 async def test_draining_takes_nothing_that_it_does_not_hand_over(
