@@ -27,7 +27,7 @@ from tests.support.needs import missing
 from tests.support.servers import RedisServer
 from tests.support.waiting import block_until
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.integration
 
 MAX_GROWTH_MB = 60.0
 # So few that a normal client sends its request before all that have room are younger than its own.

@@ -114,7 +114,7 @@ def _port(process: subprocess.Popen[bytes], log: Path) -> int:
         found[:] = re.findall(rb"ready\s.*url=http://127\.0\.0\.1:(\d+)", log.read_bytes())
         return bool(found)
 
-    block_until(is_ready, 30.0, what="the gateway is ready")
+    block_until(is_ready, what="the gateway is ready")
     return int(found[0])
 
 
