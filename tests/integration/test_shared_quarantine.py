@@ -176,9 +176,9 @@ async def test_a_death_that_is_not_the_querys_fault_costs_no_shard(cluster: Clus
     """A scorer at work is killed from outside: the retry lives, and then the others go on."""
     async with prepared(cluster) as gateway:
         before = await deaths(gateway)
-        # Two seconds and more, so that a heartbeat carries it.
-        query = {"rank_profile": "creeping", "filter": "number:[20 TO 39]"}
-        asked = asyncio.create_task(ask(gateway, "hedges", "hedge", **query, deadline_ms=20_000.0))
+        # Three seconds and more, so that a heartbeat carries it.
+        query = {"rank_profile": "creeping", "filter": "number:[3 TO 39]"}
+        asked = asyncio.create_task(ask(gateway, "hedges", "hedge", **query, deadline_ms=60_000.0))
 
         async def is_running() -> bool:
             return all(lane["busy"] == 2 for lane in await lanes(gateway))
