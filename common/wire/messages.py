@@ -310,9 +310,9 @@ def pack_request(request: Request) -> bytes:
     if request.trace is None:  # the forms that earlier workers can read
         parts, attach = astuple(request)[:-2], request.attach
         if attach is not None:
-            if not attach.k:
-                attach = astuple(attach)[: -1 if attach.vectors else -2]
-            parts = (*parts, attach)
+            num_unused = 0 if attach.k else 1 if attach.vectors else 2
+            members = astuple(attach)
+            parts = (*parts, members[: len(members) - num_unused])
         return encode((VERSION, parts))
     return encode((VERSION, request))
 
