@@ -32,12 +32,12 @@ class Located(NamedTuple):
     snapshot: TextIndex
     named: list[tuple[Sequence[str], Sequence[tantivy.DocAddress]]]
 
-    def addresses(self, ids: Iterable[str]) -> list[tantivy.DocAddress]:
-        """The addresses of some hits in `snapshot`."""
+    def places(self, ids: Iterable[str]) -> Sequence[int | None]:
+        """The places of some hits' documents in `bodies`; None for a document that is not there."""
         addresses: dict[str, tantivy.DocAddress] = {}
         for part in self.named:
             addresses.update(zip(*part, strict=True))
-        return [addresses[one] for one in ids]
+        return self.snapshot.places([addresses[one] for one in ids])
 
 
 class Found(NamedTuple):

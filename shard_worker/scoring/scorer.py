@@ -179,6 +179,8 @@ class Scorer:
             part = self._attaching.add(
                 shard, packed, search.uid, body, located, Attach(*wanted), budget.expired
             )
+            if part.merge is None:
+                return self._attaching.finish(part)
             return partial(self._finish, part)
         return pack_body(body)
 

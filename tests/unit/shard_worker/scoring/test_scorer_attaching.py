@@ -126,15 +126,15 @@ def test_shards_that_are_searched_together_send_the_winners_alone(tmp_path: Path
 
 
 def test_searches_that_are_sent_together_get_their_own_documents(tmp_path: Path) -> None:
-    """Where their documents are is looked up for all at once, and none gets another's."""
+    """Nor do they compare their hits, though they are attached one after the other."""
     shard = OneShard.of(tmp_path, {"title": "text", "year": "integer"}, [])
     shard.put(DOCUMENTS, beside=True)
     score = make_scorer(ScorerConfig(str(shard.data), PROFILES))
     made = [
         begun(score, (0, 0, pack_body(SearchPayload("u1", query, 10, "bm25", "", False)), *wanted))
         for query, wanted in (
-            ("wing", (2, 1000, None)),
-            ("long", (9, 1000, ("year",))),
+            ("wing", (2, 1000, None, (), 10)),
+            ("long", (9, 1000, ("year",), (), 10)),
             ("absent tail", (9, 1000, None, (), 1)),
         )
     ]
