@@ -15,6 +15,7 @@ from typing import Any, Self
 import httpx
 
 from tests.support.commands import GATEWAY
+from tests.support.launching import AsyncProcess, launch_async
 from tests.support.processes import is_alive, session_members
 from tests.support.waiting import until
 
@@ -54,7 +55,7 @@ class Up:
         lines: what it has printed.
     """
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
+    def __init__(self, process: AsyncProcess) -> None:
         """Watch `process`; `start` makes one."""
         self.process = process
         self._announced = Announcement()
@@ -63,11 +64,17 @@ class Up:
 
     @classmethod
     async def start(
-        cls, data: Path, *arguments: str, folder: Path | None = None, **environment: str
+        cls,
+        data: Path,
+        *arguments: str,
+        folder: Path | None = None,
+        by_exec: bool = False,
+        **environment: str,
     ) -> Self:
         """Start one on `data` and any free port; returns when it is ready or has ended."""
-        process = await asyncio.create_subprocess_exec(
+        process = await launch_async(
             *up_command(data, *arguments),
+            by_exec=by_exec,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             env={**os.environ, **environment},
@@ -144,10 +151,14 @@ class Up:
 
 @contextlib.asynccontextmanager
 async def running_up(
-    data: Path, *arguments: str, folder: Path | None = None, **environment: str
+    data: Path,
+    *arguments: str,
+    folder: Path | None = None,
+    by_exec: bool = False,
+    **environment: str,
 ) -> AsyncIterator[Up]:
     """A `gateway up` that is ready, for the block; nothing of it is left afterwards."""
-    one = await Up.start(data, *arguments, folder=folder, **environment)
+    one = await Up.start(data, *arguments, folder=folder, by_exec=by_exec, **environment)
     try:
         assert one.url, one.output
         yield one

@@ -12,7 +12,7 @@ from typing import Generic, TypeVar
 
 from hedgerow.common.errors import WorkError
 from hedgerow.shard_worker.executors.bulkhead import Bulkhead
-from hedgerow.shard_worker.executors.process_pool.forkserver_start import Start, start_interpreter
+from hedgerow.shard_worker.executors.process_pool.forkserver_start import Start
 from hedgerow.shard_worker.executors.process_pool.limits import DispatchLimits
 from hedgerow.shard_worker.executors.process_pool.pool import (
     Named,
@@ -28,6 +28,7 @@ from hedgerow.shard_worker.executors.process_pool.scorer_process import ScorerSp
 from hedgerow.shard_worker.executors.process_pool.scorer_slot import SlotState
 from hedgerow.shard_worker.executors.standard_pool.pool import StandardPool
 from tests.integration.support.misbehaving import Config
+from tests.support.launching import start_forkserver
 from tests.support.processes import count_fds, is_alive
 from tests.support.waiting import until
 
@@ -130,7 +131,7 @@ def make_lane(
     gate: QuarantineGate | None = None,
     memory_limit: MemoryLimit | None = None,
     bulkhead: Bulkhead | None = None,
-    start_forkserver: Start = start_interpreter,
+    start_forkserver: Start = start_forkserver,
 ) -> ProcessLane:
     """A lane that is not started."""
     return ProcessLane(
