@@ -48,8 +48,8 @@ def gateway(
 def new_gateway(
     redis_server: RedisServer, key_prefix: str, tmp_path: Path
 ) -> Iterator[GatewayProcess]:
-    """The same, of which nothing has been asked yet."""
-    with gateway_process(redis_server.url, key_prefix, tmp_path) as gateway:
+    """The same, of which nothing has been asked yet; its memory is its own."""
+    with gateway_process(redis_server.url, key_prefix, tmp_path, by_exec=True) as gateway:
         yield gateway
 
 

@@ -29,7 +29,7 @@ def cluster(own_server: RedisServer, tmp_path: Path) -> Iterator[Cluster]:
         "HEDGEROW_SNAPSHOTS__INTERVAL_S": "0",
     }
     with running_cluster(
-        own_server, tmp_path, num_shards=2, joins=True, environment=environment
+        own_server, tmp_path, num_shards=2, joins=True, environment=environment, by_exec=True
     ) as running:
         yield running
 

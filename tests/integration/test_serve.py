@@ -31,7 +31,7 @@ def test_a_signal_ends_it_well(
     redis_server: RedisServer, key_prefix: str, number: signal.Signals
 ) -> None:
     """It says where it is ready, answers there, and ends with 0 on SIGTERM and on SIGINT."""
-    with serving(redis_server.url, key_prefix) as process:
+    with serving(redis_server.url, key_prefix, by_exec=True) as process:
         url = url_of(process)
         assert httpx.get(f"{url}/healthz").status_code == 200
         ready = httpx.get(f"{url}/readyz")  # no worker is there

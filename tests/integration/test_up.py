@@ -23,7 +23,9 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 @pytest.fixture
 async def up(tmp_path: Path) -> AsyncIterator[Up]:
     """A ready cluster of 4 shards and 2 workers."""
-    async with running_up(tmp_path / "data", "--shards", "4", "--workers", "2") as one:
+    async with running_up(
+        tmp_path / "data", "--shards", "4", "--workers", "2", by_exec=True
+    ) as one:
         yield one
 
 

@@ -12,7 +12,7 @@ from typing import Generic, TypeVar
 
 from hedgerow.common.errors import WorkError
 from hedgerow.shard_worker.executors.bulkhead import Bulkhead
-from hedgerow.shard_worker.executors.process_pool.forkserver_start import Start
+from hedgerow.shard_worker.executors.process_pool.forkserver_start import Start, start_interpreter
 from hedgerow.shard_worker.executors.process_pool.limits import DispatchLimits
 from hedgerow.shard_worker.executors.process_pool.pool import (
     Named,
@@ -159,8 +159,12 @@ async def running(
     gate: QuarantineGate | None = None,
     memory_limit: MemoryLimit | None = None,
     bulkhead: Bulkhead | None = None,
+    by_exec: bool = False,
 ) -> AsyncIterator[Bench[ProcessLane]]:
-    """A lane over the misbehaving handler; at its end no process and no descriptor is left."""
+    """A lane over the misbehaving handler; at its end no process and no descriptor is left.
+
+    With `by_exec`, or where the memory of scorers counts, their forkserver is an interpreter.
+    """
     config = Config(str(folder))
     num_fds = count_fds()
     lane = make_lane(
@@ -172,6 +176,7 @@ async def running(
         gate=gate,
         memory_limit=memory_limit,
         bulkhead=bulkhead,
+        start_forkserver=start_interpreter if by_exec or memory_limit else start_forkserver,
     )
     bench = Bench(lane, config)
     await lane.start()

@@ -105,6 +105,7 @@ class MixedCluster:
         with (self.folder / log).open("ab") as stderr:
             return launch(
                 command,
+                by_exec=True,
                 cwd=self.folder,  # `python -m` imports from there first
                 env={**environment(site), **FAST, **self.environment},
                 stderr=stderr,
