@@ -165,14 +165,7 @@ async def test_refusals_show_by_cause(tmp_path: Path) -> None:
     """Of many searches at once, each is full or refused, as many as the callers saw."""
     async with (
         running_up(
-            tmp_path / "data",
-            "--shards",
-            "1",
-            "--workers",
-            "1",
-            folder=None,
-            by_exec=False,
-            **ONE_AT_A_TIME,
+            tmp_path / "data", "--shards", "1", "--workers", "1", folder=None, **ONE_AT_A_TIME
         ) as up,
         httpx.AsyncClient(base_url=up.url, timeout=30) as client,
     ):

@@ -52,7 +52,7 @@ def tracing(endpoint: str, **settings: Any) -> dict[str, str]:
 def up(tmp_path: Path, environment: dict[str, str]) -> Any:
     """A cluster of two shards on one worker, for the block."""
     options = ("--shards", "2", "--workers", "1")
-    return running_up(tmp_path / "data", *options, folder=ROOT, by_exec=False, **environment)
+    return running_up(tmp_path / "data", *options, folder=ROOT, **environment)
 
 
 def slow_lines(tmp_path: Path, trace_id: str = "") -> list[str]:

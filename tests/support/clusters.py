@@ -52,7 +52,6 @@ class Cluster:
         joins: whether the workers join, and serve what a placement assigns to them.
         log: the file to which all workers' stderr is appended, relative to `folder`; None to share
             the test's own.
-        by_exec: whether workers are started as users start them, whatever the ring does.
     """
 
     server: RedisServer
@@ -63,7 +62,6 @@ class Cluster:
     joins: bool = False
     environment: dict[str, str] = field(default_factory=dict)
     log: Path | None = None
-    by_exec: bool = False
     workers: dict[int, Process] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -111,7 +109,6 @@ class Cluster:
                     "--data",
                     str(self.data(worker)),
                 ],
-                by_exec=self.by_exec,
                 cwd=ROOT,
                 env={
                     **os.environ,

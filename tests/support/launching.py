@@ -3,11 +3,12 @@
 By exec is how users start them, and the default. A ring that calls `fork_from_launch_pad` starts
 them by fork (`tests/support/launch_pad.py`), which saves most of the CPU of a start, if a fork does
 the same: if the command is `python -m MODULE …` or `python -c CODE …`, and its environment differs
-from this process's in nothing that the interpreter or an imported module has read. With `by_exec`,
-a start stays a user's: for tests of starting, of memory, or of the interpreter.
+from this process's in nothing that the interpreter or an imported module has read. `by_exec` and
+`starting_by_exec` keep starts as users': for tests of starting, memory or the interpreter.
 """
 
 import asyncio
+import contextlib
 import os
 import pickle
 import resource
@@ -15,7 +16,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import IO, Any, Protocol
@@ -103,6 +104,17 @@ def fork_from_launch_pad() -> None:
     global _pad  # noqa: PLW0603 - one for each process
     if _pad is None and sys.platform.startswith("linux"):
         _pad = LaunchPad()
+
+
+@contextlib.contextmanager
+def starting_by_exec() -> Iterator[None]:
+    """Start everything as users do during the block: for tests of starting, or of memory."""
+    global _pad  # noqa: PLW0603 - one for each process
+    pad, _pad = _pad, None
+    try:
+        yield
+    finally:
+        _pad = pad
 
 
 def launch(

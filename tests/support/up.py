@@ -64,17 +64,11 @@ class Up:
 
     @classmethod
     async def start(
-        cls,
-        data: Path,
-        *arguments: str,
-        folder: Path | None = None,
-        by_exec: bool = False,
-        **environment: str,
+        cls, data: Path, *arguments: str, folder: Path | None = None, **environment: str
     ) -> Self:
         """Start one on `data` and any free port; returns when it is ready or has ended."""
         process = await launch_async(
             *up_command(data, *arguments),
-            by_exec=by_exec,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             env={**os.environ, **environment},
@@ -151,14 +145,10 @@ class Up:
 
 @contextlib.asynccontextmanager
 async def running_up(
-    data: Path,
-    *arguments: str,
-    folder: Path | None = None,
-    by_exec: bool = False,
-    **environment: str,
+    data: Path, *arguments: str, folder: Path | None = None, **environment: str
 ) -> AsyncIterator[Up]:
     """A `gateway up` that is ready, for the block; nothing of it is left afterwards."""
-    one = await Up.start(data, *arguments, folder=folder, by_exec=by_exec, **environment)
+    one = await Up.start(data, *arguments, folder=folder, **environment)
     try:
         assert one.url, one.output
         yield one

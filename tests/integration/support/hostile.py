@@ -78,7 +78,6 @@ def gateway_process(
     folder: Path,
     *,
     max_descriptors: int | None = None,
-    by_exec: bool = False,
     **settings: Any,
 ) -> Iterator[GatewayProcess]:
     """Run `gateway serve` with `settings` of the group `gateway`."""
@@ -91,13 +90,7 @@ def gateway_process(
 
     limits = {} if max_descriptors is None else {resource.RLIMIT_NOFILE: (max_descriptors,) * 2}
     with log.open("wb") as written:
-        process = launch(
-            serve_command(redis, 1),
-            by_exec=by_exec,
-            stderr=written,
-            env=environment,
-            limits=limits,
-        )
+        process = launch(serve_command(redis, 1), stderr=written, env=environment, limits=limits)
     try:
         yield GatewayProcess(process, _port(process, log), log)
     finally:
