@@ -35,6 +35,8 @@ def _is_forking() -> None:
 
 def started(*arguments: str, by_exec: bool, **options: Any) -> tuple[int, str, str]:
     """Run the program to its end; returns its code and what it has written."""
+    # A shell's background job ignores Ctrl-C, and so does what it starts.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = launch(
         [*STARTED, *arguments],
         by_exec=by_exec,
@@ -43,8 +45,9 @@ def started(*arguments: str, by_exec: bool, **options: Any) -> tuple[int, str, s
         text=True,
         **options,
     )
+    signal.signal(signal.SIGINT, before)
     assert isinstance(process, subprocess.Popen if by_exec else ForkedProcess)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate()
     assert process.returncode is not None
     return process.returncode, out, err
 
