@@ -1,11 +1,8 @@
 """Fixtures that every ring shares; a ring whose requirement is missing skips, and fails in CI."""
 
-import contextlib
 import gc
-import importlib
 import secrets
 from collections.abc import Generator, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,23 +22,6 @@ settings.load_profile("hedgerow")
 _RENDERER = structlog.dev.ConsoleRenderer(
     colors=False, exception_formatter=structlog.dev.plain_traceback
 )
-
-
-def pytest_collection(session: pytest.Session) -> None:
-    """In every second process of a parallel run, import the tests from the last to the first.
-
-    pytest rewrites each module of tests once and caches the result, which takes longer than all
-    else that a process does before its first test. In a fresh clone, two processes meet halfway in
-    this, instead of doing the same side by side.
-    """
-    number = getattr(session.config, "workerinput", {}).get("workerid", "gw0").removeprefix("gw")
-    if int(number) % 2 == 0:
-        return
-    for folder in map(Path, session.config.args):
-        for path in sorted(folder.rglob("test_*.py"), reverse=True):
-            module = path.resolve().relative_to(session.config.rootpath).with_suffix("")
-            with contextlib.suppress(Exception):  # the collection reports it
-                importlib.import_module(".".join(module.parts))
 
 
 def pytest_collection_finish() -> None:
