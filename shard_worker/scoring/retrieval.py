@@ -6,7 +6,7 @@ from typing import NamedTuple, TypeAlias
 
 import tantivy
 
-from hedgerow.shard_worker.scoring.rounding import rounded, tie_of
+from hedgerow.shard_worker.scoring.rounding import all_rounded, rounded, tie_of
 from hedgerow.shard_worker.scoring.ties import first_tied
 from hedgerow.shard_worker.storage.text_index import TextIndex, count_of
 
@@ -71,12 +71,9 @@ def retrieve(index: TextIndex, query: tantivy.Query, k: int) -> Found:
     wanted = _count_wanted(hits, k)
     located = Located(index, [])
     if wanted < len(hits) or len(hits) == total:
-        ranked = _named(located, hits[:wanted])
+        ranked = _ranked(located, hits[:wanted])
     else:
         ranked = _with_first_tied(located, query, k, total, hits)
-    # Two stable sorts, by id and then by score, need no key function in Python.
-    ranked.sort(key=itemgetter(1))
-    ranked.sort(key=itemgetter(0), reverse=True)
     return Found(total, ranked[:k], located)
 
 
@@ -84,18 +81,30 @@ def _with_first_tied(
     located: Located, query: tantivy.Query, k: int, total: int, hits: Sequence[_Hit]
 ) -> list[tuple[float, str]]:
     """The hits better than the `k`th, and the first by id of those that tie with it."""
-    score = hits[k - 1][0]
-    tie = tie_of(score)
-    better = [hit for hit in hits[:k] if hit[0] > tie.most]
-    num = k - len(better)
-    tied = first_tied(located.snapshot, query, tie, num_better=len(better), num=num, total=total)
-    last = rounded(score)
-    return _named(located, better) + [(last, one) for one in _ids(located, tied)]
+    tie = tie_of(hits[k - 1][0])
+    num_better = 0
+    while hits[num_better][0] > tie.most:
+        num_better += 1
+    better = _ranked(located, hits[:num_better])
+    tied = first_tied(
+        located.snapshot, query, tie, num_better=num_better, num=k - num_better, total=total
+    )
+    located.named.append(tied)
+    return better + [(tie.shown, one) for one in sorted(tied.ids)]
 
 
-def _named(located: Located, hits: Sequence[_Hit]) -> list[tuple[float, str]]:
+def _ranked(located: Located, hits: Sequence[_Hit]) -> list[tuple[float, str]]:
+    """The scores and ids of hits, which are in descending order of their scores."""
+    if not hits:
+        return []
     ids = _ids(located, [address for _, address in hits])
-    return [(rounded(score), one) for (score, _), one in zip(hits, ids, strict=True)]
+    scores = all_rounded([score for score, _ in hits])
+    ranked = list(zip(scores, ids, strict=True))
+    if len(set(scores)) < len(scores):
+        # Two stable sorts, by id and then by score, need no key function in Python.
+        ranked.sort(key=itemgetter(1))
+        ranked.sort(key=itemgetter(0), reverse=True)
+    return ranked
 
 
 def _ids(located: Located, addresses: Sequence[tantivy.DocAddress]) -> list[str]:

@@ -35,6 +35,9 @@ _NEARLY_ALL: Final = 0.25  # share of the documents; above it, searching all sav
 _STEP_DOWN: Final = 2  # boundaries; half as many documents lie below
 _ROOM: Final = 64  # for hits beyond twice the expected number
 _MOST_EXPECTED: Final = 512  # reading this many takes as long as another search
+# So many documents with the lowest ids are found again and again, by any query whose matches tie
+# and are not rare, so that their ids are kept in memory (0.4 MB) once they have been read.
+_MOST_KEPT: Final = 2048
 
 
 class _Ties(NamedTuple):
@@ -49,9 +52,16 @@ class _Ties(NamedTuple):
     is_all: bool
 
 
+class Tied(NamedTuple):
+    """Documents that tie: their ids, and where they are in the index."""
+
+    ids: list[str]
+    addresses: list[tantivy.DocAddress]
+
+
 def first_tied(
     index: TextIndex, query: tantivy.Query, tie: Tie, *, num_better: int, num: int, total: int
-) -> list[tantivy.DocAddress]:
+) -> Tied:
     """Find documents that tie; the `num` with the lowest ids are among them.
 
     Args:
@@ -64,7 +74,7 @@ def first_tied(
     """
     expected = num + _MARGIN * math.sqrt(num)
     density = total / index.num_counted  # upper bound of the share of documents that tie
-    levels = [*index.levels, Level(index.num_counted, None)]
+    levels = index.all_levels
     lowest, place = 0, _place_of(levels, expected / density)
     while True:
         level = levels[place]
@@ -74,10 +84,11 @@ def first_tied(
         found = _find(index, _below(index, query, level), tie, limit)
         if not found.is_all:
             if place == lowest:
-                return _first_by_range(index, query, tie, found, num, limit)
+                found = _first_by_range(index, query, tie, found, num, limit)
+                return _named(index, found, level)
             place = max(place - _STEP_DOWN, lowest)
         elif len(found.addresses) >= num or level.mark is None:
-            return found.addresses
+            return _named(index, found, level)
         else:
             num_found = len(found.addresses)
             density = max(num_found, 1) / level.num_documents
@@ -95,7 +106,7 @@ def _place_of(levels: Sequence[Level], num_documents: float) -> int:
 
 def _first_by_range(
     index: TextIndex, query: tantivy.Query, tie: Tie, found: _Ties, num: int, limit: int
-) -> list[tantivy.DocAddress]:
+) -> _Ties:
     """The same as `first_tied`, by ranges of ids; each takes some 30 µs a segment.
 
     Each range ends with the id of a document found in the previous one, so the loop terminates.
@@ -104,15 +115,24 @@ def _first_by_range(
         last = sorted(index.ids(found.addresses))[num - 1]
         span = index.parse_native(native(ID_FIELD, Span(None, f"{last}\0")))
         found = _find(index, _restricted(query, span), tie, limit)
-    return found.addresses
+    return found
+
+
+def _named(index: TextIndex, found: _Ties, level: Level) -> Tied:
+    are_kept = level.num_documents <= _MOST_KEPT
+    read = index.kept_ids if are_kept else index.ids
+    return Tied(read(found.addresses), found.addresses)
 
 
 def _find(index: TextIndex, query: tantivy.Query, tie: Tie, limit: int) -> _Ties:
     hits = index.searcher.search(query, limit, count=False).hits
-    start = bisect_left(hits, -tie.most, key=_negated_score)
-    end = bisect_right(hits, -tie.least, key=_negated_score)
-    is_all = end < len(hits) or len(hits) < limit
-    return _Ties([address for _, address in hits[start:end]], is_all)
+    is_all = len(hits) < limit
+    if hits and (hits[0][0] > tie.most or hits[-1][0] < tie.least):
+        start = bisect_left(hits, -tie.most, key=_negated_score)
+        end = bisect_right(hits, -tie.least, key=_negated_score)
+        is_all = is_all or end < len(hits)
+        hits = hits[start:end]
+    return _Ties([address for _, address in hits], is_all)
 
 
 def _negated_score(hit: tuple[float, tantivy.DocAddress]) -> float:

@@ -137,7 +137,8 @@ def test_few_ids_are_read_of_many_that_tie(indexes: dict[str, TextIndex]) -> Non
     watched = SimpleNamespace(
         searcher=SimpleNamespace(search=search),
         ids=read,
-        levels=index.levels,
+        kept_ids=read,
+        all_levels=index.all_levels,
         num_counted=index.num_counted,
         schema=index.schema,
     )
@@ -145,6 +146,22 @@ def test_few_ids_are_read_of_many_that_tie(indexes: dict[str, TextIndex]) -> Non
     assert len(found.hits) == 10
     assert search.call_count == 2
     assert sum(len(call.args[0]) for call in read.call_args_list) <= 30
+
+
+@pytest.mark.parametrize(("most_kept", "num_read"), [(ties._MOST_KEPT, 0), (2, 20)])
+def test_ids_of_the_lowest_documents_are_read_once(
+    indexes: dict[str, TextIndex], monkeypatch: pytest.MonkeyPatch, most_kept: int, num_read: int
+) -> None:
+    """A second search reads no ids of few documents, and finds the same; of more it reads some."""
+    monkeypatch.setattr(ties, "_MOST_KEPT", most_kept)
+    index = indexes["well chosen"]
+    first = find(index, "y", 20)
+    read = Mock(wraps=index.ids)
+    monkeypatch.setattr(index, "ids", read)
+    assert find(index, "y", 20) == first
+    read_again = sum(len(call.args[0]) for call in read.call_args_list)
+    assert read_again >= num_read
+    assert bool(read_again) == bool(num_read)
 
 
 @pytest.mark.parametrize("query", ["word", "t:word OR other", "*"])
