@@ -33,6 +33,7 @@ from hedgerow.common.wire.messages import (
 )
 from hedgerow.common.wire.search_options import SearchExtras, SearchOptions, Synonym
 from hedgerow.shard_worker.scoring.absent_fields import AbsentFields
+from hedgerow.shard_worker.scoring.field_queries import both
 from hedgerow.shard_worker.scoring.fused_candidates import add_leg_scores, candidates_of
 from hedgerow.shard_worker.scoring.index_snapshot import Snapshot
 from hedgerow.shard_worker.scoring.open_shards import OpenShards
@@ -248,7 +249,7 @@ class Scorer:
         if snapshot is None:
             nothing = None if search.options is None else without_index(search.options)
             return 0, Found(0, []), nothing
-        options = search.options
+        options, extras = search.options, None
         try:
             if options is not None and options.vector is not None:
                 found, extras = retrieve_nearest(
@@ -268,6 +269,7 @@ class Scorer:
                     snapshot.index,
                     snapshot.statistics,
                     self._build(snapshot, search, now),
+                    lambda within: self._build(snapshot, search, now, within=within),
                     wanted,
                     options,
                     lambda: _check(budget),
@@ -275,7 +277,12 @@ class Scorer:
                 )
             else:
                 query = self._build(snapshot, search, now)
-                found, extras = retrieve(snapshot.index, query, wanted), None
+                found = retrieve(
+                    snapshot.index,
+                    query,
+                    wanted,
+                    lambda within: self._build(snapshot, search, now, within=within),
+                )
         except ValueError as error:  # tantivy raises it for a damaged index, too
             raise WorkError(f"the index cannot be searched: {error}") from error
         if options is not None and options.did_you_mean and extras is not None:
@@ -289,9 +296,17 @@ class Scorer:
         return analysis.read(search.query, search.strict, _typing_of(search))
 
     def _build(
-        self, snapshot: Snapshot, search: SearchPayload, now: float, left_out: str = ""
+        self,
+        snapshot: Snapshot,
+        search: SearchPayload,
+        now: float,
+        left_out: str = "",
+        within: tantivy.Query | None = None,
     ) -> tantivy.Query:
-        """What is searched for; without the choice of the field `left_out`."""
+        """What is searched for; without the choice of the field `left_out`.
+
+        `within` restricts it to few documents.
+        """
         analysis = self._shards.query_analysis(snapshot.definition, now)
         try:
             node = analysis.read(
@@ -302,8 +317,9 @@ class Scorer:
             filter_node = _restricted(snapshot, filter_node, search.options, left_out)
             like = None if search.options is None else search.options.like
             if like is not None:
-                return snapshot.builder.build_like(like, filter_node)
-            return snapshot.builder.build(node, filter_node)
+                query = snapshot.builder.build_like(like, filter_node)
+                return query if within is None else both(query, within)
+            return snapshot.builder.build(node, filter_node, within)
         except _UNFIT as error:
             raise _unfit(error) from error
 
