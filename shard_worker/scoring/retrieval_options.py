@@ -27,7 +27,7 @@ def retrieve_with_options(
     index: TextIndex,
     statistics: TermStatistics | None,
     query: tantivy.Query,
-    within: Within,
+    within: Within | None,
     k: int,
     options: SearchOptions,
     check: Callable[[], None],

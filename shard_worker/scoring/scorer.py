@@ -47,10 +47,14 @@ from hedgerow.shard_worker.scoring.retrieval_options import (
 )
 from hedgerow.shard_worker.scoring.second_phase_trace import SecondPhaseTrace, scorer_tracing
 from hedgerow.shard_worker.scoring.slips import slips_in
+from hedgerow.shard_worker.scoring.ties import Within
 from hedgerow.shard_worker.vectors import library
 
 # Interval at which a scorer closes files that it no longer needs, and looks for vector fields.
 KEEP_READY_S = 1.0
+# A query of a single word, or of more words than this, takes longer to build than it saves to
+# restrict its words one by one.
+_MOST_SPACES = 8
 
 
 @dataclass(frozen=True)
@@ -237,12 +241,7 @@ class Scorer:
         return body, located
 
     def _retrieve(
-        self,
-        shard: int,
-        generation: int,
-        search: SearchPayload,
-        wanted: int,
-        budget: Budget,
+        self, shard: int, generation: int, search: SearchPayload, wanted: int, budget: Budget
     ) -> tuple[int, Found, SearchExtras | None]:
         now = time.monotonic()
         snapshot = self._shards.snapshot(shard, search.uid, generation, now)
@@ -269,7 +268,7 @@ class Scorer:
                     snapshot.index,
                     snapshot.statistics,
                     self._build(snapshot, search, now),
-                    lambda within: self._build(snapshot, search, now, within=within),
+                    self._within(snapshot, search, now),
                     wanted,
                     options,
                     lambda: _check(budget),
@@ -277,12 +276,8 @@ class Scorer:
                 )
             else:
                 query = self._build(snapshot, search, now)
-                found = retrieve(
-                    snapshot.index,
-                    query,
-                    wanted,
-                    lambda within: self._build(snapshot, search, now, within=within),
-                )
+                within = self._within(snapshot, search, now)
+                found = retrieve(snapshot.index, query, wanted, within)
         except ValueError as error:  # tantivy raises it for a damaged index, too
             raise WorkError(f"the index cannot be searched: {error}") from error
         if options is not None and options.did_you_mean and extras is not None:
@@ -303,10 +298,7 @@ class Scorer:
         left_out: str = "",
         within: tantivy.Query | None = None,
     ) -> tantivy.Query:
-        """What is searched for; without the choice of the field `left_out`.
-
-        `within` restricts it to few documents.
-        """
+        """What is searched for, `within` few documents; without the choice of field `left_out`."""
         analysis = self._shards.query_analysis(snapshot.definition, now)
         try:
             node = analysis.read(
@@ -322,6 +314,12 @@ class Scorer:
             return snapshot.builder.build(node, filter_node, within)
         except _UNFIT as error:
             raise _unfit(error) from error
+
+    def _within(self, snapshot: Snapshot, search: SearchPayload, now: float) -> Within | None:
+        """Restricts what is searched for word by word, if that is cheaper than as a whole."""
+        if not 1 <= search.query.count(" ") <= _MOST_SPACES:
+            return None
+        return lambda within: self._build(snapshot, search, now, within=within)
 
     def _restriction(
         self, snapshot: Snapshot, search: SearchPayload, now: float, left_out: str = ""

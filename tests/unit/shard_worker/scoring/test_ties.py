@@ -186,7 +186,7 @@ def test_a_restricted_query_finds_what_the_whole_one_finds_there(
     within = tantivy.Query.term_query(index.schema, PRESENT, mark)
     tree, build = parse(query, COLLECTION, strict=True)[0], QueryBuilder(index, None).build
 
-    def found(built: tantivy.Query) -> dict[str, float]:
+    def found(built: tantivy.Query) -> dict[str, object]:
         hits = index.searcher.search(built, COUNT).hits
         return {index.ids([address])[0]: pytest.approx(score) for score, address in hits}
 
