@@ -45,6 +45,7 @@ def test_an_index_of_an_earlier_version_is_read_and_written_as_it_was(
     shard.put(DOCUMENTS[3:], beside=True)
     index = shard.open()
     found = [address for _, address in index.searcher.search(every(index), 9).hits]
+    assert index.searcher.fast_field_values("_place", found) == index.places(found)
     bodies = BodyReader(shard.folder / "u1")
     read = {}
     for one, place in zip(index.ids(found), index.places(found), strict=True):
