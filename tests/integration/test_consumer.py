@@ -205,6 +205,40 @@ async def test_no_shard_starves(redis_server: RedisServer, key_prefix: str) -> N
     assert (7, b"quiet") in slots.pulled
 
 
+async def test_the_shards_of_a_query_are_pulled_together(
+    redis_server: RedisServer, key_prefix: str
+) -> None:
+    """A pull takes from each queue, also if there is room for two requests only."""
+    slots = Slots(free=0)
+    own_queue = f"{key_prefix}:own"
+    async with pulling(redis_server, key_prefix, slots, own_queue=own_queue) as at_work:
+        for shard in (4, 7):
+            await at_work.push(shard, "a", "b", "c", "d")
+        for number in range(1, 5):
+            slots.release(2)
+            await until(lambda number=number: len(slots.pulled) == 2 * number)
+    pulls = [slots.pulled[at : at + 2] for at in range(0, 8, 2)]
+    assert [sorted(pull) for pull in pulls] == [
+        [(4, message), (7, message)] for message in (b"a", b"b", b"c", b"d")
+    ]
+
+
+async def test_the_own_queue_and_the_others_take_turns(
+    redis_server: RedisServer, key_prefix: str
+) -> None:
+    """Neither starves while the other never empties."""
+    slots = Slots(free=0)
+    own_queue = f"{key_prefix}:own"
+    async with pulling(redis_server, key_prefix, slots, own_queue=own_queue) as at_work:
+        await at_work.link.call("RPUSH", own_queue, *(f"own-{number}" for number in range(9)))
+        await at_work.push(4, *(f"other-{number}" for number in range(9)))
+        for number in range(1, 7):
+            slots.release(1)
+            await until(lambda number=number: len(slots.pulled) == number)
+    shards = [shard for shard, _ in slots.pulled]
+    assert [sorted(shards[at : at + 2]) for at in range(0, 6, 2)] == [[OWN_QUEUE, 4]] * 3
+
+
 async def test_a_worker_that_is_behind_takes_the_newest_and_drops_the_expired(
     redis_server: RedisServer, key_prefix: str
 ) -> None:
