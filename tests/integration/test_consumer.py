@@ -214,9 +214,9 @@ async def test_the_shards_of_a_query_are_pulled_together(
     async with pulling(redis_server, key_prefix, slots, own_queue=own_queue) as at_work:
         for shard in (4, 7):
             await at_work.push(shard, "a", "b", "c", "d")
-        for number in range(1, 5):
+        for _ in range(4):
             slots.release(2)
-            await until(lambda number=number: len(slots.pulled) == 2 * number)
+            await until(lambda: slots.free == 0)
     pulls = [slots.pulled[at : at + 2] for at in range(0, 8, 2)]
     assert [sorted(pull) for pull in pulls] == [
         [(4, message), (7, message)] for message in (b"a", b"b", b"c", b"d")
@@ -232,9 +232,9 @@ async def test_the_own_queue_and_the_others_take_turns(
     async with pulling(redis_server, key_prefix, slots, own_queue=own_queue) as at_work:
         await at_work.link.call("RPUSH", own_queue, *(f"own-{number}" for number in range(9)))
         await at_work.push(4, *(f"other-{number}" for number in range(9)))
-        for number in range(1, 7):
+        for _ in range(6):
             slots.release(1)
-            await until(lambda number=number: len(slots.pulled) == number)
+            await until(lambda: slots.free == 0)
     shards = [shard for shard, _ in slots.pulled]
     assert [sorted(shards[at : at + 2]) for at in range(0, 6, 2)] == [[OWN_QUEUE, 4]] * 3
 
