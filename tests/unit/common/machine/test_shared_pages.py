@@ -1,0 +1,75 @@
+"""What a process does to its memory before forks share it; each test in a process of its own."""
+
+import subprocess
+import sys
+
+import pytest
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="READS /proc")
+
+_NAMES = """
+import sys
+from hedgerow.common.machine.shared_pages import share_pages
+
+class Looked:
+    pass
+
+name = "".join(("a name that ", "the interpreter has looked up"))
+before = sys.getrefcount(name)
+getattr(Looked, name, None)
+looked_up = sys.getrefcount(name)
+share_pages()
+print(looked_up - before, sys.getrefcount(name) - before)
+"""
+
+_FILES = """
+import hashlib, sqlite3, ssl
+import pydantic_core
+from hedgerow.common.machine.shared_pages import release_files
+
+def contents():
+    found = {}
+    with open("/proc/self/maps") as maps, open("/proc/self/mem", "rb", 0) as memory:
+        for line in maps:
+            parts = line.split()
+            if "w" not in parts[1] and parts[-1].startswith("/"):
+                start, end = (int(part, 16) for part in parts[0].split("-"))
+                memory.seek(start)
+                found[line] = hashlib.sha256(memory.read(end - start)).digest()
+    return found
+
+def mapped_kb():
+    with open("/proc/self/status") as lines:
+        return next(int(line.split()[1]) for line in lines if line.startswith("RssFile"))
+
+before = contents()
+read_kb = mapped_kb()
+release_files()
+kept_kb = mapped_kb()
+assert contents() == before
+ssl.create_default_context()
+assert sqlite3.connect(":memory:").execute("SELECT 1").fetchone() == (1,)
+print(len(before), read_kb, kept_kb)
+"""
+
+
+def _run(program: str) -> list[int]:
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return [int(part) for part in done.stdout.split()]
+
+
+def test_names_that_were_looked_up_are_forgotten() -> None:
+    """No fork has to copy the page of a name only because its parent has looked it up."""
+    looked_up, shared = _run(_NAMES)
+    assert looked_up > 0
+    assert shared == 0
+
+
+def test_released_files_are_as_they_were() -> None:
+    """Most of what was read is not mapped any more, and reads the same when it is used again."""
+    mappings, read_kb, kept_kb = _run(_FILES)
+    assert mappings > 10
+    assert kept_kb < read_kb / 2
