@@ -22,6 +22,19 @@ share_pages()
 print(looked_up - before, sys.getrefcount(name) - before)
 """
 
+_GAPS = """
+from hedgerow.common.machine.shared_pages import share_pages
+
+PAYLOADS = (30, 150, 400, 800, 2_000)
+objects = {payload: [bytes(payload) for _ in range(1_000)] for payload in PAYLOADS}
+gaps = {id(one) for several in objects.values() for one in several[::2]}
+for several in objects.values():
+    del several[::2]
+share_pages()
+new = [bytes(payload) for payload in PAYLOADS for _ in range(300)]
+print(len(gaps), len(gaps & set(map(id, new))))
+"""
+
 _FILES = """
 import hashlib, sqlite3, ssl
 import pydantic_core
@@ -66,6 +79,13 @@ def test_names_that_were_looked_up_are_forgotten() -> None:
     looked_up, shared = _run(_NAMES)
     assert looked_up > 0
     assert shared == 0
+
+
+def test_new_objects_are_not_put_between_old_ones() -> None:
+    """What a fork creates is in pages of its own, not where its parent has freed something."""
+    num_gaps, num_used = _run(_GAPS)
+    assert num_gaps == 2_500
+    assert num_used == 0
 
 
 def test_released_files_are_as_they_were() -> None:
