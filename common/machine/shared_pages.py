@@ -22,26 +22,37 @@ _LARGEST_OF_POOLS_BYTES: Final = 512
 _LARGEST_GAP_BYTES: Final = 4_096  # a larger one contains whole pages, which can be returned
 _EMPTY_BYTES: Final = sys.getsizeof(b"")
 _ROW_OF_HEAP: Final = 4  # so many blocks side by side are in no gap
-_MOST_BLOCKS: Final = 20_000
+_MOST_BYTES: Final = 262_144  # of one size; another allocator may have no rows
 
 _Block = TypeVar("_Block")
 _filling: list[list[bytes]] = []  # kept for as long as the process lives
 
 
 def share_pages() -> None:
-    """Prepare the memory of this process, which has imported its modules, for being forked."""
+    """Prepare the memory of this process, which has imported its modules, for being forked.
+
+    Once that is done, only what is new is prepared, in this process and in its forks.
+    """
     gc.collect()
-    # The interpreter keeps the last few thousand names of attributes that it has looked up, now
-    # those of the imports. Each process would replace them by its own: to drop the reference to a
-    # name is to write to its page, so each would copy hundreds of pages that it never reads.
+    if not _filling:
+        _forget_names()
+        _fill_pools()
+        with contextlib.suppress(AttributeError, OSError):  # not glibc
+            libc = ctypes.CDLL(None)
+            libc.malloc_trim(0)  # imports leave a megabyte that is free but not returned
+            _fill_heap(libc)
+    gc.freeze()  # so that no process's collector writes to shared pages
+
+
+def _forget_names() -> None:
+    """Empty the interpreter's cache of the last few thousand attributes that it has looked up.
+
+    They are those of the imports. Each process would replace them by its own, and to drop the
+    reference to a name is to write to its page: hundreds of pages that it never reads would be
+    copied for it.
+    """
     with contextlib.suppress(AttributeError):  # not CPython
         ctypes.pythonapi.PyType_ClearCache()
-    _fill_pools()
-    with contextlib.suppress(AttributeError, OSError):  # not glibc
-        libc = ctypes.CDLL(None)
-        libc.malloc_trim(0)  # imports leave a megabyte that is free but not returned
-        _fill_heap(libc)
-    gc.freeze()  # so that no process's collector writes to shared pages
 
 
 def _fill_pools() -> None:
@@ -80,6 +91,8 @@ def _fill_gaps(
 ) -> tuple[list[_Block], list[_Block]]:
     """Allocate blocks until some are side by side; returns those before this row, and the row.
 
+    If there is no row, all are returned as if they were one.
+
     Args:
         allocate: returns a block.
         asked: bytes that it is asked for.
@@ -89,12 +102,12 @@ def _fill_gaps(
     """
     blocks: list[_Block] = []
     last = length = 0
-    while length < num_in_row and len(blocks) < _MOST_BLOCKS:
+    while length < num_in_row and len(blocks) < _MOST_BYTES // size:
         blocks.append(allocate(asked))
         at = address(blocks[-1])
         length = length + 1 if at - last == size else 1
         last = at
-    begin = len(blocks) - length
+    begin = 0 if length < num_in_row else len(blocks) - length
     return blocks[:begin], blocks[begin:]
 
 
