@@ -234,7 +234,6 @@ async def test_writes_and_jobs_are_traced(tmp_path: Path, receiver: Receiver) ->
         await caller.load("trees", more, wait="logged")
         await until(
             lambda: {"collect_statistics", "sum_statistics"} <= {s.name for s in receiver.spans},
-            30.0,
             what="the jobs' spans",
         )
         jobs = [span for span in receiver.spans if span.name == "sum_statistics"]
