@@ -227,7 +227,7 @@ class LayoutHost:
             await asyncio.to_thread(make_private, folder)
             async with self._connect_worker(layout) as worker:
                 old = ServedOldShards(
-                    self._settings.data, layout, lambda: self._layout, self._workers
+                    self._control, self._settings, layout, lambda: self._layout, self._workers
                 )
                 worker.clone_from(old, self._pace)
                 self._workers[layout.id] = worker

@@ -3,9 +3,13 @@
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from hedgerow.common.redis.client import RedisClient
+from hedgerow.common.redis.keys import Keys
+from hedgerow.common.settings.settings import Settings
 from hedgerow.common.shard_log.entries import position
 from hedgerow.common.snapshots.restore import shard_folder
 from hedgerow.common.state.layout import ClusterLayout, Layout, Split
+from hedgerow.common.state.registry import Registry
 from hedgerow.shard_worker.worker import Worker
 
 
@@ -14,7 +18,8 @@ class ServedOldShards:
 
     def __init__(
         self,
-        data: Path,
+        control: RedisClient,
+        settings: Settings,
         target: Layout,
         present: Callable[[], ClusterLayout],
         workers: Mapping[int, Worker],
@@ -22,12 +27,16 @@ class ServedOldShards:
         """Look for old shards.
 
         Args:
-            data: the process's data folder.
+            control: Redis.
+            settings: of the process.
             target: the layout of the new shards.
             present: returns the cluster's layout.
             workers: those of this process, by the id of their layout.
         """
-        self._data = data
+        self._control = control
+        self._keys = Keys.of(settings.redis)
+        self._data = settings.data
+        self._expiry_s = settings.worker.heartbeat_expiry_s
         self._target = target
         self._present = present
         self._workers = workers
@@ -46,6 +55,14 @@ class ServedOldShards:
             return frozenset()
         later = split.source.num_shards  # how much greater the number of the second half is
         return frozenset(new for old in worker.served for new in (old, old + later))
+
+    async def workers(self) -> frozenset[str]:
+        """The live workers that serve old shards; none if the new ones are not being filled."""
+        if (split := self._split) is None:
+            return frozenset()
+        registry = Registry(self._control, self._keys.of_layout(split.source.id))
+        live = await registry.live_heartbeats(self._expiry_s)
+        return frozenset(worker for worker, beat in live.items() if beat.shards)
 
     def folder(self, shard: int) -> Path | None:
         """The folder of the old shard that has a new one's documents.
