@@ -12,9 +12,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Final, TypeVar
 
-# Above the process's own. The scorers of an indexer have the same as it has, by default: one that
-# needs the core then gets nine tenths of it. More would have a thread wait for minutes on a machine
-# that is always busy, and with it whatever waits for what it does.
+# Above the process's own. By default, an indexer is as nice as a scorer, which gets nine tenths of
+# a core then if both need it. If this were more, a thread would wait for minutes on a machine that
+# is always busy, and with it whatever waits for what it does.
 NICER_BY: Final = 10
 
 Result = TypeVar("Result")

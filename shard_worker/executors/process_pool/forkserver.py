@@ -26,6 +26,7 @@ import signal
 import socket
 import struct
 import sys
+import threading
 import time
 from dataclasses import dataclass
 from enum import IntEnum
@@ -64,6 +65,8 @@ BOOTSTRAP = (
     "run_forkserver(socket.socket(fileno=control))"
 )
 
+IMPORT_NICE = 15  # a scorer that needs the core then gets nine tenths of it
+
 _GRACE_S = 0.5
 _PR_SET_PDEATHSIG = 1
 _PR_SET_NAME = 15
@@ -78,12 +81,15 @@ class ForkserverSpec:
         num_scorers: how many regions the shared memory has.
         max_batch: tasks for which each region has room.
         path: folders in which modules are searched for.
+        gives_way: whether to import what scorers need with what CPU time others leave: the worker
+            serves already, and no request waits for this lane.
     """
 
     scorer: ScorerSpec
     num_scorers: int
     max_batch: int
     path: tuple[str, ...]
+    gives_way: bool = False
 
 
 def run_forkserver(control: socket.socket) -> None:
@@ -103,12 +109,29 @@ def run_forkserver(control: socket.socket) -> None:
     sys.path[:] = spec.path
     _name_process(f"{spec.scorer.name}-launcher")
     with contextlib.suppress(Exception):  # a scorer that fails to import it says so
-        importlib.import_module(spec.scorer.factory.partition(":")[0])
+        _import(spec.scorer.factory.partition(":")[0], gives_way=spec.gives_way)
     gc.collect()
     gc.freeze()  # pages that no collector writes to stay shared with the scorers
     memory = SharedBudgets(memory_fd, spec.num_scorers, spec.max_batch)
     os.close(memory_fd)
     _Forkserver(spec, memory, control).run()
+
+
+def _import(module: str, *, gives_way: bool) -> None:
+    if gives_way and sys.platform == "linux" and module not in sys.modules:
+        # In a thread, which has a nice value of its own, and has ended before the first fork. A
+        # process that has made itself nicer cannot go back, and scorers must not be that nice.
+        thread = threading.Thread(target=_import_in_background, args=(module,))
+        thread.start()
+        thread.join()
+    importlib.import_module(module)
+
+
+def _import_in_background(module: str) -> None:
+    with contextlib.suppress(OSError):  # not allowed here: then it is done as fast as otherwise
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), IMPORT_NICE)
+    with contextlib.suppress(Exception):  # it is raised once more where that matters
+        importlib.import_module(module)
 
 
 class _Forkserver:
