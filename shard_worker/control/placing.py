@@ -52,7 +52,7 @@ class Placing:
         Args:
             context: the worker.
             fillers: returns the workers that fill the shards from those that a split divides, while
-                they do; None if these are no new shards.
+                they do, whether they are live or not; None if these are no new shards.
         """
         self._control = context.control
         self._keys = context.keys
@@ -165,7 +165,10 @@ class Placing:
         )
 
     async def _fillers(self) -> Collection[str]:
-        return () if self._find_fillers is None else await self._find_fillers()
+        try:
+            return () if self._find_fillers is None else await self._find_fillers()
+        except WireError as error:
+            raise RedisUnavailableError(str(error)) from error
 
     async def _keep_records(self, seen: Observation, present: Placement | None) -> None:
         """Record who has signed off, and end the drains of workers that have stopped since."""

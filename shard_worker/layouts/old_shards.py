@@ -3,13 +3,10 @@
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from hedgerow.common.redis.client import RedisClient
-from hedgerow.common.redis.keys import Keys
-from hedgerow.common.settings.settings import Settings
+from hedgerow.common.placement.store import PlacementStore
 from hedgerow.common.shard_log.entries import position
 from hedgerow.common.snapshots.restore import shard_folder
 from hedgerow.common.state.layout import ClusterLayout, Layout, Split
-from hedgerow.common.state.registry import Registry
 from hedgerow.shard_worker.worker import Worker
 
 
@@ -18,8 +15,8 @@ class ServedOldShards:
 
     def __init__(
         self,
-        control: RedisClient,
-        settings: Settings,
+        placements: Callable[[Layout], PlacementStore],
+        data: Path,
         target: Layout,
         present: Callable[[], ClusterLayout],
         workers: Mapping[int, Worker],
@@ -27,16 +24,14 @@ class ServedOldShards:
         """Look for old shards.
 
         Args:
-            control: Redis.
-            settings: of the process.
+            placements: returns where the placement of a layout is.
+            data: the process's data folder.
             target: the layout of the new shards.
             present: returns the cluster's layout.
             workers: those of this process, by the id of their layout.
         """
-        self._control = control
-        self._keys = Keys.of(settings.redis)
-        self._data = settings.data
-        self._expiry_s = settings.worker.heartbeat_expiry_s
+        self._placements = placements
+        self._data = data
         self._target = target
         self._present = present
         self._workers = workers
@@ -57,12 +52,13 @@ class ServedOldShards:
         return frozenset(new for old in worker.served for new in (old, old + later))
 
     async def workers(self) -> frozenset[str]:
-        """The live workers that serve old shards; none if the new ones are not being filled."""
+        """The owners of the old shards; none if the new ones are not being filled."""
         if (split := self._split) is None:
             return frozenset()
-        registry = Registry(self._control, self._keys.of_layout(split.source.id))
-        live = await registry.live_heartbeats(self._expiry_s)
-        return frozenset(worker for worker, beat in live.items() if beat.shards)
+        # Not by their heartbeats, which are late while they start the processes of the new shards.
+        placement = await self._placements(split.source).read()
+        shards = () if placement is None else placement.shards
+        return frozenset(worker for shard in shards for worker in shard.owners)
 
     def folder(self, shard: int) -> Path | None:
         """The folder of the old shard that has a new one's documents.

@@ -47,7 +47,7 @@ class OldShards(Protocol):
         """The new shards whose documents old ones here have."""
 
     async def workers(self) -> frozenset[str]:
-        """The live workers that serve old shards; none if the new ones are not being filled."""
+        """The owners of the old shards; none if the new ones are not being filled."""
 
     def folder(self, shard: int) -> Path | None:
         """The folder of the old shard with a new one's documents; None if it cannot be cloned."""

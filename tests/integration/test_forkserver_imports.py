@@ -8,6 +8,7 @@ import pytest
 
 from hedgerow.shard_worker.executors.process_pool.forkserver import IMPORT_NICE
 from tests.integration.support.lanes import Bench, make_lane
+from tests.integration.support.misbehaving import Config
 from tests.support.processes import parent_of
 from tests.support.waiting import until
 
@@ -19,7 +20,7 @@ async def test_only_the_first_import_of_a_lane_gives_way() -> None:
     """Its scorers do not, nor does the import of the forkserver that replaces one that was lost."""
     ours = os.getpriority(os.PRIO_PROCESS, 0)
     lane = make_lane("tests.integration.support.nice_at_import:make", num_processes=1)
-    bench = Bench(lane, None)
+    bench = Bench(lane, Config(""))
     try:
         await lane.start()
         call = bench.submit("")
