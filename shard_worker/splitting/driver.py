@@ -162,11 +162,9 @@ class SplitDriver:
         lag_ms = await self._apply_lag_ms(split, target, copied.newest)
         is_copying = split.state is SplitState.COPYING
         most_ms = lag_of(now_ms - split.changed_at_ms) if is_copying else 0
-        unserved = _unserved(source, target, split)
-        # A replica more would have all statistics summed again, and every index fitted to them.
-        is_there = not (copied.uncopied or unserved) and max(copied.lag_ms, lag_ms) <= most_ms
+        is_there = not copied.uncopied and max(copied.lag_ms, lag_ms) <= most_ms
         return Seen(
-            unserved=unserved,
+            unserved=_unserved(source, target, split),
             uncopied=copied.uncopied,
             copy_lag_ms=copied.lag_ms,
             apply_lag_ms=lag_ms,

@@ -65,8 +65,6 @@ BOOTSTRAP = (
     "run_forkserver(socket.socket(fileno=control))"
 )
 
-IMPORT_NICE = 15  # a scorer that needs the core then gets nine tenths of it
-
 _GRACE_S = 0.5
 _PR_SET_PDEATHSIG = 1
 _PR_SET_NAME = 15
@@ -81,15 +79,12 @@ class ForkserverSpec:
         num_scorers: how many regions the shared memory has.
         max_batch: tasks for which each region has room.
         path: folders in which modules are searched for.
-        gives_way: whether to import what scorers need with what CPU time others leave: the worker
-            serves already, and no request waits for this lane.
     """
 
     scorer: ScorerSpec
     num_scorers: int
     max_batch: int
     path: tuple[str, ...]
-    gives_way: bool = False
 
 
 def run_forkserver(control: socket.socket) -> None:
@@ -109,7 +104,7 @@ def run_forkserver(control: socket.socket) -> None:
     sys.path[:] = spec.path
     _name_process(f"{spec.scorer.name}-launcher")
     with contextlib.suppress(Exception):  # a scorer that fails to import it says so
-        _import(spec.scorer.factory.partition(":")[0], gives_way=spec.gives_way)
+        _import(spec.scorer.factory.partition(":")[0], spec.scorer.nice)
     gc.collect()
     gc.freeze()  # pages that no collector writes to stay shared with the scorers
     memory = SharedBudgets(memory_fd, spec.num_scorers, spec.max_batch)
@@ -117,20 +112,22 @@ def run_forkserver(control: socket.socket) -> None:
     _Forkserver(spec, memory, control).run()
 
 
-def _import(module: str, *, gives_way: bool) -> None:
-    if gives_way and sys.platform == "linux" and module not in sys.modules:
-        # In a thread, which has a nice value of its own, and has ended before the first fork. A
-        # process that has made itself nicer cannot go back, and scorers must not be that nice.
-        thread = threading.Thread(target=_import_in_background, args=(module,))
+def _import(module: str, nice: int) -> None:
+    """Import a module; as nice as scorers, beside those of other workers and lanes."""
+    if nice and sys.platform == "linux" and module not in sys.modules:
+        # In a thread, which has a nice value of its own there, and has ended before the first fork:
+        # what is forked makes itself nicer, too, and a process cannot go back.
+        thread = threading.Thread(target=_import_nicely, args=(module, nice))
         thread.start()
         thread.join()
     importlib.import_module(module)
 
 
-def _import_in_background(module: str) -> None:
-    with contextlib.suppress(OSError):  # not allowed here: then it is done as fast as otherwise
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), IMPORT_NICE)
-    with contextlib.suppress(Exception):  # it is raised once more where that matters
+def _import_nicely(module: str, nice: int) -> None:
+    own = threading.get_native_id()
+    with contextlib.suppress(OSError):  # not allowed here
+        os.setpriority(os.PRIO_PROCESS, own, os.getpriority(os.PRIO_PROCESS, own) + nice)
+    with contextlib.suppress(Exception):  # it is imported once more by those who say what is wrong
         importlib.import_module(module)
 
 

@@ -151,15 +151,7 @@ class Supervisor:
 
     def _start_forkserver(self) -> None:
         self._forkserver_started_at = time.monotonic()
-        assert self._all_ready is not None  # noqa: S101 - set by start
-        spec = ForkserverSpec(
-            self._spec,
-            self._num_scorers,
-            self._max_batch,
-            tuple(sys.path),
-            # One that is lost is missed. Before, requests go to other lanes of the worker, if any.
-            gives_way=not self._all_ready.done(),
-        )
+        spec = ForkserverSpec(self._spec, self._num_scorers, self._max_batch, tuple(sys.path))
         forkserver = ForkserverLink(spec, self._fd, self._start_process)
         try:
             forkserver.start(self)
