@@ -3,19 +3,14 @@
 import asyncio
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import structlog
 
 from hedgerow.common.errors import RedisUnavailableError
 from hedgerow.common.redis.asked_nodes import AskedNodes
-from hedgerow.common.redis.commands import (
-    CommandError,
-    asked_node,
-    is_moving,
-    pack,
-    unanswered,
-)
+from hedgerow.common.redis.commands import asked_node, is_moving, pack, unanswered
 from hedgerow.common.redis.connection import RedisConnection
 from hedgerow.common.redis.handshake import Handshake
 from hedgerow.common.redis.primary import Primary
@@ -29,6 +24,7 @@ log = structlog.get_logger()
 
 LONGEST_BLOCK_S = 1.0
 PAUSE_AFTER_ERROR_S = 0.2
+UNBLOCK_AGAIN_S = 0.005  # after a command to end a pop has found none that waits
 # Between looks into empty queues whose slot is being moved to another node of a Redis Cluster.
 PAUSE_WHILE_MOVING_S = 0.005
 MAX_POPS = 8  # in one pull; each that finds nothing costs the server half a microsecond
@@ -101,6 +97,7 @@ class Consumer:
         self._withheld: frozenset[int] = frozenset()
         self._has_queues = asyncio.Event()
         self._num_pops = 0
+        self._num_pulls = 0
         self._answers: list[Any] = []  # to the pops of the current pull
         self._error: Exception | None = None  # of that pull
         self._waiting: list[Callable[[], None]] = []  # to be called when no pop is waiting
@@ -235,7 +232,15 @@ class Consumer:
 
     def _end_pop(self) -> None:
         if self._is_pulling and self._client_id is not None:
-            self._control.send(pack("CLIENT", "UNBLOCK", self._client_id))
+            ended = partial(self._on_unblocked, self._num_pulls)
+            self._control.send(pack("CLIENT", "UNBLOCK", self._client_id), ended)
+
+    def _on_unblocked(self, pull: int, reply: Any) -> None:
+        if isinstance(reply, Exception):
+            log.debug("unblock_failed", error=str(reply))  # the pop ends by itself, soon
+        elif not reply and self._is_pulling and self._num_pulls == pull:
+            # It came before the pop, which goes over another connection, or after its end.
+            asyncio.get_running_loop().call_later(UNBLOCK_AGAIN_S, self._end_pop)
 
     def look_again(self) -> None:
         """A waiting pop ends, since what it waits for may be where the queues' slot goes."""
@@ -253,11 +258,8 @@ class Consumer:
             return
         if not self._is_pulling:
             self._task.cancel()  # it waits for room or replies, and has no request
-        elif self._client_id is not None:
-            try:
-                await self._control.call("CLIENT", "UNBLOCK", self._client_id)
-            except (RedisUnavailableError, CommandError):
-                log.debug("unblock_failed")  # the pop ends by itself, soon
+        else:
+            self._end_pop()
         await asyncio.wait([self._task])
 
     @property
@@ -284,6 +286,7 @@ class Consumer:
             commands += [pop((key,), drops, OLDEST) for key in keys]
             num_pops += len(keys)
         self._num_pops = num_pops
+        self._num_pulls += 1
         self._is_pulling = True
         self._connection.send_now(commands, [self._on_answer] * num_pops)
 

@@ -3,13 +3,9 @@
 import json
 from urllib.request import urlopen
 
-import pytest
-
 from tests.browser.browser import Browser
 from tests.browser.cluster import COLLECTION, Cluster
 from tests.support.waiting import block_until
-
-pytestmark = pytest.mark.timeout(120)  # a worker stays away for some seconds
 
 SERVED = """
 const names = [...document.querySelectorAll("#grid thead th.worker")].map((one) => one.innerText);

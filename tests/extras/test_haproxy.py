@@ -23,7 +23,6 @@ from tests.support.waiting import until
 
 pytestmark = [
     pytest.mark.integration,
-    pytest.mark.timeout(120),
     pytest.mark.asyncio(loop_scope="module"),
 ]
 
@@ -95,7 +94,7 @@ class Served:
             return bool(own == client.gateway)
 
         # Two new interpreters, on a machine that may be busy.
-        await until(self.is_ready, 40.0, what="a gateway is ready")
+        await until(self.is_ready, what="a gateway is ready")
         await until(is_asked, what="HAProxy asks it")
 
 

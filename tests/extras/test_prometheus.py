@@ -203,7 +203,7 @@ async def test_rules_and_panels_find_their_series(up: Up, binary: str, tmp_path:
         with running_prometheus(binary, folder, key, target) as url:
             api = httpx.AsyncClient(base_url=f"{url}/api/v1", timeout=20)
             prometheus = Prometheus(await stack.enter_async_context(api))
-            await until(prometheus.scrapes, 30.0, what="the first scrape")
+            await until(prometheus.scrapes, what="the first scrape")
             empty: list[tuple[str, str]] = expressions()
 
             await do_harm(client)  # while all is well, too: what a worker did is known then
@@ -254,7 +254,7 @@ async def test_processes_that_share_a_port_are_scraped_each_at_its_own(
         url = stack.enter_context(running_prometheus(binary, folder, "no key", *targets))
         api = httpx.AsyncClient(base_url=f"{url}/api/v1", timeout=20)
         prometheus = Prometheus(await stack.enter_async_context(api))
-        await until(prometheus.scrapes, 30.0, what="the first scrape")
+        await until(prometheus.scrapes, what="the first scrape")
         counted = 'hedgerow_searches_total{result="full"}'
         assert await prometheus.values(f"sum({counted})") == [20.0]
         assert await prometheus.values(f"count({counted} > 0)") == [2.0]

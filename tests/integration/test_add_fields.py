@@ -27,7 +27,7 @@ from tests.support.clusters import (
 from tests.support.servers import RedisServer
 from tests.support.waiting import until
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.integration
 
 NUM_REPLICAS = 4  # two shards, each on both of two workers
 ADDED = {"author": "text", "year": "integer"}
@@ -52,7 +52,7 @@ def cluster() -> Iterator[Cluster]:
 async def titled(cluster: Cluster, name: str, count: int = 400) -> AsyncIterator[Gateway]:
     """A gateway to the whole cluster, which has a collection that declares titles only."""
     async with gateway_to(cluster) as gateway:
-        await until(lambda: num_live(gateway) == NUM_REPLICAS, 30)
+        await until(lambda: num_live(gateway) == NUM_REPLICAS)
         await gateway.collections.put(name, {"fields": {"title": "text"}})
         await load_into(gateway, name, rows(0, count))
         yield gateway
@@ -119,11 +119,11 @@ async def test_a_worker_that_was_away_fills_when_it_is_back(cluster: Cluster) ->
     """What was added while it was killed is not forgotten."""
     async with titled(cluster, "away") as gateway:
         cluster.kill(1)
-        await until(lambda: num_live(gateway) == NUM_REPLICAS // 2, 30)
+        await until(lambda: num_live(gateway) == NUM_REPLICAS // 2)
         await gateway.collections.add_fields("away", {"fields": ADDED})
         await until_filled(gateway, "away")
         cluster.start(1)
-        await until(lambda: num_live(gateway) == NUM_REPLICAS, 30)
+        await until(lambda: num_live(gateway) == NUM_REPLICAS)
         uid = gateway.collections.get("away").uid
         folders = list(cluster.folder.glob(f"data-*/shards/*/{uid}"))
         assert len(folders) == NUM_REPLICAS
@@ -166,7 +166,7 @@ async def test_what_is_disturbed_goes_on(
             for first in range(0, 30_000, 10_000):
                 await path.documents.load("books", ndjson(rows(first, 10_000)), "applied")
             await path.collections.add_fields("books", {"fields": ADDED})
-            await until(lambda: any(filling_folder(one).exists() for one in folders), 20)
+            await until(lambda: any(filling_folder(one).exists() for one in folders))
             if disturbance == "writes":
                 for first in range(30_000, 30_500, 100):
                     await path.documents.load("books", ndjson(rows(first, 100)), "applied")

@@ -126,7 +126,7 @@ def test_a_sleep_belongs_in_a_thread(desk: Desk) -> None:
 
 def test_an_async_sleep_belongs_on_the_loop(desk: Desk) -> None:
     """`asyncio.sleep` is I/O, lets the loop turn, and ends when it is cancelled."""
-    ended = desk.advise("awaiting", "[0.05]", "--lane", "process")
+    ended = desk.advise("awaiting", "[0.2]", "--lane", "process")
     assert ended.code == 4
     assert "advised against: process; loop" in ended.err
     assert ended.lane == "loop"

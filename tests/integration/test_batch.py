@@ -12,7 +12,7 @@ from hedgerow.gateway.client import AsyncClient, BatchSearch, Client
 from hedgerow.gateway.shapes.answer import SearchAnswer
 from tests.support.up import Caller, running_up
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.integration
 
 WORDS = ("amber", "birch", "cedar", "dogwood", "elm")
 SEARCHES: list[BatchSearch] = [

@@ -19,7 +19,7 @@ from tests.support.clusters import Cluster, ask, cluster_of_its_own, gateway_to,
 from tests.support.connections import Way, by_asgi, plain
 from tests.support.waiting import until
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.integration
 
 DOCUMENTS: list[dict[str, Any]] = [
     {"id": f"d{number}", "title": f"hedge number {number}", "number": number}

@@ -16,7 +16,7 @@ from tests.support.sample_results import make_result
 from tests.support.up import running_up
 from tests.support.waiting import until
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.integration
 
 
 class Server:

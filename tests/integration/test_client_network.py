@@ -14,7 +14,7 @@ from tests.integration.support import either_kind
 from tests.integration.support.either_kind import EitherKind, answer_all, answer_to, query_of
 from tests.integration.support.raw_server import Connection, RawServer
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(60)]
+pytestmark = pytest.mark.integration
 
 
 either = either_kind.either

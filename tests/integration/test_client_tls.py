@@ -20,7 +20,7 @@ from tests.integration.support.either_kind import (
 )
 from tests.integration.support.raw_server import Connection, RawServer
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(60)]
+pytestmark = pytest.mark.integration
 
 
 either = either_kind.either

@@ -25,7 +25,7 @@ from hedgerow.gateway.writes.merge_patch import merge_patch
 from tests.support.clusters import Cluster, ask, cluster_of_its_own, gateway_to
 from tests.support.waiting import until
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.integration
 
 SOME = "A" * 16  # a version that no document here has
 FIELDS = {"title": "text", "n": "integer"}
@@ -343,11 +343,11 @@ async def test_workers_that_die_in_between_judge_once() -> None:
                 for number, gateway in enumerate((one, other, one, other))
             ]
             for worker in (0, 1, 0):
-                await until(lambda done=num_done: num_done > done + 5, 30)  # type: ignore[misc]
+                await until(lambda done=num_done: num_done > done + 5)  # type: ignore[misc]
                 await asyncio.to_thread(cluster.kill, worker)
                 await asyncio.sleep(0.2)
                 cluster.start(worker)
-                await until(lambda: len(one._membership.workers) == 2, 30)
+                await until(lambda: len(one._membership.workers) == 2)
             is_over = True
             await asyncio.gather(*writers)
             await one.documents.load("things", body({"id": "last"}))

@@ -1,6 +1,7 @@
 """Pulling, against a real server: only into free slots, nothing lost when draining."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -371,6 +372,34 @@ async def test_draining_ends_a_blocked_pop_at_once(
         assert at_work.task.done()
 
 
+async def test_a_drain_that_overtakes_a_pop_ends_it_all_the_same(
+    redis_server: RedisServer, key_prefix: str, endless_pops: None
+) -> None:
+    """A server that has not begun the pop finds nothing to end, and is asked again."""
+    slots = Slots(free=0)
+    async with pulling(redis_server, key_prefix, slots, LONG_S) as at_work:
+
+        async def num_asked() -> int:
+            stats: bytes = await at_work.link.call("INFO", "commandstats")
+            found = re.search(rb"client\|unblock:calls=(\d+)", stats)
+            return 0 if found is None else int(found[1])
+
+        async def has_asked() -> bool:
+            return await num_asked() >= before + 2
+
+        before = await num_asked()
+        await at_work.link.call("CLIENT", "PAUSE", 600_000, "WRITE")  # so it begins no pop
+        slots.release(1)
+        await until(lambda: at_work.consumer.is_pulling)
+        drain = asyncio.create_task(at_work.consumer.drain())
+        try:
+            await until(has_asked)
+        finally:
+            await at_work.link.call("CLIENT", "UNPAUSE")
+        async with asyncio.timeout(45):
+            await drain
+
+
 async def test_draining_takes_nothing_that_it_does_not_hand_over(
     redis_server: RedisServer, key_prefix: str
 ) -> None:
@@ -444,7 +473,7 @@ async def test_the_next_pull_leaves_with_the_replies_of_quick_works(
     redis_server: RedisServer, key_prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No pop is sent until they are there; then one takes them along."""
-    monkeypatch.setattr(turn, "HOLD_S", 60.0)
+    monkeypatch.setattr(turn, "HOLD_S", LONG_S)
     slots = Slots(free=8, is_quick=True)
     async with pulling(redis_server, key_prefix, slots) as at_work:
         await at_work.push(4, "a")
@@ -464,7 +493,7 @@ async def test_a_pull_does_not_wait_for_the_replies_of_works_that_take_longer(
     redis_server: RedisServer, key_prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While there is room, the next request starts beside them."""
-    monkeypatch.setattr(turn, "HOLD_S", 60.0)
+    monkeypatch.setattr(turn, "HOLD_S", LONG_S)
     slots = Slots(free=8, is_quick=False)
     async with pulling(redis_server, key_prefix, slots) as at_work:
         await each_is_pulled_at_once(at_work, slots)
@@ -483,7 +512,7 @@ async def test_draining_does_not_wait_for_replies(
     redis_server: RedisServer, key_prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A pull that waits for them has taken nothing: it is dropped, and what is queued stays."""
-    monkeypatch.setattr(turn, "HOLD_S", 60.0)
+    monkeypatch.setattr(turn, "HOLD_S", LONG_S)
     slots = Slots(free=8, is_quick=True)
     async with pulling(redis_server, key_prefix, slots) as at_work:
         await at_work.push(4, "a")
@@ -492,7 +521,7 @@ async def test_draining_does_not_wait_for_replies(
         called: list[str] = []
         at_work.consumer.between_pulls(lambda: called.append("at once"))
         assert called == ["at once"]
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             await at_work.consumer.drain()
         assert at_work.task.done()
         assert await at_work.waiting(4) == 1

@@ -110,7 +110,7 @@ async def test_a_cluster_lives_on_two_servers(servers: Servers, tmp_path: Path) 
                 async def has_statistics() -> bool:  # which arq's jobs collect and add up
                     return bool(await control.execute("EXISTS", keys.statistics(uid)))
 
-                await until(has_statistics, 30, what="statistics are collected")
+                await until(has_statistics, what="statistics are collected")
                 on_data = families(await control.data(0).execute("KEYS", "*"))
                 on_control = families(await control.execute("KEYS", "*"))
                 log = ShardLog(control, keys)

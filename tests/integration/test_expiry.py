@@ -51,13 +51,13 @@ async def test_documents_expire_at_their_date() -> None:
             async def has_gone(document_id: str) -> bool:
                 return document_id not in await found(one)
 
-            await until(lambda: has_gone("past"), 20)
-            await until(lambda: has_gone("soon"), 20)
+            await until(lambda: has_gone("past"))
+            await until(lambda: has_gone("soon"))
             assert await found(one) == {"later", "never"}
 
             def numbers() -> list[int]:
                 return sorted(gateway.counters["documents_expired"] for gateway in (one, other))
 
-            await until(lambda: numbers() == [0, 2], 20)
+            await until(lambda: numbers() == [0, 2])
             await one.expiry.remove("offers")
             assert (await other.expiry.get("offers")).field is None

@@ -63,7 +63,7 @@ async def test_nothing_acknowledged_is_lost_and_all_is_whole_again(sentinels: Se
                 except UnavailableError:  # sentinels may let the primary move a second time
                     return False
 
-            await until(are_found, 30, what="all acknowledged documents are found")
+            await until(are_found, what="all acknowledged documents are found")
             shards = (await gateway.status())["shards"]
             assert {shard["breaker"] for shard in shards} == {"closed"}
 

@@ -14,7 +14,7 @@ from tests.support.clusters import Cluster, all_live, ask, cluster_of_its_own, l
 from tests.support.waiting import until
 
 # Alone: slow and usual replies differ by milliseconds.
-pytestmark = [pytest.mark.integration, pytest.mark.alone, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.integration, pytest.mark.alone]
 
 DOCUMENTS: list[dict[str, Any]] = [
     {"id": f"d{number}", "title": f"hedge number {number} late", "number": number}
@@ -60,7 +60,7 @@ async def learnt(cluster: Cluster, max_extra_load: float = 1.0) -> AsyncIterator
     settings = cluster.settings.model_copy(update=update)
     async with Gateway.connect(settings, num_shards=NUM_SHARDS) as gateway:
         await all_live(gateway)
-        await until(lambda: gateway._membership.num_live == [2] * NUM_SHARDS, 30)
+        await until(lambda: gateway._membership.num_live == [2] * NUM_SHARDS)
         await load(gateway, "hedges", DOCUMENTS)
         for number in range(100):
             result = await ask(gateway, "hedges", f"hedge {number}", rank_profile="late_here")

@@ -136,7 +136,7 @@ async def test_what_loads_can_be_read_and_deleted(up: Up) -> None:
             await client.put_document("c", one, {"title": "tail"}, wait="logged")
         await client.put_document("c", ids[-1], {"id": ids[-1], "title": "tail feather"})
         # The wait above is for one shard's log; the others may still be at it.
-        await until(partial(_num_found, client, "wing", 0), 30)
+        await until(partial(_num_found, client, "wing", 0))
         for one in ids[:-1]:
             assert await client.get_document("c", one) == {"id": one, "title": "tail"}
         answer = await client.search("c", "tail", k=1000, fields=False)
@@ -144,7 +144,7 @@ async def test_what_loads_can_be_read_and_deleted(up: Up) -> None:
         await client.index("c", [{"id": "last", "title": "tail"}])
         for one in ids:
             await client.delete_document("c", one, wait="logged")
-        await until(partial(_num_found, client, "tail", 1), 30)
+        await until(partial(_num_found, client, "tail", 1))
         answer = await client.search("c", "tail", k=1000, fields=False)
         assert {hit.id for hit in answer.hits} == {"last"}
 
@@ -206,7 +206,7 @@ async def test_scorers_let_go_of_collections_that_are_dropped(up: Up, data: Path
             (worker,) = (await client.status()).workers
             most = max(most, len(maps_of(worker.lanes.process.pids, data)))
         pids = worker.lanes.process.pids
-        await until(lambda: not maps_of(pids, data), 15.0, what="nothing is mapped")
+        await until(lambda: not maps_of(pids, data), what="nothing is mapped")
         (again,) = (await client.status()).workers
         assert again.lanes.process.pids == pids
         assert most > 0
@@ -239,7 +239,7 @@ async def test_loads_that_send_nothing_give_way(up: Up) -> None:
         try:
             await until(lambda: sum(one.is_answered for one in halves) >= 8, what="refused")
             assert all(one.status in (429, 503) for one in halves if one.is_answered)
-            await until(lambda: loads(client), 20.0, what="a load is taken")
+            await until(lambda: loads(client), what="a load is taken")
         finally:
             for one in halves:
                 one.close()

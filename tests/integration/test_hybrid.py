@@ -55,7 +55,7 @@ async def test_texts_are_embedded_when_they_are_indexed_and_asked_for() -> None:
             await gateway.collections.put("words", {"fields": FIELDS})
             bad = {"id": "bad", "text": "unreadable hedge"}
             await gateway.documents.load("words", ndjson([*DOCUMENTS, bad]), "logged")
-            await until(lambda: _is_indexed(gateway), 40)
+            await until(lambda: _is_indexed(gateway))
 
             worse = [{"id": "worse", "text": "unreadable"}, {"id": "good", "text": "face"}]
             report = await gateway.documents.load("words", ndjson(worse), "applied")

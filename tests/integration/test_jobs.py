@@ -61,7 +61,7 @@ async def test_every_worker_gets_the_sum(town: Town) -> None:
         uid = (await town.collections.put("texts", PLAIN)).uid
         documents = texts(500)
         await town.documents.load("texts", ndjson(documents))
-        await until(lambda: town.is_spread(uid, *members), timeout_s=30)
+        await until(lambda: town.is_spread(uid, *members))
         for member in members:
             table = member.table(uid)
             assert table.documents == 500
@@ -80,7 +80,7 @@ async def test_every_worker_gets_the_sum(town: Town) -> None:
             spread = await town.is_spread(uid, *members)
             return spread and members[0].jobs.tables()[uid] != version
 
-        await until(is_newer, timeout_s=30)
+        await until(is_newer)
         table = members[1].table(uid)
         assert table.documents == 1000
         for word, count in frequencies([*documents, *more]).items():
@@ -93,7 +93,7 @@ async def test_a_trickle_is_summed_once_an_interval(town: Town) -> None:
     async with town.worker("a", *range(NUM_SHARDS), interval_s=3600.0) as member:
         uid = (await town.collections.put("texts", PLAIN)).uid
         await town.documents.load("texts", ndjson(texts(2000)))
-        await until(lambda: town.is_spread(uid, member), timeout_s=30)
+        await until(lambda: town.is_spread(uid, member))
         version = member.jobs.tables()[uid]
         await town.documents.load("texts", ndjson([{"id": "new", "title": "rare"}]))
         await asyncio.sleep(SEVERAL_PERIODS_S)
@@ -106,7 +106,7 @@ async def test_a_trickle_is_summed_once_an_interval(town: Town) -> None:
             table.close()
             return known
 
-        await until(is_known, timeout_s=30)
+        await until(is_known)
 
 
 async def test_only_what_is_announced_is_counted_while_so_asked(town: Town) -> None:
@@ -119,7 +119,7 @@ async def test_only_what_is_announced_is_counted_while_so_asked(town: Town) -> N
         assert not (await town.board.status([uid], NUM_SHARDS))[uid].labels
         ends = {shard: await town.log.newest(shard) for shard in range(NUM_SHARDS)}
         await town.board.announce(Loaded("token", uid, ends).pack())
-        await until(lambda: town.counts(uid, 200, member), timeout_s=30)
+        await until(lambda: town.counts(uid, 200, member))
 
 
 async def test_a_worker_that_comes_later_catches_up(town: Town) -> None:
@@ -128,11 +128,11 @@ async def test_a_worker_that_comes_later_catches_up(town: Town) -> None:
         async with town.worker("b", 2, 3) as second:
             uid = (await town.collections.put("texts", PLAIN)).uid
             await town.documents.load("texts", ndjson(texts(200)))
-            await until(lambda: town.is_spread(uid, first, second), timeout_s=30)
+            await until(lambda: town.is_spread(uid, first, second))
         status = (await town.board.status([uid], NUM_SHARDS))[uid]
         second.path(uid).unlink()
         async with town.worker("b", 2, 3) as again:
-            await until(lambda: town.is_spread(uid, first, again), timeout_s=30)
+            await until(lambda: town.is_spread(uid, first, again))
             table = again.table(uid)
             assert table.documents == 200
             table.close()
@@ -145,7 +145,7 @@ async def test_a_job_waits_for_its_worker(town: Town) -> None:
     async with town.worker("a", *range(NUM_SHARDS)) as member:
         uid = (await town.collections.put("texts", PLAIN)).uid
         await town.documents.load("texts", ndjson(texts(200)))
-        await until(lambda: town.is_spread(uid, member), timeout_s=30)
+        await until(lambda: town.is_spread(uid, member))
     await town.control.execute("DEL", town.keys.shard_statistics(uid))
     pool = connection_pool(RedisSettings(url=town.server.url), town.control.primary)
     redis = ArqRedis(pool_or_conn=pool, job_serializer=_pack)
@@ -163,8 +163,8 @@ async def test_a_job_waits_for_its_worker(town: Town) -> None:
         async def is_done() -> bool:
             return not await redis.zcard(f"{town.keys.jobs}:2")
 
-        await until(is_done, timeout_s=30)
-        await until(lambda: town.is_spread(uid, member), timeout_s=30)
+        await until(is_done)
+        await until(lambda: town.is_spread(uid, member))
     await pool.disconnect()
 
 
@@ -201,9 +201,9 @@ async def test_a_dropped_collection_leaves_no_table(town: Town) -> None:
     async with town.worker("a", *range(NUM_SHARDS)) as member:
         uid = (await town.collections.put("texts", PLAIN)).uid
         await town.documents.load("texts", ndjson(texts(200)))
-        await until(lambda: town.is_spread(uid, member), timeout_s=30)
+        await until(lambda: town.is_spread(uid, member))
         await town.collections.drop("texts")
-        await until(lambda: not member.has_table(uid), timeout_s=30)
+        await until(lambda: not member.has_table(uid))
         assert await town.control.execute("EXISTS", town.keys.statistics(uid)) == 0
         assert await town.control.execute("EXISTS", town.keys.shard_statistics(uid)) == 0
 
@@ -236,7 +236,7 @@ async def test_jobs_outlive_the_server(
         await asyncio.sleep(0.5)
         own_server.start()
         await registry.cluster(NUM_SHARDS)
-        await until(lambda: town.is_spread(uid, member), timeout_s=40)
+        await until(lambda: town.is_spread(uid, member))
     await control.close()
 
 
@@ -307,15 +307,15 @@ async def test_replicas_leave_statistics_to_one_of_them(
         async with town.worker("b", *every, interval_s=1.0) as second, town.beating(first, second):
             uid = (await town.collections.put("texts", PLAIN)).uid
             await town.documents.load("texts", ndjson(texts(400)), "applied")
-            await until(lambda: town.is_spread(uid, first, second), timeout_s=30)
+            await until(lambda: town.is_spread(uid, first, second))
             # Both may begin at the same time, but no oftener.
             assert await num_collected() <= 2 * NUM_SHARDS
             await town.documents.load("texts", ndjson(texts(400, first=400)), "applied")
-            await until(lambda: town.counts(uid, 800, first, second), timeout_s=30)
+            await until(lambda: town.counts(uid, 800, first, second))
             await num_collected()
         async with town.beating(first):
             own = set(first.applier.progress()["replicas"].values())
-            await until(lambda: town.is_collected_by(uid, own), timeout_s=30)
+            await until(lambda: town.is_collected_by(uid, own))
             await num_collected()
             assert await town.counts(uid, 800, first)
 
@@ -327,7 +327,7 @@ async def test_a_replica_that_is_away_does_not_hold_statistics_up(town: Town) ->
     async with town.worker("a", *range(NUM_SHARDS)) as member:
         uid = (await town.collections.put("texts", PLAIN)).uid
         await town.documents.load("texts", ndjson(texts(200)), "logged")
-        await until(lambda: town.is_spread(uid, member), timeout_s=30)
+        await until(lambda: town.is_spread(uid, member))
         assert min((await town.log.lengths(range(NUM_SHARDS))).values()) > 0
 
 
@@ -337,7 +337,7 @@ async def test_a_replica_that_lacks_documents_collects_nothing(town: Town) -> No
     async with town.worker("a", *every) as first:
         uid = (await town.collections.put("texts", PLAIN)).uid
         await town.documents.load("texts", ndjson(texts(400)), "applied")
-        await until(lambda: town.is_spread(uid, first), timeout_s=30)
+        await until(lambda: town.is_spread(uid, first))
 
         async def is_trimmed() -> bool:
             return set((await town.log.lengths(every)).values()) == {0}

@@ -15,7 +15,7 @@ from tests.support.clusters import Cluster, ask, load, load_into, ndjson, runnin
 from tests.support.servers import RedisServer
 from tests.support.waiting import until
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.integration
 
 NUM_SHARDS = 2
 

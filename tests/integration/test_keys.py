@@ -15,7 +15,7 @@ from tests.support.commands import GATEWAY
 from tests.support.up import Caller, Up, running_up
 from tests.support.waiting import until
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.integration
 
 README = Path(__file__).parents[2] / "README.md"
 SHOP = [{"id": "1", "title": "desk lamp"}, {"id": "2", "title": "floor lamp"}]

@@ -93,7 +93,7 @@ async def test_workers_killed_during_a_load_lose_and_double_nothing() -> None:
                 result = await ask(gateway, COLLECTION, "every")
                 return result.coverage.is_full and result.total_hits.value == len(model)
 
-            await until(all_are_counted, 30)
+            await until(all_are_counted)
             found: list[Document | None] = []
             for group in {document["title"].split()[1] for document in model.values()}:
                 hits = (await ask(gateway, COLLECTION, group, k=1000)).hits

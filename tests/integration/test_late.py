@@ -9,7 +9,7 @@ from hedgerow.gateway.gateway import Gateway
 from tests.support.clusters import Cluster, ask, cluster_of_its_own, gateway_to, load
 from tests.support.waiting import until
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.integration
 
 DOCUMENTS: list[dict[str, Any]] = [
     {"id": f"d{number}", "title": f"hedge {number} tardy prompt", "number": number}

@@ -20,7 +20,7 @@ from tests.support.clusters import Cluster, ask, cluster_of_its_own, gateway_to,
 from tests.support.servers import RedisServer
 from tests.support.waiting import until
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.integration
 
 NUM_REPLICAS = 4  # two shards, each on both of two workers
 
@@ -41,7 +41,7 @@ def cluster() -> Iterator[Cluster]:
 async def filled(cluster: Cluster, name: str) -> AsyncIterator[Gateway]:
     """A gateway to the whole cluster, which has a collection in several segments a shard."""
     async with gateway_to(cluster) as gateway:
-        await until(lambda: num_live(gateway) == NUM_REPLICAS, 30)
+        await until(lambda: num_live(gateway) == NUM_REPLICAS)
         for batch in range(5):
             await load(gateway, name, rows(batch * 40))
         yield gateway
@@ -69,7 +69,7 @@ async def optimise(gateway: Gateway, name: str) -> dict[str, Any]:
         index.update(await index_of(gateway, name))
         return bool(index["waiting"] == 0 and index["wanted_at_ms"] == wanted_at_ms)
 
-    await until(is_done, 40)
+    await until(is_done)
     return index
 
 
@@ -102,16 +102,16 @@ async def test_a_worker_that_was_away_optimises_when_it_is_back(cluster: Cluster
     """What was asked for while it was killed is not forgotten."""
     async with filled(cluster, "away") as gateway:
         cluster.kill(1)
-        await until(lambda: num_live(gateway) == NUM_REPLICAS // 2, 30)
+        await until(lambda: num_live(gateway) == NUM_REPLICAS // 2)
         await optimise(gateway, "away")
         cluster.start(1)
-        await until(lambda: num_live(gateway) == NUM_REPLICAS, 30)
+        await until(lambda: num_live(gateway) == NUM_REPLICAS)
 
         async def is_done() -> bool:
             index = await index_of(gateway, "away")
             return bool(index["waiting"] == 0 and index["segments"] <= 2)
 
-        await until(is_done, 30)
+        await until(is_done)
 
 
 async def test_a_dropped_collection_leaves_no_trace_of_it(cluster: Cluster) -> None:
@@ -158,7 +158,7 @@ async def test_what_is_disturbed_is_tried_again(
         board = OptimisingStore(path.control, path.keys)
         wanted_at_ms = await board.want(uid)
         folders = [path.settings.data / "shards" / str(n) / uid for n in range(NUM_SHARDS)]
-        await until(lambda: any(map(is_being_written, folders)), 20)
+        await until(lambda: any(map(is_being_written, folders)))
         if disturbance == "a write":
             await path.documents.load("books", ndjson(rows(30_000, 100)), "applied")
             expected |= {f"d{n}" for n in range(30_000, 30_100)}

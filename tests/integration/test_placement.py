@@ -110,5 +110,5 @@ async def test_a_killed_worker_is_replaced_and_a_new_one_is_used(cluster: Cluste
         cluster.start(3)
         await until_balanced(gateway, w1=4, w2=4, w3=4)
         async with asking(gateway, "books", "common", num_askers=1) as questions:
-            await until(lambda: len(questions.results) >= 3, 30.0)
+            await until(lambda: len(questions.results) >= 3)
         questions.check(ids(0, 200), 3)

@@ -24,7 +24,7 @@ from tests.support.processes import is_alive, processes_mentioning
 from tests.support.servers import RedisServer
 from tests.support.waiting import until
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.integration
 
 PLACE = Place("0123456789abcdef", "127.0.0.1", "here")
 # Runs an order that it reads, as the process of an actor does.
@@ -108,7 +108,7 @@ async def test_processes_end_with_the_actor(own_server: RedisServer, tmp_path: P
     assert is_alive(pid)
     process.kill()
     await process.wait()
-    await until(lambda: processes_mentioning(str(tmp_path)) == {}, 30.0, what="its end")
+    await until(lambda: processes_mentioning(str(tmp_path)) == {}, what="its end")
 
 
 async def test_a_gateway_says_where_it_answers(own_server: RedisServer, tmp_path: Path) -> None:
@@ -116,7 +116,7 @@ async def test_a_gateway_says_where_it_answers(own_server: RedisServer, tmp_path
     await with_shards(own_server)
     actor = NodeProcesses(order_of("gateway", tmp_path, own_server), PLACE)
     try:
-        await until(lambda: actor.report().url != "", 30.0, what="its URL")
+        await until(lambda: actor.report().url != "", what="its URL")
         assert actor.report().url.startswith("http://127.0.0.1:")
     finally:
         await asyncio.to_thread(actor.stop)

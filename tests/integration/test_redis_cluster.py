@@ -179,7 +179,7 @@ async def test_searches_go_on_while_slots_move_and_nodes_fail(nodes: RedisCluste
             async def are_found() -> bool:  # those that were only logged may have yet to be applied
                 return not await lost(gateway, acknowledged)
 
-            await until(are_found, 30, what="all acknowledged documents are found")
+            await until(are_found, what="all acknowledged documents are found")
 
             async def are_alike() -> bool:
                 first, second = await document_counts(gateway)

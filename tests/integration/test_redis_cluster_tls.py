@@ -13,7 +13,7 @@ from hedgerow.common.redis.keys import Keys
 from hedgerow.common.shard_log.log import ShardLog
 from tests.support.tls_servers import tls_in
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.integration
 
 
 @pytest.fixture(scope="module")

@@ -382,10 +382,16 @@ async def test_queries_that_are_never_answered_leave_nothing_behind(
             settled = await asyncio.gather(*reads)
             return Counter(part.outcome for one in settled for part in one.values())
 
+        def is_quiet() -> bool:  # no ping is on its way
+            sizes = scattered.sizes()
+            return not any(sizes[name] for name in sizes if name.endswith(".pending"))
+
         await read_all(1)
+        await until(is_quiet)
         before = scattered.sizes()
         assert await read_all(1000) == {Outcome.TIMED_OUT: 1000 * len(SHARDS)}
         assert transport.num_in_flight == 0
+        await until(is_quiet)
         assert scattered.sizes() == before
 
         async def are_gone() -> bool:

@@ -217,7 +217,7 @@ async def test_nothing_is_lost_and_nothing_is_missing(cluster: Cluster) -> None:
     """
     async with gateway_to(cluster) as one, gateway_to(cluster) as other:
         # A replica that comes after the first writes may have missed them for good.
-        await until(lambda: one._membership.num_live == [2, 2], 30)
+        await until(lambda: one._membership.num_live == [2, 2])
         uid = await prepare(one, "shop-1", "shop-2", lamps(NUM_DOCUMENTS))
         await other.collections.refresh()
         old_uid = one.collections.get("shop-1").uid
@@ -234,7 +234,7 @@ async def test_nothing_is_lost_and_nothing_is_missing(cluster: Cluster) -> None:
             await asyncio.sleep(1.0)
         assert switched.switched_at_ms
         assert (await other.aliases.refresh())["shop"] == "shop-2"
-        await until(lambda: one._membership.num_live == [2, 2], 30)
+        await until(lambda: one._membership.num_live == [2, 2])
         await settle(one, "shop")
         for worker in (0, 1):
             for collection in (uid, old_uid):
@@ -288,7 +288,7 @@ async def test_documents_that_do_not_fit_keep_it_from_switching(cluster: Cluster
         async def is_one_left() -> bool:
             return (await report(gateway)).faulty == 1
 
-        await until(is_one_left, 20)
+        await until(is_one_left)
         await begin(gateway, "loose", "strict", skip_faulty=True)
         await until_is(gateway, "switched")
         assert (await gateway.aliases.refresh())["shop"] == "strict"
@@ -371,7 +371,7 @@ async def test_synonyms_and_expiry_come_along(cluster: Cluster) -> None:
             expiry = await gateway.expiry.get("dated")
             return synonyms.groups == [["lamp", "lantern"]] and expiry.field is None
 
-        await until(is_followed, 30, what="the old collection has what the new one has")
+        await until(is_followed, what="the old collection has what the new one has")
         await gateway.collections.drop("dated")
         await until_is(gateway, "ended")
         assert (await gateway.synonyms.get("shop")).groups == [["lamp", "lantern"]]
@@ -437,6 +437,6 @@ async def test_a_pair_that_no_reindex_knows_is_ended(
             pairs = [pair for beat in beats for of in beat.mirrors.values() for pair in of.values()]
             return all(is_turned for _, _, is_turned, *_ in pairs)  # those of earlier tests
 
-        await until(is_over, 30, what="the end of the pair")
+        await until(is_over, what="the end of the pair")
         await load_into(gateway, "known", [{"id": "later", "title": "lamp"}])
         assert stored(cluster, 0, uid).keys() == {one["id"] for one in lamps(5)}

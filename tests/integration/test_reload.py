@@ -10,7 +10,7 @@ import pytest
 from tests.support.trees import loaded
 from tests.support.up import Caller, running_up
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.integration
 
 SETTINGS = """
 [rank_profiles.mine]

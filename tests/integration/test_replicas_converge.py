@@ -179,7 +179,7 @@ class Story:
             workers = self.gateway._membership.workers.values()
             return {worker.pid for worker in workers if 0 in worker.shards} == pids
 
-        await until(do_serve, 30)
+        await until(do_serve)
 
     def _folder(self, replica: int) -> Path:
         return self.cluster.data(replica) / "shards" / "0"
@@ -214,7 +214,7 @@ class Story:
             found[result.detail[0].worker] = result.hits
             return len(found) == 2
 
-        await until(have_both, 20)
+        await until(have_both)
         return [found[worker] for worker in sorted(found)]
 
     async def do_score_alike(self, queries: tuple[str, ...]) -> bool:
@@ -287,7 +287,7 @@ async def test_replicas_converge(own_server: RedisServer, tmp_path: Path) -> Non
             await asyncio.to_thread(check)
             assert story.num_steps.keys() == {"Put", "Remove", "WriteIf", "Kill", "Restart"}
             await all_live(gateway)
-            await until(story.is_settled, 45)
-            await until(partial(story.do_score_alike, (*WORDS, " ".join(WORDS))), 45)
+            await until(story.is_settled)
+            await until(partial(story.do_score_alike, (*WORDS, " ".join(WORDS))))
     finally:
         cluster.stop()

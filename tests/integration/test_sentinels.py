@@ -117,7 +117,7 @@ async def test_without_sentinels_the_primary_is_used_on(
         with stopped(*sentinels.sentinels):
             assert await control.execute("INCR", key_prefix) == 1
             await asyncio.to_thread(primary.ask, "CLIENT", "KILL", "TYPE", "normal")
-            await until(lambda: link.num_reconnects == 1 and link.is_connected, 10)
+            await until(lambda: link.num_reconnects == 1 and link.is_connected)
             assert await link.call("INCR", key_prefix) == 2
             assert await control.execute("INCR", key_prefix) == 3
             with pytest.raises(RedisUnavailableError, match=r"none of the sentinels .* answers"):
@@ -165,7 +165,7 @@ async def test_the_documented_rights_are_enough(sentinels: Sentinels) -> None:
             # One may be of a connection that is being made; the next is that of each second.
             primary = sentinels.primary()
             enough = _num_roles(primary) + 2
-            await until(lambda: _num_roles(primary) >= enough, 5.0)
+            await until(lambda: _num_roles(primary) >= enough)
             assert link.is_connected
     assert not [line for line in logs if line["log_level"] != "debug"]
 

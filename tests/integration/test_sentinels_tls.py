@@ -14,7 +14,7 @@ from hedgerow.common.redis.connection import RedisConnection
 from tests.support.tls_servers import tls_in
 from tests.support.waiting import until
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.integration
 
 
 @pytest.fixture

@@ -63,7 +63,7 @@ def test_a_port_that_is_taken_is_said_and_nothing_is_left(
             monkeypatch.setenv("HEDGEROW_GATEWAY__PROCESS_PORT", str(first))
         port = ("--port", str(first + 1)) if taken == "port" else ()
         with serving(redis_server.url, key_prefix, "--processes", "2", *port) as process:
-            block_until(lambda: process.poll() is not None, 30, what="it ends")
+            block_until(lambda: process.poll() is not None, what="it ends")
             _, log = process.communicate(timeout=20)
     assert process.returncode == 1
     assert "cannot bind 127.0.0.1" in log

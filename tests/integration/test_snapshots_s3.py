@@ -27,7 +27,7 @@ from tests.support.needs import missing
 from tests.support.servers import temporary_server
 from tests.support.waiting import until
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.integration
 
 BUCKET = "snapshots"
 KEYS = {"AWS_ACCESS_KEY_ID": "a-key", "AWS_SECRET_ACCESS_KEY": "a-secret"}
@@ -113,7 +113,7 @@ async def test_a_cluster_comes_back_from_s3_on_empty_disks(cluster: Cluster, s3:
         await gateway.documents.delete("books", "d3")
         newest = await make_snapshots(cluster.server, NUM_SHARDS)
     assert sum(one.documents for one in newest.values()) == 199
-    await until(lambda: _places(s3) == {_place(shard, newest[shard].id) for shard in newest}, 20)
+    await until(lambda: _places(s3) == {_place(shard, newest[shard].id) for shard in newest})
     assert not {_place(shard, one.id) for shard, one in first.items()} & _places(s3)
     for shard, facts in newest.items():
         sizes = [
@@ -129,9 +129,9 @@ async def test_a_cluster_comes_back_from_s3_on_empty_disks(cluster: Cluster, s3:
     async with gateway_to(cluster) as gateway:
         await until(lambda: bool(gateway.collections.names()))
         expected = ids(0, 200) - {"d3"}
-        await until(lambda: is_found(gateway, expected), 20)
+        await until(lambda: is_found(gateway, expected))
         await load(gateway, "books", documents(300, 330))
-        await until(lambda: is_found(gateway, expected | ids(300, 330)), 20)
+        await until(lambda: is_found(gateway, expected | ids(300, 330)))
 
 
 def _place(shard: int, snapshot: str) -> str:
@@ -154,7 +154,7 @@ async def test_what_s3_refuses_is_told(cluster: Cluster, s3: S3) -> None:
             standing: list[Mapping[str, Any]] = (await gateway.status())["snapshots"]
             return all(one["error"] and one["id"] is None for one in standing)
 
-        await until(is_told, 30)
+        await until(is_told)
         assert (await ask(gateway, "books", "common", k=20)).coverage.is_full
 
 
@@ -171,4 +171,4 @@ async def test_an_empty_worker_does_not_start_while_s3_is_away(cluster: Cluster,
     cluster.environment = s3.environment()
     restart(cluster)
     async with gateway_to(cluster) as gateway:
-        await until(lambda: is_found(gateway, ids(0, 10)), 20)
+        await until(lambda: is_found(gateway, ids(0, 10)))

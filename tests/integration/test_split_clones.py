@@ -104,7 +104,7 @@ class Replicas:
 
     async def apply(self) -> None:
         """Apply what the logs have, and trim them as far as all have applied it."""
-        for shard in self.states:
+        for shard in list(self.states):  # others are taken up meanwhile
             for entry in await self.log.read(shard, self.states[shard].position, 1_000_000):
                 self.states[shard] = await self._client.apply(shard, entry.id, [entry.op])
             state = self.states[shard]

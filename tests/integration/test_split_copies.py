@@ -166,7 +166,7 @@ async def test_a_copier_that_ends_at_any_point_loses_nothing(
     async def is_there() -> bool:
         return await Sealing(control, keys.of_layout(1)).last_ids([0, 1]) == ends * 2
 
-    await until(is_there, 20.0, what="the rest of the log")
+    await until(is_there, what="the rest of the log")
     await end([last])
     await source.apply()
     judged = {one.token: one for one in source.store.judgements.newest(KEPT_JUDGEMENTS)}

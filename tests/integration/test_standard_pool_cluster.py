@@ -33,7 +33,7 @@ from tests.support.clusters import Cluster, ask, gateway_to, running_cluster
 from tests.support.servers import DURABLE, running_server
 from tests.support.waiting import until
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.integration
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +82,7 @@ async def test_a_query_that_kills_scorers_fails_and_harms_no_later_one(cluster: 
             result = refused.value.result
             assert set(outcomes_of(result).values()) == {Outcome.FAILED}
             assert all("process of the pool died" in detail.reason for detail in result.detail)
-            await until(is_whole, 30)
+            await until(is_whole)
         assert (await gateway.status())["quarantine"] == []
 
         async def are_told() -> bool:

@@ -321,7 +321,7 @@ async def test_children_notice_that_the_supervisor_was_killed(tmp_path: Path) ->
     assert len(pids) == 2
     supervisor.kill()
     await supervisor.wait()
-    await until(lambda: not any(map(is_alive, pids)), 5.0, what="both children are gone")
+    await until(lambda: not any(map(is_alive, pids)), what="both children are gone")
 
 
 async def test_a_child_of_a_killed_supervisor_makes_way(tmp_path: Path) -> None:

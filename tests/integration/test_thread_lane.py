@@ -189,7 +189,7 @@ async def test_when_every_thread_is_lost_calls_fail_at_once(gate: threading.Even
     lane = _lane(num_threads=2, lost_after_s=0.1)
     hung = [asyncio.create_task(lane.run(gate.wait, 0.01)) for _ in range(2)]
     waiting = asyncio.create_task(lane.run(gate.wait, 60.0))
-    async with asyncio.timeout(10.0):
+    async with asyncio.timeout(60):
         with pytest.raises(LaneUnavailableError, match="all 2 threads are lost"):
             await waiting
         with pytest.raises(LaneUnavailableError):

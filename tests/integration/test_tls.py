@@ -28,7 +28,7 @@ from tests.support.servers import RedisServer
 from tests.support.up import Up
 from tests.support.waiting import until
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.integration
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from tests.support.trees import loaded
 from tests.support.up import Caller, running_up
 from tests.support.waiting import until
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.integration
 
 ROOT = Path(__file__).parents[2]
 HOOKS = "tests.integration.support.traced_hooks"

@@ -17,7 +17,7 @@ from tests.support.trees import loaded
 from tests.support.up import Caller, Up, running_up
 from tests.support.waiting import until
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.integration
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ async def test_a_killed_supervisor_leaves_nothing(up: Up) -> None:
     before = up.living()
     assert len(before) > 4, "scorers are processes too"
     await up.stop(signal.SIGKILL)
-    await until(lambda: not any(map(is_alive, before)), 10.0, what="everything is gone")
+    await until(lambda: not any(map(is_alive, before)), what="everything is gone")
     assert up.living() == set()
 
 
@@ -58,7 +58,7 @@ async def test_a_start_that_is_refused_leaves_no_new_folder(
         data.mkdir(mode=0o700)
     one = await Up.start(data, "--redis", "redis://user:secret@127.0.0.1:1")
     assert await one.process.wait() == 1
-    await until(lambda: one.has_ended, 20.0, what="its output has ended")
+    await until(lambda: one.has_ended, what="its output has ended")
     assert one.output.strip() == "gateway: Redis at 127.0.0.1:1 does not answer: Connection refused"
     assert data.exists() is has_folder
 
@@ -102,8 +102,8 @@ async def test_what_is_stored_is_this_user_s_alone(tmp_path: Path) -> None:
         async with Caller(one.url) as caller:
             await loaded(caller)
             assert (await caller.http.post("/v1/snapshots")).is_success
-        await until(lambda: len([*target.rglob("manifest.json")]) == 2, 30.0, what="snapshots")
-        await until(lambda: any((tmp_path / "data").rglob("statistics/*")), 30.0, what="statistics")
+        await until(lambda: len([*target.rglob("manifest.json")]) == 2, what="snapshots")
+        await until(lambda: any((tmp_path / "data").rglob("statistics/*")), what="statistics")
         for folder in (tmp_path / "data", target):
             found = [folder, *folder.rglob("*")]
             assert len(found) > 10

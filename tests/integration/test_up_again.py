@@ -14,7 +14,6 @@ from tests.support.up import Caller, Up, running_up
 
 pytestmark = [
     pytest.mark.integration,
-    pytest.mark.timeout(120),
     pytest.mark.asyncio(loop_scope="module"),
 ]
 

@@ -201,7 +201,7 @@ async def test_a_replica_that_starts_late_misses_no_load(tmp_path: Path) -> None
     starting = asyncio.create_task(Up.start(data, "--shards=4", "--workers=2", "--replicas=2"))
     try:
         log = data / "logs" / "worker-0.log"
-        await until(lambda: log.exists() and '"ready"' in log.read_text(), 30.0)
+        await until(lambda: log.exists() and '"ready"' in log.read_text())
         assert not (data / "run" / "gateway.lock").exists()
         held.release()
         async with Caller((await starting).url) as caller:

@@ -67,7 +67,7 @@ class Cluster:
                     found = [one.pid for one in client.status().workers if one.id == worker]
                     return found not in ([], [before]) and self.pid_of(worker) == found[0]
 
-                block_until(is_back, 20.0, what=f"{worker} is back", every_s=0.05)
+                block_until(is_back, what=f"{worker} is back", every_s=0.05)
         return self.kill(worker)
 
 

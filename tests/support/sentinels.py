@@ -18,5 +18,5 @@ def replicated() -> Iterator[Sentinels]:
 @pytest.fixture
 def sentinels(replicated: Sentinels) -> Sentinels:
     """The same, whole at the test's start."""
-    block_until(replicated.is_whole, 30, what="the servers are whole again", every_s=0.05)
+    block_until(replicated.is_whole, what="the servers are whole again", every_s=0.05)
     return replicated

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 _EVERY_S = 0.005
 _RARELY_S = 0.05
 _LATE_SHARE = 0.05  # of the time that was waited: how much later the end of it may be noticed
-_PATIENT_S = 45.0  # longer than any busy machine takes for what needs a second
+_PATIENT_S = 60.0  # longer than any busy machine takes for what needs a second
 
 
 async def until(

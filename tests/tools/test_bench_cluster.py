@@ -13,7 +13,7 @@ from bench.harness.cluster import connect, run_cluster
 from tests.support.processes import processes_mentioning
 from tests.support.waiting import until
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(60)]
+pytestmark = pytest.mark.integration
 
 
 async def test_worker_that_has_ended_is_not_waited_for() -> None:
@@ -47,7 +47,7 @@ async def test_a_benchmark_that_is_stopped_leaves_nothing(short_path: Path) -> N
     )
     try:
         sign = "hedgerow-bench-*/worker-0"
-        await until(lambda: bool(list(short_path.glob(sign))), 30.0, what=f"there is {sign}")
+        await until(lambda: bool(list(short_path.glob(sign))), what=f"there is {sign}")
         bench.terminate()
         page, _ = await asyncio.wait_for(bench.communicate(), 30)
         assert bench.returncode == 130

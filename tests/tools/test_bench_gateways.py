@@ -7,7 +7,7 @@ import pytest
 
 from bench.gateways import measure, to_row
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.integration
 
 
 async def test_the_processes_of_both_clusters_are_counted(tmp_path: Path) -> None:

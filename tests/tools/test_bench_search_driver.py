@@ -18,7 +18,7 @@ from bench.search.process import EngineError, Work, run_engine
 from bench.search.queries import Query, write_plainly
 from bench.search.rounds import compare_engines
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.integration
 
 COLOURS = ("red", "green", "blue", "grey")
 THINGS = ("lamp", "car", "door", "river", "table")

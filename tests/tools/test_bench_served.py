@@ -8,7 +8,7 @@ import pytest
 
 from bench.served import comparisons, measure_all
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.integration
 
 
 def test_the_questions_of_a_comparison_differ_in_what_is_compared_alone() -> None:

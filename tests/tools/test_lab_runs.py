@@ -130,7 +130,6 @@ def folder() -> Iterator[Path]:
         yield Path(made)
 
 
-@pytest.mark.timeout(60)
 @pytest.mark.parametrize(
     ("number", "sign"),
     [
@@ -147,7 +146,7 @@ async def test_a_lab_that_is_stopped_leaves_nothing(
     pytest.importorskip("matplotlib")
     lab = _start(folder)
     try:
-        await until(lambda: bool(list(folder.glob(sign))), 30.0, what=f"there is {sign}")
+        await until(lambda: bool(list(folder.glob(sign))), what=f"there is {sign}")
         os.killpg(lab.pid, number)  # as a terminal and timeout(1) do
         assert lab.wait(30) == STOPPED
         assert processes_mentioning(str(folder)) == {}

@@ -55,7 +55,7 @@ class Placing:
             beat = await self.beat(f"w{worker}")
             return beat is not None and beat.pid == self.cluster.workers[worker].pid
 
-        await until(is_it, 30.0, what=f"w{worker} is back")
+        await until(is_it, what=f"w{worker} is back")
 
     async def serves(self, worker: str, *shards: int) -> bool:
         """Whether a worker serves exactly these shards."""

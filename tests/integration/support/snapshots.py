@@ -47,7 +47,7 @@ async def make_snapshots(server: RedisServer, num_shards: int) -> dict[int, Snap
             )
             return len(made) == num_shards
 
-        await until(are_made, 30)
+        await until(are_made)
         return made
 
 
