@@ -12,9 +12,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Final, TypeVar
 
-# Above the process's own. By default, an indexer is as nice as a scorer. Of a core that both need, a
-# scorer then gets three times as much as this thread, and an event loop nine times as much. With 10,
-# a thread starves on a machine that is always busy, and with it whatever waits for what it does.
+# Above the process's own. By default, an indexer is as nice as a scorer, which gets three times as
+# much of a core then that both need; an event loop gets nine times as much. With 10, this thread
+# starves on a machine that is always busy, and with it whatever waits for what it does.
 NICER_BY: Final = 5
 
 Result = TypeVar("Result")
