@@ -29,8 +29,8 @@ from hedgerow.common.state.layout import Layout
 from hedgerow.common.user_function import import_path
 from hedgerow.shard_worker.executors.process_pool.forkserver_start import WaitingForkservers
 from hedgerow.shard_worker.layouts.layout_host import LayoutHost, pinned_layout
-from hedgerow.shard_worker.metrics_server import MetricsServer
 from hedgerow.shard_worker.placement.worker_name import named_worker
+from hedgerow.shard_worker.reporting.metrics_server import MetricsServer
 from hedgerow.shard_worker.wiring import SCORER_FACTORY
 from hedgerow.shard_worker.worker import Worker
 

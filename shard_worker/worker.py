@@ -2,15 +2,12 @@
 
 import asyncio
 import os
-import socket
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from typing import Any
 
 import structlog
 
-from hedgerow.common import __version__
 from hedgerow.common.errors import ConfigurationError, SnapshotError, WorkError, WriteRefusedError
 from hedgerow.common.observability.telemetry import LagWatch, Throttle
 from hedgerow.common.observability.tracing import tracing_of
@@ -18,14 +15,12 @@ from hedgerow.common.redis.connect import connect
 from hedgerow.common.redis.keys import Keys
 from hedgerow.common.settings.settings import Settings
 from hedgerow.common.shard_log.log import ShardLog
-from hedgerow.common.shard_log.operations import MIRRORS
 from hedgerow.common.state.quarantine import Quarantine
 from hedgerow.common.state.quarantine_store import QuarantineStore
 from hedgerow.common.state.registry import Registry
 from hedgerow.common.state.reloading import ReloadStore
 from hedgerow.common.tasks import end
 from hedgerow.common.wire.heartbeat import Heartbeat
-from hedgerow.common.wire.search_options import LEVEL
 from hedgerow.shard_worker.context import Context
 from hedgerow.shard_worker.control.placing import Placing
 from hedgerow.shard_worker.executors.process_pool.forkserver_start import Start, start_interpreter
@@ -33,12 +28,12 @@ from hedgerow.shard_worker.executors.process_pool.quarantine_gate import Quarant
 from hedgerow.shard_worker.placement.follower import PlacementFollower
 from hedgerow.shard_worker.placement.held_shards import HeldShards
 from hedgerow.shard_worker.reloading import Reloading, Ways
+from hedgerow.shard_worker.reporting.worker_report import WorkerReport
 from hedgerow.shard_worker.scoring.ranking import enrich_hooks
 from hedgerow.shard_worker.serving.answering import Answering
 from hedgerow.shard_worker.serving.consumer import OWN_QUEUE
 from hedgerow.shard_worker.serving.heartbeat_sender import HeartbeatSender
 from hedgerow.shard_worker.serving.probation import ProbationWatch
-from hedgerow.shard_worker.serving.process_usage import ProcessUsage
 from hedgerow.shard_worker.serving.quarantine_exchange import QuarantineExchange
 from hedgerow.shard_worker.serving.served_profiles import ProfileSet, ServedProfiles
 from hedgerow.shard_worker.serving.shard_state import ShardStates
@@ -46,7 +41,6 @@ from hedgerow.shard_worker.serving.shard_stores import ShardStores
 from hedgerow.shard_worker.serving.work_accounting import WorkAccounting
 from hedgerow.shard_worker.splitting.cloner import OldShards, ShardCloner
 from hedgerow.shard_worker.splitting.copy_pace import CopyPace
-from hedgerow.shard_worker.vectors.library import is_installed
 from hedgerow.shard_worker.wiring import (
     WORKER_SERVICE,
     enrich_bulkhead,
@@ -91,8 +85,6 @@ class Worker:
         self.id = context.worker_id
         self._context = context
         self._shards = shards or ()
-        self._started_at = time.monotonic()
-        self._is_scraped = settings.worker.metrics_port is not None
         self._lag = LagWatch(settings.worker.loop_lag_threshold_ms)
         self._states = ShardStates()
         self._stores = ShardStores(settings.data)
@@ -130,7 +122,6 @@ class Worker:
                 bulkhead=bulkhead,
             ),
         )
-        self._usage = ProcessUsage({"scorers": self._served.load, "indexer": self._indexer.load})
         self._longest_silence_s = SURE_SHARE * settings.worker.heartbeat_expiry_s
         self._heartbeats = HeartbeatSender(
             Registry(context.control, keys),
@@ -165,7 +156,6 @@ class Worker:
             on_change=self._withhold,
         )
         self._old: OldShards | None = None
-        self._cloner: ShardCloner | None = None
         self._placement = None
         if shards is None:
             self._placement = PlacementFollower(context, self._held, self._heartbeats.beat_soon)
@@ -178,6 +168,20 @@ class Worker:
             interval_s=settings.worker.heartbeat_interval_s,
             expiry_s=settings.worker.heartbeat_expiry_s,
             on_change=self._withhold,
+        )
+        self._report = WorkerReport(
+            context,
+            self._served,
+            self._indexer,
+            self._fetch_lanes,
+            self._states,
+            self._accounting,
+            self._writing,
+            self._answering,
+            self._held,
+            self._probation,
+            self._placement,
+            self._lag,
         )
 
     @classmethod
@@ -274,7 +278,7 @@ class Worker:
             pace: of the copies and clones of this process.
         """
         context, self._old = self._context, old
-        self._writing.cloner = self._cloner = ShardCloner(
+        self._writing.cloner = self._report.cloner = ShardCloner(
             ShardLog(context.control, context.keys),
             self._writing.indexer,
             context.settings.data,
@@ -384,78 +388,6 @@ class Worker:
     def _server_ms(self, at: float) -> int:
         return self._context.clock.server_us(at) // 1000
 
-    def _counters(self) -> dict[str, int]:
-        counters, tracing = self._context.counters.as_dict(), self._context.tracing
-        if tracing is not None and tracing.queue.num_dropped:
-            counters["spans_dropped"] = tracing.queue.num_dropped
-        return counters
-
     def heartbeat(self) -> Heartbeat:
         """What the worker reports about itself now."""
-        return Heartbeat(
-            id=self.id,
-            pid=os.getpid(),
-            host=self._context.settings.worker.host or socket.gethostname(),
-            version=__version__,
-            beat_at_ms=self._context.server_ms(),
-            started_at_ms=self._server_ms(self._started_at),
-            documents=self._documents(),
-            lanes={
-                "process": self._served.load(),
-                "reading": self._fetch_lanes.reading.load(),
-                "thread": self._fetch_lanes.enriching.load(),
-                "indexer": self._indexer.load(),
-                "loop": self._lag.as_dict(),
-            },
-            counters=self._counters(),
-            statistics=self._writing.jobs.tables(),
-            ledger=self._accounting.as_dict(),
-            leaves=sorted(self._probation.leaves),
-            shortages=self._writing.storage.to_json(),
-            attaches=True,
-            writes=MIRRORS,
-            traces=self._context.tracing is not None,
-            search_options=LEVEL,
-            vectors=is_installed(),
-            retracts=True,
-            bounds_scores=True,
-            embedding=self._writing.embedding(),
-            metrics={
-                "scraped": self._is_scraped,
-                "usage": self._usage.read(),
-                "loop_lag": self._lag.lags.to_json(),
-                "redis_reconnects": self._answering.num_reconnects,
-            },
-            **self._writing.applier.progress(),
-            **self._offer(),
-        )
-
-    def _documents(self) -> dict[int, dict[str, int]]:
-        """Shard → collection uid → documents that it has here.
-
-        What can be cloned is reported as empty as long as nothing has it: the placement need not
-        wait until some of it has moved.
-        """
-        cloner = self._cloner
-        reported: dict[int, dict[str, int]] = (
-            {one: {} for one in cloner.available} if cloner else {}
-        )
-        return reported | self._states.documents()
-
-    def _offer(self) -> dict[str, Any]:
-        """The heartbeat's fields about placement."""
-        placement, cloner = self._placement, self._cloner
-        worker = self._context.settings.worker
-        if placement is None:
-            return {"stored": list(self._held.shards)}
-        return {
-            "joins": True,
-            "splits": True,
-            "clones": True,
-            "capacity": worker.capacity,
-            "zone": worker.zone,
-            # What can be cloned here is as good as stored: the placement prefers it.
-            "stored": sorted(placement.stored | (cloner.available if cloner else frozenset())),
-            "placement": placement.version,
-            "unready": placement.unready(self._writing.applier.gaps),
-        }
+        return self._report.heartbeat()

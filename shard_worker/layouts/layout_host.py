@@ -40,7 +40,7 @@ from hedgerow.common.state.registry import Registry
 from hedgerow.common.tasks import KeyedTasks, end, run_together
 from hedgerow.common.wire.heartbeat import Heartbeat
 from hedgerow.shard_worker.layouts.old_shards import ServedOldShards
-from hedgerow.shard_worker.metrics_server import MetricsServer
+from hedgerow.shard_worker.reporting.metrics_server import MetricsServer
 from hedgerow.shard_worker.splitting.clone_choice import CloneChoice
 from hedgerow.shard_worker.splitting.copier import Copier
 from hedgerow.shard_worker.splitting.copy_pace import CopyPace, turns_of_a_machine

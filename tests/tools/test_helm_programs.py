@@ -23,7 +23,7 @@ from hedgerow.gateway.cli.main import app as gateway_app
 from hedgerow.gateway.local.placement import place
 from hedgerow.gateway.metrics.catalogue import GATEWAY_METRICS
 from hedgerow.shard_worker.main import app as worker_app
-from hedgerow.shard_worker.metrics_server import MetricsServer
+from hedgerow.shard_worker.reporting.metrics_server import MetricsServer
 from tests.support.helm import (
     MATRIX,
     RELEASE,

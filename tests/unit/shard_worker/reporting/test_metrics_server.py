@@ -8,8 +8,8 @@ import pytest
 
 from hedgerow.common.errors import ConfigurationError
 from hedgerow.common.settings.metrics import WorkerMetricsSettings
-from hedgerow.shard_worker import metrics_server
-from hedgerow.shard_worker.metrics_server import MetricsServer
+from hedgerow.shard_worker.reporting import metrics_server
+from hedgerow.shard_worker.reporting.metrics_server import MetricsServer
 from tests.unit.support.heartbeats import beat
 
 GET = b"GET /metrics HTTP/1.1\r\nHost: localhost:9101\r\n\r\n"
