@@ -113,7 +113,7 @@ async def test_a_split_under_writes_loses_nothing(cluster: Cluster) -> None:
         cluster.start(worker)  # which names the number of shards that the cluster was made with
     async with gateway_to(cluster) as again:
         assert again.num_shards == 4 * NUM_SHARDS
-        await until(partial(are_back, again, cluster), 60.0, what="the workers that were killed")
+        await until(partial(are_back, again, cluster), what="the workers that were killed")
         assert await everything(again) == expected_of(writers, 600)
 
 
@@ -204,9 +204,7 @@ async def test_a_split_is_cancelled_and_begun_again(cluster: Cluster) -> None:
             assert not await control.execute("KEYS", "hedgerow:layout:1:log:*")
         finally:
             await control.close()
-        await until(
-            lambda: not any((cluster.data(n) / "layout-1").exists() for n in range(2)), 10.0
-        )
+        await until(lambda: not any((cluster.data(n) / "layout-1").exists() for n in range(2)))
         assert len(await everything(gateway)) == 100
         await gateway.splits.begin()
         await until_split(gateway, 2 * NUM_SHARDS)
