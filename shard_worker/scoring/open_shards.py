@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 IDLE_S = 60.0  # an index that has not been searched for this long is closed
 MAX_OPEN_SEGMENTS = 2000  # over all open indexes; each index counts as one more
-MAX_OPEN_STATISTICS = 256  # each is a file descriptor
+MAX_OPEN_STATISTICS = 256  # each is two file descriptors
 MAX_OPEN_BODIES = 256  # each is one or two file descriptors
 GRAPH_CHECK_S = 1.0  # how often to look whether there is a graph of more rows
 MAX_OPEN_GRAPHS = 256
@@ -349,7 +349,7 @@ class OpenShards:
         if file is None:
             file = StatisticsFile(self._statistics_path(uid))
             self._statistics.put(uid, file, now)
-        return file.current()
+        return file.current(now)
 
     def _shard_folder(self, shard: int) -> Path:
         return self._data / "shards" / str(shard)

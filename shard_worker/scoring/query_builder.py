@@ -1,6 +1,7 @@
 """Builds tantivy's query from a query's tree, weighted by the whole collection's statistics."""
 
 from collections.abc import Sequence
+from typing import Final
 
 import tantivy
 
@@ -27,6 +28,7 @@ from hedgerow.common.query.tree import (
 from hedgerow.common.query.whole_texts import whole_mark
 from hedgerow.common.query.word_scores import OF_SYNONYM
 from hedgerow.common.wire.search_options import LikeTerms
+from hedgerow.shard_worker.scoring.field_queries import both
 from hedgerow.shard_worker.scoring.ngrams import Ngrams
 from hedgerow.shard_worker.scoring.term_weights import TermWeights
 from hedgerow.shard_worker.scoring.typed_words import TypedWords
@@ -35,10 +37,11 @@ from hedgerow.shard_worker.storage.schema import PRESENT
 from hedgerow.shard_worker.storage.term_statistics import TermStatistics
 from hedgerow.shard_worker.storage.text_index import TextIndex
 
+_MUST_NOT: Final = tantivy.Occur.MustNot
 _OCCURS = {
     Occur.SHOULD: tantivy.Occur.Should,
     Occur.MUST: tantivy.Occur.Must,
-    Occur.MUST_NOT: tantivy.Occur.MustNot,
+    Occur.MUST_NOT: _MUST_NOT,
 }
 
 
@@ -63,12 +66,21 @@ class QueryBuilder:
         self._ngrams = Ngrams(index, self._weights, self._typed)
         self._values = ValueQueries(index)
 
-    def build(self, node: Node, filter_node: Node | None = None) -> tantivy.Query:
-        """The query that matches what both `node` and `filter_node` match; `node` alone scores."""
-        query = self._build(node) or tantivy.Query.empty_query()
+    def build(
+        self, node: Node, filter_node: Node | None = None, within: tantivy.Query | None = None
+    ) -> tantivy.Query:
+        """The query that matches what both `node` and `filter_node` match; `node` alone scores.
+
+        Args:
+            node: what is searched for.
+            filter_node: what documents must match besides.
+            within: what else they must match; few documents do.
+        """
+        built = self._build(node) if within is None else self._build_within(node, within)
+        query = built or tantivy.Query.empty_query()
         if filter_node is None:
             return query
-        return self._with_score_of(query, self.restriction(filter_node))
+        return both(query, self.restriction(filter_node))
 
     def restriction(self, filter_node: Node) -> tantivy.Query:
         """The query that matches what `filter_node` matches."""
@@ -85,7 +97,7 @@ class QueryBuilder:
         query = tantivy.Query.boolean_query(parts)
         if filter_node is None:
             return query
-        return self._with_score_of(query, self.restriction(filter_node))
+        return both(query, self.restriction(filter_node))
 
     def _exact(self, name: str, word: str) -> tantivy.Query:
         term = tantivy.Query.term_query(self._schema, name, word)
@@ -115,20 +127,46 @@ class QueryBuilder:
                 query = self._values.query(node)
         return query
 
+    def _build_within(self, node: Node, within: tantivy.Query) -> tantivy.Query | None:
+        """Build a node, restricted to few documents.
+
+        tantivy scores all documents near each that it looks up in a union. Words of which any may
+        match are therefore restricted one by one.
+        """
+        if isinstance(node, Whole) and not self._is_whole_text(node):
+            return self._build_within(node.node, within)
+        if isinstance(node, Clauses):
+            parts = self._parts(node)
+            occurs = [occur for occur, _ in parts]
+            if tantivy.Occur.Should in occurs and tantivy.Occur.Must not in occurs:
+                return tantivy.Query.boolean_query(
+                    [
+                        (occur, query if occur is _MUST_NOT else both(query, within))
+                        for occur, query in parts
+                    ]
+                )
+        query = self._build(node)
+        return None if query is None else both(query, within)
+
     def _whole(self, node: Whole) -> tantivy.Query | None:
-        query, mark = self._build(node.node), whole_mark(node.text)
-        if not self._index.document_frequency(PRESENT, mark):  # almost always; takes 2 µs
+        query = self._build(node.node)
+        if not self._is_whole_text(node):
             return query
         # Above all that the words of the query can score.
         most = self._most_of(node.node)
         whole = tantivy.Query.const_score_query(
-            tantivy.Query.term_query(self._schema, PRESENT, mark, "basic"), max(most, 1.0)
+            tantivy.Query.term_query(self._schema, PRESENT, whole_mark(node.text), "basic"),
+            max(most, 1.0),
         )
         if query is None:
             return whole
         return tantivy.Query.boolean_query(
             [(tantivy.Occur.Should, query), (tantivy.Occur.Should, whole)]
         )
+
+    def _is_whole_text(self, node: Whole) -> bool:
+        """Whether some document has a text that is the query; takes 2 µs, and hardly any has."""
+        return self._index.document_frequency(PRESENT, whole_mark(node.text)) > 0
 
     def _alternatives(self, node: Alternatives, occur: Occur) -> tantivy.Query | None:
         """The best of what was typed and what means the same.
@@ -162,17 +200,19 @@ class QueryBuilder:
         return max(scores)
 
     def _clauses(self, node: Clauses) -> tantivy.Query | None:
+        parts = self._parts(node)
+        return tantivy.Query.boolean_query(parts) if parts else None
+
+    def _parts(self, node: Clauses) -> list[tuple[tantivy.Occur, tantivy.Query]]:
         parts = []
         for occur, part in node.clauses:
             query = self._build(part, occur)
             if query is not None:
                 is_optional = occur is Occur.MUST and self._is_dropped_somewhere(part)
                 parts.append((_OCCURS[Occur.SHOULD if is_optional else occur], query))
-        if not parts:
-            return None
-        if all(occur is tantivy.Occur.MustNot for occur, _ in parts):
+        if parts and all(occur is _MUST_NOT for occur, _ in parts):
             parts.append((tantivy.Occur.Must, self._values.query(Everything())))
-        return tantivy.Query.boolean_query(parts)
+        return parts
 
     def _is_dropped_somewhere(self, node: Node) -> bool:
         """Whether a word is a stop word for one of the analyses, so that it cannot be required."""
@@ -228,7 +268,7 @@ class QueryBuilder:
         name = target.name
         query = self._bare_phrase(name, words, node)
         if node.is_prefix:
-            query = self._with_score_of(self._weighted_phrase(target, words[:-1]), query)
+            query = both(self._weighted_phrase(target, words[:-1]), query)
         else:
             query = self._weighted(query, name, tuple(word for _, word in words))
         if not target.is_joined or not (node.slop or _has_hole(words)):
@@ -238,7 +278,7 @@ class QueryBuilder:
         within = [
             (tantivy.Occur.Should, self._bare_phrase(one, words, node)) for one in target.fields
         ]
-        return self._with_score_of(query, tantivy.Query.boolean_query(within))
+        return both(query, tantivy.Query.boolean_query(within))
 
     def _weighted_phrase(self, target: Searched, words: Sequence[tuple[int, str]]) -> tantivy.Query:
         if len(words) == 1:
@@ -246,13 +286,6 @@ class QueryBuilder:
         name = target.name
         phrase = tantivy.Query.phrase_query(self._schema, name, list(words))
         return self._weighted(phrase, name, tuple(word for _, word in words))
-
-    def _with_score_of(self, scored: tantivy.Query, query: tantivy.Query) -> tantivy.Query:
-        """A query that matches what both match, and scores as the first."""
-        keep = tantivy.Query.const_score_query(query, 0.0)
-        return tantivy.Query.boolean_query(
-            [(tantivy.Occur.Must, scored), (tantivy.Occur.Must, keep)]
-        )
 
     def _bare_phrase(
         self, name: str, words: Sequence[tuple[int, str]], node: Words

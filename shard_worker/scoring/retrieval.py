@@ -1,13 +1,15 @@
 """Finds the best documents of one shard: by score, then by id, the same on every replica."""
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 from operator import itemgetter
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 import tantivy
 
-from hedgerow.shard_worker.scoring.rounding import rounded, tie_of
-from hedgerow.shard_worker.scoring.ties import first_tied
+from hedgerow.shard_worker.scoring.field_queries import both
+from hedgerow.shard_worker.scoring.rounding import all_rounded, rounded, tie_of
+from hedgerow.shard_worker.scoring.ties import Hit, Within, first_tied
 from hedgerow.shard_worker.storage.text_index import TextIndex, count_of
 
 # How many hits are read beyond k, to see where the ties of the last one end. A second search costs
@@ -16,8 +18,6 @@ from hedgerow.shard_worker.storage.text_index import TextIndex, count_of
 # lie closer, and more documents tie: for the 1000 best it was 19 %, and is now 2 %.
 _SPARE = 8
 _SPARE_SHARE = 16  # one more for every 16 of k
-
-_Hit: TypeAlias = tuple[float, tantivy.DocAddress]
 
 
 class Located(NamedTuple):
@@ -54,7 +54,7 @@ class Found(NamedTuple):
     located: Located | None = None
 
 
-def retrieve(index: TextIndex, query: tantivy.Query, k: int) -> Found:
+def retrieve(index: TextIndex, query: tantivy.Query, k: int, within: Within | None = None) -> Found:
     """Find the `k` best documents.
 
     tantivy breaks ties by a document's address, which differs between replicas. All documents that
@@ -64,6 +64,7 @@ def retrieve(index: TextIndex, query: tantivy.Query, k: int) -> Found:
         index: the index to search.
         query: what to search for.
         k: at least 1.
+        within: makes the same query, restricted to few documents; by default, from `query`.
     """
     limit = k + _SPARE + k // _SPARE_SHARE
     result = index.searcher.search(query, limit)
@@ -71,31 +72,52 @@ def retrieve(index: TextIndex, query: tantivy.Query, k: int) -> Found:
     wanted = _count_wanted(hits, k)
     located = Located(index, [])
     if wanted < len(hits) or len(hits) == total:
-        ranked = _named(located, hits[:wanted])
+        ranked = _ranked(located, hits[:wanted])
     else:
-        ranked = _with_first_tied(located, query, k, total, hits)
-    # Two stable sorts, by id and then by score, need no key function in Python.
-    ranked.sort(key=itemgetter(1))
-    ranked.sort(key=itemgetter(0), reverse=True)
+        ranked = _with_first_tied(located, query, within, k, total, hits)
     return Found(total, ranked[:k], located)
 
 
 def _with_first_tied(
-    located: Located, query: tantivy.Query, k: int, total: int, hits: Sequence[_Hit]
+    located: Located,
+    query: tantivy.Query,
+    within: Within | None,
+    k: int,
+    total: int,
+    hits: Sequence[Hit],
 ) -> list[tuple[float, str]]:
     """The hits better than the `k`th, and the first by id of those that tie with it."""
-    score = hits[k - 1][0]
-    tie = tie_of(score)
-    better = [hit for hit in hits[:k] if hit[0] > tie.most]
-    num = k - len(better)
-    tied = first_tied(located.snapshot, query, tie, num_better=len(better), num=num, total=total)
-    last = rounded(score)
-    return _named(located, better) + [(last, one) for one in _ids(located, tied)]
+    tie = tie_of(hits[k - 1][0])
+    num_better = 0
+    while hits[num_better][0] > tie.most:
+        num_better += 1
+    better = _ranked(located, hits[:num_better])
+    tied = first_tied(
+        located.snapshot,
+        query,
+        within or partial(both, query),
+        tie,
+        hits[num_better:],
+        num_better=num_better,
+        num=k - num_better,
+        total=total,
+    )
+    located.named.append(tied)
+    return better + [(tie.shown, one) for one in sorted(tied.ids)]
 
 
-def _named(located: Located, hits: Sequence[_Hit]) -> list[tuple[float, str]]:
+def _ranked(located: Located, hits: Sequence[Hit]) -> list[tuple[float, str]]:
+    """The scores and ids of hits, which are in descending order of their scores."""
+    if not hits:
+        return []
     ids = _ids(located, [address for _, address in hits])
-    return [(rounded(score), one) for (score, _), one in zip(hits, ids, strict=True)]
+    scores = all_rounded([score for score, _ in hits])
+    ranked = list(zip(scores, ids, strict=True))
+    if len(set(scores)) < len(scores):
+        # Two stable sorts, by id and then by score, need no key function in Python.
+        ranked.sort(key=itemgetter(1))
+        ranked.sort(key=itemgetter(0), reverse=True)
+    return ranked
 
 
 def _ids(located: Located, addresses: Sequence[tantivy.DocAddress]) -> list[str]:
@@ -104,7 +126,7 @@ def _ids(located: Located, addresses: Sequence[tantivy.DocAddress]) -> list[str]
     return ids
 
 
-def _count_wanted(hits: Sequence[_Hit], k: int) -> int:
+def _count_wanted(hits: Sequence[Hit], k: int) -> int:
     """How many hits may be among the `k` best, those that tie with the `k`th included."""
     if len(hits) <= k:
         return len(hits)

@@ -14,6 +14,7 @@ from hedgerow.shard_worker.scoring.facets import count_facets
 from hedgerow.shard_worker.scoring.grouping import best_of_groups
 from hedgerow.shard_worker.scoring.retrieval import Found, Located, retrieve
 from hedgerow.shard_worker.scoring.sorting import Ordering, count
+from hedgerow.shard_worker.scoring.ties import Within
 from hedgerow.shard_worker.storage.term_statistics import TermStatistics
 from hedgerow.shard_worker.storage.text_index import TextIndex
 from hedgerow.shard_worker.vectors.files import RowFile
@@ -26,6 +27,7 @@ def retrieve_with_options(
     index: TextIndex,
     statistics: TermStatistics | None,
     query: tantivy.Query,
+    within: Within | None,
     k: int,
     options: SearchOptions,
     check: Callable[[], None],
@@ -37,6 +39,7 @@ def retrieve_with_options(
         index: the index to search.
         statistics: with which the query was built.
         query: what to search for.
+        within: as of `retrieve`.
         k: at least 1.
         options: what is asked for.
         check: called between steps; raises if the result is no longer wanted.
@@ -49,7 +52,7 @@ def retrieve_with_options(
     facets = count_facets(index, query, options.facets, widened) if options.facets else ()
     check()
     if not options.sort and options.search_after is None and not options.group_by:
-        return retrieve(index, query, k), SearchExtras(
+        return retrieve(index, query, k, within), SearchExtras(
             facets, ranking=_ranking(index, statistics, options)
         )
     ordering = Ordering(index, options.sort)

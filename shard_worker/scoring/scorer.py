@@ -33,6 +33,7 @@ from hedgerow.common.wire.messages import (
 )
 from hedgerow.common.wire.search_options import SearchExtras, SearchOptions, Synonym
 from hedgerow.shard_worker.scoring.absent_fields import AbsentFields
+from hedgerow.shard_worker.scoring.field_queries import both
 from hedgerow.shard_worker.scoring.fused_candidates import add_leg_scores, candidates_of
 from hedgerow.shard_worker.scoring.index_snapshot import Snapshot
 from hedgerow.shard_worker.scoring.open_shards import OpenShards
@@ -46,10 +47,14 @@ from hedgerow.shard_worker.scoring.retrieval_options import (
 )
 from hedgerow.shard_worker.scoring.second_phase_trace import SecondPhaseTrace, scorer_tracing
 from hedgerow.shard_worker.scoring.slips import slips_in
+from hedgerow.shard_worker.scoring.ties import Within
 from hedgerow.shard_worker.vectors import library
 
 # Interval at which a scorer closes files that it no longer needs, and looks for vector fields.
 KEEP_READY_S = 1.0
+# A query of a single word, or of more words than this, takes longer to build than it saves to
+# restrict its words one by one.
+_MOST_SPACES = 8
 
 
 @dataclass(frozen=True)
@@ -236,19 +241,14 @@ class Scorer:
         return body, located
 
     def _retrieve(
-        self,
-        shard: int,
-        generation: int,
-        search: SearchPayload,
-        wanted: int,
-        budget: Budget,
+        self, shard: int, generation: int, search: SearchPayload, wanted: int, budget: Budget
     ) -> tuple[int, Found, SearchExtras | None]:
         now = time.monotonic()
         snapshot = self._shards.snapshot(shard, search.uid, generation, now)
         if snapshot is None:
             nothing = None if search.options is None else without_index(search.options)
             return 0, Found(0, []), nothing
-        options = search.options
+        options, extras = search.options, None
         try:
             if options is not None and options.vector is not None:
                 found, extras = retrieve_nearest(
@@ -268,6 +268,7 @@ class Scorer:
                     snapshot.index,
                     snapshot.statistics,
                     self._build(snapshot, search, now),
+                    self._within(snapshot, search, now),
                     wanted,
                     options,
                     lambda: _check(budget),
@@ -275,7 +276,8 @@ class Scorer:
                 )
             else:
                 query = self._build(snapshot, search, now)
-                found, extras = retrieve(snapshot.index, query, wanted), None
+                within = self._within(snapshot, search, now)
+                found = retrieve(snapshot.index, query, wanted, within)
         except ValueError as error:  # tantivy raises it for a damaged index, too
             raise WorkError(f"the index cannot be searched: {error}") from error
         if options is not None and options.did_you_mean and extras is not None:
@@ -289,9 +291,14 @@ class Scorer:
         return analysis.read(search.query, search.strict, _typing_of(search))
 
     def _build(
-        self, snapshot: Snapshot, search: SearchPayload, now: float, left_out: str = ""
+        self,
+        snapshot: Snapshot,
+        search: SearchPayload,
+        now: float,
+        left_out: str = "",
+        within: tantivy.Query | None = None,
     ) -> tantivy.Query:
-        """What is searched for; without the choice of the field `left_out`."""
+        """What is searched for, `within` few documents; without the choice of field `left_out`."""
         analysis = self._shards.query_analysis(snapshot.definition, now)
         try:
             node = analysis.read(
@@ -302,10 +309,17 @@ class Scorer:
             filter_node = _restricted(snapshot, filter_node, search.options, left_out)
             like = None if search.options is None else search.options.like
             if like is not None:
-                return snapshot.builder.build_like(like, filter_node)
-            return snapshot.builder.build(node, filter_node)
+                query = snapshot.builder.build_like(like, filter_node)
+                return query if within is None else both(query, within)
+            return snapshot.builder.build(node, filter_node, within)
         except _UNFIT as error:
             raise _unfit(error) from error
+
+    def _within(self, snapshot: Snapshot, search: SearchPayload, now: float) -> Within | None:
+        """Restricts what is searched for word by word, if that is cheaper than as a whole."""
+        if not 1 <= search.query.count(" ") <= _MOST_SPACES:
+            return None
+        return lambda within: self._build(snapshot, search, now, within=within)
 
     def _restriction(
         self, snapshot: Snapshot, search: SearchPayload, now: float, left_out: str = ""

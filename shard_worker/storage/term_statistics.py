@@ -4,8 +4,15 @@ BM25 (Robertson and Zaragoza, "The Probabilistic Relevance Framework: BM25 and B
 a term by its inverse document frequency, and a document's length against the average. Both differ
 between shards. The statistics of all shards are therefore collected, summed, and written as a table
 in each worker's data folder, where its scorers look up the terms of a query.
+
+A table is only ever replaced as a whole. Its scorers map its first bytes, and the writer marks them
+once a new table is in its place: so a scorer uses that from the next search on, and need not look
+at the folder with each.
 """
 
+import contextlib
+import math
+import mmap
 import os
 import sqlite3
 import threading
@@ -28,6 +35,11 @@ from hedgerow.shard_worker.storage.text_index import TextIndex
 MAX_TERMS = 1_000_000  # of a field; for rarer terms the shard's own count will do
 _CACHED_TERMS = 50_000  # in each scorer, about 5 MB
 _FORMAT = 1
+# SQLite's `user_version`, which is 0 in a new file, and which SQLite itself does not use.
+_MARK_AT, _MARK_BYTES = 60, 4
+# How often a scorer looks for a new table anyway, in case that its writer died before it marked the
+# one before.
+_LOOK_EACH_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -194,7 +206,14 @@ def write_table(path: Path, statistics: Statistics) -> None:
                 )
     finally:
         connection.close()
-    written.replace(path)
+    with contextlib.ExitStack() as stack:
+        before = None
+        with contextlib.suppress(OSError):
+            before = stack.enter_context(path.open("r+b", buffering=0))
+        written.replace(path)
+        if before is not None:
+            before.seek(_MARK_AT)
+            before.write(b"\1" * _MARK_BYTES)
 
 
 def statistics_path(data: Path, uid: str) -> Path:
@@ -210,8 +229,9 @@ class TermStatistics:
         dictionary: its words.
     """
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, head: mmap.mmap) -> None:
         self._connection = connection
+        self._head = head
         self.dictionary = Dictionary(connection)
         self._about: dict[str, float] = dict(connection.execute("SELECT key, value FROM about"))
         self._cache: dict[tuple[str, str], int | None] = {}
@@ -225,6 +245,11 @@ class TermStatistics:
             OSError: the table does not exist or cannot be read.
         """
         connection: sqlite3.Connection | None = None
+        with path.open("rb") as file:
+            if os.fstat(file.fileno()).st_size < _MARK_AT + _MARK_BYTES:
+                raise OSError(f"{path}: is not a table of statistics")
+            # Mapped first: a table that replaces this one meanwhile is opened once more.
+            head = mmap.mmap(file.fileno(), _MARK_AT + _MARK_BYTES, access=mmap.ACCESS_READ)
         try:
             # The file is only ever replaced as a whole, so it needs no locks.
             connection = sqlite3.connect(
@@ -232,11 +257,17 @@ class TermStatistics:
                 uri=True,
                 check_same_thread=False,  # close() may be called by another thread
             )
-            return cls(connection)
+            return cls(connection, head)
         except (sqlite3.Error, KeyError) as error:
+            head.close()
             if connection is not None:
                 connection.close()
             raise OSError(f"{path}: {error}") from error
+
+    @property
+    def is_replaced(self) -> bool:
+        """Whether another table has taken the place of this one."""
+        return self._head[_MARK_AT] != 0
 
     def document_frequency(self, name: str, term: str) -> int | None:
         """The number of documents in which a term occurs; None if the term is not listed."""
@@ -267,6 +298,7 @@ class TermStatistics:
     def close(self) -> None:
         """Close the file."""
         self._connection.close()
+        self._head.close()
 
 
 class StatisticsFile:
@@ -277,9 +309,20 @@ class StatisticsFile:
         self._name = str(path)  # cached; os.stat would convert a Path at each call
         self._seen: tuple[int, int] | None = None
         self._open: TermStatistics | None = None
+        self._look_at = -math.inf
 
-    def current(self) -> TermStatistics | None:
-        """The statistics in the file (one `stat`, about 2 µs); None if there is no file yet."""
+    def current(self, now: float) -> TermStatistics | None:
+        """The statistics in the file; None if there is no file yet.
+
+        Takes 0.2 µs, and 2 µs (one `stat`) each `_LOOK_EACH_S` and while there is no file.
+
+        Args:
+            now: seconds on the clock of `time.monotonic`.
+        """
+        known = self._open
+        if known is not None and now < self._look_at and not known.is_replaced:
+            return known
+        self._look_at = now + _LOOK_EACH_S
         try:
             found = os.stat(self._name)  # noqa: PTH116 - half the price of pathlib's
             seen = (found.st_ino, found.st_mtime_ns)

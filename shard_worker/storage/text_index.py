@@ -49,6 +49,7 @@ class TextIndex:
         # Read before the snapshot is taken, so that it may be too old, but never too new.
         self.generation = int(about["epoch"]) + read_opstamp(path)
         self._lists: dict[str, bool] = {}  # keyword field → whether it has lists
+        self._kept_ids: dict[int, str] = {}  # segment and document in one number → id
         self._num_vectors: dict[str, int] = {}
         self._has_places = PLACE in read_fields(path)
         self._index = _open_for_reading(path, self.collection)
@@ -107,6 +108,11 @@ class TextIndex:
         if counts.pop(LEVEL_MARK, 0) != self.num_counted:
             return []
         return [Level(count, mark) for mark, count in sorted(counts.items(), key=itemgetter(1))]
+
+    @cached_property
+    def all_levels(self) -> list[Level]:
+        """The same, and last the level of all documents."""
+        return [*self.levels, Level(self.num_counted, None)]
 
     @cached_property
     def orders_lists(self) -> bool:
@@ -190,6 +196,20 @@ class TextIndex:
         """The ids of found documents; 1.2 µs each, since only the id is stored."""
         document = self.searcher.doc
         return [document(address).get_first(ID_FIELD) for address in addresses]  # type: ignore[misc]  # the field is in every document
+
+    def kept_ids(self, addresses: Sequence[tantivy.DocAddress]) -> list[str]:
+        """The same as `ids`, but each is kept in memory, and takes 0.2 µs from the second time on.
+
+        For documents of which there are few: an id that is kept takes 200 bytes.
+        """
+        kept = self._kept_ids
+        ids = [kept.get(one.segment_ord << 32 | one.doc) for one in addresses]
+        if None in ids:
+            for place, one in enumerate(addresses):
+                if ids[place] is None:
+                    [found] = self.ids([one])
+                    ids[place] = kept[one.segment_ord << 32 | one.doc] = found
+        return ids  # type: ignore[return-value]  # none is None by now
 
     def places(self, addresses: Sequence[tantivy.DocAddress]) -> Sequence[int | None]:
         """The places of found documents in `bodies`; None for a document that is not there.

@@ -1,10 +1,17 @@
-"""What the tests with real processes share: a place for their files, and their order."""
+"""What the tests with real processes share: their files, their order, how processes start."""
 
 import pytest
 
+from tests.support.launching import fork_from_launch_pad
 from tests.support.memory_files import keep_temporary_files_in_memory
 
 keep_temporary_files_in_memory()
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Before the first test, which may count processes and descriptors, start the launch pad."""
+    if session.items and not session.config.option.collectonly:
+        fork_from_launch_pad()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

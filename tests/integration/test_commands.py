@@ -17,6 +17,7 @@ import pytest_asyncio
 
 from hedgerow.gateway.cli.loading import loader
 from tests.support.commands import GATEWAY
+from tests.support.launching import launch_async
 from tests.support.up import Caller, Up, running_up
 from tests.support.waiting import until
 
@@ -53,7 +54,7 @@ class Commands:
 
     async def run(self, *arguments: str) -> Ended:
         """Run one command to its end."""
-        process = await asyncio.create_subprocess_exec(
+        process = await launch_async(
             *GATEWAY,
             *arguments,
             stdout=subprocess.PIPE,

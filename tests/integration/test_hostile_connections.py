@@ -23,6 +23,7 @@ from tests.integration.support.hostile import (
     read_response,
     send_all,
 )
+from tests.support.launching import starting_by_exec
 from tests.support.needs import missing
 from tests.support.servers import RedisServer
 from tests.support.waiting import block_until
@@ -50,8 +51,11 @@ def gateway(
 def new_gateway(
     redis_server: RedisServer, key_prefix: str, tmp_path: Path
 ) -> Iterator[GatewayProcess]:
-    """The same, of which nothing has been asked yet."""
-    with gateway_process(redis_server.url, key_prefix, tmp_path) as gateway:
+    """The same, of which nothing has been asked yet, and whose memory is its own."""
+    with (
+        starting_by_exec(),
+        gateway_process(redis_server.url, key_prefix, tmp_path) as gateway,
+    ):
         yield gateway
 
 

@@ -11,6 +11,7 @@ from hedgerow.gateway.gateway import Gateway
 from tests.integration.support.placed import Placing, asking, placing
 from tests.integration.support.snapshots import documents, ids, make_snapshots
 from tests.support.clusters import Cluster, ask, load, running_cluster
+from tests.support.launching import starting_by_exec
 from tests.support.processes import descendants_of
 from tests.support.servers import RedisServer
 from tests.support.waiting import until
@@ -28,9 +29,12 @@ def cluster(own_server: RedisServer, tmp_path: Path) -> Iterator[Cluster]:
         "HEDGEROW_SNAPSHOTS__URL": str(tmp_path / "snapshots"),
         "HEDGEROW_SNAPSHOTS__INTERVAL_S": "0",
     }
-    with running_cluster(
-        own_server, tmp_path, num_shards=2, joins=True, environment=environment
-    ) as running:
+    with (
+        starting_by_exec(),
+        running_cluster(
+            own_server, tmp_path, num_shards=2, joins=True, environment=environment
+        ) as running,
+    ):
         yield running
 
 

@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from tests.support.commands import GATEWAY
+from tests.support.launching import launch_async
 from tests.support.up import Caller, Up, running_up
 from tests.support.waiting import until
 
@@ -31,7 +32,7 @@ async def up(tmp_path: Path) -> AsyncIterator[Up]:
 
 async def gateway(*arguments: str) -> str:
     """Run a command of `gateway` to its end; what it prints."""
-    process = await asyncio.create_subprocess_exec(
+    process = await launch_async(
         *GATEWAY,
         *arguments,
         stdout=subprocess.PIPE,

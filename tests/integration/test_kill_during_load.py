@@ -15,6 +15,7 @@ import pytest
 
 from tests.integration.support.write_path import NUM_SHARDS, WritePath, writing
 from tests.support.clusters import ndjson
+from tests.support.launching import Process, launch
 from tests.support.servers import RedisServer
 from tests.support.waiting import until
 
@@ -31,7 +32,7 @@ class Victim:
 
     def __init__(self, server: RedisServer, prefix: str, data: Path) -> None:
         self._arguments = [server.url, prefix, str(data), str(BATCH_BYTES)]
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Process | None = None
         self.indexer = 0
 
     async def start(self) -> None:
@@ -39,7 +40,7 @@ class Victim:
         self.indexer = await asyncio.to_thread(self._start)
 
     def _start(self) -> int:
-        self._process = subprocess.Popen(
+        self._process = launch(
             [sys.executable, "-m", "tests.integration.support.apply_process", *self._arguments],
             cwd=ROOT,
             stdout=subprocess.PIPE,

@@ -42,7 +42,7 @@ async def test_a_slot_comes_back_when_descriptors_had_run_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No channel for a replacement at first: the slot tries again, and the others serve."""
-    async with running(tmp_path, num_processes=2) as bench:
+    async with running(tmp_path, num_processes=2, by_exec=True) as bench:
         shortage = Shortage(socket.socketpair, errno.EMFILE)
         monkeypatch.setattr(socket, "socketpair", shortage)
         os.kill(bench.pids()[0], signal.SIGKILL)
@@ -59,7 +59,7 @@ async def test_the_lane_comes_back_when_memory_had_run_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No memory for another forkserver at first: it is tried again, and what waits is served."""
-    async with running(tmp_path, num_processes=2) as bench:
+    async with running(tmp_path, num_processes=2, by_exec=True) as bench:
         shortage = Shortage(subprocess.Popen, errno.ENOMEM)
         monkeypatch.setattr(subprocess, "Popen", shortage)
         os.kill(parent_of(bench.pids()[0]), signal.SIGKILL)
@@ -79,6 +79,6 @@ async def test_a_shortage_at_the_start_ends_the_start(
     num_fds = count_fds()
     monkeypatch.setattr(owner, name, Shortage(getattr(owner, name), errno.ENFILE))
     with pytest.raises(ConfigurationError, match=os.strerror(errno.ENFILE)):
-        async with running(tmp_path):
+        async with running(tmp_path, by_exec=True):
             pass
     assert count_fds() == num_fds

@@ -20,6 +20,7 @@ from hedgerow.gateway.cli.serve import listen, run_server
 from hedgerow.gateway.http.server.connection_table import ConnectionTable
 from hedgerow.gateway.http.server.server import HttpServer
 from tests.integration.support.serve import serving, url_of
+from tests.support.launching import starting_by_exec
 from tests.support.servers import RedisServer
 from tests.support.waiting import until
 
@@ -31,7 +32,7 @@ def test_a_signal_ends_it_well(
     redis_server: RedisServer, key_prefix: str, number: signal.Signals
 ) -> None:
     """It says where it is ready, answers there, and ends with 0 on SIGTERM and on SIGINT."""
-    with serving(redis_server.url, key_prefix) as process:
+    with starting_by_exec(), serving(redis_server.url, key_prefix) as process:
         url = url_of(process)
         assert httpx.get(f"{url}/healthz").status_code == 200
         ready = httpx.get(f"{url}/readyz")  # no worker is there

@@ -6,7 +6,8 @@ import socket
 import httpx
 import pytest
 
-from tests.integration.support.serve import Process, serving, url_of
+from tests.integration.support.serve import serving, url_of
+from tests.support.launching import Process
 from tests.support.processes import descendants_of, is_alive
 from tests.support.servers import RedisServer
 from tests.support.several import free_ports

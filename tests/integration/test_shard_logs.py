@@ -16,6 +16,7 @@ from hedgerow.shard_worker.indexing.indexer import IndexerConfig
 from tests.integration.support import write_path
 from tests.integration.support.write_path import BOOKS, NUM_SHARDS, WritePath, books, by_id
 from tests.support.clusters import ndjson
+from tests.support.launching import start_forkserver
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.integration
@@ -36,6 +37,7 @@ async def test_a_document_that_ends_the_indexer_holds_nothing_up(
         kill_grace_ms=30_000.0,
         gate=None,
         name="indexer",
+        start_forkserver=start_forkserver,
         import_path=(str(Path(__file__).parents[2]),),
     )
     async with path.applying(lane) as applier:

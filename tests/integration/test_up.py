@@ -12,6 +12,7 @@ import pytest
 from hedgerow.common.settings.cores import num_cores
 from hedgerow.gateway.cli.serve import listen
 from hedgerow.gateway.local.sizing import plan_for
+from tests.support.launching import starting_by_exec
 from tests.support.processes import is_alive, processes_mentioning
 from tests.support.trees import loaded
 from tests.support.up import Caller, Up, running_up
@@ -23,8 +24,9 @@ pytestmark = pytest.mark.integration
 @pytest.fixture
 async def up(tmp_path: Path) -> AsyncIterator[Up]:
     """A ready cluster of 4 shards and 2 workers."""
-    async with running_up(tmp_path / "data", "--shards", "4", "--workers", "2") as one:
-        yield one
+    with starting_by_exec():
+        async with running_up(tmp_path / "data", "--shards", "4", "--workers", "2") as one:
+            yield one
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from hedgerow import Client
+from tests.support.launching import Process, launch
 from tests.support.processes import kill_all_of
 from tests.support.up import Announcement, up_command
 from tests.support.waiting import block_until
@@ -29,7 +30,7 @@ class Cluster:
         output: what it prints.
     """
 
-    process: subprocess.Popen[bytes]
+    process: Process
     said: Announcement
     output: Path
 
@@ -79,7 +80,7 @@ def running_cluster(
     clean = {name: value for name, value in os.environ.items() if not name.startswith("HEDGEROW_")}
     output = folder / "output"
     with output.open("wb") as file:
-        process = subprocess.Popen(
+        process = launch(
             up_command(folder / "data", *arguments),
             stdin=subprocess.DEVNULL,
             stdout=file,

@@ -21,6 +21,7 @@ from hedgerow.common.settings.redis import RedisSettings
 from hedgerow.common.settings.settings import Settings
 from hedgerow.gateway.gateway import Gateway
 from hedgerow.gateway.search.result import SearchQuery, SearchResult
+from tests.support.launching import Process, launch
 from tests.support.processes import descendants_of, is_alive
 from tests.support.servers import RedisServer, temporary_server
 from tests.support.waiting import block_until, until
@@ -61,7 +62,7 @@ class Cluster:
     joins: bool = False
     environment: dict[str, str] = field(default_factory=dict)
     log: Path | None = None
-    workers: dict[int, subprocess.Popen[bytes]] = field(default_factory=dict)
+    workers: dict[int, Process] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.log:
@@ -93,7 +94,7 @@ class Cluster:
         profiles = self.folder / "hedgerow.toml"
         profiles.write_text(to_toml(PROFILES), encoding="utf-8")
         with contextlib.ExitStack() as opened:
-            self.workers[worker] = subprocess.Popen(
+            self.workers[worker] = launch(
                 [
                     sys.executable,
                     "-m",

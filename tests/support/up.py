@@ -15,6 +15,7 @@ from typing import Any, Self
 import httpx
 
 from tests.support.commands import GATEWAY
+from tests.support.launching import AsyncProcess, launch_async
 from tests.support.processes import is_alive, session_members
 from tests.support.waiting import until
 
@@ -54,7 +55,7 @@ class Up:
         lines: what it has printed.
     """
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
+    def __init__(self, process: AsyncProcess) -> None:
         """Watch `process`; `start` makes one."""
         self.process = process
         self._announced = Announcement()
@@ -66,7 +67,7 @@ class Up:
         cls, data: Path, *arguments: str, folder: Path | None = None, **environment: str
     ) -> Self:
         """Start one on `data` and any free port; returns when it is ready or has ended."""
-        process = await asyncio.create_subprocess_exec(
+        process = await launch_async(
             *up_command(data, *arguments),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -11,11 +11,12 @@ from hedgerow.common.redis.connect import connect
 from hedgerow.common.settings.limits import LimitSettings
 from hedgerow.common.settings.redis import RedisSettings
 from hedgerow.common.settings.settings import Settings
+from hedgerow.shard_worker.executors.process_pool.forkserver_start import Start, WaitingForkservers
 from hedgerow.shard_worker.wiring import indexer_lane
 from tests.integration.support.write_path import NUM_SHARDS, following, opened
 
 
-async def apply(url: str, prefix: str, data: str, batch_bytes: str) -> None:
+async def apply(forkservers: Start, url: str, prefix: str, data: str, batch_bytes: str) -> None:
     """Apply until killed; says on stdout when the shards are open, and which pids it has."""
     settings = Settings(
         data=Path(data),
@@ -23,7 +24,7 @@ async def apply(url: str, prefix: str, data: str, batch_bytes: str) -> None:
         limits=LimitSettings(apply_batch_bytes=int(batch_bytes)),
     )
     shards = tuple(range(NUM_SHARDS))
-    lane = indexer_lane(settings)
+    lane = indexer_lane(settings, forkservers)
     async with opened(await connect(settings.redis), settings, shards, lane) as applier:
         sys.stdout.write(f"{' '.join(map(str, lane.load()['pids']))}\n")
         sys.stdout.flush()
@@ -31,4 +32,5 @@ async def apply(url: str, prefix: str, data: str, batch_bytes: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(apply(*sys.argv[1:]))
+    with WaitingForkservers.forked(1) as waiting:  # as a worker does
+        asyncio.run(apply(waiting, *sys.argv[1:]))

@@ -5,7 +5,6 @@ import os
 import re
 import resource
 import socket
-import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from typing import Any
 import httpx
 
 from tests.support.commands import serve_command
+from tests.support.launching import Process, launch
 from tests.support.waiting import block_until
 
 HEALTH = b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
@@ -31,7 +31,7 @@ class GatewayProcess:
         log: the file that its log goes to.
     """
 
-    process: subprocess.Popen[bytes]
+    process: Process
     port: int
     log: Path
 
@@ -88,17 +88,9 @@ def gateway_process(
         **{f"HEDGEROW_GATEWAY__{name.upper()}": str(value) for name, value in settings.items()},
     }
 
-    def limit() -> None:
-        if max_descriptors is not None:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (max_descriptors, max_descriptors))
-
+    limits = {} if max_descriptors is None else {resource.RLIMIT_NOFILE: (max_descriptors,) * 2}
     with log.open("wb") as written:
-        process = subprocess.Popen(
-            serve_command(redis, 1),
-            stderr=written,
-            env=environment,
-            preexec_fn=limit,  # noqa: PLW1509 # no thread of this process holds a lock for it
-        )
+        process = launch(serve_command(redis, 1), stderr=written, env=environment, limits=limits)
     try:
         yield GatewayProcess(process, _port(process, log), log)
     finally:
@@ -106,7 +98,7 @@ def gateway_process(
         process.wait(10)
 
 
-def _port(process: subprocess.Popen[bytes], log: Path) -> int:
+def _port(process: Process, log: Path) -> int:
     found: list[bytes] = []
 
     def is_ready() -> bool:

@@ -28,6 +28,7 @@ from hedgerow.shard_worker.executors.process_pool.scorer_process import ScorerSp
 from hedgerow.shard_worker.executors.process_pool.scorer_slot import SlotState
 from hedgerow.shard_worker.executors.standard_pool.pool import StandardPool
 from tests.integration.support.misbehaving import Config
+from tests.support.launching import start_forkserver
 from tests.support.processes import count_fds, is_alive
 from tests.support.waiting import until
 
@@ -130,7 +131,7 @@ def make_lane(
     gate: QuarantineGate | None = None,
     memory_limit: MemoryLimit | None = None,
     bulkhead: Bulkhead | None = None,
-    start_forkserver: Start = start_interpreter,
+    start_forkserver: Start = start_forkserver,
     nice: int = 0,
 ) -> ProcessLane:
     """A lane that is not started."""
@@ -160,8 +161,12 @@ async def running(
     gate: QuarantineGate | None = None,
     memory_limit: MemoryLimit | None = None,
     bulkhead: Bulkhead | None = None,
+    by_exec: bool = False,
 ) -> AsyncIterator[Bench[ProcessLane]]:
-    """A lane over the misbehaving handler; at its end no process and no descriptor is left."""
+    """A lane over the misbehaving handler; at its end no process and no descriptor is left.
+
+    With `by_exec`, or where the memory of scorers counts, their forkserver is an interpreter.
+    """
     config = Config(str(folder))
     num_fds = count_fds()
     lane = make_lane(
@@ -173,6 +178,7 @@ async def running(
         gate=gate,
         memory_limit=memory_limit,
         bulkhead=bulkhead,
+        start_forkserver=start_interpreter if by_exec or memory_limit else start_forkserver,
     )
     bench = Bench(lane, config)
     await lane.start()

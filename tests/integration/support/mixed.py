@@ -13,6 +13,7 @@ from typing import Any, Literal
 from hedgerow.gateway.client import Client, calls
 from tests.integration.support.previous_version import environment
 from tests.support.commands import serve_command
+from tests.support.launching import Process, launch
 from tests.support.servers import RedisServer, temporary_server
 from tests.support.waiting import block_until
 
@@ -40,8 +41,8 @@ class MixedCluster:
     server: RedisServer
     site: Path
     environment: dict[str, str]
-    workers: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
-    gateways: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    workers: dict[str, Process] = field(default_factory=dict)
+    gateways: list[Process] = field(default_factory=list)
 
     @property
     def folder(self) -> Path:
@@ -99,11 +100,12 @@ class MixedCluster:
                 process.kill()
                 process.wait(START_TIMEOUT_S)
 
-    def _start(self, command: list[str], version: Version, log: str) -> subprocess.Popen[bytes]:
+    def _start(self, command: list[str], version: Version, log: str) -> Process:
         site = self.site if version == "previous" else None
         with (self.folder / log).open("ab") as stderr:
-            return subprocess.Popen(
+            return launch(
                 command,
+                by_exec=True,
                 cwd=self.folder,  # `python -m` imports from there first
                 env={**environment(site), **FAST, **self.environment},
                 stderr=stderr,

@@ -10,20 +10,19 @@ from typing import Any
 import pytest
 
 from tests.support.commands import serve_command
-
-Process = subprocess.Popen[str]
+from tests.support.launching import Process, launch
 
 
 @contextlib.contextmanager
-def serving(redis: str, prefix: str, *arguments: str, **popen: Any) -> Iterator[Process]:
+def serving(redis: str, prefix: str, *arguments: str, **options: Any) -> Iterator[Process]:
     """Run `gateway serve` on any free port."""
     environment = {**os.environ, "HEDGEROW_REDIS__KEY_PREFIX": prefix}
-    process = subprocess.Popen(
+    process = launch(
         serve_command(redis, 2, *arguments),
         stderr=subprocess.PIPE,
         text=True,
         env=environment,
-        **popen,
+        **options,
     )
     try:
         yield process

@@ -30,6 +30,7 @@ from hedgerow.shard_worker.indexing.indexer_client import IndexerClient
 from hedgerow.shard_worker.storage.term_statistics import TermStatistics
 from hedgerow.shard_worker.wiring import indexer_lane
 from tests.integration.support.write_path import following, opened, running
+from tests.support.launching import start_forkserver
 from tests.support.servers import RedisServer
 
 NUM_SHARDS = 4
@@ -89,7 +90,7 @@ class Town:
     ) -> AsyncIterator[Member]:
         """A worker of these shards, for the block."""
         settings = self.settings(name, interval_s)
-        lane = indexer_lane(settings)
+        lane = indexer_lane(settings, start_forkserver)
         async with opened(self.control, settings, shards, lane) as applier:
             jobs = Jobs(self.control, self.keys, applier, IndexerClient(lane), settings)
             for shard in shards:

@@ -31,6 +31,7 @@ from hedgerow.shard_worker.indexing.shard_report import ShardState
 from hedgerow.shard_worker.storage.store import Store
 from hedgerow.shard_worker.storage.text_index import TextIndex
 from hedgerow.shard_worker.wiring import indexer_lane
+from tests.support.launching import start_forkserver
 from tests.support.servers import RedisServer
 
 NUM_SHARDS = 2
@@ -59,7 +60,7 @@ class WritePath:
 
     def indexer_lane(self) -> ProcessLane:
         """A lane of one indexer of all shards, for `applying` to start and close."""
-        return indexer_lane(self.settings)
+        return indexer_lane(self.settings, start_forkserver)
 
     @asynccontextmanager
     async def applying(self, lane: ProcessLane | None = None) -> AsyncIterator[Applier]:
@@ -132,7 +133,7 @@ async def opened(
         options: further ones of `Applier`.
     """
     keys = Keys(settings.redis.key_prefix)
-    lane = lane or indexer_lane(settings)
+    lane = lane or indexer_lane(settings, start_forkserver)
     await lane.start()
     try:
         applier = Applier(

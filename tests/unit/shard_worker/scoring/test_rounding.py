@@ -3,7 +3,7 @@
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from hedgerow.shard_worker.scoring.rounding import rounded, tie_of
+from hedgerow.shard_worker.scoring.rounding import all_rounded, rounded, tie_of
 
 SCORES = st.floats(0, 2.0**100, width=32)
 
@@ -13,9 +13,20 @@ SCORES = st.floats(0, 2.0**100, width=32)
 @example(1e-45)
 @example(9.99996)
 @example(123456.0)
+@example(0.5)
+@example(1.00005)
+@example(98765.5)
+@example(2.5e-8)
 def test_scores_have_five_digits(score: float) -> None:
     """Any score of single precision comes out as formatting it to five digits has it."""
     assert rounded(score) == float(f"{score:.5g}")
+
+
+@given(st.lists(SCORES) | st.lists(st.floats(1, 9.5, width=32)))
+def test_scores_are_rounded_together_as_each_alone(scores: list[float]) -> None:
+    """Scores in descending order come out the same, whether or not they are of one size."""
+    scores.sort(reverse=True)
+    assert all_rounded(scores) == [rounded(score) for score in scores]
 
 
 @given(SCORES, st.floats(-2e-5, 2e-5))

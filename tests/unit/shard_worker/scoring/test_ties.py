@@ -8,15 +8,18 @@ from typing import Any, cast
 from unittest.mock import Mock
 
 import pytest
+import tantivy
 
 from hedgerow.common.collection import define
 from hedgerow.common.query.syntax import parse
 from hedgerow.common.wire.messages import SearchBody
 from hedgerow.gateway.search.merge import merge
 from hedgerow.shard_worker.scoring import ties
+from hedgerow.shard_worker.scoring.field_queries import both
 from hedgerow.shard_worker.scoring.query_builder import QueryBuilder
 from hedgerow.shard_worker.scoring.retrieval import Found, retrieve
 from hedgerow.shard_worker.storage.id_levels import boundary_ranks
+from hedgerow.shard_worker.storage.schema import PRESENT
 from hedgerow.shard_worker.storage.text_index import TextIndex
 from hedgerow.shard_worker.storage.text_index_writer import TextIndexWriter
 
@@ -65,8 +68,13 @@ def well_chosen(ids: Sequence[str]) -> list[str]:
 def find(index: TextIndex, query: str, k: int, watched: object = None) -> Found:
     """The best k; of the same index where it is watched."""
     tree = parse(query, COLLECTION, strict=True)[0]
-    built = QueryBuilder(index, None).build(tree)
-    found = retrieve(cast("TextIndex", watched) if watched else index, built, k)
+    build = QueryBuilder(index, None).build
+    found = retrieve(
+        cast("TextIndex", watched) if watched else index,
+        build(tree),
+        k,
+        lambda within: build(tree, within=within),
+    )
     return found._replace(located=None)
 
 
@@ -101,6 +109,13 @@ def indexes(ids: list[str], tmp_path_factory: pytest.TempPathFactory) -> dict[st
     }
 
 
+@pytest.fixture(scope="module")
+def one_segment(ids: list[str], tmp_path_factory: pytest.TempPathFactory) -> TextIndex:
+    """The documents in an order that is always the same; the order of segments is not."""
+    folder = tmp_path_factory.mktemp("one") / "segment"
+    return write(folder, documents(ids, 1), well_chosen(ids), num_commits=1)
+
+
 @pytest.mark.parametrize("query", QUERIES)
 @pytest.mark.parametrize(
     "kind", ["well chosen", "none", "all too low", "all too high", "far apart"]
@@ -130,21 +145,68 @@ def test_they_are_found_with_hardly_any_room(
         assert find(index, query, k) == Found(len(expected), expected[:k])
 
 
-def test_few_ids_are_read_of_many_that_tie(indexes: dict[str, TextIndex]) -> None:
-    """For ten of thousands, two searches are made and a few more ids read than are wanted."""
-    index = indexes["well chosen"]
+@pytest.mark.parametrize("query", ["y", "y^0.1 n:1", "x n:1 n:2", "* other rare"])
+def test_few_ids_are_read_of_many_that_tie(one_segment: TextIndex, query: str) -> None:
+    """Two searches find ten of hundreds that tie, however many match besides; few ids are read."""
+    index = one_segment
     search, read = Mock(wraps=index.searcher.search), Mock(wraps=index.ids)
     watched = SimpleNamespace(
         searcher=SimpleNamespace(search=search),
         ids=read,
-        levels=index.levels,
+        kept_ids=read,
+        all_levels=index.all_levels,
         num_counted=index.num_counted,
+        num_segments=index.num_segments,
         schema=index.schema,
     )
-    found = find(index, "y", 10, watched)
+    found = find(index, query, 10, watched)
     assert len(found.hits) == 10
     assert search.call_count == 2
-    assert sum(len(call.args[0]) for call in read.call_args_list) <= 30
+    assert sum(len(call.args[0]) for call in read.call_args_list) <= 40
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        *QUERIES,
+        "other -rare",
+        "(rare OR other) x",
+        "rare other^3 word",
+        "+other rare -x",
+        '"word x" other',
+        "NOT other",
+    ],
+)
+def test_a_restricted_query_finds_what_the_whole_one_finds_there(
+    indexes: dict[str, TextIndex], query: str
+) -> None:
+    """Restricted part by part, a query matches and scores the same as within the whole."""
+    index = indexes["well chosen"]
+    mark = next(level.mark for level in index.levels if level.num_documents > 200)
+    within = tantivy.Query.term_query(index.schema, PRESENT, mark)
+    tree, build = parse(query, COLLECTION, strict=True)[0], QueryBuilder(index, None).build
+
+    def found(built: tantivy.Query) -> dict[str, object]:
+        hits = index.searcher.search(built, COUNT).hits
+        return {index.ids([address])[0]: pytest.approx(score) for score, address in hits}
+
+    assert found(build(tree, within=within)) == found(both(build(tree), within)) != {}
+
+
+@pytest.mark.parametrize(("most_kept", "num_read"), [(ties._MOST_KEPT, 0), (2, 20)])
+def test_ids_of_the_lowest_documents_are_read_once(
+    indexes: dict[str, TextIndex], monkeypatch: pytest.MonkeyPatch, most_kept: int, num_read: int
+) -> None:
+    """A second search reads no ids of few documents, and finds the same; of more it reads some."""
+    monkeypatch.setattr(ties, "_MOST_KEPT", most_kept)
+    index = indexes["well chosen"]
+    first = find(index, "y", 20)
+    read = Mock(wraps=index.ids)
+    monkeypatch.setattr(index, "ids", read)
+    assert find(index, "y", 20) == first
+    read_again = sum(len(call.args[0]) for call in read.call_args_list)
+    assert read_again >= num_read
+    assert bool(read_again) == bool(num_read)
 
 
 @pytest.mark.parametrize("query", ["word", "t:word OR other", "*"])

@@ -1,10 +1,12 @@
 """Statistics are those of the documents, survive the way over Redis, and are noticed when new."""
 
+import os
 import re
 import zlib
 from collections import Counter
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import msgpack
 import pytest
@@ -152,18 +154,48 @@ def test_a_replaced_table_is_noticed_and_an_unchanged_one_kept(tmp_path: Path) -
     """A scorer sees the new statistics at its next query, and opens nothing in between."""
     path = tmp_path / "u.sqlite"
     file = StatisticsFile(path)
-    assert file.current() is None
+    assert file.current(0.0) is None
     write_table(path, Statistics(1))
-    first = file.current()
+    first = file.current(0.0)
     assert first is not None
     assert first.documents == 1
-    assert file.current() is first
+    assert file.current(0.0) is first
+    assert file.current(9.0) is first
     write_table(path, Statistics(2))
-    second = file.current()
+    second = file.current(9.0)
     assert second is not None
     assert second.documents == 2
     path.write_bytes(b"damaged")
-    assert file.current() is second
+    assert file.current(20.0) is second
     path.unlink()
-    assert file.current() is second
+    assert file.current(30.0) is second
+    file.close()
+
+
+def test_a_table_whose_writer_died_before_it_marked_the_old_one_is_noticed(tmp_path: Path) -> None:
+    """A table that took the place of another without a mark is found within a second."""
+    path, other = tmp_path / "u.sqlite", tmp_path / "other.sqlite"
+    write_table(path, Statistics(1))
+    write_table(other, Statistics(2))
+    file = StatisticsFile(path)
+    first = file.current(0.0)
+    other.replace(path)
+    assert file.current(0.9) is first
+    second = file.current(1.1)
+    assert second is not None
+    assert second.documents == 2
+    file.close()
+
+
+def test_most_searches_do_not_look_for_new_statistics(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file system is asked once a second, however many searches there are."""
+    path = tmp_path / "u.sqlite"
+    write_table(path, Statistics(1))
+    file, stat = StatisticsFile(path), Mock(wraps=os.stat)
+    monkeypatch.setattr(os, "stat", stat)
+    for number in range(250):
+        file.current(number / 100)
+    assert sum(call.args == (str(path),) for call in stat.call_args_list) == 3
     file.close()
