@@ -32,9 +32,9 @@ from hedgerow.shard_worker.control.queues import JobQueues, retry
 
 LEASE_S = 5.0  # renewed each second
 SETTLE_S = 2.0  # how long the first placement waits for more workers to start
-# The same for the new shards of a split. No search misses them yet, and a placement without one of
-# the workers that can clone them would have all documents copied.
-FILLERS_WITHIN_S = 20.0
+# The same for the new shards of a split, from the first start. No search misses them yet, and a
+# placement without one of the workers that can clone them would have all documents copied.
+FILLERS_WITHIN_S = 60.0
 SHORTEST_PAUSE_S = 0.25  # between two looks
 LOOK_S = 5.0  # longest time between two looks: a worker that was killed announces nothing
 

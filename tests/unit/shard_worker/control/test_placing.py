@@ -241,8 +241,8 @@ def observed(now_ms: int = 100_000, **started_ms: int) -> Observation:
 def test_shards_that_are_filled_wait_for_the_workers_that_fill_them_and_for_no_others() -> None:
     """A placement without one of them would have all documents copied; but it may never start."""
     assert has_settled(None, observed(a=99_999, b=99_999), 60.0, {"a", "b"})
-    assert not has_settled(None, observed(a=90_000, c=90_000), 60.0, {"a", "b"})
-    assert has_settled(None, observed(a=80_000, c=90_000), 60.0, {"a", "b"})
+    assert not has_settled(None, observed(a=40_001, c=90_000), 5.0, {"a", "b"})
+    assert has_settled(None, observed(a=40_000, c=90_000), 5.0, {"a", "b"})
 
 
 @pytest.mark.parametrize(
