@@ -24,6 +24,16 @@ _RENDERER = structlog.dev.ConsoleRenderer(
 )
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Collect no garbage while modules are imported, which takes a seventh of the time."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+
+
 def pytest_collection_finish() -> None:
     """Keep the collected tests, thousands that stay to the end, out of garbage collection."""
     gc.collect()

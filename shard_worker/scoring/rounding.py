@@ -40,12 +40,21 @@ def rounded(score: float) -> float:
 
 
 def all_rounded(scores: Sequence[float]) -> list[float]:
-    """Round scores in descending order; takes half as long as rounding each if they are alike."""
+    """Round scores in descending order; takes half as long as rounding each.
+
+    That is, unless they are from more than two neighbouring powers of ten.
+    """
     if scores:
         place = bisect(_POWERS, scores[-1])
-        scale = _SCALES[place]
+        scale, above = _SCALES[place], _SCALES[min(place + 1, len(_POWERS))]
         if scale and scores[0] < _POWERS[place]:
             return [round(score * scale) / scale for score in scores]
+        if scale and above and scores[0] < _POWERS[place + 1]:
+            bound = _POWERS[place]
+            return [
+                round(score * scale) / scale if score < bound else round(score * above) / above
+                for score in scores
+            ]
     return [rounded(score) for score in scores]
 
 

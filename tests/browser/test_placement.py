@@ -32,7 +32,6 @@ def replicated(
             client.create_snapshots()
             block_until(
                 lambda: all(one.id for one in client.status().snapshots),
-                30.0,
                 what="snapshots",
                 every_s=0.2,
             )

@@ -1,7 +1,15 @@
 """The container engine, and ports of this machine."""
 
+import contextlib
+import os
+import random
 import socket
 import subprocess
+
+_PORTS_OF_A_PROCESS = 1000
+_number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+_block = range(20_000, 30_000)[_number * _PORTS_OF_A_PROCESS :][:_PORTS_OF_A_PROCESS]
+_ports = iter(random.sample(_block, len(_block)))
 
 IMAGES = ("valkey/valkey:8.1", "redis:8.0")  # the first is that of compose.yaml
 
@@ -23,8 +31,12 @@ def docker(*args: str, timeout_s: float = 60.0) -> str:
 
 
 def free_port() -> int:
-    """A free port of this machine."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A free port of this machine, which is not given twice, nor to a process beside this one.
+
+    It is below those that the system assigns, since it is taken only later, by the engine.
+    """
+    for port in _ports:
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("no port is free")

@@ -56,7 +56,7 @@ def running_haproxy(binary: str, folder: Path, port: int, gateways: list[int]) -
             yield f"http://127.0.0.1:{port}"
         finally:
             process.kill()
-            process.wait(20)
+            process.wait(60)
 
 
 class Served:
@@ -124,7 +124,7 @@ class Proxied:
         """End them."""
         for one in self.gateways:
             one.process.kill()
-            one.process.wait(20)
+            one.process.wait(60)
 
     @contextlib.asynccontextmanager
     async def searched(self) -> AsyncIterator[list[Client]]:
@@ -184,7 +184,7 @@ async def test_a_killed_gateway_costs_what_was_in_flight_on_it(proxied: Proxied)
     await proxied.until_whole()
     async with proxied.searched() as clients:
         proxied.gateways[0].process.kill()
-        proxied.gateways[0].process.wait(20)
+        proxied.gateways[0].process.wait(60)
         before = [client.statuses[200] for client in clients]
 
         def have_gone_on() -> bool:

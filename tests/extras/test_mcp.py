@@ -88,7 +88,7 @@ def serving(cluster: Cluster, *arguments: str, **more: str) -> Iterator[str]:
         yield announced[1]
     finally:
         process.terminate()
-        assert process.wait(10) in {0, -15}
+        assert process.wait(60) in {0, -15}
         assert process.stderr is not None
         assert "Traceback" not in process.stderr.read()
         process.stderr.close()

@@ -97,7 +97,7 @@ def running_prometheus(binary: str, folder: Path, key: str, *targets: str) -> It
             yield f"http://{address}"
         finally:
             process.terminate()
-            process.wait(20)
+            process.wait(60)
 
 
 class Prometheus:

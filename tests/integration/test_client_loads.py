@@ -67,7 +67,7 @@ def test_a_server_that_does_not_read_stops_the_drawing(either: EitherKind) -> No
 
     def read_nothing(connection: Connection) -> None:
         connection.read_head()
-        is_over.wait(timeout=20)
+        is_over.wait(timeout=60)
 
     with RawServer(read_nothing) as server:
         call = either.connect(server.url, margin_s=0.1)

@@ -154,7 +154,7 @@ async def test_a_worker_that_restarts_keeps_its_name_and_its_shards(cluster: Clu
         async with Gateway.connect(cluster.settings, num_shards=NUM_SHARDS) as gateway:
             await load(gateway, "books", documents(0, 100))
             cluster.workers[1].send_signal(signal.SIGTERM)
-            assert cluster.workers[1].wait(20) == 0
+            assert cluster.workers[1].wait(60) == 0
             await gateway.documents.load("books", ndjson(documents(100, 120)), "logged")
             cluster.start(1)
             await placed.until_is(1)

@@ -52,7 +52,7 @@ class Victim:
         """SIGKILL; its children end with it."""
         if self._process is not None:
             self._process.kill()
-            self._process.wait(10)
+            self._process.wait(60)
             assert self._process.stdout is not None
             self._process.stdout.close()
             self._process = None

@@ -103,7 +103,7 @@ async def test_a_process_is_stopped_and_found(tmp_path: Path) -> None:
     with pytest.raises(subprocess.TimeoutExpired):
         process.wait(0.01)
     process.terminate()
-    assert process.wait(30) == process.poll() == -signal.SIGTERM
+    assert process.wait(60) == process.poll() == -signal.SIGTERM
     process.kill()  # does nothing any more
 
     other = await launch_async(*WAITING, stdout=subprocess.PIPE)

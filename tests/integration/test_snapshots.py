@@ -282,7 +282,7 @@ async def test_an_old_copy_whose_gap_a_snapshot_closes(
     async with gateway_to(replicas) as gateway:
         await load(gateway, "books", documents(0, 50))
     replicas.workers[0].terminate()
-    replicas.workers[0].wait(15)
+    replicas.workers[0].wait(60)
     shutil.copytree(replicas.data(0), tmp_path / "old")
     replicas.start(0)
     async with gateway_to(replicas) as gateway, boarding(replicas.server) as (board, _):

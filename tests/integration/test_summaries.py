@@ -69,7 +69,7 @@ async def test_after_a_restart_no_stamp_counts(
         assert await check.read("u", [0, 1]) == [None, stamp]
         own_server.stop()
         own_server.start()
-        await asyncio.wait_for(lost.wait(), 10)
+        await asyncio.wait_for(lost.wait(), 60)
         with pytest.raises(RedisUnavailableError):
             await check.read("u", [0, 1])
         await until(lambda: bool(check.identity))

@@ -38,7 +38,7 @@ def _with_template(test: Callable[[Template], Awaitable[None]]) -> None:
     """Run a test in a loop that begins when there is a template, as `gateway up` does."""
     with Template.started([MODULE]) as template:
         assert template is not None
-        asyncio.run(asyncio.wait_for(test(template), 30.0))
+        asyncio.run(asyncio.wait_for(test(template), 60.0))
 
 
 def _program(what: str, how: str = "") -> Program:

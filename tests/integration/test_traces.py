@@ -100,8 +100,10 @@ async def test_a_sampled_search_is_one_trace_through_all_processes(
     assert {name: counted[name] for name in ("search", "admit", "merge")} == dict.fromkeys(
         ("search", "admit", "merge"), 1
     )
-    for name in ("search shard", "second phase", "my ranking"):
-        assert counted[name] == 2, receiver.tree(found["trace_id"])
+    assert counted["search shard"] == 2, receiver.tree(found["trace_id"])
+    for name in ("second phase", "my ranking"):
+        # On a busy machine, a second scorer may take over from one that is late.
+        assert counted[name] >= 2, receiver.tree(found["trace_id"])
     (root,) = [span for span in spans if span.name == "search"]
     assert root.parent_id == CALLER[36:52]
     assert root.service == "hedgerow-gateway"
@@ -232,7 +234,6 @@ async def test_writes_and_jobs_are_traced(tmp_path: Path, receiver: Receiver) ->
         await caller.load("trees", more, wait="logged")
         await until(
             lambda: {"collect_statistics", "sum_statistics"} <= {s.name for s in receiver.spans},
-            30.0,
             what="the jobs' spans",
         )
         jobs = [span for span in receiver.spans if span.name == "sum_statistics"]

@@ -17,7 +17,7 @@ from tests.support.up import Announcement, up_command
 from tests.support.waiting import block_until
 
 _START_TIMEOUT_S: Final = 60.0
-_STOP_TIMEOUT_S: Final = 30.0
+_STOP_TIMEOUT_S: Final = 60.0
 
 
 @dataclass

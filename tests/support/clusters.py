@@ -73,7 +73,7 @@ class Cluster:
         """Settings of a gateway to it."""
         return Settings(
             redis=RedisSettings(url=self.server.url, reconnect_max_s=0.3),
-            gateway=GatewaySettings(membership_poll_s=0.1, write_timeout_s=30),
+            gateway=GatewaySettings(membership_poll_s=0.1, write_timeout_s=60),
             rank_profiles=PROFILES,
         )
 
@@ -138,7 +138,7 @@ class Cluster:
     def kill(self, worker: int) -> None:
         """SIGKILL one worker."""
         self.workers[worker].kill()
-        self.workers[worker].wait(10)
+        self.workers[worker].wait(60)
 
     def lose(self, worker: int) -> None:
         """SIGKILL one worker, and remove its data folder."""
@@ -155,10 +155,10 @@ class Cluster:
             process.terminate()
         for process in self.workers.values():
             try:
-                process.wait(15)
+                process.wait(60)
             except subprocess.TimeoutExpired:
                 process.kill()
-                process.wait(10)
+                process.wait(60)
 
 
 @contextlib.contextmanager

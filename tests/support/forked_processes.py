@@ -59,7 +59,7 @@ class LaunchPad:
         if self._control is not None:
             self._control.close()
             self._control = None
-            self._process.wait(10)
+            self._process.wait(60)
 
     def can_fork(self, environment: Mapping[str, str]) -> bool:
         """Whether it lives, and its forks are like an interpreter with this environment."""

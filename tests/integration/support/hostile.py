@@ -68,7 +68,7 @@ class GatewayProcess:
 
     def connect(self) -> socket.socket:
         """Open a connection."""
-        return socket.create_connection(("127.0.0.1", self.port), timeout=30)
+        return socket.create_connection(("127.0.0.1", self.port), timeout=60)
 
 
 @contextlib.contextmanager
@@ -95,7 +95,7 @@ def gateway_process(
         yield GatewayProcess(process, _port(process, log), log)
     finally:
         process.kill()
-        process.wait(10)
+        process.wait(60)
 
 
 def _port(process: Process, log: Path) -> int:
@@ -128,7 +128,7 @@ class NormalClient:
 
     def run(self) -> None:
         """Ask until the end, and once more after it."""
-        with httpx.Client(timeout=10) as client:
+        with httpx.Client(timeout=60) as client:
             is_over = False
             while not is_over:
                 is_over = self._is_over.wait(0.05)
@@ -193,5 +193,5 @@ def send_all(connection: socket.socket, data: bytes, seconds: float) -> int:
             num_sent += connection.send(view[num_sent : num_sent + 262_144])
         except OSError:
             break
-    connection.settimeout(30.0)
+    connection.settimeout(60.0)
     return num_sent

@@ -20,7 +20,7 @@ from tests.support.waiting import block_until
 Version = Literal["previous", "present"]
 VERSIONS: tuple[Version, ...] = ("previous", "present")
 NUM_SHARDS = 2
-START_TIMEOUT_S = 30.0
+START_TIMEOUT_S = 60.0
 FAST = {
     "HEDGEROW_WORKER__SCORERS": "1",
     "HEDGEROW_WORKER__HEARTBEAT_INTERVAL_S": "0.1",

@@ -62,13 +62,13 @@ class Placing:
         beat = await self.beat(worker)
         return beat is not None and beat.shards == list(shards)
 
-    async def until_serves(self, worker: str, *shards: int, timeout_s: float = 30.0) -> None:
+    async def until_serves(self, worker: str, *shards: int, timeout_s: float = 60.0) -> None:
         """Wait until a worker serves exactly these shards."""
         await until(
             lambda: self.serves(worker, *shards), timeout_s, what=f"{worker} serves {shards}"
         )
 
-    async def until_carried_out(self, *workers: str, timeout_s: float = 30.0) -> None:
+    async def until_carried_out(self, *workers: str, timeout_s: float = 60.0) -> None:
         """Wait until these workers have carried out the newest placement."""
 
         async def is_carried_out() -> bool:

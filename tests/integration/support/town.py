@@ -135,11 +135,11 @@ class Town:
             store=self.board,
             registry=Registry(self.control, self.keys),
             live_replicas=live_replicas,
-            timeout_s=30.0,
+            timeout_s=60.0,
         )
         log, limits = self.log, Settings().limits
         documents = Documents(
-            log, self.collections, NUM_SHARDS, limits, write_timeout_s=20, ranked=ranked
+            log, self.collections, NUM_SHARDS, limits, write_timeout_s=60, ranked=ranked
         )
 
         async def listen() -> None:
@@ -194,7 +194,7 @@ async def town(redis_server: RedisServer, key_prefix: str, tmp_path: Path) -> As
     settings = Settings()
     collections = Collections(registry, NUM_SHARDS, settings.rank_profiles)
     documents = Documents(
-        ShardLog(control, keys), collections, NUM_SHARDS, settings.limits, write_timeout_s=20
+        ShardLog(control, keys), collections, NUM_SHARDS, settings.limits, write_timeout_s=60
     )
     board = StatisticsStore(control, keys)
     yield Town(redis_server, tmp_path, control, keys, collections, documents, board)

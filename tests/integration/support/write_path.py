@@ -178,7 +178,7 @@ async def writing(
     prefix: str,
     data: Path,
     limits: dict[str, int] | None = None,
-    write_timeout_s: float = 20.0,
+    write_timeout_s: float = 60.0,
 ) -> AsyncIterator[WritePath]:
     """A gateway's side of the write path, for the block; nothing is applied yet."""
     settings = Settings(

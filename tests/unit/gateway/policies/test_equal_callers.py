@@ -1,5 +1,7 @@
 """Callers that ask as much as each other, in a model of an overloaded cluster."""
 
+from functools import cache
+
 import pytest
 
 from tests.unit.support.closed_callers import CAPACITY, DEADLINE_S, ClosedModel
@@ -39,3 +41,25 @@ def test_callers_that_come_back_together_do_not_drive_the_limit_up(capacity: flo
         num_admitted += len(admitted)
         num_slow += sum(query.ended_at - query.arrived_at > DEADLINE_S / 2 for query in admitted)
     assert num_slow <= 0.025 * num_admitted
+
+
+@cache
+def goodput(num_callers: int, *, are_patient: bool) -> float:
+    """Whole answers in time, a second."""
+    model = ClosedModel(num_callers, 8, are_patient=are_patient, until=_UNTIL, seed=1)
+    settled = [query for query in model.run_callers() if query.arrived_at >= _SINCE]
+    num_good = sum(
+        not query.cause
+        and query.num_ok == len(model.shards)
+        and query.ended_at - query.arrived_at <= DEADLINE_S
+        for query in settled
+    )
+    return num_good / (_UNTIL - _SINCE)
+
+
+@pytest.mark.parametrize("are_patient", [True, False])
+@pytest.mark.parametrize("times", [2, 4, 16])
+def test_goodput_does_not_fall_with_more_callers(times: int, are_patient: bool) -> None:
+    """While callers that were refused wait, others keep the shards busy; none is late for it."""
+    peak = goodput(32, are_patient=True)
+    assert goodput(32 * times, are_patient=are_patient) >= 0.97 * peak

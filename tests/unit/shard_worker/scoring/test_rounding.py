@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from hedgerow.shard_worker.scoring.rounding import all_rounded, rounded, tie_of
 
 SCORES = st.floats(0, 2.0**100, width=32)
+ACROSS = st.floats(4, 30, width=32)  # a power of ten, as scores of a search often are
 
 
 @given(SCORES)
@@ -22,7 +23,11 @@ def test_scores_have_five_digits(score: float) -> None:
     assert rounded(score) == float(f"{score:.5g}")
 
 
-@given(st.lists(SCORES) | st.lists(st.floats(1, 9.5, width=32)))
+@given(st.lists(SCORES) | st.lists(st.floats(1, 9.5, width=32)) | st.lists(ACROSS))
+@example([1e38, 1e37])
+@example([2e-45, 1e-45])
+@example([10.0, 9.999996])
+@example([12345.6, 100000.0])
 def test_scores_are_rounded_together_as_each_alone(scores: list[float]) -> None:
     """Scores in descending order come out the same, whether or not they are of one size."""
     scores.sort(reverse=True)
