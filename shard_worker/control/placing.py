@@ -156,11 +156,11 @@ class Placing:
     def _cluster(
         self, seen: Observation, present: Placement | None, fillers: Collection[str]
     ) -> Cluster:
-        expiry_s = self._settings.worker.heartbeat_expiry_s
+        await_s = self._settings.placement.replace_after_s
         return cluster_of(
-            among_fillers(seen, present, fillers, expiry_s) if fillers else seen,
+            among_fillers(seen, present, fillers, await_s) if fillers else seen,
             present,
-            expiry_s=expiry_s,
+            expiry_s=self._settings.worker.heartbeat_expiry_s,
             pinned_for_s=self._settings.placement.replace_after_s,
         )
 
@@ -198,22 +198,22 @@ class Placing:
 
 
 def among_fillers(
-    seen: Observation, present: Placement | None, fillers: Collection[str], expiry_s: float
+    seen: Observation, present: Placement | None, fillers: Collection[str], await_s: float
 ) -> Observation:
     """What was observed, without workers to which shards that are being filled should not go yet.
 
     The shards are placed on workers that fill them, and stay there until they are filled: another
-    worker would need copies of all documents. It gets its share afterwards. If one of them is lost,
-    all that are live are taken.
+    worker would need copies of all documents. It gets its share afterwards. If one of them is lost
+    for as long as the policy waits for it, all that are live are taken.
 
     Args:
         seen: what was observed.
         present: the present placement.
         fillers: the workers that fill the shards.
-        expiry_s: a worker without a heartbeat for this long is lost, in s.
+        await_s: how long a lost worker is waited for, in s.
     """
     wanted = named_by(present) or seen.heartbeats.keys() & set(fillers)
-    if not wanted or not all(seen.is_live(worker, expiry_s) for worker in wanted):
+    if not wanted or not all(seen.is_live(worker, await_s) for worker in wanted):
         return seen
     beats = seen.heartbeats.items()
     return replace(
