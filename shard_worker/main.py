@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import gc
 import os
 import secrets
 import socket
@@ -20,6 +19,7 @@ from hedgerow.common.errors import ConfigurationError, HedgerowError
 from hedgerow.common.lifecycle import calm_collector, stop_on_signals, stop_with_parent
 from hedgerow.common.machine.descriptors import raise_descriptor_limit
 from hedgerow.common.machine.private_folder import make_private, write_privately
+from hedgerow.common.machine.shared_pages import share_pages
 from hedgerow.common.observability.printable import printable
 from hedgerow.common.observability.telemetry import configure_logging, keep_output_steady
 from hedgerow.common.observability.tracing import load_if_on
@@ -104,8 +104,7 @@ def serve(
     folders = import_path()
     sys.path[:0] = [folder for folder in folders if folder not in sys.path]
     load_if_on(settings.tracing)
-    gc.collect()
-    gc.freeze()  # pages that no collector writes to stay shared with the forkservers
+    share_pages()  # with the forkservers
     # For the indexer, and for scorers that are supervised.
     num_forkservers = 2 if settings.worker.process_pool == "supervised" else 1
     with (

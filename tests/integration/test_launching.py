@@ -1,9 +1,11 @@
 """Tests that what the launch pad forks is as a process that is started by exec."""
 
 import asyncio
+import contextlib
 import json
 import os
 import resource
+import shutil
 import signal
 import socket
 import subprocess
@@ -24,7 +26,8 @@ pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="the launch pad is for Linux"),
 ]
 
-STARTED = [sys.executable, "-m", "tests.integration.support.started"]
+MODULE = "tests.integration.support.started"
+STARTED = [sys.executable, "-m", MODULE]
 WAITING = [sys.executable, "-c", "import time; print('waits', flush=True); time.sleep(600)"]
 
 
@@ -33,12 +36,14 @@ def _is_forking() -> None:
     assert launching._pad is not None
 
 
-def started(*arguments: str, by_exec: bool, **options: Any) -> tuple[int, str, str]:
+def started(
+    *arguments: str, by_exec: bool, module: str = MODULE, **options: Any
+) -> tuple[int, str, str]:
     """Run the program to its end; returns its code and what it has written."""
     # A shell's background job ignores Ctrl-C, and so does what it starts.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = launch(
-        [*STARTED, *arguments],
+        [sys.executable, "-m", module, *arguments],
         by_exec=by_exec,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -55,19 +60,25 @@ def started(*arguments: str, by_exec: bool, **options: Any) -> tuple[int, str, s
 @pytest.mark.parametrize("is_leader", [False, True])
 def test_a_fork_finds_what_an_interpreter_finds(tmp_path: Path, *, is_leader: bool) -> None:
     """All that a process can see of itself is the same, except for its ids and its luck."""
+    shutil.copy(Path(__file__).parent / "support" / "started.py", tmp_path / "program.py")
     told = []
-    with socket.socket() as passed, (tmp_path / "input").open("w+") as standard_input:
+    with (
+        contextlib.ExitStack() as afterwards,
+        socket.socket() as passed,
+        (tmp_path / "input").open("w+") as standard_input,
+    ):
+        afterwards.callback(os.umask, os.umask(0o027))
         for by_exec in (True, False):
             standard_input.seek(0)
             standard_input.write("a line")
             standard_input.seek(0)
-            root = str(Path(__file__).parents[2])
             code, out, err = started(
                 "facts",
                 by_exec=by_exec,
                 stdin=standard_input,
                 env={**os.environ, "HEDGEROW_URL": "grün", "COLUMNS": "70"},
-                cwd=root,
+                module="program",
+                cwd=tmp_path,
                 start_new_session=is_leader,
                 pass_fds=[passed.fileno()],
                 limits={resource.RLIMIT_NOFILE: (500, 600)},

@@ -59,6 +59,7 @@ class LaunchPad:
         if self._control is not None:
             self._control.close()
             self._control = None
+            self._process.kill()  # it has nothing to finish, and may still be importing
             self._process.wait(60)
 
     def can_fork(self, environment: Mapping[str, str]) -> bool:

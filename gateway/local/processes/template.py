@@ -2,7 +2,6 @@
 
 import asyncio
 import ctypes
-import gc
 import importlib
 import json
 import os
@@ -14,6 +13,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import IO, Protocol
 
+from hedgerow.common.machine.shared_pages import release_files, share_pages
 from hedgerow.gateway.local.processes.template_process import ANSWER, REQUEST, be_template
 
 _PR_SET_CHILD_SUBREAPER = 36
@@ -94,8 +94,7 @@ class Template:
         for module in modules:
             importlib.import_module(module)
         ours, theirs = socket.socketpair()
-        gc.collect()
-        gc.freeze()  # so that neither process's collector writes to shared pages
+        share_pages()
         for stream in (sys.stdout, sys.stderr):
             with suppress(AttributeError, OSError):  # it is missing, or its reader has gone
                 stream.flush()
@@ -109,6 +108,7 @@ class Template:
             ours.close()
             be_template(theirs)
         theirs.close()
+        release_files()  # of what only the template's forks will use
         ours.setblocking(False)
         return cls(ours, pid)
 
