@@ -86,7 +86,8 @@ class Attach(Array, frozen=True):
             are then lists of numbers; fields that are not among these are as they are stored.
         k: how many hits the merge of all shards keeps, by score and then by id. A worker that has
             searched several shards leaves out the documents of hits which the others beat. 0 if
-            that is not how they are merged, or if only one shard is asked.
+            that is not how they are merged, if only one shard is asked, or unless all workers know
+            it (`Heartbeat.search_options`).
     """
 
     num: Count

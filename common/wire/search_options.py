@@ -19,7 +19,8 @@ SCORE: Final = "_score"  # the sort key that is the score
 # 3: vector, candidates, synonyms, highlights, more_like and did_you_mean; and
 # `collection.VectorField`s and `word_analysis.FIELD_TEXTS`, which are not options, but as new.
 # 4: refine.
-LEVEL: Final = 4
+# 5: `messages.Attach.k`, which is not an option, but as new.
+LEVEL: Final = 5
 TEXTS_LEVEL: Final = 2
 VECTORS_LEVEL: Final = 3
 SYNONYMS_LEVEL: Final = 3
@@ -27,6 +28,7 @@ FIELD_TEXTS_LEVEL: Final = 3
 HIGHLIGHTS_LEVEL: Final = 3
 LIKE_LEVEL: Final = 3
 REFINE_LEVEL: Final = 4
+LOCAL_MERGE_LEVEL: Final = 5
 
 # A field's value: a keyword, a number, a boolean, or a date (RFC 3339, in UTC, to the second, so
 # that dates are ordered as texts); None if a document has none.

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from hedgerow.common.outcome import Outcome
 from hedgerow.common.settings.rank_profiles import RankProfile
 from hedgerow.common.wire.messages import Kind, pack_body
+from hedgerow.common.wire.search_options import LOCAL_MERGE_LEVEL
 from hedgerow.gateway.policies.adaptive_timeout import AdaptiveTimeout
 from hedgerow.gateway.policies.hedging import HedgePolicy
 from hedgerow.gateway.policies.latency import FetchReserve
@@ -72,7 +73,10 @@ class ScatterGather:
         self._fetch_reserve = fetch_reserve
         self._ranked = frozenset(profiles_with_functions(settings.profiles))
         self._attaching = AttachPolicy(
-            settings.profiles, settings.max_attached_bytes, lambda: view.attaches
+            settings.profiles,
+            settings.max_attached_bytes,
+            lambda: view.attaches,
+            lambda: view.search_options >= LOCAL_MERGE_LEVEL,
         )
         self._canary = Canary(settings.profiles, messenger)
         self._top_up = TopUp(messenger, self.hedger)

@@ -37,6 +37,7 @@ class AttachPolicy:
         profiles: Mapping[str, RankProfile],
         max_bytes: int,
         is_understood: Callable[[], bool],
+        is_compared: Callable[[], bool] = lambda: True,
     ) -> None:
         """Ask for documents with the `profiles` that allow it.
 
@@ -45,10 +46,12 @@ class AttachPolicy:
                 the fetch; so are those of a noop, which workers answer without reading documents.
             max_bytes: limit on the documents in all replies to a search together; 0 asks for none.
             is_understood: whether every live worker understands an `Attach`.
+            is_compared: whether every live worker understands its `k`.
         """
         self.use_profiles(profiles)
         self._max_bytes = max_bytes
         self._is_understood = is_understood
+        self._is_compared = is_compared
 
     def use_profiles(self, profiles: Mapping[str, RankProfile]) -> None:
         """From now on, these are the profiles."""
@@ -79,9 +82,13 @@ class AttachPolicy:
             return None
         num = num_wanted(min(query.k, _MOST_DOCUMENTS), num_shards)
         fields = None if query.fields is True else list(query.fields)
-        is_by_score = not query.sort and not query.group_by
-        k = query.k if num_shards > 1 and is_by_score else 0
-        return Attach(num, max_bytes, fields, vectors, k)
+        return Attach(num, max_bytes, fields, vectors, self._k(query, num_shards))
+
+    def _k(self, query: SearchQuery, num_shards: int) -> int:
+        """See `Attach.k`."""
+        if num_shards == 1 or query.sort or query.group_by or not self._is_compared():
+            return 0
+        return query.k
 
 
 @lru_cache(maxsize=1024)

@@ -21,9 +21,11 @@ PROFILES = {
 }
 
 
-def policy(max_bytes: int = 1000, *, is_understood: bool = True) -> AttachPolicy:
+def policy(
+    max_bytes: int = 1000, *, is_understood: bool = True, is_compared: bool = True
+) -> AttachPolicy:
     """A policy for a cluster of new workers, unless the test says otherwise."""
-    return AttachPolicy(PROFILES, max_bytes, lambda: is_understood)
+    return AttachPolicy(PROFILES, max_bytes, lambda: is_understood, lambda: is_compared)
 
 
 def query(k: int = 10, fields: tuple[str, ...] | bool = True) -> SearchQuery:
@@ -74,6 +76,13 @@ def test_shards_do_not_compare_what_is_not_merged_by_score(
     wish = policy().wish(search, "bm25", num_shards)
     assert wish is not None
     assert wish.k == 0
+
+
+def test_workers_of_an_earlier_version_get_no_number_of_winners() -> None:
+    """They cannot read a request with more members than they know."""
+    assert policy(is_compared=False).wish(query(), "bm25", 4) == Attach(
+        num_wanted(10, 4), 250, None
+    )
 
 
 @pytest.mark.parametrize(
