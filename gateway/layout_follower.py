@@ -120,6 +120,7 @@ class LayoutFollower:
     def _change_over(self, new: _Running) -> None:
         """Serve by other parts from now on."""
         old, self._present, self._prepared = self._present, new, None
+        new.parts.guards.take_over(old.parts.guards)
         self._use(new.parts)
         new.parts.documents.take_over(old.parts.documents)
         new.parts.conditional_writes.take_over(old.parts.conditional_writes)

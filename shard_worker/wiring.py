@@ -25,7 +25,7 @@ from hedgerow.shard_worker.scoring.scorer import ScorerConfig
 from hedgerow.shard_worker.serving.fetch import FetchLanes
 from hedgerow.shard_worker.serving.work_accounting import End, WorkAccounting
 
-SCORER_FACTORY: Final = "hedgerow.shard_worker.scoring.scorer:make_scorer"
+SCORER_FACTORY: Final = "hedgerow.shard_worker.scoring.scorer:make_handler"
 
 # A batch of megabytes takes a while to send and to apply. At shutdown it is better finished than
 # killed; the drain time bounds this.

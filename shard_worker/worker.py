@@ -155,6 +155,7 @@ class Worker:
             self._stores,
             on_change=self._withhold,
         )
+        self._old: OldShards | None = None
         self._placement = None
         if shards is None:
             self._placement = PlacementFollower(context, self._held, self._heartbeats.beat_soon)
@@ -256,7 +257,7 @@ class Worker:
                 following = []
                 if self._placement is not None:
                     following.append(group.create_task(self._placement.run(), name="placement"))
-                    policy = Placing(self._context)
+                    policy = Placing(self._context, self._old.workers if self._old else None)
                     watchers.append(group.create_task(policy.run(), name="placement policy"))
                 log.info("ready", worker=self.id, shards=list(self._held.shards), pid=os.getpid())
                 await stop.wait()
@@ -276,7 +277,7 @@ class Worker:
             old: the old shards that this process serves.
             pace: of the copies and clones of this process.
         """
-        context = self._context
+        context, self._old = self._context, old
         self._writing.cloner = self._report.cloner = ShardCloner(
             ShardLog(context.control, context.keys),
             self._writing.indexer,

@@ -32,7 +32,8 @@ class PlacementSettings(Group):
     split_share: Annotated[float, Field(gt=0, le=1)] = Field(
         0.5,
         description="Part of the time for which new shards index what is copied to them while the "
-        "shards are split, so that queries go first; 1 to copy as fast as possible.",
+        "shards are split, so that queries go first. Clones, which have the lowest priority, may "
+        "take twice this part of a core. 1 to copy and clone as fast as possible.",
     )
 
 

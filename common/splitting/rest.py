@@ -28,6 +28,20 @@ class Rest(NamedTuple):
         earliest = now + max(0.0, now - began) * (1.0 / share - 1.0)
         return cls(earliest, earliest + LONGEST_GIVING_WAY_S)
 
+    @classmethod
+    def after_clone(cls, began: float, now: float, cpu_s: float, share: float) -> Self:
+        """The rest of a clone, to which the system gives the CPU last: it need not give way itself.
+
+        Args:
+            began: when it went on.
+            now: when it stopped.
+            cpu_s: CPU time that it took meanwhile.
+            share: as for `after`; it may take twice this part of a core, as a copy does that two
+                replicas apply.
+        """
+        latest = max(now, began + cpu_s / (2 * share))
+        return cls(latest, latest)
+
     def is_over(self, now: float, *, is_busy: bool, is_urgent: bool) -> bool:
         """Whether to go on now.
 

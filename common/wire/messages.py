@@ -84,12 +84,16 @@ class Attach(Array, frozen=True):
         fields: names of the requested fields; None for all.
         vectors: the collection's vector fields. They are left out unless `fields` names them, and
             are then lists of numbers; fields that are not among these are as they are stored.
+        k: how many hits the merge of all shards keeps, by score and then by id. A worker that has
+            searched several shards leaves out the documents of hits which the others beat. 0 if
+            that is not how they are merged, or if only one shard is asked.
     """
 
     num: Count
     max_bytes: Annotated[int, msgspec.Meta(ge=0, le=MAX_ATTACHED_BYTES)]
     fields: list[str] | None
     vectors: tuple[str, ...] = ()
+    k: Count = 0
 
 
 class Request(Array, frozen=True):
@@ -306,7 +310,9 @@ def pack_request(request: Request) -> bytes:
     if request.trace is None:  # the forms that earlier workers can read
         parts, attach = astuple(request)[:-2], request.attach
         if attach is not None:
-            parts = (*parts, attach if attach.vectors else astuple(attach)[:-1])
+            num_unused = 0 if attach.k else 1 if attach.vectors else 2
+            members = astuple(attach)
+            parts = (*parts, members[: len(members) - num_unused])
         return encode((VERSION, parts))
     return encode((VERSION, request))
 

@@ -105,6 +105,18 @@ class Admission:
         self._batch_share = settings.batch_share
         self._wait_share = settings.wait_share
 
+    def take_over(self, former: "Admission") -> None:
+        """Go on from admission control of other shards that the same workers serve.
+
+        Shard *s* of *N* had the documents of shard *s* or *s* + *N*. As long as a new shard has not
+        replied, its workers have replied when they last did so for that one.
+        """
+        self.limit.take_over(former.limit)
+        self.duration_s = former.duration_s
+        self.pressure.refused_at = former.pressure.refused_at
+        for shard in range(len(self.replied_at)):
+            self.replied_at[shard] = former.replied_at[shard % len(former.replied_at)]
+
     def admit(
         self,
         priority: Priority,

@@ -147,6 +147,11 @@ class ConcurrencyLimit:
         self._step = float(self.value)  # nothing is known yet: as in TCP's slow start, it doubles
         self._ends_at = -math.inf
 
+    def take_over(self, former: "ConcurrencyLimit") -> None:
+        """Go on from another limit's value, as after a cut."""
+        self.value = min(max(former.value, self._min), self._max)
+        self._step = max(1.0, self.value * _FIRST_STEP)
+
     def judge(self, num_in_flight: int, now: float) -> None:
         """A query has ended: change the limit if the current window calls for it.
 

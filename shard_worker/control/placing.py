@@ -12,6 +12,8 @@ was computed from.
 """
 
 import asyncio
+from collections.abc import Awaitable, Callable, Collection
+from dataclasses import replace
 from functools import partial
 
 import structlog
@@ -30,6 +32,9 @@ from hedgerow.shard_worker.control.queues import JobQueues, retry
 
 LEASE_S = 5.0  # renewed each second
 SETTLE_S = 2.0  # how long the first placement waits for more workers to start
+# The same for the new shards of a split, from the first start. No search misses them yet, and a
+# placement without one of the workers that can clone them would have all documents copied.
+FILLERS_WITHIN_S = 60.0
 SHORTEST_PAUSE_S = 0.25  # between two looks
 LOOK_S = 5.0  # longest time between two looks: a worker that was killed announces nothing
 
@@ -39,14 +44,23 @@ _log = structlog.get_logger()
 class Placing:
     """Watches whether the placement must change, and runs the job that changes it."""
 
-    def __init__(self, context: Context) -> None:
-        """Keep the placement of a worker's cluster current."""
+    def __init__(
+        self, context: Context, fillers: Callable[[], Awaitable[Collection[str]]] | None = None
+    ) -> None:
+        """Keep the placement of a worker's cluster current.
+
+        Args:
+            context: the worker.
+            fillers: returns the workers that fill the shards from those that a split divides, while
+                they do, whether they are live or not; None if these are no new shards.
+        """
         self._control = context.control
         self._keys = context.keys
         self._worker = context.worker_id
         self._num_shards = context.num_shards
         self._settings = context.settings
         self._rules = Rules.of(context.settings)
+        self._find_fillers = fillers
         self._store = PlacementStore(context.control, context.keys)
         self._registry = Registry(context.control, context.keys)
         self._woken = asyncio.Event()
@@ -99,11 +113,12 @@ class Placing:
         present = await self._read()
         seen = await self._store.observe(self._registry, self._num_shards)
         await self._keep_records(seen, present)
-        cluster = self._cluster(seen, present)
+        fillers = await self._fillers()
+        cluster = self._cluster(seen, present, fillers)
         is_waiting = any(member.lost_since_ms is not None for member in cluster.members)
         if not is_waiting and self._decided == (present, cluster):
             return
-        if not has_settled(present, seen, self._settings.placement.replace_after_s):
+        if not has_settled(present, seen, self._settings.placement.replace_after_s, fillers):
             self._look_at = now
             return
         decided = await self._plan(present, cluster, seen.now_ms)
@@ -124,7 +139,8 @@ class Placing:
         try:
             present = await self._read()
             seen = await self._store.observe(self._registry, self._num_shards)
-            decided = await self._plan(present, self._cluster(seen, present), seen.now_ms)
+            cluster = self._cluster(seen, present, await self._fillers())
+            decided = await self._plan(present, cluster, seen.now_ms)
             if decided.next is None or decided.next is present:
                 return
             version = present.version if present is not None else 0
@@ -137,13 +153,22 @@ class Placing:
         # In a thread, since it takes 0.2 s for 10,000 shards.
         return await asyncio.to_thread(plan, present, cluster, self._rules, now_ms)
 
-    def _cluster(self, seen: Observation, present: Placement | None) -> Cluster:
+    def _cluster(
+        self, seen: Observation, present: Placement | None, fillers: Collection[str]
+    ) -> Cluster:
+        await_s = self._settings.placement.replace_after_s
         return cluster_of(
-            seen,
+            among_fillers(seen, present, fillers, await_s) if fillers else seen,
             present,
             expiry_s=self._settings.worker.heartbeat_expiry_s,
             pinned_for_s=self._settings.placement.replace_after_s,
         )
+
+    async def _fillers(self) -> Collection[str]:
+        try:
+            return () if self._find_fillers is None else await self._find_fillers()
+        except WireError as error:
+            raise RedisUnavailableError(str(error)) from error
 
     async def _keep_records(self, seen: Observation, present: Placement | None) -> None:
         """Record who has signed off, and end the drains of workers that have stopped since."""
@@ -172,21 +197,54 @@ class Placing:
         return f"{self._keys.jobs}:placement"
 
 
-def has_settled(present: Placement | None, seen: Observation, await_s: float) -> bool:
+def among_fillers(
+    seen: Observation, present: Placement | None, fillers: Collection[str], await_s: float
+) -> Observation:
+    """What was observed, without workers to which shards that are being filled should not go yet.
+
+    The shards are placed on workers that fill them, and stay there until they are filled: another
+    worker would need copies of all documents. It gets its share afterwards. If one of them is lost
+    for as long as the policy waits for it, all that are live are taken.
+
+    Args:
+        seen: what was observed.
+        present: the present placement.
+        fillers: the workers that fill the shards.
+        await_s: how long a lost worker is waited for, in s.
+    """
+    wanted = named_by(present) or seen.heartbeats.keys() & set(fillers)
+    if not wanted or not all(seen.is_live(worker, await_s) for worker in wanted):
+        return seen
+    beats = seen.heartbeats.items()
+    return replace(
+        seen,
+        heartbeats={name: beat for name, beat in beats if name in wanted or not beat.joins},
+    )
+
+
+def has_settled(
+    present: Placement | None, seen: Observation, await_s: float, fillers: Collection[str] = ()
+) -> bool:
     """Whether the workers that start together have all had time to join.
 
     The first placement would otherwise give all shards to the first worker. If some shards are on
     workers' disks and others on none, a placement was lost, and with it the names of workers that
-    have the others: they get as much time as a lost worker.
+    have the others: they get as much time as a lost worker. Shards that are filled from others wait
+    for all workers that fill them, and for no others.
 
     Args:
         present: the present placement; if there is one, nothing is waited for.
         seen: the heartbeats.
         await_s: how long a lost worker is waited for, in s.
+        fillers: workers that fill the shards from others; none if these are not being filled.
     """
     joined = [beat for beat in seen.heartbeats.values() if beat.joins]
     if present is not None or not joined:
         return True
+    if fillers:
+        first_start_ms = min(beat.started_at_ms for beat in joined)
+        is_late = seen.now_ms - first_start_ms >= FILLERS_WITHIN_S * 1000
+        return is_late or seen.heartbeats.keys() >= set(fillers)
     stored = {shard for beat in joined for shard in beat.stored}
     wait_s = await_s if 0 < len(stored) < seen.num_shards else SETTLE_S
     last_start_ms = max(beat.started_at_ms for beat in joined)

@@ -5,6 +5,7 @@ neither the worker's loop nor its scorers, and its crash affects nothing else.
 """
 
 import sqlite3
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ from hedgerow.common.settings.storage import StorageSettings
 from hedgerow.shard_worker.embedding.embedder import EmbedConfig, Embedder
 from hedgerow.shard_worker.executors.error_text import error_line
 from hedgerow.shard_worker.executors.process_pool.budget import Budget
+from hedgerow.shard_worker.indexing.background_thread import BackgroundThread
 from hedgerow.shard_worker.indexing.commands import Command, unpack_command
 from hedgerow.shard_worker.indexing.shard_clone import ShardClone
 from hedgerow.shard_worker.indexing.shard_indexer import OPTIMISE_MEMORY_BYTES, ShardIndexer
@@ -75,8 +77,8 @@ class Indexer:
         `release` return b""; `freeze` returns a position and `[[uid, definition, documents], …]`,
         packed; `frozen` returns b"" until the copy is complete; `begin_optimising`, `optimise`,
         `begin_filling`, `fill`, `begin_graphs` and `build_graphs` return b"" while steps are left;
-        `begin_clone` returns a replica's id and a position, packed; `clone` returns b"" while steps
-        are left; `place_clone` and `end_clone` return b"".
+        `begin_clone` returns a replica's id and a position, packed; `clone` returns whether no step
+        is left, and the CPU time in s, packed; `place_clone` and `end_clone` return b"".
         """
         command, arguments = unpack_command(payload)
         try:
@@ -194,7 +196,7 @@ class Indexer:
             copy.stop()
         return b""
 
-    def begin_clone(self, shard: int, old: str, num_shards: int) -> bytes:
+    def begin_clone(self, shard: int, old: str, num_shards: int, gives_way: bool) -> bytes:
         """Begin to make a shard of the documents of another one, whose folder is `old`."""
         self.end_clone(shard)
         self._clones[shard] = clone = ShardClone(
@@ -204,13 +206,17 @@ class Indexer:
             num_shards,
             self._optimise_memory_bytes,
             self._embedder.of_field,
+            BackgroundThread() if gives_way else BackgroundThread(0),
         )
         packed: bytes = msgpack.packb([clone.replica_id, clone.position])
         return packed
 
     def clone(self, shard: int) -> bytes:
-        """Take the next step of it."""
-        return b"1" if self._clones[shard].step() else b""
+        """Take the next step of it; the CPU time is that of all threads."""
+        before_s = time.process_time()
+        is_made = self._clones[shard].step()
+        packed: bytes = msgpack.packb([is_made, time.process_time() - before_s])
+        return packed
 
     def place_clone(self, shard: int) -> bytes:
         """Put the shard in its place."""

@@ -71,6 +71,18 @@ class BegunClone(NamedTuple):
     position: str
 
 
+class CloneStep(NamedTuple):
+    """A step of making a shard.
+
+    Attributes:
+        is_made: whether only `place_clone` is left to do.
+        cpu_s: CPU time that it took.
+    """
+
+    is_made: bool
+    cpu_s: float
+
+
 class IndexerClient:
     """Sends commands to the indexer process, which carries them out one after another.
 
@@ -209,20 +221,23 @@ class IndexerClient:
         """End a copy, if there is one."""
         await self._run(Command.THAW, shard)
 
-    async def begin_clone(self, shard: int, old: str, num_shards: int) -> BegunClone:
+    async def begin_clone(
+        self, shard: int, old: str, num_shards: int, *, gives_way: bool
+    ) -> BegunClone:
         """Begin to make a shard, which is not open, of the documents of another one.
 
         Args:
             shard: the new shard.
             old: the folder of the other one.
             num_shards: over how many shards the documents are to be spread.
+            gives_way: whether it is made with what CPU time other threads leave.
         """
-        packed = await self._send(Command.BEGIN_CLONE, shard, old, num_shards)
+        packed = await self._send(Command.BEGIN_CLONE, shard, old, num_shards, gives_way)
         return BegunClone(*msgpack.unpackb(packed))
 
-    async def clone(self, shard: int) -> bool:
-        """Take the next step of it; returns whether only `place_clone` is left to do."""
-        return bool(await self._send(Command.CLONE, shard))
+    async def clone(self, shard: int) -> CloneStep:
+        """Take the next step of it."""
+        return CloneStep(*msgpack.unpackb(await self._send(Command.CLONE, shard)))
 
     async def place_clone(self, shard: int) -> None:
         """Put the new shard in its place, instead of whatever was there."""

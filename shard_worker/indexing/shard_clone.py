@@ -9,7 +9,8 @@ documents of the other half would stay in them, be read by every search and be c
 since tantivy's Python interface cannot request a merge; and a merge takes about as long.
 
 All of it happens in a folder aside, which a kill leaves to be removed, and in steps, between which
-the indexer carries out other commands.
+the indexer carries out other commands. They are taken in a thread to which the system gives the CPU
+last, so that searches go first.
 """
 
 import shutil
@@ -20,6 +21,7 @@ from typing import Final
 from hedgerow.common.collection import Collection
 from hedgerow.common.snapshots.manifest import STORE
 from hedgerow.common.snapshots.restore import replace_shard
+from hedgerow.shard_worker.indexing.background_thread import BackgroundThread
 from hedgerow.shard_worker.indexing.definitions import read_definition
 from hedgerow.shard_worker.indexing.index_rewrite import IndexRewrite
 from hedgerow.shard_worker.indexing.level_choice import chosen
@@ -48,6 +50,7 @@ class ShardClone:
         num_shards: int,
         memory_bytes: int,
         embed: Embed,
+        thread: BackgroundThread,
     ) -> None:
         """Fix what the new shard gets; `step` makes it.
 
@@ -58,6 +61,7 @@ class ShardClone:
             num_shards: over how many shards the documents are to be spread.
             memory_bytes: most memory of a writer of a text index.
             embed: as for `TextIndexWriter.open`.
+            thread: takes the steps; it ends with the clone.
 
         Raises:
             ConfigurationError, sqlite3.Error, OSError: as `StoreClone`.
@@ -67,6 +71,7 @@ class ShardClone:
         self._shard = shard
         self._memory_bytes = memory_bytes
         self._embed = embed
+        self._thread = thread
         self._folder = data / CLONES / str(shard)
         shutil.rmtree(self._folder, ignore_errors=True)
         self._folder.mkdir(parents=True)
@@ -81,7 +86,7 @@ class ShardClone:
             WorkError: a vector cannot be made of a document's text.
             sqlite3.Error, OSError, ValueError: something cannot be read or written.
         """
-        return next(self._steps, self) is not None
+        return self._thread.run(lambda: next(self._steps, self)) is not None
 
     def place(self) -> None:
         """Put the shard, which must not be open, in its place; whatever was there is removed.
@@ -95,7 +100,8 @@ class ShardClone:
 
     def end(self) -> None:
         """Give up what is not in its place."""
-        self._steps.close()
+        self._thread.run(self._steps.close)
+        self._thread.end()
         self._store.close()
         shutil.rmtree(self._folder, ignore_errors=True)
 

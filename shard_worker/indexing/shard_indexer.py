@@ -32,7 +32,7 @@ from hedgerow.shard_worker.indexing.level_choice import chosen
 from hedgerow.shard_worker.indexing.mirror_reports import mirror_reports
 from hedgerow.shard_worker.indexing.shard_report import CollectionReport, ShardState
 from hedgerow.shard_worker.indexing.stored_before import judged_before
-from hedgerow.shard_worker.storage.index_files import TextIndexError
+from hedgerow.shard_worker.storage.index_files import TextIndexError, segments_of
 from hedgerow.shard_worker.storage.index_replacement import finish_replacing
 from hedgerow.shard_worker.storage.length_padding import balance
 from hedgerow.shard_worker.storage.store import Store
@@ -88,6 +88,8 @@ class ShardIndexer:
         self._embedder = embedder or Embedder(EmbedConfig())
         embed = self._embedder.of_field
         self._reports: dict[str, CollectionReport] = {}
+        # uid → its index, when it was found to have these average lengths
+        self._balanced: dict[str, tuple[bytes, dict[str, float]]] = {}
         self._lock = FolderLock(folder, lock_wait_s)
         try:
             self._store = Store.open(folder / STORE)
@@ -193,8 +195,13 @@ class ShardIndexer:
         """Fit a collection's index to the average lengths over all shards."""
         # An index that is being optimised is balanced afterwards.
         collection = None if self.writers.is_rewriting(uid) else self._definitions.current(uid)
-        if collection is not None:
-            balance(self.writers.of(collection), averages)
+        # Whenever a shard has moved, all are asked again, and most need no writer to be opened.
+        before = segments_of(self._folder / uid), dict(averages)
+        if collection is not None and self._balanced.get(uid) != before:
+            if balance(self.writers.of(collection), averages):
+                self._balanced.pop(uid, None)  # merges may follow: it is looked at once more
+            else:
+                self._balanced[uid] = before
             self._reports.pop(uid, None)
         return self.state()
 

@@ -26,6 +26,7 @@ from hedgerow.common.errors import (
 )
 from hedgerow.common.lifecycle import calm_collector
 from hedgerow.common.machine.private_folder import make_private
+from hedgerow.common.placement.store import PlacementStore
 from hedgerow.common.redis.client import RedisClient
 from hedgerow.common.redis.connect import connect
 from hedgerow.common.redis.keys import Keys
@@ -227,7 +228,11 @@ class LayoutHost:
             await asyncio.to_thread(make_private, folder)
             async with self._connect_worker(layout) as worker:
                 old = ServedOldShards(
-                    self._settings.data, layout, lambda: self._layout, self._workers
+                    self._placements,
+                    self._settings.data,
+                    layout,
+                    lambda: self._layout,
+                    self._workers,
                 )
                 worker.clone_from(old, self._pace)
                 self._workers[layout.id] = worker
@@ -297,6 +302,9 @@ class LayoutHost:
             except (HedgerowError, OSError, sqlite3.Error) as error:
                 log.debug("copy_waits", shard=shard, reason=str(error))
             await asyncio.sleep(COPY_AGAIN_S)
+
+    def _placements(self, layout: Layout) -> PlacementStore:
+        return PlacementStore(self._control, self._keys.of_layout(layout.id))
 
     def _do_searches_wait(self) -> bool:
         return any(worker.num_waiting for worker in self._workers.values())

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from hedgerow.common.placement.store import PlacementStore
 from hedgerow.common.shard_log.entries import position
 from hedgerow.common.snapshots.restore import shard_folder
 from hedgerow.common.state.layout import ClusterLayout, Layout, Split
@@ -14,6 +15,7 @@ class ServedOldShards:
 
     def __init__(
         self,
+        placements: Callable[[Layout], PlacementStore],
         data: Path,
         target: Layout,
         present: Callable[[], ClusterLayout],
@@ -22,11 +24,13 @@ class ServedOldShards:
         """Look for old shards.
 
         Args:
+            placements: returns where the placement of a layout is.
             data: the process's data folder.
             target: the layout of the new shards.
             present: returns the cluster's layout.
             workers: those of this process, by the id of their layout.
         """
+        self._placements = placements
         self._data = data
         self._target = target
         self._present = present
@@ -46,6 +50,15 @@ class ServedOldShards:
             return frozenset()
         later = split.source.num_shards  # how much greater the number of the second half is
         return frozenset(new for old in worker.served for new in (old, old + later))
+
+    async def workers(self) -> frozenset[str]:
+        """The owners of the old shards; none if the new ones are not being filled."""
+        if (split := self._split) is None:
+            return frozenset()
+        # Not by their heartbeats, which are late while they start the processes of the new shards.
+        placement = await self._placements(split.source).read()
+        shards = () if placement is None else placement.shards
+        return frozenset(worker for shard in shards for worker in shard.owners)
 
     def folder(self, shard: int) -> Path | None:
         """The folder of the old shard that has a new one's documents.

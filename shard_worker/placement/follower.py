@@ -31,6 +31,7 @@ from hedgerow.shard_worker.placement.steps import (
     after_failure,
     next_steps,
     served_elsewhere,
+    turn_of,
 )
 
 # A new version is announced; this is for an announcement that is lost though nothing reconnects.
@@ -62,6 +63,7 @@ class PlacementFollower:
         self._placement: Placement | None = None
         self._done: Placement | None = None  # what was carried out
         self._wanted: frozenset[int] = frozenset()
+        self._turns: dict[int, int] = {}
         self._read_at = -math.inf
         self._must_look = True  # at the disk
         self._waits_for_others = False
@@ -127,7 +129,8 @@ class PlacementFollower:
             self._started_at,
         )
         most = self._context.settings.placement.max_moves
-        return next_steps(self._wanted, replaced, situation, most, self._loop.time())
+        now = self._loop.time()
+        return next_steps(self._wanted, replaced, situation, most, now, self._turns)
 
     async def _read(self) -> None:
         """Read the placement again, if a new version was announced, and now and then."""
@@ -142,8 +145,10 @@ class PlacementFollower:
             raise
         if placement is not None:  # if it was lost, the one before is held to
             self._placement = placement
-            assigned = placement.held_by(self._context.worker_id)
+            worker = self._context.worker_id
+            assigned = placement.held_by(worker)
             self._wanted = frozenset(one for one in assigned if one < self._context.num_shards)
+            self._turns = {one: turn_of(placement, worker, one) for one in self._wanted}
 
     async def _replaced(self, placement: Placement) -> frozenset[int]:
         expiry_s = self._context.settings.worker.heartbeat_expiry_s

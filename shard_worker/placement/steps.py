@@ -5,6 +5,7 @@ worker serves it, whatever the placement says, and its data is removed only afte
 """
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from hedgerow.common.placement.document import Placement
@@ -80,6 +81,7 @@ def next_steps(
     situation: Situation,
     most_at_once: int,
     now: float,
+    turns: Mapping[int, int] = MappingProxyType({}),
 ) -> Steps:
     """What a worker should begin to do.
 
@@ -89,19 +91,31 @@ def next_steps(
         situation: what it has and does.
         most_at_once: most shards that it takes up at the same time.
         now: the time.
+        turns: shard → its `turn_of`; those of a low one are taken up first.
     """
     one = situation
     changing = one.taking_up | one.letting_go
     waiting = {shard for shard, failure in one.failures.items() if failure.next_at > now}
     lacking = wanted - one.held - changing - waiting
     # What is on the disk takes least, and may be what others wait for.
-    in_order = sorted(lacking, key=lambda shard: (shard not in one.stored, shard))
+    in_order = sorted(
+        lacking, key=lambda shard: (shard not in one.stored, turns.get(shard, 0), shard)
+    )
     brought = one.stored if now - one.started_at >= KEEP_S else one.stored & one.dropped
     return Steps(
         in_order[: max(0, most_at_once - len(one.taking_up))],
         sorted((one.held - wanted - changing) & replaced),
         sorted((brought - one.held - wanted - changing - waiting) & replaced),
     )
+
+
+def turn_of(placement: Placement, worker: str, shard: int) -> int:
+    """How many other workers should begin to take up a shard before one that holds it does.
+
+    Workers with the same shards begin with different ones, so that each shard soon has one replica.
+    """
+    holders = placement.of(shard).holders
+    return (holders.index(worker) + shard) % len(holders)
 
 
 def served_elsewhere(

@@ -13,23 +13,21 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 from pydantic_core import from_json
 
 from hedgerow.common.collection import Collection
 from hedgerow.common.document_ids import ID_FIELD
 from hedgerow.common.errors import ConfigurationError, WireError, WorkError
-from hedgerow.common.wire.messages import Attach, SearchBody, pack_body
+from hedgerow.common.wire.messages import SearchBody, pack_body
 from hedgerow.shard_worker.scoring.index_snapshot import Snapshot
 from hedgerow.shard_worker.scoring.opening import OPENING, split
 from hedgerow.shard_worker.scoring.query_analysis import QueryAnalysis
 from hedgerow.shard_worker.scoring.ranking import SCORE_FIELD
 from hedgerow.shard_worker.scoring.recent_values import RecentValues
-from hedgerow.shard_worker.scoring.retrieval import Found, Located
+from hedgerow.shard_worker.scoring.retrieval import Found
 from hedgerow.shard_worker.scoring.unused_files import UnusedFiles
 from hedgerow.shard_worker.storage.bodies import BodyReader
 from hedgerow.shard_worker.storage.index_files import TextIndexError
-from hedgerow.shard_worker.storage.leading_documents import leading_of
 from hedgerow.shard_worker.storage.picking import pick_of
 from hedgerow.shard_worker.storage.store import Store
 from hedgerow.shard_worker.storage.term_statistics import (
@@ -275,65 +273,26 @@ class OpenShards:
                 candidates.append(document)
         return candidates, sum(isinstance(body, int) for body in bodies)
 
-    def attached(
-        self,
-        shard: int,
-        uid: str,
-        ids: Sequence[str],
-        located: Located | None,
-        attach: Attach,
-        is_late: Callable[[], bool],
-    ) -> list[bytes]:
-        """The documents of the first ids, as `attach` asks for them.
-
-        A document is read from the files beside the index if it is there (`bodies`), else from the
-        store. The list ends before the first document that cannot be read: the fetch then reads it,
-        or reports why it cannot.
-        """
-        wanted = ids[: attach.num]
-        bodies: list[bytes | None] = [None] * len(wanted)
-        wants_vectors = not set(attach.vectors).isdisjoint(attach.fields or ())
-        if located is not None and not wants_vectors:
-            bodies = self._beside_index(shard, uid, wanted, located, is_late)
-        if None in bodies:
-            absent = [one for one, body in zip(wanted, bodies, strict=True) if body is None]
-            read = iter(self._read_leading(shard, uid, absent, attach.max_bytes, is_late))
-            bodies = [next(read, None) if body is None else body for body in bodies]
-        taken = leading_of(bodies, attach.max_bytes)
-        pick = pick_of(attach.fields, attach.vectors)
-        try:
-            return taken if pick is None else [pick(body) for body in taken]
-        except msgspec.MsgspecError:
-            return []
-
-    def _beside_index(
-        self,
-        shard: int,
-        uid: str,
-        ids: Sequence[str],
-        located: Located,
-        is_late: Callable[[], bool],
-    ) -> list[bytes | None]:
+    def bodies(self, shard: int, uid: str) -> BodyReader:
+        """The documents beside the index."""
         now = time.monotonic()
         reader = self._bodies.get((shard, uid), now)
         if reader is None:
             reader = BodyReader(self._index_folder(shard, uid))
             self._bodies.put((shard, uid), reader, now)
-        try:
-            places = located.places(ids)
-        except ValueError:  # tantivy raises it for a damaged index
-            return [None] * len(ids)
-        read = reader.read
-        return [None if place is None or is_late() else read(place) for place in places]
+        return reader
 
-    def _read_leading(
+    def leading(
         self, shard: int, uid: str, ids: Sequence[str], max_bytes: int, is_late: Callable[[], bool]
     ) -> list[bytes]:
-        try:
-            store = self._store(shard)
-            return [] if store is None else store.leading(uid, ids, max_bytes, is_late)
-        except (sqlite3.Error, ConfigurationError):
-            return []
+        """See `Store.leading`; no documents if there is no store.
+
+        Raises:
+            sqlite3.Error: the store cannot be read.
+            ConfigurationError: it is of a newer version.
+        """
+        store = self._store(shard)
+        return [] if store is None else store.leading(uid, ids, max_bytes, is_late)
 
     def _store(self, shard: int) -> Store | None:
         store = self._stores.get(shard)

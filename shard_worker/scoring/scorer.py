@@ -3,8 +3,9 @@
 import sys
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ from hedgerow.common.wire.messages import (
 )
 from hedgerow.common.wire.search_options import SearchExtras, SearchOptions, Synonym
 from hedgerow.shard_worker.scoring.absent_fields import AbsentFields
+from hedgerow.shard_worker.scoring.attaching import Attaching, Part
 from hedgerow.shard_worker.scoring.field_queries import both
 from hedgerow.shard_worker.scoring.fused_candidates import add_leg_scores, candidates_of
 from hedgerow.shard_worker.scoring.index_snapshot import Snapshot
@@ -78,17 +80,23 @@ class ScorerConfig:
     worker_id: str = ""
 
 
-def make_scorer(config: ScorerConfig) -> "Scorer":
+def make_handler(config: ScorerConfig) -> "Callable[[tuple[Any, ...], Budget], Result]":
     """Make the function that a scorer process runs for each search, and its thread beside them.
 
     It takes `(shard, generation, packed SearchPayload)`, followed by the fields of an `Attach` if
     documents are wanted, and by a packed `TraceContext` if the search is traced, and returns a
-    packed `SearchBody`. A shard is opened when it is first
-    searched, and reopened when a search asks for a newer generation or another opening (`opening`).
+    packed `SearchBody`, or a function that returns it with the documents (`attaching`). A shard is
+    opened when it is first searched, and reopened when a search asks for a newer generation or
+    another opening (`opening`).
 
     Raises:
         ConfigurationError: a profile's second phase cannot be used, or OpenTelemetry is missing.
     """
+    return make_scorer(config).search
+
+
+def make_scorer(config: ScorerConfig) -> "Scorer":
+    """Make what `make_handler` runs; raises what it raises."""
     for folder in config.import_path:
         if folder not in sys.path:
             sys.path.insert(0, folder)
@@ -97,6 +105,8 @@ def make_scorer(config: ScorerConfig) -> "Scorer":
     scorer.start_thread()
     return scorer
 
+
+Result = bytes | Callable[[], bytes]  # packed, or what packs it just before it is sent
 
 # All shards of a query get the same payload, and a worker searches its shards one after the other.
 _read = lru_cache(maxsize=256)(unpack_search_payload)
@@ -113,6 +123,7 @@ class Scorer:
             self._tracing = scorer_tracing(config.tracing, config.worker_id)
         self._data = Path(config.data)
         self._shards = OpenShards(self._data)
+        self._attaching = Attaching(self._shards)
         self._has_loaded_vectors = False
         self._max_candidate_bytes = config.max_candidate_bytes
         self._absent = AbsentFields()
@@ -137,6 +148,11 @@ class Scorer:
             self.look_for_vectors()
 
     def __call__(self, payload: tuple[Any, ...], budget: Budget) -> bytes:
+        """Score one search on one shard, and pack the result at once; raises as `search` does."""
+        result = self.search(payload, budget)
+        return result if isinstance(result, bytes) else result()
+
+    def search(self, payload: tuple[Any, ...], budget: Budget) -> Result:
         """Score one search on one shard.
 
         Raises:
@@ -148,7 +164,7 @@ class Scorer:
         with self._turn:
             return self._score(payload, budget)
 
-    def _score(self, payload: tuple[Any, ...], budget: Budget) -> bytes:
+    def _score(self, payload: tuple[Any, ...], budget: Budget) -> Result:
         began = time.monotonic()
         shard, generation, packed, *wanted = payload
         trace = None
@@ -165,12 +181,17 @@ class Scorer:
         body, located = self._search(shard, generation, search, profile, budget, trace)
         # An `enrich` function needs the documents first; it runs in the threads of the fetch.
         if wanted and body.ids and profile.enrich is None:
-            attach = Attach(*wanted)
-            attached = self._shards.attached(
-                shard, search.uid, body.ids, located, attach, budget.expired
+            part = self._attaching.add(
+                shard, packed, search.uid, body, located, Attach(*wanted), budget.expired
             )
-            body = replace(body, attached=attached)
+            if part.merge is None:
+                return self._attaching.finish(part)
+            return partial(self._finish, part)
         return pack_body(body)
+
+    def _finish(self, part: Part) -> bytes:
+        with self._turn:
+            return self._attaching.finish(part)
 
     def close(self) -> None:
         """Close the files. A scorer process may end without this call, and loses nothing."""

@@ -17,7 +17,7 @@ from hedgerow.common.redis.primary import Primary
 from hedgerow.common.settings.redis import RedisSettings
 from hedgerow.shard_worker.serving.moving_pull import MovingPull
 from hedgerow.shard_worker.serving.pops import NEWEST, OLDEST, pop
-from hedgerow.shard_worker.serving.pull_policy import Lane, PullPolicy, sift
+from hedgerow.shard_worker.serving.pull_policy import Lane, Pulled, PullPolicy, by_query, sift
 from hedgerow.shard_worker.serving.replier import Replier
 
 log = structlog.get_logger()
@@ -83,7 +83,11 @@ class Consumer:
         self._control = control
         self._shards: dict[bytes, int] = {}  # by queue
         self._max_pops = 1
-        self._keys: list[bytes] = []  # the queues, in the order in which they are pulled from
+        self._keys: list[
+            bytes
+        ] = []  # the shards' queues, in the order in which they are pulled from
+        self._own: tuple[bytes, ...] = ()  # the worker's own queue, if it has one
+        self._is_own_first = True  # unless the last pull took from it
         self.lane = lane
         self._replier = replier
         self._num_sharing = num_sharing
@@ -146,7 +150,7 @@ class Consumer:
     async def _pull_while_moving(self, error: Exception | None) -> None:
         """Pull from queues whose slot is being moved, then try again as usual."""
         self._paused = asyncio.get_running_loop().create_future()
-        room, keys = self.lane.room(), self._wanted_keys()
+        room, keys = self.lane.room(), sum(self._wanted_keys(), ())
         if error is None or not room or not keys:
             self._paused.set_result(None)
             return
@@ -185,9 +189,10 @@ class Consumer:
         if key in self._shards:
             return
         self._shards[key] = shard
-        # The worker's own queue comes last at first: it is nearly always empty.
-        is_own = [self._shards[one] == OWN_QUEUE for one in self._keys]
-        self._keys.insert(is_own.index(True) if True in is_own else len(is_own), key)
+        if shard == OWN_QUEUE:
+            self._own = (key,)
+        else:
+            self._keys.append(key)
         self._on_queues()
         self._end_pop()
 
@@ -198,7 +203,10 @@ class Consumer:
 
         def remove() -> None:
             if self._shards.pop(key, None) is not None:
-                self._keys.remove(key)
+                if key in self._own:
+                    self._own = ()
+                else:
+                    self._keys.remove(key)
                 self._on_queues()
             if not removed.done():
                 removed.set_result(None)
@@ -268,7 +276,8 @@ class Consumer:
         return self._is_pulling
 
     def _pull(self, room: int) -> None:
-        keys = self._wanted_keys()
+        own, shared = self._wanted_keys()
+        keys = own + shared if self._is_own_first else shared + own
         if self._num_sharing > 1:
             room = max(1, room // self._num_sharing)
         num_pops = min(len(keys), room, self._max_pops)
@@ -280,8 +289,10 @@ class Consumer:
         if self._order is not None and self._order.is_newest_first:
             end, drops = NEWEST, self._order.num_drops
         commands.append(pop(keys, room // num_pops, end, self._block_s))
+        # Each of the others begins with another queue, so that the shards of a query come together.
         for first in range(1, num_pops):
-            commands.append(pop(keys[first:] + keys[:first], room // num_pops, end))
+            others = shared[first:] + shared[:first] + own
+            commands.append(pop(others, room // num_pops, end))
         if drops:
             commands += [pop((key,), drops, OLDEST) for key in keys]
             num_pops += len(keys)
@@ -290,11 +301,15 @@ class Consumer:
         self._is_pulling = True
         self._connection.send_now(commands, [self._on_answer] * num_pops)
 
-    def _wanted_keys(self) -> tuple[bytes, ...]:
-        """The queues to pull from, in order."""
+    def _wanted_keys(self) -> tuple[tuple[bytes, ...], tuple[bytes, ...]]:
+        """The queues to pull from: the worker's own, and those of its shards, in order."""
         if not self._withheld:
-            return tuple(self._keys)
-        return tuple(key for key in self._keys if self._shards[key] not in self._withheld)
+            return self._own, tuple(self._keys)
+        own, shared = (
+            tuple(key for key in keys if self._shards[key] not in self._withheld)
+            for keys in (self._own, self._keys)
+        )
+        return own, shared
 
     def _on_answer(self, answer: Any) -> None:
         self._answers.append(answer)
@@ -319,26 +334,33 @@ class Consumer:
         elif not self._paused.done():
             self._paused.set_result(error)
 
-    def deliver(self, answers: list[Any], handle: Callable[[int, list[bytes]], None]) -> int:
+    def deliver(self, answers: list[Any], handle: Callable[[list[Pulled]], None]) -> int:
         """Pass the requests that were pulled to `handle`; returns their number.
 
         Then makes the calls that `between_pulls` has put off.
         """
-        keys, num_taken = self._keys, 0
+        keys, num_taken, is_own_first = self._keys, 0, True
+        pops: list[tuple[int, list[bytes]]] = []
         for at, answer in enumerate(answers):
             if answer is None or isinstance(answer, Exception):
                 continue
             key, messages = answer
             if at >= self._num_work:
-                num_taken += self._sift(key, messages, self._room - num_taken, handle)
+                num_taken += self._sift(key, messages, self._room - num_taken, pops)
                 continue
             num_taken += len(messages)
             if self._order is not None and not self._order.is_newest_first:
                 self._note_oldest(messages, 0)
-            handle(self._shards[key], messages)
+            pops.append((self._shards[key], messages))
             # A pop takes from the first queue with a request, so this one goes last now.
-            keys.remove(key)
-            keys.append(key)
+            if key in self._own:
+                is_own_first = False
+            else:
+                keys.remove(key)
+                keys.append(key)
+        self._is_own_first = is_own_first
+        if pops:
+            handle(by_query(pops))
         if (
             self._order is not None
             and self._error is None
@@ -374,14 +396,14 @@ class Consumer:
         key: bytes,
         messages: list[bytes],
         room: int,
-        handle: Callable[[int, list[bytes]], None],
+        pops: list[tuple[int, list[bytes]]],
     ) -> int:
-        """Drop and take what `sift` says; the rest goes back. Returns how many were taken."""
+        """Take what `sift` says; the rest goes back. Returns how many were taken."""
         now = time.monotonic()
         sifted = sift(messages, room, self._share, now)
         self._note_oldest(messages, len(sifted.expired))
-        # It drops expired requests, too, and counts them.
-        handle(self._shards[key], sifted.expired + sifted.taken)
+        # Those that have expired are dropped, and counted, where the others are started.
+        pops.append((self._shards[key], sifted.expired + sifted.taken))
         if sifted.left:
             self._control.send_now([unanswered("LPUSH", key, *reversed(sifted.left))], [])
         return len(sifted.taken)

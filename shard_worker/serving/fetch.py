@@ -41,6 +41,7 @@ from hedgerow.shard_worker.executors.thread_pool.threads import Spent, ThreadLan
 from hedgerow.shard_worker.serving.enriching import Enrich, Enriching
 from hedgerow.shard_worker.serving.in_flight import Key
 from hedgerow.shard_worker.serving.intake import Intake, Records
+from hedgerow.shard_worker.serving.pull_policy import Pulled
 from hedgerow.shard_worker.serving.reading import Stores, read_body
 from hedgerow.shard_worker.serving.turn import Turn
 from hedgerow.shard_worker.serving.work_accounting import End
@@ -123,9 +124,9 @@ class FetchService:
         self._throttle = Throttle(60.0)
         self._tasks: set[asyncio.Task[None]] = set()  # the requests in flight
 
-    def handle(self, shard: int, messages: list[bytes]) -> None:
-        """Start the requests of one pop."""
-        self._intake.take(self, shard, messages)
+    def handle(self, pulled: list[Pulled]) -> None:
+        """Start the requests of one pull."""
+        self._intake.take(self, pulled)
 
     @staticmethod
     def read(message: bytes, max_bytes: int) -> FetchRequest:

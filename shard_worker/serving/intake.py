@@ -1,7 +1,7 @@
 """What a worker does with a pulled request before an executor gets it."""
 
 import time
-from collections.abc import Container
+from collections.abc import Container, Iterable
 from typing import Final, NamedTuple, Protocol, TypeVar
 
 import structlog
@@ -13,6 +13,7 @@ from hedgerow.common.wire.messages import Request
 from hedgerow.shard_worker.serving.consumer import OWN_QUEUE
 from hedgerow.shard_worker.serving.forwarding import Forwarding
 from hedgerow.shard_worker.serving.in_flight import InFlight
+from hedgerow.shard_worker.serving.pull_policy import Pulled
 from hedgerow.shard_worker.serving.work_accounting import End, WorkAccounting
 
 log = structlog.get_logger()
@@ -95,37 +96,41 @@ class Intake:
         self._held = held
         self._throttle = Throttle(60.0)
 
-    def take(self, service: Service[Read], shard: int, messages: list[bytes]) -> float:
-        """Start the requests of one pop, in arrival order; returns `time.monotonic()` before them.
+    def take(self, service: Service[Read], pulled: Iterable[Pulled]) -> float:
+        """Start the requests of one pull, in their order; returns `time.monotonic()` before them.
 
         Args:
             service: answers them.
-            shard: the queue's shard, or `OWN_QUEUE`; a shard that a request names comes first.
-            messages: the packed requests.
+            pulled: the packed requests, each with the shards of the queues that it was in, or
+                `OWN_QUEUE`; a shard that a request names comes first.
         """
         now = time.monotonic()
         now_us = self._clock.server_us(now)
-        in_flight, max_bytes, is_shared = self._in_flight, self._max_bytes, shard != OWN_QUEUE
+        in_flight, max_bytes = self._in_flight, self._max_bytes
         read, start = service.read, service.start
-        for message in messages:
-            try:
-                one = read(message, max_bytes)
-            except WireError as error:
-                self.count_malformed(error)
-                continue
-            request = one.request
-            hedge = request.hedge
-            target = shard if hedge is None else hedge.shard
-            if request.expires_at_ms * 1000 <= now_us:
-                self._counters.add("expired_at_pull")
-                self._accounting.add(_DROPPED, 0, 0)
-            elif in_flight.is_unwanted(target, request):
-                self._counters.add("cancelled_at_pull")
-                self._accounting.add(_DROPPED, 0, 0)
-            elif hedge is not None and (target not in self._held or in_flight.has(target, request)):
-                self._forwarding.forward(request)
-            else:
-                start(target, one, now, max(0, now_us - request.sent_at_us), is_shared)
+        for message, shards in pulled:
+            for shard in shards:
+                try:
+                    one = read(message, max_bytes)
+                except WireError as error:
+                    self.count_malformed(error)
+                    continue
+                request = one.request
+                hedge = request.hedge
+                target = shard if hedge is None else hedge.shard
+                if request.expires_at_ms * 1000 <= now_us:
+                    self._counters.add("expired_at_pull")
+                    self._accounting.add(_DROPPED, 0, 0)
+                elif in_flight.is_unwanted(target, request):
+                    self._counters.add("cancelled_at_pull")
+                    self._accounting.add(_DROPPED, 0, 0)
+                elif hedge is not None and (
+                    target not in self._held or in_flight.has(target, request)
+                ):
+                    self._forwarding.forward(request)
+                else:
+                    queue_us = max(0, now_us - request.sent_at_us)
+                    start(target, one, now, queue_us, shard != OWN_QUEUE)
         return now
 
     def count_malformed(self, error: WireError | None) -> None:

@@ -1,6 +1,6 @@
 """What decides how much is pulled, from which end, and what of it is taken. No I/O."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple, Protocol
 
 from hedgerow.common.wire.pull_order import PullOrder
@@ -42,6 +42,29 @@ class PullPolicy(NamedTuple):
 
     order: PullOrder
     spent_share: Callable[[bytes, float], float]
+
+
+# A packed request, and the shards whose queues it was pulled from.
+Pulled = tuple[bytes, Sequence[int]]
+
+
+def by_query(pops: Iterable[tuple[int, Sequence[bytes]]]) -> list[Pulled]:
+    """The requests of several pops in order of arrival, those of one query next to each other.
+
+    A query sends the same bytes to all of its shards. A scorer that gets the shards of a query
+    together can compare what it has found on them (`scoring.local_merge`).
+
+    Args:
+        pops: the shard of each pop, and its requests in order of arrival.
+    """
+    shards: dict[bytes, list[int]] = {}
+    for shard, messages in pops:
+        for message in messages:
+            if message in shards:
+                shards[message].append(shard)
+            else:
+                shards[message] = [shard]
+    return list(shards.items())
 
 
 class Sifted(NamedTuple):

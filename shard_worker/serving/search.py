@@ -11,6 +11,7 @@ from hedgerow.shard_worker.executors.bulkhead import OURS
 from hedgerow.shard_worker.executors.error_text import error_line
 from hedgerow.shard_worker.executors.process_pool.task import Task, TaskResult
 from hedgerow.shard_worker.serving.intake import Intake, Records
+from hedgerow.shard_worker.serving.pull_policy import Pulled
 from hedgerow.shard_worker.serving.replier import Replies
 from hedgerow.shard_worker.serving.search_request import SearchRequest, read_search
 from hedgerow.shard_worker.serving.served_profiles import ElsewhereObserver, ServedProfile
@@ -65,10 +66,10 @@ class SearchService:
         self._give_back = give_back
         self._num_in_loop = 0
 
-    def handle(self, shard: int, messages: list[bytes]) -> None:
-        """Start the requests of one pop; replies that are ready at once go to the replier."""
+    def handle(self, pulled: list[Pulled]) -> None:
+        """Start the requests of one pull; replies that are ready at once go to the replier."""
         self._num_in_loop = 0
-        now = self._intake.take(self, shard, messages)
+        now = self._intake.take(self, pulled)
         if num := self._num_in_loop:
             self._lane.observe_elsewhere(num)
             # The loop does not wait here, so all of the time is CPU time.
@@ -122,7 +123,7 @@ class SearchService:
         attach = request.attach
         wanted: tuple[object, ...] = ()
         if attach is not None:
-            wanted = (attach.num, attach.max_bytes, attach.fields, attach.vectors)
+            wanted = (attach.num, attach.max_bytes, attach.fields, attach.vectors, attach.k)
         trace = request.trace
         traced = () if trace is None or profile.second_phase is None else (trace,)
         task = Task(

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from hedgerow.common.wire.messages import Reply
 from hedgerow.shard_worker.serving.consumer import Consumer
+from hedgerow.shard_worker.serving.pull_policy import Pulled
 from hedgerow.shard_worker.serving.replier import Replies
 
 # Longest that a pull waits for replies that could leave with it, in s.
@@ -14,7 +15,7 @@ HOLD_S: Final = 0.002
 
 # Whether what this worker holds may be answered from; if not, it has been withheld.
 IsCurrent = Callable[[], bool]
-Handle = Callable[[int, list[bytes]], None]
+Handle = Callable[[list[Pulled]], None]
 
 
 class Turn:
@@ -48,8 +49,8 @@ class Turn:
 
         Args:
             consumer: pulls, as much as its lane has room for.
-            handle: starts the requests of one pop, given their shard (or `OWN_QUEUE`) and the
-                packed requests. It adds to the replier what it can answer at once.
+            handle: starts the requests of one pull, each for its shards (or `OWN_QUEUE`). It adds
+                to the replier what it can answer at once.
         """
         try:
             await consumer.run(partial(self._on_pulled, consumer, handle))

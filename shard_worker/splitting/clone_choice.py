@@ -13,7 +13,7 @@ from hedgerow.common.state.layout import Split
 from hedgerow.common.state.registry import Registry
 from hedgerow.common.wire.heartbeat import Heartbeat
 
-LOOK_S: Final = 1.0
+LOOK_S: Final = 0.25
 
 
 def can_clone(
@@ -39,7 +39,7 @@ def can_clone(
 
 
 class CloneChoice:
-    """Observes what `can_clone` needs, once a second for all copiers of a process.
+    """Observes what `can_clone` needs, every `LOOK_S` at most for all copiers of a process.
 
     Attributes:
         is_placed: whether workers were chosen for the new shards, when it was last observed.
@@ -56,7 +56,7 @@ class CloneChoice:
         self.is_placed = False
 
     async def are_possible(self, old: int, new: Collection[int]) -> bool:
-        """`can_clone` at most a second ago.
+        """`can_clone`, at most `LOOK_S` ago.
 
         Raises:
             RedisUnavailableError: there was no answer.

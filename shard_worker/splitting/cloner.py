@@ -46,6 +46,9 @@ class OldShards(Protocol):
     def divided(self) -> frozenset[int]:
         """The new shards whose documents old ones here have."""
 
+    async def workers(self) -> frozenset[str]:
+        """The owners of the old shards; none if the new ones are not being filled."""
+
     def folder(self, shard: int) -> Path | None:
         """The folder of the old shard with a new one's documents; None if it cannot be cloned."""
 
@@ -147,7 +150,10 @@ class ShardCloner:
     async def _clone(self, shard: int, folder: Path) -> None:
         loop, log = asyncio.get_running_loop(), self._shard_log
         began = loop.time()
-        clone = await self._indexer.begin_clone(shard, str(folder), self._num_shards)
+        gives_way = self._pace.share < 1.0
+        clone = await self._indexer.begin_clone(
+            shard, str(folder), self._num_shards, gives_way=gives_way
+        )
         try:
             # Before anything else: from now on, the log keeps what the clone does not have.
             await log.record_applied(shard, clone.replica_id, clone.position)
@@ -190,14 +196,13 @@ class ShardCloner:
         # The copiers of this process take turns for old shards, whose numbers are lower.
         turn, is_made = self._num_shards + shard, False
         async with pace.turn(turn, self._pause):
-            began = loop.time()
+            began, cpu_s = loop.time(), 0.0
             while not is_made and loop.time() - began < TURN_S:
-                is_made = await self._indexer.clone(shard)
-            rest = Rest.after(began, loop.time(), pace.share)
+                step = await self._indexer.clone(shard)
+                is_made, cpu_s = step.is_made, cpu_s + step.cpu_s
+            rest = Rest.after_clone(began, loop.time(), cpu_s, pace.share)
             is_urgent = await self._shard_log.length(shard) > pace.most_log_entries
-            while pace.share < 1.0 and not rest.is_over(
-                loop.time(), is_busy=pace.is_busy(), is_urgent=is_urgent
-            ):
+            while not rest.is_over(loop.time(), is_busy=False, is_urgent=is_urgent):
                 await self._pause()
                 await pace.keep(turn)
         return is_made

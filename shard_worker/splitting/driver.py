@@ -163,8 +163,11 @@ class SplitDriver:
         is_copying = split.state is SplitState.COPYING
         most_ms = lag_of(now_ms - split.changed_at_ms) if is_copying else 0
         is_there = not copied.uncopied and max(copied.lag_ms, lag_ms) <= most_ms
+        unserved = _unserved(source, target, split)
+        if unserved:  # statistics are collected of what is there, and not waited for yet
+            self._uncounted_since = None
         return Seen(
-            unserved=_unserved(source, target, split),
+            unserved=unserved,
             uncopied=copied.uncopied,
             copy_lag_ms=copied.lag_ms,
             apply_lag_ms=lag_ms,

@@ -27,9 +27,9 @@ from hedgerow.common.machine.appended_file import AppendedFile
 
 MAX_BODY_BYTES: Final = 2048  # larger documents are in the store alone, not twice on disk
 
-_OFFSET_BITS: Final = 40  # the shard indexer does not let a file become this large
+OFFSET_BITS: Final = 40  # the shard indexer does not let a file become this large
 _NUMBER_BITS: Final = 24
-_OFFSETS: Final = (1 << _OFFSET_BITS) - 1
+_OFFSETS: Final = (1 << OFFSET_BITS) - 1
 _SUFFIX: Final = ".bodies"
 _SIZE: Final = Struct("<H")  # precedes each document
 
@@ -106,7 +106,7 @@ class _File:
 
     def __init__(self, folder: Path, number: int, *, is_new: bool) -> None:
         self._file = AppendedFile(_path(folder, number), is_new=is_new)
-        self._first_place = number << _OFFSET_BITS
+        self._first_place = number << OFFSET_BITS
 
     def add(self, body: bytes) -> int:
         place = self._first_place + self._file.size
@@ -130,7 +130,7 @@ class BodyReader:
 
     def read(self, place: int) -> bytes | None:
         """The document at a committed place; None if it cannot be read from these files."""
-        number, start = place >> _OFFSET_BITS, (place & _OFFSETS) + _SIZE.size
+        number, start = place >> OFFSET_BITS, (place & _OFFSETS) + _SIZE.size
         mapped = self._maps.get(number)
         if mapped is None or start > len(mapped):
             mapped = self._map(number, start)

@@ -22,7 +22,6 @@ from hedgerow.common.query.whole_texts import whole_mark
 from hedgerow.shard_worker.storage.schema import (
     EVERY,
     ORDERED_LISTS,
-    PLACE,
     PRESENT,
     prepared,
 )
@@ -78,7 +77,7 @@ def make_document(
     document_id: str,
     fields: Mapping[str, Any],
     marks: Iterable[str] = (),
-    place: int | None = None,
+    place: tuple[str, int] | None = None,
     rows: Mapping[str, int] = MappingProxyType({}),
 ) -> tantivy.Document:
     """Make a document as tantivy indexes it.
@@ -88,13 +87,13 @@ def make_document(
         document_id: the document's id.
         fields: the document's fields; a value that does not fit its field's type is left out.
         marks: the document's marks (`id_levels`, `vectors.files`).
-        place: the document's place, from `bodies.BodyWriter`; None if it has none.
+        place: the field and the number of the document's place (`places`); None if it has none.
         rows: vector field → the row of the document's vector, from `vectors.files.RowWriter`.
     """
     document = tantivy.Document()
     document.add_text(ID_FIELD, document_id)
     if place is not None:
-        document.add_unsigned(PLACE, place)
+        document.add_unsigned(*place)
     document.add_text(PRESENT, EVERY)
     document.add_text(PRESENT, ORDERED_LISTS)  # documents of earlier versions lack it
     for mark in marks:

@@ -14,6 +14,7 @@ from hedgerow.shard_worker.storage.schema import register_analysers
 
 FORMAT = 1
 _ABOUT = "hedgerow.json"
+_META = "meta.json"
 _ABSENT = (FileNotFoundError, NotADirectoryError)
 
 
@@ -137,6 +138,14 @@ def read_opstamp(path: Path) -> int:
         raise TextIndexError(f"{path}: {error}") from error
 
 
+def segments_of(path: Path) -> bytes:
+    """What an index consists of: differs after each commit and each merge; b"" without an index."""
+    try:
+        return (path / _META).read_bytes()
+    except _ABSENT:
+        return b""
+
+
 def read_fields(path: Path) -> set[str]:
     """The names of an index's fields, internal ones included.
 
@@ -150,4 +159,4 @@ def read_fields(path: Path) -> set[str]:
 
 
 def _read_meta(path: Path) -> Any:
-    return json.loads((path / "meta.json").read_bytes())
+    return json.loads((path / _META).read_bytes())

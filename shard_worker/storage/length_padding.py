@@ -96,17 +96,20 @@ def _split(words: int, average: float) -> list[int]:
     return [largest] * whole + [1 << bit for bit in range(rest.bit_length()) if rest >> bit & 1]
 
 
-def balance(writer: TextIndexWriter, averages: Mapping[str, float]) -> None:
+def balance(writer: TextIndexWriter, averages: Mapping[str, float]) -> bool:
     """Bring an index to the collection's average lengths, and commit.
 
     Args:
         writer: the index's; pending changes are committed.
         averages: text field → average number of words over the collection.
+
+    Returns:
+        Whether it was changed. Merges that this starts may change it again.
     """
     writer.commit()
     index = TextIndex.open(writer.path)
     if not _plan(index, averages):
-        return
+        return False
     if index.num_padding:
         writer.remove_padding()
         writer.commit()
@@ -115,6 +118,7 @@ def balance(writer: TextIndexWriter, averages: Mapping[str, float]) -> None:
     for document in _plan(index, averages):
         writer.add_padding({name: _text(size) for name, size in document.items()})
     writer.commit()
+    return True
 
 
 def _plan(index: TextIndex, averages: Mapping[str, float]) -> Padding:

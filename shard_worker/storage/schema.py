@@ -13,12 +13,12 @@ from hedgerow.common.fields.word_analysis import TEXTS, WordAnalysis
 from hedgerow.common.query.analysers import make_analyser
 from hedgerow.common.query.searched import searched
 from hedgerow.common.query.tokens import ngrams_of_document, of_document
+from hedgerow.shard_worker.storage.places import SPREAD_PLACE
 
 # Names of internal fields begin with "_", unlike those of declared fields.
 # EVERY and ORDERED_LISTS, or PADDING; names of its text fields; marks of `id_levels`, of whole
 # texts, and of the files that its vectors are in (`vectors.files`).
 PRESENT = "_present"
-PLACE = "_place"  # the document's place in `bodies`, if it has one
 EVERY = "*"
 PADDING = "+"
 ORDERED_LISTS = "="
@@ -59,7 +59,7 @@ def make_schema(collection: Collection) -> tantivy.Schema:
         ID_FIELD, stored=True, fast=True, tokenizer_name="raw", index_option="basic"
     )
     builder.add_text_field(PRESENT, tokenizer_name="raw", index_option="basic")
-    builder.add_unsigned_field(PLACE, stored=False, indexed=False, fast=True)
+    builder.add_unsigned_field(SPREAD_PLACE, stored=False, indexed=False, fast=True)
     for one in filter(attrgetter("is_joined"), searched(collection)):
         builder.add_text_field(one.name, tokenizer_name=_analyser_name(collection, one.analysis))
     for name, kind in (collection.fields or {}).items():

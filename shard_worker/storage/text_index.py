@@ -23,8 +23,9 @@ from hedgerow.shard_worker.storage.index_files import (
     read_opstamp,
 )
 from hedgerow.shard_worker.storage.index_replacement import await_replacement
+from hedgerow.shard_worker.storage.places import place_field
 from hedgerow.shard_worker.storage.read_only_index import linked
-from hedgerow.shard_worker.storage.schema import EVERY, ORDERED_LISTS, PADDING, PLACE, PRESENT
+from hedgerow.shard_worker.storage.schema import EVERY, ORDERED_LISTS, PADDING, PRESENT
 from hedgerow.shard_worker.vectors.files import MARK, RowFile, read_marks
 
 
@@ -51,7 +52,7 @@ class TextIndex:
         self._lists: dict[str, bool] = {}  # keyword field → whether it has lists
         self._kept_ids: dict[int, str] = {}  # segment and document in one number → id
         self._num_vectors: dict[str, int] = {}
-        self._has_places = PLACE in read_fields(path)
+        self._place_field = place_field(read_fields(path))
         self._index = _open_for_reading(path, self.collection)
         self.schema = self._index.schema
         self.searcher = self._index.searcher()
@@ -214,11 +215,13 @@ class TextIndex:
     def places(self, addresses: Sequence[tantivy.DocAddress]) -> Sequence[int | None]:
         """The places of found documents in `bodies`; None for a document that is not there.
 
-        Takes 5 µs, and 0.1 µs for each document.
+        Takes 1 µs, and 0.2 µs for each document (`places`).
         """
-        if not self._has_places:
+        field = self._place_field
+        if field is None:
             return [None] * len(addresses)
-        return self.searcher.fast_field_values(PLACE, list(addresses))  # type: ignore[return-value]  # the field holds nothing but integers
+        stored = self.searcher.fast_field_values(field.name, list(addresses))
+        return field.places(stored)  # type: ignore[arg-type]  # the field holds nothing but integers
 
 
 def count_of(result: tantivy.SearchResult) -> int:

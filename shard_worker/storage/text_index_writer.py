@@ -28,7 +28,8 @@ from hedgerow.shard_worker.storage.index_files import (
     write_about,
 )
 from hedgerow.shard_worker.storage.picking import pick_of
-from hedgerow.shard_worker.storage.schema import PADDING, PLACE, PRESENT, make_index
+from hedgerow.shard_worker.storage.places import place_field
+from hedgerow.shard_worker.storage.schema import PADDING, PRESENT, make_index
 from hedgerow.shard_worker.storage.text_index import TextIndex
 from hedgerow.shard_worker.storage.vector_writer import Embed, VectorWriter
 
@@ -76,7 +77,8 @@ class TextIndexWriter:
         self._has_changes = False
         self._has_failed = False
         # Indexes of earlier versions have no field for places.
-        self._bodies = BodyWriter(path) if PLACE in read_fields(path) else None
+        self._place_field = place_field(read_fields(path))
+        self._bodies = None if self._place_field is None else BodyWriter(path)
         # Beside the index, documents are without their vectors, which are seldom asked for.
         self._strip = pick_of(None, tuple(collection.vectors))
         try:
@@ -178,9 +180,11 @@ class TextIndexWriter:
         vectors: Mapping[str, bytes] | None,
     ) -> tantivy.Document:
         marks = () if self._boundaries is None else marks_of(document_id, self._boundaries)
-        place = None
-        if body is not None and self._bodies is not None:
-            place = self._bodies.add(body if self._strip is None else self._strip(body))
+        place, field = None, self._place_field
+        if body is not None and self._bodies is not None and field is not None:
+            at = self._bodies.add(body if self._strip is None else self._strip(body))
+            if at is not None:
+                place = field.name, field.stored(at)
         if not vectors:
             return make_document(self._plan, document_id, fields, marks, place)
         rows, vector_marks = self._vectors.add(vectors)

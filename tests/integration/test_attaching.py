@@ -1,5 +1,6 @@
 """Documents that come with the replies to a search, through a real cluster."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -55,6 +56,18 @@ async def test_answers_are_the_same_with_and_without_a_fetch(cluster: Cluster) -
                 attached = fields_of(await ask(attaching, "same", "wing", **changes))
                 assert attached == fields_of(await ask(fetching, "same", "wing", **changes))
                 assert len(attached) == changes["k"]
+
+
+async def test_searches_at_once_have_the_answers_that_they_have_alone(cluster: Cluster) -> None:
+    """Scorers then search several shards of a query together, and send the winners' documents."""
+    async with gateway_with(cluster) as attaching:
+        await load(attaching, "at-once", DOCUMENTS)
+        together = await asyncio.gather(
+            *(ask(attaching, "at-once", "wing", k=k, deadline_ms=30_000) for k in range(1, 17))
+        )
+        async with gateway_with(cluster, max_attached_bytes=0) as fetching:
+            alone = fields_of(await ask(fetching, "at-once", "wing", k=16))
+    assert [fields_of(result) for result in together] == [alone[:k] for k in range(1, 17)]
 
 
 async def test_nothing_is_fetched_that_came_with_the_replies(cluster: Cluster) -> None:

@@ -20,7 +20,7 @@ from hedgerow.shard_worker.serving import consumer as consumers
 from hedgerow.shard_worker.serving import turn
 from hedgerow.shard_worker.serving.consumer import OWN_QUEUE, Consumer
 from hedgerow.shard_worker.serving.forwarding import GiveBack
-from hedgerow.shard_worker.serving.pull_policy import PullPolicy
+from hedgerow.shard_worker.serving.pull_policy import Pulled, PullPolicy
 from hedgerow.shard_worker.serving.replier import Replier
 from hedgerow.shard_worker.serving.turn import Turn
 from tests.support.servers import RedisServer
@@ -63,12 +63,14 @@ class Slots:
     def uncork(self) -> None:
         """That was all of it."""
 
-    def handle(self, shard: int, messages: list[bytes]) -> None:
+    def handle(self, pulled: list[Pulled]) -> None:
         """Take a slot for each request, but for one that has expired."""
-        alive = [message for message in messages if not message.startswith(b"expired")]
-        self.free -= len(alive)
-        self.pulled += [(shard, message) for message in alive]
-        self.dropped += [message for message in messages if message not in alive]
+        for message, shards in pulled:
+            if message.startswith(b"expired"):
+                self.dropped += [message] * len(shards)
+            else:
+                self.free -= len(shards)
+                self.pulled += [(shard, message) for shard in shards]
 
     def release(self, count: int) -> None:
         """Free this many slots."""
@@ -201,6 +203,40 @@ async def test_no_shard_starves(redis_server: RedisServer, key_prefix: str) -> N
             slots.release(1)
             await until(lambda: slots.free == 0)
     assert (7, b"quiet") in slots.pulled
+
+
+async def test_the_shards_of_a_query_are_pulled_together(
+    redis_server: RedisServer, key_prefix: str
+) -> None:
+    """A pull takes from each queue, also if there is room for two requests only."""
+    slots = Slots(free=0)
+    own_queue = f"{key_prefix}:own"
+    async with pulling(redis_server, key_prefix, slots, own_queue=own_queue) as at_work:
+        for shard in (4, 7):
+            await at_work.push(shard, "a", "b", "c", "d")
+        for _ in range(4):
+            slots.release(2)
+            await until(lambda: slots.free == 0)
+    pulls = [slots.pulled[at : at + 2] for at in range(0, 8, 2)]
+    assert [sorted(pull) for pull in pulls] == [
+        [(4, message), (7, message)] for message in (b"a", b"b", b"c", b"d")
+    ]
+
+
+async def test_the_own_queue_and_the_others_take_turns(
+    redis_server: RedisServer, key_prefix: str
+) -> None:
+    """Neither starves while the other never empties."""
+    slots = Slots(free=0)
+    own_queue = f"{key_prefix}:own"
+    async with pulling(redis_server, key_prefix, slots, own_queue=own_queue) as at_work:
+        await at_work.link.call("RPUSH", own_queue, *(f"own-{number}" for number in range(9)))
+        await at_work.push(4, *(f"other-{number}" for number in range(9)))
+        for _ in range(6):
+            slots.release(1)
+            await until(lambda: slots.free == 0)
+    shards = [shard for shard, _ in slots.pulled]
+    assert [sorted(shards[at : at + 2]) for at in range(0, 6, 2)] == [[OWN_QUEUE, 4]] * 3
 
 
 async def test_a_worker_that_is_behind_takes_the_newest_and_drops_the_expired(

@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections.abc import AsyncIterator, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,12 @@ async def scores(gateway: Gateway, query: str) -> dict[str, float]:
     return {hit.id: hit.score for hit in result.hits}
 
 
+async def are_back(gateway: Gateway, cluster: Cluster) -> bool:
+    """Whether a gateway sees the worker processes that run now, each with all shards."""
+    seen = {one["pid"]: len(one["shards"]) for one in (await gateway.status())["workers"]}
+    return seen == {one.pid: gateway.num_shards for one in cluster.workers.values()}
+
+
 def nearly(expected: dict[str, float]) -> Any:
     """Equal to within the last of the five digits that scores have (docs/ranking.md)."""
     return pytest.approx(expected, rel=1e-4)
@@ -106,6 +113,7 @@ async def test_a_split_under_writes_loses_nothing(cluster: Cluster) -> None:
         cluster.start(worker)  # which names the number of shards that the cluster was made with
     async with gateway_to(cluster) as again:
         assert again.num_shards == 4 * NUM_SHARDS
+        await until(partial(are_back, again, cluster), what="the workers that were killed")
         assert await everything(again) == expected_of(writers, 600)
 
 
@@ -196,9 +204,7 @@ async def test_a_split_is_cancelled_and_begun_again(cluster: Cluster) -> None:
             assert not await control.execute("KEYS", "hedgerow:layout:1:log:*")
         finally:
             await control.close()
-        await until(
-            lambda: not any((cluster.data(n) / "layout-1").exists() for n in range(2)), 10.0
-        )
+        await until(lambda: not any((cluster.data(n) / "layout-1").exists() for n in range(2)))
         assert len(await everything(gateway)) == 100
         await gateway.splits.begin()
         await until_split(gateway, 2 * NUM_SHARDS)

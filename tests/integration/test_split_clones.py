@@ -64,6 +64,10 @@ class Old:
         """Both."""
         return frozenset(NEW)
 
+    async def workers(self) -> frozenset[str]:
+        """Both."""
+        return frozenset("ab")
+
     def folder(self, _shard: int) -> Path | None:
         """Where it is."""
         return self._folder if self.is_here else None

@@ -79,7 +79,9 @@ class AttachPolicy:
             return None
         num = num_wanted(min(query.k, _MOST_DOCUMENTS), num_shards)
         fields = None if query.fields is True else list(query.fields)
-        return Attach(num, max_bytes, fields, vectors)
+        is_by_score = not query.sort and not query.group_by
+        k = query.k if num_shards > 1 and is_by_score else 0
+        return Attach(num, max_bytes, fields, vectors, k)
 
 
 @lru_cache(maxsize=1024)

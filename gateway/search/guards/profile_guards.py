@@ -94,6 +94,12 @@ class ProfileGuards:
         made.use_profiles(settings.rank_profiles)
         return made
 
+    def take_over(self, former: "ProfileGuards") -> None:
+        """Go on with the limits that guards of other shards have learnt; breakers stay closed."""
+        for profile, guards in self.own.items():
+            guards.admission.take_over(former.of(profile).admission)
+        self.shared.admission.take_over(former.shared.admission)
+
     def of(self, profile: str) -> Guards:
         """The guards of queries with this rank profile."""
         return self.own.get(profile, self.shared)

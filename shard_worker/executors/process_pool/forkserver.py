@@ -26,6 +26,7 @@ import signal
 import socket
 import struct
 import sys
+import threading
 import time
 from dataclasses import dataclass
 from enum import IntEnum
@@ -103,12 +104,31 @@ def run_forkserver(control: socket.socket) -> None:
     sys.path[:] = spec.path
     _name_process(f"{spec.scorer.name}-launcher")
     with contextlib.suppress(Exception):  # a scorer that fails to import it says so
-        importlib.import_module(spec.scorer.factory.partition(":")[0])
+        _import(spec.scorer.factory.partition(":")[0], spec.scorer.nice)
     gc.collect()
     gc.freeze()  # pages that no collector writes to stay shared with the scorers
     memory = SharedBudgets(memory_fd, spec.num_scorers, spec.max_batch)
     os.close(memory_fd)
     _Forkserver(spec, memory, control).run()
+
+
+def _import(module: str, nice: int) -> None:
+    """Import a module; as nice as scorers, beside those of other workers and lanes."""
+    if nice and sys.platform == "linux" and module not in sys.modules:
+        # In a thread, which has a nice value of its own there, and has ended before the first fork:
+        # what is forked makes itself nicer, too, and a process cannot go back.
+        thread = threading.Thread(target=_import_nicely, args=(module, nice))
+        thread.start()
+        thread.join()
+    importlib.import_module(module)
+
+
+def _import_nicely(module: str, nice: int) -> None:
+    own = threading.get_native_id()
+    with contextlib.suppress(OSError):  # not allowed here
+        os.setpriority(os.PRIO_PROCESS, own, os.getpriority(os.PRIO_PROCESS, own) + nice)
+    with contextlib.suppress(Exception):  # it is imported once more by those who say what is wrong
+        importlib.import_module(module)
 
 
 class _Forkserver:

@@ -42,7 +42,9 @@ _FLUSH_S = 0.001
 _COUNT_CPU_S = 20e-6
 
 
-Handler = Callable[[Any, Budget], bytes]
+# A handler may return a function that makes its result later: just before the result is sent, when
+# the tasks after it have run that are sent together with it.
+Handler = Callable[[Any, Budget], bytes | Callable[[], bytes]]
 
 _pack = msgspec.msgpack.Encoder().encode
 
@@ -147,17 +149,8 @@ def run_batch(
         # it, and if it has to be killed, what that task has cost.
         began[0], began[1] = started_at, counted_cpu_s
         current[0] = generation
-        code: str = _NO_FAILURE
-        body: bytes | str
-        try:
-            body = handler(payload, Budget(generations, expiries, lates, index, generation))
-            if type(body) is not bytes:
-                code, body = FailureCode.FAILED, f"the handler returned {type(body).__name__}"
-        except WorkError as error:
-            code, body = FailureCode.of(error), error_line(error)
-        except Exception as error:  # noqa: BLE001 - a bug ends its task, not the scorer
-            traceback.print_exception(error)
-            code, body = FailureCode.FAILED, error_line(error)
+        budget = Budget(generations, expiries, lates, index, generation)
+        code, body = _outcome(handler, payload, budget)
         ended_at = clock()
         current[0] = 0
         num_run += 1
@@ -168,12 +161,54 @@ def run_batch(
             counted_cpu_s = cpu_s
         results.append((index, code, started_at, int((ended_at - started_at) * 1e6), cpu_us, body))
         if ended_at - flushed_at > flush_s and index != last:
+            if _finish(region, first_generation, results):
+                ended_at = clock()
             send((False, num_run, (ended_at - flushed_at) * 1e6, results))
             results.clear()
             num_run = 0
             flushed_at = ended_at
         started_at = ended_at
+    if _finish(region, first_generation, results):
+        started_at = clock()
     send((True, num_run, (started_at - flushed_at) * 1e6, results))
+
+
+def _finish(region: Region, first_generation: int, results: list[ResultRow]) -> bool:
+    """Make the results that handlers have left until now; returns whether there were any."""
+    unfinished = [at for at, row in enumerate(results) if callable(row[-1])]
+    if not unfinished:
+        return False
+    clock, cpu_s = time.monotonic, time.process_time()
+    began_at = clock()
+    for at in unfinished:
+        index, _, started_at, work_us, cpu_us, make = results[at]
+        # As a task of its own: the worker sees which it is if this process dies or has to be
+        # killed, and what that has cost.
+        region.began[0], region.began[1] = began_at, cpu_s
+        region.current[0] = first_generation + index
+        code, body = _outcome(make)
+        region.current[0] = 0
+        ended_at = clock()
+        if at == unfinished[-1]:
+            cpu_us += int((time.process_time() - cpu_s) * 1e6)
+        work_us += int((ended_at - began_at) * 1e6)
+        results[at] = (index, code, started_at, work_us, cpu_us, body)
+        began_at = ended_at
+    return True
+
+
+def _outcome(work: Callable[..., Any], *arguments: Any) -> tuple[str, Any]:
+    """Do a task's work; returns a failure code, and the body or the error's message."""
+    try:
+        body = work(*arguments)
+    except WorkError as error:
+        return FailureCode.of(error), error_line(error)
+    except Exception as error:  # noqa: BLE001 - a bug ends its task, not the scorer
+        traceback.print_exception(error)
+        return FailureCode.FAILED, error_line(error)
+    if type(body) is bytes or callable(body):
+        return _NO_FAILURE, body
+    return FailureCode.FAILED, f"the handler returned {type(body).__name__}"
 
 
 def _call_factory(spec: ScorerSpec) -> Handler:

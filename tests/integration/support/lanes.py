@@ -132,6 +132,7 @@ def make_lane(
     memory_limit: MemoryLimit | None = None,
     bulkhead: Bulkhead | None = None,
     start_forkserver: Start = start_forkserver,
+    nice: int = 0,
 ) -> ProcessLane:
     """A lane that is not started."""
     return ProcessLane(
@@ -146,6 +147,7 @@ def make_lane(
         memory_limit=memory_limit,
         bulkhead=bulkhead,
         start_forkserver=start_forkserver,
+        nice=nice,
     )
 
 

@@ -14,7 +14,9 @@ from tests.support.clusters import ask
 from tests.support.waiting import until
 
 
-async def until_split(gateway: Gateway, num_shards: int, timeout_s: float = 90.0) -> dict[str, Any]:
+async def until_split(
+    gateway: Gateway, num_shards: int, timeout_s: float = 150.0
+) -> dict[str, Any]:
     """Wait until a split has ended, and this gateway searches `num_shards` shards."""
     found: dict[str, Any] = {}
 

@@ -244,6 +244,8 @@ def test_an_older_process_is_sent_what_it_knows() -> None:
     ]
     request = Request(1, 2, 3, 4, "to", b"p", None, 7, Attach(1, 2, None))
     assert msgpack.unpackb(pack_request(request))[1][8:] == [[1, 2, None]]
+    request = Request(1, 2, 3, 4, "to", b"p", attach=Attach(1, 2, None, ("v",)))
+    assert msgpack.unpackb(pack_request(request))[1][8:] == [[1, 2, None, ["v"]]]
 
 
 @given(requests, st.lists(replies, max_size=3), st.lists(json_values, max_size=3))

@@ -15,7 +15,13 @@ from hedgerow.common.redis.keys import Keys
 from hedgerow.common.settings.settings import Settings
 from hedgerow.common.wire.heartbeat import Heartbeat
 from hedgerow.shard_worker.context import Context
-from hedgerow.shard_worker.control.placing import LEASE_S, LOOK_S, Placing, has_settled
+from hedgerow.shard_worker.control.placing import (
+    LEASE_S,
+    LOOK_S,
+    Placing,
+    among_fillers,
+    has_settled,
+)
 from hedgerow.shard_worker.control.queues import JobQueues
 from tests.unit.support.heartbeats import beat
 
@@ -221,6 +227,43 @@ def test_the_first_placement_waits_for_workers_that_start_together() -> None:
     assert [settled(98_000, 0, 1), settled(40_000, 0, 1)] == [False, True]
     assert settled(98_000, 0, 1, 2, 3)
     assert has_settled(Placement(1, 1, 1, 0, ()), Observation(1, {}, frozenset(), {}, 0), 60.0)
+
+
+def observed(now_ms: int = 100_000, **started_ms: int) -> Observation:
+    """Workers that joined at these instants, and have sent a heartbeat now."""
+    beats = {
+        worker: replace(beat(worker, [], now_ms), joins=True, started_at_ms=at_ms)
+        for worker, at_ms in started_ms.items()
+    }
+    return Observation(NUM_SHARDS, beats, frozenset(), {}, now_ms)
+
+
+def test_shards_that_are_filled_wait_for_the_workers_that_fill_them_and_for_no_others() -> None:
+    """A placement without one of them would have all documents copied; but it may never start."""
+    assert has_settled(None, observed(a=99_999, b=99_999), 60.0, {"a", "b"})
+    assert not has_settled(None, observed(a=40_001, c=90_000), 5.0, {"a", "b"})
+    assert has_settled(None, observed(a=40_000, c=90_000), 5.0, {"a", "b"})
+
+
+@pytest.mark.parametrize(
+    ("present", "live", "taken"),
+    [
+        ((), "abc", "ab"),
+        ((), "ac", "a"),
+        ((), "c", "c"),
+        (("a", "b"), "abc", "ab"),
+        (("a", "c"), "abc", "ac"),
+        (("a", "b"), "ac", "ac"),
+    ],
+    ids=["first", "one starts", "none starts", "later", "another has some", "one is lost"],
+)
+def test_shards_that_are_filled_stay_on_workers_that_fill_them(
+    present: tuple[str, ...], live: str, taken: str
+) -> None:
+    """One that has no old shard gets its share later, unless there are too few without it."""
+    placement = Placement(1, NUM_SHARDS, 2, 0, (ShardPlacement(present),)) if present else None
+    seen = observed(**dict.fromkeys(live, 0))
+    assert set(among_fillers(seen, placement, {"a", "b"}, 5.0).heartbeats) == set(taken)
 
 
 async def test_a_version_that_a_failover_has_changed_is_looked_at_again() -> None:

@@ -31,7 +31,7 @@ from hedgerow.shard_worker.indexing.shard_report import (
     pack_ids,
     unpack_ids,
 )
-from hedgerow.shard_worker.storage import text_index_writer
+from hedgerow.shard_worker.storage import length_padding, text_index_writer
 from hedgerow.shard_worker.storage.document_maker import make_document
 from hedgerow.shard_worker.storage.store import Store
 from hedgerow.shard_worker.storage.term_statistics import (
@@ -419,3 +419,28 @@ def test_an_index_that_could_not_be_fitted_loses_no_later_document(tmp_path: Pat
     index = TextIndex.open(tmp_path / "shards" / "0" / "u0")
     assert index.num_documents == 3
     indexer.close()
+
+
+def test_an_index_that_has_the_average_lengths_is_left_alone(tmp_path: Path) -> None:
+    """No commit or merge came since, and no other averages are wanted: no writer is opened."""
+    shard = ShardIndexer(tmp_path, 0, MEMORY)
+    bodies = [(f"d{number}", body(f"d{number}", number)) for number in range(20)]
+    shard.apply("1-0", [pack_op(Create(BOOKS.to_json())), pack_op(Upsert("u0", bodies))])
+    with patch(f"{ShardIndexer.__module__}.balance", side_effect=length_padding.balance) as balance:
+
+        def num_looks(average: float) -> int:
+            before = balance.call_count
+            for _ in range(6):  # fitting it starts merges, which may end in between
+                shard.balance("u0", {"title": average})
+            return balance.call_count - before
+
+        first = num_looks(2.0)
+        assert 2 <= first < 6
+        assert num_looks(2.0) == 0
+        assert num_looks(2.5) >= 2
+        shard.apply("2-0", [pack_op(Delete("u0", ["d1"]))])
+        assert num_looks(2.5) >= 1
+        assert num_looks(2.5) == 0
+    index = TextIndex.open(tmp_path / "u0")
+    assert index.total_words("title") == pytest.approx(2.5 * index.max_doc, abs=0.5)
+    shard.close()

@@ -76,9 +76,9 @@ async def test_a_shard_is_written_to_copied_and_optimised_by_every_command(tmp_p
     await client.thaw(0)
     await client.remove_table("u0")
     assert not (tmp_path / "statistics" / "u0.sqlite").exists()
-    begun = await client.begin_clone(1, str(tmp_path / "shards" / "0"), 2)
+    begun = await client.begin_clone(1, str(tmp_path / "shards" / "0"), 2, gives_way=True)
     assert begun.position == "1-0"
-    while not await client.clone(1):
+    while not (await client.clone(1)).is_made:
         pass
     await client.place_clone(1)
     await client.end_clone(1)

@@ -18,6 +18,7 @@ from hedgerow.shard_worker.placement.steps import (
     after_failure,
     next_steps,
     served_elsewhere,
+    turn_of,
 )
 
 NOTHING = Situation(
@@ -61,6 +62,16 @@ def test_what_is_on_the_disk_is_taken_up_first_and_no_more_than_allowed() -> Non
     assert steps({0, 1, 2, 3}, set(), stored={2}).take_up == [2, 0]
     assert steps({0, 1, 2, 3}, set(), held={2}, taking_up={0}).take_up == [1]
     assert steps({0, 1, 2, 3}, set(), taking_up={0, 2}).take_up == []
+
+
+def test_workers_with_the_same_shards_begin_with_different_ones() -> None:
+    """When each has taken up half of its shards, all shards have a replica."""
+    placement = Placement(1, 8, 8, 0, (ShardPlacement(("a",), ("b",)),) * 8)
+    first: list[int] = []
+    for worker in "ab":
+        turns = {shard: turn_of(placement, worker, shard) for shard in range(8)}
+        first += next_steps(frozenset(range(8)), frozenset(), NOTHING, 4, 10.0, turns).take_up
+    assert first == [0, 2, 4, 6, 1, 3, 5, 7]
 
 
 def test_a_shard_is_let_go_of_only_when_another_worker_serves_it() -> None:

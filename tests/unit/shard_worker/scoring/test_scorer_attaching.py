@@ -1,18 +1,20 @@
 """The documents that a scorer sends along with what it found, from a real store and index."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hedgerow.common.collection import define
 from hedgerow.common.settings.rank_profiles import BUILT_IN_PROFILES, RankProfile
 from hedgerow.common.wire.messages import SearchPayload, pack_body, unpack_search_body
 from hedgerow.shard_worker.scoring.ranking import Budget
-from hedgerow.shard_worker.scoring.scorer import ScorerConfig, make_scorer
+from hedgerow.shard_worker.scoring.scorer import Scorer, ScorerConfig, make_scorer
 from hedgerow.shard_worker.storage.store import Store
+from tests.unit.support.real_shards import RealShards
 from tests.unit.support.shards import EndlessBudget, OneShard
 
 DOCUMENTS: list[dict[str, object]] = [
@@ -97,6 +99,57 @@ def test_a_document_that_is_gone_ends_them(shard: OneShard) -> None:
     store.apply("2-0", documents={"u1": {"b": None}})
     store.close()
     assert attached(shard, 3, 1000, None) == BODIES[:1]
+
+
+@pytest.mark.parametrize("k", [1, 4, 10, 50])
+def test_shards_that_are_searched_together_send_the_winners_alone(tmp_path: Path, k: int) -> None:
+    """Their documents are those of the best hits of all, each with the shard that found it."""
+    collection = define("things", {"fields": {"title": "text"}}, uid="u1")
+    shards = RealShards(tmp_path, collection, 3)
+    documents = [
+        {"id": f"d{number}", "title": "wing " * (1 + number % 5) + "tail " * (number % 7)}
+        for number in range(40)
+    ]
+    shards.put(documents)
+    score = make_scorer(ScorerConfig(str(tmp_path), PROFILES))
+    payload = pack_body(SearchPayload("u1", "wing", k, "bm25", "", False))
+    work = [(shard, 0, payload, k, 60_000, None, (), k) for shard in range(3)]
+    found = [unpack_search_body(made()) for made in [begun(score, one) for one in work]]
+    score.close()
+    rows = [
+        (-score, one) for body in found for score, one in zip(body.scores, body.ids, strict=True)
+    ]
+    winners = {one for _, one in sorted(rows)[:k]}
+    stored = {one["id"]: json.dumps(one).encode() for one in documents}
+    for body in found:
+        assert list(body.attached) == [stored[one] for one in body.ids if one in winners]
+
+
+def test_searches_that_are_sent_together_get_their_own_documents(tmp_path: Path) -> None:
+    """Nor do they compare their hits, though they are attached one after the other."""
+    shard = OneShard.of(tmp_path, {"title": "text", "year": "integer"}, [])
+    shard.put(DOCUMENTS, beside=True)
+    score = make_scorer(ScorerConfig(str(shard.data), PROFILES))
+    made = [
+        begun(score, (0, 0, pack_body(SearchPayload("u1", query, 10, "bm25", "", False)), *wanted))
+        for query, wanted in (
+            ("wing", (2, 1000, None, (), 10)),
+            ("long", (9, 1000, ("year",), (), 10)),
+            ("absent tail", (9, 1000, None, (), 1)),
+        )
+    ]
+    wing, long, tail = [list(unpack_search_body(one()).attached) for one in made]
+    score.close()
+    assert wing == BODIES[:2]
+    assert [json.loads(one) for one in long] == [{"year": 1970}]
+    assert tail == [BODIES[1]]
+
+
+def begun(score: Scorer, work: tuple[object, ...]) -> Callable[[], bytes]:
+    """What packs the result of a search that a scorer has begun."""
+    made = score.search(work, EndlessBudget())
+    assert callable(made)
+    return made
 
 
 def model(

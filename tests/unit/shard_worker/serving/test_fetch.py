@@ -107,7 +107,7 @@ class Serving:
 
     async def pull(self, *messages: bytes) -> None:
         """Have some requests pulled together, and wait until all are answered or dropped."""
-        self.service.handle(SHARD, list(messages))
+        self.service.handle([(message, [SHARD]) for message in messages])
         await self.service.drain(5)
 
     @property
@@ -455,7 +455,7 @@ async def test_draining_cancels_what_does_not_end(
         await asyncio.Event().wait()
 
     monkeypatch.setattr(serving.lane, "run", hang)
-    serving.service.handle(SHARD, [serving.request()])
+    serving.service.handle([(serving.request(), [SHARD])])
     await serving.service.drain(0.01)
     assert serving.replies.sent == []
     assert asyncio.all_tasks() == {asyncio.current_task()}

@@ -101,7 +101,7 @@ class Serving:
 
     def pull(self, *messages: bytes) -> None:
         """Have some requests pulled together."""
-        self.service.handle(SHARD, list(messages))
+        self.service.handle([(message, [SHARD]) for message in messages])
 
 
 def search(**changes: Any) -> bytes:
@@ -311,9 +311,11 @@ def test_the_same_search_has_one_fingerprint_and_another_has_not(serving: Servin
 
 def test_a_search_that_asks_for_documents_has_the_same_fingerprint(serving: Serving) -> None:
     """The scorer learns which; varying the fields does not escape the quarantine."""
-    serving.pull(serving.request(), serving.request(query_id=8, attach=Attach(3, 500, ["title"])))
+    serving.pull(
+        serving.request(), serving.request(query_id=8, attach=Attach(3, 500, ["title"], k=5))
+    )
     plain, asking = serving.lane.works
-    assert asking.payload == (*plain.payload, 3, 500, ["title"], ())
+    assert asking.payload == (*plain.payload, 3, 500, ["title"], (), 5)
     assert asking.identity.fingerprint == plain.identity.fingerprint
 
 
@@ -410,7 +412,7 @@ def test_what_nobody_waits_for_is_not_given_back(serving: Serving) -> None:
 
 def test_what_was_sent_to_this_worker_alone_stays(serving: Serving) -> None:
     """A second copy that was handed to it, or a shadow request, is not for other replicas."""
-    serving.service.handle(OWN_QUEUE, [serving.request(hedge=Hedge(SHARD, []))])
+    serving.service.handle([(serving.request(hedge=Hedge(SHARD, [])), [OWN_QUEUE])])
     assert not serving.lane.works[0].is_movable
 
 
@@ -462,7 +464,7 @@ def test_a_second_copy_of_a_shard_that_was_let_go_of_goes_to_another_worker(
 ) -> None:
     """A gateway that has not noticed yet has sent it to this worker's own queue."""
     hedge = Hedge(SHARD + 1, ["worker-2"])
-    serving.service.handle(OWN_QUEUE, [serving.request(hedge=hedge)])
+    serving.service.handle([(serving.request(hedge=hedge), [OWN_QUEUE])])
     assert [one.hedge for one in serving.handed_over] == [hedge]
     assert serving.lane.works == []
     assert serving.replies.sent == []

@@ -9,6 +9,7 @@ from hedgerow.common.observability.telemetry import Counters
 from hedgerow.common.redis.connection import RedisConnection
 from hedgerow.common.wire.messages import Reply
 from hedgerow.shard_worker.serving.consumer import Consumer
+from hedgerow.shard_worker.serving.pull_policy import Pulled
 from hedgerow.shard_worker.serving.replier import Replier
 from hedgerow.shard_worker.serving.turn import HOLD_S, Turn
 from tests.support.virtual_time import run_virtually
@@ -53,9 +54,9 @@ class Worker:
         self.on_pulled = on_pulled
         await self.stop.wait()
 
-    def deliver(self, answers: list[Any], handle: Callable[[int, list[bytes]], None]) -> int:
-        """Deliver all answers as one pop of shard 4."""
-        handle(4, answers)
+    def deliver(self, answers: list[Any], handle: Callable[[list[Pulled]], None]) -> int:
+        """Deliver all answers as requests of shard 4."""
+        handle([(answer, [4]) for answer in answers])
         return len(answers)
 
     def pull_next(self) -> None:
@@ -70,9 +71,9 @@ class Worker:
 
     # What the test calls
 
-    def handle(self, _shard: int, messages: list[bytes]) -> None:
+    def handle(self, pulled: list[Pulled]) -> None:
         """Note it; answer at once where the test says so."""
-        self.done.append(f"start {len(messages)}")
+        self.done.append(f"start {len(pulled)}")
         if self.answers_at_once:
             self.replier.add("g1", REPLY)
 

@@ -61,6 +61,21 @@ def test_copies_do_not_rest_when_the_old_log_gets_too_long() -> None:
     assert Times(0.1, 0.5).working_s(10.0, is_busy=True, is_urgent=True) == 10.0
 
 
+@pytest.mark.parametrize(
+    ("cpu_s", "share", "rest_s"),
+    [(0.5, 0.5, 0.0), (0.1, 0.5, 0.0), (0.6, 0.5, 0.1), (0.5, 0.25, 0.5), (0.2, 0.1, 0.5)],
+)
+def test_a_clone_takes_at_most_twice_its_share_of_a_core(
+    cpu_s: float, share: float, rest_s: float
+) -> None:
+    """It has the CPU last: what matters is what it took, and not for how long it waited."""
+    rest = Rest.after_clone(10.0, 10.5, cpu_s, share)
+    assert rest.is_over(10.5 + rest_s, is_busy=True, is_urgent=False)
+    assert rest.is_over(10.5, is_busy=False, is_urgent=True)
+    if rest_s:
+        assert not rest.is_over(10.5 + rest_s - 0.01, is_busy=False, is_urgent=False)
+
+
 @given(
     began=st.floats(0, 1e6),
     took=st.floats(-1, 60),

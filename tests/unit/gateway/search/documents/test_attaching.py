@@ -6,6 +6,7 @@ from math import comb
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from hedgerow.common.settings.rank_profiles import BUILT_IN_PROFILES, RankProfile
 from hedgerow.common.wire.messages import Attach, SearchBody
@@ -53,8 +54,26 @@ def test_a_shard_alone_sends_all(k: int, num_shards: int, num: int) -> None:
 
 def test_the_bytes_are_shared_among_the_shards() -> None:
     """The limit is on all replies together; the fields are those that the query wants."""
-    assert policy().wish(query(), "bm25", 4) == Attach(num_wanted(10, 4), 250, None)
+    assert policy().wish(query(), "bm25", 4) == Attach(num_wanted(10, 4), 250, None, k=10)
     assert policy().wish(query(fields=("b", "a")), "ranked", 1) == Attach(10, 1000, ["b", "a"])
+
+
+@pytest.mark.parametrize(
+    ("search", "num_shards"),
+    [
+        (query(), 1),
+        (replace(query(), sort=({"year": "asc"},)), 4),
+        (replace(query(), group_by="year"), 4),
+    ],
+    ids=["one shard", "sorted", "grouped"],
+)
+def test_shards_do_not_compare_what_is_not_merged_by_score(
+    search: SearchQuery, num_shards: int
+) -> None:
+    """Each sends the documents of its own first hits, as for a gateway that does not send `k`."""
+    wish = policy().wish(search, "bm25", num_shards)
+    assert wish is not None
+    assert wish.k == 0
 
 
 @pytest.mark.parametrize(

@@ -5,11 +5,13 @@ from typing import Any
 import pytest
 
 from hedgerow.common.errors import OverloadedError
+from hedgerow.common.outcome import Outcome
 from hedgerow.common.settings.breaker import BreakerSettings
 from hedgerow.common.settings.rank_profiles import RankProfile
 from hedgerow.common.settings.settings import Settings
 from hedgerow.common.settings.tail import AdmissionSettings
 from hedgerow.gateway.policies.breaker import CallOutcome
+from hedgerow.gateway.policies.shard_result import ShardResult
 from hedgerow.gateway.search.guards.profile_guards import Guards, ProfileGuards
 
 SETTINGS = Settings(
@@ -23,10 +25,10 @@ SETTINGS = Settings(
 NUM_SHARDS = 2
 
 
-def make(told: list[Any]) -> ProfileGuards:
+def make(told: list[Any], num_shards: int = NUM_SHARDS) -> ProfileGuards:
     """Guards whose breakers open at the first failure, and whose limits are 2."""
     return ProfileGuards.make(
-        NUM_SHARDS, SETTINGS, lambda: 0.5, lambda *each: told.append(each), now=0.0
+        num_shards, SETTINGS, lambda: 0.5, lambda *each: told.append(each), now=0.0
     )
 
 
@@ -103,3 +105,26 @@ def test_after_a_reload_profiles_with_functions_have_new_guards() -> None:
     assert before.admission.num_in_flight == guards.num_in_flight == 0
     guards.use_profiles({})
     assert list(guards) == [shared]
+
+
+def test_guards_of_other_shards_go_on_with_the_limits_that_were_learnt() -> None:
+    """Those of each profile; when the limit last refused a query is known, too."""
+    former, new = make([]), make([], 2 * NUM_SHARDS)
+    former.shared.admission.limit.value, former.of("slow").admission.limit.value = 17, 5
+    former.shared.admission.pressure.refused_at = 8.0
+    new.take_over(former)
+    assert [new.of(name).admission.limit.value for name in ("plain", "slow")] == [17, 5]
+    assert new.shared.admission.pressure.refused_at == 8.0
+
+
+@pytest.mark.parametrize(("silent_s", "state"), [(0.4, "closed"), (0.6, "open")])
+def test_a_stall_when_shards_are_changed_opens_no_breakers(silent_s: float, state: str) -> None:
+    """All new shards are silent; the old ones of the same workers have replied just before."""
+    former, new = make([]), make([], 2 * NUM_SHARDS)
+    former.shared.admission.replied_at[:] = [10.0, 10.0]
+    new.take_over(former)
+    shards, breakers = range(2 * NUM_SHARDS), new.shared.breakers
+    permits = [breakers[shard].allow(10.0) for shard in shards]
+    late = {one: ShardResult(Outcome.TIMED_OUT, "", "", None, None, "", 0.2) for one in shards}
+    breakers.finish(shards, [one for one in permits if one], late, 10.0 + silent_s)
+    assert {breakers[shard].state(10.0 + silent_s).value for shard in shards} == {state}

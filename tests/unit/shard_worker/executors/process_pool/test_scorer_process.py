@@ -2,12 +2,13 @@
 
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import msgpack
 import pytest
 
+from hedgerow.common.errors import WorkError
 from hedgerow.shard_worker.executors.process_pool import scorer_process
 from hedgerow.shard_worker.executors.process_pool.budget import (
     Budget,
@@ -15,7 +16,8 @@ from hedgerow.shard_worker.executors.process_pool.budget import (
     SharedBudgets,
     open_shared_file,
 )
-from hedgerow.shard_worker.executors.process_pool.scorer_process import serve
+from hedgerow.shard_worker.executors.process_pool.scorer_process import run_batch, serve
+from hedgerow.shard_worker.executors.process_pool.task import FailureCode, Frame
 
 MAX_BATCH = 64
 FIRST_GENERATION = 5
@@ -93,3 +95,67 @@ def test_a_long_work_has_a_reading_of_its_own(clocks: Clocks, region: Region) ->
     """Only a short task right before it is counted with it; the last has its own, however short."""
     times = cpu_us(clocks, region, 500, 3, 400, 300, 4)
     assert times == pytest.approx([500, 0, 403, 300, 4], abs=1)
+
+
+def test_a_result_that_is_made_late_sees_the_tasks_that_ran_before(
+    clocks: Clocks, region: Region
+) -> None:
+    """It is made just before it is sent, in its own task's name, and at its own task's cost."""
+    began: list[str] = []
+    seen: list[tuple[str, list[str], int]] = []
+
+    def begin(name: str, _budget: Budget) -> Callable[[], bytes]:
+        began.append(name)
+
+        def make() -> bytes:
+            seen.append((name, list(began), region.current[0]))
+            clocks.now_s += 30e-6
+            clocks.cpu_s += 30e-6
+            if name == "b":
+                raise WorkError("cannot be made")
+            return name.encode()
+
+        return make
+
+    frames: list[Frame] = []
+    run_batch(region, begin, FIRST_GENERATION, "abc", frames.append)
+    assert seen == [
+        (name, ["a", "b", "c"], FIRST_GENERATION + place) for place, name in enumerate("abc")
+    ]
+    ((is_last, num_run, elapsed_us, rows),) = frames
+    assert (is_last, num_run, region.current[0]) == (True, 3, 0)
+    assert [(row[0], row[1], row[5]) for row in rows] == [
+        (0, FailureCode.NONE, b"a"),
+        (1, FailureCode.FAILED, "cannot be made"),
+        (2, FailureCode.NONE, b"c"),
+    ]
+    assert elapsed_us == pytest.approx(90)
+    assert [row[3] for row in rows] == pytest.approx([30, 30, 30], abs=1)
+    assert sum(row[4] for row in rows) == pytest.approx(90, abs=2)
+
+
+def test_results_that_are_sent_early_do_not_wait_for_the_tasks_behind_them(
+    clocks: Clocks, region: Region
+) -> None:
+    """A batch that runs long sends what it has, and makes no result twice."""
+    made: list[int] = []
+
+    def begin(number: int, _budget: Budget) -> Callable[[], bytes]:
+        clocks.now_s += 0.6e-3
+
+        def make() -> bytes:
+            made.append(number)
+            return b"%d" % number
+
+        return make
+
+    frames: list[Frame] = []
+    run_batch(
+        region,
+        begin,
+        FIRST_GENERATION,
+        [0, 1, 2],
+        lambda frame: frames.append((*frame[:3], list(frame[3]))),
+    )
+    assert made == [0, 1, 2]
+    assert [[row[5] for row in frame[3]] for frame in frames] == [[b"0", b"1"], [b"2"]]
