@@ -143,6 +143,7 @@ _TYPES: dict[str, type[Op]] = {code: kind for kind, code in _CODES.items()}
 _packb = msgpack.Packer(use_bin_type=True, autoreset=True).pack
 # How some operations begin, after the byte that is the array's length.
 _CREATE_START: bytes = _packb(_CODES[Create])
+_DROP_START: bytes = _packb(_CODES[Drop])
 _MIRROR_STARTS: tuple[bytes, ...] = tuple(
     _packb(FORMAT) + _packb(code)
     for kind, code in _SECOND_CODES.items()
@@ -197,6 +198,11 @@ def is_of_mirror(packed: bytes) -> bool:
 def is_definition(packed: bytes) -> bool:
     """Whether a packed operation is a `Create`."""
     return packed.startswith(_CREATE_START, 1)
+
+
+def is_drop(packed: bytes) -> bool:
+    """Whether a packed operation is a `Drop`."""
+    return packed.startswith(_DROP_START, 1)
 
 
 def unpack_op(data: bytes) -> Op:

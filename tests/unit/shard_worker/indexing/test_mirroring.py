@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from hedgerow.common.collection import define
@@ -242,6 +242,9 @@ anything = st.lists(
 
 @quick
 @given(anything, some_cuts, some_cuts)
+@example([Drop(OLD), CREATED[0]], [], [3])
+@example([Drop(OLD), Upsert(OLD, [("a", body(1))]), CREATED[0]], [], [3])
+@example([Mirror(PAIR, OLD, NEW), Upsert(OLD, [("a", body("x"))]), Drop(OLD)], [], [4])
 def test_replicas_converge_whatever_is_in_the_log(
     shards: Shards, log: list[Op], cuts: list[int], others: list[int]
 ) -> None:
