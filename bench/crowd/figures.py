@@ -75,8 +75,12 @@ COLUMNS = (
 
 def rows_of(measured: Measured) -> list[list[str]]:
     """The table's rows."""
-    best = [_best(measured, "goodput"), _best(measured, "per_cpu_s")]
-    return [[load.title, *_cells(rounds, *best)] for load, rounds in measured.items() if rounds]
+    kept, by_cpu = (_kept(measured, name) for name in ("goodput", "per_cpu_s"))
+    return [
+        [load.title, *_cells(rounds, kept[load], by_cpu[load])]
+        for load, rounds in measured.items()
+        if rounds
+    ]
 
 
 def verdicts(measured: Measured) -> list[str]:
@@ -84,7 +88,7 @@ def verdicts(measured: Measured) -> list[str]:
     rounds = [one for found in measured.values() for one in found]
     if not rounds:
         return []
-    kept, kept_by_cpu = (_least(measured, name) for name in ("goodput", "per_cpu_s"))
+    kept, kept_by_cpu = (min(_kept(measured, name).values()) for name in ("goodput", "per_cpu_s"))
     partial = max(_partial(found) for found in measured.values())
     num_opened = sum(one.num_opened for one in rounds)
     refusals = [median(one.probe["refused_p50_ms"] for one in found) for found in measured.values()]
@@ -105,14 +109,24 @@ def _of(rounds: Iterable[Round], name: str) -> float:
     return median(getattr(one, name) for one in rounds)
 
 
-def _best(measured: Measured, name: str) -> float:
-    return max((_of(rounds, name) for rounds in measured.values() if rounds), default=0.0) or 1.0
+def _kept(measured: Measured, name: str) -> dict[Load, float]:
+    """Load → its share of the most in the same round, as the median of the rounds.
 
-
-def _least(measured: Measured, name: str) -> float:
-    """The lowest value of any load, relative to the best."""
-    least = min((_of(rounds, name) for rounds in measured.values() if rounds), default=0.0)
-    return least / _best(measured, name)
+    The speed of a machine's cores can change by a tenth from one minute to the next.
+    """
+    num_rounds = max(map(len, measured.values()), default=0)
+    most = [
+        max(getattr(found[at], name) for found in measured.values() if at < len(found))
+        for at in range(num_rounds)
+    ]
+    return {
+        load: median(
+            getattr(one, name) / (of_round or 1.0)
+            for one, of_round in zip(found, most, strict=False)
+        )
+        for load, found in measured.items()
+        if found
+    }
 
 
 def _partial(rounds: Iterable[Round]) -> float:
@@ -121,7 +135,7 @@ def _partial(rounds: Iterable[Round]) -> float:
     return num_partial / max(1, num_partial + sum(one.count("whole") for one in found))
 
 
-def _cells(rounds: Sequence[Round], peak: float, best_by_cpu: float) -> list[str]:
+def _cells(rounds: Sequence[Round], kept: float, kept_by_cpu: float) -> list[str]:
     def of(part: str, name: str) -> float:
         return median(getattr(one, part)[name] for one in rounds)
 
@@ -129,14 +143,13 @@ def _cells(rounds: Sequence[Round], peak: float, best_by_cpu: float) -> list[str
         low, high = (_ms(of(part, f"{prefix}p{share}_ms")) for share in (50, 99))
         return f"{low}, {high}"
 
-    goodput = _of(rounds, "goodput")
     num_refused = sum(one.count("refused") for one in rounds)
     share_refused = num_refused / max(1, sum(sum(map(one.count, _KINDS)) for one in rounds))
     cores = ", ".join(f"{of('cores', name):.2f}" for name in PARTS)
     return [
-        f"{goodput:,.0f}",
-        f"{goodput / peak:.0%}",
-        f"{_of(rounds, 'per_cpu_s') / best_by_cpu:.0%}",
+        f"{_of(rounds, 'goodput'):,.0f}",
+        f"{kept:.0%}",
+        f"{kept_by_cpu:.0%}",
         pair("crowd", ""),
         f"{_partial(rounds):.1%}",
         f"{share_refused:.0%}",
