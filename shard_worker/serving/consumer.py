@@ -83,9 +83,7 @@ class Consumer:
         self._control = control
         self._shards: dict[bytes, int] = {}  # by queue
         self._max_pops = 1
-        self._keys: list[
-            bytes
-        ] = []  # the shards' queues, in the order in which they are pulled from
+        self._keys: list[bytes] = []  # the shards' queues, in the order of the next pull
         self._own: tuple[bytes, ...] = ()  # the worker's own queue, if it has one
         self._is_own_first = True  # unless the last pull took from it
         self.lane = lane
