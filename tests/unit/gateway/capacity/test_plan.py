@@ -211,7 +211,7 @@ def test_a_short_deadline_makes_more_shards() -> None:
         ({"shards": 200}, "A cluster has one Redis server", True),
         ({}, "Hedging removes", True),
         ({"replicas": 1}, "nothing can be hedged", True),
-        ({}, "Copies: 6 of each document instead of 3", True),
+        ({}, "Copies: 5 of each document instead of 3", True),
         ({"qps": 50}, "Copies:", False),
         ({"documents": 1e6, "qps": 1, "writes": 5e5}, "the writes need more shards", True),
         ({"qps": 50, "replicas": 1}, "documents are missing from answers", True),
