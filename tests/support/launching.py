@@ -10,19 +10,19 @@ from this process's in nothing that the interpreter or an imported module has re
 import asyncio
 import contextlib
 import os
-import pickle
 import resource
 import socket
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import IO, Any, Protocol
 
-from hedgerow.shard_worker.executors.process_pool.forkserver import BOOTSTRAP
-from hedgerow.shard_worker.executors.process_pool.forkserver_start import ForkserverProcess
+from hedgerow.shard_worker.executors.process_pool.forkserver_start import (
+    ForkserverProcess,
+    start_interpreter,
+)
 from tests.support.forked_processes import (
     AsyncForkedProcess,
     ForkedProcess,
@@ -205,18 +205,5 @@ def _fork(
 
 
 def start_forkserver(name: str) -> tuple[ForkserverProcess, socket.socket]:
-    """Start a forkserver, as `forkserver_start.start_interpreter` does."""
-    ours, theirs = socket.socketpair()
-    try:
-        with theirs, tempfile.TemporaryFile() as standard_input:
-            pickle.dump((sys.path, theirs.fileno()), standard_input)
-            standard_input.seek(0)
-            process = launch(
-                [sys.executable, "-c", BOOTSTRAP, name],
-                stdin=standard_input,
-                pass_fds=(theirs.fileno(),),
-            )
-    except BaseException:
-        ours.close()
-        raise
-    return process, ours
+    """Start a forkserver, as `start_interpreter` does."""
+    return start_interpreter(name, launch)

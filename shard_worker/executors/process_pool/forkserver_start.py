@@ -41,8 +41,14 @@ class ForkserverProcess(Protocol):
 Start = Callable[[str], tuple[ForkserverProcess, socket.socket]]
 
 
-def start_interpreter(name: str) -> tuple[ForkserverProcess, socket.socket]:
+def start_interpreter(
+    name: str, launch: Callable[..., ForkserverProcess] = subprocess.Popen
+) -> tuple[ForkserverProcess, socket.socket]:
     """Start a forkserver in a new interpreter, which takes about a millisecond.
+
+    Args:
+        name: the lane's.
+        launch: starts a process, as `subprocess.Popen` does.
 
     Raises:
         OSError: it cannot be started now.
@@ -52,7 +58,7 @@ def start_interpreter(name: str) -> tuple[ForkserverProcess, socket.socket]:
         with theirs, os.fdopen(open_shared_file(), "w+b") as standard_input:
             pickle.dump((sys.path, theirs.fileno()), standard_input)
             standard_input.seek(0)
-            process = subprocess.Popen(  # noqa: S603 - our own interpreter and code
+            process = launch(
                 [sys.executable, "-c", BOOTSTRAP, name],
                 stdin=standard_input,
                 pass_fds=(theirs.fileno(),),
