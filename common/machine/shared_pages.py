@@ -21,7 +21,7 @@ _POOL_BYTES: Final = 16_384
 _LARGEST_OF_POOLS_BYTES: Final = 512
 _LARGEST_GAP_BYTES: Final = 4_096  # a larger one contains whole pages, which can be returned
 _EMPTY_BYTES: Final = sys.getsizeof(b"")
-_ROW_OF_HEAP: Final = 4  # so many blocks side by side are in no gap
+_ROW_OF_HEAP: Final = 4  # if this many blocks are side by side, they fill no gap
 _MOST_BYTES: Final = 262_144  # of one size; another allocator may have no rows
 
 _Block = TypeVar("_Block")

@@ -28,8 +28,9 @@ from hedgerow.shard_worker.vectors.graph import Graph
 from hedgerow.shard_worker.vectors.numbers import np
 from hedgerow.shard_worker.vectors.rows import Near, Numbers, Query, Rows
 
-# Up to this many matches, all of their rows are compared: to read which ones they are takes 0.3 µs
-# for each. So are more, if a graph would have to name so many rows that it would take as long.
+# Up to this many matches, all of their rows are compared: to read which rows they are takes 0.3 µs
+# each. If there are more, they are compared too where a graph, which would have to name many rows,
+# would take as long.
 MOST_COMPARED: Final = 4096
 _COMPARED_PER_NAMED: Final = 20
 # How many standard deviations of the number of matches among rows are looked up beyond the mean, as

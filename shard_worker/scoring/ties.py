@@ -37,8 +37,8 @@ _SURE: Final = 0.7
 _STEP_DOWN: Final = 2  # boundaries; half as many documents lie below
 _ROOM: Final = 64  # for hits beyond twice the expected number
 _MOST_EXPECTED: Final = 512  # reading this many takes as long as another search
-# So many documents with the lowest ids are found again and again, by all queries whose matches tie
-# and are not rare. Their ids are kept in memory once they have been read (3 MB, if all are).
+# Queries whose matches tie, and are not rare, find the documents with the lowest ids again and
+# again. Of this many, ids are kept in memory once they have been read (3 MB if all are).
 _MOST_KEPT: Final = 16_384
 
 # Makes the query that has the same scores, and matches only what another one matches as well.
