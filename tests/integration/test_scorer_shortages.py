@@ -8,12 +8,12 @@ import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 
 from hedgerow.common.errors import ConfigurationError
+from hedgerow.shard_worker.executors.process_pool.forkserver_start import start_interpreter
 from tests.integration.support.lanes import running
 from tests.support.processes import count_fds, parent_of
 from tests.support.waiting import until
@@ -42,7 +42,7 @@ async def test_a_slot_comes_back_when_descriptors_had_run_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No channel for a replacement at first: the slot tries again, and the others serve."""
-    async with running(tmp_path, num_processes=2, by_exec=True) as bench:
+    async with running(tmp_path, num_processes=2, start_forkserver=start_interpreter) as bench:
         shortage = Shortage(socket.socketpair, errno.EMFILE)
         monkeypatch.setattr(socket, "socketpair", shortage)
         os.kill(bench.pids()[0], signal.SIGKILL)
@@ -56,12 +56,17 @@ async def test_a_slot_comes_back_when_descriptors_had_run_out(
 
 
 async def test_the_lane_comes_back_when_memory_had_run_out(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
     """No memory for another forkserver at first: it is tried again, and what waits is served."""
-    async with running(tmp_path, num_processes=2, by_exec=True) as bench:
-        shortage = Shortage(subprocess.Popen, errno.ENOMEM)
-        monkeypatch.setattr(subprocess, "Popen", shortage)
+    shortage = Shortage(subprocess.Popen, errno.ENOMEM, is_over=True)
+
+    async with running(
+        tmp_path,
+        num_processes=2,
+        start_forkserver=lambda name: start_interpreter(name, shortage),
+    ) as bench:
+        shortage.is_over = False
         os.kill(parent_of(bench.pids()[0]), signal.SIGKILL)
         await until(lambda: shortage.num_refused >= 2)
         call = bench.submit("a echo")
@@ -71,14 +76,25 @@ async def test_the_lane_comes_back_when_memory_had_run_out(
         await bench.whole()
 
 
-@pytest.mark.parametrize(("owner", "name"), [(socket, "socketpair"), (subprocess, "Popen")])
-async def test_a_shortage_at_the_start_ends_the_start(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, owner: ModuleType, name: str
+async def test_a_shortage_of_descriptors_at_the_start_ends_the_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The error of the start names what the lane lacked; nothing is left running."""
+    """The error of the start names the lack of descriptors; nothing is left running."""
     num_fds = count_fds()
-    monkeypatch.setattr(owner, name, Shortage(getattr(owner, name), errno.ENFILE))
+    monkeypatch.setattr(socket, "socketpair", Shortage(socket.socketpair, errno.ENFILE))
     with pytest.raises(ConfigurationError, match=os.strerror(errno.ENFILE)):
-        async with running(tmp_path, by_exec=True):
+        async with running(tmp_path, start_forkserver=start_interpreter):
+            pass
+    assert count_fds() == num_fds
+
+
+async def test_a_shortage_of_memory_at_the_start_ends_the_start(tmp_path: Path) -> None:
+    """The error of the start names the lack of memory; nothing is left running."""
+    num_fds = count_fds()
+    shortage = Shortage(subprocess.Popen, errno.ENOMEM)
+    with pytest.raises(ConfigurationError, match=os.strerror(errno.ENOMEM)):
+        async with running(
+            tmp_path, start_forkserver=lambda name: start_interpreter(name, shortage)
+        ):
             pass
     assert count_fds() == num_fds

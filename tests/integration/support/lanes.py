@@ -161,11 +161,11 @@ async def running(
     gate: QuarantineGate | None = None,
     memory_limit: MemoryLimit | None = None,
     bulkhead: Bulkhead | None = None,
-    by_exec: bool = False,
+    start_forkserver: Start = start_forkserver,
 ) -> AsyncIterator[Bench[ProcessLane]]:
     """A lane over the misbehaving handler; at its end no process and no descriptor is left.
 
-    With `by_exec`, or where the memory of scorers counts, their forkserver is an interpreter.
+    Where the memory of scorers is limited, their forkserver is a new interpreter.
     """
     config = Config(str(folder))
     num_fds = count_fds()
@@ -178,7 +178,7 @@ async def running(
         gate=gate,
         memory_limit=memory_limit,
         bulkhead=bulkhead,
-        start_forkserver=start_interpreter if by_exec or memory_limit else start_forkserver,
+        start_forkserver=start_interpreter if memory_limit else start_forkserver,
     )
     bench = Bench(lane, config)
     await lane.start()
