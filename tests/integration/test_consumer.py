@@ -499,22 +499,24 @@ async def test_nothing_is_pulled_that_could_not_be_answered(own_server: RedisSer
         await control.close()
 
 
-async def test_waiting_for_requests_is_not_taken_for_silence(own_server: RedisServer) -> None:
+async def test_waiting_for_requests_is_not_taken_for_silence(
+    own_server: RedisServer, endless_pops: None
+) -> None:
     """However short the command timeout is, an idle consumer keeps its connection."""
-    async with pulling(own_server, "p", Slots(free=10), silence_s=0.3) as at_work:
+    async with pulling(own_server, "p", Slots(free=10), silence_s=2.0) as at_work:
         await until(lambda: at_work.consumer.is_pulling)
 
-        async def connections() -> int:
-            stats = (await at_work.link.call("INFO", "stats")).decode().splitlines()
-            return int(
-                dict(line.split(":", 1) for line in stats if ":" in line)[
-                    "total_connections_received"
-                ]
-            )
+        async def number(section: str, of: str) -> int:
+            found = re.search(of.encode() + rb"(\d+)", await at_work.link.call("INFO", section))
+            return 0 if found is None else int(found[1])
 
-        before = await connections()
-        await asyncio.sleep(1.5)  # five times what counts as silence
-        assert await connections() == before
+        async def have_ended() -> bool:
+            return await number("commandstats", "cmdstat_blmpop:calls=") >= before + 4
+
+        before = await number("commandstats", "cmdstat_blmpop:calls=")
+        num_connections = await number("stats", "total_connections_received:")
+        await until(have_ended)  # together they take longer than what counts as silence
+        assert await number("stats", "total_connections_received:") == num_connections
 
 
 async def each_is_pulled_at_once(at_work: Pulling, slots: Slots) -> None:
