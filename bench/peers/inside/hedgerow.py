@@ -4,7 +4,14 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from bench.harness.cluster import DEADLINE_MS, LOOP_LANE, PROCESS_LANE, Asker, run_cluster
+from bench.harness.cluster import (
+    DEADLINE_MS,
+    LOOP_LANE,
+    PROCESS_LANE,
+    PROFILES,
+    Asker,
+    run_cluster,
+)
 from bench.harness.cluster import connect as connect_gateway
 from bench.harness.load import Run
 from bench.harness.pipe import Setting
@@ -53,7 +60,9 @@ async def connect(_: str) -> AsyncIterator[Run]:
     layout = [tuple(range(NUM_SHARDS))[number::num_workers] for number in range(num_workers)]
     # The text of a query is as long as the others' requests; its number is added to it.
     text = next_query()[:-6]
-    with run_cluster(layout, heartbeat_expiry_s=_HEARTBEAT_EXPIRY_S) as cluster:
+    # Without second phases: for these, each worker would start a spare scorer.
+    profiles = {PROCESS_LANE: PROFILES[PROCESS_LANE]}
+    with run_cluster(layout, profiles=profiles, heartbeat_expiry_s=_HEARTBEAT_EXPIRY_S) as cluster:
         async with connect_gateway(cluster) as gateway:
             calm_collector()  # as `gateway serve` does
             yield asking(Asker(gateway, _PROFILES[sys.argv[2]], text=text).ask)
