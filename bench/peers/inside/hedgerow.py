@@ -29,6 +29,11 @@ SETTINGS = (
         "the first ids, from the loop lane or from a scorer process; fields false, so ids and "
         "scores alone, as of the others",
     ),
+    Setting(
+        "profiles of the workers",
+        "that one and the built-in ones",
+        "with a second phase among them, each worker would start a spare scorer",
+    ),
     Setting("deadline_ms", f"{DEADLINE_MS:g}", "each query has one; none is reached"),
     Setting("breaker, hedging, probation", "as they are", "their defaults"),
     Setting("admission.enabled", "false", "what a query costs is measured, so none is refused"),
@@ -60,7 +65,6 @@ async def connect(_: str) -> AsyncIterator[Run]:
     layout = [tuple(range(NUM_SHARDS))[number::num_workers] for number in range(num_workers)]
     # The text of a query is as long as the others' requests; its number is added to it.
     text = next_query()[:-6]
-    # Without second phases: for these, each worker would start a spare scorer.
     profiles = {PROCESS_LANE: PROFILES[PROCESS_LANE]}
     with run_cluster(layout, profiles=profiles, heartbeat_expiry_s=_HEARTBEAT_EXPIRY_S) as cluster:
         async with connect_gateway(cluster) as gateway:
