@@ -137,9 +137,13 @@ def serve(
         for first_generation, payloads in received.batches(data):
             run_batch(region, handler, first_generation, payloads, send)
 
-    while data := channel.recv(_RECEIVE_BYTES):
+    # Linux also wakes a process that waits in recv(2) when the other end has read what it sent
+    # before; poll(2) does not.
+    poll = select.poll()
+    poll.register(channel, select.POLLIN)
+    while poll.poll() and (data := channel.recv(_RECEIVE_BYTES)):
         run(data)
-        if when_idle is not None and not _is_readable(channel, idle_s):
+        if when_idle is not None and not poll.poll(idle_s * 1000):
             received.shrink()
             when_idle()
 
@@ -168,12 +172,6 @@ class _Received:
 
 def _new_unpacker() -> msgpack.Unpacker:
     return msgpack.Unpacker(use_list=False, max_buffer_size=0)
-
-
-def _is_readable(channel: socket.socket, timeout_s: float) -> bool:
-    poll = select.poll()  # unlike select(2), with any descriptor
-    poll.register(channel, select.POLLIN)
-    return bool(poll.poll(timeout_s * 1000))
 
 
 def run_batch(
