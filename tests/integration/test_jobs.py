@@ -208,6 +208,14 @@ async def test_a_dropped_collection_leaves_no_table(town: Town) -> None:
         assert await town.control.execute("EXISTS", town.keys.shard_statistics(uid)) == 0
 
 
+async def test_one_worker_claims_a_sum(town: Town) -> None:
+    """Of several that could make it, one does; so it is with each later version."""
+    store = StatisticsStore(town.control, town.keys)
+    for version in (b"first-version-...", bytes(range(240, 256)), b"first-version-..."):
+        claims = await asyncio.gather(*(store.claim_sum("u", version) for _ in range(4)))
+        assert sorted(claims) == [False, False, False, True]
+
+
 async def test_what_waits_in_a_queue_is_run_until_it_is_empty(town: Town) -> None:
     """Each job is run, one that is to be tried again, too; then the queue is empty."""
     control, queue, ran = town.control, f"{town.keys.jobs}:some", list[str]()
