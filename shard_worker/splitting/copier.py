@@ -170,16 +170,20 @@ class Copier:
         while (begin := self._applied()) is None or not await self._can_begin_after(begin):
             if self._clones.is_placed:
                 give_up_at = min(give_up_at, loop.time() + self._replicas_within_s)
-            # A replica that has begun with nothing needs the documents.
-            applied = await self._new_log.applied_of(self._new)
-            if any(applied.values()) or loop.time() >= give_up_at:
+            if await self._have_begun() or loop.time() >= give_up_at:
                 return False
             await self._pause(check_lease)
+        if await self._have_begun():
+            return False
         if not await self._copies.begin_after(self._new, begin, NOTHING):
             raise RedisUnavailableError(f"another worker copies shard {self._shard}")
         self._newest = dict.fromkeys(self._new, begin)
         _log.info("shard_left_to_clones", shard=self._shard, into=self._new, position=begin)
         return True
+
+    async def _have_begun(self) -> bool:
+        """Whether a replica of the new shards has begun with nothing: it needs the documents."""
+        return any((await self._new_log.applied_of(self._new)).values())
 
     async def _can_begin_after(self, begin: str) -> bool:
         """Whether the new logs can begin at a position; an empty log is followed as it is."""
