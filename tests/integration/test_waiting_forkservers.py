@@ -205,6 +205,22 @@ def test_a_first_that_does_not_obey_is_killed(tmp_path: Path) -> None:
         asyncio.run(asyncio.wait_for(run(), 40.0))
 
 
+@needs_pidfds
+def test_a_first_that_hangs_is_killed_at_the_end(tmp_path: Path) -> None:
+    """When it has no lane any more, the end of the block does not wait for it for ever."""
+    before = _forked()
+    with WaitingForkservers.forked(1) as forkservers:
+        (first,) = _forked() - before
+
+        async def run() -> None:
+            async with _lane(tmp_path, forkservers):
+                pass
+
+        asyncio.run(asyncio.wait_for(run(), 40.0))
+        os.kill(first, signal.SIGSTOP)
+    assert not exists(first)
+
+
 async def test_one_holds_nothing_of_the_worker_s() -> None:
     """What the worker has open at the fork, its lock for one, is closed in the forkserver."""
     before = _forked()

@@ -11,6 +11,7 @@ import contextlib
 import itertools
 import os
 import pickle
+import select
 import signal
 import socket
 import subprocess
@@ -28,6 +29,7 @@ from hedgerow.shard_worker.executors.process_pool.forkserver_forks import (
 )
 
 _MAX_DESCRIPTORS = 65_536
+_END_TIMEOUT_S = 5.0  # a forkserver ends sooner, unless it is stopped or starved of CPU
 
 
 class ForkserverProcess(Protocol):
@@ -209,8 +211,14 @@ class FirstForkserver(EarlyForkserver):
             super().wait()
 
     def end(self) -> None:
-        """Let it end, and wait for that."""
+        """Let it end, and wait for that; kill it if it does not."""
         self._hang_up()
+        if not self._has_ended:
+            ended, pidfd = select.poll(), os.pidfd_open(self._pid)
+            ended.register(pidfd, select.POLLIN)
+            if not ended.poll(_END_TIMEOUT_S * 1000):
+                self.kill()
+            os.close(pidfd)
         super().wait()
         for number in list(self._pidfds):
             self.forget(number)
