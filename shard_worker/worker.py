@@ -236,6 +236,8 @@ class Worker:
             if not await self._open_when_possible(stop):
                 return
             await self._quarantine.catch_up()
+            if self._placement is not None:
+                await self._placement.prepare()
             async with asyncio.TaskGroup() as group:
                 heartbeat = group.create_task(self._heartbeats.run(), name="heartbeat")
                 holding = group.create_task(self._held.run(), name="shards")

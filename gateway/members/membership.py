@@ -24,9 +24,9 @@ class Membership:
     Attributes:
         live: for each shard, whether a live worker serves it.
         num_live: for each shard, how many live workers serve it.
-        most_live: the most live workers of any shard.
-        died_at: for each shard, when the gateway last noticed that a worker which served it had
-            died or restarted; the event loop's time, in s; -inf for never.
+        has_replicas: whether two live workers serve a shard, or may have begun to, as one joins.
+        died_at: for each shard, when the gateway last noticed that a worker which may have served
+            it had died or restarted; the event loop's time, in s; -inf for never.
         ejected: live workers on probation, which take no requests from the shards' queues.
         workers: the live workers' last heartbeats, by id.
         attaches: whether all of them support searches that ask for documents.
@@ -62,7 +62,7 @@ class Membership:
         """
         self.live = [False] * num_shards
         self.num_live = [0] * num_shards
-        self.most_live = 0
+        self.has_replicas = False
         self.died_at = [-math.inf] * num_shards
         self.ejected: frozenset[str] = frozenset()
         self.workers: dict[str, Heartbeat] = {}
@@ -214,16 +214,25 @@ class Membership:
         )
         for worker, beat in before.items():
             if _has_died(beat, self.workers.get(worker)):
-                for shard in beat.shards:
+                # It may have served more than was read here before it died. The last that is known
+                # of it, or what its successor has found on its disk, says so.
+                for shard in self._may_serve(beat, heartbeats.get(worker, beat)):
                     self.died_at[shard] = now
         served = Counter(shard for beat in self.workers.values() for shard in beat.shards)
         self.num_live = [served[shard] for shard in range(len(self.live))]
-        self.most_live = max(self.num_live)
+        self.has_replicas = max(self.num_live) > 1 or (
+            len(self.workers) > 1 and any(beat.joins for beat in self.workers.values())
+        )
         self.live = [num > 0 for num in self.num_live]
         self.document_counts = {
             uid: [by_shard.get(shard) for shard in range(len(self.live))]
             for uid, by_shard in counts.items()
         }
+
+    def _may_serve(self, *beats: Heartbeat) -> set[int]:
+        """The shards that a worker serves by some heartbeats, or of which it has the data."""
+        named = {shard for beat in beats for shard in (*beat.shards, *beat.stored)}
+        return {shard for shard in named if shard < len(self.live)}
 
 
 def _has_died(before: Heartbeat, now: Heartbeat | None) -> bool:

@@ -20,7 +20,6 @@ from msgspec.structs import replace
 from hedgerow.common.outcome import Outcome
 from hedgerow.common.wire.messages import Hedge, Kind, Request, pack_request
 from hedgerow.gateway.policies.hedging import (
-    MIN_REPLICAS,
     HedgeCounts,
     HedgeEnd,
     HedgePolicy,
@@ -39,8 +38,8 @@ class Replicas(KnownReplicas, Protocol):
     """The replicas of the shards, with the names of their workers."""
 
     @property
-    def most_live(self) -> int:
-        """The most live workers that any shard has."""
+    def has_replicas(self) -> bool:
+        """Whether a shard has two live workers, or may have them at any moment."""
 
     def workers_of(self, shard: int) -> list[str]:
         """The live workers that take a shard's requests."""
@@ -116,7 +115,7 @@ class Hedger:
         Args:
             sent: all requests of one gather, just sent; not empty.
         """
-        if self._replicas.most_live < MIN_REPLICAS:
+        if not self._replicas.has_replicas:
             return  # no worker could take a second copy
         first = sent[0]
         gather = first.gather

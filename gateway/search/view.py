@@ -19,8 +19,8 @@ class View(Protocol):
         """For each shard, how many live workers serve it."""
 
     @property
-    def most_live(self) -> int:
-        """The most live workers that any shard has."""
+    def has_replicas(self) -> bool:
+        """Whether a shard has two live workers, or may have them at any moment."""
 
     @property
     def died_at(self) -> Sequence[float]:

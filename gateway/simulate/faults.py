@@ -33,9 +33,9 @@ class ScriptedView:
         self._counts: list[int | None] = [run.shards.documents] * run.shards.count
 
     @property
-    def most_live(self) -> int:
-        """The largest number of workers of a shard."""
-        return max(self.num_live)
+    def has_replicas(self) -> bool:
+        """Whether a shard has two workers."""
+        return max(self.num_live) > 1
 
     def workers_of(self, shard: int) -> list[str]:
         """Return as many names as are live: the shard decides which of them takes a copy."""

@@ -65,7 +65,7 @@ class PlacementFollower:
         self._wanted: frozenset[int] = frozenset()
         self._turns: dict[int, int] = {}
         self._read_at = -math.inf
-        self._must_look = True  # at the disk
+        self._must_look = False  # at the disk
         self._waits_for_others = False
         self._dropped: set[int] = set()
         self._taking_up: set[int] = set()
@@ -75,10 +75,20 @@ class PlacementFollower:
         self._moves = KeyedTasks[int]()
         self._woken = asyncio.Event()
 
+    async def prepare(self) -> None:
+        """Find what is stored; to be called before the first heartbeat and `run`.
+
+        So that heartbeat says what an earlier process with this name may have served.
+
+        Raises:
+            OSError: the folder cannot be read.
+        """
+        await self._copies.tidy()
+        self.stored = await self._copies.stored()
+
     async def run(self) -> None:
         """Follow until cancelled."""
         settings = self._context.settings
-        await self._copies.tidy()
         await run_together(
             reconcile("placement_waits", self._look, self._woken, settings.redis.reconnect_max_s),
             self._listen(),

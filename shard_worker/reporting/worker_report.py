@@ -110,10 +110,10 @@ class WorkerReport:
 
     def _offer(self) -> dict[str, Any]:
         """The heartbeat's fields about placement."""
-        placement, cloner = self.placement, self.cloner
+        placement, cloner, held = self.placement, self.cloner, self.held.shards
         worker = self.context.settings.worker
         if placement is None:
-            return {"stored": list(self.held.shards)}
+            return {"stored": list(held)}
         return {
             "joins": True,
             "splits": True,
@@ -122,7 +122,7 @@ class WorkerReport:
             "capacity": worker.capacity,
             "zone": worker.zone,
             # What can be cloned here is as good as stored: the placement prefers it.
-            "stored": sorted(placement.stored | (cloner.available if cloner else frozenset())),
+            "stored": sorted(placement.stored.union(held, cloner.available if cloner else ())),
             "placement": placement.version,
             "unready": placement.unready(self.writing.applier.gaps),
         }

@@ -75,7 +75,7 @@ class NoReplicas:
     """One worker a shard."""
 
     num_live = (1,) * len(SHARDS)
-    most_live = 1
+    has_replicas = False
     died_at = (-math.inf,) * len(SHARDS)
 
     def workers_of(self, shard: int) -> list[str]:

@@ -42,9 +42,9 @@ class FixedView:
         self._counts = counts
 
     @property
-    def most_live(self) -> int:
-        """Of all shards."""
-        return max(self.num_live)
+    def has_replicas(self) -> bool:
+        """Of any shard."""
+        return max(self.num_live) > 1
 
     def workers_of(self, shard: int) -> list[str]:
         """As many as are live."""

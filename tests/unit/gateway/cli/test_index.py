@@ -3,8 +3,6 @@
 import itertools
 import json
 import re
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,12 +10,10 @@ from typing import Any
 import httpx
 import pytest
 
-from hedgerow.common.errors import ConflictError, HedgerowError, NotFoundError, UnavailableError
+from hedgerow.common.errors import ConflictError, NotFoundError
 from hedgerow.gateway.cli.loading import loader
-from hedgerow.gateway.cli.loading.lines import Line
-from hedgerow.gateway.cli.loading.loader import Loader, Rejected, pieces
-from hedgerow.gateway.client import Client
 from tests.unit.support.command_line import CommandLine
+from tests.unit.support.films import Films
 
 
 @pytest.fixture
@@ -26,59 +22,6 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
     command = CommandLine(monkeypatch, capsys)
     command.gateway.collections.error = NotFoundError("there is no collection 'films'")
     return command
-
-
-class Films:
-    """The gateway's side of a collection: it rejects lines that lack an id or say `bad`."""
-
-    def __init__(self, *, max_reported: int = 1000) -> None:
-        self.definition: dict[str, Any] | None = None
-        self.documents: list[dict[str, Any]] = []
-        self.waits: list[str] = []
-        self.failures: list[httpx.Response] = []
-        self._max_reported = max_reported
-
-    def __call__(self, request: httpx.Request) -> httpx.Response:
-        """Answer as docs/http.md says."""
-        if request.url.path == "/v1/collections/films":
-            if request.method == "PUT":
-                self.definition = json.loads(request.content)
-            if self.definition is None:
-                return httpx.Response(404, json={"detail": "there is no collection 'films'"})
-            return httpx.Response(200, json=self._description(self.definition.get("fields")))
-        assert request.url.path == "/v1/collections/films/documents"
-        body = request.read()
-        if self.failures:
-            return self.failures.pop(0)
-        self.waits.append(request.url.params["wait"])
-        accepted, rejected = 0, []
-        for number, line in enumerate(body.splitlines(), 1):
-            document = json.loads(line) if line.endswith(b"}") else {}
-            if "id" in document and "bad" not in document:
-                self.documents.append(document)
-                accepted += 1
-            else:
-                rejected.append({"line": number, "reason": "is of no use"})
-        return httpx.Response(
-            200,
-            json={
-                "accepted": accepted,
-                "rejected": rejected[: self._max_reported],
-                "rejected_total": len(rejected),
-                "applied": True,
-            },
-        )
-
-    def _description(self, fields: Any) -> dict[str, Any]:
-        return {
-            "name": "films",
-            "fields": fields,
-            "rank_profile": "bm25",
-            "rank_profiles": ["bm25"],
-            "language": "english",
-            "documents": len(self.documents),
-            "shards": [],
-        }
 
 
 def write(path: Path, *documents: Any) -> str:
@@ -335,176 +278,6 @@ def test_the_items_of_a_json_array_are_documents(
     ended = command.run("index", str(source), "--collection", "films", "--id-field", "key")
     assert [document["id"] for document in films.documents] == ["1", "2"]
     assert ended.err.splitlines()[0] == "gateway: item 3: is of no use"
-
-
-def test_ctrl_c_says_how_far_it_got(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was sent is counted, and the same command goes on."""
-    monkeypatch.setattr(loader, "PIECE_LINES", 2)
-    films = Films()
-
-    def lines() -> Iterator[Line]:
-        for number in range(1, 6):
-            yield Line(number, b'{"id": "%d"}' % number)
-        raise KeyboardInterrupt
-
-    with pytest.raises(HedgerowError) as ended:
-        make_loader(films).load(lines())
-    assert str(ended.value) == (
-        "interrupted; 4 documents of those up to line 4 are safe. To go on, run the same command "
-        "again: what is there already does not change"
-    )
-    assert len(films.documents) == 4
-
-
-def test_ctrl_c_while_the_gateway_is_away_does_not_wait_for_it(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """The piece that waits to be sent again gives up at once, and what was safe is said."""
-    monkeypatch.setattr(loader, "PIECE_LINES", 1)
-    refused = threading.Event()
-
-    def away(_request: httpx.Request) -> httpx.Response:
-        refused.set()
-        return unavailable(3600)
-
-    def lines() -> Iterator[Line]:
-        yield Line(1, b'{"id": "1"}')
-        yield Line(2, b'{"id": "2"}')
-        assert refused.wait(10.0)
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(loader, "LONGEST_PAUSE_S", 3600.0)
-    with pytest.raises(HedgerowError, match=r"^interrupted; 0 documents"):
-        make_loader(away, pause=None).load(lines())
-
-
-def test_ctrl_c_while_documents_are_applied_says_that_they_are_safe() -> None:
-    """All were accepted, and only cannot be found yet."""
-
-    def interrupted(request: httpx.Request) -> httpx.Response:
-        if request.url.params.get("wait") == "applied":
-            raise KeyboardInterrupt
-        return Films()(request)
-
-    with pytest.raises(HedgerowError) as ended:
-        make_loader(interrupted).load(iter([Line(1, b'{"id": "1"}')]))
-    assert str(ended.value) == (
-        "interrupted; 1 document is safe, and will be found as soon as the workers have applied it"
-    )
-
-
-def make_loader(answer: Any, **told: Any) -> Loader:
-    """Load into films, through `answer`."""
-    client = Client("http://gateway", transport=httpx.MockTransport(answer))
-    values: dict[str, Any] = {
-        "wait": "applied",
-        "on_rejected": lambda _: None,
-        "on_progress": lambda _: None,
-        "pause": lambda _: None,
-        **told,
-    }
-    return Loader(client, "films", **values)
-
-
-def unavailable(wait_s: int = 1) -> httpx.Response:
-    """Answer that no shard can answer now."""
-    headers = {"Retry-After": str(wait_s)}
-    return httpx.Response(503, json={"detail": "Redis does not answer"}, headers=headers)
-
-
-def test_a_piece_that_fails_for_now_is_sent_again() -> None:
-    """503 is waited out, longer each time and at least as long as the gateway says."""
-    films = Films()
-    films.failures = [unavailable(1), unavailable(1), unavailable(4)]
-    paused: list[float] = []
-    lines = [Line(1, b'{"id": "1"}')]
-    assert make_loader(films, pause=paused.append).load(lines).accepted == 1
-    assert films.documents == [{"id": "1"}]
-    assert paused == sorted(paused)
-    assert paused[0] >= 1
-    assert paused[2] >= 4
-
-
-def test_a_load_that_cannot_go_on_says_where_it_stands(monkeypatch: pytest.MonkeyPatch) -> None:
-    """When the time is up, the error names the lines and how many documents went in before."""
-    monkeypatch.setattr(loader, "GIVE_UP_AFTER_S", 0.0)
-    monkeypatch.setattr(loader, "PIECE_LINES", 2)
-    films = Films()
-    lines = [Line(number, b'{"id": "%d"}' % number) for number in range(1, 6)]
-
-    def answer(request: httpx.Request) -> httpx.Response:
-        return unavailable() if b'"3"' in request.read() else films(request)
-
-    with pytest.raises(HedgerowError, match=r"line 3 and line 4, 2 documents .* Redis does") as one:
-        make_loader(answer).load(lines)
-    assert not isinstance(one.value, UnavailableError)
-    assert [document["id"] for document in films.documents] == ["1", "2"]
-
-
-def no_room() -> httpx.Response:
-    """Answer that a disk is full."""
-    problem = {"detail": "w0: 0 MB free", "shortages": [{"where": "w0"}], "accepted": 0}
-    report = {"rejected": [], "rejected_total": 0, "applied": False}
-    return httpx.Response(507, json={**problem, **report}, headers={"Retry-After": "5"})
-
-
-def test_a_lack_of_room_is_waited_out_and_told() -> None:
-    """507 is tried again after its Retry-After, and the caller hears why it takes long."""
-    films = Films()
-    films.failures = [no_room(), no_room()]
-    told: list[str] = []
-    paused: list[float] = []
-    loading = make_loader(
-        films, pause=paused.append, on_no_room=lambda error: told.append(str(error))
-    )
-    assert loading.load([Line(1, b'{"id": "1"}')]).accepted == 1
-    assert told == ["w0: 0 MB free"] * 2
-    assert paused == [5.0, 5.0]
-
-
-def test_a_lack_of_room_that_lasts_ends_the_load(monkeypatch: pytest.MonkeyPatch) -> None:
-    """After a bounded time the error says how far the load got, and what runs out."""
-    monkeypatch.setattr(loader, "GIVE_UP_AFTER_S", 0.0)
-    with pytest.raises(HedgerowError, match=r"line 1 .* 0 documents are accepted.* 0 MB free"):
-        make_loader(lambda _: no_room()).load([Line(1, b'{"id": "1"}')])
-
-
-def test_documents_that_wait_for_room_are_said_to_be_safe(monkeypatch: pytest.MonkeyPatch) -> None:
-    """When all is logged and a full disk keeps it from being applied, the end of patience says so.
-
-    Room is waited for as long as before the last piece, and not as long as slow replicas.
-    """
-    monkeypatch.setattr(loader, "GIVE_UP_AFTER_S", 0.0)
-    films = Films()
-
-    def answer(request: httpx.Request) -> httpx.Response:
-        return films(request) if request.read() else no_room()
-
-    with pytest.raises(HedgerowError, match=r"1 document is safe, but .* 0 MB free"):
-        make_loader(answer).load([Line(1, b'{"id": "1"}')])
-
-
-def test_lines_that_are_no_documents_are_never_sent() -> None:
-    """What the source already knows to be of no use is reported and not sent."""
-    films = Films()
-    rejected: list[Rejected] = []
-    lines = [Line(1, b'{"id": "1"}'), Line(2, b"x", "is longer than a line may be")]
-    make_loader(films, on_rejected=rejected.append).load(lines)
-    assert rejected == [Rejected(2, "is longer than a line may be", b"x")]
-    assert films.documents == [{"id": "1"}]
-
-
-def test_pieces_are_bounded_by_lines_and_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No piece has more lines or bytes than the bounds, and all lines are there in order."""
-    monkeypatch.setattr(loader, "PIECE_LINES", 7)
-    monkeypatch.setattr(loader, "PIECE_BYTES", 100)
-    lines = [Line(number, b"x" * (number * 37 % 60)) for number in range(1, 200)]
-    cut = list(pieces(lines))
-    assert [line for piece in cut for line in piece] == lines
-    assert all(0 < len(piece) <= 7 for piece in cut)
-    assert all(sum(len(line.document) for line in piece) <= 100 for piece in cut)
-    huge = [Line(1, b"x" * 500), Line(2, b"y")]
-    assert list(pieces(huge)) == [[huge[0]], [huge[1]]]
 
 
 def test_names_do_nothing_to_the_terminal(command: CommandLine, tmp_path: Path) -> None:

@@ -143,6 +143,25 @@ def test_a_death_is_dated_when_it_is_noticed() -> None:
     assert membership.died_at[:3] == [4.0, 6.0, 4.0]
 
 
+def test_a_worker_that_joins_may_have_served_more_than_was_known_of_it() -> None:
+    """Its requests are watched, and its death is one of all shards that it has turned out to have.
+
+    They are in its last heartbeat, or in that of the process which has taken its name since.
+    """
+    membership = view()
+    serving, joining = beat("a", [0, 1, 2], 0), replace(beat("b", [], 0), joins=True)
+    membership.take({"a": serving}, {}, 0, 1.0)
+    assert not membership.has_replicas
+    membership.take({"a": serving, "b": joining}, {}, 0, 2.0)
+    assert membership.has_replicas
+    restarted = replace(joining, pid=4712, stored=[1])
+    membership.take({"a": serving, "b": restarted}, {}, 0, 3.0)
+    assert membership.died_at[:3] == [-math.inf, 3.0, -math.inf]
+    last, late_ms = replace(restarted, shards=[1, 2]), round(EXPIRY_S * 1000) + 100
+    membership.take({"a": replace(serving, beat_at_ms=late_ms), "b": last}, {}, late_ms, 4.0)
+    assert membership.died_at[:3] == [-math.inf, 4.0, 4.0]
+
+
 @given(st.lists(st.tuples(st.booleans(), st.booleans()), max_size=4))
 def test_searches_ask_for_documents_once_every_live_worker_understands(
     workers: list[tuple[bool, bool]],

@@ -119,6 +119,7 @@ def play(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Play:
         monkeypatch.setattr(Copies, "remove", remove)
         monkeypatch.setattr(Copies, "stored", stored)
         monkeypatch.setattr(Copies, "_tidy", lambda _copies: None)
+        await scene.follower.prepare()
         following = asyncio.create_task(scene.follower.run())
         try:
             await scenario(scene)
