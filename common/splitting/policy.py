@@ -124,7 +124,7 @@ def lag_of(since_ms: int) -> int:
 def _missing(split: Split, seen: Seen, since_ms: int) -> str:
     """The first thing that the next state needs and that is not there yet; "" if all is there."""
     if seen.failure:
-        return f"Redis: {seen.failure}"
+        return f"Redis ({seen.failure})"
     return next(_NEEDS[split.state](split, seen, since_ms), "")
 
 

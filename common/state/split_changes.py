@@ -178,4 +178,4 @@ def _pack(change: Change, now_ms: int) -> bytes:
 def _unpack(record: bytes) -> tuple[Change, int]:
     *members, begun_at_ms, last = msgpack.unpackb(record)
     layout = last[1] if isinstance(last, list) else 0
-    return Change(*members, layout), begun_at_ms
+    return Change(*members)._replace(layout=layout), begun_at_ms

@@ -190,12 +190,13 @@ class Copier:
 
         Its server failed then. As long as it has not begun, nothing is trimmed that comes after.
         """
-        (begun,) = set(self._new).difference(empty) or {None}
-        if begun is None or position(self._newest[begun])[0] == 0:
-            return None
-        is_without = await self._new_log.trimmed(begun) == self._newest[begun]
-        has_replicas = any((await self._new_log.applied_of(empty)).values())
-        return self._newest[begun] if is_without and not has_replicas else None
+        for shard in set(self._new).difference(empty):
+            newest = self._newest[shard]
+            is_without = await self._new_log.trimmed(shard) == newest
+            has_replicas = any((await self._new_log.applied_of(empty)).values())
+            if position(newest)[0] > 0 and is_without and not has_replicas:
+                return newest
+        return None
 
     async def _can_begin(self, begin: str) -> bool:
         """Whether the new logs can begin at a position; an empty log is followed as it is."""

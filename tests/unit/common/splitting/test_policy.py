@@ -104,7 +104,7 @@ def test_a_split_that_finds_everything_ready_doubles_the_shards() -> None:
         (SplitState.SWITCHED, Seen(other_gateways=["g"]), "gateways g to change over"),
         (SplitState.RETIRING, Seen(gateways_in_source=["g"]), "searches in gateways g"),
         (SplitState.REMOVING, Seen(source_workers=["w"]), "workers w to leave the old"),
-        *((one, READY._replace(failure="no answer"), "Redis: no answer") for one in STATES),
+        *((one, READY._replace(failure="no answer"), "Redis (no answer)") for one in STATES),
     ],
 )
 def test_what_is_missing_is_waited_for(state: SplitState, seen: Seen, words: str) -> None:
