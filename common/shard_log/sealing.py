@@ -124,7 +124,8 @@ class Sealing:
 
     async def unseal(self, shards: Iterable[int], version: int) -> None:
         """Let the servers take appends again, unless a later version had the logs sealed."""
-        await self._on_each_server(shards, _UNSEAL, version)
+        # Not as a write: a split is also given up where Redis has no room.
+        await self._on_each_server(shards, _UNSEAL, version, is_write=False)
 
     async def copy(self, shard: int, after: str, entries: Sequence[tuple[str, bytes]]) -> bool:
         """Append entries with their ids to a log whose newest id is `after`.
@@ -191,11 +192,20 @@ class Sealing:
         return [max(pair, key=position) for pair in pairs]
 
     async def _on_each_server(
-        self, shards: Iterable[int], script: str, *arguments: bytes | str | int
+        self,
+        shards: Iterable[int],
+        script: str,
+        *arguments: bytes | str | int,
+        is_write: bool = True,
     ) -> list[int]:
         """Run a script on each server, for all of its shards in one step.
 
-        What it does is then as safe as an acknowledged write: no failover loses a seal.
+        Args:
+            shards: the shards.
+            script: the script.
+            arguments: what it takes beside the keys.
+            is_write: whether what it does must be as safe as an acknowledged write, so that no
+                failover loses a seal.
 
         Returns:
             For each shard, whether the script has changed anything.
@@ -206,7 +216,10 @@ class Sealing:
             names = [name for shard in some for name in (keys.log(shard), keys.trimmed(shard))]
             command: Command = ("EVAL", script, len(names), *names, *arguments)
             client = self._control.data(some[0])
-            (done,) = await write(client, keys, [command], retry=True, slot=slot)
+            if is_write:
+                (done,) = await write(client, keys, [command], retry=True, slot=slot)
+            else:
+                done = await client.execute(*command)
             return list(done)
 
         return await by_server(list(shards), keys.slot, run)

@@ -220,7 +220,7 @@ async def test_a_load_that_is_in_progress_goes_on(cluster: Cluster) -> None:
         assert len(found) == report.accepted
 
 
-@on(*KINDS)
+@on(ONE, NODES)
 async def test_a_split_is_cancelled_and_begun_again(cluster: Cluster) -> None:
     """A second split is refused, a cancelled one leaves nothing, and another can be begun."""
     async with gateway_to(cluster) as gateway:

@@ -22,9 +22,9 @@ from tests.support.waiting import until
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def nodes() -> Iterator[RedisCluster]:
-    """Three nodes with a replica each."""
+    """Three nodes with a replica each, for one test: one that is started again ends with it."""
     with running_redis_cluster(num_replicas=1) as cluster:
         yield cluster
 
