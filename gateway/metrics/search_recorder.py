@@ -42,7 +42,6 @@ _OK: Final = Outcome.OK
 _MOST_PENDING: Final = 256  # full answers that are counted in a row, in 0.1 ms
 # The first that fits; InsufficientCoverageError has a result of its own.
 _BY_ERROR: Final[tuple[tuple[type[BaseException], str], ...]] = (
-    (OverloadedError, "refused"),
     (BadRequestError, "bad_request"),
     (NotFoundError, "not_found"),
     (ForbiddenError, "forbidden"),
@@ -141,9 +140,13 @@ class SearchRecorder:
             caller: its name; "" if it is not known.
             error: why.
         """
+        if isinstance(
+            error, OverloadedError
+        ):  # first, since a gateway may refuse thousands a second
+            self._results["refused", error.cause, self.key(caller)] += 1
+            return
         found = [result for kind, result in _BY_ERROR if isinstance(error, kind)]
-        cause = error.cause if isinstance(error, OverloadedError) else ""
-        self._results[found[0] if found else "failed", cause, self.key(caller)] += 1
+        self._results[found[0] if found else "failed", "", self.key(caller)] += 1
 
     def on_end(self, ended: EndedSearch) -> None:
         """An observer of a sample of the searches: how long the way to their shards took."""

@@ -4,7 +4,14 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from bench.harness.cluster import DEADLINE_MS, LOOP_LANE, PROCESS_LANE, Asker, run_cluster
+from bench.harness.cluster import (
+    DEADLINE_MS,
+    LOOP_LANE,
+    PROCESS_LANE,
+    PROFILES,
+    Asker,
+    run_cluster,
+)
 from bench.harness.cluster import connect as connect_gateway
 from bench.harness.load import Run
 from bench.harness.pipe import Setting
@@ -21,6 +28,11 @@ SETTINGS = (
         "first_phase noop",
         "the first ids, from the loop lane or from a scorer process; fields false, so ids and "
         "scores alone, as of the others",
+    ),
+    Setting(
+        "profiles of the workers",
+        "that one and the built-in ones",
+        "with a second phase among them, each worker would start a spare scorer",
     ),
     Setting("deadline_ms", f"{DEADLINE_MS:g}", "each query has one; none is reached"),
     Setting("breaker, hedging, probation", "as they are", "their defaults"),
@@ -53,7 +65,8 @@ async def connect(_: str) -> AsyncIterator[Run]:
     layout = [tuple(range(NUM_SHARDS))[number::num_workers] for number in range(num_workers)]
     # The text of a query is as long as the others' requests; its number is added to it.
     text = next_query()[:-6]
-    with run_cluster(layout, heartbeat_expiry_s=_HEARTBEAT_EXPIRY_S) as cluster:
+    profiles = {PROCESS_LANE: PROFILES[PROCESS_LANE]}
+    with run_cluster(layout, profiles=profiles, heartbeat_expiry_s=_HEARTBEAT_EXPIRY_S) as cluster:
         async with connect_gateway(cluster) as gateway:
             calm_collector()  # as `gateway serve` does
             yield asking(Asker(gateway, _PROFILES[sys.argv[2]], text=text).ask)

@@ -60,7 +60,7 @@ def scope_of(
         "raw_path": target.path,
         "query_string": target.query or b"",
         "root_path": "",
-        "headers": head.headers,
+        "headers": list(head.headers),  # an application may change it, and others have the head
         "client": client,
         "server": server,
     }

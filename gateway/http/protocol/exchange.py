@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any, Protocol
 
+from hedgerow.common.runtime.alarms import Alarms
 from hedgerow.gateway.http.protocol.reading import Reading
 from hedgerow.gateway.http.protocol.refusal_pace import ConnectionPace
 from hedgerow.gateway.http.protocol.writing import Writing
@@ -39,11 +40,13 @@ class Wire(Protocol):
         reading: controls when more of the request is read.
         writing: takes the answer.
         pace: decides when refusals are sent.
+        alarms: the timers of refusals that wait.
     """
 
     reading: Reading
     writing: Writing
     pace: ConnectionPace
+    alarms: Alarms
 
     def start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run a task, which a drain waits for until it calls `finish`."""

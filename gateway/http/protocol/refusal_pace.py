@@ -13,9 +13,9 @@ of waiting refusals is therefore bounded; beyond it, refusals are sent at once.
 import math
 from typing import Final
 
-# The refusals of a tick are sent together, which wakes the gateway less often; a tick is short
-# enough that they do not delay its other work.
-TICK_S: Final = 0.002
+# The refusals of a tick are sent together, so that they and the requests that follow them wake the
+# gateway once; a tick is short enough that they do not delay its other work.
+TICK_S: Final = 0.01
 # One address may have at most a quarter of the waiting refusals.
 _PEER_SHARE: Final = 0.25
 
@@ -73,11 +73,11 @@ class ConnectionPace:
             now: the time, in s.
         """
         until = min(self._refused_until, now + deadline_s)
-        at = math.floor(until / TICK_S) * TICK_S if until > now else now
-        if at <= now or not self._pace.hold(self._peer):
+        if until <= now or not self._pace.hold(self._peer):
             return now
         self._is_holding = True
-        return at
+        at = math.floor(until / TICK_S) * TICK_S
+        return at if at > now else until
 
     def release(self) -> None:
         """If a refusal waits, it has stopped waiting."""

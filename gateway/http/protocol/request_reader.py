@@ -3,6 +3,9 @@
 httptools parses all its input, and would make thousands of requests of one packet. Here, a request
 is parsed only when the previous one has been answered. The bytes that follow a request wait
 unparsed: at most the result of one read, since the connection is not read meanwhile.
+
+If the bytes of a head are those of one that was parsed before (`known_heads`), and its body has
+arrived with it, the request is not parsed again.
 """
 
 from typing import Final, Protocol, cast
@@ -10,6 +13,7 @@ from typing import Final, Protocol, cast
 import httptools
 
 from hedgerow.common.settings.connections import ConnectionSettings
+from hedgerow.gateway.http.protocol.known_heads import MAX_HEAD_BYTES, KnownHeads
 from hedgerow.gateway.http.protocol.refusal import RefusedError
 from hedgerow.gateway.http.protocol.request_cutter import RequestCutter
 from hedgerow.gateway.http.protocol.request_head import RequestHead
@@ -17,6 +21,7 @@ from hedgerow.gateway.http.protocol.request_head import RequestHead
 # The most that is parsed in one turn of the loop, which takes some milliseconds at most.
 _MAX_PIECES: Final = 256
 _MAX_PARTS: Final = 1024
+_END: Final = b"\r\n\r\n"  # of a head
 
 
 class Receiver(Protocol):
@@ -44,17 +49,21 @@ class RequestReader:
         "_cutter",
         "_headers",
         "_held",
+        "_known",
         "_offset",
         "_parser",
+        "_piece",
         "_receiver",
         "_target",
         "is_waiting",
         "num_held",
     )
 
-    def __init__(self, limits: ConnectionSettings, receiver: Receiver) -> None:
-        """Read within `limits`, and pass requests to `receiver`."""
+    def __init__(self, limits: ConnectionSettings, receiver: Receiver, known: KnownHeads) -> None:
+        """Read within `limits`, and pass requests to `receiver`; `known` is the server's."""
         self._receiver = receiver
+        self._known = known
+        self._piece = b""  # that is being parsed, if a request begins with it
         self._cutter = RequestCutter(limits.max_head_bytes, limits.max_headers)
         self._parser = httptools.HttpRequestParser(self)
         self._held = b""  # received; not parsed from the offset on
@@ -101,14 +110,38 @@ class RequestReader:
                 if num_pieces == _MAX_PIECES or cutter.num_parts > _MAX_PARTS:
                     break  # to let others have their turn
                 num_pieces += 1
+                is_start = not cutter.head_bytes
+                if is_start and (end := self._take_known(data, offset)):
+                    offset = end
+                    continue
                 start, offset = offset, cut(data, offset)
-                feed(data[start:offset])
+                piece = data[start:offset]
+                self._piece = piece if is_start else b""
+                feed(piece)
         except httptools.HttpParserUpgrade:
             pass  # answered in HTTP/1.1; then the connection is closed
         except httptools.HttpParserError as error:
             raise _refusal_of(error) from error
         self.num_held = num_bytes - offset
         self._held, self._offset = (data, offset) if self.num_held else (b"", 0)
+
+    def _take_known(self, data: bytes, start: int) -> int:
+        """Take a whole request whose head is known; returns where it ends, or 0 without one."""
+        end = data.find(_END, start, start + MAX_HEAD_BYTES) + len(_END)
+        known = self._known.get(data[start:end])
+        if known is None:
+            return 0
+        head, num_bytes = known
+        start, end = end, end + num_bytes
+        if end > len(data):
+            return 0
+        receiver = self._receiver
+        receiver.begin_request(head, num_bytes)
+        if num_bytes:
+            receiver.add_body(data[start:end])
+        self.is_waiting = True
+        receiver.end_request()
+        return end
 
     # Called by the parser
 
@@ -139,6 +172,8 @@ class RequestReader:
         self._headers = []  # trailers of a chunked body are dropped
         num_bytes = head.body_bytes()
         self._cutter.expect_body(num_bytes)
+        if self._piece.endswith(_END):  # otherwise it is not the whole head
+            self._known.add(self._piece, head, num_bytes)
         self._receiver.begin_request(head, num_bytes)
 
     def on_body(self, body: bytes) -> None:

@@ -10,6 +10,7 @@ through the application, to the same `SearchApp`. Both ways give the same answer
 
 import asyncio
 import re
+from functools import partial
 from typing import Final
 
 import structlog
@@ -21,6 +22,7 @@ from hedgerow.common.errors import (
     InsufficientCoverageError,
     OverloadedError,
 )
+from hedgerow.common.runtime.alarms import Alarm
 from hedgerow.gateway.access.caller import Caller
 from hedgerow.gateway.http.problems import overload_bytes, whole_seconds
 from hedgerow.gateway.http.protocol.exchange import Wire
@@ -134,7 +136,7 @@ class SearchExchange:
         self._body = b""
         self._query: SearchQuery | None = None
         self._task: asyncio.Task[None] | None = None
-        self._hold: asyncio.TimerHandle | None = None  # ends the wait of a refusal
+        self._hold: Alarm | None = None  # ends the wait of a refusal
         self._has_left = False
         self._lease: Lease | None = None
 
@@ -177,21 +179,20 @@ class SearchExchange:
 
     def _turn_away(self, refusal: OverloadedError) -> None:
         """Refuse at once or later, without a task."""
-        loop = asyncio.get_running_loop()
-        now = loop.time()
+        wire = self._wire
+        now = wire.alarms.loop.time()
         deadline_s = 0.0 if self._query is None else self._query.deadline_ms / 1000
-        at = self._wire.pace.hold(deadline_s, now)
+        at = wire.pace.hold(deadline_s, now)
         if at > now:
-            self._hold = loop.call_at(at, self._send_refusal, refusal)
+            self._hold = wire.alarms.set(at, partial(self._send_refusal, refusal))
         else:
             self._send_refusal(refusal)
 
     def _send_refusal(self, refusal: OverloadedError) -> None:
         self._hold = None
-        pace = self._wire.pace
-        pace.release()
-        now = asyncio.get_running_loop().time()
-        pace.refuse(whole_seconds(refusal.retry_after_s), now)
+        wire = self._wire
+        wire.pace.release()
+        wire.pace.refuse(whole_seconds(refusal.retry_after_s), wire.alarms.loop.time())
         self._send(*overload_bytes(refusal))
 
     async def _run(self) -> None:

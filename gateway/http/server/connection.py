@@ -38,6 +38,7 @@ class Connection(asyncio.BufferedProtocol):
         reading: controls when more of a request is read.
         writing: takes the answer.
         pace: decides when refusals are sent.
+        alarms: the timers of refusals that wait.
     """
 
     state: ConnectionState
@@ -50,7 +51,7 @@ class Connection(asyncio.BufferedProtocol):
         self._server = server
         self._loop = server.loop
         self._table = server.table
-        self._reader = RequestReader(server.table.limits, self)
+        self._reader = RequestReader(server.table.limits, self, server.known_heads)
         self._exchange: Exchange | None = None  # of the current request
         self._keeps_alive = False  # whether the client lets the connection stay open
         self._is_dated = False  # whether the state records when the body began
@@ -60,6 +61,7 @@ class Connection(asyncio.BufferedProtocol):
         self.start = server.start
         self.finish = server.finish
         self.date_line = server.date_line
+        self.alarms = server.alarms
 
     # Callbacks of the transport
 

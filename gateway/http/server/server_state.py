@@ -6,6 +6,8 @@ from typing import Any, Protocol
 
 from starlette.types import ASGIApp
 
+from hedgerow.common.runtime.alarms import Alarms
+from hedgerow.gateway.http.protocol.known_heads import KnownHeads
 from hedgerow.gateway.http.protocol.response_head import DateLine
 from hedgerow.gateway.http.search.search_exchange import PlainSearches
 from hedgerow.gateway.http.server.connection_table import ConnectionTable
@@ -29,6 +31,8 @@ class ServerState:
         searches: answers plain searches without the application; None if it has none.
         table: limits the connections.
         date_line: the field Date of answers.
+        alarms: the timers of refusals that wait.
+        known_heads: heads of requests that were read lately.
         connections: the open connections.
         tasks: the tasks of requests that are being answered.
         is_draining: whether new connections are closed at once.
@@ -41,6 +45,8 @@ class ServerState:
         self.searches = PlainSearches.of(app)
         self.table = table
         self.date_line = DateLine()
+        self.alarms = Alarms()
+        self.known_heads = KnownHeads()
         self.connections: set[Drainable] = set()
         self.tasks: set[asyncio.Task[None]] = set()
         self.is_draining = False

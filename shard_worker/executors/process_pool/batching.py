@@ -7,8 +7,8 @@ from collections.abc import Callable
 # batch of 64 as 4/5.
 _MEMORY_TASKS = 16
 
-# A frame to a scorer and back costs about this much CPU time; tasks that together take less are not
-# spread over several scorers.
+# A frame to a scorer and back costs about this much CPU time, so a further scorer gets tasks only
+# if each of them then has work for as long.
 _SPREAD_US = 100.0
 
 _FIRST_DELAY_S = 0.1
@@ -48,9 +48,8 @@ def share(num_waiting: int, num_idle: int, limit: int, service_us: float) -> int
         limit: the most that one scorer may get, from `startable`.
         service_us: measured time of one task, in µs.
     """
-    even = -(-num_waiting // num_idle)
-    worthwhile = limit if service_us * limit <= _SPREAD_US else int(_SPREAD_US / service_us)
-    return max(1, min(max(even, worthwhile), limit, num_waiting))
+    num_worth = min(num_idle, max(1, int(num_waiting * service_us / _SPREAD_US)))
+    return min(-(-num_waiting // num_worth), limit)
 
 
 def restart_delay_s(num_failures: int, rng: Callable[[], float]) -> float:

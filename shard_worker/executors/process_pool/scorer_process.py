@@ -17,6 +17,7 @@ import gc
 import importlib
 import os
 import pickle
+import select
 import signal
 import socket
 import sys
@@ -114,7 +115,11 @@ def serve(channel: socket.socket, region: Region, handler: Handler) -> None:
     def send(frame: Frame) -> None:
         channel.sendall(_pack(frame))
 
-    while data := channel.recv(_RECEIVE_BYTES):
+    # Linux also wakes a process that waits in recv(2) when the other end has read what it sent
+    # before; poll(2) does not.
+    poll = select.poll()
+    poll.register(channel, select.POLLIN)
+    while poll.poll() and (data := channel.recv(_RECEIVE_BYTES)):
         unpacker.feed(data)
         for first_generation, payloads in unpacker:
             run_batch(region, handler, first_generation, payloads, send)

@@ -16,8 +16,12 @@ from typing import Any, cast
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hedgerow.common.observability.telemetry import Counters
+from hedgerow.common.settings.connections import ConnectionSettings
 from hedgerow.common.settings.gateway import GatewaySettings
 from hedgerow.gateway.http.app import create_app
+from hedgerow.gateway.http.server.connection_table import ConnectionTable
+from hedgerow.gateway.http.server.server_state import ServerState
 from tests.support.connections import by_asgi as through_asgi
 from tests.support.connections import connect, plain, turn
 from tests.support.fake_gateway import FakeGateway
@@ -114,10 +118,10 @@ WHOLE: Cut = ([10**9], [True])
 BYTES: Cut = ([1], [False])
 
 
-async def deliver(app: Any, stream: bytes, cut: Cut) -> bytes:
+async def deliver(app: Any, stream: bytes, cut: Cut, server: ServerState | None = None) -> bytes:
     """Send a stream in pieces, some of them at once; returns what came back."""
     sizes, turns = cut
-    connection, transport = connect(app)
+    connection, transport = connect(app, server=server)
     number = offset = 0
     while offset < len(stream) and not transport.is_closing():
         connection.data_received(stream[offset : offset + sizes[number % len(sizes)]])
@@ -224,6 +228,26 @@ def test_pieces_make_no_difference(stream: bytes, cut: Cut) -> None:
         expected = await meaning(WHOLE)
         assert await meaning(cut) == expected
         assert await meaning(BYTES) == expected
+
+    asyncio.run(scenario())
+
+
+@given(damaged(), st.lists(valid(), max_size=3), cuts)
+def test_what_was_read_before_means_the_same_again(
+    stream: bytes, sent: list[Sent], cut: Cut
+) -> None:
+    """Over a second connection, a server that knows the heads sees the same requests."""
+
+    async def scenario() -> None:
+        app = Echo()
+        server = ServerState(app, ConnectionTable(ConnectionSettings(), Counters()))
+        for bytes_sent in (b"".join(one.raw for one in sent), stream):
+            found = []
+            for way in (BYTES, WHOLE, cut, WHOLE):
+                app.seen.clear()
+                written = await deliver(app, bytes_sent, way, server)
+                found.append((list(app.seen), re.findall(rb"HTTP/1\.1 (\d{3}) ", written)))
+            assert found == [found[0]] * 4
 
     asyncio.run(scenario())
 

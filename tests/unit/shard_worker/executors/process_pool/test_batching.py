@@ -47,6 +47,13 @@ def test_expensive_works_spread_and_cheap_ones_stay_together() -> None:
     assert share(8, 4, 64, 1.0) == 8
 
 
+def test_another_scorer_gets_tasks_only_if_each_has_enough_to_do() -> None:
+    """Eight tasks of 24 µs are one scorer's work; of 26 µs, they give two of them 104 µs each."""
+    assert share(8, 4, 64, 24.0) == 8
+    assert share(8, 4, 64, 26.0) == 4
+    assert share(2, 2, 64, 110.0) == 1
+
+
 def test_the_service_time_follows_a_change_and_forgets_an_outlier() -> None:
     """A few hundred tasks at a new pace are enough; the estimate stays within what was seen."""
     service = ServiceTime(4000.0)
