@@ -292,10 +292,10 @@ async def test_a_worker_without_the_old_shard_begins_with_nothing_if_documents_a
 
 
 async def test_a_worker_waits_for_its_old_shard_if_that_is_late(
-    control: RedisClient, key_prefix: str, tmp_path: Path
+    control: RedisClient, keys: Keys, tmp_path: Path
 ) -> None:
     """It does not begin with nothing, for which all documents would have to be copied."""
-    split = Splitting(control, Keys(key_prefix), tmp_path, 7)
+    split = Splitting(control, keys, tmp_path, 7)
     await split.begin()
     split.old.is_here, split.old.will_be_here = False, True
     async with asyncio.TaskGroup() as group:
@@ -318,10 +318,10 @@ async def test_a_worker_waits_for_its_old_shard_if_that_is_late(
 
 
 async def test_documents_are_copied_for_a_replica_that_has_begun_with_nothing(
-    control: RedisClient, key_prefix: str, tmp_path: Path
+    control: RedisClient, keys: Keys, tmp_path: Path
 ) -> None:
     """Even if by now all workers could clone: the replica is open, and would lack them for ever."""
-    split = Splitting(control, Keys(key_prefix), tmp_path, 8)
+    split = Splitting(control, keys, tmp_path, 8)
     await split.begin()
     split.old.is_here = False
     await split.replicas[0].take_up(0)
