@@ -307,7 +307,8 @@ def workers_on(servers: Sentinels | RedisCluster, num_shards: int = NUM_SHARDS) 
         **servers.environment,
     }
     layout = [range(num_shards)] * NUM_WORKERS
-    workers = start_workers(layout, servers.folder, "redis:///0", num_shards, variables)
+    url = servers.environment["HEDGEROW_REDIS__URL"]
+    workers = start_workers(layout, servers.folder, url, num_shards, variables)
     try:
         yield
     finally:

@@ -6,6 +6,8 @@
 #                            the image has
 #   requirements-dev.lock    the same, all extras, the tools for checks and tests, and the build
 #   requirements-build.lock  the build backend alone, for the image
+#   requirements-ray.lock    Ray and what it needs, compatible with the above; for the image of its
+#                            nodes (deploy/ray)
 #   requirements-docs.lock   tools for building the site of docs/, compatible with the above
 #   requirements-helm.lock   the package that brings Helm's program, for the tests of the chart
 #   requirements-audit.lock  tools for `make audit` and the image's bill of materials, compatible
@@ -34,10 +36,17 @@ with open("pyproject.toml", "rb") as file:
     print(*tomllib.load(file)["build-system"]["requires"], sep="\n")'
 }
 
+ray_requirements() {
+    python3 -c 'import tomllib
+with open("pyproject.toml", "rb") as file:
+    print(*tomllib.load(file)["project"]["optional-dependencies"]["ray"], sep="\n")'
+}
+
 lock requirements.lock pyproject.toml --extra otel --extra s3 --extra vectors "$@"
 build_requirements | lock requirements-build.lock - "$@"
 build_requirements | lock requirements-dev.lock pyproject.toml - --all-extras --group dev \
     --constraint requirements.lock --constraint requirements-build.lock "$@"
+ray_requirements | lock requirements-ray.lock - --constraint requirements-dev.lock "$@"
 lock requirements-docs.lock --group docs --constraint requirements-dev.lock "$@"
 lock requirements-helm.lock --group helm --no-deps "$@"
 lock requirements-audit.lock --group audit --constraint requirements-dev.lock "$@"

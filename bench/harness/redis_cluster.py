@@ -68,8 +68,10 @@ class RedisCluster:
     @property
     def environment(self) -> dict[str, str]:
         """The same, as variables."""
+        ca = {} if self.tls is None else {"HEDGEROW_REDIS__TLS_CA_FILE": str(self.tls.ca)}
         return {
-            "HEDGEROW_REDIS__URL": "redis:///0",
+            **ca,
+            "HEDGEROW_REDIS__URL": f"{self._scheme}:///0",
             "HEDGEROW_REDIS__CLUSTER_NODES": json.dumps([str(one.address) for one in self.nodes]),
             "HEDGEROW_REDIS__CLUSTER_SLOTS": str(self.num_slots),
             "HEDGEROW_REDIS__CONTROL_URL": self.control_url,

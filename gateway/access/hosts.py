@@ -15,7 +15,8 @@ from typing import Final
 from hedgerow.common.settings.access import ANY_HOST
 
 LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "[::1]"})
-_EVERY_ADDRESS: Final = frozenset({"", "0.0.0.0", "::", "[::]"})  # noqa: S104 - not bound here
+# What a server binds in order to be reached at every address of its machine.
+EVERY_ADDRESS: Final = frozenset({"", "0.0.0.0", "::", "[::]"})  # noqa: S104 - not bound here
 # RFC 3986, 3.2.2, of which a registered name may be empty.
 _HOST: Final = re.compile(
     rb"(\[[0-9a-f:.]+\]|[a-z0-9._~!$&'()*+,;=%-]*)(?::[0-9]*)?", re.IGNORECASE
@@ -42,7 +43,7 @@ class Hosts:
             allowed: further names, in lower case; `*` for all.
         """
         self.names = LOOPBACK | set(allowed)
-        if bound not in _EVERY_ADDRESS:
+        if bound not in EVERY_ADDRESS:
             self.names |= {f"[{bound}]" if ":" in bound else bound.lower()}
         # Decided once for each value: most callers always send the same one.
         self.verdict = lru_cache(_NUM_CACHED)(self._decide)

@@ -15,6 +15,7 @@ from hedgerow.gateway.access.control import OPEN_WARNING, token_of
 from hedgerow.gateway.access.hosts import is_loopback
 from hedgerow.gateway.access.key_file import path_of
 from hedgerow.gateway.cli.up import Story, say, starting, unless_stopped
+from hedgerow.gateway.local.processes.supervisor import Started
 from hedgerow.gateway.ray.cluster import Back, Lost, RayCluster, RayEvent, RayOptions
 from hedgerow.gateway.ray.engine import Engine
 from hedgerow.gateway.ray.nodes import Wanted
@@ -146,7 +147,7 @@ class RayStory(Story):
                 self.say(
                     f"[green]{name} is back[/] on the node {place.zone} ({place.address}){where}"
                 )
-            case Lost() | Back():
+            case Lost() | Back() | Started(num_restarts=0):  # the last comes with `Back`
                 pass
             case _:
                 self.tell(event)

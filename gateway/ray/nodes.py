@@ -70,9 +70,14 @@ class NodePlan:
 
     def __str__(self) -> str:
         """Write the numbers in a line."""
-        workers = f"{counted(self.num_workers, 'worker')} with {self.worker_cpus:g} CPUs each"
+        workers = _with_cpus(self.num_workers, "worker", self.worker_cpus)
         gateways = counted(self.num_gateways, "gateway")
         return f"{counted(self.num_nodes, 'node')} of Ray: {workers}, {gateways}"
+
+
+def _with_cpus(number: int, noun: str, cpus: float) -> str:
+    each = "" if number == 1 else " each"
+    return f"{counted(number, noun)} with {cpus:g} CPU{'' if cpus == 1 else 's'}{each}"
 
 
 def plan_for_nodes(nodes: Sequence[Node], wanted: Wanted) -> NodePlan:
@@ -107,8 +112,8 @@ def plan_for_nodes(nodes: Sequence[Node], wanted: Wanted) -> NodePlan:
     needed = num_workers * worker_cpus + num_gateways * GATEWAY_CPUS
     if needed > sum(usable):
         raise ConfigurationError(
-            f"--ray: {counted(num_workers, 'worker')} with {worker_cpus:g} CPUs each and "
-            f"{counted(num_gateways, 'gateway')} with {GATEWAY_CPUS:g} need {needed:g} CPUs, and "
+            f"--ray: {_with_cpus(num_workers, 'worker', worker_cpus)} and "
+            f"{_with_cpus(num_gateways, 'gateway', GATEWAY_CPUS)} need {needed:g} CPUs, and "
             f"the nodes of Ray offer {sum(usable):g}; --workers, --worker-cpus and --gateways "
             "change it"
         )

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+from hedgerow.gateway.access.hosts import EVERY_ADDRESS
 from hedgerow.gateway.local.locks import check_port, url_of
 from hedgerow.gateway.local.processes.child import Program
 from hedgerow.gateway.local.processes.template_process import PARENT_PIPE
@@ -58,4 +59,6 @@ def serving_programs(
     port = check_port(host, order.port)
     scheme = "http" if order.gateway.tls_cert is None else "https"
     programs = gateway_programs(order.gateway, host, port, None, environment)
-    return programs, url_of(host, port, scheme)
+    # For callers on other machines: one that listens on all addresses is reached at the node's.
+    reached = place.address if host in EVERY_ADDRESS else host
+    return programs, url_of(reached, port, scheme)

@@ -68,7 +68,8 @@ class Consumer:
             redis: how long Redis may take.
             primary: where Redis is; the blocking pop has a connection of its own.
             name: shown by CLIENT LIST.
-            control: another connection, to end a blocking pop at once when draining.
+            control: another connection, to end a blocking pop at once when draining. It is that of
+                the replies, too: while it is lost, nothing is pulled.
             lane: says how many requests may be pulled.
             replier: holds the replies that leave with a pull.
             policy: from which end to pull; None to pull the oldest first, always.
@@ -130,8 +131,10 @@ class Consumer:
         try:
             while not self._is_draining:
                 await self._has_queues.wait()
+                # Without it, what is pulled could not be answered, nor be put back.
+                await self._control.until_connected(None)
                 room = await self.lane.wait_for_room()
-                if not self._has_queues.is_set():
+                if not self._may_pull():
                     continue
                 self._paused = asyncio.get_running_loop().create_future()
                 self._pull(room)
@@ -273,6 +276,9 @@ class Consumer:
         """Whether a pop is waiting, or has taken requests that have not arrived yet."""
         return self._is_pulling
 
+    def _may_pull(self) -> bool:
+        return self._has_queues.is_set() and self._control.is_connected
+
     def _pull(self, room: int) -> None:
         own, shared = self._wanted_keys()
         keys = own + shared if self._is_own_first else shared + own
@@ -325,7 +331,7 @@ class Consumer:
     def pull_next(self) -> None:
         """Pull again if there is room; otherwise `run` waits for room."""
         error, self._error = self._error, None
-        is_ending = error is not None or self._is_draining or not self._has_queues.is_set()
+        is_ending = error is not None or self._is_draining or not self._may_pull()
         room = 0 if is_ending else self.lane.room()
         if room:
             self._pull(room)

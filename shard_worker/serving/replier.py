@@ -82,8 +82,8 @@ class Replier:
             ready[reply_to] = [reply]
 
     def flush(self) -> None:
-        """Send what is ready now."""
-        if self._ready:
+        """Send what is ready now; without a connection, it waits for the next pull."""
+        if self._ready and self._connection.is_connected:
             self._connection.send_now(self.take(), [])
 
     def take(self) -> list[bytes]:

@@ -2,12 +2,10 @@
 
 import os
 import secrets
-import shutil
-import subprocess
 
 import pytest
 
-from tests.containers.engine import IMAGES, docker
+from tests.containers.engine import IMAGES, answers, has_image
 from tests.support.needs import missing
 
 # The reaper removes what a killed test run leaves behind, at the price of one more image to pull
@@ -18,11 +16,7 @@ os.environ.setdefault("TESTCONTAINERS_RYUK_DISABLED", "true")
 @pytest.fixture(scope="session")
 def engine() -> None:
     """A container engine that answers."""
-    if shutil.which("docker") is None:
-        missing("docker")
-    try:
-        docker("info", timeout_s=20)
-    except (subprocess.CalledProcessError, subprocess.TimeoutExpired):
+    if not answers():
         missing("a running container engine")
 
 
@@ -30,13 +24,8 @@ def engine() -> None:
 def server_image(request: pytest.FixtureRequest, engine: None) -> str:
     """Each server that Hedgerow supports, present here or pulled."""
     image: str = request.param
-    try:
-        docker("image", "inspect", image)
-    except subprocess.CalledProcessError:
-        try:
-            docker("pull", "--quiet", image, timeout_s=300)
-        except (subprocess.CalledProcessError, subprocess.TimeoutExpired):
-            missing(f"the image {image} (a registry, or deploy/base-images.sh)")
+    if not has_image(image):
+        missing(f"the image {image} (a registry, or deploy/base-images.sh)")
     return image
 
 

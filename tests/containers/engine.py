@@ -3,6 +3,7 @@
 import contextlib
 import os
 import random
+import shutil
 import socket
 import subprocess
 
@@ -28,6 +29,29 @@ def docker(*args: str, timeout_s: float = 60.0) -> str:
             done.returncode, " ".join(done.args), done.stdout, done.stderr[-4000:]
         )
     return done.stdout.strip()
+
+
+def answers() -> bool:
+    """Whether there is a container engine that answers."""
+    if shutil.which("docker") is None:
+        return False
+    try:
+        docker("info", timeout_s=20)
+    except (subprocess.CalledProcessError, subprocess.TimeoutExpired):
+        return False
+    return True
+
+
+def has_image(image: str) -> bool:
+    """Whether an image is present here, or could be pulled."""
+    try:
+        docker("image", "inspect", image)
+    except subprocess.CalledProcessError:
+        try:
+            docker("pull", "--quiet", image, timeout_s=300)
+        except (subprocess.CalledProcessError, subprocess.TimeoutExpired):
+            return False
+    return True
 
 
 def free_port() -> int:

@@ -121,19 +121,20 @@ async def pulling(
     silence_s: float = 5.0,
     order: PullOrder | None = None,
     own_queue: str | None = None,
+    control: RedisConnection | None = None,
 ) -> AsyncIterator[Pulling]:
-    """A consumer of shards 4 and 7 for the block."""
+    """A consumer of shards 4 and 7 for the block; without `control`, it replies over `link`."""
     redis = RedisSettings(url=server.url, command_timeout_s=silence_s)
     link = RedisConnection(Endpoint.of(redis), name="test", silence_s=5)
     await link.start(5)
-    replier = Replier(link, "w1", Counters(), 10_000)
+    replier = Replier(control or link, "w1", Counters(), 10_000)
     its_turn = Turn(replier, lambda: slots.is_current())  # noqa: PLW0108 - a test replaces it
     policy = None if order is None else PullPolicy(order, _spent_share)
     consumer = Consumer(
         redis,
         Endpoint.of(redis),
         "test-consumer",
-        link,
+        control or link,
         slots,
         replier,
         policy,
@@ -476,22 +477,46 @@ async def test_it_pulls_again_from_a_server_that_came_back(own_server: RedisServ
         await until(lambda: len(slots.pulled) == 2)
 
 
-async def test_waiting_for_requests_is_not_taken_for_silence(own_server: RedisServer) -> None:
+async def test_nothing_is_pulled_that_could_not_be_answered(own_server: RedisServer) -> None:
+    """While the connection for replies is lost, requests wait where other replicas take them."""
+    slots = Slots(free=10)
+    endpoint = Endpoint.of(RedisSettings(url=own_server.url))
+    control = RedisConnection(endpoint, name="test-control", silence_s=5)
+    try:
+        async with pulling(own_server, "p", slots, control=control) as at_work:
+
+            async def has_connected() -> bool:
+                clients: bytes = await at_work.link.call("CLIENT", "LIST")
+                return b"name=test-consumer" in clients
+
+            await until(has_connected)
+            await at_work.push(4, "a")
+            for _ in range(20):
+                assert await at_work.waiting(4) == 1
+            await control.start(45)
+            await until(lambda: len(slots.pulled) == 1)
+    finally:
+        await control.close()
+
+
+async def test_waiting_for_requests_is_not_taken_for_silence(
+    own_server: RedisServer, endless_pops: None
+) -> None:
     """However short the command timeout is, an idle consumer keeps its connection."""
-    async with pulling(own_server, "p", Slots(free=10), silence_s=0.3) as at_work:
+    async with pulling(own_server, "p", Slots(free=10), silence_s=2.0) as at_work:
         await until(lambda: at_work.consumer.is_pulling)
 
-        async def connections() -> int:
-            stats = (await at_work.link.call("INFO", "stats")).decode().splitlines()
-            return int(
-                dict(line.split(":", 1) for line in stats if ":" in line)[
-                    "total_connections_received"
-                ]
-            )
+        async def number(section: str, of: str) -> int:
+            found = re.search(of.encode() + rb"(\d+)", await at_work.link.call("INFO", section))
+            return 0 if found is None else int(found[1])
 
-        before = await connections()
-        await asyncio.sleep(1.5)  # five times what counts as silence
-        assert await connections() == before
+        async def have_ended() -> bool:
+            return await number("commandstats", "cmdstat_blmpop:calls=") >= before + 4
+
+        before = await number("commandstats", "cmdstat_blmpop:calls=")
+        num_connections = await number("stats", "total_connections_received:")
+        await until(have_ended)  # together they take longer than what counts as silence
+        assert await number("stats", "total_connections_received:") == num_connections
 
 
 async def each_is_pulled_at_once(at_work: Pulling, slots: Slots) -> None:

@@ -7,8 +7,10 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
+import httpx
 import pytest
 
 from hedgerow.common import __version__
@@ -118,6 +120,31 @@ async def test_a_gateway_says_where_it_answers(own_server: RedisServer, tmp_path
     try:
         await until(lambda: actor.report().url != "", what="its URL")
         assert actor.report().url.startswith("http://127.0.0.1:")
+    finally:
+        await asyncio.to_thread(actor.stop)
+
+
+async def test_a_gateway_on_all_addresses_is_reached_at_its_node(
+    own_server: RedisServer, tmp_path: Path
+) -> None:
+    """Its URL is one that other machines can use, and it answers there."""
+    await with_shards(own_server)
+    order = replace(order_of("gateway", tmp_path, own_server), host="0.0.0.0")
+    actor = NodeProcesses(order, replace(PLACE, address="127.0.0.2"))
+    try:
+        await until(lambda: actor.report().url != "", what="its URL")
+        url = actor.report().url
+        assert url.startswith("http://127.0.0.2:")
+
+        async def answers() -> bool:
+            async with httpx.AsyncClient(trust_env=False) as http:
+                try:
+                    found = await http.get(f"{url}/healthz", headers={"Host": "localhost"})
+                except httpx.TransportError:
+                    return False
+            return found.status_code == 200
+
+        await until(answers, 60.0, what="it answers")
     finally:
         await asyncio.to_thread(actor.stop)
 

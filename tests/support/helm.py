@@ -52,6 +52,10 @@ MATRIX: Mapping[str, Values] = {
             "cluster": {"nodes": ["n1:6379"]},
         },
     },
+    "redis cluster and another server with tls": {
+        **EXTERNAL,
+        "redis": {**EXTERNAL["redis"], "cluster": {"nodes": ["n1:6379"], "tls": True}},
+    },
     "tls": {"gateway": {"tls": {"secretName": "cert"}, "service": {"type": "LoadBalancer"}}},
     "open": {"gateway": {"token": False, "allowedHosts": ["search.example.org"]}},
     "keys": {"gateway": {"keysSecret": "keys", "maxUnavailable": "50%"}},

@@ -124,6 +124,10 @@ def test_every_variable_is_a_setting(
             scheme = "rediss" if cluster.get("tls") else "redis"
             assert settings.redis.url == f"{scheme}:///0"
             assert settings.redis.username == cluster.get("username")
+        has_ca = "caSecret" in MATRIX[case].get("redis", {})
+        # One file for all: it is trusted for the nodes and for the control plane's server.
+        assert (settings.redis.tls_ca_file is not None) == has_ca
+        assert control.tls_ca_file == settings.redis.tls_ca_file
         files = (settings.redis.tls_ca_file, settings.gateway.tls_cert, settings.gateway.keys_file)
         for file in files:
             assert file is None or str(file.parent) in mounts(container)

@@ -15,6 +15,7 @@ LOCKS = (
     "requirements.lock",
     "requirements-build.lock",
     "requirements-dev.lock",
+    "requirements-ray.lock",
     "requirements-docs.lock",
     "requirements-helm.lock",
     "requirements-audit.lock",
@@ -28,6 +29,7 @@ EXTRAS: list[str] = list(chain.from_iterable(PROJECT["project"]["optional-depend
 IMAGE: list[str] = list(
     chain.from_iterable(PROJECT["project"]["optional-dependencies"][one] for one in IN_THE_IMAGE)
 )
+RAY: list[str] = PROJECT["project"]["optional-dependencies"]["ray"]
 DEV: list[str] = PROJECT["dependency-groups"]["dev"]
 SITE: list[str] = PROJECT["dependency-groups"]["docs"]
 HELM: list[str] = PROJECT["dependency-groups"]["helm"]
@@ -51,6 +53,7 @@ def entries(lock: str) -> dict[str, list[str]]:
         ("requirements.lock", RUNTIME + IMAGE),
         ("requirements-build.lock", BUILD),
         ("requirements-dev.lock", RUNTIME + EXTRAS + DEV + BUILD),
+        ("requirements-ray.lock", RAY),
         ("requirements-docs.lock", SITE),
         ("requirements-helm.lock", HELM),
         ("requirements-audit.lock", AUDIT),
@@ -90,7 +93,7 @@ def test_a_lock_names_no_index_and_no_path(lock: str) -> None:
 def test_the_locks_agree_with_each_other() -> None:
     """What runs in the image is, version by version, what the tests ran against."""
     developed = entries("requirements-dev.lock")
-    for lock in ("requirements.lock", "requirements-build.lock"):
+    for lock in ("requirements.lock", "requirements-build.lock", "requirements-ray.lock"):
         for name, lines in entries(lock).items():
             pins = {line.split(" ")[0] for line in lines}
             assert pins <= {line.split(" ")[0] for line in developed[name]}, name

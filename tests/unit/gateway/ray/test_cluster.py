@@ -1,16 +1,21 @@
 """A cluster on Ray, without Ray's processes: what it refuses, and the replicas that it keeps."""
 
+import io
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from hedgerow.common.errors import ConfigurationError
 from hedgerow.common.placement.document import Placement
 from hedgerow.common.settings.placement import PlacementSettings
 from hedgerow.common.settings.settings import Settings
+from hedgerow.gateway.local.processes.supervisor import Started
+from hedgerow.gateway.ray.node_processes import Report
 from hedgerow.gateway.ray.nodes import NodePlan, Wanted
+from hedgerow.gateway.ray.orders import Place
 from tests.support.needs import missing
 
 
@@ -69,3 +74,26 @@ def test_an_address_that_is_no_head_is_refused_at_once(address: str, words: str)
 
     with pytest.raises(ConfigurationError, match=words):
         Engine(address)
+
+
+def test_an_actor_that_is_back_is_told_once() -> None:
+    """The start of its process, which comes with its return, has no line of its own."""
+    if find_spec("ray") is None:
+        missing("Ray (make setup)")
+    from hedgerow.gateway.cli.up_on_ray import RayStory  # noqa: PLC0415 - needs Ray
+    from hedgerow.gateway.ray.cluster import Back  # noqa: PLC0415 - needs Ray
+
+    console = Console(file=io.StringIO(), width=200)
+    story = RayStory(console)
+    story.is_live = True
+    place = Place("0123456789abcdef", "10.0.0.7", "here")
+    report = Report(
+        "life", place, "/data", "", {"gateway": 7}, "http://10.0.0.7:8080", "", (), 0, {}
+    )
+    for event in (Back("gateway-1", report), Started("gateway-1", 7, 0)):
+        story.tell_of_ray(event)
+    story.tell_of_ray(Started("gateway-1", 8, 1))
+    assert isinstance(console.file, io.StringIO)
+    back, restarted = console.file.getvalue().splitlines()
+    assert "is back on the node 0123456789ab (10.0.0.7) at http://10.0.0.7:8080" in back
+    assert "pid 8, restart 1" in restarted

@@ -34,6 +34,19 @@ def test_options_decide() -> None:
     assert plan_for_nodes(nodes(4.0, 4.0, 4.0), wanted) == NodePlan(3, 6, 0.5, 0, 3)
 
 
+@pytest.mark.parametrize(
+    ("plan", "words"),
+    [
+        (NodePlan(3, 3, 2.0, 2, 2), "3 nodes of Ray: 3 workers with 2 CPUs each, 2 gateways"),
+        (NodePlan(1, 1, 1.0, 1, 1), "1 node of Ray: 1 worker with 1 CPU, 1 gateway"),
+        (NodePlan(1, 2, 0.5, 0, 1), "1 node of Ray: 2 workers with 0.5 CPUs each, 0 gateways"),
+    ],
+)
+def test_a_plan_is_a_line(plan: NodePlan, words: str) -> None:
+    """What is started is shown in words."""
+    assert str(plan) == words
+
+
 def test_several_workers_share_a_node() -> None:
     """Without --worker-cpus, the workers of a node share its CPUs."""
     plan = plan_for_nodes(nodes(9.0, 9.0), Wanted(num_workers=4))

@@ -26,6 +26,7 @@ ENVELOPE_BYTES = 64 + 16 + len(WORKER.encode())
 class Wire:
     """Stands for the connection: takes what is sent, as a server would read it."""
 
+    is_connected: bool = True
     writes: int = 0
     messages: list[tuple[str, bytes]] = field(default_factory=list)
 
@@ -82,6 +83,16 @@ async def test_replies_of_one_turn_leave_as_one_message_a_gateway(replying: Repl
     assert replying.wire.replies("g2") == [[LONGEST]]
     assert replying.wire.writes == 2
     assert replying.counters.as_dict() == {"replies": 5}
+
+
+async def test_replies_wait_while_there_is_no_connection(replying: Replying) -> None:
+    """They leave with the next write, and not twice."""
+    replying.wire.is_connected = False
+    waiting = await replying.send(10, 20)
+    assert replying.wire.writes == 0
+    replying.wire.is_connected = True
+    more = await replying.send(30)
+    assert replying.wire.replies() == [waiting + more]
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ class Worker:
 
     ends_soon_: bool = False
     answers_at_once: bool = False
+    is_connected: bool = True
     done: list[str] = field(default_factory=list)
     on_pulled: Callable[[list[Any]], None] | None = None
     stop: asyncio.Event = field(default_factory=asyncio.Event)
