@@ -174,11 +174,11 @@ class Copier:
         while (begin := begun or self._applied()) is None or not await self._can_begin(begin):
             if self._clones.is_placed:
                 give_up_at = min(give_up_at, loop.time() + self._replicas_within_s)
-            # A replica that has begun with nothing needs the documents.
-            applied = await self._new_log.applied_of(empty)
-            if any(applied.values()) or loop.time() >= give_up_at:
+            if await self._are_followed(empty) or loop.time() >= give_up_at:
                 return False
             await self._pause(check_lease)
+        if await self._are_followed(empty):
+            return False
         if not await self._copies.begin_after(empty, begin, NOTHING):
             raise RedisUnavailableError(f"another worker copies shard {self._shard}")
         self._newest |= dict.fromkeys(empty, begin)
@@ -193,10 +193,14 @@ class Copier:
         for shard in set(self._new).difference(empty):
             newest = self._newest[shard]
             is_without = await self._new_log.trimmed(shard) == newest
-            has_replicas = any((await self._new_log.applied_of(empty)).values())
-            if position(newest)[0] > 0 and is_without and not has_replicas:
+            is_followed = await self._are_followed(empty)
+            if position(newest)[0] > 0 and is_without and not is_followed:
                 return newest
         return None
+
+    async def _are_followed(self, empty: list[int]) -> bool:
+        """Whether a replica follows a log that has not begun: it needs the documents."""
+        return any((await self._new_log.applied_of(empty)).values())
 
     async def _can_begin(self, begin: str) -> bool:
         """Whether the new logs can begin at a position; an empty log is followed as it is."""

@@ -84,6 +84,8 @@ class Old:
     def __init__(self, folder: Path) -> None:
         self.is_copying = True
         self.is_here = True
+        self.will_be_here = False
+        self.num_asked = 0  # whether it will be
         self._folder = folder
 
     @property
@@ -98,6 +100,11 @@ class Old:
     def folder(self, _shard: int) -> Path | None:
         """Where it is."""
         return self._folder if self.is_here else None
+
+    async def is_late(self, _shard: int) -> bool:
+        """What the test says, each time that it is asked."""
+        self.num_asked += 1
+        return self.will_be_here and not self.is_here
 
 
 class Replicas:
@@ -277,6 +284,50 @@ async def test_a_worker_without_the_old_shard_begins_with_nothing_if_documents_a
         for shard in NEW:
             await one.take_up(shard)
             assert one.states[shard].position == START
+    await split.until_all_is_there()
+    await end([copying])
+    for one in split.replicas:
+        assert one.held()[0] == split.source.documents()
+    split.close()
+
+
+async def test_a_worker_waits_for_its_old_shard_if_that_is_late(
+    control: RedisClient, keys: Keys, tmp_path: Path
+) -> None:
+    """It does not begin with nothing, for which all documents would have to be copied."""
+    split = Splitting(control, keys, tmp_path, 7)
+    await split.begin()
+    split.old.is_here, split.old.will_be_here = False, True
+    async with asyncio.TaskGroup() as group:
+        for one in split.replicas:
+            for shard in NEW:
+                group.create_task(one.take_up(shard))
+        states = [one.states for one in split.replicas]
+        await until(lambda: split.old.num_asked > 20 or any(states))
+        assert not any(states)
+        split.old.is_here = True
+        copying = asyncio.create_task(split.copier().run(always))
+    await split.until_all_is_there()
+    await end([copying])
+    log = ShardLog(control, split.keys.of_layout(1))
+    for shard in NEW:
+        assert position(await log.trimmed(shard)) > (0, 0), "the documents were in no log"
+    for one in split.replicas:
+        assert one.held()[0] == split.source.documents()
+    split.close()
+
+
+async def test_documents_are_copied_for_a_replica_that_has_begun_with_nothing(
+    control: RedisClient, keys: Keys, tmp_path: Path
+) -> None:
+    """Even if by now all workers could clone: the replica is open, and would lack them for ever."""
+    split = Splitting(control, keys, tmp_path, 8)
+    await split.begin()
+    split.old.is_here = False
+    await split.replicas[0].take_up(0)
+    split.old.is_here = True
+    copying = asyncio.create_task(split.copier().run(always))
+    await asyncio.gather(*(one.take_up(shard) for one in split.replicas for shard in NEW))
     await split.until_all_is_there()
     await end([copying])
     for one in split.replicas:
