@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 import structlog
 
 from hedgerow.common.errors import ConfigurationError, SnapshotError, WorkError, WriteRefusedError
+from hedgerow.common.machine.freed_memory import return_memory_after_growth
 from hedgerow.common.observability.telemetry import LagWatch, Throttle
 from hedgerow.common.observability.tracing import tracing_of
 from hedgerow.common.redis.connect import connect
@@ -254,6 +255,7 @@ class Worker:
                     group.create_task(self._quarantine.run(), name="quarantine"),
                     group.create_task(self._reloading.run(), name="reloading"),
                     group.create_task(self._writing.storage.run(), name="storage"),
+                    group.create_task(return_memory_after_growth(), name="memory"),
                 ]
                 group.create_task(self._answering.serve(), name="answering")
                 for shard in self._held.shards:

@@ -90,8 +90,10 @@ class ChildLog:
     def new_lines(self) -> list[LogLine]:
         """Return the lines since the last call that the operator should see."""
         try:
+            size = self.path.stat().st_size
+            if size == self._offset:  # as is usual
+                return []
             with self.path.open("rb") as file:
-                size = os.fstat(file.fileno()).st_size
                 if size < self._offset:
                     self._offset, self._rest = 0, b""
                 file.seek(self._offset)
@@ -105,7 +107,10 @@ class ChildLog:
 
     def trim(self) -> None:
         """Move the content aside if it is too long; on a full disk, drop it."""
-        if not self.path.exists() or self.path.stat().st_size < MAX_BYTES:
+        try:
+            if self.path.stat().st_size < MAX_BYTES:
+                return
+        except FileNotFoundError:
             return
         aside = self.path.with_suffix(".log.1")
         try:

@@ -16,6 +16,7 @@ from typing import NamedTuple
 from hedgerow.common.errors import ConfigurationError
 from hedgerow.common.machine.private_folder import make_folders
 from hedgerow.common.observability.telemetry import Throttle
+from hedgerow.common.runtime.ticks import sleep_to_tick
 from hedgerow.gateway.local.processes.child import Child, Program, ending
 from hedgerow.gateway.local.processes.child_log import ChildLog, InheritedLog, Log, LogLine
 from hedgerow.gateway.local.processes.restart_policy import RestartBackoff, RestartPolicy
@@ -207,7 +208,7 @@ class Supervisor:
         while True:
             # Polled: there is no portable notice of a file that grows, and children that log into
             # pipes would die when this process does.
-            await asyncio.sleep(LOG_INTERVAL_S)
+            await sleep_to_tick(LOG_INTERVAL_S)
             kept = list(self._kept.values())
             # All logs in one call of a thread, since each call wakes this process twice.
             found = await asyncio.to_thread(_read_and_trim, [child.log for child in kept])

@@ -1,6 +1,5 @@
 """Keeps the embedded server answering while its disk is full or read-only; see `persistence`."""
 
-import asyncio
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from hedgerow.common.machine.shortage import DISK, ShortageBook, disk_shortage
 from hedgerow.common.observability.telemetry import Throttle
 from hedgerow.common.redis.client import RedisClient
 from hedgerow.common.redis.keys import Keys
+from hedgerow.common.runtime.ticks import sleep_to_tick
 from hedgerow.common.settings.storage import StorageSettings
 from hedgerow.common.state.storage import EXPIRY_S, ShortageStore
 from hedgerow.gateway.local.redis.persistence import FilePolicy, FileState, Step
@@ -54,7 +54,7 @@ class RedisKeeper:
             except (ConfigurationError, OSError) as error:
                 if self._throttle.allows("look", time.monotonic()):
                     _log.warning("keeper_failed", error=str(error))
-            await asyncio.sleep(LOOK_S)
+            await sleep_to_tick(LOOK_S)
 
     async def look(self) -> None:
         """Check once, and take at most one step.

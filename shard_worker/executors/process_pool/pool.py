@@ -70,6 +70,7 @@ class ProcessLane(ScorerPool):
         import_path: Sequence[str] = (),
         prepare: Callable[[], None] | None = None,
         nice: int = 0,
+        when_idle: Callable[[], None] | None = None,
         memory_limit: MemoryLimit | None = None,
         bulkhead: Bulkhead | None = None,
         start_forkserver: Start = start_interpreter,
@@ -91,6 +92,8 @@ class ProcessLane(ScorerPool):
             import_path: folders that the scorers put first on `sys.path`.
             prepare: called first in each process, to configure logging for example; picklable.
             nice: by how much the scorers are nicer than this process.
+            when_idle: called in a process after tasks, once no other has come for 2 s, to return
+                memory for example; picklable.
             memory_limit: a scorer that has grown beyond it is replaced; None for no limit.
             bulkhead: which profile may hold how many of the scorers; None for any.
             start_forkserver: starts the process that forks the scorers.
@@ -101,7 +104,15 @@ class ProcessLane(ScorerPool):
         self._limits = DispatchLimits.of(num_processes, max_batch, batch_window_ms, kill_grace_ms)
         self._gate = gate
         self._supervisor = Supervisor(
-            ScorerSpec(name, factory, pickle.dumps(config), tuple(import_path), prepare, nice),
+            ScorerSpec(
+                name,
+                factory,
+                pickle.dumps(config),
+                tuple(import_path),
+                prepare=prepare,
+                nice=nice,
+                when_idle=when_idle,
+            ),
             num_processes,
             max_batch,
             memory_limit,

@@ -23,7 +23,7 @@ import socket
 import sys
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -38,6 +38,7 @@ from hedgerow.shard_worker.executors.process_pool.task import FailureCode, Frame
 
 _RECEIVE_BYTES = 262_144
 _FLUSH_S = 0.001
+IDLE_S: Final = 2.0
 # Reading the CPU time of a process takes 0.6 µs, as long as a cheap task runs. So tasks that are
 # shorter than this share a reading, which counts for the last of them.
 _COUNT_CPU_S = 20e-6
@@ -65,6 +66,8 @@ class ScorerSpec:
         prepare: called before the factory, to configure logging for example; picklable.
         nice: nice value of the process above the worker's; if it is not 0, the process also has the
             policy SCHED_BATCH where the system has that (sched(7)).
+        when_idle: called after tasks, once no other has come for `IDLE_S`, to return memory to the
+            system for example; picklable.
     """
 
     name: str
@@ -73,6 +76,7 @@ class ScorerSpec:
     import_path: tuple[str, ...]
     prepare: Callable[[], None] | None = None
     nice: int = 0
+    when_idle: Callable[[], None] | None = None
 
 
 def run_scorer(spec: ScorerSpec, channel: socket.socket, region: Region) -> None:
@@ -88,7 +92,7 @@ def run_scorer(spec: ScorerSpec, channel: socket.socket, region: Region) -> None
         return
     with contextlib.suppress(BrokenPipeError, ConnectionResetError):
         channel.sendall(_pack((os.getpid(), "")))
-        serve(channel, region, handler)
+        serve(channel, region, handler, spec.when_idle)
 
 
 def make_handler(spec: ScorerSpec) -> Handler | str:
@@ -108,21 +112,66 @@ def make_handler(spec: ScorerSpec) -> Handler | str:
     return handler
 
 
-def serve(channel: socket.socket, region: Region, handler: Handler) -> None:
-    """Run batches until the other end closes the channel."""
-    unpacker = msgpack.Unpacker(use_list=False, max_buffer_size=0)
+def serve(
+    channel: socket.socket,
+    region: Region,
+    handler: Handler,
+    when_idle: Callable[[], None] | None = None,
+    idle_s: float = IDLE_S,
+) -> None:
+    """Run batches until the other end closes the channel.
+
+    Args:
+        channel: to the worker.
+        region: the scorer's part of the shared memory.
+        handler: runs a task.
+        when_idle: see `ScorerSpec`.
+        idle_s: after how long without a task, in s.
+    """
+    received = _Received()
 
     def send(frame: Frame) -> None:
         channel.sendall(_pack(frame))
+
+    def run(data: bytes) -> None:  # a function, after which nothing refers to the payloads
+        for first_generation, payloads in received.batches(data):
+            run_batch(region, handler, first_generation, payloads, send)
 
     # Linux also wakes a process that waits in recv(2) when the other end has read what it sent
     # before; poll(2) does not.
     poll = select.poll()
     poll.register(channel, select.POLLIN)
     while poll.poll() and (data := channel.recv(_RECEIVE_BYTES)):
-        unpacker.feed(data)
-        for first_generation, payloads in unpacker:
-            run_batch(region, handler, first_generation, payloads, send)
+        run(data)
+        if when_idle is not None and not poll.poll(idle_s * 1000):
+            received.shrink()
+            when_idle()
+
+
+class _Received:
+    """What has been received, up to the end of the last batch that is complete."""
+
+    def __init__(self) -> None:
+        self._unpacker = _new_unpacker()
+        self._num_bytes = self._num_unpacked = 0
+
+    def batches(self, data: bytes) -> Iterator[tuple[int, Sequence[Any]]]:
+        """Add what was received; yields the batches that it completes."""
+        self._num_bytes += len(data)
+        self._unpacker.feed(data)
+        for batch in self._unpacker:
+            self._num_unpacked = self._unpacker.tell()
+            yield batch
+
+    def shrink(self) -> None:
+        """Give up a buffer that has become as large as the largest batch."""
+        if self._num_unpacked == self._num_bytes:
+            self._unpacker = _new_unpacker()
+            self._num_bytes = self._num_unpacked = 0
+
+
+def _new_unpacker() -> msgpack.Unpacker:
+    return msgpack.Unpacker(use_list=False, max_buffer_size=0)
 
 
 def run_batch(

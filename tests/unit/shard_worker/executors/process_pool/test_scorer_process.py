@@ -2,6 +2,7 @@
 
 import os
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -159,3 +160,33 @@ def test_results_that_are_sent_early_do_not_wait_for_the_tasks_behind_them(
     )
     assert made == [0, 1, 2]
     assert [[row[5] for row in frame[3]] for frame in frames] == [[b"0", b"1"], [b"2"]]
+
+
+@pytest.mark.usefixtures("clocks")
+def test_a_scorer_that_becomes_idle_is_called_once_after_its_tasks(region: Region) -> None:
+    """Before its first task it is not; what it has received of another batch by then is kept."""
+    calls = threading.Semaphore(0)
+    worker, scorer = socket.socketpair()
+    arguments = (scorer, region, lambda payload, _budget: payload, calls.release, 0.0)
+    thread = threading.Thread(target=serve, args=arguments)
+    unpacker = msgpack.Unpacker()
+
+    def answer() -> bytes:
+        unpacker.feed(worker.recv(65_536))
+        ((_, _, _, [[*_, body]]),) = unpacker
+        return bytes(body)
+
+    with worker, scorer:
+        thread.start()
+        batch = msgpack.packb([FIRST_GENERATION, [b"a"]])
+        worker.sendall(batch)
+        assert answer() == b"a"
+        assert calls.acquire(timeout=10.0)
+        worker.sendall(batch[:5])
+        assert calls.acquire(timeout=10.0)
+        worker.sendall(batch[5:])
+        assert answer() == b"a"
+        assert calls.acquire(timeout=10.0)
+        worker.shutdown(socket.SHUT_WR)
+        thread.join(10.0)
+    assert not calls.acquire(timeout=0.0)
