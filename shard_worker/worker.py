@@ -117,7 +117,9 @@ class Worker:
             self._served,
             Ways(
                 read=read_settings or (lambda: settings),
-                make_scorers=lambda new: scorer_lane(new, import_path, gate, worker_id=self.id),
+                make_scorers=lambda new: scorer_lane(
+                    new, import_path, gate, start_forkserver, worker_id=self.id
+                ),
                 import_path=import_path,
                 threads=self._fetch_lanes.enriching,
                 bulkhead=bulkhead,

@@ -116,8 +116,9 @@ class Keys:
 
         `position` is the last entry removed; `documents` exists once the shard has had any;
         `kept` counts the entries, up to `kept_to`, that all replicas have applied and that wait for
-        a snapshot; `sealed` is the log's last id, if the log is sealed; a replica's id maps to
-        where the log began when the replica was found to have a gap.
+        a snapshot; `sealed` is the log's last id, if the log is sealed, and `sealed_by` the version
+        of the layout that has sealed it; a replica's id maps to where the log began when the
+        replica was found to have a gap.
         """
         return f"{self._of(shard)}:trimmed:{shard}"
 
@@ -140,7 +141,7 @@ class Keys:
 
     @property
     def changes(self) -> str:
-        """Hash: collection name → a change of it that has begun; only with `redis.control_url`."""
+        """Hash: collection name → a change of it that has begun, if logs are on other servers."""
         return f"{self.prefix}:changes"
 
     @property

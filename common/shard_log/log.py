@@ -33,7 +33,7 @@ READ_COUNT = 32
 MAX_ENTRY_BYTES = 64 * 1024  # of documents in one entry, unless a single one is larger
 _IDS_COUNT = 200
 # Beside the replicas, in `Keys.trimmed`.
-FACTS = {"position", "documents", "kept", "kept_to", "sealed"}
+FACTS = {"position", "documents", "kept", "kept_to", "sealed", "sealed_by"}
 
 _log = structlog.get_logger()
 

@@ -4,6 +4,9 @@ A log is sealed by setting its last id to the greatest that there is: the server
 every append, so that no write pays for a check. The real last id is kept beside it
 (`Keys.trimmed`), and is set again if the split falls back.
 
+The logs of a server are sealed in one step, those of several servers one server after the other.
+Each step may be repeated, and a process that comes late with one changes nothing.
+
 An entry keeps its id when it is copied. So the newest id of a new shard's log says how far its
 source was copied, and a copy that was interrupted goes on there.
 """
@@ -11,32 +14,58 @@ source was copied, and a copy that was interrupted goes on there.
 from collections.abc import Iterable, Sequence
 from typing import Final
 
+from hedgerow.common.redis.by_server import by_server
 from hedgerow.common.redis.client import RedisClient
+from hedgerow.common.redis.commands import Command
 from hedgerow.common.redis.keys import Keys
+from hedgerow.common.shard_log.durability import write, write_of_shards
 from hedgerow.common.shard_log.entries import START, position
 from hedgerow.common.shard_log.log import FIELD
 
 SEALED_ID: Final = "18446744073709551615-18446744073709551615"
 
-# A log that was never written to is made first, with an entry that is removed at once.
+# The keys of these scripts are logs, each followed by the hash of its shard (`Keys.trimmed`); they
+# return 1 for each log that they have changed, and 0 for the others.
+
+# A log that was never written to is made first, with an entry that is removed at once. The newest
+# version of the layout that has asked for it is kept.
 _SEAL: Final = """
-if redis.call('HEXISTS', KEYS[2], 'sealed') == 1 then return 0 end
-if redis.call('EXISTS', KEYS[1]) == 0 then
-    redis.call('XDEL', KEYS[1], redis.call('XADD', KEYS[1], '0-1', ARGV[2], ''))
+local done = {}
+for i = 1, #KEYS, 2 do
+    local log, facts = KEYS[i], KEYS[i + 1]
+    done[#done + 1] = 1 - redis.call('HEXISTS', facts, 'sealed')
+    if done[#done] == 1 then
+        if redis.call('EXISTS', log) == 0 then
+            redis.call('XDEL', log, redis.call('XADD', log, '0-1', ARGV[3], ''))
+        end
+        local about, newest = redis.call('XINFO', 'STREAM', log), nil
+        for j = 1, #about, 2 do
+            if about[j] == 'last-generated-id' then newest = about[j + 1] end
+        end
+        redis.call('HSET', facts, 'sealed', newest)
+        redis.call('XSETID', log, ARGV[2])
+    end
+    if tonumber(redis.call('HGET', facts, 'sealed_by') or 0) < tonumber(ARGV[1]) then
+        redis.call('HSET', facts, 'sealed_by', ARGV[1])
+    end
 end
-local about, newest = redis.call('XINFO', 'STREAM', KEYS[1]), nil
-for i = 1, #about, 2 do if about[i] == 'last-generated-id' then newest = about[i + 1] end end
-redis.call('HSET', KEYS[2], 'sealed', newest)
-redis.call('XSETID', KEYS[1], ARGV[1])
-return 1
+return done
 """
 
+# Not if a later version of the layout has sealed them.
 _UNSEAL: Final = """
-local newest = redis.call('HGET', KEYS[2], 'sealed')
-if not newest then return 0 end
-redis.call('XSETID', KEYS[1], newest)
-redis.call('HDEL', KEYS[2], 'sealed')
-return 1
+local done = {}
+for i = 1, #KEYS, 2 do
+    local log, facts = KEYS[i], KEYS[i + 1]
+    local newest, by = unpack(redis.call('HMGET', facts, 'sealed', 'sealed_by'))
+    done[#done + 1] = 0
+    if newest and tonumber(by or 0) <= tonumber(ARGV[1]) then
+        redis.call('XSETID', log, newest)
+        redis.call('HDEL', facts, 'sealed', 'sealed_by')
+        done[#done] = 1
+    end
+end
+return done
 """
 
 # Append entries under given ids if the log's newest id is the one that was expected: if another
@@ -52,13 +81,18 @@ for i = 3, #ARGV, 2 do redis.call('XADD', KEYS[1], ARGV[i], ARGV[2], ARGV[i + 1]
 return 1
 """
 
-# Begin a log that was never written to as one whose earlier entries were removed: a replica must
-# have what they held. The first entry, which changes nothing, gives the log its position.
+# Begin logs that were never written to as logs whose earlier entries were removed: a replica must
+# have what they held. The first entry, which changes nothing, gives a log its position.
 _BEGIN: Final = """
-if redis.call('EXISTS', KEYS[1]) == 1 then return 0 end
-redis.call('XADD', KEYS[1], ARGV[1], ARGV[2], ARGV[3])
-redis.call('HSET', KEYS[2], 'position', ARGV[1], 'documents', 1)
-return 1
+local done = {}
+for i = 1, #KEYS, 2 do
+    done[#done + 1] = 1 - redis.call('EXISTS', KEYS[i])
+    if done[#done] == 1 then
+        redis.call('XADD', KEYS[i], ARGV[1], ARGV[2], ARGV[3])
+        redis.call('HSET', KEYS[i + 1], 'position', ARGV[1], 'documents', 1)
+    end
+end
+return done
 """
 
 _LAST: Final = """
@@ -71,29 +105,27 @@ for i = 1, #about, 2 do if about[i] == 'last-generated-id' then return about[i +
 class Sealing:
     """Seals and copies logs of one layout.
 
-    Every method raises RedisUnavailableError if there is no answer in time.
+    Every method raises RedisUnavailableError if a server does not answer in time; what concerns
+    other servers may have been done then.
     """
 
     def __init__(self, control: RedisClient, keys: Keys) -> None:
         self._control = control
         self._keys = keys
 
-    async def seal(self, shards: Iterable[int]) -> None:
-        """Have the server refuse all appends to these logs; those that are sealed stay so."""
-        await self._control.pipeline(
-            [
-                ("EVAL", _SEAL, 2, self._keys.log(one), self._keys.trimmed(one), SEALED_ID, FIELD)
-                for one in shards
-            ],
-            atomic=True,  # a collection is defined in all logs, or in none
-        )
+    async def seal(self, shards: Iterable[int], version: int) -> None:
+        """Have the servers refuse all appends to these logs; those that are sealed stay so.
 
-    async def unseal(self, shards: Iterable[int]) -> None:
-        """Let the server take appends again."""
-        await self._control.pipeline(
-            [("EVAL", _UNSEAL, 2, self._keys.log(one), self._keys.trimmed(one)) for one in shards],
-            atomic=True,
-        )
+        Args:
+            shards: the shards.
+            version: of the layout that asks for it.
+        """
+        await self._on_each_server(shards, _SEAL, version, SEALED_ID, FIELD)
+
+    async def unseal(self, shards: Iterable[int], version: int) -> None:
+        """Let the servers take appends again, unless a later version had the logs sealed."""
+        # Not as a write: a split is also given up where Redis has no room.
+        await self._on_each_server(shards, _UNSEAL, version, is_write=False)
 
     async def copy(self, shard: int, after: str, entries: Sequence[tuple[str, bytes]]) -> bool:
         """Append entries with their ids to a log whose newest id is `after`.
@@ -102,7 +134,7 @@ class Sealing:
             Whether it was; if not, nothing is appended, or an earlier attempt has done it.
         """
         parts = [part for entry in entries for part in entry]
-        is_done = await self._control.execute(
+        is_done = await self._control.data(shard).execute(
             "EVAL", _COPY, 1, self._keys.log(shard), after, FIELD, *parts
         )
         return bool(is_done)
@@ -118,27 +150,29 @@ class Sealing:
         Returns:
             Whether all logs have begun just now.
         """
-        keys = self._keys
-        replies = await self._control.pipeline(
-            [
-                ("EVAL", _BEGIN, 2, keys.log(one), keys.trimmed(one), position, FIELD, op)
-                for one in shards
-            ],
-            atomic=True,
-        )
-        return all(replies)
+        return all(await self._on_each_server(shards, _BEGIN, position, FIELD, op))
+
+    async def confirm(self, shards: Iterable[int]) -> None:
+        """Make sure, if `redis.min_replicas` is set, that no failover loses what these logs have.
+
+        Raises:
+            UnconfirmedError: fewer replicas have confirmed it in time.
+        """
+        if self._control.data(0).settings.min_replicas:
+            reads = [(shard, [("EXISTS", self._keys.log(shard))]) for shard in shards]
+            await write_of_shards(self._control, self._keys, reads, retry=True)
 
     async def last_ids(self, shards: Sequence[int]) -> list[str]:
         """For each shard, the last id of its log, which is not sealed."""
-        replies = await self._control.pipeline(
-            [("EVAL", _LAST, 1, self._keys.log(shard)) for shard in shards]
+        replies = await self._control.pipeline_of_shards(
+            [(shard, ("EVAL", _LAST, 1, self._keys.log(shard))) for shard in shards]
         )
         return [reply.decode() for reply in replies]
 
     async def trimmed(self, shards: Sequence[int]) -> list[str]:
         """For each shard, up to where its log was trimmed."""
-        replies = await self._control.pipeline(
-            [("HGET", self._keys.trimmed(shard), "position") for shard in shards]
+        replies = await self._control.pipeline_of_shards(
+            [(shard, ("HGET", self._keys.trimmed(shard), "position")) for shard in shards]
         )
         return [(reply or START.encode()).decode() for reply in replies]
 
@@ -147,9 +181,45 @@ class Sealing:
 
         Of a log that is sealed, this is not the id that it was sealed with.
         """
-        found = await self._control.pipeline(
-            [("XREVRANGE", self._keys.log(shard), "+", "-", "COUNT", 1) for shard in shards]
+        found = await self._control.pipeline_of_shards(
+            [
+                (shard, ("XREVRANGE", self._keys.log(shard), "+", "-", "COUNT", 1))
+                for shard in shards
+            ]
         )
         last = [some[0][0].decode() if some else START for some in found]
         pairs = zip(last, await self.trimmed(shards), strict=True)
         return [max(pair, key=position) for pair in pairs]
+
+    async def _on_each_server(
+        self,
+        shards: Iterable[int],
+        script: str,
+        *arguments: bytes | str | int,
+        is_write: bool = True,
+    ) -> list[int]:
+        """Run a script on each server, for all of its shards in one step.
+
+        Args:
+            shards: the shards.
+            script: the script.
+            arguments: what it takes beside the keys.
+            is_write: whether what it does must be as safe as an acknowledged write, so that no
+                failover loses a seal.
+
+        Returns:
+            For each shard, whether the script has changed anything.
+        """
+        keys = self._keys
+
+        async def run(slot: int, some: Sequence[int]) -> list[int]:
+            names = [name for shard in some for name in (keys.log(shard), keys.trimmed(shard))]
+            command: Command = ("EVAL", script, len(names), *names, *arguments)
+            client = self._control.data(some[0])
+            if is_write:
+                (done,) = await write(client, keys, [command], retry=True, slot=slot)
+            else:
+                done = await client.execute(*command)
+            return list(done)
+
+        return await by_server(list(shards), keys.slot, run)

@@ -50,6 +50,8 @@ class Seen(NamedTuple):
         source_workers: live workers that serve the source.
         target_workers: live workers that serve the target.
         pinned: of the source's workers, those that did not join.
+        failure: why not all of that could be found, or the source's logs not be sealed or opened,
+            since a server of Redis does not answer; "" if it was.
     """
 
     unserved: Collection[int] = ()
@@ -62,6 +64,7 @@ class Seen(NamedTuple):
     source_workers: Collection[str] = ()
     target_workers: Collection[str] = ()
     pinned: Collection[str] = ()
+    failure: str = ""
 
 
 class Step(NamedTuple):
@@ -120,6 +123,8 @@ def lag_of(since_ms: int) -> int:
 
 def _missing(split: Split, seen: Seen, since_ms: int) -> str:
     """The first thing that the next state needs and that is not there yet; "" if all is there."""
+    if seen.failure:
+        return f"Redis ({seen.failure})"
     return next(_NEEDS[split.state](split, seen, since_ms), "")
 
 

@@ -11,7 +11,9 @@ from hedgerow.common.wire.formats import other_format
 
 FORMAT = "1"  # of everything that is stored in Redis
 SPLIT_FORMAT = "2"  # once the cluster has been split: versions that know no layouts must not join
-FORMATS = (FORMAT, SPLIT_FORMAT)
+# The same for versions that know no splits of shards whose logs are on servers of their own.
+SPLIT_SERVERS_FORMAT = "3"
+FORMATS = (FORMAT, SPLIT_FORMAT, SPLIT_SERVERS_FORMAT)
 MAX_SHARDS = 10_000
 
 
@@ -72,8 +74,9 @@ class ClusterFacts(StoredState):
         return present
 
     async def allow_layouts(self) -> None:
-        """Keep versions of Hedgerow that know no layouts from joining the cluster from now on."""
-        await self._control.execute("HSET", self.keys.cluster, "format", SPLIT_FORMAT)
+        """Keep versions that cannot take part in a split from joining the cluster from now on."""
+        new = SPLIT_SERVERS_FORMAT if self._control.is_split else SPLIT_FORMAT
+        await self._control.execute("HSET", self.keys.cluster, "format", new)
 
     async def _check_slots(self) -> None:
         """Make sure that this process spells the keys of shards as the cluster's others do.

@@ -33,6 +33,8 @@ class GatewayHeartbeat(msgspec.Struct, frozen=True, gc=False):
         is_leaving: whether it is about to stop.
         layout: the id of the layout that it searches; -1 from a version that knows no layouts.
         leaving_layouts: other layouts in which it still has searches.
+        splits_servers: whether it can take part in a split of shards whose logs are on servers of
+            their own.
     """
 
     id: str
@@ -48,6 +50,7 @@ class GatewayHeartbeat(msgspec.Struct, frozen=True, gc=False):
     is_leaving: bool = False
     layout: int = -1
     leaving_layouts: list[int] = msgspec.field(default_factory=list)
+    splits_servers: bool = False
 
 
 _encode = msgspec.msgpack.Encoder().encode

@@ -123,6 +123,10 @@ class ClusterLayout(msgspec.Struct, frozen=True):
         held = (SplitState.SEALED, SplitState.SWITCHED)
         return self.split is None or self.split.state not in held
 
+    def takes_writes_of(self, layout: int) -> bool:
+        """Whether writes go on, and go to this layout."""
+        return self.takes_writes and self.current.id == layout
+
     @property
     def served(self) -> tuple[Layout, ...]:
         """The layouts that workers should serve."""

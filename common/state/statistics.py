@@ -24,6 +24,12 @@ EVENT = "statistics"
 BULK_SHARE = 0.02  # of the documents; fewer changes wait for worker.statistics_interval_s
 VERSION_BYTES = 16
 _CLAIM_MS = 10_000  # many times the time of a sum
+# Not SET with GET: redis-py makes a bool of any reply to SET.
+_CLAIM = """
+local before = redis.call('GET', KEYS[1])
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+return before == ARGV[1] and 0 or 1
+"""
 # Fields beside each shard's own, in the same hash.
 _LABEL = b"label:"
 _POSITION = b"position:"
@@ -134,10 +140,8 @@ class StatisticsStore:
 
     async def claim_sum(self, uid: str, version: bytes) -> bool:
         """Claim the sum of this version; return whether no other worker has claimed it."""
-        before = await self._control.execute(
-            "SET", self._keys.statistics_claim(uid), version, "PX", _CLAIM_MS, "GET"
-        )
-        return bool(before != version)
+        key = self._keys.statistics_claim(uid)
+        return bool(await self._control.execute("EVAL", _CLAIM, 1, key, version, _CLAIM_MS))
 
     async def announce(self, event: str) -> None:
         """Announce an event to all gateways and workers."""

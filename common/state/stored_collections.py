@@ -181,7 +181,8 @@ class StoredCollections(StoredState):
             removed += [self.keys.statistics(new.uid), self.keys.shard_statistics(new.uid)]
             removed += [self.keys.optimising(new.uid), self.keys.summaries(new.uid)]
         if self._control.is_split:
-            change = Change(name, old, definition, op, num_shards, removed)
+            layout = self.keys.layout
+            change = Change(name, old, definition, op, num_shards, removed, layout)
             done = await self._split.make(change, max_collections)
             await self.announce("collections")
             if done == BUSY:

@@ -68,6 +68,8 @@ class Heartbeat:
         clones: whether it makes new shards of a split from the old ones that it serves.
         embedding: what its indexer has embedded since the start (`EmbeddingCounts`), and the
             `share` of the last minute that this took; empty for nothing.
+        splits_servers: whether it can take part in a split of shards whose logs are on servers of
+            their own.
     """
 
     id: str
@@ -112,6 +114,7 @@ class Heartbeat:
     bounds_scores: bool = False
     clones: bool = False
     embedding: dict[str, Any] = field(default_factory=dict)
+    splits_servers: bool = False
 
     def pack(self) -> bytes:
         """Pack for the wire."""

@@ -98,5 +98,6 @@ class Presence:
                 is_leaving=self.is_leaving,
                 layout=self.layout,
                 leaving_layouts=self.leaving_layouts,
+                splits_servers=True,
             )
         )

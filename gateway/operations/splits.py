@@ -112,11 +112,6 @@ class SplitAdmin:
         return stored or ClusterLayout(0, Layout(self._keys.layout, self._num_shards))
 
     async def _check(self, layout: ClusterLayout) -> None:
-        if self._control.is_split:
-            raise ConflictError(
-                "shards whose queues and logs are on servers of their own (redis.control_url, "
-                "redis.cluster_nodes) cannot be split"
-            )
         if layout.split is not None:
             raise ConflictError(
                 f"a split to {layout.split.target.num_shards} shards is in progress"
@@ -135,11 +130,18 @@ class SplitAdmin:
                 "cannot be split: start the workers with --join first, or gateway up with "
                 "--replicas 2 (docs/splitting.md)"
             )
-        if old := sorted(worker for worker, beat in workers.items() if not beat.splits):
+        has_servers = self._control.is_split
+        if old := sorted(
+            worker
+            for worker, beat in workers.items()
+            if not (beat.splits_servers if has_servers else beat.splits)
+        ):
             raise ConflictError(f"{', '.join(old)}: this version cannot split; upgrade it first")
         now_ms = await self._control.now_ms()
         gateways = await GatewayStore(self._control, self._keys).live(now_ms)
-        if unable := sorted(one.id for one in gateways if one.layout < 0):
+        if unable := sorted(
+            one.id for one in gateways if one.layout < 0 or (has_servers and not one.splits_servers)
+        ):
             raise ConflictError(
                 f"gateways {', '.join(unable)}: this version cannot split; upgrade them first"
             )

@@ -4,11 +4,11 @@
         should change ► if something, it requests the job `place` ► the job decides by what is true
         then, and stores the next version ► workers carry it out
 
-One worker at a time watches, by a lease, and runs the jobs: the others need not poll for them. A
-worker that takes the lease runs what the one before has left. What it reads is compared with what
-it read last, so while nothing changes, the policy is not asked and no job runs. A job that is lost
-is requested again. Two that run at once do no harm, since a version replaces only the one that it
-was computed from.
+One worker at a time watches, by a lease, and runs the jobs as soon as it has requested them: no
+worker polls for them. One that takes the lease runs what the one before has left. What it reads is
+compared with what it read last, so while nothing changes, the policy is not asked and no job runs.
+A job that is lost is requested again. Two that run at once do no harm, since a version replaces
+only the one that it was computed from.
 """
 
 import asyncio
@@ -66,6 +66,7 @@ class Placing:
         self._woken = asyncio.Event()
         self._watching = asyncio.Event()
         self._not_watching = asyncio.Event()
+        self._requested = asyncio.Event()
         self._look_at = 0.0  # the event loop's time
         # For which nothing had to change. The placement itself and not its version, since a
         # failover of Redis may lose a version, whose number is then given to another.
@@ -90,12 +91,18 @@ class Placing:
         """Run the jobs while this worker watches."""
         while True:
             await self._watching.wait()
-            jobs = queues.serve(self._queue, "place", self._place)
-            serving = asyncio.create_task(jobs, name="place")
+            serving = asyncio.create_task(self._run_requested(queues), name="place")
             try:
                 await self._not_watching.wait()
             finally:
                 await end([serving])
+
+    async def _run_requested(self, queues: JobQueues) -> None:
+        self._requested.set()  # what the worker that watched before has left
+        while True:
+            await self._requested.wait()
+            self._requested.clear()
+            await queues.run_waiting(self._queue, "place", self._place)
 
     async def _look(self, queues: JobQueues) -> None:
         """Look soon after the last time, at the earliest: while shards move, much is announced."""
@@ -128,6 +135,7 @@ class Placing:
         self._look_at = now  # until the next version is there
         of = "none" if present is None else f"{present.version}:{present.computed_at_ms}"
         await queues.enqueue(self._queue, "place", job_id=f"place:{of}", again_s=LEASE_S)
+        self._requested.set()
 
     def _note(self, *, is_watching: bool) -> None:
         begun, ended = self._watching, self._not_watching

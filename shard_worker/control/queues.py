@@ -1,7 +1,7 @@
 """Queues of jobs in Redis, by arq; this is the only module that imports it.
 
-Jobs are durable, retried, and unique by id. arq polls each queue once a second. Its own keys
-(`arq:job:…`) lie outside of the cluster's prefix; the ids in them begin with it.
+Jobs are durable, retried, and unique by id. arq polls each queue that is served once a second. Its
+own keys (`arq:job:…`) lie outside of the cluster's prefix; the ids in them begin with it.
 """
 
 import asyncio
@@ -31,6 +31,7 @@ JOB_TIMEOUT_S = 30
 MAX_TRIES = 5
 JOB_AGAIN_S = 10.0  # many times as long as a job takes, since a job that runs twice is a waste
 POLL_S = 1.0
+SOON_S = 0.1  # between two looks whether the jobs that waited have ended
 
 _log = structlog.get_logger()
 
@@ -131,11 +132,33 @@ class JobQueues:
             await job(*arguments)
 
         function = func(cast("WorkerCoroutine", run), name=name, timeout=timeout_s)
+        await self._run(queue, function, until_empty=False)
+
+    async def run_waiting(self, queue: str, name: str, job: Callable[[], Awaitable[None]]) -> None:
+        """Run the jobs of a queue that there are, at once, until there are none.
+
+        For a queue whose jobs only the process requests that runs them: it need not be polled.
+
+        Args:
+            queue: the queue.
+            name: the name of the function, as in `enqueue`.
+            job: the function; it raises `retry` to be called again.
+        """
+
+        async def run(_context: dict[str, Any]) -> None:
+            await job()
+
+        function = func(cast("WorkerCoroutine", run), name=name)
+        await self._run(queue, function, until_empty=True)
+
+    async def _run(self, queue: str, function: Function, *, until_empty: bool) -> None:
         failures = 0
         while True:
-            worker = self._worker(queue, function)
+            worker = self._worker(queue, function, until_empty=until_empty)
             try:
                 await worker.async_run()
+                if until_empty:
+                    return
             except Exception as error:  # noqa: BLE001 - arq gives up at whatever redis-py raises
                 failures += 1
                 log = _log.warning if failures == 1 else _log.debug
@@ -144,7 +167,7 @@ class JobQueues:
                 await _end(worker)
             await asyncio.sleep(pause_s(failures, self._settings.reconnect_max_s))
 
-    def _worker(self, queue: str, function: Function) -> Worker:
+    def _worker(self, queue: str, function: Function, *, until_empty: bool) -> Worker:
         return Worker(
             [function],
             queue_name=queue,
@@ -154,7 +177,8 @@ class JobQueues:
             job_timeout=JOB_TIMEOUT_S,
             max_tries=MAX_TRIES,
             keep_result=0,  # a result that is kept blocks the next job of its id
-            poll_delay=POLL_S,
+            burst=until_empty,
+            poll_delay=SOON_S if until_empty else POLL_S,
             log_results=False,
             job_serializer=_serialize,
             job_deserializer=msgpack.unpackb,

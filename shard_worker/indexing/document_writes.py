@@ -1,10 +1,10 @@
 """Writes the changes of a batch to a text index."""
 
-import json
 from collections.abc import Mapping
 
 import structlog
 
+from hedgerow.shard_worker.storage.document_maker import decoded
 from hedgerow.shard_worker.storage.text_index_writer import TextIndexWriter
 
 _log = structlog.get_logger()
@@ -24,7 +24,7 @@ def write_documents(
         OSError: the writer accepts no more documents.
     """
     deletes = [one for one, body in documents.items() if body is None]
-    upserts = [(one, json.loads(body)) for one, body in documents.items() if body is not None]
+    upserts = [(one, decoded(body)) for one, body in documents.items() if body is not None]
     bodies = documents if with_bodies else {}
     try:
         writer.apply(deletes, upserts, bodies)

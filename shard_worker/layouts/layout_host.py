@@ -233,6 +233,7 @@ class LayoutHost:
                     layout,
                     lambda: self._layout,
                     self._workers,
+                    self._id,
                 )
                 worker.clone_from(old, self._pace)
                 self._workers[layout.id] = worker

@@ -20,6 +20,7 @@ class ServedOldShards:
         target: Layout,
         present: Callable[[], ClusterLayout],
         workers: Mapping[int, Worker],
+        worker_id: str,
     ) -> None:
         """Look for old shards.
 
@@ -29,12 +30,14 @@ class ServedOldShards:
             target: the layout of the new shards.
             present: returns the cluster's layout.
             workers: those of this process, by the id of their layout.
+            worker_id: their name in the cluster.
         """
         self._placements = placements
         self._data = data
         self._target = target
         self._present = present
         self._workers = workers
+        self._worker_id = worker_id
 
     @property
     def is_copying(self) -> bool:
@@ -72,6 +75,20 @@ class ServedOldShards:
         if applied is None or position(applied)[0] == 0:
             return None
         return shard_folder(split.source.data(self._data), old)
+
+    async def is_late(self, shard: int) -> bool:
+        """Whether this worker owns the old shard with a new one's documents, and lacks it now.
+
+        So it is in a process that has started again, until it has opened its shards, and until
+        these have caught up.
+        """
+        if (split := self._split) is None:
+            return False
+        worker, old = self._workers.get(split.source.id), shard % split.source.num_shards
+        if worker is not None and worker.applied(old) is not None:
+            return False
+        placement = await self._placements(split.source).read()
+        return placement is not None and self._worker_id in placement.of(old).owners
 
     @property
     def _split(self) -> Split | None:

@@ -117,6 +117,7 @@ class WorkerReport:
         return {
             "joins": True,
             "splits": True,
+            "splits_servers": True,
             "clones": True,
             "capacity": worker.capacity,
             "zone": worker.zone,

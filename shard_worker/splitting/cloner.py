@@ -52,6 +52,9 @@ class OldShards(Protocol):
     def folder(self, shard: int) -> Path | None:
         """The folder of the old shard with a new one's documents; None if it cannot be cloned."""
 
+    async def is_late(self, shard: int) -> bool:
+        """Whether the old shard with a new one's documents will be here, and is not yet."""
+
 
 class ShardCloner:
     """Clones the shards that a worker of the new layout is to serve."""
@@ -133,9 +136,10 @@ class ShardCloner:
         if held is not None:
             return await self._shard_log.gap(shard, *held) is not None
         # A worker that has no old shard does not wait: that it begins with nothing tells the copier
-        # to copy documents, and the others that they get them, too.
-        log = self._shard_log
-        while self._old.folder(shard) is not None and not await log.applied(shard):
+        # to copy documents, and the others that they get them, too. One that has started again may
+        # be asked for new shards before it has opened the old ones.
+        log, old = self._shard_log, self._old
+        while (old.folder(shard) or await old.is_late(shard)) and not await log.applied(shard):
             if await log.newest(shard) != START:
                 break
             await self._pause()

@@ -162,26 +162,47 @@ class Copier:
         Returns:
             Whether they have begun so.
         """
-        if any(newest != START for newest in self._newest.values()):
+        empty = [shard for shard, newest in self._newest.items() if newest == START]
+        if not empty:
+            return False
+        begun = await self._begun_alone(empty)
+        if begun is None and empty != list(self._new):
             return False
         loop = asyncio.get_running_loop()
         give_up_at = loop.time() + PLACED_WITHIN * self._replicas_within_s
         # This worker's replica is as far as the log is trimmed, at least, and others soon will be.
-        while (begin := self._applied()) is None or not await self._can_begin_after(begin):
+        while (begin := begun or self._applied()) is None or not await self._can_begin(begin):
             if self._clones.is_placed:
                 give_up_at = min(give_up_at, loop.time() + self._replicas_within_s)
-            # A replica that has begun with nothing needs the documents.
-            applied = await self._new_log.applied_of(self._new)
-            if any(applied.values()) or loop.time() >= give_up_at:
+            if await self._are_followed(empty) or loop.time() >= give_up_at:
                 return False
             await self._pause(check_lease)
-        if not await self._copies.begin_after(self._new, begin, NOTHING):
+        if await self._are_followed(empty):
+            return False
+        if not await self._copies.begin_after(empty, begin, NOTHING):
             raise RedisUnavailableError(f"another worker copies shard {self._shard}")
-        self._newest = dict.fromkeys(self._new, begin)
+        self._newest |= dict.fromkeys(empty, begin)
         _log.info("shard_left_to_clones", shard=self._shard, into=self._new, position=begin)
         return True
 
-    async def _can_begin_after(self, begin: str) -> bool:
+    async def _begun_alone(self, empty: list[int]) -> str | None:
+        """Where one of the new logs has begun without documents, and the other has not.
+
+        Its server failed then. As long as it has not begun, nothing is trimmed that comes after.
+        """
+        for shard in set(self._new).difference(empty):
+            newest = self._newest[shard]
+            is_without = await self._new_log.trimmed(shard) == newest
+            is_followed = await self._are_followed(empty)
+            if position(newest)[0] > 0 and is_without and not is_followed:
+                return newest
+        return None
+
+    async def _are_followed(self, empty: list[int]) -> bool:
+        """Whether a replica follows a log that has not begun: it needs the documents."""
+        return any((await self._new_log.applied_of(empty)).values())
+
+    async def _can_begin(self, begin: str) -> bool:
         """Whether the new logs can begin at a position; an empty log is followed as it is."""
         has_begun = position(begin)[0] > 0
         return has_begun and await self._clones.are_possible(self._shard, self._new)
@@ -316,6 +337,7 @@ class Copier:
         self._held_at = now
         copied = min(self._newest.values(), key=position)
         if position(copied) > (0, 0):
+            await self._copies.confirm(self._new)  # else a failover could lose what is trimmed here
             held = min(copied, applied, key=position)
             await self._log.record_applied(self._shard, self._holder, held)
 

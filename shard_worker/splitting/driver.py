@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 
 import structlog
 
+from hedgerow.common.errors import RedisUnavailableError
 from hedgerow.common.redis.client import RedisClient
 from hedgerow.common.redis.commands import Command
 from hedgerow.common.redis.keys import Keys
@@ -30,6 +31,7 @@ from hedgerow.common.state.layout import (
     SplitState,
 )
 from hedgerow.common.state.registry import Registry
+from hedgerow.common.state.split_changes import SplitChanges
 from hedgerow.common.state.statistics import (
     BULK_SHARE,
     StatisticsStatus,
@@ -112,6 +114,7 @@ class SplitDriver:
         self._expiry_s = expiry_s
         self._store = LayoutStore(control, keys)
         self._gateways = GatewayStore(control, keys)
+        self._changes = SplitChanges(control, keys)
         self._waits_for = ""
         self._counted_at: dict[SplitState, float] = {}
         self._uncounted_since: float | None = None
@@ -127,8 +130,7 @@ class SplitDriver:
             self._keys.split_lease, self._worker, LEASE_S
         ):
             return
-        await self._keep_sealed(split)
-        seen = await self._look(split)
+        seen = await self._seal_and_look(layout, split)
         step = next_step(layout, seen, await self._control.now_ms())
         if step.waits_for != self._waits_for:
             self._waits_for = step.waits_for
@@ -142,16 +144,26 @@ class SplitDriver:
             self._counted_at, self._uncounted_since = {}, None
             _log.info("split_goes_on", version=step.next.version, state=_state_of(step.next))
             if step.next.split is not None:
-                await self._keep_sealed(step.next.split)
+                await self._keep_sealed(step.next, step.next.split)
 
-    async def _keep_sealed(self, split: Split) -> None:
+    async def _seal_and_look(self, layout: ClusterLayout, split: Split) -> Seen:
+        try:
+            await self._keep_sealed(layout, split)
+            return await self._look(split)
+        except RedisUnavailableError as error:
+            # One of several servers: writes to the others must not be held back for ever.
+            return Seen(failure=str(error))
+
+    async def _keep_sealed(self, layout: ClusterLayout, split: Split) -> None:
         """Seal the source's logs, or open them again, as the state of the split has it."""
         sealing = Sealing(self._control, self._keys.of_layout(split.source.id))
         shards = range(split.source.num_shards)
         if split.state in (SplitState.COPYING, SplitState.ABANDONING):
-            await sealing.unseal(shards)
-        else:
-            await sealing.seal(shards)
+            await sealing.unseal(shards, layout.version)
+            return
+        if not layout.takes_writes:
+            await self._changes.complete_all()
+        await sealing.seal(shards, layout.version)
 
     async def _look(self, split: Split) -> Seen:
         source = await self._live(split.source.id)
@@ -188,8 +200,10 @@ class SplitDriver:
         old = self._keys.of_layout(split.source.id)
         new = self._keys.of_layout(split.target.id)
         shards, num_old = range(split.target.num_shards), split.source.num_shards
-        sealing = Sealing(self._control, old)
-        newest = await Sealing(self._control, new).last_ids(shards)  # first: they only grow
+        sealing, copies = Sealing(self._control, old), Sealing(self._control, new)
+        if split.state is SplitState.SWITCHED:  # the source is about to be given up
+            await copies.confirm(shards)
+        newest = await copies.last_ids(shards)  # before the ends of the source: they only grow
         ends = await sealing.ends(range(num_old))
         trimmed = await sealing.trimmed(range(num_old))
         uncopied = sorted(
@@ -271,11 +285,16 @@ class SplitDriver:
 
     async def _remove(self, keys: Keys, num_shards: int, *, keep_logs: bool) -> None:
         names = [keys.placement, keys.placement_lease, keys.departed, keys.probation, keys.draining]
+        of_shards: list[tuple[int, Command]] = []
         for shard in range(num_shards):
-            names += [keys.applied(shard), keys.snapshots(shard), keys.snapshot_lease(shard)]
-            names += [keys.search_queue(shard), keys.fetch_queue(shard), keys.copy_lease(shard)]
-            if not keep_logs:
-                names += [keys.log(shard), keys.trimmed(shard)]
+            names += [keys.snapshots(shard), keys.snapshot_lease(shard), keys.copy_lease(shard)]
+            own = [keys.applied(shard), keys.search_queue(shard), keys.fetch_queue(shard)]
+            if keep_logs:
+                # Sealed and empty: a gateway that was stopped all the while must not write to them.
+                of_shards.append((shard, ("XTRIM", keys.log(shard), "MAXLEN", 0)))
+            else:
+                own += [keys.log(shard), keys.trimmed(shard)]
+            of_shards.append((shard, ("DEL", *own)))
         for uid in await Registry(self._control, keys).uids():
             names += [keys.documents(uid), keys.statistics(uid), keys.shard_statistics(uid)]
             names += [keys.statistics_claim(uid), keys.optimising(uid), keys.summaries(uid)]
@@ -283,10 +302,8 @@ class SplitDriver:
             ("DEL", *names[start : start + DELETED_AT_ONCE])
             for start in range(0, len(names), DELETED_AT_ONCE)
         ]
-        if keep_logs:
-            # Sealed and empty: a gateway that was stopped all the while must not write to them.
-            commands += [("XTRIM", keys.log(shard), "MAXLEN", 0) for shard in range(num_shards)]
         await self._control.pipeline(commands)
+        await self._control.pipeline_of_shards(of_shards)
 
 
 def _lag_ms(behind: str, end: str) -> int:

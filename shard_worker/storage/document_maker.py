@@ -1,9 +1,11 @@
 """Makes documents as tantivy indexes them."""
 
+import json
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple, Self
 
+import msgspec
 import tantivy
 
 from hedgerow.common.collection import Collection
@@ -25,6 +27,20 @@ from hedgerow.shard_worker.storage.schema import (
     PRESENT,
     prepared,
 )
+
+_decode = msgspec.json.Decoder().decode
+
+
+def decoded(body: bytes) -> Any:
+    """A document from its stored JSON.
+
+    Raises:
+        ValueError: it is not JSON.
+    """
+    try:
+        return _decode(body)  # a fifth of the time of the other
+    except msgspec.MsgspecError:  # that takes half of a surrogate pair, for example, and 1e999
+        return json.loads(body)
 
 
 class _TextField(NamedTuple):

@@ -1,6 +1,5 @@
 """The writer of one collection's text index on one shard."""
 
-import json
 import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -15,7 +14,11 @@ import tantivy
 from hedgerow.common.collection import Collection
 from hedgerow.common.document_ids import ID_FIELD
 from hedgerow.shard_worker.storage.bodies import BodyWriter
-from hedgerow.shard_worker.storage.document_maker import DocumentPlan, make_document
+from hedgerow.shard_worker.storage.document_maker import (
+    DocumentPlan,
+    decoded,
+    make_document,
+)
 from hedgerow.shard_worker.storage.id_levels import MARK, marks_of
 from hedgerow.shard_worker.storage.index_files import (
     TextIndexError,
@@ -265,7 +268,7 @@ class TextIndexWriter:
             WorkError: a vector cannot be made of a document.
         """
         done = 0
-        read = ((one, body, json.loads(body)) for one, body in documents)
+        read = ((one, body, decoded(body)) for one, body in documents)
         for one, body, fields, vectors in self._vectors.along(read, before):
             try:
                 document = self._document(one, fields, body, vectors)

@@ -14,7 +14,6 @@ from hedgerow.common.redis.client import RedisClient
 from hedgerow.common.redis.connect import connect
 from hedgerow.common.redis.keys import Keys
 from hedgerow.common.settings.redis import RedisSettings
-from hedgerow.common.settings.settings import Settings
 from hedgerow.common.shard_log.entries import START
 from hedgerow.common.shard_log.log import ShardLog
 from hedgerow.common.shard_log.operations import Create, Drop, unpack_op
@@ -66,17 +65,6 @@ def servers() -> Iterator[Servers]:
         yield Servers(data, control)
 
 
-class SplitCluster(Cluster):
-    """A cluster over both servers."""
-
-    @property
-    def settings(self) -> Settings:
-        """Settings of a gateway to it."""
-        changes = {"control_url": self.environment["HEDGEROW_REDIS__CONTROL_URL"]}
-        redis = super().settings.redis.model_copy(update=changes)
-        return super().settings.model_copy(update={"redis": redis})
-
-
 def families(keys: list[bytes]) -> set[str]:
     """The first parts of keys, after the prefix."""
     parts = {key.decode().split(":")[1] for key in keys if key.startswith(b"hedgerow:")}
@@ -85,12 +73,8 @@ def families(keys: list[bytes]) -> set[str]:
 
 async def test_a_cluster_lives_on_two_servers(servers: Servers, tmp_path: Path) -> None:
     """Searches, writes and jobs work as on one server, and each server has only what is its own."""
-    cluster = SplitCluster(
-        servers.data,
-        tmp_path,
-        num_shards=NUM_SHARDS,
-        environment={"HEDGEROW_REDIS__CONTROL_URL": servers.control.url},
-    )
+    redis = servers.settings()
+    cluster = Cluster(servers.data, tmp_path, num_shards=NUM_SHARDS, redis=redis)
     try:
         for worker in range(cluster.num_workers):
             cluster.start(worker)

@@ -21,7 +21,7 @@ from hedgerow.common.state.statistics import StatisticsStore
 from hedgerow.gateway.writes.collections import Collections
 from hedgerow.gateway.writes.documents import Documents
 from hedgerow.shard_worker.control.jobs import Jobs
-from hedgerow.shard_worker.control.queues import JOB_TIMEOUT_S
+from hedgerow.shard_worker.control.queues import JOB_TIMEOUT_S, JobQueues, retry
 from hedgerow.shard_worker.storage.text_index import TextIndex
 from tests.integration.support import town as towns
 from tests.integration.support.town import (
@@ -206,6 +206,34 @@ async def test_a_dropped_collection_leaves_no_table(town: Town) -> None:
         await until(lambda: not member.has_table(uid))
         assert await town.control.execute("EXISTS", town.keys.statistics(uid)) == 0
         assert await town.control.execute("EXISTS", town.keys.shard_statistics(uid)) == 0
+
+
+async def test_one_worker_claims_a_sum(town: Town) -> None:
+    """Of several that could make it, one does; so it is with each later version."""
+    store = StatisticsStore(town.control, town.keys)
+    for version in (b"first-version-...", bytes(range(240, 256)), b"first-version-..."):
+        claims = await asyncio.gather(*(store.claim_sum("u", version) for _ in range(4)))
+        assert sorted(claims) == [False, False, False, True]
+
+
+async def test_what_waits_in_a_queue_is_run_until_it_is_empty(town: Town) -> None:
+    """Each job is run, one that is to be tried again, too; then the queue is empty."""
+    control, queue, ran = town.control, f"{town.keys.jobs}:some", list[str]()
+
+    async def job() -> None:
+        ran.append("a job")
+        if len(ran) == 1:
+            raise retry(0.0)
+
+    connected = JobQueues.connect(town.keys, control.settings, control.primary)
+    async with connected as queues:
+        await queues.run_waiting(queue, "work", job)
+        assert not ran
+        for number in range(3):
+            await queues.enqueue(queue, "work", job_id=f"work:{number}")
+        await queues.run_waiting(queue, "work", job)
+        assert len(ran) == 4
+        assert await control.execute("EXISTS", queue) == 0
 
 
 async def test_jobs_outlive_the_server(

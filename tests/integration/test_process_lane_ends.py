@@ -95,16 +95,19 @@ from hedgerow.shard_worker.executors.process_pool.forkserver_start import Waitin
 from hedgerow.shard_worker.executors.process_pool.pool import ProcessLane, Task
 
 async def main(forkservers):
-    lane = ProcessLane(
-        factory="tests.integration.support.misbehaving:make", config=Config(sys.argv[1]),
-        num_processes=3, max_batch=1, batch_window_ms=4.0, kill_grace_ms=1000.0,
-        gate=None, name="orphans",
-        start_forkserver=forkservers,
-    )
-    await lane.start()
+    pids = []
+    for _ in range(int(sys.argv[3])):
+        lane = ProcessLane(
+            factory="tests.integration.support.misbehaving:make", config=Config(sys.argv[1]),
+            num_processes=3, max_batch=1, batch_window_ms=4.0, kill_grace_ms=1000.0,
+            gate=None, name="orphans",
+            start_forkserver=forkservers,
+        )
+        await lane.start()
+        pids += lane.load()["pids"]
     lane.submit(Task(b"spinning spin"), print)
     lane.submit(Task(b"sleeping sleep 600"), print)
-    print(*lane.load()["pids"], flush=True)
+    print(*pids, flush=True)
     await asyncio.sleep(600)
 
 with WaitingForkservers.forked(int(sys.argv[2])) as forkservers:
@@ -112,14 +115,17 @@ with WaitingForkservers.forked(int(sys.argv[2])) as forkservers:
 """
 
 
-@pytest.mark.parametrize("num_forked", [0, 2])
-async def test_a_worker_that_is_killed_leaves_no_scorer(tmp_path: Path, num_forked: int) -> None:
+@pytest.mark.parametrize(("num_forked", "num_lanes"), [(0, 1), (2, 1), (1, 2)])
+async def test_a_worker_that_is_killed_leaves_no_scorer(
+    tmp_path: Path, num_forked: int, num_lanes: int
+) -> None:
     """After SIGKILL of the worker its scorers end, idle or hung, and so do its forkservers.
 
-    One of those that were forked has no lane yet.
+    One of two that were forked has no lane yet; of two lanes, the second one has a fork of the
+    first one's.
     """
     process = subprocess.Popen(  # noqa: ASYNC220 - starting it blocks for a millisecond
-        [sys.executable, "-c", ORPHANING, str(tmp_path), str(num_forked)],
+        [sys.executable, "-c", ORPHANING, str(tmp_path), str(num_forked), str(num_lanes)],
         stdout=subprocess.PIPE,
         cwd=Path(__file__).parents[2],
     )
@@ -128,9 +134,9 @@ async def test_a_worker_that_is_killed_leaves_no_scorer(tmp_path: Path, num_fork
         pids = [int(pid) for pid in process.stdout.readline().split()]
         config = Config(str(tmp_path))
         await until(lambda: set(config.starts()) == {"spinning", "sleeping"})
-        forkservers = {parent_of(pids[0]), *children_of(process.pid)}
-        assert len(forkservers) == max(1, num_forked)
-        assert len(pids) == 3
+        forkservers = {*map(parent_of, pids), *children_of(process.pid)}
+        assert len(forkservers) == max(num_lanes, num_forked)
+        assert len(pids) == 3 * num_lanes
         process.kill()
         process.wait()
         await until(lambda: not any(is_alive(pid) for pid in [*pids, *forkservers]))

@@ -11,9 +11,11 @@ import pytest
 
 from hedgerow.common.errors import ConflictError, NotFoundError
 from hedgerow.common.redis.connect import connect
+from hedgerow.common.redis.keys import Keys
 from hedgerow.gateway.gateway import Gateway
 from tests.integration.support.placed import asking
 from tests.integration.support.splits import (
+    Changer,
     Writer,
     busy,
     document,
@@ -23,6 +25,7 @@ from tests.integration.support.splits import (
     until_state,
 )
 from tests.support.clusters import Cluster, all_live, ask, gateway_to, load_into, running_cluster
+from tests.support.redis_kinds import KINDS, NODES, ONE, redis_of
 from tests.support.servers import RedisServer
 from tests.support.waiting import until
 
@@ -34,21 +37,30 @@ WORDS = ("oak", "ash", "elm", "yew", "fir", "box", "bay", "fig")
 
 
 @pytest.fixture
-def cluster(own_server: RedisServer, tmp_path: Path) -> Iterator[Cluster]:
-    """Two workers that join, with two replicas of each of two shards."""
-    with running_cluster(
-        own_server,
-        tmp_path,
-        num_shards=NUM_SHARDS,
-        num_workers=2,
-        joins=True,
-        environment={
-            "HEDGEROW_PLACEMENT__REPLICAS": "2",
-            # Two workers have the scorers of four: on a busy machine, they are late.
-            "HEDGEROW_WORKER__HEARTBEAT_EXPIRY_S": "5.0",
-        },
-    ) as running:
+def cluster(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Cluster]:
+    """Two workers that join, with two replicas of each of two shards; on one kind of Redis."""
+    with (
+        redis_of(getattr(request, "param", ONE)) as servers,
+        running_cluster(
+            servers.server,
+            tmp_path,
+            redis=servers.redis,
+            num_shards=NUM_SHARDS,
+            num_workers=2,
+            joins=True,
+            environment={
+                "HEDGEROW_PLACEMENT__REPLICAS": "2",
+                # Two workers have the scorers of four: on a busy machine, they are late.
+                "HEDGEROW_WORKER__HEARTBEAT_EXPIRY_S": "5.0",
+            },
+        ) as running,
+    ):
         yield running
+
+
+def on(*kinds: str) -> pytest.MarkDecorator:
+    """Runs a test on several kinds of Redis."""
+    return pytest.mark.parametrize("cluster", kinds, indirect=True)
 
 
 def expected_of(writers: list[Writer], num_documents: int) -> dict[str, int]:
@@ -81,10 +93,11 @@ def nearly(expected: dict[str, float]) -> Any:
     return pytest.approx(expected, rel=1e-4)
 
 
+@on(*KINDS)
 async def test_a_split_under_writes_loses_nothing(cluster: Cluster) -> None:
     """Inserts, updates, deletes and searches by two gateways go on: all is whole, and found once.
 
-    Then the shards are split again, and everything is started again as it was first.
+    Collections that are created, widened and dropped meanwhile are the same in all shards.
     """
     async with gateway_to(cluster) as one, Gateway.connect(cluster.settings) as two:
         await all_live(two)
@@ -94,7 +107,11 @@ async def test_a_split_under_writes_loses_nothing(cluster: Cluster) -> None:
             Writer(one, range(100), random.Random(1)),
             Writer(two, range(100, 200), random.Random(2)),
         ]
-        async with busy(writers, [one, two]), asking(one, "books", "number500") as questions:
+        changer = Changer(two, random.Random(3))
+        async with (
+            busy(writers, [one, two], changer),
+            asking(one, "books", "number500") as questions,
+        ):
             await one.splits.begin()
             found = await until_split(one, 2 * NUM_SHARDS)
             await until_split(two, 2 * NUM_SHARDS)
@@ -103,9 +120,27 @@ async def test_a_split_under_writes_loses_nothing(cluster: Cluster) -> None:
         assert min(writer.num_writes for writer in writers) > 10
         for gateway in (one, two):
             assert await everything(gateway) == expected_of(writers, 600)
-        await two.splits.begin()
-        await until_split(one, 4 * NUM_SHARDS)
-        status = await one.status()
+        assert len(changer.fields) > 3
+        stores = [
+            one for n in range(2) for one in cluster.data(n).glob("layout-1/*/*/store.sqlite")
+        ]
+        assert len(stores) == 2 * 2 * NUM_SHARDS
+        await until(partial(changer.is_in, stores), what="the same collections in all shards")
+        assert {one.name for one in two.collections.definitions()} == {"books"} | {
+            name for name, fields in changer.fields.items() if fields is not None
+        }
+
+
+@on(NODES)
+async def test_shards_are_split_again_and_found_again(cluster: Cluster) -> None:
+    """After two splits, everything is started again as it was first: no document is missing."""
+    async with gateway_to(cluster) as gateway:
+        await gateway.collections.put("books", FIELDS)
+        await load_into(gateway, "books", [document(number, 0) for number in range(300)])
+        for num_shards in (2 * NUM_SHARDS, 4 * NUM_SHARDS):
+            await gateway.splits.begin()
+            await until_split(gateway, num_shards)
+        status = await gateway.status()
         assert sorted({shard["shard"] for shard in status["shards"]}) == list(range(8))
     for worker in range(2):
         assert not (cluster.data(worker) / "shards").exists()
@@ -114,7 +149,7 @@ async def test_a_split_under_writes_loses_nothing(cluster: Cluster) -> None:
     async with gateway_to(cluster) as again:
         assert again.num_shards == 4 * NUM_SHARDS
         await until(partial(are_back, again, cluster), what="the workers that were killed")
-        assert await everything(again) == expected_of(writers, 600)
+        assert await everything(again) == expected_of([], 300)
 
 
 async def test_hits_and_scores_are_those_of_before(cluster: Cluster) -> None:
@@ -140,6 +175,7 @@ async def test_hits_and_scores_are_those_of_before(cluster: Cluster) -> None:
         assert num_asked > 20
 
 
+@on(ONE, NODES)
 async def test_a_worker_that_is_killed_while_it_copies_costs_nothing(cluster: Cluster) -> None:
     """One of two workers is killed in each early state, and comes back: the split is done."""
     async with gateway_to(cluster) as gateway:
@@ -184,6 +220,7 @@ async def test_a_load_that_is_in_progress_goes_on(cluster: Cluster) -> None:
         assert len(found) == report.accepted
 
 
+@on(ONE, NODES)
 async def test_a_split_is_cancelled_and_begun_again(cluster: Cluster) -> None:
     """A second split is refused, a cancelled one leaves nothing, and another can be begun."""
     async with gateway_to(cluster) as gateway:
@@ -201,7 +238,9 @@ async def test_a_split_is_cancelled_and_begun_again(cluster: Cluster) -> None:
         assert found["last_split"]["error"] == "it was cancelled"
         control = await connect(cluster.settings.redis)
         try:
-            assert not await control.execute("KEYS", "hedgerow:layout:1:log:*")
+            for shard in range(2 * NUM_SHARDS):
+                log = Keys.of(cluster.settings.redis).of_layout(1).log(shard)
+                assert not await control.data(shard).execute("EXISTS", log)
         finally:
             await control.close()
         await until(lambda: not any((cluster.data(n) / "layout-1").exists() for n in range(2)))

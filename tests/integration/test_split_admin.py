@@ -88,6 +88,34 @@ async def test_a_gateway_that_knows_no_layouts_is_named(scene: Scene) -> None:
         await scene.admin.begin()
 
 
+@pytest.mark.parametrize("who", ["worker", "gateway"])
+async def test_a_process_that_cannot_split_over_several_servers_is_named(
+    redis_server: RedisServer, own_server: RedisServer, key_prefix: str, who: str
+) -> None:
+    """Its version would seal logs on the wrong server, or change collections meanwhile."""
+    settings = RedisSettings(url=redis_server.url, control_url=own_server.url)
+    control = await connect(settings)
+    try:
+        scene = Scene(control, Keys(key_prefix))
+        await scene.registry.cluster(4)
+        await scene.beat("w", splits_servers=True)
+        await scene.greet("g", layout=0, splits_servers=True)
+        if who == "worker":
+            await scene.beat("old")
+        else:
+            await scene.greet("old", layout=0)
+        with pytest.raises(ConflictError, match="old: this version"):
+            await scene.admin.begin()
+        await scene.beat("old", splits_servers=True)
+        await scene.greet("old", layout=0, splits_servers=True)
+        assert (await scene.admin.begin())["split"]["to_shards"] == 8
+        # From now on, neither may join.
+        assert await control.execute("HGET", scene.registry.keys.cluster, "format") == b"3"
+        assert await Registry(control, Keys(key_prefix)).cluster() == 4
+    finally:
+        await control.close()
+
+
 async def test_a_drain_comes_first(scene: Scene) -> None:
     """The new shards' placement would know nothing of it."""
     await scene.placement.set_draining("w", is_draining=True)

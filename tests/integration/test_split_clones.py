@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from hedgerow.common.settings.redis import RedisSettings
 from hedgerow.common.shard_log.entries import START, position
 from hedgerow.common.shard_log.judgement import KEPT_JUDGEMENTS, Judgement
 from hedgerow.common.shard_log.log import ShardLog
+from hedgerow.common.shard_log.op_parts import NOTHING
 from hedgerow.common.shard_log.operations import Create, pack_op
 from hedgerow.common.shard_log.sealing import Sealing
 from hedgerow.common.state.registry import Registry
@@ -30,10 +31,11 @@ from hedgerow.shard_worker.indexing.indexer_client import IndexerClient
 from hedgerow.shard_worker.indexing.shard_report import ShardState
 from hedgerow.shard_worker.splitting.clone_choice import CloneChoice
 from hedgerow.shard_worker.splitting.cloner import ShardCloner
-from hedgerow.shard_worker.splitting.copier import Copier
+from hedgerow.shard_worker.splitting.copier import Copier, held_by
 from hedgerow.shard_worker.splitting.copy_pace import CopyPace
 from hedgerow.shard_worker.storage.store import Store
 from tests.integration.support.old_shard import BOOKS, SPLIT, Source
+from tests.support.redis_kinds import NODES, ONE, redis_of
 from tests.support.servers import RedisServer
 from tests.support.waiting import until
 
@@ -43,10 +45,35 @@ MEMORY = 15_000_000
 NEW = (0, 1)
 
 
+@pytest.fixture(scope="module")
+def nodes() -> Iterator[RedisSettings]:
+    """A Redis Cluster."""
+    with redis_of(NODES) as found:
+        yield found.redis
+
+
+@pytest.fixture(params=[ONE, NODES])
+def servers(
+    request: pytest.FixtureRequest, redis_server: RedisServer, key_prefix: str
+) -> RedisSettings:
+    """How to reach Redis, of one kind and of another."""
+    if request.param == NODES:
+        found: RedisSettings = request.getfixturevalue("nodes")
+    else:
+        found = RedisSettings(url=redis_server.url)
+    return found.model_copy(update={"key_prefix": key_prefix})
+
+
 @pytest.fixture
-async def control(redis_server: RedisServer) -> AsyncIterator[RedisClient]:
-    """A connection to the server."""
-    control = await connect(RedisSettings(url=redis_server.url))
+def keys(servers: RedisSettings) -> Keys:
+    """The names of keys there; the new shards are on two nodes."""
+    return Keys.of(servers)
+
+
+@pytest.fixture
+async def control(servers: RedisSettings) -> AsyncIterator[RedisClient]:
+    """A connection to Redis."""
+    control = await connect(servers)
     yield control
     await control.close()
 
@@ -57,6 +84,8 @@ class Old:
     def __init__(self, folder: Path) -> None:
         self.is_copying = True
         self.is_here = True
+        self.will_be_here = False
+        self.num_asked = 0  # whether it will be
         self._folder = folder
 
     @property
@@ -71,6 +100,11 @@ class Old:
     def folder(self, _shard: int) -> Path | None:
         """Where it is."""
         return self._folder if self.is_here else None
+
+    async def is_late(self, _shard: int) -> bool:
+        """What the test says, each time that it is asked."""
+        self.num_asked += 1
+        return self.will_be_here and not self.is_here
 
 
 class Replicas:
@@ -202,10 +236,10 @@ async def always() -> None:
 
 @pytest.mark.parametrize("seed", range(3))
 async def test_clones_and_copiers_that_end_at_any_point_lose_nothing(
-    control: RedisClient, key_prefix: str, tmp_path: Path, seed: int
+    control: RedisClient, keys: Keys, tmp_path: Path, seed: int
 ) -> None:
     """Writes and trims go on; what is cut off is begun again: all have what the old shard has."""
-    split = Splitting(control, Keys(key_prefix), tmp_path, seed)
+    split = Splitting(control, keys, tmp_path, seed)
     rng, source = split.rng, split.source
     await split.begin()
     for _ in range(12):
@@ -239,10 +273,10 @@ async def test_clones_and_copiers_that_end_at_any_point_lose_nothing(
 
 
 async def test_a_worker_without_the_old_shard_begins_with_nothing_if_documents_are_copied(
-    control: RedisClient, key_prefix: str, tmp_path: Path
+    control: RedisClient, keys: Keys, tmp_path: Path
 ) -> None:
     """One such worker is enough: then the log brings the documents to all."""
-    split = Splitting(control, Keys(key_prefix), tmp_path, 5)
+    split = Splitting(control, keys, tmp_path, 5)
     await split.begin(clones=False)
     copying = asyncio.create_task(split.copier().run(always))
     split.old.is_here = False
@@ -257,11 +291,55 @@ async def test_a_worker_without_the_old_shard_begins_with_nothing_if_documents_a
     split.close()
 
 
+async def test_a_worker_waits_for_its_old_shard_if_that_is_late(
+    control: RedisClient, keys: Keys, tmp_path: Path
+) -> None:
+    """It does not begin with nothing, for which all documents would have to be copied."""
+    split = Splitting(control, keys, tmp_path, 7)
+    await split.begin()
+    split.old.is_here, split.old.will_be_here = False, True
+    async with asyncio.TaskGroup() as group:
+        for one in split.replicas:
+            for shard in NEW:
+                group.create_task(one.take_up(shard))
+        states = [one.states for one in split.replicas]
+        await until(lambda: split.old.num_asked > 20 or any(states))
+        assert not any(states)
+        split.old.is_here = True
+        copying = asyncio.create_task(split.copier().run(always))
+    await split.until_all_is_there()
+    await end([copying])
+    log = ShardLog(control, split.keys.of_layout(1))
+    for shard in NEW:
+        assert position(await log.trimmed(shard)) > (0, 0), "the documents were in no log"
+    for one in split.replicas:
+        assert one.held()[0] == split.source.documents()
+    split.close()
+
+
+async def test_documents_are_copied_for_a_replica_that_has_begun_with_nothing(
+    control: RedisClient, keys: Keys, tmp_path: Path
+) -> None:
+    """Even if by now all workers could clone: the replica is open, and would lack them for ever."""
+    split = Splitting(control, keys, tmp_path, 8)
+    await split.begin()
+    split.old.is_here = False
+    await split.replicas[0].take_up(0)
+    split.old.is_here = True
+    copying = asyncio.create_task(split.copier().run(always))
+    await asyncio.gather(*(one.take_up(shard) for one in split.replicas for shard in NEW))
+    await split.until_all_is_there()
+    await end([copying])
+    for one in split.replicas:
+        assert one.held()[0] == split.source.documents()
+    split.close()
+
+
 async def test_an_empty_replica_is_not_opened_when_the_documents_were_left_to_clones(
-    control: RedisClient, key_prefix: str, tmp_path: Path
+    control: RedisClient, keys: Keys, tmp_path: Path
 ) -> None:
     """It would lack them for ever; once the old shard is there, it is cloned."""
-    split = Splitting(control, Keys(key_prefix), tmp_path, 6)
+    split = Splitting(control, keys, tmp_path, 6)
     await split.begin()
     copying = asyncio.create_task(split.copier().run(always))
     first, late = split.replicas
@@ -275,4 +353,29 @@ async def test_an_empty_replica_is_not_opened_when_the_documents_were_left_to_cl
     await split.until_all_is_there()
     await end([copying])
     assert late.held()[0] == split.source.documents()
+    split.close()
+
+
+@pytest.mark.parametrize("begun", NEW)
+async def test_of_two_logs_that_one_server_has_begun_the_other_begins_there(
+    control: RedisClient, keys: Keys, tmp_path: Path, begun: int
+) -> None:
+    """The other server failed then: nothing is copied, and nothing is missing."""
+    split = Splitting(control, keys, tmp_path, 7)
+    await split.begin()
+    begun_at = split.source.applied
+    # A copier holds the old log before anything else.
+    await split.source.log.record_applied(0, held_by(SPLIT.target.id), begun_at)
+    assert await Sealing(control, keys.of_layout(1)).begin_after([begun], begun_at, NOTHING)
+    await split.source.write()
+    await split.source.apply()
+    copying = asyncio.create_task(split.copier().run(always))
+    await asyncio.gather(*(one.take_up(shard) for one in split.replicas for shard in NEW))
+    await split.until_all_is_there()
+    await end([copying])
+    for one in split.replicas:
+        assert one.held()[0] == split.source.documents()
+    log = ShardLog(control, keys.of_layout(1))
+    for shard in NEW:
+        assert position(await log.trimmed(shard)) >= position(begun_at)
     split.close()

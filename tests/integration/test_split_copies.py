@@ -55,14 +55,14 @@ async def test_a_sealed_log_takes_no_appends_until_it_is_unsealed(
     log, sealing = ShardLog(control, keys), Sealing(control, keys)
     first = await log.append(0, b"one")
     for _ in range(2):  # sealing twice is as good as once
-        await sealing.seal([0, 1])
+        await sealing.seal([0, 1], 2)
     for shard in (0, 1):
         with pytest.raises(SealedError):
             await log.append(shard, b"late")
     assert await sealing.ends([0, 1]) == [first.id, START]
     assert [entry.op for entry in await log.read(0, START, 100)] == [b"one"]
     for _ in range(2):
-        await sealing.unseal([0, 1])
+        await sealing.unseal([0, 1], 3)
     second = await log.append(0, b"two")
     await log.append(1, b"three")
     assert await sealing.ends([0]) == [second.id]

@@ -20,9 +20,14 @@ async def is_whole(caller: Caller) -> bool:
     return (result["coverage"]["is_full"], result["total_hits"]["value"]) == (True, NUM_DOCUMENTS)
 
 
-async def test_a_split_outlasts_the_cluster(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("num_shards", "more"), [(2, ()), (3, ("--redis-nodes=3",))], ids=["one server", "nodes"]
+)
+async def test_a_split_outlasts_the_cluster(
+    tmp_path: Path, num_shards: int, more: tuple[str, ...]
+) -> None:
     """After the next start with the same options, all documents are found in twice the shards."""
-    options = ("--shards=2", "--replicas=2", "--workers=2")
+    options = (f"--shards={num_shards}", "--replicas=2", "--workers=2", *more)
     data = tmp_path / "data"
     async with running_up(data, *options) as up:
         async with Caller(up.url) as caller:
@@ -33,7 +38,7 @@ async def test_a_split_outlasts_the_cluster(tmp_path: Path) -> None:
 
             async def is_split() -> bool:
                 found = (await caller.http.get("/v1/split")).json()
-                return found["split"] is None and found["num_shards"] == 4
+                return found["split"] is None and found["num_shards"] == 2 * num_shards
 
             await until(is_split, 90.0, what="the split")
             assert await is_whole(caller)
@@ -42,5 +47,5 @@ async def test_a_split_outlasts_the_cluster(tmp_path: Path) -> None:
         async with Caller(up.url) as caller:
             assert await is_whole(caller)
             status = (await caller.http.get("/v1/status")).json()
-            assert [one["replicas"] for one in status["shards"]] == [2, 2, 2, 2]
+            assert [one["replicas"] for one in status["shards"]] == [2] * 2 * num_shards
         assert await up.stop() == 0, up.output

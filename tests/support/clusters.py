@@ -23,6 +23,7 @@ from hedgerow.gateway.gateway import Gateway
 from hedgerow.gateway.search.result import SearchQuery, SearchResult
 from tests.support.launching import Process, launch
 from tests.support.processes import descendants_of, is_alive
+from tests.support.redis_kinds import environment_of
 from tests.support.servers import RedisServer, temporary_server
 from tests.support.waiting import block_until, until
 
@@ -50,6 +51,7 @@ class Cluster:
     Attributes:
         num_replicas: workers that serve each shard.
         joins: whether the workers join, and serve what a placement assigns to them.
+        redis: how a gateway reaches Redis, if it is more than `server`.
         log: the file to which all workers' stderr is appended, relative to `folder`; None to share
             the test's own.
     """
@@ -60,6 +62,7 @@ class Cluster:
     num_workers: int = 2
     num_replicas: int = 1
     joins: bool = False
+    redis: RedisSettings | None = None
     environment: dict[str, str] = field(default_factory=dict)
     log: Path | None = None
     workers: dict[int, Process] = field(default_factory=dict)
@@ -72,7 +75,7 @@ class Cluster:
     def settings(self) -> Settings:
         """Settings of a gateway to it."""
         return Settings(
-            redis=RedisSettings(url=self.server.url, reconnect_max_s=0.3),
+            redis=self.redis or RedisSettings(url=self.server.url, reconnect_max_s=0.3),
             gateway=GatewaySettings(membership_poll_s=0.1, write_timeout_s=60),
             rank_profiles=PROFILES,
         )
@@ -105,7 +108,7 @@ class Cluster:
                     "--num-shards",
                     str(self.num_shards),
                     "--redis",
-                    self.server.url,
+                    self.settings.redis.url,
                     "--data",
                     str(self.data(worker)),
                 ],
@@ -120,6 +123,7 @@ class Cluster:
                     "HEDGEROW_WORKER__HEARTBEAT_EXPIRY_S": "1.0",
                     "HEDGEROW_WORKER__QUARANTINE_EXPIRY_S": "60",
                     "HEDGEROW_REDIS__RECONNECT_MAX_S": "0.3",
+                    **environment_of(self.settings.redis),
                     **self.environment,
                     **environment,
                 },

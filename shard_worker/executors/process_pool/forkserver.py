@@ -32,6 +32,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from hedgerow.shard_worker.executors.process_pool.budget import SharedBudgets
+from hedgerow.shard_worker.executors.process_pool.forkserver_forks import FurtherForkservers
 from hedgerow.shard_worker.executors.process_pool.scorer_process import ScorerSpec, run_scorer
 
 # worker → forkserver, first: this byte, with the descriptors of a file that has the pickled
@@ -87,8 +88,11 @@ class ForkserverSpec:
     path: tuple[str, ...]
 
 
-def run_forkserver(control: socket.socket) -> None:
-    """Serve as the forkserver of one lane, until the worker closes `control`."""
+def run_forkserver(control: socket.socket, further: FurtherForkservers | None = None) -> None:
+    """Serve as the forkserver of one lane, until the worker closes `control`.
+
+    With `further`, fork further forkservers meanwhile and afterwards, until the worker ends.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     devnull = os.open(os.devnull, os.O_RDONLY)
@@ -109,7 +113,7 @@ def run_forkserver(control: socket.socket) -> None:
     gc.freeze()  # pages that no collector writes to stay shared with the scorers
     memory = SharedBudgets(memory_fd, spec.num_scorers, spec.max_batch)
     os.close(memory_fd)
-    _Forkserver(spec, memory, control).run()
+    _Forkserver(spec, memory, control, further).run()
 
 
 def _import(module: str, nice: int) -> None:
@@ -132,10 +136,17 @@ def _import_nicely(module: str, nice: int) -> None:
 
 
 class _Forkserver:
-    def __init__(self, spec: ForkserverSpec, memory: SharedBudgets, control: socket.socket) -> None:
+    def __init__(
+        self,
+        spec: ForkserverSpec,
+        memory: SharedBudgets,
+        control: socket.socket,
+        further: FurtherForkservers | None,
+    ) -> None:
         self._spec = spec
         self._memory = memory
         self._control = control
+        self._further = further
         self._pids: dict[int, int] = {}  # scorer's number → pid
         self._wake_r, self._wake_w = os.pipe()
         os.set_blocking(self._wake_r, False)
@@ -148,14 +159,22 @@ class _Forkserver:
         ready = select.poll()
         ready.register(self._control, select.POLLIN)
         ready.register(self._wake_r, select.POLLIN)
-        is_wanted = True
+        further, is_wanted = self._further, True
+        if further is not None:
+            ready.register(further, select.POLLIN)
         while is_wanted:
             for fd, _ in ready.poll():
                 if fd == self._wake_r:
                     self._reap()
-                else:
+                elif fd == self._control.fileno():
                     is_wanted = self._obey()
+                elif further is not None:
+                    further.obey()
+                    if not further.is_wanted:
+                        ready.unregister(further)
         self._end()
+        if further is not None:
+            further.run(self._wake_r)
 
     def _obey(self) -> bool:
         try:
@@ -195,6 +214,8 @@ class _Forkserver:
             self._control.close()
             os.close(self._wake_r)
             os.close(self._wake_w)
+            if self._further is not None:
+                self._further.leave()
             _name_process(self._spec.scorer.name)
             channel = socket.socket(fileno=channel_fd)
             run_scorer(self._spec.scorer, channel, self._memory.regions[slot])
@@ -215,6 +236,8 @@ class _Forkserver:
             if reaped:
                 del self._pids[number]
                 self._tell(Event.ENDED, number, status)
+        if self._further is not None:
+            self._further.reap()
 
     def _tell(self, event: Event, number: int, value: int) -> None:
         with contextlib.suppress(OSError):  # the worker is gone; its EOF comes next
@@ -230,6 +253,8 @@ class _Forkserver:
             os.kill(pid, signal.SIGKILL)
         for pid in self._pids.values():
             os.waitpid(pid, 0)
+        self._pids.clear()
+        self._memory.close()
         self._control.close()  # the worker reads EOF when everything is gone
 
 

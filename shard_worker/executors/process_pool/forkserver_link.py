@@ -101,8 +101,7 @@ class ForkserverLink:
             try:
                 await asyncio.wait_for(self._gone.wait(), _END_TIMEOUT_S)
             except TimeoutError:
-                lane, pid = self._spec.scorer.name, self._process.pid
-                _log.warning("launcher_killed", lane=lane, pid=pid)
+                _log.warning("launcher_killed", lane=self._spec.scorer.name)
                 self._process.kill()
                 await self._gone.wait()
         self._process.wait()

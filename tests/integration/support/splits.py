@@ -3,13 +3,16 @@
 import asyncio
 import json
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-from hedgerow.common.errors import HedgerowError
+from hedgerow.common.collection import Collection
+from hedgerow.common.errors import HedgerowError, NotFoundError, UnavailableError
 from hedgerow.gateway.gateway import Gateway
+from hedgerow.shard_worker.storage.store import Store
 from tests.support.clusters import ask
 from tests.support.waiting import until
 
@@ -106,6 +109,75 @@ class Writer:
         assert found == ([] if expected is None else [(chosen, expected)]), (chosen, expected)
 
 
+MOST_COLLECTIONS = 6  # that a `Changer` makes: each is an index on each replica
+
+
+@dataclass
+class Changer:
+    """Creates, widens and drops collections through one gateway, one after the other.
+
+    Attributes:
+        fields: name → the fields that it has; None once it is dropped.
+        num_refused: how often a change was refused, and was made again.
+    """
+
+    gateway: Gateway
+    rng: random.Random
+    fields: dict[str, set[str] | None] = field(default_factory=dict)
+    num_refused: int = 0
+
+    async def change_until(self, is_over: asyncio.Event) -> None:
+        """Change collections until the end."""
+        while not is_over.is_set():
+            await self.change_once()
+            await asyncio.sleep(0.5)
+
+    async def change_once(self) -> None:
+        """Create a collection, or change one."""
+        present = [name for name, fields in self.fields.items() if fields is not None]
+        chosen = self.rng.choice([*present, None, None][:MOST_COLLECTIONS])
+        if chosen is None:
+            chosen = f"c{len(self.fields)}"
+            await self._again("put", chosen, {"fields": {"a": "text"}})
+            self.fields[chosen] = {"a"}
+        elif self.rng.random() < 0.5:
+            await self._again("drop", chosen)
+            self.fields[chosen] = None
+        else:
+            names = {"a", f"b{self.rng.randrange(3)}"}
+            added = {"fields": dict.fromkeys(names, "text")}
+            await self._again("add_fields", chosen, added)
+            self.fields[chosen] = (self.fields[chosen] or set()) | names
+
+    async def _again(self, change: str, *arguments: Any) -> None:
+        """Make a change as often as it is refused: it may have been made."""
+        while True:
+            try:  # by the gateway's present parts, which a split changes
+                await getattr(self.gateway.collections, change)(*arguments)
+            except NotFoundError:
+                return  # it was dropped by an earlier attempt
+            except UnavailableError:
+                self.num_refused += 1
+                await asyncio.sleep(0.05)
+            else:
+                return
+
+    def is_in(self, stores: Iterable[Path]) -> bool:
+        """Whether these stores all have the collections that there are, as they are."""
+        expected = {name: fields for name, fields in self.fields.items() if fields is not None}
+        return all(collections_in(store) == expected for store in stores)
+
+
+def collections_in(path: Path) -> dict[str, set[str]]:
+    """Name → fields of a store's collections that a `Changer` has made."""
+    store = Store.open(path, read_only=True)
+    try:
+        found = [Collection.from_json(text.encode()) for text in store.collections().values()]
+    finally:
+        store.close()
+    return {one.name: set(one.fields or ()) for one in found if one.name != "books"}
+
+
 async def lines(documents: list[dict[str, Any]]) -> AsyncIterator[bytes]:
     """Documents as a load's stream."""
     for one in documents:
@@ -113,7 +185,9 @@ async def lines(documents: list[dict[str, Any]]) -> AsyncIterator[bytes]:
 
 
 @asynccontextmanager
-async def busy(writers: list[Writer], readers: list[Gateway]) -> AsyncIterator[None]:
+async def busy(
+    writers: list[Writer], readers: list[Gateway], changer: Changer | None = None
+) -> AsyncIterator[None]:
     """Write, and read through all gateways what was acknowledged, during the block."""
     is_over = asyncio.Event()
 
@@ -127,6 +201,8 @@ async def busy(writers: list[Writer], readers: list[Gateway]) -> AsyncIterator[N
     async with asyncio.TaskGroup() as group:
         for writer in writers:
             group.create_task(work(writer))
+        if changer is not None:
+            group.create_task(changer.change_until(is_over))
         try:
             yield
         finally:

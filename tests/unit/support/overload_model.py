@@ -49,12 +49,12 @@ class Query:
     num_ok: int = 0
     ended_at: float = 0.0
     permit: Any = None
-    open: set[int] = field(default_factory=set)
+    num_open: int = 0  # shards that have not replied
+    expires_at: float = field(init=False)
 
-    @property
-    def expires_at(self) -> float:
-        """When its deadline falls."""
-        return self.arrived_at + self.deadline_s
+    def __post_init__(self) -> None:
+        """Compute when its deadline falls."""
+        self.expires_at = self.arrived_at + self.deadline_s
 
 
 @dataclass(eq=False)
@@ -65,7 +65,7 @@ class Shard:
     num_servers: int = 1
     is_newest_first: bool = False
     order: PullOrder | None = None
-    hangs: Callable[[float], bool] = lambda _: False
+    hangs: Callable[[float], bool] | None = None
     queue: deque[tuple[Query, float]] = field(default_factory=deque)
     num_busy: int = 0
 
@@ -112,12 +112,13 @@ class Model:
         def next_arrival(now: float) -> None:
             query = next(arrivals, None)
             if query is not None:
-                self.at(query.arrived_at, lambda now: self._arrive(query, now))
+                self.at(query.arrived_at, partial(self._arrive, query))
                 self.at(query.arrived_at, next_arrival)
 
         next_arrival(0.0)
-        while self._events:
-            now, _, act = heapq.heappop(self._events)
+        events, pop = self._events, heapq.heappop
+        while events:
+            now, _, act = pop(events)
             act(now)
         return self.queries
 
@@ -130,21 +131,25 @@ class Model:
             query.ended_at = now
             return
         self.num_in_flight += 1
-        query.open = set(range(len(self.shards)))
+        query.num_open = len(self.shards)
+        on_queued = query.permit.on_queued
+        goes_ahead = getattr(query.permit, "goes_ahead", False)
+        queued = query, now
         for number, shard in enumerate(self.shards):
-            if getattr(query.permit, "goes_ahead", False):
-                shard.queue.appendleft((query, now))
-                query.permit.on_queued(number, 1, now)
+            if goes_ahead:
+                shard.queue.appendleft(queued)
+                on_queued(number, 1, now)
             else:
-                shard.queue.append((query, now))
-                query.permit.on_queued(number, len(shard.queue), now)
-            self._pull(number, now)
-        self.at(query.expires_at, lambda now: self._end(query, now))
+                shard.queue.append(queued)
+                on_queued(number, len(shard.queue), now)
+            if shard.num_busy < shard.num_servers or shard.hangs is not None:
+                self._pull(number, now)
+        self.at(query.expires_at, partial(self._end, query))
 
     def _pull(self, number: int, now: float) -> None:
         shard = self.shards[number]
-        if shard.hangs(now):
-            self.at(now + 0.01, lambda now: self._pull(number, now))
+        if shard.hangs is not None and shard.hangs(now):
+            self.at(now + 0.01, partial(self._pull, number))
             return
         while shard.queue and shard.num_busy < shard.num_servers:
             query, queued_at = shard.pop(now)
@@ -166,9 +171,9 @@ class Model:
         if query.ended_at:
             return
         query.num_ok += 1
-        query.open.discard(number)
+        query.num_open -= 1
         query.permit.on_reply(number, queue_us, work_us, now)
-        if not query.open:
+        if not query.num_open:
             self._end(query, now)
 
     def _end(self, query: Query, now: float) -> None:

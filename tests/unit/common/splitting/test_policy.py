@@ -22,6 +22,8 @@ from hedgerow.common.state.layout import ClusterLayout, Layout, SplitState
 FIRST = ClusterLayout(0, Layout(0, 4))
 READY = Seen(is_counted=True)
 
+STATES = [one for one in SplitState if one is not SplitState.ABANDONING]
+
 names = st.sets(st.sampled_from(["a", "b"]), max_size=2)
 lags = st.sampled_from([0, 0, 0, 1, MOST_LAG_MS, MOST_LAG_MS + 1])
 seen_things = st.builds(
@@ -36,6 +38,7 @@ seen_things = st.builds(
     source_workers=names,
     target_workers=names,
     pinned=names,
+    failure=st.sampled_from(["", "", "", "no answer"]),
 ) | st.just(READY)
 
 
@@ -101,6 +104,7 @@ def test_a_split_that_finds_everything_ready_doubles_the_shards() -> None:
         (SplitState.SWITCHED, Seen(other_gateways=["g"]), "gateways g to change over"),
         (SplitState.RETIRING, Seen(gateways_in_source=["g"]), "searches in gateways g"),
         (SplitState.REMOVING, Seen(source_workers=["w"]), "workers w to leave the old"),
+        *((one, READY._replace(failure="no answer"), "Redis (no answer)") for one in STATES),
     ],
 )
 def test_what_is_missing_is_waited_for(state: SplitState, seen: Seen, words: str) -> None:
@@ -127,10 +131,18 @@ def test_statistics_are_waited_for_only_for_a_while() -> None:
 
 
 @pytest.mark.parametrize("state", [SplitState.SEALED, SplitState.SWITCHED])
-def test_a_change_over_that_takes_too_long_falls_back(state: SplitState) -> None:
+@pytest.mark.parametrize(
+    ("stuck", "words"),
+    [
+        (Seen(copy_lag_ms=1, other_gateways=["g"]), "the rest of the logs"),
+        (READY._replace(failure="no answer"), "no answer"),
+    ],
+)
+def test_a_change_over_that_takes_too_long_falls_back(
+    state: SplitState, stuck: Seen, words: str
+) -> None:
     """Writes go on in the source; another attempt is made after a pause."""
     layout = at(state)
-    stuck = Seen(copy_lag_ms=1, other_gateways=["g"])
     assert next_step(layout, stuck, MOST_SEALED_MS - 1).next is None
     back = go_on(layout, stuck, MOST_SEALED_MS)
     assert (state_of(back), back.takes_writes, back.current) == (
@@ -139,7 +151,7 @@ def test_a_change_over_that_takes_too_long_falls_back(state: SplitState) -> None
         FIRST.current,
     )
     assert back.split is not None
-    assert "the rest of the logs" in back.split.reason
+    assert words in back.split.reason
     assert next_step(back, READY, MOST_SEALED_MS + PAUSE_MS - 1).next is None
     again = go_on(back, READY, MOST_SEALED_MS + PAUSE_MS)
     assert state_of(again) is SplitState.SEALED
@@ -178,6 +190,7 @@ def test_whatever_is_found_nothing_is_lost(found: list[tuple[Seen, int]]) -> Non
         if (new := step.next) is None:
             continue
         assert new.version == layout.version + 1
+        assert not seen.failure or state_of(new) is SplitState.COPYING  # it has fallen back
         assert new.searched in new.served
         assert new.current in new.served
         if new.searched != layout.searched and new.searched == Layout(1, 8):

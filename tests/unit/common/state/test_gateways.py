@@ -74,7 +74,7 @@ async def test_a_heartbeat_of_another_version_does_no_harm(
     await store.beat(beat("known", 100))
     fake.stored[b"odd"] = b"\x01"
     packed = fake.stored[b"known"]
-    assert packed[0] == 0x8D  # a map of 13 members
-    fake.stored[b"known"] = b"\x8e" + packed[1:] + b"\xa3new\x01"
+    assert packed[0] == 0x8E  # a map of 14 members
+    fake.stored[b"known"] = b"\x8f" + packed[1:] + b"\xa3new\x01"
     assert [one.id for one in await store.live(100)] == ["known"]
     assert b"odd" in fake.stored

@@ -1,6 +1,7 @@
 """When the placement is asked to change, without a server."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any, cast
 
@@ -23,6 +24,7 @@ from hedgerow.shard_worker.control.placing import (
     has_settled,
 )
 from hedgerow.shard_worker.control.queues import JobQueues
+from tests.support.waiting import until
 from tests.unit.support.heartbeats import beat
 
 NUM_SHARDS = 4
@@ -75,20 +77,33 @@ class FakeStore:
 
 
 class FakeQueues:
-    """Counts the jobs, which the test runs."""
+    """Counts the jobs, which the test runs.
+
+    Attributes:
+        ids: of the jobs that were requested.
+        num_run: how many of them had been requested when they were last run.
+        is_running: whether they are being run.
+        is_slow: whether that takes until it is cancelled.
+    """
 
     def __init__(self) -> None:
         self.ids: list[str] = []
-        self.is_serving = False
+        self.num_run = 0
+        self.is_running = False
+        self.is_slow = True
 
-    async def serve(self, _queue: str, name: str, _job: object) -> None:
-        """Serve until cancelled."""
+    async def run_waiting(self, _queue: str, name: str, job: Callable[[], Awaitable[None]]) -> None:
+        """Run those that there are."""
         assert name == "place"
-        self.is_serving = True
+        self.is_running = True
         try:
-            await asyncio.Event().wait()
+            if self.is_slow:
+                await asyncio.Event().wait()
+            elif self.num_run < len(self.ids):
+                self.num_run = len(self.ids)
+                await job()
         finally:
-            self.is_serving = False
+            self.is_running = False
 
     async def enqueue(self, _queue: str, name: str, *, job_id: str, again_s: float) -> None:
         """Remember it."""
@@ -289,8 +304,27 @@ async def test_only_the_worker_that_watches_runs_the_jobs() -> None:
         await watch.tick()
         for _ in range(10):  # turns of the loop, in which tasks begin and end
             await asyncio.sleep(0)
-        running.append(watch.queues.is_serving)
+        running.append(watch.queues.is_running)
     serving.cancel()
     await asyncio.gather(serving, return_exceptions=True)
     assert running == [False, True, True, False, True]
-    assert not watch.queues.is_serving
+    assert not watch.queues.is_running
+
+
+async def test_a_job_runs_as_soon_as_it_is_requested() -> None:
+    """The worker that watches waits for nothing more, for one version as for the next."""
+    watch = Watch()
+    watch.queues.is_slow = False
+    versions = []
+    serving = asyncio.create_task(watch.placing._serve(cast("JobQueues", watch.queues)))
+    for worker in ("a", "b"):
+        watch.join(worker, stored=[0, 1, 2, 3])
+        assert await watch.tick(10_000) == 1
+        await until(lambda: watch.queues.num_run == len(watch.queues.ids))
+        await until(lambda: not watch.queues.is_running)
+        assert watch.store.placement is not None
+        versions.append(watch.store.placement.version)
+        watch.carry_out()
+    serving.cancel()
+    await asyncio.gather(serving, return_exceptions=True)
+    assert versions == [1, 2]

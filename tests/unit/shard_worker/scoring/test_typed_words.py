@@ -3,6 +3,7 @@
 import random
 from collections import Counter
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,7 @@ def edits_between(one: str, other: str) -> int:
     return rows[-1][-1]
 
 
+@cache
 def rank_of(word: str, typed: str, distance: int, *, is_prefix: bool) -> int | None:
     """0 for the word itself, 1 if it begins with it, 2 and 3 for edits; None if it is not meant."""
     if word == typed:
