@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from nemesis.checkers.recovery import check_recovery, recoveries
@@ -91,6 +92,16 @@ def test_after_a_split_a_process_may_have_more_for_each_shard() -> None:
     assert check_resources([before, split, after]) == []
     assert len(check_resources([before, after])) == 2
     assert check_resources([before, split, used("after", 9, descriptors=117)])
+
+
+def test_after_a_split_a_worker_may_have_one_process_more() -> None:
+    """The forkserver that forks later ones; neither two more, nor one in another program."""
+    split = state(5, replicas=(2,) * 2 * NUM_SHARDS)
+    assert check_resources([used("before", 1), split, used("after", 9, processes=6)]) == []
+    assert check_resources([used("before", 1), split, used("after", 9, processes=7)])
+    gateway = [used(phase, at, name="gateway-0") for phase, at in (("before", 1), ("after", 9))]
+    grown = msgspec.structs.replace(gateway[1], processes=6)
+    assert check_resources([gateway[0], split, grown])
 
 
 def test_servers_of_redis_may_have_changed_their_roles() -> None:
