@@ -48,14 +48,14 @@ _PLAIN: Final = "`gateway up`, HTTP, `fields: false`"
 _FIELDS: Final = "`gateway up`, HTTP"
 
 # The default on two cores (two shards, 327,859 short texts): CPU of a search by part, in µs.
-GATEWAY: Final = Cell(108, USED, _PLAIN, "gateway")
-REDIS: Final = Cell(21, USED, _PLAIN, "Redis")
-WORKERS: Final = Cell(50, USED, _PLAIN, "workers")
-SCORERS: Final = Cell(215, USED, _PLAIN, "scorers")
-GATEWAY_FIELDS: Final = Cell(126, USED, _FIELDS, "gateway")
-REDIS_FIELDS: Final = Cell(25, USED, _FIELDS, "Redis")
-WORKERS_FIELDS: Final = Cell(59, USED, _FIELDS, "workers")
-SCORERS_FIELDS: Final = Cell(265, USED, _FIELDS, "scorers")
+GATEWAY: Final = Cell(113, USED, _PLAIN, "gateway")
+REDIS: Final = Cell(22, USED, _PLAIN, "Redis")
+WORKERS: Final = Cell(55, USED, _PLAIN, "workers")
+SCORERS: Final = Cell(233, USED, _PLAIN, "scorers")
+GATEWAY_FIELDS: Final = Cell(129, USED, _FIELDS, "gateway")
+REDIS_FIELDS: Final = Cell(27, USED, _FIELDS, "Redis")
+WORKERS_FIELDS: Final = Cell(67, USED, _FIELDS, "workers")
+SCORERS_FIELDS: Final = Cell(291, USED, _FIELDS, "scorers")
 USED_DOCUMENTS: Final = Quote(327_859, USED, "327,859 short texts with a name each")
 USED_SHARDS: Final = Quote(2, USED, "1 worker with 2 scorers for 2 shards")
 
