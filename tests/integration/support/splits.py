@@ -102,7 +102,7 @@ class Writer:
         chosen = self.rng.choice(known)
         expected = self.acknowledged[chosen]
         result = await ask(
-            gateway, "books", f"number{chosen[1:]}", k=10, deadline_ms=5000.0, fields=["version"]
+            gateway, "books", f"number{chosen[1:]}", k=10, deadline_ms=20_000.0, fields=["version"]
         )
         assert result.coverage.fraction == 1.0, result
         found = [(hit.id, (hit.fields or {}).get("version")) for hit in result.hits]
