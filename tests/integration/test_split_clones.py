@@ -222,6 +222,13 @@ class Splitting:
 
         await until(is_there, 60.0, what="the rest of the log")
 
+    async def check(self, copying: asyncio.Task[None]) -> None:
+        """Wait as above, end the copier, and compare every replica with the source."""
+        await self.until_all_is_there()
+        await end([copying])
+        for one in self.replicas:
+            assert one.held()[0] == self.source.documents()
+
     def close(self) -> None:
         """Close all files."""
         self.source.store.close()
@@ -284,10 +291,7 @@ async def test_a_worker_without_the_old_shard_begins_with_nothing_if_documents_a
         for shard in NEW:
             await one.take_up(shard)
             assert one.states[shard].position == START
-    await split.until_all_is_there()
-    await end([copying])
-    for one in split.replicas:
-        assert one.held()[0] == split.source.documents()
+    await split.check(copying)
     split.close()
 
 
@@ -307,13 +311,10 @@ async def test_a_worker_waits_for_its_old_shard_if_that_is_late(
         assert not any(states)
         split.old.is_here = True
         copying = asyncio.create_task(split.copier().run(always))
-    await split.until_all_is_there()
-    await end([copying])
+    await split.check(copying)
     log = ShardLog(control, split.keys.of_layout(1))
     for shard in NEW:
         assert position(await log.trimmed(shard)) > (0, 0), "the documents were in no log"
-    for one in split.replicas:
-        assert one.held()[0] == split.source.documents()
     split.close()
 
 
@@ -328,10 +329,7 @@ async def test_documents_are_copied_for_a_replica_that_has_begun_with_nothing(
     split.old.is_here = True
     copying = asyncio.create_task(split.copier().run(always))
     await asyncio.gather(*(one.take_up(shard) for one in split.replicas for shard in NEW))
-    await split.until_all_is_there()
-    await end([copying])
-    for one in split.replicas:
-        assert one.held()[0] == split.source.documents()
+    await split.check(copying)
     split.close()
 
 
@@ -371,10 +369,7 @@ async def test_of_two_logs_that_one_server_has_begun_the_other_begins_there(
     await split.source.apply()
     copying = asyncio.create_task(split.copier().run(always))
     await asyncio.gather(*(one.take_up(shard) for one in split.replicas for shard in NEW))
-    await split.until_all_is_there()
-    await end([copying])
-    for one in split.replicas:
-        assert one.held()[0] == split.source.documents()
+    await split.check(copying)
     log = ShardLog(control, keys.of_layout(1))
     for shard in NEW:
         assert position(await log.trimmed(shard)) >= position(begun_at)
