@@ -43,7 +43,7 @@ def read(known: KnownHeads, *pieces: bytes) -> Received:
 
 
 def head_of(num_bytes: int, fields: bytes = b"") -> bytes:
-    """A head whose body has so many bytes."""
+    """A head that announces a body of `num_bytes`."""
     return b"POST /a HTTP/1.1\r\nHost: h\r\n%bContent-Length: %d\r\n\r\n" % (fields, num_bytes)
 
 
