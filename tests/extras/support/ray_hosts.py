@@ -25,6 +25,7 @@ BUILD_S = 600.0
 PATIENCE_S = 240.0
 EVERY_S = 0.25
 _TOKEN = "a-token-of-the-hosts"
+_HEAD = ["--head", "--port=6379", "--include-dashboard=false"]
 
 
 @dataclass
@@ -59,8 +60,12 @@ class RayHosts:
         ours, with_ray = f"hedgerow:{self.project}", f"hedgerow-ray:{self.project}"
         docker("build", "--quiet", "--tag", ours, str(ROOT), timeout_s=BUILD_S)
         docker(
-            *("build", "--quiet", "--tag", with_ray, "--build-arg", f"HEDGEROW_IMAGE={ours}"),
-            *("--file", str(ROOT / "deploy" / "ray" / "Dockerfile"), str(ROOT)),
+            "build",
+            "--quiet",
+            f"--tag={with_ray}",
+            f"--build-arg=HEDGEROW_IMAGE={ours}",
+            f"--file={ROOT / 'deploy' / 'ray' / 'Dockerfile'}",
+            str(ROOT),
             timeout_s=BUILD_S,
         )
 
@@ -69,23 +74,27 @@ class RayHosts:
         docker("network", "create", self.project)
         docker("volume", "create", self.project)
         self._run("redis", IMAGES[0], "valkey-server", "--save", "", "--protected-mode", "no")
-        options = ("--block", "--num-cpus", "2", "--object-store-memory", "80000000")
-        head = ("--head", "--port", "6379", "--include-dashboard", "false")
-        for number in range(NUM_HOSTS):
-            self._run(
-                f"host-{number}",
-                *("--init", "--restart", "always", "--shm-size", "128m"),
-                *("--volume", f"{self.project}:/snapshots"),
-                *("--env", "RAY_USAGE_STATS_ENABLED=0", "--env", "RAY_AUTH_MODE=token"),
-                *("--env", f"RAY_AUTH_TOKEN={self.project}"),
-                *(() if number else ("--publish", f"127.0.0.1:{self.port}:8080")),
-                *(f"hedgerow-ray:{self.project}", "ray", "start"),
-                *(("--address", "host-0:6379") if number else head),
-                *options,
-            )
+        self._start_node("host-0", [f"--publish=127.0.0.1:{self.port}:8080"], _HEAD)
+        for number in range(1, NUM_HOSTS):
+            self._start_node(f"host-{number}", [], ["--address=host-0:6379"])
         block_until(
             lambda: self.num_nodes() == NUM_HOSTS, PATIENCE_S, what="the nodes", every_s=EVERY_S
         )
+
+    def _start_node(self, name: str, of_container: list[str], of_ray: list[str]) -> None:
+        """Start a host, with these options of its container and of `ray start`."""
+        container = [
+            "--init",
+            "--restart=always",
+            "--shm-size=128m",
+            f"--volume={self.project}:/snapshots",
+            "--env=RAY_USAGE_STATS_ENABLED=0",
+            "--env=RAY_AUTH_MODE=token",
+            f"--env=RAY_AUTH_TOKEN={self.project}",
+        ]
+        image = f"hedgerow-ray:{self.project}"
+        command = ["ray", "start", "--block", "--num-cpus=2", "--object-store-memory=80000000"]
+        self._run(name, *container, *of_container, image, *command, *of_ray)
 
     def _run(self, name: str, *arguments: str) -> None:
         network = ("--network", self.project, "--network-alias", name)
@@ -149,12 +158,18 @@ class RayHosts:
         with (self.folder / "up.log").open("wb") as log:
             self.up = subprocess.Popen(
                 [
-                    *("docker", "exec"),
-                    *(part for item in variables.items() for part in ("--env", "=".join(item))),
-                    *(self.container("host-0"), "sh", "-c"),
-                    *('echo $$ >/tmp/up.pid; exec gateway up "$@"', "sh"),
-                    *("--ray", "auto", "--redis", "redis://redis:6379/0"),
-                    *("--gateways", str(NUM_HOSTS), "--shards", "6"),
+                    "docker",
+                    "exec",
+                    *(f"--env={name}={value}" for name, value in variables.items()),
+                    self.container("host-0"),
+                    "sh",
+                    "-c",
+                    'echo $$ >/tmp/up.pid; exec gateway up "$@"',
+                    "sh",
+                    "--ray=auto",
+                    "--redis=redis://redis:6379/0",
+                    f"--gateways={NUM_HOSTS}",
+                    "--shards=6",
                 ],
                 stdout=log,
                 stderr=subprocess.STDOUT,
