@@ -102,15 +102,19 @@ def test_the_throughput_of_the_default_is_predicted(fields: bool) -> None:
     assert 1 / 1.11 < predicted / measured < 1.11
 
 
-@pytest.mark.parametrize("row", ["1 on 1", "2 on 1", "4 on 1", "8 on 1", "8 on 4"])
-def test_other_numbers_of_shards_are_predicted(row: str) -> None:
+# The plan counts shards, not processes: it leaves out that four workers take turns on two cores.
+@pytest.mark.parametrize(
+    ("row", "below"),
+    [("1 on 1", 1.0), ("2 on 1", 1.0), ("4 on 1", 1.0), ("8 on 1", 1.0), ("8 on 4", 1.17)],
+)
+def test_other_numbers_of_shards_are_predicted(row: str, below: float) -> None:
     """Of clusters that no cost was taken from, both are within a factor; CPU is hardly below."""
     (measured_us,) = rows(figures.USED, row, "CPU of a whole answer, µs")
     (measured_qps,) = rows(figures.USED, row, "32 in flight: whole answers/s")
     (client,) = rows(figures.USED, "`gateway up`, HTTP", "client")
     cpu = cpu_of_search(MEASURED, int(row[0]), 100_000, fields=True)
     predicted_us = cpu.total + client
-    assert 1 / 1.17 < predicted_us / measured_us < FACTOR
+    assert 1 / below < predicted_us / measured_us < FACTOR
     assert 1 / FACTOR < figures.CORES.value * 1e6 / predicted_us / measured_qps < FACTOR
 
 
