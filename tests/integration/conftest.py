@@ -2,6 +2,8 @@
 
 import pytest
 
+from hedgerow.shard_worker.serving import consumer
+from tests.integration.support.pulling import LONG_S
 from tests.support.launching import fork_from_launch_pad
 from tests.support.memory_files import keep_temporary_files_in_memory
 
@@ -24,3 +26,9 @@ def _most_s(item: pytest.Item) -> float:
     module = item.getparent(pytest.Module)
     mark = None if module is None else module.get_closest_marker("timeout")
     return 0.0 if mark is None else float(mark.args[0])
+
+
+@pytest.fixture
+def endless_pops(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pop does not end by itself while a test runs, if `silence_s` is `LONG_S`."""
+    monkeypatch.setattr(consumer, "LONGEST_BLOCK_S", LONG_S)
