@@ -195,6 +195,10 @@ class Writing:
         self.snapshots.close(shard)
         await self.applier.close(shard)
 
+    def restorable(self) -> frozenset[int]:
+        """Open shards with a gap of which a snapshot was made since they were opened."""
+        return frozenset(shard for shard in self.applier.gaps if self.snapshots.has_newer(shard))
+
     def parts(self) -> dict[str, Coroutine[None, None, None]]:
         """Name of a task → its coroutine, which runs until cancelled."""
         parts = (

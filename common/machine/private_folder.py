@@ -60,6 +60,8 @@ def make_private(folder: Path) -> None:
     """
     try:
         folder.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise ConfigurationError(f"data: {folder}: is not a folder") from error
     except OSError as error:
         raise ConfigurationError(f"data: {folder}: {error.strerror}") from error
     folder = folder.resolve()

@@ -5,10 +5,11 @@ import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import ClassVar
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
 from hedgerow.common.errors import ConfigurationError
 from hedgerow.common.settings.redis import RedisSettings
+from hedgerow.common.settings.redis_url import database_of, url_fault
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,17 +72,12 @@ class Endpoint:
         """Read the URL, and the settings that override its parts.
 
         Raises:
-            ConfigurationError: the URL has another scheme or a database that is not a number.
+            ConfigurationError: the URL cannot be used, see `url_fault`.
         """
+        if fault := url_fault(settings.url):
+            raise ConfigurationError(f"redis.url: {fault}")
         url = urlsplit(settings.url)
-        if url.scheme not in ("redis", "rediss", "unix"):
-            raise ConfigurationError(
-                f"redis.url: scheme {url.scheme!r} is not redis, rediss or unix"
-            )
         is_unix = url.scheme == "unix"
-        database = parse_qs(url.query).get("db", ["0"])[0] if is_unix else url.path.strip("/")
-        if not (database or "0").isdecimal():
-            raise ConfigurationError(f"redis.url: database {database!r} is not a number")
         tls = None
         if url.scheme == "rediss":
             if settings.tls_ca_file is not None and not settings.tls_ca_file.is_file():
@@ -99,7 +95,7 @@ class Endpoint:
             tls=tls,
             username=settings.username or (unquote(url.username) if url.username else None),
             password=unquote(password) if password and not settings.password else password,
-            database=int(database or "0"),
+            database=int(database_of(url)),
             connect_timeout_s=settings.connect_timeout_s,
             reconnect_max_s=settings.reconnect_max_s,
         )

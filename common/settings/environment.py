@@ -1,7 +1,8 @@
 """Finds environment variables that look like settings but are not: misspelt ones."""
 
 import difflib
-from collections.abc import Collection, Iterable
+import json
+from collections.abc import Collection, Iterable, Mapping
 from typing import Final
 
 PREFIX: Final = "HEDGEROW_"
@@ -47,6 +48,23 @@ def misspelt(names: Iterable[str], settings: Collection[str], free: str) -> list
         near = nearest(upper, [*settings, *OTHERS], _NEAR)
         if near or "__" in upper:  # only settings have that
             found.append(no_such(name, near))
+    return found
+
+
+def not_json(values: Mapping[str, str], settings: Collection[str]) -> list[str]:
+    """Return a message for each variable whose value should be JSON and is not.
+
+    Args:
+        values: the environment.
+        settings: the variables, in upper case, whose values are JSON.
+    """
+    found = []
+    for name in sorted(values):
+        if name.upper() in settings:
+            try:
+                json.loads(values[name])
+            except ValueError:
+                found.append(f'{name}: is not JSON; a list is written as ["a", "b"]')
     return found
 
 

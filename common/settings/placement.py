@@ -45,7 +45,7 @@ class JoinSettings(Group):
         description="Whether the worker serves what the placement assigns to it "
         "(`shard-worker --join`), and not shards that are named when it starts.",
     )
-    capacity: PositiveFloat = Field(
+    capacity: Annotated[float, Field(gt=0, le=1_000_000)] = Field(
         1.0,
         description="How many shards a worker that joins gets in relation to others: one with 2 "
         "gets twice as many as one with 1.",

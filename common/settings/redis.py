@@ -6,6 +6,7 @@ from typing import Any, Final, Self, TypeVar
 from pydantic import Field, NonNegativeInt, SecretStr, ValidationInfo, field_validator
 
 from hedgerow.common.settings.group import Group, PositiveFloat, PositiveInt
+from hedgerow.common.settings.redis_url import url_fault
 
 _T = TypeVar("_T")
 
@@ -125,6 +126,13 @@ class RedisSettings(Group):
         changes: dict[str, Any] = {"url": url, "sentinels": [], "cluster_nodes": []}
         changes["control_url"] = None
         return self.model_copy(update=changes)
+
+    @field_validator("url", "control_url")
+    @classmethod
+    def _is_url(cls, value: str | None) -> str | None:
+        if value is not None and (fault := url_fault(value)):
+            raise ValueError(fault)
+        return value
 
     @field_validator("control_url")
     @classmethod

@@ -8,7 +8,8 @@ and default; a test fails when the two differ.
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin
 
 from pydantic import Field, ValidationError, field_validator
 from pydantic_core import ErrorDetails
@@ -119,8 +120,9 @@ def load_settings(**overrides: object) -> Settings:
         return Settings(**overrides)  # type: ignore[arg-type]
     except ValidationError as error:
         raise ConfigurationError("; ".join(map(_describe, error.errors()))) from error
-    except SettingsError as error:  # a whole group as one variable, which is not JSON
-        raise ConfigurationError(f"environment: {error}") from error
+    except SettingsError as error:  # a variable that should be JSON is not
+        unreadable = environment.not_json(os.environ, _json_variables())
+        raise ConfigurationError("; ".join(unreadable) or f"environment: {error}") from error
     except (ValueError, OSError) as error:  # the file is not TOML, or cannot be read
         raise ConfigurationError(f"{settings_file()}: {error}") from error
 
@@ -144,6 +146,28 @@ def _variables() -> list[str]:
         names.append(variable)
         names.extend(f"{variable}__{one.upper()}" for one in _members(field.annotation))
     return names
+
+
+def _json_variables() -> list[str]:
+    """The variables whose values are JSON: those of lists, of tables, and of whole groups."""
+    names = []
+    for name, field in Settings.model_fields.items():
+        variable = f"{environment.PREFIX}{name.upper()}"
+        is_group = bool(_members(field.annotation))
+        if is_group or _is_json(field.annotation):
+            names.append(variable)
+        if is_group and field.annotation is not None:
+            names.extend(
+                f"{variable}__{one.upper()}"
+                for one, member in field.annotation.model_fields.items()
+                if _is_json(member.annotation)
+            )
+    return names
+
+
+def _is_json(kind: Any) -> bool:
+    of_union = get_args(kind) if get_origin(kind) in (Union, UnionType) else ()
+    return get_origin(kind) in (list, tuple, dict) or any(map(_is_json, of_union))
 
 
 def _members(kind: Any) -> list[str]:

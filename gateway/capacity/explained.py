@@ -127,9 +127,11 @@ def _bounds(inputs: Inputs, planned: Plan) -> Iterator[str]:
     )
     if planned.redis_nodes > 1:
         yield (
-            f"A cluster has one Redis server, so {planned.redis_nodes:,} servers are as many "
-            "clusters beside each other, each with all documents, among which callers are spread "
-            "in proportion to their workers. Fewer shards need fewer servers."
+            f"Several Redis servers: {planned.redis_nodes:,} are as many clusters beside each "
+            "other, each with all documents, among which callers are spread in proportion to "
+            "their workers. Fewer shards need fewer servers. The nodes of a Redis Cluster "
+            "(docs/redis.md) share the shards of a single cluster, and a search costs more: that "
+            "is not computed."
         )
     wanted = planned.redis_nodes * inputs.replicas
     if planned.copies > wanted:

@@ -84,9 +84,13 @@ class Inputs:
         for name, low, high in _BOUNDS:
             value = getattr(self, name)
             if value is not None and not low <= value <= high:
-                raise BadRequestError(name, f"must be from {low:g} to {high:g}")
+                raise BadRequestError(name, f"must be from {_number(low)} to {_number(high)}")
         if self.shards is not None and self.shards > self.documents:
             raise BadRequestError("shards", "must be at most the number of documents")
+        if self.worker_cores > self.cores:
+            raise BadRequestError(
+                "worker_cores", f"must be at most the cores of a machine, which are {self.cores}"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +117,7 @@ class Plan:
     """What the load needs.
 
     Attributes:
-        redis_nodes: servers. A cluster has one, so this is also the number of clusters, each with
-            all documents.
+        redis_nodes: servers, each that of a cluster of its own with all documents.
         gateways: processes, of one core each.
         workers: processes with their scorers, of `worker_cores` cores each.
         shards: of each cluster.
@@ -255,8 +258,8 @@ def documents_within(inputs: Inputs, costs: Costs) -> float:
     if least_ms > may_take_ms:
         raise BadRequestError(
             "deadline_ms",
-            f"too short: a shard may take {may_take_ms:.3g} ms of it, and its slowest 1 % take "
-            f"{least_ms:.3g} ms even without documents",
+            f"too short: a shard may take {_number(may_take_ms)} ms of it, and its slowest 1 % "
+            f"take {_number(least_ms)} ms even without documents",
         )
     if inputs.shards is not None:
         documents = inputs.documents / inputs.shards
@@ -265,7 +268,7 @@ def documents_within(inputs: Inputs, costs: Costs) -> float:
             raise BadRequestError(
                 "shards",
                 f"too few: the slowest 1 % of a shard of {documents:,.0f} documents take "
-                f"{takes_ms:.3g} ms, more than its {may_take_ms:.3g} ms of the deadline",
+                f"{_number(takes_ms)} ms, more than its {_number(may_take_ms)} ms of the deadline",
             )
         return documents
     if slow_shard_ms(inputs, costs, inputs.shard_documents) <= may_take_ms:
@@ -303,3 +306,8 @@ def _copies(inputs: Inputs, costs: Costs, most_documents: float) -> int:
     by_cores = inputs.qps * (full.workers + full.scorers) / (aim * inputs.worker_cores)
     by_loop = inputs.qps * full.workers / aim
     return math.ceil(max(by_cores, by_loop))
+
+
+def _number(value: float) -> str:
+    """Write a number with three digits or more, and no exponent."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"

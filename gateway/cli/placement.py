@@ -12,7 +12,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 
 from hedgerow.common.errors import UnavailableError
-from hedgerow.common.observability.printable import printable_json
+from hedgerow.common.observability.printable import printable, printable_json
 from hedgerow.gateway.cli import options
 from hedgerow.gateway.cli.options import DEFAULT_URL, CaFile, Timeout, Token, Url
 from hedgerow.gateway.cli.patience import Patience
@@ -51,7 +51,7 @@ def placement(
     moves = [move for move in found.moves if dry_run or move.state == "joining"]
     if moves:
         output().print(_moves(moves))
-    lines = [_summary(found)]
+    lines = [*_failures(found), _summary(found)]
     if found.split is not None:
         lines.append(f"the shards are split, {running(found.split)}")
     sys.stdout.write("\n".join(lines) + "\n")
@@ -91,8 +91,17 @@ def rebalance(
 ) -> None:
     """Balance the shards without waiting for lost workers; ends when nothing moves any more."""
     give_up_at = time.monotonic() + options.parse_duration_ms(timeout) / 1000
-    with options.connect(url, token, verify=ca_file or True) as client, _progress() as progress:
+    with options.connect(url, token, verify=ca_file or True) as client:
         client.rebalance()
+        try:
+            _wait_until_settled(client, give_up_at, timeout)
+        except KeyboardInterrupt:
+            sys.stderr.write("the moves go on\n")
+            raise typer.Exit(1) from None
+
+
+def _wait_until_settled(client: Client, give_up_at: float, timeout: str) -> None:
+    with _progress() as progress:
         task = progress.add_task("moves", total=None)
         most = 0
         for found in _placements(client, give_up_at, "the moves go on"):
@@ -100,9 +109,13 @@ def rebalance(
                 sys.stdout.write(_summary(found) + "\n")
                 return
             most = max(most, len(found.moves))
-            progress.update(task, total=most, completed=most - len(found.moves))
+            doing = _failures(found)[:1] or ["moves"]
+            progress.update(
+                task, description=doing[0], total=most, completed=most - len(found.moves)
+            )
             if time.monotonic() >= give_up_at:
-                raise UnavailableError(f"{_summary(found)} after {timeout}; the moves go on")
+                so_far = "; ".join([*_failures(found), _summary(found)])
+                raise UnavailableError(f"{so_far} after {timeout}; the moves go on")
 
 
 def _placements(client: Client, give_up_at: float, more: str) -> Iterator[PlacementAnswer]:
@@ -143,11 +156,12 @@ def _wait_until_drained(client: Client, worker: str, give_up_at: float) -> None:
             most = max(most, held)
             if task is None:
                 task = progress.add_task("drain", total=most)
-            progress.update(task, total=most, completed=most - held)
+            doing = _failures(found)[:1] or ["drain"]
+            progress.update(task, description=doing[0], total=most, completed=most - held)
             if time.monotonic() >= give_up_at:
-                raise UnavailableError(
-                    f"{worker} still holds {counted(held, 'shard')}; the drain goes on"
-                )
+                still = f"{worker} still holds {counted(held, 'shard')}"
+                so_far = "; ".join([still, *_failures(found)])
+                raise UnavailableError(f"{so_far}; the drain goes on")
 
 
 def _state_of(found: PlacementAnswer, worker: str) -> PlacedWorker | None:
@@ -191,6 +205,15 @@ def _moves(moves: Iterable[ShardMove]) -> Table:
     return table
 
 
+def _failures(found: PlacementAnswer) -> list[str]:
+    """Why workers could not take up shards, a line each."""
+    return [
+        f"{printable(move.worker)} cannot take up shard {move.shard} yet: {printable(move.error)}"
+        for move in found.moves
+        if move.error
+    ]
+
+
 def _summary(found: PlacementAnswer) -> str:
     version = f"version {found.version}"
     if found.is_settled and found.moves:
@@ -215,7 +238,7 @@ def ranges(shards: Iterable[int]) -> str:
 
 def _progress() -> Progress:
     return progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         TextColumn("{task.completed:.0f} of {task.total}"),
     )

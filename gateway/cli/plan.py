@@ -15,7 +15,7 @@ from hedgerow.gateway.capacity.explained import Assumption, assumptions, limits
 from hedgerow.gateway.capacity.plan import Inputs, Plan
 from hedgerow.gateway.capacity.plan import plan as compute
 from hedgerow.gateway.cli.options import check_environment, parse_duration_ms, parse_number
-from hedgerow.gateway.cli.render import folded, output, plain, table_of
+from hedgerow.gateway.cli.render import counted, folded, output, plain, table_of
 
 _OPTIONS: Final = {"deadline_ms": "--deadline", "ranking_ms": "--ranking"}
 
@@ -147,13 +147,14 @@ def _needs(inputs: Inputs, planned: Plan) -> RenderableType:
     worker = f"{inputs.worker_cores} cores, {_size(planned.worker_memory_mb * 1e6)} of memory, "
     worker += f"{_size(planned.worker_disk_bytes)} of disk"
     shard = f"{planned.shard_documents:,.0f} documents; slowest 1 %: {planned.slow_shard_ms:.3g} ms"
+    machines = f"{counted(planned.machines, 'machine')} of {inputs.cores}"
     rows = [
         ("Redis servers", f"{planned.redis_nodes:,}", f"{busy.redis:.0%}", "1 core"),
         ("gateways", f"{planned.gateways:,}", f"{busy.gateways:.0%}", "1 core"),
         ("workers", f"{planned.workers:,}", f"{busy.workers:.0%}", worker),
         ("shards", f"{planned.shards:,}", "", shard),
         ("copies of a document", f"{planned.copies:,}", "", ""),
-        ("cores", f"{planned.cores:,}", "", f"{planned.machines:,} machines of {inputs.cores}"),
+        ("cores", f"{planned.cores:,}", "", machines),
         ("memory", _size(planned.memory_mb * 1e6), "", ""),
         ("disk", _size(planned.disk_bytes), "", ""),
         ("a snapshot", _size(planned.snapshot_bytes), "", "of every shard"),

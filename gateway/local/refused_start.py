@@ -25,7 +25,7 @@ class RefusedStart:
     def undo(self) -> None:
         """Remove what was not there, unless the folder held a cluster; nothing may use it now."""
         before = self._before or set()
-        if _OF_A_CLUSTER in before:
+        if _OF_A_CLUSTER in before or not self._data.is_dir():
             return
         kept = before | {LOGS} if self.keeps_logs else before
         for path in self._data.iterdir():

@@ -120,6 +120,8 @@ class PlacementFollower:
             self._begin(shard, self._letting_go, self._let_go)
         for shard in steps.remove:
             self._begin(shard, self._letting_go, self._copies.remove)
+        for shard in (self._held.restorable & self._wanted) - self._letting_go:
+            self._begin(shard, self._letting_go, self._held.release)  # and then taken up again
         is_moving = self._taking_up or self._letting_go
         if not is_moving and self._wanted == frozenset(self._held.shards):
             self._carried_out(placement)

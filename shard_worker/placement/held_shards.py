@@ -59,6 +59,11 @@ class HeldShards:
         """Those that are open, in order."""
         return tuple(sorted(self._open))
 
+    @property
+    def restorable(self) -> frozenset[int]:
+        """Those with a gap of which a snapshot was made since they were opened."""
+        return self._writing.restorable()
+
     async def run(self) -> None:
         """Follow the logs of the shards until cancelled."""
         await self._following.run()

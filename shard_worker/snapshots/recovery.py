@@ -76,10 +76,10 @@ async def restore_if_needed(
         RedisUnavailableError: Redis does not answer.
     """
     timeout_s = settings.snapshots.timeout_s
-    held = await threads.run(partial(held_replica, settings.data, shard), timeout_s)
+    stored = await threads.run(partial(stored_replica, settings.data, shard), timeout_s)
     needed = START
-    if held is not None:
-        if await log.gap(shard, *held) is None:
+    if stored is not None and stored.position != START:
+        if await log.gap(shard, *stored) is None:
             return False
         needed = await log.trimmed(shard)
     restoring = _Restoring(store, settings.data, shard, num_shards, needed, pace)
@@ -89,8 +89,8 @@ async def restore_if_needed(
         await restoring.end()
     if restored is None:
         return False
-    if held is not None:  # this replica is gone, and the log need not wait for it
-        await log.forget_replica(shard, held.replica_id)
+    if stored is not None:  # this replica is gone, and the log need not wait for it
+        await log.forget_replica(shard, stored.replica_id)
     _log.info(
         "shard_restored",
         shard=shard,
@@ -213,6 +213,12 @@ class Held(NamedTuple):
 
 def held_replica(data: Path, shard: int) -> Held | None:
     """The replica in the folder; None if there is no store, or it has never applied an entry."""
+    stored = stored_replica(data, shard)
+    return None if stored is None or stored.position == START else stored
+
+
+def stored_replica(data: Path, shard: int) -> Held | None:
+    """The replica in the folder, whatever it has applied; None if there is no store."""
     if not has_store(data, shard):
         return None
     try:
@@ -222,7 +228,7 @@ def held_replica(data: Path, shard: int) -> Held | None:
             return None
         raise
     try:
-        return None if store.position == START else Held(store.replica_id, store.position)
+        return Held(store.replica_id, store.position)
     finally:
         store.close()
 

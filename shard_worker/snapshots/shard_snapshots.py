@@ -85,6 +85,7 @@ class Snapshots:
         self._applier = applier
         self._num_shards = 0
         self._newest: dict[int, SnapshotFacts | None] = {}
+        self._first: dict[int, SnapshotFacts | None] = {}  # the newest one when it was opened
         self._settled: dict[int, str] = {}
         self._seen_at_ms: dict[int, int] = {}
         self._throttle = Throttle(TELL_OVERDUE_S)
@@ -119,11 +120,17 @@ class Snapshots:
             if recorded is not None and (found is None or found.id < recorded.id):
                 _log.error("snapshot_missing", shard=shard, id=recorded.id)
             await self._records.set_newest(shard, found)
-        self._newest[shard] = found
+        self._newest[shard] = self._first[shard] = found
+
+    def has_newer(self, shard: int) -> bool:
+        """Whether there is a newer snapshot than when an open shard was opened."""
+        newest = self._newest.get(shard)
+        return newest is not None and newest != self._first.get(shard)
 
     def close(self, shard: int) -> None:
         """Forget a shard that this worker no longer holds."""
         self._newest.pop(shard, None)
+        self._first.pop(shard, None)
         self._settled.pop(shard, None)
         self._seen_at_ms.pop(shard, None)
         self._absent.pop(shard, None)

@@ -195,6 +195,39 @@ async def test_without_snapshots_a_shard_is_taken_up_from_a_whole_log_alone(
             questions.check(ids(0, 100), 20)
 
 
+async def test_a_snapshot_that_comes_later_closes_the_gap_of_a_new_worker(
+    copied: Cluster,
+) -> None:
+    """A worker that joined before there was one restores it by itself, and serves the shard.
+
+    The log waits for nothing that the copy with the gap had.
+    """
+    async with placing(copied) as placed:
+        await placed.place({0: ["w0"], 1: ["w0"]})
+        await placed.until_carried_out("w0", "w1")
+        async with Gateway.connect(copied.settings, num_shards=NUM_SHARDS) as gateway:
+            await load(gateway, "books", documents(0, 100))
+            last = (await placed.log.last_ids([1]))[1]
+            # As after a split, where clones begin with documents that their logs never had.
+            await placed.log.trim_to(1, last)
+            await placed.place({0: ["w0"], 1: ["w0"]}, {1: ["w1"]})
+
+            async def has_gap() -> bool:
+                beat = await placed.beat("w1")
+                return beat is not None and beat.gaps == [1]
+
+            await until(has_gap)
+            assert await placed.serves("w1")
+            await make_snapshots(copied.server, NUM_SHARDS)
+            await placed.until_serves("w1", 1)
+            await placed.place({0: ["w0"], 1: ["w1"]})
+            await placed.until_carried_out("w0", "w1")
+            async with asking(gateway, "books", "common") as questions:
+                await until(lambda: len(questions.results) > 5)
+            questions.check(ids(0, 100), 5)
+            await until(lambda: placed.is_forgotten(1, 1))
+
+
 async def _is_trimmed(gateway: Gateway) -> bool:
     return set((await gateway.documents._log.lengths(range(NUM_SHARDS))).values()) == {0}
 

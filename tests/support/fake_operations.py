@@ -73,6 +73,7 @@ class FakePlacement:
         draining: the workers that drain.
         held: how many shards w-b still owns; 1 fewer each time that it is asked while it drains.
         is_stuck: whether no other worker can take them over.
+        error: why it cannot take them up now, if not None; while it cannot, w-b keeps them.
         split: the split in progress.
     """
 
@@ -80,6 +81,7 @@ class FakePlacement:
         self.draining: set[str] = set()
         self.held = 2
         self.is_stuck = False
+        self.error: str | None = None
         self.split: dict[str, Any] | None = None
         self.has_rebalanced = False
 
@@ -103,13 +105,19 @@ class FakePlacement:
                 for shard in range(4)
             ],
             "moves": [
-                {"shard": shard, "worker": "w-a", "replaces": "w-b", "state": "waiting"}
+                {
+                    "shard": shard,
+                    "worker": "w-a",
+                    "replaces": "w-b",
+                    "state": "waiting",
+                    "error": self.error,
+                }
                 for shard in rest
                 if self.draining
             ],
             "split": self.split,
         }
-        if "w-b" in self.draining and not self.is_stuck:
+        if "w-b" in self.draining and not self.is_stuck and self.error is None:
             self.held = max(0, self.held - 1)
         return answer
 

@@ -155,3 +155,10 @@ def test_every_part_of_a_data_folder_is_known() -> None:
     """The folders and files that docs/embedded.md names are those that are tightened."""
     text = (Path(__file__).parents[4] / "docs" / "embedded.md").read_text(encoding="utf-8")
     assert all(f"`{part}/" in text or f"`{part}`" in text for part in PARTS)
+
+
+def test_a_file_is_no_data_folder(tmp_path: Path) -> None:
+    """The error names the path and says so."""
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigurationError, match=r"^data: .*/file: is not a folder$"):
+        make_private(tmp_path / "file")

@@ -56,8 +56,8 @@ async def test_an_address_that_cannot_be_used_is_named(
     changes: dict[str, Any], message: str
 ) -> None:
     """The error names the setting, and shows no password."""
-    settings = RedisSettings(
-        **{"url": "redis:///0", "sentinels": ("s1:26379",), "service_name": "x", **changes}
+    settings = RedisSettings(url="redis:///0", sentinels=["s1:26379"], service_name="x").model_copy(
+        update=changes
     )
     with pytest.raises(ConfigurationError, match=f"^{message}") as raised:
         primary_of(settings)

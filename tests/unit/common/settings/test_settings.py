@@ -133,9 +133,56 @@ def test_errors_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     assert error_of().startswith("worker.threads: ")
     monkeypatch.delenv("HEDGEROW_WORKER__THREADS")
     monkeypatch.setenv("HEDGEROW_WORKER", "four threads")
-    message = error_of()
-    assert message.startswith("environment: ")
-    assert '"worker"' in message
+    assert error_of().startswith("HEDGEROW_WORKER: is not JSON")
+
+
+@pytest.mark.parametrize(
+    "name", ["HEDGEROW_REDIS__SENTINELS", "hedgerow_gateway__allowed_hosts", "HEDGEROW_REDIS"]
+)
+def test_a_variable_that_should_be_json_is_named(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """A list without brackets is a likely slip; what it contains is not shown."""
+    monkeypatch.setenv(name, "xyzzy:26379")
+    monkeypatch.setenv("HEDGEROW_REDIS__URL", "redis://plain.text/0")
+    assert error_of() == f'{name}: is not JSON; a list is written as ["a", "b"]'
+
+
+@pytest.mark.parametrize("name", ["HEDGEROW_REDIS__URL", "HEDGEROW_REDIS__CONTROL_URL"])
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("http://h/0", "scheme 'http' is not redis, rediss or unix"),
+        ("h:6379", "scheme 'h' is not redis, rediss or unix"),
+        ("redis://h:99999/0", "its port is not a number from 0 to 65535"),
+        ("redis://:pass/word@h:6379/0", "its port is not a number from 0 to 65535"),
+        ("redis://[::1/0", "is not a URL"),
+        ("redis://h/zero", "database 'zero' is not a number"),
+        ("unix:///run/redis.sock?db=one", "database 'one' is not a number"),
+    ],
+)
+def test_a_url_of_redis_that_cannot_be_used_is_named_by_its_setting(
+    monkeypatch: pytest.MonkeyPatch, name: str, url: str, reason: str
+) -> None:
+    """Before anything connects."""
+    monkeypatch.setenv(name, url)
+    setting = name.removeprefix("HEDGEROW_").lower().replace("__", ".")
+    assert error_of() == f"{setting}: {reason}"
+
+
+@pytest.mark.parametrize("value", ["inf", "nan", "-1", "0", "1e300"])
+def test_a_share_of_the_shards_is_a_number_that_can_be_added(
+    monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
+    """One worker with an endless capacity would leave no placement for all others."""
+    monkeypatch.setenv("HEDGEROW_WORKER__CAPACITY", value)
+    assert error_of().startswith("worker.capacity: ")
+
+
+def test_no_time_is_endless(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Instants are computed from times, as whole milliseconds."""
+    monkeypatch.setenv("HEDGEROW_PLACEMENT__REPLACE_AFTER_S", "inf")
+    assert error_of().startswith("placement.replace_after_s: ")
 
 
 def test_named_file_must_exist(monkeypatch: pytest.MonkeyPatch) -> None:

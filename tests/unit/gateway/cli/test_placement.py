@@ -43,6 +43,32 @@ def test_the_placement_names_a_split_in_progress(command: CommandLine) -> None:
     assert last == ["version 7: nothing moves", f"the shards are split, {said}"]
 
 
+@pytest.mark.parametrize("arguments", [("placement",), ("drain", "w-b"), ("rebalance",)])
+def test_a_worker_that_cannot_take_up_a_shard_is_named_with_the_reason(
+    command: CommandLine, arguments: tuple[str, ...]
+) -> None:
+    """By each command that shows moves or waits for them; unsafe characters are escaped."""
+    command.gateway.placement.draining.add("w-b")
+    command.gateway.placement.error = "no such \x1bfile"
+    waits = () if arguments == ("placement",) else ("--timeout", "0s")
+    ended = command.run(*arguments, *waits)
+    said = "w-a cannot take up shard 3 yet: no such \\x1bfile"
+    assert said in (ended.err if waits else ended.out)
+
+
+def test_an_interrupted_rebalance_goes_on(
+    command: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C ends the command with exit code 1, and it says that the moves go on."""
+
+    def interrupt(*_arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(placement, "_wait_until_settled", interrupt)
+    ended = command.run("rebalance")
+    assert (ended.code, ended.out, ended.err) == (1, "", "the moves go on\n")
+
+
 def test_json_is_the_answer_as_it_is(command: CommandLine) -> None:
     """--json prints everything."""
     found = json.loads(command.run("placement", "--json").out)

@@ -59,3 +59,11 @@ def test_a_cluster_is_left_alone(tmp_path: Path, keeps_logs: bool) -> None:
     before = names(tmp_path)
     start.undo()
     assert names(tmp_path) == before
+
+
+def test_a_folder_that_could_not_be_created_leaves_nothing_to_undo(tmp_path: Path) -> None:
+    """So the error that says why is the one that the user sees."""
+    (tmp_path / "file").touch()
+    for data in (tmp_path / "file", tmp_path / "file" / "data"):
+        RefusedStart(data).undo()
+    assert names(tmp_path) == {"file"}

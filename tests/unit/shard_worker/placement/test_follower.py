@@ -33,6 +33,7 @@ class NominalShards(HeldShards):
 
     def __init__(self) -> None:
         self.broken: dict[int, Exception] = {}
+        self.can_be_restored: set[int] = set()
         self.events: list[str] = []
         self.most_at_once = 0
         self._num_now = 0
@@ -42,6 +43,11 @@ class NominalShards(HeldShards):
     def shards(self) -> tuple[int, ...]:
         """See `HeldShards.shards`."""
         return tuple(sorted(self._names))
+
+    @property
+    def restorable(self) -> frozenset[int]:
+        """See `HeldShards.restorable`; once it is opened again, a shard has no gap."""
+        return frozenset(self._names & self.can_be_restored)
 
     async def hold(self, shard: int) -> None:
         """Hold it after a while, or fail."""
@@ -53,6 +59,7 @@ class NominalShards(HeldShards):
         if shard in self.broken:
             raise self.broken[shard]
         self._names.add(shard)
+        self.can_be_restored.discard(shard)
 
     async def release(self, shard: int) -> None:
         """Hold it no longer."""
@@ -161,6 +168,23 @@ def test_a_shard_that_cannot_be_taken_up_is_tried_again(play: Play) -> None:
         assert list(scene.held.shards) == [0, 1]
         assert scene.follower.unready(()) == {}
         assert scene.follower.unready((1, 5)).keys() == {1}  # 5 is not assigned
+
+    play(scenario)
+
+
+def test_a_shard_with_a_gap_is_taken_up_again_when_there_is_a_snapshot(play: Play) -> None:
+    """Once; its data is not removed, and one that is not assigned any more is left alone."""
+
+    async def scenario(scene: Scene) -> None:
+        scene.place("a", "a")
+        await asyncio.sleep(20)
+        scene.place("a", "b", version=2)
+        await asyncio.sleep(20)
+        scene.held.events.clear()
+        scene.held.can_be_restored = {0, 1}
+        await asyncio.sleep(60)
+        assert scene.held.events == ["release 0", "hold 0"]
+        assert list(scene.held.shards) == [0, 1]
 
     play(scenario)
 
