@@ -22,7 +22,7 @@ from hedgerow.gateway.local.redis.persistence import FilePolicy, FileState, Step
 _log = structlog.get_logger()
 
 LOOK_S: Final = 0.25  # if the disk fills up, the queues stop for at most this time
-# While the disk has ample room: then only a failure, or a quota, stops the queues, for this time.
+# The same while the disk has ample room, so that a quota, or a broken disk, is the likelier cause.
 AMPLE_LOOK_S: Final = 1.0
 _FENCE: Final = ("ACL", "SETUSER", "default", "-xadd")
 _NO_FENCE: Final = ("ACL", "SETUSER", "default", "+xadd")
