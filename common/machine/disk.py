@@ -21,6 +21,9 @@ _FEW_FILES = 100
 # A failed write says more than the figures (with a quota, for instance): it counts for this time.
 HOLD_S = 5.0
 PROBE_S = 2.0  # how often to write to a disk in order to see that it can be written to
+# A disk that can hardly be filled before the next probe is not read in between.
+_FASTEST_BYTES_PER_S = 5_000 * MB
+_FASTEST_FILES_PER_S = 500_000
 
 # The texts of errors from libraries without error numbers. SQLite has texts of its own.
 _FULL_TEXTS = ("No space left on device", "Disk quota exceeded", "database or disk is full")
@@ -119,6 +122,17 @@ class DiskJudge:
         """Note that a write failed because the disk is in `state`; this counts for `HOLD_S`."""
         self._failure, self._failed_at = state, now
         self.state = state
+
+    @property
+    def has_ample_room(self) -> bool:
+        """Whether even fast writers leave the disk room until the next probe."""
+        found = self.reading
+        return (
+            found is not None
+            and self.state is DiskState.OK
+            and found.free_bytes - self.reserve_bytes > _FASTEST_BYTES_PER_S * PROBE_S
+            and (found.free_files is None or found.free_files > _FASTEST_FILES_PER_S * PROBE_S)
+        )
 
     def judge(self, reading: DiskReading, now: float, owed_bytes: int = 0) -> DiskState:
         """Judge a reading; return the new state.

@@ -10,6 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 import structlog
 
 from hedgerow.common.errors import WireError
+from hedgerow.common.redis.client import RedisClient
+from hedgerow.common.redis.keys import Keys
 from hedgerow.common.state.batched import batched
 from hedgerow.common.state.cluster_facts import ClusterFacts
 from hedgerow.common.state.registry_scripts import FORGET
@@ -27,18 +29,27 @@ class Registry(ClusterFacts, StoredCollections):
     Every method raises RedisUnavailableError if there is no answer in time.
     """
 
+    def __init__(self, control: RedisClient, keys: Keys) -> None:
+        super().__init__(control, keys)
+        self._beats: dict[bytes, tuple[bytes, Heartbeat]] = {}  # by worker, as they were last read
+
     # Workers
 
     async def heartbeats(self) -> dict[str, Heartbeat]:
         """Every worker's last heartbeat by its id, stale ones included."""
         stored: dict[bytes, bytes] = await self._control.execute("HGETALL", self.keys.workers)
-        heartbeats = {}
+        before, beats = self._beats, {}
         for worker, packed in stored.items():
-            try:
-                heartbeats[worker.decode(errors="replace")] = Heartbeat.unpack(packed)
-            except WireError as error:
-                _log.debug("heartbeat_ignored", worker=worker, reason=str(error))
-        return heartbeats
+            known = before.get(worker)
+            if known is None or known[0] != packed:
+                try:
+                    known = packed, Heartbeat.unpack(packed)
+                except WireError as error:
+                    _log.debug("heartbeat_ignored", worker=worker, reason=str(error))
+                    continue
+            beats[worker] = known
+        self._beats = beats
+        return {worker.decode(errors="replace"): beat for worker, (_, beat) in beats.items()}
 
     async def live_heartbeats(self, expiry_s: float) -> dict[str, Heartbeat]:
         """Worker id → last heartbeat, of the workers with one within `expiry_s`."""

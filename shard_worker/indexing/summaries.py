@@ -143,7 +143,10 @@ class SummaryMaker:
         Raises:
             RedisUnavailableError, ConfigurationError, WorkError: something cannot be done now.
         """
-        states, identity = self._replicas.states(), await self._store.identity()
+        states = self._replicas.states()
+        if not self._seen and not any(state.collections for state in states.values()):
+            return
+        identity = await self._store.identity()
         await self._look(states, identity)
         now = self._now()
         due = [key for key, seen in self._seen.items() if is_due(seen, identity, now)]

@@ -21,18 +21,25 @@ from hedgerow.gateway.local.redis.persistence import FilePolicy, FileState, Step
 
 _log = structlog.get_logger()
 
-LOOK_S: Final = 0.25  # if the disk fills up suddenly, the queues stop for at most this time
+LOOK_S: Final = 0.25  # if the disk fills up, the queues stop for at most this time
+# The same while the disk has ample room, so that a quota, or a broken disk, is the likelier cause.
+AMPLE_LOOK_S: Final = 1.0
 _FENCE: Final = ("ACL", "SETUSER", "default", "-xadd")
 _NO_FENCE: Final = ("ACL", "SETUSER", "default", "+xadd")
 
 
 class RedisKeeper:
-    """Checks the server and its disk, and carries out the policy."""
+    """Checks the server and its disk, and carries out the policy.
+
+    Attributes:
+        pause_s: time from the last check to the next, in s.
+    """
 
     def __init__(
         self, control: RedisClient, keys: Keys, folder: Path, settings: StorageSettings
     ) -> None:
         """Watch the server that `control` connects to, with its files in `folder`."""
+        self.pause_s = LOOK_S
         self._control = control
         self._folder = folder
         self._store = ShortageStore(control, keys)
@@ -54,7 +61,7 @@ class RedisKeeper:
             except (ConfigurationError, OSError) as error:
                 if self._throttle.allows("look", time.monotonic()):
                     _log.warning("keeper_failed", error=str(error))
-            await sleep_to_tick(LOOK_S)
+            await sleep_to_tick(self.pause_s)
 
     async def look(self) -> None:
         """Check once, and take at most one step.
@@ -64,7 +71,7 @@ class RedisKeeper:
             ConfigurationError: the server refuses a command.
             OSError: the disk does not answer.
         """
-        now = time.monotonic()
+        self.pause_s, now = LOOK_S, time.monotonic()
         disk = await self._disk.look(now)
         user, info = await self._control.pipeline(
             [("ACL", "GETUSER", "default"), ("INFO", "persistence")]
@@ -80,6 +87,8 @@ class RedisKeeper:
             shortage = disk_shortage(self._judge, self._folder, self._book.since_ms(DISK))
             self._book.put(DISK, shortage)
         await self._publish(now)
+        if self._judge.has_ample_room and step is Step.NOTHING and not is_fenced:
+            self.pause_s = AMPLE_LOOK_S
 
     async def _publish(self, now: float) -> None:
         """Publish the state when it changes, and before the last message expires."""

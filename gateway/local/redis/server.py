@@ -30,6 +30,7 @@ import structlog
 from hedgerow.common.errors import ConfigurationError, RedisUnavailableError
 from hedgerow.common.machine.private_folder import FOLDER_MODE
 from hedgerow.common.observability.telemetry import Throttle
+from hedgerow.common.runtime.ticks import sleep_to_tick
 from hedgerow.common.settings.storage import StorageSettings
 from hedgerow.gateway.local.processes import parent_death_guard
 from hedgerow.gateway.local.processes.child import Program
@@ -174,7 +175,7 @@ class EmbeddedRedis:
         """Sync the server's files to disk once a second, until cancelled."""
         throttle = Throttle(60.0)
         while True:
-            await asyncio.sleep(SYNC_INTERVAL_S)
+            await sleep_to_tick(SYNC_INTERVAL_S)
             try:
                 await asyncio.to_thread(self.sync)
             except OSError as error:

@@ -129,3 +129,38 @@ def test_a_failure_is_known_by_its_number_or_its_text(
 ) -> None:
     """The operating system, SQLite and tantivy each say in their own way that a disk is full."""
     assert disk_failure(error) is state
+
+
+@pytest.mark.parametrize(
+    ("free_mb", "files", "is_ample"),
+    [
+        (11_000, None, True),
+        (11_000, 2_000_000, True),
+        (11_000, 900_000, False),
+        (9_000, None, False),
+    ],
+)
+def test_room_is_ample_if_it_lasts_until_the_next_probe(
+    free_mb: int, files: int | None, *, is_ample: bool
+) -> None:
+    """Also for writers of 5 GB/s, and of half a million files a second."""
+    judge = DiskJudge(DEFAULT)
+    assert not judge.has_ample_room  # as long as nothing is known
+    judge.judge(DiskReading(1_000_000 * MB, free_mb * MB, files), 0.0)
+    assert judge.has_ample_room is is_ample
+
+
+def test_room_is_not_ample_on_a_disk_that_refuses_writes_or_owes_as_much() -> None:
+    """A quota, a read-only disk, or a backlog that will need the room."""
+    ample = DiskReading(1_000_000 * MB, 500_000 * MB)
+    judge = DiskJudge(DEFAULT)
+    judge.judge(ample, 0.0, owed_bytes=495_000 * MB)
+    assert not judge.has_ample_room
+    judge.judge(ample, 0.0)
+    assert judge.has_ample_room
+    judge.fail(DiskState.FULL, 0.0)
+    assert not judge.has_ample_room
+    judge.judge(ample, HOLD_S)
+    assert judge.has_ample_room
+    judge.judge(DiskReading(1_000_000 * MB, 500_000 * MB, is_read_only=True), HOLD_S)
+    assert not judge.has_ample_room

@@ -176,3 +176,22 @@ def test_a_summary_is_made_when_there_is_none_and_no_writes(
     seen = Seen(changes=1, changed_at=100 - quiet_s, stamp=stamp, stamped_at=100 - held_s)
     assert is_due(seen, HERE, 100.0) == due
     assert is_claim(stamp) == stamp.startswith(b"claim")
+
+
+def test_a_worker_without_documents_does_not_ask_the_server() -> None:
+    """There is nothing to summarise."""
+
+    class Empty(Replica):
+        def states(self) -> dict[int, ShardState]:
+            return {0: ShardState(0, "r", START, [])}
+
+    class Asked(Shared):
+        async def identity(self) -> str:
+            raise AssertionError
+
+    shared = Asked(random.Random(1))
+    run_virtually(_tick(shared, Empty))
+
+
+async def _tick(shared: Shared, replica: type[Replica]) -> None:
+    await replica(shared, "one").maker.tick()

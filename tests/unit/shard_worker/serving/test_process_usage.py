@@ -71,3 +71,28 @@ def test_what_the_system_does_not_tell_is_left_out(monkeypatch: pytest.MonkeyPat
     found = ProcessUsage({"scorers": lambda: {"pids": [5]}}).read()
     assert found["scorers"] == {}
     assert list(found["worker"]) == ["cpu_s"]
+
+
+def test_the_memory_of_an_idle_process_is_not_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is when the process has used 1 ms, has ended, or was replaced by one with its pid."""
+    used: dict[int, float | None] = {1: 5.0, 2: 1.0}
+    memory = {1: 10.0, 2: 20.0}
+    monkeypatch.setattr(process_usage, "process_cpu_s", used.get)
+    monkeypatch.setattr(process_usage, "own_memory_mb", lambda pid: memory.get(pid, 1.0))
+    pids = [1, 2]
+    usage = ProcessUsage({"scorers": lambda: {"pids": pids}})
+
+    def memory_mb() -> float:
+        return usage.read()["scorers"]["memory_mb"]
+
+    assert memory_mb() == 30.0
+    memory.update({1: 11.0, 2: 22.0})
+    assert memory_mb() == 30.0
+    used[1] = 5.0005
+    assert memory_mb() == 30.0
+    used[1] = 5.0015  # since it was read, not since the last look
+    assert memory_mb() == 31.0
+    used[2] = 0.5
+    assert memory_mb() == 33.0
+    pids.remove(2)
+    assert memory_mb() == 11.0
