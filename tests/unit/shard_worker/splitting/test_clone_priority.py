@@ -19,7 +19,7 @@ def test_clones_take_what_is_left() -> None:
 def test_a_clone_that_starves_is_begun_again_and_others_insist_for_a_while() -> None:
     """A machine that is always busy ends a split all the same."""
     priority = ClonePriority(0.5)
-    assert priority.is_starved(IDLE, 6.0, 0.1, 100.0)
+    assert priority.is_starved(IDLE, 3.0, 0.1, 100.0)
     assert priority.choose(100.0) is NICER
     assert priority.choose(99.0 + INSISTS_S) is NICER
     assert priority.choose(101.0 + INSISTS_S) is IDLE
@@ -33,7 +33,7 @@ def test_a_clone_is_begun_again_once() -> None:
 def test_a_moment_in_which_searches_need_all_cores_is_no_starving() -> None:
     """Nor is a clone given up that has got much before."""
     priority = ClonePriority(0.5)
-    assert not priority.is_starved(IDLE, 2.0, 0.0, 2.0)
+    assert not priority.is_starved(IDLE, 1.0, 0.0, 1.0)
     assert not priority.is_starved(IDLE, 60.0, 20.0, 60.0)
     assert priority.choose(60.0) is IDLE
 
