@@ -61,12 +61,7 @@ SURE_SHARE = 0.9
 
 
 class Worker:
-    """Serves some of the cluster's shards until stopped.
-
-    Attributes:
-        id: its name in the cluster.
-        is_ready: whether its processes run, and it serves what it has.
-    """
+    """Serves some of the cluster's shards until stopped."""
 
     def __init__(
         self,
@@ -90,7 +85,6 @@ class Worker:
         """
         settings, keys = context.settings, context.keys
         self.id = context.worker_id
-        self.is_ready = False
         self._context = context
         self._shards = shards or ()
         self._lag = LagWatch(settings.worker.loop_lag_threshold_ms)
@@ -274,7 +268,6 @@ class Worker:
                     following.append(group.create_task(self._placement.run(), name="placement"))
                     policy = Placing(self._context, self._old.workers if self._old else None)
                     watchers.append(group.create_task(policy.run(), name="placement policy"))
-                self.is_ready = True
                 log.info("ready", worker=self.id, shards=list(self._held.shards), pid=os.getpid())
                 await stop.wait()
                 await self._drain(heartbeat, [*following, holding], writers, watchers)

@@ -4,16 +4,13 @@ That is one layout, and during a split two: a `Worker` for each, with shards, sc
 of its own. What the process should serve and copy is compared with what it does each second, and
 whenever the layout has changed. So a process that starts, or has missed an event, goes on where the
 split is.
-
-The workers of a machine take turns to start the processes of new shards, and to end those of old
-ones: all at once, they would keep its cores from searches for a moment.
 """
 
 import asyncio
 import shutil
 import socket
 import sqlite3
-from collections.abc import Callable, Collection, Container
+from collections.abc import Callable, Collection
 from contextlib import AbstractAsyncContextManager, suppress
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -53,7 +50,6 @@ from hedgerow.shard_worker.worker import Worker
 
 COPYING_LOOK_S: Final = 0.5  # between two looks during a split
 HELD_LOOK_S: Final = 0.05  # while writes are held back
-TURN_LOOK_S: Final = 0.1  # while a layout waits for its turn to start or to end, or has it
 COPY_AGAIN_S: Final = 1.0
 _MARK: Final = "layout.json"  # the layout, in the folder of one that is current
 
@@ -94,8 +90,6 @@ class LayoutHost:
         self._failed: asyncio.Future[None] = self._loop.create_future()
         self._copying = KeyedTasks[tuple[int, int]]()
         self._copied: set[tuple[int, int]] = set()
-        self._turning: set[int] = set()  # layouts that were given their turn to start or to end
-        self._is_turn_awaited = False
         self._woken = asyncio.Event()
         self._next_look: asyncio.TimerHandle | None = None
 
@@ -126,14 +120,14 @@ class LayoutHost:
         self._control, self._keys = control, keys
         self._store = LayoutStore(control, keys)
         self._driver = SplitDriver(control, keys, self._id, expiry_s)
-        self._turns = MachineTurns(
+        turns = MachineTurns(
             control,
             keys,
             host=self._settings.worker.host or socket.gethostname(),
             worker=self._id,
             at_once=turns_of_a_machine(),
         )
-        self._pace = CopyPace.of(self._settings, self._do_searches_wait, self._turns)
+        self._pace = CopyPace.of(self._settings, self._do_searches_wait, turns)
 
     async def _read_first(self, control: RedisClient, keys: Keys) -> ClusterLayout:
         """The layout; if Redis has lost it, the one on this disk, which is stored again."""
@@ -198,20 +192,12 @@ class LayoutHost:
             # The driver of the split announces the end of the copies as that of a load.
             worker.count_only_when_asked(only_asked=layout.is_filling(number))
         await self._copy_shards()
-        self._look_again(layout)
         if layout.split is not None:
-            await self._driver.step(layout)
-
-    def _look_again(self, layout: ClusterLayout) -> None:
-        pauses_s = []
-        if self._is_turn_awaited or self._turning:
-            pauses_s.append(TURN_LOOK_S)
-        if layout.split is not None:
-            pauses_s.append(COPYING_LOOK_S if layout.takes_writes else HELD_LOOK_S)
-        if pauses_s:
+            pause_s = COPYING_LOOK_S if layout.takes_writes else HELD_LOOK_S
             if self._next_look is not None:
                 self._next_look.cancel()
-            self._next_look = self._loop.call_later(min(pauses_s), self._woken.set)
+            self._next_look = self._loop.call_later(pause_s, self._woken.set)
+            await self._driver.step(layout)
 
     async def _read(self) -> ClusterLayout:
         layout = await self._store.read()
@@ -222,39 +208,18 @@ class LayoutHost:
 
     async def _serve_layouts(self) -> None:
         wanted = {layout.id: layout for layout in self._layout.served}
-        self._is_turn_awaited = False
         for number, layout in wanted.items():
-            is_first = layout == self._layout.current
-            if number not in self._served and (is_first or await self._take_turn(number)):
+            if number not in self._served:
                 stop = asyncio.Event()
                 task = asyncio.create_task(self._serve(layout, stop), name=f"layout {number}")
                 self._served[number] = _Served(task, stop)
-        for number, served in list(self._served.items()):
-            is_ending = number in wanted or served.stop.is_set()
-            if not is_ending and await self._take_turn(number):
+        for number, served in self._served.items():
+            if number not in wanted:
                 served.stop.set()
-        await self._end_turns(wanted)
         if self._layout.version:
             current = self._layout
             kept = {Layout(number, 1).data(self._settings.data) for number in self._served}
             await asyncio.to_thread(_tidy, self._settings.data, kept, current)
-
-    async def _take_turn(self, number: int) -> bool:
-        """Whether a layout has its turn now to start, or to end, on this machine."""
-        if await self._turns.hold(_turn_of(number)):
-            self._turning.add(number)
-            return True
-        self._is_turn_awaited = True
-        return False
-
-    async def _end_turns(self, wanted: Container[int]) -> None:
-        """End the turns of layouts that have started or ended; others end by themselves, later."""
-        for number in list(self._turning):
-            worker = self._workers.get(number)
-            has_started = number in wanted and worker is not None and worker.is_ready
-            if has_started or number not in self._served:
-                self._turning.discard(number)
-                await self._turns.end(_turn_of(number))
 
     async def _serve(self, layout: Layout, stop: asyncio.Event) -> None:
         """Serve one layout; if another than the current one fails, it is started again."""
@@ -378,11 +343,6 @@ async def pinned_layout(settings: Settings, num_shards: int | None) -> Layout:
         return Layout(number, await Registry(control, keys.of_layout(number)).cluster(num_shards))
     finally:
         await control.close()
-
-
-def _turn_of(layout: int) -> int:
-    """What a layout's turn is known by, beside those of shards."""
-    return -1 - layout
 
 
 def _state_of(layout: ClusterLayout) -> str:
