@@ -39,6 +39,7 @@ from hedgerow.shard_worker.serving.quarantine_exchange import QuarantineExchange
 from hedgerow.shard_worker.serving.served_profiles import ProfileSet, ServedProfiles
 from hedgerow.shard_worker.serving.shard_state import ShardStates
 from hedgerow.shard_worker.serving.shard_stores import ShardStores
+from hedgerow.shard_worker.serving.warming import Warming
 from hedgerow.shard_worker.serving.work_accounting import WorkAccounting
 from hedgerow.shard_worker.splitting.cloner import OldShards, ShardCloner
 from hedgerow.shard_worker.splitting.copy_pace import CopyPace
@@ -151,11 +152,13 @@ class Worker:
             self._accounting,
             self._is_current,
         )
+        self._warming = Warming(self._served, self._states)
         self._held = HeldShards(
             self._writing,
             self._answering,
             self._states,
             self._stores,
+            warm=self._warming.warm,
             on_change=self._withhold,
         )
         self._old: OldShards | None = None

@@ -1,7 +1,7 @@
 """Runs calls in a thread to which the system gives the CPU last.
 
-On Linux, a thread has a nice value of its own, which the threads that it starts get, too: those of
-a tantivy writer, for example. A process that has made itself nicer cannot go back; a thread ends.
+On Linux, a thread has a priority of its own, which the threads that it starts get, too: those of a
+tantivy writer, for example. A process that has lowered its own cannot go back; a thread ends.
 """
 
 import os
@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from enum import IntEnum
 from typing import Final, TypeVar
 
 # Above the process's own. By default, an indexer is as nice as a scorer, which gets three times as
@@ -17,15 +18,30 @@ from typing import Final, TypeVar
 # starves on a machine that is always busy, and with it whatever waits for what it does.
 NICER_BY: Final = 5
 
+
+class Priority(IntEnum):
+    """The priority of a thread.
+
+    A nicer thread that has a core keeps it for some milliseconds when another one wakes that wants
+    it, and each hop of a search wakes one. An idle thread (sched(7), SCHED_IDLE) loses it at once,
+    and its core counts as free when the system looks for one. It gets next to nothing while the
+    cores are busy.
+    """
+
+    OF_PROCESS = 0
+    NICER = 1
+    IDLE = 2
+
+
 Result = TypeVar("Result")
 
 
 class BackgroundThread:
     """One thread; its caller waits for each call."""
 
-    def __init__(self, nicer_by: int = NICER_BY) -> None:
-        """Start it with the first call; `nicer_by` of 0 leaves it the priority of the process."""
-        self._nicer_by = nicer_by
+    def __init__(self, priority: Priority) -> None:
+        """Start it with the first call."""
+        self._priority = priority
         self._thread = ThreadPoolExecutor(1, "background", initializer=self._give_way)
 
     def run(self, call: Callable[[], Result]) -> Result:
@@ -37,8 +53,11 @@ class BackgroundThread:
         self._thread.shutdown()
 
     def _give_way(self) -> None:
-        if self._nicer_by and sys.platform == "linux":
-            with suppress(OSError):  # not allowed here: then it has the priority of the process
-                thread = threading.get_native_id()
-                nice = os.getpriority(os.PRIO_PROCESS, thread) + self._nicer_by
-                os.setpriority(os.PRIO_PROCESS, thread, min(nice, 19))
+        if self._priority is Priority.OF_PROCESS or sys.platform != "linux":
+            return
+        with suppress(OSError):  # not allowed here: then it has the priority of the process
+            thread = threading.get_native_id()
+            nice = os.getpriority(os.PRIO_PROCESS, thread) + NICER_BY
+            os.setpriority(os.PRIO_PROCESS, thread, min(nice, 19))
+            if self._priority is Priority.IDLE:
+                os.sched_setscheduler(thread, os.SCHED_IDLE, os.sched_param(0))

@@ -22,7 +22,7 @@ from hedgerow.common.settings.storage import StorageSettings
 from hedgerow.shard_worker.embedding.embedder import EmbedConfig, Embedder
 from hedgerow.shard_worker.executors.error_text import error_line
 from hedgerow.shard_worker.executors.process_pool.budget import Budget
-from hedgerow.shard_worker.indexing.background_thread import BackgroundThread
+from hedgerow.shard_worker.indexing.background_thread import BackgroundThread, Priority
 from hedgerow.shard_worker.indexing.commands import Command, unpack_command
 from hedgerow.shard_worker.indexing.shard_clone import ShardClone
 from hedgerow.shard_worker.indexing.shard_indexer import OPTIMISE_MEMORY_BYTES, ShardIndexer
@@ -196,7 +196,7 @@ class Indexer:
             copy.stop()
         return b""
 
-    def begin_clone(self, shard: int, old: str, num_shards: int, gives_way: bool) -> bytes:
+    def begin_clone(self, shard: int, old: str, num_shards: int, priority: int) -> bytes:
         """Begin to make a shard of the documents of another one, whose folder is `old`."""
         self.end_clone(shard)
         self._clones[shard] = clone = ShardClone(
@@ -206,7 +206,7 @@ class Indexer:
             num_shards,
             self._optimise_memory_bytes,
             self._embedder.of_field,
-            BackgroundThread() if gives_way else BackgroundThread(0),
+            BackgroundThread(Priority(priority)),
         )
         packed: bytes = msgpack.packb([clone.replica_id, clone.position])
         return packed

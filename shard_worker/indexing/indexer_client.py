@@ -10,6 +10,7 @@ from hedgerow.common.errors import WorkError
 from hedgerow.common.fields.embedding_counts import NONE, EmbeddingCounts
 from hedgerow.common.shard_log.operations import is_of_mirror, written_uids
 from hedgerow.shard_worker.executors.process_pool.task import Named, Task, TaskResult
+from hedgerow.shard_worker.indexing.background_thread import Priority
 from hedgerow.shard_worker.indexing.commands import Command, pack_command
 from hedgerow.shard_worker.indexing.shard_report import ShardState
 from hedgerow.shard_worker.storage.term_statistics import Summed
@@ -222,7 +223,7 @@ class IndexerClient:
         await self._run(Command.THAW, shard)
 
     async def begin_clone(
-        self, shard: int, old: str, num_shards: int, *, gives_way: bool
+        self, shard: int, old: str, num_shards: int, priority: Priority
     ) -> BegunClone:
         """Begin to make a shard, which is not open, of the documents of another one.
 
@@ -230,9 +231,9 @@ class IndexerClient:
             shard: the new shard.
             old: the folder of the other one.
             num_shards: over how many shards the documents are to be spread.
-            gives_way: whether it is made with what CPU time other threads leave.
+            priority: with which it is made.
         """
-        packed = await self._send(Command.BEGIN_CLONE, shard, old, num_shards, gives_way)
+        packed = await self._send(Command.BEGIN_CLONE, shard, old, num_shards, int(priority))
         return BegunClone(*msgpack.unpackb(packed))
 
     async def clone(self, shard: int) -> CloneStep:

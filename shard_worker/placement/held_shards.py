@@ -1,6 +1,7 @@
 """The shards that a worker holds: takes each up, keeps it, and lets go of it.
 
     open: restore if empty ► indexer, log ► store ► queues      (nothing is pulled yet)
+    warm: scorers open its indexes                              (so that no search waits for it)
     serve: its log is followed, its jobs run; its requests are pulled once it is complete
     release: no more is pulled ► what was pulled is answered ► log, jobs ► store, indexer
 
@@ -8,7 +9,7 @@ The parts of a worker know a shard from `open` to `release`, and none keeps a li
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import structlog
 
@@ -31,6 +32,7 @@ class HeldShards:
         answering: Answering,
         states: ShardStates,
         stores: ShardStores,
+        warm: Callable[[int], Awaitable[None]],
         on_change: Callable[[], None],
     ) -> None:
         """Hold no shard yet.
@@ -40,12 +42,14 @@ class HeldShards:
             answering: pulls a shard's requests, and answers them.
             states: what the shards hold.
             stores: the shards' documents.
+            warm: has scorers open a shard's indexes.
             on_change: called when the shards, or those that must not be searched, have changed.
         """
         self._writing = writing
         self._answering = answering
         self._states = states
         self._stores = stores
+        self._warm = warm
         self._on_change = on_change
         self._following = KeyedTasks[int]()
         self._open: set[int] = set()
@@ -99,6 +103,7 @@ class HeldShards:
         await self.open(shard)
         try:
             await self._writing.jobs.prepare(shard)
+            await self._warm(shard)
         except BaseException:
             await self.release(shard)
             raise

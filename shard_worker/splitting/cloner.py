@@ -15,7 +15,7 @@ so a clone that came too late, or was cut off, is begun again.
 import asyncio
 from contextlib import suppress
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 import structlog
 
@@ -25,14 +25,28 @@ from hedgerow.common.shard_log.log import ShardLog
 from hedgerow.common.snapshots.manifest import STORE
 from hedgerow.common.snapshots.restore import has_store, shard_folder
 from hedgerow.common.splitting.rest import Rest
+from hedgerow.shard_worker.indexing.background_thread import Priority
 from hedgerow.shard_worker.indexing.indexer_client import BegunClone, IndexerClient
 from hedgerow.shard_worker.snapshots.recovery import held_replica
+from hedgerow.shard_worker.splitting.clone_priority import ClonePriority
 from hedgerow.shard_worker.splitting.copy_pace import TURN_S, CopyPace
 from hedgerow.shard_worker.storage.store import Store
 
 POLL_S: Final = 0.05
 
 _log = structlog.get_logger()
+
+
+class _StarvedError(WorkError):
+    """A clone has got too little CPU time."""
+
+
+class _Part(NamedTuple):
+    """A part of a clone: whether it was the last, how long it took, and how much CPU time."""
+
+    is_made: bool
+    took_s: float
+    cpu_s: float
 
 
 class OldShards(Protocol):
@@ -84,6 +98,7 @@ class ShardCloner:
         self._num_shards = num_shards
         self._old = old
         self._pace = pace
+        self._priority = ClonePriority(pace.share)
         self._turn = asyncio.Lock()  # a clone holds the memory of an index that is written
 
     @property
@@ -108,11 +123,15 @@ class ShardCloner:
         if not self._old.is_copying or not await self._lacks_documents(shard):
             return False
         async with self._turn:
-            if (folder := self._old.folder(shard)) is None:
-                return False
-            await self._forget_empty(shard)
-            await self._clone(shard, folder)
-        return True
+            while (folder := self._old.folder(shard)) is not None:
+                await self._forget_empty(shard)
+                try:
+                    await self._clone(shard, folder)
+                except _StarvedError:
+                    _log.info("clone_begun_again", shard=shard)
+                else:
+                    return True
+        return False
 
     async def check(self, shard: int) -> None:
         """Wait until the log of a shard that is about to be opened has got to where the shard is.
@@ -154,18 +173,14 @@ class ShardCloner:
     async def _clone(self, shard: int, folder: Path) -> None:
         loop, log = asyncio.get_running_loop(), self._shard_log
         began = loop.time()
-        gives_way = self._pace.share < 1.0
-        clone = await self._indexer.begin_clone(
-            shard, str(folder), self._num_shards, gives_way=gives_way
-        )
+        priority = self._priority.choose(began)
+        clone = await self._indexer.begin_clone(shard, str(folder), self._num_shards, priority)
         try:
             # Before anything else: from now on, the log keeps what the clone does not have.
             await log.record_applied(shard, clone.replica_id, clone.position)
             self._check_old(shard, folder)
             await self._check_not_trimmed(shard, clone)
-            is_made = False
-            while not is_made:
-                is_made = await self._advance(shard)
+            await self._make(shard, priority)
             await self._until_copied(shard, clone.position)
             await self._check_place(shard, clone)
             await self._indexer.place_clone(shard)
@@ -175,7 +190,13 @@ class ShardCloner:
                 await log.forget_replica(shard, clone.replica_id)
             raise
         took_s = round(loop.time() - began, 3)
-        _log.info("shard_cloned", shard=shard, position=clone.position, took_s=took_s)
+        _log.info(
+            "shard_cloned",
+            shard=shard,
+            position=clone.position,
+            took_s=took_s,
+            priority=priority.name.lower(),
+        )
 
     def _check_old(self, shard: int, folder: Path) -> None:
         """Make sure that the old shard was whole when its store was opened: it still is."""
@@ -194,22 +215,37 @@ class ShardCloner:
         if position(trimmed) > position(clone.position):
             raise WorkError(f"shard {shard}: its old shard is not at {trimmed} here yet")
 
-    async def _advance(self, shard: int) -> bool:
-        """Make the next part of a clone, and rest; returns whether it is made."""
+    async def _make(self, shard: int, priority: Priority) -> None:
+        """Make a clone that has begun.
+
+        Raises:
+            _StarvedError: it has to be begun again.
+        """
+        loop, is_made, took_s, cpu_s = asyncio.get_running_loop(), False, 0.0, 0.0
+        while not is_made:
+            part = await self._advance(shard)
+            is_made, took_s, cpu_s = part.is_made, took_s + part.took_s, cpu_s + part.cpu_s
+            if not is_made and self._priority.is_starved(priority, took_s, cpu_s, loop.time()):
+                raise _StarvedError(f"shard {shard}: too little CPU time is left to clone it")
+
+    async def _advance(self, shard: int) -> "_Part":
+        """Make the next part of a clone, and rest."""
         loop, pace = asyncio.get_running_loop(), self._pace
         # The copiers of this process take turns for old shards, whose numbers are lower.
-        turn, is_made = self._num_shards + shard, False
+        turn = self._num_shards + shard
         async with pace.turn(turn, self._pause):
-            began, cpu_s = loop.time(), 0.0
-            while not is_made and loop.time() - began < TURN_S:
+            began, cpu_s, is_over = loop.time(), 0.0, False
+            while not is_over:
                 step = await self._indexer.clone(shard)
-                is_made, cpu_s = step.is_made, cpu_s + step.cpu_s
+                cpu_s += step.cpu_s
+                is_over = step.is_made or loop.time() - began >= TURN_S
+            took_s = loop.time() - began
             rest = Rest.after_clone(began, loop.time(), cpu_s, pace.share)
             is_urgent = await self._shard_log.length(shard) > pace.most_log_entries
             while not rest.is_over(loop.time(), is_busy=False, is_urgent=is_urgent):
                 await self._pause()
                 await pace.keep(turn)
-        return is_made
+        return _Part(step.is_made, took_s, cpu_s)
 
     async def _until_copied(self, shard: int, end: str) -> None:
         while position(await self._shard_log.newest(shard)) < position(end):

@@ -2,6 +2,8 @@
 
 import asyncio
 import random
+import re
+import sys
 from collections.abc import AsyncIterator, Iterator
 from functools import partial
 from pathlib import Path
@@ -93,6 +95,12 @@ def nearly(expected: dict[str, float]) -> Any:
     return pytest.approx(expected, rel=1e-4)
 
 
+def new_shards_of(pid: int) -> set[int]:
+    """The shards of the first split of which a process has files mapped."""
+    maps = Path(f"/proc/{pid}/maps").read_text(encoding="utf-8")
+    return {int(shard) for shard in re.findall(r"/layout-1/shards/(\d+)/", maps)}
+
+
 @on(*KINDS)
 async def test_a_split_under_writes_loses_nothing(cluster: Cluster) -> None:
     """Inserts, updates, deletes and searches by two gateways go on: all is whole, and found once.
@@ -173,6 +181,21 @@ async def test_hits_and_scores_are_those_of_before(cluster: Cluster) -> None:
         for query, expected in before.items():
             assert await scores(gateway, query) == nearly(expected), query
         assert num_asked > 20
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads which files a process has mapped")
+async def test_the_first_search_finds_the_new_shards_open(cluster: Cluster) -> None:
+    """Every scorer has opened the index of each, though nothing was searched in them yet."""
+    async with gateway_to(cluster) as gateway:
+        await gateway.collections.put("books", FIELDS)
+        await load_into(gateway, "books", [document(number, 0) for number in range(100)])
+        await gateway.splits.begin()
+        await until_split(gateway, 2 * NUM_SHARDS)
+        workers = (await gateway.status())["workers"]
+        scorers = [pid for worker in workers for pid in worker["lanes"]["process"]["pids"]]
+        assert len(scorers) >= 2
+        new = set(range(2 * NUM_SHARDS))
+        assert [new_shards_of(pid) for pid in scorers] == [new for _ in scorers]
 
 
 @on(ONE, NODES)

@@ -26,9 +26,12 @@ from hedgerow.common.state.registry import Registry
 from hedgerow.common.tasks import end
 from hedgerow.common.wire.heartbeat import Heartbeat
 from hedgerow.shard_worker.executors.process_pool.task import Task, TaskResult
+from hedgerow.shard_worker.indexing.background_thread import Priority
+from hedgerow.shard_worker.indexing.commands import Command, unpack_command
 from hedgerow.shard_worker.indexing.indexer import IndexerConfig, make_indexer
 from hedgerow.shard_worker.indexing.indexer_client import IndexerClient
 from hedgerow.shard_worker.indexing.shard_report import ShardState
+from hedgerow.shard_worker.splitting import clone_priority, cloner
 from hedgerow.shard_worker.splitting.clone_choice import CloneChoice
 from hedgerow.shard_worker.splitting.cloner import ShardCloner
 from hedgerow.shard_worker.splitting.copier import Copier, held_by
@@ -110,17 +113,23 @@ class Old:
 class Replicas:
     """The replicas of the new shards in one worker, which apply their logs and trim them."""
 
-    def __init__(self, control: RedisClient, keys: Keys, data: Path, old: Old) -> None:
+    def __init__(
+        self, control: RedisClient, keys: Keys, data: Path, old: Old, share: float
+    ) -> None:
         self.log = ShardLog(control, keys.of_layout(1))
         self.data = data
         self._indexer = make_indexer(IndexerConfig(str(data), MEMORY, MEMORY))
         self._budget: Any = None  # nothing asks for it
         self._client = IndexerClient(self)
-        self.cloner = ShardCloner(self.log, self._client, data, 2, old, CopyPace(1.0))
+        self.cloner = ShardCloner(self.log, self._client, data, 2, old, CopyPace(share))
         self.states: dict[int, ShardState] = {}
+        self.priorities: list[int] = []  # of the clones that were begun
 
     async def run(self, work: Task) -> TaskResult:
         """Carry out a command of the indexer."""
+        command, arguments = unpack_command(work.payload)
+        if command is Command.BEGIN_CLONE:
+            self.priorities.append(arguments[-1])
         await asyncio.sleep(0)
         return TaskResult(self._indexer(work.payload, self._budget), 0, 0, 0, None)
 
@@ -172,14 +181,16 @@ class Replicas:
 class Splitting:
     """A source whose two workers each serve the old shard, and are to serve both new ones."""
 
-    def __init__(self, control: RedisClient, keys: Keys, folder: Path, seed: int) -> None:
+    def __init__(
+        self, control: RedisClient, keys: Keys, folder: Path, seed: int, share: float = 1.0
+    ) -> None:
         self.control = control
         self.keys = keys
         self.rng = random.Random(seed)
         (folder / "old").mkdir()
         self.source = Source(control, keys, folder / "old" / "store.sqlite", self.rng)
         self.old = Old(folder / "old")
-        self.replicas = [Replicas(control, keys, folder / one, self.old) for one in "ab"]
+        self.replicas = [Replicas(control, keys, folder / one, self.old, share) for one in "ab"]
 
     async def begin(self, *, clones: bool = True) -> None:
         """Write something, and have the new shards placed."""
@@ -276,6 +287,24 @@ async def test_clones_and_copiers_that_end_at_any_point_lose_nothing(
     log = ShardLog(control, split.keys.of_layout(1))
     for shard in NEW:
         assert position(await log.trimmed(shard)) > (0, 0)
+    split.close()
+
+
+async def test_a_clone_that_starves_is_begun_again_with_a_higher_priority(
+    control: RedisClient, keys: Keys, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It goes on from what the old shard has by then; the clones after it do not starve first."""
+    monkeypatch.setattr(cloner, "TURN_S", 0.0)
+    monkeypatch.setattr(clone_priority, "PATIENCE_S", 0.0)
+    monkeypatch.setattr(clone_priority, "LEAST_SHARE", 1000.0)  # no core gives that much
+    split = Splitting(control, keys, tmp_path, 9, share=0.5)
+    await split.begin()
+    one, two = split.replicas
+    copying = asyncio.create_task(split.copier().run(always))
+    await asyncio.gather(*(each.take_up(shard) for each in (one, two) for shard in NEW))
+    assert one.priorities == [Priority.IDLE, Priority.NICER, Priority.NICER]
+    assert len(await one.log.applied(0)) == 2, "the log waits for a clone that was given up"
+    await split.check(copying)
     split.close()
 
 

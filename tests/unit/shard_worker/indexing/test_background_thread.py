@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from hedgerow.shard_worker.indexing.background_thread import NICER_BY, BackgroundThread
+from hedgerow.shard_worker.indexing.background_thread import NICER_BY, BackgroundThread, Priority
 
 
 def nice() -> int:
@@ -15,43 +15,51 @@ def nice() -> int:
     return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
 
 
-@pytest.fixture(params=[0, NICER_BY, 99])
-def nicer_by(request: pytest.FixtureRequest) -> int:
-    """By how much a thread is to be nicer."""
-    number: int = request.param
-    return number
+def policy() -> int:
+    """How the system schedules this thread."""
+    return os.sched_getscheduler(threading.get_native_id())
+
+
+def in_another() -> tuple[int, int]:
+    """The nice value and the policy of a thread that this one starts."""
+    found = list[tuple[int, int]]()
+    other = threading.Thread(target=lambda: found.append((nice(), policy())))
+    other.start()
+    other.join()
+    return found[0]
 
 
 @pytest.fixture
-def background(nicer_by: int) -> Iterator[BackgroundThread]:
+def background(priority: Priority) -> Iterator[BackgroundThread]:
     """A thread, which ends with the test."""
-    thread = BackgroundThread(nicer_by)
+    thread = BackgroundThread(priority)
     yield thread
     thread.end()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems have one value for a process")
-def test_the_thread_and_those_that_it_starts_are_nicer(
-    background: BackgroundThread, nicer_by: int
+@pytest.mark.parametrize(
+    ("priority", "nicer_by", "is_idle"),
+    [
+        (Priority.OF_PROCESS, 0, False),
+        (Priority.NICER, NICER_BY, False),
+        (Priority.IDLE, NICER_BY, True),
+    ],
+)
+def test_the_thread_and_those_that_it_starts_give_way(
+    background: BackgroundThread, nicer_by: int, is_idle: bool
 ) -> None:
-    """The thread that waits for it keeps the nice value of the process."""
-    before, found = nice(), list[int]()
-
-    def start_another() -> None:
-        other = threading.Thread(target=lambda: found.append(nice()))
-        other.start()
-        other.join()
-
-    wanted = min(before + nicer_by, 19)
-    assert background.run(nice) == wanted
-    background.run(start_another)
-    assert found == [wanted]
-    assert nice() == before
+    """The thread that waits for it keeps the priority of the process."""
+    before = nice(), policy()
+    wanted = min(before[0] + nicer_by, 19), os.SCHED_IDLE if is_idle else before[1]
+    assert (background.run(nice), background.run(policy)) == wanted
+    assert background.run(in_another) == wanted
+    assert (nice(), policy()) == before
 
 
 def test_all_calls_are_made_in_one_thread_that_passes_on_what_they_raise() -> None:
     """An object that belongs to a thread can be used in all of them."""
-    background = BackgroundThread()
+    background = BackgroundThread(Priority.NICER)
     threads = {background.run(threading.get_ident) for _ in range(3)}
     assert len(threads) == 1
     assert threads != {threading.get_ident()}

@@ -13,6 +13,7 @@ from hedgerow.common.query.word_frequencies import unpack_frequencies
 from hedgerow.common.shard_log.entries import START
 from hedgerow.common.shard_log.operations import Create, Delete, Mirror, Upsert, pack_op
 from hedgerow.shard_worker.executors.process_pool.task import Task, TaskResult
+from hedgerow.shard_worker.indexing.background_thread import Priority
 from hedgerow.shard_worker.indexing.commands import Command, unpack_command
 from hedgerow.shard_worker.indexing.indexer import Indexer, IndexerConfig, make_indexer
 from hedgerow.shard_worker.indexing.indexer_client import FrozenCollection, IndexerClient
@@ -76,7 +77,7 @@ async def test_a_shard_is_written_to_copied_and_optimised_by_every_command(tmp_p
     await client.thaw(0)
     await client.remove_table("u0")
     assert not (tmp_path / "statistics" / "u0.sqlite").exists()
-    begun = await client.begin_clone(1, str(tmp_path / "shards" / "0"), 2, gives_way=True)
+    begun = await client.begin_clone(1, str(tmp_path / "shards" / "0"), 2, Priority.IDLE)
     assert begun.position == "1-0"
     while not (await client.clone(1)).is_made:
         pass

@@ -27,6 +27,7 @@ from hedgerow.common.shard_log.operations import (
 from hedgerow.shard_worker.embedding.embedder import EmbedConfig
 from hedgerow.shard_worker.executors.process_pool.task import Task, TaskResult
 from hedgerow.shard_worker.indexing import shard_clone
+from hedgerow.shard_worker.indexing.background_thread import Priority
 from hedgerow.shard_worker.indexing.indexer import IndexerConfig, make_indexer
 from hedgerow.shard_worker.indexing.indexer_client import IndexerClient
 from hedgerow.shard_worker.storage import store_clone
@@ -69,7 +70,7 @@ class Worker:
 
     async def clone(self, shard: int, old: Path, num_shards: int) -> str:
         """Clone a shard; returns its position."""
-        begun = await self.client.begin_clone(shard, str(old), num_shards, gives_way=True)
+        begun = await self.client.begin_clone(shard, str(old), num_shards, Priority.IDLE)
         while not (await self.client.clone(shard)).is_made:
             pass
         await self.client.place_clone(shard)
@@ -174,7 +175,7 @@ async def test_what_is_written_meanwhile_is_left_to_the_log(tmp_path: Path) -> N
     old, cloned = Worker(tmp_path / "old"), Worker(tmp_path / "cloned")
     ids = [f"d{number}" for number in range(50)]
     await old.apply(0, 1, Create(BOOKS.to_json()), Upsert("u0", [(one, b"{}") for one in ids]))
-    begun = await cloned.client.begin_clone(1, str(old.data / "shards" / "0"), 2, gives_way=True)
+    begun = await cloned.client.begin_clone(1, str(old.data / "shards" / "0"), 2, Priority.IDLE)
     later: list[Op] = [
         Upsert("u0", [(one, text(one, rng)) for one in (*ids[:9], "new")]),
         Delete("u0", ids[20:30]),
@@ -210,7 +211,7 @@ async def test_a_clone_that_is_cut_off_leaves_nothing_and_is_made_again(
     for num_steps in (0, 1, 3, 6, 9):
         cloned = Worker(tmp_path / "cloned")
         await cloned.apply(0, 1, Create(PAPERS.to_json()))  # of an attempt that came to nothing
-        await cloned.client.begin_clone(0, str(old.data / "shards" / "0"), 2, gives_way=True)
+        await cloned.client.begin_clone(0, str(old.data / "shards" / "0"), 2, Priority.IDLE)
         for _ in range(num_steps):
             if (await cloned.client.clone(0)).is_made:
                 break
@@ -253,13 +254,13 @@ async def test_a_store_of_another_format_is_refused(tmp_path: Path) -> None:
     old, cloned = Worker(tmp_path / "old"), Worker(tmp_path / "cloned")
     folder = old.data / "shards" / "0"
     with pytest.raises((ConfigurationError, WorkError), match="there is no store"):
-        await cloned.client.begin_clone(0, str(folder), 2, gives_way=True)
+        await cloned.client.begin_clone(0, str(folder), 2, Priority.IDLE)
     await old.apply(0, 1, Create(BOOKS.to_json()))
     store = Store.open(folder / "store.sqlite")
     with store._connection() as connection:
         connection.execute("UPDATE meta SET value = '2' WHERE key = 'format'")
     store.close()
     with pytest.raises((ConfigurationError, WorkError), match="format 2"):
-        await cloned.client.begin_clone(0, str(folder), 2, gives_way=True)
+        await cloned.client.begin_clone(0, str(folder), 2, Priority.IDLE)
     old.close()
     cloned.close()
