@@ -153,6 +153,7 @@ class Jobs:
         async with connected as queues:
             self._queues.set_result(queues)
             await run_together(
+                queues.watch(),
                 queues.serve(self._keys.jobs, "sum_statistics", self._sum),
                 self._follow(queues),
                 self._listen(),

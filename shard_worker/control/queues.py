@@ -1,13 +1,14 @@
 """Queues of jobs in Redis, by arq; this is the only module that imports it.
 
-Jobs are durable, retried, and unique by id. arq polls each queue that is served once a second. Its
-own keys (`arq:job:…`) lie outside of the cluster's prefix; the ids in them begin with it.
+Jobs are durable, retried, and unique by id. All queues that are served are polled together, once a
+second; arq polls only those that have jobs. Its own keys (`arq:job:…`) lie outside of the cluster's
+prefix; the ids in them begin with it.
 """
 
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Self, cast
 
@@ -23,6 +24,7 @@ from hedgerow.common.redis.pool import close_pool, connection_pool
 from hedgerow.common.redis.primary import Primary
 from hedgerow.common.redis.translation import translated
 from hedgerow.common.settings.redis import RedisSettings
+from hedgerow.shard_worker.control.due_queues import DueQueues
 
 if TYPE_CHECKING:
     from arq.typing import WorkerCoroutine
@@ -48,6 +50,7 @@ class JobQueues:
         self._redis = redis
         self._keys = keys
         self._settings = settings
+        self._due = DueQueues(self._count_due)
 
     @classmethod
     @asynccontextmanager
@@ -119,7 +122,7 @@ class JobQueues:
         job: Callable[..., Awaitable[None]],
         timeout_s: float | None = None,
     ) -> None:
-        """Run the jobs of a queue, one at a time, until cancelled.
+        """Run the jobs of a queue, one at a time, until cancelled, while `watch` is running.
 
         Args:
             queue: the queue.
@@ -132,7 +135,13 @@ class JobQueues:
             await job(*arguments)
 
         function = func(cast("WorkerCoroutine", run), name=name, timeout=timeout_s)
-        await self._run(queue, function, until_empty=False)
+        while True:
+            await self._run(queue, function, POLL_S)
+            await self._due.until_due(queue)
+
+    async def watch(self) -> None:
+        """Look for jobs in the queues that are served, until cancelled."""
+        await self._due.run(POLL_S)
 
     async def run_waiting(self, queue: str, name: str, job: Callable[[], Awaitable[None]]) -> None:
         """Run the jobs of a queue that there are, at once, until there are none.
@@ -149,25 +158,35 @@ class JobQueues:
             await job()
 
         function = func(cast("WorkerCoroutine", run), name=name)
-        await self._run(queue, function, until_empty=True)
+        await self._run(queue, function, SOON_S)
 
-    async def _run(self, queue: str, function: Function, *, until_empty: bool) -> None:
+    async def _count_due(self, queues: Sequence[str]) -> list[int]:
+        now_ms = time.time_ns() // 1_000_000  # arq's scores are of this clock
+        pipe = self._redis.pipeline(transaction=False)
+        for queue in queues:
+            pipe.zcount(queue, "-inf", now_ms)
+        with translated("ZCOUNT"):
+            counts: list[int] = await pipe.execute()
+        return counts
+
+    async def _run(self, queue: str, function: Function, poll_s: float) -> None:
+        """Run the jobs of a queue until it is empty; while some wait, look every `poll_s`."""
         failures = 0
         while True:
-            worker = self._worker(queue, function, until_empty=until_empty)
+            worker = self._worker(queue, function, poll_s)
             try:
                 await worker.async_run()
-                if until_empty:
-                    return
             except Exception as error:  # noqa: BLE001 - arq gives up at whatever redis-py raises
                 failures += 1
                 log = _log.warning if failures == 1 else _log.debug
                 log("jobs_interrupted", queue=queue, error=str(error))
+            else:
+                return
             finally:
                 await _end(worker)
             await asyncio.sleep(pause_s(failures, self._settings.reconnect_max_s))
 
-    def _worker(self, queue: str, function: Function, *, until_empty: bool) -> Worker:
+    def _worker(self, queue: str, function: Function, poll_s: float) -> Worker:
         return Worker(
             [function],
             queue_name=queue,
@@ -177,8 +196,8 @@ class JobQueues:
             job_timeout=JOB_TIMEOUT_S,
             max_tries=MAX_TRIES,
             keep_result=0,  # a result that is kept blocks the next job of its id
-            burst=until_empty,
-            poll_delay=SOON_S if until_empty else POLL_S,
+            burst=True,
+            poll_delay=poll_s,
             log_results=False,
             job_serializer=_serialize,
             job_deserializer=msgpack.unpackb,
