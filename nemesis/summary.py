@@ -8,6 +8,7 @@ import msgspec
 
 from nemesis.checkers.all_checks import check
 from nemesis.checkers.deadlines import TOLERANCE_MS, elapsed_ms, is_judged, lateness_ms
+from nemesis.checkers.faulty_times import Disruptions
 from nemesis.checkers.recovery import recoveries
 from nemesis.checkers.violation import Violation
 from nemesis.history import Any, FaultBegan, Read, Search, Write
@@ -31,8 +32,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
         statuses: of searches that were not answered so.
         outcomes: of shards, over all searches.
         unjudged: searches during which the machine was too busy to judge their time.
-        late_ms: of the others, the worst lateness, without the waits of this machine; negative:
-            before the deadline.
+        late_ms: of the others, the worst lateness, without the waits of this machine and searches
+            of gateways that were stopped, killed or starting; negative: before the deadline.
         elapsed_over: searches whose client saw the answer later than the deadline and 5 ms, waits
             included.
         writes: how writes ended.
@@ -71,6 +72,8 @@ def summarise(
     answered = [search for search in searches if search.status == 200]
     timed = [search for search in searches if search.status]
     judged = [search for search in timed if is_judged(search)]
+    disruptions = Disruptions(events)
+    checked = [one for one in judged if not disruptions.touch(one.gateway, one.at, one.until)]
     by_round = Counter(fault.round for fault in faults)
     violations: list[Violation] = check(events)
     began = events[0].at if events else 0.0
@@ -94,7 +97,7 @@ def summarise(
             Counter(outcome for one in searches for _, outcome in one.outcomes or ()).most_common()
         ),
         unjudged=len(timed) - len(judged),
-        late_ms=round(max(map(lateness_ms, judged), default=0.0), 1),
+        late_ms=round(max(map(lateness_ms, checked), default=0.0), 1),
         elapsed_over=sum(elapsed_ms(one) > one.deadline_ms + TOLERANCE_MS for one in timed),
         writes=dict(
             Counter(event.end for event in events if isinstance(event, Write)).most_common()

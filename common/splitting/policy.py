@@ -132,7 +132,7 @@ def _for_sealed(split: Split, seen: Seen, since_ms: int) -> Iterator[str]:
     if seen.pinned:
         yield f"workers {_names(seen.pinned)}, whose shards are pinned, to stop"
     if seen.unserved:
-        yield f"workers for {_shards(seen.unserved)}"
+        yield f"replicas of new {_shards(seen.unserved)}"
     if seen.uncopied:
         yield f"the documents of {_shards(seen.uncopied)} to be copied"
     most_lag_ms = lag_of(since_ms)
@@ -150,7 +150,7 @@ def _for_switched(_split: Split, seen: Seen, since_ms: int) -> Iterator[str]:
     if seen.copy_lag_ms or seen.uncopied:
         yield "the rest of the logs to be copied"
     if seen.unserved:
-        yield f"workers for {_shards(seen.unserved)}"
+        yield f"replicas of new {_shards(seen.unserved)}"
     if seen.apply_lag_ms:
         yield "the replicas to apply what was copied"
     if not seen.is_counted and since_ms < RANKING_MS:

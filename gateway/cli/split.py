@@ -101,7 +101,7 @@ def running(one: RunningSplit) -> str:
     """How far a split is, in words."""
     text = f"{one.from_shards} to {one.to_shards} shards: {one.state}"
     if one.state == "copying":
-        text += f", {one.copied_shards} of {one.from_shards} copied"
+        text += f", {one.copied_shards} of {one.from_shards} old ones copied or left to clones"
     if one.waits_for:
         text += f"; waits for {one.waits_for}"
     return f"{text} (an attempt was given up: {one.fell_back})" if one.fell_back else text

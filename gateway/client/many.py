@@ -92,6 +92,8 @@ class _Run:
     def __init__(self, queries: Iterable[str], concurrency: int, *, return_errors: bool) -> None:
         if concurrency < 1:
             raise BadRequestError("concurrency", "must be at least 1")
+        if isinstance(queries, str):  # which would be iterated by its characters
+            raise BadRequestError("queries", "is a single text; give a list of queries")
         self.answers: dict[int, SearchAnswer | HedgerowError] = {}
         self._waiting = deque(enumerate(queries))
         self._return_errors = return_errors

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from hedgerow.common.errors import ConflictError, NotFoundError
@@ -54,11 +55,14 @@ class PlacementAdmin:
     async def describe(self) -> dict[str, Any]:
         """The placement, as `PlacementAnswer`."""
         present, seen, cluster = await self._look()
-        decided = await asyncio.to_thread(plan, present, cluster, self._rules, seen.now_ms)
+        # Workers decide, by their settings; those of a gateway may be others.
+        replicas = self._rules.replicas if present is None else present.replicas
+        rules = replace(self._rules, replicas=replicas)
+        decided = await asyncio.to_thread(plan, present, cluster, rules, seen.now_ms)
         moves = _moves(present, decided, seen)
         return {
             "version": 0 if present is None else present.version,
-            "replicas": self._rules.replicas,
+            "replicas": replicas,
             "computed_at_ms": 0 if present is None else present.computed_at_ms,
             "is_settled": decided.next is present
             and not any(move["state"] == "joining" for move in moves),

@@ -21,7 +21,7 @@ class RunningSplit(msgspec.Struct, frozen=True):
         ),
     ]
     running_s: Annotated[float, doc("Since it began, in s.")]
-    copied_shards: Annotated[int, doc("Old shards whose documents are copied.")]
+    copied_shards: Annotated[int, doc("Old shards that are copied, or left to clones.")]
     waits_for: Annotated[str, doc("What it waits for, in words.")]
     fell_back: Annotated[
         str | None,

@@ -158,11 +158,21 @@ class ShardCloner:
         # to copy documents, and the others that they get them, too. One that has started again may
         # be asked for new shards before it has opened the old ones.
         log, old = self._shard_log, self._old
-        while (old.folder(shard) or await old.is_late(shard)) and not await log.applied(shard):
-            if await log.newest(shard) != START:
-                break
+        while (old.folder(shard) or await old.is_late(shard)) and not await self._is_begun(shard):
             await self._pause()
         return await log.trimmed(shard) != START
+
+    async def _is_begun(self, shard: int) -> bool:
+        """Whether a new shard's log has begun, or is going to begin with all documents.
+
+        It is if a replica follows it already, or the log of the old shard's other half, and that
+        has not begun: then documents are copied to both.
+        """
+        log, other = self._shard_log, (shard + self._num_shards // 2) % self._num_shards
+        followed = await log.applied_of([shard, other])
+        if followed[shard] or await log.newest(shard) != START:
+            return True
+        return bool(followed[other]) and await log.newest(other) == START
 
     async def _forget_empty(self, shard: int) -> None:
         """Have the log wait no longer for the replica that is replaced."""

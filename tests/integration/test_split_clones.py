@@ -324,6 +324,24 @@ async def test_a_worker_without_the_old_shard_begins_with_nothing_if_documents_a
     split.close()
 
 
+async def test_a_worker_that_begins_with_nothing_is_enough_for_both_halves(
+    control: RedisClient, keys: Keys, tmp_path: Path
+) -> None:
+    """Workers that could clone the other half wait for no copier, which would wait for them."""
+    split = Splitting(control, keys, tmp_path, 9)
+    await split.begin()
+    split.old.is_here = False
+    await split.replicas[0].take_up(0)
+    split.old.is_here = True
+    async with asyncio.timeout(30):
+        await asyncio.gather(*(one.take_up(1) for one in split.replicas))
+    assert [one.states[1].position for one in split.replicas] == [START, START]
+    copying = asyncio.create_task(split.copier().run(always))
+    await split.replicas[1].take_up(0)
+    await split.check(copying)
+    split.close()
+
+
 async def test_a_worker_waits_for_its_old_shard_if_that_is_late(
     control: RedisClient, keys: Keys, tmp_path: Path
 ) -> None:

@@ -36,7 +36,7 @@ function split(one) {
     h("p", null, `split from ${counted(from, "shard")} to ${count(to)}: `, h("b", null, one.state),
       h("span", { class: "dim" }, one.waits_for ? `, waits for ${one.waits_for}` : "")),
     one.fell_back ? h("p", { class: "warn-text small" }, one.fell_back) : null,
-    one.state === "copying" ? progress(copied, from, "shards copied") : null);
+    one.state === "copying" ? progress(copied, from, "shards copied or left to clones") : null);
 }
 
 function progress(done, most, what) {

@@ -6,6 +6,7 @@ import pytest
 
 from nemesis.checkers.deadlines import check_deadlines
 from nemesis.history import Event, FaultBegan, FaultEnded, ProcessEnded, ProcessStarted
+from nemesis.summary import summarise
 from tests.unit.nemesis.made_up import search
 
 
@@ -60,3 +61,10 @@ def test_a_late_or_missing_answer_is_a_violation(events: list[Any], text: str) -
     """Each is found and named, whatever happens to other gateways or before."""
     (violation,) = check_deadlines(events)
     assert text in violation.text
+
+
+def test_the_latest_answer_is_one_that_is_checked() -> None:
+    """One of a gateway that was stopped would be told beside a promise that it does not break."""
+    events: list[Any] = [*stopped(1, 2), search(1.5, 3_200.0), search(9, 303.0)]
+    summary = summarise(events, command="", seed=1, network="", missing={})
+    assert (summary.late_ms, summary.violations) == (3.0, [])

@@ -91,7 +91,7 @@ def test_a_split_that_finds_everything_ready_doubles_the_shards() -> None:
 @pytest.mark.parametrize(
     ("state", "seen", "words"),
     [
-        (SplitState.COPYING, Seen(unserved=[3]), "workers for shard 3"),
+        (SplitState.COPYING, Seen(unserved=[3]), "replicas of new shard 3"),
         (SplitState.COPYING, Seen(uncopied=[0, 1]), "documents of shards 0, 1"),
         (SplitState.COPYING, Seen(copy_lag_ms=MOST_LAG_MS + 1), "catch up"),
         (SplitState.COPYING, Seen(apply_lag_ms=MOST_LAG_MS + 1), "replicas to apply"),

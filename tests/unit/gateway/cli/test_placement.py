@@ -38,7 +38,7 @@ def test_a_dry_run_shows_the_moves_to_come(command: CommandLine) -> None:
 def test_the_placement_names_a_split_in_progress(command: CommandLine) -> None:
     """As `gateway split --status` does."""
     command.gateway.placement.split = running_split("copying")
-    said = "4 to 8 shards: copying, 3 of 4 copied; waits for the copies"
+    said = "4 to 8 shards: copying, 3 of 4 old ones copied or left to clones; waits for the copies"
     last = command.run("placement").out.splitlines()[-2:]
     assert last == ["version 7: nothing moves", f"the shards are split, {said}"]
 

@@ -32,7 +32,7 @@ def test_the_state_is_shown_without_a_change(command: CommandLine) -> None:
     command.gateway.splits.states = ["copying", "copying"]
     assert command.run("split", "--status").out.splitlines() == [
         "4 shards",
-        "4 to 8 shards: copying, 3 of 4 copied; waits for the copies",
+        "4 to 8 shards: copying, 3 of 4 old ones copied or left to clones; waits for the copies",
     ]
     found = json.loads(command.run("split", "--status", "--json").out)
     assert found["split"]["state"] == "copying"

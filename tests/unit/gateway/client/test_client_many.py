@@ -207,3 +207,10 @@ def test_a_concurrency_of_none_is_refused(ask: EitherClient, concurrency: int) -
     with pytest.raises(HedgerowError, match="concurrency: must be at least 1"):
         ask("search_many", "films", QUERIES, concurrency=concurrency)
     assert ask.requests == []
+
+
+def test_a_single_text_is_not_taken_for_many_queries(ask: EitherClient) -> None:
+    """Its characters would be asked, one after the other."""
+    with pytest.raises(BadRequestError, match="queries: is a single text"):
+        ask("search_many", "films", "lamp")
+    assert ask.requests == []

@@ -26,8 +26,13 @@ def beat(worker: str, shards: list[int], **members: Any) -> Heartbeat:
     return Heartbeat(worker, 1, "h", shards, "1", NOW_MS, 0, joins=True, **members)
 
 
-def described(monkeypatch: pytest.MonkeyPatch, joining: Heartbeat) -> list[dict[str, Any]]:
-    """The moves, while `joining` joins shard 0, which two workers have."""
+def described(
+    monkeypatch: pytest.MonkeyPatch, joining: Heartbeat, replicas: int = 2
+) -> dict[str, Any]:
+    """The answer while `joining` joins shard 0, which two workers have.
+
+    The gateway's setting says `replicas`, that of the workers two.
+    """
     placed = (ShardPlacement(("a", "b"), (joining.id,)), ShardPlacement(("a", "b")))
     beats = {one.id: one for one in (beat("a", [0, 1]), beat("b", [0, 1]), joining)}
 
@@ -40,7 +45,8 @@ def described(monkeypatch: pytest.MonkeyPatch, joining: Heartbeat) -> list[dict[
     monkeypatch.setattr(PlacementStore, "read", read)
     monkeypatch.setattr(PlacementStore, "observe", observe)
     settings = Settings(
-        placement=PlacementSettings(replicas=2, max_moves=1), snapshots=SnapshotSettings(url="/s")
+        placement=PlacementSettings(replicas=replicas, max_moves=1),
+        snapshots=SnapshotSettings(url="/s"),
     )
 
     async def running_split() -> None:
@@ -49,21 +55,29 @@ def described(monkeypatch: pytest.MonkeyPatch, joining: Heartbeat) -> list[dict[
     admin = PlacementAdmin(
         Mock(spec=RedisClient), Keys(), Mock(spec=Registry), 2, settings, running_split
     )
-    moves: list[dict[str, Any]] = asyncio.run(admin.describe())["moves"]
-    return moves
+    answer: dict[str, Any] = asyncio.run(admin.describe())
+    return answer
 
 
 def test_a_move_says_what_it_still_has_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker restores, then catches up with the log; another move waits for it."""
-    joining, waiting = described(monkeypatch, beat("c", []))
+    joining, waiting = described(monkeypatch, beat("c", []))["moves"]
     assert (joining["shard"], joining["state"], joining["behind"]) == (0, "joining", None)
     assert (waiting["shard"], waiting["state"], waiting["behind"]) == (1, "waiting", None)
     known = beat("c", [], replicas={0: "r"}, log_backlog={0: 17}, behind=[0])
-    assert described(monkeypatch, known)[0]["behind"] == 17
+    assert described(monkeypatch, known)["moves"][0]["behind"] == 17
 
 
 def test_a_move_that_fails_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
     """The reason is that of the worker's heartbeat."""
     broken = beat("c", [], unready={0: "the disk is full"})
-    assert described(monkeypatch, broken)[0]["error"] == "the disk is full"
-    assert described(monkeypatch, beat("c", []))[0]["error"] is None
+    assert described(monkeypatch, broken)["moves"][0]["error"] == "the disk is full"
+    assert described(monkeypatch, beat("c", []))["moves"][0]["error"] is None
+
+
+@pytest.mark.parametrize("replicas", [1, 5])
+def test_a_gateway_shows_what_the_workers_will_do(
+    monkeypatch: pytest.MonkeyPatch, replicas: int
+) -> None:
+    """If its own setting says another number of replicas, what is to come is theirs."""
+    assert described(monkeypatch, beat("c", []), replicas) == described(monkeypatch, beat("c", []))
