@@ -52,8 +52,8 @@ def _import_share_of_modules(config: pytest.Config) -> None:
     modules = sorted(path for folder in folders for path in folder.rglob("test_*.py"))
     share = slice(len(modules) * number // processes, len(modules) * (number + 1) // processes)
     for path in modules[share] if processes > 1 else []:
-        name = path.resolve().relative_to(config.rootpath).with_suffix("")
         with contextlib.suppress(Exception, pytest.skip.Exception):  # collecting it will say so
+            name = path.resolve().relative_to(config.rootpath).with_suffix("")
             importlib.import_module(".".join(name.parts))
 
 
