@@ -162,6 +162,7 @@ $(VENV)/.runtime: $(VENV)/.made requirements.lock requirements-build.lock pyproj
 
 $(VENV)/.development: $(VENV)/.runtime requirements-dev.lock
 	$(INSTALL) --require-hashes -r requirements-dev.lock
+	$(BIN)/python -m compileall -q common gateway shard_worker
 	@touch $@
 
 $(VENV)/.docs: $(VENV)/.made requirements-docs.lock

@@ -74,9 +74,7 @@ class Shard:
 
     def find(self, query: str) -> list[str]:
         """The ids that the index finds, sorted; one that is found twice is there twice."""
-        index = self.index()
-        hits = index.searcher.search(index.parse_native(query), 1000).hits
-        return sorted(index.ids([address for _, address in hits]))
+        return _find(self.index(), query)
 
     def fill(self) -> None:
         """Fill to the end."""
@@ -85,14 +83,20 @@ class Shard:
 
     def check(self, *, has_author: bool) -> None:
         """The index has every document once, by its newest title (and author, if it has any)."""
-        assert self.find("*") == sorted(self.model)
+        index = self.index()
+        assert _find(index, "*") == sorted(self.model)
         for one, document in self.model.items():
-            assert one in self.find(f"title:{document['title']}")
-        assert self.index().num_documents == len(self.model)
+            assert one in _find(index, f"title:{document['title']}")
+        assert index.num_documents == len(self.model)
         if has_author:
             for author in {document["author"] for document in self.model.values()}:
                 wanted = sorted(k for k, v in self.model.items() if v["author"] == author)
-                assert self.find(f"author:{author}") == wanted
+                assert _find(index, f"author:{author}") == wanted
+
+
+def _find(index: TextIndex, query: str) -> list[str]:
+    hits = index.searcher.search(index.parse_native(query), 1000).hits
+    return sorted(index.ids([address for _, address in hits]))
 
 
 @pytest.fixture

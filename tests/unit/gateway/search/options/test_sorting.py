@@ -21,6 +21,7 @@ keys = st.lists(
     unique_by=lambda key: key[0],
 )
 words = st.sampled_from(("*", "red", "blue", "old"))
+Row = tuple[str, tuple[Any, ...]]  # an id, and what it is sorted by
 
 
 @pytest.fixture(scope="module", params=[1, 8])
@@ -58,20 +59,23 @@ def compare(first: Any, second: Any, key: tuple[str, bool, bool]) -> int:
 
 def expected(
     documents: Mapping[str, Mapping[str, Any]], word: str, order: list[tuple[str, bool, bool]]
-) -> list[tuple[str, tuple[Any, ...]]]:
+) -> list[Row]:
     """The ids of all matches in order, with their values, found by comparing documents."""
 
-    def compare_rows(first: Mapping[str, Any], second: Mapping[str, Any]) -> int:
-        for key in order:
-            found = compare(value_of(first, key[0]), value_of(second, key[0]), key)
+    def compare_rows(first: Row, second: Row) -> int:
+        for one, other, key in zip(first[1], second[1], order, strict=True):
+            found = compare(one, other, key)
             if found:
                 return found
-        by_id: int = (first["id"] > second["id"]) - (first["id"] < second["id"])
+        by_id: int = (first[0] > second[0]) - (first[0] < second[0])
         return by_id
 
-    found = [row for row in documents.values() if matches(row, word)]
-    found.sort(key=cmp_to_key(compare_rows))
-    return [(row["id"], tuple(value_of(row, field) for field, _, _ in order)) for row in found]
+    found = [
+        (row["id"], tuple(value_of(row, field) for field, _, _ in order))
+        for row in documents.values()
+        if matches(row, word)
+    ]
+    return sorted(found, key=cmp_to_key(compare_rows))
 
 
 def as_sort(order: list[tuple[str, bool, bool]]) -> tuple[Any, ...]:
