@@ -243,7 +243,7 @@ _HOW = """
 - **Recovery.** From the end of a round's last fault until both gateways show all workers,
   replicas and closed breakers, no shard that moves or is split, no shortage, and answer searches of
   300 ms or more over all shards. One or a tenth of the searches between two looks, half a second
-  apart, may be partial.
+  apart, may be partial; those whose time is not judged are not counted, unless they are whole.
 - **Resources.** Before the first fault and after the last: 16 descriptors more at most (of Redis,
   48, since it has the connections of all others), 30 % or 120 MB more memory at most, and as many
   processes as before; after splits, as many times the descriptors and the additional memory as

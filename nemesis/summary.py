@@ -7,10 +7,10 @@ from pathlib import Path
 import msgspec
 
 from nemesis.checkers.all_checks import check
-from nemesis.checkers.deadlines import TOLERANCE_MS, elapsed_ms, is_judged, lateness_ms
+from nemesis.checkers.deadlines import TOLERANCE_MS, elapsed_ms, lateness_ms
 from nemesis.checkers.recovery import recoveries
 from nemesis.checkers.violation import Violation
-from nemesis.history import Any, FaultBegan, Read, Search, Write
+from nemesis.history import Any, FaultBegan, Read, Search, Write, is_judged
 
 
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
