@@ -15,6 +15,7 @@ from hedgerow.common.splitting.policy import (
     Seen,
     abandon,
     begin,
+    fail,
     next_step,
 )
 from hedgerow.common.state.layout import ClusterLayout, Layout, SplitState
@@ -155,6 +156,24 @@ def test_a_change_over_that_takes_too_long_falls_back(
     assert next_step(back, READY, MOST_SEALED_MS + PAUSE_MS - 1).next is None
     again = go_on(back, READY, MOST_SEALED_MS + PAUSE_MS)
     assert state_of(again) is SplitState.SEALED
+
+
+@pytest.mark.parametrize("state", [SplitState.SEALED, SplitState.SWITCHED])
+def test_a_split_whose_copy_has_failed_lets_writes_go_on_before_it_is_given_up(
+    state: SplitState,
+) -> None:
+    """Back to copying, and then to its end; not once the target takes writes."""
+    back = fail(at(state), "why", 5)
+    assert back is not None
+    assert back.split is not None
+    assert (back.split.state, back.split.reason) == (SplitState.COPYING, "why")
+    given_up = fail(back, "why", 6)
+    assert given_up is not None
+    assert given_up.split is not None
+    assert given_up.split.state is SplitState.ABANDONING
+    for later in (SplitState.RETIRING, SplitState.REMOVING):
+        assert fail(at(later), "why", 5) is None
+    assert fail(FIRST, "why", 5) is None
 
 
 def test_only_a_split_that_copies_can_be_abandoned() -> None:
