@@ -38,7 +38,8 @@ def cut(directions: Directions) -> Inject:
     @asynccontextmanager
     async def inject(cluster: Cluster, fault: Fault) -> AsyncIterator[str]:
         pairs = directions(cluster, fault.target)
-        names = dict.fromkeys(cluster.redis_hosts, REDIS)
+        is_all_of_redis = {*cluster.redis_hosts} <= {name for pair in pairs for name in pair}
+        names = dict.fromkeys(cluster.redis_hosts, REDIS) if is_all_of_redis else {}
         async with cluster.links.cut(pairs):
             ways = sorted({f"{names.get(a, a)} → {names.get(b, b)}" for a, b in pairs})
             yield f"nothing gets through: {', '.join(ways)}"
