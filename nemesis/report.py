@@ -127,6 +127,10 @@ def _seen(summaries: Sequence[Summary]) -> str:
             f"{abs(worst_ms):.1f} ms {'after' if worst_ms > 0 else 'before'} its deadline",
         ),
         ("searches during which the machine was too busy to judge", _share(unjudged, searches)),
+        (
+            "rounds after which the machine was too busy to judge recovery",
+            f"{sum(one.unjudged_rounds for one in summaries)}",
+        ),
         ("answers more than 5 ms late as the client saw them, waits included", f"{late}"),
     ]
     return table(("", "all runs"), rows)
@@ -244,6 +248,7 @@ _HOW = """
   replicas and closed breakers, no shard that moves or is split, no shortage, and answer searches of
   300 ms or more over all shards. One or a tenth of the searches between two looks, half a second
   apart, may be partial; those whose time is not judged are not counted, unless they are whole.
+  A round is not judged if most searches of the 30 s are not.
 - **Resources.** Before the first fault and after the last: 16 descriptors more at most (of Redis,
   48, since it has the connections of all others), 30 % or 120 MB more memory at most, and as many
   processes as before; after splits, as many times the descriptors and the additional memory as

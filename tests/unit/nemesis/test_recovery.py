@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from nemesis.checkers.recovery import check_recovery, recoveries
+from nemesis.checkers.recovery import check_recovery, num_unjudged, recoveries
 from nemesis.checkers.resources import check_resources
 from nemesis.history import Calm, Leftover, Resources, RoundBegan, RoundOver
 from nemesis.layout import NUM_SHARDS
@@ -112,6 +112,16 @@ def test_a_partial_answer_of_a_gateway_without_a_core_says_nothing_about_recover
     assert count_whole([search(1), search(1, is_full=False), starved, refused]) == (2, 1)
     assert count_whole([search(1, gateway_waited_ms=140.0)]) == (1, 1)
     assert count_whole([search(1, gateway_waited_ms=20.0, is_full=False)]) == (1, 0)
+
+
+@pytest.mark.parametrize(("waited_ms", "num_found"), [(140.0, 0), (20.0, 1)])
+def test_recovery_on_a_machine_without_time_is_not_judged(waited_ms: float, num_found: int) -> None:
+    """Nothing is known if most searches of the 30 s waited for a core; a free machine is judged."""
+    busy = [search(10 + number, gateway_waited_ms=waited_ms) for number in range(3)]
+    free = [search(14 + number) for number in range(2)]
+    events: list[Any] = [Calm(at=10, round=1), *busy, *free, state(20, is_reachable=False)]
+    assert len(check_recovery([*events, RoundOver(at=70, round=1)])) == num_found
+    assert num_unjudged([*events, RoundOver(at=70, round=1)]) == 1 - num_found
 
 
 def test_servers_of_redis_may_have_changed_their_roles() -> None:
