@@ -95,9 +95,9 @@ attack: $(VENV)/.development  ## the same at full strength, for MINUTES=10 (SEED
 	$(BIN)/python -m tests.hostile --minutes $(or $(MINUTES),10) --seed $(or $(SEED),1) \
 	  $(if $(ONLY),--only $(ONLY)) $(if $(JSON),--json "$$JSON") $(if $(WRITE),--write --keep-going)
 
-nemesis: $(VENV)/.development  ## faults of all kinds in a cluster under load, and checks of every promise (root; MINUTES=30 SEED=1 ONLY=kind,…)
+nemesis: $(VENV)/.development  ## faults of all kinds in a cluster under load, and checks of every promise (root; MINUTES=30 SEED=1 NODES=3 ONLY=kind,…)
 	$(BIN)/python -m nemesis attack --minutes $(or $(MINUTES),30) --seed $(or $(SEED),1) \
-	  $(if $(ONLY),--only "$$ONLY") $(if $(PROXIES),--proxies)
+	  $(if $(ONLY),--only "$$ONLY") $(if $(PROXIES),--proxies) $(if $(NODES),--nodes $(NODES))
 
 check: $(VENV)/.development docs  ## check lint, format, types, imports and the docs (make docs)
 	$(BIN)/ruff check

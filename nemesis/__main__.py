@@ -16,8 +16,9 @@ from typing import Any, Final
 
 from hedgerow.common.lifecycle import stop_on_signals
 from nemesis.abilities import NAMESPACES, PACKETS, find_abilities, what_it_lacks
-from nemesis.faults.catalogue import FAULTS
+from nemesis.faults.catalogue import CARDS, NODE_FAULTS
 from nemesis.history import read_history
+from nemesis.layout import NUM_PRIMARIES
 from nemesis.report import page, tell
 from nemesis.run import Options, histories, run
 from nemesis.summary import Summary, read_summary, summarise, write_summary
@@ -40,6 +41,9 @@ def main(command: Sequence[str] | None = None) -> int:
     if lacks := what_it_lacks():
         sys.stderr.write(f"nemesis needs {'; '.join(lacks)}\n")
         return CANNOT
+    of_nodes = {card.kind for card in NODE_FAULTS}
+    if not arguments.nodes and (idle := sorted(of_nodes & set(arguments.only))):
+        parser.error(f"{', '.join(idle)}: only with --nodes {NUM_PRIMARIES}")
     return _attack(arguments)
 
 
@@ -49,8 +53,13 @@ def _attack(arguments: argparse.Namespace) -> int:
         minutes=arguments.minutes,
         only=tuple(arguments.only),
         is_proxied=arguments.proxies,
+        num_nodes=arguments.nodes,
     )
     has = find_abilities()
+    if arguments.nodes and (arguments.proxies or NAMESPACES not in has.present):
+        # Nodes name each other by the addresses at which they listen.
+        sys.stderr.write("nemesis needs namespaces for the nodes of a Redis Cluster\n")
+        return CANNOT
     if arguments.proxies:
         has = has.without(NAMESPACES, PACKETS, why="proxies were asked for")
     for what, why in has.missing.items():
@@ -86,6 +95,8 @@ def _check(folder: Path) -> Summary:
     command = f"make nemesis MINUTES={about['minutes']:g} SEED={about['seed']}"
     if about["is_proxied"]:
         command += " PROXIES=1"
+    if about["num_nodes"]:
+        command += f" NODES={about['num_nodes']}"
     if about["only"]:
         command += f" ONLY='{','.join(about['only'])}'"
     summary = summarise(
@@ -113,6 +124,13 @@ def _parser() -> argparse.ArgumentParser:
     attack.add_argument(
         "--only", type=_kinds, default=[], metavar="KIND,…", help="only these kinds of faults"
     )
+    attack.add_argument(
+        "--nodes",
+        type=int,
+        choices=(0, NUM_PRIMARIES),
+        default=0,
+        help="nodes of a Redis Cluster, each with a replica, that carry queries and logs (0)",
+    )
     attack.add_argument("--proxies", action="store_true", help="without network namespaces")
     attack.add_argument(
         "--output", type=Path, default=_OUTPUT, metavar="FOLDER", help="of the histories"
@@ -124,11 +142,10 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _kinds(text: str) -> list[str]:
-    known = {card.kind for card in FAULTS}
     kinds = [kind.strip() for kind in text.split(",")]
-    if unknown := sorted(set(kinds) - known):
+    if unknown := sorted(set(kinds) - CARDS.keys()):
         raise argparse.ArgumentTypeError(
-            f"{', '.join(unknown)}; there are: {', '.join(sorted(known))}"
+            f"{', '.join(unknown)}; there are: {', '.join(sorted(CARDS))}"
         )
     return kinds
 

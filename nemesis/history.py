@@ -74,6 +74,16 @@ class Search(Event, frozen=True, tag="search"):
     gateway_waited_ms: float = 0.0
 
 
+# Of a search, in ms: if this machine kept client and gateway waiting for longer, what piled up
+# meanwhile takes its time as well, so nothing is known of what is late.
+TOO_BUSY_MS = 25.0
+
+
+def is_judged(search: Search) -> bool:
+    """Whether the machine was free enough for the time of an answer to say something."""
+    return search.client_waited_ms + search.gateway_waited_ms <= TOO_BUSY_MS
+
+
 class Write(Event, frozen=True, tag="write"):
     """A write of one document, as its only writer saw it.
 
@@ -182,7 +192,8 @@ class State(Event, frozen=True, tag="state"):
         split: how far the split in progress is; empty if there is none.
         quarantined: queries that are refused.
         num_searches, num_full: searches of this gateway with a deadline of 300 ms or more that
-            ended since the last state, and those of them that were answered over all shards.
+            ended since the last state, and those of them that were answered over all shards;
+            without those of which nothing is known (`is_judged`), unless they are whole.
     """
 
     gateway: str

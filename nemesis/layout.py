@@ -5,6 +5,10 @@ from typing import Final
 REDIS: Final = "redis"  # the primary at first
 STANDBY: Final = "redis-1"  # its replica at first
 SERVERS: Final = (REDIS, STANDBY)
+# Of a Redis Cluster: three primaries at first, then their replicas, in turn.
+NODES: Final = ("node-0", "node-1", "node-2", "node-3", "node-4", "node-5")
+NUM_PRIMARIES: Final = 3
+NUM_SLOTS: Final = 3  # over how many hash slots the shards are spread
 SENTINELS: Final = ("sentinel-0", "sentinel-1", "sentinel-2")
 GATEWAYS: Final = ("gateway-0", "gateway-1")
 NUM_SHARDS: Final = 4
@@ -12,10 +16,11 @@ NUM_REPLICAS: Final = 2
 # They join: which shards each serves is up to the placement.
 WORKERS: Final = ("worker-0", "worker-1", "worker-2", "worker-3")
 SPARE: Final = "worker-4"  # runs only while a fault adds it
-PROCESSES: Final = (*SERVERS, *SENTINELS, *GATEWAYS, *WORKERS, SPARE)
+PROCESSES: Final = (*SERVERS, *SENTINELS, *GATEWAYS, *WORKERS, SPARE)  # without nodes
 STORING: Final = (*SERVERS, *WORKERS, SPARE)
 # Processes whose wall clock a fault may move; the others run without a library in between.
 CLOCKED: Final = (REDIS, GATEWAYS[1], WORKERS[3])
+CLOCKED_NODES: Final = (NODES[0], NODES[NUM_PRIMARIES + 1])
 
 STEADY: Final = "steady"  # a collection whose documents never change during a run
 REGISTERS: Final = "registers"  # an alias of one whose documents are written all the time

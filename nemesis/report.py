@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from bench.harness.report import machine, table
 from nemesis.checkers.all_checks import CHECKS
-from nemesis.faults.catalogue import FAULTS
+from nemesis.faults.catalogue import CARDS
 from nemesis.findings import FINDINGS
 from nemesis.summary import Summary
 
@@ -89,7 +89,7 @@ def _injected(summaries: Sequence[Summary]) -> str:
         sum(one.rounds for one in summaries),
     )
     said = f"{together} of {all_rounds} rounds had several faults at once."
-    rows = [(card.kind, card.says, str(counts[card.kind])) for card in FAULTS]
+    rows = [(card.kind, card.says, str(counts[card.kind])) for card in CARDS.values()]
     shown = f"{said}\n\n{table(('fault', 'what is done', 'times'), rows)}"
     missing = {what: why for one in summaries for what, why in one.missing.items()}
     if not missing:
@@ -127,6 +127,10 @@ def _seen(summaries: Sequence[Summary]) -> str:
             f"{abs(worst_ms):.1f} ms {'after' if worst_ms > 0 else 'before'} its deadline",
         ),
         ("searches during which the machine was too busy to judge", _share(unjudged, searches)),
+        (
+            "rounds after which the machine was too busy to judge recovery",
+            f"{sum(one.unjudged_rounds for one in summaries)}",
+        ),
         ("answers more than 5 ms late as the client saw them, waits included", f"{late}"),
     ]
     return table(("", "all runs"), rows)
@@ -173,8 +177,13 @@ nemesis page`).
 
 It needs Linux and root. If the machine lacks something, it leaves out the faults that need it,
 and says so; without namespaces, TCP proxies of its own stand between each process and a single
-Redis. The
-record of a run is kept in `build/nemesis/`, with the logs of all processes; `python -m nemesis
+Redis.
+
+With `NODES=3`, a [Redis Cluster](redis.md#redis-cluster) of three nodes with a replica each carries
+queries and logs, and the servers under the sentinels everything else. Nodes then fail, hang, are
+cut off and hand slots to each other, beside all other faults. This needs namespaces.
+
+The record of a run is kept in `build/nemesis/`, with the logs of all processes; `python -m nemesis
 check FOLDER` checks it again. A run that fails prints the command that repeats its schedule.
 """
 
@@ -187,8 +196,8 @@ _MEANS = """
 - **Disks** are file systems of 160 MB in files. A full one is filled to the last byte; a slow one
   is throttled by a control group (`blkio` or `io`).
 - **Memory** is limited by a control group, in which the kernel kills what does not fit.
-- **Clocks** are moved by libfaketime, for one gateway, one worker and Redis: the wall clock only,
-  since no kernel lets the monotonic clock jump.
+- **Clocks** are moved by libfaketime, for one gateway, one worker, Redis and two nodes: the wall
+  clock only, since no kernel lets the monotonic clock jump.
 - **Moves**: a worker is drained, and keeps its shards in the end, however far that has got; a
   fifth worker joins, and is drained and stopped; lost workers are replaced at once.
 - **Failovers**: the primary is killed or stopped for 6 s or longer. The sentinels wait for 2 s
@@ -202,6 +211,18 @@ _MEANS = """
 - **Splits**: the number of shards is doubled, up to 16, while the round's other faults happen;
   three of ten splits are cancelled, if they still copy after the fault's time. Such a round is calm
   when the split has ended. Splits are drawn by a chance of their own, in one of five rounds.
+- **The driver** of a split is the worker that moves it on, by what its log says. In six of ten
+  rounds with a split, it is killed as soon as it has got to one of five states, which the seed
+  draws: `copying`, `sealed`, `switched`, `retiring` or `removing`. So is, with nodes, the node of a
+  slot. A split that never gets to the state is spared.
+- **Nodes** count as failing after 2 s (`cluster-node-timeout`). One that fails or hangs is the
+  primary that has a slot of the shards, and is away for 6 s or longer: its replica takes over. A
+  node that is cut off is reached by nothing; one that is split from the others is still reached by
+  gateways and workers, as if it had not been replaced.
+- **Slots** move key by key, as with `redis-cli`: a move begins with the fault, so that a slot is
+  half on its way for as long as that lasts, and ends with it. A move that a failure has cut short
+  goes on with what it finds. Keys move only while both nodes have a replica that follows: Redis
+  moves a key in two steps, and loses it if the node fails in between without a copy.
 """
 
 _HOW = """
@@ -226,17 +247,20 @@ _HOW = """
 - **Recovery.** From the end of a round's last fault until both gateways show all workers,
   replicas and closed breakers, no shard that moves or is split, no shortage, and answer searches of
   300 ms or more over all shards. One or a tenth of the searches between two looks, half a second
-  apart, may be partial.
+  apart, may be partial; those whose time is not judged are not counted, unless they are whole.
+  A round is not judged if most searches of the 30 s are not.
 - **Resources.** Before the first fault and after the last: 16 descriptors more at most (of Redis,
   48, since it has the connections of all others), 30 % or 120 MB more memory at most, and as many
   processes as before; after splits, as many times the descriptors and the additional memory as
-  there are times the shards. No process outlives the one that started it. The descriptors that are
-  allowed are for pools of connections, which keep as many as were ever in use at once: a process
-  polls the queues of its shards, reads their logs and keeps its records over two pools, and more
-  of these commands coincide the longer it runs, and after a failover, when all are sent at once.
-  With two workers, a gateway and 4 shards, a primary had 70 connections at first, 79 to 81 after
-  each of 5 failovers without load, 86 to 88 after each of the next 3, and 95 after 8 failovers
-  under load; a worker has 12 more at most. Each was opened after the last failover, and no client
-  is connected to another server than the primary: nothing is left over from earlier ones. Links to
-  replicas and sentinels stay as they are.
+  there are times the shards, and in a worker one process more, the
+  [forkserver](operations.md#memory-and-processes) that forks later ones. No process outlives the
+  one that started it. The descriptors that are allowed are for pools of connections, which keep as
+  many as were ever in use at once: a process polls the queues of its shards, reads their logs and
+  keeps its records over two pools, and more of these commands coincide the longer it runs, and
+  after a failover, when all are sent at once. With two workers, a gateway and 4 shards, a primary
+  had 70 connections at first, 79 to 81 after each of 5 failovers without load, 86 to 88 after each
+  of the next 3, and 95 after 8 failovers under load; a worker has 12 more at most. Each was opened
+  after the last failover, and no client is connected to another server than the primary: nothing is
+  left over from earlier ones. Links to replicas and sentinels stay as they are. Nodes of a Redis
+  Cluster are counted together, since connections go where slots go.
 """

@@ -20,7 +20,7 @@ from nemesis.cluster.namespaces import Namespaces
 from nemesis.cluster.proxied import Proxied
 from nemesis.cluster.resource_use import resources_of
 from nemesis.commands import at_once
-from nemesis.faults.catalogue import FAULTS, INJECT
+from nemesis.faults.catalogue import CARDS, INJECT, cards
 from nemesis.history import (
     Calm,
     Event,
@@ -52,12 +52,14 @@ class Options:
         minutes: how long it lasts, from its start to its end.
         only: kinds of faults; the others are left out. Empty for all.
         is_proxied: whether proxies were asked for, though the machine may have namespaces.
+        num_nodes: of the Redis Cluster that carries queries and logs; 0 for none.
     """
 
     seed: int
     minutes: float
     only: tuple[str, ...] = ()
     is_proxied: bool = False
+    num_nodes: int = 0
 
 
 async def run(options: Options, has: Abilities, folder: Path) -> None:
@@ -69,7 +71,9 @@ async def run(options: Options, has: Abilities, folder: Path) -> None:
     links = make_links(options, has)
     # Not in the run's folder, whose path may be long and whose disk is not the cluster's to fill.
     with tempfile.TemporaryDirectory(prefix="nemesis-") as place:
-        cluster = Cluster(Path(place), links, has, recorder.record)
+        cluster = Cluster(
+            Path(place), links, has, recorder.record, with_nodes=options.num_nodes > 0
+        )
         try:
             async with running(cluster):
                 await _Attack(options, has, cluster, recorder, folder).run()
@@ -81,7 +85,11 @@ async def run(options: Options, has: Abilities, folder: Path) -> None:
 def make_links(options: Options, has: Abilities) -> Links:
     """The network that the machine can have."""
     if abilities.NAMESPACES in has.present:
-        return Namespaces(options.seed, with_packets=abilities.PACKETS in has.present)
+        return Namespaces(
+            options.seed,
+            with_packets=abilities.PACKETS in has.present,
+            with_nodes=options.num_nodes > 0,
+        )
     return Proxied()
 
 
@@ -119,7 +127,7 @@ class _Attack:
             await asyncio.sleep(_WARM_UP_S)
             await self._until_whole(_START_S)
             self._measure("before")
-            for planned in rounds(self._options.seed, list(FAULTS)):
+            for planned in rounds(self._options.seed, cards(self._options.num_nodes)):
                 if time.monotonic() + planned.lasts_s + _END_S > self._ends_at:
                     break
                 await self._attack(planned)
@@ -178,7 +186,7 @@ class _Attack:
         self._record(FaultEnded(at=time.monotonic(), number=number))
 
     def _is_possible(self, fault: Fault) -> bool:
-        card = next(card for card in FAULTS if card.kind == fault.kind)
+        card = CARDS[fault.kind]
         is_wanted = not self._options.only or fault.kind in self._options.only
         is_there = fault.target not in PROCESSES or fault.target in self._cluster.programs
         return is_wanted and is_there and card.needs <= self._can

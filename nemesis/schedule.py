@@ -2,8 +2,9 @@
 
 The faults are drawn like cards from a shuffled deck, which is shuffled again when it is used up, so
 each kind comes about equally often. Kinds that come seldom are not in the deck: each has a chance
-of its own in every round, beside the faults of the deck. What a machine cannot do is drawn as well,
-and left out afterwards: a seed means the same faults on every machine.
+of its own in every round, beside the faults of the deck; some of them are done to another fault,
+and come only with it. What a machine cannot do is drawn as well, and left out afterwards: a seed
+means the same faults on every machine.
 """
 
 import random
@@ -30,6 +31,8 @@ class Card:
         needs: what the machine must be able to do (`abilities`); empty for nothing special.
         lasts: whether it has a duration; otherwise it happens at once.
         seldom: in which share of the rounds it comes; 0 if it is in the deck.
+        beside: the kind that it comes with, which is listed before; `seldom` is then a share of the
+            rounds with that one. Empty if it comes by itself.
     """
 
     kind: str
@@ -38,6 +41,7 @@ class Card:
     needs: frozenset[str] = frozenset()
     lasts: bool = True
     seldom: float = 0.0
+    beside: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +85,10 @@ def rounds(seed: int, cards: Sequence[Card]) -> Iterator[Round]:
         number += 1
         (size,) = chance.choices(_NUMBERS, _LIKELY)
         faults = [_fault(chance, next(drawn), is_first=index == 0) for index in range(size)]
-        faults += [
-            _fault(own, card, is_first=False)
-            for card, own in seldom.items()
-            if own.random() < card.seldom
-        ]
+        for card, own in seldom.items():
+            can_come = not card.beside or card.beside in {fault.kind for fault in faults}
+            if can_come and own.random() < card.seldom:
+                faults.append(_fault(own, card, is_first=False))
         yield Round(number, tuple(sorted(faults, key=lambda fault: fault.at_s)))
 
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import msgspec
 
 from nemesis.checkers.all_checks import check
-from nemesis.checkers.deadlines import TOLERANCE_MS, elapsed_ms, is_judged, lateness_ms
+from nemesis.checkers.deadlines import TOLERANCE_MS, elapsed_ms, lateness_ms
 from nemesis.checkers.faulty_times import Disruptions
-from nemesis.checkers.recovery import recoveries
+from nemesis.checkers.recovery import num_unjudged, recoveries
 from nemesis.checkers.violation import Violation
-from nemesis.history import Any, FaultBegan, Read, Search, Write
+from nemesis.history import Any, FaultBegan, Read, Search, Write, is_judged
 
 
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,6 +27,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
         together: rounds with more than one fault.
         recovery_s: how long the cluster took to recover, ascending; without rounds from which it
             did not.
+        unjudged_rounds: rounds after which the machine was too busy to judge recovery.
         searches, whole, partial: how many there were, and how many were answered over all shards,
             or over some.
         statuses: of searches that were not answered so.
@@ -61,6 +62,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     writes: dict[str, int]
     reads: int
     violations: list[tuple[str, float, str]]
+    unjudged_rounds: int = 0
 
 
 def summarise(
@@ -106,6 +108,7 @@ def summarise(
             isinstance(event, Read) or (isinstance(event, Search) and event.purpose == "final")
             for event in events
         ),
+        unjudged_rounds=num_unjudged(events),
         violations=[(one.promise, round(one.at - began, 2), one.text) for one in violations],
     )
 

@@ -370,14 +370,32 @@ class ShardLog:
             applied: the replica's position.
             recent: the last entries that it has applied, oldest first.
         """
+        tail = await self.put_back(shard, recent)
+        if applied != START:
+            await self.continue_after(shard, applied)
+        if not recent:
+            return tail
+        key = self._keys.log(shard)
+        found = await self._data(shard).execute("XRANGE", key, recent[0].id, applied)
+        return tail._replace(strangers=strangers(map(_entry, found), recent))
+
+    async def put_back(self, shard: int, recent: Sequence[Entry]) -> RestoredTail:
+        """Append again what a failover has lost, as far as nothing came after it since.
+
+        Args:
+            shard: the log's shard.
+            recent: entries that it had, oldest first.
+
+        Returns:
+            What was done; strangers are those between the first and the last of `recent`.
+        """
         keys = (self._keys.log(shard), self._keys.trimmed(shard))
         ops = [part for entry in recent for part in (entry.id, entry.op)]
         num_lost, *numbers = await self._data(shard).execute("EVAL", RESTORE, 2, *keys, FIELD, *ops)
-        if applied != START:
-            await self.continue_after(shard, applied)
         late: list[Entry] = []
         if recent:
-            found = await self._data(shard).execute("XRANGE", keys[0], recent[0].id, applied)
+            ends = recent[0].id, recent[-1].id
+            found = await self._data(shard).execute("XRANGE", keys[0], *ends)
             late = strangers(map(_entry, found), recent)
         return RestoredTail([recent[number - 1] for number in numbers], num_lost, late)
 

@@ -32,6 +32,7 @@ LATER_MS: Final = 20_000
 MOST_SEALED_MS: Final = 10_000  # longest time for which writes are held back in one attempt
 RANKING_MS: Final = 2000  # of it, how long term statistics are waited for
 PAUSE_MS: Final = 5000  # before another attempt
+_HELD: Final = (SplitState.SEALED, SplitState.SWITCHED)
 
 
 class Seen(NamedTuple):
@@ -97,6 +98,18 @@ def abandon(layout: ClusterLayout, reason: str, now_ms: int) -> ClusterLayout | 
     return _to(layout, layout.split, SplitState.ABANDONING, now_ms, reason)
 
 
+def fail(layout: ClusterLayout, reason: str, now_ms: int) -> ClusterLayout | None:
+    """The version in which a split goes back one step, since a copy has failed.
+
+    One that holds writes back lets them go on in the source first, and is then given up. None if it
+    can no longer be: from `retiring` on, nothing is copied.
+    """
+    split = layout.split
+    if split is not None and split.state in _HELD:
+        return _to(layout, split, SplitState.COPYING, now_ms, reason)
+    return abandon(layout, reason, now_ms)
+
+
 def next_step(layout: ClusterLayout, seen: Seen, now_ms: int) -> Step:
     """What a split in progress should do now."""
     split = layout.split
@@ -106,8 +119,7 @@ def next_step(layout: ClusterLayout, seen: Seen, now_ms: int) -> Step:
     waits_for = _missing(split, seen, since_ms)
     if not waits_for:
         return Step(_advanced(layout, split, now_ms))
-    is_held = split.state in (SplitState.SEALED, SplitState.SWITCHED)
-    if is_held and since_ms >= MOST_SEALED_MS:
+    if split.state in _HELD and since_ms >= MOST_SEALED_MS:
         return Step(_to(layout, split, SplitState.COPYING, now_ms, f"it waited for {waits_for}"))
     return Step(None, waits_for)
 

@@ -13,11 +13,10 @@ from collections.abc import Sequence
 
 from nemesis.checkers.faulty_times import Disruptions
 from nemesis.checkers.violation import Violation
-from nemesis.history import Any, Search
+from nemesis.history import Any, Search, is_judged
 
 PROMISE = "deadlines"
 TOLERANCE_MS = 5.0
-TOO_BUSY_MS = 25.0
 NO_ANSWER = "no answer"  # the error of a search whose client gave up, as the history has it
 
 
@@ -45,11 +44,6 @@ def check_deadlines(events: Sequence[Any]) -> list[Violation]:
             )
             found.append(Violation(PROMISE, event.at, text))
     return found
-
-
-def is_judged(search: Search) -> bool:
-    """Whether the machine was free enough for the time of an answer to say something."""
-    return search.client_waited_ms + search.gateway_waited_ms <= TOO_BUSY_MS
 
 
 def elapsed_ms(search: Search) -> float:

@@ -3,12 +3,15 @@
 Recovered means, as every gateway shows it: all workers live, each shard with all its replicas, no
 shard that moves or is split, all breakers closed, nothing in quarantine, no shortage, and whole
 answers to searches (of 300 ms or more) from then on, until the next round begins.
+
+If this machine kept most searches of these 30 s waiting for a core (`is_judged`), workers waited
+longer, and nothing is known. How many rounds these are is reported.
 """
 
 from collections.abc import Sequence
 
 from nemesis.checkers.violation import Violation
-from nemesis.history import Any, Calm, RoundBegan, RoundOver, State
+from nemesis.history import Any, Calm, RoundBegan, RoundOver, Search, State, is_judged
 from nemesis.layout import GATEWAYS, NUM_REPLICAS, WORKERS
 
 PROMISE = "recovery"
@@ -22,6 +25,8 @@ def check_recovery(events: Sequence[Any]) -> list[Violation]:
     """Rounds from which the cluster did not recover in time."""
     found = []
     for number, at, recovered_s, last in recoveries(events):
+        if (recovered_s is None or recovered_s > WITHIN_S) and was_too_busy(events, at):
+            continue
         if recovered_s is None:
             text = f"round {number}: not recovered; {'; '.join(last) or 'no state was seen'}"
             found.append(Violation(PROMISE, at, text))
@@ -29,6 +34,22 @@ def check_recovery(events: Sequence[Any]) -> list[Violation]:
             text = f"round {number}: recovered after {recovered_s:.1f} s"
             found.append(Violation(PROMISE, at, f"{text}; before that: {'; '.join(last)}"))
     return found
+
+
+def was_too_busy(events: Sequence[Any], at: float) -> bool:
+    """Whether the machine had no time for most of the searches in the 30 s from some time on."""
+    judged = [
+        is_judged(event)
+        for event in events
+        if isinstance(event, Search) and at <= event.at < at + WITHIN_S
+    ]
+    return sum(judged) * 2 < len(judged)
+
+
+def num_unjudged(events: Sequence[Any]) -> int:
+    """Rounds of whose recovery nothing is known, since the machine was too busy."""
+    late = [at for _, at, took_s, _ in recoveries(events) if took_s is None or took_s > WITHIN_S]
+    return sum(was_too_busy(events, at) for at in late)
 
 
 def recoveries(events: Sequence[Any]) -> list[tuple[int, float, float | None, list[str]]]:

@@ -23,6 +23,9 @@ class Clock:
             "FAKETIME_TIMESTAMP_FILE": str(self._file),
             "FAKETIME_CACHE_DURATION": "1",
             "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+            # Else waits on the monotonic clock end at once: threads that wait for Python's lock
+            # would spin, and take several times the CPU, though no clock has jumped.
+            "FAKETIME_FORCE_MONOTONIC_FIX": "0",
             "FAKETIME_DONT_RESET": "1",
             # Each process reads the file by itself; no state is shared through memory.
             "FAKETIME_DISABLE_SHM": "1",

@@ -26,14 +26,18 @@ from nemesis.cluster.disks import Disk
 from nemesis.cluster.groups import Groups
 from nemesis.cluster.links import LOAD, Links
 from nemesis.cluster.program import Program
-from nemesis.cluster.redis_files import write_sentinel, write_server
+from nemesis.cluster.redis_files import write_node, write_sentinel, write_server
 from nemesis.commands import at_once, run
 from nemesis.history import Event, Note
 from nemesis.layout import (
     CLOCKED,
+    CLOCKED_NODES,
     GATEWAYS,
+    NODES,
+    NUM_PRIMARIES,
     NUM_REPLICAS,
     NUM_SHARDS,
+    NUM_SLOTS,
     REDIS,
     SENTINELS,
     SERVERS,
@@ -57,10 +61,17 @@ class Cluster:
         disks: the disks of those that store something; empty if the machine cannot have them.
         groups: name → control groups.
         clocks: the clocks that can be moved; empty without libfaketime.
+        nodes: those of the Redis Cluster; empty if there is none.
     """
 
     def __init__(
-        self, folder: Path, links: Links, has: Abilities, record: Callable[[Event], None]
+        self,
+        folder: Path,
+        links: Links,
+        has: Abilities,
+        record: Callable[[Event], None],
+        *,
+        with_nodes: bool = False,
     ) -> None:
         """Prepare everything; nothing runs yet.
 
@@ -69,8 +80,11 @@ class Cluster:
             links: its network.
             has: what the machine can do.
             record: takes events.
+            with_nodes: whether a Redis Cluster carries queries and logs; the servers then have
+                everything else.
         """
         self.links = links
+        self.nodes = NODES if with_nodes else ()
         self.record = record
         self._folder = folder
         self.disks = (
@@ -87,8 +101,9 @@ class Cluster:
             for name in STORING
         }
         library = fake_clock()
+        clocked = (*CLOCKED, *(CLOCKED_NODES if with_nodes else ()))
         self.clocks = (
-            {name: Clock(library, folder / f"{name}.clock") for name in CLOCKED} if library else {}
+            {name: Clock(library, folder / f"{name}.clock") for name in clocked} if library else {}
         )
         (folder / "hedgerow.toml").write_text("")  # none from the folder that it is started in
         self._write_redis_files()
@@ -97,8 +112,13 @@ class Cluster:
             name: Program(
                 name, self._command(name), self._environment(name), self.log(name), record
             )
-            for name in (*redis, *GATEWAYS, *WORKERS, SPARE)
+            for name in (*redis, *self.nodes, *GATEWAYS, *WORKERS, SPARE)
         }
+
+    @property
+    def redis_hosts(self) -> tuple[str, ...]:
+        """Everything that belongs to Redis."""
+        return (*SERVERS, *SENTINELS, *self.nodes)
 
     def log(self, name: str) -> Path:
         """The log of a process."""
@@ -120,8 +140,9 @@ class Cluster:
 
     async def stop(self) -> None:
         """End everything, the server last."""
-        servers = [program for name, program in self.programs.items() if name in SERVERS]
-        others = [program for name, program in self.programs.items() if name not in SERVERS]
+        storing = (*SERVERS, *self.nodes)
+        servers = [program for name, program in self.programs.items() if name in storing]
+        others = [program for name, program in self.programs.items() if name not in storing]
         await asyncio.gather(*(program.stop() for program in others))
         await asyncio.gather(*(program.stop() for program in servers))
         self._kill_orphans()
@@ -158,6 +179,24 @@ class Cluster:
             with contextlib.suppress(RuntimeError):
                 return names.get(await self._ask("primary", host, str(port)))
         return None
+
+    async def slot_owner(self, slot: int) -> str | None:
+        """The node that has one of the slots of the shards; None if none says so."""
+        names = {"{}:{}".format(*self.links.listens(name)): name for name in self.nodes}
+        with contextlib.suppress(RuntimeError):
+            return names.get((await self.ask_slots("owner", slot)).strip())
+        return None
+
+    async def ask_slots(self, what: str, slot: int, *more: str) -> str:
+        """Have `nemesis.cluster.slots` do something with a slot of the shards.
+
+        Raises:
+            RuntimeError: it could not.
+        """
+        addresses = ["{}:{}".format(*self.links.listens(name)) for name in self.nodes]
+        place = self.links.enter(LOAD)
+        command = [*place, sys.executable, "-m", "nemesis.cluster.slots", what, str(slot)]
+        return await run(*command, ",".join(addresses), *more)
 
     async def _ask_gateways(self, method: str, path: str, body: str = "") -> tuple[int, str]:
         give_up_at = time.monotonic() + _OPERATE_S
@@ -208,7 +247,7 @@ class Cluster:
             place += ["env", *variables]
         return place + (
             self._redis_command(name)
-            if name in SERVERS
+            if name in (*SERVERS, *self.nodes)
             else self._sentinel_command(name)
             if name in SENTINELS
             else self._gateway_command(name)
@@ -227,6 +266,11 @@ class Cluster:
         for name in SENTINELS:
             self._file(name).parent.mkdir()
             write_sentinel(self._file(name), self.links.listens(name), primary)
+        addresses = [self.links.listens(name) for name in self.nodes]
+        for name, own in zip(self.nodes, addresses, strict=True):
+            data = self._folder / name / "data"
+            data.mkdir(parents=True)
+            write_node(self._file(name), data, own, addresses, NUM_PRIMARIES)
 
     def _file(self, name: str) -> Path:
         """The configuration of a server or sentinel."""
@@ -276,6 +320,7 @@ class Cluster:
             "HEDGEROW_SNAPSHOTS__URL": str(self._folder / "snapshots"),
             "HEDGEROW_SNAPSHOTS__INTERVAL_S": f"{_SNAPSHOT_INTERVAL_S:g}",
             **(self._sentinel_settings() if self.links.is_direct else {}),
+            **(self._node_settings() if self.nodes else {}),
             "PYTHONFAULTHANDLER": "0",
         }
 
@@ -286,6 +331,13 @@ class Cluster:
             "HEDGEROW_REDIS__SERVICE_NAME": SERVICE,
             # What is acknowledged is then on both servers.
             "HEDGEROW_REDIS__MIN_REPLICAS": "1",
+        }
+
+    def _node_settings(self) -> dict[str, str]:
+        addresses = ["{}:{}".format(*self.links.listens(name)) for name in self.nodes]
+        return {
+            "HEDGEROW_REDIS__CLUSTER_NODES": json.dumps(addresses),
+            "HEDGEROW_REDIS__CLUSTER_SLOTS": str(NUM_SLOTS),
         }
 
 

@@ -5,8 +5,6 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import asdict, dataclass
 from typing import Protocol
 
-from nemesis.layout import SENTINELS, SERVERS
-
 Pair = tuple[str, str]  # from one process to another, in this direction only
 LOAD = "load"  # the name of the clients' place in the network
 
@@ -75,11 +73,6 @@ class Links(Protocol):
         self, pairs: Sequence[Pair], disturbance: Disturbance
     ) -> AbstractAsyncContextManager[None]:
         """Disturb these directions."""
-
-
-def redis_hosts() -> tuple[str, ...]:
-    """Everything that belongs to Redis."""
-    return (*SERVERS, *SENTINELS)
 
 
 def both_ways(first: str, second: str) -> list[Pair]:

@@ -16,10 +16,10 @@ from contextlib import asynccontextmanager
 
 from nemesis.cluster.links import LOAD, Disturbance, Pair
 from nemesis.commands import Helper, run
-from nemesis.layout import GATEWAYS, PROCESSES, REDIS, SENTINELS, SERVERS, SPARE, WORKERS
+from nemesis.layout import GATEWAYS, NODES, PROCESSES, REDIS, SENTINELS, SERVERS, SPARE, WORKERS
 
 _PORTS = {
-    **dict.fromkeys(SERVERS, 6379),
+    **dict.fromkeys((*SERVERS, *NODES), 6379),
     **dict.fromkeys(SENTINELS, 26379),
     **dict.fromkeys(GATEWAYS, 8080),
     **dict.fromkeys((*WORKERS, SPARE), 9100),
@@ -35,15 +35,16 @@ class Namespaces:
 
     is_direct = True
 
-    def __init__(self, seed: int, *, with_packets: bool) -> None:
+    def __init__(self, seed: int, *, with_packets: bool, with_nodes: bool = False) -> None:
         """Name them after this process.
 
         Args:
             seed: of the chance by which packets are lost.
             with_packets: whether directions can be disturbed.
+            with_nodes: whether there are the nodes of a Redis Cluster.
         """
         self._prefix = f"nemesis-{os.getpid()}"
-        self._names = (*PROCESSES, LOAD)
+        self._names = (*PROCESSES, *(NODES if with_nodes else ()), LOAD)
         self._cuts = itertools.count(_FIRST_CUT)
         self._disturbances = itertools.count(_FIRST_DISTURBANCE)
         self._packets = (

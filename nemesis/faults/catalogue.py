@@ -1,8 +1,18 @@
 """Every kind of fault, by its card."""
 
+from collections.abc import Sequence
 from typing import Final
 
-from nemesis.faults import failovers, machine, moves, network, processes, reindexes, splits
+from nemesis.faults import (
+    failovers,
+    machine,
+    moves,
+    network,
+    nodes,
+    processes,
+    reindexes,
+    splits,
+)
 from nemesis.faults.injection import Inject
 from nemesis.schedule import Card
 
@@ -15,4 +25,13 @@ FAULTS: Final[dict[Card, Inject]] = {
     **reindexes.FAULTS,
     **splits.FAULTS,
 }
-INJECT: Final = {card.kind: inject for card, inject in FAULTS.items()}
+# Of a cluster with the nodes of a Redis Cluster, in addition.
+NODE_FAULTS: Final[dict[Card, Inject]] = nodes.FAULTS
+_ALL: Final = FAULTS | NODE_FAULTS
+CARDS: Final = {card.kind: card for card in _ALL}
+INJECT: Final = {card.kind: inject for card, inject in _ALL.items()}
+
+
+def cards(num_nodes: int) -> Sequence[Card]:
+    """The kinds that a cluster can have, with so many nodes of a Redis Cluster."""
+    return list(_ALL if num_nodes else FAULTS)

@@ -57,7 +57,8 @@ async def _squeeze(cluster: Cluster, fault: Fault) -> AsyncIterator[str]:
 
 
 @asynccontextmanager
-async def _jump(cluster: Cluster, fault: Fault) -> AsyncIterator[str]:
+async def jump(cluster: Cluster, fault: Fault) -> AsyncIterator[str]:
+    """Move the wall clock of a process, and back."""
     by_s = _JUMPS_S[min(len(_JUMPS_S) - 1, int(fault.strength * len(_JUMPS_S)))]
     clock = cluster.clocks[fault.target]
     clock.jump(by_s)
@@ -88,5 +89,5 @@ FAULTS: Final[dict[Card, Inject]] = {
         "the wall clock of one process jumps by 2 s, a minute or an hour, and back",
         CLOCKED,
         frozenset({CLOCKS}),
-    ): _jump,
+    ): jump,
 }

@@ -16,7 +16,7 @@ from nemesis.layout import GATEWAYS, SERVERS, WORKERS
 from nemesis.schedule import Card, Fault
 
 
-def _own(cluster: Cluster, target: str) -> list[int]:
+def own(cluster: Cluster, target: str) -> list[int]:
     """The process itself."""
     pid = cluster.programs[target].pid
     return [pid] if pid else []
@@ -43,7 +43,7 @@ def _name(pid: int) -> str:
         return ""
 
 
-def _once(number: signal.Signals, find: Callable[[Cluster, str], list[int]]) -> Inject:
+def once(number: signal.Signals, find: Callable[[Cluster, str], list[int]]) -> Inject:
     """Send a signal, no more: a process that ends is started again by its supervisor."""
 
     @asynccontextmanager
@@ -55,7 +55,7 @@ def _once(number: signal.Signals, find: Callable[[Cluster, str], list[int]]) -> 
     return inject
 
 
-def _stop(find: Callable[[Cluster, str], list[int]]) -> Inject:
+def stop(find: Callable[[Cluster, str], list[int]]) -> Inject:
     """Stop processes, and let them go on."""
 
     @asynccontextmanager
@@ -92,28 +92,28 @@ def _list(pids: list[int]) -> str:
 
 
 _PARTS: Final = (
-    ("a gateway", GATEWAYS, _own),
-    ("a worker", WORKERS, _own),
+    ("a gateway", GATEWAYS, own),
+    ("a worker", WORKERS, own),
     ("a scorer", WORKERS, _child("scorer")),
     ("an indexer", WORKERS, _child("indexer")),
     ("a forkserver", WORKERS, _child("scorer-launcher")),
-    ("Redis", SERVERS, _own),
+    ("Redis", SERVERS, own),
 )
 
 FAULTS: Final[dict[Card, Inject]] = {
     **{
-        Card(f"kill {part}", f"SIGKILL to {part}", targets, lasts=False): _once(signal.SIGKILL, of)
+        Card(f"kill {part}", f"SIGKILL to {part}", targets, lasts=False): once(signal.SIGKILL, of)
         for part, targets, of in _PARTS
     },
     **{
-        Card(f"crash {part}", f"SIGSEGV to {part}", targets, lasts=False): _once(signal.SIGSEGV, of)
+        Card(f"crash {part}", f"SIGSEGV to {part}", targets, lasts=False): once(signal.SIGSEGV, of)
         for part, targets, of in _PARTS
     },
     **{
-        Card(f"stop {part}", f"SIGSTOP to {part}, later SIGCONT", targets): _stop(of)
+        Card(f"stop {part}", f"SIGSTOP to {part}, later SIGCONT", targets): stop(of)
         for part, targets, of in _PARTS
     },
     Card(
         "freeze a worker", "SIGSTOP to a worker and all its processes, later SIGCONT", WORKERS
-    ): _stop(_family),
+    ): stop(_family),
 }

@@ -34,7 +34,7 @@ from hedgerow.common.redis.reconcile import reconcile
 from hedgerow.common.settings.settings import Settings
 from hedgerow.common.snapshots.manifest import STORE
 from hedgerow.common.snapshots.restore import shard_folder
-from hedgerow.common.splitting.policy import abandon
+from hedgerow.common.splitting.policy import fail
 from hedgerow.common.state.layout import ClusterLayout, Layout, LayoutStore, Split
 from hedgerow.common.state.registry import Registry
 from hedgerow.common.tasks import KeyedTasks, end, run_together
@@ -285,6 +285,7 @@ class LayoutHost:
                 raise RedisUnavailableError(f"another worker copies shard {shard}")
             held_until = now + LEASE_S
 
+        primary = self._control.data(shard).primary
         copier = Copier(
             self._control,
             self._keys,
@@ -299,10 +300,10 @@ class LayoutHost:
             try:
                 await copier.run(check_lease)
             except SplitError as error:
-                await self._abandon(str(error))
+                await self._fail(str(error))
             except (HedgerowError, OSError, sqlite3.Error) as error:
                 log.debug("copy_waits", shard=shard, reason=str(error))
-            await asyncio.sleep(COPY_AGAIN_S)
+            await primary.pause(COPY_AGAIN_S)  # at once if a failover may have lost entries
 
     def _placements(self, layout: Layout) -> PlacementStore:
         return PlacementStore(self._control, self._keys.of_layout(layout.id))
@@ -310,13 +311,13 @@ class LayoutHost:
     def _do_searches_wait(self) -> bool:
         return any(worker.num_waiting for worker in self._workers.values())
 
-    async def _abandon(self, reason: str) -> None:
+    async def _fail(self, reason: str) -> None:
         log.error("split_failed", reason=reason)
         with suppress(RedisUnavailableError, WireError):
             layout = await self._read()
-            abandoned = abandon(layout, reason, await self._control.now_ms())
-            if abandoned is not None:
-                await self._store.write(abandoned, layout.version)
+            failed = fail(layout, reason, await self._control.now_ms())
+            if failed is not None:
+                await self._store.write(failed, layout.version)
 
     async def _listen(self) -> None:
         async for _ in self._control.events(self._keys.layout_document):

@@ -5,7 +5,9 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nemesis.cluster.redis_files import write_sentinel, write_server
+from hedgerow.common.redis.cluster_view import read_nodes
+from hedgerow.common.redis.sentinel_view import Address
+from nemesis.cluster.redis_files import write_node, write_sentinel, write_server
 from nemesis.run import apart
 
 NAMES = ["a", "b", "c", "d"]
@@ -41,6 +43,29 @@ def test_a_standby_follows_the_primary_and_has_the_settings_of_compose(tmp_path:
     assert "dir /data" not in lines
     write_server(file, tmp_path / "data", ("10.0.0.1", 6), primary=None)
     assert "replicaof" not in file.read_text()
+
+
+def test_nodes_have_met_before_they_start(tmp_path: Path) -> None:
+    """Each file names all nodes, one as its own; each hash slot has one primary, with a replica."""
+    nodes = [(f"10.0.0.{number}", 6379) for number in range(6)]
+    for number, own in enumerate(nodes):
+        data = tmp_path / str(number)
+        data.mkdir()
+        write_node(tmp_path / "node.conf", data, own, nodes, 3)
+        assert "cluster-enabled yes" in (tmp_path / "node.conf").read_text().splitlines()
+        *lines, epochs = (data / "nodes.conf").read_text().splitlines()
+        assert epochs == "vars currentEpoch 3 lastVoteEpoch 0"
+        assert [place for place, line in enumerate(lines) if "myself," in line] == [number]
+        reports = read_nodes("\n".join(lines), Address(*own))
+        assert [tuple(one.address) for one in reports] == nodes
+        for slot in range(16384):
+            assert sum(one.has(slot) for one in reports) == 1
+        for place in range(3):
+            assert reports[place].is_primary
+            assert lines[place + 3].split()[2:4] == ["slave", reports[place].id] or (
+                place + 3 == number
+            )
+        assert lines[number].split()[2].removeprefix("myself,") in ("master", "slave")
 
 
 def test_a_sentinel_watches_the_primary(tmp_path: Path) -> None:

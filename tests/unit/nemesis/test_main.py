@@ -24,7 +24,14 @@ def test_without_root_it_says_what_it_needs(
 
 def _recorded(folder: Path, *events: object) -> Path:
     """The folder of a run with these events."""
-    about = {"seed": 7, "minutes": 3.0, "only": [], "is_proxied": False, "missing": {}}
+    about = {
+        "seed": 7,
+        "minutes": 3.0,
+        "only": [],
+        "is_proxied": False,
+        "num_nodes": 3,
+        "missing": {},
+    }
     (folder / "run.json").write_text(json.dumps(about))
     recorder = Recorder(folder / "load.jsonl")
     for event in events:
@@ -42,7 +49,26 @@ def test_a_history_is_checked_again_and_says_how_to_repeat_it(
     shown = capsys.readouterr().out
     assert "VIOLATED 1 times" in shown
     assert "was not found" in shown
-    assert "repeat: make nemesis MINUTES=3 SEED=7" in shown
+    assert "repeat: make nemesis MINUTES=3 SEED=7 NODES=3" in shown
+
+
+def test_faults_of_nodes_need_nodes(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A run that could never inject what was asked for is not started."""
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    with pytest.raises(SystemExit):
+        main(["attack", "--only", "kill a worker,fail a node"])
+    assert "fail a node: only with --nodes 3" in capsys.readouterr().err
+
+
+def test_nodes_need_namespaces(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They name each other by addresses, which a proxy does not have."""
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    assert main(["attack", "--nodes", "3", "--proxies"]) == CANNOT
+    assert "namespaces" in capsys.readouterr().err
 
 
 def test_the_page_counts_what_was_injected_and_seen(tmp_path: Path) -> None:

@@ -5,11 +5,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from nemesis.checkers.recovery import check_recovery, recoveries
+from nemesis.checkers.recovery import check_recovery, num_unjudged, recoveries
 from nemesis.checkers.resources import check_resources
 from nemesis.history import Calm, Leftover, Resources, RoundBegan, RoundOver
 from nemesis.layout import NUM_SHARDS
-from tests.unit.nemesis.made_up import state
+from nemesis.load.clients import count_whole
+from tests.unit.nemesis.made_up import search, state
 
 
 def both(at: float, **members: Any) -> list[Any]:
@@ -102,6 +103,25 @@ def test_after_a_split_a_worker_may_have_one_process_more() -> None:
     gateway = [used(phase, at, name="gateway-0") for phase, at in (("before", 1), ("after", 9))]
     grown = msgspec.structs.replace(gateway[1], processes=6)
     assert check_resources([gateway[0], split, grown])
+
+
+def test_a_partial_answer_of_a_gateway_without_a_core_says_nothing_about_recovery() -> None:
+    """A whole one does, and a partial one of a machine that had time does."""
+    starved = search(1, gateway_waited_ms=140.0, is_full=False)
+    refused = search(1, client_waited_ms=26.0, status=503)
+    assert count_whole([search(1), search(1, is_full=False), starved, refused]) == (2, 1)
+    assert count_whole([search(1, gateway_waited_ms=140.0)]) == (1, 1)
+    assert count_whole([search(1, gateway_waited_ms=20.0, is_full=False)]) == (1, 0)
+
+
+@pytest.mark.parametrize(("waited_ms", "num_found"), [(140.0, 0), (20.0, 1)])
+def test_recovery_on_a_machine_without_time_is_not_judged(waited_ms: float, num_found: int) -> None:
+    """Nothing is known if most searches of the 30 s waited for a core; a free machine is judged."""
+    busy = [search(10 + number, gateway_waited_ms=waited_ms) for number in range(3)]
+    free = [search(14 + number) for number in range(2)]
+    events: list[Any] = [Calm(at=10, round=1), *busy, *free, state(20, is_reachable=False)]
+    assert len(check_recovery([*events, RoundOver(at=70, round=1)])) == num_found
+    assert num_unjudged([*events, RoundOver(at=70, round=1)]) == 1 - num_found
 
 
 def test_servers_of_redis_may_have_changed_their_roles() -> None:

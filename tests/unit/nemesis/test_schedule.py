@@ -10,21 +10,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nemesis.cluster.packets import Wire
-from nemesis.faults.catalogue import FAULTS
+from nemesis.faults.catalogue import NODE_FAULTS, cards
 from nemesis.history import Note, Recorder, read_history
 from nemesis.load.exchange import whole_answer
-from nemesis.schedule import LONGEST_S, SHORTEST_S, rounds
+from nemesis.schedule import LONGEST_S, SHORTEST_S, Card, rounds
 from tests.unit.nemesis.made_up import group_search, state, write
 
-CARDS = list(FAULTS)
+CARDS = cards(0)
+OF_BOTH = pytest.mark.parametrize("kinds", [CARDS, cards(3)], ids=["one server", "nodes"])
 
 
-@given(st.integers(0, 2**32))
-def test_a_schedule_is_a_function_of_its_seed(seed: int) -> None:
+@given(st.integers(0, 2**32), st.sampled_from([0, 3]))
+def test_a_schedule_is_a_function_of_its_seed(seed: int, num_nodes: int) -> None:
     """The same seed gives the same rounds; faults are within the bounds of their kinds."""
-    first, second = (list(islice(rounds(seed, CARDS), 40)) for _ in range(2))
+    first, second = (list(islice(rounds(seed, cards(num_nodes)), 40)) for _ in range(2))
     assert first == second
-    kinds = {card.kind: card for card in CARDS}
+    kinds = {card.kind: card for card in cards(num_nodes)}
     for planned in first:
         assert min(fault.at_s for fault in planned.faults) == 0.0
         for fault in planned.faults:
@@ -41,14 +42,17 @@ def test_seeds_differ() -> None:
     assert len(schedules) == 20
 
 
-def test_each_kind_comes_about_equally_often() -> None:
+@OF_BOTH
+def test_each_kind_comes_about_equally_often(kinds: list[Card]) -> None:
     """As from a deck that is used up before it is shuffled again; some come seldom."""
-    kinds = [fault.kind for one in islice(rounds(3, CARDS), 500) for fault in one.faults]
-    counts = Counter(kinds)
-    for card in CARDS:
+    planned = list(islice(rounds(3, kinds), 1000))
+    counts = Counter(fault.kind for one in planned for fault in one.faults)
+    among = {"": len(planned)} | counts  # of how many rounds a share is meant
+    for card in kinds:
         if card.seldom:
-            assert counts.pop(card.kind) == pytest.approx(500 * card.seldom, rel=0.3)
-    assert set(counts) == {card.kind for card in CARDS if not card.seldom}
+            expected = among[card.beside] * card.seldom
+            assert counts.pop(card.kind) == pytest.approx(expected, rel=0.3)
+    assert set(counts) == {card.kind for card in kinds if not card.seldom}
     assert max(counts.values()) - min(counts.values()) <= 1
 
 
@@ -58,6 +62,31 @@ def test_seldom_faults_come_beside_the_others() -> None:
     for whole, rest in zip(islice(rounds(3, CARDS), 50), rounds(3, often), strict=False):
         kinds = {card.kind for card in often}
         assert tuple(fault for fault in whole.faults if fault.kind in kinds) == rest.faults
+
+
+@OF_BOTH
+def test_what_is_done_to_a_fault_comes_only_with_it(kinds: list[Card]) -> None:
+    """The worker that moves a split on is killed in rounds with a split, in some of them."""
+    planned = list(islice(rounds(5, kinds), 300))
+    done_to = {card.kind: card.beside for card in kinds if card.beside}
+    assert done_to["kill the driver"] == "split the shards"
+    for kind, beside in done_to.items():
+        in_round = [{fault.kind for fault in one.faults} for one in planned]
+        assert any(kind in names for names in in_round)
+        assert any(beside in names and kind not in names for names in in_round)
+        assert all(beside in names for names in in_round if kind in names)
+
+
+def test_with_nodes_come_splits_moves_and_failures_of_nodes() -> None:
+    """All that one server meets, and what only nodes do; one server meets none of that."""
+    names = [
+        {fault.kind for one in islice(rounds(1, cards(number)), 300) for fault in one.faults}
+        for number in (0, 3)
+    ]
+    of_nodes = {card.kind for card in NODE_FAULTS}
+    assert {"fail a node", "move a slot", "fail a node in a split"} < of_nodes
+    assert names[1] - names[0] == of_nodes
+    assert {"split the shards", "drain a worker", "kill a worker"} < names[0] & names[1]
 
 
 def test_a_history_is_read_as_it_was_recorded(tmp_path: Path) -> None:
