@@ -19,9 +19,7 @@ An append names the newest id that it expects, so a copier that was thought dead
 What there was when the split began is copied at a pace (`copy_pace`), so that queries go first.
 What is written since is not: copies that were slower than writes would never end.
 
-What a failover has lost of the shard's log, and was copied, the copier puts back at once. Otherwise
-the next entries might get ids before the copies' newest, if the new primary's clock is behind, and
-would never be copied. Gateways hold writes back meanwhile.
+What a failover has lost of the shard's log, and was copied, is put back at once (`copied_end`).
 
 Until it is copied, an entry must stay in the shard's log. As a replica would, the copier records a
 position for which the log is held: that of the copies, but never one that this worker's replica
@@ -57,8 +55,8 @@ from hedgerow.common.shard_log.sealing import Sealing
 from hedgerow.common.splitting.rest import Rest
 from hedgerow.common.state.layout import Split
 from hedgerow.common.tasks import run_together
-from hedgerow.shard_worker.indexing.log_tail import RecentEntries
 from hedgerow.shard_worker.splitting.clone_choice import CloneChoice
+from hedgerow.shard_worker.splitting.copied_end import CopiedEnd
 from hedgerow.shard_worker.splitting.copy_pace import CopyPace
 from hedgerow.shard_worker.splitting.shard_documents import ShardDocuments
 
@@ -130,9 +128,7 @@ class Copier:
         self._copies = Sealing(control, keys.of_layout(target.id))
         self._clones = clones
         self._newest: dict[int, str] = {}
-        self._recent = RecentEntries()
-        self._primary = self._log.primary(shard)
-        self._version = self._primary.version
+        self._copied = CopiedEnd(self._log, shard)
         self._held_at = -HOLD_EVERY_S
 
     async def run(self, check_lease: Callable[[], Awaitable[None]]) -> None:
@@ -147,7 +143,7 @@ class Copier:
             sqlite3.Error, ConfigurationError: its store cannot be read now.
         """
         await check_lease()
-        await run_together(self._copy(check_lease), self._keep_end())
+        await run_together(self._copy(check_lease), self._copied.keep())
 
     async def _copy(self, check_lease: Callable[[], Awaitable[None]]) -> None:
         held = await self._hold_from()
@@ -167,33 +163,6 @@ class Copier:
         while True:
             await check_lease()
             await self._follow(check_lease)
-
-    async def _keep_end(self) -> None:
-        """After each failover, put back into the shard's log what it has lost and was copied."""
-        moved = asyncio.Event()
-        unfollow = self._primary.follow(moved.set)
-        try:
-            while True:
-                await self._put_back()
-                await moved.wait()
-                moved.clear()
-        finally:
-            unfollow()
-
-    async def _put_back(self) -> None:
-        version = self._primary.version
-        if version == self._version:
-            return
-        tail = await self._log.put_back(self._shard, self._recent.list())
-        if tail.restored:
-            _log.warning("log_end_restored", shard=self._shard, entries=len(tail.restored), late=0)
-        if tail.strangers:
-            first = tail.strangers[0].id
-            raise SplitError(
-                f"the log of shard {self._shard} has entry {first} since a failover, before what "
-                "was copied"
-            )
-        self._version = version
 
     async def _leave_to_clones(self, check_lease: Callable[[], Awaitable[None]]) -> bool:
         """Begin the new logs without documents if all workers of the new shards can clone them.
@@ -346,7 +315,7 @@ class Copier:
             newest = position(self._newest[shard])
             own = [(one.id, self._part(one, shard)) for one in entries if position(one.id) > newest]
             await self._append(shard, own)
-        self._recent.add(entries, asyncio.get_running_loop().time())
+        self._copied.add(entries)
 
     def _part(self, entry: Entry, shard: int) -> bytes:
         try:
