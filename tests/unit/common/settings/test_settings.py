@@ -154,6 +154,7 @@ def test_a_variable_that_should_be_json_is_named(
     [
         ("http://h/0", "scheme 'http' is not redis, rediss or unix"),
         ("h:6379", "scheme 'h' is not redis, rediss or unix"),
+        ("redis//h", "scheme '' is not redis, rediss or unix"),
         ("redis://h:99999/0", "its port is not a number from 0 to 65535"),
         ("redis://:pass/word@h:6379/0", "its port is not a number from 0 to 65535"),
         ("redis://[::1/0", "is not a URL"),
