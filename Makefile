@@ -64,7 +64,7 @@ test-unit: $(VENV)/.development  ## tests without servers, in virtual time
 	$(BIN)/pytest tests/unit --dist worksteal --numprocesses auto --maxprocesses 4 $(PYTEST_FLAGS)
 
 test-integration: $(VENV)/.development  ## tests with a real Valkey, real processes, real signals
-	$(BIN)/pytest tests/integration --dist worksteal $(SIDE_BY_SIDE) 3 $(PYTEST_FLAGS)
+	$(BIN)/pytest tests/integration --dist worksteal $(SIDE_BY_SIDE) 4 $(PYTEST_FLAGS)
 	$(BIN)/pytest tests/integration $(ALONE)
 
 test-containers: $(VENV)/.development  ## tests of the image and compose.yaml; need a Docker engine
