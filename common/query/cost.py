@@ -8,6 +8,7 @@ counts are upper bounds: words are counted as written, before analysis drops any
 
 from collections.abc import Sequence
 from typing import NamedTuple
+from unicodedata import is_normalized
 
 from hedgerow.common.collection import Collection
 from hedgerow.common.errors import BadRequestError
@@ -90,7 +91,9 @@ def plain_cost(query: str, collection: Collection) -> Cost:
     """The cost of a plain query (`common.query.plain`), or a little more."""
     groups = collection.text_groups
     is_usual = not groups[1:] and not (groups and groups[0].analysis.ngrams)
-    if (has_cjk(query) or not is_usual) and (tree := read_plain(query)) is not None:
+    # A character can stand for several words: ¼ is 1 and 4.
+    is_counted_by_spaces = is_normalized("NFKC", query) and not has_cjk(query)
+    if not (is_counted_by_spaces and is_usual) and (tree := read_plain(query)) is not None:
         return estimate(tree, collection)
     clauses = query.count(" ") + query.count("_") + 1
     if '"' in query:
