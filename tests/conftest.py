@@ -40,7 +40,7 @@ def pytest_collection(session: pytest.Session) -> Generator[None, object, object
 
 
 def _import_share_of_modules(config: pytest.Config) -> None:
-    """Import other test modules first than the processes beside this one do.
+    """Import a share of the test modules before they are collected: each process another one.
 
     In a fresh clone, they have to be compiled and their asserts rewritten, which takes longer than
     to collect them. Each process would do all of that at the same time, since all collect in the

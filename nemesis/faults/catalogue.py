@@ -33,5 +33,5 @@ INJECT: Final = {card.kind: inject for card, inject in _ALL.items()}
 
 
 def cards(num_nodes: int) -> Sequence[Card]:
-    """The kinds that a cluster can have, with so many nodes of a Redis Cluster."""
+    """The kinds of faults for a cluster with this number of Redis Cluster nodes."""
     return list(_ALL if num_nodes else FAULTS)

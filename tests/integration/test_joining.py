@@ -84,7 +84,7 @@ async def test_a_shard_is_handed_over_under_queries_and_writes(copied: Cluster) 
                 await placed.place({0: ["w0"], 1: ["w1"]})
                 await placed.until_carried_out("w0", "w1")
                 await until(lambda: not placed.has_folder(0, 1))
-                # On a quick machine, the shard has moved before so many are answered.
+                # On a fast machine, the shard moves before this many searches are answered.
                 await until(lambda: len(questions.results) >= 20)
             questions.check(ids(0, 400), 20)
             assert written

@@ -150,17 +150,14 @@ class RayHosts:
 
     def start_cluster(self) -> None:
         """Run `gateway up --ray` on the first host; returns when it is ready, with documents."""
-        variables = {
-            "HEDGEROW_GATEWAY__TOKEN": _TOKEN,
-            "HEDGEROW_SNAPSHOTS__URL": "/snapshots",
-            "HEDGEROW_PLACEMENT__REPLACE_AFTER_S": "3",
-        }
         with (self.folder / "up.log").open("wb") as log:
             self.up = subprocess.Popen(
                 [
                     "docker",
                     "exec",
-                    *(f"--env={name}={value}" for name, value in variables.items()),
+                    f"--env=HEDGEROW_GATEWAY__TOKEN={_TOKEN}",
+                    "--env=HEDGEROW_SNAPSHOTS__URL=/snapshots",
+                    "--env=HEDGEROW_PLACEMENT__REPLACE_AFTER_S=3",
                     self.container("host-0"),
                     "sh",
                     "-c",

@@ -93,7 +93,7 @@ def test_a_fault_of_the_pool_is_not_hidden() -> None:
 
 @pytest.mark.parametrize("profiles", [{}, {"mine": MINE}, {"noop": BUILT_IN_PROFILES["noop"]}])
 def test_a_worker_without_a_plain_profile_warms_nothing(profiles: dict[str, RankProfile]) -> None:
-    """No function of a user is called with a query that nobody has sent."""
+    """Users' functions are only called with queries that callers have sent."""
     pool = Pool(1)
     warm(pool, profiles, state_of(0, some=1))
     assert pool.asked == []

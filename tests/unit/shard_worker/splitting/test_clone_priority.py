@@ -40,7 +40,7 @@ def test_a_moment_in_which_searches_need_all_cores_is_no_starving() -> None:
 
 @pytest.mark.parametrize("now", [0.0, 1000.0])
 def test_with_a_share_of_one_nothing_gives_way(now: float) -> None:
-    """Whoever sets it wants the split to end soon."""
+    """This setting says that the split matters more than searches."""
     priority = ClonePriority(1.0)
     assert priority.choose(now) is Priority.OF_PROCESS
     assert not priority.is_starved(Priority.OF_PROCESS, 1000.0, 0.0, now)
