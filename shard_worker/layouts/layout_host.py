@@ -43,7 +43,7 @@ from hedgerow.shard_worker.layouts.old_shards import ServedOldShards
 from hedgerow.shard_worker.reporting.metrics_server import MetricsServer
 from hedgerow.shard_worker.splitting.clone_choice import CloneChoice
 from hedgerow.shard_worker.splitting.copier import Copier
-from hedgerow.shard_worker.splitting.copy_pace import CopyPace, turns_of_a_machine
+from hedgerow.shard_worker.splitting.copy_pace import CopyPace
 from hedgerow.shard_worker.splitting.driver import LEASE_S, SplitDriver
 from hedgerow.shard_worker.splitting.machine_turns import MachineTurns
 from hedgerow.shard_worker.worker import Worker
@@ -125,7 +125,6 @@ class LayoutHost:
             keys,
             host=self._settings.worker.host or socket.gethostname(),
             worker=self._id,
-            at_once=turns_of_a_machine(),
         )
         self._pace = CopyPace.of(self._settings, self._do_searches_wait, turns)
 

@@ -233,17 +233,17 @@ class ShardCloner:
         """
         loop, is_made, took_s, cpu_s = asyncio.get_running_loop(), False, 0.0, 0.0
         while not is_made:
-            part = await self._advance(shard)
+            part = await self._advance(shard, priority)
             is_made, took_s, cpu_s = part.is_made, took_s + part.took_s, cpu_s + part.cpu_s
             if not is_made and self._priority.is_starved(priority, took_s, cpu_s, loop.time()):
                 raise _StarvedError(f"shard {shard}: too little CPU time is left to clone it")
 
-    async def _advance(self, shard: int) -> "_Part":
+    async def _advance(self, shard: int, priority: Priority) -> _Part:
         """Make the next part of a clone, and rest."""
         loop, pace = asyncio.get_running_loop(), self._pace
         # The copiers of this process take turns for old shards, whose numbers are lower.
-        turn = self._num_shards + shard
-        async with pace.turn(turn, self._pause):
+        turn, is_idle = self._num_shards + shard, priority is Priority.IDLE
+        async with pace.turn(turn, self._pause, is_idle=is_idle):
             began, cpu_s, is_over = loop.time(), 0.0, False
             while not is_over:
                 step = await self._indexer.clone(shard)
@@ -254,7 +254,7 @@ class ShardCloner:
             is_urgent = await self._shard_log.length(shard) > pace.most_log_entries
             while not rest.is_over(loop.time(), is_busy=False, is_urgent=is_urgent):
                 await self._pause()
-                await pace.keep(turn)
+                await pace.keep(turn, is_idle=is_idle)
         return _Part(step.is_made, took_s, cpu_s)
 
     async def _until_copied(self, shard: int, end: str) -> None:

@@ -5,7 +5,9 @@
 Indexing costs far more than copying, and is done by other processes, so that the copiers go by how
 long it takes: the rest is in proportion. On a slow or busy machine, copies are thus slower by
 themselves. While searches wait for a scorer, a rest is prolonged, but not for ever. The workers of
-a machine take turns (`machine_turns`), since they share its cores.
+a machine take turns (`machine_turns`), since they share its cores. Clones that idle threads make
+may use them all: with fewer, a core that searches leave is not found while the thread's own is
+taken.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -27,8 +29,8 @@ CORES_OF_A_TURN: Final = 4  # two indexers at least, and what queries need besid
 class Turns(Protocol):
     """The turns of a machine; see `machine_turns.MachineTurns`."""
 
-    async def hold(self, shard: int) -> bool:
-        """Take a turn for a shard, or keep it; return whether the shard has one now."""
+    async def hold(self, shard: int, at_once: int) -> bool:
+        """Take one of `at_once` turns for a shard, or keep it; return whether it has one now."""
 
     async def end(self, shard: int) -> None:
         """Let another shard have the turn."""
@@ -52,6 +54,7 @@ class CopyPace:
         share: float,
         *,
         at_once: int = 1,
+        idle_at_once: int = 1,
         most_log_entries: int = 500,
         is_busy: Callable[[], bool] = lambda: False,
         largest_bytes: int = LARGEST_BYTES,
@@ -59,7 +62,8 @@ class CopyPace:
     ) -> None:
         """Let `at_once` shards be copied at a time, in the turns of `machine` if there are others.
 
-        Attributes are described above; `largest_bytes` bounds `turn_bytes`.
+        Attributes are described above; `largest_bytes` bounds `turn_bytes`, and `idle_at_once` is
+        how many shards idle threads may clone at a time.
         """
         self.share = share
         self.most_log_entries = most_log_entries
@@ -67,6 +71,7 @@ class CopyPace:
         self.turn_bytes = min(2 * SMALLEST_BYTES, largest_bytes)
         self._largest_bytes = largest_bytes
         self._at_once = at_once
+        self._idle_at_once = idle_at_once
         self._machine = machine
         self._queue: dict[object, None] = {}
 
@@ -77,7 +82,8 @@ class CopyPace:
         """The pace of a worker with these settings, on a machine with these turns."""
         return cls(
             settings.placement.split_share,
-            at_once=turns_of_a_machine(),
+            at_once=max(1, num_cores() // CORES_OF_A_TURN),
+            idle_at_once=num_cores(),
             machine=machine,
             # Beyond the limit, gateways would have bulk loads wait.
             most_log_entries=settings.limits.max_log_entries // 2,
@@ -92,18 +98,21 @@ class CopyPace:
             self.turn_bytes = max(self.turn_bytes // 2, SMALLEST_BYTES)
 
     @asynccontextmanager
-    async def turn(self, shard: int, pause: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
+    async def turn(
+        self, shard: int, pause: Callable[[], Awaitable[None]], *, is_idle: bool = False
+    ) -> AsyncIterator[None]:
         """Wait for a turn, which lasts until the block ends; with a share of 1, there are none.
 
         Args:
             shard: for which it is.
             pause: waits for a moment, and raises if the wait should end.
+            is_idle: whether it is for an idle thread.
         """
         if self.share == 1.0:
             yield
             return
-        with self.queued() as is_turn:
-            while not (is_turn() and await self.keep(shard)):
+        with self.queued(is_idle=is_idle) as is_turn:
+            while not (is_turn() and await self.keep(shard, is_idle=is_idle)):
                 await pause()
             try:
                 yield
@@ -115,12 +124,12 @@ class CopyPace:
             if self._machine is not None:
                 await self._machine.end(shard)
 
-    async def keep(self, shard: int) -> bool:
+    async def keep(self, shard: int, *, is_idle: bool = False) -> bool:
         """Take or keep a turn of the machine; return whether the shard has one now."""
-        return self._machine is None or await self._machine.hold(shard)
+        return self._machine is None or await self._machine.hold(shard, self._turns(is_idle))
 
     @contextmanager
-    def queued(self) -> Iterator[Callable[[], bool]]:
+    def queued(self, *, is_idle: bool = False) -> Iterator[Callable[[], bool]]:
         """Queue for a turn, which lasts until the block ends.
 
         Yields:
@@ -129,11 +138,9 @@ class CopyPace:
         place = object()
         self._queue[place] = None
         try:
-            yield lambda: place in islice(self._queue, self._at_once)
+            yield lambda: place in islice(self._queue, self._turns(is_idle))
         finally:
             del self._queue[place]
 
-
-def turns_of_a_machine() -> int:
-    """How many shards are copied at a time on this machine."""
-    return max(1, num_cores() // CORES_OF_A_TURN)
+    def _turns(self, is_idle: bool) -> int:
+        return self._idle_at_once if is_idle else self._at_once

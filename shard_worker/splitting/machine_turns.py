@@ -2,7 +2,7 @@
 
 Four workers that each index for half of the time keep a machine of two cores busy for all of it. So
 a machine has as many turns as its cores allow, whatever the number of its workers: leases in Redis,
-which expire if a worker dies.
+which expire if a worker dies. What gives way to everything else may take more of them.
 """
 
 import asyncio
@@ -19,9 +19,7 @@ _ENDED_S: Final = 0.001  # a lease cannot be given back, but it can end soon
 class MachineTurns:
     """The turns of one machine, as one of its workers takes them."""
 
-    def __init__(
-        self, control: RedisClient, keys: Keys, *, host: str, worker: str, at_once: int
-    ) -> None:
+    def __init__(self, control: RedisClient, keys: Keys, *, host: str, worker: str) -> None:
         """Take turns for a worker.
 
         Args:
@@ -29,17 +27,15 @@ class MachineTurns:
             keys: the names of keys of any layout.
             host: the machine's name, the same in all of its workers.
             worker: the worker's id.
-            at_once: how many turns the machine has.
         """
         self._control = control
         self._keys = keys
         self._host = host
         self._worker = worker
-        self._at_once = at_once
         self._held: dict[int, tuple[str, float]] = {}  # shard → the lease, and when to renew it
 
-    async def hold(self, shard: int) -> bool:
-        """Take a turn for a shard, or keep it; return whether the shard has one now.
+    async def hold(self, shard: int, at_once: int) -> bool:
+        """Take one of `at_once` turns for a shard, or keep it; return whether it has one now.
 
         Raises:
             RedisUnavailableError: there was no answer in time.
@@ -49,7 +45,8 @@ class MachineTurns:
         if now < renew_at:
             self._held[shard] = held, renew_at
             return True
-        turns = [self._keys.copy_turn(self._host, number) for number in range(self._at_once)]
+        # Who may take more turns than others leaves them those that they may take.
+        turns = [self._keys.copy_turn(self._host, number) for number in reversed(range(at_once))]
         taken = {lease for lease, _ in self._held.values()}
         for turn in [held] if held else [one for one in turns if one not in taken]:
             if await hold_lease(self._control, turn, self._holder(shard), TURN_LEASE_S):

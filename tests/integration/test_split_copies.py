@@ -230,20 +230,21 @@ async def test_the_workers_of_a_machine_take_turns(control: RedisClient, key_pre
     keys = Keys(key_prefix)
 
     def turns(host: str, worker: str) -> MachineTurns:
-        return MachineTurns(control, keys, host=host, worker=worker, at_once=2)
+        return MachineTurns(control, keys, host=host, worker=worker)
 
     first, second, elsewhere = turns("here", "w1"), turns("here", "w2"), turns("there", "w3")
-    assert [await first.hold(1), await first.hold(2), await first.hold(3)] == [True, True, False]
-    assert not await second.hold(4)
-    assert await elsewhere.hold(5)
-    assert await first.hold(1)  # again, without a question
+    assert [await first.hold(shard, 2) for shard in (1, 2, 3)] == [True, True, False]
+    assert not await second.hold(4, 2)
+    assert await elsewhere.hold(5, 2)
+    assert await first.hold(1, 2)  # again, without a question
     await first.end(1)
 
     async def is_free() -> bool:
-        return await second.hold(4)
+        return await second.hold(4, 2)
 
     await until(is_free)
-    assert not await first.hold(1)
+    assert not await first.hold(1, 2)
+    assert await elsewhere.hold(6, 1)  # who may take more turns has left it that one
     # A worker that dies leaves its turns to expire.
     assert 0 < await control.execute("PTTL", keys.copy_turn("here", 1)) <= 1000 * TURN_LEASE_S
 

@@ -5,6 +5,7 @@ import re
 import signal
 import socket
 from collections.abc import AsyncIterator
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -107,8 +108,14 @@ async def test_what_is_stored_is_this_user_s_alone(tmp_path: Path) -> None:
         await until(lambda: len([*target.rglob("manifest.json")]) == 2, what="snapshots")
         await until(lambda: any((tmp_path / "data").rglob("statistics/*")), what="statistics")
         for folder in (tmp_path / "data", target):
-            found = [folder, *folder.rglob("*")]
+            # A folder may be gone by now, too: `Path.rglob` would raise then.
+            found = [
+                Path(at, name)
+                for at, folders, files in os.walk(folder)
+                for name in chain(folders, files)
+            ]
             assert len(found) > 10
+            assert _mode(folder) & 0o077 == 0
             assert [path for path in found if _mode(path) & 0o077] == []
     finally:
         await one.destroy()

@@ -144,9 +144,9 @@ class ScriptedTurns:
         self.free = False
         self.calls: list[str] = []
 
-    async def hold(self, shard: int) -> bool:
+    async def hold(self, shard: int, at_once: int) -> bool:
         """A shard gets a turn if one is free."""
-        self.calls.append(f"hold {shard}")
+        self.calls.append(f"hold {shard} of {at_once}")
         return self.free
 
     async def end(self, shard: int) -> None:
@@ -171,7 +171,7 @@ async def test_a_turn_of_the_machine_is_waited_for_and_given_back() -> None:
 
     async with pace.turn(7, pause):
         assert num_pauses == 2
-        assert machine.calls == ["hold 7"] * 3
+        assert machine.calls == ["hold 7 of 1"] * 3
     assert machine.calls[3:] == ["end 7"]
 
 
@@ -183,7 +183,20 @@ async def test_a_turn_that_fails_is_left_to_expire() -> None:
     with pytest.raises(ZeroDivisionError):
         async with pace.turn(7, _never):
             raise ZeroDivisionError
-    assert machine.calls == ["hold 7", "forget 7"]
+    assert machine.calls == ["hold 7 of 1", "forget 7"]
+
+
+async def test_idle_threads_may_use_more_turns() -> None:
+    """They are asked of the machine and counted in the process; others keep to theirs."""
+    machine = ScriptedTurns()
+    machine.free = True
+    pace = CopyPace(0.5, at_once=1, idle_at_once=3, machine=machine)
+    with pace.queued(), pace.queued(is_idle=True):
+        async with pace.turn(7, _never, is_idle=True):
+            assert await pace.keep(7, is_idle=True)
+        with pace.queued() as is_turn, pace.queued(is_idle=True) as is_idle_turn:
+            assert (is_turn(), is_idle_turn()) == (False, False)
+    assert machine.calls == ["hold 7 of 3", "hold 7 of 3", "end 7"]
 
 
 async def test_copies_as_fast_as_possible_take_no_turns() -> None:
