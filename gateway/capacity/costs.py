@@ -37,11 +37,36 @@ class PartCost:
 
 
 @dataclass(frozen=True, slots=True)
+class SearchCpu:
+    """CPU of a search by part, in µs."""
+
+    gateway: float
+    redis: float
+    workers: float
+    scorers: float
+
+    @property
+    def total(self) -> float:
+        """Of all parts."""
+        return self.gateway + self.redis + self.workers + self.scorers
+
+    def plus(self, times: float, other: "SearchCpu") -> "SearchCpu":
+        """With so many times another one added."""
+        return SearchCpu(
+            gateway=self.gateway + times * other.gateway,
+            redis=self.redis + times * other.redis,
+            workers=self.workers + times * other.workers,
+            scorers=self.scorers + times * other.scorers,
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Costs:
     """What the plan multiplies; times of CPU in µs.
 
     Attributes:
         gateway, redis, worker: of a search, by part. `worker` is the process itself.
+        redis_node: of a search, more for each further node of a Redis Cluster.
         scorer_shard: of a shard's request in a scorer, whatever the shard's documents.
         scorer_million: more, for a shard of a million documents.
         scorer_power: how this grows with the documents, up to a million; beyond, in proportion.
@@ -58,6 +83,7 @@ class Costs:
     gateway: PartCost
     redis: PartCost
     worker: PartCost
+    redis_node: SearchCpu
     scorer_shard: float
     scorer_million: float
     scorer_power: float
@@ -82,21 +108,6 @@ class Costs:
         grown = millions if millions > 1 else millions**self.scorer_power
         own = self.scorer_shard + self.scorer_million * grown
         return own + (self.scorer_fields if fields else 0.0)
-
-
-@dataclass(frozen=True, slots=True)
-class SearchCpu:
-    """CPU of a search by part, in µs."""
-
-    gateway: float
-    redis: float
-    workers: float
-    scorers: float
-
-    @property
-    def total(self) -> float:
-        """Of all parts."""
-        return self.gateway + self.redis + self.workers + self.scorers
 
 
 def cpu_of_search(
@@ -137,6 +148,16 @@ def _part(used: of.Cell, one_shard: of.Cell, eight_shards: of.Cell) -> tuple[flo
     return used.value - of.USED_SHARDS.value * shard, shard
 
 
+def _node() -> SearchCpu:
+    """Return what each of two further nodes of a Redis Cluster adds to a search."""
+    return SearchCpu(
+        gateway=(of.GATEWAY_3_NODES.value - of.GATEWAY_1_SERVER.value) / 2,
+        redis=(of.REDIS_3_NODES.value - of.REDIS_1_SERVER.value) / 2,
+        workers=(of.WORKERS_3_NODES.value - of.WORKERS_1_SERVER.value) / 2,
+        scorers=0.0,
+    )
+
+
 def _measured() -> Costs:
     gateway, gateway_shard = _part(of.GATEWAY, of.GATEWAY_1_SHARD, of.GATEWAY_8_SHARDS)
     redis, redis_shard = _part(of.REDIS, of.REDIS_1_SHARD, of.REDIS_8_SHARDS)
@@ -157,6 +178,7 @@ def _measured() -> Costs:
         worker=PartCost(
             worker, worker_shard, fields_shard=(of.WORKERS_FIELDS.value - of.WORKERS.value) / shards
         ),
+        redis_node=_node(),
         scorer_shard=FIT_SHARD_US * as_used,
         scorer_million=FIT_MILLION_US * as_used,
         scorer_power=FIT_POWER,

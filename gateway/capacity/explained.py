@@ -42,6 +42,12 @@ def assumptions(inputs: Inputs, planned: Plan, costs: Costs) -> list[Assumption]
         Assumption("Redis, a request to a shard", f"{cpu.redis / planned.shards:.1f} µs", by_part),
         Assumption("workers' own, a search", f"{cpu.workers:,.0f} µs", by_part),
         Assumption(
+            "in these, each further node of a Redis Cluster",
+            f"{costs.redis_node.total:g} µs",
+            of.REDIS_PAGE,
+            "--redis-cluster",
+        ),
+        Assumption(
             f"scorer, a shard of {documents}",
             f"{cpu.scorers / planned.shards:,.0f} µs",
             f"{of.USED}; growth with documents^{FIT_POWER} up to a million: {of.BENCH}; "
@@ -120,20 +126,8 @@ def _bounds(inputs: Inputs, planned: Plan) -> Iterator[str]:
         f"1 %, if shards are slow independently; over {SHARDS_UNTIL_MEDIAN} shards, half of them "
         f"do. {hedged if inputs.replicas > 1 else 'Without replicas, nothing can be hedged.'}"
     )
-    yield (
-        f"Redis: a server carries {planned.redis_searches:,.0f} such searches a second, or "
-        f"{planned.redis_shard_requests:,.0f} requests to shards, since one core executes all its "
-        "commands."
-    )
-    if planned.redis_nodes > 1:
-        yield (
-            f"Several Redis servers: {planned.redis_nodes:,} are as many clusters beside each "
-            "other, each with all documents, among which callers are spread in proportion to "
-            "their workers. Fewer shards need fewer servers. The nodes of a Redis Cluster "
-            "(docs/redis.md) share the shards of a single cluster, and a search costs more: that "
-            "is not computed."
-        )
-    wanted = planned.redis_nodes * inputs.replicas
+    yield from _of_redis(inputs, planned)
+    wanted = planned.clusters * inputs.replicas
     if planned.copies > wanted:
         yield (
             f"Copies: {planned.copies:,} of each document instead of {wanted:,}, since fewer "
@@ -159,6 +153,30 @@ def _bounds(inputs: Inputs, planned: Plan) -> Iterator[str]:
     )
 
 
+def _of_redis(inputs: Inputs, planned: Plan) -> Iterator[str]:
+    carries = (
+        f"{planned.redis_searches:,.0f} such searches a second, or "
+        f"{planned.redis_shard_requests:,.0f} requests to shards"
+    )
+    if planned.control_servers:
+        yield (
+            f"Redis: the nodes carry {carries}, since the busiest has {planned.node_shards:,} of "
+            f"{planned.shards:,} shards, and one core executes all its commands. Another server is "
+            "for the control plane (docs/redis.md)."
+        )
+        return
+    yield f"Redis: a server carries {carries}, since one core executes all its commands."
+    if planned.clusters > 1:
+        yield (
+            f"Several Redis servers: {planned.clusters:,} are as many clusters beside each "
+            "other, each with all documents, among which callers are spread in proportion to "
+            "their workers. Fewer shards need fewer servers. With --redis-cluster, the nodes of a "
+            "Redis Cluster share the shards of a single cluster instead."
+        )
+    elif inputs.redis_cluster:
+        yield "Redis Cluster: not needed, since one server is enough."
+
+
 def _extrapolations(planned: Plan) -> Iterator[str]:
     cores = of.CORES.value
     if planned.cores > cores:
@@ -166,6 +184,12 @@ def _extrapolations(planned: Plan) -> Iterator[str]:
             f"Extrapolated: everything was measured on {cores:g} cores, and this plan has "
             f"{planned.cores:,}. Cores of one machine share caches and memory, which costs speed; "
             "several machines add a network. Neither was measured."
+        )
+    most_nodes = of.MOST_NODES.value
+    if planned.control_servers and planned.redis_nodes > most_nodes:
+        yield (
+            f"Extrapolated: {planned.redis_nodes:,} nodes of a Redis Cluster, when at most "
+            f"{most_nodes:g} were measured. Each is taken to cost a search as much as those did."
         )
     if planned.shard_documents > of.MOST_DOCUMENTS.value:
         yield (

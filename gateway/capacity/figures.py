@@ -10,6 +10,7 @@ USED: Final = "search-used.md"
 BENCH: Final = "search-bench.md"
 COSTS: Final = "benchmarks.md"
 OPERATIONS: Final = "operations.md"
+REDIS_PAGE: Final = "redis.md"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +68,16 @@ REDIS_8_SHARDS: Final = Cell(43, BENCH, "Hedgerow, 8 shards, HTTP", "Redis")
 WORKERS_1_SHARD: Final = Cell(34, BENCH, "Hedgerow, 1 shard, HTTP", "workers")
 WORKERS_8_SHARDS: Final = Cell(134, BENCH, "Hedgerow, 8 shards, HTTP", "workers")
 
+# A search of eight shards with one Redis server, and with three nodes of a Redis Cluster, in µs.
+_SERVER: Final = "a plain server"
+_NODES: Final = "a Valkey Cluster of three nodes"
+GATEWAY_1_SERVER: Final = Cell(58, REDIS_PAGE, _SERVER, "gateway, µs")
+GATEWAY_3_NODES: Final = Cell(72, REDIS_PAGE, _NODES, "gateway, µs")
+REDIS_1_SERVER: Final = Cell(9, REDIS_PAGE, _SERVER, "Redis, µs")
+REDIS_3_NODES: Final = Cell(18, REDIS_PAGE, _NODES, "Redis, µs")
+WORKERS_1_SERVER: Final = Cell(29, REDIS_PAGE, _SERVER, "workers, µs")
+WORKERS_3_NODES: Final = Cell(33, REDIS_PAGE, _NODES, "workers, µs")
+
 # Scorers, for a million documents in 1, 2, 4 and 8 shards: what a shard's documents cost.
 SCORERS_BY_SHARDS: Final = {
     1: Cell(163, BENCH, "Hedgerow, 1 shard, HTTP", "scorers"),
@@ -99,4 +110,5 @@ DEADLINE_PART: Final = Quote(
 # How far measurements reach.
 MOST_DOCUMENTS: Final = Quote(1_000_000, BENCH, "1,000,000 documents, and the 962 queries")
 MOST_SHARDS: Final = Quote(64, BENCH, "64 times as many make a query")
+MOST_NODES: Final = Quote(3, REDIS_PAGE, "its third node hardly more than its first")
 CORES: Final = Quote(2, USED, "on 2 cores (AMD EPYC)")

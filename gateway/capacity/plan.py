@@ -2,6 +2,7 @@
 
 A larger load never needs less of anything. Therefore the number of shards follows from documents
 and deadline alone, and a shard has as many replicas as one that is as full as shards may become.
+(The nodes of a Redis Cluster are the exception: more shards are shared out more evenly.)
 """
 
 import math
@@ -10,6 +11,7 @@ from typing import Final
 
 from hedgerow.common.errors import BadRequestError
 from hedgerow.gateway.capacity.costs import MILLION, Costs, SearchCpu, cpu_of_search
+from hedgerow.gateway.capacity.redis_servers import RedisLoad, clusters_for, nodes_for
 
 _US_PER_S: Final = 1e6
 _FEWEST_SHARDS: Final = 2  # with a single one, an answer is whole or there is none
@@ -56,6 +58,8 @@ class Inputs:
         ranking_ms: CPU of your second phase in each shard.
         deadline_share: of the deadline, which a shard's slowest 1 % may take.
         resident: share of the workers' files that should be in memory.
+        redis_cluster: whether a load that is too much for one Redis server gets the nodes of a
+            Redis Cluster, instead of several clusters beside each other.
     """
 
     documents: float
@@ -74,6 +78,7 @@ class Inputs:
     ranking_ms: float
     deadline_share: float
     resident: float
+    redis_cluster: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what makes no sense.
@@ -98,7 +103,8 @@ class Busy:
     """Share of their CPU time that processes use, on average.
 
     Attributes:
-        gateways, redis: the processes, of one core each.
+        gateways: the processes, of one core each.
+        redis: the busiest server, of one core.
         workers: the workers' cores.
         worker_loops: the workers' own processes, of one core each.
         one_replica_lost: the workers' cores when each shard lacks a replica; None if it has no
@@ -117,7 +123,10 @@ class Plan:
     """What the load needs.
 
     Attributes:
-        redis_nodes: servers, each that of a cluster of its own with all documents.
+        redis_nodes: servers that carry requests and logs: each that of a cluster of its own with
+            all documents, or all nodes of one Redis Cluster.
+        control_servers: for the control plane, which no Redis Cluster can carry.
+        node_shards: most shards on a server.
         gateways: processes, of one core each.
         workers: processes with their scorers, of `worker_cores` cores each.
         shards: of each cluster.
@@ -132,13 +141,16 @@ class Plan:
         shard_documents: in one shard.
         slow_shard_ms: what a shard's slowest 1 % take at this utilisation.
         waits_for_slow: share of the searches that wait for one of some shard's slowest 1 %.
-        redis_searches: searches a second that a Redis server carries at the aimed utilisation.
+        redis_searches: searches a second that the Redis of one cluster carries at the aimed
+            utilisation.
         redis_shard_requests: the same in requests to shards.
         log_in_bytes, log_out_bytes: a second, of the logs in Redis: written, and read by replicas.
         snapshot_bytes: of the newest snapshot of every shard.
     """
 
     redis_nodes: int
+    control_servers: int
+    node_shards: int
     gateways: int
     workers: int
     shards: int
@@ -160,35 +172,45 @@ class Plan:
     log_out_bytes: float
     snapshot_bytes: float
 
+    @property
+    def clusters(self) -> int:
+        """Clusters beside each other, each with all documents."""
+        return 1 if self.control_servers else self.redis_nodes
+
 
 def plan(inputs: Inputs, costs: Costs) -> Plan:
     """Compute what a load needs.
 
     Raises:
-        BadRequestError: a shard cannot keep the deadline, or Redis cannot take the writes.
+        BadRequestError: a shard cannot keep the deadline, or Redis cannot take the writes, or a
+            Redis Cluster not the searches.
     """
     most_documents = documents_within(inputs, costs)
     shards = inputs.shards or max(_FEWEST_SHARDS, math.ceil(inputs.documents / most_documents))
-    cpu = _cpu(inputs, costs, shards, inputs.documents)
+    plain = _cpu(inputs, costs, shards, inputs.documents)
     aim = inputs.utilisation * _US_PER_S  # of CPU in a second of one core
+    load = RedisLoad(
+        qps=inputs.qps,
+        search_us=plain.redis,
+        node_us=costs.redis_node.redis,
+        writes=inputs.writes,
+        write_us=costs.redis_write,
+        aim_us=aim,
+    )
+    redis = (nodes_for if inputs.redis_cluster else clusters_for)(load, shards)
+    cpu = plain.plus(redis.nodes - 1, costs.redis_node)
 
-    # Each server's cluster has all documents, so each write goes to all of them.
-    for_searches = aim - inputs.writes * costs.redis_write
-    if for_searches <= 0:
-        raise BadRequestError(
-            "writes", f"one Redis server takes at most {aim / costs.redis_write:,.0f}"
-        )
-    redis_nodes = math.ceil(inputs.qps * cpu.redis / for_searches)
-    writes = inputs.writes * redis_nodes
-    redis_us = inputs.qps * cpu.redis + writes * costs.redis_write
+    # Each cluster has all documents, so each write goes to all of them.
+    writes = inputs.writes * redis.clusters
     gateway_us = inputs.qps * cpu.gateway + writes * costs.gateway_write
-    gateways = max(redis_nodes, math.ceil(gateway_us / aim))
+    gateways = max(redis.clusters, math.ceil(gateway_us / aim))
 
-    copies = max(redis_nodes * inputs.replicas, _copies(inputs, costs, most_documents))
+    least = redis.clusters * inputs.replicas
+    copies = max(least, _copies(inputs, costs, most_documents, redis.nodes))
     loops_us = inputs.qps * cpu.workers
     workers_us = loops_us + inputs.qps * cpu.scorers + inputs.writes * copies * costs.worker_write
     workers = max(
-        redis_nodes * inputs.replicas,
+        least,
         math.ceil(loops_us / aim),
         math.ceil(workers_us / (aim * inputs.worker_cores)),
     )
@@ -196,11 +218,15 @@ def plan(inputs: Inputs, costs: Costs) -> Plan:
     files = inputs.documents * inputs.document_bytes * costs.disk_bytes
     worker_mb = costs.worker_mb + inputs.worker_cores * costs.scorer_mb
     resident_mb = files * copies * inputs.resident / MILLION
-    cores = gateways + redis_nodes + workers * inputs.worker_cores
+    control_servers = 1 if redis.nodes > 1 else 0
+    servers = redis.clusters * redis.nodes + control_servers
+    cores = gateways + servers + workers * inputs.worker_cores
     busy_workers = workers_us / (workers * inputs.worker_cores * _US_PER_S)
-    each = copies / redis_nodes
+    each = copies / redis.clusters
     return Plan(
-        redis_nodes=redis_nodes,
+        redis_nodes=redis.clusters * redis.nodes,
+        control_servers=control_servers,
+        node_shards=redis.most_shards,
         gateways=gateways,
         workers=workers,
         shards=shards,
@@ -212,13 +238,13 @@ def plan(inputs: Inputs, costs: Costs) -> Plan:
             workers * worker_mb
             + resident_mb
             + gateways * costs.gateway_mb
-            + redis_nodes * costs.redis_mb
+            + servers * costs.redis_mb
         ),
         worker_disk_bytes=files * copies / workers,
         worker_memory_mb=worker_mb + resident_mb / workers,
         busy=Busy(
             gateways=gateway_us / (gateways * _US_PER_S),
-            redis=redis_us / (redis_nodes * _US_PER_S),
+            redis=redis.busy_us / _US_PER_S,
             workers=busy_workers,
             worker_loops=loops_us / (workers * _US_PER_S),
             one_replica_lost=busy_workers * each / (each - 1) if each > 1 else None,
@@ -227,8 +253,8 @@ def plan(inputs: Inputs, costs: Costs) -> Plan:
         shard_documents=inputs.documents / shards,
         slow_shard_ms=slow_shard_ms(inputs, costs, inputs.documents / shards),
         waits_for_slow=1 - (1 - _SLOWEST) ** shards,
-        redis_searches=for_searches / cpu.redis,
-        redis_shard_requests=shards * for_searches / cpu.redis,
+        redis_searches=redis.searches,
+        redis_shard_requests=shards * redis.searches,
         log_in_bytes=writes * inputs.document_bytes,
         log_out_bytes=inputs.writes * inputs.document_bytes * copies,
         snapshot_bytes=files,
@@ -294,14 +320,14 @@ def _cpu(inputs: Inputs, costs: Costs, shards: int, documents: float) -> SearchC
     )
 
 
-def _copies(inputs: Inputs, costs: Costs, most_documents: float) -> int:
+def _copies(inputs: Inputs, costs: Costs, most_documents: float, nodes: int) -> int:
     """Return how many workers must share the requests of one shard.
 
     The shard is taken to be as full as shards may become, and to bear a search's whole cost in the
     worker, so that the number never falls when documents or shards are added.
     """
     documents = min(inputs.documents / (inputs.shards or _FEWEST_SHARDS), most_documents)
-    full = _cpu(inputs, costs, 1, documents)
+    full = _cpu(inputs, costs, 1, documents).plus(nodes - 1, costs.redis_node)
     aim = inputs.utilisation * _US_PER_S
     by_cores = inputs.qps * (full.workers + full.scorers) / (aim * inputs.worker_cores)
     by_loop = inputs.qps * full.workers / aim

@@ -78,6 +78,14 @@ def plan(
         str,
         typer.Option(metavar="NUMBER", help="Share of the workers' files that are in memory."),
     ] = "1",
+    redis_cluster: Annotated[
+        bool,
+        typer.Option(
+            "--redis-cluster",
+            help="Beyond one Redis server, compute with the nodes of a Redis Cluster, instead of "
+            "several clusters beside each other.",
+        ),
+    ] = False,
     as_json: Annotated[
         bool,
         typer.Option("--json", help="Print plan, assumptions and limits as JSON, for programs."),
@@ -103,6 +111,7 @@ def plan(
             ranking_ms=_duration_ms("ranking_ms", ranking),
             deadline_share=parse_number("deadline_share", deadline_share),
             resident=parse_number("resident", resident),
+            redis_cluster=redis_cluster,
         )
         planned = compute(inputs, MEASURED)
     except BadRequestError as error:
@@ -148,8 +157,9 @@ def _needs(inputs: Inputs, planned: Plan) -> RenderableType:
     worker += f"{_size(planned.worker_disk_bytes)} of disk"
     shard = f"{planned.shard_documents:,.0f} documents; slowest 1 %: {planned.slow_shard_ms:.3g} ms"
     machines = f"{counted(planned.machines, 'machine')} of {inputs.cores}"
+    redis = "nodes of a Redis Cluster" if planned.control_servers else "Redis servers"
     rows = [
-        ("Redis servers", f"{planned.redis_nodes:,}", f"{busy.redis:.0%}", "1 core"),
+        (redis, f"{planned.redis_nodes:,}", f"{busy.redis:.0%}", "1 core"),
         ("gateways", f"{planned.gateways:,}", f"{busy.gateways:.0%}", "1 core"),
         ("workers", f"{planned.workers:,}", f"{busy.workers:.0%}", worker),
         ("shards", f"{planned.shards:,}", "", shard),
@@ -159,6 +169,8 @@ def _needs(inputs: Inputs, planned: Plan) -> RenderableType:
         ("disk", _size(planned.disk_bytes), "", ""),
         ("a snapshot", _size(planned.snapshot_bytes), "", "of every shard"),
     ]
+    if planned.control_servers:
+        rows.insert(1, ("Redis for the control plane", "1", "", "1 core"))
     if inputs.writes:
         traffic = f"{_size(planned.log_out_bytes)}/s to the replicas"
         rows.append(("log", f"{_size(planned.log_in_bytes)}/s", "", traffic))

@@ -110,9 +110,20 @@ def test_a_shard_keeps_its_share_of_the_deadline(load: dict[str, Any]) -> None:
 def test_each_shard_has_its_replicas_in_each_cluster(load: dict[str, Any]) -> None:
     """There are copies and workers for all replicas that are asked for, and a gateway a server."""
     planned = planned_for(load)
-    assert planned.copies >= load["replicas"] * planned.redis_nodes
-    assert planned.workers >= load["replicas"] * planned.redis_nodes
-    assert planned.gateways >= planned.redis_nodes
+    assert planned.clusters == planned.redis_nodes
+    assert planned.copies >= load["replicas"] * planned.clusters
+    assert planned.workers >= load["replicas"] * planned.clusters
+    assert planned.gateways >= planned.clusters
+
+
+def test_nodes_need_no_further_copies() -> None:
+    """Clusters beside each other have all documents each; nodes share the shards of one."""
+    load = replace(USUAL, documents=1e6, qps=30_000, replicas=2, worker_cores=16)
+    beside, shared = plan(load, MEASURED), plan(replace(load, redis_cluster=True), MEASURED)
+    assert beside.clusters > shared.clusters == 1
+    assert beside.copies >= load.replicas * beside.clusters
+    assert shared.copies < beside.copies
+    assert (beside.control_servers, shared.control_servers) == (0, 1)
 
 
 @given(documents=st.floats(1, 1e9), factor=FACTORS)
@@ -182,6 +193,7 @@ def test_nonsense_is_refused_by_name(member: str, value: float) -> None:
         ("deadline_ms", {"deadline_ms": 2}),
         ("deadline_ms", {"ranking_ms": 50}),
         ("writes", {"writes": 1e6}),
+        ("redis_cluster", {"qps": 1e6, "redis_cluster": True}),
         ("worker_cores", {"worker_cores": 17}),
     ],
 )
@@ -225,6 +237,13 @@ def test_a_short_deadline_makes_more_shards() -> None:
         ({"shards": 65}, "at most 64 were", True),
         ({}, "Several Redis servers", False),
         ({"shards": 200}, "Several Redis servers", True),
+        ({"shards": 200}, "With --redis-cluster", True),
+        ({"shards": 200, "redis_cluster": True}, "Several Redis servers", False),
+        ({"shards": 200, "redis_cluster": True}, "the busiest has 16 of 200 shards", True),
+        ({"shards": 200, "redis_cluster": True}, "when at most 3 were measured", True),
+        ({"qps": 12_000, "redis_cluster": True}, "when at most 3 were measured", False),
+        ({"redis_cluster": True}, "one server is enough", True),
+        ({}, "one server is enough", False),
         ({}, "Hedging removes", True),
         ({"replicas": 1}, "nothing can be hedged", True),
         ({}, "Copies: 5 of each document instead of 3", True),
