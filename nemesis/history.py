@@ -219,6 +219,7 @@ class Resources(Event, frozen=True, tag="resources"):
         descriptors: open files of the process itself.
         memory_mb: of all of them; pages that they share count once.
         processes: how many they are.
+        parts: the name of a process → memory of all with that name.
     """
 
     phase: Literal["before", "after"]
@@ -227,6 +228,7 @@ class Resources(Event, frozen=True, tag="resources"):
     descriptors: int
     memory_mb: float
     processes: int
+    parts: dict[str, float] = {}
 
 
 class Leftover(Event, frozen=True, tag="leftover"):

@@ -84,9 +84,16 @@ def _growth(before: Resources, after: Resources, times: float) -> list[Violation
         found.append(f"{before.descriptors} descriptors before, {after.descriptors} after")
     grown_mb = max(before.memory_mb * MORE_MEMORY_SHARE, MORE_MEMORY_MB)
     if after.memory_mb > before.memory_mb + times * grown_mb:
-        found.append(f"{before.memory_mb:.0f} MB before, {after.memory_mb:.0f} after")
+        before_mb, after_mb = (_memory(one) for one in (before, after))
+        found.append(f"{before_mb} before, {after_mb} after")
     # After a split, the first forkserver of a worker has no lane any more, but forks later ones.
     has_spare = times > 1 and after.name.startswith("worker-")
     if after.processes - before.processes not in ({0, 1} if has_spare else {0}):
         found.append(f"{before.processes} processes before, {after.processes} after")
     return [Violation(PROMISE, after.at, f"{after.name} ({same}): {text}") for text in found]
+
+
+def _memory(used: Resources) -> str:
+    """Such as "337 MB (python 95, scorer 120)"."""
+    parts = ", ".join(f"{name} {memory_mb:.0f}" for name, memory_mb in used.parts.items())
+    return f"{used.memory_mb:.0f} MB" + (f" ({parts})" if parts else "")

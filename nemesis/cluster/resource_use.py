@@ -2,6 +2,7 @@
 
 import contextlib
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -26,4 +27,15 @@ def resources_of(program: Program, phase: Literal["before", "after"]) -> Resourc
         descriptors=descriptors,
         memory_mb=round(shared_bytes(family) / 1e6, 1),
         processes=len(family),
+        parts=_parts(family),
     )
+
+
+def _parts(family: Sequence[int]) -> dict[str, float]:
+    """Memory in MB by the names of the processes."""
+    named: dict[str, list[int]] = {}
+    for pid in family:
+        with contextlib.suppress(OSError):
+            name = Path(f"/proc/{pid}/comm").read_text(encoding="utf-8", errors="replace").strip()
+            named.setdefault(name, []).append(pid)
+    return {name: round(shared_bytes(pids) / 1e6, 1) for name, pids in named.items()}

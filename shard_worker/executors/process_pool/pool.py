@@ -92,8 +92,8 @@ class ProcessLane(ScorerPool):
             import_path: folders that the scorers put first on `sys.path`.
             prepare: called first in each process, to configure logging for example; picklable.
             nice: by how much the scorers are nicer than this process.
-            when_idle: called in a process after tasks, once no other has come for 2 s, to return
-                memory for example; picklable.
+            when_idle: called in a process after tasks, once no other has come for 2 s, and every
+                30 s while others come, to return memory for example; picklable.
             memory_limit: a scorer that has grown beyond it is replaced; None for no limit.
             bulkhead: which profile may hold how many of the scorers; None for any.
             start_forkserver: starts the process that forks the scorers.

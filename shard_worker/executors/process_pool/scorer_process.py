@@ -39,6 +39,7 @@ from hedgerow.shard_worker.executors.process_pool.task import FailureCode, Frame
 _RECEIVE_BYTES = 262_144
 _FLUSH_S = 0.001
 IDLE_S: Final = 2.0
+BUSY_S: Final = 30.0
 # Reading the CPU time of a process takes 0.6 µs, as long as a cheap task runs. So tasks that are
 # shorter than this share a reading, which counts for the last of them.
 _COUNT_CPU_S = 20e-6
@@ -66,8 +67,8 @@ class ScorerSpec:
         prepare: called before the factory, to configure logging for example; picklable.
         nice: nice value of the process above the worker's; if it is not 0, the process also has the
             policy SCHED_BATCH where the system has that (sched(7)).
-        when_idle: called after tasks, once no other has come for `IDLE_S`, to return memory to the
-            system for example; picklable.
+        when_idle: called after tasks, once no other has come for `IDLE_S`, and every `BUSY_S` while
+            others come, to return memory to the system for example; picklable.
     """
 
     name: str
@@ -118,6 +119,7 @@ def serve(
     handler: Handler,
     when_idle: Callable[[], None] | None = None,
     idle_s: float = IDLE_S,
+    busy_s: float = BUSY_S,
 ) -> None:
     """Run batches until the other end closes the channel.
 
@@ -127,8 +129,10 @@ def serve(
         handler: runs a task.
         when_idle: see `ScorerSpec`.
         idle_s: after how long without a task, in s.
+        busy_s: for how long it is not called at most while there are tasks, in s.
     """
     received = _Received()
+    called_at = time.monotonic()
 
     def send(frame: Frame) -> None:
         channel.sendall(_pack(frame))
@@ -143,9 +147,13 @@ def serve(
     poll.register(channel, select.POLLIN)
     while poll.poll() and (data := channel.recv(_RECEIVE_BYTES)):
         run(data)
-        if when_idle is not None and not poll.poll(idle_s * 1000):
+        if when_idle is None:
+            continue
+        # Some processes never have a break: one that indexes, while documents are always written.
+        if not poll.poll(idle_s * 1000) or time.monotonic() - called_at >= busy_s:
             received.shrink()
             when_idle()
+            called_at = time.monotonic()
 
 
 class _Received:

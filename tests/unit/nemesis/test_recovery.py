@@ -75,7 +75,11 @@ def test_what_returns_to_where_it_was_is_no_violation() -> None:
     ("event", "text"),
     [
         (used("after", 9, descriptors=67), "50 descriptors before, 67 after"),
-        (used("after", 9, memory_mb=321.0), "200 MB before, 321 after"),
+        (used("after", 9, memory_mb=321.0), "200 MB before, 321 MB after"),
+        (
+            used("after", 9, memory_mb=321.0, parts={"python": 91.0, "scorer": 230.0}),
+            "200 MB before, 321 MB (python 91, scorer 230) after",
+        ),
         (used("after", 9, processes=6), "5 processes before, 6 after"),
         (Leftover(at=9, pid=7, parent="worker-1", command="python"), "worker-1 outlived it"),
     ],

@@ -162,6 +162,28 @@ def test_results_that_are_sent_early_do_not_wait_for_the_tasks_behind_them(
     assert [[row[5] for row in frame[3]] for frame in frames] == [[b"0", b"1"], [b"2"]]
 
 
+def test_a_scorer_that_is_never_idle_is_called_all_the_same(region: Region, clocks: Clocks) -> None:
+    """Every 30 s, although the next task is always there already."""
+    ran: list[bytes] = []
+    calls: list[int] = []
+    worker, scorer = socket.socketpair()
+    batch = msgpack.packb([FIRST_GENERATION, [b"a"]])
+
+    def take_10_s(payload: bytes, _budget: Budget) -> bytes:
+        clocks.now_s += 10.0
+        ran.append(payload)
+        if len(ran) < 8:
+            worker.sendall(batch)
+        else:
+            worker.shutdown(socket.SHUT_WR)
+        return payload
+
+    with worker, scorer:
+        worker.sendall(batch)
+        serve(scorer, region, take_10_s, lambda: calls.append(len(ran)), idle_s=3600.0)
+    assert calls == [3, 6]
+
+
 @pytest.mark.usefixtures("clocks")
 def test_a_scorer_that_becomes_idle_is_called_once_after_its_tasks(region: Region) -> None:
     """Before its first task it is not; what it has received of another batch by then is kept."""
