@@ -76,12 +76,12 @@ FINDINGS: Final = (
     Finding(
         seen="resources: a worker took 337 MB after 2.4 minutes of faults, and 216 MB before, "
         "1 MB more than is allowed",
-        cause="most likely: an indexer returned what it had freed once no task had come for 2 s, and "
-        "writes that never pause kept it from that: after a load of 60,000 documents it kept 180 MB "
-        "while a document was written every 0.5 s",
+        cause="most likely: an indexer returned what it had freed once no task had come for 2 s, "
+        "and writes that never pause kept it from that: after a load of 60,000 documents it kept "
+        "180 MB while a document was written every 0.5 s",
         now="mended: it also does so every 30 s while tasks come, and has 79 MB then "
-        "(`tests/unit/shard_worker/executors/process_pool/test_scorer_process.py`); a violation now "
-        "names the memory of each kind of process",
+        "(`tests/unit/shard_worker/executors/process_pool/test_scorer_process.py`); a violation "
+        "now names the memory of each kind of process",
         seed="4, with NODES=3",
     ),
 )

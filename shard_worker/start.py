@@ -1,0 +1,8 @@
+"""The entry point of `shard-worker`, which imports the program itself."""
+
+from hedgerow.common.runtime.starting import start
+
+
+def run() -> None:
+    """Run `shard-worker`."""
+    start("hedgerow.shard_worker.main")
