@@ -29,6 +29,16 @@ def test_one_connection_serves_one_request_after_the_other(either: EitherKind) -
         assert server.num_accepted == 1
 
 
+@pytest.mark.parametrize("deadline_ms", [1e300, -1e300])
+def test_a_deadline_that_no_socket_can_wait_for_is_sent(
+    either: EitherKind, deadline_ms: float
+) -> None:
+    """Whether it is allowed, the gateway decides."""
+    with RawServer(answer_all) as server:
+        call = either.connect(server.url)
+        assert call("search", "films", "a", deadline_ms=deadline_ms).warnings == ["a"]
+
+
 def test_a_server_that_closes_after_each_answer_is_connected_to_again(either: EitherKind) -> None:
     """`Connection: close` is honoured, though the server is slow to do it."""
     with RawServer(lambda one: answer_all(one, "Connection: close\r\n")) as server:

@@ -1,15 +1,18 @@
 """A request as a value, and what the requests' modules share: paths, parameters, ways to read."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
 from urllib.parse import quote
 
+from hedgerow.common.errors import BadRequestError
 from hedgerow.gateway.client.reply import Reply
 
 # How long a gateway may take by its default settings, unless the request says.
 MAX_DEADLINE_S: Final = 60.0
 WRITE_TIMEOUT_S: Final = 60.0
+_LONGEST_WAIT_S: Final = 86_400.0  # a socket cannot wait for any time
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -50,8 +53,16 @@ def deadline_parameter(deadline_ms: float | None) -> dict[str, str] | None:
 
 
 def deadline_in_s(deadline_ms: float | None) -> float:
-    """Return how long the gateway may take, in s."""
-    return MAX_DEADLINE_S if deadline_ms is None else deadline_ms / 1000
+    """Return how long the gateway may take, in s.
+
+    Raises:
+        BadRequestError: the deadline is no number of ms; whether it is allowed, the gateway knows.
+    """
+    if deadline_ms is None:
+        return MAX_DEADLINE_S
+    if not math.isfinite(deadline_ms):
+        raise BadRequestError("deadline_ms", "must be a finite number")
+    return min(max(deadline_ms / 1000, 0.0), _LONGEST_WAIT_S)
 
 
 def path_of_collection(name: str) -> str:

@@ -1,5 +1,6 @@
 """How the Python client treats partial answers, problems, and missing answers."""
 
+import math
 from typing import Any
 
 import httpx
@@ -112,6 +113,14 @@ def test_the_other_problems_have_their_errors(ask: EitherClient) -> None:
     ask.gateway.quarantine.error = RedisUnavailableError("Redis does not answer")
     with pytest.raises(UnavailableError, match="Redis does not answer"):
         ask("list_quarantine")
+
+
+@pytest.mark.parametrize("deadline_ms", [math.nan, math.inf, -math.inf])
+def test_a_deadline_that_is_no_time_is_named(ask: EitherClient, deadline_ms: float) -> None:
+    """Nothing can be waited for that long, and it is no JSON."""
+    with pytest.raises(BadRequestError) as raised:
+        ask("search", "films", "wing", deadline_ms=deadline_ms)
+    assert raised.value.field == "deadline_ms"
 
 
 def test_a_missing_token_is_an_error_of_its_own(ask: EitherClient) -> None:
