@@ -68,7 +68,7 @@ test-integration: $(VENV)/.development  ## tests with a real Valkey, real proces
 	$(BIN)/pytest tests/integration $(ALONE)
 
 test-containers: $(VENV)/.development  ## tests of the image and compose.yaml; need a Docker engine
-	$(BIN)/pytest tests/containers --dist loadfile $(SIDE_BY_SIDE) 2 $(PYTEST_FLAGS)
+	$(BIN)/pytest tests/containers --dist loadfile --no-loadscope-reorder $(SIDE_BY_SIDE) 2 $(PYTEST_FLAGS)
 	$(BIN)/pytest tests/containers $(ALONE)
 
 test-extras: $(VENV)/.development  ## tests with other software: Ray, HAProxy, Prometheus, LangChain, LlamaIndex, MCP, Node

@@ -77,6 +77,7 @@ class Traffic:
 
     Attributes:
         deadline_ms: of each search.
+        pause_s: how long a caller waits after each search and write.
         searches: all searches, in the order of their ends.
         acknowledged: when each write was acknowledged, and the document's id.
         refused: how often a write was reported as not acknowledged.
@@ -86,6 +87,7 @@ class Traffic:
 
     gateway: Gateway
     deadline_ms: float = DEADLINE_MS
+    pause_s: float = PAUSE_S
     searches: list[Search] = field(default_factory=list)
     acknowledged: list[tuple[float, str]] = field(default_factory=list)
     refused: int = 0
@@ -145,7 +147,7 @@ class Traffic:
                 kind = type(error).__name__
                 self.reasons[str(error)] = loop.time()
             self.searches.append(Search(began_at, loop.time(), kind))
-            await asyncio.sleep(PAUSE_S)
+            await asyncio.sleep(self.pause_s)
 
     async def _write(self, writer: int) -> None:
         number = 0
@@ -163,7 +165,7 @@ class Traffic:
                 self.refused += 1
                 text = type(error).__name__
                 self.errors[text] = self.errors.get(text, 0) + 1
-            await asyncio.sleep(PAUSE_S)
+            await asyncio.sleep(self.pause_s)
 
 
 async def _lines(*lines: bytes) -> AsyncIterator[bytes]:

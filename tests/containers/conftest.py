@@ -6,11 +6,17 @@ import secrets
 import pytest
 
 from tests.containers.engine import IMAGES, answers, has_image
+from tests.support.longest_first import sort_longest_first
 from tests.support.needs import missing
 
 # The reaper removes what a killed test run leaves behind, at the price of one more image to pull
 # and a container with access to the engine. Everything here is removed by its own fixture instead.
 os.environ.setdefault("TESTCONTAINERS_RYUK_DISABLED", "true")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run first what may take longest, the cluster that is scaled, beside all the others."""
+    sort_longest_first(items)
 
 
 @pytest.fixture(scope="session")

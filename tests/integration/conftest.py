@@ -5,6 +5,7 @@ import pytest
 from hedgerow.shard_worker.serving import consumer
 from tests.integration.support.pulling import LONG_S
 from tests.support.launching import fork_from_launch_pad
+from tests.support.longest_first import sort_longest_first
 from tests.support.memory_files import keep_temporary_files_in_memory
 
 keep_temporary_files_in_memory()
@@ -18,14 +19,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run first what may take longest, so that none of it begins when all else is done."""
-    items.sort(key=_most_s, reverse=True)
-
-
-def _most_s(item: pytest.Item) -> float:
-    """How long a test of the same module may take, by its mark."""
-    module = item.getparent(pytest.Module)
-    mark = None if module is None else module.get_closest_marker("timeout")
-    return 0.0 if mark is None else float(mark.args[0])
+    sort_longest_first(items)
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import pytest
 
 from hedgerow.common.settings.tail import HedgingSettings, ProbationSettings
 from hedgerow.gateway.gateway import Gateway
+from hedgerow.gateway.members import outlier_ejection
 from hedgerow.gateway.search.result import SearchResult
 from tests.support.clusters import Cluster, all_live, ask, load, running_cluster
 from tests.support.servers import temporary_server
@@ -183,8 +184,11 @@ async def test_what_nobody_takes_is_taken_by_the_slow_one() -> None:
                 assert result.took_ms < 1000
 
 
-async def test_a_gateway_that_dies_takes_its_word_with_it(cluster: Cluster) -> None:
+async def test_a_gateway_that_dies_takes_its_word_with_it(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The ban of a gateway that is gone is not renewed: the worker serves again by itself."""
+    monkeypatch.setattr(outlier_ejection, "LEASE_S", 2.0)
     async with gateway_to(cluster) as gateway:
         await load(gateway, "things", DOCUMENTS)
         mark_of(cluster).touch()

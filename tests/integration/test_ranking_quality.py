@@ -111,10 +111,11 @@ def built(
     folder = tmp_path_factory.mktemp(judged.name)
     one, eight = build(folder, judged.documents, 1), build(folder, judged.documents, NUM_SHARDS)
     yield Built(judged, one, eight)
-    _close(one, eight)
+    close(one, eight)
 
 
-def _close(*clusters: Shards) -> None:
+def close(*clusters: Shards) -> None:
+    """Close what was built."""
     for shards in clusters:
         if shards.statistics is not None:
             shards.statistics.close()
@@ -159,7 +160,7 @@ def large(
     folder = tmp_path_factory.mktemp("large")
     one, eight = build(folder, documents, 1), build(folder, documents, NUM_SHARDS)
     yield documents, one, eight
-    _close(one, eight)
+    close(one, eight)
 
 
 def test_a_hundred_thousand_documents_overlap_by_99_percent(

@@ -1,14 +1,15 @@
 """`POST /v1/reload` on a running cluster: of functions that have changed, and of bad ones."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.support.blocking_up import Cluster, running_cluster
 from tests.support.trees import loaded
-from tests.support.up import Caller, running_up
+from tests.support.up import Caller
 
 pytestmark = pytest.mark.integration
 
@@ -38,27 +39,34 @@ class Folder:
         (self.path / "my_ranking.py").write_text(RANKING.format(score=score) + more)
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Folder:
-    """A folder with a function that scores 1."""
-    folder = Folder(tmp_path)
-    folder.write(1)
-    return folder
-
-
-@pytest.fixture
-async def caller(folder: Folder) -> AsyncIterator[Caller]:
-    """A cluster of two workers in that folder, with some documents."""
-    arguments = ("--shards", "2", "--workers", "2")
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A cluster of two workers for the module, in a folder with a function that scores 1."""
+    folder = tmp_path_factory.mktemp("reload")
+    Folder(folder).write(1)
     # Two versions of a module may be written within one second, by which Python tells them apart.
-    async with (
-        running_up(
-            folder.path / "data", *arguments, folder=folder.path, PYTHONDONTWRITEBYTECODE="1"
-        ) as up,
-        Caller(up.url) as caller,
-    ):
+    environment = {"PYTHONDONTWRITEBYTECODE": "1"}
+    with running_cluster(
+        folder, "--shards", "2", "--workers", "2", environment=environment
+    ) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def folder(cluster: Cluster) -> Folder:
+    """The folder in which the cluster was started."""
+    return Folder(cluster.output.parent)
+
+
+@pytest.fixture
+async def caller(cluster: Cluster, folder: Folder) -> AsyncIterator[Caller]:
+    """A caller of the cluster, which has some documents and uses the function that scores 1."""
+    async with Caller(cluster.url) as caller:
         await loaded(caller)
         yield caller
+        (await caller.http.delete("/v1/collections/trees")).raise_for_status()
+        folder.write(1)
+        assert (await reload(caller))[0] == 200
 
 
 async def versions(caller: Caller, profile: str = "mine") -> tuple[set[float], set[int]]:

@@ -6,11 +6,13 @@ asked for is looked at ever less often: the answers take CPU time, which what is
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 
 _EVERY_S = 0.005
 _RARELY_S = 0.05
 _LATE_SHARE = 0.05  # of the time that was waited: how much later the end of it may be noticed
+_LONGEST_REST_S = 0.2
 _PATIENT_S = 60.0  # longer than any busy machine takes for what needs a second
 
 
@@ -60,6 +62,19 @@ def block_until(
         if time.monotonic() >= ends_at:
             raise _too_late(timeout_s, what)
         time.sleep(every_s)
+
+
+@asynccontextmanager
+async def rested() -> AsyncIterator[None]:
+    """Do the block, and pause twice as long as it took: for load beside what is tested.
+
+    Without pauses, such load takes all of a small machine, and what it is beside takes several
+    times as long. Pauses are short enough that there is some load on a busy machine, too.
+    """
+    loop = asyncio.get_running_loop()
+    began_at = loop.time()
+    yield
+    await asyncio.sleep(min(max(_EVERY_S, 2 * (loop.time() - began_at)), _LONGEST_REST_S))
 
 
 async def comes_true(

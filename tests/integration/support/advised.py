@@ -11,8 +11,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
-
 _MATRICES: dict[int, Any] = {}
 
 
@@ -50,6 +48,8 @@ def counting(steps: int) -> int:
 
 def product(size: int) -> float:
     """Burn CPU in a product of matrices, which releases the interpreter lock."""
+    import numpy as np  # noqa: PLC0415 - each runner imports this module, and most never need it
+
     if size not in _MATRICES:
         _MATRICES[size] = np.random.default_rng(7).random((size, size))
     matrix = _MATRICES[size]

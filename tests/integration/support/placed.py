@@ -16,7 +16,7 @@ from hedgerow.common.wire.heartbeat import Heartbeat
 from hedgerow.gateway.gateway import Gateway
 from hedgerow.gateway.search.result import SearchResult
 from tests.support.clusters import Cluster, ask
-from tests.support.waiting import until
+from tests.support.waiting import rested, until
 
 
 @dataclass
@@ -131,9 +131,9 @@ async def asking(
 
     async def keep_asking() -> None:
         while not is_over.is_set():
-            result = await ask(gateway, collection, query, k=1000, deadline_ms=5000.0)
+            async with rested():
+                result = await ask(gateway, collection, query, k=1000, deadline_ms=5000.0)
             questions.results.append(result)
-            await asyncio.sleep(0.005)
 
     async with asyncio.TaskGroup() as group:
         for _ in range(num_askers):

@@ -14,7 +14,7 @@ from hedgerow.common.errors import HedgerowError, NotFoundError, UnavailableErro
 from hedgerow.gateway.gateway import Gateway
 from hedgerow.shard_worker.storage.store import Store
 from tests.support.clusters import ask
-from tests.support.waiting import until
+from tests.support.waiting import rested, until
 
 
 async def until_split(
@@ -193,10 +193,10 @@ async def busy(
 
     async def work(writer: Writer) -> None:
         while not is_over.is_set():
-            await writer.write_once()
-            for reader in readers:
-                await writer.check_one(reader)
-            await asyncio.sleep(0.01)
+            async with rested():
+                await writer.write_once()
+                for reader in readers:
+                    await writer.check_one(reader)
 
     async with asyncio.TaskGroup() as group:
         for writer in writers:
