@@ -15,7 +15,7 @@ of giving up does not depend on how long the rest would have taken.
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Sequence
-from itertools import accumulate
+from itertools import accumulate, compress
 from math import ceil, log
 from operator import add
 from typing import Final
@@ -30,6 +30,7 @@ _SCALE: Final = 1 / log(_GAMMA)
 _OFFSET: Final = -log(MIN_S) * _SCALE
 _NUM_BUCKETS: Final = ceil(log(MAX_S / MIN_S) * _SCALE)
 _LAST: Final = _NUM_BUCKETS - 1
+_BUCKETS: Final = range(_NUM_BUCKETS)
 # For each bucket, the value from which no value in it differs by more than the relative error.
 _MIDDLES: Final = tuple(
     MIN_S * _GAMMA**bucket * (1 + RELATIVE_ERROR) for bucket in range(_NUM_BUCKETS)
@@ -52,7 +53,9 @@ class _Window:
     def settle(self, part: int, oldest: int) -> None:
         """End the current part, and drop those before `oldest`."""
         settled = self.settled
-        counts = {bucket: count for bucket, count in enumerate(self.current) if count}
+        current = self.current
+        # Few of the buckets are in use, so the search for them is what takes time.
+        counts = {bucket: current[bucket] for bucket in compress(_BUCKETS, current)}
         if counts:
             self.current = [0] * _NUM_BUCKETS
             self._parts.append((part, counts))

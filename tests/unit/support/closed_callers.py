@@ -16,6 +16,7 @@ _NUM_SERVERS = 2  # of each shard
 _ARRIVE_WITHIN_S = 0.2
 _THINK_S = 0.0005
 _HASTE_S = 0.1
+_LIVE, _DOCUMENTS = [True] * NUM_SHARDS, [1] * NUM_SHARDS
 
 
 class ClosedModel(Model):
@@ -37,10 +38,9 @@ class ClosedModel(Model):
     ) -> None:
         """Have callers ask until a time, at most `capacity` a second when the machine is fast."""
         self.admission = Admission(NUM_SHARDS, AdmissionSettings())
-        self._num_addresses = num_addresses
+        self._addresses = [str(number) for number in range(num_addresses)]
         self._are_patient = are_patient
         self._until = until
-        self._caller_of: dict[int, int] = {}  # by the identity of its query
         self._callers = random.Random(seed)
         speeds = [self._callers.choice((1, 1, 1, 0.8, 0.6)) for _ in range(int(2 * until) + 2)]
 
@@ -64,15 +64,15 @@ class ClosedModel(Model):
         return self.run(_nothing())
 
     def _let_in(self, query: Query, now: float) -> Permit:
-        peer = str(self._caller_of[id(query)] % self._num_addresses)
-        live, documents = [True] * NUM_SHARDS, [1] * NUM_SHARDS
-        return self.admission.admit("interactive", DEADLINE_S, 0.0, live, documents, now, peer=peer)
+        peer = self._addresses[query.asker % len(self._addresses)]
+        return self.admission.admit(
+            "interactive", DEADLINE_S, 0.0, _LIVE, _DOCUMENTS, now, peer=peer
+        )
 
     def _ask(self, caller: int, now: float) -> None:
         if now >= self._until:
             return
-        query = Query(now, DEADLINE_S)
-        self._caller_of[id(query)] = caller
+        query = Query(now, DEADLINE_S, asker=caller)
         self._arrive(query, now)
         if query.cause:
             pause_s = 1.0 + 0.2 * self._callers.random() if self._are_patient else _HASTE_S
@@ -81,7 +81,7 @@ class ClosedModel(Model):
     def _end(self, query: Query, now: float) -> None:
         if not query.ended_at:
             super()._end(query, now)
-            self.at(now + _THINK_S, partial(self._ask, self._caller_of[id(query)]))
+            self.at(now + _THINK_S, partial(self._ask, query.asker))
 
 
 def _nothing() -> Iterator[Query]:

@@ -37,7 +37,7 @@ class Permit(Protocol):
 Admit = Callable[["Query", float], Permit]
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Query:
     """One query, and what became of it."""
 
@@ -45,6 +45,7 @@ class Query:
     deadline_s: float
     priority: Priority = "interactive"
     minimum_coverage: float = 0.0
+    asker: int = 0
     cause: str = ""
     num_ok: int = 0
     ended_at: float = 0.0
@@ -57,7 +58,7 @@ class Query:
         self.expires_at = self.arrived_at + self.deadline_s
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Shard:
     """One queue, its servers and how long a request takes at a given time."""
 
@@ -151,7 +152,8 @@ class Model:
         if shard.hangs is not None and shard.hangs(now):
             self.at(now + 0.01, partial(self._pull, number))
             return
-        while shard.queue and shard.num_busy < shard.num_servers:
+        queue = shard.queue
+        while queue and shard.num_busy < shard.num_servers:
             query, queued_at = shard.pop(now)
             if query.expires_at <= now:
                 continue

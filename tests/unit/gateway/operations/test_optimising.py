@@ -167,7 +167,7 @@ def test_what_does_not_fit_into_memory_becomes_more_segments(tmp_path: Path) -> 
     """When there are eight segments of a size, tantivy's own merge joins them."""
     many = [
         (f"d{n}", json.dumps({"title": " ".join(f"w{n}x{i}" for i in range(40))}).encode())
-        for n in range(15_000)
+        for n in range(6_500)
     ]
     folder = tmp_path / "u0"
     TextIndexWriter.open(folder, BOOKS, MEMORY).close()
@@ -175,7 +175,7 @@ def test_what_does_not_fit_into_memory_becomes_more_segments(tmp_path: Path) -> 
     while not rewrite.step():
         pass
     index = TextIndex.open(folder)
-    assert 1 < index.num_segments <= 8  # of 23: some 640 documents fit into each
+    assert 1 < index.num_segments <= 8  # of 10: some 640 documents fit into each
     assert index.num_documents == len(many)
 
 

@@ -7,7 +7,7 @@ import pytest
 from tests.unit.support.closed_callers import CAPACITY, DEADLINE_S, ClosedModel
 
 _NUM_SEEDS = 2
-_SINCE, _UNTIL = 1.0, 4.0
+_SINCE, _UNTIL = 1.0, 3.0
 
 
 @pytest.mark.parametrize("are_patient", [True, False])

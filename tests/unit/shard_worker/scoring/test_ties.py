@@ -82,7 +82,8 @@ def brute_force(index: TextIndex, query: str) -> list[tuple[float, str]]:
     """All matches, formatted and sorted one by one."""
     built = QueryBuilder(index, None).build(parse(query, COLLECTION, strict=True)[0])
     hits = index.searcher.search(built, COUNT + 1).hits
-    rows = [(float(f"{score:.5g}"), index.ids([address])[0]) for score, address in hits]
+    ids = index.ids([address for _, address in hits])
+    rows = [(float(f"{score:.5g}"), one) for (score, _), one in zip(hits, ids, strict=True)]
     return sorted(rows, key=lambda row: (-row[0], row[1]))
 
 

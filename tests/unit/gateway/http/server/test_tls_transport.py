@@ -60,7 +60,7 @@ class Client:
         newest: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3,
         protocols: tuple[str, ...] = ("h2", "http/1.1"),
     ) -> None:
-        context = ssl.create_default_context()
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # it verifies, and trusts no other yet
         authority.configure_trust(context)
         context.maximum_version = newest
         context.set_alpn_protocols(protocols)

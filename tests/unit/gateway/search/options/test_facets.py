@@ -26,7 +26,7 @@ from hedgerow.gateway.search.options.facets import (
 from hedgerow.gateway.shapes.facets import Facet, FacetAnswer, FacetBucket, FacetRange
 from hedgerow.shard_worker.scoring.facets import count_facets
 from hedgerow.shard_worker.scoring.query_builder import QueryBuilder
-from tests.unit.gateway.search.options.corpus import COLLECTION, matches, shards
+from tests.unit.gateway.search.options.corpus import COLLECTION, matches
 from tests.unit.support.real_shards import RealShards
 
 words = st.sampled_from(("*", "red", "blue", "old", "none"))
@@ -34,14 +34,6 @@ numbers = st.sampled_from([-5, -2.25, -0.0, 0, 0.5, 1, 1.5, 2, 1990, 2005, 2020.
 dates = st.sampled_from(
     ["1969-12-31", "1970-01-01", "2015-06-01T12:00:00Z", "2020-02-29T12:00:00.5Z", "2261-12-31"]
 )
-
-
-@pytest.fixture(scope="module", params=[1, 8])
-def goods_shards(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> RealShards:
-    """The same documents in one shard, and in eight."""
-    return shards(tmp_path_factory.mktemp("goods"), request.param)
 
 
 def facet_of(found: RealShards, word: str, field: str, facet: Facet) -> FacetAnswer:

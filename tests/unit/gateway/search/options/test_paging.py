@@ -22,14 +22,6 @@ from tests.unit.support.real_shards import RealShards
 QUERIES = ("*", "red", "red blue", "red^3 blue new:true", "new:true", "year:[2000 TO 2010] OR red")
 
 
-@pytest.fixture(scope="module", params=[1, 8])
-def goods_shards(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> RealShards:
-    """The same documents in one shard, and in eight."""
-    return shards(tmp_path_factory.mktemp("goods"), request.param)
-
-
 def next_of(result: SearchResult) -> NextPage:
     """Where the next page begins."""
     assert isinstance(result.next_page, NextPage)

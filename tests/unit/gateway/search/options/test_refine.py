@@ -23,14 +23,6 @@ from tests.unit.support.real_shards import RealShards
 FIELDS = ("brand", "tags", "year", "price", "new", "sold")
 
 
-@pytest.fixture(scope="module", params=[1, 8])
-def goods_shards(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> RealShards:
-    """The same documents in one shard, and in eight."""
-    return shards(tmp_path_factory.mktemp("goods"), request.param)
-
-
 whole = numbers.filter(lambda one: one == int(one)).map(int)
 bounds = st.none() | numbers
 ranges = st.builds(FacetRange, bounds, bounds).filter(lambda one: one != FacetRange())

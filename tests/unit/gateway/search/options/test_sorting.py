@@ -4,13 +4,12 @@ from collections.abc import Mapping
 from functools import cmp_to_key
 from typing import Any
 
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hedgerow.common.fields.field_types import parse_date
 from hedgerow.gateway.shapes.sorting import SortBy
-from tests.unit.gateway.search.options.corpus import matches, shards
+from tests.unit.gateway.search.options.corpus import matches
 from tests.unit.support.real_shards import RealShards
 
 FIELDS = ("brand", "tags", "code", "year", "price", "new", "sold", "id")
@@ -22,14 +21,6 @@ keys = st.lists(
 )
 words = st.sampled_from(("*", "red", "blue", "old"))
 Row = tuple[str, tuple[Any, ...]]  # an id, and what it is sorted by
-
-
-@pytest.fixture(scope="module", params=[1, 8])
-def goods_shards(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> RealShards:
-    """The same documents in one shard, and in eight."""
-    return shards(tmp_path_factory.mktemp("goods"), request.param)
 
 
 def value_of(row: Mapping[str, Any], field: str) -> Any:
