@@ -38,6 +38,11 @@ MATRIX: Mapping[str, Values] = {
         "snapshots": {"url": "s3://bucket/folder"},
     },
     "external": {**EXTERNAL, "secret": {"name": "mine"}, "image": {"pullSecrets": ["pull"]}},
+    "sentinels": {
+        "valkey": {"enabled": False},
+        "redis": {"url": "redis:///0", "username": "u"},
+        "config": '[redis]\nsentinels = ["s1:26379", "s2:26379"]\nservice_name = "hedgerow"\n',
+    },
     "redis cluster": {
         "redis": {
             "caSecret": "redis-ca",

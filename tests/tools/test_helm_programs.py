@@ -4,6 +4,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
@@ -117,6 +118,9 @@ def test_every_variable_is_a_setting(
             assert [port["port"] for port in service["spec"]["ports"]] == [server.port]
         assert control.password is not None
         assert settings.redis.password is not None
+        configured = tomllib.loads(MATRIX[case].get("config", "")).get("redis", {})
+        assert settings.redis.sentinels == configured.get("sentinels", [])
+        assert settings.redis.service_name == configured.get("service_name")
         cluster = MATRIX[case].get("redis", {}).get("cluster", {})
         assert settings.redis.cluster_nodes == cluster.get("nodes", [])
         assert settings.redis.num_slots == (cluster.get("slots", 3) if cluster else 0)
