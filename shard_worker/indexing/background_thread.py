@@ -33,6 +33,8 @@ class Priority(IntEnum):
     IDLE = 2
 
 
+HAS_IDLE: Final = hasattr(os, "SCHED_IDLE")  # on Linux
+
 Result = TypeVar("Result")
 
 

@@ -17,6 +17,7 @@ from typing import Final, Protocol, Self
 
 from hedgerow.common.settings.cores import num_cores
 from hedgerow.common.settings.settings import Settings
+from hedgerow.shard_worker.indexing.background_thread import HAS_IDLE
 
 TURN_S: Final = 0.5  # about
 # A commit of each replica costs as much as indexing 80 KB of short documents. On a busy machine, a
@@ -80,10 +81,11 @@ class CopyPace:
         cls, settings: Settings, is_busy: Callable[[], bool], machine: Turns | None = None
     ) -> Self:
         """The pace of a worker with these settings, on a machine with these turns."""
+        at_once = max(1, num_cores() // CORES_OF_A_TURN)
         return cls(
             settings.placement.split_share,
-            at_once=max(1, num_cores() // CORES_OF_A_TURN),
-            idle_at_once=num_cores(),
+            at_once=at_once,
+            idle_at_once=num_cores() if HAS_IDLE else at_once,
             machine=machine,
             # Beyond the limit, gateways would have bulk loads wait.
             most_log_entries=settings.limits.max_log_entries // 2,

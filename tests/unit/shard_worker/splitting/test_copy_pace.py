@@ -1,5 +1,7 @@
 """When the copies of a split rest, in virtual time."""
 
+from contextlib import ExitStack
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -8,6 +10,7 @@ from hedgerow.common.settings.limits import LimitSettings
 from hedgerow.common.settings.placement import PlacementSettings
 from hedgerow.common.settings.settings import Settings
 from hedgerow.common.splitting.rest import LONGEST_GIVING_WAY_S, Rest
+from hedgerow.shard_worker.splitting import copy_pace
 from hedgerow.shard_worker.splitting.copy_pace import SMALLEST_BYTES, TURN_S, CopyPace
 
 
@@ -197,6 +200,19 @@ async def test_idle_threads_may_use_more_turns() -> None:
         with pace.queued() as is_turn, pace.queued(is_idle=True) as is_idle_turn:
             assert (is_turn(), is_idle_turn()) == (False, False)
     assert machine.calls == ["hold 7 of 3", "hold 7 of 3", "end 7"]
+
+
+@pytest.mark.parametrize(("has_idle", "num_turns"), [(True, 8), (False, 2)])
+def test_a_machine_without_idle_threads_makes_fewer_clones_at_a_time(
+    monkeypatch: pytest.MonkeyPatch, has_idle: bool, num_turns: int
+) -> None:
+    """Else they would take all of its cores from searches."""
+    monkeypatch.setattr(copy_pace, "num_cores", lambda: 8)
+    monkeypatch.setattr(copy_pace, "HAS_IDLE", has_idle)
+    pace = CopyPace.of(Settings(), lambda: False)
+    with ExitStack() as queued:
+        turns = [queued.enter_context(pace.queued(is_idle=True)) for _ in range(9)]
+        assert sum(is_turn() for is_turn in turns) == num_turns
 
 
 async def test_copies_as_fast_as_possible_take_no_turns() -> None:
