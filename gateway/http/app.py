@@ -50,7 +50,11 @@ def create_app(
     body = search_body(settings)
     framework = create_framework_app(gateway, settings, access, body)
     app = SearchApp(framework, gateway, settings, body)
-    return Guard(app, access, gateway.collections.real_name)
+
+    def real_name(name: str) -> str:
+        return gateway.collections.real_name(name)  # other collections after a split
+
+    return Guard(app, access, real_name)
 
 
 def create_framework_app(

@@ -11,6 +11,7 @@ from tests.support.waiting import until
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(240)]
 
 NUM_DOCUMENTS = 300
+ALIAS = "forest"
 LINES = "".join(json.dumps({"id": f"d{n}", "title": "amber"}) + "\n" for n in range(NUM_DOCUMENTS))
 
 
@@ -20,13 +21,25 @@ async def is_whole(caller: Caller) -> bool:
     return (result["coverage"]["is_full"], result["total_hits"]["value"]) == (True, NUM_DOCUMENTS)
 
 
+async def num_found(caller: Caller, collection: str) -> int:
+    """How many documents of a collection are found."""
+    result = await caller.found(collection, "amber", k=1, fields=False)
+    return int(result["total_hits"]["value"])
+
+
+async def stands_for(caller: Caller, collection: str) -> None:
+    """Make the alias stand for a collection."""
+    body = {"collection": collection}
+    assert (await caller.http.put(f"/v1/aliases/{ALIAS}", json=body)).is_success
+
+
 @pytest.mark.parametrize(
     ("num_shards", "more"), [(2, ()), (3, ("--redis-nodes=3",))], ids=["one server", "nodes"]
 )
 async def test_a_split_outlasts_the_cluster(
     tmp_path: Path, num_shards: int, more: tuple[str, ...]
 ) -> None:
-    """After the next start with the same options, all documents are found in twice the shards."""
+    """All documents are found in twice the shards, also after the next start; aliases follow."""
     options = (f"--shards={num_shards}", "--replicas=2", "--workers=2", *more)
     data = tmp_path / "data"
     async with running_up(data, *options) as up:
@@ -34,6 +47,7 @@ async def test_a_split_outlasts_the_cluster(
             await caller.http.put("/v1/collections/trees", json={"fields": {"title": "text"}})
             loaded = await caller.http.post("/v1/collections/trees/documents", content=LINES)
             assert loaded.json()["accepted"] == NUM_DOCUMENTS
+            await stands_for(caller, "trees")
             assert (await caller.http.post("/v1/split")).status_code == 202
 
             async def is_split() -> bool:
@@ -42,6 +56,10 @@ async def test_a_split_outlasts_the_cluster(
 
             await until(is_split, 90.0, what="the split")
             assert await is_whole(caller)
+            assert await num_found(caller, ALIAS) == NUM_DOCUMENTS
+            await caller.http.put("/v1/collections/bushes", json={"fields": {"title": "text"}})
+            await stands_for(caller, "bushes")
+            assert await num_found(caller, ALIAS) == 0
         assert await up.stop() == 0, up.output
     async with running_up(data, *options) as up:
         async with Caller(up.url) as caller:

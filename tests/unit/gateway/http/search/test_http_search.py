@@ -23,6 +23,7 @@ from hedgerow.gateway.http.app import create_app
 from hedgerow.gateway.search.result import Hit, SearchQuery, SearchResult
 from hedgerow.gateway.shapes.answer import SearchAnswer
 from tests.support.fake_gateway import FakeGateway
+from tests.support.fake_writes import FakeAliases, FakeCollections
 from tests.support.sample_results import make_result
 from tests.support.shapes import check_shape
 from tests.support.virtual_time import run_virtually
@@ -59,6 +60,17 @@ async def test_every_member_of_the_body_reaches_the_gateway(
     assert (await client.post(PATH, json=body)).status_code == 200
     expected: dict[str, Any] = {**body, "collection": "films", "fields": ("title", "year")}
     assert gateway.searches == [SearchQuery(**expected, peer="127.0.0.1")]
+
+
+async def test_aliases_are_those_of_the_collections_that_there_are_now(
+    client: httpx.AsyncClient, gateway: FakeGateway
+) -> None:
+    """A gateway has other collections after a split, with aliases that change later."""
+    gateway.aliases = FakeAliases()
+    gateway.collections = FakeCollections(gateway.aliases)
+    gateway.aliases.there["films"] = "movies"
+    assert (await client.post(PATH, json={"query": "wing"})).status_code == 200
+    assert [one.collection for one in gateway.searches] == ["movies"]
 
 
 async def test_what_is_left_out_has_the_settings_defaults(
