@@ -86,7 +86,7 @@ FINDINGS: Final = (
     ),
     Finding(
         seen="recovery: searches by an alias got a 404 for good, from both gateways, after a split "
-        "and two reindexes",
+        "and a reindex",
         cause="what checks the rights of a request went on to ask the collections of before the "
         "split, whose aliases are read no more",
         now="mended: it asks those that there are now (`tests/integration/test_up_split.py`)",

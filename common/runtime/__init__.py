@@ -1,4 +1,4 @@
-"""When things happen in a process: instants of periodic work, timers of many, limits of rates.
+"""When things happen in a process: its start, instants of periodic work, timers, limits of rates.
 
 Imports nothing else of Hedgerow. Open `ticks` first.
 """

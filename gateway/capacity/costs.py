@@ -51,7 +51,7 @@ class SearchCpu:
         return self.gateway + self.redis + self.workers + self.scorers
 
     def plus(self, times: float, other: "SearchCpu") -> "SearchCpu":
-        """With so many times another one added."""
+        """Return the sum of this and `times` times `other`."""
         return SearchCpu(
             gateway=self.gateway + times * other.gateway,
             redis=self.redis + times * other.redis,

@@ -36,17 +36,11 @@ def assumptions(inputs: Inputs, planned: Plan, costs: Costs) -> list[Assumption]
     hits = "with fields" if inputs.fields else "without fields"
     by_part = f"{of.USED}; more shards: {of.BENCH}"
     documents = f"{planned.shard_documents:,.0f} documents"
-    return [
+    found = [
         Assumption(f"gateway, a search {hits}", f"{cpu.gateway:,.0f} µs", by_part, "--no-fields"),
         Assumption("Redis, a search, file included", f"{cpu.redis:,.0f} µs", by_part),
         Assumption("Redis, a request to a shard", f"{cpu.redis / planned.shards:.1f} µs", by_part),
         Assumption("workers' own, a search", f"{cpu.workers:,.0f} µs", by_part),
-        Assumption(
-            "in these, each further node of a Redis Cluster",
-            f"{costs.redis_node.total:g} µs",
-            of.REDIS_PAGE,
-            "--redis-cluster",
-        ),
         Assumption(
             f"scorer, a shard of {documents}",
             f"{cpu.scorers / planned.shards:,.0f} µs",
@@ -110,6 +104,16 @@ def assumptions(inputs: Inputs, planned: Plan, costs: Costs) -> list[Assumption]
         ),
         Assumption("documents written a second", f"{inputs.writes:,.0f}", "chosen", "--writes"),
     ]
+    if planned.control_servers:
+        found.append(
+            Assumption(
+                "a search, more for each further node of a Redis Cluster",
+                f"{costs.redis_node.total:g} µs",
+                of.REDIS_PAGE,
+                "--redis-cluster",
+            )
+        )
+    return found
 
 
 def limits(inputs: Inputs, planned: Plan) -> list[str]:

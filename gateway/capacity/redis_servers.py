@@ -78,7 +78,7 @@ def nodes_for(load: RedisLoad, shards: int) -> RedisServers:
     Raises:
         BadRequestError: it needs more nodes than there are shards.
     """
-    # With shares that were all equal, it would take at least so many.
+    # It never takes fewer than if the shards could be shared out evenly.
     further_us = load.aim_us - load.qps * load.node_us
     needed_us = load.qps * (load.search_us - load.node_us) + load.writes_us
     nodes = max(1, math.floor(needed_us / further_us)) if further_us > 0 else 1

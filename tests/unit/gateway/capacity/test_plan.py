@@ -269,6 +269,14 @@ def test_every_assumption_has_a_source() -> None:
     assert len({entry.what for entry in assumed}) == len(assumed)
 
 
+def test_what_nodes_cost_is_assumed_where_there_are_some() -> None:
+    """A plan with one server says nothing of them."""
+    nodes = replace(USUAL, qps=20_000, redis_cluster=True)
+    for inputs, is_said in ((USUAL, False), (nodes, True)):
+        assumed = assumptions(inputs, plan(inputs, MEASURED), MEASURED)
+        assert any("node" in entry.what for entry in assumed) is is_said
+
+
 def test_fields_cost_more() -> None:
     """A search with fields takes more CPU in every part than one without."""
     parts = ("gateway", "redis", "workers", "scorers")

@@ -79,7 +79,7 @@ def test_more_load_never_needs_fewer_nodes(load: RedisLoad, shards: int, factor:
 
 @given(load=LOADS, shards=SHARDS)
 def test_what_it_says_that_servers_carry_they_carry(load: RedisLoad, shards: int) -> None:
-    """With so many searches a second, the busiest server is as busy as it may be."""
+    """At the rate that it states, the busiest server is exactly as busy as it may be."""
     planned = found(load, shards)
     if planned is not None:
         most = load._replace(qps=planned.searches)
