@@ -14,7 +14,7 @@ from typing import Any
 import psutil
 
 from hedgerow.gateway.local.processes import parent_death_guard
-from hedgerow.shard_worker.executors.process_pool.cpu_time import process_cpu_s
+from hedgerow.shard_worker.executors.process_pool.core_use import process_cpu_s
 
 
 def descendants(pid: int) -> list[int]:

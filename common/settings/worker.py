@@ -59,7 +59,8 @@ class WorkerSettings(JoinSettings, WorkerMetricsSettings):
     )
     kill_grace_ms: PositiveFloat = Field(
         250.0,
-        description="A scorer is killed if its work runs for this long after its deadline, in ms.",
+        description="A scorer is killed if its work runs for this long after its deadline, in ms. "
+        "Time for which it waits for a core does not count (on Linux).",
     )
     scorer_max_memory_mb: Annotated[int, Field(ge=0)] = Field(
         0,

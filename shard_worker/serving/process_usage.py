@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
-from hedgerow.shard_worker.executors.process_pool.cpu_time import process_cpu_s
+from hedgerow.shard_worker.executors.process_pool.core_use import process_cpu_s
 from hedgerow.shard_worker.executors.process_pool.process_memory import own_memory_mb
 
 _OWN: Final = "worker"

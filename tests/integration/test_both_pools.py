@@ -4,10 +4,12 @@ import asyncio
 import math
 import multiprocessing
 import os
+import subprocess
+import sys
 import time
 from ast import literal_eval
-from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -30,6 +32,7 @@ from hedgerow.shard_worker.executors.process_pool.scorer_pool import ScorerPool
 from hedgerow.shard_worker.executors.process_pool.task import Task, TaskResult
 from hedgerow.shard_worker.wiring import indexer_lane, scorer_lane
 from tests.integration.support.lanes import (
+    KILL_GRACE_S,
     MAKE,
     Bench,
     Call,
@@ -385,3 +388,41 @@ async def test_closing_does_not_wait_for_tasks_that_hang(kind: Kind, tmp_path: P
         assert time.monotonic() - started_at < 30.0
         await bench.ended(*calls)
         assert {type(call.error) for call in calls} == {LaneUnavailableError}
+
+
+@contextmanager
+def without_core(pid: int) -> Iterator[None]:
+    """Let a process have a core only while another program, which never rests, does not want it."""
+    core = min(os.sched_getaffinity(0))
+    os.sched_setscheduler(pid, os.SCHED_IDLE, os.sched_param(0))
+    os.sched_setaffinity(pid, {core})
+    spin = f"import os\nos.sched_setaffinity(0, {{{core}}})\nprint(flush=True)\nwhile True: pass"
+    with subprocess.Popen([sys.executable, "-c", spin], stdout=subprocess.PIPE) as busy:
+        assert busy.stdout is not None
+        busy.stdout.readline()
+        try:
+            yield
+        finally:
+            busy.kill()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere, such waits are not reported")
+async def test_a_task_that_is_late_since_it_gets_no_core_costs_no_process(
+    kind: Kind, tmp_path: Path
+) -> None:
+    """It ends by itself once it has a core again, its process goes on, and nothing is suspect."""
+    suspects = Quarantine(2, 60.0)
+    gate = QuarantineGate(suspects)
+    async with kind.running(tmp_path, num_processes=1, gate=gate) as bench:
+        call = bench.submit(f"late linger {KILL_GRACE_S / 2}", 1.0, b"late")
+        pid = await bench.started("late")
+        with without_core(pid):
+            assert call.handle is not None
+            over_at = call.handle.expires_at + 3 * KILL_GRACE_S
+            await until(lambda: time.monotonic() > over_at or bool(call.dones))
+            assert not call.dones
+        await bench.ended(call)
+        assert call.body == b"late"
+        assert bench.pids() == [pid]
+        assert bench.lane.load()["killed"] == 0
+        assert not suspects

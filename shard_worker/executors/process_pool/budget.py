@@ -6,6 +6,7 @@ by the worker and by every scorer. Each scorer has a region of its own:
     current       u64             generation of the task that runs now, 0 for none; scorer writes
     began         f64 * 2         when that task began, CLOCK_MONOTONIC in s, and the CPU time that
                                   the process had used by then, in s; scorer writes
+    pid           u64             the process, where the worker cannot tell; scorer writes
     generations   u64 * max_batch which attempt each slot is for; worker writes
     expiries      f64 * max_batch when it expires, CLOCK_MONOTONIC in s; worker writes
     lates         f64 * max_batch how long before that its deadline is, in s; worker writes
@@ -25,7 +26,7 @@ from collections.abc import Sequence
 from typing import Self
 
 _WORD_BYTES = 8
-_HEAD_WORDS = 3
+_HEAD_WORDS = 4
 
 _monotonic = time.monotonic
 
@@ -83,13 +84,14 @@ class Budget:
 class Region:
     """One scorer's part of the shared memory, seen from either side."""
 
-    __slots__ = ("began", "current", "expiries", "generations", "lates")
+    __slots__ = ("began", "current", "expiries", "generations", "lates", "pid")
 
     def __init__(self, words: memoryview, max_batch: int) -> None:
         numbers = words.cast("Q")
         seconds = words.cast("d")
         self.current = numbers[:1]
-        self.began = seconds[1:_HEAD_WORDS]
+        self.began = seconds[1:3]
+        self.pid = numbers[3:_HEAD_WORDS]
         ends = [_HEAD_WORDS + array * max_batch for array in range(4)]
         self.generations = numbers[ends[0] : ends[1]]
         self.expiries = seconds[ends[1] : ends[2]]
@@ -97,8 +99,8 @@ class Region:
 
     def release(self) -> None:
         """Release the views of the mapping, which cannot be closed before."""
-        for view in (self.current, self.began, self.generations, self.expiries, self.lates):
-            view.release()
+        for name in self.__slots__:
+            getattr(self, name).release()
 
 
 def regions_of(memory: memoryview, num_regions: int, max_batch: int) -> list[Region]:

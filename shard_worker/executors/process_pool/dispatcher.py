@@ -20,6 +20,7 @@ from hedgerow.common.errors import (
 from hedgerow.shard_worker.executors.bulkhead import OURS, Bulkhead
 from hedgerow.shard_worker.executors.process_pool.held_tasks import HeldTasks
 from hedgerow.shard_worker.executors.process_pool.limits import DispatchLimits
+from hedgerow.shard_worker.executors.process_pool.overrun import Patience
 from hedgerow.shard_worker.executors.process_pool.quarantine_gate import QuarantineGate
 from hedgerow.shard_worker.executors.process_pool.scorer_slot import ScorerSlot, SlotState
 from hedgerow.shard_worker.executors.process_pool.submissions import Submissions
@@ -82,10 +83,11 @@ class Dispatcher:
         self._on_change = on_change
         self._idle: list[ScorerSlot] = []
         self._next_generation = 1
-        self._watchdog = Watchdog(self, limits.grace_s, limits.window_us / 1e6)
+        patience = Patience(limits.grace_s)
+        self._watchdog = Watchdog(self, patience, limits.window_us / 1e6)
         self.submissions = Submissions(
             name,
-            limits.grace_s,
+            patience.look_after_s,
             gate,
             dispatch=self._dispatch,
             look_by=self._watchdog.look_by,

@@ -14,7 +14,8 @@ What happens to a task:
 - *a batch before it runs long*: it is taken back and given to another scorer; if all scorers are
   held up, it ends with a NotStartedError if another worker may run it (`Task.is_movable`);
 - *it ignores its budget for* `kill_grace_ms` *after its deadline*: its scorer is killed, and it
-  counts as expired and, in the quarantine, as a kill; tasks behind it go to other scorers;
+  counts as expired and, in the quarantine, as a kill; tasks behind it go to other scorers; time for
+  which its scorer waits for a core does not count;
 - *its scorer dies while running it*: it is tried once more, alone in its frame, and then fails;
 - *an equal task kills a scorer, here or in another worker*: it is stopped and held until the second
   try of that one has ended; then it is refused, or started again;

@@ -12,7 +12,8 @@ import msgspec
 from hedgerow.common.errors import ExpiredEnd, ExpiredError
 from hedgerow.shard_worker.executors.bulkhead import OURS
 from hedgerow.shard_worker.executors.process_pool.budget import Region
-from hedgerow.shard_worker.executors.process_pool.cpu_time import process_cpu_s
+from hedgerow.shard_worker.executors.process_pool.core_use import process_cpu_s
+from hedgerow.shard_worker.executors.process_pool.overrun import Overrun
 from hedgerow.shard_worker.executors.process_pool.task import (
     WAITING,
     Frame,
@@ -93,7 +94,9 @@ class ScorerSlot:
         heard_at: when the batch was sent or the last results came, in s.
         num_unread: bytes of the frame that the scorer had not read at the last look.
         check_at: when the lane looks at this batch next, in s.
-        is_long: whether the batch runs longer than it should, and so counts as no room.
+        long_at: from when on this batch runs longer than it should, in s.
+        is_long: whether it does, and so counts as no room.
+        overrun: of the task of the batch that was last seen to run on after its deadline.
         profile: the profile of the batch's tasks.
         owed: the profile that lost the last process; until there is another, it still counts as
             having this place.
@@ -120,7 +123,9 @@ class ScorerSlot:
         self.heard_at = 0.0
         self.num_unread = 0
         self.check_at = math.inf
+        self.long_at = math.inf
         self.is_long = False
+        self.overrun: Overrun | None = None
         self.profile = OURS
         self.owed = OURS
         self._region = region
@@ -184,6 +189,7 @@ class ScorerSlot:
         self.batch = ()
         self.num_open = 0
         self.is_long = False
+        self.overrun = None
         self.check_at = math.inf
 
     def trip(self, handle: TaskHandle) -> None:

@@ -20,7 +20,7 @@ class Submissions:
     def __init__(
         self,
         name: str,
-        grace_s: float,
+        look_after_s: float,
         gate: QuarantineGate | None,
         *,
         dispatch: Callable[[], None],
@@ -31,7 +31,7 @@ class Submissions:
 
         Args:
             name: the pool's, shown in errors.
-            grace_s: how long a task may run on after its deadline, in s.
+            look_after_s: when a task that runs on after its deadline is looked at, in s.
             gate: learns how tasks ended that had killed a process; None if there is no quarantine.
             dispatch: sends waiting tasks to the processes that are free.
             look_by: has the pool look after its processes no later than an instant of
@@ -39,7 +39,7 @@ class Submissions:
             on_change: called after tasks have ended.
         """
         self._name = name
-        self._grace_s = grace_s
+        self._look_after_s = look_after_s
         self._gate = gate
         self._dispatch = dispatch
         self._look_by = look_by
@@ -75,7 +75,7 @@ class Submissions:
             self.refuse(handle, ExpiredError("cancelled", ExpiredEnd.DROPPED))
         else:
             slot.trip(handle)
-            slot.check_at = min(slot.check_at, handle.expires_at + self._grace_s)
+            slot.check_at = min(slot.check_at, handle.expires_at + self._look_after_s)
             self._look_by(slot.check_at)
 
     def refuse(self, handle: TaskHandle, error: WorkError) -> None:

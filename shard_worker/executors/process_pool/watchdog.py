@@ -13,6 +13,7 @@ from typing import Protocol
 from hedgerow.common.errors import ExpiredEnd, ExpiredError, NotStartedError, WorkError
 from hedgerow.shard_worker.executors.bulkhead import OURS
 from hedgerow.shard_worker.executors.fair_queue import FairQueue
+from hedgerow.shard_worker.executors.process_pool.overrun import Patience
 from hedgerow.shard_worker.executors.process_pool.scorer_slot import ScorerSlot
 from hedgerow.shard_worker.executors.process_pool.task import ENDED, TaskHandle
 
@@ -57,9 +58,9 @@ class Queue(Protocol):
 class Watchdog:
     """Decides when a scorer is stuck, and which tasks wait too long behind others."""
 
-    def __init__(self, queue: Queue, grace_s: float, window_s: float) -> None:
+    def __init__(self, queue: Queue, patience: Patience, window_s: float) -> None:
         self._queue = queue
-        self._grace_s = grace_s
+        self._patience = patience
         self._long_s = max(_SHORTEST_LONG_S, window_s * _LONG_WINDOWS)
         self._still_s = window_s * _STILL_WINDOWS
         self._loop = asyncio.get_running_loop()
@@ -68,7 +69,7 @@ class Watchdog:
 
     def expect(self, slot: ScorerSlot, now: float) -> None:
         """A batch was sent: look at it when it would count as long."""
-        slot.check_at = look_at = now + self._long_s
+        slot.check_at = slot.long_at = look_at = now + self._long_s
         if look_at < self._look_at:
             self.look_by(look_at)
 
@@ -108,25 +109,27 @@ class Watchdog:
             self.look_by(max(next_at, now + _SHORTEST_PAUSE_S))
 
     def _check(self, slot: ScorerSlot, now: float) -> None:
-        running = slot.running()
-        if running is not None and now >= running.expires_at + self._grace_s:
-            self._queue.kill(slot, running)
-            return
-        if running is None and slot.is_silent(_STUCK_S, now):
+        running, left_s = slot.running(), math.inf
+        if running is not None:
+            left_s = self._patience.left_s(slot, running, now)
+            if left_s <= 0.0:
+                self._queue.kill(slot, running)
+                return
+        elif slot.is_silent(_STUCK_S, now):
             self._queue.kill(slot, None)  # no task is to blame
             return
-        slot.is_long = True
-        self._relieve(slot, running, now)
-        # When the first task is due, and from time to time, since another task may run by then.
-        check_at = now + self._grace_s + self._long_s
-        if (still_at := slot.heard_at + self._still_s) > now:
-            check_at = min(check_at, still_at)
-        for handle in slot.batch:
-            if handle is running:
-                check_at = min(check_at, handle.expires_at + self._grace_s)
-            elif slot.is_open(handle):
-                check_at = min(check_at, handle.expires_at)
-        slot.check_at = max(check_at, now + _SHORTEST_PAUSE_S)
+        check_at = slot.long_at  # one of its tasks was cancelled, if that is still to come
+        if now >= check_at:
+            slot.is_long = True
+            self._relieve(slot, running, now)
+            # When the first task is due, and from time to time, since another may run by then.
+            check_at = now + self._patience.grace_s + self._long_s
+            if (still_at := slot.heard_at + self._still_s) > now:
+                check_at = min(check_at, still_at)
+            for handle in slot.open_handles():
+                if handle is not running:
+                    check_at = min(check_at, handle.expires_at)
+        slot.check_at = max(min(check_at, now + left_s), now + _SHORTEST_PAUSE_S)
 
     def _relieve(self, slot: ScorerSlot, running: TaskHandle | None, now: float) -> None:
         """Take the tasks that do not run from a long batch, and move or end them.

@@ -5,6 +5,7 @@ from typing import Any
 
 from hedgerow.common.errors import ExpiredEnd, ExpiredError
 from hedgerow.shard_worker.executors.process_pool.budget import Region
+from hedgerow.shard_worker.executors.process_pool.overrun import Overrun
 from hedgerow.shard_worker.executors.process_pool.task import TaskHandle, TaskResult
 
 
@@ -17,6 +18,7 @@ class Batch:
         sent_at: when they were given to the executor, in s.
         check_at: when the pool looks at it next, in s.
         is_hung: whether its running task has ignored its budget beyond the grace period.
+        overrun: of the task that was last seen to run on after its deadline.
     """
 
     def __init__(
@@ -28,6 +30,7 @@ class Batch:
         self.sent_at = now
         self.check_at = min(handle.expires_at for handle in handles)
         self.is_hung = False
+        self.overrun: Overrun | None = None
         self._region = region
         self._first_generation = first_generation
         for index, handle in enumerate(handles):
@@ -35,6 +38,11 @@ class Batch:
             region.lates[index] = handle.task.late_s
             region.generations[index] = handle.generation = first_generation + index
             handle.slot = self
+
+    @property
+    def pid(self) -> int:
+        """The process that runs it; of no meaning before one does."""
+        return self._region.pid[0]
 
     @property
     def payloads(self) -> list[Any]:
@@ -54,7 +62,7 @@ class Batch:
         """Those that have not ended."""
         return [handle for handle in self.handles if handle.slot is self]
 
-    def overrun(self, handle: TaskHandle, now: float) -> TaskResult:
+    def cut_off(self, handle: TaskHandle, now: float) -> TaskResult:
         """The result of a task that runs on; its CPU time is unknown, so all of its time counts."""
         began_at = self._region.began[0]
         lane_us, work_us = _us(began_at - handle.submitted_at), _us(now - began_at)

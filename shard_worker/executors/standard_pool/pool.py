@@ -39,6 +39,7 @@ from hedgerow.common.errors import (
 from hedgerow.shard_worker.executors.bulkhead import Bulkhead
 from hedgerow.shard_worker.executors.error_text import error_line
 from hedgerow.shard_worker.executors.process_pool.limits import DispatchLimits
+from hedgerow.shard_worker.executors.process_pool.overrun import Patience
 from hedgerow.shard_worker.executors.process_pool.quarantine_gate import QuarantineGate
 from hedgerow.shard_worker.executors.process_pool.scorer_pool import ScorerPool
 from hedgerow.shard_worker.executors.process_pool.scorer_process import ScorerSpec
@@ -95,9 +96,10 @@ class StandardPool(ScorerPool):
         self._gate = gate
         self._workload = Workload(limits, self._bulkhead)
         self._waiting = self._workload.waiting
+        self._patience = Patience(limits.grace_s)
         self._submissions = Submissions(
             spec.name,
-            limits.grace_s,
+            self._patience.look_after_s,
             gate,
             dispatch=self._dispatch,
             look_by=self._look_by,
@@ -280,13 +282,14 @@ class StandardPool(ScorerPool):
             self._look_by(max(next_at, now + _SHORTEST_PAUSE_S))
         self._on_change()
 
-    def _due(self, batch: Batch, handle: TaskHandle) -> float:
-        is_running = handle is batch.running()
-        return handle.expires_at + (self._limits.grace_s if is_running else 0.0)
+    def _due(self, batch: Batch, handle: TaskHandle, now: float) -> float:
+        if handle is batch.running():
+            return now + self._patience.left_s(batch, handle, now)
+        return handle.expires_at
 
     def _check(self, batch: Batch, now: float) -> None:
         for handle in batch.open_handles():
-            if now < self._due(batch, handle):
+            if now < self._due(batch, handle, now):
                 continue
             if handle is not batch.running():
                 self._drop(handle, ExpiredError("expired behind other work", ExpiredEnd.DROPPED))
@@ -295,11 +298,11 @@ class StandardPool(ScorerPool):
             self._num_killed += 1
             label = handle.task.identity.label
             _log.warning("process_pool_hung", lane=self._name, label=label)
-            self._submissions.end(handle, batch.overrun(handle, now))
+            self._submissions.end(handle, batch.cut_off(handle, now))
             if self._gate is not None and not handle.is_cancelled:
                 self._gate.killed(handle, now, will_retry=False)
             self._succession.replace()
-        due = [self._due(batch, handle) for handle in batch.open_handles()]
+        due = [self._due(batch, handle, now) for handle in batch.open_handles()]
         batch.check_at = min(due, default=math.inf)
 
     def _fail(self, batch: Batch, error: WorkError) -> None:

@@ -75,8 +75,10 @@ def run(index: int, first_generation: int, payloads: Sequence[Any]) -> Frame:
     (this,) = _this_process
     assert this.handler is not None  # noqa: S101 - no batch is sent before
     frames: list[Frame] = []
+    region = this.regions[index]
+    region.pid[0] = os.getpid()  # before the first task, which says who runs it
     run_batch(
-        this.regions[index],
+        region,
         this.handler,
         first_generation,
         payloads,

@@ -201,6 +201,13 @@ def _ignore_tripped(call: Call) -> bytes:
     return call.name.encode()
 
 
+def _linger(call: Call) -> bytes:
+    """Compute for this many seconds of CPU once `call.budget` has expired."""
+    while not call.budget.expired():
+        time.sleep(0.001)
+    return _burn(call)
+
+
 def _ranking_error(call: Call) -> bytes:
     raise RankingError("boost: division by zero")
 
@@ -288,6 +295,7 @@ COMMANDS: dict[str, Callable[[Call], bytes]] = {
     "sleep": _sleep,
     "obey": _obey,
     "ignore-tripped": _ignore_tripped,
+    "linger": _linger,
     "ranking-error": _ranking_error,
     "value-error": _value_error,
     "unspeakable": _unspeakable,

@@ -42,6 +42,7 @@ def test_what_one_side_writes_the_other_reads(
     for region in ours.regions:
         region.current[0] = value
         region.began[0], region.began[1] = value + 0.75, value + 0.875
+        region.pid[0] = value + 90
         for slot in range(MAX_BATCH):
             region.generations[slot] = value + 1 + slot
             region.expiries[slot] = value + 0.5 + slot
@@ -51,6 +52,7 @@ def test_what_one_side_writes_the_other_reads(
     for region in theirs.regions:
         assert region.current[0] == value
         assert list(region.began) == [value + 0.75, value + 0.875]
+        assert region.pid[0] == value + 90
         assert list(region.generations) == [value + 1 + slot for slot in range(MAX_BATCH)]
         assert list(region.expiries) == [value + 0.5 + slot for slot in range(MAX_BATCH)]
         assert list(region.lates) == [value + 0.25 + slot for slot in range(MAX_BATCH)]
