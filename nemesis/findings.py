@@ -93,8 +93,8 @@ FINDINGS: Final = (
         seed="31, with NODES=3",
     ),
     Finding(
-        seen="recovery: one query was in quarantine in both gateways for minutes, on a machine with "
-        "a load of 25 (too busy to judge the rounds)",
+        seen="recovery: one query was in quarantine in both gateways for minutes, on a machine "
+        "with a load of 25 (too busy to judge the rounds)",
         cause="two scorers that got no core for 0.25 s after a deadline were killed for it, and "
         "the query that both had was blamed",
         now="mended: only time counts in which a scorer could run "
