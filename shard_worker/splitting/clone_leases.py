@@ -5,6 +5,7 @@ from typing import Final
 
 from hedgerow.common.redis.client import RedisClient
 from hedgerow.common.redis.keys import Keys
+from hedgerow.common.shard_log.entries import START
 from hedgerow.common.shard_log.log import ShardLog
 from hedgerow.common.snapshots.status import SnapshotRecords
 from hedgerow.common.state.versioned import hold_lease
@@ -44,9 +45,10 @@ class CloneLeases:
         # First, so that a snapshot is found that was made before the lease ended.
         has_lease = has_turn and await self._hold(shard)
         status = (await self._snapshots.status([shard]))[shard]
+        newest = status.newest
         seen = Seen(
-            log_begins_after=await self._log.trimmed(shard),
-            snapshot=None if status.newest is None else status.newest.position,
+            log_begins_after=START if newest is None else await self._log.trimmed(shard),
+            snapshot=None if newest is None else newest.position,
             is_being_made=status.is_running,
             waited_s=self._waited_s(shard, is_waiting=status.is_running),
             has_failed=bool(status.error),

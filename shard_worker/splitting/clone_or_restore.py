@@ -1,6 +1,6 @@
 """How a replica of a new shard begins: as a clone, or with a snapshot of one. Pure.
 
-    a worker has the lease ► it clones the shard ► it makes a snapshot ► the other workers restore it
+    a worker has the lease ► it clones the shard ► it makes a snapshot ► the others restore that
 
 To index the documents costs ten times as much as to make a snapshot and to restore it, so one
 replica of each new shard does it for all. Nothing depends on the lease: whoever has it renews it
@@ -30,7 +30,8 @@ class Seen(NamedTuple):
     """What a worker has found out about a new shard that it lacks.
 
     Attributes:
-        log_begins_after: the entry after which the shard's log has everything.
+        log_begins_after: the entry after which the shard's log has everything; of no account
+            without a snapshot.
         snapshot: the last entry in the shard's newest snapshot; None if there is none.
         is_being_made: whether a snapshot is being made.
         waited_s: for how long that has been waited for.

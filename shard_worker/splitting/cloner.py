@@ -38,7 +38,7 @@ from hedgerow.shard_worker.splitting.copy_pace import TURN_S, CopyPace
 from hedgerow.shard_worker.storage.store import Store
 
 POLL_S: Final = 0.05
-LOOK_S: Final = 0.25  # between two looks whether another worker has made a snapshot
+LOOK_S: Final = 0.5  # between two looks whether another worker has made a snapshot
 
 _log = structlog.get_logger()
 
