@@ -41,6 +41,7 @@ from hedgerow.shard_worker.serving.shard_state import ShardStates
 from hedgerow.shard_worker.serving.shard_stores import ShardStores
 from hedgerow.shard_worker.serving.warming import Warming
 from hedgerow.shard_worker.serving.work_accounting import WorkAccounting
+from hedgerow.shard_worker.splitting.clone_leases import CloneLeases
 from hedgerow.shard_worker.splitting.cloner import OldShards, ShardCloner
 from hedgerow.shard_worker.splitting.copy_pace import CopyPace
 from hedgerow.shard_worker.wiring import (
@@ -286,7 +287,9 @@ class Worker:
             old: the old shards that this process serves.
             pace: of the copies and clones of this process.
         """
-        context, self._old = self._context, old
+        context, self._old, leases = self._context, old, None
+        if self._writing.snapshots.is_on:
+            leases = CloneLeases(context.control, context.keys, self.id)
         self._writing.cloner = self._report.cloner = ShardCloner(
             ShardLog(context.control, context.keys),
             self._writing.indexer,
@@ -294,6 +297,7 @@ class Worker:
             context.num_shards,
             old,
             pace,
+            leases,
         )
 
     async def _open_when_possible(self, stop: asyncio.Event) -> bool:

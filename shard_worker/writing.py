@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import structlog
 
 from hedgerow.common.collection import Collection
-from hedgerow.common.errors import WireError
+from hedgerow.common.errors import SnapshotError, WireError
 from hedgerow.common.fields.embedding_counts import EmbeddingCounts
 from hedgerow.common.shard_log.entries import START
 from hedgerow.common.shard_log.log import ShardLog
@@ -46,8 +46,11 @@ class Cloner(Protocol):
     def is_active(self) -> bool:
         """Whether shards are being made."""
 
-    async def fill(self, shard: int) -> bool:
-        """Make a shard that is not open, if its log lacks what it lacks; return whether it did."""
+    async def fill(self, shard: int, *, may_restore: bool = True) -> bool:
+        """Make a shard that is not open, if its log lacks what it lacks; return whether it did.
+
+        If not, and it `may_restore` one, there may be a snapshot of another replica's by then.
+        """
 
     async def check(self, shard: int) -> None:
         """Wait until a shard may be opened; raise WorkError if it must not be."""
@@ -174,16 +177,18 @@ class Writing:
             SnapshotError: a snapshot cannot be read.
             RedisUnavailableError: Redis does not answer.
         """
-        await self.snapshots.open(shard)
+        await self._find_snapshots(shard)
         while True:
-            is_restored = await self._clone(shard) or await self._restore(shard)
+            is_restored = await self._begin(shard)
             if self.cloner is not None:
                 await self.cloner.check(shard)
             await self._open(shard)
             # If the log was trimmed meanwhile, there is a newer snapshot, or another clone to make.
             if shard not in self.applier.gaps or not (is_restored or self._must_clone(shard)):
-                return
+                break
             await self.close(shard)
+        if self._is_filling:
+            self.snapshots.make_first_soon(shard)  # other replicas wait for it
 
     async def close(self, shard: int) -> None:
         """Close a shard, whose log is no longer followed.
@@ -215,13 +220,39 @@ class Writing:
             "graph_keeper": self._graph_keeper.run(),
         }
 
-    async def _clone(self, shard: int) -> bool:
-        return self.cloner is not None and await self.cloner.fill(shard)
+    async def _begin(self, shard: int) -> bool:
+        """Clone or restore a shard that lacks documents; returns whether it was."""
+        if await self._clone(shard):
+            return True
+        try:
+            if await self._restore(shard):
+                return True
+        except SnapshotError:
+            # A split goes on without snapshots that cannot be used.
+            if not await self._clone(shard, may_restore=False):
+                raise
+            return True
+        return await self._clone(shard, may_restore=False)
+
+    async def _clone(self, shard: int, *, may_restore: bool = True) -> bool:
+        return self.cloner is not None and await self.cloner.fill(shard, may_restore=may_restore)
+
+    @property
+    def _is_filling(self) -> bool:
+        """Whether the shards are of a split's target, and being made."""
+        return self.cloner is not None and self.cloner.is_active
+
+    async def _find_snapshots(self, shard: int) -> None:
+        try:
+            await self.snapshots.open(shard)
+        except SnapshotError as error:
+            if not self._is_filling:
+                raise
+            log.warning("snapshots_not_found", shard=shard, error=str(error))
 
     def _must_clone(self, shard: int) -> bool:
         """Whether an open shard, which has a gap, begins with documents that its log lacks."""
-        is_active = self.cloner is not None and self.cloner.is_active
-        return is_active and self.applier.states[shard].position == START
+        return self._is_filling and self.applier.states[shard].position == START
 
     async def _restore(self, shard: int) -> bool:
         context, snapshots = self._context, self.snapshots

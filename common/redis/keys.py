@@ -235,6 +235,10 @@ class Keys:
         """String: which worker copies a shard for a split; expires if it is not renewed."""
         return f"{self.own}:copy-lease:{shard}"
 
+    def clone_lease(self, shard: int) -> str:
+        """String: which worker clones a shard for a split, or has just done so; expires soon."""
+        return f"{self.own}:clone-lease:{shard}"
+
     def copy_turn(self, host: str, number: int) -> str:
         """String: which copy of a split has one of a machine's turns; expires likewise."""
         return f"{self.prefix}:copy-turn:{host}:{number}"

@@ -266,6 +266,10 @@ class Jobs:
     async def _serve_snapshots(self, shard: int, queues: JobQueues, snapshots: Snapshots) -> None:
         """Run the jobs that make snapshots; their queue is another, since they take minutes."""
         await snapshots.wait_until_fit(shard)  # until then, others must take the jobs
+        begun = await snapshots.attempts_at_first(shard)
+        if begun is not None and self._has_disk():
+            with self._traces.job("make_snapshot", {"hedgerow.shard": shard}):
+                await snapshots.make(shard, begun)
         timeout_s = self._settings.snapshots.timeout_s + JOB_TIMEOUT_S  # it ends by itself before
         queue = self._snapshot_queue(shard)
         await queues.serve(queue, "make_snapshot", self._make_snapshot, timeout_s)

@@ -33,6 +33,7 @@ from hedgerow.shard_worker.snapshots.maker import SnapshotMaker
 from hedgerow.shard_worker.snapshots.policy import ShardNow, is_due, is_overdue
 
 TELL_OVERDUE_S = 60.0
+SOON_S = 0.05  # between two looks whether a snapshot can be made that others wait for
 NUM_THREADS = 2  # one uploads, and the other can clean up meanwhile
 
 Enqueue = Callable[[int, int], Awaitable[None]]
@@ -88,6 +89,7 @@ class Snapshots:
         self._first: dict[int, SnapshotFacts | None] = {}  # the newest one when it was opened
         self._settled: dict[int, str] = {}
         self._seen_at_ms: dict[int, int] = {}
+        self._first_soon: set[int] = set()
         self._throttle = Throttle(TELL_OVERDUE_S)
         self._absent: dict[int, AbsentReplicas] = {}
         self._woken = asyncio.Event()
@@ -127,8 +129,13 @@ class Snapshots:
         newest = self._newest.get(shard)
         return newest is not None and newest != self._first.get(shard)
 
+    def make_first_soon(self, shard: int) -> None:
+        """Have the first snapshot of an open shard made as soon as this replica may make one."""
+        self._first_soon.add(shard)
+
     def close(self, shard: int) -> None:
         """Forget a shard that this worker no longer holds."""
+        self._first_soon.discard(shard)
         self._newest.pop(shard, None)
         self._first.pop(shard, None)
         self._settled.pop(shard, None)
@@ -182,6 +189,25 @@ class Snapshots:
                 self._newest[shard] = made
         return True
 
+    async def attempts_at_first(self, shard: int) -> int | None:
+        """How often the snapshot was begun that `make_first_soon` asked for; None if not needed.
+
+        No replica needs one of a shard that has nothing, or only some of the documents that a split
+        copies to it. The answer is None from then on.
+        """
+        if shard not in self._first_soon:
+            return None
+        self._first_soon.discard(shard)
+        try:
+            status = (await self._records.status([shard]))[shard]
+        except HedgerowError as error:  # it is made when it is due
+            _log.debug("snapshot_later", shard=shard, error=str(error))
+            return None
+        state = self._applier.states.get(shard)
+        has_all = state is not None and position(state.position)[0] > 0
+        is_first = status.newest is None and not status.is_running and not status.error
+        return status.begun if has_all and is_first else None
+
     async def wait_until_fit(self, shard: int) -> None:
         """Wait until this replica may make snapshots of a shard."""
         while True:
@@ -190,7 +216,10 @@ class Snapshots:
                     return
             except HedgerowError as error:
                 _log.debug("fitness_unknown", shard=shard, error=str(error))
-            await sleep_to_tick(TICK_S)
+            if shard in self._first_soon:
+                await asyncio.sleep(SOON_S)
+            else:
+                await sleep_to_tick(TICK_S)
 
     async def _is_fit(self, shard: int) -> bool:
         """Whether this replica is consistent and has at least what the newest snapshot has.

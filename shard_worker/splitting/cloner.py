@@ -8,12 +8,15 @@ shard's log that they are at is one in the new shard's log, too, since entries k
         recorded as that of the new replica: the log keeps what follows ► the shard is made aside
         ► the new log has got to the position ► the shard is put in its place, and opened
 
-A worker that has no old shard waits for a snapshot of the new one. What each step finds is checked,
-so a clone that came too late, or was cut off, is begun again.
+Where snapshots are made, only one replica of each new shard is cloned, and the others wait for a
+snapshot of it (`clone_or_restore`); so does a worker that has no old shard. What each step finds is
+checked, so a clone that came too late, or was cut off, is begun again.
 """
 
 import asyncio
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple, Protocol
 
@@ -28,11 +31,14 @@ from hedgerow.common.splitting.rest import Rest
 from hedgerow.shard_worker.indexing.background_thread import Priority
 from hedgerow.shard_worker.indexing.indexer_client import BegunClone, IndexerClient
 from hedgerow.shard_worker.snapshots.recovery import held_replica
+from hedgerow.shard_worker.splitting.clone_leases import CloneLeases
+from hedgerow.shard_worker.splitting.clone_or_restore import Beginning
 from hedgerow.shard_worker.splitting.clone_priority import ClonePriority
 from hedgerow.shard_worker.splitting.copy_pace import TURN_S, CopyPace
 from hedgerow.shard_worker.storage.store import Store
 
 POLL_S: Final = 0.05
+LOOK_S: Final = 0.5  # between two looks whether another worker has made a snapshot
 
 _log = structlog.get_logger()
 
@@ -81,6 +87,7 @@ class ShardCloner:
         num_shards: int,
         old: OldShards,
         pace: CopyPace,
+        leases: CloneLeases | None = None,
     ) -> None:
         """Clone shards of a layout.
 
@@ -91,6 +98,7 @@ class ShardCloner:
             num_shards: of the layout.
             old: the shards that are divided.
             pace: of the copies and clones of this process.
+            leases: of this worker; None if no snapshots are made, so that every replica is cloned.
         """
         self._shard_log = log
         self._indexer = indexer
@@ -98,6 +106,7 @@ class ShardCloner:
         self._num_shards = num_shards
         self._old = old
         self._pace = pace
+        self._leases = leases
         self._priority = ClonePriority(pace.share)
         self._turn = asyncio.Lock()  # a clone holds the memory of an index that is written
 
@@ -111,8 +120,12 @@ class ShardCloner:
         """Whether the shards are being filled."""
         return self._old.is_copying
 
-    async def fill(self, shard: int) -> bool:
+    async def fill(self, shard: int, *, may_restore: bool = True) -> bool:
         """Clone a shard that is not open, if its log lacks documents that this replica lacks.
+
+        Args:
+            shard: the shard.
+            may_restore: whether a snapshot of another replica's clone will do, and is waited for.
 
         Returns:
             Whether it was cloned; if not, the log, or a snapshot, has what is missing.
@@ -122,15 +135,66 @@ class ShardCloner:
         """
         if not self._old.is_copying or not await self._lacks_documents(shard):
             return False
-        async with self._turn:
-            while (folder := self._old.folder(shard)) is not None:
-                await self._forget_empty(shard)
-                try:
-                    await self._clone(shard, folder)
-                except _StarvedError:
-                    _log.info("clone_begun_again", shard=shard)
-                else:
-                    return True
+        if self._leases is None or not may_restore:
+            async with self._turn:
+                return await self._clone_until_made(shard)
+        return await self._clone_unless_restorable(shard, self._leases)
+
+    async def _clone_unless_restorable(self, shard: int, leases: CloneLeases) -> bool:
+        """Clone a shard, unless another worker does, and makes a snapshot of it."""
+        is_told = False
+        while self._old.folder(shard) is not None:
+            async with self._turn_soon() as has_turn:
+                beginning = await leases.choose(shard, has_turn=has_turn)
+                if beginning is Beginning.CLONE:
+                    return await self._clone_with_lease(shard, leases)
+            if beginning is Beginning.RESTORE:
+                return False
+            if has_turn:
+                if not is_told:
+                    is_told = True
+                    _log.info("clone_left_to_another", shard=shard)
+                await self._pause(LOOK_S)
+        return False
+
+    async def _clone_with_lease(self, shard: int, leases: CloneLeases) -> bool:
+        try:
+            is_cloned = await self._clone_until_made(shard)
+        except BaseException:
+            with suppress(HedgerowError):
+                await leases.release(shard)
+            raise
+        await (leases.leave(shard) if is_cloned else leases.release(shard))
+        return is_cloned
+
+    @asynccontextmanager
+    async def _turn_soon(self) -> AsyncIterator[bool]:
+        """Have this worker's turn to clone for the block, if it comes within `LOOK_S`.
+
+        Yields:
+            Whether it has come.
+        """
+        try:
+            async with asyncio.timeout(LOOK_S):
+                await self._turn.acquire()
+        except TimeoutError:
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            self._turn.release()
+
+    async def _clone_until_made(self, shard: int) -> bool:
+        """Clone a shard; returns False if its old shard is not here."""
+        while (folder := self._old.folder(shard)) is not None:
+            await self._forget_empty(shard)
+            try:
+                await self._clone(shard, folder)
+            except _StarvedError:
+                _log.info("clone_begun_again", shard=shard)
+            else:
+                return True
         return False
 
     async def check(self, shard: int) -> None:
@@ -243,7 +307,9 @@ class ShardCloner:
         loop, pace = asyncio.get_running_loop(), self._pace
         # The copiers of this process take turns for old shards, whose numbers are lower.
         turn, is_idle = self._num_shards + shard, priority is Priority.IDLE
-        async with pace.turn(turn, self._pause, is_idle=is_idle):
+        pause = partial(self._pause_with_lease, shard)
+        async with pace.turn(turn, pause, is_idle=is_idle):
+            await self._renew_lease(shard)
             began, cpu_s, is_over = loop.time(), 0.0, False
             while not is_over:
                 step = await self._indexer.clone(shard)
@@ -253,16 +319,24 @@ class ShardCloner:
             rest = Rest.after_clone(began, loop.time(), cpu_s, pace.share)
             is_urgent = await self._shard_log.length(shard) > pace.most_log_entries
             while not rest.is_over(loop.time(), is_busy=False, is_urgent=is_urgent):
-                await self._pause()
+                await pause()
                 await pace.keep(turn, is_idle=is_idle)
         return _Part(step.is_made, took_s, cpu_s)
 
     async def _until_copied(self, shard: int, end: str) -> None:
         while position(await self._shard_log.newest(shard)) < position(end):
-            await self._pause()
+            await self._pause_with_lease(shard)
 
-    async def _pause(self) -> None:
-        await asyncio.sleep(POLL_S)
+    async def _pause_with_lease(self, shard: int) -> None:
+        await self._pause()
+        await self._renew_lease(shard)
+
+    async def _renew_lease(self, shard: int) -> None:
+        if self._leases is not None:
+            await self._leases.renew(shard)
+
+    async def _pause(self, pause_s: float = POLL_S) -> None:
+        await asyncio.sleep(pause_s)
         if not self._old.is_copying:
             raise WorkError("the split has gone on without this replica")
 

@@ -287,7 +287,8 @@ class SplitDriver:
         names = [keys.placement, keys.placement_lease, keys.departed, keys.probation, keys.draining]
         of_shards: list[tuple[int, Command]] = []
         for shard in range(num_shards):
-            names += [keys.snapshots(shard), keys.snapshot_lease(shard), keys.copy_lease(shard)]
+            names += [keys.snapshots(shard), keys.snapshot_lease(shard)]
+            names += [keys.copy_lease(shard), keys.clone_lease(shard)]
             own = [keys.applied(shard), keys.search_queue(shard), keys.fetch_queue(shard)]
             if keep_logs:
                 # Sealed and empty: a gateway that was stopped all the while must not write to them.
