@@ -61,7 +61,7 @@ query: $(VENV)/.runtime  ## query a running cluster: make query Q="parse dates" 
 test: test-unit test-integration test-containers  ## run the three rings of tests
 
 test-unit: $(VENV)/.development  ## tests without servers, in virtual time
-	$(BIN)/pytest tests/unit --dist worksteal --numprocesses auto --maxprocesses 4 $(PYTEST_FLAGS)
+	$(BIN)/python -m tests.unit $(PYTEST_FLAGS)
 
 test-integration: $(VENV)/.development  ## tests with a real Valkey, real processes, real signals
 	$(BIN)/pytest tests/integration --dist worksteal $(SIDE_BY_SIDE) 4 $(PYTEST_FLAGS)

@@ -11,7 +11,6 @@ from typing import Final
 
 import structlog
 
-from hedgerow.common.errors import WorkError
 from hedgerow.common.wire.messages import SearchPayload, pack_body
 from hedgerow.shard_worker.executors.process_pool.scorer_pool import ScorerPool
 from hedgerow.shard_worker.executors.process_pool.task import Task
@@ -20,7 +19,8 @@ from hedgerow.shard_worker.serving.shard_state import ShardStates
 
 # A shard of hundreds of small collections is not worth hundreds of searches.
 MOST_COLLECTIONS: Final = 16
-WITHIN_S: Final = 1.0
+# For all of a shard's. A scorer may get no CPU time for a second on a machine that does much else.
+WITHIN_S: Final = 5.0
 _QUERY: Final = "a"  # any: what costs is to look a word up in an index for the first time
 
 _log = structlog.get_logger()
@@ -33,28 +33,29 @@ class Warming:
         """Warm those that serve the profiles; `states` says what the shards hold."""
         self._served = served
         self._states = states
+        # One shard at a time: of a scorer that is busy with another, a free one takes the searches.
+        self._turn = asyncio.Lock()
 
     async def warm(self, shard: int) -> None:
-        """Search the largest collections of a shard once in each scorer that is free.
+        """Search the largest collections of a shard once in each scorer.
 
-        Nothing depends on it: a search that fails, or does not start soon, is left out.
+        Nothing depends on it: a search that fails, or does not start soon, is left out. While other
+        searches keep scorers busy, one that becomes free may search twice, and another not at all.
         """
-        found = _plain(self._served)
-        if found is None:
-            return
-        name, scorers = found
+        async with self._turn:
+            if (found := _plain(self._served)) is not None:
+                await self._search(shard, *found)
+
+    async def _search(self, shard: int, profile: str, scorers: ScorerPool) -> None:
+        expires_at = time.monotonic() + WITHIN_S
         num_documents = self._states.documents().get(shard, {})
         largest = sorted(num_documents, key=lambda uid: -num_documents[uid])[:MOST_COLLECTIONS]
         for uid in largest:
-            payload = pack_body(SearchPayload(uid, _QUERY, 1, name, filter="", strict=False))
+            payload = pack_body(SearchPayload(uid, _QUERY, 1, profile, filter="", strict=False))
             generation = self._states.of(shard, uid).generation
-            task = Task((shard, generation, payload), time.monotonic() + WITHIN_S)
-            searches = [scorers.run(task) for _ in range(scorers.load()["capacity"])]
-            for error in await asyncio.gather(*searches, return_exceptions=True):
-                if isinstance(error, WorkError):
-                    _log.debug("scorer_not_warmed", shard=shard, error=str(error))
-                elif isinstance(error, BaseException):
-                    raise error
+            for done in await scorers.run_in_each(Task((shard, generation, payload), expires_at)):
+                if done.error is not None:
+                    _log.debug("scorer_not_warmed", shard=shard, error=str(done.error))
 
 
 def _plain(served: ServedProfiles) -> tuple[str, ScorerPool] | None:

@@ -16,6 +16,7 @@ from hedgerow.common.partition import shard_of
 from hedgerow.common.redis.connection import RedisConnection
 from hedgerow.common.redis.endpoint import Endpoint
 from hedgerow.common.settings.gateway import GatewaySettings
+from hedgerow.common.settings.worker import WorkerSettings
 from hedgerow.gateway.access.control import AccessControl
 from hedgerow.gateway.gateway import Gateway
 from hedgerow.gateway.search.result import SearchResult
@@ -41,7 +42,7 @@ def cluster() -> Iterator[Cluster]:
     with cluster_of_its_own(
         *DURABLE,
         log=Path("workers.log"),
-        # On a busy machine too, five answers come before a stopped worker counts as dead.
+        # A worker of a busy machine may be silent for a while, and serve all the same.
         environment={"HEDGEROW_WORKER__HEARTBEAT_EXPIRY_S": "3.0"},
     ) as cluster:
         yield cluster
@@ -147,10 +148,19 @@ async def test_a_stopped_worker_opens_its_breakers_and_its_return_closes_them(
     cluster: Cluster,
 ) -> None:
     """SIGSTOP: five answers wait for the deadline, the next does not; SIGCONT heals."""
-    async with gateway_to(cluster) as gateway:
+    # However long five answers take, it does not count as dead before.
+    patient = cluster.settings.model_copy(
+        update={"worker": WorkerSettings(heartbeat_expiry_s=300.0)}
+    )
+    async with Gateway.connect(patient, num_shards=NUM_SHARDS) as gateway:
+        await all_live(gateway)
         await prepared(gateway)
-        await ask(gateway, "hedges", "hedge")
-        for shard in cluster.shards_of(1):  # a stopped worker stays live until its beat expires
+        took_ms = [
+            (await ask(gateway, "hedges", "hedge", deadline_ms=30_000.0)).took_ms for _ in range(5)
+        ]
+        # A shard that had less than four times what it mostly takes is excused.
+        deadline_ms = max(120.0, 5 * max(took_ms))
+        for shard in cluster.shards_of(1):  # none has failed yet
             gateway.set_breaker(shard, "closed")
         cluster.signal(1, signal.SIGSTOP)
         try:
@@ -158,7 +168,7 @@ async def test_a_stopped_worker_opens_its_breakers_and_its_return_closes_them(
 
             async def is_spared() -> bool:
                 try:
-                    result = await ask(gateway, "hedges", "hedge", deadline_ms=120.0)
+                    result = await ask(gateway, "hedges", "hedge", deadline_ms=deadline_ms)
                 except InsufficientCoverageError as error:  # on a busy machine none is in time
                     result = error.result
                 seen.append(result.coverage.degraded)
@@ -281,17 +291,20 @@ async def test_a_failing_enrich_leaves_the_stored_fields(cluster: Cluster) -> No
         assert "the old system is down" in result.fetch.problems[0].reason
 
 
-async def test_a_hanging_enrich_holds_its_share_of_the_threads_alone(cluster: Cluster) -> None:
+async def test_a_hanging_enrich_holds_its_share_of_the_threads_alone(
+    cluster: Cluster, tmp_path: Path
+) -> None:
     """Late: stored fields. Its threads lost: refused at once. Others: unharmed. And it heals."""
     async with gateway_to(cluster) as gateway:
         await prepared(gateway)
-        document = {"id": "h", "title": "hanging", "number": 1}
+        returns = tmp_path / "returns"
+        document = {"id": "h", "title": "hanging", "until": str(returns)}
         await load(gateway, "hanging", [document])
 
         async def ask_hanging(**changes: Any) -> SearchResult:
             return await ask(gateway, "hanging", "hanging", rank_profile="greeting", **changes)
 
-        late = await ask_hanging(deadline_ms=400.0)
+        late = await ask_hanging()
         assert late.hits[0].fields == document
         assert late.fetch is not None
         assert "in time" in late.fetch.problems[0].reason
@@ -306,18 +319,21 @@ async def test_a_hanging_enrich_holds_its_share_of_the_threads_alone(cluster: Cl
             return await num_lost() == 1
 
         await until(is_lost)
-        refused = await ask_hanging()
+        refused = await ask_hanging(deadline_ms=30_000.0)
         assert refused.hits[0].fields == document
         assert refused.fetch is not None
         assert "1 threads that greeting may hold are lost" in refused.fetch.problems[0].reason
-        assert refused.took_ms < 1500
+        assert refused.took_ms < 15_000
         for profile in ("bm25", "also_greeting"):
-            other = await ask(gateway, "hedges", "hedge", k=20, rank_profile=profile)
+            other = await ask(
+                gateway, "hedges", "hedge", k=20, rank_profile=profile, deadline_ms=30_000.0
+            )
             assert other.fetch is not None
             assert (other.fetch.fetched, other.fetch.problems) == (20, [])
         assert other.hits[0].fields is not None
         assert other.hits[0].fields["greeting"] == f"hello {other.hits[0].id}"
         assert await num_lost() == 1  # all the while
+        returns.touch()
 
         async def none_lost() -> bool:
             return await num_lost() == 0
@@ -325,8 +341,8 @@ async def test_a_hanging_enrich_holds_its_share_of_the_threads_alone(cluster: Cl
         await until(none_lost)
         healed = await ask(gateway, "hanging", "hanging", rank_profile="bm25")
         assert healed.hits[0].fields == document
-        refusals = [lane["profiles"]["greeting"]["refused"] for lane in await thread_lanes()]
-        assert sum(refusals) == 1
+        profiles = [lane["profiles"].get("greeting") for lane in await thread_lanes()]
+        assert sum(profile["refused"] for profile in profiles if profile is not None) == 1
 
 
 @pytest.mark.alone  # answers are to come within 50 ms of the deadline

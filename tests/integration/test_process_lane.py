@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import signal
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -184,6 +185,48 @@ async def test_cheap_work_makes_room_for_many() -> None:
             await lane.run(Task(b"x", time.monotonic() + 30))
         assert lane.room() > 2 * lane.load()["capacity"]
     assert lane.room() == 0
+
+
+async def test_a_task_for_each_scorer_waits_for_one_that_gets_no_cpu_time(tmp_path: Path) -> None:
+    """A scorer that is free, but does not run yet, is not passed over for a quicker one."""
+    async with running(tmp_path, num_processes=3) as bench:
+        await bench.ended(*(bench.submit("before echo") for _ in range(9)))  # tasks are cheap
+        slow, *quick = bench.ready_pids()
+        os.kill(slow, signal.SIGSTOP)
+        try:
+            task = Task(b"each echo", time.monotonic() + 30)
+            running_all = asyncio.ensure_future(bench.lane.run_in_each(task))
+            await until(lambda: bench.config.starts()["each"] == len(quick))
+            # A task that may be moved comes after the watchdog has looked at the one before.
+            (slot,) = (one for one in bench.lane._supervisor.slots if one.pid == slow)
+            await until(lambda: slot.is_long)
+            await bench.ended(bench.submit("after echo"))
+            assert bench.config.starts()["each"] == len(quick)
+        finally:
+            os.kill(slow, signal.SIGCONT)
+        assert [done.body for done in await running_all] == [b"each"] * 3
+        assert sorted(bench.config.pids("each")) == sorted([slow, *quick])
+
+
+async def test_a_task_for_each_scorer_runs_as_often_if_some_are_busy(tmp_path: Path) -> None:
+    """What a busy scorer does not take, another one does."""
+    async with running(tmp_path, num_processes=2) as bench:
+        busy = bench.submit("busy await-file go")
+        await bench.started("busy")
+        done = await bench.lane.run_in_each(Task(b"each echo", time.monotonic() + 30))
+        assert [one.body for one in done] == [b"each"] * 2
+        (tmp_path / "go").touch()
+        await bench.ended(busy)
+
+
+async def test_who_stops_waiting_for_each_scorer_stops_all(tmp_path: Path) -> None:
+    """The tasks of a caller that has left are cancelled."""
+    async with running(tmp_path, num_processes=2) as bench:
+        task = Task(b"each obey", time.monotonic() + 30)
+        running_all = asyncio.ensure_future(bench.lane.run_in_each(task))
+        await bench.started("each", times=2)
+        running_all.cancel()
+        await bench.whole()
 
 
 async def test_what_waits_without_room_is_refused_beyond_a_bound(tmp_path: Path) -> None:

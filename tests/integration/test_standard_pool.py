@@ -57,6 +57,13 @@ def test_the_setting_chooses_the_pool(
     assert pool.load()["capacity"] == 2
 
 
+async def test_a_task_for_each_process_runs_as_often(tmp_path: Path) -> None:
+    """As many times as there are processes, in whichever takes it."""
+    async with running_standard(tmp_path, num_processes=3) as bench:
+        done = await bench.lane.run_in_each(Task(b"each echo", time.monotonic() + 30))
+        assert [one.body for one in done] == [b"each"] * 3
+
+
 async def test_a_task_behind_a_long_one_ends_at_its_deadline(tmp_path: Path) -> None:
     """It is not taken back from its batch, but its caller need not wait for it."""
     async with running_standard(tmp_path, num_processes=1, batch_window_ms=1000.0) as bench:

@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -236,3 +237,21 @@ def test_the_checks_of_a_change_run_every_ring() -> None:
     assert depends is not None
     rings = {name for name in LISTED if name.startswith("test-")}
     assert rings <= made | set(depends[1].split() if "test" in made else [])
+
+
+def test_the_ring_of_unit_tests_runs_each_test_once() -> None:
+    """Its processes together select what one process selects, and no test twice."""
+    options = ["--collect-only", "-q"]
+    alone, shared = (
+        subprocess.run(
+            [sys.executable, "-m", *program, *options],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
+        ).stdout
+        for program in (["pytest", "tests/unit"], ["tests.unit"])
+    )
+    tests = re.findall(r"^tests/unit/\S+::.*$", alone, re.MULTILINE)
+    assert len(tests) > 6_000
+    assert sorted(re.findall(r"^tests/unit/\S+::.*$", shared, re.MULTILINE)) == sorted(tests)

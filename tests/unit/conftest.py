@@ -1,6 +1,7 @@
 """What all unit tests share: files in memory, and the routes of the application, slow to make."""
 
 from collections.abc import Generator
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -11,8 +12,17 @@ from hedgerow.gateway.access.control import AccessControl
 from hedgerow.gateway.http import app
 from hedgerow.gateway.http.app import create_framework_app
 from tests.support.memory_files import keep_temporary_files_in_memory
+from tests.unit.shares import own_share
 
 keep_temporary_files_in_memory()
+
+_MODULES = own_share(Path(__file__).parent.rglob("test_*.py"))
+
+
+def pytest_ignore_collect(collection_path: Path) -> bool | None:
+    """Leave modules to other processes if they share the tests (`python -m tests.unit`)."""
+    is_module = collection_path.match("test_*.py")
+    return True if is_module and collection_path not in _MODULES else None
 
 
 class _StandIn:

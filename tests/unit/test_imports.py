@@ -67,25 +67,45 @@ PROCESSES = {
     "hedgerow.gateway.local.processes.parent_death_guard": set[str](),
 }
 
+# Each of a row may load what those before it may, so one interpreter imports them in turn.
+ROWS = [
+    [
+        "hedgerow.gateway.local.processes.parent_death_guard",
+        "hedgerow.shard_worker.executors.process_pool.forkserver",
+        "hedgerow.shard_worker.scoring.scorer",
+        "hedgerow.shard_worker.indexing.indexer",
+        "hedgerow.shard_worker.main",
+    ],
+    ["hedgerow.gateway.cli.main", "hedgerow.gateway.cli.up", "hedgerow.gateway.cli.serve"],
+    ["hedgerow.gateway.client"],
+]
+
 LOADED = """
 import importlib, json, site, sys
-importlib.import_module(sys.argv[1])
 folders = tuple(site.getsitepackages())
-found = set()
-for name, module in list(sys.modules.items()):
-    file = getattr(module, "__file__", None)
-    if file and file.startswith(folders):
-        found.add(name.partition(".")[0])
-print(json.dumps(sorted(found)))
+for process in sys.argv[1:]:
+    importlib.import_module(process)
+    found = set()
+    for name, module in list(sys.modules.items()):
+        file = getattr(module, "__file__", None)
+        if file and file.startswith(folders):
+            found.add(name.partition(".")[0])
+    print(json.dumps(sorted(found)))
 """
 
 
-@pytest.mark.parametrize("module", PROCESSES)
-def test_a_process_loads_what_it_needs_and_no_more(module: str) -> None:
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row[-1])
+def test_a_process_loads_what_it_needs_and_no_more(row: list[str]) -> None:
     """The packages in `sys.modules` are among those that the process is known to use."""
     told = subprocess.run(
-        [sys.executable, "-c", LOADED, module], capture_output=True, text=True, check=True
+        [sys.executable, "-c", LOADED, *row], capture_output=True, text=True, check=True
     )
-    # What an editable install or a test's coverage adds to every interpreter.
-    loaded = set(json.loads(told.stdout)) - {"_distutils_hack", "_virtualenv"}
-    assert loaded - PROCESSES[module] == set()
+    for process, line in zip(row, told.stdout.splitlines(), strict=True):
+        # What an editable install or a test's coverage adds to every interpreter.
+        loaded = set(json.loads(line)) - {"_distutils_hack", "_virtualenv"}
+        assert loaded - PROCESSES[process] == set(), process
+
+
+def test_each_process_is_in_a_row() -> None:
+    """None is left out."""
+    assert sorted(process for row in ROWS for process in row) == sorted(PROCESSES)

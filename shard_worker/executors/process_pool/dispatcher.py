@@ -28,7 +28,9 @@ from hedgerow.shard_worker.executors.process_pool.task import (
     ENDED,
     WAITING,
     Frame,
+    Task,
     TaskHandle,
+    TaskResult,
     failed,
     result_of,
 )
@@ -123,6 +125,17 @@ class Dispatcher:
         else:
             self.submissions.dispatch_soon()
 
+    def put_in_free(self, task: Task, on_done: Callable[[TaskResult], None]) -> list[TaskHandle]:
+        """Send a task to each scorer that no waiting task is for."""
+        self._dispatch()
+        now = time.monotonic()
+        handles = []
+        while self._idle:
+            handle = TaskHandle(task, on_done, now, task.expires_at)
+            self._send(self._idle.pop(), task.profile, [handle], now)
+            handles.append(handle)
+        return handles
+
     def _refusal(self, handle: TaskHandle, now: float) -> WorkError | None:
         """Why a task that cannot start at once is refused; None if it may wait."""
         profile = handle.task.profile
@@ -189,15 +202,18 @@ class Dispatcher:
                 batch = self._take(profile, most, now)
                 waiting.end_turn(profile)
                 if batch:
-                    slot = idle.pop()  # the last that became free: its caches are warm
-                    slot.profile = profile
-                    bulkhead.take(profile)
-                    slot.send(batch, self._next_generation, now)
-                    self._next_generation += len(batch)
-                    self._watchdog.expect(slot, now)
+                    # The last that became free: its caches are warm.
+                    self._send(idle.pop(), profile, batch, now)
         for profile in waiting.profiles():
             if (first := waiting.first(profile)) is not None:
                 self._watchdog.look_by(first.expires_at)
+
+    def _send(self, slot: ScorerSlot, profile: str, batch: list[TaskHandle], now: float) -> None:
+        slot.profile = profile
+        self._bulkhead.take(profile)
+        slot.send(batch, self._next_generation, now)
+        self._next_generation += len(batch)
+        self._watchdog.expect(slot, now)
 
     def _take(self, profile: str, most: int, now: float) -> list[TaskHandle]:
         batch: list[TaskHandle] = []

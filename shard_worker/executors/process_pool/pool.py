@@ -31,6 +31,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from msgspec.structs import replace
+
 from hedgerow.common.errors import LaneUnavailableError
 from hedgerow.shard_worker.executors.bulkhead import Bulkhead
 from hedgerow.shard_worker.executors.process_pool.dispatcher import Dispatcher
@@ -172,6 +174,14 @@ class ProcessLane(ScorerPool):
             handle.generation = ENDED
             self._refuse_closed(on_done)
         return handle
+
+    def submit_to_each(self, task: Task, on_done: Callable[[TaskResult], None]) -> list[TaskHandle]:
+        """See ScorerPool.submit_to_each; each scorer that is free runs it."""
+        handles = []
+        if self._dispatcher is not None and self._is_open:
+            handles = self._dispatcher.put_in_free(replace(task, stays=True), on_done)
+        num_busy = self._num_processes - len(handles)
+        return handles + [self.submit(task, on_done) for _ in range(num_busy)]
 
     def cork(self) -> None:
         """See ScorerPool.cork."""

@@ -9,6 +9,7 @@ import asyncio
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from hedgerow.common.errors import LaneUnavailableError
@@ -58,6 +59,13 @@ class ScorerPool(ABC):
         """
 
     @abstractmethod
+    def submit_to_each(self, task: Task, on_done: Callable[[TaskResult], None]) -> list[TaskHandle]:
+        """Take a task as often as there are processes, so that each may run it.
+
+        Those that are busy may leave it to others that are free before them.
+        """
+
+    @abstractmethod
     def cancel(self, handle: TaskHandle) -> None:
         """Cancel a task, which ends with an ExpiredError.
 
@@ -90,21 +98,36 @@ class ScorerPool(ABC):
         Raises:
             WorkError: one of the errors that `submit` names.
         """
-        future: asyncio.Future[TaskResult] = asyncio.get_running_loop().create_future()
-
-        def on_done(done: TaskResult) -> None:
-            if not future.done():
-                future.set_result(done)
-
-        handle = self.submit(task, on_done)
-        try:
-            done = await future
-        except asyncio.CancelledError:
-            self.cancel(handle)
-            raise
+        (done,) = await self._ends(lambda on_done: [self.submit(task, on_done)])
         if done.error is not None:
             raise done.error
         return done
+
+    async def run_in_each(self, task: Task) -> list[TaskResult]:
+        """Submit a task to each process (`submit_to_each`), and wait until all have ended."""
+        return await self._ends(partial(self.submit_to_each, task))
+
+    async def _ends(
+        self, submit: Callable[[Callable[[TaskResult], None]], list[TaskHandle]]
+    ) -> list[TaskResult]:
+        """Wait until all that is submitted has ended, or cancel it."""
+        handles: list[TaskHandle] = []
+        results: list[TaskResult] = []
+        all_ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def on_done(done: TaskResult) -> None:
+            results.append(done)
+            if len(results) == len(handles) and not all_ended.done():
+                all_ended.set_result(None)
+
+        handles += submit(on_done)
+        try:
+            await all_ended
+        except asyncio.CancelledError:
+            for handle in handles:
+                self.cancel(handle)
+            raise
+        return results
 
     # ---- room
 

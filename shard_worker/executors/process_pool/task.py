@@ -58,6 +58,7 @@ class Task(msgspec.Struct, frozen=True):
         late_s: how long before `expires_at` its deadline is, in s.
         is_movable: whether it ends with a NotStartedError, instead of waiting, while other tasks
             hold up every scorer.
+        stays: whether it waits for the scorer that was given it, however long that takes to begin.
         profile: the rank profile whose functions it runs; "" for none.
     """
 
@@ -67,6 +68,7 @@ class Task(msgspec.Struct, frozen=True):
     late_s: float = 0.0
     is_movable: bool = False
     profile: str = OURS
+    stays: bool = False
 
 
 class TaskResult(msgspec.Struct, frozen=True):

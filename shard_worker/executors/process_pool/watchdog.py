@@ -150,7 +150,7 @@ class Watchdog:
         # queue they would be pulled again at once, since there is room for the others.
         waits_its_turn = not queue.is_alone(profile) and not self.is_held_up(OURS, now)
         if has_other or waits_its_turn:
-            again = [handle for handle in others if handle not in late]
+            again = [one for one in others if one not in late and not one.task.stays]
             for handle in again:
                 slot.take_back(handle)
             if again:

@@ -171,6 +171,10 @@ class StandardPool(ScorerPool):
         self._submissions.dispatch_soon()
         return handle
 
+    def submit_to_each(self, task: Task, on_done: Callable[[TaskResult], None]) -> list[TaskHandle]:
+        """See ScorerPool.submit_to_each; any process may take any of them, also two."""
+        return [self.submit(task, on_done) for _ in range(self._num_processes)]
+
     def cork(self) -> None:
         """See ScorerPool.cork."""
         self._submissions.cork()

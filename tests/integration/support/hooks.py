@@ -5,6 +5,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from tests.support.waiting import block_until
+
 Document = dict[str, Any]
 
 
@@ -40,12 +42,12 @@ def creep(query: str, documents: list[Document], budget: Any) -> list[float]:
 
 
 def greet(documents: list[Document]) -> list[Document]:
-    """Add a greeting; fail or hang when a document's title says so."""
+    """Add a greeting; fail, or hang until there is a file, when a document's title says so."""
     for document in documents:
         if "failing" in document["title"]:
             raise ConnectionError("the old system is down")
         if "hanging" in document["title"]:
-            time.sleep(4)  # longer than any deadline here, and short enough to see it come back
+            block_until(Path(document["until"]).exists)
         document["greeting"] = f"hello {document['id']}"
     return documents
 

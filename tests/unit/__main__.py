@@ -1,0 +1,74 @@
+"""Run the unit tests in several processes: `python -m tests.unit [OPTION OF PYTEST ...]`.
+
+Each collects and runs a share of the modules (`shares.py`), and knows nothing of the others. These
+tests do not wait, so what counts is their CPU time. With pytest-xdist each process would collect
+all of them, and send what becomes of each to one more process: an eighth of the whole.
+"""
+
+import contextlib
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from tests.unit.shares import VARIABLE
+
+MOST_PROCESSES = 4
+
+
+def main() -> int:
+    """Show what the first process says as it says it, then what the others have said.
+
+    Returns:
+        The exit status of pytest: the first that is an error, if there is one. A share without a
+        selected test is none.
+    """
+    count = min(_num_cores(), MOST_PROCESSES)
+    with contextlib.ExitStack() as stack:
+        said = [stack.enter_context(tempfile.TemporaryFile()) for _ in range(1, count)]
+        processes = [
+            stack.enter_context(
+                subprocess.Popen(
+                    _command(number), env=_env(number, count), stdout=output, stderr=output
+                )
+            )
+            for number, output in enumerate([None, *said])
+        ]
+        statuses = [processes[0].wait()]
+        for process, output in zip(processes[1:], said, strict=True):
+            statuses.append(process.wait())
+            output.seek(0)
+            sys.stdout.buffer.write(output.read())
+            sys.stdout.flush()
+    return combined(statuses)
+
+
+def combined(statuses: list[int]) -> int:
+    """The first status that is an error; that nothing is selected is one if all say so."""
+    empty = pytest.ExitCode.NO_TESTS_COLLECTED
+    selected = [one for one in statuses if one != empty]
+    return next((one for one in selected if one), 0) if selected else empty
+
+
+def _command(number: int) -> list[str]:
+    color = ["--color=yes"] if sys.stdout.isatty() else []
+    cache = f"cache_dir=.pytest_cache/share{number}"
+    folder = str(Path(__file__).parent)
+    return [sys.executable, "-m", "pytest", folder, "-o", cache, *color, *sys.argv[1:]]
+
+
+def _env(number: int, count: int) -> dict[str, str]:
+    return {**os.environ, VARIABLE: f"{number}/{count}"}
+
+
+def _num_cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
