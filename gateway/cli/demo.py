@@ -23,7 +23,8 @@ from hedgerow.common.lifecycle import stop_on_signals
 from hedgerow.common.observability.telemetry import configure_logging
 from hedgerow.common.settings.settings import Settings, load_settings
 from hedgerow.gateway.cli.demo_story import DemoStory, Interrupted, Victim
-from hedgerow.gateway.cli.up import Story, show_ready, starting
+from hedgerow.gateway.cli.terminal import Terminal
+from hedgerow.gateway.cli.up import Story, show_ready
 from hedgerow.gateway.client import Client
 from hedgerow.gateway.local.cluster import LocalCluster
 from hedgerow.gateway.local.cluster_options import ClusterOptions
@@ -96,7 +97,8 @@ async def _demo(
     """Run the demo; returns whether it ran to its end."""
     started_at = time.monotonic()
     stopped = threading.Event()
-    story = Story(console, least="error")
+    terminal = Terminal()
+    story = Story(terminal, least="error")
     cluster = LocalCluster(options, settings, story.tell, template)
     pids: set[int] = set()
     is_done = False
@@ -109,9 +111,9 @@ async def _demo(
     with stop_on_signals(stop):
         async with _stopping(cluster, console, pids):
             console.print("[bold]1. A cluster of real processes on this machine[/]")
-            with starting(console, "starting it …"):
+            with terminal.while_saying("starting it …"):
                 await cluster.start()
-            show_ready(console, cluster)
+            show_ready(terminal, cluster)
             story.is_live = True
             # Unverified: the certificate is for the names that clients use, not for this address.
             with Client(cluster.url, cluster.token, verify=False) as client:

@@ -17,6 +17,7 @@ from typer.core import TyperCommand, TyperGroup
 from hedgerow.common import __version__
 from hedgerow.common.errors import BadRequestError, HedgerowError, InsufficientCoverageError
 from hedgerow.common.observability.printable import printable
+from hedgerow.common.runtime.starting import import_structlog
 
 OTHER_FAILURE: Final = 1
 USAGE: Final = 2
@@ -171,6 +172,9 @@ COMMANDS: Final[Commands] = {
     ),
 }
 
+# Those that run for as long as a cluster does.
+_SERVING: Final = {"up", "serve"}
+
 
 class LazyCommands(TyperGroup):
     """A group whose commands are imported when they are used, so that `--help` is quick."""
@@ -221,6 +225,8 @@ class LazyCommands(TyperGroup):
 
     def _function(self, name: str) -> Any:
         module, _, function = self.table[name][0].partition(":")
+        if name in _SERVING:
+            import_structlog()
         return getattr(import_module(module), function)
 
 

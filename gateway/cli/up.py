@@ -1,7 +1,6 @@
 """`gateway up`: runs a whole cluster on this machine, in the foreground."""
 
 import asyncio
-import contextlib
 import signal
 from importlib import import_module
 from importlib.util import find_spec
@@ -9,9 +8,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Protocol
 
 import typer
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from hedgerow.common.errors import ConfigurationError
 from hedgerow.common.lifecycle import stop_on_signals
@@ -21,6 +17,7 @@ from hedgerow.common.settings.redis import RedisSettings
 from hedgerow.common.settings.settings import Settings, load_settings
 from hedgerow.gateway.access.control import OPEN_WARNING
 from hedgerow.gateway.access.hosts import is_loopback
+from hedgerow.gateway.cli.terminal import Style, Styled, Terminal
 from hedgerow.gateway.local.cluster import LocalCluster
 from hedgerow.gateway.local.cluster_options import ClusterOptions
 from hedgerow.gateway.local.processes.supervisor import Died, Event, Said, Started, Stopped
@@ -141,8 +138,7 @@ def up(
     with Template.started(MODULES) as template:
         configure_logging(settings.log_level, settings.log_format)
         raise_descriptor_limit()
-        console = Console(highlight=False, soft_wrap=True, emoji=False)
-        asyncio.run(_up(options, settings, console, template))
+        asyncio.run(_up(options, settings, Terminal(), template))
 
 
 def _on_ray() -> Any:
@@ -171,10 +167,10 @@ def _with_processes(settings: Settings, processes: int | None) -> Settings:
 
 
 async def _up(
-    options: ClusterOptions, settings: Settings, console: Console, template: Template | None
+    options: ClusterOptions, settings: Settings, terminal: Terminal, template: Template | None
 ) -> None:
     stopped = asyncio.Event()
-    story = Story(console)
+    story = Story(terminal)
     cluster = LocalCluster(options, settings, story.tell, template)
 
     def stop() -> None:
@@ -187,23 +183,23 @@ async def _up(
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, stop)
     with stop_on_signals(stop):
         try:
-            with starting(console, f"starting a cluster in {escape(str(options.data))} …"):
+            with terminal.while_saying(f"starting a cluster in {options.data} …"):
                 is_up = await unless_stopped(stopped, cluster)
             if is_up:
-                say(console, str(cluster.sizing))
-                show_ready(console, cluster)
+                terminal.say(str(cluster.sizing))
+                show_ready(terminal, cluster)
                 if cluster.is_open and not is_loopback(options.host):
-                    say(console, f"[bold red]{OPEN_WARNING[0].upper()}{OPEN_WARNING[1:]}.[/]")
+                    terminal.say(open_warning())
                 story.is_live = True
                 await stopped.wait()
         finally:
             story.is_live = False
             runs = any(line.pid for line in cluster.processes())
             if runs:
-                say(console, "draining …")
+                terminal.say("draining …")
             await cluster.stop()
             if runs:
-                say(console, "stopped; no process is left")
+                terminal.say("stopped; no process is left")
 
 
 class Startable(Protocol):
@@ -229,30 +225,25 @@ async def unless_stopped(stopped: asyncio.Event, cluster: Startable) -> bool:
         await asyncio.gather(start, stop, return_exceptions=True)
 
 
-def starting(console: Console, text: str) -> contextlib.AbstractContextManager[object]:
-    """Show on a terminal that something takes a while; elsewhere, do not load the code for it."""
-    return console.status(text) if console.is_terminal else contextlib.nullcontext()
+def open_warning() -> Styled:
+    """The warning that a gateway which others can reach needs no key."""
+    return Styled(f"{OPEN_WARNING[0].upper()}{OPEN_WARNING[1:]}.", Style.BOLD_RED)
 
 
-def say(console: Console, text: str) -> None:
-    """Print a line; ignores that the terminal is gone, so that the drain continues."""
-    # rich raises SystemExit for a broken pipe.
-    with contextlib.suppress(OSError, SystemExit):
-        console.print(text, soft_wrap=True)
-
-
-def show_ready(console: Console, cluster: LocalCluster) -> None:
+def show_ready(terminal: Terminal, cluster: LocalCluster) -> None:
     """Show the processes, and the gateway's URL."""
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    table.add_column("process")
-    table.add_column("pid", justify="right")
-    table.add_column("", overflow="fold")
-    for line in cluster.processes():
-        table.add_row(line.name, str(line.pid or "-"), escape(line.what))
-    console.print(table)
-    console.print(
-        f"[bold green]ready[/] at [bold]{cluster.url}[/], in a browser too; "
-        f"its API at {cluster.url}/docs"
+    rows = [(line.name, str(line.pid or "-"), line.what) for line in cluster.processes()]
+    terminal.table(("process", "pid", ""), rows)
+    say_ready(terminal, cluster.url)
+
+
+def say_ready(terminal: Terminal, url: str) -> None:
+    """Say where a gateway answers."""
+    terminal.say(
+        Styled("ready", Style.BOLD_GREEN),
+        " at ",
+        Styled(url, Style.BOLD),
+        f", in a browser too; its API at {url}/docs",
     )
 
 
@@ -260,16 +251,16 @@ class Story:
     """Prints the events of the processes, one line each.
 
     Args:
-        console: takes the output.
+        terminal: takes the output.
         least: least severe level of the processes' log lines that are printed: warning or error.
 
     Attributes:
         is_live: whether the cluster runs; while it starts or stops, events are not printed.
     """
 
-    def __init__(self, console: Console, least: Literal["warning", "error"] = "warning") -> None:
+    def __init__(self, terminal: Terminal, least: Literal["warning", "error"] = "warning") -> None:
         self.is_live = False
-        self._console = console
+        self._terminal = terminal
         self._least = least
         # When Redis goes away, every connection of every process logs it; once is enough here.
         self._throttle = Throttle(_SAME_EVENT_S)
@@ -279,24 +270,27 @@ class Story:
         match event:
             case Died(name, pid, how, restart_in_s) if self.is_live:
                 who = f"{name} (pid {pid})" if pid else name
-                self.say(f"[red]{who} {escape(how)}[/]; again in {restart_in_s:.1f} s")
+                self.say(Styled(f"{who} {how}", Style.RED), f"; again in {restart_in_s:.1f} s")
             case Started(name, pid, num_restarts) if self.is_live:
-                self.say(f"[green]{name} is back[/] (pid {pid}, restart {num_restarts})")
+                what = Styled(f"{name} is back", Style.GREEN)
+                self.say(what, f" (pid {pid}, restart {num_restarts})")
             case Said(_, "warning", _) if self._least == "error":
                 pass
             case Said(name, level, text) if self.is_live and self._is_new(text):
-                colour = "yellow" if level == "warning" else "red"
-                self.say(f"[{colour}]{name}: {escape(text)}[/]")
+                style = Style.YELLOW if level == "warning" else Style.RED
+                self.say(Styled(f"{name}: {text}", style))
             case Stopped(name, pid, _, is_overdue=True):
-                self.say(f"[yellow]{name} (pid {pid}) did not drain in time and was killed[/]")
+                late = f"{name} (pid {pid}) did not drain in time and was killed"
+                self.say(Styled(late, Style.YELLOW))
             case Stopped(name, pid, "was killed by SIGKILL"):
-                self.say(f"[yellow]{name} (pid {pid}) was killed before it had drained[/]")
+                cut = f"{name} (pid {pid}) was killed before it had drained"
+                self.say(Styled(cut, Style.YELLOW))
             case _:
                 pass
 
-    def say(self, text: str) -> None:
+    def say(self, *parts: str | Styled) -> None:
         """Print a line."""
-        say(self._console, text)
+        self._terminal.say(*parts)
 
     def _is_new(self, text: str) -> bool:
         return self._throttle.allows(text.partition(" ")[0], asyncio.get_running_loop().time())

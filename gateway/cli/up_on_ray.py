@@ -4,17 +4,14 @@ import asyncio
 import signal
 from pathlib import Path
 
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
-
 from hedgerow.common.lifecycle import stop_on_signals
 from hedgerow.common.observability.telemetry import configure_logging
 from hedgerow.common.settings.settings import Settings, settings_file
-from hedgerow.gateway.access.control import OPEN_WARNING, token_of
+from hedgerow.gateway.access.control import token_of
 from hedgerow.gateway.access.hosts import is_loopback
 from hedgerow.gateway.access.key_file import path_of
-from hedgerow.gateway.cli.up import Story, say, starting, unless_stopped
+from hedgerow.gateway.cli.terminal import Style, Styled, Terminal
+from hedgerow.gateway.cli.up import Story, open_warning, say_ready, unless_stopped
 from hedgerow.gateway.local.processes.supervisor import Started
 from hedgerow.gateway.ray.cluster import Back, Lost, RayCluster, RayEvent, RayOptions
 from hedgerow.gateway.ray.engine import Engine
@@ -67,13 +64,12 @@ def up_on_ray(
     # Before the event loop, whose handlers of signals replace Ray's.
     engine = Engine(options.address)
     configure_logging(settings.log_level, settings.log_format)
-    console = Console(highlight=False, soft_wrap=True, emoji=False)
-    asyncio.run(_up(engine, options, settings, console))
+    asyncio.run(_up(engine, options, settings, Terminal()))
 
 
-async def _up(engine: Engine, options: RayOptions, settings: Settings, console: Console) -> None:
+async def _up(engine: Engine, options: RayOptions, settings: Settings, terminal: Terminal) -> None:
     stopped = asyncio.Event()
-    story = RayStory(console)
+    story = RayStory(terminal)
     path = settings_file()
     sent = path.read_text(encoding="utf-8") if path.is_file() else ""
     cluster = RayCluster(engine, options, settings, sent, story.tell_of_ray)
@@ -88,46 +84,41 @@ async def _up(engine: Engine, options: RayOptions, settings: Settings, console: 
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, stop)
     with stop_on_signals(stop):
         try:
-            with starting(console, f"starting a cluster on Ray ({escape(options.address)}) …"):
+            with terminal.while_saying(f"starting a cluster on Ray ({options.address}) …"):
                 is_up = await unless_stopped(stopped, cluster)
             if is_up:
-                show_ready_on_ray(console, cluster)
+                show_ready_on_ray(terminal, cluster)
                 if not settings.snapshots.url:
-                    say(console, f"[yellow]{_NO_SNAPSHOTS}[/]")
+                    terminal.say(Styled(_NO_SNAPSHOTS, Style.YELLOW))
                 is_open = token_of(settings.gateway) is None and not path_of(settings).exists()
                 if is_open and not is_loopback(options.host):
-                    say(console, f"[bold red]{OPEN_WARNING[0].upper()}{OPEN_WARNING[1:]}.[/]")
+                    terminal.say(open_warning())
                 story.is_live = True
                 await stopped.wait()
         finally:
             story.is_live = False
             runs = bool(cluster.reports())
             if runs:
-                say(console, "draining …")
+                terminal.say("draining …")
             await cluster.stop()
             if runs:
-                say(console, "stopped; no actor is left")
+                terminal.say("stopped; no actor is left")
 
 
-def show_ready_on_ray(console: Console, cluster: RayCluster) -> None:
+def show_ready_on_ray(terminal: Terminal, cluster: RayCluster) -> None:
     """Show the actors, their nodes and the gateways' URLs."""
-    say(console, f"{cluster.plan}, for {cluster.num_shards} shards")
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    for name in ("actor", "node", "pid"):
-        table.add_column(name)
-    table.add_column("", overflow="fold")
+    terminal.say(f"{cluster.plan}, for {cluster.num_shards} shards")
+    rows = []
     for name, report in cluster.reports():
         if report is None:
-            table.add_row(name, "-", "-", "")
+            rows.append((name, "-", "-", ""))
             continue
         pids = ", ".join(map(str, report.pids.values())) or "-"
         node = f"{report.place.zone} ({report.place.address})"
-        table.add_row(name, node, pids, escape(report.url or report.folder))
-    console.print(table)
+        rows.append((name, node, pids, report.url or report.folder))
+    terminal.table(("actor", "node", "pid", ""), rows)
     for url in cluster.urls:
-        console.print(
-            f"[bold green]ready[/] at [bold]{url}[/], in a browser too; its API at {url}/docs"
-        )
+        say_ready(terminal, url)
 
 
 class RayStory(Story):
@@ -137,15 +128,14 @@ class RayStory(Story):
         """Print an event, if it is worth a line."""
         match event:
             case Lost(name, place) if self.is_live:
-                self.say(
-                    f"[red]{name} on the node {place.zone} ({place.address}) does not answer[/]; "
-                    "if it is lost, Ray starts it again"
-                )
+                silent = f"{name} on the node {place.zone} ({place.address}) does not answer"
+                self.say(Styled(silent, Style.RED), "; if it is lost, Ray starts it again")
             case Back(name, report) if self.is_live:
                 place = report.place
                 where = f" at {report.url}" if report.url else ""
                 self.say(
-                    f"[green]{name} is back[/] on the node {place.zone} ({place.address}){where}"
+                    Styled(f"{name} is back", Style.GREEN),
+                    f" on the node {place.zone} ({place.address}){where}",
                 )
             case Lost() | Back() | Started(num_restarts=0):  # the last comes with `Back`
                 pass

@@ -1,15 +1,15 @@
-"""Makes `/openapi.json`: the routes as the framework knows them, and the shapes."""
+"""Makes `/openapi.json` of the routes and the shapes."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import EnumType
 from typing import Annotated, Any, Final, Literal, get_args, get_origin
 
 import msgspec
-from fastapi import FastAPI
-from fastapi.openapi.utils import get_openapi
 
+from hedgerow.common import __version__
 from hedgerow.gateway.http.problems import MEDIA_TYPE
 from hedgerow.gateway.http.requests.guard import OPEN_PATHS
+from hedgerow.gateway.http.routing.router import Route
 from hedgerow.gateway.shapes.alias import AliasAnswer, AliasBody, AliasChanges, AliasesAnswer
 from hedgerow.gateway.shapes.answer import SearchAnswer
 from hedgerow.gateway.shapes.batch import BatchAnswer
@@ -39,6 +39,7 @@ from hedgerow.gateway.shapes.status import StatusAnswer
 from hedgerow.gateway.shapes.suggest import SuggestAnswer
 from hedgerow.gateway.shapes.synonyms import SynonymsAnswer, SynonymsBody
 
+_DESCRIPTION: Final = "Answers from sharded Python workers, by the deadline, with honest coverage."
 _REF: Final = "#/components/schemas/"
 # Statuses that the guard may answer on every route but health checks.
 BY_GUARD: Final = (401, 403, 429)
@@ -113,30 +114,45 @@ def json_body(shape: type[Any], *, is_required: bool = True) -> dict[str, Any]:
     return {"requestBody": {"required": is_required, "content": content}}
 
 
-def add_openapi(app: FastAPI, search_bodies: Sequence[type[Any]]) -> None:
-    """Make `app` describe itself, with the bodies of searches that the settings shape."""
+def describe_interface(
+    routes: Iterable[Route], search_bodies: Sequence[type[Any]]
+) -> dict[str, Any]:
+    """Describe routes as an OpenAPI document.
 
-    def describe() -> dict[str, Any]:
-        if app.openapi_schema is None:
-            schema = get_openapi(
-                title=app.title, version=app.version, description=app.description, routes=app.routes
-            )
-            for path, operation in _operations(schema):
-                operation["responses"].pop("422", None)  # bad parameters are 400 here
-                if path not in OPEN_PATHS:
-                    refusals = _problems(str(status) for status in BY_GUARD)
-                    operation["responses"] = {**refusals, **operation["responses"]}
-                    operation["security"] = [{"bearer": []}, {}]
-            bearer = {"type": "http", "scheme": "bearer", "description": "The token or a key."}
-            schema["components"] = {
-                "schemas": describe_shapes((*_SHAPES, *search_bodies)),
-                "securitySchemes": {"bearer": bearer},
-            }
-            _open_objects(schema)
-            app.openapi_schema = schema
-        return app.openapi_schema
+    Args:
+        routes: those of the application.
+        search_bodies: the bodies of searches, which the settings shape.
+    """
+    paths: dict[str, dict[str, Any]] = {}
+    for route in routes:
+        if route.is_described:
+            paths.setdefault(route.shown_path, {})[route.method.lower()] = _operation(route)
+    bearer = {"type": "http", "scheme": "bearer", "description": "The token or a key."}
+    document = {
+        "openapi": "3.1.0",
+        "info": {"title": "Hedgerow", "description": _DESCRIPTION, "version": __version__},
+        "paths": paths,
+        "components": {
+            "schemas": describe_shapes((*_SHAPES, *search_bodies)),
+            "securitySchemes": {"bearer": bearer},
+        },
+    }
+    _open_objects(document)
+    return document
 
-    app.openapi = describe  # type: ignore[method-assign] # the framework's documented way
+
+def _operation(route: Route) -> dict[str, Any]:
+    responses = {str(status): answer for status, answer in route.responses.items()}
+    # What generated clients call it.
+    found: dict[str, Any] = {"summary": route.summary, "operationId": route.handler.__name__}
+    parameters = [one.describe() for one in route.parameters.all]
+    if parameters:
+        found["parameters"] = parameters
+    if route.path in OPEN_PATHS:
+        return {**found, **route.body, "responses": responses}
+    refusals = _problems(str(status) for status in BY_GUARD)
+    security: list[dict[str, Any]] = [{"bearer": []}, {}]
+    return {**found, **route.body, "responses": {**refusals, **responses}, "security": security}
 
 
 def describe_shapes(shapes: Sequence[type[Any]]) -> dict[str, Any]:
@@ -204,9 +220,3 @@ def _open_objects(part: Any) -> None:
     is_object = isinstance(part, dict) and part.get("type") == "object"
     if is_object and not {"properties", "additionalProperties"} & part.keys():
         part["additionalProperties"] = True
-
-
-def _operations(schema: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    for path, operations in schema["paths"].items():
-        for operation in operations.values():
-            yield path, operation

@@ -6,10 +6,9 @@ from typing import Any, Final
 
 import msgspec
 import structlog
-from fastapi import FastAPI, Request
-from fastapi.exceptions import RequestValidationError
+from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -216,16 +215,11 @@ def whole_seconds(wait_s: float) -> int:
     return max(1, math.ceil(wait_s))
 
 
-def add_handlers(app: FastAPI) -> None:
+def add_handlers(app: Starlette) -> None:
     """Turn every failure of `app` into a problem, including the framework's own."""
 
     async def on_error(_request: Request, error: Any) -> Response:
         return problem_of(error)
-
-    async def on_parameters(_request: Request, error: Any) -> Response:
-        # A location of the framework's starts with the kind of parameter.
-        found = {fault["loc"][1]: _reason(fault) for fault in error.errors()}
-        return problem_of(BadBodyError(list(found.items())))
 
     async def on_framework(request: Request, error: Any) -> Response:
         slug = _SLUG_OF_STATUS.get(error.status_code, "bad-request")
@@ -237,17 +231,11 @@ def add_handlers(app: FastAPI) -> None:
         return problem(slug, error.status_code, detail, None, headers)
 
     app.add_exception_handler(HedgerowError, on_error)
-    app.add_exception_handler(RequestValidationError, on_parameters)
     app.add_exception_handler(HTTPException, on_framework)
     app.add_middleware(LastResort)
 
 
-def _reason(fault: Mapping[str, Any]) -> str:
-    """Say in the words of the other problems what is wrong with a parameter."""
-    return "is required" if fault["type"] == "missing" else fault["msg"].removeprefix("Input ")
-
-
-def methods_of(app: FastAPI, scope: Scope) -> list[str]:
+def methods_of(app: Starlette, scope: Scope) -> list[str]:
     """Return all methods of a request's path; the framework names only those of one route."""
     return [
         method

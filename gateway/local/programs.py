@@ -14,8 +14,6 @@ GATEWAY = "gateway"
 # Modules that a template process imports for gateways.
 GATEWAY_MODULES = (
     "hedgerow.gateway.cli.serve",
-    # Up to Python 3.13, FastAPI imports it for its first route.
-    *(("pydantic.v1",) if sys.version_info < (3, 14) else ()),
     "encodings.idna",  # imported by the first look-up of a host
 )
 # The same for all programs below, and for a worker's forks.

@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from fastapi import FastAPI
+from starlette.applications import Starlette
 
 from hedgerow.common.settings.gateway import GatewaySettings
 from hedgerow.gateway.access.control import AccessControl
 from hedgerow.gateway.http import app
-from hedgerow.gateway.http.app import create_framework_app
+from hedgerow.gateway.http.app import create_routed_app
 from tests.support.memory_files import keep_temporary_files_in_memory
 from tests.unit.shares import own_share
 
@@ -46,25 +46,25 @@ class _Routes:
         self.settings = settings
         self._gateway = cast("Any", _StandIn())
         self._access = cast("Any", _StandIn())
-        self._framework = create_framework_app(self._gateway, settings, self._access)
+        self._app = create_routed_app(self._gateway, settings, self._access)
 
-    def over(self, gateway: Any, access: Any) -> FastAPI:
+    def over(self, gateway: Any, access: Any) -> Starlette:
         """The application over this gateway."""
         self._gateway.be(gateway)
         self._access.be(access)
-        return self._framework
+        return self._app
 
 
 _unused: list[_Routes] = []
 _used: list[_Routes] = []
 
 
-def _shared_framework_app(
+def _shared_routed_app(
     gateway: Any,
     settings: GatewaySettings,
     access: AccessControl | None = None,
     body: object = None,
-) -> FastAPI:
+) -> Starlette:
     """Have tests with equal settings use the same routes, one after the other.
 
     Three hundred tests have an application; each would take 15 ms to make.
@@ -77,7 +77,7 @@ def _shared_framework_app(
     return routes.over(gateway, access or AccessControl(settings))
 
 
-app.create_framework_app = _shared_framework_app
+app.create_routed_app = _shared_routed_app
 
 
 @pytest.hookimpl(wrapper=True)

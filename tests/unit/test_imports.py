@@ -30,15 +30,10 @@ WIRE = {"msgpack", "msgspec", "typing_extensions"}
 INDEX = {"tantivy"}
 HTTP_SERVER = {
     "anyio",
-    "click",
-    "fastapi",
     "httptools",
-    "opentelemetry",
     "sniffio",
     "starlette",
-    "uvicorn",
-    # Likewise FastAPI and Starlette.
-    "orjson",
+    # Likewise Starlette.
     "python_multipart",
 }
 
@@ -109,3 +104,28 @@ def test_a_process_loads_what_it_needs_and_no_more(row: list[str]) -> None:
 def test_each_process_is_in_a_row() -> None:
     """None is left out."""
     assert sorted(process for row in ROWS for process in row) == sorted(PROCESSES)
+
+
+SERVES = """
+import importlib, json, sys
+from hedgerow.common.runtime.starting import import_structlog
+import_structlog()
+import hedgerow.gateway.cli.up
+from hedgerow.gateway.local.programs import MODULES
+for module in MODULES:
+    importlib.import_module(module)
+loaded = sorted({name.partition(".")[0] for name in sys.modules})
+import rich.console
+print(json.dumps([loaded, hasattr(rich.console, "Console")]))
+"""
+
+
+def test_programs_that_serve_load_no_rich_and_may_still() -> None:
+    """Neither structlog nor `gateway up` loads rich for them; afterwards it can be imported."""
+    told = subprocess.run(
+        [sys.executable, "-c", SERVES], capture_output=True, text=True, check=True
+    )
+    loaded, can_import = json.loads(told.stdout)
+    assert set(loaded) & COLOURS == set()
+    assert {"structlog", "redis", "tantivy"} <= set(loaded)
+    assert can_import

@@ -3,24 +3,11 @@
 from collections.abc import Collection
 from urllib.parse import unquote_to_bytes
 
-from fastapi import Request
-from fastapi.routing import APIRoute
 from starlette.datastructures import QueryParams
 from starlette.types import Scope
 
 from hedgerow.common.document_ids import unusable_character
 from hedgerow.common.errors import BadBodyError, BadRequestError
-
-
-async def check_request(request: Request) -> None:
-    """Check the query parameters of a request against those of its route.
-
-    Raises:
-        BadRequestError: as `check_parameters`.
-    """
-    route = request.scope.get("route")
-    parameters = route.dependant.query_params if isinstance(route, APIRoute) else []
-    check_parameters(request.scope, [parameter.alias for parameter in parameters])
 
 
 def check_path(scope: Scope) -> None:

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from fastapi import Request
+from starlette.requests import Request
 
 from hedgerow.common.errors import BadRequestError
 from hedgerow.gateway.writes.condition import NONE, is_version

@@ -3,8 +3,7 @@
 from collections.abc import Mapping
 from typing import Final
 
-from fastapi import Request
-from fastapi.routing import APIRoute
+from starlette.types import Scope
 
 from hedgerow.gateway.access.caller import Right
 from hedgerow.gateway.http.requests.guard import OPEN_PATHS, caller_of, real_name_in
@@ -70,27 +69,34 @@ _BY_OWN_NAME: Final = frozenset(
 )
 
 
-async def check_rights(request: Request) -> None:
-    """Check that the caller has the right that the route needs.
+def check_rights(
+    scope: Scope, method: str, path: str, in_path: Mapping[str, str]
+) -> Mapping[str, str]:
+    """Check that the caller has the right that a route needs.
 
     A caller that is restricted to some collections uses a collection by its own name from here on,
     since an alias may stand for another one before the request is carried out.
 
+    Args:
+        scope: of the request.
+        method: the route's.
+        path: likewise.
+        in_path: the parameters in the path of the request.
+
+    Returns:
+        The parameters, with the collection's own name.
+
     Raises:
         ForbiddenError: names the missing right or collection.
     """
-    route = request.scope.get("route")
-    if not isinstance(route, APIRoute) or route.path in _OPEN_ROUTES:
-        return
     # A route that is missing in the table needs the right of an operator.
-    here = request.method, route.path
-    right = RIGHTS.get(here, _ADMIN)
+    right = None if path in _OPEN_ROUTES else RIGHTS.get((method, path), _ADMIN)
     if right is None:
-        return
-    caller, name = caller_of(request.scope), request.path_params.get("name")
-    if name is None or caller.collections is None or here in _BY_OWN_NAME:
+        return in_path
+    caller, name = caller_of(scope), in_path.get("name")
+    if name is None or caller.collections is None or (method, path) in _BY_OWN_NAME:
         caller.check(right, name)
-        return
-    real_name = real_name_in(request.scope, name)
+        return in_path
+    real_name = real_name_in(scope, name)
     caller.check(right, name, real_name)
-    request.scope["path_params"] = {**request.path_params, "name": real_name}
+    return {**in_path, "name": real_name}

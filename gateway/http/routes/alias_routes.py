@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping
 
-from fastapi import APIRouter, Request, Response
+from starlette.requests import Request
+from starlette.responses import Response
 
 from hedgerow.common.collection import check_name
 from hedgerow.common.errors import NotFoundError
@@ -15,6 +16,7 @@ from hedgerow.gateway.http.requests.bodies import body_reader
 from hedgerow.gateway.http.requests.guard import caller_of
 from hedgerow.gateway.http.requests.in_progress import in_progress
 from hedgerow.gateway.http.requests.limits import read_body
+from hedgerow.gateway.http.routing.router import Router
 from hedgerow.gateway.shapes.alias import (
     AliasAnswer,
     AliasBody,
@@ -24,16 +26,15 @@ from hedgerow.gateway.shapes.alias import (
 )
 
 
-def alias_routes(gateway: GatewayPort, settings: GatewaySettings) -> APIRouter:
+def alias_routes(gateway: GatewayPort, settings: GatewaySettings) -> Router:
     """Make the routes that list and change aliases."""
-    router = APIRouter()
+    router = Router()
     read_alias, read_changes = body_reader(AliasBody), body_reader(AliasChanges)
 
     @router.get(
         "/v1/aliases",
         summary="List the aliases of collections",
         responses=answers(200, AliasesAnswer, 400, 503),
-        response_class=Response,
     )
     async def list_aliases(request: Request) -> Response:
         with in_progress(gateway.requests, request.scope):
@@ -44,8 +45,7 @@ def alias_routes(gateway: GatewayPort, settings: GatewaySettings) -> APIRouter:
         "/v1/aliases",
         summary="Set and remove several aliases in one step",
         responses=answers(200, AliasesAnswer, 400, 404, 409, 413, 503, 507),
-        openapi_extra=json_body(AliasChanges),
-        response_class=Response,
+        body=json_body(AliasChanges),
     )
     async def change_aliases(request: Request) -> Response:
         body = read_changes(
@@ -59,7 +59,6 @@ def alias_routes(gateway: GatewayPort, settings: GatewaySettings) -> APIRouter:
         "/v1/aliases/{alias}",
         summary="Show which collection an alias stands for",
         responses=answers(200, AliasAnswer, 400, 404, 503),
-        response_class=Response,
     )
     async def get_alias(alias: str, request: Request) -> Response:
         with in_progress(gateway.requests, request.scope):
@@ -74,8 +73,7 @@ def alias_routes(gateway: GatewayPort, settings: GatewaySettings) -> APIRouter:
         "/v1/aliases/{alias}",
         summary="Make an alias stand for a collection",
         responses=answers(200, AliasAnswer, 400, 404, 409, 413, 503, 507),
-        openapi_extra=json_body(AliasBody),
-        response_class=Response,
+        body=json_body(AliasBody),
     )
     async def put_alias(alias: str, request: Request) -> Response:
         body = read_alias(await read_body(request.scope, request.receive, settings.max_body_bytes))
@@ -88,9 +86,7 @@ def alias_routes(gateway: GatewayPort, settings: GatewaySettings) -> APIRouter:
     @router.delete(
         "/v1/aliases/{alias}",
         summary="Remove an alias; its collection stays",
-        status_code=204,
         responses=answers(204, None, 400, 404, 503, 507),
-        response_class=Response,
     )
     async def delete_alias(alias: str, request: Request) -> Response:
         check_name(alias, "alias")

@@ -2,7 +2,9 @@
 
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Query, Request, Response
+from msgspec import Meta
+from starlette.requests import Request
+from starlette.responses import Response
 
 from hedgerow.common.errors import BadRequestError
 from hedgerow.common.settings.gateway import GatewaySettings
@@ -16,6 +18,7 @@ from hedgerow.gateway.http.requests.in_progress import in_progress
 from hedgerow.gateway.http.requests.limits import read_body
 from hedgerow.gateway.http.requests.preconditions import condition_of
 from hedgerow.gateway.http.routes.collection_list import list_response
+from hedgerow.gateway.http.routing.router import Router
 from hedgerow.gateway.shapes.collection import (
     CollectionAnswer,
     CollectionBody,
@@ -48,15 +51,14 @@ _CHANGES: Final = {
 }
 
 
-def collection_routes(gateway: GatewayPort, settings: GatewaySettings) -> APIRouter:
+def collection_routes(gateway: GatewayPort, settings: GatewaySettings) -> Router:
     """Make the routes that define and list collections."""
-    router = APIRouter()
+    router = Router()
 
     @router.get(
         "/v1/collections",
         summary="List the collections",
         responses=answers(200, CollectionsAnswer, 400, 503),
-        response_class=Response,
     )
     async def list_collections(request: Request) -> Response:
         caller = caller_of(request.scope)
@@ -68,8 +70,7 @@ def collection_routes(gateway: GatewayPort, settings: GatewaySettings) -> APIRou
         "/v1/collections/{name}",
         summary="Create a collection",
         responses=answers(200, CollectionAnswer, 400, 409, 413, 503, 507),
-        openapi_extra=json_body(CollectionBody, is_required=False),
-        response_class=Response,
+        body=json_body(CollectionBody, is_required=False),
     )
     async def put_collection(name: str, request: Request) -> Response:
         raw = await read_body(request.scope, request.receive, settings.max_body_bytes)
@@ -82,8 +83,7 @@ def collection_routes(gateway: GatewayPort, settings: GatewaySettings) -> APIRou
         "/v1/collections/{name}",
         summary="Add fields to a collection",
         responses=answers(200, CollectionAnswer, 400, 404, 409, 413, 503, 507),
-        openapi_extra=json_body(CollectionPatch),
-        response_class=Response,
+        body=json_body(CollectionPatch),
     )
     async def patch_collection(name: str, request: Request) -> Response:
         raw = await read_body(request.scope, request.receive, settings.max_body_bytes)
@@ -96,7 +96,6 @@ def collection_routes(gateway: GatewayPort, settings: GatewaySettings) -> APIRou
         "/v1/collections/{name}",
         summary="Describe a collection",
         responses=answers(200, CollectionAnswer, 400, 404, 503),
-        response_class=Response,
     )
     async def describe_collection(name: str, request: Request) -> Response:
         with in_progress(gateway.requests, request.scope):
@@ -105,9 +104,7 @@ def collection_routes(gateway: GatewayPort, settings: GatewaySettings) -> APIRou
     @router.delete(
         "/v1/collections/{name}",
         summary="Remove a collection with its documents",
-        status_code=204,
         responses=answers(204, None, 400, 404, 503, 507),
-        response_class=Response,
     )
     async def drop_collection(name: str, request: Request) -> Response:
         with in_progress(gateway.requests, request.scope):
@@ -117,9 +114,7 @@ def collection_routes(gateway: GatewayPort, settings: GatewaySettings) -> APIRou
     @router.post(
         "/v1/collections/{name}/optimise",
         summary="Ask the workers to optimise a collection's text indexes",
-        status_code=202,
         responses=answers(202, OptimiseAnswer, 400, 404, 503, 507),
-        response_class=Response,
     )
     async def optimise_collection(name: str, request: Request) -> Response:
         with in_progress(gateway.requests, request.scope):
@@ -129,29 +124,27 @@ def collection_routes(gateway: GatewayPort, settings: GatewaySettings) -> APIRou
         "/v1/collections/{name}/coverage-curve",
         summary="Show how coverage depends on the deadline",
         responses=answers(200, CurveAnswer, 400, 404),
-        response_class=Response,
     )
     async def coverage_curve(
         name: str,
-        deadline_ms: Annotated[
-            float, Query(gt=0, le=settings.max_deadline_ms, allow_inf_nan=False)
-        ] = min(settings.default_deadline_ms, settings.max_deadline_ms),
+        deadline_ms: Annotated[float, Meta(gt=0, le=settings.max_deadline_ms)] = min(
+            settings.default_deadline_ms, settings.max_deadline_ms
+        ),
     ) -> Response:
         return json_response(gateway.coverage_curve(name, deadline_ms))
 
     return router
 
 
-def document_routes(gateway: GatewayPort, settings: GatewaySettings) -> APIRouter:
+def document_routes(gateway: GatewayPort, settings: GatewaySettings) -> Router:
     """Make the routes that load, read and remove documents."""
-    router = APIRouter()
+    router = Router()
 
     @router.post(
         "/v1/collections/{name}/documents",
         summary="Load documents, one JSON object per line",
         responses=answers(200, LoadAnswer, 400, 404, 429, 503, 507),
-        openapi_extra=_NDJSON,
-        response_class=Response,
+        body=_NDJSON,
     )
     async def load_documents(name: str, request: Request, wait: Wait = "applied") -> Response:
         party = party_of(request.scope)
@@ -167,8 +160,7 @@ def document_routes(gateway: GatewayPort, settings: GatewaySettings) -> APIRoute
         "/v1/collections/{name}/documents:delete",
         summary="Delete the documents that a query finds",
         responses=answers(200, DeleteByQueryAnswer, 400, 404, 413, 503, 504, 507),
-        openapi_extra=json_body(DeleteByQueryBody),
-        response_class=Response,
+        body=json_body(DeleteByQueryBody),
     )
     async def delete_by_query(name: str, request: Request) -> Response:
         raw = await read_body(request.scope, request.receive, settings.max_body_bytes)
@@ -190,15 +182,14 @@ def document_routes(gateway: GatewayPort, settings: GatewaySettings) -> APIRoute
             **answers(200, None, 400, 404, 503),
             200: {"description": "The document as it was loaded", "content": _OBJECT},
         },
-        response_class=Response,
     )
     async def get_document(
         name: str,
         document_id: str,
         request: Request,
-        deadline_ms: Annotated[
-            float, Query(gt=0, le=settings.max_deadline_ms, allow_inf_nan=False)
-        ] = min(settings.default_deadline_ms, settings.max_deadline_ms),
+        deadline_ms: Annotated[float, Meta(gt=0, le=settings.max_deadline_ms)] = min(
+            settings.default_deadline_ms, settings.max_deadline_ms
+        ),
     ) -> Response:
         with in_progress(gateway.requests, request.scope):
             document = await gateway.reader.stored(
@@ -211,8 +202,7 @@ def document_routes(gateway: GatewayPort, settings: GatewaySettings) -> APIRoute
         "/v1/collections/{name}/documents/{document_id:path}",
         summary="Add or replace a document",
         responses=answers(200, LoadAnswer, 400, 404, 412, 413, 429, 503, 507),
-        openapi_extra=_DOCUMENT,
-        response_class=Response,
+        body=_DOCUMENT,
     )
     async def put_document(
         name: str,
@@ -250,8 +240,7 @@ def document_routes(gateway: GatewayPort, settings: GatewaySettings) -> APIRoute
         "/v1/collections/{name}/documents/{document_id:path}",
         summary="Change a document by a JSON merge patch",
         responses=answers(200, LoadAnswer, 400, 404, 412, 413, 429, 503, 507),
-        openapi_extra=_CHANGES,
-        response_class=Response,
+        body=_CHANGES,
     )
     async def patch_document(
         name: str,
@@ -278,9 +267,7 @@ def document_routes(gateway: GatewayPort, settings: GatewaySettings) -> APIRoute
     @router.delete(
         "/v1/collections/{name}/documents/{document_id:path}",
         summary="Remove a document",
-        status_code=204,
         responses=answers(204, None, 400, 404, 412, 503, 507),
-        response_class=Response,
     )
     async def delete_document(
         name: str,

@@ -1,13 +1,15 @@
 """The page at `/docs`, which shows `/openapi.json`; all that it loads comes from this gateway."""
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, Response
 from starlette.routing import Route
 
 from hedgerow.gateway.http import docs
+from hedgerow.gateway.http.problems import json_response
 
 SCRIPT: Final = "openapi-explorer.min.js"
 LICENCES: Final = "LICENCES.txt"
@@ -38,8 +40,12 @@ PAGE: Final = f"""<!doctype html>
 _HEADERS: Final = {"Content-Security-Policy": POLICY, "X-Content-Type-Options": "nosniff"}
 
 
-def docs_routes() -> list[Route]:
-    """Make the routes of the page, its script, and the script's licences."""
+def docs_routes(describe: Callable[[], dict[str, Any]]) -> list[Route]:
+    """Make the routes of the page, its script, the script's licences, and `/openapi.json`.
+
+    Args:
+        describe: describes the interface as an OpenAPI document.
+    """
 
     async def page(_request: Request) -> Response:
         return HTMLResponse(PAGE, headers=_HEADERS)
@@ -50,8 +56,13 @@ def docs_routes() -> list[Route]:
     async def licences(_request: Request) -> Response:
         return FileResponse(_FOLDER / LICENCES, media_type="text/plain", headers=_HEADERS)
 
+    async def document(request: Request) -> Response:
+        root = request.scope.get("root_path")  # where another application has this one
+        return json_response(describe() | ({"servers": [{"url": root}]} if root else {}))
+
     return [
-        Route("/docs", page, include_in_schema=False),
-        Route(f"/docs/{SCRIPT}", script, include_in_schema=False),
-        Route(f"/docs/{LICENCES}", licences, include_in_schema=False),
+        Route("/openapi.json", document),
+        Route("/docs", page),
+        Route(f"/docs/{SCRIPT}", script),
+        Route(f"/docs/{LICENCES}", licences),
     ]

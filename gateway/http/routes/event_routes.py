@@ -2,21 +2,23 @@
 
 import asyncio
 
-from fastapi import APIRouter, Request, Response
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from hedgerow.gateway.http.openapi import answers
 from hedgerow.gateway.http.ports import GatewayPort
 from hedgerow.gateway.http.requests.guard import caller_of, party_of
+from hedgerow.gateway.http.routing.router import Router
 from hedgerow.gateway.live.live import Live
 from hedgerow.gateway.live.viewers import Viewer
 
 MEDIA_TYPE = "text/event-stream"
 
 
-def event_routes(gateway: GatewayPort) -> APIRouter:
+def event_routes(gateway: GatewayPort) -> Router:
     """Make the route."""
-    router = APIRouter()
+    router = Router()
     done = answers(200, None, 400)
     done[200] = {
         "description": "Messages `history`, then `status`, `point` and `event`; see docs/http.md",
@@ -27,7 +29,6 @@ def event_routes(gateway: GatewayPort) -> APIRouter:
         "/v1/events",
         summary="Follow the state of the cluster, second by second (server-sent events)",
         responses=done,
-        response_class=Response,
     )
     async def events(request: Request) -> Response:
         caller = caller_of(request.scope)

@@ -1,6 +1,7 @@
 """The routes of the expiry of documents."""
 
-from fastapi import APIRouter, Request, Response
+from starlette.requests import Request
+from starlette.responses import Response
 
 from hedgerow.common.settings.gateway import GatewaySettings
 from hedgerow.gateway.http.openapi import answers, json_body
@@ -9,20 +10,20 @@ from hedgerow.gateway.http.problems import json_response
 from hedgerow.gateway.http.requests.bodies import body_reader
 from hedgerow.gateway.http.requests.in_progress import in_progress
 from hedgerow.gateway.http.requests.limits import read_body
+from hedgerow.gateway.http.routing.router import Router
 from hedgerow.gateway.shapes.expiry import ExpiryAnswer, ExpiryBody
 
 
-def expiry_routes(gateway: GatewayPort, settings: GatewaySettings) -> APIRouter:
+def expiry_routes(gateway: GatewayPort, settings: GatewaySettings) -> Router:
     """Make the routes that say when the documents of a collection expire."""
-    router = APIRouter()
+    router = Router()
     read_expiry = body_reader(ExpiryBody)
 
     @router.put(
         "/v1/collections/{name}/expiry",
         summary="Have documents expire at the date in a field",
         responses=answers(200, ExpiryAnswer, 400, 404, 413, 503, 507),
-        openapi_extra=json_body(ExpiryBody),
-        response_class=Response,
+        body=json_body(ExpiryBody),
     )
     async def put_expiry(name: str, request: Request) -> Response:
         body = read_expiry(await read_body(request.scope, request.receive, settings.max_body_bytes))
@@ -33,7 +34,6 @@ def expiry_routes(gateway: GatewayPort, settings: GatewaySettings) -> APIRouter:
         "/v1/collections/{name}/expiry",
         summary="Show by which field documents expire",
         responses=answers(200, ExpiryAnswer, 400, 404, 503),
-        response_class=Response,
     )
     async def get_expiry(name: str, request: Request) -> Response:
         with in_progress(gateway.requests, request.scope):
@@ -42,9 +42,7 @@ def expiry_routes(gateway: GatewayPort, settings: GatewaySettings) -> APIRouter:
     @router.delete(
         "/v1/collections/{name}/expiry",
         summary="Have documents expire no longer",
-        status_code=204,
         responses=answers(204, None, 400, 404, 503, 507),
-        response_class=Response,
     )
     async def delete_expiry(name: str, request: Request) -> Response:
         with in_progress(gateway.requests, request.scope):

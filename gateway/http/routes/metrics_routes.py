@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from fastapi import APIRouter, Request, Response
+from starlette.requests import Request
+from starlette.responses import Response
 
 from hedgerow.common.errors import NotFoundError
 from hedgerow.common.metrics.exposition import TextFormat, wanted_format
@@ -12,19 +13,19 @@ from hedgerow.gateway.http.openapi import answers
 from hedgerow.gateway.http.ports import GatewayPort
 from hedgerow.gateway.http.requests.guard import METRICS_PATH
 from hedgerow.gateway.http.requests.in_progress import in_progress
+from hedgerow.gateway.http.routing.router import Router
 
 
 def metrics_routes(
     gateway: GatewayPort, settings: GatewaySettings, access: AccessControl
-) -> APIRouter:
+) -> Router:
     """Make the route of the metrics."""
-    router = APIRouter()
+    router = Router()
 
     @router.get(
         METRICS_PATH,
         summary="Show metrics for Prometheus, as OpenMetrics or in Prometheus's text format",
         responses=_text_answers(),
-        response_class=Response,
     )
     async def metrics(request: Request) -> Response:
         if settings.processes > 1 and _port_of(request) == settings.port:

@@ -1,14 +1,17 @@
 """The routes of the page for browsers."""
 
-from fastapi import APIRouter, HTTPException, Request, Response
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
 
 from hedgerow.gateway.http.requests.page_paths import is_for_browser
+from hedgerow.gateway.http.routing.router import Router
 from hedgerow.gateway.page.files import HEADERS, INDEX, PageFile, read_files
 
 
-def page_routes() -> APIRouter:
+def page_routes() -> Router:
     """Make the routes of the page and its files, which hold nothing but the page."""
-    router = APIRouter(include_in_schema=False)
+    router = Router(is_described=False)
     files = read_files()
 
     @router.get("/")

@@ -1,23 +1,24 @@
 """The routes of the quarantine: queries that are refused because they have killed scorers."""
 
-from fastapi import APIRouter, Request, Response
+from starlette.requests import Request
+from starlette.responses import Response
 
 from hedgerow.gateway.http.openapi import answers
 from hedgerow.gateway.http.ports import GatewayPort
 from hedgerow.gateway.http.problems import json_response
 from hedgerow.gateway.http.requests.in_progress import in_progress
+from hedgerow.gateway.http.routing.router import Router
 from hedgerow.gateway.shapes.operations import QuarantineAnswer
 
 
-def quarantine_routes(gateway: GatewayPort) -> APIRouter:
+def quarantine_routes(gateway: GatewayPort) -> Router:
     """Make the routes that list quarantined queries and release them."""
-    router = APIRouter()
+    router = Router()
 
     @router.get(
         "/v1/quarantine",
         summary="List the queries that have killed scorers",
         responses=answers(200, QuarantineAnswer, 400, 503),
-        response_class=Response,
     )
     async def list_quarantine(request: Request) -> Response:
         with in_progress(gateway.requests, request.scope):
@@ -26,9 +27,7 @@ def quarantine_routes(gateway: GatewayPort) -> APIRouter:
     @router.delete(
         "/v1/quarantine/{fingerprint}",
         summary="Take a query out of quarantine",
-        status_code=204,
         responses=answers(204, None, 400, 404, 503),
-        response_class=Response,
     )
     async def lift_quarantine(fingerprint: str, request: Request) -> Response:
         with in_progress(gateway.requests, request.scope):

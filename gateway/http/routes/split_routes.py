@@ -1,23 +1,24 @@
 """The routes of the split, which doubles the number of shards."""
 
-from fastapi import APIRouter, Request, Response
+from starlette.requests import Request
+from starlette.responses import Response
 
 from hedgerow.gateway.http.openapi import answers
 from hedgerow.gateway.http.ports import GatewayPort
 from hedgerow.gateway.http.problems import json_response
 from hedgerow.gateway.http.requests.in_progress import in_progress
+from hedgerow.gateway.http.routing.router import Router
 from hedgerow.gateway.shapes.split import SplitAnswer
 
 
-def split_routes(gateway: GatewayPort) -> APIRouter:
+def split_routes(gateway: GatewayPort) -> Router:
     """Make the routes."""
-    router = APIRouter()
+    router = Router()
 
     @router.get(
         "/v1/split",
         summary="Show the number of shards, and how far their split is",
         responses=answers(200, SplitAnswer, 400, 503),
-        response_class=Response,
     )
     async def describe_split(request: Request) -> Response:
         with in_progress(gateway.requests, request.scope):
@@ -27,8 +28,6 @@ def split_routes(gateway: GatewayPort) -> APIRouter:
         "/v1/split",
         summary="Double the number of shards",
         responses=answers(202, SplitAnswer, 400, 409, 503),
-        response_class=Response,
-        status_code=202,
     )
     async def begin_split(request: Request) -> Response:
         with in_progress(gateway.requests, request.scope):
@@ -38,8 +37,6 @@ def split_routes(gateway: GatewayPort) -> APIRouter:
         "/v1/split",
         summary="Cancel the split in progress",
         responses=answers(202, SplitAnswer, 400, 404, 409, 503),
-        response_class=Response,
-        status_code=202,
     )
     async def cancel_split(request: Request) -> Response:
         with in_progress(gateway.requests, request.scope):

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from fastapi import APIRouter, Request, Response
+from starlette.requests import Request
+from starlette.responses import Response
 
 from hedgerow.common.errors import UnavailableError
 from hedgerow.common.settings.gateway import GatewaySettings
@@ -13,6 +14,7 @@ from hedgerow.gateway.http.problems import json_response
 from hedgerow.gateway.http.requests.bodies import body_reader
 from hedgerow.gateway.http.requests.in_progress import in_progress
 from hedgerow.gateway.http.requests.limits import read_body
+from hedgerow.gateway.http.routing.router import Router
 from hedgerow.gateway.shapes.operations import BreakerBody
 from hedgerow.gateway.shapes.status import StatusAnswer
 
@@ -24,18 +26,15 @@ def _flag(name: str, *problems: int) -> dict[int | str, Any]:
     return {**answers(200, None, *problems), 200: {"description": "Done", "content": content}}
 
 
-def status_routes(
-    gateway: GatewayPort, settings: GatewaySettings, access: AccessControl
-) -> APIRouter:
+def status_routes(gateway: GatewayPort, settings: GatewaySettings, access: AccessControl) -> Router:
     """Make the routes for operators and orchestrators."""
-    router = APIRouter()
+    router = Router()
     read_breaker = body_reader(BreakerBody)
 
     @router.get(
         "/healthz",
         summary="Whether the process lives",
         responses=_flag("alive", 400),
-        response_class=Response,
     )
     async def healthz() -> Response:
         return json_response({"alive": True})
@@ -44,7 +43,6 @@ def status_routes(
         "/readyz",
         summary="Whether Redis answers, a shard is live, and the gateway is not about to stop",
         responses=_flag("ready", 400, 503),
-        response_class=Response,
     )
     async def readyz() -> Response:
         if gateway.is_leaving:
@@ -57,7 +55,6 @@ def status_routes(
         "/v1/status",
         summary="Show shards, workers, documents, breakers, backlog and quarantine",
         responses=answers(200, StatusAnswer, 400),
-        response_class=Response,
     )
     async def status(request: Request) -> Response:
         with in_progress(gateway.requests, request.scope):
@@ -69,8 +66,7 @@ def status_routes(
         "/v1/shards/{shard}/breaker",
         summary="Set a shard's breaker by hand, in every gateway",
         responses=answers(200, BreakerBody, 400, 413, 503),
-        openapi_extra=json_body(BreakerBody),
-        response_class=Response,
+        body=json_body(BreakerBody),
     )
     async def set_breaker(shard: int, request: Request) -> Response:
         raw = await read_body(request.scope, request.receive, settings.max_body_bytes)

@@ -2,13 +2,16 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request, Response
+from msgspec import Meta
+from starlette.requests import Request
+from starlette.responses import Response
 
 from hedgerow.common.settings.gateway import GatewaySettings
 from hedgerow.gateway.http.openapi import answers
 from hedgerow.gateway.http.ports import GatewayPort
 from hedgerow.gateway.http.problems import json_response
 from hedgerow.gateway.http.requests.guard import caller_of, peer_in, traceparent_in
+from hedgerow.gateway.http.routing.router import Router
 from hedgerow.gateway.search.suggesting import (
     MAX_FIELD_CHARS,
     MAX_PREFIX_CHARS,
@@ -21,25 +24,24 @@ from hedgerow.gateway.search.suggesting import (
 from hedgerow.gateway.shapes.suggest import SuggestAnswer
 
 
-def suggest_routes(gateway: GatewayPort, settings: GatewaySettings) -> APIRouter:
+def suggest_routes(gateway: GatewayPort, settings: GatewaySettings) -> Router:
     """Make the route that suggests texts while a query is typed."""
-    router = APIRouter()
+    router = Router()
 
     @router.get(
         "/v1/collections/{name}/suggest",
         summary="Suggest texts for the beginning of a query",
         responses=answers(200, SuggestAnswer, 400, 404, 429, 503, 504),
-        response_class=Response,
     )
     async def suggest(
         name: str,
         request: Request,
-        prefix: Annotated[str, Query(max_length=min(MAX_PREFIX_CHARS, settings.max_query_chars))],
-        field: Annotated[str, Query(max_length=MAX_FIELD_CHARS)],
-        size: Annotated[int, Query(ge=1, le=MAX_SUGGESTIONS)] = 10,
-        deadline_ms: Annotated[
-            float, Query(gt=0, le=settings.max_deadline_ms, allow_inf_nan=False)
-        ] = min(settings.default_deadline_ms, settings.max_deadline_ms),
+        prefix: Annotated[str, Meta(max_length=min(MAX_PREFIX_CHARS, settings.max_query_chars))],
+        field: Annotated[str, Meta(max_length=MAX_FIELD_CHARS)],
+        size: Annotated[int, Meta(ge=1, le=MAX_SUGGESTIONS)] = 10,
+        deadline_ms: Annotated[float, Meta(gt=0, le=settings.max_deadline_ms)] = min(
+            settings.default_deadline_ms, settings.max_deadline_ms
+        ),
     ) -> Response:
         query = suggesting_query(
             name,

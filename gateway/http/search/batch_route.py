@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from fastapi import APIRouter, Request, Response
+from starlette.requests import Request
+from starlette.responses import Response
 
 from hedgerow.common.errors import BadRequestError
 from hedgerow.common.settings.gateway import GatewaySettings
@@ -14,6 +15,7 @@ from hedgerow.gateway.http.requests.guard import caller_of
 from hedgerow.gateway.http.requests.hang_up import ClientLeftError, unless_client_leaves
 from hedgerow.gateway.http.requests.held import HeldAnswer
 from hedgerow.gateway.http.requests.limits import read_body
+from hedgerow.gateway.http.routing.router import Router
 from hedgerow.gateway.http.search.batch import Batch
 from hedgerow.gateway.search.batch_body import BatchShapes
 from hedgerow.gateway.shapes.batch import BatchAnswer
@@ -21,17 +23,16 @@ from hedgerow.gateway.shapes.batch import BatchAnswer
 PATH = "/v1/search:batch"
 
 
-def batch_routes(gateway: GatewayPort, settings: GatewaySettings, shapes: BatchShapes) -> APIRouter:
+def batch_routes(gateway: GatewayPort, settings: GatewaySettings, shapes: BatchShapes) -> Router:
     """Make the route that answers several searches at once."""
-    router = APIRouter()
+    router = Router()
     read = body_reader(shapes.read)
 
     @router.post(
         PATH,
         summary="Send several searches, of any collections",
         responses=answers(200, BatchAnswer, 400, 413),
-        openapi_extra=json_body(shapes.body),
-        response_class=Response,
+        body=json_body(shapes.body),
     )
     async def search_batch(request: Request) -> Response:
         try:

@@ -10,11 +10,12 @@ from hedgerow.common.settings.gateway import GatewaySettings
 from hedgerow.gateway.access.caller import ANONYMOUS, Right
 from hedgerow.gateway.access.control import AccessControl
 from hedgerow.gateway.access.key_ring import KeyRing
-from hedgerow.gateway.http.app import create_app, create_framework_app
+from hedgerow.gateway.http.app import create_app
 from hedgerow.gateway.http.requests.guard import Guard
 from hedgerow.gateway.http.requests.rights import RIGHTS
 from tests.support.connections import Way, by_asgi, connect, plain, turn
 from tests.support.fake_gateway import FakeGateway
+from tests.support.openapi import OPENAPI
 from tests.unit.support.access import access_by, make_key
 
 FILMS = "/v1/collections/films"
@@ -253,7 +254,7 @@ def test_an_empty_token_is_refused_at_the_start(token: str) -> None:
 
 def test_every_route_has_a_right() -> None:
     """The table names each route of the application, and no other."""
-    paths = create_framework_app(FakeGateway(), GatewaySettings()).openapi()["paths"]
+    paths = OPENAPI["paths"]
     routes = {(method.upper(), path) for path, methods in paths.items() for method in methods}
     assert routes == {(method, path.replace(":path", "")) for method, path in RIGHTS}
 

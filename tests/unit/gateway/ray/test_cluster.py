@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rich.console import Console
 
 from hedgerow.common.errors import ConfigurationError
 from hedgerow.common.placement.document import Placement
 from hedgerow.common.settings.placement import PlacementSettings
 from hedgerow.common.settings.settings import Settings
+from hedgerow.gateway.cli.terminal import Terminal
 from hedgerow.gateway.local.processes.supervisor import Started
 from hedgerow.gateway.ray.node_processes import Report
 from hedgerow.gateway.ray.nodes import NodePlan, Wanted
@@ -83,8 +83,8 @@ def test_an_actor_that_is_back_is_told_once() -> None:
     from hedgerow.gateway.cli.up_on_ray import RayStory  # noqa: PLC0415 - needs Ray
     from hedgerow.gateway.ray.cluster import Back  # noqa: PLC0415 - needs Ray
 
-    console = Console(file=io.StringIO(), width=200)
-    story = RayStory(console)
+    said = io.StringIO()
+    story = RayStory(Terminal(said))
     story.is_live = True
     place = Place("0123456789abcdef", "10.0.0.7", "here")
     report = Report(
@@ -93,7 +93,6 @@ def test_an_actor_that_is_back_is_told_once() -> None:
     for event in (Back("gateway-1", report), Started("gateway-1", 7, 0)):
         story.tell_of_ray(event)
     story.tell_of_ray(Started("gateway-1", 8, 1))
-    assert isinstance(console.file, io.StringIO)
-    back, restarted = console.file.getvalue().splitlines()
+    back, restarted = said.getvalue().splitlines()
     assert "is back on the node 0123456789ab (10.0.0.7) at http://10.0.0.7:8080" in back
     assert "pid 8, restart 1" in restarted
