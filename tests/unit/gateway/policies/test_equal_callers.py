@@ -5,9 +5,22 @@ from functools import cache
 import pytest
 
 from tests.unit.support.closed_callers import CAPACITY, DEADLINE_S, ClosedModel
+from tests.unit.support.overload_model import Query
 
 _NUM_SEEDS = 2
 _SINCE, _UNTIL = 1.0, 3.0
+
+
+@cache
+def settled(
+    num_callers: int, num_addresses: int, seed: int, *, are_patient: bool
+) -> tuple[int, list[Query]]:
+    """How many shards there are, and the queries of a run after its first second."""
+    model = ClosedModel(
+        num_callers, num_addresses, are_patient=are_patient, until=_UNTIL, seed=seed
+    )
+    queries = [query for query in model.run_callers() if query.arrived_at >= _SINCE]
+    return len(model.shards), queries
 
 
 @pytest.mark.parametrize("are_patient", [True, False])
@@ -19,13 +32,10 @@ def test_callers_that_ask_alike_do_not_push_each_other_back(
     """Of equal callers at several addresses none goes ahead so often that others' time runs out."""
     num_admitted = num_partial = 0
     for seed in range(_NUM_SEEDS):
-        model = ClosedModel(
-            32 * times, num_addresses, are_patient=are_patient, until=_UNTIL, seed=seed
-        )
-        settled = [query for query in model.run_callers() if query.arrived_at >= _SINCE]
-        admitted = [query for query in settled if not query.cause]
+        num_shards, queries = settled(32 * times, num_addresses, seed, are_patient=are_patient)
+        admitted = [query for query in queries if not query.cause]
         num_admitted += len(admitted)
-        num_partial += sum(query.num_ok < len(model.shards) for query in admitted)
+        num_partial += sum(query.num_ok < num_shards for query in admitted)
     assert num_admitted > 0.6 * CAPACITY * _NUM_SEEDS * (_UNTIL - _SINCE)  # the machine is slower
     assert num_partial <= 0.01 * num_admitted
 
@@ -36,23 +46,21 @@ def test_callers_that_come_back_together_do_not_drive_the_limit_up(capacity: flo
     num_admitted = num_slow = 0
     for seed in range(1, 4):
         model = ClosedModel(512, 8, are_patient=True, until=6.0, seed=seed, capacity=capacity)
-        settled = [query for query in model.run_callers() if query.arrived_at >= 2.0]
-        admitted = [query for query in settled if not query.cause]
+        queries = [query for query in model.run_callers() if query.arrived_at >= 2.0]
+        admitted = [query for query in queries if not query.cause]
         num_admitted += len(admitted)
         num_slow += sum(query.ended_at - query.arrived_at > DEADLINE_S / 2 for query in admitted)
     assert num_slow <= 0.025 * num_admitted
 
 
-@cache
 def goodput(num_callers: int, *, are_patient: bool) -> float:
     """Whole answers in time, a second."""
-    model = ClosedModel(num_callers, 8, are_patient=are_patient, until=_UNTIL, seed=1)
-    settled = [query for query in model.run_callers() if query.arrived_at >= _SINCE]
+    num_shards, queries = settled(num_callers, 8, 1, are_patient=are_patient)
     num_good = sum(
         not query.cause
-        and query.num_ok == len(model.shards)
+        and query.num_ok == num_shards
         and query.ended_at - query.arrived_at <= DEADLINE_S
-        for query in settled
+        for query in queries
     )
     return num_good / (_UNTIL - _SINCE)
 

@@ -13,6 +13,7 @@ from hedgerow.common.settings.limits import LimitSettings
 from hedgerow.common.shard_log.log import ShardLog
 from hedgerow.gateway.writes.collections import Collections
 from hedgerow.gateway.writes.documents import Documents
+from tests.support.connections import turn
 from tests.unit.support.fake_log import CountingLog, OneCollection
 
 NUM_SHARDS = 8
@@ -51,15 +52,15 @@ def traced() -> Iterator[list[int]]:
         tracemalloc.stop()
 
 
-LARGE = b'{"id":"d%d","title":"' + b"a few words of text " * 200 + b'"}\n'
+LARGE = b'{"id":"d%d","title":"' + b"a few words of text " * 800 + b'"}\n'
 
 
 @pytest.mark.parametrize(
     ("line", "body", "num_bytes", "is_good"),
     [
-        pytest.param(LARGE, {"fields": {"title": "text"}}, STREAM_BYTES, True, id="documents"),
-        pytest.param(LARGE, {}, STREAM_BYTES, True, id="fields-inferred"),
-        pytest.param(b"[%d]" + b" " * 90 + b"\n", {}, STREAM_BYTES // 16, False, id="rejected"),
+        pytest.param(LARGE, {"fields": {"title": "text"}}, STREAM_BYTES // 3, True, id="documents"),
+        pytest.param(LARGE, {}, STREAM_BYTES // 3, True, id="fields-inferred"),
+        pytest.param(b"[%d]" + b" " * 200 + b"\n", {}, STREAM_BYTES // 16, False, id="rejected"),
         pytest.param(b"%d" + b"x" * 3_000_000 + b"\n", {}, STREAM_BYTES, False, id="overlong"),
         pytest.param(b"%d" + b"x" * CHUNK_BYTES, {}, STREAM_BYTES, False, id="one-endless-line"),
     ],
@@ -106,7 +107,8 @@ async def test_a_load_whose_client_leaves_goes_at_once() -> None:
             await documents.load("c", leave(), "applied")
 
     await load()
-    gc.collect()
+    while gc.collect():  # garbage of other tests may have finalizers that give this loop work
+        await turn()
     gc.disable()
     try:
         await load()

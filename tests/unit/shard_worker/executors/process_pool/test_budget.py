@@ -116,10 +116,11 @@ def test_a_budget_can_stand_alone() -> None:
 def test_asking_costs_less_than_a_microsecond(
     two_maps: tuple[SharedBudgets, SharedBudgets],
 ) -> None:
-    """Ranking code may ask for every document: the best of several rounds is below 1 µs."""
+    """Ranking code may ask for every document: the best of several rounds takes below 1 µs each."""
     ours, theirs = (one.regions[0] for one in two_maps)
     ours.generations[0], ours.expiries[0] = 1, time.monotonic() + 60
     one = _budget(theirs, 0, 1)
-    num_calls = 20_000
-    best_s = min(timeit.repeat(one.expired, number=num_calls, repeat=7)) / num_calls
+    num_calls = 2_000
+    rounds_s = timeit.repeat(one.expired, timer=time.thread_time, number=num_calls, repeat=70)
+    best_s = min(rounds_s) / num_calls
     assert best_s < 1e-6
