@@ -186,6 +186,14 @@ class StatisticsStore:
         stored: bytes = await self._control.execute("GET", self._keys.statistics(uid)) or b""
         return stored[:VERSION_BYTES], stored[VERSION_BYTES:]
 
+    async def lend(self, uid: str, version: bytes, statistics: bytes) -> None:
+        """Store the sum of another layout's shards, if there is none; no label is of its version.
+
+        Workers rank by it, and fit their indexes to it, until there is a sum of its own.
+        """
+        key = self._keys.statistics(uid)
+        await self._control.execute("SETNX", key, version + statistics)
+
     async def words_version(self, uid: str) -> bytes:
         """The version of the sum of which the most frequent words are stored; b"" for none."""
         key = self._keys.shard_statistics(uid)

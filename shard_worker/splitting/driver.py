@@ -118,6 +118,8 @@ class SplitDriver:
         self._waits_for = ""
         self._counted_at: dict[SplitState, float] = {}
         self._uncounted_since: float | None = None
+        self._lacked_replicas = False
+        self._lent: set[tuple[int, str]] = set()  # layout and collection
 
     async def step(self, layout: ClusterLayout) -> None:
         """Take one step of the split of this layout, if there is one to take.
@@ -175,9 +177,14 @@ class SplitDriver:
         is_copying = split.state is SplitState.COPYING
         most_ms = lag_of(now_ms - split.changed_at_ms) if is_copying else 0
         is_there = not copied.uncopied and max(copied.lag_ms, lag_ms) <= most_ms
+        if is_copying:
+            await self._lend_statistics(split)
         unserved = _unserved(source, target, split)
         if unserved:  # statistics are collected of what is there, and not waited for yet
             self._uncounted_since = None
+        elif self._lacked_replicas:
+            self._counted_at = {}  # what has come last is counted at once
+        self._lacked_replicas = bool(unserved)
         return Seen(
             unserved=unserved,
             uncopied=copied.uncopied,
@@ -230,6 +237,22 @@ class SplitDriver:
             ),
             default=0,
         )
+
+    async def _lend_statistics(self, split: Split) -> None:
+        """Have the new shards begin with the term statistics of the old ones.
+
+        They have the same documents, so that their own sum will be about the same. A new shard is
+        then fitted to it when it is taken up, one after the other, and its snapshot is so, too. At
+        the end, when writes are about to be held back, little is left to be fitted.
+        """
+        old = StatisticsStore(self._control, self._keys.of_layout(split.source.id))
+        keys = self._keys.of_layout(split.target.id)
+        for uid in await Registry(self._control, keys).uids():
+            if (split.target.id, uid) not in self._lent:
+                version, statistics = await old.sum_of(uid)
+                if version:
+                    await StatisticsStore(self._control, keys).lend(uid, version, statistics)
+                self._lent.add((split.target.id, uid))
 
     async def _is_counted(
         self, split: Split, live: Mapping[str, Heartbeat], newest: list[str], *, is_there: bool
