@@ -15,6 +15,7 @@ from hedgerow.gateway.gateway import Gateway
 from hedgerow.gateway.http.app import create_app
 from hedgerow.gateway.http.server.connection_table import ConnectionTable
 from hedgerow.gateway.http.server.server import HttpServer
+from hedgerow.shard_worker.executors.process_pool.core_use import process_cpu_s
 from tests.support.clusters import Cluster, ask, cluster_of_its_own, gateway_to, load
 from tests.support.connections import Way, by_asgi, plain
 from tests.support.waiting import until
@@ -45,6 +46,13 @@ async def ledger(gateway: Gateway) -> dict[str, int]:
     return total
 
 
+async def scorer_cpu_s(gateway: Gateway) -> list[float]:
+    """CPU time that each worker's scorers have used."""
+    workers = (await gateway.status())["workers"]
+    pids = [worker["lanes"]["process"]["pids"] for worker in workers]
+    return [sum(process_cpu_s(pid) or 0.0 for pid in own) for own in pids]
+
+
 async def num_busy(gateway: Gateway) -> int:
     """Scorers that have work, by the last heartbeats."""
     return sum(one["lanes"]["process"]["busy"] for one in (await gateway.status())["workers"])
@@ -54,7 +62,7 @@ async def test_a_caller_who_leaves_stops_all_that_was_begun_for_it(cluster: Clus
     """Running searches are stopped, waiting ones never start, and no breaker takes note."""
     async with gateway_to(cluster) as gateway:
         await load(gateway, "hedges", DOCUMENTS)
-        before = await ledger(gateway)
+        before, used_s = await ledger(gateway), await scorer_cpu_s(gateway)
         # More than the scorers can run: some are still in the queues when their caller leaves.
         searches = [
             asyncio.ensure_future(
@@ -63,10 +71,12 @@ async def test_a_caller_who_leaves_stops_all_that_was_begun_for_it(cluster: Clus
             for n in range(8)
         ]
 
-        async def all_busy() -> bool:
-            return await num_busy(gateway) == 2
+        async def all_run() -> bool:
+            """Whether each scorer is past what it does before it ranks, for which 0.2 s is much."""
+            now_s = await scorer_cpu_s(gateway)
+            return all(now - used > 0.2 for used, now in zip(used_s, now_s, strict=True))
 
-        await until(all_busy)
+        await until(all_run)
         for search in searches:
             search.cancel()
         await asyncio.gather(*searches, return_exceptions=True)

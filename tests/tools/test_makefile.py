@@ -223,7 +223,7 @@ def test_every_ring_is_run_and_all_of_it(copy: Path) -> None:
     assert {"unit", "integration", "tools"} < targets
     for ring in targets:
         shown = _make("-n", f"test-{ring}", folder=copy)[1]
-        selections = re.findall(rf"pytest tests/{ring}\b(.*)", shown)
+        selections = re.findall(rf"(?:pytest tests/|python -m tests\.){ring}\b(.*)", shown)
         marks = [mark for one in selections for mark in re.findall(r"-m (\".+?\"|\w+)", one)]
         assert marks in ([], ['"not alone"', "alone"])
         assert len(selections) == max(len(marks), 1)

@@ -94,7 +94,8 @@ class ScorerSlot:
         heard_at: when the batch was sent or the last results came, in s.
         num_unread: bytes of the frame that the scorer had not read at the last look.
         check_at: when the lane looks at this batch next, in s.
-        long_at: from when on this batch runs longer than it should, in s.
+        relief_at: when the tasks behind the one that runs are looked after next, in s; at first,
+            when the batch runs longer than it should.
         is_long: whether it does, and so counts as no room.
         overrun: of the task of the batch that was last seen to run on after its deadline.
         profile: the profile of the batch's tasks.
@@ -123,7 +124,7 @@ class ScorerSlot:
         self.heard_at = 0.0
         self.num_unread = 0
         self.check_at = math.inf
-        self.long_at = math.inf
+        self.relief_at = math.inf
         self.is_long = False
         self.overrun: Overrun | None = None
         self.profile = OURS

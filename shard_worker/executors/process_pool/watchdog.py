@@ -69,7 +69,7 @@ class Watchdog:
 
     def expect(self, slot: ScorerSlot, now: float) -> None:
         """A batch was sent: look at it when it would count as long."""
-        slot.check_at = slot.long_at = look_at = now + self._long_s
+        slot.check_at = slot.relief_at = look_at = now + self._long_s
         if look_at < self._look_at:
             self.look_by(look_at)
 
@@ -118,26 +118,36 @@ class Watchdog:
         elif slot.is_silent(_STUCK_S, now):
             self._queue.kill(slot, None)  # no task is to blame
             return
-        check_at = slot.long_at  # one of its tasks was cancelled, if that is still to come
-        if now >= check_at:
+        if now >= slot.relief_at:
             slot.is_long = True
             self._relieve(slot, running, now)
-            # When the first task is due, and from time to time, since another may run by then.
-            check_at = now + self._patience.grace_s + self._long_s
-            if (still_at := slot.heard_at + self._still_s) > now:
-                check_at = min(check_at, still_at)
-            for handle in slot.open_handles():
-                if handle is not running:
-                    check_at = min(check_at, handle.expires_at)
-        slot.check_at = max(min(check_at, now + left_s), now + _SHORTEST_PAUSE_S)
+            slot.relief_at = self._relief_at(slot, running, now)
+        slot.check_at = max(min(slot.relief_at, now + left_s), now + _SHORTEST_PAUSE_S)
+
+    def _relief_at(self, slot: ScorerSlot, running: TaskHandle | None, now: float) -> float:
+        """When the first task is due, and from time to time, since another may run by then."""
+        grace_s = self._patience.grace_s
+        at = now + grace_s + self._long_s
+        if (still_at := slot.heard_at + self._still_s) > now:
+            at = min(at, still_at)
+        for handle in slot.batch:
+            if handle is running:
+                at = min(at, max(now, handle.expires_at) + grace_s)
+            elif slot.is_open(handle):
+                at = min(at, handle.expires_at)
+        return at
 
     def _relieve(self, slot: ScorerSlot, running: TaskHandle | None, now: float) -> None:
         """Take the tasks that do not run from a long batch, and move or end them.
 
         Tasks that have ended, but whose results were not sent yet, are taken and run again, too:
-        they were short.
+        they were short. Those that nobody waits for any more stay where they are: they end soon.
         """
-        others = [handle for handle in slot.open_handles() if handle is not running]
+        others = [
+            handle
+            for handle in slot.open_handles()
+            if handle is not running and not handle.is_cancelled
+        ]
         late = [handle for handle in others if now >= handle.expires_at]
         for handle in late:
             slot.take_back(handle)
