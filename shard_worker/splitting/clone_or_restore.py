@@ -2,11 +2,11 @@
 
     a worker has the lease ► it clones the shard ► it makes a snapshot ► the others restore that
 
-To index the documents costs ten times as much as to make a snapshot and to restore it, so one
-replica of each new shard does it for all. Nothing depends on the lease: whoever has it renews it
-while the clone gets on, so if its worker dies, hangs or gives up, another takes the lease and
-clones, too. So it does if no snapshot is begun before the lease expires, or if it fails or takes
-too long.
+Indexing the documents costs more than ten times the CPU of making a snapshot and restoring it, so
+one replica of each new shard does it for all. The lease only saves work: its holder renews it while
+the clone makes progress, so if that worker dies, hangs or gives up, another one takes the lease and
+clones, too. The same happens if no snapshot has been begun when the lease expires, or if making one
+fails or takes too long.
 """
 
 from enum import Enum

@@ -1,15 +1,13 @@
 """Collects the routes of a part of the interface."""
 
-import re
 from collections.abc import Callable, Mapping
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
+
+from starlette.routing import compile_path
 
 from hedgerow.gateway.http.routing.parameters import Handler, Parameters
 
 H = TypeVar("H", bound=Handler)
-
-# A part of a path: `{name}` up to the next slash, `{name:path}` with slashes.
-_PLACE: Final = re.compile(r"{(\w+)(:path)?}")
 
 
 class Route:
@@ -17,7 +15,8 @@ class Route:
 
     Attributes:
         method: the method of the requests.
-        path: their path, as in `/v1/collections/{name}`.
+        path: their path, as in `/v1/collections/{name}`; `{name:path}` may have slashes.
+        shown_path: the path, as OpenAPI shows it.
         handler: answers them.
         parameters: what the handler is called with.
         summary: what it does, in a few words.
@@ -44,13 +43,8 @@ class Route:
         self.responses = responses
         self.body = body
         self.is_described = is_described
-        names = [place[1] for place in _PLACE.finditer(path)]
-        self.parameters = Parameters(handler, names)
-
-    @property
-    def shown_path(self) -> str:
-        """The path, as OpenAPI shows it."""
-        return _PLACE.sub(r"{\1}", self.path)
+        _, self.shown_path, in_path = compile_path(path)
+        self.parameters = Parameters(handler, in_path)
 
 
 class Router:

@@ -1,12 +1,13 @@
 """For how long a task may run on after its deadline before its process is killed.
 
 A process that gets no core, since other programs keep the machine busy, ends its task late without
-being at fault. If it were killed for it, and its query blamed, such a machine would put queries in
-quarantine that harm nobody, and lose its scorers when it needs them most. So what counts is how
-long a task has run on as far as it could run: time for which its process waited for a core does
-not. Where the system does not report that, all time counts.
+being at fault. Killing it, and blaming its query, would quarantine harmless queries, and cost a
+busy machine its scorers when it needs them most. So only time in which the task could run counts;
+time that its process spent waiting for a core does not. Where the system does not report such
+waits, all time counts.
 """
 
+from collections.abc import Callable
 from typing import Final, Protocol
 
 from hedgerow.shard_worker.executors.process_pool.core_use import CoreUse, core_use
@@ -68,7 +69,9 @@ class Patience:
         look_after_s: when one that does is first looked at, in s after its deadline.
     """
 
-    def __init__(self, grace_s: float) -> None:
+    def __init__(self, grace_s: float, look: Callable[[int], CoreUse | None] = core_use) -> None:
+        """Let each task run on for `grace_s`; `look` says what a process has had of the cores."""
+        self._look = look
         self.grace_s = grace_s
         self.look_after_s = min(_LOOK_AFTER_S, grace_s)
 
@@ -83,7 +86,7 @@ class Patience:
         look_at = task.expires_at + self.look_after_s
         if now < look_at:
             return look_at - now
-        use = core_use(runner.pid)
+        use = self._look(runner.pid)
         if runner.overrun is None or runner.overrun.task is not task:
             runner.overrun = Overrun(task, now, use)
         return self.grace_s - self.look_after_s - runner.overrun.ran_s(now, use)

@@ -141,7 +141,7 @@ class Watchdog:
         """Take the tasks that do not run from a long batch, and move or end them.
 
         Tasks that have ended, but whose results were not sent yet, are taken and run again, too:
-        they were short. Those that nobody waits for any more stay where they are: they end soon.
+        they were short. Cancelled tasks are left where they are, since they end soon.
         """
         others = [
             handle

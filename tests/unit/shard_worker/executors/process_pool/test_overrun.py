@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hedgerow.shard_worker.executors.process_pool import overrun
 from hedgerow.shard_worker.executors.process_pool.core_use import CoreUse, core_use
 from hedgerow.shard_worker.executors.process_pool.overrun import Overrun, Patience
 from hedgerow.shard_worker.executors.process_pool.task import Task, TaskHandle
@@ -69,13 +68,14 @@ def test_all_time_counts_where_the_system_reports_nothing(known: str) -> None:
     assert began.ran_s(50.3, use if known == "after" else None) == pytest.approx(0.3)
 
 
-def test_a_task_is_looked_at_at_its_deadline_and_killed_after_the_grace(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_task_is_looked_at_at_its_deadline_and_killed_after_the_grace() -> None:
     """One that computes all the time is killed when the grace is over, and not before."""
     now = 90.0
-    monkeypatch.setattr(overrun, "core_use", lambda _pid: CoreUse(now, 0.0, wants_core=True))
-    patience, process, task = Patience(GRACE_S), _Process(), _task(expires_at=100.0)
+    patience, process, task = (
+        Patience(GRACE_S, lambda _pid: CoreUse(now, 0.0, wants_core=True)),
+        _Process(),
+        _task(expires_at=100.0),
+    )
     looks = []
     while (left_s := patience.left_s(process, task, now)) > 1e-9:
         now += left_s
@@ -83,35 +83,35 @@ def test_a_task_is_looked_at_at_its_deadline_and_killed_after_the_grace(
     assert looks == pytest.approx([100.0 + patience.look_after_s, 100.0 + GRACE_S])
 
 
-def test_a_task_that_gets_half_a_core_is_killed_after_twice_the_grace(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_task_that_gets_half_a_core_is_killed_after_twice_the_grace() -> None:
     """However long it takes, a task that ignores its budget is killed in the end."""
     now = 100.0
-    monkeypatch.setattr(
-        overrun, "core_use", lambda _pid: CoreUse(now / 2, now / 2, wants_core=True)
+    patience, process, task = (
+        Patience(GRACE_S, lambda _pid: CoreUse(now / 2, now / 2, wants_core=True)),
+        _Process(),
+        _task(expires_at=100.0),
     )
-    patience, process, task = Patience(GRACE_S), _Process(), _task(expires_at=100.0)
     while (left_s := patience.left_s(process, task, now)) > 1e-9:
         now += left_s
     assert now == pytest.approx(100.0 + 2 * GRACE_S, abs=2 * patience.look_after_s)
 
 
-def test_the_next_task_has_its_own_grace(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_next_task_has_its_own_grace() -> None:
     """What the task before has run on does not count against it."""
     now = 100.2
-    monkeypatch.setattr(overrun, "core_use", lambda _pid: CoreUse(now, 0.0, wants_core=True))
-    patience, process = Patience(GRACE_S), _Process()
+    patience, process = (
+        Patience(GRACE_S, lambda _pid: CoreUse(now, 0.0, wants_core=True)),
+        _Process(),
+    )
     patience.left_s(process, _task(expires_at=100.0), now)
     now = 100.4
     left_s = patience.left_s(process, _task(expires_at=100.3), now)
     assert left_s == pytest.approx(GRACE_S - patience.look_after_s)
 
 
-def test_a_short_grace_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_short_grace_is_kept() -> None:
     """One that is shorter than the time to the first look ends with that look."""
-    monkeypatch.setattr(overrun, "core_use", lambda _pid: None)
-    patience = Patience(0.001)
+    patience = Patience(0.001, lambda _pid: None)
     left_s = patience.left_s(_Process(), _task(expires_at=100.0), 100.0)
     assert left_s == pytest.approx(0.001)
     assert patience.left_s(_Process(), _task(expires_at=100.0), 100.001) <= 0.0
