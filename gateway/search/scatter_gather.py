@@ -13,6 +13,7 @@ from hedgerow.common.wire.search_options import LOCAL_MERGE_LEVEL
 from hedgerow.gateway.policies.adaptive_timeout import AdaptiveTimeout
 from hedgerow.gateway.policies.hedging import HedgePolicy
 from hedgerow.gateway.policies.latency import FetchReserve
+from hedgerow.gateway.search.coverage.measurement import fewest_documents
 from hedgerow.gateway.search.documents.attaching import AttachPolicy
 from hedgerow.gateway.search.ended_search import EndedSearch
 from hedgerow.gateway.search.gather import Gather
@@ -154,7 +155,9 @@ class ScatterGather:
         """Return a function that says after each reply until when to wait for the rest."""
         timeout = AdaptiveTimeout(search.query.wait_for, self._coverage)
         counts = self._view.counts_of(search.payload.uid)
-        known = [count for count in counts if count is not None]
+        # A worker that is cut off has not reported what was written meanwhile.
+        least = fewest_documents(max(filter(None, counts), default=0), 1)
+        known = [count for count in counts if count is not None and count >= least]
         num_skipped = sum(counts[shard] or 0 for shard in search.plan.skipped)
         total = round(sum(known) * len(counts) / len(known)) if known else 0
 

@@ -60,7 +60,7 @@ class Coverage(msgspec.Struct, frozen=True, gc=False):
         float, doc("Share of the collection's documents that was searched, from 0 to 1.")
     ]
     documents: Annotated[int, doc("Documents searched.")]
-    documents_total: Annotated[int, doc("Documents in the collection.")]
+    documents_total: Annotated[int, doc("Documents in the collection, as far as is known.")]
     is_full: Annotated[
         bool, doc("Whether every shard is ok or skipped; if not, the answer is partial.")
     ]

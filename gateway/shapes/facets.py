@@ -93,7 +93,8 @@ class FacetAnswer(msgspec.Struct, frozen=True, omit_defaults=True):
     not_searched: Annotated[
         int,
         doc(
-            "Documents of shards that have not answered, as last reported: the most by which each "
-            "number may be higher; absent if 0."
+            "Documents of shards that have not answered: the most by which each number may be "
+            "higher. As last reported; if that was before a load, as many as the other shards have "
+            "on average. Absent if 0."
         ),
     ] = 0

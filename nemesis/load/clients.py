@@ -28,6 +28,7 @@ NUM_SEARCHERS: Final = 8
 _DEADLINES_MS: Final = (100.0, 300.0, 300.0, 300.0, 1_000.0)
 _LONG_ENOUGH_MS: Final = 300.0  # for a whole answer, on a busy machine
 _STATE_S: Final = 0.5
+_KNOWN_WITHIN_S: Final = 10.0  # for heartbeats with the sizes of the shards
 _FINAL_DEADLINE_MS: Final = 5_000.0
 _TRIES: Final = 8
 # How long a document is asked for at the end, while one replica of its shard is stopped on purpose:
@@ -66,6 +67,9 @@ class Clients:
     async def seed(self) -> None:
         """Create the collections, and load the documents that never change.
 
+        When both gateways have heard how many there are in each shard, coverage is a matter of
+        fact; before that, they know the sizes of shards only from the last heartbeats.
+
         Raises:
             RuntimeError: the cluster is not whole yet, or does not accept them. A replica that came
                 after the first load would have a gap (docs/operations.md).
@@ -94,6 +98,8 @@ class Clients:
         if answer.status != 200 or answer.body["accepted"] != NUM_GROUPS * GROUP_SIZE:
             raise RuntimeError(f"loading the steady documents: {answer}")
         caller.close()
+        for number in range(len(GATEWAYS)):
+            await self._check_known(number)
 
     async def _check_whole(self, number: int) -> None:
         caller = self._caller(number)
@@ -104,6 +110,20 @@ class Clients:
         replicas = _state(answer.body)["replicas"]
         if set(replicas) != {NUM_REPLICAS}:
             raise RuntimeError(f"{caller.gateway} sees {replicas} replicas of the shards")
+
+    async def _check_known(self, number: int) -> None:
+        caller = self._caller(number)
+        now = asyncio.get_running_loop().time
+        give_up_at = now() + _KNOWN_WITHIN_S
+        while True:
+            answer = await caller.ask("GET", "/v1/status")
+            known = _documents(answer.body, STEADY) if answer.status == 200 else 0
+            if known == NUM_GROUPS * GROUP_SIZE:
+                break
+            if now() > give_up_at:
+                raise RuntimeError(f"{caller.gateway} knows of {known} steady documents")
+            await asyncio.sleep(0.1)
+        caller.close()
 
     async def run(self) -> None:
         """Search, write and watch until cancelled."""
@@ -266,6 +286,11 @@ def count_whole(ended: Sequence[Search]) -> tuple[int, int]:
     whole = [search.status == 200 and search.is_full for search in ended]
     known = [is_whole or is_judged(one) for one, is_whole in zip(ended, whole, strict=True)]
     return sum(known), sum(whole)
+
+
+def _documents(body: dict[str, Any], collection: str) -> int:
+    """How many documents a collection has in all shards, as a gateway shows it."""
+    return sum(shard["documents"].get(collection, 0) for shard in body["shards"])
 
 
 def _state(body: dict[str, Any]) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """How much of the collection an answer reflects, and why not the rest."""
 
+import math
 from collections.abc import Sequence
 from functools import lru_cache
 
@@ -10,6 +11,10 @@ _OK = Outcome.OK
 _SKIPPED = Outcome.SKIPPED
 _ENOUGH = "enough"  # in `degraded`, for parts that were cancelled because enough was covered
 _NONE = dict.fromkeys(Outcome, 0)
+# Documents are spread over the shards by a hash of their ids, so a shard's number of them has a
+# variance of at most the mean. Of a report that is this many standard deviations lower, chance is
+# not the reason: it is from before documents were written that the other shards have applied.
+_DEVIATIONS = 6.0
 
 
 def count_outcomes(outcomes: Sequence[Outcome]) -> dict[Outcome, int]:
@@ -44,6 +49,12 @@ def coverage_of(
     return Coverage(fraction, documents, documents_total, is_full, degraded or {})
 
 
+def fewest_documents(documents: int, num_shards: int) -> float:
+    """The fewest documents that another shard has, if `num_shards` of them have `documents`."""
+    mean = documents / num_shards if num_shards else 0.0
+    return mean - _DEVIATIONS * math.sqrt(mean)
+
+
 def measure_coverage(
     outcomes: Sequence[Outcome],
     documents: int,
@@ -51,8 +62,9 @@ def measure_coverage(
 ) -> Coverage:
     """Compute the share of the documents that was searched.
 
-    A shard that has never reported is assumed to be as large as the others are on average, since
-    documents are spread by hash; otherwise, the answer would look complete without it.
+    A shard that has never reported, or not since many documents were written, is assumed to be as
+    large as the others are on average, since documents are spread by hash; otherwise, the answer
+    would look complete without it.
 
     Args:
         outcomes: the outcome of each shard.
@@ -68,6 +80,7 @@ def measure_coverage(
     documents += sum(
         last_known[shard] or 0 for shard, outcome in enumerate(outcomes) if outcome is _SKIPPED
     )
+    least = fewest_documents(documents, outcomes.count(_OK) + outcomes.count(_SKIPPED))
     documents_total = num_unknown = 0
     degraded: dict[str, int] = {}
     for shard, outcome in enumerate(outcomes):
@@ -76,7 +89,7 @@ def measure_coverage(
         name = _ENOUGH if outcome is Outcome.CANCELLED else outcome.value
         degraded[name] = degraded.get(name, 0) + 1
         known = last_known[shard]
-        if known is None:
+        if known is None or known < least:
             num_unknown += 1
         else:
             documents_total += known

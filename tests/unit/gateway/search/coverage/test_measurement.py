@@ -6,14 +6,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hedgerow.common.outcome import SEARCHED, Outcome
+from hedgerow.common.partition import shard_of
 from hedgerow.gateway.search.coverage.measurement import count_outcomes, measure_coverage
 
 outcomes_of_shards = st.lists(st.sampled_from(Outcome), min_size=1, max_size=64)
-shards = st.lists(
-    st.tuples(st.sampled_from(Outcome), st.integers(0, 10**6), st.integers(0, 10**6)),
-    min_size=1,
-    max_size=64,
-)
+
+
+@st.composite
+def _shards(draw: st.DrawFn) -> list[tuple[Outcome, int, int]]:
+    """Outcome, documents now and as last reported; of shards as a hash of ids makes them."""
+    size = draw(st.integers(0, 10**6))
+    deviation = int(size**0.5)  # of a binomial distribution with many shards
+    documents = st.integers(max(0, size - 2 * deviation), size + 2 * deviation)
+    one = st.tuples(st.sampled_from(Outcome), documents, documents)
+    return draw(st.lists(one, min_size=1, max_size=64))
 
 
 @given(outcomes_of_shards)
@@ -32,7 +38,7 @@ def test_counts_are_not_shared() -> None:
     assert first[Outcome.FAILED] == 1
 
 
-@given(shards)
+@given(_shards())
 def test_fraction_is_searched_of_all(shards: list[tuple[Outcome, int, int]]) -> None:
     """The fraction is the documents searched over those plus what the other shards last had.
 
@@ -78,6 +84,31 @@ def test_unknown_shards_lower_the_fraction() -> None:
         [None, 0, None, 120],
     )
     assert (coverage.documents, coverage.documents_total) == (240, 480)
+
+
+def test_a_report_from_before_a_load_does_not_flatter() -> None:
+    """A missing shard that last reported before a load counts as large as those that have it."""
+    loaded = [91, 94, 124, 91]  # what a hash makes of 400 documents
+    outcomes = [Outcome.OK, Outcome.TIMED_OUT, Outcome.TIMED_OUT, Outcome.OK]
+    for last_known in (loaded, [91, 94, 0, 91], [0, 0, 0, 0], [91, 30, 20, 91]):
+        coverage = measure_coverage(outcomes, 91 + 91, last_known)
+        assert coverage.documents == 182
+        assert abs(coverage.fraction - 182 / sum(loaded)) < 0.05
+
+
+@given(st.integers(1, 5_000), st.integers(2, 16), st.integers(0, 2**32))
+def test_reports_that_a_hash_explains_are_taken_as_they_are(
+    documents: int, num_shards: int, salt: int
+) -> None:
+    """However few the documents, the total is right if the missing shard's report is up to date."""
+    sizes = [0] * num_shards
+    for number in range(documents):
+        sizes[shard_of(f"{salt}-{number}", num_shards)] += 1
+    for missing in range(num_shards):
+        outcomes = [Outcome.OK] * num_shards
+        outcomes[missing] = Outcome.TIMED_OUT
+        coverage = measure_coverage(outcomes, documents - sizes[missing], list(sizes))
+        assert coverage.documents_total == documents
 
 
 def test_nothing_known_is_nothing_covered() -> None:
