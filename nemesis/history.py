@@ -123,13 +123,17 @@ class Read(Event, frozen=True, tag="read"):
 
 
 class FaultBegan(Event, frozen=True, tag="fault began"):
-    """A fault was injected; `kind` and `target` as in the schedule, `number` within the run."""
+    """A fault was injected, or spared because there was nothing to do, as `words` say.
+
+    `kind` and `target` are as in the schedule; `number` counts within the run.
+    """
 
     number: int
     round: int
     kind: str
     target: str
     words: str
+    is_spared: bool = False
 
 
 class FaultEnded(Event, frozen=True, tag="fault ended"):

@@ -211,8 +211,7 @@ _MEANS = """
 - **Splits**: the number of shards is doubled, up to 16, while the round's other faults happen;
   three of ten splits are cancelled, if they still copy after the fault's time. Such a round is calm
   when the split has ended. Splits are drawn by a chance of their own, in one of five rounds. Those
-  that find 16 shards already do nothing, but are counted (about half of them, in long runs), and so
-  are the faults that wait for them.
+  that find 16 shards already do nothing, and are not counted, nor are faults that waited for them.
 - **The driver** of a split is the worker that moves it on, by what its log says. In six of ten
   rounds with a split, it is killed as soon as it has got to one of five states, which the seed
   draws: `copying`, `sealed`, `switched`, `retiring` or `removing`. So is, with nodes, the node of a

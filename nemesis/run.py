@@ -21,6 +21,7 @@ from nemesis.cluster.proxied import Proxied
 from nemesis.cluster.resource_use import resources_of
 from nemesis.commands import at_once
 from nemesis.faults.catalogue import CARDS, INJECT, cards
+from nemesis.faults.injection import Spared
 from nemesis.history import (
     Calm,
     Event,
@@ -180,6 +181,7 @@ class _Attack:
                 kind=fault.kind,
                 target=fault.target,
                 words=words,
+                is_spared=isinstance(words, Spared),
             )
             self._record(began)
             await asyncio.sleep(fault.for_s)

@@ -70,7 +70,7 @@ def summarise(
 ) -> Summary:
     """The figures of a history."""
     searches = [event for event in events if isinstance(event, Search) and event.purpose == "load"]
-    faults = [event for event in events if isinstance(event, FaultBegan)]
+    faults = [one for one in events if isinstance(one, FaultBegan) and not one.is_spared]
     answered = [search for search in searches if search.status == 200]
     timed = [search for search in searches if search.status]
     judged = [search for search in timed if is_judged(search)]

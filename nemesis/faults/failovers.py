@@ -8,7 +8,7 @@ from typing import Final
 
 from nemesis.abilities import NAMESPACES
 from nemesis.cluster.cluster import Cluster
-from nemesis.faults.injection import Inject
+from nemesis.faults.injection import Inject, Spared
 from nemesis.schedule import Card, Fault
 
 _LEAST_S: Final = 6.0  # until the sentinels have switched
@@ -18,7 +18,7 @@ _LEAST_S: Final = 6.0  # until the sentinels have switched
 async def _kill(cluster: Cluster, fault: Fault) -> AsyncIterator[str]:
     name = await cluster.primary()
     if name is None:
-        yield "no sentinel names a primary"
+        yield Spared("no sentinel names a primary")
         return
     program = cluster.programs[name]
     program.hold()
@@ -34,7 +34,7 @@ async def _kill(cluster: Cluster, fault: Fault) -> AsyncIterator[str]:
 async def _stop(cluster: Cluster, fault: Fault) -> AsyncIterator[str]:
     name = await cluster.primary()
     if name is None:
-        yield "no sentinel names a primary"
+        yield Spared("no sentinel names a primary")
         return
     program = cluster.programs[name]
     pid = program.signal(signal.SIGSTOP)

@@ -13,7 +13,7 @@ from nemesis.abilities import CLOCKS
 from nemesis.cluster.cluster import Cluster
 from nemesis.cluster.links import Pair, both_ways
 from nemesis.faults import splits
-from nemesis.faults.injection import Inject
+from nemesis.faults.injection import Inject, Spared
 from nemesis.faults.machine import jump
 from nemesis.faults.network import cut
 from nemesis.faults.processes import once, own, stop
@@ -38,10 +38,11 @@ async def _fail(cluster: Cluster, fault: Fault) -> AsyncIterator[str]:
 async def _fail_at_a_turn(cluster: Cluster, fault: Fault) -> AsyncIterator[str]:
     state, worker = await splits.reach_a_turn(cluster, fault)
     if worker is None:
-        yield f"no split got to {state}"
+        yield Spared(f"no split got to {state}")
         return
     async with _without_owner(cluster, fault.target, fault.for_s) as words:
-        yield f"{words}, when {worker} had a split {state}"
+        is_spared = isinstance(words, Spared)
+        yield words if is_spared else f"{words}, when {worker} had a split {state}"
 
 
 @asynccontextmanager
@@ -49,7 +50,7 @@ async def _without_owner(cluster: Cluster, target: str, for_s: float) -> AsyncIt
     """Kill the node that has a slot; it stays away until its replica has taken over."""
     name = await cluster.slot_owner(_slot(target))
     if name is None:
-        yield f"no node has {target}"
+        yield Spared(f"no node has {target}")
         return
     program = cluster.programs[name]
     program.hold()
@@ -65,7 +66,7 @@ async def _without_owner(cluster: Cluster, target: str, for_s: float) -> AsyncIt
 async def _hang(cluster: Cluster, fault: Fault) -> AsyncIterator[str]:
     name = await cluster.slot_owner(_slot(fault.target))
     if name is None:
-        yield f"no node has {fault.target}"
+        yield Spared(f"no node has {fault.target}")
         return
     program = cluster.programs[name]
     pid = program.signal(signal.SIGSTOP)

@@ -11,7 +11,7 @@ from typing import Final
 import psutil
 
 from nemesis.cluster.cluster import Cluster
-from nemesis.faults.injection import Inject
+from nemesis.faults.injection import Inject, Spared
 from nemesis.layout import GATEWAYS, SERVERS, WORKERS
 from nemesis.schedule import Card, Fault
 
@@ -50,7 +50,7 @@ def once(number: signal.Signals, find: Callable[[Cluster, str], list[int]]) -> I
     async def inject(cluster: Cluster, fault: Fault) -> AsyncIterator[str]:
         pids = find(cluster, fault.target)
         _send(number, pids)
-        yield f"{number.name} to {_list(pids)}"
+        yield _sent(number, pids)
 
     return inject
 
@@ -64,7 +64,7 @@ def stop(find: Callable[[Cluster, str], list[int]]) -> Inject:
         started = _start_times(pids)
         _send(signal.SIGSTOP, pids)
         try:
-            yield f"SIGSTOP to {_list(pids)}"
+            yield _sent(signal.SIGSTOP, pids)
         finally:
             # Not to another process that has got the number of one that was killed meanwhile.
             same = _start_times(pids)
@@ -87,8 +87,10 @@ def _start_times(pids: list[int]) -> dict[int, float]:
     return found
 
 
-def _list(pids: list[int]) -> str:
-    return ", ".join(map(str, pids)) or "none: it was not running"
+def _sent(number: signal.Signals, pids: list[int]) -> str:
+    if not pids:
+        return Spared(f"{number.name} to none: it was not running")
+    return f"{number.name} to {', '.join(map(str, pids))}"
 
 
 _PARTS: Final = (

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 from nemesis.cluster.cluster import Cluster
-from nemesis.faults.injection import Inject
+from nemesis.faults.injection import Inject, Spared
 from nemesis.layout import FIELDS, REGISTERS
 from nemesis.schedule import LONGEST_S, Card, Fault
 
@@ -25,7 +25,7 @@ async def _reindex(cluster: Cluster, fault: Fault) -> AsyncIterator[str]:
     """Replace the collection behind the alias; the fault ends with the reindex."""
     alias = await cluster.shown(f"/v1/aliases/{REGISTERS}")
     if not alias:
-        yield "no gateway says what the alias stands for"
+        yield Spared("no gateway says what the alias stands for")
         return
     old = alias["collection"]
     number = int(old.rpartition("-")[2])

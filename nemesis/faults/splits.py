@@ -12,7 +12,7 @@ from typing import Final
 
 from nemesis.cluster.cluster import Cluster
 from nemesis.cluster.split_turns import SplitTurns
-from nemesis.faults.injection import Inject
+from nemesis.faults.injection import Inject, Spared
 from nemesis.history import SplitBegan
 from nemesis.layout import WORKERS
 from nemesis.schedule import Card, Fault
@@ -32,7 +32,7 @@ async def _split(cluster: Cluster, fault: Fault) -> AsyncIterator[str]:
     """Double the number of shards; the fault ends with the split, however long that takes."""
     number = (await cluster.shards()).get("num_shards", _MOST_SHARDS)
     if 2 * number > _MOST_SHARDS:
-        yield f"there are {number} shards, which are not split any further"
+        yield Spared(f"there are {number} shards, which are not split any further")
         return
     # Before it is asked for: gateways may search the new shards before the answer is here.
     cluster.record(SplitBegan(at=time.monotonic(), num_shards=2 * number))
@@ -51,10 +51,13 @@ async def _split(cluster: Cluster, fault: Fault) -> AsyncIterator[str]:
 async def _kill_driver(cluster: Cluster, fault: Fault) -> AsyncIterator[str]:
     state, worker = await reach_a_turn(cluster, fault)
     if worker is None:
-        yield f"no split got to {state}"
+        yield Spared(f"no split got to {state}")
         return
     pid = cluster.programs[worker].signal(signal.SIGKILL)
-    yield f"SIGKILL to {worker} ({pid or 'not running'}), which had a split {state}"
+    if not pid:
+        yield Spared(f"{worker}, which had a split {state}, was not running")
+        return
+    yield f"SIGKILL to {worker} ({pid}), which had a split {state}"
 
 
 async def reach_a_turn(cluster: Cluster, fault: Fault) -> tuple[str, str | None]:
