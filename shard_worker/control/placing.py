@@ -211,8 +211,10 @@ def among_fillers(
     """What was observed, without workers to which shards that are being filled should not go yet.
 
     The shards are placed on workers that fill them, and stay there until they are filled: another
-    worker would need copies of all documents. It gets its share afterwards. If one of them is lost
-    for as long as the policy waits for it, all that are live are taken.
+    worker would need copies of all documents. It gets its share afterwards. If they are fewer than
+    the replicas that a shard should have, workers that have come to fill them since are taken, too:
+    the split waits until the new shards have as many replicas as the old ones. If one of them is
+    lost for as long as the policy waits for it, all that are live are taken.
 
     Args:
         seen: what was observed.
@@ -221,6 +223,8 @@ def among_fillers(
         await_s: how long a lost worker is waited for, in s.
     """
     wanted = named_by(present) or seen.heartbeats.keys() & set(fillers)
+    if present is not None and len(wanted) < present.replicas:
+        wanted |= {worker for worker in fillers if seen.is_live(worker, await_s)}
     if not wanted or not all(seen.is_live(worker, await_s) for worker in wanted):
         return seen
     beats = seen.heartbeats.items()

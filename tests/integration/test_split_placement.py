@@ -1,9 +1,15 @@
 """Which workers get the new shards of a split, with real workers."""
 
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 
+from hedgerow.common.placement.store import PlacementStore
+from hedgerow.common.redis.connect import connect
+from hedgerow.common.redis.keys import Keys
+from hedgerow.common.state.registry import Registry
+from hedgerow.common.wire.heartbeat import Heartbeat
 from tests.integration.support.splits import document, everything, until_split
 from tests.support.clusters import Cluster, cluster_of_its_own, gateway_to, load_into
 from tests.support.waiting import until
@@ -44,3 +50,54 @@ async def test_a_worker_without_old_shards_gets_no_new_ones_to_fill(cluster: Clu
         await until_split(gateway, 2)
         assert await owners() == before
         assert await everything(gateway) == {f"d{number}": 0 for number in range(300)}
+
+
+@pytest.fixture
+def pair() -> Iterator[Cluster]:
+    """Two workers that join, for two replicas of two shards; without snapshots."""
+    environment = {
+        "HEDGEROW_PLACEMENT__REPLICAS": "2",
+        "HEDGEROW_PLACEMENT__REPLACE_AFTER_S": "5.0",
+        "HEDGEROW_WORKER__HEARTBEAT_EXPIRY_S": "5.0",
+    }
+    with cluster_of_its_own(
+        num_shards=2, num_workers=2, joins=True, environment=environment
+    ) as running:
+        yield running
+
+
+async def test_a_replica_that_comes_back_during_a_split_gets_the_new_shards(pair: Cluster) -> None:
+    """A split that began while one of two workers was lost ends with two replicas, without it."""
+    async with gateway_to(pair) as gateway:
+        control = await connect(pair.settings.redis)
+        registry = Registry(control, Keys())
+
+        async def owners() -> list[list[str]]:
+            found = await gateway.placement.describe()
+            return [sorted(shard["owners"]) for shard in found["shards"]]
+
+        async def are(*expected: str) -> bool:
+            return await owners() == [[*expected]] * gateway.num_shards
+
+        await until(partial(are, "w0", "w1"), 60.0, what="two replicas")
+        await gateway.collections.put("books", {"fields": {"title": "text", "version": "integer"}})
+        await load_into(gateway, "books", [document(number, 0) for number in range(300)])
+        pair.kill(1)
+        await until(partial(are, "w0"), 60.0, what="one replica")
+        await gateway.splits.begin()
+        # Until it has gone, the split goes no further: a worker whose (no) shards are pinned.
+        later_ms = await control.now_ms() + 600_000
+        await registry.beat(Heartbeat("pinned", 1, "here", [], "0", later_ms, 0))
+        new = PlacementStore(control, Keys().of_layout(1))
+
+        async def is_placed() -> bool:
+            return await new.read() is not None
+
+        await until(is_placed, 60.0, what="a placement of the new shards")
+        pair.start(1)
+        await until(partial(are, "w0", "w1"), 60.0, what="two replicas of the old shards")
+        await registry.forget_worker("pinned")
+        await until_split(gateway, 4, 60.0)
+        assert await are("w0", "w1")
+        assert await everything(gateway) == {f"d{number}": 0 for number in range(300)}
+        await control.close()

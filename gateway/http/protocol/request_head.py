@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 from hedgerow.gateway.http.protocol.refusal import RefusedError
 
 _VERSIONS: Final = ("1.1", "1.0")
+_COMPRESSED: Final = frozenset({b"br", b"compress", b"deflate", b"gzip", b"x-gzip", b"zstd"})
 _absolute = re.compile(rb"https?://([^/?#]+)/", re.IGNORECASE).match
 _load_path = re.compile(rb"[^?#]*/v1/collections/[^/?#]+/documents/?(?:[?#]|\Z)").match
 
@@ -71,6 +72,11 @@ class RequestHead(NamedTuple):
             elif name == b"transfer-encoding":
                 is_chunked = True
                 self._check_coding(value)
+            elif name == b"content-encoding" and _COMPRESSED.intersection(_codings(value)):
+                # Its bytes would be read as text, and every line of a load be rejected.
+                raise RefusedError.malformed(
+                    "Content-Encoding", "should be absent: compressed bodies are not read", 415
+                )
         if self.is_upgrade and (length or is_chunked):
             # The parser would take the body for data of the other protocol.
             raise RefusedError.malformed("Upgrade", "should not come with a body")
@@ -90,3 +96,7 @@ class RequestHead(NamedTuple):
             raise RefusedError.malformed("Transfer-Encoding", "is not known to HTTP/1.0")
         if value.strip().lower() != b"chunked":
             raise RefusedError.malformed("Transfer-Encoding", "should be chunked", 501)
+
+
+def _codings(value: bytes) -> list[bytes]:
+    return [coding.strip().lower() for coding in value.split(b",")]

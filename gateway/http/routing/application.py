@@ -9,6 +9,7 @@ from starlette.routing import BaseRoute
 from starlette.routing import Route as StarletteRoute
 
 from hedgerow.gateway.http.problems import add_handlers
+from hedgerow.gateway.http.requests.guard import OPEN_PATHS
 from hedgerow.gateway.http.requests.parameters import check_parameters
 from hedgerow.gateway.http.requests.rights import check_rights
 from hedgerow.gateway.http.routing.router import Route
@@ -22,6 +23,9 @@ def make_app(routes: Sequence[Route], others: Sequence[BaseRoute] = ()) -> Starl
         others: routes that need no right, and ignore parameters.
     """
     app = Starlette(routes=[*map(_served, routes), *others])
+    # To a path without its last slash. Callers would send their key and body to where it leads:
+    # behind a proxy that ends TLS, in the clear.
+    app.router.redirect_slashes = False
     add_handlers(app)
     return app
 
@@ -34,5 +38,6 @@ def _served(route: Route) -> StarletteRoute:
         return await route.handler(**arguments)
 
     served = StarletteRoute(route.path, endpoint, methods=[route.method])
-    served.methods = {route.method}  # without the HEAD that Starlette adds to GET
+    # Starlette adds HEAD to every GET. Programs that watch whether a server is up use it.
+    served.methods = {route.method, "HEAD"} if route.path in OPEN_PATHS else {route.method}
     return served

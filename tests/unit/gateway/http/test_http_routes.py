@@ -149,6 +149,26 @@ async def test_the_framework_s_own_refusals_are_problems(client: httpx.AsyncClie
 
 
 @pytest.mark.parametrize(
+    ("method", "path"),
+    [("GET", f"{FILMS}/"), ("POST", f"{FILMS}/search/"), ("GET", "/v1/status/"), ("GET", "/docs/")],
+)
+async def test_a_path_with_another_slash_leads_nowhere(
+    client: httpx.AsyncClient, method: str, path: str
+) -> None:
+    """It is a 404, and no redirect, after which a key might be sent in the clear."""
+    response = await client.request(method, path)
+    assert (response.status_code, "location" in response.headers) == (404, False)
+    assert response.json()["detail"] == f"there is nothing at {path}"
+
+
+async def test_health_is_also_asked_by_head(client: httpx.AsyncClient) -> None:
+    """So do many programs that watch a server; there is no body."""
+    for path in ("/healthz", "/readyz"):
+        assert (await client.head(path)).status_code == 200
+    assert (await client.head("/v1/status")).status_code == 405
+
+
+@pytest.mark.parametrize(
     ("path", "allowed"),
     [
         (FILMS, "GET, PUT, PATCH, DELETE"),

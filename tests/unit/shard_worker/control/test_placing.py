@@ -269,8 +269,19 @@ def test_shards_that_are_filled_wait_for_the_workers_that_fill_them_and_for_no_o
         (("a", "b"), "abc", "ab"),
         (("a", "c"), "abc", "ac"),
         (("a", "b"), "ac", "ac"),
+        (("a",), "abc", "ab"),
+        (("a",), "ac", "a"),
     ],
-    ids=["first", "one starts", "none starts", "later", "another has some", "one is lost"],
+    ids=[
+        "first",
+        "one starts",
+        "none starts",
+        "later",
+        "another has some",
+        "one is lost",
+        "one is new, and a replica is missing",
+        "a replica is missing",
+    ],
 )
 def test_shards_that_are_filled_stay_on_workers_that_fill_them(
     present: tuple[str, ...], live: str, taken: str

@@ -42,6 +42,7 @@ def test_a_load_is_known_by_its_target(method: bytes, target: bytes, is_load: bo
         (((b"content-length", b"12 "),), 12),
         (((b"transfer-encoding", b"chunked"),), None),
         (((b"transfer-encoding", b"Chunked "),), None),
+        (((b"content-encoding", b"utf-8"), (b"content-length", b"12")), 12),
     ],
 )
 def test_a_body_is_as_long_as_its_head_says(
@@ -59,6 +60,8 @@ def test_a_body_is_as_long_as_its_head_says(
         (head((b"transfer-encoding", b"gzip")), "Transfer-Encoding", 501),
         (head((b"transfer-encoding", b"gzip, chunked")), "Transfer-Encoding", 501),
         (head((b"transfer-encoding", b"chunked"), version="1.0"), "Transfer-Encoding", 400),
+        (head((b"content-encoding", b"gzip")), "Content-Encoding", 415),
+        (head((b"content-encoding", b"identity, BR ")), "Content-Encoding", 415),
         (head((b"content-length", b"1"), is_upgrade=True), "Upgrade", 400),
         (head(target=b"*", method=b"OPTIONS"), "target", 400),
         (head(target=b"h:1", method=b"CONNECT"), "target", 400),

@@ -326,7 +326,7 @@ async def test_a_name_is_decoded(
         ("/v1/collections/a/b/search", 404),
         ("/v2/v1/collections/a/search", 404),
         (f"{PATH}es", 404),
-        (f"{PATH}/", 307),
+        (f"{PATH}/", 404),
     ],
 )
 async def test_other_paths_are_no_searches(
