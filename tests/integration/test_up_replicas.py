@@ -79,13 +79,18 @@ class Load:
             for task in tasks:
                 task.cancel()
             await asyncio.wait(tasks)
-            assert all(task.cancelled() for task in tasks)
+            for task in tasks:
+                if not task.cancelled():
+                    await task  # raises what ended it
 
     async def _ask(self) -> None:
         while True:
-            self.answers.append(
-                await self.caller.found("trees", "amber", k=5, deadline_ms=self.deadline_ms)
-            )
+            answer = await self.caller.search("trees", "amber", k=5, deadline_ms=self.deadline_ms)
+            if answer.status_code == 429:  # on a busy machine, six are more than it answers in time
+                await asyncio.sleep(answer.json()["retry_after_s"])
+                continue
+            assert answer.status_code == 200, answer.text
+            self.answers.append(answer.json())
 
     async def more(self, num: int) -> None:
         """Return when this many more answers are there."""
@@ -103,7 +108,7 @@ async def test_a_killed_worker_costs_nothing(tmp_path: Path) -> None:
         await caller.make("trees", {"title": "text"})
         await caller.load("trees", LINES)
         await until_replicas(caller, 2, 2, 2, 2)
-        load = Load(caller, deadline_ms=2000)
+        load = Load(caller, deadline_ms=5000)
         async with load.asking(num_callers=6):
             for name in ("worker-0", "worker-1", "worker-2"):
                 await load.more(100)
