@@ -236,15 +236,18 @@ class LocalCluster:
         self._layout = Layout(keys.layout, 0)
         find = replica_folders.find_replicas
         found = await asyncio.to_thread(find, self._data, self._layout)
-        size = await size_cluster(self._options.asked, self._settings, found, self._registry)
+        # On a server that other machines use too, each of them serves all shards by itself.
+        own = OwnPlacement(control, keys) if self._options.redis_url is None else None
+        placed = await own.num_replicas() if own is not None else None
+        size = await size_cluster(
+            self._options.asked, self._settings, found, self._registry, placed
+        )
         self._homes = {
             self._worker_name(number): replica_folders.home_of(
                 self._data, number, size.num_replicas
             )
             for number in range(size.num_workers)
         }
-        # On a server that other machines use too, each of them serves all shards by itself.
-        own = OwnPlacement(control, keys) if self._options.redis_url is None else None
         if own is not None and size.num_replicas > 1:
             self._placement = own
             stored = {
