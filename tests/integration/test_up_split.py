@@ -1,6 +1,7 @@
 """`gateway up --replicas 2`: its shards are split, and are there at the next start."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -66,4 +67,28 @@ async def test_a_split_outlasts_the_cluster(
             assert await is_whole(caller)
             status = (await caller.http.get("/v1/status")).json()
             assert [one["replicas"] for one in status["shards"]] == [2] * 2 * num_shards
+        assert await up.stop() == 0, up.output
+
+
+@pytest.mark.parametrize("options", [(), ("--replicas=1",)], ids=["as before", "one replica"])
+async def test_a_split_outlasts_its_redis(tmp_path: Path, options: tuple[str, ...]) -> None:
+    """All documents are found after a start without the server's files, which named the layout."""
+    data = tmp_path / "data"
+    async with running_up(data, "--shards=1", "--replicas=2", "--workers=2") as up:
+        async with Caller(up.url) as caller:
+            await caller.http.put("/v1/collections/trees", json={"fields": {"title": "text"}})
+            loaded = await caller.http.post("/v1/collections/trees/documents", content=LINES)
+            assert loaded.json()["accepted"] == NUM_DOCUMENTS
+            await caller.http.post("/v1/split")
+
+            async def is_split() -> bool:
+                found = (await caller.http.get("/v1/split")).json()
+                return found["split"] is None and found["num_shards"] == 2
+
+            await until(is_split, 90.0, what="the split")
+        assert await up.stop() == 0, up.output
+    shutil.rmtree(data / "redis")
+    async with running_up(data, *options) as up:
+        async with Caller(up.url) as caller:
+            await until(lambda: is_whole(caller), 60.0, what="all documents")
         assert await up.stop() == 0, up.output
