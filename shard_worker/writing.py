@@ -29,6 +29,7 @@ from hedgerow.shard_worker.indexing.storage_watch import StorageWatch
 from hedgerow.shard_worker.indexing.summaries import SummarisedShards, SummaryMaker
 from hedgerow.shard_worker.indexing.work_traces import WorkTraces
 from hedgerow.shard_worker.snapshots.recovery import (
+    check_not_split,
     lost_shards,
     restore_if_needed,
     revive_definitions,
@@ -258,6 +259,7 @@ class Writing:
         context, snapshots = self._context, self.snapshots
         if snapshots.store is None:
             return False
+        await check_not_split(context, snapshots.store, snapshots.threads, shard)
         return await restore_if_needed(
             self._log,
             snapshots.store,

@@ -6,10 +6,12 @@ a plain server there are no tags, so that processes of every version spell the k
 """
 
 from dataclasses import dataclass
-from typing import Self
+from typing import Final, Self
 
 from hedgerow.common.redis.hash_slots import tags
 from hedgerow.common.settings.redis import RedisSettings
+
+LAYOUT_MARK: Final = "-layout-"  # in names of folders of snapshots, before the layout's number
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,7 @@ class Keys:
     @property
     def folder(self) -> str:
         """Name of the folder that the snapshots of this layout are in."""
-        return f"{self.prefix}-layout-{self.layout}" if self.layout else self.prefix
+        return f"{self.prefix}{LAYOUT_MARK}{self.layout}" if self.layout else self.prefix
 
     def of_layout(self, layout: int) -> "Keys":
         """The names of another layout of the same cluster."""

@@ -11,13 +11,14 @@ import hashlib
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import structlog
 
 from hedgerow.common.errors import ConfigurationError, SnapshotError
+from hedgerow.common.redis.keys import LAYOUT_MARK
 from hedgerow.common.settings.snapshots import SnapshotSettings
 from hedgerow.common.snapshots.manifest import (
     MANIFEST,
@@ -134,6 +135,25 @@ class SnapshotStore:
                 return []
         numbers = [str(path).rstrip("/").rpartition("/shard-")[2] for path in found]
         return sorted(int(number) for number in numbers if number.isdecimal())
+
+    def split_layouts(self) -> list[str]:
+        """The folders beside this one for shards into which this cluster's were split, if any.
+
+        A target may show this cluster its own folder only: then there are none.
+        """
+        parent, _, name = self._root.rpartition("/")
+        prefix = f"{name}{LAYOUT_MARK}"
+        with suppress(SnapshotError, FileNotFoundError), self._said("the target cannot be listed"):
+            self._fs.invalidate_cache()
+            names = [
+                str(path).rstrip("/").rpartition("/")[2]
+                for path in self._fs.ls(parent, detail=False)
+            ]
+            numbers = [one.removeprefix(prefix) for one in names if one.startswith(prefix)]
+            return [
+                f"{prefix}{number}" for number in sorted(filter(str.isdecimal, numbers), key=int)
+            ]
+        return []
 
     def upload(
         self,

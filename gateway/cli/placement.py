@@ -72,15 +72,16 @@ def drain(
     with options.connect(url, token, verify=ca_file or True) as client:
         if cancel:
             client.cancel_drain(worker)
-            sys.stdout.write(f"{worker} keeps its shards\n")
+            sys.stdout.write("\n".join(_after_cancelling(client.get_placement(), worker)) + "\n")
             return
         client.drain_worker(worker)
         try:
             _wait_until_drained(client, worker, give_up_at)
+            fewer = _with_fewer_replicas(client.get_placement())
         except KeyboardInterrupt:
             sys.stderr.write(f"the drain goes on; gateway drain {worker} --cancel ends it\n")
             raise typer.Exit(1) from None
-    sys.stdout.write(f"{worker} holds no shard and can be switched off\n")
+    sys.stdout.write(f"{worker} holds no shard and can be switched off{fewer}\n")
 
 
 def rebalance(
@@ -162,6 +163,24 @@ def _wait_until_drained(client: Client, worker: str, give_up_at: float) -> None:
                 still = f"{worker} still holds {counted(held, 'shard')}"
                 so_far = "; ".join([still, *_failures(found)])
                 raise UnavailableError(f"{so_far}; the drain goes on")
+
+
+def _with_fewer_replicas(found: PlacementAnswer) -> str:
+    """What a drain has cost where there were too few other workers; "" if nothing."""
+    num_fewer = sum(
+        len(placed.owners) < found.replicas for placed in found.shards if not placed.pinned
+    )
+    if not num_fewer:
+        return ""
+    return f"; {counted(num_fewer, 'shard')} with fewer than {found.replicas} replicas"
+
+
+def _after_cancelling(found: PlacementAnswer, worker: str) -> list[str]:
+    """What a worker has whose drain was cancelled, in lines."""
+    state = _state_of(found, worker)
+    if state is not None and state.owns:
+        return [f"{worker} keeps its shards"]
+    return [f"{worker} holds no shard any more; it gets its share again", _summary(found)]
 
 
 def _state_of(found: PlacementAnswer, worker: str) -> PlacedWorker | None:

@@ -32,6 +32,7 @@ from hedgerow.gateway.cli.snapshot_list import (
     print_table,
     shards_of,
     store_of,
+    warn_of_split,
 )
 from hedgerow.gateway.local.locks import lock_folder
 
@@ -97,6 +98,7 @@ def restore_(
     if (data is None) is not verify:
         raise typer.BadParameter("give either --data or --verify")
     store = store_of(source, prefix)
+    warn_of_split(store, prefix)
     chosen = [_choose(store, shard, at) for shard in shards_of(store, shards)]
     if not chosen:
         raise NotFoundError(f"there are no snapshots in {store.place}")

@@ -48,6 +48,7 @@ def list_(
 ) -> None:
     """List the complete snapshots of each shard, newest first."""
     store = store_of(source, prefix)
+    warn_of_split(store, prefix)
     found = [manifest for shard in shards_of(store, shards) for manifest in store.manifests(shard)]
     if as_json:
         sys.stdout.write(
@@ -66,6 +67,14 @@ def store_of(source: str | None, prefix: str | None) -> SnapshotStore:
     if not url:
         raise ConfigurationError("snapshots.url is not set; set it, or give the place with --from")
     return SnapshotStore(url, prefix or settings.redis.key_prefix, settings.snapshots)
+
+
+def warn_of_split(store: SnapshotStore, prefix: str | None) -> None:
+    """Say where else there are snapshots, unless the user has named the place."""
+    if prefix is None and (later := store.split_layouts()):
+        sys.stderr.write(
+            f"gateway: warning: snapshots since the shards were split have --prefix {later[-1]}\n"
+        )
 
 
 def shards_of(store: SnapshotStore, text: str | None) -> Iterable[int]:

@@ -48,10 +48,12 @@ class Terminal:
         self.is_terminal = self._output.isatty()
         is_plain = bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
         self._has_colours = self.is_terminal and not is_plain
+        self._status = ""
 
     def say(self, *parts: str | Styled) -> None:
         """Print a line; if the output is gone, nothing."""
-        self._write("".join(map(self._shown, parts)) + "\n")
+        line = "".join(map(self._shown, parts)) + "\n"
+        self._write(f"{_CLEAR_LINE}{line}{self._status}" if self._status else line)
 
     def table(self, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """Print a table; columns of numbers are aligned to the right."""
@@ -67,13 +69,15 @@ class Terminal:
 
     @contextlib.contextmanager
     def while_saying(self, text: str) -> Iterator[None]:
-        """Show a line during the block, if a person may be reading."""
+        """Show a line during the block, below all others, if a person may be reading."""
         if self.is_terminal:
-            self._write(printable(text))
+            self._status = printable(text)
+            self._write(self._status)
         try:
             yield
         finally:
             if self.is_terminal:
+                self._status = ""
                 self._write(_CLEAR_LINE)
 
     def _shown(self, part: str | Styled) -> str:

@@ -20,6 +20,7 @@ from hedgerow.gateway.access.hosts import is_loopback
 from hedgerow.gateway.cli.terminal import Style, Styled, Terminal
 from hedgerow.gateway.local.cluster import LocalCluster
 from hedgerow.gateway.local.cluster_options import ClusterOptions
+from hedgerow.gateway.local.processes.start_watch import Waiting
 from hedgerow.gateway.local.processes.supervisor import Died, Event, Said, Started, Stopped
 from hedgerow.gateway.local.processes.template import Template
 from hedgerow.gateway.local.programs import MODULES
@@ -265,9 +266,11 @@ class Story:
         # When Redis goes away, every connection of every process logs it; once is enough here.
         self._throttle = Throttle(_SAME_EVENT_S)
 
-    def tell(self, event: Event) -> None:
+    def tell(self, event: Event | Waiting) -> None:
         """Print an event, if it is worth a line."""
         match event:
+            case Waiting(missing):
+                self.say(Styled(f"still waiting for {missing}", Style.YELLOW))
             case Died(name, pid, how, restart_in_s) if self.is_live:
                 who = f"{name} (pid {pid})" if pid else name
                 self.say(Styled(f"{who} {how}", Style.RED), f"; again in {restart_in_s:.1f} s")

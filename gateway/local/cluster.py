@@ -18,7 +18,8 @@ from hedgerow.common.redis.client import RedisClient
 from hedgerow.common.redis.keys import Keys
 from hedgerow.common.settings.settings import Settings
 from hedgerow.common.shard_log.log import ShardLog
-from hedgerow.common.state.layout import FIRST, Layout, current_keys
+from hedgerow.common.state.kept_layout import read_layout
+from hedgerow.common.state.layout import FIRST, Layout, LayoutStore, current_keys
 from hedgerow.common.state.registry import Registry
 from hedgerow.gateway.access import key_file
 from hedgerow.gateway.access.control import token_of
@@ -33,7 +34,7 @@ from hedgerow.gateway.local.locks import check_port, lock_folder, url_of
 from hedgerow.gateway.local.own_placement import OwnPlacement
 from hedgerow.gateway.local.placement import place
 from hedgerow.gateway.local.processes.child import Program
-from hedgerow.gateway.local.processes.start_watch import StartWatch
+from hedgerow.gateway.local.processes.start_watch import StartWatch, Waiting
 from hedgerow.gateway.local.processes.supervisor import Event, Supervisor
 from hedgerow.gateway.local.processes.template import Template
 from hedgerow.gateway.local.programs import (
@@ -78,7 +79,7 @@ class LocalCluster:
         self,
         options: ClusterOptions,
         settings: Settings,
-        on_event: Callable[[Event], None],
+        on_event: Callable[[Event | Waiting], None],
         template: Template | None = None,
     ) -> None:
         self.url = ""
@@ -106,6 +107,7 @@ class LocalCluster:
             self.supervisor,
             self._data / "logs",
             _START_TIMEOUT_S + (snapshots.timeout_s if snapshots.url else 0.0),
+            on_event,
         )
         self._redis = ClusterRedis(options, settings, self._data, self.supervisor, self._starting)
 
@@ -231,20 +233,26 @@ class LocalCluster:
 
     async def _size(self, control: RedisClient) -> Sizing:
         """Decide which worker serves which shards, and move these into the workers' folders."""
-        keys = await current_keys(control, Keys.of(self._redis.settings))
+        keys = Keys.of(self._redis.settings)
+        folders = await asyncio.to_thread(replica_folders.worker_folders, self._data)
+        await read_layout(LayoutStore(control, keys), folders)  # Redis may have lost it
+        keys = await current_keys(control, keys)
         self._registry = Registry(control, keys)
         self._layout = Layout(keys.layout, 0)
         find = replica_folders.find_replicas
         found = await asyncio.to_thread(find, self._data, self._layout)
-        size = await size_cluster(self._options.asked, self._settings, found, self._registry)
+        # On a server that other machines use too, each of them serves all shards by itself.
+        own = OwnPlacement(control, keys) if self._options.redis_url is None else None
+        placed = await own.num_replicas() if own is not None else None
+        size = await size_cluster(
+            self._options.asked, self._settings, found, self._registry, placed
+        )
         self._homes = {
             self._worker_name(number): replica_folders.home_of(
                 self._data, number, size.num_replicas
             )
             for number in range(size.num_workers)
         }
-        # On a server that other machines use too, each of them serves all shards by itself.
-        own = OwnPlacement(control, keys) if self._options.redis_url is None else None
         if own is not None and size.num_replicas > 1:
             self._placement = own
             stored = {

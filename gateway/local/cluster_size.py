@@ -17,6 +17,7 @@ async def size_cluster(
     settings: Settings,
     found: Sequence[replica_folders.ReplicaFolder],
     registry: Registry,
+    placed: int | None,
 ) -> Sizing:
     """Decide on the numbers of shards, workers and replicas; creates the cluster if it is new.
 
@@ -25,6 +26,8 @@ async def size_cluster(
         settings: their worker settings count.
         found: every shard replica in the data folder.
         registry: knows the cluster, if there is one.
+        placed: how many replicas each shard should have by the placement; None if there is none.
+            Of a drained worker, or while a shard moves, the folder has fewer or more.
 
     Raises:
         ConfigurationError: the numbers contradict each other or the existing cluster.
@@ -39,7 +42,7 @@ async def size_cluster(
         num_shards,
         asked.num_workers,
         asked.num_replicas,
-        had=replica_folders.num_replicas_of(found),
+        had=placed or replica_folders.num_replicas_of(found),
         fitting=plan.num_workers,
     )
     return Sizing(

@@ -76,6 +76,16 @@ class OwnPlacement:
         self._shards: tuple[ShardPlacement, ...] = ()
         self._num_replicas = 1
 
+    async def num_replicas(self) -> int | None:
+        """How many replicas each shard should have; None if the placement is not known.
+
+        Raises:
+            RedisUnavailableError: Redis does not answer.
+            WireError: the placement is malformed, or of a newer version.
+        """
+        present = await self._store.read()
+        return present.replicas if present is not None else None
+
     async def decide(
         self, num_shards: int, num_replicas: int, stored: Mapping[str, frozenset[int]]
     ) -> list[list[int]]:

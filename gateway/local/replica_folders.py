@@ -54,10 +54,14 @@ def home_of(data: Path, worker: int, num_replicas: int) -> Path:
     return data if num_replicas == 1 else data / "workers" / f"worker-{worker}"
 
 
+def worker_folders(data: Path) -> list[Path]:
+    """List the data folders of all workers, past ones included. Blocks."""
+    return [data, *sorted((data / "workers").glob("*"))]
+
+
 def find_replicas(data: Path, layout: Layout = FIRST) -> list[ReplicaFolder]:
     """List the replicas of a layout in a cluster's folder, those in use first. Blocks."""
-    homes = [data, *sorted((data / "workers").glob("*"))]
-    used = [layout.data(home) / "shards" for home in homes]
+    used = [layout.data(home) / "shards" for home in worker_folders(data)]
     found = [
         ReplicaFolder(int(folder.name), folder, is_used=True)
         for home in used

@@ -147,7 +147,8 @@ class SplitAdmin:
             )
         if draining := await PlacementStore(self._control, self._keys).draining():
             raise ConflictError(
-                f"{', '.join(sorted(draining))} is draining; let the drain end, or cancel it"
+                f"{', '.join(sorted(draining))} is draining or drained; stop it when it holds no "
+                "shard, or cancel its drain (gateway drain WORKER --cancel)"
             )
 
     async def _check_reindex(self) -> None:

@@ -35,6 +35,7 @@ from hedgerow.common.settings.settings import Settings
 from hedgerow.common.snapshots.manifest import STORE
 from hedgerow.common.snapshots.restore import shard_folder
 from hedgerow.common.splitting.policy import fail
+from hedgerow.common.state.kept_layout import MARK, read_layout
 from hedgerow.common.state.layout import ClusterLayout, Layout, LayoutStore, Split
 from hedgerow.common.state.registry import Registry
 from hedgerow.common.tasks import KeyedTasks, end, run_together
@@ -51,7 +52,6 @@ from hedgerow.shard_worker.worker import Worker
 COPYING_LOOK_S: Final = 0.5  # between two looks during a split
 HELD_LOOK_S: Final = 0.05  # while writes are held back
 COPY_AGAIN_S: Final = 1.0
-_MARK: Final = "layout.json"  # the layout, in the folder of one that is current
 
 log = structlog.get_logger()
 
@@ -130,10 +130,7 @@ class LayoutHost:
 
     async def _read_first(self, control: RedisClient, keys: Keys) -> ClusterLayout:
         """The layout; if Redis has lost it, the one on this disk, which is stored again."""
-        layout = await self._store.read()
-        if layout is None and (kept := await asyncio.to_thread(_kept_layout, self._settings.data)):
-            await self._store.write(kept, 0)
-            layout = await self._store.read()
+        layout = await read_layout(self._store, [self._settings.data])
         number = layout.current.id if layout is not None else 0
         num_shards = await Registry(control, keys.of_layout(number)).cluster(self._num_shards)
         return layout or ClusterLayout(0, Layout(0, num_shards))
@@ -333,7 +330,7 @@ async def pinned_layout(settings: Settings, num_shards: int | None) -> Layout:
     control = await connect(settings.redis)
     try:
         keys = Keys.of(settings.redis)
-        found = await LayoutStore(control, keys).read()
+        found = await read_layout(LayoutStore(control, keys), [settings.data])
         if found is not None and found.split is not None:
             raise ConfigurationError(
                 "--shards: the cluster is being split; start it when the split has ended, or with "
@@ -349,15 +346,6 @@ def _state_of(layout: ClusterLayout) -> str:
     return layout.split.state.value if layout.split is not None else "settled"
 
 
-def _kept_layout(data: Path) -> ClusterLayout | None:
-    """The newest layout that was current when this worker last served it."""
-    found = []
-    for path in data.glob(f"layout-*/{_MARK}"):
-        with suppress(OSError, WireError):
-            found.append(ClusterLayout.from_json(path.read_bytes()))
-    return max(found, key=lambda one: one.version, default=None)
-
-
 def _tidy(data: Path, kept: set[Path], layout: ClusterLayout) -> None:
     """Remove the data of layouts that are gone, and mark the folder of the current one."""
     if data not in kept and layout.current.id:
@@ -369,7 +357,7 @@ def _tidy(data: Path, kept: set[Path], layout: ClusterLayout) -> None:
     folder = layout.current.data(data)
     if layout.current.id and layout.split is None and folder in kept:
         settled = layout.to_json()
-        mark = folder / _MARK
+        mark = folder / MARK
         with suppress(OSError):
             if not mark.exists() or mark.read_bytes() != settled:
                 mark.write_bytes(settled)

@@ -31,7 +31,9 @@ from hedgerow.common.shard_log.log import ShardLog
 from hedgerow.common.snapshots.manifest import STORE, Manifest
 from hedgerow.common.snapshots.restore import has_store, restore, shard_folder
 from hedgerow.common.snapshots.store import SnapshotStore
+from hedgerow.common.state.layout import LayoutStore
 from hedgerow.common.state.registry import Registry
+from hedgerow.shard_worker.context import Context
 from hedgerow.shard_worker.executors.thread_pool.threads import ThreadLane
 from hedgerow.shard_worker.indexing.shard_report import ShardState
 from hedgerow.shard_worker.snapshots.restore_pace import RestorePace
@@ -99,6 +101,30 @@ async def restore_if_needed(
         documents=restored.documents,
     )
     return True
+
+
+async def check_not_split(
+    context: Context, store: SnapshotStore, threads: ThreadLane, shard: int
+) -> None:
+    """Make sure that an empty shard was not split before Redis lost everything.
+
+    Its snapshots would be from before the split; or there are none, and it would seem to be new.
+
+    Raises:
+        ConfigurationError: says how to go on.
+        RedisUnavailableError: Redis does not answer.
+    """
+    settings, keys = context.settings, context.keys
+    if keys.layout or await asyncio.to_thread(held_replica, settings.data, shard) is not None:
+        return
+    if await LayoutStore(context.control, keys).read() is not None:
+        return
+    if later := await threads.run(store.split_layouts, settings.snapshots.timeout_s):
+        raise ConfigurationError(
+            f"snapshots.url: beside {store.place} there is {later[-1]}, for shards into which "
+            "these were split, and Redis knows of no split; to restore that, set redis.key_prefix "
+            f"to {later[-1]}, with the number of shards after the split; or remove that folder"
+        )
 
 
 class _Restoring:

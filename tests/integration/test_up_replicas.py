@@ -155,6 +155,16 @@ async def test_copies_follow_the_numbers_of_workers_and_replicas(tmp_path: Path)
             os.kill(up.pids[name], signal.SIGCONT)
 
 
+async def test_the_number_of_replicas_outlives_a_drain(tmp_path: Path) -> None:
+    """A start that names none has as many as before, though a drained worker's copies are gone."""
+    data = tmp_path / "data"
+    async with running(data, "--workers=2", "--replicas=2") as (_, caller):
+        assert (await caller.http.put("/v1/placement/draining/worker-1")).status_code < 300
+        await until_replicas(caller, 1, 1, 1, 1)
+    async with running(data) as (_, caller):
+        await until_replicas(caller, 2, 2, 2, 2)
+
+
 async def test_a_copy_that_is_new_does_not_answer_for_what_it_has_missed(
     tmp_path: Path, redis_server: RedisServer, key_prefix: str
 ) -> None:

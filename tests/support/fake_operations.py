@@ -71,6 +71,7 @@ class FakePlacement:
 
     Attributes:
         draining: the workers that drain.
+        replicas: how many each shard should have.
         held: how many shards w-b still owns; 1 fewer each time that it is asked while it drains.
         is_stuck: whether no other worker can take them over.
         error: why it cannot take them up now, if not None; while it cannot, w-b keeps them.
@@ -79,6 +80,7 @@ class FakePlacement:
 
     def __init__(self) -> None:
         self.draining: set[str] = set()
+        self.replicas = 1
         self.held = 2
         self.is_stuck = False
         self.error: str | None = None
@@ -90,7 +92,7 @@ class FakePlacement:
         rest = list(range(2, 2 + self.held))
         answer = {
             "version": 7,
-            "replicas": 1,
+            "replicas": self.replicas,
             "computed_at_ms": 5,
             "is_settled": self.is_stuck or not self.draining or not rest,
             "workers": [self._worker("w-a", 2), self._worker("w-b", self.held)],

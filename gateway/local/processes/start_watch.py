@@ -3,16 +3,30 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, NamedTuple
 
 from hedgerow.common.errors import UnavailableError
 from hedgerow.gateway.local.processes.supervisor import Died, Event, Supervisor
+
+SLOW_S: Final = 10.0  # after which it is said what is waited for
+
+
+class Waiting(NamedTuple):
+    """A start that takes long waits for something, which is named."""
+
+    what: str
 
 
 class StartWatch:
     """Waits for the children of one supervisor while they start."""
 
-    def __init__(self, supervisor: Supervisor, logs: Path | None, timeout_s: float) -> None:
+    def __init__(
+        self,
+        supervisor: Supervisor,
+        logs: Path | None,
+        timeout_s: float,
+        on_slow: Callable[[Waiting], None] = lambda _waiting: None,
+    ) -> None:
         """Watch the children of `supervisor`.
 
         Args:
@@ -20,10 +34,13 @@ class StartWatch:
             logs: the folder of the children's logs, which messages name; None if the children
                 write to this process's standard error.
             timeout_s: longest wait of `wait_until_there`, in s.
+            on_slow: called with what such a wait is for when it has taken `SLOW_S`, and again
+                whenever that has changed.
         """
         self._supervisor = supervisor
         self._logs = logs
         self._timeout_s = timeout_s
+        self._on_slow = on_slow
         self._died: asyncio.Future[Died] = asyncio.get_running_loop().create_future()
 
     def on_event(self, event: Event) -> None:
@@ -67,10 +84,15 @@ class StartWatch:
         await self.or_death(self._poll(what, missing))
 
     async def _poll(self, what: str, missing: Callable[[], Awaitable[str]]) -> None:
+        loop, told = asyncio.get_running_loop(), ""
+        slow_at = loop.time() + SLOW_S
         try:
             async with asyncio.timeout(self._timeout_s):
                 while what:
                     what = await missing()
+                    if what not in ("", told) and loop.time() >= slow_at:
+                        told = what
+                        self._on_slow(Waiting(what))
                     await asyncio.sleep(0.05)
         except TimeoutError:
             where = "" if self._logs is None else f"; the logs are in {self._logs}"

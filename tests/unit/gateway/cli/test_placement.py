@@ -129,6 +129,22 @@ def test_a_drain_can_be_cancelled(command: CommandLine) -> None:
     assert (ended.code, ended.err) == (1, "gateway: the worker 'w-b' is not draining\n")
 
 
+def test_a_worker_that_was_drained_keeps_no_shards(command: CommandLine) -> None:
+    """Where it has none left when its drain is cancelled, that and what moves is said."""
+    command.run("drain", "w-b")
+    ended = command.run("drain", "w-b", "--cancel")
+    said = "w-b holds no shard any more; it gets its share again\nversion 7: nothing moves\n"
+    assert (ended.code, ended.out) == (0, said)
+
+
+def test_a_drain_that_leaves_too_few_replicas_says_so(command: CommandLine) -> None:
+    """No other worker was there to take over: shards have fewer replicas than they should."""
+    command.gateway.placement.replicas = 2
+    ended = command.run("drain", "w-b")
+    said = "w-b holds no shard and can be switched off; 4 shards with fewer than 2 replicas\n"
+    assert (ended.code, ended.out) == (0, said)
+
+
 def test_an_unknown_worker_is_an_error(command: CommandLine) -> None:
     """A misspelt name is not waited for."""
     ended = command.run("drain", "w-x")

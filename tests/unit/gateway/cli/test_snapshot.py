@@ -123,6 +123,19 @@ def test_an_empty_place_is_told(command: CommandLine) -> None:
     assert (ended.code, "snapshots.url is not set" in ended.err) == (1, True)
 
 
+@pytest.mark.parametrize(("options", "is_told"), [((), True), (("--prefix", "hedgerow"), False)])
+def test_snapshots_of_split_shards_are_named(
+    command: CommandLine, made: list[Manifest], options: tuple[str, ...], is_told: bool
+) -> None:
+    """Those of the prefix in the settings are from before the split; one that is named is meant."""
+    for name in ("hedgerow-layout-2", "hedgerow-layout-10", "hedgerow-layout-x", "a-layout-11"):
+        (Path("target") / name).mkdir()
+    for command_line in (("snapshot", "list"), ("snapshot", "restore", "--verify")):
+        ended = command.run(*command_line, "--from", "target", *options)
+        assert (ended.code, "--prefix hedgerow-layout-10\n" in ended.err) == (0, is_told)
+        assert made[1].id[:15] in ended.out
+
+
 def test_the_setting_says_where(
     command: CommandLine, made: list[Manifest], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -69,3 +69,13 @@ def test_a_line_that_is_shown_meanwhile_is_gone_afterwards() -> None:
     with Terminal(pipe).while_saying("starting …"):
         pass
     assert pipe.getvalue() == ""
+
+
+def test_lines_stand_above_what_goes_on() -> None:
+    """A line that is shown during a block comes back below what is printed meanwhile."""
+    screen = Screen()
+    terminal = Terminal(screen)
+    with terminal.while_saying("starting …"):
+        terminal.say("slow")
+    terminal.say("ready")
+    assert screen.getvalue() == "starting …\r\x1b[2Kslow\nstarting …\r\x1b[2Kready\n"
