@@ -17,8 +17,9 @@ from typing import Final, NamedTuple
 
 import structlog
 
-from hedgerow.common.redis.client import RECONNECTED, RedisClient
+from hedgerow.common.redis.client import RedisClient
 from hedgerow.common.redis.keys import Keys
+from hedgerow.common.redis.shared_events import RECONNECTED
 from hedgerow.common.state import probation as probation_state
 from hedgerow.common.state import reindexing as reindexing_state
 from hedgerow.common.state.layout import ClusterLayout, Layout, LayoutStore

@@ -38,6 +38,7 @@ from hedgerow.common.redis.refusals import READ_ONLY
 from hedgerow.common.redis.sentinel_view import Address
 from hedgerow.common.redis.sentinels import primary_of
 from hedgerow.common.redis.server_info import ServerInfo
+from hedgerow.common.redis.shared_events import RECONNECTED, SharedEvents
 from hedgerow.common.redis.translation import (
     HAS_MOVED,
     NotSentError,
@@ -51,7 +52,6 @@ from hedgerow.common.settings.redis import RedisSettings
 MAX_ATTEMPTS = 4
 FIRST_PAUSE_S = 0.05
 EVENTS_IDLE_S = 10.0  # after this time without a message, a subscription is checked by a PING
-RECONNECTED = b"reconnected"
 
 _T = TypeVar("_T")
 _log = structlog.get_logger()
@@ -112,6 +112,7 @@ class RedisClient:
         self._attempts: set[asyncio.Timeout] = set()
         self._failovers = self._primary.failovers
         self._unfollow = self._primary.follow(self._leave)
+        self._events = SharedEvents(self._subscription)
 
     @property
     def primary(self) -> Primary:
@@ -132,6 +133,7 @@ class RedisClient:
         if self.is_split:
             await asyncio.gather(*(client.close() for client in self.data_clients))
         self._unfollow()
+        await self._events.close()
         targets, self._targets = self._targets, {}
         await asyncio.gather(*(target.close() for target in targets.values()))
         await close_pool(self._pool)
@@ -277,13 +279,17 @@ class RedisClient:
         self.server = ServerInfo.of(await self.execute("INFO", "server"))
         return self.server
 
-    async def events(self, channel: str) -> AsyncGenerator[bytes]:
-        """Yield the messages of a channel, on a connection of its own.
+    def events(self, channel: str) -> AsyncGenerator[bytes]:
+        """Yield the messages of a channel; all that listen to it share a connection.
 
         Pub/Sub drops messages that have no subscriber. Therefore `b"reconnected"` is yielded each
         time that the subscription starts, including the first time: then read everything again.
         If the loop over this generator is left by `break`, wrap it in `contextlib.aclosing`.
         """
+        return self._events.listen(channel)
+
+    async def _subscription(self, channel: str) -> AsyncGenerator[bytes]:
+        """The messages of a channel, on a connection of its own; see `events`."""
         failures = 0
         while True:
             version = self._primary.version

@@ -7,7 +7,8 @@ from contextlib import suppress
 import structlog
 
 from hedgerow.common.errors import HedgerowError
-from hedgerow.common.redis.client import RECONNECTED, RedisClient, pause_s
+from hedgerow.common.redis.client import RedisClient, pause_s
+from hedgerow.common.redis.shared_events import RECONNECTED
 from hedgerow.common.runtime.ticks import tick_after
 
 TICK_S = 1.0

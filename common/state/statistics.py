@@ -26,9 +26,9 @@ VERSION_BYTES = 16
 _CLAIM_MS = 10_000  # many times the time of a sum
 # Not SET with GET: redis-py makes a bool of any reply to SET.
 _CLAIM = """
-local before = redis.call('GET', KEYS[1])
+if redis.call('GET', KEYS[1]) == ARGV[1] then return 0 end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
-return before == ARGV[1] and 0 or 1
+return 1
 """
 # Fields beside each shard's own, in the same hash.
 _LABEL = b"label:"
@@ -139,7 +139,10 @@ class StatisticsStore:
         }
 
     async def claim_sum(self, uid: str, version: bytes) -> bool:
-        """Claim the sum of this version; return whether no other worker has claimed it."""
+        """Claim the sum of this version; return whether no other worker has claimed it.
+
+        A claim ends after a while, whoever asks for it meanwhile: its worker may have died.
+        """
         key = self._keys.statistics_claim(uid)
         return bool(await self._control.execute("EVAL", _CLAIM, 1, key, version, _CLAIM_MS))
 

@@ -234,6 +234,8 @@ class Jobs:
         labels, parts = await self._store.shards(uid)
         if parts:
             summed = await self._indexer.sum(parts)
+            if await self._is_summed(uid):
+                return  # another worker was faster, perhaps with newer statistics
             await self._store.put_sum(uid, labels, summed.statistics, summed.words)
 
     async def _make_snapshot(self, shard: int, begun: int) -> None:

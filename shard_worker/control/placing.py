@@ -23,8 +23,8 @@ from hedgerow.common.placement.document import Placement
 from hedgerow.common.placement.members import Cluster, Observation, cluster_of, named_by
 from hedgerow.common.placement.policy import Plan, Rules, plan
 from hedgerow.common.placement.store import DRAINING, PLACED, PlacementStore
-from hedgerow.common.redis.client import RECONNECTED
 from hedgerow.common.redis.reconcile import reconcile
+from hedgerow.common.redis.shared_events import RECONNECTED
 from hedgerow.common.state.registry import Registry
 from hedgerow.common.tasks import end, run_together
 from hedgerow.shard_worker.context import Context

@@ -7,6 +7,7 @@ the jobs of `shard_worker.control.jobs` make good.
 """
 
 import asyncio
+import random
 from collections.abc import Awaitable, Callable, Container, Mapping
 from dataclasses import dataclass
 
@@ -83,10 +84,13 @@ class LoadStatistics:
         if not self._pending:
             return
         asked = dict(self._pending)  # loads that are announced meanwhile are for the next call
-        status = await self._store.status(asked, num_shards)
         for uid, pending in asked.items():
-            for shard in await self._store.missing(uid, pending.ends):
-                await self._count_shard(uid, shard, status[uid].labels.get(shard), now)
+            missing = list(await self._store.missing(uid, pending.ends))
+            # In an order of its own: the workers of other replicas count the same shards meanwhile.
+            random.shuffle(missing)
+            for shard in missing:
+                status = (await self._store.status([uid], num_shards))[uid]
+                await self._count_shard(uid, shard, status.labels.get(shard), now)
             if await self._store.missing(uid, pending.ends):
                 continue  # other workers' shards
             labels = (await self._store.status([uid], num_shards))[uid]

@@ -40,6 +40,7 @@ from hedgerow.common.state.layout import ClusterLayout, Layout, LayoutStore, Spl
 from hedgerow.common.state.registry import Registry
 from hedgerow.common.tasks import KeyedTasks, end, run_together
 from hedgerow.common.wire.heartbeat import Heartbeat
+from hedgerow.shard_worker.layouts.apart import begins_after_s, ends_after_s
 from hedgerow.shard_worker.layouts.old_shards import ServedOldShards
 from hedgerow.shard_worker.reporting.metrics_server import MetricsServer
 from hedgerow.shard_worker.splitting.clone_choice import CloneChoice
@@ -85,6 +86,7 @@ class LayoutHost:
         self._connect_worker = connect_worker
         self._loop = asyncio.get_running_loop()
         self._served: dict[int, _Served] = {}
+        self._leaving: dict[int, asyncio.TimerHandle] = {}
         self._workers: dict[int, Worker] = {}
         self._first: asyncio.Future[Worker] = self._loop.create_future()
         self._failed: asyncio.Future[None] = self._loop.create_future()
@@ -210,8 +212,9 @@ class LayoutHost:
                 task = asyncio.create_task(self._serve(layout, stop), name=f"layout {number}")
                 self._served[number] = _Served(task, stop)
         for number, served in self._served.items():
-            if number not in wanted:
-                served.stop.set()
+            if number not in wanted and number not in self._leaving:
+                after_s = ends_after_s(self._settings.worker.workers_on_host)
+                self._leaving[number] = self._loop.call_later(after_s, served.stop.set)
         if self._layout.version:
             current = self._layout
             kept = {Layout(number, 1).data(self._settings.data) for number in self._served}
@@ -220,6 +223,8 @@ class LayoutHost:
     async def _serve(self, layout: Layout, stop: asyncio.Event) -> None:
         """Serve one layout; if another than the current one fails, it is started again."""
         try:
+            if self._workers and not await self._wait_to_begin(stop):
+                return
             folder = layout.data(self._settings.data)
             await asyncio.to_thread(make_private, folder)
             async with self._connect_worker(layout) as worker:
@@ -244,8 +249,17 @@ class LayoutHost:
                 await asyncio.sleep(COPY_AGAIN_S)
         finally:
             self._workers.pop(layout.id, None)
+            if (leaving := self._leaving.pop(layout.id, None)) is not None:
+                leaving.cancel()
             del self._served[layout.id]
             self._woken.set()
+
+    async def _wait_to_begin(self, stop: asyncio.Event) -> bool:
+        """Wait for this worker's moment to serve shards beside others; return False if stopped."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(begins_after_s(self._settings.worker.workers_on_host)):
+                await stop.wait()
+        return not stop.is_set()
 
     async def _copy_shards(self) -> None:
         """Copy the shards of the source that this worker serves."""

@@ -16,8 +16,8 @@ import structlog
 from hedgerow.common.errors import HedgerowError
 from hedgerow.common.placement.document import Placement
 from hedgerow.common.placement.store import PlacementStore, placed_version
-from hedgerow.common.redis.client import RECONNECTED
 from hedgerow.common.redis.reconcile import reconcile
+from hedgerow.common.redis.shared_events import RECONNECTED
 from hedgerow.common.shard_log.log import ShardLog
 from hedgerow.common.state.registry import Registry
 from hedgerow.common.tasks import KeyedTasks, run_together

@@ -10,7 +10,8 @@ import structlog
 
 from hedgerow.common.errors import ConfigurationError, RedisUnavailableError
 from hedgerow.common.observability.telemetry import Throttle
-from hedgerow.common.redis.client import RECONNECTED, RedisClient
+from hedgerow.common.redis.client import RedisClient
+from hedgerow.common.redis.shared_events import RECONNECTED
 from hedgerow.common.state.quarantine import MAX_RECORDS, Record
 from hedgerow.common.state.quarantine_store import QuarantineStore
 from hedgerow.common.tasks import run_together

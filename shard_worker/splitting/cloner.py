@@ -38,6 +38,8 @@ from hedgerow.shard_worker.splitting.copy_pace import TURN_S, CopyPace
 from hedgerow.shard_worker.storage.store import Store
 
 POLL_S: Final = 0.05
+BEGUN_POLL_S: Final = 0.25  # every worker waits for all of its new shards at once
+TURN_POLL_S: Final = 0.1  # between two attempts to get a turn of the machine
 LOOK_S: Final = 0.5  # between two looks whether another worker has made a snapshot
 
 _log = structlog.get_logger()
@@ -223,7 +225,7 @@ class ShardCloner:
         # be asked for new shards before it has opened the old ones.
         log, old = self._shard_log, self._old
         while (old.folder(shard) or await old.is_late(shard)) and not await self._is_begun(shard):
-            await self._pause()
+            await self._pause(BEGUN_POLL_S)
         return await log.trimmed(shard) != START
 
     async def _is_begun(self, shard: int) -> bool:
@@ -308,7 +310,7 @@ class ShardCloner:
         # The copiers of this process take turns for old shards, whose numbers are lower.
         turn, is_idle = self._num_shards + shard, priority is Priority.IDLE
         pause = partial(self._pause_with_lease, shard)
-        async with pace.turn(turn, pause, is_idle=is_idle):
+        async with pace.turn(turn, partial(pause, TURN_POLL_S), is_idle=is_idle):
             await self._renew_lease(shard)
             began, cpu_s, is_over = loop.time(), 0.0, False
             while not is_over:
@@ -327,8 +329,8 @@ class ShardCloner:
         while position(await self._shard_log.newest(shard)) < position(end):
             await self._pause_with_lease(shard)
 
-    async def _pause_with_lease(self, shard: int) -> None:
-        await self._pause()
+    async def _pause_with_lease(self, shard: int, pause_s: float = POLL_S) -> None:
+        await self._pause(pause_s)
         await self._renew_lease(shard)
 
     async def _renew_lease(self, shard: int) -> None:

@@ -55,7 +55,7 @@ from hedgerow.common.shard_log.sealing import Sealing
 from hedgerow.common.splitting.rest import Rest
 from hedgerow.common.state.layout import Split
 from hedgerow.common.tasks import run_together
-from hedgerow.shard_worker.splitting.clone_choice import CloneChoice
+from hedgerow.shard_worker.splitting.clone_choice import LOOK_S, CloneChoice
 from hedgerow.shard_worker.splitting.copied_end import CopiedEnd
 from hedgerow.shard_worker.splitting.copy_pace import CopyPace
 from hedgerow.shard_worker.splitting.shard_documents import ShardDocuments
@@ -184,7 +184,7 @@ class Copier:
                 give_up_at = min(give_up_at, loop.time() + self._replicas_within_s)
             if await self._are_followed(empty) or loop.time() >= give_up_at:
                 return False
-            await self._pause(check_lease)
+            await self._pause(check_lease, LOOK_S)
         if await self._are_followed(empty):
             return False
         if not await self._copies.begin_after(empty, begin, NOTHING):
@@ -385,8 +385,10 @@ class Copier:
             for shard in shards
         )
 
-    async def _pause(self, check_lease: Callable[[], Awaitable[None]]) -> None:
-        await asyncio.sleep(ROOM_POLL_S)
+    async def _pause(
+        self, check_lease: Callable[[], Awaitable[None]], pause_s: float = ROOM_POLL_S
+    ) -> None:
+        await asyncio.sleep(pause_s)
         await check_lease()
 
     async def _wait_for_room(

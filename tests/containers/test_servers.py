@@ -12,13 +12,14 @@ from typing import Any
 import pytest
 
 from hedgerow.common.errors import ConfigurationError, RedisUnavailableError
-from hedgerow.common.redis.client import RECONNECTED, RedisClient
+from hedgerow.common.redis.client import RedisClient
 from hedgerow.common.redis.commands import CommandError
 from hedgerow.common.redis.connect import connect
 from hedgerow.common.redis.connection import RedisConnection
 from hedgerow.common.redis.endpoint import Endpoint
 from hedgerow.common.redis.handshake import Handshake
 from hedgerow.common.redis.keys import Keys
+from hedgerow.common.redis.shared_events import RECONNECTED
 from hedgerow.common.settings.redis import RedisSettings
 from hedgerow.common.shard_log.entries import START
 from hedgerow.common.shard_log.log import ShardLog

@@ -15,10 +15,12 @@ from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from hedgerow.common.errors import ConfigurationError, RedisUnavailableError
-from hedgerow.common.redis.client import RECONNECTED, RedisClient
+from hedgerow.common.redis.client import RedisClient
 from hedgerow.common.redis.connect import connect
 from hedgerow.common.redis.server_info import ServerInfo, check_server
+from hedgerow.common.redis.shared_events import RECONNECTED
 from hedgerow.common.settings.redis import RedisSettings
+from hedgerow.common.tasks import end
 from tests.support.needs import missing
 from tests.support.servers import RedisServer, temporary_server
 from tests.support.waiting import until
@@ -229,6 +231,19 @@ async def test_events_arrive_and_come_back(own_server: RedisServer, key_prefix: 
         await until(lambda: heard[-1] == b"two")
         listener.cancel()
         await asyncio.wait([listener])
+
+
+async def test_listeners_of_a_channel_share_a_connection(
+    own_server: RedisServer, key_prefix: str
+) -> None:
+    """However many parts of a process wait for events, the server sends each of them once."""
+    heard: list[list[bytes]] = [[], [], []]
+    async with connected(own_server) as control:
+        listeners = [asyncio.create_task(note(control.events(key_prefix), one)) for one in heard]
+        await until(lambda: heard == [[RECONNECTED]] * 3)
+        assert await control.publish(key_prefix, b"one") == 1
+        await until(lambda: heard == [[RECONNECTED, b"one"]] * 3)
+        await end(listeners)
 
 
 async def test_a_dead_subscription_is_noticed(

@@ -17,11 +17,13 @@ from hedgerow.common.settings.settings import Settings
 from hedgerow.common.shard_log.events import Loaded
 from hedgerow.common.shard_log.log import ShardLog
 from hedgerow.common.state.registry import Registry
-from hedgerow.common.state.statistics import StatisticsStore
+from hedgerow.common.state.statistics import StatisticsStore, version_of
 from hedgerow.gateway.writes.collections import Collections
 from hedgerow.gateway.writes.documents import Documents
 from hedgerow.shard_worker.control.jobs import Jobs
 from hedgerow.shard_worker.control.queues import JOB_TIMEOUT_S, JobQueues, retry
+from hedgerow.shard_worker.indexing.indexer_client import IndexerClient
+from hedgerow.shard_worker.storage.term_statistics import Summed
 from hedgerow.shard_worker.storage.text_index import TextIndex
 from tests.integration.support import town as towns
 from tests.integration.support.town import (
@@ -214,6 +216,54 @@ async def test_one_worker_claims_a_sum(town: Town) -> None:
     for version in (b"first-version-...", bytes(range(240, 256)), b"first-version-..."):
         claims = await asyncio.gather(*(store.claim_sum("u", version) for _ in range(4)))
         assert sorted(claims) == [False, False, False, True]
+
+
+async def test_a_claim_of_a_sum_ends_however_many_want_it(town: Town) -> None:
+    """If the worker that has it dies, it does not last for as long as others ask for it."""
+    store, key = StatisticsStore(town.control, town.keys), town.keys.statistics_claim("u")
+    version = b"of-all-shards..."
+    assert await store.claim_sum("u", version)
+    await town.control.execute("PEXPIRE", key, 5000)
+    assert not await store.claim_sum("u", version)
+    assert await town.control.execute("PTTL", key) <= 5000
+
+
+async def test_a_sum_does_not_replace_one_of_newer_statistics(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker that sums while another sums newer statistics, and ends later, leaves it at that.
+
+    Otherwise no sum would be that of the newest, and none would be made: each was claimed.
+    """
+    sum_parts, put_sum = IndexerClient.sum, StatisticsStore.put_sum
+    versions: list[bytes] = []
+    older: list[bytes] = []
+
+    async def sum_slowly(indexer: IndexerClient, parts: list[bytes]) -> Summed:
+        summed = await sum_parts(indexer, parts)
+        if not older:
+            labels, _ = await town.board.shards(uid)
+            older.append(version_of(labels))
+            labels[0] = f"{labels[0]}0"
+            state = await town.log.newest(0)
+            await town.board.put_shard(uid, 0, labels[0], parts[0], state)
+            await town.board.put_sum(uid, labels, summed.statistics, summed.words)
+        return summed
+
+    async def put(
+        board: StatisticsStore, uid: str, labels: dict[int, str], statistics: bytes, words: bytes
+    ) -> None:
+        versions.append(version_of(labels))
+        await put_sum(board, uid, labels, statistics, words)
+
+    monkeypatch.setattr(IndexerClient, "sum", sum_slowly)
+    monkeypatch.setattr(StatisticsStore, "put_sum", put)
+    async with town.worker("a", *range(NUM_SHARDS)) as member:
+        uid = (await town.collections.put("texts", PLAIN)).uid
+        await town.documents.load("texts", ndjson(texts(200)))
+        await until(lambda: town.is_spread(uid, member))
+        assert versions
+        assert older[0] not in versions
 
 
 async def test_what_waits_in_a_queue_is_run_until_it_is_empty(town: Town) -> None:

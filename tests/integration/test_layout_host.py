@@ -12,8 +12,10 @@ from hedgerow.common.redis.connect import connect
 from hedgerow.common.redis.keys import Keys
 from hedgerow.common.settings.redis import RedisSettings
 from hedgerow.common.settings.settings import Settings
-from hedgerow.common.state.layout import Layout
+from hedgerow.common.splitting.policy import begin
+from hedgerow.common.state.layout import ClusterLayout, Layout, LayoutStore
 from hedgerow.common.state.registry import Registry
+from hedgerow.shard_worker.layouts import layout_host
 from hedgerow.shard_worker.layouts.layout_host import LayoutHost
 from tests.support.servers import RedisServer
 
@@ -73,3 +75,116 @@ async def test_a_process_that_ends_while_its_first_layout_starts_leaves_nothing_
     assert starting.has_run
     assert starting.num_open == 0
     assert asyncio.all_tasks() == before
+
+
+class IdleWorkers:
+    """Workers of layouts that serve no shard."""
+
+    def __init__(self) -> None:
+        self.running: set[int] = set()
+        self.has_begun: dict[int, asyncio.Event] = {0: asyncio.Event(), 1: asyncio.Event()}
+
+    @asynccontextmanager
+    async def connect(self, layout: Layout) -> AsyncIterator[Any]:
+        """Open a worker."""
+        yield IdleWorker(self, layout.id)
+
+
+class IdleWorker:
+    """A worker of a layout that serves no shard."""
+
+    num_waiting = 0
+    served: tuple[int, ...] = ()
+
+    def __init__(self, workers: IdleWorkers, layout: int) -> None:
+        self._workers = workers
+        self._layout = layout
+
+    def clone_from(self, _old: Any, _pace: Any) -> None:
+        """Nothing is cloned."""
+
+    def count_only_when_asked(self, *, only_asked: bool) -> None:
+        """Nothing is counted."""
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Serve until stopped."""
+        self._workers.running.add(self._layout)
+        self._workers.has_begun[self._layout].set()
+        await stop.wait()
+        self._workers.running.discard(self._layout)
+
+
+class Moments:
+    """Stands for when workers begin, or end, to serve shards of a split."""
+
+    def __init__(self, after_s: float) -> None:
+        self.asked_for: list[int] = []
+        self.are_asked = asyncio.Event()
+        self._after_s = after_s
+
+    def __call__(self, on_host: int) -> float:
+        """How long one of the workers waits."""
+        self.asked_for.append(on_host)
+        self.are_asked.set()
+        return self._after_s
+
+
+NEVER_S = 1000.0
+
+
+@asynccontextmanager
+async def hosted(
+    server: RedisServer, prefix: str, data: Path
+) -> AsyncIterator[tuple[IdleWorkers, LayoutStore, ClusterLayout]]:
+    """A process, one of four of its machine, in a split; it has ended after the block."""
+    redis = RedisSettings(url=server.url, key_prefix=prefix)
+    control = await connect(redis)
+    store = LayoutStore(control, Keys(prefix))
+    workers, stop = IdleWorkers(), asyncio.Event()
+    settings = Settings.model_validate(
+        {"redis": redis, "data": data, "worker": {"workers_on_host": 4}}
+    )
+    host = LayoutHost(settings, "w0", 2, workers.connect)
+    try:
+        await Registry(control, Keys(prefix)).cluster(2)
+        running = asyncio.create_task(host.run(stop))
+        try:
+            await workers.has_begun[0].wait()
+            layout = begin(ClusterLayout(0, Layout(0, 2)), await control.now_ms())
+            assert await store.write(layout, 0)
+            yield workers, store, layout
+        finally:
+            stop.set()
+            await asyncio.wait_for(running, 10.0)
+    finally:
+        await control.close()
+
+
+async def test_a_worker_begins_to_serve_new_shards_at_its_moment(
+    redis_server: RedisServer, key_prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It waits for it before it starts anything, unless it ends before; the old shards do not."""
+    begins = Moments(NEVER_S)
+    monkeypatch.setattr(layout_host, "begins_after_s", begins)
+    async with hosted(redis_server, key_prefix, tmp_path) as (workers, _, _):
+        await begins.are_asked.wait()
+        assert begins.asked_for == [4]
+    assert not workers.has_begun[1].is_set()
+
+
+async def test_a_worker_ends_to_serve_old_shards_at_its_moment(
+    redis_server: RedisServer, key_prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It goes on until then, unless its process ends before."""
+    ends = Moments(NEVER_S)
+    monkeypatch.setattr(layout_host, "begins_after_s", Moments(0.0))
+    monkeypatch.setattr(layout_host, "ends_after_s", ends)
+    async with hosted(redis_server, key_prefix, tmp_path) as (workers, store, layout):
+        await workers.has_begun[1].wait()
+        assert layout.split is not None
+        after = ClusterLayout(layout.version + 1, layout.split.target, layout.next_id)
+        assert await store.write(after, layout.version)
+        await ends.are_asked.wait()
+        assert ends.asked_for == [4]
+        assert workers.running == {0, 1}
+    assert workers.running == set()

@@ -9,9 +9,10 @@ import pytest
 
 from hedgerow.common.placement.document import Placement, ShardPlacement
 from hedgerow.common.placement.store import DRAINING, PlacementStore
-from hedgerow.common.redis.client import RECONNECTED, RedisClient
+from hedgerow.common.redis.client import RedisClient
 from hedgerow.common.redis.connect import connect
 from hedgerow.common.redis.keys import Keys
+from hedgerow.common.redis.shared_events import RECONNECTED
 from hedgerow.common.settings.redis import RedisSettings
 from tests.support.servers import RedisServer
 

@@ -14,8 +14,8 @@ from hedgerow.common.errors import (
     NotStartedError,
 )
 from hedgerow.shard_worker.executors.process_pool.pool import Task
-from tests.integration.support.lanes import running
-from tests.integration.support.misbehaving import Config
+from tests.integration.support.lanes import make_lane, running
+from tests.integration.support.misbehaving import Config, Mourned
 from tests.support.processes import children_of, is_alive, parent_of
 from tests.support.waiting import until
 
@@ -74,6 +74,18 @@ async def test_cancelling_the_wait_cancels_the_work(tmp_path: Path) -> None:
         with pytest.raises(asyncio.CancelledError):
             await task
         await bench.whole()
+
+
+async def test_a_scorer_that_ends_does_not_take_its_handler_apart(tmp_path: Path) -> None:
+    """The system does that at once: an indexer would first join its threads, one by one."""
+    config = Config(str(tmp_path))
+    lane = make_lane(f"{Mourned.__module__}:Mourned", config, num_processes=1)
+    await lane.start()
+    try:
+        assert (await lane.run(Task(b"a", math.inf))).body == b"a"
+    finally:
+        await lane.close(1.0)
+    assert not config.taken_apart.exists()
 
 
 async def test_signals_to_the_whole_group_do_not_cut_the_drain_short(tmp_path: Path) -> None:

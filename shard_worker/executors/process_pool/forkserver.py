@@ -33,7 +33,11 @@ from enum import IntEnum
 
 from hedgerow.shard_worker.executors.process_pool.budget import SharedBudgets
 from hedgerow.shard_worker.executors.process_pool.forkserver_forks import FurtherForkservers
-from hedgerow.shard_worker.executors.process_pool.scorer_process import ScorerSpec, run_scorer
+from hedgerow.shard_worker.executors.process_pool.scorer_process import (
+    Handler,
+    ScorerSpec,
+    run_scorer,
+)
 
 # worker → forkserver, first: this byte, with the descriptors of a file that has the pickled
 # ForkserverSpec, and of the file of the shared memory.
@@ -148,6 +152,7 @@ class _Forkserver:
         self._control = control
         self._further = further
         self._pids: dict[int, int] = {}  # scorer's number → pid
+        self._kept: Handler | None = None  # in a scorer
         self._wake_r, self._wake_w = os.pipe()
         os.set_blocking(self._wake_r, False)
         os.set_blocking(self._wake_w, False)
@@ -218,7 +223,7 @@ class _Forkserver:
                 self._further.leave()
             _name_process(self._spec.scorer.name)
             channel = socket.socket(fileno=channel_fd)
-            run_scorer(self._spec.scorer, channel, self._memory.regions[slot])
+            self._kept = run_scorer(self._spec.scorer, channel, self._memory.regions[slot])
             status = 0
         except BaseException:  # noqa: BLE001 - a fork must never return into the forkserver's loop
             sys.excepthook(*sys.exc_info())

@@ -44,6 +44,11 @@ class Config:
         """While this file exists, `make` does not return; it notes each try in the journal."""
         return Path(self.folder) / "held"
 
+    @property
+    def taken_apart(self) -> Path:
+        """The file that a `Mourned` leaves."""
+        return Path(self.folder) / "taken-apart"
+
     def starts(self) -> Counter[str]:
         """How often each task was started."""
         if not self.journal.exists():
@@ -83,6 +88,22 @@ def make(config: Config) -> Handler:
         return COMMANDS[command](Call(config, budget, name, argument, kept))
 
     return handle
+
+
+class Mourned:
+    """A handler that leaves a file when it is taken apart."""
+
+    def __init__(self, config: Config) -> None:
+        """Leave the config's file."""
+        self._mark = config.taken_apart
+
+    def __call__(self, payload: bytes, _budget: Budget) -> bytes:
+        """Return what it gets."""
+        return payload
+
+    def __del__(self) -> None:
+        """Leave the file."""
+        self._mark.touch()
 
 
 def raise_at_start(_config: object) -> Handler:
