@@ -272,7 +272,7 @@ class Writing:
 
     async def _open(self, shard: int) -> None:
         lost = await lost_shards(self._log, [shard])
-        await self.applier.open(shard)
+        await self.applier.open(shard, is_lost=shard in lost)
         # They may have been made before a worker of an earlier version wrote to the shard.
         await self._summaries.retract(shard, self._uids(shard))
         states = [self.applier.states[one] for one in lost]

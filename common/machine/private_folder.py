@@ -17,6 +17,7 @@ from hedgerow.common.errors import ConfigurationError
 UMASK = 0o077
 FOLDER_MODE = 0o700
 FILE_MODE = 0o600
+LOCK = "lock"
 # Our files and folders in a data folder, which may also hold others.
 PARTS = (
     "shards",
@@ -30,7 +31,7 @@ PARTS = (
     "logs",
     "ray",
     "run",
-    "lock",
+    LOCK,
     "set-aside",
     "worker",
 )
@@ -65,11 +66,12 @@ def make_private(folder: Path) -> None:
     except OSError as error:
         raise ConfigurationError(f"data: {folder}: {error.strerror}") from error
     folder = folder.resolve()
-    loose = [part for part in _parts(folder) if _is_open(part)]
+    parts = list(_parts(folder))
+    loose = [part for part in parts if _is_open(part)]
     num_changed = sum(_tighten(path) for part in loose for path in _within(part))
     if _is_open(folder) and not _is_shared(folder):
         num_changed += _tighten(folder)
-    if num_changed:
+    if num_changed and any(part.name != LOCK for part in parts):  # a new folder has no data yet
         _log.warning(
             "data_folder_tightened",
             folder=str(folder),

@@ -4,6 +4,7 @@ import secrets
 from contextlib import suppress
 
 from hedgerow.common.errors import ConfigurationError, WriteRefusedError
+from hedgerow.common.partition import MAX_SHARDS
 from hedgerow.common.redis.commands import Command
 from hedgerow.common.state.layout import ClusterLayout
 from hedgerow.common.state.stored_state import StoredState
@@ -14,7 +15,6 @@ SPLIT_FORMAT = "2"  # once the cluster has been split: versions that know no lay
 # The same for versions that know no splits of shards whose logs are on servers of their own.
 SPLIT_SERVERS_FORMAT = "3"
 FORMATS = (FORMAT, SPLIT_FORMAT, SPLIT_SERVERS_FORMAT)
-MAX_SHARDS = 10_000
 
 
 class ClusterFacts(StoredState):

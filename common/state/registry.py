@@ -69,6 +69,14 @@ class Registry(ClusterFacts, StoredCollections):
         if is_new or is_changed:
             await self.announce("workers")
 
+    async def heartbeat(self, worker: str) -> Heartbeat | None:
+        """The last heartbeat under a worker's id, whoever sent it; None if it cannot be read."""
+        packed: bytes | None = await self._control.execute("HGET", self.keys.workers, worker)
+        try:
+            return Heartbeat.unpack(packed) if packed is not None else None
+        except WireError:
+            return None
+
     async def forget_worker(self, worker_id: str, sent: Sequence[Heartbeat] | None = None) -> None:
         """Remove a worker's heartbeat: it drains, or has been gone for a long time.
 

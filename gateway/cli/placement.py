@@ -17,7 +17,7 @@ from hedgerow.gateway.cli import options
 from hedgerow.gateway.cli.options import DEFAULT_URL, CaFile, Timeout, Token, Url
 from hedgerow.gateway.cli.patience import Patience
 from hedgerow.gateway.cli.progress import progress
-from hedgerow.gateway.cli.render import counted, folded, output, plain, table_of
+from hedgerow.gateway.cli.render import counted, folded, output, plain, ranges, table_of
 from hedgerow.gateway.cli.split import running
 from hedgerow.gateway.client import Client
 from hedgerow.gateway.shapes.placement import PlacedWorker, PlacementAnswer, ShardMove
@@ -242,17 +242,6 @@ def _summary(found: PlacementAnswer) -> str:
         return f"{version}: nothing moves"
     joining = sum(move.state == "joining" for move in found.moves)
     return f"{version}: {counted(len(found.moves), 'move')} to come, {joining} of them in progress"
-
-
-def ranges(shards: Iterable[int]) -> str:
-    """Write shards as in 0-3,7; they are ascending."""
-    parts: list[list[int]] = []
-    for shard in shards:
-        if parts and parts[-1][-1] == shard - 1:
-            parts[-1][1:] = [shard]
-        else:
-            parts.append([shard])
-    return ",".join("-".join(map(str, part)) for part in parts)
 
 
 def _progress() -> Progress:

@@ -209,3 +209,14 @@ def degraded(result: SearchAnswer) -> str:
     return ", ".join(
         f"{count} {outcome}" for outcome, count in sorted(result.coverage.degraded.items())
     )
+
+
+def ranges(shards: Iterable[int]) -> str:
+    """Write shards as in 0-3,7; they are ascending."""
+    parts: list[list[int]] = []
+    for shard in shards:
+        if parts and parts[-1][-1] == shard - 1:
+            parts[-1][1:] = [shard]
+        else:
+            parts.append([shard])
+    return ",".join("-".join(map(str, part)) for part in parts)

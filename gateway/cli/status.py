@@ -17,7 +17,16 @@ from hedgerow.gateway.cli.effort import admission_line, hedges_table, work_table
 from hedgerow.gateway.cli.embedded import documents_embedded, queries_embedded
 from hedgerow.gateway.cli.options import DEFAULT_URL, CaFile, Token, Url
 from hedgerow.gateway.cli.quarantine import quarantine_table
-from hedgerow.gateway.cli.render import folded, local_time, output, percent, plain, styled, table_of
+from hedgerow.gateway.cli.render import (
+    folded,
+    local_time,
+    output,
+    percent,
+    plain,
+    ranges,
+    styled,
+    table_of,
+)
 from hedgerow.gateway.client import calls
 from hedgerow.gateway.local.sizing import counted
 
@@ -57,13 +66,7 @@ def status_view(found: Mapping[str, Any]) -> RenderableType:
     if shortages := found.get("shortages"):
         parts += [Text(), _shortages(shortages)]
     parts += [Text(), _shards(found["shards"])]
-    if found["workers"]:
-        parts += [Text(), _workers(found["workers"])]
-    if any(_has_set_aside(worker) for worker in found["workers"]):
-        parts += [Text(), _set_aside(found["workers"])]
-    parts += documents_embedded(found["workers"])
-    if any(worker.get("on_probation") for worker in found["workers"]):
-        parts += [Text(), _probation(found["workers"])]
+    parts += _worker_parts(found["workers"])
     if found.get("collections"):
         parts += [Text(), _collections(found["collections"])]
         parts += _curves(found["collections"])
@@ -195,6 +198,30 @@ def _gateways(gateways: Iterable[Mapping[str, Any]]) -> Table:
             f"{gateway['in_flight']:,}",
             Text("is about to stop", "yellow") if gateway["leaving"] else Text(),
         )
+    return table
+
+
+def _worker_parts(workers: Sequence[Mapping[str, Any]]) -> list[RenderableType]:
+    parts: list[RenderableType] = []
+    if workers:
+        parts += [Text(), _workers(workers)]
+    if any(worker.get("gaps") or worker.get("behind") for worker in workers):
+        parts += [Text(), _unserved(workers)]
+    if any(_has_set_aside(worker) for worker in workers):
+        parts += [Text(), _set_aside(workers)]
+    parts += documents_embedded(workers)
+    if any(worker.get("on_probation") for worker in workers):
+        parts += [Text(), _probation(workers)]
+    return parts
+
+
+def _unserved(workers: Iterable[Mapping[str, Any]]) -> Table:
+    table = table_of("does not serve", "shards", "reason")
+    reasons = (("gaps", "missed writes (a gap)", "red"), ("behind", "applies writes first", ""))
+    for worker in workers:
+        for key, reason, style in reasons:
+            if shards := worker.get(key):
+                table.add_row(folded(worker["id"]), folded(ranges(shards)), Text(reason, style))
     return table
 
 

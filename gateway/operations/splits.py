@@ -3,11 +3,11 @@
 from typing import Any, Final
 
 from hedgerow.common.errors import ConflictError, NotFoundError, WireError
+from hedgerow.common.partition import MAX_SHARDS
 from hedgerow.common.placement.store import PlacementStore
 from hedgerow.common.redis.client import RedisClient
 from hedgerow.common.redis.keys import Keys
 from hedgerow.common.splitting.policy import abandon, begin
-from hedgerow.common.state.cluster_facts import MAX_SHARDS
 from hedgerow.common.state.gateways import GatewayStore
 from hedgerow.common.state.layout import ClusterLayout, Layout, LayoutStore, Split
 from hedgerow.common.state.registry import Registry

@@ -140,8 +140,12 @@ class Applier:
         self.backlog: dict[int, int] = {}
         self.busy: set[int] = set()
 
-    async def open(self, shard: int) -> None:
+    async def open(self, shard: int, *, is_lost: bool = False) -> None:
         """Open a shard, and learn what it holds; `serve` follows.
+
+        Args:
+            shard: the shard.
+            is_lost: whether Redis knows nothing of it: it is new, or has lost its data.
 
         Raises:
             WorkError: its store cannot be opened.
@@ -159,7 +163,7 @@ class Applier:
         await self._log.record_applied(shard, state.replica_id, state.position)
         await self._withheld.check_gap(shard)
         await self._withheld.check_others(shard)
-        await self._ends.check(shard)
+        await self._ends.check(shard, is_lost=is_lost)
         await self._announcer.open(shard)
 
     def serve(self, shard: int) -> None:

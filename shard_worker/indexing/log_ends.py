@@ -69,11 +69,16 @@ class LogEnds:
         if self._tails is not None:
             self._tails.forget(shard)
 
-    async def check(self, shard: int) -> None:
+    async def check(self, shard: int, *, is_lost: bool = False) -> None:
         """Have all future writes come after the shard's position, whatever has happened to the log.
 
         It may have lost its end in a failover, or was restored from a backup, or the server's clock
         is behind. Entries with ids before the position would never be read.
+
+        Args:
+            shard: the shard.
+            is_lost: whether Redis knows nothing of it. Then it is no news that its log lacks what
+                was applied; what it has are definitions that the first shards have brought back.
 
         Raises:
             RedisUnavailableError: there was no answer.
@@ -84,7 +89,11 @@ class LogEnds:
         newest = await self._log.newest(shard)
         if newest != START and position(newest) < position(applied):
             _log.error("log_behind", shard=shard, position=applied, newest=newest)
-        elif position(newest) > position(applied) and not await self._log.has_had(shard, applied):
+        elif (
+            position(newest) > position(applied)
+            and not is_lost
+            and not await self._log.has_had(shard, applied)
+        ):
             _log.error("log_end_lost", shard=shard, position=applied, hint=HINT)
         await self._log.continue_after(shard, applied)
 

@@ -19,6 +19,7 @@ log = structlog.get_logger()
 
 # Shortest pause between two heartbeats, in s: it bounds what frequent changes cost the cluster.
 SHORTEST_PAUSE_S: Final = 0.25
+LOOK_S: Final = 5.0  # between two looks whether another worker has the same id
 
 
 class HeartbeatSender:
@@ -64,7 +65,11 @@ class HeartbeatSender:
     async def run(self) -> None:
         """Send heartbeats until cancelled; while Redis is unavailable, they are skipped."""
         pause_s, now = min(SHORTEST_PAUSE_S, self._interval_s), asyncio.get_running_loop().time
+        look_at = now() + LOOK_S
         while True:
+            if now() >= look_at:
+                look_at = now() + LOOK_S
+                await self._look_for_namesake()
             is_changed = self._changed.is_set()
             self._changed.clear()
             is_sent, self._sent_next = self._sent_next, asyncio.Event()
@@ -115,6 +120,31 @@ class HeartbeatSender:
         finally:
             ended, self._ended = self._ended, asyncio.Event()
             ended.set()
+
+    async def _look_for_namesake(self) -> None:
+        """Say so if another worker that is live sends heartbeats under this one's id."""
+        own = self._arrived
+        if own is None:
+            return
+        try:
+            found = await self._registry.heartbeat(own.id)
+        except (RedisUnavailableError, ConfigurationError) as error:
+            log.debug("namesake_unknown", error=str(error))
+            return
+        # One that has ended, and whose place this worker has taken, sent its last one before.
+        if found is None or found.beat_at_ms <= own.started_at_ms:
+            return
+        if (found.host, found.pid) != (own.host, own.pid) and self._throttle.allows(
+            "namesake", time.monotonic()
+        ):
+            log.error(
+                "worker_id_shared",
+                worker=own.id,
+                host=found.host,
+                pid=found.pid,
+                hint="another live worker has this id, so that each hides the other's shards; "
+                "give each worker an --id of its own",
+            )
 
     async def leave(self, worker: str) -> None:
         """Remove this worker's entry, unless its successor has already written one of its own."""

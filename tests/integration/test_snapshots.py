@@ -87,8 +87,14 @@ async def test_an_empty_worker_takes_no_snapshot_of_another_key(
         await until(lambda: is_found(gateway, ids(0, 10)), PATIENT_S)
 
 
-async def test_a_lost_redis_as_well_leaves_what_the_snapshot_has(cluster: Cluster) -> None:
-    """Definitions and documents are those of the snapshot, and new writes are not passed over."""
+async def test_a_lost_redis_as_well_leaves_what_the_snapshot_has(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    """Definitions and documents are those of the snapshot, and new writes are not passed over.
+
+    No worker takes the logs, which begin again, for those of a server that has lost their ends.
+    """
+    cluster.log = tmp_path / "workers.log"
     async with gateway_to(cluster) as gateway:
         await load(gateway, "books", documents(0, 200))
         await make_snapshots(cluster.server, NUM_SHARDS)
@@ -102,6 +108,9 @@ async def test_a_lost_redis_as_well_leaves_what_the_snapshot_has(cluster: Cluste
         await until(lambda: is_found(gateway, ids(0, 200)), PATIENT_S)
         await load(gateway, "books", documents(300, 330))
         await until(lambda: is_found(gateway, ids(0, 200) | ids(300, 330)), PATIENT_S)
+    said = cluster.log.read_text(encoding="utf-8")
+    assert "definition_revived" in said
+    assert "log_end_lost" not in said
 
 
 async def test_a_snapshot_from_before_fields_were_added_is_filled(cluster: Cluster) -> None:

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hedgerow.common.partition import shard_of
+from hedgerow.common.errors import ConfigurationError
+from hedgerow.common.partition import parse_shards, shard_of
 
 
 @given(st.text(), st.integers(1, 64))
@@ -55,3 +56,18 @@ def test_spreads_evenly(form: str) -> None:
     expected = total / num_shards
     chi_squared = sum((counts[shard] - expected) ** 2 / expected for shard in range(num_shards))
     assert chi_squared < 24.3
+
+
+def test_shards_are_named_by_number_and_range() -> None:
+    """In the order in which they are named."""
+    assert parse_shards("6, 0-3") == (6, 0, 1, 2, 3)
+    assert parse_shards("9999") == (9999,)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "a", "1-", "-1", "3-1", "1,1", "10000", "0-99999999999", "9" * 5000]
+)
+def test_shards_that_no_cluster_has_are_refused(text: str) -> None:
+    """A range of a hundred billion as well, before it takes memory."""
+    with pytest.raises(ConfigurationError, match=r"^--shards: "):
+        parse_shards(text)

@@ -63,6 +63,16 @@ def test_a_new_folder_is_private(tmp_path: Path) -> None:
     assert not logs
 
 
+def test_a_folder_without_data_is_tightened_without_a_word(tmp_path: Path) -> None:
+    """A user has made it just before the first start: other users could read nothing in it."""
+    (tmp_path / "data").mkdir(0o755)
+    (tmp_path / "data" / "lock").touch(0o644)
+    with capture_logs() as logs:
+        make_private(tmp_path / "data")
+    assert not open_to_others(tmp_path / "data")
+    assert not logs
+
+
 def test_an_older_folder_is_tightened_once(tmp_path: Path) -> None:
     """All that is in it becomes this user's alone, with one line in the log, and then none."""
     data = older(tmp_path / "data")

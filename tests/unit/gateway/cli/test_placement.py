@@ -5,6 +5,7 @@ import json
 import pytest
 
 from hedgerow.gateway.cli import patience, placement
+from hedgerow.gateway.cli.render import ranges
 from tests.support.fake_operations import running_split
 from tests.unit.support.command_line import CommandLine
 
@@ -191,4 +192,4 @@ def test_moves_outlast_a_gateway_that_is_away(
 )
 def test_shards_are_written_as_ranges(shards: list[int], text: str) -> None:
     """As `shard-worker --shards` takes them."""
-    assert placement.ranges(shards) == text
+    assert ranges(shards) == text

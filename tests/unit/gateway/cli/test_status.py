@@ -73,6 +73,8 @@ STATUS: dict[str, Any] = {
             "shards": [0, 2],
             "version": "0.1.0",
             "lanes": {},
+            "gaps": [1, 3, 4],
+            "behind": [5],
             "on_probation": True,
             "probation": {
                 "gateway": "g1",
@@ -200,6 +202,7 @@ def test_the_picture_has_what_an_operator_looks_for(command: CommandLine) -> Non
         "on probation since leaves shards reason",
         "w-b 12:33:56 2 shard 2: p90 is 61.0 ms, of the others 4.1 ms",
         "could not index bytes dropped w-a 64,000,000 12",
+        "does not serve shards reason w-b 1,3-4 missed writes (a gap) w-b 5 applies writes first",
     ):
         assert expected in words, expected
     assert "\x1b" not in ended.out

@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-from unittest.mock import AsyncMock, Mock
+from unittest.mock import AsyncMock
 
 import pytest
 import structlog
@@ -10,16 +10,32 @@ import structlog
 from hedgerow.common.errors import ConfigurationError, RedisUnavailableError
 from hedgerow.common.state.registry import Registry
 from hedgerow.common.wire.heartbeat import Heartbeat
-from hedgerow.shard_worker.serving.heartbeat_sender import SHORTEST_PAUSE_S, HeartbeatSender
+from hedgerow.shard_worker.serving.heartbeat_sender import (
+    LOOK_S,
+    SHORTEST_PAUSE_S,
+    HeartbeatSender,
+)
 from tests.support.virtual_time import run_virtually
+
+
+def beat(pid: int, at_ms: int, started_at_ms: int) -> Heartbeat:
+    """A heartbeat under the same id."""
+    return Heartbeat("w", pid, "h", [0], "1", at_ms, started_at_ms)
+
+
+def a_registry() -> AsyncMock:
+    """A registry in which nobody else has sent a heartbeat."""
+    registry = AsyncMock(spec=Registry)
+    registry.heartbeat.return_value = None
+    return registry
 
 
 def test_a_worker_that_redis_refuses_beats_on() -> None:
     """A changed password ends no worker: it logs that once a minute, and tries again."""
-    registry = AsyncMock(spec=Registry)
+    registry = a_registry()
     registry.beat.side_effect = ConfigurationError("the server refuses the user or password")
     registry.forget_worker.side_effect = ConfigurationError("the same")
-    signs = HeartbeatSender(registry, lambda: Mock(spec=Heartbeat), interval_s=0.5)
+    signs = HeartbeatSender(registry, lambda: beat(1, 5000, 5000), interval_s=0.5)
 
     async def scenario() -> None:
         running = asyncio.create_task(signs.run())
@@ -37,25 +53,25 @@ def test_a_worker_that_redis_refuses_beats_on() -> None:
 
 def signs_over(registry: AsyncMock, interval_s: float) -> HeartbeatSender:
     """A sender whose heartbeats go to a registry that takes them."""
-    return HeartbeatSender(registry, lambda: Mock(spec=Heartbeat), interval_s=interval_s)
+    return HeartbeatSender(registry, lambda: beat(1, 5000, 5000), interval_s=interval_s)
 
 
 def test_telling_ends_when_others_can_have_heard() -> None:
     """With a heartbeat that was composed after the call; one that is under way is not it."""
-    registry, may_arrive = AsyncMock(spec=Registry), asyncio.Event()
+    registry, may_arrive = a_registry(), asyncio.Event()
     news, composed = "old", list[str]()
 
-    async def beat(_beat: Heartbeat, *, is_changed: bool) -> None:
+    async def take(_beat: Heartbeat, *, is_changed: bool) -> None:
         del is_changed
         await may_arrive.wait()
 
     def compose() -> Heartbeat:
         composed.append(news)
-        return Mock(spec=Heartbeat)
+        return beat(1, 5000, 5000)
 
     async def scenario() -> None:
         nonlocal news
-        registry.beat.side_effect = beat
+        registry.beat.side_effect = take
         signs = HeartbeatSender(registry, compose, interval_s=10.0)
         running = asyncio.create_task(signs.run())
         await asyncio.sleep(1.0)
@@ -76,7 +92,7 @@ def test_telling_ends_when_others_can_have_heard() -> None:
 
 def test_a_worker_knows_when_it_was_last_heard() -> None:
     """A heartbeat that does not arrive proves nothing; another counts from its composition."""
-    registry = AsyncMock(spec=Registry)
+    registry = a_registry()
 
     async def slowly(_beat: Heartbeat, *, is_changed: bool) -> None:
         del is_changed
@@ -109,13 +125,13 @@ def test_a_worker_knows_when_it_was_last_heard() -> None:
 
 def test_a_silence_is_told_when_it_ends() -> None:
     """Once, with the first heartbeat that arrives after it; a start is none."""
-    registry = AsyncMock(spec=Registry)
+    registry = a_registry()
 
     async def scenario() -> None:
         loop, told = asyncio.get_running_loop(), list[float]()
         signs = HeartbeatSender(
             registry,
-            lambda: Mock(spec=Heartbeat),
+            lambda: beat(1, 5000, 5000),
             interval_s=0.5,
             longest_silence_s=1.8,
             on_silence=lambda: told.append(loop.time()),
@@ -141,7 +157,7 @@ def test_a_silence_is_told_when_it_ends() -> None:
 
 def test_a_change_is_told_at_once_and_announced() -> None:
     """A change is sent at once, and once; the regular heartbeats keep their instants."""
-    registry = AsyncMock(spec=Registry)
+    registry = a_registry()
 
     async def scenario() -> list[tuple[float, bool]]:
         told: list[tuple[float, bool]] = []
@@ -163,7 +179,7 @@ def test_a_change_is_told_at_once_and_announced() -> None:
 
 def test_changes_back_and_forth_are_told_a_few_times_a_second() -> None:
     """The first at once, the others a pause apart, and the last one is not lost."""
-    registry = AsyncMock(spec=Registry)
+    registry = a_registry()
 
     async def scenario() -> tuple[list[int], int]:
         told: list[int] = []
@@ -184,3 +200,32 @@ def test_changes_back_and_forth_are_told_a_few_times_a_second() -> None:
     told, num_changes = run_virtually(scenario())
     assert told[-1] == num_changes == 1000
     assert len(told) <= 10 / SHORTEST_PAUSE_S + 4
+
+
+@pytest.mark.parametrize(
+    ("found", "is_told"),
+    [
+        (None, False),
+        (beat(1, 9000, 5000), False),
+        (beat(2, 4999, 1000), False),
+        (beat(2, 9000, 1000), True),
+        (beat(1, 9000, 4990), False),
+    ],
+    ids=["gone", "its own", "its predecessor's", "another's", "its own by another clock"],
+)
+def test_another_worker_with_the_same_id_is_told(found: Heartbeat | None, is_told: bool) -> None:
+    """Once a minute; each would hide the other's shards from time to time."""
+    registry = a_registry()
+    registry.heartbeat.return_value = found
+    signs = HeartbeatSender(registry, lambda: beat(1, 5000, 5000), interval_s=0.5)
+
+    async def scenario() -> None:
+        running = asyncio.create_task(signs.run())
+        await asyncio.sleep(3 * LOOK_S + 1.0)
+        running.cancel()
+        await asyncio.wait([running])
+
+    with structlog.testing.capture_logs() as logs:
+        run_virtually(scenario())
+    assert [line["event"] for line in logs] == ["worker_id_shared"] * is_told
+    assert registry.heartbeat.await_count == 3
