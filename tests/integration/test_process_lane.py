@@ -194,7 +194,7 @@ async def test_a_task_for_each_scorer_waits_for_one_that_gets_no_cpu_time(tmp_pa
         slow, *quick = bench.ready_pids()
         os.kill(slow, signal.SIGSTOP)
         try:
-            task = Task(b"each echo", time.monotonic() + 30)
+            task = Task(b"each echo", time.monotonic() + 300)
             running_all = asyncio.ensure_future(bench.lane.run_in_each(task))
             await until(lambda: bench.config.starts()["each"] == len(quick))
             # A task that may be moved comes after the watchdog has looked at the one before.
