@@ -173,15 +173,15 @@ class _Attack:
         self._number += 1
         number = self._number
         at = time.monotonic()
-        async with INJECT[fault.kind](self._cluster, fault) as words:
+        async with INJECT[fault.kind](self._cluster, fault) as done:
             began = FaultBegan(
                 at=at,
                 number=number,
                 round=planned_round,
                 kind=fault.kind,
                 target=fault.target,
-                words=words,
-                is_spared=isinstance(words, Spared),
+                words=done.why if isinstance(done, Spared) else done,
+                is_spared=isinstance(done, Spared),
             )
             self._record(began)
             await asyncio.sleep(fault.for_s)

@@ -15,7 +15,7 @@ _LEAST_S: Final = 6.0  # until the sentinels have switched
 
 
 @asynccontextmanager
-async def _kill(cluster: Cluster, fault: Fault) -> AsyncIterator[str]:
+async def _kill(cluster: Cluster, fault: Fault) -> AsyncIterator[str | Spared]:
     name = await cluster.primary()
     if name is None:
         yield Spared("no sentinel names a primary")
@@ -31,7 +31,7 @@ async def _kill(cluster: Cluster, fault: Fault) -> AsyncIterator[str]:
 
 
 @asynccontextmanager
-async def _stop(cluster: Cluster, fault: Fault) -> AsyncIterator[str]:
+async def _stop(cluster: Cluster, fault: Fault) -> AsyncIterator[str | Spared]:
     name = await cluster.primary()
     if name is None:
         yield Spared("no sentinel names a primary")

@@ -2,16 +2,18 @@
 
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 
 from nemesis.cluster.cluster import Cluster
 from nemesis.schedule import Fault
 
 
-class Spared(str):
-    """A sentence about why nothing was done; the fault does not count as injected."""
+@dataclass(frozen=True, slots=True)
+class Spared:
+    """Nothing was done, for a reason that a sentence says; the fault does not count as injected."""
 
-    __slots__ = ()
+    why: str
 
 
 # Begins the fault, gives a sentence about what was done, and ends it with the block.
-Inject = Callable[[Cluster, Fault], AbstractAsyncContextManager[str]]
+Inject = Callable[[Cluster, Fault], AbstractAsyncContextManager[str | Spared]]

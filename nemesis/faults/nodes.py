@@ -29,24 +29,28 @@ _PARTED: Final = {
 
 
 @asynccontextmanager
-async def _fail(cluster: Cluster, fault: Fault) -> AsyncIterator[str]:
+async def _fail(cluster: Cluster, fault: Fault) -> AsyncIterator[str | Spared]:
     async with _without_owner(cluster, fault.target, fault.for_s) as words:
         yield words
 
 
 @asynccontextmanager
-async def _fail_at_a_turn(cluster: Cluster, fault: Fault) -> AsyncIterator[str]:
+async def _fail_at_a_turn(cluster: Cluster, fault: Fault) -> AsyncIterator[str | Spared]:
     state, worker = await splits.reach_a_turn(cluster, fault)
     if worker is None:
         yield Spared(f"no split got to {state}")
         return
     async with _without_owner(cluster, fault.target, fault.for_s) as words:
-        is_spared = isinstance(words, Spared)
-        yield words if is_spared else f"{words}, when {worker} had a split {state}"
+        if isinstance(words, Spared):
+            yield words
+        else:
+            yield f"{words}, when {worker} had a split {state}"
 
 
 @asynccontextmanager
-async def _without_owner(cluster: Cluster, target: str, for_s: float) -> AsyncIterator[str]:
+async def _without_owner(
+    cluster: Cluster, target: str, for_s: float
+) -> AsyncIterator[str | Spared]:
     """Kill the node that has a slot; it stays away until its replica has taken over."""
     name = await cluster.slot_owner(_slot(target))
     if name is None:
@@ -63,7 +67,7 @@ async def _without_owner(cluster: Cluster, target: str, for_s: float) -> AsyncIt
 
 
 @asynccontextmanager
-async def _hang(cluster: Cluster, fault: Fault) -> AsyncIterator[str]:
+async def _hang(cluster: Cluster, fault: Fault) -> AsyncIterator[str | Spared]:
     name = await cluster.slot_owner(_slot(fault.target))
     if name is None:
         yield Spared(f"no node has {fault.target}")

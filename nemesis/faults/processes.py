@@ -47,7 +47,7 @@ def once(number: signal.Signals, find: Callable[[Cluster, str], list[int]]) -> I
     """Send a signal, no more: a process that ends is started again by its supervisor."""
 
     @asynccontextmanager
-    async def inject(cluster: Cluster, fault: Fault) -> AsyncIterator[str]:
+    async def inject(cluster: Cluster, fault: Fault) -> AsyncIterator[str | Spared]:
         pids = find(cluster, fault.target)
         _send(number, pids)
         yield _sent(number, pids)
@@ -59,7 +59,7 @@ def stop(find: Callable[[Cluster, str], list[int]]) -> Inject:
     """Stop processes, and let them go on."""
 
     @asynccontextmanager
-    async def inject(cluster: Cluster, fault: Fault) -> AsyncIterator[str]:
+    async def inject(cluster: Cluster, fault: Fault) -> AsyncIterator[str | Spared]:
         pids = find(cluster, fault.target)
         started = _start_times(pids)
         _send(signal.SIGSTOP, pids)
@@ -87,7 +87,7 @@ def _start_times(pids: list[int]) -> dict[int, float]:
     return found
 
 
-def _sent(number: signal.Signals, pids: list[int]) -> str:
+def _sent(number: signal.Signals, pids: list[int]) -> str | Spared:
     if not pids:
         return Spared(f"{number.name} to none: it was not running")
     return f"{number.name} to {', '.join(map(str, pids))}"

@@ -21,7 +21,7 @@ _REINDEX: Final = "/v1/reindex"
 
 
 @asynccontextmanager
-async def _reindex(cluster: Cluster, fault: Fault) -> AsyncIterator[str]:
+async def _reindex(cluster: Cluster, fault: Fault) -> AsyncIterator[str | Spared]:
     """Replace the collection behind the alias; the fault ends with the reindex."""
     alias = await cluster.shown(f"/v1/aliases/{REGISTERS}")
     if not alias:

@@ -28,7 +28,7 @@ _TURNS: Final = ("copying", "sealed", "switched", "retiring", "removing")
 
 
 @asynccontextmanager
-async def _split(cluster: Cluster, fault: Fault) -> AsyncIterator[str]:
+async def _split(cluster: Cluster, fault: Fault) -> AsyncIterator[str | Spared]:
     """Double the number of shards; the fault ends with the split, however long that takes."""
     number = (await cluster.shards()).get("num_shards", _MOST_SHARDS)
     if 2 * number > _MOST_SHARDS:
@@ -48,7 +48,7 @@ async def _split(cluster: Cluster, fault: Fault) -> AsyncIterator[str]:
 
 
 @asynccontextmanager
-async def _kill_driver(cluster: Cluster, fault: Fault) -> AsyncIterator[str]:
+async def _kill_driver(cluster: Cluster, fault: Fault) -> AsyncIterator[str | Spared]:
     state, worker = await reach_a_turn(cluster, fault)
     if worker is None:
         yield Spared(f"no split got to {state}")
