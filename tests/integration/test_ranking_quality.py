@@ -11,7 +11,7 @@ import pytest
 
 from hedgerow.common.collection import Collection, define
 from hedgerow.common.partition import shard_of
-from hedgerow.common.query.syntax import parse
+from hedgerow.common.query.query_reading import read_query
 from hedgerow.shard_worker.scoring.query_builder import QueryBuilder
 from hedgerow.shard_worker.scoring.retrieval import retrieve
 from hedgerow.shard_worker.storage.length_padding import balance
@@ -46,7 +46,7 @@ class Shards:
 
     def search(self, query: str, k: int = K) -> tuple[int, Hits]:
         """How many documents match, and the best of them over all shards."""
-        tree = parse(query, self.definition, strict=False)[0]
+        tree = read_query(query, self.definition, strict=False)
         found = [
             retrieve(index, QueryBuilder(index, self.statistics).build(tree), k)
             for index in self.indexes
