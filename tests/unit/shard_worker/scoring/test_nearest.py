@@ -15,7 +15,7 @@ from hedgerow.shard_worker.storage.text_index import TextIndex
 from hedgerow.shard_worker.storage.text_index_writer import TextIndexWriter
 
 if TYPE_CHECKING:
-    import numpy as np
+    from numpy import ndarray
 
 NUM, DIMENSIONS, K = 3000, 32, 10
 
@@ -24,9 +24,9 @@ class Made(NamedTuple):
     """An index with a graph of all rows but the last, and the vectors in it."""
 
     path: Path
-    vectors: "np.ndarray[Any, Any]"
-    queries: "np.ndarray[Any, Any]"
-    numbers: "np.ndarray[Any, Any]"
+    vectors: "ndarray[Any, Any]"
+    queries: "ndarray[Any, Any]"
+    numbers: "ndarray[Any, Any]"
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +97,7 @@ def found_by(made: Made, query: Any, restriction: tantivy.Query | None, k: int =
     return [int(one) for _, one in search.find(restriction, k).hits]
 
 
-def expected(made: Made, query: Any, matching: "np.ndarray[Any, Any]", k: int = K) -> list[int]:
+def expected(made: Made, query: Any, matching: "ndarray[Any, Any]", k: int = K) -> list[int]:
     """The same by brute force."""
     numbers = made.numbers[matching & (made.numbers % 10 != 0)]
     scores = made.vectors[numbers] @ query
