@@ -31,6 +31,7 @@ pytestmark = pytest.mark.integration
 
 NUM_REPLICAS = 4  # two shards, each on both of two workers
 ADDED = {"author": "text", "year": "integer"}
+NUM_FILLED = 12_000  # so many that filling them takes several steps, and can be disturbed
 
 
 def rows(first: int, count: int) -> list[dict[str, Any]]:
@@ -161,14 +162,13 @@ async def test_what_is_disturbed_goes_on(
     async with writing(redis_server, key_prefix, tmp_path) as path:
         uid = (await path.collections.put("books", {"fields": {"title": "text"}})).uid
         folders = [path.settings.data / "shards" / str(n) / uid for n in range(NUM_SHARDS)]
-        expected = {f"d{n}" for n in range(30_000)}
+        expected = {f"d{n}" for n in range(NUM_FILLED)}
         async with filling(path) as indexer:
-            for first in range(0, 30_000, 10_000):
-                await path.documents.load("books", ndjson(rows(first, 10_000)), "applied")
+            await path.documents.load("books", ndjson(rows(0, NUM_FILLED)), "applied")
             await path.collections.add_fields("books", {"fields": ADDED})
             await until(lambda: any(filling_folder(one).exists() for one in folders))
             if disturbance == "writes":
-                for first in range(30_000, 30_500, 100):
+                for first in range(NUM_FILLED, NUM_FILLED + 500, 100):
                     await path.documents.load("books", ndjson(rows(first, 100)), "applied")
                     expected |= {f"d{n}" for n in range(first, first + 100)}
                     assert path.indexed(uid) == sorted(expected)

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from tests.support.commands import GATEWAY
+from tests.support.launching import Process, launch
 from tests.support.processes import processes_mentioning
 from tests.support.waiting import until
 
@@ -64,12 +65,13 @@ class Desk:
     """A folder in which advice is asked for; its name is on every runner's command line."""
 
     def __init__(self, folder: Path) -> None:
-        """Work in `folder`."""
+        """Work in `folder`, from which the tests' functions can be imported."""
         self.folder = folder
+        (folder / "tests").symlink_to(ROOT / "tests")
 
     def start(
         self, function: str, sample: str | Path, *options: str, suffix: str = "jsonl"
-    ) -> subprocess.Popen[str]:
+    ) -> Process:
         """Start the command, with a sample file of this text."""
         path = sample
         if isinstance(sample, str):
@@ -80,13 +82,13 @@ class Desk:
         # inherited, so that the command starts as it does at a terminal.
         before = signal.signal(signal.SIGINT, signal.default_int_handler)
         try:
-            return subprocess.Popen(
+            return launch(
                 [*GATEWAY, "advise", f"{MODULE}:{function}", *sampled, "--time", "4s", *options],
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 text=True,
                 cwd=self.folder,
-                env={**os.environ, "COLUMNS": "80", "PYTHONPATH": str(ROOT)},
+                env={**os.environ, "COLUMNS": "80"},
             )
         finally:
             signal.signal(signal.SIGINT, before)
@@ -105,7 +107,7 @@ class Desk:
         out, err = process.communicate()
         assert "Traceback" not in err
         assert processes_mentioning(str(self.folder)) == {}
-        return Ended(process.returncode, out, err)
+        return Ended(process.wait(), out, err)
 
 
 @pytest.fixture

@@ -38,7 +38,7 @@ async def test_nothing_acknowledged_is_lost_and_all_is_whole_again(sentinels: Se
             SwitchWatch(sentinels).running() as watch,
         ):
             # So long that shards are late for no other reason on a machine that is busy.
-            traffic = Traffic(gateway, deadline_ms=3000.0, pause_s=0.05)
+            traffic = Traffic(gateway, deadline_ms=3000.0, pause_s=0.1)
             async with traffic.running(searchers=2, writers=2):
                 await until(lambda: len(traffic.acknowledged) > 10, what="writes are acknowledged")
                 for how in (signal.SIGSTOP, signal.SIGKILL):

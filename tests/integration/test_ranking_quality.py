@@ -1,6 +1,6 @@
-"""Eight indexes rank as one does, and one as Lucene does, on judged collections and a large one.
+"""Eight indexes rank as one does, and one as Lucene does, on judged collections.
 
-The large corpus is that of tests/support/corpora.py.
+`test_quality_through_a_cluster.py` has a large corpus, too.
 """
 
 from collections.abc import Iterator, Sequence
@@ -11,7 +11,7 @@ import pytest
 
 from hedgerow.common.collection import Collection, define
 from hedgerow.common.partition import shard_of
-from hedgerow.common.query.syntax import parse
+from hedgerow.common.query.query_reading import read_query
 from hedgerow.shard_worker.scoring.query_builder import QueryBuilder
 from hedgerow.shard_worker.scoring.retrieval import retrieve
 from hedgerow.shard_worker.storage.length_padding import balance
@@ -25,7 +25,7 @@ from hedgerow.shard_worker.storage.term_statistics import (
 )
 from hedgerow.shard_worker.storage.text_index import TextIndex
 from hedgerow.shard_worker.storage.text_index_writer import TextIndexWriter
-from tests.support.corpora import Document, large_corpus, queries_over
+from tests.support.corpora import Document
 from tests.support.judged import LUCENE_NDCG10, Judged, K, mean
 from tests.support.judged import overlap as overlap_of_ids
 
@@ -46,7 +46,7 @@ class Shards:
 
     def search(self, query: str, k: int = K) -> tuple[int, Hits]:
         """How many documents match, and the best of them over all shards."""
-        tree = parse(query, self.definition, strict=False)[0]
+        tree = read_query(query, self.definition, strict=False)
         found = [
             retrieve(index, QueryBuilder(index, self.statistics).build(tree), k)
             for index in self.indexes
@@ -149,29 +149,3 @@ def test_eight_shards_are_as_good_as_one_and_one_as_good_as_lucene(built: Built)
     assert abs(eight - LUCENE_NDCG10[built.judged.name]) <= 0.01, (
         f"{built.judged.name}: {eight:.4f}"
     )
-
-
-@pytest.fixture(scope="module")
-def large(
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[tuple[list[Document], Shards, Shards]]:
-    """More than 100,000 short documents, where a great many tie."""
-    documents = large_corpus()
-    folder = tmp_path_factory.mktemp("large")
-    one, eight = build(folder, documents, 1), build(folder, documents, NUM_SHARDS)
-    yield documents, one, eight
-    close(one, eight)
-
-
-def test_a_hundred_thousand_documents_overlap_by_99_percent(
-    large: tuple[list[Document], Shards, Shards],
-) -> None:
-    """Queries of one to six words, also with operators and phrases, find the same top ten."""
-    documents, one, eight = large
-    overlaps = []
-    for query in queries_over(documents, 600):
-        total_one, best_one = one.search(query)
-        total_eight, best_eight = eight.search(query)
-        assert total_one == total_eight, query
-        overlaps.append(overlap(best_one, best_eight))
-    assert mean(overlaps) >= 0.99, f"{mean(overlaps):.4f}"

@@ -150,7 +150,7 @@ async def test_searches_go_on_while_slots_move_and_nodes_fail(nodes: RedisCluste
     """
     with workers_on(nodes, NUM_SHARDS):
         async with gateway_on(nodes, 1, NUM_SHARDS) as gateway:
-            traffic = Traffic(gateway, deadline_ms=3000.0, pause_s=0.05)
+            traffic = Traffic(gateway, deadline_ms=3000.0, pause_s=0.1)
             async with traffic.running(searchers=2, writers=2):
                 await until(lambda: len(traffic.acknowledged) > 10, what="writes are acknowledged")
                 for node in nodes.primaries():

@@ -54,7 +54,7 @@ async def test_searches_go_on_while_a_node_fails(nodes: RedisCluster) -> None:
     """Requests, replies, logs and cancellations go over TLS to each node, and to its successor."""
     with workers_on(nodes, NUM_SHARDS):
         async with gateway_on(nodes, 1, NUM_SHARDS) as gateway:
-            traffic = Traffic(gateway, deadline_ms=3000.0, pause_s=0.05)
+            traffic = Traffic(gateway, deadline_ms=3000.0, pause_s=0.1)
             async with traffic.running(searchers=1, writers=1):
                 await until(lambda: len(traffic.acknowledged) > 10, what="writes are acknowledged")
                 _, old = await fail_over(nodes, traffic, 1, signal.SIGKILL)

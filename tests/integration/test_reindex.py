@@ -48,6 +48,8 @@ def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
         made(self, *given[:-1], 1.0)
 
     monkeypatch.setattr(driver.ReindexDriver, "__init__", make)
+    # The gateway of the test before has ended with the lease.
+    monkeypatch.setattr(driver, "LEASE_S", 2.0)
 
 
 @pytest.fixture(scope="module")
@@ -188,7 +190,7 @@ class Load:
             self.num_searches += 1
             if not result.coverage.is_full:
                 self.partial.append(result.coverage)
-            await asyncio.sleep(0.03)
+            await asyncio.sleep(0.1)
 
 
 async def stream(body: bytes) -> AsyncIterator[bytes]:

@@ -25,11 +25,10 @@ from tests.integration.test_failures import (  # noqa: F401 - a test that is imp
     test_the_second_phase_decides_the_order,
     test_work_that_ignores_its_budget_is_killed,
 )
-from tests.integration.test_quality_through_a_cluster import (
-    running_clusters,
-    test_eight_shards_rank_as_one_and_as_lucene,  # noqa: F401 - as above
-)
+from tests.integration.test_quality_through_a_cluster import answers_of, indexed
+from tests.integration.test_ranking_quality import build, close
 from tests.support.clusters import Cluster, ask, gateway_to, running_cluster
+from tests.support.judged import Judged, mean, overlap
 from tests.support.servers import DURABLE, running_server
 from tests.support.waiting import until
 
@@ -55,11 +54,25 @@ def cluster() -> Iterator[Cluster]:
         yield cluster
 
 
-@pytest.fixture(scope="module")
-def clusters() -> Iterator[dict[int, Cluster]]:
-    """Number of shards → a cluster with them."""
-    with running_clusters(HEDGEROW_WORKER__PROCESS_POOL="executor") as clusters:
-        yield clusters
+async def test_shards_rank_as_one_index(cluster: Cluster, tmp_path: Path) -> None:
+    """The first queries after a load overlap by 97 %: scorers rank by the collection's statistics.
+
+    A part of the collection shows that; how well it is ranked is the same in each pool.
+    """
+    judged = Judged.load("scifact")
+    documents, queries = judged.documents[:1000], dict(list(judged.queries.items())[:100])
+    one = build(tmp_path, documents, 1)
+    expected = {query: one.search(text)[1] for query, text in queries.items()}
+    close(one)
+    async with gateway_to(cluster) as gateway:
+        await indexed(gateway, "scifact", documents)
+        answers = await answers_of(gateway, "scifact", queries)
+    overlaps = [
+        overlap((best for _, best in expected[query]), (hit.id for hit in answers[query].hits))
+        for query in queries
+    ]
+    assert all(expected.values())
+    assert mean(overlaps) >= 0.97
 
 
 async def test_a_query_that_kills_scorers_fails_and_harms_no_later_one(cluster: Cluster) -> None:

@@ -19,7 +19,7 @@ from hedgerow.common.settings.redis import RedisSettings
 from hedgerow.common.shard_log.log import ShardLog
 from tests.support.servers import RedisServer
 from tests.support.up import Caller, Up, running_up
-from tests.support.waiting import until
+from tests.support.waiting import rested, until
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
 
@@ -85,7 +85,10 @@ class Load:
 
     async def _ask(self) -> None:
         while True:
-            answer = await self.caller.search("trees", "amber", k=5, deadline_ms=self.deadline_ms)
+            async with rested():
+                answer = await self.caller.search(
+                    "trees", "amber", k=5, deadline_ms=self.deadline_ms
+                )
             if answer.status_code == 429:  # on a busy machine, six are more than it answers in time
                 await asyncio.sleep(answer.json()["retry_after_s"])
                 continue

@@ -19,6 +19,7 @@ from hedgerow.common.settings.gateway import GatewaySettings
 from hedgerow.common.settings.rank_profiles import RankProfile
 from hedgerow.common.settings.redis import RedisSettings
 from hedgerow.common.settings.settings import Settings
+from hedgerow.common.settings.worker import WorkerSettings
 from hedgerow.gateway.gateway import Gateway
 from hedgerow.gateway.search.result import SearchQuery, SearchResult
 from tests.support.launching import Process, launch
@@ -73,10 +74,12 @@ class Cluster:
 
     @property
     def settings(self) -> Settings:
-        """Settings of a gateway to it."""
+        """Settings of a gateway to it, which takes a silent worker for dead when workers do."""
+        expiry_s = self.environment.get("HEDGEROW_WORKER__HEARTBEAT_EXPIRY_S", "2.0")
         return Settings(
             redis=self.redis or RedisSettings(url=self.server.url, reconnect_max_s=0.3),
-            gateway=GatewaySettings(membership_poll_s=0.1, write_timeout_s=60),
+            gateway=GatewaySettings(membership_poll_s=0.2, write_timeout_s=60),
+            worker=WorkerSettings(heartbeat_expiry_s=float(expiry_s)),
             rank_profiles=PROFILES,
         )
 
@@ -119,7 +122,7 @@ class Cluster:
                     "HEDGEROW_WORKER__SCORERS": "1",
                     "HEDGEROW_WORKER__THREADS": "2",
                     "HEDGEROW_WORKER__THREAD_TIMEOUT_S": "0.5",
-                    "HEDGEROW_WORKER__HEARTBEAT_INTERVAL_S": "0.1",
+                    "HEDGEROW_WORKER__HEARTBEAT_INTERVAL_S": "0.2",
                     "HEDGEROW_WORKER__HEARTBEAT_EXPIRY_S": "1.0",
                     "HEDGEROW_WORKER__QUARANTINE_EXPIRY_S": "60",
                     "HEDGEROW_REDIS__RECONNECT_MAX_S": "0.3",

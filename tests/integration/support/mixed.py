@@ -23,9 +23,9 @@ NUM_SHARDS = 2
 START_TIMEOUT_S = 60.0
 FAST = {
     "HEDGEROW_WORKER__SCORERS": "1",
-    "HEDGEROW_WORKER__HEARTBEAT_INTERVAL_S": "0.1",
+    "HEDGEROW_WORKER__HEARTBEAT_INTERVAL_S": "0.2",
     "HEDGEROW_WORKER__HEARTBEAT_EXPIRY_S": "1.0",
-    "HEDGEROW_GATEWAY__MEMBERSHIP_POLL_S": "0.1",
+    "HEDGEROW_GATEWAY__MEMBERSHIP_POLL_S": "0.2",
 }
 
 
@@ -105,7 +105,7 @@ class MixedCluster:
         with (self.folder / log).open("ab") as stderr:
             return launch(
                 command,
-                by_exec=True,
+                by_exec=version == "previous",  # a launch pad has imported the present one
                 cwd=self.folder,  # `python -m` imports from there first
                 env={**environment(site), **FAST, **self.environment},
                 stderr=stderr,

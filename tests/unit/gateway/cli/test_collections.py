@@ -1,14 +1,12 @@
 """`gateway collections`, down to the HTTP routes."""
 
 import json
-import os
-import subprocess
-import sys
 from typing import Any
 
 import pytest
 
 from hedgerow.common.errors import NotFoundError
+from hedgerow.gateway.cli.main import app
 from tests.unit.support.command_line import CommandLine
 
 FIELDS = {"title": {"type": "text", "weight": 3}, "year": "integer"}
@@ -111,22 +109,21 @@ def test_what_is_piped_is_as_wide_as_its_content(
         ("gateway col", ["collections"]),
     ],
 )
-def test_a_shell_completes_the_subcommands(typed: str, found: list[str]) -> None:
+def test_a_shell_completes_the_subcommands(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    typed: str,
+    found: list[str],
+) -> None:
     """Though the group lists if none is named."""
     words = typed.split(" ")
-    environment = {
-        **os.environ,
-        "_GATEWAY_COMPLETE": "complete_bash",
-        "COMP_WORDS": "\n".join(words),
-        "COMP_CWORD": str(len(words) - 1),
-    }
-    code = (
-        "import sys; sys.argv = ['gateway']\n"
-        "from hedgerow.gateway.cli.main import app\napp(prog_name='gateway')"
-    )
-    program = [sys.executable, "-c", code]
-    ended = subprocess.run(program, env=environment, capture_output=True, text=True, check=False)
-    assert ended.stdout.split() == found, ended.stderr
+    monkeypatch.setenv("_GATEWAY_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", "\n".join(words))
+    monkeypatch.setenv("COMP_CWORD", str(len(words) - 1))
+    with pytest.raises(SystemExit) as ended:
+        app(prog_name="gateway")
+    assert not ended.value.code
+    assert capsys.readouterr().out.split() == found
 
 
 def test_a_collection_that_there_is_none_of_is_an_error(command: CommandLine) -> None:

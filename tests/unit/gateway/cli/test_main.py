@@ -2,7 +2,6 @@
 
 import inspect
 import json
-import os
 import subprocess
 import sys
 from importlib import import_module
@@ -108,44 +107,35 @@ def test_h_is_help(command: CommandLine, arguments: tuple[str, ...]) -> None:
     assert ended.out == command.run(*arguments[:-1], "--help").out
 
 
-@pytest.mark.parametrize(
-    ("line", "completed", "loaded"),
-    [
-        ("gateway qu", ["query", "quarantine"], []),
-        ("gateway snapshot cr", ["create"], []),
-        ("gateway query --prof", ["--profile"], ["query"]),
-        ("gateway query --priority ba", ["batch"], ["query"]),
-    ],
-)
-def test_a_shell_completes_commands_and_options(
-    line: str, completed: list[str], loaded: list[str]
-) -> None:
+COMPLETE = """
+import json, os, sys
+from hedgerow.gateway.cli.main import run
+lines, sys.argv = sys.argv[1:], ["gateway"]
+os.environ["_GATEWAY_COMPLETE"] = "complete_bash"
+for line in lines:
+    os.environ |= {"COMP_WORDS": line, "COMP_CWORD": str(line.count(" "))}
+    try: run()
+    except SystemExit as end: assert not end.code
+    print()
+    print(json.dumps([one for one in sys.modules if ".gateway.cli." in one]))
+"""
+
+
+def test_a_shell_completes_commands_and_options() -> None:
     """The names of commands are completed without loading any."""
-    program = (
-        "import sys, json\n"
-        "from hedgerow.gateway.cli.main import run\n"
-        "sys.argv = ['gateway']\n"
-        "try: run()\n"
-        "except SystemExit as end: assert not end.code\n"
-        "print()\n"
-        "print(json.dumps([one for one in sys.modules if '.gateway.cli.' in one]))"
-    )
-    ended = subprocess.run(
-        [sys.executable, "-c", program],
-        capture_output=True,
-        check=True,
-        text=True,
-        env={
-            **os.environ,
-            "_GATEWAY_COMPLETE": "complete_bash",
-            "COMP_WORDS": line,
-            "COMP_CWORD": str(line.count(" ")),
-        },
-    )
-    *found, modules = [one for one in ended.stdout.splitlines() if one]
-    assert found == completed
-    commands = {name.rpartition(".")[2] for name in json.loads(modules)}
-    assert commands & {name.partition(" ")[0] for name in COMMANDS} == set(loaded)
+    expected = {
+        "gateway qu": (["query", "quarantine"], []),
+        "gateway snapshot cr": (["create"], []),
+        "gateway query --prof": (["--profile"], ["query"]),  # and so it is loaded from then on
+        "gateway query --priority ba": (["batch"], ["query"]),
+    }
+    command = [sys.executable, "-c", COMPLETE, *expected]
+    ended = subprocess.run(command, capture_output=True, check=True, text=True)
+    shown = iter(one for one in ended.stdout.splitlines() if one)
+    for line, (completed, loaded) in expected.items():
+        assert [next(shown) for _ in completed] == completed, line
+        commands = {name.rpartition(".")[2] for name in json.loads(next(shown))}
+        assert commands & {name.partition(" ")[0] for name in COMMANDS} == set(loaded), line
 
 
 @pytest.mark.parametrize(

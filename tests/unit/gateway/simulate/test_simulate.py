@@ -77,7 +77,7 @@ def scenario(count: int, queries: int, service: str, more: str = "", deadline_ms
     )
 
 
-@pytest.mark.parametrize(("count", "one_in", "queries"), [(100, 100, 400), (500, 2_500, 100)])
+@pytest.mark.parametrize(("count", "one_in", "queries"), [(100, 100, 400), (100, 500, 100)])
 def test_slow_servers_make_queries_slow_as_arithmetic_says(
     count: int, one_in: int, queries: int
 ) -> None:

@@ -43,6 +43,7 @@ def traced() -> Iterator[list[int]]:
     """The peak of what Python allocates within the block, in bytes, over what it had before."""
     peak: list[int] = []
     gc.collect()
+    gc.freeze()  # so that the next time, it has no other tests' objects to go through
     tracemalloc.start()
     try:
         before, _ = tracemalloc.get_traced_memory()
@@ -109,6 +110,7 @@ async def test_a_load_whose_client_leaves_goes_at_once() -> None:
     await load()
     while gc.collect():  # garbage of other tests may have finalizers that give this loop work
         await turn()
+    gc.freeze()
     gc.disable()
     try:
         await load()

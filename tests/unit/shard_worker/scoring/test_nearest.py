@@ -1,20 +1,21 @@
 """Nearest vectors by a graph, compared with brute force."""
 
+import importlib
 import pickle
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
 import pytest
 import tantivy
 
 from hedgerow.common.collection import define
 from hedgerow.common.wire.search_options import WantedVector
-from hedgerow.shard_worker.scoring import nearest
 from hedgerow.shard_worker.storage import vector_writer
 from hedgerow.shard_worker.storage.text_index import TextIndex
 from hedgerow.shard_worker.storage.text_index_writer import TextIndexWriter
-from hedgerow.shard_worker.vectors.graph import Graph
+
+if TYPE_CHECKING:
+    from numpy import ndarray
 
 NUM, DIMENSIONS, K = 3000, 32, 10
 
@@ -23,12 +24,25 @@ class Made(NamedTuple):
     """An index with a graph of all rows but the last, and the vectors in it."""
 
     path: Path
-    vectors: "np.ndarray[Any, Any]"
-    queries: "np.ndarray[Any, Any]"
+    vectors: "ndarray[Any, Any]"
+    queries: "ndarray[Any, Any]"
+    numbers: "ndarray[Any, Any]"
+
+
+@pytest.fixture(scope="module")
+def np() -> Any:
+    """Numpy, by which properties take longer: it is loaded after they have run (conftest.py)."""
+    return importlib.import_module("numpy")
+
+
+@pytest.fixture(scope="module")
+def nearest() -> Any:
+    """The module that is tested, which loads numpy."""
+    return importlib.import_module("hedgerow.shard_worker.scoring.nearest")
 
 
 @pytest.fixture(scope="module", params=["none", "int8"])
-def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Made:
+def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, np: Any) -> Made:
     """Clustered vectors, a tenth of them deleted, and some added after the graph."""
     path = tmp_path_factory.mktemp("nearest") / "i"
     place = {"type": "vector", "dimensions": DIMENSIONS, "quantisation": request.param}
@@ -65,11 +79,14 @@ def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     writer.apply([f"{number:05}" for number in range(0, NUM, 10)], ())
     writer.commit()
     writer.close()
-    return Made(path, vectors, queries)
+    return Made(path, vectors, queries, np.arange(NUM))
 
 
 def found_by(made: Made, query: Any, restriction: tantivy.Query | None, k: int = K) -> list[int]:
     """The numbers of the documents that a search finds."""
+    from hedgerow.shard_worker.scoring import nearest  # noqa: PLC0415 - loads numpy
+    from hedgerow.shard_worker.vectors.graph import Graph  # noqa: PLC0415 - this, too
+
     index = TextIndex.open(made.path)
     file = index.vectors["place"]
     graph = file.graph()
@@ -80,17 +97,18 @@ def found_by(made: Made, query: Any, restriction: tantivy.Query | None, k: int =
     return [int(one) for _, one in search.find(restriction, k).hits]
 
 
-def expected(made: Made, query: Any, matching: "np.ndarray[Any, Any]", k: int = K) -> list[int]:
+def expected(made: Made, query: Any, matching: "ndarray[Any, Any]", k: int = K) -> list[int]:
     """The same by brute force."""
-    live = matching & (np.arange(NUM) % 10 != 0)
-    numbers = np.flatnonzero(live)
+    numbers = made.numbers[matching & (made.numbers % 10 != 0)]
     scores = made.vectors[numbers] @ query
-    best: list[int] = numbers[np.argsort(-scores, kind="stable")][:k].tolist()
+    best: list[int] = numbers[(-scores).argsort(kind="stable")][:k].tolist()
     return best
 
 
 @pytest.mark.parametrize("share", [1.0, 0.5, 0.1, 0.01, 0.001])
-def test_recall_with_a_filter(made: Made, monkeypatch: pytest.MonkeyPatch, share: float) -> None:
+def test_recall_with_a_filter(
+    made: Made, nearest: Any, monkeypatch: pytest.MonkeyPatch, share: float
+) -> None:
     """At each selectivity, at least .98 of the nearest are found, and never too few."""
     # Else such an index would not use its graph.
     monkeypatch.setattr(nearest, "MOST_COMPARED", 20)
@@ -100,7 +118,7 @@ def test_recall_with_a_filter(made: Made, monkeypatch: pytest.MonkeyPatch, share
     below = tantivy.Query.range_query(
         index.schema, "n", tantivy.FieldType.Integer, 0, most, include_upper=False
     )
-    matching = np.arange(NUM) % 1000 < most
+    matching = made.numbers % 1000 < most
     hits = 0
     wanted = 0
     for query in made.queries:
@@ -112,7 +130,9 @@ def test_recall_with_a_filter(made: Made, monkeypatch: pytest.MonkeyPatch, share
     assert hits / wanted >= 0.98
 
 
-def test_a_filter_against_the_vector(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_filter_against_the_vector(
+    made: Made, nearest: Any, np: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """If the filter lets only far documents through, the nearest of these are found."""
     monkeypatch.setattr(nearest, "MOST_COMPARED", 20)
     monkeypatch.setattr(nearest, "_COMPARED_PER_NAMED", 0)
@@ -127,11 +147,11 @@ def test_a_filter_against_the_vector(made: Made, monkeypatch: pytest.MonkeyPatch
 def test_more_than_there_are(made: Made) -> None:
     """A search for more documents than match finds all of them, best first."""
     found = found_by(made, made.queries[1], None, NUM)
-    assert found == expected(made, made.queries[1], np.full(NUM, fill_value=True), NUM)
+    assert found == expected(made, made.queries[1], made.numbers >= 0, NUM)
 
 
 @pytest.mark.parametrize("metric", ["cosine", "dot", "l2"])
-def test_without_a_graph_hits_are_exact(tmp_path: Path, metric: str) -> None:
+def test_without_a_graph_hits_are_exact(tmp_path: Path, nearest: Any, np: Any, metric: str) -> None:
     """Of rows that single precision cannot tell apart, the nearest come first, ties by id."""
     place = {"type": "vector", "dimensions": DIMENSIONS, "metric": metric}
     collection = define("c", {"fields": {"n": "integer", "place": place}})
@@ -157,12 +177,14 @@ def test_without_a_graph_hits_are_exact(tmp_path: Path, metric: str) -> None:
 
 
 @pytest.mark.parametrize(("num", "share", "named"), [(10, 1.0, 10), (10, 0.5, 29), (1, 0.1, 29)])
-def test_more_are_looked_up_the_fewer_match(num: int, share: float, named: int) -> None:
+def test_more_are_looked_up_the_fewer_match(
+    nearest: Any, num: int, share: float, named: int
+) -> None:
     """As many as two standard deviations beyond the mean want, and no more if all match."""
     assert nearest.num_named(num, share) == named
 
 
-def test_a_search_gives_up_between_its_steps(made: Made) -> None:
+def test_a_search_gives_up_between_its_steps(made: Made, nearest: Any) -> None:
     """The budget is looked at while a search runs."""
     index = TextIndex.open(made.path)
     wanted = WantedVector("place", made.queries[0].tobytes(), K, 128)
@@ -175,7 +197,7 @@ def test_a_search_gives_up_between_its_steps(made: Made) -> None:
         search.find(None, K)
 
 
-def test_hits_are_plain_values(made: Made) -> None:
+def test_hits_are_plain_values(made: Made, nearest: Any) -> None:
     """What is found goes over the wire as Python's own numbers, not numpy's."""
     index = TextIndex.open(made.path)
     wanted = WantedVector("place", made.queries[0].tobytes(), K, 128)

@@ -352,7 +352,6 @@ async def test_a_connection_that_is_lost_is_gone_at_once(sent: bytes) -> None:
     protocol, transport = connect(app)
     protocol.data_received(sent)
     await turn()
-    gc.collect()
     gc.disable()
     try:
         protocol.connection_lost(None)

@@ -222,7 +222,6 @@ async def test_what_ended_connections_leave_is_collected() -> None:
         def read(self) -> None: ...
 
     table = ConnectionTable(ConnectionSettings(), Counters())
-    gc.collect()
     gc.disable()
     try:
         left = weakref.ref(Transport())
