@@ -15,8 +15,6 @@ import pytest
 
 from hedgerow.gateway.cli.loading import python_docs
 from hedgerow.gateway.cli.loading.python_docs import Source
-from tests.support.processes import descendants_of, is_alive
-from tests.support.waiting import block_until
 
 
 def _parse(folder: Path, relative: str, code: str) -> dict[str, dict[str, Any]]:
@@ -177,21 +175,3 @@ def test_processes_that_parse_ignore_ctrl_c() -> None:
         )
     assert done.stdout == "goes on\n"
     assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
-
-
-def test_processes_that_parse_end_with_the_one_that_started_them() -> None:
-    """Also if it is killed: no process of a demo stays."""
-    code = (
-        "import time\n"
-        "from hedgerow.gateway.cli.loading import python_docs\n"
-        "if __name__ == '__main__':\n"
-        "    print(next(python_docs.documents(1))['id'], flush=True)\n"
-        "    time.sleep(60)\n"
-    )
-    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as parent:
-        assert parent.stdout is not None
-        assert parent.stdout.readline()
-        started = descendants_of(parent.pid)
-        parent.kill()
-    assert started
-    block_until(lambda: not any(map(is_alive, started)), 20.0, what="they end")
