@@ -216,7 +216,7 @@ class State(Event, frozen=True, tag="state"):
 
 
 class Resources(Event, frozen=True, tag="resources"):
-    """What a process and its descendants use, before the first fault and after the last.
+    """What a process and those that it has started use, before the first fault and after the last.
 
     Attributes:
         pid: of the process itself.

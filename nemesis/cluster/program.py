@@ -6,10 +6,11 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from bench.harness.processes import descendants
+import psutil
+
 from nemesis.commands import ROOT, started
 from nemesis.history import Event, ProcessEnded, ProcessStarted
 
@@ -103,8 +104,12 @@ class Program:
         return pid
 
     def family(self) -> list[int]:
-        """The process and its descendants; empty if it does not run."""
-        return [self.pid, *descendants(self.pid)] if self.pid else []
+        """The process and what it has started, by session; empty if it does not run.
+
+        Not by parents: processes whose starter was killed have another one by now.
+        """
+        own = self.pid
+        return [own, *(pid for pid in _of_session(own) if pid != own)] if own else []
 
     async def _keep_running(self) -> None:
         while True:
@@ -130,6 +135,14 @@ class Program:
             )
             self._record(ended)
             await asyncio.sleep(RESTART_S)
+
+
+def _of_session(leader: int) -> Iterator[int]:
+    """The processes of a session that have not ended."""
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):
+            if os.getsid(process.pid) == leader and process.status() != psutil.STATUS_ZOMBIE:
+                yield process.pid
 
 
 async def _has_ended(process: subprocess.Popen[bytes], timeout_s: float | None) -> bool:

@@ -12,7 +12,7 @@ from nemesis.history import Resources
 
 
 def resources_of(program: Program, phase: Literal["before", "after"]) -> Resources | None:
-    """The use of a process and its descendants; None while it does not run."""
+    """The use of a process and of what it has started; None while it does not run."""
     family = program.family()
     if not family:
         return None
