@@ -114,7 +114,7 @@ _CHECKS: dict[FieldType, tuple[Callable[[Any], bool], str]] = {
     FieldType.INTEGER: (_is_integer, "is an integer of at most 64 bits"),
     FieldType.FLOAT: (_is_number, "is a finite number"),
     FieldType.BOOLEAN: (lambda value: isinstance(value, bool), "is true or false"),
-    FieldType.DATE: (_is_date, "is a date of RFC 3339 between 1678 and 2261"),
+    FieldType.DATE: (_is_date, "is a date of RFC 3339 between 1678 and 2261, no leap second"),
     FieldType.VECTOR: (lambda _: True, ""),
 }
 
@@ -123,7 +123,7 @@ def parse_date(text: str) -> datetime | None:
     """The instant of an RFC 3339 date-time, or the first instant (in UTC) of a full-date.
 
     Returns:
-        None if the text is neither, or outside of the years 1678 to 2261.
+        None if the text is neither, a leap second, or outside of the years 1678 to 2261.
     """
     if not _RFC3339.match(text):
         return None

@@ -231,6 +231,12 @@ def test_dates_of_any_offset_name_the_instant_that_they_say(naive: datetime, off
     assert parse_date(aware.isoformat()) == aware
 
 
+def test_a_leap_second_is_refused_by_name() -> None:
+    """RFC 3339 allows second 60, which the index has no instant for; the reason says so."""
+    assert mismatch(FieldType.DATE, "2016-12-31T23:59:59Z") == ""
+    assert "leap second" in mismatch(FieldType.DATE, "2016-12-31T23:59:60Z")
+
+
 def test_a_full_date_is_its_first_instant_in_utc() -> None:
     """RFC 3339's full-date, without a time, begins at midnight in UTC."""
     assert parse_date("2020-02-29") == datetime(2020, 2, 29, tzinfo=UTC)
