@@ -1,8 +1,7 @@
 """Shares subscriptions: many parts of a process listen to a channel, by one connection.
 
-A worker has ten parts that wait for events of the cluster, most of them for one kind. With a
-connection for each, every event would be sent, read and parsed ten times, and a start would open
-ten connections.
+A worker has eight parts that wait for events of the cluster, most of them for one kind. With a
+connection for each, every event would be sent, read and parsed eight times.
 """
 
 import asyncio
@@ -20,7 +19,7 @@ Subscribe = Callable[[str], AsyncGenerator[bytes]]
 
 
 class SharedEvents:
-    """The messages of channels, each of which is subscribed to while somebody listens to it."""
+    """Messages of channels; a channel is subscribed to for as long as it has a listener."""
 
     def __init__(self, subscribe: Subscribe) -> None:
         """Listen to nothing yet.

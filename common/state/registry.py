@@ -70,7 +70,7 @@ class Registry(ClusterFacts, StoredCollections):
             await self.announce("workers")
 
     async def heartbeat(self, worker: str) -> Heartbeat | None:
-        """The last heartbeat under a worker's id, whoever sent it; None if it cannot be read."""
+        """The last heartbeat sent under a worker's id; None if there is none that can be read."""
         packed: bytes | None = await self._control.execute("HGET", self.keys.workers, worker)
         try:
             return Heartbeat.unpack(packed) if packed is not None else None

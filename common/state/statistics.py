@@ -141,7 +141,7 @@ class StatisticsStore:
     async def claim_sum(self, uid: str, version: bytes) -> bool:
         """Claim the sum of this version; return whether no other worker has claimed it.
 
-        A claim ends after a while, whoever asks for it meanwhile: its worker may have died.
+        A claim expires even if others keep asking for it, since its worker may have died.
         """
         key = self._keys.statistics_claim(uid)
         return bool(await self._control.execute("EVAL", _CLAIM, 1, key, version, _CLAIM_MS))

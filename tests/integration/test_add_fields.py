@@ -31,7 +31,7 @@ pytestmark = pytest.mark.integration
 
 NUM_REPLICAS = 4  # two shards, each on both of two workers
 ADDED = {"author": "text", "year": "integer"}
-NUM_FILLED = 12_000  # so many that filling them takes several steps, and can be disturbed
+NUM_FILLED = 12_000  # enough for several steps, so that filling can be disturbed
 
 
 def rows(first: int, count: int) -> list[dict[str, Any]]:

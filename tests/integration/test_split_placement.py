@@ -17,15 +17,17 @@ from tests.support.waiting import until
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
 
+TWO_REPLICAS = {
+    "HEDGEROW_PLACEMENT__REPLICAS": "2",
+    "HEDGEROW_WORKER__HEARTBEAT_EXPIRY_S": "5.0",
+}
+
+
 @pytest.fixture
 def cluster() -> Iterator[Cluster]:
     """Three workers that join, for two replicas of one shard: one has none."""
-    environment = {
-        "HEDGEROW_PLACEMENT__REPLICAS": "2",
-        "HEDGEROW_WORKER__HEARTBEAT_EXPIRY_S": "5.0",
-    }
     with cluster_of_its_own(
-        num_shards=1, num_workers=3, joins=True, environment=environment
+        num_shards=1, num_workers=3, joins=True, environment=TWO_REPLICAS
     ) as running:
         yield running
 
@@ -55,11 +57,7 @@ async def test_a_worker_without_old_shards_gets_no_new_ones_to_fill(cluster: Clu
 @pytest.fixture
 def pair() -> Iterator[Cluster]:
     """Two workers that join, for two replicas of two shards; without snapshots."""
-    environment = {
-        "HEDGEROW_PLACEMENT__REPLICAS": "2",
-        "HEDGEROW_PLACEMENT__REPLACE_AFTER_S": "5.0",
-        "HEDGEROW_WORKER__HEARTBEAT_EXPIRY_S": "5.0",
-    }
+    environment = {**TWO_REPLICAS, "HEDGEROW_PLACEMENT__REPLACE_AFTER_S": "5.0"}
     with cluster_of_its_own(
         num_shards=2, num_workers=2, joins=True, environment=environment
     ) as running:
@@ -67,7 +65,7 @@ def pair() -> Iterator[Cluster]:
 
 
 async def test_a_replica_that_comes_back_during_a_split_gets_the_new_shards(pair: Cluster) -> None:
-    """A split that began while one of two workers was lost ends with two replicas, without it."""
+    """A split that began while one of two workers was lost ends with two replicas of each shard."""
     async with gateway_to(pair) as gateway:
         control = await connect(pair.settings.redis)
         registry = Registry(control, Keys())

@@ -78,10 +78,8 @@ def test_the_page_counts_what_was_injected_and_seen(tmp_path: Path) -> None:
         at=1.5, number=1, round=1, kind="kill a worker", target="worker-0", words="SIGKILL"
     )
     spared = replace(began, at=1.7, number=2, is_spared=True)
-    events = (
-        *(group_search(1), began, FaultEnded(at=1.6, number=1)),
-        *(spared, FaultEnded(at=1.8, number=2), group_search(2, down=1)),
-    )
+    ended = FaultEnded(at=1.6, number=1)
+    events = (group_search(1), began, ended, spared, group_search(2, down=1))
     assert main(["check", str(_recorded(tmp_path, *events))]) == 0
     text = page([read_summary(tmp_path)] * 2)
     assert "| kill a worker | SIGKILL to a worker | 2 |" in text

@@ -17,7 +17,7 @@ After = Callable[[int, Callable[[], float]], float]
 def test_the_workers_of_a_machine_do_it_at_moments_of_their_own(
     after_s: After, each_s: float
 ) -> None:
-    """There is so much time for each of them, on average, and none comes after all of it."""
+    """The moments are spread evenly over the time that all of them have together."""
     draw = random.Random(1).random
     moments = sorted(after_s(4, draw) for _ in range(400))
     assert moments[0] >= 0.0
@@ -28,7 +28,7 @@ def test_the_workers_of_a_machine_do_it_at_moments_of_their_own(
 
 @BOTH
 def test_the_only_worker_of_a_machine_does_it_at_once(after_s: After, each_s: float) -> None:
-    """Nobody is beside it who would have to wait."""
+    """There is no other worker whose searches it could delay."""
     assert after_s(1, lambda: 1.0) == 0.0 < each_s
 
 

@@ -24,7 +24,7 @@ def beat(pid: int, at_ms: int, started_at_ms: int) -> Heartbeat:
 
 
 def a_registry() -> AsyncMock:
-    """A registry in which nobody else has sent a heartbeat."""
+    """A registry without heartbeats of other workers."""
     registry = AsyncMock(spec=Registry)
     registry.heartbeat.return_value = None
     return registry
