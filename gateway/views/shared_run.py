@@ -29,10 +29,20 @@ class SharedRun(Generic[T]):
         if self._due is None:
             run = self._run(self._begun)
             self._due = asyncio.get_running_loop().create_task(run, name="shared run")
-        return await asyncio.shield(self._due)
+            self._due.add_done_callback(_retrieve)
+        due = self._due
+        # Not by shield(): it reports the error of a run whose caller has left, from Python 3.14 on.
+        await asyncio.wait([due])
+        return due.result()
 
     async def _run(self, before: asyncio.Task[T] | None) -> T:
         if before is not None:
             await asyncio.wait({before})
         self._begun, self._due = self._due, None
         return await self._work()
+
+
+def _retrieve(run: asyncio.Task[T]) -> None:
+    """Take note of an error, which asyncio would report if all callers have left."""
+    if not run.cancelled():
+        run.exception()

@@ -75,27 +75,31 @@ class Store:
             ConfigurationError: it has another format, or is read-only and does not exist.
         """
         store = cls(path, read_only=read_only, mapped_bytes=mapped_bytes)
-        if read_only:
-            if not path.is_file():
-                raise ConfigurationError(f"there is no store {path}")
-        else:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            connection = store._connection()
-            connection.executescript(_SCHEMA + JUDGEMENTS_SCHEMA + MIRRORS_SCHEMA)
-            with connection:
-                connection.executemany(
-                    "INSERT OR IGNORE INTO meta VALUES (?, ?)",
-                    [
-                        ("format", FORMAT),
-                        ("replica_id", secrets.token_hex(8)),
-                        ("position", "0-0"),
-                    ],
-                )
-        found = store._meta("format")
-        if found != FORMAT:
+        if read_only and not path.is_file():
+            raise ConfigurationError(f"there is no store {path}")
+        try:
+            if not read_only:
+                store._make()
+            store._check_format()
+        except BaseException:
             store.close()
-            raise ConfigurationError(other_format(str(path), found, FORMAT))
+            raise
         return store
+
+    def _make(self) -> None:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        connection = self._connection()
+        connection.executescript(_SCHEMA + JUDGEMENTS_SCHEMA + MIRRORS_SCHEMA)
+        with connection:
+            connection.executemany(
+                "INSERT OR IGNORE INTO meta VALUES (?, ?)",
+                [("format", FORMAT), ("replica_id", secrets.token_hex(8)), ("position", "0-0")],
+            )
+
+    def _check_format(self) -> None:
+        found = self._meta("format")
+        if found != FORMAT:
+            raise ConfigurationError(other_format(str(self._path), found, FORMAT))
 
     def _connection(self) -> sqlite3.Connection:
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
@@ -107,16 +111,23 @@ class Store:
                 timeout=BUSY_TIMEOUT_S,
                 check_same_thread=False,  # close() may be called by another thread
             )
-            if not self._read_only:
-                connection.execute("PRAGMA journal_mode=WAL")
-                # The log is trimmed up to the position stored here: power loss must not undo it.
-                connection.execute("PRAGMA synchronous=FULL")
-            if self._mapped_bytes:
-                connection.execute(f"PRAGMA mmap_size = {self._mapped_bytes}").fetchall()
+            try:
+                self._configure(connection)
+            except BaseException:
+                connection.close()
+                raise
             self._local.connection = connection
             with self._lock:
                 self._connections.append(connection)
         return connection
+
+    def _configure(self, connection: sqlite3.Connection) -> None:
+        if not self._read_only:
+            connection.execute("PRAGMA journal_mode=WAL")
+            # The log is trimmed up to the position stored here: power loss must not undo it.
+            connection.execute("PRAGMA synchronous=FULL")
+        if self._mapped_bytes:
+            connection.execute(f"PRAGMA mmap_size = {self._mapped_bytes}").fetchall()
 
     def close(self) -> None:
         """Close every thread's connection."""

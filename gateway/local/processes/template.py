@@ -143,7 +143,8 @@ class Template:
                     self._ask(self._control, [file.fileno(), *descriptors])
                 )
                 try:
-                    pid = await asyncio.shield(asking)
+                    await asyncio.wait([asking])
+                    pid = asking.result()
                 except asyncio.CancelledError:
                     await _undo(asking)
                     raise

@@ -107,10 +107,12 @@ class Succession:
         processes = self._opening = self._make()
         opening = asyncio.ensure_future(asyncio.to_thread(processes.open))
         try:
-            await asyncio.shield(opening)
+            await asyncio.wait([opening])
+            opening.result()
         except BaseException:
             processes.give_up()
             await asyncio.wait([opening])
+            opening.exception()  # of a start that was cancelled: there is nobody to tell
             processes.kill()
             await asyncio.to_thread(processes.shut_down)
             raise

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import weakref
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -74,6 +75,7 @@ class RealShards(ScriptedTransport):
         self._generations = dict.fromkeys(range(num_shards), 0)
         self._indexes: dict[int, TextIndex] = {}  # until they are written to
         self._scorer = Scorer(ScorerConfig(str(data), dict(BUILT_IN_PROFILES)))
+        weakref.finalize(self, self._scorer.close)  # else SQLite warns, from Python 3.13 on
 
     def put(self, documents: Iterable[Mapping[str, Any]], deletes: Iterable[str] = ()) -> None:
         """Write and commit, in each shard what belongs there."""

@@ -56,7 +56,8 @@ SCRIPTS = st.builds(
         max_size=6,
         unique_by=lambda hit: hit[0],
     ).map(lambda hits: tuple(sorted(hits, key=lambda hit: (-hit[1], hit[0])))),
-    documents=st.integers(0, 50),
+    # So few that a hash of ids explains any of them beside any other: last reports count as true.
+    documents=st.integers(0, 36),
     kind=st.sampled_from(["ok", "ok", "ok", "failed", "malformed", "unsent", "unqueued"]),
 )
 

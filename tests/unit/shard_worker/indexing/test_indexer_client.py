@@ -85,6 +85,7 @@ async def test_a_shard_is_written_to_copied_and_optimised_by_every_command(tmp_p
     await client.end_clone(1)
     assert (await client.open(1)).replica_id == begun.replica_id
     await client.release(0)
+    await client.release(1)
     assert set(process.commands) == set(Command)
     assert process.labels[0] == "open 0"
 

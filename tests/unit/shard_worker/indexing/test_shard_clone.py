@@ -227,6 +227,7 @@ async def test_a_clone_that_is_cut_off_leaves_nothing_and_is_made_again(
             one for one, _ in documents if shard_of(one, 2) == 0
         }
         again.close()
+        cloned.close()
         for path in (again.data / "shards" / "0").glob("store.sqlite*"):
             path.unlink()
     old.close()

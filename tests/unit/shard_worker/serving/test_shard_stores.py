@@ -51,6 +51,11 @@ def test_a_store_is_closed_by_the_last_thread_that_reads_it(tmp_path: Path) -> N
     stores.open(0)
     is_reading, may_end, closed = threading.Event(), threading.Event(), threading.Event()
     answers: list[object] = []
+    close = Store.close
+
+    def note_and_close(store: Store) -> None:
+        closed.set()
+        close(store)
 
     def hang(_store: Store, *_arguments: object) -> list[bytes]:
         is_reading.set()
@@ -60,7 +65,7 @@ def test_a_store_is_closed_by_the_last_thread_that_reads_it(tmp_path: Path) -> N
 
     with (
         patch.object(Store, "read", hang),
-        patch.object(Store, "close", lambda _store: closed.set()),
+        patch.object(Store, "close", note_and_close),
     ):
         thread = threading.Thread(target=lambda: answers.append(read(stores, 0)))
         thread.start()

@@ -192,6 +192,17 @@ def test_a_store_of_another_format_is_refused(tmp_path: Path) -> None:
         Store.open(path)
 
 
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="looks at open files in /proc")
+def test_a_store_that_cannot_be_opened_leaves_no_file_open(tmp_path: Path) -> None:
+    """Also while somebody still holds the error, whose traceback refers to the store."""
+    path = tmp_path / "store.sqlite"
+    path.write_bytes(b"not a database, but long enough to be one; " * 100)
+    with pytest.raises(sqlite3.DatabaseError) as caught:
+        Store.open(path, read_only=True)
+    assert caught.tb is not None
+    assert path not in [file.resolve() for file in Path("/proc/self/fd").iterdir()]
+
+
 def stocked(folder: Path, *sizes: int) -> Store:
     """A store with documents d0, d1, … of these sizes, of the collection "u1"."""
     store = Store.open(folder / "store.sqlite")
