@@ -86,7 +86,8 @@ def open_source(name: str, reading: Reading | None = None) -> Iterator[Source]:
     reading = reading or Reading()
     with ExitStack() as opened:
         if name == "-":
-            yield _json_source(_maybe_gzip(sys.stdin.buffer), lambda: 0, None, reading)
+            lines = _json_lines(_maybe_gzip(sys.stdin.buffer), "standard input", reading.max_bytes)
+            yield Source(_with_id_field(lines, reading), lambda: 0, None, "bytes")
             return
         path = Path(name)
         if path.is_dir():
@@ -104,9 +105,10 @@ def open_source(name: str, reading: Reading | None = None) -> Iterator[Source]:
             stream = opened.enter_context(_gunzip(raw))
         match form:
             case ".jsonl" | ".ndjson":
-                yield _json_source(stream, raw.tell, total, reading)
+                lines = _json_lines(stream, name, reading.max_bytes)
+                yield Source(_with_id_field(lines, reading), raw.tell, total, "bytes")
             case ".json":
-                values = _json_values(stream, reading.max_bytes)
+                values = _json_values(stream, name, reading.max_bytes)
                 yield Source(_with_id_field(values, reading), raw.tell, total, "bytes")
             case ".csv":
                 rows = csv_rows(stream, reading.id_field, reading.fields, reading.max_bytes)
@@ -193,20 +195,13 @@ def _readable(name: str) -> Iterator[None]:
         raise BadRequestError("SOURCE", f"{name} cannot be read further: {error}") from error
 
 
-def _json_source(
-    stream: IO[bytes], position: Callable[[], int], total: int | None, reading: Reading
-) -> Source:
-    lines = _json_lines(stream, reading.max_bytes)
-    return Source(_with_id_field(lines, reading), position, total, "bytes")
-
-
 def _with_id_field(lines: Iterator[Line], reading: Reading) -> Iterator[Line]:
     return lines if reading.id_field == "id" else _with_ids(lines, reading)
 
 
-def _json_values(stream: IO[bytes], max_bytes: int) -> Iterator[Line]:
+def _json_values(stream: IO[bytes], name: str, max_bytes: int) -> Iterator[Line]:
     """Yield the items of an array, or objects one after another, unparsed."""
-    with _readable(str(getattr(stream, "name", "standard input"))):
+    with _readable(name):
         for value in json_values(stream, max_bytes):
             line = Line(value.number, value.text, place=f"item {value.number}")
             if value.is_long:
@@ -217,9 +212,8 @@ def _json_values(stream: IO[bytes], max_bytes: int) -> Iterator[Line]:
                 yield line
 
 
-def _json_lines(stream: IO[bytes], max_bytes: int) -> Iterator[Line]:
+def _json_lines(stream: IO[bytes], name: str, max_bytes: int) -> Iterator[Line]:
     """Yield lines unparsed: the gateway validates them."""
-    name = str(getattr(stream, "name", "standard input"))
     number = 0
     most = max_bytes + 2  # with the end of the line
     with _readable(name):

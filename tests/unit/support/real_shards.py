@@ -13,7 +13,7 @@ from hedgerow.common.collection import Collection
 from hedgerow.common.errors import InsufficientCoverageError, WorkError
 from hedgerow.common.partition import shard_of
 from hedgerow.common.settings.query_limits import QuerySettings
-from hedgerow.common.settings.rank_profiles import BUILT_IN_PROFILES
+from hedgerow.common.settings.rank_profiles import BUILT_IN_PROFILES, RankProfile
 from hedgerow.common.wire.messages import (
     Failure,
     FetchPayload,
@@ -62,8 +62,14 @@ class RealShards(ScriptedTransport):
         searches: shard and what it was asked for, of each request.
     """
 
-    def __init__(self, data: Path, collection: Collection, num_shards: int) -> None:
-        """Make empty shards in a folder."""
+    def __init__(
+        self,
+        data: Path,
+        collection: Collection,
+        num_shards: int,
+        profiles: Mapping[str, RankProfile] = BUILT_IN_PROFILES,
+    ) -> None:
+        """Make empty shards in a folder, searched with these rank profiles."""
         super().__init__({})
         self.collection = collection
         self.num_shards = num_shards
@@ -74,7 +80,7 @@ class RealShards(ScriptedTransport):
         self._data = data
         self._generations = dict.fromkeys(range(num_shards), 0)
         self._indexes: dict[int, TextIndex] = {}  # until they are written to
-        self._scorer = Scorer(ScorerConfig(str(data), dict(BUILT_IN_PROFILES)))
+        self._scorer = Scorer(ScorerConfig(str(data), dict(profiles)))
         weakref.finalize(self, self._scorer.close)  # else SQLite warns, from Python 3.13 on
 
     def put(self, documents: Iterable[Mapping[str, Any]], deletes: Iterable[str] = ()) -> None:

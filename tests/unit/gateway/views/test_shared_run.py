@@ -67,7 +67,7 @@ async def test_an_error_is_that_of_its_run_alone() -> None:
 
 
 async def test_a_run_that_fails_after_its_callers_have_left_is_no_loose_end() -> None:
-    """asyncio reports its error neither as never retrieved nor as one of a shielded future."""
+    """Nothing reports its error: neither as never retrieved nor as a shielded task's."""
     errors: list[object] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: errors.append(context))
     work = Work()

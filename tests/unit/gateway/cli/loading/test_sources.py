@@ -4,6 +4,7 @@ import csv
 import gzip
 import io
 import json
+import random
 import sys
 from pathlib import Path
 from typing import Any
@@ -71,14 +72,17 @@ def test_a_line_that_is_far_too_long_is_not_kept(tmp_path: Path) -> None:
     assert lines[2] == (3, {"id": "3"})
 
 
-def test_a_file_that_breaks_off_says_so(tmp_path: Path) -> None:
-    """A truncated .gz gives what it has, then an error that names the file."""
-    whole = gzip.compress(b"".join(b'{"id": "%d"}\n' % number for number in range(10_000)))
-    path = tmp_path / "documents.jsonl.gz"
+@pytest.mark.parametrize("form", ["jsonl", "json"])
+def test_a_file_that_breaks_off_says_so(tmp_path: Path, form: str) -> None:
+    """A truncated .gz gives what was read before, then an error that names the file."""
+    noise = random.Random(1)  # several times as much as is read at once
+    documents = [{"id": str(number), "n": noise.randbytes(50).hex()} for number in range(30_000)]
+    whole = gzip.compress("\n".join(map(json.dumps, documents)).encode())
+    path = tmp_path / f"documents.{form}.gz"
     path.write_bytes(whole[: len(whole) // 2])
     with open_source(str(path)) as source:
-        assert json.loads(next(source.lines).document) == {"id": "0"}
-        with pytest.raises(BadRequestError, match=r"documents\.jsonl\.gz|cannot be read further"):
+        assert json.loads(next(source.lines).document) == documents[0]
+        with pytest.raises(BadRequestError, match=rf"documents\.{form}\.gz cannot be read further"):
             list(source.lines)
 
 

@@ -16,7 +16,6 @@ from hedgerow.gateway.search.result import SearchQuery, SearchResult
 from hedgerow.gateway.search.search_settings import SearchSettings
 from hedgerow.gateway.shapes.hybrid import Hybrid
 from hedgerow.gateway.shapes.vector import VectorQuery
-from hedgerow.shard_worker.scoring.scorer import Scorer, ScorerConfig
 from hedgerow.shard_worker.storage.term_statistics import collect, merge, write_table
 from tests.support.virtual_time import run_virtually
 from tests.unit.support.real_shards import RealShards
@@ -68,8 +67,7 @@ class RealHybrids(RealShards):
 
     def __init__(self, data: Path, num_shards: int) -> None:
         """Shards with the documents."""
-        super().__init__(data, COLLECTION, num_shards)
-        self._scorer = Scorer(ScorerConfig(str(data), PROFILES))
+        super().__init__(data, COLLECTION, num_shards, PROFILES)
         self.put(things())
         # All titles have as many words, so the shards differ in nothing but these statistics.
         parts = [collect(self.index(shard)) for shard in range(num_shards)]
