@@ -23,6 +23,7 @@ from hedgerow.common.collection import Collection
 from hedgerow.common.errors import BadRequestError
 from hedgerow.common.query.cost import Cost, estimate, plain_cost
 from hedgerow.common.query.plain import is_plain, read_plain
+from hedgerow.common.query.quoted_bounds import with_coded_bounds
 from hedgerow.common.query.reader import FIRST_MARK, QueryReader, TooDeepError
 from hedgerow.common.query.text import (
     SYNTAX,
@@ -140,7 +141,8 @@ def _read_strict(tree: dict[str, Any], query: str, collection: Collection, field
 
 
 def _parse_strict(query: str, field: str, *, keep_repeats: bool = True) -> dict[str, Any]:
-    text = with_spaces(query)
+    text, unended = with_coded_bounds(query)
+    text = with_spaces(text)
     if (too_much := excess(text)) is not None:
         raise _refusal(field, *too_much)
     # The lenient grammar is the larger one (escapes in ranges), and the only one with positions.
@@ -156,6 +158,8 @@ def _parse_strict(query: str, field: str, *, keep_repeats: bool = True) -> dict[
     if harm:
         byte, message = min(harm)
         problems.append((character_at(text, byte), message))
+    if unended is not None:
+        problems.append((unended, f"missing delimiter {text[unended]}"))
     if problems:
         position, message = min(problems)
         raise _refusal(field, message, position)
@@ -189,17 +193,19 @@ def _dangling(text: str, tree: dict[str, Any]) -> list[int]:
 
 def _parse_lenient(query: str, warnings: list[str]) -> dict[str, Any] | None:
     """The parser's tree of a query, repaired if necessary; None to search its words instead."""
-    text = _SIGN.sub(" ", with_spaces(query))
+    text = _SIGN.sub(" ", with_spaces(with_coded_bounds(query)[0]))
     if (too_much := excess(text)) is not None:
         warnings.append(_read_as_plain(too_much[0]))
         return None
     affordable = _MAX_REPAIR_CHARS // max(1, parser_work(text))
     for _ in range(min(_MAX_REPAIRS, max(1, affordable))):
-        tree, errors = tantivy.parse_query_lenient(text)
-        harm = next((e for e in errors if not e["message"].startswith(_HARMLESS)), None)
-        if harm is None:
-            return _with_repeats(text, tree)
-        culprit = _culprit(text, harm)
+        text, culprit = with_coded_bounds(text)
+        if culprit is None:
+            tree, errors = tantivy.parse_query_lenient(text)
+            harm = next((e for e in errors if not e["message"].startswith(_HARMLESS)), None)
+            if harm is None:
+                return _with_repeats(text, tree)
+            culprit = _culprit(text, harm)
         if culprit is None:
             break
         warnings.append(f"Character {culprit} ({text[culprit]}) has no meaning there: ignored.")
