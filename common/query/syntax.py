@@ -42,6 +42,7 @@ _MAX_REPAIR_CHARS = 4096  # that the parser reads for repairs, which takes 1 ms
 _HARMLESS = ("parsed possible invalid field as term", "expected ')'", "parsed keyword")
 _DANGLING = frozenset({"AND", "OR", "NOT"})
 _SIGN = re.compile(r"(?<!\S)[-+]+(?!\S)")
+_SIGNED = re.compile(r"[\s(]*\+\S")
 _PLAIN_WORD = re.compile(rf"(?<!\S)(\+?)([^\s{re.escape(SYNTAX)}]+)(?!\S)")
 _MARK_OF_DIGIT = {ord(digit): FIRST_MARK + int(digit) for digit in "0123456789"}
 _NO_TEXT = (
@@ -127,7 +128,8 @@ def parse(
     tree = _parse_lenient(query, warnings)
     if tree is not None:
         try:
-            return QueryReader(query, collection, strict, field, warnings).read(tree), warnings
+            node = QueryReader(query, collection, strict, field, warnings).read(tree)
+            return _as_signed(query, node), warnings
         except TooDeepError as error:
             warnings.append(_read_as_plain(str(error)))
     return _plain_tree(query), warnings
@@ -135,9 +137,20 @@ def parse(
 
 def _read_strict(tree: dict[str, Any], query: str, collection: Collection, field: str) -> Node:
     try:
-        return QueryReader(query, collection, strict=True, field=field, warnings=[]).read(tree)
+        node = QueryReader(query, collection, strict=True, field=field, warnings=[]).read(tree)
+        return _as_signed(query, node)
     except TooDeepError as error:
         raise BadRequestError(field, str(error)) from None
+
+
+def _as_signed(text: str, node: Node) -> Node:
+    """The tree of a text, with the + of a lone clause, which the parser drops.
+
+    A word that the analysis splits matches any of its parts without it, and all with it.
+    """
+    if isinstance(node, Clauses) or not _SIGNED.match(text):
+        return node
+    return Clauses((Clause(Occur.MUST, node),))
 
 
 def _parse_strict(query: str, field: str, *, keep_repeats: bool = True) -> dict[str, Any]:

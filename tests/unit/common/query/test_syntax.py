@@ -303,6 +303,15 @@ def test_operators_say_what_is_demanded() -> None:
     assert [clause.occur for clause in tree.clauses] == [Occur.MUST, Occur.MUST]
 
 
+@pytest.mark.parametrize("lone", ["+東京都", "+high-speed", "+title:a-b", "(+a-b)", " +a-b^2"])
+def test_a_lone_word_keeps_its_sign(lone: str) -> None:
+    """It is required, as beside others: of a word that is split, all parts have to match."""
+    for tree in (strict(lone), lenient(lone)):
+        assert isinstance(tree, Clauses)
+        assert [clause.occur for clause in tree.clauses] == [Occur.MUST]
+    assert not isinstance(strict(lone.replace("+", "")), Clauses)
+
+
 def test_a_filter_is_strict_and_may_be_empty() -> None:
     """A field that does not exist is refused under the name `filter`."""
     check_filter("", COLLECTION)

@@ -264,6 +264,8 @@ def test_a_word_that_is_split_is_a_list_of_words_unless_it_is_demanded(tmp_path:
     assert shard.search("high-speed").ids == ["1", "2"]
     assert shard.search("train +speed-high").ids == ["1"]
     assert sorted(shard.search("train speed -speed-high").ids) == ["2", "3"]
+    assert shard.search("+speed-high").ids == shard.search("*", filter_text="+speed-high").ids
+    assert shard.search("+speed-high").ids == ["1"]
 
 
 def test_a_filter_narrows_and_does_not_score(tmp_path: Path) -> None:
